@@ -1,0 +1,95 @@
+"""The contract of a defense: it looks at what reached the receivers and says what they may use."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Literal, get_args
+
+from torch import Tensor
+
+from agentcomm.messages.identity import Keyring
+from agentcomm.messages.traffic import Traffic
+from agentcomm.plugin import Plugin, PluginConfig
+from agentcomm.threats import Setting
+
+Order = Literal[
+    "schema", "authenticate", "freshness", "quota", "reassemble", "authorize", "content", "trust", "audit", "response"
+]
+ORDERS: tuple[Order, ...] = get_args(Order)
+
+
+class Delivered:
+    """What receivers see of an exchange: everything on the envelope, never its true origin.
+
+    Args:
+        traffic: The messages; a defense sees ``present`` as left by the defenses before it.
+        keyring: Verifies seals.
+        step: [B] int64, the receivers' clock.
+    """
+
+    def __init__(self, traffic: Traffic, keyring: Keyring, step: Tensor) -> None:
+        self._traffic = traffic
+        self._keyring = keyring
+        self.step = step
+        self.present = traffic.present
+        self.receiver = traffic.receiver
+        self.sender = traffic.sender
+        self.audience = traffic.audience
+        self.sequence = traffic.sequence
+        self.sent_at = traffic.sent_at
+        self.kind = traffic.kind
+        self.key = traffic.key
+
+    @cached_property
+    def payload(self) -> Tensor:
+        """[B, N, M, D] payloads as received."""
+        return self._traffic.payload().detach()
+
+    @cached_property
+    def sealed_by_sender(self) -> Tensor:
+        """[B, N, M] bool, whether the seal is the claimed sender's and covers these very fields."""
+        return self._keyring.verify(self._traffic)
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What a defense decides.
+
+    Attributes:
+        refuse: [B, N, M] bool, messages to turn away.
+        scale: [B, N, M] factor for the payloads of the rest.
+    """
+
+    refuse: Tensor | None = None
+    scale: Tensor | None = None
+
+
+class DefenseConfig(PluginConfig):
+    """Arguments every defense has."""
+
+
+class Defense(Plugin):
+    """A stage at the receivers. Implement :meth:`screen`.
+
+    Attributes:
+        order: Its place among the defenses; they always run in the order of ``ORDERS``.
+        needs_seal: Whether messages must be sealed for it to work (adds bytes to each).
+    """
+
+    Config = DefenseConfig
+    order: ClassVar[Order]
+    needs_seal: ClassVar[bool] = False
+
+    def __init__(self, config: DefenseConfig, setting: Setting) -> None:
+        self.config = config
+        self.setting = setting
+
+    @abstractmethod
+    def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
+        """Judge one exchange; ``memory`` may be changed in place."""
+
+    def memory(self) -> dict[str, Tensor]:
+        """Fresh memory: tensors [B, ...] reset with their world."""
+        return {}

@@ -1,0 +1,49 @@
+"""authenticate: accept a message only if it is the claimed sender's, for me, and new.
+
+Answers tampering, impersonation and replay. What it turns away is lost, so tampering becomes loss: the
+team must be able to bear that. A compromised agent holds its own key and passes.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from agentcomm.defense import Defense, DefenseConfig, Delivered, Verdicts
+
+
+class AuthenticateConfig(DefenseConfig):
+    """Arguments of ``authenticate``."""
+
+    window: int = Field(1, ge=0, description="oldest age in steps that still counts as fresh")
+
+
+class Authenticate(Defense):
+    """Checks the seal, then the audience, then freshness; remembers the last sequence number per sender."""
+
+    Config = AuthenticateConfig
+    config: AuthenticateConfig
+    name = "authenticate"
+    order = "authenticate"
+    needs_seal = True
+
+    def memory(self) -> dict[str, Tensor]:
+        """``last``: [B, N receivers, N + 1 senders] highest sequence number accepted so far."""
+        s = self.setting
+        shape = (s.num_worlds, s.num_agents, s.num_agents + 1)
+        return {"last": torch.full(shape, -1, dtype=torch.int64, device=s.device)}
+
+    def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
+        """Refuse what fails any of the three checks."""
+        d = delivered
+        good = d.present & d.sealed_by_sender & (d.audience == d.receiver)
+        sender = d.sender.clamp(0, self.setting.num_agents)
+        good &= d.sequence > memory["last"].gather(2, sender)
+        good &= d.step.view(-1, 1, 1) - d.sent_at <= self.config.window
+        # Within one inbox the same message may lie twice; the first copy counts.
+        same = (d.sender.unsqueeze(-1) == d.sender.unsqueeze(-2)) & (d.sequence.unsqueeze(-1) == d.sequence.unsqueeze(-2))
+        good &= ~(same & good.unsqueeze(-2)).tril(-1).any(-1)
+        accepted = torch.where(good, d.sequence, -1)
+        memory["last"].scatter_reduce_(2, sender, accepted, "amax")
+        return Verdicts(refuse=~good)

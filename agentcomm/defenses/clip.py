@@ -1,0 +1,37 @@
+"""clip: shorten payloads that are longer than an honest sender's can be.
+
+Honest tokens leave a layer normalization without gain, so their length is exactly sqrt(D). Shortening
+what is longer bounds how much one message can weigh. It is free on clean traffic, and says nothing about
+a lie of the right length.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor
+
+from agentcomm.defense import Defense, DefenseConfig, Delivered, Verdicts
+
+
+class ClipConfig(DefenseConfig):
+    """Arguments of ``clip``."""
+
+    radius: float = Field(1.0, gt=0, description="allowed length, in units of sqrt(payload width)")
+
+
+class Clip(Defense):
+    """Scales payloads back to the allowed length."""
+
+    Config = ClipConfig
+    config: ClipConfig
+    name = "clip"
+    order = "content"
+
+    def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
+        """Scale down payloads longer than the radius; 1% of slack keeps rounding out of it."""
+        limit = self.config.radius * self.setting.width**0.5
+        length = delivered.payload.norm(dim=-1)
+        too_long = (length > 1.01 * limit) & delivered.present
+        if not bool(too_long.any()):
+            return Verdicts()
+        return Verdicts(scale=(limit / length.clamp_min(limit)).masked_fill(~too_long, 1.0))

@@ -1,0 +1,58 @@
+"""Errors a user can mend; the command line prints their text without a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from pydantic import ValidationError
+
+
+class AgentcommError(Exception):
+    """Something the user can mend. The message names the field, the value and the mend."""
+
+
+class ConfigError(AgentcommError):
+    """A config that cannot be used."""
+
+
+class PluginError(AgentcommError):
+    """A plug-in that cannot be found or loaded."""
+
+
+class CheckpointError(AgentcommError):
+    """A checkpoint or exported policy that cannot be used."""
+
+
+class RunError(AgentcommError):
+    """A run folder in a state that does not allow what was asked."""
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """A hint with the closest known names, or with all of them when none is close."""
+    known = sorted(choices)
+    close = get_close_matches(word, known, n=2)
+    if close:
+        return f"did you mean {' or '.join(repr(c) for c in close)}?"
+    return f"known: {', '.join(known) or 'none'}"
+
+
+def explain(error: ValidationError, what: str, known: dict[str, Iterable[str]] | None = None) -> str:
+    """Turn a pydantic error into lines that name the field, the value and the mend.
+
+    Args:
+        error: The validation error.
+        what: What was being read, for the first line ("config examples/demo.yaml").
+        known: Field names allowed below a dotted prefix, for spelling hints; the empty
+            prefix is the top level.
+    """
+    lines = [f"{what} cannot be used:"]
+    for item in error.errors():
+        path = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            parent, _, key = path.rpartition(".")
+            hint = did_you_mean(key, (known or {}).get(parent, ()))
+            lines.append(f"  {path}: unknown key; {hint}")
+        else:
+            lines.append(f"  {path}: {item['msg']} (got {item['input']!r})")
+    return "\n".join(lines)

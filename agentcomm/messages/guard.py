@@ -1,0 +1,311 @@
+"""The guard: shows an attack what its threat model lets it read, and does only what it lets it write.
+
+Whatever an attack asks beyond its position, powers, norm or budget is not done; it is counted in
+``Guard.violations`` under the rule it broke.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agentcomm.messages.identity import Keyring
+from agentcomm.messages.traffic import Traffic
+from agentcomm.threats import Attack, Edits, Envelopes, Setting, View
+
+UNLIMITED = 2**40
+HEADER = ("sender", "audience", "sequence", "sent_at", "kind", "key", "seal")
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What an attack really did: masks [B, N, M] over the exchange's slots."""
+
+    dropped: Tensor
+    tampered: Tensor
+    forged: Tensor
+
+
+class Guard:
+    """One attack, held to its threat model.
+
+    Args:
+        attack: The attack.
+        setting: Sizes of the network it acts on.
+        first_slot: The first inbox slot kept free for its injections.
+        seed: Seed of the attack's generator.
+        history: Distinct messages per world it can later copy, for attacks with the power to replay.
+    """
+
+    def __init__(self, attack: Attack, setting: Setting, first_slot: int, seed: int, history: int = 4096) -> None:
+        self.attack = attack
+        self.setting = setting
+        self.threat = attack.threat_model()
+        self.slots = slice(first_slot, first_slot + attack.injections())
+        self.generator = torch.Generator(setting.device)
+        self.generator.manual_seed(seed)
+        self.violations: Counter[str] = Counter()
+        self.spent = torch.zeros(setting.num_worlds, dtype=torch.int64, device=setting.device)
+        self._spent_step = torch.zeros_like(self.spent)
+        self.memory = attack.memory()
+        self._fresh = {name: value.clone() for name, value in self.memory.items()}
+        links = self.threat.position.links
+        agents = setting.num_agents
+        self._links = torch.full((agents, agents + 1), links is None, dtype=torch.bool, device=setting.device)
+        for sender, receiver in links or ():
+            if not (0 <= sender < agents and 0 <= receiver < agents):
+                raise ValueError(f"link [{sender}, {receiver}] names an agent outside 0 .. {agents - 1}")
+            self._links[receiver, sender] = True
+        node = self.threat.position.node
+        if self.threat.position.kind == "node" and (node is None or node >= agents):
+            raise ValueError(f"position node needs an agent in 0 .. {agents - 1}, not {node}")
+        self.identity = agents if node is None else node
+        # Fingerprints of messages the attack has seen; only needed to tell copies from forgeries.
+        copies = "replay" in self.threat.powers and "inject" not in self.threat.powers
+        self._seen = torch.zeros(setting.num_worlds, history if copies else 0, dtype=torch.int64, device=setting.device)
+        self._cursor = 0
+
+    @property
+    def at_sender(self) -> bool:
+        """Whether it acts before messages are sealed: a compromised agent does."""
+        return self.threat.position.kind == "node"
+
+    def reset(self, worlds: Tensor) -> None:
+        """Forget everything about the given worlds ([W] indices)."""
+        self.spent[worlds] = 0
+        self._seen[worlds] = 0
+        for name, fresh in self._fresh.items():
+            self.memory[name][worlds] = fresh[worlds]
+
+    def apply(self, traffic: Traffic, keyring: Keyring, step: Tensor, kind: int) -> tuple[Traffic, Effects]:
+        """Let the attack act on one exchange.
+
+        Args:
+            traffic: What is on the wire.
+            keyring: Seals on the attacker's behalf, with its own key only.
+            step: [B] int64.
+            kind: Round of the exchange.
+        """
+        if kind == 0:
+            self._spent_step.zero_()
+        reach = self._reach(traffic)
+        remaining = self._remaining(step)
+        view = self._view(traffic, reach, remaining, step, kind)
+        if self._seen.shape[1] and "read" in self.threat.powers:
+            self._remember(traffic, keyring, reach)
+        edits = self.attack.apply(view)
+        return self._carry_out(traffic, keyring, edits, reach, remaining)
+
+    def _reach(self, traffic: Traffic) -> Tensor:
+        kind = self.threat.position.kind
+        if kind == "node":
+            return traffic.present & (traffic.origin == self.identity)
+        if kind == "newcomer":
+            return torch.zeros_like(traffic.present)
+        return traffic.present & self._links[traffic.receiver, traffic.origin]
+
+    def _remaining(self, step: Tensor) -> Tensor:
+        budget = self.threat.budget
+        left = torch.full_like(self.spent, UNLIMITED)
+        if budget.per_episode is not None:
+            left = budget.per_episode - self.spent
+        if budget.per_step is not None:
+            left = torch.minimum(left, budget.per_step - self._spent_step)
+        return torch.where(step >= budget.start_step, left, 0)
+
+    def _view(self, traffic: Traffic, reach: Tensor, remaining: Tensor, step: Tensor, kind: int) -> View:
+        shown: dict[str, Tensor] = {}
+        if "read" in self.threat.powers:
+            shown = {name: torch.where(reach, getattr(traffic, name), -1) for name in HEADER}
+            shown["payload"] = traffic.payload().detach().masked_fill(~reach.unsqueeze(-1), 0.0)
+        return View(
+            reach=reach.clone(),
+            step=step.clone(),
+            round=kind,
+            remaining=remaining.clone(),
+            memory=self.memory,
+            generator=self.generator,
+            width=traffic.spoken.shape[-1],
+            identity=self.identity,
+            **shown,
+        )
+
+    def _remember(self, traffic: Traffic, keyring: Keyring, reach: Tensor) -> None:
+        prints = torch.where(reach, self._fingerprint(keyring, traffic, keyring.digests(traffic)), 0).flatten(1)
+        width = min(prints.shape[1], self._seen.shape[1])
+        places = (self._cursor + torch.arange(width, device=prints.device)) % self._seen.shape[1]
+        self._seen[:, places] = prints[:, :width]
+        self._cursor = int(self._cursor + width) % self._seen.shape[1]
+
+    def _fingerprint(self, keyring: Keyring, envelope: Any, digests: Tensor) -> Tensor:
+        """One number for all a copy must share with its original; never 0, which marks an empty place."""
+        mixed = digests
+        for position, name in enumerate(HEADER):
+            mixed = mixed * 0x100000001B3 + getattr(envelope, name) + position
+        return mixed | 1
+
+    def _carry_out(
+        self, traffic: Traffic, keyring: Keyring, edits: Edits, reach: Tensor, remaining: Tensor
+    ) -> tuple[Traffic, Effects]:
+        self._check_shapes(traffic, edits)
+        nothing = torch.zeros_like(traffic.present)
+        drop = self._permit(edits.drop, "drop", reach)
+        modify = self._permit(edits.modify, "modify", reach)
+        inject = self._permit_injection(edits.inject, keyring, remaining)
+        change = edits.change
+        if modify is not None and change is None:
+            modify = None
+        if modify is not None and change is not None:
+            modify, change = self._bound(modify, change)
+        wanted = [w.flatten(1) for w in (drop, modify, inject) if w is not None]
+        if not wanted:
+            return traffic, Effects(nothing, nothing, nothing)
+        granted = self._spend(torch.cat(wanted, 1), remaining)
+        parts = iter(granted.split([w.shape[1] for w in wanted], 1))
+        dropped = tampered = forged = nothing
+        if drop is not None:
+            dropped = next(parts).view_as(drop)
+        if modify is not None and change is not None:
+            tampered = next(parts).view_as(modify)
+            if tampered.any():  # an edit that touches nothing must leave the run bit-identical
+                traffic = traffic.add_payload(tampered, change)
+        if inject is not None and edits.inject is not None:
+            forged = nothing.clone()
+            forged[..., self.slots] = next(parts).view_as(inject)
+            if forged.any():
+                traffic = self._put(traffic, keyring, edits.inject, forged)
+        if dropped.any():
+            traffic = replace(traffic, present=traffic.present & ~dropped)
+        return traffic, Effects(dropped, tampered & ~dropped, forged)
+
+    def _permit(self, wanted: Tensor | None, power: str, reach: Tensor) -> Tensor | None:
+        if wanted is None:
+            return None
+        if power not in self.threat.powers:
+            self._violate(f"{power} without the power to", wanted)
+            return None
+        self._violate(f"{power} out of reach", wanted & ~reach)
+        return wanted & reach
+
+    def _permit_injection(self, inject: Envelopes | None, keyring: Keyring, remaining: Tensor) -> Tensor | None:
+        if inject is None:
+            return None
+        if "inject" in self.threat.powers:
+            finite = inject.payload.isfinite().all(-1)
+            self._violate("inject not finite", inject.where & ~finite)
+            return inject.where & finite & self._may_address(inject)
+        if "replay" in self.threat.powers:
+            prints = self._fingerprint(keyring, inject, keyring.digest(inject.payload))
+            seen = torch.zeros_like(inject.where)
+            if inject.where.any() and not inject.sign:
+                seen = (prints.flatten(1).unsqueeze(-1) == self._seen.unsqueeze(1)).any(-1).view_as(prints)
+            self._violate("replay of what it has not seen", inject.where & ~seen)
+            return inject.where & seen & self._may_address(inject)
+        self._violate("inject without the power to", inject.where)
+        return None
+
+    def _may_address(self, inject: Envelopes) -> Tensor:
+        """On the path of links one can only put messages onto those; others may address anyone."""
+        if self.threat.position.kind == "observer":
+            self._violate("inject as an observer", inject.where)
+            return torch.zeros_like(inject.where)
+        if self.threat.position.kind != "edge":
+            return torch.ones_like(inject.where)
+        agents = self.setting.num_agents
+        receiver = torch.arange(agents, device=inject.where.device).view(1, -1, 1).expand_as(inject.sender)
+        allowed = self._links[receiver, inject.sender.clamp(0, agents)]
+        self._violate("inject out of reach", inject.where & ~allowed)
+        return allowed
+
+    def _bound(self, modify: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
+        finite = change.isfinite().all(-1)
+        self._violate("modify not finite", modify & ~finite)
+        modify, change = modify & finite, change.nan_to_num()
+        norm = self.threat.budget.norm
+        if norm is not None:
+            # A hair of float rounding is not a violation.
+            beyond = change.abs().amax(-1) > norm * (1 + 1e-5)
+            self._violate("modify beyond the norm", modify & beyond)
+            change = change.clamp(-norm, norm)
+        return modify, change
+
+    def _spend(self, wanted: Tensor, remaining: Tensor) -> Tensor:
+        granted = wanted & (wanted.cumsum(1) <= remaining.unsqueeze(1))
+        self._violate("beyond the budget", wanted & ~granted)
+        used = granted.sum(1)
+        self.spent += used
+        self._spent_step += used
+        return granted
+
+    def _put(self, traffic: Traffic, keyring: Keyring, inject: Envelopes, forged: Tensor) -> Traffic:
+        """Fill the attack's spare slots; the origin is always the attacker's own."""
+        pad = (self.slots.start, traffic.slots - self.slots.stop)
+
+        def spread(values: Tensor) -> Tensor:
+            return torch.nn.functional.pad(values, pad)
+
+        payload = torch.nn.functional.pad(inject.payload, (0, 0, *pad))
+        traffic = traffic.edit_payload(forged, payload)
+        header = {name: torch.where(forged, spread(getattr(inject, name)), getattr(traffic, name)) for name in HEADER}
+        traffic = replace(
+            traffic,
+            present=traffic.present | forged,
+            origin=traffic.origin.masked_fill(forged, self.identity),
+            **header,
+        )
+        if inject.sign:
+            own = torch.full_like(traffic.key, self.identity)
+            traffic = replace(traffic, key=torch.where(forged, own, traffic.key))
+            traffic = replace(traffic, seal=torch.where(forged, keyring.tag(traffic, own), traffic.seal))
+        return traffic
+
+    def _violate(self, rule: str, where: Tensor) -> None:
+        count = int(where.sum())
+        if count:
+            self.violations[rule] += count
+
+    def _check_shapes(self, traffic: Traffic, edits: Edits) -> None:
+        slots, name = traffic.present.shape, type(self.attack).__name__
+        for field in ("drop", "modify"):
+            value = getattr(edits, field)
+            if value is not None and (value.shape != slots or value.dtype != torch.bool):
+                raise ValueError(f"{name}: edits.{field} must be bool {tuple(slots)}, not {value.dtype} {tuple(value.shape)}")
+        if edits.change is not None and edits.change.shape != (*slots, traffic.spoken.shape[-1]):
+            raise ValueError(f"{name}: edits.change must be {(*slots, traffic.spoken.shape[-1])}, not {tuple(edits.change.shape)}")
+        if edits.inject is not None:
+            want = (slots[0], slots[1], self.slots.stop - self.slots.start)
+            for field in ("where", *HEADER):
+                if getattr(edits.inject, field).shape != want:
+                    raise ValueError(
+                        f"{name}: edits.inject.{field} must be {want} (worlds, receivers, injections()),"
+                        f" not {tuple(getattr(edits.inject, field).shape)}"
+                    )
+
+    def get_state(self) -> dict[str, Any]:
+        """Memory, spending and the generator, as numpy arrays."""
+        return {
+            "memory": {name: value.cpu().numpy().copy() for name, value in self.memory.items()},
+            "spent": self.spent.cpu().numpy().copy(),
+            "spent_step": self._spent_step.cpu().numpy().copy(),
+            "seen": self._seen.cpu().numpy().copy(),
+            "cursor": self._cursor,
+            "generator": self.generator.get_state().numpy().copy(),
+            "violations": dict(self.violations),
+        }
+
+    def set_state(self, saved: dict[str, Any]) -> None:
+        """Restore what :meth:`get_state` saved."""
+
+        def load(array: Any) -> Tensor:
+            return torch.as_tensor(np.array(array), device=self.setting.device)
+
+        self.memory = {name: load(value) for name, value in saved["memory"].items()}
+        self.spent, self._spent_step = load(saved["spent"]), load(saved["spent_step"])
+        self._seen, self._cursor = load(saved["seen"]), int(saved["cursor"])
+        self.generator.set_state(torch.as_tensor(np.array(saved["generator"])))
+        self.violations = Counter(saved["violations"])

@@ -1,0 +1,78 @@
+"""Identity: who holds which key, and symbolic seals over envelopes.
+
+In the batch a seal is a Dolev-Yao term: it verifies only if it was made with the claimed sender's key
+over exactly these fields. The term is a 64-bit keyed hash of the header and of a digest of the payload,
+which is cheap enough for thousands of worlds. It models an unforgeable tag; it is not one, because code
+in the same process could look the secrets up. The guard keeps attacks from doing that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from agentcomm.messages.traffic import Traffic, gather_agents
+
+# Odd multipliers of the splitmix64 finalizer (Steele, Lea and Flood, OOPSLA 2014), as signed 64-bit.
+_MIX_A = -0x40A7B892E31B1A47
+_MIX_B = -0x6B2FB644ECCEEE15
+
+
+def _mix(x: Tensor) -> Tensor:
+    x = (x ^ (x >> 30)) * _MIX_A
+    x = (x ^ (x >> 27)) * _MIX_B
+    return x ^ (x >> 31)
+
+
+class Keyring:
+    """Secret keys of N agents and, as number N, of a newcomer.
+
+    Args:
+        num_agents: N.
+        width: Payload width D.
+        generator: Source of the secrets.
+        device: Where the tensors live.
+    """
+
+    def __init__(self, num_agents: int, width: int, generator: torch.Generator, device: torch.device) -> None:
+        def draw(*shape: int) -> Tensor:
+            return torch.randint(-(2**62), 2**62, shape, generator=generator, device=device)
+
+        self.num_agents = num_agents
+        self._secrets = draw(num_agents + 1)
+        self._fields = draw(6) | 1
+        self._coordinates = draw(width) | 1
+
+    def digest(self, payload: Tensor) -> Tensor:
+        """Digest of the exact bits of float32 payloads: [..., D] -> [...] int64."""
+        bits = payload.detach().float().contiguous().view(torch.int32).to(torch.int64)
+        return _mix((_mix(bits) * self._coordinates).sum(-1))
+
+    def digests(self, traffic: Traffic) -> Tensor:
+        """[B, N, M] digest of the payload in each slot; once per sender while nothing is changed."""
+        if traffic.delta is None and traffic.scale is None:
+            return gather_agents(self.digest(traffic.spoken).unsqueeze(-1), traffic.source).squeeze(-1)
+        return self.digest(traffic.payload())
+
+    def tag(self, traffic: Traffic, key: Tensor, digests: Tensor | None = None) -> Tensor:
+        """Seals [B, N, M] that ``key`` [B, N, M] makes over the traffic as it is."""
+        body = self.digests(traffic) if digests is None else digests
+        f = self._fields
+        body = body + traffic.sender * f[0] + traffic.audience * f[1] + traffic.sequence * f[2]
+        body = body + traffic.sent_at * f[3] + traffic.kind * f[4] + key * f[5]
+        return _mix(_mix(body) + self._secrets[key.clamp(0, self.num_agents)])
+
+    def seal(self, traffic: Traffic) -> Traffic:
+        """Seal every present message with its true sender's key."""
+        tags = self.tag(traffic, traffic.origin)
+        return replace(
+            traffic,
+            key=torch.where(traffic.present, traffic.origin, traffic.key),
+            seal=torch.where(traffic.present, tags, traffic.seal),
+        )
+
+    def verify(self, traffic: Traffic) -> Tensor:
+        """[B, N, M] bool, whether the claimed sender's key made the seal over these very fields."""
+        return (traffic.key == traffic.sender) & (traffic.seal == self.tag(traffic, traffic.sender))

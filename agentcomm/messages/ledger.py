@@ -1,0 +1,82 @@
+"""Ledger: what became of the messages, counted per world."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+COUNTS = (
+    "sent",  # by agents of the team, before anything happens to them
+    "dropped",  # taken off the wire by an attack
+    "tampered",  # payload or header changed by an attack and still delivered
+    "forged",  # put on the wire by an attack, replays included
+    "refused",  # turned away by a defense
+    "accepted",  # reached the receiver's policy
+    "accepted_forged",  # of these, put on the wire by an attack
+    "accepted_tampered",  # of these, changed by an attack
+)
+
+HEADER_BYTES = 16  # version, kind, sender, audience, sequence, sent_at, length: 1 + 1 + 2 + 2 + 4 + 4 + 2
+SEAL_BYTES = 34  # key id and an HMAC-SHA256 tag
+
+
+class Ledger:
+    """Counters [B] per entry of ``COUNTS``, plus bytes on the wire and refusals by defense."""
+
+    def __init__(self, num_worlds: int, device: torch.device) -> None:
+        self.messages = torch.zeros(len(COUNTS), num_worlds, dtype=torch.int64, device=device)
+        self.bytes = torch.zeros(num_worlds, dtype=torch.int64, device=device)
+        self.refused_by: dict[str, Tensor] = {}
+
+    def count(self, **events: Tensor) -> None:
+        """Add events, each a [B, N, M] bool tensor, under their names in ``COUNTS``."""
+        for name, where in events.items():
+            self.messages[COUNTS.index(name)] += where.sum((1, 2))
+
+    def refuse(self, defense: str, where: Tensor) -> None:
+        """Count messages [B, N, M] that ``defense`` turned away."""
+        total = where.sum((1, 2))
+        self.messages[COUNTS.index("refused")] += total
+        known = self.refused_by.get(defense)
+        self.refused_by[defense] = total if known is None else known + total
+
+    def carry(self, where: Tensor, width: int, sealed: bool) -> None:
+        """Count the bytes of messages [B, N, M] with ``width`` float32 payload entries."""
+        size = HEADER_BYTES + 4 * width + (SEAL_BYTES if sealed else 0)
+        self.bytes += where.sum((1, 2)) * size
+
+    def __getitem__(self, name: str) -> Tensor:
+        """[B] counter of that name."""
+        return self.messages[COUNTS.index(name)]
+
+    def totals(self) -> dict[str, int]:
+        """Sums over worlds, by name, with ``bytes`` and ``refused_by.<defense>``."""
+        out = {name: int(self[name].sum()) for name in COUNTS}
+        out["bytes"] = int(self.bytes.sum())
+        return out | {f"refused_by.{name}": int(v.sum()) for name, v in self.refused_by.items()}
+
+    def clear(self) -> None:
+        """Set all counters to zero."""
+        self.messages.zero_()
+        self.bytes.zero_()
+        self.refused_by.clear()
+
+    def get_state(self) -> dict[str, Any]:
+        """Counters as numpy arrays."""
+        return {
+            "messages": self.messages.cpu().numpy().copy(),
+            "bytes": self.bytes.cpu().numpy().copy(),
+            "refused_by": {name: v.cpu().numpy().copy() for name, v in self.refused_by.items()},
+        }
+
+    def set_state(self, saved: dict[str, Any]) -> None:
+        """Restore counters saved by :meth:`get_state`."""
+
+        def load(array: Any) -> Tensor:
+            return torch.as_tensor(np.array(array), device=self.messages.device)
+
+        self.messages, self.bytes = load(saved["messages"]), load(saved["bytes"])
+        self.refused_by = {name: load(v) for name, v in saved["refused_by"].items()}

@@ -1,0 +1,200 @@
+"""Traffic: the messages of one exchange in all worlds, as tensors.
+
+Shapes: B worlds, N agents, M inbox slots per receiver, D payload width. A slot ``[b, i, m]`` is one
+envelope addressed to receiver i. The first k slots belong to the links of the graph; the spare ones
+after them are empty unless somebody injects a message.
+
+A message to many is one payload: ``spoken`` holds what each agent said, and a slot only points to it.
+What stages do to a payload on its way is kept beside it, so that the payload in a slot is
+
+    payload[b, i, m] = scale[b, i, m] * spoken[b, source[b, i, m]] + delta[b, i, m]
+
+with ``scale`` and ``delta`` absent while nobody has touched anything. The same form is what a rollout
+records and an update replays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+def gather_agents(values: Tensor, index: Tensor) -> Tensor:
+    """Pick per-agent vectors: values [B, N, D], index [B, N, M] of agents -> [B, N, M, D]."""
+    worlds, agents, width = values.shape
+    offset = torch.arange(worlds, device=values.device).view(-1, 1, 1) * agents
+    flat = (index + offset).reshape(-1)
+    return values.reshape(-1, width).index_select(0, flat).view(*index.shape, width)
+
+
+class Links(NamedTuple):
+    """Who is listened to in this step.
+
+    Attributes:
+        source: [B, N, k] int64, the senders that the graph keeps for each receiver.
+        open: [B, N] bool, the receivers' gates.
+    """
+
+    source: Tensor
+    open: Tensor
+
+    @property
+    def present(self) -> Tensor:
+        """[B, N, k] bool, links on which a message travels."""
+        return self.open.unsqueeze(-1).expand_as(self.source)
+
+
+@dataclass(frozen=True)
+class Inbox:
+    """What the receivers may use: accepted slots only count where ``mask`` is True.
+
+    Attributes:
+        spoken: [B, N, D] payloads as the senders made them (gradients flow through these).
+        source: [B, N, M] int64, whose payload sits in the slot.
+        mask: [B, N, M] bool, accepted messages.
+        scale: [B, N, M] factor, or None for 1.
+        delta: [B, N, M, D] offset, or None for 0.
+        weight: [B, N, M] straight-through weight of the edge (value 1), or None.
+        links: [B, N, k] int64, the graph's senders.
+    """
+
+    spoken: Tensor
+    source: Tensor
+    mask: Tensor
+    links: Tensor
+    scale: Tensor | None = None
+    delta: Tensor | None = None
+    weight: Tensor | None = None
+
+    def payload(self) -> Tensor:
+        """Payloads per slot [B, N, M, D]."""
+        return self._place(gather_agents(self.spoken, self.source), self.delta)
+
+    def project(self, linear: nn.Linear, plain: Tensor | None = None) -> Tensor:
+        """``linear(payload())`` [B, N, M, out], computed once per sender: W(s m + d) + c = s W m + W d + c.
+
+        Args:
+            linear: The layer.
+            plain: ``spoken @ W.T`` [B, N, out], if the caller has it already.
+        """
+        plain = nn.functional.linear(self.spoken, linear.weight) if plain is None else plain
+        offset = None if self.delta is None else nn.functional.linear(self.delta, linear.weight)
+        placed = self._place(gather_agents(plain, self.source), offset)
+        return placed if linear.bias is None else placed + linear.bias
+
+    def _place(self, gathered: Tensor, offset: Tensor | None) -> Tensor:
+        if self.scale is not None:
+            gathered = gathered * self.scale.unsqueeze(-1)
+        return gathered if offset is None else gathered + offset
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Envelopes on their way. Stages return a changed copy.
+
+    Attributes:
+        spoken: [B, N, D] payloads as spoken.
+        source: [B, N, M] int64, index into ``spoken``.
+        present: [B, N, M] bool, slots that hold a message.
+        scale: [B, N, M] or None; see the module's formula.
+        delta: [B, N, M, D] or None.
+        sender: [B, N, M] int64, who the envelope claims sent it; N stands for a newcomer.
+        origin: [B, N, M] int64, who really did: ground truth for metrics, never shown to attack or defense.
+        audience: [B, N, M] int64, the receiver it was written for.
+        sequence: [B, N, M] int64, the sender's running number in this episode.
+        sent_at: [B, N, M] int64, step of the episode.
+        kind: [B, N, M] int64, the round of the exchange within a step.
+        key: [B, N, M] int64, id of the key the seal names, -1 for none.
+        seal: [B, N, M] int64, symbolic tag over all fields above but origin; 0 for none.
+    """
+
+    spoken: Tensor
+    source: Tensor
+    present: Tensor
+    sender: Tensor
+    origin: Tensor
+    audience: Tensor
+    sequence: Tensor
+    sent_at: Tensor
+    kind: Tensor
+    key: Tensor
+    seal: Tensor
+    scale: Tensor | None = None
+    delta: Tensor | None = None
+
+    @classmethod
+    def on_links(cls, spoken: Tensor, links: Links, step: Tensor, kind: int, rounds: int, spare: int) -> Traffic:
+        """Envelopes for all open links, in clear and unsealed.
+
+        Args:
+            spoken: [B, N, D].
+            links: The step's links.
+            step: [B] int64, steps since the episode began.
+            kind: Round of this exchange, 0 .. rounds - 1.
+            rounds: Exchanges per step.
+            spare: Empty slots to add for injected messages.
+        """
+        worlds, agents, degree = links.source.shape
+        padded = torch.nn.functional.pad
+        source = padded(links.source, (0, spare))
+        present = padded(links.present, (0, spare))
+        receiver = torch.arange(agents, device=spoken.device).view(1, -1, 1)
+        at = step.view(-1, 1, 1).expand_as(source)
+        none = torch.zeros_like(source)
+        return cls(
+            spoken=spoken,
+            source=source,
+            present=present,
+            sender=source,
+            origin=source,
+            audience=receiver.expand(worlds, -1, degree + spare),
+            sequence=at * rounds + kind,
+            sent_at=at,
+            kind=none + kind,
+            key=none - 1,
+            seal=none,
+        )
+
+    @property
+    def slots(self) -> int:
+        """M."""
+        return self.source.shape[-1]
+
+    @property
+    def receiver(self) -> Tensor:
+        """[B, N, M] int64, whose inbox each slot is in."""
+        return torch.arange(self.source.shape[1], device=self.source.device).view(1, -1, 1).expand_as(self.source)
+
+    def payload(self) -> Tensor:
+        """[B, N, M, D] payloads as they are now."""
+        return self.to_inbox(self.present, self.source).payload()
+
+    def edit_payload(self, where: Tensor, new: Tensor) -> Traffic:
+        """Put payloads ``new`` [B, N, M, D] into the slots ``where`` [B, N, M]; a constant from then on."""
+        scale = torch.ones_like(where, dtype=new.dtype) if self.scale is None else self.scale
+        delta = torch.zeros_like(new) if self.delta is None else self.delta
+        return replace(
+            self,
+            scale=scale.masked_fill(where, 0.0),
+            delta=torch.where(where.unsqueeze(-1), new, delta),
+        )
+
+    def add_payload(self, where: Tensor, change: Tensor) -> Traffic:
+        """Add ``change`` [B, N, M, D] to the payloads of the slots ``where``."""
+        masked = change.masked_fill(~where.unsqueeze(-1), 0.0)
+        return replace(self, delta=masked if self.delta is None else self.delta + masked)
+
+    def scale_payload(self, factor: Tensor) -> Traffic:
+        """Multiply payloads by ``factor`` [B, N, M]."""
+        return replace(
+            self,
+            scale=factor if self.scale is None else self.scale * factor,
+            delta=None if self.delta is None else self.delta * factor.unsqueeze(-1),
+        )
+
+    def to_inbox(self, mask: Tensor, links: Tensor) -> Inbox:
+        """The receivers' side of this traffic, with ``mask`` [B, N, M] saying what was accepted."""
+        return Inbox(self.spoken, self.source, mask, links, self.scale, self.delta)

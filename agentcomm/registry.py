@@ -1,0 +1,118 @@
+"""Finds plug-ins by axis and name.
+
+Installed packages announce plug-ins as entry points in the groups ``agentcomm.environments``,
+``agentcomm.policies``, ``agentcomm.attacks``, ``agentcomm.defenses`` and ``agentcomm.channels``; the
+plug-ins in this repository are announced the same way, so those of another package are as much at
+home. A script or notebook can add one with :func:`register`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal, TypeVar, get_args
+
+from pydantic import ValidationError
+
+from agentcomm.errors import ConfigError, PluginError, did_you_mean, explain
+from agentcomm.plugin import Plugin
+
+Axis = Literal["environment", "policy", "attack", "defense", "channel"]
+AXES: tuple[Axis, ...] = get_args(Axis)
+PLURAL: dict[Axis, str] = {
+    "environment": "environments",
+    "policy": "policies",
+    "attack": "attacks",
+    "defense": "defenses",
+    "channel": "channels",
+}
+
+_registered: dict[tuple[Axis, str], type[Plugin]] = {}
+P = TypeVar("P", bound=type[Plugin])
+
+
+def register(axis: Axis, name: str) -> Callable[[P], P]:
+    """Class decorator that adds a plug-in for this process.
+
+    Raises:
+        PluginError: If another class already has that name.
+    """
+
+    def add(plugin: P) -> P:
+        existing = _registered.get((axis, name))
+        if existing is not None and existing is not plugin:
+            raise PluginError(f"{axis} {name!r} is already registered by {existing.__module__}; choose another name")
+        if existing is None and name in _announced(axis):
+            raise PluginError(f"{axis} {name!r} is already announced by an installed package; choose another name")
+        _registered[axis, name] = plugin
+        return plugin
+
+    return add
+
+
+@cache
+def _announced(axis: Axis) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=f"agentcomm.{PLURAL[axis]}")}
+
+
+def names(axis: Axis) -> list[str]:
+    """Names of all plug-ins of an axis, sorted."""
+    return sorted({*_announced(axis), *(name for a, name in _registered if a == axis)})
+
+
+def find(axis: Axis, name: str) -> type[Any]:
+    """The plug-in class of that name.
+
+    Raises:
+        PluginError: If there is none, or its module cannot be imported.
+    """
+    if (axis, name) in _registered:
+        return _registered[axis, name]
+    point = _announced(axis).get(name)
+    if point is None:
+        raise PluginError(f"unknown {axis} {name!r}; {did_you_mean(name, names(axis))}")
+    try:
+        module = importlib.import_module(point.module)
+        plugin = getattr(module, point.attr)
+    except (ImportError, AttributeError) as error:
+        raise PluginError(_why_not(point, error)) from error
+    if not (isinstance(plugin, type) and issubclass(plugin, Plugin)):
+        raise PluginError(f"{axis} {name!r}: {point.value} is not an agentcomm plug-in class")
+    return plugin
+
+
+def _why_not(point: EntryPoint, error: Exception) -> str:
+    package = point.module.partition(".")[0]
+    loaded = sys.modules.get(package)
+    where = getattr(loaded, "__file__", None) or next(iter(getattr(loaded, "__path__", [])), None)
+    ours = package in ("envs", "policies", "attacks")
+    missing_own_module = getattr(error, "name", package) in (package, point.module, None)
+    if ours and where is not None and (missing_own_module or isinstance(error, AttributeError)):
+        return (
+            f"the package {package!r} at {where} hides the one that agentcomm installs, so {point.name!r} cannot be"
+            f" loaded; rename or move that folder, or start Python from another directory ({error})"
+        )
+    return f"plug-in {point.name!r} ({point.value}) cannot be imported: {error}"
+
+
+def build_config(axis: Axis, name: str, arguments: dict[str, Any], where: str = "") -> Any:
+    """Check a plug-in's arguments.
+
+    Returns:
+        An instance of the plug-in's ``Config``.
+
+    Raises:
+        PluginError: If the plug-in is unknown.
+        ConfigError: If an argument is unknown, of the wrong type or out of range.
+    """
+    plugin = find(axis, name)
+    try:
+        return plugin.Config.model_validate(arguments)
+    except ValidationError as error:
+        known = {"": plugin.Config.model_fields}
+        for field, info in plugin.Config.model_fields.items():
+            known[field] = getattr(info.annotation, "model_fields", ())
+        raise ConfigError(explain(error, f"{where or axis} {name!r}", known)) from None

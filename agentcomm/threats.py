@@ -1,0 +1,205 @@
+"""Threat models, and the contract between an attack and the guard.
+
+An attack is a function from a :class:`View` to :class:`Edits`. The guard (``agentcomm/messages/guard.py``)
+shows it only what its position and powers let it read, and carries out only what they let it write.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from agentcomm.plugin import Plugin, PluginConfig
+
+Power = Literal["read", "modify", "inject", "drop", "delay", "reorder", "replay", "register"]
+Knowledge = Literal["none", "protocol", "graph", "policy", "defense"]
+Objective = Literal["untargeted", "targeted", "exfiltrate", "exhaust", "evade"]
+
+
+class Position(BaseModel):
+    """Where the attacker stands.
+
+    ``edge``: on the path of links; ``node``: a compromised agent of the team; ``newcomer``: an outsider
+    that can only address agents; ``observer``: sees all links, touches none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["edge", "node", "newcomer", "observer"]
+    links: tuple[tuple[int, int], ...] | None = Field(
+        None, description="attacked links as [sender, receiver]; none given means every link (edge)"
+    )
+    node: int | None = Field(None, ge=0, description="the compromised agent (node)")
+
+
+class Budget(BaseModel):
+    """How much an attack may do; None is no limit. One edited, dropped or injected message costs 1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    per_step: int | None = Field(None, ge=0, description="messages touched per world and step")
+    per_episode: int | None = Field(None, ge=0, description="messages touched per world and episode")
+    norm: float | None = Field(None, ge=0, description="largest change of any payload coordinate (l-infinity)")
+    start_step: int = Field(0, ge=0, description="first step of the episode at which the attack may act")
+
+
+@dataclass(frozen=True)
+class ThreatModel:
+    """Position, powers, knowledge, budget and objective of an attack."""
+
+    position: Position
+    powers: frozenset[Power]
+    knowledge: Knowledge = "protocol"
+    budget: Budget = field(default_factory=Budget)
+    objective: Objective = "untargeted"
+
+
+@dataclass(frozen=True)
+class View:
+    """What an attack is shown of one exchange: copies, blanked outside its reach.
+
+    Header and payload fields are None without the power to read; slots outside ``reach`` hold -1 and 0.
+
+    Attributes:
+        reach: [B, N, M] bool, messages on the attacker's links that are present now.
+        step: [B] int64, step of the episode.
+        round: Exchange within the step.
+        remaining: [B] int64, messages the budget still allows in this step (a large number if unlimited).
+        memory: The attack's own tensors [B, ...], reset with their world; change them in place.
+        generator: The attack's own randomness.
+        width: Payload width D.
+        identity: Whom the attacker's own key belongs to: its node, or N for an outsider.
+        payload: [B, N, M, D].
+        sender: [B, N, M] claimed sender.
+        audience: [B, N, M].
+        sequence: [B, N, M].
+        sent_at: [B, N, M].
+        kind: [B, N, M].
+        key: [B, N, M].
+        seal: [B, N, M].
+    """
+
+    reach: Tensor
+    step: Tensor
+    round: int
+    remaining: Tensor
+    memory: dict[str, Tensor]
+    generator: torch.Generator
+    width: int
+    identity: int
+    payload: Tensor | None = None
+    sender: Tensor | None = None
+    audience: Tensor | None = None
+    sequence: Tensor | None = None
+    sent_at: Tensor | None = None
+    kind: Tensor | None = None
+    key: Tensor | None = None
+    seal: Tensor | None = None
+
+    def rand(self, *shape: int) -> Tensor:
+        """Uniform numbers in [0, 1) from the attack's generator."""
+        return torch.rand(shape, generator=self.generator, device=self.reach.device)
+
+    def randn(self, *shape: int) -> Tensor:
+        """Standard normal numbers from the attack's generator."""
+        return torch.randn(shape, generator=self.generator, device=self.reach.device)
+
+
+@dataclass(frozen=True)
+class Envelopes:
+    """Messages an attack wants to put on the wire: S per receiver, all tensors [B, N, S] but the payload.
+
+    Attributes:
+        where: bool, which of them to send.
+        payload: [B, N, S, D].
+        sender: Whom they claim to come from.
+        audience: Whom they claim to be for.
+        sequence: Sequence number to write.
+        sent_at: Step to write.
+        kind: Round to write.
+        key: Key id to name, -1 for none.
+        seal: Seal to attach, 0 for none (a copied one, say).
+        sign: Seal them with the attacker's own key instead.
+    """
+
+    where: Tensor
+    payload: Tensor
+    sender: Tensor
+    audience: Tensor
+    sequence: Tensor
+    sent_at: Tensor
+    kind: Tensor
+    key: Tensor
+    seal: Tensor
+    sign: bool = False
+
+
+@dataclass(frozen=True)
+class Edits:
+    """What an attack wants done to one exchange; None leaves that alone.
+
+    Attributes:
+        drop: [B, N, M] bool, messages to take off the wire (power drop).
+        modify: [B, N, M] bool, messages whose payload to change (power modify).
+        change: [B, N, M, D], what to add to those payloads.
+        inject: Messages to add (power inject, or replay for exact copies of what it has seen).
+    """
+
+    drop: Tensor | None = None
+    modify: Tensor | None = None
+    change: Tensor | None = None
+    inject: Envelopes | None = None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Sizes an attack or defense may plan with: B worlds, N agents, k links and D wide payloads."""
+
+    num_worlds: int
+    num_agents: int
+    degree: int
+    width: int
+    rounds: int
+    device: torch.device
+
+
+class AttackConfig(PluginConfig):
+    """Arguments every attack has."""
+
+    budget: Budget = Field(default_factory=Budget, description="how much it may do")
+
+
+class Attack(Plugin):
+    """A stage that harms. Implement :meth:`threat_model` and :meth:`apply`.
+
+    Attributes:
+        risks: Ids ``<class>.<layer>.<name>`` of the survey's risks it carries out (arXiv 2506.19676).
+    """
+
+    Config = AttackConfig
+    risks: tuple[str, ...] = ()
+
+    def __init__(self, config: AttackConfig, setting: Setting) -> None:
+        self.config = config
+        self.setting = setting
+
+    @abstractmethod
+    def threat_model(self) -> ThreatModel:
+        """Position, powers, knowledge, budget and objective under these arguments."""
+
+    @abstractmethod
+    def apply(self, view: View) -> Edits:
+        """Look at one exchange and say what to do to it."""
+
+    def memory(self) -> dict[str, Tensor]:
+        """Fresh memory: tensors [B, ...] that the guard resets with their world."""
+        return {}
+
+    def injections(self) -> int:
+        """Messages per receiver and exchange that it may inject: inbox slots to provide."""
+        return 0

@@ -1,0 +1,217 @@
+"""PPO for a communicating team: advantages, the loss, and the bi-level update. Plain torch, no Ray.
+
+The ratio is per agent and joins action and gate. The graph is trained after CommFormer's bi-level
+scheme (arXiv 2405.08550, first-order): the model steps on the training worlds with the recorded graphs
+held fixed, the graph steps on held-out worlds with the model held fixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from agentcomm.policy import CommPolicy, evaluate
+
+Rows = dict[str, Tensor]
+
+
+class PPOSettings(BaseModel):
+    """Arguments of the update."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learning_rate: float = Field(1e-3, gt=0, description="Adam, at the start")
+    final_learning_rate: float = Field(1e-4, gt=0, description="and at the end of training, falling linearly")
+    epochs: int = Field(4, ge=1, description="passes over each batch")
+    minibatch: int | None = Field(None, ge=1, description="rows (joint steps) per gradient step; none takes all at once")
+    clip: float = Field(0.2, gt=0, lt=1, description="of the probability ratio")
+    gamma: float = Field(0.99, ge=0, le=1, description="discount")
+    gae_lambda: float = Field(0.95, ge=0, le=1, description="of generalized advantage estimation")
+    entropy: float = Field(0.02, ge=0, description="weight of the entropy bonus at the start")
+    final_entropy: float = Field(0.002, ge=0, description="and at the end of training, falling linearly")
+    gate_entropy: float = Field(0.002, ge=0, description="weight of the gate's entropy bonus")
+    value_weight: float = Field(0.5, ge=0, description="weight of the value loss (Huber)")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
+    held_out: float = Field(0.125, ge=0, lt=1, description="share of worlds kept for the graph's step")
+
+
+def advantages(
+    reward: Tensor,
+    value: Tensor,
+    done: Tensor,
+    bootstrap: Tensor,
+    last_value: Tensor,
+    gamma: float,
+    gae_lambda: float,
+) -> Tensor:
+    """Generalized advantage estimates (Schulman et al. 2016, eq. 16) over T steps.
+
+    Args:
+        reward: [T, B, N].
+        value: [T, B, N] of the state acted in.
+        done: [T, B] bool, terminated or truncated.
+        bootstrap: [T, B, N] value of the final state where truncated, 0 where terminated.
+        last_value: [B, N] value of the state after the last step.
+        gamma: Discount.
+        gae_lambda: Decay of the sum.
+
+    Returns:
+        [T, B, N].
+    """
+    out = torch.empty_like(reward)
+    following, running = last_value, torch.zeros_like(last_value)
+    for t in reversed(range(reward.shape[0])):
+        ends = done[t].unsqueeze(-1)
+        delta = reward[t] + gamma * torch.where(ends, bootstrap[t], following) - value[t]
+        running = delta + gamma * gae_lambda * running.masked_fill(ends, 0.0)
+        out[t] = running
+        following = value[t]
+    return out
+
+
+def ppo_loss(
+    policy: CommPolicy, rows: Mapping[str, Tensor], settings: PPOSettings, entropy: float, graph_gradient: bool
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Clipped surrogate, Huber value loss and entropy bonus.
+
+    Policy terms average over agents whose action counted. The value loss takes all: an agent that has
+    arrived still has a return, which its earlier steps bootstrap from.
+
+    Args:
+        policy: The policy.
+        rows: Columns of :func:`agentcomm.policy.evaluate`, and ``advantage``, ``target``, ``active``,
+            ``log_probability`` [R, N].
+        settings: PPO's arguments.
+        entropy: Present weight of the entropy bonus.
+        graph_gradient: Whether gradients reach the graph.
+    """
+    now = evaluate(policy, rows, graph_gradient)
+    active = rows["active"].float()
+    count = active.sum().clamp_min(1)
+
+    def mean(x: Tensor) -> Tensor:
+        return (x * active).sum() / count
+
+    log_ratio = now.log_probability - rows["log_probability"]
+    ratio = log_ratio.exp()
+    advantage = rows["advantage"]
+    clipped = ratio.clamp(1 - settings.clip, 1 + settings.clip)
+    surrogate = mean(torch.minimum(ratio * advantage, clipped * advantage))
+    target = (rows["target"] - policy.return_mean) / policy.return_scale
+    value_loss = nn.functional.huber_loss(now.value, target)
+    loss = -surrogate + settings.value_weight * value_loss
+    loss = loss - entropy * mean(now.entropy) - settings.gate_entropy * mean(now.gate_entropy)
+    with torch.no_grad():
+        stats = {
+            "policy_loss": -surrogate,
+            "value_loss": value_loss,
+            "entropy": mean(now.entropy),
+            "kl": mean(ratio - 1 - log_ratio),
+            "clip_fraction": mean(((ratio - 1).abs() > settings.clip).float()),
+            "ratio_error": (ratio - 1).abs().max(),
+        }
+    return loss, stats
+
+
+class Update:
+    """One PPO update, minibatch by minibatch.
+
+    Args:
+        policy: The policy in training.
+        settings: PPO's arguments.
+        optimizer: Steps the model's parameters.
+        graph_optimizer: Steps the graph's parameters, if it has any.
+        generator: Shuffles rows.
+    """
+
+    def __init__(
+        self,
+        policy: CommPolicy,
+        settings: PPOSettings,
+        optimizer: torch.optim.Optimizer,
+        graph_optimizer: torch.optim.Optimizer | None,
+        generator: torch.Generator,
+    ) -> None:
+        self.policy, self.settings, self.generator = policy, settings, generator
+        self.optimizer, self.graph_optimizer = optimizer, graph_optimizer
+        self.graph_parameters = policy.graph_parameters()
+        own = {id(p) for p in self.graph_parameters}
+        self.parameters = [p for p in policy.parameters() if id(p) not in own]
+        self.entropy = settings.entropy
+        self._held_out: Rows = {}
+        self._graph_due = False
+
+    def anneal(self, progress: float) -> None:
+        """Set learning rate, entropy weight and graph temperature for the share of training done (0 .. 1)."""
+        s, left = self.settings, 1 - min(progress, 1.0)
+        self.entropy = s.final_entropy + (s.entropy - s.final_entropy) * left
+        for group in self.optimizer.param_groups:
+            group["lr"] = s.final_learning_rate + (s.learning_rate - s.final_learning_rate) * left
+        if self.graph_parameters:
+            self.policy.topology.anneal(progress)
+
+    def minibatches(self, columns: Rows) -> Iterator[Rows]:
+        """Prepare a batch and walk through it: normalize, keep worlds for the graph, shuffle, split."""
+        self._track_returns(columns["target"])
+        rows = dict(columns)
+        advantage, active = rows["advantage"], rows["active"]
+        chosen = advantage[active]
+        rows["advantage"] = (advantage - chosen.mean()) / (chosen.std() + 1e-8)
+        held = rows.pop("held_out")
+        self._held_out = {}
+        if self.graph_optimizer is not None and bool(held.any()):
+            self._held_out = {name: value[held] for name, value in rows.items()}
+            rows = {name: value[~held] for name, value in rows.items()}
+        rows.pop("noise", None)
+        count = len(rows["advantage"])
+        size = min(self.settings.minibatch or count, count)
+        for _ in range(self.settings.epochs):
+            self._graph_due = True
+            if size == count:
+                yield rows
+                continue
+            order = torch.randperm(count, generator=self.generator, device=held.device)
+            # A remainder smaller than a minibatch is left to the next shuffle.
+            for start in range(0, count - size + 1, size):
+                index = order[start : start + size]
+                yield {name: value[index] for name, value in rows.items()}
+
+    def step(self, rows: Rows) -> dict[str, Tensor]:
+        """One gradient step of the model and, once per epoch, one of the graph where there is one to learn."""
+        loss, stats = ppo_loss(self.policy, rows, self.settings, self.entropy, graph_gradient=False)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        stats["grad_norm"] = nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
+        self.optimizer.step()
+        stats["loss"] = loss.detach()
+        graph_due, self._graph_due = self._graph_due and bool(self._held_out), False
+        if graph_due and self.graph_optimizer is not None and not bool(self.policy.topology.exact):
+            graph_loss, _ = ppo_loss(self.policy, self._held_out, self.settings, 0.0, graph_gradient=True)
+            gradients = torch.autograd.grad(graph_loss, self.graph_parameters)
+            for parameter, gradient in zip(self.graph_parameters, gradients, strict=True):
+                parameter.grad = gradient
+            self.graph_optimizer.step()
+            stats["graph_loss"] = graph_loss.detach()
+        return stats
+
+    def run(self, columns: Rows) -> dict[str, float]:
+        """The whole update; the statistics of its last step."""
+        stats: dict[str, Any] = {}
+        first: Tensor | None = None
+        for rows in self.minibatches(columns):
+            stats = self.step(rows)
+            first = stats["ratio_error"] if first is None else first
+        out = {name: float(value.detach()) for name, value in stats.items()}
+        return out if first is None else out | {"first_ratio_error": float(first)}
+
+    def _track_returns(self, target: Tensor) -> None:
+        """Follow mean and spread of the returns (value normalization, Yu et al. 2022)."""
+        with torch.no_grad():
+            new = self.policy.return_scale == 1.0
+            rate = torch.where(new & (self.policy.return_mean == 0.0), 1.0, 0.05)
+            self.policy.return_mean.lerp_(target.mean(), rate)
+            self.policy.return_scale.lerp_(target.std().clamp_min(1e-3), rate)

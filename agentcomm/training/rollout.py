@@ -1,0 +1,208 @@
+"""Rollouts: a policy acts in B worlds, and everything an update needs is recorded. Plain torch, no Ray."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agentcomm.messages.ledger import COUNTS
+from agentcomm.messages.network import Network
+from agentcomm.messages.traffic import Inbox, Links
+from agentcomm.policy import CommPolicy, Decision, decide
+from agentcomm.seeds import derive
+from agentcomm.training.ppo import PPOSettings, Rows, advantages
+from agentcomm.world import World
+
+
+@dataclass
+class Fragment:
+    """T steps of B worlds.
+
+    Attributes:
+        columns: Named tensors [T * B, ...]; see :func:`agentcomm.policy.evaluate` and ``ppo_loss``.
+        env_steps: T * B.
+        agents: N.
+        lengths: Steps of each episode that ended.
+        returns: Their summed reward, mean over agents, without the gate's cost.
+        successes: Whether they reached the goal.
+        gate_open: Share of open gates.
+        messages: Counts of the ledger over this fragment, summed over worlds.
+    """
+
+    columns: Rows
+    env_steps: int
+    agents: int
+    lengths: np.ndarray
+    returns: np.ndarray
+    successes: np.ndarray
+    gate_open: float
+    messages: dict[str, int] = field(default_factory=dict)
+
+
+class Sampler:
+    """Collects fragments; worlds, episodes and graphs go on from one fragment to the next.
+
+    Args:
+        world: B worlds.
+        policy: Its parameters may change between fragments.
+        network: What messages pass.
+        settings: Discounts and the share of held-out worlds.
+        seed: Seeds worlds and the policy's sampling.
+    """
+
+    def __init__(self, world: World, policy: CommPolicy, network: Network, settings: PPOSettings, seed: int) -> None:
+        self.world, self.policy, self.network, self.settings = world, policy, network, settings
+        self.generator = torch.Generator(world.device)
+        self.generator.manual_seed(derive(seed, "policy"))
+        self.observation = world.reset(derive(seed, "world"))
+        self._return = torch.zeros(world.num_worlds, device=world.device)
+        held = int(world.num_worlds * settings.held_out)
+        if policy.graph_parameters() and settings.held_out and not held:
+            raise ValueError(f"{world.num_worlds} worlds are too few to hold out {settings.held_out:.3g} of them")
+        self._held = torch.arange(world.num_worlds, device=world.device) < held
+        cost = 0.0 if policy.gate is None else float(getattr(policy.gate, "cost", 0.0))
+        self._listening_cost = cost * policy.topology.degree / world.num_agents
+
+    @torch.no_grad()
+    def collect(self, steps: int) -> Fragment:
+        """T further steps of all worlds, with one graph per world."""
+        world, policy = self.world, self.policy
+        noise = policy.topology.noise(world.num_worlds, self.generator)
+        source = policy.topology.neighbors(noise if policy.topology.learned else None, world.num_worlds)
+        before = self.network.ledger.messages.clone()
+        record: dict[str, list[Tensor]] = {}
+        decisions: list[Decision] = []
+        lengths, returns, successes = [], [], []
+        for _ in range(steps):
+            observation, at = self.observation, world.length.clone()
+            decision = decide(policy, observation, source, self.network, at, self.generator)
+            step = world.step(decision.action)
+            bootstrap = torch.zeros_like(step.reward)
+            cut = step.truncated[step.finished]
+            if bool(cut.any()):
+                rows = step.finished[cut]
+                bootstrap[rows] = self._value(step.final_observation[cut], source[rows])
+            self._return += step.reward.mean(1)
+            if len(step.finished):
+                self.network.reset(step.finished)
+                lengths.append(step.length[step.finished])
+                successes.append(step.success[step.finished])
+                returns.append(self._return[step.finished])
+                self._return[step.finished] = 0
+            decisions.append(decision)
+            entries = {
+                "observation": observation,
+                "reward": step.reward - self._listening_cost * decision.gate,
+                "active": step.active,
+                "done": step.done,
+                "bootstrap": bootstrap,
+            }
+            for name, value in entries.items():
+                record.setdefault(name, []).append(value)
+            self.observation = step.observation
+        stacked = {name: torch.stack(values) for name, values in record.items()}
+        columns = self._columns(stacked, decisions, source, noise)
+
+        def join(parts: list[Tensor]) -> np.ndarray:
+            return torch.cat(parts).cpu().numpy() if parts else np.zeros(0)
+
+        counts = (self.network.ledger.messages - before).sum(1)
+        return Fragment(
+            columns=columns,
+            env_steps=steps * world.num_worlds,
+            agents=world.num_agents,
+            lengths=join(lengths),
+            returns=join(returns),
+            successes=join(successes),
+            gate_open=float(columns["gate"].float().mean()),
+            messages=dict(zip(COUNTS, counts.tolist(), strict=True)),
+        )
+
+    def _columns(self, s: Rows, decisions: list[Decision], source: Tensor, noise: Tensor) -> Rows:
+        value = torch.stack([d.value for d in decisions])
+        last = self._value(self.observation, source)
+        advantage = advantages(
+            s["reward"], value, s["done"], s["bootstrap"], last, self.settings.gamma, self.settings.gae_lambda
+        )
+        observation = s["observation"]
+        columns = {
+            "observation": observation if observation.is_floating_point() else observation.to(torch.int16),
+            "action": torch.stack([d.action for d in decisions]).to(torch.int16),
+            "gate": torch.stack([d.gate for d in decisions]),
+            "log_probability": torch.stack([d.log_probability for d in decisions]),
+            "advantage": advantage,
+            "target": advantage + value,
+            "active": s["active"],
+            "links": source.to(torch.int16).expand(len(decisions), *source.shape),
+            "held_out": self._held.expand(len(decisions), -1),
+        }
+        if self.policy.topology.learned:
+            columns["noise"] = noise.expand(len(decisions), *noise.shape)
+        columns |= record_inboxes([d.inboxes for d in decisions])
+        return {name: column.flatten(0, 1) for name, column in columns.items()}
+
+    def _value(self, observation: Tensor, source: Tensor) -> Tensor:
+        """Expected return where a fragment or an episode is cut, with messages delivered undisturbed.
+
+        The network's state must not advance for a step that is not taken, so disturbances are left out
+        of this estimate.
+        """
+        links = Links(source, torch.ones(source.shape[:2], dtype=torch.bool, device=source.device))
+        hidden = self.policy.encode(observation)
+        if self.policy.gate is not None:
+            links = Links(source, self.policy.gate(hidden) > 0)
+        _, value = self.policy.run(
+            observation, lambda _, spoken: Inbox(spoken, links.source, links.present, links.source), hidden
+        )
+        return self.policy.expected_return(value)
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything needed to go on as if never interrupted, as numpy arrays."""
+        return {
+            "world": self.world.get_state(),
+            "network": self.network.get_state(),
+            "generator": self.generator.get_state().numpy().copy(),
+            "observation": self.observation.cpu().numpy().copy(),
+            "return": self._return.cpu().numpy().copy(),
+        }
+
+    def set_state(self, saved: dict[str, Any]) -> None:
+        """Go on from :meth:`get_state`."""
+        self.world.set_state(saved["world"])
+        self.network.set_state(saved["network"])
+        self.generator.set_state(torch.as_tensor(np.array(saved["generator"])))
+        self.observation = torch.as_tensor(np.array(saved["observation"]), device=self.world.device)
+        self._return = torch.as_tensor(np.array(saved["return"]), device=self.world.device)
+
+
+def record_inboxes(inboxes: list[list[Inbox]]) -> Rows:
+    """What was delivered in T steps of R rounds, as columns [T, B, R, ...]; only what was disturbed takes room."""
+    flat = [inbox for step in inboxes for inbox in step]
+    slots = max(inbox.mask.shape[-1] for inbox in flat)
+    disturbed = slots > flat[0].links.shape[-1] or any(i.scale is not None or i.delta is not None for i in flat)
+
+    def column(pick: Any) -> Tensor:
+        return torch.stack([torch.stack([pick(inbox) for inbox in step], 1) for step in inboxes])
+
+    def slot(x: Tensor, value: float = 0) -> Tensor:
+        return torch.nn.functional.pad(x, (0, slots - x.shape[-1]), value=value)
+
+    columns = {"mask": column(lambda i: slot(i.mask))}
+    if disturbed:
+        columns["source"] = column(lambda i: slot(i.source).to(torch.int16))
+    if any(i.scale is not None for i in flat):
+        columns["scale"] = column(lambda i: slot(torch.ones_like(i.mask, dtype=torch.float32) if i.scale is None else i.scale))
+    if any(i.delta is not None for i in flat):
+        width = flat[0].spoken.shape[-1]
+
+        def offset(inbox: Inbox) -> Tensor:
+            if inbox.delta is None:
+                return inbox.spoken.new_zeros(*inbox.mask.shape[:2], slots, width)
+            return torch.nn.functional.pad(inbox.delta, (0, 0, 0, slots - inbox.mask.shape[-1]))
+
+        columns["delta"] = column(offset)
+    return columns

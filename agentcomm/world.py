@@ -1,0 +1,270 @@
+"""World: B copies of one environment, stepped together as tensors.
+
+Shapes used throughout: B worlds, N agents, O observation width, K observation indices.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from agentcomm.plugin import Plugin, PluginConfig
+
+
+@dataclass(frozen=True)
+class Observation:
+    """How one agent's observation is laid out.
+
+    Attributes:
+        kind: ``dense`` for float vectors [.., width]; ``indices`` for int64 [.., width] whose entries
+            point into ``vocabulary`` rows, -1 where an entry is unused. An index vector stands for the
+            sum of its rows' one-hot codes.
+        width: O for dense, K for indices.
+        vocabulary: Number of distinct indices (``indices`` only, else 0).
+        low: Smallest value an entry can take (``dense`` only).
+        high: Largest value an entry can take (``dense`` only).
+    """
+
+    kind: Literal["dense", "indices"]
+    width: int
+    vocabulary: int = 0
+    low: float = -math.inf
+    high: float = math.inf
+
+
+@dataclass(frozen=True)
+class Transition:
+    """What the environment's rules say about one step, before any auto-reset.
+
+    Attributes:
+        reward: [B, N] float32.
+        terminated: [B] bool, the episode ended by the rules.
+        active: [B, N] bool, agents that still took part in this step.
+        truncated: [B] bool, cut off by the environment itself; None where only ``max_steps`` cuts off.
+    """
+
+    reward: Tensor
+    terminated: Tensor
+    active: Tensor
+    truncated: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of all worlds.
+
+    Worlds whose episode ended are already reset: ``observation`` shows the new episode, and the last
+    observation of the old one is kept in ``final_observation``.
+
+    Attributes:
+        observation: [B, N, O] to act on next.
+        reward: [B, N] float32.
+        terminated: [B] bool, ended by the rules.
+        truncated: [B] bool, cut off at ``max_steps`` (never together with terminated).
+        active: [B, N] bool, agents whose action counted in this step.
+        length: [B] int64, steps of the running episode, this one included.
+        success: [B] bool, the task's goal is reached (meaningful where done).
+        finished: [F] int64, indices of the worlds that ended.
+        final_observation: [F, N, O] of those worlds.
+    """
+
+    observation: Tensor
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    active: Tensor
+    length: Tensor
+    success: Tensor
+    finished: Tensor
+    final_observation: Tensor
+
+    @property
+    def done(self) -> Tensor:
+        """[B] bool, terminated or truncated."""
+        return self.terminated | self.truncated
+
+
+class WorldConfig(PluginConfig):
+    """Arguments every environment has."""
+
+    max_steps: int = Field(20, ge=1, description="steps after which an episode is truncated")
+    observation: Literal["dense", "indices"] = Field(
+        "dense", description="one-hot vectors, or the indices of their ones where the environment offers them"
+    )
+
+
+class World(Plugin):
+    """B copies of an environment.
+
+    An environment implements :meth:`begin`, :meth:`advance`, :meth:`observe` and :meth:`success`, and
+    keeps everything that changes in ``self.state``, a dict of tensors with leading dimension B. All
+    randomness comes from the generator it is handed.
+
+    Attributes:
+        agents: Names of the N agents.
+        num_actions: Actions of each agent are 0 .. num_actions - 1.
+        action_names: What they are called.
+        layout: The observation's layout.
+        state: Named tensors [B, ...].
+    """
+
+    Config: ClassVar[type[PluginConfig]] = WorldConfig
+
+    agents: tuple[str, ...]
+    action_names: tuple[str, ...]
+    layout: Observation
+
+    def __init__(self, config: WorldConfig, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:
+        if num_worlds < 1:
+            raise ValueError(f"num_worlds must be at least 1, not {num_worlds}")
+        self.config = config
+        self.num_worlds = num_worlds
+        self.device = torch.device(device)
+        self.max_steps = config.max_steps
+        self.generator = torch.Generator(self.device)
+        self.length = torch.zeros(num_worlds, dtype=torch.int64, device=self.device)
+        self.state: dict[str, Tensor] = {}
+        self._all = torch.arange(num_worlds, device=self.device)
+
+    @property
+    def num_agents(self) -> int:
+        """N."""
+        return len(self.agents)
+
+    @property
+    def num_actions(self) -> int:
+        """Size of each agent's discrete action space."""
+        return len(self.action_names)
+
+    # ---- what an environment implements
+
+    @abstractmethod
+    def begin(self, worlds: Tensor, generator: torch.Generator, scene: Mapping[str, Any] | None = None) -> None:
+        """Start a new episode in the given worlds ([W] int64 indices).
+
+        Args:
+            worlds: Worlds to start.
+            generator: Source of all randomness.
+            scene: A fixed start, in the environment's own words.
+
+        Raises:
+            ValueError: If the scene has an unknown key or an impossible value.
+        """
+
+    @abstractmethod
+    def advance(self, actions: Tensor, generator: torch.Generator) -> Transition:
+        """Apply the rules once to all worlds. Actions are [B, N] int64, already checked."""
+
+    @abstractmethod
+    def observe(self, worlds: Tensor | None = None) -> Tensor:
+        """Observations of the given worlds ([W, N, O] for [W] int64 indices), or of all of them."""
+
+    @abstractmethod
+    def success(self) -> Tensor:
+        """[B] bool, whether the goal is reached."""
+
+    def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[Link] | None = None) -> Any:
+        """Draw one world as text ("ansi") or as an [H, W, 3] uint8 picture, with the links on it."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be drawn")
+
+    def scene(self, world: int) -> dict[str, Any]:
+        """One world in plain numbers, for the report's player. Environments describe themselves here."""
+        return {}
+
+    # ---- what it gets for that
+
+    def reset(self, seed: int | None = None, scene: Mapping[str, Any] | None = None) -> Tensor:
+        """Start all worlds anew.
+
+        Args:
+            seed: Seeds the world's generator; None goes on with its present state.
+            scene: A fixed start used in every world.
+
+        Returns:
+            Observations [B, N, O].
+        """
+        if seed is not None:
+            self.generator.manual_seed(seed)
+        self.begin(self._all, self.generator, scene)
+        self.length.zero_()
+        return self.observe()
+
+    def step(self, actions: Tensor, auto_reset: bool = True) -> Step:
+        """Advance every world by one step and restart those whose episode ended.
+
+        Args:
+            actions: [B, N] integers in 0 .. num_actions - 1.
+            auto_reset: False leaves ended worlds as they are.
+
+        Raises:
+            ValueError: If the actions' shape, type or range is wrong.
+        """
+        self._check(actions)
+        transition = self.advance(actions, self.generator)
+        self.length += 1
+        length = self.length.clone()
+        truncated = self.length >= self.max_steps
+        if transition.truncated is not None:
+            truncated |= transition.truncated
+        truncated &= ~transition.terminated
+        success = self.success()
+        finished = (transition.terminated | truncated).nonzero().squeeze(-1)
+        final = self.observe(finished) if len(finished) else None
+        if auto_reset and len(finished):
+            self.begin(finished, self.generator)
+            self.length[finished] = 0
+        observation = self.observe()
+        return Step(
+            observation=observation,
+            reward=transition.reward,
+            terminated=transition.terminated,
+            truncated=truncated,
+            active=transition.active,
+            length=length,
+            success=success,
+            finished=finished,
+            final_observation=observation[:0] if final is None else final,
+        )
+
+    def _check(self, actions: Tensor) -> None:
+        if actions.shape != (self.num_worlds, self.num_agents):
+            raise ValueError(
+                f"actions must have shape {(self.num_worlds, self.num_agents)} (worlds, agents),"
+                f" not {tuple(actions.shape)}"
+            )
+        if actions.dtype.is_floating_point or actions.dtype == torch.bool:
+            raise ValueError(f"actions must be integers, not {actions.dtype}")
+        low, high = torch.aminmax(actions)
+        if low < 0 or high >= self.num_actions:
+            raise ValueError(f"actions must lie in 0 .. {self.num_actions - 1}, but go from {int(low)} to {int(high)}")
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything needed to go on from here: state, lengths and the generator, as numpy arrays."""
+        return {
+            "state": {name: value.cpu().numpy().copy() for name, value in self.state.items()},
+            "length": self.length.cpu().numpy().copy(),
+            "generator": self.generator.get_state().numpy().copy(),
+        }
+
+    def set_state(self, saved: Mapping[str, Any]) -> None:
+        """Go on from a state returned by :meth:`get_state`."""
+        self.state = {name: torch.as_tensor(np.array(v), device=self.device) for name, v in saved["state"].items()}
+        self.length = torch.as_tensor(np.array(saved["length"]), device=self.device)
+        self.generator.set_state(torch.as_tensor(np.array(saved["generator"])))
+
+
+@dataclass(frozen=True)
+class Link:
+    """One message to draw: who is said to have sent it to whom, and what became of it."""
+
+    sender: int
+    receiver: int
+    fate: Literal["delivered", "dropped", "forged", "tampered", "refused"] = "delivered"

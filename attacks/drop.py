@@ -1,0 +1,34 @@
+"""drop: take messages off the wire."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
+
+
+class DropConfig(AttackConfig):
+    """Arguments of ``drop``."""
+
+    probability: float = Field(1.0, ge=0, le=1, description="chance that a message in reach is taken")
+    links: tuple[tuple[int, int], ...] | None = Field(
+        None, description="attacked links as [sender, receiver]; all when not given"
+    )
+
+
+class Drop(Attack):
+    """An on-path attacker that lets messages vanish, blindly."""
+
+    Config = DropConfig
+    config: DropConfig
+    name = "drop"
+    risks = ("ua.l1.availability", "aa.l3.contextual_fragmentation")
+
+    def threat_model(self) -> ThreatModel:
+        """On the path, without reading anything."""
+        position = Position(kind="edge", links=self.config.links)
+        return ThreatModel(position, frozenset({"drop"}), "none", self.config.budget)
+
+    def apply(self, view: View) -> Edits:
+        """Drop each message with the given probability."""
+        return Edits(drop=view.reach & (view.rand(*view.reach.shape) < self.config.probability))

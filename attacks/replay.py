@@ -1,0 +1,64 @@
+"""replay: deliver yesterday's envelopes, seal and all, instead of today's."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from agentcomm.threats import Attack, AttackConfig, Edits, Envelopes, Position, Power, ThreatModel, View
+
+FIELDS = ("sender", "audience", "sequence", "sent_at", "kind", "key", "seal")
+
+
+class ReplayConfig(AttackConfig):
+    """Arguments of ``replay``."""
+
+    age: int = Field(4, ge=1, description="how many steps old the delivered copy is")
+    suppress: bool = Field(True, description="take the fresh message off the wire, too")
+    probability: float = Field(1.0, ge=0, le=1, description="chance that a message in reach is answered by a copy")
+
+
+class Replay(Attack):
+    """Records every exchange and puts the copy from ``age`` steps ago onto the same link."""
+
+    Config = ReplayConfig
+    config: ReplayConfig
+    name = "replay"
+    risks = ("ua.l2.session_manipulation",)
+
+    def threat_model(self) -> ThreatModel:
+        """On the path: reads, replays and, to suppress, drops. It cannot forge."""
+        powers: set[Power] = {"read", "replay"} | ({"drop"} if self.config.suppress else set())
+        return ThreatModel(Position(kind="edge"), frozenset(powers), "protocol", self.config.budget)
+
+    def injections(self) -> int:
+        """One copy per link."""
+        return self.setting.degree
+
+    def memory(self) -> dict[str, Tensor]:
+        """The last ``age`` steps of every link: [B, age * rounds, N, k] per field, oldest overwritten."""
+        s = self.setting
+        shape = (s.num_worlds, self.config.age * s.rounds, s.num_agents, s.degree)
+        fields = {name: torch.full(shape, -1, dtype=torch.int64, device=s.device) for name in FIELDS}
+        fields["held"] = torch.zeros(shape, dtype=torch.bool, device=s.device)
+        fields["payload"] = torch.zeros((*shape, s.width), device=s.device)
+        return fields
+
+    def apply(self, view: View) -> Edits:
+        """Send the copy that is ``age`` steps old, then overwrite it with what is on the wire now."""
+        s, old = self.setting, view.memory
+        worlds = torch.arange(s.num_worlds, device=s.device)
+        place = (view.step % self.config.age) * s.rounds + view.round
+        now = {name: getattr(view, name)[..., : s.degree] for name in FIELDS}
+        assert view.payload is not None
+        copy = {name: old[name][worlds, place] for name in (*FIELDS, "payload")}
+        on_links = view.reach[..., : s.degree]
+        where = on_links & old["held"][worlds, place]
+        where &= view.rand(*where.shape) < self.config.probability
+        for name, value in now.items():
+            old[name][worlds, place] = value
+        old["payload"][worlds, place] = view.payload[..., : s.degree, :]
+        old["held"][worlds, place] = on_links
+        drop = torch.nn.functional.pad(where, (0, view.reach.shape[-1] - s.degree)) if self.config.suppress else None
+        return Edits(drop=drop, inject=Envelopes(where=where, **copy))

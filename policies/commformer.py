@@ -1,0 +1,177 @@
+"""CommFormer (arXiv 2405.08550, 2411.00382) with a parallel decoder.
+
+Encoder and decoder are one round of messages each. Tokens that are spoken leave a layer normalization
+without gain, so an honest payload always has length sqrt(D). Relation-enhanced attention reads the
+graph through an edge embedding E: s_ij = (x_i + E[A_ij]) W_q^T W_k (x_j + E[A_ji]).
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from agentcomm.messages.traffic import Inbox, gather_agents
+from agentcomm.policy import CommPolicy, PolicyConfig
+from agentcomm.world import Observation, World
+from policies.gate import Gate, GateConfig
+from policies.topology import LearnedConfig, TopologyConfig, build_topology
+
+
+class CommFormerConfig(PolicyConfig):
+    """Arguments of CommFormer."""
+
+    width: int = Field(64, ge=4, le=1024, description="embedding and payload width D")
+    heads: int = Field(1, ge=1, description="attention heads; must divide the width")
+    topology: TopologyConfig = Field(LearnedConfig(), description="the graph: none, full, random or learned")
+    gate: GateConfig | None = Field(None, description="temporal gate; none listens always")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> CommFormerConfig:
+        if self.width % self.heads:
+            raise ValueError(f"heads={self.heads} does not divide width={self.width}")
+        return self
+
+
+def _gelu() -> nn.GELU:
+    return nn.GELU(approximate="tanh")
+
+
+class TokenEncoder(nn.Module):
+    """Observation to token: x = LN(GELU(W o + agent embedding)).
+
+    Index observations stand for sums of one-hot codes, so W o is a sum of W's columns.
+    """
+
+    def __init__(self, layout: Observation, num_agents: int, width: int) -> None:
+        super().__init__()
+        self.layout = layout
+        self.width = width
+        if layout.kind == "indices":
+            # One row more than the vocabulary, for unused entries (-1); it stays zero.
+            self.table = nn.EmbeddingBag(layout.vocabulary + 1, width, mode="sum", padding_idx=layout.vocabulary)
+            nn.init.normal_(self.table.weight, std=layout.width**-0.5)
+            with torch.no_grad():
+                self.table.weight[layout.vocabulary].zero_()
+        else:
+            self.linear = nn.Linear(layout.width, width, bias=False)
+            nn.init.orthogonal_(self.linear.weight)
+        self.agent = nn.Parameter(0.5 * torch.randn(num_agents, width))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """[B, N, O] -> [B, N, D]."""
+        if self.layout.kind == "indices":
+            rows = observation.reshape(-1, self.layout.width)
+            rows = torch.where(rows < 0, self.layout.vocabulary, rows)
+            projected = self.table(rows).view(*observation.shape[:-1], self.width)
+        else:
+            projected = self.linear(observation)
+        hidden = nn.functional.gelu(projected + self.agent, approximate="tanh")
+        return nn.functional.layer_norm(hidden, (self.width,))
+
+
+class ListeningBlock(nn.Module):
+    """One post-norm transformer layer in which agent i attends to itself and to its accepted messages.
+
+    Key and value have no bias: the softmax cancels the first, the output layer's bias absorbs the second.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width, bias=False)
+        self.out = nn.Linear(width, width)
+        self.edge = nn.Parameter(0.1 * torch.randn(2, width))
+        self.norm = nn.LayerNorm(width)
+        self.feed = nn.Sequential(nn.Linear(width, width), _gelu(), nn.Linear(width, width))
+
+    def forward(self, token: Tensor, inbox: Inbox, mutual: Tensor) -> Tensor:
+        """Tokens [B, N, D] and inboxes -> tokens [B, N, D].
+
+        Args:
+            token: What each agent knows itself; its own entry never passes the network.
+            inbox: What it heard. Tokens are what is spoken, so keys and values are projected once per agent.
+            mutual: [B, N, M] int64, 1 where the sender listens to the receiver, too (A_ji).
+        """
+        width = token.shape[-1]
+        heads = (self.heads, width // self.heads)
+        own = nn.functional.linear(token, self.key_value.weight)
+        own_key, own_value = own.unflatten(-1, (2, *heads)).unbind(-3)
+        if inbox.mask.shape[-1] == 0:
+            mixed = own_value.flatten(-2)
+        else:
+            # (x_i + E[1]) W_q: the edge to itself and to whom it listens to is there for every receiver.
+            bias = self.query.bias + self.query.weight @ self.edge[1]
+            query = nn.functional.linear(token, self.query.weight, bias).unflatten(-1, heads)
+            relation = (self.edge @ self.key_value.weight[:width].T).unflatten(-1, heads)
+            toward = torch.einsum("bnhd,rhd->bnhr", query, relation)
+            heard = inbox.project(self.key_value, own).unflatten(-1, (2, *heads))
+            heard_key, heard_value = heard.unbind(-3)
+            own_score = (query * own_key).sum(-1) + toward[..., 1]
+            related = toward.gather(-1, mutual.unsqueeze(2).expand(-1, -1, self.heads, -1)).transpose(2, 3)
+            scores = torch.cat([own_score.unsqueeze(2), (query.unsqueeze(2) * heard_key).sum(-1) + related], 2)
+            mask = nn.functional.pad(inbox.mask, (1, 0), value=True).unsqueeze(-1)
+            attention = (scores * heads[1] ** -0.5).masked_fill(~mask, float("-inf")).softmax(2)
+            to_others = attention[:, :, 1:]
+            if inbox.weight is not None:
+                to_others = to_others * inbox.weight.unsqueeze(-1)
+            mixed = (to_others.unsqueeze(-1) * heard_value).sum(2) + attention[:, :, 0].unsqueeze(-1) * own_value
+            mixed = mixed.flatten(-2)
+        token = self.norm(token + self.out(mixed))
+        return nn.functional.layer_norm(token + self.feed(token), (width,))
+
+
+class CommFormer(CommPolicy):
+    """CommFormer on a graph that is a part: none, full, random or learned."""
+
+    Config = CommFormerConfig
+    config: CommFormerConfig
+    name = "commformer"
+    rounds = 2
+
+    def __init__(self, config: CommFormerConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
+        super().__init__(config)
+        width = config.width
+        self.width = width
+        self.topology = build_topology(config.topology, num_agents)
+        self.encoder = TokenEncoder(layout, num_agents, width)
+        self.gate = None if config.gate is None else Gate(config.gate, width)
+        self.blocks = nn.ModuleList(ListeningBlock(width, config.heads) for _ in range(self.rounds))
+        self.critic = nn.Sequential(nn.Linear(width, width), _gelu(), nn.Linear(width, 1))
+        self.actor = nn.Sequential(nn.Linear(width, width), _gelu(), nn.Linear(width, num_actions))
+        nn.init.orthogonal_(self.actor[-1].weight, 0.01)
+        nn.init.zeros_(self.actor[-1].bias)
+
+    @classmethod
+    def for_world(cls, config: PolicyConfig, world: World) -> CommFormer:
+        """CommFormer for a world's sizes."""
+        assert isinstance(config, CommFormerConfig)
+        return cls(config, world.layout, world.num_agents, world.num_actions)
+
+    def encode(self, observation: Tensor) -> Tensor:
+        """Tokens before anything is heard."""
+        token: Tensor = self.encoder(observation)
+        return token
+
+    def speak(self, hidden: Tensor, round_: int) -> Tensor:
+        """The token itself: first the observation's, then the encoder's representation."""
+        return hidden
+
+    def hear(self, hidden: Tensor, inbox: Inbox, round_: int) -> Tensor:
+        """One layer of attention over what was accepted."""
+        receiver = torch.arange(hidden.shape[1], device=hidden.device).view(1, -1, 1, 1)
+        # Whether the slot's sender lists the receiver among those it listens to.
+        mutual = (gather_agents(inbox.links, inbox.source) == receiver).any(-1).long()
+        token: Tensor = self.blocks[round_](hidden, inbox, mutual)
+        return token
+
+    def act(self, hidden: Tensor) -> Tensor:
+        """Shared head over the decoder's output."""
+        logits: Tensor = self.actor(hidden)
+        return logits
+
+    def value(self, hidden: Tensor) -> Tensor:
+        """Shared head over the encoder's representation."""
+        out: Tensor = self.critic(hidden)
+        return out.squeeze(-1)

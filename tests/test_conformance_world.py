@@ -1,0 +1,174 @@
+"""Every registered environment keeps the World contract, and the check notices those that do not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from agentcomm import registry
+from agentcomm.conformance import check_world
+from agentcomm.errors import ConfigError
+from agentcomm.world import Observation, Step, Transition, World, WorldConfig
+
+
+@pytest.mark.parametrize("observation", ["dense", "indices"])
+@pytest.mark.parametrize("name", registry.names("environment"))
+def test_registered_environments_conform(name: str, observation: str) -> None:
+    arguments = {"max_steps": 7, "observation": observation}
+    config = registry.build_config("environment", name, arguments)
+    environment = registry.find("environment", name)
+    try:
+        environment(config, 1)
+    except ConfigError as error:
+        pytest.skip(str(error))
+    check_world(lambda num_worlds: environment(config, num_worlds))
+
+
+class Counter(World):
+    """Agents count up to a random number; the smallest world that conforms."""
+
+    agents = ("one", "two")
+    action_names = ("wait", "count")
+    layout = Observation("dense", 2)
+
+    def __init__(self, num_worlds: int) -> None:
+        super().__init__(WorldConfig(max_steps=6, observation="dense"), num_worlds)
+        self.state = {"count": torch.zeros(num_worlds, 2), "goal": torch.zeros(num_worlds, 1)}
+
+    def begin(self, worlds: Tensor, generator: torch.Generator, scene: Mapping[str, Any] | None = None) -> None:
+        self.state["count"][worlds] = 0.0
+        self.state["goal"][worlds] = torch.randint(1, 5, (len(worlds), 1), generator=generator).float()
+
+    def advance(self, actions: Tensor, generator: torch.Generator) -> Transition:
+        self.state["count"] = self.state["count"] + actions
+        reached = self.state["count"] >= self.state["goal"]
+        return Transition(reached.float(), reached.all(1), torch.ones_like(reached))
+
+    def observe(self, worlds: Tensor | None = None) -> Tensor:
+        seen = torch.stack([self.state["count"], self.state["goal"].expand(-1, 2)], dim=2)
+        return seen if worlds is None else seen[worlds]
+
+    def success(self) -> Tensor:
+        return (self.state["count"] >= self.state["goal"]).all(1)
+
+
+def test_the_smallest_world_conforms() -> None:
+    check_world(Counter)
+
+
+class DrawsElsewhere(Counter):
+    def begin(self, worlds: Tensor, generator: torch.Generator, scene: Mapping[str, Any] | None = None) -> None:
+        super().begin(worlds, generator, scene)
+        self.state["goal"][worlds] = torch.randint(1, 5, (len(worlds), 1)).float()
+
+
+class HidesState(Counter):
+    hidden = 0
+
+    def advance(self, actions: Tensor, generator: torch.Generator) -> Transition:
+        self.hidden += 1
+        transition = super().advance(actions, generator)
+        return replace(transition, reward=transition.reward + self.hidden)
+
+    def begin(self, worlds: Tensor, generator: torch.Generator, scene: Mapping[str, Any] | None = None) -> None:
+        super().begin(worlds, generator, scene)
+        if len(worlds) == self.num_worlds:
+            self.hidden = 0
+
+
+class RemembersOldEpisodes(Counter):
+    def begin(self, worlds: Tensor, generator: torch.Generator, scene: Mapping[str, Any] | None = None) -> None:
+        kept = self.state["count"][worlds] / 100
+        super().begin(worlds, generator, scene)
+        self.state["count"][worlds] = kept
+
+
+class WrongShape(Counter):
+    def observe(self, worlds: Tensor | None = None) -> Tensor:
+        return super().observe(worlds)[..., :1]
+
+
+class WrongType(Counter):
+    def success(self) -> Tensor:
+        return super().success().float()
+
+
+class LeavesRange(Counter):
+    layout = Observation("dense", 2, low=0.0, high=1.0)
+
+
+class IndexOutOfVocabulary(Counter):
+    layout = Observation("indices", 2, vocabulary=3)
+
+    def observe(self, worlds: Tensor | None = None) -> Tensor:
+        return super().observe(worlds).long()
+
+
+class SameObservationBuffer(Counter):
+    def __init__(self, num_worlds: int) -> None:
+        super().__init__(num_worlds)
+        self.buffer = torch.zeros(num_worlds, 2, 2)
+
+    def observe(self, worlds: Tensor | None = None) -> Tensor:
+        seen = super().observe(worlds)
+        return self.buffer.copy_(seen) if worlds is None else seen
+
+
+class AcceptsAnything(Counter):
+    def _check(self, actions: Tensor) -> None:
+        pass
+
+
+class ForgetsFinalObservation(Counter):
+    def step(self, actions: Tensor, auto_reset: bool = True) -> Step:
+        step = super().step(actions, auto_reset)
+        return replace(step, final_observation=step.observation[step.finished])
+
+
+class NeverEnds(Counter):
+    def __init__(self, num_worlds: int) -> None:
+        super().__init__(num_worlds)
+        self.max_steps = 1_000
+
+    def begin(self, worlds: Tensor, generator: torch.Generator, scene: Mapping[str, Any] | None = None) -> None:
+        super().begin(worlds, generator, scene)
+        self.state["goal"][worlds] += 1_000
+
+
+class IgnoresWhichWorlds(Counter):
+    def observe(self, worlds: Tensor | None = None) -> Tensor:
+        seen = super().observe()
+        return seen if worlds is None else seen[: len(worlds)]
+
+
+class RestartsAll(Counter):
+    def begin(self, worlds: Tensor, generator: torch.Generator, scene: Mapping[str, Any] | None = None) -> None:
+        super().begin(torch.arange(self.num_worlds), generator, scene)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (DrawsElsewhere, "same seed starts different episodes"),
+        (HidesState, "reward differs after get_state"),
+        (RemembersOldEpisodes, "same seed starts different episodes"),
+        (WrongShape, "has shape"),
+        (WrongType, "success is torch.float32"),
+        (LeavesRange, "leaves the layout's range"),
+        (IndexOutOfVocabulary, "leaves the layout's range"),
+        (SameObservationBuffer, "changes observations it returned before"),
+        (AcceptsAnything, "not refused"),
+        (ForgetsFinalObservation, "final_observation is not the last"),
+        (NeverEnds, "no episode ended"),
+        (IgnoresWhichWorlds, "observe\\(worlds\\) differs"),
+        (RestartsAll, "restarting ended worlds changes others"),
+    ],
+)
+def test_broken_worlds_are_noticed(broken: type[Counter], message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_world(broken)
