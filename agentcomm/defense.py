@@ -27,12 +27,16 @@ class Delivered:
         traffic: The messages; a defense sees ``present`` as left by the defenses before it.
         keyring: Verifies seals.
         step: [B] int64, the receivers' clock.
+        round_: Exchange within the step.
+        arrived: The messages before any defense touched them, which is what their seals are about.
     """
 
-    def __init__(self, traffic: Traffic, keyring: Keyring, step: Tensor) -> None:
+    def __init__(self, traffic: Traffic, keyring: Keyring, step: Tensor, round_: int, arrived: Traffic) -> None:
         self._traffic = traffic
         self._keyring = keyring
+        self._arrived = arrived
         self.step = step
+        self.round = round_
         self.present = traffic.present
         self.receiver = traffic.receiver
         self.sender = traffic.sender
@@ -50,7 +54,7 @@ class Delivered:
     @cached_property
     def sealed_by_sender(self) -> Tensor:
         """[B, N, M] bool, whether the seal is the claimed sender's and covers these very fields."""
-        return self._keyring.verify(self._traffic)
+        return self._keyring.verify(self._arrived)
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class Defense(Plugin):
         needs_seal: Whether messages must be sealed for it to work (adds bytes to each).
     """
 
-    Config = DefenseConfig
+    Config: ClassVar[type[PluginConfig]] = DefenseConfig
     order: ClassVar[Order]
     needs_seal: ClassVar[bool] = False
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 from pydantic import ValidationError
@@ -37,7 +37,7 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return f"known: {', '.join(known) or 'none'}"
 
 
-def explain(error: ValidationError, what: str, known: dict[str, Iterable[str]] | None = None) -> str:
+def explain(error: ValidationError, what: str, known: Mapping[str, Iterable[str]] | None = None) -> str:
     """Turn a pydantic error into lines that name the field, the value and the mend.
 
     Args:
@@ -53,6 +53,8 @@ def explain(error: ValidationError, what: str, known: dict[str, Iterable[str]] |
             parent, _, key = path.rpartition(".")
             hint = did_you_mean(key, (known or {}).get(parent, ()))
             lines.append(f"  {path}: unknown key; {hint}")
-        else:
+        elif path:
             lines.append(f"  {path}: {item['msg']} (got {item['input']!r})")
+        else:  # a rule over several fields, whose text names them
+            lines.append(f"  {item['msg'].removeprefix('Value error, ')}")
     return "\n".join(lines)

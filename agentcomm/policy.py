@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +57,7 @@ class CommPolicy(Plugin, nn.Module):
         gate: Module from hidden [B, N, D] to gate logits [B, N], or None for gates that are always open.
     """
 
-    Config = PolicyConfig
+    Config: ClassVar[type[PluginConfig]] = PolicyConfig
     rounds: int
     width: int
     topology: Any
@@ -76,6 +76,11 @@ class CommPolicy(Plugin, nn.Module):
     @abstractmethod
     def for_world(cls, config: PolicyConfig, world: World) -> CommPolicy:
         """Build the policy that fits a world's agents, observations and actions."""
+
+    @classmethod
+    @abstractmethod
+    def without_messages(cls, config: PolicyConfig) -> PolicyConfig:
+        """The same policy with nobody listening: the control that every result is held against."""
 
     @abstractmethod
     def encode(self, observation: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, TypeVar, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from agentcomm.errors import ConfigError, PluginError, did_you_mean, explain
 from agentcomm.plugin import Plugin
@@ -77,7 +77,7 @@ def find(axis: Axis, name: str) -> type[Any]:
     try:
         module = importlib.import_module(point.module)
         plugin = getattr(module, point.attr)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # a plug-in's module may fail in any way
         raise PluginError(_why_not(point, error)) from error
     if not (isinstance(plugin, type) and issubclass(plugin, Plugin)):
         raise PluginError(f"{axis} {name!r}: {point.value} is not an agentcomm plug-in class")
@@ -112,7 +112,52 @@ def build_config(axis: Axis, name: str, arguments: dict[str, Any], where: str = 
     try:
         return plugin.Config.model_validate(arguments)
     except ValidationError as error:
-        known = {"": plugin.Config.model_fields}
-        for field, info in plugin.Config.model_fields.items():
-            known[field] = getattr(info.annotation, "model_fields", ())
-        raise ConfigError(explain(error, f"{where or axis} {name!r}", known)) from None
+        raise ConfigError(explain(error, f"{where or axis} {name!r}", _known_keys(plugin.Config))) from None
+
+
+def _known_keys(config: type[BaseModel]) -> dict[str, list[str]]:
+    """Field names below each dotted path at which pydantic reports errors: parts, and parts chosen by their kind."""
+    known = {"": list(config.model_fields)}
+    for field, info in config.model_fields.items():
+        for part in (info.annotation, *get_args(info.annotation)):
+            if not (isinstance(part, type) and issubclass(part, BaseModel)):
+                continue
+            path = field
+            if isinstance(info.discriminator, str):
+                path = f"{field}.{part.model_fields[info.discriminator].default}"
+            known |= {f"{path}.{below}".rstrip("."): keys for below, keys in _known_keys(part).items()}
+    return known
+
+
+def describe(axis: Axis, name: str) -> dict[str, Any]:
+    """A plug-in in plain words and values, for listings."""
+    plugin = find(axis, name)
+    module = sys.modules[plugin.__module__].__doc__ or plugin.__doc__ or ""
+    schema = plugin.Config.model_json_schema()
+    summary = module.strip().partition("\n")[0].removeprefix(f"{name}: ")
+    about: dict[str, Any] = {
+        "name": name,
+        "summary": summary,
+        "version": plugin.version,
+        "arguments": [
+            {
+                "name": field,
+                "default": _default(info),
+                "description": info.description or "",
+                "type": schema["properties"][field].get("type", ""),
+            }
+            for field, info in plugin.Config.model_fields.items()
+        ],
+    }
+    if axis == "attack":
+        about["risks"] = list(plugin.risks)
+    if axis == "defense":
+        about |= {"order": plugin.order, "needs_seal": plugin.needs_seal}
+    return about
+
+
+def _default(info: Any) -> Any:
+    if info.is_required():
+        return "required"
+    value = info.get_default(call_default_factory=True)
+    return value.model_dump(mode="json", exclude_none=True) if hasattr(value, "model_dump") else value

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from agentcomm.plugin import Plugin, PluginConfig
@@ -35,6 +35,14 @@ class Position(BaseModel):
         None, description="attacked links as [sender, receiver]; none given means every link (edge)"
     )
     node: int | None = Field(None, ge=0, description="the compromised agent (node)")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.kind == "node") != (self.node is not None):
+            raise ValueError(f"position {self.kind!r} with node={self.node}: a node is named for position 'node' only")
+        if self.links is not None and self.kind not in ("edge", "observer"):
+            raise ValueError(f"position {self.kind!r} has no links of its own")
+        return self
 
 
 class Budget(BaseModel):
@@ -181,7 +189,7 @@ class Attack(Plugin):
         risks: Ids ``<class>.<layer>.<name>`` of the survey's risks it carries out (arXiv 2506.19676).
     """
 
-    Config = AttackConfig
+    Config: ClassVar[type[PluginConfig]] = AttackConfig
     risks: tuple[str, ...] = ()
 
     def __init__(self, config: AttackConfig, setting: Setting) -> None:

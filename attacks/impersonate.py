@@ -7,18 +7,20 @@ wrong by now.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.threats import Attack, AttackConfig, Edits, Envelopes, Position, ThreatModel, View
+from agentcomm.threats import Attack, AttackConfig, Edits, Envelopes, Position, Setting, ThreatModel, View
 
 
 class ImpersonateConfig(AttackConfig):
     """Arguments of ``impersonate``."""
 
     victim: int | None = Field(None, ge=0, description="who to pose as; everybody in turn when not given")
-    content: str = Field("random", pattern="^(random|stale)$", description="a random token, or an old one of the victim")
+    content: Literal["random", "stale"] = Field("random", description="a random token, or an old one of the victim")
     copies: int = Field(1, ge=1, le=16, description="messages per receiver and exchange")
 
 
@@ -29,6 +31,11 @@ class Impersonate(Attack):
     config: ImpersonateConfig
     name = "impersonate"
     risks = ("aa.l2.agent_spoofing", "ua.l2.identity_spoofing")
+
+    def __init__(self, config: ImpersonateConfig, setting: Setting) -> None:
+        super().__init__(config, setting)
+        if config.victim is not None and config.victim >= setting.num_agents:
+            raise ValueError(f"victim={config.victim} is not an agent in 0 .. {setting.num_agents - 1}")
 
     def threat_model(self) -> ThreatModel:
         """A newcomer that injects, or an on-path attacker that also reads."""

@@ -6,8 +6,11 @@ payload towards a random direction and keeps its length, so that clipping takes 
 
 from __future__ import annotations
 
+from typing import Literal, Self
+
 import torch
 from pydantic import Field, model_validator
+from torch import Tensor
 
 from agentcomm.threats import Attack, AttackConfig, Edits, Position, Power, ThreatModel, View
 
@@ -17,7 +20,7 @@ class NoiseConfig(AttackConfig):
 
     epsilon: float = Field(2.0, ge=0, description="largest change of a payload coordinate (l-infinity)")
     probability: float = Field(1.0, ge=0, le=1, description="chance that a message in reach is changed")
-    position: str = Field("edge", pattern="^(edge|node)$", description="on the path, or a compromised agent")
+    position: Literal["edge", "node"] = Field("edge", description="on the path, or a compromised agent")
     node: int | None = Field(None, ge=0, description="the compromised agent, for position node")
     links: tuple[tuple[int, int], ...] | None = Field(
         None, description="attacked links as [sender, receiver]; all when not given"
@@ -25,9 +28,13 @@ class NoiseConfig(AttackConfig):
     adaptive: bool = Field(False, description="keep the payload's length, against clip")
 
     @model_validator(mode="after")
-    def _node_named(self) -> NoiseConfig:
+    def _one_place(self) -> Self:
         if self.position == "node" and self.node is None:
             raise ValueError("position=node needs node=<agent number>")
+        if self.position == "edge" and self.node is not None:
+            raise ValueError("node is for position=node only")
+        if self.position == "node" and self.links is not None:
+            raise ValueError("links are for position=edge only")
         return self
 
 
@@ -55,7 +62,22 @@ class Noise(Attack):
         modify = view.reach & (view.rand(*view.reach.shape) < self.config.probability)
         change = (2 * (view.rand(*shape) < 0.5).float() - 1) * epsilon
         if view.payload is not None:
-            length = view.payload.norm(dim=-1, keepdim=True)
-            turned = torch.nn.functional.normalize(view.payload + change, dim=-1) * length
-            change = (turned - view.payload).clamp(-epsilon, epsilon)
+            change = _turn(view.payload, change, epsilon)
         return Edits(modify=modify, change=change)
+
+
+def _turn(payload: Tensor, toward: Tensor, epsilon: float) -> Tensor:
+    """Change [.., D] that turns the payload towards a direction as far as the bound allows, keeping its length.
+
+    With u orthogonal to the payload p and as long, the change is (cos t - 1) p + sin t u. No coordinate of it
+    exceeds (1 - cos t) |p|max + sin t |u|max, which is epsilon at the angle t taken here, at most a right one.
+    """
+    unit = torch.nn.functional.normalize(payload, dim=-1)
+    across = toward - (toward * unit).sum(-1, keepdim=True) * unit
+    across = torch.nn.functional.normalize(across, dim=-1) * payload.norm(dim=-1, keepdim=True)
+    along, beside = payload.abs().amax(-1, keepdim=True), across.abs().amax(-1, keepdim=True)
+    reach = torch.hypot(along, beside).clamp_min(1e-12)
+    angle = torch.atan2(along, beside) + ((epsilon - along) / reach).clamp(-1, 1).asin()
+    angle = angle.clamp(0, torch.pi / 2)
+    change: Tensor = (angle.cos() - 1) * payload + angle.sin() * across
+    return change

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -29,7 +31,9 @@ class Replay(Attack):
 
     def threat_model(self) -> ThreatModel:
         """On the path: reads, replays and, to suppress, drops. It cannot forge."""
-        powers: set[Power] = {"read", "replay"} | ({"drop"} if self.config.suppress else set())
+        powers: set[Power] = {"read", "replay"}
+        if self.config.suppress:
+            powers.add("drop")
         return ThreatModel(Position(kind="edge"), frozenset(powers), "protocol", self.config.budget)
 
     def injections(self) -> int:
@@ -52,10 +56,14 @@ class Replay(Attack):
         place = (view.step % self.config.age) * s.rounds + view.round
         now = {name: getattr(view, name)[..., : s.degree] for name in FIELDS}
         assert view.payload is not None
-        copy = {name: old[name][worlds, place] for name in (*FIELDS, "payload")}
+        copy: dict[str, Any] = {name: old[name][worlds, place] for name in (*FIELDS, "payload")}
         on_links = view.reach[..., : s.degree]
         where = on_links & old["held"][worlds, place]
         where &= view.rand(*where.shape) < self.config.probability
+        # A suppressed message and its copy are bought together, not all suppressions first.
+        price = 2 if self.config.suppress else 1
+        bought = where.flatten(1).cumsum(1) * price <= view.remaining.unsqueeze(1)
+        where &= bought.view_as(where)
         for name, value in now.items():
             old[name][worlds, place] = value
         old["payload"][worlds, place] = view.payload[..., : s.degree, :]

@@ -15,7 +15,7 @@ from agentcomm.messages.traffic import Inbox, gather_agents
 from agentcomm.policy import CommPolicy, PolicyConfig
 from agentcomm.world import Observation, World
 from policies.gate import Gate, GateConfig
-from policies.topology import LearnedConfig, TopologyConfig, build_topology
+from policies.topology import LearnedConfig, NoLinksConfig, TopologyConfig, build_topology
 
 
 class CommFormerConfig(PolicyConfig):
@@ -97,17 +97,17 @@ class ListeningBlock(nn.Module):
         width = token.shape[-1]
         heads = (self.heads, width // self.heads)
         own = nn.functional.linear(token, self.key_value.weight)
-        own_key, own_value = own.unflatten(-1, (2, *heads)).unbind(-3)
+        own_key, own_value = own.reshape(*own.shape[:-1], 2, *heads).unbind(-3)
         if inbox.mask.shape[-1] == 0:
             mixed = own_value.flatten(-2)
         else:
             # (x_i + E[1]) W_q: the edge to itself and to whom it listens to is there for every receiver.
             bias = self.query.bias + self.query.weight @ self.edge[1]
-            query = nn.functional.linear(token, self.query.weight, bias).unflatten(-1, heads)
-            relation = (self.edge @ self.key_value.weight[:width].T).unflatten(-1, heads)
+            query = nn.functional.linear(token, self.query.weight, bias).reshape(*token.shape[:-1], *heads)
+            relation = (self.edge @ self.key_value.weight[:width].T).reshape(2, *heads)
             toward = torch.einsum("bnhd,rhd->bnhr", query, relation)
-            heard = inbox.project(self.key_value, own).unflatten(-1, (2, *heads))
-            heard_key, heard_value = heard.unbind(-3)
+            heard = inbox.project(self.key_value, own)
+            heard_key, heard_value = heard.reshape(*heard.shape[:-1], 2, *heads).unbind(-3)
             own_score = (query * own_key).sum(-1) + toward[..., 1]
             related = toward.gather(-1, mutual.unsqueeze(2).expand(-1, -1, self.heads, -1)).transpose(2, 3)
             scores = torch.cat([own_score.unsqueeze(2), (query.unsqueeze(2) * heard_key).sum(-1) + related], 2)
@@ -139,15 +139,22 @@ class CommFormer(CommPolicy):
         self.gate = None if config.gate is None else Gate(config.gate, width)
         self.blocks = nn.ModuleList(ListeningBlock(width, config.heads) for _ in range(self.rounds))
         self.critic = nn.Sequential(nn.Linear(width, width), _gelu(), nn.Linear(width, 1))
-        self.actor = nn.Sequential(nn.Linear(width, width), _gelu(), nn.Linear(width, num_actions))
-        nn.init.orthogonal_(self.actor[-1].weight, 0.01)
-        nn.init.zeros_(self.actor[-1].bias)
+        last = nn.Linear(width, num_actions)
+        self.actor = nn.Sequential(nn.Linear(width, width), _gelu(), last)
+        nn.init.orthogonal_(last.weight, 0.01)
+        nn.init.zeros_(last.bias)
 
     @classmethod
     def for_world(cls, config: PolicyConfig, world: World) -> CommFormer:
         """CommFormer for a world's sizes."""
         assert isinstance(config, CommFormerConfig)
         return cls(config, world.layout, world.num_agents, world.num_actions)
+
+    @classmethod
+    def without_messages(cls, config: PolicyConfig) -> CommFormerConfig:
+        """No links and no gate."""
+        assert isinstance(config, CommFormerConfig)
+        return config.model_copy(update={"topology": NoLinksConfig(), "gate": None})
 
     def encode(self, observation: Tensor) -> Tensor:
         """Tokens before anything is heard."""

@@ -25,7 +25,7 @@ class Gate(nn.Module):
     def __init__(self, config: GateConfig, width: int) -> None:
         super().__init__()
         self.cost = config.cost
-        last = nn.Linear(width, 1)
+        last = nn.Linear(width // 2, 1)
         nn.init.orthogonal_(last.weight, 0.01)
         nn.init.constant_(last.bias, config.initial_logit)
         self.layers = nn.Sequential(nn.Linear(width, width // 2), nn.GELU(approximate="tanh"), last)

@@ -54,7 +54,7 @@ TopologyConfig = Annotated[NoLinksConfig | FullConfig | RandomConfig | LearnedCo
 
 
 def degree(density: float, num_agents: int) -> int:
-    """k = max(int(N * density), 1), at most the N - 1 others."""
+    """Neighbors per receiver: k = max(int(N * density), 1), at most the N - 1 others."""
     return min(max(int(num_agents * density), 1), num_agents - 1)
 
 
@@ -92,6 +92,7 @@ class LearnedTopology(nn.Module):
     learned = True
     temperature: Tensor
     exact: Tensor
+    _diagonal: Tensor
 
     def __init__(self, config: LearnedConfig, num_agents: int) -> None:
         super().__init__()
@@ -139,7 +140,7 @@ class LearnedTopology(nn.Module):
 
 def build_topology(config: TopologyConfig, num_agents: int) -> FixedTopology | LearnedTopology:
     """The topology of that kind for N agents."""
-    if isinstance(config, LearnedConfig):
+    if isinstance(config, LearnedConfig) and num_agents > 1:
         return LearnedTopology(config, num_agents)
     agents = torch.arange(num_agents)
     others = torch.stack([agents[agents != i] for i in range(num_agents)])

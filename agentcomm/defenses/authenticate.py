@@ -40,10 +40,13 @@ class Authenticate(Defense):
         good = d.present & d.sealed_by_sender & (d.audience == d.receiver)
         sender = d.sender.clamp(0, self.setting.num_agents)
         good &= d.sequence > memory["last"].gather(2, sender)
-        good &= d.step.view(-1, 1, 1) - d.sent_at <= self.config.window
+        age = d.step.view(-1, 1, 1) - d.sent_at
+        # A message of another round is a valid one, held back: it would be read as what it is not.
+        good &= (age >= 0) & (age <= self.config.window) & (d.kind == d.round)
         # Within one inbox the same message may lie twice; the first copy counts.
-        same = (d.sender.unsqueeze(-1) == d.sender.unsqueeze(-2)) & (d.sequence.unsqueeze(-1) == d.sequence.unsqueeze(-2))
-        good &= ~(same & good.unsqueeze(-2)).tril(-1).any(-1)
+        twice = d.sender.unsqueeze(-1) == d.sender.unsqueeze(-2)
+        twice &= d.sequence.unsqueeze(-1) == d.sequence.unsqueeze(-2)
+        good &= ~(twice & good.unsqueeze(-2)).tril(-1).any(-1)
         accepted = torch.where(good, d.sequence, -1)
         memory["last"].scatter_reduce_(2, sender, accepted, "amax")
         return Verdicts(refuse=~good)

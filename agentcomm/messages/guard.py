@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agentcomm.messages.identity import Keyring
+from agentcomm.messages.identity import Keyring, mix
 from agentcomm.messages.traffic import Traffic
 from agentcomm.threats import Attack, Edits, Envelopes, Setting, View
 
@@ -39,10 +39,9 @@ class Guard:
         setting: Sizes of the network it acts on.
         first_slot: The first inbox slot kept free for its injections.
         seed: Seed of the attack's generator.
-        history: Distinct messages per world it can later copy, for attacks with the power to replay.
     """
 
-    def __init__(self, attack: Attack, setting: Setting, first_slot: int, seed: int, history: int = 4096) -> None:
+    def __init__(self, attack: Attack, setting: Setting, first_slot: int, seed: int) -> None:
         self.attack = attack
         self.setting = setting
         self.threat = attack.threat_model()
@@ -62,13 +61,14 @@ class Guard:
                 raise ValueError(f"link [{sender}, {receiver}] names an agent outside 0 .. {agents - 1}")
             self._links[receiver, sender] = True
         node = self.threat.position.node
-        if self.threat.position.kind == "node" and (node is None or node >= agents):
+        if node is not None and node >= agents:
             raise ValueError(f"position node needs an agent in 0 .. {agents - 1}, not {node}")
         self.identity = agents if node is None else node
-        # Fingerprints of messages the attack has seen; only needed to tell copies from forgeries.
-        copies = "replay" in self.threat.powers and "inject" not in self.threat.powers
-        self._seen = torch.zeros(setting.num_worlds, history if copies else 0, dtype=torch.int64, device=setting.device)
-        self._cursor = 0
+        # [B, T, rounds, N, M] fingerprints of what the attack has seen in each episode, by step; grows with the
+        # longest episode. Only needed to tell copies from forgeries.
+        self._copies = {"read", "replay"} <= self.threat.powers and "inject" not in self.threat.powers
+        shape = (setting.num_worlds, 0, setting.rounds, agents, 0)
+        self._seen = torch.zeros(shape, dtype=torch.int64, device=setting.device)
 
     @property
     def at_sender(self) -> bool:
@@ -96,9 +96,12 @@ class Guard:
         reach = self._reach(traffic)
         remaining = self._remaining(step)
         view = self._view(traffic, reach, remaining, step, kind)
-        if self._seen.shape[1] and "read" in self.threat.powers:
-            self._remember(traffic, keyring, reach)
+        if self._copies:
+            self._remember(traffic, keyring, reach, step, kind)
         edits = self.attack.apply(view)
+        # Memory that is swapped instead of changed could outlive its episode or cross worlds.
+        if view.memory.keys() != self.memory.keys() or any(view.memory[n] is not v for n, v in self.memory.items()):
+            raise ValueError(f"{type(self.attack).__name__}: change the tensors of view.memory in place")
         return self._carry_out(traffic, keyring, edits, reach, remaining)
 
     def _reach(self, traffic: Traffic) -> Tensor:
@@ -128,26 +131,44 @@ class Guard:
             step=step.clone(),
             round=kind,
             remaining=remaining.clone(),
-            memory=self.memory,
+            memory=dict(self.memory),
             generator=self.generator,
             width=traffic.spoken.shape[-1],
             identity=self.identity,
             **shown,
         )
 
-    def _remember(self, traffic: Traffic, keyring: Keyring, reach: Tensor) -> None:
-        prints = torch.where(reach, self._fingerprint(keyring, traffic, keyring.digests(traffic)), 0).flatten(1)
-        width = min(prints.shape[1], self._seen.shape[1])
-        places = (self._cursor + torch.arange(width, device=prints.device)) % self._seen.shape[1]
-        self._seen[:, places] = prints[:, :width]
-        self._cursor = int(self._cursor + width) % self._seen.shape[1]
+    def _remember(self, traffic: Traffic, keyring: Keyring, reach: Tensor, step: Tensor, kind: int) -> None:
+        known, needed = self._seen.shape[1], int(step.max()) + 1
+        if needed > known:
+            worlds, _, rounds, agents, _ = self._seen.shape
+            grown = self._seen.new_zeros(worlds, max(needed, 2 * known), rounds, agents, traffic.slots)
+            if known:
+                grown[:, :known] = self._seen
+            self._seen = grown
+        prints = self._fingerprint(traffic, keyring.digests(traffic))
+        self._seen[torch.arange(len(step), device=step.device), step, kind] = torch.where(reach, prints, 0)
 
-    def _fingerprint(self, keyring: Keyring, envelope: Any, digests: Tensor) -> Tensor:
-        """One number for all a copy must share with its original; never 0, which marks an empty place."""
+    def _has_seen(self, inject: Envelopes, digests: Tensor) -> Tensor:
+        """[B, N, S] bool, whether the attack saw exactly this where its header says that it was on the wire."""
+        place = (inject.sent_at, inject.kind, inject.audience)
+        sizes = self._seen.shape[1:4]
+        if not sizes[0]:
+            return torch.zeros_like(inject.where)
+        inside = torch.stack([(0 <= at) & (at < size) for at, size in zip(place, sizes, strict=True)]).all(0)
+        worlds = torch.arange(len(inject.where), device=inject.where.device).view(-1, 1, 1)
+        kept = self._seen[(worlds, *(at.clamp(0, size - 1) for at, size in zip(place, sizes, strict=True)))]
+        return inside & (kept == self._fingerprint(inject, digests).unsqueeze(-1)).any(-1)
+
+    def _fingerprint(self, envelope: Traffic | Envelopes, digests: Tensor) -> Tensor:
+        """One number for all a copy must share with its original; never 0, which marks an empty place.
+
+        The digest is keyed, so that one field cannot be chosen to make up for a change of another.
+        """
         mixed = digests
-        for position, name in enumerate(HEADER):
-            mixed = mixed * 0x100000001B3 + getattr(envelope, name) + position
-        return mixed | 1
+        for name in HEADER:
+            mixed = mix(mixed + getattr(envelope, name))
+        return torch.where(mixed == 0, 1, mixed)
 
     def _carry_out(
         self, traffic: Traffic, keyring: Keyring, edits: Edits, reach: Tensor, remaining: Tensor
@@ -158,15 +179,13 @@ class Guard:
         modify = self._permit(edits.modify, "modify", reach)
         inject = self._permit_injection(edits.inject, keyring, remaining)
         change = edits.change
-        if modify is not None and change is None:
-            modify = None
         if modify is not None and change is not None:
             modify, change = self._bound(modify, change)
         wanted = [w.flatten(1) for w in (drop, modify, inject) if w is not None]
         if not wanted:
             return traffic, Effects(nothing, nothing, nothing)
         granted = self._spend(torch.cat(wanted, 1), remaining)
-        parts = iter(granted.split([w.shape[1] for w in wanted], 1))
+        parts = iter(torch.split(granted, [w.shape[1] for w in wanted], 1))
         dropped = tampered = forged = nothing
         if drop is not None:
             dropped = next(parts).view_as(drop)
@@ -189,6 +208,9 @@ class Guard:
         if power not in self.threat.powers:
             self._violate(f"{power} without the power to", wanted)
             return None
+        if self.threat.position.kind == "observer":
+            self._violate(f"{power} as an observer", wanted)
+            return None
         self._violate(f"{power} out of reach", wanted & ~reach)
         return wanted & reach
 
@@ -200,10 +222,9 @@ class Guard:
             self._violate("inject not finite", inject.where & ~finite)
             return inject.where & finite & self._may_address(inject)
         if "replay" in self.threat.powers:
-            prints = self._fingerprint(keyring, inject, keyring.digest(inject.payload))
             seen = torch.zeros_like(inject.where)
             if inject.where.any() and not inject.sign:
-                seen = (prints.flatten(1).unsqueeze(-1) == self._seen.unsqueeze(1)).any(-1).view_as(prints)
+                seen = self._has_seen(inject, keyring.digest(inject.payload))
             self._violate("replay of what it has not seen", inject.where & ~seen)
             return inject.where & seen & self._may_address(inject)
         self._violate("inject without the power to", inject.where)
@@ -211,16 +232,18 @@ class Guard:
 
     def _may_address(self, inject: Envelopes) -> Tensor:
         """On the path of links one can only put messages onto those; others may address anyone."""
+        agents = self.setting.num_agents
         if self.threat.position.kind == "observer":
             self._violate("inject as an observer", inject.where)
             return torch.zeros_like(inject.where)
+        allowed = (inject.sender >= 0) & (inject.sender <= agents)
+        self._violate("inject from an unknown sender", inject.where & ~allowed)
         if self.threat.position.kind != "edge":
-            return torch.ones_like(inject.where)
-        agents = self.setting.num_agents
+            return allowed
         receiver = torch.arange(agents, device=inject.where.device).view(1, -1, 1).expand_as(inject.sender)
-        allowed = self._links[receiver, inject.sender.clamp(0, agents)]
-        self._violate("inject out of reach", inject.where & ~allowed)
-        return allowed
+        on_link = self._links[receiver, inject.sender.clamp(0, agents)]
+        self._violate("inject out of reach", inject.where & allowed & ~on_link)
+        return allowed & on_link
 
     def _bound(self, modify: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
         finite = change.isfinite().all(-1)
@@ -252,8 +275,13 @@ class Guard:
         payload = torch.nn.functional.pad(inject.payload, (0, 0, *pad))
         traffic = traffic.edit_payload(forged, payload)
         header = {name: torch.where(forged, spread(getattr(inject, name)), getattr(traffic, name)) for name in HEADER}
+        # The receiver takes it for the claimed sender's. A newcomer is nobody's neighbor, which pointing to the
+        # receiver itself says.
+        known = header["sender"] < self.setting.num_agents
+        source = torch.where(known, header["sender"], traffic.receiver)
         traffic = replace(
             traffic,
+            source=torch.where(forged, source, traffic.source),
             present=traffic.present | forged,
             origin=traffic.origin.masked_fill(forged, self.identity),
             **header,
@@ -270,21 +298,24 @@ class Guard:
             self.violations[rule] += count
 
     def _check_shapes(self, traffic: Traffic, edits: Edits) -> None:
-        slots, name = traffic.present.shape, type(self.attack).__name__
+        slots, width = tuple(traffic.present.shape), traffic.spoken.shape[-1]
         for field in ("drop", "modify"):
-            value = getattr(edits, field)
-            if value is not None and (value.shape != slots or value.dtype != torch.bool):
-                raise ValueError(f"{name}: edits.{field} must be bool {tuple(slots)}, not {value.dtype} {tuple(value.shape)}")
-        if edits.change is not None and edits.change.shape != (*slots, traffic.spoken.shape[-1]):
-            raise ValueError(f"{name}: edits.change must be {(*slots, traffic.spoken.shape[-1])}, not {tuple(edits.change.shape)}")
+            self._check(f"edits.{field}", getattr(edits, field), slots, torch.bool)
+        self._check("edits.change", edits.change, (*slots, width), traffic.spoken.dtype)
+        if edits.modify is not None and edits.change is None:
+            raise ValueError(f"{type(self.attack).__name__}: edits.modify needs edits.change")
         if edits.inject is not None:
-            want = (slots[0], slots[1], self.slots.stop - self.slots.start)
-            for field in ("where", *HEADER):
-                if getattr(edits.inject, field).shape != want:
-                    raise ValueError(
-                        f"{name}: edits.inject.{field} must be {want} (worlds, receivers, injections()),"
-                        f" not {tuple(getattr(edits.inject, field).shape)}"
-                    )
+            # [worlds, receivers, injections()]
+            places = (*slots[:2], self.slots.stop - self.slots.start)
+            self._check("edits.inject.where", edits.inject.where, places, torch.bool)
+            self._check("edits.inject.payload", edits.inject.payload, (*places, width), traffic.spoken.dtype)
+            for field in HEADER:
+                self._check(f"edits.inject.{field}", getattr(edits.inject, field), places, torch.int64)
+
+    def _check(self, what: str, value: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        if value is not None and (value.shape != shape or value.dtype != dtype):
+            name = type(self.attack).__name__
+            raise ValueError(f"{name}: {what} must be {dtype} {shape}, not {value.dtype} {tuple(value.shape)}")
 
     def get_state(self) -> dict[str, Any]:
         """Memory, spending and the generator, as numpy arrays."""
@@ -293,7 +324,6 @@ class Guard:
             "spent": self.spent.cpu().numpy().copy(),
             "spent_step": self._spent_step.cpu().numpy().copy(),
             "seen": self._seen.cpu().numpy().copy(),
-            "cursor": self._cursor,
             "generator": self.generator.get_state().numpy().copy(),
             "violations": dict(self.violations),
         }
@@ -306,6 +336,6 @@ class Guard:
 
         self.memory = {name: load(value) for name, value in saved["memory"].items()}
         self.spent, self._spent_step = load(saved["spent"]), load(saved["spent_step"])
-        self._seen, self._cursor = load(saved["seen"]), int(saved["cursor"])
+        self._seen = load(saved["seen"])
         self.generator.set_state(torch.as_tensor(np.array(saved["generator"])))
         self.violations = Counter(saved["violations"])

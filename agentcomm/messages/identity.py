@@ -20,10 +20,16 @@ _MIX_A = -0x40A7B892E31B1A47
 _MIX_B = -0x6B2FB644ECCEEE15
 
 
-def _mix(x: Tensor) -> Tensor:
-    x = (x ^ (x >> 30)) * _MIX_A
-    x = (x ^ (x >> 27)) * _MIX_B
-    return x ^ (x >> 31)
+def mix(x: Tensor) -> Tensor:
+    """Scramble 64-bit numbers, one to one."""
+    x = (x ^ _shift(x, 30)) * _MIX_A
+    x = (x ^ _shift(x, 27)) * _MIX_B
+    return x ^ _shift(x, 31)
+
+
+def _shift(x: Tensor, by: int) -> Tensor:
+    """Logical right shift. An arithmetic one would scramble x and ~x to the same number."""
+    return (x >> by) & ((1 << (64 - by)) - 1)
 
 
 class Keyring:
@@ -46,9 +52,12 @@ class Keyring:
         self._coordinates = draw(width) | 1
 
     def digest(self, payload: Tensor) -> Tensor:
-        """Digest of the exact bits of float32 payloads: [..., D] -> [...] int64."""
-        bits = payload.detach().float().contiguous().view(torch.int32).to(torch.int64)
-        return _mix((_mix(bits) * self._coordinates).sum(-1))
+        """Digest of the exact bits of float32 payloads: [..., D] -> [...] int64.
+
+        -0.0 counts as 0.0: they are the same number, and adding an absent change turns one into the other.
+        """
+        bits = (payload.detach().float() + 0.0).contiguous().view(torch.int32).to(torch.int64)
+        return mix((mix(bits) * self._coordinates).sum(-1))
 
     def digests(self, traffic: Traffic) -> Tensor:
         """[B, N, M] digest of the payload in each slot; once per sender while nothing is changed."""
@@ -62,7 +71,7 @@ class Keyring:
         f = self._fields
         body = body + traffic.sender * f[0] + traffic.audience * f[1] + traffic.sequence * f[2]
         body = body + traffic.sent_at * f[3] + traffic.kind * f[4] + key * f[5]
-        return _mix(_mix(body) + self._secrets[key.clamp(0, self.num_agents)])
+        return mix(mix(body) + self._secrets[key.clamp(0, self.num_agents)])
 
     def seal(self, traffic: Traffic) -> Traffic:
         """Seal every present message with its true sender's key."""

@@ -13,7 +13,7 @@ COUNTS = (
     "dropped",  # taken off the wire by an attack
     "tampered",  # payload or header changed by an attack and still delivered
     "forged",  # put on the wire by an attack, replays included
-    "refused",  # turned away by a defense
+    "refused",  # turned away by a defense, or by a shut gate
     "accepted",  # reached the receiver's policy
     "accepted_forged",  # of these, put on the wire by an attack
     "accepted_tampered",  # of these, changed by an attack
@@ -51,12 +51,6 @@ class Ledger:
     def __getitem__(self, name: str) -> Tensor:
         """[B] counter of that name."""
         return self.messages[COUNTS.index(name)]
-
-    def totals(self) -> dict[str, int]:
-        """Sums over worlds, by name, with ``bytes`` and ``refused_by.<defense>``."""
-        out = {name: int(self[name].sum()) for name in COUNTS}
-        out["bytes"] = int(self.bytes.sum())
-        return out | {f"refused_by.{name}": int(v.sum()) for name, v in self.refused_by.items()}
 
     def clear(self) -> None:
         """Set all counters to zero."""

@@ -44,7 +44,7 @@ class Network:
         slot = setting.degree
         for number, attack in enumerate(attacks):
             self.guards.append(Guard(attack, setting, slot, derive(seed, "attack", number)))
-            slot += attack.injections()
+            slot = self.guards[-1].slots.stop
         self.spare = slot - setting.degree
         self.defenses = sorted(defenses, key=lambda d: ORDERS.index(d.order))
         self.sealed = any(d.needs_seal for d in self.defenses)
@@ -98,10 +98,14 @@ class Network:
                     dropped, tampered, forged = dropped | did.dropped, tampered | did.tampered, forged | did.forged
             if at_sender and self.sealed:
                 traffic = self.keyring.seal(traffic)
+        tampered = tampered & ~dropped
         self.ledger.carry(sent | forged, width, self.sealed)
         arrived = traffic.present
-        traffic = self._defend(traffic, step)
+        traffic = self._defend(self._shut(traffic, links.open), step, kind)
         accepted = traffic.present
+        if traffic.delta is not None:
+            # What is refused must not reach the policy: masked or not, a huge payload overflows to NaN.
+            traffic = replace(traffic, delta=traffic.delta.masked_fill(~accepted.unsqueeze(-1), 0.0))
         self.ledger.count(
             dropped=dropped,
             tampered=tampered,
@@ -123,9 +127,18 @@ class Network:
             )
         return traffic.to_inbox(traffic.present, links.source)
 
-    def _defend(self, traffic: Traffic, step: Tensor) -> Traffic:
+    def _shut(self, traffic: Traffic, open_: Tensor) -> Traffic:
+        """Who does not listen hears nobody: what was injected is turned away, too."""
+        unheard = traffic.present & ~open_.unsqueeze(-1)
+        if not self.spare or not bool(unheard.any()):
+            return traffic
+        self.ledger.refuse("gate", unheard)
+        return replace(traffic, present=traffic.present & ~unheard)
+
+    def _defend(self, traffic: Traffic, step: Tensor, kind: int) -> Traffic:
+        arrived = traffic
         for defense, memory in zip(self.defenses, self._memories, strict=True):
-            verdicts = defense.screen(Delivered(traffic, self.keyring, step), memory)
+            verdicts = defense.screen(Delivered(traffic, self.keyring, step, kind, arrived), memory)
             if verdicts.refuse is not None:
                 refused = verdicts.refuse & traffic.present
                 self.ledger.refuse(defense.name, refused)
@@ -157,6 +170,7 @@ class Network:
         for guard, state in zip(self.guards, saved["guards"], strict=True):
             guard.set_state(state)
         self._memories = [
-            {n: torch.as_tensor(np.array(v), device=self.setting.device) for n, v in m.items()} for m in saved["memories"]
+            {n: torch.as_tensor(np.array(v), device=self.setting.device) for n, v in m.items()}
+            for m in saved["memories"]
         ]
         self.ledger.set_state(saved["ledger"])

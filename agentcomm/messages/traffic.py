@@ -27,7 +27,7 @@ def gather_agents(values: Tensor, index: Tensor) -> Tensor:
     worlds, agents, width = values.shape
     offset = torch.arange(worlds, device=values.device).view(-1, 1, 1) * agents
     flat = (index + offset).reshape(-1)
-    return values.reshape(-1, width).index_select(0, flat).view(*index.shape, width)
+    return values.reshape(worlds * agents, width).index_select(0, flat).view(*index.shape, width)
 
 
 class Links(NamedTuple):

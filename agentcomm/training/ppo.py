@@ -145,12 +145,15 @@ class Update:
         self._held_out: Rows = {}
         self._graph_due = False
 
-    def anneal(self, progress: float) -> None:
-        """Set learning rate, entropy weight and graph temperature for the share of training done (0 .. 1)."""
+    def anneal_rates(self, progress: float) -> None:
+        """Set learning rate and entropy weight for the share of training done (0 .. 1)."""
         s, left = self.settings, 1 - min(progress, 1.0)
         self.entropy = s.final_entropy + (s.entropy - s.final_entropy) * left
         for group in self.optimizer.param_groups:
             group["lr"] = s.final_learning_rate + (s.learning_rate - s.final_learning_rate) * left
+
+    def anneal_graph(self, progress: float) -> None:
+        """Set the graph's temperature and phase; only between an update and the next rollout."""
         if self.graph_parameters:
             self.policy.topology.anneal(progress)
 
@@ -184,7 +187,7 @@ class Update:
         """One gradient step of the model and, once per epoch, one of the graph where there is one to learn."""
         loss, stats = ppo_loss(self.policy, rows, self.settings, self.entropy, graph_gradient=False)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         stats["grad_norm"] = nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
         self.optimizer.step()
         stats["loss"] = loss.detach()

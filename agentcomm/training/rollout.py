@@ -195,7 +195,11 @@ def record_inboxes(inboxes: list[list[Inbox]]) -> Rows:
     if disturbed:
         columns["source"] = column(lambda i: slot(i.source).to(torch.int16))
     if any(i.scale is not None for i in flat):
-        columns["scale"] = column(lambda i: slot(torch.ones_like(i.mask, dtype=torch.float32) if i.scale is None else i.scale))
+
+        def factor(inbox: Inbox) -> Tensor:
+            return torch.ones_like(inbox.mask, dtype=torch.float32) if inbox.scale is None else inbox.scale
+
+        columns["scale"] = column(lambda i: slot(factor(i)))
     if any(i.delta is not None for i in flat):
         width = flat[0].spoken.shape[-1]
 

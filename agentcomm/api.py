@@ -1,0 +1,107 @@
+"""The Python API: train, evaluate, report. Each call is one command of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agentcomm import config as configs
+from agentcomm.config import Choice, RunConfig
+from agentcomm.run import Run, create, open_run
+
+if TYPE_CHECKING:
+    from agentcomm.evaluation.grid import Cell
+    from agentcomm.training.trainer import Watcher
+
+
+def train(
+    config: str | Path | RunConfig | dict[str, Any],
+    overrides: Iterable[str] = (),
+    root: str | Path = "runs",
+    resume: bool = False,
+    watcher: Watcher | None = None,
+) -> Run:
+    """Train all teams of a config.
+
+    Args:
+        config: A YAML file, nested dicts, or a checked config.
+        overrides: ``dotted.key=value`` texts, for a YAML file.
+        root: Where run folders lie.
+        resume: Go on with a run that is there.
+        watcher: Sees training go on.
+
+    Returns:
+        The run, for :func:`evaluate` and :func:`report`.
+
+    Raises:
+        AgentcommError: If the config or the folder cannot be used.
+        agentcomm.training.trainer.Stopped: After Ctrl-C; a checkpoint is written.
+    """
+    from agentcomm.training.trainer import train as train_run
+
+    if isinstance(config, dict):
+        config = configs.parse(config, "config")
+    elif not isinstance(config, RunConfig):
+        config = configs.load(config, overrides)
+    run = create(config.check(), Path(root), resume)
+    train_run(run, watcher)
+    return run
+
+
+def evaluate(
+    run: Run | str | Path,
+    attacks: Sequence[str | Choice] | None = None,
+    defenses: Sequence[str | Choice | Sequence[str | Choice]] | None = None,
+    watch: Callable[[Cell, int, int], None] = lambda cell, done, total: None,
+) -> list[dict[str, Any]]:
+    """Evaluate trained teams under attacks and defenses, on common random numbers.
+
+    Args:
+        run: A run or its folder.
+        attacks: Such as ``"drop:probability=0.5"``; None takes the config's.
+        defenses: Such as ``"authenticate"`` or ``"authenticate+clip"`` for both together; None takes the config's.
+        watch: Called before each cell with the cells done and their total.
+
+    Returns:
+        One row per cell, as in ``cells.jsonl``.
+
+    Raises:
+        AgentcommError: If nothing is trained or a plug-in does not fit.
+    """
+    from agentcomm.evaluation.grid import evaluate as evaluate_grid
+    from agentcomm.evaluation.grid import record
+
+    run = run if isinstance(run, Run) else open_run(run)
+    settings = run.config.evaluation
+    chosen_attacks = settings.attacks if attacks is None else [_choice(a) for a in attacks]
+    chosen_defenses = settings.defenses if defenses is None else [_group(d) for d in defenses]
+    for attack in chosen_attacks:
+        configs.build("attack", attack)
+    for defense in (d for group in chosen_defenses for d in group):
+        configs.build("defense", defense)
+    rows = evaluate_grid(run, chosen_attacks, chosen_defenses, watch)
+    record(run, chosen_attacks, chosen_defenses, settings.recordings)
+    return rows
+
+
+def report(run: Run | str | Path) -> Path:
+    """Write ``report.html`` and return its path.
+
+    Raises:
+        AgentcommError: If there is no such run, or no cell is evaluated yet.
+    """
+    from agentcomm.evaluation.report import build_report
+
+    run = run if isinstance(run, Run) else open_run(run)
+    return build_report(run.path)
+
+
+def _choice(given: str | Choice) -> Choice:
+    return given if isinstance(given, Choice) else Choice.parse(given)
+
+
+def _group(given: str | Choice | Sequence[str | Choice]) -> tuple[Choice, ...]:
+    if isinstance(given, str):
+        return tuple(Choice.parse(part) for part in given.split("+"))
+    return (given,) if isinstance(given, Choice) else tuple(_choice(g) for g in given)

@@ -1,0 +1,79 @@
+"""Puts a run's parts together: worlds, policy and network from what the config chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+
+from agentcomm import registry
+from agentcomm.config import Choice, RunConfig, build
+from agentcomm.errors import ConfigError
+from agentcomm.messages.network import Network
+from agentcomm.policy import CommPolicy
+from agentcomm.seeds import derive
+from agentcomm.threats import Setting
+from agentcomm.world import World
+
+Variant = Literal["team", "control"]
+
+
+def make_world(choice: Choice, num_worlds: int, device: str | torch.device = "cpu") -> World:
+    """B worlds of the chosen environment."""
+    world: World = registry.find("environment", choice.name)(build("environment", choice), num_worlds, device)
+    return world
+
+
+def make_policy(choice: Choice, world: World, variant: Variant = "team", seed: int = 0) -> CommPolicy:
+    """The chosen policy for a world, with weights drawn from the seed; ``control`` is its silent version."""
+    plugin: type[CommPolicy] = registry.find("policy", choice.name)
+    config = build("policy", choice)
+    if variant == "control":
+        config = plugin.without_messages(config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "weights"))
+        return plugin.for_world(config, world).to(world.device)
+
+
+def make_network(
+    world: World,
+    policy: CommPolicy,
+    attacks: Sequence[Choice] = (),
+    defenses: Sequence[Choice] = (),
+    seed: int = 0,
+) -> Network:
+    """The message layer between the agents of a world.
+
+    Raises:
+        ConfigError: If an attack or defense does not fit the team.
+    """
+    setting = Setting(
+        num_worlds=world.num_worlds,
+        num_agents=world.num_agents,
+        degree=policy.topology.degree,
+        width=policy.width,
+        rounds=policy.rounds,
+        device=world.device,
+    )
+    try:
+        return Network(
+            setting,
+            [registry.find("attack", c.name)(build("attack", c), setting) for c in attacks],
+            [registry.find("defense", c.name)(build("defense", c), setting) for c in defenses],
+            seed,
+        )
+    except ValueError as error:
+        named = ", ".join(c.label for c in (*attacks, *defenses))
+        raise ConfigError(f"{named} does not fit a team of {world.num_agents}: {error}") from error
+
+
+def team_name(variant: Variant, seed: int) -> str:
+    """Folder of one trained team below ``teams/``."""
+    return f"{variant}-{seed}"
+
+
+def teams(config: RunConfig) -> list[tuple[Variant, int]]:
+    """All teams of a run, in the order they are trained."""
+    variants: tuple[Variant, ...] = ("team", "control") if config.control else ("team",)
+    return [(variant, seed) for seed in config.seeds for variant in variants]

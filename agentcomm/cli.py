@@ -1,0 +1,218 @@
+"""The command line: train, evaluate, report, list, demo."""
+
+from __future__ import annotations
+
+import json
+import sys
+import webbrowser
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from agentcomm import api, registry
+from agentcomm.config import load
+from agentcomm.errors import AgentcommError, ConfigError, did_you_mean
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Train communicating teams, attack what they say, defend it, and read the report.",
+    epilog="Start with [bold]agentcomm demo[/bold] (under ten minutes), or [bold]agentcomm list[/bold] to see what there is.",
+)
+console = Console()
+errors = Console(stderr=True)
+
+Root = Annotated[Path, typer.Option(help="Where run folders lie.")]
+
+
+class Bar:
+    """Shows training as a progress bar with rate, steps and success."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.task: Any = None
+
+    def team(self, name: str, done: int, total: int) -> None:
+        """Start a bar for one team."""
+        self.task = self.progress.add_task(name, total=total, completed=done, note="")
+
+    def iteration(self, row: dict[str, Any]) -> None:
+        """Move it."""
+        shown = [f"{row['env_steps_per_second'] / 1000:.1f}k steps/s"]
+        if "episode_length" in row:
+            shown.append(f"length {row['episode_length']:.1f}")
+        if "success" in row:
+            shown.append(f"success {row['success']:.2f}")
+        self.progress.update(self.task, completed=row["env_steps"], note=" ".join(shown))
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description:<10}"),
+        BarColumn(bar_width=10),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+    )
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML config; examples/ has some to start from.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as training.env_steps=100000 name=short.")
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with the run of that name from its last checkpoints.")] = False,
+    root: Root = Path("runs"),
+) -> None:
+    """Train every team of CONFIG: one per seed and, as a control, one per seed without messages.
+
+    Ctrl-C writes a checkpoint and stops; --resume goes on from there.
+    """
+    _train(load(config, overrides or ()), root, resume, f"agentcomm train {config} {' '.join(overrides or [])}".strip())
+
+
+def _train(config: Any, root: Path, resume: bool, command: str) -> Any:
+    from agentcomm.training.trainer import Stopped
+
+    with _progress() as progress:
+        try:
+            run = api.train(config, root=root, resume=resume, watcher=Bar(progress))
+        except Stopped:
+            progress.stop()
+            console.print(f"Stopped; everything so far is kept. Go on with: {command} --resume")
+            raise typer.Exit(130) from None
+    console.print(f"Trained teams are in {run.path}. Next: agentcomm evaluate {run.path}")
+    return run
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run's folder, such as runs/demo.")],
+    attack: Annotated[
+        list[str] | None,
+        typer.Option(help="name or name:key=value,key=value; may be given several times. Default: the config's."),
+    ] = None,
+    defense: Annotated[
+        list[str] | None,
+        typer.Option(help="Like --attack; join with + to use several together: authenticate+clip."),
+    ] = None,
+) -> None:
+    """Play the trained teams of RUN under attacks and defenses, cell by cell; finished cells are kept."""
+    rows = _evaluate(run, attack, defense)
+    console.print(_table(rows))
+    console.print(f"All cells are in {run / 'cells.jsonl'}. Next: agentcomm report {run}")
+
+
+def _evaluate(run: Path, attack: list[str] | None, defense: list[str] | None) -> list[dict[str, Any]]:
+    with Progress(
+        TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), console=console
+    ) as progress:
+        task = progress.add_task("", total=None)
+
+        def watch(cell: Any, done: int, total: int) -> None:
+            label = f"{'clean' if cell.attack is None else cell.attack.label} / {cell.defense_label}"
+            progress.update(task, completed=done, total=total, description=label)
+
+        rows = api.evaluate(run, attack, defense, watch)
+        progress.update(task, completed=len(rows), total=len(rows), description="")
+    return rows
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    """Mean steps by attack and defense, mean over seeds; the control stands in a row of its own."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        attack = "no attack" if row["attack"] is None else row["attack"]["label"]
+        if row["variant"] == "control":
+            attack = "no messages (control)"
+        found.setdefault((attack, row["defense_label"]), []).append(row)
+    columns = list(dict.fromkeys(defense for _, defense in found))
+    table = Table(title="mean steps (success), mean over seeds")
+    table.add_column("attack")
+    for column in columns:
+        table.add_column(column if column != "none" else "no defense", justify="right")
+    for attack in dict.fromkeys(attack for attack, _ in found):
+        cells = []
+        for column in columns:
+            group = found.get((attack, column), [])
+            good = [r["metrics"] for r in group if r["status"] != "failed"]
+            text = "" if not group else "failed"
+            if good:
+                steps, success = (sum(m[k] for m in good) / len(good) for k in ("mean_steps", "success"))
+                text = f"{steps:.2f} ({success:.2f})"
+            if any(r["status"] == "inconclusive" for r in group):
+                text += " inconclusive"
+            cells.append(text)
+        table.add_row(attack, *cells)
+    return table
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="A run's folder, such as runs/demo.")]) -> None:
+    """Write RUN/report.html: one self-contained page with answer, tables, curves, graph and a player."""
+    console.print(f"The report is {api.report(run)}")
+
+
+@app.command(name="list")
+def list_(
+    axis: Annotated[str | None, typer.Argument(help="environments, policies, attacks, defenses or channels.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON with every argument.")] = False,
+) -> None:
+    """Show what there is on an AXIS, or on all of them, with arguments and defaults."""
+    plural = {registry.PLURAL[a]: a for a in registry.AXES}
+    if axis is not None and axis not in plural and axis not in registry.AXES:
+        raise ConfigError(f"unknown axis {axis!r}; {did_you_mean(axis, plural)}")
+    axes = [a for a in registry.AXES if axis in (None, a, registry.PLURAL[a])]
+    found = {registry.PLURAL[a]: [registry.describe(a, name) for name in registry.names(a)] for a in axes}
+    if as_json:
+        typer.echo(json.dumps(found if axis is None else next(iter(found.values())), indent=1))
+        return
+    for name, plugins in found.items():
+        if not plugins:
+            continue
+        table = Table(title=name, title_justify="left", show_lines=False)
+        for column in ("name", "what it is", "arguments"):
+            table.add_column(column, overflow="fold")
+        for plugin in plugins:
+            arguments = ", ".join(f"{a['name']}={a['default']}" for a in plugin["arguments"])
+            table.add_row(plugin["name"], plugin["summary"], arguments)
+        console.print(table)
+
+
+@app.command()
+def demo(
+    root: Root = Path("runs"),
+    resume: Annotated[bool, typer.Option(help="Go on with a demo that was stopped.")] = False,
+    show: Annotated[bool, typer.Option(help="Open the page in a browser when there is one.")] = True,
+) -> None:
+    """Train, attack, defend and report in one go: the product in ten minutes."""
+    config = load(Path(str(files("agentcomm").joinpath("demo.yaml"))))
+    run = _train(config, root, resume, f"agentcomm demo --root {root}")
+    console.print(_table(_evaluate(run.path, None, None)))
+    page = api.report(run)
+    console.print(f"The report is {page}")
+    if show and sys.stdout.isatty():
+        webbrowser.open(page.resolve().as_uri())
+
+
+def main() -> None:
+    """Run a command; errors a user can mend are printed without a traceback."""
+    try:
+        app()
+    except AgentcommError as error:
+        errors.print(f"[bold red]error:[/bold red] {_escape(str(error))}", highlight=False, soft_wrap=True)
+        raise SystemExit(2) from None
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")

@@ -1,0 +1,160 @@
+"""Plays one greedy episode per world over a fixed horizon.
+
+Stopping when the first so many episodes have finished would leave the long ones out; here every world
+plays its one episode to the end, and means are plain means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agentcomm.messages.ledger import COUNTS
+from agentcomm.messages.network import FATES, Network
+from agentcomm.policy import CommPolicy, decide
+from agentcomm.world import World
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """What happened in B episodes.
+
+    Attributes:
+        length: [B] int64 steps taken.
+        success: [B] bool.
+        total_reward: [B] summed reward, mean over agents.
+        messages: Counts of the ledger by name, [B] each, until each episode's end.
+        bytes: [B] bytes on the wire until each episode's end.
+        refused_by: [B] messages turned away, by defense.
+        gate_by_step: Per step, the share of open gates among running worlds; None where none runs.
+        gate_open: The same over all steps.
+        frames: Per recorded world, its frames for the report's player.
+    """
+
+    length: Tensor
+    success: Tensor
+    total_reward: Tensor
+    messages: dict[str, Tensor]
+    bytes: Tensor
+    refused_by: dict[str, Tensor]
+    gate_by_step: list[float | None]
+    gate_open: float
+    frames: list[list[dict[str, Any]]] = field(default_factory=list)
+
+    def totals(self) -> dict[str, int]:
+        """Sums of all counts over worlds, by name, with ``bytes`` and ``refused_by.<defense>``."""
+        out = {name: int(count.sum()) for name, count in self.messages.items()}
+        out["bytes"] = int(self.bytes.sum())
+        return out | {f"refused_by.{name}": int(count.sum()) for name, count in self.refused_by.items()}
+
+    def metrics(self) -> dict[str, float]:
+        """Means over episodes; messages and bytes are per team and step."""
+        steps = int(self.length.sum())
+        return {
+            "mean_steps": float(self.length.float().mean()),
+            "success": float(self.success.float().mean()),
+            "mean_return": float(self.total_reward.mean()),
+            "gate_open": self.gate_open,
+            "messages_per_step": int(self.messages["sent"].sum()) / steps,
+            "bytes_per_step": int(self.bytes.sum()) / steps,
+        }
+
+
+@torch.no_grad()
+def play(world: World, policy: CommPolicy, network: Network, seed: int, record: int = 0) -> Episodes:
+    """One greedy episode in every world, on the executed graph.
+
+    Args:
+        world: B worlds; reset with ``seed``, so equal seeds share their episodes.
+        policy: Decides greedily.
+        network: What messages pass.
+        seed: Of the episodes.
+        record: How many worlds to record frame by frame.
+    """
+    was_training = policy.training
+    policy.eval()
+    observation = world.reset(seed)
+    everywhere = torch.arange(world.num_worlds, device=world.device)
+    network.reset(everywhere)
+    network.ledger.clear()
+    source = policy.topology.neighbors(None, world.num_worlds)
+    running = torch.ones(world.num_worlds, dtype=torch.bool, device=world.device)
+    length = torch.zeros_like(world.length)
+    success = torch.zeros_like(running)
+    total = torch.zeros(world.num_worlds, device=world.device)
+    messages = torch.zeros_like(network.ledger.messages)
+    size = torch.zeros_like(network.ledger.bytes)
+    refused_by: dict[str, Tensor] = {}
+    gate_by_step: list[float | None] = []
+    opened = asked = 0
+    frames: list[list[dict[str, Any]]] = [[] for _ in range(record)]
+    for _ in range(world.max_steps):
+        network.tape = [] if record else None
+        scenes = [world.scene(w) for w in range(record)]
+        decision = decide(policy, observation, source, network, world.length.clone(), None)
+        gates = decision.gate[running]
+        opened, asked = opened + int(gates.sum()), asked + gates.numel()
+        gate_by_step.append(float(gates.float().mean()) if gates.numel() else None)
+        step = world.step(decision.action, auto_reset=False)
+        for w in range(record):
+            if bool(running[w]):
+                frames[w].append(
+                    _frame(scenes[w], world, decision.action[w], decision.gate[w], network, w, step.reward[w])
+                )
+        total += step.reward.mean(1) * running
+        ended = running & step.done
+        length = torch.where(ended, step.length, length)
+        success = torch.where(ended, step.success, success)
+        messages = torch.where(ended, network.ledger.messages, messages)
+        size = torch.where(ended, network.ledger.bytes, size)
+        for name, count in network.ledger.refused_by.items():
+            refused_by[name] = torch.where(ended, count, refused_by.get(name, torch.zeros_like(count)))
+        for w in range(record):
+            if bool(ended[w]):
+                frames[w].append(world.scene(w) | {"actions": None, "gates": None, "messages": [], "reward": None})
+        running &= ~step.done
+        observation = step.observation
+        if not bool(running.any()):
+            break
+    network.tape = None
+    gate_by_step += [None] * (world.max_steps - len(gate_by_step))
+    policy.train(was_training)
+    return Episodes(
+        length=length,
+        success=success,
+        total_reward=total,
+        messages=dict(zip(COUNTS, messages, strict=True)),
+        bytes=size,
+        refused_by=refused_by,
+        gate_by_step=gate_by_step,
+        gate_open=opened / max(asked, 1),
+        frames=frames,
+    )
+
+
+def _frame(
+    scene: dict[str, Any], world: World, action: Tensor, gate: Tensor, network: Network, w: int, reward: Tensor
+) -> dict[str, Any]:
+    """One step of one world in plain numbers."""
+    messages = []
+    for notes in network.tape or []:
+        fate = notes["fate"][w]
+        for receiver, slot in zip(*fate.nonzero(), strict=True):
+            messages.append(
+                {
+                    "sender": int(notes["sender"][w, receiver, slot]),
+                    "receiver": int(receiver),
+                    "round": int(notes["kind"]),
+                    "fate": FATES[fate[receiver, slot]],
+                    "accepted": bool(notes["accepted"][w, receiver, slot]),
+                }
+            )
+    return scene | {
+        "actions": [world.action_names[a] for a in action.tolist()],
+        "gates": gate.tolist(),
+        "messages": messages,
+        "reward": [round(r, 4) for r in reward.tolist()],
+    }

@@ -1,0 +1,228 @@
+"""The grid of cells: attack x defense x seed, on common random numbers.
+
+Every cell plays the same episodes (the world's seed is the same), and an attack draws the same numbers
+whatever the defense. Each cell is appended to ``cells.jsonl`` when it is finished; cells that are there
+already are not evaluated again.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from agentcomm import policy_file
+from agentcomm.assembly import Variant, make_network, make_world
+from agentcomm.config import Choice
+from agentcomm.errors import RunError
+from agentcomm.evaluation.cells import read_jsonl
+from agentcomm.evaluation.episodes import Episodes, play
+from agentcomm.files import append_line, write_text
+from agentcomm.log import event_log
+from agentcomm.messages.network import Network
+from agentcomm.policy_file import SavedPolicy
+from agentcomm.registry import find
+from agentcomm.run import Run
+from agentcomm.seeds import derive
+from agentcomm.versions import versions
+
+Group = tuple[Choice, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell to evaluate."""
+
+    variant: Variant
+    seed: int
+    attack: Choice | None
+    defenses: Group
+    episodes: int
+    episode_seed: int
+
+    @property
+    def defense_label(self) -> str:
+        """The defenses by name, or ``none``."""
+        return "+".join(d.label for d in self.defenses) or "none"
+
+    @property
+    def id(self) -> str:
+        """All that tells one cell from another; equal ids have equal results."""
+        attack = "none" if self.attack is None else self.attack.label
+        return f"{self.variant}-{self.seed}|{attack}|{self.defense_label}|{self.episodes}@{self.episode_seed}"
+
+
+def plan(run: Run, attacks: Sequence[Choice], defenses: Sequence[Group]) -> list[Cell]:
+    """All cells of a grid over the trained teams; the control has no messages to attack and is played clean.
+
+    Raises:
+        RunError: If no team is trained.
+    """
+    trained = run.trained()
+    if not trained:
+        raise RunError(f"{run.path} has no trained team yet; run `agentcomm train {run.path / 'config.yaml'} --resume`")
+    settings = run.config.evaluation
+    cells = []
+    for variant, seed in trained:
+        one = variant == "control"
+        for attack in (None,) if one else (None, *attacks):
+            for group in ((),) if one else ((), *[g for g in defenses if g]):
+                cells.append(Cell(variant, seed, attack, tuple(group), settings.episodes, settings.seed))
+    return cells
+
+
+def evaluate(
+    run: Run,
+    attacks: Sequence[Choice],
+    defenses: Sequence[Group],
+    watch: Callable[[Cell, int, int], None] = lambda cell, done, total: None,
+) -> list[dict[str, Any]]:
+    """Evaluate every cell of the grid that is not in ``cells.jsonl`` yet.
+
+    Args:
+        run: The run.
+        attacks: Each is evaluated alone, besides no attack.
+        defenses: Each group is evaluated together, besides none.
+        watch: Called before each cell with the number of cells done and the total.
+
+    Returns:
+        The rows of the whole grid, in order.
+
+    Raises:
+        AgentcommError: If nothing is trained, or an attack or defense does not fit the team.
+    """
+    cells = plan(run, attacks, defenses)
+    with run.lock():
+        known = {row["id"]: row for row in _rows(run) if row.get("status") != "failed"}
+        policies: dict[tuple[Variant, int], SavedPolicy] = {}
+        log = event_log(run.events)
+        _check_fit(run, cells)
+        for done, cell in enumerate(cells):
+            watch(cell, done, len(cells))
+            if cell.id in known:
+                continue
+            team = (cell.variant, cell.seed)
+            if team not in policies:
+                policies = {team: policy_file.load(run.policy(*team))}
+            known[cell.id] = _evaluate(cell, policies[team])
+            append_line(run.cells, known[cell.id])
+            log.info("cell", id=cell.id, status=known[cell.id]["status"], seconds=known[cell.id]["seconds"])
+    return [known[cell.id] for cell in cells]
+
+
+def _rows(run: Run) -> list[dict[str, Any]]:
+    return read_jsonl(run.cells)[0] if run.cells.exists() else []
+
+
+def _check_fit(run: Run, cells: Sequence[Cell]) -> None:
+    """Build every network once, small, before anything long begins."""
+    variant, seed = run.trained()[0]
+    saved = policy_file.load(run.policy(variant, seed))
+    world = make_world(saved.environment, 1)
+    for attack, defenses in {(c.attack, c.defenses) for c in cells}:
+        make_network(world, saved.policy, () if attack is None else (attack,), defenses)
+
+
+def _network(cell: Cell, saved: SavedPolicy, num_worlds: int) -> tuple[Any, Network]:
+    world = make_world(saved.environment, num_worlds)
+    label = "none" if cell.attack is None else cell.attack.label
+    seed = derive(cell.episode_seed, "network", cell.seed, label)
+    attacks = () if cell.attack is None else (cell.attack,)
+    return world, make_network(world, saved.policy, attacks, cell.defenses, seed)
+
+
+def _evaluate(cell: Cell, saved: SavedPolicy) -> dict[str, Any]:
+    """Play a cell; an error in a plug-in makes the cell failed, never a number."""
+    began = time.perf_counter()
+    row: dict[str, Any] = {
+        "id": cell.id,
+        "variant": cell.variant,
+        "seed": cell.seed,
+        "environment": saved.environment.model_dump(mode="json"),
+        "attack": None if cell.attack is None else _describe("attack", cell.attack),
+        "defenses": [_describe("defense", d) for d in cell.defenses],
+        "defense_label": cell.defense_label,
+        "episodes": cell.episodes,
+        "episode_seed": cell.episode_seed,
+        "status": "ok",
+        "error": None,
+        "versions": versions(),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    try:
+        world, network = _network(cell, saved, cell.episodes)
+        if network.guards:
+            row["attack"]["threat"] = _threat(network)
+        played = play(world, saved.policy, network, cell.episode_seed)
+    except Exception as error:
+        return row | {"status": "failed", "error": f"{type(error).__name__}: {error}", "seconds": 0.0}
+    source = saved.policy.topology.neighbors(None, 1)[0].tolist()
+    totals = played.totals()
+    # An attack that never touched a message says nothing about robustness.
+    if cell.attack is not None and not totals["dropped"] + totals["tampered"] + totals["forged"]:
+        row["status"] = "inconclusive"
+    return row | {
+        "metrics": played.metrics(),
+        "ledger": totals,
+        "violations": {rule: n for guard in network.guards for rule, n in guard.violations.items()},
+        "gate_by_step": played.gate_by_step,
+        "agents": list(world.agents),
+        "graph": [[int(j in heard) for j in range(len(source))] for heard in source],
+        "seconds": round(time.perf_counter() - began, 3),
+    }
+
+
+def _describe(axis: Any, choice: Choice) -> dict[str, Any]:
+    return {
+        "name": choice.name,
+        "label": choice.label,
+        "arguments": choice.arguments,
+        "version": find(axis, choice.name).version,
+    }
+
+
+def _threat(network: Network) -> dict[str, Any]:
+    threat = network.guards[0].threat
+    return {
+        "position": threat.position.kind,
+        "powers": sorted(threat.powers),
+        "knowledge": threat.knowledge,
+        "budget": threat.budget.model_dump(mode="json", exclude_none=True),
+        "objective": threat.objective,
+    }
+
+
+def record(run: Run, attacks: Sequence[Choice], defenses: Sequence[Group], scenes: int) -> None:
+    """Record the same scenes under every attack and defense for the report's player (``episodes.json``)."""
+    team = next((t for t in run.trained() if t[0] == "team"), None)
+    if team is None or not scenes:
+        return
+    saved = policy_file.load(run.policy(*team))
+    episodes: list[dict[str, Any]] = []
+    world = make_world(saved.environment, scenes)
+    for attack in (None, *attacks):
+        for group in ((), *[g for g in defenses if g]):
+            cell = Cell(*team, attack, tuple(group), scenes, run.config.evaluation.seed)
+            world, network = _network(cell, saved, scenes)
+            played = play(world, saved.policy, network, cell.episode_seed, record=scenes)
+            episodes += [_episode(cell, number, played) for number in range(scenes)]
+    first = world.scene(0)
+    about = {"agents": list(world.agents), "actions": list(world.action_names)}
+    about |= {key: first[key] for key in ("kinds", "size", "vision") if key in first}
+    write_text(run.path / "episodes.json", json.dumps(about | {"episodes": episodes}))
+
+
+def _episode(cell: Cell, number: int, played: Episodes) -> dict[str, Any]:
+    label = "clean" if cell.attack is None else cell.attack.label
+    return {
+        "label": label if not cell.defenses else f"{label} + {cell.defense_label}",
+        "scene": number,
+        "attack": None if cell.attack is None else cell.attack.label,
+        "defense": cell.defense_label,
+        "seed": cell.seed,
+        "success": bool(played.success[number]),
+        "steps": played.frames[number],
+    }

@@ -1,0 +1,185 @@
+"""Builds ``report.html``: one file that needs no network and opens from the file system."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from agentcomm.evaluation.report import views
+from agentcomm.evaluation.report.charts import Chart, Line, chart, learning_charts, mean_line
+from agentcomm.evaluation.report.graphs import kind_of, kinds_of, pictures, short_name
+from agentcomm.evaluation.report.grid import Grid
+from agentcomm.evaluation.report.load import Run, load_run, number
+from agentcomm.evaluation.report.text import fixed, percent
+from agentcomm.evaluation.report.words import answer, undefended, worthless
+from agentcomm.evaluation.statistics import LEVEL, RESAMPLES
+from agentcomm.files import write_text
+
+HERE = Path(__file__).parent
+SCRIPTS = ("table.js", "player_draw.js", "player.js")
+
+
+def build_report(run: Path) -> Path:
+    """Write ``report.html`` into a run folder, replacing an older one at once.
+
+    Args:
+        run: Folder with ``cells.jsonl``; ``config.yaml``, ``teams/*/progress.jsonl`` and ``episodes.json`` are shown
+            where they exist.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        RunError: If the folder holds no evaluated cell.
+    """
+    run = Path(run)
+    page = render(load_run(run))
+    target = run / "report.html"
+    write_text(target, page)
+    return target
+
+
+def render(run: Run) -> str:
+    """The page as text."""
+    grid = Grid(run.cells)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    cost_header, cost_rows = views.costs(grid)
+    voc = grid.value_of_communication()
+    return environment.get_template("page.html").render(
+        run=run,
+        grid=grid,
+        answer=answer(grid, run.notes),
+        flat=worthless(grid, voc),
+        floor_known=grid.estimate(grid.floor).known,
+        scale=views.scale(grid),
+        measures=views.measures(grid),
+        heat=views.heatmap(grid),
+        threats=views.threats(grid),
+        learning=learning_charts(run.curves),
+        graphs=pictures(*_graphs(grid)),
+        shapes=kinds_of(_graphs(grid)[1]),
+        gate=_gate_chart(grid),
+        traffic=_traffic(grid),
+        cost_header=cost_header,
+        cost_rows=cost_rows,
+        training=_training(run),
+        made=_made(run, grid),
+        player=_player(run),
+        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def embed(data: Any) -> Markup:
+    """JSON that is safe inside a script element: no ``</script``, no ``<!--``, and no NaN."""
+    text = json.dumps(_finite(data), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {str(key): _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def _player(run: Run) -> Markup | None:
+    """Recordings with each agent's short name and shape."""
+    if run.episodes is None:
+        return None
+    agents = [str(name) for name in run.episodes.get("agents") or []]
+    kinds = [str(kind) for kind in run.episodes.get("kinds") or map(kind_of, agents)]
+    shapes = kinds_of(list(dict.fromkeys(kinds)))
+    return embed(
+        {
+            "agents": agents,
+            "short": [short_name(name) for name in agents],
+            "shapes": [shapes.get(kind_of(kind), "circle") for kind in kinds],
+            "size": run.episodes.get("size"),
+            "vision": run.episodes.get("vision"),
+            "episodes": run.episodes["episodes"],
+        }
+    )
+
+
+def _graphs(grid: Grid) -> tuple[dict[int, Any], list[str]]:
+    rows = [row for row in grid.rows(None, "none") if row.get("status") == "ok" and row.get("graph")]
+    agents: list[Any] = next((row["agents"] for row in rows if row.get("agents")), [])
+    return {row["seed"]: row["graph"] for row in rows}, [str(name) for name in agents]
+
+
+def _gate_chart(grid: Grid) -> Chart | None:
+    """Share of open gates at each step of the episode: each seed, their mean, and the mean under the worst attack."""
+    lines: list[Line] = []
+    worst = undefended(grid)[:1]
+    for attack, label, style in [(None, "clean", "team"), *((a, "worst attack", "attacked") for a in worst)]:
+        seeds = []
+        for row in grid.rows(attack, "none"):
+            shares = [number(x) for x in row.get("gate_by_step") or []]
+            if row.get("status") == "ok" and any(math.isfinite(x) for x in shares):
+                last = max(i for i, x in enumerate(shares) if math.isfinite(x)) + 1
+                seeds.append(Line("", style, [float(i) for i in range(1, last + 1)], shares[:last], faint=True))
+        if seeds:
+            lines += [*(seeds if attack is None and len(seeds) > 1 else []), mean_line(label, style, seeds)]
+    return chart("Share of gates open, by step of the episode", "step", lines, (0.0, 1.0))
+
+
+def _traffic(grid: Grid) -> list[tuple[str, str]]:
+    """What the undisturbed team says, in a few numbers."""
+    found = [
+        ("of gates open, over all steps", percent(grid.estimate(grid.scores(None, key="gate_open")).value)),
+        ("messages per step, whole team", fixed(grid.estimate(grid.scores(None, key="messages_per_step")).value, 2)),
+        ("bytes per step on the wire", fixed(grid.estimate(grid.scores(None, key="bytes_per_step")).value, 0)),
+    ]
+    return [(name, value) for name, value in found if value != "\N{EM DASH}"]
+
+
+def _training(run: Run) -> str:
+    """How long the teams learned, in words; empty when nothing was recorded."""
+    seconds = [number(curve.rows[-1].get("seconds")) for curve in run.curves]
+    steps = [number(curve.rows[-1].get("env_steps")) for curve in run.curves]
+    known = [(s, n) for s, n in zip(seconds, steps, strict=True) if math.isfinite(s) and math.isfinite(n)]
+    if not known:
+        return ""
+    mean_seconds, mean_steps = (sum(x) / len(known) for x in zip(*known, strict=True))
+    rate = f", {mean_steps / mean_seconds:,.0f} environment steps per second" if mean_seconds > 0 else ""
+    return f"Training took {mean_seconds:,.0f} s a team on average ({mean_steps:,.0f} environment steps{rate})."
+
+
+def _made(run: Run, grid: Grid) -> list[tuple[str, str]]:
+    """How the numbers were made."""
+    versions: dict[str, dict[str, None]] = {}
+    for row in run.cells:
+        for name, version in (row.get("versions") or {}).items():
+            versions.setdefault(str(name), {})[str(version)] = None
+    times = sorted(str(row["time"]) for row in run.cells if row.get("time"))
+    episodes = sorted({int(row["episodes"]) for row in run.cells if row.get("episodes")})
+    draws = sorted({str(row["episode_seed"]) for row in run.cells if row.get("episode_seed") is not None})
+    controls = sorted({row["seed"] for row in run.cells if row["variant"] == "control"})
+    facts = [
+        ("Teams", f"seeds {', '.join(map(str, grid.seeds)) or 'none'}"),
+        ("Controls (retrained without messages)", f"seeds {', '.join(map(str, controls)) or 'none'}"),
+        ("Cells", f"{len(run.cells)} evaluated, {len(grid.failed)} failed"),
+        ("Episodes per cell", ", ".join(f"{n:,}" for n in episodes) or "\N{EM DASH}"),
+        ("Seed of the episodes", f"{', '.join(draws) or '?'}; every cell plays the same ones"),
+        ("Intervals", f"{LEVEL:.0%} percentile bootstrap over training seeds, {RESAMPLES:,} resamples, paired by seed"),
+        ("Evaluated", " to ".join(dict.fromkeys((times[0], times[-1]))) if times else "\N{EM DASH}"),
+        ("Versions", ", ".join(f"{name} {' / '.join(found)}" for name, found in versions.items()) or "\N{EM DASH}"),
+    ]
+    return facts

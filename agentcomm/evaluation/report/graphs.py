@@ -1,0 +1,155 @@
+"""The learned graph as SVG geometry: who hears whom, over all seeds and for each."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+SHAPES = ("circle", "square", "triangle", "diamond", "hexagon")
+RADIUS = 34.0  # of the ring of nodes, in a box of 100 x 100
+
+
+@dataclass(frozen=True)
+class Node:
+    """An agent at (x, y)."""
+
+    name: str
+    short: str
+    kind: str
+    shape: str
+    x: float
+    y: float
+    label_x: float
+    label_y: float
+    anchor: str
+
+
+@dataclass(frozen=True)
+class Edge:
+    """An arrow from sender to receiver; ``head`` are the corners of its tip."""
+
+    path: str
+    head: str
+    width: float
+    share: float
+    title: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A graph ready to be drawn.
+
+    Attributes:
+        title: What it shows.
+        nodes: Agents on a ring.
+        edges: Arrows between them.
+        size: Radius of a node.
+        summary: The edges in words.
+        wide: Whether all names are printed beside their nodes.
+    """
+
+    title: str
+    nodes: list[Node]
+    edges: list[Edge]
+    size: float
+    summary: str
+    wide: bool
+
+
+def pictures(graphs: Mapping[int, Sequence[Sequence[float]]], agents: Sequence[str]) -> list[Picture]:
+    """The graph over all seeds first (where there are several), then one for each seed.
+
+    Args:
+        graphs: Executed adjacency by seed; entry [i][j] = receiver i hears sender j. Others than N x N are left out.
+        agents: Names of the N agents.
+    """
+    n = len(agents)
+    fitting = {s: g for s, g in graphs.items() if len(g) == n and all(len(row) == n for row in g)}
+    if not n or not fitting:
+        return []
+    out = []
+    if len(fitting) > 1:
+        out.append(_picture(f"all {len(fitting)} seeds", list(fitting.values()), agents, wide=True))
+    out += [_picture(f"seed {s}", [g], agents, wide=len(fitting) == 1) for s, g in sorted(fitting.items())]
+    return out
+
+
+def kind_of(agent: str) -> str:
+    """An agent's kind: its name without the number."""
+    return re.sub(r"_?\d+$", "", agent) or agent
+
+
+def kinds_of(agents: Sequence[str]) -> dict[str, str]:
+    """Shape by kind, in order of appearance."""
+    kinds = dict.fromkeys(kind_of(agent) for agent in agents)
+    return {kind: SHAPES[i % len(SHAPES)] for i, kind in enumerate(kinds)}
+
+
+def short_name(agent: str) -> str:
+    """``perception_0`` as ``P0``."""
+    number = re.search(r"\d+$", agent)
+    return agent[:1].upper() + (number.group() if number else "")
+
+
+def _picture(title: str, graphs: Sequence[Sequence[Sequence[float]]], agents: Sequence[str], wide: bool) -> Picture:
+    n = len(agents)
+    shapes = kinds_of(agents)
+    size = min(9.0, 75.0 / n)
+    nodes = []
+    for i, agent in enumerate(agents):
+        angle = 2 * math.pi * i / n - math.pi / 2
+        x, y = 50 + RADIUS * math.cos(angle), 50 + RADIUS * math.sin(angle)
+        reach = size + 5
+        anchor = "middle" if abs(math.cos(angle)) < 0.3 else ("start" if math.cos(angle) > 0 else "end")
+        nodes.append(
+            Node(
+                agent,
+                short_name(agent),
+                kind_of(agent),
+                shapes[kind_of(agent)],
+                round(x, 2),
+                round(y, 2),
+                round(50 + (RADIUS + reach) * math.cos(angle), 2),
+                round(50 + (RADIUS + reach) * math.sin(angle) + 1.5, 2),
+                anchor,
+            )
+        )
+    edges, said = [], []
+    for receiver in range(n):
+        for sender in range(n):
+            share = sum(bool(g[receiver][sender]) for g in graphs) / len(graphs)
+            if sender == receiver or not share:
+                continue
+            words = f"{agents[receiver]} hears {agents[sender]}"
+            if len(graphs) > 1:
+                words += f" in {round(share * len(graphs))} of {len(graphs)} seeds"
+            edges.append(_edge(nodes[sender], nodes[receiver], share, size, words))
+            said.append(words)
+    summary = f"{title}: " + ("; ".join(said[:40]) or "nobody hears anybody")
+    return Picture(title, nodes, sorted(edges, key=lambda e: e.share), size, summary, wide and n <= 12)
+
+
+def _edge(sender: Node, receiver: Node, share: float, size: float, title: str) -> Edge:
+    """A quadratic curve bent to its right, so that both directions of a pair stay apart."""
+    dx, dy = receiver.x - sender.x, receiver.y - sender.y
+    length = math.hypot(dx, dy) or 1.0
+    bend = 0.14 * length
+    cx, cy = (sender.x + receiver.x) / 2 - dy / length * bend, (sender.y + receiver.y) / 2 + dx / length * bend
+    width = 0.5 + 1.7 * share
+    tip = 2.2 + 1.6 * width
+    start = _toward(sender.x, sender.y, cx, cy, size + 1.5)
+    point = _toward(receiver.x, receiver.y, cx, cy, size + 1.8)
+    base = _toward(point[0], point[1], cx, cy, tip)
+    ux, uy = (point[0] - base[0]) / tip, (point[1] - base[1]) / tip
+    left = (base[0] - uy * tip * 0.5, base[1] + ux * tip * 0.5)
+    right = (base[0] + uy * tip * 0.5, base[1] - ux * tip * 0.5)
+    path = f"M{start[0]:.2f} {start[1]:.2f}Q{cx:.2f} {cy:.2f} {base[0]:.2f} {base[1]:.2f}"
+    head = " ".join(f"{x:.2f},{y:.2f}" for x, y in (point, left, right))
+    return Edge(path, head, round(width, 2), share, title)
+
+
+def _toward(x: float, y: float, to_x: float, to_y: float, by: float) -> tuple[float, float]:
+    length = math.hypot(to_x - x, to_y - y) or 1.0
+    return x + (to_x - x) / length * by, y + (to_y - y) / length * by

@@ -1,0 +1,282 @@
+"""What the page shows in its tables, as plain values for the template."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agentcomm.evaluation.report.grid import AVERAGE, NONE, SUCCESS, WORST, Cell, Grid
+from agentcomm.evaluation.report.load import number
+from agentcomm.evaluation.report.text import fixed, percent, signed, span
+from agentcomm.evaluation.report.words import best_defense, harmful, undefended, worthless
+from agentcomm.evaluation.statistics import Estimate
+
+
+@dataclass(frozen=True)
+class Face:
+    """One of the numbers a heatmap cell can show.
+
+    Attributes:
+        measure: Key of the measure.
+        number: The number as text.
+        interval: Its interval as text, empty when there is none.
+        level: 0 = as bad as the floor or worse, 1 = as good as clean; None where that has no meaning.
+        note: A word on what the color alone would hide.
+    """
+
+    measure: str
+    number: str
+    interval: str
+    level: float | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class HeatCell:
+    """A heatmap cell with its explanation.
+
+    Attributes:
+        status: ok, failed or missing.
+        faces: What it shows under each measure.
+        title: First line of its explanation.
+        facts: Pairs of a name and a value.
+        errors: What failed seeds said.
+        partial: ``2 of 3 seeds`` where some failed, else empty.
+    """
+
+    status: str
+    faces: list[Face]
+    title: str
+    facts: list[tuple[str, str]]
+    errors: tuple[str, ...]
+    partial: str
+
+
+@dataclass(frozen=True)
+class HeatRow:
+    """One attack's cells; ``summary`` rows sum the attacks up."""
+
+    label: str
+    cells: list[HeatCell]
+    summary: bool = False
+    clean: bool = False
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A dot on the scale at ``at`` percent with its whisker from ``low`` to ``high`` percent."""
+
+    at: float
+    low: float
+    high: float
+    text: str
+
+
+@dataclass(frozen=True)
+class ScaleRow:
+    """An attack on the scale between clean and floor: undefended, and under its best defense."""
+
+    label: str
+    attacked: Mark
+    defended: Mark | None
+    defense: str
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The scale from the best to the worst score of the run; clean and floor are marks on it."""
+
+    label: str
+    rows: list[ScaleRow]
+    clean: Mark
+    floor: Mark | None
+
+
+def measures(grid: Grid) -> list[tuple[str, str]]:
+    """Keys and names of what the heatmap can show."""
+    return [(grid.primary.key, grid.primary.label), (SUCCESS.key, SUCCESS.label), ("retained", "Retained fraction")]
+
+
+def heatmap(grid: Grid) -> list[HeatRow]:
+    """No attack first, then each attack, then their worst and mean seed by seed."""
+    flat = worthless(grid, grid.value_of_communication())
+    rows = [HeatRow("no attack", [_heat_cell(grid, grid.cell(None, d), flat) for d in grid.defenses], clean=True)]
+    rows += [HeatRow(a, [_heat_cell(grid, grid.cell(a, d), flat) for d in grid.defenses]) for a in grid.attacks]
+    if len(grid.attacks) > 1:
+        for name, how in ((WORST, "worst"), (AVERAGE, "mean")):
+            cells = [grid.summary(d, "worst" if how == "worst" else "mean") for d in grid.defenses]
+            rows.append(HeatRow(name, [_heat_cell(grid, cell, flat) for cell in cells], summary=True))
+    return rows
+
+
+def scale(grid: Grid) -> Scale | None:
+    """Every attack on one axis; None without a clean score or an attack."""
+    clean, floor = grid.estimate(grid.clean), grid.estimate(grid.floor)
+    order = undefended(grid)
+    if not clean.known or not order:
+        return None
+    entries: list[tuple[str, Estimate, str, Estimate | None]] = []
+    for attack in order:
+        best = best_defense(grid, attack) if harmful(grid, attack) else None
+        entries.append((attack, grid.estimate(grid.scores(attack)), best[0] if best else "", best[1] if best else None))
+    every = [clean, floor, *(e[1] for e in entries), *(e[3] for e in entries if e[3])]
+    ends = [x for e in every if e.known for x in (e.value, *(e.interval or ()))]
+    pad = 0.06 * (max(ends) - min(ends)) or 1.0
+    low, high = min(ends) - pad, max(ends) + pad
+    if grid.primary.better == "higher":
+        low, high = high, low  # good stays on the left
+
+    def mark(e: Estimate) -> Mark:
+        at, *ends = (round(100 * (x - low) / (high - low), 2) for x in (e.value, *(e.interval or (e.value, e.value))))
+        return Mark(at, min(ends), max(ends), fixed(e.value, grid.primary.digits))
+
+    rows = [ScaleRow(a, mark(hit), mark(kept) if kept else None, name) for a, hit, name, kept in entries]
+    label = f"{grid.primary.unit} {'(fewer is better)' if grid.primary.better == 'lower' else '(more is better)'}"
+    return Scale(label, rows, mark(clean), mark(floor) if floor.known else None)
+
+
+def costs(grid: Grid) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the cost table; columns that nothing was recorded for are left out."""
+    clean_bytes = grid.estimate(grid.scores(None, key="bytes_per_step")).value
+    header = ["", f"{grid.primary.label} when clean", "Tax", "Messages per step", "Bytes per step", "Gates open"]
+    header += ["Latency, ms", "Evaluation, s per cell"]
+    rows = []
+    for variant, defense, name in [
+        ("control", NONE, "retrained without messages"),
+        *(("team", d, "no defense" if d == NONE else d) for d in grid.defenses),
+    ]:
+        found = [row for row in grid.rows(None, defense, variant) if row.get("status") == "ok"]
+        if not found:
+            continue
+
+        def mean(key: str, variant: str = variant, defense: str = defense) -> float:
+            return grid.estimate(grid.scores(None, defense, key, variant)).value
+
+        tax = ""
+        if variant == "team" and defense != NONE:
+            worse = grid.gain(grid.clean, grid.scores(None, defense))
+            between = span(worse, 2)
+            tax = (signed(worse.value, 2) + (f" ({between})" if between else "")) if worse.known else "\N{EM DASH}"
+        size = mean("bytes_per_step")
+        more = size / clean_bytes - 1 if clean_bytes and math.isfinite(clean_bytes) else math.nan
+        extra = f" ({signed(100 * more, 0)}%)" if variant == "team" and defense != NONE and math.isfinite(more) else ""
+        seconds = [s for s in (number(row.get("seconds")) for row in found) if math.isfinite(s)]
+        score = grid.estimate(grid.scores(None, defense, variant=variant))
+        between = span(score, grid.primary.digits)
+        rows.append(
+            [
+                name,
+                fixed(score.value, grid.primary.digits) + (f" ({between})" if between else ""),
+                tax,
+                fixed(mean("messages_per_step"), 2),
+                fixed(size, 0) + extra,
+                percent(mean("gate_open")) if variant == "team" else "",
+                fixed(mean("latency_ms"), 2),
+                fixed(sum(seconds) / len(seconds), 2) if seconds else "\N{EM DASH}",
+            ]
+        )
+    kept = [0, *(i for i in range(1, len(header)) if any(row[i] not in ("", "\N{EM DASH}") for row in rows))]
+    return [header[i] for i in kept], [[row[i] for i in kept] for row in rows]
+
+
+def threats(grid: Grid) -> list[tuple[str, list[str]]]:
+    """For each attack: position, powers, knowledge, budget and plug-in version, in words."""
+    out = []
+    for label in grid.attacks:
+        record = grid.records[label]
+        threat = record.get("threat")
+        threat = threat if isinstance(threat, dict) else {}
+        powers = threat.get("powers")
+        budget = threat.get("budget")
+        limits = {k: v for k, v in budget.items() if v not in (None, 0)} if isinstance(budget, dict) else {}
+        out.append(
+            (
+                label,
+                [
+                    _plain(threat.get("position")),
+                    ", ".join(sorted(map(str, powers))) if isinstance(powers, list) else "\N{EM DASH}",
+                    _plain(threat.get("knowledge")),
+                    ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in limits.items()) or "unlimited",
+                    str(record.get("version") or "\N{EM DASH}"),
+                ],
+            )
+        )
+    return out
+
+
+def _heat_cell(grid: Grid, cell: Cell, flat: bool) -> HeatCell:
+    faces = []
+    retained = Estimate(math.nan, None, 0) if flat else cell.retained
+    for key, _ in measures(grid):
+        if key == "retained":
+            note = "below the floor" if retained.known and retained.value < 0 else ""
+            level = _clip(retained.value)
+            faces.append(Face(key, percent(retained.value), span(retained, 0, 100.0, "%"), level, note))
+            continue
+        score = cell.scores[key]
+        digits = grid.primary.digits if key == grid.primary.key else SUCCESS.digits
+        level = _clip(score.value) if key == SUCCESS.key else _level(grid, score.value, retained)
+        note = "below the floor" if key != SUCCESS.key and retained.known and retained.value < 0 else ""
+        faces.append(Face(key, fixed(score.value, digits), span(score, digits), level, note))
+    total, good = len(cell.by_seed), sum(math.isfinite(v) for v in cell.by_seed.values())
+    attack = cell.attack or "no attack"
+    return HeatCell(
+        status=cell.status,
+        faces=faces,
+        title=f"{attack} \N{MULTIPLICATION SIGN} {'no defense' if cell.defense == NONE else cell.defense}",
+        facts=_facts(grid, cell, retained),
+        errors=cell.errors,
+        partial=f"{good} of {total} seeds" if 0 < good < total else "",
+    )
+
+
+def _facts(grid: Grid, cell: Cell, retained: Estimate) -> list[tuple[str, str]]:
+    if cell.status == "missing":
+        return [("status", "not evaluated")]
+    digits = grid.primary.digits
+    values = ", ".join(fixed(v, digits) if math.isfinite(v) else "failed" for v in cell.by_seed.values())
+    facts = [(f"{grid.primary.label.lower()} by seed", values)]
+    if retained.known:
+        between = span(retained, 0, 100.0, "%")
+        facts.append(("retained", percent(retained.value) + (f" ({between})" if between else "")))
+    if cell.attack in grid.attacks and cell.defense != NONE:
+        back = grid.recovered(str(cell.attack), cell.defense)
+        if back.known:
+            facts.append(("damage given back", percent(back.value)))
+    if cell.episodes:
+        facts.append(("episodes", f"{cell.episodes:,}"))
+    sent = cell.ledger.get("sent", 0)
+    for name, count in cell.ledger.items():
+        if name == "bytes" or (name != "sent" and not count):
+            continue
+        share = f" ({percent(count / sent)} of sent)" if sent and name != "sent" else ""
+        facts.append((name.replace("_", " ").replace("refused by.", "refused by "), f"{count:,}{share}"))
+    return facts
+
+
+def _level(grid: Grid, score: float, retained: Estimate) -> float | None:
+    """Where a score lies between floor and clean; between the run's worst and best where there is no floor."""
+    if retained.known:
+        return _clip(retained.value)
+    values = [
+        v for a in (None, *grid.attacks) for d in grid.defenses for v in grid.scores(a, d).values() if math.isfinite(v)
+    ]
+    if not values or not math.isfinite(score) or max(values) - min(values) < 1e-9:
+        return None
+    share = (score - min(values)) / (max(values) - min(values))
+    return _clip(1 - share if grid.primary.better == "lower" else share)
+
+
+def _clip(value: float) -> float | None:
+    return round(min(1.0, max(0.0, value)), 3) if math.isfinite(value) else None
+
+
+def _plain(value: Any) -> str:
+    """A position or knowledge entry in words; nested ones as ``kind (key value)``."""
+    if isinstance(value, Mapping):
+        rest = {k: v for k, v in value.items() if k != "kind" and v is not None}
+        inner = ", ".join(f"{k} {v}" for k, v in rest.items())
+        return f"{value.get('kind', '')} ({inner})" if inner else str(value.get("kind", ""))
+    return "\N{EM DASH}" if value in (None, "") else str(value)

@@ -1,0 +1,108 @@
+"""A run's folder: where everything lies, and who may write into it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from agentcomm.assembly import Variant, team_name, teams
+from agentcomm.config import RunConfig, dump, load
+from agentcomm.errors import RunError, did_you_mean
+from agentcomm.files import write_text
+
+
+class Run:
+    """``runs/<name>/`` with ``config.yaml``, ``teams/<variant>-<seed>/``, ``cells.jsonl`` and ``report.html``."""
+
+    def __init__(self, path: Path, config: RunConfig) -> None:
+        self.path = path
+        self.config = config
+
+    @property
+    def cells(self) -> Path:
+        """One JSON line per evaluated cell."""
+        return self.path / "cells.jsonl"
+
+    @property
+    def events(self) -> Path:
+        """Structured events."""
+        return self.path / "events.jsonl"
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.path / "report.html"
+
+    def team(self, variant: Variant, seed: int) -> Path:
+        """Folder of one team."""
+        return self.path / "teams" / team_name(variant, seed)
+
+    def policy(self, variant: Variant, seed: int) -> Path:
+        """Folder of a team's exported policy; it exists once the team is trained."""
+        return self.team(variant, seed) / "policy"
+
+    def trained(self) -> list[tuple[Variant, int]]:
+        """Teams whose policy is there."""
+        return [t for t in teams(self.config) if (self.policy(*t) / "policy.json").exists()]
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for writing.
+
+        Raises:
+            RunError: If another process holds it.
+        """
+        with (self.path / ".lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise RunError(
+                    f"another process ({file.read().strip() or 'unknown'}) is writing to {self.path}; wait for it or stop it"
+                ) from None
+            file.truncate(0)
+            file.write(f"process {os.getpid()}")
+            file.flush()
+            yield
+
+
+def create(config: RunConfig, root: Path, resume: bool = False) -> Run:
+    """The folder for a config: a new one, or with ``resume`` the one that is there.
+
+    Raises:
+        RunError: If the folder exists and ``resume`` is not set, or holds another config.
+    """
+    path = root / config.name
+    if (path / "config.yaml").exists():
+        if not resume:
+            raise RunError(
+                f"{path} already holds a run; go on with it (--resume), give the new one another name (name=...),"
+                f" or delete that folder"
+            )
+        existing = open_run(path)
+        if existing.config != config:
+            differing = [f for f in RunConfig.model_fields if getattr(existing.config, f) != getattr(config, f)]
+            raise RunError(
+                f"{path} was started with another config (differs in {', '.join(differing)}); resume with the"
+                f" config it has ({path / 'config.yaml'}), or give the new one another name (name=...)"
+            )
+        return existing
+    path.mkdir(parents=True, exist_ok=True)
+    write_text(path / "config.yaml", dump(config))
+    return Run(path, config)
+
+
+def open_run(path: str | Path) -> Run:
+    """An existing run's folder.
+
+    Raises:
+        RunError: If there is none.
+    """
+    path = Path(path)
+    if not (path / "config.yaml").exists():
+        near = sorted(p.parent.name for p in path.parent.glob("*/config.yaml")) if path.parent.is_dir() else []
+        raise RunError(f"no run at {path}; {did_you_mean(path.name, near)}")
+    return Run(path, load(path / "config.yaml"))

@@ -1,0 +1,206 @@
+"""PPO over whole fragments: RLlib's Algorithm and its config, for one team."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.ppo import PPO, PPOConfig
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils.metrics import (
+    ENV_RUNNER_RESULTS,
+    ENV_RUNNER_SAMPLING_TIMER,
+    LEARNER_RESULTS,
+    LEARNER_UPDATE_TIMER,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    SYNCH_WORKER_WEIGHTS_TIMER,
+    TIMERS,
+)
+from ray.tune import register_env
+
+from agentcomm.assembly import Variant, make_world
+from agentcomm.config import RunConfig
+from agentcomm.training.env_runner import COMPONENT_SAMPLER, Batch, BatchFirstEnvRunner
+from agentcomm.training.learner import CommLearner
+from agentcomm.training.module import CommModule
+from agentcomm.training.ppo import PPOSettings
+
+ENV_NAME = "agentcomm"
+SAMPLERS_FILE = "samplers.pkl"
+
+
+def _never_built(_: Any) -> Any:
+    raise RuntimeError("worlds are built by the env runner, not by RLlib")
+
+
+class CommPPO(PPO):  # type: ignore[misc]
+    """PPO whose training step moves whole fragments from batch-first runners to the learner."""
+
+    @classmethod
+    def get_default_config(cls) -> CommPPOConfig:
+        """The config class that goes with it."""
+        return CommPPOConfig()
+
+    def training_step(self) -> None:
+        """Sample, update, hand the new weights to the runners."""
+        config = self.config
+        with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
+            batches, results = synchronous_parallel_sample(
+                worker_set=self.env_runner_group,
+                max_env_steps=config.total_train_batch_size,
+                sample_timeout_s=config.sample_timeout_s,
+                _uses_new_env_runners=True,
+                _return_metrics=True,
+            )
+            if not batches:  # every runner timed out or is being restarted
+                return
+            self.metrics.aggregate(results, key=ENV_RUNNER_RESULTS)
+        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
+            columns = join([b.columns for b in batches])
+            steps = self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
+            learned = self.learner_group.update(
+                batch=MultiAgentBatch(
+                    {DEFAULT_MODULE_ID: SampleBatch(columns)}, env_steps=sum(b.env_steps() for b in batches)
+                ),
+                timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: steps},
+            )
+            self.metrics.aggregate(learned, key=LEARNER_RESULTS)
+        with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
+            self.env_runner_group.sync_weights(
+                from_worker_or_learner_group=self.learner_group, policies=[DEFAULT_MODULE_ID], inference_only=True
+            )
+
+    def save_to_path(self, path: Any = None, *args: Any, **kwargs: Any) -> str:
+        """RLlib's checkpoint, and beside it what remote runners have in flight."""
+        written: str = super().save_to_path(path, *args, **kwargs)
+        if self.config.num_env_runners:
+            states = self.env_runner_group.foreach_env_runner(
+                lambda runner: (runner.worker_index, runner.get_state(components=[COMPONENT_SAMPLER])),
+                local_env_runner=False,
+            )
+            Path(written, SAMPLERS_FILE).write_bytes(pickle.dumps(dict(states)))
+        return written
+
+    def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        """Restore both."""
+        super().restore_from_path(path, *args, **kwargs)
+        saved = Path(path, SAMPLERS_FILE)
+        if self.config.num_env_runners and saved.exists():
+            states = pickle.loads(saved.read_bytes())
+            self.env_runner_group.foreach_env_runner(
+                lambda runner: runner.set_state(states.get(runner.worker_index, {})), local_env_runner=False
+            )
+
+
+def join(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Concatenate the columns of several runners' fragments.
+
+    Runners record ``source``, ``scale`` and ``delta`` only when messages were disturbed, and as many slots
+    as were used; what one lacks is filled with what undisturbed messages have.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    slots = max(p["mask"].shape[-1] for p in parts)
+    names = sorted(set().union(*parts))
+    return {name: np.concatenate([_widen(part, name, slots, parts) for part in parts]) for name in names}
+
+
+def _widen(part: dict[str, np.ndarray], name: str, slots: int, parts: list[dict[str, np.ndarray]]) -> np.ndarray:
+    if name not in ("mask", "source", "scale", "delta"):
+        return part[name]
+    mask = part["mask"]
+    if name in part:
+        column = part[name]
+    elif name == "source":
+        column = np.broadcast_to(part["links"][:, None], (*mask.shape[:3], part["links"].shape[-1]))
+    elif name == "scale":
+        column = np.ones(mask.shape, np.float32)
+    else:
+        width = next(p[name].shape[-1] for p in parts if name in p)
+        column = np.zeros((*mask.shape, width), np.float32)
+    missing = slots - column.shape[3]
+    fill = [(0, 0)] * column.ndim
+    fill[3] = (0, missing)
+    return np.pad(column, fill) if missing else column
+
+
+class CommPPOConfig(PPOConfig):  # type: ignore[misc]
+    """RLlib's config of one team. Fields Tune may sweep (``lr``, ``gamma``, ...) override the run's."""
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        super().__init__(algo_class=algo_class or CommPPO)
+        self.env_runner_cls = BatchFirstEnvRunner
+
+    def get_default_learner_class(self) -> type:
+        """Our learner."""
+        return CommLearner
+
+    def team(self, run: RunConfig, variant: Variant, seed: int) -> CommPPOConfig:
+        """Set everything for one team of a run."""
+        register_env(ENV_NAME, _never_built)
+        training, ppo = run.training, run.training.ppo
+        world = make_world(run.environment, 1)
+        shape = (world.num_agents, world.layout.width)
+        observations = gymnasium.spaces.Box(-np.inf, np.inf, shape, np.float32)
+        actions = gymnasium.spaces.MultiDiscrete([world.num_actions] * world.num_agents)
+        silent: dict[str, Any] = {"attacks": (), "defenses": ()}
+        told = {"run": run.model_dump(mode="json"), "variant": variant, "seed": seed}
+        clean = told | {"run": run.model_copy(update=silent).model_dump(mode="json")}
+        self.environment(env=ENV_NAME, env_config=told, observation_space=observations, action_space=actions)
+        self.env_runners(
+            num_env_runners=training.runners,
+            num_envs_per_env_runner=training.worlds,
+            rollout_fragment_length=training.fragment,
+        )
+        self.fault_tolerance(restart_failed_env_runners=True)
+        self.rl_module(
+            rl_module_spec=RLModuleSpec(
+                module_class=CommModule, observation_space=observations, action_space=actions, model_config=told
+            )
+        )
+        self.training(
+            train_batch_size_per_learner=training.worlds * training.fragment * max(training.runners, 1),
+            minibatch_size=None,
+            num_epochs=ppo.epochs,
+            lr=ppo.learning_rate,
+            gamma=ppo.gamma,
+            lambda_=ppo.gae_lambda,
+            clip_param=ppo.clip,
+            entropy_coeff=ppo.entropy,
+            vf_loss_coeff=ppo.value_weight,
+            grad_clip=ppo.max_grad_norm,
+        )
+        if training.evaluate_every:
+            self.evaluation(
+                evaluation_interval=training.evaluate_every,
+                evaluation_duration=training.evaluation_worlds,
+                evaluation_duration_unit="episodes",
+                evaluation_config=AlgorithmConfig.overrides(explore=False, env_config=clean),
+            )
+        self.debugging(seed=seed, log_level="ERROR")
+        return self
+
+    def settings(self) -> PPOSettings:
+        """PPO's arguments: the run's, with the fields of this config put over them."""
+        base = PPOSettings.model_validate(self.env_config["run"]["training"]["ppo"])
+        return PPOSettings.model_validate(
+            base.model_dump()
+            | {
+                "epochs": self.num_epochs,
+                "learning_rate": self.lr,
+                "final_learning_rate": base.final_learning_rate * self.lr / base.learning_rate,
+                "gamma": self.gamma,
+                "gae_lambda": self.lambda_,
+                "clip": self.clip_param,
+                "entropy": self.entropy_coeff,
+                "value_weight": self.vf_loss_coeff,
+                "max_grad_norm": self.grad_clip,
+            }
+        )

@@ -1,0 +1,70 @@
+"""Checkpoints of a team in training: complete or not there at all.
+
+They are RLlib's own and hold pickles, so resume only what you trained yourself. What others receive is
+the exported policy (``agentcomm/policy_file.py``), which holds none.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agentcomm.errors import CheckpointError
+from agentcomm.files import new_folder
+
+PREFIX = "iteration-"
+
+
+def folder(team: Path) -> Path:
+    """Where a team's checkpoints lie."""
+    return team / "checkpoints"
+
+
+def latest(team: Path) -> Path | None:
+    """The newest complete checkpoint."""
+    found = sorted(folder(team).glob(f"{PREFIX}*"))
+    return found[-1] if found else None
+
+
+def iteration(path: Path) -> int:
+    """How many iterations a checkpoint had behind it."""
+    return int(path.name.removeprefix(PREFIX))
+
+
+def save(algorithm: Any, team: Path, keep: int) -> Path:
+    """Write a checkpoint, and then remove all but the newest ``keep``."""
+    path = folder(team) / f"{PREFIX}{algorithm.iteration:06d}"
+    with new_folder(path) as target:
+        algorithm.save_to_path(str(target.resolve()))
+    for old in sorted(folder(team).glob(f"{PREFIX}*"))[:-keep]:
+        shutil.rmtree(old)
+    return path
+
+
+def restore(algorithm: Any, path: Path) -> None:
+    """Load a checkpoint into a freshly built algorithm.
+
+    Raises:
+        CheckpointError: If it is damaged or holds numbers that are not finite.
+    """
+    try:
+        algorithm.restore_from_path(str(path.resolve()))
+    except Exception as error:
+        raise CheckpointError(
+            f"checkpoint {path} cannot be restored ({type(error).__name__}: {error}); delete it to go on from an older one"
+        ) from error
+    for name, value in algorithm.env_runner.module.policy.state_dict().items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise CheckpointError(
+                f"checkpoint {path}: {name} holds NaN or infinite numbers; training diverged or the file is damaged."
+                f" Delete it to go on from an older one, or start again with a smaller training.ppo.learning_rate"
+            )
+
+
+def clean(team: Path) -> None:
+    """Remove what a killed process left half-written."""
+    for stray in [*folder(team).glob(".tmp-*"), *team.glob(".tmp-*")]:
+        shutil.rmtree(stray, ignore_errors=True) if stray.is_dir() else stray.unlink()

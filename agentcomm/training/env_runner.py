@@ -1,0 +1,196 @@
+"""A batch-first EnvRunner: RLlib's place for sampling, filled with B worlds stepped as tensors."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import ray
+from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
+from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.utils.checkpoints import Checkpointable
+from ray.rllib.utils.metrics import (
+    EPISODE_LEN_MEAN,
+    EPISODE_RETURN_MEAN,
+    NUM_AGENT_STEPS_SAMPLED,
+    NUM_AGENT_STEPS_SAMPLED_LIFETIME,
+    NUM_ENV_STEPS_SAMPLED,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    NUM_EPISODES,
+    NUM_EPISODES_LIFETIME,
+    NUM_MODULE_STEPS_SAMPLED,
+    NUM_MODULE_STEPS_SAMPLED_LIFETIME,
+    SAMPLE_TIMER,
+    WEIGHTS_SEQ_NO,
+)
+
+from agentcomm.assembly import make_network, make_world
+from agentcomm.config import RunConfig
+from agentcomm.evaluation.episodes import play
+from agentcomm.seeds import derive
+from agentcomm.training.rollout import Sampler
+
+COMPONENT_SAMPLER = "sampler"
+
+
+class Batch:
+    """What ``sample`` returns to RLlib: the columns of one fragment, which is asked only for its size."""
+
+    def __init__(self, columns: dict[str, np.ndarray], env_steps: int, agents: int) -> None:
+        self.columns = columns
+        self._env_steps = env_steps
+        self._agents = agents
+
+    def env_steps(self) -> int:
+        """Joint steps."""
+        return self._env_steps
+
+    def agent_steps(self) -> int:
+        """Joint steps times agents."""
+        return self._env_steps * self._agents
+
+
+class BatchFirstEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
+    """Samples fragments in training; plays whole greedy episodes, one per world, in evaluation."""
+
+    def __init__(self, *, config: Any, **kwargs: Any) -> None:
+        super().__init__(config=config, **kwargs)
+        self.spaces = kwargs.get("spaces") or {}
+        self._weights_seq_no = 0
+        settings = config.env_config
+        self.run = RunConfig.model_validate(settings["run"])
+        self.run.import_plugins()
+        self.seed = int(settings["seed"])
+        # With remote runners the local one only mirrors weights.
+        self._samples = bool(self.worker_index) or config.num_env_runners == 0
+        self.sampler: Sampler | None = None
+        self.make_module()
+        if self._samples:
+            self.make_env()
+
+    def make_env(self) -> None:
+        """Build worlds, network and sampler; an evaluation runner builds them per evaluation."""
+        if self.config.in_evaluation:
+            return
+        run, training = self.run, self.run.training
+        world = make_world(run.environment, training.worlds)
+        policy = self.module.policy
+        seed = derive(self.seed, "runner", self.worker_index or 0)
+        network = make_network(world, policy, run.attacks, run.defenses, seed)
+        self.sampler = Sampler(world, policy, network, self.config.settings(), seed)
+
+    def make_module(self) -> None:
+        """Build the policy; its weights come with the first synchronization."""
+        spec = self.config.get_rl_module_spec(env=None, spaces=self.get_spaces(), inference_only=True)
+        self.module = spec.build()
+
+    def get_spaces(self) -> dict[str, Any]:
+        """Joint observation and action spaces, as RLlib's config states them."""
+        pair = (self.config.observation_space, self.config.action_space)
+        return {INPUT_ENV_SPACES: pair, INPUT_ENV_SINGLE_SPACES: pair, DEFAULT_MODULE_ID: pair}
+
+    def assert_healthy(self) -> None:
+        """RLlib's check after construction."""
+        assert self.module is not None, "the policy was not built"
+
+    def sample(
+        self,
+        *,
+        num_timesteps: int | None = None,
+        num_episodes: int | None = None,
+        explore: bool | None = None,
+        random_actions: bool = False,
+        force_reset: bool = False,
+        **kwargs: Any,
+    ) -> list[Batch]:
+        """One fragment, or, in evaluation, ``num_episodes`` whole episodes."""
+        with self.metrics.log_time(SAMPLE_TIMER):
+            if self.config.in_evaluation:
+                return [self._evaluate(num_episodes or self.run.training.evaluation_worlds)]
+            assert self.sampler is not None, "this runner does not sample"
+            training = self.run.training
+            steps = training.fragment if num_timesteps is None else math.ceil(num_timesteps / training.worlds)
+            return [self._collect(self.sampler, steps)]
+
+    def _collect(self, sampler: Sampler, steps: int) -> Batch:
+        fragment = sampler.collect(steps)
+        means = {"gate_open": fragment.gate_open}
+        means |= {f"messages_{k}": v / fragment.env_steps for k, v in fragment.messages.items()}
+        if len(fragment.lengths):
+            means[EPISODE_LEN_MEAN] = float(fragment.lengths.mean())
+            means[EPISODE_RETURN_MEAN] = float(fragment.returns.mean())
+            means["success"] = float(fragment.successes.mean())
+        self._log(fragment.env_steps, fragment.agents, len(fragment.lengths), means)
+        columns = {name: value.contiguous().cpu().numpy() for name, value in fragment.columns.items()}
+        return Batch(columns, fragment.env_steps, fragment.agents)
+
+    def _evaluate(self, episodes: int) -> Batch:
+        run, policy = self.run, self.module.policy
+        world = make_world(run.environment, episodes)
+        settings = self.config.env_config
+        choices = RunConfig.model_validate(settings["run"])
+        network = make_network(world, policy, choices.attacks, choices.defenses, derive(self.seed, "evaluation"))
+        played = play(world, policy, network, derive(run.evaluation.seed, "training"))
+        found = played.metrics()
+        steps = int(played.length.sum())
+        means = {EPISODE_LEN_MEAN: found["mean_steps"], EPISODE_RETURN_MEAN: found["mean_return"]}
+        means |= {name: found[name] for name in ("success", "gate_open", "messages_per_step")}
+        self._log(steps, world.num_agents, episodes, means)
+        return Batch({}, steps, world.num_agents)
+
+    def _log(self, steps: int, agents: int, episodes: int, means: dict[str, float]) -> None:
+        """Counters RLlib waits for (a missing one makes it sample for ever), and one value per mean."""
+        self.num_env_steps_sampled_lifetime += steps
+        log = self.metrics.log_value
+        log(NUM_ENV_STEPS_SAMPLED, steps, reduce="sum")
+        log(NUM_ENV_STEPS_SAMPLED_LIFETIME, steps, reduce="lifetime_sum", with_throughput=True)
+        log((NUM_AGENT_STEPS_SAMPLED, "all"), steps * agents, reduce="sum")
+        log((NUM_AGENT_STEPS_SAMPLED_LIFETIME, "all"), steps * agents, reduce="lifetime_sum")
+        log((NUM_MODULE_STEPS_SAMPLED, DEFAULT_MODULE_ID), steps, reduce="sum")
+        log((NUM_MODULE_STEPS_SAMPLED_LIFETIME, DEFAULT_MODULE_ID), steps, reduce="lifetime_sum")
+        log(NUM_EPISODES, episodes, reduce="sum")
+        log(NUM_EPISODES_LIFETIME, episodes, reduce="lifetime_sum")
+        self.metrics.log_dict(means, window=1)
+
+    def get_metrics(self) -> Any:
+        """Metrics since the last call."""
+        return self.metrics.reduce()
+
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """Weights, counters, and everything in flight: worlds, network, generators."""
+        state: dict[str, Any] = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps_sampled_lifetime}
+        if self._check_component(COMPONENT_RL_MODULE, components, not_components):
+            state[COMPONENT_RL_MODULE] = self.module.get_state(**kwargs)
+            state[WEIGHTS_SEQ_NO] = self._weights_seq_no
+        if self.sampler is not None and self._check_component(COMPONENT_SAMPLER, components, not_components):
+            state[COMPONENT_SAMPLER] = self.sampler.get_state()
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take over weights if they are newer than one's own, and whatever else the state holds."""
+        if COMPONENT_RL_MODULE in state:
+            number = state.get(WEIGHTS_SEQ_NO, 0)
+            if number == 0 or self._weights_seq_no < number:
+                weights = state[COMPONENT_RL_MODULE]
+                if isinstance(weights, ray.ObjectRef):
+                    weights = ray.get(weights)
+                self.module.set_state(weights.get(DEFAULT_MODULE_ID, weights))
+            if number > 0:
+                self._weights_seq_no = number
+        if NUM_ENV_STEPS_SAMPLED_LIFETIME in state:
+            self.num_env_steps_sampled_lifetime = state[NUM_ENV_STEPS_SAMPLED_LIFETIME]
+        if COMPONENT_SAMPLER in state and self.sampler is not None:
+            self.sampler.set_state(state[COMPONENT_SAMPLER])
+
+    def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """How RLlib builds this runner again."""
+        return (), {"config": self.config}
+
+    def get_checkpointable_components(self) -> list[tuple[str, Any]]:
+        """The module is saved as a component of its own."""
+        return [(COMPONENT_RL_MODULE, self.module)]
+
+    def stop(self) -> None:
+        """Nothing to release."""

@@ -1,0 +1,95 @@
+"""The update of ``agentcomm.training.ppo`` as RLlib's Learner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
+
+from agentcomm.seeds import derive
+from agentcomm.training.ppo import Update, ppo_loss
+
+SHUFFLE = "shuffle_generator"
+
+
+class CommLearner(TorchLearner):  # type: ignore[misc]
+    """Walks through minibatches in the order of our own generator and steps model and graph.
+
+    RLlib keeps the optimizers, the metrics, the checkpoints and the place where it all runs.
+    """
+
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        """One Adam for the model, one for the graph; both are registered, so checkpoints hold them."""
+        policy = self.module[module_id].policy
+        graph = policy.graph_parameters()
+        own = {id(p) for p in graph}
+        model = [p for p in policy.parameters() if id(p) not in own]
+        optimizer = torch.optim.Adam(model, fused=True)
+        self.register_optimizer(module_id=module_id, optimizer=optimizer, params=model, lr_or_lr_schedule=config.lr)
+        graph_optimizer = None
+        if graph:
+            graph_optimizer = torch.optim.Adam(graph)
+            self.register_optimizer(
+                module_id=module_id,
+                optimizer_name="graph",
+                optimizer=graph_optimizer,
+                params=graph,
+                lr_or_lr_schedule=policy.topology.config.learning_rate,
+            )
+        generator = torch.Generator(self.device)
+        generator.manual_seed(derive(int(config.env_config["seed"]), "shuffle"))
+        self.steps = Update(policy, config.settings(), optimizer, graph_optimizer, generator)
+        self._first_ratio_error: torch.Tensor | None = None
+
+    def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        """Everything that is annealed follows the share of training done before this batch was sampled."""
+        super().before_gradient_based_update(timesteps=timesteps)
+        sampled = timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0) - self.config.total_train_batch_size
+        self._progress = max(sampled, 0) / self.config.env_config["run"]["training"]["env_steps"]
+        self.steps.anneal_rates(self._progress)
+
+    def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
+        """The next rollout samples graphs at the next temperature, and the next update evaluates with it."""
+        done = timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0) / self.config.env_config["run"]["training"]["env_steps"]
+        self.steps.anneal_graph(done)
+        self.metrics.log_dict({**self._statistics}, key=DEFAULT_MODULE_ID, window=1)
+
+    def _create_iterator_if_necessary(self, *, training_data: Any, **kwargs: Any) -> Iterator[MultiAgentBatch]:
+        batch = self._make_batch_if_necessary(training_data)
+        columns = dict(batch.policy_batches[DEFAULT_MODULE_ID].items())
+        self._first_ratio_error = None
+        for rows in self.steps.minibatches(columns):
+            count = len(rows["advantage"])
+            yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(rows)}, env_steps=count)
+
+    def _update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[Any, Any, Any]:
+        stats = self.steps.step(dict(batch[DEFAULT_MODULE_ID].items()))
+        if self._first_ratio_error is None:
+            self._first_ratio_error = stats["ratio_error"]
+        self._statistics = {name: float(value.detach()) for name, value in stats.items()}
+        self._statistics |= {"first_ratio_error": float(self._first_ratio_error), "progress": self._progress}
+        return {}, {DEFAULT_MODULE_ID: stats["loss"]}, {}
+
+    def compute_loss_for_module(self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: Any) -> Any:
+        """The model's loss on rows of a batch, for callers that go through RLlib's own hooks."""
+        policy, settings = self.module[module_id].policy, config.settings()
+        return ppo_loss(policy, batch, settings, self.steps.entropy, graph_gradient=False)[0]
+
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """RLlib's state and the generator that shuffles rows."""
+        state: dict[str, Any] = super().get_state(components, not_components=not_components, **kwargs)
+        if self._check_component(SHUFFLE, components, not_components):
+            state[SHUFFLE] = self.steps.generator.get_state().numpy().copy()
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restore both."""
+        super().set_state(state)
+        if SHUFFLE in state:
+            self.steps.generator.set_state(torch.as_tensor(np.array(state[SHUFFLE])))

@@ -1,0 +1,32 @@
+"""The policy as RLlib's RLModule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.rllib.core.rl_module.torch import TorchRLModule
+
+from agentcomm.assembly import make_policy, make_world
+from agentcomm.config import RunConfig
+
+
+class CommModule(TorchRLModule):
+    """Holds a :class:`agentcomm.policy.CommPolicy`; ``model_config`` names the run, variant and seed.
+
+    Sampling and the loss use ``self.policy`` directly, because both replay or pass messages, which
+    RLlib's forward methods know nothing about.
+    """
+
+    def setup(self) -> None:
+        """Build the policy with weights drawn from the team's seed."""
+        settings = self.model_config
+        run = RunConfig.model_validate(settings["run"])
+        run.import_plugins()
+        self.policy = make_policy(run.policy, make_world(run.environment, 1), settings["variant"], settings["seed"])
+
+    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        raise NotImplementedError("a communicating policy acts through agentcomm.policy.decide, which passes the network")
+
+    def get_inference_action_dist_cls(self) -> type:
+        """RLlib asks for this when it would sample actions itself, which it never does here."""
+        raise NotImplementedError("a communicating policy acts through agentcomm.policy.decide")

@@ -1,0 +1,212 @@
+"""Trains the teams of a run: progress, events, TensorBoard files, checkpoints, resume."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+from tensorboardX import SummaryWriter
+
+from agentcomm import policy_file
+from agentcomm.assembly import Variant, team_name, teams
+from agentcomm.errors import RunError
+from agentcomm.evaluation.cells import read_jsonl
+from agentcomm.files import append_line, write_text
+from agentcomm.log import event_log
+from agentcomm.run import Run
+from agentcomm.training import checkpoint
+from agentcomm.training.ray_session import ray_session
+
+Row = dict[str, Any]
+
+
+class Watcher(Protocol):
+    """Who wants to see training go on, such as a progress bar."""
+
+    def team(self, name: str, done: int, total: int) -> None:
+        """A team starts, with so many env steps done."""
+
+    def iteration(self, row: Row) -> None:
+        """An iteration ended; ``row`` is its line in ``progress.jsonl``."""
+
+
+class Silent:
+    """Watches nothing."""
+
+    def team(self, name: str, done: int, total: int) -> None:
+        """Ignore."""
+
+    def iteration(self, row: Row) -> None:
+        """Ignore."""
+
+
+class Stopped(Exception):
+    """Training was asked to stop, and has: its checkpoint is written."""
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into a question that can be asked; the second one acts as always."""
+    asked: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    try:
+        for number in before:
+            signal.signal(number, note)
+    except ValueError:  # not in the main thread: signals are somebody else's business
+        before = {}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def train(run: Run, watcher: Watcher | None = None) -> None:
+    """Train every team of a run that is not trained yet, going on from checkpoints where there are some.
+
+    Raises:
+        Stopped: After Ctrl-C, once the running team's checkpoint is written.
+        RunError: If another process writes to the run.
+    """
+    watcher = watcher or Silent()
+    with run.lock(), stop_on_signal() as stopping:
+        log = event_log(run.events)
+        todo = [t for t in teams(run.config) if t not in run.trained()]
+        log.info("training_started", teams=[team_name(*t) for t in todo])
+        if not todo:
+            return
+        with ray_session(run.path / "ray.log", run.config.training.runners):
+            for variant, seed in todo:
+                _train_team(run, variant, seed, watcher, stopping, log)
+        log.info("training_finished")
+
+
+def _train_team(
+    run: Run, variant: Variant, seed: int, watcher: Watcher, stopping: Callable[[], bool], log: Any
+) -> None:
+    from agentcomm.training.algorithm import CommPPOConfig
+
+    training, folder = run.config.training, run.team(variant, seed)
+    name = team_name(variant, seed)
+    log = log.bind(team=name)
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint.clean(folder)
+    if training.threads:
+        torch.set_num_threads(training.threads)
+    algorithm = CommPPOConfig().team(run.config, variant, seed).build_algo()
+    try:
+        start = checkpoint.latest(folder)
+        if start is not None:
+            checkpoint.restore(algorithm, start)
+            log.info("resumed", checkpoint=start.name)
+        previous = _keep_progress(folder / "progress.jsonl", 0 if start is None else checkpoint.iteration(start))
+        done = previous["env_steps"] if previous else 0
+        seconds = previous["seconds"] if previous else 0.0
+        watcher.team(name, done, training.env_steps)
+        writer = SummaryWriter(str(folder / "tensorboard"), purge_step=done or None)
+        graph = _graph(algorithm)
+        empty = 0
+        while done < training.env_steps:
+            began = time.perf_counter()
+            result = algorithm.train()
+            seconds += time.perf_counter() - began
+            if "env_runners" not in result or DEFAULT not in result.get("learners", {}):
+                empty += 1
+                log.warning("no_samples", iteration=algorithm.iteration)
+                if empty == 3:
+                    raise RunError(
+                        f"{name}: the env runners returned nothing three times in a row; see {run.path / 'ray.log'}"
+                    )
+                continue
+            empty = 0
+            now = _graph(algorithm)
+            row = _row(algorithm, result, seconds, time.perf_counter() - began, int((graph != now).sum()) // 2)
+            graph, done = now, row["env_steps"]
+            append_line(folder / "progress.jsonl", row)
+            for key, value in row.items():
+                writer.add_scalar(key, value, done)
+            watcher.iteration(row)
+            last = done >= training.env_steps
+            if last or stopping() or algorithm.iteration % training.checkpoint_every == 0:
+                saved = checkpoint.save(algorithm, folder, training.keep_checkpoints)
+                log.info("checkpoint", path=saved.name, env_steps=done)
+            if stopping() and not last:
+                log.info("stopped", env_steps=done)
+                raise Stopped(name)
+        writer.close()
+        details = {"env_steps": done, "seconds": round(seconds, 3), "threads": torch.get_num_threads()}
+        policy = algorithm.env_runner.module.policy
+        policy_file.save(
+            run.policy(variant, seed), policy, run.config.environment, run.config.policy, variant, seed, details
+        )
+        log.info("trained", **details)
+    finally:
+        algorithm.stop()
+
+
+DEFAULT = "default_policy"
+
+
+def _graph(algorithm: Any) -> torch.Tensor:
+    """Executed adjacency [N, N] of the policy in training."""
+    topology = algorithm.env_runner.module.policy.topology
+    source = topology.neighbors(None, 1)[0]
+    adjacency = torch.zeros(len(source), len(source), dtype=torch.bool)
+    return adjacency.scatter_(1, source.cpu(), True)
+
+
+def _row(algorithm: Any, result: Row, seconds: float, took: float, flips: int) -> Row:
+    """One line of ``progress.jsonl``."""
+    sampled, learned = result["env_runners"], result["learners"][DEFAULT]
+    training = algorithm.config.env_config["run"]["training"]
+    row: Row = {
+        "iteration": algorithm.iteration,
+        "env_steps": int(result["num_env_steps_sampled_lifetime"]),
+        "seconds": round(seconds, 4),
+        "env_steps_per_second": round(float(sampled["num_env_steps_sampled"]) / took, 1),
+        "episode_length": sampled.get("episode_len_mean"),
+        "episode_return": sampled.get("episode_return_mean"),
+        "success": sampled.get("success"),
+        "gate_open": sampled.get("gate_open"),
+        "graph_flips": flips,
+    }
+    names = ("policy_loss", "value_loss", "entropy", "kl", "clip_fraction", "grad_norm", "first_ratio_error")
+    row |= {name: learned[name] for name in names if name in learned}
+    topology = algorithm.env_runner.module.policy.topology
+    if topology.learned:
+        row |= topology.statistics()
+    every = training["evaluate_every"]
+    if every and algorithm.iteration % every == 0:
+        found = result.get("evaluation", {}).get("env_runners", {})
+        row |= {"eval_mean_steps": found.get("episode_len_mean"), "eval_success": found.get("success")}
+    return {key: value for key, value in ((k, _plain(v)) for k, v in row.items()) if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    """A number JSON can hold; None for missing ones and NaN."""
+    if value is None or isinstance(value, int):
+        return value
+    number = float(value)
+    return round(number, 6) if math.isfinite(number) else None
+
+
+def _keep_progress(path: Path, iteration: int) -> Row | None:
+    """Drop progress after the checkpoint one goes on from; the last line that stays."""
+    if not path.exists():
+        return None
+    rows = [row for row in read_jsonl(path)[0] if row["iteration"] <= iteration]
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+    return rows[-1] if rows else None

@@ -1,0 +1,17 @@
+"""Versions of everything a result depends on."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+
+def versions() -> dict[str, str]:
+    """Versions by package name, and Python's."""
+    out = {"python": platform.python_version()}
+    for package in ("agentcomm", "torch", "ray", "pettingzoo", "numpy"):
+        try:
+            out[package] = version(package)
+        except PackageNotFoundError:
+            out[package] = "not installed"
+    return out

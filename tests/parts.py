@@ -1,0 +1,222 @@
+"""What the tests of messages, attacks, defenses, policies and training share: small teams, random conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agentcomm import registry
+from agentcomm.defense import Defense
+from agentcomm.messages.network import Network
+from agentcomm.messages.traffic import Inbox, Links
+from agentcomm.policy import CommPolicy
+from agentcomm.threats import Attack, Budget, Edits, Envelopes, Position, Power, Setting, ThreatModel, View
+from agentcomm.training.ppo import PPOSettings
+from agentcomm.training.rollout import Sampler
+from agentcomm.world import World
+
+# Every registered attack in each of its forms; test_network checks that none is missing.
+ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "drop": ("drop", {"probability": 0.5}),
+    "noise": ("noise", {}),
+    "noise sometimes": ("noise", {"probability": 0.3, "links": [[0, 1], [2, 0]]}),
+    "noise adaptive": ("noise", {"adaptive": True}),
+    "noise at node": ("noise", {"position": "node", "node": 1}),
+    "replay": ("replay", {"age": 2}),
+    "replay besides": ("replay", {"age": 2, "suppress": False}),
+    "impersonate": ("impersonate", {"copies": 2}),
+    "impersonate stale": ("impersonate", {"content": "stale"}),
+    "impersonate one": ("impersonate", {"content": "stale", "victim": 1}),
+}
+DEFENSES: dict[str, list[tuple[str, dict[str, Any]]]] = {
+    "none": [],
+    "clip": [("clip", {})],
+    "authenticate": [("authenticate", {})],
+    "both": [("clip", {}), ("authenticate", {})],
+}
+
+
+def setting(worlds: int = 3, agents: int = 4, degree: int = 2, width: int = 8, rounds: int = 2) -> Setting:
+    return Setting(worlds, agents, degree, width, rounds, torch.device("cpu"))
+
+
+def attack(name: str, s: Setting, **arguments: Any) -> Attack:
+    config = registry.build_config("attack", name, arguments)
+    made: Attack = registry.find("attack", name)(config, s)
+    return made
+
+
+def defense(name: str, s: Setting, **arguments: Any) -> Defense:
+    config = registry.build_config("defense", name, arguments)
+    made: Defense = registry.find("defense", name)(config, s)
+    return made
+
+
+def known_attack(form: str, s: Setting, **more: Any) -> Attack:
+    name, arguments = ATTACKS[form]
+    return attack(name, s, **(arguments | more))
+
+
+def known_defenses(form: str, s: Setting) -> list[Defense]:
+    return [defense(name, s, **arguments) for name, arguments in DEFENSES[form]]
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One exchange, and the worlds whose episode ends after it."""
+
+    spoken: Tensor
+    links: Links
+    step: Tensor
+    kind: int
+    ended: Tensor
+
+
+def conversation(s: Setting, steps: int, seed: int = 0, shut: float = 0.2, ends: float = 0.15) -> list[Exchange]:
+    """Random tokens on random links; gates shut and episodes end at random, in each world for itself."""
+    g = torch.Generator().manual_seed(seed)
+    at = torch.zeros(s.num_worlds, dtype=torch.int64)
+    out = []
+    for _ in range(steps):
+        keys = torch.rand(s.num_worlds, s.num_agents, s.num_agents, generator=g)
+        keys.diagonal(dim1=1, dim2=2).fill_(-1)
+        source = keys.topk(s.degree, -1).indices.sort(-1).values
+        open_ = torch.rand(s.num_worlds, s.num_agents, generator=g) >= shut
+        done = (torch.rand(s.num_worlds, generator=g) < ends).nonzero().squeeze(-1)
+        for kind in range(s.rounds):
+            spoken = torch.randn(s.num_worlds, s.num_agents, s.width, generator=g)
+            spoken = torch.nn.functional.layer_norm(spoken, (s.width,))
+            ended = done if kind == s.rounds - 1 else done[:0]
+            out.append(Exchange(spoken, Links(source, open_), at.clone(), kind, ended))
+        at = at + 1
+        at[done] = 0
+    return out
+
+
+def carry(network: Network, exchanges: Iterable[Exchange]) -> list[Inbox]:
+    inboxes = []
+    for e in exchanges:
+        inboxes.append(network.exchange(e.spoken, e.links, e.step, e.kind))
+        if len(e.ended):
+            network.reset(e.ended)
+    return inboxes
+
+
+def same_inbox(first: Inbox, second: Inbox) -> bool:
+    """Bit for bit."""
+    for field in fields(Inbox):
+        a, b = getattr(first, field.name), getattr(second, field.name)
+        if (a is None) != (b is None) or (a is not None and not torch.equal(a, b)):
+            return False
+    return True
+
+
+def heard(inbox: Inbox) -> Tensor:
+    """Accepted payloads [B, N, M, D], zero elsewhere."""
+    return inbox.payload().masked_fill(~inbox.mask.unsqueeze(-1), 0.0)
+
+
+def same_heard(first: Inbox, second: Inbox, worlds: Tensor | slice = slice(None)) -> bool:
+    """Whether receivers hear the same; spare slots that nobody uses make no difference."""
+    a, b = heard(first)[worlds], heard(second)[worlds]
+    mask, other = first.mask[worlds], second.mask[worlds]
+    slots = max(a.shape[2], b.shape[2])
+
+    def pad(x: Tensor) -> Tensor:
+        return torch.nn.functional.pad(x, (0, 0, 0, slots - x.shape[2]))
+
+    return torch.equal(pad(a), pad(b)) and torch.equal(pad(mask.unsqueeze(-1)), pad(other.unsqueeze(-1)))
+
+
+class Scripted(Attack):
+    """An attack made up on the spot: any threat model, any edits."""
+
+    name = "scripted"
+
+    def __init__(
+        self,
+        s: Setting,
+        powers: Iterable[Power],
+        edits: Callable[[View], Edits],
+        position: Position | None = None,
+        budget: Budget | None = None,
+        injections: int = 1,
+        memory: Callable[[], dict[str, Tensor]] = dict,
+    ) -> None:
+        super().__init__(self.Config(), s)  # type: ignore[arg-type]
+        position = Position(kind="edge") if position is None else position
+        self._threat = ThreatModel(position, frozenset(powers), "protocol", budget or Budget())
+        self._edits, self._injections, self._memory = edits, injections, memory
+
+    def threat_model(self) -> ThreatModel:
+        return self._threat
+
+    def apply(self, view: View) -> Edits:
+        return self._edits(view)
+
+    def injections(self) -> int:
+        return self._injections
+
+    def memory(self) -> dict[str, Tensor]:
+        return self._memory()
+
+
+def forge(view: View, s: Setting, **fields_: Any) -> Envelopes:
+    """One envelope per receiver: from its right-hand neighbor, fresh and well formed; change what you like."""
+    shape = (s.num_worlds, s.num_agents, 1)
+    receiver = torch.arange(s.num_agents).view(1, -1, 1).expand(shape)
+    at = view.step.view(-1, 1, 1).expand(shape)
+    none = torch.zeros(shape, dtype=torch.int64)
+    made: dict[str, Any] = {
+        "where": torch.ones(shape, dtype=torch.bool),
+        "payload": torch.full((*shape, s.width), 0.5),
+        "sender": (receiver + 1) % s.num_agents,
+        "audience": receiver,
+        "sequence": at * s.rounds + view.round,
+        "sent_at": at,
+        "kind": none + view.round,
+        "key": none - 1,
+        "seal": none,
+    }
+    for name, value in fields_.items():
+        made[name] = none + value if type(value) is int else value
+    return Envelopes(**made)
+
+
+def team(
+    worlds: int = 6,
+    environment: str = "predator_capture_prey",
+    seed: int = 0,
+    world: dict[str, Any] | None = None,
+    **policy: Any,
+) -> tuple[World, CommPolicy]:
+    """A small environment and a small CommFormer for it, whose actor is not as good as uniform."""
+    arguments = {"size": 4, "max_steps": 7, **(world or {})}
+    made: World = registry.find("environment", environment)(
+        registry.build_config("environment", environment, arguments), worlds
+    )
+    config = registry.build_config("policy", "commformer", {"width": 16, **policy})
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        built: CommPolicy = registry.find("policy", "commformer").for_world(config, made)
+        with torch.no_grad():
+            for parameter in built.get_submodule("actor").parameters():
+                parameter.add_(0.3 * torch.randn(parameter.shape))
+    return made, built
+
+
+def setting_of(world: World, policy: CommPolicy) -> Setting:
+    return setting(world.num_worlds, world.num_agents, policy.topology.degree, policy.width, policy.rounds)
+
+
+def sampler(
+    world: World, policy: CommPolicy, form: str | None = None, defenses: str = "none", seed: int = 0, **attack_: Any
+) -> Sampler:
+    s = setting_of(world, policy)
+    attacks = [] if form is None else [known_attack(form, s, **attack_)]
+    network = Network(s, attacks, known_defenses(defenses, s), seed)
+    return Sampler(world, policy, network, PPOSettings(held_out=0.25), seed)
