@@ -33,10 +33,6 @@ class CommFormerConfig(PolicyConfig):
         return self
 
 
-def _gelu() -> nn.GELU:
-    return nn.GELU(approximate="tanh")
-
-
 class TokenEncoder(nn.Module):
     """Observation to token: x = LN(GELU(W o + agent embedding)).
 
@@ -66,7 +62,7 @@ class TokenEncoder(nn.Module):
             projected = self.table(rows).view(*observation.shape[:-1], self.width)
         else:
             projected = self.linear(observation)
-        hidden = nn.functional.gelu(projected + self.agent, approximate="tanh")
+        hidden = nn.functional.gelu(projected + self.agent)
         return nn.functional.layer_norm(hidden, (self.width,))
 
 
@@ -79,12 +75,12 @@ class ListeningBlock(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width, bias=False)
+        self.project = nn.Linear(width, 3 * width, bias=False)  # query, key, value
+        self.query_bias = nn.Parameter(torch.zeros(width))
         self.out = nn.Linear(width, width)
         self.edge = nn.Parameter(0.1 * torch.randn(2, width))
         self.norm = nn.LayerNorm(width)
-        self.feed = nn.Sequential(nn.Linear(width, width), _gelu(), nn.Linear(width, width))
+        self.feed = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
 
     def forward(self, token: Tensor, inbox: Inbox, mutual: Tensor) -> Tensor:
         """Tokens [B, N, D] and inboxes -> tokens [B, N, D].
@@ -96,20 +92,24 @@ class ListeningBlock(nn.Module):
         """
         width = token.shape[-1]
         heads = (self.heads, width // self.heads)
-        own = nn.functional.linear(token, self.key_value.weight)
-        own_key, own_value = own.reshape(*own.shape[:-1], 2, *heads).unbind(-3)
+        weight = self.project.weight
+        query, own = self.project(token).split((width, 2 * width), -1)
+        own_key, own_value = (part.unflatten(-1, heads) for part in own.split(width, -1))
         if inbox.mask.shape[-1] == 0:
             mixed = own_value.flatten(-2)
         else:
             # (x_i + E[1]) W_q: the edge to itself and to whom it listens to is there for every receiver.
-            bias = self.query.bias + self.query.weight @ self.edge[1]
-            query = nn.functional.linear(token, self.query.weight, bias).reshape(*token.shape[:-1], *heads)
-            relation = (self.edge @ self.key_value.weight[:width].T).reshape(2, *heads)
-            toward = torch.einsum("bnhd,rhd->bnhr", query, relation)
-            heard = inbox.project(self.key_value, own)
-            heard_key, heard_value = heard.reshape(*heard.shape[:-1], 2, *heads).unbind(-3)
-            own_score = (query * own_key).sum(-1) + toward[..., 1]
-            related = toward.gather(-1, mutual.unsqueeze(2).expand(-1, -1, self.heads, -1)).transpose(2, 3)
+            query = query + (self.query_bias + weight[:width] @ self.edge[1])
+            relation = (self.edge @ weight[width : 2 * width].T).unflatten(-1, heads)
+            # Every head's product with both relations in one matrix: rows (relation, head).
+            per_head = torch.eye(self.heads, device=token.device).unsqueeze(-1) * relation.unsqueeze(1)
+            toward = nn.functional.linear(query, per_head.reshape(-1, width)).unflatten(-1, (2, self.heads))
+            query = query.unflatten(-1, heads)
+            heard_key, heard_value = (
+                part.unflatten(-1, heads) for part in inbox.project(weight[width:], own).split(width, -1)
+            )
+            own_score = (query * own_key).sum(-1) + toward[:, :, 1]
+            related = toward.gather(2, mutual.unsqueeze(-1).expand(-1, -1, -1, self.heads))
             scores = torch.cat([own_score.unsqueeze(2), (query.unsqueeze(2) * heard_key).sum(-1) + related], 2)
             mask = nn.functional.pad(inbox.mask, (1, 0), value=True).unsqueeze(-1)
             attention = (scores * heads[1] ** -0.5).masked_fill(~mask, float("-inf")).softmax(2)
@@ -138,9 +138,9 @@ class CommFormer(CommPolicy):
         self.encoder = TokenEncoder(layout, num_agents, width)
         self.gate = None if config.gate is None else Gate(config.gate, width)
         self.blocks = nn.ModuleList(ListeningBlock(width, config.heads) for _ in range(self.rounds))
-        self.critic = nn.Sequential(nn.Linear(width, width), _gelu(), nn.Linear(width, 1))
+        self.critic = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
         last = nn.Linear(width, num_actions)
-        self.actor = nn.Sequential(nn.Linear(width, width), _gelu(), last)
+        self.actor = nn.Sequential(nn.Linear(width, width), nn.GELU(), last)
         nn.init.orthogonal_(last.weight, 0.01)
         nn.init.zeros_(last.bias)
 

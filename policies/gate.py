@@ -28,7 +28,7 @@ class Gate(nn.Module):
         last = nn.Linear(width // 2, 1)
         nn.init.orthogonal_(last.weight, 0.01)
         nn.init.constant_(last.bias, config.initial_logit)
-        self.layers = nn.Sequential(nn.Linear(width, width // 2), nn.GELU(approximate="tanh"), last)
+        self.layers = nn.Sequential(nn.Linear(width, width // 2), nn.GELU(), last)
 
     def forward(self, token: Tensor) -> Tensor:
         """Token [B, N, D] -> logit [B, N]."""

@@ -73,17 +73,16 @@ class Inbox:
         """Payloads per slot [B, N, M, D]."""
         return self._place(gather_agents(self.spoken, self.source), self.delta)
 
-    def project(self, linear: nn.Linear, plain: Tensor | None = None) -> Tensor:
-        """``linear(payload())`` [B, N, M, out], computed once per sender: W(s m + d) + c = s W m + W d + c.
+    def project(self, weight: Tensor, plain: Tensor | None = None) -> Tensor:
+        """``payload() @ weight.T`` [B, N, M, out], computed once per sender: W(s m + d) = s W m + W d.
 
         Args:
-            linear: The layer.
-            plain: ``spoken @ W.T`` [B, N, out], if the caller has it already.
+            weight: [out, D].
+            plain: ``spoken @ weight.T`` [B, N, out], if the caller has it already.
         """
-        plain = nn.functional.linear(self.spoken, linear.weight) if plain is None else plain
-        offset = None if self.delta is None else nn.functional.linear(self.delta, linear.weight)
-        placed = self._place(gather_agents(plain, self.source), offset)
-        return placed if linear.bias is None else placed + linear.bias
+        plain = nn.functional.linear(self.spoken, weight) if plain is None else plain
+        offset = None if self.delta is None else nn.functional.linear(self.delta, weight)
+        return self._place(gather_agents(plain, self.source), offset)
 
     def _place(self, gathered: Tensor, offset: Tensor | None) -> Tensor:
         if self.scale is not None:

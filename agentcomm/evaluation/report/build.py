@@ -23,7 +23,9 @@ from agentcomm.evaluation.statistics import LEVEL, RESAMPLES
 from agentcomm.files import write_text
 
 HERE = Path(__file__).parent
+STYLES = ("page.css", "player.css")
 SCRIPTS = ("table.js", "player_draw.js", "player.js")
+COMMAND = "agentcomm evaluate {run}"
 
 
 def build_report(run: Path) -> Path:
@@ -56,7 +58,9 @@ def render(run: Run) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    script, style = (
+        "\n".join((HERE / name).read_text(encoding="utf-8") for name in names) for names in (SCRIPTS, STYLES)
+    )
     cost_header, cost_rows = views.costs(grid)
     voc = grid.value_of_communication()
     return environment.get_template("page.html").render(
@@ -79,7 +83,8 @@ def render(run: Run) -> str:
         training=_training(run),
         made=_made(run, grid),
         player=_player(run),
-        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        style=Markup(style),
+        command=COMMAND.format(run=run.folder),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )

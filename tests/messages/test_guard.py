@@ -1,0 +1,591 @@
+"""Attacks that ask for more than their threat model allows: each is stopped, and counted under the rule it broke."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from parts import Exchange, Scripted, carry, conversation, defense, forge, heard, same_heard, same_inbox, setting
+from torch import Tensor
+
+from agentcomm.messages.network import Network
+from agentcomm.messages.traffic import Inbox, Links
+from agentcomm.threats import Budget, Edits, Envelopes, Position, View
+
+S = setting()
+EDGE = Position(kind="edge")
+NEWCOMER = Position(kind="newcomer")
+HEADER = ("sender", "audience", "sequence", "sent_at", "kind", "key", "seal")
+MASKS = (S.num_worlds, S.num_agents, S.degree + 1)
+
+
+def ring(step: int = 0, kind: int = 0, seed: int = 0) -> Exchange:
+    """Everybody hears its two right-hand neighbors."""
+    g = torch.Generator().manual_seed(100 * seed + 2 * step + kind)
+    source = (torch.arange(4).view(-1, 1) + torch.tensor([1, 2])) % 4
+    links = Links(source.expand(S.num_worlds, -1, -1), torch.ones(S.num_worlds, 4, dtype=torch.bool))
+    spoken = torch.nn.functional.layer_norm(torch.randn(S.num_worlds, 4, S.width, generator=g), (S.width,))
+    return Exchange(spoken, links, torch.full((S.num_worlds,), step), kind, torch.zeros(0, dtype=torch.int64))
+
+
+def attacked(attack: Scripted, e: Exchange | None = None, seals: bool = False) -> tuple[Network, Inbox]:
+    e = ring() if e is None else e
+    network = Network(S, [attack], [defense("authenticate", S)] if seals else [])
+    return network, network.exchange(e.spoken, e.links, e.step, e.kind)
+
+
+def clean(e: Exchange | None = None) -> Inbox:
+    e = ring() if e is None else e
+    return Network(S).exchange(e.spoken, e.links, e.step, e.kind)
+
+
+def everything(view: View) -> Edits:
+    every = torch.ones_like(view.reach)
+    return Edits(
+        drop=every & (torch.arange(every.shape[-1]) == 0),
+        modify=every,
+        change=torch.ones(*every.shape, S.width),
+        inject=forge(view, S),
+    )
+
+
+# ---- reading
+
+
+def test_without_the_power_to_read_nothing_is_shown() -> None:
+    seen: list[View] = []
+
+    def look(view: View) -> Edits:
+        seen.append(view)
+        return Edits()
+
+    attacked(Scripted(S, ["drop", "modify", "inject"], look))
+    assert seen[0].payload is None
+    assert all(getattr(seen[0], name) is None for name in HEADER)
+
+
+def test_other_links_are_blank() -> None:
+    seen: list[View] = []
+
+    def look(view: View) -> Edits:
+        seen.append(view)
+        return Edits()
+
+    e = ring()
+    attacked(Scripted(S, ["read"], look, Position(kind="edge", links=((2, 1),))), e, seals=True)
+    view = seen[0]
+    mine = torch.zeros(MASKS, dtype=torch.bool)
+    mine[:, 1, 0] = True  # receiver 1 hears 2 in its first slot
+    assert torch.equal(view.reach, mine)
+    assert view.payload is not None
+    assert torch.equal(view.payload[mine], e.spoken[:, 2])
+    assert not view.payload[~mine].any()
+    for name in HEADER:
+        assert (getattr(view, name)[~mine] == -1).all(), name
+    assert view.sender is not None
+    assert (view.sender[mine] == 2).all()
+
+
+def test_a_node_sees_its_own_messages_before_they_are_sealed_and_a_newcomer_none() -> None:
+    seen: list[View] = []
+
+    def look(view: View) -> Edits:
+        seen.append(view)
+        return Edits()
+
+    attacked(Scripted(S, ["read"], look, Position(kind="node", node=3)), seals=True)
+    attacked(Scripted(S, ["read"], look, NEWCOMER), seals=True)
+    node, newcomer = seen
+    assert node.sender is not None
+    assert node.seal is not None
+    assert (node.sender[node.reach] == 3).all()
+    assert not node.seal[node.reach].any()
+    assert not newcomer.reach.any()
+    assert (node.identity, newcomer.identity) == (3, S.num_agents)
+
+
+def test_the_true_origin_is_never_shown() -> None:
+    assert "origin" not in View.__dataclass_fields__
+    assert "origin" not in Envelopes.__dataclass_fields__
+
+
+def test_scribbling_on_the_view_changes_nothing() -> None:
+    def scribble(view: View) -> Edits:
+        for name in ("payload", *HEADER, "step", "remaining"):
+            getattr(view, name).fill_(7)
+        view.reach.fill_(True)
+        return Edits()
+
+    e = ring()
+    attack = Scripted(S, ["read", "modify"], scribble, budget=Budget(per_step=1))
+    network, inbox = attacked(attack, e)
+    assert same_inbox(inbox, clean(e))
+    assert (e.step == 0).all()
+    assert not network.guards[0].violations
+
+
+# ---- powers and reach
+
+POWERS: dict[str, Callable[[View], Edits]] = {
+    "drop": lambda v: Edits(drop=torch.ones_like(v.reach)),
+    "modify": lambda v: Edits(modify=torch.ones_like(v.reach), change=torch.ones(*v.reach.shape, S.width)),
+    "inject": lambda v: Edits(inject=forge(v, S)),
+}
+
+
+@pytest.mark.parametrize("power", POWERS)
+def test_what_it_has_no_power_to_is_not_done(power: str) -> None:
+    others: Any = {"read", "drop", "modify", "inject"} - {power}
+    network, inbox = attacked(Scripted(S, others, POWERS[power]))
+    assert same_inbox(inbox, clean())
+    wanted = S.num_worlds * S.num_agents * (1 if power == "inject" else S.degree + 1)
+    assert network.guards[0].violations == {f"{power} without the power to": wanted}
+    assert not network.guards[0].spent.any()
+
+
+@pytest.mark.parametrize("power", POWERS)
+def test_an_observer_touches_nothing_whatever_powers_it_claims(power: str) -> None:
+    every: Any = ["read", "drop", "modify", "inject"]
+    network, inbox = attacked(Scripted(S, every, POWERS[power], Position(kind="observer")))
+    assert same_inbox(inbox, clean())
+    assert list(network.guards[0].violations) == [f"{power} as an observer"]
+
+
+@pytest.mark.parametrize("position", [Position(kind="edge", links=((2, 1),)), Position(kind="node", node=2), NEWCOMER])
+@pytest.mark.parametrize("power", ["drop", "modify"])
+def test_out_of_reach_is_not_done(position: Position, power: str) -> None:
+    network, inbox = attacked(Scripted(S, [power], POWERS[power], position))  # type: ignore[list-item]
+    untouched = clean()
+    reach = untouched.source == 2
+    if position.kind == "edge":
+        reach = reach & (torch.arange(S.num_agents).view(1, -1, 1) == 1)
+    if position.kind == "newcomer":
+        reach = torch.zeros_like(reach)
+    if power == "drop":
+        assert torch.equal(inbox.mask, ~reach)
+    else:
+        changed = (inbox.payload() != untouched.payload()).any(-1)
+        assert torch.equal(changed, reach)
+    wanted = S.num_worlds * S.num_agents * (S.degree + 1)
+    assert network.guards[0].violations == {f"{power} out of reach": wanted - int(reach.sum())}
+
+
+def test_injecting_onto_other_links_is_not_done() -> None:
+    position = Position(kind="edge", links=((2, 1),))
+    network, inbox = attacked(Scripted(S, ["inject"], lambda v: Edits(inject=forge(v, S)), position))
+    forged = inbox.mask[..., S.degree]
+    assert forged.nonzero()[:, 1].unique().tolist() == [1], "forge claims the right-hand neighbor"
+    assert network.guards[0].violations == {"inject out of reach": 3 * S.num_worlds}
+
+
+@pytest.mark.parametrize("sender", [-1, 5, 10**12])
+def test_names_that_nobody_has_are_not_written(sender: int) -> None:
+    network, inbox = attacked(Scripted(S, ["inject"], lambda v: Edits(inject=forge(v, S, sender=sender)), NEWCOMER))
+    assert same_inbox(inbox, clean())
+    assert list(network.guards[0].violations) == ["inject from an unknown sender"]
+
+
+# ---- norm, budget, start
+
+
+@given(norm=st.floats(0, 3, width=32), scale=st.floats(0, 10, width=32), seed=st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_the_norm_is_never_exceeded(norm: float, scale: float, seed: int) -> None:
+    g = torch.Generator().manual_seed(seed)
+    change = scale * torch.randn(*MASKS, S.width, generator=g)
+
+    def edits(view: View) -> Edits:
+        return Edits(modify=view.reach, change=change)
+
+    network, inbox = attacked(Scripted(S, ["modify"], edits, budget=Budget(norm=norm)))
+    difference = (inbox.payload() - clean().payload()).abs().amax()
+    assert difference <= norm + 1e-5
+    beyond = int((change[..., : S.degree, :].abs().amax(-1) > norm * (1 + 1e-5)).sum())
+    assert network.guards[0].violations["modify beyond the norm"] == beyond
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_a_number_is_not_done(bad: float) -> None:
+    def edits(view: View) -> Edits:
+        change = torch.ones(*view.reach.shape, S.width)
+        change[:, 0, :, 3] = bad
+        payload = torch.ones(S.num_worlds, S.num_agents, 1, S.width)
+        payload[:, 0, 0, 2] = bad
+        return Edits(modify=view.reach, change=change, inject=forge(view, S, payload=payload))
+
+    network, inbox = attacked(Scripted(S, ["modify", "inject"], edits))
+    assert inbox.payload().isfinite().all()
+    assert torch.equal(heard(inbox)[:, 0, : S.degree], clean().payload()[:, 0])
+    assert not inbox.mask[:, 0, S.degree :].any()
+    assert inbox.mask[:, 1:].all()
+    violations = network.guards[0].violations
+    assert violations == {"modify not finite": S.num_worlds * S.degree, "inject not finite": S.num_worlds}
+
+
+def test_nan_where_nothing_is_edited_does_not_leak() -> None:
+    """A message is left alone by leaving its mask out, whatever the tensor holds there."""
+
+    def edits(view: View) -> Edits:
+        nan = torch.full((*view.reach.shape, S.width), float("nan"))
+        one = torch.zeros_like(view.reach)
+        one[0, 0, 0] = True
+        nan[0, 0, 0] = 1.0
+        inject = forge(view, S, payload=torch.full((S.num_worlds, S.num_agents, 1, S.width), float("nan")))
+        inject.payload[0, 0] = 1.0
+        inject.where[:] = False
+        inject.where[0, 0] = True
+        return Edits(modify=one, change=nan, inject=inject)
+
+    network, inbox = attacked(Scripted(S, ["modify", "inject"], edits))
+    assert inbox.payload().isfinite().all()
+    assert not network.guards[0].violations
+
+
+@given(
+    per_step=st.one_of(st.none(), st.integers(0, 12)),
+    per_episode=st.one_of(st.none(), st.integers(0, 30)),
+    start=st.integers(0, 4),
+    norm=st.just(None),
+)
+@settings(max_examples=40, deadline=None)
+def test_budgets_hold_whatever_is_asked(
+    per_step: int | None, per_episode: int | None, start: int, norm: float | None
+) -> None:
+    budget = Budget(per_step=per_step, per_episode=per_episode, start_step=start, norm=norm)
+    attack = Scripted(S, ["drop", "modify", "inject"], everything, budget=budget)
+    network = Network(S, [attack])
+    guard = network.guards[0]
+    spent_before, asked = torch.zeros(S.num_worlds, dtype=torch.int64), 0
+    for step in range(5):
+        touched = torch.zeros(S.num_worlds, dtype=torch.int64)
+        for kind in range(S.rounds):
+            e, before = ring(step, kind), network.ledger.messages.clone()
+            network.exchange(e.spoken, e.links, e.step, kind)
+            events = network.ledger.messages - before
+            # dropped + forged + tampered; a message tampered with and then dropped costs 2 and counts as dropped
+            touched += events[1] + events[2] + events[3]
+            asked += S.num_worlds * 4 * (1 + S.degree + 1)
+        spent = guard.spent - spent_before
+        spent_before = guard.spent.clone()
+        assert (touched <= spent).all()
+        if step < start:
+            assert not spent.any()
+        if per_step is not None:
+            assert (spent <= per_step).all()
+    if per_episode is not None:
+        assert (guard.spent <= per_episode).all()
+    denied = guard.violations["beyond the budget"]
+    assert denied + int(guard.spent.sum()) == asked, "all that was asked in reach is done or counted"
+
+
+def test_budgets_start_anew_with_the_episode_and_per_world() -> None:
+    attack = Scripted(S, ["drop"], lambda v: Edits(drop=v.reach.clone()), budget=Budget(per_episode=5))
+    network = Network(S, [attack])
+    for step in range(3):
+        e = ring(step)
+        network.exchange(e.spoken, e.links, e.step, 0)
+    assert network.ledger["dropped"].tolist() == [5, 5, 5]
+    network.reset(torch.tensor([1]))
+    e = ring(3)
+    network.exchange(e.spoken, e.links, e.step, 0)
+    assert network.ledger["dropped"].tolist() == [5, 10, 5]
+
+
+def test_the_view_tells_what_is_left() -> None:
+    left: list[list[int]] = []
+
+    def edits(view: View) -> Edits:
+        left.append(view.remaining.tolist())
+        drop = torch.zeros_like(view.reach)
+        drop[0, 0, :2] = drop[1, 0, 0] = True
+        return Edits(drop=drop)
+
+    network = Network(S, [Scripted(S, ["drop"], edits, budget=Budget(per_step=3, per_episode=5, start_step=1))])
+    for step in range(3):
+        for kind in range(2):
+            e = ring(step, kind)
+            network.exchange(e.spoken, e.links, e.step, kind)
+    assert left == [[0, 0, 0], [0, 0, 0], [3, 3, 3], [1, 2, 3], [2, 3, 3], [0, 2, 3]]
+
+
+# ---- copies
+
+
+def shown(view: View) -> dict[str, Tensor]:
+    """The message in everybody's first slot, as the attack is shown it."""
+    assert view.payload is not None
+    fields = {name: getattr(view, name)[..., :1].clone() for name in HEADER}
+    return fields | {"payload": view.payload[..., :1, :].clone(), "where": view.reach[..., :1].clone()}
+
+
+def replaying(
+    change: Callable[[dict[str, Tensor]], dict[str, Tensor]], record_at: int = 0, play_at: int = 1, **kwargs: Any
+) -> Scripted:
+    kept: list[dict[str, Tensor]] = []
+
+    def edits(view: View) -> Edits:
+        step = int(view.step.max())
+        if step == record_at and not kept:
+            kept.append(shown(view))
+        if step == play_at and kept:
+            return Edits(inject=Envelopes(**change(dict(kept[0]))))  # type: ignore[arg-type]
+        return Edits()
+
+    return Scripted(S, ["read", "replay"], edits, **kwargs)
+
+
+def play(attack: Scripted, steps: int = 2, seals: bool = False, reset: Tensor | None = None) -> tuple[Network, Inbox]:
+    network = Network(S, [attack], [defense("authenticate", S)] if seals else [])
+    inbox = None
+    for step in range(steps):
+        e = ring(step)
+        inbox = network.exchange(e.spoken, e.links, e.step, 0)
+        if reset is not None and step == 0:
+            network.reset(reset)
+    assert inbox is not None
+    return network, inbox
+
+
+def test_exact_copies_pass() -> None:
+    network, inbox = play(replaying(lambda kept: kept))
+    assert inbox.mask[..., S.degree].all()
+    assert torch.equal(inbox.payload()[..., S.degree, :], ring(0).spoken.roll(-1, 1))
+    assert not network.guards[0].violations
+
+
+def test_copies_of_old_messages_pass_however_long_the_episode() -> None:
+    """Nothing that was seen in the episode is forgotten, in large teams as well."""
+    network, inbox = play(replaying(lambda kept: kept, play_at=299), steps=300)
+    assert inbox.mask[..., S.degree].all()
+    assert not network.guards[0].violations
+
+
+@pytest.mark.parametrize("seals", [False, True])
+@pytest.mark.parametrize("field", [*HEADER, "payload"])
+def test_altered_copies_do_not(field: str, seals: bool) -> None:
+    network, inbox = play(replaying(lambda kept: kept | {field: kept[field] + 1}), seals=seals)
+    assert not inbox.mask[..., S.degree :].any()
+    violations = network.guards[0].violations
+    assert violations["replay of what it has not seen"] == S.num_worlds * S.num_agents
+
+
+@pytest.mark.parametrize("field", HEADER[:-1])
+@pytest.mark.parametrize("factor", [0, 1, 31, 0x100000001B3])
+def test_one_field_cannot_make_up_for_another(field: str, factor: int) -> None:
+    """The seal is 64 free bits: it must not be a way to balance a forged header, as in a polynomial hash."""
+    balance = (factor ** (len(HEADER) - 1 - HEADER.index(field)) + 2**63) % 2**64 - 2**63
+
+    def change(kept: dict[str, Tensor]) -> dict[str, Tensor]:
+        return kept | {field: kept[field] + 1, "seal": kept["seal"] - balance}
+
+    network, inbox = play(replaying(change))
+    assert not inbox.mask[..., S.degree :].any()
+    assert sum(network.guards[0].violations.values()) == S.num_worlds * S.num_agents
+
+
+def test_signing_a_copy_is_not_copying() -> None:
+    network, inbox = play(replaying(lambda kept: kept | {"sign": True}))  # type: ignore[dict-item]
+    assert not inbox.mask[..., S.degree :].any()
+    assert network.guards[0].violations
+
+
+def test_copies_do_not_cross_worlds_or_episodes() -> None:
+    """An attack may keep what it likes in Python; what it saw elsewhere is a forgery here."""
+    network, inbox = play(replaying(lambda kept: {name: value.roll(1, 0) for name, value in kept.items()}))
+    assert not inbox.mask[..., S.degree :].any()
+    assert network.guards[0].violations["replay of what it has not seen"] == S.num_worlds * S.num_agents
+    network, inbox = play(replaying(lambda kept: kept), reset=torch.tensor([0, 2]))
+    assert inbox.mask[..., S.degree].any(-1).tolist() == [False, True, False]
+    assert network.guards[0].violations["replay of what it has not seen"] == 2 * S.num_agents
+
+
+def test_what_is_out_of_reach_is_not_seen_and_cannot_be_copied() -> None:
+    guessed = forge  # a perfect guess of an envelope it was never shown is a forgery all the same
+
+    def edits(view: View) -> Edits:
+        return Edits(inject=guessed(view, S, payload=ring(int(view.step[0])).spoken.roll(-1, 1).unsqueeze(2)))
+
+    attack = Scripted(S, ["read", "replay"], edits, Position(kind="edge", links=((2, 1),)))
+    network, inbox = attacked(attack)
+    allowed = inbox.mask[..., S.degree]
+    assert allowed.nonzero()[:, 1].unique().tolist() == [1]
+    assert network.guards[0].violations["replay of what it has not seen"] == 3 * S.num_worlds
+
+
+def test_blind_attackers_and_newcomers_have_nothing_to_copy() -> None:
+    def edits(view: View) -> Edits:
+        return Edits(inject=forge(view, S, payload=ring(int(view.step[0])).spoken.roll(-1, 1).unsqueeze(2)))
+
+    for powers, position in ((["replay"], EDGE), (["read", "replay"], NEWCOMER)):
+        network, inbox = attacked(Scripted(S, powers, edits, position))  # type: ignore[arg-type]
+        assert same_inbox(inbox, clean())
+        assert network.guards[0].violations == {"replay of what it has not seen": S.num_worlds * S.num_agents}
+
+
+# ---- identity
+
+
+@pytest.mark.parametrize("sign", [False, True])
+@pytest.mark.parametrize("position", [EDGE, NEWCOMER, Position(kind="node", node=0)])
+def test_nobody_signs_with_anothers_key(sign: bool, position: Position) -> None:
+    """Neither by naming it, nor with a guessed seal, nor with one copied from another message."""
+
+    def edits(view: View) -> Edits:
+        victim = (torch.arange(4).view(1, -1, 1).expand(S.num_worlds, 4, 1) + 1) % 4
+        seal = torch.full_like(victim, 12345)
+        if view.seal is not None and position.kind == "edge":
+            seal = view.seal[..., :1].clone()  # that of the victim's message of this very exchange
+        sequence = torch.full_like(victim, 10)
+        return Edits(inject=replace(forge(view, S), key=victim, seal=seal, sequence=sequence, sign=sign))
+
+    network, inbox = attacked(Scripted(S, ["read", "inject"], edits, position), seals=True)
+    mine = position.node
+    forged = network.ledger["accepted_forged"].sum()
+    if mine is None:
+        assert forged == 0
+        assert same_heard(inbox, clean())
+    else:  # a compromised agent may say whatever it likes in its own name
+        assert forged == S.num_worlds
+        assert inbox.mask[..., S.degree].nonzero()[:, 1].unique().tolist() == [3], "who takes agent 0 for its neighbor"
+
+
+def test_a_newcomers_own_signature_is_valid_but_a_newcomers() -> None:
+    """authenticate says who somebody is, not whether they belong to the team: that is for authorization."""
+    network, _ = attacked(
+        Scripted(S, ["inject"], lambda v: Edits(inject=replace(forge(v, S, sender=4), sign=True)), NEWCOMER), seals=True
+    )
+    assert network.ledger["accepted_forged"].sum() == S.num_worlds * S.num_agents
+
+
+def test_an_edge_attacker_cannot_borrow_a_node() -> None:
+    with pytest.raises(ValueError, match="a node is named for position 'node' only"):
+        Position(kind="edge", node=1)
+    with pytest.raises(ValueError, match="a node is named for position 'node' only"):
+        Position(kind="node")
+    with pytest.raises(ValueError, match="no links"):
+        Position(kind="newcomer", links=((0, 1),))
+
+
+def test_the_origin_of_an_injection_is_the_attackers_own() -> None:
+    """Books count it as forged, and an attack on other links cannot claim to have heard it there."""
+    seen: list[View] = []
+
+    def look(view: View) -> Edits:
+        seen.append(view)
+        return Edits()
+
+    forger = Scripted(S, ["inject"], lambda v: Edits(inject=forge(v, S)), NEWCOMER)
+    onlooker = Scripted(S, ["read"], look, Position(kind="edge", links=((1, 0),)), injections=0)
+    network = Network(S, [forger, onlooker])
+    e = ring()
+    network.exchange(e.spoken, e.links, e.step, 0)
+    assert seen[0].reach.sum() == S.num_worlds, "only the true message of agent 1 is on that link"
+    assert network.ledger["accepted_forged"].tolist() == [4, 4, 4]
+
+
+# ---- shapes, memory, worlds
+
+
+@pytest.mark.parametrize(
+    ("edits", "message"),
+    [
+        (lambda v: Edits(drop=v.reach[..., :1]), r"edits.drop must be torch.bool \(3, 4, 3\)"),
+        (lambda v: Edits(drop=v.reach.long()), "edits.drop must be torch.bool .* not torch.int64"),
+        (lambda v: Edits(modify=v.reach), "edits.modify needs edits.change"),
+        (lambda v: Edits(modify=v.reach, change=torch.ones(3, 4, 3)), r"edits.change must be .*\(3, 4, 3, 8\)"),
+        (lambda v: Edits(modify=v.reach, change=torch.ones(3, 4, 3, 8).double()), "not torch.float64"),
+        (lambda v: Edits(inject=forge(v, S, payload=torch.ones(3, 4, 1, 7))), r"inject.payload must be .*\(3, 4, 1, 8\)"),
+        (lambda v: Edits(inject=forge(v, S, payload=torch.ones(3, 4, 1, 8).half())), "inject.payload .* torch.float16"),
+        (lambda v: Edits(inject=forge(v, S, where=torch.ones(3, 4, 1))), "inject.where must be torch.bool"),
+        (lambda v: Edits(inject=forge(v, S, sender=torch.zeros(3, 4, 2).long())), "inject.sender must be"),
+        (lambda v: Edits(inject=forge(v, S, seal=torch.zeros(3, 4, 1))), "inject.seal must be torch.int64"),
+    ],
+)
+def test_wrong_shapes_and_types_are_named(edits: Callable[[View], Edits], message: str) -> None:
+    with pytest.raises(ValueError, match=f"Scripted: .*{message}"):
+        attacked(Scripted(S, ["drop", "modify", "inject"], edits))
+
+
+def test_more_slots_than_announced_cannot_be_taken() -> None:
+    with pytest.raises(ValueError, match="inject.where must be"):
+        attacked(Scripted(S, ["inject"], lambda v: Edits(inject=forge(v, S)), injections=0))
+
+
+def test_positions_outside_the_team_are_refused() -> None:
+    for position in (Position(kind="edge", links=((0, 9),)), Position(kind="node", node=4)):
+        with pytest.raises(ValueError, match=r"0 \.\. 3"):
+            Network(S, [Scripted(S, ["drop"], lambda v: Edits(), position)])
+
+
+def test_memory_is_changed_in_place_and_reset_with_its_world() -> None:
+    def fresh() -> dict[str, Tensor]:
+        return {"count": torch.zeros(S.num_worlds)}
+
+    def counting(view: View) -> Edits:
+        view.memory["count"] += 1
+        return Edits()
+
+    network = Network(S, [Scripted(S, [], counting, memory=fresh)])
+    for step in range(4):
+        e = ring(step)
+        network.exchange(e.spoken, e.links, e.step, 0)
+        if step == 2:
+            network.reset(torch.tensor([1]))
+    assert network.guards[0].memory["count"].tolist() == [4, 1, 4]
+
+    def swapping(view: View) -> Edits:
+        view.memory["count"] = view.memory["count"] + 1
+        return Edits()
+
+    def adding(view: View) -> Edits:
+        view.memory["more"] = torch.zeros(S.num_worlds)
+        return Edits()
+
+    for edits in (swapping, adding):
+        with pytest.raises(ValueError, match="in place"):
+            attacked(Scripted(S, [], edits, memory=fresh))
+
+
+def test_edits_kept_by_the_attack_cannot_be_changed_afterwards() -> None:
+    kept: list[Edits] = []
+
+    def edits(view: View) -> Edits:
+        kept.append(everything(view))
+        return kept[0]
+
+    e = ring()
+    _, inbox = attacked(Scripted(S, ["drop", "modify", "inject"], edits), e)
+    before = heard(inbox).clone()
+    made = kept[0]
+    assert made.change is not None
+    assert made.inject is not None
+    made.change.fill_(99)
+    made.inject.payload.fill_(99)
+    assert torch.equal(heard(inbox), before)
+
+
+def test_a_greedy_attack_in_one_world_leaves_the_others_bit_identical() -> None:
+    def edits(view: View) -> Edits:
+        wild = everything(view)
+        only = torch.zeros_like(view.reach)
+        only[1] = True
+        assert wild.drop is not None
+        assert wild.inject is not None
+        wild.inject.where[[0, 2]] = False
+        return replace(wild, drop=wild.drop & only, modify=only)
+
+    attack = Scripted(S, ["drop", "modify", "inject"], edits, budget=Budget(per_step=5))
+    exchanges = conversation(S, 8, seed=3)
+    network = Network(S, [attack], [defense("authenticate", S), defense("clip", S)])
+    others = torch.tensor([0, 2])
+    plain = Network(S, [], [defense("authenticate", S), defense("clip", S)])
+    for a, b in zip(carry(network, exchanges), carry(plain, exchanges), strict=True):
+        assert same_heard(a, b, others)
+    assert network.guards[0].spent[others].sum() == 0
+    assert network.ledger["dropped"].tolist()[::2] == [0, 0]
+    assert network.ledger["dropped"][1] > 0
