@@ -81,7 +81,8 @@ def evaluate(
     for defense in (d for group in chosen_defenses for d in group):
         configs.build("defense", defense)
     rows = evaluate_grid(run, chosen_attacks, chosen_defenses, watch)
-    record(run, chosen_attacks, chosen_defenses, settings.recordings)
+    failed = {row["id"] for row in rows if row["status"] == "failed"}
+    record(run, chosen_attacks, chosen_defenses, settings.recordings, failed)
     return rows
 
 

@@ -102,6 +102,17 @@ class CommPolicy(Plugin, nn.Module):
     def value(self, hidden: Tensor) -> Tensor:
         """Hidden after the first round -> value estimates [B, N], in units of the normalized return."""
 
+    def anneal(self, progress: float) -> None:
+        """Let parts that follow the share of training done (0 .. 1) do so, in buffers. Nothing by default."""
+
+    def listen(self, hidden: Tensor) -> Tensor | None:
+        """Gate logits [B, N] from what each agent knows before it hears anything; None while all listen."""
+        return None
+
+    def listening_cost(self) -> float:
+        """What a receiver pays for a step with its gate open, in units of reward."""
+        return 0.0
+
     def expected_return(self, value: Tensor) -> Tensor:
         """Value estimates in units of reward."""
         return value * self.return_scale + self.return_mean
@@ -172,15 +183,13 @@ def decide(
         generator: Samples gates and actions; None decides greedily.
     """
     hidden = policy.encode(observation)
-    gate_logit = None
-    if policy.gate is None:
+    gate_logit = policy.listen(hidden)
+    if gate_logit is None:
         open_ = torch.ones(source.shape[:2], dtype=torch.bool, device=source.device)
+    elif generator is None:
+        open_ = gate_logit > 0
     else:
-        gate_logit = policy.gate(hidden)
-        if generator is None:
-            open_ = gate_logit > 0
-        else:
-            open_ = torch.rand(gate_logit.shape, generator=generator, device=gate_logit.device) < gate_logit.sigmoid()
+        open_ = torch.rand(gate_logit.shape, generator=generator, device=gate_logit.device) < gate_logit.sigmoid()
     links = Links(source, open_)
     inboxes: list[Inbox] = []
 
@@ -250,10 +259,8 @@ def evaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: boo
     log_probability = log_probabilities.gather(-1, rows["action"].long().unsqueeze(-1)).squeeze(-1)
     entropy = -(log_probabilities.exp() * log_probabilities).sum(-1)
     gate_entropy = torch.zeros_like(entropy)
-    if policy.gate is not None:
-        logit = policy.gate(hidden)
+    logit = policy.listen(hidden)
+    if logit is not None:
         log_probability = log_probability + _gate_log_probability(logit, rows["gate"])
         gate_entropy = nn.functional.softplus(logit) - logit * logit.sigmoid()
     return Evaluation(log_probability, entropy, gate_entropy, value)
-
-

@@ -47,6 +47,7 @@ class PredatorCapturePrey(GridWorld):
     """B copies of Predator-Capture-Prey. State adds ``captured`` [B, N] bool."""
 
     Config = PredatorCapturePreyConfig
+    name = "predator_capture_prey"
     action_names = (*MOVE_NAMES, "capture")
 
     def __init__(

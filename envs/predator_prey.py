@@ -41,6 +41,7 @@ class PredatorPrey(GridWorld):
     """B copies of Predator-Prey."""
 
     Config = PredatorPreyConfig
+    name = "predator_prey"
     action_names = MOVE_NAMES
 
     def __init__(self, config: PredatorPreyConfig, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:

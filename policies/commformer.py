@@ -15,7 +15,7 @@ from agentcomm.messages.traffic import Inbox, gather_agents
 from agentcomm.policy import CommPolicy, PolicyConfig
 from agentcomm.world import Observation, World
 from policies.gate import Gate, GateConfig
-from policies.topology import LearnedConfig, NoLinksConfig, TopologyConfig, build_topology
+from policies.topology import LearnedConfig, LearnedTopology, NoLinksConfig, TopologyConfig, build_topology
 
 
 class CommFormerConfig(PolicyConfig):
@@ -134,6 +134,7 @@ class CommFormer(CommPolicy):
         super().__init__(config)
         width = config.width
         self.width = width
+        self.num_agents = num_agents
         self.topology = build_topology(config.topology, num_agents)
         self.encoder = TokenEncoder(layout, num_agents, width)
         self.gate = None if config.gate is None else Gate(config.gate, width)
@@ -155,6 +156,26 @@ class CommFormer(CommPolicy):
         """No links and no gate."""
         assert isinstance(config, CommFormerConfig)
         return config.model_copy(update={"topology": NoLinksConfig(), "gate": None})
+
+    def anneal(self, progress: float) -> None:
+        """The graph's temperature and phase, and when gates begin to decide."""
+        if isinstance(self.topology, LearnedTopology):
+            self.topology.anneal(progress)
+        if self.gate is not None:
+            self.gate.anneal(progress)
+
+    def listening_cost(self) -> float:
+        """cost * degree / N."""
+        if self.gate is None:
+            return 0.0
+        return float(self.gate.learning) * self.gate.config.cost * self.topology.degree / self.num_agents
+
+    def listen(self, hidden: Tensor) -> Tensor | None:
+        """The gate's logits, once it decides."""
+        if self.gate is None or not bool(self.gate.learning):
+            return None
+        logit: Tensor = self.gate(hidden)
+        return logit
 
     def encode(self, observation: Tensor) -> Tensor:
         """Tokens before anything is heard."""

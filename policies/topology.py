@@ -128,7 +128,7 @@ class LearnedTopology(nn.Module):
     def weight(self, source: Tensor, noise: Tensor) -> Tensor | None:
         """Value 1 with the gradient of softmax((alpha + g) / tau) at the chosen edges."""
         soft = (self._scores(noise) / self.temperature).softmax(-1).gather(-1, source)
-        return 1 + soft - soft.detach()
+        return soft - soft.detach() + 1  # in this order exactly 1
 
     @torch.no_grad()
     def statistics(self) -> dict[str, float]:

@@ -196,6 +196,8 @@ def team(
 ) -> tuple[World, CommPolicy]:
     """A small environment and a small CommFormer for it, whose actor is not as good as uniform."""
     arguments = {"size": 4, "max_steps": 7, **(world or {})}
+    if policy.get("gate") is not None:
+        policy["gate"] = {"learn_from": 0.0, **policy["gate"]}
     made: World = registry.find("environment", environment)(
         registry.build_config("environment", environment, arguments), worlds
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -195,8 +195,18 @@ def _threat(network: Network) -> dict[str, Any]:
     }
 
 
-def record(run: Run, attacks: Sequence[Choice], defenses: Sequence[Group], scenes: int) -> None:
-    """Record the same scenes under every attack and defense for the report's player (``episodes.json``)."""
+def record(
+    run: Run, attacks: Sequence[Choice], defenses: Sequence[Group], scenes: int, failed: Container[str] = ()
+) -> None:
+    """Record the same scenes under every attack and defense for the report's player (``episodes.json``).
+
+    Args:
+        run: The run.
+        attacks: As for :func:`evaluate`.
+        defenses: As for :func:`evaluate`.
+        scenes: How many scenes.
+        failed: Ids of cells that cannot be played.
+    """
     team = next((t for t in run.trained() if t[0] == "team"), None)
     if team is None or not scenes:
         return
@@ -205,7 +215,9 @@ def record(run: Run, attacks: Sequence[Choice], defenses: Sequence[Group], scene
     world = make_world(saved.environment, scenes)
     for attack in (None, *attacks):
         for group in ((), *[g for g in defenses if g]):
-            cell = Cell(*team, attack, tuple(group), scenes, run.config.evaluation.seed)
+            cell = Cell(*team, attack, tuple(group), run.config.evaluation.episodes, run.config.evaluation.seed)
+            if cell.id in failed:
+                continue
             world, network = _network(cell, saved, scenes)
             played = play(world, saved.policy, network, cell.episode_seed, record=scenes)
             episodes += [_episode(cell, number, played) for number in range(scenes)]

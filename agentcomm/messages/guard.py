@@ -155,7 +155,7 @@ class Guard:
         sizes = self._seen.shape[1:4]
         if not sizes[0]:
             return torch.zeros_like(inject.where)
-        inside = torch.stack([(0 <= at) & (at < size) for at, size in zip(place, sizes, strict=True)]).all(0)
+        inside = torch.stack([(at >= 0) & (at < size) for at, size in zip(place, sizes, strict=True)]).all(0)
         worlds = torch.arange(len(inject.where), device=inject.where.device).view(-1, 1, 1)
         kept = self._seen[(worlds, *(at.clamp(0, size - 1) for at, size in zip(place, sizes, strict=True)))]
         return inside & (kept == self._fingerprint(inject, digests).unsqueeze(-1)).any(-1)

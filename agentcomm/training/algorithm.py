@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
-from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
@@ -22,6 +22,7 @@ from ray.rllib.utils.metrics import (
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
     SYNCH_WORKER_WEIGHTS_TIMER,
     TIMERS,
+    WEIGHTS_SEQ_NO,
 )
 from ray.tune import register_env
 
@@ -63,7 +64,8 @@ class CommPPO(PPO):  # type: ignore[misc]
                 return
             self.metrics.aggregate(results, key=ENV_RUNNER_RESULTS)
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
-            columns = join([b.columns for b in batches])
+            # Batches arrive as runners finish; rows must not depend on who was faster.
+            columns = join([b.columns for b in sorted(batches, key=lambda b: b.runner)])
             steps = self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
             learned = self.learner_group.update(
                 batch=MultiAgentBatch(
@@ -89,14 +91,17 @@ class CommPPO(PPO):  # type: ignore[misc]
         return written
 
     def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
-        """Restore both."""
+        """Restore both, and see to it that remote runners act with the restored weights."""
         super().restore_from_path(path, *args, **kwargs)
+        if not self.config.num_env_runners:
+            return
         saved = Path(path, SAMPLERS_FILE)
-        if self.config.num_env_runners and saved.exists():
-            states = pickle.loads(saved.read_bytes())
-            self.env_runner_group.foreach_env_runner(
-                lambda runner: runner.set_state(states.get(runner.worker_index, {})), local_env_runner=False
-            )
+        states = pickle.loads(saved.read_bytes()) if saved.exists() else {}
+        # Sequence number 0 forces: RLlib's own synchronization leaves runners with their first weights here.
+        weights = {COMPONENT_RL_MODULE: self.env_runner.module.get_state(), WEIGHTS_SEQ_NO: 0}
+        self.env_runner_group.foreach_env_runner(
+            lambda runner: runner.set_state(weights | states.get(runner.worker_index, {})), local_env_runner=False
+        )
 
 
 def join(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -38,8 +38,9 @@ COMPONENT_SAMPLER = "sampler"
 class Batch:
     """What ``sample`` returns to RLlib: the columns of one fragment, which is asked only for its size."""
 
-    def __init__(self, columns: dict[str, np.ndarray], env_steps: int, agents: int) -> None:
+    def __init__(self, columns: dict[str, np.ndarray], env_steps: int, agents: int, runner: int) -> None:
         self.columns = columns
+        self.runner = runner
         self._env_steps = env_steps
         self._agents = agents
 
@@ -124,7 +125,7 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
             means["success"] = float(fragment.successes.mean())
         self._log(fragment.env_steps, fragment.agents, len(fragment.lengths), means)
         columns = {name: value.contiguous().cpu().numpy() for name, value in fragment.columns.items()}
-        return Batch(columns, fragment.env_steps, fragment.agents)
+        return Batch(columns, fragment.env_steps, fragment.agents, self.worker_index or 0)
 
     def _evaluate(self, episodes: int) -> Batch:
         run, policy = self.run, self.module.policy
@@ -138,7 +139,7 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
         means = {EPISODE_LEN_MEAN: found["mean_steps"], EPISODE_RETURN_MEAN: found["mean_return"]}
         means |= {name: found[name] for name in ("success", "gate_open", "messages_per_step")}
         self._log(steps, world.num_agents, episodes, means)
-        return Batch({}, steps, world.num_agents)
+        return Batch({}, steps, world.num_agents, self.worker_index or 0)
 
     def _log(self, steps: int, agents: int, episodes: int, means: dict[str, float]) -> None:
         """Counters RLlib waits for (a missing one makes it sample for ever), and one value per mean."""

@@ -57,7 +57,7 @@ class CommLearner(TorchLearner):  # type: ignore[misc]
     def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         """The next rollout samples graphs at the next temperature, and the next update evaluates with it."""
         done = timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0) / self.config.env_config["run"]["training"]["env_steps"]
-        self.steps.anneal_graph(done)
+        self.steps.anneal_policy(done)
         self.metrics.log_dict({**self._statistics}, key=DEFAULT_MODULE_ID, window=1)
 
     def _create_iterator_if_necessary(self, *, training_data: Any, **kwargs: Any) -> Iterator[MultiAgentBatch]:
@@ -73,7 +73,7 @@ class CommLearner(TorchLearner):  # type: ignore[misc]
         if self._first_ratio_error is None:
             self._first_ratio_error = stats["ratio_error"]
         self._statistics = {name: float(value.detach()) for name, value in stats.items()}
-        self._statistics |= {"first_ratio_error": float(self._first_ratio_error), "progress": self._progress}
+        self._statistics |= {"first_ratio_error": float(self._first_ratio_error), "learning_rate": self.steps.learning_rate}
         return {}, {DEFAULT_MODULE_ID: stats["loss"]}, {}
 
     def compute_loss_for_module(self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: Any) -> Any:

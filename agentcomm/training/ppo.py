@@ -27,7 +27,9 @@ class PPOSettings(BaseModel):
     learning_rate: float = Field(1e-3, gt=0, description="Adam, at the start")
     final_learning_rate: float = Field(1e-4, gt=0, description="and at the end of training, falling linearly")
     epochs: int = Field(4, ge=1, description="passes over each batch")
-    minibatch: int | None = Field(None, ge=1, description="rows (joint steps) per gradient step; none takes all at once")
+    minibatch: int | None = Field(
+        None, ge=1, description="rows (joint steps) per gradient step; none takes all at once"
+    )
     clip: float = Field(0.2, gt=0, lt=1, description="of the probability ratio")
     gamma: float = Field(0.99, ge=0, le=1, description="discount")
     gae_lambda: float = Field(0.95, ge=0, le=1, description="of generalized advantage estimation")
@@ -141,7 +143,7 @@ class Update:
         self.graph_parameters = policy.graph_parameters()
         own = {id(p) for p in self.graph_parameters}
         self.parameters = [p for p in policy.parameters() if id(p) not in own]
-        self.entropy = settings.entropy
+        self.entropy, self.learning_rate = settings.entropy, settings.learning_rate
         self._held_out: Rows = {}
         self._graph_due = False
 
@@ -149,13 +151,13 @@ class Update:
         """Set learning rate and entropy weight for the share of training done (0 .. 1)."""
         s, left = self.settings, 1 - min(progress, 1.0)
         self.entropy = s.final_entropy + (s.entropy - s.final_entropy) * left
+        self.learning_rate = s.final_learning_rate + (s.learning_rate - s.final_learning_rate) * left
         for group in self.optimizer.param_groups:
-            group["lr"] = s.final_learning_rate + (s.learning_rate - s.final_learning_rate) * left
+            group["lr"] = self.learning_rate
 
-    def anneal_graph(self, progress: float) -> None:
-        """Set the graph's temperature and phase; only between an update and the next rollout."""
-        if self.graph_parameters:
-            self.policy.topology.anneal(progress)
+    def anneal_policy(self, progress: float) -> None:
+        """Let the policy's parts follow the training; only between an update and the next rollout."""
+        self.policy.anneal(progress)
 
     def minibatches(self, columns: Rows) -> Iterator[Rows]:
         """Prepare a batch and walk through it: normalize, keep worlds for the graph, shuffle, split."""

@@ -59,7 +59,7 @@ def _diverted(log: Path) -> Iterator[None]:
     python_stderr = sys.stderr
     screen = os.dup(2)
     with log.open("ab", buffering=0) as file:
-        sys.stderr = os.fdopen(os.dup(screen), "w", buffering=1)
+        ours = sys.stderr = os.fdopen(os.dup(screen), "w", buffering=1)
         os.dup2(file.fileno(), 2)
         for logger in loggers:
             logger.handlers, logger.propagate = ([handler], False) if logger.name == "ray" else ([], True)
@@ -71,5 +71,6 @@ def _diverted(log: Path) -> Iterator[None]:
                 logger.handlers, logger.propagate = handlers, propagate
             os.dup2(screen, 2)
             os.close(screen)
-            sys.stderr.close()
-            sys.stderr = python_stderr
+            if sys.stderr is ours:
+                sys.stderr = python_stderr
+            ours.close()

@@ -64,8 +64,6 @@ class Sampler:
         if policy.graph_parameters() and settings.held_out and not held:
             raise ValueError(f"{world.num_worlds} worlds are too few to hold out {settings.held_out:.3g} of them")
         self._held = torch.arange(world.num_worlds, device=world.device) < held
-        cost = 0.0 if policy.gate is None else float(getattr(policy.gate, "cost", 0.0))
-        self._listening_cost = cost * policy.topology.degree / world.num_agents
 
     @torch.no_grad()
     def collect(self, steps: int) -> Fragment:
@@ -73,6 +71,7 @@ class Sampler:
         world, policy = self.world, self.policy
         noise = policy.topology.noise(world.num_worlds, self.generator)
         source = policy.topology.neighbors(noise if policy.topology.learned else None, world.num_worlds)
+        listening_cost = policy.listening_cost()
         before = self.network.ledger.messages.clone()
         record: dict[str, list[Tensor]] = {}
         decisions: list[Decision] = []
@@ -96,7 +95,7 @@ class Sampler:
             decisions.append(decision)
             entries = {
                 "observation": observation,
-                "reward": step.reward - self._listening_cost * decision.gate,
+                "reward": step.reward - listening_cost * decision.gate,
                 "active": step.active,
                 "done": step.done,
                 "bootstrap": bootstrap,
@@ -153,8 +152,9 @@ class Sampler:
         """
         links = Links(source, torch.ones(source.shape[:2], dtype=torch.bool, device=source.device))
         hidden = self.policy.encode(observation)
-        if self.policy.gate is not None:
-            links = Links(source, self.policy.gate(hidden) > 0)
+        logit = self.policy.listen(hidden)
+        if logit is not None:
+            links = Links(source, logit > 0)
         _, value = self.policy.run(
             observation, lambda _, spoken: Inbox(spoken, links.source, links.present, links.source), hidden
         )

@@ -124,11 +124,11 @@ def cells(
     rows = []
     for seed in seeds:
         rng = np.random.default_rng(seed)
-        shift = float(rng.normal(0, 0.12))
+        shift = float(rng.normal(0, 0.25))
         rows.append(cell(rng, "control", seed, None, "none", CLEAN + value + float(rng.normal(0, 0.3))))
         for column, defense in enumerate(DEFENSES):
             tax = (0.0, 0.0, 0.25, 0.25)[column]
-            rows.append(cell(rng, "team", seed, None, defense, CLEAN + shift + tax))
+            rows.append(cell(rng, "team", seed, None, defense, CLEAN + shift + tax + float(rng.normal(0, 0.03))))
             for attack in attacks:
                 steps = CLEAN + (ATTACKS[attack][0][column] - CLEAN) * value / (FLOOR - CLEAN) + shift
                 rows.append(cell(rng, "team", seed, attack, defense, steps + float(rng.normal(0, 0.15))))

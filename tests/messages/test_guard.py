@@ -499,7 +499,10 @@ def test_the_origin_of_an_injection_is_the_attackers_own() -> None:
         (lambda v: Edits(modify=v.reach), "edits.modify needs edits.change"),
         (lambda v: Edits(modify=v.reach, change=torch.ones(3, 4, 3)), r"edits.change must be .*\(3, 4, 3, 8\)"),
         (lambda v: Edits(modify=v.reach, change=torch.ones(3, 4, 3, 8).double()), "not torch.float64"),
-        (lambda v: Edits(inject=forge(v, S, payload=torch.ones(3, 4, 1, 7))), r"inject.payload must be .*\(3, 4, 1, 8\)"),
+        (
+            lambda v: Edits(inject=forge(v, S, payload=torch.ones(3, 4, 1, 7))),
+            r"inject.payload must be .*\(3, 4, 1, 8\)",
+        ),
         (lambda v: Edits(inject=forge(v, S, payload=torch.ones(3, 4, 1, 8).half())), "inject.payload .* torch.float16"),
         (lambda v: Edits(inject=forge(v, S, where=torch.ones(3, 4, 1))), "inject.where must be torch.bool"),
         (lambda v: Edits(inject=forge(v, S, sender=torch.zeros(3, 4, 2).long())), "inject.sender must be"),
@@ -512,7 +515,7 @@ def test_wrong_shapes_and_types_are_named(edits: Callable[[View], Edits], messag
 
 
 def test_more_slots_than_announced_cannot_be_taken() -> None:
-    with pytest.raises(ValueError, match="inject.where must be"):
+    with pytest.raises(ValueError, match=r"inject\.where must be"):
         attacked(Scripted(S, ["inject"], lambda v: Edits(inject=forge(v, S)), injections=0))
 
 

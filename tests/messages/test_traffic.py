@@ -68,22 +68,18 @@ def test_any_edits_equal_those_on_written_out_payloads(seed: int, edits: list[st
         assert t.delta is None, "untouched traffic costs nothing"
 
 
-@given(
-    seed=st.integers(0, 999), scaled=st.booleans(), shifted=st.booleans(), bias=st.booleans(), cached=st.booleans()
-)
+@given(seed=st.integers(0, 999), scaled=st.booleans(), shifted=st.booleans(), cached=st.booleans())
 @settings(max_examples=60, deadline=None)
-def test_projecting_equals_projecting_the_payload(
-    seed: int, scaled: bool, shifted: bool, bias: bool, cached: bool
-) -> None:
+def test_projecting_equals_projecting_the_payload(seed: int, scaled: bool, shifted: bool, cached: bool) -> None:
     g = torch.Generator().manual_seed(seed)
     t = traffic(seed)
     scale = torch.randn(t.present.shape, generator=g) if scaled else None
     delta = torch.randn(*t.present.shape, D, generator=g) if shifted else None
     inbox = Inbox(t.spoken, t.source, t.present, t.source[..., :K], scale, delta)
-    linear = nn.Linear(D, 7, bias=bias)
+    linear = nn.Linear(D, 7, bias=False)
     with torch.no_grad():
         plain = t.spoken @ linear.weight.T if cached else None
-        torch.testing.assert_close(inbox.project(linear, plain), linear(inbox.payload()), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(inbox.project(linear.weight, plain), linear(inbox.payload()), rtol=1e-5, atol=1e-5)
 
 
 def test_gradients_reach_only_who_is_still_heard() -> None:

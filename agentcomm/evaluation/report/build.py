@@ -15,8 +15,8 @@ from markupsafe import Markup
 from agentcomm.evaluation.report import views
 from agentcomm.evaluation.report.charts import Chart, Line, chart, learning_charts, mean_line
 from agentcomm.evaluation.report.graphs import kind_of, kinds_of, pictures, short_name
-from agentcomm.evaluation.report.grid import Grid
 from agentcomm.evaluation.report.load import Run, load_run, number
+from agentcomm.evaluation.report.results import Results
 from agentcomm.evaluation.report.text import fixed, percent
 from agentcomm.evaluation.report.words import answer, undefended, worthless
 from agentcomm.evaluation.statistics import LEVEL, RESAMPLES
@@ -25,7 +25,7 @@ from agentcomm.files import write_text
 HERE = Path(__file__).parent
 STYLES = ("page.css", "player.css")
 SCRIPTS = ("table.js", "player_draw.js", "player.js")
-COMMAND = "agentcomm evaluate {run}"
+COMMANDS = ("agentcomm train runs/{run}/config.yaml name={run}-again", "agentcomm evaluate runs/{run}-again")
 
 
 def build_report(run: Path) -> Path:
@@ -50,7 +50,7 @@ def build_report(run: Path) -> Path:
 
 def render(run: Run) -> str:
     """The page as text."""
-    grid = Grid(run.cells)
+    results = Results(run.cells)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
@@ -61,30 +61,30 @@ def render(run: Run) -> str:
     script, style = (
         "\n".join((HERE / name).read_text(encoding="utf-8") for name in names) for names in (SCRIPTS, STYLES)
     )
-    cost_header, cost_rows = views.costs(grid)
-    voc = grid.value_of_communication()
+    cost_header, cost_rows = views.costs(results)
+    voc = results.value_of_communication()
     return environment.get_template("page.html").render(
         run=run,
-        grid=grid,
-        answer=answer(grid, run.notes),
-        flat=worthless(grid, voc),
-        floor_known=grid.estimate(grid.floor).known,
-        scale=views.scale(grid),
-        measures=views.measures(grid),
-        heat=views.heatmap(grid),
-        threats=views.threats(grid),
+        results=results,
+        answer=answer(results, run.notes),
+        flat=worthless(results, voc),
+        floor_known=results.estimate(results.floor).known,
+        scale=views.scale(results),
+        measures=views.measures(results),
+        heat=views.heatmap(results),
+        threats=views.threats(results),
         learning=learning_charts(run.curves),
-        graphs=pictures(*_graphs(grid)),
-        shapes=kinds_of(_graphs(grid)[1]),
-        gate=_gate_chart(grid),
-        traffic=_traffic(grid),
+        graphs=pictures(*_graphs(results)),
+        shapes=kinds_of(_graphs(results)[1]),
+        gate=_gate_chart(results),
+        traffic=_traffic(results),
         cost_header=cost_header,
         cost_rows=cost_rows,
         training=_training(run),
-        made=_made(run, grid),
+        made=_made(run, results),
         player=_player(run),
         style=Markup(style),
-        command=COMMAND.format(run=run.folder),
+        commands=[c.format(run=run.folder.resolve().name) for c in COMMANDS],
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
@@ -118,24 +118,37 @@ def _player(run: Run) -> Markup | None:
             "shapes": [shapes.get(kind_of(kind), "circle") for kind in kinds],
             "size": run.episodes.get("size"),
             "vision": run.episodes.get("vision"),
-            "episodes": run.episodes["episodes"],
+            "episodes": [
+                {key: e.get(key) for key in ("label", "scene", "attack", "defense", "seed", "success")}
+                | {"steps": [_frame(frame) for frame in e["steps"]]}
+                for e in run.episodes["episodes"]
+            ],
         }
     )
 
 
-def _graphs(grid: Grid) -> tuple[dict[int, Any], list[str]]:
-    rows = [row for row in grid.rows(None, "none") if row.get("status") == "ok" and row.get("graph")]
+def _frame(frame: dict[str, Any]) -> dict[str, Any]:
+    """What the player draws of a frame; its messages as short rows, since they are most of a page's size."""
+    messages = [
+        [m.get("sender"), m.get("receiver"), m.get("fate"), int(bool(m.get("accepted")))]
+        for m in frame.get("messages") or []
+    ]
+    return {key: frame.get(key) for key in ("agents", "prey", "actions", "gates")} | {"messages": messages}
+
+
+def _graphs(results: Results) -> tuple[dict[int, Any], list[str]]:
+    rows = [row for row in results.rows(None, "none") if row.get("status") == "ok" and row.get("graph")]
     agents: list[Any] = next((row["agents"] for row in rows if row.get("agents")), [])
     return {row["seed"]: row["graph"] for row in rows}, [str(name) for name in agents]
 
 
-def _gate_chart(grid: Grid) -> Chart | None:
+def _gate_chart(results: Results) -> Chart | None:
     """Share of open gates at each step of the episode: each seed, their mean, and the mean under the worst attack."""
     lines: list[Line] = []
-    worst = undefended(grid)[:1]
+    worst = undefended(results)[:1]
     for attack, label, style in [(None, "clean", "team"), *((a, "worst attack", "attacked") for a in worst)]:
         seeds = []
-        for row in grid.rows(attack, "none"):
+        for row in results.rows(attack, "none"):
             shares = [number(x) for x in row.get("gate_by_step") or []]
             if row.get("status") == "ok" and any(math.isfinite(x) for x in shares):
                 last = max(i for i, x in enumerate(shares) if math.isfinite(x)) + 1
@@ -145,12 +158,15 @@ def _gate_chart(grid: Grid) -> Chart | None:
     return chart("Share of gates open, by step of the episode", "step", lines, (0.0, 1.0))
 
 
-def _traffic(grid: Grid) -> list[tuple[str, str]]:
+def _traffic(results: Results) -> list[tuple[str, str]]:
     """What the undisturbed team says, in a few numbers."""
     found = [
-        ("of gates open, over all steps", percent(grid.estimate(grid.scores(None, key="gate_open")).value)),
-        ("messages per step, whole team", fixed(grid.estimate(grid.scores(None, key="messages_per_step")).value, 2)),
-        ("bytes per step on the wire", fixed(grid.estimate(grid.scores(None, key="bytes_per_step")).value, 0)),
+        ("of gates open, over all steps", percent(results.estimate(results.scores(None, key="gate_open")).value)),
+        (
+            "messages per step, whole team",
+            fixed(results.estimate(results.scores(None, key="messages_per_step")).value, 2),
+        ),
+        ("bytes per step on the wire", fixed(results.estimate(results.scores(None, key="bytes_per_step")).value, 0)),
     ]
     return [(name, value) for name, value in found if value != "\N{EM DASH}"]
 
@@ -167,7 +183,7 @@ def _training(run: Run) -> str:
     return f"Training took {mean_seconds:,.0f} s a team on average ({mean_steps:,.0f} environment steps{rate})."
 
 
-def _made(run: Run, grid: Grid) -> list[tuple[str, str]]:
+def _made(run: Run, results: Results) -> list[tuple[str, str]]:
     """How the numbers were made."""
     versions: dict[str, dict[str, None]] = {}
     for row in run.cells:
@@ -178,12 +194,15 @@ def _made(run: Run, grid: Grid) -> list[tuple[str, str]]:
     draws = sorted({str(row["episode_seed"]) for row in run.cells if row.get("episode_seed") is not None})
     controls = sorted({row["seed"] for row in run.cells if row["variant"] == "control"})
     facts = [
-        ("Teams", f"seeds {', '.join(map(str, grid.seeds)) or 'none'}"),
+        ("Teams", f"seeds {', '.join(map(str, results.seeds)) or 'none'}"),
         ("Controls (retrained without messages)", f"seeds {', '.join(map(str, controls)) or 'none'}"),
-        ("Cells", f"{len(run.cells)} evaluated, {len(grid.failed)} failed"),
+        ("Cells", f"{len(run.cells)} evaluated, {len(results.failed)} failed"),
         ("Episodes per cell", ", ".join(f"{n:,}" for n in episodes) or "\N{EM DASH}"),
         ("Seed of the episodes", f"{', '.join(draws) or '?'}; every cell plays the same ones"),
-        ("Intervals", f"{LEVEL:.0%} percentile bootstrap over training seeds, {RESAMPLES:,} resamples, paired by seed"),
+        (
+            "Intervals",
+            f"{LEVEL:.0%} percentile bootstrap over 3 or more training seeds, {RESAMPLES:,} resamples, paired by seed",
+        ),
         ("Evaluated", " to ".join(dict.fromkeys((times[0], times[-1]))) if times else "\N{EM DASH}"),
         ("Versions", ", ".join(f"{name} {' / '.join(found)}" for name, found in versions.items()) or "\N{EM DASH}"),
     ]

@@ -48,6 +48,7 @@ class Picture:
         size: Radius of a node.
         summary: The edges in words.
         wide: Whether all names are printed beside their nodes.
+        view: The box that holds all of it.
     """
 
     title: str
@@ -56,6 +57,7 @@ class Picture:
     size: float
     summary: str
     wide: bool
+    view: str
 
 
 def pictures(graphs: Mapping[int, Sequence[Sequence[float]]], agents: Sequence[str]) -> list[Picture]:
@@ -128,7 +130,12 @@ def _picture(title: str, graphs: Sequence[Sequence[Sequence[float]]], agents: Se
             edges.append(_edge(nodes[sender], nodes[receiver], share, size, words))
             said.append(words)
     summary = f"{title}: " + ("; ".join(said[:40]) or "nobody hears anybody")
-    return Picture(title, nodes, sorted(edges, key=lambda e: e.share), size, summary, wide and n <= 12)
+    wide = wide and n <= 12
+    top = min(node.y for node in nodes) - size - (10 if wide else 3)
+    bottom = max(node.y for node in nodes) + size + (8 if wide else 3)
+    left, width = (-28, 156) if wide else (4, 92)
+    view = f"{left} {top:.1f} {width} {bottom - top:.1f}"
+    return Picture(title, nodes, sorted(edges, key=lambda e: e.share), size, summary, wide, view)
 
 
 def _edge(sender: Node, receiver: Node, share: float, size: float, title: str) -> Edge:

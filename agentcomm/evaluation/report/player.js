@@ -4,6 +4,9 @@
   const source = document.querySelector("[data-episodes]");
   if (!root || !source) return;
   const data = JSON.parse(source.textContent);
+  for (const frame of data.episodes.flatMap((e) => e.steps)) {
+    frame.messages = frame.messages.map(([sender, receiver, fate, accepted]) => ({ sender, receiver, fate, accepted: accepted === 1 }));
+  }
   const scenes = [...new Set(data.episodes.map((e) => e.scene ?? 0))].sort((a, b) => a - b);
   const severalSeeds = new Set(data.episodes.map((e) => e.seed)).size > 1;
   const state = { scene: scenes[0], step: 0, speed: 1, timer: null, panels: [] };
@@ -21,7 +24,7 @@
   const longest = () => Math.max(...state.panels.map((panel) => last(panel.episode)));
 
   function tally(frame) {
-    const all = frame.messages || [];
+    const all = frame.messages;
     const counts = new Map();
     for (const message of all) {
       const refused = !message.accepted && message.fate !== "dropped";
@@ -33,7 +36,7 @@
 
   // What a step's messages amount to, the worst first.
   function mood(frame) {
-    const all = frame.messages || [];
+    const all = frame.messages;
     if (all.some((m) => (m.fate === "forged" || m.fate === "tampered") && m.accepted)) return "hit";
     if (all.some((m) => m.fate === "dropped")) return "lost";
     if (all.some((m) => !m.accepted)) return "held";

@@ -71,7 +71,7 @@ const Draw = (() => {
     const ux = ahead.x - middle.x;
     const uy = ahead.y - middle.y;
     if (refused) {
-      group.append(make("path", { class: "bar-end", d: `M${end.x - uy * 1.7} ${end.y + ux * 1.7}L${end.x + uy * 1.7} ${end.y - ux * 1.7}` }));
+      group.append(make("path", { class: "bar-end", d: `M${end.x - uy * 1.3} ${end.y + ux * 1.3}L${end.x + uy * 1.3} ${end.y - ux * 1.3}` }));
     } else if (message.fate !== "dropped") {
       const corners = [end, { x: base.x - uy, y: base.y + ux }, { x: base.x + uy, y: base.y - ux }];
       group.append(make("polygon", { points: corners.map((p) => `${p.x},${p.y}`).join(" ") }));
@@ -89,15 +89,21 @@ const Draw = (() => {
   function messages(frame, spots) {
     const drawn = [];
     const pairs = new Map();
-    for (const message of frame.messages || []) {
+    const same = new Set();
+    for (const message of frame.messages) {
       const to = spots[message.receiver];
-      if (!to || message.sender === message.receiver) continue;
+      const what = `${message.sender}>${message.receiver} ${message.fate} ${message.accepted}`;
+      // one arrow for what several rounds of a step have in common; the line below the board counts them
+      if (!to || message.sender === message.receiver || same.has(what)) continue;
+      same.add(what);
       const from = spots[message.sender] || { x: -3, y: to.y, r: 0 }; // a sender outside the team
       const pair = `${message.sender}>${message.receiver}`;
       const nth = pairs.get(pair) || 0;
       pairs.set(pair, nth + 1);
       const length = Math.hypot(to.x - from.x, to.y - from.y);
-      drawn.push(arrow(message, from, to, 0.16 * length + 1 + 2.6 * nth));
+      // agents in one cell or beside each other are too close for a gentle bend: theirs goes around
+      const bend = Math.max(0.16 * length + 1, 9 - 0.5 * length);
+      drawn.push(arrow(message, from, to, bend + 2.8 * nth));
     }
     return drawn;
   }
@@ -118,7 +124,7 @@ const Draw = (() => {
   function board(data, episode) {
     const grid = isGrid(data, episode.steps[0]);
     const side = grid ? data.size * CELL : 50;
-    const svg = make("svg", { viewBox: `-4 -4 ${side + 8} ${side + 8}`, role: "img" });
+    const svg = make("svg", { viewBox: `-3 -1 ${side + 6} ${side + 2}`, role: "img" });
     const lines = make("g", { class: "cells" });
     if (grid) {
       for (let i = 0; i <= data.size; i += 1) {
@@ -151,13 +157,9 @@ const Draw = (() => {
         ),
       );
       trails.replaceChildren(
-        ...spots.map((_, i) => {
-          const path = [];
-          for (let s = Math.max(0, t - 4); s <= t; s += 1) {
-            const spot = places(data, episode.steps[s])[i];
-            path.push(`${spot.x} ${spot.y}`);
-          }
-          return make("path", { d: `M${path.join("L")}` });
+        ...(grid ? frame.agents : []).map((_, i) => {
+          const past = episode.steps.slice(Math.max(0, t - 4), t + 1).map((old) => old.agents[i]);
+          return make("path", { d: `M${past.map(([row, column]) => `${(column + 0.5) * CELL} ${(row + 0.5) * CELL}`).join("L")}` });
         }),
       );
       wire.replaceChildren(...messages(frame, spots));
@@ -171,8 +173,8 @@ const Draw = (() => {
 
   // Entries of the legend: a little picture made with the same code, and its words.
   function legend() {
-    const from = { x: 2, y: 4, r: 0 };
-    const to = { x: 26, y: 4, r: 0 };
+    const from = { x: 0.5, y: 2.5, r: 0 };
+    const to = { x: 15.5, y: 2.5, r: 0 };
     const entries = [
       ["delivered", true, "delivered"],
       ["dropped", false, "dropped"],
@@ -181,7 +183,7 @@ const Draw = (() => {
       ["forged", false, "refused by a defense"],
     ];
     const pictures = entries.map(([fate, accepted, words]) => {
-      const svg = make("svg", { viewBox: "0 0 28 8", class: "key-arrow", "aria-hidden": "true" });
+      const svg = make("svg", { viewBox: "0 0 16 5", class: "key-arrow", "aria-hidden": "true" });
       svg.append(arrow({ fate, accepted }, from, to, 0.01));
       return [svg, words];
     });

@@ -30,10 +30,12 @@ def percent(fraction: float) -> str:
 
 
 def span(estimate: Estimate, digits: int, scale: float = 1.0, suffix: str = "") -> str:
-    """The interval as ``6.5 to 6.9``; empty when there is none."""
+    """The interval as ``6.5 to 6.9``, with one more digit where its ends would read the same; empty without one."""
     if estimate.interval is None or not estimate.known:
         return ""
     low, high = (fixed(scale * end, digits) for end in estimate.interval)
+    if low == high and scale == 1.0:
+        low, high = (fixed(scale * end, digits + 1) for end in estimate.interval)
     return f"{low} to {high}{suffix}"
 
 

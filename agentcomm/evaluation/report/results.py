@@ -1,4 +1,4 @@
-"""The grid of attack x defense: cells of all seeds brought together, with intervals."""
+"""Attack x defense: cells of all seeds brought together, with intervals."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from agentcomm.evaluation.statistics import Estimate, estimate, paired_differenc
 NONE = "none"
 WORST = "worst of the attacks"
 AVERAGE = "mean of the attacks"
-# A difference below this share of the clean score is not worth words when there are too few seeds for an interval.
+# A difference below this share of the clean score is not worth words, whatever its interval: with three seeds that is
+# only their range, and it misses zero by luck once in four times.
 NEGLIGIBLE = 0.02
+NEGLIGIBLE_ALONE = 0.05  # the same with too few seeds for an interval
 
 Scores = dict[int, float]
 
@@ -80,14 +82,18 @@ class Cell:
     summary: bool = False
 
     @property
-    def status(self) -> Literal["ok", "failed", "missing"]:
-        """``failed`` when no seed has a score, ``missing`` when it was not evaluated."""
+    def status(self) -> Literal["ok", "failed", "inconclusive", "missing"]:
+        """``ok`` when any seed has a score, ``missing`` when it was not evaluated, else why it has none."""
         if not self.by_seed:
             return "missing"
-        return "ok" if any(not math.isnan(v) for v in self.by_seed.values()) else "failed"
+        if any(not math.isnan(v) for v in self.by_seed.values()):
+            return "ok"
+        if self.summary:
+            return "missing"
+        return "failed" if self.failed else "inconclusive"
 
 
-class Grid:
+class Results:
     """All cells of a run, by variant, attack and defense.
 
     Args:
@@ -97,6 +103,8 @@ class Grid:
         attacks: Labels of attacks in order of appearance.
         defenses: Labels of defense sets, ``none`` first.
         seeds: Seeds of the team, whether their cells worked or not.
+        failed: Rows of cells that failed.
+        inconclusive: Rows of cells whose attack never touched a message: they say nothing and have no score.
         primary: The measure that retained fractions and words are about: steps, or the return where episodes all
             have the same length.
     """
@@ -119,10 +127,12 @@ class Grid:
         self.attacks = list(attacks)
         self.defenses = list(defenses)
         self.seeds = sorted({row["seed"] for row in cells if row["variant"] == "team"})
-        self.failed = [row for row in cells if row.get("status") != "ok"]
-        lengths = {number(row.get("metrics", {}).get("mean_steps")) for row in cells if row.get("status") == "ok"}
+        every = [row for rows in self._rows.values() for row in rows.values()]
+        self.failed = [row for row in every if row.get("status") not in ("ok", "inconclusive")]
+        self.inconclusive = [row for row in every if row.get("status") == "inconclusive" and row.get("attack")]
+        lengths = {number((row.get("metrics") or {}).get("mean_steps")) for row in every if row.get("status") == "ok"}
         lengths = {x for x in lengths if not math.isnan(x)}
-        self.primary = RETURN if len(lengths) <= 1 and len(cells) > 1 else STEPS
+        self.primary = RETURN if len(lengths) <= 1 and len(every) > 1 else STEPS
 
     def rows(self, attack: str | None, defense: str, variant: str = "team") -> list[dict[str, Any]]:
         """Rows of one cell, one per seed."""
@@ -176,7 +186,7 @@ class Grid:
             for name, count in (row.get("ledger") or {}).items():
                 if not math.isnan(number(count)):
                     ledger[str(name)] = ledger.get(str(name), 0) + int(count)
-        bad = [row for row in rows if row.get("status") != "ok"]
+        bad = [row for row in rows if row.get("status") not in ("ok", "inconclusive")]
         return Cell(
             attack=attack,
             defense=defense,
@@ -190,13 +200,18 @@ class Grid:
         )
 
     def over_attacks(self, defense: str, how: Literal["worst", "mean"], key: str = "") -> Scores:
-        """Per seed, the worst or mean score over all attacks; NaN for a seed that lacks any of them."""
+        """Per seed, the worst or mean score over all attacks; NaN for a seed that lacks any of them.
+
+        An attack that never touched a message is no attack and left out.
+        """
         measure = SUCCESS if key == SUCCESS.key else self.primary
-        columns = [self.scores(attack, defense, measure.key) for attack in self.attacks]
+        idle = {(row["seed"], row["attack"]["label"], row.get("defense_label")) for row in self.inconclusive}
+        columns = [(attack, self.scores(attack, defense, measure.key)) for attack in self.attacks]
         out = {}
-        for seed in sorted({seed for column in columns for seed in column}):
-            scores = [column.get(seed, math.nan) for column in columns]
-            out[seed] = measure.worst(scores) if how == "worst" else float(np.mean(scores))
+        for seed in sorted({seed for _, column in columns for seed in column}):
+            scores = [c.get(seed, math.nan) for attack, c in columns if (seed, attack, defense) not in idle]
+            if scores:
+                out[seed] = measure.worst(scores) if how == "worst" else float(np.mean(scores))
         return out
 
     def summary(self, defense: str, how: Literal["worst", "mean"]) -> Cell:
@@ -215,14 +230,15 @@ class Grid:
     def negligible(self, difference: Estimate) -> bool:
         """Whether a difference in primary score cannot be told from zero.
 
-        By its interval over seeds where there is one, else by its size.
+        By its interval over seeds where there is one, and by its size.
         """
         if not difference.known:
             return True
         clean = self.estimate(self.clean).value
         scale = abs(clean) if math.isfinite(clean) else 1.0
-        small = abs(difference.value) < NEGLIGIBLE * scale
-        return small if difference.interval is None else not difference.excludes(0.0) or abs(difference.value) < 1e-9
+        if difference.interval is None:
+            return abs(difference.value) < NEGLIGIBLE_ALONE * scale
+        return abs(difference.value) < NEGLIGIBLE * scale or not difference.excludes(0.0)
 
 
 def _rng() -> np.random.Generator:

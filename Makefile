@@ -1,0 +1,48 @@
+# make demo   the product in ten minutes          make test        the test suite
+# make check  lint, types, import rules           make test-slow   what takes minutes
+# make bench  measure; writes benchmarks/*.md     make setup       only set up (all others do it themselves)
+#
+# Set-up needs Python 3.11 and make, nothing else. Where pip would take a CUDA build of torch, name an
+# index of CPU builds: make setup TORCH_FLAGS="--index-url ..."
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TORCH_FLAGS ?=
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
+
+.PHONY: setup demo test test-slow check bench clean
+
+setup: $(READY)
+
+# torch first and by itself: resolved together with the rest, pip may take another build of it.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	  echo "agentcomm needs Python 3.11, but $(PYTHON) is another; use: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Setting up $(VENV); this takes about two minutes the first time."
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) $(TORCH_FLAGS) torch==2.13.0
+	$(PIP) -c constraints.txt -e '.[dev]'
+	@touch $(READY)
+
+demo: setup
+	$(BIN)/agentcomm demo --resume
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python -m benchmarks.throughput
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

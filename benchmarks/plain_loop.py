@@ -1,0 +1,68 @@
+"""PPO in one plain torch loop, without RLlib: the oracle for its learning curve and its speed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from agentcomm.assembly import Variant, make_network, make_policy, make_world
+from agentcomm.config import RunConfig
+from agentcomm.evaluation.episodes import play
+from agentcomm.seeds import derive
+from agentcomm.training.ppo import Update
+from agentcomm.training.rollout import Sampler
+
+
+@dataclass
+class Timing:
+    """Seconds one iteration took."""
+
+    sample: float
+    update: float
+
+    @property
+    def total(self) -> float:
+        return self.sample + self.update
+
+
+class PlainLoop:
+    """The same worlds, policy, loss and optimizers as in RLlib, called one after the other."""
+
+    def __init__(self, run: RunConfig, variant: Variant = "team", seed: int = 0) -> None:
+        training = run.training
+        self.run = run
+        world = make_world(run.environment, training.worlds)
+        self.policy = make_policy(run.policy, world, variant, seed)
+        network = make_network(world, self.policy, run.attacks, run.defenses, derive(seed, "runner", 0))
+        self.sampler = Sampler(world, self.policy, network, training.ppo, derive(seed, "runner", 0))
+        graph = self.policy.graph_parameters()
+        own = {id(p) for p in graph}
+        model = [p for p in self.policy.parameters() if id(p) not in own]
+        generator = torch.Generator().manual_seed(derive(seed, "shuffle"))
+        self.update = Update(
+            self.policy,
+            training.ppo,
+            torch.optim.Adam(model, lr=training.ppo.learning_rate, fused=True),
+            torch.optim.Adam(graph, lr=self.policy.topology.config.learning_rate) if graph else None,
+            generator,
+        )
+        self.env_steps = 0
+
+    def iterate(self) -> Timing:
+        """One iteration: sample, update, anneal."""
+        total = self.run.training.env_steps
+        self.update.anneal_rates(self.env_steps / total)
+        began = time.perf_counter()
+        fragment = self.sampler.collect(self.run.training.fragment)
+        sampled = time.perf_counter()
+        self.update.run(fragment.columns)
+        self.env_steps += fragment.env_steps
+        self.update.anneal_policy(self.env_steps / total)
+        return Timing(sampled - began, time.perf_counter() - sampled)
+
+    def evaluate(self, episodes: int = 2048) -> dict[str, float]:
+        """Greedy episodes on a clean network."""
+        world = make_world(self.run.environment, episodes)
+        return play(world, self.policy, make_network(world, self.policy), self.run.evaluation.seed).metrics()

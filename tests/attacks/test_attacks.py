@@ -1,0 +1,325 @@
+"""Each attack does what its docstring says, to a receiver without defenses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from parts import ATTACKS, attack, carry, conversation, heard, known_attack, sampler, setting, setting_of, team
+
+from agentcomm import registry
+from agentcomm.errors import ConfigError
+from agentcomm.messages.network import Network
+from agentcomm.policy import decide
+from agentcomm.threats import AttackConfig
+from attacks.noise import _turn
+
+
+@pytest.mark.parametrize("form", ATTACKS)
+def test_attacks_keep_to_their_own_threat_models(form: str) -> None:
+    s = setting(worlds=8, agents=5)
+    network = Network(s, [known_attack(form, s)])
+    carry(network, conversation(s, 20))
+    assert not network.guards[0].violations
+    assert network.guards[0].spent.sum() > 0
+
+
+@pytest.mark.parametrize("form", ATTACKS)
+def test_attacks_hold_in_teams_where_nobody_listens(form: str) -> None:
+    s = setting(agents=3, degree=0)
+    network = Network(s, [known_attack(form, s)])
+    carry(network, conversation(s, 6))
+    assert not network.ledger["sent"].any()
+    assert not network.guards[0].violations
+
+
+# ---- drop
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.25, 0.7, 1.0])
+def test_drop_takes_its_share(probability: float) -> None:
+    s = setting(worlds=32)
+    network = Network(s, [attack("drop", s, probability=probability)])
+    inboxes = carry(network, conversation(s, 20))
+    sent, dropped = int(network.ledger["sent"].sum()), int(network.ledger["dropped"].sum())
+    deviation = (probability * (1 - probability) / sent) ** 0.5
+    assert abs(dropped / sent - probability) <= 4 * deviation
+    assert sum(int(i.mask.sum()) for i in inboxes) == sent - dropped
+    assert all(i.delta is None and i.scale is None for i in inboxes), "it changes no payload"
+
+
+def test_drop_on_some_links_leaves_the_others() -> None:
+    s = setting()
+    exchanges = conversation(s, 8)
+    network = Network(s, [attack("drop", s, links=[[2, 0], [1, 3]])])
+    receiver = torch.arange(s.num_agents).view(1, -1, 1)
+    for e, inbox in zip(exchanges, carry(network, exchanges), strict=True):
+        hit = ((e.links.source == 2) & (receiver == 0)) | ((e.links.source == 1) & (receiver == 3))
+        assert torch.equal(inbox.mask, e.links.present & ~hit)
+
+
+# ---- noise
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize(
+    ("epsilon", "norm", "bound"), [(2.0, None, 2.0), (0.3, None, 0.3), (2.0, 0.5, 0.5), (0.0, None, 0.0)]
+)
+def test_noise_stays_within_its_norm(adaptive: bool, epsilon: float, norm: float | None, bound: float) -> None:
+    s = setting(worlds=16, width=32)
+    exchanges = conversation(s, 4)
+    network = Network(s, [attack("noise", s, epsilon=epsilon, adaptive=adaptive, budget={"norm": norm})])
+    for e, inbox in zip(exchanges, carry(network, exchanges), strict=True):
+        assert torch.equal(inbox.mask, e.links.present)
+        before = Network(s).exchange(e.spoken, e.links, e.step, e.kind)
+        change = (heard(inbox) - heard(before))[inbox.mask]
+        assert change.abs().max() <= bound + 1e-5
+        if not adaptive:
+            torch.testing.assert_close(change.abs(), torch.full_like(change, bound), atol=1e-5, rtol=0)
+        elif bound:
+            assert change.abs().amax(-1).min() > 0.2 * bound, "it uses the room it has"
+        if adaptive:
+            torch.testing.assert_close(heard(inbox).norm(dim=-1), heard(before).norm(dim=-1), rtol=1e-4, atol=1e-4)
+
+
+@given(seed=st.integers(0, 999), epsilon=st.floats(0, 8, width=32), spike=st.floats(1, 20, width=32))
+@settings(max_examples=80, deadline=None)
+def test_an_adaptive_turn_keeps_bound_and_length(seed: int, epsilon: float, spike: float) -> None:
+    """Also of payloads that a single coordinate dominates, where a change cut off at the bound would shorten them."""
+    g = torch.Generator().manual_seed(seed)
+    payload = torch.randn(4, 8, generator=g)
+    payload[0, 0] *= spike
+    payload[1] = 0
+    change = _turn(payload, torch.randn(4, 8, generator=g), epsilon)
+    assert change.abs().max() <= epsilon * (1 + 1e-4) + 1e-4
+    torch.testing.assert_close((payload + change).norm(dim=-1), payload.norm(dim=-1), rtol=1e-4, atol=1e-4)
+    assert not change[1].any()
+
+
+def test_noise_hits_its_share_and_its_position() -> None:
+    s = setting(worlds=32)
+    network = Network(s, [attack("noise", s, probability=0.3)])
+    carry(network, conversation(s, 20))
+    sent = int(network.ledger["sent"].sum())
+    share = int(network.ledger["tampered"].sum()) / sent
+    assert abs(share - 0.3) < 4 * (0.21 / sent) ** 0.5
+    exchanges = conversation(s, 3)
+    node = Network(s, [attack("noise", s, position="node", node=2)])
+    for e, inbox in zip(exchanges, carry(node, exchanges), strict=True):
+        clean = Network(s).exchange(e.spoken, e.links, e.step, e.kind)
+        changed = (heard(inbox) != heard(clean)).any(-1)
+        assert torch.equal(changed, (e.links.source == 2) & e.links.present)
+
+
+# ---- replay
+
+
+@pytest.mark.parametrize("suppress", [True, False])
+@pytest.mark.parametrize("age", [1, 3])
+def test_replay_delivers_exactly_what_was_said_age_steps_ago(age: int, suppress: bool) -> None:
+    s = setting()
+    exchanges = conversation(s, 14, seed=1)
+    network = Network(s, [attack("replay", s, age=age, suppress=suppress)])
+    network.tape = []
+    inboxes = carry(network, exchanges)
+    delivered = 0
+    for number, (e, inbox) in enumerate(zip(exchanges, inboxes, strict=True)):
+        old = exchanges[number - s.rounds * age]
+        for b in range(s.num_worlds):
+            in_episode = int(e.step[b]) >= age
+            for i in range(s.num_agents):
+                for m in range(s.degree):
+                    now = bool(e.links.present[b, i, m])
+                    expected = in_episode and now and bool(old.links.present[b, i, m])
+                    copy = inbox.mask.shape[-1] > s.degree and bool(inbox.mask[b, i, s.degree + m])
+                    assert copy == expected, "a copy comes where the link carried a message then and now"
+                    assert bool(inbox.mask[b, i, m]) == (now and not (expected and suppress))
+                    if copy:
+                        said = old.spoken[b, old.links.source[b, i, m]]
+                        assert torch.equal(inbox.payload()[b, i, s.degree + m], said)
+                        assert network.tape[number]["sender"][b, i, s.degree + m] == old.links.source[b, i, m]
+                        delivered += 1
+    assert delivered > 50
+    assert not network.guards[0].violations
+
+
+@pytest.mark.parametrize("agents", [6, 16])
+def test_replay_reaches_far_back_in_large_teams(agents: int) -> None:
+    s = setting(worlds=1, agents=agents, degree=agents - 1)
+    network = Network(s, [attack("replay", s, age=30)])
+    exchanges = conversation(s, 31, shut=0, ends=0)
+    inbox = carry(network, exchanges)[-1]
+    assert inbox.mask[..., s.degree :].all()
+    assert not network.guards[0].violations
+
+
+@pytest.mark.parametrize("suppress", [True, False])
+def test_replay_spends_a_budget_on_whole_replays(suppress: bool) -> None:
+    """Taking away and putting back is one deed of two messages; a budget must not be spent on the first half only."""
+    s = setting()
+    network = Network(s, [attack("replay", s, age=1, suppress=suppress, budget={"per_step": 4})])
+    carry(network, conversation(s, 5, shut=0, ends=0))
+    pairs = 2 if suppress else 4
+    assert network.ledger["forged"].tolist() == [4 * pairs] * s.num_worlds
+    assert network.ledger["dropped"].tolist() == [4 * pairs * suppress] * s.num_worlds
+    assert not network.guards[0].violations
+
+
+# ---- impersonate
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_impersonate_at_random_sends_tokens_of_honest_length(copies: int) -> None:
+    s = setting(worlds=4)
+    exchanges = conversation(s, 6, shut=0)
+    network = Network(s, [attack("impersonate", s, copies=copies)])
+    network.tape = []
+    for e, inbox, note in zip(exchanges, carry(network, exchanges), network.tape, strict=True):
+        forged = inbox.mask[..., s.degree :]
+        assert forged.shape[-1] == copies
+        assert forged.all()
+        lengths = inbox.payload()[..., s.degree :, :].norm(dim=-1)
+        torch.testing.assert_close(lengths, torch.full_like(lengths, s.width**0.5))
+        claimed = torch.as_tensor(note["sender"])[..., s.degree :]
+        receiver = torch.arange(s.num_agents).view(1, -1, 1)
+        assert (claimed != receiver).all(), "nobody is told that they said something themselves"
+        turn = (receiver + 1 + e.step.view(-1, 1, 1) % 3) % s.num_agents
+        assert torch.equal(claimed, turn.expand_as(claimed))
+
+
+def test_impersonate_takes_every_colleagues_name_in_turn_or_the_victims() -> None:
+    s = setting(worlds=1)
+    network = Network(s, [attack("impersonate", s)])
+    network.tape = []
+    carry(network, conversation(s, 3, shut=0, ends=0))
+    names = {int(note["sender"][0, 0, s.degree]) for note in network.tape}
+    assert names == {1, 2, 3}
+    network = Network(s, [attack("impersonate", s, victim=2)])
+    inboxes = carry(network, conversation(s, 3, shut=0, ends=0))
+    assert inboxes[0].mask[0, :, s.degree].tolist() == [True, True, False, True], "the victim itself is spared"
+
+
+def test_impersonate_stale_repeats_the_victims_first_words_of_the_episode() -> None:
+    s = setting(worlds=2, agents=3, degree=2)
+    exchanges = conversation(s, 12, seed=2, shut=0.3, ends=0.2)
+    network = Network(s, [attack("impersonate", s, content="stale", victim=1)])
+    first: dict[tuple[int, int], torch.Tensor] = {}
+    checked = 0
+    for e, inbox in zip(exchanges, carry(network, exchanges), strict=True):
+        for b in range(s.num_worlds):
+            if int(e.step[b]) == 0 and e.kind == 0:
+                first = {key: value for key, value in first.items() if key[0] != b}
+            overheard = bool(((e.links.source[b] == 1) & e.links.present[b]).any())
+            if overheard:
+                first.setdefault((b, e.kind), e.spoken[b, 1])
+            for i in (0, 2):
+                listening = bool(e.links.open[b, i])
+                extra = inbox.mask.shape[-1] > s.degree and bool(inbox.mask[b, i, s.degree])
+                assert extra == (listening and (b, e.kind) in first)
+                if extra:
+                    assert torch.equal(inbox.payload()[b, i, s.degree], first[b, e.kind])
+                    checked += 1
+    assert checked > 20
+
+
+# ---- effect
+
+
+@pytest.mark.parametrize("form", ATTACKS)
+def test_undefended_receivers_decide_differently(form: str) -> None:
+    """Only those who heard something else do, and in the first step only the attacked."""
+    world, policy = team(worlds=16)
+    s = setting_of(world, policy)
+    network, clean = Network(s, [known_attack(form, s)]), Network(s)
+    source = policy.topology.neighbors(None, world.num_worlds)
+    world.reset(seed=1)
+    moved = 0.0
+    for _ in range(5):
+        observation, at = world.observe(), world.length.clone()
+        a = decide(policy, observation, source, network, at, None)
+        b = decide(policy, observation, source, clean, at, None)
+        if not network.guards[0].spent.any():
+            assert torch.equal(a.logits, b.logits)
+        moved += float((a.logits - b.logits).abs().sum())
+        world.step(b.action, auto_reset=False)
+    assert moved > 0.01
+
+
+@pytest.mark.parametrize("form", ATTACKS)
+def test_attacks_are_reproducible_and_seeded_apart(form: str) -> None:
+    runs = []
+    for seed in (0, 0, 1):
+        world, policy = team()
+        s = sampler(world, policy, seed=5)
+        s.network = Network(s.network.setting, [known_attack(form, s.network.setting)], [], seed)
+        runs.append(s.collect(10).columns["log_probability"])
+    assert torch.equal(runs[0], runs[1])
+    random = {"drop", "noise sometimes", "noise", "noise adaptive", "noise at node", "impersonate"}
+    assert torch.equal(runs[0], runs[2]) != (form in random)
+
+
+# ---- configs
+
+
+@pytest.mark.parametrize("name", registry.names("attack"))
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"budget": {"per_step": -1}}, "budget.per_step: .*greater than or equal to 0.*-1"),
+        ({"budget": {"per_episode": -3}}, "budget.per_episode"),
+        ({"budget": {"norm": -0.5}}, "budget.norm"),
+        ({"budget": {"norm": float("nan")}}, "budget.norm"),
+        ({"budget": {"start_step": -1}}, "budget.start_step"),
+        ({"budget": {"perstep": 1}}, "budget.perstep: unknown key; did you mean 'per_step'"),
+        ({"bugdet": {}}, "bugdet: unknown key; did you mean 'budget'"),
+        ({"budget": 3}, "budget: .*got 3"),
+    ],
+)
+def test_bad_budgets_are_named(name: str, arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=f"attack '{name}' cannot be used:\n  {says}"):
+        registry.build_config("attack", name, arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "says"),
+    [
+        ("drop", {"probability": 1.5}, "probability: .*less than or equal to 1.*1.5"),
+        ("drop", {"links": [[0]]}, "links.0.1: Field required"),
+        ("drop", {"links": "all"}, "links: "),
+        ("noise", {"epsilon": -1}, "epsilon: .*-1"),
+        ("noise", {"epsilon": float("inf")}, "epsilon: .*finite"),
+        ("noise", {"position": "hub"}, "position: .*'edge' or 'node'.*'hub'"),
+        ("noise", {"position": "node"}, "position=node needs node="),
+        ("noise", {"node": 1}, "node is for position=node only"),
+        ("noise", {"position": "node", "node": 1, "links": [[0, 1]]}, "links are for position=edge only"),
+        ("noise", {"position": "node", "node": -1}, "node: .*-1"),
+        ("replay", {"age": 0}, "age: .*greater than or equal to 1"),
+        ("impersonate", {"copies": 0}, "copies: "),
+        ("impersonate", {"content": "fresh"}, "content: .*'random' or 'stale'"),
+        ("impersonate", {"victm": 1}, "victm: unknown key; did you mean 'victim'"),
+    ],
+)
+def test_bad_arguments_are_named(name: str, arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=f"\n  {says}"):
+        registry.build_config("attack", name, arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "says"),
+    [
+        ("drop", {"links": [[0, 7]]}, r"\[0, 7\] names an agent outside 0 .. 3"),
+        ("noise", {"position": "node", "node": 4}, r"0 .. 3, not 4"),
+        ("impersonate", {"victim": 4}, r"victim=4 is not an agent in 0 .. 3"),
+    ],
+)
+def test_agents_outside_the_team_are_named(name: str, arguments: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Network(setting(), [attack(name, setting(), **arguments)])
+
+
+def test_configs_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        AttackConfig().budget = None  # type: ignore[misc, assignment]

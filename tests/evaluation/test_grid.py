@@ -1,0 +1,144 @@
+"""Cells share their episodes, are kept as they finish, and are resumed from what is there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from small import small
+
+from agentcomm import api, policy_file
+from agentcomm.assembly import make_network, make_policy, make_world, teams
+from agentcomm.config import Choice
+from agentcomm.errors import AgentcommError, RunError
+from agentcomm.evaluation.episodes import play
+from agentcomm.registry import register
+from agentcomm.run import Run, create
+from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Untrained teams of two seeds and their controls."""
+    run = create(small("seeds=[0, 1]"), tmp_path)
+    config = run.config
+    for variant, seed in teams(config):
+        policy = make_policy(config.policy, make_world(config.environment, 1), variant, seed)
+        policy_file.save(run.policy(variant, seed), policy, config.environment, config.policy, variant, seed, {})
+    return run
+
+
+def test_the_grid_is_attack_by_defense_by_seed_and_a_clean_control(run: Run) -> None:
+    rows = api.evaluate(run, ["drop", "noise"], ["clip", "authenticate+clip"])
+    assert len(rows) == 2 * (3 * 3 + 1)
+    assert len({row["id"] for row in rows}) == len(rows)
+    assert {row["defense_label"] for row in rows} == {"none", "clip", "authenticate+clip"}
+    assert all(row["attack"] is None for row in rows if row["variant"] == "control")
+    assert [json.loads(line) for line in run.cells.read_text().splitlines()] == rows
+    clean = next(r for r in rows if r["variant"] == "team" and r["attack"] is None and r["defense_label"] == "none")
+    dropped = next(r for r in rows if r["attack"] and r["attack"]["name"] == "drop" and r["defense_label"] == "none")
+    assert clean["ledger"]["accepted"] == clean["ledger"]["sent"] > 0
+    assert dropped["ledger"]["accepted"] == 0
+    assert dropped["attack"]["threat"]["powers"] == ["drop"]
+    control = next(r for r in rows if r["variant"] == "control")
+    assert control["ledger"]["sent"] == 0
+
+
+def test_finished_cells_are_not_evaluated_again(run: Run) -> None:
+    first = api.evaluate(run, ["drop"], [])
+    seen: list[str] = []
+    again = api.evaluate(run, ["drop", "noise"], [], lambda cell, done, total: seen.append(cell.id))
+    assert len(run.cells.read_text().splitlines()) == len(again) == len(seen)
+    assert [r for r in again if r in first] == first
+
+
+def test_a_torn_line_is_evaluated_again(run: Run) -> None:
+    rows = api.evaluate(run, ["drop"], [])
+    text = run.cells.read_text()
+    run.cells.write_text(text[:-40])
+    again = api.evaluate(run, ["drop"], [])
+    for old, new in zip(rows, again, strict=True):
+        assert (old["id"], old["metrics"], old["ledger"]) == (new["id"], new["metrics"], new["ledger"])
+    assert api.evaluate(run, ["drop"], []) == again
+
+
+def test_attack_and_clean_share_their_episodes(run: Run) -> None:
+    saved = policy_file.load(run.policy("team", 0))
+    lengths = []
+    for attack in ((), (Choice(name="drop", probability=0.0),), (Choice(name="noise", budget={"per_episode": 0}),)):
+        world = make_world(saved.environment, 64)
+        played = play(world, saved.policy, make_network(world, saved.policy, attack), seed=5)
+        lengths.append((played.length, played.total_reward))
+    for length, reward in lengths[1:]:
+        assert torch.equal(length, lengths[0][0])
+        assert torch.equal(reward, lengths[0][1])
+
+
+def test_every_world_plays_its_one_episode_to_the_end(run: Run) -> None:
+    saved = policy_file.load(run.policy("team", 0))
+    world = make_world(saved.environment, 64)
+    played = play(world, saved.policy, make_network(world, saved.policy), seed=5, record=2)
+    assert played.length.min() >= 1
+    assert bool((played.success | (played.length == world.max_steps)).all())
+    assert [len(frames) for frames in played.frames] == [int(n) + 1 for n in played.length[:2]]
+    first = played.frames[0][0]
+    assert len(first["agents"]) == 3
+    assert all(m["fate"] == "delivered" and m["accepted"] for m in first["messages"])
+    assert played.metrics()["messages_per_step"] == pytest.approx(
+        int(played.messages["sent"].sum()) / int(played.length.sum())
+    )
+
+
+class _Broken(Attack):
+    Config = AttackConfig
+    name = "broken"
+
+    def threat_model(self) -> ThreatModel:
+        return ThreatModel(Position(kind="edge"), frozenset())
+
+    def apply(self, view: View) -> Edits:
+        raise ZeroDivisionError("inside the attack")
+
+
+register("attack", "broken")(_Broken)
+
+
+def test_an_error_makes_a_cell_failed_and_no_number(run: Run) -> None:
+    rows = api.evaluate(run, ["broken", "drop"], [])
+    broken = [r for r in rows if r["attack"] and r["attack"]["name"] == "broken"]
+    assert all(r["status"] == "failed" and "metrics" not in r and "inside the attack" in r["error"] for r in broken)
+    assert all(r["status"] == "ok" for r in rows if r not in broken)
+
+
+def test_an_attack_that_touched_nothing_is_inconclusive(run: Run) -> None:
+    rows = api.evaluate(run, ["drop:budget.per_episode=0"], [])
+    assert {r["status"] for r in rows if r["attack"]} == {"inconclusive"}
+
+
+def test_misfits_are_told_before_anything_runs(run: Run) -> None:
+    with pytest.raises(AgentcommError, match="node=7.*team of 3"):
+        api.evaluate(run, ["drop", "noise:position=node,node=7"], [])
+    assert not run.cells.exists()
+    with pytest.raises(AgentcommError, match="did you mean 'drop'"):
+        api.evaluate(run, ["dropp"], [])
+
+
+def test_nothing_trained_is_said(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"no trained team yet.*agentcomm train"):
+        api.evaluate(create(small(), tmp_path), [], [])
+
+
+def test_only_one_process_writes(run: Run) -> None:
+    with run.lock(), pytest.raises(RunError, match="another process"):
+        api.evaluate(run, [], [])
+
+
+def test_recordings_hold_the_same_scenes_for_every_cell(run: Run) -> None:
+    api.evaluate(run, ["drop"], ["clip"])
+    recorded = json.loads((run.path / "episodes.json").read_text())
+    assert [e["label"] for e in recorded["episodes"]] == ["clean", "clean + clip", "drop", "drop + clip"]
+    starts = [e["steps"][0]["agents"] for e in recorded["episodes"]]
+    assert all(start == starts[0] for start in starts)
+    assert recorded["kinds"] == ["perception", "perception", "capture"]

@@ -1,0 +1,150 @@
+"""Deciding and evaluating again: the ratio is one before the first step, whatever happened to the messages."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from parts import ATTACKS, DEFENSES, conversation, sampler, setting_of, team
+from torch import Tensor
+
+from agentcomm.messages.network import Network
+from agentcomm.policy import CommPolicy, decide, evaluate
+from agentcomm.training.rollout import Fragment
+
+GATES: dict[str, dict[str, float] | None] = {"open": None, "gated": {"initial_logit": 0.3, "cost": 0.01}}
+
+
+def ratio_error(policy: CommPolicy, rows: dict[str, Tensor], graph_gradient: bool = False) -> float:
+    with torch.no_grad():
+        now = evaluate(policy, rows, graph_gradient)
+    return float(((now.log_probability - rows["log_probability"]).exp() - 1).abs().max())
+
+
+def steps(fragment: Fragment, worlds: int) -> list[dict[str, Tensor]]:
+    """The rows of each step: the shapes of the rollout."""
+    count = fragment.env_steps // worlds
+    return [{n: v[t * worlds : (t + 1) * worlds] for n, v in fragment.columns.items()} for t in range(count)]
+
+
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize(("form", "defenses"), list(product([None, *ATTACKS], DEFENSES)))
+def test_ratio_is_one_under_every_attack_and_defense(form: str | None, defenses: str, gate: str) -> None:
+    world, policy = team(5, gate=GATES[gate], world={"perception_agents": 3})
+    s = sampler(world, policy, form, defenses)
+    fragment = s.collect(10)
+    assert len(fragment.lengths) > 0, "episodes ended and worlds started anew"
+    assert ratio_error(policy, fragment.columns) < 1e-5
+    assert ratio_error(policy, fragment.columns, graph_gradient=True) < 1e-5
+    # With the rollout's own shapes not even rounding differs.
+    if form is None or not s.network.spare:
+        assert max(ratio_error(policy, rows) for rows in steps(fragment, 5)[::3]) == 0
+    if gate == "gated":
+        assert 0 < fragment.gate_open < 1
+
+
+@pytest.mark.parametrize("environment", [{"observation": "indices"}, {"max_steps": 2}, {"size": 3}])
+@pytest.mark.parametrize("topology", [{"kind": "none"}, {"kind": "full"}, {"kind": "learned", "exact_after": 0.1}])
+def test_ratio_is_one_for_other_parts(environment: dict[str, Any], topology: dict[str, Any]) -> None:
+    world, policy = team(5, world=environment, topology=topology)
+    if topology["kind"] == "learned":
+        policy.topology.anneal(0.5)
+    s = sampler(world, policy, "impersonate" if topology["kind"] != "none" else None, "clip")
+    assert ratio_error(policy, s.collect(9).columns) < 1e-5
+
+
+def test_values_are_recorded_in_units_of_reward() -> None:
+    world, policy = team(5)
+    policy.return_mean.fill_(-3.0)
+    policy.return_scale.fill_(2.0)
+    source = policy.topology.neighbors(None, 5)
+    d = decide(policy, world.reset(seed=0), source, None, world.length, None)
+    columns = sampler(world, policy).collect(4).columns
+    value = columns["target"] - columns["advantage"]
+    now = evaluate(policy, columns)
+    torch.testing.assert_close(value, policy.expected_return(now.value), rtol=1e-5, atol=1e-5)
+    assert (d.value < -1).all()
+
+
+def test_evaluating_under_other_parameters_gives_another_ratio() -> None:
+    """Otherwise a ratio of one would say nothing."""
+    for part in ("encoder", "blocks.0", "blocks.1", "actor", "gate"):
+        world, policy = team(5, gate={"initial_logit": 0.3})
+        columns = sampler(world, policy, "noise").collect(6).columns
+        with torch.no_grad():
+            for parameter in policy.get_submodule(part).parameters():
+                parameter.add_(0.05 * torch.randn(parameter.shape))
+        assert ratio_error(policy, columns) > 1e-4, part
+
+
+def test_forgetting_what_the_network_did_gives_another_ratio() -> None:
+    world, policy = team(5)
+    for form, column in (("noise", "delta"), ("drop", "mask"), ("impersonate", "source")):
+        columns = sampler(world, policy, form).collect(6).columns
+        assert ratio_error(policy, columns) < 1e-5
+        changed = columns[column] ^ True if column == "mask" else columns[column] * 0
+        assert ratio_error(policy, columns | {column: changed}) > 1e-6, form
+
+
+def test_gate_log_probability_is_that_of_a_coin() -> None:
+    world, policy = team(64, gate={"initial_logit": 0.4})
+    s = sampler(world, policy)
+    columns = s.collect(3).columns
+    assert policy.gate is not None
+    with torch.no_grad():
+        logit = policy.gate(policy.encode(columns["observation"]))
+        p = logit.sigmoid()
+        coin = torch.distributions.Bernoulli(probs=p)
+        now = evaluate(policy, columns)
+        silent = decide(policy, columns["observation"][:64], columns["links"][:64].long(), None, torch.zeros(64), None)
+    action = columns["log_probability"] - coin.log_prob(columns["gate"].float())
+    assert (action <= 1e-6).all()
+    torch.testing.assert_close(now.gate_entropy, coin.entropy(), rtol=1e-4, atol=1e-5)
+    assert abs(float(columns["gate"].float().mean() - p.mean())) < 4 * (0.25 / columns["gate"].numel()) ** 0.5
+    assert torch.equal(silent.gate, logit[:64] > 0), "greedy gates are open where that is likelier"
+
+
+def test_action_frequencies_follow_the_logits() -> None:
+    world, policy = team(2000)
+    seen = world.reset(seed=0)[:1].expand(2000, -1, -1)
+    source = policy.topology.neighbors(None, 2000)
+    d = decide(policy, seen, source, None, torch.zeros(2000), torch.Generator().manual_seed(0))
+    p = d.logits[0].softmax(-1)
+    frequency = torch.nn.functional.one_hot(d.action, world.num_actions).float().mean(0)
+    torch.testing.assert_close(frequency, p, rtol=0, atol=4 * (0.25 / 2000) ** 0.5)
+    torch.testing.assert_close(d.log_probability, d.logits.log_softmax(-1).gather(-1, d.action.unsqueeze(-1))[..., 0])
+    greedy = decide(policy, seen, source, None, torch.zeros(2000), None)
+    assert torch.equal(greedy.action, d.logits.argmax(-1))
+
+
+def test_decisions_are_reproducible_and_use_no_other_randomness() -> None:
+    world, policy = team(6, gate={"initial_logit": 0.0})
+    seen, source = world.reset(seed=0), policy.topology.neighbors(None, 6)
+    ambient = torch.get_rng_state()
+    runs = [
+        decide(policy, seen, source, None, torch.zeros(6), torch.Generator().manual_seed(seed)) for seed in (3, 3, 4)
+    ]
+    assert torch.equal(ambient, torch.get_rng_state())
+    assert torch.equal(runs[0].action, runs[1].action)
+    assert torch.equal(runs[0].gate, runs[1].gate)
+    assert not torch.equal(runs[0].action, runs[2].action)
+
+
+def test_a_network_without_stages_is_like_none() -> None:
+    world, policy = team(6)
+    seen, source = world.reset(seed=0), policy.topology.neighbors(None, 6)
+    network = Network(setting_of(world, policy))
+    a = decide(policy, seen, source, network, world.length, None)
+    b = decide(policy, seen, source, None, world.length, None)
+    assert torch.equal(a.logits, b.logits)
+    assert network.ledger["sent"].tolist() == [2 * source[0].numel()] * 6
+
+
+def test_conversations_used_in_tests_are_reproducible() -> None:
+    s = setting_of(*team(3))
+    a, b = conversation(s, 3, seed=4), conversation(s, 3, seed=4)
+    assert all(
+        torch.equal(x.spoken, y.spoken) and torch.equal(x.links.open, y.links.open) for x, y in zip(a, b, strict=True)
+    )

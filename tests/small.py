@@ -1,0 +1,40 @@
+"""A run small enough for tests: seconds to train, minutes of nothing."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from agentcomm.config import RunConfig, apply_override, parse
+
+BASE: dict[str, Any] = {
+    "name": "small",
+    "environment": {"name": "predator_capture_prey", "observation": "indices", "max_steps": 8},
+    "policy": {"name": "commformer", "width": 16, "gate": {"cost": 0.01, "learn_from": 0.0}},
+    "seeds": [0],
+    "training": {
+        "env_steps": 256,
+        "worlds": 16,
+        "fragment": 8,
+        "evaluate_every": 0,
+        "evaluation_worlds": 8,
+        "checkpoint_every": 1,
+        "ppo": {"minibatch": 32, "epochs": 2},
+    },
+    "evaluation": {"episodes": 16, "recordings": 1},
+}
+ATTACKED = {
+    "attacks": [{"name": "noise", "probability": 0.5}, {"name": "impersonate"}, {"name": "replay", "age": 2}],
+    "defenses": [{"name": "clip"}],
+}
+
+
+def small_data(*overrides: str, **fields: Any) -> dict[str, Any]:
+    data = copy.deepcopy(BASE) | copy.deepcopy(fields)
+    for text in overrides:
+        apply_override(data, text)
+    return data
+
+
+def small(*overrides: str, **fields: Any) -> RunConfig:
+    return parse(small_data(*overrides, **fields), "test config")

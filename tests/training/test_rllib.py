@@ -1,0 +1,161 @@
+"""RLlib carries the testbed: learning equals the plain loop, checkpoints hold everything, Tune can run it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+import torch
+from small import ATTACKED, small
+
+from agentcomm.config import RunConfig
+from agentcomm.training.algorithm import CommPPO, CommPPOConfig, join
+from benchmarks.plain_loop import PlainLoop
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_running")]
+MODULE = "default_policy"
+
+
+def build(run: RunConfig, seed: int = 0) -> Any:
+    return CommPPOConfig().team(run, "team", seed).build_algo()
+
+
+def weights(algorithm: Any) -> dict[str, torch.Tensor]:
+    return {k: v.clone() for k, v in algorithm.env_runner.module.policy.state_dict().items()}
+
+
+def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    different = [name for name in a if not torch.equal(a[name], b[name])]
+    assert a.keys() == b.keys()
+    assert not different, f"these differ: {different}"
+
+
+@pytest.mark.parametrize("disturbed", [{}, ATTACKED], ids=["clean", "attacked and defended"])
+def test_learns_exactly_what_the_plain_loop_learns(disturbed: dict[str, Any]) -> None:
+    run = small(**disturbed)
+    algorithm, plain = build(run), PlainLoop(run)
+    assert_same(weights(algorithm), dict(plain.policy.state_dict()))
+    for _ in range(3):
+        algorithm.train()
+        plain.iterate()
+    assert_same(weights(algorithm), dict(plain.policy.state_dict()))
+    algorithm.stop()
+
+
+@pytest.mark.parametrize("runners", [0, 1, 2])
+def test_ratio_is_one_before_the_first_step_with_gate_and_attacks(runners: int) -> None:
+    run = small(f"training.runners={runners}", **ATTACKED)
+    algorithm = build(run)
+    for number in range(1, 3):
+        result = algorithm.train()
+        steps = 16 * 8 * max(runners, 1)
+        assert result["env_runners"]["num_env_steps_sampled"] == steps
+        assert result["num_env_steps_sampled_lifetime"] == steps * number
+        learned = result["learners"][MODULE]
+        assert learned["first_ratio_error"] < 1e-5
+        assert learned["ratio_error"] > 1e-4, "the policy did not move, so the ratio says nothing"
+        assert result["env_runners"]["messages_forged"] > 0
+        assert result["env_runners"]["messages_accepted_tampered"] > 0
+        assert 0 < result["env_runners"]["gate_open"] < 1
+    algorithm.stop()
+
+
+def test_in_training_evaluation_is_clean_and_plays_whole_episodes() -> None:
+    algorithm = build(small("training.evaluate_every=1", attacks=[{"name": "drop"}]))
+    found = algorithm.train()["evaluation"]["env_runners"]
+    assert found["num_episodes"] == 8
+    assert 1 <= found["episode_len_mean"] <= 8
+    assert algorithm.eval_env_runner.config.env_config["run"]["attacks"] == []
+    algorithm.stop()
+
+
+@pytest.mark.parametrize("runners", [0, 2])
+def test_a_restored_run_equals_an_uninterrupted_one(tmp_path: Path, runners: int) -> None:
+    run = small(f"training.runners={runners}", **ATTACKED)
+    whole = build(run)
+    for _ in range(2):
+        whole.train()
+    path = whole.save_to_path(str(tmp_path / "checkpoint"))
+    at_save = weights(whole)
+    results = [whole.train() for _ in range(2)]
+    expected = weights(whole)
+    whole.stop()
+
+    resumed = build(run, seed=0)
+    resumed.restore_from_path(path)
+    assert_same(weights(resumed), at_save)
+    assert resumed.iteration == 2
+    for result in results:
+        again = resumed.train()
+        for key in ("num_env_steps_sampled_lifetime", "training_iteration"):
+            assert again[key] == result[key]
+        for key in ("episode_len_mean", "gate_open", "messages_forged"):
+            assert again["env_runners"].get(key) == result["env_runners"].get(key), key
+        assert again["learners"][MODULE]["loss"] == result["learners"][MODULE]["loss"]
+    assert_same(weights(resumed), expected)
+    resumed.stop()
+
+
+def test_equal_seeds_learn_the_same_and_others_do_not() -> None:
+    found = []
+    for seed in (3, 3, 4):
+        algorithm = build(small(), seed)
+        algorithm.train()
+        found.append(weights(algorithm))
+        algorithm.stop()
+    assert_same(found[0], found[1])
+    assert any(not torch.equal(found[0][name], found[2][name]) for name in found[0])
+
+
+def test_fragments_of_disturbed_and_quiet_runners_join() -> None:
+    rows, rounds, agents, degree, width = 2, 2, 3, 1, 4
+    links = np.array([[[1], [2], [0]]] * rows, np.int16)
+    quiet = {"mask": np.ones((rows, rounds, agents, degree), bool), "links": links}
+    loud = {
+        "mask": np.ones((rows, rounds, agents, degree + 1), bool),
+        "links": links,
+        "source": np.zeros((rows, rounds, agents, degree + 1), np.int16),
+        "delta": np.ones((rows, rounds, agents, degree + 1, width), np.float32),
+    }
+    joined = join([quiet, loud])
+    assert joined["mask"].shape == (2 * rows, rounds, agents, degree + 1)
+    assert not joined["mask"][:rows, ..., -1].any()
+    assert (joined["source"][:rows, 0, :, 0] == links[..., 0]).all()
+    assert not joined["delta"][:rows].any()
+    assert joined["delta"][rows:].all()
+
+
+def test_tune_sweeps_a_field_of_the_config(tmp_path: Path) -> None:
+    from ray import tune
+
+    config = CommPPOConfig().team(small(), "team", 0)
+    config.lr = tune.grid_search([1e-3, 1e-4])
+    found = tune.Tuner(
+        CommPPO,
+        param_space=config,
+        tune_config=tune.TuneConfig(max_concurrent_trials=1),
+        run_config=tune.RunConfig(stop={"training_iteration": 2}, storage_path=str(tmp_path), verbose=0),
+    ).fit()
+    assert not found.errors
+    assert sorted(r.metrics["learners"][MODULE]["learning_rate"] for r in found) == pytest.approx(
+        [0.5e-4, 0.5e-3], rel=0.2
+    )
+
+
+@pytest.mark.slow
+def test_a_killed_runner_comes_back_with_current_weights() -> None:
+    algorithm = build(small("training.runners=2", "training.env_steps=100000"))
+    algorithm.train()
+    victim = algorithm.env_runner_group._worker_manager.actors()[1]
+    ray.kill(victim, no_restart=False)
+    for _ in range(8):
+        algorithm.train()
+        time.sleep(0.5)
+    numbers = algorithm.env_runner_group.foreach_env_runner(lambda r: r._weights_seq_no, local_env_runner=False)
+    assert len(numbers) == 2
+    assert len(set(numbers)) == 1
+    algorithm.stop()

@@ -1,0 +1,181 @@
+"""Fragments say what happened, and a sampler that was saved goes on as if never interrupted."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from parts import ATTACKS, known_attack, sampler, setting_of, team
+
+from agentcomm.messages.network import Network
+from agentcomm.training.ppo import PPOSettings
+from agentcomm.training.rollout import Sampler
+
+
+@pytest.mark.parametrize(("form", "defenses"), list(product([None, *ATTACKS], ["none", "both"])))
+def test_a_saved_sampler_goes_on_identically(form: str | None, defenses: str) -> None:
+    first = sampler(*team(5, gate={"initial_logit": 0.0}), form, defenses)
+    first.collect(9)
+    saved = first.get_state()
+    expected = [first.collect(6), first.collect(5)]
+    other = sampler(*team(5, gate={"initial_logit": 0.0}), form, defenses, seed=0)
+    other.collect(4)
+    other.set_state(saved)
+    for a in expected:
+        b = other.collect(a.env_steps // 5)
+        assert a.columns.keys() == b.columns.keys()
+        assert all(torch.equal(a.columns[n], b.columns[n]) for n in a.columns)
+        assert a.lengths.tolist() == b.lengths.tolist()
+        assert a.returns.tolist() == b.returns.tolist()
+        assert a.messages == b.messages
+
+
+def test_a_saved_state_does_not_change_with_the_run() -> None:
+    s = sampler(*team(5), "replay", "authenticate")
+    s.collect(5)
+    saved = s.get_state()
+
+    def flat(x: Any) -> list[Any]:
+        if isinstance(x, dict):
+            return [leaf for key in sorted(x) for leaf in flat(x[key])]
+        if isinstance(x, list):
+            return [leaf for item in x for leaf in flat(item)]
+        return [x.copy() if hasattr(x, "copy") else x]
+
+    before = flat(saved)
+    s.collect(9)
+    assert all((a == b).all() if hasattr(a, "shape") else a == b for a, b in zip(before, flat(saved), strict=True))
+
+
+def test_lengths_and_returns_are_those_of_whole_episodes() -> None:
+    """Also of episodes that began in an earlier fragment."""
+    world, policy = team(6)
+    s = sampler(world, policy)
+    twin, actor = team(6)
+    again = sampler(twin, actor)
+    observation, length, total = world.observe(), torch.zeros(6), torch.zeros(6)
+    assert torch.equal(observation, s.observation)
+    lengths: list[float] = []
+    returns: list[float] = []
+    got_lengths: list[float] = []
+    got_returns: list[float] = []
+    mirror, _ = team(6)
+    mirror.set_state(again.world.get_state())
+    for steps in (5, 4, 9):
+        fragment = again.collect(steps)
+        got_lengths += fragment.lengths.tolist()
+        got_returns += fragment.returns.tolist()
+        action = fragment.columns["action"].long().view(steps, 6, -1)
+        for t in range(steps):
+            step = mirror.step(action[t])
+            length, total = length + 1, total + step.reward.mean(1)
+            for b in step.finished.tolist():
+                lengths.append(float(length[b]))
+                returns.append(float(total[b]))
+                length[b] = total[b] = 0
+    assert got_lengths == lengths
+    assert got_returns == pytest.approx(returns)
+    assert fragment.env_steps == 54
+    assert fragment.agents == 3
+
+
+@pytest.mark.parametrize("form", [None, *ATTACKS])
+def test_messages_are_counted_per_fragment(form: str | None) -> None:
+    s = sampler(*team(6, gate={"initial_logit": 0.0}), form)
+    total = dict.fromkeys(("sent", "accepted"), 0)
+    for _ in range(2):
+        fragment = s.collect(8)
+        gate = fragment.columns["gate"]
+        assert fragment.messages["sent"] == int(gate.sum()) * s.policy.topology.degree * s.policy.rounds
+        assert fragment.messages["accepted"] == int(fragment.columns["mask"].sum())
+        assert fragment.gate_open == pytest.approx(float(gate.float().mean()))
+        for name in total:
+            total[name] += fragment.messages[name]
+    assert total["sent"] == int(s.network.ledger["sent"].sum())
+
+
+def test_held_out_worlds_are_whole_worlds_and_always_the_same() -> None:
+    s = sampler(*team(8))
+    for _ in range(2):
+        held = s.collect(7).columns["held_out"].view(7, 8)
+        assert torch.equal(held, (torch.arange(8) < 2).expand(7, 8))
+
+
+def test_too_few_worlds_to_hold_out_any_is_said() -> None:
+    world, policy = team(3)
+    network = Network(setting_of(world, policy))
+    with pytest.raises(ValueError, match=r"3 worlds are too few to hold out 0\.25"):
+        Sampler(world, policy, network, PPOSettings(held_out=0.25), 0)
+    Sampler(world, policy, network, PPOSettings(held_out=0.0), 0)
+    world, policy = team(3, topology={"kind": "full"})
+    Sampler(world, policy, Network(setting_of(world, policy)), PPOSettings(held_out=0.25), 0)
+
+
+def test_one_graph_per_world_and_fragment() -> None:
+    s = sampler(*team(8, world={"perception_agents": 4}))
+    graphs = [s.collect(6).columns["links"].view(6, 8, 5, -1) for _ in range(2)]
+    for graph in graphs:
+        assert torch.equal(graph, graph[:1].expand_as(graph))
+        assert not torch.equal(graph[0, 0], graph[0, 1]) or not torch.equal(graph[0, 0], graph[0, 2])
+    assert not torch.equal(*graphs)
+
+
+def test_listening_costs_what_the_gate_says_and_is_not_part_of_the_return() -> None:
+    runs = []
+    for cost in (0.0, 0.3):
+        world, policy = team(6, gate={"initial_logit": 0.0, "cost": cost}, topology={"kind": "full"})
+        s = Sampler(world, policy, Network(setting_of(world, policy)), PPOSettings(gae_lambda=0.0, gamma=0.0), 0)
+        runs.append(s.collect(9))
+    free, paid = (f.columns["advantage"] for f in runs)
+    gate = runs[0].columns["gate"].float()
+    torch.testing.assert_close(free - paid, 0.3 * 2 / 3 * gate, rtol=1e-4, atol=1e-5)
+    assert runs[0].returns.tolist() == runs[1].returns.tolist()
+
+
+def test_truncated_episodes_are_bootstrapped_and_ended_ones_are_not() -> None:
+    world, policy = team(12, "predator_prey", world={"size": 2, "predators": 2, "max_steps": 3})
+    policy.return_mean.fill_(50.0)  # every state is worth about 50, so that a bootstrap shows
+    s = Sampler(
+        world, policy, Network(setting_of(world, policy)), PPOSettings(gae_lambda=0.0, gamma=1.0, held_out=0.25), 0
+    )
+    mirror, _ = team(12, "predator_prey", world={"size": 2, "predators": 2, "max_steps": 3})
+    mirror.set_state(world.get_state())
+    columns = s.collect(12).columns
+    target, action = columns["target"].view(12, 12, 2), columns["action"].long().view(12, 12, 2)
+    ended = cut = 0
+    for t in range(12):
+        step = mirror.step(action[t])
+        assert (target[t][step.terminated] < 10).all()
+        assert (target[t][~step.terminated] > 30).all()
+        ended, cut = ended + int(step.terminated.sum()), cut + int(step.truncated.sum())
+    assert ended > 3
+    assert cut > 3
+
+
+def test_the_networks_state_ends_with_the_episode() -> None:
+    """A replayed envelope never comes from the episode before, although worlds restart at different times."""
+    world, policy = team(64, "predator_prey", world={"size": 2, "predators": 2, "max_steps": 6})
+    setting = setting_of(world, policy)
+    network = Network(setting, [known_attack("replay besides", setting)])
+    s = Sampler(world, policy, network, PPOSettings(), 0)
+    network.tape = []
+    young = []
+    for _ in range(12):
+        young.append((world.length < 2).clone())
+        s.collect(1)
+    forged = torch.stack([torch.as_tensor((note["fate"] == 4).any((1, 2))) for note in network.tape]).view(12, 2, 64)
+    assert not forged[torch.stack(young).unsqueeze(1).expand_as(forged)].any()
+    assert forged[~torch.stack(young).unsqueeze(1).expand_as(forged)].all()
+
+
+def test_undisturbed_messages_take_no_room() -> None:
+    for form, extra in (
+        (None, set()),
+        ("drop", set()),
+        ("noise", {"source", "delta"}),
+        ("replay", {"source", "scale", "delta"}),
+    ):
+        columns = sampler(*team(5), form).collect(8).columns
+        assert columns.keys() & {"source", "scale", "delta"} == extra
