@@ -1,9 +1,9 @@
 """agentcomm: a testbed for multi-agent communication and its security.
 
-    import agentcomm
-    run = agentcomm.train("examples/predator_capture_prey.yaml")
-    agentcomm.evaluate(run, attacks=["drop:probability=0.5"], defenses=["authenticate"])
-    agentcomm.report(run)
+import agentcomm
+run = agentcomm.train("examples/predator_capture_prey.yaml")
+agentcomm.evaluate(run, attacks=["drop:probability=0.5"], defenses=["authenticate"])
+agentcomm.report(run)
 """
 
 import os

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 
 from agentcomm import registry
-from agentcomm.config import Choice, RunConfig, build
+from agentcomm.config import Choice, Variant, build
 from agentcomm.errors import ConfigError
 from agentcomm.messages.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.seeds import derive
 from agentcomm.threats import Setting
 from agentcomm.world import World
-
-Variant = Literal["team", "control"]
 
 
 def make_world(choice: Choice, num_worlds: int, device: str | torch.device = "cpu") -> World:
@@ -66,14 +63,3 @@ def make_network(
     except ValueError as error:
         named = ", ".join(c.label for c in (*attacks, *defenses))
         raise ConfigError(f"{named} does not fit a team of {world.num_agents}: {error}") from error
-
-
-def team_name(variant: Variant, seed: int) -> str:
-    """Folder of one trained team below ``teams/``."""
-    return f"{variant}-{seed}"
-
-
-def teams(config: RunConfig) -> list[tuple[Variant, int]]:
-    """All teams of a run, in the order they are trained."""
-    variants: tuple[Variant, ...] = ("team", "control") if config.control else ("team",)
-    return [(variant, seed) for seed in config.seeds for variant in variants]

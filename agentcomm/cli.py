@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Train communicating teams, attack what they say, defend it, and read the report.",
-    epilog="Start with [bold]agentcomm demo[/bold] (under ten minutes), or [bold]agentcomm list[/bold] to see what there is.",
+    epilog="Start with [bold]agentcomm demo[/bold] (ten minutes), or [bold]agentcomm list[/bold] for all there is.",
 )
 console = Console()
 errors = Console(stderr=True)

@@ -10,7 +10,7 @@ import importlib
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -18,7 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from agentcomm import registry
 from agentcomm.errors import ConfigError, did_you_mean, explain
 from agentcomm.registry import Axis
-from agentcomm.training.ppo import PPOSettings
+from agentcomm.training.settings import PPOSettings
+
+# A team as configured, or the same retrained without messages.
+Variant = Literal["team", "control"]
 
 
 class _Strict(BaseModel):
@@ -93,7 +96,9 @@ class EvaluationConfig(_Strict):
     """The grid of cells: attack x defense x seed."""
 
     attacks: tuple[Choice, ...] = Field((), description="each is evaluated alone, besides no attack")
-    defenses: tuple[tuple[Choice, ...], ...] = Field((), description="each is a list of defenses used together, besides none")
+    defenses: tuple[tuple[Choice, ...], ...] = Field(
+        (), description="each is a list of defenses used together, besides none"
+    )
     episodes: int = Field(2048, ge=1, description="episodes per cell, one per world")
     seed: int = Field(1_000_003, ge=0, description="of the episodes; the same for every cell")
     recordings: int = Field(4, ge=0, description="scenes recorded for the report's player")

@@ -22,8 +22,8 @@ from agentcomm.messages.traffic import Inbox, Links
 from agentcomm.plugin import Plugin, PluginConfig
 from agentcomm.policy import CommPolicy, PolicyConfig, evaluate
 from agentcomm.threats import Attack, AttackConfig, Budget, Edits, Envelopes, Position, Setting, ThreatModel, View
-from agentcomm.training.ppo import PPOSettings
 from agentcomm.training.rollout import Sampler
+from agentcomm.training.settings import PPOSettings
 from agentcomm.world import Step, World
 
 WorldFactory = Callable[[int], World]
@@ -323,20 +323,23 @@ def _check_parts(policy: CommPolicy, observation: Tensor, world: World) -> None:
 
 
 def _check_secrecy(policy: CommPolicy, observation: Tensor) -> None:
-    """Agents know of each other by messages only: with others' observations swapped and gates shut, nothing changes."""
+    """Agents know of each other by messages only: with others' observations swapped and gates shut, nothing changes.
+
+    The critic may see everybody's observations, but knows nothing of messages.
+    """
     b, n = observation.shape[:2]
     source = policy.topology.neighbors(None, b)
     shut = torch.zeros(b, n, dtype=torch.bool, device=observation.device)
     own = policy.listen(policy.encode(observation))
     logits, value = policy.run(observation, _clear(source, shut))
+    _, heard = policy.run(observation, _clear(source))
+    _require(torch.allclose(value, heard, atol=1e-4), "values depend on what was heard")
     for agent in range(n):
         other = observation.roll(1, 0)
         other[:, agent] = observation[:, agent]
-        seen, worth = policy.run(other, _clear(source, shut))
+        seen, _ = policy.run(other, _clear(source, shut))
         same = torch.allclose(seen[:, agent], logits[:, agent], atol=1e-4)
-        _require(
-            same and torch.allclose(worth[:, agent], value[:, agent], atol=1e-4), "an agent knows what nobody told it"
-        )
+        _require(same, "an agent knows what nobody told it")
         gate = policy.listen(policy.encode(other))
         if gate is not None and own is not None:
             _require(torch.allclose(gate[:, agent], own[:, agent], atol=1e-4), "a gate knows what its agent cannot see")

@@ -100,14 +100,22 @@ class CommPolicy(Plugin, nn.Module):
 
     @abstractmethod
     def value(self, hidden: Tensor) -> Tensor:
-        """Hidden after the first round -> value estimates [B, N], in units of the normalized return."""
+        """What ``encode`` returned -> values [B, N] in units of the normalized return; used in training only.
+
+        The critic may look at all agents' observations, but not at gates, messages or actions: it is the
+        baseline that all of these are held against, and one that knew whether a gate was open would credit
+        the gate with nothing.
+        """
 
     def anneal(self, progress: float) -> None:
         """Let parts that follow the share of training done (0 .. 1) do so, in buffers. Nothing by default."""
 
     def listen(self, hidden: Tensor) -> Tensor | None:
-        """Gate logits [B, N] from what each agent knows before it hears anything; None while all listen."""
-        return None
+        """Gate logits [B, N] from what each agent knows before it hears anything; None if all always listen."""
+        if self.gate is None:
+            return None
+        logit: Tensor = self.gate(hidden)
+        return logit
 
     def listening_cost(self) -> float:
         """What a receiver pays for a step with its gate open, in units of reward."""
@@ -129,13 +137,11 @@ class CommPolicy(Plugin, nn.Module):
             deliver: Takes the round and the payloads [B, N, D] and returns the inboxes.
             hidden: ``encode(observation)``, if the caller has it already.
         """
-        state = self.encode(observation) if hidden is None else hidden
-        value: Tensor | None = None
+        first = self.encode(observation) if hidden is None else hidden
+        state = first
         for round_ in range(self.rounds):
             state = self.hear(state, deliver(round_, self.speak(state, round_)), round_)
-            if round_ == 0:
-                value = self.value(state)
-        return self.act(state), self.value(state) if value is None else value
+        return self.act(state), self.value(first)
 
 
 @dataclass(frozen=True)
@@ -145,7 +151,8 @@ class Decision:
     Attributes:
         action: [B, N] int64.
         gate: [B, N] bool, who listened.
-        log_probability: [B, N] of action and gate together.
+        log_probability: [B, N] of the action.
+        gate_log_probability: [B, N] of the gate, 0 without one.
         value: [B, N] in units of reward.
         logits: [B, N, A].
         inboxes: What was delivered, per round.
@@ -154,6 +161,7 @@ class Decision:
     action: Tensor
     gate: Tensor
     log_probability: Tensor
+    gate_log_probability: Tensor
     value: Tensor
     logits: Tensor
     inboxes: list[Inbox]
@@ -209,9 +217,12 @@ def decide(
         noise = torch.empty_like(logits).exponential_(generator=generator)
         action = (log_probabilities - noise.log()).argmax(-1)
     log_probability = log_probabilities.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+    gate_log_probability = torch.zeros_like(log_probability)
     if gate_logit is not None:
-        log_probability = log_probability + _gate_log_probability(gate_logit, open_)
-    return Decision(action, open_, log_probability, policy.expected_return(value), logits, inboxes)
+        gate_log_probability = _gate_log_probability(gate_logit, open_)
+    return Decision(
+        action, open_, log_probability, gate_log_probability, policy.expected_return(value), logits, inboxes
+    )
 
 
 @dataclass(frozen=True)
@@ -219,6 +230,7 @@ class Evaluation:
     """A recorded step under the present parameters: all [rows, N]."""
 
     log_probability: Tensor
+    gate_log_probability: Tensor
     entropy: Tensor
     gate_entropy: Tensor
     value: Tensor
@@ -258,9 +270,9 @@ def evaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: boo
     log_probabilities = logits.log_softmax(-1)
     log_probability = log_probabilities.gather(-1, rows["action"].long().unsqueeze(-1)).squeeze(-1)
     entropy = -(log_probabilities.exp() * log_probabilities).sum(-1)
-    gate_entropy = torch.zeros_like(entropy)
+    gate_entropy = gate_log_probability = torch.zeros_like(entropy)
     logit = policy.listen(hidden)
     if logit is not None:
-        log_probability = log_probability + _gate_log_probability(logit, rows["gate"])
+        gate_log_probability = _gate_log_probability(logit, rows["gate"])
         gate_entropy = nn.functional.softplus(logit) - logit * logit.sigmoid()
-    return Evaluation(log_probability, entropy, gate_entropy, value)
+    return Evaluation(log_probability, gate_log_probability, entropy, gate_entropy, value)

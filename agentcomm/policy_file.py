@@ -11,8 +11,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from agentcomm.assembly import Variant, make_policy, make_world
-from agentcomm.config import Choice
+from agentcomm.assembly import make_policy, make_world
+from agentcomm.config import Choice, Variant
 from agentcomm.errors import CheckpointError
 from agentcomm.files import new_folder
 from agentcomm.policy import CommPolicy
@@ -70,7 +70,9 @@ def load(folder: Path, device: str = "cpu") -> SavedPolicy:
     except FileNotFoundError as error:
         raise CheckpointError(f"no policy in {folder}: {Path(error.filename or '').name} is missing") from None
     except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
-        raise CheckpointError(f"the policy in {folder} is damaged ({error}); export it again by resuming the run") from None
+        raise CheckpointError(
+            f"the policy in {folder} is damaged ({error}); export it again by resuming the run"
+        ) from None
     if about.get("format") != FORMAT:
         raise CheckpointError(f"the policy in {folder} has format {about.get('format')!r}; this version reads {FORMAT}")
     environment, choice = Choice.model_validate(about["environment"]), Choice.model_validate(about["policy"])
@@ -86,7 +88,8 @@ def load(folder: Path, device: str = "cpu") -> SavedPolicy:
             )
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise CheckpointError(
-                f"the policy in {folder}: {name} holds NaN or infinite numbers; training diverged or the file is damaged"
+                f"the policy in {folder}: {name} holds NaN or infinite numbers:"
+                f" training diverged or the file is damaged"
             )
     policy.load_state_dict(weights)
     return SavedPolicy(policy, environment, choice, about["variant"], int(about["seed"]), about["details"])

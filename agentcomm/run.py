@@ -8,10 +8,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from agentcomm.assembly import Variant, team_name, teams
-from agentcomm.config import RunConfig, dump, load
+from agentcomm.config import RunConfig, Variant, dump, load
 from agentcomm.errors import RunError, did_you_mean
 from agentcomm.files import write_text
+
+
+def team_name(variant: Variant, seed: int) -> str:
+    """Folder of one trained team below ``teams/``."""
+    return f"{variant}-{seed}"
+
+
+def teams(config: RunConfig) -> list[tuple[Variant, int]]:
+    """All teams of a run, in the order they are trained."""
+    variants: tuple[Variant, ...] = ("team", "control") if config.control else ("team",)
+    return [(variant, seed) for seed in config.seeds for variant in variants]
 
 
 class Run:
@@ -61,7 +71,8 @@ class Run:
             except BlockingIOError:
                 file.seek(0)
                 raise RunError(
-                    f"another process ({file.read().strip() or 'unknown'}) is writing to {self.path}; wait for it or stop it"
+                    f"another process ({file.read().strip() or 'unknown'}) is writing to"
+                    f" {self.path}; wait for it or stop it"
                 ) from None
             file.truncate(0)
             file.write(f"process {os.getpid()}")

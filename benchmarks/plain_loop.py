@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from agentcomm.assembly import Variant, make_network, make_policy, make_world
-from agentcomm.config import RunConfig
+from agentcomm.assembly import make_network, make_policy, make_world
+from agentcomm.config import RunConfig, Variant
 from agentcomm.evaluation.episodes import play
 from agentcomm.seeds import derive
 from agentcomm.training.ppo import Update

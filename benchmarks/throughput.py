@@ -15,11 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import agentcomm  # noqa: F401  (sets the OpenMP spin before torch is imported)
 import torch
 from rich.console import Console
 from rich.progress import track
 
+import agentcomm  # noqa: F401  (sets the OpenMP spin before torch is imported)
 from agentcomm.assembly import make_network, make_policy, make_world
 from agentcomm.config import RunConfig
 from agentcomm.policy import decide
@@ -156,7 +156,8 @@ def main() -> None:
         "# Throughput",
         "",
         "Written by `make bench`. Env steps per second; one env step is one step of one world for the whole team.",
-        f"Predator-Prey 5x5, 3 predators, vision 1. {os.cpu_count()} cores ({platform.processor() or platform.machine()}),"
+        f"Predator-Prey 5x5, 3 predators, vision 1. {os.cpu_count()} cores"
+        f" ({platform.processor() or platform.machine()}),"
         f" {torch.get_num_threads()} torch threads, load average {load:.1f} at the start; {versions()}.",
         "",
         "## World, and world + policy",
@@ -213,7 +214,8 @@ def main() -> None:
             ],
         ),
         "",
-        "The rest of an update is memory-bound: layer norms, GELU, softmax and their backward passes over [rows, N, 64].",
+        "The rest of an update is memory-bound: layer norms, GELU, softmax and their backward passes"
+        " over [rows, N, 64].",
         "",
     ]
     target = Path(__file__).with_name("throughput.md")

@@ -158,7 +158,7 @@ class GridWorld(World):
             "agents": [list(divmod(cell, self.size)) for cell in self.state["cells"][world].tolist()],
             "prey": [list(divmod(cell, self.size)) for cell in self.state["prey"][world].tolist()],
             "kinds": [kind.name for kind in self.team],
-            "vision": self.vision,
+            "vision": [None if kind.blind else self.vision for kind in self.team],
         }
 
     def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[Link] | None = None) -> Any:

@@ -48,10 +48,10 @@ def draw_picture(scene: dict[str, Any], blind: Sequence[bool], links: Sequence[L
     What any agent sees is tinted; the prey is a diamond, agents are discs, blind ones squares; a link is
     an arrow from its sender in the color of its fate (``FATE_COLORS``).
     """
-    size, vision = scene["size"], scene["vision"]
+    size = scene["size"]
     picture = np.full((size * CELL + 1, size * CELL + 1, 3), BACKGROUND, dtype=np.uint8)
-    for (row, column), cannot_see in zip(scene["agents"], blind, strict=True):
-        if not cannot_see:
+    for (row, column), vision in zip(scene["agents"], scene["vision"], strict=True):
+        if vision is not None:
             top, left = max(row - vision, 0) * CELL, max(column - vision, 0) * CELL
             picture[top : (row + vision + 1) * CELL, left : (column + vision + 1) * CELL] = SEEN
     picture[::CELL] = picture[:, ::CELL] = LINE

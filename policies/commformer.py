@@ -93,8 +93,8 @@ class ListeningBlock(nn.Module):
         width = token.shape[-1]
         heads = (self.heads, width // self.heads)
         weight = self.project.weight
-        query, own = self.project(token).split((width, 2 * width), -1)
-        own_key, own_value = (part.unflatten(-1, heads) for part in own.split(width, -1))
+        query, own = torch.split(self.project(token), [width, 2 * width], -1)
+        own_key, own_value = (part.unflatten(-1, heads) for part in own.chunk(2, -1))
         if inbox.mask.shape[-1] == 0:
             mixed = own_value.flatten(-2)
         else:
@@ -106,7 +106,7 @@ class ListeningBlock(nn.Module):
             toward = nn.functional.linear(query, per_head.reshape(-1, width)).unflatten(-1, (2, self.heads))
             query = query.unflatten(-1, heads)
             heard_key, heard_value = (
-                part.unflatten(-1, heads) for part in inbox.project(weight[width:], own).split(width, -1)
+                part.unflatten(-1, heads) for part in inbox.project(weight[width:], own).chunk(2, -1)
             )
             own_score = (query * own_key).sum(-1) + toward[:, :, 1]
             related = toward.gather(2, mutual.unsqueeze(-1).expand(-1, -1, -1, self.heads))
@@ -127,6 +127,7 @@ class CommFormer(CommPolicy):
 
     Config = CommFormerConfig
     config: CommFormerConfig
+    gate: Gate | None
     name = "commformer"
     rounds = 2
 
@@ -139,7 +140,8 @@ class CommFormer(CommPolicy):
         self.encoder = TokenEncoder(layout, num_agents, width)
         self.gate = None if config.gate is None else Gate(config.gate, width)
         self.blocks = nn.ModuleList(ListeningBlock(width, config.heads) for _ in range(self.rounds))
-        self.critic = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
+        self.critic_own, self.critic_team = nn.Linear(width, width), nn.Linear(width, width, bias=False)
+        self.critic = nn.Sequential(nn.GELU(), nn.Linear(width, 1))
         last = nn.Linear(width, num_actions)
         self.actor = nn.Sequential(nn.Linear(width, width), nn.GELU(), last)
         nn.init.orthogonal_(last.weight, 0.01)
@@ -158,24 +160,15 @@ class CommFormer(CommPolicy):
         return config.model_copy(update={"topology": NoLinksConfig(), "gate": None})
 
     def anneal(self, progress: float) -> None:
-        """The graph's temperature and phase, and when gates begin to decide."""
+        """The graph's temperature and phase."""
         if isinstance(self.topology, LearnedTopology):
             self.topology.anneal(progress)
-        if self.gate is not None:
-            self.gate.anneal(progress)
 
     def listening_cost(self) -> float:
-        """cost * degree / N."""
+        """Cost * degree / N."""
         if self.gate is None:
             return 0.0
-        return float(self.gate.learning) * self.gate.config.cost * self.topology.degree / self.num_agents
-
-    def listen(self, hidden: Tensor) -> Tensor | None:
-        """The gate's logits, once it decides."""
-        if self.gate is None or not bool(self.gate.learning):
-            return None
-        logit: Tensor = self.gate(hidden)
-        return logit
+        return float(self.gate.cost * self.topology.degree / self.num_agents)
 
     def encode(self, observation: Tensor) -> Tensor:
         """Tokens before anything is heard."""
@@ -200,6 +193,7 @@ class CommFormer(CommPolicy):
         return logits
 
     def value(self, hidden: Tensor) -> Tensor:
-        """Shared head over the encoder's representation."""
-        out: Tensor = self.critic(hidden)
+        """Critic over an agent's own token and the mean token of the team."""
+        team = self.critic_team(hidden.mean(1, keepdim=True))
+        out: Tensor = self.critic(self.critic_own(hidden) + team)
         return out.squeeze(-1)

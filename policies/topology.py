@@ -44,7 +44,7 @@ class LearnedConfig(_Part):
 
     kind: Literal["learned"] = "learned"
     density: float = Field(0.4, gt=0, le=1, description="senders kept per receiver, as a share of N")
-    learning_rate: float = Field(0.02, gt=0, description="of the graph's own optimizer (Adam)")
+    learning_rate: float = Field(0.05, gt=0, description="of the graph's own optimizer (Adam)")
     temperature: float = Field(1.0, gt=0, description="of the Gumbel softmax at the start")
     final_temperature: float = Field(0.5, gt=0, description="and at the end of training")
     exact_after: float = Field(0.8, gt=0, le=1, description="share of training after which the exact graph is used")

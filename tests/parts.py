@@ -15,8 +15,8 @@ from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox, Links
 from agentcomm.policy import CommPolicy
 from agentcomm.threats import Attack, Budget, Edits, Envelopes, Position, Power, Setting, ThreatModel, View
-from agentcomm.training.ppo import PPOSettings
 from agentcomm.training.rollout import Sampler
+from agentcomm.training.settings import PPOSettings
 from agentcomm.world import World
 
 # Every registered attack in each of its forms; test_network checks that none is missing.
@@ -196,8 +196,6 @@ def team(
 ) -> tuple[World, CommPolicy]:
     """A small environment and a small CommFormer for it, whose actor is not as good as uniform."""
     arguments = {"size": 4, "max_steps": 7, **(world or {})}
-    if policy.get("gate") is not None:
-        policy["gate"] = {"learn_from": 0.0, **policy["gate"]}
     made: World = registry.find("environment", environment)(
         registry.build_config("environment", environment, arguments), worlds
     )

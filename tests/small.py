@@ -10,7 +10,7 @@ from agentcomm.config import RunConfig, apply_override, parse
 BASE: dict[str, Any] = {
     "name": "small",
     "environment": {"name": "predator_capture_prey", "observation": "indices", "max_steps": 8},
-    "policy": {"name": "commformer", "width": 16, "gate": {"cost": 0.01, "learn_from": 0.0}},
+    "policy": {"name": "commformer", "width": 16, "gate": {"cost": 0.01}},
     "seeds": [0],
     "training": {
         "env_steps": 256,

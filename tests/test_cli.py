@@ -98,7 +98,8 @@ def test_mistakes_on_the_command_line_are_one_clear_line(tmp_path: Path) -> None
     data = small_data("environment.name=predator_pray")
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
     said = agentcomm("train", "config.yaml", cwd=tmp_path, code=2)
-    assert said.stderr.strip() == "error: unknown environment 'predator_pray'; did you mean 'predator_prey'?"
+    assert said.stderr.startswith("error: unknown environment 'predator_pray'; did you mean 'predator_prey'")
+    assert len(said.stderr.splitlines()) == 1
     assert not (tmp_path / "runs").exists()
     assert "did you mean 'attacks'" in agentcomm("list", "atacks", cwd=tmp_path, code=2).stderr
 

@@ -30,8 +30,7 @@ def make_world(num_worlds: int) -> World:
 
 POLICY_FORMS: dict[str, list[dict[str, Any]]] = {
     "commformer": [
-        {"width": 16, "heads": 2, "gate": {"initial_logit": 0.5, "learn_from": 0.0}},
-        {"width": 8, "gate": {}},
+        {"width": 16, "heads": 2, "gate": {"initial_logit": 0.5}},
         {"width": 8, "topology": {"kind": "none"}},
         {"width": 8, "topology": {"kind": "full"}},
         {"width": 8, "topology": {"kind": "random"}},

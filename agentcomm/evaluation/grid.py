@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agentcomm import policy_file
-from agentcomm.assembly import Variant, make_network, make_world
-from agentcomm.config import Choice
+from agentcomm.assembly import make_network, make_world
+from agentcomm.config import Choice, Variant
 from agentcomm.errors import RunError
 from agentcomm.evaluation.cells import read_jsonl
 from agentcomm.evaluation.episodes import Episodes, play
@@ -65,12 +65,14 @@ def plan(run: Run, attacks: Sequence[Choice], defenses: Sequence[Group]) -> list
     if not trained:
         raise RunError(f"{run.path} has no trained team yet; run `agentcomm train {run.path / 'config.yaml'} --resume`")
     settings = run.config.evaluation
-    cells = []
+    cells: list[Cell] = []
     for variant, seed in trained:
-        one = variant == "control"
-        for attack in (None,) if one else (None, *attacks):
-            for group in ((),) if one else ((), *[g for g in defenses if g]):
-                cells.append(Cell(variant, seed, attack, tuple(group), settings.episodes, settings.seed))
+        if variant == "control":
+            pairs: list[tuple[Choice | None, Group]] = [(None, ())]
+        else:
+            groups = [(), *(tuple(group) for group in defenses if group)]
+            pairs = [(attack, group) for attack in (None, *attacks) for group in groups]
+        cells += [Cell(variant, seed, attack, group, settings.episodes, settings.seed) for attack, group in pairs]
     return cells
 
 

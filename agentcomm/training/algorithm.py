@@ -26,12 +26,12 @@ from ray.rllib.utils.metrics import (
 )
 from ray.tune import register_env
 
-from agentcomm.assembly import Variant, make_world
-from agentcomm.config import RunConfig
-from agentcomm.training.env_runner import COMPONENT_SAMPLER, Batch, BatchFirstEnvRunner
+from agentcomm.assembly import make_world
+from agentcomm.config import RunConfig, Variant
+from agentcomm.training.env_runner import COMPONENT_SAMPLER, BatchFirstEnvRunner
 from agentcomm.training.learner import CommLearner
 from agentcomm.training.module import CommModule
-from agentcomm.training.ppo import PPOSettings
+from agentcomm.training.settings import PPOSettings
 
 ENV_NAME = "agentcomm"
 SAMPLERS_FILE = "samplers.pkl"
@@ -41,7 +41,7 @@ def _never_built(_: Any) -> Any:
     raise RuntimeError("worlds are built by the env runner, not by RLlib")
 
 
-class CommPPO(PPO):  # type: ignore[misc]
+class CommPPO(PPO):
     """PPO whose training step moves whole fragments from batch-first runners to the learner."""
 
     @classmethod
@@ -136,7 +136,7 @@ def _widen(part: dict[str, np.ndarray], name: str, slots: int, parts: list[dict[
     return np.pad(column, fill) if missing else column
 
 
-class CommPPOConfig(PPOConfig):  # type: ignore[misc]
+class CommPPOConfig(PPOConfig):
     """RLlib's config of one team. Fields Tune may sweep (``lr``, ``gamma``, ...) override the run's."""
 
     def __init__(self, algo_class: type | None = None) -> None:

@@ -54,7 +54,8 @@ def restore(algorithm: Any, path: Path) -> None:
         algorithm.restore_from_path(str(path.resolve()))
     except Exception as error:
         raise CheckpointError(
-            f"checkpoint {path} cannot be restored ({type(error).__name__}: {error}); delete it to go on from an older one"
+            f"checkpoint {path} cannot be restored ({type(error).__name__}: {error});"
+            f" delete it to go on from an older one"
         ) from error
     for name, value in algorithm.env_runner.module.policy.state_dict().items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):

@@ -53,7 +53,7 @@ class Batch:
         return self._env_steps * self._agents
 
 
-class BatchFirstEnvRunner(EnvRunner, Checkpointable):  # type: ignore[misc]
+class BatchFirstEnvRunner(EnvRunner, Checkpointable):
     """Samples fragments in training; plays whole greedy episodes, one per world, in evaluation."""
 
     def __init__(self, *, config: Any, **kwargs: Any) -> None:

@@ -18,7 +18,7 @@ from agentcomm.training.ppo import Update, ppo_loss
 SHUFFLE = "shuffle_generator"
 
 
-class CommLearner(TorchLearner):  # type: ignore[misc]
+class CommLearner(TorchLearner):
     """Walks through minibatches in the order of our own generator and steps model and graph.
 
     RLlib keeps the optimizers, the metrics, the checkpoints and the place where it all runs.
@@ -58,7 +58,7 @@ class CommLearner(TorchLearner):  # type: ignore[misc]
         """The next rollout samples graphs at the next temperature, and the next update evaluates with it."""
         done = timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0) / self.config.env_config["run"]["training"]["env_steps"]
         self.steps.anneal_policy(done)
-        self.metrics.log_dict({**self._statistics}, key=DEFAULT_MODULE_ID, window=1)
+        self.metrics.log_dict(self._statistics, key=DEFAULT_MODULE_ID, window=1)
 
     def _create_iterator_if_necessary(self, *, training_data: Any, **kwargs: Any) -> Iterator[MultiAgentBatch]:
         batch = self._make_batch_if_necessary(training_data)
@@ -73,7 +73,10 @@ class CommLearner(TorchLearner):  # type: ignore[misc]
         if self._first_ratio_error is None:
             self._first_ratio_error = stats["ratio_error"]
         self._statistics = {name: float(value.detach()) for name, value in stats.items()}
-        self._statistics |= {"first_ratio_error": float(self._first_ratio_error), "learning_rate": self.steps.learning_rate}
+        self._statistics |= {
+            "first_ratio_error": float(self._first_ratio_error),
+            "learning_rate": self.steps.learning_rate,
+        }
         return {}, {DEFAULT_MODULE_ID: stats["loss"]}, {}
 
     def compute_loss_for_module(self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: Any) -> Any:

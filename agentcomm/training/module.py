@@ -25,7 +25,9 @@ class CommModule(TorchRLModule):
         self.policy = make_policy(run.policy, make_world(run.environment, 1), settings["variant"], settings["seed"])
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        raise NotImplementedError("a communicating policy acts through agentcomm.policy.decide, which passes the network")
+        raise NotImplementedError(
+            "a communicating policy acts through agentcomm.policy.decide, which passes the network"
+        )
 
     def get_inference_action_dist_cls(self) -> type:
         """RLlib asks for this when it would sample actions itself, which it never does here."""

@@ -11,34 +11,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from agentcomm.policy import CommPolicy, evaluate
+from agentcomm.training.settings import PPOSettings
 
 Rows = dict[str, Tensor]
-
-
-class PPOSettings(BaseModel):
-    """Arguments of the update."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    learning_rate: float = Field(1e-3, gt=0, description="Adam, at the start")
-    final_learning_rate: float = Field(1e-4, gt=0, description="and at the end of training, falling linearly")
-    epochs: int = Field(4, ge=1, description="passes over each batch")
-    minibatch: int | None = Field(
-        None, ge=1, description="rows (joint steps) per gradient step; none takes all at once"
-    )
-    clip: float = Field(0.2, gt=0, lt=1, description="of the probability ratio")
-    gamma: float = Field(0.99, ge=0, le=1, description="discount")
-    gae_lambda: float = Field(0.95, ge=0, le=1, description="of generalized advantage estimation")
-    entropy: float = Field(0.02, ge=0, description="weight of the entropy bonus at the start")
-    final_entropy: float = Field(0.002, ge=0, description="and at the end of training, falling linearly")
-    gate_entropy: float = Field(0.002, ge=0, description="weight of the gate's entropy bonus")
-    value_weight: float = Field(0.5, ge=0, description="weight of the value loss (Huber)")
-    max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
-    held_out: float = Field(0.125, ge=0, lt=1, description="share of worlds kept for the graph's step")
 
 
 def advantages(
@@ -80,25 +58,26 @@ def ppo_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Clipped surrogate, Huber value loss and entropy bonus.
 
-    Policy terms average over agents whose action counted. The value loss takes all: an agent that has
-    arrived still has a return, which its earlier steps bootstrap from.
+    The ratio of an agent joins its gate and, where its action counted, its action. The value loss takes
+    everybody: an agent that has arrived still has a return, which its earlier steps bootstrap from.
 
     Args:
         policy: The policy.
         rows: Columns of :func:`agentcomm.policy.evaluate`, and ``advantage``, ``target``, ``active``,
-            ``log_probability`` [R, N].
+            ``log_probability``, ``gate_log_probability`` [R, N].
         settings: PPO's arguments.
         entropy: Present weight of the entropy bonus.
         graph_gradient: Whether gradients reach the graph.
     """
     now = evaluate(policy, rows, graph_gradient)
-    active = rows["active"].float()
-    count = active.sum().clamp_min(1)
+    acted = rows["active"].float()
+    decided = acted if policy.gate is None else torch.ones_like(acted)
 
-    def mean(x: Tensor) -> Tensor:
-        return (x * active).sum() / count
+    def mean(x: Tensor, over: Tensor = decided) -> Tensor:
+        return (x * over).sum() / over.sum().clamp_min(1)
 
-    log_ratio = now.log_probability - rows["log_probability"]
+    log_ratio = (now.log_probability - rows["log_probability"]) * acted
+    log_ratio = log_ratio + now.gate_log_probability - rows["gate_log_probability"]
     ratio = log_ratio.exp()
     advantage = rows["advantage"]
     clipped = ratio.clamp(1 - settings.clip, 1 + settings.clip)
@@ -106,12 +85,12 @@ def ppo_loss(
     target = (rows["target"] - policy.return_mean) / policy.return_scale
     value_loss = nn.functional.huber_loss(now.value, target)
     loss = -surrogate + settings.value_weight * value_loss
-    loss = loss - entropy * mean(now.entropy) - settings.gate_entropy * mean(now.gate_entropy)
+    loss = loss - entropy * mean(now.entropy, acted) - settings.gate_entropy * mean(now.gate_entropy)
     with torch.no_grad():
         stats = {
             "policy_loss": -surrogate,
             "value_loss": value_loss,
-            "entropy": mean(now.entropy),
+            "entropy": mean(now.entropy, acted),
             "kl": mean(ratio - 1 - log_ratio),
             "clip_fraction": mean(((ratio - 1).abs() > settings.clip).float()),
             "ratio_error": (ratio - 1).abs().max(),
@@ -163,8 +142,8 @@ class Update:
         """Prepare a batch and walk through it: normalize, keep worlds for the graph, shuffle, split."""
         self._track_returns(columns["target"])
         rows = dict(columns)
-        advantage, active = rows["advantage"], rows["active"]
-        chosen = advantage[active]
+        advantage = rows["advantage"]
+        chosen = advantage if self.policy.gate is not None else advantage[rows["active"]]
         rows["advantage"] = (advantage - chosen.mean()) / (chosen.std() + 1e-8)
         held = rows.pop("held_out")
         self._held_out = {}

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from agentcomm.messages.ledger import COUNTS
 from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Inbox, Links
+from agentcomm.messages.traffic import Inbox
 from agentcomm.policy import CommPolicy, Decision, decide
 from agentcomm.seeds import derive
-from agentcomm.training.ppo import PPOSettings, Rows, advantages
+from agentcomm.training.ppo import Rows, advantages
+from agentcomm.training.settings import PPOSettings
 from agentcomm.world import World
 
 
@@ -60,6 +61,7 @@ class Sampler:
         self.generator.manual_seed(derive(seed, "policy"))
         self.observation = world.reset(derive(seed, "world"))
         self._return = torch.zeros(world.num_worlds, device=world.device)
+        self._age = 0
         held = int(world.num_worlds * settings.held_out)
         if policy.graph_parameters() and settings.held_out and not held:
             raise ValueError(f"{world.num_worlds} worlds are too few to hold out {settings.held_out:.3g} of them")
@@ -84,13 +86,16 @@ class Sampler:
             cut = step.truncated[step.finished]
             if bool(cut.any()):
                 rows = step.finished[cut]
-                bootstrap[rows] = self._value(step.final_observation[cut], source[rows])
+                bootstrap[rows] = self._value(step.final_observation[cut])
             self._return += step.reward.mean(1)
+            self._age += 1
             if len(step.finished):
                 self.network.reset(step.finished)
-                lengths.append(step.length[step.finished])
-                successes.append(step.success[step.finished])
-                returns.append(self._return[step.finished])
+                # All worlds start together, so at first only short episodes can have ended.
+                if self._age > world.max_steps:
+                    lengths.append(step.length[step.finished])
+                    successes.append(step.success[step.finished])
+                    returns.append(self._return[step.finished])
                 self._return[step.finished] = 0
             decisions.append(decision)
             entries = {
@@ -123,7 +128,7 @@ class Sampler:
 
     def _columns(self, s: Rows, decisions: list[Decision], source: Tensor, noise: Tensor) -> Rows:
         value = torch.stack([d.value for d in decisions])
-        last = self._value(self.observation, source)
+        last = self._value(self.observation)
         advantage = advantages(
             s["reward"], value, s["done"], s["bootstrap"], last, self.settings.gamma, self.settings.gae_lambda
         )
@@ -133,6 +138,7 @@ class Sampler:
             "action": torch.stack([d.action for d in decisions]).to(torch.int16),
             "gate": torch.stack([d.gate for d in decisions]),
             "log_probability": torch.stack([d.log_probability for d in decisions]),
+            "gate_log_probability": torch.stack([d.gate_log_probability for d in decisions]),
             "advantage": advantage,
             "target": advantage + value,
             "active": s["active"],
@@ -144,21 +150,9 @@ class Sampler:
         columns |= record_inboxes([d.inboxes for d in decisions])
         return {name: column.flatten(0, 1) for name, column in columns.items()}
 
-    def _value(self, observation: Tensor, source: Tensor) -> Tensor:
-        """Expected return where a fragment or an episode is cut, with messages delivered undisturbed.
-
-        The network's state must not advance for a step that is not taken, so disturbances are left out
-        of this estimate.
-        """
-        links = Links(source, torch.ones(source.shape[:2], dtype=torch.bool, device=source.device))
-        hidden = self.policy.encode(observation)
-        logit = self.policy.listen(hidden)
-        if logit is not None:
-            links = Links(source, logit > 0)
-        _, value = self.policy.run(
-            observation, lambda _, spoken: Inbox(spoken, links.source, links.present, links.source), hidden
-        )
-        return self.policy.expected_return(value)
+    def _value(self, observation: Tensor) -> Tensor:
+        """Expected return where a fragment or an episode is cut."""
+        return self.policy.expected_return(self.policy.value(self.policy.encode(observation)))
 
     def get_state(self) -> dict[str, Any]:
         """Everything needed to go on as if never interrupted, as numpy arrays."""
@@ -168,6 +162,7 @@ class Sampler:
             "generator": self.generator.get_state().numpy().copy(),
             "observation": self.observation.cpu().numpy().copy(),
             "return": self._return.cpu().numpy().copy(),
+            "age": self._age,
         }
 
     def set_state(self, saved: dict[str, Any]) -> None:
@@ -177,6 +172,7 @@ class Sampler:
         self.generator.set_state(torch.as_tensor(np.array(saved["generator"])))
         self.observation = torch.as_tensor(np.array(saved["observation"]), device=self.world.device)
         self._return = torch.as_tensor(np.array(saved["return"]), device=self.world.device)
+        self._age = int(saved["age"])
 
 
 def record_inboxes(inboxes: list[list[Inbox]]) -> Rows:

@@ -16,12 +16,12 @@ import torch
 from tensorboardX import SummaryWriter
 
 from agentcomm import policy_file
-from agentcomm.assembly import Variant, team_name, teams
+from agentcomm.config import Variant
 from agentcomm.errors import RunError
 from agentcomm.evaluation.cells import read_jsonl
 from agentcomm.files import append_line, write_text
 from agentcomm.log import event_log
-from agentcomm.run import Run
+from agentcomm.run import Run, team_name, teams
 from agentcomm.training import checkpoint
 from agentcomm.training.ray_session import ray_session
 

@@ -10,12 +10,12 @@ import torch
 from small import small
 
 from agentcomm import api, policy_file
-from agentcomm.assembly import make_network, make_policy, make_world, teams
+from agentcomm.assembly import make_network, make_policy, make_world
 from agentcomm.config import Choice
 from agentcomm.errors import AgentcommError, RunError
 from agentcomm.evaluation.episodes import play
 from agentcomm.registry import register
-from agentcomm.run import Run, create
+from agentcomm.run import Run, create, teams
 from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
 
 
@@ -118,7 +118,7 @@ def test_an_attack_that_touched_nothing_is_inconclusive(run: Run) -> None:
 
 
 def test_misfits_are_told_before_anything_runs(run: Run) -> None:
-    with pytest.raises(AgentcommError, match="node=7.*team of 3"):
+    with pytest.raises(AgentcommError, match=r"node=7.*team of 3"):
         api.evaluate(run, ["drop", "noise:position=node,node=7"], [])
     assert not run.cells.exists()
     with pytest.raises(AgentcommError, match="did you mean 'drop'"):

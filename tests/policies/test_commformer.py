@@ -146,7 +146,8 @@ def test_policy_equals_two_reference_blocks_and_its_heads(heads: int) -> None:
         hidden = nn.functional.layer_norm(nn.functional.gelu(hidden), (16,))
         first = reference_block(policy.blocks[0], hidden, hidden.expand(6, -1, -1), graph)
         second = reference_block(policy.blocks[1], first, first.expand(6, -1, -1), graph)
-        torch.testing.assert_close(value[b], policy.critic(first).squeeze(-1), rtol=1e-5, atol=1e-5)
+        worth = policy.critic(policy.critic_own(hidden) + policy.critic_team(hidden.mean(0)))
+        torch.testing.assert_close(value[b], worth.squeeze(-1), rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(logits[b], policy.actor(second), rtol=1e-5, atol=1e-5)
 
 

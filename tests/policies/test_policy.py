@@ -20,7 +20,9 @@ GATES: dict[str, dict[str, float] | None] = {"open": None, "gated": {"initial_lo
 def ratio_error(policy: CommPolicy, rows: dict[str, Tensor], graph_gradient: bool = False) -> float:
     with torch.no_grad():
         now = evaluate(policy, rows, graph_gradient)
-    return float(((now.log_probability - rows["log_probability"]).exp() - 1).abs().max())
+    log_ratio = now.log_probability - rows["log_probability"]
+    log_ratio = log_ratio + now.gate_log_probability - rows["gate_log_probability"]
+    return float((log_ratio.exp() - 1).abs().max())
 
 
 def steps(fragment: Fragment, worlds: int) -> list[dict[str, Tensor]]:
@@ -29,11 +31,14 @@ def steps(fragment: Fragment, worlds: int) -> list[dict[str, Tensor]]:
     return [{n: v[t * worlds : (t + 1) * worlds] for n, v in fragment.columns.items()} for t in range(count)]
 
 
-@pytest.mark.parametrize("gate", GATES)
-@pytest.mark.parametrize(("form", "defenses"), list(product([None, *ATTACKS], DEFENSES)))
+@pytest.mark.parametrize(
+    ("form", "defenses", "gate"),
+    [*product([None, *ATTACKS], DEFENSES, ["gated"]), *product([None, *ATTACKS], ["none", "both"], ["open"])],
+)
 def test_ratio_is_one_under_every_attack_and_defense(form: str | None, defenses: str, gate: str) -> None:
     world, policy = team(5, gate=GATES[gate], world={"perception_agents": 3})
     s = sampler(world, policy, form, defenses)
+    s.collect(9)
     fragment = s.collect(10)
     assert len(fragment.lengths) > 0, "episodes ended and worlds started anew"
     assert ratio_error(policy, fragment.columns) < 1e-5
@@ -99,8 +104,10 @@ def test_gate_log_probability_is_that_of_a_coin() -> None:
         coin = torch.distributions.Bernoulli(probs=p)
         now = evaluate(policy, columns)
         silent = decide(policy, columns["observation"][:64], columns["links"][:64].long(), None, torch.zeros(64), None)
-    action = columns["log_probability"] - coin.log_prob(columns["gate"].float())
-    assert (action <= 1e-6).all()
+    torch.testing.assert_close(
+        columns["gate_log_probability"], coin.log_prob(columns["gate"].float()), rtol=1e-4, atol=1e-5
+    )
+    assert torch.equal(now.gate_log_probability, columns["gate_log_probability"])
     torch.testing.assert_close(now.gate_entropy, coin.entropy(), rtol=1e-4, atol=1e-5)
     assert abs(float(columns["gate"].float().mean() - p.mean())) < 4 * (0.25 / columns["gate"].numel()) ** 0.5
     assert torch.equal(silent.gate, logit[:64] > 0), "greedy gates are open where that is likelier"

@@ -1,0 +1,27 @@
+"""PPO's arguments. Apart from the update itself, so that reading a config does not import torch."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class PPOSettings(BaseModel):
+    """Arguments of the update."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learning_rate: float = Field(1e-3, gt=0, description="Adam, at the start")
+    final_learning_rate: float = Field(1e-4, gt=0, description="and at the end of training, falling linearly")
+    epochs: int = Field(4, ge=1, description="passes over each batch")
+    minibatch: int | None = Field(
+        None, ge=1, description="rows (joint steps) per gradient step; none takes all at once"
+    )
+    clip: float = Field(0.2, gt=0, lt=1, description="of the probability ratio")
+    gamma: float = Field(0.99, ge=0, le=1, description="discount")
+    gae_lambda: float = Field(0.95, ge=0, le=1, description="of generalized advantage estimation")
+    entropy: float = Field(0.02, ge=0, description="weight of the entropy bonus at the start")
+    final_entropy: float = Field(0.002, ge=0, description="and at the end of training, falling linearly")
+    gate_entropy: float = Field(0.0, ge=0, description="weight of the gate's entropy bonus")
+    value_weight: float = Field(0.5, ge=0, description="weight of the value loss (Huber)")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
+    held_out: float = Field(0.125, ge=0, lt=1, description="share of worlds kept for the graph's step")
