@@ -370,9 +370,10 @@ def _check_replay(policy: CommPolicy, world: World, attacked: bool) -> set[str]:
     fragment = Sampler(world, policy, network, PPOSettings(held_out=0.0), seed=0).collect(16)
     _require(torch.equal(ambient, torch.get_rng_state()), "randomness is drawn from torch's global generator")
     now = evaluate(policy, fragment.columns, graph_gradient=topology.learned)
-    error = (now.log_probability - fragment.columns["log_probability"]).abs().max().detach()
+    differences = [getattr(now, name) - fragment.columns[name] for name in ("log_probability", "gate_log_probability")]
+    error = torch.stack(differences).abs().max().detach()
     _require(error < 1e-4, f"evaluating a recorded rollout changes its log-probabilities by up to {float(error):.2g}")
-    loss = (now.log_probability + now.entropy + now.value).sum()
+    loss = (now.log_probability + now.gate_log_probability + now.entropy + now.value).sum()
     policy.zero_grad()
     torch.autograd.backward(loss)
     _require(all(p.grad is None or p.grad.isfinite().all() for p in policy.parameters()), "a gradient is not finite")

@@ -44,7 +44,7 @@ S = setting()
 @given(
     seed=st.integers(0, 10_000), agents=st.integers(2, 6), rounds=st.integers(1, 3), shut=st.sampled_from([0, 0.3, 0.9])
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @pytest.mark.parametrize("defenses", [d for d in DEFENSES if d != "none"])
 def test_clean_messages_all_pass(defenses: str, seed: int, agents: int, rounds: int, shut: float) -> None:
     s = setting(worlds=5, agents=agents, degree=min(2, agents - 1), rounds=rounds)

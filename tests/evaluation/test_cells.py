@@ -9,12 +9,11 @@ import pytest
 import torch
 from small import small
 
-from agentcomm import api, policy_file
+from agentcomm import api, policy_file, registry
 from agentcomm.assembly import make_network, make_policy, make_world
 from agentcomm.config import Choice
 from agentcomm.errors import AgentcommError, RunError
 from agentcomm.evaluation.episodes import play
-from agentcomm.registry import register
 from agentcomm.run import Run, create, teams
 from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
 
@@ -102,10 +101,8 @@ class _Broken(Attack):
         raise ZeroDivisionError("inside the attack")
 
 
-register("attack", "broken")(_Broken)
-
-
-def test_an_error_makes_a_cell_failed_and_no_number(run: Run) -> None:
+def test_an_error_makes_a_cell_failed_and_no_number(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._registered, ("attack", "broken"), _Broken)
     rows = api.evaluate(run, ["broken", "drop"], [])
     broken = [r for r in rows if r["attack"] and r["attack"]["name"] == "broken"]
     assert all(r["status"] == "failed" and "metrics" not in r and "inside the attack" in r["error"] for r in broken)
