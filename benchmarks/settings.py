@@ -13,7 +13,8 @@ RELEASED_CODE = 790
 
 
 def commformer(**training: Any) -> RunConfig:
-    """CommFormer's: 261-wide one-hot observations, D = 64, 10 epochs over 4,000 env steps in one minibatch."""
+    """CommFormer's: 261-wide one-hot observations, D = 64, 10 epochs over 4,000 env steps in one minibatch, and
+    a step of the graph every five epochs."""
     return parse(
         {
             "name": "commformer-settings",
@@ -23,7 +24,7 @@ def commformer(**training: Any) -> RunConfig:
                 "worlds": 250,
                 "fragment": 16,
                 "evaluate_every": 0,
-                "ppo": {"epochs": 10, "minibatch": None, "learning_rate": 5e-4, "clip": 0.05},
+                "ppo": {"epochs": 10, "minibatch": None, "learning_rate": 5e-4, "clip": 0.05, "graph_every": 5},
             }
             | training,
         },
@@ -42,7 +43,7 @@ def ours(**training: Any) -> RunConfig:
                 "worlds": 256,
                 "fragment": 16,
                 "evaluate_every": 0,
-                "ppo": {"epochs": 4, "minibatch": 1024},
+                "ppo": {"epochs": 3, "minibatch": 512},
             }
             | training,
         },

@@ -36,40 +36,37 @@ class CommFormerConfig(PolicyConfig):
 class TokenEncoder(nn.Module):
     """Observation to token: x = LN(GELU(W o + agent embedding)).
 
-    Index observations stand for sums of one-hot codes, so W o is a sum of W's columns.
+    Index observations stand for the sum of their one-hot codes. That sum is built here, right before the
+    product: on a CPU this is faster than an embedding bag, whose backward pass sorts.
     """
 
     def __init__(self, layout: Observation, num_agents: int, width: int) -> None:
         super().__init__()
         self.layout = layout
         self.width = width
+        self.linear = nn.Linear(layout.vocabulary or layout.width, width, bias=False)
         if layout.kind == "indices":
-            # One row more than the vocabulary, for unused entries (-1); it stays zero.
-            self.table = nn.EmbeddingBag(layout.vocabulary + 1, width, mode="sum", padding_idx=layout.vocabulary)
-            nn.init.normal_(self.table.weight, std=layout.width**-0.5)
-            with torch.no_grad():
-                self.table.weight[layout.vocabulary].zero_()
+            nn.init.normal_(self.linear.weight, std=layout.width**-0.5)
         else:
-            self.linear = nn.Linear(layout.width, width, bias=False)
             nn.init.orthogonal_(self.linear.weight)
         self.agent = nn.Parameter(0.5 * torch.randn(num_agents, width))
 
     def forward(self, observation: Tensor) -> Tensor:
         """[B, N, O] -> [B, N, D]."""
         if self.layout.kind == "indices":
-            rows = observation.reshape(-1, self.layout.width)
-            rows = torch.where(rows < 0, self.layout.vocabulary, rows)
-            projected = self.table(rows).view(*observation.shape[:-1], self.width)
-        else:
-            projected = self.linear(observation)
-        hidden = nn.functional.gelu(projected + self.agent)
+            codes = self.agent.new_zeros(*observation.shape[:-1], self.layout.vocabulary)
+            # Unused entries (-1) add nothing to the first code.
+            observation = codes.scatter_add_(-1, observation.clamp_min(0), (observation >= 0).to(codes.dtype))
+        hidden = nn.functional.gelu(self.linear(observation) + self.agent)
         return nn.functional.layer_norm(hidden, (self.width,))
 
 
 class ListeningBlock(nn.Module):
     """One post-norm transformer layer in which agent i attends to itself and to its accepted messages.
 
-    Key and value have no bias: the softmax cancels the first, the output layer's bias absorbs the second.
+    The edge embedding enters through its images, which are free vectors just as it is: ``relation`` is E W_k,
+    and E[1] W_q, the same for every receiver, is part of the query's bias. Key and value need no bias: the
+    softmax cancels the first, the output layer's bias absorbs the second.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -78,7 +75,7 @@ class ListeningBlock(nn.Module):
         self.project = nn.Linear(width, 3 * width, bias=False)  # query, key, value
         self.query_bias = nn.Parameter(torch.zeros(width))
         self.out = nn.Linear(width, width)
-        self.edge = nn.Parameter(0.1 * torch.randn(2, width))
+        self.relation = nn.Parameter(0.1 * torch.randn(2, width))
         self.norm = nn.LayerNorm(width)
         self.feed = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
 
@@ -92,22 +89,19 @@ class ListeningBlock(nn.Module):
         """
         width = token.shape[-1]
         heads = (self.heads, width // self.heads)
-        weight = self.project.weight
         query, own = torch.split(self.project(token), [width, 2 * width], -1)
         own_key, own_value = (part.unflatten(-1, heads) for part in own.chunk(2, -1))
         if inbox.mask.shape[-1] == 0:
             mixed = own_value.flatten(-2)
         else:
-            # (x_i + E[1]) W_q: the edge to itself and to whom it listens to is there for every receiver.
-            query = query + (self.query_bias + weight[:width] @ self.edge[1])
-            relation = (self.edge @ weight[width : 2 * width].T).unflatten(-1, heads)
+            query = query + self.query_bias
             # Every head's product with both relations in one matrix: rows (relation, head).
-            per_head = torch.eye(self.heads, device=token.device).unsqueeze(-1) * relation.unsqueeze(1)
+            relation = self.relation.unflatten(-1, heads).unsqueeze(1)
+            per_head = torch.eye(self.heads, device=token.device).unsqueeze(-1) * relation
             toward = nn.functional.linear(query, per_head.reshape(-1, width)).unflatten(-1, (2, self.heads))
             query = query.unflatten(-1, heads)
-            heard_key, heard_value = (
-                part.unflatten(-1, heads) for part in inbox.project(weight[width:], own).chunk(2, -1)
-            )
+            heard = inbox.project(self.project.weight[width:], own)
+            heard_key, heard_value = (part.unflatten(-1, heads) for part in heard.chunk(2, -1))
             own_score = (query * own_key).sum(-1) + toward[:, :, 1]
             related = toward.gather(2, mutual.unsqueeze(-1).expand(-1, -1, -1, self.heads))
             scores = torch.cat([own_score.unsqueeze(2), (query.unsqueeze(2) * heard_key).sum(-1) + related], 2)

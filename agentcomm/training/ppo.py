@@ -151,10 +151,13 @@ class Update:
             self._held_out = {name: value[held] for name, value in rows.items()}
             rows = {name: value[~held] for name, value in rows.items()}
         rows.pop("noise", None)
+        for name in ("observation", "action", "links", "source"):  # recorded in few bytes, used as indices
+            if name in rows and not rows[name].is_floating_point():
+                rows[name] = rows[name].long()
         count = len(rows["advantage"])
         size = min(self.settings.minibatch or count, count)
-        for _ in range(self.settings.epochs):
-            self._graph_due = True
+        for epoch in range(self.settings.epochs):
+            self._graph_due = epoch % self.settings.graph_every == 0
             if size == count:
                 yield rows
                 continue
@@ -165,7 +168,7 @@ class Update:
                 yield {name: value[index] for name, value in rows.items()}
 
     def step(self, rows: Rows) -> dict[str, Tensor]:
-        """One gradient step of the model and, once per epoch, one of the graph where there is one to learn."""
+        """One gradient step of the model and, at the start of an epoch, one of the graph if it is due."""
         loss, stats = ppo_loss(self.policy, rows, self.settings, self.entropy, graph_gradient=False)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)

@@ -65,6 +65,8 @@ class Sampler:
         held = int(world.num_worlds * settings.held_out)
         if policy.graph_parameters() and settings.held_out and not held:
             raise ValueError(f"{world.num_worlds} worlds are too few to hold out {settings.held_out:.3g} of them")
+        # Indices are recorded in as few bytes as the vocabulary allows.
+        self._index_dtype = torch.int16 if world.layout.vocabulary < 2**15 else torch.int32
         self._held = torch.arange(world.num_worlds, device=world.device) < held
 
     @torch.no_grad()
@@ -78,15 +80,15 @@ class Sampler:
         record: dict[str, list[Tensor]] = {}
         decisions: list[Decision] = []
         lengths, returns, successes = [], [], []
+        cut_at: list[Tensor] = []  # places in the flattened [T * B] steps where an episode was truncated,
+        cut_off: list[Tensor] = []  # and what its agents observed last
         for _ in range(steps):
             observation, at = self.observation, world.length.clone()
             decision = decide(policy, observation, source, self.network, at, self.generator)
             step = world.step(decision.action)
-            bootstrap = torch.zeros_like(step.reward)
             cut = step.truncated[step.finished]
-            if bool(cut.any()):
-                rows = step.finished[cut]
-                bootstrap[rows] = self._value(step.final_observation[cut])
+            cut_at.append(step.finished[cut] + len(decisions) * world.num_worlds)
+            cut_off.append(step.final_observation[cut])
             self._return += step.reward.mean(1)
             self._age += 1
             if len(step.finished):
@@ -103,12 +105,15 @@ class Sampler:
                 "reward": step.reward - listening_cost * decision.gate,
                 "active": step.active,
                 "done": step.done,
-                "bootstrap": bootstrap,
             }
             for name, value in entries.items():
                 record.setdefault(name, []).append(value)
             self.observation = step.observation
         stacked = {name: torch.stack(values) for name, values in record.items()}
+        stacked["bootstrap"] = torch.zeros_like(stacked["reward"])
+        places = torch.cat(cut_at)
+        if len(places):
+            stacked["bootstrap"].flatten(0, 1)[places] = self._value(torch.cat(cut_off))
         columns = self._columns(stacked, decisions, source, noise)
 
         def join(parts: list[Tensor]) -> np.ndarray:
@@ -134,7 +139,7 @@ class Sampler:
         )
         observation = s["observation"]
         columns = {
-            "observation": observation if observation.is_floating_point() else observation.to(torch.int16),
+            "observation": observation if observation.is_floating_point() else observation.to(self._index_dtype),
             "action": torch.stack([d.action for d in decisions]).to(torch.int16),
             "gate": torch.stack([d.gate for d in decisions]),
             "log_probability": torch.stack([d.log_probability for d in decisions]),

@@ -1,0 +1,32 @@
+"""What all checks share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from agentcomm.plugin import Plugin, PluginConfig
+from agentcomm.policy import CommPolicy
+from agentcomm.world import World
+
+WorldFactory = Callable[[int], World]
+PolicyFactory = Callable[[World], CommPolicy]
+
+
+def require(condition: bool | Tensor, problem: str) -> None:
+    """Raise AssertionError with the problem unless the condition holds."""
+    if not condition:
+        raise AssertionError(problem)
+
+
+def check_plugin(plugin: type[Plugin], base: type[PluginConfig]) -> None:
+    """Name, version, and a config that is frozen, described and refuses unknown keys."""
+    require(isinstance(getattr(plugin, "name", None), str), f"{plugin.__name__} has no name")
+    require(isinstance(plugin.version, str), f"version is {plugin.version!r}, not a string")
+    config = plugin.Config
+    require(isinstance(config, type) and issubclass(config, base), f"Config is {config!r}, not a {base.__name__}")
+    require(config.model_config.get("frozen") is True, "Config is not frozen")
+    require(config.model_config.get("extra") == "forbid", "Config takes unknown keys")
+    for name, info in config.model_fields.items():
+        require(bool(info.description), f"argument {name!r} has no description")

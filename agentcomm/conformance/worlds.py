@@ -1,0 +1,195 @@
+"""Does an environment keep the contract of a world?"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+
+import torch
+from torch import Tensor
+
+from agentcomm.conformance.common import WorldFactory, require
+from agentcomm.world import Step, World
+
+
+def check_world(world_factory: WorldFactory, num_worlds: int = 8, num_steps: int = 60, resumes: bool = True) -> None:
+    """Check the contract of :class:`agentcomm.world.World` over random episodes.
+
+    Args:
+        world_factory: Makes a world with the given number of copies; always with the same arguments. A small
+            ``max_steps`` makes sure that ``num_steps`` cover the end of episodes.
+        num_worlds: Copies to check with.
+        num_steps: Steps of the random rollouts.
+        resumes: Whether ``set_state`` goes on with the very same episodes, as all but third-party environments can.
+
+    Raises:
+        AssertionError: If the world breaks the contract.
+    """
+    world = world_factory(num_worlds)
+    actions = _random_actions(world, num_steps, seed=1)
+    _check_description(world)
+    _check_steps(world, actions)
+    _check_randomness(world_factory, num_worlds, actions)
+    _check_refusals(world)
+    if resumes:
+        _check_resuming(world_factory, num_worlds, actions)
+        _check_final_observations(world_factory, num_worlds, actions)
+
+
+def _check_device(world: World, value: Tensor, what: str) -> None:
+    # "cuda" names the current GPU, so what is made there knows which one that is.
+    device = torch.empty(0, device=world.device).device
+    require(value.device == device, f"{what} is on {value.device}, not on {device}")
+
+
+def _random_actions(world: World, num_steps: int, seed: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (num_steps, world.num_worlds, world.num_agents)
+    return list(torch.randint(world.num_actions, shape, generator=generator).to(world.device))
+
+
+def _difference(first: Step, second: Step) -> str | None:
+    """Name of the first field in which two steps differ, or None."""
+    for field in fields(Step):
+        if not torch.equal(getattr(first, field.name), getattr(second, field.name)):
+            return field.name
+    return None
+
+
+def _check_description(world: World) -> None:
+    require(len(world.agents) > 0, "agents is empty")
+    require(len(set(world.agents)) == len(world.agents), f"agents are not distinct: {world.agents}")
+    require(len(set(world.action_names)) == len(world.action_names), f"actions are not distinct: {world.action_names}")
+    layout = world.layout
+    require(layout.width > 0, f"layout.width is {layout.width}")
+    require(
+        (layout.vocabulary > 0) == (layout.kind == "indices"), "vocabulary is for index observations, and needed there"
+    )
+
+
+def _check_observation(world: World, observation: Tensor, count: int, what: str) -> None:
+    layout = world.layout
+    shape = (count, world.num_agents, layout.width)
+    dtype = torch.float32 if layout.kind == "dense" else torch.int64
+    require(observation.shape == shape, f"{what} has shape {tuple(observation.shape)}, not {shape}")
+    require(observation.dtype == dtype, f"{what} is {observation.dtype}, not {dtype}")
+    _check_device(world, observation, what)
+    low, high = (layout.low, layout.high) if layout.kind == "dense" else (-1, layout.vocabulary - 1)
+    inside = ((observation >= low) & (observation <= high)).all()
+    require(inside, f"{what} leaves the layout's range {low} .. {high}")
+
+
+def _check_steps(world: World, actions: list[Tensor]) -> None:
+    """Shapes, types, devices, clocks and the meaning of done, step by step."""
+    b, n = world.num_worlds, world.num_agents
+    observation = world.reset(seed=0)
+    _check_observation(world, observation, b, "the observation of reset")
+    require((world.length == 0).all(), "reset leaves episode lengths above 0")
+    length = torch.zeros(b, dtype=torch.int64, device=world.device)
+    for name, value in world.state.items():
+        require(len(value) == b, f"state {name!r} has leading dimension {len(value)}, not {b} worlds")
+        _check_device(world, value, f"state {name!r}")
+    for joint in actions:
+        given, shown = joint.clone(), observation.clone()
+        step = world.step(joint)
+        require(torch.equal(joint, given), "step changes the actions it is given")
+        require(torch.equal(observation, shown), "step changes observations it returned before")
+        length += 1
+        for field, shape, dtype in (
+            ("reward", (b, n), torch.float32),
+            ("terminated", (b,), torch.bool),
+            ("truncated", (b,), torch.bool),
+            ("active", (b, n), torch.bool),
+            ("length", (b,), torch.int64),
+            ("success", (b,), torch.bool),
+        ):
+            value = getattr(step, field)
+            require(value.shape == shape, f"{field} has shape {tuple(value.shape)}, not {shape}")
+            require(value.dtype == dtype, f"{field} is {value.dtype}, not {dtype}")
+            _check_device(world, value, field)
+        require(step.reward.isfinite().all(), "a reward is not finite")
+        require(torch.equal(step.length, length), "length does not count the steps of the running episode")
+        require(not (step.terminated & step.truncated).any(), "an episode is both terminated and truncated")
+        require(step.done[length >= world.max_steps].all(), "an episode goes on after max_steps")
+        require(torch.equal(step.finished, step.done.nonzero().squeeze(-1)), "finished does not list the worlds done")
+        _check_observation(world, step.observation, b, "the observation of step")
+        _check_observation(world, step.final_observation, len(step.finished), "final_observation")
+        some = torch.arange(0, b, 2, device=world.device)
+        require(
+            torch.equal(world.observe(some), step.observation[some]), "observe(worlds) differs from observe()[worlds]"
+        )
+        length[step.done] = 0
+        require(torch.equal(world.length, length), "a world that ended is not restarted, or another one is")
+        observation = step.observation
+    json.dumps(world.scene(0))
+
+
+def _check_randomness(factory: WorldFactory, num_worlds: int, actions: list[Tensor]) -> None:
+    """Same seed, same run, whatever happened before.
+
+    A clean run and one under attack are compared over the same episodes, so nothing an agent did earlier may
+    change what a seed starts, and nothing may be drawn from generators that others use as well.
+    """
+    first, second = factory(num_worlds), factory(num_worlds)
+    ambient = torch.get_rng_state()
+    start = first.reset(seed=3)
+    second.reset(seed=4)
+    second.step(actions[0])
+    require(torch.equal(start, second.reset(seed=3)), "the same seed starts different episodes after another history")
+    for joint in actions:
+        differs = _difference(first.step(joint), second.step(joint))
+        require(differs is None, f"{differs} differs between two runs of the same seed and actions")
+    require(torch.equal(ambient, torch.get_rng_state()), "randomness is drawn from torch's global generator")
+
+
+def _check_refusals(world: World) -> None:
+    world.reset(seed=0)
+    b, n = world.num_worlds, world.num_agents
+    good = torch.zeros(b, n, dtype=torch.int64, device=world.device)
+    before = world.observe()
+    for bad, what in (
+        (good[:, :0], "actions of a wrong shape"),
+        (good.float(), "floating-point actions"),
+        (good - 1, "negative actions"),
+        (good + world.num_actions, "actions beyond num_actions"),
+    ):
+        try:
+            world.step(bad)
+        except ValueError:
+            continue
+        except Exception as error:
+            raise AssertionError(f"{what} are not refused with a ValueError but end in {error!r}") from error
+        raise AssertionError(f"{what} are not refused with a ValueError")
+    require(torch.equal(before, world.observe()) and not world.length.any(), "refused actions change the world")
+
+
+def _check_resuming(factory: WorldFactory, num_worlds: int, actions: list[Tensor]) -> None:
+    world, other = factory(num_worlds), factory(num_worlds)
+    world.reset(seed=5)
+    other.reset(seed=6)
+    half = len(actions) // 2
+    for joint in actions[:half]:
+        world.step(joint)
+    saved = world.get_state()
+    continued = [world.step(joint) for joint in actions[half:]]
+    other.set_state(saved)
+    for expected, joint in zip(continued, actions[half:], strict=True):
+        differs = _difference(expected, other.step(joint))
+        require(differs is None, f"{differs} differs after get_state and set_state: something is not saved")
+
+
+def _check_final_observations(factory: WorldFactory, num_worlds: int, actions: list[Tensor]) -> None:
+    """Against a twin that does not restart ended worlds, and so shows what their last observation is."""
+    world, twin = factory(num_worlds), factory(num_worlds)
+    world.reset(seed=7)
+    ended = 0
+    for joint in actions:
+        twin.set_state(world.get_state())
+        step, plain = world.step(joint), twin.step(joint, auto_reset=False)
+        last = plain.observation[step.finished]
+        require(torch.equal(step.final_observation, last), "final_observation is not the last of the old episode")
+        running = ~step.done
+        same = torch.equal(step.observation[running], plain.observation[running])
+        require(same, "restarting ended worlds changes others")
+        ended += len(step.finished)
+    require(ended > 0, f"no episode ended in {len(actions)} steps: check with a smaller max_steps or more steps")
