@@ -123,7 +123,12 @@ def _evaluate(run: Path, attack: list[str] | None, defense: list[str] | None) ->
             label = f"{'clean' if cell.attack is None else cell.attack.label} / {cell.defense_label}"
             progress.update(task, completed=done, total=total, description=label)
 
-        rows = api.evaluate(run, attack, defense, watch)
+        try:
+            rows = api.evaluate(run, attack, defense, watch)
+        except KeyboardInterrupt:
+            progress.stop()
+            console.print("Stopped; finished cells are kept, and the same command goes on with the others.")
+            raise typer.Exit(130) from None
         progress.update(task, completed=len(rows), total=len(rows), description="")
     return rows
 

@@ -143,7 +143,10 @@ class RunConfig(_Strict):
         return self
 
     def import_plugins(self) -> None:
-        """Import the modules named in ``plugins``; those beside the working directory are found, too."""
+        """Import the modules named in ``plugins``; those in the working directory are found, too."""
+        here = str(Path.cwd())
+        if self.plugins and here not in sys.path:
+            sys.path.append(here)
         for module in self.plugins:
             if module in sys.modules:
                 continue

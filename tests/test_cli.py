@@ -104,6 +104,34 @@ def test_mistakes_on_the_command_line_are_one_clear_line(tmp_path: Path) -> None
     assert "did you mean 'attacks'" in agentcomm("list", "atacks", cwd=tmp_path, code=2).stderr
 
 
+PLUGIN = """
+from agentcomm.registry import register
+from attacks.drop import Drop, DropConfig
+
+class GentleConfig(DropConfig):
+    probability: float = 0.1
+
+@register("attack", "gentle")
+class Gentle(Drop):
+    Config = GentleConfig
+    name = "gentle"
+"""
+
+
+@pytest.mark.ray
+def test_a_module_of_ones_own_is_found_beside_the_config(tmp_path: Path) -> None:
+    (tmp_path / "my_attacks.py").write_text(PLUGIN)
+    data = small_data(
+        "training.runners=1", "training.env_steps=128", control=False, plugins=["my_attacks"], attacks=[{"name": "gentle"}]
+    )
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
+    agentcomm("train", "config.yaml", cwd=tmp_path)
+    progress = rows(tmp_path / "runs" / "small" / "teams" / "team-0" / "progress.jsonl")
+    assert 0 < progress[0]["messages_dropped"] < progress[0]["messages_sent"]
+    said = agentcomm("evaluate", "runs/small", "--attack", "gentle:probability=1", cwd=tmp_path)
+    assert "gentle(probability=1)" in said.stdout
+
+
 def test_list_shows_every_axis_and_json(tmp_path: Path) -> None:
     said = agentcomm("list", cwd=tmp_path).stdout
     for word in ("predator_capture_prey", "commformer", "impersonate", "authenticate"):

@@ -183,6 +183,7 @@ def _row(algorithm: Any, result: Row, seconds: float, took: float, flips: int) -
         "gate_open": sampled.get("gate_open"),
         "graph_flips": flips,
     }
+    row |= {name: value for name, value in sampled.items() if name.startswith("messages_")}
     names = ("policy_loss", "value_loss", "entropy", "kl", "clip_fraction", "grad_norm", "first_ratio_error")
     row |= {name: learned[name] for name in names if name in learned}
     topology = algorithm.env_runner.module.policy.topology

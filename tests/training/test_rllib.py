@@ -13,6 +13,8 @@ import torch
 from small import ATTACKED, small
 
 from agentcomm.config import RunConfig
+from agentcomm.errors import CheckpointError
+from agentcomm.training import checkpoint
 from agentcomm.training.algorithm import CommPPO, CommPPOConfig, join
 from benchmarks.plain_loop import PlainLoop
 
@@ -98,6 +100,23 @@ def test_a_restored_run_equals_an_uninterrupted_one(tmp_path: Path, runners: int
         assert again["learners"][MODULE]["loss"] == result["learners"][MODULE]["loss"]
     assert_same(weights(resumed), expected)
     resumed.stop()
+
+
+def test_a_checkpoint_with_nan_is_refused(tmp_path: Path) -> None:
+    algorithm = build(small())
+    algorithm.train()
+    parameter = algorithm.learner_group._learner.module[MODULE].policy.actor[0].weight
+    with torch.no_grad():
+        parameter[0, 0] = float("nan")
+    path = checkpoint.save(algorithm, tmp_path, keep=1)
+    algorithm.stop()
+    fresh = build(small())
+    with pytest.raises(CheckpointError, match=r"actor\.0\.weight holds NaN.*smaller training\.ppo\.learning_rate"):
+        checkpoint.restore(fresh, path)
+    next(path.rglob("module_state.pkl")).write_bytes(b"torn")
+    with pytest.raises(CheckpointError, match="cannot be restored"):
+        checkpoint.restore(fresh, path)
+    fresh.stop()
 
 
 def test_equal_seeds_learn_the_same_and_others_do_not() -> None:
