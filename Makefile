@@ -43,6 +43,7 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.demo
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -33,7 +33,7 @@ def commformer(**training: Any) -> RunConfig:
 
 
 def ours(**training: Any) -> RunConfig:
-    """Ours: index observations, and the update that learns fastest in wall time (see agentcomm/demo.yaml)."""
+    """Ours: index observations, and the update as it is by default and in agentcomm/demo.yaml."""
     return parse(
         {
             "name": "our-settings",
@@ -43,7 +43,6 @@ def ours(**training: Any) -> RunConfig:
                 "worlds": 256,
                 "fragment": 16,
                 "evaluate_every": 0,
-                "ppo": {"epochs": 3, "minibatch": 512},
             }
             | training,
         },
