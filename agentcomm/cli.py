@@ -143,9 +143,9 @@ def _table(rows: list[dict[str, Any]]) -> Table:
         found.setdefault((attack, row["defense_label"]), []).append(row)
     columns = list(dict.fromkeys(defense for _, defense in found))
     table = Table(title="mean steps (success), mean over seeds")
-    table.add_column("attack")
+    table.add_column("attack", overflow="fold")
     for column in columns:
-        table.add_column(column if column != "none" else "no defense", justify="right")
+        table.add_column(column if column != "none" else "no defense", justify="right", overflow="fold")
     for attack in dict.fromkeys(attack for attack, _ in found):
         cells = []
         for column in columns:

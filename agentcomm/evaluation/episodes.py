@@ -1,4 +1,4 @@
-"""Plays one greedy episode per world over a fixed horizon.
+"""Plays one episode per world over a fixed horizon.
 
 Stopping when the first so many episodes have finished would leave the long ones out; here every world
 plays its one episode to the end, and means are plain means.
@@ -64,15 +64,23 @@ class Episodes:
 
 
 @torch.no_grad()
-def play(world: World, policy: CommPolicy, network: Network, seed: int, record: int = 0) -> Episodes:
-    """One greedy episode in every world, on the executed graph.
+def play(
+    world: World,
+    policy: CommPolicy,
+    network: Network,
+    seed: int,
+    record: int = 0,
+    generator: torch.Generator | None = None,
+) -> Episodes:
+    """One episode in every world, on the executed graph.
 
     Args:
         world: B worlds; reset with ``seed``, so equal seeds share their episodes.
-        policy: Decides greedily.
+        policy: Decides.
         network: What messages pass.
         seed: Of the episodes.
         record: How many worlds to record frame by frame.
+        generator: Samples decisions; None decides greedily.
     """
     was_training = policy.training
     policy.eval()
@@ -94,7 +102,7 @@ def play(world: World, policy: CommPolicy, network: Network, seed: int, record: 
     for _ in range(world.max_steps):
         network.tape = [] if record else None
         scenes = [world.scene(w) for w in range(record)]
-        decision = decide(policy, observation, source, network, world.length.clone(), None)
+        decision = decide(policy, observation, source, network, world.length.clone(), generator)
         gates = decision.gate[running]
         opened, asked = opened + int(gates.sum()), asked + gates.numel()
         gate_by_step.append(float(gates.float().mean()) if gates.numel() else None)

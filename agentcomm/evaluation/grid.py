@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import torch
+
 from agentcomm import policy_file
 from agentcomm.assembly import make_network, make_world
 from agentcomm.config import Choice, Variant
@@ -149,6 +151,7 @@ def _evaluate(cell: Cell, saved: SavedPolicy) -> dict[str, Any]:
         "defense_label": cell.defense_label,
         "episodes": cell.episodes,
         "episode_seed": cell.episode_seed,
+        "decisions": "greedy",
         "status": "ok",
         "error": None,
         "versions": versions(),
@@ -159,6 +162,8 @@ def _evaluate(cell: Cell, saved: SavedPolicy) -> dict[str, Any]:
         if network.guards:
             row["attack"]["threat"] = _threat(network)
         played = play(world, saved.policy, network, cell.episode_seed)
+        if cell.variant == "control":
+            row["decisions"], played = _better_control(cell, saved, played)
     except Exception as error:
         return row | {"status": "failed", "error": f"{type(error).__name__}: {error}", "seconds": 0.0}
     source = saved.policy.topology.neighbors(None, 1)[0].tolist()
@@ -175,6 +180,21 @@ def _evaluate(cell: Cell, saved: SavedPolicy) -> dict[str, Any]:
         "graph": [[int(j in heard) for j in range(len(source))] for heard in source],
         "seconds": round(time.perf_counter() - began, 3),
     }
+
+
+def _better_control(cell: Cell, saved: SavedPolicy, greedy: Episodes) -> tuple[str, Episodes]:
+    """The control's episodes, greedy or sampled, whichever end sooner.
+
+    A team that hears nothing and remembers nothing does better at random: greedily it runs in circles, and
+    that would make communication look worth more than it is.
+    """
+    world, network = _network(cell, saved, cell.episodes)
+    generator = torch.Generator(world.device)
+    generator.manual_seed(derive(cell.episode_seed, "decisions", cell.seed))
+    sampled = play(world, saved.policy, network, cell.episode_seed, generator=generator)
+    if sampled.metrics()["mean_steps"] < greedy.metrics()["mean_steps"]:
+        return "sampled", sampled
+    return "greedy", greedy
 
 
 def _describe(axis: Any, choice: Choice) -> dict[str, Any]:

@@ -192,10 +192,16 @@ def _made(run: Run, results: Results) -> list[tuple[str, str]]:
     times = sorted(str(row["time"]) for row in run.cells if row.get("time"))
     episodes = sorted({int(row["episodes"]) for row in run.cells if row.get("episodes")})
     draws = sorted({str(row["episode_seed"]) for row in run.cells if row.get("episode_seed") is not None})
-    controls = sorted({row["seed"] for row in run.cells if row["variant"] == "control"})
+    silent = [row for row in run.cells if row["variant"] == "control"]
+    controls = sorted({row["seed"] for row in silent})
+    sampled = sum(row.get("decisions") == "sampled" for row in silent)
     facts = [
         ("Teams", f"seeds {', '.join(map(str, results.seeds)) or 'none'}"),
         ("Controls (retrained without messages)", f"seeds {', '.join(map(str, controls)) or 'none'}"),
+        (
+            "Decisions",
+            f"greedy; {sampled} of {len(silent)} controls act by sampling, which is better for a team that hears nothing",
+        ),
         ("Cells", f"{len(run.cells)} evaluated, {len(results.failed)} failed"),
         ("Episodes per cell", ", ".join(f"{n:,}" for n in episodes) or "\N{EM DASH}"),
         ("Seed of the episodes", f"{', '.join(draws) or '?'}; every cell plays the same ones"),
