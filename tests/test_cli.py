@@ -122,7 +122,11 @@ class Gentle(Drop):
 def test_a_module_of_ones_own_is_found_beside_the_config(tmp_path: Path) -> None:
     (tmp_path / "my_attacks.py").write_text(PLUGIN)
     data = small_data(
-        "training.runners=1", "training.env_steps=128", control=False, plugins=["my_attacks"], attacks=[{"name": "gentle"}]
+        "training.runners=1",
+        "training.env_steps=128",
+        control=False,
+        plugins=["my_attacks"],
+        attacks=[{"name": "gentle"}],
     )
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
     agentcomm("train", "config.yaml", cwd=tmp_path)

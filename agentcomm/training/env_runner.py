@@ -119,11 +119,10 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         fragment = sampler.collect(steps)
         means = {"gate_open": fragment.gate_open}
         means |= {f"messages_{k}": v / fragment.env_steps for k, v in fragment.messages.items()}
-        if len(fragment.lengths):
-            means[EPISODE_LEN_MEAN] = float(fragment.lengths.mean())
-            means[EPISODE_RETURN_MEAN] = float(fragment.returns.mean())
-            means["success"] = float(fragment.successes.mean())
-        self._log(fragment.env_steps, fragment.agents, len(fragment.lengths), means)
+        if recent := fragment.recent:
+            means |= {EPISODE_LEN_MEAN: recent["length"], EPISODE_RETURN_MEAN: recent["return"]}
+            means["success"] = recent["success"]
+        self._log(fragment.env_steps, fragment.agents, fragment.episodes, means)
         columns = {name: value.contiguous().cpu().numpy() for name, value in fragment.columns.items()}
         return Batch(columns, fragment.env_steps, fragment.agents, self.worker_index or 0)
 

@@ -27,9 +27,10 @@ class Fragment:
         columns: Named tensors [T * B, ...]; see :func:`agentcomm.policy.evaluate` and ``ppo_loss``.
         env_steps: T * B.
         agents: N.
-        lengths: Steps of each episode that ended.
-        returns: Their summed reward, mean over agents, without the gate's cost.
-        successes: Whether they reached the goal.
+        episodes: How many episodes ended.
+        recent: Mean ``length``, ``success`` and ``return`` (summed reward, mean over agents, without the
+            gate's cost) of every world's last episode; empty until each world has ended one. Episodes that
+            happen to end in a fragment would not do: worlds start together, so it is at times only the short ones.
         gate_open: Share of open gates.
         messages: Counts of the ledger over this fragment, summed over worlds.
     """
@@ -37,9 +38,8 @@ class Fragment:
     columns: Rows
     env_steps: int
     agents: int
-    lengths: np.ndarray
-    returns: np.ndarray
-    successes: np.ndarray
+    episodes: int
+    recent: dict[str, float]
     gate_open: float
     messages: dict[str, int] = field(default_factory=dict)
 
@@ -61,7 +61,8 @@ class Sampler:
         self.generator.manual_seed(derive(seed, "policy"))
         self.observation = world.reset(derive(seed, "world"))
         self._return = torch.zeros(world.num_worlds, device=world.device)
-        self._age = 0
+        # Length, success and return of each world's last episode; -1 before its first has ended.
+        self._last = torch.full((3, world.num_worlds), -1.0, device=world.device)
         held = int(world.num_worlds * settings.held_out)
         if policy.graph_parameters() and settings.held_out and not held:
             raise ValueError(f"{world.num_worlds} worlds are too few to hold out {settings.held_out:.3g} of them")
@@ -79,7 +80,7 @@ class Sampler:
         before = self.network.ledger.messages.clone()
         record: dict[str, list[Tensor]] = {}
         decisions: list[Decision] = []
-        lengths, returns, successes = [], [], []
+        episodes = 0
         cut_at: list[Tensor] = []  # places in the flattened [T * B] steps where an episode was truncated,
         cut_off: list[Tensor] = []  # and what its agents observed last
         for _ in range(steps):
@@ -90,14 +91,11 @@ class Sampler:
             cut_at.append(step.finished[cut] + len(decisions) * world.num_worlds)
             cut_off.append(step.final_observation[cut])
             self._return += step.reward.mean(1)
-            self._age += 1
             if len(step.finished):
                 self.network.reset(step.finished)
-                # All worlds start together, so at first only short episodes can have ended.
-                if self._age > world.max_steps:
-                    lengths.append(step.length[step.finished])
-                    successes.append(step.success[step.finished])
-                    returns.append(self._return[step.finished])
+                ended = step.length[step.finished], step.success[step.finished], self._return[step.finished]
+                self._last[:, step.finished] = torch.stack([part.float() for part in ended])
+                episodes += len(step.finished)
                 self._return[step.finished] = 0
             decisions.append(decision)
             entries = {
@@ -116,17 +114,13 @@ class Sampler:
             stacked["bootstrap"].flatten(0, 1)[places] = self._value(torch.cat(cut_off))
         columns = self._columns(stacked, decisions, source, noise)
 
-        def join(parts: list[Tensor]) -> np.ndarray:
-            return torch.cat(parts).cpu().numpy() if parts else np.zeros(0)
-
         counts = (self.network.ledger.messages - before).sum(1)
         return Fragment(
             columns=columns,
             env_steps=steps * world.num_worlds,
             agents=world.num_agents,
-            lengths=join(lengths),
-            returns=join(returns),
-            successes=join(successes),
+            episodes=episodes,
+            recent=self._recent(),
             gate_open=float(columns["gate"].float().mean()),
             messages=dict(zip(COUNTS, counts.tolist(), strict=True)),
         )
@@ -155,6 +149,11 @@ class Sampler:
         columns |= record_inboxes([d.inboxes for d in decisions])
         return {name: column.flatten(0, 1) for name, column in columns.items()}
 
+    def _recent(self) -> dict[str, float]:
+        if bool((self._last[0] < 0).any()):
+            return {}
+        return dict(zip(("length", "success", "return"), self._last.mean(1).tolist(), strict=True))
+
     def _value(self, observation: Tensor) -> Tensor:
         """Expected return where a fragment or an episode is cut."""
         return self.policy.expected_return(self.policy.value(self.policy.encode(observation)))
@@ -167,7 +166,7 @@ class Sampler:
             "generator": self.generator.get_state().numpy().copy(),
             "observation": self.observation.cpu().numpy().copy(),
             "return": self._return.cpu().numpy().copy(),
-            "age": self._age,
+            "last": self._last.cpu().numpy().copy(),
         }
 
     def set_state(self, saved: dict[str, Any]) -> None:
@@ -177,7 +176,7 @@ class Sampler:
         self.generator.set_state(torch.as_tensor(np.array(saved["generator"])))
         self.observation = torch.as_tensor(np.array(saved["observation"]), device=self.world.device)
         self._return = torch.as_tensor(np.array(saved["return"]), device=self.world.device)
-        self._age = int(saved["age"])
+        self._last = torch.as_tensor(np.array(saved["last"]), device=self.world.device)
 
 
 def record_inboxes(inboxes: list[list[Inbox]]) -> Rows:

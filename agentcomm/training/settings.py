@@ -13,9 +13,7 @@ class PPOSettings(BaseModel):
     learning_rate: float = Field(3e-3, gt=0, description="Adam, at the start")
     final_learning_rate: float = Field(1e-4, gt=0, description="and at the end of training, falling linearly")
     epochs: int = Field(3, ge=1, description="passes over each batch")
-    minibatch: int | None = Field(
-        512, ge=1, description="rows (joint steps) per gradient step; none takes all at once"
-    )
+    minibatch: int | None = Field(512, ge=1, description="rows (joint steps) per gradient step; none takes all at once")
     clip: float = Field(0.2, gt=0, lt=1, description="of the probability ratio")
     gamma: float = Field(0.99, ge=0, le=1, description="discount")
     gae_lambda: float = Field(0.95, ge=0, le=1, description="of generalized advantage estimation")

@@ -27,8 +27,7 @@ def test_a_saved_sampler_goes_on_identically(form: str | None, defenses: str) ->
         b = other.collect(a.env_steps // 5)
         assert a.columns.keys() == b.columns.keys()
         assert all(torch.equal(a.columns[n], b.columns[n]) for n in a.columns)
-        assert a.lengths.tolist() == b.lengths.tolist()
-        assert a.returns.tolist() == b.returns.tolist()
+        assert (a.episodes, a.recent) == (b.episodes, b.recent)
         assert a.messages == b.messages
 
 
@@ -49,40 +48,35 @@ def test_a_saved_state_does_not_change_with_the_run() -> None:
     assert all((a == b).all() if hasattr(a, "shape") else a == b for a, b in zip(before, flat(saved), strict=True))
 
 
-def test_lengths_and_returns_are_those_of_whole_episodes() -> None:
-    """Also of episodes that began in an earlier fragment."""
+def test_statistics_are_those_of_every_worlds_last_whole_episode() -> None:
+    """Also of episodes that began in an earlier fragment, and none before each world has ended one."""
     world, policy = team(6)
     s = sampler(world, policy)
-    twin, actor = team(6)
-    again = sampler(twin, actor)
-    observation, length, total = world.observe(), torch.zeros(6), torch.zeros(6)
-    assert torch.equal(observation, s.observation)
-    lengths: list[float] = []
-    returns: list[float] = []
-    got_lengths: list[float] = []
-    got_returns: list[float] = []
     mirror, _ = team(6)
-    mirror.set_state(again.world.get_state())
-    age = 0
-    for steps in (5, 4, 9):
-        fragment = again.collect(steps)
-        got_lengths += fragment.lengths.tolist()
-        got_returns += fragment.returns.tolist()
+    mirror.set_state(world.get_state())
+    length, total = torch.zeros(6), torch.zeros(6)
+    last: dict[int, tuple[float, float, float]] = {}
+    reported = 0
+    for steps in (5, 4, 9, 7):
+        fragment = s.collect(steps)
         action = fragment.columns["action"].long().view(steps, 6, -1)
+        episodes = 0
         for t in range(steps):
             step = mirror.step(action[t])
             length, total = length + 1, total + step.reward.mean(1)
-            age += 1
+            episodes += len(step.finished)
             for b in step.finished.tolist():
-                # At first only short episodes can have ended, so none of those is reported.
-                if age > world.max_steps:
-                    lengths.append(float(length[b]))
-                    returns.append(float(total[b]))
+                last[b] = (float(length[b]), float(step.success[b]), float(total[b]))
                 length[b] = total[b] = 0
-    assert got_lengths == lengths
-    assert got_returns == pytest.approx(returns)
-    assert fragment.env_steps == 54
-    assert fragment.agents == 3
+        assert fragment.episodes == episodes
+        if len(last) < 6:
+            assert not fragment.recent
+            continue
+        reported += 1
+        for place, name in enumerate(("length", "success", "return")):
+            expected = sum(entry[place] for entry in last.values()) / 6
+            assert abs(fragment.recent[name] - expected) < 1e-5, name
+    assert 0 < reported < 4
 
 
 @pytest.mark.parametrize("form", [None, *ATTACKS])
@@ -135,7 +129,8 @@ def test_listening_costs_what_the_gate_says_and_is_not_part_of_the_return() -> N
     free, paid = (f.columns["advantage"] for f in runs)
     gate = runs[0].columns["gate"].float()
     torch.testing.assert_close(free - paid, 0.3 * 2 / 3 * gate, rtol=1e-4, atol=1e-5)
-    assert runs[0].returns.tolist() == runs[1].returns.tolist()
+    assert runs[0].recent == runs[1].recent
+    assert runs[0].recent["return"] < 0
 
 
 def test_truncated_episodes_are_bootstrapped_and_ended_ones_are_not() -> None:
