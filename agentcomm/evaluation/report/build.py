@@ -200,7 +200,7 @@ def _made(run: Run, results: Results) -> list[tuple[str, str]]:
         ("Controls (retrained without messages)", f"seeds {', '.join(map(str, controls)) or 'none'}"),
         (
             "Decisions",
-            f"greedy; {sampled} of {len(silent)} controls act by sampling, which is better for a team that hears nothing",
+            f"greedy; {sampled} of {len(silent)} controls sample, which suits a team that hears nothing",
         ),
         ("Cells", f"{len(run.cells)} evaluated, {len(results.failed)} failed"),
         ("Episodes per cell", ", ".join(f"{n:,}" for n in episodes) or "\N{EM DASH}"),
