@@ -45,7 +45,7 @@ class CommLearner(TorchLearner):
         generator = torch.Generator(self.device)
         generator.manual_seed(derive(int(config.env_config["seed"]), "shuffle"))
         self.steps = Update(policy, config.settings(), optimizer, graph_optimizer, generator)
-        self._first_ratio_error: torch.Tensor | None = None
+        self._ratio_errors: list[torch.Tensor] = []
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
         """Everything that is annealed follows the share of training done before this batch was sampled."""
@@ -58,25 +58,28 @@ class CommLearner(TorchLearner):
         """The next rollout samples graphs at the next temperature, and the next update evaluates with it."""
         done = timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0) / self.config.env_config["run"]["training"]["env_steps"]
         self.steps.anneal_policy(done)
-        self.metrics.log_dict(self._statistics, key=DEFAULT_MODULE_ID, window=1)
+        statistics = {name: float(value.detach()) for name, value in self._last.items()}
+        statistics["first_ratio_error"] = float(self._ratio_errors[0])
+        statistics["learning_rate"] = self.steps.learning_rate
+        self.metrics.log_dict(statistics, key=DEFAULT_MODULE_ID, window=1)
+        super()._log_steps_trained_metrics(self._trained)
 
     def _create_iterator_if_necessary(self, *, training_data: Any, **kwargs: Any) -> Iterator[MultiAgentBatch]:
         batch = self._make_batch_if_necessary(training_data)
         columns = dict(batch.policy_batches[DEFAULT_MODULE_ID].items())
-        self._first_ratio_error = None
+        self._trained = batch
+        self._ratio_errors.clear()
         for rows in self.steps.minibatches(columns):
             count = len(rows["advantage"])
             yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(rows)}, env_steps=count)
 
+    def _log_steps_trained_metrics(self, batch: MultiAgentBatch) -> None:
+        """Not per minibatch, where it costs as much as ten small tensor operations, but once per update."""
+
     def _update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[Any, Any, Any]:
         stats = self.steps.step(dict(batch[DEFAULT_MODULE_ID].items()))
-        if self._first_ratio_error is None:
-            self._first_ratio_error = stats["ratio_error"]
-        self._statistics = {name: float(value.detach()) for name, value in stats.items()}
-        self._statistics |= {
-            "first_ratio_error": float(self._first_ratio_error),
-            "learning_rate": self.steps.learning_rate,
-        }
+        self._last = stats
+        self._ratio_errors.append(stats["ratio_error"])
         return {}, {DEFAULT_MODULE_ID: stats["loss"]}, {}
 
     def compute_loss_for_module(self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: Any) -> Any:

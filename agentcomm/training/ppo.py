@@ -71,10 +71,11 @@ def ppo_loss(
     """
     now = evaluate(policy, rows, graph_gradient)
     acted = rows["active"].float()
-    decided = acted if policy.gate is None else torch.ones_like(acted)
+    act_share = acted / acted.sum().clamp_min(1)
+    share = act_share if policy.gate is None else torch.full_like(acted, 1 / acted.numel())
 
-    def mean(x: Tensor, over: Tensor = decided) -> Tensor:
-        return (x * over).sum() / over.sum().clamp_min(1)
+    def mean(x: Tensor, over: Tensor = share) -> Tensor:
+        return (x * over).sum()
 
     log_ratio = (now.log_probability - rows["log_probability"]) * acted
     log_ratio = log_ratio + now.gate_log_probability - rows["gate_log_probability"]
@@ -85,12 +86,12 @@ def ppo_loss(
     target = (rows["target"] - policy.return_mean) / policy.return_scale
     value_loss = nn.functional.huber_loss(now.value, target)
     loss = -surrogate + settings.value_weight * value_loss
-    loss = loss - entropy * mean(now.entropy, acted) - settings.gate_entropy * mean(now.gate_entropy)
+    loss = loss - entropy * mean(now.entropy, act_share) - settings.gate_entropy * mean(now.gate_entropy)
     with torch.no_grad():
         stats = {
             "policy_loss": -surrogate,
             "value_loss": value_loss,
-            "entropy": mean(now.entropy, acted),
+            "entropy": mean(now.entropy, act_share),
             "kl": mean(ratio - 1 - log_ratio),
             "clip_fraction": mean(((ratio - 1).abs() > settings.clip).float()),
             "ratio_error": (ratio - 1).abs().max(),
