@@ -177,7 +177,7 @@ class Guard:
         nothing = torch.zeros_like(traffic.present)
         drop = self._permit(edits.drop, "drop", reach)
         modify = self._permit(edits.modify, "modify", reach)
-        inject = self._permit_injection(edits.inject, keyring, remaining)
+        inject = self._permit_injection(edits.inject, keyring)
         change = edits.change
         if modify is not None and change is not None:
             modify, change = self._bound(modify, change)
@@ -214,7 +214,7 @@ class Guard:
         self._violate(f"{power} out of reach", wanted & ~reach)
         return wanted & reach
 
-    def _permit_injection(self, inject: Envelopes | None, keyring: Keyring, remaining: Tensor) -> Tensor | None:
+    def _permit_injection(self, inject: Envelopes | None, keyring: Keyring) -> Tensor | None:
         if inject is None:
             return None
         if "inject" in self.threat.powers:
