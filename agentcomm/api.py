@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from agentcomm import config as configs
 from agentcomm.config import Choice, RunConfig
+from agentcomm.errors import ConfigError
 from agentcomm.run import Run, create, open_run
 
 if TYPE_CHECKING:
     from agentcomm.evaluation.grid import Cell
     from agentcomm.training.trainer import Watcher
+
+# A plug-in: "name", "name:key=value", {"name": ..., key: value}, or a Choice.
+Given = str | Choice | dict[str, Any]
 
 
 def train(
@@ -51,8 +55,8 @@ def train(
 
 def evaluate(
     run: Run | str | Path,
-    attacks: Sequence[str | Choice] | None = None,
-    defenses: Sequence[str | Choice | Sequence[str | Choice]] | None = None,
+    attacks: Given | Sequence[Given] | None = None,
+    defenses: Given | Sequence[Given | Sequence[Given]] | None = None,
     watch: Callable[[Cell, int, int], None] = lambda cell, done, total: None,
 ) -> list[dict[str, Any]]:
     """Evaluate trained teams under attacks and defenses, on common random numbers.
@@ -74,8 +78,11 @@ def evaluate(
 
     run = run if isinstance(run, Run) else open_run(run)
     settings = run.config.evaluation
-    chosen_attacks = settings.attacks if attacks is None else [_choice(a) for a in attacks]
-    chosen_defenses = settings.defenses if defenses is None else [_group(d) for d in defenses]
+    chosen_attacks = settings.attacks if attacks is None else [_choice(a) for a in _each(attacks)]
+    chosen_defenses = settings.defenses
+    if defenses is not None:
+        groups = [defenses] if isinstance(defenses, str | Choice | dict) else defenses
+        chosen_defenses = tuple(_group(group) for group in groups)
     for attack in chosen_attacks:
         configs.build("attack", attack)
     for defense in (d for group in chosen_defenses for d in group):
@@ -98,11 +105,21 @@ def report(run: Run | str | Path) -> Path:
     return build_report(run.path)
 
 
-def _choice(given: str | Choice) -> Choice:
-    return given if isinstance(given, Choice) else Choice.parse(given)
-
-
-def _group(given: str | Choice | Sequence[str | Choice]) -> tuple[Choice, ...]:
+def _choice(given: str | Choice | dict[str, Any]) -> Choice:
     if isinstance(given, str):
-        return tuple(Choice.parse(part) for part in given.split("+"))
-    return (given,) if isinstance(given, Choice) else tuple(_choice(g) for g in given)
+        return Choice.parse(given)
+    return given if isinstance(given, Choice) else Choice.model_validate(given)
+
+
+def _each(given: Given | Sequence[Given]) -> Sequence[Given]:
+    """A single choice counts as a list of one."""
+    return [given] if isinstance(given, str | Choice | dict) else given
+
+
+def _group(given: Given | Sequence[Given]) -> tuple[Choice, ...]:
+    parts = given.split("+") if isinstance(given, str) else _each(given)
+    group = tuple(_choice(part) for part in parts)
+    labels = [choice.label for choice in group]
+    if len(set(labels)) < len(labels):
+        raise ConfigError(f"{'+'.join(labels)} names a defense twice")
+    return group

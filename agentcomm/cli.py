@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import webbrowser
 from importlib.resources import files
@@ -17,6 +18,8 @@ from rich.table import Table
 from agentcomm import api, registry
 from agentcomm.config import load
 from agentcomm.errors import AgentcommError, ConfigError, did_you_mean
+from agentcomm.evaluation.cells import read_jsonl
+from agentcomm.versions import versions
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,6 +44,7 @@ class Bar:
 
     def team(self, name: str, done: int, total: int) -> None:
         """Start a bar for one team."""
+        self.progress.start()
         self.task = self.progress.add_task(name, total=total, completed=done, note="")
 
     def iteration(self, row: dict[str, Any]) -> None:
@@ -65,6 +69,19 @@ def _progress() -> Progress:
     )
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"agentcomm {versions()['agentcomm']}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def train(
     config: Annotated[Path, typer.Argument(help="YAML config; examples/ has some to start from.")],
@@ -78,21 +95,41 @@ def train(
 
     Ctrl-C writes a checkpoint and stops; --resume goes on from there.
     """
-    _train(load(config, overrides or ()), root, resume, f"agentcomm train {config} {' '.join(overrides or [])}".strip())
+    _train(load(config, overrides or ()), root, resume)
 
 
-def _train(config: Any, root: Path, resume: bool, command: str) -> Any:
+def _train(config: Any, root: Path, resume: bool, again: str | None = None) -> Any:
     from agentcomm.training.trainer import Stopped
 
-    with _progress() as progress:
-        try:
-            run = api.train(config, root=root, resume=resume, watcher=Bar(progress))
-        except Stopped:
-            progress.stop()
-            console.print(f"Stopped; everything so far is kept. Go on with: {command} --resume")
-            raise typer.Exit(130) from None
-    console.print(f"Trained teams are in {run.path}. Next: agentcomm evaluate {run.path}")
+    progress = _progress()
+    try:
+        run = api.train(config, root=root, resume=resume, watcher=Bar(progress))
+    except Stopped:
+        progress.stop()
+        where = shlex.quote(str(root / config.name / "config.yaml"))
+        command = again or f"agentcomm train {where} --resume"
+        _say(f"Stopped; everything so far is kept. Go on with:\n  {command}{_in(root)}")
+        raise typer.Exit(130) from None
+    finally:
+        progress.stop()
+    _say(f"Trained teams are in {run.path}. Next: agentcomm evaluate {shlex.quote(str(run.path))}")
     return run
+
+
+def _in(root: Path) -> str:
+    return "" if root == Path("runs") else f" --root {shlex.quote(str(root))}"
+
+
+def _say(text: str) -> None:
+    """Print without wrapping or styling, so that commands can be copied."""
+    console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+
+def _warn_of_broken_lines(run: Path) -> None:
+    path = run / "cells.jsonl"
+    broken = read_jsonl(path)[1] if path.exists() else 0
+    if broken:
+        _say(f"{broken} unreadable line(s) of {path} left out; evaluate again to fill the gap.")
 
 
 @app.command()
@@ -110,26 +147,30 @@ def evaluate(
     """Play the trained teams of RUN under attacks and defenses, cell by cell; finished cells are kept."""
     rows = _evaluate(run, attack, defense)
     console.print(_table(rows))
-    console.print(f"All cells are in {run / 'cells.jsonl'}. Next: agentcomm report {run}")
+    _warn_of_broken_lines(run)
+    _say(f"All cells are in {run / 'cells.jsonl'}. Next: agentcomm report {shlex.quote(str(run))}")
 
 
 def _evaluate(run: Path, attack: list[str] | None, defense: list[str] | None) -> list[dict[str, Any]]:
-    with Progress(
+    progress = Progress(
         TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), console=console
-    ) as progress:
-        task = progress.add_task("", total=None)
+    )
+    task = progress.add_task("", total=None)
 
-        def watch(cell: Any, done: int, total: int) -> None:
-            label = f"{'clean' if cell.attack is None else cell.attack.label} / {cell.defense_label}"
-            progress.update(task, completed=done, total=total, description=label)
+    def watch(cell: Any, done: int, total: int) -> None:
+        progress.start()
+        label = f"{'clean' if cell.attack is None else cell.attack.label} / {cell.defense_label}"
+        progress.update(task, completed=done, total=total, description=label)
 
-        try:
-            rows = api.evaluate(run, attack, defense, watch)
-        except KeyboardInterrupt:
-            progress.stop()
-            console.print("Stopped; finished cells are kept, and the same command goes on with the others.")
-            raise typer.Exit(130) from None
+    try:
+        rows = api.evaluate(run, attack, defense, watch)
         progress.update(task, completed=len(rows), total=len(rows), description="")
+    except KeyboardInterrupt:
+        progress.stop()
+        _say("Stopped; finished cells are kept, and the same command goes on with the others.")
+        raise typer.Exit(130) from None
+    finally:
+        progress.stop()
     return rows
 
 
@@ -139,7 +180,8 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         attack = "no attack" if row["attack"] is None else row["attack"]["label"]
         if row["variant"] == "control":
-            attack = "no messages (control)"
+            how = "" if row["status"] == "failed" or row["decisions"] == "greedy" else ", sampled actions"
+            attack = f"no messages (control{how})"
         found.setdefault((attack, row["defense_label"]), []).append(row)
     columns = list(dict.fromkeys(defense for _, defense in found))
     table = Table(title="mean steps (success), mean over seeds")
@@ -165,7 +207,8 @@ def _table(rows: list[dict[str, Any]]) -> Table:
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="A run's folder, such as runs/demo.")]) -> None:
     """Write RUN/report.html: one self-contained page with answer, tables, curves, graph and a player."""
-    console.print(f"The report is {api.report(run)}")
+    _say(f"The report is {api.report(run)}")
+    _warn_of_broken_lines(run)
 
 
 @app.command(name="list")
@@ -184,6 +227,7 @@ def list_(
         return
     for name, plugins in found.items():
         if not plugins:
+            console.print(f"{name}: none yet")
             continue
         table = Table(title=name, title_justify="left", show_lines=False)
         for column in ("name", "what it is", "arguments"):
@@ -202,10 +246,10 @@ def demo(
 ) -> None:
     """Train, attack, defend and report in one go: the product in ten minutes."""
     config = load(Path(str(files("agentcomm").joinpath("demo.yaml"))))
-    run = _train(config, root, resume, f"agentcomm demo --root {root}")
+    run = _train(config, root, resume, "agentcomm demo --resume")
     console.print(_table(_evaluate(run.path, None, None)))
     page = api.report(run)
-    console.print(f"The report is {page}")
+    _say(f"The report is {page}")
     if show and sys.stdout.isatty():
         webbrowser.open(page.resolve().as_uri())
 

@@ -7,6 +7,7 @@ checked before anything runs; errors name the field, the value and the mend.
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -48,12 +49,13 @@ class Choice(BaseModel):
 
     @classmethod
     def parse(cls, text: str) -> Choice:
-        """Read ``name`` or ``name:key=value,key=value``; values are YAML, nested keys are dotted.
+        """Read ``name``, ``name:key=value,key=value`` or the label ``name(key=value)``; values are YAML.
 
         Raises:
             ConfigError: If the text has another form.
         """
-        name, _, rest = text.partition(":")
+        label = re.fullmatch(r"\s*([\w.-]+)\((.*)\)\s*", text)  # the form tables print: name(key=value)
+        name, _, rest = text.partition(":") if label is None else (label[1], ":", label[2])
         data: dict[str, Any] = {"name": name.strip()}
         for part in _split(rest):
             apply_override(data, part, where=f"{text!r}")
@@ -87,7 +89,7 @@ class TrainingConfig(_Strict):
     ppo: PPOSettings = Field(PPOSettings(), description="the update")
     evaluate_every: int = Field(10, ge=0, description="iterations between evaluations during training; 0 for none")
     evaluation_worlds: int = Field(256, ge=1, description="episodes per evaluation during training")
-    checkpoint_every: int = Field(25, ge=1, description="iterations between checkpoints")
+    checkpoint_every: int = Field(10, ge=1, description="iterations between checkpoints")
     keep_checkpoints: int = Field(2, ge=1, description="how many to keep")
     threads: int | None = Field(None, ge=1, description="torch threads of the learner; none leaves torch's own choice")
 

@@ -90,8 +90,8 @@ def create(config: RunConfig, root: Path, resume: bool = False) -> Run:
     if (path / "config.yaml").exists():
         if not resume:
             raise RunError(
-                f"{path} already holds a run; go on with it (--resume), give the new one another name (name=...),"
-                f" or delete that folder"
+                f"{path} already holds a run; go on with it (--resume, in Python resume=True), give the new one"
+                f" another name (name=...), or delete that folder"
             )
         existing = open_run(path)
         if existing.config != config:
@@ -114,6 +114,8 @@ def open_run(path: str | Path) -> Run:
     """
     path = Path(path)
     if not (path / "config.yaml").exists():
+        if (Path("runs") / path / "config.yaml").exists():
+            raise RunError(f"no run at {path}; did you mean '{Path('runs') / path}'?")
         near = sorted(p.parent.name for p in path.parent.glob("*/config.yaml")) if path.parent.is_dir() else []
         raise RunError(f"no run at {path}; {did_you_mean(path.name, near)}")
     return Run(path, load(path / "config.yaml"))

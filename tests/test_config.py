@@ -79,6 +79,7 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
     ("text", "name", "arguments", "label"),
     [
         ("drop", "drop", {}, "drop"),
+        ("drop(probability=0.5)", "drop", {"probability": 0.5}, "drop(probability=0.5)"),
         ("drop:probability=0.5", "drop", {"probability": 0.5}, "drop(probability=0.5)"),
         (
             "noise:links=[[0,1],[1,2]],budget.per_step=1",

@@ -5,10 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from agentcomm import registry
 from agentcomm.config import load
+from agentcomm.conformance import check_attack
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = [*sorted((ROOT / "examples").glob("*.yaml")), ROOT / "agentcomm" / "demo.yaml"]
@@ -17,6 +20,16 @@ CONFIGS = [*sorted((ROOT / "examples").glob("*.yaml")), ROOT / "agentcomm" / "de
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_example_configs_are_valid(path: Path) -> None:
     assert load(path).name == path.stem
+
+
+def test_the_attack_in_the_documentation_keeps_its_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    text = (ROOT / "docs" / "adding.md").read_text()
+    code = text.partition("```python\n")[2].partition("```")[0]
+    module = ModuleType("flip")
+    monkeypatch.setitem(sys.modules, "flip", module)
+    exec(compile(code, "docs/adding.md", "exec"), module.__dict__)
+    check_attack(module.Flip, {"probability": 1.0})
 
 
 @pytest.mark.ray

@@ -145,7 +145,9 @@ def _train_team(
                 log.info("checkpoint", path=saved.name, env_steps=done)
             if stopping() and not last:
                 log.info("stopped", env_steps=done)
-                raise Stopped(name)
+                raise Stopped(
+                    f"{name} was stopped after {done} env steps; a checkpoint is written, resume goes on from it"
+                )
         writer.close()
         details = {"env_steps": done, "seconds": round(seconds, 3), "threads": torch.get_num_threads()}
         policy = algorithm.env_runner.module.policy

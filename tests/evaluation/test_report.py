@@ -87,7 +87,7 @@ def test_few_seeds_give_values_instead_of_intervals(seeds: tuple[int, ...], word
 
 def test_messages_without_value_are_flagged() -> None:
     text = said(exact(floor=6.05))
-    assert "Messages give this team nothing measurable" in text
+    assert "no better than the same team retrained without messages" in text
     assert "so this run has no retained fractions" in text
     assert "retained," not in text
 

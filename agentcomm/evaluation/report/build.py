@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from agentcomm.files import write_text
 HERE = Path(__file__).parent
 STYLES = ("page.css", "player.css")
 SCRIPTS = ("table.js", "player_draw.js", "player.js")
-COMMANDS = ("agentcomm train runs/{run}/config.yaml name={run}-again", "agentcomm evaluate runs/{run}-again")
 
 
 def build_report(run: Path) -> Path:
@@ -84,10 +84,21 @@ def render(run: Run) -> str:
         made=_made(run, results),
         player=_player(run),
         style=Markup(style),
-        commands=[c.format(run=run.folder.resolve().name) for c in COMMANDS],
+        commands=_commands(run),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def _commands(run: Run) -> list[str]:
+    """What makes these very cells again; labels are read back as they are shown."""
+    name = run.folder.resolve().name
+    attacks = dict.fromkeys(row["attack"]["label"] for row in run.cells if row["attack"])
+    groups = dict.fromkeys(row["defense_label"] for row in run.cells if row.get("defense_label", "none") != "none")
+    words = ["agentcomm", "evaluate", f"runs/{name}-again"]
+    words += [word for label in attacks for word in ("--attack", label)]
+    words += [word for label in groups for word in ("--defense", label)]
+    return [f"agentcomm train runs/{name}/config.yaml name={name}-again", shlex.join(words)]
 
 
 def embed(data: Any) -> Markup:

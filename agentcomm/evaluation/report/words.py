@@ -132,7 +132,7 @@ def _headline(results: Results, voc: Estimate) -> Markup:
             "needs" if results.primary.better == "lower" else "reaches", fixed(clean.value, digits), unit
         )
     if worthless(results, voc):
-        return Markup("Messages give this team nothing measurable, so attacks on them have nothing to take.")
+        return Markup("This team does no better than the same team retrained without messages.")
     first = Markup("Talking is worth {}&nbsp;{} to this team.").format(fixed(voc.value, digits), unit)
     order = [a for a in undefended(results) if harmful(results, a)]
     if not order:
