@@ -13,7 +13,7 @@ from agentcomm.messages.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.seeds import derive
 from agentcomm.threats import Setting
-from agentcomm.world import World
+from agentcomm.world import Observation, World
 
 
 def make_world(choice: Choice, num_worlds: int, device: str | torch.device = "cpu") -> World:
@@ -33,6 +33,36 @@ def make_policy(choice: Choice, world: World, variant: Variant = "team", seed: i
         return plugin.for_world(config, world).to(world.device)
 
 
+def serve(policy: CommPolicy, trained: World, world: World) -> None:
+    """Let a policy that was trained in one world act in another, with a team of other members.
+
+    Agents stand in, in turn, for the trained ones of their role.
+
+    Raises:
+        ConfigError: If observations, actions or roles do not fit, or the policy is tied to its team.
+    """
+    if _input(trained.layout) != _input(world.layout):
+        raise ConfigError(f"the policy was trained for observations {trained.layout}, not {world.layout}")
+    if trained.action_names != world.action_names:
+        raise ConfigError(f"the policy was trained for actions {trained.action_names}, not {world.action_names}")
+    if trained.roles == world.roles:
+        return
+    seen: dict[int, int] = {}
+    identity = []
+    for role in world.roles:
+        pool = [agent for agent, known in enumerate(trained.roles) if known == role]
+        if not pool:
+            raise ConfigError(f"no agent of the trained team has role {role}")
+        identity.append(pool[seen.get(role, 0) % len(pool)])
+        seen[role] = seen.get(role, 0) + 1
+    policy.serve(identity)
+
+
+def _input(layout: Observation) -> tuple[str, int]:
+    """What an observation's layout means to a policy: index observations may list more or fewer of the same codes."""
+    return layout.kind, layout.vocabulary or layout.width
+
+
 def make_network(
     world: World,
     policy: CommPolicy,
@@ -50,7 +80,7 @@ def make_network(
         num_agents=world.num_agents,
         degree=policy.topology.degree,
         width=policy.width,
-        rounds=policy.rounds,
+        rounds=policy.exchanges,
         device=world.device,
     )
     try:

@@ -27,8 +27,9 @@ RenderMode = Literal["ansi", "rgb_array"] | None
 class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics are not typed for mypy
     """One world as a PettingZoo ``ParallelEnv``.
 
-    All agents stay until the episode ends. ``infos[agent]`` has ``active`` (whether the agent's action counted in this
-    step) and ``success`` (whether the task's goal is reached).
+    Agents stay until the episode ends, unless the world lets members fail: those are terminated and leave.
+    ``infos[agent]`` has ``active`` (whether the agent's action counted in this step) and ``success`` (whether the
+    task's goal is reached).
 
     Attributes:
         world: The world behind it, with one copy.
@@ -97,9 +98,9 @@ class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics 
         # PettingZoo's API test passes {"options": 1} to every environment; anything else must be a scene.
         scene = {key: value for key, value in (options or {}).items() if key != "options"}
         observation = self.world.reset(seed, scene or None)
-        self.agents = list(self.possible_agents)
+        self.agents = self._there()
         self._links = []
-        return self._by_agent(observation[0].cpu().numpy()), {agent: {} for agent in self.agents}
+        return self._of(self.agents, observation[0].cpu().numpy()), {agent: {} for agent in self.agents}
 
     def step(
         self, actions: Mapping[str, int]
@@ -114,31 +115,30 @@ class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics 
             raise RuntimeError("no episode is running: call reset first")
         if set(actions) != set(self.agents):
             raise ValueError(f"actions must have exactly the keys {self.agents}, not {list(actions)}")
-        joint = np.array([[actions[agent] for agent in self.agents]])
+        joint = np.array([[actions.get(agent, 0) for agent in self.possible_agents]])
         step = self.world.step(torch.as_tensor(joint, device=self.world.device), auto_reset=False)
-        agents, terminated, truncated, success = (
-            self.agents,
-            bool(step.terminated[0]),
-            bool(step.truncated[0]),
-            bool(step.success[0]),
-        )
+        agents, left = self.agents, self._there()
+        terminated, truncated, success = bool(step.terminated[0]), bool(step.truncated[0]), bool(step.success[0])
+        active = self._of(agents, step.active[0].tolist())
         result = (
-            self._by_agent(step.observation[0].cpu().numpy()),
-            dict(zip(agents, step.reward[0].tolist(), strict=True)),
-            dict.fromkeys(agents, terminated),
+            self._of(agents, step.observation[0].cpu().numpy()),
+            self._of(agents, step.reward[0].tolist()),
+            {agent: terminated or agent not in left for agent in agents},
             dict.fromkeys(agents, truncated),
-            {
-                agent: {"active": active, "success": success}
-                for agent, active in zip(agents, step.active[0].tolist(), strict=True)
-            },
+            {agent: {"active": active[agent], "success": success} for agent in agents},
         )
-        if terminated or truncated:
-            self.agents = []
+        self.agents = [] if terminated or truncated else left
         self._links = []
         return result
 
-    def _by_agent(self, values: Any) -> dict[str, Any]:
-        return dict(zip(self.possible_agents, values, strict=True))
+    def _there(self) -> list[str]:
+        """Agents that have not failed."""
+        there = self.world.alive[0].tolist()
+        return [agent for agent, is_there in zip(self.possible_agents, there, strict=True) if is_there]
+
+    def _of(self, agents: list[str], values: Any) -> dict[str, Any]:
+        """The values of these agents, out of one for each possible agent."""
+        return {agent: value for agent, value in zip(self.possible_agents, values, strict=True) if agent in agents}
 
     def state(self) -> Any:
         """[state_space] float32, everything that changes in the world."""

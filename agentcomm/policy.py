@@ -1,42 +1,96 @@
-"""The contract of a communicating policy, and how it decides and is evaluated again.
+"""The contract of a communicating policy.
 
 A policy with R rounds takes a step like this: encode the observation; in each round every agent speaks,
 the network delivers, every agent hears; then act. The very same template runs in a rollout, where
-messages pass the network, and in an update, where what the network did is replayed from the record.
+messages pass the network (:mod:`agentcomm.deciding`), and in an update, where what the network did is
+replayed from the record (:mod:`agentcomm.replaying`).
+
+A policy that ``tells_actions`` acts in turns: what its agents say in the last round tells what they are about to
+do, and an agent acts once those that it listens to and that come before it have spoken.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Inbox, Links
+from agentcomm.errors import ConfigError
+from agentcomm.messages.traffic import Inbox
 from agentcomm.plugin import Plugin, PluginConfig
 from agentcomm.world import World
 
 
+class Graph(NamedTuple):
+    """Who may listen to whom.
+
+    Attributes:
+        source: [B, N, k] int64 senders per receiver, each once and never the receiver itself.
+        kept: [B, N, k] bool, which of them really; None for all. Only graphs of varying degree need it.
+    """
+
+    source: Tensor
+    kept: Tensor | None = None
+
+
 class Topology(Protocol):
-    """Who may listen to whom. Every row keeps exactly ``degree`` senders, never the receiver itself."""
+    """Where a policy's graphs come from.
+
+    Sampled graphs are functions of a *draw*, one number per world, which is recorded instead of the noise that is
+    computed from it.
+
+    Attributes:
+        degree: k, slots per receiver.
+        learned: Whether its parameters are trained by their own optimizer on held-out worlds.
+        dynamic: Whether there is a new graph in every step, made from what agents see then.
+    """
 
     degree: int
     learned: bool
+    dynamic: bool
 
-    def noise(self, num_worlds: int, generator: torch.Generator) -> Tensor:
-        """[B, N, N] noise that a rollout samples its graphs with (to be recorded); [B, 0, 0] if none is used."""
+    def draw(self, num_worlds: int, generator: torch.Generator) -> Tensor:
+        """[B] int64 to sample one graph per world with; [0] where nothing is sampled."""
         ...
 
-    def neighbors(self, noise: Tensor | None, num_worlds: int) -> Tensor:
-        """[B, N, k] int64 senders; the executed graph when noise is None."""
+    def graph(self, draw: Tensor | None, num_worlds: int, hidden: Tensor | None = None) -> Graph:
+        """The graphs of those draws; the executed graph without. Dynamic ones look at ``hidden`` [B, N, H]."""
         ...
 
-    def weight(self, source: Tensor, noise: Tensor) -> Tensor | None:
-        """Straight-through weights [B, N, k] (value 1) of recorded edges; None for a fixed graph."""
+    def weight(self, source: Tensor, draw: Tensor, hidden: Tensor | None = None) -> Tensor | None:
+        """Straight-through weights [B, N, k] (value 1) of recorded edges; None where no gradient is to flow."""
+        ...
+
+    def resize(self, identity: Tensor) -> None:
+        """Serve a team of another size: [N'] int64, which agent of the trained team each agent stands in for.
+
+        Raises:
+            ConfigError: If the graph cannot.
+        """
+        ...
+
+
+class TemporalGate(Protocol):
+    """What decides at every step whether an agent listens, or, at the sender's side, speaks.
+
+    Attributes:
+        side: Whose decision it is.
+        straight_through: Whether gradients reach it through what was heard instead of through its own
+            log-probability; see :mod:`policies.gate`.
+    """
+
+    side: Literal["receiver", "sender"]
+    straight_through: bool
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """Hidden [B, N, H] -> logit [B, N] of being open."""
+        ...
+
+    def weight(self, logit: Tensor, noise: Tensor) -> Tensor:
+        """Soft openness [B, N] of gates drawn with that noise, by which gradients flow (straight-through only)."""
         ...
 
 
@@ -51,17 +105,24 @@ class CommPolicy(Plugin, nn.Module):
     """A policy for a team. Implement ``encode``, ``speak``, ``hear``, ``act`` and ``value``.
 
     Attributes:
-        rounds: Exchanges of messages per step.
+        rounds: Rounds of messages per step; 0 for a policy that never speaks.
         width: Payload width D.
         topology: Who may listen to whom.
-        gate: Module from hidden [B, N, D] to gate logits [B, N], or None for gates that are always open.
+        gate: When; None for gates that are always open.
+        tells_actions: Whether the last round tells actions; such a policy also implements ``tell``, and its ``hear``,
+            ``act`` and ``tell`` treat agents one by one, because they are called with some of the agents only.
+        num_agents: N of the team it serves now.
+        num_actions: A.
     """
 
     Config: ClassVar[type[PluginConfig]] = PolicyConfig
     rounds: int
     width: int
     topology: Any
-    gate: nn.Module | None
+    gate: Any
+    tells_actions: bool = False
+    num_agents: int
+    num_actions: int
     return_mean: Tensor
     return_scale: Tensor
 
@@ -107,6 +168,10 @@ class CommPolicy(Plugin, nn.Module):
         the gate with nothing.
         """
 
+    def tell(self, hidden: Tensor, action: Tensor) -> Tensor:
+        """Hidden before the last round and actions [B, N] -> payloads [B, N, D] of the last round."""
+        raise NotImplementedError(f"{type(self).__name__} tells no actions")
+
     def anneal(self, progress: float) -> None:
         """Let parts that follow the share of training done (0 .. 1) do so, in buffers. Nothing by default."""
 
@@ -118,8 +183,19 @@ class CommPolicy(Plugin, nn.Module):
         return logit
 
     def listening_cost(self) -> float:
-        """What a receiver pays for a step with its gate open, in units of reward."""
+        """What a step with an open gate costs its agent, in units of reward."""
         return 0.0
+
+    def serve(self, identity: Sequence[int]) -> None:
+        """Serve a team of another size from now on.
+
+        Args:
+            identity: Per agent of the new team, the agent of the trained team that it stands in for.
+
+        Raises:
+            ConfigError: If the policy is tied to the size of its team.
+        """
+        raise ConfigError(f"policy {self.name!r} is tied to the {self.num_agents} agents that it was trained with")
 
     def expected_return(self, value: Tensor) -> Tensor:
         """Value estimates in units of reward."""
@@ -129,150 +205,26 @@ class CommPolicy(Plugin, nn.Module):
         """Parameters of the graph, trained by their own optimizer on held-out worlds."""
         return list(self.topology.parameters()) if self.topology.learned else []
 
-    def run(self, observation: Tensor, deliver: Deliver, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The template: action logits [B, N, A] and values [B, N].
+    @property
+    def exchanges(self) -> int:
+        """Most exchanges of messages in a step: one per round, or where actions are told, per turn of the last."""
+        return self.rounds - 1 + self.num_agents if self.tells_actions else self.rounds
+
+    def run(self, hidden: Tensor, deliver: Deliver, action: Tensor | None = None) -> Tensor:
+        """The template: action logits [B, N, A].
 
         Args:
-            observation: [B, N, O].
+            hidden: ``encode(observation)``, zero for agents that are gone.
             deliver: Takes the round and the payloads [B, N, D] and returns the inboxes.
-            hidden: ``encode(observation)``, if the caller has it already.
+            action: [B, N] int64, what agents tell of in the last round (where they do).
         """
-        first = self.encode(observation) if hidden is None else hidden
-        state = first
+        state = hidden
         for round_ in range(self.rounds):
-            state = self.hear(state, deliver(round_, self.speak(state, round_)), round_)
-        return self.act(state), self.value(first)
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What a team did in one step, and all that is needed to evaluate it again.
-
-    Attributes:
-        action: [B, N] int64.
-        gate: [B, N] bool, who listened.
-        log_probability: [B, N] of the action.
-        gate_log_probability: [B, N] of the gate, 0 without one.
-        value: [B, N] in units of reward.
-        logits: [B, N, A].
-        inboxes: What was delivered, per round.
-    """
-
-    action: Tensor
-    gate: Tensor
-    log_probability: Tensor
-    gate_log_probability: Tensor
-    value: Tensor
-    logits: Tensor
-    inboxes: list[Inbox]
-
-
-def _gate_log_probability(logit: Tensor, open_: Tensor) -> Tensor:
-    return nn.functional.logsigmoid(torch.where(open_, logit, -logit))
-
-
-@torch.no_grad()
-def decide(
-    policy: CommPolicy,
-    observation: Tensor,
-    source: Tensor,
-    network: Network | None,
-    step: Tensor,
-    generator: torch.Generator | None,
-) -> Decision:
-    """One decision of the whole team in every world.
-
-    Args:
-        policy: The policy.
-        observation: [B, N, O].
-        source: [B, N, k] int64, the graph in use.
-        network: What messages pass; None delivers them untouched and counts nothing.
-        step: [B] int64, steps since each episode began.
-        generator: Samples gates and actions; None decides greedily.
-    """
-    hidden = policy.encode(observation)
-    gate_logit = policy.listen(hidden)
-    if gate_logit is None:
-        open_ = torch.ones(source.shape[:2], dtype=torch.bool, device=source.device)
-    elif generator is None:
-        open_ = gate_logit > 0
-    else:
-        open_ = torch.rand(gate_logit.shape, generator=generator, device=gate_logit.device) < gate_logit.sigmoid()
-    links = Links(source, open_)
-    inboxes: list[Inbox] = []
-
-    def deliver(round_: int, spoken: Tensor) -> Inbox:
-        if network is None:
-            inbox = Inbox(spoken, links.source, links.present, links.source)
-        else:
-            inbox = network.exchange(spoken, links, step, round_)
-        inboxes.append(inbox)
-        return inbox
-
-    logits, value = policy.run(observation, deliver, hidden)
-    log_probabilities = logits.log_softmax(-1)
-    if generator is None:
-        action = logits.argmax(-1)
-    else:  # Gumbel-max: the largest of logit - log(exponential noise)
-        noise = torch.empty_like(logits).exponential_(generator=generator)
-        action = (log_probabilities - noise.log()).argmax(-1)
-    log_probability = log_probabilities.gather(-1, action.unsqueeze(-1)).squeeze(-1)
-    gate_log_probability = torch.zeros_like(log_probability)
-    if gate_logit is not None:
-        gate_log_probability = _gate_log_probability(gate_logit, open_)
-    return Decision(
-        action, open_, log_probability, gate_log_probability, policy.expected_return(value), logits, inboxes
-    )
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """A recorded step under the present parameters: all [rows, N]."""
-
-    log_probability: Tensor
-    gate_log_probability: Tensor
-    entropy: Tensor
-    gate_entropy: Tensor
-    value: Tensor
-
-
-def evaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool = False) -> Evaluation:
-    """Evaluate recorded decisions again, replaying what the network did to every slot.
-
-    Args:
-        policy: The policy.
-        rows: Columns ``observation`` [R, N, O], ``action`` [R, N], ``gate`` [R, N], ``links`` [R, N, k],
-            ``mask`` [R, rounds, N, M], and where messages were disturbed ``source`` and ``scale``
-            [R, rounds, N, M] and ``delta`` [R, rounds, N, M, D]; with a learned graph ``noise`` [R, N, N].
-        graph_gradient: Whether gradients shall reach the graph's parameters.
-    """
-    links = rows["links"].long()
-    weight = policy.topology.weight(links, rows["noise"]) if graph_gradient else None
-
-    def deliver(round_: int, spoken: Tensor) -> Inbox:
-        mask = rows["mask"][:, round_]
-        source = rows["source"][:, round_].long() if "source" in rows else links
-        spare = mask.shape[-1] - links.shape[-1]
-        padded = weight if weight is None or not spare else nn.functional.pad(weight, (0, spare), value=1.0)
-        return Inbox(
-            spoken,
-            source,
-            mask,
-            links,
-            rows["scale"][:, round_] if "scale" in rows else None,
-            rows["delta"][:, round_] if "delta" in rows else None,
-            padded,
-        )
-
-    observation = rows["observation"]
-    hidden = policy.encode(observation.long() if not observation.is_floating_point() else observation)
-    logits, value = policy.run(observation, deliver, hidden)
-    log_probabilities = logits.log_softmax(-1)
-    log_probability = log_probabilities.gather(-1, rows["action"].long().unsqueeze(-1)).squeeze(-1)
-    entropy = -(log_probabilities.exp() * log_probabilities).sum(-1)
-    gate_entropy = gate_log_probability = torch.zeros_like(entropy)
-    logit = policy.listen(hidden)
-    if logit is not None:
-        gate_log_probability = _gate_log_probability(logit, rows["gate"])
-        gate_entropy = nn.functional.softplus(logit) - logit * logit.sigmoid()
-    return Evaluation(log_probability, gate_log_probability, entropy, gate_entropy, value)
+            if self.tells_actions and round_ == self.rounds - 1:
+                if action is None:
+                    raise ValueError("a policy that tells actions needs them here; it acts through agentcomm.deciding")
+                spoken = self.tell(state, action)
+            else:
+                spoken = self.speak(state, round_)
+            state = self.hear(state, deliver(round_, spoken), round_)
+        return self.act(state)

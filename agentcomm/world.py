@@ -16,6 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.errors import ConfigError
 from agentcomm.plugin import Plugin, PluginConfig
 
 
@@ -74,6 +75,7 @@ class Step:
         success: [B] bool, the task's goal is reached (meaningful where done).
         finished: [F] int64, indices of the worlds that ended.
         final_observation: [F, N, O] of those worlds.
+        final_alive: [F, N] bool, their members that were still there.
     """
 
     observation: Tensor
@@ -85,6 +87,7 @@ class Step:
     success: Tensor
     finished: Tensor
     final_observation: Tensor
+    final_alive: Tensor
 
     @property
     def done(self) -> Tensor:
@@ -99,6 +102,15 @@ class WorldConfig(PluginConfig):
     observation: Literal["dense", "indices"] = Field(
         "dense", description="one-hot vectors, or the indices of their ones where the environment offers them"
     )
+    failure: float = Field(0.0, ge=0, lt=1, description="chance per step that a member fails and is gone")
+    fewest: int | None = Field(
+        None, ge=1, description="members an episode begins with at least: their number is drawn; none: all"
+    )
+
+    @property
+    def loses_members(self) -> bool:
+        """Whether members may be missing."""
+        return self.failure > 0 or self.fewest is not None
 
 
 class World(Plugin):
@@ -108,12 +120,18 @@ class World(Plugin):
     keeps everything that changes in ``self.state``, a dict of tensors with leading dimension B. All
     randomness comes from the generator it is handed.
 
+    One that ``can_lose_members`` keeps ``state["alive"]`` [B, N] bool where its config ``loses_members``, and
+    heeds it: who is gone is not seen, does nothing, earns nothing and is not waited for. Others refuse the
+    arguments that make members fail.
+
     Attributes:
         agents: Names of the N agents.
         num_actions: Actions of each agent are 0 .. num_actions - 1.
         action_names: What they are called.
         layout: The observation's layout.
         state: Named tensors [B, ...].
+        alive: [B, N] bool, members that are there; all of them unless the config says otherwise.
+        roles: Sort of each agent; one can stand in for another of the same role.
     """
 
     Config: ClassVar[type[PluginConfig]] = WorldConfig
@@ -121,6 +139,7 @@ class World(Plugin):
     agents: tuple[str, ...]
     action_names: tuple[str, ...]
     layout: Observation
+    can_lose_members: ClassVar[bool] = False
 
     def __init__(self, config: WorldConfig, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:
         if num_worlds < 1:
@@ -132,12 +151,26 @@ class World(Plugin):
         self.generator = torch.Generator(self.device)
         self.length = torch.zeros(num_worlds, dtype=torch.int64, device=self.device)
         self.state: dict[str, Tensor] = {}
+        if config.loses_members and not self.can_lose_members:
+            raise ConfigError(f"members cannot fail in {type(self).__name__}: leave failure and fewest out")
         self._all = torch.arange(num_worlds, device=self.device)
 
     @property
     def num_agents(self) -> int:
         """N."""
         return len(self.agents)
+
+    @property
+    def roles(self) -> tuple[int, ...]:
+        """All agents are of one sort, unless an environment says otherwise."""
+        return (0,) * self.num_agents
+
+    @property
+    def alive(self) -> Tensor:
+        """[B, N] bool; [1, N] ones expanded while nobody can fail."""
+        if self.config.loses_members:
+            return self.state["alive"]
+        return torch.ones(1, 1, dtype=torch.bool, device=self.device).expand(self.num_worlds, self.num_agents)
 
     @property
     def num_actions(self) -> int:
@@ -193,7 +226,7 @@ class World(Plugin):
         """
         if seed is not None:
             self.generator.manual_seed(seed)
-        self.begin(self._all, self.generator, scene)
+        self._begin(self._all, scene)
         self.length.zero_()
         return self.observe()
 
@@ -216,10 +249,13 @@ class World(Plugin):
             truncated |= transition.truncated
         truncated &= ~transition.terminated
         success = self.success()
+        if self.config.failure:
+            self._fail()
         finished = (transition.terminated | truncated).nonzero().squeeze(-1)
         final = self.observe(finished) if len(finished) else None
+        final_alive = self.alive[finished]
         if auto_reset and len(finished):
-            self.begin(finished, self.generator)
+            self._begin(finished)
             self.length[finished] = 0
         observation = self.observe()
         return Step(
@@ -232,7 +268,25 @@ class World(Plugin):
             success=success,
             finished=finished,
             final_observation=observation[:0] if final is None else final,
+            final_alive=final_alive,
         )
+
+    def _begin(self, worlds: Tensor, scene: Mapping[str, Any] | None = None) -> None:
+        """Begin episodes, and say who takes part; with a scene, everybody does."""
+        if self.config.loses_members:
+            fewest = self.num_agents if self.config.fewest is None or scene is not None else self.config.fewest
+            order = torch.rand(len(worlds), self.num_agents, generator=self.generator, device=self.device).argsort(1)
+            span = self.num_agents - min(fewest, self.num_agents) + 1
+            missing = torch.randint(span, (len(worlds), 1), generator=self.generator, device=self.device)
+            self.state["alive"][worlds] = order >= missing
+        self.begin(worlds, self.generator, scene)
+
+    def _fail(self) -> None:
+        """Let members fail by chance, but never the last one."""
+        alive = self.state["alive"]
+        fails = torch.rand(alive.shape, generator=self.generator, device=self.device) < self.config.failure
+        left = alive & ~fails
+        self.state["alive"] = torch.where(left.any(1, keepdim=True), left, alive)
 
     def _check(self, actions: Tensor) -> None:
         if actions.shape != (self.num_worlds, self.num_agents):

@@ -22,7 +22,7 @@ from rich.progress import track
 import agentcomm  # noqa: F401  (sets the OpenMP spin before torch is imported)
 from agentcomm.assembly import make_network, make_policy, make_world
 from agentcomm.config import RunConfig
-from agentcomm.policy import decide
+from agentcomm.deciding import decide
 from agentcomm.training.ray_session import ray_session
 from agentcomm.versions import versions
 from benchmarks.plain_loop import PlainLoop
@@ -62,12 +62,12 @@ def policy_rate(run: RunConfig, batch: int) -> float:
     policy = make_policy(run.policy, world)
     network = make_network(world, policy)
     generator = torch.Generator().manual_seed(0)
-    source = policy.topology.neighbors(None, batch)
+    graph = policy.topology.graph(None, batch)
     observation = world.reset(0)
 
     def step() -> None:
         nonlocal observation
-        decision = decide(policy, observation, source, network, world.length, generator)
+        decision = decide(policy, observation, graph, network, world.length, generator)
         observation = world.step(decision.action).observation
 
     return rate(step, batch)

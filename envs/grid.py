@@ -61,8 +61,10 @@ class GridConfig(WorldConfig):
 class GridWorld(World):
     """B grids; a subclass adds the rules.
 
-    State: ``cells`` [B, N] and ``prey`` [B, 1], both int64 cell numbers.
+    State: ``cells`` [B, N] and ``prey`` [B, 1], both int64 cell numbers; where members can fail ``alive`` [B, N] bool.
     """
+
+    can_lose_members = True
 
     def __init__(
         self, config: GridConfig, team: Sequence[Kind], num_worlds: int = 1, device: str | torch.device = "cpu"
@@ -87,6 +89,14 @@ class GridWorld(World):
             "cells": torch.zeros(num_worlds, len(team), dtype=torch.int64, device=self.device),
             "prey": torch.zeros(num_worlds, 1, dtype=torch.int64, device=self.device),
         }
+        if config.loses_members:
+            self.state["alive"] = torch.ones(num_worlds, len(team), dtype=torch.bool, device=self.device)
+
+    @property
+    def roles(self) -> tuple[int, ...]:
+        """The number of each agent's kind."""
+        kinds = list(dict.fromkeys(self.team))
+        return tuple(kinds.index(kind) for kind in self.team)
 
     def begin(self, worlds: Tensor, generator: torch.Generator, scene: Mapping[str, Any] | None = None) -> None:
         """Put agents and prey on distinct random cells, or where the scene says.
@@ -132,6 +142,8 @@ class GridWorld(World):
     def move(self, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Move every agent that is not on the prey's cell; moves off the grid leave it in place.
 
+        Those that are gone move on unseen; whether they are there is for :attr:`alive` to say.
+
         Args:
             actions: [B, N] int64.
 
@@ -147,9 +159,11 @@ class GridWorld(World):
     def observe(self, worlds: Tensor | None = None) -> Tensor:
         """[B, N, O] float32, or [B, N, K] int64 with ``observation="indices"``: see :class:`envs.grid_sight.Sight`."""
         cells, prey = self.state["cells"], self.state["prey"]
+        alive = self.state.get("alive")
         if worlds is not None:
             cells, prey = cells[worlds], prey[worlds]
-        return self._sight.look(cells, prey)
+            alive = None if alive is None else alive[worlds]
+        return self._sight.look(cells, prey, alive)
 
     def scene(self, world: int) -> dict[str, Any]:
         """Positions as [row, column], for the report's player."""
@@ -159,7 +173,7 @@ class GridWorld(World):
             "prey": [list(divmod(cell, self.size)) for cell in self.state["prey"][world].tolist()],
             "kinds": [kind.name for kind in self.team],
             "vision": [None if kind.blind else self.vision for kind in self.team],
-        }
+        } | ({"alive": self.alive[world].tolist()} if self.config.loses_members else {})
 
     def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[Link] | None = None) -> Any:
         """Draw one world: text with the links listed below the grid, or an [H, W, 3] uint8 picture with arrows.

@@ -86,17 +86,26 @@ class Sight:
             self._background = _backgrounds(size, vision, codes, blind).to(device)
             self._first_row = torch.arange(n, device=device) * cells
 
-    def look(self, cells: Tensor, prey: Tensor) -> Tensor:
-        """Observations of agents at [B, N] cells with the prey at [B, 1]."""
+    def look(self, cells: Tensor, prey: Tensor, alive: Tensor | None = None) -> Tensor:
+        """Observations of agents at [B, N] cells with the prey at [B, 1].
+
+        Agents that are gone (``alive`` [B, N] False) are seen by nobody and see nothing: 0, or -1 for indices.
+        """
         n = self._num_agents
         code = self._code[torch.cat([prey, cells], dim=1)]
         seen = code.index_select(1, self._things).view(-1, n, n) - code[:, 1:].unsqueeze(2) + self._start
         place = torch.take(self._table, seen)
+        if alive is not None:
+            there = torch.nn.functional.pad(alive, (1, 0), value=True).index_select(1, self._things).view(-1, n, n)
+            place = place.masked_fill(~(there & alive.unsqueeze(2)), -1)
         if self._background is None:
-            return torch.cat([cells.unsqueeze(2), place], dim=2)
+            own = cells if alive is None else cells.masked_fill(~alive, -1)
+            return torch.cat([own.unsqueeze(2), place], dim=2)
         rows = self._background.index_select(0, (cells + self._first_row).flatten())
         place = place.view(-1, n)
         rows.scatter_add_(1, place.clamp_min(0), (place >= 0).to(rows.dtype))
+        if alive is not None:
+            rows *= alive.view(-1, 1)
         return rows.view(-1, n, self.layout.width)
 
 

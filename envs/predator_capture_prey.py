@@ -66,20 +66,21 @@ class PredatorCapturePrey(GridWorld):
 
     def advance(self, actions: Tensor, generator: torch.Generator) -> Transition:
         """Move or capture, then reward; nothing is random after the start."""
-        captured = self.state["captured"]
+        captured, alive = self.state["captured"], self.alive
         before, arrived = self.move(actions)
-        active = ~torch.where(self._captures, captured, before)
-        self.state["captured"] = captured = captured | ((actions == CAPTURE_ACTION) & before & self._captures)
+        active = ~torch.where(self._captures, captured, before) & alive
+        captures = (actions == CAPTURE_ACTION) & before & self._captures & alive
+        self.state["captured"] = captured = captured | captures
         done = torch.where(self._captures, captured, arrived)
         reward = (~done) * STEP_COST
         if self._discount_on_prey:
             reward = torch.where(arrived, reward / 2, reward)
-        return Transition(reward=reward, terminated=done.all(1), active=active)
+        return Transition(reward=reward * alive, terminated=(done | ~alive).all(1), active=active)
 
     def success(self) -> Tensor:
-        """[B] bool, all have arrived and all capture agents have captured."""
+        """[B] bool, of those that are left all have arrived and all capture agents have captured."""
         arrived = self.state["cells"] == self.state["prey"]
-        return torch.where(self._captures, self.state["captured"], arrived).all(1)
+        return (torch.where(self._captures, self.state["captured"], arrived) | ~self.alive).all(1)
 
     def scene(self, world: int) -> dict[str, Any]:
         """Positions, and which agents have captured."""

@@ -56,18 +56,20 @@ class PredatorPrey(GridWorld):
 
     def advance(self, actions: Tensor, generator: torch.Generator) -> Transition:
         """Move, then reward; nothing is random after the start."""
+        alive = self.alive
         before, arrived = self.move(actions)
         if self._ends_on_success:
             reward = (~arrived) * STEP_COST
-            terminated = arrived.all(1)
+            terminated = (arrived | ~alive).all(1)
         else:
-            reward = torch.where(arrived, self._reward_on_prey[arrived.sum(1, keepdim=True)], STEP_COST)
+            there = (arrived & alive).sum(1, keepdim=True)
+            reward = torch.where(arrived, self._reward_on_prey[there], STEP_COST)
             terminated = torch.zeros(self.num_worlds, dtype=torch.bool, device=self.device)
-        return Transition(reward=reward, terminated=terminated, active=~before)
+        return Transition(reward=reward * alive, terminated=terminated, active=~before & alive)
 
     def success(self) -> Tensor:
-        """[B] bool, all predators are on the prey's cell."""
-        return (self.state["cells"] == self.state["prey"]).all(1)
+        """[B] bool, all predators that are left are on the prey's cell."""
+        return ((self.state["cells"] == self.state["prey"]) | ~self.alive).all(1)
 
 
 def parallel_env(

@@ -11,7 +11,8 @@ from agentcomm.conformance.common import PolicyFactory, WorldFactory, check_plug
 from agentcomm.conformance.stages import Disturb
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox
-from agentcomm.policy import CommPolicy, PolicyConfig, evaluate
+from agentcomm.policy import CommPolicy, Deliver, PolicyConfig
+from agentcomm.replaying import evaluate
 from agentcomm.threats import AttackConfig, Setting
 from agentcomm.training.rollout import Sampler
 from agentcomm.training.settings import PPOSettings
@@ -33,7 +34,7 @@ def check_policy(policy_factory: PolicyFactory, world_factory: WorldFactory, num
     policy = policy_factory(world)
     check_plugin(type(policy), PolicyConfig)
     observation = world.reset(seed=0)
-    _check_graphs(policy, world)
+    _check_graphs(policy, world, observation)
     _check_parts(policy, observation, world)
     _check_secrecy(policy, observation)
     _check_control(policy, world)
@@ -46,26 +47,44 @@ def check_policy(policy_factory: PolicyFactory, world_factory: WorldFactory, num
     require(not idle or not policy.topology.degree, f"no gradient reaches {', '.join(idle)}")
 
 
-def _check_graphs(policy: CommPolicy, world: World) -> None:
+def _check_graphs(policy: CommPolicy, world: World, observation: Tensor) -> None:
     topology, b, n = policy.topology, world.num_worlds, world.num_agents
-    noise = topology.noise(b, torch.Generator(world.device).manual_seed(0))
-    again = topology.noise(b, torch.Generator(world.device).manual_seed(0))
-    require(torch.equal(noise, again), "the graph's noise is not drawn from the generator it is handed")
+    hidden = policy.encode(observation)
+    draw = topology.draw(b, torch.Generator(world.device).manual_seed(0))
+    again = topology.draw(b, torch.Generator(world.device).manual_seed(0))
+    require(torch.equal(draw, again), "draws do not come from the generator that draw is handed")
+    sampled = topology.learned or topology.dynamic
+    require(len(draw) == (b if sampled else 0), f"draw returns {len(draw)} draws for {b} worlds")
     receiver = torch.arange(n, device=world.device).view(1, -1, 1)
-    for given in (None, noise) if topology.learned else (None,):
-        source = topology.neighbors(given, b)
+    for given in (None, draw) if sampled else (None,):
+        source, kept = topology.graph(given, b, hidden)
         shape = (b, n, topology.degree)
-        require(source.shape == shape, f"neighbors has shape {tuple(source.shape)}, not {shape}")
-        require(source.dtype == torch.int64, f"neighbors is {source.dtype}, not torch.int64")
-        require(((source >= 0) & (source < n)).all(), "neighbors names agents that do not exist")
+        require(source.shape == shape, f"graph has senders of shape {tuple(source.shape)}, not {shape}")
+        require(source.dtype == torch.int64, f"graph has senders of type {source.dtype}, not torch.int64")
+        require(((source >= 0) & (source < n)).all(), "graph names agents that do not exist")
         require((source != receiver).all(), "an agent is its own neighbor")
+        require(kept is None or kept.shape == shape, "kept says nothing, or something of every sender")
         ordered = source.sort(-1).values
         require((ordered.diff(dim=-1) > 0).all(), "a receiver has the same neighbor twice")
-    if topology.learned:
-        weight = topology.weight(source, noise)
-        require(weight is not None and weight.shape == source.shape, "a learned graph has no weight per edge")
+    if sampled:
+        weight = topology.weight(source, draw, hidden)
+        require(weight is not None and weight.shape == source.shape, "a sampled graph has no weight per edge")
         require((weight == 1).all(), "straight-through weights are not exactly 1")
+    if topology.learned:
         require(len(policy.graph_parameters()) > 0, "a learned graph has no parameters")
+
+
+def _some_actions(policy: CommPolicy, worlds: int) -> Tensor:
+    """[worlds, N] actions that do not matter, but must be some."""
+    agents = torch.arange(policy.num_agents)
+    return (torch.arange(worlds).unsqueeze(1) + agents) % policy.num_actions
+
+
+def _run(policy: CommPolicy, observation: Tensor, deliver: Deliver, worlds: Tensor | None = None) -> Tensor:
+    """Logits, with actions to tell of that depend on the world's number only."""
+    actions = _some_actions(policy, len(observation) if worlds is None else int(worlds.max()) + 1)
+    actions = (actions if worlds is None else actions[worlds]).to(observation.device)
+    return policy.run(policy.encode(observation), deliver, actions)
 
 
 def _clear(source: Tensor, open_: Tensor | None = None) -> Callable[[int, Tensor], Inbox]:
@@ -76,8 +95,10 @@ def _clear(source: Tensor, open_: Tensor | None = None) -> Callable[[int, Tensor
 
 def _check_parts(policy: CommPolicy, observation: Tensor, world: World) -> None:
     b, n = observation.shape[:2]
-    source = policy.topology.neighbors(None, b)
+    source = policy.topology.graph(None, b, policy.encode(observation)).source
     require(policy.rounds >= 0 and policy.width > 0, f"rounds is {policy.rounds}, width is {policy.width}")
+    sizes = (policy.num_agents, policy.num_actions)
+    require(sizes == (n, world.num_actions), f"num_agents and num_actions are {sizes}")
     ambient = torch.get_rng_state()
     hidden = policy.encode(observation)
     first = hidden
@@ -85,25 +106,26 @@ def _check_parts(policy: CommPolicy, observation: Tensor, world: World) -> None:
     gate = policy.listen(hidden)
     require(gate is None or gate.shape == (b, n), "listen does not return one logit per world and agent")
     for round_ in range(policy.rounds):
-        spoken = policy.speak(hidden, round_)
+        last = policy.tells_actions and round_ == policy.rounds - 1
+        spoken = policy.tell(hidden, _some_actions(policy, b)) if last else policy.speak(hidden, round_)
         shape = (b, n, policy.width)
-        require(spoken.shape == shape, f"speak returns {tuple(spoken.shape)}, not {shape}")
+        require(spoken.shape == shape, f"{'tell' if last else 'speak'} returns {tuple(spoken.shape)}, not {shape}")
         require(spoken.dtype == torch.float32, f"speak returns {spoken.dtype}, not torch.float32")
         said = spoken.detach().clone()
         heard = policy.hear(hidden, _clear(source)(round_, spoken), round_)
         require(heard.shape == hidden.shape, f"hear turns {tuple(hidden.shape)} into {tuple(heard.shape)}")
         require(torch.equal(said, spoken), "hear changes what others said")
         hidden = heard
-    logits, value = policy.run(observation, _clear(source))
+    logits, value = _run(policy, observation, _clear(source)), policy.value(first)
     shape = (b, n, world.num_actions)
     require(logits.shape == shape, f"act returns {tuple(logits.shape)}, not {shape}")
     require(value.shape == (b, n), f"value returns {tuple(value.shape)}, not {(b, n)}")
     require(logits.isfinite().all() and value.isfinite().all(), "logits or values are not finite")
-    repeated, _ = policy.run(observation, _clear(source), first)
+    repeated = _run(policy, observation, _clear(source))
     require(torch.equal(logits, repeated), "the same observations and messages give other logits")
     require(torch.equal(ambient, torch.get_rng_state()), "randomness is drawn from torch's global generator")
     some = torch.arange(0, b, 2, device=observation.device)
-    part, _ = policy.run(observation[some], _clear(source[some]))
+    part = _run(policy, observation[some], _clear(source[some]), some)
     require(torch.allclose(part, logits[some], atol=1e-4), "what one world does depends on the others of its batch")
 
 
@@ -113,16 +135,14 @@ def _check_secrecy(policy: CommPolicy, observation: Tensor) -> None:
     The critic may see everybody's observations, but knows nothing of messages.
     """
     b, n = observation.shape[:2]
-    source = policy.topology.neighbors(None, b)
+    source = policy.topology.graph(None, b, policy.encode(observation)).source
     shut = torch.zeros(b, n, dtype=torch.bool, device=observation.device)
     own = policy.listen(policy.encode(observation))
-    logits, value = policy.run(observation, _clear(source, shut))
-    _, heard = policy.run(observation, _clear(source))
-    require(torch.allclose(value, heard, atol=1e-4), "values depend on what was heard")
+    logits = _run(policy, observation, _clear(source, shut))
     for agent in range(n):
         other = observation.roll(1, 0)
         other[:, agent] = observation[:, agent]
-        seen, _ = policy.run(other, _clear(source, shut))
+        seen = _run(policy, other, _clear(source, shut))
         same = torch.allclose(seen[:, agent], logits[:, agent], atol=1e-4)
         require(same, "an agent knows what nobody told it")
         gate = policy.listen(policy.encode(other))
@@ -134,7 +154,7 @@ def _check_secrecy(policy: CommPolicy, observation: Tensor) -> None:
         offset = torch.full((*source.shape, policy.width), 1e6, device=source.device)
         return Inbox(spoken, source, mask, source, torch.zeros_like(source, dtype=spoken.dtype), offset)
 
-    seen, _ = policy.run(observation, refused)
+    seen = _run(policy, observation, refused)
     require(torch.allclose(seen, logits, atol=1e-4), "messages that were not accepted are heard")
 
 
@@ -148,7 +168,7 @@ def _check_control(policy: CommPolicy, world: World) -> None:
 def _check_replay(policy: CommPolicy, world: World, attacked: bool) -> set[str]:
     """Evaluating a rollout again gives the probabilities it was sampled with; the parameters that this trains."""
     topology = policy.topology
-    sizes = (world.num_worlds, world.num_agents, topology.degree, policy.width, policy.rounds)
+    sizes = (world.num_worlds, world.num_agents, topology.degree, policy.width, policy.exchanges)
     setting = Setting(*sizes, device=world.device)
     network = Network(setting, [Disturb(AttackConfig(), setting)] if attacked else [])
     ambient = torch.get_rng_state()

@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from agentcomm.deciding import GateControl, decide
 from agentcomm.messages.ledger import COUNTS
 from agentcomm.messages.network import FATES, Network
-from agentcomm.policy import CommPolicy, decide
+from agentcomm.policy import CommPolicy
+from agentcomm.seeds import derive
 from agentcomm.world import World
 
 
@@ -71,6 +73,7 @@ def play(
     seed: int,
     record: int = 0,
     generator: torch.Generator | None = None,
+    gates: float | None = None,
 ) -> Episodes:
     """One episode in every world, on the executed graph.
 
@@ -81,6 +84,7 @@ def play(
         seed: Of the episodes.
         record: How many worlds to record frame by frame.
         generator: Samples decisions; None decides greedily.
+        gates: Probability with which every gate opens, whatever the policy says; None leaves that to the policy.
     """
     was_training = policy.training
     policy.eval()
@@ -88,7 +92,10 @@ def play(
     everywhere = torch.arange(world.num_worlds, device=world.device)
     network.reset(everywhere)
     network.ledger.clear()
-    source = policy.topology.neighbors(None, world.num_worlds)
+    graph = None if policy.topology.dynamic else policy.topology.graph(None, world.num_worlds)
+    control = None
+    if gates is not None:
+        control = GateControl(gates, torch.Generator(world.device).manual_seed(derive(seed, "gates")))
     running = torch.ones(world.num_worlds, dtype=torch.bool, device=world.device)
     length = torch.zeros_like(world.length)
     success = torch.zeros_like(running)
@@ -102,10 +109,12 @@ def play(
     for _ in range(world.max_steps):
         network.tape = [] if record else None
         scenes = [world.scene(w) for w in range(record)]
-        decision = decide(policy, observation, source, network, world.length.clone(), generator)
-        gates = decision.gate[running]
-        opened, asked = opened + int(gates.sum()), asked + gates.numel()
-        gate_by_step.append(float(gates.float().mean()) if gates.numel() else None)
+        alive = world.alive.clone() if world.config.loses_members else None
+        decision = decide(policy, observation, graph, network, world.length.clone(), generator, alive, control)
+        there = running.unsqueeze(1).expand_as(decision.gate)
+        open_ = decision.gate[there if alive is None else there & alive]
+        opened, asked = opened + int(open_.sum()), asked + open_.numel()
+        gate_by_step.append(float(open_.float().mean()) if open_.numel() else None)
         step = world.step(decision.action, auto_reset=False)
         for w in range(record):
             if bool(running[w]):

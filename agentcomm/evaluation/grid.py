@@ -166,7 +166,8 @@ def _evaluate(cell: Cell, saved: SavedPolicy) -> dict[str, Any]:
             row["decisions"], played = _better_control(cell, saved, played)
     except Exception as error:
         return row | {"status": "failed", "error": f"{type(error).__name__}: {error}", "seconds": 0.0}
-    source = saved.policy.topology.neighbors(None, 1)[0].tolist()
+    topology = saved.policy.topology
+    source = [] if topology.dynamic else topology.graph(None, 1).source[0].tolist()
     totals = played.totals()
     # An attack that never touched a message says nothing about robustness.
     if cell.attack is not None and not totals["dropped"] + totals["tampered"] + totals["forged"]:

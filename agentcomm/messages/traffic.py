@@ -31,20 +31,58 @@ def gather_agents(values: Tensor, index: Tensor) -> Tensor:
 
 
 class Links(NamedTuple):
-    """Who is listened to in this step.
+    """Who is listened to in one exchange.
 
     Attributes:
         source: [B, N, k] int64, the senders that the graph keeps for each receiver.
-        open: [B, N] bool, the receivers' gates.
+        open: [B, N] bool, receivers that listen.
+        carried: [B, N, k] bool, links on which the sender says something; None for all.
     """
 
     source: Tensor
     open: Tensor
+    carried: Tensor | None = None
 
     @property
     def present(self) -> Tensor:
         """[B, N, k] bool, links on which a message travels."""
-        return self.open.unsqueeze(-1).expand_as(self.source)
+        listening = self.open.unsqueeze(-1).expand_as(self.source)
+        return listening if self.carried is None else listening & self.carried
+
+    def only(self, receivers: Tensor, carried: Tensor) -> Links:
+        """Of these links, those of some receivers [B, N] that are in ``carried`` [B, N, k], too."""
+        carried = carried if self.carried is None else carried & self.carried
+        return Links(self.source, self.open & receivers, carried)
+
+
+class ProjectionCache:
+    """Linear images of payloads, kept while agents speak one after the other (a key/value cache).
+
+    Args:
+        spoken: [1, S, D] payloads, zero for those that have not spoken yet.
+    """
+
+    def __init__(self, spoken: Tensor) -> None:
+        self.spoken = spoken
+        self._images: dict[int, Tensor] = {}
+        self._pending: dict[int, list[Tensor]] = {}
+
+    def speak(self, rows: Tensor, payload: Tensor) -> None:
+        """The agents ``rows`` [R] say ``payload`` [R, D]."""
+        self.spoken[0, rows] = payload
+        for pending in self._pending.values():
+            pending.append(rows)
+
+    def project(self, weight: Tensor) -> Tensor:
+        """``spoken @ weight.T`` [1, S, out]; only rows spoken since the last call are computed."""
+        key = weight.data_ptr()
+        if key not in self._images:
+            self._images[key] = nn.functional.linear(self.spoken, weight)
+            self._pending[key] = []
+        for rows in self._pending[key]:
+            self._images[key][0, rows] = nn.functional.linear(self.spoken[0, rows], weight)
+        self._pending[key].clear()
+        return self._images[key]
 
 
 @dataclass(frozen=True)
@@ -59,6 +97,10 @@ class Inbox:
         delta: [B, N, M, D] offset, or None for 0.
         weight: [B, N, M] straight-through weight of the edge (value 1), or None.
         links: [B, N, k] int64, the graph's senders.
+        receiver: [B, R] int64, whose inboxes these are; None for all N agents in order.
+        cache: Keeps projections of ``spoken`` from one turn to the next.
+
+    The inboxes of some receivers only (see :meth:`rows`) count as one world with all B * N agents in it.
     """
 
     spoken: Tensor
@@ -68,6 +110,63 @@ class Inbox:
     scale: Tensor | None = None
     delta: Tensor | None = None
     weight: Tensor | None = None
+    receiver: Tensor | None = None
+    cache: ProjectionCache | None = None
+
+    def mutual(self) -> Tensor:
+        """[B, N, M] bool, slots whose sender listens to the receiver, too (A_ji)."""
+        receiver = self.receiver
+        if receiver is None:
+            receiver = torch.arange(self.links.shape[1], device=self.links.device).unsqueeze(0)
+        return (gather_agents(self.links, self.source) == receiver[..., None, None]).any(-1)
+
+    def merge(self, later: Inbox, receivers: Tensor) -> Inbox:
+        """These inboxes, but for some receivers [B, N] those of a later exchange of the same payloads."""
+        slots = max(self.mask.shape[-1], later.mask.shape[-1])
+        where = receivers.unsqueeze(-1)
+
+        def widen(x: Tensor) -> Tensor:
+            return nn.functional.pad(x, (0, slots - x.shape[-1]))
+
+        def factor(inbox: Inbox) -> Tensor:
+            return inbox.mask.new_ones(inbox.mask.shape, dtype=torch.float32) if inbox.scale is None else inbox.scale
+
+        def offset(inbox: Inbox) -> Tensor:
+            if inbox.delta is None:
+                return inbox.spoken.new_zeros(*inbox.mask.shape[:2], slots, inbox.spoken.shape[-1])
+            return nn.functional.pad(inbox.delta, (0, 0, 0, slots - inbox.mask.shape[-1]))
+
+        scale = delta = None
+        if self.scale is not None or later.scale is not None:
+            scale = torch.where(where, widen(factor(later)), widen(factor(self)))
+        if self.delta is not None or later.delta is not None:
+            delta = torch.where(where.unsqueeze(-1), offset(later), offset(self))
+        return replace(
+            self,
+            source=torch.where(where, widen(later.source), widen(self.source)),
+            mask=torch.where(where, widen(later.mask), widen(self.mask)),
+            scale=scale,
+            delta=delta,
+        )
+
+    def rows(self, rows: Tensor, cache: ProjectionCache) -> Inbox:
+        """The inboxes of receivers ``rows`` ([R] int64, world * N + agent): every tensor becomes [1, R, ...]."""
+        worlds, agents = self.source.shape[:2]
+        offset = (torch.arange(worlds, device=rows.device) * agents).view(-1, 1, 1)
+
+        def pick(x: Tensor) -> Tensor:
+            return x.flatten(0, 1)[rows].unsqueeze(0)
+
+        return Inbox(
+            cache.spoken,
+            pick(self.source + offset),
+            pick(self.mask),
+            (self.links + offset).flatten(0, 1).unsqueeze(0),
+            None if self.scale is None else pick(self.scale),
+            None if self.delta is None else pick(self.delta),
+            receiver=rows.unsqueeze(0),
+            cache=cache,
+        )
 
     def payload(self) -> Tensor:
         """Payloads per slot [B, N, M, D]."""
@@ -80,7 +179,8 @@ class Inbox:
             weight: [out, D].
             plain: ``spoken @ weight.T`` [B, N, out], if the caller has it already.
         """
-        plain = nn.functional.linear(self.spoken, weight) if plain is None else plain
+        if plain is None:
+            plain = nn.functional.linear(self.spoken, weight) if self.cache is None else self.cache.project(weight)
         offset = None if self.delta is None else nn.functional.linear(self.delta, weight)
         return self._place(gather_agents(plain, self.source), offset)
 

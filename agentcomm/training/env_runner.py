@@ -118,6 +118,8 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
     def _collect(self, sampler: Sampler, steps: int) -> Batch:
         fragment = sampler.collect(steps)
         means = {"gate_open": fragment.gate_open}
+        if fragment.graph_agreement is not None:
+            means["graph_agreement"] = fragment.graph_agreement
         means |= {f"messages_{k}": v / fragment.env_steps for k, v in fragment.messages.items()}
         if recent := fragment.recent:
             means |= {EPISODE_LEN_MEAN: recent["length"], EPISODE_RETURN_MEAN: recent["return"]}

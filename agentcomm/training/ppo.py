@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from agentcomm.policy import CommPolicy, evaluate
+from agentcomm.policy import CommPolicy
+from agentcomm.replaying import evaluate
 from agentcomm.training.settings import PPOSettings
 
 Rows = dict[str, Tensor]
@@ -54,7 +55,12 @@ def advantages(
 
 
 def ppo_loss(
-    policy: CommPolicy, rows: Mapping[str, Tensor], settings: PPOSettings, entropy: float, graph_gradient: bool
+    policy: CommPolicy,
+    rows: Mapping[str, Tensor],
+    settings: PPOSettings,
+    entropy: float,
+    graph_gradient: bool,
+    advantage_scale: float | Tensor = 1.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Clipped surrogate, Huber value loss and entropy bonus.
 
@@ -63,16 +69,20 @@ def ppo_loss(
 
     Args:
         policy: The policy.
-        rows: Columns of :func:`agentcomm.policy.evaluate`, and ``advantage``, ``target``, ``active``,
+        rows: Columns of :func:`agentcomm.replaying.evaluate`, and ``advantage``, ``target``, ``active``,
             ``log_probability``, ``gate_log_probability`` [R, N].
         settings: PPO's arguments.
         entropy: Present weight of the entropy bonus.
         graph_gradient: Whether gradients reach the graph.
+        advantage_scale: What advantages were divided by; the price of straight-through gates is, too.
     """
     now = evaluate(policy, rows, graph_gradient)
     acted = rows["active"].float()
     act_share = acted / acted.sum().clamp_min(1)
-    share = act_share if policy.gate is None else torch.full_like(acted, 1 / acted.numel())
+    alive = rows["alive"].float() if "alive" in rows else torch.ones_like(acted)
+    alive_share = alive / alive.sum()
+    gated = policy.gate is not None and not policy.gate.straight_through
+    share = alive_share if gated else act_share
 
     def mean(x: Tensor, over: Tensor = share) -> Tensor:
         return (x * over).sum()
@@ -84,8 +94,10 @@ def ppo_loss(
     clipped = ratio.clamp(1 - settings.clip, 1 + settings.clip)
     surrogate = mean(torch.minimum(ratio * advantage, clipped * advantage))
     target = (rows["target"] - policy.return_mean) / policy.return_scale
-    value_loss = nn.functional.huber_loss(now.value, target)
+    value_loss = mean(nn.functional.huber_loss(now.value, target, reduction="none"), alive_share)
     loss = -surrogate + settings.value_weight * value_loss
+    if policy.gate is not None and not gated:
+        loss = loss + policy.listening_cost() / advantage_scale * mean(now.openness, alive_share)
     loss = loss - entropy * mean(now.entropy, act_share) - settings.gate_entropy * mean(now.gate_entropy)
     with torch.no_grad():
         stats = {
@@ -125,6 +137,7 @@ class Update:
         self.parameters = [p for p in policy.parameters() if id(p) not in own]
         self.entropy, self.learning_rate = settings.entropy, settings.learning_rate
         self._held_out: Rows = {}
+        self._advantage_scale: float | Tensor = 1.0
         self._graph_due = False
 
     def anneal_rates(self, progress: float) -> None:
@@ -144,14 +157,19 @@ class Update:
         self._track_returns(columns["target"])
         rows = dict(columns)
         advantage = rows["advantage"]
-        chosen = advantage if self.policy.gate is not None else advantage[rows["active"]]
-        rows["advantage"] = (advantage - chosen.mean()) / (chosen.std() + 1e-8)
+        gate = self.policy.gate
+        # A gate that is an action acts also where its agent cannot do anything else.
+        acting = rows["active"] if gate is None or gate.straight_through else rows.get("alive")
+        chosen = advantage if acting is None else advantage[acting]
+        self._advantage_scale = chosen.std() + 1e-8
+        rows["advantage"] = (advantage - chosen.mean()) / self._advantage_scale
         held = rows.pop("held_out")
         self._held_out = {}
         if self.graph_optimizer is not None and bool(held.any()):
             self._held_out = {name: value[held] for name, value in rows.items()}
             rows = {name: value[~held] for name, value in rows.items()}
-        rows.pop("noise", None)
+        if self.policy.topology.learned:  # only the graph's own step looks at what it was sampled with
+            rows.pop("draw", None)
         for name in ("observation", "action", "links", "source"):  # recorded in few bytes, used as indices
             if name in rows and not rows[name].is_floating_point():
                 rows[name] = rows[name].long()
@@ -170,7 +188,8 @@ class Update:
 
     def step(self, rows: Rows) -> dict[str, Tensor]:
         """One gradient step of the model and, at the start of an epoch, one of the graph if it is due."""
-        loss, stats = ppo_loss(self.policy, rows, self.settings, self.entropy, graph_gradient=False)
+        scale = self._advantage_scale
+        loss, stats = ppo_loss(self.policy, rows, self.settings, self.entropy, False, scale)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         stats["grad_norm"] = nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
@@ -178,7 +197,7 @@ class Update:
         stats["loss"] = loss.detach()
         graph_due, self._graph_due = self._graph_due and bool(self._held_out), False
         if graph_due and self.graph_optimizer is not None and not bool(self.policy.topology.exact):
-            graph_loss, _ = ppo_loss(self.policy, self._held_out, self.settings, 0.0, graph_gradient=True)
+            graph_loss, _ = ppo_loss(self.policy, self._held_out, self.settings, 0.0, True, scale)
             gradients = torch.autograd.grad(graph_loss, self.graph_parameters)
             for parameter, gradient in zip(self.graph_parameters, gradients, strict=True):
                 parameter.grad = gradient

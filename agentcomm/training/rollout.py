@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agentcomm.deciding import Decision, decide
 from agentcomm.messages.ledger import COUNTS
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox
-from agentcomm.policy import CommPolicy, Decision, decide
+from agentcomm.policy import CommPolicy, Graph
 from agentcomm.seeds import derive
 from agentcomm.training.ppo import Rows, advantages
 from agentcomm.training.settings import PPOSettings
@@ -24,7 +25,7 @@ class Fragment:
     """T steps of B worlds.
 
     Attributes:
-        columns: Named tensors [T * B, ...]; see :func:`agentcomm.policy.evaluate` and ``ppo_loss``.
+        columns: Named tensors [T * B, ...]; see :func:`agentcomm.replaying.evaluate` and ``ppo_loss``.
         env_steps: T * B.
         agents: N.
         episodes: How many episodes ended.
@@ -32,6 +33,7 @@ class Fragment:
             gate's cost) of every world's last episode; empty until each world has ended one. Episodes that
             happen to end in a fragment would not do: worlds start together, so it is at times only the short ones.
         gate_open: Share of open gates.
+        graph_agreement: Share of sampled rows of the graph that equal the executed ones; None where nothing is learned.
         messages: Counts of the ledger over this fragment, summed over worlds.
     """
 
@@ -41,6 +43,7 @@ class Fragment:
     episodes: int
     recent: dict[str, float]
     gate_open: float
+    graph_agreement: float | None = None
     messages: dict[str, int] = field(default_factory=dict)
 
 
@@ -72,24 +75,25 @@ class Sampler:
 
     @torch.no_grad()
     def collect(self, steps: int) -> Fragment:
-        """T further steps of all worlds, with one graph per world."""
+        """T further steps of all worlds, with one graph per world or, where it is dynamic, per step."""
         world, policy = self.world, self.policy
-        noise = policy.topology.noise(world.num_worlds, self.generator)
-        source = policy.topology.neighbors(noise if policy.topology.learned else None, world.num_worlds)
-        listening_cost = policy.listening_cost()
+        graph, draw, agreement = self._graph()
+        # Straight-through gates pay in the loss instead.
+        gated = policy.gate is not None and not policy.gate.straight_through
+        listening_cost = policy.listening_cost() if gated else 0.0
         before = self.network.ledger.messages.clone()
         record: dict[str, list[Tensor]] = {}
         decisions: list[Decision] = []
         episodes = 0
         cut_at: list[Tensor] = []  # places in the flattened [T * B] steps where an episode was truncated,
-        cut_off: list[Tensor] = []  # and what its agents observed last
+        cut_off: list[tuple[Tensor, Tensor]] = []  # and what its agents observed last, and who was there
         for _ in range(steps):
-            observation, at = self.observation, world.length.clone()
-            decision = decide(policy, observation, source, self.network, at, self.generator)
+            observation, at, alive = self.observation, world.length.clone(), self._alive
+            decision = decide(policy, observation, graph, self.network, at, self.generator, alive)
             step = world.step(decision.action)
             cut = step.truncated[step.finished]
             cut_at.append(step.finished[cut] + len(decisions) * world.num_worlds)
-            cut_off.append(step.final_observation[cut])
+            cut_off.append((step.final_observation[cut], step.final_alive[cut]))
             self._return += step.reward.mean(1)
             if len(step.finished):
                 self.network.reset(step.finished)
@@ -104,6 +108,8 @@ class Sampler:
                 "active": step.active,
                 "done": step.done,
             }
+            if alive is not None:
+                entries["alive"] = alive
             for name, value in entries.items():
                 record.setdefault(name, []).append(value)
             self.observation = step.observation
@@ -111,8 +117,10 @@ class Sampler:
         stacked["bootstrap"] = torch.zeros_like(stacked["reward"])
         places = torch.cat(cut_at)
         if len(places):
-            stacked["bootstrap"].flatten(0, 1)[places] = self._value(torch.cat(cut_off))
-        columns = self._columns(stacked, decisions, source, noise)
+            observed, there = (torch.cat(parts) for parts in zip(*cut_off, strict=True))
+            lost = self._alive is not None
+            stacked["bootstrap"].flatten(0, 1)[places] = self._value(observed, there if lost else None)
+        columns = self._columns(stacked, decisions, draw)
 
         counts = (self.network.ledger.messages - before).sum(1)
         return Fragment(
@@ -122,12 +130,27 @@ class Sampler:
             episodes=episodes,
             recent=self._recent(),
             gate_open=float(columns["gate"].float().mean()),
+            graph_agreement=agreement,
             messages=dict(zip(COUNTS, counts.tolist(), strict=True)),
         )
 
-    def _columns(self, s: Rows, decisions: list[Decision], source: Tensor, noise: Tensor) -> Rows:
+    @property
+    def _alive(self) -> Tensor | None:
+        """Members that are there now; None while none can be missing."""
+        return self.world.alive.clone() if self.world.config.loses_members else None
+
+    def _graph(self) -> tuple[Graph | None, Tensor, float | None]:
+        """The fragment's graphs, the draws they were sampled with, and the share of rows as executed."""
+        topology, worlds = self.policy.topology, self.world.num_worlds
+        if topology.dynamic:
+            return None, torch.zeros(0, dtype=torch.int64), None
+        draw = topology.draw(worlds, self.generator)
+        graph = topology.graph(draw if len(draw) else None, worlds)
+        return graph, draw, float(topology.agreement(graph.source)) if topology.learned else None
+
+    def _columns(self, s: Rows, decisions: list[Decision], draw: Tensor) -> Rows:
         value = torch.stack([d.value for d in decisions])
-        last = self._value(self.observation)
+        last = self._value(self.observation, self._alive)
         advantage = advantages(
             s["reward"], value, s["done"], s["bootstrap"], last, self.settings.gamma, self.settings.gae_lambda
         )
@@ -141,12 +164,18 @@ class Sampler:
             "advantage": advantage,
             "target": advantage + value,
             "active": s["active"],
-            "links": source.to(torch.int16).expand(len(decisions), *source.shape),
+            "links": torch.stack([d.links.to(torch.int16) for d in decisions]),
             "held_out": self._held.expand(len(decisions), -1),
         }
-        if self.policy.topology.learned:
-            columns["noise"] = noise.expand(len(decisions), *noise.shape)
-        columns |= record_inboxes([d.inboxes for d in decisions])
+        if "alive" in s:
+            columns["alive"] = s["alive"]
+        if len(draw):
+            columns["draw"] = draw.expand(len(decisions), -1)
+        elif self.policy.topology.dynamic:
+            columns["draw"] = torch.stack([d.draw for d in decisions])
+        if decisions[0].gate_noise is not None:
+            columns["gate_noise"] = torch.stack([d.gate_noise for d in decisions if d.gate_noise is not None])
+        columns |= record_inboxes([d.inboxes for d in decisions], columns["links"])
         return {name: column.flatten(0, 1) for name, column in columns.items()}
 
     def _recent(self) -> dict[str, float]:
@@ -154,9 +183,12 @@ class Sampler:
             return {}
         return dict(zip(("length", "success", "return"), self._last.mean(1).tolist(), strict=True))
 
-    def _value(self, observation: Tensor) -> Tensor:
+    def _value(self, observation: Tensor, alive: Tensor | None) -> Tensor:
         """Expected return where a fragment or an episode is cut."""
-        return self.policy.expected_return(self.policy.value(self.policy.encode(observation)))
+        hidden = self.policy.encode(observation)
+        if alive is not None:
+            hidden = hidden * alive.unsqueeze(-1)
+        return self.policy.expected_return(self.policy.value(hidden))
 
     def get_state(self) -> dict[str, Any]:
         """Everything needed to go on as if never interrupted, as numpy arrays."""
@@ -179,9 +211,16 @@ class Sampler:
         self._last = torch.as_tensor(np.array(saved["last"]), device=self.world.device)
 
 
-def record_inboxes(inboxes: list[list[Inbox]]) -> Rows:
-    """What was delivered in T steps of R rounds, as columns [T, B, R, ...]; only what was disturbed takes room."""
+def record_inboxes(inboxes: list[list[Inbox]], links: Tensor) -> Rows:
+    """What was delivered in T steps of R rounds, as columns [T, B, R, ...]; only what was disturbed takes room.
+
+    Args:
+        inboxes: Per step and round.
+        links: [T, B, N, k], for teams that have no rounds.
+    """
     flat = [inbox for step in inboxes for inbox in step]
+    if not flat:
+        return {"mask": torch.zeros_like(links, dtype=torch.bool).unsqueeze(2)[:, :, :0]}
     slots = max(inbox.mask.shape[-1] for inbox in flat)
     disturbed = slots > flat[0].links.shape[-1] or any(i.scale is not None or i.delta is not None for i in flat)
 

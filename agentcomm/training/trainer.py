@@ -137,7 +137,8 @@ def _train_team(
             graph, done = now, row["env_steps"]
             append_line(folder / "progress.jsonl", row)
             for key, value in row.items():
-                writer.add_scalar(key, value, done)
+                if key != "graph_entropy_rows":
+                    writer.add_scalar(key, value, done)
             watcher.iteration(row)
             last = done >= training.env_steps
             if last or stopping() or algorithm.iteration % training.checkpoint_every == 0:
@@ -163,9 +164,11 @@ DEFAULT = "default_policy"
 
 
 def _graph(algorithm: Any) -> torch.Tensor:
-    """Executed adjacency [N, N] of the policy in training."""
+    """Executed adjacency [N, N] of the policy in training; nothing where every step has another."""
     topology = algorithm.env_runner.module.policy.topology
-    source = topology.neighbors(None, 1)[0]
+    if topology.dynamic:
+        return torch.zeros(1, 1, dtype=torch.bool)
+    source = topology.graph(None, 1).source[0]
     adjacency = torch.zeros(len(source), len(source), dtype=torch.bool)
     return adjacency.scatter_(1, source.cpu(), True)
 
@@ -190,7 +193,9 @@ def _row(algorithm: Any, result: Row, seconds: float, took: float, flips: int) -
     row |= {name: learned[name] for name in names if name in learned}
     topology = algorithm.env_runner.module.policy.topology
     if topology.learned:
-        row |= topology.statistics()
+        entropy = topology.row_entropy()
+        row |= {"graph_agreement": sampled.get("graph_agreement"), "graph_entropy": float(entropy.mean())}
+        row["graph_entropy_rows"] = [round(e, 4) for e in entropy.tolist()]
     every = training["evaluate_every"]
     if every and algorithm.iteration % every == 0:
         found = result.get("evaluation", {}).get("env_runners", {})
@@ -199,8 +204,8 @@ def _row(algorithm: Any, result: Row, seconds: float, took: float, flips: int) -
 
 
 def _plain(value: Any) -> Any:
-    """A number JSON can hold; None for missing ones and NaN."""
-    if value is None or isinstance(value, int):
+    """A number JSON can hold, or a list of such; None for missing ones and NaN."""
+    if value is None or isinstance(value, int | list):
         return value
     number = float(value)
     return round(number, 6) if math.isfinite(number) else None

@@ -1,0 +1,65 @@
+"""Relation-enhanced attention: s_ij = (x_i + E[A_ij]) W_q^T W_k (x_j + E[A_ji]) over oneself and accepted messages."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from agentcomm.messages.traffic import Inbox
+
+
+class ListeningBlock(nn.Module):
+    """One post-norm transformer layer in which agent i attends to itself and to its accepted messages.
+
+    The edge embedding enters through its images, which are free vectors just as it is: ``relation`` is E W_k,
+    and E[1] W_q, the same for every receiver, is part of the query's bias. Key and value need no bias: the
+    softmax cancels the first, the output layer's bias absorbs the second.
+
+    Only the k messages of an inbox are gathered, so that time and memory grow with N * k, not with N^2.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.project = nn.Linear(width, 3 * width, bias=False)  # query, key, value
+        self.query_bias = nn.Parameter(torch.zeros(width))
+        self.out = nn.Linear(width, width)
+        self.relation = nn.Parameter(0.1 * torch.randn(2, width))
+        self.norm = nn.LayerNorm(width)
+        self.feed = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+
+    def forward(self, token: Tensor, inbox: Inbox) -> Tensor:
+        """Tokens [B, N, D] and inboxes -> tokens [B, N, D].
+
+        Args:
+            token: What each agent knows itself; its own entry never passes the network.
+            inbox: What it heard.
+        """
+        width = token.shape[-1]
+        heads = (self.heads, width // self.heads)
+        query, own = torch.split(self.project(token), [width, 2 * width], -1)
+        own_key, own_value = (part.unflatten(-1, heads) for part in own.chunk(2, -1))
+        if inbox.mask.shape[-1] == 0:
+            mixed = own_value.flatten(-2)
+        else:
+            query = query + self.query_bias
+            # Every head's product with both relations in one matrix: rows (relation, head).
+            relation = self.relation.unflatten(-1, heads).unsqueeze(1)
+            per_head = torch.eye(self.heads, device=token.device).unsqueeze(-1) * relation
+            toward = nn.functional.linear(query, per_head.reshape(-1, width)).unflatten(-1, (2, self.heads))
+            query = query.unflatten(-1, heads)
+            # Where agents speak their own token, its key and value are there already.
+            heard = inbox.project(self.project.weight[width:], own if inbox.spoken is token else None)
+            heard_key, heard_value = (part.unflatten(-1, heads) for part in heard.chunk(2, -1))
+            own_score = (query * own_key).sum(-1) + toward[:, :, 1]
+            related = toward.gather(2, inbox.mutual().long().unsqueeze(-1).expand(-1, -1, -1, self.heads))
+            scores = torch.cat([own_score.unsqueeze(2), (query.unsqueeze(2) * heard_key).sum(-1) + related], 2)
+            mask = nn.functional.pad(inbox.mask, (1, 0), value=True).unsqueeze(-1)
+            attention = (scores * heads[1] ** -0.5).masked_fill(~mask, float("-inf")).softmax(2)
+            to_others = attention[:, :, 1:]
+            if inbox.weight is not None:
+                to_others = to_others * inbox.weight.unsqueeze(-1)
+            mixed = (to_others.unsqueeze(-1) * heard_value).sum(2) + attention[:, :, 0].unsqueeze(-1) * own_value
+            mixed = mixed.flatten(-2)
+        token = self.norm(token + self.out(mixed))
+        return nn.functional.layer_norm(token + self.feed(token), (width,))

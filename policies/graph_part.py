@@ -1,0 +1,24 @@
+"""What the topologies share."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+
+class Part(BaseModel):
+    """Arguments of a part of a policy."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def others(num_agents: int, device: torch.device | None = None) -> Tensor:
+    """[N, N - 1] int64, everybody but oneself, in ascending order."""
+    agents = torch.arange(num_agents, device=device)
+    return (agents.unsqueeze(1) + 1 + agents[: num_agents - 1]).remainder(num_agents).sort(-1).values
+
+
+def degree(density: float, num_agents: int) -> int:
+    """Neighbors per receiver: k = max(int(N * density), 1), at most the N - 1 others."""
+    return min(max(int(num_agents * density), 1), num_agents - 1)

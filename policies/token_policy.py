@@ -1,0 +1,109 @@
+"""What the policies here have in common: tokens, an action head, a critic. What differs is how they speak and hear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from agentcomm.messages.traffic import Inbox
+from agentcomm.policy import CommPolicy, PolicyConfig
+from agentcomm.world import Observation, World
+from policies.gate import Gate, GateConfig
+from policies.learned_graph import LearnedGraph
+from policies.token_encoder import TokenEncoder
+from policies.topology import AnyGraph, TopologyConfig, build_topology
+
+
+class TokenPolicyConfig(PolicyConfig):
+    """Arguments of every policy here."""
+
+    width: int = Field(64, ge=4, le=1024, description="width D of tokens and payloads")
+
+
+class TokenPolicy(CommPolicy):
+    """Encodes observations as tokens and acts on what they have become after R rounds.
+
+    The critic sees each agent's own token and, where it is central, the mean token of the team. All of it is
+    feed-forward: a policy has no memory of earlier steps.
+    """
+
+    config: TokenPolicyConfig
+    gate: Gate | None
+    topology: AnyGraph
+    central_critic = True
+
+    def __init__(
+        self,
+        config: TokenPolicyConfig,
+        layout: Observation,
+        num_agents: int,
+        num_actions: int,
+        topology: TopologyConfig,
+        gate: GateConfig | None = None,
+    ) -> None:
+        super().__init__(config)
+        width = config.width
+        self.width, self.num_agents, self.num_actions = width, num_agents, num_actions
+        self.topology = build_topology(topology, num_agents, width)
+        self.encoder = TokenEncoder(layout, num_agents, width)
+        self.gate = None if gate is None else Gate(gate, width)
+        self.critic_own = nn.Linear(width, width)
+        self.critic_team = nn.Linear(width, width, bias=False) if self.central_critic else None
+        self.critic = nn.Sequential(nn.GELU(), nn.Linear(width, 1))
+        last = nn.Linear(width, num_actions)
+        self.actor = nn.Sequential(nn.Linear(width, width), nn.GELU(), last)
+        nn.init.orthogonal_(last.weight, 0.01)
+        nn.init.zeros_(last.bias)
+
+    @classmethod
+    def for_world(cls, config: PolicyConfig, world: World) -> Self:
+        """The policy for a world's sizes."""
+        return cls(config, world.layout, world.num_agents, world.num_actions)  # type: ignore[arg-type, call-arg]
+
+    def anneal(self, progress: float) -> None:
+        """The graph's temperature and phase."""
+        if isinstance(self.topology, LearnedGraph):
+            self.topology.anneal(progress)
+
+    def listening_cost(self) -> float:
+        """Cost * degree / N."""
+        if self.gate is None:
+            return 0.0
+        return float(self.gate.cost * self.topology.degree / self.num_agents)
+
+    def serve(self, identity: Sequence[int]) -> None:
+        """Agents take over the embeddings of those they stand in for."""
+        stands_for = torch.as_tensor(identity, device=self.encoder.identity.device)
+        self.topology.resize(stands_for)
+        self.encoder.identity = stands_for
+        self.num_agents = len(identity)
+
+    def encode(self, observation: Tensor) -> Tensor:
+        """Tokens before anything is heard."""
+        token: Tensor = self.encoder(observation)
+        return token
+
+    def speak(self, hidden: Tensor, round_: int) -> Tensor:
+        """The token itself, unless a policy says something else."""
+        return hidden
+
+    def hear(self, hidden: Tensor, inbox: Inbox, round_: int) -> Tensor:
+        """Nothing is heard, unless a policy says how."""
+        return hidden
+
+    def act(self, hidden: Tensor) -> Tensor:
+        """Head shared by all agents."""
+        logits: Tensor = self.actor(hidden)
+        return logits
+
+    def value(self, hidden: Tensor) -> Tensor:
+        """Critic over an agent's own token and, if central, the mean token of the team."""
+        seen = self.critic_own(hidden)
+        if self.critic_team is not None:
+            seen = seen + self.critic_team(hidden.mean(1, keepdim=True))
+        out: Tensor = self.critic(seen)
+        return out.squeeze(-1)
