@@ -1,6 +1,7 @@
 # make demo   the product in ten minutes          make test        the test suite
 # make check  lint, types, import rules           make test-slow   what takes minutes
 # make bench  measure; writes benchmarks/*.md     make setup       only set up (all others do it themselves)
+# make experiments   hours: train and evaluate examples/commformer, write docs/commformer.md; goes on where it stopped
 #
 # Set-up needs Python 3.11 and make, nothing else. Where pip would take a CUDA build of torch, name an
 # index of CPU builds: make setup TORCH_FLAGS="--index-url ..."
@@ -12,7 +13,7 @@ READY := $(VENV)/.ready
 TORCH_FLAGS ?=
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
-.PHONY: setup demo test test-slow check bench clean
+.PHONY: setup demo test test-slow check bench experiments clean
 
 setup: $(READY)
 
@@ -43,7 +44,12 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.demo
+
+experiments: setup
+	$(BIN)/python examples/commformer/run.py
+	$(BIN)/python examples/commformer/page.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

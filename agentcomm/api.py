@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from agentcomm import config as configs
-from agentcomm.config import Choice, RunConfig
-from agentcomm.errors import ConfigError
+from agentcomm.config import Choice, EvaluationConfig, GateControlName, RunConfig
+from agentcomm.errors import ConfigError, explain
 from agentcomm.run import Run, create, open_run
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ def evaluate(
     run: Run | str | Path,
     attacks: Given | Sequence[Given] | None = None,
     defenses: Given | Sequence[Given | Sequence[Given]] | None = None,
+    worlds: Sequence[dict[str, Any]] | None = None,
+    gates: Sequence[GateControlName] | None = None,
     watch: Callable[[Cell, int, int], None] = lambda cell, done, total: None,
 ) -> list[dict[str, Any]]:
     """Evaluate trained teams under attacks and defenses, on common random numbers.
@@ -65,6 +69,9 @@ def evaluate(
         run: A run or its folder.
         attacks: Such as ``"drop:probability=0.5"``; None takes the config's.
         defenses: Such as ``"authenticate"`` or ``"authenticate+clip"`` for both together; None takes the config's.
+        worlds: Changes of the environment's arguments to play clean in, such as ``{"predators": 8}``; None takes the
+            config's.
+        gates: Of ``"open"``, ``"shut"`` and ``"random"`` (as often as the team's own); None takes the config's.
         watch: Called before each cell with the cells done and their total.
 
     Returns:
@@ -87,7 +94,16 @@ def evaluate(
         configs.build("attack", attack)
     for defense in (d for group in chosen_defenses for d in group):
         configs.build("defense", defense)
-    rows = evaluate_grid(run, chosen_attacks, chosen_defenses, watch)
+    chosen = settings.model_dump(exclude={"attacks", "defenses"})
+    chosen |= {"worlds": worlds} if worlds is not None else {}
+    chosen |= {"gates": gates} if gates is not None else {}
+    try:
+        grid = EvaluationConfig.model_validate(chosen | {"attacks": chosen_attacks, "defenses": chosen_defenses})
+    except ValidationError as error:
+        raise ConfigError(explain(error, "evaluation")) from None
+    for changes in grid.worlds:
+        configs.build("environment", run.config.environment.changed(changes))
+    rows = evaluate_grid(run, grid, watch)
     failed = {row["id"] for row in rows if row["status"] == "failed"}
     record(run, chosen_attacks, chosen_defenses, settings.recordings, failed)
     return rows

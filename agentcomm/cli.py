@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from agentcomm import api, registry
-from agentcomm.config import load
+from agentcomm.config import Choice, load
 from agentcomm.errors import AgentcommError, ConfigError, did_you_mean
 from agentcomm.evaluation.cells import read_jsonl
 from agentcomm.versions import versions
@@ -143,15 +143,35 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Like --attack; join with + to use several together: authenticate+clip."),
     ] = None,
+    world: Annotated[
+        list[str] | None,
+        typer.Option(help="Changed arguments of the environment to play clean in, too: predators=8 or failure=0.05."),
+    ] = None,
+    gates: Annotated[
+        list[str] | None,
+        typer.Option(help="Play clean with gates 'open', 'shut', or open at 'random', as often as the team's own."),
+    ] = None,
 ) -> None:
     """Play the trained teams of RUN under attacks and defenses, cell by cell; finished cells are kept."""
-    rows = _evaluate(run, attack, defense)
+    worlds = None if world is None else [_changes(text) for text in world]
+    rows = _evaluate(run, attack, defense, worlds, gates)
     console.print(_table(rows))
     _warn_of_broken_lines(run)
     _say(f"All cells are in {run / 'cells.jsonl'}. Next: agentcomm report {shlex.quote(str(run))}")
 
 
-def _evaluate(run: Path, attack: list[str] | None, defense: list[str] | None) -> list[dict[str, Any]]:
+def _changes(text: str) -> dict[str, Any]:
+    """``key=value,key=value`` as a mapping."""
+    return Choice.parse(f"world:{text}").arguments
+
+
+def _evaluate(
+    run: Path,
+    attack: list[str] | None = None,
+    defense: list[str] | None = None,
+    worlds: list[dict[str, Any]] | None = None,
+    gates: Any = None,
+) -> list[dict[str, Any]]:
     progress = Progress(
         TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), console=console
     )
@@ -160,10 +180,11 @@ def _evaluate(run: Path, attack: list[str] | None, defense: list[str] | None) ->
     def watch(cell: Any, done: int, total: int) -> None:
         progress.start()
         label = f"{'clean' if cell.attack is None else cell.attack.label} / {cell.defense_label}"
+        label = cell.world_label or (f"gates {cell.gates}" if cell.gates else label)
         progress.update(task, completed=done, total=total, description=label)
 
     try:
-        rows = api.evaluate(run, attack, defense, watch)
+        rows = api.evaluate(run, attack, defense, worlds, gates, watch)
         progress.update(task, completed=len(rows), total=len(rows), description="")
     except KeyboardInterrupt:
         progress.stop()
@@ -179,9 +200,11 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         attack = "no attack" if row["attack"] is None else row["attack"]["label"]
+        if row["world"] or row["gates"]:
+            attack = row["world"] or f"gates {row['gates']}"
         if row["variant"] == "control":
             how = "" if row["status"] == "failed" or row["decisions"] == "greedy" else ", sampled actions"
-            attack = f"no messages (control{how})"
+            attack = f"no messages (control{how})" + (f", {row['world']}" if row["world"] else "")
         found.setdefault((attack, row["defense_label"]), []).append(row)
     columns = list(dict.fromkeys(defense for _, defense in found))
     table = Table(title="mean steps (success), mean over seeds")
@@ -247,7 +270,7 @@ def demo(
     """Train, attack, defend and report in one go: the product in ten minutes."""
     config = load(Path(str(files("agentcomm").joinpath("demo.yaml"))))
     run = _train(config, root, resume, "agentcomm demo --resume")
-    console.print(_table(_evaluate(run.path, None, None)))
+    console.print(_table(_evaluate(run.path)))
     page = api.report(run)
     _say(f"The report is {page}")
     if show and sys.stdout.isatty():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -23,6 +23,7 @@ from agentcomm.training.settings import PPOSettings
 
 # A team as configured, or the same retrained without messages.
 Variant = Literal["team", "control"]
+GateControlName = Literal["open", "shut", "random"]
 
 
 class _Strict(BaseModel):
@@ -46,6 +47,10 @@ class Choice(BaseModel):
         """Name and the arguments that were given, such as ``drop(probability=0.5)``."""
         given = ", ".join(f"{key}={_short(value)}" for key, value in self.arguments.items())
         return f"{self.name}({given})" if given else self.name
+
+    def changed(self, arguments: Mapping[str, Any]) -> Choice:
+        """The same plug-in with some arguments replaced."""
+        return Choice.model_validate(self.model_dump() | dict(arguments))
 
     @classmethod
     def parse(cls, text: str) -> Choice:
@@ -101,6 +106,13 @@ class EvaluationConfig(_Strict):
     defenses: tuple[tuple[Choice, ...], ...] = Field(
         (), description="each is a list of defenses used together, besides none"
     )
+    worlds: tuple[dict[str, Any], ...] = Field(
+        (), description="changed arguments of the environment to be evaluated in, too: {predators: 8}, {failure: 0.05}"
+    )
+    gates: tuple[GateControlName, ...] = Field(
+        (),
+        description="controls of the gates: always open, always shut, or open at random, as often as they are",
+    )
     episodes: int = Field(2048, ge=1, description="episodes per cell, one per world")
     seed: int = Field(1_000_003, ge=0, description="of the episodes; the same for every cell")
     recordings: int = Field(4, ge=0, description="scenes recorded for the report's player")
@@ -137,6 +149,8 @@ class RunConfig(_Strict):
         """
         self.import_plugins()
         build("environment", self.environment)
+        for changes in self.evaluation.worlds:
+            build("environment", self.environment.changed(changes))
         build("policy", self.policy)
         for choice in (*self.attacks, *self.evaluation.attacks):
             build("attack", choice)

@@ -23,7 +23,7 @@ class Decision:
         gate_noise: [B, N] noise that straight-through gates were drawn with; None without such gates.
         log_probability: [B, N] of the action.
         gate_log_probability: [B, N] of the gate, 0 unless it is an action.
-        value: [B, N] in units of reward.
+        value: [B, N] in units of reward; 0 for members that are gone, who earn nothing more.
         logits: [B, N, A].
         links: [B, N, k] int64, the senders that the graph kept.
         draw: [B] int64 of a graph made for this step; [0] without.
@@ -115,13 +115,14 @@ def decide(
         logits = policy.act(state)
     log_probabilities = logits.log_softmax(-1)
     action = choose(logits, gumbel)
+    value = policy.expected_return(policy.value(hidden))
     return Decision(
         action=action,
         gate=gate,
         gate_noise=noise,
         log_probability=log_probabilities.gather(-1, action.unsqueeze(-1)).squeeze(-1),
         gate_log_probability=gate_log,
-        value=policy.expected_return(policy.value(hidden)),
+        value=value if alive is None else value * alive,
         logits=logits,
         links=links.source,
         draw=draw,
@@ -183,7 +184,7 @@ def turns(links: Links) -> tuple[Tensor, Tensor]:
     """
     worlds, agents, _ = links.source.shape
     receiver = torch.arange(agents, device=links.source.device).view(1, -1, 1)
-    earlier = links.source < receiver
+    earlier = links.present & (links.source < receiver)
     turn = torch.zeros(worlds, agents, dtype=torch.int64, device=links.source.device)
     if links.source.shape[-1]:
         for _ in range(agents):

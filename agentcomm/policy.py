@@ -44,12 +44,15 @@ class Topology(Protocol):
 
     Attributes:
         degree: k, slots per receiver.
-        learned: Whether its parameters are trained by their own optimizer on held-out worlds.
+        learned: Whether its parameters are trained by their own optimizer. Such a topology has two further methods, for
+            its two ways to learn (see :mod:`agentcomm.training.graph_step`): ``weight``, and ``log_probability``.
+        needs_held_out: Whether it learns from worlds that are kept from the model.
         dynamic: Whether there is a new graph in every step, made from what agents see then.
     """
 
     degree: int
     learned: bool
+    needs_held_out: bool
     dynamic: bool
 
     def draw(self, num_worlds: int, generator: torch.Generator) -> Tensor:
@@ -62,6 +65,10 @@ class Topology(Protocol):
 
     def weight(self, source: Tensor, draw: Tensor, hidden: Tensor | None = None) -> Tensor | None:
         """Straight-through weights [B, N, k] (value 1) of recorded edges; None where no gradient is to flow."""
+        ...
+
+    def log_probability(self, source: Tensor, draw: Tensor) -> Tensor:
+        """[U, N] log-probability of the rows [U, N, k] that draws [U] gave; only asked of learned graphs."""
         ...
 
     def resize(self, identity: Tensor) -> None:
@@ -202,7 +209,7 @@ class CommPolicy(Plugin, nn.Module):
         return value * self.return_scale + self.return_mean
 
     def graph_parameters(self) -> list[nn.Parameter]:
-        """Parameters of the graph, trained by their own optimizer on held-out worlds."""
+        """Parameters of the graph, trained by their own optimizer."""
         return list(self.topology.parameters()) if self.topology.learned else []
 
     @property

@@ -12,6 +12,9 @@ from agentcomm.config import RunConfig, Variant, dump, load
 from agentcomm.errors import RunError, did_you_mean
 from agentcomm.files import write_text
 
+# What a run may be given more of when one goes on with it: no team that is trained already depends on these.
+GROWS = {"seeds", "control", "evaluation"}
+
 
 def team_name(variant: Variant, seed: int) -> str:
     """Folder of one trained team below ``teams/``."""
@@ -83,6 +86,8 @@ class Run:
 def create(config: RunConfig, root: Path, resume: bool = False) -> Run:
     """The folder for a config: a new one, or with ``resume`` the one that is there.
 
+    A run that goes on may have other seeds, and another evaluation, than when it was started.
+
     Raises:
         RunError: If the folder exists and ``resume`` is not set, or holds another config.
     """
@@ -94,13 +99,15 @@ def create(config: RunConfig, root: Path, resume: bool = False) -> Run:
                 f" another name (name=...), or delete that folder"
             )
         existing = open_run(path)
-        if existing.config != config:
-            differing = [f for f in RunConfig.model_fields if getattr(existing.config, f) != getattr(config, f)]
+        differing = [f for f in RunConfig.model_fields if getattr(existing.config, f) != getattr(config, f)]
+        if fixed := [field for field in differing if field not in GROWS]:
             raise RunError(
-                f"{path} was started with another config (differs in {', '.join(differing)}); resume with the"
+                f"{path} was started with another config (differs in {', '.join(fixed)}); resume with the"
                 f" config it has ({path / 'config.yaml'}), or give the new one another name (name=...)"
             )
-        return existing
+        if differing:
+            write_text(path / "config.yaml", dump(config))
+        return Run(path, config)
     path.mkdir(parents=True, exist_ok=True)
     write_text(path / "config.yaml", dump(config))
     return Run(path, config)

@@ -273,20 +273,19 @@ class World(Plugin):
 
     def _begin(self, worlds: Tensor, scene: Mapping[str, Any] | None = None) -> None:
         """Begin episodes, and say who takes part; with a scene, everybody does."""
+        self.begin(worlds, self.generator, scene)  # first, for a scene that is refused changes nothing
         if self.config.loses_members:
             fewest = self.num_agents if self.config.fewest is None or scene is not None else self.config.fewest
             order = torch.rand(len(worlds), self.num_agents, generator=self.generator, device=self.device).argsort(1)
-            span = self.num_agents - min(fewest, self.num_agents) + 1
+            span = self.num_agents - fewest + 1
             missing = torch.randint(span, (len(worlds), 1), generator=self.generator, device=self.device)
             self.state["alive"][worlds] = order >= missing
-        self.begin(worlds, self.generator, scene)
 
     def _fail(self) -> None:
-        """Let members fail by chance, but never the last one."""
+        """Let members fail by chance, but never the last one: where all would, one of them at random is left."""
         alive = self.state["alive"]
-        fails = torch.rand(alive.shape, generator=self.generator, device=self.device) < self.config.failure
-        left = alive & ~fails
-        self.state["alive"] = torch.where(left.any(1, keepdim=True), left, alive)
+        luck = torch.rand(alive.shape, generator=self.generator, device=self.device).masked_fill(~alive, -1.0)
+        self.state["alive"] = alive & ((luck >= self.config.failure) | (luck == luck.amax(1, keepdim=True)))
 
     def _check(self, actions: Tensor) -> None:
         if actions.shape != (self.num_worlds, self.num_agents):

@@ -55,6 +55,8 @@ class GridConfig(WorldConfig):
     def _fits(self) -> Self:
         if self.num_agents + 1 > self.size**2:
             raise ValueError(f"{self.num_agents} agents and a prey need distinct cells, more than size={self.size} has")
+        if self.fewest is not None and self.fewest > self.num_agents:
+            raise ValueError(f"fewest={self.fewest} members are more than the team of {self.num_agents} has")
         return self
 
 

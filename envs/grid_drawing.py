@@ -25,6 +25,11 @@ BACKGROUND, LINE, SEEN = (255, 255, 255), (208, 215, 222), (234, 243, 255)
 PREY_COLOR, SIGHTED_COLOR, BLIND_COLOR = (191, 57, 137), (9, 105, 218), (36, 41, 47)
 
 
+def _there(scene: dict[str, Any]) -> list[int]:
+    """Agents that are not gone."""
+    return [agent for agent in range(len(scene["agents"])) if scene.get("alive") is None or scene["alive"][agent]]
+
+
 def draw_text(scene: dict[str, Any], names: Sequence[str], links: Sequence[Link]) -> str:
     """The grid with agents by number and the prey as ``*``, then who is who, then one line per link."""
     size = scene["size"]
@@ -33,7 +38,8 @@ def draw_text(scene: dict[str, Any], names: Sequence[str], links: Sequence[Link]
         grid[row][column] += "*"
     # Numbers of two digits sharing a cell would read as other numbers, so they are set apart.
     apart = "," if len(names) > 10 else ""
-    for agent, (row, column) in enumerate(scene["agents"]):
+    for agent in _there(scene):
+        row, column = scene["agents"][agent]
         grid[row][column] += (apart if grid[row][column] else "") + str(agent)
     width = max(len(mark) for line in grid for mark in line)
     lines = [" ".join((mark or ".").rjust(width) for mark in line) for line in grid]
@@ -50,7 +56,8 @@ def draw_picture(scene: dict[str, Any], blind: Sequence[bool], links: Sequence[L
     """
     size = scene["size"]
     picture = np.full((size * CELL + 1, size * CELL + 1, 3), BACKGROUND, dtype=np.uint8)
-    for (row, column), vision in zip(scene["agents"], scene["vision"], strict=True):
+    for agent in _there(scene):
+        (row, column), vision = scene["agents"][agent], scene["vision"][agent]
         if vision is not None:
             top, left = max(row - vision, 0) * CELL, max(column - vision, 0) * CELL
             picture[top : (row + vision + 1) * CELL, left : (column + vision + 1) * CELL] = SEEN
@@ -58,9 +65,9 @@ def draw_picture(scene: dict[str, Any], blind: Sequence[bool], links: Sequence[L
     for row, column in scene["prey"]:
         _stamp(picture, _middle(row, column), CELL * 0.42, PREY_COLOR, order=1)
     places = [_middle(row, column) + _aside(agent, len(blind)) for agent, (row, column) in enumerate(scene["agents"])]
-    for place, cannot_see in zip(places, blind, strict=True):
-        color = BLIND_COLOR if cannot_see else SIGHTED_COLOR
-        _stamp(picture, place, CELL * 0.15, color, order=np.inf if cannot_see else 2)
+    for agent in _there(scene):
+        color = BLIND_COLOR if blind[agent] else SIGHTED_COLOR
+        _stamp(picture, places[agent], CELL * 0.15, color, order=np.inf if blind[agent] else 2)
     for link in links:
         _arrow(picture, places[link.sender], places[link.receiver], FATE_COLORS[link.fate])
     return picture

@@ -62,8 +62,8 @@ class PredatorPrey(GridWorld):
             reward = (~arrived) * STEP_COST
             terminated = (arrived | ~alive).all(1)
         else:
-            there = (arrived & alive).sum(1, keepdim=True)
-            reward = torch.where(arrived, self._reward_on_prey[there], STEP_COST)
+            there = arrived & alive
+            reward = torch.where(there, self._reward_on_prey[there.sum(1, keepdim=True)], STEP_COST)
             terminated = torch.zeros(self.num_worlds, dtype=torch.bool, device=self.device)
         return Transition(reward=reward * alive, terminated=terminated, active=~before & alive)
 

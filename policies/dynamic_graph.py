@@ -31,7 +31,7 @@ class DynamicConfig(Part):
 class DynamicGraph(nn.Module):
     """MAGIC's scheduler. Trained with the model, straight through, not by an optimizer of its own."""
 
-    learned, dynamic = False, True
+    learned, dynamic, needs_held_out = False, True, False
     _others: Tensor
 
     def __init__(self, config: DynamicConfig, num_agents: int, width: int) -> None:

@@ -50,7 +50,7 @@ FixedConfig = NoLinksConfig | FullConfig | RingConfig | ExponentialConfig | Rand
 class FixedGraph(nn.Module):
     """A graph given by an [N, k] table."""
 
-    learned = dynamic = False
+    learned = dynamic = needs_held_out = False
     table: Tensor
 
     def __init__(self, config: FixedConfig, num_agents: int) -> None:

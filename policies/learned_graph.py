@@ -1,8 +1,18 @@
 """CommFormer's learned graph (arXiv 2405.08550): logits per possible edge, and exactly k senders per receiver.
 
-Training samples by Gumbel top-k, with straight-through weights through which the graph's own optimizer learns on
-held-out worlds; execution takes the exact top-k. Unlike in the released code, the diagonal does not compete,
-logits start from small random numbers instead of ties, and an edge learning rate of its own makes them move.
+Training samples one graph per world by Gumbel top-k; execution takes the exact top-k. The graph's own optimizer steps
+on data that the model has not been trained on (the paper's bi-level scheme, first order), by one of two estimates:
+
+*score*: fresh rollouts tell which graphs did better than expected, and log-probabilities of what was sampled
+(Plackett-Luce: Gumbel top-k draws without replacement) carry that to the logits (REINFORCE). This credits an edge
+with all that follows from it, two hops away, too. The graph's step comes before the model's, so all worlds are held
+out.
+
+*straight_through*: CommFormer's. Weights of value 1 with the gradient of a softmax let the loss of some held-out
+worlds reach the logits. It sees what one more edge would change here and now, not what it would let others learn.
+
+Unlike in the released code, the diagonal does not compete, logits start from small random numbers instead of ties,
+and an edge learning rate of its own makes them move.
 """
 
 from __future__ import annotations
@@ -16,7 +26,7 @@ from torch import Tensor, nn
 from agentcomm.errors import ConfigError
 from agentcomm.policy import Graph
 from policies.graph_part import Part, degree
-from policies.noise import gumbel, new_draws
+from policies.noise import gumbel, gumbel_at, new_draws
 
 EXACT = -1  # the draw that means: the executed graph
 
@@ -26,11 +36,12 @@ class LearnedConfig(Part):
 
     kind: Literal["learned"] = "learned"
     density: float = Field(0.4, gt=0, le=1, description="senders kept per receiver, as a share of N")
-    learning_rate: float = Field(0.05, gt=0, description="of the graph's own optimizer (Adam)")
-    temperature: float = Field(1.0, gt=0, description="of the Gumbel softmax at the start")
+    estimator: Literal["score", "straight_through"] = Field("score", description="how logits get their gradient")
+    learning_rate: float = Field(0.1, gt=0, description="of the graph's own optimizer (Adam)")
+    temperature: float = Field(1.0, gt=0, description="of the softmax at the start (straight_through)")
     final_temperature: float = Field(0.5, gt=0, description="and at the end of training")
     exact_after: float = Field(0.8, gt=0, le=1, description="share of training after which the exact graph is used")
-    graphs: int = Field(64, ge=1, description="different graphs sampled per rollout; worlds share them in turn")
+    graphs: int = Field(256, ge=1, description="different graphs sampled per rollout; worlds share them in turn")
     initial_logit: float | None = Field(None, description="of every edge; none for small random numbers")
 
 
@@ -38,6 +49,7 @@ class EmbeddedConfig(LearnedConfig):
     """Logits <q_i, k_j> of agent embeddings, which carry over to another number of agents."""
 
     kind: Literal["embedded"] = "embedded"  # type: ignore[assignment]
+    learning_rate: float = Field(0.01, gt=0, description="of the graph's own optimizer (Adam)")
     embedding: int = Field(16, ge=1, le=256, description="width of the agent embeddings")
 
 
@@ -49,6 +61,7 @@ class LearnedGraph(nn.Module):
     """
 
     learned, dynamic = True, False
+    needs_held_out: bool
     temperature: Tensor
     exact: Tensor
     _excluded: Tensor
@@ -57,6 +70,7 @@ class LearnedGraph(nn.Module):
         super().__init__()
         self.config = config
         self.degree = degree(config.density, num_agents)
+        self.needs_held_out = config.estimator == "straight_through"
         self._make_logits(num_agents)
         self.register_buffer("temperature", torch.tensor(config.temperature))
         self.register_buffer("exact", torch.tensor(0.0))
@@ -97,7 +111,9 @@ class LearnedGraph(nn.Module):
         if draw is None:
             return Graph(self._top(self._scores()).expand(num_worlds, -1, -1))
         different, which = draw.unique(return_inverse=True)
-        return Graph(self._top(self._scores(different))[which])
+        at_once = max(2**22 // self._excluded.numel(), 1)  # so that memory does not grow with graphs * N^2
+        tops = [self._top(self._scores(part)) for part in different.split(at_once)]
+        return Graph(torch.cat(tops)[which])
 
     def _top(self, scores: Tensor) -> Tensor:
         top: Tensor = scores.topk(self.degree, dim=-1).indices.sort(-1).values
@@ -111,6 +127,23 @@ class LearnedGraph(nn.Module):
         chosen: Tensor = soft[place]
         return chosen - chosen.detach() + 1  # in this order exactly 1
 
+    def log_probability(self, source: Tensor, draw: Tensor) -> Tensor:
+        """Log-probability [U, N] of the rows that draws [U] gave, in the order in which they were drawn.
+
+        Args:
+            source: [U, N, k] the graphs of those draws, under logits that have not changed since.
+            draw: [U] int64.
+        """
+        agents = torch.arange(source.shape[1], device=source.device).view(1, -1, 1)
+        logits = self.logits().double().masked_fill(self._excluded, float("-inf"))
+        chosen = logits[agents, source]
+        order = (chosen + gumbel_at(draw, agents * source.shape[1] + source)).argsort(-1, descending=True)
+        chosen = chosen.gather(-1, order)
+        most = logits.amax(-1, keepdim=True).detach()
+        weight = (chosen - most).exp()
+        left = ((logits - most).exp().sum(-1, keepdim=True) - (weight.cumsum(-1) - weight)).clamp_min(1e-12)
+        return (chosen - most - left.log()).sum(-1).float()
+
     def resize(self, identity: Tensor) -> None:
         """Only possible to the size that it has."""
         if not torch.equal(identity, torch.arange(len(self.edges), device=identity.device)):
@@ -122,7 +155,8 @@ class LearnedGraph(nn.Module):
     @torch.no_grad()
     def row_entropy(self) -> Tensor:
         """[N] entropy in nats of each receiver's distribution over senders."""
-        return torch.special.entr(self._scores().softmax(-1)).sum(-1)
+        entropy: Tensor = torch.special.entr(self._scores().softmax(-1)).sum(-1)
+        return entropy
 
     @torch.no_grad()
     def agreement(self, source: Tensor) -> Tensor:
@@ -148,8 +182,8 @@ class EmbeddedGraph(LearnedGraph):
     def logits(self) -> Tensor:
         """Alpha [N, N], scaled so that its size does not depend on the embedding's width."""
         agents = self.agents[self._identity]
-        product: Tensor = self.query(agents) @ self.key(agents).T
-        return product / agents.shape[-1] ** 0.5
+        logits: Tensor = self.query(agents) @ self.key(agents).T / agents.shape[-1] ** 0.5
+        return logits
 
     def resize(self, identity: Tensor) -> None:
         """Agents that stand in for the same one do not listen to each other: no such edge was ever trained."""

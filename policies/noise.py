@@ -18,14 +18,24 @@ def new_draws(count: int, generator: torch.Generator) -> Tensor:
 def uniform(draw: Tensor, *shape: int) -> Tensor:
     """[U, *shape] numbers in (0, 1), which depend on the draw [U] and their place alone."""
     size = torch.Size(shape).numel()
-    counter = torch.arange(1, size + 1, device=draw.device) * _STRIDE
-    bits = (mix(mix(draw).unsqueeze(1) + counter) >> 40) & 0xFFFFFF
-    return ((bits.float() + 0.5) / 2**24).view(len(draw), *shape)
+    return uniform_at(draw, torch.arange(size, device=draw.device).view(1, *shape))
+
+
+def uniform_at(draw: Tensor, place: Tensor) -> Tensor:
+    """The numbers that :func:`uniform` has at the flat places [1 or U, ...], without computing the others."""
+    start = mix(draw).view(-1, *[1] * (place.dim() - 1))
+    bits = (mix(start + (place + 1) * _STRIDE) >> 41) & 0x7FFFFF  # 23: with one more, a float32 would round to 1
+    return (bits.float() + 0.5) / 2**23
 
 
 def gumbel(draw: Tensor, *shape: int) -> Tensor:
     """[U, *shape] numbers from Gumbel(0, 1)."""
     return -(-uniform(draw, *shape).log()).log()
+
+
+def gumbel_at(draw: Tensor, place: Tensor) -> Tensor:
+    """The numbers that :func:`gumbel` has at flat places."""
+    return -(-uniform_at(draw, place).log()).log()
 
 
 def logistic(draw: Tensor, *shape: int) -> Tensor:

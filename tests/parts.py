@@ -210,7 +210,7 @@ def team(
 
 
 def setting_of(world: World, policy: CommPolicy) -> Setting:
-    return setting(world.num_worlds, world.num_agents, policy.topology.degree, policy.width, policy.rounds)
+    return setting(world.num_worlds, world.num_agents, policy.topology.degree, policy.width, policy.exchanges)
 
 
 def sampler(

@@ -79,8 +79,19 @@ def test_a_second_run_into_the_same_folder_is_refused(trained: Path) -> None:
     said = agentcomm("train", "config.yaml", cwd=trained, code=2)
     assert "already holds a run" in said.stderr
     assert "--resume" in said.stderr
-    said = agentcomm("train", "config.yaml", "seeds=[5]", "--resume", cwd=trained, code=2)
-    assert "differs in seeds" in said.stderr
+    said = agentcomm("train", "config.yaml", "training.worlds=32", "--resume", cwd=trained, code=2)
+    assert "differs in training" in said.stderr
+    agentcomm("train", "config.yaml", "--resume", cwd=trained)
+
+
+@pytest.mark.ray
+def test_a_run_can_be_given_more_seeds(trained: Path) -> None:
+    teams = trained / "runs" / "small" / "teams"
+    before = (teams / "team-0" / "policy" / "policy.safetensors").read_bytes()
+    agentcomm("train", "config.yaml", "seeds=[0, 5]", "control=false", "--resume", cwd=trained)
+    assert (teams / "team-5" / "policy" / "policy.json").exists()
+    assert (teams / "team-0" / "policy" / "policy.safetensors").read_bytes() == before
+    assert "seeds: [0, 5]" in (trained / "runs" / "small" / "config.yaml").read_text(encoding="utf-8")
     agentcomm("train", "config.yaml", "--resume", cwd=trained)
 
 

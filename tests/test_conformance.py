@@ -15,7 +15,7 @@ from agentcomm import registry
 from agentcomm.conformance import check_attack, check_defense, check_policy
 from agentcomm.defense import Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.messages.traffic import Inbox
-from agentcomm.policy import CommPolicy, PolicyConfig
+from agentcomm.policy import CommPolicy, Graph, PolicyConfig
 from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
 from agentcomm.world import World
 
@@ -64,20 +64,22 @@ def test_registered_defenses_conform(name: str) -> None:
 class Silent(nn.Module):
     """Nobody listens."""
 
-    learned, degree = False, 0
+    learned = dynamic = needs_held_out = False
+    degree = 0
 
     def __init__(self, agents: int) -> None:
         super().__init__()
         self.agents = agents
 
-    def noise(self, num_worlds: int, generator: torch.Generator) -> Tensor:
-        return torch.zeros(num_worlds, 0, 0)
+    def draw(self, num_worlds: int, generator: torch.Generator) -> Tensor:
+        return torch.zeros(0, dtype=torch.int64)
 
-    def neighbors(self, noise: Tensor | None, num_worlds: int) -> Tensor:
+    def graph(self, draw: Tensor | None, num_worlds: int, hidden: Tensor | None = None) -> Graph:
         agents = torch.arange(self.agents)
-        return ((agents.view(-1, 1) + 1 + torch.arange(self.degree)) % self.agents).expand(num_worlds, -1, -1)
+        source = (agents.view(-1, 1) + 1 + torch.arange(self.degree)) % self.agents
+        return Graph(source.expand(num_worlds, -1, -1))
 
-    def weight(self, source: Tensor, noise: Tensor) -> Tensor | None:
+    def weight(self, source: Tensor, draw: Tensor, hidden: Tensor | None = None) -> Tensor | None:
         return None
 
 
@@ -88,8 +90,8 @@ class Next(Silent):
 
 
 class SelfListening(Next):
-    def neighbors(self, noise: Tensor | None, num_worlds: int) -> Tensor:
-        return torch.arange(self.agents).view(1, -1, 1).expand(num_worlds, -1, -1)
+    def graph(self, draw: Tensor | None, num_worlds: int, hidden: Tensor | None = None) -> Graph:
+        return Graph(torch.arange(self.agents).view(1, -1, 1).expand(num_worlds, -1, -1))
 
 
 class Averager(CommPolicy):
@@ -100,6 +102,7 @@ class Averager(CommPolicy):
 
     def __init__(self, config: PolicyConfig, world: World, graph: type[Silent] | None = None) -> None:
         super().__init__(config)
+        self.num_agents, self.num_actions = world.num_agents, world.num_actions
         self.topology = (graph or self.graph)(world.num_agents)
         self.gate = None
         self.into = nn.Linear(world.layout.width, 4)

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from agentcomm import registry
-from agentcomm.config import load
-from agentcomm.conformance import check_attack
+from agentcomm.assembly import make_policy, make_world
+from agentcomm.config import Choice, load
+from agentcomm.conformance import check_attack, check_policy
 
 ROOT = Path(__file__).parent.parent
+STUDIES = sorted((ROOT / "examples" / "commformer").glob("*.yaml"))
 CONFIGS = [*sorted((ROOT / "examples").glob("*.yaml")), ROOT / "agentcomm" / "demo.yaml"]
+
+
+@pytest.fixture
+def studies(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The script that runs the studies, as a module; its folder is where it finds the other one."""
+    monkeypatch.syspath_prepend(str(ROOT / "examples" / "commformer"))
+    yield importlib.import_module("run")
+    for name in ("run", "page"):
+        sys.modules.pop(name, None)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -22,14 +35,58 @@ def test_example_configs_are_valid(path: Path) -> None:
     assert load(path).name == path.stem
 
 
-def test_the_attack_in_the_documentation_keeps_its_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)
+def test_studies_are_valid(study: Path, studies: ModuleType) -> None:
+    made = studies.configs(study.stem, 2)
+    assert len({config.name for config in made.values()}) == len(made) > 1
+    assert all(config.seeds == (0, 1) for config in made.values())
+
+
+@pytest.mark.ray
+def test_a_study_is_run_and_shown(studies: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run, go on with another seed, and write the page; the page needs no runs once it has the cells."""
+    name = "known_answer"
+    small = {"env_steps": 64, "worlds": 16, "fragment": 4, "evaluate_every": 0}
+    about = studies.study(name)
+    about["base"] |= {"training": small, "evaluation": {"episodes": 8}}
+    about["base"]["environment"]["members"] = 4
+    about["teams"] = {"learned": {}}
+    monkeypatch.setattr(studies, "study", lambda _: about)
+    for seeds in (1, 2):
+        studies.work(studies.configs(name, seeds)["learned"], tmp_path)
+    page = importlib.import_module("page")
+    monkeypatch.setattr(page, "PAGE", tmp_path / "page.md")
+    monkeypatch.setattr(page, "FOLDER", tmp_path / "page")
+    monkeypatch.setattr(page, "REPO", tmp_path)
+    monkeypatch.setattr(page, "study", lambda _: about)
+    monkeypatch.setattr(page, "STUDIES", [name])
+    page.main(tmp_path)
+    written = (tmp_path / "page.md").read_text()
+    assert "| learned |" in written
+    assert " of 8 (" in written, "four rows of two teams"
+    page.main(tmp_path / "no runs")
+    assert (tmp_path / "page.md").read_text() == written
+
+
+def documented(name: str, number: int, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module that the documentation shows as its code block of that number."""
     monkeypatch.setattr(registry, "_registered", dict(registry._registered))
-    text = (ROOT / "docs" / "adding.md").read_text()
-    code = text.partition("```python\n")[2].partition("```")[0]
-    module = ModuleType("flip")
-    monkeypatch.setitem(sys.modules, "flip", module)
+    code = (ROOT / "docs" / "adding.md").read_text().split("```python\n")[number].partition("```")[0]
+    module = ModuleType(name)
+    monkeypatch.setitem(sys.modules, name, module)
     exec(compile(code, "docs/adding.md", "exec"), module.__dict__)
-    check_attack(module.Flip, {"probability": 1.0})
+    return module
+
+
+def test_the_attack_in_the_documentation_keeps_its_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_attack(documented("flip", 1, monkeypatch).Flip, {"probability": 1.0})
+
+
+def test_the_policy_in_the_documentation_keeps_its_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    documented("loudest", 2, monkeypatch)
+    choice = Choice(name="loudest", width=16, topology={"kind": "random"})  # type: ignore[call-arg]
+    where = Choice(name="predator_capture_prey", max_steps=8)  # type: ignore[call-arg]
+    check_policy(lambda world: make_policy(choice, world), lambda count: make_world(where, count))
 
 
 @pytest.mark.ray

@@ -31,6 +31,8 @@ def check_world(world_factory: WorldFactory, num_worlds: int = 8, num_steps: int
     _check_steps(world, actions)
     _check_randomness(world_factory, num_worlds, actions)
     _check_refusals(world)
+    if world.config.loses_members:
+        _check_members(world_factory, num_worlds, actions)
     if resumes:
         _check_resuming(world_factory, num_worlds, actions)
         _check_final_observations(world_factory, num_worlds, actions)
@@ -163,6 +165,32 @@ def _check_refusals(world: World) -> None:
     require(torch.equal(before, world.observe()) and not world.length.any(), "refused actions change the world")
 
 
+def _check_members(factory: WorldFactory, num_worlds: int, actions: list[Tensor]) -> None:
+    """Who is gone takes no part, which a twin shows in which only those who are gone act otherwise."""
+    world, twin = factory(num_worlds), factory(num_worlds)
+    observation = world.reset(seed=8)
+    twin.reset(seed=8)
+    empty = 0 if world.layout.kind == "dense" else -1
+    missed = False
+    others = _random_actions(world, len(actions), seed=2)
+    for joint, other in zip(actions, others, strict=True):
+        alive = world.alive.clone()
+        require(alive.any(1).all(), "nobody is left in a world")
+        require((observation[~alive] == empty).all(), f"who is gone observes something, not all {empty}")
+        step = world.step(joint)
+        require(not step.active[~alive].any(), "who is gone is active")
+        require((step.reward[~alive] == 0).all(), "who is gone gets a reward")
+        differs = _difference(step, twin.step(torch.where(alive, joint, other)))
+        require(differs is None, f"{differs} depends on what those who are gone do")
+        left = world.alive.clone()
+        left[step.finished] = step.final_alive
+        require(not (left & ~alive).any(), "a member comes back within an episode")
+        require((step.final_observation[~step.final_alive] == empty).all(), "who is gone has a final observation")
+        missed |= not bool(alive.all())
+        observation = step.observation
+    require(missed, f"nobody was missing in {len(actions)} steps: check with a larger failure or a smaller fewest")
+
+
 def _check_resuming(factory: WorldFactory, num_worlds: int, actions: list[Tensor]) -> None:
     world, other = factory(num_worlds), factory(num_worlds)
     world.reset(seed=5)
@@ -188,6 +216,9 @@ def _check_final_observations(factory: WorldFactory, num_worlds: int, actions: l
         step, plain = world.step(joint), twin.step(joint, auto_reset=False)
         last = plain.observation[step.finished]
         require(torch.equal(step.final_observation, last), "final_observation is not the last of the old episode")
+        for field in ("reward", "terminated", "truncated", "active", "length", "success", "final_alive"):
+            same = torch.equal(getattr(step, field), getattr(plain, field))
+            require(same, f"restarting ended worlds changes the {field} of the step that ended them")
         running = ~step.done
         same = torch.equal(step.observation[running], plain.observation[running])
         require(same, "restarting ended worlds changes others")

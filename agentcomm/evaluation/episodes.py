@@ -27,7 +27,7 @@ class Episodes:
     Attributes:
         length: [B] int64 steps taken.
         success: [B] bool.
-        total_reward: [B] summed reward, mean over agents.
+        total_reward: [B] summed reward, mean over the agents that are there.
         messages: Counts of the ledger by name, [B] each, until each episode's end.
         bytes: [B] bytes on the wire until each episode's end.
         refused_by: [B] messages turned away, by defense.
@@ -121,7 +121,8 @@ def play(
                 frames[w].append(
                     _frame(scenes[w], world, decision.action[w], decision.gate[w], network, w, step.reward[w])
                 )
-        total += step.reward.mean(1) * running
+        mean = step.reward.mean(1) if alive is None else step.reward.sum(1) / alive.sum(1)  # the gone earn nothing
+        total += mean * running
         ended = running & step.done
         length = torch.where(ended, step.length, length)
         success = torch.where(ended, step.success, success)

@@ -1,5 +1,8 @@
 """The grid of cells: attack x defense x seed, on common random numbers.
 
+Besides, teams are played clean in changed worlds (another number of agents, members that fail) and with controlled
+gates (always open, always shut, open at random).
+
 Every cell plays the same episodes (the world's seed is the same), and an attack draws the same numbers
 whatever the defense. Each cell is appended to ``cells.jsonl`` when it is finished; cells that are there
 already are not evaluated again.
@@ -7,29 +10,32 @@ already are not evaluated again.
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import torch
 
 from agentcomm import policy_file
-from agentcomm.assembly import make_network, make_world
-from agentcomm.config import Choice, Variant
+from agentcomm.assembly import make_network, make_world, serve
+from agentcomm.config import Choice, EvaluationConfig, GateControlName, Variant
 from agentcomm.errors import RunError
 from agentcomm.evaluation.cells import read_jsonl
 from agentcomm.evaluation.episodes import Episodes, play
 from agentcomm.files import append_line, write_text
 from agentcomm.log import event_log
 from agentcomm.messages.network import Network
+from agentcomm.policy import CommPolicy
 from agentcomm.policy_file import SavedPolicy
 from agentcomm.registry import find
 from agentcomm.run import Run
 from agentcomm.seeds import derive
 from agentcomm.versions import versions
+from agentcomm.world import World
 
 Group = tuple[Choice, ...]
 
@@ -44,6 +50,13 @@ class Cell:
     defenses: Group
     episodes: int
     episode_seed: int
+    changes: tuple[tuple[str, Any], ...] = ()
+    gates: GateControlName | None = None
+
+    @property
+    def world_label(self) -> str:
+        """What is changed of the environment, such as ``predators=8``; empty for nothing."""
+        return ", ".join(f"{key}={value}" for key, value in self.changes)
 
     @property
     def defense_label(self) -> str:
@@ -54,10 +67,11 @@ class Cell:
     def id(self) -> str:
         """All that tells one cell from another; equal ids have equal results."""
         attack = "none" if self.attack is None else self.attack.label
-        return f"{self.variant}-{self.seed}|{attack}|{self.defense_label}|{self.episodes}@{self.episode_seed}"
+        extra = "".join(f"|{part}" for part in (self.world_label, self.gates and f"gates={self.gates}") if part)
+        return f"{self.variant}-{self.seed}|{attack}|{self.defense_label}|{self.episodes}@{self.episode_seed}{extra}"
 
 
-def plan(run: Run, attacks: Sequence[Choice], defenses: Sequence[Group]) -> list[Cell]:
+def plan(run: Run, settings: EvaluationConfig) -> list[Cell]:
     """All cells of a grid over the trained teams; the control has no messages to attack and is played clean.
 
     Raises:
@@ -66,30 +80,31 @@ def plan(run: Run, attacks: Sequence[Choice], defenses: Sequence[Group]) -> list
     trained = run.trained()
     if not trained:
         raise RunError(f"{run.path} has no trained team yet; run `agentcomm train {run.path / 'config.yaml'} --resume`")
-    settings = run.config.evaluation
     cells: list[Cell] = []
     for variant, seed in trained:
         if variant == "control":
             pairs: list[tuple[Choice | None, Group]] = [(None, ())]
         else:
-            groups = [(), *(tuple(group) for group in defenses if group)]
-            pairs = [(attack, group) for attack in (None, *attacks) for group in groups]
-        cells += [Cell(variant, seed, attack, group, settings.episodes, settings.seed) for attack, group in pairs]
+            groups = [(), *(group for group in settings.defenses if group)]
+            pairs = [(attack, group) for attack in (None, *settings.attacks) for group in groups]
+        played = settings.episodes, settings.seed
+        cells += [Cell(variant, seed, attack, group, *played) for attack, group in pairs]
+        cells += [Cell(variant, seed, None, (), *played, changes=tuple(c.items())) for c in settings.worlds]
+        if variant == "team":
+            cells += [Cell(variant, seed, None, (), *played, gates=gates) for gates in settings.gates]
     return cells
 
 
 def evaluate(
     run: Run,
-    attacks: Sequence[Choice],
-    defenses: Sequence[Group],
+    settings: EvaluationConfig,
     watch: Callable[[Cell, int, int], None] = lambda cell, done, total: None,
 ) -> list[dict[str, Any]]:
     """Evaluate every cell of the grid that is not in ``cells.jsonl`` yet.
 
     Args:
         run: The run.
-        attacks: Each is evaluated alone, besides no attack.
-        defenses: Each group is evaluated together, besides none.
+        settings: What the grid consists of.
         watch: Called before each cell with the number of cells done and the total.
 
     Returns:
@@ -98,7 +113,7 @@ def evaluate(
     Raises:
         AgentcommError: If nothing is trained, or an attack or defense does not fit the team.
     """
-    cells = plan(run, attacks, defenses)
+    cells = plan(run, settings)
     with run.lock():
         known = {row["id"]: row for row in _rows(run) if row.get("status") != "failed"}
         policies: dict[tuple[Variant, int], SavedPolicy] = {}
@@ -111,7 +126,9 @@ def evaluate(
             team = (cell.variant, cell.seed)
             if team not in policies:
                 policies = {team: policy_file.load(run.policy(*team))}
-            known[cell.id] = _evaluate(cell, policies[team])
+            clean = known.get(replace(cell, gates=None).id)
+            openness = clean["metrics"]["gate_open"] if clean is not None and clean["status"] == "ok" else None
+            known[cell.id] = _evaluate(cell, policies[team], openness)
             append_line(run.cells, known[cell.id])
             log.info("cell", id=cell.id, status=known[cell.id]["status"], seconds=known[cell.id]["seconds"])
     return [known[cell.id] for cell in cells]
@@ -128,45 +145,58 @@ def _check_fit(run: Run, cells: Sequence[Cell]) -> None:
     world = make_world(saved.environment, 1)
     for attack, defenses in {(c.attack, c.defenses) for c in cells}:
         make_network(world, saved.policy, () if attack is None else (attack,), defenses)
+    for cell in {c.world_label: c for c in cells if c.changes}.values():
+        _network(cell, saved, 1)
 
 
-def _network(cell: Cell, saved: SavedPolicy, num_worlds: int) -> tuple[Any, Network]:
-    world = make_world(saved.environment, num_worlds)
+def _network(cell: Cell, saved: SavedPolicy, num_worlds: int) -> tuple[World, CommPolicy, Network]:
+    """The cell's worlds, its team as it is in them, and what lies between its members."""
+    environment, policy = saved.environment.changed(dict(cell.changes)), saved.policy
+    world = make_world(environment, num_worlds)
+    if cell.changes:
+        policy = copy.deepcopy(policy)
+        serve(policy, make_world(saved.environment, 1), world)
     label = "none" if cell.attack is None else cell.attack.label
     seed = derive(cell.episode_seed, "network", cell.seed, label)
     attacks = () if cell.attack is None else (cell.attack,)
-    return world, make_network(world, saved.policy, attacks, cell.defenses, seed)
+    return world, policy, make_network(world, policy, attacks, cell.defenses, seed)
 
 
-def _evaluate(cell: Cell, saved: SavedPolicy) -> dict[str, Any]:
+def _evaluate(cell: Cell, saved: SavedPolicy, openness: float | None) -> dict[str, Any]:
     """Play a cell; an error in a plug-in makes the cell failed, never a number."""
     began = time.perf_counter()
     row: dict[str, Any] = {
         "id": cell.id,
         "variant": cell.variant,
         "seed": cell.seed,
-        "environment": saved.environment.model_dump(mode="json"),
+        "environment": saved.environment.changed(dict(cell.changes)).model_dump(mode="json"),
+        "world": cell.world_label,
+        "gates": cell.gates,
         "attack": None if cell.attack is None else _describe("attack", cell.attack),
         "defenses": [_describe("defense", d) for d in cell.defenses],
         "defense_label": cell.defense_label,
         "episodes": cell.episodes,
         "episode_seed": cell.episode_seed,
         "decisions": "greedy",
+        "training": saved.details,
         "status": "ok",
         "error": None,
         "versions": versions(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     try:
-        world, network = _network(cell, saved, cell.episodes)
+        world, policy, network = _network(cell, saved, cell.episodes)
         if network.guards:
             row["attack"]["threat"] = _threat(network)
-        played = play(world, saved.policy, network, cell.episode_seed)
+        chance = {"open": 1.0, "shut": 0.0, "random": openness, None: None}[cell.gates]
+        if cell.gates is not None and chance is None:
+            raise RunError("how often gates open at random is taken from the clean cell, which is not there")
+        played = play(world, policy, network, cell.episode_seed, gates=chance)
         if cell.variant == "control":
             row["decisions"], played = _better_control(cell, saved, played)
     except Exception as error:
         return row | {"status": "failed", "error": f"{type(error).__name__}: {error}", "seconds": 0.0}
-    topology = saved.policy.topology
+    topology = policy.topology
     source = [] if topology.dynamic else topology.graph(None, 1).source[0].tolist()
     totals = played.totals()
     # An attack that never touched a message says nothing about robustness.
@@ -189,10 +219,10 @@ def _better_control(cell: Cell, saved: SavedPolicy, greedy: Episodes) -> tuple[s
     A team that hears nothing and remembers nothing does better at random: greedily it runs in circles, and
     that would make communication look worth more than it is.
     """
-    world, network = _network(cell, saved, cell.episodes)
+    world, policy, network = _network(cell, saved, cell.episodes)
     generator = torch.Generator(world.device)
     generator.manual_seed(derive(cell.episode_seed, "decisions", cell.seed))
-    sampled = play(world, saved.policy, network, cell.episode_seed, generator=generator)
+    sampled = play(world, policy, network, cell.episode_seed, generator=generator)
     if sampled.metrics()["mean_steps"] < greedy.metrics()["mean_steps"]:
         return "sampled", sampled
     return "greedy", greedy
@@ -225,8 +255,8 @@ def record(
 
     Args:
         run: The run.
-        attacks: As for :func:`evaluate`.
-        defenses: As for :func:`evaluate`.
+        attacks: Each alone, besides no attack.
+        defenses: Each group together, besides none.
         scenes: How many scenes.
         failed: Ids of cells that cannot be played.
     """
@@ -241,8 +271,8 @@ def record(
             cell = Cell(*team, attack, tuple(group), run.config.evaluation.episodes, run.config.evaluation.seed)
             if cell.id in failed:
                 continue
-            world, network = _network(cell, saved, scenes)
-            played = play(world, saved.policy, network, cell.episode_seed, record=scenes)
+            world, policy, network = _network(cell, saved, scenes)
+            played = play(world, policy, network, cell.episode_seed, record=scenes)
             episodes += [_episode(cell, number, played) for number in range(scenes)]
     first = world.scene(0)
     about = {"agents": list(world.agents), "actions": list(world.action_names)}

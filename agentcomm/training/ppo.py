@@ -1,8 +1,8 @@
 """PPO for a communicating team: advantages, the loss, and the bi-level update. Plain torch, no Ray.
 
-The ratio is per agent and joins action and gate. The graph is trained after CommFormer's bi-level
-scheme (arXiv 2405.08550, first-order): the model steps on the training worlds with the recorded graphs
-held fixed, the graph steps on held-out worlds with the model held fixed.
+The ratio is per agent and joins action and gate. A learned graph is trained after CommFormer's bi-level
+scheme (arXiv 2405.08550, first-order): the model steps with the recorded graphs held fixed, the graph steps with the
+model held fixed (:mod:`agentcomm.training.graph_step`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from agentcomm.policy import CommPolicy
 from agentcomm.replaying import evaluate
+from agentcomm.training.graph_step import GraphStep
 from agentcomm.training.settings import PPOSettings
 
 Rows = dict[str, Tensor]
@@ -131,10 +132,11 @@ class Update:
         generator: torch.Generator,
     ) -> None:
         self.policy, self.settings, self.generator = policy, settings, generator
-        self.optimizer, self.graph_optimizer = optimizer, graph_optimizer
-        self.graph_parameters = policy.graph_parameters()
-        own = {id(p) for p in self.graph_parameters}
+        self.optimizer = optimizer
+        graph = policy.graph_parameters()
+        own = {id(p) for p in graph}
         self.parameters = [p for p in policy.parameters() if id(p) not in own]
+        self.graph = None if graph_optimizer is None else GraphStep(policy.topology, graph, graph_optimizer)
         self.entropy, self.learning_rate = settings.entropy, settings.learning_rate
         self._held_out: Rows = {}
         self._advantage_scale: float | Tensor = 1.0
@@ -153,8 +155,9 @@ class Update:
         self.policy.anneal(progress)
 
     def minibatches(self, columns: Rows) -> Iterator[Rows]:
-        """Prepare a batch and walk through it: normalize, keep worlds for the graph, shuffle, split."""
-        self._track_returns(columns["target"])
+        """Prepare a batch and walk through it: normalize, let the graph learn or keep worlds for it, shuffle, split."""
+        target, alive = columns["target"], columns.get("alive")
+        self._track_returns(target if alive is None else target[alive])
         rows = dict(columns)
         advantage = rows["advantage"]
         gate = self.policy.gate
@@ -165,9 +168,11 @@ class Update:
         rows["advantage"] = (advantage - chosen.mean()) / self._advantage_scale
         held = rows.pop("held_out")
         self._held_out = {}
-        if self.graph_optimizer is not None and bool(held.any()):
-            self._held_out = {name: value[held] for name, value in rows.items()}
-            rows = {name: value[~held] for name, value in rows.items()}
+        if self.graph is not None:
+            self.graph.on_fresh(rows)
+            if bool(held.any()):
+                self._held_out = {name: value[held] for name, value in rows.items()}
+                rows = {name: value[~held] for name, value in rows.items()}
         if self.policy.topology.learned:  # only the graph's own step looks at what it was sampled with
             rows.pop("draw", None)
         for name in ("observation", "action", "links", "source"):  # recorded in few bytes, used as indices
@@ -196,13 +201,8 @@ class Update:
         self.optimizer.step()
         stats["loss"] = loss.detach()
         graph_due, self._graph_due = self._graph_due and bool(self._held_out), False
-        if graph_due and self.graph_optimizer is not None and not bool(self.policy.topology.exact):
-            graph_loss, _ = ppo_loss(self.policy, self._held_out, self.settings, 0.0, True, scale)
-            gradients = torch.autograd.grad(graph_loss, self.graph_parameters)
-            for parameter, gradient in zip(self.graph_parameters, gradients, strict=True):
-                parameter.grad = gradient
-            self.graph_optimizer.step()
-            stats["graph_loss"] = graph_loss.detach()
+        if graph_due and self.graph is not None and self.graph.due:
+            self.graph.step(ppo_loss(self.policy, self._held_out, self.settings, 0.0, True, scale)[0])
         return stats
 
     def run(self, columns: Rows) -> dict[str, float]:

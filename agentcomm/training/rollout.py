@@ -66,8 +66,8 @@ class Sampler:
         self._return = torch.zeros(world.num_worlds, device=world.device)
         # Length, success and return of each world's last episode; -1 before its first has ended.
         self._last = torch.full((3, world.num_worlds), -1.0, device=world.device)
-        held = int(world.num_worlds * settings.held_out)
-        if policy.graph_parameters() and settings.held_out and not held:
+        held = int(world.num_worlds * settings.held_out) if policy.topology.needs_held_out else 0
+        if policy.topology.needs_held_out and settings.held_out and not held:
             raise ValueError(f"{world.num_worlds} worlds are too few to hold out {settings.held_out:.3g} of them")
         # Indices are recorded in as few bytes as the vocabulary allows.
         self._index_dtype = torch.int16 if world.layout.vocabulary < 2**15 else torch.int32
@@ -184,11 +184,11 @@ class Sampler:
         return dict(zip(("length", "success", "return"), self._last.mean(1).tolist(), strict=True))
 
     def _value(self, observation: Tensor, alive: Tensor | None) -> Tensor:
-        """Expected return where a fragment or an episode is cut."""
+        """Expected return where a fragment or an episode is cut; 0 for members that are gone."""
         hidden = self.policy.encode(observation)
-        if alive is not None:
-            hidden = hidden * alive.unsqueeze(-1)
-        return self.policy.expected_return(self.policy.value(hidden))
+        if alive is None:
+            return self.policy.expected_return(self.policy.value(hidden))
+        return self.policy.expected_return(self.policy.value(hidden * alive.unsqueeze(-1))) * alive
 
     def get_state(self) -> dict[str, Any]:
         """Everything needed to go on as if never interrupted, as numpy arrays."""

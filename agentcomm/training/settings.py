@@ -22,5 +22,5 @@ class PPOSettings(BaseModel):
     gate_entropy: float = Field(0.0, ge=0, description="weight of the gate's entropy bonus")
     value_weight: float = Field(0.5, ge=0, description="weight of the value loss (Huber)")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are scaled down to this norm")
-    graph_every: int = Field(1, ge=1, description="epochs between steps of the graph")
-    held_out: float = Field(0.125, ge=0, lt=1, description="share of worlds kept for the graph's step")
+    graph_every: int = Field(1, ge=1, description="epochs between steps of a graph that learns straight through")
+    held_out: float = Field(0.125, ge=0, lt=1, description="share of worlds kept for such a graph's step")

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from parts import ATTACKS, attack, carry, conversation, heard, known_attack, sampler, setting, setting_of, team
 
 from agentcomm import registry
+from agentcomm.deciding import decide
 from agentcomm.errors import ConfigError
 from agentcomm.messages.network import Network
-from agentcomm.policy import decide
 from agentcomm.threats import AttackConfig
 from attacks.noise import _turn
 
@@ -234,13 +234,13 @@ def test_undefended_receivers_decide_differently(form: str) -> None:
     world, policy = team(worlds=16)
     s = setting_of(world, policy)
     network, clean = Network(s, [known_attack(form, s)]), Network(s)
-    source = policy.topology.neighbors(None, world.num_worlds)
+    graph = policy.topology.graph(None, world.num_worlds)
     world.reset(seed=1)
     moved = 0.0
     for _ in range(5):
         observation, at = world.observe(), world.length.clone()
-        a = decide(policy, observation, source, network, at, None)
-        b = decide(policy, observation, source, clean, at, None)
+        a = decide(policy, observation, graph, network, at, None)
+        b = decide(policy, observation, graph, clean, at, None)
         if not network.guards[0].spent.any():
             assert torch.equal(a.logits, b.logits)
         moved += float((a.logits - b.logits).abs().sum())

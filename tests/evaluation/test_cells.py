@@ -12,7 +12,7 @@ from small import small
 from agentcomm import api, policy_file, registry
 from agentcomm.assembly import make_network, make_policy, make_world
 from agentcomm.config import Choice
-from agentcomm.errors import AgentcommError, RunError
+from agentcomm.errors import AgentcommError, ConfigError, RunError
 from agentcomm.evaluation.episodes import play
 from agentcomm.run import Run, create, teams
 from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
@@ -48,7 +48,7 @@ def test_the_grid_is_attack_by_defense_by_seed_and_a_clean_control(run: Run) -> 
 def test_finished_cells_are_not_evaluated_again(run: Run) -> None:
     first = api.evaluate(run, ["drop"], [])
     seen: list[str] = []
-    again = api.evaluate(run, ["drop", "noise"], [], lambda cell, done, total: seen.append(cell.id))
+    again = api.evaluate(run, ["drop", "noise"], [], watch=lambda cell, done, total: seen.append(cell.id))
     assert len(run.cells.read_text().splitlines()) == len(again) == len(seen)
     assert [r for r in again if r in first] == first
 
@@ -139,3 +139,27 @@ def test_recordings_hold_the_same_scenes_for_every_cell(run: Run) -> None:
     starts = [e["steps"][0]["agents"] for e in recorded["episodes"]]
     assert all(start == starts[0] for start in starts)
     assert recorded["kinds"] == ["perception", "perception", "capture"]
+
+
+def test_changed_worlds_and_controlled_gates(run: Run) -> None:
+    worlds = [{"failure": 0.2}, {"max_steps": 4}]
+    rows = api.evaluate(run, [], [], worlds, ["open", "shut", "random"])
+    assert len(rows) == 2 * (2 * 3 + 3), "per seed: team and control in three worlds, and the team with three gates"
+    by_what = {(row["variant"], row["world"], row["gates"]): row for row in rows if row["seed"] == 1}
+    assert all(row["status"] == "ok" for row in rows)
+    assert by_what["team", "max_steps=4", None]["metrics"]["mean_steps"] <= 4
+    assert by_what["team", "", "open"]["metrics"]["gate_open"] == 1
+    shut = by_what["team", "", "shut"]["metrics"]
+    assert shut["gate_open"] == shut["messages_per_step"] == 0
+    own, random = (by_what["team", "", gates]["metrics"]["gate_open"] for gates in (None, "random"))
+    assert abs(own - random) < 0.15
+    assert by_what["team", "", "random"] in api.evaluate(run, [], [], [], ["random"]), "kept, not played again"
+    with pytest.raises(ConfigError, match="predatorz"):
+        api.evaluate(run, [], [], [{"predatorz": 3}])
+    with pytest.raises(ConfigError, match="gates"):
+        api.evaluate(run, [], [], gates=["ajar"])  # type: ignore[list-item]
+    # A team with one logit per edge cannot be another size; nothing is played before that is found out.
+    before = run.cells.read_text(encoding="utf-8")
+    with pytest.raises(ConfigError, match="embedded"):
+        api.evaluate(run, [], [], [{"perception_agents": 3}])
+    assert run.cells.read_text(encoding="utf-8") == before

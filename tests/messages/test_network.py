@@ -28,10 +28,11 @@ from parts import (
 )
 
 from agentcomm import registry
+from agentcomm.deciding import decide
 from agentcomm.defense import ORDERS, Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.messages.ledger import HEADER_BYTES, SEAL_BYTES
 from agentcomm.messages.network import FATES, Network
-from agentcomm.policy import decide
+from agentcomm.policy import Graph
 from agentcomm.threats import Budget, Edits, Position, Setting, View
 
 EVERY_PAIR = list(product(ATTACKS, DEFENSES))
@@ -258,11 +259,11 @@ def test_without_budget_runs_are_bit_identical(form: str, more: dict[str, Any]) 
         fragments = [s.collect(9), s.collect(9)]
         sampled = [value for f in fragments for _, value in sorted(f.columns.items())]
         greedy = []
-        source = policy.topology.neighbors(None, world.num_worlds)
+        graph = policy.topology.graph(None, world.num_worlds)
         observation = world.reset(seed=5)
         s.network.reset(torch.arange(world.num_worlds))
         for _ in range(9):
-            d = decide(policy, observation, source, s.network, world.length.clone(), None)
+            d = decide(policy, observation, graph, s.network, world.length.clone(), None)
             step = world.step(d.action)
             s.network.reset(step.finished)
             observation = step.observation
@@ -343,11 +344,11 @@ def test_refused_payloads_leave_nothing_behind(huge: float) -> None:
 
     network = Network(s, [Scripted(s, ["modify", "inject"], edits)], [defense("authenticate", s)])
     observation = world.reset(seed=0)
-    source = policy.topology.neighbors(None, world.num_worlds)
-    attacked = decide(policy, observation, source, network, world.length, None)
+    graph = policy.topology.graph(None, world.num_worlds)
+    attacked = decide(policy, observation, graph, network, world.length, None)
     assert network.ledger["refused"].sum() > 0
     assert not network.ledger["accepted"].any()
-    alone = decide(policy, observation, source[..., :0], None, world.length, None)
+    alone = decide(policy, observation, Graph(graph.source[..., :0]), None, world.length, None)
     torch.testing.assert_close(attacked.logits, alone.logits)
 
 

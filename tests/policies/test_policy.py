@@ -7,11 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from parts import ATTACKS, DEFENSES, conversation, sampler, setting_of, team
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles import CREW, rows_of
+from parts import ATTACKS, DEFENSES, conversation, known_attack, known_defenses, sampler, setting_of, team
 from torch import Tensor
 
+from agentcomm.deciding import decide
 from agentcomm.messages.network import Network
-from agentcomm.policy import CommPolicy, decide, evaluate
+from agentcomm.policy import CommPolicy, Graph
+from agentcomm.replaying import evaluate
 from agentcomm.training.rollout import Fragment
 
 GATES: dict[str, dict[str, float] | None] = {"open": None, "gated": {"initial_logit": 0.3, "cost": 0.01}}
@@ -60,12 +65,51 @@ def test_ratio_is_one_for_other_parts(environment: dict[str, Any], topology: dic
     assert ratio_error(policy, s.collect(9).columns) < 1e-5
 
 
+@pytest.mark.parametrize("form", [None, *ATTACKS])
+@given(seed=st.integers(0, 2**31), blocks=st.integers(1, 2), density=st.sampled_from([0.1, 0.4, 1.0]))
+@settings(max_examples=6, deadline=None)
+def test_teacher_forced_probabilities_are_those_of_deciding_in_turns(
+    form: str | None, seed: int, blocks: int, density: float
+) -> None:
+    """On any graph, whatever happened to the messages."""
+    arguments = {"topology": {"kind": "full"}, "decoder": "autoregressive", "blocks": blocks, "heads": 2}
+    world, policy = team(4, world=CREW, gate={"initial_logit": 1.0}, **arguments)
+    source = policy.topology.graph(None, 4).source
+    g = torch.Generator().manual_seed(seed)
+    graph = Graph(source, torch.rand(source.shape, generator=g) < density)
+    s = setting_of(world, policy)
+    network = Network(s, [] if form is None else [known_attack(form, s)], known_defenses("clip", s), seed)
+    observation = world.reset(seed=seed)
+    for _ in range(4):  # so that there is something to replay
+        d = decide(policy, observation, graph, network, world.length.clone(), g)
+        assert len(d.inboxes) == policy.rounds
+        with torch.no_grad():
+            now = evaluate(policy, rows_of(d, observation))
+        torch.testing.assert_close(now.log_probability, d.log_probability, rtol=0, atol=1e-5)
+        torch.testing.assert_close(now.gate_log_probability, d.gate_log_probability, rtol=0, atol=1e-5)
+        observation = world.step(d.action, auto_reset=False).observation
+
+
+def test_other_told_actions_give_other_probabilities() -> None:
+    """Otherwise the test above would not say that an agent's action is known to those that hear of it."""
+    world, policy = team(4, world=CREW, topology={"kind": "full"}, decoder="autoregressive")
+    seen, generator = world.reset(seed=0), torch.Generator().manual_seed(0)
+    d = decide(policy, seen, policy.topology.graph(None, 4), None, world.length, generator)
+    rows = rows_of(d, seen)
+    rows["action"] = rows["action"].clone()
+    rows["action"][:, 2] = (rows["action"][:, 2] + 1) % world.num_actions
+    with torch.no_grad():
+        moved = (evaluate(policy, rows).log_probability - d.log_probability).abs() > 1e-5
+    assert moved[:, 2:].all()
+    assert not moved[:, :2].any(), "who comes before is not told"
+
+
 def test_values_are_recorded_in_units_of_reward() -> None:
     world, policy = team(5)
     policy.return_mean.fill_(-3.0)
     policy.return_scale.fill_(2.0)
-    source = policy.topology.neighbors(None, 5)
-    d = decide(policy, world.reset(seed=0), source, None, world.length, None)
+    graph = policy.topology.graph(None, 5)
+    d = decide(policy, world.reset(seed=0), graph, None, world.length, None)
     columns = sampler(world, policy).collect(4).columns
     value = columns["target"] - columns["advantage"]
     now = evaluate(policy, columns)
@@ -103,7 +147,8 @@ def test_gate_log_probability_is_that_of_a_coin() -> None:
         p = logit.sigmoid()
         coin = torch.distributions.Bernoulli(probs=p)
         now = evaluate(policy, columns)
-        silent = decide(policy, columns["observation"][:64], columns["links"][:64].long(), None, torch.zeros(64), None)
+        graph = Graph(columns["links"][:64].long())
+        silent = decide(policy, columns["observation"][:64], graph, None, torch.zeros(64), None)
     torch.testing.assert_close(
         columns["gate_log_probability"], coin.log_prob(columns["gate"].float()), rtol=1e-4, atol=1e-5
     )
@@ -116,22 +161,22 @@ def test_gate_log_probability_is_that_of_a_coin() -> None:
 def test_action_frequencies_follow_the_logits() -> None:
     world, policy = team(2000)
     seen = world.reset(seed=0)[:1].expand(2000, -1, -1)
-    source = policy.topology.neighbors(None, 2000)
-    d = decide(policy, seen, source, None, torch.zeros(2000), torch.Generator().manual_seed(0))
+    graph = policy.topology.graph(None, 2000)
+    d = decide(policy, seen, graph, None, torch.zeros(2000), torch.Generator().manual_seed(0))
     p = d.logits[0].softmax(-1)
     frequency = torch.nn.functional.one_hot(d.action, world.num_actions).float().mean(0)
     torch.testing.assert_close(frequency, p, rtol=0, atol=4 * (0.25 / 2000) ** 0.5)
     torch.testing.assert_close(d.log_probability, d.logits.log_softmax(-1).gather(-1, d.action.unsqueeze(-1))[..., 0])
-    greedy = decide(policy, seen, source, None, torch.zeros(2000), None)
+    greedy = decide(policy, seen, graph, None, torch.zeros(2000), None)
     assert torch.equal(greedy.action, d.logits.argmax(-1))
 
 
 def test_decisions_are_reproducible_and_use_no_other_randomness() -> None:
     world, policy = team(6, gate={"initial_logit": 0.0})
-    seen, source = world.reset(seed=0), policy.topology.neighbors(None, 6)
+    seen, graph = world.reset(seed=0), policy.topology.graph(None, 6)
     ambient = torch.get_rng_state()
     runs = [
-        decide(policy, seen, source, None, torch.zeros(6), torch.Generator().manual_seed(seed)) for seed in (3, 3, 4)
+        decide(policy, seen, graph, None, torch.zeros(6), torch.Generator().manual_seed(seed)) for seed in (3, 3, 4)
     ]
     assert torch.equal(ambient, torch.get_rng_state())
     assert torch.equal(runs[0].action, runs[1].action)
@@ -141,12 +186,12 @@ def test_decisions_are_reproducible_and_use_no_other_randomness() -> None:
 
 def test_a_network_without_stages_is_like_none() -> None:
     world, policy = team(6)
-    seen, source = world.reset(seed=0), policy.topology.neighbors(None, 6)
+    seen, graph = world.reset(seed=0), policy.topology.graph(None, 6)
     network = Network(setting_of(world, policy))
-    a = decide(policy, seen, source, network, world.length, None)
-    b = decide(policy, seen, source, None, world.length, None)
+    a = decide(policy, seen, graph, network, world.length, None)
+    b = decide(policy, seen, graph, None, world.length, None)
     assert torch.equal(a.logits, b.logits)
-    assert network.ledger["sent"].tolist() == [2 * source[0].numel()] * 6
+    assert network.ledger["sent"].tolist() == [2 * graph.source[0].numel()] * 6
 
 
 def test_conversations_used_in_tests_are_reproducible() -> None:

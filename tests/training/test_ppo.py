@@ -68,6 +68,8 @@ def test_lambda_one_gives_discounted_returns_and_nothing_crosses_an_end() -> Non
 
 # ---- who is stepped on what
 
+STRAIGHT_THROUGH = {"kind": "learned", "estimator": "straight_through"}  # learns from held-out worlds
+
 
 def updating(policy: CommPolicy, **arguments: Any) -> Update:
     made = PPOSettings(**{"held_out": 0.25, **arguments})
@@ -95,7 +97,7 @@ def test_the_models_loss_leaves_the_graph_alone_and_reaches_all_else() -> None:
         torch.autograd.backward(loss)
         touched = {name for name, p in policy.named_parameters() if p.grad is not None and p.grad.any()}
         everything = {name for name, _ in policy.named_parameters()}
-        assert touched == everything - (set() if graph_gradient else {"topology.logits"})
+        assert touched == everything - (set() if graph_gradient else {"topology.edges"})
 
 
 def test_model_and_graph_step_on_their_own_worlds() -> None:
@@ -103,45 +105,46 @@ def test_model_and_graph_step_on_their_own_worlds() -> None:
     outcomes: dict[str, list[dict[str, Tensor]]] = {"held": [], "trained": []}
     for part, results in outcomes.items():
         for factor in (1.0, -3.0):
-            world, policy = team(8)
+            world, policy = team(8, topology=STRAIGHT_THROUGH)
             columns = sampler(world, policy).collect(10).columns
             update = updating(policy, epochs=1)
-            seen = []
             original = update.minibatches(columns)
             rows = next(original)
             chosen = rows if part == "trained" else update._held_out
             chosen["advantage"] = chosen["advantage"] * factor
-            stats = update.step(rows)
-            seen.append(stats)
-            assert "graph_loss" in stats
+            before = snapshot(policy)
+            update.step(rows)
+            assert "topology.edges" in moved(before, policy)
             results.append(snapshot(policy))
     held, trained = outcomes["held"], outcomes["trained"]
     changed_by_held = {n for n in held[0] if not torch.equal(held[0][n], held[1][n])}
-    assert changed_by_held == {"topology.logits"}
+    assert changed_by_held == {"topology.edges"}
     assert "actor.2.weight" in {n for n in trained[0] if not torch.equal(trained[0][n], trained[1][n])}
 
 
-def test_the_graph_rests_in_its_last_phase_and_without_its_optimizer() -> None:
+@pytest.mark.parametrize("estimator", ["score", "straight_through"])
+def test_the_graph_rests_in_its_last_phase_and_without_its_optimizer(estimator: str) -> None:
+    topology = {"kind": "learned", "estimator": estimator}
     for exact in (False, True):
-        world, policy = team(8)
+        world, policy = team(8, topology=topology)
         policy.anneal(1.0 if exact else 0.0)
         columns = sampler(world, policy).collect(8).columns
         before = snapshot(policy)
         updating(policy).run(columns)
-        assert ("topology.logits" in moved(before, policy)) != exact
-    world, policy = team(8)
+        assert ("topology.edges" in moved(before, policy)) != exact
+    world, policy = team(8, topology=topology)
     columns = sampler(world, policy).collect(8).columns
     update = updating(policy)
-    update.graph_optimizer = None
+    update.graph = None
     before = snapshot(policy)
     assert sum(len(rows["action"]) for rows in update.minibatches(columns)) == 3 * 64, "nobody is held out"
     update.run(columns)
-    assert "topology.logits" not in moved(before, policy)
+    assert "topology.edges" not in moved(before, policy)
 
 
 @pytest.mark.parametrize("size", [None, 1, 7, 16, 48, 1000])
 def test_minibatches_cover_the_training_rows(size: int | None) -> None:
-    world, policy = team(8)
+    world, policy = team(8, topology=STRAIGHT_THROUGH)
     columns: Rows = sampler(world, policy).collect(8).columns | {"number": torch.arange(64)}
     update = updating(policy, minibatch=size, epochs=3)
     batches = list(update.minibatches(columns))
@@ -158,8 +161,8 @@ def test_minibatches_cover_the_training_rows(size: int | None) -> None:
         assert set(numbers) <= set(training)
     for batch in batches:
         assert torch.equal(batch["action"], columns["action"][batch["number"]]), "columns stay together"
-    assert "noise" not in batches[0], "a minibatch carries no graph noise"
-    assert "noise" in update._held_out
+    assert "draw" not in batches[0], "a minibatch does not carry what its graph was sampled with"
+    assert "draw" in update._held_out
 
 
 def test_advantages_are_normalized_over_agents_that_acted() -> None:

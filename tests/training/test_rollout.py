@@ -13,6 +13,8 @@ from agentcomm.messages.network import Network
 from agentcomm.training.rollout import Sampler
 from agentcomm.training.settings import PPOSettings
 
+STRAIGHT_THROUGH = {"kind": "learned", "estimator": "straight_through"}  # learns from held-out worlds
+
 
 @pytest.mark.parametrize(("form", "defenses"), [(None, "none"), *product(ATTACKS, ["both"])])
 def test_a_saved_sampler_goes_on_identically(form: str | None, defenses: str) -> None:
@@ -95,20 +97,22 @@ def test_messages_are_counted_per_fragment(form: str | None) -> None:
 
 
 def test_held_out_worlds_are_whole_worlds_and_always_the_same() -> None:
-    s = sampler(*team(8))
+    s = sampler(*team(8, topology=STRAIGHT_THROUGH))
     for _ in range(2):
         held = s.collect(7).columns["held_out"].view(7, 8)
         assert torch.equal(held, (torch.arange(8) < 2).expand(7, 8))
 
 
 def test_too_few_worlds_to_hold_out_any_is_said() -> None:
-    world, policy = team(3)
+    world, policy = team(3, topology=STRAIGHT_THROUGH)
     network = Network(setting_of(world, policy))
     with pytest.raises(ValueError, match=r"3 worlds are too few to hold out 0\.25"):
         Sampler(world, policy, network, PPOSettings(held_out=0.25), 0)
     Sampler(world, policy, network, PPOSettings(held_out=0.0), 0)
-    world, policy = team(3, topology={"kind": "full"})
-    Sampler(world, policy, Network(setting_of(world, policy)), PPOSettings(held_out=0.25), 0)
+    for topology in ({"kind": "full"}, {"kind": "learned", "estimator": "score"}):
+        world, policy = team(3, topology=topology)
+        s = Sampler(world, policy, Network(setting_of(world, policy)), PPOSettings(held_out=0.25), 0)
+        assert not s.collect(2).columns["held_out"].any(), "who learns from all worlds keeps none"
 
 
 def test_one_graph_per_world_and_fragment() -> None:
@@ -134,15 +138,15 @@ def test_listening_costs_what_the_gate_says_and_is_not_part_of_the_return() -> N
 
 
 def test_truncated_episodes_are_bootstrapped_and_ended_ones_are_not() -> None:
-    world, policy = team(12, "predator_prey", world={"size": 2, "predators": 2, "max_steps": 3})
+    world, policy = team(24, "predator_prey", world={"size": 2, "predators": 2, "max_steps": 3})
     policy.return_mean.fill_(50.0)  # every state is worth about 50, so that a bootstrap shows
     s = Sampler(
         world, policy, Network(setting_of(world, policy)), PPOSettings(gae_lambda=0.0, gamma=1.0, held_out=0.25), 0
     )
-    mirror, _ = team(12, "predator_prey", world={"size": 2, "predators": 2, "max_steps": 3})
+    mirror, _ = team(24, "predator_prey", world={"size": 2, "predators": 2, "max_steps": 3})
     mirror.set_state(world.get_state())
     columns = s.collect(12).columns
-    target, action = columns["target"].view(12, 12, 2), columns["action"].long().view(12, 12, 2)
+    target, action = columns["target"].view(12, 24, 2), columns["action"].long().view(12, 24, 2)
     ended = cut = 0
     for t in range(12):
         step = mirror.step(action[t])

@@ -62,6 +62,7 @@ def render(run: Run) -> str:
         "\n".join((HERE / name).read_text(encoding="utf-8") for name in names) for names in (SCRIPTS, STYLES)
     )
     cost_header, cost_rows = views.costs(results)
+    change_header, change_rows = views.changes(results)
     voc = results.value_of_communication()
     return environment.get_template("page.html").render(
         run=run,
@@ -73,6 +74,8 @@ def render(run: Run) -> str:
         measures=views.measures(results),
         heat=views.heatmap(results),
         threats=views.threats(results),
+        change_header=change_header,
+        change_rows=change_rows,
         learning=learning_charts(run.curves),
         graphs=pictures(*_graphs(results)),
         shapes=kinds_of(_graphs(results)[1]),

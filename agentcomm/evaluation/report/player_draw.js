@@ -108,11 +108,14 @@ const Draw = (() => {
     return drawn;
   }
 
+  // Whether a member of the team has failed and is not there any more.
+  const gone = (frame, i) => Array.isArray(frame.alive) && !frame.alive[i];
+
   function sight(data, frame) {
     if (!isGrid(data, frame) || data.vision === null || data.vision === undefined) return [];
     return frame.agents.flatMap(([row, column], i) => {
       const reach = Array.isArray(data.vision) ? data.vision[i] : data.vision;
-      if (!Number.isInteger(reach)) return [];
+      if (!Number.isInteger(reach) || gone(frame, i)) return [];
       const [top, left] = [Math.max(0, row - reach), Math.max(0, column - reach)];
       const bottom = Math.min(data.size, row + reach + 1);
       const right = Math.min(data.size, column + reach + 1);
@@ -157,7 +160,8 @@ const Draw = (() => {
         ),
       );
       trails.replaceChildren(
-        ...(grid ? frame.agents : []).map((_, i) => {
+        ...(grid ? frame.agents : []).flatMap((_, i) => {
+          if (gone(frame, i)) return [];
           const past = episode.steps.slice(Math.max(0, t - 4), t + 1).map((old) => old.agents[i]);
           return make("path", { d: `M${past.map(([row, column]) => `${(column + 0.5) * CELL} ${(row + 0.5) * CELL}`).join("L")}` });
         }),
@@ -165,6 +169,7 @@ const Draw = (() => {
       wire.replaceChildren(...messages(frame, spots));
       agents.forEach(({ node, closed }, i) => {
         node.style.transform = `translate(${spots[i].x}px, ${spots[i].y}px) scale(${spots[i].r / 2.9})`;
+        node.style.display = gone(frame, i) ? "none" : "";
         closed.style.display = frame.gates && frame.gates[i] === false ? "" : "none";
       });
     }

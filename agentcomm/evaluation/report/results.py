@@ -103,6 +103,7 @@ class Results:
         attacks: Labels of attacks in order of appearance.
         defenses: Labels of defense sets, ``none`` first.
         seeds: Seeds of the team, whether their cells worked or not.
+        changed: Rows of clean cells in a changed world or with controlled gates, by what is changed.
         failed: Rows of cells that failed.
         inconclusive: Rows of cells whose attack never touched a message: they say nothing and have no score.
         primary: The measure that retained fractions and words are about: steps, or the return where episodes all
@@ -114,6 +115,12 @@ class Results:
         self.records: dict[str, dict[str, Any]] = {}
         attacks: dict[str, None] = {}
         defenses: dict[str, None] = {NONE: None}
+        changed: dict[str, list[dict[str, Any]]] = {}
+        for row in cells:
+            if what := _change(row):
+                changed.setdefault(what, []).append(row)
+        self.changed = changed
+        cells = [row for row in cells if not _change(row)]
         for row in cells:
             record: dict[str, Any] | None = row.get("attack")
             label = None if record is None else str(record["label"])
@@ -239,6 +246,19 @@ class Results:
         if difference.interval is None:
             return abs(difference.value) < NEGLIGIBLE_ALONE * scale
         return abs(difference.value) < NEGLIGIBLE * scale or not difference.excludes(0.0)
+
+
+_GATES = {"open": "gates always open", "shut": "gates always shut", "random": "gates open at random, as often"}
+
+
+def _change(row: dict[str, Any]) -> str:
+    """What makes this cell no part of the attack x defense grid, in words; empty for one that is."""
+    what = [str(row["world"])] if row.get("world") else []
+    if row.get("gates"):
+        what.append(_GATES.get(str(row["gates"]), str(row["gates"])))
+    if what and row["variant"] == "control":
+        what.append("retrained without messages")
+    return ", ".join(what)
 
 
 def _rng() -> np.random.Generator:

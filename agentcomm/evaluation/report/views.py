@@ -189,6 +189,25 @@ def costs(results: Results) -> tuple[list[str], list[list[str]]]:
     return [header[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
+def changes(results: Results) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the table of changed worlds and controlled gates; nothing without any."""
+    if not results.changed:
+        return [], []
+    named = {"the team as it is": results.rows(None, NONE), **results.changed}
+    out = []
+    for name, rows in named.items():
+        good = [row["metrics"] for row in rows if row.get("status") == "ok"]
+
+        def show(key: str, digits: int, good: list[dict[str, Any]] = good) -> str:
+            score = results.estimate({n: number(metrics.get(key)) for n, metrics in enumerate(good)})
+            between = span(score, digits)
+            return fixed(score.value, digits) + (f" ({between})" if between else "")
+
+        measure = results.primary
+        out.append([name, show(measure.key, measure.digits), show(SUCCESS.key, 2), show("messages_per_step", 2)])
+    return ["", results.primary.label, SUCCESS.label, "Messages per step"], out
+
+
 def threats(results: Results) -> list[tuple[str, list[str]]]:
     """For each attack: position, powers, knowledge, budget and plug-in version, in words."""
     out = []

@@ -1,0 +1,66 @@
+"""CommNet (Sukhbaatar, Szlam and Fergus, NeurIPS 2016, arXiv 1605.07736): agents hear the mean of what others say.
+
+A round is ``h_i' = LN(h_i + tanh(H h_i + C c_i))`` with ``c_i`` the mean of the messages that i accepted, zero
+if there are none (section 3.1: ``h_i' = tanh(H h_i + C c_i)``), and with matrices of its own. An agent says h_i,
+which always leaves a layer normalization without gain: an honest payload has length sqrt(D).
+
+Deviations: the paper's skip connection leads from the encoding h_i^0 into every round; here it leads through all
+rounds, because a step's state is one vector. Feed-forward, as in the paper's first model; there is no memory.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from agentcomm.messages.traffic import Inbox
+from agentcomm.policy import PolicyConfig
+from agentcomm.world import Observation
+from policies.fixed_graph import FullConfig, NoLinksConfig
+from policies.gate import GateConfig
+from policies.token_policy import TokenPolicy, TokenPolicyConfig
+from policies.topology import TopologyConfig
+
+
+class CommNetConfig(TokenPolicyConfig):
+    """Arguments of CommNet."""
+
+    rounds: int = Field(2, ge=1, le=8, description="rounds of messages per step")
+    topology: TopologyConfig = Field(FullConfig(), description="the graph")
+
+
+class CommNet(TokenPolicy):
+    """CommNet on any graph."""
+
+    Config = CommNetConfig
+    config: CommNetConfig
+    name = "commnet"
+
+    def __init__(
+        self,
+        config: CommNetConfig,
+        layout: Observation,
+        num_agents: int,
+        num_actions: int,
+        gate: GateConfig | None = None,
+    ) -> None:
+        super().__init__(config, layout, num_agents, num_actions, config.topology, gate)
+        self.rounds = config.rounds
+        width = config.width
+        self.own = nn.ModuleList(nn.Linear(width, width) for _ in range(self.rounds))
+        self.heard = nn.ParameterList(nn.init.orthogonal_(torch.empty(width, width)) for _ in range(self.rounds))
+
+    @classmethod
+    def without_messages(cls, config: PolicyConfig) -> PolicyConfig:
+        """No links."""
+        return config.model_copy(update={"topology": NoLinksConfig()})
+
+    def hear(self, hidden: Tensor, inbox: Inbox, round_: int) -> Tensor:
+        """LN(h + tanh(H h + C c))."""
+        images = inbox.project(self.heard[round_]).masked_fill(~inbox.mask.unsqueeze(-1), 0.0)
+        if inbox.weight is not None:
+            images = images * inbox.weight.unsqueeze(-1)
+        mean = images.sum(2) / inbox.mask.sum(2, keepdim=True).clamp_min(1)
+        change = (self.own[round_](hidden) + mean).tanh()
+        return nn.functional.layer_norm(hidden + change, (self.width,))

@@ -1,0 +1,52 @@
+"""IC3Net (Singh, Jain and Sukhbaatar, ICLR 2019, arXiv 1812.09755): CommNet whose agents decide when to speak.
+
+The gate sits at the sender and is an action, sampled and trained along with the others (section 3.1). Credit is
+individual: every agent has its own reward, which the environments here give anyway, and its own critic. That critic
+sees what the agent observes, not the gate: one that knew it would credit it with nothing.
+
+Deviations: feed-forward where the paper has an LSTM, so a round is CommNet's (:mod:`policies.commnet`), and the gate
+follows from this step's observation, not from the last hidden state. The mean is over the messages that were
+accepted, where the paper divides by N - 1 whoever is silent. Payloads are CommNet's, of length sqrt(D).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from agentcomm.policy import PolicyConfig
+from agentcomm.world import Observation
+from policies.commnet import CommNet, CommNetConfig
+from policies.fixed_graph import NoLinksConfig
+from policies.gate import GateConfig
+
+
+class SenderGateConfig(GateConfig):
+    """Arguments of a gate at the sender."""
+
+    side: Literal["sender"] = Field("sender", description="the sender decides")
+
+
+class IC3NetConfig(CommNetConfig):
+    """Arguments of IC3Net."""
+
+    rounds: int = Field(1, ge=1, le=8, description="rounds of messages per step")
+    gate: SenderGateConfig | None = Field(SenderGateConfig(), description="who speaks when; none speaks always")
+
+
+class IC3Net(CommNet):
+    """CommNet with a sender gate and an own critic for everyone."""
+
+    Config = IC3NetConfig
+    config: IC3NetConfig
+    name = "ic3net"
+    central_critic = False
+
+    def __init__(self, config: IC3NetConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
+        super().__init__(config, layout, num_agents, num_actions, config.gate)
+
+    @classmethod
+    def without_messages(cls, config: PolicyConfig) -> PolicyConfig:
+        """No links and no gate."""
+        return config.model_copy(update={"topology": NoLinksConfig(), "gate": None})

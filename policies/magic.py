@@ -1,0 +1,87 @@
+"""MAGIC (Niu, Paleja and Gombolay, AAMAS 2021): a graph per step, and graph attention along it.
+
+The scheduler that makes the graph is :mod:`policies.dynamic_graph`. A round of messages is a graph attention layer
+(Velickovic et al., ICLR 2018, eq. 1 to 5) over oneself and the accepted messages:
+``a_ij = softmax_j(LeakyReLU(a_r . W h_i + a_s . W h_j))`` and ``h_i' = LN(h_i + ELU(sum_j a_ij W h_j))``.
+An agent says h_i, which always leaves a layer normalization without gain: an honest payload has length sqrt(D).
+
+Deviations: feed-forward where the paper has an LSTM; what was heard is added to what the agent knows in every
+round, where the paper concatenates both before the action head; all rounds of a step use the same graph, and all of
+them concatenate their heads.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from agentcomm.messages.traffic import Inbox
+from agentcomm.policy import PolicyConfig
+from agentcomm.world import Observation
+from policies.dynamic_graph import DynamicConfig
+from policies.fixed_graph import NoLinksConfig
+from policies.token_policy import TokenPolicy, TokenPolicyConfig
+from policies.topology import TopologyConfig
+
+
+class MAGICConfig(TokenPolicyConfig):
+    """Arguments of MAGIC."""
+
+    rounds: int = Field(2, ge=1, le=8, description="rounds of messages per step")
+    heads: int = Field(1, ge=1, description="attention heads; must divide the width")
+    topology: TopologyConfig = Field(DynamicConfig(), description="the graph")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> MAGICConfig:
+        if self.width % self.heads:
+            raise ValueError(f"heads={self.heads} does not divide width={self.width}")
+        return self
+
+
+class GraphAttention(nn.Module):
+    """One graph attention layer over oneself and the accepted messages."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = (heads, width // heads)
+        self.project = nn.Linear(width, width, bias=False)
+        self.toward_receiver = nn.Parameter(torch.randn(self.heads) * self.heads[1] ** -0.5)
+        self.toward_sender = nn.Parameter(torch.randn(self.heads) * self.heads[1] ** -0.5)
+
+    def forward(self, hidden: Tensor, inbox: Inbox) -> Tensor:
+        """Hidden [B, N, D] and inboxes -> hidden [B, N, D]."""
+        own = self.project(hidden)
+        heard = inbox.project(self.project.weight, own if inbox.spoken is hidden else None)
+        images = torch.cat([own.unsqueeze(2), heard], 2).unflatten(-1, self.heads)
+        receiver = (images[:, :, :1] * self.toward_receiver).sum(-1)
+        scores = nn.functional.leaky_relu(receiver + (images * self.toward_sender).sum(-1), 0.2)
+        silent = nn.functional.pad(~inbox.mask, (1, 0), value=False).unsqueeze(-1)
+        attention = scores.masked_fill(silent, float("-inf")).softmax(2)
+        if inbox.weight is not None:
+            attention = attention * nn.functional.pad(inbox.weight, (1, 0), value=1.0).unsqueeze(-1)
+        mixed = (attention.unsqueeze(-1) * images).sum(2).flatten(-2)
+        return nn.functional.layer_norm(hidden + nn.functional.elu(mixed), hidden.shape[-1:])
+
+
+class MAGIC(TokenPolicy):
+    """MAGIC on the graph that its scheduler makes, or on any other."""
+
+    Config = MAGICConfig
+    config: MAGICConfig
+    name = "magic"
+
+    def __init__(self, config: MAGICConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
+        super().__init__(config, layout, num_agents, num_actions, config.topology)
+        self.rounds = config.rounds
+        self.layers = nn.ModuleList(GraphAttention(config.width, config.heads) for _ in range(self.rounds))
+
+    @classmethod
+    def without_messages(cls, config: PolicyConfig) -> PolicyConfig:
+        """No links."""
+        return config.model_copy(update={"topology": NoLinksConfig()})
+
+    def hear(self, hidden: Tensor, inbox: Inbox, round_: int) -> Tensor:
+        """One layer of graph attention."""
+        state: Tensor = self.layers[round_](hidden, inbox)
+        return state

@@ -1,0 +1,28 @@
+"""MAPPO (Yu et al., NeurIPS 2022, arXiv 2103.01955): no messages, and a critic that sees the whole team.
+
+Deviations: feed-forward where the paper's main results use a GRU; actor and critic share the encoder; and the
+critic's global state is the agent's own token and the mean token of the team.
+"""
+
+from __future__ import annotations
+
+from agentcomm.policy import PolicyConfig
+from agentcomm.world import Observation
+from policies.fixed_graph import NoLinksConfig
+from policies.token_policy import TokenPolicy, TokenPolicyConfig
+
+
+class MAPPO(TokenPolicy):
+    """Agents that act on what they see themselves."""
+
+    Config = TokenPolicyConfig
+    name = "mappo"
+    rounds = 0
+
+    def __init__(self, config: TokenPolicyConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
+        super().__init__(config, layout, num_agents, num_actions, NoLinksConfig())
+
+    @classmethod
+    def without_messages(cls, config: PolicyConfig) -> PolicyConfig:
+        """Itself."""
+        return config

@@ -1,0 +1,66 @@
+"""MAT, the Multi-Agent Transformer (Wen et al., NeurIPS 2022, arXiv 2205.14953): everybody hears everybody.
+
+It is :mod:`policies.commformer` on the full graph, with the same blocks: encoder blocks in which all attend to all, and
+a decoder in which agents act one after the other, each having heard what those before it do (section 4). What
+is spoken leaves a layer normalization without gain: honest payloads have length sqrt(D).
+
+Deviations are CommFormer's: all that passes between agents is a message, the decoder's token is the sum of
+representation and action, and the critic sees tokens from before anything is heard. On the full graph every pair of
+agents has the same relation, whose embedding then is no more than a bias. Feed-forward, as in the paper.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from agentcomm.messages.traffic import Inbox
+from agentcomm.policy import PolicyConfig
+from agentcomm.world import Observation
+from policies.attention import ListeningBlock
+from policies.fixed_graph import FullConfig, NoLinksConfig
+from policies.token_policy import TokenPolicy, TokenPolicyConfig
+
+
+class MATConfig(TokenPolicyConfig):
+    """Arguments of MAT."""
+
+    heads: int = Field(1, ge=1, description="attention heads; must divide the width")
+    blocks: int = Field(1, ge=1, le=8, description="encoder blocks, each a round of messages")
+    messages: bool = Field(True, description="whether anybody hears anybody")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> MATConfig:
+        if self.width % self.heads:
+            raise ValueError(f"heads={self.heads} does not divide width={self.width}")
+        return self
+
+
+class MAT(TokenPolicy):
+    """The full graph and the autoregressive decoder."""
+
+    Config = MATConfig
+    config: MATConfig
+    name = "mat"
+    tells_actions = True
+
+    def __init__(self, config: MATConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
+        topology = FullConfig() if config.messages else NoLinksConfig()
+        super().__init__(config, layout, num_agents, num_actions, topology)
+        self.rounds = config.blocks + 1
+        self.blocks = nn.ModuleList(ListeningBlock(config.width, config.heads) for _ in range(self.rounds))
+        self.action = nn.Embedding(num_actions, config.width)
+
+    @classmethod
+    def without_messages(cls, config: PolicyConfig) -> PolicyConfig:
+        """No links."""
+        return config.model_copy(update={"messages": False})
+
+    def hear(self, hidden: Tensor, inbox: Inbox, round_: int) -> Tensor:
+        """One layer of attention over what was accepted."""
+        token: Tensor = self.blocks[round_](hidden, inbox)
+        return token
+
+    def tell(self, hidden: Tensor, action: Tensor) -> Tensor:
+        """LN(representation + action embedding)."""
+        return nn.functional.layer_norm(hidden + self.action(action), (self.width,))

@@ -1,0 +1,75 @@
+"""TarMAC (Das et al., ICML 2019, arXiv 1810.11187): who says what, and receivers attend to what concerns them.
+
+A payload is a signature k_j and a value v_j side by side. Receiver i attends with its query q_i to oneself and to the
+accepted messages, ``a_ij = softmax_j(q_i . k_j / sqrt(d_k))``, hears ``c_i = sum_j a_ij v_j``, and goes on with
+``h_i' = tanh(W [c_i, h_i])``; rounds share their weights (section 4).
+
+Deviations: feed-forward where the paper has a GRU, so messages are heard in the step in which they are sent; and
+a payload leaves a layer normalization without gain, so that an honest one has length sqrt(D).
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from agentcomm.messages.traffic import Inbox
+from agentcomm.policy import PolicyConfig
+from agentcomm.world import Observation
+from policies.fixed_graph import FullConfig, NoLinksConfig
+from policies.token_policy import TokenPolicy, TokenPolicyConfig
+from policies.topology import TopologyConfig
+
+
+class TarMACConfig(TokenPolicyConfig):
+    """Arguments of TarMAC."""
+
+    rounds: int = Field(2, ge=1, le=8, description="rounds of messages per step")
+    signature: int = Field(16, ge=1, description="width of the signature; the value takes the rest of the payload")
+    topology: TopologyConfig = Field(FullConfig(), description="the graph")
+
+    @model_validator(mode="after")
+    def _room_for_a_value(self) -> TarMACConfig:
+        if self.signature >= self.width:
+            raise ValueError(f"signature={self.signature} leaves nothing of width={self.width} for the value")
+        return self
+
+
+class TarMAC(TokenPolicy):
+    """TarMAC on any graph."""
+
+    Config = TarMACConfig
+    config: TarMACConfig
+    name = "tarmac"
+
+    def __init__(self, config: TarMACConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
+        super().__init__(config, layout, num_agents, num_actions, config.topology)
+        self.rounds = config.rounds
+        width = config.width
+        self.split = [config.signature, width - config.signature]
+        self.message = nn.Linear(width, width)
+        self.query = nn.Linear(width, config.signature)
+        self.combine = nn.Linear(self.split[1] + width, width)
+
+    @classmethod
+    def without_messages(cls, config: PolicyConfig) -> PolicyConfig:
+        """No links."""
+        return config.model_copy(update={"topology": NoLinksConfig()})
+
+    def speak(self, hidden: Tensor, round_: int) -> Tensor:
+        """Signature and value."""
+        return nn.functional.layer_norm(self.message(hidden), (self.width,))
+
+    def hear(self, hidden: Tensor, inbox: Inbox, round_: int) -> Tensor:
+        """Attend by signature, hear values."""
+        messages = torch.cat([self.speak(hidden, round_).unsqueeze(2), inbox.payload()], 2)
+        signature, value = messages.split(self.split, -1)
+        scores = (self.query(hidden).unsqueeze(2) * signature).sum(-1) * self.split[0] ** -0.5
+        silent = nn.functional.pad(~inbox.mask, (1, 0), value=False)
+        attention = scores.masked_fill(silent, float("-inf")).softmax(2)
+        if inbox.weight is not None:
+            attention = attention * nn.functional.pad(inbox.weight, (1, 0), value=1.0)
+        heard = (attention.unsqueeze(-1) * value).sum(2)
+        state: Tensor = self.combine(torch.cat([heard, hidden], -1))
+        return state.tanh()

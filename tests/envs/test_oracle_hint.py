@@ -1,0 +1,177 @@
+"""Oracle-Hint: one source per agent, known answers, and the floors of those who know and those who do not."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentcomm.conformance import check_world
+from agentcomm.errors import ConfigError
+from agentcomm.registry import build_config
+from agentcomm.world import Link
+from envs.grid_drawing import FATE_COLORS
+from envs.oracle_hint import CELL, OracleHint, OracleHintConfig
+
+
+def make(num_worlds: int = 1, **arguments: Any) -> OracleHint:
+    config = build_config("environment", "oracle_hint", arguments)
+    assert isinstance(config, OracleHintConfig)
+    return OracleHint(config, num_worlds)
+
+
+@pytest.mark.parametrize("observation", ["dense", "indices"])
+@pytest.mark.parametrize("arguments", [{"members": 2, "symbols": 2, "max_steps": 1}, {"members": 5, "symbols": 3}])
+def test_conforms(arguments: dict[str, Any], observation: str) -> None:
+    check_world(lambda num_worlds: make(num_worlds, observation=observation, **arguments))
+
+
+@given(st.integers(2, 64), st.integers(0, 2**40))
+def test_sources_form_a_single_cycle(members: int, wiring: int) -> None:
+    source = make(members=members, wiring=wiring).informative.tolist()
+    agent, seen = 0, set()
+    while agent not in seen:
+        seen.add(agent)
+        agent = source[agent]
+    assert seen == set(range(members))
+    assert agent == 0
+
+
+def test_every_cycle_is_equally_likely() -> None:
+    wirings = [tuple(make(members=4, wiring=w).informative.tolist()) for w in range(3_000)]
+    counts = torch.tensor([wirings.count(w) for w in sorted(set(wirings))])
+    assert len(counts) == 6, "(N - 1)! cycles"
+    assert ((counts - 500) ** 2 / 500).sum() < 20.5, "0.1% point of chi-square with 5 degrees of freedom"
+
+
+@pytest.mark.parametrize(("members", "informing"), [(3, 2), (4, 1), (5, 2), (6, 1)])
+def test_an_even_cycle_is_the_only_graph_of_one_sender_each(members: int, informing: int) -> None:
+    """All graphs in which each agent hears one sender, messages passed on over a second hop included.
+
+    An odd cycle has a square root, so there is a second one.
+    """
+    world = make(members=members)
+    graph = np.array(list(itertools.product(range(members), repeat=members)))
+    first = graph == world.informative.numpy()
+    second = np.take_along_axis(graph, graph, axis=1) == world.informative.numpy()
+    assert second.all(1).sum() == informing - 1, "square roots"
+    assert (first | second).all(1).sum() == informing
+
+
+def play(world: OracleHint, informed: bool) -> tuple[float, float]:
+    """Mean reward per agent and step, and success, over one episode per world."""
+    observation = world.reset(seed=0)
+    total = 0.0
+    for _ in range(world.max_steps):
+        seen = observation.argmax(2)
+        step = world.step(seen[:, world.informative] if informed else torch.zeros_like(seen), auto_reset=False)
+        observation = step.observation
+        total += step.reward.mean().item()
+    assert step.truncated.all()
+    assert not step.terminated.any()
+    return total / world.max_steps, step.success.float().mean().item()
+
+
+def test_floors() -> None:
+    world = make(1_000)
+    assert play(world, informed=True) == (1.0, 1.0)
+    reward, success = play(world, informed=False)
+    assert reward == pytest.approx(0.25, abs=0.007), "four standard errors of 64,000 guesses"
+    assert success == 0
+
+
+def test_one_wrong_guess_spoils_the_episode() -> None:
+    world = make(2, members=3, max_steps=3)
+    world.reset(seed=0)
+    for wrong in (False, True, False):
+        right = world.state["secrets"][:, world.informative]
+        right[0, 1] = (right[0, 1] + wrong) % 4
+        step = world.step(right)
+        assert step.reward.tolist() == [[1.0, 1.0 - wrong, 1.0], [1.0, 1.0, 1.0]]
+    assert step.truncated.all()
+    assert step.success.tolist() == [False, True]
+    assert world.success().all(), "the next episode starts anew"
+
+
+def test_secrets_are_uniform_and_fresh_in_each_step() -> None:
+    world = make(10_000, members=2, observation="indices")
+    first = world.reset(seed=0)
+    second = world.step(torch.zeros(10_000, 2, dtype=torch.int64)).observation
+    for joint in (first[:, 0, 0] * 4 + first[:, 1, 0], first[:, 0, 0] * 4 + second[:, 0, 0]):
+        counts = torch.bincount(joint, minlength=16)
+        assert ((counts - 625) ** 2 / 625).sum() < 37.7, "0.1% point of chi-square with 15 degrees of freedom"
+
+
+def test_both_layouts_say_the_same_and_nothing_of_the_source() -> None:
+    dense, indices, other = make(5), make(5, observation="indices"), make(5, wiring=1)
+    assert not torch.equal(dense.informative, other.informative)
+    seen = dense.reset(seed=0)
+    assert torch.equal(seen.argmax(2, keepdim=True), indices.reset(seed=0))
+    assert torch.equal(seen.sum(2), torch.ones(5, 8))
+    assert torch.equal(seen, other.reset(seed=0))
+
+
+def test_a_scene_gives_the_first_secrets() -> None:
+    world = make(members=3)
+    world.reset(scene={"secrets": [3, 0, 1]})
+    source = world.informative.tolist()
+    assert world.scene(0) == {"secrets": [3, 0, 1], "source": source, "guesses": [-1, -1, -1]}
+    world.step(torch.tensor([[2, 1, 0]]))
+    assert world.scene(0)["guesses"] == [2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("scene", "message"),
+    [
+        ({"secret": [0, 1, 2]}, "one key 'secrets', not \\['secret'\\]"),
+        ({"secrets": [0, 1, 2], "source": [1, 2, 0]}, "one key 'secrets'"),
+        ({"secrets": [0, 1]}, "list of 3 symbols 0 .. 3"),
+        ({"secrets": [0, 1, 4]}, "list of 3 symbols"),
+        ({"secrets": [0, 1, -1]}, "list of 3 symbols"),
+        ({"secrets": [0, 1, 1.0]}, "list of 3 symbols"),
+        ({"secrets": 2}, "list of 3 symbols"),
+    ],
+)
+def test_impossible_scenes_are_refused(scene: dict[str, Any], message: str) -> None:
+    world = make(members=3)
+    start = world.reset(seed=0)
+    with pytest.raises(ValueError, match=message):
+        world.reset(scene=scene)
+    assert torch.equal(world.observe(), start), "a refused scene changes nothing"
+
+
+@pytest.mark.parametrize("arguments", [{"members": 1}, {"symbols": 1}, {"wiring": -1}, {"max_steps": 0}])
+def test_bad_arguments_are_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(arguments))):
+        build_config("environment", "oracle_hint", arguments)
+
+
+def test_text_shows_who_sees_and_guessed_what() -> None:
+    world = make(members=2)
+    world.reset(scene={"secrets": [3, 0]})
+    assert world.render(0, "ansi").splitlines() == [
+        "agent_0 sees 3, its source is agent_1, its last guess is to come",
+        "agent_1 sees 0, its source is agent_0, its last guess is to come",
+    ]
+    world.step(torch.tensor([[2, 1]]))
+    lines = world.render(0, "ansi", [Link(0, 1, "dropped")]).splitlines()
+    assert lines[0].endswith("its last guess was 2")
+    assert lines[2] == "agent_0 -> agent_1: dropped"
+
+
+def test_picture_shows_links_and_sources() -> None:
+    world = make(members=3)
+    world.reset(seed=0)
+    receiver, sender = 0, int(world.informative[0])
+    picture = world.render(0, "rgb_array", [Link(sender, receiver, "forged")])
+    assert picture.shape == (3 * CELL, 3 * CELL, 3)
+    cell = picture[:CELL, sender * CELL : (sender + 1) * CELL]
+    assert (cell[0, 0] == FATE_COLORS["forged"]).all()
+    assert (cell[CELL // 2, CELL // 2] == 0).all()
+    with pytest.raises(ValueError, match="'ansi' or 'rgb_array'"):
+        world.render(0, "human")  # type: ignore[arg-type]

@@ -1,0 +1,375 @@
+"""Graphs: given ones, learned ones and those made in every step."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from agentcomm.errors import ConfigError
+from policies.dynamic_graph import DynamicConfig, DynamicGraph
+from policies.fixed_graph import ExponentialConfig, FixedGraph, FullConfig, NoLinksConfig, RandomConfig, RingConfig
+from policies.graph_part import degree
+from policies.learned_graph import EXACT, EmbeddedConfig, EmbeddedGraph, LearnedConfig, LearnedGraph
+from policies.noise import gumbel, logistic
+from policies.topology import AnyGraph, TopologyConfig, build_topology
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def is_graph(source: Tensor, worlds: int, agents: int, count: int) -> None:
+    assert source.shape == (worlds, agents, count)
+    assert source.dtype == torch.int64
+    assert (source != torch.arange(agents).view(1, -1, 1)).all(), "never the receiver itself"
+    assert ((source >= 0) & (source < agents)).all()
+    assert (source.diff(dim=-1) > 0).all(), "each once, in ascending order"
+
+
+@given(agents=st.integers(2, 9), density=st.floats(0.05, 1), seed=st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_graphs_keep_k_others_per_receiver(agents: int, density: float, seed: int) -> None:
+    torch.manual_seed(seed)
+    k = degree(density, agents)
+    assert 1 <= k <= agents - 1
+    kinds: list[tuple[TopologyConfig, int]] = [
+        (LearnedConfig(density=density), k),
+        (EmbeddedConfig(density=density), k),
+        (RandomConfig(density=density, seed=seed), k),
+        (FullConfig(), agents - 1),
+        (DynamicConfig(), agents - 1),
+        (NoLinksConfig(), 0),
+    ]
+    for config, count in kinds:
+        topology = build_topology(config, agents, 8)
+        hidden = torch.randn(5, agents, 8)
+        draw = topology.draw(5, generator(seed))
+        assert topology.degree == count
+        for given_ in (None, draw) if len(draw) else (None,):
+            is_graph(topology.graph(given_, 5, hidden).source, 5, agents, count)
+    first, again = (build_topology(RandomConfig(density=density, seed=seed), agents, 8) for _ in range(2))
+    assert torch.equal(first.graph(None, 1).source, again.graph(None, 1).source)
+
+
+# ---- given graphs
+
+
+def hops(topology: AnyGraph, agents: int) -> set[int]:
+    """How much further on in the team's order senders are; the same for every receiver."""
+    source = topology.graph(None, 1).source[0]
+    offsets = (source - torch.arange(agents).unsqueeze(1)) % agents
+    assert (offsets.sort(-1).values == offsets[0].sort().values).all()
+    return set(offsets[0].tolist())
+
+
+@given(agents=st.integers(1, 40))
+@settings(max_examples=40, deadline=None)
+def test_ring_and_exponential_graph(agents: int) -> None:
+    ring, exponential = (FixedGraph(config, agents) for config in (RingConfig(), ExponentialConfig()))
+    is_graph(ring.graph(None, 3).source, 3, agents, min(2, agents - 1))
+    is_graph(exponential.graph(None, 3).source, 3, agents, (agents - 1).bit_length())  # log2 N, rounded up
+    assert hops(ring, agents) == {1, agents - 1} - {0, agents} if agents > 1 else hops(ring, agents) == set()
+    assert hops(exponential, agents) == {2**p for p in range(6) if 2**p < agents}
+    for topology, diameter in ((ring, agents // 2), (exponential, (agents - 1).bit_length())):
+        links = torch.eye(agents).scatter(1, topology.graph(None, 1).source[0], 1)
+        reached = torch.linalg.matrix_power(links.clamp(max=1).double(), diameter)
+        assert (reached > 0).all(), "everybody hears of everybody within so many rounds"
+
+
+def test_small_rings() -> None:
+    """Two agents on a ring have one neighbor each, not the same one twice."""
+    assert [FixedGraph(RingConfig(), n).table.tolist() for n in (1, 2, 3)] == [
+        [[]],
+        [[1], [0]],
+        [[1, 2], [0, 2], [0, 1]],
+    ]
+    assert [FixedGraph(ExponentialConfig(), n).table.tolist() for n in (1, 2, 3)] == [
+        [[]],
+        [[1], [0]],
+        [[1, 2], [0, 2], [0, 1]],
+    ]
+
+
+@pytest.mark.parametrize(
+    "config", [NoLinksConfig(), FullConfig(), RingConfig(), ExponentialConfig(), RandomConfig(density=0.5)]
+)
+@pytest.mark.parametrize("agents", [1, 2, 5, 8])
+def test_a_given_graph_of_another_size_is_that_of_a_team_of_that_size(config: Any, agents: int) -> None:
+    topology = FixedGraph(config, 6)
+    topology.resize(torch.zeros(agents, dtype=torch.int64))
+    fresh = FixedGraph(config, agents)
+    assert topology.degree == fresh.degree
+    assert torch.equal(topology.graph(None, 2).source, fresh.graph(None, 2).source)
+
+
+# ---- learned graphs
+
+
+def learned(agents: int = 6, embedded: bool = False, **arguments: Any) -> LearnedGraph:
+    torch.manual_seed(0)
+    if embedded:
+        return EmbeddedGraph(EmbeddedConfig(**arguments), agents)
+    made = LearnedGraph(LearnedConfig(**arguments), agents)
+    with torch.no_grad():
+        made.edges.normal_()
+    return made
+
+
+def test_a_favoured_diagonal_still_does_not_compete() -> None:
+    topology = learned()
+    with torch.no_grad():
+        topology.edges.fill_diagonal_(100.0)
+    draw = topology.draw(50, generator())
+    source = topology.graph(draw, 50).source
+    assert (source != torch.arange(6).view(1, -1, 1)).all()
+    weight = topology.weight(source, draw)
+    assert weight is not None
+    gradient = torch.autograd.grad(weight.sum(), topology.edges)[0]
+    assert gradient.isfinite().all()
+    assert not gradient.diagonal().any()
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_straight_through_weights_are_one_with_the_gradient_of_the_softmax(exact: bool) -> None:
+    topology = learned(temperature=0.7)
+    draw = topology.draw(4, generator(1))
+    noise = gumbel(draw, 6, 6)
+    if exact:
+        draw[:], noise[:] = EXACT, 0
+    source = topology.graph(draw, 4).source
+    weight = topology.weight(source, draw)
+    assert weight is not None
+    assert torch.equal(weight, torch.ones(4, 6, 2))
+    outer = torch.randn(4, 6, 2)
+    (got,) = torch.autograd.grad((weight * outer).sum(), topology.edges)
+    # By the softmax's Jacobian, written out: d p_j / d l_m = p_j (1[j = m] - p_m) / tau over the N - 1 others.
+    expected = torch.zeros(6, 6)
+    for b in range(4):
+        for i in range(6):
+            others = [j for j in range(6) if j != i]
+            p = ((topology.edges[i, others] + noise[b, i, others]) / 0.7).softmax(0).detach()
+            for slot in range(2):
+                j = others.index(int(source[b, i, slot]))
+                for m in range(5):
+                    jacobian = p[j] * (float(j == m) - p[m]) / 0.7
+                    expected[i, others[m]] += outer[b, i, slot] * jacobian
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_sampling_is_reproducible_and_follows_the_logits() -> None:
+    topology = learned(4, density=0.3, graphs=4000)
+    draws = [topology.draw(4000, generator(seed)) for seed in (0, 0, 1)]
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+    chosen = topology.graph(draws[0], 4000).source[..., 0]
+    for i in range(4):
+        frequency = torch.bincount(chosen[:, i], minlength=4) / 4000
+        p = topology.edges[i].detach().clone()
+        p[i] = -torch.inf
+        torch.testing.assert_close(frequency, p.softmax(0), rtol=0, atol=0.035)
+
+
+def test_two_senders_are_drawn_one_after_the_other() -> None:
+    """Plackett-Luce: the second among those that are left, in proportion to the softmax."""
+    topology = learned(4, density=0.5, graphs=4000)
+    source = topology.graph(topology.draw(4000, generator()), 4000).source
+    for i in range(4):
+        p = topology.edges[i].detach().clone()
+        p[i] = -torch.inf
+        p = p.softmax(0)
+        expected = torch.zeros(4, 4)
+        for a, b in permutations([j for j in range(4) if j != i], 2):
+            expected[min(a, b), max(a, b)] += p[a] * p[b] / (1 - p[a])
+        found = torch.zeros(4, 4).index_put_((source[:, i, 0], source[:, i, 1]), torch.tensor(1 / 4000), True)
+        torch.testing.assert_close(found, expected, rtol=0, atol=0.035)
+
+
+@pytest.mark.parametrize("embedded", [False, True])
+def test_worlds_share_graphs_in_turn_and_exact_is_the_executed_one(embedded: bool) -> None:
+    topology = learned(embedded=embedded, graphs=4, density=0.5)
+    draw = topology.draw(10, generator())
+    assert draw.unique().numel() == 4
+    assert torch.equal(draw, draw[torch.arange(10) % 4])
+    assert topology.draw(3, generator()).unique().numel() == 3, "never more graphs than worlds"
+    source = topology.graph(draw, 10).source
+    assert torch.equal(source, source[torch.arange(10) % 4])
+    assert len({str(graph.tolist()) for graph in source}) == 4
+    executed = topology.graph(None, 10).source
+    draw[::2] = EXACT
+    mixed = topology.graph(draw, 10).source
+    assert torch.equal(mixed[::2], executed[::2])
+    assert torch.equal(mixed[1::2], source[1::2])
+    assert topology.agreement(executed) == 1
+    same = (source == executed).all(-1).float().mean()
+    assert topology.agreement(source) == same < 1
+
+
+@pytest.mark.parametrize("embedded", [False, True])
+def test_the_probability_of_a_graph_is_that_of_drawing_its_senders_in_their_order(embedded: bool) -> None:
+    topology = learned(5, embedded=embedded, density=0.6)
+    draw = topology.draw(7, generator())
+    source = topology.graph(draw, 7).source
+    got = topology.log_probability(source, draw)
+    noise = gumbel(draw, 5, 5)
+    logits = topology.logits().detach()
+    for b in range(7):
+        for i in range(5):
+            left = [j for j in range(5) if j != i]
+            expected = torch.tensor(0.0)
+            for j in sorted(source[b, i].tolist(), key=lambda j: -float(logits[i, j] + noise[b, i, j])):
+                expected = expected + logits[i, j] - logits[i, left].logsumexp(0)
+                left.remove(j)
+            torch.testing.assert_close(got[b, i], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_expected_score_is_zero() -> None:
+    """E[grad log p] = 0: what REINFORCE rests on."""
+    topology = learned(4, density=0.5, graphs=20000)
+    draw = topology.draw(20000, generator())
+    logs = topology.log_probability(topology.graph(draw, 20000).source, draw)
+    (score,) = torch.autograd.grad(logs.mean(0).sum(), topology.edges, retain_graph=True)
+    assert score.abs().max() < 0.03
+    (biased,) = torch.autograd.grad((logs * (logs > logs.mean())).mean(0).sum(), topology.edges)
+    assert biased.abs().max() > 0.05, "chosen by what they got, graphs have another"
+
+
+def test_sampling_leaves_the_global_generator_alone() -> None:
+    topology = learned()
+    before = torch.get_rng_state()
+    topology.graph(topology.draw(3, generator()), 3)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_last_phase_samples_the_executed_graph() -> None:
+    topology = learned(exact_after=0.8)
+    executed = topology.graph(None, 7).source
+    assert not torch.equal(topology.graph(topology.draw(7, generator()), 7).source, executed)
+    for progress, exact in ((0.0, False), (0.79, False), (0.8, True), (1.0, True), (2.0, True)):
+        topology.anneal(progress)
+        draw = topology.draw(7, generator())
+        assert bool(topology.exact) == exact
+        assert torch.equal(topology.graph(draw, 7).source, executed) == exact
+        assert bool((draw == EXACT).all()) == bool((draw == EXACT).any()) == exact
+
+
+def test_temperature_falls_geometrically_to_its_final_value() -> None:
+    topology = learned(temperature=2.0, final_temperature=0.5)
+    for progress, value in ((0.0, 2.0), (0.5, 1.0), (1.0, 0.5), (3.0, 0.5)):
+        topology.anneal(progress)
+        assert float(topology.temperature) == pytest.approx(value)
+
+
+def test_entropy_of_rows() -> None:
+    topology = learned(5, initial_logit=0.0)
+    with torch.no_grad():
+        topology.edges.zero_()
+        topology.edges[0, 3] = 100.0
+    expected = torch.tensor([0.0, *[4.0] * 4]).clamp_min(1).log()
+    torch.testing.assert_close(topology.row_entropy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_one_logit_per_edge_does_not_carry_over() -> None:
+    topology = learned()
+    topology.resize(torch.arange(6))
+    for identity in (torch.arange(7) % 6, torch.arange(5), torch.arange(6).flip(0)):
+        with pytest.raises(ConfigError, match="tied to its 6 agents; train with topology kind 'embedded'"):
+            topology.resize(identity)
+
+
+# ---- embedded graphs
+
+
+@torch.no_grad()
+def test_embedded_logits_are_products_of_queries_and_keys() -> None:
+    topology = learned(5, embedded=True, embedding=9)
+    assert isinstance(topology, EmbeddedGraph)
+    logits = topology.logits()
+    for i in range(5):
+        for j in range(5):
+            q, k = (part.weight @ topology.agents[a] for part, a in ((topology.query, i), (topology.key, j)))
+            torch.testing.assert_close(logits[i, j], q @ k / 3, rtol=1e-5, atol=1e-6)
+    assert logits.std() > 0.01, "agents begin with different logits"
+    assert not torch.allclose(logits, logits.T), "who listens to whom is no mutual matter"
+
+
+@given(identity=st.lists(st.integers(0, 3), min_size=2, max_size=12), density=st.floats(0.05, 1))
+@settings(max_examples=60, deadline=None)
+@torch.no_grad()
+def test_an_embedded_graph_serves_any_team(identity: list[int], density: float) -> None:
+    topology = learned(4, embedded=True, density=density)
+    trained = topology.logits()
+    who = torch.tensor(identity)
+    topology.resize(who)
+    torch.testing.assert_close(topology.logits(), trained[who][:, who], rtol=1e-5, atol=1e-6)
+    others = (who.unsqueeze(0) != who.unsqueeze(1)).sum(-1).min()
+    k = min(degree(density, len(identity)), int(others))
+    assert topology.degree == k
+    for draw in (None, topology.draw(3, generator())):
+        source = topology.graph(draw, 3).source
+        is_graph(source, 3, len(identity), k)
+        assert (who[source] != who.view(1, -1, 1)).all(), "nobody listens to those that stand in for the same agent"
+
+
+# ---- graphs made in every step
+
+
+def dynamic(agents: int = 5, **arguments: Any) -> DynamicGraph:
+    torch.manual_seed(0)
+    made = DynamicGraph(DynamicConfig(**arguments), agents, 8)
+    with torch.no_grad():
+        made.keep.weight.normal_()
+    return made
+
+
+def test_a_dynamic_graph_depends_on_what_agents_see() -> None:
+    topology = dynamic(initial_logit=0.0)
+    hidden = 5 * torch.randn(40, 5, 8)
+    source, kept = topology.graph(None, 40, hidden)
+    assert kept is not None
+    assert torch.equal(kept, topology.logits(hidden).gather(2, source) > 0)
+    assert len({str(k.tolist()) for k in kept}) > 5
+    one_by_one = [topology.graph(None, 1, hidden[b : b + 1]).kept for b in range(40)]
+    assert torch.equal(torch.cat([k for k in one_by_one if k is not None]), kept)
+    for part in (lambda: topology.graph(None, 40), lambda: topology.weight(source, torch.zeros(40).long())):
+        with pytest.raises(ValueError, match="made from hidden vectors"):
+            part()
+
+
+@pytest.mark.parametrize("logit", [-1.0, 0.0, 2.0])
+def test_edges_are_kept_as_often_as_their_logits_say(logit: float) -> None:
+    torch.manual_seed(0)
+    topology = DynamicGraph(DynamicConfig(initial_logit=logit), 5, 8)
+    kept = topology.graph(topology.draw(2000, generator()), 2000, torch.randn(2000, 5, 8)).kept
+    assert kept is not None
+    assert float(kept.float().mean()) == pytest.approx(torch.tensor(logit).sigmoid().item(), abs=0.03)
+
+
+def test_weights_of_a_dynamic_graph_are_one_with_the_gradient_of_the_sigmoid() -> None:
+    topology = dynamic(temperature=0.6)
+    hidden = torch.randn(4, 5, 8)
+    draw = topology.draw(4, generator())
+    source = topology.graph(draw, 4, hidden).source
+    weight = topology.weight(source, draw, hidden)
+    assert weight is not None
+    assert torch.equal(weight, torch.ones(4, 5, 4))
+    outer = torch.randn(4, 5, 4)
+    (got,) = torch.autograd.grad((weight * outer).sum(), topology.keep.bias)
+    p = ((topology.logits(hidden) + logistic(draw, 5, 5)) / 0.6).sigmoid().gather(2, source)
+    torch.testing.assert_close(got, (outer * p * (1 - p) / 0.6).sum().detach().view(1), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_dynamic_graph_takes_any_number_of_agents() -> None:
+    topology = dynamic()
+    for agents in (1, 2, 9):
+        topology.resize(torch.zeros(agents, dtype=torch.int64))
+        source, kept = topology.graph(None, 3, torch.randn(3, agents, 8))
+        is_graph(source, 3, agents, agents - 1)
+        assert kept is not None
+        assert kept.shape == source.shape
