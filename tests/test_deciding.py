@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from oracles import CREW
-from parts import ATTACKS, sampler, setting_of, team
+from parts import ATTACKS, attack, sampler, setting_of, team
 
 from agentcomm.deciding import decide, turns
 from agentcomm.messages.network import Network
@@ -144,3 +144,21 @@ def test_returns_are_followed_of_members_that_are_there() -> None:
     next(updating(s).minibatches(columns))
     torch.testing.assert_close(s.policy.return_mean, there.mean())
     torch.testing.assert_close(s.policy.return_scale, there.std())
+
+
+@pytest.mark.parametrize("shut", [False, True])
+@torch.no_grad()
+def test_in_turns_each_receiver_is_sent_forged_messages_once(shut: bool) -> None:
+    """In the exchange that carries its messages; what reaches a shut gate is paid for and turned away there."""
+    gate = {"initial_logit": -20.0} if shut else None
+    world, policy = team(6, world=CREW, decoder="autoregressive", gate=gate, topology={"kind": "full"})
+    setting = setting_of(world, policy)
+    network = Network(setting, [attack("impersonate", setting)])
+    at = torch.zeros(6, dtype=torch.int64)
+    decide(policy, world.reset(seed=0), policy.topology.graph(None, 6), network, at, None)
+    agents = world.num_agents
+    once_per_round = torch.full((6,), policy.rounds * agents)
+    forged = network.ledger["accepted_forged"] if not shut else network.ledger.refused_by["gate"]
+    assert torch.equal(forged, once_per_round)
+    assert torch.equal(network.guards[0].spent, once_per_round)
+    assert "gate" not in network.ledger.refused_by or shut

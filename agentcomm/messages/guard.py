@@ -82,7 +82,9 @@ class Guard:
         for name, fresh in self._fresh.items():
             self.memory[name][worlds] = fresh[worlds]
 
-    def apply(self, traffic: Traffic, keyring: Keyring, step: Tensor, kind: int) -> tuple[Traffic, Effects]:
+    def apply(
+        self, traffic: Traffic, keyring: Keyring, step: Tensor, kind: int, due: Tensor | None = None
+    ) -> tuple[Traffic, Effects]:
         """Let the attack act on one exchange.
 
         Args:
@@ -90,6 +92,7 @@ class Guard:
             keyring: Seals on the attacker's behalf, with its own key only.
             step: [B] int64.
             kind: Round of the exchange.
+            due: [B, N] bool, whose messages the exchange carries; None for everybody's.
         """
         if kind == 0:
             self._spent_step.zero_()
@@ -102,6 +105,11 @@ class Guard:
         # Memory that is swapped instead of changed could outlive its episode or cross worlds.
         if view.memory.keys() != self.memory.keys() or any(view.memory[n] is not v for n, v in self.memory.items()):
             raise ValueError(f"{type(self.attack).__name__}: change the tensors of view.memory in place")
+        self._check_shapes(traffic, edits)
+        if due is not None and edits.inject is not None:
+            # Nobody else collects messages now, so none are put there, and none are paid for.
+            where = edits.inject.where & due.unsqueeze(-1)
+            edits = replace(edits, inject=replace(edits.inject, where=where))
         return self._carry_out(traffic, keyring, edits, reach, remaining)
 
     def _reach(self, traffic: Traffic) -> Tensor:
@@ -173,7 +181,6 @@ class Guard:
     def _carry_out(
         self, traffic: Traffic, keyring: Keyring, edits: Edits, reach: Tensor, remaining: Tensor
     ) -> tuple[Traffic, Effects]:
-        self._check_shapes(traffic, edits)
         nothing = torch.zeros_like(traffic.present)
         drop = self._permit(edits.drop, "drop", reach)
         modify = self._permit(edits.modify, "modify", reach)

@@ -94,7 +94,7 @@ class Network:
         for at_sender in (True, False):
             for guard in self.guards:
                 if guard.at_sender == at_sender:
-                    traffic, did = guard.apply(traffic, self.keyring, step, kind)
+                    traffic, did = guard.apply(traffic, self.keyring, step, kind, links.due)
                     dropped, tampered, forged = dropped | did.dropped, tampered | did.tampered, forged | did.forged
             if at_sender and self.sealed:
                 traffic = self.keyring.seal(traffic)

@@ -37,22 +37,25 @@ class Links(NamedTuple):
         source: [B, N, k] int64, the senders that the graph keeps for each receiver.
         open: [B, N] bool, receivers that listen.
         carried: [B, N, k] bool, links on which the sender says something; None for all.
+        due: [B, N] bool, receivers whose messages this exchange carries; None for all. Where agents act in turns,
+            the others have theirs in another exchange of the step.
     """
 
     source: Tensor
     open: Tensor
     carried: Tensor | None = None
+    due: Tensor | None = None
 
     @property
     def present(self) -> Tensor:
         """[B, N, k] bool, links on which a message travels."""
-        listening = self.open.unsqueeze(-1).expand_as(self.source)
-        return listening if self.carried is None else listening & self.carried
+        listening = self.open if self.due is None else self.open & self.due
+        present = listening.unsqueeze(-1).expand_as(self.source)
+        return present if self.carried is None else present & self.carried
 
-    def only(self, receivers: Tensor, carried: Tensor) -> Links:
-        """Of these links, those of some receivers [B, N] that are in ``carried`` [B, N, k], too."""
-        carried = carried if self.carried is None else carried & self.carried
-        return Links(self.source, self.open & receivers, carried)
+    def only(self, due: Tensor, carried: Tensor) -> Links:
+        """Of these links, those of the receivers that are due [B, N] and that are in ``carried`` [B, N, k], too."""
+        return Links(self.source, self.open, carried if self.carried is None else carried & self.carried, due)
 
 
 class ProjectionCache:
