@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from agentcomm import config as configs
-from agentcomm.config import Choice, EvaluationConfig, GateControlName, RunConfig
+from agentcomm.config import Choice, EvaluationConfig, GateControlName, PathChoice, RunConfig
 from agentcomm.errors import ConfigError, explain
 from agentcomm.run import Run, create, open_run
 
@@ -61,6 +61,7 @@ def evaluate(
     defenses: Given | Sequence[Given | Sequence[Given]] | None = None,
     worlds: Sequence[dict[str, Any]] | None = None,
     gates: Sequence[GateControlName] | None = None,
+    paths: Sequence[PathChoice | dict[str, Any]] | None = None,
     watch: Callable[[Cell, int, int], None] = lambda cell, done, total: None,
 ) -> list[dict[str, Any]]:
     """Evaluate trained teams under attacks and defenses, on common random numbers.
@@ -72,6 +73,8 @@ def evaluate(
         worlds: Changes of the environment's arguments to play clean in, such as ``{"predators": 8}``; None takes the
             config's.
         gates: Of ``"open"``, ``"shut"`` and ``"random"`` (as often as the team's own); None takes the config's.
+        paths: Other paths of messages (channels and codec), each with every attack and defense; None takes the
+            config's.
         watch: Called before each cell with the cells done and their total.
 
     Returns:
@@ -97,12 +100,15 @@ def evaluate(
     chosen = settings.model_dump(exclude={"attacks", "defenses"})
     chosen |= {"worlds": worlds} if worlds is not None else {}
     chosen |= {"gates": gates} if gates is not None else {}
+    chosen |= {"paths": paths} if paths is not None else {}
     try:
         grid = EvaluationConfig.model_validate(chosen | {"attacks": chosen_attacks, "defenses": chosen_defenses})
     except ValidationError as error:
         raise ConfigError(explain(error, "evaluation")) from None
     for changes in grid.worlds:
         configs.build("environment", run.config.environment.changed(changes))
+    for path in grid.paths:
+        path.check()
     rows = evaluate_grid(run, grid, watch)
     failed = {row["id"] for row in rows if row["status"] == "failed"}
     record(run, chosen_attacks, chosen_defenses, settings.recordings, failed)

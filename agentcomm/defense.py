@@ -43,6 +43,8 @@ class Delivered:
         self.audience = traffic.audience
         self.sequence = traffic.sequence
         self.sent_at = traffic.sent_at
+        self.expiry = traffic.expiry
+        self.hops = traffic.hops
         self.kind = traffic.kind
         self.key = traffic.key
 

@@ -2,8 +2,8 @@
 
 Installed packages announce plug-ins as entry points in the groups ``agentcomm.environments``,
 ``agentcomm.policies``, ``agentcomm.attacks``, ``agentcomm.defenses``, ``agentcomm.channels`` and
-``agentcomm.codecs``; the plug-ins in this repository are announced the same way, so those of another package are as much at
-home. A script or notebook can add one with :func:`register`.
+``agentcomm.codecs``; the plug-ins in this repository are announced the same way, so those of another package
+are as much at home. A script or notebook can add one with :func:`register`.
 """
 
 from __future__ import annotations

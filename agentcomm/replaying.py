@@ -36,7 +36,8 @@ def evaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: boo
         rows: Columns ``observation`` [R, N, O], ``action`` [R, N], ``gate`` [R, N], ``links`` [R, N, k],
             ``mask`` [R, rounds, N, M]; where messages were disturbed ``source`` and ``scale`` [R, rounds, N, M] and
             ``delta`` [R, rounds, N, M, D]; with a sampled graph ``draw`` [R], with straight-through gates
-            ``gate_noise`` [R, N], with members that come and go ``alive`` [R, N].
+            ``gate_noise`` [R, N], with a codec ``coding`` [R, rounds, N, D], with members that come and go ``alive``
+            [R, N].
         graph_gradient: Whether gradients shall reach the graph's own parameters.
     """
     links, action = rows["links"].long(), rows["action"].long()
@@ -65,6 +66,8 @@ def evaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: boo
 
     def deliver(round_: int, spoken: Tensor) -> Inbox:
         mask = rows["mask"][:, round_]
+        if "coding" in rows:
+            spoken = spoken + rows["coding"][:, round_]
         source = rows["source"][:, round_].long() if "source" in rows else links
         spare = mask.shape[-1] - links.shape[-1]
         padded = weight if weight is None or not spare else nn.functional.pad(weight, (0, spare), value=1.0)

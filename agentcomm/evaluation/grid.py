@@ -22,7 +22,7 @@ import torch
 
 from agentcomm import policy_file
 from agentcomm.assembly import make_network, make_world, serve
-from agentcomm.config import Choice, EvaluationConfig, GateControlName, Variant
+from agentcomm.config import PLAIN_PATH, Choice, EvaluationConfig, GateControlName, PathChoice, Variant
 from agentcomm.errors import RunError
 from agentcomm.evaluation.cells import read_jsonl
 from agentcomm.evaluation.episodes import Episodes, play
@@ -50,6 +50,8 @@ class Cell:
     defenses: Group
     episodes: int
     episode_seed: int
+    path: PathChoice = PLAIN_PATH
+    other_path: bool = False
     changes: tuple[tuple[str, Any], ...] = ()
     gates: GateControlName | None = None
 
@@ -67,7 +69,9 @@ class Cell:
     def id(self) -> str:
         """All that tells one cell from another; equal ids have equal results."""
         attack = "none" if self.attack is None else self.attack.label
-        extra = "".join(f"|{part}" for part in (self.world_label, self.gates and f"gates={self.gates}") if part)
+        path = f"path={self.path.label or 'plain'}" if self.other_path else ""
+        parts = (path, self.world_label, self.gates and f"gates={self.gates}")
+        extra = "".join(f"|{part}" for part in parts if part)
         return f"{self.variant}-{self.seed}|{attack}|{self.defense_label}|{self.episodes}@{self.episode_seed}{extra}"
 
 
@@ -87,11 +91,13 @@ def plan(run: Run, settings: EvaluationConfig) -> list[Cell]:
         else:
             groups = [(), *(group for group in settings.defenses if group)]
             pairs = [(attack, group) for attack in (None, *settings.attacks) for group in groups]
-        played = settings.episodes, settings.seed
-        cells += [Cell(variant, seed, attack, group, *played) for attack, group in pairs]
-        cells += [Cell(variant, seed, None, (), *played, changes=tuple(c.items())) for c in settings.worlds]
+        base = (settings.episodes, settings.seed, run.config.path)
+        cells += [Cell(variant, seed, attack, group, *base) for attack, group in pairs]
+        cells += [Cell(variant, seed, None, (), *base, changes=tuple(c.items())) for c in settings.worlds]
         if variant == "team":
-            cells += [Cell(variant, seed, None, (), *played, gates=gates) for gates in settings.gates]
+            cells += [Cell(variant, seed, None, (), *base, gates=gates) for gates in settings.gates]
+            others = [(settings.episodes, settings.seed, path, True) for path in settings.paths]
+            cells += [Cell(variant, seed, attack, group, *other) for other in others for attack, group in pairs]
     return cells
 
 
@@ -143,8 +149,8 @@ def _check_fit(run: Run, cells: Sequence[Cell]) -> None:
     variant, seed = run.trained()[0]
     saved = policy_file.load(run.policy(variant, seed))
     world = make_world(saved.environment, 1)
-    for attack, defenses in {(c.attack, c.defenses) for c in cells}:
-        make_network(world, saved.policy, () if attack is None else (attack,), defenses)
+    for c in {(c.attack, c.defenses, c.path): c for c in cells}.values():
+        make_network(world, saved.policy, () if c.attack is None else (c.attack,), c.defenses, path=c.path)
     for cell in {c.world_label: c for c in cells if c.changes}.values():
         _network(cell, saved, 1)
 
@@ -159,7 +165,7 @@ def _network(cell: Cell, saved: SavedPolicy, num_worlds: int) -> tuple[World, Co
     label = "none" if cell.attack is None else cell.attack.label
     seed = derive(cell.episode_seed, "network", cell.seed, label)
     attacks = () if cell.attack is None else (cell.attack,)
-    return world, policy, make_network(world, policy, attacks, cell.defenses, seed)
+    return world, policy, make_network(world, policy, attacks, cell.defenses, seed, cell.path)
 
 
 def _evaluate(cell: Cell, saved: SavedPolicy, openness: float | None) -> dict[str, Any]:
@@ -172,6 +178,8 @@ def _evaluate(cell: Cell, saved: SavedPolicy, openness: float | None) -> dict[st
         "environment": saved.environment.changed(dict(cell.changes)).model_dump(mode="json"),
         "world": cell.world_label,
         "gates": cell.gates,
+        "path": cell.path.model_dump(mode="json"),
+        "path_label": cell.path.label if cell.other_path else None,
         "attack": None if cell.attack is None else _describe("attack", cell.attack),
         "defenses": [_describe("defense", d) for d in cell.defenses],
         "defense_label": cell.defense_label,
@@ -268,7 +276,8 @@ def record(
     world = make_world(saved.environment, scenes)
     for attack in (None, *attacks):
         for group in ((), *[g for g in defenses if g]):
-            cell = Cell(*team, attack, tuple(group), run.config.evaluation.episodes, run.config.evaluation.seed)
+            settings = run.config.evaluation
+            cell = Cell(*team, attack, tuple(group), settings.episodes, settings.seed, run.config.path)
             if cell.id in failed:
                 continue
             world, policy, network = _network(cell, saved, scenes)

@@ -11,6 +11,8 @@ from torch import Tensor
 COUNTS = (
     "sent",  # by agents of the team, before anything happens to them
     "dropped",  # taken off the wire by an attack
+    "lost",  # by the channel
+    "late",  # overtaken by a newer one, or longer on its way than messages live
     "tampered",  # payload or header changed by an attack and still delivered
     "forged",  # put on the wire by an attack, replays included
     "refused",  # turned away by a defense, or by a shut gate
@@ -24,11 +26,16 @@ SEAL_BYTES = 34  # key id and an HMAC-SHA256 tag
 
 
 class Ledger:
-    """Counters [B] per entry of ``COUNTS``, plus bytes on the wire and refusals by defense."""
+    """Counters [B] per entry of ``COUNTS``, bytes on the wire, refusals by defense, and time on the way.
+
+    ``steps`` and ``seconds`` [B] are summed over the messages that arrived.
+    """
 
     def __init__(self, num_worlds: int, device: torch.device) -> None:
         self.messages = torch.zeros(len(COUNTS), num_worlds, dtype=torch.int64, device=device)
         self.bytes = torch.zeros(num_worlds, dtype=torch.int64, device=device)
+        self.steps = torch.zeros_like(self.bytes)
+        self.seconds = torch.zeros(num_worlds, device=device)
         self.refused_by: dict[str, Tensor] = {}
 
     def count(self, **events: Tensor) -> None:
@@ -43,10 +50,14 @@ class Ledger:
         known = self.refused_by.get(defense)
         self.refused_by[defense] = total if known is None else known + total
 
-    def carry(self, where: Tensor, width: int, sealed: bool) -> None:
-        """Count the bytes of messages [B, N, M] with ``width`` float32 payload entries."""
-        size = HEADER_BYTES + 4 * width + (SEAL_BYTES if sealed else 0)
-        self.bytes += where.sum((1, 2)) * size
+    def carry(self, where: Tensor, size: Tensor) -> None:
+        """Count the bytes ``size`` [B, N, M] of messages [B, N, M]."""
+        self.bytes += (size * where).sum((1, 2))
+
+    def arrive(self, where: Tensor, steps: Tensor, seconds: Tensor) -> None:
+        """Add up how long messages [B, N, M] were on their way."""
+        self.steps += (steps * where).sum((1, 2))
+        self.seconds += (seconds * where).sum((1, 2))
 
     def __getitem__(self, name: str) -> Tensor:
         """[B] counter of that name."""
@@ -56,6 +67,8 @@ class Ledger:
         """Set all counters to zero."""
         self.messages.zero_()
         self.bytes.zero_()
+        self.steps.zero_()
+        self.seconds.zero_()
         self.refused_by.clear()
 
     def get_state(self) -> dict[str, Any]:
@@ -63,6 +76,8 @@ class Ledger:
         return {
             "messages": self.messages.cpu().numpy().copy(),
             "bytes": self.bytes.cpu().numpy().copy(),
+            "steps": self.steps.cpu().numpy().copy(),
+            "seconds": self.seconds.cpu().numpy().copy(),
             "refused_by": {name: v.cpu().numpy().copy() for name, v in self.refused_by.items()},
         }
 
@@ -73,4 +88,5 @@ class Ledger:
             return torch.as_tensor(np.array(array), device=self.messages.device)
 
         self.messages, self.bytes = load(saved["messages"]), load(saved["bytes"])
+        self.steps, self.seconds = load(saved["steps"]), load(saved["seconds"])
         self.refused_by = {name: load(v) for name, v in saved["refused_by"].items()}

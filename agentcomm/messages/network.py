@@ -1,7 +1,8 @@
 """Network: everything that happens to messages between speaking and hearing.
 
-Order: compromised agents change what they say -> seals -> attacks on the wire -> defenses in their
-fixed order. State (attack and defense memories, budgets, counters) is kept per world and reset with it.
+Order: codec -> compromised agents change what they say -> seals -> attacks on the wire -> channels and transit ->
+shut gates -> defenses up to authorization -> decoding -> the other defenses. State (memories of all stages, budgets,
+messages on their way, counters) is kept per world and reset with it.
 """
 
 from __future__ import annotations
@@ -15,14 +16,20 @@ import torch
 from torch import Tensor
 
 from agentcomm.defense import ORDERS, Defense, Delivered
+from agentcomm.messages.channel import Channel
+from agentcomm.messages.codec import Codec, Received
 from agentcomm.messages.guard import Guard
 from agentcomm.messages.identity import Keyring
-from agentcomm.messages.ledger import Ledger
-from agentcomm.messages.traffic import Inbox, Links, Traffic
+from agentcomm.messages.ledger import HEADER_BYTES, SEAL_BYTES, Ledger
+from agentcomm.messages.memory import Memory
+from agentcomm.messages.path import Path
+from agentcomm.messages.traffic import Inbox, Links, Traffic, gather_agents
 from agentcomm.seeds import derive
 from agentcomm.threats import Attack, Setting
 
-FATES = ("none", "delivered", "dropped", "tampered", "forged")
+FATES = ("none", "delivered", "dropped", "tampered", "forged", "lost")
+# Defenses from this one on look at what payloads say, so they come after decoding.
+READING = ORDERS.index("content")
 
 
 class Network:
@@ -32,11 +39,21 @@ class Network:
         setting: Sizes.
         attacks: Attacks, applied in this order within their phase.
         defenses: Defenses; sorted into their fixed order.
-        seed: Seeds keys and each attack's generator.
+        seed: Seeds keys, and the generators of each attack and of the channels.
+        channels: What messages pass on their way, in this order.
+        codec: How payloads are written; None for float32 numbers as they are.
+        step_seconds: Seconds that a step of an episode takes.
     """
 
     def __init__(
-        self, setting: Setting, attacks: Sequence[Attack] = (), defenses: Sequence[Defense] = (), seed: int = 0
+        self,
+        setting: Setting,
+        attacks: Sequence[Attack] = (),
+        defenses: Sequence[Defense] = (),
+        seed: int = 0,
+        channels: Sequence[Channel] = (),
+        codec: Codec | None = None,
+        step_seconds: float = 0.1,
     ) -> None:
         self.setting = setting
         self.ledger = Ledger(setting.num_worlds, setting.device)
@@ -51,22 +68,25 @@ class Network:
         keys = torch.Generator(setting.device)
         keys.manual_seed(derive(seed, "keys"))
         self.keyring = Keyring(setting.num_agents, setting.width, keys, setting.device)
-        self._memories = [d.memory() for d in self.defenses]
-        self._fresh = [{name: value.clone() for name, value in m.items()} for m in self._memories]
+        self._screens = [Memory(d.memory) for d in self.defenses]
+        self.codec = codec
+        self._coding = Memory(dict if codec is None else codec.memory)
+        self.path = Path(channels, setting, slot, step_seconds, derive(seed, "channel")) if channels else None
         self.tape: list[dict[str, np.ndarray]] | None = None
 
     @property
     def quiet(self) -> bool:
         """Whether nothing can happen to a message on its way."""
-        return not self.guards and not self.defenses
+        return not self.guards and not self.defenses and self.path is None and self.codec is None
 
     def reset(self, worlds: Tensor) -> None:
         """Start the given worlds ([W] indices) afresh; counters go on."""
         for guard in self.guards:
             guard.reset(worlds)
-        for memory, fresh in zip(self._memories, self._fresh, strict=True):
-            for name, value in fresh.items():
-                memory[name][worlds] = value[worlds]
+        for memory in (*self._screens, self._coding):
+            memory.reset(worlds)
+        if self.path is not None:
+            self.path.reset(worlds)
 
     @torch.no_grad()
     def exchange(self, spoken: Tensor, links: Links, step: Tensor, kind: int) -> Inbox:
@@ -82,40 +102,49 @@ class Network:
             The receivers' inboxes. Spare slots are left out of exchanges without injections, so that an
             attack that does nothing leaves a run bit-identical.
         """
-        width = spoken.shape[-1]
+        plain = 4 * spoken.shape[-1]
         if self.quiet and self.tape is None:
             self.ledger.count(sent=links.present, accepted=links.present)
-            self.ledger.carry(links.present, width, sealed=False)
+            self.ledger.carry(links.present, links.source.new_full((1, 1, 1), HEADER_BYTES + plain))
             return Inbox(spoken, links.source, links.present, links.source)
-        traffic = Traffic.on_links(spoken, links, step, kind, self.setting.rounds, self.spare)
+        written, size = spoken, None
+        if self.codec is not None:
+            written, bits = self.codec.encode(spoken, self._coding.tensors, step, kind)
+            size = (bits + 7) // 8
+        traffic = Traffic.on_links(written, links, step, kind, self.setting.rounds, self.spare)
         sent = traffic.present
-        self.ledger.count(sent=sent)
-        dropped = tampered = forged = torch.zeros_like(sent)
-        for at_sender in (True, False):
-            for guard in self.guards:
-                if guard.at_sender == at_sender:
-                    traffic, did = guard.apply(traffic, self.keyring, step, kind, links.due)
-                    dropped, tampered, forged = dropped | did.dropped, tampered | did.tampered, forged | did.forged
-            if at_sender and self.sealed:
-                traffic = self.keyring.seal(traffic)
-        tampered = tampered & ~dropped
-        self.ledger.carry(sent | forged, width, self.sealed)
+        traffic, dropped, tampered, forged = self._attack(traffic, step, kind, links.due)
+        payload = sent.new_full(sent.shape, plain, dtype=torch.int64)
+        if size is not None:  # a forged message is as long as one that is written plainly
+            said = gather_agents(size.unsqueeze(-1), traffic.source).squeeze(-1)
+            payload = torch.where(forged, payload, said)
+        on_wire = payload + HEADER_BYTES + (SEAL_BYTES if self.sealed else 0)
+        lost = torch.zeros_like(sent)
+        marks = (forged, tampered & ~dropped)
+        if self.path is not None:
+            passed = self.path.carry(traffic, on_wire, *marks, step, kind)
+            traffic, lost, marks = passed.traffic, passed.lost, (passed.forged, passed.tampered)
+            on_wire = on_wire + passed.extra
+            self.ledger.count(lost=lost, late=passed.late)
+            self.ledger.arrive(traffic.present, step.view(-1, 1, 1) - traffic.sent_at, passed.seconds)
+        self.ledger.carry(sent | forged, on_wire)
         arrived = traffic.present
-        traffic = self._defend(self._shut(traffic, links.open), step, kind)
+        traffic = self._receive(self._shut(traffic, links.open), step, kind)
         accepted = traffic.present
         if traffic.delta is not None:
             # What is refused must not reach the policy: masked or not, a huge payload overflows to NaN.
             traffic = replace(traffic, delta=traffic.delta.masked_fill(~accepted.unsqueeze(-1), 0.0))
         self.ledger.count(
+            sent=sent,
             dropped=dropped,
-            tampered=tampered,
+            tampered=tampered & ~dropped,
             forged=forged,
             accepted=accepted,
-            accepted_forged=accepted & forged,
-            accepted_tampered=accepted & tampered,
+            accepted_forged=accepted & marks[0],
+            accepted_tampered=accepted & marks[1],
         )
         if self.tape is not None:
-            self._record(traffic, kind, arrived, dropped, tampered, forged)
+            self._record(traffic, kind, arrived, dropped, lost, *marks)
         degree = self.setting.degree
         if self.spare and not bool(accepted[..., degree:].any()):
             traffic = replace(
@@ -125,43 +154,78 @@ class Network:
                 scale=None if traffic.scale is None else traffic.scale[..., :degree],
                 delta=None if traffic.delta is None else traffic.delta[..., :degree, :],
             )
-        return traffic.to_inbox(traffic.present, links.source)
+        inbox = traffic.to_inbox(traffic.present, links.source)
+        return inbox if self.codec is None else replace(inbox, coding=written - spoken)
+
+    def _attack(
+        self, traffic: Traffic, step: Tensor, kind: int, due: Tensor | None
+    ) -> tuple[Traffic, Tensor, Tensor, Tensor]:
+        """What goes onto the wire, and masks [B, N, M] of the dropped, tampered and forged."""
+        dropped = tampered = forged = torch.zeros_like(traffic.present)
+        for at_sender in (True, False):
+            for guard in self.guards:
+                if guard.at_sender == at_sender:
+                    traffic, did = guard.apply(traffic, self.keyring, step, kind, due)
+                    dropped, tampered, forged = dropped | did.dropped, tampered | did.tampered, forged | did.forged
+            if at_sender and self.sealed:
+                traffic = self.keyring.seal(traffic)
+        return traffic, dropped, tampered, forged
 
     def _shut(self, traffic: Traffic, open_: Tensor) -> Traffic:
-        """Who does not listen hears nobody: what was injected is turned away, too."""
+        """Who does not listen hears nobody: what was injected or comes late is turned away, too."""
         unheard = traffic.present & ~open_.unsqueeze(-1)
-        if not self.spare or not bool(unheard.any()):
+        if (not self.spare and self.path is None) or not bool(unheard.any()):
             return traffic
         self.ledger.refuse("gate", unheard)
         return replace(traffic, present=traffic.present & ~unheard)
 
-    def _defend(self, traffic: Traffic, step: Tensor, kind: int) -> Traffic:
-        arrived = traffic
-        for defense, memory in zip(self.defenses, self._memories, strict=True):
-            verdicts = defense.screen(Delivered(traffic, self.keyring, step, kind, arrived), memory)
+    def _receive(self, traffic: Traffic, step: Tensor, kind: int) -> Traffic:
+        """Defenses, and between those that check envelopes and those that read payloads, decoding."""
+        arrived, reading = traffic, False
+        for defense, memory in zip(self.defenses, self._screens, strict=True):
+            if not reading and ORDERS.index(defense.order) >= READING:
+                traffic, reading = self._decode(traffic, step, kind), True
+            verdicts = defense.screen(Delivered(traffic, self.keyring, step, kind, arrived), memory.tensors)
             if verdicts.refuse is not None:
                 refused = verdicts.refuse & traffic.present
                 self.ledger.refuse(defense.name, refused)
                 traffic = replace(traffic, present=traffic.present & ~refused)
             if verdicts.scale is not None:
                 traffic = traffic.scale_payload(verdicts.scale)
-        return traffic
+        return traffic if reading else self._decode(traffic, step, kind)
+
+    def _decode(self, traffic: Traffic, step: Tensor, kind: int) -> Traffic:
+        """Payloads as receivers make them of what arrived, if they need to remember for that."""
+        if self.codec is None or not self.codec.stateful:
+            return traffic
+        wire = traffic.payload()
+        received = Received(wire, traffic.present, traffic.sender, traffic.sequence, step, kind)
+        return traffic.add_payload(traffic.present, self.codec.decode(received, self._coding.tensors) - wire)
 
     def _record(
-        self, traffic: Traffic, kind: int, arrived: Tensor, dropped: Tensor, tampered: Tensor, forged: Tensor
+        self,
+        traffic: Traffic,
+        kind: int,
+        arrived: Tensor,
+        dropped: Tensor,
+        lost: Tensor,
+        forged: Tensor,
+        tampered: Tensor,
     ) -> None:
         """Note every message of the exchange for whoever wants to see it drawn."""
-        fate = arrived.to(torch.int8)
-        fate = fate.masked_fill(dropped, 2).masked_fill(tampered & arrived, 3).masked_fill(forged & arrived, 4)
+        fate = arrived.to(torch.int8).masked_fill(lost & ~arrived, 5).masked_fill(dropped & ~arrived, 2)
+        fate = fate.masked_fill(tampered & arrived, 3).masked_fill(forged & arrived, 4)
         notes = {"sender": traffic.sender, "fate": fate, "accepted": traffic.present}
         assert self.tape is not None
         self.tape.append({name: value.cpu().numpy().copy() for name, value in notes.items()} | {"kind": np.array(kind)})
 
     def get_state(self) -> dict[str, Any]:
-        """State of guards, defenses and the ledger, as numpy arrays."""
+        """State of all stages and the ledger, as numpy arrays."""
         return {
             "guards": [guard.get_state() for guard in self.guards],
-            "memories": [{n: v.cpu().numpy().copy() for n, v in m.items()} for m in self._memories],
+            "screens": [memory.get_state() for memory in self._screens],
+            "coding": self._coding.get_state(),
+            "path": None if self.path is None else self.path.get_state(),
             "ledger": self.ledger.get_state(),
         }
 
@@ -169,8 +233,9 @@ class Network:
         """Restore what :meth:`get_state` saved."""
         for guard, state in zip(self.guards, saved["guards"], strict=True):
             guard.set_state(state)
-        self._memories = [
-            {n: torch.as_tensor(np.array(v), device=self.setting.device) for n, v in m.items()}
-            for m in saved["memories"]
-        ]
+        for memory, state in zip(self._screens, saved["screens"], strict=True):
+            memory.set_state(state)
+        self._coding.set_state(saved["coding"])
+        if self.path is not None:
+            self.path.set_state(saved["path"])
         self.ledger.set_state(saved["ledger"])

@@ -248,4 +248,10 @@ def record_inboxes(inboxes: list[list[Inbox]], links: Tensor) -> Rows:
             return torch.nn.functional.pad(inbox.delta, (0, 0, 0, slots - inbox.mask.shape[-1]))
 
         columns["delta"] = column(offset)
+    if any(i.coding is not None for i in flat):
+
+        def coding(inbox: Inbox) -> Tensor:
+            return torch.zeros_like(inbox.spoken) if inbox.coding is None else inbox.coding
+
+        columns["coding"] = column(coding)
     return columns

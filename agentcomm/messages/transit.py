@@ -1,0 +1,114 @@
+"""Transit: messages that take longer than their exchange, kept until they are due.
+
+A message sent in one exchange arrives in the same exchange of a later step. Of several that arrive on one slot
+together, the receiver hears the newest; the others come too late.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agentcomm.messages.traffic import HEADER, Traffic
+
+KEPT = ("source", "origin", *HEADER)
+
+
+class Transit:
+    """What is on its way in B worlds.
+
+    Args:
+        num_worlds: B.
+        exchanges: Exchanges per step.
+        agents: N.
+        slots: M.
+        width: W, numbers per payload on the wire.
+        longest: Steps a message may take at most.
+        device: Where the tensors live.
+    """
+
+    def __init__(
+        self, num_worlds: int, exchanges: int, agents: int, slots: int, width: int, longest: int, device: torch.device
+    ) -> None:
+        self.longest = longest
+        shape = (num_worlds, exchanges, longest + 1, agents, slots)
+        self._held = torch.zeros(shape, dtype=torch.bool, device=device)
+        self._forged = torch.zeros_like(self._held)
+        self._tampered = torch.zeros_like(self._held)
+        self._seconds = torch.zeros(shape, device=device)
+        self._fields = {name: torch.zeros(shape, dtype=torch.int64, device=device) for name in KEPT}
+        self._payload = torch.zeros(*shape, width, device=device)
+        self._worlds = torch.arange(num_worlds, device=device)
+
+    def reset(self, worlds: Tensor) -> None:
+        """Forget what is on its way in the given worlds ([W] indices)."""
+        self._held[worlds] = False
+
+    def pass_through(
+        self, traffic: Traffic, marks: tuple[Tensor, Tensor], seconds: Tensor, steps: Tensor, step: Tensor, kind: int
+    ) -> tuple[Traffic, tuple[Tensor, Tensor], Tensor, Tensor]:
+        """Keep what takes longer, hand out what is due.
+
+        Args:
+            traffic: One exchange.
+            marks: [B, N, M] bool each, forged and tampered messages.
+            seconds: [B, N, M] how long each message takes.
+            steps: [B, N, M] int64, the same in whole steps.
+            step: [B] int64.
+            kind: Exchange within the step.
+
+        Returns:
+            The traffic that arrives now, its marks, its seconds, and [B, N, M] how many came too late.
+        """
+        late = self._keep(traffic, marks, seconds, steps, step, kind)
+        place = (self._worlds, kind, step % (self.longest + 1))
+        due = self._held[place]
+        self._held[place] = False
+        here = traffic.present & (steps == 0)
+        late = late + (due & here)
+        taken = due & ~here
+        traffic = replace(traffic, present=here | taken)
+        if not bool(taken.any()):
+            return traffic, marks, seconds, late
+        traffic = traffic.edit_payload(taken, self._payload[place])
+        fields = {name: torch.where(taken, kept[place], getattr(traffic, name)) for name, kept in self._fields.items()}
+        forged, tampered = marks
+        marks = torch.where(taken, self._forged[place], forged), torch.where(taken, self._tampered[place], tampered)
+        return replace(traffic, **fields), marks, torch.where(taken, self._seconds[place], seconds), late
+
+    def _keep(
+        self, traffic: Traffic, marks: tuple[Tensor, Tensor], seconds: Tensor, steps: Tensor, step: Tensor, kind: int
+    ) -> Tensor:
+        """Store the messages that are not due now; [B, N, M] how many older ones they overtake."""
+        waits = traffic.present & (steps > 0) & (steps <= self.longest)
+        late = torch.zeros_like(traffic.source)
+        if not bool(waits.any()):
+            return late
+        world, receiver, slot = waits.nonzero(as_tuple=True)
+        cell = (step[world] + steps[waits]) % (self.longest + 1)
+        place = (world, torch.full_like(world, kind), cell, receiver, slot)
+        late[waits] = self._held[place].long()
+        for name, kept in self._fields.items():
+            kept[place] = getattr(traffic, name)[waits]
+        self._held[place] = True
+        self._forged[place], self._tampered[place] = (mark[waits] for mark in marks)
+        self._seconds[place] = seconds[waits]
+        self._payload[place] = traffic.payload()[waits]
+        return late
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything, as numpy arrays."""
+        return {name: value.cpu().numpy().copy() for name, value in self._tensors().items()}
+
+    def set_state(self, saved: dict[str, Any]) -> None:
+        """Restore what :meth:`get_state` saved."""
+        for name, value in self._tensors().items():
+            value.copy_(torch.as_tensor(np.array(saved[name])))
+
+    def _tensors(self) -> dict[str, Tensor]:
+        own = {"held": self._held, "forged": self._forged, "tampered": self._tampered, "seconds": self._seconds}
+        return own | {"payload": self._payload} | self._fields
