@@ -30,6 +30,7 @@ class Episodes:
         total_reward: [B] summed reward, mean over the agents that are there.
         messages: Counts of the ledger by name, [B] each, until each episode's end.
         bytes: [B] bytes on the wire until each episode's end.
+        late_by: [B] steps, and [B] seconds, that arrived messages took, summed; zero without channels.
         refused_by: [B] messages turned away, by defense.
         gate_by_step: Per step, the share of open gates among running worlds; None where none runs.
         gate_open: The same over all steps.
@@ -41,6 +42,7 @@ class Episodes:
     total_reward: Tensor
     messages: dict[str, Tensor]
     bytes: Tensor
+    late_by: tuple[Tensor, Tensor]
     refused_by: dict[str, Tensor]
     gate_by_step: list[float | None]
     gate_open: float
@@ -62,7 +64,15 @@ class Episodes:
             "gate_open": self.gate_open,
             "messages_per_step": int(self.messages["sent"].sum()) / steps,
             "bytes_per_step": int(self.bytes.sum()) / steps,
-        }
+        } | self._latency()
+
+    def _latency(self) -> dict[str, float]:
+        """How long a message that arrived took; nothing where messages take no time."""
+        steps, seconds = (float(total.sum()) for total in self.late_by)
+        if not seconds:
+            return {}
+        arrived = sum(int(self.messages[name].sum()) for name in ("accepted", "refused"))
+        return {"latency_ms": 1000 * seconds / max(arrived, 1), "latency_steps": steps / max(arrived, 1)}
 
 
 @torch.no_grad()
@@ -102,6 +112,7 @@ def play(
     total = torch.zeros(world.num_worlds, device=world.device)
     messages = torch.zeros_like(network.ledger.messages)
     size = torch.zeros_like(network.ledger.bytes)
+    late_steps, late_seconds = torch.zeros_like(size), torch.zeros_like(network.ledger.seconds)
     refused_by: dict[str, Tensor] = {}
     gate_by_step: list[float | None] = []
     opened = asked = 0
@@ -128,6 +139,8 @@ def play(
         success = torch.where(ended, step.success, success)
         messages = torch.where(ended, network.ledger.messages, messages)
         size = torch.where(ended, network.ledger.bytes, size)
+        late_steps = torch.where(ended, network.ledger.steps, late_steps)
+        late_seconds = torch.where(ended, network.ledger.seconds, late_seconds)
         for name, count in network.ledger.refused_by.items():
             refused_by[name] = torch.where(ended, count, refused_by.get(name, torch.zeros_like(count)))
         for w in range(record):
@@ -146,6 +159,7 @@ def play(
         total_reward=total,
         messages=dict(zip(COUNTS, messages, strict=True)),
         bytes=size,
+        late_by=(late_steps, late_seconds),
         refused_by=refused_by,
         gate_by_step=gate_by_step,
         gate_open=opened / max(asked, 1),
