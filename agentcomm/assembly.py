@@ -65,6 +65,11 @@ def _input(layout: Observation) -> tuple[str, int]:
     return layout.kind, layout.vocabulary or layout.width
 
 
+def _numbers(policy: CommPolicy) -> int:
+    """Entries of a greedy payload that say anything."""
+    return policy.width if policy.voice is None else int(policy.voice.spoken.sum())
+
+
 def make_network(
     world: World,
     policy: CommPolicy,
@@ -96,7 +101,9 @@ def make_network(
         slots = setting.degree + sum(attack.injections() for attack in made)
         channels = make("channel", path.channels, slots)
         codec = next(iter(make("codec", codecs)), None)
-        return Network(setting, made, make("defense", defenses), seed, channels, codec, path.step_seconds)
+        return Network(
+            setting, made, make("defense", defenses), seed, channels, codec, path.step_seconds, _numbers(policy)
+        )
     except ValueError as error:
         named = ", ".join(c.label for c in (*attacks, *defenses, *path.channels, *codecs))
         raise ConfigError(f"{named} does not fit a team of {world.num_agents}: {error}") from error

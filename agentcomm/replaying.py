@@ -17,6 +17,7 @@ from agentcomm.policy import CommPolicy
 class Evaluation:
     """A recorded step under the present parameters: all [rows, N].
 
+    ``nats`` [rows, rounds, N, D] is the information in each entry of what was said, where that is noisy.
     ``openness`` is 1 where a gate was open and 0 where it was shut, with the gradient of straight-through gates.
     """
 
@@ -26,6 +27,7 @@ class Evaluation:
     gate_entropy: Tensor
     value: Tensor
     openness: Tensor
+    nats: Tensor | None = None
 
 
 def evaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool = False) -> Evaluation:
@@ -36,7 +38,7 @@ def evaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: boo
         rows: Columns ``observation`` [R, N, O], ``action`` [R, N], ``gate`` [R, N], ``links`` [R, N, k],
             ``mask`` [R, rounds, N, M]; where messages were disturbed ``source`` and ``scale`` [R, rounds, N, M] and
             ``delta`` [R, rounds, N, M, D]; with a sampled graph ``draw`` [R], with straight-through gates
-            ``gate_noise`` [R, N], with a codec ``coding`` [R, rounds, N, D], with members that come and go ``alive``
+            ``gate_noise`` [R, N], with a codec ``coding`` [R, rounds, N, D], with a voice ``voice_draw`` [R], with members that come and go ``alive``
             [R, N].
         graph_gradient: Whether gradients shall reach the graph's own parameters.
     """
@@ -64,7 +66,12 @@ def evaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: boo
         gate_log = gate_log_probability(logit, rows["gate"])
         gate_entropy = nn.functional.softplus(logit) - logit * logit.sigmoid()
 
+    nats: list[Tensor] = []
+
     def deliver(round_: int, spoken: Tensor) -> Inbox:
+        if policy.voice is not None:
+            spoken, information = policy.voice(spoken, rows["voice_draw"], round_)
+            nats.append(information)
         mask = rows["mask"][:, round_]
         if "coding" in rows:
             spoken = spoken + rows["coding"][:, round_]
@@ -89,4 +96,5 @@ def evaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: boo
         gate_entropy=gate_entropy,
         value=policy.value(hidden),
         openness=openness,
+        nats=torch.stack(nats, 1) if nats else None,
     )

@@ -43,6 +43,7 @@ class Network:
         channels: What messages pass on their way, in this order.
         codec: How payloads are written; None for float32 numbers as they are.
         step_seconds: Seconds that a step of an episode takes.
+        numbers: Entries per payload that are sent; None for all.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class Network:
         channels: Sequence[Channel] = (),
         codec: Codec | None = None,
         step_seconds: float = 0.1,
+        numbers: int | None = None,
     ) -> None:
         self.setting = setting
+        self._plain = 4 * (setting.width if numbers is None else numbers)
         self.ledger = Ledger(setting.num_worlds, setting.device)
         self.guards: list[Guard] = []
         slot = setting.degree
@@ -102,7 +105,7 @@ class Network:
             The receivers' inboxes. Spare slots are left out of exchanges without injections, so that an
             attack that does nothing leaves a run bit-identical.
         """
-        plain = 4 * spoken.shape[-1]
+        plain = self._plain
         if self.quiet and self.tape is None:
             self.ledger.count(sent=links.present, accepted=links.present)
             self.ledger.carry(links.present, links.source.new_full((1, 1, 1), HEADER_BYTES + plain))
