@@ -101,9 +101,8 @@ def make_network(
         slots = setting.degree + sum(attack.injections() for attack in made)
         channels = make("channel", path.channels, slots)
         codec = next(iter(make("codec", codecs)), None)
-        return Network(
-            setting, made, make("defense", defenses), seed, channels, codec, path.step_seconds, _numbers(policy)
-        )
+        screens, numbers = make("defense", defenses), _numbers(policy)
+        return Network(setting, made, screens, seed, channels, codec, path.step_seconds, numbers)
     except ValueError as error:
         named = ", ".join(c.label for c in (*attacks, *defenses, *path.channels, *codecs))
         raise ConfigError(f"{named} does not fit a team of {world.num_agents}: {error}") from error

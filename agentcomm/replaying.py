@@ -38,8 +38,8 @@ def evaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: boo
         rows: Columns ``observation`` [R, N, O], ``action`` [R, N], ``gate`` [R, N], ``links`` [R, N, k],
             ``mask`` [R, rounds, N, M]; where messages were disturbed ``source`` and ``scale`` [R, rounds, N, M] and
             ``delta`` [R, rounds, N, M, D]; with a sampled graph ``draw`` [R], with straight-through gates
-            ``gate_noise`` [R, N], with a codec ``coding`` [R, rounds, N, D], with a voice ``voice_draw`` [R], with members that come and go ``alive``
-            [R, N].
+            ``gate_noise`` [R, N], with a codec ``coding`` [R, rounds, N, D], with a voice ``voice_draw`` [R], with members
+            that come and go ``alive`` [R, N].
         graph_gradient: Whether gradients shall reach the graph's own parameters.
     """
     links, action = rows["links"].long(), rows["action"].long()

@@ -41,7 +41,7 @@ class CommFormerConfig(TokenPolicyConfig):
     topology: TopologyConfig = Field(LearnedConfig(), description="the graph")
     gate: GateConfig | None = Field(None, description="temporal gate; none listens always")
     voice: BottleneckConfig | None = Field(
-        None, description="noisy messages whose information costs; none: as they are"
+        None, description="noisy messages whose information costs; none says it as it is"
     )
 
     @model_validator(mode="after")
