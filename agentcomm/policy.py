@@ -202,6 +202,15 @@ class CommPolicy(Plugin, nn.Module):
         """Hidden before the last round and actions [B, N] -> payloads [B, N, D] of the last round."""
         raise NotImplementedError(f"{type(self).__name__} tells no actions")
 
+    def auxiliary(self, observation: Tensor, hidden: Tensor) -> Tensor | None:
+        """A loss of the policy's own, added to PPO's; None for none.
+
+        Args:
+            observation: [R, N, O].
+            hidden: What ``encode`` returned for it.
+        """
+        return None
+
     def anneal(self, progress: float) -> None:
         """Let parts that follow the share of training done (0 .. 1) do so, in buffers. Nothing by default."""
 

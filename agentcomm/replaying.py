@@ -17,6 +17,7 @@ from agentcomm.policy import CommPolicy
 class Evaluation:
     """A recorded step under the present parameters: all [rows, N].
 
+    ``auxiliary`` is the policy's own loss, a scalar.
     ``nats`` [rows, rounds, N, D] is the information in each entry of what was said, where that is noisy.
     ``openness`` is 1 where a gate was open and 0 where it was shut, with the gradient of straight-through gates.
     """
@@ -28,6 +29,7 @@ class Evaluation:
     value: Tensor
     openness: Tensor
     nats: Tensor | None = None
+    auxiliary: Tensor | None = None
 
 
 def evaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool = False) -> Evaluation:
@@ -38,13 +40,14 @@ def evaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: boo
         rows: Columns ``observation`` [R, N, O], ``action`` [R, N], ``gate`` [R, N], ``links`` [R, N, k],
             ``mask`` [R, rounds, N, M]; where messages were disturbed ``source`` and ``scale`` [R, rounds, N, M] and
             ``delta`` [R, rounds, N, M, D]; with a sampled graph ``draw`` [R], with straight-through gates
-            ``gate_noise`` [R, N], with a codec ``coding`` [R, rounds, N, D], with a voice ``voice_draw`` [R], with members
-            that come and go ``alive`` [R, N].
+            ``gate_noise`` [R, N], with a codec ``coding`` [R, rounds, N, D], with a voice ``voice_draw`` [R], with
+            members that come and go ``alive`` [R, N].
         graph_gradient: Whether gradients shall reach the graph's own parameters.
     """
     links, action = rows["links"].long(), rows["action"].long()
     observation = rows["observation"]
-    hidden = policy.encode(observation if observation.is_floating_point() else observation.long())
+    observation = observation if observation.is_floating_point() else observation.long()
+    hidden = policy.encode(observation)
     if "alive" in rows:
         hidden = hidden * rows["alive"].unsqueeze(-1)
     logit = policy.listen(hidden)
@@ -97,4 +100,5 @@ def evaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: boo
         value=policy.value(hidden),
         openness=openness,
         nats=torch.stack(nats, 1) if nats else None,
+        auxiliary=policy.auxiliary(observation, hidden),
     )
