@@ -115,6 +115,46 @@ def evaluate(
     return rows
 
 
+def messages(
+    run: Run | str | Path,
+    episode: int = 0,
+    seed: int | None = None,
+    attack: Given | None = None,
+    defense: Given | Sequence[Given] | None = None,
+    path: PathChoice | None = None,
+) -> list[dict[str, Any]]:
+    """Every message of one evaluated episode, which is played again for that.
+
+    Args:
+        run: A run or its folder.
+        episode: Number of the episode.
+        seed: Of the team; None for the first.
+        attack: The cell's attack.
+        defense: The cell's defenses.
+        path: The cell's channels and codec, if not those of training.
+
+    Returns:
+        See :func:`agentcomm.evaluation.messages.messages`.
+
+    Raises:
+        AgentcommError: If the team is not trained, a plug-in does not fit, or there is no such episode.
+    """
+    from agentcomm.evaluation.messages import cell_of
+    from agentcomm.evaluation.messages import messages as write_down
+
+    run = run if isinstance(run, Run) else open_run(run)
+    none = {"worlds": (), "gates": (), "recordings": 0}
+    settings = run.config.evaluation.model_copy(
+        update=none
+        | {
+            "attacks": () if attack is None else (_choice(attack),),
+            "defenses": () if defense is None else (_group(defense),),
+            "paths": () if path is None else (path,),
+        }
+    )
+    return write_down(run, cell_of(run, settings, run.config.seeds[0] if seed is None else seed), episode)
+
+
 def report(run: Run | str | Path) -> Path:
     """Write ``report.html`` and return its path.
 

@@ -254,6 +254,37 @@ def report(run: Annotated[Path, typer.Argument(help="A run's folder, such as run
     _warn_of_broken_lines(run)
 
 
+@app.command()
+def messages(
+    run: Annotated[Path, typer.Argument(help="A run's folder, such as runs/demo.")],
+    episode: Annotated[int, typer.Option(help="Number of the evaluated episode.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of the team; the first by default.")] = None,
+    attack: Annotated[str | None, typer.Option(help="The cell's attack, written as for evaluate.")] = None,
+    defense: Annotated[str | None, typer.Option(help="The cell's defenses, joined with +.")] = None,
+    channel: Annotated[str | None, typer.Option(help="The cell's channels, joined with +.")] = None,
+    codec: Annotated[str | None, typer.Option(help="The cell's codec.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line instead of a table.")] = False,
+) -> None:
+    """Play an evaluated episode of RUN again and show it message by message."""
+    paths = _paths(None if channel is None else [channel], None if codec is None else [codec])
+    found = api.messages(run, episode, seed, attack, defense, paths[0] if paths else None)
+    if as_json:
+        for entry in found:
+            print(json.dumps(entry))
+        return
+    table = Table(title=f"episode {episode}: {len(found)} messages", title_justify="left")
+    columns = ("step", "exchange", "from > to", "sent at", "bytes", "length", "fate", "then")
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("fate", "then") else "right")
+    for e in found:
+        then = "heard" if e["accepted"] else f"refused: {e['refused_by']}" if e["refused_by"] else ""
+        truly = "" if e["origin"] == e["sender"] else f" (by {e['origin']})"
+        link = f"{e['sender']} > {e['receiver']}{truly}"
+        shown = (e["step"], e["exchange"], link, e["sent_at"], e["bytes"], f"{e['length']:.2f}", e["fate"], then)
+        table.add_row(*map(str, shown))
+    console.print(table)
+
+
 @app.command(name="list")
 def list_(
     axis: Annotated[str | None, typer.Argument(help="environments, policies, attacks, defenses or channels.")] = None,

@@ -6,6 +6,7 @@ plays its one episode to the end, and means are plain means.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from agentcomm.deciding import GateControl, decide
 from agentcomm.messages.ledger import COUNTS
-from agentcomm.messages.network import FATES, Network
+from agentcomm.messages.network import FATES, Network, Notes
 from agentcomm.policy import CommPolicy
 from agentcomm.seeds import derive
 from agentcomm.world import World
@@ -84,6 +85,7 @@ def play(
     record: int = 0,
     generator: torch.Generator | None = None,
     gates: float | None = None,
+    watch: Callable[[list[Notes]], None] | None = None,
 ) -> Episodes:
     """One episode in every world, on the executed graph.
 
@@ -94,6 +96,7 @@ def play(
         seed: Of the episodes.
         record: How many worlds to record frame by frame.
         generator: Samples decisions; None decides greedily.
+        watch: Called after each step with the notes of its exchanges.
         gates: Probability with which every gate opens, whatever the policy says; None leaves that to the policy.
     """
     was_training = policy.training
@@ -118,7 +121,7 @@ def play(
     opened = asked = 0
     frames: list[list[dict[str, Any]]] = [[] for _ in range(record)]
     for _ in range(world.max_steps):
-        network.tape = [] if record else None
+        network.tape = [] if record or watch else None
         scenes = [world.scene(w) for w in range(record)]
         alive = world.alive.clone() if world.config.loses_members else None
         decision = decide(policy, observation, graph, network, world.length.clone(), generator, alive, control)
@@ -127,6 +130,8 @@ def play(
         opened, asked = opened + int(open_.sum()), asked + open_.numel()
         gate_by_step.append(float(open_.float().mean()) if open_.numel() else None)
         step = world.step(decision.action, auto_reset=False)
+        if watch is not None and network.tape is not None:
+            watch(network.tape)
         for w in range(record):
             if bool(running[w]):
                 frames[w].append(
@@ -173,15 +178,15 @@ def _frame(
     """One step of one world in plain numbers."""
     messages = []
     for notes in network.tape or []:
-        fate = notes["fate"][w]
+        fate = notes.fields["fate"][w]
         for receiver, slot in zip(*fate.nonzero(), strict=True):
             messages.append(
                 {
-                    "sender": int(notes["sender"][w, receiver, slot]),
+                    "sender": int(notes.fields["sender"][w, receiver, slot]),
                     "receiver": int(receiver),
-                    "round": int(notes["kind"]),
+                    "round": notes.kind,
                     "fate": FATES[fate[receiver, slot]],
-                    "accepted": bool(notes["accepted"][w, receiver, slot]),
+                    "accepted": bool(notes.fields["accepted"][w, receiver, slot]),
                 }
             )
     return scene | {

@@ -152,10 +152,10 @@ def _check_fit(run: Run, cells: Sequence[Cell]) -> None:
     for c in {(c.attack, c.defenses, c.path): c for c in cells}.values():
         make_network(world, saved.policy, () if c.attack is None else (c.attack,), c.defenses, path=c.path)
     for cell in {c.world_label: c for c in cells if c.changes}.values():
-        _network(cell, saved, 1)
+        prepare(cell, saved, 1)
 
 
-def _network(cell: Cell, saved: SavedPolicy, num_worlds: int) -> tuple[World, CommPolicy, Network]:
+def prepare(cell: Cell, saved: SavedPolicy, num_worlds: int) -> tuple[World, CommPolicy, Network]:
     """The cell's worlds, its team as it is in them, and what lies between its members."""
     environment, policy = saved.environment.changed(dict(cell.changes)), saved.policy
     world = make_world(environment, num_worlds)
@@ -193,7 +193,7 @@ def _evaluate(cell: Cell, saved: SavedPolicy, openness: float | None) -> dict[st
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     try:
-        world, policy, network = _network(cell, saved, cell.episodes)
+        world, policy, network = prepare(cell, saved, cell.episodes)
         if network.guards:
             row["attack"]["threat"] = _threat(network)
         chance = {"open": 1.0, "shut": 0.0, "random": openness, None: None}[cell.gates]
@@ -227,7 +227,7 @@ def _better_control(cell: Cell, saved: SavedPolicy, greedy: Episodes) -> tuple[s
     A team that hears nothing and remembers nothing does better at random: greedily it runs in circles, and
     that would make communication look worth more than it is.
     """
-    world, policy, network = _network(cell, saved, cell.episodes)
+    world, policy, network = prepare(cell, saved, cell.episodes)
     generator = torch.Generator(world.device)
     generator.manual_seed(derive(cell.episode_seed, "decisions", cell.seed))
     sampled = play(world, policy, network, cell.episode_seed, generator=generator)
@@ -280,7 +280,7 @@ def record(
             cell = Cell(*team, attack, tuple(group), settings.episodes, settings.seed, run.config.path)
             if cell.id in failed:
                 continue
-            world, policy, network = _network(cell, saved, scenes)
+            world, policy, network = prepare(cell, saved, scenes)
             played = play(world, policy, network, cell.episode_seed, record=scenes)
             episodes += [_episode(cell, number, played) for number in range(scenes)]
     first = world.scene(0)

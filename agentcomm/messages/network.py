@@ -8,7 +8,7 @@ messages on their way, counters) is kept per world and reset with it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,25 @@ from agentcomm.messages.traffic import Inbox, Links, Traffic, gather_agents
 from agentcomm.seeds import derive
 from agentcomm.threats import Attack, Setting
 
-FATES = ("none", "delivered", "dropped", "tampered", "forged", "lost")
+FATES = ("none", "delivered", "dropped", "tampered", "forged", "lost", "delayed")
+
+
+@dataclass(frozen=True)
+class Notes:
+    """One exchange in plain arrays, all [B, N, M].
+
+    Attributes:
+        kind: Exchange within the step.
+        fields: ``sender`` (claimed), ``origin`` (true), ``sequence``, ``sent_at``, ``expiry``, ``hops``, ``fate`` (into
+            ``FATES``), ``accepted``, ``size`` in bytes, and ``length`` of the payload.
+        refused: bool, by whom.
+    """
+
+    kind: int
+    fields: dict[str, np.ndarray]
+    refused: dict[str, np.ndarray]
+
+
 # Defenses from this one on look at what payloads say, so they come after decoding.
 READING = ORDERS.index("content")
 
@@ -75,7 +93,8 @@ class Network:
         self.codec = codec
         self._coding = Memory(dict if codec is None else codec.memory)
         self.path = Path(channels, setting, slot, step_seconds, derive(seed, "channel")) if channels else None
-        self.tape: list[dict[str, np.ndarray]] | None = None
+        self.tape: list[Notes] | None = None
+        self._turned_away: dict[str, Tensor] = {}
 
     @property
     def quiet(self) -> bool:
@@ -89,7 +108,7 @@ class Network:
         for memory in (*self._screens, self._coding):
             memory.reset(worlds)
         if self.path is not None:
-            self.path.reset(worlds)
+            self.ledger.cut_off(worlds, self.path.reset(worlds))
 
     @torch.no_grad()
     def exchange(self, spoken: Tensor, links: Links, step: Tensor, kind: int) -> Inbox:
@@ -129,10 +148,10 @@ class Network:
             traffic, lost, marks = passed.traffic, passed.lost, (passed.forged, passed.tampered)
             on_wire = on_wire + passed.extra
             self.ledger.count(lost=lost, late=passed.late)
-            self.ledger.arrive(traffic.present, step.view(-1, 1, 1) - traffic.sent_at, passed.seconds)
+            self.ledger.arrive(traffic.present, passed.steps, passed.seconds)
         self.ledger.carry(sent | forged, on_wire)
-        arrived = traffic.present
-        traffic = self._receive(self._shut(traffic, links.open), step, kind)
+        came = traffic
+        traffic = self._receive(self._shut(traffic, links.listening), step, kind)
         accepted = traffic.present
         if traffic.delta is not None:
             # What is refused must not reach the policy: masked or not, a huge payload overflows to NaN.
@@ -147,7 +166,7 @@ class Network:
             accepted_tampered=accepted & marks[1],
         )
         if self.tape is not None:
-            self._record(traffic, kind, arrived, dropped, lost, *marks)
+            self._record(came, kind, sent | forged, accepted, dropped, lost, *marks, on_wire)
         degree = self.setting.degree
         if self.spare and not bool(accepted[..., degree:].any()):
             traffic = replace(
@@ -174,12 +193,12 @@ class Network:
                 traffic = self.keyring.seal(traffic)
         return traffic, dropped, tampered, forged
 
-    def _shut(self, traffic: Traffic, open_: Tensor) -> Traffic:
+    def _shut(self, traffic: Traffic, listening: Tensor) -> Traffic:
         """Who does not listen hears nobody: what was injected or comes late is turned away, too."""
-        unheard = traffic.present & ~open_.unsqueeze(-1)
+        unheard = traffic.present & ~listening.unsqueeze(-1)
         if (not self.spare and self.path is None) or not bool(unheard.any()):
             return traffic
-        self.ledger.refuse("gate", unheard)
+        self._refuse("gate", unheard)
         return replace(traffic, present=traffic.present & ~unheard)
 
     def _receive(self, traffic: Traffic, step: Tensor, kind: int) -> Traffic:
@@ -191,11 +210,16 @@ class Network:
             verdicts = defense.screen(Delivered(traffic, self.keyring, step, kind, arrived), memory.tensors)
             if verdicts.refuse is not None:
                 refused = verdicts.refuse & traffic.present
-                self.ledger.refuse(defense.name, refused)
+                self._refuse(defense.name, refused)
                 traffic = replace(traffic, present=traffic.present & ~refused)
             if verdicts.scale is not None:
                 traffic = traffic.scale_payload(verdicts.scale)
         return traffic if reading else self._decode(traffic, step, kind)
+
+    def _refuse(self, by: str, where: Tensor) -> None:
+        self.ledger.refuse(by, where)
+        if self.tape is not None:
+            self._turned_away[by] = where
 
     def _decode(self, traffic: Traffic, step: Tensor, kind: int) -> Traffic:
         """Payloads as receivers make them of what arrived, if they need to remember for that."""
@@ -209,18 +233,31 @@ class Network:
         self,
         traffic: Traffic,
         kind: int,
-        arrived: Tensor,
+        put: Tensor,
+        accepted: Tensor,
         dropped: Tensor,
         lost: Tensor,
         forged: Tensor,
         tampered: Tensor,
+        size: Tensor,
     ) -> None:
-        """Note every message of the exchange for whoever wants to see it drawn."""
-        fate = arrived.to(torch.int8).masked_fill(lost & ~arrived, 5).masked_fill(dropped & ~arrived, 2)
+        """Note every message of the exchange for whoever wants to see it drawn, or read."""
+        arrived = traffic.present
+        waits = put & ~arrived & ~dropped & ~lost
+        fate = arrived.to(torch.int8).masked_fill(waits, 6).masked_fill(lost & ~arrived, 5)
+        fate = fate.masked_fill(dropped & ~arrived, 2)
         fate = fate.masked_fill(tampered & arrived, 3).masked_fill(forged & arrived, 4)
-        notes = {"sender": traffic.sender, "fate": fate, "accepted": traffic.present}
+        noted = {name: getattr(traffic, name) for name in ("sender", "origin", "sequence", "sent_at", "expiry", "hops")}
+        noted |= {"fate": fate, "accepted": accepted, "size": size, "length": traffic.payload().norm(dim=-1)}
         assert self.tape is not None
-        self.tape.append({name: value.cpu().numpy().copy() for name, value in notes.items()} | {"kind": np.array(kind)})
+        self.tape.append(
+            Notes(
+                kind,
+                {name: value.cpu().numpy().copy() for name, value in noted.items()},
+                {by: where.cpu().numpy().copy() for by, where in self._turned_away.items()},
+            )
+        )
+        self._turned_away.clear()
 
     def get_state(self) -> dict[str, Any]:
         """State of all stages and the ledger, as numpy arrays."""

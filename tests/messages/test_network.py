@@ -139,11 +139,11 @@ def test_books_balance(form: str, defenses: str) -> None:
     assert torch.equal(n.bytes, (n["sent"] + n["forged"]) * size)
     assert (n["dropped"] + n["tampered"] + n["forged"]).sum() > 0, "the attack did something"
     # The tape tells the same story.
-    fates = torch.cat([torch.as_tensor(note["fate"]) for note in network.tape], 2)
+    fates = torch.cat([torch.as_tensor(note.fields["fate"]) for note in network.tape], 2)
     for fate, name in ((2, "dropped"), (3, "tampered"), (4, "forged")):
         assert FATES[fate] == name
         assert torch.equal((fates == fate).sum((1, 2)), n[name])
-    taken = torch.cat([torch.as_tensor(note["accepted"]) for note in network.tape], 2)
+    taken = torch.cat([torch.as_tensor(note.fields["accepted"]) for note in network.tape], 2)
     assert torch.equal(taken.sum((1, 2)), n["accepted"])
 
 
