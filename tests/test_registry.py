@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import agentcomm.codecs
 import agentcomm.defenses
 import attacks
 import envs
@@ -24,6 +25,7 @@ FOLDERS: dict[registry.Axis, Any] = {
     "policy": policies,
     "attack": attacks,
     "defense": agentcomm.defenses,
+    "codec": agentcomm.codecs,
 }
 
 
@@ -73,7 +75,7 @@ def _names(statement: ast.Assign) -> str:
         ("attack", "impersonat", "did you mean 'impersonate'?"),
         ("policy", "comformer", "did you mean 'commformer'?"),
         ("environment", "predator", "unknown environment 'predator'; .*predator_prey"),
-        ("defense", "xyz", "unknown defense 'xyz'; known: authenticate, clip"),
+        ("defense", "xyz", "unknown defense 'xyz'; known: authenticate, clip, codeword"),
         ("defense", "noise", "unknown defense 'noise'"),
         ("channel", "lossy", "unknown channel 'lossy'; known: "),
     ],
