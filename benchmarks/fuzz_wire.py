@@ -24,10 +24,10 @@ from agentcomm.errors import MessageError
 from agentcomm.messages.envelope import MAX_PAYLOAD, MAX_SEAL, Envelope
 from agentcomm.messages.wire import MAX_BYTES, decode, encode
 
-CODECS = ("plain", "int8", "top_k")
+CODECS = ("float32", "int8", "top_k")
 EDGES = [edge + by for edge in (0, 0x20, 0x80, 0x100, 0x8000, 0x1_0000, 2**31, 2**32, 2**63) for by in (-1, 0, 1)]
 EDGES += [-(2**63), 2**64 - 1, -0x20, -0x21, -0x80, -0x81]
-OTHERS = (None, True, False, 0.0, 1.0, -1.5, float("nan"), "", "plain", "nobody", b"", b"\0", [], [1], {}, {"a": 1})
+OTHERS = (None, True, False, 0.0, 1.0, -1.5, float("nan"), "", "float32", "nobody", b"", b"\0", [], [1], {}, {"a": 1})
 GIANTS = [bytes([head]) + b"\xff" * 4 for head in (0xC6, 0xC9, 0xDB, 0xDD, 0xDF)]  # claim 4 GiB
 SLOW = 0.5  # CPU seconds that no input may take; a usual one takes microseconds
 console = Console()

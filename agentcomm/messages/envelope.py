@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from agentcomm.errors import MessageError
 
 VERSION: Final = 1
-PLAIN = "plain"  # the codec whose payloads are float32 as they are
+PLAIN = "float32"  # the codec that writes numbers as they are
 MAX_CODEC = 31  # characters of a codec's name
 MAX_PAYLOAD = 0xFF00  # bytes; the largest envelope still fits 64 KiB
 MAX_SEAL = 64  # bytes of an Ed25519 signature, the longest seal there is
@@ -59,7 +59,7 @@ class Envelope(BaseModel):
 
 
 def pack_floats(values: NDArray[np.float32]) -> bytes:
-    """The plain payload [D]: float32, little-endian. -0.0 becomes 0.0, which symbolic seals take for one number, too.
+    """The plain payload [D]: float32 in network byte order. -0.0 becomes 0.0, which symbolic seals take for one number, too.
 
     Raises:
         MessageError: If the values are no vector of finite float32 numbers.
@@ -67,9 +67,9 @@ def pack_floats(values: NDArray[np.float32]) -> bytes:
     if values.ndim != 1:
         raise MessageError(f"payload has shape {values.shape}; it must be a vector [D]")
     with np.errstate(over="ignore"):
-        numbers = values.astype("<f4") + np.float32(0.0)
+        numbers = values.astype(">f4") + np.float32(0.0)
     _check_finite(numbers)
-    return numbers.astype("<f4").tobytes()
+    return numbers.astype(">f4").tobytes()
 
 
 def unpack_floats(payload: bytes) -> NDArray[np.float32]:
@@ -80,7 +80,7 @@ def unpack_floats(payload: bytes) -> NDArray[np.float32]:
     """
     if len(payload) % 4:
         raise MessageError(f"payload has {len(payload)} bytes; float32 numbers take a multiple of 4")
-    numbers = np.frombuffer(payload, dtype="<f4").astype(np.float32)
+    numbers = np.frombuffer(payload, dtype=">f4").astype(np.float32)
     _check_finite(numbers)
     return numbers
 

@@ -17,7 +17,7 @@ FIELDS = ["version", "kind", "sender", "audience", "sequence", "sent_at", "expir
 FIELDS += ["codec", "key", "payload", "seal"]
 REASONS = ["too long", "truncated", "trailing bytes", "malformed", "wrong type", "out of range"]
 REASONS += ["unknown version", "unknown codec", "not canonical"]
-CODECS = ("plain", "q8", "x" * 31)
+CODECS = ("float32", "q8", "x" * 31)
 # Where MessagePack takes one byte more, the ends, and one beyond.
 EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0x8000, 0xFFFF, 0x1_0000, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF)
 

@@ -87,9 +87,9 @@ def test_floats_round_trip(values: NDArray[np.float32]) -> None:
     assert pack_floats(back) == payload
 
 
-def test_floats_are_little_endian_whatever_they_were() -> None:
-    assert pack_floats(np.array([1.0], np.float32)) == bytes.fromhex("0000803f")
-    assert pack_floats(np.array([1.0], ">f4")) == bytes.fromhex("0000803f")
+def test_floats_are_in_network_byte_order_whatever_they_were() -> None:
+    assert pack_floats(np.array([1.0], np.float32)) == bytes.fromhex("3f800000")
+    assert pack_floats(np.array([1.0], "<f4")) == bytes.fromhex("3f800000")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e39])
@@ -98,7 +98,7 @@ def test_what_is_not_finite_is_not_sent(bad: float) -> None:
         pack_floats(np.array([0.0, bad]))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("bad", ["0000c07f", "0000807f", "000080ff", "0100807f"])
+@pytest.mark.parametrize("bad", ["7fc00000", "7f800000", "ff800000", "7f800001"])
 def test_what_is_not_finite_is_not_read(bad: str) -> None:
     with pytest.raises(MessageError, match=r"payload\[1\] is .*finite"):
         unpack_floats(bytes(4) + bytes.fromhex(bad))
