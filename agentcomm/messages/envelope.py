@@ -59,7 +59,7 @@ class Envelope(BaseModel):
 
 
 def pack_floats(values: NDArray[np.float32]) -> bytes:
-    """The plain payload [D]: float32 in network byte order. -0.0 becomes 0.0, which symbolic seals take for one number, too.
+    """The plain payload [D]: float32 in network byte order. -0.0 becomes 0.0: symbolic seals take both for one number.
 
     Raises:
         MessageError: If the values are no vector of finite float32 numbers.

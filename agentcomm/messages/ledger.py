@@ -12,7 +12,7 @@ COUNTS = (
     "sent",  # by agents of the team, before anything happens to them
     "dropped",  # taken off the wire by an attack
     "lost",  # by the channel
-    "late",  # overtaken by a newer one, or longer on its way than messages live
+    "late",  # overtaken by a newer one, or longer on its way than messages live or the episode lasted
     "tampered",  # payload or header changed by an attack and still delivered
     "forged",  # put on the wire by an attack, replays included
     "refused",  # turned away by a defense, or by a shut gate
@@ -20,9 +20,6 @@ COUNTS = (
     "accepted_forged",  # of these, put on the wire by an attack
     "accepted_tampered",  # of these, changed by an attack
 )
-
-HEADER_BYTES = 16  # version, kind, sender, audience, sequence, sent_at, length: 1 + 1 + 2 + 2 + 4 + 4 + 2
-SEAL_BYTES = 34  # key id and an HMAC-SHA256 tag
 
 
 class Ledger:
@@ -35,7 +32,7 @@ class Ledger:
         self.messages = torch.zeros(len(COUNTS), num_worlds, dtype=torch.int64, device=device)
         self.bytes = torch.zeros(num_worlds, dtype=torch.int64, device=device)
         self.steps = torch.zeros_like(self.bytes)
-        self.seconds = torch.zeros(num_worlds, device=device)
+        self.seconds = torch.zeros(num_worlds, dtype=torch.float64, device=device)
         self.refused_by: dict[str, Tensor] = {}
 
     def count(self, **events: Tensor) -> None:
@@ -58,6 +55,10 @@ class Ledger:
         """Add up how long messages [B, N, M] were on their way."""
         self.steps += (steps * where).sum((1, 2))
         self.seconds += (seconds * where).sum((1, 2))
+
+    def cut_off(self, worlds: Tensor, waiting: Tensor) -> None:
+        """Count as late what was on its way ([W]) when the episodes of ``worlds`` ([W] indices) ended."""
+        self.messages[COUNTS.index("late"), worlds] += waiting
 
     def __getitem__(self, name: str) -> Tensor:
         """[B] counter of that name."""

@@ -15,15 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agentcomm.defense import ORDERS, Defense, Delivered
+from agentcomm.defense import ORDERS, Defense, Delivered, Verifier
 from agentcomm.messages.channel import Channel
 from agentcomm.messages.codec import Codec, Received
-from agentcomm.messages.guard import Guard
+from agentcomm.messages.envelope import PLAIN
+from agentcomm.messages.guard import Effects, Guard
 from agentcomm.messages.identity import Keyring
-from agentcomm.messages.ledger import HEADER_BYTES, SEAL_BYTES, Ledger
+from agentcomm.messages.ledger import Ledger
 from agentcomm.messages.memory import Memory
 from agentcomm.messages.path import Path
 from agentcomm.messages.traffic import Inbox, Links, Traffic, gather_agents
+from agentcomm.messages.wire import sizes
 from agentcomm.seeds import derive
 from agentcomm.threats import Attack, Setting
 
@@ -46,6 +48,9 @@ class Notes:
     refused: dict[str, np.ndarray]
 
 
+SEAL_BYTES = 32  # of an HMAC-SHA256 tag
+LARGEST = {"kind": 0xFF, "hops": 0xFF, "sender": 0xFFFF, "audience": 0xFFFF}
+LARGEST |= dict.fromkeys(("sequence", "sent_at", "expiry"), 0xFFFF_FFFF)
 # Defenses from this one on look at what payloads say, so they come after decoding.
 READING = ORDERS.index("content")
 
@@ -124,10 +129,10 @@ class Network:
             The receivers' inboxes. Spare slots are left out of exchanges without injections, so that an
             attack that does nothing leaves a run bit-identical.
         """
-        plain = self._plain
         if self.quiet and self.tape is None:
             self.ledger.count(sent=links.present, accepted=links.present)
-            self.ledger.carry(links.present, links.source.new_full((1, 1, 1), HEADER_BYTES + plain))
+            traffic = Traffic.on_links(spoken, links, step, kind, self.setting.rounds, 0)
+            self.ledger.carry(links.present, self._bytes(traffic, self._plain))
             return Inbox(spoken, links.source, links.present, links.source)
         written, size = spoken, None
         if self.codec is not None:
@@ -136,11 +141,11 @@ class Network:
         traffic = Traffic.on_links(written, links, step, kind, self.setting.rounds, self.spare)
         sent = traffic.present
         traffic, dropped, tampered, forged = self._attack(traffic, step, kind, links.due)
-        payload = sent.new_full(sent.shape, plain, dtype=torch.int64)
+        payload: Tensor | int = self._plain
         if size is not None:  # a forged message is as long as one that is written plainly
             said = gather_agents(size.unsqueeze(-1), traffic.source).squeeze(-1)
-            payload = torch.where(forged, payload, said)
-        on_wire = payload + HEADER_BYTES + (SEAL_BYTES if self.sealed else 0)
+            payload = said.masked_fill(forged, self._plain)
+        on_wire = self._bytes(traffic, payload)
         lost = torch.zeros_like(sent)
         marks = (forged, tampered & ~dropped)
         if self.path is not None:
@@ -179,6 +184,17 @@ class Network:
         inbox = traffic.to_inbox(traffic.present, links.source)
         return inbox if self.codec is None else replace(inbox, coding=written - spoken)
 
+    def _bytes(self, t: Traffic, payload: Tensor | int) -> Tensor:
+        """[B, N, M] int64, how long each message is on the wire; numbers no envelope can hold count as the largest."""
+        fields = {name: getattr(t, name).clamp(0, top) for name, top in LARGEST.items()}
+        return sizes(
+            **fields,
+            key=t.key,
+            payload_bytes=payload,
+            seal_bytes=(t.seal != 0) * SEAL_BYTES,
+            codec=PLAIN if self.codec is None else self.codec.name,
+        )
+
     def _attack(
         self, traffic: Traffic, step: Tensor, kind: int, due: Tensor | None
     ) -> tuple[Traffic, Tensor, Tensor, Tensor]:
@@ -187,11 +203,19 @@ class Network:
         for at_sender in (True, False):
             for guard in self.guards:
                 if guard.at_sender == at_sender:
-                    traffic, did = guard.apply(traffic, self.keyring, step, kind, due)
+                    traffic, did = self._act(guard, traffic, step, kind, due)
                     dropped, tampered, forged = dropped | did.dropped, tampered | did.tampered, forged | did.forged
-            if at_sender and self.sealed:
-                traffic = self.keyring.seal(traffic)
+            if at_sender:
+                traffic = self._send(traffic)
         return traffic, dropped, tampered, forged
+
+    def _act(
+        self, guard: Guard, traffic: Traffic, step: Tensor, kind: int, due: Tensor | None
+    ) -> tuple[Traffic, Effects]:
+        return guard.apply(traffic, self.keyring, step, kind, due)
+
+    def _send(self, traffic: Traffic) -> Traffic:
+        return self.keyring.seal(traffic) if self.sealed else traffic
 
     def _shut(self, traffic: Traffic, listening: Tensor) -> Traffic:
         """Who does not listen hears nobody: what was injected or comes late is turned away, too."""
@@ -207,7 +231,8 @@ class Network:
         for defense, memory in zip(self.defenses, self._screens, strict=True):
             if not reading and ORDERS.index(defense.order) >= READING:
                 traffic, reading = self._decode(traffic, step, kind), True
-            verdicts = defense.screen(Delivered(traffic, self.keyring, step, kind, arrived), memory.tensors)
+            delivered = Delivered(traffic, self._verifier, step, kind, arrived)
+            verdicts = defense.screen(delivered, memory.tensors)
             if verdicts.refuse is not None:
                 refused = verdicts.refuse & traffic.present
                 self._refuse(defense.name, refused)
@@ -215,6 +240,11 @@ class Network:
             if verdicts.scale is not None:
                 traffic = traffic.scale_payload(verdicts.scale)
         return traffic if reading else self._decode(traffic, step, kind)
+
+    @property
+    def _verifier(self) -> Verifier:
+        """Who tells receivers whose seal it is."""
+        return self.keyring
 
     def _refuse(self, by: str, where: Tensor) -> None:
         self.ledger.refuse(by, where)
