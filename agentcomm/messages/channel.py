@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -97,3 +98,29 @@ class Channel(Plugin):
     def memory(self) -> dict[str, Tensor]:
         """Fresh memory: tensors [B, ...] that are reset with their world."""
         return {}
+
+
+def in_a_row(
+    channels: Sequence[Channel], memories: Sequence[dict[str, Tensor]], passing: Passing
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Pass several channels one after the other.
+
+    Args:
+        channels: In the order in which messages pass them.
+        memories: Of each.
+        passing: What enters the first.
+
+    Returns:
+        [B, N, M] each, as in :class:`Fate`: lost, seconds, extra, hops.
+    """
+    lost, seconds = torch.zeros_like(passing.present), torch.zeros(passing.present.shape, device=passing.present.device)
+    extra, hops = torch.zeros_like(passing.size), torch.zeros_like(passing.size)
+    for channel, memory in zip(channels, memories, strict=True):
+        present = passing.present & ~lost
+        now = replace(passing, present=present, size=passing.size + extra, hops=passing.hops - hops)
+        fate = channel.carry(now, memory)
+        lost = lost if fate.lost is None else lost | (fate.lost & present)
+        seconds = seconds if fate.seconds is None else seconds + fate.seconds
+        extra = extra if fate.extra is None else extra + fate.extra
+        hops = hops if fate.hops is None else hops + fate.hops
+    return lost, seconds, extra, hops

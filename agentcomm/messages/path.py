@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agentcomm.messages.channel import Channel, Passing
+from agentcomm.messages.channel import Channel, Passing, in_a_row
 from agentcomm.messages.memory import Memory
 from agentcomm.messages.traffic import LIFETIME, Traffic
 from agentcomm.messages.transit import Transit
@@ -28,6 +28,7 @@ class Passed:
         forged: bool, which of the arrived were put on the wire by an attack.
         tampered: bool, which of them were changed by one.
         seconds: float32, how long the arrived took.
+        steps: int64, the same in whole steps.
         extra: int64 bytes that channels added to what was sent.
     """
 
@@ -37,6 +38,7 @@ class Passed:
     forged: Tensor
     tampered: Tensor
     seconds: Tensor
+    steps: Tensor
     extra: Tensor
 
 
@@ -62,11 +64,11 @@ class Path:
         sizes = (setting.num_worlds, setting.rounds, setting.num_agents, slots, setting.width)
         self.transit = Transit(*sizes, LIFETIME, setting.device)
 
-    def reset(self, worlds: Tensor) -> None:
-        """Start the given worlds ([W] indices) afresh, with nothing on its way."""
+    def reset(self, worlds: Tensor) -> Tensor:
+        """Start the given worlds ([W] indices) afresh; returns [W], how many messages were still on their way."""
         for memory in self._memories:
             memory.reset(worlds)
-        self.transit.reset(worlds)
+        return self.transit.reset(worlds)
 
     def carry(
         self, traffic: Traffic, size: Tensor, forged: Tensor, tampered: Tensor, step: Tensor, kind: int
@@ -81,25 +83,23 @@ class Path:
             step: [B] int64.
             kind: Exchange within the step.
         """
-        sent, hops = traffic.present, traffic.hops
-        lost = torch.zeros_like(sent)
-        seconds = torch.zeros(sent.shape, device=sent.device)
-        extra = torch.zeros_like(size)
-        for channel, memory in zip(self.channels, self._memories, strict=True):
-            passing = Passing(
-                sent & ~lost, traffic.sender, size + extra, hops, step, self.step_seconds, kind, self.generator
-            )
-            fate = channel.carry(passing, memory.tensors)
-            lost = lost if fate.lost is None else lost | (fate.lost & passing.present)
-            seconds = seconds if fate.seconds is None else seconds + fate.seconds
-            extra = extra if fate.extra is None else extra + fate.extra
-            hops = hops if fate.hops is None else hops - fate.hops
-        traffic = replace(traffic, present=sent & ~lost, hops=hops)
-        steps = (seconds / self.step_seconds).long()
+        passing = Passing(
+            traffic.present, traffic.sender, size, traffic.hops, step, self.step_seconds, kind, self.generator
+        )
+        lost, seconds, extra, hops = in_a_row(self.channels, [memory.tensors for memory in self._memories], passing)
+        traffic = replace(traffic, present=traffic.present & ~lost, hops=traffic.hops - hops)
+        steps = self._steps(seconds)
         endless = traffic.present & (steps > LIFETIME)
         arrived = self.transit.pass_through(traffic, (forged, tampered), seconds, steps, step, kind)
         traffic, (forged, tampered), seconds, late = arrived
-        return Passed(traffic, lost, late + endless, forged, tampered, seconds, extra)
+        return Passed(traffic, lost, late + endless, forged, tampered, seconds, self._steps(seconds), extra)
+
+    def _steps(self, seconds: Tensor) -> Tensor:
+        """Whole steps in ``seconds``; more than ``LIFETIME`` of them count as one more, however many they are.
+
+        A ten-thousandth of a step is forgiven: 0.3 s are three steps of 0.1 s, which floats do not know.
+        """
+        return (seconds / self.step_seconds + 1e-4).clamp(max=LIFETIME + 1).long()
 
     def get_state(self) -> dict[str, Any]:
         """Everything needed to go on, as numpy arrays."""

@@ -52,10 +52,14 @@ class Links(NamedTuple):
     due: Tensor | None = None
 
     @property
+    def listening(self) -> Tensor:
+        """[B, N] bool, receivers that listen in this exchange."""
+        return self.open if self.due is None else self.open & self.due
+
+    @property
     def present(self) -> Tensor:
         """[B, N, k] bool, links on which a message travels."""
-        listening = self.open if self.due is None else self.open & self.due
-        present = listening.unsqueeze(-1).expand_as(self.source)
+        present = self.listening.unsqueeze(-1).expand_as(self.source)
         return present if self.carried is None else present & self.carried
 
     def only(self, due: Tensor, carried: Tensor) -> Links:

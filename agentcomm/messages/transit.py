@@ -36,17 +36,24 @@ class Transit:
     ) -> None:
         self.longest = longest
         shape = (num_worlds, exchanges, longest + 1, agents, slots)
-        self._held = torch.zeros(shape, dtype=torch.bool, device=device)
-        self._forged = torch.zeros_like(self._held)
-        self._tampered = torch.zeros_like(self._held)
+        self._due = torch.full(shape, -1, dtype=torch.int64, device=device)  # in which step; -1 where nothing is kept
+        self._forged = torch.zeros(shape, dtype=torch.bool, device=device)
+        self._tampered = torch.zeros_like(self._forged)
         self._seconds = torch.zeros(shape, device=device)
         self._fields = {name: torch.zeros(shape, dtype=torch.int64, device=device) for name in KEPT}
         self._payload = torch.zeros(*shape, width, device=device)
         self._worlds = torch.arange(num_worlds, device=device)
 
-    def reset(self, worlds: Tensor) -> None:
-        """Forget what is on its way in the given worlds ([W] indices)."""
-        self._held[worlds] = False
+    @property
+    def waiting(self) -> Tensor:
+        """[B] int64, how many messages are on their way."""
+        return (self._due >= 0).flatten(1).sum(1)
+
+    def reset(self, worlds: Tensor) -> Tensor:
+        """Forget what is on its way in the given worlds ([W] indices); returns [W], how many messages that were."""
+        forgotten = (self._due[worlds] >= 0).flatten(1).sum(1)
+        self._due[worlds] = -1
+        return forgotten
 
     def pass_through(
         self, traffic: Traffic, marks: tuple[Tensor, Tensor], seconds: Tensor, steps: Tensor, step: Tensor, kind: int
@@ -66,10 +73,13 @@ class Transit:
         """
         late = self._keep(traffic, marks, seconds, steps, step, kind)
         place = (self._worlds, kind, step % (self.longest + 1))
-        due = self._held[place]
-        self._held[place] = False
+        kept_for = self._due[place]
+        self._due[place] = -1
         here = traffic.present & (steps == 0)
-        late = late + (due & here)
+        # Steps differ in how many exchanges they have where agents act in turns: one that did not take place kept its
+        # messages for too long.
+        due = kept_for == step.view(-1, 1, 1)
+        late = late + ((kept_for >= 0) & (here | ~due))
         taken = due & ~here
         traffic = replace(traffic, present=here | taken)
         if not bool(taken.any()):
@@ -89,12 +99,12 @@ class Transit:
         if not bool(waits.any()):
             return late
         world, receiver, slot = waits.nonzero(as_tuple=True)
-        cell = (step[world] + steps[waits]) % (self.longest + 1)
-        place = (world, torch.full_like(world, kind), cell, receiver, slot)
-        late[waits] = self._held[place].long()
+        due = step[world] + steps[waits]
+        place = (world, torch.full_like(world, kind), due % (self.longest + 1), receiver, slot)
+        late[waits] = (self._due[place] >= 0).long()
         for name, kept in self._fields.items():
             kept[place] = getattr(traffic, name)[waits]
-        self._held[place] = True
+        self._due[place] = due
         self._forged[place], self._tampered[place] = (mark[waits] for mark in marks)
         self._seconds[place] = seconds[waits]
         self._payload[place] = traffic.payload()[waits]
@@ -110,5 +120,5 @@ class Transit:
             value.copy_(torch.as_tensor(np.array(saved[name])))
 
     def _tensors(self) -> dict[str, Tensor]:
-        own = {"held": self._held, "forged": self._forged, "tampered": self._tampered, "seconds": self._seconds}
+        own = {"due": self._due, "forged": self._forged, "tampered": self._tampered, "seconds": self._seconds}
         return own | {"payload": self._payload} | self._fields
