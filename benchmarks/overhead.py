@@ -60,8 +60,8 @@ def main() -> None:
     table = "\n".join(lines)
     text = f"""# What channels, codecs and attacks cost in training
 
-Written by `make bench`: Predator-Capture-Prey, CommFormer (k = 1), 256 worlds x 16 steps, sampling and update, medians of
-{ROUNDS} iterations measured in turn on {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the end;
+Written by `make bench`: Predator-Capture-Prey, CommFormer (k = 1), 256 worlds x 16 steps, sampling and update, medians
+of {ROUNDS} iterations measured in turn on {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the end;
 {versions()}.
 
 | | ms per iteration | of these sampling | over undisturbed |

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from agentcomm.messages.traffic import HEADER, Traffic
 
-KEPT = ("source", "origin", *HEADER)
+FIELDS = ("source", "origin", *HEADER)  # and then whether it is forged, and whether it is tampered with
 
 
 class Transit:
@@ -37,10 +37,8 @@ class Transit:
         self.longest = longest
         shape = (num_worlds, exchanges, longest + 1, agents, slots)
         self._due = torch.full(shape, -1, dtype=torch.int64, device=device)  # in which step; -1 where nothing is kept
-        self._forged = torch.zeros(shape, dtype=torch.bool, device=device)
-        self._tampered = torch.zeros_like(self._forged)
+        self._numbers = torch.zeros(*shape, len(FIELDS) + 2, dtype=torch.int64, device=device)
         self._seconds = torch.zeros(shape, device=device)
-        self._fields = {name: torch.zeros(shape, dtype=torch.int64, device=device) for name in KEPT}
         self._payload = torch.zeros(*shape, width, device=device)
         self._worlds = torch.arange(num_worlds, device=device)
 
@@ -85,10 +83,10 @@ class Transit:
         if not bool(taken.any()):
             return traffic, marks, seconds, late
         traffic = traffic.edit_payload(taken, self._payload[place])
-        fields = {name: torch.where(taken, kept[place], getattr(traffic, name)) for name, kept in self._fields.items()}
-        forged, tampered = marks
-        marks = torch.where(taken, self._forged[place], forged), torch.where(taken, self._tampered[place], tampered)
-        return replace(traffic, **fields), marks, torch.where(taken, self._seconds[place], seconds), late
+        numbers = torch.where(taken.unsqueeze(-1), self._numbers[place], _numbers(traffic, marks)).unbind(-1)
+        traffic = replace(traffic, **dict(zip(FIELDS, numbers, strict=False)))
+        marks = numbers[-2].bool(), numbers[-1].bool()
+        return traffic, marks, torch.where(taken, self._seconds[place], seconds), late
 
     def _keep(
         self, traffic: Traffic, marks: tuple[Tensor, Tensor], seconds: Tensor, steps: Tensor, step: Tensor, kind: int
@@ -102,12 +100,13 @@ class Transit:
         due = step[world] + steps[waits]
         place = (world, torch.full_like(world, kind), due % (self.longest + 1), receiver, slot)
         late[waits] = (self._due[place] >= 0).long()
-        for name, kept in self._fields.items():
-            kept[place] = getattr(traffic, name)[waits]
+        self._numbers[place] = _numbers(traffic, marks)[waits]
         self._due[place] = due
-        self._forged[place], self._tampered[place] = (mark[waits] for mark in marks)
         self._seconds[place] = seconds[waits]
-        self._payload[place] = traffic.payload()[waits]
+        said = traffic.spoken[world, traffic.source[waits]]
+        if traffic.scale is not None:
+            said = said * traffic.scale[waits].unsqueeze(-1)
+        self._payload[place] = said if traffic.delta is None else said + traffic.delta[waits]
         return late
 
     def get_state(self) -> dict[str, Any]:
@@ -120,5 +119,10 @@ class Transit:
             value.copy_(torch.as_tensor(np.array(saved[name])))
 
     def _tensors(self) -> dict[str, Tensor]:
-        own = {"due": self._due, "forged": self._forged, "tampered": self._tampered, "seconds": self._seconds}
-        return own | {"payload": self._payload} | self._fields
+        return {"due": self._due, "numbers": self._numbers, "seconds": self._seconds, "payload": self._payload}
+
+
+def _numbers(traffic: Traffic, marks: tuple[Tensor, Tensor]) -> Tensor:
+    """[B, N, M, F] int64, all of a message but payload and time, so that it is kept and fetched at one go."""
+    fields = [getattr(traffic, name) for name in FIELDS]
+    return torch.stack([*fields, *(mark.long() for mark in marks)], -1)
