@@ -289,3 +289,28 @@ def test_numbers_as_text() -> None:
     assert fixed(-1.5, 1) == "\u22121.5"
     assert fixed(float("nan"), 1) == "\u2014"
     assert [signed(x, 1) for x in (0.0, 0.04, 0.2, -0.2)] == ["0.0", "0.0", "+0.2", "\u22120.2"]
+
+
+def test_changed_worlds_and_gates_have_a_table_of_their_own(tmp_path: Path) -> None:
+    rows = exact()
+    before = Results(rows)
+    extra = []
+    for row in rows:
+        if row["attack"] is None and row["defense_label"] == "none":
+            for change in ({"world": "failure=0.05"}, {"gates": "open"}):
+                copy = json.loads(json.dumps(row)) | change
+                copy["id"] += str(change)
+                copy["metrics"]["mean_steps"] = 11.5
+                extra.append(copy)
+    run = synthetic.write_run(tmp_path / "demo", rows=[*rows, *extra])
+    loaded = load_run(run)
+    after = Results(loaded.cells)
+    assert after.clean == before.clean, "they are no part of the grid"
+    assert after.floor == before.floor
+    assert set(after.changed) >= {"failure=0.05", "failure=0.05, retrained without messages", "gates always open"}
+    page = build_report(run).read_text()
+    assert 'id="changed"' in page
+    assert "11.5" in page
+    assert "--world failure=0.05 --gates open" in page
+    plain = synthetic.write_run(tmp_path / "plain", rows=rows)
+    assert 'id="changed"' not in build_report(plain).read_text()

@@ -101,6 +101,9 @@ def _commands(run: Run) -> list[str]:
     words = ["agentcomm", "evaluate", f"runs/{name}-again"]
     words += [word for label in attacks for word in ("--attack", label)]
     words += [word for label in groups for word in ("--defense", label)]
+    for option in ("world", "gates"):
+        values = dict.fromkeys(str(row[option]) for row in run.cells if row.get(option))
+        words += [word for value in values for word in (f"--{option}", value)]
     return [f"agentcomm train runs/{name}/config.yaml name={name}-again", shlex.join(words)]
 
 
