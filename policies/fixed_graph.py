@@ -41,7 +41,7 @@ class RandomConfig(Part):
 
     kind: Literal["random"] = "random"
     density: float = Field(0.4, gt=0, le=1, description="senders kept per receiver, as a share of N")
-    seed: int = Field(0, ge=0, description="which graph")
+    seed: int | None = Field(None, ge=0, description="which graph; none gives every team another one")
 
 
 FixedConfig = NoLinksConfig | FullConfig | RingConfig | ExponentialConfig | RandomConfig
@@ -55,8 +55,11 @@ class FixedGraph(nn.Module):
 
     def __init__(self, config: FixedConfig, num_agents: int) -> None:
         super().__init__()
+        if isinstance(config, RandomConfig) and config.seed is None:
+            # From the generator that a team's weights are drawn from, so that it is this team's graph for good.
+            config = config.model_copy(update={"seed": int(torch.randint(2**31, ()))})
         self.config = config
-        self.register_buffer("table", _table(config, num_agents), persistent=False)
+        self.register_buffer("table", _table(config, num_agents))
         self.degree = self.table.shape[1]
 
     def draw(self, num_worlds: int, generator: torch.Generator) -> Tensor:
@@ -83,6 +86,7 @@ def _table(config: FixedConfig, num_agents: int) -> Tensor:
     if isinstance(config, NoLinksConfig):
         return everybody[:, :0]
     if isinstance(config, RandomConfig):
+        assert config.seed is not None
         generator = torch.Generator().manual_seed(config.seed)
         keys = torch.rand(everybody.shape, generator=generator)
         kept = keys.topk(degree(config.density, num_agents) if num_agents > 1 else 0, dim=-1).indices.sort(-1).values

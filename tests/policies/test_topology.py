@@ -9,6 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracles import CREW
+from parts import team
 from torch import Tensor
 
 from agentcomm.errors import ConfigError
@@ -97,7 +99,7 @@ def test_small_rings() -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [NoLinksConfig(), FullConfig(), RingConfig(), ExponentialConfig(), RandomConfig(density=0.5)]
+    "config", [NoLinksConfig(), FullConfig(), RingConfig(), ExponentialConfig(), RandomConfig(density=0.5, seed=3)]
 )
 @pytest.mark.parametrize("agents", [1, 2, 5, 8])
 def test_a_given_graph_of_another_size_is_that_of_a_team_of_that_size(config: Any, agents: int) -> None:
@@ -106,6 +108,14 @@ def test_a_given_graph_of_another_size_is_that_of_a_team_of_that_size(config: An
     fresh = FixedGraph(config, agents)
     assert topology.degree == fresh.degree
     assert torch.equal(topology.graph(None, 2).source, fresh.graph(None, 2).source)
+
+
+def test_a_random_graph_is_its_teams_own() -> None:
+    tables = [team(2, seed=seed, world=CREW, topology={"kind": "random"})[1].topology.table for seed in (0, 0, 1, 2, 3)]
+    assert torch.equal(tables[0], tables[1])
+    assert any(not torch.equal(tables[0], table) for table in tables[2:]), "another team has another graph"
+    fixed = [team(2, seed=n, world=CREW, topology={"kind": "random", "seed": 5})[1].topology.table for n in (0, 1)]
+    assert torch.equal(*fixed), "unless the config names one"
 
 
 # ---- learned graphs
