@@ -1,6 +1,7 @@
 # make demo   the product in ten minutes          make test        the test suite
 # make check  lint, types, import rules           make test-slow   what takes minutes
 # make bench  measure; writes benchmarks/*.md     make setup       only set up (all others do it themselves)
+# make fuzz   a million broken messages, each refused clearly or read
 # make experiments   hours: train and evaluate examples/commformer, write docs/commformer.md; goes on where it stopped
 #
 # Set-up needs Python 3.11 and make, nothing else. Where pip would take a CUDA build of torch, name an
@@ -13,7 +14,7 @@ READY := $(VENV)/.ready
 TORCH_FLAGS ?=
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
-.PHONY: setup demo test test-slow check bench experiments clean
+.PHONY: setup demo test test-slow check bench fuzz experiments clean
 
 setup: $(READY)
 
@@ -45,7 +46,12 @@ check: setup
 bench: setup
 	$(BIN)/python -m benchmarks.throughput
 	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.wire
 	$(BIN)/python -m benchmarks.demo
+
+fuzz: setup
+	$(BIN)/python -m benchmarks.fuzz_wire
 
 experiments: setup
 	$(BIN)/python examples/commformer/run.py

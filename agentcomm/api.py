@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from agentcomm import config as configs
-from agentcomm.config import Choice, EvaluationConfig, GateControlName, RunConfig
+from agentcomm.config import Choice, EvaluationConfig, GateControlName, PathChoice, RunConfig
 from agentcomm.errors import ConfigError, explain
 from agentcomm.run import Run, create, open_run
 
@@ -61,6 +61,7 @@ def evaluate(
     defenses: Given | Sequence[Given | Sequence[Given]] | None = None,
     worlds: Sequence[dict[str, Any]] | None = None,
     gates: Sequence[GateControlName] | None = None,
+    paths: Sequence[PathChoice | dict[str, Any]] | None = None,
     watch: Callable[[Cell, int, int], None] = lambda cell, done, total: None,
 ) -> list[dict[str, Any]]:
     """Evaluate trained teams under attacks and defenses, on common random numbers.
@@ -72,6 +73,8 @@ def evaluate(
         worlds: Changes of the environment's arguments to play clean in, such as ``{"predators": 8}``; None takes the
             config's.
         gates: Of ``"open"``, ``"shut"`` and ``"random"`` (as often as the team's own); None takes the config's.
+        paths: Other paths of messages (channels and codec), each with every attack and defense; None takes the
+            config's.
         watch: Called before each cell with the cells done and their total.
 
     Returns:
@@ -97,16 +100,59 @@ def evaluate(
     chosen = settings.model_dump(exclude={"attacks", "defenses"})
     chosen |= {"worlds": worlds} if worlds is not None else {}
     chosen |= {"gates": gates} if gates is not None else {}
+    chosen |= {"paths": paths} if paths is not None else {}
     try:
         grid = EvaluationConfig.model_validate(chosen | {"attacks": chosen_attacks, "defenses": chosen_defenses})
     except ValidationError as error:
         raise ConfigError(explain(error, "evaluation")) from None
     for changes in grid.worlds:
         configs.build("environment", run.config.environment.changed(changes))
+    for path in grid.paths:
+        path.check()
     rows = evaluate_grid(run, grid, watch)
     failed = {row["id"] for row in rows if row["status"] == "failed"}
     record(run, chosen_attacks, chosen_defenses, settings.recordings, failed)
     return rows
+
+
+def messages(
+    run: Run | str | Path,
+    episode: int = 0,
+    seed: int | None = None,
+    attack: Given | None = None,
+    defense: Given | Sequence[Given] | None = None,
+    path: PathChoice | None = None,
+) -> list[dict[str, Any]]:
+    """Every message of one evaluated episode, which is played again for that.
+
+    Args:
+        run: A run or its folder.
+        episode: Number of the episode.
+        seed: Of the team; None for the first.
+        attack: The cell's attack.
+        defense: The cell's defenses.
+        path: The cell's channels and codec, if not those of training.
+
+    Returns:
+        See :func:`agentcomm.evaluation.messages.messages`.
+
+    Raises:
+        AgentcommError: If the team is not trained, a plug-in does not fit, or there is no such episode.
+    """
+    from agentcomm.evaluation.messages import cell_of
+    from agentcomm.evaluation.messages import messages as write_down
+
+    run = run if isinstance(run, Run) else open_run(run)
+    none = {"worlds": (), "gates": (), "recordings": 0}
+    settings = run.config.evaluation.model_copy(
+        update=none
+        | {
+            "attacks": () if attack is None else (_choice(attack),),
+            "defenses": () if defense is None else (_group(defense),),
+            "paths": () if path is None else (path,),
+        }
+    )
+    return write_down(run, cell_of(run, settings, run.config.seeds[0] if seed is None else seed), episode)
 
 
 def report(run: Run | str | Path) -> Path:

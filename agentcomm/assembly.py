@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from agentcomm import registry
-from agentcomm.config import Choice, Variant, build
+from agentcomm.config import PLAIN_PATH, Choice, PathChoice, Variant, build
 from agentcomm.errors import ConfigError
 from agentcomm.messages.network import Network
 from agentcomm.policy import CommPolicy
+from agentcomm.registry import Axis
 from agentcomm.seeds import derive
 from agentcomm.threats import Setting
 from agentcomm.world import Observation, World
@@ -63,17 +65,23 @@ def _input(layout: Observation) -> tuple[str, int]:
     return layout.kind, layout.vocabulary or layout.width
 
 
+def _numbers(policy: CommPolicy) -> int:
+    """Entries of a greedy payload that say anything."""
+    return policy.width if policy.voice is None else int(policy.voice.spoken.sum())
+
+
 def make_network(
     world: World,
     policy: CommPolicy,
     attacks: Sequence[Choice] = (),
     defenses: Sequence[Choice] = (),
     seed: int = 0,
+    path: PathChoice = PLAIN_PATH,
 ) -> Network:
     """The message layer between the agents of a world.
 
     Raises:
-        ConfigError: If an attack or defense does not fit the team.
+        ConfigError: If a stage does not fit the team.
     """
     setting = Setting(
         num_worlds=world.num_worlds,
@@ -83,13 +91,18 @@ def make_network(
         rounds=policy.exchanges,
         device=world.device,
     )
+
+    def make(axis: Axis, choices: Sequence[Choice], *more: int) -> list[Any]:
+        return [registry.find(axis, c.name)(build(axis, c), setting, *more) for c in choices]
+
+    codecs = () if path.codec is None else (path.codec,)
     try:
-        return Network(
-            setting,
-            [registry.find("attack", c.name)(build("attack", c), setting) for c in attacks],
-            [registry.find("defense", c.name)(build("defense", c), setting) for c in defenses],
-            seed,
-        )
+        made = make("attack", attacks)
+        slots = setting.degree + sum(attack.injections() for attack in made)
+        channels = make("channel", path.channels, slots)
+        codec = next(iter(make("codec", codecs)), None)
+        screens, numbers = make("defense", defenses), _numbers(policy)
+        return Network(setting, made, screens, seed, channels, codec, path.step_seconds, numbers)
     except ValueError as error:
-        named = ", ".join(c.label for c in (*attacks, *defenses))
+        named = ", ".join(c.label for c in (*attacks, *defenses, *path.channels, *codecs))
         raise ConfigError(f"{named} does not fit a team of {world.num_agents}: {error}") from error

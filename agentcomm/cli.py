@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from agentcomm import api, registry
-from agentcomm.config import Choice, load
+from agentcomm.config import Choice, PathChoice, load
 from agentcomm.errors import AgentcommError, ConfigError, did_you_mean
 from agentcomm.evaluation.cells import read_jsonl
 from agentcomm.versions import versions
@@ -151,10 +151,18 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Play clean with gates 'open', 'shut', or open at 'random', as often as the team's own."),
     ] = None,
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(help="Another path, written like --attack; join with +: loss:probability=0.2+delay:seconds=0.1."),
+    ] = None,
+    codec: Annotated[
+        list[str] | None,
+        typer.Option(help="Another codec, written like --attack; with --channel, every codec on every channel."),
+    ] = None,
 ) -> None:
     """Play the trained teams of RUN under attacks and defenses, cell by cell; finished cells are kept."""
     worlds = None if world is None else [_changes(text) for text in world]
-    rows = _evaluate(run, attack, defense, worlds, gates)
+    rows = _evaluate(run, attack, defense, worlds, gates, _paths(channel, codec))
     console.print(_table(rows))
     _warn_of_broken_lines(run)
     _say(f"All cells are in {run / 'cells.jsonl'}. Next: agentcomm report {shlex.quote(str(run))}")
@@ -165,12 +173,22 @@ def _changes(text: str) -> dict[str, Any]:
     return Choice.parse(f"world:{text}").arguments
 
 
+def _paths(channels: list[str] | None, codecs: list[str] | None) -> list[PathChoice] | None:
+    """Every channel with every codec."""
+    if channels is None and codecs is None:
+        return None
+    ways = [tuple(Choice.parse(part) for part in text.split("+")) for text in channels or []] or [()]
+    written: list[Choice | None] = [*(Choice.parse(text) for text in codecs or [])] or [None]
+    return [PathChoice(channels=way, codec=codec) for way in ways for codec in written]
+
+
 def _evaluate(
     run: Path,
     attack: list[str] | None = None,
     defense: list[str] | None = None,
     worlds: list[dict[str, Any]] | None = None,
     gates: Any = None,
+    paths: list[PathChoice] | None = None,
 ) -> list[dict[str, Any]]:
     progress = Progress(
         TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), console=console
@@ -184,7 +202,7 @@ def _evaluate(
         progress.update(task, completed=done, total=total, description=label)
 
     try:
-        rows = api.evaluate(run, attack, defense, worlds, gates, watch)
+        rows = api.evaluate(run, attack, defense, worlds, gates, paths, watch)
         progress.update(task, completed=len(rows), total=len(rows), description="")
     except KeyboardInterrupt:
         progress.stop()
@@ -202,6 +220,8 @@ def _table(rows: list[dict[str, Any]]) -> Table:
         attack = "no attack" if row["attack"] is None else row["attack"]["label"]
         if row["world"] or row["gates"]:
             attack = row["world"] or f"gates {row['gates']}"
+        if row["path_label"] is not None:
+            attack = f"{row['path_label'] or 'plain path'}: {attack}"
         if row["variant"] == "control":
             how = "" if row["status"] == "failed" or row["decisions"] == "greedy" else ", sampled actions"
             attack = f"no messages (control{how})" + (f", {row['world']}" if row["world"] else "")
@@ -232,6 +252,37 @@ def report(run: Annotated[Path, typer.Argument(help="A run's folder, such as run
     """Write RUN/report.html: one self-contained page with answer, tables, curves, graph and a player."""
     _say(f"The report is {api.report(run)}")
     _warn_of_broken_lines(run)
+
+
+@app.command()
+def messages(
+    run: Annotated[Path, typer.Argument(help="A run's folder, such as runs/demo.")],
+    episode: Annotated[int, typer.Option(help="Number of the evaluated episode.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of the team; the first by default.")] = None,
+    attack: Annotated[str | None, typer.Option(help="The cell's attack, written as for evaluate.")] = None,
+    defense: Annotated[str | None, typer.Option(help="The cell's defenses, joined with +.")] = None,
+    channel: Annotated[str | None, typer.Option(help="The cell's channels, joined with +.")] = None,
+    codec: Annotated[str | None, typer.Option(help="The cell's codec.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line instead of a table.")] = False,
+) -> None:
+    """Play an evaluated episode of RUN again and show it message by message."""
+    paths = _paths(None if channel is None else [channel], None if codec is None else [codec])
+    found = api.messages(run, episode, seed, attack, defense, paths[0] if paths else None)
+    if as_json:
+        for entry in found:
+            print(json.dumps(entry))
+        return
+    table = Table(title=f"episode {episode}: {len(found)} messages", title_justify="left")
+    columns = ("step", "exchange", "from > to", "sent at", "bytes", "length", "fate", "then")
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("fate", "then") else "right")
+    for e in found:
+        then = "heard" if e["accepted"] else f"refused: {e['refused_by']}" if e["refused_by"] else ""
+        truly = "" if e["origin"] == e["sender"] else f" (by {e['origin']})"
+        link = f"{e['sender']} > {e['receiver']}{truly}"
+        shown = (e["step"], e["exchange"], link, e["sent_at"], e["bytes"], f"{e['length']:.2f}", e["fate"], then)
+        table.add_row(*map(str, shown))
+    console.print(table)
 
 
 @app.command(name="list")

@@ -84,6 +84,36 @@ def _split(text: str) -> list[str]:
     return [p for p in (*parts, text[start:]) if p.strip()]
 
 
+class PathChoice(_Strict):
+    """How messages are written and what they pass on their way."""
+
+    channels: tuple[Choice, ...] = Field((), description="what messages pass, in this order")
+    codec: Choice | None = Field(None, description="how payloads are written; none for float32 numbers as they are")
+    step_seconds: float = Field(0.1, gt=0, description="seconds that a step of an episode takes")
+
+    @property
+    def label(self) -> str:
+        """Channels and codec by name; empty for a plain path."""
+        parts = [c.label for c in self.channels] + ([] if self.codec is None else [self.codec.label])
+        if self.step_seconds != PathChoice.model_fields["step_seconds"].default:
+            parts.append(f"{self.step_seconds:g} s per step")
+        return "+".join(parts)
+
+    def check(self) -> None:
+        """Check the arguments of channels and codec, too.
+
+        Raises:
+            AgentcommError: If one is unknown or an argument is wrong.
+        """
+        for choice in self.channels:
+            build("channel", choice)
+        if self.codec is not None:
+            build("codec", self.codec)
+
+
+PLAIN_PATH = PathChoice()
+
+
 class TrainingConfig(_Strict):
     """How teams are trained."""
 
@@ -106,6 +136,9 @@ class EvaluationConfig(_Strict):
     defenses: tuple[tuple[Choice, ...], ...] = Field(
         (), description="each is a list of defenses used together, besides none"
     )
+    paths: tuple[PathChoice, ...] = Field(
+        (), description="other paths of messages, besides the one of training; each with every attack and defense"
+    )
     worlds: tuple[dict[str, Any], ...] = Field(
         (), description="changed arguments of the environment to be evaluated in, too: {predators: 8}, {failure: 0.05}"
     )
@@ -126,6 +159,7 @@ class RunConfig(_Strict):
     policy: Choice = Field(description="what decides for them")
     attacks: tuple[Choice, ...] = Field((), description="attacks present during training")
     defenses: tuple[Choice, ...] = Field((), description="defenses present during training")
+    path: PathChoice = Field(PLAIN_PATH, description="how messages travel, in training and evaluation")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="one team is trained per seed")
     control: bool = Field(True, description="train the team without messages, too: the floor")
     training: TrainingConfig = Field(TrainingConfig(), description="how teams are trained")
@@ -152,6 +186,8 @@ class RunConfig(_Strict):
         for changes in self.evaluation.worlds:
             build("environment", self.environment.changed(changes))
         build("policy", self.policy)
+        for path in (self.path, *self.evaluation.paths):
+            path.check()
         for choice in (*self.attacks, *self.evaluation.attacks):
             build("attack", choice)
         for choice in (*self.defenses, *(d for group in self.evaluation.defenses for d in group)):

@@ -27,6 +27,7 @@ class Decision:
         logits: [B, N, A].
         links: [B, N, k] int64, the senders that the graph kept.
         draw: [B] int64 of a graph made for this step; [0] without.
+        voice_draw: [B] int64 that messages were drawn with; [0] without a voice.
         inboxes: What was delivered, per round.
     """
 
@@ -39,6 +40,7 @@ class Decision:
     logits: Tensor
     links: Tensor
     draw: Tensor
+    voice_draw: Tensor
     inboxes: list[Inbox]
 
 
@@ -100,16 +102,26 @@ def decide(
             return Inbox(spoken, links.source, links.present, links.source)
         return network.exchange(spoken, links, step, kind)
 
+    voice_draw = step[:0]
+    if policy.voice is not None and generator is not None:
+        voice_draw = torch.randint(2**62, step.shape, generator=generator, device=step.device)
+
+    def utter(said: Tensor, round_: int) -> Tensor:
+        if policy.voice is None:
+            return said
+        uttered: Tensor = policy.voice(said, voice_draw if len(voice_draw) else None, round_)[0]
+        return uttered
+
     state = hidden
     for round_ in range(policy.rounds - policy.tells_actions):
-        inboxes.append(exchange(policy.speak(state, round_), links, round_))
+        inboxes.append(exchange(utter(policy.speak(state, round_), round_), links, round_))
         state = policy.hear(state, inboxes[-1], round_)
     gumbel = None
     if generator is not None:  # Gumbel-max: the largest of logit - log(exponential noise)
         shape = (*hidden.shape[:2], policy.num_actions)
         gumbel = -torch.empty(shape, device=hidden.device).exponential_(generator=generator).log_()
     if policy.tells_actions:
-        logits, told = in_turns(policy, state, links, exchange, gumbel)
+        logits, told = in_turns(policy, state, links, exchange, gumbel, utter)
         inboxes.append(told)
     else:
         logits = policy.act(state)
@@ -126,6 +138,7 @@ def decide(
         logits=logits,
         links=links.source,
         draw=draw,
+        voice_draw=voice_draw,
         inboxes=inboxes,
     )
 
@@ -202,6 +215,7 @@ def in_turns(
     links: Links,
     exchange: Callable[[Tensor, Links, int], Inbox],
     gumbel: Tensor | None,
+    utter: Callable[[Tensor, int], Tensor] = lambda said, round_: said,
 ) -> tuple[Tensor, Inbox]:
     """The last round of a policy that tells actions: each turn, some agents hear, act and tell.
 
@@ -211,6 +225,7 @@ def in_turns(
         links: The step's links.
         exchange: Takes payloads, links and the number of the exchange.
         gumbel: [B, N, A] noise to sample actions with; None for the likeliest.
+        utter: Makes payloads [B, N, D] of what agents would say in a round.
 
     Returns:
         Logits [B, N, A], and what each agent had been told when its turn came.
@@ -226,12 +241,15 @@ def in_turns(
     told: Inbox | None = None
     for number in range(int(turn.max()) + 1):
         due = turn == number
-        inbox = exchange(spoken, links.only(due, earlier), last + number)
+        inbox = exchange(spoken, links.only(due, earlier), last + number).spelled_out()
         told = inbox if told is None else told.merge(inbox, due)
         rows = due.flatten().nonzero().squeeze(-1)
         state = policy.hear(flat[:, rows], inbox.rows(rows, cache), last)
         logits[rows] = policy.act(state)[0]
         action = choose(logits[rows], None if noise is None else noise[rows])
-        cache.speak(rows, policy.tell(flat[:, rows], action.unsqueeze(0))[0])
+        said = spoken.new_zeros(worlds * agents, policy.width)
+        said[rows] = policy.tell(flat[:, rows], action.unsqueeze(0))[0]
+        # Noise depends on the agent's place in its world, so all are uttered and these kept.
+        cache.speak(rows, utter(said.view_as(spoken), last).flatten(0, 1)[rows])
     assert told is not None
     return logits.view(worlds, agents, -1), told

@@ -5,11 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal, Protocol, get_args
 
 from torch import Tensor
 
-from agentcomm.messages.identity import Keyring
 from agentcomm.messages.traffic import Traffic
 from agentcomm.plugin import Plugin, PluginConfig
 from agentcomm.threats import Setting
@@ -20,20 +19,28 @@ Order = Literal[
 ORDERS: tuple[Order, ...] = get_args(Order)
 
 
+class Verifier(Protocol):
+    """Who can tell whose seal it is: the batch's keyring, or real keys."""
+
+    def verify(self, traffic: Traffic) -> Tensor:
+        """[B, N, M] bool, whether the claimed sender's key made the seal over these very fields."""
+        ...
+
+
 class Delivered:
     """What receivers see of an exchange: everything on the envelope, never its true origin.
 
     Args:
         traffic: The messages; a defense sees ``present`` as left by the defenses before it.
-        keyring: Verifies seals.
+        verifier: Verifies seals.
         step: [B] int64, the receivers' clock.
         round_: Exchange within the step.
         arrived: The messages before any defense touched them, which is what their seals are about.
     """
 
-    def __init__(self, traffic: Traffic, keyring: Keyring, step: Tensor, round_: int, arrived: Traffic) -> None:
+    def __init__(self, traffic: Traffic, verifier: Verifier, step: Tensor, round_: int, arrived: Traffic) -> None:
         self._traffic = traffic
-        self._keyring = keyring
+        self._verifier = verifier
         self._arrived = arrived
         self.step = step
         self.round = round_
@@ -43,6 +50,8 @@ class Delivered:
         self.audience = traffic.audience
         self.sequence = traffic.sequence
         self.sent_at = traffic.sent_at
+        self.expiry = traffic.expiry
+        self.hops = traffic.hops
         self.kind = traffic.kind
         self.key = traffic.key
 
@@ -54,7 +63,7 @@ class Delivered:
     @cached_property
     def sealed_by_sender(self) -> Tensor:
         """[B, N, M] bool, whether the seal is the claimed sender's and covers these very fields."""
-        return self._keyring.verify(self._arrived)
+        return self._verifier.verify(self._arrived)
 
 
 @dataclass(frozen=True)

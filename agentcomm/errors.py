@@ -28,6 +28,10 @@ class RunError(AgentcommError):
     """A run folder in a state that does not allow what was asked."""
 
 
+class MessageError(AgentcommError):
+    """Bytes that are no message, or not the message they say they are."""
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """A hint with the closest known names, or with all of them when none is close."""
     known = sorted(choices)

@@ -14,7 +14,7 @@ class PluginConfig(BaseModel):
 
 
 class Plugin:
-    """An environment, policy, attack, defense or channel.
+    """An environment, policy, attack, defense, channel or codec.
 
     Attributes:
         Config: The plug-in's arguments; every field is typed, ranged and described.

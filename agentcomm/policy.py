@@ -101,6 +101,26 @@ class TemporalGate(Protocol):
         ...
 
 
+class Voice(Protocol):
+    """What makes a noisy message of what an agent would say; see :mod:`policies.bottleneck`.
+
+    Attributes:
+        weight: What the loss pays per nat of information in a message.
+        spoken: [D] bool, entries of greedy payloads that say anything; the others are not sent.
+    """
+
+    weight: float
+    spoken: Tensor
+
+    def __call__(self, said: Tensor, draw: Tensor | None, round_: int) -> tuple[Tensor, Tensor]:
+        """[B, N, D] and the draws [B] of a step -> payloads [B, N, D], and nats per entry [B, N, D]."""
+        ...
+
+    def note(self, nats: Tensor) -> None:
+        """Told the nats per entry [..., D] of every update."""
+        ...
+
+
 class PolicyConfig(PluginConfig):
     """Arguments every policy has."""
 
@@ -116,6 +136,7 @@ class CommPolicy(Plugin, nn.Module):
         width: Payload width D.
         topology: Who may listen to whom.
         gate: When; None for gates that are always open.
+        voice: What adds noise to messages in training; None for messages as they are spoken.
         tells_actions: Whether the last round tells actions; such a policy also implements ``tell``, and its ``hear``,
             ``act`` and ``tell`` treat agents one by one, because they are called with some of the agents only.
         num_agents: N of the team it serves now.
@@ -127,6 +148,7 @@ class CommPolicy(Plugin, nn.Module):
     width: int
     topology: Any
     gate: Any
+    voice: Any
     tells_actions: bool = False
     num_agents: int
     num_actions: int
@@ -136,6 +158,7 @@ class CommPolicy(Plugin, nn.Module):
     def __init__(self, config: PolicyConfig) -> None:
         nn.Module.__init__(self)
         self.config = config
+        self.voice = None
         # Values are learned in units of the return's mean and spread, which training keeps here.
         self.register_buffer("return_mean", torch.tensor(0.0))
         self.register_buffer("return_scale", torch.tensor(1.0))
@@ -178,6 +201,15 @@ class CommPolicy(Plugin, nn.Module):
     def tell(self, hidden: Tensor, action: Tensor) -> Tensor:
         """Hidden before the last round and actions [B, N] -> payloads [B, N, D] of the last round."""
         raise NotImplementedError(f"{type(self).__name__} tells no actions")
+
+    def auxiliary(self, observation: Tensor, hidden: Tensor) -> Tensor | None:
+        """A loss of the policy's own, added to PPO's; None for none.
+
+        Args:
+            observation: [R, N, O].
+            hidden: What ``encode`` returned for it.
+        """
+        return None
 
     def anneal(self, progress: float) -> None:
         """Let parts that follow the share of training done (0 .. 1) do so, in buffers. Nothing by default."""

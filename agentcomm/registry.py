@@ -1,9 +1,9 @@
 """Finds plug-ins by axis and name.
 
 Installed packages announce plug-ins as entry points in the groups ``agentcomm.environments``,
-``agentcomm.policies``, ``agentcomm.attacks``, ``agentcomm.defenses`` and ``agentcomm.channels``; the
-plug-ins in this repository are announced the same way, so those of another package are as much at
-home. A script or notebook can add one with :func:`register`.
+``agentcomm.policies``, ``agentcomm.attacks``, ``agentcomm.defenses``, ``agentcomm.channels`` and
+``agentcomm.codecs``; the plug-ins in this repository are announced the same way, so those of another package
+are as much at home. A script or notebook can add one with :func:`register`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from agentcomm.errors import ConfigError, PluginError, did_you_mean, explain
 from agentcomm.plugin import Plugin
 
-Axis = Literal["environment", "policy", "attack", "defense", "channel"]
+Axis = Literal["environment", "policy", "attack", "defense", "channel", "codec"]
 AXES: tuple[Axis, ...] = get_args(Axis)
 PLURAL: dict[Axis, str] = {
     "environment": "environments",
@@ -28,6 +28,7 @@ PLURAL: dict[Axis, str] = {
     "attack": "attacks",
     "defense": "defenses",
     "channel": "channels",
+    "codec": "codecs",
 }
 
 _registered: dict[tuple[Axis, str], type[Plugin]] = {}

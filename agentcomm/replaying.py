@@ -17,6 +17,8 @@ from agentcomm.policy import CommPolicy
 class Evaluation:
     """A recorded step under the present parameters: all [rows, N].
 
+    ``auxiliary`` is the policy's own loss, a scalar.
+    ``nats`` [rows, rounds, N, D] is the information in each entry of what was said, where that is noisy.
     ``openness`` is 1 where a gate was open and 0 where it was shut, with the gradient of straight-through gates.
     """
 
@@ -26,6 +28,8 @@ class Evaluation:
     gate_entropy: Tensor
     value: Tensor
     openness: Tensor
+    nats: Tensor | None = None
+    auxiliary: Tensor | None = None
 
 
 def evaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool = False) -> Evaluation:
@@ -36,12 +40,14 @@ def evaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: boo
         rows: Columns ``observation`` [R, N, O], ``action`` [R, N], ``gate`` [R, N], ``links`` [R, N, k],
             ``mask`` [R, rounds, N, M]; where messages were disturbed ``source`` and ``scale`` [R, rounds, N, M] and
             ``delta`` [R, rounds, N, M, D]; with a sampled graph ``draw`` [R], with straight-through gates
-            ``gate_noise`` [R, N], with members that come and go ``alive`` [R, N].
+            ``gate_noise`` [R, N], with a codec ``coding`` [R, rounds, N, D], with a voice ``voice_draw`` [R], with
+            members that come and go ``alive`` [R, N].
         graph_gradient: Whether gradients shall reach the graph's own parameters.
     """
     links, action = rows["links"].long(), rows["action"].long()
     observation = rows["observation"]
-    hidden = policy.encode(observation if observation.is_floating_point() else observation.long())
+    observation = observation if observation.is_floating_point() else observation.long()
+    hidden = policy.encode(observation)
     if "alive" in rows:
         hidden = hidden * rows["alive"].unsqueeze(-1)
     logit = policy.listen(hidden)
@@ -63,8 +69,15 @@ def evaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: boo
         gate_log = gate_log_probability(logit, rows["gate"])
         gate_entropy = nn.functional.softplus(logit) - logit * logit.sigmoid()
 
+    nats: list[Tensor] = []
+
     def deliver(round_: int, spoken: Tensor) -> Inbox:
+        if policy.voice is not None:
+            spoken, information = policy.voice(spoken, rows["voice_draw"], round_)
+            nats.append(information)
         mask = rows["mask"][:, round_]
+        if "coding" in rows:
+            spoken = spoken + rows["coding"][:, round_]
         source = rows["source"][:, round_].long() if "source" in rows else links
         spare = mask.shape[-1] - links.shape[-1]
         padded = weight if weight is None or not spare else nn.functional.pad(weight, (0, spare), value=1.0)
@@ -86,4 +99,6 @@ def evaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: boo
         gate_entropy=gate_entropy,
         value=policy.value(hidden),
         openness=openness,
+        nats=torch.stack(nats, 1) if nats else None,
+        auxiliary=policy.auxiliary(observation, hidden),
     )

@@ -87,6 +87,8 @@ class View:
         audience: [B, N, M].
         sequence: [B, N, M].
         sent_at: [B, N, M].
+        expiry: [B, N, M].
+        hops: [B, N, M].
         kind: [B, N, M].
         key: [B, N, M].
         seal: [B, N, M].
@@ -105,6 +107,8 @@ class View:
     audience: Tensor | None = None
     sequence: Tensor | None = None
     sent_at: Tensor | None = None
+    expiry: Tensor | None = None
+    hops: Tensor | None = None
     kind: Tensor | None = None
     key: Tensor | None = None
     seal: Tensor | None = None
@@ -133,6 +137,8 @@ class Envelopes:
         key: Key id to name, -1 for none.
         seal: Seal to attach, 0 for none (a copied one, say).
         sign: Seal them with the attacker's own key instead.
+        expiry: Last step of freshness to write; None for what honest senders write.
+        hops: Hops they may still take; None for the most.
     """
 
     where: Tensor
@@ -145,6 +151,8 @@ class Envelopes:
     key: Tensor
     seal: Tensor
     sign: bool = False
+    expiry: Tensor | None = None
+    hops: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class PlainLoop:
         self.run = run
         world = make_world(run.environment, training.worlds)
         self.policy = make_policy(run.policy, world, variant, seed)
-        network = make_network(world, self.policy, run.attacks, run.defenses, derive(seed, "runner", 0))
+        network = make_network(world, self.policy, run.attacks, run.defenses, derive(seed, "runner", 0), run.path)
         self.sampler = Sampler(world, self.policy, network, training.ppo, derive(seed, "runner", 0))
         graph = self.policy.graph_parameters()
         own = {id(p) for p in graph}
@@ -65,4 +65,6 @@ class PlainLoop:
     def evaluate(self, episodes: int = 2048) -> dict[str, float]:
         """Greedy episodes on a clean network."""
         world = make_world(self.run.environment, episodes)
-        return play(world, self.policy, make_network(world, self.policy), self.run.evaluation.seed).metrics()
+        return play(
+            world, self.policy, make_network(world, self.policy, path=self.run.path), self.run.evaluation.seed
+        ).metrics()

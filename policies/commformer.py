@@ -22,6 +22,7 @@ from agentcomm.messages.traffic import Inbox
 from agentcomm.policy import PolicyConfig
 from agentcomm.world import Observation
 from policies.attention import ListeningBlock
+from policies.bottleneck import BottleneckConfig
 from policies.fixed_graph import NoLinksConfig
 from policies.gate import GateConfig
 from policies.learned_graph import LearnedConfig
@@ -39,6 +40,9 @@ class CommFormerConfig(TokenPolicyConfig):
     )
     topology: TopologyConfig = Field(LearnedConfig(), description="the graph")
     gate: GateConfig | None = Field(None, description="temporal gate; none listens always")
+    voice: BottleneckConfig | None = Field(
+        None, description="noisy messages whose information costs; none says it as it is"
+    )
 
     @model_validator(mode="after")
     def _heads_divide(self) -> CommFormerConfig:
@@ -55,7 +59,7 @@ class CommFormer(TokenPolicy):
     name = "commformer"
 
     def __init__(self, config: CommFormerConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
-        super().__init__(config, layout, num_agents, num_actions, config.topology, config.gate)
+        super().__init__(config, layout, num_agents, num_actions, config.topology, config.gate, config.voice)
         self.rounds = config.blocks + 1
         self.blocks = nn.ModuleList(ListeningBlock(config.width, config.heads) for _ in range(self.rounds))
         self.tells_actions = config.decoder == "autoregressive"
@@ -66,7 +70,7 @@ class CommFormer(TokenPolicy):
     def without_messages(cls, config: PolicyConfig) -> CommFormerConfig:
         """No links and no gate."""
         assert isinstance(config, CommFormerConfig)
-        return config.model_copy(update={"topology": NoLinksConfig(), "gate": None})
+        return config.model_copy(update={"topology": NoLinksConfig(), "gate": None, "voice": None})
 
     def hear(self, hidden: Tensor, inbox: Inbox, round_: int) -> Tensor:
         """One layer of attention over what was accepted."""

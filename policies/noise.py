@@ -41,3 +41,9 @@ def gumbel_at(draw: Tensor, place: Tensor) -> Tensor:
 def logistic(draw: Tensor, *shape: int) -> Tensor:
     """[U, *shape] numbers from the standard logistic distribution: positive with logit u added in sigmoid(u) of all."""
     return uniform(draw, *shape).logit()
+
+
+def normal(draw: Tensor, lane: int, *shape: int) -> Tensor:
+    """[U, *shape] standard normal numbers; each lane of a draw has its own."""
+    numbers: Tensor = torch.special.ndtri(uniform(mix(draw + lane * _STRIDE), *shape))
+    return numbers

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from agentcomm.messages.traffic import Inbox
 from agentcomm.policy import CommPolicy, PolicyConfig
 from agentcomm.world import Observation, World
+from policies.bottleneck import Bottleneck, BottleneckConfig
 from policies.gate import Gate, GateConfig
 from policies.learned_graph import LearnedGraph
 from policies.token_encoder import TokenEncoder
@@ -44,6 +45,7 @@ class TokenPolicy(CommPolicy):
         num_actions: int,
         topology: TopologyConfig,
         gate: GateConfig | None = None,
+        voice: BottleneckConfig | None = None,
     ) -> None:
         super().__init__(config)
         width = config.width
@@ -51,6 +53,7 @@ class TokenPolicy(CommPolicy):
         self.topology = build_topology(topology, num_agents, width)
         self.encoder = TokenEncoder(layout, num_agents, width)
         self.gate = None if gate is None else Gate(gate, width)
+        self.voice = None if voice is None else Bottleneck(voice, width)
         self.critic_own = nn.Linear(width, width)
         self.critic_team = nn.Linear(width, width, bias=False) if self.central_critic else None
         self.critic = nn.Sequential(nn.GELU(), nn.Linear(width, 1))

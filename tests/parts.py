@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from agentcomm import registry
 from agentcomm.defense import Defense
+from agentcomm.messages.channel import Channel
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox, Links
 from agentcomm.policy import CommPolicy
@@ -38,6 +40,23 @@ DEFENSES: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "authenticate": [("authenticate", {})],
     "both": [("clip", {}), ("authenticate", {})],
 }
+# Every registered channel in some forms, in which it loses or delays; test_channels checks that none is missing.
+CHANNELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "loss": ("loss", {"probability": 0.3}),
+    "bursts": ("bursts", {"to_bad": 0.2, "loss_good": 0.05, "loss_bad": 0.9}),
+    "delay": ("delay", {"seconds": 0.12}),
+    "jitter": ("delay", {"seconds": 0.0, "jitter": 0.15}),
+    "uplink": ("bandwidth", {"bytes_per_second": 900, "queue": 400}),
+    "downlink": ("bandwidth", {"bytes_per_second": 900, "queue": 400, "shared": "receiver"}),
+    "fragments": ("fragments", {"mtu": 20, "loss": 0.2, "buffers": 1, "timeout": 2}),
+    "relay": ("relay", {"loss": 0.2, "seconds": 0.06, "limit": 2}),
+    "ring": ("relay", {"layout": "ring", "loss": 0.1, "seconds": 0.06}),
+    "grid": ("relay", {"layout": "grid", "loss": 0.1, "seconds": 0.06}),
+    "ethernet": ("profile", {"network": "ethernet"}),
+    "wifi": ("profile", {"network": "wifi"}),
+    "5g": ("profile", {"network": "5g"}),
+    "trace": ("trace", {"file": str(Path(__file__).parent / "channels" / "trace.csv")}),
+}
 
 
 def setting(worlds: int = 3, agents: int = 4, degree: int = 2, width: int = 8, rounds: int = 2) -> Setting:
@@ -54,6 +73,17 @@ def defense(name: str, s: Setting, **arguments: Any) -> Defense:
     config = registry.build_config("defense", name, arguments)
     made: Defense = registry.find("defense", name)(config, s)
     return made
+
+
+def channel(name: str, s: Setting, slots: int, **arguments: Any) -> Channel:
+    config = registry.build_config("channel", name, arguments)
+    made: Channel = registry.find("channel", name)(config, s, slots)
+    return made
+
+
+def known_channel(form: str, s: Setting, slots: int) -> Channel:
+    name, arguments = CHANNELS[form]
+    return channel(name, s, slots, **arguments)
 
 
 def known_attack(form: str, s: Setting, **more: Any) -> Attack:

@@ -159,7 +159,7 @@ def test_list_shows_every_axis_and_json(tmp_path: Path) -> None:
 
 def test_every_command_explains_itself(tmp_path: Path) -> None:
     names = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
-    assert sorted(names) == ["demo", "evaluate", "list", "report", "train"]
+    assert sorted(names) == ["demo", "evaluate", "list", "messages", "report", "train"]
     for name in names:
         assert "Usage" in agentcomm(name, "--help", cwd=tmp_path).stdout
 

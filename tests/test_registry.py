@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import agentcomm.codecs
 import agentcomm.defenses
 import attacks
 import envs
@@ -24,6 +25,7 @@ FOLDERS: dict[registry.Axis, Any] = {
     "policy": policies,
     "attack": attacks,
     "defense": agentcomm.defenses,
+    "codec": agentcomm.codecs,
 }
 
 
@@ -36,13 +38,17 @@ def announced() -> list[tuple[registry.Axis, str]]:
     return [(axis, name) for axis in registry.AXES for name in registry.names(axis)]
 
 
+# Everything else can be had without arguments.
+REQUIRED = {("channel", "trace"): {"file": "trace.csv"}}
+
+
 @pytest.mark.parametrize(("axis", "name"), announced())
 def test_registered_names_are_the_plugins_own(axis: registry.Axis, name: str) -> None:
     plugin = registry.find(axis, name)
     assert plugin.name == name
     assert plugin.version
     assert issubclass(plugin.Config, PluginConfig)
-    assert isinstance(registry.build_config(axis, name, {}), plugin.Config)
+    assert isinstance(registry.build_config(axis, name, REQUIRED.get((axis, name), {})), plugin.Config)
 
 
 @pytest.mark.parametrize("axis", FOLDERS)
@@ -73,9 +79,9 @@ def _names(statement: ast.Assign) -> str:
         ("attack", "impersonat", "did you mean 'impersonate'?"),
         ("policy", "comformer", "did you mean 'commformer'?"),
         ("environment", "predator", "unknown environment 'predator'; .*predator_prey"),
-        ("defense", "xyz", "unknown defense 'xyz'; known: authenticate, clip"),
+        ("defense", "xyz", "unknown defense 'xyz'; known: authenticate, clip, codeword"),
         ("defense", "noise", "unknown defense 'noise'"),
-        ("channel", "lossy", "unknown channel 'lossy'; known: "),
+        ("channel", "lossy", "unknown channel 'lossy'; did you mean 'loss'?"),
     ],
 )
 def test_unknown_names_come_with_suggestions(axis: registry.Axis, name: str, says: str) -> None:

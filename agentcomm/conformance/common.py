@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from agentcomm.plugin import Plugin, PluginConfig
@@ -30,3 +31,15 @@ def check_plugin(plugin: type[Plugin], base: type[PluginConfig]) -> None:
     require(config.model_config.get("extra") == "forbid", "Config takes unknown keys")
     for name, info in config.model_fields.items():
         require(bool(info.description), f"argument {name!r} has no description")
+
+
+def check_memory(make: Callable[[], dict[str, Tensor]], worlds: int) -> None:
+    """Memory has a row per world, and is new each time it is made."""
+    memory = make()
+    fresh = {name: value.clone() for name, value in memory.items()}
+    for name, value in memory.items():
+        require(len(value) == worlds, f"memory {name!r} has leading dimension {len(value)}, not {worlds} worlds")
+        value.fill_(1)
+    again = make()
+    same = again.keys() == fresh.keys() and all(torch.equal(again[name], value) for name, value in fresh.items())
+    require(same, "memory() does not start the same each time: it must make new tensors")

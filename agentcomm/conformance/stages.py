@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from agentcomm.conformance.common import check_plugin, require
+from agentcomm.conformance.common import check_memory, check_plugin, require
+from agentcomm.conformance.conversations import carry, check_state, conversation, make_setting, same_heard
 from agentcomm.defense import ORDERS, Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Inbox, Links
+from agentcomm.messages.traffic import Inbox
 from agentcomm.threats import Attack, AttackConfig, Budget, Edits, Envelopes, Position, Setting, ThreatModel, View
 
 
@@ -54,90 +54,6 @@ class Disturb(Attack):
         return Edits(view.reach & (some < 0.2), view.reach & (some > 0.6), change, inject)
 
 
-@dataclass(frozen=True)
-class _Exchange:
-    spoken: Tensor
-    links: Links
-    step: Tensor
-    kind: int
-    ended: Tensor
-
-
-def _conversation(s: Setting, num_steps: int, seed: int) -> list[_Exchange]:
-    """Random tokens on random links; gates shut and episodes end at random, in each world for itself."""
-    g = torch.Generator().manual_seed(seed)
-    at, out = torch.zeros(s.num_worlds, dtype=torch.int64), []
-    for _ in range(num_steps):
-        keys = torch.rand(s.num_worlds, s.num_agents, s.num_agents, generator=g)
-        keys.diagonal(dim1=1, dim2=2).fill_(-1)
-        open_ = torch.rand(s.num_worlds, s.num_agents, generator=g) < 0.8
-        links = Links(keys.topk(s.degree, -1).indices.sort(-1).values, open_)
-        done = (torch.rand(s.num_worlds, generator=g) < 0.15).nonzero().squeeze(-1)
-        for kind in range(s.rounds):
-            spoken = torch.randn(s.num_worlds, s.num_agents, s.width, generator=g)
-            spoken = torch.nn.functional.layer_norm(spoken, (s.width,))
-            out.append(_Exchange(spoken, links, at.clone(), kind, done if kind == s.rounds - 1 else done[:0]))
-        at = at + 1
-        at[done] = 0
-    return out
-
-
-def _carry(network: Network, exchanges: Sequence[_Exchange], other_words_in: int | None = None) -> list[Tensor]:
-    """What was heard, [B, N, M, D + 1] with the mask in the last place; in one world other things may be said."""
-    out = []
-    slots = network.setting.degree + network.spare
-    for e in exchanges:
-        spoken = e.spoken.clone()
-        if other_words_in is not None:
-            spoken[other_words_in] = spoken[other_words_in].flip(0)
-        inbox = network.exchange(spoken, e.links, e.step, e.kind)
-        payload = inbox.payload().masked_fill(~inbox.mask.unsqueeze(-1), 0.0)
-        heard = torch.cat([payload, inbox.mask.unsqueeze(-1).float()], -1)
-        out.append(torch.nn.functional.pad(heard, (0, 0, 0, slots - heard.shape[2])))
-        if len(e.ended):
-            network.reset(e.ended)
-    return out
-
-
-def _same(first: Sequence[Tensor], second: Sequence[Tensor], worlds: Sequence[int] | None = None) -> bool:
-    chosen = slice(None) if worlds is None else list(worlds)
-    return all(torch.equal(a[chosen], b[chosen]) for a, b in zip(first, second, strict=True))
-
-
-def _check_memory(make: Callable[[], dict[str, Tensor]], worlds: int) -> None:
-    memory = make()
-    fresh = {name: value.clone() for name, value in memory.items()}
-    for name, value in memory.items():
-        require(len(value) == worlds, f"memory {name!r} has leading dimension {len(value)}, not {worlds} worlds")
-        value.fill_(1)
-    again = make()
-    same = again.keys() == fresh.keys() and all(torch.equal(again[name], value) for name, value in fresh.items())
-    require(same, "memory() does not start the same each time: it must make new tensors")
-
-
-def _check_state(build: Callable[[], Network], exchanges: list[_Exchange]) -> None:
-    """Same seed, same messages; saved and restored; worlds reset one by one; and none that hears of another."""
-    ambient = torch.get_rng_state()
-    whole = _carry(build(), exchanges)
-    require(torch.equal(ambient, torch.get_rng_state()), "randomness is drawn from torch's global generator")
-    require(_same(whole, _carry(build(), exchanges)), "the same seed and messages give another outcome")
-    half = len(exchanges) // 2 + 1  # between two rounds of a step
-    first, second = build(), build()
-    _carry(first, exchanges[:half])
-    second.set_state(first.get_state())
-    goes_on = _same(whole[half:], _carry(second, exchanges[half:]))
-    require(goes_on, "a restored run differs: something is kept outside memory")
-    others = list(range(1, first.setting.num_worlds))
-    apart = _same(whole, _carry(build(), exchanges, other_words_in=0), others)
-    require(apart, "what is said in one world changes another")
-    used, new = build(), build()
-    _carry(used, exchanges)
-    used.reset(torch.arange(used.setting.num_worlds))
-    for old, fresh in zip(used.guards, new.guards, strict=True):
-        old.generator.set_state(fresh.generator.get_state())
-    require(_same(_carry(used, exchanges), _carry(new, exchanges)), "something of an episode outlives it")
-
-
 def check_attack(attack: type[Attack], arguments: dict[str, Any] | None = None, num_agents: int = 4) -> None:
     """Check the contract of :class:`agentcomm.threats.Attack` on random traffic.
 
@@ -155,16 +71,16 @@ def check_attack(attack: type[Attack], arguments: dict[str, Any] | None = None, 
         require(known, f"{risk!r} is no risk id, like aa.l2.agent_spoofing")
     config = attack.Config.model_validate(arguments or {})
     assert isinstance(config, AttackConfig)
-    _check_attack_on(attack, config, _setting(num_agents, 0))
-    setting = _setting(num_agents, 2)
+    _check_attack_on(attack, config, make_setting(num_agents, 0))
+    setting = make_setting(num_agents, 2)
     _check_attack_on(attack, config, setting)
-    exchanges = _conversation(setting, 10, seed=0)
+    exchanges = conversation(setting, 10, seed=0)
 
     def build(budget: Budget | None = None) -> Network:
         given = config if budget is None else config.model_copy(update={"budget": budget})
         return Network(setting, [attack(given, setting)], seed=1)
 
-    _check_state(build, exchanges)
+    check_state(build, exchanges)
     clean = Network(setting)
     plain = [clean.exchange(e.spoken, e.links, e.step, e.kind) for e in exchanges]
     for budget in (Budget(per_step=0), Budget(per_episode=0), Budget(start_step=1000)):
@@ -176,18 +92,14 @@ def check_attack(attack: type[Attack], arguments: dict[str, Any] | None = None, 
             idle.reset(e.ended)
 
 
-def _setting(num_agents: int, degree: int) -> Setting:
-    return Setting(3, num_agents, min(degree, num_agents - 1), 8, 2, torch.device("cpu"))
-
-
 def _check_attack_on(attack: type[Attack], config: AttackConfig, setting: Setting) -> None:
     made = attack(config, setting)
     require(isinstance(made.threat_model(), ThreatModel), "threat_model does not return a ThreatModel")
     require(made.threat_model() == made.threat_model(), "the threat model changes from call to call")
     require(made.injections() == made.injections() >= 0, "injections changes from call to call")
-    _check_memory(made.memory, setting.num_worlds)
+    check_memory(made.memory, setting.num_worlds)
     network = Network(setting, [made])
-    _carry(network, _conversation(setting, 16, seed=1))
+    carry(network, conversation(setting, 16, seed=1))
     # That the guard cuts an attack off at the end of its budget is no fault of the attack.
     broken = {rule: count for rule, count in network.guards[0].violations.items() if rule != "beyond the budget"}
     require(not broken, f"it asks for more than its threat model allows: {broken}")
@@ -250,16 +162,16 @@ def check_defense(
     config = defense.Config.model_validate(arguments or {})
     assert isinstance(config, DefenseConfig)
     for degree in (0, 2):
-        setting = _setting(num_agents, degree)
-        exchanges = _conversation(setting, 10, seed=degree)
-        _check_memory(defense(config, setting).memory, setting.num_worlds)
+        setting = make_setting(num_agents, degree)
+        exchanges = conversation(setting, 10, seed=degree)
+        check_memory(defense(config, setting).memory, setting.num_worlds)
 
         def build(attacked: bool = True, setting: Setting = setting) -> Network:
             attacks = [Disturb(AttackConfig(), setting)] if attacked else []
             return Network(setting, attacks, [_Watched(defense(config, setting))], seed=1)
 
-        _carry(build(), exchanges)
+        carry(build(), exchanges)
         if lossless:
-            passed = _same(_carry(build(attacked=False), exchanges), _carry(Network(setting), exchanges))
+            passed = same_heard(carry(build(attacked=False), exchanges), carry(Network(setting), exchanges))
             require(passed, "clean messages are refused or changed (pass lossless=False if that is its price)")
-    _check_state(build, exchanges)
+    check_state(build, exchanges)

@@ -43,6 +43,7 @@ class Authenticate(Defense):
         age = d.step.view(-1, 1, 1) - d.sent_at
         # A message of another round is a valid one, held back: it would be read as what it is not.
         good &= (age >= 0) & (age <= self.config.window) & (d.kind == d.round)
+        good &= d.step.view(-1, 1, 1) <= d.expiry
         # Within one inbox the same message may lie twice; the first copy counts.
         twice = d.sender.unsqueeze(-1) == d.sender.unsqueeze(-2)
         twice &= d.sequence.unsqueeze(-1) == d.sequence.unsqueeze(-2)

@@ -6,6 +6,7 @@ plays its one episode to the end, and means are plain means.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from agentcomm.deciding import GateControl, decide
 from agentcomm.messages.ledger import COUNTS
-from agentcomm.messages.network import FATES, Network
+from agentcomm.messages.network import FATES, Network, Notes
 from agentcomm.policy import CommPolicy
 from agentcomm.seeds import derive
 from agentcomm.world import World
@@ -30,6 +31,7 @@ class Episodes:
         total_reward: [B] summed reward, mean over the agents that are there.
         messages: Counts of the ledger by name, [B] each, until each episode's end.
         bytes: [B] bytes on the wire until each episode's end.
+        late_by: [B] steps, and [B] seconds, that arrived messages took, summed; zero without channels.
         refused_by: [B] messages turned away, by defense.
         gate_by_step: Per step, the share of open gates among running worlds; None where none runs.
         gate_open: The same over all steps.
@@ -41,6 +43,7 @@ class Episodes:
     total_reward: Tensor
     messages: dict[str, Tensor]
     bytes: Tensor
+    late_by: tuple[Tensor, Tensor]
     refused_by: dict[str, Tensor]
     gate_by_step: list[float | None]
     gate_open: float
@@ -62,7 +65,15 @@ class Episodes:
             "gate_open": self.gate_open,
             "messages_per_step": int(self.messages["sent"].sum()) / steps,
             "bytes_per_step": int(self.bytes.sum()) / steps,
-        }
+        } | self._latency()
+
+    def _latency(self) -> dict[str, float]:
+        """How long a message that arrived took; nothing where messages take no time."""
+        steps, seconds = (float(total.sum()) for total in self.late_by)
+        if not seconds:
+            return {}
+        arrived = sum(int(self.messages[name].sum()) for name in ("accepted", "refused"))
+        return {"latency_ms": 1000 * seconds / max(arrived, 1), "latency_steps": steps / max(arrived, 1)}
 
 
 @torch.no_grad()
@@ -74,6 +85,7 @@ def play(
     record: int = 0,
     generator: torch.Generator | None = None,
     gates: float | None = None,
+    watch: Callable[[list[Notes]], None] | None = None,
 ) -> Episodes:
     """One episode in every world, on the executed graph.
 
@@ -84,6 +96,7 @@ def play(
         seed: Of the episodes.
         record: How many worlds to record frame by frame.
         generator: Samples decisions; None decides greedily.
+        watch: Called after each step with the notes of its exchanges.
         gates: Probability with which every gate opens, whatever the policy says; None leaves that to the policy.
     """
     was_training = policy.training
@@ -102,12 +115,13 @@ def play(
     total = torch.zeros(world.num_worlds, device=world.device)
     messages = torch.zeros_like(network.ledger.messages)
     size = torch.zeros_like(network.ledger.bytes)
+    late_steps, late_seconds = torch.zeros_like(size), torch.zeros_like(network.ledger.seconds)
     refused_by: dict[str, Tensor] = {}
     gate_by_step: list[float | None] = []
     opened = asked = 0
     frames: list[list[dict[str, Any]]] = [[] for _ in range(record)]
     for _ in range(world.max_steps):
-        network.tape = [] if record else None
+        network.tape = [] if record or watch else None
         scenes = [world.scene(w) for w in range(record)]
         alive = world.alive.clone() if world.config.loses_members else None
         decision = decide(policy, observation, graph, network, world.length.clone(), generator, alive, control)
@@ -116,6 +130,8 @@ def play(
         opened, asked = opened + int(open_.sum()), asked + open_.numel()
         gate_by_step.append(float(open_.float().mean()) if open_.numel() else None)
         step = world.step(decision.action, auto_reset=False)
+        if watch is not None and network.tape is not None:
+            watch(network.tape)
         for w in range(record):
             if bool(running[w]):
                 frames[w].append(
@@ -128,6 +144,8 @@ def play(
         success = torch.where(ended, step.success, success)
         messages = torch.where(ended, network.ledger.messages, messages)
         size = torch.where(ended, network.ledger.bytes, size)
+        late_steps = torch.where(ended, network.ledger.steps, late_steps)
+        late_seconds = torch.where(ended, network.ledger.seconds, late_seconds)
         for name, count in network.ledger.refused_by.items():
             refused_by[name] = torch.where(ended, count, refused_by.get(name, torch.zeros_like(count)))
         for w in range(record):
@@ -146,6 +164,7 @@ def play(
         total_reward=total,
         messages=dict(zip(COUNTS, messages, strict=True)),
         bytes=size,
+        late_by=(late_steps, late_seconds),
         refused_by=refused_by,
         gate_by_step=gate_by_step,
         gate_open=opened / max(asked, 1),
@@ -159,15 +178,15 @@ def _frame(
     """One step of one world in plain numbers."""
     messages = []
     for notes in network.tape or []:
-        fate = notes["fate"][w]
+        fate = notes.fields["fate"][w]
         for receiver, slot in zip(*fate.nonzero(), strict=True):
             messages.append(
                 {
-                    "sender": int(notes["sender"][w, receiver, slot]),
+                    "sender": int(notes.fields["sender"][w, receiver, slot]),
                     "receiver": int(receiver),
-                    "round": int(notes["kind"]),
+                    "round": notes.kind,
                     "fate": FATES[fate[receiver, slot]],
-                    "accepted": bool(notes["accepted"][w, receiver, slot]),
+                    "accepted": bool(notes.fields["accepted"][w, receiver, slot]),
                 }
             )
     return scene | {

@@ -22,7 +22,7 @@ import torch
 
 from agentcomm import policy_file
 from agentcomm.assembly import make_network, make_world, serve
-from agentcomm.config import Choice, EvaluationConfig, GateControlName, Variant
+from agentcomm.config import PLAIN_PATH, Choice, EvaluationConfig, GateControlName, PathChoice, Variant
 from agentcomm.errors import RunError
 from agentcomm.evaluation.cells import read_jsonl
 from agentcomm.evaluation.episodes import Episodes, play
@@ -50,6 +50,8 @@ class Cell:
     defenses: Group
     episodes: int
     episode_seed: int
+    path: PathChoice = PLAIN_PATH
+    other_path: bool = False
     changes: tuple[tuple[str, Any], ...] = ()
     gates: GateControlName | None = None
 
@@ -67,7 +69,9 @@ class Cell:
     def id(self) -> str:
         """All that tells one cell from another; equal ids have equal results."""
         attack = "none" if self.attack is None else self.attack.label
-        extra = "".join(f"|{part}" for part in (self.world_label, self.gates and f"gates={self.gates}") if part)
+        path = f"path={self.path.label or 'plain'}" if self.other_path else ""
+        parts = (path, self.world_label, self.gates and f"gates={self.gates}")
+        extra = "".join(f"|{part}" for part in parts if part)
         return f"{self.variant}-{self.seed}|{attack}|{self.defense_label}|{self.episodes}@{self.episode_seed}{extra}"
 
 
@@ -87,11 +91,13 @@ def plan(run: Run, settings: EvaluationConfig) -> list[Cell]:
         else:
             groups = [(), *(group for group in settings.defenses if group)]
             pairs = [(attack, group) for attack in (None, *settings.attacks) for group in groups]
-        played = settings.episodes, settings.seed
-        cells += [Cell(variant, seed, attack, group, *played) for attack, group in pairs]
-        cells += [Cell(variant, seed, None, (), *played, changes=tuple(c.items())) for c in settings.worlds]
+        base = (settings.episodes, settings.seed, run.config.path)
+        cells += [Cell(variant, seed, attack, group, *base) for attack, group in pairs]
+        cells += [Cell(variant, seed, None, (), *base, changes=tuple(c.items())) for c in settings.worlds]
         if variant == "team":
-            cells += [Cell(variant, seed, None, (), *played, gates=gates) for gates in settings.gates]
+            cells += [Cell(variant, seed, None, (), *base, gates=gates) for gates in settings.gates]
+            others = [(settings.episodes, settings.seed, path, True) for path in settings.paths]
+            cells += [Cell(variant, seed, attack, group, *other) for other in others for attack, group in pairs]
     return cells
 
 
@@ -143,13 +149,13 @@ def _check_fit(run: Run, cells: Sequence[Cell]) -> None:
     variant, seed = run.trained()[0]
     saved = policy_file.load(run.policy(variant, seed))
     world = make_world(saved.environment, 1)
-    for attack, defenses in {(c.attack, c.defenses) for c in cells}:
-        make_network(world, saved.policy, () if attack is None else (attack,), defenses)
+    for c in {(c.attack, c.defenses, c.path): c for c in cells}.values():
+        make_network(world, saved.policy, () if c.attack is None else (c.attack,), c.defenses, path=c.path)
     for cell in {c.world_label: c for c in cells if c.changes}.values():
-        _network(cell, saved, 1)
+        prepare(cell, saved, 1)
 
 
-def _network(cell: Cell, saved: SavedPolicy, num_worlds: int) -> tuple[World, CommPolicy, Network]:
+def prepare(cell: Cell, saved: SavedPolicy, num_worlds: int) -> tuple[World, CommPolicy, Network]:
     """The cell's worlds, its team as it is in them, and what lies between its members."""
     environment, policy = saved.environment.changed(dict(cell.changes)), saved.policy
     world = make_world(environment, num_worlds)
@@ -159,7 +165,7 @@ def _network(cell: Cell, saved: SavedPolicy, num_worlds: int) -> tuple[World, Co
     label = "none" if cell.attack is None else cell.attack.label
     seed = derive(cell.episode_seed, "network", cell.seed, label)
     attacks = () if cell.attack is None else (cell.attack,)
-    return world, policy, make_network(world, policy, attacks, cell.defenses, seed)
+    return world, policy, make_network(world, policy, attacks, cell.defenses, seed, cell.path)
 
 
 def _evaluate(cell: Cell, saved: SavedPolicy, openness: float | None) -> dict[str, Any]:
@@ -172,6 +178,8 @@ def _evaluate(cell: Cell, saved: SavedPolicy, openness: float | None) -> dict[st
         "environment": saved.environment.changed(dict(cell.changes)).model_dump(mode="json"),
         "world": cell.world_label,
         "gates": cell.gates,
+        "path": cell.path.model_dump(mode="json"),
+        "path_label": cell.path.label if cell.other_path else None,
         "attack": None if cell.attack is None else _describe("attack", cell.attack),
         "defenses": [_describe("defense", d) for d in cell.defenses],
         "defense_label": cell.defense_label,
@@ -185,7 +193,7 @@ def _evaluate(cell: Cell, saved: SavedPolicy, openness: float | None) -> dict[st
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     try:
-        world, policy, network = _network(cell, saved, cell.episodes)
+        world, policy, network = prepare(cell, saved, cell.episodes)
         if network.guards:
             row["attack"]["threat"] = _threat(network)
         chance = {"open": 1.0, "shut": 0.0, "random": openness, None: None}[cell.gates]
@@ -219,7 +227,7 @@ def _better_control(cell: Cell, saved: SavedPolicy, greedy: Episodes) -> tuple[s
     A team that hears nothing and remembers nothing does better at random: greedily it runs in circles, and
     that would make communication look worth more than it is.
     """
-    world, policy, network = _network(cell, saved, cell.episodes)
+    world, policy, network = prepare(cell, saved, cell.episodes)
     generator = torch.Generator(world.device)
     generator.manual_seed(derive(cell.episode_seed, "decisions", cell.seed))
     sampled = play(world, policy, network, cell.episode_seed, generator=generator)
@@ -268,10 +276,11 @@ def record(
     world = make_world(saved.environment, scenes)
     for attack in (None, *attacks):
         for group in ((), *[g for g in defenses if g]):
-            cell = Cell(*team, attack, tuple(group), run.config.evaluation.episodes, run.config.evaluation.seed)
+            settings = run.config.evaluation
+            cell = Cell(*team, attack, tuple(group), settings.episodes, settings.seed, run.config.path)
             if cell.id in failed:
                 continue
-            world, policy, network = _network(cell, saved, scenes)
+            world, policy, network = prepare(cell, saved, scenes)
             played = play(world, policy, network, cell.episode_seed, record=scenes)
             episodes += [_episode(cell, number, played) for number in range(scenes)]
     first = world.scene(0)

@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from agentcomm.messages.identity import Keyring, mix
-from agentcomm.messages.traffic import Traffic
+from agentcomm.messages.traffic import HEADER, HOPS, LIFETIME, Traffic
 from agentcomm.threats import Attack, Edits, Envelopes, Setting, View
 
 UNLIMITED = 2**40
-HEADER = ("sender", "audience", "sequence", "sent_at", "kind", "key", "seal")
 
 
 @dataclass(frozen=True)
@@ -102,6 +101,8 @@ class Guard:
         if self._copies:
             self._remember(traffic, keyring, reach, step, kind)
         edits = self.attack.apply(view)
+        if edits.inject is not None:
+            edits = replace(edits, inject=_completed(edits.inject))
         # Memory that is swapped instead of changed could outlive its episode or cross worlds.
         if view.memory.keys() != self.memory.keys() or any(view.memory[n] is not v for n, v in self.memory.items()):
             raise ValueError(f"{type(self.attack).__name__}: change the tensors of view.memory in place")
@@ -175,7 +176,8 @@ class Guard:
         """
         mixed = digests
         for name in HEADER:
-            mixed = mix(mixed + getattr(envelope, name))
+            if name != "hops":  # differs from place to place on a message's way
+                mixed = mix(mixed + getattr(envelope, name))
         return torch.where(mixed == 0, 1, mixed)
 
     def _carry_out(
@@ -346,3 +348,10 @@ class Guard:
         self._seen = load(saved["seen"])
         self.generator.set_state(torch.as_tensor(np.array(saved["generator"])))
         self.violations = Counter(saved["violations"])
+
+
+def _completed(inject: Envelopes) -> Envelopes:
+    """What an attack left open is written as honest senders write it."""
+    expiry = inject.sent_at + LIFETIME if inject.expiry is None else inject.expiry
+    hops = torch.full_like(inject.sent_at, HOPS) if inject.hops is None else inject.hops
+    return replace(inject, expiry=expiry, hops=hops)

@@ -48,7 +48,7 @@ class Keyring:
 
         self.num_agents = num_agents
         self._secrets = draw(num_agents + 1)
-        self._fields = draw(6) | 1
+        self._fields = draw(7) | 1
         self._coordinates = draw(width) | 1
 
     def digest(self, payload: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class Keyring:
         body = self.digests(traffic) if digests is None else digests
         f = self._fields
         body = body + traffic.sender * f[0] + traffic.audience * f[1] + traffic.sequence * f[2]
-        body = body + traffic.sent_at * f[3] + traffic.kind * f[4] + key * f[5]
+        body = body + traffic.sent_at * f[3] + traffic.kind * f[4] + key * f[5] + traffic.expiry * f[6]
         return mix(mix(body) + self._secrets[key.clamp(0, self.num_agents)])
 
     def seal(self, traffic: Traffic) -> Traffic:

@@ -11,6 +11,8 @@ from torch import Tensor
 COUNTS = (
     "sent",  # by agents of the team, before anything happens to them
     "dropped",  # taken off the wire by an attack
+    "lost",  # by the channel
+    "late",  # overtaken by a newer one, or longer on its way than messages live or the episode lasted
     "tampered",  # payload or header changed by an attack and still delivered
     "forged",  # put on the wire by an attack, replays included
     "refused",  # turned away by a defense, or by a shut gate
@@ -19,16 +21,18 @@ COUNTS = (
     "accepted_tampered",  # of these, changed by an attack
 )
 
-HEADER_BYTES = 16  # version, kind, sender, audience, sequence, sent_at, length: 1 + 1 + 2 + 2 + 4 + 4 + 2
-SEAL_BYTES = 34  # key id and an HMAC-SHA256 tag
-
 
 class Ledger:
-    """Counters [B] per entry of ``COUNTS``, plus bytes on the wire and refusals by defense."""
+    """Counters [B] per entry of ``COUNTS``, bytes on the wire, refusals by defense, and time on the way.
+
+    ``steps`` and ``seconds`` [B] are summed over the messages that arrived.
+    """
 
     def __init__(self, num_worlds: int, device: torch.device) -> None:
         self.messages = torch.zeros(len(COUNTS), num_worlds, dtype=torch.int64, device=device)
         self.bytes = torch.zeros(num_worlds, dtype=torch.int64, device=device)
+        self.steps = torch.zeros_like(self.bytes)
+        self.seconds = torch.zeros(num_worlds, dtype=torch.float64, device=device)
         self.refused_by: dict[str, Tensor] = {}
 
     def count(self, **events: Tensor) -> None:
@@ -43,10 +47,18 @@ class Ledger:
         known = self.refused_by.get(defense)
         self.refused_by[defense] = total if known is None else known + total
 
-    def carry(self, where: Tensor, width: int, sealed: bool) -> None:
-        """Count the bytes of messages [B, N, M] with ``width`` float32 payload entries."""
-        size = HEADER_BYTES + 4 * width + (SEAL_BYTES if sealed else 0)
-        self.bytes += where.sum((1, 2)) * size
+    def carry(self, where: Tensor, size: Tensor) -> None:
+        """Count the bytes ``size`` [B, N, M] of messages [B, N, M]."""
+        self.bytes += (size * where).sum((1, 2))
+
+    def arrive(self, where: Tensor, steps: Tensor, seconds: Tensor) -> None:
+        """Add up how long messages [B, N, M] were on their way."""
+        self.steps += (steps * where).sum((1, 2))
+        self.seconds += (seconds * where).sum((1, 2))
+
+    def cut_off(self, worlds: Tensor, waiting: Tensor) -> None:
+        """Count as late what was on its way ([W]) when the episodes of ``worlds`` ([W] indices) ended."""
+        self.messages[COUNTS.index("late"), worlds] += waiting
 
     def __getitem__(self, name: str) -> Tensor:
         """[B] counter of that name."""
@@ -56,6 +68,8 @@ class Ledger:
         """Set all counters to zero."""
         self.messages.zero_()
         self.bytes.zero_()
+        self.steps.zero_()
+        self.seconds.zero_()
         self.refused_by.clear()
 
     def get_state(self) -> dict[str, Any]:
@@ -63,6 +77,8 @@ class Ledger:
         return {
             "messages": self.messages.cpu().numpy().copy(),
             "bytes": self.bytes.cpu().numpy().copy(),
+            "steps": self.steps.cpu().numpy().copy(),
+            "seconds": self.seconds.cpu().numpy().copy(),
             "refused_by": {name: v.cpu().numpy().copy() for name, v in self.refused_by.items()},
         }
 
@@ -73,4 +89,5 @@ class Ledger:
             return torch.as_tensor(np.array(array), device=self.messages.device)
 
         self.messages, self.bytes = load(saved["messages"]), load(saved["bytes"])
+        self.steps, self.seconds = load(saved["steps"]), load(saved["seconds"])
         self.refused_by = {name: load(v) for name, v in saved["refused_by"].items()}

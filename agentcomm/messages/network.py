@@ -1,28 +1,58 @@
 """Network: everything that happens to messages between speaking and hearing.
 
-Order: compromised agents change what they say -> seals -> attacks on the wire -> defenses in their
-fixed order. State (attack and defense memories, budgets, counters) is kept per world and reset with it.
+Order: codec -> compromised agents change what they say -> seals -> attacks on the wire -> channels and transit ->
+shut gates -> defenses up to authorization -> decoding -> the other defenses. State (memories of all stages, budgets,
+messages on their way, counters) is kept per world and reset with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from agentcomm.defense import ORDERS, Defense, Delivered
-from agentcomm.messages.guard import Guard
+from agentcomm.defense import ORDERS, Defense, Delivered, Verifier
+from agentcomm.messages.channel import Channel
+from agentcomm.messages.codec import Codec, Received
+from agentcomm.messages.envelope import PLAIN
+from agentcomm.messages.guard import Effects, Guard
 from agentcomm.messages.identity import Keyring
 from agentcomm.messages.ledger import Ledger
-from agentcomm.messages.traffic import Inbox, Links, Traffic
+from agentcomm.messages.memory import Memory
+from agentcomm.messages.path import Path
+from agentcomm.messages.traffic import Inbox, Links, Traffic, gather_agents
+from agentcomm.messages.wire import sizes
 from agentcomm.seeds import derive
 from agentcomm.threats import Attack, Setting
 
-FATES = ("none", "delivered", "dropped", "tampered", "forged")
+FATES = ("none", "delivered", "dropped", "tampered", "forged", "lost", "delayed")
+
+
+@dataclass(frozen=True)
+class Notes:
+    """One exchange in plain arrays, all [B, N, M].
+
+    Attributes:
+        kind: Exchange within the step.
+        fields: ``sender`` (claimed), ``origin`` (true), ``sequence``, ``sent_at``, ``expiry``, ``hops``, ``fate`` (into
+            ``FATES``), ``accepted``, ``size`` in bytes, and ``length`` of the payload.
+        refused: bool, by whom.
+    """
+
+    kind: int
+    fields: dict[str, np.ndarray]
+    refused: dict[str, np.ndarray]
+
+
+SEAL_BYTES = 32  # of an HMAC-SHA256 tag
+LARGEST = {"kind": 0xFF, "hops": 0xFF, "sender": 0xFFFF, "audience": 0xFFFF}
+LARGEST |= dict.fromkeys(("sequence", "sent_at", "expiry"), 0xFFFF_FFFF)
+# Defenses from this one on look at what payloads say, so they come after decoding.
+READING = ORDERS.index("content")
 
 
 class Network:
@@ -32,13 +62,26 @@ class Network:
         setting: Sizes.
         attacks: Attacks, applied in this order within their phase.
         defenses: Defenses; sorted into their fixed order.
-        seed: Seeds keys and each attack's generator.
+        seed: Seeds keys, and the generators of each attack and of the channels.
+        channels: What messages pass on their way, in this order.
+        codec: How payloads are written; None for float32 numbers as they are.
+        step_seconds: Seconds that a step of an episode takes.
+        numbers: Entries per payload that are sent; None for all.
     """
 
     def __init__(
-        self, setting: Setting, attacks: Sequence[Attack] = (), defenses: Sequence[Defense] = (), seed: int = 0
+        self,
+        setting: Setting,
+        attacks: Sequence[Attack] = (),
+        defenses: Sequence[Defense] = (),
+        seed: int = 0,
+        channels: Sequence[Channel] = (),
+        codec: Codec | None = None,
+        step_seconds: float = 0.1,
+        numbers: int | None = None,
     ) -> None:
         self.setting = setting
+        self._plain = 4 * (setting.width if numbers is None else numbers)
         self.ledger = Ledger(setting.num_worlds, setting.device)
         self.guards: list[Guard] = []
         slot = setting.degree
@@ -51,22 +94,26 @@ class Network:
         keys = torch.Generator(setting.device)
         keys.manual_seed(derive(seed, "keys"))
         self.keyring = Keyring(setting.num_agents, setting.width, keys, setting.device)
-        self._memories = [d.memory() for d in self.defenses]
-        self._fresh = [{name: value.clone() for name, value in m.items()} for m in self._memories]
-        self.tape: list[dict[str, np.ndarray]] | None = None
+        self._screens = [Memory(d.memory) for d in self.defenses]
+        self.codec = codec
+        self._coding = Memory(dict if codec is None else codec.memory)
+        self.path = Path(channels, setting, slot, step_seconds, derive(seed, "channel")) if channels else None
+        self.tape: list[Notes] | None = None
+        self._turned_away: dict[str, Tensor] = {}
 
     @property
     def quiet(self) -> bool:
         """Whether nothing can happen to a message on its way."""
-        return not self.guards and not self.defenses
+        return not self.guards and not self.defenses and self.path is None and self.codec is None
 
     def reset(self, worlds: Tensor) -> None:
         """Start the given worlds ([W] indices) afresh; counters go on."""
         for guard in self.guards:
             guard.reset(worlds)
-        for memory, fresh in zip(self._memories, self._fresh, strict=True):
-            for name, value in fresh.items():
-                memory[name][worlds] = value[worlds]
+        for memory in (*self._screens, self._coding):
+            memory.reset(worlds)
+        if self.path is not None:
+            self.ledger.cut_off(worlds, self.path.reset(worlds))
 
     @torch.no_grad()
     def exchange(self, spoken: Tensor, links: Links, step: Tensor, kind: int) -> Inbox:
@@ -82,40 +129,49 @@ class Network:
             The receivers' inboxes. Spare slots are left out of exchanges without injections, so that an
             attack that does nothing leaves a run bit-identical.
         """
-        width = spoken.shape[-1]
         if self.quiet and self.tape is None:
             self.ledger.count(sent=links.present, accepted=links.present)
-            self.ledger.carry(links.present, width, sealed=False)
+            traffic = Traffic.on_links(spoken, links, step, kind, self.setting.rounds, 0)
+            self.ledger.carry(links.present, self._bytes(traffic, self._plain))
             return Inbox(spoken, links.source, links.present, links.source)
-        traffic = Traffic.on_links(spoken, links, step, kind, self.setting.rounds, self.spare)
+        written, size = spoken, None
+        if self.codec is not None:
+            written, bits = self.codec.encode(spoken, self._coding.tensors, step, kind)
+            size = (bits + 7) // 8
+        traffic = Traffic.on_links(written, links, step, kind, self.setting.rounds, self.spare)
         sent = traffic.present
-        self.ledger.count(sent=sent)
-        dropped = tampered = forged = torch.zeros_like(sent)
-        for at_sender in (True, False):
-            for guard in self.guards:
-                if guard.at_sender == at_sender:
-                    traffic, did = guard.apply(traffic, self.keyring, step, kind, links.due)
-                    dropped, tampered, forged = dropped | did.dropped, tampered | did.tampered, forged | did.forged
-            if at_sender and self.sealed:
-                traffic = self.keyring.seal(traffic)
-        tampered = tampered & ~dropped
-        self.ledger.carry(sent | forged, width, self.sealed)
-        arrived = traffic.present
-        traffic = self._defend(self._shut(traffic, links.open), step, kind)
+        traffic, dropped, tampered, forged = self._attack(traffic, step, kind, links.due)
+        payload: Tensor | int = self._plain
+        if size is not None:  # a forged message is as long as one that is written plainly
+            said = gather_agents(size.unsqueeze(-1), traffic.source).squeeze(-1)
+            payload = said.masked_fill(forged, self._plain)
+        on_wire = self._bytes(traffic, payload)
+        lost = torch.zeros_like(sent)
+        marks = (forged, tampered & ~dropped)
+        if self.path is not None:
+            passed = self.path.carry(traffic, on_wire, *marks, step, kind)
+            traffic, lost, marks = passed.traffic, passed.lost, (passed.forged, passed.tampered)
+            on_wire = on_wire + passed.extra
+            self.ledger.count(lost=lost, late=passed.late)
+            self.ledger.arrive(traffic.present, passed.steps, passed.seconds)
+        self.ledger.carry(sent | forged, on_wire)
+        came = traffic
+        traffic = self._receive(self._shut(traffic, links.listening), step, kind)
         accepted = traffic.present
         if traffic.delta is not None:
             # What is refused must not reach the policy: masked or not, a huge payload overflows to NaN.
             traffic = replace(traffic, delta=traffic.delta.masked_fill(~accepted.unsqueeze(-1), 0.0))
         self.ledger.count(
+            sent=sent,
             dropped=dropped,
-            tampered=tampered,
+            tampered=tampered & ~dropped,
             forged=forged,
             accepted=accepted,
-            accepted_forged=accepted & forged,
-            accepted_tampered=accepted & tampered,
+            accepted_forged=accepted & marks[0],
+            accepted_tampered=accepted & marks[1],
         )
         if self.tape is not None:
-            self._record(traffic, kind, arrived, dropped, tampered, forged)
+            self._record(came, kind, sent | forged, accepted, dropped, lost, *marks, on_wire)
         degree = self.setting.degree
         if self.spare and not bool(accepted[..., degree:].any()):
             traffic = replace(
@@ -125,43 +181,121 @@ class Network:
                 scale=None if traffic.scale is None else traffic.scale[..., :degree],
                 delta=None if traffic.delta is None else traffic.delta[..., :degree, :],
             )
-        return traffic.to_inbox(traffic.present, links.source)
+        inbox = traffic.to_inbox(traffic.present, links.source)
+        return inbox if self.codec is None else replace(inbox, coding=written - spoken)
 
-    def _shut(self, traffic: Traffic, open_: Tensor) -> Traffic:
-        """Who does not listen hears nobody: what was injected is turned away, too."""
-        unheard = traffic.present & ~open_.unsqueeze(-1)
-        if not self.spare or not bool(unheard.any()):
+    def _bytes(self, t: Traffic, payload: Tensor | int) -> Tensor:
+        """[B, N, M] int64, how long each message is on the wire; numbers no envelope can hold count as the largest."""
+        fields = {name: getattr(t, name).clamp(0, top) for name, top in LARGEST.items()}
+        return sizes(
+            **fields,
+            key=t.key,
+            payload_bytes=payload,
+            seal_bytes=(t.seal != 0) * SEAL_BYTES,
+            codec=PLAIN if self.codec is None else self.codec.name,
+        )
+
+    def _attack(
+        self, traffic: Traffic, step: Tensor, kind: int, due: Tensor | None
+    ) -> tuple[Traffic, Tensor, Tensor, Tensor]:
+        """What goes onto the wire, and masks [B, N, M] of the dropped, tampered and forged."""
+        dropped = tampered = forged = torch.zeros_like(traffic.present)
+        for at_sender in (True, False):
+            for guard in self.guards:
+                if guard.at_sender == at_sender:
+                    traffic, did = self._act(guard, traffic, step, kind, due)
+                    dropped, tampered, forged = dropped | did.dropped, tampered | did.tampered, forged | did.forged
+            if at_sender:
+                traffic = self._send(traffic)
+        return traffic, dropped, tampered, forged
+
+    def _act(
+        self, guard: Guard, traffic: Traffic, step: Tensor, kind: int, due: Tensor | None
+    ) -> tuple[Traffic, Effects]:
+        return guard.apply(traffic, self.keyring, step, kind, due)
+
+    def _send(self, traffic: Traffic) -> Traffic:
+        return self.keyring.seal(traffic) if self.sealed else traffic
+
+    def _shut(self, traffic: Traffic, listening: Tensor) -> Traffic:
+        """Who does not listen hears nobody: what was injected or comes late is turned away, too."""
+        unheard = traffic.present & ~listening.unsqueeze(-1)
+        if (not self.spare and self.path is None) or not bool(unheard.any()):
             return traffic
-        self.ledger.refuse("gate", unheard)
+        self._refuse("gate", unheard)
         return replace(traffic, present=traffic.present & ~unheard)
 
-    def _defend(self, traffic: Traffic, step: Tensor, kind: int) -> Traffic:
-        arrived = traffic
-        for defense, memory in zip(self.defenses, self._memories, strict=True):
-            verdicts = defense.screen(Delivered(traffic, self.keyring, step, kind, arrived), memory)
+    def _receive(self, traffic: Traffic, step: Tensor, kind: int) -> Traffic:
+        """Defenses, and between those that check envelopes and those that read payloads, decoding."""
+        arrived, reading = traffic, False
+        for defense, memory in zip(self.defenses, self._screens, strict=True):
+            if not reading and ORDERS.index(defense.order) >= READING:
+                traffic, reading = self._decode(traffic, step, kind), True
+            delivered = Delivered(traffic, self._verifier, step, kind, arrived)
+            verdicts = defense.screen(delivered, memory.tensors)
             if verdicts.refuse is not None:
                 refused = verdicts.refuse & traffic.present
-                self.ledger.refuse(defense.name, refused)
+                self._refuse(defense.name, refused)
                 traffic = replace(traffic, present=traffic.present & ~refused)
             if verdicts.scale is not None:
                 traffic = traffic.scale_payload(verdicts.scale)
-        return traffic
+        return traffic if reading else self._decode(traffic, step, kind)
+
+    @property
+    def _verifier(self) -> Verifier:
+        """Who tells receivers whose seal it is."""
+        return self.keyring
+
+    def _refuse(self, by: str, where: Tensor) -> None:
+        self.ledger.refuse(by, where)
+        if self.tape is not None:
+            self._turned_away[by] = where
+
+    def _decode(self, traffic: Traffic, step: Tensor, kind: int) -> Traffic:
+        """Payloads as receivers make them of what arrived, if they need to remember for that."""
+        if self.codec is None or not self.codec.stateful:
+            return traffic
+        wire = traffic.payload()
+        received = Received(wire, traffic.present, traffic.sender, traffic.sequence, step, kind)
+        return traffic.add_payload(traffic.present, self.codec.decode(received, self._coding.tensors) - wire)
 
     def _record(
-        self, traffic: Traffic, kind: int, arrived: Tensor, dropped: Tensor, tampered: Tensor, forged: Tensor
+        self,
+        traffic: Traffic,
+        kind: int,
+        put: Tensor,
+        accepted: Tensor,
+        dropped: Tensor,
+        lost: Tensor,
+        forged: Tensor,
+        tampered: Tensor,
+        size: Tensor,
     ) -> None:
-        """Note every message of the exchange for whoever wants to see it drawn."""
-        fate = arrived.to(torch.int8)
-        fate = fate.masked_fill(dropped, 2).masked_fill(tampered & arrived, 3).masked_fill(forged & arrived, 4)
-        notes = {"sender": traffic.sender, "fate": fate, "accepted": traffic.present}
+        """Note every message of the exchange for whoever wants to see it drawn, or read."""
+        arrived = traffic.present
+        waits = put & ~arrived & ~dropped & ~lost
+        fate = arrived.to(torch.int8).masked_fill(waits, 6).masked_fill(lost & ~arrived, 5)
+        fate = fate.masked_fill(dropped & ~arrived, 2)
+        fate = fate.masked_fill(tampered & arrived, 3).masked_fill(forged & arrived, 4)
+        noted = {name: getattr(traffic, name) for name in ("sender", "origin", "sequence", "sent_at", "expiry", "hops")}
+        noted |= {"fate": fate, "accepted": accepted, "size": size, "length": traffic.payload().norm(dim=-1)}
         assert self.tape is not None
-        self.tape.append({name: value.cpu().numpy().copy() for name, value in notes.items()} | {"kind": np.array(kind)})
+        self.tape.append(
+            Notes(
+                kind,
+                {name: value.cpu().numpy().copy() for name, value in noted.items()},
+                {by: where.cpu().numpy().copy() for by, where in self._turned_away.items()},
+            )
+        )
+        self._turned_away.clear()
 
     def get_state(self) -> dict[str, Any]:
-        """State of guards, defenses and the ledger, as numpy arrays."""
+        """State of all stages and the ledger, as numpy arrays."""
         return {
             "guards": [guard.get_state() for guard in self.guards],
-            "memories": [{n: v.cpu().numpy().copy() for n, v in m.items()} for m in self._memories],
+            "screens": [memory.get_state() for memory in self._screens],
+            "coding": self._coding.get_state(),
+            "path": None if self.path is None else self.path.get_state(),
             "ledger": self.ledger.get_state(),
         }
 
@@ -169,8 +303,9 @@ class Network:
         """Restore what :meth:`get_state` saved."""
         for guard, state in zip(self.guards, saved["guards"], strict=True):
             guard.set_state(state)
-        self._memories = [
-            {n: torch.as_tensor(np.array(v), device=self.setting.device) for n, v in m.items()}
-            for m in saved["memories"]
-        ]
+        for memory, state in zip(self._screens, saved["screens"], strict=True):
+            memory.set_state(state)
+        self._coding.set_state(saved["coding"])
+        if self.path is not None:
+            self.path.set_state(saved["path"])
         self.ledger.set_state(saved["ledger"])

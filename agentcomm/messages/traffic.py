@@ -21,6 +21,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+# What an envelope says besides its payload.
+HEADER = ("sender", "audience", "sequence", "sent_at", "expiry", "hops", "kind", "key", "seal")
+LIFETIME = 16  # steps after which a message counts as stale
+HOPS = 8  # hops a message may take
+
 
 def gather_agents(values: Tensor, index: Tensor) -> Tensor:
     """Pick per-agent vectors: values [B, N, D], index [B, N, M] of agents -> [B, N, M, D]."""
@@ -47,10 +52,14 @@ class Links(NamedTuple):
     due: Tensor | None = None
 
     @property
+    def listening(self) -> Tensor:
+        """[B, N] bool, receivers that listen in this exchange."""
+        return self.open if self.due is None else self.open & self.due
+
+    @property
     def present(self) -> Tensor:
         """[B, N, k] bool, links on which a message travels."""
-        listening = self.open if self.due is None else self.open & self.due
-        present = listening.unsqueeze(-1).expand_as(self.source)
+        present = self.listening.unsqueeze(-1).expand_as(self.source)
         return present if self.carried is None else present & self.carried
 
     def only(self, due: Tensor, carried: Tensor) -> Links:
@@ -100,6 +109,7 @@ class Inbox:
         delta: [B, N, M, D] offset, or None for 0.
         weight: [B, N, M] straight-through weight of the edge (value 1), or None.
         links: [B, N, k] int64, the graph's senders.
+        coding: [B, N, D], what a codec added to what agents said: ``spoken`` is the sum. None without a codec.
         receiver: [B, R] int64, whose inboxes these are; None for all N agents in order.
         cache: Keeps projections of ``spoken`` from one turn to the next.
 
@@ -113,6 +123,7 @@ class Inbox:
     scale: Tensor | None = None
     delta: Tensor | None = None
     weight: Tensor | None = None
+    coding: Tensor | None = None
     receiver: Tensor | None = None
     cache: ProjectionCache | None = None
 
@@ -122,6 +133,16 @@ class Inbox:
         if receiver is None:
             receiver = torch.arange(self.links.shape[1], device=self.links.device).unsqueeze(0)
         return (gather_agents(self.links, self.source) == receiver[..., None, None]).any(-1)
+
+    def spelled_out(self) -> Inbox:
+        """The same with the codec's part in every slot's ``delta``, for payloads that are spoken one by one."""
+        if self.coding is None:
+            return self
+        coding = gather_agents(self.coding, self.source)
+        if self.scale is not None:
+            coding = coding * self.scale.unsqueeze(-1)
+        delta = coding if self.delta is None else self.delta + coding
+        return replace(self, spoken=self.spoken - self.coding, delta=delta, coding=None)
 
     def merge(self, later: Inbox, receivers: Tensor) -> Inbox:
         """These inboxes, but for some receivers [B, N] those of a later exchange of the same payloads."""
@@ -208,9 +229,11 @@ class Traffic:
         audience: [B, N, M] int64, the receiver it was written for.
         sequence: [B, N, M] int64, the sender's running number in this episode.
         sent_at: [B, N, M] int64, step of the episode.
+        expiry: [B, N, M] int64, last step at which it counts as fresh.
+        hops: [B, N, M] int64, hops it may still take; the one field that changes on its way, and is not sealed.
         kind: [B, N, M] int64, the round of the exchange within a step.
         key: [B, N, M] int64, id of the key the seal names, -1 for none.
-        seal: [B, N, M] int64, symbolic tag over all fields above but origin; 0 for none.
+        seal: [B, N, M] int64, symbolic tag over all fields above but origin and hops; 0 for none.
     """
 
     spoken: Tensor
@@ -221,6 +244,8 @@ class Traffic:
     audience: Tensor
     sequence: Tensor
     sent_at: Tensor
+    expiry: Tensor
+    hops: Tensor
     kind: Tensor
     key: Tensor
     seal: Tensor
@@ -255,6 +280,8 @@ class Traffic:
             audience=receiver.expand(worlds, -1, degree + spare),
             sequence=at * rounds + kind,
             sent_at=at,
+            expiry=at + LIFETIME,
+            hops=none + HOPS,
             kind=none + kind,
             key=none - 1,
             seal=none,

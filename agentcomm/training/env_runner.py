@@ -79,7 +79,7 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         world = make_world(run.environment, training.worlds)
         policy = self.module.policy
         seed = derive(self.seed, "runner", self.worker_index or 0)
-        network = make_network(world, policy, run.attacks, run.defenses, seed)
+        network = make_network(world, policy, run.attacks, run.defenses, seed, run.path)
         self.sampler = Sampler(world, policy, network, self.config.settings(), seed)
 
     def make_module(self) -> None:
@@ -133,7 +133,8 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         world = make_world(run.environment, episodes)
         settings = self.config.env_config
         choices = RunConfig.model_validate(settings["run"])
-        network = make_network(world, policy, choices.attacks, choices.defenses, derive(self.seed, "evaluation"))
+        seed = derive(self.seed, "evaluation")
+        network = make_network(world, policy, choices.attacks, choices.defenses, seed, choices.path)
         played = play(world, policy, network, derive(run.evaluation.seed, "training"))
         found = played.metrics()
         steps = int(played.length.sum())

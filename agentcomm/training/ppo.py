@@ -99,6 +99,13 @@ def ppo_loss(
     loss = -surrogate + settings.value_weight * value_loss
     if policy.gate is not None and not gated:
         loss = loss + policy.listening_cost() / advantage_scale * mean(now.openness, alive_share)
+    if now.auxiliary is not None:
+        loss = loss + now.auxiliary
+    if now.nats is not None:
+        # A message is paid for by each of its senders, in every round.
+        loss = loss + policy.voice.weight * mean(now.nats.sum((1, 3)), alive_share)
+        if not graph_gradient:
+            policy.voice.note(now.nats)
     loss = loss - entropy * mean(now.entropy, act_share) - settings.gate_entropy * mean(now.gate_entropy)
     with torch.no_grad():
         stats = {

@@ -175,6 +175,8 @@ class Sampler:
             columns["draw"] = torch.stack([d.draw for d in decisions])
         if decisions[0].gate_noise is not None:
             columns["gate_noise"] = torch.stack([d.gate_noise for d in decisions if d.gate_noise is not None])
+        if self.policy.voice is not None:
+            columns["voice_draw"] = torch.stack([d.voice_draw for d in decisions])
         columns |= record_inboxes([d.inboxes for d in decisions], columns["links"])
         return {name: column.flatten(0, 1) for name, column in columns.items()}
 
@@ -248,4 +250,10 @@ def record_inboxes(inboxes: list[list[Inbox]], links: Tensor) -> Rows:
             return torch.nn.functional.pad(inbox.delta, (0, 0, 0, slots - inbox.mask.shape[-1]))
 
         columns["delta"] = column(offset)
+    if any(i.coding is not None for i in flat):
+
+        def coding(inbox: Inbox) -> Tensor:
+            return torch.zeros_like(inbox.spoken) if inbox.coding is None else inbox.coding
+
+        columns["coding"] = column(coding)
     return columns

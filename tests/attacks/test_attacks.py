@@ -140,7 +140,7 @@ def test_replay_delivers_exactly_what_was_said_age_steps_ago(age: int, suppress:
                     if copy:
                         said = old.spoken[b, old.links.source[b, i, m]]
                         assert torch.equal(inbox.payload()[b, i, s.degree + m], said)
-                        assert network.tape[number]["sender"][b, i, s.degree + m] == old.links.source[b, i, m]
+                        assert network.tape[number].fields["sender"][b, i, s.degree + m] == old.links.source[b, i, m]
                         delivered += 1
     assert delivered > 50
     assert not network.guards[0].violations
@@ -183,7 +183,7 @@ def test_impersonate_at_random_sends_tokens_of_honest_length(copies: int) -> Non
         assert forged.all()
         lengths = inbox.payload()[..., s.degree :, :].norm(dim=-1)
         torch.testing.assert_close(lengths, torch.full_like(lengths, s.width**0.5))
-        claimed = torch.as_tensor(note["sender"])[..., s.degree :]
+        claimed = torch.as_tensor(note.fields["sender"])[..., s.degree :]
         receiver = torch.arange(s.num_agents).view(1, -1, 1)
         assert (claimed != receiver).all(), "nobody is told that they said something themselves"
         turn = (receiver + 1 + e.step.view(-1, 1, 1) % 3) % s.num_agents
@@ -195,7 +195,7 @@ def test_impersonate_takes_every_colleagues_name_in_turn_or_the_victims() -> Non
     network = Network(s, [attack("impersonate", s)])
     network.tape = []
     carry(network, conversation(s, 3, shut=0, ends=0))
-    names = {int(note["sender"][0, 0, s.degree]) for note in network.tape}
+    names = {int(note.fields["sender"][0, 0, s.degree]) for note in network.tape}
     assert names == {1, 2, 3}
     network = Network(s, [attack("impersonate", s, victim=2)])
     inboxes = carry(network, conversation(s, 3, shut=0, ends=0))

@@ -231,7 +231,9 @@ def test_of_equal_messages_in_one_inbox_the_first_counts(copies: int) -> None:
     def edits(view: View) -> Edits:
         one = forge(view, S, sender=1)
         fields = {
-            n: getattr(one, n).repeat_interleave(copies, 2) for n in Envelopes.__dataclass_fields__ if n != "sign"
+            n: getattr(one, n).repeat_interleave(copies, 2)
+            for n in Envelopes.__dataclass_fields__
+            if n not in ("sign", "expiry", "hops")
         }
         fields["sequence"] = fields["sequence"] + 1000
         return Edits(inject=Envelopes(**fields, sign=True))

@@ -168,7 +168,9 @@ def test_the_networks_state_ends_with_the_episode() -> None:
     for _ in range(12):
         young.append((world.length < 2).clone())
         s.collect(1)
-    forged = torch.stack([torch.as_tensor((note["fate"] == 4).any((1, 2))) for note in network.tape]).view(12, 2, 64)
+    forged = torch.stack([torch.as_tensor((note.fields["fate"] == 4).any((1, 2))) for note in network.tape]).view(
+        12, 2, 64
+    )
     assert not forged[torch.stack(young).unsqueeze(1).expand_as(forged)].any()
     assert forged[~torch.stack(young).unsqueeze(1).expand_as(forged)].all()
 

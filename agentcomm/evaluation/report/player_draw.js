@@ -2,7 +2,9 @@
 const Draw = (() => {
   const NS = "http://www.w3.org/2000/svg";
   const CELL = 10;
-  const GLYPHS = { dropped: "\u00d7", tampered: "~", forged: "!" };
+  const GLYPHS = { dropped: "\u00d7", lost: "\u00d7", delayed: "\u2026", tampered: "~", forged: "!" };
+  // Never arrives, or not in this step.
+  const gone_by = (message) => ["dropped", "lost", "delayed"].includes(message.fate);
 
   function make(name, attributes = {}, ...children) {
     const node = document.createElementNS(NS, name);
@@ -60,11 +62,11 @@ const Draw = (() => {
       y: (from.y + to.y) / 2 + ((to.x - from.x) / length) * bend,
     };
     const start = toward(from, middle, from.r + 0.5);
-    const refused = !message.accepted && message.fate !== "dropped";
+    const refused = !message.accepted && !gone_by(message);
     let end = toward(to, middle, to.r + (refused ? 2.2 : 0.7));
-    if (message.fate === "dropped") end = { x: (start.x + 2 * middle.x + end.x) / 4, y: (start.y + 2 * middle.y + end.y) / 4 };
-    const base = refused || message.fate === "dropped" ? end : toward(end, middle, 1.9);
-    const control = message.fate === "dropped" ? toward(start, middle, Math.hypot(middle.x - start.x, middle.y - start.y) / 2) : middle;
+    if (gone_by(message)) end = { x: (start.x + 2 * middle.x + end.x) / 4, y: (start.y + 2 * middle.y + end.y) / 4 };
+    const base = refused || gone_by(message) ? end : toward(end, middle, 1.9);
+    const control = gone_by(message) ? toward(start, middle, Math.hypot(middle.x - start.x, middle.y - start.y) / 2) : middle;
     const group = make("g", { class: `message ${message.fate}${refused ? " refused" : ""}` });
     group.append(make("path", { d: `M${start.x} ${start.y}Q${control.x} ${control.y} ${base.x} ${base.y}` }));
     const ahead = toward(middle, to, 1);
@@ -72,13 +74,13 @@ const Draw = (() => {
     const uy = ahead.y - middle.y;
     if (refused) {
       group.append(make("path", { class: "bar-end", d: `M${end.x - uy * 1.3} ${end.y + ux * 1.3}L${end.x + uy * 1.3} ${end.y - ux * 1.3}` }));
-    } else if (message.fate !== "dropped") {
+    } else if (!gone_by(message)) {
       const corners = [end, { x: base.x - uy, y: base.y + ux }, { x: base.x + uy, y: base.y - ux }];
       group.append(make("polygon", { points: corners.map((p) => `${p.x},${p.y}`).join(" ") }));
     }
     const glyph = GLYPHS[message.fate];
     if (glyph) {
-      const at = message.fate === "dropped" ? end : { x: (start.x + 2 * middle.x + end.x) / 4, y: (start.y + 2 * middle.y + end.y) / 4 };
+      const at = gone_by(message) ? end : { x: (start.x + 2 * middle.x + end.x) / 4, y: (start.y + 2 * middle.y + end.y) / 4 };
       const text = make("text", { x: at.x, y: at.y + 0.95 });
       text.textContent = glyph;
       group.append(make("circle", { class: "sign", cx: at.x, cy: at.y, r: 1.5 }), text);
@@ -182,7 +184,8 @@ const Draw = (() => {
     const to = { x: 15.5, y: 2.5, r: 0 };
     const entries = [
       ["delivered", true, "delivered"],
-      ["dropped", false, "dropped"],
+      ["dropped", false, "dropped by an attack"],
+      ["lost", false, "lost, or (with dots) delayed, by the channel"],
       ["tampered", true, "changed"],
       ["forged", true, "forged or replayed, under the name of the agent it starts at"],
       ["forged", false, "refused by a defense"],

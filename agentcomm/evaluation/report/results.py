@@ -254,6 +254,10 @@ _GATES = {"open": "gates always open", "shut": "gates always shut", "random": "g
 def _change(row: dict[str, Any]) -> str:
     """What makes this cell no part of the attack x defense grid, in words; empty for one that is."""
     what = [str(row["world"])] if row.get("world") else []
+    if row.get("path_label") is not None:
+        stages = [row["attack"] and row["attack"]["label"], row.get("defense_label", NONE)]
+        what.append(str(row["path_label"] or "plain path"))
+        what += [str(stage) for stage in stages if stage and stage != NONE]
     if row.get("gates"):
         what.append(_GATES.get(str(row["gates"]), str(row["gates"])))
     if what and row["variant"] == "control":

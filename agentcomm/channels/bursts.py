@@ -1,0 +1,55 @@
+"""bursts: links go bad and recover, so that losses come in bursts (Gilbert 1960, Elliott 1963).
+
+Every link is good or bad; with p = ``to_bad`` and r = ``to_good`` it is bad for p / (p + r) of the time and stays so
+for 1 / r exchanges on average. Of the messages
+
+    (r * loss_good + p * loss_bad) / (p + r)
+
+are lost. Where all are lost on bad links and none on good ones, a loss rate e in bursts of L messages takes r = 1 / L
+and p = e / (L * (1 - e)).
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from agentcomm.messages.channel import Channel, ChannelConfig, Fate, Passing
+
+
+class BurstsConfig(ChannelConfig):
+    """Arguments of ``bursts``; 10 % of the messages are lost, four in a row, unless told otherwise."""
+
+    to_bad: float = Field(1 / 36, ge=0, le=1, description="chance per exchange that a good link goes bad")
+    to_good: float = Field(0.25, gt=0, le=1, description="chance per exchange that a bad link recovers")
+    loss_good: float = Field(0.0, ge=0, le=1, description="chance that a message is lost on a good link")
+    loss_bad: float = Field(1.0, ge=0, le=1, description="chance that a message is lost on a bad link")
+
+
+class Bursts(Channel):
+    """A Markov chain of two states for every inbox slot; it moves once per exchange, with or without a message."""
+
+    Config = BurstsConfig
+    config: BurstsConfig
+    name = "bursts"
+
+    def memory(self) -> dict[str, Tensor]:
+        """``bad``: [B, N, M] bool; ``started``: [B] bool, whether this episode's states have been drawn."""
+        s = self.setting
+        shape = (s.num_worlds, s.num_agents, self.slots)
+        return {
+            "bad": torch.zeros(shape, dtype=torch.bool, device=s.device),
+            "started": torch.zeros(s.num_worlds, dtype=torch.bool, device=s.device),
+        }
+
+    def carry(self, passing: Passing, memory: dict[str, Tensor]) -> Fate:
+        """Move every chain, or in an episode's first exchange draw from its stationary distribution; then lose."""
+        c, bad, started = self.config, memory["bad"], memory["started"]
+        chance = passing.rand()
+        moved = torch.where(bad, chance >= c.to_good, chance < c.to_bad)
+        drawn = chance < c.to_bad / (c.to_bad + c.to_good)
+        bad.copy_(torch.where(started.view(-1, 1, 1), moved, drawn))
+        started.fill_(True)
+        limit = bad * c.loss_bad + ~bad * c.loss_good
+        return Fate(lost=passing.present & (passing.rand() < limit))

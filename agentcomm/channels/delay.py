@@ -1,0 +1,29 @@
+"""delay: messages take a fixed time and, each on its own, a random one (exponential) on top."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from agentcomm.messages.channel import Channel, ChannelConfig, Fate, Passing
+
+
+class DelayConfig(ChannelConfig):
+    """Arguments of ``delay``."""
+
+    seconds: float = Field(0.1, ge=0, description="seconds that every message takes at least")
+    jitter: float = Field(0.0, ge=0, description="mean of the exponentially distributed seconds on top")
+
+
+class Delay(Channel):
+    """Shifted exponential delay: mean ``seconds + jitter``, standard deviation ``jitter``."""
+
+    Config = DelayConfig
+    config: DelayConfig
+    name = "delay"
+
+    def carry(self, passing: Passing, memory: dict[str, Tensor]) -> Fate:
+        """Draw for each message."""
+        seconds = self.config.seconds - self.config.jitter * torch.log1p(-passing.rand())
+        return Fate(seconds=seconds.masked_fill(~passing.present, 0.0))

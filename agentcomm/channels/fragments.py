@@ -1,0 +1,66 @@
+"""fragments: what is longer than a packet travels in several, and the receiver puts them together again.
+
+A message of S bytes that fits into ``mtu`` goes as it is. A longer one is cut into F = ceil(S / (mtu - header))
+fragments with a header each. It arrives only if all do: with probability (1 - loss) ** F. Fragments meet in one of the
+receiver's buffers. An incomplete message of which something arrived keeps its buffer for ``timeout`` steps, and a
+fragmented one that finds none free is lost (as in RFC 815 and 8200; holding buffers is the point of fragment floods).
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from agentcomm.messages.channel import Channel, ChannelConfig, Fate, Passing
+
+
+class FragmentsConfig(ChannelConfig):
+    """Arguments of ``fragments``."""
+
+    mtu: int = Field(127, ge=2, description="bytes of the longest packet (127 in IEEE 802.15.4)")
+    header: int = Field(5, ge=0, description="bytes of a fragment's header (5 in 6LoWPAN, 8 in IPv6)")
+    loss: float = Field(0.0, ge=0, le=1, description="chance that a packet is lost")
+    buffers: int = Field(4, ge=1, description="messages that a receiver can put together at a time")
+    timeout: int = Field(10, ge=1, description="steps after which it gives up an incomplete one")
+
+    @model_validator(mode="after")
+    def _room(self) -> Self:
+        if self.header >= self.mtu:
+            raise ValueError(f"header={self.header} leaves no room in packets of mtu={self.mtu} bytes")
+        return self
+
+
+class Fragments(Channel):
+    """Fragmentation and reassembly; all fragments of a message are sent, and arrive or not, in its exchange."""
+
+    Config = FragmentsConfig
+    config: FragmentsConfig
+    name = "fragments"
+
+    def memory(self) -> dict[str, Tensor]:
+        """``until``: [B, N, buffers] int64, the step from which each buffer is free again."""
+        s = self.setting
+        shape = (s.num_worlds, s.num_agents, self.config.buffers)
+        return {"until": torch.zeros(shape, dtype=torch.int64, device=s.device)}
+
+    def carry(self, passing: Passing, memory: dict[str, Tensor]) -> Fate:
+        """Cut, lose, and put together in the order of inbox slots."""
+        c, until = self.config, memory["until"]
+        room = c.mtu - c.header
+        cut = passing.present & (passing.size > c.mtu)
+        packets = torch.where(cut, (passing.size + room - 1) // room, 1)
+        # One number decides: it is small enough where all packets arrive, and too large where none does.
+        chance = passing.rand()
+        complete = chance < (1 - c.loss) ** packets.float()
+        begun = cut & ~complete & (chance < 1 - c.loss ** packets.float())
+        free = until <= passing.step.view(-1, 1, 1)
+        left = free.sum(-1, keepdim=True)
+        found = (begun.cumsum(-1) - begun.long()) < left  # whether those before it have left it a buffer
+        taken = (begun & found).sum(-1, keepdim=True)
+        taking = free & (free.cumsum(-1) <= taken)
+        until.copy_(torch.where(taking, passing.step.view(-1, 1, 1) + c.timeout, until))
+        lost = passing.present & ~(complete & (found | ~cut))
+        return Fate(lost=lost, extra=torch.where(cut, packets * c.header, 0))

@@ -1,0 +1,26 @@
+"""loss: every message is lost with the same probability, whatever became of the others."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor
+
+from agentcomm.messages.channel import Channel, ChannelConfig, Fate, Passing
+
+
+class LossConfig(ChannelConfig):
+    """Arguments of ``loss``."""
+
+    probability: float = Field(0.1, ge=0, le=1, description="chance that a message is lost")
+
+
+class Loss(Channel):
+    """Independent loss."""
+
+    Config = LossConfig
+    config: LossConfig
+    name = "loss"
+
+    def carry(self, passing: Passing, memory: dict[str, Tensor]) -> Fate:
+        """Draw for each message."""
+        return Fate(lost=passing.present & (passing.rand() < self.config.probability))

@@ -1,0 +1,59 @@
+"""relay: agents that are not neighbors reach each other over those between them, hop by hop."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from agentcomm.messages.channel import Channel, ChannelConfig, Fate, Passing
+from agentcomm.messages.traffic import HOPS
+from agentcomm.threats import Setting
+
+Layout = Literal["line", "ring", "grid"]
+
+
+class RelayConfig(ChannelConfig):
+    """Arguments of ``relay``."""
+
+    layout: Layout = Field("line", description="where agents stand: in a line, a ring, or a square grid, row by row")
+    loss: float = Field(0.0, ge=0, le=1, description="chance that a message is lost on a hop")
+    seconds: float = Field(0.01, ge=0, description="seconds that a hop takes")
+    limit: int = Field(HOPS, ge=1, description="hops after which a message is given up; its own limit holds, too")
+
+
+class Relay(Channel):
+    """Messages take the shortest way; a newcomer stands next to everybody."""
+
+    Config = RelayConfig
+    config: RelayConfig
+    name = "relay"
+
+    def __init__(self, config: RelayConfig, setting: Setting, slots: int) -> None:
+        super().__init__(config, setting, slots)
+        # [N + 1 senders, N receivers]; what claims to come from the receiver itself came from next to it
+        between = distances(config.layout, setting.num_agents).to(setting.device).clamp(min=1)
+        self._hops = torch.nn.functional.pad(between, (0, 0, 0, 1), value=1)
+
+    def carry(self, passing: Passing, memory: dict[str, Tensor]) -> Fate:
+        """Count hops; lose and delay by them."""
+        hops = self._hops[passing.sender, passing.receiver] * passing.present
+        too_far = hops > passing.hops.clamp(max=self.config.limit)
+        arrives = passing.rand() < (1 - self.config.loss) ** hops.float()
+        return Fate(lost=passing.present & (too_far | ~arrives), seconds=hops * self.config.seconds, hops=hops)
+
+
+def distances(layout: Layout, agents: int) -> Tensor:
+    """[N, N] int64, hops between any two agents."""
+    place = torch.arange(agents)
+    apart = (place.unsqueeze(1) - place).abs()
+    if layout == "line":
+        return apart
+    if layout == "ring":
+        return torch.minimum(apart, agents - apart)
+    columns = ceil(agents**0.5)
+    at = torch.stack([place.div(columns, rounding_mode="floor"), place % columns])
+    return (at.unsqueeze(2) - at.unsqueeze(1)).abs().sum(0)

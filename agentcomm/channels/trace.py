@@ -1,0 +1,131 @@
+"""trace: latency, loss and bandwidth over time, as somebody measured them.
+
+The file is CSV with a header: ``seconds,latency_ms,loss`` and, if bandwidth is limited, ``mbit`` (megabits per second
+of each sender's uplink). A row holds until the next one, the last one as long as the one before it; then the trace
+begins again. Every episode begins at a random moment of it.
+"""
+
+from __future__ import annotations
+
+import csv
+from math import isfinite
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from agentcomm.channels.bandwidth import lines, queue_up
+from agentcomm.errors import ConfigError
+from agentcomm.messages.channel import Channel, ChannelConfig, Fate, Passing
+from agentcomm.threats import Setting
+
+COLUMNS = ("seconds", "latency_ms", "loss", "mbit")  # the last may be missing
+BYTES_PER_MBIT = 125_000
+
+
+class TraceConfig(ChannelConfig):
+    """Arguments of ``trace``."""
+
+    file: str = Field(description="CSV file with columns seconds,latency_ms,loss[,mbit]")
+    queue: int = Field(65_536, ge=1, description="bytes that may wait for an uplink, if the trace limits bandwidth")
+
+
+class Trace(Channel):
+    """Piecewise constant latency, loss and bandwidth.
+
+    Raises:
+        ConfigError: If the file cannot be used.
+    """
+
+    Config = TraceConfig
+    config: TraceConfig
+    name = "trace"
+
+    def __init__(self, config: TraceConfig, setting: Setting, slots: int) -> None:
+        super().__init__(config, setting, slots)
+        columns = torch.tensor(read(config.file), dtype=torch.float64, device=setting.device).T.contiguous()
+        self._starts = columns[0] - columns[0, 0]
+        self._length = self._starts[-1] + (self._starts[-1] - self._starts[-2] if len(self._starts) > 1 else 1.0)
+        self._seconds, self._loss, *rate = columns[1] / 1000, columns[2], *columns[3:]
+        self._rate = rate[0] * BYTES_PER_MBIT if rate else None
+
+    def memory(self) -> dict[str, Tensor]:
+        """``offset``: [B] float64 seconds into the trace at which the episode began, once it has ``started``."""
+        s = self.setting
+        own = {
+            "offset": torch.zeros(s.num_worlds, dtype=torch.float64, device=s.device),
+            "started": torch.zeros(s.num_worlds, dtype=torch.bool, device=s.device),
+        }
+        return own if self._rate is None else own | lines(s)
+
+    def carry(self, passing: Passing, memory: dict[str, Tensor]) -> Fate:
+        """Look up what holds now in each world."""
+        offset, started = memory["offset"], memory["started"]
+        drawn = torch.rand(len(offset), generator=passing.generator, dtype=torch.float64, device=offset.device)
+        offset.copy_(torch.where(started, offset, drawn * self._length))
+        started.fill_(True)
+        now = (offset + passing.step * passing.step_seconds) % self._length
+        row = torch.searchsorted(self._starts, now, right=True) - 1
+        lost = passing.present & (passing.rand() < self._loss[row].view(-1, 1, 1))
+        seconds = self._seconds[row].float().view(-1, 1, 1) * passing.present
+        if self._rate is None:
+            return Fate(lost=lost, seconds=seconds)
+        # What is lost on the air has used the uplink.
+        queued = queue_up(passing, memory, passing.sender, self._rate[row].unsqueeze(1), self.config.queue)
+        assert queued.lost is not None
+        assert queued.seconds is not None
+        return Fate(lost=lost | queued.lost, seconds=seconds + queued.seconds)
+
+
+def read(file: str) -> list[list[float]]:
+    """Rows of a trace.
+
+    Raises:
+        ConfigError: If there is no such file, or it is no trace; names line, value and mend.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise ConfigError(f"trace {file}: there is no such file (looked for in {Path.cwd()})")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as opened:
+            reader = csv.reader(opened)
+            table = [(reader.line_num, cells) for cells in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"trace {file} cannot be read as CSV in UTF-8: {error}") from error
+    header = [name.strip() for name in table[0][1]] if table else []
+    if header not in (list(COLUMNS), list(COLUMNS[:-1])):
+        raise ConfigError(f"trace {file}, line 1: {','.join(header)!r} must be seconds,latency_ms,loss[,mbit]")
+    if len(table) == 1:
+        raise ConfigError(f"trace {file} is empty; give at least one row below the header")
+    rows: list[list[float]] = []
+    for line, cells in table[1:]:
+        row = _row(cells, header, f"trace {file}, line {line}")
+        if rows and row[0] <= rows[-1][0]:
+            raise ConfigError(
+                f"trace {file}, line {line}: seconds {cells[0]!r} do not come after {rows[-1][0]:g}; "
+                "sort the rows by time and leave out repeated ones"
+            )
+        rows.append(row)
+    return rows
+
+
+def _row(cells: list[str], header: list[str], where: str) -> list[float]:
+    if len(cells) != len(header):
+        raise ConfigError(
+            f"{where}: {','.join(cells)!r} has {len(cells)} values; give {len(header)}: {','.join(header)}"
+        )
+    values = []
+    for name, text in zip(header, cells, strict=True):
+        try:
+            value = float(text)
+        except ValueError:
+            raise ConfigError(f"{where}: {name} {text!r} is no number; write one") from None
+        if not isfinite(value) or value < 0:
+            raise ConfigError(f"{where}: {name} {text!r} must be a finite number of at least 0")
+        if name == "loss" and value > 1:
+            raise ConfigError(f"{where}: loss {text!r} must be a probability, at most 1")
+        if name == "mbit" and value == 0:
+            raise ConfigError(f"{where}: mbit '0' must be above 0; write loss 1 where nothing passes")
+        values.append(value)
+    return values

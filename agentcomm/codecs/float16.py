@@ -1,0 +1,34 @@
+"""float16: half the bits of plain payloads, at a relative error of 2^-11.
+
+What lies beyond +-65504, the largest number of IEEE binary16, is clamped to it; below 6e-8 numbers become zero.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agentcomm.codecs.bits import BitReader, as_batch, as_bytes, narrow, sizes
+from agentcomm.messages.codec import Codec, Coded
+
+
+class Float16(Codec):
+    """Rounds to the nearest half-precision number. ``bits = 16 D``."""
+
+    name = "float16"
+
+    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, kind: int) -> Coded:
+        """Round each number."""
+        return Coded(narrow(payload, "float16"), sizes(payload, 16 * self.setting.width))
+
+    def pack(self, payload: NDArray[np.float32]) -> bytes:
+        """D numbers in network byte order."""
+        return as_bytes(narrow(as_batch(payload), "float16"), "float16")
+
+    def unpack(self, data: bytes) -> NDArray[np.float32]:
+        """Read them back; raises MessageError for another length or a number that is not finite."""
+        reader = BitReader(data)
+        values = reader.read_numbers(self.setting.width, "float16")
+        reader.end()
+        return values

@@ -1,0 +1,31 @@
+"""float32: payloads as they are, 32 bits a number; the measure for all other codecs."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agentcomm.codecs.bits import BitReader, as_batch, as_bytes, sizes
+from agentcomm.messages.codec import Codec, Coded
+
+
+class Float32(Codec):
+    """Loses nothing. ``bits = 32 D``."""
+
+    name = "float32"
+
+    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, kind: int) -> Coded:
+        """The payload itself."""
+        return Coded(payload, sizes(payload, 32 * self.setting.width))
+
+    def pack(self, payload: NDArray[np.float32]) -> bytes:
+        """D numbers in network byte order."""
+        return as_bytes(as_batch(payload), "float32")
+
+    def unpack(self, data: bytes) -> NDArray[np.float32]:
+        """Read them back; raises MessageError for another length or a number that is not finite."""
+        reader = BitReader(data)
+        values = reader.read_numbers(self.setting.width, "float32")
+        reader.end()
+        return values

@@ -1,0 +1,127 @@
+"""Does a channel keep its contract?"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agentcomm.conformance.common import check_memory, check_plugin, require
+from agentcomm.conformance.conversations import Exchange, carry, check_state, conversation, make_setting, same_heard
+from agentcomm.conformance.stages import Disturb
+from agentcomm.messages.channel import Channel, ChannelConfig, Fate, Passing
+from agentcomm.messages.network import Network
+from agentcomm.threats import AttackConfig, Setting
+
+STEP_SECONDS = 0.05
+DTYPES = {"lost": torch.bool, "seconds": torch.float32, "extra": torch.int64, "hops": torch.int64}
+
+
+class _Watched(Channel):
+    """Looks over a channel's shoulder."""
+
+    def __init__(self, inner: Channel) -> None:
+        super().__init__(inner.config, inner.setting, inner.slots)
+        self.inner = inner
+
+    def memory(self) -> dict[str, Tensor]:
+        return self.inner.memory()
+
+    def carry(self, passing: Passing, memory: dict[str, Tensor]) -> Fate:
+        names = [f.name for f in fields(Passing) if isinstance(getattr(passing, f.name), Tensor)]
+        before = {name: getattr(passing, name).clone() for name in names}
+        places = dict(memory)
+        fate = self.inner.carry(passing, memory)
+        changed = [name for name, value in before.items() if not torch.equal(value, getattr(passing, name))]
+        require(not changed, f"carry changes {', '.join(changed)} of what passes")
+        kept = places.keys() == memory.keys() and all(memory[name] is value for name, value in places.items())
+        require(kept, "carry swaps tensors of its memory; they must be changed in place")
+        shape = passing.present.shape
+        for name, dtype in DTYPES.items():
+            part = getattr(fate, name)
+            if part is None:
+                continue
+            fits = part.shape == shape and part.dtype == dtype
+            require(fits, f"{name} is {part.dtype} {tuple(part.shape)}, not {dtype} {tuple(shape)}")
+            require(part.isfinite().all() and (part >= 0).all(), f"{name} must be finite and at least 0")
+            require(not part[~passing.present].any(), f"{name} says something of messages that are not there")
+        return fate
+
+
+def check_channel(
+    channel: type[Channel],
+    arguments: dict[str, Any] | None = None,
+    harmless: dict[str, Any] | None = None,
+    num_agents: int = 4,
+) -> None:
+    """Check the contract of :class:`agentcomm.messages.channel.Channel` on random traffic, clean and attacked.
+
+    Args:
+        channel: The channel's class.
+        arguments: Its arguments; those by default when not given.
+        harmless: Arguments under which every message arrives in its own exchange; checked bit for bit if given.
+        num_agents: Size of the team.
+
+    Raises:
+        AssertionError: If the channel breaks the contract.
+    """
+    check_plugin(channel, ChannelConfig)
+    for degree in (0, 2):
+        setting = make_setting(num_agents, degree)
+
+        def build(
+            attacked: bool = True, setting: Setting = setting, given: dict[str, Any] | None = arguments
+        ) -> Network:
+            attacks = [Disturb(AttackConfig(), setting)] if attacked else []
+            slots = setting.degree + sum(attack.injections() for attack in attacks)
+            made = channel(_config(channel, given), setting, slots)
+            check_memory(made.memory, setting.num_worlds)
+            return Network(setting, attacks, seed=1, channels=[_Watched(made)], step_seconds=STEP_SECONDS)
+
+        exchanges = conversation(setting, 12, seed=degree)
+        check_state(build, exchanges)
+        for attacked in (False, True):
+            _check_books(build(attacked), conversation(setting, 40, seed=2))
+        if harmless is not None:
+            passed = same_heard(
+                carry(build(attacked=False, given=harmless), exchanges), carry(Network(setting), exchanges)
+            )
+            require(passed, f"messages do not pass bit for bit with {harmless}")
+    _check_gradient(build(attacked=False), conversation(setting, 12, seed=3))
+
+
+def _config(channel: type[Channel], arguments: dict[str, Any] | None) -> ChannelConfig:
+    config = channel.Config.model_validate(arguments or {})
+    assert isinstance(config, ChannelConfig)
+    return config
+
+
+def _check_books(network: Network, exchanges: list[Exchange]) -> None:
+    """Every message is accounted for after every exchange, and the numbers that count time and bytes only grow."""
+    n = network.ledger
+    assert network.path is not None
+    before = (n.bytes.clone(), n.steps.clone(), n.seconds.clone())
+    for e in exchanges:
+        carry(network, [e])
+        put = n["sent"] + n["forged"]
+        fared = n["dropped"] + n["lost"] + n["late"] + n["refused"] + n["accepted"] + network.path.transit.waiting
+        require(torch.equal(put, fared), "messages get lost that are not counted as lost, or are counted twice")
+        now = (n.bytes.clone(), n.steps.clone(), n.seconds.clone())
+        grows = all((new >= old).all() for new, old in zip(now, before, strict=True))
+        require(grows, "bytes or time on the way are taken back")
+        before = now
+
+
+def _check_gradient(network: Network, exchanges: list[Exchange]) -> None:
+    """What arrives in its own exchange is what its sender says now, for gradients, too; what comes late is not."""
+    for e in exchanges:
+        spoken = e.spoken.clone().requires_grad_()
+        inbox = network.exchange(spoken, e.links, e.step, e.kind)
+        (gradient,) = torch.autograd.grad(inbox.payload()[inbox.mask].sum(), spoken, allow_unused=True)
+        scale = torch.ones_like(inbox.mask, dtype=torch.float32) if inbox.scale is None else inbox.scale
+        heard = torch.zeros(e.spoken.shape[:2]).scatter_add(1, inbox.source.flatten(1), (scale * inbox.mask).flatten(1))
+        got = torch.zeros_like(spoken) if gradient is None else gradient
+        require(torch.equal(got, heard.unsqueeze(-1).expand_as(got)), "gradients do not reach who was heard in time")
+        network.reset(e.ended)

@@ -1,0 +1,98 @@
+"""Random conversations to check stages of the network with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agentcomm.conformance.common import require
+from agentcomm.messages.network import Network
+from agentcomm.messages.traffic import Links
+from agentcomm.threats import Setting
+
+
+def make_setting(num_agents: int, degree: int) -> Setting:
+    """Three worlds with two exchanges per step."""
+    return Setting(3, num_agents, min(degree, num_agents - 1), 8, 2, torch.device("cpu"))
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One exchange, and the worlds ([W] indices) whose episode ends after it."""
+
+    spoken: Tensor
+    links: Links
+    step: Tensor
+    kind: int
+    ended: Tensor
+
+
+def conversation(s: Setting, num_steps: int, seed: int) -> list[Exchange]:
+    """Random tokens on random links; gates shut and episodes end at random, in each world for itself."""
+    g = torch.Generator().manual_seed(seed)
+    at, out = torch.zeros(s.num_worlds, dtype=torch.int64), []
+    for _ in range(num_steps):
+        keys = torch.rand(s.num_worlds, s.num_agents, s.num_agents, generator=g)
+        keys.diagonal(dim1=1, dim2=2).fill_(-1)
+        open_ = torch.rand(s.num_worlds, s.num_agents, generator=g) < 0.8
+        links = Links(keys.topk(s.degree, -1).indices.sort(-1).values, open_)
+        done = (torch.rand(s.num_worlds, generator=g) < 0.15).nonzero().squeeze(-1)
+        for kind in range(s.rounds):
+            spoken = torch.randn(s.num_worlds, s.num_agents, s.width, generator=g)
+            spoken = torch.nn.functional.layer_norm(spoken, (s.width,))
+            out.append(Exchange(spoken, links, at.clone(), kind, done if kind == s.rounds - 1 else done[:0]))
+        at = at + 1
+        at[done] = 0
+    return out
+
+
+def carry(network: Network, exchanges: Sequence[Exchange], changed: int | None = None) -> list[Tensor]:
+    """What was heard, [B, N, M, D + 1] with the mask in the last place; one world may say other things to others."""
+    out = []
+    slots = network.setting.degree + network.spare
+    for e in exchanges:
+        spoken, links = e.spoken.clone(), e.links._replace(open=e.links.open.clone())
+        if changed is not None:
+            spoken[changed] = spoken[changed].flip(0)
+            links.open[changed] ^= True
+        inbox = network.exchange(spoken, links, e.step, e.kind)
+        payload = inbox.payload().masked_fill(~inbox.mask.unsqueeze(-1), 0.0)
+        heard = torch.cat([payload, inbox.mask.unsqueeze(-1).float()], -1)
+        out.append(torch.nn.functional.pad(heard, (0, 0, 0, slots - heard.shape[2])))
+        if len(e.ended):
+            network.reset(e.ended)
+    return out
+
+
+def same_heard(first: Sequence[Tensor], second: Sequence[Tensor], worlds: Sequence[int] | None = None) -> bool:
+    """Whether two runs heard the same, bit for bit, in some worlds or all."""
+    chosen = slice(None) if worlds is None else list(worlds)
+    return all(torch.equal(a[chosen], b[chosen]) for a, b in zip(first, second, strict=True))
+
+
+def check_state(build: Callable[[], Network], exchanges: list[Exchange]) -> None:
+    """Same seed, same messages; saved and restored; worlds reset one by one; and none that hears of another."""
+    ambient = torch.get_rng_state()
+    whole = carry(build(), exchanges)
+    require(torch.equal(ambient, torch.get_rng_state()), "randomness is drawn from torch's global generator")
+    require(same_heard(whole, carry(build(), exchanges)), "the same seed and messages give another outcome")
+    half = len(exchanges) // 2 + 1  # between two rounds of a step
+    first, second = build(), build()
+    carry(first, exchanges[:half])
+    second.set_state(first.get_state())
+    goes_on = same_heard(whole[half:], carry(second, exchanges[half:]))
+    require(goes_on, "a restored run differs: something is kept outside memory")
+    others = list(range(1, first.setting.num_worlds))
+    apart = same_heard(whole, carry(build(), exchanges, changed=0), others)
+    require(apart, "what happens in one world changes another")
+    used, new = build(), build()
+    carry(used, exchanges)
+    used.reset(torch.arange(used.setting.num_worlds))
+    for old, fresh in zip(used.guards, new.guards, strict=True):
+        old.generator.set_state(fresh.generator.get_state())
+    if used.path is not None and new.path is not None:
+        used.path.generator.set_state(new.path.generator.get_state())
+    require(same_heard(carry(used, exchanges), carry(new, exchanges)), "something of an episode outlives it")

@@ -1,0 +1,44 @@
+"""codeword: refuse payloads that are no codewords, where senders speak through codec ``vq``.
+
+An honest payload consists of codewords, bit for bit, so anything else is an alarm: noise, a nudge along a gradient, a
+payload of an attacker's own making. It costs no bits and needs no keys.
+
+Its limits: whoever knows the codebook replaces one codeword by another, or replays a whole message, and passes. The
+codebook bounds what can be said, not by whom. Give it the codec's own arguments, and place defenses that rescale
+payloads (``clip``) after it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from agentcomm.codecs.codebook import CodebookConfig, get_codebook
+from agentcomm.defense import Defense, DefenseConfig, Delivered, Verdicts
+from agentcomm.threats import Setting
+
+
+class CodewordConfig(CodebookConfig, DefenseConfig):
+    """Arguments of ``codeword``: those of the codec."""
+
+
+class Codeword(Defense):
+    """Compares every part of a payload with all codewords of its group."""
+
+    Config = CodewordConfig
+    config: CodewordConfig
+    name = "codeword"
+    order = "content"
+
+    def __init__(self, config: CodewordConfig, setting: Setting) -> None:
+        super().__init__(config, setting)
+        self._codebook = get_codebook(config, setting.width).to(setting.device)
+
+    def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
+        """Refuse payloads with a part that equals no codeword."""
+        groups, codewords, width = self._codebook.shape
+        parts = delivered.payload.reshape(*delivered.present.shape, groups, width)
+        same = torch.ones(*parts.shape[:-1], codewords, dtype=torch.bool, device=parts.device)
+        for i in range(width):
+            same &= parts[..., i, None] == self._codebook[..., i]
+        return Verdicts(refuse=delivered.present & ~same.any(-1).all(-1))

@@ -1,0 +1,126 @@
+"""The contract of a channel: what happens to messages between sender and receiver when nobody attacks."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from agentcomm.plugin import Plugin, PluginConfig
+from agentcomm.threats import Setting
+
+
+@dataclass(frozen=True)
+class Passing:
+    """What is about to pass a channel: B worlds, N receivers, M inbox slots.
+
+    Attributes:
+        present: [B, N, M] bool, messages that are on the wire (those that earlier channels lost are not).
+        sender: [B, N, M] int64, claimed sender; N for a newcomer.
+        size: [B, N, M] int64 bytes, header and seal included.
+        hops: [B, N, M] int64, how many hops each may still take.
+        step: [B] int64, step of each world's episode.
+        step_seconds: Seconds that a step of the episode takes.
+        kind: Exchange within the step.
+        generator: The channel's own randomness.
+    """
+
+    present: Tensor
+    sender: Tensor
+    size: Tensor
+    hops: Tensor
+    step: Tensor
+    step_seconds: float
+    kind: int
+    generator: torch.Generator
+
+    @property
+    def receiver(self) -> Tensor:
+        """[B, N, M] int64."""
+        agents = torch.arange(self.present.shape[1], device=self.present.device)
+        return agents.view(1, -1, 1).expand_as(self.present)
+
+    def rand(self) -> Tensor:
+        """[B, N, M] uniform numbers in [0, 1)."""
+        return torch.rand(self.present.shape, generator=self.generator, device=self.present.device)
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What a channel does to messages; None leaves that alone.
+
+    Attributes:
+        lost: [B, N, M] bool, never arrives.
+        seconds: [B, N, M] float32, how much later it arrives.
+        extra: [B, N, M] int64 bytes that the channel itself adds on the wire, such as fragment headers.
+        hops: [B, N, M] int64 hops taken.
+    """
+
+    lost: Tensor | None = None
+    seconds: Tensor | None = None
+    extra: Tensor | None = None
+    hops: Tensor | None = None
+
+
+class ChannelConfig(PluginConfig):
+    """Arguments every channel has."""
+
+
+class Channel(Plugin):
+    """A stage between sender and receiver. Implement :meth:`carry`.
+
+    Channels are composed: a message is lost if any of them loses it, and their delays add up. The network keeps
+    what is on its way; a channel only says when it will be there.
+    """
+
+    Config: ClassVar[type[PluginConfig]] = ChannelConfig
+
+    def __init__(self, config: ChannelConfig, setting: Setting, slots: int) -> None:
+        """Make it for a network.
+
+        Args:
+            config: Arguments.
+            setting: Sizes.
+            slots: M, inbox slots per receiver: k links and spare ones for injected messages.
+        """
+        self.config = config
+        self.setting = setting
+        self.slots = slots
+
+    @abstractmethod
+    def carry(self, passing: Passing, memory: dict[str, Tensor]) -> Fate:
+        """Say what becomes of one exchange's messages; ``memory`` may be changed in place."""
+
+    def memory(self) -> dict[str, Tensor]:
+        """Fresh memory: tensors [B, ...] that are reset with their world."""
+        return {}
+
+
+def in_a_row(
+    channels: Sequence[Channel], memories: Sequence[dict[str, Tensor]], passing: Passing
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Pass several channels one after the other.
+
+    Args:
+        channels: In the order in which messages pass them.
+        memories: Of each.
+        passing: What enters the first.
+
+    Returns:
+        [B, N, M] each, as in :class:`Fate`: lost, seconds, extra, hops.
+    """
+    lost, seconds = torch.zeros_like(passing.present), torch.zeros(passing.present.shape, device=passing.present.device)
+    extra, hops = torch.zeros_like(passing.size), torch.zeros_like(passing.size)
+    for channel, memory in zip(channels, memories, strict=True):
+        present = passing.present & ~lost
+        now = replace(passing, present=present, size=passing.size + extra, hops=passing.hops - hops)
+        fate = channel.carry(now, memory)
+        lost = lost if fate.lost is None else lost | (fate.lost & present)
+        seconds = seconds if fate.seconds is None else seconds + fate.seconds
+        extra = extra if fate.extra is None else extra + fate.extra
+        hops = hops if fate.hops is None else hops + fate.hops
+    return lost, seconds, extra, hops

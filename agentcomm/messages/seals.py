@@ -1,0 +1,151 @@
+"""Seals for the wire: HMAC-SHA256 and Ed25519 over everything that gives a message its meaning.
+
+:mod:`agentcomm.messages.identity` models these in the batch. Both agree on whom to believe: the key that a seal
+names must be the claimed sender's, and the tag must be that key's over exactly these fields.
+
+``hops`` is left out. Whoever passes a message on takes one off, and holds no key of the sender's to seal it anew;
+so nobody may trust it for more than ending loops.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import struct
+from abc import ABC, abstractmethod
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
+
+from agentcomm.errors import MessageError
+from agentcomm.messages.envelope import MAX_CODEC, Envelope
+
+DOMAIN = b"agentcomm/envelope"  # what these keys sign can be taken for nothing else, nor the other way round
+
+# domain, version, kind, sender, audience, sequence, sent_at, expiry, key, codec, digest of the payload
+_HEADER = struct.Struct(f"!{len(DOMAIN)}sBBHHIIIH{MAX_CODEC}s32s")
+
+
+def signed_bytes(envelope: Envelope, key: int) -> bytes:
+    """What a seal by ``key`` covers: every field at its own place, so that two messages never look alike.
+
+    A codec's name holds no zero bytes, so filling it up with them keeps names apart; the payload goes in by its
+    SHA-256 digest.
+    """
+    e = envelope
+    return _HEADER.pack(
+        DOMAIN,
+        e.version,
+        e.kind,
+        e.sender,
+        e.audience,
+        e.sequence,
+        e.sent_at,
+        e.expiry,
+        key,
+        e.codec.encode(),
+        hashlib.sha256(e.payload).digest(),
+    )
+
+
+def _secret(scheme: str, seed: int, holder: int) -> bytes:
+    """32 bytes for one holder: as reproducible as a run, so no secret to whoever knows the seed."""
+    return hashlib.sha256(f"agentcomm/{scheme}/{seed}/{holder}".encode()).digest()
+
+
+class Verifier(ABC):
+    """What a receiver needs to tell whose seal it is."""
+
+    @abstractmethod
+    def verify(self, envelope: Envelope) -> bool:
+        """Whether the claimed sender's key made the seal over these very fields. Never raises."""
+
+
+class Keys(Verifier):
+    """Keys of N agents and, as number N, of a newcomer."""
+
+    num_agents: int
+
+    def seal(self, envelope: Envelope, key: int) -> Envelope:
+        """The envelope with a seal by ``key``, whoever it claims to be from.
+
+        Raises:
+            MessageError: If there is no such key.
+        """
+        if not 0 <= key <= self.num_agents:
+            raise MessageError(f"there is no key {key}; keys are 0 to {self.num_agents}")
+        return envelope.model_copy(update={"key": key, "seal": self._tag(key, signed_bytes(envelope, key))})
+
+    @abstractmethod
+    def _tag(self, key: int, message: bytes) -> bytes:
+        """Tag of one key over some bytes."""
+
+
+class HmacKeys(Keys):
+    """HMAC-SHA256, 32 bytes. One secret per sender, shared with all receivers: each of these could seal in its name.
+
+    Args:
+        seed: The same seed makes the same keys.
+        num_agents: N.
+    """
+
+    def __init__(self, seed: int, num_agents: int) -> None:
+        self.num_agents = num_agents
+        self._started = [HMAC(_secret("hmac", seed, holder), SHA256()) for holder in range(num_agents + 1)]
+
+    def _tag(self, key: int, message: bytes) -> bytes:
+        mac = self._started[key].copy()  # half the time of starting with the secret again
+        mac.update(message)
+        return mac.finalize()
+
+    def verify(self, envelope: Envelope) -> bool:
+        """Whether the claimed sender's key made the seal; compared in constant time."""
+        key = envelope.key
+        if key is None or key != envelope.sender or key > self.num_agents:
+            return False
+        return hmac.compare_digest(self._tag(key, signed_bytes(envelope, key)), envelope.seal)
+
+
+class Ed25519PublicKeys(Verifier):
+    """The public halves, for receivers: these verify and cannot seal."""
+
+    def __init__(self, keys: list[Ed25519PublicKey]) -> None:
+        self._keys = keys
+
+    def verify(self, envelope: Envelope) -> bool:
+        """Whether the claimed sender's private key made the seal."""
+        key = envelope.key
+        if key is None or key != envelope.sender or key >= len(self._keys):
+            return False
+        try:
+            self._keys[key].verify(envelope.seal, signed_bytes(envelope, key))
+        except InvalidSignature:
+            return False
+        return True
+
+
+class Ed25519Keys(Keys):
+    """Ed25519, 64 bytes.
+
+    Args:
+        seed: The same seed makes the same keys.
+        num_agents: N.
+
+    Attributes:
+        public: What receivers get.
+    """
+
+    def __init__(self, seed: int, num_agents: int) -> None:
+        self.num_agents = num_agents
+        secrets = (_secret("ed25519", seed, holder) for holder in range(num_agents + 1))
+        self._private = [Ed25519PrivateKey.from_private_bytes(secret) for secret in secrets]
+        self.public = Ed25519PublicKeys([key.public_key() for key in self._private])
+
+    def _tag(self, key: int, message: bytes) -> bytes:
+        return self._private[key].sign(message)
+
+    def verify(self, envelope: Envelope) -> bool:
+        """Whether the claimed sender's key made the seal, by the public halves."""
+        return self.public.verify(envelope)

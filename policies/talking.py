@@ -1,0 +1,175 @@
+"""Agents of different hidden sizes that share one message space (after Talking Models, arXiv 2310.03188).
+
+Each sort of agent has an encoder of its own from observations to a hidden vector of its own size, one from there into
+the message space, and a decoder back: ``m_i = LN(enc_i(h_i))``. A receiver attends to messages in the message space
+and decodes what it heard into its own hidden space. Two losses keep the space common (the paper's idea; its losses
+are not known to us, these are ours):
+
+- cycle: ``|dec_i(enc_i(h_i)) - h_i|^2``, a message says what its sender knows;
+- cross: ``|dec_j(enc_i(h_i)) - h_j|^2`` with h_j what agent j would hold of the same observation, another sort
+  understands it as its own.
+
+Hidden vectors are padded with zeros to the largest size, and weights are gathered per agent, so that a step is a few
+batched products whatever the sizes are. No policy here has a memory.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from agentcomm.messages.traffic import Inbox
+from agentcomm.policy import CommPolicy, PolicyConfig
+from agentcomm.world import Observation, World
+from policies.fixed_graph import NoLinksConfig
+from policies.learned_graph import LearnedConfig, LearnedGraph
+from policies.topology import TopologyConfig, build_topology
+
+
+class TalkingConfig(PolicyConfig):
+    """Arguments of Talking."""
+
+    width: int = Field(32, ge=4, le=1024, description="width D of the message space")
+    sizes: tuple[int, ...] = Field((64, 32), min_length=1, description="hidden size of each sort of agent, in turn")
+    rounds: int = Field(2, ge=1, le=8, description="rounds of messages per step")
+    cycle: float = Field(0.1, ge=0, description="weight of the cycle loss")
+    cross: float = Field(0.1, ge=0, description="weight of the cross-decoding loss")
+    topology: TopologyConfig = Field(LearnedConfig(), description="the graph")
+
+    @model_validator(mode="after")
+    def _sizes(self) -> TalkingConfig:
+        if min(self.sizes) < 4:
+            raise ValueError(f"sizes={list(self.sizes)}: a hidden size must be at least 4")
+        return self
+
+
+class PerSort(nn.Module):
+    """A linear map for every sort of agent, between padded vectors."""
+
+    def __init__(self, inputs: list[int], outputs: list[int]) -> None:
+        super().__init__()
+        sorts = len(inputs)
+        self.weight = nn.Parameter(torch.zeros(sorts, max(inputs), max(outputs)))
+        self.bias = nn.Parameter(torch.zeros(sorts, max(outputs)))
+        mask = torch.zeros_like(self.weight)
+        for sort, (a, b) in enumerate(zip(inputs, outputs, strict=True)):
+            mask[sort, :a, :b] = 1
+            nn.init.orthogonal_(self.weight.data[sort, :a, :b])
+        self.register_buffer("mask", mask)
+
+    def forward(self, x: Tensor, sort: Tensor) -> Tensor:
+        """Vectors [B, N, in] of agents of these sorts [N] -> [B, N, out]; padding stays zero."""
+        mask: Tensor = self.mask  # type: ignore[assignment]
+        weight = self.weight * mask
+        return torch.einsum("bni,nio->bno", x, weight[sort]) + (self.bias * mask.amax(1))[sort]
+
+
+class Talking(CommPolicy):
+    """Encoders and decoders of every sort around one message space."""
+
+    Config = TalkingConfig
+    config: TalkingConfig
+    name = "talking"
+    sort: Tensor
+    present: Tensor
+
+    def __init__(self, config: TalkingConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
+        super().__init__(config)
+        self.layout, self.gate = layout, None
+        self.width, self.rounds = config.width, config.rounds
+        self.num_agents, self.num_actions = num_agents, num_actions
+        self.topology = build_topology(config.topology, num_agents, max(config.sizes))
+        sizes, sorts = list(config.sizes), len(config.sizes)
+        self.register_buffer("sort", torch.arange(num_agents) % sorts, persistent=False)
+        entries = torch.arange(max(sizes)) < torch.tensor(sizes).unsqueeze(1)
+        self.register_buffer("present", entries.float(), persistent=False)
+        inputs = [layout.vocabulary or layout.width] * sorts
+        self.observe = PerSort(inputs, sizes)
+        self.agent = nn.Parameter(0.5 * torch.randn(num_agents, max(sizes)))
+        self.encoder, self.decoder = PerSort(sizes, [self.width] * sorts), PerSort([self.width] * sorts, sizes)
+        self.query = PerSort(sizes, [self.width] * sorts)
+        self.digest = PerSort(sizes, sizes)
+        self.critic_own, self.critic_team = PerSort(sizes, [self.width] * sorts), nn.Linear(self.width, self.width)
+        self.critic = nn.Sequential(nn.GELU(), nn.Linear(self.width, 1))
+        self.actor = PerSort(sizes, [num_actions] * sorts)
+        with torch.no_grad():
+            self.actor.weight.mul_(0.01)
+
+    @classmethod
+    def for_world(cls, config: PolicyConfig, world: World) -> Talking:
+        """The policy for a world's sizes."""
+        assert isinstance(config, TalkingConfig)
+        return cls(config, world.layout, world.num_agents, world.num_actions)
+
+    @classmethod
+    def without_messages(cls, config: PolicyConfig) -> PolicyConfig:
+        """No links."""
+        return config.model_copy(update={"topology": NoLinksConfig()})
+
+    def anneal(self, progress: float) -> None:
+        """The graph's temperature and phase."""
+        if isinstance(self.topology, LearnedGraph):
+            self.topology.anneal(progress)
+
+    def _norm(self, x: Tensor, sort: Tensor) -> Tensor:
+        """Layer normalization over each agent's own entries; padding stays zero."""
+        own = self.present[sort]
+        count = own.sum(-1, keepdim=True)
+        centered = (x - (x * own).sum(-1, keepdim=True) / count) * own
+        return centered * ((centered.square().sum(-1, keepdim=True) / count) + 1e-5).rsqrt()
+
+    def _encode(self, observation: Tensor, sort: Tensor, agent: Tensor) -> Tensor:
+        if self.layout.kind == "indices":
+            codes = self.agent.new_zeros(*observation.shape[:-1], self.layout.vocabulary)
+            observation = codes.scatter_add_(-1, observation.clamp_min(0), (observation >= 0).to(codes.dtype))
+        return self._norm(nn.functional.gelu(self.observe(observation, sort) + agent), sort)
+
+    def encode(self, observation: Tensor) -> Tensor:
+        """Each agent's hidden vector, padded to the largest size."""
+        return self._encode(observation, self.sort, self.agent)
+
+    def speak(self, hidden: Tensor, round_: int) -> Tensor:
+        """What it knows, in the message space; of length sqrt(D)."""
+        return nn.functional.layer_norm(self.encoder(hidden, self.sort), (self.width,))
+
+    def hear(self, hidden: Tensor, inbox: Inbox, round_: int) -> Tensor:
+        """Attend in the message space to oneself and to what was accepted, and decode."""
+        messages = torch.cat([self.speak(hidden, round_).unsqueeze(2), inbox.payload()], 2)
+        scores = (self.query(hidden, self.sort).unsqueeze(2) * messages).sum(-1) * self.width**-0.5
+        silent = nn.functional.pad(~inbox.mask, (1, 0), value=False)
+        attention = scores.masked_fill(silent, float("-inf")).softmax(2)
+        if inbox.weight is not None:
+            attention = attention * nn.functional.pad(inbox.weight, (1, 0), value=1.0)
+        heard = self.decoder((attention.unsqueeze(-1) * messages).sum(2), self.sort)
+        state = self._norm(hidden + heard, self.sort)
+        return self._norm(state + self.digest(nn.functional.gelu(state), self.sort), self.sort)
+
+    def act(self, hidden: Tensor) -> Tensor:
+        """Each sort's own head."""
+        logits: Tensor = self.actor(hidden, self.sort)
+        return logits
+
+    def value(self, hidden: Tensor) -> Tensor:
+        """Critic over an agent's own and the team's mean image in the message space."""
+        own = self.critic_own(hidden, self.sort)
+        out: Tensor = self.critic(own + self.critic_team(own.mean(1, keepdim=True)))
+        return out.squeeze(-1)
+
+    def auxiliary(self, observation: Tensor, hidden: Tensor) -> Tensor:
+        """Cycle and cross-decoding losses, per entry; the cross loss pairs every agent with the next sort."""
+        message = self.speak(hidden, 0)
+        cycle = self._error(self.decoder(message, self.sort), hidden, self.sort)
+        other = (self.sort + 1) % len(self.config.sizes)
+        if len(self.config.sizes) == 1:
+            return self.config.cycle * cycle
+        agent = self.agent * self.present[other]
+        aligned = self._encode(observation, other, agent)
+        cross = self._error(self.decoder(message, other), aligned, other)
+        return self.config.cycle * cycle + self.config.cross * cross
+
+    def _error(self, decoded: Tensor, hidden: Tensor, sort: Tensor) -> Tensor:
+        """Mean squared error over entries that are there."""
+        own = self.present[sort]
+        error: Tensor = ((decoded - hidden.detach()).square() * own).sum() / (own.sum() * len(hidden))
+        return error

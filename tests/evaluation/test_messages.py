@@ -1,0 +1,63 @@
+"""The messages of an evaluated episode, one by one, add up to what its cell says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small import small
+
+from agentcomm import api, policy_file
+from agentcomm.assembly import make_policy, make_world
+from agentcomm.config import PathChoice
+from agentcomm.errors import RunError
+from agentcomm.run import Run, create
+
+CASES: list[dict[str, Any]] = [
+    {},
+    {"attack": "impersonate", "defense": "authenticate"},
+    {"attack": "drop:probability=0.5"},
+    {"path": PathChoice.model_validate({"channels": [{"name": "loss", "probability": 0.3}]})},
+    {"path": PathChoice.model_validate({"channels": [{"name": "delay", "seconds": 0.15}], "codec": {"name": "int8"}})},
+]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    run = create(small("control=false", "policy.gate=null"), tmp_path)
+    config = run.config
+    policy = make_policy(config.policy, make_world(config.environment, 1), "team", 0)
+    policy_file.save(run.policy("team", 0), policy, config.environment, config.policy, "team", 0, {})
+    return run
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_episodes_add_up_to_the_cell(run: Run, case: dict[str, Any]) -> None:
+    attacks = [case["attack"]] if "attack" in case else []
+    defenses = [case["defense"]] if "defense" in case else []
+    paths = [case["path"]] if "path" in case else []
+    row = api.evaluate(run, attacks, defenses, [], [], paths)[-1]
+    every = [entry for episode in range(row["episodes"]) for entry in api.messages(run, episode, **case)]
+    fates = Counter(entry["fate"] for entry in every)
+    ledger = row["ledger"]
+    for name in ("dropped", "lost", "forged", "tampered"):
+        assert fates[name] == ledger[name], name
+    assert sum(entry["accepted"] for entry in every) == ledger["accepted"]
+    refused = Counter(entry["refused_by"] for entry in every if entry["refused_by"])
+    assert dict(refused) == {
+        k.removeprefix("refused_by."): v for k, v in ledger.items() if k.startswith("refused_by.") and v
+    }
+    if "path" not in case:
+        assert sum(entry["bytes"] for entry in every) == ledger["bytes"]
+    if case.get("path") and case["path"].codec:
+        assert all(entry["step"] - entry["sent_at"] == 1 for entry in every if entry["accepted"]), "0.15 s take a step"
+    assert all(entry["refused_by"] is None or not entry["accepted"] for entry in every)
+
+
+def test_an_episode_that_was_not_played_is_named(run: Run) -> None:
+    with pytest.raises(RunError, match=r"episode 16 is not one of 0 \.\. 15"):
+        api.messages(run, 16)
+    with pytest.raises(RunError, match="seed 7"):
+        api.messages(run, seed=7)

@@ -1,0 +1,47 @@
+"""Paths of messages, from the config through training and evaluation to the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small import small
+
+from agentcomm import api
+from agentcomm.config import Choice, PathChoice
+from agentcomm.errors import AgentcommError
+
+PATH = {
+    "channels": [{"name": "loss", "probability": 0.2}, {"name": "delay", "seconds": 0.05, "jitter": 0.1}],
+    "codec": {"name": "int8"},
+}
+
+
+@pytest.mark.ray
+def test_a_team_is_trained_and_evaluated_on_a_path(tmp_path: Path) -> None:
+    config = small(path=PATH, policy={"name": "commformer", "width": 16, "voice": {}, "decoder": "autoregressive"})
+    run = api.train(config, root=tmp_path)
+    other = PathChoice(channels=(Choice.parse("profile:network=5g"),), codec=Choice(name="delta"))
+    rows = api.evaluate(run, ["noise"], ["authenticate:window=8"], paths=[PathChoice(), other])
+    assert all(row["status"] in ("ok", "inconclusive") for row in rows), [row["error"] for row in rows]
+    home, plain, far = (
+        next(r for r in rows if r["variant"] == "team" and r["path_label"] == label and r["attack"] is None)
+        for label in (None, "", "profile(network=5g)+delta")
+    )
+    assert home["ledger"]["lost"] > 0
+    assert home["metrics"]["latency_ms"] > 50
+    assert plain["ledger"]["lost"] == 0
+    assert "latency_ms" not in plain["metrics"]
+    assert plain["metrics"]["bytes_per_step"] > far["metrics"]["bytes_per_step"] > 0
+    page = api.report(run).read_text(encoding="utf-8")
+    assert "plain path" in page
+    assert "profile(network=5g)+delta, noise, authenticate(window=8)" in page
+
+
+def test_unknown_stages_of_a_path_are_named() -> None:
+    with pytest.raises(AgentcommError, match="unknown channel 'los'; did you mean 'loss'"):
+        small(path={"channels": [{"name": "los"}]})
+    with pytest.raises(AgentcommError, match="probability"):
+        small(path={"channels": [{"name": "loss", "probability": 2}]})
+    with pytest.raises(AgentcommError, match="unknown codec 'int9'"):
+        small(evaluation={"episodes": 4, "paths": [{"codec": {"name": "int9"}}]})
