@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from agentcomm.messages.traffic import Inbox
@@ -26,14 +26,13 @@ from policies.bottleneck import BottleneckConfig
 from policies.fixed_graph import NoLinksConfig
 from policies.gate import GateConfig
 from policies.learned_graph import LearnedConfig
-from policies.token_policy import TokenPolicy, TokenPolicyConfig
+from policies.token_policy import HeadsConfig, TokenPolicy
 from policies.topology import TopologyConfig
 
 
-class CommFormerConfig(TokenPolicyConfig):
+class CommFormerConfig(HeadsConfig):
     """Arguments of CommFormer."""
 
-    heads: int = Field(1, ge=1, description="attention heads; must divide the width")
     blocks: int = Field(1, ge=1, le=8, description="encoder blocks, each a round of messages")
     decoder: Literal["parallel", "autoregressive"] = Field(
         "parallel", description="all act at once, or after hearing what those before them do"
@@ -43,12 +42,6 @@ class CommFormerConfig(TokenPolicyConfig):
     voice: BottleneckConfig | None = Field(
         None, description="noisy messages whose information costs; none says it as it is"
     )
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> CommFormerConfig:
-        if self.width % self.heads:
-            raise ValueError(f"heads={self.heads} does not divide width={self.width}")
-        return self
 
 
 class CommFormer(TokenPolicy):

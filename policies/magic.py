@@ -13,7 +13,7 @@ them concatenate their heads.
 from __future__ import annotations
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from agentcomm.messages.traffic import Inbox
@@ -21,22 +21,15 @@ from agentcomm.policy import PolicyConfig
 from agentcomm.world import Observation
 from policies.dynamic_graph import DynamicConfig
 from policies.fixed_graph import NoLinksConfig
-from policies.token_policy import TokenPolicy, TokenPolicyConfig
+from policies.token_policy import HeadsConfig, TokenPolicy
 from policies.topology import TopologyConfig
 
 
-class MAGICConfig(TokenPolicyConfig):
+class MAGICConfig(HeadsConfig):
     """Arguments of MAGIC."""
 
     rounds: int = Field(2, ge=1, le=8, description="rounds of messages per step")
-    heads: int = Field(1, ge=1, description="attention heads; must divide the width")
     topology: TopologyConfig = Field(DynamicConfig(), description="the graph")
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> MAGICConfig:
-        if self.width % self.heads:
-            raise ValueError(f"heads={self.heads} does not divide width={self.width}")
-        return self
 
 
 class GraphAttention(nn.Module):

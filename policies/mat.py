@@ -11,7 +11,7 @@ agents has the same relation, whose embedding then is no more than a bias. Feed-
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from agentcomm.messages.traffic import Inbox
@@ -19,21 +19,14 @@ from agentcomm.policy import PolicyConfig
 from agentcomm.world import Observation
 from policies.attention import ListeningBlock
 from policies.fixed_graph import FullConfig, NoLinksConfig
-from policies.token_policy import TokenPolicy, TokenPolicyConfig
+from policies.token_policy import HeadsConfig, TokenPolicy
 
 
-class MATConfig(TokenPolicyConfig):
+class MATConfig(HeadsConfig):
     """Arguments of MAT."""
 
-    heads: int = Field(1, ge=1, description="attention heads; must divide the width")
     blocks: int = Field(1, ge=1, le=8, description="encoder blocks, each a round of messages")
     messages: bool = Field(True, description="whether anybody hears anybody")
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> MATConfig:
-        if self.width % self.heads:
-            raise ValueError(f"heads={self.heads} does not divide width={self.width}")
-        return self
 
 
 class MAT(TokenPolicy):

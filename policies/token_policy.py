@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from agentcomm.messages.traffic import Inbox
@@ -23,6 +23,18 @@ class TokenPolicyConfig(PolicyConfig):
     """Arguments of every policy here."""
 
     width: int = Field(64, ge=4, le=1024, description="width D of tokens and payloads")
+
+
+class HeadsConfig(TokenPolicyConfig):
+    """Arguments of policies with attention heads."""
+
+    heads: int = Field(1, ge=1, description="attention heads; must divide the width")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"heads={self.heads} does not divide width={self.width}")
+        return self
 
 
 class TokenPolicy(CommPolicy):
