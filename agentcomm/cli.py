@@ -218,13 +218,13 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         attack = "no attack" if row["attack"] is None else row["attack"]["label"]
-        if row["world"] or row["gates"]:
+        if row.get("world") or row.get("gates"):
             attack = row["world"] or f"gates {row['gates']}"
-        if row["path_label"] is not None:
+        if row.get("path_label") is not None:
             attack = f"{row['path_label'] or 'plain path'}: {attack}"
         if row["variant"] == "control":
             how = "" if row["status"] == "failed" or row["decisions"] == "greedy" else ", sampled actions"
-            attack = f"no messages (control{how})" + (f", {row['world']}" if row["world"] else "")
+            attack = f"no messages (control{how})" + (f", {row['world']}" if row.get("world") else "")
         found.setdefault((attack, row["defense_label"]), []).append(row)
     columns = list(dict.fromkeys(defense for _, defense in found))
     table = Table(title="mean steps (success), mean over seeds")

@@ -11,6 +11,7 @@ from small import small
 
 from agentcomm import api, policy_file, registry
 from agentcomm.assembly import make_network, make_policy, make_world
+from agentcomm.cli import _table
 from agentcomm.config import Choice
 from agentcomm.errors import AgentcommError, ConfigError, RunError
 from agentcomm.evaluation.episodes import play
@@ -163,3 +164,12 @@ def test_changed_worlds_and_controlled_gates(run: Run) -> None:
     with pytest.raises(ConfigError, match="embedded"):
         api.evaluate(run, [], [], [{"perception_agents": 3}])
     assert run.cells.read_text(encoding="utf-8") == before
+
+
+def test_cells_of_older_versions_are_still_shown(run: Run) -> None:
+    """Rows written before worlds, gates and paths could change lack those fields."""
+    rows = api.evaluate(run, ["drop"], [])
+    added = ("world", "gates", "path", "path_label", "training")
+    old = [{key: value for key, value in row.items() if key not in added} for row in rows]
+    assert [column.header for column in _table(old).columns] == [column.header for column in _table(rows).columns]
+    assert _table(old).row_count == _table(rows).row_count > 1
