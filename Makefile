@@ -2,7 +2,7 @@
 # make check  lint, types, import rules           make test-slow   what takes minutes
 # make bench  measure; writes benchmarks/*.md     make setup       only set up (all others do it themselves)
 # make fuzz   a million broken messages, each refused clearly or read
-# make experiments   hours: train and evaluate examples/commformer, write docs/commformer.md; goes on where it stopped
+# make experiments   hours: train and evaluate the studies of examples/, write their pages in docs/; goes on where it stopped
 #
 # Set-up needs Python 3.11 and make, nothing else. Where pip would take a CUDA build of torch, name an
 # index of CPU builds: make setup TORCH_FLAGS="--index-url ..."
@@ -48,14 +48,17 @@ bench: setup
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.wire
+	$(BIN)/python -m benchmarks.delta
 	$(BIN)/python -m benchmarks.demo
 
 fuzz: setup
 	$(BIN)/python -m benchmarks.fuzz_wire
 
 experiments: setup
-	$(BIN)/python examples/commformer/run.py
-	$(BIN)/python examples/commformer/page.py
+	$(BIN)/python examples/studies.py commformer
+	$(BIN)/python examples/commformer_page.py
+	$(BIN)/python examples/studies.py paths --seeds 3
+	$(BIN)/python examples/paths_page.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

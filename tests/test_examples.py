@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -17,16 +18,17 @@ from agentcomm.config import Choice, load
 from agentcomm.conformance import check_attack, check_policy
 
 ROOT = Path(__file__).parent.parent
-STUDIES = sorted((ROOT / "examples" / "commformer").glob("*.yaml"))
+STUDIES = sorted((ROOT / "examples").glob("*/*.yaml"))
+PAGES = sorted(path.parent.name for path in (ROOT / "docs").glob("*/cells.jsonl"))
 CONFIGS = [*sorted((ROOT / "examples").glob("*.yaml")), ROOT / "agentcomm" / "demo.yaml"]
 
 
 @pytest.fixture
-def studies(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The script that runs the studies, as a module; its folder is where it finds the other one."""
-    monkeypatch.syspath_prepend(str(ROOT / "examples" / "commformer"))
-    yield importlib.import_module("run")
-    for name in ("run", "page"):
+def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
+    """Gives a script of the examples as a module; their folder is where they find each other."""
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    yield importlib.import_module
+    for name in ("studies", "pages", "commformer_page", "paths_page"):
         sys.modules.pop(name, None)
 
 
@@ -36,36 +38,47 @@ def test_example_configs_are_valid(path: Path) -> None:
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)
-def test_studies_are_valid(study: Path, studies: ModuleType) -> None:
-    made = studies.configs(study.stem, 2)
+def test_studies_are_valid(study: Path, scripts: Callable[[str], ModuleType]) -> None:
+    made = scripts("studies").configs(study.parent.name, study.stem, 2)
     assert len({config.name for config in made.values()}) == len(made) > 1
     assert all(config.seeds == (0, 1) for config in made.values())
 
 
 @pytest.mark.ray
-def test_a_study_is_run_and_shown(studies: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_is_run_and_shown(
+    scripts: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Run, go on with another seed, and write the page; the page needs no runs once it has the cells."""
-    name = "known_answer"
+    studies, name = scripts("studies"), "known_answer"
     small = {"env_steps": 64, "worlds": 16, "fragment": 4, "evaluate_every": 0}
-    about = studies.study(name)
+    about = studies.study("commformer", name)
     about["base"] |= {"training": small, "evaluation": {"episodes": 8}}
     about["base"]["environment"]["members"] = 4
     about["teams"] = {"learned": {}}
-    monkeypatch.setattr(studies, "study", lambda _: about)
+    monkeypatch.setattr(studies, "study", lambda *_: about)
     for seeds in (1, 2):
-        studies.work(studies.configs(name, seeds)["learned"], tmp_path)
-    page = importlib.import_module("page")
-    monkeypatch.setattr(page, "PAGE", tmp_path / "page.md")
-    monkeypatch.setattr(page, "FOLDER", tmp_path / "page")
-    monkeypatch.setattr(page, "REPO", tmp_path)
-    monkeypatch.setattr(page, "study", lambda _: about)
-    monkeypatch.setattr(page, "STUDIES", [name])
+        studies.work(studies.configs("commformer", name, seeds)["learned"], tmp_path / "commformer")
+    pages = scripts("pages")
+    monkeypatch.setattr(pages, "DOCS", tmp_path / "docs")
+    monkeypatch.setattr(pages, "studies_of", lambda _: [name])
+    page = scripts("commformer_page")
     page.main(tmp_path)
-    written = (tmp_path / "page.md").read_text()
+    written = (tmp_path / "docs" / "commformer.md").read_text()
     assert "| learned |" in written
     assert " of 8 (" in written, "four rows of two teams"
     page.main(tmp_path / "no runs")
-    assert (tmp_path / "page.md").read_text() == written
+    assert (tmp_path / "docs" / "commformer.md").read_text() == written
+
+
+@pytest.mark.parametrize("folder", PAGES)
+def test_pages_are_written_from_their_cells(
+    folder: str, scripts: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in docs/ is what its script writes."""
+    monkeypatch.setattr(scripts("pages"), "DOCS", tmp_path)
+    shutil.copytree(ROOT / "docs" / folder, tmp_path / folder)
+    scripts(f"{folder}_page").main(tmp_path / "no runs")
+    assert (tmp_path / f"{folder}.md").read_text() == (ROOT / "docs" / f"{folder}.md").read_text()
 
 
 def documented(name: str, number: int, monkeypatch: pytest.MonkeyPatch) -> ModuleType:

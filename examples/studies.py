@@ -1,8 +1,8 @@
-"""Train and evaluate every team of the studies in this folder. What is done stays done: run it again to go on.
+"""Train and evaluate every team of a folder of studies. What is done stays done: run it again to go on.
 
-python examples/commformer/run.py                      all studies, five seeds, as many teams at a time as cores
-python examples/commformer/run.py gates --seeds 3      one study, three seeds
-python examples/commformer/page.py                     writes docs/commformer.md from what is there
+python examples/studies.py commformer                      all studies of it, as many teams at a time as cores
+python examples/studies.py commformer gates --seeds 3      one study, three seeds
+python examples/commformer_page.py                         writes docs/commformer.md from what is there
 """
 
 from __future__ import annotations
@@ -25,13 +25,18 @@ from agentcomm import api
 from agentcomm.config import RunConfig, apply_override, dump, parse
 
 HERE = Path(__file__).parent
-STUDIES = sorted(path.stem for path in HERE.glob("*.yaml"))
-ROOT = Path("runs/commformer")
+FOLDERS = sorted({path.parent.name for path in HERE.glob("*/*.yaml")})
+ROOT = Path("runs")
 
 
-def study(name: str) -> dict[str, Any]:
-    """A study's file: ``title``, ``base`` (a run's config) and ``teams`` (changes of it by dotted key)."""
-    loaded: dict[str, Any] = yaml.safe_load((HERE / f"{name}.yaml").read_text(encoding="utf-8"))
+def studies_of(folder: str) -> list[str]:
+    """Names of the studies of a folder."""
+    return sorted(path.stem for path in (HERE / folder).glob("*.yaml"))
+
+
+def study(folder: str, name: str) -> dict[str, Any]:
+    """A study's file: ``base`` (a run's config) and ``teams`` (changes of it by dotted key)."""
+    loaded: dict[str, Any] = yaml.safe_load((HERE / folder / f"{name}.yaml").read_text(encoding="utf-8"))
     return loaded
 
 
@@ -40,9 +45,9 @@ def run_name(study_name: str, team: str) -> str:
     return f"{study_name}-{re.sub('[^A-Za-z0-9.]+', '_', team)}"
 
 
-def configs(name: str, seeds: int) -> dict[str, RunConfig]:
+def configs(folder: str, name: str, seeds: int) -> dict[str, RunConfig]:
     """The run of every team of a study, by the team's name."""
-    about, out = study(name), {}
+    about, out = study(folder, name), {}
     for team, changes in about["teams"].items():
         data = json.loads(json.dumps(about["base"]))  # a deep copy
         data["name"], data["seeds"] = run_name(name, team), list(range(seeds))
@@ -70,18 +75,24 @@ def steps_done(folder: Path) -> int:
 
 
 def main(
-    studies: Annotated[list[str] | None, typer.Argument(help=f"which; all by default: {', '.join(STUDIES)}")] = None,
+    folder: Annotated[str, typer.Argument(help=f"which studies: {', '.join(FOLDERS)}")],
+    studies: Annotated[list[str] | None, typer.Argument(help="names of some of them; all by default")] = None,
     seeds: Annotated[int, typer.Option(help="teams per configuration")] = 5,
     jobs: Annotated[int, typer.Option(help="runs at a time, one thread each")] = os.cpu_count() or 1,
-    root: Annotated[Path, typer.Option(help="where run folders lie")] = ROOT,
+    root: Annotated[Path, typer.Option(help="where folders of runs lie")] = ROOT,
     team: Annotated[list[str] | None, typer.Option(help="only this team; may be given several times")] = None,
     one: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Train and evaluate the teams of these studies, several at a time; goes on where it stopped."""
+    root = root / folder
     if one is not None:
         work(parse(yaml.safe_load(one.read_text(encoding="utf-8")), str(one)), root)
         return
-    todo = [c for name in studies or STUDIES for t, c in configs(name, seeds).items() if not team or t in team]
+    for name in [folder] if folder not in FOLDERS else set(studies or ()) - set(studies_of(folder)):
+        have = studies_of(folder) or FOLDERS
+        raise typer.BadParameter(f"there is no {name!r} in {HERE.name}/; there are {', '.join(have)}")
+    names = studies or studies_of(folder)
+    todo = [c for name in names for t, c in configs(folder, name, seeds).items() if not team or t in team]
     (root / "configs").mkdir(parents=True, exist_ok=True)
     running: dict[str, tuple[subprocess.Popen[bytes], RunConfig]] = {}
     failed: list[str] = []
@@ -95,7 +106,7 @@ def main(
                     config = todo.pop(0)
                     path = root / "configs" / f"{config.name}.yaml"
                     path.write_text(dump(config), encoding="utf-8")
-                    command = [sys.executable, __file__, "--one", str(path), "--root", str(root)]
+                    command = [sys.executable, __file__, folder, "--one", str(path), "--root", str(root.parent)]
                     log = (root / "configs" / f"{config.name}.log").open("wb")
                     running[config.name] = subprocess.Popen(command, stdout=log, stderr=log), config
                     teams = len(config.seeds) * (2 if config.control else 1)
