@@ -255,14 +255,15 @@ class Guard:
         return allowed & on_link
 
     def _bound(self, modify: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
-        finite = change.isfinite().all(-1)
-        self._violate("modify not finite", modify & ~finite)
-        modify, change = modify & finite, change.nan_to_num()
+        largest = change.abs().amax(-1)  # of which NaN and infinity come out as themselves
+        finite = largest.isfinite()
+        if not finite.all():
+            self._violate("modify not finite", modify & ~finite)
+            modify, change = modify & finite, change.masked_fill(~finite.unsqueeze(-1), 0.0)
         norm = self.threat.budget.norm
-        if norm is not None:
+        if norm is not None and (largest > norm).any():
             # A hair of float rounding is not a violation.
-            beyond = change.abs().amax(-1) > norm * (1 + 1e-5)
-            self._violate("modify beyond the norm", modify & beyond)
+            self._violate("modify beyond the norm", modify & (largest > norm * (1 + 1e-5)))
             change = change.clamp(-norm, norm)
         return modify, change
 

@@ -205,8 +205,14 @@ class Inbox:
         """
         if plain is None:
             plain = nn.functional.linear(self.spoken, weight) if self.cache is None else self.cache.project(weight)
-        offset = None if self.delta is None else nn.functional.linear(self.delta, weight)
-        return self._place(gather_agents(plain, self.source), offset)
+        image = self._place(gather_agents(plain, self.source), None)
+        if self.delta is None:
+            return image
+        changed = self.delta.abs().amax(-1) != 0
+        if 2 * int(changed.sum()) > changed.numel():
+            return image + nn.functional.linear(self.delta, weight)
+        at = changed.nonzero(as_tuple=True)  # few: the others need no product
+        return image.index_put(at, nn.functional.linear(self.delta[at], weight), accumulate=True)
 
     def _place(self, gathered: Tensor, offset: Tensor | None) -> Tensor:
         if self.scale is not None:
@@ -313,7 +319,7 @@ class Traffic:
 
     def add_payload(self, where: Tensor, change: Tensor) -> Traffic:
         """Add ``change`` [B, N, M, D] to the payloads of the slots ``where``."""
-        masked = change.masked_fill(~where.unsqueeze(-1), 0.0)
+        masked = torch.where(where.unsqueeze(-1), change, 0.0)
         return replace(self, delta=masked if self.delta is None else self.delta + masked)
 
     def scale_payload(self, factor: Tensor) -> Traffic:
