@@ -33,6 +33,9 @@ console = Console()
 errors = Console(stderr=True)
 
 Root = Annotated[Path, typer.Option(help="Where run folders lie.")]
+StepSeconds = Annotated[
+    float | None, typer.Option(help="Seconds that a step takes on that path: the clock of delays. Default: 0.1.")
+]
 
 
 class Bar:
@@ -159,10 +162,11 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Another codec, written like --attack; with --channel, every codec on every channel."),
     ] = None,
+    step_seconds: StepSeconds = None,
 ) -> None:
     """Play the trained teams of RUN under attacks and defenses, cell by cell; finished cells are kept."""
     worlds = None if world is None else [_changes(text) for text in world]
-    rows = _evaluate(run, attack, defense, worlds, gates, _paths(channel, codec))
+    rows = _evaluate(run, attack, defense, worlds, gates, _paths(channel, codec, step_seconds))
     console.print(_table(rows))
     _warn_of_broken_lines(run)
     _say(f"All cells are in {run / 'cells.jsonl'}. Next: agentcomm report {shlex.quote(str(run))}")
@@ -173,13 +177,14 @@ def _changes(text: str) -> dict[str, Any]:
     return Choice.parse(f"world:{text}").arguments
 
 
-def _paths(channels: list[str] | None, codecs: list[str] | None) -> list[PathChoice] | None:
+def _paths(channels: list[str] | None, codecs: list[str] | None, step_seconds: float | None) -> list[PathChoice] | None:
     """Every channel with every codec."""
-    if channels is None and codecs is None:
+    if channels is None and codecs is None and step_seconds is None:
         return None
+    timing = {} if step_seconds is None else {"step_seconds": step_seconds}
     ways = [tuple(Choice.parse(part) for part in text.split("+")) for text in channels or []] or [()]
     written: list[Choice | None] = [*(Choice.parse(text) for text in codecs or [])] or [None]
-    return [PathChoice(channels=way, codec=codec) for way in ways for codec in written]
+    return [PathChoice(channels=way, codec=codec, **timing) for way in ways for codec in written]
 
 
 def _evaluate(
@@ -263,10 +268,11 @@ def messages(
     defense: Annotated[str | None, typer.Option(help="The cell's defenses, joined with +.")] = None,
     channel: Annotated[str | None, typer.Option(help="The cell's channels, joined with +.")] = None,
     codec: Annotated[str | None, typer.Option(help="The cell's codec.")] = None,
+    step_seconds: StepSeconds = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line instead of a table.")] = False,
 ) -> None:
     """Play an evaluated episode of RUN again and show it message by message."""
-    paths = _paths(None if channel is None else [channel], None if codec is None else [codec])
+    paths = _paths(None if channel is None else [channel], None if codec is None else [codec], step_seconds)
     found = api.messages(run, episode, seed, attack, defense, paths[0] if paths else None)
     if as_json:
         for entry in found:

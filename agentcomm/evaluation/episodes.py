@@ -140,6 +140,7 @@ def play(
         mean = step.reward.mean(1) if alive is None else step.reward.sum(1) / alive.sum(1)  # the gone earn nothing
         total += mean * running
         ended = running & step.done
+        network.reset(ended.nonzero().squeeze(1))  # counts what is still on its way
         length = torch.where(ended, step.length, length)
         success = torch.where(ended, step.success, success)
         messages = torch.where(ended, network.ledger.messages, messages)

@@ -19,23 +19,34 @@ PATH = {
 
 @pytest.mark.ray
 def test_a_team_is_trained_and_evaluated_on_a_path(tmp_path: Path) -> None:
-    config = small(path=PATH, policy={"name": "commformer", "width": 16, "voice": {}, "decoder": "autoregressive"})
+    named = {"channels": [{"name": "loss"}]}
+    config = small(
+        path=PATH,
+        policy={"name": "commformer", "width": 16, "voice": {}, "decoder": "autoregressive"},
+        evaluation={"episodes": 16, "recordings": 1, "paths": [named]},
+    )
     run = api.train(config, root=tmp_path)
-    other = PathChoice(channels=(Choice.parse("profile:network=5g"),), codec=Choice(name="delta"))
-    rows = api.evaluate(run, ["noise"], ["authenticate:window=8"], paths=[PathChoice(), other])
+    other = PathChoice(channels=(Choice.parse("profile:network=5g"),), codec=Choice(name="delta"), step_seconds=0.02)
+    rows = api.evaluate(run, ["noise"], ["authenticate:window=8"], paths=[PathChoice(), other, named])
     assert all(row["status"] in ("ok", "inconclusive") for row in rows), [row["error"] for row in rows]
     home, plain, far = (
         next(r for r in rows if r["variant"] == "team" and r["path_label"] == label and r["attack"] is None)
-        for label in (None, "", "profile(network=5g)+delta")
+        for label in (None, "", "profile(network=5g)+delta+0.02 s per step")
     )
     assert home["ledger"]["lost"] > 0
     assert home["metrics"]["latency_ms"] > 50
+    for ledger in (row["ledger"] for row in rows):
+        gone = sum(ledger[fate] for fate in ("dropped", "lost", "late", "refused", "accepted"))
+        assert gone == ledger["sent"] + ledger["forged"], "every message has one end"
     assert plain["ledger"]["lost"] == 0
     assert "latency_ms" not in plain["metrics"]
     assert plain["metrics"]["bytes_per_step"] > far["metrics"]["bytes_per_step"] > 0
     page = api.report(run).read_text(encoding="utf-8")
     assert "plain path" in page
-    assert "profile(network=5g)+delta, noise, authenticate(window=8)" in page
+    assert "profile(network=5g)+delta+0.02 s per step, noise, authenticate(window=8)" in page
+    again = " --step-seconds 0.02 --channel &#39;profile(network=5g)&#39; --codec delta --attack noise --defense"
+    assert again in page
+    assert "--channel loss" not in page, "the config names that path itself"
 
 
 def test_unknown_stages_of_a_path_are_named() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import math
@@ -13,6 +14,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from agentcomm.config import PathChoice
 from agentcomm.evaluation.report import views
 from agentcomm.evaluation.report.charts import Chart, Line, chart, learning_charts, mean_line
 from agentcomm.evaluation.report.graphs import kind_of, kinds_of, pictures, short_name
@@ -98,13 +100,29 @@ def _commands(run: Run) -> list[str]:
     name = run.folder.resolve().name
     attacks = dict.fromkeys(row["attack"]["label"] for row in run.cells if row["attack"])
     groups = dict.fromkeys(row["defense_label"] for row in run.cells if row.get("defense_label", "none") != "none")
-    words = ["agentcomm", "evaluate", f"runs/{name}-again"]
-    words += [word for label in attacks for word in ("--attack", label)]
-    words += [word for label in groups for word in ("--defense", label)]
+    stages = [word for label in attacks for word in ("--attack", label)]
+    stages += [word for label in groups for word in ("--defense", label)]
+    changes: list[str] = []
     for option in ("world", "gates"):
         values = dict.fromkeys(str(row[option]) for row in run.cells if row.get(option))
-        words += [word for value in values for word in (f"--{option}", value)]
-    return [f"agentcomm train runs/{name}/config.yaml name={name}-again", shlex.join(words)]
+        changes += [word for value in values for word in (f"--{option}", value)]
+    # Paths that the config does not name were asked for with options, one at a time.
+    asked = {row["path_label"]: row["path"] for row in run.cells if row.get("path_label") is not None}
+    with contextlib.suppress(ValueError, AttributeError):  # a config that is none of ours
+        for path in (run.config.get("evaluation") or {}).get("paths") or []:
+            asked.pop(PathChoice.model_validate(path).label, None)
+    evaluate = ["agentcomm", "evaluate", f"runs/{name}-again"]
+    lines = [[*evaluate, *stages, *changes], *([*evaluate, *_options(path), *stages] for path in asked.values())]
+    return [f"agentcomm train runs/{name}/config.yaml name={name}-again", *(shlex.join(line) for line in lines)]
+
+
+def _options(path: dict[str, Any]) -> list[str]:
+    """A path as options of the command line."""
+    choice = PathChoice.model_validate(path)
+    options = ["--step-seconds", f"{choice.step_seconds:g}"]
+    if choice.channels:
+        options += ["--channel", "+".join(channel.label for channel in choice.channels)]
+    return options + ([] if choice.codec is None else ["--codec", choice.codec.label])
 
 
 def embed(data: Any) -> Markup:

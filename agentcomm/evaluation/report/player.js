@@ -27,7 +27,7 @@
     const all = frame.messages;
     const counts = new Map();
     for (const message of all) {
-      const refused = !message.accepted && message.fate !== "dropped";
+      const refused = !message.accepted && !Draw.goneBy(message);
       const words = refused ? `${message.fate}, refused` : message.fate;
       counts.set(words, (counts.get(words) || 0) + 1);
     }
@@ -38,7 +38,7 @@
   function mood(frame) {
     const all = frame.messages;
     if (all.some((m) => (m.fate === "forged" || m.fate === "tampered") && m.accepted)) return "hit";
-    if (all.some((m) => m.fate === "dropped")) return "lost";
+    if (all.some(Draw.goneBy)) return "lost";
     if (all.some((m) => !m.accepted)) return "held";
     return all.length ? "fine" : "still";
   }

@@ -4,7 +4,7 @@ const Draw = (() => {
   const CELL = 10;
   const GLYPHS = { dropped: "\u00d7", lost: "\u00d7", delayed: "\u2026", tampered: "~", forged: "!" };
   // Never arrives, or not in this step.
-  const gone_by = (message) => ["dropped", "lost", "delayed"].includes(message.fate);
+  const goneBy = (message) => ["dropped", "lost", "delayed"].includes(message.fate);
 
   function make(name, attributes = {}, ...children) {
     const node = document.createElementNS(NS, name);
@@ -62,11 +62,11 @@ const Draw = (() => {
       y: (from.y + to.y) / 2 + ((to.x - from.x) / length) * bend,
     };
     const start = toward(from, middle, from.r + 0.5);
-    const refused = !message.accepted && !gone_by(message);
+    const refused = !message.accepted && !goneBy(message);
     let end = toward(to, middle, to.r + (refused ? 2.2 : 0.7));
-    if (gone_by(message)) end = { x: (start.x + 2 * middle.x + end.x) / 4, y: (start.y + 2 * middle.y + end.y) / 4 };
-    const base = refused || gone_by(message) ? end : toward(end, middle, 1.9);
-    const control = gone_by(message) ? toward(start, middle, Math.hypot(middle.x - start.x, middle.y - start.y) / 2) : middle;
+    if (goneBy(message)) end = { x: (start.x + 2 * middle.x + end.x) / 4, y: (start.y + 2 * middle.y + end.y) / 4 };
+    const base = refused || goneBy(message) ? end : toward(end, middle, 1.9);
+    const control = goneBy(message) ? toward(start, middle, Math.hypot(middle.x - start.x, middle.y - start.y) / 2) : middle;
     const group = make("g", { class: `message ${message.fate}${refused ? " refused" : ""}` });
     group.append(make("path", { d: `M${start.x} ${start.y}Q${control.x} ${control.y} ${base.x} ${base.y}` }));
     const ahead = toward(middle, to, 1);
@@ -74,13 +74,13 @@ const Draw = (() => {
     const uy = ahead.y - middle.y;
     if (refused) {
       group.append(make("path", { class: "bar-end", d: `M${end.x - uy * 1.3} ${end.y + ux * 1.3}L${end.x + uy * 1.3} ${end.y - ux * 1.3}` }));
-    } else if (!gone_by(message)) {
+    } else if (!goneBy(message)) {
       const corners = [end, { x: base.x - uy, y: base.y + ux }, { x: base.x + uy, y: base.y - ux }];
       group.append(make("polygon", { points: corners.map((p) => `${p.x},${p.y}`).join(" ") }));
     }
     const glyph = GLYPHS[message.fate];
     if (glyph) {
-      const at = gone_by(message) ? end : { x: (start.x + 2 * middle.x + end.x) / 4, y: (start.y + 2 * middle.y + end.y) / 4 };
+      const at = goneBy(message) ? end : { x: (start.x + 2 * middle.x + end.x) / 4, y: (start.y + 2 * middle.y + end.y) / 4 };
       const text = make("text", { x: at.x, y: at.y + 0.95 });
       text.textContent = glyph;
       group.append(make("circle", { class: "sign", cx: at.x, cy: at.y, r: 1.5 }), text);
@@ -204,5 +204,5 @@ const Draw = (() => {
     return [...pictures, [closed, "gate closed: does not listen"], [prey, "prey"], [seen, "in sight"]];
   }
 
-  return { board, legend };
+  return { board, legend, goneBy };
 })();
