@@ -6,15 +6,13 @@ it was open (see ``CommPolicy.value``).
 
 *straight_through*: the gate is a Gumbel-sigmoid. Open or shut was decided with noise that the rollout records; the
 update replays it, multiplies what was heard by the gate (value 1, gradient of the sigmoid), and adds the cost to the
-loss. Gates that were shut heard nothing, so they learn from the cost only: once all are shut they stay shut. At first
-messages are worth nothing, so a price from the start shuts them; ``ramp`` lets it rise while the team learns to listen.
+loss. Gates that were shut heard nothing, so they learn from the cost only.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -27,7 +25,6 @@ class GateConfig(Part):
     kind: Literal["action", "straight_through"] = Field("action", description="how it is trained")
     side: Literal["receiver", "sender"] = Field("receiver", description="who decides: to listen, or to speak")
     cost: float = Field(0.0, ge=0, description="price of an open gate for one step, times degree / N")
-    ramp: float = Field(0.0, ge=0, le=1, description="share of training in which the price rises from 0 to cost")
     initial_logit: float = Field(3.0, description="open with probability sigmoid(this) at first")
     temperature: float = Field(1.0, gt=0, description="of the Gumbel sigmoid (straight_through)")
 
@@ -35,13 +32,9 @@ class GateConfig(Part):
 class Gate(nn.Module):
     """MLP from an agent's own token to the logit of being open."""
 
-    risen: Tensor
-
     def __init__(self, config: GateConfig, width: int) -> None:
         super().__init__()
-        self.config = config
-        if config.ramp:
-            self.register_buffer("risen", torch.zeros(()))
+        self.cost = config.cost
         self.side = config.side
         self.straight_through = config.kind == "straight_through"
         self.temperature = config.temperature
@@ -49,16 +42,6 @@ class Gate(nn.Module):
         nn.init.orthogonal_(last.weight, 0.01)
         nn.init.constant_(last.bias, config.initial_logit)
         self.layers = nn.Sequential(nn.Linear(width, width // 2), nn.GELU(), last)
-
-    @property
-    def cost(self) -> float:
-        """The price now."""
-        return self.config.cost * (float(self.risen) if self.config.ramp else 1.0)
-
-    def anneal(self, progress: float) -> None:
-        """Set the price for the given share of training (0 .. 1)."""
-        if self.config.ramp:
-            self.risen.fill_(min(progress / self.config.ramp, 1.0))
 
     def forward(self, token: Tensor) -> Tensor:
         """Token [B, N, D] -> logit [B, N]."""

@@ -80,11 +80,9 @@ class TokenPolicy(CommPolicy):
         return cls(config, world.layout, world.num_agents, world.num_actions)  # type: ignore[arg-type, call-arg]
 
     def anneal(self, progress: float) -> None:
-        """The graph's temperature and phase, and the gate's price."""
+        """The graph's temperature and phase."""
         if isinstance(self.topology, LearnedGraph):
             self.topology.anneal(progress)
-        if self.gate is not None:
-            self.gate.anneal(progress)
 
     def listening_cost(self) -> float:
         """Cost * degree / N."""

@@ -32,18 +32,6 @@ def test_the_gate_starts_as_open_as_asked() -> None:
         assert (out - logit).abs().max() < 0.1
 
 
-def test_a_price_may_rise_with_training() -> None:
-    for ramp, prices in ((0.0, [0.2, 0.2, 0.2]), (0.5, [0.0, 0.1, 0.2])):
-        _, policy = team(2, gate={"cost": 0.2, "ramp": ramp})
-        assert policy.gate is not None
-        found = []
-        for progress in (0.0, 0.25, 0.9):
-            policy.anneal(progress)
-            found.append(policy.gate.cost)
-        assert found == pytest.approx(prices)
-        assert policy.listening_cost() == pytest.approx(0.2 * policy.topology.degree / policy.num_agents)
-
-
 def test_the_gate_sees_only_its_own_agent() -> None:
     world, policy = team(8, world=CREW, gate={})
     observation = world.reset(seed=0).requires_grad_()
