@@ -313,9 +313,16 @@ def list_(
         for column in ("name", "what it is", "arguments"):
             table.add_column(column, overflow="fold")
         for plugin in plugins:
-            arguments = ", ".join(f"{a['name']}={a['default']}" for a in plugin["arguments"])
+            arguments = ", ".join(f"{a['name']}={_shown(a['default'])}" for a in plugin["arguments"])
             table.add_row(plugin["name"], plugin["summary"], arguments)
         console.print(table)
+
+
+def _shown(value: Any) -> str:
+    """A default for people: few digits, and ``none`` for nothing."""
+    if value is None:
+        return "none"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 @app.command()

@@ -28,6 +28,10 @@ class RunError(AgentcommError):
     """A run folder in a state that does not allow what was asked."""
 
 
+class RayError(AgentcommError):
+    """Ray did not start."""
+
+
 class MessageError(AgentcommError):
     """Bytes that are no message, or not the message they say they are."""
 

@@ -74,7 +74,9 @@ def find(axis: Axis, name: str) -> type[Any]:
         return _registered[axis, name]
     point = _announced(axis).get(name)
     if point is None:
-        raise PluginError(f"unknown {axis} {name!r}; {did_you_mean(name, names(axis))}")
+        other = next((a for a in AXES if name in names(a)), None)
+        hint = f"it is a {other}" if other is not None else did_you_mean(name, names(axis))
+        raise PluginError(f"unknown {axis} {name!r}; {hint} (your own modules go into the config's plugins)")
     try:
         module = importlib.import_module(point.module)
         plugin = getattr(module, point.attr)

@@ -17,6 +17,8 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import ray
 import ray.rllib  # its loggers must exist before they are diverted
 
+from agentcomm.errors import RayError
+
 
 @contextmanager
 def ray_session(log: Path, runners: int = 0) -> Iterator[None]:
@@ -25,20 +27,30 @@ def ray_session(log: Path, runners: int = 0) -> Iterator[None]:
     Args:
         log: File for what Ray itself has to say; nothing of it reaches the screen.
         runners: Remote env runners to make room for.
+
+    Raises:
+        RayError: If it does not start, as on a machine that is far too busy.
     """
     if ray.is_initialized():
         yield
         return
     with _diverted(log):
-        ray.init(
-            address="local",
-            num_cpus=runners + 1,
-            num_gpus=0,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-            object_store_memory=256 * 2**20,
-        )
+        try:
+            ray.init(
+                address="local",
+                num_cpus=runners + 1,
+                num_gpus=0,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                object_store_memory=256 * 2**20,
+            )
+        except Exception as error:  # Ray raises bare Exceptions here
+            ray.shutdown()
+            why = str(error).strip().partition("\n")[0]
+            raise RayError(
+                f"Ray did not start ({why}); is the machine very busy? Try again with --resume. Details: {log}"
+            ) from error
         try:
             yield
         finally:
