@@ -43,19 +43,26 @@ def rate(cells: Cells) -> str:
     entries = written(cells)
     lines = []
     figure, axes = plt.subplots(figsize=(6.8, 4.2))
+    labelled: list[tuple[float, float]] = []
     kinds = dict(zip(("put in afterwards", "trained with it", "bottleneck"), COLORS, strict=False))
     for kind, name, rows in entries:
         steps, sent = list(by_seed(rows).values()), mean_of(rows, "bytes_per_step")
         each = sent / mean_of(rows, "messages_per_step")
         lines.append([name, kind, f"{each:.0f}", f"{sent:.0f}", text(over_seeds(steps)), f"{len(steps)}"])
+    for kind, name, rows in sorted(entries, key=lambda entry: -mean_of(entry[2], "mean_steps")):
+        steps, sent = list(by_seed(rows).values()), mean_of(rows, "bytes_per_step")
+        at = sent, float(np.mean(steps))
         axes.plot([sent] * len(steps), steps, "o", color=kinds[kind], alpha=0.3, ms=3, mew=0)
-        axes.plot([sent], [np.mean(steps)], "o", color=kinds[kind], ms=6)
-        axes.annotate(
-            name, (sent, float(np.mean(steps))), xytext=(4, 4), textcoords="offset points", fontsize=7, rotation=20
-        )
+        axes.plot(*at, "o", color=kinds[kind], ms=6)
+        crowded = any(abs(np.log(at[0] / x)) < 0.1 and abs(at[1] - y) < 0.5 for x, y in labelled)
+        labelled.append(at)
+        offset, turned = ((4, -7), 0) if crowded else ((4, 4), 20)
+        axes.annotate(name, at, xytext=offset, textcoords="offset points", fontsize=7, rotation=turned)
     for kind, color in kinds.items():
         axes.plot([], [], "o", color=color, label=kind)
     axes.set_xscale("log")
+    axes.set_xticks([150, 200, 300, 500, 1000, 1500], ["150", "200", "300", "500", "1000", "1500"])
+    axes.minorticks_off()
     axes.set_xlabel("bytes per step, headers included")
     axes.set_ylabel("mean steps (fewer is better)")
     axes.grid(alpha=0.25)
