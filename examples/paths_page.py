@@ -57,7 +57,8 @@ def rate(cells: Cells) -> str:
         crowded = any(abs(np.log(at[0] / x)) < 0.1 and abs(at[1] - y) < 0.5 for x, y in labelled)
         labelled.append(at)
         offset, turned = ((4, -7), 0) if crowded else ((4, 4), 20)
-        axes.annotate(name, at, xytext=offset, textcoords="offset points", fontsize=7, rotation=turned)
+        short = name.replace("delta(k=8, resync=null)", "delta").replace("delta(k=8, resync=4)", "delta, full 1 in 4")
+        axes.annotate(short, at, xytext=offset, textcoords="offset points", fontsize=7, rotation=turned)
     for kind, color in kinds.items():
         axes.plot([], [], "o", color=color, label=kind)
     axes.set_xscale("log")
