@@ -148,10 +148,12 @@ class Network:
         on_wire = self._bytes(traffic, payload)
         lost = torch.zeros_like(sent)
         marks = (forged, tampered & ~dropped)
+        leaving, hidden = traffic, torch.zeros_like(sent)
         if self.path is not None:
             passed = self.path.carry(traffic, on_wire, *marks, step, kind)
             traffic, lost, marks = passed.traffic, passed.lost, (passed.forged, passed.tampered)
             on_wire = on_wire + passed.extra
+            hidden = (sent | forged) & traffic.present & (passed.steps > 0)
             self.ledger.count(lost=lost, late=passed.late)
             self.ledger.arrive(traffic.present, passed.steps, passed.seconds)
         self.ledger.carry(sent | forged, on_wire)
@@ -172,6 +174,10 @@ class Network:
         )
         if self.tape is not None:
             self._record(came, kind, sent | forged, accepted, dropped, lost, *marks, on_wire)
+            if bool(hidden.any()):  # what left in the place of something that came
+                no = torch.zeros_like(sent)
+                leaving = replace(leaving, present=no)
+                self._record(leaving, kind, hidden, no, dropped & hidden, lost & hidden, no, no, on_wire)
         degree = self.setting.degree
         if self.spare and not bool(accepted[..., degree:].any()):
             traffic = replace(

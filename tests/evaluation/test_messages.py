@@ -21,6 +21,7 @@ CASES: list[dict[str, Any]] = [
     {"attack": "drop:probability=0.5"},
     {"path": PathChoice.model_validate({"channels": [{"name": "loss", "probability": 0.3}]})},
     {"path": PathChoice.model_validate({"channels": [{"name": "delay", "seconds": 0.15}], "codec": {"name": "int8"}})},
+    {"path": PathChoice.model_validate({"channels": [{"name": "delay", "seconds": 0.15}, {"name": "loss"}]})},
 ]
 
 
@@ -53,6 +54,8 @@ def test_episodes_add_up_to_the_cell(run: Run, case: dict[str, Any]) -> None:
         assert sum(entry["bytes"] for entry in every) == ledger["bytes"]
     if case.get("path") and case["path"].codec:
         assert all(entry["step"] - entry["sent_at"] == 1 for entry in every if entry["accepted"]), "0.15 s take a step"
+    if case.get("path") and case["path"].channels[0].name == "delay":
+        assert fates["delayed"] + fates["lost"] == ledger["sent"], "also what leaves while another comes"
     assert all(entry["refused_by"] is None or not entry["accepted"] for entry in every)
 
 
