@@ -156,7 +156,9 @@ def evaluate(
     ] = None,
     channel: Annotated[
         list[str] | None,
-        typer.Option(help="Another path, written like --attack; join with +: loss:probability=0.2+delay:seconds=0.1."),
+        typer.Option(
+            help="In place of the run's own path, codec too; join with +: loss:probability=0.2+delay:seconds=0.1."
+        ),
     ] = None,
     codec: Annotated[
         list[str] | None,

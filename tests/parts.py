@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from agentcomm import registry
+from agentcomm.conformance.conversations import Exchange as Exchange
+from agentcomm.conformance.conversations import conversation as conversation
 from agentcomm.defense import Defense
 from agentcomm.messages.channel import Channel
 from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Inbox, Links
+from agentcomm.messages.traffic import Inbox
 from agentcomm.policy import CommPolicy
 from agentcomm.threats import Attack, Budget, Edits, Envelopes, Position, Power, Setting, ThreatModel, View
 from agentcomm.training.rollout import Sampler
@@ -93,38 +95,6 @@ def known_attack(form: str, s: Setting, **more: Any) -> Attack:
 
 def known_defenses(form: str, s: Setting) -> list[Defense]:
     return [defense(name, s, **arguments) for name, arguments in DEFENSES[form]]
-
-
-@dataclass(frozen=True)
-class Exchange:
-    """One exchange, and the worlds whose episode ends after it."""
-
-    spoken: Tensor
-    links: Links
-    step: Tensor
-    kind: int
-    ended: Tensor
-
-
-def conversation(s: Setting, steps: int, seed: int = 0, shut: float = 0.2, ends: float = 0.15) -> list[Exchange]:
-    """Random tokens on random links; gates shut and episodes end at random, in each world for itself."""
-    g = torch.Generator().manual_seed(seed)
-    at = torch.zeros(s.num_worlds, dtype=torch.int64)
-    out = []
-    for _ in range(steps):
-        keys = torch.rand(s.num_worlds, s.num_agents, s.num_agents, generator=g)
-        keys.diagonal(dim1=1, dim2=2).fill_(-1)
-        source = keys.topk(s.degree, -1).indices.sort(-1).values
-        open_ = torch.rand(s.num_worlds, s.num_agents, generator=g) >= shut
-        done = (torch.rand(s.num_worlds, generator=g) < ends).nonzero().squeeze(-1)
-        for kind in range(s.rounds):
-            spoken = torch.randn(s.num_worlds, s.num_agents, s.width, generator=g)
-            spoken = torch.nn.functional.layer_norm(spoken, (s.width,))
-            ended = done if kind == s.rounds - 1 else done[:0]
-            out.append(Exchange(spoken, Links(source, open_), at.clone(), kind, ended))
-        at = at + 1
-        at[done] = 0
-    return out
 
 
 def carry(network: Network, exchanges: Iterable[Exchange]) -> list[Inbox]:

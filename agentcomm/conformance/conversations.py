@@ -30,16 +30,16 @@ class Exchange:
     ended: Tensor
 
 
-def conversation(s: Setting, num_steps: int, seed: int) -> list[Exchange]:
+def conversation(s: Setting, num_steps: int, seed: int = 0, shut: float = 0.2, ends: float = 0.15) -> list[Exchange]:
     """Random tokens on random links; gates shut and episodes end at random, in each world for itself."""
     g = torch.Generator().manual_seed(seed)
     at, out = torch.zeros(s.num_worlds, dtype=torch.int64), []
     for _ in range(num_steps):
         keys = torch.rand(s.num_worlds, s.num_agents, s.num_agents, generator=g)
         keys.diagonal(dim1=1, dim2=2).fill_(-1)
-        open_ = torch.rand(s.num_worlds, s.num_agents, generator=g) < 0.8
+        open_ = torch.rand(s.num_worlds, s.num_agents, generator=g) >= shut
         links = Links(keys.topk(s.degree, -1).indices.sort(-1).values, open_)
-        done = (torch.rand(s.num_worlds, generator=g) < 0.15).nonzero().squeeze(-1)
+        done = (torch.rand(s.num_worlds, generator=g) < ends).nonzero().squeeze(-1)
         for kind in range(s.rounds):
             spoken = torch.randn(s.num_worlds, s.num_agents, s.width, generator=g)
             spoken = torch.nn.functional.layer_norm(spoken, (s.width,))
