@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -97,10 +98,10 @@ def decide(
     links = _links(policy, graph, gate, alive)
     inboxes: list[Inbox] = []
 
-    def exchange(spoken: Tensor, links: Links, kind: int) -> Inbox:
+    def exchange(spoken: Tensor, links: Links, kind: int, foresee: Callable[[Inbox], Tensor] | None = None) -> Inbox:
         if network is None:
             return Inbox(spoken, links.source, links.present, links.source)
-        return network.exchange(spoken, links, step, kind)
+        return network.exchange(spoken, links, step, kind, foresee)
 
     voice_draw = step[:0]
     if policy.voice is not None and generator is not None:
@@ -114,7 +115,8 @@ def decide(
 
     state = hidden
     for round_ in range(policy.rounds - policy.tells_actions):
-        inboxes.append(exchange(utter(policy.speak(state, round_), round_), links, round_))
+        foresee = None if policy.tells_actions else partial(consequences, policy, state, links, round_)
+        inboxes.append(exchange(utter(policy.speak(state, round_), round_), links, round_, foresee))
         state = policy.hear(state, inboxes[-1], round_)
     gumbel = None
     if generator is not None:  # Gumbel-max: the largest of logit - log(exponential noise)
@@ -141,6 +143,28 @@ def decide(
         voice_draw=voice_draw,
         inboxes=inboxes,
     )
+
+
+def consequences(policy: CommPolicy, state: Tensor, links: Links, round_: int, inbox: Inbox) -> Tensor:
+    """What a team will do that hears this in a round, and in later rounds whatever is then said.
+
+    Args:
+        policy: One whose agents act all at once.
+        state: [B, N, H] before the round.
+        links: The step's links.
+        round_: The round.
+        inbox: What is heard in it; gradients flow through its payloads.
+
+    Returns:
+        Action logits [B, N, A].
+    """
+    state = policy.hear(state, inbox, round_)
+    for later in range(round_ + 1, policy.rounds):
+        said = policy.speak(state, later)
+        if policy.voice is not None:
+            said = policy.voice(said, None, later)[0]
+        state = policy.hear(state, Inbox(said, links.source, links.present, links.source), later)
+    return policy.act(state)
 
 
 def _open_gates(

@@ -7,6 +7,7 @@ shows it only what its position and powers let it read, and carries out only wha
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Self
 
@@ -46,13 +47,14 @@ class Position(BaseModel):
 
 
 class Budget(BaseModel):
-    """How much an attack may do; None is no limit. One edited, dropped or injected message costs 1."""
+    """How much an attack may do; None is no limit. One changed, delayed, dropped or injected message costs 1."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     per_step: int | None = Field(None, ge=0, description="messages touched per world and step")
     per_episode: int | None = Field(None, ge=0, description="messages touched per world and episode")
     norm: float | None = Field(None, ge=0, description="largest change of any payload coordinate (l-infinity)")
+    length: float | None = Field(None, ge=0, description="largest length of a payload's change (l2)")
     start_step: int = Field(0, ge=0, description="first step of the episode at which the attack may act")
 
 
@@ -92,6 +94,8 @@ class View:
         kind: [B, N, M].
         key: [B, N, M].
         seal: [B, N, M].
+        foresee: With knowledge of the policy: what it will do. Takes changes [B, N, M, D] of the payloads in reach and
+            returns the action logits [B, N, A] of all agents if nobody else interferes; differentiable.
     """
 
     reach: Tensor
@@ -112,6 +116,7 @@ class View:
     kind: Tensor | None = None
     key: Tensor | None = None
     seal: Tensor | None = None
+    foresee: Callable[[Tensor], Tensor] | None = None
 
     def rand(self, *shape: int) -> Tensor:
         """Uniform numbers in [0, 1) from the attack's generator."""
@@ -163,12 +168,14 @@ class Edits:
         drop: [B, N, M] bool, messages to take off the wire (power drop).
         modify: [B, N, M] bool, messages whose payload to change (power modify).
         change: [B, N, M, D], what to add to those payloads.
+        delay: [B, N, M] int64, for how many steps to keep messages back (power delay, or reorder); 0 for none.
         inject: Messages to add (power inject, or replay for exact copies of what it has seen).
     """
 
     drop: Tensor | None = None
     modify: Tensor | None = None
     change: Tensor | None = None
+    delay: Tensor | None = None
     inject: Envelopes | None = None
 
 

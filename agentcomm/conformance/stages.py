@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.conformance.common import check_memory, check_plugin, require
-from agentcomm.conformance.conversations import carry, check_state, conversation, make_setting, same_heard
+from agentcomm.conformance.conversations import carry, check_state, conversation, make_setting, reader, same_heard
 from agentcomm.defense import ORDERS, Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox
@@ -51,7 +51,7 @@ class Disturb(Attack):
             sign=True,
         )
         change = view.randn(*view.reach.shape, s.width)
-        return Edits(view.reach & (some < 0.2), view.reach & (some > 0.6), change, inject)
+        return Edits(view.reach & (some < 0.2), view.reach & (some > 0.6), change, inject=inject)
 
 
 def check_attack(attack: type[Attack], arguments: dict[str, Any] | None = None, num_agents: int = 4) -> None:
@@ -86,7 +86,7 @@ def check_attack(attack: type[Attack], arguments: dict[str, Any] | None = None, 
     for budget in (Budget(per_step=0), Budget(per_episode=0), Budget(start_step=1000)):
         idle = build(budget)
         for e, expected in zip(exchanges, plain, strict=True):
-            got = idle.exchange(e.spoken, e.links, e.step, e.kind)
+            got = idle.exchange(e.spoken, e.links, e.step, e.kind, reader)
             same = all(_equal(getattr(got, f.name), getattr(expected, f.name)) for f in fields(Inbox))
             require(same, f"it acts without a budget: threat_model leaves out {budget!r}")
             idle.reset(e.ended)

@@ -7,6 +7,7 @@ Whatever an attack asks beyond its position, powers, norm or budget is not done;
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,18 +17,29 @@ from torch import Tensor
 
 from agentcomm.messages.identity import Keyring, mix
 from agentcomm.messages.traffic import HEADER, HOPS, LIFETIME, Traffic
-from agentcomm.threats import Attack, Edits, Envelopes, Setting, View
+from agentcomm.threats import Attack, Edits, Envelopes, Power, Setting, View
 
 UNLIMITED = 2**40
+WHITE_BOX = ("policy", "defense")  # who knows this much knows the policy
 
 
 @dataclass(frozen=True)
 class Effects:
-    """What an attack really did: masks [B, N, M] over the exchange's slots."""
+    """What an attack really did: masks [B, N, M] over the exchange's slots, and int64 steps of delay."""
 
     dropped: Tensor
     tampered: Tensor
     forged: Tensor
+    delay: Tensor
+
+    def and_then(self, later: Effects) -> Effects:
+        """These effects and those of an attack after it."""
+        return Effects(
+            self.dropped | later.dropped,
+            self.tampered | later.tampered,
+            self.forged | later.forged,
+            self.delay + later.delay,
+        )
 
 
 class Guard:
@@ -82,7 +94,13 @@ class Guard:
             self.memory[name][worlds] = fresh[worlds]
 
     def apply(
-        self, traffic: Traffic, keyring: Keyring, step: Tensor, kind: int, due: Tensor | None = None
+        self,
+        traffic: Traffic,
+        keyring: Keyring,
+        step: Tensor,
+        kind: int,
+        due: Tensor | None = None,
+        foresee: Callable[[Traffic], Tensor] | None = None,
     ) -> tuple[Traffic, Effects]:
         """Let the attack act on one exchange.
 
@@ -92,12 +110,13 @@ class Guard:
             step: [B] int64.
             kind: Round of the exchange.
             due: [B, N] bool, whose messages the exchange carries; None for everybody's.
+            foresee: Action logits [B, N, A] that follow from this traffic; None where nobody can say.
         """
         if kind == 0:
             self._spent_step.zero_()
         reach = self._reach(traffic)
         remaining = self._remaining(step)
-        view = self._view(traffic, reach, remaining, step, kind)
+        view = self._view(traffic, reach, remaining, step, kind, foresee)
         if self._copies:
             self._remember(traffic, keyring, reach, step, kind)
         edits = self.attack.apply(view)
@@ -130,11 +149,21 @@ class Guard:
             left = torch.minimum(left, budget.per_step - self._spent_step)
         return torch.where(step >= budget.start_step, left, 0)
 
-    def _view(self, traffic: Traffic, reach: Tensor, remaining: Tensor, step: Tensor, kind: int) -> View:
-        shown: dict[str, Tensor] = {}
+    def _view(
+        self,
+        traffic: Traffic,
+        reach: Tensor,
+        remaining: Tensor,
+        step: Tensor,
+        kind: int,
+        foresee: Callable[[Traffic], Tensor] | None,
+    ) -> View:
+        shown: dict[str, Any] = {}
         if "read" in self.threat.powers:
             shown = {name: torch.where(reach, getattr(traffic, name), -1) for name in HEADER}
             shown["payload"] = traffic.payload().detach().masked_fill(~reach.unsqueeze(-1), 0.0)
+        if self.threat.knowledge in WHITE_BOX and foresee is not None:
+            shown["foresee"] = lambda change: foresee(traffic.add_payload(reach, change))
         return View(
             reach=reach.clone(),
             step=step.clone(),
@@ -186,13 +215,15 @@ class Guard:
         nothing = torch.zeros_like(traffic.present)
         drop = self._permit(edits.drop, "drop", reach)
         modify = self._permit(edits.modify, "modify", reach)
+        hold = None if edits.delay is None else self._permit(edits.delay > 0, self._holding, reach)
         inject = self._permit_injection(edits.inject, keyring)
         change = edits.change
         if modify is not None and change is not None:
             modify, change = self._bound(modify, change)
-        wanted = [w.flatten(1) for w in (drop, modify, inject) if w is not None]
+        wanted = [w.flatten(1) for w in (drop, modify, hold, inject) if w is not None]
+        delay = torch.zeros_like(traffic.source)
         if not wanted:
-            return traffic, Effects(nothing, nothing, nothing)
+            return traffic, Effects(nothing, nothing, nothing, delay)
         granted = self._spend(torch.cat(wanted, 1), remaining)
         parts = iter(torch.split(granted, [w.shape[1] for w in wanted], 1))
         dropped = tampered = forged = nothing
@@ -202,6 +233,8 @@ class Guard:
             tampered = next(parts).view_as(modify)
             if tampered.any():  # an edit that touches nothing must leave the run bit-identical
                 traffic = traffic.add_payload(tampered, change)
+        if hold is not None and edits.delay is not None:
+            delay = edits.delay.clamp(max=LIFETIME + 1) * next(parts).view_as(hold)
         if inject is not None and edits.inject is not None:
             forged = nothing.clone()
             forged[..., self.slots] = next(parts).view_as(inject)
@@ -209,7 +242,12 @@ class Guard:
                 traffic = self._put(traffic, keyring, edits.inject, forged)
         if dropped.any():
             traffic = replace(traffic, present=traffic.present & ~dropped)
-        return traffic, Effects(dropped, tampered & ~dropped, forged)
+        return traffic, Effects(dropped, tampered & ~dropped, forged, delay.masked_fill(dropped, 0))
+
+    @property
+    def _holding(self) -> Power:
+        """The power that lets it keep messages back."""
+        return "reorder" if "reorder" in self.threat.powers else "delay"
 
     def _permit(self, wanted: Tensor | None, power: str, reach: Tensor) -> Tensor | None:
         if wanted is None:
@@ -265,6 +303,11 @@ class Guard:
             # A hair of float rounding is not a violation.
             self._violate("modify beyond the norm", modify & (largest > norm * (1 + 1e-5)))
             change = change.clamp(-norm, norm)
+        length = self.threat.budget.length
+        if length is not None:
+            longest = change.norm(dim=-1)
+            self._violate("modify beyond the length", modify & (longest > length * (1 + 1e-5)))
+            change = change * (length / longest.clamp_min(max(length, 1e-30))).unsqueeze(-1)
         return modify, change
 
     def _spend(self, wanted: Tensor, remaining: Tensor) -> Tensor:
@@ -312,6 +355,7 @@ class Guard:
         for field in ("drop", "modify"):
             self._check(f"edits.{field}", getattr(edits, field), slots, torch.bool)
         self._check("edits.change", edits.change, (*slots, width), traffic.spoken.dtype)
+        self._check("edits.delay", edits.delay, slots, torch.int64)
         if edits.modify is not None and edits.change is None:
             raise ValueError(f"{type(self.attack).__name__}: edits.modify needs edits.change")
         if edits.inject is not None:

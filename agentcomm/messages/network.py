@@ -7,7 +7,7 @@ messages on their way, counters) is kept per world and reset with it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -97,7 +97,10 @@ class Network:
         self._screens = [Memory(d.memory) for d in self.defenses]
         self.codec = codec
         self._coding = Memory(dict if codec is None else codec.memory)
-        self.path = Path(channels, setting, slot, step_seconds, derive(seed, "channel")) if channels else None
+        keeps_back = any({"delay", "reorder"} & guard.threat.powers for guard in self.guards)
+        self.path = None
+        if channels or keeps_back:
+            self.path = Path(channels, setting, slot, step_seconds, derive(seed, "channel"))
         self.tape: list[Notes] | None = None
         self._turned_away: dict[str, Tensor] = {}
 
@@ -116,7 +119,14 @@ class Network:
             self.ledger.cut_off(worlds, self.path.reset(worlds))
 
     @torch.no_grad()
-    def exchange(self, spoken: Tensor, links: Links, step: Tensor, kind: int) -> Inbox:
+    def exchange(
+        self,
+        spoken: Tensor,
+        links: Links,
+        step: Tensor,
+        kind: int,
+        foresee: Callable[[Inbox], Tensor] | None = None,
+    ) -> Inbox:
         """Carry one round of messages.
 
         Args:
@@ -124,6 +134,7 @@ class Network:
             links: Who listens to whom.
             step: [B] int64, steps since each world's episode began.
             kind: Round within the step, 0 .. rounds - 1; rounds of a step come in this order.
+            foresee: What the team will do with an inbox: action logits [B, N, A], for attacks that know the policy.
 
         Returns:
             The receivers' inboxes. Spare slots are left out of exchanges without injections, so that an
@@ -140,7 +151,9 @@ class Network:
             size = (bits + 7) // 8
         traffic = Traffic.on_links(written, links, step, kind, self.setting.rounds, self.spare)
         sent = traffic.present
-        traffic, dropped, tampered, forged = self._attack(traffic, step, kind, links.due)
+        ahead = None if foresee is None else lambda t: foresee(t.to_inbox(t.present, links.source))
+        traffic, did = self._attack(traffic, step, kind, links.due, ahead)
+        dropped, tampered, forged = did.dropped, did.tampered, did.forged
         payload: Tensor | int = self._plain
         if size is not None:  # a forged message is as long as one that is written plainly
             said = gather_agents(size.unsqueeze(-1), traffic.source).squeeze(-1)
@@ -149,7 +162,7 @@ class Network:
         lost = torch.zeros_like(sent)
         marks = (forged, tampered & ~dropped)
         if self.path is not None:
-            passed = self.path.carry(traffic, on_wire, *marks, step, kind)
+            passed = self.path.carry(traffic, on_wire, *marks, did.delay, step, kind)
             traffic, lost, marks = passed.traffic, passed.lost, (passed.forged, passed.tampered)
             on_wire = on_wire + passed.extra
             self.ledger.count(lost=lost, late=passed.late)
@@ -164,6 +177,7 @@ class Network:
         self.ledger.count(
             sent=sent,
             dropped=dropped,
+            delayed=did.delay > 0,
             tampered=tampered & ~dropped,
             forged=forged,
             accepted=accepted,
@@ -196,23 +210,35 @@ class Network:
         )
 
     def _attack(
-        self, traffic: Traffic, step: Tensor, kind: int, due: Tensor | None
-    ) -> tuple[Traffic, Tensor, Tensor, Tensor]:
-        """What goes onto the wire, and masks [B, N, M] of the dropped, tampered and forged."""
-        dropped = tampered = forged = torch.zeros_like(traffic.present)
+        self,
+        traffic: Traffic,
+        step: Tensor,
+        kind: int,
+        due: Tensor | None,
+        foresee: Callable[[Traffic], Tensor] | None,
+    ) -> tuple[Traffic, Effects]:
+        """What goes onto the wire, and what all attacks together did."""
+        nothing = torch.zeros_like(traffic.present)
+        all_ = Effects(nothing, nothing, nothing, torch.zeros_like(traffic.source))
         for at_sender in (True, False):
             for guard in self.guards:
                 if guard.at_sender == at_sender:
-                    traffic, did = self._act(guard, traffic, step, kind, due)
-                    dropped, tampered, forged = dropped | did.dropped, tampered | did.tampered, forged | did.forged
+                    traffic, did = self._act(guard, traffic, step, kind, due, foresee)
+                    all_ = all_.and_then(did)
             if at_sender:
                 traffic = self._send(traffic)
-        return traffic, dropped, tampered, forged
+        return traffic, all_
 
     def _act(
-        self, guard: Guard, traffic: Traffic, step: Tensor, kind: int, due: Tensor | None
+        self,
+        guard: Guard,
+        traffic: Traffic,
+        step: Tensor,
+        kind: int,
+        due: Tensor | None,
+        foresee: Callable[[Traffic], Tensor] | None,
     ) -> tuple[Traffic, Effects]:
-        return guard.apply(traffic, self.keyring, step, kind, due)
+        return guard.apply(traffic, self.keyring, step, kind, due, foresee)
 
     def _send(self, traffic: Traffic) -> Traffic:
         return self.keyring.seal(traffic) if self.sealed else traffic

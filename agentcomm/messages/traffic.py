@@ -209,7 +209,7 @@ class Inbox:
         if self.delta is None:
             return image
         changed = self.delta.abs().amax(-1) != 0
-        if 2 * int(changed.sum()) > changed.numel():
+        if self.delta.requires_grad or 2 * int(changed.sum()) > changed.numel():
             return image + nn.functional.linear(self.delta, weight)
         at = changed.nonzero(as_tuple=True)  # few: the others need no product
         return image.index_put(at, nn.functional.linear(self.delta[at], weight), accumulate=True)

@@ -257,7 +257,8 @@ def test_attacks_are_reproducible_and_seeded_apart(form: str) -> None:
         s.network = Network(s.network.setting, [known_attack(form, s.network.setting)], [], seed)
         runs.append(s.collect(6).columns["log_probability"])
     assert torch.equal(runs[0], runs[1])
-    random = {"drop", "noise sometimes", "noise", "noise adaptive", "noise at node", "impersonate"}
+    random = {"drop", "noise sometimes", "noise", "noise adaptive", "noise at node", "impersonate", "bias", "jam"}
+    random |= {"delay at node", "reorder", "flood", "flood named"}
     assert torch.equal(runs[0], runs[2]) != (form in random)
 
 
