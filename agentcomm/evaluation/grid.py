@@ -208,7 +208,7 @@ def _evaluate(cell: Cell, saved: SavedPolicy, openness: float | None) -> dict[st
     source = [] if topology.dynamic else topology.graph(None, 1).source[0].tolist()
     totals = played.totals()
     # An attack that never touched a message says nothing about robustness.
-    if cell.attack is not None and not totals["dropped"] + totals["tampered"] + totals["forged"]:
+    if cell.attack is not None and not sum(totals[touched] for touched in ("dropped", "delayed", "tampered", "forged")):
         row["status"] = "inconclusive"
     return row | {
         "metrics": played.metrics(),

@@ -62,6 +62,9 @@ class Guard:
         self.violations: Counter[str] = Counter()
         self.spent = torch.zeros(setting.num_worlds, dtype=torch.int64, device=setting.device)
         self._spent_step = torch.zeros_like(self.spent)
+        # Whom it has turned, in each world; and what it touched in the exchange at hand.
+        self._obeying = torch.zeros(setting.num_worlds, setting.num_agents, dtype=torch.bool, device=setting.device)
+        self._touched = torch.zeros(0, dtype=torch.bool, device=setting.device)
         self.memory = attack.memory()
         self._fresh = {name: value.clone() for name, value in self.memory.items()}
         links = self.threat.position.links
@@ -89,6 +92,7 @@ class Guard:
     def reset(self, worlds: Tensor) -> None:
         """Forget everything about the given worlds ([W] indices)."""
         self.spent[worlds] = 0
+        self._obeying[worlds] = False
         self._seen[worlds] = 0
         for name, fresh in self._fresh.items():
             self.memory[name][worlds] = fresh[worlds]
@@ -130,12 +134,21 @@ class Guard:
             # Nobody else collects messages now, so none are put there, and none are paid for.
             where = edits.inject.where & due.unsqueeze(-1)
             edits = replace(edits, inject=replace(edits.inject, where=where))
-        return self._carry_out(traffic, keyring, edits, reach, remaining)
+        after, did = self._carry_out(traffic, keyring, edits, reach, remaining)
+        self._touched = did.tampered | did.forged
+        return after, did
+
+    def turn(self, accepted: Tensor) -> None:
+        """Who accepted a message of an attack that is obeyed belongs to it from now on: [B, N, M] of the exchange."""
+        if self.threat.position.obeyed:
+            self._obeying |= (accepted & self._touched).any(-1)
 
     def _reach(self, traffic: Traffic) -> Tensor:
         kind = self.threat.position.kind
         if kind == "node":
-            return traffic.present & (traffic.origin == self.identity)
+            agents = self.setting.num_agents
+            obeys = self._obeying.unsqueeze(1).expand(-1, agents, -1).gather(2, traffic.origin.clamp(max=agents - 1))
+            return traffic.present & ((traffic.origin == self.identity) | obeys)
         if kind == "newcomer":
             return torch.zeros_like(traffic.present)
         return traffic.present & self._links[traffic.receiver, traffic.origin]
@@ -377,6 +390,7 @@ class Guard:
             "memory": {name: value.cpu().numpy().copy() for name, value in self.memory.items()},
             "spent": self.spent.cpu().numpy().copy(),
             "spent_step": self._spent_step.cpu().numpy().copy(),
+            "obeying": self._obeying.cpu().numpy().copy(),
             "seen": self._seen.cpu().numpy().copy(),
             "generator": self.generator.get_state().numpy().copy(),
             "violations": dict(self.violations),
@@ -390,7 +404,7 @@ class Guard:
 
         self.memory = {name: load(value) for name, value in saved["memory"].items()}
         self.spent, self._spent_step = load(saved["spent"]), load(saved["spent_step"])
-        self._seen = load(saved["seen"])
+        self._seen, self._obeying = load(saved["seen"]), load(saved["obeying"])
         self.generator.set_state(torch.as_tensor(np.array(saved["generator"])))
         self.violations = Counter(saved["violations"])
 

@@ -184,6 +184,8 @@ class Network:
             accepted_forged=accepted & marks[0],
             accepted_tampered=accepted & marks[1],
         )
+        for guard in self.guards:
+            guard.turn(accepted)
         if self.tape is not None:
             self._record(came, kind, sent | forged, accepted, dropped, lost, *marks, on_wire)
         degree = self.setting.degree
