@@ -15,7 +15,7 @@ import pytest
 from agentcomm import registry
 from agentcomm.assembly import make_policy, make_world
 from agentcomm.config import Choice, load
-from agentcomm.conformance import check_attack, check_policy
+from agentcomm.conformance import check_attack, check_channel, check_policy
 
 ROOT = Path(__file__).parent.parent
 STUDIES = sorted((ROOT / "examples").glob("*/*.yaml"))
@@ -95,8 +95,12 @@ def test_the_attack_in_the_documentation_keeps_its_contract(monkeypatch: pytest.
     check_attack(documented("flip", 1, monkeypatch).Flip, {"probability": 1.0})
 
 
+def test_the_channel_in_the_documentation_keeps_its_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_channel(documented("curfew", 2, monkeypatch).Curfew, {"day": 2})
+
+
 def test_the_policy_in_the_documentation_keeps_its_contract(monkeypatch: pytest.MonkeyPatch) -> None:
-    documented("loudest", 2, monkeypatch)
+    documented("loudest", 3, monkeypatch)
     choice = Choice(name="loudest", width=16, topology={"kind": "random"})  # type: ignore[call-arg]
     where = Choice(name="predator_capture_prey", max_steps=8)  # type: ignore[call-arg]
     check_policy(lambda world: make_policy(choice, world), lambda count: make_world(where, count))
