@@ -5,9 +5,9 @@ believes of the secret with the policy's law: a joint law whose marginals are th
 possible, so that the secret nearly says what is done. It acts by the row of its secret; who knows the policy and sees
 the action has a new belief, the column of that action. Those who do not know the secret see actions of the policy.
 
-Source: Sokota et al., "Computing Low-Entropy Couplings for Large-Support Distributions" and Markov coding games
-(arXiv 2107.08295); the max-seeking greedy coupling as in arXiv 2410.21666, section 3. Greedy needs at most one bit more
-than the best coupling (Rossi, "Greedy additive approximation algorithms for minimum-entropy coupling problem", 2019).
+Source: Markov coding games, Sokota et al., "Communicating via Markov Decision Processes" (arXiv 2107.08295), with the
+max-seeking greedy coupling of Ebrahimi et al., "Minimum Entropy Coupling with Bottleneck" (arXiv 2410.21666), at full
+rate. Greedy needs at most one bit more than the best coupling (Rossi, ISIT 2019).
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def greedy_coupling(first: Tensor, second: Tensor) -> Tensor:
 def entropy(law: Tensor, dims: int = 1) -> Tensor:
     """Bits in laws [..., A], or with ``dims=2`` in joint laws [..., X, Y]."""
     terms = -torch.special.xlogy(law, law) / torch.log(law.new_tensor(2.0))
-    return terms.sum(tuple(range(-dims, 0)))
+    bits: Tensor = terms.sum(tuple(range(-dims, 0)))
+    return bits
 
 
 def uniform_belief(worlds: int, secrets: int, device: torch.device | None = None) -> Tensor:
@@ -101,9 +102,7 @@ class Listener:
         belief: [B, M] float64.
     """
 
-    def __init__(
-        self, worlds: int, secrets: int, redraw: float = 0.0, device: torch.device | None = None
-    ) -> None:
+    def __init__(self, worlds: int, secrets: int, redraw: float = 0.0, device: torch.device | None = None) -> None:
         self.belief = uniform_belief(worlds, secrets, device)
         self.redraw = redraw
 

@@ -34,6 +34,11 @@ ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "impersonate stale": ("impersonate", {"content": "stale"}),
     "impersonate one": ("impersonate", {"content": "stale", "victim": 1}),
 }
+# Attacks that touch no message.
+SILENT: dict[str, tuple[str, dict[str, Any]]] = {
+    "covert": ("covert", {"node": 1, "messages": 8}),
+    "eavesdrop": ("eavesdrop", {}),
+}
 DEFENSES: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "none": [],
     "clip": [("clip", {})],
@@ -87,7 +92,7 @@ def known_channel(form: str, s: Setting, slots: int) -> Channel:
 
 
 def known_attack(form: str, s: Setting, **more: Any) -> Attack:
-    name, arguments = ATTACKS[form]
+    name, arguments = (ATTACKS | SILENT)[form]
     return attack(name, s, **(arguments | more))
 
 
