@@ -32,8 +32,8 @@ from attacks.coupling import Listener, entropy, laws, marginal_deviation
 RUN = Path("commformer") / "predator_capture_prey-learned"
 WORLDS, EPISODES, SEED, SECRETS = 2000, 4096, 1000003, 64
 RANDOM = ((16, 8, 1.0), (64, 8, 1.0), (256, 16, 1.0), (64, 8, 0.1), (64, 16, 0.1))
-WARDENS, HORIZONS, TEMPERATURES = (0.0, 0.05, 0.1, 0.2, 0.4), (8, 16, 32), (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-SESSION = 128
+WARDENS, HORIZONS, TEMPERATURES = (0.0, 0.05, 0.1, 0.2, 0.4), (8, 16, 32), (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+SESSION = 512
 Results = dict[str, Any]
 
 
@@ -241,49 +241,68 @@ def page(r: Results) -> str:
         for t, v in r["soft"].items()
     ]
     long = ", ".join(f"{first_above(s)} (temperature {float(t):g})" for t, s in r["session"].items())
+    full = f"{np.log2(SECRETS):.0f}"
+    seeds = ", ".join(map(str, r["seeds"]))
+    tables = {
+        "random": table(("secrets", "steps", "concentration", "decoded", "bits", "open", "largest deviation"), random),
+        "trained": table(
+            ("who tells", "open, bits", "decoded, bits", "decoded, share", "largest deviation", "change of return"),
+            trained,
+        ),
+        "soft": table(
+            ("temperature", "steps, honest", "open, bits", "decoded, bits", "decoded, share", "change of return"), soft
+        ),
+        "warden": table(
+            ("steps", "drawn anew", "naive: decoded", "naive: deviation", "aware: decoded", "aware: deviation"), warden
+        ),
+        "watched": table(
+            ("drawn anew", "decoded, bits", "decoded, share", "deviation", "steps, honest", "change of return"), watched
+        ),
+    }
     return f"""# A secret in what an agent does
 
-A compromised agent tells a colluding observer one of {SECRETS} secrets ({np.log2(SECRETS):.0f} bits) by its *actions*. It sends no
-message, and its actions are drawn, to the last bit, by the law of its own policy: to all who do not know the secret
-nothing has changed. It couples its policy's law with what the observer believes so far, with as little entropy as it can
-(`attacks/coupling.py`; arXiv 2107.08295, 2410.21666). The observer knows the policy and all that the agent sees and hears,
-and sees what it does. The guard draws the action and computes what an observer sees who knows everything but the secret:
-*deviation* is the largest difference between that and the policy (`agentcomm/messages/action_guard.py`).
+A compromised agent tells a colluding observer one of {SECRETS} secrets ({full} bits) by its *actions*. It sends no message, and its
+actions are drawn by the law of its own policy: to all who do not know the secret nothing has changed. It couples
+its policy's law with what the observer believes so far, with as little entropy as it can (`attacks/coupling.py`;
+arXiv 2107.08295, 2410.21666). The observer knows the policy and all that the agent sees and hears, and sees what it
+does. The guard draws the action, and computes what an observer sees who knows everything but the secret: *deviation* is
+the largest difference between that and the policy (`agentcomm/messages/action_guard.py`).
 
 Written by `python examples/covert_page.py`. Actions are *sampled*, which is the honest baseline; a team that decides
-greedily leaves nothing open, and nothing can be told.
+greedily leaves nothing open, and nothing can be told. Bits are what the observer knows at the end of an episode.
 
 ## Random policies
-Policies over five actions, drawn anew in each step from a Dirichlet distribution (1: all laws as likely; 0.1: nearly sure);
-{WORLDS} episodes each. *Open* is the policies' entropy, bits per episode: what could be told at most.
+Policies over five actions, drawn anew in each step from a Dirichlet distribution (1: all laws as likely; 0.1: nearly
+sure); {WORLDS} episodes each. *Open* is the policies' entropy, bits per episode: what could be told at most.
 
-{table(("secrets", "steps", "concentration", "decoded", "bits", "open", "largest deviation"), random)}
+{tables["random"]}
 ## A trained team
-Predator-Capture-Prey, teams of seeds {", ".join(map(str, r["seeds"]))}, {EPISODES} episodes each, one secret of {SECRETS} per episode. Numbers over
-teams with 95% intervals. The last column is the change of the team's return, paired: same episodes, same noise.
+Predator-Capture-Prey, teams of seeds {seeds}, {EPISODES} episodes each, one secret of {SECRETS} per episode. Means over teams
+with 95% intervals. The last column is the change of the team's return, paired: same episodes, same noise.
 
-{table(("who tells", "open, bits", "decoded, bits", "decoded, share", "largest deviation", "change of return"), trained)}
-Trained teams are nearly sure of what they do, and episodes are short. What can be told is what the policy leaves open:
-not {np.log2(SECRETS):.0f} bits in an episode. Of *two* secrets, the capturing agent gets {halves[0]} across ({halves[1]} bits).
+{tables["trained"]}
+Trained teams are nearly sure of what they do, and episodes are short. What can be told is what the policy leaves open,
+not {full} bits in an episode. Of *two* secrets, the capturing agent gets {halves[0]} across, {halves[1]} bits.
 
-Two ways around it. An agent that keeps its memory goes on with its secret from one episode to the next: 95% of {SECRETS} secrets
-are decoded after this many steps: {long}. And a team that acts less surely, by its logits
-divided by a temperature, leaves more open, but it pays for that in its task whether anything is told or not:
+Two ways around it. An agent that keeps its memory goes on with its secret from one episode to the next: 95% of {SECRETS}
+secrets are decoded after this many steps: {long}. And a team
+that acts less surely, by its logits divided by a temperature, leaves more open, but it pays for that in its task whether
+anything is told or not (seed {r["seeds"][0]}, the capturing agent):
 
-{table(("temperature", "steps per episode, honest", "open, bits", "decoded, bits", "decoded, share", "change of return"), soft)}
+{tables["soft"]}
 {figure(r)}
 ## A warden
-The defense `warden` draws an action anew from the policy with some probability. That costs honest agents nothing. On random
-policies (concentration 1, {SECRETS} secrets), the pair that does not know of it misunderstands, and gives itself away: what it
-believes is wrong, so that its actions are no longer its policy's to who knows better. A pair that expects it needs
-more steps and stays hidden.
+The defense `warden` draws an action anew from the policy with some probability. That costs honest agents nothing. On
+random policies (concentration 1, {SECRETS} secrets), the pair that does not know of it misunderstands, and gives itself away:
+what it believes is wrong, so that its actions are no longer its policy's to who knows better. A pair that expects it
+needs more steps and stays hidden.
 
-{table(("steps", "drawn anew", "naive: decoded", "naive: deviation", "aware: decoded", "aware: deviation"), warden)}
+{tables["warden"]}
 On the trained team (seed {r["seeds"][0]}, the capturing agent, a pair that expects the warden):
 
-{table(("drawn anew", "decoded, bits", "decoded, share", "deviation", "steps, honest", "change of return"), watched)}
-What helps: greedy actions, or noise that the warden can compute again (it then knows which action an honest agent takes).
-No test of action statistics helps while the pair knows of the warden.
+{tables["watched"]}
+What helps: greedy actions, or noise that a warden can compute again, which then knows what an honest agent would have
+done. No test of action statistics helps while the pair knows of the warden.
 """
 
 

@@ -86,7 +86,8 @@ class Moment:
         decision: What they did.
         step: What came of it.
         running: [B] bool, worlds whose episode was still on.
-        notes: Of the step's exchanges; empty unless the network's tape runs.
+        notes: Of the step's exchanges.
+        facts: What there was to know of each agent when it acted (:meth:`agentcomm.world.World.facts`), [B, N] each.
     """
 
     at: Tensor
@@ -95,6 +96,7 @@ class Moment:
     step: Step
     running: Tensor
     notes: list[Notes]
+    facts: dict[str, Tensor]
 
 
 @torch.no_grad()
@@ -153,11 +155,12 @@ def play(
         open_ = decision.gate[there if alive is None else there & alive]
         opened, asked = opened + int(open_.sum()), asked + open_.numel()
         gate_by_step.append(float(open_.float().mean()) if open_.numel() else None)
+        facts = {} if follow is None else world.facts()
         step = world.step(decision.action, auto_reset=False)
         if watch is not None and network.tape is not None:
             watch(network.tape)
         if follow is not None:
-            follow(Moment(at, observation, decision, step, running.clone(), network.tape or []))
+            follow(Moment(at, observation, decision, step, running.clone(), network.tape or [], facts))
         for w in range(record):
             if bool(running[w]):
                 frames[w].append(
