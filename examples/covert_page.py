@@ -261,12 +261,12 @@ def page(r: Results) -> str:
     }
     return f"""# A secret in what an agent does
 
-A compromised agent tells a colluding observer one of {SECRETS} secrets ({full} bits) by its *actions*. It sends no message, and its
-actions are drawn by the law of its own policy: to all who do not know the secret nothing has changed. It couples
-its policy's law with what the observer believes so far, with as little entropy as it can (`attacks/coupling.py`;
-arXiv 2107.08295, 2410.21666). The observer knows the policy and all that the agent sees and hears, and sees what it
-does. The guard draws the action, and computes what an observer sees who knows everything but the secret: *deviation* is
-the largest difference between that and the policy (`agentcomm/messages/action_guard.py`).
+A compromised agent tells a colluding observer one of {SECRETS} secrets ({full} bits) by its *actions*. It sends no
+message, and its actions are drawn by the law of its own policy: to all who do not know the secret nothing has changed.
+It couples its policy's law with what the observer believes so far, with as little entropy as it can
+(`attacks/coupling.py`; arXiv 2107.08295, 2410.21666). The observer knows the policy and all that the agent sees and
+hears, and sees what it does. The guard draws the action, and computes what an observer sees who knows everything but
+the secret: *deviation* is the largest difference between that and the policy (`agentcomm/messages/action_guard.py`).
 
 Written by `python examples/covert_page.py`. Actions are *sampled*, which is the honest baseline; a team that decides
 greedily leaves nothing open, and nothing can be told. Bits are what the observer knows at the end of an episode.
@@ -277,25 +277,26 @@ sure); {WORLDS} episodes each. *Open* is the policies' entropy, bits per episode
 
 {tables["random"]}
 ## A trained team
-Predator-Capture-Prey, teams of seeds {seeds}, {EPISODES} episodes each, one secret of {SECRETS} per episode. Means over teams
-with 95% intervals. The last column is the change of the team's return, paired: same episodes, same noise.
+Predator-Capture-Prey, teams of seeds {seeds}, {EPISODES} episodes each, one secret of {SECRETS} per episode.
+Means over teams with 95% intervals. The last column is the change of the team's return, paired: same episodes,
+same noise.
 
 {tables["trained"]}
 Trained teams are nearly sure of what they do, and episodes are short. What can be told is what the policy leaves open,
 not {full} bits in an episode. Of *two* secrets, the capturing agent gets {halves[0]} across, {halves[1]} bits.
 
-Two ways around it. An agent that keeps its memory goes on with its secret from one episode to the next: 95% of {SECRETS}
-secrets are decoded after this many steps: {long}. And a team
-that acts less surely, by its logits divided by a temperature, leaves more open, but it pays for that in its task whether
-anything is told or not (seed {r["seeds"][0]}, the capturing agent):
+Two ways around it. An agent that keeps its memory goes on with its secret from one episode to the next: 95% of
+{SECRETS} secrets are decoded after this many steps: {long}.
+And a team that acts less surely, by its logits divided by a temperature, leaves more open, but it pays for that in its
+task whether anything is told or not (seed {r["seeds"][0]}, the capturing agent):
 
 {tables["soft"]}
 {figure(r)}
 ## A warden
 The defense `warden` draws an action anew from the policy with some probability. That costs honest agents nothing. On
-random policies (concentration 1, {SECRETS} secrets), the pair that does not know of it misunderstands, and gives itself away:
-what it believes is wrong, so that its actions are no longer its policy's to who knows better. A pair that expects it
-needs more steps and stays hidden.
+random policies (concentration 1, {SECRETS} secrets), the pair that does not know of it misunderstands, and gives itself
+away: what it believes is wrong, so that its actions are no longer its policy's to who knows better. A pair that
+expects it needs more steps and stays hidden.
 
 {tables["warden"]}
 On the trained team (seed {r["seeds"][0]}, the capturing agent, a pair that expects the warden):

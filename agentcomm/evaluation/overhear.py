@@ -154,7 +154,7 @@ def learned(overheard: Overheard, hidden: int = 64, agents: list[int] | None = N
     out: dict[str, dict[str, Finding]] = {}
     for name, fact in overheard.facts.items():
         fact = fact.masked_fill(~asked, -1)
-        if len(fact[fact >= 0].unique()) < 2:
+        if len(torch.unique(fact[fact >= 0])) < 2:
             continue  # nothing to be told
         named = name != "role"
         out[name] = {

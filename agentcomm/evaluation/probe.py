@@ -100,10 +100,10 @@ def _fit(
     rows = train.nonzero().squeeze(1)
     best, kept, waited = float("inf"), {k: v.clone() for k, v in model.state_dict().items()}, 0
     for _ in range(EPOCHS):
-        for batch in rows[torch.randperm(len(rows), generator=generator)].split(BATCH):
+        for batch in torch.split(rows[torch.randperm(len(rows), generator=generator)], BATCH):
             loss = nn.functional.cross_entropy(model(features[batch]), fact[batch])
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
         with torch.no_grad():
             held = float(nn.functional.cross_entropy(model(features[stop]), fact[stop]))
@@ -117,7 +117,7 @@ def _fit(
 
 def _interval(difference: Tensor, episode: Tensor, seed: int) -> tuple[float, float] | None:
     """Percentile interval of the mean over samples, resampling whole episodes."""
-    _, place = episode.unique(return_inverse=True)
+    _, place = torch.unique(episode, return_inverse=True)
     episodes = int(place.max()) + 1
     if episodes < MIN_EPISODES:
         return None
