@@ -106,10 +106,11 @@ def page(r: Results) -> str:
 Somebody listens to all links of a trained team (attack `eavesdrop`: it reads, and changes nothing) and wants to know
 what agents know. A small network (`agentcomm/evaluation/probe.py`) is trained on half of {EPISODES} episodes to tell
 a fact about an agent at a step, and judged on a quarter of them that it has not seen. It knows the time, and
-the agent's name except where the role is asked; besides it sees either the *payloads* of that agent's messages, or only the *sizes* of
-messages to and from it in the last four steps: what is left where payloads are encrypted. All messages of these teams
-are equally long, so sizes tell no more than which messages there are, and when. *Prior* is the share of the class that
-is most frequent. Bits are those that the probe gains on the fact's frequencies: at least so much is told.
+the agent's name except where the role is asked; besides it sees either the *payloads* of that agent's messages, or only
+the *sizes* of messages to and from it in the last four steps: what is left where payloads are encrypted. All messages
+of these teams are equally long, so sizes tell no more than which messages there are, and when. *Prior* is the share of
+the class that is most frequent. Bits are those that the probe gains on the frequencies of the fact: so much is told, at
+least.
 
 Written by `python examples/eavesdrop_page.py`: Predator-Capture-Prey, greedy decisions, means over teams with 95%
 intervals.

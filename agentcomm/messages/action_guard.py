@@ -8,6 +8,7 @@ recorded, and bounded by the budget.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,8 @@ class ActionGuard:
         deviation: [B] float64, largest difference so far between an action's probability to that observer and
             under the policy.
         acted: [B] int64, actions drawn from the attack's laws so far.
+        changed: [B] int64, those of them that differ from what the policy would have done.
+        told: [B] float64, bits by which the actions of each world's last whole episode told its secret.
     """
 
     def __init__(
@@ -70,9 +73,13 @@ class ActionGuard:
         self.posterior = torch.full((worlds, secrets), 1 / secrets, dtype=torch.float64, device=device)
         self.deviation = torch.zeros(worlds, dtype=torch.float64, device=device)
         self.acted = torch.zeros(worlds, dtype=torch.int64, device=device)
+        self.changed = torch.zeros_like(self.acted)
+        self.told = torch.zeros_like(self.deviation)
 
     def reset(self, worlds: Tensor) -> None:
         """New secrets in the given worlds ([W] indices), of which nobody knows anything."""
+        known = self.posterior[worlds]
+        self.told[worlds] = math.log2(known.shape[1]) + torch.special.xlogy(known, known).sum(1) / math.log(2)
         self.secret[worlds] = -1
         self.posterior[worlds] = 1 / self.posterior.shape[1]
 
@@ -117,6 +124,12 @@ class ActionGuard:
         action = (chosen if noise is None else chosen + noise).argmax(-1)
         return Drawn(view, law, action), granted
 
+    def overrule(self, drawn: Drawn, would: Tensor, where: Tensor) -> Tensor:
+        """What is done [W]: what was drawn where that holds, else what the policy ``would`` [W]."""
+        done = torch.where(where, drawn.action, would)
+        self.changed[drawn.view.worlds] += done != would
+        return done
+
     def settle(self, drawn: Drawn, action: Tensor, where: Tensor, redraw: float) -> None:
         """Hear what was done in the end.
 
@@ -152,7 +165,7 @@ class ActionGuard:
 
     def get_state(self) -> dict[str, Any]:
         """Secrets, what is known of them, and what was recorded, as numpy arrays."""
-        names = ("secret", "posterior", "deviation", "acted")
+        names = ("secret", "posterior", "deviation", "acted", "changed", "told")
         return {name: getattr(self, name).cpu().numpy().copy() for name in names}
 
     def set_state(self, saved: dict[str, Any]) -> None:

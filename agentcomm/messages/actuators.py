@@ -76,7 +76,8 @@ class Actuators:
             if out is not None:
                 made, kept, granted = out
                 at = at[kept]
-                action = action.index_put((at[granted],), made.action[granted])
+                assert guard.actions is not None
+                action = action.index_put((at,), guard.actions.overrule(made, action[at], granted))
                 drawn.append((guard, made, at, granted))
         if self.redraw:
             action = self._draw_anew(logits, action, noise)

@@ -218,7 +218,12 @@ def test_a_listener_decodes_what_a_team_tells(decoder: str) -> None:
         listener.see(d.logits[:, 1].double().softmax(-1), d.action[:, 1])
         t.seen = t.world.step(d.action, auto_reset=False).observation
         torch.testing.assert_close(listener.belief, guard.posterior, rtol=0, atol=1e-9)
-    assert (listener.guess == guard.secret).double().mean() > 0.95
+    decoded = listener.guess == guard.secret
+    assert decoded.double().mean() > 0.95
+    assert 0.05 < guard.changed.sum() / guard.acted.sum() < 1
+    bits = listener.bits
+    t.network.reset(torch.arange(200))
+    torch.testing.assert_close(guard.told, bits, rtol=0, atol=1e-6)
     assert guard.deviation.max() < 1e-9
     assert not t.network.guards[0].violations
 
@@ -238,6 +243,7 @@ def test_greedy_teams_tell_nothing() -> None:
     guard = t.network.guards[0].actions
     assert guard is not None
     assert torch.equal(guard.posterior, torch.full((16, 64), 1 / 64).double())
+    assert not guard.changed.any()
 
 
 def test_secrets_are_forgotten_with_their_world() -> None:
