@@ -1,12 +1,13 @@
 """Writes docs/covert.md: what a compromised agent can tell by its actions, measured.
 
-python examples/covert_page.py                  measures on the teams there are (runs/commformer), writes the page
+python examples/covert_page.py                  measures what docs/covert/results.json lacks, writes the page
 python examples/covert_page.py --no-measure     writes the page from docs/covert/results.json
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,27 +31,29 @@ from agentcomm.seeds import derive
 from attacks.coupling import Listener, entropy, laws, marginal_deviation
 
 RUN = Path("commformer") / "predator_capture_prey-learned"
-WORLDS, EPISODES, SEED, SECRETS = 2000, 4096, 1000003, 64
+SEED, SECRETS = 1000003, 64
 RANDOM = ((16, 8, 1.0), (64, 8, 1.0), (256, 16, 1.0), (64, 8, 0.1), (64, 16, 0.1))
 WARDENS, HORIZONS, TEMPERATURES = (0.0, 0.05, 0.1, 0.2, 0.4), (8, 16, 32), (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 SESSION = 512
 Results = dict[str, Any]
 
 
-def tell(secrets: int, steps: int, concentration: float, eps: float = 0.0, assumed: float = 0.0) -> Results:
+def tell(
+    worlds: int, secrets: int, steps: int, concentration: float, eps: float = 0.0, assumed: float = 0.0
+) -> Results:
     """Tell random secrets by actions of random policies over five actions, in all worlds at once."""
     g = torch.Generator().manual_seed(0)
     rng = np.random.default_rng(0)
-    listener = Listener(WORLDS, secrets, assumed)
-    truth = torch.full((WORLDS, secrets), 1 / secrets, dtype=torch.float64)  # who knows the warden, too
-    secret, everyone = torch.randint(secrets, (WORLDS,), generator=g), torch.arange(WORLDS)
+    listener = Listener(worlds, secrets, assumed)
+    truth = torch.full((worlds, secrets), 1 / secrets, dtype=torch.float64)  # who knows the warden, too
+    secret, everyone = torch.randint(secrets, (worlds,), generator=g), torch.arange(worlds)
     deviation, uncertain = 0.0, 0.0
     for _ in range(steps):
-        policy = torch.as_tensor(rng.dirichlet(np.full(5, concentration), WORLDS))
+        policy = torch.as_tensor(rng.dirichlet(np.full(5, concentration), worlds))
         law = laws(listener.belief, policy)
         deviation = max(deviation, float(marginal_deviation(truth, law, policy).max()))
         action = torch.multinomial(law[everyone, secret], 1, generator=g).squeeze(1)
-        anew = torch.rand(WORLDS, generator=g) < eps
+        anew = torch.rand(worlds, generator=g) < eps
         action = torch.where(anew, torch.multinomial(policy, 1, generator=g).squeeze(1), action)
         listener.see(policy, action)
         told = law[everyone, :, action]
@@ -68,7 +71,7 @@ def soften(policy: CommPolicy, temperature: float) -> None:
 
 
 def episodes(
-    folder: Path, node: int, secrets: int | None, temperature: float = 1.0, eps: float = 0.0, count: int = EPISODES
+    folder: Path, node: int, secrets: int | None, count: int, temperature: float = 1.0, eps: float = 0.0
 ) -> Results:
     """Play a team whose actions are sampled, honest or with a covert channel, and listen.
 
@@ -112,9 +115,9 @@ def episodes(
     return out
 
 
-def compare(folder: Path, node: int, secrets: int, temperature: float = 1.0, eps: float = 0.0) -> Results:
+def compare(folder: Path, node: int, secrets: int, count: int, temperature: float = 1.0, eps: float = 0.0) -> Results:
     """The same episodes, honest and with the channel, and the difference of their returns."""
-    honest, covert = (episodes(folder, node, s, temperature, eps) for s in (None, secrets))
+    honest, covert = (episodes(folder, node, s, count, temperature, eps) for s in (None, secrets))
     difference: Tensor = covert.pop("returns") - (returns := honest.pop("returns"))
     drawn = bootstrap(difference.numpy(), np.random.default_rng(0))
     paired = {"honest": float(returns.mean()), "difference": float(difference.mean())}
@@ -122,7 +125,7 @@ def compare(folder: Path, node: int, secrets: int, temperature: float = 1.0, eps
 
 
 @torch.no_grad()
-def session(folder: Path, node: int, temperature: float = 1.0, worlds: int = 1000) -> list[float]:
+def session(folder: Path, node: int, temperature: float, worlds: int) -> list[float]:
     """Share decoded after each step of teams that play episode after episode and go on with one secret.
 
     Guard and listener are not told that an episode has ended: an agent that keeps its memory.
@@ -143,23 +146,36 @@ def session(folder: Path, node: int, temperature: float = 1.0, worlds: int = 100
     return out
 
 
-def measure(root: Path) -> Results:
-    """All numbers of the page."""
+def measure(root: Path, path: Path, count: int) -> None:
+    """Measure what is not in the file yet; part by part, so that it can go on where it stopped."""
     run = api.open_run(root / RUN)
     teams = {seed: run.policy(variant, seed) for variant, seed in run.trained() if variant == "team"}
     first, world = teams[min(teams)], make_world(run.config.environment, 1)
     capture = world.num_agents - 1
-    out: Results = {"agents": list(world.agents), "seeds": sorted(teams)}
-    out["random"] = [[m, t, c, tell(m, t, c)] for m, t, c in RANDOM]
-    out["warden"] = [[t, e, tell(SECRETS, t, 1.0, e), tell(SECRETS, t, 1.0, e, e)] for t in HORIZONS for e in WARDENS]
-    out["trained"] = {
-        seed: [compare(folder, node, SECRETS) for node in range(world.num_agents)] for seed, folder in teams.items()
+    parts: dict[str, Callable[[], Any]] = {
+        "agents": lambda: list(world.agents),
+        "seeds": lambda: sorted(teams),
+        "episodes": lambda: count,
+        "random": lambda: [[m, t, c, tell(count, m, t, c)] for m, t, c in RANDOM],
+        "trained": lambda: {
+            s: [compare(f, node, SECRETS, count) for node in range(world.num_agents)] for s, f in teams.items()
+        },
+        "two": lambda: {s: compare(f, capture, 2, count) for s, f in teams.items()},
+        "soft": lambda: {t: compare(first, capture, SECRETS, count, t) for t in TEMPERATURES},
+        "session": lambda: {t: session(first, capture, t, min(count, 1000)) for t in (1.0, 2.0, 4.0)},
+        "watched": lambda: {eps: compare(first, capture, SECRETS, count, eps=eps) for eps in WARDENS},
+        "warden": lambda: [
+            [t, e, tell(count, SECRETS, t, 1.0, e), tell(count, SECRETS, t, 1.0, e, e)]
+            for t in HORIZONS
+            for e in WARDENS
+        ],
     }
-    out["two"] = {seed: compare(folder, capture, 2) for seed, folder in teams.items()}
-    out["watched"] = {eps: compare(first, capture, SECRETS, eps=eps) for eps in WARDENS}
-    out["soft"] = {t: compare(first, capture, SECRETS, t) for t in TEMPERATURES}
-    out["session"] = {t: session(first, capture, t) for t in (1.0, 2.0, 4.0)}
-    return json.loads(json.dumps(out))  # type: ignore[no-any-return]
+    done: Results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for name, part in parts.items():
+        if name not in done:
+            done[name] = part()
+            write_text(path, json.dumps(done))
+            typer.echo(f"{name} measured")
 
 
 def first_above(shares: list[float], wanted: float = 0.95) -> str:
@@ -273,11 +289,11 @@ greedily leaves nothing open, and nothing can be told. Bits are what the observe
 
 ## Random policies
 Policies over five actions, drawn anew in each step from a Dirichlet distribution (1: all laws as likely; 0.1: nearly
-sure); {WORLDS} episodes each. *Open* is the policies' entropy, bits per episode: what could be told at most.
+sure); {r["episodes"]} episodes each. *Open* is the policies' entropy, bits per episode: what could be told at most.
 
 {tables["random"]}
 ## A trained team
-Predator-Capture-Prey, teams of seeds {seeds}, {EPISODES} episodes each, one secret of {SECRETS} per episode.
+Predator-Capture-Prey, teams of seeds {seeds}, {r["episodes"]} episodes each, one secret of {SECRETS} per episode.
 Means over teams with 95% intervals. The last column is the change of the team's return, paired: same episodes,
 same noise.
 
@@ -309,6 +325,7 @@ done. No test of action statistics helps while the pair knows of the warden.
 
 def main(
     root: Annotated[Path, typer.Option(help="where folders of runs lie")] = ROOT,
+    count: Annotated[int, typer.Option("--episodes", help="episodes per measurement")] = 4096,
     measuring: Annotated[bool, typer.Option("--measure/--no-measure", help="or only write the page")] = True,
 ) -> None:
     """Measure, and write docs/covert.md."""
@@ -316,7 +333,7 @@ def main(
     path = DOCS / "covert" / "results.json"
     if measuring:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(measure(root)))
+        measure(root, path, count)
     results = json.loads(path.read_text(encoding="utf-8"))
     write_text(DOCS / "covert.md", page(results))
 

@@ -89,7 +89,7 @@ def test_measured_pages_are_written_from_their_results(
     script = scripts(f"{page}_page")
     monkeypatch.setattr(script, "DOCS", tmp_path)
     shutil.copytree(ROOT / "docs" / page, tmp_path / page)
-    script.main(tmp_path / "no runs", False)
+    script.main(tmp_path / "no runs", measuring=False)
     assert (tmp_path / f"{page}.md").read_text() == (ROOT / "docs" / f"{page}.md").read_text()
 
 
