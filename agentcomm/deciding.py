@@ -122,13 +122,24 @@ def decide(
     if generator is not None:  # Gumbel-max: the largest of logit - log(exponential noise)
         shape = (*hidden.shape[:2], policy.num_actions)
         gumbel = -torch.empty(shape, device=hidden.device).exponential_(generator=generator).log_()
+    actions = step.new_zeros(hidden.shape[0] * hidden.shape[1])
+
+    def pick(logits: Tensor, gumbel: Tensor | None, rows: Tensor) -> Tensor:
+        chosen = choose(logits, gumbel)
+        if network is not None and not network.actuators.quiet:
+            chosen = network.actuators.act(logits, chosen, gumbel, step, rows, alive)
+        actions[rows] = chosen
+        return chosen
+
     if policy.tells_actions:
-        logits, told = in_turns(policy, state, links, exchange, gumbel, utter)
+        logits, told = in_turns(policy, state, links, exchange, gumbel, utter, pick)
         inboxes.append(told)
     else:
         logits = policy.act(state)
+        everybody = torch.arange(len(actions), device=actions.device)
+        pick(logits.flatten(0, 1), None if gumbel is None else gumbel.flatten(0, 1), everybody)
     log_probabilities = logits.log_softmax(-1)
-    action = choose(logits, gumbel)
+    action = actions.view(hidden.shape[:2])
     value = policy.expected_return(policy.value(hidden))
     return Decision(
         action=action,
@@ -240,6 +251,7 @@ def in_turns(
     exchange: Callable[[Tensor, Links, int], Inbox],
     gumbel: Tensor | None,
     utter: Callable[[Tensor, int], Tensor] = lambda said, round_: said,
+    pick: Callable[[Tensor, Tensor | None, Tensor], Tensor] = lambda logits, noise, rows: choose(logits, noise),
 ) -> tuple[Tensor, Inbox]:
     """The last round of a policy that tells actions: each turn, some agents hear, act and tell.
 
@@ -250,6 +262,7 @@ def in_turns(
         exchange: Takes payloads, links and the number of the exchange.
         gumbel: [B, N, A] noise to sample actions with; None for the likeliest.
         utter: Makes payloads [B, N, D] of what agents would say in a round.
+        pick: Makes actions [R] of logits [R, A] and noise of the agents ``rows`` (world * N + agent).
 
     Returns:
         Logits [B, N, A], and what each agent had been told when its turn came.
@@ -270,7 +283,7 @@ def in_turns(
         rows = due.flatten().nonzero().squeeze(-1)
         state = policy.hear(flat[:, rows], inbox.rows(rows, cache), last)
         logits[rows] = policy.act(state)[0]
-        action = choose(logits[rows], None if noise is None else noise[rows])
+        action = pick(logits[rows], None if noise is None else noise[rows], rows)
         said = spoken.new_zeros(worlds * agents, policy.width)
         said[rows] = policy.tell(flat[:, rows], action.unsqueeze(0))[0]
         # Noise depends on the agent's place in its world, so all are uttered and these kept.

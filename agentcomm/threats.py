@@ -2,6 +2,10 @@
 
 An attack is a function from a :class:`View` to :class:`Edits`. The guard (``agentcomm/messages/guard.py``)
 shows it only what its position and powers let it read, and carries out only what they let it write.
+
+A compromised agent may besides choose how its node acts (power ``act``): a function from an :class:`ActionView` to
+the law that its next action is drawn from, one for each secret that it may have to tell
+(``agentcomm/messages/action_guard.py``).
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from torch import Tensor
 
 from agentcomm.plugin import Plugin, PluginConfig
 
-Power = Literal["read", "modify", "inject", "drop", "delay", "reorder", "replay", "register"]
+Power = Literal["read", "modify", "inject", "drop", "delay", "reorder", "replay", "register", "act"]
 Knowledge = Literal["none", "protocol", "graph", "policy", "defense"]
 Objective = Literal["untargeted", "targeted", "exfiltrate", "exhaust", "evade"]
 
@@ -50,7 +54,7 @@ class Position(BaseModel):
 
 
 class Budget(BaseModel):
-    """How much an attack may do; None is no limit. One changed, delayed, dropped or injected message costs 1."""
+    """How much an attack may do; None is no limit. A message touched or injected, or an action, costs 1."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -58,6 +62,9 @@ class Budget(BaseModel):
     per_episode: int | None = Field(None, ge=0, description="messages touched per world and episode")
     norm: float | None = Field(None, ge=0, description="largest change of any payload coordinate (l-infinity)")
     length: float | None = Field(None, ge=0, description="largest length of a payload's change (l2)")
+    deviation: float | None = Field(
+        None, ge=0, description="largest change of an action's probability, to who does not know the secret"
+    )
     start_step: int = Field(0, ge=0, description="first step of the episode at which the attack may act")
 
 
@@ -70,6 +77,10 @@ class ThreatModel:
     knowledge: Knowledge = "protocol"
     budget: Budget = field(default_factory=Budget)
     objective: Objective = "untargeted"
+
+    def __post_init__(self) -> None:
+        if "act" in self.powers and self.position.node is None:
+            raise ValueError(f"position {self.position.kind!r} has no node to act for: power 'act' is a node's")
 
 
 @dataclass(frozen=True)
@@ -128,6 +139,27 @@ class View:
     def randn(self, *shape: int) -> Tensor:
         """Standard normal numbers from the attack's generator."""
         return torch.randn(shape, generator=self.generator, device=self.reach.device)
+
+
+@dataclass(frozen=True)
+class ActionView:
+    """What a compromised agent is shown when its node is about to act: the W worlds in which it is.
+
+    Attributes:
+        probability: [W, A] float64, the policy's law for its next action; one 1 where the team decides greedily.
+        worlds: [W] int64 indices, for ``memory``.
+        step: [W] int64, step of the episode.
+        remaining: [W] int64, what the budget still allows in this step.
+        memory: The attack's own tensors [B, ...], the same that ``apply`` sees; change them in place.
+        generator: The attack's own randomness.
+    """
+
+    probability: Tensor
+    worlds: Tensor
+    step: Tensor
+    remaining: Tensor
+    memory: dict[str, Tensor]
+    generator: torch.Generator
 
 
 @dataclass(frozen=True)
@@ -229,3 +261,17 @@ class Attack(Plugin):
     def injections(self) -> int:
         """Messages per receiver and exchange that it may inject: inbox slots to provide."""
         return 0
+
+    def secrets(self) -> int:
+        """M, how many secrets its node's actions may tell of. The guard draws one per episode, each as likely."""
+        return 1
+
+    def act(self, view: ActionView) -> Tensor | None:
+        """The laws [W, M, A] float64 of its node's next action, one per secret; None leaves it to the policy.
+
+        Asked only with the power ``act``. It is the guard that knows the secret and draws.
+        """
+        return None
+
+    def acted(self, view: ActionView, law: Tensor, action: Tensor) -> None:
+        """Told what its node did: actions [W], where its laws [W, M, A] were in force and the view was that one."""

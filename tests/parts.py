@@ -53,6 +53,11 @@ ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "gradient l2": ("gradient", {"norm": "l2", "epsilon": 2.0, "goal": "worst", "steps": 1}),
     "weakest link": ("gradient", {"weakest": 1, "goal": "target", "action": 2, "steps": 2}),
 }
+# Attacks that touch no message.
+SILENT: dict[str, tuple[str, dict[str, Any]]] = {
+    "covert": ("covert", {"node": 1, "messages": 8}),
+    "eavesdrop": ("eavesdrop", {}),
+}
 DEFENSES: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "none": [],
     "clip": [("clip", {})],
@@ -106,7 +111,7 @@ def known_channel(form: str, s: Setting, slots: int) -> Channel:
 
 
 def known_attack(form: str, s: Setting, **more: Any) -> Attack:
-    name, arguments = ATTACKS[form]
+    name, arguments = (ATTACKS | SILENT)[form]
     return attack(name, s, **(arguments | more))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from agentcomm.conformance.acting import check_acting
 from agentcomm.conformance.common import check_memory, check_plugin, require
 from agentcomm.conformance.conversations import carry, check_state, conversation, make_setting, reader, same_heard
 from agentcomm.defense import ORDERS, Defense, DefenseConfig, Delivered, Verdicts
@@ -80,6 +81,8 @@ def check_attack(attack: type[Attack], arguments: dict[str, Any] | None = None, 
         given = config if budget is None else config.model_copy(update={"budget": budget})
         return Network(setting, [attack(given, setting)], seed=1)
 
+    if "act" in attack(config, setting).threat_model().powers:
+        check_acting(build, setting)
     check_state(build, exchanges)
     clean = Network(setting)
     plain = [clean.exchange(e.spoken, e.links, e.step, e.kind) for e in exchanges]

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agentcomm.messages.action_guard import ActionGuard, Drawn
 from agentcomm.messages.identity import Keyring, mix
 from agentcomm.messages.traffic import HEADER, HOPS, LIFETIME, Traffic
-from agentcomm.threats import Attack, Edits, Envelopes, Power, Setting, View
+from agentcomm.threats import ActionView, Attack, Edits, Envelopes, Power, Setting, View
 
 UNLIMITED = 2**40
 WHITE_BOX = ("policy", "defense")  # who knows this much knows the policy
@@ -78,6 +79,9 @@ class Guard:
         if node is not None and node >= agents:
             raise ValueError(f"position node needs an agent in 0 .. {agents - 1}, not {node}")
         self.identity = agents if node is None else node
+        self.actions: ActionGuard | None = None
+        if "act" in self.threat.powers:
+            self.actions = ActionGuard(attack, setting, self.generator, self.memory, self.violations)
         # [B, T, rounds, N, M] fingerprints of what the attack has seen in each episode, by step; grows with the
         # longest episode. Only needed to tell copies from forgeries.
         self._copies = {"read", "replay"} <= self.threat.powers and "inject" not in self.threat.powers
@@ -96,6 +100,39 @@ class Guard:
         self._seen[worlds] = 0
         for name, fresh in self._fresh.items():
             self.memory[name][worlds] = fresh[worlds]
+        if self.actions is not None:
+            self.actions.reset(worlds)
+
+    def act(
+        self, probability: Tensor, noise: Tensor | None, worlds: Tensor, step: Tensor
+    ) -> tuple[Drawn, Tensor, Tensor] | None:
+        """Let the attack choose its node's actions, where its budget allows.
+
+        Args:
+            probability: [W, A] float64, the policy's law.
+            noise: [W, A] the policy's Gumbel noise, None where the team decides greedily.
+            worlds: [W] int64 indices, where the node acts now.
+            step: [B] int64.
+
+        Returns:
+            What was drawn in K of these worlds; [K] which of the W they are; [K] bool where it holds. None for nothing.
+        """
+        assert self.actions is not None
+        if not self.setting.rounds:  # nobody speaks, so nothing else begins the step
+            self._spent_step.zero_()
+        remaining = self._remaining(step)[worlds]
+        kept = (remaining > 0).nonzero().squeeze(-1)
+        if not len(kept):
+            return None
+        at = worlds[kept]
+        view = ActionView(probability[kept], at, step[at], remaining[kept], dict(self.memory), self.generator)
+        out = self.actions.draw(view, None if noise is None else noise[kept])
+        if out is None:
+            return None
+        drawn, granted = out
+        self.spent[at] += granted
+        self._spent_step[at] += granted
+        return drawn, kept, granted
 
     def apply(
         self,
@@ -394,6 +431,7 @@ class Guard:
             "seen": self._seen.cpu().numpy().copy(),
             "generator": self.generator.get_state().numpy().copy(),
             "violations": dict(self.violations),
+            "actions": None if self.actions is None else self.actions.get_state(),
         }
 
     def set_state(self, saved: dict[str, Any]) -> None:
@@ -402,11 +440,15 @@ class Guard:
         def load(array: Any) -> Tensor:
             return torch.as_tensor(np.array(array), device=self.setting.device)
 
-        self.memory = {name: load(value) for name, value in saved["memory"].items()}
+        for name, value in saved["memory"].items():
+            self.memory[name].copy_(load(value))
         self.spent, self._spent_step = load(saved["spent"]), load(saved["spent_step"])
         self._seen, self._obeying = load(saved["seen"]), load(saved["obeying"])
         self.generator.set_state(torch.as_tensor(np.array(saved["generator"])))
-        self.violations = Counter(saved["violations"])
+        self.violations.clear()
+        self.violations.update(saved["violations"])
+        if self.actions is not None:
+            self.actions.set_state(saved["actions"])
 
 
 def _completed(inject: Envelopes) -> Envelopes:

@@ -3,10 +3,14 @@
 Order: codec -> compromised agents change what they say -> seals -> attacks on the wire -> channels and transit ->
 shut gates -> defenses up to authorization -> decoding -> the other defenses. State (memories of all stages, budgets,
 messages on their way, counters) is kept per world and reset with it.
+
+Of attacks that act, and of a defense that draws actions anew, the network only keeps the place (``actuators``): what
+they do happens after the last exchange an agent hears, in ``agentcomm/deciding.py``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +20,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.defense import ORDERS, Defense, Delivered, Verifier
+from agentcomm.messages.actuators import Actuators
 from agentcomm.messages.channel import Channel
 from agentcomm.messages.codec import Codec, Received
 from agentcomm.messages.envelope import PLAIN
@@ -91,6 +96,8 @@ class Network:
         self.spare = slot - setting.degree
         self.defenses = sorted(defenses, key=lambda d: ORDERS.index(d.order))
         self.sealed = any(d.needs_seal for d in self.defenses)
+        redraw = 1 - math.prod(1 - d.redraw for d in self.defenses)
+        self.actuators = Actuators(self.guards, redraw, setting, derive(seed, "actuators"))
         keys = torch.Generator(setting.device)
         keys.manual_seed(derive(seed, "keys"))
         self.keyring = Keyring(setting.num_agents, setting.width, keys, setting.device)
@@ -321,6 +328,7 @@ class Network:
         """State of all stages and the ledger, as numpy arrays."""
         return {
             "guards": [guard.get_state() for guard in self.guards],
+            "actuators": self.actuators.get_state(),
             "screens": [memory.get_state() for memory in self._screens],
             "coding": self._coding.get_state(),
             "path": None if self.path is None else self.path.get_state(),
@@ -331,6 +339,7 @@ class Network:
         """Restore what :meth:`get_state` saved."""
         for guard, state in zip(self.guards, saved["guards"], strict=True):
             guard.set_state(state)
+        self.actuators.set_state(saved["actuators"])
         for memory, state in zip(self._screens, saved["screens"], strict=True):
             memory.set_state(state)
         self._coding.set_state(saved["coding"])

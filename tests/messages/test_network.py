@@ -10,6 +10,7 @@ import torch
 from parts import (
     ATTACKS,
     DEFENSES,
+    SILENT,
     Scripted,
     attack,
     carry,
@@ -44,10 +45,11 @@ def build(s: Setting, form: str | None, defenses: str = "none", seed: int = 0, *
 
 
 def test_forms_cover_the_registry() -> None:
-    assert {name for name, _ in ATTACKS.values()} == set(registry.names("attack"))
-    # codeword refuses whatever codec vq did not write; tests/codecs/test_vq.py has its matrix.
+    assert {name for name, _ in (ATTACKS | SILENT).values()} == set(registry.names("attack"))
+    # codeword refuses whatever codec vq did not write, and warden no message: tests/codecs/test_vq.py has the matrix of
+    # the one, tests/attacks/test_covert.py that of the other.
     known = {name for pairs in DEFENSES.values() for name, _ in pairs}
-    assert known | {"codeword"} == set(registry.names("defense"))
+    assert known | {"codeword", "warden"} == set(registry.names("defense"))
 
 
 # ---- order
