@@ -59,6 +59,8 @@ experiments: setup
 	$(BIN)/python examples/commformer_page.py
 	$(BIN)/python examples/studies.py paths --seeds 3
 	$(BIN)/python examples/paths_page.py
+	$(BIN)/python examples/covert_page.py
+	$(BIN)/python examples/eavesdrop_page.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -315,8 +315,12 @@ def list_(
         for column in ("name", "what it is", "arguments"):
             table.add_column(column, overflow="fold")
         for plugin in plugins:
-            arguments = ", ".join(f"{a['name']}={_shown(a['default'])}" for a in plugin["arguments"])
-            table.add_row(plugin["name"], plugin["summary"], arguments)
+            arguments = ", ".join(
+                f"{a['name']}={_shown(a['default'])}"
+                + (f" of {'|'.join(map(str, a['choices']))}" if a["choices"] else "")
+                for a in plugin["arguments"]
+            )
+            table.add_row(plugin["name"], plugin["summary"] + _threat(plugin), arguments)
         console.print(table)
 
 
@@ -325,6 +329,16 @@ def _shown(value: Any) -> str:
     if value is None:
         return "none"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _threat(plugin: dict[str, Any]) -> str:
+    """An attack's threat model and risks, in two lines; nothing for other plug-ins."""
+    threat = plugin.get("threat")
+    lines = [", ".join(plugin["risks"])] if plugin.get("risks") else []
+    if threat is not None:
+        may = ", ".join(threat["powers"]) or "nothing"
+        lines.insert(0, f"{threat['position']['kind']}: {may}; knows {threat['knowledge']}")
+    return "".join(f"\n{line}" for line in lines)
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -97,10 +98,10 @@ def decide(
     links = _links(policy, graph, gate, alive)
     inboxes: list[Inbox] = []
 
-    def exchange(spoken: Tensor, links: Links, kind: int) -> Inbox:
+    def exchange(spoken: Tensor, links: Links, kind: int, foresee: Callable[[Inbox], Tensor] | None = None) -> Inbox:
         if network is None:
             return Inbox(spoken, links.source, links.present, links.source)
-        return network.exchange(spoken, links, step, kind)
+        return network.exchange(spoken, links, step, kind, foresee)
 
     voice_draw = step[:0]
     if policy.voice is not None and generator is not None:
@@ -114,19 +115,31 @@ def decide(
 
     state = hidden
     for round_ in range(policy.rounds - policy.tells_actions):
-        inboxes.append(exchange(utter(policy.speak(state, round_), round_), links, round_))
+        foresee = None if policy.tells_actions else partial(consequences, policy, state, links, round_)
+        inboxes.append(exchange(utter(policy.speak(state, round_), round_), links, round_, foresee))
         state = policy.hear(state, inboxes[-1], round_)
     gumbel = None
     if generator is not None:  # Gumbel-max: the largest of logit - log(exponential noise)
         shape = (*hidden.shape[:2], policy.num_actions)
         gumbel = -torch.empty(shape, device=hidden.device).exponential_(generator=generator).log_()
+    actions = step.new_zeros(hidden.shape[0] * hidden.shape[1])
+
+    def pick(logits: Tensor, gumbel: Tensor | None, rows: Tensor) -> Tensor:
+        chosen = choose(logits, gumbel)
+        if network is not None and not network.actuators.quiet:
+            chosen = network.actuators.act(logits, chosen, gumbel, step, rows, alive)
+        actions[rows] = chosen
+        return chosen
+
     if policy.tells_actions:
-        logits, told = in_turns(policy, state, links, exchange, gumbel, utter)
+        logits, told = in_turns(policy, state, links, exchange, gumbel, utter, pick)
         inboxes.append(told)
     else:
         logits = policy.act(state)
+        everybody = torch.arange(len(actions), device=actions.device)
+        pick(logits.flatten(0, 1), None if gumbel is None else gumbel.flatten(0, 1), everybody)
     log_probabilities = logits.log_softmax(-1)
-    action = choose(logits, gumbel)
+    action = actions.view(hidden.shape[:2])
     value = policy.expected_return(policy.value(hidden))
     return Decision(
         action=action,
@@ -141,6 +154,28 @@ def decide(
         voice_draw=voice_draw,
         inboxes=inboxes,
     )
+
+
+def consequences(policy: CommPolicy, state: Tensor, links: Links, round_: int, inbox: Inbox) -> Tensor:
+    """What a team will do that hears this in a round, and in later rounds whatever is then said.
+
+    Args:
+        policy: One whose agents act all at once.
+        state: [B, N, H] before the round.
+        links: The step's links.
+        round_: The round.
+        inbox: What is heard in it; gradients flow through its payloads.
+
+    Returns:
+        Action logits [B, N, A].
+    """
+    state = policy.hear(state, inbox, round_)
+    for later in range(round_ + 1, policy.rounds):
+        said = policy.speak(state, later)
+        if policy.voice is not None:
+            said = policy.voice(said, None, later)[0]
+        state = policy.hear(state, Inbox(said, links.source, links.present, links.source), later)
+    return policy.act(state)
 
 
 def _open_gates(
@@ -216,6 +251,7 @@ def in_turns(
     exchange: Callable[[Tensor, Links, int], Inbox],
     gumbel: Tensor | None,
     utter: Callable[[Tensor, int], Tensor] = lambda said, round_: said,
+    pick: Callable[[Tensor, Tensor | None, Tensor], Tensor] = lambda logits, noise, rows: choose(logits, noise),
 ) -> tuple[Tensor, Inbox]:
     """The last round of a policy that tells actions: each turn, some agents hear, act and tell.
 
@@ -226,6 +262,7 @@ def in_turns(
         exchange: Takes payloads, links and the number of the exchange.
         gumbel: [B, N, A] noise to sample actions with; None for the likeliest.
         utter: Makes payloads [B, N, D] of what agents would say in a round.
+        pick: Makes actions [R] of logits [R, A] and noise of the agents ``rows`` (world * N + agent).
 
     Returns:
         Logits [B, N, A], and what each agent had been told when its turn came.
@@ -246,7 +283,7 @@ def in_turns(
         rows = due.flatten().nonzero().squeeze(-1)
         state = policy.hear(flat[:, rows], inbox.rows(rows, cache), last)
         logits[rows] = policy.act(state)[0]
-        action = choose(logits[rows], None if noise is None else noise[rows])
+        action = pick(logits[rows], None if noise is None else noise[rows], rows)
         said = spoken.new_zeros(worlds * agents, policy.width)
         said[rows] = policy.tell(flat[:, rows], action.unsqueeze(0))[0]
         # Noise depends on the agent's place in its world, so all are uttered and these kept.

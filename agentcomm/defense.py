@@ -89,11 +89,13 @@ class Defense(Plugin):
     Attributes:
         order: Its place among the defenses; they always run in the order of ``ORDERS``.
         needs_seal: Whether messages must be sealed for it to work (adds bytes to each).
+        redraw: Chance with which each agent's action is drawn anew from what its policy declares.
     """
 
     Config: ClassVar[type[PluginConfig]] = DefenseConfig
     order: ClassVar[Order]
     needs_seal: ClassVar[bool] = False
+    redraw: float = 0.0
 
     def __init__(self, config: DefenseConfig, setting: Setting) -> None:
         self.config = config

@@ -148,15 +148,36 @@ def describe(axis: Axis, name: str) -> dict[str, Any]:
                 "default": _default(info),
                 "description": info.description or "",
                 "type": schema["properties"][field].get("type", ""),
+                "choices": schema["properties"][field].get("enum", []),
             }
             for field, info in plugin.Config.model_fields.items()
         ],
     }
     if axis == "attack":
-        about["risks"] = list(plugin.risks)
+        about |= {"risks": list(plugin.risks), "threat": _threat(plugin)}
     if axis == "defense":
         about |= {"order": plugin.order, "needs_seal": plugin.needs_seal}
     return about
+
+
+def _threat(attack: Any) -> dict[str, Any] | None:
+    """Threat model with arguments by default, in a small team; None for an attack that has required arguments."""
+    import torch  # not before it is needed: it takes a second
+
+    from agentcomm.threats import Setting
+
+    try:
+        config = attack.Config()
+    except ValueError:
+        return None
+    threat = attack(config, Setting(1, 4, 2, 8, 1, torch.device("cpu"))).threat_model()
+    return {
+        "position": threat.position.model_dump(mode="json", exclude_none=True),
+        "powers": sorted(threat.powers),
+        "knowledge": threat.knowledge,
+        "objective": threat.objective,
+        "budget": threat.budget.model_dump(mode="json", exclude_none=True),
+    }
 
 
 def _default(info: Any) -> Any:

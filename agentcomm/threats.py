@@ -2,11 +2,16 @@
 
 An attack is a function from a :class:`View` to :class:`Edits`. The guard (``agentcomm/messages/guard.py``)
 shows it only what its position and powers let it read, and carries out only what they let it write.
+
+A compromised agent may besides choose how its node acts (power ``act``): a function from an :class:`ActionView` to
+the law that its next action is drawn from, one for each secret that it may have to tell
+(``agentcomm/messages/action_guard.py``).
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Self
 
@@ -16,7 +21,7 @@ from torch import Tensor
 
 from agentcomm.plugin import Plugin, PluginConfig
 
-Power = Literal["read", "modify", "inject", "drop", "delay", "reorder", "replay", "register"]
+Power = Literal["read", "modify", "inject", "drop", "delay", "reorder", "replay", "register", "act"]
 Knowledge = Literal["none", "protocol", "graph", "policy", "defense"]
 Objective = Literal["untargeted", "targeted", "exfiltrate", "exhaust", "evade"]
 
@@ -35,6 +40,7 @@ class Position(BaseModel):
         None, description="attacked links as [sender, receiver]; none given means every link (edge)"
     )
     node: int | None = Field(None, ge=0, description="the compromised agent (node)")
+    obeyed: bool = Field(False, description="who accepts its messages obeys it from then on: one more of its nodes")
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -42,17 +48,23 @@ class Position(BaseModel):
             raise ValueError(f"position {self.kind!r} with node={self.node}: a node is named for position 'node' only")
         if self.links is not None and self.kind not in ("edge", "observer"):
             raise ValueError(f"position {self.kind!r} has no links of its own")
+        if self.obeyed and self.kind != "node":
+            raise ValueError(f"position {self.kind!r} is obeyed by nobody: obeyed is for position 'node'")
         return self
 
 
 class Budget(BaseModel):
-    """How much an attack may do; None is no limit. One edited, dropped or injected message costs 1."""
+    """How much an attack may do; None is no limit. A message touched or injected, or an action, costs 1."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     per_step: int | None = Field(None, ge=0, description="messages touched per world and step")
     per_episode: int | None = Field(None, ge=0, description="messages touched per world and episode")
     norm: float | None = Field(None, ge=0, description="largest change of any payload coordinate (l-infinity)")
+    length: float | None = Field(None, ge=0, description="largest length of a payload's change (l2)")
+    deviation: float | None = Field(
+        None, ge=0, description="largest change of an action's probability, to who does not know the secret"
+    )
     start_step: int = Field(0, ge=0, description="first step of the episode at which the attack may act")
 
 
@@ -65,6 +77,10 @@ class ThreatModel:
     knowledge: Knowledge = "protocol"
     budget: Budget = field(default_factory=Budget)
     objective: Objective = "untargeted"
+
+    def __post_init__(self) -> None:
+        if "act" in self.powers and self.position.node is None:
+            raise ValueError(f"position {self.position.kind!r} has no node to act for: power 'act' is a node's")
 
 
 @dataclass(frozen=True)
@@ -92,6 +108,8 @@ class View:
         kind: [B, N, M].
         key: [B, N, M].
         seal: [B, N, M].
+        foresee: With knowledge of the policy: what it will do. Takes changes [B, N, M, D] of the payloads in reach and
+            returns the action logits [B, N, A] of all agents if nobody else interferes; differentiable.
     """
 
     reach: Tensor
@@ -112,6 +130,7 @@ class View:
     kind: Tensor | None = None
     key: Tensor | None = None
     seal: Tensor | None = None
+    foresee: Callable[[Tensor], Tensor] | None = None
 
     def rand(self, *shape: int) -> Tensor:
         """Uniform numbers in [0, 1) from the attack's generator."""
@@ -120,6 +139,27 @@ class View:
     def randn(self, *shape: int) -> Tensor:
         """Standard normal numbers from the attack's generator."""
         return torch.randn(shape, generator=self.generator, device=self.reach.device)
+
+
+@dataclass(frozen=True)
+class ActionView:
+    """What a compromised agent is shown when its node is about to act: the W worlds in which it is.
+
+    Attributes:
+        probability: [W, A] float64, the policy's law for its next action; one 1 where the team decides greedily.
+        worlds: [W] int64 indices, for ``memory``.
+        step: [W] int64, step of the episode.
+        remaining: [W] int64, what the budget still allows in this step.
+        memory: The attack's own tensors [B, ...], the same that ``apply`` sees; change them in place.
+        generator: The attack's own randomness.
+    """
+
+    probability: Tensor
+    worlds: Tensor
+    step: Tensor
+    remaining: Tensor
+    memory: dict[str, Tensor]
+    generator: torch.Generator
 
 
 @dataclass(frozen=True)
@@ -163,12 +203,14 @@ class Edits:
         drop: [B, N, M] bool, messages to take off the wire (power drop).
         modify: [B, N, M] bool, messages whose payload to change (power modify).
         change: [B, N, M, D], what to add to those payloads.
+        delay: [B, N, M] int64, for how many steps to keep messages back (power delay, or reorder); 0 for none.
         inject: Messages to add (power inject, or replay for exact copies of what it has seen).
     """
 
     drop: Tensor | None = None
     modify: Tensor | None = None
     change: Tensor | None = None
+    delay: Tensor | None = None
     inject: Envelopes | None = None
 
 
@@ -219,3 +261,17 @@ class Attack(Plugin):
     def injections(self) -> int:
         """Messages per receiver and exchange that it may inject: inbox slots to provide."""
         return 0
+
+    def secrets(self) -> int:
+        """M, how many secrets its node's actions may tell of. The guard draws one per episode, each as likely."""
+        return 1
+
+    def act(self, view: ActionView) -> Tensor | None:
+        """The laws [W, M, A] float64 of its node's next action, one per secret; None leaves it to the policy.
+
+        Asked only with the power ``act``. It is the guard that knows the secret and draws.
+        """
+        return None
+
+    def acted(self, view: ActionView, law: Tensor, action: Tensor) -> None:
+        """Told what its node did: actions [W], where its laws [W, M, A] were in force and the view was that one."""

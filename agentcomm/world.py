@@ -212,6 +212,13 @@ class World(Plugin):
         """One world in plain numbers, for the report's player. Environments describe themselves here."""
         return {}
 
+    def facts(self) -> dict[str, Tensor]:
+        """What somebody who listens might want to know of each agent: by name, classes [B, N] int64 from 0.
+
+        -1 where the question does not arise. Environments add what their agents know.
+        """
+        return {"role": torch.tensor(self.roles, device=self.device).expand(self.num_worlds, -1)}
+
     # ---- what it gets for that
 
     def reset(self, seed: int | None = None, scene: Mapping[str, Any] | None = None) -> Tensor:

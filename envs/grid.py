@@ -177,6 +177,16 @@ class GridWorld(World):
             "vision": [None if kind.blind else self.vision for kind in self.team],
         } | ({"alive": self.alive[world].tolist()} if self.config.loses_members else {})
 
+    def facts(self) -> dict[str, Tensor]:
+        """Role, row and column; whether an agent that can see sees the prey, and whether an agent has reached it."""
+        cells, prey = self.state["cells"], self.state["prey"]
+        row, column = cells // self.size, cells % self.size
+        near = ((row - prey // self.size).abs() <= self.vision) & ((column - prey % self.size).abs() <= self.vision)
+        blind = torch.tensor([kind.blind for kind in self.team], device=self.device)
+        known = {"row": row, "column": column, "sees the prey": near.long().masked_fill(blind, -1)}
+        known["is at the prey"] = (cells == prey).long()
+        return super().facts() | {name: fact.masked_fill(~self.alive, -1) for name, fact in known.items()}
+
     def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[Link] | None = None) -> Any:
         """Draw one world: text with the links listed below the grid, or an [H, W, 3] uint8 picture with arrows.
 

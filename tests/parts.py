@@ -13,6 +13,7 @@ from torch import Tensor
 from agentcomm import registry
 from agentcomm.conformance.conversations import Exchange as Exchange
 from agentcomm.conformance.conversations import conversation as conversation
+from agentcomm.conformance.conversations import reader
 from agentcomm.defense import Defense
 from agentcomm.messages.channel import Channel
 from agentcomm.messages.network import Network
@@ -35,6 +36,29 @@ ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "impersonate": ("impersonate", {"copies": 2}),
     "impersonate stale": ("impersonate", {"content": "stale"}),
     "impersonate one": ("impersonate", {"content": "stale", "victim": 1}),
+    "bias": ("tamper", {"how": "bias", "probability": 0.5}),
+    "flip at node": ("tamper", {"how": "flip", "node": 1}),
+    "permute": ("tamper", {"how": "permute", "links": [[0, 1], [2, 0]]}),
+    "swap": ("tamper", {"how": "swap"}),
+    "zero": ("tamper", {"how": "zero"}),
+    "delay": ("delay", {"steps": 2}),
+    "delay at node": ("delay", {"steps": 1, "node": 1, "probability": 0.5}),
+    "reorder": ("reorder", {"window": 3}),
+    "jam": ("jam", {}),
+    "flood": ("flood", {"copies": 3}),
+    "flood named": ("flood", {"copies": 3, "named": True}),
+    "drift": ("drift", {"rate": 0.3}),
+    "drift longer": ("drift", {"keep_length": False, "node": 1}),
+    "pollute": ("pollute", {"node": 1}),
+    "cut": ("cut", {"edges": 2}),
+    "gradient": ("gradient", {"steps": 3}),
+    "gradient l2": ("gradient", {"norm": "l2", "epsilon": 2.0, "goal": "worst", "steps": 1}),
+    "weakest link": ("gradient", {"weakest": 1, "goal": "target", "action": 2, "steps": 2}),
+}
+# Attacks that touch no message.
+SILENT: dict[str, tuple[str, dict[str, Any]]] = {
+    "covert": ("covert", {"node": 1, "messages": 8}),
+    "eavesdrop": ("eavesdrop", {}),
 }
 DEFENSES: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "none": [],
@@ -89,7 +113,7 @@ def known_channel(form: str, s: Setting, slots: int) -> Channel:
 
 
 def known_attack(form: str, s: Setting, **more: Any) -> Attack:
-    name, arguments = ATTACKS[form]
+    name, arguments = (ATTACKS | SILENT)[form]
     return attack(name, s, **(arguments | more))
 
 
@@ -100,7 +124,7 @@ def known_defenses(form: str, s: Setting) -> list[Defense]:
 def carry(network: Network, exchanges: Iterable[Exchange]) -> list[Inbox]:
     inboxes = []
     for e in exchanges:
-        inboxes.append(network.exchange(e.spoken, e.links, e.step, e.kind))
+        inboxes.append(network.exchange(e.spoken, e.links, e.step, e.kind, reader))
         if len(e.ended):
             network.reset(e.ended)
     return inboxes

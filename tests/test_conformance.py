@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from parts import ATTACKS
+from parts import ATTACKS, SILENT
 from torch import Tensor, nn
 
 from agentcomm import registry
@@ -48,7 +48,7 @@ def test_registered_policies_conform(name: str) -> None:
 @pytest.mark.parametrize("name", registry.names("attack"))
 def test_registered_attacks_conform(name: str) -> None:
     check_attack(registry.find("attack", name))
-    for known, arguments in ATTACKS.values():
+    for known, arguments in (ATTACKS | SILENT).values():
         if known == name:
             check_attack(registry.find("attack", name), arguments)
 

@@ -20,6 +20,7 @@ from agentcomm.conformance import check_attack, check_channel, check_policy
 ROOT = Path(__file__).parent.parent
 STUDIES = sorted((ROOT / "examples").glob("*/*.yaml"))
 PAGES = sorted(path.parent.name for path in (ROOT / "docs").glob("*/cells.jsonl"))
+MEASURED = sorted(path.parent.name for path in (ROOT / "docs").glob("*/results.json"))
 CONFIGS = [*sorted((ROOT / "examples").glob("*.yaml")), ROOT / "agentcomm" / "demo.yaml"]
 
 
@@ -28,7 +29,7 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleT
     """Gives a script of the examples as a module; their folder is where they find each other."""
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     yield importlib.import_module
-    for name in ("studies", "pages", "commformer_page", "paths_page"):
+    for name in ("studies", "pages", "commformer_page", "paths_page", "covert_page", "eavesdrop_page"):
         sys.modules.pop(name, None)
 
 
@@ -79,6 +80,17 @@ def test_pages_are_written_from_their_cells(
     shutil.copytree(ROOT / "docs" / folder, tmp_path / folder)
     scripts(f"{folder}_page").main(tmp_path / "no runs")
     assert (tmp_path / f"{folder}.md").read_text() == (ROOT / "docs" / f"{folder}.md").read_text()
+
+
+@pytest.mark.parametrize("page", MEASURED)
+def test_measured_pages_are_written_from_their_results(
+    page: str, scripts: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = scripts(f"{page}_page")
+    monkeypatch.setattr(script, "DOCS", tmp_path)
+    shutil.copytree(ROOT / "docs" / page, tmp_path / page)
+    script.main(tmp_path / "no runs", measuring=False)
+    assert (tmp_path / f"{page}.md").read_text() == (ROOT / "docs" / f"{page}.md").read_text()
 
 
 def documented(name: str, number: int, monkeypatch: pytest.MonkeyPatch) -> ModuleType:

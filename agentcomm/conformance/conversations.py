@@ -10,7 +10,7 @@ from torch import Tensor
 
 from agentcomm.conformance.common import require
 from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Links
+from agentcomm.messages.traffic import Inbox, Links
 from agentcomm.threats import Setting
 
 
@@ -49,6 +49,12 @@ def conversation(s: Setting, num_steps: int, seed: int = 0, shut: float = 0.2, e
     return out
 
 
+def reader(inbox: Inbox) -> Tensor:
+    """Stands in for a policy: logits [B, N, 3] of three actions, by what was heard."""
+    heard = (inbox.payload() * inbox.mask.unsqueeze(-1)).sum(2)
+    return heard @ torch.cos(torch.arange(3.0 * heard.shape[-1])).view(-1, 3)
+
+
 def carry(network: Network, exchanges: Sequence[Exchange], changed: int | None = None) -> list[Tensor]:
     """What was heard, [B, N, M, D + 1] with the mask in the last place; one world may say other things to others."""
     out = []
@@ -58,7 +64,7 @@ def carry(network: Network, exchanges: Sequence[Exchange], changed: int | None =
         if changed is not None:
             spoken[changed] = spoken[changed].flip(0)
             links.open[changed] ^= True
-        inbox = network.exchange(spoken, links, e.step, e.kind)
+        inbox = network.exchange(spoken, links, e.step, e.kind, reader)
         payload = inbox.payload().masked_fill(~inbox.mask.unsqueeze(-1), 0.0)
         heard = torch.cat([payload, inbox.mask.unsqueeze(-1).float()], -1)
         out.append(torch.nn.functional.pad(heard, (0, 0, 0, slots - heard.shape[2])))

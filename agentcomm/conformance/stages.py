@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from agentcomm.conformance.acting import check_acting
 from agentcomm.conformance.common import check_memory, check_plugin, require
-from agentcomm.conformance.conversations import carry, check_state, conversation, make_setting, same_heard
+from agentcomm.conformance.conversations import carry, check_state, conversation, make_setting, reader, same_heard
 from agentcomm.defense import ORDERS, Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox
@@ -51,7 +52,7 @@ class Disturb(Attack):
             sign=True,
         )
         change = view.randn(*view.reach.shape, s.width)
-        return Edits(view.reach & (some < 0.2), view.reach & (some > 0.6), change, inject)
+        return Edits(view.reach & (some < 0.2), view.reach & (some > 0.6), change, inject=inject)
 
 
 def check_attack(attack: type[Attack], arguments: dict[str, Any] | None = None, num_agents: int = 4) -> None:
@@ -80,13 +81,15 @@ def check_attack(attack: type[Attack], arguments: dict[str, Any] | None = None, 
         given = config if budget is None else config.model_copy(update={"budget": budget})
         return Network(setting, [attack(given, setting)], seed=1)
 
+    if "act" in attack(config, setting).threat_model().powers:
+        check_acting(build, setting)
     check_state(build, exchanges)
     clean = Network(setting)
     plain = [clean.exchange(e.spoken, e.links, e.step, e.kind) for e in exchanges]
     for budget in (Budget(per_step=0), Budget(per_episode=0), Budget(start_step=1000)):
         idle = build(budget)
         for e, expected in zip(exchanges, plain, strict=True):
-            got = idle.exchange(e.spoken, e.links, e.step, e.kind)
+            got = idle.exchange(e.spoken, e.links, e.step, e.kind, reader)
             same = all(_equal(getattr(got, f.name), getattr(expected, f.name)) for f in fields(Inbox))
             require(same, f"it acts without a budget: threat_model leaves out {budget!r}")
             idle.reset(e.ended)

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agentcomm.deciding import GateControl, decide
+from agentcomm.deciding import Decision, GateControl, decide
 from agentcomm.messages.ledger import COUNTS
 from agentcomm.messages.network import FATES, Network, Notes
 from agentcomm.policy import CommPolicy
 from agentcomm.seeds import derive
-from agentcomm.world import World
+from agentcomm.world import Step, World
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,29 @@ class Episodes:
         return {"latency_ms": 1000 * seconds / max(arrived, 1), "latency_steps": steps / max(arrived, 1)}
 
 
+@dataclass(frozen=True)
+class Moment:
+    """One step of all worlds as it went.
+
+    Attributes:
+        at: [B] int64, step of the episode.
+        observation: [B, N, O] what agents saw.
+        decision: What they did.
+        step: What came of it.
+        running: [B] bool, worlds whose episode was still on.
+        notes: Of the step's exchanges.
+        facts: What there was to know of each agent when it acted (:meth:`agentcomm.world.World.facts`), [B, N] each.
+    """
+
+    at: Tensor
+    observation: Tensor
+    decision: Decision
+    step: Step
+    running: Tensor
+    notes: list[Notes]
+    facts: dict[str, Tensor]
+
+
 @torch.no_grad()
 def play(
     world: World,
@@ -86,6 +109,7 @@ def play(
     generator: torch.Generator | None = None,
     gates: float | None = None,
     watch: Callable[[list[Notes]], None] | None = None,
+    follow: Callable[[Moment], None] | None = None,
 ) -> Episodes:
     """One episode in every world, on the executed graph.
 
@@ -98,6 +122,7 @@ def play(
         generator: Samples decisions; None decides greedily.
         watch: Called after each step with the notes of its exchanges.
         gates: Probability with which every gate opens, whatever the policy says; None leaves that to the policy.
+        follow: Called after each step with all there is to know about it.
     """
     was_training = policy.training
     policy.eval()
@@ -121,17 +146,21 @@ def play(
     opened = asked = 0
     frames: list[list[dict[str, Any]]] = [[] for _ in range(record)]
     for _ in range(world.max_steps):
-        network.tape = [] if record or watch else None
+        network.tape = [] if record or watch or follow else None
         scenes = [world.scene(w) for w in range(record)]
         alive = world.alive.clone() if world.config.loses_members else None
-        decision = decide(policy, observation, graph, network, world.length.clone(), generator, alive, control)
+        at = world.length.clone()
+        decision = decide(policy, observation, graph, network, at, generator, alive, control)
         there = running.unsqueeze(1).expand_as(decision.gate)
         open_ = decision.gate[there if alive is None else there & alive]
         opened, asked = opened + int(open_.sum()), asked + open_.numel()
         gate_by_step.append(float(open_.float().mean()) if open_.numel() else None)
+        facts = {} if follow is None else world.facts()
         step = world.step(decision.action, auto_reset=False)
         if watch is not None and network.tape is not None:
             watch(network.tape)
+        if follow is not None:
+            follow(Moment(at, observation, decision, step, running.clone(), network.tape or [], facts))
         for w in range(record):
             if bool(running[w]):
                 frames[w].append(

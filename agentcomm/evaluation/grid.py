@@ -207,8 +207,17 @@ def _evaluate(cell: Cell, saved: SavedPolicy, openness: float | None) -> dict[st
     topology = policy.topology
     source = [] if topology.dynamic else topology.graph(None, 1).source[0].tolist()
     totals = played.totals()
-    # An attack that never touched a message says nothing about robustness.
-    if cell.attack is not None and not totals["dropped"] + totals["tampered"] + totals["forged"]:
+    acting = [guard.actions for guard in network.guards if guard.actions is not None]
+    for actions in acting:
+        row["attack"]["actions"] = {
+            "changed": int(actions.changed.sum()),
+            "deviation": float(actions.deviation.max()),
+            "bits": float(actions.told.mean()),
+        }
+    # An attack that never touched a message or an action says nothing about robustness.
+    touched = sum(totals[fate] for fate in ("dropped", "delayed", "tampered", "forged"))
+    touched += sum(int(actions.changed.sum()) for actions in acting)
+    if cell.attack is not None and not touched:
         row["status"] = "inconclusive"
     return row | {
         "metrics": played.metrics(),

@@ -7,6 +7,7 @@ Whatever an attack asks beyond its position, powers, norm or budget is not done;
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,20 +15,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agentcomm.messages.action_guard import ActionGuard, Drawn
 from agentcomm.messages.identity import Keyring, mix
 from agentcomm.messages.traffic import HEADER, HOPS, LIFETIME, Traffic
-from agentcomm.threats import Attack, Edits, Envelopes, Setting, View
+from agentcomm.threats import ActionView, Attack, Edits, Envelopes, Power, Setting, View
 
 UNLIMITED = 2**40
+WHITE_BOX = ("policy", "defense")  # who knows this much knows the policy
 
 
 @dataclass(frozen=True)
 class Effects:
-    """What an attack really did: masks [B, N, M] over the exchange's slots."""
+    """What an attack really did: masks [B, N, M] over the exchange's slots, and int64 steps of delay."""
 
     dropped: Tensor
     tampered: Tensor
     forged: Tensor
+    delay: Tensor
+
+    def and_then(self, later: Effects) -> Effects:
+        """These effects and those of an attack after it."""
+        return Effects(
+            self.dropped | later.dropped,
+            self.tampered | later.tampered,
+            self.forged | later.forged,
+            self.delay + later.delay,
+        )
 
 
 class Guard:
@@ -50,6 +63,9 @@ class Guard:
         self.violations: Counter[str] = Counter()
         self.spent = torch.zeros(setting.num_worlds, dtype=torch.int64, device=setting.device)
         self._spent_step = torch.zeros_like(self.spent)
+        # Whom it has turned, in each world; and what it touched in the exchange at hand.
+        self._obeying = torch.zeros(setting.num_worlds, setting.num_agents, dtype=torch.bool, device=setting.device)
+        self._touched = torch.zeros(0, dtype=torch.bool, device=setting.device)
         self.memory = attack.memory()
         self._fresh = {name: value.clone() for name, value in self.memory.items()}
         links = self.threat.position.links
@@ -63,6 +79,9 @@ class Guard:
         if node is not None and node >= agents:
             raise ValueError(f"position node needs an agent in 0 .. {agents - 1}, not {node}")
         self.identity = agents if node is None else node
+        self.actions: ActionGuard | None = None
+        if "act" in self.threat.powers:
+            self.actions = ActionGuard(attack, setting, self.generator, self.memory, self.violations)
         # [B, T, rounds, N, M] fingerprints of what the attack has seen in each episode, by step; grows with the
         # longest episode. Only needed to tell copies from forgeries.
         self._copies = {"read", "replay"} <= self.threat.powers and "inject" not in self.threat.powers
@@ -77,12 +96,52 @@ class Guard:
     def reset(self, worlds: Tensor) -> None:
         """Forget everything about the given worlds ([W] indices)."""
         self.spent[worlds] = 0
+        self._obeying[worlds] = False
         self._seen[worlds] = 0
         for name, fresh in self._fresh.items():
             self.memory[name][worlds] = fresh[worlds]
+        if self.actions is not None:
+            self.actions.reset(worlds)
+
+    def act(
+        self, probability: Tensor, noise: Tensor | None, worlds: Tensor, step: Tensor
+    ) -> tuple[Drawn, Tensor, Tensor] | None:
+        """Let the attack choose its node's actions, where its budget allows.
+
+        Args:
+            probability: [W, A] float64, the policy's law.
+            noise: [W, A] the policy's Gumbel noise, None where the team decides greedily.
+            worlds: [W] int64 indices, where the node acts now.
+            step: [B] int64.
+
+        Returns:
+            What was drawn in K of these worlds; [K] which of the W they are; [K] bool where it holds. None for nothing.
+        """
+        assert self.actions is not None
+        if not self.setting.rounds:  # nobody speaks, so nothing else begins the step
+            self._spent_step.zero_()
+        remaining = self._remaining(step)[worlds]
+        kept = (remaining > 0).nonzero().squeeze(-1)
+        if not len(kept):
+            return None
+        at = worlds[kept]
+        view = ActionView(probability[kept], at, step[at], remaining[kept], dict(self.memory), self.generator)
+        out = self.actions.draw(view, None if noise is None else noise[kept])
+        if out is None:
+            return None
+        drawn, granted = out
+        self.spent[at] += granted
+        self._spent_step[at] += granted
+        return drawn, kept, granted
 
     def apply(
-        self, traffic: Traffic, keyring: Keyring, step: Tensor, kind: int, due: Tensor | None = None
+        self,
+        traffic: Traffic,
+        keyring: Keyring,
+        step: Tensor,
+        kind: int,
+        due: Tensor | None = None,
+        foresee: Callable[[Traffic], Tensor] | None = None,
     ) -> tuple[Traffic, Effects]:
         """Let the attack act on one exchange.
 
@@ -92,12 +151,13 @@ class Guard:
             step: [B] int64.
             kind: Round of the exchange.
             due: [B, N] bool, whose messages the exchange carries; None for everybody's.
+            foresee: Action logits [B, N, A] that follow from this traffic; None where nobody can say.
         """
         if kind == 0:
             self._spent_step.zero_()
         reach = self._reach(traffic)
         remaining = self._remaining(step)
-        view = self._view(traffic, reach, remaining, step, kind)
+        view = self._view(traffic, reach, remaining, step, kind, foresee)
         if self._copies:
             self._remember(traffic, keyring, reach, step, kind)
         edits = self.attack.apply(view)
@@ -111,12 +171,21 @@ class Guard:
             # Nobody else collects messages now, so none are put there, and none are paid for.
             where = edits.inject.where & due.unsqueeze(-1)
             edits = replace(edits, inject=replace(edits.inject, where=where))
-        return self._carry_out(traffic, keyring, edits, reach, remaining)
+        after, did = self._carry_out(traffic, keyring, edits, reach, remaining)
+        self._touched = did.tampered | did.forged
+        return after, did
+
+    def turn(self, accepted: Tensor) -> None:
+        """Who accepted a message of an attack that is obeyed belongs to it from now on: [B, N, M] of the exchange."""
+        if self.threat.position.obeyed:
+            self._obeying |= (accepted & self._touched).any(-1)
 
     def _reach(self, traffic: Traffic) -> Tensor:
         kind = self.threat.position.kind
         if kind == "node":
-            return traffic.present & (traffic.origin == self.identity)
+            agents = self.setting.num_agents
+            obeys = self._obeying.unsqueeze(1).expand(-1, agents, -1).gather(2, traffic.origin.clamp(max=agents - 1))
+            return traffic.present & ((traffic.origin == self.identity) | obeys)
         if kind == "newcomer":
             return torch.zeros_like(traffic.present)
         return traffic.present & self._links[traffic.receiver, traffic.origin]
@@ -130,11 +199,21 @@ class Guard:
             left = torch.minimum(left, budget.per_step - self._spent_step)
         return torch.where(step >= budget.start_step, left, 0)
 
-    def _view(self, traffic: Traffic, reach: Tensor, remaining: Tensor, step: Tensor, kind: int) -> View:
-        shown: dict[str, Tensor] = {}
+    def _view(
+        self,
+        traffic: Traffic,
+        reach: Tensor,
+        remaining: Tensor,
+        step: Tensor,
+        kind: int,
+        foresee: Callable[[Traffic], Tensor] | None,
+    ) -> View:
+        shown: dict[str, Any] = {}
         if "read" in self.threat.powers:
             shown = {name: torch.where(reach, getattr(traffic, name), -1) for name in HEADER}
             shown["payload"] = traffic.payload().detach().masked_fill(~reach.unsqueeze(-1), 0.0)
+        if self.threat.knowledge in WHITE_BOX and foresee is not None:
+            shown["foresee"] = lambda change: foresee(traffic.add_payload(reach, change))
         return View(
             reach=reach.clone(),
             step=step.clone(),
@@ -186,13 +265,15 @@ class Guard:
         nothing = torch.zeros_like(traffic.present)
         drop = self._permit(edits.drop, "drop", reach)
         modify = self._permit(edits.modify, "modify", reach)
+        hold = None if edits.delay is None else self._permit(edits.delay > 0, self._holding, reach)
         inject = self._permit_injection(edits.inject, keyring)
         change = edits.change
         if modify is not None and change is not None:
             modify, change = self._bound(modify, change)
-        wanted = [w.flatten(1) for w in (drop, modify, inject) if w is not None]
+        wanted = [w.flatten(1) for w in (drop, modify, hold, inject) if w is not None]
+        delay = torch.zeros_like(traffic.source)
         if not wanted:
-            return traffic, Effects(nothing, nothing, nothing)
+            return traffic, Effects(nothing, nothing, nothing, delay)
         granted = self._spend(torch.cat(wanted, 1), remaining)
         parts = iter(torch.split(granted, [w.shape[1] for w in wanted], 1))
         dropped = tampered = forged = nothing
@@ -202,6 +283,8 @@ class Guard:
             tampered = next(parts).view_as(modify)
             if tampered.any():  # an edit that touches nothing must leave the run bit-identical
                 traffic = traffic.add_payload(tampered, change)
+        if hold is not None and edits.delay is not None:
+            delay = edits.delay.clamp(max=LIFETIME + 1) * next(parts).view_as(hold)
         if inject is not None and edits.inject is not None:
             forged = nothing.clone()
             forged[..., self.slots] = next(parts).view_as(inject)
@@ -209,7 +292,12 @@ class Guard:
                 traffic = self._put(traffic, keyring, edits.inject, forged)
         if dropped.any():
             traffic = replace(traffic, present=traffic.present & ~dropped)
-        return traffic, Effects(dropped, tampered & ~dropped, forged)
+        return traffic, Effects(dropped, tampered & ~dropped, forged, delay.masked_fill(dropped, 0))
+
+    @property
+    def _holding(self) -> Power:
+        """The power that lets it keep messages back."""
+        return "reorder" if "reorder" in self.threat.powers else "delay"
 
     def _permit(self, wanted: Tensor | None, power: str, reach: Tensor) -> Tensor | None:
         if wanted is None:
@@ -265,6 +353,11 @@ class Guard:
             # A hair of float rounding is not a violation.
             self._violate("modify beyond the norm", modify & (largest > norm * (1 + 1e-5)))
             change = change.clamp(-norm, norm)
+        length = self.threat.budget.length
+        if length is not None:
+            longest = change.norm(dim=-1)
+            self._violate("modify beyond the length", modify & (longest > length * (1 + 1e-5)))
+            change = change * (length / longest.clamp_min(max(length, 1e-30))).unsqueeze(-1)
         return modify, change
 
     def _spend(self, wanted: Tensor, remaining: Tensor) -> Tensor:
@@ -312,6 +405,7 @@ class Guard:
         for field in ("drop", "modify"):
             self._check(f"edits.{field}", getattr(edits, field), slots, torch.bool)
         self._check("edits.change", edits.change, (*slots, width), traffic.spoken.dtype)
+        self._check("edits.delay", edits.delay, slots, torch.int64)
         if edits.modify is not None and edits.change is None:
             raise ValueError(f"{type(self.attack).__name__}: edits.modify needs edits.change")
         if edits.inject is not None:
@@ -333,9 +427,11 @@ class Guard:
             "memory": {name: value.cpu().numpy().copy() for name, value in self.memory.items()},
             "spent": self.spent.cpu().numpy().copy(),
             "spent_step": self._spent_step.cpu().numpy().copy(),
+            "obeying": self._obeying.cpu().numpy().copy(),
             "seen": self._seen.cpu().numpy().copy(),
             "generator": self.generator.get_state().numpy().copy(),
             "violations": dict(self.violations),
+            "actions": None if self.actions is None else self.actions.get_state(),
         }
 
     def set_state(self, saved: dict[str, Any]) -> None:
@@ -344,11 +440,15 @@ class Guard:
         def load(array: Any) -> Tensor:
             return torch.as_tensor(np.array(array), device=self.setting.device)
 
-        self.memory = {name: load(value) for name, value in saved["memory"].items()}
+        for name, value in saved["memory"].items():
+            self.memory[name].copy_(load(value))
         self.spent, self._spent_step = load(saved["spent"]), load(saved["spent_step"])
-        self._seen = load(saved["seen"])
+        self._seen, self._obeying = load(saved["seen"]), load(saved["obeying"])
         self.generator.set_state(torch.as_tensor(np.array(saved["generator"])))
-        self.violations = Counter(saved["violations"])
+        self.violations.clear()
+        self.violations.update(saved["violations"])
+        if self.actions is not None:
+            self.actions.set_state(saved["actions"])
 
 
 def _completed(inject: Envelopes) -> Envelopes:

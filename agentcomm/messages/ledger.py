@@ -11,6 +11,7 @@ from torch import Tensor
 COUNTS = (
     "sent",  # by agents of the team, before anything happens to them
     "dropped",  # taken off the wire by an attack
+    "delayed",  # kept back by an attack
     "lost",  # by the channel
     "late",  # overtaken by a newer one, or longer on its way than messages live or the episode lasted
     "tampered",  # payload or header changed by an attack and still delivered

@@ -3,11 +3,15 @@
 Order: codec -> compromised agents change what they say -> seals -> attacks on the wire -> channels and transit ->
 shut gates -> defenses up to authorization -> decoding -> the other defenses. State (memories of all stages, budgets,
 messages on their way, counters) is kept per world and reset with it.
+
+Of attacks that act, and of a defense that draws actions anew, the network only keeps the place (``actuators``): what
+they do happens after the last exchange an agent hears, in ``agentcomm/deciding.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +20,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.defense import ORDERS, Defense, Delivered, Verifier
+from agentcomm.messages.actuators import Actuators
 from agentcomm.messages.channel import Channel
 from agentcomm.messages.codec import Codec, Received
 from agentcomm.messages.envelope import PLAIN
@@ -91,13 +96,18 @@ class Network:
         self.spare = slot - setting.degree
         self.defenses = sorted(defenses, key=lambda d: ORDERS.index(d.order))
         self.sealed = any(d.needs_seal for d in self.defenses)
+        redraw = 1 - math.prod(1 - d.redraw for d in self.defenses)
+        self.actuators = Actuators(self.guards, redraw, setting, derive(seed, "actuators"))
         keys = torch.Generator(setting.device)
         keys.manual_seed(derive(seed, "keys"))
         self.keyring = Keyring(setting.num_agents, setting.width, keys, setting.device)
         self._screens = [Memory(d.memory) for d in self.defenses]
         self.codec = codec
         self._coding = Memory(dict if codec is None else codec.memory)
-        self.path = Path(channels, setting, slot, step_seconds, derive(seed, "channel")) if channels else None
+        keeps_back = any({"delay", "reorder"} & guard.threat.powers for guard in self.guards)
+        self.path = None
+        if channels or keeps_back:
+            self.path = Path(channels, setting, slot, step_seconds, derive(seed, "channel"))
         self.tape: list[Notes] | None = None
         self._turned_away: dict[str, Tensor] = {}
 
@@ -116,7 +126,14 @@ class Network:
             self.ledger.cut_off(worlds, self.path.reset(worlds))
 
     @torch.no_grad()
-    def exchange(self, spoken: Tensor, links: Links, step: Tensor, kind: int) -> Inbox:
+    def exchange(
+        self,
+        spoken: Tensor,
+        links: Links,
+        step: Tensor,
+        kind: int,
+        foresee: Callable[[Inbox], Tensor] | None = None,
+    ) -> Inbox:
         """Carry one round of messages.
 
         Args:
@@ -124,6 +141,7 @@ class Network:
             links: Who listens to whom.
             step: [B] int64, steps since each world's episode began.
             kind: Round within the step, 0 .. rounds - 1; rounds of a step come in this order.
+            foresee: What the team will do with an inbox: action logits [B, N, A], for attacks that know the policy.
 
         Returns:
             The receivers' inboxes. Spare slots are left out of exchanges without injections, so that an
@@ -140,7 +158,9 @@ class Network:
             size = (bits + 7) // 8
         traffic = Traffic.on_links(written, links, step, kind, self.setting.rounds, self.spare)
         sent = traffic.present
-        traffic, dropped, tampered, forged = self._attack(traffic, step, kind, links.due)
+        ahead = None if foresee is None else lambda t: foresee(t.to_inbox(t.present, links.source))
+        traffic, did = self._attack(traffic, step, kind, links.due, ahead)
+        dropped, tampered, forged = did.dropped, did.tampered, did.forged
         payload: Tensor | int = self._plain
         if size is not None:  # a forged message is as long as one that is written plainly
             said = gather_agents(size.unsqueeze(-1), traffic.source).squeeze(-1)
@@ -150,7 +170,7 @@ class Network:
         marks = (forged, tampered & ~dropped)
         leaving, hidden = traffic, torch.zeros_like(sent)
         if self.path is not None:
-            passed = self.path.carry(traffic, on_wire, *marks, step, kind)
+            passed = self.path.carry(traffic, on_wire, *marks, did.delay, step, kind)
             traffic, lost, marks = passed.traffic, passed.lost, (passed.forged, passed.tampered)
             on_wire = on_wire + passed.extra
             hidden = (sent | forged) & traffic.present & (passed.steps > 0)
@@ -166,12 +186,15 @@ class Network:
         self.ledger.count(
             sent=sent,
             dropped=dropped,
+            delayed=did.delay > 0,
             tampered=tampered & ~dropped,
             forged=forged,
             accepted=accepted,
             accepted_forged=accepted & marks[0],
             accepted_tampered=accepted & marks[1],
         )
+        for guard in self.guards:
+            guard.turn(accepted)
         if self.tape is not None:
             self._record(came, kind, sent | forged, accepted, dropped, lost, *marks, on_wire)
             if bool(hidden.any()):  # what left in the place of something that came
@@ -202,23 +225,35 @@ class Network:
         )
 
     def _attack(
-        self, traffic: Traffic, step: Tensor, kind: int, due: Tensor | None
-    ) -> tuple[Traffic, Tensor, Tensor, Tensor]:
-        """What goes onto the wire, and masks [B, N, M] of the dropped, tampered and forged."""
-        dropped = tampered = forged = torch.zeros_like(traffic.present)
+        self,
+        traffic: Traffic,
+        step: Tensor,
+        kind: int,
+        due: Tensor | None,
+        foresee: Callable[[Traffic], Tensor] | None,
+    ) -> tuple[Traffic, Effects]:
+        """What goes onto the wire, and what all attacks together did."""
+        nothing = torch.zeros_like(traffic.present)
+        all_ = Effects(nothing, nothing, nothing, torch.zeros_like(traffic.source))
         for at_sender in (True, False):
             for guard in self.guards:
                 if guard.at_sender == at_sender:
-                    traffic, did = self._act(guard, traffic, step, kind, due)
-                    dropped, tampered, forged = dropped | did.dropped, tampered | did.tampered, forged | did.forged
+                    traffic, did = self._act(guard, traffic, step, kind, due, foresee)
+                    all_ = all_.and_then(did)
             if at_sender:
                 traffic = self._send(traffic)
-        return traffic, dropped, tampered, forged
+        return traffic, all_
 
     def _act(
-        self, guard: Guard, traffic: Traffic, step: Tensor, kind: int, due: Tensor | None
+        self,
+        guard: Guard,
+        traffic: Traffic,
+        step: Tensor,
+        kind: int,
+        due: Tensor | None,
+        foresee: Callable[[Traffic], Tensor] | None,
     ) -> tuple[Traffic, Effects]:
-        return guard.apply(traffic, self.keyring, step, kind, due)
+        return guard.apply(traffic, self.keyring, step, kind, due, foresee)
 
     def _send(self, traffic: Traffic) -> Traffic:
         return self.keyring.seal(traffic) if self.sealed else traffic
@@ -299,6 +334,7 @@ class Network:
         """State of all stages and the ledger, as numpy arrays."""
         return {
             "guards": [guard.get_state() for guard in self.guards],
+            "actuators": self.actuators.get_state(),
             "screens": [memory.get_state() for memory in self._screens],
             "coding": self._coding.get_state(),
             "path": None if self.path is None else self.path.get_state(),
@@ -309,6 +345,7 @@ class Network:
         """Restore what :meth:`get_state` saved."""
         for guard, state in zip(self.guards, saved["guards"], strict=True):
             guard.set_state(state)
+        self.actuators.set_state(saved["actuators"])
         for memory, state in zip(self._screens, saved["screens"], strict=True):
             memory.set_state(state)
         self._coding.set_state(saved["coding"])

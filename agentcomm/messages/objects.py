@@ -8,7 +8,7 @@ ledger and the same inboxes. Channels and codecs are the batch's business.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -58,6 +58,7 @@ class ObjectNetwork(Network):
         super().__init__(setting, attacks, defenses, seed)
         self.keys = HmacKeys(derive(seed, "real keys"), setting.num_agents)
         self.wire: dict[Place, bytes] = {}
+        self._kept_back: dict[tuple[int, int, Place], bytes] = {}  # by attacks: exchange and step in which it is due
         self._length: dict[Place, int] = {}  # of all that was put on the wire, dropped or not
         self._seals: dict[int, bytes] = {0: b""}  # symbolic seal -> the real one: what attackers may have copied
         self._read = _Verdicts(torch.zeros(0))
@@ -84,9 +85,15 @@ class ObjectNetwork(Network):
         return traffic
 
     def _act(
-        self, guard: Guard, traffic: Traffic, step: Tensor, kind: int, due: Tensor | None
+        self,
+        guard: Guard,
+        traffic: Traffic,
+        step: Tensor,
+        kind: int,
+        due: Tensor | None,
+        foresee: Callable[[Traffic], Tensor] | None,
     ) -> tuple[Traffic, Effects]:
-        after, did = super()._act(guard, traffic, step, kind, due)
+        after, did = super()._act(guard, traffic, step, kind, due, foresee)
         if guard.at_sender:  # nothing is on the wire yet
             return after, did
         payload = after.payload()
@@ -98,6 +105,26 @@ class ObjectNetwork(Network):
         for place in _places(did.dropped):
             del self.wire[place]
         return after, did
+
+    def _attack(
+        self,
+        traffic: Traffic,
+        step: Tensor,
+        kind: int,
+        due: Tensor | None,
+        foresee: Callable[[Traffic], Tensor] | None,
+    ) -> tuple[Traffic, Effects]:
+        after, did = super()._attack(traffic, step, kind, due, foresee)
+        for place in _places((did.delay > 0) & after.present):
+            when = int(step[place[0]] + did.delay[place])
+            self._kept_back[kind, when, place] = self.wire.pop(place)
+        return after, did
+
+    def reset(self, worlds: Tensor) -> None:
+        """Start the given worlds ([W] indices) afresh; counters go on."""
+        super().reset(worlds)
+        gone = set(worlds.tolist())
+        self._kept_back = {at: data for at, data in self._kept_back.items() if at[2][0] not in gone}
 
     def _forgery(self, traffic: Traffic, place: Place) -> Envelope:
         """What an attack wrote: with a seal it copied, one by its own key, or one it made up."""
@@ -136,6 +163,8 @@ class ObjectNetwork(Network):
         verdicts = torch.zeros_like(traffic.present)
         payload = traffic.payload()
         for place in _places(traffic.present):
+            if place not in self.wire:
+                self.wire[place] = self._kept_back.pop((kind, int(step[place[0]]), place))
             envelope = decode(self.wire[place])
             for name in NUMBERS:
                 fields[name][place] = getattr(envelope, name)

@@ -46,7 +46,7 @@ class Path:
     """Channels in a row, and what is on its way through them.
 
     Args:
-        channels: At least one.
+        channels: None where only attacks keep messages back.
         setting: Sizes.
         slots: M.
         step_seconds: Seconds that a step of an episode takes.
@@ -71,7 +71,14 @@ class Path:
         return self.transit.reset(worlds)
 
     def carry(
-        self, traffic: Traffic, size: Tensor, forged: Tensor, tampered: Tensor, step: Tensor, kind: int
+        self,
+        traffic: Traffic,
+        size: Tensor,
+        forged: Tensor,
+        tampered: Tensor,
+        delay: Tensor,
+        step: Tensor,
+        kind: int,
     ) -> Passed:
         """Carry one exchange.
 
@@ -80,6 +87,7 @@ class Path:
             size: [B, N, M] int64 bytes of each message.
             forged: [B, N, M] bool, put there by an attack.
             tampered: [B, N, M] bool, changed by one.
+            delay: [B, N, M] int64, for how many steps one keeps it back.
             step: [B] int64.
             kind: Exchange within the step.
         """
@@ -87,6 +95,7 @@ class Path:
             traffic.present, traffic.sender, size, traffic.hops, step, self.step_seconds, kind, self.generator
         )
         lost, seconds, extra, hops = in_a_row(self.channels, [memory.tensors for memory in self._memories], passing)
+        seconds = seconds + delay * self.step_seconds
         traffic = replace(traffic, present=traffic.present & ~lost, hops=traffic.hops - hops)
         steps = self._steps(seconds)
         endless = traffic.present & (steps > LIFETIME)

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parts import ATTACKS, attack, carry, conversation, heard, known_attack, sampler, setting, setting_of, team
+from parts import (
+    ATTACKS,
+    Exchange,
+    attack,
+    carry,
+    conversation,
+    heard,
+    known_attack,
+    known_defenses,
+    sampler,
+    setting,
+    setting_of,
+    team,
+)
+from torch import Tensor
 
 from agentcomm import registry
 from agentcomm.deciding import decide
 from agentcomm.errors import ConfigError
 from agentcomm.messages.network import Network
-from agentcomm.threats import AttackConfig
+from agentcomm.messages.traffic import Links, gather_agents
+from agentcomm.threats import AttackConfig, Setting
+from attacks.cut import weakest_link
 from attacks.noise import _turn
 
 
@@ -225,6 +242,100 @@ def test_impersonate_stale_repeats_the_victims_first_words_of_the_episode() -> N
     assert checked > 20
 
 
+# ---- pollute, cut, delay, gradient
+
+
+def chain(s: Setting, steps: int, open_: Tensor | None = None) -> list[Exchange]:
+    """Everybody hears only the agent before it; the first hears the last."""
+    source = ((torch.arange(s.num_agents) - 1) % s.num_agents).view(1, -1, 1).expand(s.num_worlds, -1, 1)
+    everybody = torch.ones(s.num_worlds, s.num_agents, dtype=torch.bool)
+    links, out = Links(source, everybody if open_ is None else open_), []
+    for step in range(steps):
+        for kind in range(s.rounds):
+            spoken = torch.randn(s.num_worlds, s.num_agents, s.width)
+            at = torch.full((s.num_worlds,), step)
+            out.append(Exchange(spoken, links, at, kind, torch.zeros(0, dtype=torch.int64)))
+    return out
+
+
+@pytest.mark.parametrize("defended", [False, True])
+def test_pollution_goes_along_the_graph_one_agent_a_step(defended: bool) -> None:
+    """Those who obey seal what they say with their own keys: seals do not stop it, a shut gate does."""
+    s = setting(worlds=3, agents=5, degree=1, rounds=1)
+    gates = torch.ones(3, 5, dtype=torch.bool)
+    gates[2, 3] = False
+    made = attack("pollute", s, node=0)
+    network = Network(s, [made], known_defenses("authenticate" if defended else "none", s))
+    inboxes = carry(network, chain(s, 5, gates))
+    spread = [((heard(inbox) - made._word).abs().amax(-1) < 1e-5).any(-1).sum(1).tolist() for inbox in inboxes]
+    assert [row[:2] for row in spread] == [[n, n] for n in (1, 2, 3, 4, 5)]
+    assert [row[2] for row in spread] == [1, 2, 2, 2, 2], "the one that does not listen passes nothing on"
+    assert network.ledger["refused"].sum() == 0
+
+
+def test_who_half_obeys_is_infected_later() -> None:
+    s = setting(worlds=400, agents=2, degree=1, rounds=1)
+    network = Network(s, [attack("pollute", s, node=0, obedience=0.5)])
+    carry(network, chain(s, 3))
+    share = float(network.guards[0].memory["infected"][:, 1].float().mean())
+    assert abs(share - 0.75) < 0.1, "two chances of one half"
+
+
+def test_cut_takes_the_bridge() -> None:
+    """Two rings of three, and one link from each to the other: these two are all that connects them."""
+    hears = torch.zeros(1, 6, 6, dtype=torch.bool)
+    for receiver, sender in ((0, 1), (1, 2), (2, 0), (3, 4), (4, 5), (5, 3), (0, 3)):
+        hears[0, receiver, sender] = True
+    assert weakest_link(hears).nonzero().tolist() == [[0, 0, 3]]
+    assert not weakest_link(torch.zeros(2, 4, 4, dtype=torch.bool)).any()
+
+
+@pytest.mark.parametrize("edges", [1, 3])
+def test_cut_silences_so_many_links(edges: int) -> None:
+    s = setting(worlds=4, agents=5, degree=2)
+    exchanges = conversation(s, 4, shut=0, ends=0)
+    network = Network(s, [attack("cut", s, edges=edges)])
+    carry(network, exchanges)
+    assert network.ledger["dropped"].tolist() == [edges * 4 * s.rounds] * 4
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_delayed_messages_come_unchanged_and_that_late(steps: int) -> None:
+    s = setting(worlds=2)
+    exchanges = conversation(s, 6, shut=0, ends=0)
+    same = [replace(e, links=exchanges[0].links) for e in exchanges]
+    inboxes = carry(Network(s, [attack("delay", s, steps=steps)]), same)
+    for number, inbox in enumerate(inboxes):
+        before = number - steps * s.rounds
+        assert bool(inbox.mask.any()) == (before >= 0)
+        if before >= 0:
+            torch.testing.assert_close(heard(inbox), gather_agents(same[before].spoken, same[before].links.source))
+
+
+def test_a_gradient_beats_noise_of_its_size_and_knows_where_to_push() -> None:
+    world, policy = team(worlds=32)
+    s = setting_of(world, policy)
+    graph = policy.topology.graph(None, world.num_worlds)
+    observation, at = world.reset(seed=1), torch.zeros(32, dtype=torch.int64)
+    clean = decide(policy, observation, graph, Network(s), at, None).logits
+    best, worst = clean.argmax(-1, keepdim=True), clean.argmin(-1, keepdim=True)
+
+    def margin(name: str, **arguments: Any) -> float:
+        """How far the best action is ahead of the worst, on average."""
+        network = Network(s, [attack(name, s, **arguments)])
+        logits = decide(policy, observation, graph, network, at, None).logits
+        assert not network.guards[0].violations
+        return float((logits.gather(-1, best) - logits.gather(-1, worst)).mean())
+
+    noise = margin("noise", epsilon=0.5)
+    one, many = (margin("gradient", epsilon=0.5, goal="worst", steps=steps) for steps in (1, 10))
+    short = margin("gradient", norm="l2", epsilon=0.5 * s.width**0.5, goal="worst")
+    few = margin("gradient", epsilon=0.5, goal="worst", weakest=1)
+    assert many <= one + 1e-4 < noise
+    assert short < noise, "the same length in whatever direction is best"
+    assert many < few < noise, "one message does less than all, and more than chance"
+
+
 # ---- effect
 
 
@@ -257,7 +368,8 @@ def test_attacks_are_reproducible_and_seeded_apart(form: str) -> None:
         s.network = Network(s.network.setting, [known_attack(form, s.network.setting)], [], seed)
         runs.append(s.collect(6).columns["log_probability"])
     assert torch.equal(runs[0], runs[1])
-    random = {"drop", "noise sometimes", "noise", "noise adaptive", "noise at node", "impersonate"}
+    random = {"drop", "noise sometimes", "noise", "noise adaptive", "noise at node", "impersonate", "bias", "jam"}
+    random |= {"delay at node", "reorder", "flood", "flood named", "drift", "drift longer"}
     assert torch.equal(runs[0], runs[2]) != (form in random)
 
 

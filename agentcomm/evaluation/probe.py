@@ -1,0 +1,128 @@
+"""A probe: how well a fact can be told from what was overheard, against the prior.
+
+A small network is trained on some episodes, and judged on others. What it gains in bits is a lower bound of the mutual
+information between the fact and what it looked at (Barber and Agakov 2003): a better probe may find more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from agentcomm.evaluation.statistics import LEVEL, RESAMPLES, percentile_interval
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How well a fact was told, on episodes that the probe had not seen.
+
+    Attributes:
+        accuracy: Share of samples told right.
+        prior: The same for who always names the class that is most frequent in training.
+        gain: Interval of accuracy - prior, from resampled test episodes; None with fewer than ``MIN_EPISODES``.
+        bits: Entropy of the fact less the probe's cross-entropy; below 0 where it learned what does not hold.
+        entropy: Bits of the fact, by the frequencies in training.
+        classes: How many classes the fact has in training.
+        samples: Samples it was judged on.
+    """
+
+    accuracy: float
+    prior: float
+    gain: tuple[float, float] | None
+    bits: float
+    entropy: float
+    classes: int
+    samples: int
+
+
+MIN_EPISODES = 10
+EPOCHS, BATCH, PATIENCE = 60, 512, 5
+
+
+def probe(features: Tensor, fact: Tensor, episode: Tensor, seed: int = 0, hidden: int = 64) -> Finding:
+    """Train a probe on half of the episodes and judge it on a quarter; another quarter says when to stop.
+
+    Args:
+        features: [S, F] what was overheard.
+        fact: [S] int64 classes; samples with -1 are left out.
+        episode: [S] int64, the episode of each sample; episodes are not split.
+        seed: Of its weights and batches.
+        hidden: Width of its hidden layer; 0 for logistic regression.
+
+    Raises:
+        ValueError: If no episode is left to train or to judge it on.
+    """
+    asked = fact >= 0
+    features, fact, episode = features[asked].float(), fact[asked], episode[asked]
+    part = episode % 4
+    train, stop, test = part < 2, part == 2, part == 3
+    if not (bool(train.any()) and bool(stop.any()) and bool(test.any())):
+        raise ValueError("too few episodes to train a probe, to stop and to judge it")
+    classes = int(fact.max()) + 1
+    mean, spread = features[train].mean(0), features[train].std(0)
+    features = (features - mean) / spread.clamp_min(1e-6)
+    count = torch.bincount(fact[train], minlength=classes).double()
+    # One more of each, so that a class which only turns up in test does not cost infinitely many bits.
+    frequency = (count + 1) / (count.sum() + classes)
+    model = _fit(features, fact, train, stop, classes, seed, hidden)
+    with torch.no_grad():
+        log_probability = model(features[test]).log_softmax(-1).double()
+    truth = fact[test]
+    right = (log_probability.argmax(-1) == truth).double()
+    usual = (truth == int(count.argmax())).double()
+    nats = log_probability.gather(1, truth.unsqueeze(1)).squeeze(1) - frequency[truth].log()
+    return Finding(
+        accuracy=float(right.mean()),
+        prior=float(usual.mean()),
+        gain=_interval(right - usual, episode[test], seed),
+        bits=float(nats.mean() / np.log(2)),
+        entropy=float(-(frequency * frequency.log2()).sum()),
+        classes=int((count > 0).sum()),
+        samples=len(truth),
+    )
+
+
+def _fit(
+    features: Tensor, fact: Tensor, train: Tensor, stop: Tensor, classes: int, seed: int, hidden: int
+) -> nn.Module:
+    """Weights with the least cross-entropy on ``stop``, before it got worse again."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers: list[nn.Module] = [nn.Linear(features.shape[1], hidden or classes)]
+        if hidden:
+            layers += [nn.ReLU(), nn.Linear(hidden, classes)]
+        model = nn.Sequential(*layers).to(features.device)
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=1e-3)
+    rows = train.nonzero().squeeze(1)
+    best, kept, waited = float("inf"), {k: v.clone() for k, v in model.state_dict().items()}, 0
+    for _ in range(EPOCHS):
+        for batch in torch.split(rows[torch.randperm(len(rows), generator=generator)], BATCH):
+            loss = nn.functional.cross_entropy(model(features[batch]), fact[batch])
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+        with torch.no_grad():
+            held = float(nn.functional.cross_entropy(model(features[stop]), fact[stop]))
+        if held < best - 1e-4:
+            best, kept, waited = held, {k: v.clone() for k, v in model.state_dict().items()}, 0
+        elif (waited := waited + 1) == PATIENCE:
+            break
+    model.load_state_dict(kept)
+    return model
+
+
+def _interval(difference: Tensor, episode: Tensor, seed: int) -> tuple[float, float] | None:
+    """Percentile interval of the mean over samples, resampling whole episodes."""
+    _, place = torch.unique(episode, return_inverse=True)
+    episodes = int(place.max()) + 1
+    if episodes < MIN_EPISODES:
+        return None
+    total = np.bincount(place.numpy(), difference.numpy(), episodes)
+    samples = np.bincount(place.numpy(), minlength=episodes)
+    rng = np.random.default_rng(seed)
+    drawn = [rng.integers(episodes, size=episodes) for _ in range(RESAMPLES // 4)]
+    return percentile_interval(np.array([total[d].sum() / samples[d].sum() for d in drawn]), LEVEL)

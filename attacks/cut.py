@@ -1,0 +1,78 @@
+"""cut: silence the few links without which the graph falls apart.
+
+Knows the executed graph. Of all links in reach it takes those whose loss leaves the fewest ordered pairs of agents
+connected, one after the other (greedily), and lets nothing pass on them.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
+
+
+class CutConfig(AttackConfig):
+    """Arguments of ``cut``."""
+
+    edges: int = Field(1, ge=1, description="links to silence")
+
+
+class Cut(Attack):
+    """Drops all messages on the links that matter most."""
+
+    Config = CutConfig
+    config: CutConfig
+    name = "cut"
+    risks = ("ua.l1.availability", "aa.l3.contextual_fragmentation")
+
+    def threat_model(self) -> ThreatModel:
+        """On the path, with the graph at hand; reads only who speaks to whom."""
+        return ThreatModel(Position(kind="edge"), frozenset({"read", "drop"}), "graph", self.config.budget)
+
+    def memory(self) -> dict[str, Tensor]:
+        """``cut``: [B, N, N] int64, 1 on the links chosen in this step, by receiver and sender."""
+        s = self.setting
+        return {"cut": torch.zeros(s.num_worlds, s.num_agents, s.num_agents, dtype=torch.int64, device=s.device)}
+
+    def apply(self, view: View) -> Edits:
+        """Choose anew in each step; later exchanges of a step lose the same links."""
+        assert view.sender is not None
+        agents, cut = self.setting.num_agents, view.memory["cut"]
+        sender = view.sender.clamp(0, agents - 1)
+        if view.round == 0:
+            hears = torch.zeros_like(cut).scatter_reduce_(2, sender, view.reach.long(), "amax")
+            cut.zero_()
+            for _ in range(self.config.edges):
+                worst = weakest_link(hears.bool())
+                cut |= worst
+                hears = hears & ~worst
+        return Edits(drop=view.reach & cut.gather(2, sender).bool())
+
+
+def weakest_link(hears: Tensor) -> Tensor:
+    """The link whose loss disconnects most.
+
+    Args:
+        hears: [B, N, N] bool, who (row) hears whom (column).
+
+    Returns:
+        [B, N, N] int64, 1 at that link; the first of equals, none in a graph without links.
+    """
+    agents = hears.shape[-1]
+    edges = torch.eye(agents * agents, dtype=torch.bool, device=hears.device).view(1, -1, agents, agents)
+    without = hears.unsqueeze(1) & ~edges  # [B, N * N, N, N]: each with one link less
+    left = _reach(without).flatten(2).sum(-1)
+    left = left.masked_fill(~hears.flatten(1), agents**3)
+    first = torch.nn.functional.one_hot(left.argmin(1), agents * agents).view_as(hears)
+    return first * hears
+
+
+def _reach(hears: Tensor) -> Tensor:
+    """[..., N, N] bool, who can be reached over any number of hops, by squaring."""
+    agents = hears.shape[-1]
+    reach = (hears | torch.eye(agents, dtype=torch.bool, device=hears.device)).float()
+    for _ in range(max(agents - 1, 1).bit_length()):
+        reach = (reach @ reach > 0).float()
+    return reach.bool()

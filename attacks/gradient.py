@@ -1,0 +1,116 @@
+"""gradient: move messages along the gradient of what the receivers will do (white box).
+
+FGSM is one step (Goodfellow et al. 2015), PGD several with projection (Madry et al. 2018); on learned messages: Tu et
+al., ICCV 2021 (arXiv 2101.06560). ``weakest`` > 0 is Finding the Weakest Link (Standen et al. 2026, arXiv 2605.13170):
+with the proxy P(message) = sum of absolute gradients, only the messages with the largest (where, and thereby who) are
+changed, and only where it exceeds a threshold (when).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from agentcomm.errors import ConfigError
+from agentcomm.threats import Attack, Edits, Objective, ThreatModel, View
+from attacks.place import PlaceConfig
+
+
+class GradientConfig(PlaceConfig):
+    """Arguments of ``gradient``."""
+
+    norm: Literal["linf", "l2"] = Field("linf", description="what epsilon bounds: every entry, or the length")
+    epsilon: float = Field(1.0, ge=0, description="largest change of a payload in that norm")
+    steps: int = Field(10, ge=1, le=200, description="gradient steps; 1 is FGSM, more is PGD")
+    step_size: float = Field(0.25, gt=0, le=1, description="of PGD, as a share of epsilon")
+    goal: Literal["untargeted", "worst", "target"] = Field(
+        "untargeted", description="away from the best action, towards the worst one, or towards `action`"
+    )
+    action: int | None = Field(None, ge=0, description="the action receivers shall take, for goal target")
+    weakest: int = Field(0, ge=0, description="change only so many messages per exchange, the most telling; 0 for all")
+    threshold: float = Field(0.0, ge=0, description="of the proxy, below which a message is left alone")
+
+    @model_validator(mode="after")
+    def _a_target(self) -> Self:
+        if (self.goal == "target") != (self.action is not None):
+            raise ValueError("goal=target needs action=<number>, and only that goal does")
+        return self
+
+
+class Gradient(Attack):
+    """Knows the policy and what everybody sees; changes what is said as much as the norm allows."""
+
+    Config = GradientConfig
+    config: GradientConfig
+    name = "gradient"
+    risks = ("ua.l1.integrity", "ua.l3.multimodal", "aa.l3.semantic_rewriting")
+
+    def threat_model(self) -> ThreatModel:
+        """Reads and modifies, with the policy at hand."""
+        c = self.config
+        bound = {"norm" if c.norm == "linf" else "length": c.epsilon}
+        budget = c.budget.model_copy(update=bound)
+        goal: Objective = "untargeted" if c.goal == "untargeted" else "targeted"
+        return ThreatModel(c.position(), frozenset({"read", "modify"}), "policy", budget, goal)
+
+    def apply(self, view: View) -> Edits:
+        """Find the change, then where and when it is worth its price."""
+        if view.foresee is None:
+            raise ConfigError("attack gradient needs a policy whose agents act all at once (decoder: parallel)")
+        start = torch.zeros(*view.reach.shape, view.width, device=view.reach.device)
+        if not bool(view.reach.any()):
+            return Edits(modify=view.reach, change=start)
+        loss = self._loss(view.foresee, start)
+        steepest = _gradient(loss, start)
+        some = self._where(view, steepest)
+        change = start
+        for number in range(self.config.steps):
+            slope = steepest if number == 0 else _gradient(loss, change)
+            change = self._project(change + self._step(slope))
+        return Edits(modify=some, change=change)
+
+    def _loss(self, foresee: Callable[[Tensor], Tensor], unchanged: Tensor) -> Callable[[Tensor], Tensor]:
+        """What the attack makes large: a sum over worlds and receivers."""
+        clean = foresee(unchanged).flatten(0, 1)
+        goal = self.config.goal
+        if goal == "untargeted":
+            best = clean.argmax(-1)
+            return lambda change: cross_entropy(foresee(change).flatten(0, 1), best, reduction="sum")
+        wanted = clean.argmin(-1) if goal == "worst" else torch.full_like(clean[:, 0], self.config.action or 0).long()
+        return lambda change: -cross_entropy(foresee(change).flatten(0, 1), wanted, reduction="sum")
+
+    def _where(self, view: View, slope: Tensor) -> Tensor:
+        """[B, N, M] bool, messages to change: any, or those that tell most."""
+        some = view.reach & (view.rand(*view.reach.shape) < self.config.probability)
+        proxy = slope.abs().sum(-1).masked_fill(~some, 0.0)
+        some &= proxy >= self.config.threshold
+        if self.config.weakest:
+            rank = proxy.flatten(1).argsort(dim=1, descending=True, stable=True).argsort(dim=1).view_as(proxy)
+            some &= rank < self.config.weakest
+        return some
+
+    def _step(self, slope: Tensor) -> Tensor:
+        size = self.config.epsilon * (1.0 if self.config.steps == 1 else self.config.step_size)
+        if self.config.norm == "linf":
+            return size * slope.sign()
+        return size * torch.nn.functional.normalize(slope, dim=-1)
+
+    def _project(self, change: Tensor) -> Tensor:
+        epsilon = self.config.epsilon
+        if self.config.norm == "linf":
+            return change.clamp(-epsilon, epsilon)
+        shorter: Tensor = change * (epsilon / change.norm(dim=-1, keepdim=True).clamp_min(max(epsilon, 1e-30)))
+        return shorter
+
+
+@torch.enable_grad()
+def _gradient(loss: Callable[[Tensor], Tensor], change: Tensor) -> Tensor:
+    """Of the loss with respect to the change [B, N, M, D]."""
+    change = change.detach().requires_grad_()
+    slope: tuple[Tensor, ...] = torch.autograd.grad(loss(change), change)
+    return slope[0]

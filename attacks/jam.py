@@ -1,0 +1,44 @@
+"""jam: drown out whole stretches of time, as a transmitter on the same band does."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
+
+
+class JamConfig(AttackConfig):
+    """Arguments of ``jam``."""
+
+    duty: float = Field(0.5, ge=0, le=1, description="share of time that is jammed")
+    burst: float = Field(4.0, ge=1, description="steps that jamming lasts, on average")
+
+
+class Jam(Attack):
+    """A two-state Markov chain per world says when; then nobody hears anything."""
+
+    Config = JamConfig
+    config: JamConfig
+    name = "jam"
+    risks = ("ua.l1.availability",)
+
+    def threat_model(self) -> ThreatModel:
+        """Can take all messages off the air, and reads none."""
+        return ThreatModel(Position(kind="edge"), frozenset({"drop"}), "none", self.config.budget)
+
+    def memory(self) -> dict[str, Tensor]:
+        """``on``: [B] int64, 1 while it jams, 0 while it does not, -1 at the start of an episode."""
+        s = self.setting
+        return {"on": torch.full((s.num_worlds,), -1, dtype=torch.int64, device=s.device)}
+
+    def apply(self, view: View) -> Edits:
+        """Switch once per step, then take everything or nothing."""
+        on, c = view.memory["on"], self.config
+        if view.round == 0:
+            stop = 1 / c.burst
+            start = 1.0 if c.duty == 1 else min(1.0, stop * c.duty / (1 - c.duty))
+            chance = torch.where(on < 0, c.duty, torch.where(on == 1, 1 - stop if c.duty < 1 else 1.0, start))
+            on.copy_(view.rand(len(on)) < chance)
+        return Edits(drop=view.reach & (on == 1).view(-1, 1, 1))

@@ -1,0 +1,29 @@
+"""Where attacks on messages stand: on the path of links, or at a compromised agent."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from agentcomm.threats import AttackConfig, Position
+
+
+class PlaceConfig(AttackConfig):
+    """Arguments of attacks that are either on the path or at a node."""
+
+    node: int | None = Field(None, ge=0, description="the compromised agent; none to be on the path of links")
+    links: tuple[tuple[int, int], ...] | None = Field(
+        None, description="attacked links as [sender, receiver]; all when not given"
+    )
+    probability: float = Field(1.0, ge=0, le=1, description="chance that a message in reach is attacked")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.node is not None and self.links is not None:
+            raise ValueError("links are for attacks on the path, without node")
+        return self
+
+    def position(self) -> Position:
+        """The place as a position."""
+        return Position(kind="edge", links=self.links) if self.node is None else Position(kind="node", node=self.node)

@@ -1,0 +1,64 @@
+"""pollute: content that makes those who take it in pass it on (prompt infection; CORBA's contagious blocking).
+
+A stand-in, and called so: no language model is here to be talked into anything. What infects is a payload, and honest
+agents are replaced by an *obedient interpreter*: who accepted an infected message says the same from the next step on,
+with probability ``obedience``. The attacker holds one node; everybody else is turned through the graph alone, so that a
+defense that refuses its messages, or a gate that is shut, stops the spread.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from agentcomm.threats import Attack, AttackConfig, Edits, Position, Setting, ThreatModel, View
+
+
+class PolluteConfig(AttackConfig):
+    """Arguments of ``pollute``."""
+
+    node: int = Field(0, ge=0, description="the compromised agent with which it begins")
+    obedience: float = Field(1.0, ge=0, le=1, description="chance per step that who heard it obeys it")
+
+
+class Pollute(Attack):
+    """Spreads one payload from agent to agent."""
+
+    Config = PolluteConfig
+    config: PolluteConfig
+    name = "pollute"
+    risks = ("aa.l3.mas_pollution", "aa.l2.dos", "ua.l3.text")
+
+    def __init__(self, config: PolluteConfig, setting: Setting) -> None:
+        super().__init__(config, setting)
+        if config.node >= setting.num_agents:
+            raise ValueError(f"node={config.node} is not an agent in 0 .. {setting.num_agents - 1}")
+        generator = torch.Generator().manual_seed(20210830)
+        word = torch.nn.functional.normalize(torch.randn(setting.width, generator=generator), dim=0)
+        self._word = (word * setting.width**0.5).to(setting.device)
+
+    def threat_model(self) -> ThreatModel:
+        """A node whom others obey: the guard keeps account of who accepted its messages."""
+        position = Position(kind="node", node=self.config.node, obeyed=True)
+        return ThreatModel(position, frozenset({"read", "modify"}), "protocol", self.config.budget)
+
+    def memory(self) -> dict[str, Tensor]:
+        """``infected``: [B, N] int64, 1 for those who say the word."""
+        s = self.setting
+        infected = torch.zeros(s.num_worlds, s.num_agents, dtype=torch.int64, device=s.device)
+        infected[:, self.config.node] = 1
+        return {"infected": infected}
+
+    def apply(self, view: View) -> Edits:
+        """Who heard the word obeys, sooner or later, and then says nothing else."""
+        assert view.payload is not None
+        assert view.sender is not None
+        infected, agents = view.memory["infected"], self.setting.num_agents
+        sender = view.sender.clamp(0, agents - 1)
+        if view.round == 0:
+            ready = torch.zeros_like(infected)
+            ready.scatter_reduce_(1, sender.flatten(1), view.reach.flatten(1).long(), "amax")
+            infected |= ready * (view.rand(*infected.shape) < self.config.obedience)
+        says = view.reach & infected.unsqueeze(1).expand(-1, agents, -1).gather(2, sender).bool()
+        return Edits(modify=says, change=self._word - view.payload)

@@ -1,0 +1,34 @@
+"""reorder: let messages overtake each other."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+
+from agentcomm.threats import Attack, Edits, ThreatModel, View
+from attacks.place import PlaceConfig
+
+
+class ReorderConfig(PlaceConfig):
+    """Arguments of ``reorder``."""
+
+    window: int = Field(4, ge=2, le=16, description="a message is kept back for 0 to window - 1 steps, as likely each")
+
+
+class Reorder(Attack):
+    """Messages arrive in a random order; of several that arrive together the newest is heard."""
+
+    Config = ReorderConfig
+    config: ReorderConfig
+    name = "reorder"
+    risks = ("ua.l2.session_manipulation", "aa.l3.contextual_fragmentation")
+
+    def threat_model(self) -> ThreatModel:
+        """Reads nothing."""
+        return ThreatModel(self.config.position(), frozenset({"reorder"}), "none", self.config.budget)
+
+    def apply(self, view: View) -> Edits:
+        """Draw for each message how long it is kept back."""
+        some = view.reach & (view.rand(*view.reach.shape) < self.config.probability)
+        kept = (view.rand(*view.reach.shape) * self.config.window).long()
+        return Edits(delay=torch.where(some, kept, 0))

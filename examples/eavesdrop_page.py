@@ -1,0 +1,141 @@
+"""Writes docs/eavesdrop.md: what somebody who listens to a trained team learns about it.
+
+python examples/eavesdrop_page.py                  measures on the teams there are (runs/commformer), writes the page
+python examples/eavesdrop_page.py --no-measure     writes the page from docs/eavesdrop/results.json
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import matplotlib.pyplot as plt
+import torch
+import typer
+from pages import COLORS, DOCS, over_seeds, table, text
+from studies import ROOT
+
+from agentcomm import api
+from agentcomm.evaluation.overhear import SOURCES, learned, overhear
+from agentcomm.files import write_text
+
+RUNS = {
+    "gates that open when they are worth it": "gates-action_0.03",
+    "gates always open": "predator_capture_prey-learned",
+}
+EPISODES = 2048
+NAMES = {"clock": "name and time alone", "sizes": "sizes and times", "payloads": "payloads"}
+Results = dict[str, dict[str, dict[str, dict[str, dict[str, Any]]]]]  # team, seed, fact, source
+
+
+def measure(root: Path) -> Results:
+    """Findings of every team of both runs."""
+    out: Results = {}
+    for name, folder in RUNS.items():
+        run = api.open_run(root / "commformer" / folder)
+        seeds = [seed for variant, seed in run.trained() if variant == "team"]
+        out[name] = {
+            str(seed): {
+                fact: {source: asdict(finding) for source, finding in by_source.items()}
+                for fact, by_source in learned(overhear(run, seed, EPISODES)).items()
+            }
+            for seed in seeds
+        }
+    return out
+
+
+def values(r: Results, team: str, fact: str, source: str, key: str) -> list[float]:
+    """One number per seed that was asked this."""
+    return [facts[fact][source][key] for facts in r[team].values() if fact in facts]
+
+
+def facts_of(r: Results) -> list[str]:
+    """All that was asked of any team."""
+    return list(dict.fromkeys(fact for team in r.values() for facts in team.values() for fact in facts))
+
+
+def tables(r: Results, team: str) -> str:
+    """Accuracy by fact and source; bits in brackets."""
+    rows = []
+    for fact in facts_of(r):
+        prior = text(over_seeds(values(r, team, fact, "clock", "prior")), 3)
+        cells = []
+        for source in SOURCES:
+            accuracy = text(over_seeds(values(r, team, fact, source, "accuracy")), 3)
+            cells.append(f"{accuracy}, {over_seeds(values(r, team, fact, source, 'bits')).value:.2f} bits")
+        rows.append([fact, prior, *cells])
+    return table(("fact", "prior", *NAMES.values()), rows)
+
+
+def figure(r: Results) -> str:
+    """Bits that each source tells of each fact."""
+    facts = facts_of(r)
+    picture, panels = plt.subplots(1, len(r), figsize=(8.4, 2.9), sharex=True, sharey=True)
+    for axes, team in zip(panels, r, strict=True):
+        for place, source in enumerate(SOURCES):
+            for number, fact in enumerate(facts):
+                e = over_seeds(values(r, team, fact, source, "bits"))
+                low, high = e.interval or (e.value, e.value)
+                at = number + 0.25 * (place - 1)
+                label = NAMES[source] if not number else None
+                axes.barh(at, e.value, 0.22, color=COLORS[place], label=label)
+                axes.plot([low, high], [at, at], color="black", lw=0.8)
+        axes.set_title(team, fontsize=9)
+        axes.set_yticks(range(len(facts)), facts)
+        axes.set_xlabel("bits learned")
+    panels[0].invert_yaxis()
+    panels[0].legend(fontsize=7)
+    (DOCS / "eavesdrop").mkdir(parents=True, exist_ok=True)
+    picture.savefig(DOCS / "eavesdrop" / "bits.svg", bbox_inches="tight", metadata={"Date": None})
+    plt.close(picture)
+    return "![bits](eavesdrop/bits.svg)\n"
+
+
+def page(r: Results) -> str:
+    """The page."""
+    parts = "\n".join(f"## Teams with {team}\n{len(r[team])} teams.\n\n{tables(r, team)}" for team in r)
+    gated, seen = next(iter(r)), "sees the prey"
+    sizes, payloads, prior = (
+        over_seeds(values(r, gated, seen, source, key)).value
+        for source, key in (("sizes", "accuracy"), ("payloads", "accuracy"), ("clock", "prior"))
+    )
+    return f"""# What an eavesdropper learns
+
+Somebody listens to all links of a trained team (attack `eavesdrop`: it reads, and changes nothing) and wants to know
+what agents know. A small network (`agentcomm/evaluation/probe.py`) is trained on half of {EPISODES} episodes to tell
+a fact about an agent at a step, and judged on a quarter of them that it has not seen. It knows the time, and
+the agent's name except where the role is asked; besides it sees either the *payloads* of that agent's messages, or only
+the *sizes* of messages to and from it in the last four steps: what is left where payloads are encrypted. All messages
+of these teams are equally long, so sizes tell no more than which messages there are, and when. *Prior* is the share of
+the class that is most frequent. Bits are those that the probe gains on the frequencies of the fact: so much is told, at
+least.
+
+Written by `python examples/eavesdrop_page.py`: Predator-Capture-Prey, greedy decisions, means over teams with 95%
+intervals.
+
+{parts}
+{figure(r)}
+**Encryption does not hide what gates tell.** An agent listens when it has not found the prey yet, so that whoever sees
+messages come or not knows whether it sees the prey: right in {sizes:.1%} of all cases, against {prior:.1%} a priori and
+{payloads:.1%} from payloads. Where gates are always open, sizes and times tell nothing that the clock does not, but for
+the role: agents that nobody listens to send nothing, and that is the graph, which anybody sees.
+"""
+
+
+def main(
+    root: Annotated[Path, typer.Option(help="where folders of runs lie")] = ROOT,
+    measuring: Annotated[bool, typer.Option("--measure/--no-measure", help="or only write the page")] = True,
+) -> None:
+    """Measure, and write docs/eavesdrop.md."""
+    torch.set_num_threads(1)
+    path = DOCS / "eavesdrop" / "results.json"
+    if measuring:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(measure(root)))
+    write_text(DOCS / "eavesdrop.md", page(json.loads(path.read_text(encoding="utf-8"))))
+
+
+if __name__ == "__main__":
+    typer.run(main)
