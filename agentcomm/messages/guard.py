@@ -117,7 +117,7 @@ class Guard:
         kind = self.threat.position.kind
         if kind == "node":
             return traffic.present & (traffic.origin == self.identity)
-        if kind == "newcomer":
+        if kind in ("newcomer", "hub"):
             return torch.zeros_like(traffic.present)
         return traffic.present & self._links[traffic.receiver, traffic.origin]
 
@@ -242,8 +242,8 @@ class Guard:
     def _may_address(self, inject: Envelopes) -> Tensor:
         """On the path of links one can only put messages onto those; others may address anyone."""
         agents = self.setting.num_agents
-        if self.threat.position.kind == "observer":
-            self._violate("inject as an observer", inject.where)
+        if self.threat.position.kind in ("observer", "hub"):
+            self._violate(f"inject from position {self.threat.position.kind}", inject.where)
             return torch.zeros_like(inject.where)
         allowed = (inject.sender >= 0) & (inject.sender <= agents)
         self._violate("inject from an unknown sender", inject.where & ~allowed)
