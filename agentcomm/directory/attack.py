@@ -118,7 +118,7 @@ class Facts:
         registered: Cards accepted from outsiders.
         listed: Places filled in answers.
         listed_outside: Those filled by an outsider's card.
-        poisoned: Answers that were changed.
+        poisoned: Answers that name others than an honest hub's would.
         routed: Tasks handed to whoever answers for a card.
         misrouted: Those that an outsider got.
     """

@@ -57,6 +57,33 @@ class Answer:
     served: Tensor
 
 
+@dataclass(frozen=True)
+class _Shelf:
+    """All cards as each of Q look-ups is shown them: present, principal, reputation [B, Q, S], claim [B, Q, S, K]."""
+
+    present: Tensor
+    principal: Tensor
+    claim: Tensor
+    reputation: Tensor
+
+    @classmethod
+    def of(cls, cards: Cards, reputation: Tensor, lookups: int) -> _Shelf:
+        stands = reputation.gather(1, cards.principal.clamp_min(0))
+        shown = (v.unsqueeze(1) for v in (cards.present, cards.principal, cards.claim, stands))
+        return cls(*(v.expand(-1, lookups, *v.shape[2:]) for v in shown))
+
+    def with_changes(self, permitted: Permitted) -> _Shelf:
+        """What a poisoned hub shows instead."""
+        claim, reputation = permitted.claim, permitted.reputation
+        if claim is None and reputation is None:
+            return self
+        return replace(
+            self,
+            claim=self.claim if claim is None else (self.claim + claim).clamp(0, 1),
+            reputation=self.reputation if reputation is None else (self.reputation + reputation).clamp(0, 1),
+        )
+
+
 class Directory:
     """The hub of B worlds.
 
@@ -189,11 +216,9 @@ class Directory:
             generator: The world's.
         """
         cards = Cards.of({name: value[worlds] for name, value in self.cards.state().items()})
-        claim = cards.claim.unsqueeze(1).expand(-1, requirement.shape[1], -1, -1)
-        reputation = self.reputation()[worlds].gather(1, cards.principal.clamp_min(0))
-        reputation = reputation.unsqueeze(1).expand(claim.shape[:3])
         served = torch.ones(requirement.shape[:2], dtype=torch.bool, device=self.device)
-        return self._named(cards, requirement, served, excluded, claim, reputation, generator)
+        shelf = _Shelf.of(cards, self.reputation()[worlds], requirement.shape[1])
+        return self._named(shelf, requirement, served, excluded, self._ties(shelf, generator))
 
     def _serve(
         self, wanted: Tensor, renew: Tensor, done: list[Permitted], generator: torch.Generator
@@ -243,44 +268,38 @@ class Directory:
         generator: torch.Generator,
     ) -> Answer:
         """Rank what each look-up is shown, which a poisoned hub may have changed."""
-        cards = self.cards
-        claim = cards.claim.unsqueeze(1).expand(-1, requirement.shape[1], -1, -1)
-        reputation = self.reputation().gather(1, cards.principal.clamp_min(0))
-        reputation = reputation.unsqueeze(1).expand(claim.shape[:3])
+        shelf = _Shelf.of(self.cards, self.reputation(), requirement.shape[1])
+        ties, asked = self._ties(shelf, generator), served & wanted
+        answer = self._named(shelf, requirement, asked, excluded, ties)
+        changed = shelf
         for permitted in done:
-            if permitted.modify is None:
-                continue
-            if permitted.claim is not None:
-                claim = (claim + permitted.claim).clamp(0, 1)
-            if permitted.reputation is not None:
-                reputation = (reputation + permitted.reputation).clamp(0, 1)
-            self._count(poisoned=permitted.modify & served)
-        answer = self._named(cards, requirement, served & wanted, excluded, claim, reputation, generator)
+            changed = changed.with_changes(permitted)
+        if changed is not shelf:
+            honest, answer = answer, self._named(changed, requirement, asked, excluded, ties)
+            self._count(poisoned=(answer.slot != honest.slot).any(2))
         named = answer.slot >= 0
-        origin = cards.origin.unsqueeze(1).expand(-1, requirement.shape[1], -1).gather(2, answer.slot.clamp_min(0))
+        origin = self.cards.origin.unsqueeze(1).expand(shelf.principal.shape).gather(2, answer.slot.clamp_min(0))
         self._count(listed=named.flatten(1), listed_outside=(named & (origin == self.members)).flatten(1))
         return answer
 
+    def _ties(self, shelf: _Shelf, generator: torch.Generator) -> Tensor:
+        return torch.rand(shelf.reputation.shape, generator=generator, device=self.device)
+
     def _named(
-        self,
-        cards: Cards,
-        requirement: Tensor,
-        served: Tensor,
-        excluded: Tensor,
-        claim: Tensor,
-        reputation: Tensor,
-        generator: torch.Generator,
+        self, shelf: _Shelf, requirement: Tensor, served: Tensor, excluded: Tensor, ties: Tensor
     ) -> Answer:
-        principal = cards.principal.unsqueeze(1).expand(reputation.shape)
-        eligible = cards.present.unsqueeze(1) & ~excluded.gather(2, principal.clamp_min(0)) & served.unsqueeze(2)
-        scores = score(claim, requirement, reputation, self.config.reputation_weight)
-        slot = best(scores, eligible, self.config.listed, generator)
+        """Cards that claim nothing of what is required are not named."""
+        eligible = shelf.present & ~excluded.gather(2, shelf.principal.clamp_min(0)) & served.unsqueeze(2)
+        eligible = eligible & ((shelf.claim * requirement.unsqueeze(2)).sum(3) > 0)
+        scores = score(shelf.claim, requirement, shelf.reputation, self.config.reputation_weight)
+        slot = best(scores, eligible, self.config.listed, ties)
         at, none = slot.clamp_min(0), slot < 0
+        claim = shelf.claim.gather(2, at.unsqueeze(3).expand(*at.shape, self.skills))
         return Answer(
             slot=slot,
-            principal=principal.gather(2, at).masked_fill(none, -1),
-            claim=claim.gather(2, at.unsqueeze(3).expand(*at.shape, self.skills)).masked_fill(none.unsqueeze(3), 0.0),
-            reputation=reputation.gather(2, at).masked_fill(none, 0.0),
+            principal=shelf.principal.gather(2, at).masked_fill(none, -1),
+            claim=claim.masked_fill(none.unsqueeze(3), 0.0),
+            reputation=shelf.reputation.gather(2, at).masked_fill(none, 0.0),
             served=served,
         )
 

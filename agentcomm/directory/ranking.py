@@ -21,19 +21,19 @@ def score(claim: Tensor, requirement: Tensor, reputation: Tensor, weight: float)
     return (claim * requirement.unsqueeze(-2)).sum(-1) + weight * reputation
 
 
-def best(scores: Tensor, eligible: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def best(scores: Tensor, eligible: Tensor, count: int, ties: Tensor) -> Tensor:
     """The first ``count`` places by score; equal ones in random order.
 
     Args:
         scores: [.., S].
         eligible: [.., S] bool.
         count: How many to name.
-        generator: Breaks ties.
+        ties: [.., S], random numbers that break ties.
 
     Returns:
         [.., count] int64, -1 where there are not so many.
     """
-    order = torch.rand(scores.shape, generator=generator, device=scores.device).argsort(-1)
+    order = ties.argsort(-1)
     shuffled = scores.masked_fill(~eligible, -torch.inf).gather(-1, order)
     ranked = order.gather(-1, shuffled.argsort(dim=-1, descending=True, stable=True))
     if ranked.shape[-1] < count:
