@@ -10,6 +10,7 @@ import torch
 from parts import (
     ATTACKS,
     DEFENSES,
+    DIRECTORY_ATTACKS,
     Scripted,
     attack,
     carry,
@@ -43,7 +44,8 @@ def build(s: Setting, form: str | None, defenses: str = "none", seed: int = 0, *
 
 
 def test_forms_cover_the_registry() -> None:
-    assert {name for name, _ in ATTACKS.values()} == set(registry.names("attack"))
+    attacks = [*ATTACKS.values(), *DIRECTORY_ATTACKS.values()]
+    assert {name for name, _ in attacks} == set(registry.names("attack"))
     # codeword refuses whatever codec vq did not write; tests/codecs/test_vq.py has its matrix.
     known = {name for pairs in DEFENSES.values() for name, _ in pairs}
     assert known | {"codeword"} == set(registry.names("defense"))
