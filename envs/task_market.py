@@ -21,8 +21,9 @@ or expired ``deadline`` steps after it came up; passing on without a hop left fa
 
 A delivered task is worth 1 to its requester, who pays ``price`` for it; of that, each worker that passed it on gets
 ``commission``. A member that fails pays ``fine`` to the requester. So rewards plus what outsiders are paid sum to the
-tasks delivered. Outcomes go to the hub as reputation of the name that was asked. Success is a share of at least
-``goal`` of tasks delivered among those that ended.
+tasks delivered. Earnings are split evenly among the team as far as they are ``pooled``; with ``pooled=0`` workers are
+rivals. Outcomes go to the hub as reputation of the name that was asked. Success is a share of at least ``goal`` of tasks
+delivered among those that ended.
 
 Messages matter because skills are private: workers know their own, and requesters know whom they were served by.
 ``envs/scripted_market.py`` has the floors.
@@ -62,6 +63,7 @@ class TaskMarketConfig(WorldConfig):
     price: float = Field(0.4, ge=0, le=1, description="what a delivered task costs its requester")
     commission: float = Field(0.05, ge=0, le=1, description="part of the price for each worker that passed it on")
     fine: float = Field(0.2, ge=0, description="what a failing worker pays to the requester")
+    pooled: float = Field(1.0, ge=0, le=1, description="part of all earnings that is split evenly among the team")
     goal: float = Field(0.75, ge=0, le=1, description="share of delivered tasks from which an episode is a success")
     directory: DirectoryConfig = Field(DirectoryConfig(), description="the hub")
     max_steps: int = Field(20, ge=1, description="steps of an episode")
@@ -238,7 +240,8 @@ class TaskMarket(DirectoryWorld):
         own = torch.where(inside, worker, c.workers)
         hand = hand.scatter_add(1, own, delivered * price - failed * c.fine)
         s["paid_outside"] = s["paid_outside"] + (delivered & ~inside).mul(price).sum(1)
-        return torch.cat([requester, hand[:, :-1]], 1)
+        earned = torch.cat([requester, hand[:, :-1]], 1)
+        return c.pooled * earned.mean(1, keepdim=True) + (1 - c.pooled) * earned
 
     def _experience(self, name: str, happened: Tensor) -> None:
         index = self.state["asked"].clamp_min(0).unsqueeze(2)
