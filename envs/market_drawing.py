@@ -23,9 +23,8 @@ def text(scene: dict[str, Any], agents: Sequence[str], links: list[Link]) -> str
     ):
         where = "in hand" if holder < 0 else "with an outsider" if holder == workers else f"with {names[holder]}"
         cards = ", ".join(names[n] if n < workers else "a stranger" for n in scene["shown_name"][number] if n >= 0)
-        lines.append(
-            f"{agents[number]} needs skill {need}, {time} steps and {hops} hops left, {where}; listed: {cards or 'nobody'}"
-        )
+        left = f"{time} steps and {hops} hops left"
+        lines.append(f"{agents[number]} needs skill {need}, {left}, {where}; listed: {cards or 'nobody'}")
     lines.append(f"{scene['delivered']} delivered, {scene['failed']} failed, {scene['expired']} expired")
     lines += [f"{agents[link.sender]} -> {agents[link.receiver]}: {link.fate}" for link in links]
     return "\n".join(lines)

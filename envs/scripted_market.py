@@ -1,4 +1,4 @@
-"""Scripted policies for the task market: what is earned by chance, by trusting cards or records, and with all knowledge.
+"""Scripted policies for the task market: what chance, trust in cards or records, and full knowledge earn.
 
 They read the world's state for speed, but all but the oracle decide only by what an agent sees.
 """
@@ -18,9 +18,9 @@ Choice = Literal["random", "claim", "reputation", "oracle"]
 class MarketPolicy:
     """Requesters ask at once, by one criterion; workers do what they are more likely to deliver than not.
 
-    ``random`` acts at random in everything. ``claim`` asks the listed card that claims most, ``reputation`` the one that
-    stands best: the hub's reputation, and the requester's own experience counted in. Both are silent. ``oracle`` knows
-    who is really behind each listed card, what that one can do, and whom others ask, which is what messages can tell.
+    ``random`` acts at random in everything. ``claim`` asks the listed card that claims most, ``reputation`` the one
+    that stands best: the hub's reputation, and the requester's own experience counted in. Both are silent. ``oracle``
+    knows who is really behind each listed card, what that one can do, and whom others ask: what messages can tell.
 
     Args:
         world: The market to act in.

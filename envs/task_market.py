@@ -11,19 +11,20 @@ Actions (one set, read by role):
 | 0 ``pass`` | waits | gives it back | waits |
 | 1 ``first`` | asks the first card listed | does it: delivers with the chance of its skill, or fails | waits |
 | 2 ``second`` | asks the second | passes it on to the first card listed, one hop less | waits |
-| 3 ``third`` | asks the third | gives it back | sends the hub a card that claims every skill in full |
+| 3 ``third`` | asks the third | gives it back | sends the hub a card that claims every skill |
 | 4 .. | asks the fourth, ... | gives it back | waits |
 
-A worker takes one task per step. Where several are handed to it, one that was passed on goes first, then chance decides;
-the others return to their requesters. Whoever answers for an outsider's card does the task in the next step with the
-chance ``quality`` of the card, or keeps it until the deadline if it ``stalls``. A task ends exactly once: delivered, failed,
-or expired ``deadline`` steps after it came up; passing on without a hop left fails it. Then the requester gets another.
+A worker takes one task per step. Where several are handed to it, one that was passed on goes first, then chance
+decides; the others return to their requesters. Whoever answers for an outsider's card does the task in the next step
+with the chance ``quality`` of the card, or keeps it until the deadline if it ``stalls``. A task ends exactly once:
+delivered, failed, or expired ``deadline`` steps after it came up; passing on without a hop left fails it. Then the
+requester gets another.
 
 A delivered task is worth 1 to its requester, who pays ``price`` for it; of that, each worker that passed it on gets
 ``commission``. A member that fails pays ``fine`` to the requester. So rewards plus what outsiders are paid sum to the
 tasks delivered. Earnings are split evenly among the team as far as they are ``pooled``; with ``pooled=0`` workers are
-rivals. Outcomes go to the hub as reputation of the name that was asked. Success is a share of at least ``goal`` of tasks
-delivered among those that ended.
+rivals. Outcomes go to the hub as reputation of the name that was asked. Success is a share of at least ``goal`` of
+tasks delivered among those that ended.
 
 Messages matter because skills are private: workers know their own, and requesters know whom they were served by.
 ``envs/scripted_market.py`` has the floors.
@@ -82,12 +83,12 @@ class TaskMarketConfig(WorldConfig):
 class TaskMarket(DirectoryWorld):
     """B copies of the task market.
 
-    Agents are R requesters, then W workers; P names stand in the directory (the workers', then outsiders'), k cards in an
-    answer. State, besides the directory's: ``skill`` [B, W, K]; of the R tasks ``need``, ``time``, ``hops``, ``holder`` (-1 its
-    requester, W an outsider), ``asked`` (the name that has it; -1), ``quality`` and ``stalls`` (of an outsider that has it),
-    ``passed`` [B, R, hops] (workers that passed it on; -1); ``good`` and ``poor`` [B, R, P], each requester's own
-    experience; ``listed``, ``shown_name``, ``shown_claim``, ``shown_reputation`` [B, R, k], the last answers;
-    ``ended`` [B, 3], tasks delivered, failed and expired; ``issued`` [B]; ``paid_outside`` [B].
+    Agents are R requesters, then W workers; P names stand in the directory (the workers', then outsiders'), k cards
+    in an answer. State, besides the directory's: ``skill`` [B, W, K]; of the R tasks ``need``, ``time``, ``hops``,
+    ``holder`` (-1 its requester, W an outsider), ``asked`` (the name that has it; -1), ``quality`` and ``stalls`` (of
+    an outsider that has it), ``passed`` [B, R, hops] (workers that passed it on; -1); ``good`` and ``poor`` [B, R,
+    P], each requester's own experience; ``listed``, ``shown_name``, ``shown_claim``, ``shown_reputation`` [B, R, k],
+    the last answers; ``ended`` [B, 3], tasks delivered, failed and expired; ``issued`` [B]; ``paid_outside`` [B].
     """
 
     Config = TaskMarketConfig
@@ -101,7 +102,7 @@ class TaskMarket(DirectoryWorld):
         r, w, k, listed = config.requesters, config.workers, config.skills, config.directory.listed
         self.agents = (*(f"requester_{i}" for i in range(r)), *(f"worker_{i}" for i in range(w)))
         self.action_names = ("pass", *ORDINALS[: max(listed, THIRD)])
-        # role 2; task: need, time, hops, in hand, at work; answered; own skills; cards: name, claim, reputation, experience
+        # observe() names the parts
         self.layout = Observation("dense", 2 + k + 4 + 1 + k + listed * (w + 1 + 4), low=0.0, high=1.0)
 
         def whole(*shape: int) -> Tensor:
@@ -158,7 +159,14 @@ class TaskMarket(DirectoryWorld):
         if given is not None:
             skill, claim = given.expand_as(skill), given.expand_as(claim)
         self.directory.begin(worlds, claim)
-        fresh = {"skill": skill, "issued": c.requesters, "paid_outside": 0.0, "ended": 0, "good": 0, "poor": 0}
+        fresh: dict[str, Any] = {
+            "skill": skill,
+            "issued": c.requesters,
+            "paid_outside": 0.0,
+            "ended": 0,
+            "good": 0,
+            "poor": 0,
+        }
         fresh |= self._new_tasks(count, generator)
         for name, value in fresh.items():
             self.state[name][worlds] = value
@@ -192,7 +200,7 @@ class TaskMarket(DirectoryWorld):
     def advance(self, actions: Tensor, generator: torch.Generator) -> Transition:
         """Workers and outsiders act on the tasks they have, requesters ask, then the hub takes its turn."""
         c, s = self.config, self.state
-        requests, work = actions.split([c.requesters, c.workers], 1)
+        requests, work = actions[:, : c.requesters], actions[:, c.requesters :]
         holder, workers = s["holder"], c.workers
         inside, outside = (holder >= 0) & (holder < workers), holder == workers
         worker = holder.clamp(0, workers - 1)
@@ -260,7 +268,9 @@ class TaskMarket(DirectoryWorld):
         origin = torch.where(slot >= 0, cards.origin.gather(1, slot.clamp_min(0)), -1)
         # Of two tasks for one worker, the one that was passed on goes first, then the luckier one.
         rank = luck + passes
-        same = (origin.unsqueeze(2) == origin.unsqueeze(1)) & (origin >= 0).unsqueeze(2) & (origin < workers).unsqueeze(2)
+        same = (
+            (origin.unsqueeze(2) == origin.unsqueeze(1)) & (origin >= 0).unsqueeze(2) & (origin < workers).unsqueeze(2)
+        )
         beaten = (same & (rank.unsqueeze(1) > rank.unsqueeze(2))).any(2)
         gets = (slot >= 0) & ~beaten
         self.directory.route(torch.where(gets, slot, -1))
@@ -306,10 +316,11 @@ class TaskMarket(DirectoryWorld):
     def observe(self, worlds: Tensor | None = None) -> Tensor:
         """[B, N, O] float32 in [0, 1].
 
-        A requester sees its task, and its cards as long as the task is in its hands; a worker sees its own skills, and
-        the task it has with the cards for passing it on. In this order: role (2), needed skill (K), time left, hops left,
-        in the requester's hands, at somebody's work, hub answered, own skills (K), then per card: name (W + 1, the last
-        for strangers), claim for the needed skill, reputation, own good and poor experience x as x / (x + 1).
+        A requester sees its task, and its cards as long as the task is in its hands; a worker sees its own skills,
+        and the task it has with the cards for passing it on. In this order: role (2), needed skill (K), time left,
+        hops left, in the requester's hands, at somebody's work, hub answered, own skills (K), then per card: name (W
+        + 1, the last for strangers), claim for the needed skill, reputation, own good and poor experience x as x / (x
+        + 1).
         """
         c, s = self.config, self.state if worlds is None else {n: v[worlds] for n, v in self.state.items()}
         count, r, w = len(s["need"]), c.requesters, c.workers

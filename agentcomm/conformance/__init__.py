@@ -2,8 +2,8 @@
 
 ``check_world(lambda num_worlds: MyWorld(config, num_worlds))``, ``check_policy(lambda world: MyPolicy.for_world(config,
 world), make_world)``, ``check_attack(MyAttack, {"argument": 1})``, ``check_directory_attack(MyDirectoryAttack)``,
-``check_defense(MyDefense)``, ``check_channel(MyChannel)`` and ``check_codec(MyCodec)`` raise ``AssertionError`` with what
-is wrong. No test framework is needed.
+``check_defense(MyDefense)``, ``check_channel(MyChannel)`` and ``check_codec(MyCodec)`` raise ``AssertionError`` with
+what is wrong. No test framework is needed.
 """
 
 from agentcomm.conformance.channels import check_channel

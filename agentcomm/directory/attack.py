@@ -1,10 +1,12 @@
 """The contract between an attack on a directory and the guard that holds it to its threat model.
 
-Once per step an attack turns a :class:`DirectoryView` into :class:`DirectoryEdits`. It stands on the same axis as attacks
-on messages, of which it makes none; ``agentcomm evaluate --attack sybil`` finds both.
+Once per step an attack turns a :class:`DirectoryView` into :class:`DirectoryEdits`. It stands on the same axis as
+attacks on messages, and leaves those alone.
 
 Who may what: a ``newcomer`` with ``register`` adds cards, with ``inject`` sends the hub empty requests; a ``hub`` with
-``modify`` changes what answers show. Cards are public, so ``read`` lets any position see them; only a hub sees the requests.
+``modify`` changes what answers show. Cards are public, so ``read`` lets any position see them; only a hub sees the
+requests.
+
 Shapes: B worlds, S places, K skills, P principals, Q look-ups, M registrations.
 """
 

@@ -106,7 +106,7 @@ class DirectoryGuard:
             modify = modify & wanted
         # One budget: first cards, then empty requests, then answers.
         bought = [where, empty] if modify is None else [where, empty, modify]
-        granted = self._spend(torch.cat(bought, 1), left).split([part.shape[1] for part in bought], 1)
+        granted = torch.split(self._spend(torch.cat(bought, 1), left), [part.shape[1] for part in bought], 1)
         where, empty = granted[0], granted[1]
         claim = reputation_change = None
         if modify is not None:

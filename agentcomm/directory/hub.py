@@ -1,8 +1,8 @@
 """The hub: keeps cards and reputations, and answers look-ups as far as its capacity goes.
 
 In each step all requests (look-ups, renewals of cards, registrations from outside, empty ones) arrive in random order,
-and the hub serves the first ``capacity`` of them. Reputation comes from outcomes alone, and belongs to the principal named
-on the card that a task was handed over by; what a card says about itself never changes it.
+and the hub serves the first ``capacity`` of them. Reputation comes from outcomes alone, and belongs to the principal
+named on the card that a task was handed over by; what a card says about itself never changes it.
 
 Shapes: B worlds, S places, K skills, P principals, Q look-ups, k cards per answer.
 """
@@ -237,9 +237,9 @@ class Directory:
         order = torch.cat(arrival, 1).masked_fill(~torch.cat(present, 1), torch.inf).argsort(dim=1, stable=True)
         rank = order.argsort(1)
         first = torch.cat(present, 1) & (rank < self.config.capacity)
-        parts = first.split([part.shape[1] for part in present], 1)
+        parts = torch.split(first, [part.shape[1] for part in present], 1)
         accepted = [part[:, : p.where.shape[1]] for part, p in zip(parts[1:], done, strict=True)]
-        served, renewed = parts[0].split([wanted.shape[1], renew.shape[1]], 1)
+        served, renewed = torch.split(parts[0], [wanted.shape[1], renew.shape[1]], 1)
         self._count(asked=wanted, unserved=wanted & ~served)
         return served, renewed, accepted
 
@@ -247,9 +247,7 @@ class Directory:
         cards = self.cards
         own = torch.arange(self.members, device=self.device).expand(self.num_worlds, -1)
         empty = Cards.empty(self.num_worlds, self.members, self.skills, self.device)
-        fresh = replace(
-            empty, present=torch.ones_like(empty.present), principal=own, origin=own, key=own, claim=claim
-        )
+        fresh = replace(empty, present=torch.ones_like(empty.present), principal=own, origin=own, key=own, claim=claim)
         cards, _ = cards.put(renewed, fresh, self.members)
         for permitted, where in zip(done, accepted, strict=True):
             if self.config.challenge:
@@ -285,9 +283,7 @@ class Directory:
     def _ties(self, shelf: _Shelf, generator: torch.Generator) -> Tensor:
         return torch.rand(shelf.reputation.shape, generator=generator, device=self.device)
 
-    def _named(
-        self, shelf: _Shelf, requirement: Tensor, served: Tensor, excluded: Tensor, ties: Tensor
-    ) -> Answer:
+    def _named(self, shelf: _Shelf, requirement: Tensor, served: Tensor, excluded: Tensor, ties: Tensor) -> Answer:
         """Cards that claim nothing of what is required are not named."""
         eligible = shelf.present & ~excluded.gather(2, shelf.principal.clamp_min(0)) & served.unsqueeze(2)
         eligible = eligible & ((shelf.claim * requirement.unsqueeze(2)).sum(3) > 0)

@@ -143,7 +143,11 @@ def test_the_view_shows_what_may_be_read() -> None:
     made.install([nothing, public, everything], seed=0)
     ask(made)
     shown = [
-        {n for n in ("claim", "principal", "key", "reputation", "requirement", "wanted") if getattr(a.seen[0], n) is not None}
+        {
+            n
+            for n in ("claim", "principal", "key", "reputation", "requirement", "wanted")
+            if getattr(a.seen[0], n) is not None
+        }
         for a in (nothing, public, everything)
     ]
     assert shown[0] == set()
@@ -158,7 +162,9 @@ def test_the_view_shows_what_may_be_read() -> None:
 
 
 def test_the_budget_is_kept() -> None:
-    made = attacked(Scripted("newcomer", {"inject"}, flood, Budget(per_step=3, per_episode=5, start_step=1)), capacity=1)
+    made = attacked(
+        Scripted("newcomer", {"inject"}, flood, Budget(per_step=3, per_episode=5, start_step=1)), capacity=1
+    )
     for step, total in ((0, 0), (1, 3), (2, 5), (3, 5)):
         ask(made, step=torch.tensor([step]))
         assert made.guards[0].spent.tolist() == [total]

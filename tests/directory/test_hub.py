@@ -18,7 +18,9 @@ CPU = torch.device("cpu")
 
 
 def hub(worlds: int = 1, members: int = 3, skills: int = 2, **arguments: Any) -> Directory:
-    made = Directory(DirectoryConfig(**{"slots": 5, "newcomers": 4, "capacity": 9} | arguments), worlds, members, skills, CPU)
+    made = Directory(
+        DirectoryConfig(**{"slots": 5, "newcomers": 4, "capacity": 9} | arguments), worlds, members, skills, CPU
+    )
     made.begin(torch.arange(worlds), torch.full((worlds, members, skills), 0.5))
     return made
 

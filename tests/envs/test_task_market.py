@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from agentcomm.assembly import make_network, make_policy
-from agentcomm.conformance import check_world
 from agentcomm.config import Choice
+from agentcomm.conformance import check_world
 from agentcomm.errors import ConfigError
 from agentcomm.registry import build_config, find
 from agentcomm.threats import Setting
@@ -72,7 +72,6 @@ def test_conforms_under_attack(attack: str) -> None:
     def world(num_worlds: int) -> TaskMarket:
         return make(num_worlds, (attack,), max_steps=6)
 
-    # Twins share the world's seed but not the attack's history, so only what an attack must not disturb is checked here.
     saved = world(5)
     saved.reset(seed=1)
     g = torch.Generator().manual_seed(2)
