@@ -11,7 +11,7 @@ from agentcomm.directory.attack import (
 from agentcomm.directory.cards import Cards
 from agentcomm.directory.guard import DirectoryGuard
 from agentcomm.directory.hub import Answer, Directory, DirectoryConfig
-from agentcomm.directory.world import DirectoryWorld
+from agentcomm.directory.world import DirectoryWorld, directory_guards
 
 __all__ = [
     "Answer",
@@ -26,4 +26,5 @@ __all__ = [
     "DirectoryWorld",
     "Facts",
     "Registrations",
+    "directory_guards",
 ]

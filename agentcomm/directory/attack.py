@@ -135,6 +135,18 @@ class Facts:
     routed: Tensor
     misrouted: Tensor
 
+    @classmethod
+    def of(cls, counts: Tensor) -> Facts:
+        """From a directory's counts [B, len(COUNTS)]."""
+        return cls(**dict(zip(COUNTS, counts.unbind(1), strict=True)))
+
+    def shares(self) -> dict[str, float]:
+        """Of look-ups and of tasks handed over, summed over worlds: how many went wrong, and how."""
+        parts = {"unserved": "asked", "poisoned": "asked", "misrouted": "routed"}
+        return {
+            name: int(getattr(self, name).sum()) / max(int(getattr(self, of).sum()), 1) for name, of in parts.items()
+        }
+
 
 class DirectoryAttackConfig(AttackConfig):
     """Arguments every attack on a directory has."""

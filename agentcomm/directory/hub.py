@@ -130,7 +130,7 @@ class Directory:
 
     def facts(self) -> Facts:
         """What was counted in the running episodes."""
-        return Facts(**dict(zip(COUNTS, self.state["counts"].unbind(1), strict=True)))
+        return Facts.of(self.state["counts"])
 
     def install(self, attacks: Sequence[DirectoryAttack], seed: int) -> None:
         """Let these attacks act on it, and no others.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from agentcomm.directory.guard import DirectoryGuard
 from agentcomm.directory.hub import Directory
 from agentcomm.world import World
 
@@ -35,3 +36,8 @@ class DirectoryWorld(World):
         super().set_state(saved)
         self.directory.state = self.state
         self.directory.set_state(saved["directory"])
+
+
+def directory_guards(world: World) -> list[DirectoryGuard]:
+    """Attacks on the world's directory; none where there is no directory."""
+    return world.directory.guards if isinstance(world, DirectoryWorld) else []

@@ -23,6 +23,7 @@ import torch
 from agentcomm import policy_file
 from agentcomm.assembly import make_network, make_world, serve
 from agentcomm.config import PLAIN_PATH, Choice, EvaluationConfig, GateControlName, PathChoice, Variant
+from agentcomm.directory import directory_guards
 from agentcomm.errors import RunError
 from agentcomm.evaluation.cells import read_jsonl
 from agentcomm.evaluation.episodes import Episodes, play
@@ -34,6 +35,7 @@ from agentcomm.policy_file import SavedPolicy
 from agentcomm.registry import find
 from agentcomm.run import Run
 from agentcomm.seeds import derive
+from agentcomm.threats import ThreatModel
 from agentcomm.versions import versions
 from agentcomm.world import World
 
@@ -194,8 +196,9 @@ def _evaluate(cell: Cell, saved: SavedPolicy, openness: float | None) -> dict[st
     }
     try:
         world, policy, network = prepare(cell, saved, cell.episodes)
-        if network.guards:
-            row["attack"]["threat"] = _threat(network)
+        guards = [*network.guards, *directory_guards(world)]
+        if guards:
+            row["attack"]["threat"] = _threat(guards[0].threat)
         chance = {"open": 1.0, "shut": 0.0, "random": openness, None: None}[cell.gates]
         if cell.gates is not None and chance is None:
             raise RunError("how often gates open at random is taken from the clean cell, which is not there")
@@ -207,13 +210,15 @@ def _evaluate(cell: Cell, saved: SavedPolicy, openness: float | None) -> dict[st
     topology = policy.topology
     source = [] if topology.dynamic else topology.graph(None, 1).source[0].tolist()
     totals = played.totals()
-    # An attack that never touched a message says nothing about robustness.
-    if cell.attack is not None and not totals["dropped"] + totals["tampered"] + totals["forged"]:
+    # An attack that never touched a message or the directory says nothing about robustness.
+    touched = totals["dropped"] + totals["tampered"] + totals["forged"]
+    touched += sum(int(guard.spent.sum()) for guard in directory_guards(world))
+    if cell.attack is not None and not touched:
         row["status"] = "inconclusive"
     return row | {
         "metrics": played.metrics(),
         "ledger": totals,
-        "violations": {rule: n for guard in network.guards for rule, n in guard.violations.items()},
+        "violations": {rule: n for guard in guards for rule, n in guard.violations.items()},
         "gate_by_step": played.gate_by_step,
         "agents": list(world.agents),
         "graph": [[int(j in heard) for j in range(len(source))] for heard in source],
@@ -245,8 +250,7 @@ def _describe(axis: Any, choice: Choice) -> dict[str, Any]:
     }
 
 
-def _threat(network: Network) -> dict[str, Any]:
-    threat = network.guards[0].threat
+def _threat(threat: ThreatModel) -> dict[str, Any]:
     return {
         "position": threat.position.kind,
         "powers": sorted(threat.powers),
