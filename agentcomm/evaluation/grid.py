@@ -23,12 +23,13 @@ import torch
 from agentcomm import policy_file
 from agentcomm.assembly import make_network, make_world, serve
 from agentcomm.config import PLAIN_PATH, Choice, EvaluationConfig, GateControlName, PathChoice, Variant
-from agentcomm.directory import directory_guards
+from agentcomm.directory import DirectoryGuard, directory_guards
 from agentcomm.errors import RunError
 from agentcomm.evaluation.cells import read_jsonl
 from agentcomm.evaluation.episodes import Episodes, play
 from agentcomm.files import append_line, write_text
 from agentcomm.log import event_log
+from agentcomm.messages.guard import Guard
 from agentcomm.messages.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.policy_file import SavedPolicy
@@ -196,7 +197,7 @@ def _evaluate(cell: Cell, saved: SavedPolicy, openness: float | None) -> dict[st
     }
     try:
         world, policy, network = prepare(cell, saved, cell.episodes)
-        guards = [*network.guards, *directory_guards(world)]
+        guards: list[Guard | DirectoryGuard] = [*network.guards, *directory_guards(world)]
         if guards:
             row["attack"]["threat"] = _threat(guards[0].threat)
         chance = {"open": 1.0, "shut": 0.0, "random": openness, None: None}[cell.gates]

@@ -19,7 +19,7 @@ from envs.scripted_market import Choice as Criterion
 from envs.scripted_market import MarketPolicy
 from envs.task_market import TaskMarket
 
-WORLDS = 600
+WORLDS = 300
 
 
 def market(
