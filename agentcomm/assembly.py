@@ -9,12 +9,13 @@ import torch
 
 from agentcomm import registry
 from agentcomm.config import PLAIN_PATH, Choice, PathChoice, Variant, build
+from agentcomm.directory import DirectoryAttack, DirectoryWorld
 from agentcomm.errors import ConfigError
 from agentcomm.messages.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.registry import Axis
 from agentcomm.seeds import derive
-from agentcomm.threats import Setting
+from agentcomm.threats import Attack, Setting
 from agentcomm.world import Observation, World
 
 
@@ -78,7 +79,7 @@ def make_network(
     seed: int = 0,
     path: PathChoice = PLAIN_PATH,
 ) -> Network:
-    """The message layer between the agents of a world.
+    """The message layer between the agents of a world; attacks on its directory are installed there.
 
     Raises:
         ConfigError: If a stage does not fit the team.
@@ -97,7 +98,7 @@ def make_network(
 
     codecs = () if path.codec is None else (path.codec,)
     try:
-        made = make("attack", attacks)
+        made = _install(world, make("attack", attacks), seed)
         slots = setting.degree + sum(attack.injections() for attack in made)
         channels = make("channel", path.channels, slots)
         codec = next(iter(make("codec", codecs)), None)
@@ -106,3 +107,13 @@ def make_network(
     except ValueError as error:
         named = ", ".join(c.label for c in (*attacks, *defenses, *path.channels, *codecs))
         raise ConfigError(f"{named} does not fit a team of {world.num_agents}: {error}") from error
+
+
+def _install(world: World, attacks: Sequence[Attack], seed: int) -> list[Attack]:
+    """Let attacks on a directory act on the world's, and no others; return those on messages."""
+    on_directory = [attack for attack in attacks if isinstance(attack, DirectoryAttack)]
+    if isinstance(world, DirectoryWorld):
+        world.directory.install(on_directory, seed)
+    elif on_directory:
+        raise ValueError(f"{on_directory[0].name} needs a directory, and {world.name} has none")
+    return [attack for attack in attacks if not isinstance(attack, DirectoryAttack)]

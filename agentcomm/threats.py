@@ -30,12 +30,13 @@ class Position(BaseModel):
     """Where the attacker stands.
 
     ``edge``: on the path of links; ``node``: a compromised agent of the team; ``newcomer``: an outsider
-    that can only address agents; ``observer``: sees all links, touches none.
+    that can only address agents; ``observer``: sees all links, touches none; ``hub``: runs the directory that agents
+    find each other by, and is on no message's path.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["edge", "node", "newcomer", "observer"]
+    kind: Literal["edge", "node", "newcomer", "observer", "hub"]
     links: tuple[tuple[int, int], ...] | None = Field(
         None, description="attacked links as [sender, receiver]; none given means every link (edge)"
     )

@@ -24,7 +24,7 @@ from agentcomm.training.rollout import Sampler
 from agentcomm.training.settings import PPOSettings
 from agentcomm.world import World
 
-# Every registered attack in each of its forms; test_network checks that none is missing.
+# Every registered attack on messages in each of its forms; test_network checks that none is missing.
 ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "drop": ("drop", {"probability": 0.5}),
     "noise": ("noise", {}),
@@ -59,6 +59,18 @@ ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
 SILENT: dict[str, tuple[str, dict[str, Any]]] = {
     "covert": ("covert", {"node": 1, "messages": 8}),
     "eavesdrop": ("eavesdrop", {}),
+}
+# Every registered attack on a directory in some forms.
+DIRECTORY_ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "sybil": ("sybil", {}),
+    "sybil crowd": ("sybil", {"count": 40, "distance": 0.5, "stalls": False}),
+    "rank": ("rank", {}),
+    "rank one name": ("rank", {"whitewash": False, "steps": 3, "stalls": True}),
+    "blast": ("blast", {}),
+    "copied card": ("copied_card", {}),
+    "copied cards": ("copied_card", {"victims": 12, "lift": 0.0}),
+    "hub": ("hub_poison", {}),
+    "hub sometimes": ("hub_poison", {"probability": 0.5, "field": "claim", "budget": {"norm": 0.6}}),
 }
 DEFENSES: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "none": [],

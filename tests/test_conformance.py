@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from parts import ATTACKS, SILENT
+from parts import ATTACKS, DIRECTORY_ATTACKS, SILENT
 from torch import Tensor, nn
 
 from agentcomm import registry
-from agentcomm.conformance import check_attack, check_defense, check_policy
+from agentcomm.conformance import check_attack, check_defense, check_directory_attack, check_policy
 from agentcomm.defense import Defense, DefenseConfig, Delivered, Verdicts
+from agentcomm.directory import DirectoryAttack
 from agentcomm.messages.traffic import Inbox
 from agentcomm.policy import CommPolicy, Graph, PolicyConfig
 from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
@@ -47,10 +48,14 @@ def test_registered_policies_conform(name: str) -> None:
 
 @pytest.mark.parametrize("name", registry.names("attack"))
 def test_registered_attacks_conform(name: str) -> None:
-    check_attack(registry.find("attack", name))
-    for known, arguments in (ATTACKS | SILENT).values():
+    attack = registry.find("attack", name)
+    check, forms = (check_attack, ATTACKS | SILENT)
+    if issubclass(attack, DirectoryAttack):
+        check, forms = (check_directory_attack, DIRECTORY_ATTACKS)
+    check(attack)
+    for known, arguments in forms.values():
         if known == name:
-            check_attack(registry.find("attack", name), arguments)
+            check(attack, arguments)
 
 
 @pytest.mark.parametrize("name", registry.names("defense"))

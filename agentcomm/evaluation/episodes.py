@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.deciding import Decision, GateControl, decide
+from agentcomm.directory import DirectoryWorld, Facts, directory_guards
 from agentcomm.messages.ledger import COUNTS
 from agentcomm.messages.network import FATES, Network, Notes
 from agentcomm.policy import CommPolicy
@@ -35,6 +36,8 @@ class Episodes:
         refused_by: [B] messages turned away, by defense.
         gate_by_step: Per step, the share of open gates among running worlds; None where none runs.
         gate_open: The same over all steps.
+        facts: What happened to the directory until each episode's end; None in a world without one.
+        attacked: [B] bool by name of an attack on the directory, whether it succeeded.
         frames: Per recorded world, its frames for the report's player.
     """
 
@@ -47,6 +50,8 @@ class Episodes:
     refused_by: dict[str, Tensor]
     gate_by_step: list[float | None]
     gate_open: float
+    facts: Facts | None = None
+    attacked: dict[str, Tensor] = field(default_factory=dict)
     frames: list[list[dict[str, Any]]] = field(default_factory=list)
 
     def totals(self) -> dict[str, int]:
@@ -65,7 +70,12 @@ class Episodes:
             "gate_open": self.gate_open,
             "messages_per_step": int(self.messages["sent"].sum()) / steps,
             "bytes_per_step": int(self.bytes.sum()) / steps,
-        } | self._latency()
+        } | (self._latency() | self._directory())
+
+    def _directory(self) -> dict[str, float]:
+        """How look-ups and tasks went astray, and how often attacks on the directory succeeded."""
+        shares = {} if self.facts is None else self.facts.shares()
+        return shares | {f"success_of_{name}": float(won.float().mean()) for name, won in self.attacked.items()}
 
     def _latency(self) -> dict[str, float]:
         """How long a message that arrived took; nothing where messages take no time."""
@@ -142,6 +152,8 @@ def play(
     size = torch.zeros_like(network.ledger.bytes)
     late_steps, late_seconds = torch.zeros_like(size), torch.zeros_like(network.ledger.seconds)
     refused_by: dict[str, Tensor] = {}
+    directory = world.directory if isinstance(world, DirectoryWorld) else None
+    counts = None if directory is None else torch.zeros_like(directory.state["counts"])
     gate_by_step: list[float | None] = []
     opened = asked = 0
     frames: list[list[dict[str, Any]]] = [[] for _ in range(record)]
@@ -176,6 +188,8 @@ def play(
         size = torch.where(ended, network.ledger.bytes, size)
         late_steps = torch.where(ended, network.ledger.steps, late_steps)
         late_seconds = torch.where(ended, network.ledger.seconds, late_seconds)
+        if directory is not None and counts is not None:
+            counts = torch.where(ended.unsqueeze(1), directory.state["counts"], counts)
         for name, count in network.ledger.refused_by.items():
             refused_by[name] = torch.where(ended, count, refused_by.get(name, torch.zeros_like(count)))
         for w in range(record):
@@ -188,6 +202,8 @@ def play(
     network.tape = None
     gate_by_step += [None] * (world.max_steps - len(gate_by_step))
     policy.train(was_training)
+    events = None if counts is None else Facts.of(counts)
+    attacks = [guard.attack for guard in directory_guards(world)]
     return Episodes(
         length=length,
         success=success,
@@ -198,6 +214,8 @@ def play(
         refused_by=refused_by,
         gate_by_step=gate_by_step,
         gate_open=opened / max(asked, 1),
+        facts=events,
+        attacked={} if events is None else {attack.name: attack.succeeded(events) for attack in attacks},
         frames=frames,
     )
 

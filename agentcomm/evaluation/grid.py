@@ -23,17 +23,20 @@ import torch
 from agentcomm import policy_file
 from agentcomm.assembly import make_network, make_world, serve
 from agentcomm.config import PLAIN_PATH, Choice, EvaluationConfig, GateControlName, PathChoice, Variant
+from agentcomm.directory import DirectoryGuard, directory_guards
 from agentcomm.errors import RunError
 from agentcomm.evaluation.cells import read_jsonl
 from agentcomm.evaluation.episodes import Episodes, play
 from agentcomm.files import append_line, write_text
 from agentcomm.log import event_log
+from agentcomm.messages.guard import Guard
 from agentcomm.messages.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.policy_file import SavedPolicy
 from agentcomm.registry import find
 from agentcomm.run import Run
 from agentcomm.seeds import derive
+from agentcomm.threats import ThreatModel
 from agentcomm.versions import versions
 from agentcomm.world import World
 
@@ -194,8 +197,9 @@ def _evaluate(cell: Cell, saved: SavedPolicy, openness: float | None) -> dict[st
     }
     try:
         world, policy, network = prepare(cell, saved, cell.episodes)
-        if network.guards:
-            row["attack"]["threat"] = _threat(network)
+        guards: list[Guard | DirectoryGuard] = [*network.guards, *directory_guards(world)]
+        if guards:
+            row["attack"]["threat"] = _threat(guards[0].threat)
         chance = {"open": 1.0, "shut": 0.0, "random": openness, None: None}[cell.gates]
         if cell.gates is not None and chance is None:
             raise RunError("how often gates open at random is taken from the clean cell, which is not there")
@@ -214,15 +218,16 @@ def _evaluate(cell: Cell, saved: SavedPolicy, openness: float | None) -> dict[st
             "deviation": float(actions.deviation.max()),
             "bits": float(actions.told.mean()),
         }
-    # An attack that never touched a message or an action says nothing about robustness.
+    # An attack that never touched a message an action or the directory says nothing about robustness.
     touched = sum(totals[fate] for fate in ("dropped", "delayed", "tampered", "forged"))
     touched += sum(int(actions.changed.sum()) for actions in acting)
+    touched += sum(int(guard.spent.sum()) for guard in directory_guards(world))
     if cell.attack is not None and not touched:
         row["status"] = "inconclusive"
     return row | {
         "metrics": played.metrics(),
         "ledger": totals,
-        "violations": {rule: n for guard in network.guards for rule, n in guard.violations.items()},
+        "violations": {rule: n for guard in guards for rule, n in guard.violations.items()},
         "gate_by_step": played.gate_by_step,
         "agents": list(world.agents),
         "graph": [[int(j in heard) for j in range(len(source))] for heard in source],
@@ -254,8 +259,7 @@ def _describe(axis: Any, choice: Choice) -> dict[str, Any]:
     }
 
 
-def _threat(network: Network) -> dict[str, Any]:
-    threat = network.guards[0].threat
+def _threat(threat: ThreatModel) -> dict[str, Any]:
     return {
         "position": threat.position.kind,
         "powers": sorted(threat.powers),

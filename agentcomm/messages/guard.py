@@ -186,7 +186,7 @@ class Guard:
             agents = self.setting.num_agents
             obeys = self._obeying.unsqueeze(1).expand(-1, agents, -1).gather(2, traffic.origin.clamp(max=agents - 1))
             return traffic.present & ((traffic.origin == self.identity) | obeys)
-        if kind == "newcomer":
+        if kind in ("newcomer", "hub"):
             return torch.zeros_like(traffic.present)
         return traffic.present & self._links[traffic.receiver, traffic.origin]
 
@@ -330,8 +330,8 @@ class Guard:
     def _may_address(self, inject: Envelopes) -> Tensor:
         """On the path of links one can only put messages onto those; others may address anyone."""
         agents = self.setting.num_agents
-        if self.threat.position.kind == "observer":
-            self._violate("inject as an observer", inject.where)
+        if self.threat.position.kind in ("observer", "hub"):
+            self._violate(f"inject from position {self.threat.position.kind}", inject.where)
             return torch.zeros_like(inject.where)
         allowed = (inject.sender >= 0) & (inject.sender <= agents)
         self._violate("inject from an unknown sender", inject.where & ~allowed)

@@ -10,6 +10,7 @@ import torch
 from parts import (
     ATTACKS,
     DEFENSES,
+    DIRECTORY_ATTACKS,
     SILENT,
     Scripted,
     attack,
@@ -45,7 +46,8 @@ def build(s: Setting, form: str | None, defenses: str = "none", seed: int = 0, *
 
 
 def test_forms_cover_the_registry() -> None:
-    assert {name for name, _ in (ATTACKS | SILENT).values()} == set(registry.names("attack"))
+    attacks = (ATTACKS | SILENT | DIRECTORY_ATTACKS).values()
+    assert {name for name, _ in attacks} == set(registry.names("attack"))
     # codeword refuses whatever codec vq did not write, and warden no message: tests/codecs/test_vq.py has the matrix of
     # the one, tests/attacks/test_covert.py that of the other.
     known = {name for pairs in DEFENSES.values() for name, _ in pairs}

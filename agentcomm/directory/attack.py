@@ -1,0 +1,191 @@
+"""The contract between an attack on a directory and the guard that holds it to its threat model.
+
+Once per step an attack turns a :class:`DirectoryView` into :class:`DirectoryEdits`. It stands on the same axis as
+attacks on messages, and leaves those alone.
+
+Who may what: a ``newcomer`` with ``register`` adds cards, with ``inject`` sends the hub empty requests; a ``hub`` with
+``modify`` changes what answers show. Cards are public, so ``read`` lets any position see them; only a hub sees the
+requests.
+
+Shapes: B worlds, S places, K skills, P principals, Q look-ups, M registrations.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from agentcomm.plugin import PluginConfig
+from agentcomm.threats import Attack, AttackConfig, Edits, View
+
+
+@dataclass(frozen=True)
+class DirectoryView:
+    """What an attack is shown: copies; what its position or powers do not let it see is None.
+
+    Attributes:
+        step: [B] int64, step of the episode.
+        remaining: [B] int64, actions the budget still allows in this step (a large number if unlimited).
+        memory: The attack's own tensors [B, ...], reset with their world; change them in place.
+        generator: The attack's own randomness.
+        members: Principals 0 .. members - 1 belong to the team.
+        principals: P; from ``members`` on they are names that outsiders hold the keys of.
+        skills: K.
+        present: [B, S] bool.
+        principal: [B, S] int64.
+        key: [B, S] int64.
+        claim: [B, S, K].
+        reputation: [B, P] in [0, 1].
+        requirement: [B, Q, K], skills asked for in this step (hub).
+        wanted: [B, Q] bool, look-ups that are made (hub).
+    """
+
+    step: Tensor
+    remaining: Tensor
+    memory: dict[str, Tensor]
+    generator: torch.Generator
+    members: int
+    principals: int
+    skills: int
+    present: Tensor | None = None
+    principal: Tensor | None = None
+    key: Tensor | None = None
+    claim: Tensor | None = None
+    reputation: Tensor | None = None
+    requirement: Tensor | None = None
+    wanted: Tensor | None = None
+
+    def rand(self, *shape: int) -> Tensor:
+        """Uniform numbers in [0, 1) from the attack's generator."""
+        return torch.rand(shape, generator=self.generator, device=self.step.device)
+
+
+@dataclass(frozen=True)
+class Registrations:
+    """Cards an attack wants to register: M per step, all [B, M] but the claim. Each is one request to the hub.
+
+    Attributes:
+        where: bool, which of them to send.
+        principal: int64, the name on the card: a new one, or somebody else's.
+        claim: [B, M, K] in [0, 1].
+        key: int64, key id on the card.
+        quality: Chance in [0, 1] that the outsider behind it delivers what it is asked for.
+        stalls: bool, whether it takes tasks and never answers.
+    """
+
+    where: Tensor
+    principal: Tensor
+    claim: Tensor
+    key: Tensor
+    quality: Tensor
+    stalls: Tensor
+
+
+@dataclass(frozen=True)
+class DirectoryEdits:
+    """What an attack wants done to the directory in one step. Each card, request and changed answer costs 1.
+
+    Attributes:
+        register: Cards to register (power register).
+        requests: [B] int64, empty requests to send to the hub (power inject).
+        modify: [B, Q] bool, answers to change (power modify).
+        claim: [B, Q, S, K], what to add to the claims they show.
+        reputation: [B, Q, S], what to add to the reputations they show.
+    """
+
+    register: Registrations | None = None
+    requests: Tensor | None = None
+    modify: Tensor | None = None
+    claim: Tensor | None = None
+    reputation: Tensor | None = None
+
+
+# What a directory counts in each episode, in this order in its state.
+COUNTS = ("asked", "unserved", "refused", "registered", "listed", "listed_outside", "poisoned", "routed", "misrouted")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What happened to a directory in an episode so far, [B] int64 each.
+
+    Attributes:
+        asked: Look-ups that were made.
+        unserved: Those that the hub had no capacity for.
+        refused: Registrations turned away, for want of capacity, place or key.
+        registered: Cards accepted from outsiders.
+        listed: Places filled in answers.
+        listed_outside: Those filled by an outsider's card.
+        poisoned: Answers that name others than an honest hub's would.
+        routed: Tasks handed to whoever answers for a card.
+        misrouted: Those that an outsider got.
+    """
+
+    asked: Tensor
+    unserved: Tensor
+    refused: Tensor
+    registered: Tensor
+    listed: Tensor
+    listed_outside: Tensor
+    poisoned: Tensor
+    routed: Tensor
+    misrouted: Tensor
+
+    @classmethod
+    def of(cls, counts: Tensor) -> Facts:
+        """From a directory's counts [B, len(COUNTS)]."""
+        return cls(**dict(zip(COUNTS, counts.unbind(1), strict=True)))
+
+    def shares(self) -> dict[str, float]:
+        """Of look-ups and of tasks handed over, summed over worlds: how many went wrong, and how."""
+        parts = {"unserved": "asked", "poisoned": "asked", "misrouted": "routed"}
+        return {
+            name: int(getattr(self, name).sum()) / max(int(getattr(self, of).sum()), 1) for name, of in parts.items()
+        }
+
+
+class DirectoryAttackConfig(AttackConfig):
+    """Arguments every attack on a directory has."""
+
+    harmless: bool = Field(False, description="control: as many actions, with content that harms nobody")
+    threshold: float = Field(0.1, ge=0, le=1, description="share from which on an episode counts as a success")
+
+
+class DirectoryAttack(Attack):
+    """Harms a directory. Implement ``threat_model``, :meth:`meddle` and :meth:`share`."""
+
+    Config: ClassVar[type[PluginConfig]] = DirectoryAttackConfig
+    config: DirectoryAttackConfig
+
+    def apply(self, view: View) -> Edits:
+        """Leaves messages alone."""
+        return Edits()
+
+    @abstractmethod
+    def meddle(self, view: DirectoryView) -> DirectoryEdits:
+        """Look at the directory and say what to do to it, once per step."""
+
+    @abstractmethod
+    def share(self, facts: Facts) -> Tensor:
+        """[B] float32, the share of an episode that went the attacker's way."""
+
+    def succeeded(self, facts: Facts) -> Tensor:
+        """[B] bool, the success predicate: a share above the threshold."""
+        return self.share(facts) > self.config.threshold
+
+    def registrations(self) -> int:
+        """M, cards it may register in one step."""
+        return 0
+
+    def requests(self) -> int:
+        """Empty requests it may send in one step and world."""
+        return 0
+
+
+def ratio(part: Tensor, whole: Tensor) -> Tensor:
+    """[B] float32, a share; 0 of nothing."""
+    return part / whole.clamp_min(1)

@@ -1,0 +1,84 @@
+"""Cards: what stands in the directory, in a bounded number of places.
+
+Shapes: B worlds, S places, K skills, P principals. Principals 0 .. members - 1 are the team's own; those above are
+identities that outsiders can have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Cards:
+    """All cards of B worlds.
+
+    Attributes:
+        present: [B, S] bool, places in use.
+        principal: [B, S] int64, who the card says it is; -1 where there is none. Reputation goes to this name.
+        origin: [B, S] int64, who really answers when the card's holder is asked: a member, or ``members`` for any
+            outsider. Ground truth: worlds route by it and metrics read it, rankers and defenses may not.
+        key: [B, S] int64, the key id on the card.
+        claim: [B, S, K] float32 in [0, 1], the skills it claims.
+        quality: [B, S] float32, chance that an outsider behind the card delivers. Ground truth.
+        stalls: [B, S] bool, whether an outsider behind the card takes tasks and never answers. Ground truth.
+    """
+
+    present: Tensor
+    principal: Tensor
+    origin: Tensor
+    key: Tensor
+    claim: Tensor
+    quality: Tensor
+    stalls: Tensor
+
+    @classmethod
+    def empty(cls, worlds: int, slots: int, skills: int, device: torch.device) -> Cards:
+        """No card in any place."""
+        none = torch.full((worlds, slots), -1, device=device)
+        false = torch.zeros(worlds, slots, dtype=torch.bool, device=device)
+        zero = torch.zeros(worlds, slots, device=device)
+        claim = torch.zeros(worlds, slots, skills, device=device)
+        return cls(false, none, none.clone(), none.clone(), claim, zero, false.clone())
+
+    @classmethod
+    def of(cls, state: dict[str, Tensor]) -> Cards:
+        """The cards kept in a world's state."""
+        return cls(**{field.name: state[f"card_{field.name}"] for field in fields(cls)})
+
+    def state(self) -> dict[str, Tensor]:
+        """As entries of a world's state."""
+        return {f"card_{field.name}": getattr(self, field.name) for field in fields(self)}
+
+    def put(self, where: Tensor, new: Cards, outsider: int) -> tuple[Cards, Tensor]:
+        """Register cards: in the place of the same origin's card of the same name, or in a free one.
+
+        Args:
+            where: [B, M] bool, which of the new cards to register.
+            new: Cards [B, M].
+            outsider: Origin of outsiders.
+
+        Returns:
+            The cards, and [B, M] bool, which found a place.
+        """
+        slots = self.present.shape[1]
+        same = self.present.unsqueeze(1) & (self.principal.unsqueeze(1) == new.principal.unsqueeze(2))
+        same &= self.origin.unsqueeze(1) == new.origin.unsqueeze(2)
+        known = same.any(2)
+        free = (~self.present).sum(1, keepdim=True)
+        rank = (where & ~known).cumsum(1)  # the i-th newcomer gets the i-th free place
+        places = self.present.long().argsort(dim=1, stable=True)
+        fresh = places.gather(1, (rank - 1).clamp(0, slots - 1))
+        fits = where & (known | (rank <= free))
+        slot = torch.where(known, same.long().argmax(2), fresh)
+        slot = torch.where(fits, slot, slots)  # what does not fit goes to a place that is cut off
+        written = {}
+        for field in fields(self):
+            old, value = getattr(self, field.name), getattr(new, field.name)
+            wide = torch.cat([old, old[:, :1]], 1)
+            index = slot if value.dim() == 2 else slot.unsqueeze(2).expand_as(value)
+            written[field.name] = wide.scatter(1, index, value)[:, :slots]
+        return Cards(**written), fits

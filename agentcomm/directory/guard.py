@@ -1,0 +1,242 @@
+"""The guard of a directory: what an attack sees of it, and what of its edits is done.
+
+What goes beyond position, powers, norm, budget or the form of a card is not done, and counted in ``violations``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agentcomm.directory.attack import DirectoryAttack, DirectoryEdits, DirectoryView, Registrations
+from agentcomm.directory.cards import Cards
+
+UNLIMITED = 2**40
+CARD = {"principal": torch.int64, "key": torch.int64, "quality": torch.float32, "stalls": torch.bool}
+
+
+class Permitted(NamedTuple):
+    """What a guard lets through in one step; Q look-ups, M registrations, E empty requests.
+
+    Attributes:
+        where: [B, M] bool, cards to register.
+        cards: Those cards [B, M].
+        holds: [B, M] bool, whether the outsider holds the key that its card names.
+        empty: [B, E] bool, empty requests.
+        modify: [B, Q] bool, answers to change; None for none.
+        claim: [B, Q, S, K] to add to the claims shown; None for nothing.
+        reputation: [B, Q, S] to add to the reputations shown; None for nothing.
+    """
+
+    where: Tensor
+    cards: Cards
+    holds: Tensor
+    empty: Tensor
+    modify: Tensor | None
+    claim: Tensor | None
+    reputation: Tensor | None
+
+
+class DirectoryGuard:
+    """One attack on a directory, held to its threat model.
+
+    Args:
+        attack: The attack.
+        num_worlds: B.
+        members: Principals of the team.
+        principals: P.
+        device: Of all tensors.
+        seed: Seed of the attack's generator.
+
+    Raises:
+        ValueError: If the attack stands where no directory can be reached from.
+    """
+
+    def __init__(
+        self, attack: DirectoryAttack, num_worlds: int, members: int, principals: int, device: torch.device, seed: int
+    ) -> None:
+        self.attack = attack
+        self.threat = attack.threat_model()
+        if self.threat.position.kind not in ("newcomer", "hub", "observer"):
+            raise ValueError(f"{attack.name}: no directory can be reached from position {self.threat.position.kind!r}")
+        self.num_worlds, self.members, self.principals = num_worlds, members, principals
+        self.device = device
+        self.generator = torch.Generator(device).manual_seed(seed)
+        self.violations: Counter[str] = Counter()
+        self.spent = torch.zeros(num_worlds, dtype=torch.int64, device=device)
+        self.memory = attack.memory()
+        self._fresh = {name: value.clone() for name, value in self.memory.items()}
+
+    def reset(self, worlds: Tensor) -> None:
+        """Forget everything about the given worlds ([W] indices)."""
+        self.spent[worlds] = 0
+        for name, fresh in self._fresh.items():
+            self.memory[name][worlds] = fresh[worlds]
+
+    def act(self, cards: Cards, reputation: Tensor, requirement: Tensor, wanted: Tensor, step: Tensor) -> Permitted:
+        """Let the attack act once in all worlds.
+
+        Args:
+            cards: [B, S], as they are.
+            reputation: [B, P].
+            requirement: [B, Q, K] of the look-ups of this step.
+            wanted: [B, Q] bool, which of them are made.
+            step: [B] int64, step of the episode.
+
+        Raises:
+            ValueError: If the edits have wrong shapes or types, or memory is swapped.
+        """
+        left = self._remaining(step)
+        view = self._view(cards, reputation, requirement, wanted, step, left)
+        edits = self.attack.meddle(view)
+        if view.memory.keys() != self.memory.keys() or any(view.memory[n] is not v for n, v in self.memory.items()):
+            raise ValueError(f"{self.attack.name}: change the tensors of view.memory in place")
+        slots, skills = cards.claim.shape[1:]
+        self._check_shapes(edits, wanted.shape[1], slots, skills)
+        where, made = self._registrations(edits.register, skills)
+        empty = self._requests(edits.requests)
+        modify = self._permit(edits.modify, "modify", "hub")
+        if modify is not None:
+            self._violate("modify what nobody asked for", modify & ~wanted)
+            modify = modify & wanted
+        # One budget: first cards, then empty requests, then answers.
+        bought = [where, empty] if modify is None else [where, empty, modify]
+        granted = torch.split(self._spend(torch.cat(bought, 1), left), [part.shape[1] for part in bought], 1)
+        where, empty = granted[0], granted[1]
+        claim = reputation_change = None
+        if modify is not None:
+            modify = granted[2]
+            claim, reputation_change = self._bound(edits.claim, modify), self._bound(edits.reputation, modify)
+        holds = (made.key >= self.members) & (made.key < self.principals)
+        return Permitted(where, made, holds, empty, modify, claim, reputation_change)
+
+    def _remaining(self, step: Tensor) -> Tensor:
+        budget = self.threat.budget
+        left = torch.full_like(self.spent, UNLIMITED)
+        if budget.per_episode is not None:
+            left = budget.per_episode - self.spent
+        if budget.per_step is not None:
+            left = left.clamp_max(budget.per_step)
+        return torch.where(step >= budget.start_step, left, 0)
+
+    def _view(
+        self, cards: Cards, reputation: Tensor, requirement: Tensor, wanted: Tensor, step: Tensor, left: Tensor
+    ) -> DirectoryView:
+        shown: dict[str, Tensor] = {}
+        if "read" in self.threat.powers:
+            shown = {name: getattr(cards, name).clone() for name in ("present", "principal", "key", "claim")}
+            shown["reputation"] = reputation.clone()
+            if self.threat.position.kind == "hub":
+                shown |= {"requirement": requirement.clone(), "wanted": wanted.clone()}
+        return DirectoryView(
+            step=step.clone(),
+            remaining=left.clone(),
+            memory=dict(self.memory),
+            generator=self.generator,
+            members=self.members,
+            principals=self.principals,
+            skills=cards.claim.shape[2],
+            **shown,
+        )
+
+    def _permit(self, wanted: Tensor | None, power: str, position: str) -> Tensor | None:
+        if wanted is None:
+            return None
+        if power not in self.threat.powers:
+            self._violate(f"{power} without the power to", wanted)
+            return None
+        if self.threat.position.kind != position:
+            self._violate(f"{power} from position {self.threat.position.kind}", wanted)
+            return None
+        return wanted
+
+    def _registrations(self, wanted: Registrations | None, skills: int) -> tuple[Tensor, Cards]:
+        made = Cards.empty(self.num_worlds, self.attack.registrations(), skills, self.device)
+        where = self._permit(wanted.where if wanted is not None else None, "register", "newcomer")
+        if where is None or wanted is None:
+            return made.present, made
+        inside = (wanted.claim >= 0).all(2) & (wanted.claim <= 1).all(2)  # false for what is not finite, too
+        inside &= (wanted.quality >= 0) & (wanted.quality <= 1)
+        inside &= (wanted.principal >= 0) & (wanted.principal < self.principals)
+        self._violate("register what is no card", where & ~inside)
+        card = {name: getattr(wanted, name).clone() for name in (*CARD, "claim")}
+        # Whatever the card says, who answers is the attacker.
+        made = replace(made, present=inside.clone(), origin=torch.full_like(wanted.key, self.members), **card)
+        return where & inside, made
+
+    def _requests(self, count: Tensor | None) -> Tensor:
+        """[B, E] bool, as many as are asked for in each world."""
+        number = torch.arange(self.attack.requests(), device=self.device).expand(self.num_worlds, -1)
+        if count is None:
+            return torch.zeros_like(number, dtype=torch.bool)
+        self._violate("more requests than announced", count > self.attack.requests())
+        wanted = self._permit(number < count.unsqueeze(1), "inject", "newcomer")
+        return torch.zeros_like(number, dtype=torch.bool) if wanted is None else wanted
+
+    def _bound(self, change: Tensor | None, modify: Tensor) -> Tensor | None:
+        """A change of answers, within the norm, where it may be made."""
+        if change is None:
+            return None
+        here = modify.view(*modify.shape, *[1] * (change.dim() - 2))
+        finite = change.isfinite()
+        self._violate("modify not finite", here & ~finite)
+        change = torch.where(here & finite, change, 0.0)
+        norm = self.threat.budget.norm
+        if norm is not None:
+            self._violate("modify beyond the norm", change.abs() > norm * (1 + 1e-5))
+            change = change.clamp(-norm, norm)
+        return change
+
+    def _spend(self, wanted: Tensor, left: Tensor) -> Tensor:
+        granted = wanted & (wanted.cumsum(1) <= left.unsqueeze(1))
+        self._violate("beyond the budget", wanted & ~granted)
+        self.spent += granted.sum(1)
+        return granted
+
+    def _violate(self, rule: str, where: Tensor) -> None:
+        count = int(where.sum())
+        if count:
+            self.violations[rule] += count
+
+    def _check_shapes(self, edits: DirectoryEdits, lookups: int, slots: int, skills: int) -> None:
+        worlds, cards = self.num_worlds, self.attack.registrations()
+        if edits.register is not None:
+            self._check("register.where", edits.register.where, (worlds, cards), torch.bool)
+            self._check("register.claim", edits.register.claim, (worlds, cards, skills), torch.float32)
+            for name, dtype in CARD.items():
+                self._check(f"register.{name}", getattr(edits.register, name), (worlds, cards), dtype)
+        self._check("requests", edits.requests, (worlds,), torch.int64)
+        self._check("modify", edits.modify, (worlds, lookups), torch.bool)
+        self._check("claim", edits.claim, (worlds, lookups, slots, skills), torch.float32)
+        self._check("reputation", edits.reputation, (worlds, lookups, slots), torch.float32)
+
+    def _check(self, what: str, value: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        if value is not None and (value.shape != shape or value.dtype != dtype):
+            raise ValueError(
+                f"{self.attack.name}: edits.{what} must be {dtype} {shape}, not {value.dtype} {tuple(value.shape)}"
+            )
+
+    def get_state(self) -> dict[str, Any]:
+        """Memory, spending and the generator, as numpy arrays."""
+        return {
+            "memory": {name: value.cpu().numpy().copy() for name, value in self.memory.items()},
+            "spent": self.spent.cpu().numpy().copy(),
+            "generator": self.generator.get_state().numpy().copy(),
+            "violations": dict(self.violations),
+        }
+
+    def set_state(self, saved: dict[str, Any]) -> None:
+        """Restore what :meth:`get_state` saved."""
+
+        def load(array: Any) -> Tensor:
+            return torch.as_tensor(np.array(array), device=self.device)
+
+        self.memory = {name: load(value) for name, value in saved["memory"].items()}
+        self.spent = load(saved["spent"])
+        self.generator.set_state(torch.as_tensor(np.array(saved["generator"])))
+        self.violations = Counter(saved["violations"])

@@ -1,0 +1,43 @@
+"""How the hub ranks cards: claimed skill against what is required, plus reputation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def score(claim: Tensor, requirement: Tensor, reputation: Tensor, weight: float) -> Tensor:
+    """Score of each card for each look-up.
+
+    Args:
+        claim: [.., S, K] in [0, 1].
+        requirement: [.., K], how much of each skill is needed; sums to 1.
+        reputation: [.., S] in [0, 1].
+        weight: What a reputation of 1 is worth, in claimed skill.
+
+    Returns:
+        [.., S].
+    """
+    return (claim * requirement.unsqueeze(-2)).sum(-1) + weight * reputation
+
+
+def best(scores: Tensor, eligible: Tensor, count: int, ties: Tensor) -> Tensor:
+    """The first ``count`` places by score; equal ones in random order.
+
+    Args:
+        scores: [.., S].
+        eligible: [.., S] bool.
+        count: How many to name.
+        ties: [.., S], random numbers that break ties.
+
+    Returns:
+        [.., count] int64, -1 where there are not so many.
+    """
+    order = ties.argsort(-1)
+    shuffled = scores.masked_fill(~eligible, -torch.inf).gather(-1, order)
+    ranked = order.gather(-1, shuffled.argsort(dim=-1, descending=True, stable=True))
+    if ranked.shape[-1] < count:
+        ranked = torch.nn.functional.pad(ranked, (0, count - ranked.shape[-1]), value=0)
+    top = ranked[..., :count]
+    place = torch.arange(count, device=scores.device)
+    return torch.where(place < eligible.sum(-1, keepdim=True), top, -1)

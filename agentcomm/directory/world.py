@@ -1,0 +1,43 @@
+"""A world with a directory, on which attacks can act."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from agentcomm.directory.guard import DirectoryGuard
+from agentcomm.directory.hub import Directory
+from agentcomm.world import World
+
+
+class DirectoryWorld(World):
+    """A world whose agents find each other through a directory.
+
+    It keeps the directory's state among its own, so that the whole is saved and restored together.
+
+    Attributes:
+        directory: The hub, whose ``state`` is the world's.
+    """
+
+    directory: Directory
+
+    def found(self, directory: Directory) -> None:
+        """Take the directory in; call once, after the world's own state is made."""
+        self.state |= directory.state
+        directory.state = self.state
+        self.directory = directory
+
+    def get_state(self) -> dict[str, Any]:
+        """The world's state, and that of attacks on the directory."""
+        return super().get_state() | {"directory": self.directory.get_state()}
+
+    def set_state(self, saved: Mapping[str, Any]) -> None:
+        """Go on from a state returned by :meth:`get_state`."""
+        super().set_state(saved)
+        self.directory.state = self.state
+        self.directory.set_state(saved["directory"])
+
+
+def directory_guards(world: World) -> list[DirectoryGuard]:
+    """Attacks on the world's directory; none where there is no directory."""
+    return world.directory.guards if isinstance(world, DirectoryWorld) else []

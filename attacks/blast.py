@@ -1,0 +1,45 @@
+"""blast: send the hub more empty requests than it can serve."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from agentcomm.directory import DirectoryAttack, DirectoryAttackConfig, DirectoryEdits, DirectoryView, Facts
+from agentcomm.directory.attack import ratio
+from agentcomm.threats import Position, ThreatModel
+
+
+class BlastConfig(DirectoryAttackConfig):
+    """Arguments of ``blast``; the ``harmless`` control sends nothing."""
+
+    rate: int = Field(12, ge=0, le=4096, description="empty requests per step")
+
+
+class Blast(DirectoryAttack):
+    """A newcomer that keeps the hub busy. It needs to see nothing."""
+
+    Config = BlastConfig
+    config: BlastConfig
+    name = "blast"
+    risks = ("aa.l1.controller_blasting", "ua.l1.availability")
+
+    def threat_model(self) -> ThreatModel:
+        """Sends, blindly."""
+        return ThreatModel(
+            Position(kind="newcomer"), frozenset({"inject"}), "none", self.config.budget, objective="exhaust"
+        )
+
+    def requests(self) -> int:
+        """As many in each step."""
+        return self.config.rate
+
+    def meddle(self, view: DirectoryView) -> DirectoryEdits:
+        """Send as many as the budget allows."""
+        rate = 0 if self.config.harmless else self.config.rate
+        return DirectoryEdits(requests=torch.full_like(view.remaining, rate).minimum(view.remaining))
+
+    def share(self, facts: Facts) -> Tensor:
+        """Look-ups that were not served."""
+        return ratio(facts.unserved, facts.asked)

@@ -1,0 +1,58 @@
+"""hub_poison: a compromised hub shows the good as bad and the bad as good, to everybody at once."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from agentcomm.directory import DirectoryAttack, DirectoryAttackConfig, DirectoryEdits, DirectoryView, Facts
+from agentcomm.directory.attack import ratio
+from agentcomm.threats import Position, ThreatModel
+
+
+class HubPoisonConfig(DirectoryAttackConfig):
+    """Arguments of ``hub_poison``; the ``harmless`` control rewrites answers into themselves."""
+
+    probability: float = Field(1.0, ge=0, le=1, description="chance that an answer is poisoned")
+    field: Literal["claim", "reputation", "both"] = Field("both", description="what is turned around in it")
+
+
+class HubPoison(DirectoryAttack):
+    """The hub, turning claims and reputations around before it ranks."""
+
+    Config = HubPoisonConfig
+    config: HubPoisonConfig
+    name = "hub_poison"
+    risks = ("aa.l3.centralised_poisoning",)
+
+    def threat_model(self) -> ThreatModel:
+        """Reads everything that passes the hub and changes answers."""
+        return ThreatModel(Position(kind="hub"), frozenset({"read", "modify"}), "protocol", self.config.budget)
+
+    def meddle(self, view: DirectoryView) -> DirectoryEdits:
+        """Turn x into 1 - x."""
+        assert view.claim is not None
+        assert view.principal is not None
+        assert view.reputation is not None
+        assert view.wanted is not None
+        c, lookups = self.config, view.wanted.shape[1]
+        modify = view.wanted & (view.rand(*view.wanted.shape) < c.probability)
+        modify &= modify.cumsum(1) <= view.remaining.unsqueeze(1)
+        strength = 0.0 if c.harmless else 1.0
+        claim = strength * (1 - 2 * view.claim).unsqueeze(1).expand(-1, lookups, -1, -1)
+        stands = view.reputation.gather(1, view.principal.clamp_min(0))
+        reputation = strength * (1 - 2 * stands).unsqueeze(1).expand(-1, lookups, -1)
+        norm = c.budget.norm
+        if norm is not None:
+            claim, reputation = claim.clamp(-norm, norm), reputation.clamp(-norm, norm)
+        return DirectoryEdits(
+            modify=modify,
+            claim=claim if c.field in ("claim", "both") else None,
+            reputation=reputation if c.field in ("reputation", "both") else None,
+        )
+
+    def share(self, facts: Facts) -> Tensor:
+        """Answers that name others than they should."""
+        return ratio(facts.poisoned, facts.asked)
