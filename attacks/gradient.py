@@ -50,7 +50,7 @@ class Gradient(Attack):
     Config = GradientConfig
     config: GradientConfig
     name = "gradient"
-    risks = ("ua.l1.integrity", "ua.l3.multimodal", "aa.l3.semantic_rewriting")
+    risks = ("ua.l1.integrity", "aa.l3.semantic_rewriting")
 
     @property
     def epsilon(self) -> float:
