@@ -76,7 +76,7 @@ DIRECTORY_ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "recursive fails": ("recursive", {"copies": 40, "stalls": False}),
     "rug pull": ("rug_pull", {}),
     "badmouth": ("badmouth", {}),
-    "badmouth all": ("badmouth", {"rate": 9, "victims": 40, "budget": {"per_step": 8}}),
+    "badmouth the good": ("badmouth", {"rate": 9, "praise": False, "budget": {"per_step": 8}}),
     "scapegoat": ("scapegoat", {}),
     "hub": ("hub_poison", {}),
     "hub sometimes": ("hub_poison", {"probability": 0.5, "field": "claim", "budget": {"norm": 0.6}}),
