@@ -164,3 +164,14 @@ def test_who_is_excluded_or_claims_nothing_is_not_named() -> None:
 def test_every_member_needs_a_place() -> None:
     with pytest.raises(ValueError, match="2 slots has no place for 3 members"):
         hub(slots=2)
+
+
+def test_failures_of_another_than_the_one_on_the_trace_are_counted() -> None:
+    made = hub()
+    yes, no = torch.tensor([[True, True]]), torch.tensor([[False, False]])
+    made.report(torch.tensor([[1, 4]]), no, yes, torch.tensor([[1, 3]]))
+    made.report(torch.tensor([[1, 4]]), no, yes, torch.tensor([[3, 2]]))
+    facts = made.facts()
+    assert (facts.blamed.item(), facts.misblamed.item(), facts.spoiled.item()) == (4, 2, 2)
+    assert facts.shares()["misblamed"] == 0.5
+    assert facts.share("misblamed").tolist() == [0.5]
