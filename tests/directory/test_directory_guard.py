@@ -30,7 +30,11 @@ class Scripted(DirectoryAttack):
         position = Position(kind=kind, node=0 if kind == "node" else None)
         self._threat = ThreatModel(position, frozenset(powers), "none", budget or Budget())
         self._edits = edits
-        self.seen: list[DirectoryView] = []
+        self._log: tuple[list[DirectoryView]] = ([],)  # where the guard does not look for state
+
+    @property
+    def seen(self) -> list[DirectoryView]:
+        return self._log[0]
 
     def threat_model(self) -> ThreatModel:
         return self._threat
