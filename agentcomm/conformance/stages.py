@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import fields
 from typing import Any
 
@@ -15,6 +14,7 @@ from agentcomm.conformance.conversations import carry, check_state, conversation
 from agentcomm.defense import ORDERS, Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox
+from agentcomm.risks import RISKS
 from agentcomm.threats import Attack, AttackConfig, Budget, Edits, Envelopes, Position, Setting, ThreatModel, View
 
 
@@ -68,8 +68,7 @@ def check_attack(attack: type[Attack], arguments: dict[str, Any] | None = None, 
     """
     check_plugin(attack, AttackConfig)
     for risk in attack.risks:
-        known = re.fullmatch(r"(ua|aa|ae)\.l[123]\.[a-z_]+", risk) is not None
-        require(known, f"{risk!r} is no risk id, like aa.l2.agent_spoofing")
+        require(risk in RISKS, f"{risk!r} is no risk id, like aa.l2.agent_spoofing (agentcomm/risks.py)")
     config = attack.Config.model_validate(arguments or {})
     assert isinstance(config, AttackConfig)
     _check_attack_on(attack, config, make_setting(num_agents, 0))
@@ -93,6 +92,15 @@ def check_attack(attack: type[Attack], arguments: dict[str, Any] | None = None, 
             same = all(_equal(getattr(got, f.name), getattr(expected, f.name)) for f in fields(Inbox))
             require(same, f"it acts without a budget: threat_model leaves out {budget!r}")
             idle.reset(e.ended)
+    control = Network(setting, [attack(config.model_copy(update={"harmless": True}), setting)], seed=1)
+    for e, expected in zip(exchanges, plain, strict=True):
+        got = control.exchange(e.spoken, e.links, e.step, e.kind, reader)
+        slots = slice(expected.mask.shape[2])
+        same = torch.equal(got.mask[..., slots], expected.mask)
+        heard = got.payload()[..., slots, :].masked_fill(~expected.mask.unsqueeze(-1), 0.0)
+        same &= torch.equal(heard, expected.payload().masked_fill(~expected.mask.unsqueeze(-1), 0.0))
+        require(same, "its no-op control changes what honest senders are heard to say")
+        control.reset(e.ended)
 
 
 def _check_attack_on(attack: type[Attack], config: AttackConfig, setting: Setting) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.messages.action_guard import ActionGuard, Drawn
+from agentcomm.messages.conduct import Conduct
 from agentcomm.messages.identity import Keyring, mix
 from agentcomm.messages.traffic import HEADER, HOPS, LIFETIME, Traffic
 from agentcomm.threats import ActionView, Attack, Edits, Envelopes, Power, Setting, View
@@ -57,6 +58,7 @@ class Guard:
         self.attack = attack
         self.setting = setting
         self.threat = attack.threat_model()
+        self.harmless = attack.config.harmless
         self.slots = slice(first_slot, first_slot + attack.injections())
         self.generator = torch.Generator(setting.device)
         self.generator.manual_seed(seed)
@@ -79,9 +81,10 @@ class Guard:
         if node is not None and node >= agents:
             raise ValueError(f"position node needs an agent in 0 .. {agents - 1}, not {node}")
         self.identity = agents if node is None else node
+        self._conduct = Conduct(attack, self.violations)
         self.actions: ActionGuard | None = None
         if "act" in self.threat.powers:
-            self.actions = ActionGuard(attack, setting, self.generator, self.memory, self.violations)
+            self.actions = ActionGuard(attack, setting, self.generator, self.memory, self._conduct)
         # [B, T, rounds, N, M] fingerprints of what the attack has seen in each episode, by step; grows with the
         # longest episode. Only needed to tell copies from forgeries.
         self._copies = {"read", "replay"} <= self.threat.powers and "inject" not in self.threat.powers
@@ -118,6 +121,8 @@ class Guard:
             What was drawn in K of these worlds; [K] which of the W they are; [K] bool where it holds. None for nothing.
         """
         assert self.actions is not None
+        if self.harmless:
+            return None
         if not self.setting.rounds:  # nobody speaks, so nothing else begins the step
             self._spent_step.zero_()
         remaining = self._remaining(step)[worlds]
@@ -160,7 +165,8 @@ class Guard:
         view = self._view(traffic, reach, remaining, step, kind, foresee)
         if self._copies:
             self._remember(traffic, keyring, reach, step, kind)
-        edits = self.attack.apply(view)
+        with self._conduct.watched():
+            edits = self.attack.apply(view)
         if edits.inject is not None:
             edits = replace(edits, inject=_completed(edits.inject))
         # Memory that is swapped instead of changed could outlive its episode or cross worlds.
@@ -290,13 +296,13 @@ class Guard:
         parts = iter(torch.split(granted, [w.shape[1] for w in wanted], 1))
         dropped = tampered = forged = nothing
         if drop is not None:
-            dropped = next(parts).view_as(drop)
+            dropped = next(parts).view_as(drop) & (not self.harmless)
         if modify is not None and change is not None:
             tampered = next(parts).view_as(modify)
-            if tampered.any():  # an edit that touches nothing must leave the run bit-identical
+            if tampered.any() and not self.harmless:  # an edit that touches nothing must leave the run bit-identical
                 traffic = traffic.add_payload(tampered, change)
         if hold is not None and edits.delay is not None:
-            delay = edits.delay.clamp(max=LIFETIME + 1) * next(parts).view_as(hold)
+            delay = edits.delay.clamp(max=LIFETIME + 1) * next(parts).view_as(hold) * (not self.harmless)
         if inject is not None and edits.inject is not None:
             forged = nothing.clone()
             forged[..., self.slots] = next(parts).view_as(inject)
@@ -343,7 +349,9 @@ class Guard:
         """On the path of links one can only put messages onto those; others may address anyone."""
         agents = self.setting.num_agents
         if self.threat.position.kind in ("observer", "hub"):
-            self._violate(f"inject from position {self.threat.position.kind}", inject.where)
+            self._violate(
+                f"inject as {'an observer' if self.threat.position.kind == 'observer' else 'a hub'}", inject.where
+            )
             return torch.zeros_like(inject.where)
         allowed = (inject.sender >= 0) & (inject.sender <= agents)
         self._violate("inject from an unknown sender", inject.where & ~allowed)
@@ -387,8 +395,6 @@ class Guard:
         def spread(values: Tensor) -> Tensor:
             return torch.nn.functional.pad(values, pad)
 
-        payload = torch.nn.functional.pad(inject.payload, (0, 0, *pad))
-        traffic = traffic.edit_payload(forged, payload)
         header = {name: torch.where(forged, spread(getattr(inject, name)), getattr(traffic, name)) for name in HEADER}
         # The receiver takes it for the claimed sender's. A newcomer is nobody's neighbor, which pointing to the
         # receiver itself says.
@@ -401,6 +407,11 @@ class Guard:
             origin=traffic.origin.masked_fill(forged, self.identity),
             **header,
         )
+        payload = torch.nn.functional.pad(inject.payload, (0, 0, *pad))
+        if self.harmless:  # as much traffic, but only what the claimed sender says anyway
+            everyone = traffic.spoken.unsqueeze(1).expand(-1, source.shape[1], -1, -1)
+            payload = everyone.gather(2, source.unsqueeze(-1).expand_as(payload))
+        traffic = traffic.edit_payload(forged, payload)
         if inject.sign:
             own = torch.full_like(traffic.key, self.identity)
             traffic = replace(traffic, key=torch.where(forged, own, traffic.key))
