@@ -13,7 +13,7 @@ hands that do, unseen by anybody.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,13 +64,17 @@ class Hand(Steered):
     """Does what the world's agents have chosen, and notes what each of them pays."""
 
     name = "hand"
-    chosen: Tensor
-    paid: Tensor
+
+    def memory(self) -> dict[str, Tensor]:
+        """Besides, what is chosen in this step, and the size of what was done for it."""
+        memory = super().memory()
+        chosen = torch.zeros_like(memory["choice"])
+        return memory | {"chosen": chosen, "paid": chosen.float()}
 
     def choose(self, sight: Tensor, able: Tensor, view: View) -> Tensor:
         """The actions of this step."""
-        self.paid = torch.zeros_like(able, dtype=torch.float32)
-        return self.chosen
+        view.memory["paid"].zero_()
+        return view.memory["chosen"]
 
     def apply(self, view: View) -> Edits:
         """Note sizes, in shares of the longest change."""
@@ -82,7 +86,7 @@ class Hand(Steered):
             assert edits.change is not None
             longest = self.setting.width**0.5 * (self.budget.norm or 1.0)
             size = edits.modify * edits.change.norm(dim=-1) / longest
-        self.paid = self.paid + size[..., : self.setting.degree].flatten(1)
+        view.memory["paid"].add_(size[..., : self.setting.degree].flatten(1))
         return edits
 
 
@@ -104,15 +108,18 @@ class Attacker(World):
         self.max_steps = min(config.max_steps, self.team.max_steps)
         setting = _setting(self.team, self.victim)
         position = place(config.node, config.links)
-        heard = _eavesdrop(saved, position, config.phrases if config.power == "modify" else 0)
-        self.steered = Hand(AttackConfig(), setting, position, config.power, config.budget, heard)
+        try:
+            heard = _eavesdrop(saved, position, config.phrases if config.power == "modify" else 0)
+            self.steered = Hand(AttackConfig(), setting, position, config.power, config.budget, heard)
+            self.network = self._network(0)
+        except ValueError as error:
+            raise ConfigError(f"the attacker does not fit the team in {config.victim}: {error}") from error
         if not self.steered.hands:
             raise ConfigError(f"the team in {config.victim} has no links: there is no message to attack")
         self.agents = tuple(f"to_{to}_{slot}" for to in self.team.agents for slot in range(setting.degree))
         self.action_names = self.steered.actions
         self.layout = Observation("dense", self.steered.sight_width)
         self._graph = None if self.victim.topology.dynamic else self.victim.topology.graph(None, num_worlds)
-        self.network = self._network(0)
         self.state = {
             "sight": torch.zeros(num_worlds, self.num_agents, self.layout.width, device=self.device),
             "able": torch.zeros(num_worlds, self.num_agents, dtype=torch.bool, device=self.device),
@@ -121,10 +128,7 @@ class Attacker(World):
     def _network(self, seed: int) -> Network:
         setting = self.steered.setting
         defenses = [registry.find("defense", c.name)(build("defense", c), setting) for c in self.config.defenses]
-        try:
-            return Network(setting, [self.steered], defenses, derive(seed, "attacker"))
-        except ValueError as error:
-            raise ConfigError(f"the attacker does not fit the team in {self.config.victim}: {error}") from error
+        return Network(setting, [self.steered], defenses, derive(seed, "attacker"))
 
     def reset(self, seed: int | None = None, scene: Mapping[str, Any] | None = None) -> Tensor:
         """Start all worlds anew; with a seed, defenses draw anew, too."""
@@ -153,12 +157,13 @@ class Attacker(World):
     def advance(self, actions: Tensor, generator: torch.Generator) -> Transition:
         """Let the team decide under attack, and take its step."""
         team, able = self.team, self.state["able"]
-        self.steered.chosen, alive = actions, self._alive()
+        memory, alive = self.network.guards[0].memory, self._alive()
+        memory["chosen"].copy_(actions)
         decision = decide(self.victim, team.observe(), self._graph, self.network, team.length.clone(), None, alive)
         step = team.step(decision.action, auto_reset=False)
         there = torch.ones_like(step.reward) if alive is None else alive.float()
         harm = -(step.reward * there).sum(1) / there.sum(1)
-        reward = harm.unsqueeze(1) - self.config.price * self.steered.paid
+        reward = harm.unsqueeze(1) - self.config.price * memory["paid"]
         self._look()
         return Transition(reward, step.terminated, able, step.truncated)
 
@@ -213,23 +218,22 @@ def _setting(world: World, policy: Any) -> Setting:
 
 
 class _Listening(Attack):
-    """Notes what is said in the attacker's reach."""
+    """Passes on what is said in the attacker's reach; in no episode that counts."""
 
     name = "listening"
 
-    def __init__(self, setting: Setting, position: Position) -> None:
+    def __init__(self, setting: Setting, position: Position, note: Callable[[int, Tensor], None]) -> None:
         super().__init__(AttackConfig(), setting)
-        self._position = position
-        self.said: list[list[Tensor]] = [[] for _ in range(setting.rounds)]
+        self._position, self._note = position, note
 
     def threat_model(self) -> ThreatModel:
         """Reads."""
         return ThreatModel(self._position, frozenset({"read"}))
 
     def apply(self, view: View) -> Edits:
-        """Note payloads."""
+        """Pass on payloads."""
         assert view.payload is not None
-        self.said[view.round].append(view.payload[view.reach])
+        self._note(view.round, view.payload[view.reach])
         return Edits()
 
 
@@ -240,10 +244,11 @@ def _eavesdrop(saved: policy_file.SavedPolicy, position: Position, count: int) -
     setting = _setting(world, saved.policy)
     if not count:
         return torch.zeros(setting.rounds, 0, setting.width, device=device)
-    ear = _Listening(setting, position)
+    noted: list[list[Tensor]] = [[] for _ in range(setting.rounds)]
+    ear = _Listening(setting, position, lambda round_, payload: noted[round_].append(payload))
     seed = derive(0, "eavesdropped")
     play(world, saved.policy, Network(setting, [ear]), seed)
-    said = torch.stack([torch.cat(parts) for parts in ear.said])
+    said = torch.stack([torch.cat(parts) for parts in noted])
     if not said.shape[1]:
         raise ConfigError("nothing is said in the attacker's reach")
     pick = torch.randint(said.shape[1], (count,), generator=torch.Generator().manual_seed(seed))
