@@ -112,7 +112,7 @@ class Steered(Attack):
             view.memory["choice"].copy_(self.choose(*self.sight(view), view))
         degree = self.setting.degree
         choice = torch.zeros_like(view.reach, dtype=torch.int64)
-        choice[..., :degree] = view.memory["choice"].view(-1, self.setting.num_agents, degree)
+        choice[..., :degree] = view.memory["choice"].view(len(choice), self.setting.num_agents, degree)
         asked = (view.reach & (choice > 0)).flatten(1)
         some = (asked & (asked.cumsum(1) <= view.remaining.unsqueeze(1))).view_as(choice)
         if self.handle == "drop":

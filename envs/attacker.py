@@ -63,8 +63,6 @@ class AttackerConfig(WorldConfig):
 class Hand(Steered):
     """Does what the world's agents have chosen, and notes what each of them pays."""
 
-    name = "hand"
-
     def memory(self) -> dict[str, Tensor]:
         """Besides, what is chosen in this step, and the size of what was done for it."""
         memory = super().memory()
@@ -107,6 +105,8 @@ class Attacker(World):
         self.team.generator = self.generator  # one source of randomness
         self.max_steps = min(config.max_steps, self.team.max_steps)
         setting = _setting(self.team, self.victim)
+        if not setting.degree:
+            raise ConfigError(f"the team in {config.victim} has no links: there is no message to attack")
         position = place(config.node, config.links)
         try:
             heard = _eavesdrop(saved, position, config.phrases if config.power == "modify" else 0)
@@ -114,8 +114,6 @@ class Attacker(World):
             self.network = self._network(0)
         except ValueError as error:
             raise ConfigError(f"the attacker does not fit the team in {config.victim}: {error}") from error
-        if not self.steered.hands:
-            raise ConfigError(f"the team in {config.victim} has no links: there is no message to attack")
         self.agents = tuple(f"to_{to}_{slot}" for to in self.team.agents for slot in range(setting.degree))
         self.action_names = self.steered.actions
         self.layout = Observation("dense", self.steered.sight_width)
@@ -219,8 +217,6 @@ def _setting(world: World, policy: Any) -> Setting:
 
 class _Listening(Attack):
     """Passes on what is said in the attacker's reach; in no episode that counts."""
-
-    name = "listening"
 
     def __init__(self, setting: Setting, position: Position, note: Callable[[int, Tensor], None]) -> None:
         super().__init__(AttackConfig(), setting)
