@@ -54,6 +54,9 @@ ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "gradient": ("gradient", {"steps": 3}),
     "gradient l2": ("gradient", {"norm": "l2", "epsilon": 2.0, "goal": "worst", "steps": 1}),
     "weakest link": ("gradient", {"weakest": 1, "goal": "target", "action": 2, "steps": 2}),
+    "learned": ("learned", {}),  # untrained; trained ones: tests/attacks/test_learned.py
+    "learned a little": ("learned", {"budget": {"per_episode": 3, "norm": 0.3}}),
+    "mask": ("mask", {}),
 }
 # Attacks that touch no message.
 SILENT: dict[str, tuple[str, dict[str, Any]]] = {
