@@ -55,8 +55,12 @@ ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "gradient l2": ("gradient", {"norm": "l2", "epsilon": 2.0, "goal": "worst", "steps": 1}),
     "weakest link": ("gradient", {"weakest": 1, "goal": "target", "action": 2, "steps": 2}),
 }
-# Attacks that touch no message.
+# Attacks that touch no message, or do so in some channels only.
 SILENT: dict[str, tuple[str, dict[str, Any]]] = {
+    "early fragment": ("fragment", {"how": "early"}),
+    "replayed header": ("fragment", {"how": "header", "rate": 2.5}),
+    "fake fragments": ("fragment", {"how": "fake", "rate": 2.5, "place": "newcomer"}),
+    "middle fragment": ("fragment", {"how": "middle", "probability": 0.5}),
     "covert": ("covert", {"node": 1, "messages": 8}),
     "eavesdrop": ("eavesdrop", {}),
 }

@@ -219,7 +219,7 @@ def _evaluate(cell: Cell, saved: SavedPolicy, openness: float | None) -> dict[st
             "bits": float(actions.told.mean()),
         }
     # An attack that never touched a message an action or the directory says nothing about robustness.
-    touched = sum(totals[fate] for fate in ("dropped", "delayed", "tampered", "forged"))
+    touched = sum(totals[fate] for fate in ("dropped", "delayed", "tampered", "forged", "fragments"))
     touched += sum(int(actions.changed.sum()) for actions in acting)
     touched += sum(int(guard.spent.sum()) for guard in directory_guards(world))
     if cell.attack is not None and not touched:
