@@ -183,6 +183,16 @@ def test_fragments_are_paid_for(form: str, budget: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_the_control_pays_and_leaves_buffers_alone(form: str) -> None:
+    s = setting()
+    control, clean = network(s, attack("fragment", s, **FORMS[form], harmless=True)), network(s)
+    exchanges = conversation(s, 12, ends=0.0)
+    for a, b in zip(carry(control, exchanges), carry(clean, exchanges), strict=True):
+        assert same_heard(a, b)
+    assert control.guards[0].spent.all()
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_a_restored_run_goes_on_alike(form: str) -> None:
     s = setting()
     exchanges = conversation(s, 12)
