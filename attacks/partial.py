@@ -47,5 +47,5 @@ class Partial(Attack):
         some = view.reach & (view.rand(*shape) < c.probability)
         lost: Tensor = view.rand(*shape, c.parts) < c.missing
         if c.pattern == "last":
-            lost = (torch.arange(c.parts, device=lost.device) >= (1 - c.missing) * c.parts).expand_as(lost)
+            lost = (torch.arange(c.parts, device=lost.device) >= c.parts - round(c.missing * c.parts)).expand_as(lost)
         return Edits(modify=some & lost.any(-1), change=-view.payload * lost[..., self._part])
