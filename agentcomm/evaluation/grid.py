@@ -238,7 +238,7 @@ def _evaluate(
             "bits": float(actions.told.mean()),
         }
     # An attack that never touched a message, an action or the directory says nothing about robustness.
-    touched = sum(totals[fate] for fate in ("dropped", "delayed", "tampered", "forged"))
+    touched = sum(totals[fate] for fate in ("dropped", "delayed", "tampered", "forged", "fragments"))
     touched += sum(int(actions.changed.sum()) for actions in acting)
     touched += sum(int(guard.spent.sum()) for guard in directory_guards(world))
     if cell.attack is not None and not touched:
