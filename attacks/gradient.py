@@ -48,7 +48,7 @@ class Gradient(Attack):
     Config = GradientConfig
     config: GradientConfig
     name = "gradient"
-    risks = ("ua.l1.integrity", "ua.l3.multimodal", "aa.l3.semantic_rewriting")
+    risks: tuple[str, ...] = ("ua.l1.integrity", "ua.l3.multimodal", "ae.l3.real_world_damage")
 
     def threat_model(self) -> ThreatModel:
         """Reads and modifies, with the policy at hand."""
@@ -71,7 +71,7 @@ class Gradient(Attack):
         change = start
         for number in range(self.config.steps):
             slope = steepest if number == 0 else _gradient(loss, change)
-            change = self._project(change + self._step(slope))
+            change = self._project(change + self._step(slope), view)
         return Edits(modify=some, change=change)
 
     def _loss(self, foresee: Callable[[Tensor], Tensor], unchanged: Tensor) -> Callable[[Tensor], Tensor]:
@@ -100,7 +100,8 @@ class Gradient(Attack):
             return size * slope.sign()
         return size * torch.nn.functional.normalize(slope, dim=-1)
 
-    def _project(self, change: Tensor) -> Tensor:
+    def _project(self, change: Tensor, view: View) -> Tensor:
+        """The nearest change [B, N, M, D] that keeps the bound."""
         epsilon = self.config.epsilon
         if self.config.norm == "linf":
             return change.clamp(-epsilon, epsilon)
