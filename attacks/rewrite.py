@@ -44,7 +44,7 @@ class Rewrite(Gradient):
     def _project(self, change: Tensor, view: View) -> Tensor:
         """Turn into the direction of the change, as far as it says and the bound allows."""
         assert view.payload is not None
-        return turn(view.payload, change, self.config.epsilon)
+        return turn(view.payload, change, self.epsilon)
 
 
 def turn(payload: Tensor, change: Tensor, epsilon: float) -> Tensor:
