@@ -16,7 +16,6 @@ from torch import Tensor
 
 from agentcomm.messages.traffic import Inbox
 
-THRESHOLD = 0.5  # cosine from which a message counts as a directive; of random directions of 64 numbers, 1 in 30,000
 SEED = 20260513
 
 
@@ -25,6 +24,11 @@ def directive(action: int, width: int) -> Tensor:
     generator = torch.Generator().manual_seed(SEED + action)
     unit: Tensor = torch.nn.functional.normalize(torch.randn(width, generator=generator), dim=0)
     return unit * width**0.5
+
+
+def threshold(width: int) -> float:
+    """Cosine from which a message counts as a directive: four standard deviations of random directions' cosines."""
+    return min(4 / width**0.5, 0.9)
 
 
 class Interpreter:
@@ -41,6 +45,7 @@ class Interpreter:
         if not 0 <= obedience <= 1:
             raise ValueError(f"obedience is a probability, not {obedience}")
         self.obedience, self.generator = obedience, generator
+        self._threshold = threshold(width)
         patterns = torch.stack([directive(action, width) for action in range(num_actions)])
         self._patterns = torch.nn.functional.normalize(patterns, dim=1).to(generator.device)
         self._told = self._closest = self._luck = torch.zeros(0, device=generator.device)
@@ -49,7 +54,7 @@ class Interpreter:
         """A new step, in which nobody has been told anything yet."""
         shape, device = (worlds, agents), self.generator.device
         self._told = torch.full(shape, -1, device=device)
-        self._closest = torch.full(shape, THRESHOLD, device=device)
+        self._closest = torch.full(shape, self._threshold, device=device)
         self._luck = torch.rand(shape, generator=self.generator, device=device)
 
     def read(self, inbox: Inbox) -> None:

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from agentcomm.interpreter import THRESHOLD, directive
+from agentcomm.interpreter import directive, threshold
 from agentcomm.threats import Attack, AttackConfig, Edits, Envelopes, Position, Power, Setting, ThreatModel, View
 
 if TYPE_CHECKING:
@@ -107,13 +107,13 @@ class Directive(Attack):
     def _bend(self, view: View) -> Edits:
         """Add as much of the directive as it takes to be read as one, where that is within the bound."""
         assert view.payload is not None
-        change = along(view.payload, self._word)
+        change = along(view.payload, self._word, threshold(self.setting.width) + 0.01)
         near = change.norm(dim=-1) <= (self.threat_model().budget.length or 0.0)
         told = self._told.view(1, -1, 1) & (view.rand(*view.reach.shape) < self.config.probability)
         return Edits(modify=view.reach & told & near, change=change)
 
 
-def along(payload: Tensor, word: Tensor, cosine: float = THRESHOLD + 0.01) -> Tensor:
+def along(payload: Tensor, word: Tensor, cosine: float) -> Tensor:
     """[.., D] the shortest multiple of ``word`` [D] that gives payloads [.., D] that cosine with it."""
     unit = torch.nn.functional.normalize(word, dim=0)
     has = payload @ unit

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from agentcomm.threats import AttackConfig, Position, Setting, ThreatModel
-from attacks.eavesdrop import Eavesdrop
+from agentcomm.threats import Attack, AttackConfig, Edits, Position, Setting, ThreatModel, View
 
 
 class InferConfig(AttackConfig):
@@ -19,16 +18,16 @@ class InferConfig(AttackConfig):
     node: int = Field(0, ge=0, description="the curious agent")
 
 
-class Infer(Eavesdrop):
+class Infer(Attack):
     """Reads the inbox of one agent, as an observer of all links that end there."""
 
-    Config = InferConfig  # type: ignore[assignment]
-    config: InferConfig  # type: ignore[assignment]
+    Config = InferConfig
+    config: InferConfig
     name = "infer"
     risks = ("ua.l3.privacy", "aa.l3.privacy_leakage")
 
     def __init__(self, config: InferConfig, setting: Setting) -> None:
-        super().__init__(config, setting)  # type: ignore[arg-type]
+        super().__init__(config, setting)
         if config.node >= setting.num_agents:
             raise ValueError(f"node={config.node} is not an agent in 0 .. {setting.num_agents - 1}")
 
@@ -38,3 +37,7 @@ class Infer(Eavesdrop):
         links = tuple((sender, node) for sender in range(self.setting.num_agents) if sender != node)
         position = Position(kind="observer", links=links)
         return ThreatModel(position, frozenset({"read"}), "none", self.config.budget, "exfiltrate")
+
+    def apply(self, view: View) -> Edits:
+        """Nothing."""
+        return Edits()

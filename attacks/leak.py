@@ -3,8 +3,8 @@
 Entry j of its payload is moved to the nearest number that stands for bit j: even multiples of a small step for 0, odd
 ones for 1 (quantization index modulation, Chen and Wornell 2001, IEEE Trans. Inf. Theory 47). No entry moves by more
 than ``epsilon``, which is that step, so the team hears what it heard; an accomplice that receives the message reads the
-digits off without knowing what would have been said. It lasts as long as the digits do: a codec that rounds more
-coarsely, or noise of that size, is the defense.
+digits off without knowing what would have been said. It lasts as long as the digits do: noise of that size on the way
+takes them off.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def overhear(run: Run, seed: int, episodes: int, sampled: bool = False, attack: 
         seed: Which of its teams.
         episodes: How many, other ones than those of evaluation.
         sampled: Whether actions and gates are sampled instead of greedy.
-        attack: An attack that keeps what it is shown on a ``tape``.
+        attack: An attack that reads.
 
     Raises:
         RunError: If that team is not trained.
@@ -104,19 +104,19 @@ def overhear(run: Run, seed: int, episodes: int, sampled: bool = False, attack: 
     saved = policy_file.load(run.policy("team", seed))
     world, rounds = make_world(saved.environment, episodes), saved.policy.rounds
     network = make_network(world, saved.policy, (attack,), path=run.config.path)
-    tap = network.guards[0].attack
+    tap = network.guards[0]
     steps: list[tuple[Moment, Tensor, Tensor]] = []
 
     def follow(moment: Moment) -> None:
-        said = _said(tap.tape, rounds, moment.running, world.num_agents, saved.policy.width)  # type: ignore[attr-defined]
+        said = _said(tap.tape or [], rounds, moment.running, world.num_agents, saved.policy.width)
         steps.append((moment, said, _bytes(moment.notes, moment.running, world.num_agents)))
-        tap.tape = []  # type: ignore[attr-defined]
+        tap.tape = []
 
-    tap.tape = []  # type: ignore[attr-defined]
+    tap.tape = []
     own = derive(run.config.evaluation.seed, "overhear", seed)
     generator = torch.Generator(world.device).manual_seed(derive(own, "decisions")) if sampled else None
     play(world, saved.policy, network, own, generator=generator, follow=follow)
-    tap.tape = None  # type: ignore[attr-defined]
+    tap.tape = None
 
     before = [torch.zeros_like(steps[0][2])] * (WINDOW - 1) + [size for _, _, size in steps]
     # The newest first, whatever the step.
@@ -218,14 +218,14 @@ def leaked(saved: SavedPolicy, attack: Choice, accomplice: int, episodes: int, s
     world = make_world(saved.environment, episodes)
     tap = Choice.model_validate({"name": INFER, "node": accomplice})
     network = make_network(world, saved.policy, (attack, tap), seed=derive(seed, "network"), path=path)
-    node, told, ear = network.guards[0].identity, network.guards[0], network.guards[1].attack
+    node, told, ear = network.guards[0].identity, network.guards[0], network.guards[1]
     right = asked = steps = heard = 0
-    ear.tape = []  # type: ignore[attr-defined]
+    ear.tape = []
 
     def follow(moment: Moment) -> None:
         nonlocal right, asked, steps, heard
-        tape: list[View] = ear.tape  # type: ignore[attr-defined]
-        first = tape[0]
+        assert ear.tape
+        first = ear.tape[0]
         assert first.payload is not None
         assert first.sender is not None
         mine = first.reach & (first.sender == node) & moment.running.view(-1, 1, 1)
@@ -233,7 +233,7 @@ def leaked(saved: SavedPolicy, attack: Choice, accomplice: int, episodes: int, s
         secret = told.memory["secret"][mine.nonzero()[:, 0]]
         right, asked = right + int((said == secret).sum()), asked + secret.numel()
         steps, heard = steps + int(moment.running.sum()), heard + int(mine.sum())
-        tape.clear()
+        ear.tape.clear()
 
     played = play(world, saved.policy, network, seed, follow=follow)
     accuracy = right / max(asked, 1)
