@@ -45,6 +45,7 @@ def test_an_outsider_tells_everybody_and_a_node_everybody_else() -> None:
 def test_a_hidden_directive_is_just_plain_enough_and_takes_no_more_than_it_may() -> None:
     s = setting(worlds=16, width=32)
     exchanges = conversation(s, 4, shut=0)
+    counts = []
     for length in (0.5, 4.0, 8.0):
         network = Network(s, [attack("directive", s, action=1, node=2, hidden=True, length=length)])
         bent = 0
@@ -57,7 +58,8 @@ def test_a_hidden_directive_is_just_plain_enough_and_takes_no_more_than_it_may()
             assert (likeness(inbox.payload(), 1)[changed] > threshold(32)).all()
             bent += int(changed.sum())
         assert not network.guards[0].violations
-        assert (bent > 0) == (length > 5)
+        counts.append(bent)
+    assert counts[0] == 0 < counts[1] < counts[2]
 
 
 def test_the_shortest_way_to_a_directive() -> None:
