@@ -50,7 +50,7 @@ class Gradient(Attack):
     Config = GradientConfig
     config: GradientConfig
     name = "gradient"
-    risks: tuple[str, ...] = ("ua.l1.integrity", "ua.l3.multimodal", "ae.l3.real_world_damage")
+    risks: tuple[str, ...] = ("ua.l1.integrity", "ae.l3.real_world_damage")
 
     @property
     def epsilon(self) -> float:

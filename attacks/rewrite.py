@@ -31,7 +31,7 @@ class Rewrite(Gradient):
     Config = RewriteConfig
     config: RewriteConfig
     name = "rewrite"
-    risks = ("aa.l3.semantic_rewriting", "ua.l3.multimodal")
+    risks = ("aa.l3.semantic_rewriting",)
 
     def apply(self, view: View) -> Edits:
         """Find the turn; a blind one is not looked for."""
