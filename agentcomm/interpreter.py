@@ -11,6 +11,8 @@ whatever is said, so that teams of different obedience share them: who obeys at 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -22,13 +24,13 @@ SEED = 20260513
 def directive(action: int, width: int) -> Tensor:
     """[D] what "do ``action``" looks like: a fixed random direction, as long as an honest payload (sqrt D)."""
     generator = torch.Generator().manual_seed(SEED + action)
-    unit: Tensor = torch.nn.functional.normalize(torch.randn(width, generator=generator), dim=0)
-    return unit * width**0.5
+    word: Tensor = torch.nn.functional.normalize(torch.randn(width, generator=generator), dim=0) * math.sqrt(width)
+    return word
 
 
 def threshold(width: int) -> float:
     """Cosine from which a message counts as a directive: four standard deviations of random directions' cosines."""
-    return min(4 / width**0.5, 0.9)
+    return min(4 / math.sqrt(width), 0.9)
 
 
 class Interpreter:
