@@ -57,7 +57,7 @@ ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "rewrite blind": ("rewrite", {"blind": True, "epsilon": 2.0, "probability": 0.5}),
     "directive": ("directive", {"action": 1}),
     "directive at node": ("directive", {"node": 1, "targets": [0, 2], "probability": 0.5}),
-    "directive hidden": ("directive", {"node": 1, "hidden": True, "length": 4.0}),
+    "directive hidden": ("directive", {"node": 1, "hidden": True, "length": 20.0}),
     "leak": ("leak", {"node": 1, "bits": 4}),
     "weakest link": ("gradient", {"weakest": 1, "goal": "target", "action": 2, "steps": 2}),
 }
