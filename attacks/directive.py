@@ -93,7 +93,7 @@ class Directive(Attack):
                 kind=none + view.round,
                 key=none - 1,
                 seal=none,
-                sign=True,
+                sign=self.config.node is None,  # what a node says is sealed with the rest
             )
         )
 
