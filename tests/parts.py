@@ -65,6 +65,12 @@ ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "churn": ("churn", {}),
     "gradient": ("gradient", {"steps": 3}),
     "gradient l2": ("gradient", {"norm": "l2", "epsilon": 2.0, "goal": "worst", "steps": 1}),
+    "rewrite": ("rewrite", {"steps": 2}),
+    "rewrite blind": ("rewrite", {"blind": True, "epsilon": 2.0, "probability": 0.5}),
+    "directive": ("directive", {"action": 1}),
+    "directive at node": ("directive", {"node": 1, "targets": [0, 2], "probability": 0.5}),
+    "directive hidden": ("directive", {"node": 1, "hidden": True, "length": 20.0}),
+    "leak": ("leak", {"node": 1, "bits": 4}),
     "weakest link": ("gradient", {"weakest": 1, "goal": "target", "action": 2, "steps": 2}),
     "learned": ("learned", {}),  # untrained; trained ones: tests/attacks/test_learned.py
     "learned a little": ("learned", {"budget": {"per_episode": 3, "norm": 0.3}}),
@@ -79,6 +85,7 @@ SILENT: dict[str, tuple[str, dict[str, Any]]] = {
     "covert": ("covert", {"node": 1, "messages": 8}),
     "stall": ("stall", {"node": 1}),
     "eavesdrop": ("eavesdrop", {}),
+    "infer": ("infer", {"node": 1}),
 }
 # Every registered attack on a directory in some forms.
 DIRECTORY_ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
