@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from agentcomm import config as configs
-from agentcomm.config import Choice, EvaluationConfig, GateControlName, PathChoice, RunConfig
+from agentcomm.config import Choice, Decisions, EvaluationConfig, GateControlName, PathChoice, RunConfig
 from agentcomm.errors import ConfigError, explain
 from agentcomm.run import Run, create, open_run
 
@@ -63,6 +63,7 @@ def evaluate(
     gates: Sequence[GateControlName] | None = None,
     paths: Sequence[PathChoice | dict[str, Any]] | None = None,
     watch: Callable[[Cell, int, int], None] = lambda cell, done, total: None,
+    decisions: Decisions | None = None,
 ) -> list[dict[str, Any]]:
     """Evaluate trained teams under attacks and defenses, on common random numbers.
 
@@ -76,6 +77,7 @@ def evaluate(
         paths: Other paths of messages (channels and codec), each with every attack and defense; None takes the
             config's.
         watch: Called before each cell with the cells done and their total.
+        decisions: ``"greedy"`` or ``"sampled"``; None takes the config's.
 
     Returns:
         One row per cell, as in ``cells.jsonl``.
@@ -101,6 +103,7 @@ def evaluate(
     chosen |= {"worlds": worlds} if worlds is not None else {}
     chosen |= {"gates": gates} if gates is not None else {}
     chosen |= {"paths": paths} if paths is not None else {}
+    chosen |= {"decisions": decisions} if decisions is not None else {}
     try:
         grid = EvaluationConfig.model_validate(chosen | {"attacks": chosen_attacks, "defenses": chosen_defenses})
     except ValidationError as error:

@@ -165,10 +165,14 @@ def evaluate(
         typer.Option(help="Another codec, written like --attack; with --channel, every codec on every channel."),
     ] = None,
     step_seconds: StepSeconds = None,
+    decisions: Annotated[
+        str | None,
+        typer.Option(help="'greedy', each agent's likeliest action, or 'sampled', one drawn by its policy."),
+    ] = None,
 ) -> None:
     """Play the trained teams of RUN under attacks and defenses, cell by cell; finished cells are kept."""
     worlds = None if world is None else [_changes(text) for text in world]
-    rows = _evaluate(run, attack, defense, worlds, gates, _paths(channel, codec, step_seconds))
+    rows = _evaluate(run, attack, defense, worlds, gates, _paths(channel, codec, step_seconds), decisions)
     console.print(_table(rows))
     _warn_of_broken_lines(run)
     _say(f"All cells are in {run / 'cells.jsonl'}. Next: agentcomm report {shlex.quote(str(run))}")
@@ -196,6 +200,7 @@ def _evaluate(
     worlds: list[dict[str, Any]] | None = None,
     gates: Any = None,
     paths: list[PathChoice] | None = None,
+    decisions: Any = None,
 ) -> list[dict[str, Any]]:
     progress = Progress(
         TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), console=console
@@ -209,7 +214,7 @@ def _evaluate(
         progress.update(task, completed=done, total=total, description=label)
 
     try:
-        rows = api.evaluate(run, attack, defense, worlds, gates, paths, watch)
+        rows = api.evaluate(run, attack, defense, worlds, gates, paths, watch, decisions)
         progress.update(task, completed=len(rows), total=len(rows), description="")
     except KeyboardInterrupt:
         progress.stop()

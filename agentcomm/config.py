@@ -24,6 +24,7 @@ from agentcomm.training.settings import PPOSettings
 # A team as configured, or the same retrained without messages.
 Variant = Literal["team", "control"]
 GateControlName = Literal["open", "shut", "random"]
+Decisions = Literal["greedy", "sampled"]
 
 
 class _Strict(BaseModel):
@@ -146,6 +147,7 @@ class EvaluationConfig(_Strict):
         (),
         description="controls of the gates: always open, always shut, or open at random, as often as they are",
     )
+    decisions: Decisions = Field("greedy", description="each agent's likeliest action, or one drawn by its policy")
     episodes: int = Field(2048, ge=1, description="episodes per cell, one per world")
     seed: int = Field(1_000_003, ge=0, description="of the episodes; the same for every cell")
     recordings: int = Field(4, ge=0, description="scenes recorded for the report's player")

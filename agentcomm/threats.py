@@ -13,13 +13,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from agentcomm.plugin import Plugin, PluginConfig
+
+if TYPE_CHECKING:
+    from agentcomm.evaluation.episodes import Episodes
 
 Power = Literal["read", "modify", "inject", "drop", "delay", "reorder", "replay", "register", "act"]
 Knowledge = Literal["none", "protocol", "graph", "policy", "defense"]
@@ -231,16 +234,21 @@ class AttackConfig(PluginConfig):
     """Arguments every attack has."""
 
     budget: Budget = Field(default_factory=Budget, description="how much it may do")
+    harmless: bool = Field(False, description="control: it does as much, with content that harms nobody")
 
 
 class Attack(Plugin):
     """A stage that harms. Implement :meth:`threat_model` and :meth:`apply`.
+
+    Its no-op control is itself with ``harmless``: the guard judges and counts everything as usual, but leaves payloads
+    and messages as they are, actions to the policy, and lets it inject only what the claimed sender says anyway.
 
     Attributes:
         risks: Ids ``<class>.<layer>.<name>`` of the survey's risks it carries out (arXiv 2506.19676).
     """
 
     Config: ClassVar[type[PluginConfig]] = AttackConfig
+    config: AttackConfig
     risks: tuple[str, ...] = ()
 
     def __init__(self, config: AttackConfig, setting: Setting) -> None:
@@ -254,6 +262,15 @@ class Attack(Plugin):
     @abstractmethod
     def apply(self, view: View) -> Edits:
         """Look at one exchange and say what to do to it."""
+
+    def succeeded(self, attacked: Episodes, clean: Episodes) -> Tensor:
+        """[B] bool, the success predicate: the team earned less than in the same episode without the attack.
+
+        Args:
+            attacked: Episodes under the attack.
+            clean: The same episodes without it.
+        """
+        return attacked.total_reward < clean.total_reward - 1e-6
 
     def memory(self) -> dict[str, Tensor]:
         """Fresh memory: tensors [B, ...] that the guard resets with their world."""

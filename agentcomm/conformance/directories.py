@@ -101,7 +101,8 @@ def check_directory_attack(attack: type[DirectoryAttack], arguments: dict[str, A
     control = market({"harmless": True})
     for _ in range(STEPS):
         control.turn()
-        succeeded = control.directory.guards[0].attack.succeeded(control.directory.facts())
+        there = control.directory.guards[0].attack
+        succeeded = there.share(control.directory.facts()) > there.config.threshold
         require(not succeeded.any(), "its harmless control succeeds")
     plain = _Market()
     clean = [plain.turn() for _ in range(STEPS)]

@@ -93,6 +93,15 @@ def check_attack(attack: type[Attack], arguments: dict[str, Any] | None = None, 
             same = all(_equal(getattr(got, f.name), getattr(expected, f.name)) for f in fields(Inbox))
             require(same, f"it acts without a budget: threat_model leaves out {budget!r}")
             idle.reset(e.ended)
+    control = Network(setting, [attack(config.model_copy(update={"harmless": True}), setting)], seed=1)
+    for e, expected in zip(exchanges, plain, strict=True):
+        got = control.exchange(e.spoken, e.links, e.step, e.kind, reader)
+        slots = slice(expected.mask.shape[2])
+        same = torch.equal(got.mask[..., slots], expected.mask)
+        heard = got.payload()[..., slots, :].masked_fill(~expected.mask.unsqueeze(-1), 0.0)
+        same &= torch.equal(heard, expected.payload().masked_fill(~expected.mask.unsqueeze(-1), 0.0))
+        require(same, "its no-op control changes what honest senders are heard to say")
+        control.reset(e.ended)
 
 
 def _check_attack_on(attack: type[Attack], config: AttackConfig, setting: Setting) -> None:

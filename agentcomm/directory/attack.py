@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from pydantic import Field
@@ -22,6 +22,9 @@ from torch import Tensor
 
 from agentcomm.plugin import PluginConfig
 from agentcomm.threats import Attack, AttackConfig, Edits, View
+
+if TYPE_CHECKING:
+    from agentcomm.evaluation.episodes import Episodes
 
 
 @dataclass(frozen=True)
@@ -151,12 +154,14 @@ class Facts:
 class DirectoryAttackConfig(AttackConfig):
     """Arguments every attack on a directory has."""
 
-    harmless: bool = Field(False, description="control: as many actions, with content that harms nobody")
     threshold: float = Field(0.1, ge=0, le=1, description="share from which on an episode counts as a success")
 
 
 class DirectoryAttack(Attack):
-    """Harms a directory. Implement ``threat_model``, :meth:`meddle` and :meth:`share`."""
+    """Harms a directory. Implement ``threat_model``, :meth:`meddle` and :meth:`share`.
+
+    Its no-op control is its own: with ``harmless``, :meth:`meddle` does as much, with content that harms nobody.
+    """
 
     Config: ClassVar[type[PluginConfig]] = DirectoryAttackConfig
     config: DirectoryAttackConfig
@@ -173,9 +178,10 @@ class DirectoryAttack(Attack):
     def share(self, facts: Facts) -> Tensor:
         """[B] float32, the share of an episode that went the attacker's way."""
 
-    def succeeded(self, facts: Facts) -> Tensor:
+    def succeeded(self, attacked: Episodes, clean: Episodes) -> Tensor:
         """[B] bool, the success predicate: a share above the threshold."""
-        return self.share(facts) > self.config.threshold
+        assert attacked.facts is not None
+        return self.share(attacked.facts) > self.config.threshold
 
     def registrations(self) -> int:
         """M, cards it may register in one step."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.deciding import Decision, GateControl, decide
-from agentcomm.directory import DirectoryWorld, Facts, directory_guards
+from agentcomm.directory import DirectoryWorld, Facts
 from agentcomm.messages.ledger import COUNTS
 from agentcomm.messages.network import FATES, Network, Notes
 from agentcomm.policy import CommPolicy
@@ -37,7 +37,6 @@ class Episodes:
         gate_by_step: Per step, the share of open gates among running worlds; None where none runs.
         gate_open: The same over all steps.
         facts: What happened to the directory until each episode's end; None in a world without one.
-        attacked: [B] bool by name of an attack on the directory, whether it succeeded.
         frames: Per recorded world, its frames for the report's player.
     """
 
@@ -51,7 +50,6 @@ class Episodes:
     gate_by_step: list[float | None]
     gate_open: float
     facts: Facts | None = None
-    attacked: dict[str, Tensor] = field(default_factory=dict)
     frames: list[list[dict[str, Any]]] = field(default_factory=list)
 
     def totals(self) -> dict[str, int]:
@@ -73,9 +71,8 @@ class Episodes:
         } | (self._latency() | self._directory())
 
     def _directory(self) -> dict[str, float]:
-        """How look-ups and tasks went astray, and how often attacks on the directory succeeded."""
-        shares = {} if self.facts is None else self.facts.shares()
-        return shares | {f"success_of_{name}": float(won.float().mean()) for name, won in self.attacked.items()}
+        """How look-ups and tasks went astray."""
+        return {} if self.facts is None else self.facts.shares()
 
     def _latency(self) -> dict[str, float]:
         """How long a message that arrived took; nothing where messages take no time."""
@@ -203,7 +200,6 @@ def play(
     gate_by_step += [None] * (world.max_steps - len(gate_by_step))
     policy.train(was_training)
     events = None if counts is None else Facts.of(counts)
-    attacks = [guard.attack for guard in directory_guards(world)]
     return Episodes(
         length=length,
         success=success,
@@ -215,7 +211,6 @@ def play(
         gate_by_step=gate_by_step,
         gate_open=opened / max(asked, 1),
         facts=events,
-        attacked={} if events is None else {attack.name: attack.succeeded(events) for attack in attacks},
         frames=frames,
     )
 

@@ -22,7 +22,7 @@ import torch
 
 from agentcomm import policy_file
 from agentcomm.assembly import make_network, make_world, serve
-from agentcomm.config import PLAIN_PATH, Choice, EvaluationConfig, GateControlName, PathChoice, Variant
+from agentcomm.config import PLAIN_PATH, Choice, Decisions, EvaluationConfig, GateControlName, PathChoice, Variant
 from agentcomm.directory import DirectoryGuard, directory_guards
 from agentcomm.errors import RunError
 from agentcomm.evaluation.cells import read_jsonl
@@ -57,6 +57,7 @@ class Cell:
     other_path: bool = False
     changes: tuple[tuple[str, Any], ...] = ()
     gates: GateControlName | None = None
+    decisions: Decisions = "greedy"
 
     @property
     def world_label(self) -> str:
@@ -73,7 +74,8 @@ class Cell:
         """All that tells one cell from another; equal ids have equal results."""
         attack = "none" if self.attack is None else self.attack.label
         path = f"path={self.path.label or 'plain'}" if self.other_path else ""
-        parts = (path, self.world_label, self.gates and f"gates={self.gates}")
+        sampled = "" if self.decisions == "greedy" else self.decisions
+        parts = (path, self.world_label, self.gates and f"gates={self.gates}", sampled)
         extra = "".join(f"|{part}" for part in parts if part)
         return f"{self.variant}-{self.seed}|{attack}|{self.defense_label}|{self.episodes}@{self.episode_seed}{extra}"
 
@@ -101,7 +103,7 @@ def plan(run: Run, settings: EvaluationConfig) -> list[Cell]:
             cells += [Cell(variant, seed, None, (), *base, gates=gates) for gates in settings.gates]
             others = [(settings.episodes, settings.seed, path, True) for path in settings.paths]
             cells += [Cell(variant, seed, attack, group, *other) for other in others for attack, group in pairs]
-    return cells
+    return [replace(cell, decisions=settings.decisions) for cell in cells]
 
 
 def evaluate(
@@ -126,6 +128,7 @@ def evaluate(
     with run.lock():
         known = {row["id"]: row for row in _rows(run) if row.get("status") != "failed"}
         policies: dict[tuple[Variant, int], SavedPolicy] = {}
+        clean_twins: dict[str, Episodes] = {}
         log = event_log(run.events)
         _check_fit(run, cells)
         for done, cell in enumerate(cells):
@@ -137,7 +140,7 @@ def evaluate(
                 policies = {team: policy_file.load(run.policy(*team))}
             clean = known.get(replace(cell, gates=None).id)
             openness = clean["metrics"]["gate_open"] if clean is not None and clean["status"] == "ok" else None
-            known[cell.id] = _evaluate(cell, policies[team], openness)
+            known[cell.id] = _evaluate(cell, policies[team], openness, clean_twins)
             append_line(run.cells, known[cell.id])
             log.info("cell", id=cell.id, status=known[cell.id]["status"], seconds=known[cell.id]["seconds"])
     return [known[cell.id] for cell in cells]
@@ -158,8 +161,17 @@ def _check_fit(run: Run, cells: Sequence[Cell]) -> None:
         prepare(cell, saved, 1)
 
 
-def prepare(cell: Cell, saved: SavedPolicy, num_worlds: int) -> tuple[World, CommPolicy, Network]:
-    """The cell's worlds, its team as it is in them, and what lies between its members."""
+def prepare(
+    cell: Cell, saved: SavedPolicy, num_worlds: int, harmless: bool = False
+) -> tuple[World, CommPolicy, Network]:
+    """The cell's worlds, its team as it is in them, and what lies between its members.
+
+    Args:
+        cell: The cell.
+        saved: The team.
+        num_worlds: B.
+        harmless: Put the attack's no-op control in its place.
+    """
     environment, policy = saved.environment.changed(dict(cell.changes)), saved.policy
     world = make_world(environment, num_worlds)
     if cell.changes:
@@ -167,11 +179,13 @@ def prepare(cell: Cell, saved: SavedPolicy, num_worlds: int) -> tuple[World, Com
         serve(policy, make_world(saved.environment, 1), world)
     label = "none" if cell.attack is None else cell.attack.label
     seed = derive(cell.episode_seed, "network", cell.seed, label)
-    attacks = () if cell.attack is None else (cell.attack,)
+    attacks = [] if cell.attack is None else [cell.attack.changed({"harmless": True} if harmless else {})]
     return world, policy, make_network(world, policy, attacks, cell.defenses, seed, cell.path)
 
 
-def _evaluate(cell: Cell, saved: SavedPolicy, openness: float | None) -> dict[str, Any]:
+def _evaluate(
+    cell: Cell, saved: SavedPolicy, openness: float | None, clean_twins: dict[str, Episodes]
+) -> dict[str, Any]:
     """Play a cell; an error in a plug-in makes the cell failed, never a number."""
     began = time.perf_counter()
     row: dict[str, Any] = {
@@ -188,7 +202,7 @@ def _evaluate(cell: Cell, saved: SavedPolicy, openness: float | None) -> dict[st
         "defense_label": cell.defense_label,
         "episodes": cell.episodes,
         "episode_seed": cell.episode_seed,
-        "decisions": "greedy",
+        "decisions": cell.decisions,
         "training": saved.details,
         "status": "ok",
         "error": None,
@@ -203,9 +217,14 @@ def _evaluate(cell: Cell, saved: SavedPolicy, openness: float | None) -> dict[st
         chance = {"open": 1.0, "shut": 0.0, "random": openness, None: None}[cell.gates]
         if cell.gates is not None and chance is None:
             raise RunError("how often gates open at random is taken from the clean cell, which is not there")
-        played = play(world, policy, network, cell.episode_seed, gates=chance)
-        if cell.variant == "control":
+        played = _play(cell, world, policy, network, chance)
+        if cell.variant == "control" and cell.decisions == "greedy":
             row["decisions"], played = _better_control(cell, saved, played)
+        success = {}
+        if cell.attack is None:
+            clean_twins[cell.id] = played
+        else:
+            success = _success(cell, saved, played, clean_twins)
     except Exception as error:
         return row | {"status": "failed", "error": f"{type(error).__name__}: {error}", "seconds": 0.0}
     topology = policy.topology
@@ -218,20 +237,45 @@ def _evaluate(cell: Cell, saved: SavedPolicy, openness: float | None) -> dict[st
             "deviation": float(actions.deviation.max()),
             "bits": float(actions.told.mean()),
         }
-    # An attack that never touched a message an action or the directory says nothing about robustness.
+    # An attack that never touched a message, an action or the directory says nothing about robustness.
     touched = sum(totals[fate] for fate in ("dropped", "delayed", "tampered", "forged"))
     touched += sum(int(actions.changed.sum()) for actions in acting)
     touched += sum(int(guard.spent.sum()) for guard in directory_guards(world))
     if cell.attack is not None and not touched:
         row["status"] = "inconclusive"
     return row | {
-        "metrics": played.metrics(),
+        "metrics": played.metrics() | success,
         "ledger": totals,
         "violations": {rule: n for guard in guards for rule, n in guard.violations.items()},
         "gate_by_step": played.gate_by_step,
         "agents": list(world.agents),
         "graph": [[int(j in heard) for j in range(len(source))] for heard in source],
         "seconds": round(time.perf_counter() - began, 3),
+    }
+
+
+def _play(cell: Cell, world: World, policy: CommPolicy, network: Network, gates: float | None = None) -> Episodes:
+    generator = None
+    if cell.decisions == "sampled":
+        generator = torch.Generator(world.device).manual_seed(derive(cell.episode_seed, "decisions", cell.seed))
+    return play(world, policy, network, cell.episode_seed, generator=generator, gates=gates)
+
+
+def _success(cell: Cell, saved: SavedPolicy, played: Episodes, clean_twins: dict[str, Episodes]) -> dict[str, float]:
+    """How often the attack succeeded by its own predicate, and how often its no-op control did."""
+    twin = replace(cell, attack=None)
+    if twin.id not in clean_twins:
+        clean_twins[twin.id] = _play(twin, *prepare(twin, saved, cell.episodes))
+    world, policy, network = prepare(cell, saved, cell.episodes, harmless=True)
+    control = _play(cell, world, policy, network)
+    guards: list[Guard | DirectoryGuard] = [*network.guards, *directory_guards(world)]
+    attack, clean = guards[0].attack, clean_twins[twin.id]
+    rates = [float(attack.succeeded(episodes, clean).float().mean()) for episodes in (played, control)]
+    return {
+        "attack_success": rates[0],
+        "control_success": rates[1],
+        "control_steps": float(control.length.float().mean()),
+        "control_return": float(control.total_reward.mean()),
     }
 
 

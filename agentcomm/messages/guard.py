@@ -57,6 +57,7 @@ class Guard:
         self.attack = attack
         self.setting = setting
         self.threat = attack.threat_model()
+        self.harmless = attack.config.harmless
         self.slots = slice(first_slot, first_slot + attack.injections())
         self.generator = torch.Generator(setting.device)
         self.generator.manual_seed(seed)
@@ -118,6 +119,8 @@ class Guard:
             What was drawn in K of these worlds; [K] which of the W they are; [K] bool where it holds. None for nothing.
         """
         assert self.actions is not None
+        if self.harmless:
+            return None
         if not self.setting.rounds:  # nobody speaks, so nothing else begins the step
             self._spent_step.zero_()
         remaining = self._remaining(step)[worlds]
@@ -278,13 +281,13 @@ class Guard:
         parts = iter(torch.split(granted, [w.shape[1] for w in wanted], 1))
         dropped = tampered = forged = nothing
         if drop is not None:
-            dropped = next(parts).view_as(drop)
+            dropped = next(parts).view_as(drop) & (not self.harmless)
         if modify is not None and change is not None:
             tampered = next(parts).view_as(modify)
-            if tampered.any():  # an edit that touches nothing must leave the run bit-identical
+            if tampered.any() and not self.harmless:  # an edit that touches nothing must leave the run bit-identical
                 traffic = traffic.add_payload(tampered, change)
         if hold is not None and edits.delay is not None:
-            delay = edits.delay.clamp(max=LIFETIME + 1) * next(parts).view_as(hold)
+            delay = edits.delay.clamp(max=LIFETIME + 1) * next(parts).view_as(hold) * (not self.harmless)
         if inject is not None and edits.inject is not None:
             forged = nothing.clone()
             forged[..., self.slots] = next(parts).view_as(inject)
@@ -331,7 +334,9 @@ class Guard:
         """On the path of links one can only put messages onto those; others may address anyone."""
         agents = self.setting.num_agents
         if self.threat.position.kind in ("observer", "hub"):
-            self._violate(f"inject from position {self.threat.position.kind}", inject.where)
+            self._violate(
+                f"inject as {'an observer' if self.threat.position.kind == 'observer' else 'a hub'}", inject.where
+            )
             return torch.zeros_like(inject.where)
         allowed = (inject.sender >= 0) & (inject.sender <= agents)
         self._violate("inject from an unknown sender", inject.where & ~allowed)
@@ -375,8 +380,6 @@ class Guard:
         def spread(values: Tensor) -> Tensor:
             return torch.nn.functional.pad(values, pad)
 
-        payload = torch.nn.functional.pad(inject.payload, (0, 0, *pad))
-        traffic = traffic.edit_payload(forged, payload)
         header = {name: torch.where(forged, spread(getattr(inject, name)), getattr(traffic, name)) for name in HEADER}
         # The receiver takes it for the claimed sender's. A newcomer is nobody's neighbor, which pointing to the
         # receiver itself says.
@@ -389,6 +392,11 @@ class Guard:
             origin=traffic.origin.masked_fill(forged, self.identity),
             **header,
         )
+        payload = torch.nn.functional.pad(inject.payload, (0, 0, *pad))
+        if self.harmless:  # as much traffic, but only what the claimed sender says anyway
+            everyone = traffic.spoken.unsqueeze(1).expand(-1, source.shape[1], -1, -1)
+            payload = everyone.gather(2, source.unsqueeze(-1).expand_as(payload))
+        traffic = traffic.edit_payload(forged, payload)
         if inject.sign:
             own = torch.full_like(traffic.key, self.identity)
             traffic = replace(traffic, key=torch.where(forged, own, traffic.key))

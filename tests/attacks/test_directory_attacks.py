@@ -78,7 +78,7 @@ def test_controls_cost_next_to_nothing_and_never_succeed(form: str) -> None:
     total, facts = scripted(world, "claim")
     guard = world.directory.guards[0]
     attack = guard.attack
-    assert not attack.succeeded(facts).any()
+    assert not (attack.share(facts) > attack.config.threshold).any()
     clean, _ = scripted(market(None), "claim")
     # Registrations take a hub's time even if their content is harmless.
     assert (clean - total).mean().item() < 0.15
@@ -130,7 +130,6 @@ def test_evaluated_episodes_say_what_became_of_the_directory() -> None:
     clean = play(world, policy, make_network(world, policy), 0).metrics()
     assert clean["misrouted"] == clean["poisoned"] == 0
     metrics = play(world, policy, make_network(world, policy, [Choice(name="hub_poison")]), 0).metrics()
-    assert metrics["success_of_hub_poison"] > 0.9
     assert metrics["poisoned"] > 0.5
     assert "unserved" in metrics
 

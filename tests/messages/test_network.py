@@ -243,7 +243,10 @@ NOTHING = [{"budget": {"per_step": 0}}, {"budget": {"per_episode": 0}}, {"budget
 NEVER = [
     (form, more)
     for form, (name, _) in ATTACKS.items()
-    for more in (*NOTHING, *([] if name in ("impersonate", "jam", "flood") else [{"probability": 0}]))
+    for more in (
+        *NOTHING,
+        *([{"probability": 0}] if "probability" in registry.find("attack", name).Config.model_fields else []),
+    )
 ]
 
 
