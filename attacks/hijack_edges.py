@@ -10,8 +10,8 @@ that do not listen to the node. All of the team's reward is at stake for each of
 
 *strike*, at the node itself: as ransom, but only its own messages are held back.
 
-The attack is for training. How much of it stuck is seen in the executed graph afterwards (:func:`listening`), and by what
-the node's lies then do.
+The attack is for training. How much of it stuck is seen in the executed graph afterwards (:func:`listening`), and in
+what the node's lies then do.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ class HijackEdges(Attack):
         agents = range(setting.num_agents)
         named = (config.node, *(config.victims or ()))
         if not set(named) <= set(agents) or config.node in (config.victims or ()):
-            raise ValueError(f"node={config.node} and victims={config.victims} must be agents in 0 .. {agents[-1]}, apart")
+            raise ValueError(
+                f"node={config.node} and victims={config.victims} must be agents in 0 .. {agents[-1]}, apart"
+            )
         wanted = [agent for agent in agents if agent != config.node] if config.victims is None else config.victims
         self._victim = torch.zeros(setting.num_agents, dtype=torch.bool, device=setting.device)
         self._victim[list(wanted)] = True

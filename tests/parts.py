@@ -62,6 +62,8 @@ ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
 SILENT: dict[str, tuple[str, dict[str, Any]]] = {
     "covert": ("covert", {"node": 1, "messages": 8}),
     "eavesdrop": ("eavesdrop", {}),
+    "force gate": ("force_gate", {}),
+    "force gate by guessing": ("force_gate", {"guess": True, "node": 1, "goal": "open", "swaps": 2}),
 }
 # Every registered attack on a directory in some forms.
 DIRECTORY_ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -88,7 +88,8 @@ class Sampler:
         cut_at: list[Tensor] = []  # places in the flattened [T * B] steps where an episode was truncated,
         cut_off: list[tuple[Tensor, Tensor]] = []  # and what its agents observed last, and who was there
         for _ in range(steps):
-            observation, at, alive = self.observation, world.length.clone(), self._alive
+            at, alive = world.length.clone(), self._alive
+            observation = self.network.perceive(self.observation, world, at, policy)
             decision = decide(policy, observation, graph, self.network, at, self.generator, alive)
             step = world.step(decision.action)
             cut = step.truncated[step.finished]
