@@ -20,6 +20,8 @@ from agentcomm.errors import ConfigError
 from agentcomm.threats import Attack, Edits, Objective, ThreatModel, View
 from attacks.place import PlaceConfig
 
+BOUNDS = {"linf": "norm", "l2": "length"}  # by the budget's words
+
 
 class GradientConfig(PlaceConfig):
     """Arguments of ``gradient``."""
@@ -48,13 +50,18 @@ class Gradient(Attack):
     Config = GradientConfig
     config: GradientConfig
     name = "gradient"
-    risks = ("ua.l1.integrity", "ua.l3.multimodal", "aa.l3.semantic_rewriting")
+    risks = ("ua.l1.integrity", "aa.l3.semantic_rewriting")
+
+    @property
+    def epsilon(self) -> float:
+        """The largest change: ``epsilon``, or less if the budget says so."""
+        allowed = getattr(self.config.budget, BOUNDS[self.config.norm])
+        return self.config.epsilon if allowed is None else min(allowed, self.config.epsilon)
 
     def threat_model(self) -> ThreatModel:
         """Reads and modifies, with the policy at hand."""
         c = self.config
-        bound = {"norm" if c.norm == "linf" else "length": c.epsilon}
-        budget = c.budget.model_copy(update=bound)
+        budget = c.budget.model_copy(update={BOUNDS[c.norm]: self.epsilon})
         goal: Objective = "untargeted" if c.goal == "untargeted" else "targeted"
         return ThreatModel(c.position(), frozenset({"read", "modify"}), "policy", budget, goal)
 
@@ -95,13 +102,13 @@ class Gradient(Attack):
         return some
 
     def _step(self, slope: Tensor) -> Tensor:
-        size = self.config.epsilon * (1.0 if self.config.steps == 1 else self.config.step_size)
+        size = self.epsilon * (1.0 if self.config.steps == 1 else self.config.step_size)
         if self.config.norm == "linf":
             return size * slope.sign()
         return size * torch.nn.functional.normalize(slope, dim=-1)
 
     def _project(self, change: Tensor) -> Tensor:
-        epsilon = self.config.epsilon
+        epsilon = self.epsilon
         if self.config.norm == "linf":
             return change.clamp(-epsilon, epsilon)
         shorter: Tensor = change * (epsilon / change.norm(dim=-1, keepdim=True).clamp_min(max(epsilon, 1e-30)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import fields
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from agentcomm.conformance.common import check_memory, check_plugin, require
 from agentcomm.directory import Answer, Directory, DirectoryAttack, DirectoryAttackConfig, DirectoryConfig
+from agentcomm.risks import RISKS
 from agentcomm.threats import Budget, Setting
 
 WORLDS, MEMBERS, SKILLS, LOOKUPS, STEPS = 6, 5, 3, 4, 14
@@ -70,8 +70,7 @@ def check_directory_attack(attack: type[DirectoryAttack], arguments: dict[str, A
     """
     check_plugin(attack, DirectoryAttackConfig)
     for risk in attack.risks:
-        known = re.fullmatch(r"(ua|aa|ae)\.l[123]\.[a-z_]+", risk) is not None
-        require(known, f"{risk!r} is no risk id, like aa.l2.agent_spoofing")
+        require(risk in RISKS, f"{risk!r} is no risk id, like aa.l2.agent_spoofing (agentcomm/risks.py)")
     config = attack.Config.model_validate(arguments or {})
     assert isinstance(config, DirectoryAttackConfig)
     setting = Setting(WORLDS, MEMBERS, 1, 4, 1, torch.device("cpu"))

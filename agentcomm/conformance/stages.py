@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import fields
 from typing import Any
 
@@ -15,6 +14,7 @@ from agentcomm.conformance.conversations import carry, check_state, conversation
 from agentcomm.defense import ORDERS, Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox
+from agentcomm.risks import RISKS
 from agentcomm.threats import Attack, AttackConfig, Budget, Edits, Envelopes, Position, Setting, ThreatModel, View
 
 
@@ -68,8 +68,7 @@ def check_attack(attack: type[Attack], arguments: dict[str, Any] | None = None, 
     """
     check_plugin(attack, AttackConfig)
     for risk in attack.risks:
-        known = re.fullmatch(r"(ua|aa|ae)\.l[123]\.[a-z_]+", risk) is not None
-        require(known, f"{risk!r} is no risk id, like aa.l2.agent_spoofing")
+        require(risk in RISKS, f"{risk!r} is no risk id, like aa.l2.agent_spoofing (agentcomm/risks.py)")
     config = attack.Config.model_validate(arguments or {})
     assert isinstance(config, AttackConfig)
     _check_attack_on(attack, config, make_setting(num_agents, 0))

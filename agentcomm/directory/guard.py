@@ -15,6 +15,7 @@ from torch import Tensor
 
 from agentcomm.directory.attack import DirectoryAttack, DirectoryEdits, DirectoryView, Registrations
 from agentcomm.directory.cards import Cards
+from agentcomm.messages.conduct import Conduct
 
 UNLIMITED = 2**40
 CARD = {"principal": torch.int64, "key": torch.int64, "quality": torch.float32, "stalls": torch.bool}
@@ -69,6 +70,7 @@ class DirectoryGuard:
         self.generator = torch.Generator(device).manual_seed(seed)
         self.violations: Counter[str] = Counter()
         self.spent = torch.zeros(num_worlds, dtype=torch.int64, device=device)
+        self._conduct = Conduct(attack, self.violations)
         self.memory = attack.memory()
         self._fresh = {name: value.clone() for name, value in self.memory.items()}
 
@@ -93,7 +95,8 @@ class DirectoryGuard:
         """
         left = self._remaining(step)
         view = self._view(cards, reputation, requirement, wanted, step, left)
-        edits = self.attack.meddle(view)
+        with self._conduct.watched():
+            edits = self.attack.meddle(view)
         if view.memory.keys() != self.memory.keys() or any(view.memory[n] is not v for n, v in self.memory.items()):
             raise ValueError(f"{self.attack.name}: change the tensors of view.memory in place")
         slots, skills = cards.claim.shape[1:]

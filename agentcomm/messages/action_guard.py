@@ -9,7 +9,6 @@ recorded, and bounded by the budget.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from agentcomm.messages.conduct import Conduct
 from agentcomm.threats import ActionView, Attack, Budget, Setting
 
 ROUNDING = 1e-9  # by which the numbers of a law may miss 1 in sum
@@ -39,7 +39,7 @@ class ActionGuard:
         setting: Sizes of the team.
         generator: The attack's own randomness.
         memory: The attack's own memory.
-        violations: Where to count what it asks beyond its threat model.
+        conduct: Watches it.
 
     Attributes:
         node: The agent whose actions it chooses.
@@ -59,13 +59,13 @@ class ActionGuard:
         setting: Setting,
         generator: torch.Generator,
         memory: dict[str, Tensor],
-        violations: Counter[str],
+        conduct: Conduct,
     ) -> None:
         threat = attack.threat_model()
         assert threat.position.node is not None
         self.attack, self.node = attack, threat.position.node
         self.budget: Budget = threat.budget
-        self.generator, self.memory, self.violations = generator, memory, violations
+        self.generator, self.memory, self.conduct = generator, memory, conduct
         worlds, secrets, device = setting.num_worlds, attack.secrets(), setting.device
         if secrets < 1:
             raise ValueError(f"secrets must be 1 at least, not {secrets}")
@@ -94,7 +94,8 @@ class ActionGuard:
             What was drawn, and [W] bool where it holds; None where the attack leaves everything to the policy.
         """
         places = dict(self.memory)
-        law = self.attack.act(view)
+        with self.conduct.watched():
+            law = self.attack.act(view)
         name = type(self.attack).__name__
         if view.memory.keys() != places.keys() or any(view.memory[n] is not v for n, v in places.items()):
             raise ValueError(f"{name}: change the tensors of view.memory in place")
@@ -152,7 +153,8 @@ class ActionGuard:
             view.memory,
             view.generator,
         )
-        self.attack.acted(shown, law, action[where])
+        with self.conduct.watched():
+            self.attack.acted(shown, law, action[where])
 
     def _deviation(self, view: ActionView, law: Tensor) -> Tensor:
         """[W], by how much the law of an observer differs from the policy's at most."""
@@ -161,7 +163,7 @@ class ActionGuard:
 
     def _violate(self, rule: str, where: Tensor) -> None:
         if count := int(where.sum()):
-            self.violations[rule] += count
+            self.conduct.violations[rule] += count
 
     def get_state(self) -> dict[str, Any]:
         """Secrets, what is known of them, and what was recorded, as numpy arrays."""

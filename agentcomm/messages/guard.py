@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.messages.action_guard import ActionGuard, Drawn
+from agentcomm.messages.conduct import Conduct
 from agentcomm.messages.identity import Keyring, mix
 from agentcomm.messages.sensors import proposal
 from agentcomm.messages.traffic import HEADER, HOPS, LIFETIME, Traffic
@@ -83,9 +84,10 @@ class Guard:
         if node is not None and node >= agents:
             raise ValueError(f"position node needs an agent in 0 .. {agents - 1}, not {node}")
         self.identity = agents if node is None else node
+        self._conduct = Conduct(attack, self.violations)
         self.actions: ActionGuard | None = None
         if "act" in self.threat.powers:
-            self.actions = ActionGuard(attack, setting, self.generator, self.memory, self.violations)
+            self.actions = ActionGuard(attack, setting, self.generator, self.memory, self._conduct)
         # [B, T, rounds, N, M] fingerprints of what the attack has seen in each episode, by step; grows with the
         # longest episode. Only needed to tell copies from forgeries.
         self._copies = {"read", "replay"} <= self.threat.powers and "inject" not in self.threat.powers
@@ -209,7 +211,8 @@ class Guard:
         view = self._view(traffic, reach, remaining, step, kind, foresee)
         if self._copies:
             self._remember(traffic, keyring, reach, step, kind)
-        edits = self.attack.apply(view)
+        with self._conduct.watched():
+            edits = self.attack.apply(view)
         if edits.inject is not None:
             edits = replace(edits, inject=_completed(edits.inject))
         self._check_memory(view.memory)

@@ -1,0 +1,69 @@
+"""What an attack does behind the guard's back: state kept outside its memory, and others' random numbers.
+
+An attack is Python code in the same process; who looks into interpreter frames or closures is not stopped here. What
+is stopped is all that an attack could do by mistake, or pass off as one.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+COPIED = (Tensor, np.ndarray, list, dict, set, bytearray)
+
+
+class Conduct:
+    """Watches one attack while it is asked, and undoes what it must not do.
+
+    Args:
+        attack: The attack, as it was built.
+        violations: Where to count what it did.
+    """
+
+    def __init__(self, attack: object, violations: Counter[str]) -> None:
+        self.attack = attack
+        self.violations = violations
+        self._built = dict(vars(attack))
+        self._kept = {name: copy.deepcopy(value) for name, value in self._built.items() if isinstance(value, COPIED)}
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Ask the attack inside; afterwards it is as it was built, and so is the global generator."""
+        ambient = torch.get_rng_state()
+        try:
+            yield
+        finally:
+            if not torch.equal(ambient, torch.get_rng_state()):
+                self.violations["draws from the global generator"] += 1
+                torch.set_rng_state(ambient)
+            self._undo()
+
+    def _undo(self) -> None:
+        now = vars(self.attack)
+        swapped = now.keys() != self._built.keys() or any(now[name] is not value for name, value in self._built.items())
+        changed = [name for name, value in self._kept.items() if not _same(self._built[name], value)]
+        if not swapped and not changed:
+            return
+        self.violations["keeps state outside its memory"] += 1
+        for name in changed:
+            self._built[name] = copy.deepcopy(self._kept[name])
+        now.clear()
+        now.update(self._built)
+
+
+def _same(first: Any, second: Any) -> bool:
+    if isinstance(first, Tensor):
+        return isinstance(second, Tensor) and first.shape == second.shape and torch.equal(first, second)
+    if isinstance(first, np.ndarray):
+        return isinstance(second, np.ndarray) and np.array_equal(first, second)
+    try:
+        return bool(first == second)
+    except (RuntimeError, ValueError):  # containers of tensors or arrays do not compare; their identity was checked
+        return True
