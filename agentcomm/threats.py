@@ -24,7 +24,7 @@ from agentcomm.plugin import Plugin, PluginConfig
 if TYPE_CHECKING:
     from agentcomm.evaluation.episodes import Episodes
 
-Power = Literal["read", "modify", "inject", "drop", "delay", "reorder", "replay", "register", "act"]
+Power = Literal["read", "modify", "inject", "drop", "delay", "reorder", "replay", "register", "act", "reward"]
 Knowledge = Literal["none", "protocol", "graph", "policy", "defense"]
 Objective = Literal["untargeted", "targeted", "exfiltrate", "exhaust", "evade"]
 
@@ -62,8 +62,8 @@ class Position(BaseModel):
 class Budget(BaseModel):
     """How much an attack may do; None is no limit.
 
-    A message touched or injected, an action, and what one sensor shows cost 1: an index that is replaced, or an agent's
-    whole vector of numbers.
+    A message touched or injected, an action, a reward, and what one sensor shows cost 1: an index that is replaced, or
+    an agent's whole vector of numbers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -74,6 +74,7 @@ class Budget(BaseModel):
         None, ge=0, description="largest change of a payload coordinate, or a number seen (l-inf)"
     )
     length: float | None = Field(None, ge=0, description="largest length of a payload's change (l2)")
+    reward: float | None = Field(None, ge=0, description="largest change of a reward")
     deviation: float | None = Field(
         None, ge=0, description="largest change of an action's probability, to who does not know the secret"
     )
@@ -202,6 +203,27 @@ class SensorView:
 
 
 @dataclass(frozen=True)
+class RewardView:
+    """What an attack on rewards is shown in training, after a step.
+
+    Attributes:
+        reward: [B, N] what the step earned each agent.
+        action: [B, N] int64, what they did.
+        step: [B] int64, step of the episode.
+        remaining: [B] int64, what the budget still allows in this step.
+        memory: The attack's own tensors [B, ...], the same that ``apply`` sees; change them in place.
+        generator: The attack's own randomness.
+    """
+
+    reward: Tensor
+    action: Tensor
+    step: Tensor
+    remaining: Tensor
+    memory: dict[str, Tensor]
+    generator: torch.Generator
+
+
+@dataclass(frozen=True)
 class Envelopes:
     """Messages an attack wants to put on the wire: S per receiver, all tensors [B, N, S] but the payload.
 
@@ -319,6 +341,13 @@ class Attack(Plugin):
         """What agents shall see [B, N, O] instead; None leaves that to their sensors.
 
         Asked only at position ``sensor``, once a step, before anybody speaks.
+        """
+        return None
+
+    def reward(self, view: RewardView) -> Tensor | None:
+        """The rewards [B, N] that agents shall learn from instead; None leaves them.
+
+        Asked only with the power ``reward``, and only in training: what is reported is what was earned.
         """
         return None
 

@@ -54,6 +54,7 @@ ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "hijack by ransom": ("hijack_edges", {"node": 2, "victims": [0, 1]}),
     "hijack by starving": ("hijack_edges", {"node": 2, "how": "starve", "share": 0.6}),
     "hijack by strike": ("hijack_edges", {"node": 0, "how": "strike"}),
+    "backdoor": ("backdoor", {"node": 1, "share": 0.7}),
     "gradient": ("gradient", {"steps": 3}),
     "gradient l2": ("gradient", {"norm": "l2", "epsilon": 2.0, "goal": "worst", "steps": 1}),
     "weakest link": ("gradient", {"weakest": 1, "goal": "target", "action": 2, "steps": 2}),

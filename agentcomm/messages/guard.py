@@ -20,7 +20,7 @@ from agentcomm.messages.conduct import Conduct
 from agentcomm.messages.identity import Keyring, mix
 from agentcomm.messages.sensors import proposal
 from agentcomm.messages.traffic import HEADER, HOPS, LIFETIME, Traffic
-from agentcomm.threats import ActionView, Attack, Edits, Envelopes, Power, SensorView, Setting, View
+from agentcomm.threats import ActionView, Attack, Edits, Envelopes, Power, RewardView, SensorView, Setting, View
 from agentcomm.world import World
 
 UNLIMITED = 2**40
@@ -151,6 +151,35 @@ class Guard:
         if self.harmless or not bool(granted.any()):
             return observation
         return torch.where(granted, seen, observation)
+
+    def reward(self, reward: Tensor, action: Tensor, step: Tensor) -> Tensor:
+        """What agents learn to have earned [B, N] once the attack had its way with their rewards.
+
+        Args:
+            reward: [B, N] what they earned.
+            action: [B, N] int64, what they did.
+            step: [B] int64.
+        """
+        if "reward" not in self.threat.powers:
+            return reward
+        remaining = self._remaining(step)
+        view = RewardView(
+            reward.clone(), action.clone(), step.clone(), remaining.clone(), dict(self.memory), self.generator
+        )
+        wanted = self.attack.reward(view)
+        self._check_memory(view.memory)
+        if wanted is None:
+            return reward
+        self._check("reward", wanted, tuple(reward.shape), reward.dtype)
+        finite = wanted.isfinite()
+        self._violate("reward not finite", ~finite)
+        change = torch.where(finite, wanted - reward, 0.0)
+        most = self.threat.budget.reward
+        if most is not None:
+            self._violate("reward beyond its bound", change.abs() > most * (1 + 1e-5))
+            change = change.clamp(-most, most)
+        granted = self._spend(change != 0, remaining)
+        return reward if self.harmless else torch.where(granted, reward + change, reward)
 
     def act(
         self, probability: Tensor, noise: Tensor | None, worlds: Tensor, step: Tensor

@@ -148,6 +148,13 @@ class Network:
         return observation
 
     @torch.no_grad()
+    def reward(self, reward: Tensor, action: Tensor, step: Tensor) -> Tensor:
+        """What agents learn to have earned [B, N] in a step [B]: what they did earn, unless somebody changes it."""
+        for guard in self.guards:
+            reward = guard.reward(reward, action, step)
+        return reward
+
+    @torch.no_grad()
     def exchange(
         self,
         spoken: Tensor,

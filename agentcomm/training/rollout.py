@@ -92,6 +92,7 @@ class Sampler:
             observation = self.network.perceive(self.observation, world, at, policy)
             decision = decide(policy, observation, graph, self.network, at, self.generator, alive)
             step = world.step(decision.action)
+            reward = self.network.reward(step.reward, decision.action, at)
             cut = step.truncated[step.finished]
             cut_at.append(step.finished[cut] + len(decisions) * world.num_worlds)
             cut_off.append((step.final_observation[cut], step.final_alive[cut]))
@@ -105,7 +106,7 @@ class Sampler:
             decisions.append(decision)
             entries = {
                 "observation": observation,
-                "reward": step.reward - listening_cost * decision.gate,
+                "reward": reward - listening_cost * decision.gate,
                 "active": step.active,
                 "done": step.done,
             }
