@@ -1,0 +1,76 @@
+"""What each attack costs in training: whole iterations at B = 256, against undisturbed ones in turn."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from agentcomm import registry
+from agentcomm.config import parse
+from agentcomm.directory import DirectoryAttack
+from agentcomm.errors import ConfigError
+from agentcomm.versions import versions
+from benchmarks.plain_loop import PlainLoop
+
+ROUNDS = 5
+MESSAGES = {"name": "predator_capture_prey", "observation": "indices"}
+DIRECTORY = {"name": "task_market"}
+console = Console()
+
+
+def loop(environment: dict[str, Any], attacks: list[dict[str, Any]]) -> PlainLoop:
+    """A team of CommFormer in training."""
+    run = {
+        "name": "attacks",
+        "environment": environment,
+        "policy": {"name": "commformer", "topology": {"kind": "learned", "density": 0.4}},
+        "training": {"worlds": 256, "fragment": 16, "threads": 1},
+        "attacks": attacks,
+    }
+    return PlainLoop(parse(run, "benchmark settings"))
+
+
+def seconds(first: PlainLoop, second: PlainLoop) -> tuple[list[float], list[float]]:
+    """Seconds of iterations of both, in turn."""
+    first.iterate(), second.iterate()
+    times = [(first.iterate().total, second.iterate().total) for _ in range(ROUNDS)]
+    return [a for a, _ in times], [b for _, b in times]
+
+
+def main() -> None:
+    """Measure every registered attack with its arguments by default, and write ``benchmarks/attacks.md``."""
+    lines = []
+    for name in track(registry.names("attack"), "measuring", console=console):
+        place = DIRECTORY if issubclass(registry.find("attack", name), DirectoryAttack) else MESSAGES
+        try:
+            attacked = loop(place, [{"name": name}])
+        except ConfigError as error:
+            lines.append(f"| `{name}` | | | not measured: {str(error).splitlines()[-1].strip()} |")
+            continue
+        plain, under = seconds(loop(place, []), attacked)
+        ratio = statistics.median(b / a - 1 for a, b in zip(plain, under, strict=True))
+        violations = sum(sum(guard.violations.values()) for guard in attacked.sampler.network.guards)
+        assert not violations, f"{name} asks for more than it may"
+        lines.append(f"| `{name}` | {place['name']} | {1000 * statistics.median(under):.0f} | {ratio:+.0%} |")
+    table = "\n".join(lines)
+    text = f"""# What each attack costs in training
+
+Written by `make bench`: CommFormer, 256 worlds x 16 steps, sampling and update, every attack with its arguments by
+default; medians of {ROUNDS} iterations in turn with undisturbed ones on {os.cpu_count()} cores, load average
+{os.getloadavg()[0]:.1f} at the end; {versions()}.
+
+| attack | environment | ms per iteration | over undisturbed |
+|---|---|---|---|
+{table}
+"""
+    Path(__file__).with_name("attacks.md").write_text(text, encoding="utf-8")
+    console.print(text, markup=False)
+
+
+if __name__ == "__main__":
+    main()

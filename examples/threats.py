@@ -1,0 +1,114 @@
+"""Evaluates every attack on trained teams: against its no-op control, at growing budgets, and under defenses.
+
+python examples/studies.py threats --seeds 3    first trains the teams (examples/threats/)
+python examples/threats.py                      then evaluates; run it again to go on where it stopped
+python examples/threats_page.py                 writes docs/threats.md from what is there
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, NamedTuple
+
+import torch
+import typer
+from rich.progress import track
+from studies import ROOT
+
+from agentcomm import api
+from agentcomm.config import Choice
+from agentcomm.errors import AgentcommError
+from agentcomm.registry import build_config
+
+CAPTURE, MARKET = "predator_capture_prey-learned", "task_market-full"
+
+
+class Form(NamedTuple):
+    """A form of an attack that is measured.
+
+    Attributes:
+        run: On which teams.
+        attack: As for ``agentcomm evaluate --attack``.
+        options: Further arguments of :func:`agentcomm.api.evaluate`.
+        budgets: Whether it is measured at growing budgets and under defenses, too.
+    """
+
+    run: str
+    attack: str
+    options: Mapping[str, Any] = MappingProxyType({})
+    budgets: bool = True
+
+    @property
+    def choice(self) -> Choice:
+        """The attack."""
+        return Choice.parse(self.attack)
+
+
+FORMS = (
+    Form(CAPTURE, "noise"),
+    Form(CAPTURE, "noise:epsilon=0.5"),
+    Form(CAPTURE, "tamper:how=bias"),
+    Form(CAPTURE, "tamper:how=flip"),
+    Form(CAPTURE, "tamper:how=permute"),
+    Form(CAPTURE, "tamper:how=swap"),
+    Form(CAPTURE, "tamper:how=zero"),
+    Form(CAPTURE, "tamper:node=0"),
+    Form(CAPTURE, "drop"),
+    Form(CAPTURE, "delay"),
+    Form(CAPTURE, "reorder"),
+    Form(CAPTURE, "jam"),
+    Form(CAPTURE, "flood"),
+    Form(CAPTURE, "replay"),
+    Form(CAPTURE, "impersonate"),
+    Form(CAPTURE, "cut"),
+    Form(CAPTURE, "drift"),
+    Form(CAPTURE, "pollute"),
+    Form(CAPTURE, "gradient:steps=1,epsilon=0.5"),
+    Form(CAPTURE, "gradient:epsilon=0.5"),
+    Form(CAPTURE, "gradient:norm=l2,epsilon=2"),
+    Form(CAPTURE, "gradient:goal=worst,epsilon=0.5"),
+    Form(CAPTURE, "gradient:weakest=1,epsilon=2"),
+    Form(MARKET, "sybil"),
+    Form(MARKET, "rank"),
+    Form(MARKET, "blast"),
+    Form(MARKET, "copied_card"),
+    Form(MARKET, "hub_poison"),
+)
+RUNS = tuple(dict.fromkeys(form.run for form in FORMS))
+BUDGETS = (1, 4, 16)  # messages or cards per episode; besides, as many as the attack likes
+DEFENSES = ("authenticate", "clip")
+SEEDS = 3
+
+
+def held(form: Form) -> list[Choice]:
+    """The attack at each budget."""
+    given = form.choice.arguments.get("budget", {})
+    return [form.choice.changed({"budget": given | {"per_episode": limit}}) for limit in BUDGETS]
+
+
+def main(
+    root: Annotated[Path, typer.Option(help="where folders of runs lie")] = ROOT,
+    run: Annotated[list[str] | None, typer.Option(help="only this run; may be given several times")] = None,
+) -> None:
+    """Evaluate what is not evaluated yet."""
+    torch.set_num_threads(1)
+    for name in run or RUNS:
+        folder = root / "threats" / name
+        try:
+            opened = api.open_run(folder)
+        except AgentcommError as error:
+            raise typer.BadParameter(f"{error}; train it: python examples/studies.py threats --seeds {SEEDS}") from None
+        forms = [form for form in FORMS if form.run == name]
+        for form in forms:
+            build_config("attack", form.choice.name, form.choice.arguments)
+        for form in track(forms, name):
+            defenses = DEFENSES if form.budgets else ()
+            api.evaluate(opened, [form.choice], list(defenses), **form.options)
+            if form.budgets:
+                api.evaluate(opened, held(form), [], **form.options)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,297 @@
+"""Writes docs/threats.md: every risk, the attacks that carry it out, where, and what they were measured to do.
+
+python examples/threats_page.py    copies the cells of runs/threats that are there to docs/threats/cells.jsonl first
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pages
+import typer
+from pages import COLORS, KEPT, Row, table
+from studies import ROOT
+from threats import BUDGETS, DEFENSES, FORMS, RUNS, Form, held
+
+from agentcomm import registry
+from agentcomm.evaluation.cells import read_jsonl
+from agentcomm.evaluation.statistics import Estimate, mean_by_t
+from agentcomm.files import append_line, write_text
+from agentcomm.risks import RISKS
+
+SHOWN = (*KEPT, "attack", "defense_label", "obedience", "violations")
+
+
+def collect(root: Path) -> list[Row]:
+    """All cells there are; those of run folders replace older ones."""
+    path = pages.DOCS / "threats" / "cells.jsonl"
+    rows = {(row["run"], row["id"]): row for row in (read_jsonl(path)[0] if path.exists() else [])}
+    for name in RUNS:
+        cells = root / "threats" / name / "cells.jsonl"
+        for row in read_jsonl(cells)[0] if cells.exists() else []:
+            rows[name, row["id"]] = {key: row.get(key) for key in SHOWN} | {"run": name}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, "")
+    for row in rows.values():
+        append_line(path, row)
+    return list(rows.values())
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a form of an attack did to teams, over seeds.
+
+    Attributes:
+        form: What was measured.
+        rows: Its undefended cells, one per seed.
+        clean: Return without the attack, mean over seeds.
+        floor: Return of the team without messages; NaN where there is none.
+        defended: By defense, the cells under it.
+        budgets: By budget, the cells at it.
+    """
+
+    form: Form
+    rows: Sequence[Row]
+    clean: float
+    floor: float
+    defended: dict[str, Sequence[Row]]
+    budgets: dict[int, Sequence[Row]]
+
+    @property
+    def name(self) -> str:
+        """Of the plug-in."""
+        return self.form.choice.name
+
+    @property
+    def damage(self) -> Estimate:
+        """Return lost against the no-op control."""
+        return damage(self.rows)
+
+    @property
+    def success(self) -> Estimate:
+        """Share of episodes in which the attack succeeded, less those in which its control did."""
+        return mean_by_t([r["metrics"]["attack_success"] - r["metrics"]["control_success"] for r in self.rows])
+
+    @property
+    def judged_by_success(self) -> bool:
+        """Whether it wants something else than that the team earns less."""
+        return self.rows[0]["attack"]["threat"]["objective"] not in ("untargeted", "exhaust")
+
+    @property
+    def effect(self) -> Estimate:
+        """What it is judged by."""
+        return self.success if self.judged_by_success else self.damage
+
+    @property
+    def works(self) -> bool:
+        """Whether the effect's interval lies above zero."""
+        interval = self.effect.interval
+        return interval is not None and interval[0] > 0
+
+    @property
+    def share(self) -> float:
+        """Damage as a share of what messages are worth: 1 takes the team to the floor."""
+        worth = self.clean - self.floor
+        return self.damage.value / worth if worth > 0 else math.nan
+
+
+def damage(rows: Sequence[Row]) -> Estimate:
+    """Return lost against the no-op control, paired by seed."""
+    return mean_by_t([r["metrics"]["control_return"] - r["metrics"]["mean_return"] for r in rows])
+
+
+def measured(rows: Sequence[Row]) -> list[Measured]:
+    """Everything that was measured, in the order of the forms."""
+    out = []
+    for form in FORMS:
+        here = [row for row in rows if row["run"] == form.run and row["status"] != "failed"]
+        here = [row for row in here if all(row.get(key) == value for key, value in form.options.items())]
+
+        def cells(label: str | None, defense: str = "none", variant: str = "team", here: list[Row] = here) -> list[Row]:
+            return [
+                row
+                for row in here
+                if (row["variant"], row["defense_label"]) == (variant, defense)
+                and (row["attack"] or {}).get("label") == label
+                and not row["world"]
+                and not row["gates"]
+            ]
+
+        found = cells(form.choice.label)
+        if not found:
+            continue
+        out.append(
+            Measured(
+                form,
+                found,
+                mean(cells(None)),
+                mean(cells(None, variant="control")),
+                {d: cells(form.choice.label, d) for d in DEFENSES if form.budgets},
+                {limit: cells(c.label) for limit, c in zip(BUDGETS, held(form), strict=True) if form.budgets},
+            )
+        )
+    return out
+
+
+def mean(rows: Sequence[Row]) -> float:
+    """Mean return over seeds."""
+    return float(np.mean([row["metrics"]["mean_return"] for row in rows])) if rows else math.nan
+
+
+def number(e: Estimate, digits: int = 2) -> str:
+    """``0.41 (0.30 to 0.52)``."""
+    return pages.text(e, digits)
+
+
+def risks(everything: Sequence[Measured]) -> str:
+    """The catalogue: risk, attacks, environments, strongest measured effect, what lessens it."""
+    attacks = {name: registry.find("attack", name) for name in registry.names("attack")}
+    rows = []
+    for risk, about in RISKS.items():
+        names = [name for name, attack in attacks.items() if risk in attack.risks]
+        found = [m for m in everything if m.name in names]
+        best = max(found, key=lambda m: (m.works, low(m.effect)), default=None)
+        places = ", ".join(dict.fromkeys(m.rows[0]["environment"]["name"] for m in found))
+        if best is None:
+            effect = about.absent or "not measured"
+        else:
+            what = "success" if best.judged_by_success else "return"
+            effect = f"`{best.form.attack}`: {number(best.effect)} of {what}" + ("" if best.works else ", not shown")
+        rows.append(
+            [f"`{risk}`", about.definition, ", ".join(f"`{n}`" for n in names), places, effect, lessening(found)]
+        )
+    return table(("risk", "what goes wrong", "attacks", "measured in", "largest effect", "lessened by"), rows)
+
+
+def low(e: Estimate) -> float:
+    """Lower end, to rank by."""
+    return e.interval[0] if e.interval else -math.inf
+
+
+def lessening(found: Sequence[Measured]) -> str:
+    """Defenses under which some attack does less than half of its damage."""
+    helps = [
+        defense
+        for defense in DEFENSES
+        if any(
+            m.works and not m.judged_by_success and cells and damage(cells).value < 0.5 * m.damage.value
+            for m in found
+            for cells in [m.defended.get(defense, [])]
+        )
+    ]
+    return ", ".join(f"`{d}`" for d in helps)
+
+
+def attacks(everything: Sequence[Measured], run: str) -> str:
+    """What each form did in one run."""
+    rows = []
+    for m in everything:
+        if m.form.run != run:
+            continue
+        threat = m.rows[0]["attack"]["threat"]
+        shown = [f"`{m.form.attack}`", threat["position"], " ".join(threat["powers"]), threat["knowledge"]]
+        shown += [f"{np.mean([r['metrics']['mean_return'] for r in m.rows]):.2f}", number(m.damage), share(m.share)]
+        shown += [number(m.success)]
+        shown += [number(damage(cells)) if (cells := m.defended.get(d)) else "" for d in DEFENSES]
+        rows.append(shown)
+    header = ("attack", "position", "powers", "knows", "return", "damage", "of what messages are worth", "success")
+    return table((*header, *(f"damage with {d}" for d in DEFENSES)), rows)
+
+
+def share(value: float) -> str:
+    """``83%``."""
+    return "" if math.isnan(value) else f"{value:.0%}"
+
+
+def curves(everything: Sequence[Measured], run: str) -> str:
+    """Damage against the budget, a small panel per attack."""
+    shown = [m for m in everything if m.form.run == run and all(m.budgets.values()) and m.budgets]
+    columns = 4
+    height = math.ceil(len(shown) / columns)
+    figure, panels = plt.subplots(height, columns, figsize=(9, 1.5 * height + 0.4), sharex=True, squeeze=False)
+    ticks = [0, *BUDGETS, "all"]
+    for place, axes in enumerate(panels.flat):
+        if place >= len(shown):
+            axes.axis("off")
+            continue
+        m = shown[place]
+        found = [Estimate(0.0, (0.0, 0.0), 0), *(damage(m.budgets[limit]) for limit in BUDGETS), m.damage]
+        ends = [e.interval or (e.value, e.value) for e in found]
+        at = range(len(found))
+        axes.fill_between(at, [a for a, _ in ends], [b for _, b in ends], color=COLORS[0], alpha=0.2, lw=0)
+        axes.plot(at, [e.value for e in found], "o-", color=COLORS[0], ms=3)
+        axes.set_title(m.form.attack, fontsize=7)
+        axes.axhline(m.clean - m.floor, color=COLORS[1], lw=0.8, ls="--")
+        axes.set_xticks(list(at), [str(tick) for tick in ticks], fontsize=7)
+        axes.tick_params(axis="y", labelsize=7)
+    figure.tight_layout()
+    where = pages.DOCS / "threats" / f"{run.partition('-')[0]}.svg"
+    figure.savefig(where, bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)
+    return f"![damage against budget](threats/{where.name})\n"
+
+
+def falling(everything: Sequence[Measured]) -> str:
+    """Attacks whose damage does not grow with the budget, beyond what intervals allow."""
+    lines = []
+    for m in everything:
+        steps = [damage(m.budgets[limit]) for limit in BUDGETS if m.budgets.get(limit)] + [m.damage]
+        for first, second in itertools.pairwise(steps):
+            if first.interval and second.interval and second.interval[1] < first.interval[0]:
+                lines.append(f"`{m.form.attack}` ({first.value:.2f}, then {second.value:.2f})")
+                break
+    if not lines:
+        return "Damage grows with the budget: nowhere does its interval lie below that of a smaller budget.\n"
+    return "Damage does not grow with the budget for: " + "; ".join(lines) + ".\n"
+
+
+def page(rows: Sequence[Row]) -> str:
+    """The page."""
+    everything = measured(rows)
+    shown = {risk for m in everything if m.works for risk in registry.find("attack", m.name).risks}
+    absent = [risk for risk, about in RISKS.items() if about.absent]
+    episodes = "/".join(map(str, sorted({row["episodes"] for row in rows})))
+    parts = []
+    for run in dict.fromkeys(m.form.run for m in everything):
+        clean = next(m.clean for m in everything if m.form.run == run)
+        floor = next(m.floor for m in everything if m.form.run == run)
+        without = "" if math.isnan(floor) else f", without messages {floor:.2f}"
+        title = run.partition("-")[0].replace("_", " ").capitalize()
+        parts.append(
+            f"## {title}\n\nReturn without an attack {clean:.2f}{without}.\n\n"
+            f"{attacks(everything, run)}\n{curves(everything, run)}"
+        )
+    return f"""# The catalogue of threats
+
+Every risk of agents that communicate which a world of such agents can carry, the attacks that carry it out, and what
+they did to trained, undefended teams. Written by `python examples/threats_page.py` from the registry and from
+[cells.jsonl](threats/cells.jsonl); evaluated by `python examples/threats.py`. `agentcomm list attacks` shows each
+attack's arguments and threat model.
+
+Each number is a mean over teams (3 seeds, {episodes} episodes each) with Student's 95% interval over teams. *Damage*
+is return lost against the attack's no-op control in the same episodes: it touches as many messages, spends as much,
+and changes nothing. *Success* is the share of episodes in which the attack's own predicate holds, less that of its
+control. In figures the budget is messages (or cards) touched per episode, the dashed line what messages are worth.
+
+**{len(shown)} of {len(RISKS)} risks** have an attack whose effect lies above zero with its whole interval.
+{len(absent)} have none here: {"; ".join(f"`{risk}`, because {RISKS[risk].absent}" for risk in absent)}.
+
+{risks(everything)}
+{falling(everything)}
+{chr(10).join(parts)}"""
+
+
+def main(root: Annotated[Path, typer.Argument(help="where folders of runs lie")] = ROOT) -> None:
+    """Write docs/threats.md."""
+    write_text(pages.DOCS / "threats.md", page(collect(root)))
+
+
+if __name__ == "__main__":
+    typer.run(main)
