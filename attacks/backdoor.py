@@ -35,7 +35,7 @@ class Backdoor(Attack):
     Config = BackdoorConfig
     config: BackdoorConfig
     name = "backdoor"
-    risks = ("aa.l2.exploitation_trojan", "ua.l3.multimodal")
+    risks = ("aa.l2.exploitation_trojan", "ua.l3.harmful_task")
 
     def __init__(self, config: BackdoorConfig, setting: Setting) -> None:
         super().__init__(config, setting)

@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from agentcomm.errors import ConfigError
+from agentcomm.evaluation.episodes import Episodes
 from agentcomm.threats import Attack, AttackConfig, Edits, Position, SensorView, ThreatModel, View
 
 
@@ -39,7 +40,7 @@ class ForceGate(Attack):
     Config = ForceGateConfig
     config: ForceGateConfig
     name = "force_gate"
-    risks = ("ua.l1.availability", "ua.l3.multimodal")
+    risks = ("ua.l1.availability",)
 
     def threat_model(self) -> ThreatModel:
         """At the sensors, with the policy at hand or without."""
@@ -53,6 +54,11 @@ class ForceGate(Attack):
             budget,
             goal,  # type: ignore[arg-type]
         )
+
+    def succeeded(self, attacked: Episodes, clean: Episodes) -> Tensor:
+        """[B] bool: the team sent fewer messages per step (shut), or more (open)."""
+        now, before = (e.messages["sent"] / e.length for e in (attacked, clean))
+        return now < before if self.config.goal == "shut" else now > before
 
     def apply(self, view: View) -> Edits:
         """Messages are none of its business."""

@@ -42,7 +42,7 @@ class HijackEdges(Attack):
     Config = HijackEdgesConfig
     config: HijackEdgesConfig
     name = "hijack_edges"
-    risks = ("aa.l3.cognitive_drift", "ua.l1.availability")
+    risks = ("ua.l1.availability", "aa.l2.exploitation_trojan")
 
     def __init__(self, config: HijackEdgesConfig, setting: Setting) -> None:
         super().__init__(config, setting)

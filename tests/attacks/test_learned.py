@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from parts import Exchange, Scripted, attack, carry, conversation, setting, setting_of, team
+from parts import Exchange, Scripted, attack, carry, conversation, sampler, setting, setting_of, team
 from torch import Tensor
 
 from agentcomm.assembly import make_network, make_policy, make_world
@@ -69,6 +69,21 @@ def test_starving_and_striking_touch_only_what_they_say() -> None:
     assert struck.sum() == struck[1, 0], "and no other"
 
 
+@pytest.mark.parametrize("how", ["ransom", "starve", "strike"])
+def test_its_control_trains_like_no_attack(how: str) -> None:
+    world, policy = team()
+    clean = sampler(world, policy).collect(6).columns
+    for harmless in (True, False):
+        world, policy = team()
+        s = sampler(world, policy)
+        s.network = Network(
+            s.network.setting, [attack("hijack_edges", s.network.setting, node=0, how=how, harmless=harmless)]
+        )
+        columns = s.collect(6).columns
+        assert s.network.guards[0].spent.any(), "judged and paid as usual"
+        assert all(torch.equal(columns[name], value) for name, value in clean.items()) == harmless
+
+
 def test_victims_and_node_must_be_apart_and_there() -> None:
     for arguments in ({"node": 9}, {"node": 1, "victims": [1]}, {"node": 1, "victims": [7]}):
         with pytest.raises(ValueError, match="apart"):
@@ -80,7 +95,7 @@ def tiny(form: str, updates: int, topology: dict[str, Any], **arguments: Any) ->
     world = make_world(choice("oracle_hint", members=4, symbols=2, max_steps=4, observation="indices"), 128)
     policy = make_policy(choice("commformer", width=16, topology=topology), world)
     network = make_network(world, policy, [choice(form, **arguments)])
-    sampler = Sampler(world, policy, network, PPOSettings(), seed=0)
+    rollout = Sampler(world, policy, network, PPOSettings(), seed=0)
     graph = policy.graph_parameters()
     own = {id(p) for p in graph}
     model = torch.optim.Adam([p for p in policy.parameters() if id(p) not in own])
@@ -89,7 +104,7 @@ def tiny(form: str, updates: int, topology: dict[str, Any], **arguments: Any) ->
     update = Update(policy, learning, model, edges, torch.Generator().manual_seed(0))
     for number in range(updates):
         update.anneal_rates(number / updates)
-        stats = update.run(sampler.collect(4).columns)
+        stats = update.run(rollout.collect(4).columns)
         assert stats["first_ratio_error"] < 1e-4
     return world, policy
 
