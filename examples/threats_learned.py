@@ -94,7 +94,7 @@ def hijacked(saved: SavedPolicy, node: int, lie: Row | None) -> Row:
 
 LIES: dict[str, Row | None] = {
     "nothing": None,
-    "control": {"name": "gradient", "goal": "worst", "epsilon": 3.0, "steps": 5, "harmless": True},
+    "control": {"name": "tamper", "how": "flip", "harmless": True},
     "flip": {"name": "tamper", "how": "flip"},
     "worst": {"name": "gradient", "goal": "worst", "epsilon": 3.0, "steps": 5},
 }

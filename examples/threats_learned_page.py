@@ -59,7 +59,7 @@ def bars(axes: Any, groups: Sequence[tuple[str, Sequence[float]]], label: str) -
         axes.barh(place, sum(values) / len(values), color=COLORS[0], alpha=0.35)
         axes.plot(values, [place] * len(values), "o", color=COLORS[0], ms=4, mew=0)
     axes.set_yticks(range(len(groups)), [group for group, _ in groups])
-    axes.invert_yaxis()
+    axes.set_ylim(len(groups) - 0.5, -0.5)
     axes.set_xlabel(label)
 
 
@@ -93,7 +93,7 @@ def edge_hijack(rows: Sequence[Row]) -> str:
                     here["control"][s]["metrics"]["mean_return"] - here["worst"][s]["metrics"]["mean_return"]
                     for s in sorted(here["worst"].keys() & here["control"].keys())
                 ]
-                points.append((team, degrees, lost))
+                points.append((team, degrees, lost or [0.0]))
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.2, 0.32 * len(points) + 1.3), sharey=True)
     bars(left, [(team, degrees) for team, degrees, _ in points], "listeners of the node, of 5")
     bars(right, [(team, lost) for team, _, lost in points], "return lost to its worst lie, of 8")
@@ -117,7 +117,7 @@ Predator-Capture-Prey it is the blind agent, which knows nothing that the others
 
 **At test time** nothing is dropped any more. The node lies: *flip* turns its messages around; *worst lie* knows the
 policy and moves each of its payload's entries by at most 3 towards the receivers' worst action (`gradient`, 5 steps).
-Numbers are changes of the mean return against the lie's own no-op control.
+Numbers are changes of the mean return against a harmless flip.
 
 {table(header, lines)}
 {save(figure, "edge_hijack")}
@@ -125,7 +125,21 @@ Numbers are changes of the mean return against the lie's own no-op control.
 """
 
 
-EDGES = ""
+EDGES = """**What it shows.** Ransom works: in every team all victims listen to the node, and where a link is to spare
+the team pays nothing for it as long as the node is honest (Oracle-Hint). Where there is none (Predator-Capture-Prey),
+the agents that see give up each other and hear the blind agent, through which the team then talks to itself: a hub
+that belongs to the attacker. Nobody would notice by the return alone in the first case.
+
+What is gained is reach, and reach is damage once the node lies knowingly. A lie that knows nothing (*flip*) hurts a
+hijacked team of Oracle-Hint no more than a clean one: those that were made to listen have learned that this sender
+says nothing, and attend to the other. A lie that knows the policy does not ask for their attention: it makes them
+wrong in one step, and the number of listeners is the number of victims. One clean team had given the node four
+listeners by itself, since links to spare are worth nothing and are filled by chance; it is hurt nearly as much. So
+links to spare are an attack surface: a density no larger than needed is the cheap defense.
+
+**Limits.** Ransom needs a hold on all links of the team in training, and knows the sampled graph of the moment. It
+uses that the score estimate credits a graph with everything that follows; the straight-through estimate looks at the
+change that one edge makes here and now."""
 
 
 def gate_forcing(rows: Sequence[Row]) -> str:
@@ -187,7 +201,19 @@ test).
 """
 
 
-FORCING = ""
+FORCING = """**What it shows.** Who knows the policy decides when gates open. Under *shut* both agents that see close
+at every step: a third of gates stays open, the blind agent's, whose only reading is its own cell, and no cell shuts
+its gate. Under *open* messages per step rise by more than half. A random reading moves gates much less.
+
+What this costs is another matter, and the dissection says so. Shut gates alone (*shut, gates only*) cost about a step
+(with three teams the interval just reaches zero); gates that are held open alone (*open, gates only*) cost messages
+and hardly any steps. It is the wrong view itself that keeps teams from the prey: *all but gates* does as much damage
+as *shut*, and a random wrong view does most of it, too. An attack that only wants damage is better off forging what
+agents act on; one that wants cost, or a silence that no message shows, needs the gate.
+
+**Limits.** One task, three agents, one kind of gate; the attacker sees all that the sensors show. A defense on
+messages cannot see this attack. What could: an agent that checks what it sees against where it was before, which
+these policies, without memory, do not."""
 
 
 def backdoor(rows: Sequence[Row]) -> str:
