@@ -22,6 +22,8 @@ from agentcomm.config import Choice
 from agentcomm.errors import AgentcommError
 from agentcomm.registry import build_config
 
+BUDGETS = (1, 4, 16)  # messages or cards per episode; besides, as many as the attack likes
+DEFENSES = ("authenticate", "clip")
 CAPTURE, MARKET = "predator_capture_prey-learned", "task_market-full"
 
 
@@ -32,13 +34,15 @@ class Form(NamedTuple):
         run: On which teams.
         attack: As for ``agentcomm evaluate --attack``.
         options: Further arguments of :func:`agentcomm.api.evaluate`.
-        budgets: Whether it is measured at growing budgets and under defenses, too.
+        budgets: Whether it is measured at growing budgets, too.
+        defenses: Each alone, besides none.
     """
 
     run: str
     attack: str
     options: Mapping[str, Any] = MappingProxyType({})
     budgets: bool = True
+    defenses: tuple[str, ...] = DEFENSES
 
     @property
     def choice(self) -> Choice:
@@ -76,9 +80,18 @@ FORMS = (
     Form(MARKET, "copied_card"),
     Form(MARKET, "hub_poison"),
 )
+# Knobs turned for the write-ups in docs/threats/.
+AGES, COPIES, DISTANCES = (1, 2, 4, 8), (1, 2, 4, 6, 10), (0.05, 0.2, 0.5)
+SWEEPS = (
+    *(
+        Form(CAPTURE, f"replay:age={age},suppress={suppress}", {}, False, ("authenticate",))
+        for age in AGES
+        for suppress in ("true", "false")
+    ),
+    *(Form(MARKET, f"sybil:count={count}", {}, False, ()) for count in COPIES),
+    *(Form(MARKET, f"sybil:distance={distance}", {}, False, ()) for distance in DISTANCES),
+)
 RUNS = tuple(dict.fromkeys(form.run for form in FORMS))
-BUDGETS = (1, 4, 16)  # messages or cards per episode; besides, as many as the attack likes
-DEFENSES = ("authenticate", "clip")
 SEEDS = 3
 
 
@@ -100,12 +113,11 @@ def main(
             opened = api.open_run(folder)
         except AgentcommError as error:
             raise typer.BadParameter(f"{error}; train it: python examples/studies.py threats --seeds {SEEDS}") from None
-        forms = [form for form in FORMS if form.run == name]
+        forms = [form for form in (*FORMS, *SWEEPS) if form.run == name]
         for form in forms:
             build_config("attack", form.choice.name, form.choice.arguments)
         for form in track(forms, name):
-            defenses = DEFENSES if form.budgets else ()
-            api.evaluate(opened, [form.choice], list(defenses), **form.options)
+            api.evaluate(opened, [form.choice], list(form.defenses), **form.options)
             if form.budgets:
                 api.evaluate(opened, held(form), [], **form.options)
 

@@ -133,7 +133,7 @@ def measured(rows: Sequence[Row]) -> list[Measured]:
                 found,
                 mean(cells(None)),
                 mean(cells(None, variant="control")),
-                {d: cells(form.choice.label, d) for d in DEFENSES if form.budgets},
+                {d: cells(form.choice.label, d) for d in form.defenses},
                 {limit: cells(c.label) for limit, c in zip(BUDGETS, held(form), strict=True) if form.budgets},
             )
         )

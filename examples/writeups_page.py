@@ -1,0 +1,183 @@
+"""Writes docs/threats/replay.md and docs/threats/sybil.md: two attacks on learned communication, looked at closely.
+
+python examples/writeups_page.py    from docs/threats/cells.jsonl, which examples/threats_page.py collects
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pages
+import typer
+from pages import COLORS, Row, table
+from threats import AGES, CAPTURE, COPIES, DISTANCES, MARKET
+
+from agentcomm.evaluation.cells import read_jsonl
+from agentcomm.evaluation.statistics import Estimate, mean_by_t
+from agentcomm.files import write_text
+
+
+class Cells:
+    """Cells of one run."""
+
+    def __init__(self, run: str) -> None:
+        rows = read_jsonl(pages.DOCS / "threats" / "cells.jsonl")[0]
+        self.rows = [row for row in rows if row["run"] == run and row["status"] != "failed"]
+
+    def of(self, name: str | None, defense: str = "none", variant: str = "team", **arguments: Any) -> list[Row]:
+        """One row per seed: of an attack with exactly these arguments; of none, if no name is given."""
+        wanted = None if name is None else (name, arguments)
+        return [
+            row
+            for row in self.rows
+            if (row["variant"], row["defense_label"]) == (variant, defense)
+            and (row["attack"] and (row["attack"]["name"], row["attack"]["arguments"])) == wanted
+            and not row["world"]
+            and not row["gates"]
+        ]
+
+
+def metric(rows: Sequence[Row], name: str) -> Estimate:
+    """Mean over seeds."""
+    return mean_by_t([row["metrics"][name] for row in rows])
+
+
+def of_ledger(rows: Sequence[Row], part: str, whole: str) -> float:
+    """A share of messages over all seeds; NaN of none."""
+    total = sum(row["ledger"][whole] for row in rows)
+    return sum(row["ledger"][part] for row in rows) / total if total else math.nan
+
+
+def line(axes: Any, at: Sequence[float], found: Sequence[Estimate], label: str, color: str) -> None:
+    """A curve with its interval."""
+    ends = [e.interval or (e.value, e.value) for e in found]
+    axes.fill_between(at, [a for a, _ in ends], [b for _, b in ends], color=color, alpha=0.2, lw=0)
+    axes.plot(at, [e.value for e in found], "o-", color=color, ms=4, label=label)
+
+
+def save(figure: Any, name: str) -> str:
+    """Write a figure; the markdown that shows it."""
+    figure.savefig(pages.DOCS / "threats" / f"{name}.svg", bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)
+    return f"![{name.replace('_', ' ')}]({name}.svg)\n"
+
+
+def replay() -> str:
+    """Replay against a team that learned what to say."""
+    cells = Cells(CAPTURE)
+    clean, silent = metric(cells.of(None), "mean_steps"), metric(cells.of(None, variant="control"), "mean_steps")
+    checked = metric(cells.of(None, "authenticate"), "mean_steps")
+    rows, curves = [], {True: [], False: []}
+    for age in AGES:
+        for suppress in (True, False):
+            found = cells.of("replay", age=age, suppress=suppress)
+            guarded = cells.of("replay", "authenticate", age=age, suppress=suppress)
+            curves[suppress].append(metric(found, "mean_steps"))
+            rows.append(
+                [
+                    str(age),
+                    "instead of" if suppress else "besides",
+                    pages.text(metric(found, "mean_steps")),
+                    pages.text(metric(found, "control_steps")),
+                    pages.text(metric(found, "attack_success")),
+                    pages.text(metric(guarded, "mean_steps")),
+                ]
+            )
+    figure, axes = plt.subplots(figsize=(5.2, 3))
+    for (suppress, found), color in zip(curves.items(), COLORS, strict=False):
+        line(axes, AGES, found, f"copies {'instead of' if suppress else 'besides'} fresh messages", color)
+    for level, label, style in ((clean.value, "clean", ":"), (silent.value, "without messages", "--")):
+        axes.axhline(level, color="black", lw=0.8, ls=style, label=label)
+    axes.set_xlabel("age of the copies in steps")
+    axes.set_ylabel("steps to capture")
+    axes.set_xticks(AGES)
+    axes.legend(fontsize=7)
+    worst = max(curves[True], key=lambda e: e.value)
+    mixed = max(curves[False], key=lambda e: e.value)
+    header = ("age", "copies come", "steps", "steps, no-op control", "success", "steps with `authenticate`")
+    return f"""# Replay of learned messages
+
+*Threat.* Somebody on the path of all links records every envelope and delivers the copy that is `age` steps old, seal
+and all, instead of the fresh message or besides it. It cannot forge: the guard compares each copy with what was on
+the wire. Knowledge: the protocol's header. Risk `ua.l2.session_manipulation`.
+
+*Why it should matter.* A learned message says what its sender sees now. Nothing in its payload tells its age unless
+training made use of that, so a receiver has no reason to doubt a copy: it is a true message, of another moment.
+
+*Method.* Predator-Capture-Prey, CommFormer with a learned graph, 3 trained teams, 1024 greedy episodes each, the same
+episodes in every line; the no-op control delivers as many messages in the same places, each with what its sender says
+now. Intervals are Student's, over teams.
+
+{table(header, rows)}
+{save(figure, "replay")}
+*Result.* The clean team needs {pages.text(clean)} steps, one without messages {pages.text(silent)}. Copies in place of
+fresh messages cost up to {worst.value:.1f} steps{", more than saying nothing" if worst.value > silent.value else ""};
+besides them up to {mixed.value:.1f}. Freshness, checked under a seal (`authenticate`), refuses every copy: then replay
+besides fresh messages costs nothing ({pages.text(checked)} steps without an attack), and replay instead of them has
+become loss of all messages, which no check at the receiver gives back.
+"""
+
+
+def sybil() -> str:
+    """Look-alikes in the registry that a trained team chooses from."""
+    cells = Cells(MARKET)
+    clean, silent = cells.of(None), cells.of(None, variant="control")
+    rows = [["none", "", pages.text(metric(clean, "mean_return")), "", pages.text(metric(clean, "misrouted"))]]
+    counts = []
+    for count in COPIES:
+        found = cells.of("sybil", count=count)
+        counts.append(found)
+        rows.append(row_of(str(count), "0.05", found))
+    rows += [row_of("6", str(distance), cells.of("sybil", distance=distance)) for distance in DISTANCES[1:]]
+    figure, panels = plt.subplots(1, 2, figsize=(8, 3))
+    at = [0, *COPIES]
+    line(panels[0], at, [metric(c, "misrouted") for c in (clean, *counts)], "tasks that look-alikes got", COLORS[1])
+    panels[0].set_ylabel("share of tasks handed over")
+    line(panels[1], at, [metric(c, "mean_return") for c in (clean, *counts)], "team under attack", COLORS[0])
+    panels[1].axhline(
+        metric(silent, "mean_return").value, color="black", lw=0.8, ls="--", label="team without messages"
+    )
+    panels[1].set_ylabel("return")
+    for axes in panels:
+        axes.set_xlabel("look-alikes")
+        axes.legend(fontsize=7)
+    figure.tight_layout()
+    one, many = metric(counts[0], "misrouted"), metric(counts[-1], "misrouted")
+    return f"""# Sybil registration against a team that learned whom to ask
+
+*Threat.* A newcomer reads the public cards and registers many of its own, under names that it holds the keys of. Each
+claims what the card that it resembles claims, off by at most `distance` in each skill. Nobody works behind them: tasks
+that they get lie until their deadline. It cannot touch others' cards, the hub, or messages. Risks
+`aa.l2.registration_pollution` and `aa.l2.dos`.
+
+*Method.* `task_market`: requesters find workers in the directory, hear what workers say, and hand over tasks with
+deadlines. 3 trained teams, {clean[0]["episodes"] if clean else 0} greedy episodes each, the same in every line. The
+no-op control registers as many cards that claim nothing, which nobody asks for. Intervals are Student's, over teams.
+
+{table(("look-alikes", "distance", "return", "return, no-op control", "tasks that look-alikes got"), rows)}
+{save(figure, "sybil")}
+*Result.* One look-alike gets {one.value:.0%} of all tasks, {COPIES[-1]} get {many.value:.0%}. What is learned does not
+help: messages say what members can do, and nothing of who is no member.
+"""
+
+
+def row_of(count: str, distance: str, found: Sequence[Row]) -> list[str]:
+    """A line of the table."""
+    names = ("mean_return", "control_return", "misrouted")
+    return [count, distance, *(pages.text(metric(found, name)) for name in names)]
+
+
+PAGES: dict[str, Callable[[], str]] = {"replay": replay, "sybil": sybil}
+
+
+def main() -> None:
+    """Write both pages."""
+    for name, page in PAGES.items():
+        write_text(pages.DOCS / "threats" / f"{name}.md", page())
+
+
+if __name__ == "__main__":
+    typer.run(main)
