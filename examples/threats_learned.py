@@ -31,8 +31,8 @@ from agentcomm.world import World
 
 EPISODES, SEED, SEEDS = 512, 1000003, (0, 1, 2)
 GATES = Path("commformer") / "gates-action_0.03"
-# Teams trained without any attack, and longer, that those of `capture` are held against.
-CLEAN = {f: Path("commformer") / f"predator_capture_prey-{g}" for f, g in (("hijack", "learned"), ("backdoor", "full"))}
+# Teams trained without any attack, and longer, that those of `hijack capture` are held against.
+CLEAN = Path("commformer") / "predator_capture_prey-learned"
 Row = dict[str, Any]
 Reads = Literal["all", "gates", "rest"]
 # Attacks on gates, and who reads what the forged sensors show: the whole policy, its gates only, or all but these.
@@ -60,8 +60,8 @@ def teams(folder: str, root: Path) -> Iterator[tuple[str, str, int, SavedPolicy]
                 run = api.open_run(path)
                 for variant, seed in run.trained():
                     yield name, team, seed, policy_file.load(run.policy(variant, seed))
-    if (root / CLEAN[folder] / "config.yaml").exists():
-        run = api.open_run(root / CLEAN[folder])
+    if folder == "hijack" and (root / CLEAN / "config.yaml").exists():
+        run = api.open_run(root / CLEAN)
         for seed in SEEDS:
             yield "capture", "nothing", seed, policy_file.load(run.policy("team", seed))
 

@@ -82,6 +82,7 @@ def edge_hijack(rows: Sequence[Row]) -> str:
                 [
                     task,
                     team,
+                    f"{next(iter(here['nothing'].values()))['env_steps']:,}",
                     f"{mean_by_t(degrees).value:.2f} of {agents - 1} ({', '.join(map(str, degrees))})",
                     text(mean(here["nothing"], "mean_return"), 2 if name == "known_answer" else 3),
                     text(less(here["flip"], here["control"], "mean_return"), 2 if name == "known_answer" else 3),
@@ -98,7 +99,8 @@ def edge_hijack(rows: Sequence[Row]) -> str:
     bars(left, [(team, degrees) for team, degrees, _ in points], "listeners of the node, of 5")
     bars(right, [(team, lost) for team, _, lost in points], "return lost to its worst lie, of 8")
     figure.tight_layout()
-    header = ("task", "trained under", "listeners of the node (each seed)", "return, all honest", "flip", "worst lie")
+    header = ("task", "trained under", "env steps", "listeners of the node (each seed)", "return, all honest")
+    header += ("flip", "worst lie")
     return f"""# Edge hijack: who decides whom a team listens to
 
 {note("edge_hijack", rows)}
@@ -117,7 +119,8 @@ Predator-Capture-Prey it is the blind agent, which knows nothing that the others
 
 **At test time** nothing is dropped any more. The node lies: *flip* turns its messages around; *worst lie* knows the
 policy and moves each of its payload's entries by at most 3 towards the receivers' worst action (`gradient`, 5 steps).
-Numbers are changes of the mean return against a harmless flip.
+The last two columns are changes of the mean return against a harmless flip. Teams of Predator-Capture-Prey that were
+trained under *nothing* are those of [the page on CommFormer](../commformer.md), which trained longer.
 
 {table(header, lines)}
 {save(figure, "edge_hijack")}
