@@ -73,10 +73,11 @@ def of_study(folder: str, name: str, team: str) -> Row:
     return {key: value for key, value in found.items() if key != "name"}
 
 
-def network_for(saved: SavedPolicy, world: World, name: str, arguments: Row | None) -> Network:
-    """The messages of a team, attacked or not."""
+def network_for(saved: SavedPolicy, world: World, name: str, arguments: Row | None, clipped: bool = False) -> Network:
+    """The messages of a team, attacked or not, and shortened to the usual length or not."""
     attacks = [] if arguments is None else [Choice.model_validate({"name": name, **arguments})]
-    return make_network(world, saved.policy, attacks, seed=derive(SEED, "network"))
+    defenses = [Choice(name="clip")] if clipped else []
+    return make_network(world, saved.policy, attacks, defenses, seed=derive(SEED, "network"))
 
 
 def hijacked(saved: SavedPolicy, node: int, lie: Row | None) -> Row:
@@ -132,7 +133,7 @@ def split(policy: CommPolicy, network: Network, reads: Reads) -> None:
     network.perceive = divided
 
 
-def triggered(saved: SavedPolicy, learned: Row, arguments: Row | None) -> Row:
+def triggered(saved: SavedPolicy, learned: Row, arguments: Row | None, clipped: bool) -> Row:
     """What the team earns, and how often its members other than the node take the target action."""
     node, action = learned.get("node", 0), learned.get("action", 0)
     world = make_world(saved.environment, EPISODES)
@@ -144,7 +145,7 @@ def triggered(saved: SavedPolicy, learned: Row, arguments: Row | None) -> Row:
         taken.add_(((moment.decision.action == action) & others).sum())
         asked.add_(others.sum())
 
-    network = network_for(saved, world, "backdoor", arguments)
+    network = network_for(saved, world, "backdoor", arguments, clipped)
     found = play(world, saved.policy, network, SEED, follow=follow).metrics()
     return {"metrics": found | {"target": int(taken) / max(int(asked), 1)}, "env_steps": saved.details["env_steps"]}
 
@@ -192,15 +193,11 @@ def main(root: Annotated[Path, typer.Option(help="where folders of runs lie")] =
     for name, team, seed, saved in teams("backdoor", root):
         learned = of_study("backdoor", name, team)
         asks = {key: value for key, value in learned.items() if key != "harmless"} | {"share": 1.0}
-        forms = {
-            "nothing": None,
-            "control": asks | {"harmless": True},
-            "trigger": asks,
-            "other pattern": asks | {"pattern": 1},
-        }
+        forms = {"nothing": None, "control": asks | {"harmless": True}, "trigger": asks, "trigger, clipped": asks}
+        forms["other pattern"] = asks | {"pattern": 1}
         for form, given in forms.items():
             key = {"study": name, "team": team, "seed": seed, "form": form}
-            measure("backdoor", key, rows, lambda s=saved, b=learned, a=given: triggered(s, b, a))
+            measure("backdoor", key, rows, lambda s=saved, b=learned, a=given, c="clip" in form: triggered(s, b, a, c))
 
 
 if __name__ == "__main__":

@@ -224,7 +224,7 @@ def backdoor(rows: Sequence[Row]) -> str:
     lines = []
     for name, task in TASKS.items():
         for team in dict.fromkeys(row["team"] for row in rows if row["study"] == name):
-            for form in ("nothing", "trigger", "other pattern"):
+            for form in ("nothing", "trigger", "trigger, clipped", "other pattern"):
                 here = pick(rows, study=name, team=team, form=form)
                 if here:
                     digits = 2 if name == "known_answer" else 3
@@ -251,7 +251,14 @@ triggers nor changed rewards.
 """
 
 
-BACKDOOR = ""
+BACKDOOR = """**What it shows.** The trigger is learned beside the task and hidden by it: without it teams that
+learned it earn what others do, and with it their members take the target action. Another pattern of the same size
+does little, and the same trigger says nothing to teams that were trained with the harmless control: it is no large
+change that does this, but a learned meaning.
+
+**Limits.** Overwriting rewards is a strong power, held by who runs the training or its data; nothing in the messages
+of a clean episode tells of it. Payloads with the trigger are longer than others, but to shorten them (defense `clip`:
+*trigger, clipped*) takes little back, for it is their direction that was learned."""
 
 
 def main() -> None:
