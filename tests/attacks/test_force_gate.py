@@ -206,3 +206,18 @@ def test_a_lie_in_numbers_keeps_to_its_norm_and_is_finite() -> None:
         network = Network(s, [Liar(s, lambda v, x=value: torch.full_like(v.observation, x), frozenset({"modify"}))])  # type: ignore[misc]
         assert torch.equal(network.perceive(seen, world, world.length, policy), seen)
         assert network.guards[0].violations[rule] > 0
+
+
+def test_it_succeeds_where_more_or_fewer_messages_are_sent() -> None:
+    world, policy = gated()
+    clean = play(world, policy, Network(setting_of(world, policy)), 1)
+    won = {}
+    for goal in ("open", "shut"):
+        for harmless in (True, False):
+            network = installed(world, policy, goal=goal, harmless=harmless)
+            attacked = play(world, policy, network, 1)
+            won[goal, harmless] = network.guards[0].attack.succeeded(attacked, clean).float().mean()
+            sent = [e.messages["sent"].sum() / e.length.sum() for e in (attacked, clean)]
+            assert (sent[0] > sent[1]) == (goal == "open" and not harmless)
+    assert won["open", True] == won["shut", True] == 0
+    assert min(won["open", False], won["shut", False]) > 0.6
