@@ -217,6 +217,16 @@ class World(Plugin):
         """One world in plain numbers, for the report's player. Environments describe themselves here."""
         return {}
 
+    def readings(self) -> Tensor | None:
+        """[N, K, vocabulary + 1] bool, what each entry of each agent's index observation can show; None if dense.
+
+        The first place stands for -1. An entry that no sensor feeds can show one thing at most. Anything by default.
+        """
+        if self.layout.kind == "dense":
+            return None
+        shape = (self.num_agents, self.layout.width, self.layout.vocabulary + 1)
+        return torch.ones(shape, dtype=torch.bool, device=self.device)
+
     def facts(self) -> dict[str, Tensor]:
         """What somebody who listens might want to know of each agent: by name, classes [B, N] int64 from 0.
 

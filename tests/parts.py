@@ -63,6 +63,10 @@ ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "evade sometimes": ("evade", {"scapegoat": 2, "share": 0.5}),
     "contradict": ("contradict", {"node": 1}),
     "churn": ("churn", {}),
+    "hijack by ransom": ("hijack_edges", {"node": 2, "victims": [0, 1]}),
+    "hijack by starving": ("hijack_edges", {"node": 2, "how": "starve", "share": 0.6}),
+    "hijack by strike": ("hijack_edges", {"node": 0, "how": "strike"}),
+    "backdoor": ("backdoor", {"node": 1, "share": 0.7}),
     "gradient": ("gradient", {"steps": 3}),
     "gradient l2": ("gradient", {"norm": "l2", "epsilon": 2.0, "goal": "worst", "steps": 1}),
     "rewrite": ("rewrite", {"steps": 2}),
@@ -86,6 +90,8 @@ SILENT: dict[str, tuple[str, dict[str, Any]]] = {
     "stall": ("stall", {"node": 1}),
     "eavesdrop": ("eavesdrop", {}),
     "infer": ("infer", {"node": 1}),
+    "force gate": ("force_gate", {}),
+    "force gate by guessing": ("force_gate", {"guess": True, "node": 1, "goal": "open", "swaps": 2}),
 }
 # Every registered attack on a directory in some forms.
 DIRECTORY_ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -174,6 +174,7 @@ def play(
         scenes = [world.scene(w) for w in range(record)]
         alive = world.alive.clone() if world.config.loses_members else None
         at = world.length.clone()
+        observation = network.perceive(observation, world, at, policy)
         decision = decide(policy, observation, graph, network, at, generator, alive, control, interpreter)
         there = running.unsqueeze(1).expand_as(decision.gate)
         acting = there if alive is None else there & alive

@@ -240,9 +240,10 @@ def _evaluate(
             "deviation": float(actions.deviation.max()),
             "bits": float(actions.told.mean()),
         }
-    # An attack that never touched a message, an action or the directory says nothing about robustness.
+    # An attack that never touched a message, an action, a sensor or the directory says nothing about robustness.
     touched = sum(totals[fate] for fate in ("dropped", "delayed", "tampered", "forged", "fragments"))
     touched += sum(int(actions.changed.sum()) for actions in acting)
+    touched += sum(int(guard.shown.sum()) for guard in network.guards)
     touched += sum(int(guard.spent.sum()) for guard in directory_guards(world))
     if cell.attack is not None and not touched:
         row["status"] = "inconclusive"
