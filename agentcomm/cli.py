@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from agentcomm import api, registry
+from agentcomm import api, registry, tables
 from agentcomm.config import Choice, PathChoice, load
 from agentcomm.errors import AgentcommError, ConfigError, did_you_mean
 from agentcomm.evaluation.cells import read_jsonl
@@ -173,7 +173,9 @@ def evaluate(
     """Play the trained teams of RUN under attacks and defenses, cell by cell; finished cells are kept."""
     worlds = None if world is None else [_changes(text) for text in world]
     rows = _evaluate(run, attack, defense, worlds, gates, _paths(channel, codec, step_seconds), decisions)
-    console.print(_table(rows))
+    console.print(tables.cells(rows))
+    if any(row["attack"] for row in rows):
+        console.print(tables.success(rows))
     _warn_of_broken_lines(run)
     _say(f"All cells are in {run / 'cells.jsonl'}. Next: agentcomm report {shlex.quote(str(run))}")
 
@@ -225,40 +227,6 @@ def _evaluate(
     return rows
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
-    """Mean steps by attack and defense, mean over seeds; the control stands in a row of its own."""
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in rows:
-        attack = "no attack" if row["attack"] is None else row["attack"]["label"]
-        if row.get("world") or row.get("gates"):
-            attack = row["world"] or f"gates {row['gates']}"
-        if row.get("path_label") is not None:
-            attack = f"{row['path_label'] or 'plain path'}: {attack}"
-        if row["variant"] == "control":
-            how = "" if row["status"] == "failed" or row["decisions"] == "greedy" else ", sampled actions"
-            attack = f"no messages (control{how})" + (f", {row['world']}" if row.get("world") else "")
-        found.setdefault((attack, row["defense_label"]), []).append(row)
-    columns = list(dict.fromkeys(defense for _, defense in found))
-    table = Table(title="mean steps (success), mean over seeds")
-    table.add_column("attack", overflow="fold")
-    for column in columns:
-        table.add_column(column if column != "none" else "no defense", justify="right", overflow="fold")
-    for attack in dict.fromkeys(attack for attack, _ in found):
-        cells = []
-        for column in columns:
-            group = found.get((attack, column), [])
-            good = [r["metrics"] for r in group if r["status"] != "failed"]
-            text = "" if not group else "failed"
-            if good:
-                steps, success = (sum(m[k] for m in good) / len(good) for k in ("mean_steps", "success"))
-                text = f"{steps:.2f} ({success:.2f})"
-            if any(r["status"] == "inconclusive" for r in group):
-                text += " inconclusive"
-            cells.append(text)
-        table.add_row(attack, *cells)
-    return table
-
-
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="A run's folder, such as runs/demo.")]) -> None:
     """Write RUN/report.html: one self-contained page with answer, tables, curves, graph and a player."""
@@ -300,10 +268,20 @@ def messages(
 
 @app.command(name="list")
 def list_(
-    axis: Annotated[str | None, typer.Argument(help="environments, policies, attacks, defenses or channels.")] = None,
+    axis: Annotated[
+        str | None,
+        typer.Argument(help="environments, policies, attacks, defenses, channels or codecs; or risks."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON with every argument.")] = False,
 ) -> None:
     """Show what there is on an AXIS, or on all of them, with arguments and defaults."""
+    if axis == "risks":
+        risks = registry.risks()
+        if as_json:
+            typer.echo(json.dumps(risks, indent=1))
+        else:
+            console.print(tables.risks(risks))
+        return
     plural = {registry.PLURAL[a]: a for a in registry.AXES}
     if axis is not None and axis not in plural and axis not in registry.AXES:
         raise ConfigError(f"unknown axis {axis!r}; {did_you_mean(axis, plural)}")
@@ -313,37 +291,7 @@ def list_(
         typer.echo(json.dumps(found if axis is None else next(iter(found.values())), indent=1))
         return
     for name, plugins in found.items():
-        if not plugins:
-            console.print(f"{name}: none yet")
-            continue
-        table = Table(title=name, title_justify="left", show_lines=False)
-        for column in ("name", "what it is", "arguments"):
-            table.add_column(column, overflow="fold")
-        for plugin in plugins:
-            arguments = ", ".join(
-                f"{a['name']}={_shown(a['default'])}"
-                + (f" of {'|'.join(map(str, a['choices']))}" if a["choices"] else "")
-                for a in plugin["arguments"]
-            )
-            table.add_row(plugin["name"], plugin["summary"] + _threat(plugin), arguments)
-        console.print(table)
-
-
-def _shown(value: Any) -> str:
-    """A default for people: few digits, and ``none`` for nothing."""
-    if value is None:
-        return "none"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _threat(plugin: dict[str, Any]) -> str:
-    """An attack's threat model and risks, in two lines; nothing for other plug-ins."""
-    threat = plugin.get("threat")
-    lines = [", ".join(plugin["risks"])] if plugin.get("risks") else []
-    if threat is not None:
-        may = ", ".join(threat["powers"]) or "nothing"
-        lines.insert(0, f"{threat['position']['kind']}: {may}; knows {threat['knowledge']}")
-    return "".join(f"\n{line}" for line in lines)
+        console.print(tables.plugins(name, plugins) if plugins else f"{name}: none yet")
 
 
 @app.command()
@@ -355,7 +303,9 @@ def demo(
     """Train, attack, defend and report in one go: the product in ten minutes."""
     config = load(Path(str(files("agentcomm").joinpath("demo.yaml"))))
     run = _train(config, root, resume, "agentcomm demo --resume")
-    console.print(_table(_evaluate(run.path)))
+    rows = _evaluate(run.path)
+    console.print(tables.cells(rows))
+    console.print(tables.success(rows))
     page = api.report(run)
     _say(f"The report is {page}")
     if show and sys.stdout.isatty():

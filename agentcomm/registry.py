@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from agentcomm.errors import ConfigError, PluginError, did_you_mean, explain
 from agentcomm.plugin import Plugin
+from agentcomm.risks import RISKS
 
 Axis = Literal["environment", "policy", "attack", "defense", "channel", "codec"]
 AXES: tuple[Axis, ...] = get_args(Axis)
@@ -158,6 +159,16 @@ def describe(axis: Axis, name: str) -> dict[str, Any]:
     if axis == "defense":
         about |= {"order": plugin.order, "needs_seal": plugin.needs_seal}
     return about
+
+
+def risks() -> list[dict[str, Any]]:
+    """Every risk in plain words, with the attacks that carry it out, for listings."""
+    attacks = {name: find("attack", name).risks for name in names("attack")}
+    return [
+        {"id": risk, "definition": about.definition, "owasp": list(about.owasp)}
+        | {"attacks": [name for name, carried in attacks.items() if risk in carried], "absent": about.absent}
+        for risk, about in RISKS.items()
+    ]
 
 
 def _threat(attack: Any) -> dict[str, Any] | None:

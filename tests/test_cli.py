@@ -115,6 +115,15 @@ def test_mistakes_on_the_command_line_are_one_clear_line(tmp_path: Path) -> None
     assert "did you mean 'attacks'" in agentcomm("list", "atacks", cwd=tmp_path, code=2).stderr
 
 
+def test_risks_are_listed_with_the_attacks_that_carry_them_out(tmp_path: Path) -> None:
+    listed = json.loads(agentcomm("list", "risks", "--json", cwd=tmp_path).stdout)
+    assert len(listed) == 30
+    assert all(bool(risk["attacks"]) != bool(risk["absent"]) for risk in listed), (
+        "each is carried out, or it is said why not"
+    )
+    assert "sybil" in agentcomm("list", "risks", cwd=tmp_path).stdout
+
+
 PLUGIN = """
 from agentcomm.registry import register
 from attacks.drop import Drop, DropConfig

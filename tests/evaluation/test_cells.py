@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from small import small
 
-from agentcomm import api, policy_file, registry
+from agentcomm import api, policy_file, registry, tables
 from agentcomm.assembly import make_network, make_policy, make_world
-from agentcomm.cli import _table
 from agentcomm.config import Choice
 from agentcomm.errors import AgentcommError, ConfigError, RunError
 from agentcomm.evaluation.episodes import play
@@ -44,6 +44,37 @@ def test_the_grid_is_attack_by_defense_by_seed_and_a_clean_control(run: Run) -> 
     assert dropped["attack"]["threat"]["powers"] == ["drop"]
     control = next(r for r in rows if r["variant"] == "control")
     assert control["ledger"]["sent"] == 0
+
+
+def test_every_attack_is_held_against_its_no_op_control(run: Run) -> None:
+    saved = policy_file.load(run.policy("team", 0))
+    torch.manual_seed(0)
+    for parameter in saved.policy.get_submodule("actor").parameters():
+        parameter.data += 0.5 * torch.randn(parameter.shape)  # untrained, it hardly minds what it hears
+    shutil.rmtree(run.policy("team", 0))
+    policy_file.save(run.policy("team", 0), saved.policy, saved.environment, saved.choice, "team", 0, {})
+    rows = api.evaluate(run, ["tamper:how=bias", "impersonate"], [], decisions="sampled")
+    by_attack = {row["attack"]["name"]: row["metrics"] for row in rows if row["attack"] and row["seed"] == 0}
+    clean = next(r["metrics"] for r in rows if r["attack"] is None and r["variant"] == "team" and r["seed"] == 0)
+    changed = by_attack["tamper"]
+    assert changed["control_success"] == 0
+    assert (changed["control_return"], changed["control_steps"]) == (clean["mean_return"], clean["mean_steps"])
+    assert 0 < changed["attack_success"] < 1, "an untrained team does better or worse under it"
+    assert 0 < by_attack["impersonate"]["control_success"] < 1, "more messages, if true ones, are heard, too"
+    table = tables.success(rows)
+    assert table.row_count == 2
+    assert "0.00" in list(table.columns[3].cells)
+
+
+def test_decisions_may_be_sampled(run: Run) -> None:
+    greedy, sampled = (api.evaluate(run, ["covert:node=1"], [], decisions=d) for d in ("greedy", "sampled"))
+    assert {row["decisions"] for row in sampled} == {"sampled"}
+    assert {row["status"] for row in greedy if row["attack"]} == {"inconclusive"}, (
+        "greedy teams have no choice to hide in"
+    )
+    told = [row["attack"]["actions"]["bits"] for row in sampled if row["attack"]]
+    assert min(told) > 0.5
+    assert api.evaluate(run, ["covert:node=1"], [], decisions="sampled") == sampled, "kept, not played again"
 
 
 def test_finished_cells_are_not_evaluated_again(run: Run) -> None:
@@ -171,5 +202,7 @@ def test_cells_of_older_versions_are_still_shown(run: Run) -> None:
     rows = api.evaluate(run, ["drop"], [])
     added = ("world", "gates", "path", "path_label", "training")
     old = [{key: value for key, value in row.items() if key not in added} for row in rows]
-    assert [column.header for column in _table(old).columns] == [column.header for column in _table(rows).columns]
-    assert _table(old).row_count == _table(rows).row_count > 1
+    assert [column.header for column in tables.cells(old).columns] == [
+        column.header for column in tables.cells(rows).columns
+    ]
+    assert tables.cells(old).row_count == tables.cells(rows).row_count > 1
