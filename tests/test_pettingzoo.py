@@ -12,6 +12,7 @@ from gymnasium.spaces import Box, Dict, Discrete
 from pettingzoo import ParallelEnv
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
+import envs.agreement
 import envs.oracle_hint
 import envs.predator_capture_prey
 import envs.predator_prey
@@ -30,6 +31,7 @@ GRIDS = {
 MAKERS = GRIDS | {
     "oracle_hint": envs.oracle_hint.parallel_env,
     "reactor": envs.reactor.parallel_env,
+    "agreement": envs.agreement.parallel_env,
     "task_market": envs.task_market.parallel_env,
 }
 CHANGES = {
@@ -38,6 +40,7 @@ CHANGES = {
     "task_market": {"requesters": 2, "workers": 4, "skills": 2, "deadline": 3, "hops": 1, "max_steps": 9},
     "reactor": {"members": 4, "slack": 2, "margin": 2, "wiring": 2, "max_steps": 9},
     "oracle_hint": {"members": 5, "symbols": 3, "wiring": 2, "max_steps": 9},
+    "agreement": {"members": 5, "symbols": 3, "max_steps": 9},
 }
 SCENE = {"positions": [[0, 0], [1, 1], [4, 4]], "prey": [[2, 3]]}
 
