@@ -26,7 +26,6 @@ class Risk(NamedTuple):
 
 HUMAN = "the harm is in a person's mind, and nobody in these worlds is a person"
 PICTURES = "no agent here sees pictures or hears sound; changed vectors are `ua.l1.integrity`"
-MEMORY = "no world here has a memory that several agents write to and read from"
 LIBRARY = "no world here has a store of documents that agents look things up in"
 
 RISKS: dict[str, Risk] = {
@@ -57,7 +56,7 @@ RISKS: dict[str, Risk] = {
     "aa.l3.cognitive_drift": Risk("small shifts add up, none of which is noticed", ("ASI10",)),
     "aa.l3.contextual_fragmentation": Risk("nobody has all the parts, and acts on some", ("ASI08",)),
     "ae.l2.tool": Risk("a tool is not, or no longer, what it is described as", ("ASI02", "ASI04")),
-    "ae.l3.memory": Risk("false entries are written into a memory that others rely on", ("ASI06",), MEMORY),
+    "ae.l3.memory": Risk("false entries are written into a memory that others rely on", ("ASI06",)),
     "ae.l3.knowledge": Risk("false documents are put where agents look things up", ("ASI06",), LIBRARY),
     "ae.l3.real_world_damage": Risk("a wrong action does damage that nothing undoes", ("ASI02",)),
 }
