@@ -24,15 +24,17 @@ from agentcomm.messages.actuators import Actuators
 from agentcomm.messages.channel import Channel
 from agentcomm.messages.codec import Codec, Received
 from agentcomm.messages.envelope import PLAIN
-from agentcomm.messages.guard import Effects, Guard
+from agentcomm.messages.guard import Effects, Guard, count_pieces
 from agentcomm.messages.identity import Keyring
 from agentcomm.messages.ledger import Ledger
 from agentcomm.messages.memory import Memory
 from agentcomm.messages.path import Path
 from agentcomm.messages.traffic import Inbox, Links, Traffic, gather_agents
 from agentcomm.messages.wire import sizes
+from agentcomm.policy import CommPolicy
 from agentcomm.seeds import derive
 from agentcomm.threats import Attack, Setting
+from agentcomm.world import World
 
 FATES = ("none", "delivered", "dropped", "tampered", "forged", "lost", "delayed")
 
@@ -126,6 +128,33 @@ class Network:
             self.ledger.cut_off(worlds, self.path.reset(worlds))
 
     @torch.no_grad()
+    def perceive(self, observation: Tensor, world: World, step: Tensor, policy: CommPolicy) -> Tensor:
+        """What agents see [B, N, O] before they decide: what the world shows, unless somebody holds their sensors.
+
+        Args:
+            observation: [B, N, O] what it shows.
+            world: The worlds.
+            step: [B] int64.
+            policy: Whose gates who knows the policy can foresee.
+        """
+
+        def gates(seen: Tensor) -> Tensor:
+            logit = policy.listen(policy.encode(seen.flatten(0, -3)))
+            assert logit is not None
+            return logit.view(seen.shape[:-1])
+
+        for guard in self.guards:
+            observation = guard.perceive(observation, world, step, None if policy.gate is None else gates)
+        return observation
+
+    @torch.no_grad()
+    def reward(self, reward: Tensor, action: Tensor, step: Tensor) -> Tensor:
+        """What agents learn to have earned [B, N] in a step [B]: what they did earn, unless somebody changes it."""
+        for guard in self.guards:
+            reward = guard.reward(reward, action, step)
+        return reward
+
+    @torch.no_grad()
     def exchange(
         self,
         spoken: Tensor,
@@ -170,7 +199,7 @@ class Network:
         marks = (forged, tampered & ~dropped)
         leaving, hidden = traffic, torch.zeros_like(sent)
         if self.path is not None:
-            passed = self.path.carry(traffic, on_wire, *marks, did.delay, step, kind)
+            passed = self.path.carry(traffic, on_wire, *marks, did.delay, step, kind, did.pieces)
             traffic, lost, marks = passed.traffic, passed.lost, (passed.forged, passed.tampered)
             on_wire = on_wire + passed.extra
             hidden = (sent | forged) & traffic.present & (passed.steps > 0)
@@ -193,6 +222,8 @@ class Network:
             accepted_forged=accepted & marks[0],
             accepted_tampered=accepted & marks[1],
         )
+        if did.pieces is not None:
+            self.ledger.count(fragments=count_pieces(did.pieces))
         for guard in self.guards:
             guard.turn(accepted)
         if self.tape is not None:
