@@ -80,6 +80,8 @@ ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "learned a little": ("learned", {"budget": {"per_episode": 3, "norm": 0.3}}),
     "mask": ("mask", {}),
 }
+# Those that only take messages away.
+MISSING = ("drop", "mask", "jam", "cut", "churn", "hijack by ransom", "hijack by starving", "hijack by strike")
 # Attacks that touch no message, or do so in some channels only.
 SILENT: dict[str, tuple[str, dict[str, Any]]] = {
     "early fragment": ("fragment", {"how": "early"}),

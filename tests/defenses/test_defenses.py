@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from parts import (
     ATTACKS,
     DEFENSES,
+    MISSING,
     Scripted,
     attack,
     carry,
@@ -74,25 +75,37 @@ def test_clean_rollouts_are_bit_identical(defenses: str, gate: dict[str, float] 
 
 # ---- the matrix: which attacked messages does a defended team still accept?
 
-PASSES: dict[tuple[str, str], str] = {
-    # (attack, defense) -> what of it arrives: all, none, or its missing messages only (nothing false is accepted)
-    **dict.fromkeys(product(("drop", "mask"), DEFENSES), "nothing false"),
-    **dict.fromkeys(product(("learned", "learned a little"), ("none", "clip")), "all"),
-    **dict.fromkeys(product(("learned", "learned a little"), ("authenticate", "both")), "nothing false"),
-    **dict.fromkeys(product(("noise", "noise sometimes", "noise adaptive"), ("none", "clip")), "all"),
-    **dict.fromkeys(product(("noise", "noise sometimes", "noise adaptive"), ("authenticate", "both")), "nothing false"),
-    # A compromised agent seals its own lie. Authentication must let it pass: it is the sender's.
-    **dict.fromkeys(product(("noise at node",), DEFENSES), "all"),
-    **dict.fromkeys(product(("replay", "replay besides"), ("none", "clip")), "all"),
-    **dict.fromkeys(product(("replay", "replay besides"), ("authenticate", "both")), "nothing false"),
-    **dict.fromkeys(product(("impersonate", "impersonate stale", "impersonate one"), ("none", "clip")), "all"),
-    **dict.fromkeys(
-        product(("impersonate", "impersonate stale", "impersonate one"), ("authenticate", "both")), "nothing false"
+# MISSING: messages are taken away, and nothing false is accepted, whoever defends.
+# Changed on the wire, or sent in another's name: authentication refuses all of it, nothing else does.
+FALSE = [
+    *("noise", "noise sometimes", "noise adaptive", "bias", "permute", "zero", "partial", "partial at the end"),
+    *("gradient", "gradient l2", "weakest link", "rewrite", "rewrite blind", "learned", "learned a little"),
+    *("replay", "replay besides", "impersonate", "impersonate stale", "impersonate one", "hijack", "hijack one"),
+    *("flood named", "abuse far"),
+]
+# A compromised agent seals its own lie, and an outsider what it says in its own name. Authentication must let it pass.
+OWN = [
+    *(
+        "noise at node",
+        "flip at node",
+        "drift longer",
+        "pollute",
+        "abuse",
+        "insider",
+        "insider by pattern",
+        "contradict",
     ),
-}
+    *("backdoor", "leak", "directive", "directive hidden"),
+]
+# Some of each, or messages that come late: what becomes of these is asserted where the attack's own tests are.
+MIXED = ["swap", "flood", "drift", "evade", "evade sometimes", "directive at node", "delay", "delay at node", "reorder"]
 
 
-@pytest.mark.parametrize(("form", "defenses"), list(product(ATTACKS, DEFENSES)))
+def test_the_matrix_names_every_form() -> None:
+    assert sorted([*MISSING, *FALSE, *OWN, *MIXED]) == sorted(ATTACKS)
+
+
+@pytest.mark.parametrize(("form", "defenses"), list(product([*MISSING, *FALSE, *OWN], DEFENSES)))
 def test_matrix_of_verdicts(form: str, defenses: str) -> None:
     s = setting(worlds=6)
     network = Network(s, [known_attack(form, s)], known_defenses(defenses, s))
@@ -101,8 +114,8 @@ def test_matrix_of_verdicts(form: str, defenses: str) -> None:
     attacked = n["forged"] + n["tampered"]
     false = n["accepted_forged"] + n["accepted_tampered"]
     honest = n["sent"] - n["dropped"] - n["tampered"]
-    assert (attacked.sum() > 0) == (form not in ("drop", "mask"))
-    if PASSES[form, defenses] == "all":
+    assert (attacked.sum() > 0) == (form not in MISSING)
+    if form in OWN or defenses in ("none", "clip"):
         assert torch.equal(false, attacked)
         assert not n["refused"].any()
     else:
