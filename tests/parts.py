@@ -66,6 +66,9 @@ ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "gradient": ("gradient", {"steps": 3}),
     "gradient l2": ("gradient", {"norm": "l2", "epsilon": 2.0, "goal": "worst", "steps": 1}),
     "weakest link": ("gradient", {"weakest": 1, "goal": "target", "action": 2, "steps": 2}),
+    "learned": ("learned", {}),  # untrained; trained ones: tests/attacks/test_learned.py
+    "learned a little": ("learned", {"budget": {"per_episode": 3, "norm": 0.3}}),
+    "mask": ("mask", {}),
 }
 # Attacks that touch no message, or do so in some channels only.
 SILENT: dict[str, tuple[str, dict[str, Any]]] = {
@@ -86,6 +89,15 @@ DIRECTORY_ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "blast": ("blast", {}),
     "copied card": ("copied_card", {}),
     "copied cards": ("copied_card", {"victims": 12, "lift": 0.0}),
+    "rank blind": ("rank", {"knowledge": "none"}),
+    "half open": ("half_open", {}),
+    "description": ("description", {}),
+    "recursive": ("recursive", {}),
+    "recursive fails": ("recursive", {"copies": 40, "stalls": False}),
+    "rug pull": ("rug_pull", {}),
+    "badmouth": ("badmouth", {}),
+    "badmouth the good": ("badmouth", {"rate": 9, "praise": False, "budget": {"per_step": 8}}),
+    "scapegoat": ("scapegoat", {}),
     "hub": ("hub_poison", {}),
     "hub sometimes": ("hub_poison", {"probability": 0.5, "field": "claim", "budget": {"norm": 0.6}}),
 }

@@ -280,7 +280,7 @@ def _success(cell: Cell, saved: SavedPolicy, played: Episodes, clean_twins: dict
 
 
 def _better_control(cell: Cell, saved: SavedPolicy, greedy: Episodes) -> tuple[str, Episodes]:
-    """The control's episodes, greedy or sampled, whichever end sooner.
+    """The control's episodes, greedy or sampled, whichever end sooner; earn more, where all are equally long.
 
     A team that hears nothing and remembers nothing does better at random: greedily it runs in circles, and
     that would make communication look worth more than it is.
@@ -289,9 +289,11 @@ def _better_control(cell: Cell, saved: SavedPolicy, greedy: Episodes) -> tuple[s
     generator = torch.Generator(world.device)
     generator.manual_seed(derive(cell.episode_seed, "decisions", cell.seed))
     sampled = play(world, policy, network, cell.episode_seed, generator=generator)
-    if sampled.metrics()["mean_steps"] < greedy.metrics()["mean_steps"]:
-        return "sampled", sampled
-    return "greedy", greedy
+    if torch.equal(sampled.length, greedy.length) and int(greedy.length.min()) == int(greedy.length.max()):
+        better = float(sampled.total_reward.mean()) > float(greedy.total_reward.mean())
+    else:
+        better = float(sampled.length.float().mean()) < float(greedy.length.float().mean())
+    return ("sampled", sampled) if better else ("greedy", greedy)
 
 
 def _describe(axis: Any, choice: Choice) -> dict[str, Any]:

@@ -183,6 +183,18 @@ class Guard:
         self._touched = did.tampered | did.forged
         return after, did
 
+    def show(self, traffic: Traffic, step: Tensor, kind: int) -> View:
+        """What the attack is about to be shown of an exchange, for who decides in its place; nothing is done.
+
+        Args:
+            traffic: What is on the wire.
+            step: [B] int64.
+            kind: Round of the exchange.
+        """
+        if kind == 0:
+            self._spent_step.zero_()
+        return self._view(traffic, self._reach(traffic), self._remaining(step), step, kind, None)
+
     def turn(self, accepted: Tensor) -> None:
         """Who accepted a message of an attack that is obeyed belongs to it from now on: [B, N, M] of the exchange."""
         if self.threat.position.obeyed:
