@@ -19,9 +19,7 @@ class EvadeConfig(AttackConfig):
 
     node: int = Field(0, ge=0, description="the compromised agent")
     share: float = Field(1.0, ge=0, le=1, description="share of its messages under others' names")
-    scapegoat: int | None = Field(
-        None, ge=0, description="whose name it takes, if it can; others' in turn when not given"
-    )
+    scapegoat: int | None = Field(None, ge=0, description="whose name it takes; others' in turn when not given")
 
 
 class Evade(Attack):
