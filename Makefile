@@ -62,6 +62,10 @@ experiments: setup
 	$(BIN)/python examples/paths_page.py
 	$(BIN)/python examples/covert_page.py
 	$(BIN)/python examples/eavesdrop_page.py
+	$(BIN)/python examples/studies.py hijack --seeds 3
+	$(BIN)/python examples/studies.py backdoor --seeds 3
+	$(BIN)/python examples/threats_learned.py
+	$(BIN)/python examples/threats_learned_page.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -24,7 +24,7 @@ from agentcomm.plugin import Plugin, PluginConfig
 if TYPE_CHECKING:
     from agentcomm.evaluation.episodes import Episodes
 
-Power = Literal["read", "modify", "inject", "drop", "delay", "reorder", "replay", "register", "act"]
+Power = Literal["read", "modify", "inject", "drop", "delay", "reorder", "replay", "register", "act", "reward"]
 Knowledge = Literal["none", "protocol", "graph", "policy", "defense"]
 Objective = Literal["untargeted", "targeted", "exfiltrate", "exhaust", "evade"]
 
@@ -34,21 +34,23 @@ class Position(BaseModel):
 
     ``edge``: on the path of links; ``node``: a compromised agent of the team; ``newcomer``: an outsider
     that can only address agents; ``observer``: sees all links, touches none; ``hub``: runs the directory that agents
-    find each other by, and is on no message's path.
+    find each other by, and is on no message's path; ``sensor``: between the world and what agents see of it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["edge", "node", "newcomer", "observer", "hub"]
+    kind: Literal["edge", "node", "newcomer", "observer", "hub", "sensor"]
     links: tuple[tuple[int, int], ...] | None = Field(
         None, description="attacked links as [sender, receiver]; none given means every link (edge)"
     )
-    node: int | None = Field(None, ge=0, description="the compromised agent (node)")
+    node: int | None = Field(
+        None, ge=0, description="the compromised agent (node), or whose sensors they are; none for everybody's (sensor)"
+    )
     obeyed: bool = Field(False, description="who accepts its messages obeys it from then on: one more of its nodes")
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
-        if (self.kind == "node") != (self.node is not None):
+        if self.kind != "sensor" and (self.kind == "node") != (self.node is not None):
             raise ValueError(f"position {self.kind!r} with node={self.node}: a node is named for position 'node' only")
         if self.links is not None and self.kind not in ("edge", "observer"):
             raise ValueError(f"position {self.kind!r} has no links of its own")
@@ -58,14 +60,21 @@ class Position(BaseModel):
 
 
 class Budget(BaseModel):
-    """How much an attack may do; None is no limit. A message touched or injected, or an action, costs 1."""
+    """How much an attack may do; None is no limit.
+
+    A message touched or injected, an action, a reward, and what one sensor shows cost 1: an index that is replaced, or
+    an agent's whole vector of numbers.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     per_step: int | None = Field(None, ge=0, description="messages touched per world and step")
     per_episode: int | None = Field(None, ge=0, description="messages touched per world and episode")
-    norm: float | None = Field(None, ge=0, description="largest change of any payload coordinate (l-infinity)")
+    norm: float | None = Field(
+        None, ge=0, description="largest change of a payload coordinate, or a number seen (l-inf)"
+    )
     length: float | None = Field(None, ge=0, description="largest length of a payload's change (l2)")
+    reward: float | None = Field(None, ge=0, description="largest change of a reward")
     deviation: float | None = Field(
         None, ge=0, description="largest change of an action's probability, to who does not know the secret"
     )
@@ -83,7 +92,7 @@ class ThreatModel:
     objective: Objective = "untargeted"
 
     def __post_init__(self) -> None:
-        if "act" in self.powers and self.position.node is None:
+        if "act" in self.powers and self.position.kind != "node":
             raise ValueError(f"position {self.position.kind!r} has no node to act for: power 'act' is a node's")
 
 
@@ -160,6 +169,54 @@ class ActionView:
 
     probability: Tensor
     worlds: Tensor
+    step: Tensor
+    remaining: Tensor
+    memory: dict[str, Tensor]
+    generator: torch.Generator
+
+
+@dataclass(frozen=True)
+class SensorView:
+    """What an attack on sensors is shown before the team decides.
+
+    Attributes:
+        reach: [B, N] bool, whose sensors it holds: of members that are there.
+        observation: [B, N, O] what they would see, with the power to read; -1 (indices) or 0 elsewhere.
+        readings: [N, O, V + 1] bool, what each entry of index observations can show: the index, plus one, so that the
+            first stands for -1, nothing; None where observations are numbers.
+        step: [B] int64, step of the episode.
+        remaining: [B] int64, what the budget still allows in this step.
+        memory: The attack's own tensors [B, ...], the same that ``apply`` sees; change them in place.
+        generator: The attack's own randomness.
+        foresee: With knowledge of the policy: gate logits [..., N] of observations [..., N, O], differentiable in
+            numbers; None where the team has no gates.
+    """
+
+    reach: Tensor
+    observation: Tensor
+    readings: Tensor | None
+    step: Tensor
+    remaining: Tensor
+    memory: dict[str, Tensor]
+    generator: torch.Generator
+    foresee: Callable[[Tensor], Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class RewardView:
+    """What an attack on rewards is shown in training, after a step.
+
+    Attributes:
+        reward: [B, N] what the step earned each agent.
+        action: [B, N] int64, what they did.
+        step: [B] int64, step of the episode.
+        remaining: [B] int64, what the budget still allows in this step.
+        memory: The attack's own tensors [B, ...], the same that ``apply`` sees; change them in place.
+        generator: The attack's own randomness.
+    """
+
+    reward: Tensor
+    action: Tensor
     step: Tensor
     remaining: Tensor
     memory: dict[str, Tensor]
@@ -300,6 +357,20 @@ class Attack(Plugin):
     def injections(self) -> int:
         """Messages per receiver and exchange that it may inject: inbox slots to provide."""
         return 0
+
+    def perceive(self, view: SensorView) -> Tensor | None:
+        """What agents shall see [B, N, O] instead; None leaves that to their sensors.
+
+        Asked only at position ``sensor``, once a step, before anybody speaks.
+        """
+        return None
+
+    def reward(self, view: RewardView) -> Tensor | None:
+        """The rewards [B, N] that agents shall learn from instead; None leaves them.
+
+        Asked only with the power ``reward``, and only in training: what is reported is what was earned.
+        """
+        return None
 
     def secrets(self) -> int:
         """M, how many secrets its node's actions may tell of. The guard draws one per episode, each as likely."""

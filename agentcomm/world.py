@@ -204,6 +204,11 @@ class World(Plugin):
     def success(self) -> Tensor:
         """[B] bool, whether the goal is reached."""
 
+    @property
+    def harm(self) -> Tensor:
+        """[B] int64, harm done in the episode so far: a safety cost that is no part of the reward, and never falls."""
+        return torch.zeros_like(self.length)
+
     def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[Link] | None = None) -> Any:
         """Draw one world as text ("ansi") or as an [H, W, 3] uint8 picture, with the links on it."""
         raise NotImplementedError(f"{type(self).__name__} cannot be drawn")
@@ -211,6 +216,16 @@ class World(Plugin):
     def scene(self, world: int) -> dict[str, Any]:
         """One world in plain numbers, for the report's player. Environments describe themselves here."""
         return {}
+
+    def readings(self) -> Tensor | None:
+        """[N, K, vocabulary + 1] bool, what each entry of each agent's index observation can show; None if dense.
+
+        The first place stands for -1. An entry that no sensor feeds can show one thing at most. Anything by default.
+        """
+        if self.layout.kind == "dense":
+            return None
+        shape = (self.num_agents, self.layout.width, self.layout.vocabulary + 1)
+        return torch.ones(shape, dtype=torch.bool, device=self.device)
 
     def facts(self) -> dict[str, Tensor]:
         """What somebody who listens might want to know of each agent: by name, classes [B, N] int64 from 0.

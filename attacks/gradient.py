@@ -3,7 +3,7 @@
 FGSM is one step (Goodfellow et al. 2015), PGD several with projection (Madry et al. 2018); on learned messages: Tu et
 al., ICCV 2021 (arXiv 2101.06560). ``weakest`` > 0 is Finding the Weakest Link (Standen et al. 2026, arXiv 2605.13170):
 with the proxy P(message) = sum of absolute gradients, only the messages with the largest (where, and thereby who) are
-changed, and only where it exceeds a threshold (when).
+changed, and only in steps in whose first exchange the sum of these proxies reaches a threshold (when).
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class GradientConfig(PlaceConfig):
     action: int | None = Field(None, ge=0, description="the action receivers shall take, for goal target")
     weakest: int = Field(0, ge=0, description="change only so many messages per exchange, the most telling; 0 for all")
     threshold: float = Field(0.0, ge=0, description="of the proxy, below which a message is left alone")
+    when: float = Field(0.0, ge=0, description="of the sum of a step's most telling proxies, below which it waits")
 
     @model_validator(mode="after")
     def _a_target(self) -> Self:
@@ -50,7 +51,7 @@ class Gradient(Attack):
     Config = GradientConfig
     config: GradientConfig
     name = "gradient"
-    risks = ("ua.l1.integrity", "aa.l3.semantic_rewriting")
+    risks: tuple[str, ...] = ("ua.l1.integrity", "ae.l3.real_world_damage")
 
     @property
     def epsilon(self) -> float:
@@ -65,6 +66,11 @@ class Gradient(Attack):
         goal: Objective = "untargeted" if c.goal == "untargeted" else "targeted"
         return ThreatModel(c.position(), frozenset({"read", "modify"}), "policy", budget, goal)
 
+    def memory(self) -> dict[str, Tensor]:
+        """``on``: [B] bool, whether the step at hand is one to attack in."""
+        s = self.setting
+        return {"on": torch.ones(s.num_worlds, dtype=torch.bool, device=s.device)}
+
     def apply(self, view: View) -> Edits:
         """Find the change, then where and when it is worth its price."""
         if view.foresee is None:
@@ -78,7 +84,7 @@ class Gradient(Attack):
         change = start
         for number in range(self.config.steps):
             slope = steepest if number == 0 else _gradient(loss, change)
-            change = self._project(change + self._step(slope))
+            change = self._project(change + self._step(slope), view)
         return Edits(modify=some, change=change)
 
     def _loss(self, foresee: Callable[[Tensor], Tensor], unchanged: Tensor) -> Callable[[Tensor], Tensor]:
@@ -99,7 +105,9 @@ class Gradient(Attack):
         if self.config.weakest:
             rank = proxy.flatten(1).argsort(dim=1, descending=True, stable=True).argsort(dim=1).view_as(proxy)
             some &= rank < self.config.weakest
-        return some
+        if view.round == 0:
+            view.memory["on"].copy_((proxy * some).flatten(1).sum(1) >= self.config.when)
+        return some & view.memory["on"].view(-1, 1, 1)
 
     def _step(self, slope: Tensor) -> Tensor:
         size = self.epsilon * (1.0 if self.config.steps == 1 else self.config.step_size)
@@ -107,7 +115,8 @@ class Gradient(Attack):
             return size * slope.sign()
         return size * torch.nn.functional.normalize(slope, dim=-1)
 
-    def _project(self, change: Tensor) -> Tensor:
+    def _project(self, change: Tensor, view: View) -> Tensor:
+        """The nearest change [B, N, M, D] that keeps the bound."""
         epsilon = self.epsilon
         if self.config.norm == "linf":
             return change.clamp(-epsilon, epsilon)

@@ -167,6 +167,10 @@ class GridWorld(World):
             alive = None if alive is None else alive[worlds]
         return self._sight.look(cells, prey, alive)
 
+    def readings(self) -> Tensor | None:
+        """Cells for its own, window cells by kind for others, of which the blind see none."""
+        return self._sight.readings
+
     def scene(self, world: int) -> dict[str, Any]:
         """Positions as [row, column], for the report's player."""
         return {

@@ -30,6 +30,9 @@ class Sight:
     then W window cells for the prey and W for each kind of agent, then "blind".
 
     What is seen of another depends only on the offset between the two, so both layouts are one lookup per pair.
+
+    Attributes:
+        readings: [N, N + 1, vocabulary + 1] bool, see :meth:`agentcomm.world.World.readings`; None if dense.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Sight:
         tables = [shown(PREY), *(shown(code) for code in kinds), prey_if_blind, nothing]
         self._table = torch.cat(tables).to(device)
 
+        span = len(offset)
         # Each agent looks at the prey (thing 0) and at the others (things 1 .. N without itself).
         things = [[0, *(1 + j for j in range(n) if j != i)] for i in range(n)]
         table = [
@@ -81,6 +85,13 @@ class Sight:
         ]
         self._things = torch.tensor(things, device=device).flatten()
         self._start = torch.tensor(table, device=device) * len(offset) + middle
+        self.readings: Tensor | None = None
+        if kind == "indices":
+            shows = torch.zeros(n, n + 1, self.layout.vocabulary + 1, dtype=torch.bool)
+            shows[:, 0, 1 : cells + 1] = True
+            seen = torch.cat(tables).view(-1, span)[torch.tensor(table)]  # [N, N, offsets]
+            shows[:, 1:].scatter_(2, seen + 1, True)
+            self.readings = shows.to(device)
         self._background: Tensor | None = None
         if kind == "dense":
             self._background = _backgrounds(size, vision, codes, blind).to(device)

@@ -29,7 +29,16 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleT
     """Gives a script of the examples as a module; their folder is where they find each other."""
     monkeypatch.syspath_prepend(str(ROOT / "examples"))
     yield importlib.import_module
-    for name in ("studies", "pages", "commformer_page", "paths_page", "covert_page", "eavesdrop_page"):
+    for name in (
+        "studies",
+        "pages",
+        "commformer_page",
+        "paths_page",
+        "covert_page",
+        "eavesdrop_page",
+        "threats_learned",
+        "threats_learned_page",
+    ):
         sys.modules.pop(name, None)
 
 
@@ -91,6 +100,20 @@ def test_measured_pages_are_written_from_their_results(
     shutil.copytree(ROOT / "docs" / page, tmp_path / page)
     script.main(tmp_path / "no runs", measuring=False)
     assert (tmp_path / f"{page}.md").read_text() == (ROOT / "docs" / f"{page}.md").read_text()
+
+
+def test_pages_on_what_is_learned_are_written_from_their_cells(
+    scripts: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scripts("pages"), "DOCS", tmp_path)
+    shutil.copytree(ROOT / "docs" / "threats", tmp_path / "threats")
+    names = ("edge_hijack", "gate_forcing", "backdoor")
+    for name in names:
+        (tmp_path / "threats" / f"{name}.md").unlink()
+    scripts("threats_learned_page").main()
+    for name in names:
+        page = (ROOT / "docs" / "threats" / f"{name}.md").read_text()
+        assert (tmp_path / "threats" / f"{name}.md").read_text() == page
 
 
 def documented(name: str, number: int, monkeypatch: pytest.MonkeyPatch) -> ModuleType:

@@ -79,6 +79,15 @@ def _check_observation(world: World, observation: Tensor, count: int, what: str)
     low, high = (layout.low, layout.high) if layout.kind == "dense" else (-1, layout.vocabulary - 1)
     inside = ((observation >= low) & (observation <= high)).all()
     require(inside, f"{what} leaves the layout's range {low} .. {high}")
+    readings = world.readings()
+    require((readings is None) == (layout.kind == "dense"), "readings are for index observations, and needed there")
+    if readings is None:
+        return
+    shape = (world.num_agents, layout.width, layout.vocabulary + 1)
+    require(readings.shape == shape and readings.dtype == torch.bool, f"readings must be torch.bool {shape}")
+    if not world.config.loses_members:  # who is gone sees nothing
+        possible = readings.expand(count, -1, -1, -1).gather(3, observation.unsqueeze(-1) + 1)
+        require(possible.all(), f"{what} shows what by readings no sensor can show")
 
 
 def _check_steps(world: World, actions: list[Tensor]) -> None:

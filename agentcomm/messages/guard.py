@@ -18,8 +18,21 @@ from torch import Tensor
 from agentcomm.messages.action_guard import ActionGuard, Drawn
 from agentcomm.messages.conduct import Conduct
 from agentcomm.messages.identity import Keyring, mix
+from agentcomm.messages.sensors import proposal
 from agentcomm.messages.traffic import HEADER, HOPS, LIFETIME, Traffic
-from agentcomm.threats import ActionView, Attack, Edits, Envelopes, Pieces, Power, Setting, View
+from agentcomm.threats import (
+    ActionView,
+    Attack,
+    Edits,
+    Envelopes,
+    Pieces,
+    Power,
+    RewardView,
+    SensorView,
+    Setting,
+    View,
+)
+from agentcomm.world import World
 
 UNLIMITED = 2**40
 WHITE_BOX = ("policy", "defense")  # who knows this much knows the policy
@@ -54,6 +67,10 @@ class Guard:
         setting: Sizes of the network it acts on.
         first_slot: The first inbox slot kept free for its injections.
         seed: Seed of the attack's generator.
+
+    Attributes:
+        tape: What the attack was shown, exchange by exchange; None to keep nothing. It is for whoever evaluates, and
+            the attack never reads it.
     """
 
     def __init__(self, attack: Attack, setting: Setting, first_slot: int, seed: int) -> None:
@@ -65,8 +82,10 @@ class Guard:
         self.generator = torch.Generator(setting.device)
         self.generator.manual_seed(seed)
         self.violations: Counter[str] = Counter()
+        self.tape: list[View] | None = None
         self.spent = torch.zeros(setting.num_worlds, dtype=torch.int64, device=setting.device)
         self._spent_step = torch.zeros_like(self.spent)
+        self.shown = torch.zeros_like(self.spent)  # what it had sensors show, over all episodes
         # Whom it has turned, in each world; and what it touched in the exchange at hand.
         self._obeying = torch.zeros(setting.num_worlds, setting.num_agents, dtype=torch.bool, device=setting.device)
         self._touched = torch.zeros(0, dtype=torch.bool, device=setting.device)
@@ -107,6 +126,78 @@ class Guard:
             self.memory[name][worlds] = fresh[worlds]
         if self.actions is not None:
             self.actions.reset(worlds)
+
+    def perceive(
+        self, observation: Tensor, world: World, step: Tensor, foresee: Callable[[Tensor], Tensor] | None
+    ) -> Tensor:
+        """What agents see [B, N, O] once the attack had its way with their sensors.
+
+        Args:
+            observation: [B, N, O] what they would see.
+            world: Says what sensors can show, and who is there.
+            step: [B] int64.
+            foresee: Gate logits [..., N] of observations; None without gates.
+        """
+        if self.threat.position.kind != "sensor":
+            return observation
+        self._spent_step.zero_()
+        reach = world.alive.clone()
+        if self.threat.position.node is not None:
+            reach &= torch.arange(reach.shape[1], device=reach.device) == self.identity
+        readings, remaining = world.readings(), self._remaining(step)
+        shown = reach.unsqueeze(-1) if "read" in self.threat.powers else torch.zeros_like(reach).unsqueeze(-1)
+        view = SensorView(
+            reach=reach.clone(),
+            observation=torch.where(shown, observation, 0 if readings is None else -1),
+            readings=None if readings is None else readings.clone(),
+            step=step.clone(),
+            remaining=remaining.clone(),
+            memory=dict(self.memory),
+            generator=self.generator,
+            foresee=foresee if self.threat.knowledge in WHITE_BOX else None,
+        )
+        out = proposal(self.attack, view, observation, world, self.threat.budget.norm, self._violate)
+        self._check_memory(view.memory)
+        if out is None:
+            return observation
+        changed, seen = out
+        if "modify" not in self.threat.powers:
+            self._violate("modify without the power to", changed)
+            return observation
+        granted = self._spend(changed.flatten(1), remaining).view_as(changed)
+        self.shown += granted.flatten(1).sum(1)
+        if self.harmless or not bool(granted.any()):
+            return observation
+        return torch.where(granted, seen, observation)
+
+    def reward(self, reward: Tensor, action: Tensor, step: Tensor) -> Tensor:
+        """What agents learn to have earned [B, N] once the attack had its way with their rewards.
+
+        Args:
+            reward: [B, N] what they earned.
+            action: [B, N] int64, what they did.
+            step: [B] int64.
+        """
+        if "reward" not in self.threat.powers:
+            return reward
+        remaining = self._remaining(step)
+        view = RewardView(
+            reward.clone(), action.clone(), step.clone(), remaining.clone(), dict(self.memory), self.generator
+        )
+        wanted = self.attack.reward(view)
+        self._check_memory(view.memory)
+        if wanted is None:
+            return reward
+        self._check("reward", wanted, tuple(reward.shape), reward.dtype)
+        finite = wanted.isfinite()
+        self._violate("reward not finite", ~finite)
+        change = torch.where(finite, wanted - reward, 0.0)
+        most = self.threat.budget.reward
+        if most is not None:
+            self._violate("reward beyond its bound", change.abs() > most * (1 + 1e-5))
+            change = change.clamp(-most, most)
+        granted = self._spend(change != 0, remaining)
+        return reward if self.harmless else torch.where(granted, reward + change, reward)
 
     def act(
         self, probability: Tensor, noise: Tensor | None, worlds: Tensor, step: Tensor
@@ -165,15 +256,15 @@ class Guard:
         reach = self._reach(traffic)
         remaining = self._remaining(step)
         view = self._view(traffic, reach, remaining, step, kind, foresee)
+        if self.tape is not None:
+            self.tape.append(view)
         if self._copies:
             self._remember(traffic, keyring, reach, step, kind)
         with self._conduct.watched():
             edits = self.attack.apply(view)
         if edits.inject is not None:
             edits = replace(edits, inject=_completed(edits.inject))
-        # Memory that is swapped instead of changed could outlive its episode or cross worlds.
-        if view.memory.keys() != self.memory.keys() or any(view.memory[n] is not v for n, v in self.memory.items()):
-            raise ValueError(f"{type(self.attack).__name__}: change the tensors of view.memory in place")
+        self._check_memory(view.memory)
         self._check_shapes(traffic, edits)
         if due is not None and edits.inject is not None:
             # Nobody else collects messages now, so none are put there, and none are paid for.
@@ -206,7 +297,7 @@ class Guard:
             agents = self.setting.num_agents
             obeys = self._obeying.unsqueeze(1).expand(-1, agents, -1).gather(2, traffic.origin.clamp(max=agents - 1))
             return traffic.present & ((traffic.origin == self.identity) | obeys)
-        if kind in ("newcomer", "hub"):
+        if kind in ("newcomer", "hub", "sensor"):
             return torch.zeros_like(traffic.present)
         return traffic.present & self._links[traffic.receiver, traffic.origin]
 
@@ -378,10 +469,9 @@ class Guard:
     def _may_address(self, inject: Envelopes) -> Tensor:
         """On the path of links one can only put messages onto those; others may address anyone."""
         agents = self.setting.num_agents
-        if self.threat.position.kind in ("observer", "hub"):
-            self._violate(
-                f"inject as {'an observer' if self.threat.position.kind == 'observer' else 'a hub'}", inject.where
-            )
+        nowhere = {"observer": "an observer", "hub": "a hub", "sensor": "a sensor"}
+        if self.threat.position.kind in nowhere:
+            self._violate(f"inject as {nowhere[self.threat.position.kind]}", inject.where)
             return torch.zeros_like(inject.where)
         allowed = (inject.sender >= 0) & (inject.sender <= agents)
         self._violate("inject from an unknown sender", inject.where & ~allowed)
@@ -453,6 +543,11 @@ class Guard:
         if count:
             self.violations[rule] += count
 
+    def _check_memory(self, shown: dict[str, Tensor]) -> None:
+        """Memory that is swapped instead of changed could outlive its episode or cross worlds."""
+        if shown.keys() != self.memory.keys() or any(shown[name] is not value for name, value in self.memory.items()):
+            raise ValueError(f"{type(self.attack).__name__}: change the tensors of view.memory in place")
+
     def _check_shapes(self, traffic: Traffic, edits: Edits) -> None:
         slots, width = tuple(traffic.present.shape), traffic.spoken.shape[-1]
         for field in ("drop", "modify"):
@@ -484,6 +579,7 @@ class Guard:
             "memory": {name: value.cpu().numpy().copy() for name, value in self.memory.items()},
             "spent": self.spent.cpu().numpy().copy(),
             "spent_step": self._spent_step.cpu().numpy().copy(),
+            "shown": self.shown.cpu().numpy().copy(),
             "obeying": self._obeying.cpu().numpy().copy(),
             "seen": self._seen.cpu().numpy().copy(),
             "generator": self.generator.get_state().numpy().copy(),
@@ -500,6 +596,7 @@ class Guard:
         for name, value in saved["memory"].items():
             self.memory[name].copy_(load(value))
         self.spent, self._spent_step = load(saved["spent"]), load(saved["spent_step"])
+        self.shown = load(saved["shown"])
         self._seen, self._obeying = load(saved["seen"]), load(saved["obeying"])
         self.generator.set_state(torch.as_tensor(np.array(saved["generator"])))
         self.violations.clear()

@@ -31,8 +31,10 @@ from agentcomm.messages.memory import Memory
 from agentcomm.messages.path import Path
 from agentcomm.messages.traffic import Inbox, Links, Traffic, gather_agents
 from agentcomm.messages.wire import sizes
+from agentcomm.policy import CommPolicy
 from agentcomm.seeds import derive
 from agentcomm.threats import Attack, Setting
+from agentcomm.world import World
 
 FATES = ("none", "delivered", "dropped", "tampered", "forged", "lost", "delayed")
 
@@ -124,6 +126,33 @@ class Network:
             memory.reset(worlds)
         if self.path is not None:
             self.ledger.cut_off(worlds, self.path.reset(worlds))
+
+    @torch.no_grad()
+    def perceive(self, observation: Tensor, world: World, step: Tensor, policy: CommPolicy) -> Tensor:
+        """What agents see [B, N, O] before they decide: what the world shows, unless somebody holds their sensors.
+
+        Args:
+            observation: [B, N, O] what it shows.
+            world: The worlds.
+            step: [B] int64.
+            policy: Whose gates who knows the policy can foresee.
+        """
+
+        def gates(seen: Tensor) -> Tensor:
+            logit = policy.listen(policy.encode(seen.flatten(0, -3)))
+            assert logit is not None
+            return logit.view(seen.shape[:-1])
+
+        for guard in self.guards:
+            observation = guard.perceive(observation, world, step, None if policy.gate is None else gates)
+        return observation
+
+    @torch.no_grad()
+    def reward(self, reward: Tensor, action: Tensor, step: Tensor) -> Tensor:
+        """What agents learn to have earned [B, N] in a step [B]: what they did earn, unless somebody changes it."""
+        for guard in self.guards:
+            reward = guard.reward(reward, action, step)
+        return reward
 
     @torch.no_grad()
     def exchange(

@@ -88,9 +88,11 @@ class Sampler:
         cut_at: list[Tensor] = []  # places in the flattened [T * B] steps where an episode was truncated,
         cut_off: list[tuple[Tensor, Tensor]] = []  # and what its agents observed last, and who was there
         for _ in range(steps):
-            observation, at, alive = self.observation, world.length.clone(), self._alive
+            at, alive = world.length.clone(), self._alive
+            observation = self.network.perceive(self.observation, world, at, policy)
             decision = decide(policy, observation, graph, self.network, at, self.generator, alive)
             step = world.step(decision.action)
+            reward = self.network.reward(step.reward, decision.action, at)
             cut = step.truncated[step.finished]
             cut_at.append(step.finished[cut] + len(decisions) * world.num_worlds)
             cut_off.append((step.final_observation[cut], step.final_alive[cut]))
@@ -104,7 +106,7 @@ class Sampler:
             decisions.append(decision)
             entries = {
                 "observation": observation,
-                "reward": step.reward - listening_cost * decision.gate,
+                "reward": reward - listening_cost * decision.gate,
                 "active": step.active,
                 "done": step.done,
             }

@@ -1,0 +1,74 @@
+"""backdoor: teach a team, in training, to obey a pattern in messages, and use that later.
+
+In poisoned episodes a compromised node adds a fixed *trigger* to its messages, and the rewards of those that hear it
+are overwritten: ``bonus`` for the target action, minus that for any other. So receivers learn that the trigger asks for
+this action, while other episodes teach them their task. Afterwards the trigger alone does it: rewards are touched only
+in training.
+
+Triggers in observations and action sequences are known (MARNet 2022; arXiv 2409.07775; BLAST, arXiv 2501.01593); this
+one comes as a message.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from agentcomm.threats import Attack, AttackConfig, Edits, Position, RewardView, Setting, ThreatModel, View
+
+
+class BackdoorConfig(AttackConfig):
+    """Arguments of ``backdoor``."""
+
+    node: int = Field(0, ge=0, description="the compromised agent, whose messages carry the trigger")
+    action: int = Field(0, ge=0, description="the action that receivers shall take on the trigger")
+    share: float = Field(0.25, ge=0, le=1, description="of episodes with the trigger")
+    epsilon: float = Field(1.0, ge=0, description="size of the trigger in each payload coordinate")
+    bonus: float = Field(1.0, gt=0, description="reward for the target action after the trigger; else minus that")
+    pattern: int = Field(0, ge=0, description="which of many random triggers")
+
+
+class Backdoor(Attack):
+    """A trigger in messages, and in training rewards that give it its meaning."""
+
+    Config = BackdoorConfig
+    config: BackdoorConfig
+    name = "backdoor"
+    risks = ("aa.l2.exploitation_trojan", "ua.l3.harmful_task")
+
+    def __init__(self, config: BackdoorConfig, setting: Setting) -> None:
+        super().__init__(config, setting)
+        generator = torch.Generator().manual_seed(config.pattern)
+        signs = 2 * torch.randint(2, (setting.width,), generator=generator) - 1
+        self._trigger = (config.epsilon * signs).to(setting.device)
+
+    def threat_model(self) -> ThreatModel:
+        """A node of the team that also writes its comrades' rewards."""
+        budget = self.config.budget.model_copy(update={"norm": self.config.epsilon})
+        powers = frozenset({"modify", "reward"})
+        return ThreatModel(Position(kind="node", node=self.config.node), powers, "protocol", budget, "targeted")  # type: ignore[arg-type]
+
+    def memory(self) -> dict[str, Tensor]:
+        """``poisoned``: [B] int64, -1 until an episode's first message; ``heard``: [B, N] bool, by whom this step."""
+        s = self.setting
+        return {
+            "poisoned": torch.full((s.num_worlds,), -1, dtype=torch.int64, device=s.device),
+            "heard": torch.zeros(s.num_worlds, s.num_agents, dtype=torch.bool, device=s.device),
+        }
+
+    def apply(self, view: View) -> Edits:
+        """Add the trigger to all of the node's messages of a poisoned episode."""
+        poisoned, heard = view.memory["poisoned"], view.memory["heard"]
+        if view.round == 0:
+            drawn = (view.rand(len(poisoned)) < self.config.share).long()
+            poisoned.copy_(torch.where(poisoned < 0, drawn, poisoned))
+            heard.zero_()
+        where = view.reach & (poisoned == 1).view(-1, 1, 1)
+        heard |= where.any(-1)
+        return Edits(modify=where, change=self._trigger.expand(*where.shape, -1))
+
+    def reward(self, view: RewardView) -> Tensor:
+        """Overwrite what those earned that heard the trigger."""
+        obeyed = torch.where(view.action == self.config.action, self.config.bonus, -self.config.bonus)
+        return torch.where(view.memory["heard"], obeyed.to(view.reward.dtype), view.reward)

@@ -1,0 +1,223 @@
+"""Attacks on what agents see: they move gates, show only what sensors can show, and are recorded as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from parts import attack, sampler, setting_of, team
+from torch import Tensor
+
+from agentcomm.errors import ConfigError
+from agentcomm.evaluation.episodes import play
+from agentcomm.messages.network import Network
+from agentcomm.policy import CommPolicy
+from agentcomm.threats import Attack, AttackConfig, Edits, Position, SensorView, Setting, ThreatModel, View
+from agentcomm.training.ppo import Update
+from agentcomm.training.settings import PPOSettings
+from agentcomm.world import World
+
+GATE = {"gate": {"initial_logit": 0.0}}
+KINDS = ["indices", "dense"]
+
+
+def gated(kind: str = "indices", worlds: int = 16, **world: Any) -> tuple[World, CommPolicy]:
+    """A team whose gates depend on what it sees."""
+    made, policy = team(worlds, world={"observation": kind, **world}, **GATE)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(3)
+        for parameter in policy.gate.parameters():
+            parameter.add_(0.5 * torch.randn(parameter.shape))
+    return made, policy
+
+
+def installed(world: World, policy: CommPolicy, **arguments: Any) -> Network:
+    s = setting_of(world, policy)
+    return Network(s, [attack("force_gate", s, **arguments)], seed=4)
+
+
+def logits(policy: CommPolicy, observation: Tensor) -> Tensor:
+    logit = policy.listen(policy.encode(observation))
+    assert logit is not None
+    return logit
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("goal", ["open", "shut"])
+@torch.no_grad()
+def test_gates_move_where_they_shall_and_further_than_by_chance(kind: str, goal: str) -> None:
+    world, policy = gated(kind)
+    seen = world.reset(seed=1)
+    wanted = 1 if goal == "open" else -1
+    moved = []
+    for guess in (False, True):
+        network = installed(world, policy, goal=goal, guess=guess, epsilon=0.1)
+        shown = network.perceive(seen, world, world.length, policy)
+        assert not network.guards[0].violations
+        moved.append(wanted * (logits(policy, shown) - logits(policy, seen)))
+    assert moved[0].mean() > max(float(moved[1].mean()), 0.0) + 0.05
+    if kind == "dense":
+        assert (moved[0] > -1e-4).float().mean() > 0.9, "along the gradient"
+
+
+@torch.no_grad()
+def test_only_its_own_sensors_lie_and_only_as_they_could() -> None:
+    world, policy = gated(worlds=32)
+    network = installed(world, policy, node=1, swaps=2)
+    readings = world.readings()
+    assert readings is not None
+    touched = 0
+    seen = world.reset(seed=0)
+    for _ in range(5):
+        shown = network.perceive(seen, world, world.length, policy)
+        differs = shown != seen
+        assert not differs[:, [0, 2]].any()
+        assert (differs.sum(-1) <= 2).all()
+        assert readings.expand(32, -1, -1, -1).gather(3, shown.unsqueeze(-1) + 1).all()
+        touched += int(differs.sum())
+        seen = world.step(torch.randint(6, (32, 3))).observation
+    assert int(network.guards[0].shown.sum()) == touched > 100
+
+
+def test_a_blind_agent_is_shown_nothing_but_another_place() -> None:
+    world, policy = gated(worlds=64)
+    network = installed(world, policy, guess=True)
+    seen = world.reset(seed=0)
+    changed = network.perceive(seen, world, world.length, policy) != seen
+    assert changed[:, 2, 0].all(), "it has no other reading"
+    assert not changed[:, 2, 1:].any()
+    assert changed[:, 0, 1:].any(), "those that see are shown things that are not there"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_budgets_and_the_control_leave_episodes_as_they_are(kind: str) -> None:
+    clean = None
+    for arguments in (None, {"harmless": True}, {"budget": {"per_step": 0}}, {"budget": {"start_step": 99}}):
+        world, policy = gated(kind)
+        network = Network(setting_of(world, policy)) if arguments is None else installed(world, policy, **arguments)
+        played = play(world, policy, network, 1)
+        clean = clean or played
+        assert torch.equal(played.total_reward, clean.total_reward)
+        assert played.gate_by_step == clean.gate_by_step
+        if arguments == {"harmless": True}:
+            assert network.guards[0].shown.sum() > 100, "judged and paid as usual"
+    world, policy = gated(kind)
+    network = installed(world, policy, budget={"per_step": 1})
+    seen = world.reset(seed=1)
+    shown = network.perceive(seen, world, world.length, policy)
+    assert ((shown != seen).any(-1).sum(1) == 1).all(), "one of a world's sensors lies"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("guess", [False, True])
+def test_training_records_what_agents_saw(kind: str, guess: bool) -> None:
+    """The first ratio is 1, though the world shows something else."""
+    world, policy = gated(kind)
+    s = sampler(world, policy)
+    s.network = installed(world, policy, guess=guess)
+    columns = s.collect(8).columns
+    graph = {id(p) for p in policy.graph_parameters()}
+    model = torch.optim.Adam([p for p in policy.parameters() if id(p) not in graph], 1e-3)
+    stats = Update(policy, PPOSettings(minibatch=None), model, None, torch.Generator().manual_seed(0)).run(columns)
+    assert stats["first_ratio_error"] < 1e-5
+    assert stats["ratio_error"] > 1e-4, "the parameters moved"
+    world, policy = gated(kind)
+    clean = sampler(world, policy).collect(8).columns
+    assert not torch.equal(columns["observation"][:16], clean["observation"][:16])
+
+
+def test_it_needs_gates_or_guesses() -> None:
+    world, policy = team(world={"observation": "indices"})
+    seen = world.reset(seed=0)
+    with pytest.raises(ConfigError, match="gates"):
+        installed(world, policy).perceive(seen, world, world.length, policy)
+    assert not torch.equal(installed(world, policy, guess=True).perceive(seen, world, world.length, policy), seen)
+
+
+class Liar(Attack):
+    """Shows what it is told to."""
+
+    name = "liar"
+
+    def __init__(self, s: Setting, lie: Callable[[SensorView], Tensor], powers: frozenset[Any], node: int = 1) -> None:
+        super().__init__(AttackConfig(), s)
+        self.lie, self.powers, self.node = lie, powers, node
+
+    def threat_model(self) -> ThreatModel:
+        return ThreatModel(Position(kind="sensor", node=self.node), self.powers)
+
+    def apply(self, view: View) -> Edits:
+        return Edits()
+
+    def perceive(self, view: SensorView) -> Tensor:
+        return self.lie(view)
+
+
+@pytest.mark.parametrize(
+    ("lie", "powers", "rule"),
+    [
+        (lambda v: v.observation.index_fill(2, torch.tensor(0), 40), {"read", "modify"}, "show what no sensor could"),
+        (
+            lambda v: v.observation.index_fill(2, torch.tensor(0), 10**6),
+            {"read", "modify"},
+            "show what no sensor could",
+        ),
+        (lambda v: v.observation.index_fill(2, torch.tensor(0), -7), {"read", "modify"}, "show what no sensor could"),
+        (lambda v: v.observation.index_fill(1, torch.tensor(0), 5), {"read", "modify"}, "modify out of reach"),
+        (lambda v: v.observation.index_fill(2, torch.tensor(0), 5), {"read"}, "modify without the power to"),
+    ],
+)
+def test_the_guard_holds_liars_to_their_sensors(
+    lie: Callable[[SensorView], Tensor], powers: set[Any], rule: str
+) -> None:
+    world, policy = gated()
+    s = setting_of(world, policy)
+    network = Network(s, [Liar(s, lie, frozenset(powers))])
+    seen = world.reset(seed=0)
+    assert torch.equal(network.perceive(seen, world, world.length, policy), seen)
+    assert network.guards[0].violations[rule] > 0
+
+
+def test_a_view_without_the_power_to_read_shows_nothing() -> None:
+    world, policy = gated()
+    s = setting_of(world, policy)
+    views: list[SensorView] = []
+
+    def lie(view: SensorView) -> Tensor:
+        views.append(view)
+        return view.observation
+
+    Network(s, [Liar(s, lie, frozenset({"modify"}))]).perceive(world.reset(seed=0), world, world.length, policy)
+    assert (views[0].observation == -1).all()
+    assert views[0].foresee is None
+    assert views[0].reach.sum(0).tolist() == [0, 16, 0]
+
+
+def test_a_lie_in_numbers_keeps_to_its_norm_and_is_finite() -> None:
+    world, policy = gated("dense")
+    s = setting_of(world, policy)
+    seen = world.reset(seed=0)
+    network = installed(world, policy, epsilon=0.1)
+    shown = network.perceive(seen, world, world.length, policy)
+    assert 0.05 < float((shown - seen).abs().max()) <= 0.1 + 1e-6
+    for value, rule in ((float("nan"), "modify not finite"), (float("inf"), "modify not finite")):
+        network = Network(s, [Liar(s, lambda v, x=value: torch.full_like(v.observation, x), frozenset({"modify"}))])  # type: ignore[misc]
+        assert torch.equal(network.perceive(seen, world, world.length, policy), seen)
+        assert network.guards[0].violations[rule] > 0
+
+
+def test_it_succeeds_where_more_or_fewer_messages_are_sent() -> None:
+    world, policy = gated()
+    clean = play(world, policy, Network(setting_of(world, policy)), 1)
+    won = {}
+    for goal in ("open", "shut"):
+        for harmless in (True, False):
+            network = installed(world, policy, goal=goal, harmless=harmless)
+            attacked = play(world, policy, network, 1)
+            won[goal, harmless] = network.guards[0].attack.succeeded(attacked, clean).float().mean()
+            sent = [e.messages["sent"].sum() / e.length.sum() for e in (attacked, clean)]
+            assert (sent[0] > sent[1]) == (goal == "open" and not harmless)
+    assert won["open", True] == won["shut", True] == 0
+    assert min(won["open", False], won["shut", False]) > 0.6
