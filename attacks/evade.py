@@ -19,7 +19,7 @@ class EvadeConfig(AttackConfig):
 
     node: int = Field(0, ge=0, description="the compromised agent")
     share: float = Field(1.0, ge=0, le=1, description="share of its messages under others' names")
-    scapegoat: int | None = Field(None, ge=0, description="whose name it takes; everybody's in turn when not given")
+    scapegoat: int | None = Field(None, ge=0, description="whose name it takes; others' in turn when not given")
 
 
 class Evade(Attack):
@@ -32,8 +32,8 @@ class Evade(Attack):
 
     def __init__(self, config: EvadeConfig, setting: Setting) -> None:
         super().__init__(config, setting)
-        if config.scapegoat is not None and config.scapegoat >= setting.num_agents:
-            raise ValueError(f"scapegoat={config.scapegoat} is not an agent in 0 .. {setting.num_agents - 1}")
+        if config.scapegoat is not None and (config.scapegoat >= setting.num_agents or config.scapegoat == config.node):
+            raise ValueError(f"scapegoat={config.scapegoat} is not another agent in 0 .. {setting.num_agents - 1}")
 
     def threat_model(self) -> ThreatModel:
         """A compromised agent that injects."""
@@ -51,10 +51,11 @@ class Evade(Attack):
         receiver = torch.arange(s.num_agents, device=s.device).view(1, -1, 1).expand(shape)
         at = view.step.view(-1, 1, 1).expand(shape)
         none = torch.zeros(shape, dtype=torch.int64, device=s.device)
-        other = (view.identity + 1 + at % max(s.num_agents - 1, 1)) % s.num_agents
-        if c.scapegoat is not None:
-            other = none + c.scapegoat
-        framed = (view.rand(*shape) < c.share) & (other != receiver)  # nobody believes to have written to itself
+        turn = at if c.scapegoat is None else none + (c.scapegoat - view.identity - 1) % s.num_agents
+        others = max(s.num_agents - 1, 1)
+        other, second = ((view.identity + 1 + (turn + i) % others) % s.num_agents for i in (0, 1))
+        other = torch.where(other == receiver, second, other)  # nobody believes to have written to itself
+        framed = (view.rand(*shape) < c.share) & (other != receiver)
         return Edits(
             inject=Envelopes(
                 where=receiver != view.identity,

@@ -183,9 +183,23 @@ def test_an_auditor_of_envelopes_blames_whom_they_name(share: float, accuracy: f
     assert (verdict.guilty[12:] == -1).all(), "nothing was read of these"
     assert (verdict.blamed[:12] == (3 if share else 1)).all()
     assert verdict.accuracy == accuracy
-    # The scapegoat itself is written to under the attacker's own name.
-    assert verdict.covered == pytest.approx(1.0 if share == 0 else 1 / 3)
+    assert verdict.covered == 1 - share
+    if share:
+        assert auditor.counts[:12].sum(0)[[3, 0], 1].tolist() == [2 * 144, 144], "to the scapegoat as somebody else"
     assert bool(sealed.ledger["accepted_forged"].any()) == (share == 0), "with seals nobody passes for another"
+
+
+def test_among_three_it_is_the_others_who_are_blamed() -> None:
+    s = setting(worlds=16, agents=3, degree=2)
+    n, auditor = Network(s, [attack("evade", s, node=0)]), Auditor(16, 3)
+    for exchange in rounds_of(s, 5):
+        n.tape = []
+        n.exchange(*exchange)
+        for notes in n.tape:
+            auditor.read(notes, np.ones(16, bool))
+    assert auditor.verdict().accuracy == 0
+    with pytest.raises(ValueError, match="scapegoat=0 is not another agent"):
+        attack("evade", s, node=0, scapegoat=0)
 
 
 def test_an_audit_follows_played_episodes() -> None:
