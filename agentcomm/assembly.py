@@ -101,6 +101,9 @@ def make_network(
         made = _install(world, make("attack", attacks), seed)
         slots = setting.degree + sum(attack.injections() for attack in made)
         channels = make("channel", path.channels, slots)
+        for attack in made:
+            if attack.cuts and not any(channel.cuts for channel in channels):
+                raise ValueError(f"{attack.name} acts on fragments, and no channel cuts messages (`fragments` does)")
         codec = next(iter(make("codec", codecs)), None)
         screens, numbers = make("defense", defenses), _numbers(policy)
         return Network(setting, made, screens, seed, channels, codec, path.step_seconds, numbers)

@@ -156,6 +156,33 @@ def decide(
     )
 
 
+@torch.no_grad()
+def first_words(
+    policy: CommPolicy, observation: Tensor, graph: Graph | None, alive: Tensor | None = None
+) -> tuple[Tensor, Links]:
+    """What a team that decides greedily is about to say in a step's first round, and on which links.
+
+    Args:
+        policy: One whose agents act all at once.
+        observation: [B, N, O].
+        graph: The graph in use; None where the policy makes one in every step.
+        alive: [B, N] bool, members of the team that are still there; None for all.
+
+    Returns:
+        Payloads [B, N, D], and the links.
+    """
+    hidden = policy.encode(observation)
+    if alive is not None:
+        hidden = hidden * alive.unsqueeze(-1)
+    if graph is None:
+        graph = policy.topology.graph(None, len(observation), hidden)
+    gate, _, _ = _open_gates(policy, hidden, None, None)
+    said = policy.speak(hidden, 0)
+    if policy.voice is not None:
+        said = policy.voice(said, None, 0)[0]
+    return said, _links(policy, graph, gate, alive)
+
+
 def consequences(policy: CommPolicy, state: Tensor, links: Links, round_: int, inbox: Inbox) -> Tensor:
     """What a team will do that hears this in a round, and in later rounds whatever is then said.
 

@@ -257,6 +257,23 @@ class Envelopes:
 
 
 @dataclass(frozen=True)
+class Pieces:
+    """Fragments of messages that an attack wants to put on the wire, all [B, N, M] by whose message they concern.
+
+    A channel that cuts messages (``fragments``) puts them into the receivers' buffers; elsewhere they do nothing.
+
+    Attributes:
+        begin: int64, fragments of messages that nobody will complete, ahead of the message in the slot.
+        early: bool, a first fragment in that message's name, ahead of the honest one.
+        middle: bool, a fragment in that message's name that is not its sender's.
+    """
+
+    begin: Tensor
+    early: Tensor
+    middle: Tensor
+
+
+@dataclass(frozen=True)
 class Edits:
     """What an attack wants done to one exchange; None leaves that alone.
 
@@ -266,6 +283,7 @@ class Edits:
         change: [B, N, M, D], what to add to those payloads.
         delay: [B, N, M] int64, for how many steps to keep messages back (power delay, or reorder); 0 for none.
         inject: Messages to add (power inject, or replay for exact copies of what it has seen).
+        pieces: Fragments to add (power inject; with replay only those that begin what it has seen the headers of).
     """
 
     drop: Tensor | None = None
@@ -273,6 +291,7 @@ class Edits:
     change: Tensor | None = None
     delay: Tensor | None = None
     inject: Envelopes | None = None
+    pieces: Pieces | None = None
 
 
 @dataclass(frozen=True)
@@ -302,11 +321,13 @@ class Attack(Plugin):
 
     Attributes:
         risks: Ids ``<class>.<layer>.<name>`` of the survey's risks it carries out (arXiv 2506.19676).
+        cuts: Whether it acts on fragments, and so needs a channel that cuts messages.
     """
 
     Config: ClassVar[type[PluginConfig]] = AttackConfig
     config: AttackConfig
     risks: tuple[str, ...] = ()
+    cuts: ClassVar[bool] = False
 
     def __init__(self, config: AttackConfig, setting: Setting) -> None:
         self.config = config

@@ -7,7 +7,6 @@ from pydantic import Field
 from torch import Tensor
 
 from agentcomm.directory import DirectoryAttack, DirectoryAttackConfig, DirectoryEdits, DirectoryView, Facts
-from agentcomm.directory.attack import ratio
 from agentcomm.threats import Position, ThreatModel
 
 
@@ -42,4 +41,4 @@ class Blast(DirectoryAttack):
 
     def share(self, facts: Facts) -> Tensor:
         """Look-ups that were not served."""
-        return ratio(facts.unserved, facts.asked)
+        return facts.share("unserved")

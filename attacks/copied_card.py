@@ -14,7 +14,6 @@ from agentcomm.directory import (
     Facts,
     Registrations,
 )
-from agentcomm.directory.attack import ratio
 from agentcomm.threats import Position, ThreatModel
 
 
@@ -74,4 +73,4 @@ class CopiedCard(DirectoryAttack):
 
     def share(self, facts: Facts) -> Tensor:
         """Tasks that went to a copy."""
-        return ratio(facts.misrouted, facts.routed)
+        return facts.share("misrouted")

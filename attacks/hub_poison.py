@@ -8,7 +8,6 @@ from pydantic import Field
 from torch import Tensor
 
 from agentcomm.directory import DirectoryAttack, DirectoryAttackConfig, DirectoryEdits, DirectoryView, Facts
-from agentcomm.directory.attack import ratio
 from agentcomm.threats import Position, ThreatModel
 
 
@@ -55,4 +54,4 @@ class HubPoison(DirectoryAttack):
 
     def share(self, facts: Facts) -> Tensor:
         """Answers that name others than they should."""
-        return ratio(facts.poisoned, facts.asked)
+        return facts.share("poisoned")

@@ -26,4 +26,9 @@ class PlaceConfig(AttackConfig):
 
     def position(self) -> Position:
         """The place as a position."""
-        return Position(kind="edge", links=self.links) if self.node is None else Position(kind="node", node=self.node)
+        return place(self.node, self.links)
+
+
+def place(node: int | None, links: tuple[tuple[int, int], ...] | None) -> Position:
+    """At a compromised agent, or else on the path of links."""
+    return Position(kind="edge", links=links) if node is None else Position(kind="node", node=node)

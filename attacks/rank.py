@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -14,14 +16,20 @@ from agentcomm.directory import (
     Facts,
     Registrations,
 )
-from agentcomm.directory.attack import ratio
-from agentcomm.threats import Position, Setting, ThreatModel
+from agentcomm.threats import Position, Power, Setting, ThreatModel
+
+SKILLS = 64  # at most, of any market
 
 
 class RankConfig(DirectoryAttackConfig):
     """Arguments of ``rank``."""
 
-    steps: int = Field(20, ge=0, description="steps of the climb, each raising the claims that are not first")
+    knowledge: Literal["protocol", "none"] = Field(
+        "protocol", description="it reads cards and knows how they are ranked, or sees what its own look-ups show"
+    )
+    steps: int = Field(
+        20, ge=0, description="steps of the climb (protocol), each raising the claims that are not first"
+    )
     rate: float = Field(0.1, gt=0, le=1, description="how far one step raises a claim")
     weight: float = Field(0.5, ge=0, description="what it takes a reputation to be worth to the hub")
     whitewash: bool = Field(True, description="go on under a new name once it stands worse than a stranger")
@@ -32,7 +40,9 @@ class RankConfig(DirectoryAttackConfig):
 class Rank(DirectoryAttack):
     """One card that knows how the hub ranks and claims just enough to be first for every skill.
 
-    It begins as an average card and climbs coordinate by coordinate, against all cards as they stand now.
+    It begins as an average card and climbs coordinate by coordinate, against all cards as they stand now. Without that
+    knowledge it begins by claiming half of everything and asks the hub for every skill in every step, at the price of a
+    request each: what it is not the first to be named for it claims more of, one step of the climb per step.
     """
 
     Config = RankConfig
@@ -44,19 +54,34 @@ class Rank(DirectoryAttack):
         super().__init__(config, setting)
 
     def threat_model(self) -> ThreatModel:
-        """Reads public cards and registers its own."""
-        return ThreatModel(Position(kind="newcomer"), frozenset({"read", "register"}), "protocol", self.config.budget)
+        """Reads public cards, or sends look-ups; registers its own."""
+        c = self.config
+        powers: frozenset[Power] = frozenset({"register", "inject" if c.knowledge == "none" else "read"})
+        return ThreatModel(Position(kind="newcomer"), powers, c.knowledge, c.budget)
 
     def registrations(self) -> int:
         """One card."""
         return 1
 
+    def looks(self) -> bool:
+        """Only then does it need to."""
+        return self.config.knowledge == "none"
+
+    def requests(self) -> int:
+        """A look-up for each skill, of which it asks for no more than there are."""
+        return SKILLS if self.looks() else 0
+
     def memory(self) -> dict[str, Tensor]:
-        """Which of its names it uses: [B, 1] int64, counted from the first."""
-        return {"used": torch.zeros(self.setting.num_worlds, 1, dtype=torch.int64, device=self.setting.device)}
+        """Which of its names it uses, counted from the first: [B, 1]; what it claims of a skill: [B, SKILLS]."""
+        s = self.setting
+        used = torch.zeros(s.num_worlds, 1, dtype=torch.int64, device=s.device)
+        claim = {"claim": torch.full((s.num_worlds, SKILLS), 0.5, device=s.device)} if self.looks() else {}
+        return {"used": used} | claim
 
     def meddle(self, view: DirectoryView) -> DirectoryEdits:
         """Climb, and send the card if it is another than the one that stands."""
+        if self.looks():
+            return self._blindly(view)
         assert view.claim is not None
         assert view.principal is not None
         assert view.present is not None
@@ -80,17 +105,36 @@ class Rank(DirectoryAttack):
             claim = torch.zeros_like(claim)
         standing = (view.claim * mine.unsqueeze(2)).sum(1)
         where = ~mine.any(1, keepdim=True) | (claim - standing > 1e-6).any(1, keepdim=True)
+        return DirectoryEdits(register=self._card(where & (view.remaining > 0).unsqueeze(1), name, claim))
+
+    def _card(self, where: Tensor, name: Tensor, claim: Tensor) -> Registrations:
+        return Registrations(
+            where=where,
+            principal=name.clone(),
+            claim=claim.unsqueeze(1),
+            key=name.clone(),
+            quality=torch.full_like(where, self.config.quality, dtype=torch.float32),
+            stalls=torch.full_like(where, self.config.stalls),
+        )
+
+    def _blindly(self, view: DirectoryView) -> DirectoryEdits:
+        """Claim more of what it is not named first for; when that cannot be, be somebody else."""
+        assert view.taken is not None
+        c, used, worlds = self.config, view.memory["used"], len(view.step)
+        claim = view.memory["claim"][:, : view.skills]
+        name = view.members + used
+        first = torch.full_like(claim, -1, dtype=torch.int64) if view.answers is None else view.answers[..., 0]
+        beaten = (first >= 0) & (first != name)
+        spoiled = (beaten & (claim >= 1)).any(1, keepdim=True) & (name + 1 < view.principals) & c.whitewash
+        used += spoiled
+        claim.copy_(torch.where(beaten, (claim + c.rate).clamp_max(1.0), claim))
+        where = (spoiled | beaten.any(1, keepdim=True) | ~view.taken) & (view.remaining > 0).unsqueeze(1)
+        requests = torch.full((worlds,), view.skills, device=view.step.device)
+        shown = torch.zeros_like(claim) if c.harmless else claim.clone()
         return DirectoryEdits(
-            register=Registrations(
-                where=where & (view.remaining > 0).unsqueeze(1),
-                principal=name.clone(),
-                claim=claim.unsqueeze(1),
-                key=name.clone(),
-                quality=torch.full_like(own, c.quality),
-                stalls=torch.full_like(where, c.stalls),
-            )
+            register=self._card(where, view.members + used, shown), requests=requests.minimum(view.remaining)
         )
 
     def share(self, facts: Facts) -> Tensor:
         """Tasks that went to it."""
-        return ratio(facts.misrouted, facts.routed)
+        return facts.share("misrouted")

@@ -14,7 +14,6 @@ from agentcomm.directory import (
     Facts,
     Registrations,
 )
-from agentcomm.directory.attack import ratio
 from agentcomm.threats import Position, ThreatModel
 
 
@@ -67,4 +66,4 @@ class Sybil(DirectoryAttack):
 
     def share(self, facts: Facts) -> Tensor:
         """Tasks that went to look-alikes."""
-        return ratio(facts.misrouted, facts.routed)
+        return facts.share("misrouted")

@@ -16,18 +16,24 @@ Actions (one set, read by role):
 
 A worker takes one task per step. Where several are handed to it, one that was passed on goes first, then chance
 decides; the others return to their requesters. Whoever answers for an outsider's card does the task in the next step
-with the chance ``quality`` of the card, or keeps it until the deadline if it ``stalls``. A task ends exactly once:
+with the chance ``quality`` of the card, or keeps it until the deadline if it ``stalls``, or first delegates copies of
+it, in as many steps as the task has hops: a member that a copy reaches is busy with it for that step, sees nothing of
+it and can take no other task. A task ends exactly once:
 delivered, failed, or expired ``deadline`` steps after it came up; passing on without a hop left fails it. Then the
 requester gets another.
 
 A delivered task is worth 1 to its requester, who pays ``price`` for it; of that, each worker that passed it on gets
 ``commission``. A member that fails pays ``fine`` to the requester. So rewards plus what outsiders are paid sum to the
 tasks delivered. Earnings are split evenly among the team as far as they are ``pooled``; with ``pooled=0`` workers are
-rivals. Outcomes go to the hub as reputation of the name that was asked. Success is a share of at least ``goal`` of
-tasks delivered among those that ended.
+rivals. Outcomes go to the hub as reputation of the last name in the task's trace, which is the one that was asked
+unless an outsider that failed writes another. Success is a share of at least ``goal`` of tasks delivered among those
+that ended.
+
+Workers stand for whatever can be called by a description of itself, tools included. What descriptions tell readers to
+do is done with the chance ``directory.obedience``: a requester then asks the card that says so, whatever it wanted.
 
 Messages matter because skills are private: workers know their own, and requesters know whom they were served by.
-``envs/scripted_market.py`` has the floors.
+``envs/scripted_market.py`` has the floors, ``examples/threats/task_market.yaml`` a market in which teams learn to talk.
 """
 
 from __future__ import annotations
@@ -48,6 +54,7 @@ from envs.market_drawing import picture, text
 
 PASS, FIRST, SECOND, THIRD = range(4)
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
+SHOWN = ("listed", "shown_name", "shown_claim", "shown_reputation")  # of an answer
 HIGH, LOW = (0.8, 1.0), (0.0, 0.3)  # chances to deliver of those who have a skill, and of those who have not
 
 
@@ -85,10 +92,12 @@ class TaskMarket(DirectoryWorld):
 
     Agents are R requesters, then W workers; P names stand in the directory (the workers', then outsiders'), k cards
     in an answer. State, besides the directory's: ``skill`` [B, W, K]; of the R tasks ``need``, ``time``, ``hops``,
-    ``holder`` (-1 its requester, W an outsider), ``asked`` (the name that has it; -1), ``quality`` and ``stalls`` (of
-    an outsider that has it), ``passed`` [B, R, hops] (workers that passed it on; -1); ``good`` and ``poor`` [B, R,
-    P], each requester's own experience; ``listed``, ``shown_name``, ``shown_claim``, ``shown_reputation`` [B, R, k],
-    the last answers; ``ended`` [B, 3], tasks delivered, failed and expired; ``issued`` [B]; ``paid_outside`` [B].
+    ``holder`` (-1 its requester, W an outsider), ``asked`` (the name that has it; -1), ``quality``, ``stalls``,
+    ``copies`` and ``scapegoat`` (of an outsider that has it), ``depth`` (steps in which copies were delegated),
+    ``passed`` [B, R, hops] (workers that passed it on; -1); ``good`` and ``poor`` [B, R, P], each requester's own
+    experience; ``listed``, ``shown_name``, ``shown_claim``, ``shown_reputation`` [B, R, k], the last answers, and
+    ``last_*`` [B, R, K, k], the last good ones for each skill where these are ``cached``; ``ended`` [B, 3], tasks
+    delivered, failed and expired; ``issued`` [B]; ``paid_outside`` [B].
     """
 
     Config = TaskMarketConfig
@@ -114,8 +123,8 @@ class TaskMarket(DirectoryWorld):
         names = w + config.directory.newcomers
         self.state = {
             "skill": real(w, k),
-            **{name: whole(r) for name in ("need", "time", "hops")},
-            **{name: whole(r) - 1 for name in ("holder", "asked")},
+            **{name: whole(r) for name in ("need", "time", "hops", "copies", "depth")},
+            **{name: whole(r) - 1 for name in ("holder", "asked", "scapegoat")},
             "quality": real(r),
             "stalls": whole(r).bool(),
             "passed": whole(r, config.hops) - 1,
@@ -129,6 +138,13 @@ class TaskMarket(DirectoryWorld):
             "issued": whole(),
             "paid_outside": real(),
         }
+        if config.directory.cached:
+            self.state |= {
+                "last_listed": whole(r, k, listed) - 1,
+                "last_shown_name": whole(r, k, listed) - 1,
+                "last_shown_claim": real(r, k, listed),
+                "last_shown_reputation": real(r, k, listed),
+            }
         self.found(Directory(config.directory, num_worlds, w, k, self.device))
 
     @property
@@ -175,12 +191,18 @@ class TaskMarket(DirectoryWorld):
         answer = self.directory.first_answers(worlds, requirement, nobody, generator)
         for name, shown in self._shown(answer, self.state["need"][worlds]).items():
             self.state[name][worlds] = shown
+            if c.directory.cached:
+                empty = -1 if name in ("listed", "shown_name") else 0
+                self.state[f"last_{name}"][worlds] = empty
+        if c.directory.cached:
+            self._remember(answer.served, worlds)
 
     def _new_tasks(self, count: int, generator: torch.Generator) -> dict[str, Any]:
         need = torch.randint(
             self.config.skills, (count, self.config.requesters), generator=generator, device=self.device
         )
         whose = {"holder": -1, "asked": -1, "passed": -1, "quality": 0.0, "stalls": False}
+        whose |= {"copies": 0, "depth": 0, "scapegoat": -1}
         return {"need": need, "time": self.config.deadline, "hops": self.config.hops} | whose
 
     def _read(self, scene: Mapping[str, Any]) -> Tensor:
@@ -201,6 +223,8 @@ class TaskMarket(DirectoryWorld):
         """Workers and outsiders act on the tasks they have, requesters ask, then the hub takes its turn."""
         c, s = self.config, self.state
         requests, work = actions[:, : c.requesters], actions[:, c.requesters :]
+        place = self.directory.obey(s["listed"], s["holder"] < 0, generator)
+        requests = torch.where(place >= 0, place + FIRST, requests)
         holder, workers = s["holder"], c.workers
         inside, outside = (holder >= 0) & (holder < workers), holder == workers
         worker = holder.clamp(0, workers - 1)
@@ -209,7 +233,8 @@ class TaskMarket(DirectoryWorld):
         # what becomes of tasks that somebody has
         able = s["skill"].gather(1, worker.unsqueeze(2).expand(-1, -1, c.skills)).gather(2, s["need"].unsqueeze(2))
         chance = torch.where(outside, s["quality"], able.squeeze(2))
-        tried = (chosen == FIRST) | (outside & ~s["stalls"])
+        spreads = outside & (s["copies"] > 0) & (s["depth"] < c.hops)
+        tried = (chosen == FIRST) | (outside & ~s["stalls"] & ~spreads)
         delivered = tried & (luck[0] < chance)
         no_hop = (chosen == SECOND) & (s["hops"] == 0)
         failed = (tried & ~delivered) | no_hop
@@ -217,17 +242,22 @@ class TaskMarket(DirectoryWorld):
         expired = (s["time"] <= 1) & ~delivered & ~failed
         ended = delivered | failed | expired
         reward = self._settle(delivered, failed, inside, worker)
-        # outcomes are booked on whom the task was handed to: the hub's reputation, the requester's experience
-        kept = outside & s["stalls"]
-        self.directory.report(s["asked"], delivered, failed | (expired & kept))
+        # outcomes are booked on the last in the task's trace: the hub's reputation, the requester's experience
+        kept = outside & (s["stalls"] | spreads)
+        bad = failed | (expired & kept)
+        forged = bad & (s["scapegoat"] >= 0) & (not c.directory.sealed_traces)
+        last = torch.where(forged, s["scapegoat"], s["asked"])
+        self.directory.report(last, delivered, bad, holder)
         returned = inside & ~tried & ~no_hop & ~passes
-        poor = failed | (expired & kept) | returned
-        for name, outcome in (("good", delivered), ("poor", poor)):
-            self._experience(name, outcome & (s["asked"] >= 0))
+        for name, outcome in (("good", delivered), ("poor", bad | returned)):
+            self._experience(name, last, outcome)
         s["ended"] = s["ended"] + torch.stack([delivered.sum(1), failed.sum(1), expired.sum(1)], 1)
         s["issued"] = s["issued"] + ended.sum(1)
         # who gets which task next
-        self._hand_over(requests, passes & ~expired, ended, kept, luck[1])
+        s["depth"] = s["depth"] + spreads.long()
+        copies = torch.where(spreads & ~ended, s["copies"], 0)
+        busy = self.directory.occupied(one_hot(s["need"], c.skills).float(), copies)
+        self._hand_over(requests, passes & ~expired, ended, kept, busy, luck[1])
         fresh = self._new_tasks(self.num_worlds, generator)
         s["time"] = s["time"] - 1
         for name, value in fresh.items():
@@ -251,11 +281,14 @@ class TaskMarket(DirectoryWorld):
         earned = torch.cat([requester, hand[:, :-1]], 1)
         return c.pooled * earned.mean(1, keepdim=True) + (1 - c.pooled) * earned
 
-    def _experience(self, name: str, happened: Tensor) -> None:
-        index = self.state["asked"].clamp_min(0).unsqueeze(2)
+    def _experience(self, name: str, principal: Tensor, happened: Tensor) -> None:
+        happened = happened & (principal >= 0)
+        index = principal.clamp_min(0).unsqueeze(2)
         self.state[name] = self.state[name].scatter_add(2, index, happened.long().unsqueeze(2))
 
-    def _hand_over(self, requests: Tensor, passes: Tensor, ended: Tensor, kept: Tensor, luck: Tensor) -> None:
+    def _hand_over(
+        self, requests: Tensor, passes: Tensor, ended: Tensor, kept: Tensor, busy: Tensor, luck: Tensor
+    ) -> None:
         """Tasks go to whom they are offered to, one per worker; the rest go back to their requesters."""
         s, workers = self.state, self.config.workers
         listed = s["listed"].shape[2]
@@ -264,7 +297,9 @@ class TaskMarket(DirectoryWorld):
         slot = torch.where(asks | passes, s["listed"].gather(2, place).squeeze(2), -1)
         name = s["shown_name"].gather(2, place).squeeze(2)
         cards = self.directory.cards
-        quality, stalls = (v.gather(1, slot.clamp_min(0)) for v in (cards.quality, cards.stalls))
+        traits = {
+            n: getattr(cards, n).gather(1, slot.clamp_min(0)) for n in ("quality", "stalls", "copies", "scapegoat")
+        }
         origin = torch.where(slot >= 0, cards.origin.gather(1, slot.clamp_min(0)), -1)
         # Of two tasks for one worker, the one that was passed on goes first, then the luckier one.
         rank = luck + passes
@@ -272,7 +307,8 @@ class TaskMarket(DirectoryWorld):
             (origin.unsqueeze(2) == origin.unsqueeze(1)) & (origin >= 0).unsqueeze(2) & (origin < workers).unsqueeze(2)
         )
         beaten = (same & (rank.unsqueeze(1) > rank.unsqueeze(2))).any(2)
-        gets = (slot >= 0) & ~beaten
+        at_work = busy.gather(1, origin.clamp(0, workers - 1)) & (origin >= 0) & (origin < workers)
+        gets = (slot >= 0) & ~beaten & ~at_work
         self.directory.route(torch.where(gets, slot, -1))
         moves = passes & gets
         if self.config.hops:
@@ -283,8 +319,9 @@ class TaskMarket(DirectoryWorld):
         stays = kept & ~ended
         s["holder"] = torch.where(gets, origin, torch.where(stays, s["holder"], -1))
         s["asked"] = torch.where(gets, name, torch.where(stays, s["asked"], -1))
-        s["quality"] = torch.where(gets, quality, torch.where(stays, s["quality"], 0.0))
-        s["stalls"] = torch.where(gets, stalls, stays & s["stalls"])
+        for trait, value in traits.items():
+            none = torch.full_like(value, -1) if trait == "scapegoat" else torch.zeros_like(value)
+            s[trait] = torch.where(gets, value, torch.where(stays, s[trait], none))
 
     def _look_up(self, work: Tensor, generator: torch.Generator) -> None:
         """One look-up for each task that a requester or a worker has; a holder and those before it are not named."""
@@ -304,6 +341,24 @@ class TaskMarket(DirectoryWorld):
             generator=generator,
         )
         s |= self._shown(answer, s["need"])
+        if c.directory.cached:
+            self._remember(answer.served, slice(None))
+            self._recall((s["holder"] < 0) & ~answer.served)
+
+    def _remember(self, served: Tensor, worlds: Tensor | slice) -> None:
+        """Keep what the hub answered as the last good copy of it."""
+        need = one_hot(self.state["need"][worlds], self.config.skills).bool()
+        here = (need & served.unsqueeze(2)).unsqueeze(3)
+        for name in SHOWN:
+            last = self.state[f"last_{name}"]
+            last[worlds] = torch.where(here, self.state[name][worlds].unsqueeze(2), last[worlds])
+
+    def _recall(self, where: Tensor) -> None:
+        """Take the last good answer for want of a new one."""
+        s = self.state
+        index = s["need"].view(*where.shape, 1, 1).expand(-1, -1, 1, s["listed"].shape[2])
+        for name in SHOWN:
+            s[name] = torch.where(where.unsqueeze(2), s[f"last_{name}"].gather(2, index).squeeze(2), s[name])
 
     def _shown(self, answer: Answer, need: Tensor) -> dict[str, Tensor]:
         index = need.view(*need.shape, 1, 1).expand(*answer.slot.shape, 1)

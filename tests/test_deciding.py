@@ -48,7 +48,7 @@ def test_recorded_turns_are_evaluated_again(kind: str, form: str | None) -> None
     now = evaluate(policy, columns)
     torch.testing.assert_close(now.log_probability, columns["log_probability"], rtol=0, atol=1e-5)
     torch.testing.assert_close(now.gate_log_probability, columns["gate_log_probability"], rtol=0, atol=1e-5)
-    assert form in (None, "drop") or {"source", "scale", "delta"} & columns.keys(), "the attack did something"
+    assert form in (None, "drop", "mask") or {"source", "scale", "delta"} & columns.keys(), "the attack did something"
 
 
 @pytest.mark.parametrize("blocks", [1, 3])

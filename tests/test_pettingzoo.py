@@ -12,6 +12,7 @@ from gymnasium.spaces import Box, Dict, Discrete
 from pettingzoo import ParallelEnv
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
+import envs.agreement
 import envs.oracle_hint
 import envs.predator_capture_prey
 import envs.predator_prey
@@ -26,12 +27,17 @@ GRIDS = {
     "predator_prey": envs.predator_prey.parallel_env,
     "predator_capture_prey": envs.predator_capture_prey.parallel_env,
 }
-MAKERS = GRIDS | {"oracle_hint": envs.oracle_hint.parallel_env, "task_market": envs.task_market.parallel_env}
+MAKERS = GRIDS | {
+    "oracle_hint": envs.oracle_hint.parallel_env,
+    "agreement": envs.agreement.parallel_env,
+    "task_market": envs.task_market.parallel_env,
+}
 CHANGES = {
     "predator_prey": {"size": 6, "vision": 2, "max_steps": 9},
     "predator_capture_prey": {"size": 6, "vision": 2, "max_steps": 9},
     "task_market": {"requesters": 2, "workers": 4, "skills": 2, "deadline": 3, "hops": 1, "max_steps": 9},
     "oracle_hint": {"members": 5, "symbols": 3, "wiring": 2, "max_steps": 9},
+    "agreement": {"members": 5, "symbols": 3, "max_steps": 9},
 }
 SCENE = {"positions": [[0, 0], [1, 1], [4, 4]], "prey": [[2, 3]]}
 

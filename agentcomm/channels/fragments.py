@@ -4,6 +4,11 @@ A message of S bytes that fits into ``mtu`` goes as it is. A longer one is cut i
 fragments with a header each. It arrives only if all do: with probability (1 - loss) ** F. Fragments meet in one of the
 receiver's buffers. An incomplete message of which something arrived keeps its buffer for ``timeout`` steps, and a
 fragmented one that finds none free is lost (as in RFC 815 and 8200; holding buffers is the point of fragment floods).
+
+Nobody knows yet who sent a fragment when it is given a buffer. What an attack begins holds one until the timeout. A
+first fragment in a message's name that comes ahead of the honest one takes that message's place: the honest one is
+refused as a repeat of it. A forged fragment in its middle is put in with the others, the whole does not fit its
+checksum, and is thrown away.
 """
 
 from __future__ import annotations
@@ -39,6 +44,7 @@ class Fragments(Channel):
     Config = FragmentsConfig
     config: FragmentsConfig
     name = "fragments"
+    cuts = True
 
     def memory(self) -> dict[str, Tensor]:
         """``until``: [B, N, buffers] int64, the step from which each buffer is free again."""
@@ -56,11 +62,16 @@ class Fragments(Channel):
         chance = passing.rand()
         complete = chance < (1 - c.loss) ** packets.float()
         begun = cut & ~complete & (chance < 1 - c.loss ** packets.float())
+        wanted, ahead = begun.long(), torch.zeros_like(packets)  # buffers for the message, and for what precedes it
+        if passing.pieces is not None:
+            forged = passing.pieces
+            complete &= ~(cut & (forged.early | forged.middle))
+            wanted = wanted * ~forged.early
+            ahead = forged.begin + forged.early
         free = until <= passing.step.view(-1, 1, 1)
         left = free.sum(-1, keepdim=True)
-        found = (begun.cumsum(-1) - begun.long()) < left  # whether those before it have left it a buffer
-        taken = (begun & found).sum(-1, keepdim=True)
-        taking = free & (free.cumsum(-1) <= taken)
+        found = ((wanted + ahead).cumsum(-1) - wanted) < left  # whether those before it have left it a buffer
+        taking = free & (free.cumsum(-1) <= (wanted + ahead).sum(-1, keepdim=True))
         until.copy_(torch.where(taking, passing.step.view(-1, 1, 1) + c.timeout, until))
         lost = passing.present & ~(complete & (found | ~cut))
         return Fate(lost=lost, extra=torch.where(cut, packets * c.header, 0))

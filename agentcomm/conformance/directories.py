@@ -47,9 +47,14 @@ class _Market:
             step=self.step.clone(),
             generator=self.generator,
         )
-        self.directory.route(answer.slot[..., 0])
-        luck = self._rand(WORLDS, LOOKUPS) < 0.5
-        self.directory.report(answer.principal[..., 0], luck, ~luck)
+        slot = answer.slot[..., 0]
+        holder = self.directory.route(slot)
+        cards = self.directory.cards
+        quality, scapegoat = (v.gather(1, slot.clamp_min(0)) for v in (cards.quality, cards.scapegoat))
+        outside = holder == MEMBERS
+        good = self._rand(WORLDS, LOOKUPS) < torch.where(outside, quality, 0.5)
+        name = torch.where(outside & ~good & (scapegoat >= 0), scapegoat, answer.principal[..., 0])
+        self.directory.report(name, good, ~good, holder)
         self.step += 1
         self.ended = (self._rand(WORLDS) < 0.1) | (self.step >= 8)
         return answer

@@ -6,6 +6,7 @@ from agentcomm.directory.attack import (
     DirectoryEdits,
     DirectoryView,
     Facts,
+    Ratings,
     Registrations,
 )
 from agentcomm.directory.cards import Cards
@@ -25,6 +26,7 @@ __all__ = [
     "DirectoryView",
     "DirectoryWorld",
     "Facts",
+    "Ratings",
     "Registrations",
     "directory_guards",
 ]

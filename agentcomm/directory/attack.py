@@ -3,11 +3,11 @@
 Once per step an attack turns a :class:`DirectoryView` into :class:`DirectoryEdits`. It stands on the same axis as
 attacks on messages, and leaves those alone.
 
-Who may what: a ``newcomer`` with ``register`` adds cards, with ``inject`` sends the hub empty requests; a ``hub`` with
-``modify`` changes what answers show. Cards are public, so ``read`` lets any position see them; only a hub sees the
-requests.
+Who may what: a ``newcomer`` with ``register`` adds cards, with ``inject`` sends the hub requests and ratings; a ``hub``
+with ``modify`` changes what answers show. Cards are public, so ``read`` lets any position see them; only a hub sees the
+requests. Who sends requests may make look-ups of them, and sees what these show.
 
-Shapes: B worlds, S places, K skills, P principals, Q look-ups, M registrations.
+Shapes: B worlds, S places, K skills, P principals, Q look-ups, k cards per answer, M registrations or ratings.
 """
 
 from __future__ import annotations
@@ -46,6 +46,9 @@ class DirectoryView:
         reputation: [B, P] in [0, 1].
         requirement: [B, Q, K], skills asked for in this step (hub).
         wanted: [B, Q] bool, look-ups that are made (hub).
+        taken: [B, M] bool, which of the cards that it sent in the last step are registered.
+        answers: [B, K, k] int64, names that its own look-ups of the last step were answered with, best first, by skill;
+            -1 for none and where it asked for nothing or the hub was busy.
     """
 
     step: Tensor
@@ -62,6 +65,8 @@ class DirectoryView:
     reputation: Tensor | None = None
     requirement: Tensor | None = None
     wanted: Tensor | None = None
+    taken: Tensor | None = None
+    answers: Tensor | None = None
 
     def rand(self, *shape: int) -> Tensor:
         """Uniform numbers in [0, 1) from the attack's generator."""
@@ -79,6 +84,9 @@ class Registrations:
         key: int64, key id on the card.
         quality: Chance in [0, 1] that the outsider behind it delivers what it is asked for.
         stalls: bool, whether it takes tasks and never answers.
+        directive: bool, whether its description tells its reader to choose it; None for no.
+        copies: int64, to how many members it delegates a task in each step that it has it; None for 0.
+        scapegoat: int64, the name it writes into the trace of a task that it failed; None, or -1, for its own.
     """
 
     where: Tensor
@@ -87,15 +95,35 @@ class Registrations:
     key: Tensor
     quality: Tensor
     stalls: Tensor
+    directive: Tensor | None = None
+    copies: Tensor | None = None
+    scapegoat: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """Outcomes that an attack reports though there was none: M per step, all [B, M].
+
+    Attributes:
+        where: bool, which of them to send.
+        principal: int64, whom they are about.
+        good: bool, delivered or not.
+    """
+
+    where: Tensor
+    principal: Tensor
+    good: Tensor
 
 
 @dataclass(frozen=True)
 class DirectoryEdits:
-    """What an attack wants done to the directory in one step. Each card, request and changed answer costs 1.
+    """What an attack wants done to the directory in one step. Each card, request, rating and changed answer costs 1.
 
     Attributes:
         register: Cards to register (power register).
-        requests: [B] int64, empty requests to send to the hub (power inject).
+        requests: [B] int64, empty requests to send to the hub, or look-ups of each skill in turn (power inject).
+        half_open: Whether they are left half open: the hub waits for the rest until its timeout.
+        ratings: Ratings to report (power inject).
         modify: [B, Q] bool, answers to change (power modify).
         claim: [B, Q, S, K], what to add to the claims they show.
         reputation: [B, Q, S], what to add to the reputations they show.
@@ -103,13 +131,26 @@ class DirectoryEdits:
 
     register: Registrations | None = None
     requests: Tensor | None = None
+    half_open: bool = False
+    ratings: Ratings | None = None
     modify: Tensor | None = None
     claim: Tensor | None = None
     reputation: Tensor | None = None
 
 
 # What a directory counts in each episode, in this order in its state.
-COUNTS = ("asked", "unserved", "refused", "registered", "listed", "listed_outside", "poisoned", "routed", "misrouted")
+COUNTS = (
+    *("asked", "unserved", "refused", "registered", "listed", "listed_outside", "poisoned", "routed", "misrouted"),
+    *("spoiled", "obeyed", "blocked", "worked", "booked", "slandered", "blamed", "misblamed"),
+)
+# What goes wrong, and of how much.
+SHARES = {
+    **dict.fromkeys(("unserved", "poisoned", "obeyed"), "asked"),
+    **dict.fromkeys(("misrouted", "spoiled"), "routed"),
+    "blocked": "worked",
+    "slandered": "booked",
+    "misblamed": "blamed",
+}
 
 
 @dataclass(frozen=True)
@@ -126,6 +167,14 @@ class Facts:
         poisoned: Answers that name others than an honest hub's would.
         routed: Tasks handed to whoever answers for a card.
         misrouted: Those that an outsider got.
+        spoiled: Those that an outsider got and did not deliver.
+        obeyed: Tasks that went where a card's description told their requester to.
+        blocked: Steps of members that copies of a task kept from taking another.
+        worked: Steps of members.
+        booked: Outcomes and ratings booked on a name.
+        slandered: Ratings of members by outsiders among them.
+        blamed: Failures that an auditor puts down to a name, by the trace of the task.
+        misblamed: Those that somebody else is to blame for.
     """
 
     asked: Tensor
@@ -137,6 +186,14 @@ class Facts:
     poisoned: Tensor
     routed: Tensor
     misrouted: Tensor
+    spoiled: Tensor
+    obeyed: Tensor
+    blocked: Tensor
+    worked: Tensor
+    booked: Tensor
+    slandered: Tensor
+    blamed: Tensor
+    misblamed: Tensor
 
     @classmethod
     def of(cls, counts: Tensor) -> Facts:
@@ -144,11 +201,15 @@ class Facts:
         return cls(**dict(zip(COUNTS, counts.unbind(1), strict=True)))
 
     def shares(self) -> dict[str, float]:
-        """Of look-ups and of tasks handed over, summed over worlds: how many went wrong, and how."""
-        parts = {"unserved": "asked", "poisoned": "asked", "misrouted": "routed"}
+        """Of look-ups, tasks, steps, ratings and failures, summed over worlds: how many went wrong, and how."""
         return {
-            name: int(getattr(self, name).sum()) / max(int(getattr(self, of).sum()), 1) for name, of in parts.items()
+            name: int(getattr(self, name).sum()) / max(int(getattr(self, of).sum()), 1) for name, of in SHARES.items()
         }
+
+    def share(self, name: str) -> Tensor:
+        """[B] float32, one of the shares, by world; 0 of nothing."""
+        share: Tensor = getattr(self, name) / getattr(self, SHARES[name]).clamp_min(1)
+        return share
 
 
 class DirectoryAttackConfig(AttackConfig):
@@ -191,7 +252,10 @@ class DirectoryAttack(Attack):
         """Empty requests it may send in one step and world."""
         return 0
 
+    def looks(self) -> bool:
+        """Whether its requests are look-ups, of each skill in turn, whose answers it sees in the next step."""
+        return False
 
-def ratio(part: Tensor, whole: Tensor) -> Tensor:
-    """[B] float32, a share; 0 of nothing."""
-    return part / whole.clamp_min(1)
+    def ratings(self) -> int:
+        """M, ratings it may report in one step."""
+        return 0

@@ -25,6 +25,11 @@ class Cards:
         claim: [B, S, K] float32 in [0, 1], the skills it claims.
         quality: [B, S] float32, chance that an outsider behind the card delivers. Ground truth.
         stalls: [B, S] bool, whether an outsider behind the card takes tasks and never answers. Ground truth.
+        directive: [B, S] bool, whether the card's description tells its reader to choose it.
+        copies: [B, S] int64, to how many members an outsider behind the card delegates a task in each step. Ground
+            truth.
+        scapegoat: [B, S] int64, the name that an outsider behind the card writes into the trace of a task that it
+            failed; -1 for its own. Ground truth.
     """
 
     present: Tensor
@@ -34,6 +39,9 @@ class Cards:
     claim: Tensor
     quality: Tensor
     stalls: Tensor
+    directive: Tensor
+    copies: Tensor
+    scapegoat: Tensor
 
     @classmethod
     def empty(cls, worlds: int, slots: int, skills: int, device: torch.device) -> Cards:
@@ -42,7 +50,18 @@ class Cards:
         false = torch.zeros(worlds, slots, dtype=torch.bool, device=device)
         zero = torch.zeros(worlds, slots, device=device)
         claim = torch.zeros(worlds, slots, skills, device=device)
-        return cls(false, none, none.clone(), none.clone(), claim, zero, false.clone())
+        return cls(
+            present=false,
+            principal=none,
+            origin=none.clone(),
+            key=none.clone(),
+            claim=claim,
+            quality=zero,
+            stalls=false.clone(),
+            directive=false.clone(),
+            copies=torch.zeros_like(none),
+            scapegoat=none.clone(),
+        )
 
     @classmethod
     def of(cls, state: dict[str, Tensor]) -> Cards:

@@ -13,12 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agentcomm.directory.attack import DirectoryAttack, DirectoryEdits, DirectoryView, Registrations
+from agentcomm.directory.attack import DirectoryAttack, DirectoryEdits, DirectoryView, Ratings, Registrations
 from agentcomm.directory.cards import Cards
 from agentcomm.messages.conduct import Conduct
 
 UNLIMITED = 2**40
 CARD = {"principal": torch.int64, "key": torch.int64, "quality": torch.float32, "stalls": torch.bool}
+TRAITS = {"directive": torch.bool, "copies": torch.int64, "scapegoat": torch.int64}  # of cards, where given
+RATING = {"where": torch.bool, "principal": torch.int64, "good": torch.bool}
 
 
 class Permitted(NamedTuple):
@@ -29,6 +31,9 @@ class Permitted(NamedTuple):
         cards: Those cards [B, M].
         holds: [B, M] bool, whether the outsider holds the key that its card names.
         empty: [B, E] bool, empty requests.
+        half_open: Whether they are left half open.
+        rated: [B, M'] bool, ratings to book.
+        rating: Those ratings; None for none.
         modify: [B, Q] bool, answers to change; None for none.
         claim: [B, Q, S, K] to add to the claims shown; None for nothing.
         reputation: [B, Q, S] to add to the reputations shown; None for nothing.
@@ -38,6 +43,9 @@ class Permitted(NamedTuple):
     cards: Cards
     holds: Tensor
     empty: Tensor
+    half_open: bool
+    rated: Tensor
+    rating: Ratings | None
     modify: Tensor | None
     claim: Tensor | None
     reputation: Tensor | None
@@ -72,11 +80,16 @@ class DirectoryGuard:
         self.spent = torch.zeros(num_worlds, dtype=torch.int64, device=device)
         self._conduct = Conduct(attack, self.violations)
         self.memory = attack.memory()
+        self.taken = torch.zeros(num_worlds, attack.registrations(), dtype=torch.bool, device=device)
+        self.answers: Tensor | None = None
         self._fresh = {name: value.clone() for name, value in self.memory.items()}
 
     def reset(self, worlds: Tensor) -> None:
         """Forget everything about the given worlds ([W] indices)."""
         self.spent[worlds] = 0
+        self.taken[worlds] = False
+        if self.answers is not None:
+            self.answers[worlds] = -1
         for name, fresh in self._fresh.items():
             self.memory[name][worlds] = fresh[worlds]
 
@@ -107,16 +120,19 @@ class DirectoryGuard:
         if modify is not None:
             self._violate("modify what nobody asked for", modify & ~wanted)
             modify = modify & wanted
-        # One budget: first cards, then empty requests, then answers.
-        bought = [where, empty] if modify is None else [where, empty, modify]
+        rated = self._ratings(edits.ratings)
+        # One budget: first cards, then empty requests, then ratings, then answers.
+        bought = [where, empty, rated] if modify is None else [where, empty, rated, modify]
         granted = torch.split(self._spend(torch.cat(bought, 1), left), [part.shape[1] for part in bought], 1)
-        where, empty = granted[0], granted[1]
+        where, empty, rated = granted[:3]
         claim = reputation_change = None
         if modify is not None:
-            modify = granted[2]
+            modify = granted[3]
             claim, reputation_change = self._bound(edits.claim, modify), self._bound(edits.reputation, modify)
         holds = (made.key >= self.members) & (made.key < self.principals)
-        return Permitted(where, made, holds, empty, modify, claim, reputation_change)
+        return Permitted(
+            where, made, holds, empty, edits.half_open, rated, edits.ratings, modify, claim, reputation_change
+        )
 
     def _remaining(self, step: Tensor) -> Tensor:
         budget = self.threat.budget
@@ -136,6 +152,10 @@ class DirectoryGuard:
             shown["reputation"] = reputation.clone()
             if self.threat.position.kind == "hub":
                 shown |= {"requirement": requirement.clone(), "wanted": wanted.clone()}
+        if "register" in self.threat.powers:
+            shown["taken"] = self.taken.clone()
+        if self.answers is not None:
+            shown["answers"] = self.answers.clone()
         return DirectoryView(
             step=step.clone(),
             remaining=left.clone(),
@@ -166,8 +186,13 @@ class DirectoryGuard:
         inside = (wanted.claim >= 0).all(2) & (wanted.claim <= 1).all(2)  # false for what is not finite, too
         inside &= (wanted.quality >= 0) & (wanted.quality <= 1)
         inside &= (wanted.principal >= 0) & (wanted.principal < self.principals)
-        self._violate("register what is no card", where & ~inside)
         card = {name: getattr(wanted, name).clone() for name in (*CARD, "claim")}
+        card |= {name: value.clone() for name in TRAITS if (value := getattr(wanted, name)) is not None}
+        if "copies" in card:
+            inside &= (card["copies"] >= 0) & (card["copies"] <= self.members)
+        if "scapegoat" in card:
+            inside &= (card["scapegoat"] >= -1) & (card["scapegoat"] < self.principals)
+        self._violate("register what is no card", where & ~inside)
         # Whatever the card says, who answers is the attacker.
         made = replace(made, present=inside.clone(), origin=torch.full_like(wanted.key, self.members), **card)
         return where & inside, made
@@ -180,6 +205,16 @@ class DirectoryGuard:
         self._violate("more requests than announced", count > self.attack.requests())
         wanted = self._permit(number < count.unsqueeze(1), "inject", "newcomer")
         return torch.zeros_like(number, dtype=torch.bool) if wanted is None else wanted
+
+    def _ratings(self, wanted: Ratings | None) -> Tensor:
+        """[B, M'] bool, which of the ratings may be reported."""
+        none = torch.zeros(self.num_worlds, self.attack.ratings(), dtype=torch.bool, device=self.device)
+        where = self._permit(None if wanted is None else wanted.where, "inject", "newcomer")
+        if where is None or wanted is None:
+            return none
+        inside = (wanted.principal >= 0) & (wanted.principal < self.principals)
+        self._violate("rate who is nobody", where & ~inside)
+        return where & inside
 
     def _bound(self, change: Tensor | None, modify: Tensor) -> Tensor | None:
         """A change of answers, within the norm, where it may be made."""
@@ -213,6 +248,11 @@ class DirectoryGuard:
             self._check("register.claim", edits.register.claim, (worlds, cards, skills), torch.float32)
             for name, dtype in CARD.items():
                 self._check(f"register.{name}", getattr(edits.register, name), (worlds, cards), dtype)
+            for name, dtype in TRAITS.items():
+                self._check(f"register.{name}", getattr(edits.register, name), (worlds, cards), dtype)
+        if edits.ratings is not None:
+            for name, dtype in RATING.items():
+                self._check(f"ratings.{name}", getattr(edits.ratings, name), (worlds, self.attack.ratings()), dtype)
         self._check("requests", edits.requests, (worlds,), torch.int64)
         self._check("modify", edits.modify, (worlds, lookups), torch.bool)
         self._check("claim", edits.claim, (worlds, lookups, slots, skills), torch.float32)
@@ -229,6 +269,8 @@ class DirectoryGuard:
         return {
             "memory": {name: value.cpu().numpy().copy() for name, value in self.memory.items()},
             "spent": self.spent.cpu().numpy().copy(),
+            "taken": self.taken.cpu().numpy().copy(),
+            "answers": None if self.answers is None else self.answers.cpu().numpy().copy(),
             "generator": self.generator.get_state().numpy().copy(),
             "violations": dict(self.violations),
         }
@@ -241,5 +283,7 @@ class DirectoryGuard:
 
         self.memory = {name: load(value) for name, value in saved["memory"].items()}
         self.spent = load(saved["spent"])
+        self.taken = load(saved["taken"])
+        self.answers = None if saved["answers"] is None else load(saved["answers"])
         self.generator.set_state(torch.as_tensor(np.array(saved["generator"])))
         self.violations = Counter(saved["violations"])

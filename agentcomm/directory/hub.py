@@ -1,8 +1,12 @@
 """The hub: keeps cards and reputations, and answers look-ups as far as its capacity goes.
 
 In each step all requests (look-ups, renewals of cards, registrations from outside, empty ones) arrive in random order,
-and the hub serves the first ``capacity`` of them. Reputation comes from outcomes alone, and belongs to the principal
-named on the card that a task was handed over by; what a card says about itself never changes it.
+and the hub serves the first ``capacity`` of them; one that is left half open occupies it until a timeout. Reputation
+comes from outcomes alone, and belongs to the principal named on the card that a task was handed over by, or in the
+trace of a task that failed; what a card says about itself never changes it. It is the team's memory of whom to trust.
+
+What a card's description tells its reader to do needs a reader that understands language. Here stands a scripted
+*obedient interpreter*: with the chance ``obedience`` a requester does what a description says.
 
 Shapes: B worlds, S places, K skills, P principals, Q look-ups, k cards per answer.
 """
@@ -11,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -36,6 +40,11 @@ class DirectoryConfig(BaseModel):
     reputation_weight: float = Field(0.5, ge=0, description="what full reputation is worth, in claimed skill")
     prior: float = Field(1.0, gt=0, description="good and bad outcomes that everybody is taken to begin with")
     challenge: bool = Field(False, description="take only cards whose registrant holds the key of the name on it")
+    timeout: int = Field(4, ge=1, le=64, description="steps that a request left half open occupies the hub")
+    ratings: Literal["anyone", "members"] = Field("anyone", description="whose ratings are booked without question")
+    sealed_traces: bool = Field(False, description="nobody can write another's name into the trace of a task")
+    obedience: float = Field(0.0, ge=0, le=1, description="chance that a directive in a description is followed")
+    cached: bool = Field(False, description="requesters use the hub's last good answer when it does not answer")
 
 
 @dataclass(frozen=True)
@@ -116,6 +125,7 @@ class Directory:
             "outcomes_good": outcomes,
             "outcomes_bad": outcomes.clone(),
             "counts": torch.zeros(num_worlds, len(COUNTS), dtype=torch.int64, device=device),
+            "half_open": torch.zeros(num_worlds, config.timeout - 1, dtype=torch.int64, device=device),  # by steps left
         }
 
     @property
@@ -153,22 +163,70 @@ class Directory:
         fresh.claim[:, : self.members] = claim
         for name, value in fresh.state().items():
             self.state[name][worlds] = value
-        for name in ("outcomes_good", "outcomes_bad", "counts"):
+        for name in ("outcomes_good", "outcomes_bad", "counts", "half_open"):
             self.state[name][worlds] = 0
         for guard in self.guards:
             guard.reset(worlds)
 
-    def report(self, principal: Tensor, good: Tensor, bad: Tensor) -> None:
-        """Book outcomes on the names that tasks were handed to.
+    def report(self, principal: Tensor, good: Tensor, bad: Tensor, holder: Tensor) -> None:
+        """Book outcomes on the names that the tasks' traces show: whoever reads a trace blames the last on it.
 
         Args:
             principal: [B, Q] int64; -1 for nobody.
             good: [B, Q] bool, delivered.
             bad: [B, Q] bool, not delivered.
+            holder: [B, Q] int64, who really had them: a member, or ``members`` for outsiders.
         """
-        index, named = principal.clamp_min(0), principal >= 0
+        named = principal >= 0
+        self._book(principal, good & named, bad & named)
+        blamed = bad & named
+        self._count(
+            blamed=blamed,
+            misblamed=blamed & (principal.clamp_max(self.members) != holder),
+            spoiled=bad & (holder == self.members),
+        )
+
+    def _book(self, principal: Tensor, good: Tensor, bad: Tensor) -> None:
+        index = principal.clamp_min(0)
         for name, outcome in (("outcomes_good", good), ("outcomes_bad", bad)):
-            self.state[name] = self.state[name].scatter_add(1, index, (outcome & named).long())
+            self.state[name] = self.state[name].scatter_add(1, index, outcome.long())
+        self._count(booked=good | bad)
+
+    def obey(self, slot: Tensor, reads: Tensor, generator: torch.Generator) -> Tensor:
+        """What the obedient interpreter does: the first card of an answer that tells it to is chosen, if chance will.
+
+        Args:
+            slot: [B, Q, k] int64, the answers that are read; -1 for none.
+            reads: [B, Q] bool, who reads them and chooses.
+            generator: The world's; nothing is drawn where nobody is obedient.
+
+        Returns:
+            [B, Q] int64, which of the k to choose; -1 where there is nothing to obey.
+        """
+        if not self.config.obedience:
+            return torch.full_like(slot[..., 0], -1)
+        told = self.state["card_directive"].gather(1, slot.clamp_min(0).flatten(1)).view_as(slot) & (slot >= 0)
+        luck = torch.rand(reads.shape, generator=generator, device=self.device)
+        obeys = reads & told.any(2) & (luck < self.config.obedience)
+        self._count(obeyed=obeys)
+        return torch.where(obeys, told.long().argmax(2), -1)
+
+    def occupied(self, requirement: Tensor, copies: Tensor) -> Tensor:
+        """Who is kept busy by copies of tasks that outsiders delegate: those whose cards claim most of what it takes.
+
+        Args:
+            requirement: [B, Q, K] of each task.
+            copies: [B, Q] int64, of each task.
+
+        Returns:
+            [B, members] bool.
+        """
+        claim = self.state["card_claim"][:, : self.members]  # members keep the first places
+        asked = (requirement.unsqueeze(2) * claim.unsqueeze(1)).sum(3)
+        rank = asked.argsort(dim=2, descending=True, stable=True).argsort(2)
+        busy: Tensor = (rank < copies.unsqueeze(2)).any(1)
+        self._count(blocked=busy, worked=torch.ones_like(busy))
+        return busy
 
     def route(self, slot: Tensor) -> Tensor:
         """[B, Q] int64, who answers for the cards in these places (``members`` for outsiders); -1 for -1."""
@@ -200,9 +258,33 @@ class Directory:
         """
         reputation = self.reputation()
         done = [guard.act(self.cards, reputation, requirement, wanted, step) for guard in self.guards]
-        served, renewed, accepted = self._serve(wanted, renew, done, generator)
+        for permitted in done:
+            self._rate(permitted)
+        served, renewed, accepted, looked = self._serve(wanted, renew, done, generator)
         self._register(renewed, claim, done, accepted)
+        for guard, asked in zip(self.guards, looked, strict=True):
+            if guard.attack.looks():
+                guard.answers = self._answer_outside(asked, guard)
         return self._answer(requirement, wanted, served, excluded, done, generator)
+
+    def _rate(self, permitted: Permitted) -> None:
+        """Book ratings from outside."""
+        rating = permitted.rating
+        if rating is None or self.config.ratings == "members":
+            return
+        where = permitted.rated
+        self._book(rating.principal, where & rating.good, where & ~rating.good)
+        self._count(slandered=where & (rating.principal < self.members))
+
+    def _answer_outside(self, asked: Tensor, guard: DirectoryGuard) -> Tensor:
+        """[B, K, k] names, what an outsider's look-ups [B, E] of each skill in turn show; -1 for none."""
+        skill = torch.arange(asked.shape[1], device=self.device) % self.skills
+        served = torch.zeros(self.num_worlds, self.skills, dtype=torch.int64, device=self.device)
+        served = served.scatter_add(1, skill.expand_as(asked), asked.long()) > 0
+        requirement = torch.eye(self.skills, device=self.device).expand(self.num_worlds, -1, -1)
+        shelf = _Shelf.of(self.cards, self.reputation(), self.skills)
+        nobody = torch.zeros(self.num_worlds, self.skills, self.principals, dtype=torch.bool, device=self.device)
+        return self._named(shelf, requirement, served, nobody, self._ties(shelf, guard.generator)).principal
 
     def first_answers(
         self, worlds: Tensor, requirement: Tensor, excluded: Tensor, generator: torch.Generator
@@ -222,8 +304,8 @@ class Directory:
 
     def _serve(
         self, wanted: Tensor, renew: Tensor, done: list[Permitted], generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Who is among the first ``capacity`` requests: look-ups, renewals, and registrations of each attack.
+    ) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
+        """Who is among the first ``capacity`` requests: look-ups, renewals, and each attack's cards and requests.
 
         The world's generator draws for honest requests alone, so that an attack does not change what it draws later.
         """
@@ -236,12 +318,18 @@ class Directory:
             arrival.append(torch.rand(sent.shape, generator=guard.generator, device=self.device))
         order = torch.cat(arrival, 1).masked_fill(~torch.cat(present, 1), torch.inf).argsort(dim=1, stable=True)
         rank = order.argsort(1)
-        first = torch.cat(present, 1) & (rank < self.config.capacity)
+        waits = self.state["half_open"]
+        first = torch.cat(present, 1) & (rank < self.config.capacity - waits.sum(1, keepdim=True))
         parts = torch.split(first, [part.shape[1] for part in present], 1)
         accepted = [part[:, : p.where.shape[1]] for part, p in zip(parts[1:], done, strict=True)]
+        empty = [part[:, p.where.shape[1] :] for part, p in zip(parts[1:], done, strict=True)]
+        more = torch.zeros(self.num_worlds, 1, dtype=torch.int64, device=self.device)
+        for asked, permitted in zip(empty, done, strict=True):
+            more = more + permitted.half_open * asked.sum(1, keepdim=True)
+        self.state["half_open"] = torch.cat([waits, more], 1)[:, 1:]
         served, renewed = torch.split(parts[0], [wanted.shape[1], renew.shape[1]], 1)
         self._count(asked=wanted, unserved=wanted & ~served)
-        return served, renewed, accepted
+        return served, renewed, accepted, empty
 
     def _register(self, renewed: Tensor, claim: Tensor, done: list[Permitted], accepted: list[Tensor]) -> None:
         cards = self.cards
@@ -249,10 +337,11 @@ class Directory:
         empty = Cards.empty(self.num_worlds, self.members, self.skills, self.device)
         fresh = replace(empty, present=torch.ones_like(empty.present), principal=own, origin=own, key=own, claim=claim)
         cards, _ = cards.put(renewed, fresh, self.members)
-        for permitted, where in zip(done, accepted, strict=True):
+        for guard, permitted, where in zip(self.guards, done, accepted, strict=True):
             if self.config.challenge:
                 where = where & permitted.holds & (permitted.cards.key == permitted.cards.principal)
             cards, fits = cards.put(where, permitted.cards, self.members)
+            guard.taken = fits
             self._count(refused=permitted.where & ~fits, registered=fits)
         self.state |= cards.state()
 

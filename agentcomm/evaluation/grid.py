@@ -238,7 +238,7 @@ def _evaluate(
             "bits": float(actions.told.mean()),
         }
     # An attack that never touched a message, an action, a sensor or the directory says nothing about robustness.
-    touched = sum(totals[fate] for fate in ("dropped", "delayed", "tampered", "forged"))
+    touched = sum(totals[fate] for fate in ("dropped", "delayed", "tampered", "forged", "fragments"))
     touched += sum(int(actions.changed.sum()) for actions in acting)
     touched += sum(int(guard.shown.sum()) for guard in network.guards)
     touched += sum(int(guard.spent.sum()) for guard in directory_guards(world))
@@ -281,7 +281,7 @@ def _success(cell: Cell, saved: SavedPolicy, played: Episodes, clean_twins: dict
 
 
 def _better_control(cell: Cell, saved: SavedPolicy, greedy: Episodes) -> tuple[str, Episodes]:
-    """The control's episodes, greedy or sampled, whichever end sooner.
+    """The control's episodes, greedy or sampled, whichever end sooner; earn more, where all are equally long.
 
     A team that hears nothing and remembers nothing does better at random: greedily it runs in circles, and
     that would make communication look worth more than it is.
@@ -290,9 +290,11 @@ def _better_control(cell: Cell, saved: SavedPolicy, greedy: Episodes) -> tuple[s
     generator = torch.Generator(world.device)
     generator.manual_seed(derive(cell.episode_seed, "decisions", cell.seed))
     sampled = play(world, policy, network, cell.episode_seed, generator=generator)
-    if sampled.metrics()["mean_steps"] < greedy.metrics()["mean_steps"]:
-        return "sampled", sampled
-    return "greedy", greedy
+    if torch.equal(sampled.length, greedy.length) and int(greedy.length.min()) == int(greedy.length.max()):
+        better = float(sampled.total_reward.mean()) > float(greedy.total_reward.mean())
+    else:
+        better = float(sampled.length.float().mean()) < float(greedy.length.float().mean())
+    return ("sampled", sampled) if better else ("greedy", greedy)
 
 
 def _describe(axis: Any, choice: Choice) -> dict[str, Any]:

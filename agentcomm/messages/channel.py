@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.plugin import Plugin, PluginConfig
-from agentcomm.threats import Setting
+from agentcomm.threats import Pieces, Setting
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Passing:
         step_seconds: Seconds that a step of the episode takes.
         kind: Exchange within the step.
         generator: The channel's own randomness.
+        pieces: Fragments that attacks put on the wire besides; None for none.
     """
 
     present: Tensor
@@ -37,6 +38,7 @@ class Passing:
     step_seconds: float
     kind: int
     generator: torch.Generator
+    pieces: Pieces | None = None
 
     @property
     def receiver(self) -> Tensor:
@@ -75,9 +77,13 @@ class Channel(Plugin):
 
     Channels are composed: a message is lost if any of them loses it, and their delays add up. The network keeps
     what is on its way; a channel only says when it will be there.
+
+    Attributes:
+        cuts: Whether it cuts messages into fragments, and takes those of attacks into its buffers.
     """
 
     Config: ClassVar[type[PluginConfig]] = ChannelConfig
+    cuts: ClassVar[bool] = False
 
     def __init__(self, config: ChannelConfig, setting: Setting, slots: int) -> None:
         """Make it for a network.

@@ -20,7 +20,18 @@ from agentcomm.messages.conduct import Conduct
 from agentcomm.messages.identity import Keyring, mix
 from agentcomm.messages.sensors import proposal
 from agentcomm.messages.traffic import HEADER, HOPS, LIFETIME, Traffic
-from agentcomm.threats import ActionView, Attack, Edits, Envelopes, Power, RewardView, SensorView, Setting, View
+from agentcomm.threats import (
+    ActionView,
+    Attack,
+    Edits,
+    Envelopes,
+    Pieces,
+    Power,
+    RewardView,
+    SensorView,
+    Setting,
+    View,
+)
 from agentcomm.world import World
 
 UNLIMITED = 2**40
@@ -29,12 +40,13 @@ WHITE_BOX = ("policy", "defense")  # who knows this much knows the policy
 
 @dataclass(frozen=True)
 class Effects:
-    """What an attack really did: masks [B, N, M] over the exchange's slots, and int64 steps of delay."""
+    """What an attack really did: masks [B, N, M] over the exchange's slots, int64 steps of delay, and fragments."""
 
     dropped: Tensor
     tampered: Tensor
     forged: Tensor
     delay: Tensor
+    pieces: Pieces | None = None
 
     def and_then(self, later: Effects) -> Effects:
         """These effects and those of an attack after it."""
@@ -43,6 +55,7 @@ class Effects:
             self.tampered | later.tampered,
             self.forged | later.forged,
             self.delay + later.delay,
+            _both(self.pieces, later.pieces),
         )
 
 
@@ -138,7 +151,8 @@ class Guard:
             generator=self.generator,
             foresee=foresee if self.threat.knowledge in WHITE_BOX else None,
         )
-        out = proposal(self.attack, view, observation, world, self.threat.budget.norm, self._violate)
+        with self._conduct.watched():
+            out = proposal(self.attack, view, observation, world, self.threat.budget.norm, self._violate)
         self._check_memory(view.memory)
         if out is None:
             return observation
@@ -166,7 +180,8 @@ class Guard:
         view = RewardView(
             reward.clone(), action.clone(), step.clone(), remaining.clone(), dict(self.memory), self.generator
         )
-        wanted = self.attack.reward(view)
+        with self._conduct.watched():
+            wanted = self.attack.reward(view)
         self._check_memory(view.memory)
         if wanted is None:
             return reward
@@ -253,6 +268,18 @@ class Guard:
         after, did = self._carry_out(traffic, keyring, edits, reach, remaining)
         self._touched = did.tampered | did.forged
         return after, did
+
+    def show(self, traffic: Traffic, step: Tensor, kind: int) -> View:
+        """What the attack is about to be shown of an exchange, for who decides in its place; nothing is done.
+
+        Args:
+            traffic: What is on the wire.
+            step: [B] int64.
+            kind: Round of the exchange.
+        """
+        if kind == 0:
+            self._spent_step.zero_()
+        return self._view(traffic, self._reach(traffic), self._remaining(step), step, kind, None)
 
     def turn(self, accepted: Tensor) -> None:
         """Who accepted a message of an attack that is obeyed belongs to it from now on: [B, N, M] of the exchange."""
@@ -346,10 +373,11 @@ class Guard:
         modify = self._permit(edits.modify, "modify", reach)
         hold = None if edits.delay is None else self._permit(edits.delay > 0, self._holding, reach)
         inject = self._permit_injection(edits.inject, keyring)
+        pieces = None if edits.pieces is None else self._permit_pieces(edits.pieces, traffic, reach)
         change = edits.change
         if modify is not None and change is not None:
             modify, change = self._bound(modify, change)
-        wanted = [w.flatten(1) for w in (drop, modify, hold, inject) if w is not None]
+        wanted = [w.flatten(1) for w in (drop, modify, hold, inject, pieces) if w is not None]
         delay = torch.zeros_like(traffic.source)
         if not wanted:
             return traffic, Effects(nothing, nothing, nothing, delay)
@@ -369,9 +397,13 @@ class Guard:
             forged[..., self.slots] = next(parts).view_as(inject)
             if forged.any():
                 traffic = self._put(traffic, keyring, edits.inject, forged)
+        put = None
+        if pieces is not None and not self.harmless:
+            each = next(parts).view_as(pieces)
+            put = Pieces(each[..., 2:].sum(-1), each[..., 0], each[..., 1])
         if dropped.any():
             traffic = replace(traffic, present=traffic.present & ~dropped)
-        return traffic, Effects(dropped, tampered & ~dropped, forged, delay.masked_fill(dropped, 0))
+        return traffic, Effects(dropped, tampered & ~dropped, forged, delay.masked_fill(dropped, 0), put)
 
     @property
     def _holding(self) -> Power:
@@ -405,6 +437,29 @@ class Guard:
             return inject.where & seen & self._may_address(inject)
         self._violate("inject without the power to", inject.where)
         return None
+
+    def _permit_pieces(self, wanted: Pieces, traffic: Traffic, reach: Tensor) -> Tensor | None:
+        """[B, N, M, 2 + F] bool, fragments one by one: an early one, a middle one, and up to F that begin something."""
+        counts = torch.arange(int(wanted.begin.max()) if wanted.begin.numel() else 0, device=wanted.begin.device)
+        begin = counts < wanted.begin.unsqueeze(-1)
+        named = torch.stack([wanted.early, wanted.middle], -1)
+        all_ = torch.cat([named, begin], -1)
+        if not {"inject", "replay"} & self.threat.powers:
+            self._violate("fragments without the power to inject", all_)
+            return None
+        if self.threat.position.kind in ("observer", "hub"):
+            self._violate(f"fragments from position {self.threat.position.kind}", all_)
+            return None
+        if "inject" not in self.threat.powers:
+            seen = (self._seen != 0).any(-1).any(2).any(1).view(*traffic.source.shape[:2], 1, 1)
+            self._violate("fragments of what it has not seen", named)
+            self._violate("fragments of what it has not seen", begin & ~seen)
+            named, begin = torch.zeros_like(named), begin & seen
+        if self.threat.position.kind == "edge":
+            on_link = self._links.any(1).view(1, -1, 1, 1)
+            self._violate("fragments out of reach", torch.cat([named & ~reach.unsqueeze(-1), begin & ~on_link], -1))
+            named, begin = named & reach.unsqueeze(-1), begin & on_link
+        return torch.cat([named, begin], -1)
 
     def _may_address(self, inject: Envelopes) -> Tensor:
         """On the path of links one can only put messages onto those; others may address anyone."""
@@ -494,6 +549,10 @@ class Guard:
             self._check(f"edits.{field}", getattr(edits, field), slots, torch.bool)
         self._check("edits.change", edits.change, (*slots, width), traffic.spoken.dtype)
         self._check("edits.delay", edits.delay, slots, torch.int64)
+        if edits.pieces is not None:
+            self._check("edits.pieces.begin", edits.pieces.begin, slots, torch.int64)
+            self._check("edits.pieces.early", edits.pieces.early, slots, torch.bool)
+            self._check("edits.pieces.middle", edits.pieces.middle, slots, torch.bool)
         if edits.modify is not None and edits.change is None:
             raise ValueError(f"{type(self.attack).__name__}: edits.modify needs edits.change")
         if edits.inject is not None:
@@ -539,6 +598,18 @@ class Guard:
         self.violations.update(saved["violations"])
         if self.actions is not None:
             self.actions.set_state(saved["actions"])
+
+
+def count_pieces(pieces: Pieces) -> Tensor:
+    """[B, N, M] int64, how many fragments there are."""
+    return pieces.begin + pieces.early + pieces.middle
+
+
+def _both(first: Pieces | None, second: Pieces | None) -> Pieces | None:
+    """What two attacks put on the wire."""
+    if first is None or second is None:
+        return first or second
+    return Pieces(first.begin + second.begin, first.early | second.early, first.middle | second.middle)
 
 
 def _completed(inject: Envelopes) -> Envelopes:

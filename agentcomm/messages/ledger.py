@@ -16,6 +16,7 @@ COUNTS = (
     "late",  # overtaken by a newer one, or longer on its way than messages live or the episode lasted
     "tampered",  # payload or header changed by an attack and still delivered
     "forged",  # put on the wire by an attack, replays included
+    "fragments",  # put on the wire by an attack, of messages that are whole or that nobody sends
     "refused",  # turned away by a defense, or by a shut gate
     "accepted",  # reached the receiver's policy
     "accepted_forged",  # of these, put on the wire by an attack
@@ -37,7 +38,7 @@ class Ledger:
         self.refused_by: dict[str, Tensor] = {}
 
     def count(self, **events: Tensor) -> None:
-        """Add events, each a [B, N, M] bool tensor, under their names in ``COUNTS``."""
+        """Add events, each a [B, N, M] tensor of bool or counts, under their names in ``COUNTS``."""
         for name, where in events.items():
             self.messages[COUNTS.index(name)] += where.sum((1, 2))
 

@@ -24,7 +24,7 @@ from agentcomm.messages.actuators import Actuators
 from agentcomm.messages.channel import Channel
 from agentcomm.messages.codec import Codec, Received
 from agentcomm.messages.envelope import PLAIN
-from agentcomm.messages.guard import Effects, Guard
+from agentcomm.messages.guard import Effects, Guard, count_pieces
 from agentcomm.messages.identity import Keyring
 from agentcomm.messages.ledger import Ledger
 from agentcomm.messages.memory import Memory
@@ -199,7 +199,7 @@ class Network:
         marks = (forged, tampered & ~dropped)
         leaving, hidden = traffic, torch.zeros_like(sent)
         if self.path is not None:
-            passed = self.path.carry(traffic, on_wire, *marks, did.delay, step, kind)
+            passed = self.path.carry(traffic, on_wire, *marks, did.delay, step, kind, did.pieces)
             traffic, lost, marks = passed.traffic, passed.lost, (passed.forged, passed.tampered)
             on_wire = on_wire + passed.extra
             hidden = (sent | forged) & traffic.present & (passed.steps > 0)
@@ -222,6 +222,8 @@ class Network:
             accepted_forged=accepted & marks[0],
             accepted_tampered=accepted & marks[1],
         )
+        if did.pieces is not None:
+            self.ledger.count(fragments=count_pieces(did.pieces))
         for guard in self.guards:
             guard.turn(accepted)
         if self.tape is not None:

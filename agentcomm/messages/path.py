@@ -14,7 +14,7 @@ from agentcomm.messages.channel import Channel, Passing, in_a_row
 from agentcomm.messages.memory import Memory
 from agentcomm.messages.traffic import LIFETIME, Traffic
 from agentcomm.messages.transit import Transit
-from agentcomm.threats import Setting
+from agentcomm.threats import Pieces, Setting
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ class Path:
         delay: Tensor,
         step: Tensor,
         kind: int,
+        pieces: Pieces | None = None,
     ) -> Passed:
         """Carry one exchange.
 
@@ -90,9 +91,10 @@ class Path:
             delay: [B, N, M] int64, for how many steps one keeps it back.
             step: [B] int64.
             kind: Exchange within the step.
+            pieces: Fragments that attacks put on the wire besides.
         """
         passing = Passing(
-            traffic.present, traffic.sender, size, traffic.hops, step, self.step_seconds, kind, self.generator
+            traffic.present, traffic.sender, size, traffic.hops, step, self.step_seconds, kind, self.generator, pieces
         )
         lost, seconds, extra, hops = in_a_row(self.channels, [memory.tensors for memory in self._memories], passing)
         seconds = seconds + delay * self.step_seconds

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import cache
 from typing import Any
 
 import pytest
@@ -23,9 +25,10 @@ WORLDS = 300
 
 
 def market(
-    name: str | None, worlds: int = WORLDS, directory: dict[str, Any] | None = None, **arguments: Any
+    name: str | None, worlds: int = WORLDS, directory: dict[str, Any] | None = None, hops: int = 2, **arguments: Any
 ) -> TaskMarket:
-    world = TaskMarket(registry.build_config("environment", "task_market", {"directory": directory or {}}), worlds)
+    about = {"hops": hops, "directory": directory or {}}
+    world = TaskMarket(registry.build_config("environment", "task_market", about), worlds)
     if name is not None:
         setting = Setting(worlds, world.num_agents, 1, 4, 1, world.device)
         config = registry.build_config("attack", name, arguments)
@@ -43,13 +46,18 @@ def scripted(world: TaskMarket, choice: Criterion) -> tuple[Tensor, Facts]:
     return total, world.directory.facts()
 
 
+@cache
+def unattacked(choice: Criterion, directory: str = "null") -> Tensor:
+    """[B] summed reward, mean over agents, with a directory's arguments as JSON."""
+    return scripted(market(None, directory=json.loads(directory)), choice)[0]
+
+
 def loss(
     name: str, choice: Criterion, directory: dict[str, Any] | None = None, **arguments: Any
 ) -> tuple[float, float]:
     """What the attack costs on common random numbers, and half of its 99.9% interval."""
-    clean, _ = scripted(market(None, directory=directory), choice)
     hit, _ = scripted(market(name, directory=directory, **arguments), choice)
-    difference = clean - hit
+    difference = unattacked(choice, json.dumps(directory)) - hit
     return difference.mean().item(), 3.3 * difference.std().item() / WORLDS**0.5
 
 
@@ -62,6 +70,11 @@ def loss(
         ("blast", {"claim": 0.63, "reputation": 0.78}),
         ("copied_card", {"claim": 1.10, "reputation": 0.51}),
         ("hub_poison", {"claim": 1.34, "reputation": 1.01}),
+        ("recursive", {"claim": 1.48, "reputation": 0.21}),
+        ("rug_pull", {"claim": 0.68, "reputation": 0.13}),
+        ("badmouth", {"claim": 0.19, "reputation": 0.11}),
+        ("scapegoat", {"claim": 1.48, "reputation": 0.16}),
+        ("half_open", {"claim": 0.64, "reputation": 0.78}),
     ],
 )
 def test_attacks_cost_what_was_measured(name: str, costs: dict[str, float], choice: Criterion) -> None:
@@ -79,7 +92,7 @@ def test_controls_cost_next_to_nothing_and_never_succeed(form: str) -> None:
     guard = world.directory.guards[0]
     attack = guard.attack
     assert not (attack.share(facts) > attack.config.threshold).any()
-    clean, _ = scripted(market(None), "claim")
+    clean = unattacked("claim")
     # Registrations take a hub's time even if their content is harmless.
     assert (clean - total).mean().item() < 0.15
     assert not set(guard.violations) - {"beyond the budget"}
@@ -101,11 +114,90 @@ def test_more_does_more_harm(name: str, knob: str, values: list[float]) -> None:
     assert costs[-1] > costs[0] + 0.1
 
 
-@pytest.mark.parametrize("name", ["sybil", "blast", "copied_card", "hub_poison"])
+@pytest.mark.parametrize(
+    "name", ["sybil", "blast", "copied_card", "hub_poison", "half_open", "recursive", "scapegoat", "badmouth"]
+)
 def test_harm_grows_with_the_budget(name: str) -> None:
     costs = [loss(name, "claim", budget={"per_episode": limit})[0] for limit in (0, 2, 200)]
     assert costs[0] == 0
     assert costs == sorted(costs)
+
+
+def test_a_directive_works_as_far_as_readers_obey() -> None:
+    costs = []
+    for obedience in (0.0, 0.5, 1.0):
+        directory = {"obedience": obedience}
+        total, facts = scripted(market("description", directory=directory), "reputation")
+        costs.append((unattacked("reputation") - total).mean().item())
+        assert (facts.obeyed.sum() > 0) == (obedience > 0)
+    assert costs[0] < costs[1] < costs[2]
+    assert costs[2] > costs[0] + 0.2
+
+
+def test_copies_block_members_until_hops_are_used_up() -> None:
+    blocked = []
+    for copies, hops in ((0, 2), (2, 2), (6, 2), (6, 0)):
+        world = market("recursive", hops=hops, copies=copies)
+        _, facts = scripted(world, "claim")
+        blocked.append(facts.share("blocked").mean().item())
+    assert blocked[0] == blocked[3] == 0
+    assert 0.1 < blocked[1] < blocked[2]
+    some, none = (loss("recursive", "reputation", copies=copies)[0] for copies in (6, 0))
+    assert some > none + 0.03, "more than the tasks it takes"
+
+
+def test_a_rug_is_pulled_once_it_is_trusted() -> None:
+    _, facts = scripted(market("rug_pull", turn=100), "claim")
+    assert not facts.spoiled.any()
+    _, facts = scripted(market("rug_pull", harmless=True), "claim")
+    assert facts.misrouted.sum() > 0
+    assert not facts.spoiled.any()
+    costs = [loss("rug_pull", "claim", turn=turn)[0] for turn in (4, 12)]
+    assert costs[0] > costs[1] + 0.1
+
+
+def test_half_open_requests_are_blasts_that_last() -> None:
+    short = {"timeout": 1}
+    assert loss("half_open", "claim", short, rate=3) == loss("blast", "claim", short, rate=3)
+    assert loss("half_open", "claim", rate=3)[0] > loss("blast", "claim", rate=3)[0] + 0.2
+
+
+def test_false_ratings_are_booked_unless_only_members_may_rate() -> None:
+    assert loss("badmouth", "claim", {"ratings": "members"}) == (0, 0)
+    world = market("badmouth", praise=False)
+    scripted(world, "claim")
+    clean = market(None)
+    scripted(clean, "claim")
+    best = clean.directory.reputation()[:, :6].argmax(1, keepdim=True)
+    before, after = (w.directory.reputation().gather(1, best).mean().item() for w in (clean, world))
+    assert after < before - 0.3
+
+
+def test_a_scapegoat_gets_the_blame_unless_traces_are_sealed() -> None:
+    for sealed in (False, True):
+        _, facts = scripted(market("scapegoat", directory={"sealed_traces": sealed}), "claim")
+        wrong = int(facts.misblamed.sum()) / int(facts.blamed.sum())
+        assert wrong == 0 if sealed else wrong > 0.9
+
+
+def test_who_knows_no_cards_climbs_by_what_look_ups_show() -> None:
+    world = market("rank", knowledge="none", whitewash=False, quality=1.0)
+    world.directory.guards[0].attack.threat_model()
+    scripted(world, "claim")
+    cards = world.directory.cards
+    mine = cards.principal == world.directory.members
+    claim = (cards.claim * mine.unsqueeze(2)).sum(1)
+    assert claim.mean() > 0.85, "it began with 0.5"
+    assert claim.amin(1).lt(1).any(), "who is first claims no more"
+    cost, half = loss("rank", "claim", knowledge="none")
+    assert cost > half
+    assert cost < loss("rank", "claim")[0], "knowledge is worth something"
+
+
+def test_last_good_answers_lessen_what_a_blast_costs() -> None:
+    plain, half = loss("blast", "claim")
+    kept, _ = loss("blast", "claim", {"cached": True})
+    assert 0 < kept < plain - half
 
 
 def test_a_challenge_stops_copies_but_no_look_alikes() -> None:

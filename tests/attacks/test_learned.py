@@ -1,207 +1,308 @@
-"""Attacks on what is learned: whom the graph listens to, and what a trigger means."""
+"""Attackers that are trained: what they are shown, that the guard holds them, that they learn, and their files."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from parts import Exchange, Scripted, attack, carry, conversation, sampler, setting, setting_of, team
+from parts import attack, carry, conversation, same_heard, setting, setting_of
+from steering import choice, register, save, small_team, whispering
 from torch import Tensor
 
-from agentcomm.assembly import make_network, make_policy, make_world
-from agentcomm.config import Choice
-from agentcomm.deciding import decide
-from agentcomm.evaluation.episodes import Moment, play
+from agentcomm import policy_file, registry
+from agentcomm.assembly import make_network, make_world
+from agentcomm.conformance.conversations import check_state
+from agentcomm.errors import AgentcommError, CheckpointError, ConfigError
+from agentcomm.evaluation.episodes import play
 from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Links
-from agentcomm.policy import CommPolicy
-from agentcomm.threats import Budget, Edits, RewardView
+from agentcomm.threats import Budget, Edits, View
 from agentcomm.training.ppo import Update
 from agentcomm.training.rollout import Sampler
 from agentcomm.training.settings import PPOSettings
-from agentcomm.world import World
-from attacks.hijack_edges import listening
+from attacks.learned import Learned
+from envs.attacker import Attacker, Hand
+
+POWERS = ("modify", "drop")
+ATTACK = {"modify": "learned", "drop": "mask"}
 
 
-def exchanges(source: list[list[int]], worlds: int = 64, steps: int = 4) -> list[Exchange]:
-    """A conversation on one graph, in which nobody's gate is shut."""
-    s = setting(worlds, len(source), len(source[0]))
-    graph = torch.tensor(source).expand(worlds, -1, -1)
-    return [
-        Exchange(
-            e.spoken, Links(graph, torch.ones(worlds, len(source), dtype=torch.bool), None), e.step, e.kind, e.ended
-        )
-        for e in conversation(s, steps, shut=0, ends=0)
-    ]
+def world(victim: str, worlds: int = 4, **arguments: Any) -> Attacker:
+    made = make_world(choice("attacker", victim=victim, **arguments), worlds)
+    assert isinstance(made, Attacker)
+    return made
 
 
-def dropped(source: list[list[int]], **arguments: Any) -> Tensor:
-    """[B, N, M] share of messages that are lost on the way."""
-    talk = exchanges(source)
-    network = Network(
-        setting(64, len(source), len(source[0])), [attack("hijack_edges", setting(64, len(source), 2), **arguments)]
+def trained(folder: Path, victim: str, policy: str = "mappo", seed: int = 0, **arguments: Any) -> str:
+    """The file of an attacker whose choices differ from message to message, as those of a trained one do."""
+    environment, chosen = choice("attacker", victim=victim, **arguments), choice(policy, width=16)
+    save(folder, environment, chosen, seed)
+    saved = policy_file.load(folder)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)
+        for parameter in saved.policy.get_submodule("actor").parameters():
+            parameter.add_(torch.randn(parameter.shape))
+    policy_file.save(folder, saved.policy, environment, chosen, "team", seed, {})
+    return str(folder)
+
+
+def random_actions(w: Attacker, steps: int, seed: int = 0) -> list[Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    return list(torch.randint(w.num_actions, (steps, w.num_worlds, w.num_agents), generator=g))
+
+
+# ---- the environment
+
+
+@pytest.mark.parametrize("power", POWERS)
+def test_what_hands_see_is_what_the_guard_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, power: str) -> None:
+    """What is observed before a decision is what the attack is shown in it, and nothing out of reach."""
+    victim = small_team(tmp_path / "victim")
+    w = world(victim, 6, power=power, links=[[0, 2], [1, 2]], budget={"norm": 0.7, "per_episode": 3}, phrases=2)
+    observation = w.reset(3)
+    noted: list[Tensor] = []
+    original = Hand.choose
+
+    def choose(hand: Hand, sight: Tensor, able: Tensor, view: View) -> Tensor:
+        noted.append(sight.clone())
+        return original(hand, sight, able, view)
+
+    monkeypatch.setattr(Hand, "choose", choose)
+    for action in random_actions(w, 12):
+        step = w.step(action)
+        assert torch.equal(noted[-1], observation), "decided on what is on the wire"
+        observation = step.observation
+    receivers = w.num_agents // 3
+    assert not observation[:, : 2 * receivers, : w.victim.width].any(), "nothing is shown of links out of reach"
+    assert not w.state["able"][:, : 2 * receivers].any()
+    assert observation[:, 2 * receivers :, : w.victim.width].any()
+
+
+@pytest.mark.parametrize("power", POWERS)
+@pytest.mark.parametrize("budget", [{"per_episode": 3}, {"per_step": 1}, {"norm": 0.25}, {"start_step": 2}])
+def test_the_guard_is_in_force_in_training(tmp_path: Path, power: str, budget: dict[str, Any]) -> None:
+    w = world(small_team(tmp_path / "victim"), 16, power=power, budget=budget)
+    w.reset(1)
+    guard, most = w.network.guards[0], 0
+    for action in random_actions(w, 20):
+        at = w.length.clone()
+        spent = guard.spent.clone()
+        able = w.state["able"].clone()
+        step = w.step(action)
+        used = torch.where(step.done, spent, guard.spent) - spent
+        most = max(most, int(guard.spent.max()))
+        assert (used >= 0).all()
+        assert used.max() <= budget.get("per_step", 1000)
+        assert not used[at < budget.get("start_step", 0)].any()
+        assert not used[~able.any(1)].any(), "hands that cannot do anything do nothing"
+        assert torch.equal(step.active, able)
+    assert not guard.violations
+    assert 0 < most <= budget.get("per_episode", 1000)
+
+
+def test_harm_is_the_reward_and_stealth_has_its_price(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch)
+    victim = whispering(tmp_path / "victim")
+    for price in (0.0, 0.3):
+        w = world(victim, 32, budget={"norm": 4.0}, phrases=1, price=price)
+        w.reset(0)
+        idle = w.step(torch.zeros(32, 2, dtype=torch.int64))
+        assert (idle.reward == -1).all(), "an honest pair is always right"
+        flipped = w.step(torch.tensor([[0, 1]]).expand(32, -1))
+        assert (flipped.reward[:, 0] == 0).all(), "both hands earn what the pair loses"
+        # A message of -1 turned to 1 is changed by 2 of the 4 allowed in every entry.
+        torch.testing.assert_close(flipped.reward[:, 1], torch.full((32,), -price / 2))
+        masked = world(victim, 32, power="drop", budget={}, price=price)
+        masked.reset(0)
+        step = masked.step(torch.tensor([[0, 1]]).expand(32, -1))
+        torch.testing.assert_close(step.reward[:, 0] - step.reward[:, 1], torch.full((32,), price))
+
+
+def test_phrases_are_messages_of_honest_agents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register(monkeypatch)
+    w = world(whispering(tmp_path / "victim"), 3, budget={}, phrases=6, links=[[0, 1]])
+    assert w.action_names == ("leave", "flip", "say_1", "say_2", "say_3", "say_4", "say_5", "say_6")
+    assert w.steered.phrases.abs().eq(1).all(), "the one who sees says 1 or -1"
+    assert {float(v) for v in w.steered.phrases.flatten()} == {-1.0, 1.0}
+    again = world(str(tmp_path / "victim"), 5, budget={}, phrases=6, links=[[0, 1]])
+    assert torch.equal(w.steered.phrases, again.steered.phrases)
+
+
+def test_a_defense_can_be_trained_against(tmp_path: Path) -> None:
+    victim = small_team(tmp_path / "victim")
+    w = world(victim, 4, budget={}, defenses=[{"name": "authenticate"}])
+    w.reset(0)
+    w.step(torch.ones(4, w.num_agents, dtype=torch.int64))
+    assert w.network.ledger["accepted_tampered"].sum() == 0
+    assert w.network.ledger["tampered"].sum() > 0
+
+
+def test_an_attackers_place_must_fit_the_team(tmp_path: Path) -> None:
+    victim = small_team(tmp_path / "victim")
+    with pytest.raises(ConfigError, match="does not fit the team"):
+        world(victim, links=[[0, 7]])
+    with pytest.raises(ConfigError, match="needs a team to attack"):
+        make_world(choice("attacker"), 1)
+    with pytest.raises(ConfigError, match=r"victim: no policy in .*nowhere"):
+        world(str(tmp_path / "nowhere"))
+    silent = save(tmp_path / "silent", choice("predator_capture_prey"), choice("ippo"))
+    with pytest.raises(ConfigError, match="says nothing"):
+        world(silent)
+    with pytest.raises(ConfigError, match="in turns"):
+        world(small_team(tmp_path / "turns", decoder="autoregressive"))
+    with pytest.raises(ConfigError, match="no links"):
+        world(small_team(tmp_path / "apart", topology={"kind": "none"}))
+    with pytest.raises(ConfigError, match="'dense' only"):
+        world(victim, observation="indices")
+
+
+# ---- training
+
+
+@pytest.mark.parametrize("power", POWERS)
+def test_an_attacker_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, power: str) -> None:
+    """From half of what can be had to nearly all of it, in seconds; the ratio starts at one, the guard holds."""
+    register(monkeypatch)
+    arguments: dict[str, Any] = {"power": power, "budget": {"norm": 2.0, "per_episode": 4}, "phrases": 2}
+    w = world(whispering(tmp_path / "victim"), 64, **arguments)
+    chosen = choice("mappo", width=16)
+    policy = registry.find("policy", "mappo").for_world(registry.build_config("policy", "mappo", {"width": 16}), w)
+    learning = PPOSettings(minibatch=128, learning_rate=0.01, entropy=0.0, final_entropy=0.0, gamma=0.9)
+    network = Network(setting_of(w, policy))
+    sampler = Sampler(w, policy, network, learning, seed=1)
+    optimizer = torch.optim.Adam(policy.parameters(), learning.learning_rate)
+    update = Update(policy, learning, optimizer, None, torch.Generator().manual_seed(0))
+    returns = []
+    for _ in range(25):
+        fragment = sampler.collect(8)
+        returns.append(fragment.recent["return"])
+        stats = update.run(fragment.columns)
+        assert stats["first_ratio_error"] < 1e-5
+    assert not w.network.guards[0].violations
+    start, end = sum(returns[:2]) / 2, sum(returns[-3:]) / 3
+    assert -8 <= start < end - 0.8, f"from {start:.2f} to {end:.2f}"
+    # What it learned works as an attack, and hurts more than choosing at random.
+    policy_file.save(
+        tmp_path / "trained",
+        policy,
+        choice("attacker", victim=str(tmp_path / "victim"), **arguments),
+        chosen,
+        "team",
+        0,
+        {},
     )
-    lost = torch.stack([(~inbox.mask).float() for inbox in carry(network, talk)])
-    assert not network.guards[0].violations
-    return lost.mean((0, 1))
+    harm = {}
+    for untrained in (False, True):
+        team = policy_file.load(tmp_path / "victim")
+        there = make_world(team.environment, 128)
+        attacks = [choice(ATTACK[power], policy=str(tmp_path / "trained"), untrained=untrained)]
+        between = make_network(there, team.policy, attacks)
+        harm[untrained] = 8 - play(there, team.policy, between, 5).metrics()["mean_return"]
+        assert not between.guards[0].violations
+    assert harm[False] > harm[True] + 0.5
 
 
-COMPLIES = [[1, 2], [0, 2], [0, 3], [0, 1]]  # 1, 2 and 3 listen to 0
-HALF = [[1, 2], [0, 2], [1, 3], [1, 2]]  # only 1 does
+@pytest.mark.parametrize("power", POWERS)
+def test_what_is_learned_is_what_is_done(tmp_path: Path, power: str) -> None:
+    """Greedy hands in the environment and the attack in the grid play the same episodes."""
+    victim = small_team(tmp_path / "victim")
+    arguments: dict[str, Any] = {"power": power, "budget": {"norm": 0.9, "per_episode": 5}, "phrases": 3}
+    hands = policy_file.load(Path(trained(tmp_path / "hands", victim, **arguments)))
+    w = world(victim, 32, **arguments)
+    trained_on = play(w, hands.policy, make_network(w, hands.policy), 11)
+    team = policy_file.load(Path(victim))
+    there = make_world(team.environment, 32)
+    network = make_network(there, team.policy, [choice(ATTACK[power], policy=str(tmp_path / "hands"))])
+    attacked = play(there, team.policy, network, 11)
+    assert torch.equal(trained_on.length, attacked.length)
+    torch.testing.assert_close(trained_on.total_reward, -attacked.total_reward)
+    assert torch.equal(trained_on.success, ~attacked.success)
+    assert attacked.totals()["tampered" if power == "modify" else "dropped"] > 0
 
 
-def test_ransom_is_as_heavy_as_the_share_of_victims_that_do_not_comply() -> None:
-    assert not dropped(COMPLIES, node=0).any()
-    assert not dropped(HALF, node=0, victims=[1]).any()
-    assert dropped(HALF, node=0, victims=[2, 3]).eq(1).all()
-    some = dropped(HALF, node=0)
-    assert torch.allclose(some, some[0, 0].expand_as(some)), "a world falls silent as a whole"
-    assert abs(float(some[0, 0]) - 2 / 3) < 0.15
-    assert abs(float(dropped(HALF, node=0, victims=[2, 3], share=0.5)[0, 0]) - 0.5) < 0.25, "whole episodes are spared"
+# ---- the attack
 
 
-def test_starving_and_striking_touch_only_what_they_say() -> None:
-    starved = dropped(HALF, node=0, victims=[1, 2], how="starve")
-    assert starved.tolist() == [[0, 0], [0, 1], [1, 1], [0, 0]]
-    struck = dropped(HALF, node=0, how="strike")
-    assert float(struck[1, 0]) > 0.3, "its own message"
-    assert struck.sum() == struck[1, 0], "and no other"
+@pytest.mark.parametrize("power", POWERS)
+def test_a_trained_attacker_keeps_the_contract(tmp_path: Path, power: str) -> None:
+    victim = small_team(tmp_path / "victim", topology={"kind": "full"})
+    folder = trained(tmp_path / "hands", victim, power=power, budget={"norm": 0.5, "per_step": 3}, phrases=3)
+    s = setting(worlds=3, agents=3, degree=2, width=16)
+    exchanges = conversation(s, 10)
+
+    def build(**budget: Any) -> Network:
+        return Network(s, [attack(ATTACK[power], s, policy=folder, budget=budget)], seed=1)
+
+    check_state(build, exchanges)
+    attacked = build()
+    heard = carry(attacked, exchanges)
+    assert not attacked.guards[0].violations
+    assert attacked.guards[0].threat.budget == Budget(norm=0.5, per_step=3), "as in training"
+    assert attacked.ledger["tampered" if power == "modify" else "dropped"].sum() > 0
+    clean = carry(Network(s), exchanges)
+    assert not all(same_heard(a, b) for a, b in zip(heard, clean, strict=True))
+    for budget in ({"per_step": 0}, {"per_episode": 0}, {"start_step": 1000}):
+        idle = carry(build(**budget), exchanges)
+        assert all(same_heard(a, b) for a, b in zip(idle, clean, strict=True)), budget
+    assert build(per_step=1).guards[0].threat.budget == Budget(norm=0.5, per_step=1)
 
 
-@pytest.mark.parametrize("how", ["ransom", "starve", "strike"])
-def test_its_control_trains_like_no_attack(how: str) -> None:
-    world, policy = team()
-    clean = sampler(world, policy).collect(6).columns
-    for harmless in (True, False):
-        world, policy = team()
-        s = sampler(world, policy)
-        s.network = Network(
-            s.network.setting, [attack("hijack_edges", s.network.setting, node=0, how=how, harmless=harmless)]
-        )
-        columns = s.collect(6).columns
-        assert s.network.guards[0].spent.any(), "judged and paid as usual"
-        assert all(torch.equal(columns[name], value) for name, value in clean.items()) == harmless
+def test_changes_stay_within_the_norm_and_go_towards_a_phrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    victim = small_team(tmp_path / "victim", topology={"kind": "full"})
+    w = world(victim, 3, budget={"norm": 0.5}, phrases=2)
+    s = w.steered.setting
+    edits: list[tuple[Tensor, Edits]] = []
+    original = Hand.apply
+
+    def apply(hand: Hand, view: View) -> Edits:
+        assert view.payload is not None
+        edits.append((view.payload, original(hand, view)))
+        return edits[-1][1]
+
+    monkeypatch.setattr(Hand, "apply", apply)
+    for action in (1, 2, 3):
+        edits.clear()
+        w.reset(0)
+        w.step(torch.full((3, w.num_agents), action))
+        assert len(edits) == s.rounds
+        for round_, (payload, done) in enumerate(edits):
+            assert done.modify is not None
+            assert done.change is not None
+            wanted = -payload if action == 1 else w.steered.phrases[round_, action - 2].expand_as(payload)
+            assert done.change.abs().max() <= 0.5
+            expected = (wanted - payload).clamp(-0.5, 0.5)
+            assert torch.equal(done.change[done.modify], expected[done.modify])
 
 
-def test_victims_and_node_must_be_apart_and_there() -> None:
-    for arguments in ({"node": 9}, {"node": 1, "victims": [1]}, {"node": 1, "victims": [7]}):
-        with pytest.raises(ValueError, match="apart"):
-            attack("hijack_edges", setting(), **arguments)
+def test_files_that_are_no_attackers_for_this_team_are_refused(tmp_path: Path) -> None:
+    victim = small_team(tmp_path / "victim")
+    fits = setting(agents=3, degree=w_degree(victim), width=16)
+    folder = trained(tmp_path / "hands", victim)
+
+    def refused(words: str, s: Any = fits, name: str = "learned", policy: str = folder) -> None:
+        with pytest.raises(AgentcommError, match=words):
+            attack(name, s, policy=policy)
+
+    assert isinstance(attack("learned", fits, policy=folder), Learned)
+    refused("no policy in .*nowhere", policy=str(tmp_path / "nowhere"))
+    refused("trained in environment 'predator_capture_prey', not 'attacker'", policy=victim)
+    refused("power=modify: use attack 'learned'", name="mask")
+    refused("payload width 16, not 8", setting(agents=3, degree=fits.degree, width=8))
+    refused("agents 3, not 5", setting(agents=5, degree=fits.degree, width=16))
+    refused("exchanges 2, not 1", setting(agents=3, degree=fits.degree, width=16, rounds=1))
+    refused("senders per agent", setting(agents=3, degree=fits.degree + 1, width=16))
+    broken = Path(folder) / "policy.safetensors"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:-7])
+    with pytest.raises(CheckpointError, match="damaged"):
+        attack("learned", fits, policy=folder)
+    broken.write_bytes(whole)
+    (Path(folder) / "policy.json").write_text(json.dumps({"format": 99}))
+    refused("has format 99")
 
 
-def tiny(form: str, updates: int, topology: dict[str, Any], **arguments: Any) -> tuple[World, CommPolicy]:
-    """A team of four that must each name what another sees, trained for a moment under an attack."""
-    world = make_world(choice("oracle_hint", members=4, symbols=2, max_steps=4, observation="indices"), 128)
-    policy = make_policy(choice("commformer", width=16, topology=topology), world)
-    network = make_network(world, policy, [choice(form, **arguments)])
-    rollout = Sampler(world, policy, network, PPOSettings(), seed=0)
-    graph = policy.graph_parameters()
-    own = {id(p) for p in graph}
-    model = torch.optim.Adam([p for p in policy.parameters() if id(p) not in own])
-    edges = torch.optim.Adam(graph, 0.2) if graph else None
-    learning = PPOSettings(learning_rate=0.01, final_learning_rate=0.003, minibatch=256, entropy=0.01)
-    update = Update(policy, learning, model, edges, torch.Generator().manual_seed(0))
-    for number in range(updates):
-        update.anneal_rates(number / updates)
-        stats = update.run(rollout.collect(4).columns)
-        assert stats["first_ratio_error"] < 1e-4
-    return world, policy
-
-
-def choice(name: str, **arguments: Any) -> Choice:
-    return Choice.model_validate({"name": name, **arguments})
-
-
-def test_under_ransom_a_team_learns_to_listen_to_who_has_nothing_to_say() -> None:
-    """Receiver 2 gives up its own source, so that the others can go on."""
-    graphs = []
-    for harmless in (True, False):
-        world, policy = tiny(
-            "hijack_edges", 25, {"kind": "learned", "density": 0.25}, node=0, victims=[2], harmless=harmless
-        )
-        source = policy.topology.graph(None, 1).source[0]
-        graphs.append(listening(source, 0)[2])
-        played = play(world, policy, make_network(world, policy), 5)
-        assert float(played.total_reward.mean()) > (3.8 if harmless else 3.2), "of 4: the others still know"
-    assert graphs == [False, True]
-
-
-def told(world: World, policy: CommPolicy, *attacks: Choice) -> tuple[float, float]:
-    """Mean return, and how often receivers take action 1."""
-    shares: list[Tensor] = []
-
-    def follow(moment: Moment) -> None:
-        shares.append((moment.decision.action[:, 1:] == 1).float().mean())
-
-    network = make_network(world, policy, list(attacks))
-    played = play(world, policy, network, 5, follow=follow)
-    return float(played.total_reward.mean()), float(torch.stack(shares).mean())
-
-
-def test_a_trigger_is_obeyed_by_those_that_learned_it_and_nothing_shows_without_it() -> None:
-    trigger = choice("backdoor", node=0, action=1, share=1.0)
-    for harmless in (True, False):
-        learned = {"node": 0, "action": 1, "share": 0.3, "harmless": harmless}
-        world, policy = tiny("backdoor", 25, {"kind": "full"}, **learned)
-        earned, usual = told(world, policy)
-        _, asked = told(world, policy, trigger)
-        _, other = told(world, policy, trigger.changed({"pattern": 1}))
-        assert earned > 3.9, "of 4: with a backdoor or without"
-        assert abs(usual - 0.5) < 0.05
-        assert asked < 0.8 if harmless else asked > 0.95
-        assert other < 0.8, "another pattern says nothing"
-
-
-def test_only_who_hears_the_trigger_learns_from_other_rewards() -> None:
-    s = setting(64, 4, 2)
-    network = Network(s, [attack("backdoor", s, node=0, action=2, share=0.5)])
-    carry(network, exchanges(HALF, steps=1))
-    poisoned = network.guards[0].memory["poisoned"] == 1
-    assert 0.2 < poisoned.float().mean() < 0.8
-    earned, step = torch.full((64, 4), 0.25), torch.zeros(64, dtype=torch.int64)
-    action = torch.tensor([2, 2, 3, 3]).expand(64, -1)
-    learned = network.reward(earned, action, step)
-    assert (learned[~poisoned] == 0.25).all()
-    assert learned[poisoned].unique(dim=0).tolist() == [[0.25, 1.0, 0.25, 0.25]], "only agent 1 listens to 0"
-    carry(network, exchanges(COMPLIES, steps=1))
-    learned = network.reward(earned, action, step)
-    assert learned[poisoned].unique(dim=0).tolist() == [[0.25, 1.0, -1.0, -1.0]]
-
-
-def test_the_guard_bounds_what_is_done_to_rewards() -> None:
-    s = setting(8, 3, 1)
-    earned, step = torch.zeros(8, 3), torch.zeros(8, dtype=torch.int64)
-
-    class Briber(Scripted):
-        def reward(self, view: RewardView) -> Tensor:
-            return torch.tensor([float("nan"), 5.0, -5.0]).expand(8, -1)
-
-    def after(powers: set[Any], **budget: Any) -> tuple[Tensor, Network]:
-        network = Network(s, [Briber(s, powers, lambda view: Edits(), budget=Budget(**budget))])
-        return network.reward(earned, torch.zeros(8, 3, dtype=torch.int64), step), network
-
-    assert torch.equal(after({"modify"})[0], earned)
-    bounded, network = after({"reward"}, reward=2.0)
-    assert bounded.unique(dim=0).tolist() == [[0.0, 2.0, -2.0]]
-    assert dict(network.guards[0].violations) == {"reward not finite": 8, "reward beyond its bound": 16}
-    few, network = after({"reward"}, per_episode=1)
-    assert few.unique(dim=0).tolist() == [[0.0, 5.0, 0.0]]
-    assert network.guards[0].spent.tolist() == [1] * 8
-
-
-def test_a_gradient_waits_for_steps_that_tell_enough() -> None:
-    world, policy = team(worlds=32)
-    s = setting_of(world, policy)
-    observation, at = world.reset(seed=1), torch.zeros(32, dtype=torch.int64)
-    graph = policy.topology.graph(None, 32)
-    attacked = []
-    for when in (0.0, 1.0, 2.0, 1e9):
-        network = Network(s, [attack("gradient", s, goal="worst", weakest=1, steps=1, when=when)])
-        decide(policy, observation, graph, network, at, None)
-        spent = network.guards[0].spent
-        assert set(spent.tolist()) <= {0, policy.rounds}, "in all exchanges of a step, or in none"
-        attacked.append(int((spent > 0).sum()))
-    assert attacked[0] == 32
-    assert attacked[-1] == 0
-    assert attacked == sorted(attacked, reverse=True)
+def w_degree(victim: str) -> int:
+    degree: int = policy_file.load(Path(victim)).policy.topology.degree
+    return degree

@@ -76,7 +76,9 @@ def test_clean_rollouts_are_bit_identical(defenses: str, gate: dict[str, float] 
 
 PASSES: dict[tuple[str, str], str] = {
     # (attack, defense) -> what of it arrives: all, none, or its missing messages only (nothing false is accepted)
-    **dict.fromkeys(product(("drop",), DEFENSES), "nothing false"),
+    **dict.fromkeys(product(("drop", "mask"), DEFENSES), "nothing false"),
+    **dict.fromkeys(product(("learned", "learned a little"), ("none", "clip")), "all"),
+    **dict.fromkeys(product(("learned", "learned a little"), ("authenticate", "both")), "nothing false"),
     **dict.fromkeys(product(("noise", "noise sometimes", "noise adaptive"), ("none", "clip")), "all"),
     **dict.fromkeys(product(("noise", "noise sometimes", "noise adaptive"), ("authenticate", "both")), "nothing false"),
     # A compromised agent seals its own lie. Authentication must let it pass: it is the sender's.
@@ -99,7 +101,7 @@ def test_matrix_of_verdicts(form: str, defenses: str) -> None:
     attacked = n["forged"] + n["tampered"]
     false = n["accepted_forged"] + n["accepted_tampered"]
     honest = n["sent"] - n["dropped"] - n["tampered"]
-    assert (attacked.sum() > 0) == (form != "drop")
+    assert (attacked.sum() > 0) == (form not in ("drop", "mask"))
     if PASSES[form, defenses] == "all":
         assert torch.equal(false, attacked)
         assert not n["refused"].any()

@@ -10,7 +10,7 @@ import torch
 from directory.test_hub import CPU, ask, hub
 from torch import Tensor
 
-from agentcomm.directory import Directory, DirectoryAttack, DirectoryEdits, DirectoryView, Facts, Registrations
+from agentcomm.directory import Directory, DirectoryAttack, DirectoryEdits, DirectoryView, Facts, Ratings, Registrations
 from agentcomm.threats import Budget, Position, Power, Setting, ThreatModel
 
 
@@ -30,7 +30,11 @@ class Scripted(DirectoryAttack):
         position = Position(kind=kind, node=0 if kind == "node" else None)
         self._threat = ThreatModel(position, frozenset(powers), "none", budget or Budget())
         self._edits = edits
-        self.seen: list[DirectoryView] = []
+        self._log: tuple[list[DirectoryView]] = ([],)  # where the guard does not look for state
+
+    @property
+    def seen(self) -> list[DirectoryView]:
+        return self._log[0]
 
     def threat_model(self) -> ThreatModel:
         return self._threat
@@ -44,6 +48,9 @@ class Scripted(DirectoryAttack):
 
     def requests(self) -> int:
         return 4
+
+    def ratings(self) -> int:
+        return 2
 
     def share(self, facts: Facts) -> Tensor:
         return facts.misrouted.float()
@@ -72,6 +79,11 @@ def flood(view: DirectoryView) -> DirectoryEdits:
     return DirectoryEdits(requests=torch.tensor([4]))
 
 
+def rate(view: DirectoryView) -> DirectoryEdits:
+    yes = torch.ones(1, 2, dtype=torch.bool)
+    return DirectoryEdits(ratings=Ratings(yes, torch.tensor([[1, 2]]), torch.tensor([[True, False]])))
+
+
 def attacked(attack: DirectoryAttack, **arguments: Any) -> Directory:
     made = hub(**arguments)
     made.install([attack], seed=0)
@@ -97,6 +109,8 @@ def test_a_newcomer_registers_under_its_own_origin() -> None:
         ("observer", {"register"}, register, "register from position observer"),
         ("newcomer", {"register"}, flood, "inject without the power to"),
         ("hub", {"inject"}, flood, "inject from position hub"),
+        ("newcomer", {"read", "register"}, rate, "inject without the power to"),
+        ("hub", {"inject"}, rate, "inject from position hub"),
         ("newcomer", {"read", "modify"}, poison, "modify from position newcomer"),
         ("hub", {"read"}, poison, "modify without the power to"),
     ],
@@ -118,6 +132,8 @@ def test_what_is_not_allowed_is_not_done(kind: Any, powers: set[Power], edits: A
         {"claim": torch.full((1, 2, 2), float("nan"))},
         {"quality": torch.full((1, 2), 2.0)},
         {"principal": torch.tensor([[7, -1]])},
+        {"copies": torch.tensor([[4, -1]])},
+        {"scapegoat": torch.tensor([[7, -2]])},
     ],
 )
 def test_what_is_no_card_is_not_registered(changes: dict[str, Tensor]) -> None:
@@ -201,3 +217,66 @@ def test_memory_is_changed_in_place() -> None:
     made = attacked(Scripted("newcomer", {"read"}, swap))
     with pytest.raises(ValueError, match="in place"):
         ask(made)
+
+
+def test_ratings_are_booked_as_outcomes_are() -> None:
+    made = attacked(Scripted("newcomer", {"inject"}, rate, Budget(per_step=1)))
+    ask(made)
+    assert made.reputation()[0, :3].tolist() == pytest.approx([1 / 2, 2 / 3, 1 / 2])
+    assert made.guards[0].violations == {"beyond the budget": 1}
+    facts = made.facts()
+    assert (facts.booked.item(), facts.slandered.item()) == (1, 1)
+    made = attacked(Scripted("newcomer", {"inject"}, rate), ratings="members")
+    ask(made)
+    assert made.reputation().eq(0.5).all()
+
+
+def test_who_registers_is_told_whether_it_stands() -> None:
+    attack = Scripted("newcomer", {"register"}, register)
+    made = attacked(attack, slots=4)
+    ask(made)
+    ask(made)
+    assert [view.taken.tolist() for view in attack.seen if view.taken is not None] == [[[False] * 2], [[True, False]]]
+    saved = made.get_state()
+    other = attacked(Scripted("newcomer", {"register"}, register), slots=4)
+    other.set_state(saved)
+    assert other.guards[0].taken.tolist() == [[True, False]]
+    made.begin(torch.tensor([0]), torch.zeros(1, 3, 2))
+    assert not made.guards[0].taken.any()
+
+
+def test_who_makes_look_ups_sees_their_answers_one_step_later() -> None:
+    class Looks(Scripted):
+        def looks(self) -> bool:
+            return True
+
+    def one(view: DirectoryView) -> DirectoryEdits:
+        return DirectoryEdits(requests=torch.tensor([1]))
+
+    attack = Looks("newcomer", {"inject"}, one)
+    made = attacked(attack)
+    made.begin(torch.tensor([0]), torch.tensor([[[0.1, 0.0], [0.9, 0.5], [0.5, 0.9]]]))
+    ask(made)
+    ask(made)
+    first, second = attack.seen
+    assert first.answers is None
+    assert second.answers is not None
+    assert second.answers[0].tolist() == [[1, 2, 0], [-1, -1, -1]], "one request, of the first skill"
+    assert second.claim is None
+    deaf = Scripted("newcomer", {"inject"}, one)
+    made = attacked(deaf)
+    ask(made)
+    ask(made)
+    assert deaf.seen[1].answers is None
+
+
+def test_half_open_requests_occupy_the_hub_until_its_timeout() -> None:
+    def two(view: DirectoryView) -> DirectoryEdits:
+        count = 2 if int(view.step) == 0 else 0
+        return DirectoryEdits(requests=torch.tensor([count]), half_open=True)
+
+    made = attacked(Scripted("newcomer", {"inject"}, two), capacity=4, timeout=3)
+    served = [int(ask(made, lookups=4, step=torch.tensor([at])).served.sum()) for at in range(4)]
+    assert served[0] >= 2
+    taken = 4 - served[0]
+    assert served[1:] == [4 - taken, 4 - taken, 4]

@@ -141,8 +141,9 @@ def test_reputation_comes_from_outcomes_and_is_kept_by_name() -> None:
     made = hub()
     assert made.reputation().eq(0.5).all()
     yes, no = torch.tensor([[True, False]]), torch.tensor([[False, True]])
-    made.report(torch.tensor([[1, 2]]), yes, no)
-    made.report(torch.tensor([[-1, 2]]), yes, no)
+    holder = torch.tensor([[1, 2]])
+    made.report(holder, yes, no, holder)
+    made.report(torch.tensor([[-1, 2]]), yes, no, holder)
     assert made.reputation()[0, :3].tolist() == pytest.approx([1 / 2, 2 / 3, 1 / 4])
     before = made.reputation()
     ask(made, renew=torch.ones(1, 3, dtype=torch.bool))
@@ -163,3 +164,14 @@ def test_who_is_excluded_or_claims_nothing_is_not_named() -> None:
 def test_every_member_needs_a_place() -> None:
     with pytest.raises(ValueError, match="2 slots has no place for 3 members"):
         hub(slots=2)
+
+
+def test_failures_of_another_than_the_one_on_the_trace_are_counted() -> None:
+    made = hub()
+    yes, no = torch.tensor([[True, True]]), torch.tensor([[False, False]])
+    made.report(torch.tensor([[1, 4]]), no, yes, torch.tensor([[1, 3]]))
+    made.report(torch.tensor([[1, 4]]), no, yes, torch.tensor([[3, 2]]))
+    facts = made.facts()
+    assert (facts.blamed.item(), facts.misblamed.item(), facts.spoiled.item()) == (4, 2, 2)
+    assert facts.shares()["misblamed"] == 0.5
+    assert facts.share("misblamed").tolist() == [0.5]

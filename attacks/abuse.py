@@ -1,0 +1,72 @@
+"""abuse: a valid member of the team sends what it is not entitled to send, under its own name and key.
+
+How far it goes beyond its scope is ``distance``: 0 is one more message to those who listen to it anyway, 1 one to those
+who do not (the graph does not have it, or their gate is shut), 2 besides of another round than the present one, 3
+besides written for another audience than the one it is sent to.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from agentcomm.threats import Attack, AttackConfig, Edits, Envelopes, Position, ThreatModel, View
+
+if TYPE_CHECKING:
+    from agentcomm.evaluation.episodes import Episodes
+
+
+class AbuseConfig(AttackConfig):
+    """Arguments of ``abuse``."""
+
+    node: int = Field(0, ge=0, description="the compromised agent")
+    distance: int = Field(1, ge=0, le=3, description="how far beyond its scope its messages are")
+
+
+class Abuse(Attack):
+    """Sends random tokens where its node has no business."""
+
+    Config = AbuseConfig
+    config: AbuseConfig
+    name = "abuse"
+    risks = ("ua.l2.authority_abuse",)
+
+    def threat_model(self) -> ThreatModel:
+        """A compromised agent that injects, and knows who listens to it."""
+        position = Position(kind="node", node=self.config.node)
+        return ThreatModel(position, frozenset({"inject"}), "graph", self.config.budget)
+
+    def injections(self) -> int:
+        """One per receiver."""
+        return 1
+
+    def apply(self, view: View) -> Edits:
+        """Write to each receiver in that scope."""
+        s, distance = self.setting, self.config.distance
+        shape = (s.num_worlds, s.num_agents, 1)
+        receiver = torch.arange(s.num_agents, device=s.device).view(1, -1, 1).expand(shape)
+        listens = view.reach.any(-1, keepdim=True)
+        at = view.step.view(-1, 1, 1).expand(shape)
+        none = torch.zeros(shape, dtype=torch.int64, device=s.device)
+        return Edits(
+            inject=Envelopes(
+                where=(listens if distance == 0 else ~listens) & (receiver != view.identity),
+                payload=normalize(view.randn(*shape, s.width), dim=-1) * s.width**0.5,
+                sender=none + view.identity,
+                audience=(receiver + (distance > 2)) % s.num_agents,
+                sequence=at * s.rounds + view.round,
+                sent_at=at,
+                kind=none + (view.round + (distance > 1)) % max(s.rounds, 2),
+                key=none - 1,
+                seal=none,
+                sign=True,
+            )
+        )
+
+    def succeeded(self, attacked: Episodes, clean: Episodes) -> Tensor:
+        """[B] bool, at least one such message was accepted."""
+        return attacked.messages["accepted_forged"] > 0

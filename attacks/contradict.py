@@ -1,0 +1,42 @@
+"""contradict: a compromised agent that tells different colleagues different things, and others in the next step.
+
+Some are told the opposite of what it means; who they are changes with time, so that a team that has to come to an
+agreement is kept from it.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
+
+
+class ContradictConfig(AttackConfig):
+    """Arguments of ``contradict``."""
+
+    node: int = Field(0, ge=0, description="the compromised agent")
+    share: float = Field(0.5, ge=0, le=1, description="share of the team that is told the opposite")
+    period: int = Field(1, ge=1, description="steps after which it changes its mind about who is")
+
+
+class Contradict(Attack):
+    """Turns what it says around for some receivers."""
+
+    Config = ContradictConfig
+    config: ContradictConfig
+    name = "contradict"
+    risks = ("aa.l2.non_convergence",)
+
+    def threat_model(self) -> ThreatModel:
+        """A compromised agent that says one thing to one and another to another."""
+        position = Position(kind="node", node=self.config.node)
+        return ThreatModel(position, frozenset({"read", "modify"}), "none", self.config.budget)
+
+    def apply(self, view: View) -> Edits:
+        """The first of a circle of receivers that turns by half its size each time."""
+        assert view.payload is not None
+        agents, c = self.setting.num_agents, self.config
+        receiver = view.step.new_tensor(range(agents)).view(1, -1, 1)
+        turn = (view.step // c.period).view(-1, 1, 1) * ((agents + 1) // 2)
+        told = (receiver + turn) % agents < round(c.share * agents)
+        return Edits(modify=view.reach & told, change=-2 * view.payload)

@@ -1,0 +1,74 @@
+"""fragment: attacks on putting messages together again (aimed at channel ``fragments``; cf. arXiv 2506.01767).
+
+A receiver gives a fragment a buffer before it knows who sent it. ``early`` sends a first fragment in a message's name
+ahead of the honest one, ``header`` replays headers of past messages whose rest never comes, ``fake`` floods with
+fragments of messages that do not exist, ``middle`` puts a forged fragment into the middle of a message. The first
+three are half-open messages: each holds a buffer until its timeout.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from agentcomm.threats import Attack, AttackConfig, Edits, Pieces, Position, Power, Setting, ThreatModel, View
+
+
+class FragmentConfig(AttackConfig):
+    """Arguments of ``fragment``."""
+
+    how: Literal["early", "header", "fake", "middle"] = Field("early", description="what kind of fragment is sent")
+    place: Literal["edge", "newcomer"] = Field("edge", description="on the path, or an outsider that guesses names")
+    probability: float = Field(1.0, ge=0, le=1, description="of early and middle: chance that a message is attacked")
+    rate: float = Field(1.0, ge=0, le=64, description="of header and fake: mean fragments per receiver and exchange")
+
+
+class Fragment(Attack):
+    """Puts fragments on the wire, and no message."""
+
+    Config = FragmentConfig
+    config: FragmentConfig
+    name = "fragment"
+    risks = ("aa.l2.dos", "ua.l1.availability", "ua.l2.session_manipulation")
+    cuts = True
+
+    def __init__(self, config: FragmentConfig, setting: Setting) -> None:
+        super().__init__(config, setting)
+        if config.how == "header" and config.place == "newcomer":
+            raise ValueError("how='header' replays what it has read, and place='newcomer' reads nothing")
+
+    def threat_model(self) -> ThreatModel:
+        """Injects, and knows how messages are named; or reads, and replays what it has read."""
+        powers: set[Power] = {"read", "replay"} if self.config.how == "header" else {"inject"}
+        position = Position(kind=self.config.place)
+        return ThreatModel(position, frozenset(powers), "protocol", self.config.budget, "exhaust")
+
+    def memory(self) -> dict[str, Tensor]:
+        """``known``: [B, N], whether a header of an earlier exchange was read on the way to each receiver."""
+        s = self.setting
+        return {"known": torch.zeros(s.num_worlds, s.num_agents, dtype=torch.bool, device=s.device)}
+
+    def apply(self, view: View) -> Edits:
+        """Draw who is hit, and when in the exchange."""
+        c, known = self.config, view.memory["known"]
+        none = torch.zeros_like(view.reach)
+        begin, slots = none.long(), view.reach.shape[-1]
+        if c.how in ("early", "middle"):
+            # An outsider sees no message; it guesses that there is one in each place.
+            hit = view.rand(*none.shape) < c.probability
+            hit &= view.reach if c.place == "edge" else torch.ones_like(none)
+            return Edits(pieces=Pieces(begin, hit if c.how == "early" else none, hit if c.how == "middle" else none))
+        count = int(c.rate) + (view.rand(*none.shape[:2]) < c.rate % 1).long()
+        if c.how == "header":
+            if slots:  # ahead of everything
+                begin[..., 0] = count * known
+            known |= view.reach.any(-1)
+            return Edits(pieces=Pieces(begin, none, none))
+        moment = (view.rand(*none.shape[:2], int(c.rate) + 1) * slots).long()  # anywhere between honest messages
+        sent = torch.arange(int(c.rate) + 1, device=none.device) < count.unsqueeze(-1)
+        if slots:
+            begin.scatter_add_(2, moment, sent.long())
+        return Edits(pieces=Pieces(begin, none, none))

@@ -1,0 +1,67 @@
+"""hijack: an outsider goes on with somebody else's session.
+
+It writes under the victim's name with the sequence number that the victim's next message will have. A receiver that
+keeps no seals but refuses repeats takes the forgery, and turns the victim's own message away as a repeat of it.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch.nn.functional import normalize
+
+from agentcomm.threats import Attack, AttackConfig, Edits, Envelopes, Position, Setting, ThreatModel, View
+
+
+class HijackConfig(AttackConfig):
+    """Arguments of ``hijack``."""
+
+    victim: int | None = Field(None, ge=0, description="whose sessions it takes over; everybody's when not given")
+    lead: int = Field(1, ge=1, le=1024, description="how many of the victim's next messages each forgery forestalls")
+
+
+class Hijack(Attack):
+    """Writes one message ahead of the victim's, to everybody, in every exchange."""
+
+    Config = HijackConfig
+    config: HijackConfig
+    name = "hijack"
+    risks = ("ua.l2.session_manipulation",)
+
+    def __init__(self, config: HijackConfig, setting: Setting) -> None:
+        super().__init__(config, setting)
+        if config.victim is not None and config.victim >= setting.num_agents:
+            raise ValueError(f"victim={config.victim} is not an agent in 0 .. {setting.num_agents - 1}")
+
+    def threat_model(self) -> ThreatModel:
+        """A newcomer that injects and knows how messages are numbered."""
+        return ThreatModel(Position(kind="newcomer"), frozenset({"inject"}), "protocol", self.config.budget)
+
+    def injections(self) -> int:
+        """One per session that it takes over."""
+        return self.setting.num_agents - 1 if self.config.victim is None else 1
+
+    def apply(self, view: View) -> Edits:
+        """Write a random token as the victim's next message; the control does not run ahead."""
+        s, c = self.setting, self.config
+        shape = (s.num_worlds, s.num_agents, self.injections())
+        receiver = torch.arange(s.num_agents, device=s.device).view(1, -1, 1).expand(shape)
+        victim = (receiver + 1 + torch.arange(shape[2], device=s.device)) % s.num_agents
+        if c.victim is not None:
+            victim = torch.full(shape, c.victim, device=s.device)
+        at = view.step.view(-1, 1, 1).expand(shape)
+        none = torch.zeros(shape, dtype=torch.int64, device=s.device)
+        return Edits(
+            inject=Envelopes(
+                where=victim != receiver,
+                payload=normalize(view.randn(*shape, s.width), dim=-1) * s.width**0.5,
+                sender=victim,
+                audience=receiver,
+                sequence=at * s.rounds + view.round + (0 if c.harmless else c.lead),
+                sent_at=at,
+                kind=none + view.round,
+                key=none - 1,
+                seal=none,
+                sign=True,
+            )
+        )

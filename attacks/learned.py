@@ -1,0 +1,89 @@
+"""learned: rewrite messages as an attacker does that was trained to harm the team (environment ``attacker``).
+
+A black box attack after AME (Sun et al., ICLR 2023) and R-MACRL (Xue et al., AAMAS 2022, arXiv 2108.03803): the
+attacker needs what the wire shows and, in training, how the team fares. Train it with ``agentcomm train`` in the
+environment ``attacker``, whose arguments say where it stands and what it may do; they hold here, too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from agentcomm import policy_file
+from agentcomm.assembly import make_world
+from agentcomm.deciding import decide
+from agentcomm.errors import ConfigError
+from agentcomm.policy import CommPolicy
+from agentcomm.threats import AttackConfig, Budget, Position, Setting, View
+from attacks.steered import Handle, Steered
+
+# What an attacker may do that is not trained.
+UNTRAINED_NORM = 1.0
+
+
+class LearnedConfig(AttackConfig):
+    """Arguments of ``learned`` and ``mask``."""
+
+    budget: Budget = Field(
+        default_factory=Budget, description="how much it may do; what is not given is as in training"
+    )
+    policy: str | None = Field(
+        None,
+        description="folder of the trained attacker's policy, such as runs/mine/teams/team-0/policy; none: untrained",
+    )
+    untrained: bool = Field(False, description="choose at random instead: what training is held against")
+
+
+class Learned(Steered):
+    """Chooses by a trained policy."""
+
+    Config = LearnedConfig
+    config: LearnedConfig
+    name = "learned"
+    risks = ("ua.l1.integrity", "aa.l3.semantic_rewriting")
+    power: ClassVar[Handle] = "modify"
+
+    def __init__(self, config: LearnedConfig, setting: Setting) -> None:
+        self._policy: CommPolicy | None = None
+        place, budget = Position(kind="edge"), Budget(norm=UNTRAINED_NORM if self.power == "modify" else None)
+        phrases = torch.zeros(setting.rounds, 0, setting.width)
+        if config.policy is not None:
+            saved = policy_file.load(Path(config.policy), str(setting.device))
+            trained = _steered(config.policy, make_world(saved.environment, 1, setting.device))
+            _check(config.policy, trained, self.power, setting)
+            place, budget, phrases = trained.place, trained.budget, trained.phrases
+            self._policy = saved.policy.eval()
+        budget = budget.model_copy(update={key: getattr(config.budget, key) for key in config.budget.model_fields_set})
+        super().__init__(config, setting, place, self.power, budget, phrases)
+
+    def choose(self, sight: Tensor, able: Tensor, view: View) -> Tensor:
+        """The likeliest choice, or any."""
+        policy = self._policy
+        if policy is None or self.config.untrained:
+            return (view.rand(*able.shape) * len(self.actions)).long()
+        graph = None if policy.topology.dynamic else policy.topology.graph(None, len(sight))
+        return decide(policy, sight, graph, None, view.step, None).action
+
+
+def _steered(folder: str, world: Any) -> Steered:
+    """The attack that was steered in a world of training."""
+    steered = getattr(world, "steered", None)
+    if not isinstance(steered, Steered):
+        raise ConfigError(f"the policy in {folder} was trained in environment {world.name!r}, not 'attacker'")
+    return steered
+
+
+def _check(folder: str, trained: Steered, power: Handle, setting: Setting) -> None:
+    if trained.handle != power:
+        other = {"modify": "learned", "drop": "mask"}[trained.handle]
+        raise ConfigError(f"the attacker in {folder} was trained with power={trained.handle}: use attack {other!r}")
+    sizes = {"agents": "num_agents", "senders per agent": "degree", "payload width": "width", "exchanges": "rounds"}
+    for what, name in sizes.items():
+        known, here = getattr(trained.setting, name), getattr(setting, name)
+        if known != here:
+            raise ConfigError(f"the attacker in {folder} was trained on a team with {what} {known}, not {here}")

@@ -1,0 +1,49 @@
+"""stall: a compromised agent never does what its team has come to expect of it.
+
+Its law of action is its policy's with every action replaced by the next one. Where a team must vote as one, it
+votes for something else than it believes, so that no agreement is reached.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from agentcomm.threats import ActionView, Attack, AttackConfig, Edits, Position, ThreatModel, View
+
+
+class StallConfig(AttackConfig):
+    """Arguments of ``stall``."""
+
+    node: int = Field(0, ge=0, description="the compromised agent")
+    share: float = Field(1.0, ge=0, le=1, description="share of the steps in which it stalls")
+
+
+class Stall(Attack):
+    """Dissents."""
+
+    Config = StallConfig
+    config: StallConfig
+    name = "stall"
+    risks = ("aa.l2.non_convergence",)
+
+    def threat_model(self) -> ThreatModel:
+        """A compromised agent that acts, and knows what its policy would do."""
+        position = Position(kind="node", node=self.config.node)
+        return ThreatModel(position, frozenset({"act"}), "policy", self.config.budget)
+
+    def apply(self, view: View) -> Edits:
+        """Messages are left alone."""
+        return Edits()
+
+    def act(self, view: ActionView) -> Tensor:
+        """As far from the policy's law as the budget's deviation lets it go."""
+        law, limit = view.probability, self.config.budget.deviation
+        # One number per world, whoever is asked, so that worlds do not depend on each other.
+        luck = torch.rand(self.setting.num_worlds, generator=view.generator, device=law.device)[view.worlds]
+        change = (law.roll(1, -1) - law) * (luck < self.config.share).unsqueeze(-1)
+        if limit is not None:
+            largest = change.abs().amax(-1, keepdim=True)
+            change = change * (limit * (1 - 1e-9) / largest.clamp_min(max(limit, 1e-30))).clamp(max=1.0)
+        return (law + change).unsqueeze(1)

@@ -1,0 +1,128 @@
+"""An attack that is steered: somebody chooses what is done to each message, from what the attacker is shown.
+
+In every step, once the first exchange lies before it, a choice is made for each message slot: leave the message alone,
+or do one of a few things to it. The choice holds for all exchanges of the step. With power ``modify`` one can turn a
+message around (``flip``), or bring it as close as the bound allows to one of a few messages that honest agents sent
+(``say_1``, ``say_2``, ...): the wire shows them, so that nothing of the policy needs to be known. With power ``drop``
+one can mask a message.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from agentcomm.threats import Attack, AttackConfig, Budget, Edits, Position, Setting, ThreatModel, View
+
+Handle = Literal["modify", "drop"]
+CLOCK = 16.0  # steps are shown in this unit
+
+
+class Steered(Attack):
+    """Implement :meth:`choose`.
+
+    Args:
+        config: Its arguments.
+        setting: Sizes.
+        place: Where it stands.
+        handle: What it can do to a message.
+        budget: How much of that; ``norm`` bounds the change of every entry of a payload.
+        phrases: [R, K, D], K messages that honest agents sent, in each of the step's exchanges.
+    """
+
+    def __init__(
+        self, config: AttackConfig, setting: Setting, place: Position, handle: Handle, budget: Budget, phrases: Tensor
+    ) -> None:
+        super().__init__(config, setting)
+        self.place, self.handle, self.budget = place, handle, budget
+        self.phrases = phrases.to(setting.device)
+        self.threat = ThreatModel(place, frozenset({"read", handle}), "protocol", budget)
+        limits = [limit for limit in (budget.per_episode, budget.per_step) if limit is not None]
+        self._most = float(max(limits[0], 1)) if limits else 1.0
+
+    @property
+    def hands(self) -> int:
+        """Message slots it decides for: N * k."""
+        return self.setting.num_agents * self.setting.degree
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """What can be chosen for a message."""
+        if self.handle == "drop":
+            return ("keep", "mask")
+        return ("leave", "flip", *(f"say_{number + 1}" for number in range(self.phrases.shape[1])))
+
+    @property
+    def sight_width(self) -> int:
+        """O of :meth:`sight`."""
+        return self.setting.width + 2 * self.setting.num_agents + 3
+
+    @abstractmethod
+    def choose(self, sight: Tensor, able: Tensor, view: View) -> Tensor:
+        """What to do to each message of this step.
+
+        Args:
+            sight: [B, N * k, O], see :meth:`sight`.
+            able: [B, N * k] bool, messages in reach while there is budget left.
+            view: The exchange.
+
+        Returns:
+            [B, N * k] int64 into ``actions``.
+        """
+
+    def threat_model(self) -> ThreatModel:
+        """Reads, and modifies or drops."""
+        return self.threat
+
+    def memory(self) -> dict[str, Tensor]:
+        """The step's choice."""
+        shape = (self.setting.num_worlds, self.hands)
+        return {"choice": torch.zeros(shape, dtype=torch.int64, device=self.setting.device)}
+
+    def sight(self, view: View) -> tuple[Tensor, Tensor]:
+        """What there is to see of each message [B, N * k, O], and where it is in reach with budget left [B, N * k].
+
+        The payload; who it claims to be from, and for whom it is; whether it is there; the step; the budget left.
+        """
+        agents, degree = self.setting.num_agents, self.setting.degree
+        assert view.payload is not None
+        assert view.sender is not None
+        there = view.reach[..., :degree]
+        left = (view.remaining / self._most).clamp(0, 1).float()
+        clock = torch.stack([view.step / CLOCK, left], -1)
+        names = torch.eye(agents, device=there.device)
+        sender = names[view.sender[..., :degree].clamp(0, agents - 1)]
+        receiver = names.view(1, agents, 1, agents).expand_as(sender)
+        parts = [
+            view.payload[..., :degree, :],
+            sender * there.unsqueeze(-1),
+            receiver,
+            there.unsqueeze(-1).float(),
+            clock.view(-1, 1, 1, 2).expand(*there.shape, 2),
+        ]
+        able = there & (view.remaining > 0).view(-1, 1, 1)
+        return torch.cat(parts, -1).flatten(1, 2), able.flatten(1)
+
+    def apply(self, view: View) -> Edits:
+        """Do what is chosen, as far as the budget goes."""
+        if view.round == 0:
+            view.memory["choice"].copy_(self.choose(*self.sight(view), view))
+        degree = self.setting.degree
+        choice = torch.zeros_like(view.reach, dtype=torch.int64)
+        choice[..., :degree] = view.memory["choice"].view(len(choice), self.setting.num_agents, degree)
+        asked = (view.reach & (choice > 0)).flatten(1)
+        some = (asked & (asked.cumsum(1) <= view.remaining.unsqueeze(1))).view_as(choice)
+        if self.handle == "drop":
+            return Edits(drop=some)
+        assert view.payload is not None
+        wanted = -view.payload
+        if self.phrases.shape[1]:
+            spoken = self.phrases[view.round][(choice - 2).clamp_min(0)]
+            wanted = torch.where((choice > 1).unsqueeze(-1), spoken, wanted)
+        change = wanted - view.payload
+        if self.budget.norm is not None:
+            change = change.clamp(-self.budget.norm, self.budget.norm)
+        return Edits(modify=some, change=change)

@@ -1,0 +1,200 @@
+"""Agreement: a team must come to one and the same answer, and to the right one.
+
+A hidden symbol is drawn per episode. Each member sees a private signal: the symbol with probability ``accuracy``, else
+one of the others; the signals stay what they are. In every step each member votes for a symbol. As soon as a quorum of
+the members that are there votes for the same one, the episode ends: all get 1 if it is the hidden symbol, and lose
+``wrong`` if it is not. A step costs ``patience``; after ``max_steps`` without agreement nobody gets anything.
+
+A member sees its signal and its own last vote. It learns of others' only by what they tell it.
+
+Known floors, under unanimity (:func:`own_votes`, :func:`majority_votes`): members that vote by their own signals alone
+agree only where all signals are the same, in the first step or never; the majority of all signals, which needs
+messages from all to all, agrees in the first step, and is right as often as the majority of the signals is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from agentcomm.pettingzoo import ParallelView
+from agentcomm.world import Link, Observation, Transition, World, WorldConfig
+from envs.grid_drawing import FATE_COLORS
+
+CELL = 16  # pixels of the picture per member
+
+
+class AgreementConfig(WorldConfig):
+    """Arguments of Agreement."""
+
+    members: int = Field(5, ge=2, le=256, description="number of agents")
+    symbols: int = Field(2, ge=2, le=64, description="answers there are")
+    accuracy: float = Field(0.7, ge=0, le=1, description="chance that a member's signal is the right answer")
+    quorum: float = Field(1.0, gt=0.5, le=1, description="share of the members that must vote alike; 1 for all")
+    wrong: float = Field(1.0, ge=0, description="what is lost by agreeing on a wrong answer")
+    patience: float = Field(0.02, ge=0, description="what a step costs")
+    max_steps: int = Field(10, ge=1, description="steps after which there is no agreement")
+
+
+class Agreement(World):
+    """B copies of Agreement.
+
+    State: ``truth`` [B] int64; ``signals`` [B, N] int64; ``votes`` [B, N] int64 of the last step, -1 before the first;
+    ``agreed`` [B] int64, -1 for nothing yet; ``alive`` [B, N] bool.
+    """
+
+    Config = AgreementConfig
+    config: AgreementConfig
+    name = "agreement"
+    can_lose_members = True
+
+    def __init__(self, config: AgreementConfig, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:
+        super().__init__(config, num_worlds, device)
+        s, self.symbols = config.symbols, config.symbols
+        self.agents = tuple(f"member_{number}" for number in range(config.members))
+        self.action_names = tuple(f"vote_{symbol}" for symbol in range(s))
+        if config.observation == "dense":
+            self.layout = Observation("dense", 2 * s, low=0.0, high=1.0)
+        else:
+            self.layout = Observation("indices", 2, 2 * s)
+        shape = (num_worlds, config.members)
+        self.state = {
+            "truth": torch.zeros(num_worlds, dtype=torch.int64, device=self.device),
+            "signals": torch.zeros(shape, dtype=torch.int64, device=self.device),
+            "votes": torch.full(shape, -1, device=self.device),
+            "agreed": torch.full((num_worlds,), -1, device=self.device),
+            "alive": torch.ones(shape, dtype=torch.bool, device=self.device),
+        }
+
+    def begin(self, worlds: Tensor, generator: torch.Generator, scene: Mapping[str, Any] | None = None) -> None:
+        """Draw the answer and the signals, or take those of the scene.
+
+        Args:
+            worlds: [W] int64 indices.
+            generator: Source of all randomness.
+            scene: ``{"truth": symbol, "signals": [symbol, ...]}``, members in the order of ``agents``.
+
+        Raises:
+            ValueError: If a key is missing or unknown, or a symbol is none.
+        """
+        shape, s = (len(worlds), self.num_agents), self.symbols
+        if scene is None:
+            truth = torch.randint(s, shape[:1], generator=generator, device=self.device)
+            right = torch.rand(shape, generator=generator, device=self.device) < self.config.accuracy
+            other = torch.randint(1, s, shape, generator=generator, device=self.device)
+            signals = (truth.unsqueeze(1) + other * ~right) % s
+        else:
+            truth, signals = self._read(scene)
+        self.state["truth"][worlds] = truth
+        self.state["signals"][worlds] = signals
+        self.state["votes"][worlds] = -1
+        self.state["agreed"][worlds] = -1
+        self.state["alive"][worlds] = True
+
+    def _read(self, scene: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        if set(scene) != {"truth", "signals"}:
+            raise ValueError(f"scene: it must have the keys 'truth' and 'signals', not {list(scene)}")
+        truth, signals = scene["truth"], scene["signals"]
+        if not isinstance(signals, list) or len(signals) != self.num_agents:
+            raise ValueError(f"scene: 'signals' must be a list of {self.num_agents} symbols, not {signals!r}")
+        if not all(type(symbol) is int and 0 <= symbol < self.symbols for symbol in (truth, *signals)):
+            raise ValueError(f"scene: symbols are 0 .. {self.symbols - 1}, not {truth!r} and {signals!r}")
+        return torch.tensor(truth, device=self.device), torch.tensor(signals, device=self.device)
+
+    def advance(self, actions: Tensor, generator: torch.Generator) -> Transition:
+        """Count the votes of those who are there."""
+        there = self.alive
+        count = (one_hot(actions, self.symbols) * there.unsqueeze(-1)).sum(1)
+        needed = (self.config.quorum * there.sum(1) - 1e-6).ceil()  # a hair for shares that floats do not know
+        most, symbol = count.max(1)
+        agreed = symbol.masked_fill(most < needed, -1)
+        votes = torch.where(there, actions, -1)
+        gain = (agreed == self.state["truth"]).float()
+        gain = torch.where(agreed >= 0, gain - (1 - gain) * self.config.wrong, 0.0) - self.config.patience
+        self.state |= {"votes": votes, "agreed": agreed}
+        return Transition(reward=gain.unsqueeze(1) * there, terminated=agreed >= 0, active=there.clone())
+
+    def observe(self, worlds: Tensor | None = None) -> Tensor:
+        """[B, N, 2 symbols] float32: signal and own last vote, one-hot; or [B, N, 2] int64 indices of the ones."""
+        chosen = self._all if worlds is None else worlds
+        signals, votes = self.state["signals"][chosen], self.state["votes"][chosen]
+        seen = torch.stack([signals, torch.where(votes >= 0, votes + self.symbols, -1)], -1)
+        seen = seen.masked_fill(~self.alive[chosen].unsqueeze(-1), -1)
+        if self.layout.kind == "indices":
+            return seen
+        return one_hot(seen + 1, 2 * self.symbols + 1)[..., 1:].sum(2).float()
+
+    def success(self) -> Tensor:
+        """[B] bool, they have agreed on the right answer."""
+        return self.state["agreed"] == self.state["truth"]
+
+    def facts(self) -> dict[str, Tensor]:
+        """Roles, and each member's signal."""
+        return super().facts() | {"signal": self.state["signals"].clone()}
+
+    def scene(self, world: int) -> dict[str, Any]:
+        """The answer, the signals, and the last votes (-1 before the first)."""
+        return {
+            "truth": int(self.state["truth"][world]),
+            "signals": self.state["signals"][world].tolist(),
+            "votes": self.state["votes"][world].tolist(),
+        }
+
+    def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[Link] | None = None) -> Any:
+        """Draw one world: text, or links as a matrix of receivers (down) and senders (across), dark where votes agree.
+
+        Raises:
+            ValueError: If the mode is unknown.
+        """
+        truth, signals, votes = self.scene(world).values()
+        if mode == "ansi":
+            lines = [f"the answer is {truth}"]
+            lines += [
+                f"{agent} sees {signal}, " + ("has not voted" if vote < 0 else f"voted {vote}")
+                for agent, signal, vote in zip(self.agents, signals, votes, strict=True)
+            ]
+            lines += [f"{self.agents[x.sender]} -> {self.agents[x.receiver]}: {x.fate}" for x in links or []]
+            return "\n".join(lines)
+        if mode == "rgb_array":
+            picture = np.full((self.num_agents * CELL, self.num_agents * CELL, 3), 255, np.uint8)
+            for link in links or []:
+                row, column = link.receiver * CELL, link.sender * CELL
+                picture[row : row + CELL, column : column + CELL] = FATE_COLORS[link.fate]
+            for member, vote in enumerate(votes):
+                at = member * CELL + CELL // 4
+                picture[at : at + CELL // 2, at : at + CELL // 2] = 0 if vote == truth else 160
+            return picture
+        raise ValueError(f"render mode must be 'ansi' or 'rgb_array', not {mode!r}")
+
+
+def own_votes(world: Agreement) -> Tensor:
+    """[B, N] actions of members that vote by their own signals alone."""
+    return world.state["signals"].clone()
+
+
+def majority_votes(world: Agreement) -> Tensor:
+    """[B, N] actions of members that know all signals; of equally frequent symbols the smallest."""
+    there = world.alive.unsqueeze(-1)
+    best = (one_hot(world.state["signals"], world.symbols) * there).sum(1).argmax(1)
+    return best.unsqueeze(1).expand(-1, world.num_agents).clone()
+
+
+def parallel_env(
+    members: int = 5,
+    symbols: int = 2,
+    accuracy: float = 0.7,
+    quorum: float = 1.0,
+    max_steps: int = 10,
+    render_mode: Literal["ansi", "rgb_array"] | None = None,
+) -> ParallelView:
+    """One Agreement world as a PettingZoo parallel environment."""
+    config = AgreementConfig(
+        members=members, symbols=symbols, accuracy=accuracy, quorum=quorum, max_steps=max_steps, observation="dense"
+    )
+    return ParallelView(Agreement(config), "agreement", render_mode)

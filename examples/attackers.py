@@ -1,0 +1,149 @@
+"""Measures attackers that were trained against frozen teams, against chance with the same budget.
+
+python examples/studies.py commformer predator_capture_prey --team learned    trains the teams
+python examples/studies.py attackers --seeds 1                                trains an attacker per team and power
+python examples/attackers.py                                                  plays them, prints a table
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from pages import table, text
+from studies import ROOT
+
+from agentcomm import api
+from agentcomm.assembly import make_world
+from agentcomm.config import Choice
+from agentcomm.evaluation.episodes import Episodes, play
+from agentcomm.evaluation.grid import Cell, prepare
+from agentcomm.evaluation.statistics import mean_by_t
+from agentcomm.files import write_text
+from agentcomm.policy_file import SavedPolicy, load
+
+TEAMS, SEED = Path("commformer") / "predator_capture_prey-learned", 1000003
+NORM, BUDGET = 0.5, 24
+SEEDS = (0, 1, 2)
+Results = dict[str, list[dict[str, float]]]
+
+
+def choice(name: str, **arguments: Any) -> Choice:
+    """An attack."""
+    return Choice.model_validate({"name": name} | arguments)
+
+
+def attacker(root: Path, power: str, seed: int) -> str:
+    """Where an attacker's policy lies."""
+    return str(root / "attackers" / f"learned-{power}_{seed}" / "teams" / "team-0" / "policy")
+
+
+def attacks(root: Path, seed: int, saved: SavedPolicy) -> dict[str, list[Choice | None]]:
+    """What is played on the team of a seed, by name; of several the mean is taken.
+
+    Who knows the task knows that the blind agent's link matters most: chance and gradients are tried there, too.
+    """
+    blind = make_world(saved.environment, 1).num_agents - 1
+    there = [[sender, blind] for sender in saved.policy.topology.graph(None, 1).source[0, blind].tolist()]
+    others = [s for s in SEEDS if s != seed]
+    few = {"per_episode": BUDGET}
+    rewriting, masking = attacker(root, "rewriting", seed), attacker(root, "masking", seed)
+    return {
+        "no attack": [None],
+        "rewriting: no-op control": [choice("learned", policy=rewriting, harmless=True)],
+        "rewriting: random noise": [choice("noise", epsilon=NORM, budget=few)],
+        "rewriting: random noise, blind agent's link": [choice("noise", epsilon=NORM, budget=few, links=there)],
+        "rewriting: random choices of the same edits": [choice("learned", policy=rewriting, untrained=True)],
+        "rewriting: learned": [choice("learned", policy=rewriting)],
+        "rewriting: learned on another team": [
+            choice("learned", policy=attacker(root, "rewriting", s)) for s in others
+        ],
+        "rewriting: learned, half the budget": [
+            choice("learned", policy=rewriting, budget={"per_episode": BUDGET // 2})
+        ],
+        "rewriting: gradient (white box)": [choice("gradient", epsilon=NORM, budget=few)],
+        "rewriting: gradient, blind agent's link": [choice("gradient", epsilon=NORM, budget=few, links=there)],
+        "masking: no-op control": [choice("mask", policy=masking, harmless=True)],
+        "masking: the first messages": [choice("drop", budget=few)],
+        "masking: random messages": [choice("drop", probability=0.5, budget=few)],
+        "masking: blind agent's link": [choice("drop", budget=few, links=there)],
+        "masking: learned": [choice("mask", policy=masking)],
+        "masking: learned on another team": [choice("mask", policy=attacker(root, "masking", s)) for s in others],
+        "masking: learned, half the budget": [choice("mask", policy=masking, budget={"per_episode": BUDGET // 2})],
+        "masking: all messages": [choice("drop")],
+    }
+
+
+def played(saved: SavedPolicy, seed: int, attack: Choice | None, count: int) -> tuple[Episodes, dict[str, int]]:
+    """Episodes of a cell, and what its guard counted as violations."""
+    cell = Cell("team", seed, attack, (), count, SEED)
+    world, policy, network = prepare(cell, saved, count)
+    episodes = play(world, policy, network, SEED)
+    return episodes, {rule: n for guard in network.guards for rule, n in guard.violations.items()}
+
+
+def seed_of(saved: SavedPolicy, seed: int, group: Sequence[Choice | None], count: int) -> dict[str, float]:
+    """Means of a team: steps, success, return, messages touched per episode, share of episodes made worse."""
+    clean, _ = played(saved, seed, None, count)
+    found = []
+    for attack in group:
+        episodes, violations = played(saved, seed, attack, count)
+        # Blind attacks ask on when their budget is spent; nothing else may be counted.
+        assert not violations.keys() - {"beyond the budget"}, violations
+        touched = episodes.messages["tampered"] + episodes.messages["dropped"]
+        found.append(
+            {
+                "steps": float(episodes.length.float().mean()),
+                "success": float(episodes.success.float().mean()),
+                "return": float(episodes.total_reward.mean()),
+                "touched": float(touched.float().mean()),
+                "most touched": float(touched.max()),
+                "worse": float((episodes.total_reward < clean.total_reward - 1e-6).float().mean()),
+            }
+        )
+    return {key: sum(f[key] for f in found) / len(found) for key in found[0]}
+
+
+def measure(root: Path, path: Path, count: int) -> Results:
+    """Measure what is not in the file yet."""
+    run = api.open_run(root / TEAMS)
+    out: Results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    teams = {seed: load(run.policy("team", seed)) for seed in SEEDS}
+    groups = {seed: attacks(root, seed, saved) for seed, saved in teams.items()}
+    for name in groups[SEEDS[0]]:
+        if name not in out:
+            out[name] = [seed_of(saved, seed, groups[seed][name], count) for seed, saved in teams.items()]
+            write_text(path, json.dumps(out, indent=1))
+            typer.echo(f"{name} measured")
+    return {name: out[name] for name in groups[SEEDS[0]]}
+
+
+def page(results: Results) -> str:
+    """A table with 95% t intervals over teams."""
+
+    def over(seeds: Sequence[dict[str, float]], key: str, digits: int = 2) -> str:
+        return text(mean_by_t([seed[key] for seed in seeds]), digits)
+
+    rows = []
+    for name, seeds in results.items():
+        each = ", ".join(f"{seed['steps']:.2f}" for seed in seeds)
+        cells = (over(seeds, "steps"), each, over(seeds, "success"), over(seeds, "worse"), over(seeds, "touched", 1))
+        rows.append([name, *cells])
+    return table(("attack", "steps", "each team", "success", "episodes made worse", "messages touched"), rows)
+
+
+def main(
+    root: Annotated[Path, typer.Option(help="where folders of runs lie")] = ROOT,
+    count: Annotated[int, typer.Option("--episodes", help="episodes per team and attack")] = 1024,
+) -> None:
+    """Play every attack on every team."""
+    torch.set_num_threads(1)
+    typer.echo(page(measure(root, root / "attackers" / "results.json", count)))
+
+
+if __name__ == "__main__":
+    typer.run(main)
