@@ -64,6 +64,7 @@ def evaluate(
     paths: Sequence[PathChoice | dict[str, Any]] | None = None,
     watch: Callable[[Cell, int, int], None] = lambda cell, done, total: None,
     decisions: Decisions | None = None,
+    obedience: float | None = None,
 ) -> list[dict[str, Any]]:
     """Evaluate trained teams under attacks and defenses, on common random numbers.
 
@@ -78,6 +79,7 @@ def evaluate(
             config's.
         watch: Called before each cell with the cells done and their total.
         decisions: ``"greedy"`` or ``"sampled"``; None takes the config's.
+        obedience: Chance that members do what a directive tells them, in all cells; None takes the config's.
 
     Returns:
         One row per cell, as in ``cells.jsonl``.
@@ -104,6 +106,7 @@ def evaluate(
     chosen |= {"gates": gates} if gates is not None else {}
     chosen |= {"paths": paths} if paths is not None else {}
     chosen |= {"decisions": decisions} if decisions is not None else {}
+    chosen |= {"obedience": obedience} if obedience is not None else {}
     try:
         grid = EvaluationConfig.model_validate(chosen | {"attacks": chosen_attacks, "defenses": chosen_defenses})
     except ValidationError as error:
@@ -114,7 +117,7 @@ def evaluate(
         path.check()
     rows = evaluate_grid(run, grid, watch)
     failed = {row["id"] for row in rows if row["status"] == "failed"}
-    record(run, chosen_attacks, chosen_defenses, settings.recordings, failed)
+    record(run, chosen_attacks, chosen_defenses, settings.recordings, failed, grid.obedience)
     return rows
 
 

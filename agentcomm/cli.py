@@ -169,10 +169,15 @@ def evaluate(
         str | None,
         typer.Option(help="'greedy', each agent's likeliest action, or 'sampled', one drawn by its policy."),
     ] = None,
+    obedience: Annotated[
+        float | None,
+        typer.Option(help="Chance that members do what a directive tells them, a stand-in for language models."),
+    ] = None,
 ) -> None:
     """Play the trained teams of RUN under attacks and defenses, cell by cell; finished cells are kept."""
     worlds = None if world is None else [_changes(text) for text in world]
-    rows = _evaluate(run, attack, defense, worlds, gates, _paths(channel, codec, step_seconds), decisions)
+    ways = _paths(channel, codec, step_seconds)
+    rows = _evaluate(run, attack, defense, worlds, gates, ways, decisions, obedience)
     console.print(tables.cells(rows))
     if any(row["attack"] for row in rows):
         console.print(tables.success(rows))
@@ -203,6 +208,7 @@ def _evaluate(
     gates: Any = None,
     paths: list[PathChoice] | None = None,
     decisions: Any = None,
+    obedience: float | None = None,
 ) -> list[dict[str, Any]]:
     progress = Progress(
         TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), console=console
@@ -216,7 +222,7 @@ def _evaluate(
         progress.update(task, completed=done, total=total, description=label)
 
     try:
-        rows = api.evaluate(run, attack, defense, worlds, gates, paths, watch, decisions)
+        rows = api.evaluate(run, attack, defense, worlds, gates, paths, watch, decisions, obedience)
         progress.update(task, completed=len(rows), total=len(rows), description="")
     except KeyboardInterrupt:
         progress.stop()

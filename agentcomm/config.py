@@ -148,6 +148,9 @@ class EvaluationConfig(_Strict):
         description="controls of the gates: always open, always shut, or open at random, as often as they are",
     )
     decisions: Decisions = Field("greedy", description="each agent's likeliest action, or one drawn by its policy")
+    obedience: float = Field(
+        0.0, ge=0, le=1, description="chance that members do what a directive tells them (stand-in for language models)"
+    )
     episodes: int = Field(2048, ge=1, description="episodes per cell, one per world")
     seed: int = Field(1_000_003, ge=0, description="of the episodes; the same for every cell")
     recordings: int = Field(4, ge=0, description="scenes recorded for the report's player")

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from agentcomm.interpreter import Interpreter
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox, Links, ProjectionCache
 from agentcomm.policy import CommPolicy, Graph
@@ -73,6 +74,7 @@ def decide(
     generator: torch.Generator | None,
     alive: Tensor | None = None,
     control: GateControl | None = None,
+    interpreter: Interpreter | None = None,
 ) -> Decision:
     """One decision of the whole team in every world.
 
@@ -85,8 +87,11 @@ def decide(
         generator: Samples graphs, gates and actions; None decides greedily.
         alive: [B, N] bool, members of the team that are still there; None for all.
         control: Opens gates instead of the policy.
+        interpreter: Lets members do what messages tell them.
     """
     hidden = policy.encode(observation)
+    if interpreter is not None:
+        interpreter.begin(*hidden.shape[:2])
     if alive is not None:
         hidden = hidden * alive.unsqueeze(-1)
     draw = step[:0]
@@ -100,8 +105,12 @@ def decide(
 
     def exchange(spoken: Tensor, links: Links, kind: int, foresee: Callable[[Inbox], Tensor] | None = None) -> Inbox:
         if network is None:
-            return Inbox(spoken, links.source, links.present, links.source)
-        return network.exchange(spoken, links, step, kind, foresee)
+            inbox = Inbox(spoken, links.source, links.present, links.source)
+        else:
+            inbox = network.exchange(spoken, links, step, kind, foresee)
+        if interpreter is not None:
+            interpreter.read(inbox)
+        return inbox
 
     voice_draw = step[:0]
     if policy.voice is not None and generator is not None:
@@ -126,6 +135,8 @@ def decide(
 
     def pick(logits: Tensor, gumbel: Tensor | None, rows: Tensor) -> Tensor:
         chosen = choose(logits, gumbel)
+        if interpreter is not None:
+            chosen = interpreter.obey(chosen, rows)
         if network is not None and not network.actuators.quiet:
             chosen = network.actuators.act(logits, chosen, gumbel, step, rows, alive)
         actions[rows] = chosen

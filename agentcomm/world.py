@@ -204,6 +204,11 @@ class World(Plugin):
     def success(self) -> Tensor:
         """[B] bool, whether the goal is reached."""
 
+    @property
+    def harm(self) -> Tensor:
+        """[B] int64, harm done in the episode so far: a safety cost that is no part of the reward, and never falls."""
+        return torch.zeros_like(self.length)
+
     def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[Link] | None = None) -> Any:
         """Draw one world as text ("ansi") or as an [H, W, 3] uint8 picture, with the links on it."""
         raise NotImplementedError(f"{type(self).__name__} cannot be drawn")

@@ -1,13 +1,13 @@
 """eavesdrop: read along, and change nothing.
 
-What it hears can be kept (``tape``) for who wants to know what it tells: see ``agentcomm/evaluation/overhear.py``.
+What it hears can be kept (``Guard.tape``) for who wants to know what it tells: ``agentcomm/evaluation/overhear.py``.
 """
 
 from __future__ import annotations
 
 from pydantic import Field
 
-from agentcomm.threats import Attack, AttackConfig, Edits, Position, Setting, ThreatModel, View
+from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
 
 
 class EavesdropConfig(AttackConfig):
@@ -19,21 +19,12 @@ class EavesdropConfig(AttackConfig):
 
 
 class Eavesdrop(Attack):
-    """An observer of links.
-
-    Attributes:
-        tape: What it was shown, exchange by exchange; None to keep nothing. It is for whoever evaluates, not part of
-            any episode: nothing is read from it.
-    """
+    """An observer of links."""
 
     Config = EavesdropConfig
     config: EavesdropConfig
     name = "eavesdrop"
     risks = ("ua.l1.confidentiality", "aa.l3.privacy_leakage")
-
-    def __init__(self, config: EavesdropConfig, setting: Setting) -> None:
-        super().__init__(config, setting)
-        self.tape: list[View] | None = None
 
     def threat_model(self) -> ThreatModel:
         """Sees links, and reads."""
@@ -42,6 +33,4 @@ class Eavesdrop(Attack):
 
     def apply(self, view: View) -> Edits:
         """Nothing."""
-        if self.tape is not None:
-            self.tape.append(view)
         return Edits()

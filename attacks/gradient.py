@@ -51,7 +51,7 @@ class Gradient(Attack):
     Config = GradientConfig
     config: GradientConfig
     name = "gradient"
-    risks = ("ua.l1.integrity", "aa.l3.semantic_rewriting")
+    risks: tuple[str, ...] = ("ua.l1.integrity", "ae.l3.real_world_damage")
 
     @property
     def epsilon(self) -> float:
@@ -84,7 +84,7 @@ class Gradient(Attack):
         change = start
         for number in range(self.config.steps):
             slope = steepest if number == 0 else _gradient(loss, change)
-            change = self._project(change + self._step(slope))
+            change = self._project(change + self._step(slope), view)
         return Edits(modify=some, change=change)
 
     def _loss(self, foresee: Callable[[Tensor], Tensor], unchanged: Tensor) -> Callable[[Tensor], Tensor]:
@@ -115,7 +115,8 @@ class Gradient(Attack):
             return size * slope.sign()
         return size * torch.nn.functional.normalize(slope, dim=-1)
 
-    def _project(self, change: Tensor) -> Tensor:
+    def _project(self, change: Tensor, view: View) -> Tensor:
+        """The nearest change [B, N, M, D] that keeps the bound."""
         epsilon = self.epsilon
         if self.config.norm == "linf":
             return change.clamp(-epsilon, epsilon)

@@ -60,7 +60,7 @@ class OracleHint(World):
             self.layout = Observation("dense", config.symbols, low=0.0, high=1.0)
         else:
             self.layout = Observation("indices", 1, config.symbols)
-        self.informative = _cycle(config.members, config.wiring).to(self.device)
+        self.informative = cycle(config.members, config.wiring).to(self.device)
         shape = (num_worlds, config.members)
         self.state = {
             "secrets": torch.zeros(shape, dtype=torch.int64, device=self.device),
@@ -156,7 +156,7 @@ class OracleHint(World):
         raise ValueError(f"render mode must be 'ansi' or 'rgb_array', not {mode!r}")
 
 
-def _cycle(members: int, wiring: int) -> Tensor:
+def cycle(members: int, wiring: int) -> Tensor:
     """[N] int64, each agent's predecessor in one random cycle over all of them."""
     order = torch.randperm(members, generator=torch.Generator().manual_seed(wiring))
     source = torch.empty_like(order)

@@ -19,7 +19,8 @@ from agentcomm.training.settings import PPOSettings
 
 LOSING = {"predators": 5, "failure": 0.15, "fewest": 2}
 DECODERS = ["parallel", "autoregressive"]
-FORMS = [None, *ATTACKS]
+# All but those that need a policy whose agents act all at once.
+FORMS = [None, *(form for form, (name, _) in ATTACKS.items() if name not in ("gradient", "rewrite"))]
 
 
 def losing(form: str | None = None, **policy: Any) -> Any:

@@ -50,7 +50,7 @@ def test_example_configs_are_valid(path: Path) -> None:
 @pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)
 def test_studies_are_valid(study: Path, scripts: Callable[[str], ModuleType]) -> None:
     made = scripts("studies").configs(study.parent.name, study.stem, 2)
-    assert len({config.name for config in made.values()}) == len(made) > 1
+    assert len({config.name for config in made.values()}) == len(made) > 0
     assert all(config.seeds == (0, 1) for config in made.values())
 
 

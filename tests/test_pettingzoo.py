@@ -16,6 +16,7 @@ import envs.agreement
 import envs.oracle_hint
 import envs.predator_capture_prey
 import envs.predator_prey
+import envs.reactor
 import envs.task_market
 from agentcomm.conformance import check_world
 from agentcomm.errors import ConfigError, PluginError
@@ -30,12 +31,14 @@ GRIDS = {
 MAKERS = GRIDS | {
     "oracle_hint": envs.oracle_hint.parallel_env,
     "agreement": envs.agreement.parallel_env,
+    "reactor": envs.reactor.parallel_env,
     "task_market": envs.task_market.parallel_env,
 }
 CHANGES = {
     "predator_prey": {"size": 6, "vision": 2, "max_steps": 9},
     "predator_capture_prey": {"size": 6, "vision": 2, "max_steps": 9},
     "task_market": {"requesters": 2, "workers": 4, "skills": 2, "deadline": 3, "hops": 1, "max_steps": 9},
+    "reactor": {"members": 4, "slack": 2, "margin": 2, "wiring": 2, "max_steps": 9},
     "oracle_hint": {"members": 5, "symbols": 3, "wiring": 2, "max_steps": 9},
     "agreement": {"members": 5, "symbols": 3, "max_steps": 9},
 }

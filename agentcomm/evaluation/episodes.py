@@ -15,6 +15,7 @@ from torch import Tensor
 
 from agentcomm.deciding import Decision, GateControl, decide
 from agentcomm.directory import DirectoryWorld, Facts
+from agentcomm.interpreter import Interpreter
 from agentcomm.messages.ledger import COUNTS
 from agentcomm.messages.network import FATES, Network, Notes
 from agentcomm.policy import CommPolicy
@@ -30,6 +31,8 @@ class Episodes:
         length: [B] int64 steps taken.
         success: [B] bool.
         total_reward: [B] summed reward, mean over the agents that are there.
+        harm: [B] int64 harm done (:attr:`agentcomm.world.World.harm`).
+        actions: [B, A] int64, how often members took each action.
         messages: Counts of the ledger by name, [B] each, until each episode's end.
         bytes: [B] bytes on the wire until each episode's end.
         late_by: [B] steps, and [B] seconds, that arrived messages took, summed; zero without channels.
@@ -43,6 +46,8 @@ class Episodes:
     length: Tensor
     success: Tensor
     total_reward: Tensor
+    harm: Tensor
+    actions: Tensor
     messages: dict[str, Tensor]
     bytes: Tensor
     late_by: tuple[Tensor, Tensor]
@@ -65,6 +70,7 @@ class Episodes:
             "mean_steps": float(self.length.float().mean()),
             "success": float(self.success.float().mean()),
             "mean_return": float(self.total_reward.mean()),
+            "harm": float(self.harm.float().mean()),
             "gate_open": self.gate_open,
             "messages_per_step": int(self.messages["sent"].sum()) / steps,
             "bytes_per_step": int(self.bytes.sum()) / steps,
@@ -117,6 +123,7 @@ def play(
     gates: float | None = None,
     watch: Callable[[list[Notes]], None] | None = None,
     follow: Callable[[Moment], None] | None = None,
+    obedience: float = 0.0,
 ) -> Episodes:
     """One episode in every world, on the executed graph.
 
@@ -130,6 +137,8 @@ def play(
         watch: Called after each step with the notes of its exchanges.
         gates: Probability with which every gate opens, whatever the policy says; None leaves that to the policy.
         follow: Called after each step with all there is to know about it.
+        obedience: Chance that members do what a directive tells them (:mod:`agentcomm.interpreter`); 0 for members
+            that read messages as their policy does, and no otherwise.
     """
     was_training = policy.training
     policy.eval()
@@ -141,10 +150,16 @@ def play(
     control = None
     if gates is not None:
         control = GateControl(gates, torch.Generator(world.device).manual_seed(derive(seed, "gates")))
+    interpreter = None
+    if obedience:
+        draws = torch.Generator(world.device).manual_seed(derive(seed, "obedience"))
+        interpreter = Interpreter(obedience, policy.num_actions, policy.width, draws)
     running = torch.ones(world.num_worlds, dtype=torch.bool, device=world.device)
     length = torch.zeros_like(world.length)
     success = torch.zeros_like(running)
     total = torch.zeros(world.num_worlds, device=world.device)
+    harm = torch.zeros_like(length)
+    actions = length.new_zeros(world.num_worlds, world.num_actions)
     messages = torch.zeros_like(network.ledger.messages)
     size = torch.zeros_like(network.ledger.bytes)
     late_steps, late_seconds = torch.zeros_like(size), torch.zeros_like(network.ledger.seconds)
@@ -160,9 +175,11 @@ def play(
         alive = world.alive.clone() if world.config.loses_members else None
         at = world.length.clone()
         observation = network.perceive(observation, world, at, policy)
-        decision = decide(policy, observation, graph, network, at, generator, alive, control)
+        decision = decide(policy, observation, graph, network, at, generator, alive, control, interpreter)
         there = running.unsqueeze(1).expand_as(decision.gate)
-        open_ = decision.gate[there if alive is None else there & alive]
+        acting = there if alive is None else there & alive
+        actions.scatter_add_(1, decision.action, acting.long())
+        open_ = decision.gate[acting]
         opened, asked = opened + int(open_.sum()), asked + open_.numel()
         gate_by_step.append(float(open_.float().mean()) if open_.numel() else None)
         facts = {} if follow is None else world.facts()
@@ -182,6 +199,7 @@ def play(
         network.reset(ended.nonzero().squeeze(1))  # counts what is still on its way
         length = torch.where(ended, step.length, length)
         success = torch.where(ended, step.success, success)
+        harm = torch.where(ended, world.harm, harm)
         messages = torch.where(ended, network.ledger.messages, messages)
         size = torch.where(ended, network.ledger.bytes, size)
         late_steps = torch.where(ended, network.ledger.steps, late_steps)
@@ -205,6 +223,8 @@ def play(
         length=length,
         success=success,
         total_reward=total,
+        harm=harm,
+        actions=actions,
         messages=dict(zip(COUNTS, messages, strict=True)),
         bytes=size,
         late_by=(late_steps, late_seconds),

@@ -58,6 +58,7 @@ class Cell:
     changes: tuple[tuple[str, Any], ...] = ()
     gates: GateControlName | None = None
     decisions: Decisions = "greedy"
+    obedience: float = 0.0
 
     @property
     def world_label(self) -> str:
@@ -75,7 +76,8 @@ class Cell:
         attack = "none" if self.attack is None else self.attack.label
         path = f"path={self.path.label or 'plain'}" if self.other_path else ""
         sampled = "" if self.decisions == "greedy" else self.decisions
-        parts = (path, self.world_label, self.gates and f"gates={self.gates}", sampled)
+        obedient = f"obedience={self.obedience:g}" if self.obedience else ""
+        parts = (path, self.world_label, self.gates and f"gates={self.gates}", sampled, obedient)
         extra = "".join(f"|{part}" for part in parts if part)
         return f"{self.variant}-{self.seed}|{attack}|{self.defense_label}|{self.episodes}@{self.episode_seed}{extra}"
 
@@ -103,7 +105,7 @@ def plan(run: Run, settings: EvaluationConfig) -> list[Cell]:
             cells += [Cell(variant, seed, None, (), *base, gates=gates) for gates in settings.gates]
             others = [(settings.episodes, settings.seed, path, True) for path in settings.paths]
             cells += [Cell(variant, seed, attack, group, *other) for other in others for attack, group in pairs]
-    return [replace(cell, decisions=settings.decisions) for cell in cells]
+    return [replace(cell, decisions=settings.decisions, obedience=settings.obedience) for cell in cells]
 
 
 def evaluate(
@@ -195,6 +197,7 @@ def _evaluate(
         "environment": saved.environment.changed(dict(cell.changes)).model_dump(mode="json"),
         "world": cell.world_label,
         "gates": cell.gates,
+        "obedience": cell.obedience,
         "path": cell.path.model_dump(mode="json"),
         "path_label": cell.path.label if cell.other_path else None,
         "attack": None if cell.attack is None else _describe("attack", cell.attack),
@@ -259,7 +262,7 @@ def _play(cell: Cell, world: World, policy: CommPolicy, network: Network, gates:
     generator = None
     if cell.decisions == "sampled":
         generator = torch.Generator(world.device).manual_seed(derive(cell.episode_seed, "decisions", cell.seed))
-    return play(world, policy, network, cell.episode_seed, generator=generator, gates=gates)
+    return play(world, policy, network, cell.episode_seed, generator=generator, gates=gates, obedience=cell.obedience)
 
 
 def _success(cell: Cell, saved: SavedPolicy, played: Episodes, clean_twins: dict[str, Episodes]) -> dict[str, float]:
@@ -277,6 +280,7 @@ def _success(cell: Cell, saved: SavedPolicy, played: Episodes, clean_twins: dict
         "control_success": rates[1],
         "control_steps": float(control.length.float().mean()),
         "control_return": float(control.total_reward.mean()),
+        "control_harm": float(control.harm.float().mean()),
     }
 
 
@@ -289,7 +293,7 @@ def _better_control(cell: Cell, saved: SavedPolicy, greedy: Episodes) -> tuple[s
     world, policy, network = prepare(cell, saved, cell.episodes)
     generator = torch.Generator(world.device)
     generator.manual_seed(derive(cell.episode_seed, "decisions", cell.seed))
-    sampled = play(world, policy, network, cell.episode_seed, generator=generator)
+    sampled = play(world, policy, network, cell.episode_seed, generator=generator, obedience=cell.obedience)
     if torch.equal(sampled.length, greedy.length) and int(greedy.length.min()) == int(greedy.length.max()):
         better = float(sampled.total_reward.mean()) > float(greedy.total_reward.mean())
     else:
@@ -317,7 +321,12 @@ def _threat(threat: ThreatModel) -> dict[str, Any]:
 
 
 def record(
-    run: Run, attacks: Sequence[Choice], defenses: Sequence[Group], scenes: int, failed: Container[str] = ()
+    run: Run,
+    attacks: Sequence[Choice],
+    defenses: Sequence[Group],
+    scenes: int,
+    failed: Container[str] = (),
+    obedience: float = 0.0,
 ) -> None:
     """Record the same scenes under every attack and defense for the report's player (``episodes.json``).
 
@@ -327,6 +336,7 @@ def record(
         defenses: Each group together, besides none.
         scenes: How many scenes.
         failed: Ids of cells that cannot be played.
+        obedience: Of the team's members.
     """
     team = next((t for t in run.trained() if t[0] == "team"), None)
     if team is None or not scenes:
@@ -338,10 +348,11 @@ def record(
         for group in ((), *[g for g in defenses if g]):
             settings = run.config.evaluation
             cell = Cell(*team, attack, tuple(group), settings.episodes, settings.seed, run.config.path)
+            cell = replace(cell, obedience=obedience)
             if cell.id in failed:
                 continue
             world, policy, network = prepare(cell, saved, scenes)
-            played = play(world, policy, network, cell.episode_seed, record=scenes)
+            played = play(world, policy, network, cell.episode_seed, record=scenes, obedience=obedience)
             episodes += [_episode(cell, number, played) for number in range(scenes)]
     first = world.scene(0)
     about = {"agents": list(world.agents), "actions": list(world.action_names)}

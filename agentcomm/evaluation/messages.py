@@ -49,7 +49,7 @@ def messages(run: Run, cell: Cell, episode: int) -> list[dict[str, Any]]:
     saved = policy_file.load(run.policy(cell.variant, cell.seed))
     world, policy, network = prepare(cell, saved, cell.episodes)
     tapes: list[list[Notes]] = []
-    played = play(world, policy, network, cell.episode_seed, watch=tapes.append)
+    played = play(world, policy, network, cell.episode_seed, watch=tapes.append, obedience=cell.obedience)
     length = int(played.length[episode])
     exchanges = [(step, notes) for step, tape in enumerate(tapes[:length]) for notes in tape]
     return [entry for step, notes in exchanges for entry in _entries(notes, step, episode)]

@@ -7,23 +7,26 @@ former, not the latter.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from agentcomm import policy_file
 from agentcomm.assembly import make_network, make_world
-from agentcomm.config import Choice
+from agentcomm.config import Choice, PathChoice
 from agentcomm.errors import RunError
-from agentcomm.evaluation.episodes import Moment, play
+from agentcomm.evaluation.episodes import Episodes, Moment, play
 from agentcomm.evaluation.probe import Finding, probe
 from agentcomm.messages.network import Notes
+from agentcomm.policy_file import SavedPolicy
 from agentcomm.run import Run
 from agentcomm.seeds import derive
 from agentcomm.threats import View
 
 EAVESDROP = Choice(name="eavesdrop")
+INFER = "infer"  # hears what is sent to one agent
 WINDOW = 4  # steps back that sizes and times are looked at
 SOURCES = ("clock", "sizes", "payloads")
 
@@ -62,6 +65,26 @@ class Overheard:
             parts.append(self.payloads if source == "payloads" else self.sizes)
         return torch.cat(parts, 1)
 
+    def combined(self, queries: int) -> Overheard:
+        """The same, with what the agent said in the last so many steps in place of the last one; zeros before."""
+        place = torch.full((int(self.episode.max()) + 1, int(self.agent.max()) + 1, int(self.step.max()) + 1), -1)
+        place[self.episode, self.agent, self.step] = torch.arange(len(self.step))
+        known = torch.cat([self.payloads, torch.zeros_like(self.payloads[:1])])  # the last row, -1, is silence
+        past = [
+            known[torch.where(self.step >= back, place[self.episode, self.agent, (self.step - back).clamp_min(0)], -1)]
+            for back in range(queries)
+        ]
+        return replace(self, payloads=torch.cat(past, 1))
+
+    def shuffled(self, seed: int = 0) -> Overheard:
+        """The control: payloads dealt anew among the episodes, each agent's of each step among themselves."""
+        noise = torch.rand(len(self.step), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        group = self.agent * (int(self.step.max()) + 1) + self.step
+        place, dealt = group.argsort(stable=True), (group + noise).argsort()
+        payloads = torch.empty_like(self.payloads)
+        payloads[place] = self.payloads[dealt]
+        return replace(self, payloads=payloads)
+
 
 def overhear(run: Run, seed: int, episodes: int, sampled: bool = False, attack: Choice = EAVESDROP) -> Overheard:
     """Play a trained team and listen.
@@ -71,7 +94,7 @@ def overhear(run: Run, seed: int, episodes: int, sampled: bool = False, attack: 
         seed: Which of its teams.
         episodes: How many, other ones than those of evaluation.
         sampled: Whether actions and gates are sampled instead of greedy.
-        attack: An attack that keeps what it is shown on a ``tape``.
+        attack: An attack that reads.
 
     Raises:
         RunError: If that team is not trained.
@@ -81,19 +104,19 @@ def overhear(run: Run, seed: int, episodes: int, sampled: bool = False, attack: 
     saved = policy_file.load(run.policy("team", seed))
     world, rounds = make_world(saved.environment, episodes), saved.policy.rounds
     network = make_network(world, saved.policy, (attack,), path=run.config.path)
-    tap = network.guards[0].attack
+    tap = network.guards[0]
     steps: list[tuple[Moment, Tensor, Tensor]] = []
 
     def follow(moment: Moment) -> None:
-        said = _said(tap.tape, rounds, moment.running, world.num_agents, saved.policy.width)  # type: ignore[attr-defined]
+        said = _said(tap.tape or [], rounds, moment.running, world.num_agents, saved.policy.width)
         steps.append((moment, said, _bytes(moment.notes, moment.running, world.num_agents)))
-        tap.tape = []  # type: ignore[attr-defined]
+        tap.tape = []
 
-    tap.tape = []  # type: ignore[attr-defined]
+    tap.tape = []
     own = derive(run.config.evaluation.seed, "overhear", seed)
     generator = torch.Generator(world.device).manual_seed(derive(own, "decisions")) if sampled else None
     play(world, saved.policy, network, own, generator=generator, follow=follow)
-    tap.tape = None  # type: ignore[attr-defined]
+    tap.tape = None
 
     before = [torch.zeros_like(steps[0][2])] * (WINDOW - 1) + [size for _, _, size in steps]
     # The newest first, whatever the step.
@@ -162,3 +185,57 @@ def learned(overheard: Overheard, hidden: int = 64, agents: list[int] | None = N
             for source in SOURCES
         }
     return out
+
+
+@dataclass(frozen=True)
+class Leaked:
+    """What an accomplice read off the messages of a compromised agent that hides bits in them.
+
+    Attributes:
+        accuracy: Share of the secret bits it read right; 1/2 for who guesses.
+        bits: Per episode and step, that its readings tell of the secret: capacity of a symmetric channel.
+        spoken: Share of steps in which it heard that agent at all.
+        episodes: How the team fared meanwhile.
+    """
+
+    accuracy: float
+    bits: float
+    spoken: float
+    episodes: Episodes
+
+
+def leaked(saved: SavedPolicy, attack: Choice, accomplice: int, episodes: int, seed: int, path: PathChoice) -> Leaked:
+    """Let a compromised agent leak, and an accomplice listen.
+
+    Args:
+        saved: The team.
+        attack: One with ``decode`` and a ``secret`` [B, bits] of each step in its memory, such as ``leak``.
+        accomplice: Who listens to the compromised agent.
+        episodes: How many.
+        seed: Of the episodes.
+        path: How messages travel.
+    """
+    world = make_world(saved.environment, episodes)
+    tap = Choice.model_validate({"name": INFER, "node": accomplice})
+    network = make_network(world, saved.policy, (attack, tap), seed=derive(seed, "network"), path=path)
+    node, told, ear = network.guards[0].identity, network.guards[0], network.guards[1]
+    right = asked = steps = heard = 0
+    ear.tape = []
+
+    def follow(moment: Moment) -> None:
+        nonlocal right, asked, steps, heard
+        assert ear.tape
+        first = ear.tape[0]
+        assert first.payload is not None
+        assert first.sender is not None
+        mine = first.reach & (first.sender == node) & moment.running.view(-1, 1, 1)
+        said = told.attack.decode(first.payload[mine])  # type: ignore[attr-defined]
+        secret = told.memory["secret"][mine.nonzero()[:, 0]]
+        right, asked = right + int((said == secret).sum()), asked + secret.numel()
+        steps, heard = steps + int(moment.running.sum()), heard + int(mine.sum())
+        ear.tape.clear()
+
+    played = play(world, saved.policy, network, seed, follow=follow)
+    accuracy = right / max(asked, 1)
+    entropy = -sum(p * math.log2(p) for p in (accuracy, 1 - accuracy) if p > 0)
+    return Leaked(accuracy, (1 - entropy) * asked / max(steps, 1), heard / max(steps, 1), played)

@@ -67,6 +67,10 @@ class Guard:
         setting: Sizes of the network it acts on.
         first_slot: The first inbox slot kept free for its injections.
         seed: Seed of the attack's generator.
+
+    Attributes:
+        tape: What the attack was shown, exchange by exchange; None to keep nothing. It is for whoever evaluates, and
+            the attack never reads it.
     """
 
     def __init__(self, attack: Attack, setting: Setting, first_slot: int, seed: int) -> None:
@@ -78,6 +82,7 @@ class Guard:
         self.generator = torch.Generator(setting.device)
         self.generator.manual_seed(seed)
         self.violations: Counter[str] = Counter()
+        self.tape: list[View] | None = None
         self.spent = torch.zeros(setting.num_worlds, dtype=torch.int64, device=setting.device)
         self._spent_step = torch.zeros_like(self.spent)
         self.shown = torch.zeros_like(self.spent)  # what it had sensors show, over all episodes
@@ -253,6 +258,8 @@ class Guard:
         reach = self._reach(traffic)
         remaining = self._remaining(step)
         view = self._view(traffic, reach, remaining, step, kind, foresee)
+        if self.tape is not None:
+            self.tape.append(view)
         if self._copies:
             self._remember(traffic, keyring, reach, step, kind)
         with self._conduct.watched():

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 from parts import attack, carry, conversation, same_heard, setting, setting_of
+from small import small
 from steering import choice, register, save, small_team, whispering
 from torch import Tensor
 
-from agentcomm import policy_file, registry
+from agentcomm import api, policy_file, registry
 from agentcomm.assembly import make_network, make_world
 from agentcomm.conformance.conversations import check_state
 from agentcomm.errors import AgentcommError, CheckpointError, ConfigError
@@ -220,6 +221,35 @@ def test_what_is_learned_is_what_is_done(tmp_path: Path, power: str) -> None:
     torch.testing.assert_close(trained_on.total_reward, -attacked.total_reward)
     assert torch.equal(trained_on.success, ~attacked.success)
     assert attacked.totals()["tampered" if power == "modify" else "dropped"] > 0
+
+
+@pytest.mark.parametrize("power", POWERS)
+def test_a_team_that_trains_under_it_has_a_ratio_of_one(tmp_path: Path, power: str) -> None:
+    victim = small_team(tmp_path / "victim")
+    folder = trained(tmp_path / "hands", victim, power=power, budget={"norm": 0.5}, phrases=2)
+    team = policy_file.load(Path(victim))
+    there = make_world(team.environment, 16)
+    s = setting_of(there, team.policy)
+    network = Network(s, [attack(ATTACK[power], s, policy=folder)])
+    columns = Sampler(there, team.policy, network, PPOSettings(held_out=0.25), 0).collect(12).columns
+    assert not columns["mask"].all() or "delta" in columns, "the attack did something"
+    optimizer = torch.optim.Adam(team.policy.parameters(), 1e-3)
+    stats = Update(team.policy, PPOSettings(), optimizer, None, torch.Generator().manual_seed(0)).run(columns)
+    assert stats["first_ratio_error"] < 1e-5
+    assert stats["ratio_error"] > 1e-4
+
+
+@pytest.mark.ray
+def test_attackers_are_trained_like_any_team(tmp_path: Path) -> None:
+    victim = small_team(tmp_path / "victim")
+    environment = {"name": "attacker", "victim": victim, "budget": {"norm": 0.5, "per_episode": 4}}
+    run = api.train(small(environment=environment, policy={"name": "ippo"}, control=False), root=tmp_path)
+    folder = str(run.policy("team", 0))
+    team = policy_file.load(Path(victim))
+    made = attack("learned", setting_of(make_world(team.environment, 1), team.policy), policy=folder)
+    assert made.threat_model().budget == Budget(norm=0.5, per_episode=4)
+    rows = api.evaluate(run)
+    assert [row["status"] for row in rows] == ["ok"]
 
 
 # ---- the attack

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from agentcomm import api, policy_file, registry, tables
 from agentcomm.assembly import make_network, make_policy, make_world
 from agentcomm.config import Choice
 from agentcomm.errors import AgentcommError, ConfigError, RunError
+from agentcomm.evaluation import grid
 from agentcomm.evaluation.episodes import play
 from agentcomm.run import Run, create, teams
 from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
@@ -206,3 +208,30 @@ def test_cells_of_older_versions_are_still_shown(run: Run) -> None:
         column.header for column in tables.cells(rows).columns
     ]
     assert tables.cells(old).row_count == tables.cells(rows).row_count > 1
+
+
+@pytest.mark.parametrize(
+    ("greedy", "sampled", "better"),
+    [
+        (([5, 7], [1.0, 1.0]), ([5, 6], [0.0, 0.0]), "sampled"),
+        (([5, 7], [0.0, 0.0]), ([5, 8], [1.0, 1.0]), "greedy"),
+        (([8, 8], [0.0, 0.1]), ([8, 8], [0.2, 0.3]), "sampled"),
+        (([8, 8], [0.2, 0.3]), ([8, 8], [0.0, 0.1]), "greedy"),
+    ],
+)
+def test_the_better_control_ends_sooner_or_earns_more(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    greedy: tuple[list[int], list[float]],
+    sampled: tuple[list[int], list[float]],
+    better: str,
+) -> None:
+    saved = policy_file.load(run.policy("control", 0))
+    cell = grid.Cell("control", 0, None, (), 2, 1)
+    played = play(*grid.prepare(cell, saved, 2), 1)
+    ours, theirs = (
+        replace(played, length=torch.tensor(length), total_reward=torch.tensor(earned))
+        for length, earned in (greedy, sampled)
+    )
+    monkeypatch.setattr(grid, "play", lambda *_, **__: theirs)
+    assert grid._better_control(cell, saved, ours)[0] == better

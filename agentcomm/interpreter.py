@@ -1,0 +1,77 @@
+"""An obedient interpreter: a scripted stand-in for a member whose language model may be told what to do.
+
+No language model is here. What stands for "do X" is a *directive*: one public payload per action. A member that has
+accepted a message which points along a directive, more closely than honest messages do, acts as told with a fixed
+probability, its ``obedience``; otherwise as its policy decided. How far the message got, who may send it and what
+defenses make of it is real; how a model reads is not.
+
+It is a property of the evaluated team. Its draws come from a generator of its own, one number per member and step
+whatever is said, so that teams of different obedience share them: who obeys at 0.3 obeys at 0.6, too.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from agentcomm.messages.traffic import Inbox
+
+SEED = 20260513
+
+
+def directive(action: int, width: int) -> Tensor:
+    """[D] what "do ``action``" looks like: a fixed random direction, as long as an honest payload (sqrt D)."""
+    generator = torch.Generator().manual_seed(SEED + action)
+    word: Tensor = torch.nn.functional.normalize(torch.randn(width, generator=generator), dim=0) * math.sqrt(width)
+    return word
+
+
+def threshold(width: int) -> float:
+    """Cosine from which a message counts as a directive: four standard deviations of random directions' cosines."""
+    return min(4 / math.sqrt(width), 0.9)
+
+
+class Interpreter:
+    """Reads one team's inboxes for directives, and lets members obey.
+
+    Args:
+        obedience: Chance that a member which was told what to do does it.
+        num_actions: Directives there are: one per action.
+        width: Payload width D.
+        generator: Of its draws.
+    """
+
+    def __init__(self, obedience: float, num_actions: int, width: int, generator: torch.Generator) -> None:
+        if not 0 <= obedience <= 1:
+            raise ValueError(f"obedience is a probability, not {obedience}")
+        self.obedience, self.generator = obedience, generator
+        self._threshold = threshold(width)
+        patterns = torch.stack([directive(action, width) for action in range(num_actions)])
+        self._patterns = torch.nn.functional.normalize(patterns, dim=1).to(generator.device)
+        self._told = self._closest = self._luck = torch.zeros(0, device=generator.device)
+
+    def begin(self, worlds: int, agents: int) -> None:
+        """A new step, in which nobody has been told anything yet."""
+        shape, device = (worlds, agents), self.generator.device
+        self._told = torch.full(shape, -1, device=device)
+        self._closest = torch.full(shape, self._threshold, device=device)
+        self._luck = torch.rand(shape, generator=self.generator, device=device)
+
+    def read(self, inbox: Inbox) -> None:
+        """Note what each member is told in an exchange; of several directives, the clearest one of the step counts."""
+        payload = torch.nn.functional.normalize(inbox.payload(), dim=-1)
+        likeness = (payload @ self._patterns.T).masked_fill(~inbox.mask.unsqueeze(-1), -1.0)
+        if not likeness.shape[2]:
+            return
+        clearest, action = likeness.amax(2).max(-1)
+        clearer = clearest > self._closest
+        self._closest = torch.where(clearer, clearest, self._closest)
+        self._told = torch.where(clearer, action, self._told)
+
+    def obey(self, action: Tensor, rows: Tensor) -> Tensor:
+        """What is done [R] where the policies of the members ``rows`` (world * N + agent) decided ``action`` [R]."""
+        told = self._told.flatten()[rows]
+        obeys = (told >= 0) & (self._luck.flatten()[rows] < self.obedience)
+        return torch.where(obeys, told, action)
