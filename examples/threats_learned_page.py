@@ -251,10 +251,12 @@ triggers nor changed rewards.
 """
 
 
-BACKDOOR = """**What it shows.** The trigger is learned beside the task and hidden by it: without it teams that
-learned it earn what others do, and with it their members take the target action. Another pattern of the same size
-does little, and the same trigger says nothing to teams that were trained with the harmless control: it is no large
-change that does this, but a learned meaning.
+BACKDOOR = """**What it shows.** The trigger is learned beside the task: with it, all members of teams that learned it
+take the target action; the same trigger says nothing to teams that were trained with the harmless control. It is no
+large change that does this, but a learned meaning. How well it hides differs. In Oracle-Hint the return without the
+trigger is that of clean teams. In Predator-Capture-Prey, where a poisoned episode lasts until it is cut off and so
+takes a large share of the steps, backdoored teams need a step more than clean ones, and other patterns disturb them
+more, too.
 
 **Limits.** Overwriting rewards is a strong power, held by who runs the training or its data; nothing in the messages
 of a clean episode tells of it. Payloads with the trigger are longer than others, but to shorten them (defense `clip`:

@@ -156,7 +156,8 @@ class Guard:
             generator=self.generator,
             foresee=foresee if self.threat.knowledge in WHITE_BOX else None,
         )
-        out = proposal(self.attack, view, observation, world, self.threat.budget.norm, self._violate)
+        with self._conduct.watched():
+            out = proposal(self.attack, view, observation, world, self.threat.budget.norm, self._violate)
         self._check_memory(view.memory)
         if out is None:
             return observation
@@ -184,7 +185,8 @@ class Guard:
         view = RewardView(
             reward.clone(), action.clone(), step.clone(), remaining.clone(), dict(self.memory), self.generator
         )
-        wanted = self.attack.reward(view)
+        with self._conduct.watched():
+            wanted = self.attack.reward(view)
         self._check_memory(view.memory)
         if wanted is None:
             return reward
