@@ -50,11 +50,14 @@ class Abuse(Attack):
         shape = (s.num_worlds, s.num_agents, 1)
         receiver = torch.arange(s.num_agents, device=s.device).view(1, -1, 1).expand(shape)
         listens = view.reach.any(-1, keepdim=True)
+        beyond = (listens if distance == 0 else ~listens) & (receiver != view.identity)
         at = view.step.view(-1, 1, 1).expand(shape)
         none = torch.zeros(shape, dtype=torch.int64, device=s.device)
         return Edits(
             inject=Envelopes(
-                where=(listens if distance == 0 else ~listens) & (receiver != view.identity),
+                where=(listens if distance == 0 else ~listens)
+                & (receiver != view.identity)
+                & (not self.config.harmless),
                 payload=normalize(view.randn(*shape, s.width), dim=-1) * s.width**0.5,
                 sender=none + view.identity,
                 audience=(receiver + (distance > 2)) % s.num_agents,

@@ -3,7 +3,7 @@
 A stand-in, and called so: no language model is here to be talked into anything. What tells members to act is a public
 payload (:mod:`agentcomm.interpreter`), and who obeys it, and how often, is a property of the team that is evaluated
 (``evaluation.obedience``). An outsider writes to everybody under its own name; a compromised agent does with its own
-valid seal. ``hidden`` bends what the compromised agent says anyway just far enough to be read as the directive, and
+valid seal, and gives orders that it has no right to give. ``hidden`` bends what the compromised agent says anyway just far enough to be read as the directive, and
 leaves it alone where that would take more than ``length``.
 """
 
@@ -45,7 +45,7 @@ class Directive(Attack):
     Config = DirectiveConfig
     config: DirectiveConfig
     name = "directive"
-    risks = ("ua.l3.text", "ua.l3.harmful_task", "ae.l3.real_world_damage")
+    risks = ("ua.l3.text", "ua.l3.harmful_task", "ua.l2.authority_abuse", "ae.l3.real_world_damage")
 
     def __init__(self, config: DirectiveConfig, setting: Setting) -> None:
         super().__init__(config, setting)

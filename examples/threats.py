@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 import typer
@@ -25,6 +25,8 @@ from agentcomm.registry import build_config
 BUDGETS = (1, 4, 16)  # messages or cards per episode; besides, as many as the attack likes
 DEFENSES = ("authenticate", "clip")
 CAPTURE, MARKET = "predator_capture_prey-learned", "task_market-full"
+REACTOR, AGREEMENT, CUT = "reactor-learned", "agreement-full", "fragments-learned"
+Judge = Literal["return", "harm", "success"]
 
 
 class Form(NamedTuple):
@@ -33,6 +35,8 @@ class Form(NamedTuple):
     Attributes:
         run: On which teams.
         attack: As for ``agentcomm evaluate --attack``.
+        judge: By what it is judged: return lost, harm done (reactor), or success by its own predicate; each against its
+            no-op control.
         options: Further arguments of :func:`agentcomm.api.evaluate`.
         budgets: Whether it is measured at growing budgets, too.
         defenses: Each alone, besides none.
@@ -40,6 +44,7 @@ class Form(NamedTuple):
 
     run: str
     attack: str
+    judge: Judge = "return"
     options: Mapping[str, Any] = MappingProxyType({})
     budgets: bool = True
     defenses: tuple[str, ...] = DEFENSES
@@ -50,6 +55,7 @@ class Form(NamedTuple):
         return Choice.parse(self.attack)
 
 
+OBEDIENT = MappingProxyType({"obedience": 1.0})
 FORMS = (
     Form(CAPTURE, "noise"),
     Form(CAPTURE, "noise:epsilon=0.5"),
@@ -65,31 +71,59 @@ FORMS = (
     Form(CAPTURE, "jam"),
     Form(CAPTURE, "flood"),
     Form(CAPTURE, "replay"),
+    Form(CAPTURE, "hijack"),
     Form(CAPTURE, "impersonate"),
     Form(CAPTURE, "cut"),
+    Form(CAPTURE, "partial"),
     Form(CAPTURE, "drift"),
+    Form(CAPTURE, "insider"),
+    Form(CAPTURE, "evade"),
+    Form(CAPTURE, "abuse", "success"),
     Form(CAPTURE, "pollute"),
     Form(CAPTURE, "gradient:steps=1,epsilon=0.5"),
     Form(CAPTURE, "gradient:epsilon=0.5"),
     Form(CAPTURE, "gradient:norm=l2,epsilon=2"),
     Form(CAPTURE, "gradient:goal=worst,epsilon=0.5"),
     Form(CAPTURE, "gradient:weakest=1,epsilon=2"),
+    Form(CAPTURE, "rewrite:epsilon=2"),
+    Form(CAPTURE, "rewrite:epsilon=2,blind=true"),
+    Form(CAPTURE, "directive:action=0", "success", OBEDIENT),
+    Form(REACTOR, "directive:action=2", "harm", OBEDIENT),
+    Form(REACTOR, "directive:action=2,node=0", "harm", OBEDIENT),
+    Form(REACTOR, "gradient:goal=target,action=2,norm=l2,epsilon=2", "harm"),
+    Form(REACTOR, "tamper:how=flip", "harm"),
+    Form(AGREEMENT, "contradict"),
+    Form(AGREEMENT, "contradict:share=1"),
+    Form(AGREEMENT, "stall", budgets=False),
+    Form(AGREEMENT, "churn"),
+    Form(AGREEMENT, "churn:away=2"),
+    Form(CUT, "fragment:how=early"),
+    Form(CUT, "fragment:how=header"),
+    Form(CUT, "fragment:how=fake"),
+    Form(CUT, "fragment:how=middle"),
     Form(MARKET, "sybil"),
     Form(MARKET, "rank"),
-    Form(MARKET, "blast"),
+    Form(MARKET, "rank:knowledge=none"),
     Form(MARKET, "copied_card"),
+    Form(MARKET, "description:claim=1"),
+    Form(MARKET, "recursive"),
+    Form(MARKET, "rug_pull:turn=4"),
+    Form(MARKET, "scapegoat", "success"),
+    Form(MARKET, "badmouth"),
     Form(MARKET, "hub_poison"),
+    Form(MARKET, "blast"),
+    Form(MARKET, "half_open"),
 )
 # Knobs turned for the write-ups in docs/threats/.
 AGES, COPIES, DISTANCES = (1, 2, 4, 8), (1, 2, 4, 6, 10), (0.05, 0.2, 0.5)
 SWEEPS = (
     *(
-        Form(CAPTURE, f"replay:age={age},suppress={suppress}", {}, False, ("authenticate",))
+        Form(CAPTURE, f"replay:age={age},suppress={suppress}", budgets=False, defenses=("authenticate",))
         for age in AGES
         for suppress in ("true", "false")
     ),
-    *(Form(MARKET, f"sybil:count={count}", {}, False, ()) for count in COPIES),
-    *(Form(MARKET, f"sybil:distance={distance}", {}, False, ()) for distance in DISTANCES),
+    *(Form(MARKET, f"sybil:count={count}", budgets=False, defenses=()) for count in COPIES),
+    *(Form(MARKET, f"sybil:distance={distance}", budgets=False, defenses=()) for distance in DISTANCES),
 )
 RUNS = tuple(dict.fromkeys(form.run for form in FORMS))
 SEEDS = 3
