@@ -55,9 +55,7 @@ class Abuse(Attack):
         none = torch.zeros(shape, dtype=torch.int64, device=s.device)
         return Edits(
             inject=Envelopes(
-                where=(listens if distance == 0 else ~listens)
-                & (receiver != view.identity)
-                & (not self.config.harmless),
+                where=beyond & (not self.config.harmless),
                 payload=normalize(view.randn(*shape, s.width), dim=-1) * s.width**0.5,
                 sender=none + view.identity,
                 audience=(receiver + (distance > 2)) % s.num_agents,

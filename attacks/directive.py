@@ -3,8 +3,8 @@
 A stand-in, and called so: no language model is here to be talked into anything. What tells members to act is a public
 payload (:mod:`agentcomm.interpreter`), and who obeys it, and how often, is a property of the team that is evaluated
 (``evaluation.obedience``). An outsider writes to everybody under its own name; a compromised agent does with its own
-valid seal, and gives orders that it has no right to give. ``hidden`` bends what the compromised agent says anyway just far enough to be read as the directive, and
-leaves it alone where that would take more than ``length``.
+valid seal, and gives orders that it has no right to give. ``hidden`` bends what the compromised agent says anyway just
+far enough to be read as the directive, and leaves it alone where that would take more than ``length``.
 """
 
 from __future__ import annotations
