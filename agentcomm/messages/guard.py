@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,12 @@ from torch import Tensor
 
 from agentcomm.messages.action_guard import ActionGuard, Drawn
 from agentcomm.messages.conduct import Conduct
-from agentcomm.messages.identity import Keyring, mix
+from agentcomm.messages.copies import Copies
+from agentcomm.messages.effects import Effects, check_edits, check_tensor, completed
+from agentcomm.messages.identity import Keyring
+from agentcomm.messages.permits import Permits
 from agentcomm.messages.sensors import proposal
-from agentcomm.messages.traffic import HEADER, HOPS, LIFETIME, Traffic
+from agentcomm.messages.traffic import HEADER, LIFETIME, Traffic
 from agentcomm.threats import (
     ActionView,
     Attack,
@@ -36,27 +39,6 @@ from agentcomm.world import World
 
 UNLIMITED = 2**40
 WHITE_BOX = ("policy", "defense")  # who knows this much knows the policy
-
-
-@dataclass(frozen=True)
-class Effects:
-    """What an attack really did: masks [B, N, M] over the exchange's slots, int64 steps of delay, and fragments."""
-
-    dropped: Tensor
-    tampered: Tensor
-    forged: Tensor
-    delay: Tensor
-    pieces: Pieces | None = None
-
-    def and_then(self, later: Effects) -> Effects:
-        """These effects and those of an attack after it."""
-        return Effects(
-            self.dropped | later.dropped,
-            self.tampered | later.tampered,
-            self.forged | later.forged,
-            self.delay + later.delay,
-            _both(self.pieces, later.pieces),
-        )
 
 
 class Guard:
@@ -106,11 +88,9 @@ class Guard:
         self.actions: ActionGuard | None = None
         if "act" in self.threat.powers:
             self.actions = ActionGuard(attack, setting, self.generator, self.memory, self._conduct)
-        # [B, T, rounds, N, M] fingerprints of what the attack has seen in each episode, by step; grows with the
-        # longest episode. Only needed to tell copies from forgeries.
-        self._copies = {"read", "replay"} <= self.threat.powers and "inject" not in self.threat.powers
-        shape = (setting.num_worlds, 0, setting.rounds, agents, 0)
-        self._seen = torch.zeros(shape, dtype=torch.int64, device=setting.device)
+        self._copies = Copies(setting)
+        self._permits = Permits(self.threat, self._links, self._copies, self._violate)
+        self._replays = {"read", "replay"} <= self.threat.powers and "inject" not in self.threat.powers
 
     @property
     def at_sender(self) -> bool:
@@ -121,7 +101,7 @@ class Guard:
         """Forget everything about the given worlds ([W] indices)."""
         self.spent[worlds] = 0
         self._obeying[worlds] = False
-        self._seen[worlds] = 0
+        self._copies.reset(worlds)
         for name, fresh in self._fresh.items():
             self.memory[name][worlds] = fresh[worlds]
         if self.actions is not None:
@@ -190,7 +170,7 @@ class Guard:
         self._check_memory(view.memory)
         if wanted is None:
             return reward
-        self._check("reward", wanted, tuple(reward.shape), reward.dtype)
+        check_tensor(type(self.attack).__name__, "reward", wanted, tuple(reward.shape), reward.dtype)
         finite = wanted.isfinite()
         self._violate("reward not finite", ~finite)
         change = torch.where(finite, wanted - reward, 0.0)
@@ -260,14 +240,14 @@ class Guard:
         view = self._view(traffic, reach, remaining, step, kind, foresee)
         if self.tape is not None:
             self.tape.append(view)
-        if self._copies:
-            self._remember(traffic, keyring, reach, step, kind)
+        if self._replays:
+            self._copies.remember(traffic, keyring, reach, step, kind)
         with self._conduct.watched():
             edits = self.attack.apply(view)
         if edits.inject is not None:
-            edits = replace(edits, inject=_completed(edits.inject))
+            edits = replace(edits, inject=completed(edits.inject))
         self._check_memory(view.memory)
-        self._check_shapes(traffic, edits)
+        check_edits(type(self.attack).__name__, traffic, edits, self.slots.stop - self.slots.start)
         if due is not None and edits.inject is not None:
             # Nobody else collects messages now, so none are put there, and none are paid for.
             where = edits.inject.where & due.unsqueeze(-1)
@@ -339,51 +319,18 @@ class Guard:
             **shown,
         )
 
-    def _remember(self, traffic: Traffic, keyring: Keyring, reach: Tensor, step: Tensor, kind: int) -> None:
-        known, needed = self._seen.shape[1], int(step.max()) + 1
-        if needed > known:
-            worlds, _, rounds, agents, _ = self._seen.shape
-            grown = self._seen.new_zeros(worlds, max(needed, 2 * known), rounds, agents, traffic.slots)
-            if known:
-                grown[:, :known] = self._seen
-            self._seen = grown
-        prints = self._fingerprint(traffic, keyring.digests(traffic))
-        self._seen[torch.arange(len(step), device=step.device), step, kind] = torch.where(reach, prints, 0)
-
-    def _has_seen(self, inject: Envelopes, digests: Tensor) -> Tensor:
-        """[B, N, S] bool, whether the attack saw exactly this where its header says that it was on the wire."""
-        place = (inject.sent_at, inject.kind, inject.audience)
-        sizes = self._seen.shape[1:4]
-        if not sizes[0]:
-            return torch.zeros_like(inject.where)
-        inside = torch.stack([(at >= 0) & (at < size) for at, size in zip(place, sizes, strict=True)]).all(0)
-        worlds = torch.arange(len(inject.where), device=inject.where.device).view(-1, 1, 1)
-        kept = self._seen[(worlds, *(at.clamp(0, size - 1) for at, size in zip(place, sizes, strict=True)))]
-        return inside & (kept == self._fingerprint(inject, digests).unsqueeze(-1)).any(-1)
-
-    def _fingerprint(self, envelope: Traffic | Envelopes, digests: Tensor) -> Tensor:
-        """One number for all a copy must share with its original; never 0, which marks an empty place.
-
-        The digest is keyed, so that one field cannot be chosen to make up for a change of another.
-        """
-        mixed = digests
-        for name in HEADER:
-            if name != "hops":  # differs from place to place on a message's way
-                mixed = mix(mixed + getattr(envelope, name))
-        return torch.where(mixed == 0, 1, mixed)
-
     def _carry_out(
         self, traffic: Traffic, keyring: Keyring, edits: Edits, reach: Tensor, remaining: Tensor
     ) -> tuple[Traffic, Effects]:
         nothing = torch.zeros_like(traffic.present)
-        drop = self._permit(edits.drop, "drop", reach)
-        modify = self._permit(edits.modify, "modify", reach)
-        hold = None if edits.delay is None else self._permit(edits.delay > 0, self._holding, reach)
-        inject = self._permit_injection(edits.inject, keyring)
-        pieces = None if edits.pieces is None else self._permit_pieces(edits.pieces, traffic, reach)
+        drop = self._permits.touch(edits.drop, "drop", reach)
+        modify = self._permits.touch(edits.modify, "modify", reach)
+        hold = None if edits.delay is None else self._permits.touch(edits.delay > 0, self._holding, reach)
+        inject = self._permits.injection(edits.inject, keyring)
+        pieces = None if edits.pieces is None else self._permits.pieces(edits.pieces, traffic, reach)
         change = edits.change
         if modify is not None and change is not None:
-            modify, change = self._bound(modify, change)
+            modify, change = self._permits.change(modify, change)
         wanted = [w.flatten(1) for w in (drop, modify, hold, inject, pieces) if w is not None]
         delay = torch.zeros_like(traffic.source)
         if not wanted:
@@ -416,91 +363,6 @@ class Guard:
     def _holding(self) -> Power:
         """The power that lets it keep messages back."""
         return "reorder" if "reorder" in self.threat.powers else "delay"
-
-    def _permit(self, wanted: Tensor | None, power: str, reach: Tensor) -> Tensor | None:
-        if wanted is None:
-            return None
-        if power not in self.threat.powers:
-            self._violate(f"{power} without the power to", wanted)
-            return None
-        if self.threat.position.kind == "observer":
-            self._violate(f"{power} as an observer", wanted)
-            return None
-        self._violate(f"{power} out of reach", wanted & ~reach)
-        return wanted & reach
-
-    def _permit_injection(self, inject: Envelopes | None, keyring: Keyring) -> Tensor | None:
-        if inject is None:
-            return None
-        if "inject" in self.threat.powers:
-            finite = inject.payload.isfinite().all(-1)
-            self._violate("inject not finite", inject.where & ~finite)
-            return inject.where & finite & self._may_address(inject)
-        if "replay" in self.threat.powers:
-            seen = torch.zeros_like(inject.where)
-            if inject.where.any() and not inject.sign:
-                seen = self._has_seen(inject, keyring.digest(inject.payload))
-            self._violate("replay of what it has not seen", inject.where & ~seen)
-            return inject.where & seen & self._may_address(inject)
-        self._violate("inject without the power to", inject.where)
-        return None
-
-    def _permit_pieces(self, wanted: Pieces, traffic: Traffic, reach: Tensor) -> Tensor | None:
-        """[B, N, M, 2 + F] bool, fragments one by one: an early one, a middle one, and up to F that begin something."""
-        counts = torch.arange(int(wanted.begin.max()) if wanted.begin.numel() else 0, device=wanted.begin.device)
-        begin = counts < wanted.begin.unsqueeze(-1)
-        named = torch.stack([wanted.early, wanted.middle], -1)
-        all_ = torch.cat([named, begin], -1)
-        if not {"inject", "replay"} & self.threat.powers:
-            self._violate("fragments without the power to inject", all_)
-            return None
-        if self.threat.position.kind in ("observer", "hub"):
-            self._violate(f"fragments from position {self.threat.position.kind}", all_)
-            return None
-        if "inject" not in self.threat.powers:
-            seen = (self._seen != 0).any(-1).any(2).any(1).view(*traffic.source.shape[:2], 1, 1)
-            self._violate("fragments of what it has not seen", named)
-            self._violate("fragments of what it has not seen", begin & ~seen)
-            named, begin = torch.zeros_like(named), begin & seen
-        if self.threat.position.kind == "edge":
-            on_link = self._links.any(1).view(1, -1, 1, 1)
-            self._violate("fragments out of reach", torch.cat([named & ~reach.unsqueeze(-1), begin & ~on_link], -1))
-            named, begin = named & reach.unsqueeze(-1), begin & on_link
-        return torch.cat([named, begin], -1)
-
-    def _may_address(self, inject: Envelopes) -> Tensor:
-        """On the path of links one can only put messages onto those; others may address anyone."""
-        agents = self.setting.num_agents
-        nowhere = {"observer": "an observer", "hub": "a hub", "sensor": "a sensor"}
-        if self.threat.position.kind in nowhere:
-            self._violate(f"inject as {nowhere[self.threat.position.kind]}", inject.where)
-            return torch.zeros_like(inject.where)
-        allowed = (inject.sender >= 0) & (inject.sender <= agents)
-        self._violate("inject from an unknown sender", inject.where & ~allowed)
-        if self.threat.position.kind != "edge":
-            return allowed
-        receiver = torch.arange(agents, device=inject.where.device).view(1, -1, 1).expand_as(inject.sender)
-        on_link = self._links[receiver, inject.sender.clamp(0, agents)]
-        self._violate("inject out of reach", inject.where & allowed & ~on_link)
-        return allowed & on_link
-
-    def _bound(self, modify: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
-        largest = change.abs().amax(-1)  # of which NaN and infinity come out as themselves
-        finite = largest.isfinite()
-        if not finite.all():
-            self._violate("modify not finite", modify & ~finite)
-            modify, change = modify & finite, change.masked_fill(~finite.unsqueeze(-1), 0.0)
-        norm = self.threat.budget.norm
-        if norm is not None and (largest > norm).any():
-            # A hair of float rounding is not a violation.
-            self._violate("modify beyond the norm", modify & (largest > norm * (1 + 1e-5)))
-            change = change.clamp(-norm, norm)
-        length = self.threat.budget.length
-        if length is not None:
-            longest = change.norm(dim=-1)
-            self._violate("modify beyond the length", modify & (longest > length * (1 + 1e-5)))
-            change = change * (length / longest.clamp_min(max(length, 1e-30))).unsqueeze(-1)
-        return modify, change
 
     def _spend(self, wanted: Tensor, remaining: Tensor) -> Tensor:
         granted = wanted & (wanted.cumsum(1) <= remaining.unsqueeze(1))
@@ -550,31 +412,6 @@ class Guard:
         if shown.keys() != self.memory.keys() or any(shown[name] is not value for name, value in self.memory.items()):
             raise ValueError(f"{type(self.attack).__name__}: change the tensors of view.memory in place")
 
-    def _check_shapes(self, traffic: Traffic, edits: Edits) -> None:
-        slots, width = tuple(traffic.present.shape), traffic.spoken.shape[-1]
-        for field in ("drop", "modify"):
-            self._check(f"edits.{field}", getattr(edits, field), slots, torch.bool)
-        self._check("edits.change", edits.change, (*slots, width), traffic.spoken.dtype)
-        self._check("edits.delay", edits.delay, slots, torch.int64)
-        if edits.pieces is not None:
-            self._check("edits.pieces.begin", edits.pieces.begin, slots, torch.int64)
-            self._check("edits.pieces.early", edits.pieces.early, slots, torch.bool)
-            self._check("edits.pieces.middle", edits.pieces.middle, slots, torch.bool)
-        if edits.modify is not None and edits.change is None:
-            raise ValueError(f"{type(self.attack).__name__}: edits.modify needs edits.change")
-        if edits.inject is not None:
-            # [worlds, receivers, injections()]
-            places = (*slots[:2], self.slots.stop - self.slots.start)
-            self._check("edits.inject.where", edits.inject.where, places, torch.bool)
-            self._check("edits.inject.payload", edits.inject.payload, (*places, width), traffic.spoken.dtype)
-            for field in HEADER:
-                self._check(f"edits.inject.{field}", getattr(edits.inject, field), places, torch.int64)
-
-    def _check(self, what: str, value: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-        if value is not None and (value.shape != shape or value.dtype != dtype):
-            name = type(self.attack).__name__
-            raise ValueError(f"{name}: {what} must be {dtype} {shape}, not {value.dtype} {tuple(value.shape)}")
-
     def get_state(self) -> dict[str, Any]:
         """Memory, spending and the generator, as numpy arrays."""
         return {
@@ -583,7 +420,7 @@ class Guard:
             "spent_step": self._spent_step.cpu().numpy().copy(),
             "shown": self.shown.cpu().numpy().copy(),
             "obeying": self._obeying.cpu().numpy().copy(),
-            "seen": self._seen.cpu().numpy().copy(),
+            "seen": self._copies.seen.cpu().numpy().copy(),
             "generator": self.generator.get_state().numpy().copy(),
             "violations": dict(self.violations),
             "actions": None if self.actions is None else self.actions.get_state(),
@@ -599,28 +436,9 @@ class Guard:
             self.memory[name].copy_(load(value))
         self.spent, self._spent_step = load(saved["spent"]), load(saved["spent_step"])
         self.shown = load(saved["shown"])
-        self._seen, self._obeying = load(saved["seen"]), load(saved["obeying"])
+        self._copies.seen, self._obeying = load(saved["seen"]), load(saved["obeying"])
         self.generator.set_state(torch.as_tensor(np.array(saved["generator"])))
         self.violations.clear()
         self.violations.update(saved["violations"])
         if self.actions is not None:
             self.actions.set_state(saved["actions"])
-
-
-def count_pieces(pieces: Pieces) -> Tensor:
-    """[B, N, M] int64, how many fragments there are."""
-    return pieces.begin + pieces.early + pieces.middle
-
-
-def _both(first: Pieces | None, second: Pieces | None) -> Pieces | None:
-    """What two attacks put on the wire."""
-    if first is None or second is None:
-        return first or second
-    return Pieces(first.begin + second.begin, first.early | second.early, first.middle | second.middle)
-
-
-def _completed(inject: Envelopes) -> Envelopes:
-    """What an attack left open is written as honest senders write it."""
-    expiry = inject.sent_at + LIFETIME if inject.expiry is None else inject.expiry
-    hops = torch.full_like(inject.sent_at, HOPS) if inject.hops is None else inject.hops
-    return replace(inject, expiry=expiry, hops=hops)

@@ -23,8 +23,9 @@ from agentcomm.defense import ORDERS, Defense, Delivered, Verifier
 from agentcomm.messages.actuators import Actuators
 from agentcomm.messages.channel import Channel
 from agentcomm.messages.codec import Codec, Received
+from agentcomm.messages.effects import Effects, count_pieces
 from agentcomm.messages.envelope import PLAIN
-from agentcomm.messages.guard import Effects, Guard, count_pieces
+from agentcomm.messages.guard import Guard
 from agentcomm.messages.identity import Keyring
 from agentcomm.messages.ledger import Ledger
 from agentcomm.messages.memory import Memory

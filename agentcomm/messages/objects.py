@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from agentcomm.defense import Defense, Verifier
+from agentcomm.messages.effects import Effects
 from agentcomm.messages.envelope import Envelope, pack_floats, unpack_floats
-from agentcomm.messages.guard import Effects, Guard
+from agentcomm.messages.guard import Guard
 from agentcomm.messages.network import Network
 from agentcomm.messages.seals import HmacKeys
 from agentcomm.messages.traffic import HEADER, Traffic

@@ -1,0 +1,73 @@
+"""What an attack has seen of an episode: what tells copies, which the power to replay grants, from forgeries."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from agentcomm.messages.identity import Keyring, mix
+from agentcomm.messages.traffic import HEADER, Traffic
+from agentcomm.threats import Envelopes, Setting
+
+
+class Copies:
+    """Fingerprints of all that an attack has seen in each world's episode.
+
+    Attributes:
+        seen: [B, T, rounds, N, M] int64 by step, 0 for nothing; T grows with the longest episode.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        shape = (setting.num_worlds, 0, setting.rounds, setting.num_agents, 0)
+        self.seen = torch.zeros(shape, dtype=torch.int64, device=setting.device)
+
+    def reset(self, worlds: Tensor) -> None:
+        """Forget the given worlds' episodes ([W] indices)."""
+        self.seen[worlds] = 0
+
+    def anything(self) -> Tensor:
+        """[B, N] bool, whether anything was seen that went to that receiver."""
+        return (self.seen != 0).any(-1).any(2).any(1)
+
+    def remember(self, traffic: Traffic, keyring: Keyring, reach: Tensor, step: Tensor, kind: int) -> None:
+        """Keep what an exchange shows within reach.
+
+        Args:
+            traffic: What is on the wire.
+            keyring: Gives the payloads' digests.
+            reach: [B, N, M] bool.
+            step: [B] int64.
+            kind: Round of the exchange.
+        """
+        known, needed = self.seen.shape[1], int(step.max()) + 1
+        if needed > known:
+            worlds, _, rounds, agents, _ = self.seen.shape
+            grown = self.seen.new_zeros(worlds, max(needed, 2 * known), rounds, agents, traffic.slots)
+            if known:
+                grown[:, :known] = self.seen
+            self.seen = grown
+        prints = _fingerprint(traffic, keyring.digests(traffic))
+        self.seen[torch.arange(len(step), device=step.device), step, kind] = torch.where(reach, prints, 0)
+
+    def known(self, inject: Envelopes, digests: Tensor) -> Tensor:
+        """[B, N, S] bool, whether the attack saw exactly this where its header says that it was on the wire."""
+        place = (inject.sent_at, inject.kind, inject.audience)
+        sizes = self.seen.shape[1:4]
+        if not sizes[0]:
+            return torch.zeros_like(inject.where)
+        inside = torch.stack([(at >= 0) & (at < size) for at, size in zip(place, sizes, strict=True)]).all(0)
+        worlds = torch.arange(len(inject.where), device=inject.where.device).view(-1, 1, 1)
+        kept = self.seen[(worlds, *(at.clamp(0, size - 1) for at, size in zip(place, sizes, strict=True)))]
+        return inside & (kept == _fingerprint(inject, digests).unsqueeze(-1)).any(-1)
+
+
+def _fingerprint(envelope: Traffic | Envelopes, digests: Tensor) -> Tensor:
+    """One number for all a copy must share with its original; never 0, which marks an empty place.
+
+    The digest is keyed, so that one field cannot be chosen to make up for a change of another.
+    """
+    mixed = digests
+    for name in HEADER:
+        if name != "hops":  # differs from place to place on a message's way
+            mixed = mix(mixed + getattr(envelope, name))
+    return torch.where(mixed == 0, 1, mixed)

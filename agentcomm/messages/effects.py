@@ -1,0 +1,93 @@
+"""What attacks ask for, checked and completed, and what of it they really did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from agentcomm.messages.traffic import HEADER, HOPS, LIFETIME, Traffic
+from agentcomm.threats import Edits, Envelopes, Pieces
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What an attack really did: masks [B, N, M] over the exchange's slots, int64 steps of delay, and fragments."""
+
+    dropped: Tensor
+    tampered: Tensor
+    forged: Tensor
+    delay: Tensor
+    pieces: Pieces | None = None
+
+    def and_then(self, later: Effects) -> Effects:
+        """These effects and those of an attack after it."""
+        return Effects(
+            self.dropped | later.dropped,
+            self.tampered | later.tampered,
+            self.forged | later.forged,
+            self.delay + later.delay,
+            _both(self.pieces, later.pieces),
+        )
+
+
+def count_pieces(pieces: Pieces) -> Tensor:
+    """[B, N, M] int64, how many fragments there are."""
+    return pieces.begin + pieces.early + pieces.middle
+
+
+def _both(first: Pieces | None, second: Pieces | None) -> Pieces | None:
+    """What two attacks put on the wire."""
+    if first is None or second is None:
+        return first or second
+    return Pieces(first.begin + second.begin, first.early | second.early, first.middle | second.middle)
+
+
+def check_edits(name: str, traffic: Traffic, edits: Edits, injections: int) -> None:
+    """Check that edits fit an exchange.
+
+    Args:
+        name: Whose they are.
+        traffic: The exchange.
+        edits: Shapes and types are checked, not what they may.
+        injections: How many messages may be injected per receiver.
+
+    Raises:
+        ValueError: If a tensor has another shape or type than it must have.
+    """
+    slots, width = tuple(traffic.present.shape), traffic.spoken.shape[-1]
+    for field in ("drop", "modify"):
+        check_tensor(name, f"edits.{field}", getattr(edits, field), slots, torch.bool)
+    check_tensor(name, "edits.change", edits.change, (*slots, width), traffic.spoken.dtype)
+    check_tensor(name, "edits.delay", edits.delay, slots, torch.int64)
+    if edits.pieces is not None:
+        check_tensor(name, "edits.pieces.begin", edits.pieces.begin, slots, torch.int64)
+        check_tensor(name, "edits.pieces.early", edits.pieces.early, slots, torch.bool)
+        check_tensor(name, "edits.pieces.middle", edits.pieces.middle, slots, torch.bool)
+    if edits.modify is not None and edits.change is None:
+        raise ValueError(f"{name}: edits.modify needs edits.change")
+    if edits.inject is not None:
+        # [worlds, receivers, injections()]
+        places = (*slots[:2], injections)
+        check_tensor(name, "edits.inject.where", edits.inject.where, places, torch.bool)
+        check_tensor(name, "edits.inject.payload", edits.inject.payload, (*places, width), traffic.spoken.dtype)
+        for field in HEADER:
+            check_tensor(name, f"edits.inject.{field}", getattr(edits.inject, field), places, torch.int64)
+
+
+def check_tensor(name: str, what: str, value: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Check one tensor that an attack handed over, if it did.
+
+    Raises:
+        ValueError: If it has another shape or type.
+    """
+    if value is not None and (value.shape != shape or value.dtype != dtype):
+        raise ValueError(f"{name}: {what} must be {dtype} {shape}, not {value.dtype} {tuple(value.shape)}")
+
+
+def completed(inject: Envelopes) -> Envelopes:
+    """What an attack left open is written as honest senders write it."""
+    expiry = inject.sent_at + LIFETIME if inject.expiry is None else inject.expiry
+    hops = torch.full_like(inject.sent_at, HOPS) if inject.hops is None else inject.hops
+    return replace(inject, expiry=expiry, hops=hops)

@@ -1,0 +1,117 @@
+"""What position, powers and norms let an attack do to one exchange; what goes beyond is counted, and not done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from agentcomm.messages.copies import Copies
+from agentcomm.messages.identity import Keyring
+from agentcomm.messages.traffic import Traffic
+from agentcomm.threats import Envelopes, Pieces, ThreatModel
+
+
+class Permits:
+    """Judges edits by an attack's threat model.
+
+    Args:
+        threat: The threat model.
+        links: [N receivers, N + 1 senders] bool, the links that it stands on.
+        copies: What it has seen.
+        violate: Told which rule was broken, and where.
+    """
+
+    def __init__(
+        self, threat: ThreatModel, links: Tensor, copies: Copies, violate: Callable[[str, Tensor], None]
+    ) -> None:
+        self.threat, self.links, self.copies, self.violate = threat, links, copies, violate
+
+    def touch(self, wanted: Tensor | None, power: str, reach: Tensor) -> Tensor | None:
+        """[B, N, M] bool, which messages may be touched so; None for none."""
+        if wanted is None:
+            return None
+        if power not in self.threat.powers:
+            self.violate(f"{power} without the power to", wanted)
+            return None
+        if self.threat.position.kind == "observer":
+            self.violate(f"{power} as an observer", wanted)
+            return None
+        self.violate(f"{power} out of reach", wanted & ~reach)
+        return wanted & reach
+
+    def injection(self, inject: Envelopes | None, keyring: Keyring) -> Tensor | None:
+        """[B, N, S] bool, which of its messages may be put on the wire; None for none."""
+        if inject is None:
+            return None
+        if "inject" in self.threat.powers:
+            finite = inject.payload.isfinite().all(-1)
+            self.violate("inject not finite", inject.where & ~finite)
+            return inject.where & finite & self._may_address(inject)
+        if "replay" in self.threat.powers:
+            seen = torch.zeros_like(inject.where)
+            if inject.where.any() and not inject.sign:
+                seen = self.copies.known(inject, keyring.digest(inject.payload))
+            self.violate("replay of what it has not seen", inject.where & ~seen)
+            return inject.where & seen & self._may_address(inject)
+        self.violate("inject without the power to", inject.where)
+        return None
+
+    def pieces(self, wanted: Pieces, traffic: Traffic, reach: Tensor) -> Tensor | None:
+        """[B, N, M, 2 + F] bool, fragments one by one: an early one, a middle one, and up to F that begin something."""
+        counts = torch.arange(int(wanted.begin.max()) if wanted.begin.numel() else 0, device=wanted.begin.device)
+        begin = counts < wanted.begin.unsqueeze(-1)
+        named = torch.stack([wanted.early, wanted.middle], -1)
+        all_ = torch.cat([named, begin], -1)
+        if not {"inject", "replay"} & self.threat.powers:
+            self.violate("fragments without the power to inject", all_)
+            return None
+        if self.threat.position.kind in ("observer", "hub"):
+            self.violate(f"fragments from position {self.threat.position.kind}", all_)
+            return None
+        if "inject" not in self.threat.powers:
+            seen = self.copies.anything().view(*traffic.source.shape[:2], 1, 1)
+            self.violate("fragments of what it has not seen", named)
+            self.violate("fragments of what it has not seen", begin & ~seen)
+            named, begin = torch.zeros_like(named), begin & seen
+        if self.threat.position.kind == "edge":
+            on_link = self.links.any(1).view(1, -1, 1, 1)
+            self.violate("fragments out of reach", torch.cat([named & ~reach.unsqueeze(-1), begin & ~on_link], -1))
+            named, begin = named & reach.unsqueeze(-1), begin & on_link
+        return torch.cat([named, begin], -1)
+
+    def _may_address(self, inject: Envelopes) -> Tensor:
+        """On the path of links one can only put messages onto those; others may address anyone."""
+        agents = len(self.links)
+        nowhere = {"observer": "an observer", "hub": "a hub", "sensor": "a sensor"}
+        if self.threat.position.kind in nowhere:
+            self.violate(f"inject as {nowhere[self.threat.position.kind]}", inject.where)
+            return torch.zeros_like(inject.where)
+        allowed = (inject.sender >= 0) & (inject.sender <= agents)
+        self.violate("inject from an unknown sender", inject.where & ~allowed)
+        if self.threat.position.kind != "edge":
+            return allowed
+        receiver = torch.arange(agents, device=inject.where.device).view(1, -1, 1).expand_as(inject.sender)
+        on_link = self.links[receiver, inject.sender.clamp(0, agents)]
+        self.violate("inject out of reach", inject.where & allowed & ~on_link)
+        return allowed & on_link
+
+    def change(self, modify: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
+        """The same within norm and length, finite or not at all."""
+        largest = change.abs().amax(-1)  # of which NaN and infinity come out as themselves
+        finite = largest.isfinite()
+        if not finite.all():
+            self.violate("modify not finite", modify & ~finite)
+            modify, change = modify & finite, change.masked_fill(~finite.unsqueeze(-1), 0.0)
+        norm = self.threat.budget.norm
+        if norm is not None and (largest > norm).any():
+            # A hair of float rounding is not a violation.
+            self.violate("modify beyond the norm", modify & (largest > norm * (1 + 1e-5)))
+            change = change.clamp(-norm, norm)
+        length = self.threat.budget.length
+        if length is not None:
+            longest = change.norm(dim=-1)
+            self.violate("modify beyond the length", modify & (longest > length * (1 + 1e-5)))
+            change = change * (length / longest.clamp_min(max(length, 1e-30))).unsqueeze(-1)
+        return modify, change
