@@ -13,13 +13,17 @@ from agentcomm.threats import Edits, Envelopes, Pieces
 
 @dataclass(frozen=True)
 class Effects:
-    """What an attack really did: masks [B, N, M] over the exchange's slots, int64 steps of delay, and fragments."""
+    """What an attack really did: masks [B, N, M] over the exchange's slots, int64 steps of delay, and fragments.
+
+    ``unsaid`` are those of the dropped messages that a compromised sender never let out: they cost no bytes.
+    """
 
     dropped: Tensor
     tampered: Tensor
     forged: Tensor
     delay: Tensor
     pieces: Pieces | None = None
+    unsaid: Tensor | None = None
 
     def and_then(self, later: Effects) -> Effects:
         """These effects and those of an attack after it."""
@@ -29,6 +33,7 @@ class Effects:
             self.forged | later.forged,
             self.delay + later.delay,
             _both(self.pieces, later.pieces),
+            self.unsaid,
         )
 
 

@@ -206,7 +206,8 @@ class Network:
             hidden = (sent | forged) & traffic.present & (passed.steps > 0)
             self.ledger.count(lost=lost, late=passed.late)
             self.ledger.arrive(traffic.present, passed.steps, passed.seconds)
-        self.ledger.carry(sent | forged, on_wire)
+        let_out = sent if did.unsaid is None else sent & ~did.unsaid
+        self.ledger.carry(let_out | forged, on_wire)
         came = traffic
         traffic = self._receive(self._shut(traffic, links.listening), step, kind)
         accepted = traffic.present
@@ -273,6 +274,7 @@ class Network:
                     traffic, did = self._act(guard, traffic, step, kind, due, foresee)
                     all_ = all_.and_then(did)
             if at_sender:
+                all_ = replace(all_, unsaid=all_.dropped)
                 traffic = self._send(traffic)
         return traffic, all_
 

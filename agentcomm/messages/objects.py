@@ -82,6 +82,8 @@ class ObjectNetwork(Network):
             if self.sealed:
                 envelope = self.keys.seal(envelope, int(traffic.origin[place]))
                 self._seals[int(traffic.seal[place])] = envelope.seal
+            elif int(traffic.seal[place]):  # only a compromised agent's own seals, where nobody else seals anything
+                envelope = self._forgery(traffic, place)
             self._put(place, envelope)
         return traffic
 
