@@ -55,7 +55,7 @@ ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "partial at the end": ("partial", {"pattern": "last", "missing": 0.3, "parts": 3}),
     "hijack": ("hijack", {}),
     "hijack one": ("hijack", {"victim": 1, "lead": 3}),
-    "abuse": ("abuse", {"node": 1}),
+    "abuse": ("abuse", {"node": 2}),
     "abuse far": ("abuse", {"distance": 3}),
     "insider": ("insider", {"node": 1, "after": 2, "duty": 0.6}),
     "insider by pattern": ("insider", {"trigger": "pattern", "threshold": 0.2, "duty": 1.0}),
@@ -80,6 +80,21 @@ ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "learned a little": ("learned", {"budget": {"per_episode": 3, "norm": 0.3}}),
     "mask": ("mask", {}),
 }
+# One of each kind, for crossing them with everything else.
+KINDS = (
+    *("drop", "noise", "noise sometimes", "noise at node", "swap", "delay", "delay at node", "reorder"),
+    *(
+        "replay besides",
+        "impersonate",
+        "impersonate stale",
+        "flood",
+        "drift",
+        "pollute",
+        "gradient",
+        "learned a little",
+    ),
+)
+OTHERS = tuple(form for form in ATTACKS if form not in KINDS)
 # Those that only take messages away.
 MISSING = ("drop", "mask", "jam", "cut", "churn", "hijack by ransom", "hijack by starving", "hijack by strike")
 # Attacks that touch no message, or do so in some channels only.

@@ -370,6 +370,8 @@ def test_attacks_are_reproducible_and_seeded_apart(form: str) -> None:
     assert torch.equal(runs[0], runs[1])
     random = {"drop", "noise sometimes", "noise", "noise adaptive", "noise at node", "impersonate", "bias", "jam"}
     random |= {"delay at node", "reorder", "flood", "flood named", "drift", "drift longer"}
+    random |= {"partial", "hijack", "hijack one", "abuse", "abuse far", "insider", "evade", "evade sometimes"}
+    random |= {"learned", "learned a little", "mask"}
     random |= {"rewrite blind", "directive at node", "leak"}
     random |= {"hijack by ransom", "hijack by starving", "hijack by strike", "backdoor"}
     assert torch.equal(runs[0], runs[2]) != (form in random)

@@ -11,6 +11,8 @@ from parts import (
     ATTACKS,
     DEFENSES,
     DIRECTORY_ATTACKS,
+    KINDS,
+    OTHERS,
     SILENT,
     Scripted,
     attack,
@@ -37,8 +39,8 @@ from agentcomm.messages.network import FATES, Network
 from agentcomm.policy import Graph
 from agentcomm.threats import Budget, Edits, Position, Setting, View
 
-EVERY_PAIR = list(product(ATTACKS, DEFENSES))
-SOME_PAIRS = list(product(ATTACKS, ("none", "both")))
+EVERY_PAIR = [*product(KINDS, DEFENSES), *product(OTHERS, ("both",))]
+SOME_PAIRS = list(product(KINDS, ("none", "both")))  # what state does is checked for every form by its conformance
 
 
 def build(s: Setting, form: str | None, defenses: str = "none", seed: int = 0, **more: Any) -> Network:
@@ -243,6 +245,7 @@ NOTHING = [{"budget": {"per_step": 0}}, {"budget": {"per_episode": 0}}, {"budget
 NEVER = [
     (form, more)
     for form, (name, _) in ATTACKS.items()
+    if form in KINDS
     for more in (
         *NOTHING,
         *([{"probability": 0}] if "probability" in registry.find("attack", name).Config.model_fields else []),

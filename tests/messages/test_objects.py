@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parts import ATTACKS, DEFENSES, carry, conversation, heard, known_attack, known_defenses, setting
+from parts import DEFENSES, KINDS, OTHERS, carry, conversation, heard, known_attack, known_defenses, setting
 
 from agentcomm.messages.network import Network
 from agentcomm.messages.objects import ObjectNetwork
 
 
-@pytest.mark.parametrize("defense", DEFENSES)
-@pytest.mark.parametrize("form", [None, *ATTACKS])
+@pytest.mark.parametrize(("form", "defense"), [*product((None, *KINDS), DEFENSES), *product(OTHERS, ("none", "both"))])
 @given(seed=st.integers(0, 2**31), agents=st.integers(3, 5), steps=st.integers(1, 6))
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_both_paths_agree(form: str | None, defense: str, seed: int, agents: int, steps: int) -> None:
     s = setting(worlds=2, agents=agents, degree=2, width=4)
     exchanges = conversation(s, steps, seed=seed)

@@ -10,7 +10,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import CREW, rows_of
-from parts import ATTACKS, DEFENSES, conversation, known_attack, known_defenses, sampler, setting_of, team
+from parts import (
+    ATTACKS,
+    DEFENSES,
+    KINDS,
+    OTHERS,
+    conversation,
+    known_attack,
+    known_defenses,
+    sampler,
+    setting_of,
+    team,
+)
 from torch import Tensor
 
 from agentcomm.deciding import decide
@@ -38,7 +49,11 @@ def steps(fragment: Fragment, worlds: int) -> list[dict[str, Tensor]]:
 
 @pytest.mark.parametrize(
     ("form", "defenses", "gate"),
-    [*product([None, *ATTACKS], DEFENSES, ["gated"]), *product([None, *ATTACKS], ["none", "both"], ["open"])],
+    [
+        *product([None, *KINDS], DEFENSES, ["gated"]),
+        *product(OTHERS, ["both"], ["gated"]),
+        *product([None, *ATTACKS], ["none"], ["open"]),
+    ],
 )
 def test_ratio_is_one_under_every_attack_and_defense(form: str | None, defenses: str, gate: str) -> None:
     world, policy = team(5, gate=GATES[gate], world={"perception_agents": 3})
