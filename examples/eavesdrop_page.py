@@ -1,4 +1,4 @@
-"""Writes docs/eavesdrop.md: what somebody who listens to a trained team learns about it.
+"""Writes docs/eavesdrop.md: what somebody who listens to a trained team, or is part of it, learns about it.
 
 python examples/eavesdrop_page.py                  measures on the teams there are (runs/commformer), writes the page
 python examples/eavesdrop_page.py --no-measure     writes the page from docs/eavesdrop/results.json
@@ -17,9 +17,11 @@ import typer
 from pages import COLORS, DOCS, over_seeds, table, text
 from studies import ROOT
 
-from agentcomm import api
-from agentcomm.evaluation.overhear import SOURCES, learned, overhear
+from agentcomm import api, policy_file
+from agentcomm.config import PLAIN_PATH, Choice
+from agentcomm.evaluation.overhear import SOURCES, leaked, learned, overhear
 from agentcomm.files import write_text
+from agentcomm.run import Run
 
 RUNS = {
     "gates that open when they are worth it": "gates-action_0.03",
@@ -27,11 +29,41 @@ RUNS = {
 }
 EPISODES = 2048
 NAMES = {"clock": "name and time alone", "sizes": "sizes and times", "payloads": "payloads"}
+CURIOUS, LEAKING, SEED = 0, (0, 2), 1000003  # who asks; who leaks, and to whom
+LEAK = {"8 bits, 0.01": {}, "32 bits, 0.1": {"bits": 32, "epsilon": 0.1}, "its control": {"harmless": True}}
 Results = dict[str, dict[str, dict[str, dict[str, dict[str, Any]]]]]  # team, seed, fact, source
 
 
-def measure(root: Path) -> Results:
-    """Findings of every team of both runs."""
+def insiders(run: Run, seed: int) -> dict[str, Any]:
+    """What a curious member infers, really and from messages dealt anew; and what a leaking one tells another."""
+    heard = overhear(run, seed, EPISODES, attack=Choice.model_validate({"name": "infer", "node": CURIOUS}))
+    others = [agent for agent in range(int(heard.agent.max()) + 1) if agent != CURIOUS]
+    asked = {"heard": learned(heard, agents=others), "shuffled": learned(heard.shuffled(), agents=others)}
+    saved = policy_file.load(run.policy("team", seed))
+    told = {}
+    for name, arguments in LEAK.items():
+        attack = Choice.model_validate({"name": "leak", "node": LEAKING[0], **arguments})
+        found = leaked(saved, attack, LEAKING[1], EPISODES // 2, SEED, PLAIN_PATH)
+        told[name] = {
+            "accuracy": found.accuracy,
+            "bits": found.bits,
+            "return": float(found.episodes.total_reward.mean()),
+        }
+    return {
+        "infer": {how: {fact: asdict(by["payloads"]) for fact, by in facts.items()} for how, facts in asked.items()},
+        "leak": told,
+    }
+
+
+def measure(root: Path) -> dict[str, Any]:
+    """Findings of every team of both runs, and of members of the teams whose gates are always open."""
+    run = api.open_run(root / "commformer" / RUNS["gates always open"])
+    seeds = [seed for variant, seed in run.trained() if variant == "team"]
+    return {"outside": outside(root), "inside": {str(seed): insiders(run, seed) for seed in seeds}}
+
+
+def outside(root: Path) -> Results:
+    """Findings of who listens to all links."""
     out: Results = {}
     for name, folder in RUNS.items():
         run = api.open_run(root / "commformer" / folder)
@@ -93,8 +125,35 @@ def figure(r: Results) -> str:
     return "![bits](eavesdrop/bits.svg)\n"
 
 
-def page(r: Results) -> str:
+def inside(found: dict[str, Any]) -> str:
+    """What members learn of each other, and tell."""
+    rows = []
+    for fact in dict.fromkeys(fact for seed in found.values() for fact in seed["infer"]["heard"]):
+        known = [seed["infer"] for seed in found.values() if fact in seed["infer"]["heard"]]
+        real, dealt = ([by[how][fact]["accuracy"] for by in known] for how in ("heard", "shuffled"))
+        prior = [by["heard"][fact]["prior"] for by in known]
+        bits = over_seeds([by["heard"][fact]["bits"] for by in known]).value
+        rows.append([fact, *(text(over_seeds(v), 3) for v in (prior, dealt, real)), f"{bits:.2f}"])
+    asked = table(("fact", "prior", "messages dealt anew", "its messages", "bits"), rows)
+    told = []
+    for name in LEAK:
+        each = [seed["leak"][name] for seed in found.values()]
+        told.append([name, *(text(over_seeds([e[key] for e in each]), 3) for key in ("accuracy", "bits", "return"))])
+    return f"""## From inside
+
+A member that is curious (attack `infer`, agent {CURIOUS}) looks only at the messages sent to it and asks what others
+know. Its control gets messages of the same agents and steps, dealt anew among the episodes.
+
+{asked}
+A member that leaks (attack `leak`) writes secret bits into the low digits of what it says anyway, each number changed
+by at most as much as stated; another one that hears it reads them. The team's return tells nothing of that.
+
+{table(("what is hidden", "read right", "bits per step", "return"), told)}"""
+
+
+def page(results: dict[str, Any]) -> str:
     """The page."""
+    r: Results = results["outside"]
     parts = "\n".join(f"## Teams with {team}\n{len(r[team])} teams.\n\n{tables(r, team)}" for team in r)
     gated, seen = next(iter(r)), "sees the prey"
     sizes, payloads, prior = (
@@ -121,7 +180,8 @@ intervals.
 messages come or not knows whether it sees the prey: right in {sizes:.1%} of all cases, against {prior:.1%} a priori and
 {payloads:.1%} from payloads. Where gates are always open, sizes and times tell nothing that the clock does not, but for
 the role: agents that nobody listens to send nothing, and that is the graph, which anybody sees.
-"""
+
+{inside(results["inside"])}"""
 
 
 def main(

@@ -6,11 +6,12 @@ python examples/threats_page.py    copies the cells of runs/threats that are the
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -70,6 +71,27 @@ class Measured:
         return self.form.choice.name
 
     @property
+    def unit(self) -> str:
+        """What the effect is counted in."""
+        return {"return": "return lost", "harm": "harm done", "success": "of episodes"}[self.form.judge]
+
+    @property
+    def scale(self) -> float:
+        """What makes effects in different environments comparable: what messages are worth there."""
+        worth = self.clean - self.floor
+        return worth if self.form.judge == "return" and worth > 0 else 1.0
+
+    @property
+    def label(self) -> str:
+        """The attack as it is given on the command line."""
+        return self.form.attack
+
+    @property
+    def place(self) -> str:
+        """The environment."""
+        return str(self.rows[0]["environment"]["name"])
+
+    @property
     def damage(self) -> Estimate:
         """Return lost against the no-op control."""
         return damage(self.rows)
@@ -80,26 +102,67 @@ class Measured:
         return mean_by_t([r["metrics"]["attack_success"] - r["metrics"]["control_success"] for r in self.rows])
 
     @property
-    def judged_by_success(self) -> bool:
-        """Whether it wants something else than that the team earns less."""
-        return self.rows[0]["attack"]["threat"]["objective"] not in ("untargeted", "exhaust")
-
-    @property
     def effect(self) -> Estimate:
         """What it is judged by."""
-        return self.success if self.judged_by_success else self.damage
-
-    @property
-    def works(self) -> bool:
-        """Whether the effect's interval lies above zero."""
-        interval = self.effect.interval
-        return interval is not None and interval[0] > 0
+        if self.form.judge == "harm":
+            return mean_by_t([r["metrics"]["harm"] - r["metrics"]["control_harm"] for r in self.rows])
+        return self.success if self.form.judge == "success" else self.damage
 
     @property
     def share(self) -> float:
         """Damage as a share of what messages are worth: 1 takes the team to the floor."""
         worth = self.clean - self.floor
         return self.damage.value / worth if worth > 0 else math.nan
+
+
+class Other(NamedTuple):
+    """An effect that is no return, measured on a page of its own."""
+
+    name: str
+    label: str
+    place: str
+    effect: Estimate
+    unit: str
+    page: str
+    scale: float = 1.0
+
+
+def others() -> list[Other]:
+    """What pages on listening, on secrets and on trained attackers found, on Predator-Capture-Prey."""
+    out, place = [], "predator_capture_prey"
+    path = pages.DOCS / "eavesdrop" / "results.json"
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        gated = next(iter(found["outside"].values())).values()
+        seen = [by["sees the prey"]["sizes"] for by in gated]
+        gain = mean_by_t([one["accuracy"] - one["prior"] for one in seen])
+        out.append(
+            Other("eavesdrop", "eavesdrop", place, gain, "more often right from times than a priori", "eavesdrop.md")
+        )
+        inside = list(found["inside"].values())
+        facts = [(by["infer"]["heard"], by["infer"]["shuffled"]) for by in inside]
+        gain = mean_by_t([np.mean([h[f]["accuracy"] - s[f]["accuracy"] for f in h]) for h, s in facts])
+        out.append(Other("infer", "infer", place, gain, "more often right than its control", "eavesdrop.md"))
+        leaks = [by["leak"]["8 bits, 0.01"]["accuracy"] - by["leak"]["its control"]["accuracy"] for by in inside]
+        out.append(Other("leak", "leak", place, mean_by_t(leaks), "more bits right than its control", "eavesdrop.md"))
+    path = pages.DOCS / "covert" / "results.json"
+    if path.exists():
+        trained = json.loads(path.read_text(encoding="utf-8"))["trained"]
+        bits = mean_by_t([by_node[-1]["bits"] for by_node in trained.values()])
+        out.append(Other("covert", "covert", place, bits, "bits per episode", "covert.md"))
+    path = pages.DOCS / "threats" / "attackers.json"
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        for name, kind in (("learned", "rewriting"), ("mask", "masking")):
+            pairs = zip(found[f"{kind}: learned"], found[f"{kind}: no-op control"], strict=True)
+            lost = mean_by_t([c["return"] - a["return"] for a, c in pairs])
+            out.append(Other(name, name, place, lost, "return lost", "threats/learned_attackers.md"))
+    return out
+
+
+def works(e: Estimate) -> bool:
+    """Whether an effect's interval lies above zero."""
+    return low(e) > 0
 
 
 def damage(rows: Sequence[Row]) -> Estimate:
@@ -156,17 +219,16 @@ def risks(everything: Sequence[Measured]) -> str:
     rows = []
     for risk, about in RISKS.items():
         names = [name for name, attack in attacks.items() if risk in attack.risks]
-        found = [m for m in everything if m.name in names]
-        best = max(found, key=lambda m: (m.works, low(m.effect)), default=None)
-        places = ", ".join(dict.fromkeys(m.rows[0]["environment"]["name"] for m in found))
-        if best is None:
-            effect = about.absent or "not measured"
-        else:
-            what = "success" if best.judged_by_success else "return"
-            effect = f"`{best.form.attack}`: {number(best.effect)} of {what}" + ("" if best.works else ", not shown")
-        rows.append(
-            [f"`{risk}`", about.definition, ", ".join(f"`{n}`" for n in names), places, effect, lessening(found)]
-        )
+        found: list[Measured | Other] = [m for m in (*everything, *others()) if m.name in names]
+        best = max(found, key=lambda m: low(m.effect) / m.scale, default=None)
+        places = ", ".join(dict.fromkeys(m.place.replace("_", " ") for m in found))
+        effect = about.absent or "not measured"
+        if best is not None:
+            effect = f"`{best.label}`: {number(best.effect)} {best.unit}" + (
+                "" if works(best.effect) else ", not shown"
+            )
+        helps = lessening([m for m in found if isinstance(m, Measured)])
+        rows.append([f"`{risk}`", about.definition, ", ".join(f"`{n}`" for n in names), places, effect, helps])
     return table(("risk", "what goes wrong", "attacks", "measured in", "largest effect", "lessened by"), rows)
 
 
@@ -181,7 +243,7 @@ def lessening(found: Sequence[Measured]) -> str:
         defense
         for defense in DEFENSES
         if any(
-            m.works and not m.judged_by_success and cells and damage(cells).value < 0.5 * m.damage.value
+            works(m.damage) and cells and damage(cells).value < 0.5 * m.damage.value
             for m in found
             for cells in [m.defended.get(defense, [])]
         )
@@ -191,18 +253,19 @@ def lessening(found: Sequence[Measured]) -> str:
 
 def attacks(everything: Sequence[Measured], run: str) -> str:
     """What each form did in one run."""
-    rows = []
+    rows, harmful = [], any(m.form.run == run and m.form.judge == "harm" for m in everything)
     for m in everything:
         if m.form.run != run:
             continue
         threat = m.rows[0]["attack"]["threat"]
         shown = [f"`{m.form.attack}`", threat["position"], " ".join(threat["powers"]), threat["knowledge"]]
         shown += [f"{np.mean([r['metrics']['mean_return'] for r in m.rows]):.2f}", number(m.damage), share(m.share)]
-        shown += [number(m.success)]
+        shown += [number(m.success), *([number(m.effect)] if harmful else [])]
         shown += [number(damage(cells)) if (cells := m.defended.get(d)) else "" for d in DEFENSES]
         rows.append(shown)
     header = ("attack", "position", "powers", "knows", "return", "damage", "of what messages are worth", "success")
-    return table((*header, *(f"damage with {d}" for d in DEFENSES)), rows)
+    harm = ("harm done",) if harmful else ()
+    return table((*header, *harm, *(f"damage with `{d}`" for d in DEFENSES)), rows)
 
 
 def share(value: float) -> str:
@@ -255,7 +318,9 @@ def falling(everything: Sequence[Measured]) -> str:
 def page(rows: Sequence[Row]) -> str:
     """The page."""
     everything = measured(rows)
-    shown = {risk for m in everything if m.works for risk in registry.find("attack", m.name).risks}
+    shown = {
+        risk for m in (*everything, *others()) if works(m.effect) for risk in registry.find("attack", m.name).risks
+    }
     absent = [risk for risk, about in RISKS.items() if about.absent]
     episodes = "/".join(map(str, sorted({row["episodes"] for row in rows})))
     parts = []
