@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from pages import table, text
+from pages import DOCS, table, text
 from studies import ROOT
 
 from agentcomm import api
@@ -142,7 +142,7 @@ def main(
 ) -> None:
     """Play every attack on every team."""
     torch.set_num_threads(1)
-    typer.echo(page(measure(root, root / "attackers" / "results.json", count)))
+    typer.echo(page(measure(root, DOCS / "threats" / "attackers.json", count)))
 
 
 if __name__ == "__main__":

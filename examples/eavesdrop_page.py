@@ -29,7 +29,7 @@ RUNS = {
 }
 EPISODES = 2048
 NAMES = {"clock": "name and time alone", "sizes": "sizes and times", "payloads": "payloads"}
-CURIOUS, LEAKING, SEED = 0, (0, 2), 1000003  # who asks; who leaks, and to whom
+CURIOUS, ACCOMPLICE, SEED = 0, 2, 1000003  # who asks; who is told what somebody leaks that it hears
 LEAK = {"8 bits, 0.01": {}, "32 bits, 0.1": {"bits": 32, "epsilon": 0.1}, "its control": {"harmless": True}}
 Results = dict[str, dict[str, dict[str, dict[str, dict[str, Any]]]]]  # team, seed, fact, source
 
@@ -40,10 +40,11 @@ def insiders(run: Run, seed: int) -> dict[str, Any]:
     others = [agent for agent in range(int(heard.agent.max()) + 1) if agent != CURIOUS]
     asked = {"heard": learned(heard, agents=others), "shuffled": learned(heard.shuffled(), agents=others)}
     saved = policy_file.load(run.policy("team", seed))
+    leaking = int(saved.policy.topology.graph(None, 1).source[0, ACCOMPLICE, 0])
     told = {}
     for name, arguments in LEAK.items():
-        attack = Choice.model_validate({"name": "leak", "node": LEAKING[0], **arguments})
-        found = leaked(saved, attack, LEAKING[1], EPISODES // 2, SEED, PLAIN_PATH)
+        attack = Choice.model_validate({"name": "leak", "node": leaking, **arguments})
+        found = leaked(saved, attack, ACCOMPLICE, EPISODES // 2, SEED, PLAIN_PATH)
         told[name] = {
             "accuracy": found.accuracy,
             "bits": found.bits,
@@ -146,7 +147,7 @@ know. Its control gets messages of the same agents and steps, dealt anew among t
 
 {asked}
 A member that leaks (attack `leak`) writes secret bits into the low digits of what it says anyway, each number changed
-by at most as much as stated; another one that hears it reads them. The team's return tells nothing of that.
+by at most as much as stated; the blind agent, which hears it, reads them. The team's return tells nothing of that.
 
 {table(("what is hidden", "read right", "bits per step", "return"), told)}"""
 

@@ -27,6 +27,7 @@ from agentcomm.evaluation.statistics import Estimate, mean_by_t
 from agentcomm.files import append_line, write_text
 from agentcomm.risks import RISKS
 
+TROJAN = "aa.l2.exploitation_trojan"
 SHOWN = (*KEPT, "attack", "defense_label", "obedience", "violations")
 
 
@@ -54,6 +55,7 @@ class Measured:
         rows: Its undefended cells, one per seed.
         clean: Return without the attack, mean over seeds.
         floor: Return of the team without messages; NaN where there is none.
+        floor_harm: Harm that team does.
         defended: By defense, the cells under it.
         budgets: By budget, the cells at it.
     """
@@ -62,6 +64,7 @@ class Measured:
     rows: Sequence[Row]
     clean: float
     floor: float
+    floor_harm: float
     defended: dict[str, Sequence[Row]]
     budgets: dict[int, Sequence[Row]]
 
@@ -78,8 +81,8 @@ class Measured:
     @property
     def scale(self) -> float:
         """What makes effects in different environments comparable: what messages are worth there."""
-        worth = self.clean - self.floor
-        return worth if self.form.judge == "return" and worth > 0 else 1.0
+        worth = {"return": self.clean - self.floor, "harm": self.floor_harm}.get(self.form.judge, 1.0)
+        return worth if worth > 0 else 1.0
 
     @property
     def label(self) -> str:
@@ -196,6 +199,7 @@ def measured(rows: Sequence[Row]) -> list[Measured]:
                 found,
                 mean(cells(None)),
                 mean(cells(None, variant="control")),
+                mean(cells(None, variant="control"), "harm"),
                 {d: cells(form.choice.label, d) for d in form.defenses},
                 {limit: cells(c.label) for limit, c in zip(BUDGETS, held(form), strict=True) if form.budgets},
             )
@@ -203,9 +207,9 @@ def measured(rows: Sequence[Row]) -> list[Measured]:
     return out
 
 
-def mean(rows: Sequence[Row]) -> float:
-    """Mean return over seeds."""
-    return float(np.mean([row["metrics"]["mean_return"] for row in rows])) if rows else math.nan
+def mean(rows: Sequence[Row], metric: str = "mean_return") -> float:
+    """Mean over seeds."""
+    return float(np.mean([row["metrics"].get(metric, 0.0) for row in rows])) if rows else math.nan
 
 
 def number(e: Estimate, digits: int = 2) -> str:
@@ -220,6 +224,8 @@ def risks(everything: Sequence[Measured]) -> str:
     for risk, about in RISKS.items():
         names = [name for name, attack in attacks.items() if risk in attack.risks]
         found: list[Measured | Other] = [m for m in (*everything, *others()) if m.name in names]
+        if risk == TROJAN:  # who is on the path of others' messages is no trojan
+            found = [m for m in found if isinstance(m, Other) or m.rows[0]["attack"]["threat"]["position"] != "edge"]
         best = max(found, key=lambda m: low(m.effect) / m.scale, default=None)
         places = ", ".join(dict.fromkeys(m.place.replace("_", " ") for m in found))
         effect = about.absent or "not measured"
@@ -229,7 +235,9 @@ def risks(everything: Sequence[Measured]) -> str:
             )
         helps = lessening([m for m in found if isinstance(m, Measured)])
         rows.append([f"`{risk}`", about.definition, ", ".join(f"`{n}`" for n in names), places, effect, helps])
-    return table(("risk", "what goes wrong", "attacks", "measured in", "largest effect", "lessened by"), rows)
+    return table(
+        ("risk", "what goes wrong", "attacks", "measured in", "largest effect", "an attack is halved by"), rows
+    )
 
 
 def low(e: Estimate) -> float:

@@ -1,10 +1,12 @@
-"""Writes docs/threats/replay.md and docs/threats/sybil.md: two attacks on learned communication, looked at closely.
+"""Writes docs/threats/{replay,sybil,learned_attackers}.md: attacks on learned communication, looked at closely.
 
-python examples/writeups_page.py    from docs/threats/cells.jsonl, which examples/threats_page.py collects
+python examples/writeups_page.py    from docs/threats/cells.jsonl, which examples/threats_page.py collects, and from
+                                    docs/threats/attackers.json, which examples/attackers.py measures
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -164,17 +166,77 @@ help: messages say what members can do, and nothing of who is no member.
 """
 
 
+def attackers() -> str:
+    """Attackers that are trained against a frozen team."""
+    found = json.loads((pages.DOCS / "threats" / "attackers.json").read_text(encoding="utf-8"))
+
+    def over(name: str, key: str) -> Estimate:
+        return mean_by_t([seed[key] for seed in found[name]])
+
+    rows = []
+    for name in found:
+        each = ", ".join(f"{seed['steps']:.2f}" for seed in found[name])
+        shown = [pages.text(over(name, "steps")), each]
+        rows.append(
+            [name, *shown, *(pages.text(over(name, key), 1 + (key != "touched")) for key in ("success", "touched"))]
+        )
+    figure, axes = plt.subplots(figsize=(6, 0.28 * len(found) + 0.6))
+    for place, name in enumerate(found):
+        e = over(name, "steps")
+        low, high = e.interval or (e.value, e.value)
+        color = COLORS[1] if "learned" in name else COLORS[0]
+        axes.plot([low, high], [place, place], color=color, lw=2)
+        axes.plot(
+            [seed["steps"] for seed in found[name]], [place] * len(found[name]), "o", color=color, ms=4, alpha=0.5
+        )
+    axes.set_yticks(range(len(found)), list(found), fontsize=7)
+    axes.set_ylim(len(found) - 0.5, -0.5)
+    axes.set_xlabel("steps to capture")
+    axes.grid(axis="x", alpha=0.25)
+    rewriting, noise = over("rewriting: learned", "steps"), over("rewriting: random noise", "steps")
+    white, best = (
+        over("rewriting: gradient (white box)", "steps"),
+        over("rewriting: gradient, blind agent's link", "steps"),
+    )
+    masking, chance = over("masking: learned", "steps"), over("masking: random messages", "steps")
+    aimed = over("masking: blind agent's link", "steps")
+    moved = [over(f"{kind}: learned on another team", "steps").value for kind in ("rewriting", "masking")]
+    return f"""# Attackers that are trained
+
+*Threat.* Somebody on the path of all links who knows the protocol, and of the team only how it fares. It is trained
+like a team (`agentcomm train`, environment `attacker`): each message on the wire is one of its agents, which sees the
+payload, who claims to send it, to whom, the step, and what is left of its budget. It earns what the frozen team loses,
+less a price for how much it changes. `learned` rewrites: it leaves a message, turns it around, or moves it towards one
+of four messages that it has heard honest agents say. `mask` takes messages away (after DMAC, arXiv 2504.21278). The
+guard is in force in training and after it.
+
+*Method.* Predator-Capture-Prey, three teams of CommFormer with a learned graph, an attacker for each: MAPPO, 242,000
+steps. Each may touch 24 messages per episode; rewritten ones change by 0.5 in every number at most. 1024 greedy
+episodes per team, the same in every line; Student's intervals over teams. Gradients know the policy, look one step
+ahead, and spend their budget as early as they can.
+
+{table(("attack", "steps", "each team", "success", "messages touched"), rows)}
+{save(figure, "learned_attackers")}
+*Result.* The trained rewriter takes the team to {pages.text(rewriting)} steps, noise of the same size and number of
+messages to {pages.text(noise)}. It does more than a gradient that knows the policy ({pages.text(white)}; on the link
+that matters most {pages.text(best)}): the gradient knows the policy, but not the task. The trained masker takes it to
+{pages.text(masking)}, as many messages at random to {pages.text(chance)}, the link that matters most to
+{pages.text(aimed)}. What is learned on one team does less to another: {moved[0]:.1f} steps by rewriting, {moved[1]:.1f}
+by masking.
+"""
+
+
 def row_of(count: str, distance: str, found: Sequence[Row]) -> list[str]:
     """A line of the table."""
     names = ("mean_return", "control_return", "misrouted")
     return [count, distance, *(pages.text(metric(found, name)) for name in names)]
 
 
-PAGES: dict[str, Callable[[], str]] = {"replay": replay, "sybil": sybil}
+PAGES: dict[str, Callable[[], str]] = {"replay": replay, "sybil": sybil, "learned_attackers": attackers}
 
 
 def main() -> None:
-    """Write both pages."""
+    """Write the pages."""
     for name, page in PAGES.items():
         write_text(pages.DOCS / "threats" / f"{name}.md", page())
 

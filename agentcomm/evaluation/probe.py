@@ -63,7 +63,8 @@ def probe(features: Tensor, fact: Tensor, episode: Tensor, seed: int = 0, hidden
         raise ValueError("too few episodes to train a probe, to stop and to judge it")
     classes = int(fact.max()) + 1
     mean, spread = features[train].mean(0), features[train].std(0)
-    features = (features - mean) / spread.clamp_min(1e-6)
+    # What hardly ever (or never) varies in training must not be huge, and surely wrong, in test.
+    features = (features - mean) / spread.clamp_min(0.1) * (spread > 0)
     count = torch.bincount(fact[train], minlength=classes).double()
     # One more of each, so that a class which only turns up in test does not cost infinitely many bits.
     frequency = (count + 1) / (count.sum() + classes)
