@@ -175,3 +175,16 @@ def test_what_agents_know_of_a_grid() -> None:
         "sees the prey": [1, 0, -1],
         "is at the prey": [0, 0, 1],
     }
+
+
+def test_what_only_turns_up_in_test_costs_few_bits() -> None:
+    """Late steps are rare; a probe must not be sure of what it never saw."""
+    g = torch.Generator().manual_seed(0)
+    episode = torch.arange(400).repeat_interleave(5)
+    fact = torch.randint(2, (2000,), generator=g)
+    unseen = (episode % 4 == 3).float().unsqueeze(1)
+    rare = torch.zeros(2000, 1)
+    rare[0] = 1
+    rare[episode == 3] = 1
+    found = probe(torch.cat([unseen, rare, torch.randn(2000, 2, generator=g)], 1), fact, episode)
+    assert -0.2 < found.bits < 0.1
