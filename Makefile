@@ -62,6 +62,12 @@ experiments: setup
 	$(BIN)/python examples/paths_page.py
 	$(BIN)/python examples/covert_page.py
 	$(BIN)/python examples/eavesdrop_page.py
+	$(BIN)/python examples/studies.py attackers --seeds 1
+	$(BIN)/python examples/attackers.py
+	$(BIN)/python examples/studies.py threats --seeds 3
+	$(BIN)/python examples/threats.py
+	$(BIN)/python examples/threats_page.py
+	$(BIN)/python examples/writeups_page.py
 	$(BIN)/python examples/studies.py hijack --seeds 3
 	$(BIN)/python examples/studies.py backdoor --seeds 3
 	$(BIN)/python examples/threats_learned.py

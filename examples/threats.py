@@ -27,6 +27,8 @@ DEFENSES = ("authenticate", "clip")
 CAPTURE, MARKET = "predator_capture_prey-learned", "task_market-full"
 REACTOR, AGREEMENT, CUT = "reactor-learned", "agreement-full", "fragments-learned"
 Judge = Literal["return", "harm", "success"]
+RETURN: Judge = "return"
+SUCCESS: Judge = "success"
 
 
 class Form(NamedTuple):
@@ -101,18 +103,23 @@ FORMS = (
     Form(CUT, "fragment:how=header"),
     Form(CUT, "fragment:how=fake"),
     Form(CUT, "fragment:how=middle"),
-    Form(MARKET, "sybil"),
-    Form(MARKET, "rank"),
-    Form(MARKET, "rank:knowledge=none"),
-    Form(MARKET, "copied_card"),
-    Form(MARKET, "description:claim=1"),
-    Form(MARKET, "recursive"),
-    Form(MARKET, "rug_pull:turn=4"),
-    Form(MARKET, "scapegoat", "success"),
-    Form(MARKET, "badmouth"),
-    Form(MARKET, "hub_poison"),
-    Form(MARKET, "blast"),
-    Form(MARKET, "half_open"),
+    *(
+        Form(MARKET, attack, judge, defenses=())  # these act on no message that a defense could look at
+        for attack, judge in (
+            ("sybil", RETURN),
+            ("rank", RETURN),
+            ("rank:knowledge=none", RETURN),
+            ("copied_card", RETURN),
+            ("description:claim=1", RETURN),
+            ("recursive", RETURN),
+            ("rug_pull:turn=4", RETURN),
+            ("scapegoat", SUCCESS),
+            ("badmouth", RETURN),
+            ("hub_poison", RETURN),
+            ("blast", RETURN),
+            ("half_open", RETURN),
+        )
+    ),
 )
 # Knobs turned for the write-ups in docs/threats/.
 AGES, COPIES, DISTANCES = (1, 2, 4, 8), (1, 2, 4, 6, 10), (0.05, 0.2, 0.5)

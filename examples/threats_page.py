@@ -137,11 +137,10 @@ def others() -> list[Other]:
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))
         gated = next(iter(found["outside"].values())).values()
-        seen = [by["sees the prey"]["sizes"] for by in gated]
-        gain = mean_by_t([one["accuracy"] - one["prior"] for one in seen])
-        out.append(
-            Other("eavesdrop", "eavesdrop", place, gain, "more often right from times than a priori", "eavesdrop.md")
-        )
+        seen = [by["sees the prey"] for by in gated]
+        gain = mean_by_t([by["sizes"]["accuracy"] - by["clock"]["accuracy"] for by in seen])
+        what = "more often right from times of messages than from the clock"
+        out.append(Other("eavesdrop", "eavesdrop", place, gain, what, "eavesdrop.md"))
         inside = list(found["inside"].values())
         facts = [(by["infer"]["heard"], by["infer"]["shuffled"]) for by in inside]
         gain = mean_by_t([np.mean([h[f]["accuracy"] - s[f]["accuracy"] for f in h]) for h, s in facts])
@@ -178,7 +177,7 @@ def measured(rows: Sequence[Row]) -> list[Measured]:
     out = []
     for form in FORMS:
         here = [row for row in rows if row["run"] == form.run and row["status"] != "failed"]
-        here = [row for row in here if all(row.get(key) == value for key, value in form.options.items())]
+        here = [row for row in here if (row.get("obedience") or 0.0) == form.options.get("obedience", 0.0)]
 
         def cells(label: str | None, defense: str = "none", variant: str = "team", here: list[Row] = here) -> list[Row]:
             return [
@@ -261,19 +260,19 @@ def lessening(found: Sequence[Measured]) -> str:
 
 def attacks(everything: Sequence[Measured], run: str) -> str:
     """What each form did in one run."""
-    rows, harmful = [], any(m.form.run == run and m.form.judge == "harm" for m in everything)
-    for m in everything:
-        if m.form.run != run:
-            continue
+    here = [m for m in everything if m.form.run == run]
+    rows, harmful = [], any(m.form.judge == "harm" for m in here)
+    defenses = [d for d in DEFENSES if any(m.defended.get(d) for m in here)]
+    for m in here:
         threat = m.rows[0]["attack"]["threat"]
         shown = [f"`{m.form.attack}`", threat["position"], " ".join(threat["powers"]), threat["knowledge"]]
         shown += [f"{np.mean([r['metrics']['mean_return'] for r in m.rows]):.2f}", number(m.damage), share(m.share)]
         shown += [number(m.success), *([number(m.effect)] if harmful else [])]
-        shown += [number(damage(cells)) if (cells := m.defended.get(d)) else "" for d in DEFENSES]
+        shown += [number(damage(cells)) if (cells := m.defended.get(d)) else "" for d in defenses]
         rows.append(shown)
     header = ("attack", "position", "powers", "knows", "return", "damage", "of what messages are worth", "success")
     harm = ("harm done",) if harmful else ()
-    return table((*header, *harm, *(f"damage with `{d}`" for d in DEFENSES)), rows)
+    return table((*header, *harm, *(f"damage with `{d}`" for d in defenses)), rows)
 
 
 def share(value: float) -> str:

@@ -39,6 +39,7 @@ class Cells:
             and (row["attack"] and (row["attack"]["name"], row["attack"]["arguments"])) == wanted
             and not row["world"]
             and not row["gates"]
+            and not row["obedience"]
         ]
 
 
@@ -99,6 +100,7 @@ def replay() -> str:
     axes.legend(fontsize=7)
     worst = max(curves[True], key=lambda e: e.value)
     mixed = max(curves[False], key=lambda e: e.value)
+    lost = metric(cells.of("replay", "authenticate", age=AGES[1], suppress=True), "mean_steps")
     header = ("age", "copies come", "steps", "steps, no-op control", "success", "steps with `authenticate`")
     return f"""# Replay of learned messages
 
@@ -116,10 +118,13 @@ now. Intervals are Student's, over teams.
 {table(header, rows)}
 {save(figure, "replay")}
 *Result.* The clean team needs {pages.text(clean)} steps, one without messages {pages.text(silent)}. Copies in place of
-fresh messages cost up to {worst.value:.1f} steps{", more than saying nothing" if worst.value > silent.value else ""};
-besides them up to {mixed.value:.1f}. Freshness, checked under a seal (`authenticate`), refuses every copy: then replay
-besides fresh messages costs nothing ({pages.text(checked)} steps without an attack), and replay instead of them has
-become loss of all messages, which no check at the receiver gives back.
+fresh messages cost up to {worst.value:.1f} steps, besides them up to {mixed.value:.1f}: old messages are better than
+none. Copies come from step `age` on, so that very old ones come too late to matter in short episodes.
+
+`authenticate` checks freshness under a seal. It refuses every copy that is older than its window of one step, and
+replay *besides* fresh messages then costs nothing ({pages.text(checked)} steps without an attack). Replay *instead* of
+them becomes loss, and that costs this team more than the old messages did: of age 2, {lost.value:.1f} steps instead of
+{curves[True][1].value:.1f}. No check at the receiver gives back what somebody on the path holds back.
 """
 
 
@@ -127,7 +132,7 @@ def sybil() -> str:
     """Look-alikes in the registry that a trained team chooses from."""
     cells = Cells(MARKET)
     clean, silent = cells.of(None), cells.of(None, variant="control")
-    rows = [["none", "", pages.text(metric(clean, "mean_return")), "", pages.text(metric(clean, "misrouted"))]]
+    rows = [["none", "", pages.text(metric(clean, "mean_return")), "", "", pages.text(metric(clean, "misrouted"))]]
     counts = []
     for count in COPIES:
         found = cells.of("sybil", count=count)
@@ -156,13 +161,17 @@ that they get lie until their deadline. It cannot touch others' cards, the hub, 
 `aa.l2.registration_pollution` and `aa.l2.dos`.
 
 *Method.* `task_market`: requesters find workers in the directory, hear what workers say, and hand over tasks with
-deadlines. 3 trained teams, {clean[0]["episodes"] if clean else 0} greedy episodes each, the same in every line. The
-no-op control registers as many cards that claim nothing, which nobody asks for. Intervals are Student's, over teams.
+deadlines. 3 trained teams, {clean[0]["episodes"]} greedy episodes each, the same in every line. The no-op control
+registers as many cards that claim nothing, which nobody asks for. *Damage* is return lost against that control, paired.
+Intervals are Student's, over teams, which differ much in how well they do.
 
-{table(("look-alikes", "distance", "return", "return, no-op control", "tasks that look-alikes got"), rows)}
+{table(("look-alikes", "distance", "return", "return, no-op control", "damage", "tasks that look-alikes got"), rows)}
 {save(figure, "sybil")}
-*Result.* One look-alike gets {one.value:.0%} of all tasks, {COPIES[-1]} get {many.value:.0%}. What is learned does not
-help: messages say what members can do, and nothing of who is no member.
+*Result.* One look-alike gets {one.value:.0%} of all tasks, {COPIES[-1]} get {many.value:.0%}; the less they resemble
+their models, the more. That costs {damage(counts[-1]).value:.2f} of return at {COPIES[-1]}. More is lost by their mere
+presence: the control takes the return from {metric(clean, "mean_return").value:.2f} to
+{metric(counts[-1], "control_return").value:.2f}, probably because cards keep the hub busy and fill its answers. A team that
+talks asks members by what they say, and strangers say nothing.
 """
 
 
@@ -228,8 +237,13 @@ by masking.
 
 def row_of(count: str, distance: str, found: Sequence[Row]) -> list[str]:
     """A line of the table."""
-    names = ("mean_return", "control_return", "misrouted")
-    return [count, distance, *(pages.text(metric(found, name)) for name in names)]
+    shown = [metric(found, "mean_return"), metric(found, "control_return"), damage(found), metric(found, "misrouted")]
+    return [count, distance, *(pages.text(e) for e in shown)]
+
+
+def damage(found: Sequence[Row]) -> Estimate:
+    """Return lost against the no-op control, paired."""
+    return mean_by_t([row["metrics"]["control_return"] - row["metrics"]["mean_return"] for row in found])
 
 
 PAGES: dict[str, Callable[[], str]] = {"replay": replay, "sybil": sybil, "learned_attackers": attackers}

@@ -38,6 +38,10 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleT
         "eavesdrop_page",
         "threats_learned",
         "threats_learned_page",
+        "threats",
+        "threats_page",
+        "writeups_page",
+        "attackers",
     ):
         sys.modules.pop(name, None)
 
@@ -85,10 +89,12 @@ def test_pages_are_written_from_their_cells(
     folder: str, scripts: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is in docs/ is what its script writes."""
-    monkeypatch.setattr(scripts("pages"), "DOCS", tmp_path)
-    shutil.copytree(ROOT / "docs" / folder, tmp_path / folder)
+    docs = tmp_path / "docs"
+    shutil.copytree(ROOT / "docs", docs)
+    (docs / f"{folder}.md").unlink()
+    monkeypatch.setattr(scripts("pages"), "DOCS", docs)
     scripts(f"{folder}_page").main(tmp_path / "no runs")
-    assert (tmp_path / f"{folder}.md").read_text() == (ROOT / "docs" / f"{folder}.md").read_text()
+    assert (docs / f"{folder}.md").read_text() == (ROOT / "docs" / f"{folder}.md").read_text()
 
 
 @pytest.mark.parametrize("page", MEASURED)
@@ -102,16 +108,22 @@ def test_measured_pages_are_written_from_their_results(
     assert (tmp_path / f"{page}.md").read_text() == (ROOT / "docs" / f"{page}.md").read_text()
 
 
-def test_pages_on_what_is_learned_are_written_from_their_cells(
-    scripts: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+WRITE_UPS = {
+    "threats_learned_page": ("edge_hijack", "gate_forcing", "backdoor"),
+    "writeups_page": ("replay", "sybil", "learned_attackers"),
+}
+
+
+@pytest.mark.parametrize("script", WRITE_UPS)
+def test_write_ups_are_written_from_their_cells(
+    script: str, scripts: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scripts("pages"), "DOCS", tmp_path)
     shutil.copytree(ROOT / "docs" / "threats", tmp_path / "threats")
-    names = ("edge_hijack", "gate_forcing", "backdoor")
-    for name in names:
+    for name in WRITE_UPS[script]:
         (tmp_path / "threats" / f"{name}.md").unlink()
-    scripts("threats_learned_page").main()
-    for name in names:
+    scripts(script).main()
+    for name in WRITE_UPS[script]:
         page = (ROOT / "docs" / "threats" / f"{name}.md").read_text()
         assert (tmp_path / "threats" / f"{name}.md").read_text() == page
 
