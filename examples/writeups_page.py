@@ -170,8 +170,8 @@ Intervals are Student's, over teams, which differ much in how well they do.
 *Result.* One look-alike gets {one.value:.0%} of all tasks, {COPIES[-1]} get {many.value:.0%}; the less they resemble
 their models, the more. That costs {damage(counts[-1]).value:.2f} of return at {COPIES[-1]}. More is lost by their mere
 presence: the control takes the return from {metric(clean, "mean_return").value:.2f} to
-{metric(counts[-1], "control_return").value:.2f}, probably because cards keep the hub busy and fill its answers. A team that
-talks asks members by what they say, and strangers say nothing.
+{metric(counts[-1], "control_return").value:.2f}, probably because cards keep the hub busy and fill its answers. A team
+that talks asks members by what they say, and strangers say nothing.
 """
 
 
