@@ -196,6 +196,8 @@ class Network:
             said = gather_agents(size.unsqueeze(-1), traffic.source).squeeze(-1)
             payload = said.masked_fill(forged, self._plain)
         on_wire = self._bytes(traffic, payload)
+        if did.unsaid is not None and bool(did.unsaid.any()):
+            on_wire = on_wire.masked_fill(did.unsaid, 0)
         lost = torch.zeros_like(sent)
         marks = (forged, tampered & ~dropped)
         leaving, hidden = traffic, torch.zeros_like(sent)
@@ -206,8 +208,7 @@ class Network:
             hidden = (sent | forged) & traffic.present & (passed.steps > 0)
             self.ledger.count(lost=lost, late=passed.late)
             self.ledger.arrive(traffic.present, passed.steps, passed.seconds)
-        let_out = sent if did.unsaid is None else sent & ~did.unsaid
-        self.ledger.carry(let_out | forged, on_wire)
+        self.ledger.carry(sent | forged, on_wire)
         came = traffic
         traffic = self._receive(self._shut(traffic, links.listening), step, kind)
         accepted = traffic.present

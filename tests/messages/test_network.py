@@ -154,7 +154,8 @@ def test_books_balance(form: str, defenses: str) -> None:
     sizes = torch.cat([torch.as_tensor(note.fields["size"]) for note in network.tape], 2)
     if not late.any():  # a size is noted where it was sent and where it came
         assert torch.equal((sizes * (fates > 0)).sum((1, 2)), n.bytes)
-    assert (sizes[fates > 0] > 4 * s.width).all(), "headers count, too"
+    silent = (fates == 2) & (sizes == 0)  # what a compromised sender does not let out
+    assert (sizes[(fates > 0) & ~silent] > 4 * s.width).all(), "headers count, too"
     taken = torch.cat([torch.as_tensor(note.fields["accepted"]) for note in network.tape], 2)
     assert torch.equal(taken.sum((1, 2)), n["accepted"])
 

@@ -224,7 +224,11 @@ def test_late_messages_for_receivers_whose_turn_it_is_not_are_turned_away() -> N
 def test_forged_and_tampered_messages_keep_their_mark_on_the_way() -> None:
     s = setting(rounds=1)
 
+    only_first = False
+
     def edits(view: View) -> Edits:
+        if only_first and not bool((view.step == 0).all()):
+            return Edits()
         inject = forge(view, s, sent_at=-1000)
         return Edits(modify=view.reach, change=torch.ones(*view.reach.shape, s.width), inject=inject)
 
@@ -248,7 +252,7 @@ def test_forged_and_tampered_messages_keep_their_mark_on_the_way() -> None:
             for e in exchanges[1:]
         ),
     ]
-    attack._edits = lambda view: edits(view) if bool((view.step == 0).all()) else Edits()
+    only_first = True
     heard = carry(delayed, silent)[3]
     assert heard.mask.all()
     assert delayed.ledger.steps.tolist() == [3 * (every + s.num_agents)] * 3
