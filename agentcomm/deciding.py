@@ -131,7 +131,7 @@ def decide(
     if generator is not None:  # Gumbel-max: the largest of logit - log(exponential noise)
         shape = (*hidden.shape[:2], policy.num_actions)
         gumbel = -torch.empty(shape, device=hidden.device).exponential_(generator=generator).log_()
-    actions = step.new_zeros(hidden.shape[0] * hidden.shape[1])
+    actions = torch.zeros(hidden.shape[0] * hidden.shape[1], dtype=torch.int64, device=hidden.device)
 
     def pick(logits: Tensor, gumbel: Tensor | None, rows: Tensor) -> Tensor:
         chosen = choose(logits, gumbel)

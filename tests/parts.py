@@ -95,6 +95,8 @@ KINDS = (
     ),
 )
 OTHERS = tuple(form for form in ATTACKS if form not in KINDS)
+# Those that agents which act in turns can be under: gradients need a policy whose agents act all at once.
+IN_TURNS = tuple(form for form, (name, _) in ATTACKS.items() if name not in ("gradient", "rewrite"))
 # Those that only take messages away.
 MISSING = ("drop", "mask", "jam", "cut", "churn", "hijack by ransom", "hijack by starving", "hijack by strike")
 # Attacks that touch no message, or do so in some channels only.

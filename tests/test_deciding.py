@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from oracles import CREW
-from parts import ATTACKS, MISSING, attack, sampler, setting_of, team
+from parts import IN_TURNS, MISSING, attack, sampler, setting_of, team
 
 from agentcomm.deciding import decide, turns
 from agentcomm.messages.network import Network
@@ -20,7 +20,7 @@ from agentcomm.training.settings import PPOSettings
 LOSING = {"predators": 5, "failure": 0.15, "fewest": 2}
 DECODERS = ["parallel", "autoregressive"]
 # All but those that need a policy whose agents act all at once.
-FORMS = [None, *(form for form, (name, _) in ATTACKS.items() if name not in ("gradient", "rewrite"))]
+FORMS = [None, *IN_TURNS]
 
 
 def losing(form: str | None = None, **policy: Any) -> Any:
