@@ -310,7 +310,7 @@ def test_the_smallest_attack_conforms() -> None:
     [
         (IgnoresBudget, "acts without a budget"),
         (Overreaches, "more than its threat model allows: .*drop out of reach"),
-        (Remembers, "kept outside memory|outlives"),
+        (Remembers, "keeps state outside its memory"),
         (Gossips, "changes another"),
         (DrawsElsewhere, "global generator"),
         (SharesMemory, "it must make new tensors"),
