@@ -103,7 +103,9 @@ def make_network(
         channels = make("channel", path.channels, slots)
         for attack in made:
             if attack.cuts and not any(channel.cuts for channel in channels):
-                raise ValueError(f"{attack.name} acts on fragments, and no channel cuts messages (`fragments` does)")
+                raise ValueError(
+                    f"{attack.name} acts on fragments, and no channel cuts messages: add `--channel fragments`"
+                )
         codec = next(iter(make("codec", codecs)), None)
         screens, numbers = make("defense", defenses), _numbers(policy)
         return Network(setting, made, screens, seed, channels, codec, path.step_seconds, numbers)

@@ -179,10 +179,18 @@ def evaluate(
     ways = _paths(channel, codec, step_seconds)
     rows = _evaluate(run, attack, defense, worlds, gates, ways, decisions, obedience)
     console.print(tables.cells(rows))
-    if any(row["attack"] for row in rows):
+    if any("attack_success" in row.get("metrics", {}) for row in rows):
         console.print(tables.success(rows))
     _warn_of_broken_lines(run)
     _say(f"All cells are in {run / 'cells.jsonl'}. Next: agentcomm report {shlex.quote(str(run))}")
+    failed = dict.fromkeys(
+        f"{row['attack']['label']}: {row['error']}" for row in rows if row["status"] == "failed" and row["attack"]
+    )
+    if failed:
+        errors.print(
+            f"error: {len(failed)} attack(s) could not be played\n" + "\n".join(failed), soft_wrap=True, markup=False
+        )
+        raise typer.Exit(1)
 
 
 def _changes(text: str) -> dict[str, Any]:

@@ -49,7 +49,12 @@ def success(rows: list[dict[str, Any]]) -> Table:
     for row in rows:
         if row["attack"] is not None and row["status"] != "failed" and "attack_success" in row["metrics"]:
             found.setdefault((row["attack"]["label"], row["defense_label"]), []).append(row["metrics"])
-    table = Table(title="attack success by its own predicate, mean over seeds")
+    table = Table(
+        title="attack success, mean over seeds",
+        caption="share of episodes in which the attack got what it wanted: by default, that the team earned less"
+        " than in the same episode without it. Its no-op control does as much, with content that harms nobody;"
+        " the difference is the attack's doing.",
+    )
     for column in ("attack", "defense", "succeeded", "its no-op control"):
         table.add_column(column, justify="left" if column in ("attack", "defense") else "right", overflow="fold")
     for (attack, defense), group in found.items():

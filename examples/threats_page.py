@@ -162,6 +162,15 @@ def others() -> list[Other]:
     return out
 
 
+def elsewhere() -> str:
+    """Attacks measured on pages of their own."""
+    own = {"threats/edge_hijack.md": ["hijack_edges"], "threats/gate_forcing.md": ["force_gate"]}
+    own["threats/backdoor.md"] = ["backdoor"]
+    for other in others():
+        own.setdefault(other.page, []).append(other.name)
+    return ", ".join(f"[{', '.join(f'`{name}`' for name in names)}]({page})" for page, names in own.items())
+
+
 def works(e: Estimate) -> bool:
     """Whether an effect's interval lies above zero."""
     return low(e) > 0
@@ -235,7 +244,7 @@ def risks(everything: Sequence[Measured]) -> str:
         helps = lessening([m for m in found if isinstance(m, Measured)])
         rows.append([f"`{risk}`", about.definition, ", ".join(f"`{n}`" for n in names), places, effect, helps])
     return table(
-        ("risk", "what goes wrong", "attacks", "measured in", "largest effect", "an attack is halved by"), rows
+        ("risk", "what goes wrong", "attacks", "measured in", "surest effect", "halves the damage of some attack"), rows
     )
 
 
@@ -318,7 +327,9 @@ def falling(everything: Sequence[Measured]) -> str:
                 lines.append(f"`{m.form.attack}` ({first.value:.2f}, then {second.value:.2f})")
                 break
     if not lines:
-        return "Damage grows with the budget: nowhere does its interval lie below that of a smaller budget.\n"
+        return (
+            "Nowhere is damage measurably less at a larger budget: no interval lies below that of a smaller budget.\n"
+        )
     return "Damage does not grow with the budget for: " + "; ".join(lines) + ".\n"
 
 
@@ -350,7 +361,12 @@ attack's arguments and threat model.
 Each number is a mean over teams (3 seeds, {episodes} episodes each) with Student's 95% interval over teams. *Damage*
 is return lost against the attack's no-op control in the same episodes: it touches as many messages, spends as much,
 and changes nothing. *Success* is the share of episodes in which the attack's own predicate holds, less that of its
-control. In figures the budget is messages (or cards) touched per episode, the dashed line what messages are worth.
+control; its intervals may pass 0 and 1, where teams differ much. *Of what messages are worth*: damage over what the
+team earns more than one without messages; above 100% it would do better in silence. Controls of attacks on the
+directory have a price of their own, for cards keep the hub busy. In figures the budget is messages (or cards) touched
+per episode, the dashed line what messages are worth. Among the effects of a risk the one is shown whose interval
+begins highest, in shares of what messages are worth. Attacks without a table below have a page of their own:
+{elsewhere()}.
 
 **{len(shown)} of {len(RISKS)} risks** have an attack whose effect lies above zero with its whole interval.
 {len(absent)} have none here: {"; ".join(f"`{risk}`, because {RISKS[risk].absent}" for risk in absent)}.

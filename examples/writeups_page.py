@@ -118,8 +118,8 @@ now. Intervals are Student's, over teams.
 {table(header, rows)}
 {save(figure, "replay")}
 *Result.* The clean team needs {pages.text(clean)} steps, one without messages {pages.text(silent)}. Copies in place of
-fresh messages cost up to {worst.value:.1f} steps, besides them up to {mixed.value:.1f}: old messages are better than
-none. Copies come from step `age` on, so that very old ones come too late to matter in short episodes.
+fresh messages take it to {worst.value:.1f} steps at most, besides them to {mixed.value:.1f}: old messages are better
+than none. Copies come from step `age` on, so that very old ones come too late to matter in short episodes.
 
 `authenticate` checks freshness under a seal. It refuses every copy that is older than its window of one step, and
 replay *besides* fresh messages then costs nothing ({pages.text(checked)} steps without an attack). Replay *instead* of

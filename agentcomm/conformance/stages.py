@@ -12,6 +12,8 @@ from agentcomm.conformance.acting import check_acting
 from agentcomm.conformance.common import check_memory, check_plugin, require
 from agentcomm.conformance.conversations import carry, check_state, conversation, make_setting, reader, same_heard
 from agentcomm.defense import ORDERS, Defense, DefenseConfig, Delivered, Verdicts
+from agentcomm.evaluation.episodes import Episodes
+from agentcomm.messages.ledger import COUNTS
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox
 from agentcomm.risks import RISKS
@@ -80,6 +82,7 @@ def check_attack(attack: type[Attack], arguments: dict[str, Any] | None = None, 
         given = config if budget is None else config.model_copy(update={"budget": budget})
         return Network(setting, [attack(given, setting)], seed=1)
 
+    _check_predicate(attack(config, setting), setting.num_worlds)
     if "act" in attack(config, setting).threat_model().powers:
         check_acting(build, setting)
     check_state(build, exchanges)
@@ -101,6 +104,26 @@ def check_attack(attack: type[Attack], arguments: dict[str, Any] | None = None, 
         same &= torch.equal(heard, expected.payload().masked_fill(~expected.mask.unsqueeze(-1), 0.0))
         require(same, "its no-op control changes what honest senders are heard to say")
         control.reset(e.ended)
+
+
+def _check_predicate(made: Attack, worlds: int) -> None:
+    none, zero = torch.zeros(worlds, dtype=torch.int64), torch.zeros(worlds)
+    quiet = Episodes(
+        length=none + 1,
+        success=none > 0,
+        total_reward=zero,
+        harm=none,
+        actions=torch.ones(worlds, 64, dtype=torch.int64),
+        messages=dict.fromkeys(COUNTS, none),
+        bytes=none,
+        late_by=(none, zero),
+        refused_by={},
+        gate_by_step=[1.0],
+        gate_open=1.0,
+    )
+    won = made.succeeded(quiet, quiet)
+    require(won.shape == (worlds,) and won.dtype == torch.bool, f"succeeded must return torch.bool ({worlds},)")
+    require(not won.any(), "it succeeds in episodes in which nothing happened")
 
 
 def _check_attack_on(attack: type[Attack], config: AttackConfig, setting: Setting) -> None:

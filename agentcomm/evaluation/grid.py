@@ -98,14 +98,22 @@ def plan(run: Run, settings: EvaluationConfig) -> list[Cell]:
         else:
             groups = [(), *(group for group in settings.defenses if group)]
             pairs = [(attack, group) for attack in (None, *settings.attacks) for group in groups]
+        here = [(attack, group) for attack, group in pairs if not settings.paths or _works(attack, run.config.path)]
         base = (settings.episodes, settings.seed, run.config.path)
-        cells += [Cell(variant, seed, attack, group, *base) for attack, group in pairs]
+        cells += [Cell(variant, seed, attack, group, *base) for attack, group in here]
         cells += [Cell(variant, seed, None, (), *base, changes=tuple(c.items())) for c in settings.worlds]
         if variant == "team":
             cells += [Cell(variant, seed, None, (), *base, gates=gates) for gates in settings.gates]
             others = [(settings.episodes, settings.seed, path, True) for path in settings.paths]
             cells += [Cell(variant, seed, attack, group, *other) for other in others for attack, group in pairs]
     return [replace(cell, decisions=settings.decisions, obedience=settings.obedience) for cell in cells]
+
+
+def _works(attack: Choice | None, path: PathChoice) -> bool:
+    """Whether an attack can do anything on a path: what acts on fragments needs messages that are cut."""
+    if attack is None or not find("attack", attack.name).cuts:
+        return True
+    return any(find("channel", channel.name).cuts for channel in path.channels)
 
 
 def evaluate(
