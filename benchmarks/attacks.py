@@ -17,7 +17,7 @@ from agentcomm.errors import ConfigError
 from agentcomm.versions import versions
 from benchmarks.plain_loop import PlainLoop
 
-ROUNDS = 5
+ROUNDS = 3
 MESSAGES = {"name": "predator_capture_prey", "observation": "indices"}
 DIRECTORY = {"name": "task_market"}
 console = Console()
@@ -28,7 +28,11 @@ def loop(environment: dict[str, Any], attacks: list[dict[str, Any]]) -> PlainLoo
     run = {
         "name": "attacks",
         "environment": environment,
-        "policy": {"name": "commformer", "topology": {"kind": "learned", "density": 0.4}},
+        "policy": {
+            "name": "commformer",
+            "topology": {"kind": "learned", "density": 0.4},
+            "gate": {"initial_logit": 3.0},
+        },
         "training": {"worlds": 256, "fragment": 16, "threads": 1},
         "attacks": attacks,
     }
@@ -60,7 +64,7 @@ def main() -> None:
     table = "\n".join(lines)
     text = f"""# What each attack costs in training
 
-Written by `make bench`: CommFormer, 256 worlds x 16 steps, sampling and update, every attack with its arguments by
+Written by `make bench`: CommFormer with gates, 256 worlds x 16 steps, sampling and update, every attack with its arguments by
 default; medians of {ROUNDS} iterations in turn with undisturbed ones on {os.cpu_count()} cores, load average
 {os.getloadavg()[0]:.1f} at the end; {versions()}.
 
