@@ -65,8 +65,8 @@ def main() -> None:
     text = f"""# What each attack costs in training
 
 Written by `make bench`: CommFormer with gates, 256 worlds x 16 steps, sampling and update, every attack with its
-arguments by default; medians of {ROUNDS} iterations in turn with undisturbed ones on {os.cpu_count()} cores, load average
-{os.getloadavg()[0]:.1f} at the end; {versions()}.
+arguments by default; medians of {ROUNDS} iterations in turn with undisturbed ones on {os.cpu_count()} cores, load
+average {os.getloadavg()[0]:.1f} at the end; {versions()}.
 
 | attack | environment | ms per iteration | over undisturbed |
 |---|---|---|---|
