@@ -357,7 +357,7 @@ def record(
             settings = run.config.evaluation
             cell = Cell(*team, attack, tuple(group), settings.episodes, settings.seed, run.config.path)
             cell = replace(cell, obedience=obedience)
-            if cell.id in failed:
+            if cell.id in failed or not _works(attack, run.config.path):
                 continue
             world, policy, network = prepare(cell, saved, scenes)
             played = play(world, policy, network, cell.episode_seed, record=scenes, obedience=obedience)

@@ -68,6 +68,16 @@ def test_every_attack_is_held_against_its_no_op_control(run: Run) -> None:
     assert "0.00" in list(table.columns[3].cells)
 
 
+def test_an_attack_on_fragments_is_played_where_messages_are_cut_only(run: Run) -> None:
+    with pytest.raises(ConfigError, match="fragments"):
+        api.evaluate(run, ["fragment"], [])
+    rows = api.evaluate(run, ["fragment"], [], paths=[{"channels": [{"name": "fragments", "mtu": 64}]}])
+    attacked = [row for row in rows if row["attack"]]
+    assert {row["path_label"] for row in attacked} == {"fragments(mtu=64)"}
+    assert {row["status"] for row in attacked} == {"ok"}
+    assert any(row["path_label"] is None for row in rows), "the plain path is played clean"
+
+
 def test_decisions_may_be_sampled(run: Run) -> None:
     greedy, sampled = (api.evaluate(run, ["covert:node=1"], [], decisions=d) for d in ("greedy", "sampled"))
     assert {row["decisions"] for row in sampled} == {"sampled"}
