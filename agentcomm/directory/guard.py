@@ -5,19 +5,17 @@ What goes beyond position, powers, norm, budget or the form of a card is not don
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from agentcomm.directory.attack import DirectoryAttack, DirectoryEdits, DirectoryView, Ratings, Registrations
 from agentcomm.directory.cards import Cards
-from agentcomm.messages.conduct import Conduct
+from agentcomm.messages.effects import check_tensor
+from agentcomm.messages.held import Held
 
-UNLIMITED = 2**40
 CARD = {"principal": torch.int64, "key": torch.int64, "quality": torch.float32, "stalls": torch.bool}
 TRAITS = {"directive": torch.bool, "copies": torch.int64, "scapegoat": torch.int64}  # of cards, where given
 RATING = {"where": torch.bool, "principal": torch.int64, "good": torch.bool}
@@ -51,7 +49,7 @@ class Permitted(NamedTuple):
     reputation: Tensor | None
 
 
-class DirectoryGuard:
+class DirectoryGuard(Held[DirectoryAttack]):
     """One attack on a directory, held to its threat model.
 
     Args:
@@ -69,29 +67,19 @@ class DirectoryGuard:
     def __init__(
         self, attack: DirectoryAttack, num_worlds: int, members: int, principals: int, device: torch.device, seed: int
     ) -> None:
-        self.attack = attack
-        self.threat = attack.threat_model()
+        super().__init__(attack, num_worlds, device, seed)
         if self.threat.position.kind not in ("newcomer", "hub", "observer"):
             raise ValueError(f"{attack.name}: no directory can be reached from position {self.threat.position.kind!r}")
         self.num_worlds, self.members, self.principals = num_worlds, members, principals
-        self.device = device
-        self.generator = torch.Generator(device).manual_seed(seed)
-        self.violations: Counter[str] = Counter()
-        self.spent = torch.zeros(num_worlds, dtype=torch.int64, device=device)
-        self._conduct = Conduct(attack, self.violations)
-        self.memory = attack.memory()
         self.taken = torch.zeros(num_worlds, attack.registrations(), dtype=torch.bool, device=device)
         self.answers: Tensor | None = None
-        self._fresh = {name: value.clone() for name, value in self.memory.items()}
 
     def reset(self, worlds: Tensor) -> None:
         """Forget everything about the given worlds ([W] indices)."""
-        self.spent[worlds] = 0
+        super().reset(worlds)
         self.taken[worlds] = False
         if self.answers is not None:
             self.answers[worlds] = -1
-        for name, fresh in self._fresh.items():
-            self.memory[name][worlds] = fresh[worlds]
 
     def act(self, cards: Cards, reputation: Tensor, requirement: Tensor, wanted: Tensor, step: Tensor) -> Permitted:
         """Let the attack act once in all worlds.
@@ -106,24 +94,24 @@ class DirectoryGuard:
         Raises:
             ValueError: If the edits have wrong shapes or types, or memory is swapped.
         """
-        left = self._remaining(step)
+        self.spent_step.zero_()
+        left = self.remaining(step)
         view = self._view(cards, reputation, requirement, wanted, step, left)
-        with self._conduct.watched():
+        with self.conduct.watched():
             edits = self.attack.meddle(view)
-        if view.memory.keys() != self.memory.keys() or any(view.memory[n] is not v for n, v in self.memory.items()):
-            raise ValueError(f"{self.attack.name}: change the tensors of view.memory in place")
+        self.conduct.check_memory(view.memory, self.memory)
         slots, skills = cards.claim.shape[1:]
         self._check_shapes(edits, wanted.shape[1], slots, skills)
         where, made = self._registrations(edits.register, skills)
         empty = self._requests(edits.requests)
         modify = self._permit(edits.modify, "modify", "hub")
         if modify is not None:
-            self._violate("modify what nobody asked for", modify & ~wanted)
+            self.violate("modify what nobody asked for", modify & ~wanted)
             modify = modify & wanted
         rated = self._ratings(edits.ratings)
         # One budget: first cards, then empty requests, then ratings, then answers.
         bought = [where, empty, rated] if modify is None else [where, empty, rated, modify]
-        granted = torch.split(self._spend(torch.cat(bought, 1), left), [part.shape[1] for part in bought], 1)
+        granted = torch.split(self.spend(torch.cat(bought, 1), left), [part.shape[1] for part in bought], 1)
         where, empty, rated = granted[:3]
         claim = reputation_change = None
         if modify is not None:
@@ -133,15 +121,6 @@ class DirectoryGuard:
         return Permitted(
             where, made, holds, empty, edits.half_open, rated, edits.ratings, modify, claim, reputation_change
         )
-
-    def _remaining(self, step: Tensor) -> Tensor:
-        budget = self.threat.budget
-        left = torch.full_like(self.spent, UNLIMITED)
-        if budget.per_episode is not None:
-            left = budget.per_episode - self.spent
-        if budget.per_step is not None:
-            left = left.clamp_max(budget.per_step)
-        return torch.where(step >= budget.start_step, left, 0)
 
     def _view(
         self, cards: Cards, reputation: Tensor, requirement: Tensor, wanted: Tensor, step: Tensor, left: Tensor
@@ -171,10 +150,10 @@ class DirectoryGuard:
         if wanted is None:
             return None
         if power not in self.threat.powers:
-            self._violate(f"{power} without the power to", wanted)
+            self.violate(f"{power} without the power to", wanted)
             return None
         if self.threat.position.kind != position:
-            self._violate(f"{power} from position {self.threat.position.kind}", wanted)
+            self.violate(f"{power} from position {self.threat.position.kind}", wanted)
             return None
         return wanted
 
@@ -192,7 +171,7 @@ class DirectoryGuard:
             inside &= (card["copies"] >= 0) & (card["copies"] <= self.members)
         if "scapegoat" in card:
             inside &= (card["scapegoat"] >= -1) & (card["scapegoat"] < self.principals)
-        self._violate("register what is no card", where & ~inside)
+        self.violate("register what is no card", where & ~inside)
         # Whatever the card says, who answers is the attacker.
         made = replace(made, present=inside.clone(), origin=torch.full_like(wanted.key, self.members), **card)
         return where & inside, made
@@ -202,7 +181,7 @@ class DirectoryGuard:
         number = torch.arange(self.attack.requests(), device=self.device).expand(self.num_worlds, -1)
         if count is None:
             return torch.zeros_like(number, dtype=torch.bool)
-        self._violate("more requests than announced", count > self.attack.requests())
+        self.violate("more requests than announced", count > self.attack.requests())
         wanted = self._permit(number < count.unsqueeze(1), "inject", "newcomer")
         return torch.zeros_like(number, dtype=torch.bool) if wanted is None else wanted
 
@@ -213,7 +192,7 @@ class DirectoryGuard:
         if where is None or wanted is None:
             return none
         inside = (wanted.principal >= 0) & (wanted.principal < self.principals)
-        self._violate("rate who is nobody", where & ~inside)
+        self.violate("rate who is nobody", where & ~inside)
         return where & inside
 
     def _bound(self, change: Tensor | None, modify: Tensor) -> Tensor | None:
@@ -222,24 +201,13 @@ class DirectoryGuard:
             return None
         here = modify.view(*modify.shape, *[1] * (change.dim() - 2))
         finite = change.isfinite()
-        self._violate("modify not finite", here & ~finite)
+        self.violate("modify not finite", here & ~finite)
         change = torch.where(here & finite, change, 0.0)
         norm = self.threat.budget.norm
         if norm is not None:
-            self._violate("modify beyond the norm", change.abs() > norm * (1 + 1e-5))
+            self.violate("modify beyond the norm", change.abs() > norm * (1 + 1e-5))
             change = change.clamp(-norm, norm)
         return change
-
-    def _spend(self, wanted: Tensor, left: Tensor) -> Tensor:
-        granted = wanted & (wanted.cumsum(1) <= left.unsqueeze(1))
-        self._violate("beyond the budget", wanted & ~granted)
-        self.spent += granted.sum(1)
-        return granted
-
-    def _violate(self, rule: str, where: Tensor) -> None:
-        count = int(where.sum())
-        if count:
-            self.violations[rule] += count
 
     def _check_shapes(self, edits: DirectoryEdits, lookups: int, slots: int, skills: int) -> None:
         worlds, cards = self.num_worlds, self.attack.registrations()
@@ -259,31 +227,17 @@ class DirectoryGuard:
         self._check("reputation", edits.reputation, (worlds, lookups, slots), torch.float32)
 
     def _check(self, what: str, value: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-        if value is not None and (value.shape != shape or value.dtype != dtype):
-            raise ValueError(
-                f"{self.attack.name}: edits.{what} must be {dtype} {shape}, not {value.dtype} {tuple(value.shape)}"
-            )
+        check_tensor(self.attack.name, f"edits.{what}", value, shape, dtype)
 
     def get_state(self) -> dict[str, Any]:
-        """Memory, spending and the generator, as numpy arrays."""
-        return {
-            "memory": {name: value.cpu().numpy().copy() for name, value in self.memory.items()},
-            "spent": self.spent.cpu().numpy().copy(),
+        """Memory, spending, the generator and what came of its cards and look-ups, as numpy arrays."""
+        return super().get_state() | {
             "taken": self.taken.cpu().numpy().copy(),
             "answers": None if self.answers is None else self.answers.cpu().numpy().copy(),
-            "generator": self.generator.get_state().numpy().copy(),
-            "violations": dict(self.violations),
         }
 
     def set_state(self, saved: dict[str, Any]) -> None:
         """Restore what :meth:`get_state` saved."""
-
-        def load(array: Any) -> Tensor:
-            return torch.as_tensor(np.array(array), device=self.device)
-
-        self.memory = {name: load(value) for name, value in saved["memory"].items()}
-        self.spent = load(saved["spent"])
-        self.taken = load(saved["taken"])
-        self.answers = None if saved["answers"] is None else load(saved["answers"])
-        self.generator.set_state(torch.as_tensor(np.array(saved["generator"])))
-        self.violations = Counter(saved["violations"])
+        super().set_state(saved)
+        self.taken = self.load(saved["taken"])
+        self.answers = None if saved["answers"] is None else self.load(saved["answers"])

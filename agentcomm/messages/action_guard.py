@@ -97,8 +97,7 @@ class ActionGuard:
         with self.conduct.watched():
             law = self.attack.act(view)
         name = type(self.attack).__name__
-        if view.memory.keys() != places.keys() or any(view.memory[n] is not v for n, v in places.items()):
-            raise ValueError(f"{name}: change the tensors of view.memory in place")
+        self.conduct.check_memory(view.memory, places)
         if law is None:
             return None
         secrets = self.posterior.shape[1]
@@ -107,14 +106,14 @@ class ActionGuard:
             raise ValueError(f"{name}: laws must be torch.float64 {shape}, not {law.dtype} {tuple(law.shape)}")
         valid = (law.isfinite() & (law >= 0)).all(-1) & ((law.sum(-1) - 1).abs() <= ROUNDING)
         granted = valid.all(-1)
-        self._violate("act by what is no law", ~granted)
+        self.conduct.violate("act by what is no law", ~granted)
         law = torch.where(granted.view(-1, 1, 1), law, view.probability.unsqueeze(1))
         if noise is None:
             law = nn.functional.one_hot(law.argmax(-1), shape[-1]).to(law.dtype)
         off = self._deviation(view, law)
         if self.budget.deviation is not None:
             too_far = granted & (off > self.budget.deviation)
-            self._violate("act beyond the deviation", too_far)
+            self.conduct.violate("act beyond the deviation", too_far)
             granted = granted & ~too_far
         self.deviation[view.worlds] = self.deviation[view.worlds].maximum(off.masked_fill(~granted, 0.0))
         self.acted[view.worlds] += granted
@@ -160,10 +159,6 @@ class ActionGuard:
         """[W], by how much the law of an observer differs from the policy's at most."""
         seen = (self.posterior[view.worlds].unsqueeze(-1) * law).sum(1)
         return (seen - view.probability).abs().amax(-1)
-
-    def _violate(self, rule: str, where: Tensor) -> None:
-        if count := int(where.sum()):
-            self.conduct.violations[rule] += count
 
     def get_state(self) -> dict[str, Any]:
         """Secrets, what is known of them, and what was recorded, as numpy arrays."""

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-COPIED = (Tensor, np.ndarray, list, dict, set, bytearray)
+COPIED = (Tensor, np.ndarray, list, tuple, dict, set, bytearray)
 
 
 class Conduct:
@@ -45,6 +45,20 @@ class Conduct:
                 torch.set_rng_state(ambient)
             self._undo()
 
+    def violate(self, rule: str, where: Tensor) -> None:
+        """Count what was asked for against a rule."""
+        if count := int(where.sum()):
+            self.violations[rule] += count
+
+    def check_memory(self, shown: dict[str, Tensor], memory: dict[str, Tensor]) -> None:
+        """Memory that is swapped instead of changed could outlive its episode or cross worlds.
+
+        Raises:
+            ValueError: If a tensor of what was shown is another than the memory's.
+        """
+        if shown.keys() != memory.keys() or any(shown[name] is not value for name, value in memory.items()):
+            raise ValueError(f"{type(self.attack).__name__}: change the tensors of view.memory in place")
+
     def _undo(self) -> None:
         now = vars(self.attack)
         swapped = now.keys() != self._built.keys() or any(now[name] is not value for name, value in self._built.items())
@@ -59,11 +73,16 @@ class Conduct:
 
 
 def _same(first: Any, second: Any) -> bool:
+    if type(first) is not type(second):
+        return False
     if isinstance(first, Tensor):
-        return isinstance(second, Tensor) and first.shape == second.shape and torch.equal(first, second)
+        return first.shape == second.shape and torch.equal(first, second)
     if isinstance(first, np.ndarray):
-        return isinstance(second, np.ndarray) and np.array_equal(first, second)
-    try:
+        return np.array_equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(_same(value, second[key]) for key, value in first.items())
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(_same, first, second))
+    if isinstance(first, set | bytearray | int | float | str | bool):
         return bool(first == second)
-    except (RuntimeError, ValueError):  # containers of tensors or arrays do not compare; their identity was checked
-        return True
+    return True  # an object of its own kind: only whether it was swapped is looked at

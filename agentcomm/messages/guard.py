@@ -6,19 +6,17 @@ Whatever an attack asks beyond its position, powers, norm or budget is not done;
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from agentcomm.messages.action_guard import ActionGuard, Drawn
-from agentcomm.messages.conduct import Conduct
 from agentcomm.messages.copies import Copies
 from agentcomm.messages.effects import Effects, check_edits, check_tensor, completed
+from agentcomm.messages.held import Held
 from agentcomm.messages.identity import Keyring
 from agentcomm.messages.permits import Permits
 from agentcomm.messages.sensors import proposal
@@ -37,11 +35,10 @@ from agentcomm.threats import (
 )
 from agentcomm.world import World
 
-UNLIMITED = 2**40
 WHITE_BOX = ("policy", "defense")  # who knows this much knows the policy
 
 
-class Guard:
+class Guard(Held[Attack]):
     """One attack, held to its threat model.
 
     Args:
@@ -56,23 +53,14 @@ class Guard:
     """
 
     def __init__(self, attack: Attack, setting: Setting, first_slot: int, seed: int) -> None:
-        self.attack = attack
+        super().__init__(attack, setting.num_worlds, setting.device, seed)
         self.setting = setting
-        self.threat = attack.threat_model()
-        self.harmless = attack.config.harmless
         self.slots = slice(first_slot, first_slot + attack.injections())
-        self.generator = torch.Generator(setting.device)
-        self.generator.manual_seed(seed)
-        self.violations: Counter[str] = Counter()
         self.tape: list[View] | None = None
-        self.spent = torch.zeros(setting.num_worlds, dtype=torch.int64, device=setting.device)
-        self._spent_step = torch.zeros_like(self.spent)
         self.shown = torch.zeros_like(self.spent)  # what it had sensors show, over all episodes
         # Whom it has turned, in each world; and what it touched in the exchange at hand.
         self._obeying = torch.zeros(setting.num_worlds, setting.num_agents, dtype=torch.bool, device=setting.device)
         self._touched = torch.zeros(0, dtype=torch.bool, device=setting.device)
-        self.memory = attack.memory()
-        self._fresh = {name: value.clone() for name, value in self.memory.items()}
         links = self.threat.position.links
         agents = setting.num_agents
         self._links = torch.full((agents, agents + 1), links is None, dtype=torch.bool, device=setting.device)
@@ -84,12 +72,11 @@ class Guard:
         if node is not None and node >= agents:
             raise ValueError(f"position node needs an agent in 0 .. {agents - 1}, not {node}")
         self.identity = agents if node is None else node
-        self._conduct = Conduct(attack, self.violations)
         self.actions: ActionGuard | None = None
         if "act" in self.threat.powers:
-            self.actions = ActionGuard(attack, setting, self.generator, self.memory, self._conduct)
+            self.actions = ActionGuard(attack, setting, self.generator, self.memory, self.conduct)
         self._copies = Copies(setting)
-        self._permits = Permits(self.threat, self._links, self._copies, self._violate)
+        self._permits = Permits(self.threat, self._links, self._copies, self.violate)
         self._replays = {"read", "replay"} <= self.threat.powers and "inject" not in self.threat.powers
 
     @property
@@ -99,11 +86,9 @@ class Guard:
 
     def reset(self, worlds: Tensor) -> None:
         """Forget everything about the given worlds ([W] indices)."""
-        self.spent[worlds] = 0
+        super().reset(worlds)
         self._obeying[worlds] = False
         self._copies.reset(worlds)
-        for name, fresh in self._fresh.items():
-            self.memory[name][worlds] = fresh[worlds]
         if self.actions is not None:
             self.actions.reset(worlds)
 
@@ -120,11 +105,11 @@ class Guard:
         """
         if self.threat.position.kind != "sensor":
             return observation
-        self._spent_step.zero_()
+        self.spent_step.zero_()
         reach = world.alive.clone()
         if self.threat.position.node is not None:
             reach &= torch.arange(reach.shape[1], device=reach.device) == self.identity
-        readings, remaining = world.readings(), self._remaining(step)
+        readings, remaining = world.readings(), self.remaining(step)
         shown = reach.unsqueeze(-1) if "read" in self.threat.powers else torch.zeros_like(reach).unsqueeze(-1)
         view = SensorView(
             reach=reach.clone(),
@@ -136,16 +121,16 @@ class Guard:
             generator=self.generator,
             foresee=foresee if self.threat.knowledge in WHITE_BOX else None,
         )
-        with self._conduct.watched():
-            out = proposal(self.attack, view, observation, world, self.threat.budget.norm, self._violate)
-        self._check_memory(view.memory)
+        with self.conduct.watched():
+            out = proposal(self.attack, view, observation, world, self.threat.budget.norm, self.violate)
+        self.conduct.check_memory(view.memory, self.memory)
         if out is None:
             return observation
         changed, seen = out
         if "modify" not in self.threat.powers:
-            self._violate("modify without the power to", changed)
+            self.violate("modify without the power to", changed)
             return observation
-        granted = self._spend(changed.flatten(1), remaining).view_as(changed)
+        granted = self.spend(changed.flatten(1), remaining).view_as(changed)
         self.shown += granted.flatten(1).sum(1)
         if self.harmless or not bool(granted.any()):
             return observation
@@ -161,24 +146,24 @@ class Guard:
         """
         if "reward" not in self.threat.powers:
             return reward
-        remaining = self._remaining(step)
+        remaining = self.remaining(step)
         view = RewardView(
             reward.clone(), action.clone(), step.clone(), remaining.clone(), dict(self.memory), self.generator
         )
-        with self._conduct.watched():
+        with self.conduct.watched():
             wanted = self.attack.reward(view)
-        self._check_memory(view.memory)
+        self.conduct.check_memory(view.memory, self.memory)
         if wanted is None:
             return reward
         check_tensor(type(self.attack).__name__, "reward", wanted, tuple(reward.shape), reward.dtype)
         finite = wanted.isfinite()
-        self._violate("reward not finite", ~finite)
+        self.violate("reward not finite", ~finite)
         change = torch.where(finite, wanted - reward, 0.0)
         most = self.threat.budget.reward
         if most is not None:
-            self._violate("reward beyond its bound", change.abs() > most * (1 + 1e-5))
+            self.violate("reward beyond its bound", change.abs() > most * (1 + 1e-5))
             change = change.clamp(-most, most)
-        granted = self._spend(change != 0, remaining)
+        granted = self.spend(change != 0, remaining)
         return reward if self.harmless else torch.where(granted, reward + change, reward)
 
     def act(
@@ -199,8 +184,8 @@ class Guard:
         if self.harmless:
             return None
         if not self.setting.rounds:  # nobody speaks, so nothing else begins the step
-            self._spent_step.zero_()
-        remaining = self._remaining(step)[worlds]
+            self.spent_step.zero_()
+        remaining = self.remaining(step)[worlds]
         kept = (remaining > 0).nonzero().squeeze(-1)
         if not len(kept):
             return None
@@ -211,7 +196,7 @@ class Guard:
             return None
         drawn, granted = out
         self.spent[at] += granted
-        self._spent_step[at] += granted
+        self.spent_step[at] += granted
         return drawn, kept, granted
 
     def apply(
@@ -234,19 +219,19 @@ class Guard:
             foresee: Action logits [B, N, A] that follow from this traffic; None where nobody can say.
         """
         if kind == 0:
-            self._spent_step.zero_()
+            self.spent_step.zero_()
         reach = self._reach(traffic)
-        remaining = self._remaining(step)
+        remaining = self.remaining(step)
         view = self._view(traffic, reach, remaining, step, kind, foresee)
         if self.tape is not None:
             self.tape.append(view)
         if self._replays:
             self._copies.remember(traffic, keyring, reach, step, kind)
-        with self._conduct.watched():
+        with self.conduct.watched():
             edits = self.attack.apply(view)
         if edits.inject is not None:
             edits = replace(edits, inject=completed(edits.inject))
-        self._check_memory(view.memory)
+        self.conduct.check_memory(view.memory, self.memory)
         check_edits(type(self.attack).__name__, traffic, edits, self.slots.stop - self.slots.start)
         if due is not None and edits.inject is not None:
             # Nobody else collects messages now, so none are put there, and none are paid for.
@@ -265,8 +250,8 @@ class Guard:
             kind: Round of the exchange.
         """
         if kind == 0:
-            self._spent_step.zero_()
-        return self._view(traffic, self._reach(traffic), self._remaining(step), step, kind, None)
+            self.spent_step.zero_()
+        return self._view(traffic, self._reach(traffic), self.remaining(step), step, kind, None)
 
     def turn(self, accepted: Tensor) -> None:
         """Who accepted a message of an attack that is obeyed belongs to it from now on: [B, N, M] of the exchange."""
@@ -282,15 +267,6 @@ class Guard:
         if kind in ("newcomer", "hub", "sensor"):
             return torch.zeros_like(traffic.present)
         return traffic.present & self._links[traffic.receiver, traffic.origin]
-
-    def _remaining(self, step: Tensor) -> Tensor:
-        budget = self.threat.budget
-        left = torch.full_like(self.spent, UNLIMITED)
-        if budget.per_episode is not None:
-            left = budget.per_episode - self.spent
-        if budget.per_step is not None:
-            left = torch.minimum(left, budget.per_step - self._spent_step)
-        return torch.where(step >= budget.start_step, left, 0)
 
     def _view(
         self,
@@ -335,7 +311,7 @@ class Guard:
         delay = torch.zeros_like(traffic.source)
         if not wanted:
             return traffic, Effects(nothing, nothing, nothing, delay)
-        granted = self._spend(torch.cat(wanted, 1), remaining)
+        granted = self.spend(torch.cat(wanted, 1), remaining)
         parts = iter(torch.split(granted, [w.shape[1] for w in wanted], 1))
         dropped = tampered = forged = nothing
         if drop is not None:
@@ -363,14 +339,6 @@ class Guard:
     def _holding(self) -> Power:
         """The power that lets it keep messages back."""
         return "reorder" if "reorder" in self.threat.powers else "delay"
-
-    def _spend(self, wanted: Tensor, remaining: Tensor) -> Tensor:
-        granted = wanted & (wanted.cumsum(1) <= remaining.unsqueeze(1))
-        self._violate("beyond the budget", wanted & ~granted)
-        used = granted.sum(1)
-        self.spent += used
-        self._spent_step += used
-        return granted
 
     def _put(self, traffic: Traffic, keyring: Keyring, inject: Envelopes, forged: Tensor) -> Traffic:
         """Fill the attack's spare slots; the origin is always the attacker's own."""
@@ -402,43 +370,19 @@ class Guard:
             traffic = replace(traffic, seal=torch.where(forged, keyring.tag(traffic, own), traffic.seal))
         return traffic
 
-    def _violate(self, rule: str, where: Tensor) -> None:
-        count = int(where.sum())
-        if count:
-            self.violations[rule] += count
-
-    def _check_memory(self, shown: dict[str, Tensor]) -> None:
-        """Memory that is swapped instead of changed could outlive its episode or cross worlds."""
-        if shown.keys() != self.memory.keys() or any(shown[name] is not value for name, value in self.memory.items()):
-            raise ValueError(f"{type(self.attack).__name__}: change the tensors of view.memory in place")
-
     def get_state(self) -> dict[str, Any]:
-        """Memory, spending and the generator, as numpy arrays."""
-        return {
-            "memory": {name: value.cpu().numpy().copy() for name, value in self.memory.items()},
-            "spent": self.spent.cpu().numpy().copy(),
-            "spent_step": self._spent_step.cpu().numpy().copy(),
+        """Memory, spending, the generator and what it has seen, as numpy arrays."""
+        return super().get_state() | {
             "shown": self.shown.cpu().numpy().copy(),
             "obeying": self._obeying.cpu().numpy().copy(),
             "seen": self._copies.seen.cpu().numpy().copy(),
-            "generator": self.generator.get_state().numpy().copy(),
-            "violations": dict(self.violations),
             "actions": None if self.actions is None else self.actions.get_state(),
         }
 
     def set_state(self, saved: dict[str, Any]) -> None:
         """Restore what :meth:`get_state` saved."""
-
-        def load(array: Any) -> Tensor:
-            return torch.as_tensor(np.array(array), device=self.setting.device)
-
-        for name, value in saved["memory"].items():
-            self.memory[name].copy_(load(value))
-        self.spent, self._spent_step = load(saved["spent"]), load(saved["spent_step"])
-        self.shown = load(saved["shown"])
-        self._copies.seen, self._obeying = load(saved["seen"]), load(saved["obeying"])
-        self.generator.set_state(torch.as_tensor(np.array(saved["generator"])))
-        self.violations.clear()
-        self.violations.update(saved["violations"])
+        super().set_state(saved)
+        self.shown = self.load(saved["shown"])
+        self._copies.seen, self._obeying = self.load(saved["seen"]), self.load(saved["obeying"])
         if self.actions is not None:
             self.actions.set_state(saved["actions"])

@@ -29,18 +29,22 @@ class Scripted(DirectoryAttack):
         super().__init__(self.Config(), Setting(1, 3, 1, 4, 1, CPU))  # type: ignore[arg-type]
         position = Position(kind=kind, node=0 if kind == "node" else None)
         self._threat = ThreatModel(position, frozenset(powers), "none", budget or Budget())
-        self._edits = edits
-        self._log: tuple[list[DirectoryView]] = ([],)  # where the guard does not look for state
+        seen: list[DirectoryView] = []  # not among its attributes, where it would be state outside memory
+
+        def log(view: DirectoryView) -> DirectoryEdits:
+            seen.append(view)
+            return edits(view)
+
+        self._edits, self._shown = log, lambda: seen
 
     @property
     def seen(self) -> list[DirectoryView]:
-        return self._log[0]
+        return self._shown()
 
     def threat_model(self) -> ThreatModel:
         return self._threat
 
     def meddle(self, view: DirectoryView) -> DirectoryEdits:
-        self.seen.append(view)
         return self._edits(view)
 
     def registrations(self) -> int:
@@ -280,3 +284,19 @@ def test_half_open_requests_occupy_the_hub_until_its_timeout() -> None:
     assert served[0] >= 2
     taken = 4 - served[0]
     assert served[1:] == [4 - taken, 4 - taken, 4]
+
+
+def test_a_restored_guard_goes_on_counting_what_is_done_behind_its_back() -> None:
+    class Sly(Scripted):
+        calls = 0
+
+        def meddle(self, view: DirectoryView) -> DirectoryEdits:
+            self.calls += 1
+            return DirectoryEdits()
+
+    made = attacked(Sly("newcomer", {"register"}, register))
+    ask(made)
+    other = attacked(Sly("newcomer", {"register"}, register))
+    other.set_state(made.get_state())
+    ask(other)
+    assert other.guards[0].violations == {"keeps state outside its memory": 2}

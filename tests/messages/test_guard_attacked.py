@@ -147,13 +147,14 @@ class Sly(Attack):
         super().__init__(AttackConfig(), s)
         self.how = how
         self.calls, self.list, self.tensor, self.mapping = 0, [0], torch.zeros(2), {"a": 1}
-        self.decided: list[float] = []
+        self.nested = ([0], {"deep": [torch.zeros(2)]})
 
     def threat_model(self) -> ThreatModel:
         return ThreatModel(Position(kind="edge"), frozenset({"drop"}))
 
     def apply(self, view: View) -> Edits:
         used = self.calls + len(self.list) - 1 + int(self.tensor.sum()) + len(self.mapping) - 1 + hasattr(self, "new")
+        used += len(self.nested[0]) - 1 + int(self.nested[1]["deep"][0].sum())
         if self.how == "global generator":
             used = float(torch.rand(()))
         if self.how == "attribute":
@@ -164,12 +165,18 @@ class Sly(Attack):
             self.tensor += 1
         if self.how == "mapping":
             self.mapping["b"] = 2
+        if self.how == "list in a tuple":
+            self.nested[0].append(1)
+        if self.how == "tensor deep inside":
+            self.nested[1]["deep"][0] += 1
         if self.how == "new attribute":
             self.new = True
         return Edits(drop=torch.full_like(view.reach, used > 0 and self.how != "global generator") & view.reach)
 
 
-@pytest.mark.parametrize("how", ["attribute", "list", "tensor", "mapping", "new attribute"])
+@pytest.mark.parametrize(
+    "how", ["attribute", "list", "tensor", "mapping", "list in a tuple", "tensor deep inside", "new attribute"]
+)
 def test_state_outside_memory_is_undone_and_recorded(how: str) -> None:
     network, exchanges = Network(S, [Sly(S, how)]), conversation(S, 4)
     for got, expected in zip(carry(network, exchanges), carry(Network(S), exchanges), strict=True):
