@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import normalize
 
-from agentcomm.threats import Attack, AttackConfig, Edits, Envelopes, Position, ThreatModel, View
+from agentcomm.forging import receivers, tokens, written
+from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
 
 if TYPE_CHECKING:
     from agentcomm.evaluation.episodes import Episodes
@@ -47,26 +47,19 @@ class Abuse(Attack):
     def apply(self, view: View) -> Edits:
         """Write to each receiver in that scope."""
         s, distance = self.setting, self.config.distance
-        shape = (s.num_worlds, s.num_agents, 1)
-        receiver = torch.arange(s.num_agents, device=s.device).view(1, -1, 1).expand(shape)
+        receiver = receivers(s)
         listens = view.reach.any(-1, keepdim=True)
         beyond = (listens if distance == 0 else ~listens) & (receiver != view.identity)
-        at = view.step.view(-1, 1, 1).expand(shape)
-        none = torch.zeros(shape, dtype=torch.int64, device=s.device)
-        return Edits(
-            inject=Envelopes(
-                where=beyond & (not self.config.harmless),
-                payload=normalize(view.randn(*shape, s.width), dim=-1) * s.width**0.5,
-                sender=none + view.identity,
-                audience=(receiver + (distance > 2)) % s.num_agents,
-                sequence=at * s.rounds + view.round,
-                sent_at=at,
-                kind=none + (view.round + (distance > 1)) % max(s.rounds, 2),
-                key=none - 1,
-                seal=none,
-                sign=True,
-            )
+        inject = written(
+            view,
+            s,
+            beyond & (not self.config.harmless),
+            tokens(view, receiver),
+            torch.full_like(receiver, view.identity),
+            audience=(receiver + (distance > 2)) % s.num_agents,
+            kind=torch.full_like(receiver, (view.round + (distance > 1)) % max(s.rounds, 2)),
         )
+        return Edits(inject=inject)
 
     def succeeded(self, attacked: Episodes, clean: Episodes) -> Tensor:
         """[B] bool, at least one such message was accepted."""

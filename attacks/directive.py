@@ -15,8 +15,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from agentcomm.forging import receivers, written
 from agentcomm.interpreter import directive, threshold
-from agentcomm.threats import Attack, AttackConfig, Edits, Envelopes, Position, Power, Setting, ThreatModel, View
+from agentcomm.threats import Attack, AttackConfig, Edits, Position, Power, Setting, ThreatModel, View
 
 if TYPE_CHECKING:
     from agentcomm.evaluation.episodes import Episodes
@@ -77,25 +78,11 @@ class Directive(Attack):
         """Tell the targets."""
         if self.config.hidden:
             return self._bend(view)
-        s = self.setting
-        shape = (s.num_worlds, s.num_agents, 1)
-        receiver = torch.arange(s.num_agents, device=s.device).view(1, -1, 1).expand(shape)
-        at = view.step.view(-1, 1, 1).expand(shape)
-        none = torch.zeros(shape, dtype=torch.int64, device=s.device)
-        return Edits(
-            inject=Envelopes(
-                where=self._told.view(1, -1, 1) & (view.rand(*shape) < self.config.probability),
-                payload=self._word.expand(*shape, -1),
-                sender=none + view.identity,
-                audience=receiver,
-                sequence=at * s.rounds + view.round,
-                sent_at=at,
-                kind=none + view.round,
-                key=none - 1,
-                seal=none,
-                sign=self.config.node is None,  # what a node says is sealed with the rest
-            )
-        )
+        receiver = receivers(self.setting)
+        where = self._told.view(1, -1, 1) & (view.rand(*receiver.shape) < self.config.probability)
+        word, own = self._word.expand(*receiver.shape, -1), torch.full_like(receiver, view.identity)
+        # What a node says is sealed with the rest.
+        return Edits(inject=written(view, self.setting, where, word, own, sign=self.config.node is None))
 
     def succeeded(self, attacked: Episodes, clean: Episodes) -> Tensor:
         """[B] bool, members did more often what they were told than in the same episode without the attack."""

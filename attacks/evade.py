@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import torch
 from pydantic import Field
-from torch.nn.functional import normalize
 
-from agentcomm.threats import Attack, AttackConfig, Edits, Envelopes, Position, Setting, ThreatModel, View
+from agentcomm.forging import receivers, tokens, written
+from agentcomm.threats import Attack, AttackConfig, Edits, Position, Setting, ThreatModel, View
 
 
 class EvadeConfig(AttackConfig):
@@ -47,26 +47,12 @@ class Evade(Attack):
     def apply(self, view: View) -> Edits:
         """Write to everybody, under some name."""
         s, c = self.setting, self.config
-        shape = (s.num_worlds, s.num_agents, 1)
-        receiver = torch.arange(s.num_agents, device=s.device).view(1, -1, 1).expand(shape)
-        at = view.step.view(-1, 1, 1).expand(shape)
-        none = torch.zeros(shape, dtype=torch.int64, device=s.device)
-        turn = at if c.scapegoat is None else none + (c.scapegoat - view.identity - 1) % s.num_agents
+        receiver = receivers(s)
+        at = view.step.view(-1, 1, 1).expand(receiver.shape)
+        turn = at if c.scapegoat is None else torch.full_like(at, (c.scapegoat - view.identity - 1) % s.num_agents)
         others = max(s.num_agents - 1, 1)
         other, second = ((view.identity + 1 + (turn + i) % others) % s.num_agents for i in (0, 1))
         other = torch.where(other == receiver, second, other)  # nobody believes to have written to itself
-        framed = (view.rand(*shape) < c.share) & (other != receiver)
-        return Edits(
-            inject=Envelopes(
-                where=receiver != view.identity,
-                payload=normalize(view.randn(*shape, s.width), dim=-1) * s.width**0.5,
-                sender=torch.where(framed, other, view.identity),
-                audience=receiver,
-                sequence=at * s.rounds + view.round,
-                sent_at=at,
-                kind=none + view.round,
-                key=none - 1,
-                seal=none,
-                sign=True,
-            )
-        )
+        framed = (view.rand(*receiver.shape) < c.share) & (other != receiver)
+        sender = torch.where(framed, other, view.identity)
+        return Edits(inject=written(view, s, receiver != view.identity, tokens(view, receiver), sender))

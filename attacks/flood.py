@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
-from agentcomm.threats import Attack, AttackConfig, Edits, Envelopes, Position, ThreatModel, View
+from agentcomm.forging import receivers, tokens, written
+from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
 
 
 class FloodConfig(AttackConfig):
@@ -38,26 +39,10 @@ class Flood(Attack):
     def apply(self, view: View) -> Edits:
         """Write to everybody."""
         s = self.setting
-        shape = (s.num_worlds, s.num_agents, self.config.copies)
-        receiver = torch.arange(s.num_agents, device=s.device).view(1, -1, 1).expand(shape)
-        number = torch.arange(self.config.copies, device=s.device).expand(shape)
-        sender = torch.full(shape, s.num_agents, device=s.device)
+        receiver = receivers(s, self.config.copies)
+        number = torch.arange(self.config.copies, device=s.device).expand(receiver.shape)
+        sender = torch.full_like(receiver, s.num_agents)
         if self.config.named and s.num_agents > 1:
             sender = (receiver + 1 + number % (s.num_agents - 1)) % s.num_agents
-        payload = torch.nn.functional.normalize(view.randn(*shape, s.width), dim=-1) * s.width**0.5
-        at = view.step.view(-1, 1, 1).expand(shape)
-        none = torch.zeros(shape, dtype=torch.int64, device=s.device)
-        return Edits(
-            inject=Envelopes(
-                where=torch.ones(shape, dtype=torch.bool, device=s.device),
-                payload=payload,
-                sender=sender,
-                audience=receiver,
-                sequence=at * s.rounds + view.round,
-                sent_at=at,
-                kind=none + view.round,
-                key=none - 1,
-                seal=none,
-                sign=True,
-            )
-        )
+        everybody = torch.ones_like(receiver, dtype=torch.bool)
+        return Edits(inject=written(view, s, everybody, tokens(view, receiver), sender))

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import torch
 from pydantic import Field
-from torch.nn.functional import normalize
 
-from agentcomm.threats import Attack, AttackConfig, Edits, Envelopes, Position, Setting, ThreatModel, View
+from agentcomm.forging import receivers, tokens, written
+from agentcomm.threats import Attack, AttackConfig, Edits, Position, Setting, ThreatModel, View
 
 
 class HijackConfig(AttackConfig):
@@ -44,24 +44,9 @@ class Hijack(Attack):
     def apply(self, view: View) -> Edits:
         """Write a random token as the victim's next message; the control does not run ahead."""
         s, c = self.setting, self.config
-        shape = (s.num_worlds, s.num_agents, self.injections())
-        receiver = torch.arange(s.num_agents, device=s.device).view(1, -1, 1).expand(shape)
-        victim = (receiver + 1 + torch.arange(shape[2], device=s.device)) % s.num_agents
+        receiver = receivers(s, self.injections())
+        victim = (receiver + 1 + torch.arange(receiver.shape[2], device=s.device)) % s.num_agents
         if c.victim is not None:
-            victim = torch.full(shape, c.victim, device=s.device)
-        at = view.step.view(-1, 1, 1).expand(shape)
-        none = torch.zeros(shape, dtype=torch.int64, device=s.device)
-        return Edits(
-            inject=Envelopes(
-                where=victim != receiver,
-                payload=normalize(view.randn(*shape, s.width), dim=-1) * s.width**0.5,
-                sender=victim,
-                audience=receiver,
-                sequence=at * s.rounds + view.round + (0 if c.harmless else c.lead),
-                sent_at=at,
-                kind=none + view.round,
-                key=none - 1,
-                seal=none,
-                sign=True,
-            )
-        )
+            victim = torch.full_like(receiver, c.victim)
+        ahead = view.step.view(-1, 1, 1).expand(receiver.shape) * s.rounds + view.round + (0 if c.harmless else c.lead)
+        return Edits(inject=written(view, s, victim != receiver, tokens(view, receiver), victim, sequence=ahead))

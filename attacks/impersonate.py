@@ -13,7 +13,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.threats import Attack, AttackConfig, Edits, Envelopes, Position, Setting, ThreatModel, View
+from agentcomm.forging import receivers, tokens, written
+from agentcomm.threats import Attack, AttackConfig, Edits, Position, Setting, ThreatModel, View
 
 
 class ImpersonateConfig(AttackConfig):
@@ -58,40 +59,22 @@ class Impersonate(Attack):
 
     def apply(self, view: View) -> Edits:
         """Write one forged envelope per receiver and copy."""
-        s, copies = self.setting, self.config.copies
-        shape = (s.num_worlds, s.num_agents, copies)
-        receiver = torch.arange(s.num_agents, device=s.device).view(1, -1, 1).expand(shape)
+        s = self.setting
+        receiver = receivers(s, self.config.copies)
         if self.config.victim is not None:
-            victim = torch.full(shape, self.config.victim, device=s.device)
+            victim = torch.full_like(receiver, self.config.victim)
         else:
             # Each receiver hears from a different colleague at every step.
             turn = view.step.view(-1, 1, 1) % max(s.num_agents - 1, 1)
             victim = (receiver + 1 + turn) % s.num_agents
-        payload = view.randn(*shape, s.width)
-        payload = torch.nn.functional.normalize(payload, dim=-1) * s.width**0.5
+        payload = tokens(view, receiver)
         where = victim != receiver
         if view.payload is not None:
             self._listen(view)
             worlds = torch.arange(s.num_worlds, device=s.device).view(-1, 1, 1)
             payload = view.memory["first"][worlds, view.round, victim]
             where = where & view.memory["heard"][worlds, view.round, victim]
-        at = view.step.view(-1, 1, 1).expand(shape)
-        kind = torch.full(shape, view.round, device=s.device)
-        none = torch.zeros(shape, dtype=torch.int64, device=s.device)
-        return Edits(
-            inject=Envelopes(
-                where=where,
-                payload=payload,
-                sender=victim,
-                audience=receiver,
-                sequence=at * s.rounds + view.round,
-                sent_at=at,
-                kind=kind,
-                key=none - 1,
-                seal=none,
-                sign=True,
-            )
-        )
+        return Edits(inject=written(view, s, where, payload, victim))
 
     def _listen(self, view: View) -> None:
         """Keep the first payload of each sender."""

@@ -13,11 +13,12 @@ from agentcomm.conformance.common import check_memory, check_plugin, require
 from agentcomm.conformance.conversations import carry, check_state, conversation, make_setting, reader, same_heard
 from agentcomm.defense import ORDERS, Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.evaluation.episodes import Episodes
+from agentcomm.forging import receivers, written
 from agentcomm.messages.ledger import COUNTS
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox
 from agentcomm.risks import RISKS
-from agentcomm.threats import Attack, AttackConfig, Budget, Edits, Envelopes, Position, Setting, ThreatModel, View
+from agentcomm.threats import Attack, AttackConfig, Budget, Edits, Position, Setting, ThreatModel, View
 
 
 class Disturb(Attack):
@@ -37,22 +38,9 @@ class Disturb(Attack):
         """Drop some messages, change some, add some."""
         s = self.setting
         some = view.rand(*view.reach.shape)
-        places = (s.num_worlds, s.num_agents, 1)
-        receiver = torch.arange(s.num_agents, device=s.device).view(1, -1, 1).expand(places)
-        at = view.step.view(-1, 1, 1).expand(places)
-        none = torch.zeros(places, dtype=torch.int64, device=s.device)
-        inject = Envelopes(
-            where=view.rand(*places) < 0.3,
-            payload=view.randn(*places, s.width),
-            sender=(receiver + 1) % s.num_agents,
-            audience=receiver,
-            sequence=at * s.rounds + view.round,
-            sent_at=at,
-            kind=none + view.round,
-            key=none - 1,
-            seal=none,
-            sign=True,
-        )
+        receiver = receivers(s)
+        where = view.rand(*receiver.shape) < 0.3
+        inject = written(view, s, where, view.randn(*receiver.shape, s.width), (receiver + 1) % s.num_agents)
         change = view.randn(*view.reach.shape, s.width)
         return Edits(view.reach & (some < 0.2), view.reach & (some > 0.6), change, inject=inject)
 
