@@ -80,6 +80,11 @@ class Budget(BaseModel):
     )
     start_step: int = Field(0, ge=0, description="first step of the episode at which the attack may act")
 
+    def at_most(self, **limits: float | None) -> Budget:
+        """The same with these limits, too: of each field the smaller one holds; None is no limit."""
+        both = {name: [x for x in (limit, getattr(self, name)) if x is not None] for name, limit in limits.items()}
+        return self.model_copy(update={name: min(found, default=None) for name, found in both.items()})
+
 
 @dataclass(frozen=True)
 class ThreatModel:

@@ -41,11 +41,11 @@ class Backdoor(Attack):
         super().__init__(config, setting)
         generator = torch.Generator().manual_seed(config.pattern)
         signs = 2 * torch.randint(2, (setting.width,), generator=generator) - 1
-        self._trigger = (config.epsilon * signs).to(setting.device)
+        self._trigger = ((self.threat_model().budget.norm or 0.0) * signs).to(setting.device)
 
     def threat_model(self) -> ThreatModel:
         """A node of the team that also writes its comrades' rewards."""
-        budget = self.config.budget.model_copy(update={"norm": self.config.epsilon})
+        budget = self.config.budget.at_most(norm=self.config.epsilon)
         powers = frozenset({"modify", "reward"})
         return ThreatModel(Position(kind="node", node=self.config.node), powers, "protocol", budget, "targeted")  # type: ignore[arg-type]
 

@@ -33,9 +33,7 @@ class Covert(Attack):
 
     def threat_model(self) -> ThreatModel:
         """A compromised agent that acts, and whose actions must not stand out."""
-        budget = self.config.budget
-        limits = [limit for limit in (self.config.deviation, budget.deviation) if limit is not None]
-        budget = budget.model_copy(update={"deviation": min(limits, default=None)})
+        budget = self.config.budget.at_most(deviation=self.config.deviation)
         position = Position(kind="node", node=self.config.node)
         return ThreatModel(position, frozenset({"act"}), "policy", budget, "exfiltrate")
 

@@ -63,10 +63,7 @@ class Directive(Attack):
         """Injects; reads and modifies what its node says to hide the directive there."""
         c = self.config
         position = Position(kind="newcomer") if c.node is None else Position(kind="node", node=c.node)
-        budget = c.budget
-        if c.hidden:
-            length = c.length if budget.length is None else min(c.length, budget.length)
-            budget = budget.model_copy(update={"length": length})
+        budget = c.budget.at_most(length=c.length) if c.hidden else c.budget
         powers: set[Power] = {"read", "modify"} if c.hidden else {"inject"}
         return ThreatModel(position, frozenset(powers), "protocol", budget, "targeted")
 

@@ -45,7 +45,7 @@ class ForceGate(Attack):
     def threat_model(self) -> ThreatModel:
         """At the sensors, with the policy at hand or without."""
         c = self.config
-        budget = c.budget.model_copy(update={"norm": c.epsilon})
+        budget = c.budget.at_most(norm=c.epsilon)
         knowledge, goal = ("none", "untargeted") if c.guess else ("policy", "targeted")
         return ThreatModel(
             Position(kind="sensor", node=c.node),
@@ -72,7 +72,7 @@ class ForceGate(Attack):
         some = (view.reach & (chance < self.config.probability)).unsqueeze(-1)
         shown = view.observation
         if view.readings is None:
-            shown = shown + self.config.epsilon * self._sign(view)
+            shown = shown + (self.threat_model().budget.norm or 0.0) * self._sign(view)
         else:
             for _ in range(self.config.swaps):
                 shown = self._swap(view, shown, view.readings)

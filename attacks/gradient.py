@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from agentcomm.errors import ConfigError
-from agentcomm.threats import Attack, Edits, Objective, ThreatModel, View
+from agentcomm.threats import Attack, Budget, Edits, Objective, ThreatModel, View
 from attacks.place import PlaceConfig
 
 BOUNDS = {"linf": "norm", "l2": "length"}  # by the budget's words
@@ -54,17 +54,20 @@ class Gradient(Attack):
     risks: tuple[str, ...] = ("ua.l1.integrity", "ae.l3.real_world_damage")
 
     @property
+    def _budget(self) -> Budget:
+        return self.config.budget.at_most(**{BOUNDS[self.config.norm]: self.config.epsilon})
+
+    @property
     def epsilon(self) -> float:
         """The largest change: ``epsilon``, or less if the budget says so."""
-        allowed = getattr(self.config.budget, BOUNDS[self.config.norm])
-        return self.config.epsilon if allowed is None else min(allowed, self.config.epsilon)
+        bound: float = getattr(self._budget, BOUNDS[self.config.norm])
+        return bound
 
     def threat_model(self) -> ThreatModel:
         """Reads and modifies, with the policy at hand."""
         c = self.config
-        budget = c.budget.model_copy(update={BOUNDS[c.norm]: self.epsilon})
         goal: Objective = "untargeted" if c.goal == "untargeted" else "targeted"
-        return ThreatModel(c.position(), frozenset({"read", "modify"}), "policy", budget, goal)
+        return ThreatModel(c.position(), frozenset({"read", "modify"}), "policy", self._budget, goal)
 
     def memory(self) -> dict[str, Tensor]:
         """``on``: [B] bool, whether the step at hand is one to attack in."""

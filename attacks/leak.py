@@ -40,8 +40,7 @@ class Leak(Attack):
     def threat_model(self) -> ThreatModel:
         """Changes what its node says, a little."""
         c = self.config
-        norm = c.epsilon if c.budget.norm is None else min(c.epsilon, c.budget.norm)
-        budget = c.budget.model_copy(update={"norm": norm})
+        budget = c.budget.at_most(norm=c.epsilon)
         return ThreatModel(
             Position(kind="node", node=c.node), frozenset({"read", "modify"}), "protocol", budget, "exfiltrate"
         )

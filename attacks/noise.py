@@ -51,8 +51,7 @@ class Noise(Attack):
         c = self.config
         powers: set[Power] = {"modify", "read"} if c.adaptive else {"modify"}
         position = Position(kind="node", node=c.node) if c.position == "node" else Position(kind="edge", links=c.links)
-        norm = c.epsilon if c.budget.norm is None else min(c.epsilon, c.budget.norm)
-        budget = c.budget.model_copy(update={"norm": norm})
+        budget = c.budget.at_most(norm=c.epsilon)
         return ThreatModel(position, frozenset(powers), "defense" if c.adaptive else "none", budget)
 
     def apply(self, view: View) -> Edits:

@@ -245,6 +245,14 @@ class Tap(Attack):
         return Edits(drop=view.reach & (view.memory["count"] % 3 == 0).view(-1, 1, 1))
 
 
+class WidensItsBudget(Tap):
+    """Puts its own bound in the place of a stricter one."""
+
+    def threat_model(self) -> ThreatModel:
+        threat = super().threat_model()
+        return replace(threat, budget=threat.budget.model_copy(update={"norm": 1.0}))
+
+
 class IgnoresBudget(Tap):
     def threat_model(self) -> ThreatModel:
         return ThreatModel(Position(kind="edge"), frozenset({"drop"}))
@@ -308,6 +316,7 @@ def test_the_smallest_attack_conforms() -> None:
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
+        (WidensItsBudget, "threat_model allows norm=1.0, although its budget says 0"),
         (IgnoresBudget, "acts without a budget"),
         (Overreaches, "more than its threat model allows: .*drop out of reach"),
         (Remembers, "keeps state outside its memory"),

@@ -83,6 +83,10 @@ def check_attack(attack: type[Attack], arguments: dict[str, Any] | None = None, 
             same = all(_equal(getattr(got, f.name), getattr(expected, f.name)) for f in fields(Inbox))
             require(same, f"it acts without a budget: threat_model leaves out {budget!r}")
             idle.reset(e.ended)
+    for limit in ("norm", "length", "reward", "deviation"):
+        strict = config.model_copy(update={"budget": config.budget.at_most(**{limit: 0})})
+        held = getattr(attack(strict, setting).threat_model().budget, limit)
+        require(held == 0, f"threat_model allows {limit}={held}, although its budget says 0")
     control = Network(setting, [attack(config.model_copy(update={"harmless": True}), setting)], seed=1)
     for e, expected in zip(exchanges, plain, strict=True):
         got = control.exchange(e.spoken, e.links, e.step, e.kind, reader)

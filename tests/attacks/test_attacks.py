@@ -439,3 +439,13 @@ def test_agents_outside_the_team_are_named(name: str, arguments: dict[str, Any],
 def test_configs_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         AttackConfig().budget = None  # type: ignore[misc, assignment]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("gradient", {}), ("backdoor", {}), ("leak", {}), ("noise", {}), ("force_gate", {})]
+)
+def test_the_stricter_of_two_bounds_holds(name: str, arguments: dict[str, Any]) -> None:
+    s = setting()
+    for epsilon, norm in ((0.5, 0.2), (0.2, 0.5), (0.2, None)):
+        given = {**arguments, "epsilon": epsilon, "budget": {"norm": norm}}
+        assert attack(name, s, **given).threat_model().budget.norm == 0.2
