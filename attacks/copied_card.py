@@ -4,39 +4,25 @@ from __future__ import annotations
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
-from agentcomm.directory import (
-    DirectoryAttack,
-    DirectoryAttackConfig,
-    DirectoryEdits,
-    DirectoryView,
-    Facts,
-    Registrations,
-)
-from agentcomm.threats import Position, ThreatModel
+from agentcomm.directory import DirectoryEdits, DirectoryView, Registrations
+from attacks.newcomer import Newcomer, NewcomerConfig
 
 
-class CopiedCardConfig(DirectoryAttackConfig):
+class CopiedCardConfig(NewcomerConfig):
     """Arguments of ``copied_card``; the ``harmless`` control registers cards of its own that claim nothing."""
 
     victims: int = Field(3, ge=1, le=4096, description="agents whose cards are copied: those that claim most")
     lift: float = Field(0.05, ge=0, le=1, description="how much more the copy claims, to stand before the original")
-    quality: float = Field(0.0, ge=0, le=1, description="chance that a task given to the copy is delivered")
-    stalls: bool = Field(False, description="keep tasks until their deadline instead of failing at once")
 
 
-class CopiedCard(DirectoryAttack):
+class CopiedCard(Newcomer):
     """A newcomer under others' names: it gets their tasks, they get its reputation."""
 
     Config = CopiedCardConfig
     config: CopiedCardConfig
     name = "copied_card"
     risks = ("aa.l2.agent_spoofing", "ua.l2.identity_spoofing")
-
-    def threat_model(self) -> ThreatModel:
-        """Reads public cards and registers copies."""
-        return ThreatModel(Position(kind="newcomer"), frozenset({"read", "register"}), "protocol", self.config.budget)
 
     def registrations(self) -> int:
         """All copies at once."""
@@ -70,7 +56,3 @@ class CopiedCard(DirectoryAttack):
                 stalls=torch.full_like(where, c.stalls),
             )
         )
-
-    def share(self, facts: Facts) -> Tensor:
-        """Tasks that went to a copy."""
-        return facts.share("misrouted")

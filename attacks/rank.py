@@ -8,20 +8,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.directory import (
-    DirectoryAttack,
-    DirectoryAttackConfig,
-    DirectoryEdits,
-    DirectoryView,
-    Facts,
-    Registrations,
-)
-from agentcomm.threats import Position, Power, Setting, ThreatModel
+from agentcomm.directory import DirectoryEdits, DirectoryView, Registrations
+from agentcomm.threats import Position, Power, ThreatModel
+from attacks.newcomer import Newcomer, NewcomerConfig
 
 SKILLS = 64  # at most, of any market
 
 
-class RankConfig(DirectoryAttackConfig):
+class RankConfig(NewcomerConfig):
     """Arguments of ``rank``."""
 
     knowledge: Literal["protocol", "none"] = Field(
@@ -33,11 +27,9 @@ class RankConfig(DirectoryAttackConfig):
     rate: float = Field(0.1, gt=0, le=1, description="how far one step raises a claim")
     weight: float = Field(0.5, ge=0, description="what it takes a reputation to be worth to the hub")
     whitewash: bool = Field(True, description="go on under a new name once it stands worse than a stranger")
-    quality: float = Field(0.0, ge=0, le=1, description="chance that a task given to it is delivered")
-    stalls: bool = Field(False, description="keep tasks until their deadline instead of failing at once")
 
 
-class Rank(DirectoryAttack):
+class Rank(Newcomer):
     """One card that knows how the hub ranks and claims just enough to be first for every skill.
 
     It begins as an average card and climbs coordinate by coordinate, against all cards as they stand now. Without that
@@ -49,9 +41,6 @@ class Rank(DirectoryAttack):
     config: RankConfig
     name = "rank"
     risks = ("aa.l2.seo_poisoning",)
-
-    def __init__(self, config: RankConfig, setting: Setting) -> None:
-        super().__init__(config, setting)
 
     def threat_model(self) -> ThreatModel:
         """Reads public cards, or sends look-ups; registers its own."""
@@ -134,7 +123,3 @@ class Rank(DirectoryAttack):
         return DirectoryEdits(
             register=self._card(where, view.members + used, shown), requests=requests.minimum(view.remaining)
         )
-
-    def share(self, facts: Facts) -> Tensor:
-        """Tasks that went to it."""
-        return facts.share("misrouted")

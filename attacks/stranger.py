@@ -6,8 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.directory import DirectoryAttack, DirectoryAttackConfig, DirectoryEdits, DirectoryView, Registrations
-from agentcomm.threats import Position, ThreatModel
+from agentcomm.directory import DirectoryAttackConfig, DirectoryEdits, DirectoryView, Registrations
+from attacks.newcomer import Newcomer
 
 
 class StrangerConfig(DirectoryAttackConfig):
@@ -17,15 +17,11 @@ class StrangerConfig(DirectoryAttackConfig):
     whitewash: bool = Field(True, description="go on under a new name once it stands worse than a stranger")
 
 
-class Stranger(DirectoryAttack):
+class Stranger(Newcomer):
     """A newcomer with one card. What is behind the card, or on it, a subclass says (:meth:`traits`)."""
 
     Config = StrangerConfig
     config: StrangerConfig
-
-    def threat_model(self) -> ThreatModel:
-        """Reads public cards and registers its own."""
-        return ThreatModel(Position(kind="newcomer"), frozenset({"read", "register"}), "protocol", self.config.budget)
 
     def registrations(self) -> int:
         """One card."""

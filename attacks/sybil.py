@@ -4,39 +4,27 @@ from __future__ import annotations
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
-from agentcomm.directory import (
-    DirectoryAttack,
-    DirectoryAttackConfig,
-    DirectoryEdits,
-    DirectoryView,
-    Facts,
-    Registrations,
-)
-from agentcomm.threats import Position, ThreatModel
+from agentcomm.directory import DirectoryEdits, DirectoryView, Registrations
+from attacks.newcomer import Newcomer, NewcomerConfig
 
 
-class SybilConfig(DirectoryAttackConfig):
+class SybilConfig(NewcomerConfig):
     """Arguments of ``sybil``."""
 
     count: int = Field(6, ge=1, le=4096, description="identities, as far as newcomers can have them")
     distance: float = Field(0.05, ge=0, le=1, description="largest difference between a claim and its model's")
-    quality: float = Field(0.0, ge=0, le=1, description="chance that a task given to one is delivered")
     stalls: bool = Field(True, description="keep tasks until their deadline instead of failing at once")
 
 
-class Sybil(DirectoryAttack):
+class Sybil(Newcomer):
     """A newcomer with many names, each a near-duplicate of the card that stands as many places from the start."""
 
     Config = SybilConfig
     config: SybilConfig
     name = "sybil"
     risks = ("aa.l2.registration_pollution", "aa.l2.dos")
-
-    def threat_model(self) -> ThreatModel:
-        """Reads public cards and registers its own."""
-        return ThreatModel(Position(kind="newcomer"), frozenset({"read", "register"}), "none", self.config.budget)
+    knows = "none"
 
     def registrations(self) -> int:
         """All of them at once."""
@@ -63,7 +51,3 @@ class Sybil(DirectoryAttack):
                 stalls=torch.full_like(where, c.stalls),
             )
         )
-
-    def share(self, facts: Facts) -> Tensor:
-        """Tasks that went to look-alikes."""
-        return facts.share("misrouted")

@@ -1,0 +1,31 @@
+"""What attacks by cards of strangers have in common: where they stand, and what is behind a card."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor
+
+from agentcomm.directory import DirectoryAttack, DirectoryAttackConfig, Facts
+from agentcomm.threats import Knowledge, Position, ThreatModel
+
+
+class NewcomerConfig(DirectoryAttackConfig):
+    """Arguments of who is behind a stranger's card."""
+
+    quality: float = Field(0.0, ge=0, le=1, description="chance that a task given to it is delivered")
+    stalls: bool = Field(False, description="keep tasks until their deadline instead of failing at once")
+
+
+class Newcomer(DirectoryAttack):
+    """Reads the public cards and registers its own. It wins if tasks go to them."""
+
+    knows: Knowledge = "protocol"
+
+    def threat_model(self) -> ThreatModel:
+        """Reads public cards and registers its own."""
+        place = Position(kind="newcomer")
+        return ThreatModel(place, frozenset({"read", "register"}), self.knows, self.config.budget)
+
+    def share(self, facts: Facts) -> Tensor:
+        """Tasks that went to an outsider."""
+        return facts.share("misrouted")
