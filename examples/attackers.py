@@ -2,7 +2,7 @@
 
 python examples/studies.py commformer predator_capture_prey --team learned    trains the teams
 python examples/studies.py attackers --seeds 1                                trains an attacker per team and power
-python examples/attackers.py                                                  plays them, prints a table
+python examples/attackers.py                                                  plays them
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from pages import DOCS, table, text
+from pages import DOCS
 from studies import ROOT
 
 from agentcomm import api
@@ -22,7 +22,6 @@ from agentcomm.assembly import make_world
 from agentcomm.config import Choice
 from agentcomm.evaluation.episodes import Episodes, play
 from agentcomm.evaluation.grid import Cell, prepare
-from agentcomm.evaluation.statistics import mean_by_t
 from agentcomm.files import write_text
 from agentcomm.policy_file import SavedPolicy, load
 
@@ -122,27 +121,13 @@ def measure(root: Path, path: Path, count: int) -> Results:
     return {name: out[name] for name in groups[SEEDS[0]]}
 
 
-def page(results: Results) -> str:
-    """A table with 95% t intervals over teams."""
-
-    def over(seeds: Sequence[dict[str, float]], key: str, digits: int = 2) -> str:
-        return text(mean_by_t([seed[key] for seed in seeds]), digits)
-
-    rows = []
-    for name, seeds in results.items():
-        each = ", ".join(f"{seed['steps']:.2f}" for seed in seeds)
-        cells = (over(seeds, "steps"), each, over(seeds, "success"), over(seeds, "worse"), over(seeds, "touched", 1))
-        rows.append([name, *cells])
-    return table(("attack", "steps", "each team", "success", "episodes made worse", "messages touched"), rows)
-
-
 def main(
     root: Annotated[Path, typer.Option(help="where folders of runs lie")] = ROOT,
     count: Annotated[int, typer.Option("--episodes", help="episodes per team and attack")] = 1024,
 ) -> None:
-    """Play every attack on every team."""
+    """Play every attack on every team; examples/writeups_page.py writes the page."""
     torch.set_num_threads(1)
-    typer.echo(page(measure(root, DOCS / "threats" / "attackers.json", count)))
+    measure(root, DOCS / "threats" / "attackers.json", count)
 
 
 if __name__ == "__main__":

@@ -162,11 +162,11 @@ def others() -> list[Other]:
     return out
 
 
-def elsewhere() -> str:
+def linked(found: Sequence[Other]) -> str:
     """Attacks measured on pages of their own."""
     own = {"threats/edge_hijack.md": ["hijack_edges"], "threats/gate_forcing.md": ["force_gate"]}
     own["threats/backdoor.md"] = ["backdoor"]
-    for other in others():
+    for other in found:
         own.setdefault(other.page, []).append(other.name)
     return ", ".join(f"[{', '.join(f'`{name}`' for name in names)}]({page})" for page, names in own.items())
 
@@ -225,13 +225,13 @@ def number(e: Estimate, digits: int = 2) -> str:
     return pages.text(e, digits)
 
 
-def risks(everything: Sequence[Measured]) -> str:
+def risks(everything: Sequence[Measured], elsewhere: Sequence[Other]) -> str:
     """The catalogue: risk, attacks, environments, strongest measured effect, what lessens it."""
     attacks = {name: registry.find("attack", name) for name in registry.names("attack")}
     rows = []
     for risk, about in RISKS.items():
         names = [name for name, attack in attacks.items() if risk in attack.risks]
-        found: list[Measured | Other] = [m for m in (*everything, *others()) if m.name in names]
+        found: list[Measured | Other] = [m for m in (*everything, *elsewhere) if m.name in names]
         if risk == TROJAN:  # who is on the path of others' messages is no trojan
             found = [m for m in found if isinstance(m, Other) or m.rows[0]["attack"]["threat"]["position"] != "edge"]
         best = max(found, key=lambda m: low(m.effect) / m.scale, default=None)
@@ -335,9 +335,9 @@ def falling(everything: Sequence[Measured]) -> str:
 
 def page(rows: Sequence[Row]) -> str:
     """The page."""
-    everything = measured(rows)
+    everything, elsewhere = measured(rows), others()
     shown = {
-        risk for m in (*everything, *others()) if works(m.effect) for risk in registry.find("attack", m.name).risks
+        risk for m in (*everything, *elsewhere) if works(m.effect) for risk in registry.find("attack", m.name).risks
     }
     absent = [risk for risk, about in RISKS.items() if about.absent]
     episodes = "/".join(map(str, sorted({row["episodes"] for row in rows})))
@@ -366,12 +366,12 @@ team earns more than one without messages; above 100% it would do better in sile
 directory have a price of their own, for cards keep the hub busy. In figures the budget is messages (or cards) touched
 per episode, the dashed line what messages are worth. Among the effects of a risk the one is shown whose interval
 begins highest, in shares of what messages are worth. Attacks without a table below have a page of their own:
-{elsewhere()}.
+{linked(elsewhere)}.
 
 **{len(shown)} of {len(RISKS)} risks** have an attack whose effect lies above zero with its whole interval.
 {len(absent)} have none here: {"; ".join(f"`{risk}`, because {RISKS[risk].absent}" for risk in absent)}.
 
-{risks(everything)}
+{risks(everything, elsewhere)}
 {falling(everything)}
 {chr(10).join(parts)}"""
 

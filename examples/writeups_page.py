@@ -16,6 +16,7 @@ import pages
 import typer
 from pages import COLORS, Row, table
 from threats import AGES, CAPTURE, COPIES, DISTANCES, MARKET
+from threats_page import damage
 
 from agentcomm.evaluation.cells import read_jsonl
 from agentcomm.evaluation.statistics import Estimate, mean_by_t
@@ -239,11 +240,6 @@ def row_of(count: str, distance: str, found: Sequence[Row]) -> list[str]:
     """A line of the table."""
     shown = [metric(found, "mean_return"), metric(found, "control_return"), damage(found), metric(found, "misrouted")]
     return [count, distance, *(pages.text(e) for e in shown)]
-
-
-def damage(found: Sequence[Row]) -> Estimate:
-    """Return lost against the no-op control, paired."""
-    return mean_by_t([row["metrics"]["control_return"] - row["metrics"]["mean_return"] for row in found])
 
 
 PAGES: dict[str, Callable[[], str]] = {"replay": replay, "sybil": sybil, "learned_attackers": attackers}

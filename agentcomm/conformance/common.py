@@ -9,6 +9,8 @@ from torch import Tensor
 
 from agentcomm.plugin import Plugin, PluginConfig
 from agentcomm.policy import CommPolicy
+from agentcomm.risks import RISKS
+from agentcomm.threats import Attack, ThreatModel
 from agentcomm.world import World
 
 WorldFactory = Callable[[int], World]
@@ -43,3 +45,11 @@ def check_memory(make: Callable[[], dict[str, Tensor]], worlds: int) -> None:
     again = make()
     same = again.keys() == fresh.keys() and all(torch.equal(again[name], value) for name, value in fresh.items())
     require(same, "memory() does not start the same each time: it must make new tensors")
+
+
+def check_threat(made: Attack) -> None:
+    """An attack names known risks, and one threat model."""
+    for risk in made.risks:
+        require(risk in RISKS, f"{risk!r} is no risk id, like aa.l2.agent_spoofing (agentcomm/risks.py)")
+    require(isinstance(made.threat_model(), ThreatModel), "threat_model does not return a ThreatModel")
+    require(made.threat_model() == made.threat_model(), "the threat model changes from call to call")

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agentcomm.conformance.common import check_memory, check_plugin, require
+from agentcomm.conformance.common import check_memory, check_plugin, check_threat, require
 from agentcomm.directory import Answer, Directory, DirectoryAttack, DirectoryAttackConfig, DirectoryConfig
-from agentcomm.risks import RISKS
 from agentcomm.threats import Budget, Setting
 
 WORLDS, MEMBERS, SKILLS, LOOKUPS, STEPS = 6, 5, 3, 4, 14
@@ -74,13 +73,11 @@ def check_directory_attack(attack: type[DirectoryAttack], arguments: dict[str, A
         AssertionError: If the attack breaks the contract.
     """
     check_plugin(attack, DirectoryAttackConfig)
-    for risk in attack.risks:
-        require(risk in RISKS, f"{risk!r} is no risk id, like aa.l2.agent_spoofing (agentcomm/risks.py)")
     config = attack.Config.model_validate(arguments or {})
     assert isinstance(config, DirectoryAttackConfig)
     setting = Setting(WORLDS, MEMBERS, 1, 4, 1, torch.device("cpu"))
     made = attack(config, setting)
-    require(made.threat_model() == made.threat_model(), "the threat model changes from call to call")
+    check_threat(made)
     check_memory(made.memory, WORLDS)
 
     def market(changes: dict[str, Any] | None = None) -> _Market:

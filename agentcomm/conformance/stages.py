@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.conformance.acting import check_acting
-from agentcomm.conformance.common import check_memory, check_plugin, require
+from agentcomm.conformance.common import check_memory, check_plugin, check_threat, require
 from agentcomm.conformance.conversations import carry, check_state, conversation, make_setting, reader, same_heard
 from agentcomm.defense import ORDERS, Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.evaluation.episodes import Episodes
@@ -17,7 +17,6 @@ from agentcomm.forging import receivers, written
 from agentcomm.messages.ledger import COUNTS
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox
-from agentcomm.risks import RISKS
 from agentcomm.threats import Attack, AttackConfig, Budget, Edits, Position, Setting, ThreatModel, View
 
 
@@ -57,8 +56,6 @@ def check_attack(attack: type[Attack], arguments: dict[str, Any] | None = None, 
         AssertionError: If the attack breaks the contract.
     """
     check_plugin(attack, AttackConfig)
-    for risk in attack.risks:
-        require(risk in RISKS, f"{risk!r} is no risk id, like aa.l2.agent_spoofing (agentcomm/risks.py)")
     config = attack.Config.model_validate(arguments or {})
     assert isinstance(config, AttackConfig)
     _check_attack_on(attack, config, make_setting(num_agents, 0))
@@ -120,8 +117,7 @@ def _check_predicate(made: Attack, worlds: int) -> None:
 
 def _check_attack_on(attack: type[Attack], config: AttackConfig, setting: Setting) -> None:
     made = attack(config, setting)
-    require(isinstance(made.threat_model(), ThreatModel), "threat_model does not return a ThreatModel")
-    require(made.threat_model() == made.threat_model(), "the threat model changes from call to call")
+    check_threat(made)
     require(made.injections() == made.injections() >= 0, "injections changes from call to call")
     check_memory(made.memory, setting.num_worlds)
     network = Network(setting, [made])
