@@ -1,0 +1,46 @@
+"""What tests of the guard share: a small team in a ring, one exchange, attacked and clean."""
+
+from __future__ import annotations
+
+import torch
+from parts import Exchange, Scripted, defense, forge, setting
+
+from agentcomm.messages.network import Network
+from agentcomm.messages.traffic import Inbox, Links
+from agentcomm.threats import Edits, Position, View
+
+S = setting()
+EDGE = Position(kind="edge")
+NEWCOMER = Position(kind="newcomer")
+HEADER = ("sender", "audience", "sequence", "sent_at", "kind", "key", "seal")
+MASKS = (S.num_worlds, S.num_agents, S.degree + 1)
+
+
+def ring(step: int = 0, kind: int = 0, seed: int = 0) -> Exchange:
+    """Everybody hears its two right-hand neighbors."""
+    g = torch.Generator().manual_seed(100 * seed + 2 * step + kind)
+    source = (torch.arange(4).view(-1, 1) + torch.tensor([1, 2])) % 4
+    links = Links(source.expand(S.num_worlds, -1, -1), torch.ones(S.num_worlds, 4, dtype=torch.bool))
+    spoken = torch.nn.functional.layer_norm(torch.randn(S.num_worlds, 4, S.width, generator=g), (S.width,))
+    return Exchange(spoken, links, torch.full((S.num_worlds,), step), kind, torch.zeros(0, dtype=torch.int64))
+
+
+def attacked(attack: Scripted, e: Exchange | None = None, seals: bool = False) -> tuple[Network, Inbox]:
+    e = ring() if e is None else e
+    network = Network(S, [attack], [defense("authenticate", S)] if seals else [])
+    return network, network.exchange(e.spoken, e.links, e.step, e.kind)
+
+
+def clean(e: Exchange | None = None) -> Inbox:
+    e = ring() if e is None else e
+    return Network(S).exchange(e.spoken, e.links, e.step, e.kind)
+
+
+def everything(view: View) -> Edits:
+    every = torch.ones_like(view.reach)
+    return Edits(
+        drop=every & (torch.arange(every.shape[-1]) == 0),
+        modify=every,
+        change=torch.ones(*every.shape, S.width),
+        inject=forge(view, S),
+    )
