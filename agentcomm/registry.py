@@ -172,16 +172,16 @@ def risks() -> list[dict[str, Any]]:
 
 
 def _threat(attack: Any) -> dict[str, Any] | None:
-    """Threat model with arguments by default, in a small team; None for an attack that has required arguments."""
+    """Threat model with arguments by default, in a small team; None for an attack that cannot do without others."""
     import torch  # not before it is needed: it takes a second
 
     from agentcomm.threats import Setting
 
+    config = attack.Config.model_construct()  # what needs a file of the user's has a threat model without it, too
     try:
-        config = attack.Config()
-    except ValueError:
+        threat = attack(config, Setting(1, 4, 2, 8, 1, torch.device("cpu"))).threat_model()
+    except (AttributeError, ValueError):
         return None
-    threat = attack(config, Setting(1, 4, 2, 8, 1, torch.device("cpu"))).threat_model()
     return {
         "position": threat.position.model_dump(mode="json", exclude_none=True),
         "powers": sorted(threat.powers),

@@ -8,10 +8,10 @@ environment ``attacker``, whose arguments say where it stands and what it may do
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from agentcomm import policy_file
@@ -34,9 +34,15 @@ class LearnedConfig(AttackConfig):
     )
     policy: str | None = Field(
         None,
-        description="folder of the trained attacker's policy, such as runs/mine/teams/team-0/policy; none: untrained",
+        description="folder of the trained attacker's policy, such as runs/mine/teams/team-0/policy",
     )
     untrained: bool = Field(False, description="choose at random instead: what training is held against")
+
+    @model_validator(mode="after")
+    def _trained_or_said_not_to_be(self) -> Self:
+        if self.policy is None and not self.untrained:
+            raise ValueError("policy=<folder of a trained attacker> is needed, or untrained=true to choose at random")
+        return self
 
 
 class Learned(Steered):

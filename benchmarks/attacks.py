@@ -20,6 +20,7 @@ from benchmarks.plain_loop import PlainLoop
 ROUNDS = 3
 MESSAGES = {"name": "predator_capture_prey", "observation": "indices"}
 DIRECTORY = {"name": "task_market"}
+ARGUMENTS = {"learned": {"untrained": True}, "mask": {"untrained": True}}  # as fast as trained ones, but for a policy
 console = Console()
 
 
@@ -52,7 +53,7 @@ def main() -> None:
     for name in track(registry.names("attack"), "measuring", console=console):
         place = DIRECTORY if issubclass(registry.find("attack", name), DirectoryAttack) else MESSAGES
         try:
-            attacked = loop(place, [{"name": name}])
+            attacked = loop(place, [{"name": name} | ARGUMENTS.get(name, {})])
         except ConfigError as error:
             lines.append(f"| `{name}` | | | not measured: {str(error).splitlines()[-1].strip()} |")
             continue

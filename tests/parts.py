@@ -76,9 +76,9 @@ ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
     "directive hidden": ("directive", {"node": 1, "hidden": True, "length": 20.0}),
     "leak": ("leak", {"node": 1, "bits": 4}),
     "weakest link": ("gradient", {"weakest": 1, "goal": "target", "action": 2, "steps": 2}),
-    "learned": ("learned", {}),  # untrained; trained ones: tests/attacks/test_learned.py
-    "learned a little": ("learned", {"budget": {"per_episode": 3, "norm": 0.3}}),
-    "mask": ("mask", {}),
+    "learned": ("learned", {"untrained": True}),  # trained ones: tests/attacks/test_learned.py
+    "learned a little": ("learned", {"untrained": True, "budget": {"per_episode": 3, "norm": 0.3}}),
+    "mask": ("mask", {"untrained": True}),
 }
 # One of each kind, for crossing them with everything else.
 KINDS = (

@@ -39,7 +39,11 @@ def announced() -> list[tuple[registry.Axis, str]]:
 
 
 # Everything else can be had without arguments.
-REQUIRED = {("channel", "trace"): {"file": "trace.csv"}}
+REQUIRED = {
+    ("attack", "learned"): {"untrained": True},
+    ("attack", "mask"): {"untrained": True},
+    ("channel", "trace"): {"file": "trace.csv"},
+}
 
 
 @pytest.mark.parametrize(("axis", "name"), announced())

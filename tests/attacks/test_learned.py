@@ -336,3 +336,12 @@ def test_files_that_are_no_attackers_for_this_team_are_refused(tmp_path: Path) -
 def w_degree(victim: str) -> int:
     degree: int = policy_file.load(Path(victim)).policy.topology.degree
     return degree
+
+
+@pytest.mark.parametrize("name", ["learned", "mask"])
+def test_who_names_no_trained_attacker_must_say_so(name: str) -> None:
+    with pytest.raises(ConfigError, match="policy=<folder of a trained attacker> is needed, or untrained=true"):
+        registry.build_config("attack", name, {})
+    threat = registry.describe("attack", name)["threat"]
+    assert threat is not None, "listings show what it may do all the same"
+    assert threat["position"]["kind"] == "edge"
