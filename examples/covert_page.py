@@ -191,7 +191,8 @@ def figure(r: Results) -> str:
     left.plot([v["honest_steps"] for v in soft.values()], [v["entropy"] for v in soft.values()], "o--", color=COLORS[4])
     left.plot([v["honest_steps"] for v in soft.values()], [v["bits"] for v in soft.values()], "o-", color=COLORS[0])
     for t, v in soft.items():
-        left.annotate(f"T={float(t):g}", (v["honest_steps"], v["bits"]), xytext=(3, -10), textcoords="offset points")
+        if float(t) == 1 or float(t) >= 3:  # the others lie on top of each other
+            left.annotate(f"T={float(t):g}", (v["honest_steps"], v["bits"]), xytext=(4, -9), textcoords="offset points")
     left.axhline(np.log2(SECRETS), color=COLORS[1], lw=0.8)
     left.set_ylim(0, None)
     left.set_xlabel("steps per episode of the honest team")
@@ -204,6 +205,8 @@ def figure(r: Results) -> str:
     right.set_ylabel(f"share of {SECRETS} secrets decoded")
     right.legend(fontsize=7)
     (DOCS / "covert").mkdir(parents=True, exist_ok=True)
+    left.margins(x=0.1)
+    picture.tight_layout()
     picture.savefig(DOCS / "covert" / "bits.svg", bbox_inches="tight", metadata={"Date": None})
     plt.close(picture)
     return "![bits](covert/bits.svg)\n"

@@ -98,7 +98,7 @@ def replay() -> str:
     axes.set_xlabel("age of the copies in steps")
     axes.set_ylabel("steps to capture")
     axes.set_xticks(AGES)
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="upper right", bbox_to_anchor=(1, 0.92))
     worst = max(curves[True], key=lambda e: e.value)
     mixed = max(curves[False], key=lambda e: e.value)
     lost = metric(cells.of("replay", "authenticate", age=AGES[1], suppress=True), "mean_steps")
