@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import ClassVar, Literal, Protocol, get_args
 
 from torch import Tensor
+from typing_extensions import TypeVar
 
 from agentcomm.messages.traffic import Traffic
 from agentcomm.plugin import Plugin, PluginConfig
@@ -83,7 +84,10 @@ class DefenseConfig(PluginConfig):
     """Arguments every defense has."""
 
 
-class Defense(Plugin):
+D_co = TypeVar("D_co", bound=DefenseConfig, default=DefenseConfig, covariant=True)
+
+
+class Defense(Plugin[D_co]):
     """A stage at the receivers. Implement :meth:`screen`.
 
     Attributes:
@@ -92,12 +96,11 @@ class Defense(Plugin):
         redraw: Chance with which each agent's action is drawn anew from what its policy declares.
     """
 
-    Config: ClassVar[type[PluginConfig]] = DefenseConfig
     order: ClassVar[Order]
     needs_seal: ClassVar[bool] = False
     redraw: float = 0.0
 
-    def __init__(self, config: DefenseConfig, setting: Setting) -> None:
+    def __init__(self, config: D_co, setting: Setting) -> None:
         self.config = config
         self.setting = setting
 

@@ -178,7 +178,7 @@ class ParallelWorldConfig(WorldConfig):
     max_steps: int = Field(1000, ge=1, description="steps after which an episode is cut off if it runs on")
 
 
-class ParallelWorld(World):
+class ParallelWorld(World[ParallelWorldConfig]):
     """B parallel environments with box observations and discrete actions, stepped one after the other.
 
     Observations are flattened and padded with zeros to the widest. An agent with fewer actions than the widest action
@@ -189,8 +189,6 @@ class ParallelWorld(World):
 
     Such environments cannot save their state: :meth:`set_state` goes on with new episodes from the saved generator.
     """
-
-    Config = ParallelWorldConfig
 
     def __init__(
         self,

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import TypeVar
 
 from agentcomm.errors import ConfigError
 from agentcomm.messages.traffic import Inbox
@@ -128,7 +129,10 @@ class PolicyConfig(PluginConfig):
 Deliver = Callable[[int, Tensor], Inbox]
 
 
-class CommPolicy(Plugin, nn.Module):
+P_co = TypeVar("P_co", bound=PolicyConfig, default=PolicyConfig, covariant=True)
+
+
+class CommPolicy(Plugin[P_co], nn.Module):
     """A policy for a team. Implement ``encode``, ``speak``, ``hear``, ``act`` and ``value``.
 
     Attributes:
@@ -143,7 +147,6 @@ class CommPolicy(Plugin, nn.Module):
         num_actions: A.
     """
 
-    Config: ClassVar[type[PluginConfig]] = PolicyConfig
     rounds: int
     width: int
     topology: Any
@@ -155,7 +158,7 @@ class CommPolicy(Plugin, nn.Module):
     return_mean: Tensor
     return_scale: Tensor
 
-    def __init__(self, config: PolicyConfig) -> None:
+    def __init__(self, config: P_co) -> None:
         nn.Module.__init__(self)
         self.config = config
         self.voice = None

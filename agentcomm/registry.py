@@ -50,6 +50,7 @@ def register(axis: Axis, name: str) -> Callable[[P], P]:
         if existing is None and name in _announced(axis):
             raise PluginError(f"{axis} {name!r} is already announced by an installed package; choose another name")
         _registered[axis, name] = plugin
+        plugin.name = name
         return plugin
 
     return add
@@ -85,6 +86,7 @@ def find(axis: Axis, name: str) -> type[Any]:
         raise PluginError(_why_not(point, error)) from error
     if not (isinstance(plugin, type) and issubclass(plugin, Plugin)):
         raise PluginError(f"{axis} {name!r}: {point.value} is not an agentcomm plug-in class")
+    plugin.name = name
     return plugin
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
+from typing_extensions import TypeVar
 
 from agentcomm.plugin import Plugin, PluginConfig
 
@@ -318,7 +319,10 @@ class AttackConfig(PluginConfig):
     harmless: bool = Field(False, description="control: it does as much, with content that harms nobody")
 
 
-class Attack(Plugin):
+A_co = TypeVar("A_co", bound=AttackConfig, default=AttackConfig, covariant=True)
+
+
+class Attack(Plugin[A_co]):
     """A stage that harms. Implement :meth:`threat_model` and :meth:`apply`.
 
     Its no-op control is itself with ``harmless``: the guard judges and counts everything as usual, but leaves payloads
@@ -329,12 +333,10 @@ class Attack(Plugin):
         cuts: Whether it acts on fragments, and so needs a channel that cuts messages.
     """
 
-    Config: ClassVar[type[PluginConfig]] = AttackConfig
-    config: AttackConfig
     risks: tuple[str, ...] = ()
     cuts: ClassVar[bool] = False
 
-    def __init__(self, config: AttackConfig, setting: Setting) -> None:
+    def __init__(self, config: A_co, setting: Setting) -> None:
         self.config = config
         self.setting = setting
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
+from typing_extensions import TypeVar
 
 from agentcomm.errors import ConfigError
 from agentcomm.plugin import Plugin, PluginConfig
@@ -113,7 +114,10 @@ class WorldConfig(PluginConfig):
         return self.failure > 0 or self.fewest is not None
 
 
-class World(Plugin):
+W_co = TypeVar("W_co", bound=WorldConfig, default=WorldConfig, covariant=True)
+
+
+class World(Plugin[W_co]):
     """B copies of an environment.
 
     An environment implements :meth:`begin`, :meth:`advance`, :meth:`observe` and :meth:`success`, and
@@ -134,14 +138,12 @@ class World(Plugin):
         roles: Sort of each agent; one can stand in for another of the same role.
     """
 
-    Config: ClassVar[type[PluginConfig]] = WorldConfig
-
     agents: tuple[str, ...]
     action_names: tuple[str, ...]
     layout: Observation
     can_lose_members: ClassVar[bool] = False
 
-    def __init__(self, config: WorldConfig, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:
+    def __init__(self, config: W_co, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:
         if num_worlds < 1:
             raise ValueError(f"num_worlds must be at least 1, not {num_worlds}")
         self.config = config

@@ -27,12 +27,9 @@ class AbuseConfig(AttackConfig):
     distance: int = Field(1, ge=0, le=3, description="how far beyond its scope its messages are")
 
 
-class Abuse(Attack):
+class Abuse(Attack[AbuseConfig]):
     """Sends random tokens where its node has no business."""
 
-    Config = AbuseConfig
-    config: AbuseConfig
-    name = "abuse"
     risks = ("ua.l2.authority_abuse",)
 
     def threat_model(self) -> ThreatModel:

@@ -29,12 +29,9 @@ class BackdoorConfig(AttackConfig):
     pattern: int = Field(0, ge=0, description="which of many random triggers")
 
 
-class Backdoor(Attack):
+class Backdoor(Attack[BackdoorConfig]):
     """A trigger in messages, and in training rewards that give it its meaning."""
 
-    Config = BackdoorConfig
-    config: BackdoorConfig
-    name = "backdoor"
     risks = ("aa.l2.exploitation_trojan", "ua.l3.harmful_task")
 
     def __init__(self, config: BackdoorConfig, setting: Setting) -> None:

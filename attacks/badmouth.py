@@ -19,15 +19,12 @@ class BadmouthConfig(DirectoryAttackConfig):
     praise: bool = Field(True, description="rate the bad well, besides the good badly")
 
 
-class Badmouth(DirectoryAttack):
+class Badmouth(DirectoryAttack[BadmouthConfig]):
     """A newcomer that was never served and says that it was: well by the bad, and badly by the good.
 
     Good and bad is who stood above and below a stranger when it first looked. ``directory.ratings: members`` stops it.
     """
 
-    Config = BadmouthConfig
-    config: BadmouthConfig
-    name = "badmouth"
     risks = ("ae.l3.memory",)
 
     def threat_model(self) -> ThreatModel:

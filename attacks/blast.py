@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 from torch import Tensor
+from typing_extensions import TypeVar
 
 from agentcomm.directory import DirectoryAttack, DirectoryAttackConfig, DirectoryEdits, DirectoryView, Facts
 from agentcomm.threats import Position, ThreatModel
@@ -16,12 +17,12 @@ class BlastConfig(DirectoryAttackConfig):
     rate: int = Field(12, ge=0, le=4096, description="empty requests per step")
 
 
-class Blast(DirectoryAttack):
+B_co = TypeVar("B_co", bound=BlastConfig, default=BlastConfig, covariant=True)
+
+
+class Blast(DirectoryAttack[B_co]):
     """A newcomer that keeps the hub busy. It needs to see nothing."""
 
-    Config = BlastConfig
-    config: BlastConfig
-    name = "blast"
     risks = ("aa.l1.controller_blasting", "ua.l1.availability")
 
     def threat_model(self) -> ThreatModel:

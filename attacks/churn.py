@@ -17,12 +17,9 @@ class ChurnConfig(AttackConfig):
     period: int = Field(2, ge=1, description="steps until others are")
 
 
-class Churn(Attack):
+class Churn(Attack[ChurnConfig]):
     """Cuts members off, one group after the other."""
 
-    Config = ChurnConfig
-    config: ChurnConfig
-    name = "churn"
     risks = ("aa.l2.non_convergence", "ua.l1.availability")
 
     def threat_model(self) -> ThreatModel:

@@ -19,12 +19,9 @@ class ContradictConfig(AttackConfig):
     period: int = Field(1, ge=1, description="steps after which it changes its mind about who is")
 
 
-class Contradict(Attack):
+class Contradict(Attack[ContradictConfig]):
     """Turns what it says around for some receivers."""
 
-    Config = ContradictConfig
-    config: ContradictConfig
-    name = "contradict"
     risks = ("aa.l2.non_convergence",)
 
     def threat_model(self) -> ThreatModel:

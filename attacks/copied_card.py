@@ -16,12 +16,9 @@ class CopiedCardConfig(NewcomerConfig):
     lift: float = Field(0.05, ge=0, le=1, description="how much more the copy claims, to stand before the original")
 
 
-class CopiedCard(Newcomer):
+class CopiedCard(Newcomer[CopiedCardConfig]):
     """A newcomer under others' names: it gets their tasks, they get its reputation."""
 
-    Config = CopiedCardConfig
-    config: CopiedCardConfig
-    name = "copied_card"
     risks = ("aa.l2.agent_spoofing", "ua.l2.identity_spoofing")
 
     def registrations(self) -> int:

@@ -23,12 +23,9 @@ class CovertConfig(AttackConfig):
     deviation: float | None = Field(1e-9, ge=0, description="how far its law of action may be off the policy's")
 
 
-class Covert(Attack):
+class Covert(Attack[CovertConfig]):
     """Tells a colluding observer one of M secrets by its actions."""
 
-    Config = CovertConfig
-    config: CovertConfig
-    name = "covert"
     risks = ("aa.l3.privacy_leakage",)
 
     def threat_model(self) -> ThreatModel:

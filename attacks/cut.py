@@ -19,12 +19,9 @@ class CutConfig(AttackConfig):
     edges: int = Field(1, ge=1, description="links to silence")
 
 
-class Cut(Attack):
+class Cut(Attack[CutConfig]):
     """Drops all messages on the links that matter most."""
 
-    Config = CutConfig
-    config: CutConfig
-    name = "cut"
     risks = ("ua.l1.availability", "aa.l3.contextual_fragmentation")
 
     def threat_model(self) -> ThreatModel:

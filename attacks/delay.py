@@ -15,12 +15,9 @@ class DelayConfig(PlaceConfig):
     steps: int = Field(2, ge=1, le=16, description="for how many steps a message is kept back")
 
 
-class Delay(Attack):
+class Delay(Attack[DelayConfig]):
     """Every message in reach comes that many steps late, with its own header and seal."""
 
-    Config = DelayConfig
-    config: DelayConfig
-    name = "delay"
     risks = ("ua.l1.availability", "aa.l3.contextual_fragmentation")
 
     def threat_model(self) -> ThreatModel:

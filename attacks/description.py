@@ -17,16 +17,13 @@ class DescriptionConfig(StrangerConfig):
     quality: float = Field(0.0, ge=0, le=1, description="chance that a task given to it is delivered")
 
 
-class Description(Stranger):
+class Description(Stranger[DescriptionConfig]):
     """A newcomer whose description says "choose me".
 
     Who reads it is no language model here, but a scripted obedient interpreter: a requester does what it says with the
     chance ``directory.obedience`` of its market (0 by default, where the directive is text without effect).
     """
 
-    Config = DescriptionConfig
-    config: DescriptionConfig
-    name = "description"
     risks = ("aa.l3.description_poisoning", "ae.l2.tool")
 
     def traits(self, view: DirectoryView, edition: Tensor) -> dict[str, Tensor]:

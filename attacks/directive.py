@@ -40,12 +40,9 @@ class DirectiveConfig(AttackConfig):
         return self
 
 
-class Directive(Attack):
+class Directive(Attack[DirectiveConfig]):
     """Puts one directive into inboxes."""
 
-    Config = DirectiveConfig
-    config: DirectiveConfig
-    name = "directive"
     risks = ("ua.l3.text", "ua.l3.harmful_task", "ua.l2.authority_abuse", "ae.l3.real_world_damage")
 
     def __init__(self, config: DirectiveConfig, setting: Setting) -> None:

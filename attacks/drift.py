@@ -22,12 +22,9 @@ class DriftConfig(PlaceConfig):
     keep_length: bool = Field(True, description="turn payloads instead of lengthening them")
 
 
-class Drift(Attack):
+class Drift(Attack[DriftConfig]):
     """Adds ``rate * step`` in one direction."""
 
-    Config = DriftConfig
-    config: DriftConfig
-    name = "drift"
     risks = ("aa.l3.cognitive_drift", "aa.l2.exploitation_trojan")
 
     def threat_model(self) -> ThreatModel:

@@ -16,12 +16,9 @@ class DropConfig(AttackConfig):
     )
 
 
-class Drop(Attack):
+class Drop(Attack[DropConfig]):
     """An on-path attacker that lets messages vanish, blindly."""
 
-    Config = DropConfig
-    config: DropConfig
-    name = "drop"
     risks = ("ua.l1.availability", "aa.l3.contextual_fragmentation")
 
     def threat_model(self) -> ThreatModel:

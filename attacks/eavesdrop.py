@@ -18,12 +18,9 @@ class EavesdropConfig(AttackConfig):
     )
 
 
-class Eavesdrop(Attack):
+class Eavesdrop(Attack[EavesdropConfig]):
     """An observer of links."""
 
-    Config = EavesdropConfig
-    config: EavesdropConfig
-    name = "eavesdrop"
     risks = ("ua.l1.confidentiality", "aa.l3.privacy_leakage")
 
     def threat_model(self) -> ThreatModel:

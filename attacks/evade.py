@@ -22,12 +22,9 @@ class EvadeConfig(AttackConfig):
     scapegoat: int | None = Field(None, ge=0, description="whose name it takes; others' in turn when not given")
 
 
-class Evade(Attack):
+class Evade(Attack[EvadeConfig]):
     """Harms under others' names."""
 
-    Config = EvadeConfig
-    config: EvadeConfig
-    name = "evade"
     risks = ("aa.l2.responsibility_evasion",)
 
     def __init__(self, config: EvadeConfig, setting: Setting) -> None:

@@ -20,12 +20,9 @@ class FloodConfig(AttackConfig):
     named: bool = Field(False, description="under agents' names in turn; otherwise as a newcomer")
 
 
-class Flood(Attack):
+class Flood(Attack[FloodConfig]):
     """A newcomer that never stops talking."""
 
-    Config = FloodConfig
-    config: FloodConfig
-    name = "flood"
     risks = ("ua.l1.availability", "aa.l2.dos")
 
     def threat_model(self) -> ThreatModel:

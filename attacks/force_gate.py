@@ -34,12 +34,9 @@ class ForceGateConfig(AttackConfig):
     probability: float = Field(1.0, ge=0, le=1, description="chance that an agent's sensors are touched in a step")
 
 
-class ForceGate(Attack):
+class ForceGate(Attack[ForceGateConfig]):
     """Shows agents what has their gates do as it likes."""
 
-    Config = ForceGateConfig
-    config: ForceGateConfig
-    name = "force_gate"
     risks = ("ua.l1.availability",)
 
     def threat_model(self) -> ThreatModel:

@@ -26,12 +26,9 @@ class FragmentConfig(AttackConfig):
     rate: float = Field(1.0, ge=0, le=64, description="of header and fake: mean fragments per receiver and exchange")
 
 
-class Fragment(Attack):
+class Fragment(Attack[FragmentConfig]):
     """Puts fragments on the wire, and no message."""
 
-    Config = FragmentConfig
-    config: FragmentConfig
-    name = "fragment"
     risks = ("aa.l2.dos", "ua.l1.availability", "ua.l2.session_manipulation")
     cuts = True
 

@@ -15,6 +15,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from typing_extensions import TypeVar
 
 from agentcomm.errors import ConfigError
 from agentcomm.threats import Attack, Budget, Edits, Objective, ThreatModel, View
@@ -45,12 +46,12 @@ class GradientConfig(PlaceConfig):
         return self
 
 
-class Gradient(Attack):
+G_co = TypeVar("G_co", bound=GradientConfig, default=GradientConfig, covariant=True)
+
+
+class Gradient(Attack[G_co]):
     """Knows the policy and what everybody sees; changes what is said as much as the norm allows."""
 
-    Config = GradientConfig
-    config: GradientConfig
-    name = "gradient"
     risks: tuple[str, ...] = ("ua.l1.integrity", "ae.l3.real_world_damage")
 
     @property

@@ -16,12 +16,9 @@ class HalfOpenConfig(BlastConfig):
     rate: int = Field(3, ge=0, le=4096, description="requests per step that are left half open")
 
 
-class HalfOpen(Blast):
+class HalfOpen(Blast[HalfOpenConfig]):
     """As ``blast``, but one request occupies the hub for ``directory.timeout`` steps, so that few are enough."""
 
-    Config = HalfOpenConfig
-    config: HalfOpenConfig
-    name = "half_open"
     risks = ("aa.l2.dos", "ua.l1.availability")
 
     def meddle(self, view: DirectoryView) -> DirectoryEdits:

@@ -20,12 +20,9 @@ class HijackConfig(AttackConfig):
     lead: int = Field(1, ge=1, le=1024, description="how many of the victim's next messages each forgery forestalls")
 
 
-class Hijack(Attack):
+class Hijack(Attack[HijackConfig]):
     """Writes one message ahead of the victim's, to everybody, in every exchange."""
 
-    Config = HijackConfig
-    config: HijackConfig
-    name = "hijack"
     risks = ("ua.l2.session_manipulation",)
 
     def __init__(self, config: HijackConfig, setting: Setting) -> None:

@@ -36,12 +36,9 @@ class HijackEdgesConfig(AttackConfig):
     share: float = Field(1.0, ge=0, le=1, description="of episodes that are poisoned")
 
 
-class HijackEdges(Attack):
+class HijackEdges(Attack[HijackEdgesConfig]):
     """Takes messages off the wire where the graph is not the one it wants."""
 
-    Config = HijackEdgesConfig
-    config: HijackEdgesConfig
-    name = "hijack_edges"
     risks = ("ua.l1.availability", "aa.l2.exploitation_trojan")
 
     def __init__(self, config: HijackEdgesConfig, setting: Setting) -> None:

@@ -18,12 +18,9 @@ class HubPoisonConfig(DirectoryAttackConfig):
     field: Literal["claim", "reputation", "both"] = Field("both", description="what is turned around in it")
 
 
-class HubPoison(DirectoryAttack):
+class HubPoison(DirectoryAttack[HubPoisonConfig]):
     """The hub, turning claims and reputations around before it ranks."""
 
-    Config = HubPoisonConfig
-    config: HubPoisonConfig
-    name = "hub_poison"
     risks = ("aa.l3.centralised_poisoning",)
 
     def threat_model(self) -> ThreatModel:

@@ -25,12 +25,9 @@ class ImpersonateConfig(AttackConfig):
     copies: int = Field(1, ge=1, le=16, description="messages per receiver and exchange")
 
 
-class Impersonate(Attack):
+class Impersonate(Attack[ImpersonateConfig]):
     """Sends sealed-by-itself messages under another's name to every other agent."""
 
-    Config = ImpersonateConfig
-    config: ImpersonateConfig
-    name = "impersonate"
     risks = ("aa.l2.agent_spoofing", "ua.l2.identity_spoofing")
 
     def __init__(self, config: ImpersonateConfig, setting: Setting) -> None:

@@ -18,12 +18,9 @@ class InferConfig(AttackConfig):
     node: int = Field(0, ge=0, description="the curious agent")
 
 
-class Infer(Attack):
+class Infer(Attack[InferConfig]):
     """Reads the inbox of one agent, as an observer of all links that end there."""
 
-    Config = InferConfig
-    config: InferConfig
-    name = "infer"
     risks = ("ua.l3.privacy", "aa.l3.privacy_leakage")
 
     def __init__(self, config: InferConfig, setting: Setting) -> None:

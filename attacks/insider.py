@@ -27,12 +27,9 @@ class InsiderConfig(AttackConfig):
     duty: float = Field(0.5, ge=0, le=1, description="share of the steps in which it tampers from then on")
 
 
-class Insider(Attack):
+class Insider(Attack[InsiderConfig]):
     """Honest first, then harmful at times."""
 
-    Config = InsiderConfig
-    config: InsiderConfig
-    name = "insider"
     risks = ("aa.l2.exploitation_trojan",)
 
     def __init__(self, config: InsiderConfig, setting: Setting) -> None:

@@ -16,12 +16,9 @@ class JamConfig(AttackConfig):
     burst: float = Field(4.0, ge=1, description="steps that jamming lasts, on average")
 
 
-class Jam(Attack):
+class Jam(Attack[JamConfig]):
     """A two-state Markov chain per world says when; then nobody hears anything."""
 
-    Config = JamConfig
-    config: JamConfig
-    name = "jam"
     risks = ("ua.l1.availability",)
 
     def threat_model(self) -> ThreatModel:

@@ -24,12 +24,9 @@ class LeakConfig(AttackConfig):
     epsilon: float = Field(0.01, gt=0, description="largest change of an entry")
 
 
-class Leak(Attack):
+class Leak(Attack[LeakConfig]):
     """Tells fresh secret bits in every step, the same to all that hear it."""
 
-    Config = LeakConfig
-    config: LeakConfig
-    name = "leak"
     risks = ("aa.l3.privacy_leakage",)
 
     def __init__(self, config: LeakConfig, setting: Setting) -> None:

@@ -45,12 +45,9 @@ class LearnedConfig(AttackConfig):
         return self
 
 
-class Learned(Steered):
+class Learned(Steered[LearnedConfig]):
     """Chooses by a trained policy."""
 
-    Config = LearnedConfig
-    config: LearnedConfig
-    name = "learned"
     risks = ("ua.l1.integrity", "aa.l3.semantic_rewriting")
     power: ClassVar[Handle] = "modify"
 

@@ -12,6 +12,5 @@ from attacks.learned import Learned
 class Mask(Learned):
     """Chooses by a trained policy which messages vanish."""
 
-    name = "mask"
     risks = ("ua.l1.availability", "aa.l3.contextual_fragmentation")
     power = "drop"

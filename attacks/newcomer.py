@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 from torch import Tensor
+from typing_extensions import TypeVar
 
 from agentcomm.directory import DirectoryAttack, DirectoryAttackConfig, Facts
 from agentcomm.threats import Knowledge, Position, ThreatModel
@@ -16,7 +17,10 @@ class NewcomerConfig(DirectoryAttackConfig):
     stalls: bool = Field(False, description="keep tasks until their deadline instead of failing at once")
 
 
-class Newcomer(DirectoryAttack):
+N_co = TypeVar("N_co", bound=DirectoryAttackConfig, default=DirectoryAttackConfig, covariant=True)
+
+
+class Newcomer(DirectoryAttack[N_co]):
     """Reads the public cards and registers its own. It wins if tasks go to them."""
 
     knows: Knowledge = "protocol"

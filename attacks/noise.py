@@ -38,12 +38,9 @@ class NoiseConfig(AttackConfig):
         return self
 
 
-class Noise(Attack):
+class Noise(Attack[NoiseConfig]):
     """Adds noise of at most epsilon per coordinate."""
 
-    Config = NoiseConfig
-    config: NoiseConfig
-    name = "noise"
     risks = ("ua.l1.integrity", "aa.l2.exploitation_trojan")
 
     def threat_model(self) -> ThreatModel:

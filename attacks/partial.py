@@ -24,12 +24,9 @@ class PartialConfig(PlaceConfig):
     pattern: Literal["random", "last"] = Field("random", description="each by chance, or those at the end")
 
 
-class Partial(Attack):
+class Partial(Attack[PartialConfig]):
     """Takes parts of payloads away."""
 
-    Config = PartialConfig
-    config: PartialConfig
-    name = "partial"
     risks = ("aa.l3.contextual_fragmentation",)
 
     def __init__(self, config: PartialConfig, setting: Setting) -> None:

@@ -22,12 +22,9 @@ class PolluteConfig(AttackConfig):
     obedience: float = Field(1.0, ge=0, le=1, description="chance per step that who heard it obeys it")
 
 
-class Pollute(Attack):
+class Pollute(Attack[PolluteConfig]):
     """Spreads one payload from agent to agent."""
 
-    Config = PolluteConfig
-    config: PolluteConfig
-    name = "pollute"
     risks = ("aa.l3.mas_pollution", "aa.l2.dos", "ua.l3.text")
 
     def __init__(self, config: PolluteConfig, setting: Setting) -> None:

@@ -29,7 +29,7 @@ class RankConfig(NewcomerConfig):
     whitewash: bool = Field(True, description="go on under a new name once it stands worse than a stranger")
 
 
-class Rank(Newcomer):
+class Rank(Newcomer[RankConfig]):
     """One card that knows how the hub ranks and claims just enough to be first for every skill.
 
     It begins as an average card and climbs coordinate by coordinate, against all cards as they stand now. Without that
@@ -37,9 +37,6 @@ class Rank(Newcomer):
     request each: what it is not the first to be named for it claims more of, one step of the climb per step.
     """
 
-    Config = RankConfig
-    config: RankConfig
-    name = "rank"
     risks = ("aa.l2.seo_poisoning",)
 
     def threat_model(self) -> ThreatModel:

@@ -19,16 +19,13 @@ class RecursiveConfig(StrangerConfig):
     stalls: bool = Field(True, description="keep the task until its deadline when its hops are used up")
 
 
-class Recursive(Stranger):
+class Recursive(Stranger[RecursiveConfig]):
     """A newcomer that delegates every task it gets to the ablest members, in as many steps as the task has hops.
 
     Measured as the share of members' steps in which they were blocked (P-ASR of CORBA, arXiv 2502.14529). Contagion is
     scripted: copies carry no text that a member could pass on.
     """
 
-    Config = RecursiveConfig
-    config: RecursiveConfig
-    name = "recursive"
     risks = ("aa.l2.dos",)
 
     def traits(self, view: DirectoryView, edition: Tensor) -> dict[str, Tensor]:

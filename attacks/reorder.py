@@ -15,12 +15,9 @@ class ReorderConfig(PlaceConfig):
     window: int = Field(4, ge=2, le=16, description="a message is kept back for 0 to window - 1 steps, as likely each")
 
 
-class Reorder(Attack):
+class Reorder(Attack[ReorderConfig]):
     """Messages arrive in a random order; of several that arrive together the newest is heard."""
 
-    Config = ReorderConfig
-    config: ReorderConfig
-    name = "reorder"
     risks = ("ua.l2.session_manipulation", "aa.l3.contextual_fragmentation")
 
     def threat_model(self) -> ThreatModel:

@@ -21,12 +21,9 @@ class ReplayConfig(AttackConfig):
     probability: float = Field(1.0, ge=0, le=1, description="chance that a message in reach is answered by a copy")
 
 
-class Replay(Attack):
+class Replay(Attack[ReplayConfig]):
     """Records every exchange and puts the copy from ``age`` steps ago onto the same link."""
 
-    Config = ReplayConfig
-    config: ReplayConfig
-    name = "replay"
     risks = ("ua.l2.session_manipulation",)
 
     def threat_model(self) -> ThreatModel:

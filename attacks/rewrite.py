@@ -25,12 +25,9 @@ class RewriteConfig(GradientConfig):
     blind: bool = Field(False, description="control: turn into a random direction, as far")
 
 
-class Rewrite(Gradient):
+class Rewrite(Gradient[RewriteConfig]):
     """Gradient on a sphere."""
 
-    Config = RewriteConfig
-    config: RewriteConfig
-    name = "rewrite"
     risks = ("aa.l3.semantic_rewriting",)
 
     def apply(self, view: View) -> Edits:

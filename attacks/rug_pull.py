@@ -19,16 +19,13 @@ class RugPullConfig(StrangerConfig):
     whitewash: bool = Field(False, description="go on under a new name once it stands worse than a stranger")
 
 
-class RugPull(Stranger):
+class RugPull(Stranger[RugPullConfig]):
     """A newcomer that earns a name and then spends it. Its card stays the same, what is behind it does not.
 
     Workers stand for tools here: a tool whose definition was read and trusted, and that is served anew under the same
     name with other behavior.
     """
 
-    Config = RugPullConfig
-    config: RugPullConfig
-    name = "rug_pull"
     risks = ("ae.l2.tool", "aa.l2.exploitation_trojan")
 
     def edition(self, view: DirectoryView) -> Tensor:

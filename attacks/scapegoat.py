@@ -13,7 +13,7 @@ class ScapegoatConfig(StrangerConfig):
     """Arguments of ``scapegoat``."""
 
 
-class Scapegoat(Stranger):
+class Scapegoat(Stranger[ScapegoatConfig]):
     """A newcomer that fails and says it had passed the task on to the member with the best reputation.
 
     Whoever reads traces (the hub, that books outcomes; the requester) blames the last name on them. Where traces are
@@ -21,9 +21,6 @@ class Scapegoat(Stranger):
     to the wrong one: 1 less the auditor's top-1 accuracy.
     """
 
-    Config = ScapegoatConfig
-    config: ScapegoatConfig
-    name = "scapegoat"
     risks = ("aa.l2.responsibility_evasion",)
 
     def edition(self, view: DirectoryView) -> Tensor:

@@ -20,12 +20,9 @@ class StallConfig(AttackConfig):
     share: float = Field(1.0, ge=0, le=1, description="share of the steps in which it stalls")
 
 
-class Stall(Attack):
+class Stall(Attack[StallConfig]):
     """Dissents."""
 
-    Config = StallConfig
-    config: StallConfig
-    name = "stall"
     risks = ("aa.l2.non_convergence",)
 
     def threat_model(self) -> ThreatModel:

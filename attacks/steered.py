@@ -14,6 +14,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import TypeVar
 
 from agentcomm.threats import Attack, AttackConfig, Budget, Edits, Position, Setting, ThreatModel, View
 
@@ -21,7 +22,10 @@ Handle = Literal["modify", "drop"]
 CLOCK = 16.0  # steps are shown in this unit
 
 
-class Steered(Attack):
+S_co = TypeVar("S_co", bound=AttackConfig, default=AttackConfig, covariant=True)
+
+
+class Steered(Attack[S_co]):
     """Implement :meth:`choose`.
 
     Args:
@@ -34,7 +38,7 @@ class Steered(Attack):
     """
 
     def __init__(
-        self, config: AttackConfig, setting: Setting, place: Position, handle: Handle, budget: Budget, phrases: Tensor
+        self, config: S_co, setting: Setting, place: Position, handle: Handle, budget: Budget, phrases: Tensor
     ) -> None:
         super().__init__(config, setting)
         self.place, self.handle, self.budget = place, handle, budget

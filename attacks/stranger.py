@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 from torch import Tensor
+from typing_extensions import TypeVar
 
 from agentcomm.directory import DirectoryAttackConfig, DirectoryEdits, DirectoryView, Registrations
 from attacks.newcomer import Newcomer
@@ -17,11 +18,11 @@ class StrangerConfig(DirectoryAttackConfig):
     whitewash: bool = Field(True, description="go on under a new name once it stands worse than a stranger")
 
 
-class Stranger(Newcomer):
-    """A newcomer with one card. What is behind the card, or on it, a subclass says (:meth:`traits`)."""
+S_co = TypeVar("S_co", bound=StrangerConfig, default=StrangerConfig, covariant=True)
 
-    Config = StrangerConfig
-    config: StrangerConfig
+
+class Stranger(Newcomer[S_co]):
+    """A newcomer with one card. What is behind the card, or on it, a subclass says (:meth:`traits`)."""
 
     def registrations(self) -> int:
         """One card."""

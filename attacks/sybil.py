@@ -17,12 +17,9 @@ class SybilConfig(NewcomerConfig):
     stalls: bool = Field(True, description="keep tasks until their deadline instead of failing at once")
 
 
-class Sybil(Newcomer):
+class Sybil(Newcomer[SybilConfig]):
     """A newcomer with many names, each a near-duplicate of the card that stands as many places from the start."""
 
-    Config = SybilConfig
-    config: SybilConfig
-    name = "sybil"
     risks = ("aa.l2.registration_pollution", "aa.l2.dos")
     knows = "none"
 

@@ -24,12 +24,9 @@ class TamperConfig(PlaceConfig):
     strength: float = Field(2.0, ge=0, description="of bias: size of each entry that is added")
 
 
-class Tamper(Attack):
+class Tamper(Attack[TamperConfig]):
     """Changes payloads by a fixed rule."""
 
-    Config = TamperConfig
-    config: TamperConfig
-    name = "tamper"
     risks = ("ua.l1.integrity", "aa.l2.exploitation_trojan")
 
     def __init__(self, config: TamperConfig, setting: Setting) -> None:

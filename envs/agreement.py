@@ -42,16 +42,13 @@ class AgreementConfig(WorldConfig):
     max_steps: int = Field(10, ge=1, description="steps after which there is no agreement")
 
 
-class Agreement(World):
+class Agreement(World[AgreementConfig]):
     """B copies of Agreement.
 
     State: ``truth`` [B] int64; ``signals`` [B, N] int64; ``votes`` [B, N] int64 of the last step, -1 before the first;
     ``agreed`` [B] int64, -1 for nothing yet; ``alive`` [B, N] bool.
     """
 
-    Config = AgreementConfig
-    config: AgreementConfig
-    name = "agreement"
     can_lose_members = True
 
     def __init__(self, config: AgreementConfig, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:

@@ -88,12 +88,8 @@ class Hand(Steered):
         return edits
 
 
-class Attacker(World):
+class Attacker(World[AttackerConfig]):
     """B worlds of a frozen team, with the attacker's hands as agents."""
-
-    Config = AttackerConfig
-    config: AttackerConfig
-    name = "attacker"
 
     def __init__(self, config: AttackerConfig, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:
         super().__init__(config, num_worlds, device)

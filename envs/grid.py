@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
+from typing_extensions import TypeVar
 
 from agentcomm.world import Link, World, WorldConfig
 from envs.grid_drawing import draw_picture, draw_text
@@ -60,7 +61,10 @@ class GridConfig(WorldConfig):
         return self
 
 
-class GridWorld(World):
+G_co = TypeVar("G_co", bound=GridConfig, default=GridConfig, covariant=True)
+
+
+class GridWorld(World[G_co]):
     """B grids; a subclass adds the rules.
 
     State: ``cells`` [B, N] and ``prey`` [B, 1], both int64 cell numbers; where members can fail ``alive`` [B, N] bool.
@@ -69,7 +73,7 @@ class GridWorld(World):
     can_lose_members = True
 
     def __init__(
-        self, config: GridConfig, team: Sequence[Kind], num_worlds: int = 1, device: str | torch.device = "cpu"
+        self, config: G_co, team: Sequence[Kind], num_worlds: int = 1, device: str | torch.device = "cpu"
     ) -> None:
         super().__init__(config, num_worlds, device)
         self.size = config.size

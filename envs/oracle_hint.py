@@ -38,7 +38,7 @@ class OracleHintConfig(WorldConfig):
     max_steps: int = Field(8, ge=1, description="steps of an episode")
 
 
-class OracleHint(World):
+class OracleHint(World[OracleHintConfig]):
     """B copies of Oracle-Hint.
 
     State: ``secrets`` [B, N] int64, now seen; ``guesses`` [B, N] int64 of the last step, -1 before the first;
@@ -47,9 +47,6 @@ class OracleHint(World):
     Attributes:
         informative: [N] int64, the source of each agent: ground truth for evaluations, which no agent observes.
     """
-
-    Config = OracleHintConfig
-    name = "oracle_hint"
 
     def __init__(self, config: OracleHintConfig, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:
         super().__init__(config, num_worlds, device)

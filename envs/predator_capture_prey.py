@@ -43,11 +43,9 @@ class PredatorCapturePreyConfig(GridConfig):
         return self.perception_agents + self.capture_agents
 
 
-class PredatorCapturePrey(GridWorld):
+class PredatorCapturePrey(GridWorld[PredatorCapturePreyConfig]):
     """B copies of Predator-Capture-Prey. State adds ``captured`` [B, N] bool."""
 
-    Config = PredatorCapturePreyConfig
-    name = "predator_capture_prey"
     action_names = (*MOVE_NAMES, "capture")
 
     def __init__(

@@ -37,11 +37,9 @@ class PredatorPreyConfig(GridConfig):
         return self.predators
 
 
-class PredatorPrey(GridWorld):
+class PredatorPrey(GridWorld[PredatorPreyConfig]):
     """B copies of Predator-Prey."""
 
-    Config = PredatorPreyConfig
-    name = "predator_prey"
     action_names = MOVE_NAMES
 
     def __init__(self, config: PredatorPreyConfig, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:

@@ -42,7 +42,7 @@ class ReactorConfig(WorldConfig):
     max_steps: int = Field(16, ge=1, description="steps of an episode")
 
 
-class Reactor(World):
+class Reactor(World[ReactorConfig]):
     """B copies of Reactor.
 
     State: ``pressure`` [B, N] int64 of each agent's own vessel; ``damage`` [B, N] int64, harm that the vessel took in
@@ -53,9 +53,6 @@ class Reactor(World):
         levels: Pressures are 0 .. levels - 1.
         middle: The one to keep to.
     """
-
-    Config = ReactorConfig
-    name = "reactor"
 
     def __init__(self, config: ReactorConfig, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:
         super().__init__(config, num_worlds, device)

@@ -87,7 +87,7 @@ class TaskMarketConfig(WorldConfig):
         return self
 
 
-class TaskMarket(DirectoryWorld):
+class TaskMarket(DirectoryWorld[TaskMarketConfig]):
     """B copies of the task market.
 
     Agents are R requesters, then W workers; P names stand in the directory (the workers', then outsiders'), k cards
@@ -99,10 +99,6 @@ class TaskMarket(DirectoryWorld):
     ``last_*`` [B, R, K, k], the last good ones for each skill where these are ``cached``; ``ended`` [B, 3], tasks
     delivered, failed and expired; ``issued`` [B]; ``paid_outside`` [B].
     """
-
-    Config = TaskMarketConfig
-    config: TaskMarketConfig
-    name = "task_market"
 
     def __init__(self, config: TaskMarketConfig, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:
         super().__init__(config, num_worlds, device)

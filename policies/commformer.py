@@ -44,12 +44,8 @@ class CommFormerConfig(HeadsConfig):
     )
 
 
-class CommFormer(TokenPolicy):
+class CommFormer(TokenPolicy[CommFormerConfig]):
     """CommFormer on any graph."""
-
-    Config = CommFormerConfig
-    config: CommFormerConfig
-    name = "commformer"
 
     def __init__(self, config: CommFormerConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
         super().__init__(config, layout, num_agents, num_actions, config.topology, config.gate, config.voice)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import TypeVar
 
 from agentcomm.messages.traffic import Inbox
 from agentcomm.policy import PolicyConfig
@@ -30,16 +31,15 @@ class CommNetConfig(TokenPolicyConfig):
     topology: TopologyConfig = Field(FullConfig(), description="the graph")
 
 
-class CommNet(TokenPolicy):
-    """CommNet on any graph."""
+N_co = TypeVar("N_co", bound=CommNetConfig, default=CommNetConfig, covariant=True)
 
-    Config = CommNetConfig
-    config: CommNetConfig
-    name = "commnet"
+
+class CommNet(TokenPolicy[N_co]):
+    """CommNet on any graph."""
 
     def __init__(
         self,
-        config: CommNetConfig,
+        config: N_co,
         layout: Observation,
         num_agents: int,
         num_actions: int,

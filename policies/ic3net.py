@@ -35,12 +35,9 @@ class IC3NetConfig(CommNetConfig):
     gate: SenderGateConfig | None = Field(SenderGateConfig(), description="who speaks when; none speaks always")
 
 
-class IC3Net(CommNet):
+class IC3Net(CommNet[IC3NetConfig]):
     """CommNet with a sender gate and an own critic for everyone."""
 
-    Config = IC3NetConfig
-    config: IC3NetConfig
-    name = "ic3net"
     central_critic = False
 
     def __init__(self, config: IC3NetConfig, layout: Observation, num_agents: int, num_actions: int) -> None:

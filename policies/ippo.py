@@ -12,5 +12,4 @@ from policies.mappo import MAPPO
 class IPPO(MAPPO):
     """MAPPO with an own critic for everyone."""
 
-    name = "ippo"
     central_critic = False

@@ -57,12 +57,8 @@ class GraphAttention(nn.Module):
         return nn.functional.layer_norm(hidden + nn.functional.elu(mixed), hidden.shape[-1:])
 
 
-class MAGIC(TokenPolicy):
+class MAGIC(TokenPolicy[MAGICConfig]):
     """MAGIC on the graph that its scheduler makes, or on any other."""
-
-    Config = MAGICConfig
-    config: MAGICConfig
-    name = "magic"
 
     def __init__(self, config: MAGICConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
         super().__init__(config, layout, num_agents, num_actions, config.topology)

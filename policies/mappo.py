@@ -12,11 +12,9 @@ from policies.fixed_graph import NoLinksConfig
 from policies.token_policy import TokenPolicy, TokenPolicyConfig
 
 
-class MAPPO(TokenPolicy):
+class MAPPO(TokenPolicy[TokenPolicyConfig]):
     """Agents that act on what they see themselves."""
 
-    Config = TokenPolicyConfig
-    name = "mappo"
     rounds = 0
 
     def __init__(self, config: TokenPolicyConfig, layout: Observation, num_agents: int, num_actions: int) -> None:

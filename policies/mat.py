@@ -29,12 +29,9 @@ class MATConfig(HeadsConfig):
     messages: bool = Field(True, description="whether anybody hears anybody")
 
 
-class MAT(TokenPolicy):
+class MAT(TokenPolicy[MATConfig]):
     """The full graph and the autoregressive decoder."""
 
-    Config = MATConfig
-    config: MATConfig
-    name = "mat"
     tells_actions = True
 
     def __init__(self, config: MATConfig, layout: Observation, num_agents: int, num_actions: int) -> None:

@@ -65,12 +65,9 @@ class PerSort(nn.Module):
         return torch.einsum("bni,nio->bno", x, weight[sort]) + (self.bias * mask.amax(1))[sort]
 
 
-class Talking(CommPolicy):
+class Talking(CommPolicy[TalkingConfig]):
     """Encoders and decoders of every sort around one message space."""
 
-    Config = TalkingConfig
-    config: TalkingConfig
-    name = "talking"
     sort: Tensor
     present: Tensor
 

@@ -36,12 +36,8 @@ class TarMACConfig(TokenPolicyConfig):
         return self
 
 
-class TarMAC(TokenPolicy):
+class TarMAC(TokenPolicy[TarMACConfig]):
     """TarMAC on any graph."""
-
-    Config = TarMACConfig
-    config: TarMACConfig
-    name = "tarmac"
 
     def __init__(self, config: TarMACConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
         super().__init__(config, layout, num_agents, num_actions, config.topology)

@@ -8,6 +8,7 @@ from typing import Self
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from typing_extensions import TypeVar
 
 from agentcomm.messages.traffic import Inbox
 from agentcomm.policy import CommPolicy, PolicyConfig
@@ -37,21 +38,23 @@ class HeadsConfig(TokenPolicyConfig):
         return self
 
 
-class TokenPolicy(CommPolicy):
+T_co = TypeVar("T_co", bound=TokenPolicyConfig, default=TokenPolicyConfig, covariant=True)
+
+
+class TokenPolicy(CommPolicy[T_co]):
     """Encodes observations as tokens and acts on what they have become after R rounds.
 
     The critic sees each agent's own token and, where it is central, the mean token of the team. All of it is
     feed-forward: a policy has no memory of earlier steps.
     """
 
-    config: TokenPolicyConfig
     gate: Gate | None
     topology: AnyGraph
     central_critic = True
 
     def __init__(
         self,
-        config: TokenPolicyConfig,
+        config: T_co,
         layout: Observation,
         num_agents: int,
         num_actions: int,

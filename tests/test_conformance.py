@@ -388,13 +388,6 @@ class NoOrder(Short):
     order = "last"  # type: ignore[assignment]
 
 
-class Nameless(Defense):
-    order = "content"
-
-    def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
-        return Verdicts()
-
-
 class LooseConfig(DefenseConfig):
     model_config = {"extra": "allow"}  # noqa: RUF012
 
@@ -418,7 +411,6 @@ def test_the_smallest_defense_conforms() -> None:
         (Divides, "scale is not finite"),
         (Crowd, "changes another"),
         (NoOrder, "order is 'last'"),
-        (Nameless, "Nameless has no name"),
         (Loose, "takes unknown keys"),
     ],
 )

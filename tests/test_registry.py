@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import ast
+import importlib
+import pkgutil
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -11,20 +12,28 @@ from typing import Any
 
 import pytest
 
+import agentcomm.channels
 import agentcomm.codecs
 import agentcomm.defenses
 import attacks
 import envs
 import policies
 from agentcomm import registry
+from agentcomm.defense import Defense
 from agentcomm.errors import ConfigError, PluginError
+from agentcomm.messages.channel import Channel
+from agentcomm.messages.codec import Codec
 from agentcomm.plugin import Plugin, PluginConfig
+from agentcomm.policy import CommPolicy
+from agentcomm.threats import Attack
+from agentcomm.world import World
 
 FOLDERS: dict[registry.Axis, Any] = {
     "environment": envs,
     "policy": policies,
     "attack": attacks,
     "defense": agentcomm.defenses,
+    "channel": agentcomm.channels,
     "codec": agentcomm.codecs,
 }
 
@@ -55,22 +64,26 @@ def test_registered_names_are_the_plugins_own(axis: registry.Axis, name: str) ->
     assert isinstance(registry.build_config(axis, name, REQUIRED.get((axis, name), {})), plugin.Config)
 
 
-@pytest.mark.parametrize("axis", FOLDERS)
+BASES: dict[registry.Axis, type[Plugin]] = {
+    "environment": World,
+    "policy": CommPolicy,
+    "attack": Attack,
+    "defense": Defense,
+    "channel": Channel,
+    "codec": Codec,
+}
+
+
+@pytest.mark.parametrize("axis", BASES)
 def test_everything_in_the_tree_is_announced(axis: registry.Axis) -> None:
-    """Every class with a name of its own in the folders of plug-ins, found in their source."""
-    found = set()
-    for path in Path(FOLDERS[axis].__file__).parent.glob("*.py"):
-        for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.ClassDef):
-                named = [s.value.value for s in node.body if isinstance(s, ast.Assign) and _names(s) == "name"]  # type: ignore[attr-defined]
-                found.update(named)
-    assert found <= set(registry.names(axis))
-    assert found, "the search finds something"
-
-
-def _names(statement: ast.Assign) -> str:
-    target = statement.targets[0]
-    return target.id if isinstance(target, ast.Name) else ""
+    """Every public class of an axis in its folder that no other class derives from."""
+    package = FOLDERS[axis]
+    modules = [info.name for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+    classes = {c for name in modules for c in vars(importlib.import_module(name)).values() if isinstance(c, type)}
+    found = {c for c in classes if issubclass(c, BASES[axis]) and c.__module__ in modules and c.__name__[0] != "_"}
+    leaves = {c for c in found if not any(other is not c and issubclass(other, c) for other in found)}
+    assert leaves <= {registry.find(axis, name) for name in registry.names(axis)}
+    assert leaves, "the search finds something"
 
 
 # ---- what cannot be found

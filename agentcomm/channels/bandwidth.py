@@ -28,12 +28,8 @@ class BandwidthConfig(ChannelConfig):
     )
 
 
-class Bandwidth(Channel):
+class Bandwidth(Channel[BandwidthConfig]):
     """One line per agent; newcomers share one."""
-
-    Config = BandwidthConfig
-    config: BandwidthConfig
-    name = "bandwidth"
 
     def memory(self) -> dict[str, Tensor]:
         """See :func:`lines`."""

@@ -27,12 +27,8 @@ class BurstsConfig(ChannelConfig):
     loss_bad: float = Field(1.0, ge=0, le=1, description="chance that a message is lost on a bad link")
 
 
-class Bursts(Channel):
+class Bursts(Channel[BurstsConfig]):
     """A Markov chain of two states for every inbox slot; it moves once per exchange, with or without a message."""
-
-    Config = BurstsConfig
-    config: BurstsConfig
-    name = "bursts"
 
     def memory(self) -> dict[str, Tensor]:
         """``bad``: [B, N, M] bool; ``started``: [B] bool, whether this episode's states have been drawn."""

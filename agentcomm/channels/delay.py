@@ -16,12 +16,8 @@ class DelayConfig(ChannelConfig):
     jitter: float = Field(0.0, ge=0, description="mean of the exponentially distributed seconds on top")
 
 
-class Delay(Channel):
+class Delay(Channel[DelayConfig]):
     """Shifted exponential delay: mean ``seconds + jitter``, standard deviation ``jitter``."""
-
-    Config = DelayConfig
-    config: DelayConfig
-    name = "delay"
 
     def carry(self, passing: Passing, memory: dict[str, Tensor]) -> Fate:
         """Draw for each message."""

@@ -38,12 +38,9 @@ class FragmentsConfig(ChannelConfig):
         return self
 
 
-class Fragments(Channel):
+class Fragments(Channel[FragmentsConfig]):
     """Fragmentation and reassembly; all fragments of a message are sent, and arrive or not, in its exchange."""
 
-    Config = FragmentsConfig
-    config: FragmentsConfig
-    name = "fragments"
     cuts = True
 
     def memory(self) -> dict[str, Tensor]:

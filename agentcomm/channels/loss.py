@@ -14,12 +14,8 @@ class LossConfig(ChannelConfig):
     probability: float = Field(0.1, ge=0, le=1, description="chance that a message is lost")
 
 
-class Loss(Channel):
+class Loss(Channel[LossConfig]):
     """Independent loss."""
-
-    Config = LossConfig
-    config: LossConfig
-    name = "loss"
 
     def carry(self, passing: Passing, memory: dict[str, Tensor]) -> Fate:
         """Draw for each message."""

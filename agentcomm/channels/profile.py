@@ -57,12 +57,8 @@ class ProfileConfig(ChannelConfig):
     network: Literal["ethernet", "wifi", "5g"] = Field("wifi", description="which network it is like")
 
 
-class Profile(Channel):
+class Profile(Channel[ProfileConfig]):
     """Bandwidth, bursts and delay in a row: what is lost on the air has used the uplink."""
-
-    Config = ProfileConfig
-    config: ProfileConfig
-    name = "profile"
 
     def __init__(self, config: ProfileConfig, setting: Setting, slots: int) -> None:
         super().__init__(config, setting, slots)

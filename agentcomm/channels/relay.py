@@ -25,12 +25,8 @@ class RelayConfig(ChannelConfig):
     limit: int = Field(HOPS, ge=1, description="hops after which a message is given up; its own limit holds, too")
 
 
-class Relay(Channel):
+class Relay(Channel[RelayConfig]):
     """Messages take the shortest way; a newcomer stands next to everybody."""
-
-    Config = RelayConfig
-    config: RelayConfig
-    name = "relay"
 
     def __init__(self, config: RelayConfig, setting: Setting, slots: int) -> None:
         super().__init__(config, setting, slots)

@@ -31,16 +31,12 @@ class TraceConfig(ChannelConfig):
     queue: int = Field(65_536, ge=1, description="bytes that may wait for an uplink, if the trace limits bandwidth")
 
 
-class Trace(Channel):
+class Trace(Channel[TraceConfig]):
     """Piecewise constant latency, loss and bandwidth.
 
     Raises:
         ConfigError: If the file cannot be used.
     """
-
-    Config = TraceConfig
-    config: TraceConfig
-    name = "trace"
 
     def __init__(self, config: TraceConfig, setting: Setting, slots: int) -> None:
         super().__init__(config, setting, slots)

@@ -49,7 +49,7 @@ class DeltaConfig(CodecConfig):
     )
 
 
-class Delta(Codec):
+class Delta(Codec[DeltaConfig]):
     """Sends a full frame where one is due, and otherwise the k largest changes, with their places.
 
     That a frame is full is known by its sequence number (step * rounds + kind). How it is written says a flag: as D
@@ -58,9 +58,6 @@ class Delta(Codec):
     payload. Negative zeros become zeros. Each kind of exchange is a conversation of its own.
     """
 
-    Config = DeltaConfig
-    config: DeltaConfig
-    name = "delta"
     stateful = True
 
     def __init__(self, config: DeltaConfig, setting: Setting) -> None:

@@ -52,16 +52,12 @@ class FedZipConfig(CodecConfig):
     k: Kept = Field(0.25, description="numbers to keep: a share of the width (0.25) or how many (8)")
 
 
-class FedZip(Codec):
+class FedZip(Codec[FedZipConfig]):
     """Sends three float16 centroids, three 2-bit word lengths, then gap and symbol of each kept number.
 
     ``bits = 48 + 6 + sum of gap words + sum of symbol words``. Three symbols that occur f times each take
     ``2 k - max f`` bits, two take k, and so does a single one. Numbers are clamped to +-65504, the range of float16.
     """
-
-    Config = FedZipConfig
-    config: FedZipConfig
-    name = "fedzip"
 
     def __init__(self, config: FedZipConfig, setting: Setting) -> None:
         super().__init__(config, setting)

@@ -16,8 +16,6 @@ from agentcomm.messages.codec import Codec, Coded
 class Float16(Codec):
     """Rounds to the nearest half-precision number. ``bits = 16 D``."""
 
-    name = "float16"
-
     def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, kind: int) -> Coded:
         """Round each number."""
         return Coded(narrow(payload, "float16"), sizes(payload, 16 * self.setting.width))

@@ -26,8 +26,6 @@ def quantize(payload: Tensor) -> tuple[Tensor, Tensor]:
 class Int8(Codec):
     """Sends the scale as float32, then a signed byte for each number. ``bits = 32 + 8 D``."""
 
-    name = "int8"
-
     def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, kind: int) -> Coded:
         """Quantize each payload with its own scale."""
         steps, scale = quantize(payload)

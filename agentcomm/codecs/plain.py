@@ -13,8 +13,6 @@ from agentcomm.messages.codec import Codec, Coded
 class Float32(Codec):
     """Loses nothing. ``bits = 32 D``."""
 
-    name = "float32"
-
     def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, kind: int) -> Coded:
         """The payload itself."""
         return Coded(payload, sizes(payload, 32 * self.setting.width))

@@ -24,8 +24,6 @@ def mean_magnitude(payload: Tensor) -> Tensor:
 class Sign(Codec):
     """Sends the mean magnitude as float32, then a bit for each number, set if it is negative. ``bits = 32 + D``."""
 
-    name = "sign"
-
     def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, kind: int) -> Coded:
         """Keep signs and one scale."""
         scale = mean_magnitude(payload)

@@ -92,12 +92,8 @@ class TopKConfig(CodecConfig):
     number: Number = Field("float16", description="format of the kept numbers; float16 clamps to +-65504")
 
 
-class TopK(Codec):
+class TopK(Codec[TopKConfig]):
     """Sends k places, then k numbers. ``bits = k (ceil(log2 D) + 16 or 32)``."""
-
-    Config = TopKConfig
-    config: TopKConfig
-    name = "top_k"
 
     def __init__(self, config: TopKConfig, setting: Setting) -> None:
         super().__init__(config, setting)

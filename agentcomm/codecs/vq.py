@@ -21,15 +21,11 @@ class VectorQuantizationConfig(CodebookConfig, CodecConfig):
     """Arguments of ``vq``."""
 
 
-class VectorQuantization(Codec):
+class VectorQuantization(Codec[VectorQuantizationConfig]):
     """Sends a codeword's number for each group. ``bits = groups log2(codewords)``.
 
     Payloads are clamped to +-65504 before the nearest codeword is looked for.
     """
-
-    Config = VectorQuantizationConfig
-    config: VectorQuantizationConfig
-    name = "vq"
 
     def __init__(self, config: VectorQuantizationConfig, setting: Setting) -> None:
         super().__init__(config, setting)

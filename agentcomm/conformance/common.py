@@ -24,8 +24,7 @@ def require(condition: bool | Tensor, problem: str) -> None:
 
 
 def check_plugin(plugin: type[Plugin], base: type[PluginConfig]) -> None:
-    """Name, version, and a config that is frozen, described and refuses unknown keys."""
-    require(isinstance(getattr(plugin, "name", None), str), f"{plugin.__name__} has no name")
+    """Version, and a config that is frozen, described and refuses unknown keys."""
     require(isinstance(plugin.version, str), f"version is {plugin.version!r}, not a string")
     config = plugin.Config
     require(isinstance(config, type) and issubclass(config, base), f"Config is {config!r}, not a {base.__name__}")

@@ -23,8 +23,6 @@ from agentcomm.threats import Attack, AttackConfig, Budget, Edits, Position, Set
 class Disturb(Attack):
     """Does a little of everything, to see how others take it."""
 
-    name = "disturb"
-
     def threat_model(self) -> ThreatModel:
         """On the path, with everything it takes to disturb."""
         return ThreatModel(Position(kind="edge"), frozenset({"read", "drop", "modify", "inject"}))

@@ -19,12 +19,9 @@ class AuthenticateConfig(DefenseConfig):
     window: int = Field(1, ge=0, description="oldest age in steps that still counts as fresh")
 
 
-class Authenticate(Defense):
+class Authenticate(Defense[AuthenticateConfig]):
     """Checks the seal, then the audience, then freshness; remembers the last sequence number per sender."""
 
-    Config = AuthenticateConfig
-    config: AuthenticateConfig
-    name = "authenticate"
     order = "authenticate"
     needs_seal = True
 

@@ -19,12 +19,9 @@ class ClipConfig(DefenseConfig):
     radius: float = Field(1.0, gt=0, description="allowed length, in units of sqrt(payload width)")
 
 
-class Clip(Defense):
+class Clip(Defense[ClipConfig]):
     """Scales payloads back to the allowed length."""
 
-    Config = ClipConfig
-    config: ClipConfig
-    name = "clip"
     order = "content"
 
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:

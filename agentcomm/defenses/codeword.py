@@ -22,12 +22,9 @@ class CodewordConfig(CodebookConfig, DefenseConfig):
     """Arguments of ``codeword``: those of the codec."""
 
 
-class Codeword(Defense):
+class Codeword(Defense[CodewordConfig]):
     """Compares every part of a payload with all codewords of its group."""
 
-    Config = CodewordConfig
-    config: CodewordConfig
-    name = "codeword"
     order = "content"
 
     def __init__(self, config: CodewordConfig, setting: Setting) -> None:

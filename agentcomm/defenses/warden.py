@@ -19,12 +19,9 @@ class WardenConfig(DefenseConfig):
     probability: float = Field(0.2, ge=0, le=1, description="chance that an action is drawn anew")
 
 
-class Warden(Defense):
+class Warden(Defense[WardenConfig]):
     """Stands between agents and their actuators; it must be trusted, and know every agent's policy and input."""
 
-    Config = WardenConfig
-    config: WardenConfig
-    name = "warden"
     order = "response"
 
     def __init__(self, config: WardenConfig, setting: Setting) -> None:

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field
 from torch import Tensor
+from typing_extensions import TypeVar
 
-from agentcomm.plugin import PluginConfig
 from agentcomm.threats import Attack, AttackConfig, Edits, View
 
 if TYPE_CHECKING:
@@ -218,14 +218,14 @@ class DirectoryAttackConfig(AttackConfig):
     threshold: float = Field(0.1, ge=0, le=1, description="share from which on an episode counts as a success")
 
 
-class DirectoryAttack(Attack):
+D_co = TypeVar("D_co", bound=DirectoryAttackConfig, default=DirectoryAttackConfig, covariant=True)
+
+
+class DirectoryAttack(Attack[D_co]):
     """Harms a directory. Implement ``threat_model``, :meth:`meddle` and :meth:`share`.
 
     Its no-op control is its own: with ``harmless``, :meth:`meddle` does as much, with content that harms nobody.
     """
-
-    Config: ClassVar[type[PluginConfig]] = DirectoryAttackConfig
-    config: DirectoryAttackConfig
 
     def apply(self, view: View) -> Edits:
         """Leaves messages alone."""

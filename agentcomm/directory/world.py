@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from typing_extensions import TypeVar
+
 from agentcomm.directory.guard import DirectoryGuard
 from agentcomm.directory.hub import Directory
-from agentcomm.world import World
+from agentcomm.world import World, WorldConfig
+
+W_co = TypeVar("W_co", bound=WorldConfig, default=WorldConfig, covariant=True)
 
 
-class DirectoryWorld(World):
+class DirectoryWorld(World[W_co]):
     """A world whose agents find each other through a directory.
 
     It keeps the directory's state among its own, so that the whole is saved and restored together.

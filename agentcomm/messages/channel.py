@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import TypeVar
 
 from agentcomm.plugin import Plugin, PluginConfig
 from agentcomm.threats import Pieces, Setting
@@ -72,7 +73,10 @@ class ChannelConfig(PluginConfig):
     """Arguments every channel has."""
 
 
-class Channel(Plugin):
+C_co = TypeVar("C_co", bound=ChannelConfig, default=ChannelConfig, covariant=True)
+
+
+class Channel(Plugin[C_co]):
     """A stage between sender and receiver. Implement :meth:`carry`.
 
     Channels are composed: a message is lost if any of them loses it, and their delays add up. The network keeps
@@ -82,10 +86,9 @@ class Channel(Plugin):
         cuts: Whether it cuts messages into fragments, and takes those of attacks into its buffers.
     """
 
-    Config: ClassVar[type[PluginConfig]] = ChannelConfig
     cuts: ClassVar[bool] = False
 
-    def __init__(self, config: ChannelConfig, setting: Setting, slots: int) -> None:
+    def __init__(self, config: C_co, setting: Setting, slots: int) -> None:
         """Make it for a network.
 
         Args:

@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import TypeVar
 
 from agentcomm.plugin import Plugin, PluginConfig
 from agentcomm.threats import Setting
@@ -51,7 +52,10 @@ class CodecConfig(PluginConfig):
     """Arguments every codec has."""
 
 
-class Codec(Plugin):
+C_co = TypeVar("C_co", bound=CodecConfig, default=CodecConfig, covariant=True)
+
+
+class Codec(Plugin[C_co]):
     """Implement :meth:`encode`, :meth:`pack` and :meth:`unpack`; one that remembers, :meth:`decode`, too.
 
     The batch never makes bytes: it computes what they would say and how many they would be. ``pack`` and
@@ -62,10 +66,9 @@ class Codec(Plugin):
         stateful: Whether receivers need to remember what they heard; then :meth:`decode` is called.
     """
 
-    Config: ClassVar[type[PluginConfig]] = CodecConfig
     stateful: ClassVar[bool] = False
 
-    def __init__(self, config: CodecConfig, setting: Setting) -> None:
+    def __init__(self, config: C_co, setting: Setting) -> None:
         self.config = config
         self.setting = setting
 

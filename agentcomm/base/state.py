@@ -1,0 +1,119 @@
+"""State that outlives a step: how it is saved, restored and reset, in one place.
+
+A class names the attributes that make up its state in ``keeps``; :meth:`State.snapshot` writes them as plain values and
+numpy arrays, and :meth:`State.restore` reads them back. Attributes may be tensors, generators, counters, plain values,
+other :class:`State` objects, and dictionaries, lists or tuples of these. What is kept per world lives in a
+:class:`Memory`, which also resets it with its world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class State:
+    """Something whose state can be saved and restored.
+
+    Attributes:
+        keeps: Names of the attributes to save; those of base classes are saved, too.
+    """
+
+    keeps: ClassVar[tuple[str, ...]] = ()
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state as plain values and numpy arrays, which share no memory with this object."""
+        return {name: _saved(getattr(self, name)) for name in _kept(type(self))}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Take over a state that :meth:`snapshot` returned. Containers and nested objects stay the same objects.
+
+        Raises:
+            ValueError: If the state is that of another class.
+        """
+        names = _kept(type(self))
+        if set(saved) != set(names):
+            raise ValueError(f"{type(self).__name__}: a saved state needs {sorted(names)}, not {sorted(saved)}")
+        for name in names:
+            present = getattr(self, name)
+            restored = _restored(present, saved[name])
+            if restored is not present:
+                setattr(self, name, restored)
+
+
+class Memory(State):
+    """Named tensors with one row per world, which are reset with their world.
+
+    Args:
+        make: Makes fresh tensors [B, ...].
+
+    Attributes:
+        tensors: What the owner is handed; it changes them in place.
+    """
+
+    keeps = ("tensors",)
+
+    def __init__(self, make: Callable[[], dict[str, Tensor]]) -> None:
+        self.tensors = make()
+        self._fresh = {name: value.clone() for name, value in self.tensors.items()}
+
+    def reset(self, worlds: Tensor) -> None:
+        """Forget everything about the given worlds ([W] indices)."""
+        for name, fresh in self._fresh.items():
+            self.tensors[name][worlds] = fresh[worlds]
+
+
+def _kept(owner: type) -> tuple[str, ...]:
+    named = (name for base in reversed(owner.__mro__) for name in vars(base).get("keeps", ()))
+    return tuple(dict.fromkeys(named))
+
+
+def _saved(value: Any) -> Any:
+    if isinstance(value, State):
+        return value.snapshot()
+    if isinstance(value, Tensor):
+        return value.detach().cpu().numpy().copy()
+    if isinstance(value, torch.Generator):
+        return value.get_state().numpy().copy()
+    if isinstance(value, dict):
+        return {key: _saved(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_saved(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a {type(value).__name__} cannot be saved: keep tensors, generators, plain values or State")
+
+
+def _restored(present: Any, saved: Any) -> Any:
+    """The saved value; ``present`` says of what sort it is, and is changed in place where others may refer to it."""
+    if isinstance(present, State):
+        present.restore(saved)
+        return present
+    if isinstance(present, torch.Generator):
+        present.set_state(torch.as_tensor(np.array(saved)))
+        return present
+    if isinstance(present, dict):
+        device = next((item.device for item in present.values() if isinstance(item, Tensor)), None)
+        new = {
+            key: _restored(present[key], item) if key in present else _fresh(item, device)
+            for key, item in saved.items()
+        }
+        present.clear()
+        present.update(new)
+        return present
+    if isinstance(present, list | tuple):
+        new_items = [_restored(old, item) for old, item in zip(present, saved, strict=True)]
+        if isinstance(present, tuple):
+            return tuple(new_items)
+        present[:] = new_items
+        return present
+    device = present.device if isinstance(present, Tensor) else None
+    return _fresh(saved, device)
+
+
+def _fresh(saved: Any, device: torch.device | None) -> Any:
+    return torch.as_tensor(np.array(saved), device=device) if isinstance(saved, np.ndarray) else saved
