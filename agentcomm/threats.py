@@ -13,17 +13,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from typing_extensions import TypeVar
 
+from agentcomm.contracts.outcome import Episodes
 from agentcomm.plugin import Plugin, PluginConfig
-
-if TYPE_CHECKING:
-    from agentcomm.evaluation.episodes import Episodes
 
 Power = Literal["read", "modify", "inject", "drop", "delay", "reorder", "replay", "register", "act", "reward"]
 Knowledge = Literal["none", "protocol", "graph", "policy", "defense"]

@@ -7,17 +7,13 @@ besides written for another audience than the one it is sent to.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.contracts.outcome import Episodes
 from agentcomm.forging import receivers, tokens, written
 from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
-
-if TYPE_CHECKING:
-    from agentcomm.evaluation.episodes import Episodes
 
 
 class AbuseConfig(AttackConfig):

@@ -6,7 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.directory import DirectoryAttack, DirectoryAttackConfig, DirectoryEdits, DirectoryView, Facts, Ratings
+from agentcomm.contracts.outcome import Facts
+from agentcomm.directory import DirectoryAttack, DirectoryAttackConfig, DirectoryEdits, DirectoryView, Ratings
 from agentcomm.threats import Position, ThreatModel
 
 NAMES = 256  # of members, at most

@@ -7,7 +7,8 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import TypeVar
 
-from agentcomm.directory import DirectoryAttack, DirectoryAttackConfig, DirectoryEdits, DirectoryView, Facts
+from agentcomm.contracts.outcome import Facts
+from agentcomm.directory import DirectoryAttack, DirectoryAttackConfig, DirectoryEdits, DirectoryView
 from agentcomm.threats import Position, ThreatModel
 
 

@@ -9,18 +9,16 @@ far enough to be read as the directive, and leaves it alone where that would tak
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from agentcomm.contracts.outcome import Episodes
 from agentcomm.forging import receivers, written
 from agentcomm.interpreter import directive, threshold
 from agentcomm.threats import Attack, AttackConfig, Edits, Position, Power, Setting, ThreatModel, View
-
-if TYPE_CHECKING:
-    from agentcomm.evaluation.episodes import Episodes
 
 
 class DirectiveConfig(AttackConfig):

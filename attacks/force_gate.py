@@ -17,8 +17,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.contracts.outcome import Episodes
 from agentcomm.errors import ConfigError
-from agentcomm.evaluation.episodes import Episodes
 from agentcomm.threats import Attack, AttackConfig, Edits, Position, SensorView, ThreatModel, View
 
 

@@ -6,7 +6,8 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import TypeVar
 
-from agentcomm.directory import DirectoryAttack, DirectoryAttackConfig, Facts
+from agentcomm.contracts.outcome import Facts
+from agentcomm.directory import DirectoryAttack, DirectoryAttackConfig
 from agentcomm.threats import Knowledge, Position, ThreatModel
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agentcomm.directory import DirectoryView, Facts
+from agentcomm.contracts.outcome import Facts
+from agentcomm.directory import DirectoryView
 from attacks.stranger import Stranger, StrangerConfig
 
 

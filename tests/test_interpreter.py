@@ -7,8 +7,9 @@ import torch
 from parts import attack, setting_of, team
 from torch import Tensor
 
+from agentcomm.contracts.outcome import Episodes
 from agentcomm.deciding import decide
-from agentcomm.evaluation.episodes import Episodes, play
+from agentcomm.evaluation.episodes import play
 from agentcomm.interpreter import Interpreter, directive, threshold
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox

@@ -5,7 +5,6 @@ from agentcomm.directory.attack import (
     DirectoryAttackConfig,
     DirectoryEdits,
     DirectoryView,
-    Facts,
     Ratings,
     Registrations,
 )
@@ -25,7 +24,6 @@ __all__ = [
     "DirectoryGuard",
     "DirectoryView",
     "DirectoryWorld",
-    "Facts",
     "Ratings",
     "Registrations",
     "directory_guards",

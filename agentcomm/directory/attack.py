@@ -14,17 +14,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from typing_extensions import TypeVar
 
+from agentcomm.contracts.outcome import Episodes, Facts
 from agentcomm.threats import Attack, AttackConfig, Edits, View
-
-if TYPE_CHECKING:
-    from agentcomm.evaluation.episodes import Episodes
 
 
 @dataclass(frozen=True)
@@ -136,80 +133,6 @@ class DirectoryEdits:
     modify: Tensor | None = None
     claim: Tensor | None = None
     reputation: Tensor | None = None
-
-
-# What a directory counts in each episode, in this order in its state.
-COUNTS = (
-    *("asked", "unserved", "refused", "registered", "listed", "listed_outside", "poisoned", "routed", "misrouted"),
-    *("spoiled", "obeyed", "blocked", "worked", "booked", "slandered", "blamed", "misblamed"),
-)
-# What goes wrong, and of how much.
-SHARES = {
-    **dict.fromkeys(("unserved", "poisoned", "obeyed"), "asked"),
-    **dict.fromkeys(("misrouted", "spoiled"), "routed"),
-    "blocked": "worked",
-    "slandered": "booked",
-    "misblamed": "blamed",
-}
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What happened to a directory in an episode so far, [B] int64 each.
-
-    Attributes:
-        asked: Look-ups that were made.
-        unserved: Those that the hub had no capacity for.
-        refused: Registrations turned away, for want of capacity, place or key.
-        registered: Cards accepted from outsiders.
-        listed: Places filled in answers.
-        listed_outside: Those filled by an outsider's card.
-        poisoned: Answers that name others than an honest hub's would.
-        routed: Tasks handed to whoever answers for a card.
-        misrouted: Those that an outsider got.
-        spoiled: Those that an outsider got and did not deliver.
-        obeyed: Tasks that went where a card's description told their requester to.
-        blocked: Steps of members that copies of a task kept from taking another.
-        worked: Steps of members.
-        booked: Outcomes and ratings booked on a name.
-        slandered: Ratings of members by outsiders among them.
-        blamed: Failures that an auditor puts down to a name, by the trace of the task.
-        misblamed: Those that somebody else is to blame for.
-    """
-
-    asked: Tensor
-    unserved: Tensor
-    refused: Tensor
-    registered: Tensor
-    listed: Tensor
-    listed_outside: Tensor
-    poisoned: Tensor
-    routed: Tensor
-    misrouted: Tensor
-    spoiled: Tensor
-    obeyed: Tensor
-    blocked: Tensor
-    worked: Tensor
-    booked: Tensor
-    slandered: Tensor
-    blamed: Tensor
-    misblamed: Tensor
-
-    @classmethod
-    def of(cls, counts: Tensor) -> Facts:
-        """From a directory's counts [B, len(COUNTS)]."""
-        return cls(**dict(zip(COUNTS, counts.unbind(1), strict=True)))
-
-    def shares(self) -> dict[str, float]:
-        """Of look-ups, tasks, steps, ratings and failures, summed over worlds: how many went wrong, and how."""
-        return {
-            name: int(getattr(self, name).sum()) / max(int(getattr(self, of).sum()), 1) for name, of in SHARES.items()
-        }
-
-    def share(self, name: str) -> Tensor:
-        """[B] float32, one of the shares, by world; 0 of nothing."""
-        share: Tensor = getattr(self, name) / getattr(self, SHARES[name]).clamp_min(1)
-        return share
 
 
 class DirectoryAttackConfig(AttackConfig):

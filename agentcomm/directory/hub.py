@@ -21,7 +21,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from agentcomm.directory.attack import COUNTS, DirectoryAttack, Facts
+from agentcomm.contracts.outcome import DIRECTORY_COUNTS, Facts
+from agentcomm.directory.attack import DirectoryAttack
 from agentcomm.directory.cards import Cards
 from agentcomm.directory.guard import DirectoryGuard, Permitted
 from agentcomm.directory.ranking import best, score
@@ -124,7 +125,7 @@ class Directory:
         self.state = Cards.empty(num_worlds, config.slots, skills, device).state() | {
             "outcomes_good": outcomes,
             "outcomes_bad": outcomes.clone(),
-            "counts": torch.zeros(num_worlds, len(COUNTS), dtype=torch.int64, device=device),
+            "counts": torch.zeros(num_worlds, len(DIRECTORY_COUNTS), dtype=torch.int64, device=device),
             "half_open": torch.zeros(num_worlds, config.timeout - 1, dtype=torch.int64, device=device),  # by steps left
         }
 
@@ -391,7 +392,7 @@ class Directory:
     def _count(self, **events: Tensor) -> None:
         counts = self.state["counts"].clone()
         for name, happened in events.items():
-            counts[:, COUNTS.index(name)] += happened.sum(1)
+            counts[:, DIRECTORY_COUNTS.index(name)] += happened.sum(1)
         self.state["counts"] = counts
 
     def get_state(self) -> list[dict[str, Any]]:

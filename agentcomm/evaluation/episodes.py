@@ -7,86 +7,21 @@ plays its one episode to the end, and means are plain means.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from agentcomm.contracts.outcome import Episodes, Facts
 from agentcomm.deciding import Decision, GateControl, decide
-from agentcomm.directory import DirectoryWorld, Facts
+from agentcomm.directory import DirectoryWorld
 from agentcomm.interpreter import Interpreter
 from agentcomm.messages.ledger import COUNTS
 from agentcomm.messages.network import FATES, Network, Notes
 from agentcomm.policy import CommPolicy
 from agentcomm.seeds import derive
 from agentcomm.world import Step, World
-
-
-@dataclass(frozen=True)
-class Episodes:
-    """What happened in B episodes.
-
-    Attributes:
-        length: [B] int64 steps taken.
-        success: [B] bool.
-        total_reward: [B] summed reward, mean over the agents that are there.
-        harm: [B] int64 harm done (:attr:`agentcomm.world.World.harm`).
-        actions: [B, A] int64, how often members took each action.
-        messages: Counts of the ledger by name, [B] each, until each episode's end.
-        bytes: [B] bytes on the wire until each episode's end.
-        late_by: [B] steps, and [B] seconds, that arrived messages took, summed; zero without channels.
-        refused_by: [B] messages turned away, by defense.
-        gate_by_step: Per step, the share of open gates among running worlds; None where none runs.
-        gate_open: The same over all steps.
-        facts: What happened to the directory until each episode's end; None in a world without one.
-        frames: Per recorded world, its frames for the report's player.
-    """
-
-    length: Tensor
-    success: Tensor
-    total_reward: Tensor
-    harm: Tensor
-    actions: Tensor
-    messages: dict[str, Tensor]
-    bytes: Tensor
-    late_by: tuple[Tensor, Tensor]
-    refused_by: dict[str, Tensor]
-    gate_by_step: list[float | None]
-    gate_open: float
-    facts: Facts | None = None
-    frames: list[list[dict[str, Any]]] = field(default_factory=list)
-
-    def totals(self) -> dict[str, int]:
-        """Sums of all counts over worlds, by name, with ``bytes`` and ``refused_by.<defense>``."""
-        out = {name: int(count.sum()) for name, count in self.messages.items()}
-        out["bytes"] = int(self.bytes.sum())
-        return out | {f"refused_by.{name}": int(count.sum()) for name, count in self.refused_by.items()}
-
-    def metrics(self) -> dict[str, float]:
-        """Means over episodes; messages and bytes are per team and step."""
-        steps = int(self.length.sum())
-        return {
-            "mean_steps": float(self.length.float().mean()),
-            "success": float(self.success.float().mean()),
-            "mean_return": float(self.total_reward.mean()),
-            "harm": float(self.harm.float().mean()),
-            "gate_open": self.gate_open,
-            "messages_per_step": int(self.messages["sent"].sum()) / steps,
-            "bytes_per_step": int(self.bytes.sum()) / steps,
-        } | (self._latency() | self._directory())
-
-    def _directory(self) -> dict[str, float]:
-        """How look-ups and tasks went astray."""
-        return {} if self.facts is None else self.facts.shares()
-
-    def _latency(self) -> dict[str, float]:
-        """How long a message that arrived took; nothing where messages take no time."""
-        steps, seconds = (float(total.sum()) for total in self.late_by)
-        if not seconds:
-            return {}
-        arrived = sum(int(self.messages[name].sum()) for name in ("accepted", "refused"))
-        return {"latency_ms": 1000 * seconds / max(arrived, 1), "latency_steps": steps / max(arrived, 1)}
 
 
 @dataclass(frozen=True)

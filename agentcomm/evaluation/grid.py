@@ -23,10 +23,11 @@ import torch
 from agentcomm import policy_file
 from agentcomm.assembly import make_network, make_world, serve
 from agentcomm.config import PLAIN_PATH, Choice, Decisions, EvaluationConfig, GateControlName, PathChoice, Variant
+from agentcomm.contracts.outcome import Episodes
 from agentcomm.directory import DirectoryGuard, directory_guards
 from agentcomm.errors import RunError
 from agentcomm.evaluation.cells import read_jsonl
-from agentcomm.evaluation.episodes import Episodes, play
+from agentcomm.evaluation.episodes import play
 from agentcomm.files import append_line, write_text
 from agentcomm.log import event_log
 from agentcomm.messages.guard import Guard

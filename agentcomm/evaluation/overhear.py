@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from agentcomm import policy_file
 from agentcomm.assembly import make_network, make_world
 from agentcomm.config import Choice, PathChoice
+from agentcomm.contracts.outcome import Episodes
 from agentcomm.errors import RunError
-from agentcomm.evaluation.episodes import Episodes, Moment, play
+from agentcomm.evaluation.episodes import Moment, play
 from agentcomm.evaluation.probe import Finding, probe
 from agentcomm.messages.network import Notes
 from agentcomm.policy_file import SavedPolicy

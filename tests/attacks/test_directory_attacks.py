@@ -14,7 +14,8 @@ from torch import Tensor
 from agentcomm import registry
 from agentcomm.assembly import make_network, make_policy, make_world
 from agentcomm.config import Choice
-from agentcomm.directory import DirectoryAttack, Facts
+from agentcomm.contracts.outcome import Facts
+from agentcomm.directory import DirectoryAttack
 from agentcomm.evaluation.episodes import play
 from agentcomm.threats import Setting
 from envs.scripted_market import Choice as Criterion

@@ -10,9 +10,10 @@ import torch
 from parts import attack, carry, conversation, heard, setting, setting_of, team
 
 from agentcomm.config import PLAIN_PATH, Choice
+from agentcomm.contracts.outcome import Episodes
 from agentcomm.deciding import decide
 from agentcomm.errors import ConfigError
-from agentcomm.evaluation.episodes import Episodes, play
+from agentcomm.evaluation.episodes import play
 from agentcomm.evaluation.overhear import Leaked, Overheard, leaked
 from agentcomm.interpreter import directive, threshold
 from agentcomm.messages.network import Network

@@ -10,7 +10,8 @@ import torch
 from directory.test_hub import CPU, ask, hub
 from torch import Tensor
 
-from agentcomm.directory import Directory, DirectoryAttack, DirectoryEdits, DirectoryView, Facts, Ratings, Registrations
+from agentcomm.contracts.outcome import Facts
+from agentcomm.directory import Directory, DirectoryAttack, DirectoryEdits, DirectoryView, Ratings, Registrations
 from agentcomm.threats import Budget, Position, Power, Setting, ThreatModel
 
 
