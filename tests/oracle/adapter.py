@@ -87,7 +87,7 @@ def _attack(form: str, s: Setting) -> Attack:
         return Edits(luck < 0.3, luck > 0.4, change, delay, forge(view, s, sender=sender, key=sender))
 
     position, powers, budget = RULE_BREAKERS[form]
-    return Scripted(s, powers.split(), ask, Position(**position), Budget(**budget))  # type: ignore[arg-type]
+    return Scripted(s, powers.split(), ask, Position(**position), Budget(**budget))
 
 
 def _choice(plugin: Plugin) -> Choice:
@@ -148,7 +148,9 @@ def _shown(network: Any) -> Tensors:
     for field in fields(views[0]) if views else ():
         values = [getattr(view, field.name) for view in views]
         if all(isinstance(value, Tensor) for value in values):
-            out[field.name] = torch.stack([value > 0 if field.name == "seal" else value for value in values])
+            out[field.name] = torch.stack(
+                [(value != 0) & (value != -1) if field.name == "seal" else value for value in values]
+            )
     return out
 
 
@@ -218,8 +220,9 @@ def market(form: str, settings: Mapping[str, Any], steps: int = 10) -> tuple[dic
         slot = answers[-1].slot
         obeyed.append(made.directory.obey(slot, slot[..., 0] >= 0, readers))
         costs.append(spent(made.directory.guards))
-    out = {f"answer.{field.name}": [getattr(a, field.name) for a in answers] for field in fields(answers[0])}
-    out = {name: torch.stack(values) for name, values in out.items()}
+    out: dict[str, Any] = {}
+    for field in fields(answers[0]):
+        out[f"answer.{field.name}"] = torch.stack([getattr(answer, field.name) for answer in answers])
     facts, cards = made.directory.facts(), made.directory.cards
     out |= {f"fact.{field.name}": getattr(facts, field.name) for field in fields(facts)}
     out |= {f"card.{field.name}": getattr(cards, field.name) for field in fields(cards)}

@@ -15,6 +15,7 @@ from torch import Tensor
 
 Entries = dict[str, Any]
 FLOOR = 1e-7  # numbers nearer to each other than this are equal
+LARGE = 2**41  # whole numbers from here on are seals, which depend on floats bit by bit
 
 
 def digest(x: Tensor) -> str:
@@ -45,8 +46,8 @@ def told(x: Tensor, short: int = 8) -> Any:
 
 
 def together(tensors: Iterable[Tensor]) -> Entries:
-    """Entries for some tensors whose names and order do not matter."""
-    every = list(tensors)
+    """Entries for some tensors whose names and order do not matter; seals among them all count the same."""
+    every = [x if x.is_floating_point() else x.long().masked_fill(x.long().abs() >= LARGE, LARGE) for x in tensors]
     whole = sorted(digest(x) for x in every if not x.is_floating_point())
     real = [sorted(value) for value in zip(*(moments(x)[:3] for x in every if x.is_floating_point()), strict=True)]
     out: Entries = {"whole": hashlib.sha256("".join(whole).encode()).hexdigest()[:16]} if whole else {}

@@ -8,7 +8,8 @@ and cells (whole grids of two small teams). ``cases.py`` has them by name, ``ada
 package, ``record.py`` writes ``recorded/`` and compares with it group by group.
 
 Here floats may differ by a thousandth, as they do from CPU to CPU; integers, hashes and texts may not at all. All was
-recorded on an x86 CPU: torch draws some random numbers otherwise on others.
+recorded on an x86 CPU: torch draws some random numbers otherwise on others. Three cases hang on the last bits of floats
+(``BIT_BY_BIT``); only ``record.py --check`` compares these.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from cases import GROUPS, Case
+from cases import BIT_BY_BIT, GROUPS, Case
 from entries import Entries, differences
 from record import read
 
@@ -39,7 +40,10 @@ def present(group: str) -> dict[str, Case]:
     return GROUPS[group]()
 
 
-@pytest.mark.parametrize(("group", "case"), [(group, case) for group in GROUPS for case in recorded(group)])
+CASES = [(group, case) for group in GROUPS for case in recorded(group) if case not in BIT_BY_BIT]
+
+
+@pytest.mark.parametrize(("group", "case"), CASES)
 def test_as_recorded(group: str, case: str) -> None:
     found = present(group)[case]()
     lines = list(differences(found, recorded(group)[case], TOLERANCE))
