@@ -3,9 +3,9 @@
 There are 539 cases in six groups: messages (conversations under every form of attack, with and without defenses, on
 two paths; attacks that ask for more than they may; every channel and codec), objects (the same message by message, as
 bytes), directory (every form of attack on a hub: undefended, defended, obedient), decisions (rollouts of small teams:
-every policy, world, and attacks on sensors, actions, rewards and messages), weights (after two iterations of training)
-and cells (whole grids of two small teams). ``cases.py`` has them by name, ``adapter.py`` is all they know of the
-package, ``record.py`` writes ``recorded/`` and compares with it group by group.
+every policy, every world but the attackers', and attacks on sensors, actions, rewards and messages), weights (after two
+iterations of training) and cells (whole grids of two small teams). ``cases.py`` has them by name, ``adapter.py`` is all
+they know of the package, ``record.py`` writes ``recorded/`` and compares with it group by group.
 
 Here floats may differ by a thousandth, as they do from CPU to CPU; integers, hashes and texts may not at all. All was
 recorded on an x86 CPU: torch draws some random numbers otherwise on others. Three cases hang on the last bits of floats
