@@ -1,0 +1,290 @@
+"""All that the oracle knows of the package: it builds networks, markets, teams and runs from names, and reads them out.
+
+What is read out has names of its own (``ledger.sent``, ``attack.spent``), so that after a change of the package only
+this file must follow. ``RENAMED`` maps names of the package that have changed since the record to those recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from parts import ATTACKS, CHANNELS, DIRECTORY_ATTACKS, KINDS, SILENT, Scripted, forge
+from small import small
+from torch import Tensor
+from torch.nn.functional import pad
+
+from agentcomm import api, policy_file, registry
+from agentcomm.assembly import make_network, make_policy, make_world
+from agentcomm.config import Choice, PathChoice
+from agentcomm.conformance.conversations import conversation, reader
+from agentcomm.conformance.directories import MEMBERS, SKILLS, WORLDS, _Market
+from agentcomm.directory import Directory, DirectoryConfig
+from agentcomm.messages.ledger import COUNTS
+from agentcomm.messages.network import Network
+from agentcomm.messages.objects import ObjectNetwork
+from agentcomm.run import create
+from agentcomm.threats import Attack, Budget, Edits, Position, Setting, View
+from agentcomm.training.rollout import Sampler
+from agentcomm.training.settings import PPOSettings
+from benchmarks.plain_loop import PlainLoop
+
+CPU = torch.device("cpu")
+RENAMED: dict[str, str] = {}  # parameters, columns and metrics: present name -> recorded name
+MESSAGE_FORMS: dict[str, tuple[str, dict[str, Any]]] = ATTACKS | SILENT
+ONE_OF_EACH_KIND: tuple[str, ...] = KINDS
+DIRECTORY_FORMS: dict[str, tuple[str, dict[str, Any]]] = DIRECTORY_ATTACKS
+CHANNEL_FORMS: dict[str, tuple[str, dict[str, Any]]] = CHANNELS
+HUB_DEFENDED = {"challenge": True, "ratings": "members", "sealed_traces": True, "timeout": 2}
+
+# Attacks that ask for more than they may: their position, powers and budget.
+RULE_BREAKERS: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
+    "breaker without powers": ({"kind": "edge"}, "", {}),
+    "breaker that reads": ({"kind": "edge"}, "read", {}),
+    "breaker within a norm": ({"kind": "edge", "links": [(0, 1), (2, 0)]}, "modify inject", {"norm": 1.0}),
+    "breaker within a length": ({"kind": "edge"}, "read modify drop", {"length": 4.0, "per_episode": 30}),
+    "breaker that replays": ({"kind": "edge"}, "read replay delay", {"per_step": 9}),
+    "breaker at node": ({"kind": "node", "node": 1}, "modify drop inject delay", {"per_step": 5, "start_step": 1}),
+    "breaker from outside": ({"kind": "newcomer"}, "inject", {"per_step": 2}),
+}
+
+Plugin = tuple[str, dict[str, Any]]
+Tensors = dict[str, Tensor]
+
+
+class Way(NamedTuple):
+    """What messages pass, and how they are written."""
+
+    channels: tuple[Plugin, ...] = ()
+    codec: Plugin | None = None
+
+
+PLAIN_WAY = Way()
+
+
+def _named(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {RENAMED.get(name, name): value for name, value in values.items()}
+
+
+def _make(axis: Any, plugin: Plugin, *more: Any) -> Any:
+    return registry.find(axis, plugin[0])(registry.build_config(axis, *plugin), *more)
+
+
+def _attack(form: str, s: Setting) -> Attack:
+    if form not in RULE_BREAKERS:
+        made: Attack = _make("attack", MESSAGE_FORMS[form], s)
+        return made
+
+    def ask(view: View) -> Edits:
+        luck = torch.rand(view.reach.shape, generator=view.generator)
+        change = 2 * torch.randn(*luck.shape, s.width, generator=view.generator)
+        change[luck > 0.9] = torch.nan
+        sender = torch.randint(s.num_agents + 1, (*luck.shape[:2], 1), generator=view.generator)
+        delay = ((luck > 0.2) & (luck < 0.5)).long()
+        return Edits(luck < 0.3, luck > 0.4, change, delay, forge(view, s, sender=sender, key=sender))
+
+    position, powers, budget = RULE_BREAKERS[form]
+    return Scripted(s, powers.split(), ask, Position(**position), Budget(**budget))
+
+
+def _choice(plugin: Plugin) -> Choice:
+    return Choice.model_validate({"name": plugin[0], **plugin[1]})
+
+
+# ---- what can be read out of a network
+
+
+def ledger(network: Any) -> Tensors:
+    """All counters [B]."""
+    book = network.ledger
+    out = {name: book[name] for name in COUNTS} | {name: getattr(book, name) for name in ("bytes", "steps", "seconds")}
+    return out | {f"refused_by.{name}": count for name, count in book.refused_by.items()}
+
+
+def violations(guards: Iterable[Any]) -> dict[str, int]:
+    return {rule: int(count) for guard in guards for rule, count in guard.violations.items()}
+
+
+def spent(guards: Iterable[Any]) -> Tensor:
+    """[B] int64, by all attacks in the running episodes."""
+    return torch.stack([guard.spent for guard in guards]).sum(0)
+
+
+def memory(guards: Iterable[Any]) -> list[Tensor]:
+    return [value for guard in guards for value in guard.memory.values()]
+
+
+def actions(guards: Iterable[Any]) -> Tensors:
+    """What attacks that act did; nothing where none does."""
+    acting = [guard.actions for guard in guards if guard.actions is not None]
+    names = ("acted", "changed", "deviation", "told")
+    return {name: torch.stack([getattr(each, name) for each in acting]) for name in names} if acting else {}
+
+
+def _tape(network: Any) -> Tensors:
+    """Every message of every exchange [T, B, N, M]; -1 where there is none."""
+    notes, slots = network.tape, max(note.fields["fate"].shape[-1] for note in network.tape)
+
+    def column(values: Iterable[Any]) -> Tensor:
+        return torch.stack([pad(x, (0, slots - x.shape[-1])) for x in map(torch.as_tensor, values)])
+
+    empty = column(note.fields["fate"] for note in notes) == 0
+    out = {name: column(note.fields[name] for note in notes).masked_fill(empty, -1) for name in notes[0].fields}
+    out["accepted"] = column(note.fields["accepted"] for note in notes)
+    out["kind"] = torch.tensor([note.kind for note in notes])
+    nobody = torch.zeros_like(torch.as_tensor(notes[0].fields["accepted"]))
+    for by in sorted({by for note in notes for by in note.refused}):
+        out[f"refused.{by}"] = column(note.refused.get(by, nobody) for note in notes)
+    return out
+
+
+def _shown(network: Any) -> Tensors:
+    """What the attack was shown, exchange by exchange; of seals, which depend on floats, only where there are some."""
+    views = network.guards[0].tape
+    out: Tensors = {}
+    for field in fields(views[0]) if views else ():
+        values = [getattr(view, field.name) for view in views]
+        if all(isinstance(value, Tensor) for value in values):
+            out[field.name] = torch.stack(
+                [(value != 0) & (value != -1) if field.name == "seal" else value for value in values]
+            )
+    return out
+
+
+# ---- conversations
+
+
+class Talk(NamedTuple):
+    """What came of a conversation. Inboxes are [T, B, N, M]; what was not accepted is blank."""
+
+    mask: Tensor
+    source: Tensor
+    payload: Tensor
+    ledger: Tensors
+    tape: Tensors
+    shown: Tensors
+    spent: Tensor
+    memory: list[Tensor]
+    violations: dict[str, int]
+
+
+def talk(form: str | None, defenses: Iterable[Plugin], path: Way, real: bool = False, steps: int = 6) -> Talk:
+    """A random conversation of 4 agents in 3 worlds under an attack; ``real``: message by message, as bytes."""
+    s = Setting(3, 4, 2, 8, 2, CPU)
+    attacks = [] if form is None else [_attack(form, s)]
+    made = [_make("defense", defense, s) for defense in defenses]
+    if real:
+        network: Network = ObjectNetwork(s, attacks, made, 5)
+    else:
+        slots = s.degree + sum(attack.injections() for attack in attacks)
+        channels = [_make("channel", channel, s, slots) for channel in path.channels]
+        codec = None if path.codec is None else _make("codec", path.codec, s)
+        network = Network(s, attacks, made, 5, channels, codec)
+    network.tape = []
+    for guard in network.guards:
+        guard.tape = []
+    inboxes, costs = [], []
+    for e in conversation(s, steps, seed=3):
+        inboxes.append(network.exchange(e.spoken, e.links, e.step, e.kind, reader))
+        costs.append(spent(network.guards) if network.guards else torch.zeros(s.num_worlds, dtype=torch.int64))
+        if len(e.ended):
+            network.reset(e.ended)
+    width = s.degree + network.spare
+    mask = torch.stack([pad(i.mask, (0, width - i.mask.shape[-1])) for i in inboxes])
+    source = torch.stack([pad(i.source, (0, width - i.source.shape[-1])) for i in inboxes]).masked_fill(~mask, -1)
+    heard = torch.stack([pad(i.payload(), (0, 0, 0, width - i.mask.shape[-1])) for i in inboxes])
+    shown = _shown(network) if network.guards else {}
+    kept, broken = memory(network.guards), violations(network.guards)
+    payload = heard.masked_fill(~mask.unsqueeze(-1), 0.0)
+    return Talk(mask, source, payload, ledger(network), _tape(network), shown, torch.stack(costs), kept, broken)
+
+
+# ---- directories
+
+
+def market(form: str, settings: Mapping[str, Any], steps: int = 10) -> tuple[dict[str, Any], Any]:
+    """Random look-ups in a directory under an attack: what is read out, and the attack's guard."""
+    made = _Market()
+    made.directory = Directory(DirectoryConfig(slots=9, newcomers=6, **settings), WORLDS, MEMBERS, SKILLS, CPU)
+    made.generator.manual_seed(1)
+    made._begin(torch.arange(WORLDS))
+    attack = _make("attack", DIRECTORY_FORMS[form], Setting(WORLDS, MEMBERS, 1, 4, 1, CPU))
+    made.directory.install([attack], seed=1)
+    answers, costs, obeyed = [], [], []
+    readers = torch.Generator().manual_seed(2)
+    for _ in range(steps):
+        answers.append(made.turn())
+        slot = answers[-1].slot
+        obeyed.append(made.directory.obey(slot, slot[..., 0] >= 0, readers))
+        costs.append(spent(made.directory.guards))
+    out: dict[str, Any] = {}
+    for field in fields(answers[0]):
+        out[f"answer.{field.name}"] = torch.stack([getattr(answer, field.name) for answer in answers])
+    facts, cards = made.directory.facts(), made.directory.cards
+    out |= {f"fact.{field.name}": getattr(facts, field.name) for field in fields(facts)}
+    out |= {f"card.{field.name}": getattr(cards, field.name) for field in fields(cards)}
+    out |= {
+        "reputation": made.directory.reputation(),
+        "obeyed": torch.stack(obeyed),
+        "attack.spent": torch.stack(costs),
+    }
+    return {name: value for name, value in out.items() if isinstance(value, Tensor)}, made.directory.guards[0]
+
+
+# ---- decisions, weights, cells
+
+
+def fragment(
+    environment: Plugin,
+    policy: Plugin,
+    attack: Plugin | None,
+    defenses: Iterable[Plugin],
+    path: Way = PLAIN_WAY,
+    worlds: int = 6,
+    steps: int = 6,
+) -> tuple[Any, Any]:
+    """A rollout of a small team whose weights are disturbed, so that it minds what it hears; and its network."""
+    world = make_world(_choice(environment), worlds)
+    team = make_policy(_choice(policy), world, "team", 0)
+    g = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for parameter in team.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=g))
+    attacks = [] if attack is None else [_choice(attack)]
+    network = make_network(world, team, attacks, [_choice(d) for d in defenses], 0, _path(path))
+    return Sampler(world, team, network, PPOSettings(held_out=0.25), 0).collect(steps), network
+
+
+def columns(made: Any) -> Tensors:
+    """Of a fragment."""
+    return _named(made.columns)
+
+
+def _path(path: Way) -> PathChoice:
+    codec = None if path.codec is None else _choice(path.codec)
+    return PathChoice(channels=tuple(map(_choice, path.channels)), codec=codec)
+
+
+def trained(iterations: int = 2, **config: Any) -> PlainLoop:
+    """A small team after some iterations of training, without Ray."""
+    loop = PlainLoop(small(**config))
+    for _ in range(iterations):
+        loop.iterate()
+    return loop
+
+
+def weights(loop: PlainLoop) -> Tensors:
+    """Everything that a policy file would hold."""
+    return _named(loop.policy.state_dict())
+
+
+def grid(root: Path, config: Mapping[str, Any], asked: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a grid of cells, played by a team after two iterations of training."""
+    loop = trained(**config)
+    run = create(loop.run, root)
+    about = (loop.run.environment, loop.run.policy, "team", 0)
+    policy_file.save(run.policy("team", 0), loop.policy, *about, {})
+    return [row | {"metrics": _named(row["metrics"])} for row in api.evaluate(run, **asked)]
