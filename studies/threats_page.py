@@ -1,6 +1,6 @@
 """Writes docs/threats.md: every risk, the attacks that carry it out, where, and what they were measured to do.
 
-python examples/threats_page.py    copies the cells of runs/threats that are there to docs/threats/cells.jsonl first
+python studies/threats_page.py    copies the cells of runs/threats that are there to docs/threats/cells.jsonl first
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import pages
 import typer
 from pages import COLORS, KEPT, Row, table
-from studies import ROOT
+from run import ROOT
 from threats import BUDGETS, DEFENSES, FORMS, RUNS, Form, held
 
 from agentcomm import registry
@@ -354,8 +354,8 @@ def page(rows: Sequence[Row]) -> str:
     return f"""# The catalogue of threats
 
 Every risk of agents that communicate which a world of such agents can carry, the attacks that carry it out, and what
-they did to trained, undefended teams. Written by `python examples/threats_page.py` from the registry and from
-[cells.jsonl](threats/cells.jsonl); evaluated by `python examples/threats.py`. `agentcomm list attacks` shows each
+they did to trained, undefended teams. Written by `python studies/threats_page.py` from the registry and from
+[cells.jsonl](threats/cells.jsonl); evaluated by `python studies/threats.py`. `agentcomm list attacks` shows each
 attack's arguments and threat model.
 
 Each number is a mean over teams (3 seeds, {episodes} episodes each) with Student's 95% interval over teams. *Damage*
