@@ -31,8 +31,9 @@ $(READY): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/agentcomm demo --resume
 
+# Tests that start Ray share one process, and those that open a browser another (tests/conftest.py).
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
