@@ -16,7 +16,7 @@ import pages
 import typer
 from pages import COLORS, Row, table
 from threats import AGES, CAPTURE, COPIES, DISTANCES, MARKET
-from threats_page import damage
+from threats_effects import damage
 
 from agentcomm.evaluation.cells import read_jsonl
 from agentcomm.evaluation.statistics import Estimate, mean_by_t
