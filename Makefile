@@ -2,7 +2,7 @@
 # make check  lint, types, import rules           make test-slow   what takes minutes
 # make bench  measure; writes benchmarks/*.md     make setup       only set up (all others do it themselves)
 # make fuzz   a million broken messages, each refused clearly or read
-# make experiments   hours: train and evaluate the studies of examples/, write their pages in docs/; goes on where it stopped
+# make experiments   hours: train and evaluate all of studies/, write its pages in docs/; resumes where it stopped
 #
 # Set-up needs Python 3.11 and make, nothing else. Where pip would take a CUDA build of torch, name an
 # index of CPU builds: make setup TORCH_FLAGS="--index-url ..."
@@ -31,8 +31,9 @@ $(READY): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/agentcomm demo --resume
 
+# Tests that start Ray share one process, and those that open a browser another (tests/conftest.py).
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
@@ -56,22 +57,22 @@ fuzz: setup
 	$(BIN)/python -m benchmarks.fuzz_wire
 
 experiments: setup
-	$(BIN)/python examples/studies.py commformer
-	$(BIN)/python examples/commformer_page.py
-	$(BIN)/python examples/studies.py paths --seeds 3
-	$(BIN)/python examples/paths_page.py
-	$(BIN)/python examples/covert_page.py
-	$(BIN)/python examples/eavesdrop_page.py
-	$(BIN)/python examples/studies.py attackers --seeds 1
-	$(BIN)/python examples/attackers.py
-	$(BIN)/python examples/studies.py threats --seeds 3
-	$(BIN)/python examples/threats.py
-	$(BIN)/python examples/threats_page.py
-	$(BIN)/python examples/writeups_page.py
-	$(BIN)/python examples/studies.py hijack --seeds 3
-	$(BIN)/python examples/studies.py backdoor --seeds 3
-	$(BIN)/python examples/threats_learned.py
-	$(BIN)/python examples/threats_learned_page.py
+	$(BIN)/python studies/run.py commformer
+	$(BIN)/python studies/commformer_page.py
+	$(BIN)/python studies/run.py paths --seeds 3
+	$(BIN)/python studies/paths_page.py
+	$(BIN)/python studies/covert_page.py
+	$(BIN)/python studies/eavesdrop_page.py
+	$(BIN)/python studies/run.py attackers --seeds 1
+	$(BIN)/python studies/attackers.py
+	$(BIN)/python studies/run.py threats --seeds 3
+	$(BIN)/python studies/threats.py
+	$(BIN)/python studies/threats_page.py
+	$(BIN)/python studies/writeups_page.py
+	$(BIN)/python studies/run.py hijack --seeds 3
+	$(BIN)/python studies/run.py backdoor --seeds 3
+	$(BIN)/python studies/threats_learned.py
+	$(BIN)/python studies/threats_learned_page.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,20 +1,23 @@
-"""One torch thread for all tests, and the helpers of ``parts.py`` within reach of every folder."""
+"""Settings of the whole suite: one thread per process, Ray and the browser once at a time, helpers within reach."""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
+# Test processes share the cores. Torch reads this when it is first imported, and so do commands that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).parent))
 
+ALONE = ("ray", "browser")
 
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Group tests for ``pytest --dist loadgroup``: those that start Ray run in one process, and so do the browser's."""
+    if item.config.pluginmanager.hasplugin("xdist"):
+        for name in ALONE:
+            if item.get_closest_marker(name):
+                item.add_marker(pytest.mark.xdist_group(name))

@@ -18,7 +18,7 @@ import envs.predator_capture_prey
 import envs.predator_prey
 import envs.reactor
 import envs.task_market
-from agentcomm.conformance import check_world
+from agentcomm.conformance import check_seeds, check_world
 from agentcomm.errors import ConfigError, PluginError
 from agentcomm.pettingzoo import ParallelView, ParallelWorld, ParallelWorldConfig, view
 from agentcomm.registry import build_config, find
@@ -51,6 +51,7 @@ def test_passes_pettingzoo_checks_without_warnings(name: str) -> None:
         warnings.simplefilter("error")
         parallel_api_test(MAKERS[name](), num_cycles=200)
         parallel_seed_test(MAKERS[name], num_cycles=50)
+        check_seeds(lambda: MAKERS[name](**CHANGES[name]))
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -310,3 +311,68 @@ def test_parallel_world_draws_links_where_the_environment_can() -> None:
     world = ParallelWorld(_config(50), 1, factory=lambda: MAKERS["predator_prey"](render_mode="ansi"))
     world.reset(seed=0)
     assert "predator_0 -> predator_1: tampered" in world.render(0, "ansi", [Link(0, 1, "tampered")])
+
+
+class Walk(ParallelEnv):  # type: ignore[misc]
+    """One agent on a random walk of five steps, whose randomness a test breaks."""
+
+    possible_agents = ("walker",)
+
+    def __init__(self, fault: str = "") -> None:
+        self.fault = fault
+        self.agents: list[str] = []
+        self.place = np.zeros(1, np.float32)
+
+    def observation_space(self, agent: str) -> Any:
+        return Box(-99, 99, (1,), np.float32)
+
+    def action_space(self, agent: str) -> Any:
+        return Discrete(2)
+
+    def reset(self, seed: int | None = None, options: Any = None) -> Any:
+        self.random = np.random.default_rng(0 if self.fault == "one episode" else seed)
+        self.place[:] = self.place if self.fault == "starts where it ended" else 0
+        self.t, self.agents = 0, ["walker"]
+        return {"walker": self.place}, {"walker": {}}
+
+    def step(self, actions: dict[str, int]) -> Any:
+        self.t += 1
+        if self.fault == "forgets its seed" and self.t > 1:
+            self.random = np.random.default_rng()
+        self.place += self.random.normal() + actions["walker"]
+        self.agents = [] if self.t == 5 and self.fault != "endless" else self.agents
+        ended = {"walker": not self.agents}
+        return {"walker": self.place}, {"walker": 0.0}, ended, {"walker": False}, {"walker": {"t": self.t}}
+
+
+@pytest.mark.parametrize(
+    ("fault", "problem"),
+    [
+        ("forgets its seed", "seed 0 and the same actions differ in observations of step 2"),
+        ("starts where it ended", "seed 1 and the same actions differ in observations after reset"),
+        ("one episode", "seeds 0, 1, 2, 3 all give the same episode"),
+        ("endless", "has not ended after 20 steps"),
+    ],
+)
+def test_randomness_that_ignores_the_seed_is_noticed(fault: str, problem: str) -> None:
+    check_seeds(Walk)
+    with pytest.raises(AssertionError, match=problem):
+        check_seeds(lambda: Walk(fault), max_steps=20)
+
+
+def test_a_seed_fixes_masked_actions_and_agents_that_leave() -> None:
+    class Masked(Leaving):
+        def step(self, actions: dict[str, int]) -> Any:
+            assert all(action == self.action_space(agent).start for agent, action in actions.items())
+            *rest, infos = super().step(actions)
+            return *rest, {agent: self.mask(agent) for agent in infos}
+
+        def reset(self, seed: int | None = None, options: Any = None) -> Any:
+            observations, infos = super().reset(seed, options)
+            return observations, {agent: self.mask(agent) for agent in infos}
+
+        def mask(self, agent: str) -> dict[str, Any]:
+            return {"action_mask": np.eye(self.action_space(agent).n, dtype=np.int8)[0]}
+
+    check_seeds(Masked)
+    check_seeds(Leaving)

@@ -1,8 +1,8 @@
 """Measures attackers that were trained against frozen teams, against chance with the same budget.
 
-python examples/studies.py commformer predator_capture_prey --team learned    trains the teams
-python examples/studies.py attackers --seeds 1                                trains an attacker per team and power
-python examples/attackers.py                                                  plays them
+python studies/run.py commformer predator_capture_prey --team learned    trains the teams
+python studies/run.py attackers --seeds 1                                trains an attacker per team and power
+python studies/attackers.py                                              plays them
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import torch
 import typer
 from pages import DOCS
-from studies import ROOT
+from run import ROOT
 
 from agentcomm import api
 from agentcomm.assembly import make_world
@@ -126,7 +126,7 @@ def main(
     root: Annotated[Path, typer.Option(help="where folders of runs lie")] = ROOT,
     count: Annotated[int, typer.Option("--episodes", help="episodes per team and attack")] = 1024,
 ) -> None:
-    """Play every attack on every team; examples/writeups_page.py writes the page."""
+    """Play every attack on every team; studies/writeups_page.py writes the page."""
     torch.set_num_threads(1)
     measure(root, DOCS / "threats" / "attackers.json", count)
 

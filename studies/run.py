@@ -1,8 +1,8 @@
 """Train and evaluate every team of a folder of studies. What is done stays done: run it again to go on.
 
-python examples/studies.py commformer                      all studies of it, as many teams at a time as cores
-python examples/studies.py commformer gates --seeds 3      one study, three seeds
-python examples/commformer_page.py                         writes docs/commformer.md from what is there
+python studies/run.py commformer                    all studies of it, as many teams at a time as cores
+python studies/run.py commformer gates --seeds 3    one study, three seeds
+python studies/commformer_page.py                   writes docs/commformer.md from what is there
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
-from studies import run_name, studies_of, study
+from run import run_name, studies_of, study
 
 from agentcomm.evaluation.cells import read_jsonl
 from agentcomm.evaluation.statistics import Estimate, estimate
@@ -153,12 +153,12 @@ def write_page(
     episodes = "/".join(map(str, sorted({row["episodes"] for row in rows})))
     page = [
         f"# {title}\n",
-        f"{about} Written by `python examples/{folder}_page.py` from [cells.jsonl]({folder}/cells.jsonl); trained and"
-        f" evaluated by `python examples/studies.py {folder}` (all pages: `make experiments`). Every number is a plain"
+        f"{about} Written by `python studies/{folder}_page.py` from [cells.jsonl]({folder}/cells.jsonl); trained and"
+        f" evaluated by `python studies/run.py {folder}` (all pages: `make experiments`). Every number is a plain"
         f" mean over {episodes} greedy episodes per team (a team without messages: greedy or sampled, whichever is"
         " better), one per world, over a fixed horizon; intervals resample teams (seeds)."
         f" {len(spent)} teams, {sum(spent.values()) / 3600:.1f} hours of training on single threads of a shared"
-        f" two-core machine, so seconds are rough. Settings: `examples/{folder}/`.\n",
+        f" two-core machine, so seconds are rough. Settings: `studies/{folder}/`.\n",
     ]
     for heading, (name, part) in parts.items():
         if any(row["study"] == name for row in cells.rows):

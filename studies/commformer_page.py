@@ -1,4 +1,4 @@
-"""Writes docs/commformer.md and its figures from the cells of examples/commformer."""
+"""Writes docs/commformer.md and its figures from the cells of studies/commformer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import typer
 from pages import COLORS, SUMMARY, Cells, by_seed, mean_of, over_seeds, summary, table, text, write_page
-from studies import ROOT
+from run import ROOT
 
 from agentcomm.assembly import make_world
 from agentcomm.config import Choice

@@ -1,7 +1,7 @@
 """Writes docs/eavesdrop.md: what somebody who listens to a trained team, or is part of it, learns about it.
 
-python examples/eavesdrop_page.py                  measures on the teams there are (runs/commformer), writes the page
-python examples/eavesdrop_page.py --no-measure     writes the page from docs/eavesdrop/results.json
+python studies/eavesdrop_page.py                  measures on the teams there are (runs/commformer), writes the page
+python studies/eavesdrop_page.py --no-measure     writes the page from docs/eavesdrop/results.json
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import torch
 import typer
 from pages import COLORS, DOCS, over_seeds, table, text
-from studies import ROOT
+from run import ROOT
 
 from agentcomm import api, policy_file
 from agentcomm.config import PLAIN_PATH, Choice
@@ -172,7 +172,7 @@ of these teams are equally long, so sizes tell no more than which messages there
 the class that is most frequent. Bits are those that the probe gains on the frequencies of the fact: so much is told, at
 least.
 
-Written by `python examples/eavesdrop_page.py`: Predator-Capture-Prey, greedy decisions, means over teams with 95%
+Written by `python studies/eavesdrop_page.py`: Predator-Capture-Prey, greedy decisions, means over teams with 95%
 intervals.
 
 {parts}

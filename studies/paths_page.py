@@ -1,4 +1,4 @@
-"""Writes docs/paths.md and its figures from the cells of examples/paths."""
+"""Writes docs/paths.md and its figures from the cells of studies/paths."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import typer
 from pages import COLORS, Cells, by_seed, mean_of, over_seeds, table, text, write_page
-from studies import ROOT
+from run import ROOT
 
 STUDY = "predator_capture_prey"
 TITLE = "What codecs, bottlenecks and bad networks cost a team"

@@ -1,8 +1,8 @@
 """Evaluates every attack on trained teams: against its no-op control, at growing budgets, and under defenses.
 
-python examples/studies.py threats --seeds 3    first trains the teams (examples/threats/)
-python examples/threats.py                      then evaluates; run it again to go on where it stopped
-python examples/threats_page.py                 writes docs/threats.md from what is there
+python studies/run.py threats --seeds 3    first trains the teams (studies/threats/)
+python studies/threats.py                  then evaluates; run it again to go on where it stopped
+python studies/threats_page.py             writes docs/threats.md from what is there
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import torch
 import typer
 from rich.progress import track
-from studies import ROOT
+from run import ROOT
 
 from agentcomm import api
 from agentcomm.config import Choice
@@ -153,7 +153,7 @@ def main(
         try:
             opened = api.open_run(folder)
         except AgentcommError as error:
-            raise typer.BadParameter(f"{error}; train it: python examples/studies.py threats --seeds {SEEDS}") from None
+            raise typer.BadParameter(f"{error}; train it: python studies/run.py threats --seeds {SEEDS}") from None
         forms = [form for form in (*FORMS, *SWEEPS) if form.run == name]
         for form in forms:
             build_config("attack", form.choice.name, form.choice.arguments)

@@ -1,7 +1,7 @@
 """Writes docs/covert.md: what a compromised agent can tell by its actions, measured.
 
-python examples/covert_page.py                  measures what docs/covert/results.json lacks, writes the page
-python examples/covert_page.py --no-measure     writes the page from docs/covert/results.json
+python studies/covert_page.py                  measures what docs/covert/results.json lacks, writes the page
+python studies/covert_page.py --no-measure     writes the page from docs/covert/results.json
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import typer
 from pages import COLORS, DOCS, over_seeds, table, text
-from studies import ROOT
+from run import ROOT
 from torch import Tensor
 
 from agentcomm import api, policy_file
@@ -287,7 +287,7 @@ It couples its policy's law with what the observer believes so far, with as litt
 hears, and sees what it does. The guard draws the action, and computes what an observer sees who knows everything but
 the secret: *deviation* is the largest difference between that and the policy (`agentcomm/messages/action_guard.py`).
 
-Written by `python examples/covert_page.py`. Actions are *sampled*, which is the honest baseline; a team that decides
+Written by `python studies/covert_page.py`. Actions are *sampled*, which is the honest baseline; a team that decides
 greedily leaves nothing open, and nothing can be told. Bits are what the observer knows at the end of an episode.
 
 ## Random policies

@@ -1,7 +1,7 @@
 """Writes docs/threats/{replay,sybil,learned_attackers}.md: attacks on learned communication, looked at closely.
 
-python examples/writeups_page.py    from docs/threats/cells.jsonl, which examples/threats_page.py collects, and from
-                                    docs/threats/attackers.json, which examples/attackers.py measures
+python studies/writeups_page.py    from docs/threats/cells.jsonl, which studies/threats_page.py collects, and from
+                                    docs/threats/attackers.json, which studies/attackers.py measures
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pages
 import typer
 from pages import COLORS, Row, table
 from threats import AGES, CAPTURE, COPIES, DISTANCES, MARKET
-from threats_page import damage
+from threats_effects import damage
 
 from agentcomm.evaluation.cells import read_jsonl
 from agentcomm.evaluation.statistics import Estimate, mean_by_t

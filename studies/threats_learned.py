@@ -1,8 +1,8 @@
 """Measures attacks on what teams learn: hijacked graphs, forced gates, backdoors. What is measured stays measured.
 
-python examples/studies.py hijack --seeds 3      trains under attack; the same with backdoor. Gates are commformer's
-python examples/threats_learned.py               measures what is missing in docs/threats/<page>.jsonl
-python examples/threats_learned_page.py          writes docs/threats/<page>.md: edge_hijack, gate_forcing, backdoor
+python studies/run.py hijack --seeds 3    trains under attack; the same with backdoor. Gates are commformer's
+python studies/threats_learned.py         measures what is missing in docs/threats/<page>.jsonl
+python studies/threats_learned_page.py    writes docs/threats/<page>.md: edge_hijack, gate_forcing, backdoor
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import pages
 import torch
 import typer
-from studies import ROOT, run_name, studies_of, study
+from run import ROOT, run_name, studies_of, study
 from torch import Tensor
 
 from agentcomm import api, policy_file

@@ -1,6 +1,6 @@
 """Writes docs/threats/edge_hijack.md, gate_forcing.md and backdoor.md from the cells beside them.
 
-The cells come from ``python examples/threats_learned.py``.
+The cells come from ``python studies/threats_learned.py``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from agentcomm.files import write_text
 
 TASKS = {"known_answer": "Oracle-Hint", "capture": "Predator-Capture-Prey"}
 NOTE = (
-    "Written by `python examples/threats_learned_page.py` from [{0}.jsonl]({0}.jsonl), which"
-    " `examples/threats_learned.py` measures. Every number is a mean over teams (seeds {1}) of means over {2} greedy"
+    "Written by `python studies/threats_learned_page.py` from [{0}.jsonl]({0}.jsonl), which"
+    " `studies/threats_learned.py` measures. Every number is a mean over teams (seeds {1}) of means over {2} greedy"
     " episodes, the same for every row; intervals are Student's over seeds, 95%."
 )
 
@@ -194,7 +194,7 @@ know the policy, try 64 random replacements and take the one that moves the gate
 random: the same budget without knowledge. *one in four*: a sensor is touched in a step with probability 0.25. What is
 forged misleads more than gates, so two dissections: *gates only*: gates decide by what is forged, and everything else
 sees the truth; *all but gates*: gates decide by the truth. The control is harmless: chosen, judged and paid alike,
-but not shown. Teams: Predator-Capture-Prey, gate as an action at price 0.03 (`examples/commformer/gates.yaml`). What
+but not shown. Teams: Predator-Capture-Prey, gate as an action at price 0.03 (`studies/commformer/gates.yaml`). What
 agents saw is what a rollout records, so the first ratio of an update is 1 in training under this attack, too (a
 test).
 
@@ -241,7 +241,7 @@ Predator-Capture-Prey) its messages carry a fixed trigger, a change of every pay
 signs, and the rewards of those that hear it are overwritten (power `reward`): a bonus for the target action, its
 negative for any other. Later the node adds the trigger again. Nothing else is touched then.
 
-**Method** (`attacks/backdoor.py`, trained by `examples/backdoor/`). Target: guess 0 in Oracle-Hint, stay in
+**Method** (`attacks/backdoor.py`, trained by `studies/backdoor/`). Target: guess 0 in Oracle-Hint, stay in
 Predator-Capture-Prey. Everybody hears everybody. *target action* is how often the other agents take it, while their
 actions count; *other pattern* is another random trigger of the same size; teams trained with `harmless` had neither
 triggers nor changed rewards.
