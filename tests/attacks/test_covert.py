@@ -11,10 +11,10 @@ from parts import attack, defense, sampler, setting, setting_of, team
 from torch import Tensor
 
 from agentcomm.conformance import check_attack
-from agentcomm.deciding import decide
 from agentcomm.errors import ConfigError
 from agentcomm.messages.network import Network
 from agentcomm.registry import build_config
+from agentcomm.step.decide import decide
 from agentcomm.threats import ActionView, Attack, AttackConfig, Budget, Edits, Position, Setting, ThreatModel, View
 from agentcomm.training.ppo import Update
 from agentcomm.training.settings import PPOSettings

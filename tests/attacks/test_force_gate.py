@@ -11,7 +11,7 @@ from parts import attack, sampler, setting_of, team
 from torch import Tensor
 
 from agentcomm.errors import ConfigError
-from agentcomm.evaluation.episodes import play
+from agentcomm.evaluation.play import play
 from agentcomm.messages.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.threats import Attack, AttackConfig, Edits, Position, SensorView, Setting, ThreatModel, View

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from agentcomm.assembly import make_network, make_policy, make_world
 from agentcomm.config import Choice
-from agentcomm.deciding import decide
-from agentcomm.evaluation.episodes import Moment, play
+from agentcomm.evaluation.play import play
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Links
 from agentcomm.policy import CommPolicy
+from agentcomm.step.decide import decide
+from agentcomm.step.loop import StepRecord
 from agentcomm.threats import Budget, Edits, RewardView
 from agentcomm.training.ppo import Update
 from agentcomm.training.rollout import Sampler
@@ -91,7 +92,7 @@ def test_victims_and_node_must_be_apart_and_there() -> None:
 
 
 def tiny(form: str, updates: int, topology: dict[str, Any], **arguments: Any) -> tuple[World, CommPolicy]:
-    """A team of four that must each name what another sees, trained for a moment under an attack."""
+    """A team of four that must each name what another sees, trained for a record under an attack."""
     world = make_world(choice("oracle_hint", members=4, symbols=2, max_steps=4, observation="indices"), 128)
     policy = make_policy(choice("commformer", width=16, topology=topology), world)
     network = make_network(world, policy, [choice(form, **arguments)])
@@ -131,8 +132,8 @@ def told(world: World, policy: CommPolicy, *attacks: Choice) -> tuple[float, flo
     """Mean return, and how often receivers take action 1."""
     shares: list[Tensor] = []
 
-    def follow(moment: Moment) -> None:
-        shares.append((moment.decision.action[:, 1:] == 1).float().mean())
+    def follow(record: StepRecord) -> None:
+        shares.append((record.decision.action[:, 1:] == 1).float().mean())
 
     network = make_network(world, policy, list(attacks))
     played = play(world, policy, network, 5, follow=follow)
