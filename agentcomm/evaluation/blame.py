@@ -49,7 +49,7 @@ class Auditor:
 
     def follow(self, record: StepRecord) -> None:
         """Count the harmful messages of one step, where the episode is still on."""
-        for notes in record.records:
+        for notes in record.exchanges:
             self.read(notes, record.running.cpu().numpy())
 
     def read(self, notes: Notes, running: np.ndarray) -> None:

@@ -111,7 +111,7 @@ def overhear(run: Run, seed: int, episodes: int, sampled: bool = False, attack: 
 
     def follow(record: StepRecord) -> None:
         said = _said(tap.tape or [], rounds, record.running, world.num_agents, saved.policy.width)
-        steps.append((record, said, _bytes(record.records, record.running, world.num_agents)))
+        steps.append((record, said, _bytes(record.exchanges, record.running, world.num_agents)))
         tap.tape = []
 
     tap.tape = []

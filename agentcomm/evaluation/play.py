@@ -71,7 +71,7 @@ def play(
         frames.look()
         step = loop.step()
         if watch is not None:
-            watch(step.records)
+            watch(step.exchanges)
         if follow is not None:
             follow(step)
         frames.add(step)
@@ -200,7 +200,7 @@ class Frames:
         return self._scenes[w] | {
             "actions": [self.world.action_names[a] for a in record.decision.action[w].tolist()],
             "gates": record.decision.gate[w].tolist(),
-            "messages": [message for notes in record.records for message in _messages(notes, w)],
+            "messages": [message for notes in record.exchanges for message in _messages(notes, w)],
             "reward": [round(r, 4) for r in record.step.reward[w].tolist()],
         }
 

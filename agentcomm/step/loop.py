@@ -34,7 +34,7 @@ class StepRecord:
         reward: [B, N] as the team learns it: the world's, unless an attack on rewards changed it.
         alive: [B, N] bool, members that were present; None where none can be missing.
         running: [B] bool, worlds whose episode was still running.
-        records: Of the step's exchanges, if the loop traces them.
+        exchanges: What happened to every message, exchange by exchange, if the loop traces them.
         facts: What there was to know of each agent when it acted (:meth:`agentcomm.world.World.facts`), [B, N] each,
             if the loop collects them.
     """
@@ -46,7 +46,7 @@ class StepRecord:
     reward: Tensor
     alive: Tensor | None
     running: Tensor
-    records: list[Notes]
+    exchanges: list[Notes]
     facts: dict[str, Tensor]
 
     @property
@@ -118,14 +118,16 @@ class TeamLoop(State):
         """
         self.observation = self.world.reset(seed)
         self.running = torch.ones_like(self.running)
-        self.network.reset(torch.arange(self.world.num_worlds, device=self.world.device))
+        self._forget(torch.arange(self.world.num_worlds, device=self.world.device))
 
     def draw_graph(self) -> None:
-        """Sample one graph per world, to be used until the next call; nothing where every step makes its own."""
+        """Sample one graph per world, in use until the next call.
+
+        Nothing changes where the policy makes one in every step, nor for a greedy team, which uses the executed graph.
+        """
         topology, worlds = self.policy.topology, self.world.num_worlds
-        if topology.dynamic:
+        if topology.dynamic or self.generator is None:
             return
-        assert self.generator is not None, "a greedy team uses the executed graph"
         self.draw = topology.draw(worlds, self.generator)
         self.graph = topology.graph(self.draw if len(self.draw) else None, worlds)
 
@@ -152,10 +154,10 @@ class TeamLoop(State):
         step = world.step(decision.action, auto_reset=self.learning)
         reward = network.reward(step.reward, decision.action, at) if self.learning else step.reward
         self.observation = step.observation
-        records: list[Notes] = []
+        exchanges: list[Notes] = []
         if self.trace and network.tape is not None:
-            records, network.tape = network.tape, None
-        return StepRecord(at, observation, decision, step, reward, alive, self.running, records, facts)
+            exchanges, network.tape = network.tape, None
+        return StepRecord(at, observation, decision, step, reward, alive, self.running, exchanges, facts)
 
     def finish(self, record: StepRecord) -> None:
         """Forget what network and attacks keep of the episodes that ended in a step.
@@ -168,12 +170,16 @@ class TeamLoop(State):
             ended = record.ended.nonzero().squeeze(1)
             self.running = self.running & ~record.step.done
         if len(ended):
-            self.network.reset(ended)
+            self._forget(ended)
 
     def begin(self, worlds: Tensor) -> None:
         """Note that the caller has started new episodes in some worlds ([W] indices)."""
-        self.network.reset(worlds)
+        self._forget(worlds)
         self.observation = self.world.observe()
+
+    def _forget(self, worlds: Tensor) -> None:
+        """Drop what is kept of the episodes of some worlds ([W] indices)."""
+        self.network.reset(worlds)
 
     def snapshot(self) -> dict[str, Any]:
         """Everything needed to resume as if never interrupted."""
