@@ -67,7 +67,7 @@ class Sampler(State):
     keeps: ClassVar[tuple[str, ...]] = ("loop", "returns", "last")
 
     def __init__(self, world: World, policy: CommPolicy, network: Network, settings: PPOSettings, seed: int) -> None:
-        self.world, self.policy, self.network, self.settings = world, policy, network, settings
+        self.settings = settings
         generator = torch.Generator(world.device).manual_seed(derive(seed, "policy"))
         self.loop = TeamLoop(world, policy, network, generator, learning=True)
         self.loop.reset(derive(seed, "world"))
@@ -79,6 +79,21 @@ class Sampler(State):
         # Indices are recorded in as few bytes as the vocabulary allows.
         self._index_dtype = torch.int16 if world.layout.vocabulary < 2**15 else torch.int32
         self._held = torch.arange(world.num_worlds, device=world.device) < held
+
+    @property
+    def world(self) -> World:
+        """Its B worlds."""
+        return self.loop.world
+
+    @property
+    def policy(self) -> CommPolicy:
+        """Decides."""
+        return self.loop.policy
+
+    @property
+    def network(self) -> Network:
+        """Carries messages."""
+        return self.loop.network
 
     @torch.no_grad()
     def collect(self, steps: int) -> Fragment:

@@ -268,7 +268,7 @@ def test_the_first_ratio_is_one(probability: float, decoder: str) -> None:
     world, policy = team(6, decoder=decoder, gate={"initial_logit": 0.5})
     s = sampler(world, policy)
     size = setting_of(world, policy)
-    s.network = Network(size, [attack("covert", size, node=2)], [defense("warden", size, probability=probability)])
+    s.loop.network = Network(size, [attack("covert", size, node=2)], [defense("warden", size, probability=probability)])
     s.collect(5)
     columns = s.collect(6).columns
     assert s.network.guards[0].spent.sum() > 0

@@ -116,7 +116,7 @@ def test_training_records_what_agents_saw(kind: str, guess: bool) -> None:
     """The first ratio is 1, though the world shows something else."""
     world, policy = gated(kind)
     s = sampler(world, policy)
-    s.network = installed(world, policy, guess=guess)
+    s.loop.network = installed(world, policy, guess=guess)
     columns = s.collect(8).columns
     graph = {id(p) for p in policy.graph_parameters()}
     model = torch.optim.Adam([p for p in policy.parameters() if id(p) not in graph], 1e-3)

@@ -92,7 +92,7 @@ def test_victims_and_node_must_be_apart_and_there() -> None:
 
 
 def tiny(form: str, updates: int, topology: dict[str, Any], **arguments: Any) -> tuple[World, CommPolicy]:
-    """A team of four that must each name what another sees, trained for a record under an attack."""
+    """A team of four that must each name what another sees, trained for a moment under an attack."""
     world = make_world(choice("oracle_hint", members=4, symbols=2, max_steps=4, observation="indices"), 128)
     policy = make_policy(choice("commformer", width=16, topology=topology), world)
     network = make_network(world, policy, [choice(form, **arguments)])
