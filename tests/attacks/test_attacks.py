@@ -365,7 +365,7 @@ def test_attacks_are_reproducible_and_seeded_apart(form: str) -> None:
     for seed in (0, 0, 1):
         world, policy = team()
         s = sampler(world, policy, seed=5)
-        s.network = Network(s.network.setting, [known_attack(form, s.network.setting)], [], seed)
+        s.loop.network = Network(s.network.setting, [known_attack(form, s.network.setting)], [], seed)
         runs.append(s.collect(6).columns["log_probability"])
     assert torch.equal(runs[0], runs[1])
     random = {"drop", "noise sometimes", "noise", "noise adaptive", "noise at node", "impersonate", "bias", "jam"}

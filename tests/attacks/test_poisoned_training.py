@@ -77,7 +77,7 @@ def test_its_control_trains_like_no_attack(how: str) -> None:
     for harmless in (True, False):
         world, policy = team()
         s = sampler(world, policy)
-        s.network = Network(
+        s.loop.network = Network(
             s.network.setting, [attack("hijack_edges", s.network.setting, node=0, how=how, harmless=harmless)]
         )
         columns = s.collect(6).columns
