@@ -2,8 +2,8 @@
 
 A policy with R rounds takes a step like this: encode the observation; in each round every agent speaks,
 the network delivers, every agent hears; then act. The very same template runs in a rollout, where
-messages pass the network (:mod:`agentcomm.deciding`), and in an update, where what the network did is
-replayed from the record (:mod:`agentcomm.replaying`).
+messages pass the network (:mod:`agentcomm.step.decide`), and in an update, where what the network did is
+replayed from the record (:mod:`agentcomm.step.replay`).
 
 A policy that ``tells_actions`` acts in turns: what its agents say in the last round tells what they are about to
 do, and an agent acts once those that it listens to and that come before it have spoken.
@@ -264,7 +264,7 @@ class CommPolicy(Plugin[P_co], nn.Module):
         for round_ in range(self.rounds):
             if self.tells_actions and round_ == self.rounds - 1:
                 if action is None:
-                    raise ValueError("a policy that tells actions needs them here; it acts through agentcomm.deciding")
+                    raise ValueError("a policy that tells actions needs them here; it acts through agentcomm.step")
                 spoken = self.tell(state, action)
             else:
                 spoken = self.speak(state, round_)

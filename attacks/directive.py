@@ -1,7 +1,7 @@
 """directive: tell members what to do, in words that only who reads messages as orders understands.
 
 A stand-in, and called so: no language model is here to be talked into anything. What tells members to act is a public
-payload (:mod:`agentcomm.interpreter`), and who obeys it, and how often, is a property of the team that is evaluated
+payload (:mod:`agentcomm.step.interpreter`); who obeys it, and how often, is a property of the team that is evaluated
 (``evaluation.obedience``). An outsider writes to everybody under its own name; a compromised agent does with its own
 valid seal, and gives orders that it has no right to give. ``hidden`` bends what the compromised agent says anyway just
 far enough to be read as the directive, and leaves it alone where that would take more than ``length``.
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.forging import receivers, written
-from agentcomm.interpreter import directive, threshold
+from agentcomm.step.interpreter import directive, threshold
 from agentcomm.threats import Attack, AttackConfig, Edits, Position, Power, Setting, ThreatModel, View
 
 

@@ -1,8 +1,8 @@
-"""learned: rewrite messages as an attacker does that was trained to harm the team (environment ``attacker``).
+"""learned: rewrite messages like an attacker that was trained to harm the team (environment ``attacker``).
 
-A black box attack after AME (Sun et al., ICLR 2023) and R-MACRL (Xue et al., AAMAS 2022, arXiv 2108.03803): the
-attacker needs what the wire shows and, in training, how the team fares. Train it with ``agentcomm train`` in the
-environment ``attacker``, whose arguments say where it stands and what it may do; they hold here, too.
+A black-box attack after AME (Sun et al., ICLR 2023) and R-MACRL (Xue et al., AAMAS 2022, arXiv 2108.03803): the
+attacker needs what the wire shows and, in training, the team's reward. Train it with ``agentcomm train`` in the
+environment ``attacker``, whose arguments define its position and powers; they hold here, too.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import Tensor
 
 from agentcomm import policy_file
 from agentcomm.assembly import make_world
-from agentcomm.deciding import decide
 from agentcomm.errors import ConfigError
 from agentcomm.policy import CommPolicy
+from agentcomm.step.decide import decide
 from agentcomm.threats import AttackConfig, Budget, Position, Setting, View
 from attacks.steered import Handle, Steered
 
-# What an attacker may do that is not trained.
+# The bound of an attacker that is not trained.
 UNTRAINED_NORM = 1.0
 
 
@@ -65,7 +65,7 @@ class Learned(Steered[LearnedConfig]):
         super().__init__(config, setting, place, self.power, budget, phrases)
 
     def choose(self, sight: Tensor, able: Tensor, view: View) -> Tensor:
-        """The likeliest choice, or any."""
+        """The likeliest choice of the trained policy, or a random one."""
         policy = self._policy
         if policy is None or self.config.untrained:
             return (view.rand(*able.shape) * len(self.actions)).long()
@@ -74,7 +74,7 @@ class Learned(Steered[LearnedConfig]):
 
 
 def _steered(folder: str, world: Any) -> Steered:
-    """The attack that was steered in a world of training."""
+    """The attack that was steered in a training world."""
     steered = getattr(world, "steered", None)
     if not isinstance(steered, Steered):
         raise ConfigError(f"the policy in {folder} was trained in environment {world.name!r}, not 'attacker'")

@@ -1,10 +1,9 @@
-"""An attack that is steered: somebody chooses what is done to each message, from what the attacker is shown.
+"""Steered attacks: in every step a choice is made for each message slot, from what the attacker is shown.
 
-In every step, once the first exchange lies before it, a choice is made for each message slot: leave the message alone,
-or do one of a few things to it. The choice holds for all exchanges of the step. With power ``modify`` one can turn a
-message around (``flip``), or bring it as close as the bound allows to one of a few messages that honest agents sent
-(``say_1``, ``say_2``, ...): the wire shows them, so that nothing of the policy needs to be known. With power ``drop``
-one can mask a message.
+The choice is made when the step's first exchange passes the attacker, and holds for all its exchanges: leave the
+message alone, or do one of a few things to it. With power ``modify`` those are to negate it (``flip``), or to bring it
+as close as the bound allows to one of a few messages that honest agents sent (``say_1``, ``say_2``, ...), which the
+wire shows, so that the attacker needs to know nothing about the policy. With power ``drop`` the message can be masked.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class Steered(Attack[S_co]):
     Args:
         config: Its arguments.
         setting: Sizes.
-        place: Where it stands.
+        place: Its position.
         handle: What it can do to a message.
         budget: How much of that; ``norm`` bounds the change of every entry of a payload.
         phrases: [R, K, D], K messages that honest agents sent, in each of the step's exchanges.
@@ -48,8 +47,8 @@ class Steered(Attack[S_co]):
         self._most = float(max(limits[0], 1)) if limits else 1.0
 
     @property
-    def hands(self) -> int:
-        """Message slots it decides for: N * k."""
+    def slots(self) -> int:
+        """Message slots that a choice is made for: N * k."""
         return self.setting.num_agents * self.setting.degree
 
     @property
@@ -83,13 +82,13 @@ class Steered(Attack[S_co]):
 
     def memory(self) -> dict[str, Tensor]:
         """The step's choice."""
-        shape = (self.setting.num_worlds, self.hands)
+        shape = (self.setting.num_worlds, self.slots)
         return {"choice": torch.zeros(shape, dtype=torch.int64, device=self.setting.device)}
 
     def sight(self, view: View) -> tuple[Tensor, Tensor]:
-        """What there is to see of each message [B, N * k, O], and where it is in reach with budget left [B, N * k].
+        """What is shown of each message [B, N * k, O], and whether it is in reach while budget is left [B, N * k].
 
-        The payload; who it claims to be from, and for whom it is; whether it is there; the step; the budget left.
+        The payload; its claimed sender, and its receiver; whether there is a message; the step; the budget left.
         """
         agents, degree = self.setting.num_agents, self.setting.degree
         assert view.payload is not None

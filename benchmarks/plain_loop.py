@@ -9,7 +9,7 @@ import torch
 
 from agentcomm.assembly import make_network, make_policy, make_world
 from agentcomm.config import RunConfig, Variant
-from agentcomm.evaluation.episodes import play
+from agentcomm.evaluation.play import play
 from agentcomm.seeds import derive
 from agentcomm.training.ppo import Update
 from agentcomm.training.rollout import Sampler

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from agentcomm.config import RunConfig, parse
-from agentcomm.replaying import evaluate
+from agentcomm.step.replay import reevaluate
 from agentcomm.versions import versions
 from benchmarks.plain_loop import PlainLoop
 
@@ -46,7 +46,7 @@ def kept_bytes(loop: PlainLoop, rows: dict[str, torch.Tensor]) -> int:
 
     alive = []
     with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
-        alive.append(evaluate(loop.policy, rows))
+        alive.append(reevaluate(loop.policy, rows))
     return sum(kept.values())
 
 

@@ -1,14 +1,14 @@
-"""The wire between the members of a trained team, seen by an attacker: an environment to train attackers in.
+"""The wire between the members of a trained team, as an attacker sees it: an environment to train attackers in.
 
-The team is frozen and decides greedily. This world's agents are the attacker's hands: one per message slot (receiver
-and place in its inbox), which decide in every step what is done to their message. They see what the attack's threat
-model shows (:meth:`attacks.steered.Steered.sight`), the step and the budget left, and the guard holds them to that
-threat model in training, too. What they learn is applied by the attacks ``learned`` and ``mask``.
+The team is frozen and decides greedily. This world's agents are per-message attacker agents: one per message slot
+(receiver and place in its inbox), each deciding in every step what to do to its message. They observe what the attack's
+threat model shows (:meth:`attacks.steered.Steered.sight`), the step and the budget left, and the guard holds them to
+that threat model in training, too. The attacks ``learned`` and ``mask`` apply what they learn.
 
-All hands get the same reward, minus the team's (mean over its members); and each pays ``price`` for its message, times
-the share of the longest allowed change, or once if it is masked (R-MACRL's and DMAC's penalty; arXiv 2108.03803,
-2504.21278). A policy without messages (``ippo``, ``mappo``) makes hands that do not confer; one with messages makes
-hands that do, unseen by anybody.
+All of them get the same reward, the team's negated (mean over its members); and each pays ``price`` for its message,
+times the share of the longest allowed change, or once if the message is masked (the penalty of R-MACRL and DMAC; arXiv
+2108.03803, 2504.21278). With a policy without messages (``ippo``, ``mappo``) they act independently; with one that has
+messages they coordinate, over a channel that no member of the team can see.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from torch import Tensor
 from agentcomm import policy_file, registry
 from agentcomm.assembly import make_world
 from agentcomm.config import Choice, build
-from agentcomm.deciding import decide, first_words
 from agentcomm.errors import CheckpointError, ConfigError
-from agentcomm.evaluation.episodes import play
+from agentcomm.evaluation.play import play
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Traffic
 from agentcomm.seeds import derive
+from agentcomm.step.loop import TeamLoop
+from agentcomm.step.preview import preview_messages
 from agentcomm.threats import Attack, AttackConfig, Budget, Edits, Position, Setting, ThreatModel, View
 from agentcomm.world import Link, Observation, Transition, World, WorldConfig
 from attacks.place import place
@@ -60,11 +61,11 @@ class AttackerConfig(WorldConfig):
     defenses: tuple[Choice, ...] = Field((), description="defenses of the team while the attacker is trained")
 
 
-class Hand(Steered):
-    """Does what the world's agents have chosen, and notes what each of them pays."""
+class SteeredByActions(Steered):
+    """Does what the per-message attacker agents have chosen, and records what each of them pays."""
 
     def memory(self) -> dict[str, Tensor]:
-        """Besides, what is chosen in this step, and the size of what was done for it."""
+        """Also the actions of this step, and the size of the changes they caused."""
         memory = super().memory()
         chosen = torch.zeros_like(memory["choice"])
         return memory | {"chosen": chosen, "paid": chosen.float()}
@@ -75,7 +76,7 @@ class Hand(Steered):
         return view.memory["chosen"]
 
     def apply(self, view: View) -> Edits:
-        """Note sizes, in shares of the longest change."""
+        """Record sizes, as shares of the longest change."""
         edits = super().apply(view)
         if edits.drop is not None:
             size = edits.drop.float()
@@ -89,7 +90,7 @@ class Hand(Steered):
 
 
 class Attacker(World[AttackerConfig]):
-    """B worlds of a frozen team, with the attacker's hands as agents."""
+    """B worlds of a frozen team, with one attacker agent per message slot."""
 
     def __init__(self, config: AttackerConfig, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:
         super().__init__(config, num_worlds, device)
@@ -106,18 +107,22 @@ class Attacker(World[AttackerConfig]):
         position = place(config.node, config.links)
         try:
             heard = _eavesdrop(saved, position, config.phrases if config.power == "modify" else 0)
-            self.steered = Hand(AttackConfig(), setting, position, config.power, config.budget, heard)
-            self.network = self._network(0)
+            self.steered = SteeredByActions(AttackConfig(), setting, position, config.power, config.budget, heard)
+            self.loop = TeamLoop(self.team, self.victim, self._network(0))
         except ValueError as error:
             raise ConfigError(f"the attacker does not fit the team in {config.victim}: {error}") from error
         self.agents = tuple(f"to_{to}_{slot}" for to in self.team.agents for slot in range(setting.degree))
         self.action_names = self.steered.actions
         self.layout = Observation("dense", self.steered.sight_width)
-        self._graph = None if self.victim.topology.dynamic else self.victim.topology.graph(None, num_worlds)
         self.state = {
             "sight": torch.zeros(num_worlds, self.num_agents, self.layout.width, device=self.device),
             "able": torch.zeros(num_worlds, self.num_agents, dtype=torch.bool, device=self.device),
         }
+
+    @property
+    def network(self) -> Network:
+        """What carries the team's messages."""
+        return self.loop.network
 
     def _network(self, seed: int) -> Network:
         setting = self.steered.setting
@@ -125,9 +130,9 @@ class Attacker(World[AttackerConfig]):
         return Network(setting, [self.steered], defenses, derive(seed, "attacker"))
 
     def reset(self, seed: int | None = None, scene: Mapping[str, Any] | None = None) -> Tensor:
-        """Start all worlds anew; with a seed, defenses draw anew, too."""
+        """Start new episodes in all worlds; with a seed, defenses draw anew, too."""
         if seed is not None:
-            self.network = self._network(seed)
+            self.loop.network = self._network(seed)
         return super().reset(seed, scene)
 
     def begin(self, worlds: Tensor, generator: torch.Generator, scene: Mapping[str, Any] | None = None) -> None:
@@ -135,34 +140,31 @@ class Attacker(World[AttackerConfig]):
         self.team.generator = generator
         self.team._begin(worlds, scene)
         self.team.length[worlds] = 0
-        self.network.reset(worlds)
-        self._look()
+        self.loop.begin(worlds)
+        self._preview()
 
-    def _alive(self) -> Tensor | None:
-        return self.team.alive.clone() if self.team.config.loses_members else None
-
-    def _look(self) -> None:
-        """Show the hands what is about to be said."""
-        said, links = first_words(self.victim, self.team.observe(), self._graph, self._alive())
-        step, setting = self.team.length.clone(), self.steered.setting
+    def _preview(self) -> None:
+        """Show the attacker agents what is about to be said."""
+        loop, setting = self.loop, self.steered.setting
+        said, links = preview_messages(self.victim, loop.observation, loop.graph, loop.alive)
+        step = self.team.length.clone()
         traffic = Traffic.on_links(said, links, step, 0, setting.rounds, self.network.spare)
         self.state["sight"], self.state["able"] = self.steered.sight(self.network.guards[0].show(traffic, step, 0))
 
     def advance(self, actions: Tensor, generator: torch.Generator) -> Transition:
-        """Let the team decide under attack, and take its step."""
-        team, able = self.team, self.state["able"]
-        memory, alive = self.network.guards[0].memory, self._alive()
+        """Let the team take its step under attack."""
+        able, memory = self.state["able"], self.network.guards[0].memory
         memory["chosen"].copy_(actions)
-        decision = decide(self.victim, team.observe(), self._graph, self.network, team.length.clone(), None, alive)
-        step = team.step(decision.action, auto_reset=False)
-        there = torch.ones_like(step.reward) if alive is None else alive.float()
-        harm = -(step.reward * there).sum(1) / there.sum(1)
+        record = self.loop.step()  # ended episodes are followed by new ones in begin
+        step = record.step
+        present = torch.ones_like(step.reward) if record.alive is None else record.alive.float()
+        harm = -(step.reward * present).sum(1) / present.sum(1)
         reward = harm.unsqueeze(1) - self.config.price * memory["paid"]
-        self._look()
+        self._preview()
         return Transition(reward, step.terminated, able, step.truncated)
 
     def observe(self, worlds: Tensor | None = None) -> Tensor:
-        """[B, N * k, O] float32, what each hand sees of its message."""
+        """[B, N * k, O] float32, what each attacker agent sees of its message."""
         sight = self.state["sight"]
         return sight.clone() if worlds is None else sight[worlds]
 
@@ -171,7 +173,7 @@ class Attacker(World[AttackerConfig]):
         return ~self.team.success()
 
     def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[Link] | None = None) -> Any:
-        """The team's world; messages between hands are not drawn."""
+        """The team's world; messages between attacker agents are not drawn."""
         return self.team.render(world, mode)
 
     def scene(self, world: int) -> dict[str, Any]:
@@ -179,15 +181,14 @@ class Attacker(World[AttackerConfig]):
         return self.team.scene(world)
 
     def get_state(self) -> dict[str, Any]:
-        """Also the team's world, and what lies between its members."""
-        return super().get_state() | {"team": self.team.get_state(), "network": self.network.get_state()}
+        """Also the team's world, and what its network keeps."""
+        return super().get_state() | {"loop": self.loop.snapshot()}
 
     def set_state(self, saved: Mapping[str, Any]) -> None:
-        """Go on with the very same episodes."""
+        """Resume the very same episodes."""
         super().set_state(saved)
-        self.team.set_state(saved["team"])
+        self.loop.restore(saved["loop"])
         self.team.generator = self.generator
-        self.network.set_state(saved["network"])
 
 
 def _victim(folder: str | None, device: str) -> policy_file.SavedPolicy:

@@ -22,12 +22,13 @@ from torch import Tensor
 from agentcomm import api, policy_file
 from agentcomm.assembly import make_network, make_world
 from agentcomm.config import Choice
-from agentcomm.deciding import decide
-from agentcomm.evaluation.episodes import Moment, play
+from agentcomm.evaluation.play import play
 from agentcomm.evaluation.statistics import bootstrap, percentile_interval
 from agentcomm.files import write_text
 from agentcomm.policy import CommPolicy
 from agentcomm.seeds import derive
+from agentcomm.step.decide import decide
+from agentcomm.step.loop import StepRecord
 from attacks.coupling import Listener, entropy, laws, marginal_deviation
 
 RUN = Path("commformer") / "predator_capture_prey-learned"
@@ -89,15 +90,15 @@ def episodes(
     listener = Listener(count, secrets or 2, eps)
     uncertain, secret = torch.zeros(count, dtype=torch.float64), torch.full((count,), -1)
 
-    def follow(moment: Moment) -> None:
-        law = moment.decision.logits[:, node].double().softmax(-1)
-        seen = moment.running & moment.step.active[:, node]
+    def follow(record: StepRecord) -> None:
+        law = record.decision.logits[:, node].double().softmax(-1)
+        seen = record.running & record.step.active[:, node]
         uncertain.add_(entropy(law) * seen)
         if secrets is not None:
-            listener.see(law, moment.decision.action[:, node], seen)
+            listener.see(law, record.decision.action[:, node], seen)
             known = network.guards[0].actions
             assert known is not None
-            secret.copy_(torch.where(moment.running, known.secret, secret))
+            secret.copy_(torch.where(record.running, known.secret, secret))
 
     generator = torch.Generator().manual_seed(derive(SEED, "decisions"))
     played = play(world, saved.policy, network, SEED, generator=generator, follow=follow)

@@ -21,12 +21,13 @@ from agentcomm import api, policy_file
 from agentcomm.assembly import make_network, make_world
 from agentcomm.config import Choice
 from agentcomm.evaluation.cells import read_jsonl
-from agentcomm.evaluation.episodes import Moment, play
+from agentcomm.evaluation.play import play
 from agentcomm.files import append_line
 from agentcomm.messages.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.policy_file import SavedPolicy
 from agentcomm.seeds import derive
+from agentcomm.step.loop import StepRecord
 from agentcomm.world import World
 
 EPISODES, SEED, SEEDS = 512, 1000003, (0, 1, 2)
@@ -109,9 +110,9 @@ def forced(saved: SavedPolicy, arguments: Row, reads: Reads) -> Row:
         split(saved.policy, network, reads)
     shown, before = torch.zeros((), dtype=torch.int64), torch.zeros(EPISODES, dtype=torch.int64)
 
-    def follow(moment: Moment) -> None:  # worlds go on after their episode, which does not count
+    def follow(record: StepRecord) -> None:  # worlds go on after their episode, which does not count
         now = network.guards[0].shown
-        shown.add_(((now - before) * moment.running).sum())
+        shown.add_(((now - before) * record.running).sum())
         before.copy_(now)
 
     played = play(world, saved.policy, network, SEED, follow=follow)
@@ -139,10 +140,10 @@ def triggered(saved: SavedPolicy, learned: Row, arguments: Row | None, clipped: 
     world = make_world(saved.environment, EPISODES)
     taken, asked = torch.zeros((), dtype=torch.int64), torch.zeros((), dtype=torch.int64)
 
-    def follow(moment: Moment) -> None:
-        others = moment.running.unsqueeze(1) & moment.step.active
+    def follow(record: StepRecord) -> None:
+        others = record.running.unsqueeze(1) & record.step.active
         others[:, node] = False
-        taken.add_(((moment.decision.action == action) & others).sum())
+        taken.add_(((record.decision.action == action) & others).sum())
         asked.add_(others.sum())
 
     network = network_for(saved, world, "backdoor", arguments, clipped)

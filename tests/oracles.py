@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from agentcomm.deciding import Decision, choose
 from agentcomm.messages.traffic import Inbox, Links
 from agentcomm.policy import CommPolicy
+from agentcomm.step.actions import choose_action
+from agentcomm.step.decide import Decision
 from agentcomm.training.rollout import record_inboxes
 from policies.attention import ListeningBlock
 
@@ -122,6 +123,6 @@ def one_after_the_other(policy: CommPolicy, hidden: Tensor, links: Links, gumbel
     for i in range(agents):
         inbox = Inbox(spoken.clone(), links.source, mask, links.source)
         logits[:, i] = policy.act(policy.hear(hidden, inbox, policy.rounds - 1))[:, i]
-        action = choose(logits, gumbel)
+        action = choose_action(logits, gumbel)
         spoken[:, i] = policy.tell(hidden, action)[:, i]
     return logits

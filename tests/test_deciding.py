@@ -9,11 +9,12 @@ import torch
 from oracles import CREW
 from parts import IN_TURNS, MISSING, attack, sampler, setting_of, team
 
-from agentcomm.deciding import decide, turns
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Links
 from agentcomm.policy import Graph
-from agentcomm.replaying import evaluate
+from agentcomm.step.decide import decide
+from agentcomm.step.replay import reevaluate
+from agentcomm.step.turns import turns
 from agentcomm.training.ppo import Update, ppo_loss
 from agentcomm.training.settings import PPOSettings
 
@@ -46,7 +47,7 @@ def test_recorded_turns_are_evaluated_again(kind: str, form: str | None) -> None
     s = sampler(world, policy, form)
     s.collect(6)  # attacks that need old messages have some
     columns = s.collect(8).columns
-    now = evaluate(policy, columns)
+    now = reevaluate(policy, columns)
     torch.testing.assert_close(now.log_probability, columns["log_probability"], rtol=0, atol=1e-5)
     torch.testing.assert_close(now.gate_log_probability, columns["gate_log_probability"], rtol=0, atol=1e-5)
     assert form in (None, *MISSING) or {"source", "scale", "delta"} & columns.keys(), "the attack did something"

@@ -12,7 +12,7 @@ from agentcomm.conformance.stages import Disturb
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox
 from agentcomm.policy import CommPolicy, Deliver, PolicyConfig
-from agentcomm.replaying import evaluate
+from agentcomm.step.replay import reevaluate
 from agentcomm.threats import AttackConfig, Setting
 from agentcomm.training.rollout import Sampler
 from agentcomm.training.settings import PPOSettings
@@ -174,7 +174,7 @@ def _check_replay(policy: CommPolicy, world: World, attacked: bool) -> set[str]:
     ambient = torch.get_rng_state()
     fragment = Sampler(world, policy, network, PPOSettings(held_out=0.0), seed=0).collect(16)
     require(torch.equal(ambient, torch.get_rng_state()), "randomness is drawn from torch's global generator")
-    now = evaluate(policy, fragment.columns, graph_gradient=topology.learned)
+    now = reevaluate(policy, fragment.columns, graph_gradient=topology.learned)
     differences = [getattr(now, name) - fragment.columns[name] for name in ("log_probability", "gate_log_probability")]
     error = torch.stack(differences).abs().max().detach()
     require(error < 1e-4, f"evaluating a recorded rollout changes its log-probabilities by up to {float(error):.2g}")

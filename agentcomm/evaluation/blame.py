@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agentcomm.evaluation.episodes import Moment
 from agentcomm.messages.network import FATES, Notes
+from agentcomm.step.loop import StepRecord
 
 HARMFUL = (FATES.index("tampered"), FATES.index("forged"))
 
@@ -40,17 +40,17 @@ class Attribution:
 class Auditor:
     """Reads the messages of B episodes of a team of N as they are played.
 
-    Pass :meth:`follow` to :func:`agentcomm.evaluation.episodes.play`, then ask for :meth:`verdict`.
+    Pass :meth:`follow` to :func:`agentcomm.evaluation.play.play`, then ask for :meth:`verdict`.
     """
 
     def __init__(self, episodes: int, agents: int) -> None:
         # [B, N + 1 claimed senders, N + 1 origins] accepted harmful messages
         self.counts = np.zeros((episodes, agents + 1, agents + 1), np.int64)
 
-    def follow(self, moment: Moment) -> None:
+    def follow(self, record: StepRecord) -> None:
         """Count the harmful messages of one step, where the episode is still on."""
-        for notes in moment.notes:
-            self.read(notes, moment.running.cpu().numpy())
+        for notes in record.exchanges:
+            self.read(notes, record.running.cpu().numpy())
 
     def read(self, notes: Notes, running: np.ndarray) -> None:
         """Count those of one exchange in the worlds that are ``running`` [B]."""

@@ -27,7 +27,7 @@ from agentcomm.contracts.outcome import Episodes
 from agentcomm.directory import DirectoryGuard, directory_guards
 from agentcomm.errors import RunError
 from agentcomm.evaluation.cells import read_jsonl
-from agentcomm.evaluation.episodes import play
+from agentcomm.evaluation.play import play
 from agentcomm.files import append_line, write_text
 from agentcomm.log import event_log
 from agentcomm.messages.guard import Guard

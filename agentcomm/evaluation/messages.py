@@ -10,8 +10,8 @@ from typing import Any
 from agentcomm import policy_file
 from agentcomm.config import EvaluationConfig
 from agentcomm.errors import RunError
-from agentcomm.evaluation.episodes import play
 from agentcomm.evaluation.grid import Cell, plan, prepare
+from agentcomm.evaluation.play import play
 from agentcomm.messages.network import FATES, Notes
 from agentcomm.run import Run
 

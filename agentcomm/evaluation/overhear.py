@@ -18,12 +18,13 @@ from agentcomm.assembly import make_network, make_world
 from agentcomm.config import Choice, PathChoice
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.errors import RunError
-from agentcomm.evaluation.episodes import Moment, play
+from agentcomm.evaluation.play import play
 from agentcomm.evaluation.probe import Finding, probe
 from agentcomm.messages.network import Notes
 from agentcomm.policy_file import SavedPolicy
 from agentcomm.run import Run
 from agentcomm.seeds import derive
+from agentcomm.step.loop import StepRecord
 from agentcomm.threats import View
 
 EAVESDROP = Choice(name="eavesdrop")
@@ -106,11 +107,11 @@ def overhear(run: Run, seed: int, episodes: int, sampled: bool = False, attack: 
     world, rounds = make_world(saved.environment, episodes), saved.policy.rounds
     network = make_network(world, saved.policy, (attack,), path=run.config.path)
     tap = network.guards[0]
-    steps: list[tuple[Moment, Tensor, Tensor]] = []
+    steps: list[tuple[StepRecord, Tensor, Tensor]] = []
 
-    def follow(moment: Moment) -> None:
-        said = _said(tap.tape or [], rounds, moment.running, world.num_agents, saved.policy.width)
-        steps.append((moment, said, _bytes(moment.notes, moment.running, world.num_agents)))
+    def follow(record: StepRecord) -> None:
+        said = _said(tap.tape or [], rounds, record.running, world.num_agents, saved.policy.width)
+        steps.append((record, said, _bytes(record.exchanges, record.running, world.num_agents)))
         tap.tape = []
 
     tap.tape = []
@@ -122,8 +123,8 @@ def overhear(run: Run, seed: int, episodes: int, sampled: bool = False, attack: 
     before = [torch.zeros_like(steps[0][2])] * (WINDOW - 1) + [size for _, _, size in steps]
     # The newest first, whatever the step.
     sizes = torch.stack([torch.cat(before[t : t + WINDOW][::-1], -1) for t in range(len(steps))])
-    running = torch.stack([moment.running for moment, _, _ in steps])
-    facts = {name: torch.stack([moment.facts[name] for moment, _, _ in steps]) for name in steps[0][0].facts}
+    running = torch.stack([record.running for record, _, _ in steps])
+    facts = {name: torch.stack([record.facts[name] for record, _, _ in steps]) for name in steps[0][0].facts}
     there = running.unsqueeze(-1).expand(-1, -1, world.num_agents)
     step, episode, agent = there.nonzero(as_tuple=True)
     return Overheard(
@@ -223,17 +224,17 @@ def leaked(saved: SavedPolicy, attack: Choice, accomplice: int, episodes: int, s
     right = asked = steps = heard = 0
     ear.tape = []
 
-    def follow(moment: Moment) -> None:
+    def follow(record: StepRecord) -> None:
         nonlocal right, asked, steps, heard
         assert ear.tape
         first = ear.tape[0]
         assert first.payload is not None
         assert first.sender is not None
-        mine = first.reach & (first.sender == node) & moment.running.view(-1, 1, 1)
+        mine = first.reach & (first.sender == node) & record.running.view(-1, 1, 1)
         said = told.attack.decode(first.payload[mine])  # type: ignore[attr-defined]
         secret = told.memory["secret"][mine.nonzero()[:, 0]]
         right, asked = right + int((said == secret).sum()), asked + secret.numel()
-        steps, heard = steps + int(moment.running.sum()), heard + int(mine.sum())
+        steps, heard = steps + int(record.running.sum()), heard + int(mine.sum())
         ear.tape.clear()
 
     played = play(world, saved.policy, network, seed, follow=follow)

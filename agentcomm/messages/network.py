@@ -5,7 +5,7 @@ shut gates -> defenses up to authorization -> decoding -> the other defenses. St
 messages on their way, counters) is kept per world and reset with it.
 
 Of attacks that act, and of a defense that draws actions anew, the network only keeps the place (``actuators``): what
-they do happens after the last exchange an agent hears, in ``agentcomm/deciding.py``.
+they do happens after the last exchange an agent hears, in ``agentcomm/step/decide.py``.
 """
 
 from __future__ import annotations

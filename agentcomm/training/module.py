@@ -26,9 +26,9 @@ class CommModule(TorchRLModule):
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         raise NotImplementedError(
-            "a communicating policy acts through agentcomm.deciding.decide, which passes the network"
+            "a communicating policy acts through agentcomm.step.decide.decide, which passes the network"
         )
 
     def get_inference_action_dist_cls(self) -> type:
         """RLlib asks for this when it would sample actions itself, which it never does here."""
-        raise NotImplementedError("a communicating policy acts through agentcomm.deciding.decide")
+        raise NotImplementedError("a communicating policy acts through agentcomm.step.decide.decide")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from agentcomm.policy import CommPolicy
-from agentcomm.replaying import evaluate
+from agentcomm.step.replay import reevaluate
 from agentcomm.training.graph_step import GraphStep
 from agentcomm.training.settings import PPOSettings
 
@@ -70,14 +70,14 @@ def ppo_loss(
 
     Args:
         policy: The policy.
-        rows: Columns of :func:`agentcomm.replaying.evaluate`, and ``advantage``, ``target``, ``active``,
+        rows: Columns of :func:`agentcomm.step.replay.reevaluate`, and ``advantage``, ``target``, ``active``,
             ``log_probability``, ``gate_log_probability`` [R, N].
         settings: PPO's arguments.
         entropy: Present weight of the entropy bonus.
         graph_gradient: Whether gradients reach the graph.
         advantage_scale: What advantages were divided by; the price of straight-through gates is, too.
     """
-    now = evaluate(policy, rows, graph_gradient)
+    now = reevaluate(policy, rows, graph_gradient)
     acted = rows["active"].float()
     act_share = acted / acted.sum().clamp_min(1)
     alive = rows["alive"].float() if "alive" in rows else torch.ones_like(acted)

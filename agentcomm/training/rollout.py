@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from agentcomm.deciding import Decision, decide
+from agentcomm.base.state import State
 from agentcomm.messages.ledger import COUNTS
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox
-from agentcomm.policy import CommPolicy, Graph
+from agentcomm.policy import CommPolicy
 from agentcomm.seeds import derive
+from agentcomm.step.decide import Decision
+from agentcomm.step.loop import StepRecord, TeamLoop
 from agentcomm.training.ppo import Rows, advantages
 from agentcomm.training.settings import PPOSettings
-from agentcomm.world import World
+from agentcomm.world import Step, World
 
 
 @dataclass
@@ -25,7 +26,7 @@ class Fragment:
     """T steps of B worlds.
 
     Attributes:
-        columns: Named tensors [T * B, ...]; see :func:`agentcomm.replaying.evaluate` and ``ppo_loss``.
+        columns: Named tensors [T * B, ...]; see :func:`agentcomm.step.replay.reevaluate` and ``ppo_loss``.
         env_steps: T * B.
         agents: N.
         episodes: How many episodes ended.
@@ -47,25 +48,31 @@ class Fragment:
     messages: dict[str, int] = field(default_factory=dict)
 
 
-class Sampler:
-    """Collects fragments; worlds, episodes and graphs go on from one fragment to the next.
+class Sampler(State):
+    """Collects fragments; worlds, episodes and graphs carry over from one fragment to the next.
 
     Args:
         world: B worlds.
         policy: Its parameters may change between fragments.
-        network: What messages pass.
+        network: Carries messages.
         settings: Discounts and the share of held-out worlds.
         seed: Seeds worlds and the policy's sampling.
+
+    Attributes:
+        loop: Takes the team's steps.
+        returns: [B] reward summed over each running episode, mean over agents.
+        last: [3, B] length, success and return of each world's last episode; -1 before its first has ended.
     """
 
+    keeps: ClassVar[tuple[str, ...]] = ("loop", "returns", "last")
+
     def __init__(self, world: World, policy: CommPolicy, network: Network, settings: PPOSettings, seed: int) -> None:
-        self.world, self.policy, self.network, self.settings = world, policy, network, settings
-        self.generator = torch.Generator(world.device)
-        self.generator.manual_seed(derive(seed, "policy"))
-        self.observation = world.reset(derive(seed, "world"))
-        self._return = torch.zeros(world.num_worlds, device=world.device)
-        # Length, success and return of each world's last episode; -1 before its first has ended.
-        self._last = torch.full((3, world.num_worlds), -1.0, device=world.device)
+        self.settings = settings
+        generator = torch.Generator(world.device).manual_seed(derive(seed, "policy"))
+        self.loop = TeamLoop(world, policy, network, generator, learning=True)
+        self.loop.reset(derive(seed, "world"))
+        self.returns = torch.zeros(world.num_worlds, device=world.device)
+        self.last = torch.full((3, world.num_worlds), -1.0, device=world.device)
         held = int(world.num_worlds * settings.held_out) if policy.topology.needs_held_out else 0
         if policy.topology.needs_held_out and settings.held_out and not held:
             raise ValueError(f"{world.num_worlds} worlds are too few to hold out {settings.held_out:.3g} of them")
@@ -73,90 +80,91 @@ class Sampler:
         self._index_dtype = torch.int16 if world.layout.vocabulary < 2**15 else torch.int32
         self._held = torch.arange(world.num_worlds, device=world.device) < held
 
+    @property
+    def world(self) -> World:
+        """Its B worlds."""
+        return self.loop.world
+
+    @property
+    def policy(self) -> CommPolicy:
+        """Decides."""
+        return self.loop.policy
+
+    @property
+    def network(self) -> Network:
+        """Carries messages."""
+        return self.loop.network
+
     @torch.no_grad()
     def collect(self, steps: int) -> Fragment:
         """T further steps of all worlds, with one graph per world or, where it is dynamic, per step."""
-        world, policy = self.world, self.policy
-        graph, draw, agreement = self._graph()
-        # Straight-through gates pay in the loss instead.
-        gated = policy.gate is not None and not policy.gate.straight_through
-        listening_cost = policy.listening_cost() if gated else 0.0
+        loop = self.loop
+        loop.draw_graph()
         before = self.network.ledger.messages.clone()
-        record: dict[str, list[Tensor]] = {}
-        decisions: list[Decision] = []
+        records: list[StepRecord] = []
         episodes = 0
-        cut_at: list[Tensor] = []  # places in the flattened [T * B] steps where an episode was truncated,
-        cut_off: list[tuple[Tensor, Tensor]] = []  # and what its agents observed last, and who was there
         for _ in range(steps):
-            at, alive = world.length.clone(), self._alive
-            observation = self.network.perceive(self.observation, world, at, policy)
-            decision = decide(policy, observation, graph, self.network, at, self.generator, alive)
-            step = world.step(decision.action)
-            reward = self.network.reward(step.reward, decision.action, at)
-            cut = step.truncated[step.finished]
-            cut_at.append(step.finished[cut] + len(decisions) * world.num_worlds)
-            cut_off.append((step.final_observation[cut], step.final_alive[cut]))
-            self._return += step.reward.mean(1)
-            if len(step.finished):
-                self.network.reset(step.finished)
-                ended = step.length[step.finished], step.success[step.finished], self._return[step.finished]
-                self._last[:, step.finished] = torch.stack([part.float() for part in ended])
-                episodes += len(step.finished)
-                self._return[step.finished] = 0
-            decisions.append(decision)
-            entries = {
-                "observation": observation,
-                "reward": reward - listening_cost * decision.gate,
-                "active": step.active,
-                "done": step.done,
-            }
-            if alive is not None:
-                entries["alive"] = alive
-            for name, value in entries.items():
-                record.setdefault(name, []).append(value)
-            self.observation = step.observation
-        stacked = {name: torch.stack(values) for name, values in record.items()}
-        stacked["bootstrap"] = torch.zeros_like(stacked["reward"])
-        places = torch.cat(cut_at)
-        if len(places):
-            observed, there = (torch.cat(parts) for parts in zip(*cut_off, strict=True))
-            lost = self._alive is not None
-            stacked["bootstrap"].flatten(0, 1)[places] = self._value(observed, there if lost else None)
-        columns = self._columns(stacked, decisions, draw)
-
+            record = loop.step()
+            episodes += self._count(record.step)
+            loop.finish(record)
+            records.append(record)
+        columns = self._columns(records)
         counts = (self.network.ledger.messages - before).sum(1)
         return Fragment(
             columns=columns,
-            env_steps=steps * world.num_worlds,
-            agents=world.num_agents,
+            env_steps=steps * self.world.num_worlds,
+            agents=self.world.num_agents,
             episodes=episodes,
             recent=self._recent(),
             gate_open=float(columns["gate"].float().mean()),
-            graph_agreement=agreement,
+            graph_agreement=self._agreement(),
             messages=dict(zip(COUNTS, counts.tolist(), strict=True)),
         )
 
-    @property
-    def _alive(self) -> Tensor | None:
-        """Members that are there now; None while none can be missing."""
-        return self.world.alive.clone() if self.world.config.loses_members else None
+    def _count(self, step: Step) -> int:
+        """Add a step to the statistics of episodes; returns how many ended."""
+        self.returns += step.reward.mean(1)
+        ended = step.finished
+        if len(ended):
+            values = step.length[ended], step.success[ended], self.returns[ended]
+            self.last[:, ended] = torch.stack([value.float() for value in values])
+            self.returns[ended] = 0
+        return len(ended)
 
-    def _graph(self) -> tuple[Graph | None, Tensor, float | None]:
-        """The fragment's graphs, the draws they were sampled with, and the share of rows as executed."""
-        topology, worlds = self.policy.topology, self.world.num_worlds
-        if topology.dynamic:
-            return None, torch.zeros(0, dtype=torch.int64), None
-        draw = topology.draw(worlds, self.generator)
-        graph = topology.graph(draw if len(draw) else None, worlds)
-        return graph, draw, float(topology.agreement(graph.source)) if topology.learned else None
+    def _agreement(self) -> float | None:
+        """Share of rows of the fragment's graphs that equal the executed graph's; None where nothing is learned."""
+        topology, graph = self.policy.topology, self.loop.graph
+        return float(topology.agreement(graph.source)) if graph is not None and topology.learned else None
 
-    def _columns(self, s: Rows, decisions: list[Decision], draw: Tensor) -> Rows:
+    def _bootstrap(self, records: list[StepRecord], like: Tensor) -> Tensor:
+        """[T, B, N] expected return beyond the steps at which episodes were truncated; 0 elsewhere."""
+        bootstrap = torch.zeros_like(like)
+        places: list[Tensor] = []  # of these steps in the flattened [T * B]
+        last: list[tuple[Tensor, Tensor]] = []  # what agents observed last in them, and which were present
+        for number, record in enumerate(records):
+            step = record.step
+            cut = step.truncated[step.finished]
+            places.append(step.finished[cut] + number * self.world.num_worlds)
+            last.append((step.final_observation[cut], step.final_alive[cut]))
+        where = torch.cat(places)
+        if len(where):
+            observed, present = (torch.cat(parts) for parts in zip(*last, strict=True))
+            loses = self.world.config.loses_members
+            bootstrap.flatten(0, 1)[where] = self._value(observed, present if loses else None)
+        return bootstrap
+
+    def _columns(self, records: list[StepRecord]) -> Rows:
+        """What an update needs to know about T steps, [T * B, ...] each."""
+        decisions, steps = [r.decision for r in records], [r.step for r in records]
+        # Straight-through gates pay in the loss instead.
+        gated = self.policy.gate is not None and not self.policy.gate.straight_through
+        listening_cost = self.policy.listening_cost() if gated else 0.0
+        reward = torch.stack([r.reward - listening_cost * r.decision.gate for r in records])
         value = torch.stack([d.value for d in decisions])
-        last = self._value(self.observation, self._alive)
-        advantage = advantages(
-            s["reward"], value, s["done"], s["bootstrap"], last, self.settings.gamma, self.settings.gae_lambda
-        )
-        observation = s["observation"]
+        done = torch.stack([step.done for step in steps])
+        bootstrap, last = self._bootstrap(records, reward), self._value(self.loop.observation, self.loop.alive)
+        advantage = advantages(reward, value, done, bootstrap, last, self.settings.gamma, self.settings.gae_lambda)
+        observation = torch.stack([r.observation for r in records])
         columns = {
             "observation": observation if observation.is_floating_point() else observation.to(self._index_dtype),
             "action": torch.stack([d.action for d in decisions]).to(torch.int16),
@@ -165,54 +173,41 @@ class Sampler:
             "gate_log_probability": torch.stack([d.gate_log_probability for d in decisions]),
             "advantage": advantage,
             "target": advantage + value,
-            "active": s["active"],
+            "active": torch.stack([step.active for step in steps]),
             "links": torch.stack([d.links.to(torch.int16) for d in decisions]),
             "held_out": self._held.expand(len(decisions), -1),
         }
-        if "alive" in s:
-            columns["alive"] = s["alive"]
-        if len(draw):
-            columns["draw"] = draw.expand(len(decisions), -1)
+        alive = [r.alive for r in records if r.alive is not None]
+        if alive:
+            columns["alive"] = torch.stack(alive)
+        columns |= self._draws(decisions)
+        columns |= record_inboxes([d.inboxes for d in decisions], columns["links"])
+        return {name: column.flatten(0, 1) for name, column in columns.items()}
+
+    def _draws(self, decisions: list[Decision]) -> Rows:
+        """[T, B, ...] what graphs, straight-through gates and the noise of messages were drawn with."""
+        columns: Rows = {}
+        if len(self.loop.draw):
+            columns["draw"] = self.loop.draw.expand(len(decisions), -1)
         elif self.policy.topology.dynamic:
             columns["draw"] = torch.stack([d.draw for d in decisions])
         if decisions[0].gate_noise is not None:
             columns["gate_noise"] = torch.stack([d.gate_noise for d in decisions if d.gate_noise is not None])
         if self.policy.voice is not None:
             columns["voice_draw"] = torch.stack([d.voice_draw for d in decisions])
-        columns |= record_inboxes([d.inboxes for d in decisions], columns["links"])
-        return {name: column.flatten(0, 1) for name, column in columns.items()}
+        return columns
 
     def _recent(self) -> dict[str, float]:
-        if bool((self._last[0] < 0).any()):
+        if bool((self.last[0] < 0).any()):
             return {}
-        return dict(zip(("length", "success", "return"), self._last.mean(1).tolist(), strict=True))
+        return dict(zip(("length", "success", "return"), self.last.mean(1).tolist(), strict=True))
 
     def _value(self, observation: Tensor, alive: Tensor | None) -> Tensor:
-        """Expected return where a fragment or an episode is cut; 0 for members that are gone."""
+        """Expected return where a fragment or an episode is cut off; 0 for members that have left."""
         hidden = self.policy.encode(observation)
         if alive is None:
             return self.policy.expected_return(self.policy.value(hidden))
         return self.policy.expected_return(self.policy.value(hidden * alive.unsqueeze(-1))) * alive
-
-    def get_state(self) -> dict[str, Any]:
-        """Everything needed to go on as if never interrupted, as numpy arrays."""
-        return {
-            "world": self.world.get_state(),
-            "network": self.network.get_state(),
-            "generator": self.generator.get_state().numpy().copy(),
-            "observation": self.observation.cpu().numpy().copy(),
-            "return": self._return.cpu().numpy().copy(),
-            "last": self._last.cpu().numpy().copy(),
-        }
-
-    def set_state(self, saved: dict[str, Any]) -> None:
-        """Go on from :meth:`get_state`."""
-        self.world.set_state(saved["world"])
-        self.network.set_state(saved["network"])
-        self.generator.set_state(torch.as_tensor(np.array(saved["generator"])))
-        self.observation = torch.as_tensor(np.array(saved["observation"]), device=self.world.device)
-        self._return = torch.as_tensor(np.array(saved["return"]), device=self.world.device)
-        self._last = torch.as_tensor(np.array(saved["last"]), device=self.world.device)
 
 
 def record_inboxes(inboxes: list[list[Inbox]], links: Tensor) -> Rows:

@@ -26,10 +26,10 @@ from parts import (
 from torch import Tensor
 
 from agentcomm import registry
-from agentcomm.deciding import decide
 from agentcomm.errors import ConfigError
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Links, gather_agents
+from agentcomm.step.decide import decide
 from agentcomm.threats import AttackConfig, Setting
 from attacks.cut import weakest_link
 from attacks.noise import _turn
@@ -365,7 +365,7 @@ def test_attacks_are_reproducible_and_seeded_apart(form: str) -> None:
     for seed in (0, 0, 1):
         world, policy = team()
         s = sampler(world, policy, seed=5)
-        s.network = Network(s.network.setting, [known_attack(form, s.network.setting)], [], seed)
+        s.loop.network = Network(s.network.setting, [known_attack(form, s.network.setting)], [], seed)
         runs.append(s.collect(6).columns["log_probability"])
     assert torch.equal(runs[0], runs[1])
     random = {"drop", "noise sometimes", "noise", "noise adaptive", "noise at node", "impersonate", "bias", "jam"}

@@ -11,10 +11,10 @@ from parts import attack, defense, sampler, setting, setting_of, team
 from torch import Tensor
 
 from agentcomm.conformance import check_attack
-from agentcomm.deciding import decide
 from agentcomm.errors import ConfigError
 from agentcomm.messages.network import Network
 from agentcomm.registry import build_config
+from agentcomm.step.decide import decide
 from agentcomm.threats import ActionView, Attack, AttackConfig, Budget, Edits, Position, Setting, ThreatModel, View
 from agentcomm.training.ppo import Update
 from agentcomm.training.settings import PPOSettings
@@ -268,7 +268,7 @@ def test_the_first_ratio_is_one(probability: float, decoder: str) -> None:
     world, policy = team(6, decoder=decoder, gate={"initial_logit": 0.5})
     s = sampler(world, policy)
     size = setting_of(world, policy)
-    s.network = Network(size, [attack("covert", size, node=2)], [defense("warden", size, probability=probability)])
+    s.loop.network = Network(size, [attack("covert", size, node=2)], [defense("warden", size, probability=probability)])
     s.collect(5)
     columns = s.collect(6).columns
     assert s.network.guards[0].spent.sum() > 0

@@ -16,7 +16,7 @@ from agentcomm.assembly import make_network, make_policy, make_world
 from agentcomm.config import Choice
 from agentcomm.contracts.outcome import Facts
 from agentcomm.directory import DirectoryAttack
-from agentcomm.evaluation.episodes import play
+from agentcomm.evaluation.play import play
 from agentcomm.threats import Setting
 from envs.scripted_market import Choice as Criterion
 from envs.scripted_market import MarketPolicy

@@ -11,7 +11,7 @@ from parts import attack, sampler, setting_of, team
 from torch import Tensor
 
 from agentcomm.errors import ConfigError
-from agentcomm.evaluation.episodes import play
+from agentcomm.evaluation.play import play
 from agentcomm.messages.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.threats import Attack, AttackConfig, Edits, Position, SensorView, Setting, ThreatModel, View
@@ -116,7 +116,7 @@ def test_training_records_what_agents_saw(kind: str, guess: bool) -> None:
     """The first ratio is 1, though the world shows something else."""
     world, policy = gated(kind)
     s = sampler(world, policy)
-    s.network = installed(world, policy, guess=guess)
+    s.loop.network = installed(world, policy, guess=guess)
     columns = s.collect(8).columns
     graph = {id(p) for p in policy.graph_parameters()}
     model = torch.optim.Adam([p for p in policy.parameters() if id(p) not in graph], 1e-3)

@@ -16,7 +16,7 @@ from agentcomm.errors import ConfigError
 from agentcomm.messages.channel import Passing
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import HOPS
-from agentcomm.replaying import evaluate
+from agentcomm.step.replay import reevaluate
 from agentcomm.threats import Attack, Edits, Pieces, Position, Setting, View
 from agentcomm.training.rollout import Sampler
 from agentcomm.training.settings import PPOSettings
@@ -224,7 +224,7 @@ def test_without_a_channel_that_cuts_it_is_refused() -> None:
 
 
 def ratio_error(policy: Any, columns: dict[str, Tensor]) -> float:
-    again = evaluate(policy, columns)
+    again = reevaluate(policy, columns)
     return float((again.log_probability.detach() - columns["log_probability"]).abs().max())
 
 

@@ -17,14 +17,14 @@ from agentcomm import api, policy_file, registry
 from agentcomm.assembly import make_network, make_world
 from agentcomm.conformance.conversations import check_state
 from agentcomm.errors import AgentcommError, CheckpointError, ConfigError
-from agentcomm.evaluation.episodes import play
+from agentcomm.evaluation.play import play
 from agentcomm.messages.network import Network
 from agentcomm.threats import Budget, Edits, View
 from agentcomm.training.ppo import Update
 from agentcomm.training.rollout import Sampler
 from agentcomm.training.settings import PPOSettings
 from attacks.learned import Learned
-from envs.attacker import Attacker, Hand
+from envs.attacker import Attacker, SteeredByActions
 
 POWERS = ("modify", "drop")
 ATTACK = {"modify": "learned", "drop": "mask"}
@@ -58,19 +58,19 @@ def random_actions(w: Attacker, steps: int, seed: int = 0) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("power", POWERS)
-def test_what_hands_see_is_what_the_guard_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, power: str) -> None:
+def test_attacker_agents_see_what_the_guard_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, power: str) -> None:
     """What is observed before a decision is what the attack is shown in it, and nothing out of reach."""
     victim = small_team(tmp_path / "victim")
     w = world(victim, 6, power=power, links=[[0, 2], [1, 2]], budget={"norm": 0.7, "per_episode": 3}, phrases=2)
     observation = w.reset(3)
     noted: list[Tensor] = []
-    original = Hand.choose
+    original = SteeredByActions.choose
 
-    def choose(hand: Hand, sight: Tensor, able: Tensor, view: View) -> Tensor:
+    def choose(steered: SteeredByActions, sight: Tensor, able: Tensor, view: View) -> Tensor:
         noted.append(sight.clone())
-        return original(hand, sight, able, view)
+        return original(steered, sight, able, view)
 
-    monkeypatch.setattr(Hand, "choose", choose)
+    monkeypatch.setattr(SteeredByActions, "choose", choose)
     for action in random_actions(w, 12):
         step = w.step(action)
         assert torch.equal(noted[-1], observation), "decided on what is on the wire"
@@ -97,7 +97,7 @@ def test_the_guard_is_in_force_in_training(tmp_path: Path, power: str, budget: d
         assert (used >= 0).all()
         assert used.max() <= budget.get("per_step", 1000)
         assert not used[at < budget.get("start_step", 0)].any()
-        assert not used[~able.any(1)].any(), "hands that cannot do anything do nothing"
+        assert not used[~able.any(1)].any(), "agents that cannot do anything do nothing"
         assert torch.equal(step.active, able)
     assert not guard.violations
     assert 0 < most <= budget.get("per_episode", 1000)
@@ -112,7 +112,7 @@ def test_harm_is_the_reward_and_stealth_has_its_price(tmp_path: Path, monkeypatc
         idle = w.step(torch.zeros(32, 2, dtype=torch.int64))
         assert (idle.reward == -1).all(), "an honest pair is always right"
         flipped = w.step(torch.tensor([[0, 1]]).expand(32, -1))
-        assert (flipped.reward[:, 0] == 0).all(), "both hands earn what the pair loses"
+        assert (flipped.reward[:, 0] == 0).all(), "both agents earn what the pair loses"
         # A message of -1 turned to 1 is changed by 2 of the 4 allowed in every entry.
         torch.testing.assert_close(flipped.reward[:, 1], torch.full((32,), -price / 2))
         masked = world(victim, 32, power="drop", budget={}, price=price)
@@ -207,15 +207,15 @@ def test_an_attacker_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pow
 
 @pytest.mark.parametrize("power", POWERS)
 def test_what_is_learned_is_what_is_done(tmp_path: Path, power: str) -> None:
-    """Greedy hands in the environment and the attack in the grid play the same episodes."""
+    """Greedy attacker agents in the environment and the attack in the grid play the same episodes."""
     victim = small_team(tmp_path / "victim")
     arguments: dict[str, Any] = {"power": power, "budget": {"norm": 0.9, "per_episode": 5}, "phrases": 3}
-    hands = policy_file.load(Path(trained(tmp_path / "hands", victim, **arguments)))
+    agents = policy_file.load(Path(trained(tmp_path / "attacker", victim, **arguments)))
     w = world(victim, 32, **arguments)
-    trained_on = play(w, hands.policy, make_network(w, hands.policy), 11)
+    trained_on = play(w, agents.policy, make_network(w, agents.policy), 11)
     team = policy_file.load(Path(victim))
     there = make_world(team.environment, 32)
-    network = make_network(there, team.policy, [choice(ATTACK[power], policy=str(tmp_path / "hands"))])
+    network = make_network(there, team.policy, [choice(ATTACK[power], policy=str(tmp_path / "attacker"))])
     attacked = play(there, team.policy, network, 11)
     assert torch.equal(trained_on.length, attacked.length)
     torch.testing.assert_close(trained_on.total_reward, -attacked.total_reward)
@@ -226,7 +226,7 @@ def test_what_is_learned_is_what_is_done(tmp_path: Path, power: str) -> None:
 @pytest.mark.parametrize("power", POWERS)
 def test_a_team_that_trains_under_it_has_a_ratio_of_one(tmp_path: Path, power: str) -> None:
     victim = small_team(tmp_path / "victim")
-    folder = trained(tmp_path / "hands", victim, power=power, budget={"norm": 0.5}, phrases=2)
+    folder = trained(tmp_path / "attacker", victim, power=power, budget={"norm": 0.5}, phrases=2)
     team = policy_file.load(Path(victim))
     there = make_world(team.environment, 16)
     s = setting_of(there, team.policy)
@@ -258,7 +258,7 @@ def test_attackers_are_trained_like_any_team(tmp_path: Path) -> None:
 @pytest.mark.parametrize("power", POWERS)
 def test_a_trained_attacker_keeps_the_contract(tmp_path: Path, power: str) -> None:
     victim = small_team(tmp_path / "victim", topology={"kind": "full"})
-    folder = trained(tmp_path / "hands", victim, power=power, budget={"norm": 0.5, "per_step": 3}, phrases=3)
+    folder = trained(tmp_path / "attacker", victim, power=power, budget={"norm": 0.5, "per_step": 3}, phrases=3)
     s = setting(worlds=3, agents=3, degree=2, width=16)
     exchanges = conversation(s, 10)
 
@@ -284,14 +284,14 @@ def test_changes_stay_within_the_norm_and_go_towards_a_phrase(tmp_path: Path, mo
     w = world(victim, 3, budget={"norm": 0.5}, phrases=2)
     s = w.steered.setting
     edits: list[tuple[Tensor, Edits]] = []
-    original = Hand.apply
+    original = SteeredByActions.apply
 
-    def apply(hand: Hand, view: View) -> Edits:
+    def apply(steered: SteeredByActions, view: View) -> Edits:
         assert view.payload is not None
-        edits.append((view.payload, original(hand, view)))
+        edits.append((view.payload, original(steered, view)))
         return edits[-1][1]
 
-    monkeypatch.setattr(Hand, "apply", apply)
+    monkeypatch.setattr(SteeredByActions, "apply", apply)
     for action in (1, 2, 3):
         edits.clear()
         w.reset(0)
@@ -309,7 +309,7 @@ def test_changes_stay_within_the_norm_and_go_towards_a_phrase(tmp_path: Path, mo
 def test_files_that_are_no_attackers_for_this_team_are_refused(tmp_path: Path) -> None:
     victim = small_team(tmp_path / "victim")
     fits = setting(agents=3, degree=w_degree(victim), width=16)
-    folder = trained(tmp_path / "hands", victim)
+    folder = trained(tmp_path / "attacker", victim)
 
     def refused(words: str, s: Any = fits, name: str = "learned", policy: str = folder) -> None:
         with pytest.raises(AgentcommError, match=words):

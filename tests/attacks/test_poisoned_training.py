@@ -11,11 +11,12 @@ from torch import Tensor
 
 from agentcomm.assembly import make_network, make_policy, make_world
 from agentcomm.config import Choice
-from agentcomm.deciding import decide
-from agentcomm.evaluation.episodes import Moment, play
+from agentcomm.evaluation.play import play
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Links
 from agentcomm.policy import CommPolicy
+from agentcomm.step.decide import decide
+from agentcomm.step.loop import StepRecord
 from agentcomm.threats import Budget, Edits, RewardView
 from agentcomm.training.ppo import Update
 from agentcomm.training.rollout import Sampler
@@ -76,7 +77,7 @@ def test_its_control_trains_like_no_attack(how: str) -> None:
     for harmless in (True, False):
         world, policy = team()
         s = sampler(world, policy)
-        s.network = Network(
+        s.loop.network = Network(
             s.network.setting, [attack("hijack_edges", s.network.setting, node=0, how=how, harmless=harmless)]
         )
         columns = s.collect(6).columns
@@ -131,8 +132,8 @@ def told(world: World, policy: CommPolicy, *attacks: Choice) -> tuple[float, flo
     """Mean return, and how often receivers take action 1."""
     shares: list[Tensor] = []
 
-    def follow(moment: Moment) -> None:
-        shares.append((moment.decision.action[:, 1:] == 1).float().mean())
+    def follow(record: StepRecord) -> None:
+        shares.append((record.decision.action[:, 1:] == 1).float().mean())
 
     network = make_network(world, policy, list(attacks))
     played = play(world, policy, network, 5, follow=follow)

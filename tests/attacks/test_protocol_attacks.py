@@ -12,7 +12,7 @@ from torch import Tensor
 
 from agentcomm.defense import Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.evaluation.blame import Auditor
-from agentcomm.evaluation.episodes import play
+from agentcomm.evaluation.play import play
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Links
 from agentcomm.threats import Setting

@@ -11,14 +11,14 @@ from parts import attack, carry, conversation, heard, setting, setting_of, team
 
 from agentcomm.config import PLAIN_PATH, Choice
 from agentcomm.contracts.outcome import Episodes
-from agentcomm.deciding import decide
 from agentcomm.errors import ConfigError
-from agentcomm.evaluation.episodes import play
 from agentcomm.evaluation.overhear import Leaked, Overheard, leaked
-from agentcomm.interpreter import directive, threshold
+from agentcomm.evaluation.play import play
 from agentcomm.messages.network import Network
 from agentcomm.policy_file import SavedPolicy
 from agentcomm.registry import build_config
+from agentcomm.step.decide import decide
+from agentcomm.step.interpreter import directive, threshold
 from attacks.directive import along
 from attacks.rewrite import turn
 

@@ -32,7 +32,7 @@ from agentcomm.conformance import check_channel
 from agentcomm.errors import AgentcommError, ConfigError
 from agentcomm.messages.channel import Channel, ChannelConfig, Fate, Passing
 from agentcomm.messages.network import Network
-from agentcomm.replaying import evaluate
+from agentcomm.step.replay import reevaluate
 from agentcomm.threats import Setting
 from agentcomm.training.rollout import Sampler
 from agentcomm.training.settings import PPOSettings
@@ -282,7 +282,7 @@ def test_recorded_decisions_are_replayed(attacked: str | None, gate: dict[str, f
     for _ in range(3):
         fragment = s.collect(8)
         late += fragment.messages["late"]
-        again = evaluate(policy, fragment.columns)
+        again = reevaluate(policy, fragment.columns)
         torch.testing.assert_close(
             again.log_probability, fragment.columns["log_probability"], rtol=0, atol=1e-5, check_stride=False
         )

@@ -16,7 +16,7 @@ from agentcomm.assembly import make_network, make_policy, make_world
 from agentcomm.config import Choice
 from agentcomm.errors import AgentcommError, ConfigError, RunError
 from agentcomm.evaluation import grid
-from agentcomm.evaluation.episodes import play
+from agentcomm.evaluation.play import play
 from agentcomm.run import Run, create, teams
 from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
 

@@ -11,8 +11,8 @@ from parts import sampler, team
 from torch.distributions import Normal, kl_divergence
 
 from agentcomm.assembly import make_network
-from agentcomm.deciding import decide
-from agentcomm.replaying import evaluate
+from agentcomm.step.decide import decide
+from agentcomm.step.replay import reevaluate
 from agentcomm.training.ppo import Update
 from agentcomm.training.settings import PPOSettings
 from policies.bottleneck import Bottleneck, BottleneckConfig
@@ -58,7 +58,7 @@ def test_greedy_messages_are_means_without_idle_entries() -> None:
 def test_an_update_says_again_what_the_rollout_said(decoder: str, form: str | None) -> None:
     world, policy = team(8, world=CREW, decoder=decoder, voice={"weight": 0.01}, topology={"kind": "full"})
     columns = sampler(world, policy, form).collect(6).columns
-    now = evaluate(policy, columns)
+    now = reevaluate(policy, columns)
     torch.testing.assert_close(now.log_probability, columns["log_probability"], rtol=0, atol=1e-5)
     assert now.nats is not None
     assert now.nats.shape == (48, policy.rounds, 6, 16)

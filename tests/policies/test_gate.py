@@ -10,10 +10,11 @@ from oracles import CREW, influence, rows_of
 from parts import sampler, setting_of, team
 from torch import Tensor, nn
 
-from agentcomm.deciding import GateControl, decide
 from agentcomm.messages.network import Network
 from agentcomm.policy import Graph
-from agentcomm.replaying import evaluate
+from agentcomm.step.decide import decide
+from agentcomm.step.gates import GateControl
+from agentcomm.step.replay import reevaluate
 from agentcomm.training.ppo import Update, ppo_loss
 from agentcomm.training.settings import PPOSettings
 from policies.gate import Gate, GateConfig
@@ -100,7 +101,7 @@ def test_ratio_is_one_before_the_first_step(side: str, decoder: str, form: str |
     columns = sampler(world, policy, form).collect(10).columns
     assert 0.2 < columns["gate"].float().mean() < 0.8
     with torch.no_grad():
-        now = evaluate(policy, columns)
+        now = reevaluate(policy, columns)
         logit = policy.listen(policy.encode(columns["observation"]))
     assert logit is not None
     assert torch.equal(now.openness, columns["gate"].float())
@@ -137,7 +138,7 @@ def test_the_task_reaches_gates_that_were_open(side: str, decoder: str) -> None:
     seen = world.reset(seed=0)
     d = decide(policy, seen, policy.topology.graph(None, 30), None, world.length, generator())
     rows = rows_of(d, seen)
-    gradient = gate_gradient(policy, rows, lambda: evaluate(policy, rows).log_probability.sum())
+    gradient = gate_gradient(policy, rows, lambda: reevaluate(policy, rows).log_probability.sum())
     assert torch.equal(gradient != 0, d.gate)
 
 

@@ -12,9 +12,9 @@ from oracles import CREW, influence, pairs, paths, rows_of, run
 from parts import sampler, team
 from torch import Tensor
 
-from agentcomm.deciding import decide
 from agentcomm.policy import CommPolicy, Graph
-from agentcomm.replaying import evaluate
+from agentcomm.step.decide import decide
+from agentcomm.step.replay import reevaluate
 
 DECODERS = ["parallel", "autoregressive"]
 OWN = torch.eye(6, dtype=torch.bool)
@@ -102,7 +102,7 @@ def decided(policy: CommPolicy, observation: Tensor, seed: int, alive: Tensor | 
 
 
 def replayed_logits(policy: Any, rows: dict[str, Tensor], observation: Tensor) -> Tensor:
-    """Logits of :func:`agentcomm.replaying.evaluate`, of which it returns only one."""
+    """Logits of :func:`agentcomm.step.replay.reevaluate`, of which it returns only one."""
     kept: list[Tensor] = []
     original = policy.run
 
@@ -112,7 +112,7 @@ def replayed_logits(policy: Any, rows: dict[str, Tensor], observation: Tensor) -
 
     policy.run = spy
     try:
-        evaluate(policy, {**rows, "observation": observation})
+        reevaluate(policy, {**rows, "observation": observation})
     finally:
         del policy.run
     return kept[0]
@@ -152,7 +152,7 @@ def test_a_gone_members_observation_reaches_not_even_a_value() -> None:
     columns = sampler(world, policy).collect(8).columns
     alive, observation = columns["alive"], columns["observation"].requires_grad_()
     assert 0.2 < alive.float().mean() < 0.9
-    now = evaluate(policy, columns)
+    now = reevaluate(policy, columns)
     total = now.value.square().sum() + now.log_probability.sum() + now.entropy.sum()
     (gradient,) = torch.autograd.grad(total, observation)
     reached = gradient.abs().sum(-1) > 0

@@ -9,9 +9,9 @@ import torch
 from oracles import CREW, influence, rows_of
 from parts import sampler, setting_of, team
 
-from agentcomm.deciding import decide
 from agentcomm.messages.network import Network
-from agentcomm.replaying import evaluate
+from agentcomm.step.decide import decide
+from agentcomm.step.replay import reevaluate
 from agentcomm.training.ppo import Update, ppo_loss
 from agentcomm.training.settings import PPOSettings
 
@@ -41,7 +41,7 @@ def test_what_the_gone_see_influences_nobody(form: str) -> None:
     generator = torch.Generator().manual_seed(0)
     d = decide(policy, seen, graph, None, world.length, generator, alive)
     observation = seen.clone().requires_grad_()
-    now = evaluate(policy, rows_of(d, observation, alive=alive))
+    now = reevaluate(policy, rows_of(d, observation, alive=alive))
     moved = influence(now.log_probability, observation) + influence(now.value, observation)
     gone = ~alive.unsqueeze(1).expand(-1, 6, -1)
     assert not moved[gone].any()
@@ -83,8 +83,8 @@ def test_ratio_is_one_when_members_fail(form: str, attack: str | None) -> None:
     assert not (columns["active"] & ~alive).any()
     assert not columns["mask"].any(-1)[~alive.unsqueeze(1).expand(-1, columns["mask"].shape[1], -1)].any()
     with torch.no_grad():
-        now = evaluate(policy, columns)
-        careless = evaluate(policy, {n: v for n, v in columns.items() if n != "alive"})
+        now = reevaluate(policy, columns)
+        careless = reevaluate(policy, {n: v for n, v in columns.items() if n != "alive"})
     for name in ("log_probability", "gate_log_probability"):
         torch.testing.assert_close(getattr(now, name), columns[name], rtol=0, atol=1e-5)
     assert not torch.allclose(careless.log_probability, columns["log_probability"], atol=1e-5)

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from agentcomm import registry
 from agentcomm.config import parse
 from agentcomm.conformance import check_policy
-from agentcomm.deciding import decide
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox, ProjectionCache
-from agentcomm.replaying import evaluate
+from agentcomm.step.decide import decide
+from agentcomm.step.replay import reevaluate
 from agentcomm.training.rollout import Sampler
 from agentcomm.training.settings import PPOSettings
 from agentcomm.world import World
@@ -231,7 +231,7 @@ def test_who_does_not_speak_influences_nobody_and_who_speaks_everybody() -> None
     world, policy = team("ic3net", num_worlds=8, gate={"initial_logit": 0.0})
     rows = record(world, policy)
     observation = rows["observation"].clone().requires_grad_()
-    influence = per_sender(evaluate(policy, rows | {"observation": observation}).log_probability, observation)
+    influence = per_sender(reevaluate(policy, rows | {"observation": observation}).log_probability, observation)
     speaks = rows["gate"].unsqueeze(1) | torch.eye(4, dtype=torch.bool)
     assert 0.2 < rows["gate"].float().mean() < 0.8
     assert torch.equal(influence != 0, speaks)
@@ -297,7 +297,7 @@ def test_agents_without_messages_do_not_know_of_each_other(name: str) -> None:
     assert (policy.rounds, policy.topology.degree) == (0, 0)
     rows = record(world, policy)
     observation = rows["observation"].clone().requires_grad_()
-    influence = per_sender(evaluate(policy, rows | {"observation": observation}).log_probability, observation)
+    influence = per_sender(reevaluate(policy, rows | {"observation": observation}).log_probability, observation)
     assert torch.equal(influence != 0, torch.eye(4, dtype=torch.bool).expand_as(influence))
 
 
@@ -332,11 +332,11 @@ def test_mat_is_commformer_on_the_full_graph(messages: bool) -> None:
 def test_mats_agents_know_the_actions_of_those_before_them() -> None:
     world, mat = team("mat")
     rows = record(world, mat)
-    told = evaluate(mat, rows).log_probability
+    told = reevaluate(mat, rows).log_probability
     for agent in range(4):
         other = rows["action"].clone()
         other[:, agent] = (other[:, agent] + 1) % mat.num_actions
-        changed = (evaluate(mat, rows | {"action": other}).log_probability != told).any(0)
+        changed = (reevaluate(mat, rows | {"action": other}).log_probability != told).any(0)
         assert changed.tolist() == [i >= agent for i in range(4)]
 
 

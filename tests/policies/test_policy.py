@@ -25,10 +25,10 @@ from parts import (
 )
 from torch import Tensor
 
-from agentcomm.deciding import decide
 from agentcomm.messages.network import Network
 from agentcomm.policy import CommPolicy, Graph
-from agentcomm.replaying import evaluate
+from agentcomm.step.decide import decide
+from agentcomm.step.replay import reevaluate
 from agentcomm.training.rollout import Fragment
 
 GATES: dict[str, dict[str, float] | None] = {"open": None, "gated": {"initial_logit": 0.3, "cost": 0.01}}
@@ -36,7 +36,7 @@ GATES: dict[str, dict[str, float] | None] = {"open": None, "gated": {"initial_lo
 
 def ratio_error(policy: CommPolicy, rows: dict[str, Tensor], graph_gradient: bool = False) -> float:
     with torch.no_grad():
-        now = evaluate(policy, rows, graph_gradient)
+        now = reevaluate(policy, rows, graph_gradient)
     log_ratio = now.log_probability - rows["log_probability"]
     log_ratio = log_ratio + now.gate_log_probability - rows["gate_log_probability"]
     return float((log_ratio.exp() - 1).abs().max())
@@ -100,7 +100,7 @@ def test_teacher_forced_probabilities_are_those_of_deciding_in_turns(
         d = decide(policy, observation, graph, network, world.length.clone(), g)
         assert len(d.inboxes) == policy.rounds
         with torch.no_grad():
-            now = evaluate(policy, rows_of(d, observation))
+            now = reevaluate(policy, rows_of(d, observation))
         torch.testing.assert_close(now.log_probability, d.log_probability, rtol=0, atol=1e-5)
         torch.testing.assert_close(now.gate_log_probability, d.gate_log_probability, rtol=0, atol=1e-5)
         observation = world.step(d.action, auto_reset=False).observation
@@ -115,7 +115,7 @@ def test_other_told_actions_give_other_probabilities() -> None:
     rows["action"] = rows["action"].clone()
     rows["action"][:, 2] = (rows["action"][:, 2] + 1) % world.num_actions
     with torch.no_grad():
-        moved = (evaluate(policy, rows).log_probability - d.log_probability).abs() > 1e-5
+        moved = (reevaluate(policy, rows).log_probability - d.log_probability).abs() > 1e-5
     assert moved[:, 2:].all()
     assert not moved[:, :2].any(), "who comes before is not told"
 
@@ -128,7 +128,7 @@ def test_values_are_recorded_in_units_of_reward() -> None:
     d = decide(policy, world.reset(seed=0), graph, None, world.length, None)
     columns = sampler(world, policy).collect(4).columns
     value = columns["target"] - columns["advantage"]
-    now = evaluate(policy, columns)
+    now = reevaluate(policy, columns)
     torch.testing.assert_close(value, policy.expected_return(now.value), rtol=1e-5, atol=1e-5)
     assert (d.value < -1).all()
 
@@ -162,7 +162,7 @@ def test_gate_log_probability_is_that_of_a_coin() -> None:
         logit = policy.gate(policy.encode(columns["observation"]))
         p = logit.sigmoid()
         coin = torch.distributions.Bernoulli(probs=p)
-        now = evaluate(policy, columns)
+        now = reevaluate(policy, columns)
         graph = Graph(columns["links"][:64].long())
         silent = decide(policy, columns["observation"][:64], graph, None, torch.zeros(64), None)
     torch.testing.assert_close(

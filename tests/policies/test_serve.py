@@ -10,10 +10,10 @@ from oracles import CREW
 from parts import setting_of, team
 
 from agentcomm.assembly import serve
-from agentcomm.deciding import decide
 from agentcomm.errors import ConfigError
 from agentcomm.messages.network import Network
 from agentcomm.policy import CommPolicy
+from agentcomm.step.decide import decide
 from agentcomm.world import World
 
 TOPOLOGIES = ["none", "full", "ring", "exponential", "random", "embedded", "dynamic"]

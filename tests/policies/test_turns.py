@@ -13,10 +13,11 @@ from oracles import CREW, one_after_the_other, pairs
 from parts import setting_of, team
 from torch import Tensor
 
-from agentcomm.deciding import decide, in_turns, turns
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox, Links, ProjectionCache
 from agentcomm.policy import CommPolicy, Graph
+from agentcomm.step.decide import decide
+from agentcomm.step.turns import decide_sequentially, turns
 
 AGENTS = 6
 
@@ -77,7 +78,7 @@ def test_as_many_exchanges_as_the_graph_is_deep(seed: int, density: float) -> No
         return quiet(spoken, now, kind)
 
     policy = autoregressive()
-    _, told = in_turns(policy, torch.randn(2, AGENTS, policy.width), links, exchange, None)
+    _, _, told = decide_sequentially(policy, torch.randn(2, AGENTS, policy.width), links, exchange, None)
     earlier = links.present & (links.source < torch.arange(AGENTS).view(1, -1, 1))
     graph = pairs(links.source, earlier).tolist()
     depth = max(longest_chain(graph[b], i) for b in range(2) for i in range(AGENTS))
@@ -94,7 +95,7 @@ def test_turns_decide_as_one_after_the_other(seed: int, density: float, greedy: 
     policy, links = autoregressive(), links_of(seed, density=density)
     hidden = torch.randn(2, AGENTS, policy.width, generator=torch.Generator().manual_seed(seed))
     gumbel = None if greedy else noise(seed)
-    logits, _ = in_turns(policy, hidden, links, quiet, gumbel)
+    logits, _, _ = decide_sequentially(policy, hidden, links, quiet, gumbel)
     expected = one_after_the_other(policy, hidden, links, gumbel)
     torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
 
@@ -104,7 +105,7 @@ def test_what_was_told_matters() -> None:
     """Otherwise the test above would say nothing: other actions of those before give other logits."""
     policy, links = autoregressive(), links_of(0, density=1.0)
     hidden = torch.randn(2, AGENTS, policy.width, generator=torch.Generator().manual_seed(0))
-    first, other = (in_turns(policy, hidden, links, quiet, noise(seed))[0] for seed in (0, 1))
+    first, other = (decide_sequentially(policy, hidden, links, quiet, noise(seed))[0] for seed in (0, 1))
     differs = (first - other).abs().amax(-1) > 1e-3
     assert not differs[:, 0].any(), "the first agent is told nothing"
     assert differs[:, 1:].float().mean() > 0.5
@@ -115,7 +116,7 @@ def test_what_was_told_matters() -> None:
 def test_the_cache_gives_what_no_cache_gives(density: float, monkeypatch: pytest.MonkeyPatch) -> None:
     policy, links = autoregressive(), links_of(1, density=density)
     hidden = torch.randn(2, AGENTS, policy.width, generator=torch.Generator().manual_seed(1))
-    cached, _ = in_turns(policy, hidden, links, quiet, noise(1))
+    cached, _, _ = decide_sequentially(policy, hidden, links, quiet, noise(1))
     calls = []
 
     def project(self: ProjectionCache, weight: Tensor) -> Tensor:
@@ -123,7 +124,7 @@ def test_the_cache_gives_what_no_cache_gives(density: float, monkeypatch: pytest
         return torch.nn.functional.linear(self.spoken, weight)
 
     monkeypatch.setattr(ProjectionCache, "project", project)
-    plain, _ = in_turns(policy, hidden, links, quiet, noise(1))
+    plain, _, _ = decide_sequentially(policy, hidden, links, quiet, noise(1))
     assert len(calls) == int(turns(links)[0].max()) + 1
     torch.testing.assert_close(cached, plain, rtol=1e-6, atol=1e-6)
 
@@ -149,12 +150,12 @@ def test_agents_of_the_same_turn_do_not_depend_on_each_other(seed: int) -> None:
     turn = turns(links)[0][0]
     hidden = torch.randn(1, AGENTS, policy.width)
     gumbel = noise(seed, worlds=1)
-    before = in_turns(policy, hidden, links, quiet, gumbel)[0][0]
+    before = decide_sequentially(policy, hidden, links, quiet, gumbel)[0][0]
     shared = 0
     for j in range(AGENTS):
         changed = hidden.clone()
         changed[0, j] = torch.randn(policy.width)
-        after = in_turns(policy, changed, links, quiet, gumbel)[0][0]
+        after = decide_sequentially(policy, changed, links, quiet, gumbel)[0][0]
         mates = (turn <= turn[j]) & (torch.arange(AGENTS) != j)
         shared += int((turn == turn[j]).sum()) - 1
         torch.testing.assert_close(after[mates], before[mates], rtol=0, atol=1e-6)

@@ -20,11 +20,11 @@ STRAIGHT_THROUGH = {"kind": "learned", "estimator": "straight_through"}  # learn
 def test_a_saved_sampler_goes_on_identically(form: str | None, defenses: str) -> None:
     first = sampler(*team(5, gate={"initial_logit": 0.0}), form, defenses)
     first.collect(9)
-    saved = first.get_state()
+    saved = first.snapshot()
     expected = [first.collect(6), first.collect(5)]
     other = sampler(*team(5, gate={"initial_logit": 0.0}), form, defenses, seed=0)
     other.collect(4)
-    other.set_state(saved)
+    other.restore(saved)
     for a in expected:
         b = other.collect(a.env_steps // 5)
         assert a.columns.keys() == b.columns.keys()
@@ -36,7 +36,7 @@ def test_a_saved_sampler_goes_on_identically(form: str | None, defenses: str) ->
 def test_a_saved_state_does_not_change_with_the_run() -> None:
     s = sampler(*team(5), "replay", "authenticate")
     s.collect(5)
-    saved = s.get_state()
+    saved = s.snapshot()
 
     def flat(x: Any) -> list[Any]:
         if isinstance(x, dict):

@@ -1,4 +1,4 @@
-"""How a recorded decision is evaluated again: the same messages, under the present parameters."""
+"""Reevaluating a recorded decision: the same messages, under the present parameters."""
 
 from __future__ import annotations
 
@@ -8,18 +8,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from agentcomm.deciding import gate_log_probability
 from agentcomm.messages.traffic import Inbox
 from agentcomm.policy import CommPolicy
+from agentcomm.step.gates import gate_log_probability
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A recorded step under the present parameters: all [rows, N].
+    """Recorded steps under the present parameters.
 
-    ``auxiliary`` is the policy's own loss, a scalar.
-    ``nats`` [rows, rounds, N, D] is the information in each entry of what was said, where that is noisy.
-    ``openness`` is 1 where a gate was open and 0 where it was shut, with the gradient of straight-through gates.
+    Attributes:
+        log_probability: [R, N] of the actions.
+        gate_log_probability: [R, N] of gates that are actions; 0 otherwise.
+        entropy: [R, N] of the action distribution, in nats.
+        gate_entropy: [R, N] of gates that are actions; 0 otherwise.
+        value: [R, N] in units of the normalized return.
+        openness: [R, N], 1 where a gate was open and 0 where it was closed, with the gradient of straight-through
+            gates.
+        nats: [R, rounds, N, D] information in each entry of what was said; None where messages are not noisy.
+        auxiliary: The policy's own loss, a scalar; None without.
     """
 
     log_probability: Tensor
@@ -32,20 +39,19 @@ class Evaluation:
     auxiliary: Tensor | None = None
 
 
-def evaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool = False) -> Evaluation:
-    """Evaluate recorded decisions again, replaying what the network did to every slot.
+def reevaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool = False) -> Evaluation:
+    """Evaluate recorded decisions again, repeating what the network did to every message.
 
     Args:
         policy: The policy.
         rows: Columns ``observation`` [R, N, O], ``action`` [R, N], ``gate`` [R, N], ``links`` [R, N, k],
             ``mask`` [R, rounds, N, M]; where messages were disturbed ``source`` and ``scale`` [R, rounds, N, M] and
             ``delta`` [R, rounds, N, M, D]; with a sampled graph ``draw`` [R], with straight-through gates
-            ``gate_noise`` [R, N], with a codec ``coding`` [R, rounds, N, D], with a voice ``voice_draw`` [R], with
-            members that come and go ``alive`` [R, N].
+            ``gate_noise`` [R, N], with a codec ``coding`` [R, rounds, N, D], with noisy messages ``voice_draw`` [R],
+            with members that come and go ``alive`` [R, N].
         graph_gradient: Whether gradients shall reach the graph's own parameters.
     """
-    links, action = rows["links"].long(), rows["action"].long()
-    observation = rows["observation"]
+    links, action, observation = rows["links"].long(), rows["action"].long(), rows["observation"]
     observation = observation if observation.is_floating_point() else observation.long()
     hidden = policy.encode(observation)
     if "alive" in rows:
@@ -59,37 +65,18 @@ def evaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: boo
     if logit is not None and policy.gate.straight_through:
         soft = policy.gate.weight(logit, rows["gate_noise"])
         openness = openness + (soft - soft.detach())
-        at = openness.unsqueeze(-1)
-        if policy.gate.side == "sender":
-            at = openness.unsqueeze(1).expand(-1, openness.shape[1], -1).gather(2, links)
-        # Value 1 also where shut: those messages are masked.
-        at = at - at.detach() + 1
+        at = _gate_weight(policy, openness, links)
         weight = at.expand(links.shape) if weight is None else weight * at
     elif logit is not None:
         gate_log = gate_log_probability(logit, rows["gate"])
         gate_entropy = nn.functional.softplus(logit) - logit * logit.sigmoid()
-
     nats: list[Tensor] = []
 
     def deliver(round_: int, spoken: Tensor) -> Inbox:
         if policy.voice is not None:
             spoken, information = policy.voice(spoken, rows["voice_draw"], round_)
             nats.append(information)
-        mask = rows["mask"][:, round_]
-        if "coding" in rows:
-            spoken = spoken + rows["coding"][:, round_]
-        source = rows["source"][:, round_].long() if "source" in rows else links
-        spare = mask.shape[-1] - links.shape[-1]
-        padded = weight if weight is None or not spare else nn.functional.pad(weight, (0, spare), value=1.0)
-        return Inbox(
-            spoken,
-            source,
-            mask,
-            links,
-            rows["scale"][:, round_] if "scale" in rows else None,
-            rows["delta"][:, round_] if "delta" in rows else None,
-            padded,
-        )
+        return _inbox(rows, links, round_, spoken, weight)
 
     log_probabilities = policy.run(hidden, deliver, action).log_softmax(-1)
     return Evaluation(
@@ -101,4 +88,30 @@ def evaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: boo
         openness=openness,
         nats=torch.stack(nats, 1) if nats else None,
         auxiliary=policy.auxiliary(observation, hidden),
+    )
+
+
+def _gate_weight(policy: CommPolicy, openness: Tensor, links: Tensor) -> Tensor:
+    """Factors of value 1, [R, N, k] or [R, N, 1], through which gradients reach straight-through gates."""
+    at = openness.unsqueeze(-1)
+    if policy.gate.side == "sender":
+        at = openness.unsqueeze(1).expand(-1, openness.shape[1], -1).gather(2, links)
+    # The value is 1 for closed gates, too: their messages are masked.
+    return at - at.detach() + 1
+
+
+def _inbox(rows: Mapping[str, Tensor], links: Tensor, round_: int, spoken: Tensor, weight: Tensor | None) -> Inbox:
+    """What one round delivered, with what agents say now in the place of what they said then."""
+    mask = rows["mask"][:, round_]
+    if "coding" in rows:
+        spoken = spoken + rows["coding"][:, round_]
+    spare = mask.shape[-1] - links.shape[-1]
+    return Inbox(
+        spoken,
+        rows["source"][:, round_].long() if "source" in rows else links,
+        mask,
+        links,
+        rows["scale"][:, round_] if "scale" in rows else None,
+        rows["delta"][:, round_] if "delta" in rows else None,
+        weight if weight is None or not spare else nn.functional.pad(weight, (0, spare), value=1.0),
     )

@@ -1,21 +1,24 @@
-"""An obedient interpreter: a scripted stand-in for a member whose language model may be told what to do.
+"""An obedient interpreter: a scripted stand-in for a member whose language model can be told what to do.
 
-No language model is here. What stands for "do X" is a *directive*: one public payload per action. A member that has
-accepted a message which points along a directive, more closely than honest messages do, acts as told with a fixed
-probability, its ``obedience``; otherwise as its policy decided. How far the message got, who may send it and what
-defenses make of it is real; how a model reads is not.
+There is no language model here. A *directive*, one public payload per action, stands for "do X". A member that has
+accepted a message pointing along a directive, more closely than honest messages do, does what it says with a fixed
+probability, its ``obedience``; otherwise it does what its policy decided. How far the message gets, who may send it and
+what defenses do about it is real; how a model reads it is not.
 
-It is a property of the evaluated team. Its draws come from a generator of its own, one number per member and step
-whatever is said, so that teams of different obedience share them: who obeys at 0.3 obeys at 0.6, too.
+The interpreter is a property of the evaluated team. It draws one number per member and step from its own generator,
+whatever is said, so that teams of different obedience share these numbers: a member that obeys at 0.3 obeys at 0.6,
+too.
 """
 
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from agentcomm.base.state import State
 from agentcomm.messages.traffic import Inbox
 
 SEED = 20260513
@@ -33,15 +36,20 @@ def threshold(width: int) -> float:
     return min(4 / math.sqrt(width), 0.9)
 
 
-class Interpreter:
-    """Reads one team's inboxes for directives, and lets members obey.
+class Interpreter(State):
+    """Looks for directives in one team's inboxes, and makes members obey them.
 
     Args:
-        obedience: Chance that a member which was told what to do does it.
-        num_actions: Directives there are: one per action.
+        obedience: Chance that a member which has been told what to do does it.
+        num_actions: A, the number of directives: one per action.
         width: Payload width D.
-        generator: Of its draws.
+        generator: Draws who obeys.
+
+    Raises:
+        ValueError: If obedience is no probability.
     """
+
+    keeps: ClassVar[tuple[str, ...]] = ("generator",)
 
     def __init__(self, obedience: float, num_actions: int, width: int, generator: torch.Generator) -> None:
         if not 0 <= obedience <= 1:
@@ -53,7 +61,7 @@ class Interpreter:
         self._told = self._closest = self._luck = torch.zeros(0, device=generator.device)
 
     def begin(self, worlds: int, agents: int) -> None:
-        """A new step, in which nobody has been told anything yet."""
+        """Start a new step, in which no member has been told anything yet."""
         shape, device = (worlds, agents), self.generator.device
         self._told = torch.full(shape, -1, device=device)
         self._closest = torch.full(shape, self._threshold, device=device)
@@ -71,7 +79,7 @@ class Interpreter:
         self._told = torch.where(clearer, action, self._told)
 
     def obey(self, action: Tensor, rows: Tensor) -> Tensor:
-        """What is done [R] where the policies of the members ``rows`` (world * N + agent) decided ``action`` [R]."""
+        """Actions [R] of the members ``rows`` (world * N + agent), whose policies decided ``action`` [R]."""
         told = self._told.flatten()[rows]
         obeys = (told >= 0) & (self._luck.flatten()[rows] < self.obedience)
         return torch.where(obeys, told, action)

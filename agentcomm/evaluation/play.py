@@ -1,0 +1,220 @@
+"""Runs one episode per world over a fixed horizon.
+
+Stopping when the first so many episodes have finished would leave the long ones out; here every world runs its one
+episode to the end, and means are plain means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agentcomm.contracts.outcome import Episodes, Facts
+from agentcomm.directory import DirectoryWorld
+from agentcomm.messages.ledger import COUNTS
+from agentcomm.messages.network import FATES, Network, Notes
+from agentcomm.policy import CommPolicy
+from agentcomm.seeds import derive
+from agentcomm.step.gates import GateControl
+from agentcomm.step.interpreter import Interpreter
+from agentcomm.step.loop import StepRecord, TeamLoop
+from agentcomm.world import World
+
+
+@torch.no_grad()
+def play(
+    world: World,
+    policy: CommPolicy,
+    network: Network,
+    seed: int,
+    record: int = 0,
+    generator: torch.Generator | None = None,
+    gates: float | None = None,
+    watch: Callable[[list[Notes]], None] | None = None,
+    follow: Callable[[StepRecord], None] | None = None,
+    obedience: float = 0.0,
+) -> Episodes:
+    """One episode in every world, on the executed graph.
+
+    Args:
+        world: B worlds; reset with ``seed``, so equal seeds share their episodes.
+        policy: Decides.
+        network: Carries messages.
+        seed: Of the episodes.
+        record: How many worlds to record frame by frame.
+        generator: Samples decisions; None decides greedily.
+        gates: Probability with which every gate opens, whatever the policy says; None leaves that to the policy.
+        watch: Called after each step with the records of its exchanges.
+        follow: Called after each step with its record, facts included.
+        obedience: Chance that members do what a directive tells them (:mod:`agentcomm.step.interpreter`); 0 for members
+            that read messages only as their policy does.
+    """
+    was_training = policy.training
+    policy.eval()
+    loop = TeamLoop(
+        world,
+        policy,
+        network,
+        generator,
+        None if gates is None else GateControl(gates, _generator(world, seed, "gates")),
+        _interpreter(world, policy, obedience, seed) if obedience else None,
+        trace=bool(record or watch or follow),
+        collect_facts=follow is not None,
+    )
+    loop.reset(seed)
+    network.ledger.clear()
+    tally, frames = Tally(world, network), Frames(world, record)
+    for _ in range(world.max_steps):
+        frames.look()
+        step = loop.step()
+        if watch is not None:
+            watch(step.exchanges)
+        if follow is not None:
+            follow(step)
+        frames.add(step)
+        loop.finish(step)  # the ledger counts what is still on its way
+        tally.add(step)
+        if not bool(loop.running.any()):
+            break
+    policy.train(was_training)
+    return tally.episodes(frames.by_world)
+
+
+def _generator(world: World, seed: int, purpose: str) -> torch.Generator:
+    return torch.Generator(world.device).manual_seed(derive(seed, purpose))
+
+
+def _interpreter(world: World, policy: CommPolicy, obedience: float, seed: int) -> Interpreter:
+    draws = _generator(world, seed, "obedience")
+    return Interpreter(obedience, policy.num_actions, policy.width, draws)
+
+
+class Tally:
+    """Counts what happens in one episode per world.
+
+    Args:
+        world: B worlds.
+        network: Whose ledger counts the messages of each episode.
+    """
+
+    def __init__(self, world: World, network: Network) -> None:
+        self.world, self.ledger = world, network.ledger
+        self.directory = world.directory if isinstance(world, DirectoryWorld) else None
+        # What holds of each world when its episode ends, by name; taken over then.
+        self.at_end: dict[str, Tensor] = {}
+        self.refused_by: dict[str, Tensor] = {}
+        self.counts: Tensor | None = None  # [B, events of the directory] at the end, where there is one
+        self.total = torch.zeros(world.num_worlds, device=world.device)
+        self.actions = world.length.new_zeros(world.num_worlds, world.num_actions)
+        self.gate_by_step: list[float | None] = []
+        self.opened = self.asked = 0
+
+    def add(self, record: StepRecord) -> None:
+        """Count one step, after everything that is still on its way in ended episodes has been counted as late."""
+        decision, step, alive = record.decision, record.step, record.alive
+        acting = record.running.unsqueeze(1).expand_as(decision.gate)
+        acting = acting if alive is None else acting & alive
+        self.actions.scatter_add_(1, decision.action, acting.long())
+        gate = decision.gate[acting]
+        self.opened, self.asked = self.opened + int(gate.sum()), self.asked + gate.numel()
+        self.gate_by_step.append(float(gate.float().mean()) if gate.numel() else None)
+        # Members that have left earn nothing.
+        mean = step.reward.mean(1) if alive is None else step.reward.sum(1) / alive.sum(1)
+        self.total += mean * record.running
+        self._close(record)
+
+    def _close(self, record: StepRecord) -> None:
+        """Take over the final values of episodes that end."""
+        ended, step, ledger = record.ended, record.step, self.ledger
+        final = {
+            "length": step.length,
+            "success": step.success,
+            "harm": self.world.harm,
+            "messages": ledger.messages,
+            "bytes": ledger.bytes,
+            "late_steps": ledger.steps,
+            "late_seconds": ledger.seconds,
+        }
+        for name, value in final.items():
+            self.at_end[name] = torch.where(ended, value, self.at_end.get(name, torch.zeros_like(value)))
+        for name, value in ledger.refused_by.items():
+            self.refused_by[name] = torch.where(ended, value, self.refused_by.get(name, torch.zeros_like(value)))
+        if self.directory is not None:
+            counts = self.directory.state["counts"]
+            self.counts = torch.where(ended.unsqueeze(1), counts, counts * 0 if self.counts is None else self.counts)
+
+    def episodes(self, frames: list[list[dict[str, Any]]]) -> Episodes:
+        """What happened.
+
+        Args:
+            frames: Of each recorded world.
+        """
+        end = self.at_end
+        return Episodes(
+            length=end["length"],
+            success=end["success"],
+            total_reward=self.total,
+            harm=end["harm"],
+            actions=self.actions,
+            messages=dict(zip(COUNTS, end["messages"], strict=True)),
+            bytes=end["bytes"],
+            late_by=(end["late_steps"], end["late_seconds"]),
+            refused_by=self.refused_by,
+            gate_by_step=self.gate_by_step + [None] * (self.world.max_steps - len(self.gate_by_step)),
+            gate_open=self.opened / max(self.asked, 1),
+            facts=None if self.counts is None else Facts.of(self.counts),
+            frames=frames,
+        )
+
+
+class Frames:
+    """Records the first few worlds frame by frame, for the report's player.
+
+    Args:
+        world: B worlds.
+        count: How many of them to record.
+    """
+
+    def __init__(self, world: World, count: int) -> None:
+        self.world = world
+        self.by_world: list[list[dict[str, Any]]] = [[] for _ in range(count)]
+        self._scenes: list[dict[str, Any]] = []
+
+    def look(self) -> None:
+        """Note the scenes before a step."""
+        self._scenes = [self.world.scene(w) for w in range(len(self.by_world))]
+
+    def add(self, record: StepRecord) -> None:
+        """Note one step in the worlds whose episode is running; after the last step, also the final scene."""
+        for w, frames in enumerate(self.by_world):
+            if not bool(record.running[w]):
+                continue
+            frames.append(self._frame(record, w))
+            if bool(record.step.done[w]):
+                frames.append(self.world.scene(w) | {"actions": None, "gates": None, "messages": [], "reward": None})
+
+    def _frame(self, record: StepRecord, w: int) -> dict[str, Any]:
+        return self._scenes[w] | {
+            "actions": [self.world.action_names[a] for a in record.decision.action[w].tolist()],
+            "gates": record.decision.gate[w].tolist(),
+            "messages": [message for notes in record.exchanges for message in _messages(notes, w)],
+            "reward": [round(r, 4) for r in record.step.reward[w].tolist()],
+        }
+
+
+def _messages(notes: Notes, w: int) -> list[dict[str, Any]]:
+    """The messages of one exchange in one world, in plain values."""
+    fields, fate = notes.fields, notes.fields["fate"][w]
+    return [
+        {
+            "sender": int(fields["sender"][w, receiver, slot]),
+            "receiver": int(receiver),
+            "round": notes.kind,
+            "fate": FATES[fate[receiver, slot]],
+            "accepted": bool(fields["accepted"][w, receiver, slot]),
+        }
+        for receiver, slot in zip(*fate.nonzero(), strict=True)
+    ]

@@ -1,0 +1,194 @@
+"""How a team decides: gates, messages through the network, actions, in all worlds at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from agentcomm.messages.network import Network
+from agentcomm.messages.traffic import Inbox, Links
+from agentcomm.policy import CommPolicy, Graph
+from agentcomm.step.actions import choose_action, draw_action_noise
+from agentcomm.step.gates import GateControl, make_links, open_gates
+from agentcomm.step.interpreter import Interpreter
+from agentcomm.step.message_noise import add_message_noise, draw_message_noise
+from agentcomm.step.preview import predict_logits
+from agentcomm.step.turns import decide_sequentially
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a team did in one step, and everything needed to evaluate it again.
+
+    Attributes:
+        action: [B, N] int64.
+        gate: [B, N] bool, open gates.
+        gate_noise: [B, N] noise that straight-through gates were drawn with; None without such gates.
+        log_probability: [B, N] of the action.
+        gate_log_probability: [B, N] of the gate, 0 unless it is an action.
+        value: [B, N] in units of reward; 0 for members that have left, which earn nothing more.
+        logits: [B, N, A].
+        links: [B, N, k] int64, the senders that the graph kept.
+        draw: [B] int64 of a graph made for this step; [0] without.
+        voice_draw: [B] int64 that the noise of messages was drawn with; [0] without noise.
+        inboxes: What was delivered, per round.
+    """
+
+    action: Tensor
+    gate: Tensor
+    gate_noise: Tensor | None
+    log_probability: Tensor
+    gate_log_probability: Tensor
+    value: Tensor
+    logits: Tensor
+    links: Tensor
+    draw: Tensor
+    voice_draw: Tensor
+    inboxes: list[Inbox]
+
+
+@torch.no_grad()
+def decide(
+    policy: CommPolicy,
+    observation: Tensor,
+    graph: Graph | None,
+    network: Network | None,
+    step: Tensor,
+    generator: torch.Generator | None,
+    alive: Tensor | None = None,
+    control: GateControl | None = None,
+    interpreter: Interpreter | None = None,
+) -> Decision:
+    """One decision of the whole team in every world.
+
+    Args:
+        policy: The policy.
+        observation: [B, N, O].
+        graph: The graph in use; None where the policy makes one in every step.
+        network: Carries messages; None delivers them untouched and counts nothing.
+        step: [B] int64, steps since each episode began.
+        generator: Samples graphs, gates and actions; None decides greedily.
+        alive: [B, N] bool, present members; None for all.
+        control: Opens gates instead of the policy.
+        interpreter: Makes members do what messages tell them.
+    """
+    hidden = policy.encode(observation)
+    if interpreter is not None:
+        interpreter.begin(*hidden.shape[:2])
+    if alive is not None:
+        hidden = hidden * alive.unsqueeze(-1)
+    draw = step[:0]
+    if graph is None:
+        if generator is not None:
+            draw = policy.topology.draw(len(step), generator)
+        graph = policy.topology.graph(draw if len(draw) else None, len(step), hidden)
+    gates = open_gates(policy, hidden, generator, control)
+    links = make_links(policy, graph, gates.open, alive)
+    message_draw = draw_message_noise(policy, step, generator)
+    team = _TeamStep(policy, links, network, step, alive, interpreter, message_draw)
+    state, inboxes = team.communicate(hidden)
+    noise = draw_action_noise((*hidden.shape[:2], policy.num_actions), generator, hidden.device)
+    logits, action = team.act(state, noise, inboxes)
+    value = policy.expected_return(policy.value(hidden))
+    return Decision(
+        action=action,
+        gate=gates.open,
+        gate_noise=gates.noise,
+        log_probability=logits.log_softmax(-1).gather(-1, action.unsqueeze(-1)).squeeze(-1),
+        gate_log_probability=gates.log_probability,
+        value=value if alive is None else value * alive,
+        logits=logits,
+        links=links.source,
+        draw=draw,
+        voice_draw=message_draw,
+        inboxes=inboxes,
+    )
+
+
+@dataclass(frozen=True)
+class _TeamStep:
+    """One step of a team: its rounds of messages, and its actions.
+
+    Attributes:
+        policy: The policy.
+        links: The step's links.
+        network: Carries messages; None delivers them untouched.
+        step: [B] int64, steps since each episode began.
+        alive: [B, N] bool, present members; None for all.
+        interpreter: Makes members do what messages tell them.
+        message_draw: [B] int64 that the noise of messages is drawn with; [0] for none.
+    """
+
+    policy: CommPolicy
+    links: Links
+    network: Network | None
+    step: Tensor
+    alive: Tensor | None
+    interpreter: Interpreter | None
+    message_draw: Tensor
+
+    def communicate(self, hidden: Tensor) -> tuple[Tensor, list[Inbox]]:
+        """All rounds that come before any action: the state [B, N, H] after them, and what was delivered in each."""
+        policy, state = self.policy, hidden
+        inboxes: list[Inbox] = []
+        for round_ in range(policy.rounds - policy.tells_actions):
+            spoken = self.add_noise(policy.speak(state, round_), round_)
+            inboxes.append(self.exchange(spoken, self.links, round_, state))
+            state = policy.hear(state, inboxes[-1], round_)
+        return state, inboxes
+
+    def act(self, state: Tensor, noise: Tensor | None, inboxes: list[Inbox]) -> tuple[Tensor, Tensor]:
+        """Logits [B, N, A] and actions [B, N]; adds what is told of actions to the inboxes."""
+        policy, shape = self.policy, state.shape[:2]
+        if policy.tells_actions:
+            logits, action, told = decide_sequentially(
+                policy, state, self.links, self.exchange, noise, self.add_noise, self.choose
+            )
+            inboxes.append(told)
+            return logits, action
+        logits = policy.act(state)
+        everybody = torch.arange(shape.numel(), device=state.device)
+        action = self.choose(logits.flatten(0, 1), None if noise is None else noise.flatten(0, 1), everybody)
+        return logits, action.view(shape)
+
+    def add_noise(self, said: Tensor, round_: int) -> Tensor:
+        """Payloads [B, N, D] of what agents would say in a round."""
+        return add_message_noise(self.policy, said, round_, self.message_draw)
+
+    def exchange(self, spoken: Tensor, links: Links, number: int, state: Tensor | None = None) -> Inbox:
+        """Deliver payloads [B, N, D] over some links.
+
+        Args:
+            spoken: [B, N, D].
+            links: Who listens to whom.
+            number: Of the exchange in the step.
+            state: [B, N, H] before it; with it, attacks that know the policy can predict the effect of a message.
+        """
+        if self.network is None:
+            inbox = Inbox(spoken, links.source, links.present, links.source)
+        else:
+            predict = None
+            if state is not None and not self.policy.tells_actions:
+                predict = partial(predict_logits, self.policy, state, links, number)
+            inbox = self.network.exchange(spoken, links, self.step, number, predict)
+        if self.interpreter is not None:
+            self.interpreter.read(inbox)
+        return inbox
+
+    def choose(self, logits: Tensor, noise: Tensor | None, rows: Tensor) -> Tensor:
+        """Actions [R] of the agents ``rows`` (world * N + agent), as they are carried out.
+
+        Args:
+            logits: [R, A] of the policy.
+            noise: [R, A] Gumbel noise to sample with; None for the likeliest.
+            rows: [R] int64.
+        """
+        action = choose_action(logits, noise)
+        if self.interpreter is not None:
+            action = self.interpreter.obey(action, rows)
+        if self.network is not None and not self.network.actuators.quiet:
+            action = self.network.actuators.act(logits, action, noise, self.step, rows, self.alive)
+        return action

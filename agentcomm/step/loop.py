@@ -1,0 +1,193 @@
+"""The loop: how a team takes its steps in B worlds. Evaluation, rollouts and trained attackers only record them.
+
+``World.observe`` -> attacks on sensors -> ``decide`` (gates, links, messages, actions) -> ``World.step`` -> attacks on
+rewards, where the team learns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from agentcomm.base.state import State
+from agentcomm.messages.network import Network, Notes
+from agentcomm.policy import CommPolicy, Graph
+from agentcomm.step.decide import Decision, decide
+from agentcomm.step.gates import GateControl
+from agentcomm.step.interpreter import Interpreter
+from agentcomm.world import Step, World
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One step of a team in all worlds.
+
+    Attributes:
+        at: [B] int64, steps since each episode began.
+        observation: [B, N, O] what agents saw.
+        decision: What they did.
+        step: What came of it.
+        reward: [B, N] as the team learns it: the world's, unless an attack on rewards changed it.
+        alive: [B, N] bool, members that were present; None where none can be missing.
+        running: [B] bool, worlds whose episode was still running.
+        exchanges: What happened to every message, exchange by exchange, if the loop traces them.
+        facts: What there was to know of each agent when it acted (:meth:`agentcomm.world.World.facts`), [B, N] each,
+            if the loop collects them.
+    """
+
+    at: Tensor
+    observation: Tensor
+    decision: Decision
+    step: Step
+    reward: Tensor
+    alive: Tensor | None
+    running: Tensor
+    exchanges: list[Notes]
+    facts: dict[str, Tensor]
+
+    @property
+    def ended(self) -> Tensor:
+        """[B] bool, worlds whose episode ended in this step."""
+        return self.running & self.step.done
+
+
+class TeamLoop(State):
+    """Takes a team's steps in B worlds.
+
+    Every step is two calls: :meth:`step`, and once everything about the step has been read, :meth:`finish`. A caller
+    that starts episodes by itself calls :meth:`begin` instead of the latter.
+
+    Args:
+        world: B worlds; call :meth:`reset` before the first step.
+        policy: Decides. Its parameters may change between steps.
+        network: Carries messages.
+        generator: Samples graphs, gates and actions; None decides greedily.
+        control: Opens gates instead of the policy.
+        interpreter: Makes members do what messages tell them.
+        learning: Whether the team learns: ended episodes are followed by new ones at once, and attacks may change
+            rewards. Otherwise ended worlds stay as they are.
+        trace: Whether to record the exchanges of each step.
+        collect_facts: Whether to collect the facts of each step.
+
+    Attributes:
+        observation: [B, N, O] of the next step, before any attack on sensors.
+        running: [B] bool, worlds whose episode is still running; all of them while the team learns.
+        graph: The graph in use; None where the policy makes one in every step.
+        draw: [B] int64 that the graph was sampled with; [0] for the executed graph.
+    """
+
+    # The graph is not kept: a drawn one lasts for a fragment, and state is saved between fragments.
+    keeps: ClassVar[tuple[str, ...]] = ("generator", "control", "interpreter", "observation", "running")
+
+    def __init__(
+        self,
+        world: World,
+        policy: CommPolicy,
+        network: Network,
+        generator: torch.Generator | None = None,
+        control: GateControl | None = None,
+        interpreter: Interpreter | None = None,
+        *,
+        learning: bool = False,
+        trace: bool = False,
+        collect_facts: bool = False,
+    ) -> None:
+        self.world, self.policy, self.network = world, policy, network
+        self.generator, self.control, self.interpreter = generator, control, interpreter
+        self.learning, self.trace, self.collect_facts = learning, trace, collect_facts
+        self.observation = torch.zeros(0, device=world.device)
+        self.running = torch.ones(world.num_worlds, dtype=torch.bool, device=world.device)
+        self.draw = torch.zeros(0, dtype=torch.int64, device=world.device)
+        dynamic = policy.topology.dynamic
+        self.graph: Graph | None = None if dynamic else policy.topology.graph(None, world.num_worlds)
+
+    @property
+    def alive(self) -> Tensor | None:
+        """[B, N] bool, members that are present now; None where none can be missing."""
+        return self.world.alive.clone() if self.world.config.loses_members else None
+
+    def reset(self, seed: int) -> None:
+        """Start new episodes in all worlds.
+
+        Args:
+            seed: Of the worlds.
+        """
+        self.observation = self.world.reset(seed)
+        self.running = torch.ones_like(self.running)
+        self._forget(torch.arange(self.world.num_worlds, device=self.world.device))
+
+    def draw_graph(self) -> None:
+        """Sample one graph per world, in use until the next call.
+
+        Nothing changes where the policy makes one in every step, nor for a greedy team, which uses the executed graph.
+        """
+        topology, worlds = self.policy.topology, self.world.num_worlds
+        if topology.dynamic or self.generator is None:
+            return
+        self.draw = topology.draw(worlds, self.generator)
+        self.graph = topology.graph(self.draw if len(self.draw) else None, worlds)
+
+    @torch.no_grad()
+    def step(self) -> StepRecord:
+        """Take one step in all worlds."""
+        world, network = self.world, self.network
+        if self.trace:
+            network.tape = []
+        at, alive = world.length.clone(), self.alive
+        observation = network.perceive(self.observation, world, at, self.policy)
+        decision = decide(
+            self.policy,
+            observation,
+            self.graph,
+            network,
+            at,
+            self.generator,
+            alive,
+            self.control,
+            self.interpreter,
+        )
+        facts = world.facts() if self.collect_facts else {}
+        step = world.step(decision.action, auto_reset=self.learning)
+        reward = network.reward(step.reward, decision.action, at) if self.learning else step.reward
+        self.observation = step.observation
+        exchanges: list[Notes] = []
+        if self.trace and network.tape is not None:
+            exchanges, network.tape = network.tape, None
+        return StepRecord(at, observation, decision, step, reward, alive, self.running, exchanges, facts)
+
+    def finish(self, record: StepRecord) -> None:
+        """Forget what network and attacks keep of the episodes that ended in a step.
+
+        Args:
+            record: The latest step's.
+        """
+        ended = record.step.finished
+        if not self.learning:  # ended worlds are stepped on, but their episode has ended once
+            ended = record.ended.nonzero().squeeze(1)
+            self.running = self.running & ~record.step.done
+        if len(ended):
+            self._forget(ended)
+
+    def begin(self, worlds: Tensor) -> None:
+        """Note that the caller has started new episodes in some worlds ([W] indices)."""
+        self._forget(worlds)
+        self.observation = self.world.observe()
+
+    def _forget(self, worlds: Tensor) -> None:
+        """Drop what is kept of the episodes of some worlds ([W] indices)."""
+        self.network.reset(worlds)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything needed to resume as if never interrupted."""
+        return super().snapshot() | {"world": self.world.get_state(), "network": self.network.get_state()}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Resume from :meth:`snapshot`."""
+        own = {name: value for name, value in saved.items() if name not in ("world", "network")}
+        super().restore(own)
+        self.world.set_state(saved["world"])
+        self.network.set_state(saved["network"])

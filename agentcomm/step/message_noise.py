@@ -1,0 +1,36 @@
+"""The noise that some policies add to their messages in training (:mod:`policies.bottleneck`)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from agentcomm.policy import CommPolicy
+
+
+def draw_message_noise(policy: CommPolicy, step: Tensor, generator: torch.Generator | None) -> Tensor:
+    """[B] int64 to draw one step's noise with; [0] for a policy without noise, or without a generator.
+
+    Args:
+        policy: The policy.
+        step: [B] int64, one per world.
+        generator: Source of the draws; None for greedy messages.
+    """
+    if policy.voice is None or generator is None:
+        return step[:0]
+    return torch.randint(2**62, step.shape, generator=generator, device=step.device)
+
+
+def add_message_noise(policy: CommPolicy, said: Tensor, round_: int, draw: Tensor | None = None) -> Tensor:
+    """Payloads [B, N, D] of what agents would say [B, N, D] in a round.
+
+    Args:
+        policy: The policy.
+        said: [B, N, D] without noise.
+        round_: The round.
+        draw: [B] of :func:`draw_message_noise`; None, or [0], for greedy messages.
+    """
+    if policy.voice is None:
+        return said
+    payload: Tensor = policy.voice(said, draw if draw is not None and len(draw) else None, round_)[0]
+    return payload

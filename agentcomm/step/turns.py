@@ -1,0 +1,91 @@
+"""Teams whose agents tell each other their actions, and therefore act in turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from agentcomm.messages.traffic import Inbox, Links, ProjectionCache
+from agentcomm.policy import CommPolicy
+from agentcomm.step.actions import choose_action
+
+
+def turns(links: Links) -> tuple[Tensor, Tensor]:
+    """When each agent acts.
+
+    An agent listens to those of its senders that precede it in the team's order, and acts right after the last of
+    them: agents that do not depend on each other act in the same turn, and there are as many turns as the longest
+    chain of dependences has members.
+
+    Args:
+        links: Only present ones count.
+
+    Returns:
+        [B, N] int64 turn of each agent, from 0; and [B, N, k] bool, the links on which actions are told.
+    """
+    worlds, agents, _ = links.source.shape
+    receiver = torch.arange(agents, device=links.source.device).view(1, -1, 1)
+    earlier = links.present & (links.source < receiver)
+    turn = torch.zeros(worlds, agents, dtype=torch.int64, device=links.source.device)
+    if links.source.shape[-1]:
+        for _ in range(agents):
+            heard = turn.unsqueeze(1).expand(-1, agents, -1).gather(2, links.source) + 1
+            new = heard.masked_fill(~earlier, 0).amax(-1)
+            if torch.equal(new, turn):
+                break
+            turn = new
+    return turn, earlier
+
+
+def decide_sequentially(
+    policy: CommPolicy,
+    hidden: Tensor,
+    links: Links,
+    exchange: Callable[[Tensor, Links, int], Inbox],
+    noise: Tensor | None,
+    add_noise: Callable[[Tensor, int], Tensor] = lambda said, round_: said,
+    choose: Callable[[Tensor, Tensor | None, Tensor], Tensor] = lambda logits, noise, rows: choose_action(
+        logits, noise
+    ),
+) -> tuple[Tensor, Tensor, Inbox]:
+    """The last round of a policy that tells actions: in each turn, some agents hear, act and tell.
+
+    Args:
+        policy: The policy.
+        hidden: [B, N, H] before the round.
+        links: The step's links.
+        exchange: Takes payloads, links and the number of the exchange.
+        noise: [B, N, A] Gumbel noise to sample actions with; None for the likeliest.
+        add_noise: Makes payloads [B, N, D] of what agents would say in a round.
+        choose: Takes logits [R, A], their noise, and the agents ``rows`` [R] (world * N + agent) that they belong to;
+            returns actions [R].
+
+    Returns:
+        Logits [B, N, A], actions [B, N], and what each agent had been told when its turn came.
+    """
+    last = policy.rounds - 1
+    worlds, agents, _ = hidden.shape
+    turn, earlier = turns(links)
+    flat = hidden.flatten(0, 1).unsqueeze(0)
+    spoken = hidden.new_zeros(worlds, agents, policy.width)
+    cache = ProjectionCache(spoken.view(1, worlds * agents, policy.width))
+    logits = hidden.new_zeros(worlds * agents, policy.num_actions)
+    actions = turn.new_zeros(worlds * agents)
+    flat_noise = None if noise is None else noise.flatten(0, 1)
+    told: Inbox | None = None
+    for number in range(int(turn.max()) + 1):
+        due = turn == number
+        inbox = exchange(spoken, links.only(due, earlier), last + number).spelled_out()
+        told = inbox if told is None else told.merge(inbox, due)
+        rows = due.flatten().nonzero().squeeze(-1)
+        state = policy.hear(flat[:, rows], inbox.rows(rows, cache), last)
+        logits[rows] = policy.act(state)[0]
+        action = actions[rows] = choose(logits[rows], None if flat_noise is None else flat_noise[rows], rows)
+        said = spoken.new_zeros(worlds * agents, policy.width)
+        said[rows] = policy.tell(flat[:, rows], action.unsqueeze(0))[0]
+        # Noise depends on the agent's place in its world, so it is added to all, and only these are kept.
+        cache.speak(rows, add_noise(said.view_as(spoken), last).flatten(0, 1)[rows])
+    assert told is not None
+    return logits.view(worlds, agents, -1), actions.view(worlds, agents), told
