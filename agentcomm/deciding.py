@@ -316,7 +316,7 @@ def in_turns(
     told: Inbox | None = None
     for number in range(int(turn.max()) + 1):
         due = turn == number
-        inbox = exchange(spoken, links.only(due, earlier), last + number).spelled_out()
+        inbox = exchange(spoken, links.only(due, earlier), last + number).materialized()
         told = inbox if told is None else told.merge(inbox, due)
         rows = due.flatten().nonzero().squeeze(-1)
         state = policy.hear(flat[:, rows], inbox.rows(rows, cache), last)

@@ -31,7 +31,7 @@ from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Traffic
 from agentcomm.seeds import derive
 from agentcomm.threats import Attack, AttackConfig, Budget, Edits, Position, Setting, ThreatModel, View
-from agentcomm.world import Link, Observation, Transition, World, WorldConfig
+from agentcomm.world import DrawnMessage, Observation, Transition, World, WorldConfig
 from attacks.place import place
 from attacks.steered import Handle, Steered
 
@@ -90,6 +90,8 @@ class Hand(Steered):
 
 class Attacker(World[AttackerConfig]):
     """B worlds of a frozen team, with the attacker's hands as agents."""
+
+    keeps = ("team", "network")
 
     def __init__(self, config: AttackerConfig, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:
         super().__init__(config, num_worlds, device)
@@ -170,24 +172,13 @@ class Attacker(World[AttackerConfig]):
         """[B] bool, whether the team's goal is not reached."""
         return ~self.team.success()
 
-    def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[Link] | None = None) -> Any:
+    def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[DrawnMessage] | None = None) -> Any:
         """The team's world; messages between hands are not drawn."""
         return self.team.render(world, mode)
 
     def scene(self, world: int) -> dict[str, Any]:
         """The team's scene."""
         return self.team.scene(world)
-
-    def get_state(self) -> dict[str, Any]:
-        """Also the team's world, and what lies between its members."""
-        return super().get_state() | {"team": self.team.get_state(), "network": self.network.get_state()}
-
-    def set_state(self, saved: Mapping[str, Any]) -> None:
-        """Go on with the very same episodes."""
-        super().set_state(saved)
-        self.team.set_state(saved["team"])
-        self.team.generator = self.generator
-        self.network.set_state(saved["network"])
 
 
 def _victim(folder: str | None, device: str) -> policy_file.SavedPolicy:

@@ -18,7 +18,8 @@ from agentcomm.deciding import Decision, GateControl, decide
 from agentcomm.directory import DirectoryWorld
 from agentcomm.interpreter import Interpreter
 from agentcomm.messages.ledger import COUNTS
-from agentcomm.messages.network import FATES, Network, Notes
+from agentcomm.messages.network import Network
+from agentcomm.network.record import ExchangeRecord, Fate
 from agentcomm.policy import CommPolicy
 from agentcomm.seeds import derive
 from agentcomm.world import Step, World
@@ -43,7 +44,7 @@ class Moment:
     decision: Decision
     step: Step
     running: Tensor
-    notes: list[Notes]
+    notes: list[ExchangeRecord]
     facts: dict[str, Tensor]
 
 
@@ -56,7 +57,7 @@ def play(
     record: int = 0,
     generator: torch.Generator | None = None,
     gates: float | None = None,
-    watch: Callable[[list[Notes]], None] | None = None,
+    watch: Callable[[list[ExchangeRecord]], None] | None = None,
     follow: Callable[[Moment], None] | None = None,
     obedience: float = 0.0,
 ) -> Episodes:
@@ -105,7 +106,7 @@ def play(
     opened = asked = 0
     frames: list[list[dict[str, Any]]] = [[] for _ in range(record)]
     for _ in range(world.max_steps):
-        network.tape = [] if record or watch or follow else None
+        network.trace = [] if record or watch or follow else None
         scenes = [world.scene(w) for w in range(record)]
         alive = world.alive.clone() if world.config.loses_members else None
         at = world.length.clone()
@@ -119,10 +120,10 @@ def play(
         gate_by_step.append(float(open_.float().mean()) if open_.numel() else None)
         facts = {} if follow is None else world.facts()
         step = world.step(decision.action, auto_reset=False)
-        if watch is not None and network.tape is not None:
-            watch(network.tape)
+        if watch is not None and network.trace is not None:
+            watch(network.trace)
         if follow is not None:
-            follow(Moment(at, observation, decision, step, running.clone(), network.tape or [], facts))
+            follow(Moment(at, observation, decision, step, running.clone(), network.trace or [], facts))
         for w in range(record):
             if bool(running[w]):
                 frames[w].append(
@@ -150,7 +151,7 @@ def play(
         observation = step.observation
         if not bool(running.any()):
             break
-    network.tape = None
+    network.trace = None
     gate_by_step += [None] * (world.max_steps - len(gate_by_step))
     policy.train(was_training)
     events = None if counts is None else Facts.of(counts)
@@ -176,15 +177,15 @@ def _frame(
 ) -> dict[str, Any]:
     """One step of one world in plain numbers."""
     messages = []
-    for notes in network.tape or []:
+    for notes in network.trace or []:
         fate = notes.fields["fate"][w]
         for receiver, slot in zip(*fate.nonzero(), strict=True):
             messages.append(
                 {
                     "sender": int(notes.fields["sender"][w, receiver, slot]),
                     "receiver": int(receiver),
-                    "round": notes.kind,
-                    "fate": FATES[fate[receiver, slot]],
+                    "round": notes.round,
+                    "fate": str(Fate(fate[receiver, slot])),
                     "accepted": bool(notes.fields["accepted"][w, receiver, slot]),
                 }
             )

@@ -16,7 +16,7 @@ from agentcomm.threats import Pieces, Setting
 
 
 @dataclass(frozen=True)
-class Passing:
+class ChannelInput:
     """What is about to pass a channel: B worlds, N receivers, M inbox slots.
 
     Attributes:
@@ -26,7 +26,7 @@ class Passing:
         hops: [B, N, M] int64, how many hops each may still take.
         step: [B] int64, step of each world's episode.
         step_seconds: Seconds that a step of the episode takes.
-        kind: Exchange within the step.
+        round: Round within the step.
         generator: The channel's own randomness.
         pieces: Fragments that attacks put on the wire besides; None for none.
     """
@@ -37,7 +37,7 @@ class Passing:
     hops: Tensor
     step: Tensor
     step_seconds: float
-    kind: int
+    round: int
     generator: torch.Generator
     pieces: Pieces | None = None
 
@@ -53,7 +53,7 @@ class Passing:
 
 
 @dataclass(frozen=True)
-class Fate:
+class ChannelEffect:
     """What a channel does to messages; None leaves that alone.
 
     Attributes:
@@ -101,7 +101,7 @@ class Channel(Plugin[C_co]):
         self.slots = slots
 
     @abstractmethod
-    def carry(self, passing: Passing, memory: dict[str, Tensor]) -> Fate:
+    def carry(self, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
         """Say what becomes of one exchange's messages; ``memory`` may be changed in place."""
 
     def memory(self) -> dict[str, Tensor]:
@@ -109,27 +109,32 @@ class Channel(Plugin[C_co]):
         return {}
 
 
-def in_a_row(
-    channels: Sequence[Channel], memories: Sequence[dict[str, Tensor]], passing: Passing
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Pass several channels one after the other.
+@dataclass(frozen=True)
+class Composed(ChannelEffect):
+    """What several channels do to messages together."""
+
+    lost: Tensor
+    seconds: Tensor
+    extra: Tensor
+    hops: Tensor
+
+
+def compose(channels: Sequence[Channel], memories: Sequence[dict[str, Tensor]], entering: ChannelInput) -> Composed:
+    """Pass messages through several channels.
 
     Args:
         channels: In the order in which messages pass them.
         memories: Of each.
-        passing: What enters the first.
-
-    Returns:
-        [B, N, M] each, as in :class:`Fate`: lost, seconds, extra, hops.
+        entering: What enters the first.
     """
-    lost, seconds = torch.zeros_like(passing.present), torch.zeros(passing.present.shape, device=passing.present.device)
-    extra, hops = torch.zeros_like(passing.size), torch.zeros_like(passing.size)
+    lost, extra, hops = (torch.zeros_like(x) for x in (entering.present, entering.size, entering.size))
+    seconds = torch.zeros(entering.present.shape, device=entering.present.device)
     for channel, memory in zip(channels, memories, strict=True):
-        present = passing.present & ~lost
-        now = replace(passing, present=present, size=passing.size + extra, hops=passing.hops - hops)
-        fate = channel.carry(now, memory)
-        lost = lost if fate.lost is None else lost | (fate.lost & present)
-        seconds = seconds if fate.seconds is None else seconds + fate.seconds
-        extra = extra if fate.extra is None else extra + fate.extra
-        hops = hops if fate.hops is None else hops + fate.hops
-    return lost, seconds, extra, hops
+        present = entering.present & ~lost
+        now = replace(entering, present=present, size=entering.size + extra, hops=entering.hops - hops)
+        effect = channel.carry(now, memory)
+        lost = lost if effect.lost is None else lost | (effect.lost & present)
+        seconds = seconds if effect.seconds is None else seconds + effect.seconds
+        extra = extra if effect.extra is None else extra + effect.extra
+        hops = hops if effect.hops is None else hops + effect.hops
+    return Composed(lost, seconds, extra, hops)

@@ -134,7 +134,7 @@ class Inbox:
             receiver = torch.arange(self.links.shape[1], device=self.links.device).unsqueeze(0)
         return (gather_agents(self.links, self.source) == receiver[..., None, None]).any(-1)
 
-    def spelled_out(self) -> Inbox:
+    def materialized(self) -> Inbox:
         """The same with the codec's part in every slot's ``delta``, for payloads that are spoken one by one."""
         if self.coding is None:
             return self
@@ -271,9 +271,9 @@ class Traffic:
             spare: Empty slots to add for injected messages.
         """
         worlds, agents, degree = links.source.shape
-        padded = torch.nn.functional.pad
-        source = padded(links.source, (0, spare))
-        present = padded(links.present, (0, spare))
+        source, present = links.source, links.present
+        if spare:
+            source, present = (nn.functional.pad(x, (0, spare)) for x in (source, present))
         receiver = torch.arange(agents, device=spoken.device).view(1, -1, 1)
         at = step.view(-1, 1, 1).expand_as(source)
         none = torch.zeros_like(source)

@@ -168,7 +168,7 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
             state[COMPONENT_RL_MODULE] = self.module.get_state(**kwargs)
             state[WEIGHTS_SEQ_NO] = self._weights_seq_no
         if self.sampler is not None and self._check_component(COMPONENT_SAMPLER, components, not_components):
-            state[COMPONENT_SAMPLER] = self.sampler.get_state()
+            state[COMPONENT_SAMPLER] = self.sampler.snapshot()
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -185,7 +185,7 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         if NUM_ENV_STEPS_SAMPLED_LIFETIME in state:
             self.num_env_steps_sampled_lifetime = state[NUM_ENV_STEPS_SAMPLED_LIFETIME]
         if COMPONENT_SAMPLER in state and self.sampler is not None:
-            self.sampler.set_state(state[COMPONENT_SAMPLER])
+            self.sampler.restore(state[COMPONENT_SAMPLER])
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """How RLlib builds this runner again."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from agentcomm.base.state import State
 from agentcomm.deciding import Decision, decide
 from agentcomm.messages.ledger import COUNTS
 from agentcomm.messages.network import Network
@@ -47,7 +47,7 @@ class Fragment:
     messages: dict[str, int] = field(default_factory=dict)
 
 
-class Sampler:
+class Sampler(State):
     """Collects fragments; worlds, episodes and graphs go on from one fragment to the next.
 
     Args:
@@ -57,6 +57,8 @@ class Sampler:
         settings: Discounts and the share of held-out worlds.
         seed: Seeds worlds and the policy's sampling.
     """
+
+    keeps = ("world", "network", "generator", "observation", "_return", "_last")
 
     def __init__(self, world: World, policy: CommPolicy, network: Network, settings: PPOSettings, seed: int) -> None:
         self.world, self.policy, self.network, self.settings = world, policy, network, settings
@@ -193,26 +195,6 @@ class Sampler:
         if alive is None:
             return self.policy.expected_return(self.policy.value(hidden))
         return self.policy.expected_return(self.policy.value(hidden * alive.unsqueeze(-1))) * alive
-
-    def get_state(self) -> dict[str, Any]:
-        """Everything needed to go on as if never interrupted, as numpy arrays."""
-        return {
-            "world": self.world.get_state(),
-            "network": self.network.get_state(),
-            "generator": self.generator.get_state().numpy().copy(),
-            "observation": self.observation.cpu().numpy().copy(),
-            "return": self._return.cpu().numpy().copy(),
-            "last": self._last.cpu().numpy().copy(),
-        }
-
-    def set_state(self, saved: dict[str, Any]) -> None:
-        """Go on from :meth:`get_state`."""
-        self.world.set_state(saved["world"])
-        self.network.set_state(saved["network"])
-        self.generator.set_state(torch.as_tensor(np.array(saved["generator"])))
-        self.observation = torch.as_tensor(np.array(saved["observation"]), device=self.world.device)
-        self._return = torch.as_tensor(np.array(saved["return"]), device=self.world.device)
-        self._last = torch.as_tensor(np.array(saved["last"]), device=self.world.device)
 
 
 def record_inboxes(inboxes: list[list[Inbox]], links: Tensor) -> Rows:
