@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -46,36 +46,31 @@ class ExchangeRecord:
 
 def records_of(x: Exchange) -> list[ExchangeRecord]:
     """What happened in an exchange: one record, and a second one for messages whose slots are taken in the first."""
-    accepted, none = x.traffic.present, torch.zeros_like(x.sent)
-    out = [_record(x, x.arrived, x.put, accepted, x.effects.dropped, x.lost, x.forged, x.tampered, x.refused)]
+    records = [_record(x, x.arrived, _fates(x, x.arrived.present, x.put), x.traffic.present, x.refused)]
     if bool(x.covered.any()):
-        departed = replace(x.departed, present=none)
-        dropped, lost = x.effects.dropped & x.covered, x.lost & x.covered
-        out.append(_record(x, departed, x.covered, none, dropped, lost, none, none, {}))
-    return out
+        none = torch.zeros_like(x.sent)
+        records.append(_record(x, x.departed, _fates(x, none, x.covered), none, {}))
+    return records
+
+
+def _fates(x: Exchange, arrived: Tensor, put: Tensor) -> Tensor:
+    """[B, N, M] int8: fates of messages, given which of them arrive now and which were put on the wire now."""
+    missing = put & ~arrived
+    fate = arrived.to(torch.int8) * int(Fate.DELIVERED)
+    for where, became in (
+        (missing, Fate.DELAYED),
+        (missing & x.lost, Fate.LOST),
+        (missing & x.effects.dropped, Fate.DROPPED),
+        (arrived & x.tampered, Fate.TAMPERED),
+        (arrived & x.forged, Fate.FORGED),
+    ):
+        fate = fate.masked_fill(where, int(became))
+    return fate
 
 
 def _record(
-    x: Exchange,
-    traffic: Traffic,
-    put: Tensor,
-    accepted: Tensor,
-    dropped: Tensor,
-    lost: Tensor,
-    forged: Tensor,
-    tampered: Tensor,
-    refused: dict[str, Tensor],
+    x: Exchange, traffic: Traffic, fate: Tensor, accepted: Tensor, refused: dict[str, Tensor]
 ) -> ExchangeRecord:
-    arrived = traffic.present
-    fate = arrived.to(torch.int8) * int(Fate.DELIVERED)
-    for where, became in (
-        (put & ~arrived & ~dropped & ~lost, Fate.DELAYED),
-        (lost & ~arrived, Fate.LOST),
-        (dropped & ~arrived, Fate.DROPPED),
-        (tampered & arrived, Fate.TAMPERED),
-        (forged & arrived, Fate.FORGED),
-    ):
-        fate = fate.masked_fill(where, int(became))
     fields = {name: getattr(traffic, name) for name in ("sender", "origin", "sequence", "sent_at", "expiry", "hops")}
     fields |= {"fate": fate, "accepted": accepted, "size": x.size, "length": traffic.payload().norm(dim=-1)}
     return ExchangeRecord(
