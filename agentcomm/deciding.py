@@ -9,9 +9,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from agentcomm.contracts.inbox import Inbox, ProjectionCache
+from agentcomm.contracts.traffic import Links
 from agentcomm.interpreter import Interpreter
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Inbox, Links, ProjectionCache
+from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy, Graph
 
 

@@ -16,7 +16,7 @@ import math
 import torch
 from torch import Tensor
 
-from agentcomm.messages.traffic import Inbox
+from agentcomm.contracts.inbox import Inbox
 
 SEED = 20260513
 

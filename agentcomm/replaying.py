@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from agentcomm.contracts.inbox import Inbox
 from agentcomm.deciding import gate_log_probability
-from agentcomm.messages.traffic import Inbox
 from agentcomm.policy import CommPolicy
 
 

@@ -24,11 +24,11 @@ from torch import Tensor
 from agentcomm import policy_file, registry
 from agentcomm.assembly import make_world
 from agentcomm.config import Choice, build
+from agentcomm.contracts.traffic import Traffic
 from agentcomm.deciding import decide, first_words
 from agentcomm.errors import CheckpointError, ConfigError
 from agentcomm.evaluation.episodes import play
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Traffic
+from agentcomm.network.network import Network
 from agentcomm.seeds import derive
 from agentcomm.threats import Attack, AttackConfig, Budget, Edits, Position, Setting, ThreatModel, View
 from agentcomm.world import DrawnMessage, Observation, Transition, World, WorldConfig

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.traffic import Links
 from agentcomm.deciding import Decision, choose
-from agentcomm.messages.traffic import Inbox, Links
 from agentcomm.policy import CommPolicy
 from agentcomm.training.rollout import record_inboxes
 from policies.attention import ListeningBlock

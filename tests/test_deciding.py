@@ -9,9 +9,9 @@ import torch
 from oracles import CREW
 from parts import IN_TURNS, MISSING, attack, sampler, setting_of, team
 
+from agentcomm.contracts.traffic import Links
 from agentcomm.deciding import decide, turns
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Links
+from agentcomm.network.network import Network
 from agentcomm.policy import Graph
 from agentcomm.replaying import evaluate
 from agentcomm.training.ppo import Update, ppo_loss

@@ -7,12 +7,12 @@ import torch
 from parts import attack, setting_of, team
 from torch import Tensor
 
+from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.deciding import decide
 from agentcomm.evaluation.episodes import play
 from agentcomm.interpreter import Interpreter, directive, threshold
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Inbox
+from agentcomm.network.network import Network
 
 
 def reading(obedience: float = 1.0, actions: int = 3, width: int = 32, seed: int = 0) -> Interpreter:

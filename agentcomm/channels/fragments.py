@@ -19,7 +19,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from agentcomm.messages.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
+from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
 
 
 class FragmentsConfig(ChannelConfig):

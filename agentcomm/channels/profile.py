@@ -16,7 +16,8 @@ from torch import Tensor
 from agentcomm.channels.bandwidth import Bandwidth, BandwidthConfig
 from agentcomm.channels.bursts import Bursts, BurstsConfig
 from agentcomm.channels.delay import Delay, DelayConfig
-from agentcomm.messages.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput, compose
+from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
+from agentcomm.network.link import compose
 from agentcomm.threats import Setting
 
 FIVE_G_TO_ETHERNET = 33.3  # measured

@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.messages.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
-from agentcomm.messages.traffic import HOPS
+from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
+from agentcomm.contracts.traffic import HOPS
 from agentcomm.threats import Setting
 
 Layout = Literal["line", "ring", "grid"]

@@ -16,8 +16,8 @@ from pydantic import Field
 from torch import Tensor
 
 from agentcomm.channels.bandwidth import lines, queue_up
+from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
 from agentcomm.errors import ConfigError
-from agentcomm.messages.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
 from agentcomm.threats import Setting
 
 COLUMNS = ("seconds", "latency_ms", "loss", "mbit")  # the last may be missing

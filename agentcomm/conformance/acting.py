@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.conformance.common import require
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.threats import Budget, Setting
 
 ACTIONS = 5

@@ -11,8 +11,8 @@ from torch import Tensor
 from agentcomm.conformance.common import check_memory, check_plugin, require
 from agentcomm.conformance.conversations import Exchange, carry, check_state, conversation, make_setting, same_heard
 from agentcomm.conformance.stages import Disturb
-from agentcomm.messages.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
-from agentcomm.messages.network import Network
+from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
+from agentcomm.network.network import Network
 from agentcomm.threats import AttackConfig, Setting
 
 STEP_SECONDS = 0.05
@@ -56,7 +56,7 @@ def check_channel(
     harmless: dict[str, Any] | None = None,
     num_agents: int = 4,
 ) -> None:
-    """Check the contract of :class:`agentcomm.messages.channel.Channel` on random traffic, clean and attacked.
+    """Check the contract of :class:`agentcomm.contracts.channel.Channel` on random traffic, clean and attacked.
 
     Args:
         channel: The channel's class.

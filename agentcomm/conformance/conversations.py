@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from agentcomm.conformance.common import require
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Inbox, Links
+from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.traffic import Links
+from agentcomm.network.network import Network
 from agentcomm.threats import Setting
 
 

@@ -1,7 +1,7 @@
 """The contract of a transport: how the messages of an exchange become bytes, and how receivers read them.
 
 Every transport runs the same stages (``agentcomm/network/stages.py``): attacks, channels and defenses work on the
-tensors of :class:`~agentcomm.messages.traffic.Traffic`. A transport is told what happens to each message on the wire,
+tensors of :class:`~agentcomm.contracts.traffic.Traffic`. A transport is told what happens to each message on the wire,
 so that it can do the same to bytes of its own, and it has three answers: how long a message is, what a receiver reads,
 and whose seal it is. Two transports agree where they give the same ledger and the same inboxes.
 
@@ -17,7 +17,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from agentcomm.base.state import State
-from agentcomm.messages.traffic import Traffic
+from agentcomm.contracts.traffic import Traffic
 
 
 class Transport(State, ABC):

@@ -17,8 +17,8 @@ from agentcomm.contracts.outcome import Episodes, Facts
 from agentcomm.deciding import Decision, GateControl, decide
 from agentcomm.directory import DirectoryWorld
 from agentcomm.interpreter import Interpreter
-from agentcomm.messages.ledger import COUNTS
-from agentcomm.messages.network import Network
+from agentcomm.network.ledger import COUNTS
+from agentcomm.network.network import Network
 from agentcomm.network.record import ExchangeRecord, Fate
 from agentcomm.policy import CommPolicy
 from agentcomm.seeds import derive

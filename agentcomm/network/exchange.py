@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.traffic import Links, Traffic
 from agentcomm.messages.effects import Effects
-from agentcomm.messages.traffic import Inbox, Links, Traffic
 
 Foresee = Callable[[Inbox], Tensor]  # action logits [B, N, A] that follow from an inbox
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agentcomm.messages.traffic import Traffic
+from agentcomm.contracts.traffic import Traffic
 from agentcomm.network.exchange import Exchange
 
 

@@ -13,17 +13,17 @@ from dataclasses import replace
 from torch import Tensor
 
 from agentcomm.base.state import Memory, State
+from agentcomm.contracts.codec import Codec, Received
+from agentcomm.contracts.inbox import gather_agents
 from agentcomm.contracts.transport import Transport
 from agentcomm.defense import Defense, Delivered
-from agentcomm.messages.codec import Codec, Received
 from agentcomm.messages.effects import count_pieces
-from agentcomm.messages.envelope import PLAIN
 from agentcomm.messages.guard import Guard
-from agentcomm.messages.identity import Keyring
-from agentcomm.messages.ledger import Ledger
-from agentcomm.messages.path import Path
-from agentcomm.messages.traffic import gather_agents
 from agentcomm.network.exchange import Exchange
+from agentcomm.network.ledger import Ledger
+from agentcomm.network.link import Path
+from agentcomm.wire.envelope import PLAIN
+from agentcomm.wire.keyring import Keyring
 
 
 class Stage(State, ABC):

@@ -26,10 +26,11 @@ from parts import (
 from torch import Tensor
 
 from agentcomm import registry
+from agentcomm.contracts.inbox import gather_agents
+from agentcomm.contracts.traffic import Links
 from agentcomm.deciding import decide
 from agentcomm.errors import ConfigError
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Links, gather_agents
+from agentcomm.network.network import Network
 from agentcomm.threats import AttackConfig, Setting
 from attacks.cut import weakest_link
 from attacks.noise import _turn

@@ -13,7 +13,7 @@ from torch import Tensor
 from agentcomm.conformance import check_attack
 from agentcomm.deciding import decide
 from agentcomm.errors import ConfigError
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.registry import build_config
 from agentcomm.threats import ActionView, Attack, AttackConfig, Budget, Edits, Position, Setting, ThreatModel, View
 from agentcomm.training.ppo import Update

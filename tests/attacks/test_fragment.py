@@ -12,10 +12,10 @@ from torch import Tensor
 
 from agentcomm.assembly import make_network
 from agentcomm.config import Choice, PathChoice
+from agentcomm.contracts.channel import ChannelInput
+from agentcomm.contracts.traffic import HOPS
 from agentcomm.errors import ConfigError
-from agentcomm.messages.channel import ChannelInput
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import HOPS
+from agentcomm.network.network import Network
 from agentcomm.replaying import evaluate
 from agentcomm.threats import Attack, Edits, Pieces, Position, Setting, View
 from agentcomm.training.rollout import Sampler

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from agentcomm.assembly import make_network, make_policy, make_world
 from agentcomm.config import Choice
+from agentcomm.contracts.traffic import Links
 from agentcomm.deciding import decide
 from agentcomm.evaluation.episodes import Moment, play
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Links
+from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.threats import Budget, Edits, RewardView
 from agentcomm.training.ppo import Update

@@ -10,11 +10,11 @@ import torch
 from parts import attack, carry, conversation, defense, heard, setting, setting_of, team
 from torch import Tensor
 
+from agentcomm.contracts.traffic import Links
 from agentcomm.defense import Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.evaluation.blame import Auditor
 from agentcomm.evaluation.episodes import play
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Links
+from agentcomm.network.network import Network
 from agentcomm.threats import Setting
 
 

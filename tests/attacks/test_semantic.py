@@ -16,7 +16,7 @@ from agentcomm.errors import ConfigError
 from agentcomm.evaluation.episodes import play
 from agentcomm.evaluation.overhear import Leaked, Overheard, leaked
 from agentcomm.interpreter import directive, threshold
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.policy_file import SavedPolicy
 from agentcomm.registry import build_config
 from attacks.directive import along

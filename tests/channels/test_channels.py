@@ -29,9 +29,9 @@ from agentcomm.assembly import make_network
 from agentcomm.channels.trace import read
 from agentcomm.config import Choice, PathChoice
 from agentcomm.conformance import check_channel
+from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
 from agentcomm.errors import AgentcommError, ConfigError
-from agentcomm.messages.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.replaying import evaluate
 from agentcomm.threats import Setting
 from agentcomm.training.rollout import Sampler

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from agentcomm.channels.profile import PROFILES, TRANSFER_BYTES
 from agentcomm.channels.relay import distances
-from agentcomm.messages.channel import Channel, ChannelEffect, ChannelInput, compose
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import HOPS
+from agentcomm.contracts.channel import Channel, ChannelEffect, ChannelInput
+from agentcomm.contracts.traffic import HOPS
+from agentcomm.network.link import compose
+from agentcomm.network.network import Network
 from agentcomm.threats import Setting
 
 STEP = 0.1  # seconds

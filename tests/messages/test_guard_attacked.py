@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from parts import Scripted, carry, conversation, forge, heard, same_inbox, setting
 from torch import Tensor
 
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import HEADER
+from agentcomm.contracts.traffic import HEADER
+from agentcomm.network.network import Network
 from agentcomm.threats import Attack, AttackConfig, Budget, Edits, Position, Power, Setting, ThreatModel, View
 
 S = setting(worlds=3, agents=4, degree=2, width=4)

@@ -35,7 +35,7 @@ from agentcomm import registry
 from agentcomm.conformance.conversations import reader
 from agentcomm.deciding import decide
 from agentcomm.defense import ORDERS, Defense, DefenseConfig, Delivered, Verdicts
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.network.record import Fate
 from agentcomm.policy import Graph
 from agentcomm.threats import Budget, Edits, Position, Setting, View

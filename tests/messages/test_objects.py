@@ -25,7 +25,7 @@ from parts import (
 )
 
 from agentcomm import registry
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.threats import Setting
 
 TRANSPORTS = ("batch", "objects")

@@ -10,10 +10,10 @@ import torch
 from parts import Exchange, Scripted, carry, conversation, forge, setting
 from torch import Tensor
 
+from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
+from agentcomm.contracts.traffic import HEADER, HOPS, LIFETIME
 from agentcomm.defense import Defense, DefenseConfig, Delivered, Verdicts
-from agentcomm.messages.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import HEADER, HOPS, LIFETIME
+from agentcomm.network.network import Network
 from agentcomm.threats import Edits, Setting, View
 
 STEP = 0.1

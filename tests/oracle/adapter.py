@@ -23,8 +23,8 @@ from agentcomm.config import Choice, PathChoice
 from agentcomm.conformance.conversations import conversation, reader
 from agentcomm.conformance.directories import MEMBERS, SKILLS, WORLDS, _Market
 from agentcomm.directory import Directory, DirectoryConfig
-from agentcomm.messages.ledger import COUNTS
-from agentcomm.messages.network import Network
+from agentcomm.network.ledger import COUNTS
+from agentcomm.network.network import Network
 from agentcomm.run import create
 from agentcomm.threats import Attack, Budget, Edits, Position, Setting, View
 from agentcomm.training.rollout import Sampler

@@ -11,7 +11,7 @@ from parts import sampler, setting_of, team
 from torch import Tensor, nn
 
 from agentcomm.deciding import GateControl, decide
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.policy import Graph
 from agentcomm.replaying import evaluate
 from agentcomm.training.ppo import Update, ppo_loss

@@ -10,7 +10,7 @@ from oracles import CREW, influence, rows_of
 from parts import sampler, setting_of, team
 
 from agentcomm.deciding import decide
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.replaying import evaluate
 from agentcomm.training.ppo import Update, ppo_loss
 from agentcomm.training.settings import PPOSettings

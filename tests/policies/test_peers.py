@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from agentcomm import registry
 from agentcomm.config import parse
 from agentcomm.conformance import check_policy
+from agentcomm.contracts.inbox import Inbox, ProjectionCache
 from agentcomm.deciding import decide
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Inbox, ProjectionCache
+from agentcomm.network.network import Network
 from agentcomm.replaying import evaluate
 from agentcomm.training.rollout import Sampler
 from agentcomm.training.settings import PPOSettings

@@ -26,7 +26,7 @@ from parts import (
 from torch import Tensor
 
 from agentcomm.deciding import decide
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy, Graph
 from agentcomm.replaying import evaluate
 from agentcomm.training.rollout import Fragment

@@ -13,9 +13,10 @@ from oracles import CREW, one_after_the_other, pairs
 from parts import setting_of, team
 from torch import Tensor
 
+from agentcomm.contracts.inbox import Inbox, ProjectionCache
+from agentcomm.contracts.traffic import Links
 from agentcomm.deciding import decide, in_turns, turns
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Inbox, Links, ProjectionCache
+from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy, Graph
 
 AGENTS = 6

@@ -9,7 +9,7 @@ import pytest
 import torch
 from parts import ATTACKS, known_attack, sampler, setting_of, team
 
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.training.rollout import Sampler
 from agentcomm.training.settings import PPOSettings
 

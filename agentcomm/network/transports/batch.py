@@ -6,11 +6,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from agentcomm.contracts.traffic import Traffic
 from agentcomm.contracts.transport import Transport
-from agentcomm.messages.identity import Keyring
-from agentcomm.messages.traffic import Traffic
-from agentcomm.messages.wire import sizes
 from agentcomm.threats import Setting
+from agentcomm.wire.encoding import sizes
+from agentcomm.wire.keyring import Keyring
 
 SEAL_BYTES = 32  # of an HMAC-SHA256 tag
 LARGEST = {"kind": 0xFF, "hops": 0xFF, "sender": 0xFFFF, "audience": 0xFFFF}

@@ -13,14 +13,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from agentcomm.contracts.traffic import HEADER, Traffic
 from agentcomm.contracts.transport import Transport
-from agentcomm.messages.envelope import Envelope, pack_floats, unpack_floats
-from agentcomm.messages.identity import Keyring
-from agentcomm.messages.seals import HmacKeys
-from agentcomm.messages.traffic import HEADER, Traffic
-from agentcomm.messages.wire import decode, encode
 from agentcomm.seeds import derive
 from agentcomm.threats import Setting
+from agentcomm.wire.encoding import decode, encode
+from agentcomm.wire.envelope import Envelope, pack_floats, unpack_floats
+from agentcomm.wire.keyring import Keyring
+from agentcomm.wire.seals import HmacKeys
 
 Place = tuple[int, int, int]  # world, receiver, slot
 NUMBERS = [name for name in HEADER if name not in ("key", "seal")]

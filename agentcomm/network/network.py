@@ -19,23 +19,24 @@ import torch
 from torch import Tensor
 
 from agentcomm.base.state import Memory, State
+from agentcomm.contracts.channel import Channel
+from agentcomm.contracts.codec import Codec
+from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.traffic import Links
 from agentcomm.defense import ORDERS, Defense
 from agentcomm.messages.actuators import Actuators
-from agentcomm.messages.channel import Channel
-from agentcomm.messages.codec import Codec
-from agentcomm.messages.envelope import PLAIN
 from agentcomm.messages.guard import Guard
-from agentcomm.messages.identity import Keyring
-from agentcomm.messages.ledger import Ledger
-from agentcomm.messages.path import Path
-from agentcomm.messages.traffic import Inbox, Links
 from agentcomm.network import stages
 from agentcomm.network.exchange import Exchange, Foresee
+from agentcomm.network.ledger import Ledger
+from agentcomm.network.link import Path
 from agentcomm.network.record import ExchangeRecord, records_of
 from agentcomm.network.transports import TRANSPORTS, MakeTransport
 from agentcomm.policy import CommPolicy
 from agentcomm.seeds import derive
 from agentcomm.threats import Attack, Setting
+from agentcomm.wire.envelope import PLAIN
+from agentcomm.wire.keyring import Keyring
 from agentcomm.world import World
 
 # Defenses from this one on look at what payloads say, so they come after decoding.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.base.state import State
-from agentcomm.messages.traffic import HEADER, Traffic
+from agentcomm.contracts.traffic import HEADER, Traffic
 
 FIELDS = ("source", "origin", *HEADER)  # and then whether it is forged, and whether it is tampered with
 
