@@ -62,9 +62,7 @@ class Transport(State, ABC):
         """
 
     @abstractmethod
-    def carry(
-        self, step: Tensor, round_: int, lost: Tensor, waits: Tensor, hops: Tensor, released: Tensor | None
-    ) -> None:
+    def carry(self, step: Tensor, round_: int, lost: Tensor, waits: Tensor, hops: Tensor, released: Tensor) -> None:
         """Follow what happens to messages between sender and receiver; not called where nothing can happen to them.
 
         Args:

@@ -21,9 +21,9 @@ class BatchTransport(Transport):
     """Thousands of worlds at once.
 
     Args:
-        setting: Not needed: the traffic has all sizes.
+        setting: Unused; the traffic has all sizes.
         keyring: Verifies symbolic seals.
-        seed: Not needed: there are no other keys.
+        seed: Unused; there are no other keys.
     """
 
     writes_codecs: ClassVar[bool] = True
@@ -43,9 +43,7 @@ class BatchTransport(Transport):
         seal_bytes = (traffic.seal != 0) * SEAL_BYTES
         return sizes(**fields, key=traffic.key, payload_bytes=payload_bytes, seal_bytes=seal_bytes, codec=codec)
 
-    def carry(
-        self, step: Tensor, round_: int, lost: Tensor, waits: Tensor, hops: Tensor, released: Tensor | None
-    ) -> None:
+    def carry(self, step: Tensor, round_: int, lost: Tensor, waits: Tensor, hops: Tensor, released: Tensor) -> None:
         """Nothing: the link keeps the tensors of what is on its way."""
 
     def receive(self, traffic: Traffic) -> Traffic:

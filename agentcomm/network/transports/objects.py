@@ -81,9 +81,7 @@ class ObjectTransport(Transport):
             size[place] = length
         return size
 
-    def carry(
-        self, step: Tensor, round_: int, lost: Tensor, waits: Tensor, hops: Tensor, released: Tensor | None
-    ) -> None:
+    def carry(self, step: Tensor, round_: int, lost: Tensor, waits: Tensor, hops: Tensor, released: Tensor) -> None:
         """Keep bytes until they are due; forwarding agents rewrite the number of hops."""
         arriving: dict[Place, bytes] = {}
         for place, data in self.wire.items():
@@ -99,7 +97,7 @@ class ObjectTransport(Transport):
         for key in [key for key in self._kept_back if key[0] == round_ and key[1] <= int(step[key[2][0]])]:
             _, due, place = key
             data = self._kept_back.pop(key)
-            if released is not None and bool(released[place]) and due == int(step[place[0]]):
+            if bool(released[place]) and due == int(step[place[0]]):
                 arriving[place] = data
         self.wire = arriving
 
