@@ -11,7 +11,7 @@ from agentcomm import registry
 from agentcomm.config import PLAIN_PATH, Choice, PathChoice, Variant, build
 from agentcomm.directory import DirectoryAttack, DirectoryWorld
 from agentcomm.errors import ConfigError
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.registry import Axis
 from agentcomm.seeds import derive

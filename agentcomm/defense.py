@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, Protocol, get_args
 from torch import Tensor
 from typing_extensions import TypeVar
 
-from agentcomm.messages.traffic import Traffic
+from agentcomm.contracts.traffic import Traffic
 from agentcomm.plugin import Plugin, PluginConfig
 from agentcomm.threats import Setting
 

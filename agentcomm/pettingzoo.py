@@ -19,7 +19,7 @@ from torch import Tensor
 
 from agentcomm import registry
 from agentcomm.errors import ConfigError
-from agentcomm.world import Link, Observation, Transition, World, WorldConfig
+from agentcomm.world import DrawnMessage, Observation, Transition, World, WorldConfig
 
 RenderMode = Literal["ansi", "rgb_array"] | None
 
@@ -69,7 +69,7 @@ class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics 
         self.action_spaces = {agent: Discrete(world.num_actions) for agent in world.agents}
         size = sum(value[0].numel() for value in world.state.values())
         self.state_space = Box(-np.inf, np.inf, (size,), np.float32)
-        self._links: list[Link] = []
+        self._links: list[DrawnMessage] = []
         self._seeded = False
 
     def observation_space(self, agent: str) -> Any:
@@ -145,7 +145,7 @@ class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics 
         values = [value[0].flatten().float() for value in self.world.state.values()]
         return torch.cat(values).cpu().numpy()
 
-    def show(self, links: list[Link]) -> None:
+    def show(self, links: list[DrawnMessage]) -> None:
         """Draw these messages whenever the present step is rendered."""
         self._links = list(links)
 
@@ -187,7 +187,7 @@ class ParallelWorld(World[ParallelWorldConfig]):
     ``active`` and ``success`` as those of :class:`ParallelView` do; without them, agents are active while they are
     listed and termination counts as success.
 
-    Such environments cannot save their state: :meth:`set_state` goes on with new episodes from the saved generator.
+    Such environments cannot save their state: :meth:`restore` starts new episodes from the saved generator.
     """
 
     def __init__(
@@ -284,16 +284,16 @@ class ParallelWorld(World[ParallelWorldConfig]):
         """[B] bool, as ``infos`` say, or whether the episode terminated."""
         return torch.tensor(self._success, device=self.device)
 
-    def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[Link] | None = None) -> Any:
+    def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[DrawnMessage] | None = None) -> Any:
         """What the environment draws in the mode it was made with; links appear if it has a ``show`` as views do."""
         env = self._envs[world]
         if links and hasattr(env, "show"):
             env.show(links)
         return env.render()
 
-    def set_state(self, saved: Mapping[str, Any]) -> None:
+    def restore(self, saved: Mapping[str, Any]) -> None:
         """Start new episodes, drawn from the saved generator."""
-        super().set_state(saved)
+        super().restore(saved)
         self.reset()
 
 

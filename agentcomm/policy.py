@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import TypeVar
 
+from agentcomm.contracts.inbox import Inbox
 from agentcomm.errors import ConfigError
-from agentcomm.messages.traffic import Inbox
 from agentcomm.plugin import Plugin, PluginConfig
 from agentcomm.world import World
 

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 from typing_extensions import TypeVar
 
+from agentcomm.base.state import State
 from agentcomm.errors import ConfigError
 from agentcomm.plugin import Plugin, PluginConfig
 
@@ -117,7 +117,7 @@ class WorldConfig(PluginConfig):
 W_co = TypeVar("W_co", bound=WorldConfig, default=WorldConfig, covariant=True)
 
 
-class World(Plugin[W_co]):
+class World(Plugin[W_co], State):
     """B copies of an environment.
 
     An environment implements :meth:`begin`, :meth:`advance`, :meth:`observe` and :meth:`success`, and
@@ -142,6 +142,7 @@ class World(Plugin[W_co]):
     action_names: tuple[str, ...]
     layout: Observation
     can_lose_members: ClassVar[bool] = False
+    keeps: ClassVar[tuple[str, ...]] = ("state", "length", "generator")
 
     def __init__(self, config: W_co, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:
         if num_worlds < 1:
@@ -211,7 +212,7 @@ class World(Plugin[W_co]):
         """[B] int64, harm done in the episode so far: a safety cost that is no part of the reward, and never falls."""
         return torch.zeros_like(self.length)
 
-    def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[Link] | None = None) -> Any:
+    def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[DrawnMessage] | None = None) -> Any:
         """Draw one world as text ("ansi") or as an [H, W, 3] uint8 picture, with the links on it."""
         raise NotImplementedError(f"{type(self).__name__} cannot be drawn")
 
@@ -323,23 +324,9 @@ class World(Plugin[W_co]):
         if low < 0 or high >= self.num_actions:
             raise ValueError(f"actions must lie in 0 .. {self.num_actions - 1}, but go from {int(low)} to {int(high)}")
 
-    def get_state(self) -> dict[str, Any]:
-        """Everything needed to go on from here: state, lengths and the generator, as numpy arrays."""
-        return {
-            "state": {name: value.cpu().numpy().copy() for name, value in self.state.items()},
-            "length": self.length.cpu().numpy().copy(),
-            "generator": self.generator.get_state().numpy().copy(),
-        }
-
-    def set_state(self, saved: Mapping[str, Any]) -> None:
-        """Go on from a state returned by :meth:`get_state`."""
-        self.state = {name: torch.as_tensor(np.array(v), device=self.device) for name, v in saved["state"].items()}
-        self.length = torch.as_tensor(np.array(saved["length"]), device=self.device)
-        self.generator.set_state(torch.as_tensor(np.array(saved["generator"])))
-
 
 @dataclass(frozen=True)
-class Link:
+class DrawnMessage:
     """One message to draw: who is said to have sent it to whom, and what became of it."""
 
     sender: int

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from agentcomm import registry
 from agentcomm.codecs.delta import Delta
-from agentcomm.messages.codec import Received
+from agentcomm.contracts.codec import Received
 from agentcomm.threats import Setting
 
 WORLDS, STEPS, WIDTH, KEPT = 24, 2000, 32, 4

@@ -21,8 +21,8 @@ from rich.progress import track
 from rich.table import Table
 
 from agentcomm.errors import MessageError
-from agentcomm.messages.envelope import MAX_PAYLOAD, MAX_SEAL, Envelope
-from agentcomm.messages.wire import MAX_BYTES, decode, encode
+from agentcomm.wire.encoding import MAX_BYTES, decode, encode
+from agentcomm.wire.envelope import MAX_PAYLOAD, MAX_SEAL, Envelope
 
 CODECS = ("float32", "int8", "top_k")
 EDGES = [edge + by for edge in (0, 0x20, 0x80, 0x100, 0x8000, 0x1_0000, 2**31, 2**32, 2**63) for by in (-1, 0, 1)]

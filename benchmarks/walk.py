@@ -23,7 +23,7 @@ DEFENSES = (("authenticate", {}), ("clip", {}))
 def plug_in(axis: Any, stage: tuple[str, dict[str, Any]], *sizes: Any) -> Any:
     """A plug-in with these arguments."""
     try:
-        from agentcomm.base.registry import build_config, find
+        from agentcomm.registry import build_config, find
     except ImportError:
         from agentcomm.registry import build_config, find
     return find(axis, stage[0])(build_config(axis, *stage), *sizes)
@@ -42,12 +42,13 @@ def exchanges() -> list[Callable[[], object]]:
     defenses = [plug_in("defense", defense, shape) for defense in DEFENSES]
     try:
         from agentcomm.network.network import Network
+    except ImportError:  # before the rebuild
+        from agentcomm.network.network import Network
+    try:
         from agentcomm.step.adversary import Adversary
 
         guards: Any = Adversary([attack], shape, 0).message_guards
-    except ImportError:  # before the rebuild
-        from agentcomm.messages.network import Network
-
+    except ImportError:
         guards = [attack]
     network = Network(shape, guards, defenses, channels=[channel], codec=codec)
 

@@ -17,9 +17,9 @@ import pydantic
 from rich.console import Console
 from rich.progress import track
 
-from agentcomm.messages.envelope import Envelope, pack_floats
-from agentcomm.messages.seals import Ed25519Keys, HmacKeys, Keys, signed_bytes
-from agentcomm.messages.wire import decode, encode
+from agentcomm.wire.encoding import decode, encode
+from agentcomm.wire.envelope import Envelope, pack_floats
+from agentcomm.wire.seals import Ed25519Keys, HmacKeys, Keys, signed_bytes
 
 WIDTH = 64  # float32 payload entries
 AGENTS = 5

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from agentcomm.pettingzoo import ParallelView
-from agentcomm.world import Link, Observation, Transition, World, WorldConfig
+from agentcomm.world import DrawnMessage, Observation, Transition, World, WorldConfig
 from envs.grid_drawing import FATE_COLORS
 
 CELL = 16  # pixels of the picture per member
@@ -143,7 +143,7 @@ class Agreement(World[AgreementConfig]):
             "votes": self.state["votes"][world].tolist(),
         }
 
-    def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[Link] | None = None) -> Any:
+    def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[DrawnMessage] | None = None) -> Any:
         """Draw one world: text, or links as a matrix of receivers (down) and senders (across), dark where votes agree.
 
         Raises:

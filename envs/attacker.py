@@ -24,15 +24,15 @@ from torch import Tensor
 from agentcomm import policy_file, registry
 from agentcomm.assembly import make_world
 from agentcomm.config import Choice, build
+from agentcomm.contracts.traffic import Traffic
 from agentcomm.errors import CheckpointError, ConfigError
 from agentcomm.evaluation.play import play
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Traffic
+from agentcomm.network.network import Network
 from agentcomm.seeds import derive
 from agentcomm.step.loop import TeamLoop
 from agentcomm.step.preview import preview_messages
 from agentcomm.threats import Attack, AttackConfig, Budget, Edits, Position, Setting, ThreatModel, View
-from agentcomm.world import Link, Observation, Transition, World, WorldConfig
+from agentcomm.world import DrawnMessage, Observation, Transition, World, WorldConfig
 from attacks.place import place
 from attacks.steered import Handle, Steered
 
@@ -91,6 +91,8 @@ class SteeredByActions(Steered):
 
 class Attacker(World[AttackerConfig]):
     """B worlds of a frozen team, with one attacker agent per message slot."""
+
+    keeps = ("loop",)
 
     def __init__(self, config: AttackerConfig, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:
         super().__init__(config, num_worlds, device)
@@ -172,23 +174,13 @@ class Attacker(World[AttackerConfig]):
         """[B] bool, whether the team's goal is not reached."""
         return ~self.team.success()
 
-    def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[Link] | None = None) -> Any:
+    def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[DrawnMessage] | None = None) -> Any:
         """The team's world; messages between attacker agents are not drawn."""
         return self.team.render(world, mode)
 
     def scene(self, world: int) -> dict[str, Any]:
         """The team's scene."""
         return self.team.scene(world)
-
-    def get_state(self) -> dict[str, Any]:
-        """Also the team's world, and what its network keeps."""
-        return super().get_state() | {"loop": self.loop.snapshot()}
-
-    def set_state(self, saved: Mapping[str, Any]) -> None:
-        """Resume the very same episodes."""
-        super().set_state(saved)
-        self.loop.restore(saved["loop"])
-        self.team.generator = self.generator
 
 
 def _victim(folder: str | None, device: str) -> policy_file.SavedPolicy:

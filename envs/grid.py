@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from typing_extensions import TypeVar
 
-from agentcomm.world import Link, World, WorldConfig
+from agentcomm.world import DrawnMessage, World, WorldConfig
 from envs.grid_drawing import draw_picture, draw_text
 from envs.grid_sight import Sight
 
@@ -195,7 +195,7 @@ class GridWorld(World[G_co]):
         known["is at the prey"] = (cells == prey).long()
         return super().facts() | {name: fact.masked_fill(~self.alive, -1) for name, fact in known.items()}
 
-    def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[Link] | None = None) -> Any:
+    def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[DrawnMessage] | None = None) -> Any:
         """Draw one world: text with the links listed below the grid, or an [H, W, 3] uint8 picture with arrows.
 
         Raises:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agentcomm.world import Link
+from agentcomm.world import DrawnMessage
 
 Picture = npt.NDArray[np.uint8]
 Point = npt.NDArray[np.float64]
@@ -30,7 +30,7 @@ def _there(scene: dict[str, Any]) -> list[int]:
     return [agent for agent in range(len(scene["agents"])) if scene.get("alive") is None or scene["alive"][agent]]
 
 
-def draw_text(scene: dict[str, Any], names: Sequence[str], links: Sequence[Link]) -> str:
+def draw_text(scene: dict[str, Any], names: Sequence[str], links: Sequence[DrawnMessage]) -> str:
     """The grid with agents by number and the prey as ``*``, then who is who, then one line per link."""
     size = scene["size"]
     grid = [["" for _ in range(size)] for _ in range(size)]
@@ -48,7 +48,7 @@ def draw_text(scene: dict[str, Any], names: Sequence[str], links: Sequence[Link]
     return "\n".join(lines)
 
 
-def draw_picture(scene: dict[str, Any], blind: Sequence[bool], links: Sequence[Link]) -> Picture:
+def draw_picture(scene: dict[str, Any], blind: Sequence[bool], links: Sequence[DrawnMessage]) -> Picture:
     """[H, W, 3] uint8 picture.
 
     What any agent sees is tinted; the prey is a diamond, agents are discs, blind ones squares; a link is

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from agentcomm.world import Link
+from agentcomm.world import DrawnMessage
 
 CELL = 16  # pixels per task and worker
 WHITE, GREY, BLUE, RED = (255, 255, 255), (225, 225, 225), (60, 110, 200), (200, 60, 60)
 
 
-def text(scene: dict[str, Any], agents: Sequence[str], links: list[Link]) -> str:
+def text(scene: dict[str, Any], agents: Sequence[str], links: list[DrawnMessage]) -> str:
     """A line per task, one for what became of earlier ones, and one per link."""
     workers = len(scene["skill"])
     names = agents[len(scene["need"]) :]

@@ -23,7 +23,7 @@ from pydantic import Field
 from torch import Tensor
 
 from agentcomm.pettingzoo import ParallelView
-from agentcomm.world import Link, Observation, Transition, World, WorldConfig
+from agentcomm.world import DrawnMessage, Observation, Transition, World, WorldConfig
 from envs.grid_drawing import FATE_COLORS
 
 CELL = 16  # pixels of the picture per sender and receiver
@@ -123,7 +123,7 @@ class OracleHint(World[OracleHintConfig]):
             "guesses": self.state["guesses"][world].tolist(),
         }
 
-    def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[Link] | None = None) -> Any:
+    def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[DrawnMessage] | None = None) -> Any:
         """Draw one world: text, or the graph as a matrix of receivers (down) and senders (across).
 
         The picture has a dot where a receiver's source is, on cells in the colors of the links' fates.

@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor
 
 from agentcomm.pettingzoo import ParallelView
-from agentcomm.world import Link, Observation, Transition, World, WorldConfig
+from agentcomm.world import DrawnMessage, Observation, Transition, World, WorldConfig
 from envs.grid_drawing import FATE_COLORS
 from envs.oracle_hint import cycle
 
@@ -152,7 +152,7 @@ class Reactor(World[ReactorConfig]):
             "valves": self.state["valves"][world].tolist(),
         }
 
-    def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[Link] | None = None) -> Any:
+    def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[DrawnMessage] | None = None) -> Any:
         """Draw one world: text, or a picture with a row for each agent.
 
         To the left are the senders that it hears, in the colors of the links' fates, to the right its vessel's gauge

@@ -49,7 +49,7 @@ from torch.nn.functional import one_hot
 from agentcomm.directory import Answer, Directory, DirectoryConfig, DirectoryWorld
 from agentcomm.errors import ConfigError
 from agentcomm.pettingzoo import ParallelView
-from agentcomm.world import Link, Observation, Transition, WorldConfig
+from agentcomm.world import DrawnMessage, Observation, Transition, WorldConfig
 from envs.market_drawing import picture, text
 
 PASS, FIRST, SECOND, THIRD = range(4)
@@ -414,7 +414,7 @@ class TaskMarket(DirectoryWorld[TaskMarketConfig]):
         scene = {name: self.state[name][world].tolist() for name in names}
         return scene | dict(zip(("delivered", "failed", "expired"), self.state["ended"][world].tolist(), strict=True))
 
-    def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[Link] | None = None) -> Any:
+    def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[DrawnMessage] | None = None) -> Any:
         """One world as text, or as a matrix of tasks (down) and workers (across, the last column for outsiders).
 
         Raises:

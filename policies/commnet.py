@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import TypeVar
 
-from agentcomm.messages.traffic import Inbox
+from agentcomm.contracts.inbox import Inbox
 from agentcomm.policy import PolicyConfig
 from agentcomm.world import Observation
 from policies.fixed_graph import FullConfig, NoLinksConfig

@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from agentcomm.messages.traffic import Inbox
+from agentcomm.contracts.inbox import Inbox
 from agentcomm.policy import PolicyConfig
 from agentcomm.world import Observation
 from policies.dynamic_graph import DynamicConfig

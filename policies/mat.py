@@ -14,7 +14,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor, nn
 
-from agentcomm.messages.traffic import Inbox
+from agentcomm.contracts.inbox import Inbox
 from agentcomm.policy import PolicyConfig
 from agentcomm.world import Observation
 from policies.attention import ListeningBlock

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agentcomm.messages.identity import mix
+from agentcomm.wire.keyring import mix
 
 _STRIDE = 0x1E3779B97F4A7C15  # an odd step between counters (splitmix64: Steele, Lea and Flood, OOPSLA 2014)
 

@@ -19,7 +19,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from agentcomm.messages.traffic import Inbox
+from agentcomm.contracts.inbox import Inbox
 from agentcomm.policy import CommPolicy, PolicyConfig
 from agentcomm.world import Observation, World
 from policies.fixed_graph import NoLinksConfig

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from typing_extensions import TypeVar
 
-from agentcomm.messages.traffic import Inbox
+from agentcomm.contracts.inbox import Inbox
 from agentcomm.policy import CommPolicy, PolicyConfig
 from agentcomm.world import Observation, World
 from policies.bottleneck import Bottleneck, BottleneckConfig

@@ -23,7 +23,7 @@ from agentcomm.config import Choice
 from agentcomm.evaluation.cells import read_jsonl
 from agentcomm.evaluation.play import play
 from agentcomm.files import append_line
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.policy_file import SavedPolicy
 from agentcomm.seeds import derive

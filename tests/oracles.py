@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from agentcomm.messages.traffic import Inbox, Links
+from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.traffic import Links
 from agentcomm.policy import CommPolicy
 from agentcomm.step.actions import choose_action
 from agentcomm.step.decide import Decision

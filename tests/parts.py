@@ -14,10 +14,10 @@ from agentcomm import registry
 from agentcomm.conformance.conversations import Exchange as Exchange
 from agentcomm.conformance.conversations import conversation as conversation
 from agentcomm.conformance.conversations import reader
+from agentcomm.contracts.channel import Channel
+from agentcomm.contracts.inbox import Inbox
 from agentcomm.defense import Defense
-from agentcomm.messages.channel import Channel
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Inbox
+from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.threats import Attack, Budget, Edits, Envelopes, Position, Power, Setting, ThreatModel, View
 from agentcomm.training.rollout import Sampler

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from agentcomm import registry
 from agentcomm.conformance import check_attack, check_defense, check_directory_attack, check_policy
+from agentcomm.contracts.inbox import Inbox
 from agentcomm.defense import Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.directory import DirectoryAttack
-from agentcomm.messages.traffic import Inbox
 from agentcomm.policy import CommPolicy, Graph, PolicyConfig
 from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
 from agentcomm.world import World

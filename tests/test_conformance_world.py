@@ -256,7 +256,7 @@ class LosesNobody(Team):
     ("broken", "message"),
     [
         (DrawsElsewhere, "same seed starts different episodes"),
-        (HidesState, "reward differs after get_state"),
+        (HidesState, "reward differs after snapshot"),
         (RemembersOldEpisodes, "same seed starts different episodes"),
         (WrongShape, "has shape"),
         (WrongType, "success is torch.float32"),

@@ -9,8 +9,8 @@ import torch
 from oracles import CREW
 from parts import IN_TURNS, MISSING, attack, sampler, setting_of, team
 
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Links
+from agentcomm.contracts.traffic import Links
+from agentcomm.network.network import Network
 from agentcomm.policy import Graph
 from agentcomm.step.decide import decide
 from agentcomm.step.replay import reevaluate
@@ -61,11 +61,11 @@ def test_every_turn_is_an_exchange_of_its_own(blocks: int) -> None:
     world, policy = team(9, world=CREW, decoder="autoregressive", blocks=blocks, topology=topology)
     graph = policy.topology.graph(None, 9)
     network = Network(setting_of(world, policy))
-    network.tape = []
+    network.trace = []
     d = decide(policy, world.reset(seed=0), graph, network, world.length, torch.Generator().manual_seed(0))
     depth = int(turns(Links(graph.source, torch.ones(9, 6, dtype=torch.bool)))[0].max())
     assert depth > 0
-    assert [note.kind for note in network.tape] == list(range(blocks + depth + 1))
+    assert [note.round for note in network.trace] == list(range(blocks + depth + 1))
     assert len(d.inboxes) == policy.rounds, "which are recorded as one round"
 
 

@@ -7,10 +7,10 @@ import torch
 from parts import attack, setting_of, team
 from torch import Tensor
 
+from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.evaluation.play import play
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Inbox
+from agentcomm.network.network import Network
 from agentcomm.step.decide import decide
 from agentcomm.step.interpreter import Interpreter, directive, threshold
 

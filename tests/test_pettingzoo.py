@@ -22,7 +22,7 @@ from agentcomm.conformance import check_seeds, check_world
 from agentcomm.errors import ConfigError, PluginError
 from agentcomm.pettingzoo import ParallelView, ParallelWorld, ParallelWorldConfig, view
 from agentcomm.registry import build_config, find
-from agentcomm.world import Link
+from agentcomm.world import DrawnMessage
 
 GRIDS = {
     "predator_prey": envs.predator_prey.parallel_env,
@@ -142,7 +142,7 @@ def test_infos_say_who_took_part() -> None:
 @pytest.mark.parametrize("name", GRIDS)
 def test_rendering_shows_the_links_of_the_present_step(name: str) -> None:
     text, picture, silent = (MAKERS[name](render_mode=mode) for mode in ("ansi", "rgb_array", None))
-    links = [Link(0, 1), Link(1, 2, "dropped")]
+    links = [DrawnMessage(0, 1), DrawnMessage(1, 2, "dropped")]
     for env in (text, picture, silent):
         env.reset(options=SCENE)
     plain = picture.render()
@@ -273,9 +273,9 @@ def test_saved_state_starts_new_episodes_reproducibly() -> None:
     first, second = (ParallelWorld(_config(50), 2, factory=Leaving) for _ in range(2))
     first.reset(seed=3)
     first.step(torch.zeros(2, 3, dtype=torch.int64))
-    saved = first.get_state()
-    first.set_state(saved)
-    second.set_state(saved)
+    saved = first.snapshot()
+    first.restore(saved)
+    second.restore(saved)
     assert torch.equal(first.observe(), second.observe())
     assert first.length.tolist() == [0, 0]
 
@@ -310,7 +310,7 @@ def test_other_spaces_are_refused() -> None:
 def test_parallel_world_draws_links_where_the_environment_can() -> None:
     world = ParallelWorld(_config(50), 1, factory=lambda: MAKERS["predator_prey"](render_mode="ansi"))
     world.reset(seed=0)
-    assert "predator_0 -> predator_1: tampered" in world.render(0, "ansi", [Link(0, 1, "tampered")])
+    assert "predator_0 -> predator_1: tampered" in world.render(0, "ansi", [DrawnMessage(0, 1, "tampered")])
 
 
 class Walk(ParallelEnv):  # type: ignore[misc]

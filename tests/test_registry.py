@@ -19,10 +19,10 @@ import attacks
 import envs
 import policies
 from agentcomm import registry
+from agentcomm.contracts.channel import Channel
+from agentcomm.contracts.codec import Codec
 from agentcomm.defense import Defense
 from agentcomm.errors import ConfigError, PluginError
-from agentcomm.messages.channel import Channel
-from agentcomm.messages.codec import Codec
 from agentcomm.plugin import Plugin, PluginConfig
 from agentcomm.policy import CommPolicy
 from agentcomm.threats import Attack

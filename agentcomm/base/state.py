@@ -83,7 +83,7 @@ def _saved(value: Any) -> Any:
         return {key: _saved(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_saved(item) for item in value]
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool | int | float | str | bytes):
         return value
     raise TypeError(f"a {type(value).__name__} cannot be saved: keep tensors, generators, plain values or State")
 

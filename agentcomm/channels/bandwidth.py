@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.messages.channel import Channel, ChannelConfig, Fate, Passing
+from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
 from agentcomm.threats import Setting
 
 
@@ -35,10 +35,10 @@ class Bandwidth(Channel[BandwidthConfig]):
         """See :func:`lines`."""
         return lines(self.setting)
 
-    def carry(self, passing: Passing, memory: dict[str, Tensor]) -> Fate:
+    def carry(self, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
         """Queue up."""
-        line = passing.sender if self.config.shared == "sender" else passing.receiver
-        return queue_up(passing, memory, line, self.config.bytes_per_second, self.config.queue)
+        line = entering.sender if self.config.shared == "sender" else entering.receiver
+        return queue_up(entering, memory, line, self.config.bytes_per_second, self.config.queue)
 
 
 def lines(setting: Setting) -> dict[str, Tensor]:
@@ -50,27 +50,29 @@ def lines(setting: Setting) -> dict[str, Tensor]:
     }
 
 
-def queue_up(passing: Passing, memory: dict[str, Tensor], line: Tensor, rate: float | Tensor, limit: int) -> Fate:
+def queue_up(
+    entering: ChannelInput, memory: dict[str, Tensor], line: Tensor, rate: float | Tensor, limit: int
+) -> ChannelEffect:
     """Send one exchange's messages down their lines.
 
     Args:
-        passing: The messages.
+        entering: The messages.
         memory: That of :func:`lines`.
         line: [B, N, M] int64 in 0 .. N.
         rate: Bytes per second since the last exchange and from now on, for all worlds or as [B, 1].
         limit: Bytes that a line's queue holds.
     """
     backlog, since = memory["backlog"], memory["since"]
-    elapsed = (passing.step - since).unsqueeze(1) * passing.step_seconds
+    elapsed = (entering.step - since).unsqueeze(1) * entering.step_seconds
     backlog.sub_(elapsed * rate).clamp_(min=0)
-    since.copy_(passing.step)
-    own, size = line.flatten(1), (passing.size * passing.present).flatten(1)
+    since.copy_(entering.step)
+    own, size = line.flatten(1), (entering.size * entering.present).flatten(1)
     needed = backlog.gather(1, own) + _up_to(size, own, backlog.shape[1])
     fits = needed <= limit
     backlog.scatter_add_(1, own, (size * fits).double())
-    seconds = (needed / rate).float().view(passing.present.shape)
-    carried = passing.present & fits.view(passing.present.shape)
-    return Fate(lost=passing.present & ~carried, seconds=seconds.masked_fill(~carried, 0.0))
+    seconds = (needed / rate).float().view(entering.present.shape)
+    carried = entering.present & fits.view(entering.present.shape)
+    return ChannelEffect(lost=entering.present & ~carried, seconds=seconds.masked_fill(~carried, 0.0))
 
 
 def _up_to(size: Tensor, line: Tensor, num_lines: int) -> Tensor:

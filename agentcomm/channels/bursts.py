@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.messages.channel import Channel, ChannelConfig, Fate, Passing
+from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
 
 
 class BurstsConfig(ChannelConfig):
@@ -39,13 +39,13 @@ class Bursts(Channel[BurstsConfig]):
             "started": torch.zeros(s.num_worlds, dtype=torch.bool, device=s.device),
         }
 
-    def carry(self, passing: Passing, memory: dict[str, Tensor]) -> Fate:
+    def carry(self, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
         """Move every chain, or in an episode's first exchange draw from its stationary distribution; then lose."""
         c, bad, started = self.config, memory["bad"], memory["started"]
-        chance = passing.rand()
+        chance = entering.rand()
         moved = torch.where(bad, chance >= c.to_good, chance < c.to_bad)
         drawn = chance < c.to_bad / (c.to_bad + c.to_good)
         bad.copy_(torch.where(started.view(-1, 1, 1), moved, drawn))
         started.fill_(True)
         limit = bad * c.loss_bad + ~bad * c.loss_good
-        return Fate(lost=passing.present & (passing.rand() < limit))
+        return ChannelEffect(lost=entering.present & (entering.rand() < limit))

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.messages.channel import Channel, ChannelConfig, Fate, Passing
+from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
 
 
 class DelayConfig(ChannelConfig):
@@ -19,7 +19,7 @@ class DelayConfig(ChannelConfig):
 class Delay(Channel[DelayConfig]):
     """Shifted exponential delay: mean ``seconds + jitter``, standard deviation ``jitter``."""
 
-    def carry(self, passing: Passing, memory: dict[str, Tensor]) -> Fate:
+    def carry(self, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
         """Draw for each message."""
-        seconds = self.config.seconds - self.config.jitter * torch.log1p(-passing.rand())
-        return Fate(seconds=seconds.masked_fill(~passing.present, 0.0))
+        seconds = self.config.seconds - self.config.jitter * torch.log1p(-entering.rand())
+        return ChannelEffect(seconds=seconds.masked_fill(~entering.present, 0.0))

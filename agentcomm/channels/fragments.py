@@ -19,7 +19,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from agentcomm.messages.channel import Channel, ChannelConfig, Fate, Passing
+from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
 
 
 class FragmentsConfig(ChannelConfig):
@@ -49,26 +49,26 @@ class Fragments(Channel[FragmentsConfig]):
         shape = (s.num_worlds, s.num_agents, self.config.buffers)
         return {"until": torch.zeros(shape, dtype=torch.int64, device=s.device)}
 
-    def carry(self, passing: Passing, memory: dict[str, Tensor]) -> Fate:
+    def carry(self, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
         """Cut, lose, and put together in the order of inbox slots."""
         c, until = self.config, memory["until"]
         room = c.mtu - c.header
-        cut = passing.present & (passing.size > c.mtu)
-        packets = torch.where(cut, (passing.size + room - 1) // room, 1)
+        cut = entering.present & (entering.size > c.mtu)
+        packets = torch.where(cut, (entering.size + room - 1) // room, 1)
         # One number decides: it is small enough where all packets arrive, and too large where none does.
-        chance = passing.rand()
+        chance = entering.rand()
         complete = chance < (1 - c.loss) ** packets.float()
         begun = cut & ~complete & (chance < 1 - c.loss ** packets.float())
         wanted, ahead = begun.long(), torch.zeros_like(packets)  # buffers for the message, and for what precedes it
-        if passing.pieces is not None:
-            forged = passing.pieces
+        if entering.pieces is not None:
+            forged = entering.pieces
             complete &= ~(cut & (forged.early | forged.middle))
             wanted = wanted * ~forged.early
             ahead = forged.begin + forged.early
-        free = until <= passing.step.view(-1, 1, 1)
+        free = until <= entering.step.view(-1, 1, 1)
         left = free.sum(-1, keepdim=True)
         found = ((wanted + ahead).cumsum(-1) - wanted) < left  # whether those before it have left it a buffer
         taking = free & (free.cumsum(-1) <= (wanted + ahead).sum(-1, keepdim=True))
-        until.copy_(torch.where(taking, passing.step.view(-1, 1, 1) + c.timeout, until))
-        lost = passing.present & ~(complete & (found | ~cut))
-        return Fate(lost=lost, extra=torch.where(cut, packets * c.header, 0))
+        until.copy_(torch.where(taking, entering.step.view(-1, 1, 1) + c.timeout, until))
+        lost = entering.present & ~(complete & (found | ~cut))
+        return ChannelEffect(lost=lost, extra=torch.where(cut, packets * c.header, 0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.messages.channel import Channel, ChannelConfig, Fate, Passing
+from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
 
 
 class LossConfig(ChannelConfig):
@@ -17,6 +17,6 @@ class LossConfig(ChannelConfig):
 class Loss(Channel[LossConfig]):
     """Independent loss."""
 
-    def carry(self, passing: Passing, memory: dict[str, Tensor]) -> Fate:
+    def carry(self, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
         """Draw for each message."""
-        return Fate(lost=passing.present & (passing.rand() < self.config.probability))
+        return ChannelEffect(lost=entering.present & (entering.rand() < self.config.probability))

@@ -16,7 +16,8 @@ from torch import Tensor
 from agentcomm.channels.bandwidth import Bandwidth, BandwidthConfig
 from agentcomm.channels.bursts import Bursts, BurstsConfig
 from agentcomm.channels.delay import Delay, DelayConfig
-from agentcomm.messages.channel import Channel, ChannelConfig, Fate, Passing, in_a_row
+from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
+from agentcomm.network.link import compose
 from agentcomm.threats import Setting
 
 FIVE_G_TO_ETHERNET = 33.3  # measured
@@ -75,10 +76,10 @@ class Profile(Channel[ProfileConfig]):
         """That of the parts, each tensor under ``part.name``."""
         return {f"{part.name}.{name}": value for part in self.parts for name, value in part.memory().items()}
 
-    def carry(self, passing: Passing, memory: dict[str, Tensor]) -> Fate:
+    def carry(self, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
         """Pass the parts."""
         memories: list[dict[str, Tensor]] = [{} for _ in self.parts]
         for part, own in zip(self.parts, memories, strict=True):
             prefix = f"{part.name}."
             own |= {name.removeprefix(prefix): v for name, v in memory.items() if name.startswith(prefix)}
-        return Fate(*in_a_row(self.parts, memories, passing))
+        return compose(self.parts, memories, entering)

@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.messages.channel import Channel, ChannelConfig, Fate, Passing
-from agentcomm.messages.traffic import HOPS
+from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
+from agentcomm.contracts.traffic import HOPS
 from agentcomm.threats import Setting
 
 Layout = Literal["line", "ring", "grid"]
@@ -34,12 +34,14 @@ class Relay(Channel[RelayConfig]):
         between = distances(config.layout, setting.num_agents).to(setting.device).clamp(min=1)
         self._hops = torch.nn.functional.pad(between, (0, 0, 0, 1), value=1)
 
-    def carry(self, passing: Passing, memory: dict[str, Tensor]) -> Fate:
+    def carry(self, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
         """Count hops; lose and delay by them."""
-        hops = self._hops[passing.sender, passing.receiver] * passing.present
-        too_far = hops > passing.hops.clamp(max=self.config.limit)
-        arrives = passing.rand() < (1 - self.config.loss) ** hops.float()
-        return Fate(lost=passing.present & (too_far | ~arrives), seconds=hops * self.config.seconds, hops=hops)
+        hops = self._hops[entering.sender, entering.receiver] * entering.present
+        too_far = hops > entering.hops.clamp(max=self.config.limit)
+        arrives = entering.rand() < (1 - self.config.loss) ** hops.float()
+        return ChannelEffect(
+            lost=entering.present & (too_far | ~arrives), seconds=hops * self.config.seconds, hops=hops
+        )
 
 
 def distances(layout: Layout, agents: int) -> Tensor:

@@ -16,8 +16,8 @@ from pydantic import Field
 from torch import Tensor
 
 from agentcomm.channels.bandwidth import lines, queue_up
+from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
 from agentcomm.errors import ConfigError
-from agentcomm.messages.channel import Channel, ChannelConfig, Fate, Passing
 from agentcomm.threats import Setting
 
 COLUMNS = ("seconds", "latency_ms", "loss", "mbit")  # the last may be missing
@@ -55,23 +55,23 @@ class Trace(Channel[TraceConfig]):
         }
         return own if self._rate is None else own | lines(s)
 
-    def carry(self, passing: Passing, memory: dict[str, Tensor]) -> Fate:
+    def carry(self, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
         """Look up what holds now in each world."""
         offset, started = memory["offset"], memory["started"]
-        drawn = torch.rand(len(offset), generator=passing.generator, dtype=torch.float64, device=offset.device)
+        drawn = torch.rand(len(offset), generator=entering.generator, dtype=torch.float64, device=offset.device)
         offset.copy_(torch.where(started, offset, drawn * self._length))
         started.fill_(True)
-        now = (offset + passing.step * passing.step_seconds) % self._length
+        now = (offset + entering.step * entering.step_seconds) % self._length
         row = torch.searchsorted(self._starts, now, right=True) - 1
-        lost = passing.present & (passing.rand() < self._loss[row].view(-1, 1, 1))
-        seconds = self._seconds[row].float().view(-1, 1, 1) * passing.present
+        lost = entering.present & (entering.rand() < self._loss[row].view(-1, 1, 1))
+        seconds = self._seconds[row].float().view(-1, 1, 1) * entering.present
         if self._rate is None:
-            return Fate(lost=lost, seconds=seconds)
+            return ChannelEffect(lost=lost, seconds=seconds)
         # What is lost on the air has used the uplink.
-        queued = queue_up(passing, memory, passing.sender, self._rate[row].unsqueeze(1), self.config.queue)
+        queued = queue_up(entering, memory, entering.sender, self._rate[row].unsqueeze(1), self.config.queue)
         assert queued.lost is not None
         assert queued.seconds is not None
-        return Fate(lost=lost | queued.lost, seconds=seconds + queued.seconds)
+        return ChannelEffect(lost=lost | queued.lost, seconds=seconds + queued.seconds)
 
 
 def read(file: str) -> list[list[float]]:

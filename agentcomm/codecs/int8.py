@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agentcomm.codecs.bits import BitReader, as_batch, as_bytes, finite, sizes
+from agentcomm.contracts.codec import Codec, Coded
 from agentcomm.errors import MessageError
-from agentcomm.messages.codec import Codec, Coded
 
 
 def quantize(payload: Tensor) -> tuple[Tensor, Tensor]:

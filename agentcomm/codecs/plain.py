@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agentcomm.codecs.bits import BitReader, as_batch, as_bytes, sizes
-from agentcomm.messages.codec import Codec, Coded
+from agentcomm.contracts.codec import Codec, Coded
 
 
 class Float32(Codec):

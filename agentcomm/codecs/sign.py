@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agentcomm.codecs.bits import BitReader, BitWriter, as_batch, as_bytes, sizes, tree_sum
+from agentcomm.contracts.codec import Codec, Coded
 from agentcomm.errors import MessageError
-from agentcomm.messages.codec import Codec, Coded
 
 
 def mean_magnitude(payload: Tensor) -> Tensor:

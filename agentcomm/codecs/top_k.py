@@ -25,8 +25,8 @@ from agentcomm.codecs.bits import (
     narrow,
     sizes,
 )
+from agentcomm.contracts.codec import Codec, CodecConfig, Coded
 from agentcomm.errors import ConfigError, MessageError
-from agentcomm.messages.codec import Codec, CodecConfig, Coded
 from agentcomm.threats import Setting
 
 # How many numbers to keep: a share of the payload's width (0.25), or a number of them (8).

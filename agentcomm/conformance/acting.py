@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.conformance.common import require
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.threats import Budget, Setting
 
 ACTIONS = 5
@@ -58,6 +58,6 @@ def check_acting(build: Callable[[Budget | None], Network], setting: Setting) ->
         require(same, f"it acts without a budget: threat_model leaves out {budget!r}")
     first, second = build(None), build(None)
     _act(first, 5, 2)
-    second.set_state(first.get_state())
+    second.restore(first.snapshot())
     goes_on = all(torch.equal(a, b) for a, b in zip(_act(first, 7, 3), _act(second, 7, 3), strict=True))
     require(goes_on, "a restored run acts differently: something is kept outside memory")

@@ -11,8 +11,8 @@ from torch import Tensor
 from agentcomm.conformance.common import check_memory, check_plugin, require
 from agentcomm.conformance.conversations import Exchange, carry, check_state, conversation, make_setting, same_heard
 from agentcomm.conformance.stages import Disturb
-from agentcomm.messages.channel import Channel, ChannelConfig, Fate, Passing
-from agentcomm.messages.network import Network
+from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
+from agentcomm.network.network import Network
 from agentcomm.threats import AttackConfig, Setting
 
 STEP_SECONDS = 0.05
@@ -29,25 +29,25 @@ class _Watched(Channel):
     def memory(self) -> dict[str, Tensor]:
         return self.inner.memory()
 
-    def carry(self, passing: Passing, memory: dict[str, Tensor]) -> Fate:
-        names = [f.name for f in fields(Passing) if isinstance(getattr(passing, f.name), Tensor)]
-        before = {name: getattr(passing, name).clone() for name in names}
+    def carry(self, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
+        names = [f.name for f in fields(ChannelInput) if isinstance(getattr(entering, f.name), Tensor)]
+        before = {name: getattr(entering, name).clone() for name in names}
         places = dict(memory)
-        fate = self.inner.carry(passing, memory)
-        changed = [name for name, value in before.items() if not torch.equal(value, getattr(passing, name))]
+        effect = self.inner.carry(entering, memory)
+        changed = [name for name, value in before.items() if not torch.equal(value, getattr(entering, name))]
         require(not changed, f"carry changes {', '.join(changed)} of what passes")
         kept = places.keys() == memory.keys() and all(memory[name] is value for name, value in places.items())
         require(kept, "carry swaps tensors of its memory; they must be changed in place")
-        shape = passing.present.shape
+        shape = entering.present.shape
         for name, dtype in DTYPES.items():
-            part = getattr(fate, name)
+            part = getattr(effect, name)
             if part is None:
                 continue
             fits = part.shape == shape and part.dtype == dtype
             require(fits, f"{name} is {part.dtype} {tuple(part.shape)}, not {dtype} {tuple(shape)}")
             require(part.isfinite().all() and (part >= 0).all(), f"{name} must be finite and at least 0")
-            require(not part[~passing.present].any(), f"{name} says something of messages that are not there")
-        return fate
+            require(not part[~entering.present].any(), f"{name} says something of messages that are not there")
+        return effect
 
 
 def check_channel(
@@ -56,7 +56,7 @@ def check_channel(
     harmless: dict[str, Any] | None = None,
     num_agents: int = 4,
 ) -> None:
-    """Check the contract of :class:`agentcomm.messages.channel.Channel` on random traffic, clean and attacked.
+    """Check the contract of :class:`agentcomm.contracts.channel.Channel` on random traffic, clean and attacked.
 
     Args:
         channel: The channel's class.

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agentcomm.conformance.common import check_memory, check_plugin, require
+from agentcomm.contracts.codec import Codec, CodecConfig, Coded, Received
 from agentcomm.errors import MessageError
-from agentcomm.messages.codec import Codec, CodecConfig, Coded, Received
 from agentcomm.threats import Setting
 
 WORLDS, AGENTS, ROUNDS, STEPS = 3, 4, 2, 6
 
 
 def check_codec(codec: type[Codec], arguments: dict[str, Any] | None = None, width: int = 32) -> None:
-    """Check the contract of :class:`agentcomm.messages.codec.Codec`, on ordinary payloads and odd ones.
+    """Check the contract of :class:`agentcomm.contracts.codec.Codec`, on ordinary payloads and odd ones.
 
     Args:
         codec: The codec's class.

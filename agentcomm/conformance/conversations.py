@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from agentcomm.conformance.common import require
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Inbox, Links
+from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.traffic import Links
+from agentcomm.network.network import Network
 from agentcomm.threats import Setting
 
 
@@ -88,7 +89,7 @@ def check_state(build: Callable[[], Network], exchanges: list[Exchange]) -> None
     half = len(exchanges) // 2 + 1  # between two rounds of a step
     first, second = build(), build()
     carry(first, exchanges[:half])
-    second.set_state(first.get_state())
+    second.restore(first.snapshot())
     goes_on = same_heard(whole[half:], carry(second, exchanges[half:]))
     require(goes_on, "a restored run differs: something is kept outside memory")
     others = list(range(1, first.setting.num_worlds))

@@ -94,9 +94,9 @@ def check_directory_attack(attack: type[DirectoryAttack], arguments: dict[str, A
     require(guard.spent.any(), f"it did nothing in {STEPS} steps")
     again = market()
     require(all(_same(a, again.turn()) for a in first), "two runs of the same seed differ")
-    saved = attacked.directory.get_state()
+    saved = attacked.directory.snapshot()
     twin = market()
-    twin.directory.set_state(saved)
+    twin.directory.restore(saved)
     kept = twin.directory.guards[0].memory
     require(all(torch.equal(kept[n], v) for n, v in guard.memory.items()), "its memory is not restored")
     control = market({"harmless": True})

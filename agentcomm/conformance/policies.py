@@ -9,8 +9,8 @@ from torch import Tensor
 
 from agentcomm.conformance.common import PolicyFactory, WorldFactory, check_plugin, require
 from agentcomm.conformance.stages import Disturb
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Inbox
+from agentcomm.contracts.inbox import Inbox
+from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy, Deliver, PolicyConfig
 from agentcomm.step.replay import reevaluate
 from agentcomm.threats import AttackConfig, Setting

@@ -11,12 +11,12 @@ from torch import Tensor
 from agentcomm.conformance.acting import check_acting
 from agentcomm.conformance.common import check_memory, check_plugin, check_threat, require
 from agentcomm.conformance.conversations import carry, check_state, conversation, make_setting, reader, same_heard
+from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.defense import ORDERS, Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.forging import receivers, written
-from agentcomm.messages.ledger import COUNTS
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Inbox
+from agentcomm.network.ledger import COUNTS
+from agentcomm.network.network import Network
 from agentcomm.threats import Attack, AttackConfig, Budget, Edits, Position, Setting, ThreatModel, View
 
 

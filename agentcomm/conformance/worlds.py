@@ -20,7 +20,7 @@ def check_world(world_factory: WorldFactory, num_worlds: int = 8, num_steps: int
             ``max_steps`` makes sure that ``num_steps`` cover the end of episodes.
         num_worlds: Copies to check with.
         num_steps: Steps of the random rollouts.
-        resumes: Whether ``set_state`` goes on with the very same episodes, as all but third-party environments can.
+        resumes: Whether ``restore`` goes on with the very same episodes, as all but third-party environments can.
 
     Raises:
         AssertionError: If the world breaks the contract.
@@ -207,12 +207,12 @@ def _check_resuming(factory: WorldFactory, num_worlds: int, actions: list[Tensor
     half = len(actions) // 2
     for joint in actions[:half]:
         world.step(joint)
-    saved = world.get_state()
+    saved = world.snapshot()
     continued = [world.step(joint) for joint in actions[half:]]
-    other.set_state(saved)
+    other.restore(saved)
     for expected, joint in zip(continued, actions[half:], strict=True):
         differs = _difference(expected, other.step(joint))
-        require(differs is None, f"{differs} differs after get_state and set_state: something is not saved")
+        require(differs is None, f"{differs} differs after snapshot and restore: something is not saved")
 
 
 def _check_final_observations(factory: WorldFactory, num_worlds: int, actions: list[Tensor]) -> None:
@@ -221,7 +221,7 @@ def _check_final_observations(factory: WorldFactory, num_worlds: int, actions: l
     world.reset(seed=7)
     ended = 0
     for joint in actions:
-        twin.set_state(world.get_state())
+        twin.restore(world.snapshot())
         step, plain = world.step(joint), twin.step(joint, auto_reset=False)
         last = plain.observation[step.finished]
         require(torch.equal(step.final_observation, last), "final_observation is not the last of the old episode")

@@ -13,7 +13,7 @@ Shapes: B worlds, S places, K skills, P principals, Q look-ups, k cards per answ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from agentcomm.base.state import State
 from agentcomm.contracts.outcome import DIRECTORY_COUNTS, Facts
 from agentcomm.directory.attack import DirectoryAttack
 from agentcomm.directory.cards import Cards
@@ -94,7 +95,7 @@ class _Shelf:
         )
 
 
-class Directory:
+class Directory(State):
     """The hub of B worlds.
 
     Args:
@@ -395,11 +396,11 @@ class Directory:
             counts[:, DIRECTORY_COUNTS.index(name)] += happened.sum(1)
         self.state["counts"] = counts
 
-    def get_state(self) -> list[dict[str, Any]]:
-        """What its guards keep; all else is in ``state``."""
-        return [guard.get_state() for guard in self.guards]
+    def snapshot(self) -> dict[str, Any]:
+        """What its guards keep; everything else is in ``state``, which the world keeps."""
+        return {"guards": [guard.get_state() for guard in self.guards]}
 
-    def set_state(self, saved: Sequence[dict[str, Any]]) -> None:
+    def restore(self, saved: Mapping[str, Any]) -> None:
         """Restore the guards."""
-        for guard, kept in zip(self.guards, saved, strict=True):
+        for guard, kept in zip(self.guards, saved["guards"], strict=True):
             guard.set_state(kept)

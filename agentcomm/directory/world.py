@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from typing_extensions import TypeVar
 
 from agentcomm.directory.guard import DirectoryGuard
@@ -24,22 +21,13 @@ class DirectoryWorld(World[W_co]):
     """
 
     directory: Directory
+    keeps = ("directory",)
 
     def found(self, directory: Directory) -> None:
         """Take the directory in; call once, after the world's own state is made."""
         self.state |= directory.state
         directory.state = self.state
         self.directory = directory
-
-    def get_state(self) -> dict[str, Any]:
-        """The world's state, and that of attacks on the directory."""
-        return super().get_state() | {"directory": self.directory.get_state()}
-
-    def set_state(self, saved: Mapping[str, Any]) -> None:
-        """Go on from a state returned by :meth:`get_state`."""
-        super().set_state(saved)
-        self.directory.state = self.state
-        self.directory.set_state(saved["directory"])
 
 
 def directory_guards(world: World) -> list[DirectoryGuard]:

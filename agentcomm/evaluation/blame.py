@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agentcomm.messages.network import FATES, Notes
+from agentcomm.network.record import ExchangeRecord, Fate
 from agentcomm.step.loop import StepRecord
 
-HARMFUL = (FATES.index("tampered"), FATES.index("forged"))
+HARMFUL = (Fate.TAMPERED, Fate.FORGED)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Auditor:
         for notes in record.exchanges:
             self.read(notes, record.running.cpu().numpy())
 
-    def read(self, notes: Notes, running: np.ndarray) -> None:
+    def read(self, notes: ExchangeRecord, running: np.ndarray) -> None:
         """Count those of one exchange in the worlds that are ``running`` [B]."""
         f = notes.fields
         harmful = f["accepted"] & np.isin(f["fate"], HARMFUL) & running[:, None, None]

@@ -31,7 +31,7 @@ from agentcomm.evaluation.play import play
 from agentcomm.files import append_line, write_text
 from agentcomm.log import event_log
 from agentcomm.messages.guard import Guard
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.policy_file import SavedPolicy
 from agentcomm.registry import find

@@ -12,7 +12,7 @@ from agentcomm.config import EvaluationConfig
 from agentcomm.errors import RunError
 from agentcomm.evaluation.grid import Cell, plan, prepare
 from agentcomm.evaluation.play import play
-from agentcomm.messages.network import FATES, Notes
+from agentcomm.network.record import ExchangeRecord, Fate
 from agentcomm.run import Run
 
 
@@ -48,23 +48,23 @@ def messages(run: Run, cell: Cell, episode: int) -> list[dict[str, Any]]:
         raise RunError(f"episode {episode} is not one of 0 .. {cell.episodes - 1}")
     saved = policy_file.load(run.policy(cell.variant, cell.seed))
     world, policy, network = prepare(cell, saved, cell.episodes)
-    tapes: list[list[Notes]] = []
-    played = play(world, policy, network, cell.episode_seed, watch=tapes.append, obedience=cell.obedience)
+    traces: list[list[ExchangeRecord]] = []
+    played = play(world, policy, network, cell.episode_seed, watch=traces.append, obedience=cell.obedience)
     length = int(played.length[episode])
-    exchanges = [(step, notes) for step, tape in enumerate(tapes[:length]) for notes in tape]
+    exchanges = [(step, notes) for step, trace in enumerate(traces[:length]) for notes in trace]
     return [entry for step, notes in exchanges for entry in _entries(notes, step, episode)]
 
 
-def _entries(notes: Notes, step: int, world: int) -> list[dict[str, Any]]:
+def _entries(notes: ExchangeRecord, step: int, world: int) -> list[dict[str, Any]]:
     """The messages of one exchange in one world."""
     out = []
     fate = notes.fields["fate"][world]
     for receiver, slot in zip(*fate.nonzero(), strict=True):
         at = (world, receiver, slot)
-        entry: dict[str, Any] = {"step": step, "exchange": notes.kind, "receiver": int(receiver)}
+        entry: dict[str, Any] = {"step": step, "exchange": notes.round, "receiver": int(receiver)}
         entry |= {name: notes.fields[name][at].item() for name in ("sender", "origin", "sequence", "sent_at", "expiry")}
         entry |= {"hops": int(notes.fields["hops"][at]), "bytes": int(notes.fields["size"][at])}
-        entry |= {"length": round(float(notes.fields["length"][at]), 4), "fate": FATES[fate[receiver, slot]]}
+        entry |= {"length": round(float(notes.fields["length"][at]), 4), "fate": str(Fate(fate[receiver, slot]))}
         entry |= {"accepted": bool(notes.fields["accepted"][at])}
         entry["refused_by"] = next((by for by, where in notes.refused.items() if where[at]), None)
         out.append(entry)

@@ -20,7 +20,7 @@ from agentcomm.contracts.outcome import Episodes
 from agentcomm.errors import RunError
 from agentcomm.evaluation.play import play
 from agentcomm.evaluation.probe import Finding, probe
-from agentcomm.messages.network import Notes
+from agentcomm.network.record import ExchangeRecord
 from agentcomm.policy_file import SavedPolicy
 from agentcomm.run import Run
 from agentcomm.seeds import derive
@@ -152,7 +152,7 @@ def _said(tape: list[View], rounds: int, running: Tensor, agents: int, width: in
     return mean.permute(1, 2, 0, 3).flatten(2)
 
 
-def _bytes(notes: list[Notes], running: Tensor, agents: int) -> Tensor:
+def _bytes(notes: list[ExchangeRecord], running: Tensor, agents: int) -> Tensor:
     """[B, N, 2] bytes on the wire to and from each agent in one step."""
     out = running.new_zeros(len(running), agents, 2, dtype=torch.float32)
     for note in notes:

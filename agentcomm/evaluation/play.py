@@ -14,8 +14,9 @@ from torch import Tensor
 
 from agentcomm.contracts.outcome import Episodes, Facts
 from agentcomm.directory import DirectoryWorld
-from agentcomm.messages.ledger import COUNTS
-from agentcomm.messages.network import FATES, Network, Notes
+from agentcomm.network.ledger import COUNTS
+from agentcomm.network.network import Network
+from agentcomm.network.record import ExchangeRecord, Fate
 from agentcomm.policy import CommPolicy
 from agentcomm.seeds import derive
 from agentcomm.step.gates import GateControl
@@ -33,7 +34,7 @@ def play(
     record: int = 0,
     generator: torch.Generator | None = None,
     gates: float | None = None,
-    watch: Callable[[list[Notes]], None] | None = None,
+    watch: Callable[[list[ExchangeRecord]], None] | None = None,
     follow: Callable[[StepRecord], None] | None = None,
     obedience: float = 0.0,
 ) -> Episodes:
@@ -205,15 +206,15 @@ class Frames:
         }
 
 
-def _messages(notes: Notes, w: int) -> list[dict[str, Any]]:
+def _messages(notes: ExchangeRecord, w: int) -> list[dict[str, Any]]:
     """The messages of one exchange in one world, in plain values."""
     fields, fate = notes.fields, notes.fields["fate"][w]
     return [
         {
             "sender": int(fields["sender"][w, receiver, slot]),
             "receiver": int(receiver),
-            "round": notes.kind,
-            "fate": FATES[fate[receiver, slot]],
+            "round": notes.round,
+            "fate": str(Fate(fate[receiver, slot])),
             "accepted": bool(fields["accepted"][w, receiver, slot]),
         }
         for receiver, slot in zip(*fate.nonzero(), strict=True)

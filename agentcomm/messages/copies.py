@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agentcomm.messages.identity import Keyring, mix
-from agentcomm.messages.traffic import HEADER, Traffic
+from agentcomm.contracts.traffic import HEADER, Traffic
 from agentcomm.threats import Envelopes, Setting
+from agentcomm.wire.keyring import Keyring, mix
 
 
 class Copies:

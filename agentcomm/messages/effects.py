@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from agentcomm.messages.traffic import HEADER, HOPS, LIFETIME, Traffic
+from agentcomm.contracts.traffic import HEADER, HOPS, LIFETIME, Traffic
 from agentcomm.threats import Edits, Envelopes, Pieces
 
 

@@ -13,14 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from agentcomm.contracts.traffic import HEADER, LIFETIME, Traffic
 from agentcomm.messages.action_guard import ActionGuard, Drawn
 from agentcomm.messages.copies import Copies
 from agentcomm.messages.effects import Effects, check_edits, check_tensor, completed
 from agentcomm.messages.held import Held
-from agentcomm.messages.identity import Keyring
 from agentcomm.messages.permits import Permits
 from agentcomm.messages.sensors import proposal
-from agentcomm.messages.traffic import HEADER, LIFETIME, Traffic
 from agentcomm.threats import (
     ActionView,
     Attack,
@@ -33,6 +32,7 @@ from agentcomm.threats import (
     Setting,
     View,
 )
+from agentcomm.wire.keyring import Keyring
 from agentcomm.world import World
 
 WHITE_BOX = ("policy", "defense")  # who knows this much knows the policy

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from agentcomm.contracts.traffic import Traffic
 from agentcomm.messages.copies import Copies
-from agentcomm.messages.identity import Keyring
-from agentcomm.messages.traffic import Traffic
 from agentcomm.threats import Envelopes, Pieces, ThreatModel
+from agentcomm.wire.keyring import Keyring
 
 
 class Permits:

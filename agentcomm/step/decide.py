@@ -8,8 +8,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Inbox, Links
+from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.traffic import Links
+from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy, Graph
 from agentcomm.step.actions import choose_action, draw_action_noise
 from agentcomm.step.gates import GateControl, make_links, open_gates

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from agentcomm.base.state import State
-from agentcomm.messages.traffic import Links
+from agentcomm.contracts.traffic import Links
 from agentcomm.policy import CommPolicy, Graph
 
 

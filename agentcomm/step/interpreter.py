@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.base.state import State
-from agentcomm.messages.traffic import Inbox
+from agentcomm.contracts.inbox import Inbox
 
 SEED = 20260513
 

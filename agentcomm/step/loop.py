@@ -6,15 +6,15 @@ rewards, where the team learns.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from agentcomm.base.state import State
-from agentcomm.messages.network import Network, Notes
+from agentcomm.network.network import Network
+from agentcomm.network.record import ExchangeRecord
 from agentcomm.policy import CommPolicy, Graph
 from agentcomm.step.decide import Decision, decide
 from agentcomm.step.gates import GateControl
@@ -46,7 +46,7 @@ class StepRecord:
     reward: Tensor
     alive: Tensor | None
     running: Tensor
-    exchanges: list[Notes]
+    exchanges: list[ExchangeRecord]
     facts: dict[str, Tensor]
 
     @property
@@ -81,7 +81,10 @@ class TeamLoop(State):
     """
 
     # The graph is not kept: a drawn one lasts for a fragment, and state is saved between fragments.
-    keeps: ClassVar[tuple[str, ...]] = ("generator", "control", "interpreter", "observation", "running")
+    keeps: ClassVar[tuple[str, ...]] = (
+        *("world", "network"),
+        *("generator", "control", "interpreter", "observation", "running"),
+    )
 
     def __init__(
         self,
@@ -136,7 +139,7 @@ class TeamLoop(State):
         """Take one step in all worlds."""
         world, network = self.world, self.network
         if self.trace:
-            network.tape = []
+            network.trace = []
         at, alive = world.length.clone(), self.alive
         observation = network.perceive(self.observation, world, at, self.policy)
         decision = decide(
@@ -154,9 +157,9 @@ class TeamLoop(State):
         step = world.step(decision.action, auto_reset=self.learning)
         reward = network.reward(step.reward, decision.action, at) if self.learning else step.reward
         self.observation = step.observation
-        exchanges: list[Notes] = []
-        if self.trace and network.tape is not None:
-            exchanges, network.tape = network.tape, None
+        exchanges: list[ExchangeRecord] = []
+        if self.trace and network.trace is not None:
+            exchanges, network.trace = network.trace, None
         return StepRecord(at, observation, decision, step, reward, alive, self.running, exchanges, facts)
 
     def finish(self, record: StepRecord) -> None:
@@ -180,14 +183,3 @@ class TeamLoop(State):
     def _forget(self, worlds: Tensor) -> None:
         """Drop what is kept of the episodes of some worlds ([W] indices)."""
         self.network.reset(worlds)
-
-    def snapshot(self) -> dict[str, Any]:
-        """Everything needed to resume as if never interrupted."""
-        return super().snapshot() | {"world": self.world.get_state(), "network": self.network.get_state()}
-
-    def restore(self, saved: Mapping[str, Any]) -> None:
-        """Resume from :meth:`snapshot`."""
-        own = {name: value for name, value in saved.items() if name not in ("world", "network")}
-        super().restore(own)
-        self.world.set_state(saved["world"])
-        self.network.set_state(saved["network"])

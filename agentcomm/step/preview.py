@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agentcomm.messages.traffic import Inbox, Links
+from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.traffic import Links
 from agentcomm.policy import CommPolicy, Graph
 from agentcomm.step.gates import make_links, open_gates
 from agentcomm.step.message_noise import add_message_noise

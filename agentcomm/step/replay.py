@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from agentcomm.messages.traffic import Inbox
+from agentcomm.contracts.inbox import Inbox
 from agentcomm.policy import CommPolicy
 from agentcomm.step.gates import gate_log_probability
 

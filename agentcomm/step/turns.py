@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from agentcomm.messages.traffic import Inbox, Links, ProjectionCache
+from agentcomm.contracts.inbox import Inbox, ProjectionCache
+from agentcomm.contracts.traffic import Links
 from agentcomm.policy import CommPolicy
 from agentcomm.step.actions import choose_action
 
@@ -77,7 +78,7 @@ def decide_sequentially(
     told: Inbox | None = None
     for number in range(int(turn.max()) + 1):
         due = turn == number
-        inbox = exchange(spoken, links.only(due, earlier), last + number).spelled_out()
+        inbox = exchange(spoken, links.only(due, earlier), last + number).materialized()
         told = inbox if told is None else told.merge(inbox, due)
         rows = due.flatten().nonzero().squeeze(-1)
         state = policy.hear(flat[:, rows], inbox.rows(rows, cache), last)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from agentcomm.base.state import State
-from agentcomm.messages.ledger import COUNTS
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Inbox
+from agentcomm.contracts.inbox import Inbox
+from agentcomm.network.ledger import COUNTS
+from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.seeds import derive
 from agentcomm.step.decide import Decision

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from agentcomm import policy_file, registry
 from agentcomm.assembly import make_policy, make_world
 from agentcomm.config import Choice
-from agentcomm.messages.traffic import Inbox
+from agentcomm.contracts.inbox import Inbox
 from agentcomm.policy import CommPolicy, Graph, PolicyConfig
 from agentcomm.world import Observation, Transition, World, WorldConfig
 

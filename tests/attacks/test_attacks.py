@@ -26,9 +26,10 @@ from parts import (
 from torch import Tensor
 
 from agentcomm import registry
+from agentcomm.contracts.inbox import gather_agents
+from agentcomm.contracts.traffic import Links
 from agentcomm.errors import ConfigError
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Links, gather_agents
+from agentcomm.network.network import Network
 from agentcomm.step.decide import decide
 from agentcomm.threats import AttackConfig, Setting
 from attacks.cut import weakest_link
@@ -140,7 +141,7 @@ def test_replay_delivers_exactly_what_was_said_age_steps_ago(age: int, suppress:
     s = setting()
     exchanges = conversation(s, 14, seed=1)
     network = Network(s, [attack("replay", s, age=age, suppress=suppress)])
-    network.tape = []
+    network.trace = []
     inboxes = carry(network, exchanges)
     delivered = 0
     for number, (e, inbox) in enumerate(zip(exchanges, inboxes, strict=True)):
@@ -157,7 +158,7 @@ def test_replay_delivers_exactly_what_was_said_age_steps_ago(age: int, suppress:
                     if copy:
                         said = old.spoken[b, old.links.source[b, i, m]]
                         assert torch.equal(inbox.payload()[b, i, s.degree + m], said)
-                        assert network.tape[number].fields["sender"][b, i, s.degree + m] == old.links.source[b, i, m]
+                        assert network.trace[number].fields["sender"][b, i, s.degree + m] == old.links.source[b, i, m]
                         delivered += 1
     assert delivered > 50
     assert not network.guards[0].violations
@@ -193,8 +194,8 @@ def test_impersonate_at_random_sends_tokens_of_honest_length(copies: int) -> Non
     s = setting(worlds=4)
     exchanges = conversation(s, 6, shut=0)
     network = Network(s, [attack("impersonate", s, copies=copies)])
-    network.tape = []
-    for e, inbox, note in zip(exchanges, carry(network, exchanges), network.tape, strict=True):
+    network.trace = []
+    for e, inbox, note in zip(exchanges, carry(network, exchanges), network.trace, strict=True):
         forged = inbox.mask[..., s.degree :]
         assert forged.shape[-1] == copies
         assert forged.all()
@@ -210,9 +211,9 @@ def test_impersonate_at_random_sends_tokens_of_honest_length(copies: int) -> Non
 def test_impersonate_takes_every_colleagues_name_in_turn_or_the_victims() -> None:
     s = setting(worlds=1)
     network = Network(s, [attack("impersonate", s)])
-    network.tape = []
+    network.trace = []
     carry(network, conversation(s, 3, shut=0, ends=0))
-    names = {int(note.fields["sender"][0, 0, s.degree]) for note in network.tape}
+    names = {int(note.fields["sender"][0, 0, s.degree]) for note in network.trace}
     assert names == {1, 2, 3}
     network = Network(s, [attack("impersonate", s, victim=2)])
     inboxes = carry(network, conversation(s, 3, shut=0, ends=0))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from agentcomm.conformance import check_attack
 from agentcomm.errors import ConfigError
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.registry import build_config
 from agentcomm.step.decide import decide
 from agentcomm.threats import ActionView, Attack, AttackConfig, Budget, Edits, Position, Setting, ThreatModel, View
@@ -321,8 +321,8 @@ def test_who_does_not_know_of_the_warden_gives_itself_away() -> None:
 def test_a_saved_team_goes_on_alike() -> None:
     first, second = (Team(covert(redraw=0.2), defenses=[warden(0.2)]) for _ in range(2))
     first.play(4)
-    second.network.set_state(first.network.get_state())
-    second.world.set_state(first.world.get_state())
+    second.network.restore(first.network.snapshot())
+    second.world.restore(first.world.snapshot())
     second.seen = first.seen
     second.generator.set_state(first.generator.get_state())
     assert same(first.play(5), second.play(5))

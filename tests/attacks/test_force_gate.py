@@ -12,7 +12,7 @@ from torch import Tensor
 
 from agentcomm.errors import ConfigError
 from agentcomm.evaluation.play import play
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.threats import Attack, AttackConfig, Edits, Position, SensorView, Setting, ThreatModel, View
 from agentcomm.training.ppo import Update

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from agentcomm.assembly import make_network
 from agentcomm.config import Choice, PathChoice
+from agentcomm.contracts.channel import ChannelInput
+from agentcomm.contracts.traffic import HOPS
 from agentcomm.errors import ConfigError
-from agentcomm.messages.channel import Passing
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import HOPS
+from agentcomm.network.network import Network
 from agentcomm.step.replay import reevaluate
 from agentcomm.threats import Attack, Edits, Pieces, Position, Setting, View
 from agentcomm.training.rollout import Sampler
@@ -53,8 +53,8 @@ def test_buffers_fill_as_in_a_loop() -> None:
         begin = (torch.rand(shape, generator=h) < 0.1).long()
         early, middle = (torch.rand(shape, generator=h) < 0.1 for _ in range(2))
         at, zero = torch.full((worlds,), step), size * 0
-        passing = Passing(present, zero, size, zero + HOPS, at, 0.1, 0, g, Pieces(begin, early, middle))
-        lost = c.carry(passing, memory).lost
+        entering = ChannelInput(present, zero, size, zero + HOPS, at, 0.1, 0, g, Pieces(begin, early, middle))
+        lost = c.carry(entering, memory).lost
         chance = torch.rand(shape, generator=mirror)
         assert lost is not None
         for where in torch.cartesian_prod(*map(torch.arange, shape)).tolist():
@@ -201,7 +201,7 @@ def test_a_restored_run_goes_on_alike(form: str) -> None:
     carry(half, exchanges[:12])
     again = network(s, attack("fragment", s, **FORMS[form]), seed=9)
     again.keyring = half.keyring
-    again.set_state(half.get_state())
+    again.restore(half.snapshot())
     rest = carry(again, exchanges[12:])
     assert all(same_heard(a, b) for a, b in zip(inboxes[12:], rest, strict=True))
 

@@ -18,7 +18,7 @@ from agentcomm.assembly import make_network, make_world
 from agentcomm.conformance.conversations import check_state
 from agentcomm.errors import AgentcommError, CheckpointError, ConfigError
 from agentcomm.evaluation.play import play
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.threats import Budget, Edits, View
 from agentcomm.training.ppo import Update
 from agentcomm.training.rollout import Sampler

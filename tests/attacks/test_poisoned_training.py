@@ -11,9 +11,9 @@ from torch import Tensor
 
 from agentcomm.assembly import make_network, make_policy, make_world
 from agentcomm.config import Choice
+from agentcomm.contracts.traffic import Links
 from agentcomm.evaluation.play import play
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Links
+from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.step.decide import decide
 from agentcomm.step.loop import StepRecord

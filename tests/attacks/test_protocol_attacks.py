@@ -10,11 +10,11 @@ import torch
 from parts import attack, carry, conversation, defense, heard, setting, setting_of, team
 from torch import Tensor
 
+from agentcomm.contracts.traffic import Links
 from agentcomm.defense import Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.evaluation.blame import Auditor
 from agentcomm.evaluation.play import play
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Links
+from agentcomm.network.network import Network
 from agentcomm.threats import Setting
 
 
@@ -105,7 +105,7 @@ def test_abuse_goes_as_far_beyond_its_scope_as_it_says(distance: int) -> None:
     abuse = attack("abuse", s, node=1, distance=distance)
     n, sealed = Network(s, [abuse]), Network(s, [abuse], [defense("authenticate", s)])
     for spoken, links, step, kind in rounds_of(s, 4):
-        n.tape = []
+        n.trace = []
         inbox = n.exchange(spoken, links, step, kind)
         sealed.exchange(spoken, links, step, kind)
         listens = (links.source == 1).any(-1)
@@ -113,7 +113,7 @@ def test_abuse_goes_as_far_beyond_its_scope_as_it_says(distance: int) -> None:
         scope = listens if distance == 0 else ~listens
         scope[:, 1] = False
         assert torch.equal(told, scope)
-        assert (n.tape[0].fields["sender"][..., 2:][told] == 1).all(), "under its own name"
+        assert (n.trace[0].fields["sender"][..., 2:][told] == 1).all(), "under its own name"
     accepted = int(sealed.ledger["accepted_forged"].sum())
     # A valid key says who it is, not what it may do: only a wrong round or audience shows. At distance 0 its own
     # message of that number is there already.
@@ -173,10 +173,10 @@ def test_an_auditor_of_envelopes_blames_whom_they_name(share: float, accuracy: f
     sealed = Network(s, [attack("evade", s, node=1, share=share, scapegoat=3)], [defense("authenticate", s)])
     auditor = Auditor(s.num_worlds, s.num_agents)
     for exchange in rounds_of(s, 6):
-        n.tape = []
+        n.trace = []
         n.exchange(*exchange)
         sealed.exchange(*exchange)
-        for notes in n.tape:
+        for notes in n.trace:
             auditor.read(notes, np.arange(s.num_worlds) < 12)
     verdict = auditor.verdict()
     assert (verdict.guilty[:12] == 1).all()
@@ -193,9 +193,9 @@ def test_among_three_it_is_the_others_who_are_blamed() -> None:
     s = setting(worlds=16, agents=3, degree=2)
     n, auditor = Network(s, [attack("evade", s, node=0)]), Auditor(16, 3)
     for exchange in rounds_of(s, 5):
-        n.tape = []
+        n.trace = []
         n.exchange(*exchange)
-        for notes in n.tape:
+        for notes in n.trace:
             auditor.read(notes, np.ones(16, bool))
     assert auditor.verdict().accuracy == 0
     with pytest.raises(ValueError, match="scapegoat=0 is not another agent"):

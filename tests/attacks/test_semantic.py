@@ -14,7 +14,7 @@ from agentcomm.contracts.outcome import Episodes
 from agentcomm.errors import ConfigError
 from agentcomm.evaluation.overhear import Leaked, Overheard, leaked
 from agentcomm.evaluation.play import play
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.policy_file import SavedPolicy
 from agentcomm.registry import build_config
 from agentcomm.step.decide import decide

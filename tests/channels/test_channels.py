@@ -29,9 +29,9 @@ from agentcomm.assembly import make_network
 from agentcomm.channels.trace import read
 from agentcomm.config import Choice, PathChoice
 from agentcomm.conformance import check_channel
+from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
 from agentcomm.errors import AgentcommError, ConfigError
-from agentcomm.messages.channel import Channel, ChannelConfig, Fate, Passing
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.step.replay import reevaluate
 from agentcomm.threats import Setting
 from agentcomm.training.rollout import Sampler
@@ -80,54 +80,54 @@ class Broken(Channel):
         return {"past": torch.zeros(self.setting.num_worlds)}
 
 
-def absent(self: Channel, passing: Passing, memory: dict[str, Tensor]) -> Fate:
-    return Fate(seconds=torch.ones(passing.present.shape))
+def absent(self: Channel, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
+    return ChannelEffect(seconds=torch.ones(entering.present.shape))
 
 
-def dtype(self: Channel, passing: Passing, memory: dict[str, Tensor]) -> Fate:
-    return Fate(seconds=passing.present.double())
+def dtype(self: Channel, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
+    return ChannelEffect(seconds=entering.present.double())
 
 
-def shape(self: Channel, passing: Passing, memory: dict[str, Tensor]) -> Fate:
-    return Fate(lost=passing.present[:, :1])
+def shape(self: Channel, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
+    return ChannelEffect(lost=entering.present[:, :1])
 
 
-def past(self: Channel, passing: Passing, memory: dict[str, Tensor]) -> Fate:
-    return Fate(seconds=-1.0 * passing.present)
+def past(self: Channel, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
+    return ChannelEffect(seconds=-1.0 * entering.present)
 
 
-def endless(self: Channel, passing: Passing, memory: dict[str, Tensor]) -> Fate:
-    return Fate(seconds=torch.where(passing.present, torch.inf, 0.0))
+def endless(self: Channel, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
+    return ChannelEffect(seconds=torch.where(entering.present, torch.inf, 0.0))
 
 
-def ambient(self: Channel, passing: Passing, memory: dict[str, Tensor]) -> Fate:
-    return Fate(lost=passing.present & (torch.rand(passing.present.shape) < 0.5))
+def ambient(self: Channel, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
+    return ChannelEffect(lost=entering.present & (torch.rand(entering.present.shape) < 0.5))
 
 
-def swapped(self: Channel, passing: Passing, memory: dict[str, Tensor]) -> Fate:
+def swapped(self: Channel, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
     memory["past"] = memory["past"] + 1
-    return Fate()
+    return ChannelEffect()
 
 
-def edited(self: Channel, passing: Passing, memory: dict[str, Tensor]) -> Fate:
-    passing.present[0] = False
-    return Fate()
+def edited(self: Channel, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
+    entering.present[0] = False
+    return ChannelEffect()
 
 
-def crowded(self: Channel, passing: Passing, memory: dict[str, Tensor]) -> Fate:
-    return Fate(lost=passing.present & (passing.present.sum() > 12))
+def crowded(self: Channel, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
+    return ChannelEffect(lost=entering.present & (entering.present.sum() > 12))
 
 
-def drawing(self: Channel, passing: Passing, memory: dict[str, Tensor]) -> Fate:
+def drawing(self: Channel, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
     """Draws as many numbers as there are messages, so that every world's depend on the others' gates."""
-    lost = torch.zeros_like(passing.present)
-    lost[passing.present] = torch.rand(int(passing.present.sum()), generator=passing.generator) < 0.5
-    return Fate(lost=lost)
+    lost = torch.zeros_like(entering.present)
+    lost[entering.present] = torch.rand(int(entering.present.sum()), generator=entering.generator) < 0.5
+    return ChannelEffect(lost=lost)
 
 
-def remembering(self: Channel, passing: Passing, memory: dict[str, Tensor]) -> Fate:
+def remembering(self: Channel, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
     self.count = getattr(self, "count", 0) + 1  # type: ignore[attr-defined]
-    return Fate(lost=passing.present & (self.count % 3 == 0))  # type: ignore[attr-defined]
+    return ChannelEffect(lost=entering.present & (self.count % 3 == 0))  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def remembering(self: Channel, passing: Passing, memory: dict[str, Tensor]) -> F
         (remembering, "a restored run differs"),
     ],
 )
-def test_conformance_finds_what_is_broken(breaks: Callable[..., Fate], problem: str) -> None:
+def test_conformance_finds_what_is_broken(breaks: Callable[..., ChannelEffect], problem: str) -> None:
     with pytest.raises(AssertionError, match=problem):
         check_channel(type("Broken", (Broken,), {"carry": breaks}))
 
@@ -181,12 +181,12 @@ def test_what_is_lost_before_takes_no_bandwidth_and_headers_of_fragments_do() ->
 
     def backlog_and_sizes(*before: Channel) -> tuple[int, Tensor]:
         n = Network(s, channels=[*before, channel("bandwidth", s, s.degree, bytes_per_second=1)])
-        n.tape = []
+        n.trace = []
         carry(n, conversation(s, 1, shut=0))
-        sizes = torch.as_tensor(n.tape[0].fields["size"])
+        sizes = torch.as_tensor(n.trace[0].fields["size"])
         assert torch.equal(sizes.sum((1, 2)), n.ledger.bytes)
         assert n.path is not None
-        return int(n.path.get_state()["memories"][-1]["backlog"].sum()), sizes
+        return int(n.path.memories[-1].tensors["backlog"].sum()), sizes
 
     backlog, sizes = backlog_and_sizes()
     assert backlog == sizes.sum()
@@ -228,9 +228,9 @@ def test_state_continues_bit_for_bit(attacked: str | None) -> None:
     first, other = network(s, EVERYTHING, attacked), network(s, EVERYTHING, attacked)
     carry(first, exchanges[:13])
     carry(other, conversation(s, 5, seed=3))
-    saved = first.get_state()
+    saved = first.snapshot()
     expected = carry(first, exchanges[13:])
-    other.set_state(saved)
+    other.restore(saved)
     assert all(same_inbox(a, b) for a, b in zip(expected, carry(other, exchanges[13:]), strict=True))
     for name in ("messages", "bytes", "steps", "seconds"):
         assert torch.equal(getattr(first.ledger, name), getattr(other.ledger, name))
@@ -300,9 +300,9 @@ def test_a_saved_sampler_goes_on_identically() -> None:
     first, other = make(), make()
     first.collect(9)
     other.collect(4)
-    saved = first.get_state()
+    saved = first.snapshot()
     expected = first.collect(6)
-    other.set_state(saved)
+    other.restore(saved)
     got = other.collect(6)
     assert all(torch.equal(expected.columns[name], got.columns[name]) for name in expected.columns)
     assert expected.messages == got.messages

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from agentcomm.channels.profile import PROFILES, TRANSFER_BYTES
 from agentcomm.channels.relay import distances
-from agentcomm.messages.channel import Channel, Fate, Passing, in_a_row
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import HOPS
+from agentcomm.contracts.channel import Channel, ChannelEffect, ChannelInput
+from agentcomm.contracts.traffic import HOPS
+from agentcomm.network.link import compose
+from agentcomm.network.network import Network
 from agentcomm.threats import Setting
 
 STEP = 0.1  # seconds
@@ -30,7 +31,7 @@ def drive(
     sender: Tensor | None = None,
     hops: int = HOPS,
     seed: int = 0,
-) -> list[Fate]:
+) -> list[ChannelEffect]:
     """Fates of ``steps`` steps with one exchange each, in one episode; every slot holds a message unless told."""
     s = c.setting
     shape = (s.num_worlds, s.num_agents, c.slots)
@@ -41,7 +42,7 @@ def drive(
         sender = (receiver + 1 + torch.arange(c.slots)) % s.num_agents
     memory, out = c.memory(), []
     for step in range(steps):
-        passing = Passing(
+        entering = ChannelInput(
             everything if present is None else present(step),
             sender.expand(shape),
             zero + size,
@@ -51,13 +52,13 @@ def drive(
             0,
             generator,
         )
-        out.append(Fate(*in_a_row([c], [memory], passing)))
+        out.append(compose([c], [memory], entering))
     return out
 
 
-def stacked(fates: Sequence[Fate], name: str) -> Tensor:
+def stacked(effects: Sequence[ChannelEffect], name: str) -> Tensor:
     """[T, B, N, M]."""
-    return torch.stack([getattr(fate, name) for fate in fates])
+    return torch.stack([getattr(effect, name) for effect in effects])
 
 
 def make(name: str, worlds: int = 64, agents: int = 4, slots: int = 2, **arguments: Any) -> Channel:
@@ -151,8 +152,8 @@ def one_line(
 ) -> tuple[Tensor, Tensor]:
     """Lost and seconds [T] on the uplink of agent 1, which sends 60 bytes to agent 0 per step."""
     c = make("bandwidth", worlds=1, agents=2, slots=1, **arguments)
-    fates = drive(c, steps, present, size=60)
-    return stacked(fates, "lost")[:, 0, 0, 0], stacked(fates, "seconds")[:, 0, 0, 0]
+    effects = drive(c, steps, present, size=60)
+    return stacked(effects, "lost")[:, 0, 0, 0], stacked(effects, "seconds")[:, 0, 0, 0]
 
 
 def test_below_capacity_a_message_takes_its_own_time() -> None:
@@ -186,12 +187,12 @@ def test_waiting_times_are_lindleys(load: float) -> None:
         present = torch.zeros(1, 2, 1, dtype=torch.bool)
         present[0, 0, 0] = arrives[step]
         ones = torch.ones(1, 2, 1, dtype=torch.int64)
-        passing = Passing(present, ones, ones * sizes[step], ones, torch.tensor([step]), STEP, 0, generator)
-        fate = c.carry(passing, memory)
-        assert fate.seconds is not None
+        entering = ChannelInput(present, ones, ones * sizes[step], ones, torch.tensor([step]), STEP, 0, generator)
+        effect = c.carry(entering, memory)
+        assert effect.seconds is not None
         backlog = max(0.0, backlog - 600 * STEP) if step else 0.0
         if arrives[step]:
-            waits.append(float(fate.seconds[0, 0, 0]))
+            waits.append(float(effect.seconds[0, 0, 0]))
             backlog += int(sizes[step])
             expected.append(backlog / 600)
     torch.testing.assert_close(torch.tensor(waits), torch.tensor(expected))
@@ -213,9 +214,9 @@ def test_a_shared_line_is_a_queue_in_order_of_slots(shared: str) -> None:
         sender = torch.randint(agents + 1, present.shape, generator=g)
         size = torch.full(present.shape, 41)
         at = torch.full((worlds,), step)
-        fate = c.carry(Passing(present, sender, size, size, at, STEP, kind, generator), memory)
-        assert fate.lost is not None
-        assert fate.seconds is not None
+        effect = c.carry(ChannelInput(present, sender, size, size, at, STEP, kind, generator), memory)
+        assert effect.lost is not None
+        assert effect.seconds is not None
         if kind == 0 and step:
             backlog = (backlog - rate * STEP).clamp(min=0)
         for world in range(worlds):
@@ -223,15 +224,15 @@ def test_a_shared_line_is_a_queue_in_order_of_slots(shared: str) -> None:
                 for slot in range(slots):
                     place = (world, receiver, slot)
                     if not present[place]:
-                        assert not fate.lost[place]
-                        assert fate.seconds[place] == 0
+                        assert not effect.lost[place]
+                        assert effect.seconds[place] == 0
                         continue
                     line = int(sender[place]) if shared == "sender" else receiver
                     fits = bool(backlog[world, line] + 41 <= limit)
-                    assert bool(fate.lost[place]) == (not fits)
+                    assert bool(effect.lost[place]) == (not fits)
                     backlog[world, line] += 41 * fits
                     expected = float(backlog[world, line]) / rate if fits else 0.0
-                    assert float(fate.seconds[place]) == pytest.approx(expected, rel=1e-6)
+                    assert float(effect.seconds[place]) == pytest.approx(expected, rel=1e-6)
                     dropped += not fits
     assert dropped > 20
 
@@ -239,9 +240,9 @@ def test_a_shared_line_is_a_queue_in_order_of_slots(shared: str) -> None:
 def test_a_long_message_that_does_not_fit_takes_those_behind_it_along() -> None:
     c = make("bandwidth", worlds=1, agents=4, slots=1, bytes_per_second=100, queue=100)
     size = torch.tensor([50, 60, 10, 10]).view(1, 4, 1)
-    (fate,) = drive(c, 1, size=size, sender=torch.tensor([3, 3, 3, 2]).view(1, 4, 1))
-    assert fate.lost is not None
-    assert fate.lost.flatten().tolist() == [False, True, True, False]
+    (effect,) = drive(c, 1, size=size, sender=torch.tensor([3, 3, 3, 2]).view(1, 4, 1))
+    assert effect.lost is not None
+    assert effect.lost.flatten().tolist() == [False, True, True, False]
 
 
 # ---- fragments
@@ -252,18 +253,18 @@ def test_a_long_message_that_does_not_fit_takes_those_behind_it_along() -> None:
 def test_delivery_of_fragmented_messages(packets: int, loss: float) -> None:
     """(1 - p) ** F, with buffers for everybody."""
     c = make("fragments", mtu=28, header=8, loss=loss, buffers=64, timeout=1)
-    fates = drive(c, 100, size=20 * packets)
-    lost = stacked(fates, "lost")
+    effects = drive(c, 100, size=20 * packets)
+    lost = stacked(effects, "lost")
     close(1 - lost.float().mean(), (1 - loss) ** packets, lost.numel())
     extra = packets * 8 if packets > 1 else 0
-    assert (stacked(fates, "extra") == extra).all()
+    assert (stacked(effects, "extra") == extra).all()
 
 
 @pytest.mark.parametrize(("size", "packets"), [(27, 1), (28, 1), (29, 2), (40, 2), (41, 3), (1000, 50)])
 def test_what_does_not_fit_is_cut(size: int, packets: int) -> None:
-    (fate,) = drive(make("fragments", mtu=28, header=8), 1, size=size)
-    assert fate.extra is not None
-    assert (fate.extra == (8 * packets if packets > 1 else 0)).all()
+    (effect,) = drive(make("fragments", mtu=28, header=8), 1, size=size)
+    assert effect.extra is not None
+    assert (effect.extra == (8 * packets if packets > 1 else 0)).all()
     assert packets == (1 if size <= 28 else ceil(size / 20))
 
 
@@ -283,9 +284,9 @@ def test_buffers_fill_and_empty_as_in_a_loop(buffers: int, timeout: int) -> None
         present = torch.rand(shape, generator=h) < 0.8
         size = torch.randint(10, 90, shape, generator=h)
         at = torch.full((worlds,), step)
-        fate = c.carry(Passing(present, size * 0, size, size * 0 + HOPS, at, STEP, kind, g), memory)
+        effect = c.carry(ChannelInput(present, size * 0, size, size * 0 + HOPS, at, STEP, kind, g), memory)
         chance = torch.rand(shape, generator=mirror)
-        assert fate.lost is not None
+        assert effect.lost is not None
         for world in range(worlds):
             for receiver in range(agents):
                 places = held.setdefault((world, receiver), [])
@@ -293,7 +294,7 @@ def test_buffers_fill_and_empty_as_in_a_loop(buffers: int, timeout: int) -> None
                 for slot in range(slots):
                     at_ = (world, receiver, slot)
                     if not present[at_]:
-                        assert not fate.lost[at_]
+                        assert not effect.lost[at_]
                         continue
                     packets = 1 if size[at_] <= 28 else ceil(int(size[at_]) / 20)
                     complete = float(chance[at_]) < (1 - loss) ** packets
@@ -306,7 +307,7 @@ def test_buffers_fill_and_empty_as_in_a_loop(buffers: int, timeout: int) -> None
                         arrives = complete
                         if begun and not complete:
                             places.append(step + timeout)
-                    assert bool(fate.lost[at_]) == (not arrives)
+                    assert bool(effect.lost[at_]) == (not arrives)
     assert starved > 10, "some were complete and found no buffer"
 
 
@@ -325,11 +326,11 @@ def test_distances() -> None:
 
 def test_relaying_loses_and_delays_per_hop() -> None:
     c = make("relay", worlds=512, agents=5, slots=4, loss=0.1, seconds=0.03)
-    fates = drive(c, 20)
+    effects = drive(c, 20)
     sender = (torch.arange(5).view(-1, 1) + 1 + torch.arange(4)) % 5
     hops = (sender - torch.arange(5).view(-1, 1)).abs()
-    lost, seconds = stacked(fates, "lost"), stacked(fates, "seconds")
-    assert torch.equal(stacked(fates, "hops"), hops.expand_as(lost))
+    lost, seconds = stacked(effects, "lost"), stacked(effects, "seconds")
+    assert torch.equal(stacked(effects, "hops"), hops.expand_as(lost))
     torch.testing.assert_close(seconds, (0.03 * hops).expand_as(seconds))
     for n in (1, 2, 3, 4):
         of = lost[..., hops == n]
@@ -338,18 +339,18 @@ def test_relaying_loses_and_delays_per_hop() -> None:
 
 @pytest.mark.parametrize(("limit", "hops"), [(2, 8), (8, 2), (2, 2)])
 def test_who_is_too_far_away_is_not_reached(limit: int, hops: int) -> None:
-    (fate,) = drive(make("relay", agents=5, slots=4, limit=limit), 1, hops=hops)
-    assert fate.lost is not None
-    assert fate.hops is not None
-    assert torch.equal(fate.lost, fate.hops > 2)
+    (effect,) = drive(make("relay", agents=5, slots=4, limit=limit), 1, hops=hops)
+    assert effect.lost is not None
+    assert effect.hops is not None
+    assert torch.equal(effect.lost, effect.hops > 2)
 
 
 def test_a_newcomer_stands_next_to_everybody_and_hops_are_used_up() -> None:
     c = make("relay", agents=5, slots=1, limit=1)
-    (fate,) = drive(c, 1, sender=torch.full((1, 5, 1), 5))
-    assert fate.hops is not None
-    assert (fate.hops == 1).all()
-    assert not (fate.lost is not None and fate.lost.any())
+    (effect,) = drive(c, 1, sender=torch.full((1, 5, 1), 5))
+    assert effect.hops is not None
+    assert (effect.hops == 1).all()
+    assert not (effect.lost is not None and effect.lost.any())
     s = setting(worlds=2, agents=5, degree=4, rounds=1)
     relays = [channel("relay", s, s.degree, seconds=0) for _ in range(2)]
     n = Network(s, channels=relays)
@@ -367,9 +368,9 @@ def test_transfer_times_have_the_measured_ratios() -> None:
     mean, error = {}, {}
     for network, numbers in PROFILES.items():
         c = make("profile", worlds=256, slots=1, network=network)
-        fates = drive(c, 400, size=TRANSFER_BYTES)
-        arrived = ~stacked(fates, "lost")
-        seconds = stacked(fates, "seconds")[arrived].double()
+        effects = drive(c, 400, size=TRANSFER_BYTES)
+        arrived = ~stacked(effects, "lost")
+        seconds = stacked(effects, "seconds")[arrived].double()
         mean[network], error[network] = float(seconds.mean()), numbers.jitter / len(seconds) ** 0.5
         assert abs(mean[network] - numbers.transfer) < 4 * error[network] + 1e-8
         lost = 1 - arrived.float().mean()
@@ -392,10 +393,10 @@ def trace(tmp_path: Path, text: str, worlds: int = 64) -> Channel:
 
 def test_a_trace_runs_in_a_circle_from_a_random_moment(tmp_path: Path) -> None:
     c = trace(tmp_path, "seconds,latency_ms,loss\n5,100,0\n5.2,200,1\n5.7,300,0\n", worlds=4000)
-    fates = drive(c, 25)
-    seconds = stacked(fates, "seconds")[:, :, 0, 0]
+    effects = drive(c, 25)
+    seconds = stacked(effects, "seconds")[:, :, 0, 0]
     row = (seconds * 10).round() - 1
-    assert torch.equal(stacked(fates, "lost")[:, :, 0, 0], row == 1)
+    assert torch.equal(stacked(effects, "lost")[:, :, 0, 0], row == 1)
     # 0.2, 0.5 and 0.5 s of 1.2 s, in every step
     for number, length in enumerate((0.2, 0.5, 0.5)):
         for step in (0, 7):
@@ -406,8 +407,8 @@ def test_a_trace_runs_in_a_circle_from_a_random_moment(tmp_path: Path) -> None:
 
 
 def test_one_row_holds_forever(tmp_path: Path) -> None:
-    fates = drive(trace(tmp_path, "seconds,latency_ms,loss\n7,30,0\n"), 40)
-    torch.testing.assert_close(stacked(fates, "seconds"), torch.full((40, 64, 4, 1), 0.03))
+    effects = drive(trace(tmp_path, "seconds,latency_ms,loss\n7,30,0\n"), 40)
+    torch.testing.assert_close(stacked(effects, "seconds"), torch.full((40, 64, 4, 1), 0.03))
 
 
 def test_a_traces_bandwidth_is_that_of_the_moment(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from agentcomm.codecs.bits import BitReader, BitWriter, sizes, tree_sum
 from agentcomm.codecs.plain import Float32
 from agentcomm.conformance import check_codec
 from agentcomm.conformance.codecs import odd_payloads
+from agentcomm.contracts.codec import Codec, Coded
 from agentcomm.errors import ConfigError, MessageError
-from agentcomm.messages.codec import Codec, Coded
 from agentcomm.threats import Setting
 
 D = 32

@@ -16,7 +16,7 @@ from agentcomm.codecs.codebook import fit_codebook, look_up, nearest
 from agentcomm.codecs.vq import VectorQuantization
 from agentcomm.conformance import check_codec
 from agentcomm.errors import ConfigError
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.threats import Setting
 
 D = 8

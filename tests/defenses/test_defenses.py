@@ -33,7 +33,7 @@ from torch import Tensor
 
 from agentcomm import registry
 from agentcomm.errors import ConfigError
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.threats import Edits, Envelopes, Position, View
 
 S = setting()

@@ -242,9 +242,9 @@ def test_who_registers_is_told_whether_it_stands() -> None:
     ask(made)
     ask(made)
     assert [view.taken.tolist() for view in attack.seen if view.taken is not None] == [[[False] * 2], [[True, False]]]
-    saved = made.get_state()
+    saved = made.snapshot()
     other = attacked(Scripted("newcomer", {"register"}, register), slots=4)
-    other.set_state(saved)
+    other.restore(saved)
     assert other.guards[0].taken.tolist() == [[True, False]]
     made.begin(torch.tensor([0]), torch.zeros(1, 3, 2))
     assert not made.guards[0].taken.any()
@@ -298,6 +298,6 @@ def test_a_restored_guard_goes_on_counting_what_is_done_behind_its_back() -> Non
     made = attacked(Sly("newcomer", {"register"}, register))
     ask(made)
     other = attacked(Sly("newcomer", {"register"}, register))
-    other.set_state(made.get_state())
+    other.restore(made.snapshot())
     ask(other)
     assert other.guards[0].violations == {"keeps state outside its memory": 2}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from agentcomm.errors import ConfigError
 from agentcomm.registry import build_config
-from agentcomm.world import Link
+from agentcomm.world import DrawnMessage
 from envs.grid_drawing import FATE_COLORS
 from envs.predator_capture_prey import CAPTURE_ACTION
 
@@ -121,10 +121,10 @@ def test_saved_state_continues_identically() -> None:
     generator = torch.Generator().manual_seed(0)
     world.reset(seed=1)
     world.step(actions_of(world, generator))
-    saved = world.get_state()
+    saved = world.snapshot()
     joint = [actions_of(world, generator) for _ in range(12)]
     expected = [world.step(actions).observation for actions in joint]
-    other.set_state(saved)
+    other.restore(saved)
     for actions, observation in zip(joint, expected, strict=True):
         assert torch.equal(other.step(actions).observation, observation)
 
@@ -192,7 +192,7 @@ def test_more_agents_than_cells_are_refused() -> None:
 def test_text_shows_agents_prey_and_links() -> None:
     world = make("predator_capture_prey")
     world.reset(scene={"positions": [[0, 0], [0, 0], [4, 4]], "prey": [[2, 3]]})
-    text = world.render(0, "ansi", [Link(0, 2), Link(2, 1, "forged")])
+    text = world.render(0, "ansi", [DrawnMessage(0, 2), DrawnMessage(2, 1, "forged")])
     lines = text.splitlines()
     assert lines[0].split() == ["01", ".", ".", ".", "."]
     assert lines[2].split() == [".", ".", ".", "*", "."]
@@ -205,7 +205,7 @@ def test_picture_shows_links_in_the_color_of_their_fate(fate: Any) -> None:
     world = make("predator_prey")
     world.reset(scene={"positions": [[0, 0], [4, 4], [0, 0]], "prey": [[2, 3]]})
     plain = world.render(0, "rgb_array")
-    linked = world.render(0, "rgb_array", [Link(0, 1, fate), Link(2, 0, fate)])
+    linked = world.render(0, "rgb_array", [DrawnMessage(0, 1, fate), DrawnMessage(2, 0, fate)])
     assert plain.dtype == np.uint8
     assert plain.shape == linked.shape
     assert plain.shape[2] == 3

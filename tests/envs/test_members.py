@@ -118,8 +118,8 @@ def test_saved_state_continues_with_the_same_members(case: tuple[str, dict[str, 
     world, other = make(name, 4, **arguments), make(name, 4, **arguments)
     for _ in play(world, seed, played):
         pass
-    saved = world.get_state()
-    other.set_state(saved)
+    saved = world.snapshot()
+    other.restore(saved)
     assert torch.equal(other.alive, world.alive)
     generator = torch.Generator().manual_seed(seed)
     for _ in range(10):
@@ -272,7 +272,7 @@ def test_drawings_leave_out_who_is_gone() -> None:
 @pytest.mark.parametrize("name", GRIDS)
 def test_a_refused_scene_changes_nothing(name: str) -> None:
     world = make(name, 50, fewest=1)
-    start, saved = world.reset(seed=0), world.get_state()
+    start, saved = world.reset(seed=0), world.snapshot()
     with pytest.raises(ValueError, match="'prey' is missing"):
         world.reset(scene={"positions": [[0, 0]] * world.num_agents})
     assert torch.equal(world.observe(), start)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from agentcomm.conformance import check_world
 from agentcomm.errors import ConfigError
 from agentcomm.registry import build_config
-from agentcomm.world import Link
+from agentcomm.world import DrawnMessage
 from envs.grid_drawing import FATE_COLORS
 from envs.oracle_hint import CELL, OracleHint, OracleHintConfig
 
@@ -159,7 +159,7 @@ def test_text_shows_who_sees_and_guessed_what() -> None:
         "agent_1 sees 0, its source is agent_0, its last guess is to come",
     ]
     world.step(torch.tensor([[2, 1]]))
-    lines = world.render(0, "ansi", [Link(0, 1, "dropped")]).splitlines()
+    lines = world.render(0, "ansi", [DrawnMessage(0, 1, "dropped")]).splitlines()
     assert lines[0].endswith("its last guess was 2")
     assert lines[2] == "agent_0 -> agent_1: dropped"
 
@@ -168,7 +168,7 @@ def test_picture_shows_links_and_sources() -> None:
     world = make(members=3)
     world.reset(seed=0)
     receiver, sender = 0, int(world.informative[0])
-    picture = world.render(0, "rgb_array", [Link(sender, receiver, "forged")])
+    picture = world.render(0, "rgb_array", [DrawnMessage(sender, receiver, "forged")])
     assert picture.shape == (3 * CELL, 3 * CELL, 3)
     cell = picture[:CELL, sender * CELL : (sender + 1) * CELL]
     assert (cell[0, 0] == FATE_COLORS["forged"]).all()

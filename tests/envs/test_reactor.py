@@ -12,7 +12,7 @@ from torch import Tensor
 from agentcomm.conformance import check_world
 from agentcomm.errors import ConfigError
 from agentcomm.registry import build_config
-from agentcomm.world import Link
+from agentcomm.world import DrawnMessage
 from envs.grid_drawing import FATE_COLORS
 from envs.reactor import CELL, HOLD, OPEN, Reactor, ReactorConfig
 
@@ -156,13 +156,13 @@ def test_bad_arguments_are_refused(arguments: dict[str, Any]) -> None:
 def test_text_and_picture_show_pressures_and_links() -> None:
     world = make(members=3)
     world.reset(scene={"pressure": [4, 0, 8]})
-    lines = world.render(0, "ansi", [Link(0, 1, "dropped")]).splitlines()
+    lines = world.render(0, "ansi", [DrawnMessage(0, 1, "dropped")]).splitlines()
     assert lines[1].startswith("agent_1: pressure 0, read by agent_")
     assert lines[1].endswith("harm 0, valve untouched")
     assert lines[3] == "agent_0 -> agent_1: dropped"
     world.step(torch.tensor([[1, 2, 0]]))
     assert world.render(0, "ansi").splitlines()[1].endswith("harm 1, valve open")
-    picture = world.render(0, "rgb_array", [Link(2, 0, "forged")])
+    picture = world.render(0, "rgb_array", [DrawnMessage(2, 0, "forged")])
     assert picture.shape == (3 * CELL, (3 + 9) * CELL, 3)
     assert (picture[0, 2 * CELL] == FATE_COLORS["forged"]).all()
     dot = (3 + int(world.state["pressure"][0, 1])) * CELL + CELL // 2

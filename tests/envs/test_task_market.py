@@ -16,7 +16,7 @@ from agentcomm.conformance import check_world
 from agentcomm.errors import ConfigError
 from agentcomm.registry import build_config, find
 from agentcomm.threats import Setting
-from agentcomm.world import Link
+from agentcomm.world import DrawnMessage
 from envs.market_drawing import CELL, RED
 from envs.scripted_market import Choice as Criterion
 from envs.scripted_market import MarketPolicy
@@ -82,11 +82,11 @@ def test_conforms_under_attack(attack: str) -> None:
     actions = [torch.randint(4, (5, 9), generator=g) for _ in range(20)]
     for joint in actions[:10]:
         saved.step(joint)
-    kept = saved.get_state()
+    kept = saved.snapshot()
     expected = [saved.step(joint).observation for joint in actions[10:]]
     other = world(5)
     other.reset(seed=3)
-    other.set_state(kept)
+    other.restore(kept)
     for joint, seen in zip(actions[10:], expected, strict=True):
         assert torch.equal(other.step(joint).observation, seen)
 
@@ -379,7 +379,7 @@ def test_bad_arguments_are_refused(arguments: dict[str, Any], message: str) -> N
 
 def test_text_says_what_goes_on() -> None:
     world = small([ABLE, [0.9]])
-    lines = world.render(0, "ansi", [Link(1, 0, "dropped")]).splitlines()
+    lines = world.render(0, "ansi", [DrawnMessage(1, 0, "dropped")]).splitlines()
     assert lines[0] == "requester_0 needs skill 0, 4 steps and 2 hops left, in hand; listed: worker_0, worker_1"
     assert lines[1:] == ["0 delivered, 0 failed, 0 expired", "worker_0 -> requester_0: dropped"]
     with pytest.raises(ValueError, match="'ansi' or 'rgb_array'"):

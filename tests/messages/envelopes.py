@@ -9,8 +9,8 @@ import pytest
 from hypothesis import strategies as st
 
 from agentcomm.errors import MessageError
-from agentcomm.messages.envelope import MAX_PAYLOAD, MAX_SEAL, Envelope
-from agentcomm.messages.wire import decode
+from agentcomm.wire.encoding import decode
+from agentcomm.wire.envelope import MAX_PAYLOAD, MAX_SEAL, Envelope
 
 U8, U16, U32 = 0xFF, 0xFFFF, 0xFFFF_FFFF
 FIELDS = ["version", "kind", "sender", "audience", "sequence", "sent_at", "expiry", "hops"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from parts import Exchange, Scripted, defense, forge, setting
 
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Inbox, Links
+from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.traffic import Links
+from agentcomm.network.network import Network
 from agentcomm.threats import Edits, Position, View
 
 S = setting()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from agentcomm.errors import MessageError
-from agentcomm.messages.envelope import MAX_PAYLOAD, MAX_SEAL, Envelope, pack_floats, unpack_floats
+from agentcomm.wire.envelope import MAX_PAYLOAD, MAX_SEAL, Envelope, pack_floats, unpack_floats
 
 TOPS = {
     "kind": 0xFF,

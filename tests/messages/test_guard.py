@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from parts import Scripted, carry, conversation, defense, forge, heard, same_heard, same_inbox
 from torch import Tensor
 
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.threats import Budget, Edits, Envelopes, Position, View
 
 # ---- reading

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from parts import Scripted, carry, conversation, forge, heard, same_inbox, setting
 from torch import Tensor
 
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import HEADER
+from agentcomm.contracts.traffic import HEADER
+from agentcomm.network.network import Network
 from agentcomm.threats import Attack, AttackConfig, Budget, Edits, Position, Power, Setting, ThreatModel, View
 
 S = setting(worlds=3, agents=4, degree=2, width=4)
@@ -124,9 +124,9 @@ def _check_shown(view: View, threat: ThreatModel) -> None:
 @given(threats, st.integers(0, 5))
 def test_forgeries_are_recorded_as_the_attackers_own(threat: ThreatModel, seed: int) -> None:
     network = Network(S, [villain(threat, 0.05, scribbles=False)[0]])
-    network.tape = []
+    network.trace = []
     carry(network, conversation(S, 4, seed))
-    for notes in network.tape:
+    for notes in network.trace:
         origin, sender, fate = (notes.fields[name] for name in ("origin", "sender", "fate"))
         forged = origin == network.guards[0].identity
         honest = (fate > 0) & ~forged

@@ -12,8 +12,8 @@ from guarded import EDGE, HEADER, NEWCOMER, S, attacked, clean, ring
 from parts import Scripted, defense, forge, same_heard, same_inbox
 from torch import Tensor
 
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Inbox
+from agentcomm.contracts.inbox import Inbox
+from agentcomm.network.network import Network
 from agentcomm.threats import Edits, Envelopes, Position, View
 
 # ---- copies

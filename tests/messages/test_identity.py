@@ -10,8 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from agentcomm.messages.identity import Keyring, mix
-from agentcomm.messages.traffic import Links, Traffic
+from agentcomm.contracts.traffic import Links, Traffic
+from agentcomm.wire.keyring import Keyring, mix
 
 N, D = 4, 3
 HEADER = ("sender", "audience", "sequence", "sent_at", "kind", "key", "seal")

@@ -34,7 +34,8 @@ from parts import (
 from agentcomm import registry
 from agentcomm.conformance.conversations import reader
 from agentcomm.defense import ORDERS, Defense, DefenseConfig, Delivered, Verdicts
-from agentcomm.messages.network import FATES, Network
+from agentcomm.network.network import Network
+from agentcomm.network.record import Fate
 from agentcomm.policy import Graph
 from agentcomm.step.decide import decide
 from agentcomm.threats import Budget, Edits, Position, Setting, View
@@ -131,7 +132,7 @@ def test_seals_are_judged_as_messages_arrived() -> None:
 def test_books_balance(form: str, defenses: str) -> None:
     s = setting()
     network = build(s, form, defenses)
-    network.tape = []
+    network.trace = []
     exchanges = conversation(s, 14, seed=1)
     inboxes = carry(network, exchanges)
     n = network.ledger
@@ -146,17 +147,16 @@ def test_books_balance(form: str, defenses: str) -> None:
     assert (n["accepted_tampered"] <= n["tampered"]).all()
     assert (n["accepted_forged"] + n["accepted_tampered"] <= n["accepted"]).all()
     assert (n["dropped"] + n["delayed"] + n["tampered"] + n["forged"]).sum() > 0, "the attack did something"
-    # The tape tells the same story.
-    fates = torch.cat([torch.as_tensor(note.fields["fate"]) for note in network.tape], 2)
-    for fate, name in ((2, "dropped"), (3, "tampered"), (4, "forged")):
-        assert FATES[fate] == name
-        assert torch.equal((fates == fate).sum((1, 2)), n[name])
-    sizes = torch.cat([torch.as_tensor(note.fields["size"]) for note in network.tape], 2)
+    # The trace tells the same story.
+    fates = torch.cat([torch.as_tensor(note.fields["fate"]) for note in network.trace], 2)
+    for fate in (Fate.DROPPED, Fate.TAMPERED, Fate.FORGED):
+        assert torch.equal((fates == fate).sum((1, 2)), n[str(fate)])
+    sizes = torch.cat([torch.as_tensor(note.fields["size"]) for note in network.trace], 2)
     if not late.any():  # a size is noted where it was sent and where it came
         assert torch.equal((sizes * (fates > 0)).sum((1, 2)), n.bytes)
-    silent = (fates == 2) & (sizes == 0)  # what a compromised sender does not let out
+    silent = (fates == Fate.DROPPED) & (sizes == 0)  # what a compromised sender does not let out
     assert (sizes[(fates > 0) & ~silent] > 4 * s.width).all(), "headers count, too"
-    taken = torch.cat([torch.as_tensor(note.fields["accepted"]) for note in network.tape], 2)
+    taken = torch.cat([torch.as_tensor(note.fields["accepted"]) for note in network.trace], 2)
     assert torch.equal(taken.sum((1, 2)), n["accepted"])
 
 
@@ -171,12 +171,12 @@ def test_what_a_second_attack_takes_away_was_not_delivered_tampered() -> None:
 def test_a_quiet_network_counts_like_one_with_stages() -> None:
     s = setting()
     exchanges = conversation(s, 5)
-    quiet, taped = Network(s), Network(s)
-    taped.tape = []
-    first, second = carry(quiet, exchanges), carry(taped, exchanges)
+    quiet, traced = Network(s), Network(s)
+    traced.trace = []
+    first, second = carry(quiet, exchanges), carry(traced, exchanges)
     assert all(same_inbox(a, b) for a, b in zip(first, second, strict=True))
-    assert torch.equal(quiet.ledger.messages, taped.ledger.messages)
-    assert torch.equal(quiet.ledger.bytes, taped.ledger.bytes)
+    assert torch.equal(quiet.ledger.messages, traced.ledger.messages)
+    assert torch.equal(quiet.ledger.bytes, traced.ledger.bytes)
 
 
 # ---- state per world
@@ -189,9 +189,9 @@ def test_state_continues_bit_for_bit(form: str, defenses: str) -> None:
     network, other = build(s, form, defenses), build(s, form, defenses)
     carry(network, exchanges[:13])
     carry(other, conversation(s, 5, seed=3))
-    saved = network.get_state()
+    saved = network.snapshot()
     expected = carry(network, exchanges[13:])
-    other.set_state(saved)
+    other.restore(saved)
     assert all(same_inbox(a, b) for a, b in zip(expected, carry(other, exchanges[13:]), strict=True))
     assert torch.equal(network.ledger.messages, other.ledger.messages)
     assert torch.equal(network.ledger.bytes, other.ledger.bytes)
@@ -286,7 +286,7 @@ def test_without_budget_runs_are_bit_identical(form: str, more: dict[str, Any]) 
             observation = step.observation
             greedy += [d.logits, d.value, d.log_probability, observation]
         columns.append(sampled + greedy)
-        assert (attacked is None) == s.network.quiet
+        assert (attacked is None) == (not s.network.guards)
     assert len(columns[0]) == len(columns[1])
     assert all(torch.equal(a, b) for a, b in zip(*columns, strict=True))
 

@@ -10,8 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from agentcomm.errors import MessageError
-from agentcomm.messages.envelope import Envelope
-from agentcomm.messages.seals import DOMAIN, Ed25519Keys, HmacKeys, Keys, signed_bytes
+from agentcomm.wire.envelope import Envelope
+from agentcomm.wire.seals import DOMAIN, Ed25519Keys, HmacKeys, Keys, signed_bytes
 
 N = 5
 SCHEMES: dict[str, Keys] = {"hmac": HmacKeys(7, N), "ed25519": Ed25519Keys(7, N)}

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from agentcomm.messages.traffic import Inbox, Links, Traffic, gather_agents
+from agentcomm.contracts.inbox import Inbox, gather_agents
+from agentcomm.contracts.traffic import Links, Traffic
 
 B, N, K, D = 2, 4, 3, 5
 

@@ -10,14 +10,14 @@ import torch
 from parts import Exchange, Scripted, carry, conversation, forge, setting
 from torch import Tensor
 
+from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
+from agentcomm.contracts.traffic import HEADER, HOPS, LIFETIME
 from agentcomm.defense import Defense, DefenseConfig, Delivered, Verdicts
-from agentcomm.messages.channel import Channel, ChannelConfig, Fate, Passing
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import HEADER, HOPS, LIFETIME
+from agentcomm.network.network import Network
 from agentcomm.threats import Edits, Setting, View
 
 STEP = 0.1
-Rule = Callable[[Passing], Tensor]
+Rule = Callable[[ChannelInput], Tensor]
 
 
 class Slow(Channel):
@@ -29,8 +29,10 @@ class Slow(Channel):
         super().__init__(ChannelConfig(), s, slots)
         self.rule = rule
 
-    def carry(self, passing: Passing, memory: dict[str, Tensor]) -> Fate:
-        return Fate(seconds=(self.rule(passing) * STEP).float() * passing.present, hops=2 * passing.present.long())
+    def carry(self, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
+        return ChannelEffect(
+            seconds=(self.rule(entering) * STEP).float() * entering.present, hops=2 * entering.present.long()
+        )
 
 
 class Witness(Defense):
@@ -50,10 +52,10 @@ class Witness(Defense):
 def of_step(steps: dict[int, int]) -> Rule:
     """Messages sent in those steps take as long as it says, others no time."""
 
-    def rule(passing: Passing) -> Tensor:
-        taken = torch.zeros_like(passing.size)
+    def rule(entering: ChannelInput) -> Tensor:
+        taken = torch.zeros_like(entering.size)
         for step, value in steps.items():
-            taken = torch.where(passing.step.view(-1, 1, 1) == step, value, taken)
+            taken = torch.where(entering.step.view(-1, 1, 1) == step, value, taken)
         return taken
 
     return rule
@@ -73,7 +75,7 @@ def test_messages_arrive_when_due_with_their_own_header_and_payload(steps: int) 
     """In the same exchange of a later step, from whom they came then, although the graph has changed."""
     s = setting(rounds=2)
     exchanges = steady(s, LIFETIME + 6)
-    network, witness = slow(s, lambda passing: torch.full_like(passing.size, steps))
+    network, witness = slow(s, lambda entering: torch.full_like(entering.size, steps))
     now = Witness(s)
     carry(Network(s, [], [now]), exchanges)
     inboxes = carry(network, exchanges)
@@ -97,7 +99,7 @@ def test_messages_arrive_when_due_with_their_own_header_and_payload(steps: int) 
 def test_longer_than_messages_live_is_late() -> None:
     for much in (LIFETIME + 1, 10**9, 1e30):
         s = setting(rounds=1)
-        network, _ = slow(s, lambda passing, much=much: torch.full(passing.size.shape, much))  # type: ignore[misc]
+        network, _ = slow(s, lambda entering, much=much: torch.full(entering.size.shape, much))  # type: ignore[misc]
         inboxes = carry(network, steady(s, 2 * LIFETIME))
         assert not any(i.mask.any() for i in inboxes)
         assert torch.equal(network.ledger["late"], network.ledger["sent"])
@@ -159,7 +161,7 @@ def test_an_old_message_may_arrive_after_a_newer_one(listening: bool) -> None:
 def test_nothing_crosses_an_episodes_end() -> None:
     s = setting(worlds=6, rounds=2)
     exchanges = conversation(s, 60, shut=0, ends=0.2)
-    network, witness = slow(s, lambda passing: (passing.receiver + passing.step.view(-1, 1, 1)) % 5)
+    network, witness = slow(s, lambda entering: (entering.receiver + entering.step.view(-1, 1, 1)) % 5)
     cut = torch.zeros(s.num_worlds, dtype=torch.int64)
     assert network.path is not None
     for e in exchanges:
@@ -185,7 +187,7 @@ def test_nothing_crosses_an_episodes_end() -> None:
 
 def test_exchanges_of_a_step_do_not_mix() -> None:
     s = setting(rounds=3)
-    network, witness = slow(s, lambda passing: torch.full_like(passing.size, passing.kind))
+    network, witness = slow(s, lambda entering: torch.full_like(entering.size, entering.kind))
     carry(network, steady(s, 8))
     for number, d in enumerate(witness.saw):
         step, kind = divmod(number, 3)
@@ -263,15 +265,15 @@ def test_forged_and_tampered_messages_keep_their_mark_on_the_way() -> None:
 
 def test_saved_and_restored_on_the_way() -> None:
     s = setting()
-    rule: Rule = lambda passing: (passing.receiver + passing.step.view(-1, 1, 1)) % 4  # noqa: E731
+    rule: Rule = lambda entering: (entering.receiver + entering.step.view(-1, 1, 1)) % 4  # noqa: E731
     first, saw = slow(s, rule)
     other, seen = slow(s, rule)
     exchanges = conversation(s, 16, seed=1)
     carry(first, exchanges[:15])
     carry(other, conversation(s, 6, seed=2))
-    saved = first.get_state()
+    saved = first.snapshot()
     carry(first, exchanges[15:])
-    other.set_state(saved)
+    other.restore(saved)
     carry(other, exchanges[15:])
     rest = len(exchanges) - 15
     for a, b in zip(saw.saw[-rest:], seen.saw[-rest:], strict=True):

@@ -12,8 +12,8 @@ from envelopes import CODECS, EDGES, FIELDS, envelope, envelopes, message, piece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentcomm.messages.envelope import MAX_PAYLOAD, MAX_SEAL, Envelope
-from agentcomm.messages.wire import MAX_BYTES, decode, encode, sizes
+from agentcomm.wire.encoding import MAX_BYTES, decode, encode, sizes
+from agentcomm.wire.envelope import MAX_PAYLOAD, MAX_SEAL, Envelope
 
 
 @given(envelopes())

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentcomm.errors import MessageError
-from agentcomm.messages.envelope import Envelope
-from agentcomm.messages.wire import MAX_BYTES, decode, encode
+from agentcomm.wire.encoding import MAX_BYTES, decode, encode
+from agentcomm.wire.envelope import Envelope
 
 
 def accepted_or_refused(data: bytes) -> None:

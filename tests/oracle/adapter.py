@@ -23,9 +23,8 @@ from agentcomm.config import Choice, PathChoice
 from agentcomm.conformance.conversations import conversation, reader
 from agentcomm.conformance.directories import MEMBERS, SKILLS, WORLDS, _Market
 from agentcomm.directory import Directory, DirectoryConfig
-from agentcomm.messages.ledger import COUNTS
-from agentcomm.messages.network import Network
-from agentcomm.messages.objects import ObjectNetwork
+from agentcomm.network.ledger import COUNTS
+from agentcomm.network.network import Network
 from agentcomm.run import create
 from agentcomm.threats import Attack, Budget, Edits, Position, Setting, View
 from agentcomm.training.rollout import Sampler
@@ -126,7 +125,7 @@ def actions(guards: Iterable[Any]) -> Tensors:
 
 def _tape(network: Any) -> Tensors:
     """Every message of every exchange [T, B, N, M]; -1 where there is none."""
-    notes, slots = network.tape, max(note.fields["fate"].shape[-1] for note in network.tape)
+    notes, slots = network.trace, max(note.fields["fate"].shape[-1] for note in network.trace)
 
     def column(values: Iterable[Any]) -> Tensor:
         return torch.stack([pad(x, (0, slots - x.shape[-1])) for x in map(torch.as_tensor, values)])
@@ -134,7 +133,7 @@ def _tape(network: Any) -> Tensors:
     empty = column(note.fields["fate"] for note in notes) == 0
     out = {name: column(note.fields[name] for note in notes).masked_fill(empty, -1) for name in notes[0].fields}
     out["accepted"] = column(note.fields["accepted"] for note in notes)
-    out["kind"] = torch.tensor([note.kind for note in notes])
+    out["kind"] = torch.tensor([note.round for note in notes])
     nobody = torch.zeros_like(torch.as_tensor(notes[0].fields["accepted"]))
     for by in sorted({by for note in notes for by in note.refused}):
         out[f"refused.{by}"] = column(note.refused.get(by, nobody) for note in notes)
@@ -176,14 +175,11 @@ def talk(form: str | None, defenses: Iterable[Plugin], path: Way, real: bool = F
     s = Setting(3, 4, 2, 8, 2, CPU)
     attacks = [] if form is None else [_attack(form, s)]
     made = [_make("defense", defense, s) for defense in defenses]
-    if real:
-        network: Network = ObjectNetwork(s, attacks, made, 5)
-    else:
-        slots = s.degree + sum(attack.injections() for attack in attacks)
-        channels = [_make("channel", channel, s, slots) for channel in path.channels]
-        codec = None if path.codec is None else _make("codec", path.codec, s)
-        network = Network(s, attacks, made, 5, channels, codec)
-    network.tape = []
+    slots = s.degree + sum(attack.injections() for attack in attacks)
+    channels = [_make("channel", channel, s, slots) for channel in path.channels]
+    codec = None if path.codec is None else _make("codec", path.codec, s)
+    network = Network(s, attacks, made, 5, channels, codec, transport="objects" if real else "batch")
+    network.trace = []
     for guard in network.guards:
         guard.tape = []
     inboxes, costs = [], []

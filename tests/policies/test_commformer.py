@@ -10,8 +10,8 @@ from oracles import CREW, dense_attention, pairs, run
 from parts import team
 from torch import Tensor, nn
 
+from agentcomm.contracts.inbox import Inbox
 from agentcomm.errors import ConfigError
-from agentcomm.messages.traffic import Inbox
 from agentcomm.registry import build_config
 from policies.commformer import CommFormer, CommFormerConfig
 from policies.fixed_graph import NoLinksConfig

@@ -10,7 +10,7 @@ from oracles import CREW, influence, rows_of
 from parts import sampler, setting_of, team
 from torch import Tensor, nn
 
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.policy import Graph
 from agentcomm.step.decide import decide
 from agentcomm.step.gates import GateControl

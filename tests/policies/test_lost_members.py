@@ -9,7 +9,7 @@ import torch
 from oracles import CREW, influence, rows_of
 from parts import sampler, setting_of, team
 
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.step.decide import decide
 from agentcomm.step.replay import reevaluate
 from agentcomm.training.ppo import Update, ppo_loss

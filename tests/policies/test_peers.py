@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from agentcomm import registry
 from agentcomm.config import parse
 from agentcomm.conformance import check_policy
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Inbox, ProjectionCache
+from agentcomm.contracts.inbox import Inbox, ProjectionCache
+from agentcomm.network.network import Network
 from agentcomm.step.decide import decide
 from agentcomm.step.replay import reevaluate
 from agentcomm.training.rollout import Sampler

@@ -25,7 +25,7 @@ from parts import (
 )
 from torch import Tensor
 
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy, Graph
 from agentcomm.step.decide import decide
 from agentcomm.step.replay import reevaluate

@@ -11,7 +11,7 @@ from parts import setting_of, team
 
 from agentcomm.assembly import serve
 from agentcomm.errors import ConfigError
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.step.decide import decide
 from agentcomm.world import World

@@ -13,8 +13,9 @@ from oracles import CREW, one_after_the_other, pairs
 from parts import setting_of, team
 from torch import Tensor
 
-from agentcomm.messages.network import Network
-from agentcomm.messages.traffic import Inbox, Links, ProjectionCache
+from agentcomm.contracts.inbox import Inbox, ProjectionCache
+from agentcomm.contracts.traffic import Links
+from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy, Graph
 from agentcomm.step.decide import decide
 from agentcomm.step.turns import decide_sequentially, turns

@@ -15,7 +15,7 @@ from agentcomm import policy_file
 from agentcomm.assembly import make_world
 from agentcomm.config import Choice
 from agentcomm.evaluation.play import play
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.seeds import derive
 from agentcomm.step.gates import GateControl
@@ -199,7 +199,7 @@ def test_a_team_that_does_not_learn_ends_each_episode_once() -> None:
         assert torch.equal(later.running, earlier.running & ~earlier.ended)
         assert torch.equal(later.observation, earlier.step.observation)
     assert all(len(r.exchanges) == policy.rounds and r.facts for r in records)
-    assert made.network.tape is None, "nothing is recorded beyond the loop"
+    assert made.network.trace is None, "nothing is recorded beyond the loop"
 
 
 def test_rewards_are_attacked_only_while_the_team_learns() -> None:

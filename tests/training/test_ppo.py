@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from parts import sampler, setting_of, team
 from torch import Tensor
 
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.training.ppo import Rows, Update, advantages, ppo_loss
 from agentcomm.training.rollout import Sampler

@@ -9,7 +9,7 @@ import pytest
 import torch
 from parts import ATTACKS, known_attack, sampler, setting_of, team
 
-from agentcomm.messages.network import Network
+from agentcomm.network.network import Network
 from agentcomm.training.rollout import Sampler
 from agentcomm.training.settings import PPOSettings
 
@@ -55,7 +55,7 @@ def test_statistics_are_those_of_every_worlds_last_whole_episode() -> None:
     world, policy = team(6)
     s = sampler(world, policy)
     mirror, _ = team(6)
-    mirror.set_state(world.get_state())
+    mirror.restore(world.snapshot())
     length, total = torch.zeros(6), torch.zeros(6)
     last: dict[int, tuple[float, float, float]] = {}
     reported = 0
@@ -144,7 +144,7 @@ def test_truncated_episodes_are_bootstrapped_and_ended_ones_are_not() -> None:
         world, policy, Network(setting_of(world, policy)), PPOSettings(gae_lambda=0.0, gamma=1.0, held_out=0.25), 0
     )
     mirror, _ = team(24, "predator_prey", world={"size": 2, "predators": 2, "max_steps": 3})
-    mirror.set_state(world.get_state())
+    mirror.restore(world.snapshot())
     columns = s.collect(12).columns
     target, action = columns["target"].view(12, 24, 2), columns["action"].long().view(12, 24, 2)
     ended = cut = 0
@@ -163,12 +163,12 @@ def test_the_networks_state_ends_with_the_episode() -> None:
     setting = setting_of(world, policy)
     network = Network(setting, [known_attack("replay besides", setting)])
     s = Sampler(world, policy, network, PPOSettings(), 0)
-    network.tape = []
+    network.trace = []
     young = []
     for _ in range(12):
         young.append((world.length < 2).clone())
         s.collect(1)
-    forged = torch.stack([torch.as_tensor((note.fields["fate"] == 4).any((1, 2))) for note in network.tape]).view(
+    forged = torch.stack([torch.as_tensor((note.fields["fate"] == 4).any((1, 2))) for note in network.trace]).view(
         12, 2, 64
     )
     assert not forged[torch.stack(young).unsqueeze(1).expand_as(forged)].any()

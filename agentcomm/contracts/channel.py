@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -16,7 +15,7 @@ from agentcomm.threats import Pieces, Setting
 
 
 @dataclass(frozen=True)
-class Passing:
+class ChannelInput:
     """What is about to pass a channel: B worlds, N receivers, M inbox slots.
 
     Attributes:
@@ -26,7 +25,7 @@ class Passing:
         hops: [B, N, M] int64, how many hops each may still take.
         step: [B] int64, step of each world's episode.
         step_seconds: Seconds that a step of the episode takes.
-        kind: Exchange within the step.
+        round: Round within the step.
         generator: The channel's own randomness.
         pieces: Fragments that attacks put on the wire besides; None for none.
     """
@@ -37,7 +36,7 @@ class Passing:
     hops: Tensor
     step: Tensor
     step_seconds: float
-    kind: int
+    round: int
     generator: torch.Generator
     pieces: Pieces | None = None
 
@@ -53,7 +52,7 @@ class Passing:
 
 
 @dataclass(frozen=True)
-class Fate:
+class ChannelEffect:
     """What a channel does to messages; None leaves that alone.
 
     Attributes:
@@ -101,35 +100,9 @@ class Channel(Plugin[C_co]):
         self.slots = slots
 
     @abstractmethod
-    def carry(self, passing: Passing, memory: dict[str, Tensor]) -> Fate:
+    def carry(self, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
         """Say what becomes of one exchange's messages; ``memory`` may be changed in place."""
 
     def memory(self) -> dict[str, Tensor]:
         """Fresh memory: tensors [B, ...] that are reset with their world."""
         return {}
-
-
-def in_a_row(
-    channels: Sequence[Channel], memories: Sequence[dict[str, Tensor]], passing: Passing
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Pass several channels one after the other.
-
-    Args:
-        channels: In the order in which messages pass them.
-        memories: Of each.
-        passing: What enters the first.
-
-    Returns:
-        [B, N, M] each, as in :class:`Fate`: lost, seconds, extra, hops.
-    """
-    lost, seconds = torch.zeros_like(passing.present), torch.zeros(passing.present.shape, device=passing.present.device)
-    extra, hops = torch.zeros_like(passing.size), torch.zeros_like(passing.size)
-    for channel, memory in zip(channels, memories, strict=True):
-        present = passing.present & ~lost
-        now = replace(passing, present=present, size=passing.size + extra, hops=passing.hops - hops)
-        fate = channel.carry(now, memory)
-        lost = lost if fate.lost is None else lost | (fate.lost & present)
-        seconds = seconds if fate.seconds is None else seconds + fate.seconds
-        extra = extra if fate.extra is None else extra + fate.extra
-        hops = hops if fate.hops is None else hops + fate.hops
-    return lost, seconds, extra, hops

@@ -1,6 +1,6 @@
 """Seals for the wire: HMAC-SHA256 and Ed25519 over everything that gives a message its meaning.
 
-:mod:`agentcomm.messages.identity` models these in the batch. Both agree on whom to believe: the key that a seal
+:mod:`agentcomm.wire.keyring` models these in the batch. Both agree on whom to believe: the key that a seal
 names must be the claimed sender's, and the tag must be that key's over exactly these fields.
 
 ``hops`` is left out. Whoever passes a message on takes one off, and holds no key of the sender's to seal it anew;
@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 
 from agentcomm.errors import MessageError
-from agentcomm.messages.envelope import MAX_CODEC, Envelope
+from agentcomm.wire.envelope import MAX_CODEC, Envelope
 
 DOMAIN = b"agentcomm/envelope"  # what these keys sign can be taken for nothing else, nor the other way round
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from agentcomm.messages.channel import Channel, Passing, in_a_row
-from agentcomm.messages.memory import Memory
-from agentcomm.messages.traffic import LIFETIME, Traffic
-from agentcomm.messages.transit import Transit
+from agentcomm.base.state import Memory, State
+from agentcomm.contracts.channel import Channel, ChannelEffect, ChannelInput
+from agentcomm.contracts.traffic import LIFETIME, Traffic
+from agentcomm.network.transit import Transit
 from agentcomm.threats import Pieces, Setting
 
 
@@ -30,6 +28,8 @@ class Passed:
         seconds: float32, how long the arrived took.
         steps: int64, the same in whole steps.
         extra: int64 bytes that channels added to what was sent.
+        waits: int64, after how many steps what was sent now arrives.
+        hops: int64 hops that it took.
     """
 
     traffic: Traffic
@@ -40,9 +40,11 @@ class Passed:
     seconds: Tensor
     steps: Tensor
     extra: Tensor
+    waits: Tensor
+    hops: Tensor
 
 
-class Path:
+class Path(State):
     """Channels in a row, and what is on its way through them.
 
     Args:
@@ -53,6 +55,8 @@ class Path:
         seed: Seeds the channels' generator.
     """
 
+    keeps = ("generator", "memories", "transit")
+
     def __init__(
         self, channels: Sequence[Channel], setting: Setting, slots: int, step_seconds: float, seed: int
     ) -> None:
@@ -60,13 +64,13 @@ class Path:
         self.step_seconds = step_seconds
         self.generator = torch.Generator(setting.device)
         self.generator.manual_seed(seed)
-        self._memories = [Memory(channel.memory) for channel in self.channels]
+        self.memories = [Memory(channel.memory) for channel in self.channels]
         sizes = (setting.num_worlds, setting.rounds, setting.num_agents, slots, setting.width)
         self.transit = Transit(*sizes, LIFETIME, setting.device)
 
     def reset(self, worlds: Tensor) -> Tensor:
         """Start the given worlds ([W] indices) afresh; returns [W], how many messages were still on their way."""
-        for memory in self._memories:
+        for memory in self.memories:
             memory.reset(worlds)
         return self.transit.reset(worlds)
 
@@ -78,7 +82,7 @@ class Path:
         tampered: Tensor,
         delay: Tensor,
         step: Tensor,
-        kind: int,
+        round_: int,
         pieces: Pieces | None = None,
     ) -> Passed:
         """Carry one exchange.
@@ -90,20 +94,31 @@ class Path:
             tampered: [B, N, M] bool, changed by one.
             delay: [B, N, M] int64, for how many steps one keeps it back.
             step: [B] int64.
-            kind: Exchange within the step.
+            round_: Round within the step.
             pieces: Fragments that attacks put on the wire besides.
         """
-        passing = Passing(
-            traffic.present, traffic.sender, size, traffic.hops, step, self.step_seconds, kind, self.generator, pieces
+        entering = ChannelInput(
+            traffic.present, traffic.sender, size, traffic.hops, step, self.step_seconds, round_, self.generator, pieces
         )
-        lost, seconds, extra, hops = in_a_row(self.channels, [memory.tensors for memory in self._memories], passing)
-        seconds = seconds + delay * self.step_seconds
-        traffic = replace(traffic, present=traffic.present & ~lost, hops=traffic.hops - hops)
-        steps = self._steps(seconds)
-        endless = traffic.present & (steps > LIFETIME)
-        arrived = self.transit.pass_through(traffic, (forged, tampered), seconds, steps, step, kind)
+        did = compose(self.channels, [memory.tensors for memory in self.memories], entering)
+        seconds = did.seconds + delay * self.step_seconds
+        traffic = replace(traffic, present=traffic.present & ~did.lost, hops=traffic.hops - did.hops)
+        waits = self._steps(seconds)
+        endless = traffic.present & (waits > LIFETIME)
+        arrived = self.transit.pass_through(traffic, (forged, tampered), seconds, waits, step, round_)
         traffic, (forged, tampered), seconds, late = arrived
-        return Passed(traffic, lost, late + endless, forged, tampered, seconds, self._steps(seconds), extra)
+        return Passed(
+            traffic=traffic,
+            lost=did.lost,
+            late=late + endless,
+            forged=forged,
+            tampered=tampered,
+            seconds=seconds,
+            steps=self._steps(seconds),
+            extra=did.extra,
+            waits=waits,
+            hops=did.hops,
+        )
 
     def _steps(self, seconds: Tensor) -> Tensor:
         """Whole steps in ``seconds``; more than ``LIFETIME`` of them count as one more, however many they are.
@@ -112,17 +127,33 @@ class Path:
         """
         return (seconds / self.step_seconds + 1e-4).clamp(max=LIFETIME + 1).long()
 
-    def get_state(self) -> dict[str, Any]:
-        """Everything needed to go on, as numpy arrays."""
-        return {
-            "memories": [memory.get_state() for memory in self._memories],
-            "transit": self.transit.get_state(),
-            "generator": self.generator.get_state().numpy().copy(),
-        }
 
-    def set_state(self, saved: dict[str, Any]) -> None:
-        """Restore what :meth:`get_state` saved."""
-        for memory, state in zip(self._memories, saved["memories"], strict=True):
-            memory.set_state(state)
-        self.transit.set_state(saved["transit"])
-        self.generator.set_state(torch.as_tensor(np.array(saved["generator"])))
+@dataclass(frozen=True)
+class Composed(ChannelEffect):
+    """What several channels do to messages together."""
+
+    lost: Tensor
+    seconds: Tensor
+    extra: Tensor
+    hops: Tensor
+
+
+def compose(channels: Sequence[Channel], memories: Sequence[dict[str, Tensor]], entering: ChannelInput) -> Composed:
+    """Pass messages through several channels.
+
+    Args:
+        channels: In the order in which messages pass them.
+        memories: Of each.
+        entering: What enters the first.
+    """
+    lost, extra, hops = (torch.zeros_like(x) for x in (entering.present, entering.size, entering.size))
+    seconds = torch.zeros(entering.present.shape, device=entering.present.device)
+    for channel, memory in zip(channels, memories, strict=True):
+        present = entering.present & ~lost
+        now = replace(entering, present=present, size=entering.size + extra, hops=entering.hops - hops)
+        effect = channel.carry(now, memory)
+        lost = lost if effect.lost is None else lost | (effect.lost & present)
+        seconds = seconds if effect.seconds is None else seconds + effect.seconds
+        extra = extra if effect.extra is None else extra + effect.extra
+        hops = hops if effect.hops is None else hops + effect.hops
+    return Composed(lost, seconds, extra, hops)

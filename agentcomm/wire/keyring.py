@@ -13,7 +13,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from agentcomm.messages.traffic import Traffic, gather_agents
+from agentcomm.contracts.inbox import gather_agents
+from agentcomm.contracts.traffic import Traffic
 
 # Odd multipliers of the splitmix64 finalizer (Steele, Lea and Flood, OOPSLA 2014), as signed 64-bit.
 _MIX_A = -0x40A7B892E31B1A47

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from agentcomm.base.state import State
 
 COUNTS = (
     "sent",  # by agents of the team, before anything happens to them
@@ -17,18 +19,20 @@ COUNTS = (
     "tampered",  # payload or header changed by an attack and still delivered
     "forged",  # put on the wire by an attack, replays included
     "fragments",  # put on the wire by an attack, of messages that are whole or that nobody sends
-    "refused",  # turned away by a defense, or by a shut gate
+    "refused",  # by a defense, or by a closed gate
     "accepted",  # reached the receiver's policy
     "accepted_forged",  # of these, put on the wire by an attack
     "accepted_tampered",  # of these, changed by an attack
 )
 
 
-class Ledger:
+class Ledger(State):
     """Counters [B] per entry of ``COUNTS``, bytes on the wire, refusals by defense, and time on the way.
 
     ``steps`` and ``seconds`` [B] are summed over the messages that arrived.
     """
+
+    keeps = ("messages", "bytes", "steps", "seconds", "refused_by")
 
     def __init__(self, num_worlds: int, device: torch.device) -> None:
         self.messages = torch.zeros(len(COUNTS), num_worlds, dtype=torch.int64, device=device)
@@ -43,7 +47,7 @@ class Ledger:
             self.messages[COUNTS.index(name)] += where.sum((1, 2))
 
     def refuse(self, defense: str, where: Tensor) -> None:
-        """Count messages [B, N, M] that ``defense`` turned away."""
+        """Count messages [B, N, M] that ``defense`` refused."""
         total = where.sum((1, 2))
         self.messages[COUNTS.index("refused")] += total
         known = self.refused_by.get(defense)
@@ -74,22 +78,8 @@ class Ledger:
         self.seconds.zero_()
         self.refused_by.clear()
 
-    def get_state(self) -> dict[str, Any]:
-        """Counters as numpy arrays."""
-        return {
-            "messages": self.messages.cpu().numpy().copy(),
-            "bytes": self.bytes.cpu().numpy().copy(),
-            "steps": self.steps.cpu().numpy().copy(),
-            "seconds": self.seconds.cpu().numpy().copy(),
-            "refused_by": {name: v.cpu().numpy().copy() for name, v in self.refused_by.items()},
-        }
-
-    def set_state(self, saved: dict[str, Any]) -> None:
-        """Restore counters saved by :meth:`get_state`."""
-
-        def load(array: Any) -> Tensor:
-            return torch.as_tensor(np.array(array), device=self.messages.device)
-
-        self.messages, self.bytes = load(saved["messages"]), load(saved["bytes"])
-        self.steps, self.seconds = load(saved["steps"]), load(saved["seconds"])
-        self.refused_by = {name: load(v) for name, v in saved["refused_by"].items()}
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Take over counters that :meth:`snapshot` returned, refusals by any defense on this ledger's device."""
+        for name in saved["refused_by"]:
+            self.refused_by.setdefault(name, torch.zeros_like(self.bytes))
+        super().restore(saved)

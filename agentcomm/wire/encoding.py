@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from agentcomm.errors import MessageError
-from agentcomm.messages.envelope import MAX_CODEC, PLAIN, VERSION, Envelope
+from agentcomm.wire.envelope import MAX_CODEC, PLAIN, VERSION, Envelope
 
 MAX_BYTES = 64 * 1024
 

@@ -7,18 +7,17 @@ together, the receiver hears the newest; the others come too late.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from agentcomm.messages.traffic import HEADER, Traffic
+from agentcomm.base.state import State
+from agentcomm.contracts.traffic import HEADER, Traffic
 
 FIELDS = ("source", "origin", *HEADER)  # and then whether it is forged, and whether it is tampered with
 
 
-class Transit:
+class Transit(State):
     """What is on its way in B worlds.
 
     Args:
@@ -30,6 +29,8 @@ class Transit:
         longest: Steps a message may take at most.
         device: Where the tensors live.
     """
+
+    keeps = ("_due", "_numbers", "_seconds", "_payload")
 
     def __init__(
         self, num_worlds: int, exchanges: int, agents: int, slots: int, width: int, longest: int, device: torch.device
@@ -54,7 +55,7 @@ class Transit:
         return forgotten
 
     def pass_through(
-        self, traffic: Traffic, marks: tuple[Tensor, Tensor], seconds: Tensor, steps: Tensor, step: Tensor, kind: int
+        self, traffic: Traffic, marks: tuple[Tensor, Tensor], seconds: Tensor, steps: Tensor, step: Tensor, round_: int
     ) -> tuple[Traffic, tuple[Tensor, Tensor], Tensor, Tensor]:
         """Keep what takes longer, hand out what is due.
 
@@ -64,13 +65,13 @@ class Transit:
             seconds: [B, N, M] how long each message takes.
             steps: [B, N, M] int64, the same in whole steps.
             step: [B] int64.
-            kind: Exchange within the step.
+            round_: Round within the step.
 
         Returns:
             The traffic that arrives now, its marks, its seconds, and [B, N, M] how many came too late.
         """
-        late = self._keep(traffic, marks, seconds, steps, step, kind)
-        place = (self._worlds, kind, step % (self.longest + 1))
+        late = self._keep(traffic, marks, seconds, steps, step, round_)
+        place = (self._worlds, round_, step % (self.longest + 1))
         kept_for = self._due[place]
         self._due[place] = -1
         here = traffic.present & (steps == 0)
@@ -89,7 +90,7 @@ class Transit:
         return traffic, marks, torch.where(taken, self._seconds[place], seconds), late
 
     def _keep(
-        self, traffic: Traffic, marks: tuple[Tensor, Tensor], seconds: Tensor, steps: Tensor, step: Tensor, kind: int
+        self, traffic: Traffic, marks: tuple[Tensor, Tensor], seconds: Tensor, steps: Tensor, step: Tensor, round_: int
     ) -> Tensor:
         """Store the messages that are not due now; [B, N, M] how many older ones they overtake."""
         waits = traffic.present & (steps > 0) & (steps <= self.longest)
@@ -98,7 +99,7 @@ class Transit:
             return late
         world, receiver, slot = waits.nonzero(as_tuple=True)
         due = step[world] + steps[waits]
-        place = (world, torch.full_like(world, kind), due % (self.longest + 1), receiver, slot)
+        place = (world, torch.full_like(world, round_), due % (self.longest + 1), receiver, slot)
         late[waits] = (self._due[place] >= 0).long()
         self._numbers[place] = _numbers(traffic, marks)[waits]
         self._due[place] = due
@@ -109,20 +110,8 @@ class Transit:
         self._payload[place] = said if traffic.delta is None else said + traffic.delta[waits]
         return late
 
-    def get_state(self) -> dict[str, Any]:
-        """Everything, as numpy arrays."""
-        return {name: value.cpu().numpy().copy() for name, value in self._tensors().items()}
-
-    def set_state(self, saved: dict[str, Any]) -> None:
-        """Restore what :meth:`get_state` saved."""
-        for name, value in self._tensors().items():
-            value.copy_(torch.as_tensor(np.array(saved[name])))
-
-    def _tensors(self) -> dict[str, Tensor]:
-        return {"due": self._due, "numbers": self._numbers, "seconds": self._seconds, "payload": self._payload}
-
 
 def _numbers(traffic: Traffic, marks: tuple[Tensor, Tensor]) -> Tensor:
-    """[B, N, M, F] int64, all of a message but payload and time, so that it is kept and fetched at one go."""
+    """[B, N, M, F] int64, all fields of a message but payload and time, kept and fetched together."""
     fields = [getattr(traffic, name) for name in FIELDS]
     return torch.stack([*fields, *(mark.long() for mark in marks)], -1)

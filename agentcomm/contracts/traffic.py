@@ -1,0 +1,176 @@
+"""Traffic: the messages of one exchange in all worlds, as tensors.
+
+Shapes: B worlds, N agents, M inbox slots per receiver, D payload width. A slot ``[b, i, m]`` is one
+envelope addressed to receiver i. The first k slots belong to the links of the graph; the spare ones
+after them are empty unless somebody injects a message.
+
+A message to many is one payload: ``spoken`` holds what each agent said, and a slot only points to it.
+What stages do to a payload on its way is kept beside it, so that the payload in a slot is
+
+    payload[b, i, m] = scale[b, i, m] * spoken[b, source[b, i, m]] + delta[b, i, m]
+
+with ``scale`` and ``delta`` absent while nobody has touched anything. The same form is what a rollout
+records and an update replays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from agentcomm.contracts.inbox import Inbox
+
+# What an envelope says besides its payload.
+HEADER = ("sender", "audience", "sequence", "sent_at", "expiry", "hops", "kind", "key", "seal")
+LIFETIME = 16  # steps after which a message counts as stale
+HOPS = 8  # hops a message may take
+
+
+class Links(NamedTuple):
+    """Who is listened to in one exchange.
+
+    Attributes:
+        source: [B, N, k] int64, the senders that the graph keeps for each receiver.
+        open: [B, N] bool, receivers that listen.
+        carried: [B, N, k] bool, links on which the sender says something; None for all.
+        due: [B, N] bool, receivers whose messages this exchange carries; None for all. Where agents act in turns,
+            the others have theirs in another exchange of the step.
+    """
+
+    source: Tensor
+    open: Tensor
+    carried: Tensor | None = None
+    due: Tensor | None = None
+
+    @property
+    def listening(self) -> Tensor:
+        """[B, N] bool, receivers that listen in this exchange."""
+        return self.open if self.due is None else self.open & self.due
+
+    @property
+    def present(self) -> Tensor:
+        """[B, N, k] bool, links on which a message travels."""
+        present = self.listening.unsqueeze(-1).expand_as(self.source)
+        return present if self.carried is None else present & self.carried
+
+    def only(self, due: Tensor, carried: Tensor) -> Links:
+        """Of these links, those of the receivers that are due [B, N] and that are in ``carried`` [B, N, k], too."""
+        return Links(self.source, self.open, carried if self.carried is None else carried & self.carried, due)
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Envelopes on their way. Stages return a changed copy.
+
+    Attributes:
+        spoken: [B, N, D] payloads as spoken.
+        source: [B, N, M] int64, index into ``spoken``.
+        present: [B, N, M] bool, slots that hold a message.
+        scale: [B, N, M] or None; see the module's formula.
+        delta: [B, N, M, D] or None.
+        sender: [B, N, M] int64, who the envelope claims sent it; N stands for a newcomer.
+        origin: [B, N, M] int64, who really did: ground truth for metrics, never shown to attack or defense.
+        audience: [B, N, M] int64, the receiver it was written for.
+        sequence: [B, N, M] int64, the sender's running number in this episode.
+        sent_at: [B, N, M] int64, step of the episode.
+        expiry: [B, N, M] int64, last step at which it counts as fresh.
+        hops: [B, N, M] int64, hops it may still take; the one field that changes on its way, and is not sealed.
+        kind: [B, N, M] int64, the round of the exchange within a step.
+        key: [B, N, M] int64, id of the key the seal names, -1 for none.
+        seal: [B, N, M] int64, symbolic tag over all fields above but origin and hops; 0 for none.
+    """
+
+    spoken: Tensor
+    source: Tensor
+    present: Tensor
+    sender: Tensor
+    origin: Tensor
+    audience: Tensor
+    sequence: Tensor
+    sent_at: Tensor
+    expiry: Tensor
+    hops: Tensor
+    kind: Tensor
+    key: Tensor
+    seal: Tensor
+    scale: Tensor | None = None
+    delta: Tensor | None = None
+
+    @classmethod
+    def on_links(cls, spoken: Tensor, links: Links, step: Tensor, kind: int, rounds: int, spare: int) -> Traffic:
+        """Envelopes for all open links, in clear and unsealed.
+
+        Args:
+            spoken: [B, N, D].
+            links: The step's links.
+            step: [B] int64, steps since the episode began.
+            kind: Round of this exchange, 0 .. rounds - 1.
+            rounds: Exchanges per step.
+            spare: Empty slots to add for injected messages.
+        """
+        worlds, agents, degree = links.source.shape
+        source, present = links.source, links.present
+        if spare:
+            source, present = (nn.functional.pad(x, (0, spare)) for x in (source, present))
+        receiver = torch.arange(agents, device=spoken.device).view(1, -1, 1)
+        at = step.view(-1, 1, 1).expand_as(source)
+        none = torch.zeros_like(source)
+        return cls(
+            spoken=spoken,
+            source=source,
+            present=present,
+            sender=source,
+            origin=source,
+            audience=receiver.expand(worlds, -1, degree + spare),
+            sequence=at * rounds + kind,
+            sent_at=at,
+            expiry=at + LIFETIME,
+            hops=none + HOPS,
+            kind=none + kind,
+            key=none - 1,
+            seal=none,
+        )
+
+    @property
+    def slots(self) -> int:
+        """M."""
+        return self.source.shape[-1]
+
+    @property
+    def receiver(self) -> Tensor:
+        """[B, N, M] int64, whose inbox each slot is in."""
+        return torch.arange(self.source.shape[1], device=self.source.device).view(1, -1, 1).expand_as(self.source)
+
+    def payload(self) -> Tensor:
+        """[B, N, M, D] payloads as they are now."""
+        return self.to_inbox(self.present, self.source).payload()
+
+    def edit_payload(self, where: Tensor, new: Tensor) -> Traffic:
+        """Put payloads ``new`` [B, N, M, D] into the slots ``where`` [B, N, M]; a constant from then on."""
+        scale = torch.ones_like(where, dtype=new.dtype) if self.scale is None else self.scale
+        delta = torch.zeros_like(new) if self.delta is None else self.delta
+        return replace(
+            self,
+            scale=scale.masked_fill(where, 0.0),
+            delta=torch.where(where.unsqueeze(-1), new, delta),
+        )
+
+    def add_payload(self, where: Tensor, change: Tensor) -> Traffic:
+        """Add ``change`` [B, N, M, D] to the payloads of the slots ``where``."""
+        masked = torch.where(where.unsqueeze(-1), change, 0.0)
+        return replace(self, delta=masked if self.delta is None else self.delta + masked)
+
+    def scale_payload(self, factor: Tensor) -> Traffic:
+        """Multiply payloads by ``factor`` [B, N, M]."""
+        return replace(
+            self,
+            scale=factor if self.scale is None else self.scale * factor,
+            delta=None if self.delta is None else self.delta * factor.unsqueeze(-1),
+        )
+
+    def to_inbox(self, mask: Tensor, links: Tensor) -> Inbox:
+        """The receivers' side of this traffic, with ``mask`` [B, N, M] saying what was accepted."""
+        return Inbox(self.spoken, self.source, mask, links, self.scale, self.delta)

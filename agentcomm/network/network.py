@@ -1,0 +1,213 @@
+"""Network: everything that happens to messages between speaking and hearing.
+
+Each exchange runs through a list of stages (``agentcomm/network/stages.py``): codec -> compromised agents change what
+they say -> seals -> attacks on the wire -> bytes are measured -> channels and transit -> closed gates -> defenses up to
+authorization -> decoding -> the other defenses -> ledger. A network has only the stages that it needs. What they keep
+(memories, messages on their way, counters) is kept per world and reset with it.
+
+Of attacks that act, and of a defense that draws actions anew, the network only keeps the place (``actuators``): what
+they do happens after the last exchange an agent hears, in ``agentcomm/deciding.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agentcomm.base.state import Memory, State
+from agentcomm.contracts.channel import Channel
+from agentcomm.contracts.codec import Codec
+from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.traffic import Links
+from agentcomm.defense import ORDERS, Defense
+from agentcomm.messages.actuators import Actuators
+from agentcomm.messages.guard import Guard
+from agentcomm.network import stages
+from agentcomm.network.exchange import Exchange, Foresee
+from agentcomm.network.ledger import Ledger
+from agentcomm.network.link import Path
+from agentcomm.network.record import ExchangeRecord, records_of
+from agentcomm.network.transports import TRANSPORTS, MakeTransport
+from agentcomm.policy import CommPolicy
+from agentcomm.seeds import derive
+from agentcomm.threats import Attack, Setting
+from agentcomm.wire.envelope import PLAIN
+from agentcomm.wire.keyring import Keyring
+from agentcomm.world import World
+
+# Defenses from this one on look at what payloads say, so they come after decoding.
+READING = ORDERS.index("content")
+
+
+class Network(State):
+    """The message layer of B worlds.
+
+    Args:
+        setting: Sizes.
+        attacks: Attacks, applied in this order within their phase.
+        defenses: Defenses; sorted into their fixed order.
+        seed: Seeds keys, and the generators of each attack and of the channels.
+        channels: What messages pass on their way, in this order.
+        codec: How payloads are written; None for float32 numbers as they are.
+        step_seconds: Seconds that a step of an episode takes.
+        numbers: Entries per payload that are sent; None for all.
+        transport: Name of a transport, or what makes one.
+
+    Attributes:
+        stages: What happens to messages, in order.
+        ledger: Counts of messages and bytes.
+        trace: Records of all exchanges since it was set to an empty list; None to keep none.
+
+    Raises:
+        ValueError: If there is no such transport, or it cannot carry what the codec writes.
+    """
+
+    keeps = ("stages", "ledger", "transport")
+
+    def __init__(
+        self,
+        setting: Setting,
+        attacks: Sequence[Attack] = (),
+        defenses: Sequence[Defense] = (),
+        seed: int = 0,
+        channels: Sequence[Channel] = (),
+        codec: Codec | None = None,
+        step_seconds: float = 0.1,
+        numbers: int | None = None,
+        transport: str | MakeTransport = "batch",
+    ) -> None:
+        self.setting = setting
+        self.ledger = Ledger(setting.num_worlds, setting.device)
+        self.guards: list[Guard] = []
+        slot = setting.degree
+        for number, attack in enumerate(attacks):
+            self.guards.append(Guard(attack, setting, slot, derive(seed, "attack", number)))
+            slot = self.guards[-1].slots.stop
+        self.spare = slot - setting.degree
+        self.defenses = sorted(defenses, key=lambda d: ORDERS.index(d.order))
+        redraw = 1 - math.prod(1 - d.redraw for d in self.defenses)
+        self.actuators = Actuators(self.guards, redraw, setting, derive(seed, "actuators"))
+        keys = torch.Generator(setting.device)
+        keys.manual_seed(derive(seed, "keys"))
+        self.keyring = Keyring(setting.num_agents, setting.width, keys, setting.device)
+        self.codec = codec
+        self.path: Path | None = None
+        if channels or any({"delay", "reorder"} & guard.threat.powers for guard in self.guards):
+            self.path = Path(channels, setting, slot, step_seconds, derive(seed, "channel"))
+        if isinstance(transport, str) and transport not in TRANSPORTS:
+            raise ValueError(f"there is no transport {transport!r}; known: {', '.join(TRANSPORTS)}")
+        make = TRANSPORTS[transport] if isinstance(transport, str) else transport
+        self.transport = make(setting, self.keyring, seed)
+        partial = numbers is not None and numbers != setting.width
+        if (codec is not None or partial) and not self.transport.writes_codecs:
+            raise ValueError(f"{type(self.transport).__name__} carries whole float32 payloads only: use no codec")
+        self.stages = self._stages(4 * (setting.width if numbers is None else numbers))
+        self.trace: list[ExchangeRecord] | None = None
+
+    def _stages(self, plain: int) -> list[stages.Stage]:
+        """The stages that this network needs, in the order in which messages pass them.
+
+        Args:
+            plain: Bytes of a payload that no codec packs.
+        """
+        transport, codec, guards = self.transport, self.codec, self.guards
+        sealed = any(d.needs_seal for d in self.defenses)
+        senders = [guard for guard in guards if guard.at_sender]
+        on_wire = [guard for guard in guards if not guard.at_sender]
+        spreading = [guard for guard in guards if guard.threat.position.obeyed]
+        memory = Memory(dict if codec is None else codec.memory)
+        screens = [(ORDERS.index(d.order) >= READING, stages.Screen(d, transport)) for d in self.defenses]
+        return [
+            *([] if codec is None else [stages.Encode(codec, memory)]),
+            *([stages.AttackSenders(senders, self.keyring)] if senders else []),
+            *([stages.Seal(self.keyring)] if sealed else []),
+            stages.Send(transport, sealed),
+            *([stages.AttackWire(on_wire, self.keyring, transport)] if on_wire else []),
+            stages.Measure(transport, plain, PLAIN if codec is None else codec.name),
+            *([] if self.path is None else [stages.Carry(self.path, transport, self.ledger)]),
+            stages.Receive(transport),
+            *([stages.CloseGates()] if self.spare or self.path is not None else []),
+            *(screen for reads, screen in screens if not reads),
+            *([stages.Decode(codec, memory)] if codec is not None and codec.stateful else []),
+            *(screen for reads, screen in screens if reads),
+            # Defenses that combine the messages of an inbox (``aggregate``) belong here,
+            *([stages.Spread(spreading)] if spreading else []),
+            stages.Count(self.ledger, bool(guards)),
+            # and those that answer an attack for the exchanges after it (``respond``) here.
+        ]
+
+    def reset(self, worlds: Tensor) -> None:
+        """Start the given worlds ([W] indices) afresh; counters go on."""
+        for guard in self.guards:
+            guard.reset(worlds)
+        for stage in self.stages:
+            stage.reset(worlds)
+        self.transport.reset(worlds)
+
+    @torch.no_grad()
+    def perceive(self, observation: Tensor, world: World, step: Tensor, policy: CommPolicy) -> Tensor:
+        """What agents see [B, N, O] before they decide: what the world shows, unless somebody holds their sensors.
+
+        Args:
+            observation: [B, N, O] what it shows.
+            world: The worlds.
+            step: [B] int64.
+            policy: Whose gates who knows the policy can foresee.
+        """
+
+        def gates(seen: Tensor) -> Tensor:
+            logit = policy.listen(policy.encode(seen.flatten(0, -3)))
+            assert logit is not None
+            return logit.view(seen.shape[:-1])
+
+        for guard in self.guards:
+            observation = guard.perceive(observation, world, step, None if policy.gate is None else gates)
+        return observation
+
+    @torch.no_grad()
+    def reward(self, reward: Tensor, action: Tensor, step: Tensor) -> Tensor:
+        """What agents learn to have earned [B, N] in a step [B]: what they did earn, unless somebody changes it."""
+        for guard in self.guards:
+            reward = guard.reward(reward, action, step)
+        return reward
+
+    @torch.no_grad()
+    def exchange(
+        self, spoken: Tensor, links: Links, step: Tensor, round_: int, foresee: Foresee | None = None
+    ) -> Inbox:
+        """Carry one round of messages.
+
+        Args:
+            spoken: [B, N, D] what each agent says.
+            links: Who listens to whom.
+            step: [B] int64, steps since each world's episode began.
+            round_: Number of the exchange within the step, 0 .. rounds - 1; they come in this order.
+            foresee: What the team will do with an inbox: action logits [B, N, A], for attacks that know the policy.
+
+        Returns:
+            The receivers' inboxes. Spare slots are left out of exchanges without injections, so that an
+            attack that does nothing leaves a run bit-identical.
+        """
+        x = Exchange.begin(spoken, links, step, round_, self.setting.rounds, self.spare, foresee)
+        for stage in self.stages:
+            stage(x)
+        if self.trace is not None:
+            self.trace += records_of(x)
+        return x.deliver(self.setting.degree)
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state of stages, ledger and transport, and of the attacks."""
+        guards = [guard.get_state() for guard in self.guards]
+        return super().snapshot() | {"guards": guards, "actuators": self.actuators.get_state()}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Take over a state that :meth:`snapshot` returned."""
+        own = dict(saved)
+        for guard, state in zip(self.guards, own.pop("guards"), strict=True):
+            guard.set_state(state)
+        self.actuators.set_state(own.pop("actuators"))
+        super().restore(own)

@@ -1,0 +1,80 @@
+"""Records: the messages of an exchange one by one, for evaluation, drawings and the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agentcomm.contracts.traffic import Traffic
+from agentcomm.network.exchange import Exchange
+
+
+class Fate(IntEnum):
+    """What became of a message in one exchange; ``NONE`` where there was none."""
+
+    NONE = 0
+    DELIVERED = 1
+    DROPPED = 2
+    TAMPERED = 3
+    FORGED = 4
+    LOST = 5
+    DELAYED = 6
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class ExchangeRecord:
+    """The messages of one exchange as plain arrays, all [B, N, M].
+
+    Attributes:
+        round: Number of the exchange within the step.
+        fields: ``sender`` (claimed), ``origin`` (true), ``sequence``, ``sent_at``, ``expiry``, ``hops``, ``fate`` (a
+            :class:`Fate`), ``accepted``, ``size`` in bytes, and ``length`` of the payload.
+        refused: bool, by the defense that refused the message, or ``gate``.
+    """
+
+    round: int
+    fields: dict[str, np.ndarray]
+    refused: dict[str, np.ndarray]
+
+
+def records_of(x: Exchange) -> list[ExchangeRecord]:
+    """What happened in an exchange: one record, and a second one for messages whose slots are taken in the first."""
+    records = [_record(x, x.arrived, _fates(x, x.arrived.present, x.put), x.traffic.present, x.refused)]
+    if bool(x.covered.any()):
+        none = torch.zeros_like(x.sent)
+        records.append(_record(x, x.departed, _fates(x, none, x.covered), none, {}))
+    return records
+
+
+def _fates(x: Exchange, arrived: Tensor, put: Tensor) -> Tensor:
+    """[B, N, M] int8: fates of messages, given which of them arrive now and which were put on the wire now."""
+    missing = put & ~arrived
+    fate = arrived.to(torch.int8) * int(Fate.DELIVERED)
+    for where, became in (
+        (missing, Fate.DELAYED),
+        (missing & x.lost, Fate.LOST),
+        (missing & x.effects.dropped, Fate.DROPPED),
+        (arrived & x.tampered, Fate.TAMPERED),
+        (arrived & x.forged, Fate.FORGED),
+    ):
+        fate = fate.masked_fill(where, int(became))
+    return fate
+
+
+def _record(
+    x: Exchange, traffic: Traffic, fate: Tensor, accepted: Tensor, refused: dict[str, Tensor]
+) -> ExchangeRecord:
+    fields = {name: getattr(traffic, name) for name in ("sender", "origin", "sequence", "sent_at", "expiry", "hops")}
+    fields |= {"fate": fate, "accepted": accepted, "size": x.size, "length": traffic.payload().norm(dim=-1)}
+    return ExchangeRecord(
+        x.round,
+        {name: value.cpu().numpy().copy() for name, value in fields.items()},
+        {by: where.cpu().numpy().copy() for by, where in refused.items()},
+    )

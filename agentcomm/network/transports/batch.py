@@ -1,0 +1,58 @@
+"""The batch transport: tensors are the messages, seals are symbolic, and bytes are computed but never made."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from agentcomm.contracts.traffic import Traffic
+from agentcomm.contracts.transport import Transport
+from agentcomm.threats import Setting
+from agentcomm.wire.encoding import sizes
+from agentcomm.wire.keyring import Keyring
+
+SEAL_BYTES = 32  # of an HMAC-SHA256 tag
+LARGEST = {"kind": 0xFF, "hops": 0xFF, "sender": 0xFFFF, "audience": 0xFFFF}
+LARGEST |= dict.fromkeys(("sequence", "sent_at", "expiry"), 0xFFFF_FFFF)
+
+
+class BatchTransport(Transport):
+    """Thousands of worlds at once.
+
+    Args:
+        setting: Unused; the traffic has all sizes.
+        keyring: Verifies symbolic seals.
+        seed: Unused; there are no other keys.
+    """
+
+    writes_codecs: ClassVar[bool] = True
+
+    def __init__(self, setting: Setting, keyring: Keyring, seed: int) -> None:
+        self._keyring = keyring
+
+    def send(self, traffic: Traffic, sealed: bool) -> None:
+        """Nothing: the traffic is what was sent."""
+
+    def rewrite(self, traffic: Traffic, tampered: Tensor, forged: Tensor, dropped: Tensor) -> None:
+        """Nothing: the traffic is what is on the wire."""
+
+    def measure(self, traffic: Traffic, payload_bytes: Tensor | int, codec: str) -> Tensor:
+        """[B, N, M] int64 bytes; numbers too large for an envelope count as the largest that it can hold."""
+        fields = {name: getattr(traffic, name).clamp(0, top) for name, top in LARGEST.items()}
+        seal_bytes = (traffic.seal != 0) * SEAL_BYTES
+        return sizes(**fields, key=traffic.key, payload_bytes=payload_bytes, seal_bytes=seal_bytes, codec=codec)
+
+    def carry(self, step: Tensor, round_: int, lost: Tensor, waits: Tensor, hops: Tensor, released: Tensor) -> None:
+        """Nothing: the link keeps the tensors of what is on its way."""
+
+    def receive(self, traffic: Traffic) -> Traffic:
+        """The traffic as it is."""
+        return traffic
+
+    def verify(self, traffic: Traffic) -> Tensor:
+        """[B, N, M] bool, by the symbolic keyring."""
+        return self._keyring.verify(traffic)
+
+    def reset(self, worlds: Tensor) -> None:
+        """Nothing is kept."""
