@@ -12,8 +12,10 @@ from agentcomm.config import PLAIN_PATH, Choice, PathChoice, Variant, build
 from agentcomm.directory import DirectoryAttack, DirectoryWorld
 from agentcomm.errors import ConfigError
 from agentcomm.messages.network import Network
+from agentcomm.messages.objects import ObjectNetwork
 from agentcomm.policy import CommPolicy
 from agentcomm.registry import Axis
+from agentcomm.runs.conditions import Carrier
 from agentcomm.seeds import derive
 from agentcomm.threats import Attack, Setting
 from agentcomm.world import Observation, World
@@ -78,12 +80,15 @@ def make_network(
     defenses: Sequence[Choice] = (),
     seed: int = 0,
     path: PathChoice = PLAIN_PATH,
+    carrier: Carrier = "batch",
 ) -> Network:
     """The message layer between the agents of a world; attacks on its directory are installed there.
 
     Raises:
-        ConfigError: If a stage does not fit the team.
+        ConfigError: If a stage does not fit the team, or the carrier does not have the channels or the codec.
     """
+    if carrier == "objects" and path != PLAIN_PATH:
+        raise ConfigError(f"carrier 'objects' has no channels or codecs, and {path.label} was asked for")
     setting = Setting(
         num_worlds=world.num_worlds,
         num_agents=world.num_agents,
@@ -108,6 +113,8 @@ def make_network(
                 )
         codec = next(iter(make("codec", codecs)), None)
         screens, numbers = make("defense", defenses), _numbers(policy)
+        if carrier == "objects":
+            return ObjectNetwork(setting, made, screens, seed)
         return Network(setting, made, screens, seed, channels, codec, path.step_seconds, numbers)
     except ValueError as error:
         named = ", ".join(c.label for c in (*attacks, *defenses, *path.channels, *codecs))

@@ -66,7 +66,7 @@ def load(folder: Path, device: str = "cpu") -> SavedPolicy:
     """
     try:
         about = json.loads((folder / "policy.json").read_text(encoding="utf-8"))
-        weights = load_file(folder / "policy.safetensors", device=device)
+        weights = load_file(folder / "policy.safetensors")
     except FileNotFoundError as error:
         raise CheckpointError(f"no policy in {folder}: {Path(error.filename or '').name} is missing") from None
     except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:

@@ -15,9 +15,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from run import run_name, studies_of, study
 
-from agentcomm.evaluation.cells import read_jsonl
 from agentcomm.evaluation.statistics import Estimate, estimate
-from agentcomm.files import append_line, write_text
+from agentcomm.files import append_line, read_jsonl, write_text
 
 DOCS = Path(__file__).parents[1] / "docs"
 KEPT = ("id", "variant", "seed", "environment", "world", "gates", "path_label", "decisions", "training", "episodes")

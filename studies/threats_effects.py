@@ -14,7 +14,7 @@ import pages
 from pages import KEPT, Row
 from threats import BUDGETS, FORMS, RUNS, Form, held
 
-from agentcomm.evaluation.cells import read_jsonl
+from agentcomm.files import read_jsonl
 from agentcomm.evaluation.statistics import Estimate, mean_by_t
 from agentcomm.files import append_line, write_text
 

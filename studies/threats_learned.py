@@ -20,9 +20,8 @@ from torch import Tensor
 from agentcomm import api, policy_file
 from agentcomm.assembly import make_network, make_world
 from agentcomm.config import Choice
-from agentcomm.evaluation.cells import read_jsonl
 from agentcomm.evaluation.episodes import Moment, play
-from agentcomm.files import append_line
+from agentcomm.files import append_line, read_jsonl
 from agentcomm.messages.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.policy_file import SavedPolicy

@@ -16,9 +16,9 @@ import yaml
 from safetensors.torch import load_file
 from small import small_data
 
-from agentcomm.cli import app
+from agentcomm.cli.main import app
 
-COMMAND = [sys.executable, "-c", "from agentcomm.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from agentcomm.cli.main import main; main()"]
 
 
 def agentcomm(*words: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:

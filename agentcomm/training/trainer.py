@@ -18,8 +18,7 @@ from tensorboardX import SummaryWriter
 from agentcomm import policy_file
 from agentcomm.config import Variant
 from agentcomm.errors import RunError
-from agentcomm.evaluation.cells import read_jsonl
-from agentcomm.files import append_line, write_text
+from agentcomm.files import append_line, read_jsonl, write_text
 from agentcomm.log import event_log
 from agentcomm.run import Run, team_name, teams
 from agentcomm.training import checkpoint

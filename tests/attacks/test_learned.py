@@ -15,6 +15,7 @@ from torch import Tensor
 
 from agentcomm import api, policy_file, registry
 from agentcomm.assembly import make_network, make_world
+from agentcomm.cli import catalog
 from agentcomm.conformance.conversations import check_state
 from agentcomm.errors import AgentcommError, CheckpointError, ConfigError
 from agentcomm.evaluation.episodes import play
@@ -342,6 +343,6 @@ def w_degree(victim: str) -> int:
 def test_who_names_no_trained_attacker_must_say_so(name: str) -> None:
     with pytest.raises(ConfigError, match="policy=<folder of a trained attacker> is needed, or untrained=true"):
         registry.build_config("attack", name, {})
-    threat = registry.describe("attack", name)["threat"]
+    threat = catalog.describe("attack", name)["threat"]
     assert threat is not None, "listings show what it may do all the same"
     assert threat["position"]["kind"] == "edge"
