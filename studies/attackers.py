@@ -21,8 +21,9 @@ from agentcomm import api
 from agentcomm.assembly import make_world
 from agentcomm.config import Choice
 from agentcomm.contracts.outcome import Episodes
+from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.episodes import play
-from agentcomm.evaluation.grid import Cell, prepare
+from agentcomm.evaluation.setup import prepare
 from agentcomm.files import write_text
 from agentcomm.policy_file import SavedPolicy, load
 

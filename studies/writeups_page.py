@@ -37,9 +37,7 @@ class Cells:
             for row in self.rows
             if (row["variant"], row["defense_label"]) == (variant, defense)
             and (row["attack"] and (row["attack"]["name"], row["attack"]["arguments"])) == wanted
-            and not row["world"]
-            and not row["gates"]
-            and not row["obedience"]
+            and not row["conditions_label"]
         ]
 
 

@@ -29,7 +29,7 @@ CONDITIONS: dict[str, Any] = {
     "channel": Annotated[
         list[str] | None,
         typer.Option(
-            help="Other channels than the run's own, without its codec; join with +: loss:probability=0.2+delay:seconds=0.1."
+            help="Other channels than the run's, and no codec; join with +: loss:probability=0.2+delay:seconds=0.1."
         ),
     ],
     "codec": Annotated[

@@ -1,4 +1,4 @@
-"""Every field of Conditions can be asked for by every command, is part of the cell's id, and acts in the replay, too."""
+"""Every field of Conditions is an option of both commands, part of the cell's id, and acts in the replay, too."""
 
 from __future__ import annotations
 
