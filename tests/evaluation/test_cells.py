@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -179,7 +180,7 @@ def test_nothing_trained_is_said(tmp_path: Path) -> None:
 
 
 def test_only_one_process_writes(run: Run) -> None:
-    with run.lock(), pytest.raises(RunError, match="another process"):
+    with run.lock(), pytest.raises(RunError, match=rf"another process \(process {os.getpid()}\)"):
         api.evaluate(run, [], [])
 
 
