@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentcomm import config as configs
-from agentcomm.config import RunConfig
 from agentcomm.errors import ConfigError
-from agentcomm.run import Run, create, open_run
+from agentcomm.runs import config as configs
 from agentcomm.runs.choices import Choice, build
 from agentcomm.runs.conditions import Conditions
+from agentcomm.runs.config import RunConfig
+from agentcomm.runs.folder import Run, create, open_run
 
 if TYPE_CHECKING:
     from agentcomm.evaluation.cells import Cell

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from agentcomm.config import RunConfig, parse
 from agentcomm.replaying import evaluate
+from agentcomm.runs.config import RunConfig, parse
 from agentcomm.versions import versions
 from benchmarks.plain_loop import PlainLoop
 

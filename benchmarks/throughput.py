@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.progress import track
 
 import agentcomm  # noqa: F401  (sets the OpenMP spin before torch is imported)
-from agentcomm.assembly import make_network, make_policy, make_world
-from agentcomm.config import RunConfig
 from agentcomm.deciding import decide
+from agentcomm.runs.assembly import make_network, make_policy, make_world
+from agentcomm.runs.config import RunConfig
 from agentcomm.training.ray_session import ray_session
 from agentcomm.versions import versions
 from benchmarks.plain_loop import PlainLoop

@@ -21,14 +21,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm import policy_file, registry
-from agentcomm.assembly import make_world
-from agentcomm.config import Choice, build
+from agentcomm import registry
 from agentcomm.deciding import decide, first_words
 from agentcomm.errors import CheckpointError, ConfigError
 from agentcomm.evaluation.episodes import play
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Traffic
+from agentcomm.runs import policy_file
+from agentcomm.runs.assembly import make_world
+from agentcomm.runs.choices import Choice, build
 from agentcomm.seeds import derive
 from agentcomm.threats import Attack, AttackConfig, Budget, Edits, Position, Setting, ThreatModel, View
 from agentcomm.world import Link, Observation, Transition, World, WorldConfig

@@ -11,9 +11,9 @@ import typer
 from pages import COLORS, SUMMARY, Cells, by_seed, mean_of, over_seeds, summary, table, text, write_page
 from run import ROOT
 
-from agentcomm.assembly import make_world
-from agentcomm.config import Choice
 from agentcomm.evaluation.statistics import paired_difference
+from agentcomm.runs.assembly import make_world
+from agentcomm.runs.choices import Choice
 
 TITLE = "CommFormer: what its graph and its gate are worth"
 ABOUT = "Does the graph find what matters, what is it worth, what does the gate save, and who else can do it?"

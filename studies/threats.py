@@ -16,9 +16,9 @@ from rich.progress import track
 from run import ROOT
 
 from agentcomm import api
-from agentcomm.config import Choice
 from agentcomm.errors import AgentcommError
 from agentcomm.registry import build_config
+from agentcomm.runs.choices import Choice
 from agentcomm.runs.conditions import PLAIN_CONDITIONS, Conditions
 
 BUDGETS = (1, 4, 16)  # messages or cards per episode; besides, as many as the attack likes

@@ -17,14 +17,15 @@ import typer
 from run import ROOT, run_name, studies_of, study
 from torch import Tensor
 
-from agentcomm import api, policy_file
-from agentcomm.assembly import make_network, make_world
-from agentcomm.config import Choice
+from agentcomm import api
 from agentcomm.evaluation.episodes import Moment, play
 from agentcomm.files import append_line, read_jsonl
 from agentcomm.messages.network import Network
 from agentcomm.policy import CommPolicy
-from agentcomm.policy_file import SavedPolicy
+from agentcomm.runs import policy_file
+from agentcomm.runs.assembly import make_network, make_world
+from agentcomm.runs.choices import Choice
+from agentcomm.runs.policy_file import SavedPolicy
 from agentcomm.seeds import derive
 from agentcomm.world import World
 

@@ -14,8 +14,8 @@ from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Links
 from agentcomm.policy import Graph
 from agentcomm.replaying import evaluate
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.training.ppo import Update, ppo_loss
-from agentcomm.training.settings import PPOSettings
 
 LOSING = {"predators": 5, "failure": 0.15, "fewest": 2}
 DECODERS = ["parallel", "autoregressive"]

@@ -18,11 +18,11 @@ from rich.table import Table
 from agentcomm import api, registry
 from agentcomm.cli import catalog, tables
 from agentcomm.cli.options import Root, RunFolder, takes_conditions
-from agentcomm.config import RunConfig, load
 from agentcomm.errors import AgentcommError, ConfigError, did_you_mean
 from agentcomm.evaluation.cells import Cell
 from agentcomm.files import read_jsonl
-from agentcomm.run import Run
+from agentcomm.runs.config import RunConfig, load
+from agentcomm.runs.folder import Run
 from agentcomm.versions import versions
 
 app = typer.Typer(

@@ -13,9 +13,9 @@ from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox
 from agentcomm.policy import CommPolicy, Deliver, PolicyConfig
 from agentcomm.replaying import evaluate
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.threats import AttackConfig, Setting
 from agentcomm.training.rollout import Sampler
-from agentcomm.training.settings import PPOSettings
 from agentcomm.world import World
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agentcomm.config import Variant
 from agentcomm.errors import RunError
 from agentcomm.registry import find
-from agentcomm.run import Run
 from agentcomm.runs.choices import Choice, PathChoice
 from agentcomm.runs.conditions import PLAIN_CONDITIONS, Conditions
+from agentcomm.runs.config import Variant
+from agentcomm.runs.folder import Run
 
 Group = tuple[Choice, ...]
 
@@ -50,9 +50,9 @@ def plan(
 ) -> list[Cell]:
     """All cells of a grid over the trained teams.
 
-    The control has no messages that could be attacked, carried or closed out: it is evaluated clean, with the run's
-    own transport. An attack that acts on fragments only is left out where messages are not cut, unless they are cut
-    under none of the conditions.
+    The control sends no messages: it is evaluated without attacks and gate control, and with the run's own transport
+    only. Attacks on fragments are left out under conditions in which messages are not fragmented, unless that is so
+    under all of them: then :func:`agentcomm.runs.assembly.make_network` says what is missing.
 
     Raises:
         RunError: If no team is trained.

@@ -24,11 +24,11 @@ from agentcomm.log import event_log
 from agentcomm.messages.guard import Guard
 from agentcomm.messages.network import Network
 from agentcomm.policy import CommPolicy
-from agentcomm.policy_file import SavedPolicy
 from agentcomm.registry import find
-from agentcomm.run import Run
 from agentcomm.runs.choices import Choice, PathChoice
 from agentcomm.runs.conditions import Conditions
+from agentcomm.runs.folder import Run
+from agentcomm.runs.policy_file import SavedPolicy
 from agentcomm.threats import ThreatModel
 from agentcomm.versions import versions
 from agentcomm.world import World

@@ -10,7 +10,7 @@ from agentcomm.contracts.outcome import Episodes
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.setup import Rows, gate_probability, load_team, prepare, run_cell
 from agentcomm.files import write_text
-from agentcomm.run import Run
+from agentcomm.runs.folder import Run
 
 
 def record(run: Run, cells: Sequence[Cell], rows: Rows, scenes: int) -> None:

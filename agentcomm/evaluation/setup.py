@@ -9,16 +9,16 @@ from typing import Any
 
 import torch
 
-from agentcomm import policy_file
-from agentcomm.assembly import make_network, make_world, serve
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.errors import ConfigError, RunError
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.episodes import play
 from agentcomm.messages.network import Network, Notes
 from agentcomm.policy import CommPolicy
-from agentcomm.policy_file import SavedPolicy
-from agentcomm.run import Run
+from agentcomm.runs import policy_file
+from agentcomm.runs.assembly import make_network, make_world, serve
+from agentcomm.runs.folder import Run
+from agentcomm.runs.policy_file import SavedPolicy
 from agentcomm.seeds import derive
 from agentcomm.world import World
 

@@ -11,8 +11,8 @@ from agentcomm.directory import DirectoryGuard, directory_guards
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.setup import prepare, run_cell
 from agentcomm.messages.guard import Guard
-from agentcomm.policy_file import SavedPolicy
 from agentcomm.runs.conditions import Decisions
+from agentcomm.runs.policy_file import SavedPolicy
 
 
 def attack_success(

@@ -12,7 +12,7 @@ from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.grid import evaluated
 from agentcomm.evaluation.setup import gate_probability, load_team, prepare, run_cell
 from agentcomm.messages.network import FATES, Notes
-from agentcomm.run import Run
+from agentcomm.runs.folder import Run
 
 
 def messages(run: Run, cell: Cell, episode: int) -> list[dict[str, Any]]:

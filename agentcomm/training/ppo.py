@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from agentcomm.policy import CommPolicy
 from agentcomm.replaying import evaluate
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.training.graph_step import GraphStep
-from agentcomm.training.settings import PPOSettings
 
 Rows = dict[str, Tensor]
 

@@ -14,9 +14,9 @@ from agentcomm.messages.ledger import COUNTS
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox
 from agentcomm.policy import CommPolicy, Graph
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.seeds import derive
 from agentcomm.training.ppo import Rows, advantages
-from agentcomm.training.settings import PPOSettings
 from agentcomm.world import World
 
 

@@ -15,9 +15,9 @@ from agentcomm.deciding import decide
 from agentcomm.errors import ConfigError
 from agentcomm.messages.network import Network
 from agentcomm.registry import build_config
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.threats import ActionView, Attack, AttackConfig, Budget, Edits, Position, Setting, ThreatModel, View
 from agentcomm.training.ppo import Update
-from agentcomm.training.settings import PPOSettings
 from attacks.coupling import Listener
 
 Act = Callable[[ActionView], Tensor | None]

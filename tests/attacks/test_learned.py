@@ -13,17 +13,18 @@ from small import small
 from steering import choice, register, save, small_team, whispering
 from torch import Tensor
 
-from agentcomm import api, policy_file, registry
-from agentcomm.assembly import make_network, make_world
+from agentcomm import api, registry
 from agentcomm.cli import catalog
 from agentcomm.conformance.conversations import check_state
 from agentcomm.errors import AgentcommError, CheckpointError, ConfigError
 from agentcomm.evaluation.episodes import play
 from agentcomm.messages.network import Network
+from agentcomm.runs import policy_file
+from agentcomm.runs.assembly import make_network, make_world
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.threats import Budget, Edits, View
 from agentcomm.training.ppo import Update
 from agentcomm.training.rollout import Sampler
-from agentcomm.training.settings import PPOSettings
 from attacks.learned import Learned
 from envs.attacker import Attacker, Hand
 

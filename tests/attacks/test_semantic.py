@@ -9,7 +9,6 @@ import pytest
 import torch
 from parts import attack, carry, conversation, heard, setting, setting_of, team
 
-from agentcomm.config import PLAIN_PATH, Choice
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.deciding import decide
 from agentcomm.errors import ConfigError
@@ -17,8 +16,9 @@ from agentcomm.evaluation.episodes import play
 from agentcomm.evaluation.overhear import Leaked, Overheard, leaked
 from agentcomm.interpreter import directive, threshold
 from agentcomm.messages.network import Network
-from agentcomm.policy_file import SavedPolicy
 from agentcomm.registry import build_config
+from agentcomm.runs.choices import PLAIN_PATH, Choice
+from agentcomm.runs.policy_file import SavedPolicy
 from attacks.directive import along
 from attacks.rewrite import turn
 

@@ -25,17 +25,17 @@ from parts import (
 from torch import Tensor
 
 from agentcomm import registry
-from agentcomm.assembly import make_network
 from agentcomm.channels.trace import read
-from agentcomm.config import Choice, PathChoice
 from agentcomm.conformance import check_channel
 from agentcomm.errors import AgentcommError, ConfigError
 from agentcomm.messages.channel import Channel, ChannelConfig, Fate, Passing
 from agentcomm.messages.network import Network
 from agentcomm.replaying import evaluate
+from agentcomm.runs.assembly import make_network
+from agentcomm.runs.choices import Choice, PathChoice
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.threats import Setting
 from agentcomm.training.rollout import Sampler
-from agentcomm.training.settings import PPOSettings
 
 HARMLESS: dict[str, dict[str, Any]] = {
     "loss": {"probability": 0},

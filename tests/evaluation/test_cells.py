@@ -12,16 +12,17 @@ import pytest
 import torch
 from small import small
 
-from agentcomm import api, policy_file, registry
-from agentcomm.assembly import make_network, make_policy, make_world
+from agentcomm import api, registry
 from agentcomm.cli import tables
-from agentcomm.config import Choice
 from agentcomm.errors import AgentcommError, ConfigError, RunError
 from agentcomm.evaluation import success
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.episodes import play
 from agentcomm.evaluation.setup import prepare
-from agentcomm.run import Run, create, teams
+from agentcomm.runs import policy_file
+from agentcomm.runs.assembly import make_network, make_policy, make_world
+from agentcomm.runs.choices import Choice
+from agentcomm.runs.folder import Run, create, teams
 from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
 
 

@@ -8,8 +8,8 @@ import pytest
 from small import small
 
 from agentcomm import api
-from agentcomm.config import Choice, PathChoice
 from agentcomm.errors import AgentcommError
+from agentcomm.runs.choices import Choice, PathChoice
 
 PATH = {
     "channels": [{"name": "loss", "probability": 0.2}, {"name": "delay", "seconds": 0.05, "jitter": 0.1}],

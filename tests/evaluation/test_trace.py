@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from small import small
 
-from agentcomm import api, policy_file
-from agentcomm.assembly import make_policy, make_world
+from agentcomm import api
 from agentcomm.errors import ConfigError, RunError
-from agentcomm.run import Run, create
+from agentcomm.runs import policy_file
+from agentcomm.runs.assembly import make_policy, make_world
+from agentcomm.runs.folder import Run, create
 
 CASES: list[dict[str, Any]] = [
     {},

@@ -17,20 +17,21 @@ from small import small
 from torch import Tensor
 from torch.nn.functional import pad
 
-from agentcomm import api, policy_file, registry
-from agentcomm.assembly import make_network, make_policy, make_world
-from agentcomm.config import Choice, PathChoice
+from agentcomm import api, registry
 from agentcomm.conformance.conversations import conversation, reader
 from agentcomm.conformance.directories import MEMBERS, SKILLS, WORLDS, _Market
 from agentcomm.directory import Directory, DirectoryConfig
 from agentcomm.messages.ledger import COUNTS
 from agentcomm.messages.network import Network
 from agentcomm.messages.objects import ObjectNetwork
-from agentcomm.run import create
+from agentcomm.runs import policy_file
+from agentcomm.runs.assembly import make_network, make_policy, make_world
+from agentcomm.runs.choices import Choice, PathChoice
 from agentcomm.runs.conditions import Conditions
+from agentcomm.runs.folder import create
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.threats import Attack, Budget, Edits, Position, Setting, View
 from agentcomm.training.rollout import Sampler
-from agentcomm.training.settings import PPOSettings
 from benchmarks.plain_loop import PlainLoop
 
 CPU = torch.device("cpu")

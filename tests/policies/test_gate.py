@@ -14,8 +14,8 @@ from agentcomm.deciding import GateControl, decide
 from agentcomm.messages.network import Network
 from agentcomm.policy import Graph
 from agentcomm.replaying import evaluate
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.training.ppo import Update, ppo_loss
-from agentcomm.training.settings import PPOSettings
 from policies.gate import Gate, GateConfig
 
 SIDES = ("receiver", "sender")

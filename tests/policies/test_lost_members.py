@@ -12,8 +12,8 @@ from parts import sampler, setting_of, team
 from agentcomm.deciding import decide
 from agentcomm.messages.network import Network
 from agentcomm.replaying import evaluate
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.training.ppo import Update, ppo_loss
-from agentcomm.training.settings import PPOSettings
 
 FORMS: dict[str, dict[str, Any]] = {
     "parallel": {},

@@ -12,14 +12,14 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from agentcomm import registry
-from agentcomm.config import parse
 from agentcomm.conformance import check_policy
 from agentcomm.deciding import decide
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox, ProjectionCache
 from agentcomm.replaying import evaluate
+from agentcomm.runs.config import parse
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.training.rollout import Sampler
-from agentcomm.training.settings import PPOSettings
 from agentcomm.world import World
 from benchmarks.plain_loop import PlainLoop
 

@@ -9,11 +9,11 @@ import torch
 from oracles import CREW
 from parts import setting_of, team
 
-from agentcomm.assembly import serve
 from agentcomm.deciding import decide
 from agentcomm.errors import ConfigError
 from agentcomm.messages.network import Network
 from agentcomm.policy import CommPolicy
+from agentcomm.runs.assembly import serve
 from agentcomm.world import World
 
 TOPOLOGIES = ["none", "full", "ring", "exponential", "random", "embedded", "dynamic"]

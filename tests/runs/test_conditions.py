@@ -11,14 +11,14 @@ import torch
 from small import small
 from typer.testing import CliRunner
 
-from agentcomm import policy_file
-from agentcomm.assembly import make_policy, make_world
 from agentcomm.cli.main import app
-from agentcomm.config import Choice, PathChoice
 from agentcomm.evaluation.cells import Cell
 from agentcomm.files import read_jsonl
-from agentcomm.run import Run, create
+from agentcomm.runs import policy_file
+from agentcomm.runs.assembly import make_policy, make_world
+from agentcomm.runs.choices import Choice, PathChoice
 from agentcomm.runs.conditions import Conditions
+from agentcomm.runs.folder import Run, create
 
 FAR = PathChoice(channels=(Choice.parse("loss:probability=0.4"),), codec=Choice(name="int8"), step_seconds=0.05)
 CASES: list[tuple[str, Any]] = [

@@ -15,7 +15,6 @@ import jinja2
 from markupsafe import Markup
 from pydantic import ValidationError
 
-from agentcomm.config import RunConfig
 from agentcomm.evaluation.report import views
 from agentcomm.evaluation.report.charts import Chart, Line, chart, learning_charts, mean_line
 from agentcomm.evaluation.report.graphs import kind_of, kinds_of, pictures, short_name
@@ -26,6 +25,7 @@ from agentcomm.evaluation.report.words import answer, undefended, worthless
 from agentcomm.evaluation.statistics import LEVEL, RESAMPLES
 from agentcomm.files import write_text
 from agentcomm.runs.conditions import Conditions
+from agentcomm.runs.config import RunConfig
 
 HERE = Path(__file__).parent
 STYLES = ("page.css", "player.css")

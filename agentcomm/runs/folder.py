@@ -9,9 +9,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from agentcomm.config import RunConfig, Variant, dump, load
 from agentcomm.errors import RunError, did_you_mean
 from agentcomm.files import write_text
+from agentcomm.runs.config import RunConfig, Variant, dump, load
 
 # What may differ when a run is resumed: no team that is trained already depends on these.
 GROWS = {"seeds", "control", "evaluation"}

@@ -8,14 +8,15 @@ from typing import Any
 import torch
 
 from agentcomm import registry
-from agentcomm.config import PLAIN_PATH, Choice, PathChoice, Variant, build
 from agentcomm.directory import DirectoryAttack, DirectoryWorld
 from agentcomm.errors import ConfigError
 from agentcomm.messages.network import Network
 from agentcomm.messages.objects import ObjectNetwork
 from agentcomm.policy import CommPolicy
 from agentcomm.registry import Axis
+from agentcomm.runs.choices import PLAIN_PATH, Choice, PathChoice, build
 from agentcomm.runs.conditions import Carrier
+from agentcomm.runs.config import Variant
 from agentcomm.seeds import derive
 from agentcomm.threats import Attack, Setting
 from agentcomm.world import Observation, World

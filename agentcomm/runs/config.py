@@ -18,9 +18,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 from agentcomm.errors import ConfigError, did_you_mean, explain
 from agentcomm.runs.choices import PLAIN_PATH, Choice, PathChoice, Strict, apply_override, build
 from agentcomm.runs.conditions import ConditionsConfig
-from agentcomm.training.settings import PPOSettings
-
-__all__ = ["PLAIN_PATH", "Choice", "PathChoice", "apply_override", "build"]  # until the last commit moves imports
+from agentcomm.runs.ppo_settings import PPOSettings
 
 # A team as configured, or the same retrained without messages.
 Variant = Literal["team", "control"]
