@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from agentcomm import config as configs
-from agentcomm.config import Choice, Decisions, EvaluationConfig, GateControlName, PathChoice, RunConfig
-from agentcomm.errors import ConfigError, explain
-from agentcomm.run import Run, create, open_run
+from agentcomm.errors import ConfigError
+from agentcomm.runs import config as configs
+from agentcomm.runs.choices import Choice, build
+from agentcomm.runs.conditions import Conditions
+from agentcomm.runs.config import RunConfig
+from agentcomm.runs.folder import Run, create, open_run
 
 if TYPE_CHECKING:
-    from agentcomm.evaluation.grid import Cell
+    from agentcomm.evaluation.cells import Cell
     from agentcomm.training.trainer import Watcher
 
 # A plug-in: "name", "name:key=value", {"name": ..., key: value}, or a Choice.
 Given = str | Choice | dict[str, Any]
+# No conditions but the run's own.
+ONE_CELL: dict[str, Any] = {"environments": (), "gates": (), "paths": ()}
 
 
 def train(
@@ -34,8 +36,8 @@ def train(
         config: A YAML file, nested dicts, or a checked config.
         overrides: ``dotted.key=value`` texts, for a YAML file.
         root: Where run folders lie.
-        resume: Go on with a run that is there.
-        watcher: Sees training go on.
+        resume: Resume a run that is there.
+        watcher: Told of each team and each iteration.
 
     Returns:
         The run, for :func:`evaluate` and :func:`report`.
@@ -59,12 +61,8 @@ def evaluate(
     run: Run | str | Path,
     attacks: Given | Sequence[Given] | None = None,
     defenses: Given | Sequence[Given | Sequence[Given]] | None = None,
-    worlds: Sequence[dict[str, Any]] | None = None,
-    gates: Sequence[GateControlName] | None = None,
-    paths: Sequence[PathChoice | dict[str, Any]] | None = None,
+    conditions: Sequence[Conditions] | Mapping[str, Any] | None = None,
     watch: Callable[[Cell, int, int], None] = lambda cell, done, total: None,
-    decisions: Decisions | None = None,
-    obedience: float | None = None,
 ) -> list[dict[str, Any]]:
     """Evaluate trained teams under attacks and defenses, on common random numbers.
 
@@ -72,14 +70,9 @@ def evaluate(
         run: A run or its folder.
         attacks: Such as ``"drop:probability=0.5"``; None takes the config's.
         defenses: Such as ``"authenticate"`` or ``"authenticate+clip"`` for both together; None takes the config's.
-        worlds: Changes of the environment's arguments to play clean in, such as ``{"predators": 8}``; None takes the
-            config's.
-        gates: Of ``"open"``, ``"shut"`` and ``"random"`` (as often as the team's own); None takes the config's.
-        paths: Other paths of messages (channels and codec), each with every attack and defense; None takes the
-            config's.
+        conditions: What cells are evaluated under besides; None takes the config's. A mapping replaces some of the
+            config's keys: ``{"gates": ["open"], "decisions": "sampled"}``.
         watch: Called before each cell with the cells done and their total.
-        decisions: ``"greedy"`` or ``"sampled"``; None takes the config's.
-        obedience: Chance that members do what a directive tells them, in all cells; None takes the config's.
 
     Returns:
         One row per cell, as in ``cells.jsonl``.
@@ -88,37 +81,23 @@ def evaluate(
         AgentcommError: If nothing is trained or a plug-in does not fit.
     """
     from agentcomm.evaluation.grid import evaluate as evaluate_grid
-    from agentcomm.evaluation.grid import record
 
     run = run if isinstance(run, Run) else open_run(run)
     settings = run.config.evaluation
-    chosen_attacks = settings.attacks if attacks is None else [_choice(a) for a in _each(attacks)]
+    chosen_attacks = settings.attacks if attacks is None else tuple(_choice(a) for a in _each(attacks))
     chosen_defenses = settings.defenses
     if defenses is not None:
         groups = [defenses] if isinstance(defenses, str | Choice | dict) else defenses
         chosen_defenses = tuple(_group(group) for group in groups)
     for attack in chosen_attacks:
-        configs.build("attack", attack)
+        build("attack", attack)
     for defense in (d for group in chosen_defenses for d in group):
-        configs.build("defense", defense)
-    chosen = settings.model_dump(exclude={"attacks", "defenses"})
-    chosen |= {"worlds": worlds} if worlds is not None else {}
-    chosen |= {"gates": gates} if gates is not None else {}
-    chosen |= {"paths": paths} if paths is not None else {}
-    chosen |= {"decisions": decisions} if decisions is not None else {}
-    chosen |= {"obedience": obedience} if obedience is not None else {}
-    try:
-        grid = EvaluationConfig.model_validate(chosen | {"attacks": chosen_attacks, "defenses": chosen_defenses})
-    except ValidationError as error:
-        raise ConfigError(explain(error, "evaluation")) from None
-    for changes in grid.worlds:
-        configs.build("environment", run.config.environment.changed(changes))
-    for path in grid.paths:
-        path.check()
-    rows = evaluate_grid(run, grid, watch)
-    failed = {row["id"] for row in rows if row["status"] == "failed"}
-    record(run, chosen_attacks, chosen_defenses, settings.recordings, failed, grid.obedience)
-    return rows
+        build("defense", defense)
+    if conditions is None or isinstance(conditions, Mapping):
+        conditions = settings.changed(conditions or {}).expand(run.config.path)
+    for under in conditions:
+        under.check(run.config.environment)
+    return evaluate_grid(run, chosen_attacks, chosen_defenses, conditions, watch)
 
 
 def messages(
@@ -127,9 +106,9 @@ def messages(
     seed: int | None = None,
     attack: Given | None = None,
     defense: Given | Sequence[Given] | None = None,
-    path: PathChoice | None = None,
+    conditions: Conditions | Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """Every message of one evaluated episode, which is played again for that.
+    """Every message of one episode of a cell, which is run again for that.
 
     Args:
         run: A run or its folder.
@@ -137,28 +116,37 @@ def messages(
         seed: Of the team; None for the first.
         attack: The cell's attack.
         defense: The cell's defenses.
-        path: The cell's channels and codec, if not those of training.
+        conditions: The cell's conditions, if not the run's own; a mapping is read as for :func:`evaluate`.
 
     Returns:
-        See :func:`agentcomm.evaluation.messages.messages`.
+        See :func:`agentcomm.evaluation.trace.messages`.
 
     Raises:
-        AgentcommError: If the team is not trained, a plug-in does not fit, or there is no such episode.
+        AgentcommError: If the team is not trained, a plug-in does not fit, there is no such episode, or several
+            conditions are named.
     """
-    from agentcomm.evaluation.messages import cell_of
-    from agentcomm.evaluation.messages import messages as write_down
+    from agentcomm.evaluation.cells import Cell
+    from agentcomm.evaluation.trace import messages as write_down
 
     run = run if isinstance(run, Run) else open_run(run)
-    none = {"worlds": (), "gates": (), "recordings": 0}
-    settings = run.config.evaluation.model_copy(
-        update=none
-        | {
-            "attacks": () if attack is None else (_choice(attack),),
-            "defenses": () if defense is None else (_group(defense),),
-            "paths": () if path is None else (path,),
-        }
+    config = run.config
+    if not isinstance(conditions, Conditions):
+        usual, *others = config.evaluation.changed(ONE_CELL | dict(conditions or {})).expand(config.path)
+        if len(others) > 1:
+            named = "; ".join(under.label(config.path) for under in others)
+            raise ConfigError(f"these are the conditions of several cells ({named}); name those of one")
+        conditions = others[0] if others else usual
+    conditions.check(config.environment)
+    cell = Cell(
+        "team",
+        config.seeds[0] if seed is None else seed,
+        None if attack is None else _choice(attack),
+        () if defense is None else _group(defense),
+        config.evaluation.episodes,
+        config.evaluation.seed,
+        conditions,
     )
-    return write_down(run, cell_of(run, settings, run.config.seeds[0] if seed is None else seed), episode)
+    return write_down(run, cell, episode)
 
 
 def report(run: Run | str | Path) -> Path:

@@ -19,7 +19,6 @@ from pydantic import BaseModel, ValidationError
 
 from agentcomm.errors import ConfigError, PluginError, did_you_mean, explain
 from agentcomm.plugin import Plugin
-from agentcomm.risks import RISKS
 
 Axis = Literal["environment", "policy", "attack", "defense", "channel", "codec"]
 AXES: tuple[Axis, ...] = get_args(Axis)
@@ -133,68 +132,3 @@ def _known_keys(config: type[BaseModel]) -> dict[str, list[str]]:
                 path = f"{field}.{part.model_fields[info.discriminator].default}"
             known |= {f"{path}.{below}".rstrip("."): keys for below, keys in _known_keys(part).items()}
     return known
-
-
-def describe(axis: Axis, name: str) -> dict[str, Any]:
-    """A plug-in in plain words and values, for listings."""
-    plugin = find(axis, name)
-    module = sys.modules[plugin.__module__].__doc__ or plugin.__doc__ or ""
-    schema = plugin.Config.model_json_schema()
-    summary = module.strip().partition("\n")[0].removeprefix(f"{name}: ")
-    about: dict[str, Any] = {
-        "name": name,
-        "summary": summary,
-        "version": plugin.version,
-        "arguments": [
-            {
-                "name": field,
-                "default": _default(info),
-                "description": info.description or "",
-                "type": schema["properties"][field].get("type", ""),
-                "choices": schema["properties"][field].get("enum", []),
-            }
-            for field, info in plugin.Config.model_fields.items()
-        ],
-    }
-    if axis == "attack":
-        about |= {"risks": list(plugin.risks), "threat": _threat(plugin)}
-    if axis == "defense":
-        about |= {"order": plugin.order, "needs_seal": plugin.needs_seal}
-    return about
-
-
-def risks() -> list[dict[str, Any]]:
-    """Every risk in plain words, with the attacks that carry it out, for listings."""
-    attacks = {name: find("attack", name).risks for name in names("attack")}
-    return [
-        {"id": risk, "definition": about.definition, "owasp": list(about.owasp)}
-        | {"attacks": [name for name, carried in attacks.items() if risk in carried], "absent": about.absent}
-        for risk, about in RISKS.items()
-    ]
-
-
-def _threat(attack: Any) -> dict[str, Any] | None:
-    """Threat model with arguments by default, in a small team; None for an attack that cannot do without others."""
-    import torch  # not before it is needed: it takes a second
-
-    from agentcomm.threats import Setting
-
-    config = attack.Config.model_construct()  # what needs a file of the user's has a threat model without it, too
-    try:
-        threat = attack(config, Setting(1, 4, 2, 8, 1, torch.device("cpu"))).threat_model()
-    except (AttributeError, ValueError):
-        return None
-    return {
-        "position": threat.position.model_dump(mode="json", exclude_none=True),
-        "powers": sorted(threat.powers),
-        "knowledge": threat.knowledge,
-        "objective": threat.objective,
-        "budget": threat.budget.model_dump(mode="json", exclude_none=True),
-    }
-
-
-def _default(info: Any) -> Any:
-    if info.is_required():
-        return "required"
-    value = info.get_default(call_default_factory=True)
-    return value.model_dump(mode="json", exclude_none=True) if hasattr(value, "model_dump") else value

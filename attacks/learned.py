@@ -14,10 +14,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from agentcomm import policy_file
-from agentcomm.assembly import make_world
 from agentcomm.errors import ConfigError
 from agentcomm.policy import CommPolicy
+from agentcomm.runs import policy_file
+from agentcomm.runs.assembly import make_world
 from agentcomm.step.decide import decide
 from agentcomm.threats import AttackConfig, Budget, Position, Setting, View
 from attacks.steered import Handle, Steered

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import track
 
 from agentcomm import registry
-from agentcomm.config import parse
 from agentcomm.directory import DirectoryAttack
+from agentcomm.runs.config import parse
 from agentcomm.versions import versions
 from benchmarks.plain_loop import PlainLoop
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from agentcomm.versions import versions
 
 console = Console()
-COMMAND = [sys.executable, "-c", "from agentcomm.cli import main; main()", "demo", "--no-show"]
+COMMAND = [sys.executable, "-c", "from agentcomm.cli.main import main; main()", "demo", "--no-show"]
 
 
 def proportional_memory(process: psutil.Process) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from agentcomm.config import parse
+from agentcomm.runs.config import parse
 from agentcomm.versions import versions
 from benchmarks.plain_loop import PlainLoop
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from agentcomm.assembly import make_network, make_policy, make_world
-from agentcomm.config import RunConfig, Variant
 from agentcomm.evaluation.play import play
+from agentcomm.runs.assembly import make_network, make_policy, make_world
+from agentcomm.runs.config import RunConfig, Variant
 from agentcomm.seeds import derive
 from agentcomm.training.ppo import Update
 from agentcomm.training.rollout import Sampler

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from agentcomm.config import RunConfig, parse
+from agentcomm.runs.config import RunConfig, parse
 from agentcomm.step.replay import reevaluate
 from agentcomm.versions import versions
 from benchmarks.plain_loop import PlainLoop

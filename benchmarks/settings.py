@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentcomm.config import RunConfig, parse
+from agentcomm.runs.config import RunConfig, parse
 
 TASK = {"name": "predator_prey", "size": 5, "predators": 3, "vision": 1, "max_steps": 20}
 

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.progress import track
 
 import agentcomm  # noqa: F401  (sets the OpenMP spin before torch is imported)
-from agentcomm.assembly import make_network, make_policy, make_world
-from agentcomm.config import RunConfig
+from agentcomm.runs.assembly import make_network, make_policy, make_world
+from agentcomm.runs.config import RunConfig
 from agentcomm.step.decide import decide
 from agentcomm.training.ray_session import ray_session
 from agentcomm.versions import versions

@@ -21,13 +21,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm import policy_file, registry
-from agentcomm.assembly import make_world
-from agentcomm.config import Choice, build
+from agentcomm import registry
 from agentcomm.contracts.traffic import Traffic
 from agentcomm.errors import CheckpointError, ConfigError
 from agentcomm.evaluation.play import play
 from agentcomm.network.network import Network
+from agentcomm.runs import policy_file
+from agentcomm.runs.assembly import make_world
+from agentcomm.runs.choices import Choice, build
 from agentcomm.seeds import derive
 from agentcomm.step.loop import TeamLoop
 from agentcomm.step.preview import preview_messages

@@ -18,13 +18,14 @@ from pages import DOCS
 from run import ROOT
 
 from agentcomm import api
-from agentcomm.assembly import make_world
-from agentcomm.config import Choice
 from agentcomm.contracts.outcome import Episodes
-from agentcomm.evaluation.grid import Cell, prepare
+from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.play import play
+from agentcomm.evaluation.setup import prepare
 from agentcomm.files import write_text
-from agentcomm.policy_file import SavedPolicy, load
+from agentcomm.runs.assembly import make_world
+from agentcomm.runs.choices import Choice
+from agentcomm.runs.policy_file import SavedPolicy, load
 
 TEAMS, SEED = Path("commformer") / "predator_capture_prey-learned", 1000003
 NORM, BUDGET = 0.5, 24

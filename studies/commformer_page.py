@@ -11,9 +11,9 @@ import typer
 from pages import COLORS, SUMMARY, Cells, by_seed, mean_of, over_seeds, summary, table, text, write_page
 from run import ROOT
 
-from agentcomm.assembly import make_world
-from agentcomm.config import Choice
 from agentcomm.evaluation.statistics import paired_difference
+from agentcomm.runs.assembly import make_world
+from agentcomm.runs.choices import Choice
 
 TITLE = "CommFormer: what its graph and its gate are worth"
 ABOUT = "Does the graph find what matters, what is it worth, what does the gate save, and who else can do it?"
@@ -66,7 +66,7 @@ def gates(cells: Cells) -> str:
     for team, rows in points:
         steps, own = over_seeds(list(by_seed(rows).values())), over_seeds(list(by_seed(rows, "mean_return").values()))
         sent = mean_of(rows, "messages_per_step")
-        forced = {g: cells.of("gates", team, gates=g) for g in ("open", "shut", "random")}
+        forced = {g: cells.of("gates", team, conditions=f"gates {g}") for g in ("open", "closed", "random")}
         lost = saved = controls = ""
         if forced["open"] and ungated:
             lost = f"{1 - mean_of(rows, 'mean_return') / mean_of(ungated, 'mean_return'):+.1%}"
@@ -90,7 +90,7 @@ def gates(cells: Cells) -> str:
         " learned.)\n\n"
     )
     header = ("gate, price", "mean steps", "mean return", "against no gate", "messages per step", "saved by shutting")
-    header += ("mean steps with gates always open / always shut / open at random, as often",)
+    header += ("mean steps with gates always open / always closed / open at random, as often",)
     return about + table(header, lines) + "\n" + cells.save(figure, "gates")
 
 
@@ -117,7 +117,7 @@ def sizes(cells: Cells) -> str:
     out = table(SUMMARY, [summary(name, found) for name, found in named if found])
     lines, shown = [], []
     for size in ("3", "4", "5", "6", "8", "10"):
-        moved = rows if size == "5" else cells.of("predator_prey", "5", world=f"predators={size}")
+        moved = rows if size == "5" else cells.of("predator_prey", "5", conditions=f"predators={size}")
         own = cells.of("predator_prey", size)
         if not moved:
             continue

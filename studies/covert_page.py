@@ -19,13 +19,14 @@ from pages import COLORS, DOCS, over_seeds, table, text
 from run import ROOT
 from torch import Tensor
 
-from agentcomm import api, policy_file
-from agentcomm.assembly import make_network, make_world
-from agentcomm.config import Choice
+from agentcomm import api
 from agentcomm.evaluation.play import play
 from agentcomm.evaluation.statistics import bootstrap, percentile_interval
 from agentcomm.files import write_text
 from agentcomm.policy import CommPolicy
+from agentcomm.runs import policy_file
+from agentcomm.runs.assembly import make_network, make_world
+from agentcomm.runs.choices import Choice
 from agentcomm.seeds import derive
 from agentcomm.step.decide import decide
 from agentcomm.step.loop import StepRecord

@@ -17,11 +17,12 @@ import typer
 from pages import COLORS, DOCS, over_seeds, table, text
 from run import ROOT
 
-from agentcomm import api, policy_file
-from agentcomm.config import PLAIN_PATH, Choice
+from agentcomm import api
 from agentcomm.evaluation.overhear import SOURCES, leaked, learned, overhear
 from agentcomm.files import write_text
-from agentcomm.run import Run
+from agentcomm.runs import policy_file
+from agentcomm.runs.choices import PLAIN_PATH, Choice
+from agentcomm.runs.folder import Run
 
 RUNS = {
     "gates that open when they are worth it": "gates-action_0.03",

@@ -15,12 +15,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from run import run_name, studies_of, study
 
-from agentcomm.evaluation.cells import read_jsonl
 from agentcomm.evaluation.statistics import Estimate, estimate
-from agentcomm.files import append_line, write_text
+from agentcomm.files import append_line, read_jsonl, write_text
 
 DOCS = Path(__file__).parents[1] / "docs"
-KEPT = ("id", "variant", "seed", "environment", "world", "gates", "path_label", "decisions", "training", "episodes")
+KEPT = ("id", "variant", "seed", "environment", "conditions_label", "decisions", "training", "episodes")
 KEPT += ("status", "metrics", "ledger", "graph", "versions", "time")
 COLORS = ("#2b5d8a", "#c2572b", "#4d8b57", "#8a5a9e", "#777777", "#b3972c")
 SUMMARY = ("team", "mean steps (95% interval)", "each seed", "success", "messages per step", "seconds of training")
@@ -52,18 +51,10 @@ class Cells:
         self.folder = folder
         self.rows = [row for row in rows if row["status"] == "ok"]
 
-    def of(
-        self,
-        name: str,
-        team: str,
-        variant: str = "team",
-        world: str = "",
-        gates: str | None = None,
-        path: str | None = None,
-    ) -> list[Row]:
-        """One row per seed. ``path``: label of another path of messages than the one of training."""
-        wanted = (name, team, variant, world, gates, path)
-        keys = ("study", "team", "variant", "world", "gates", "path_label")
+    def of(self, name: str, team: str, variant: str = "team", conditions: str = "") -> list[Row]:
+        """One row per seed. ``conditions``: the label of what is not as in training."""
+        wanted = (name, team, variant, conditions)
+        keys = ("study", "team", "variant", "conditions_label")
         return [row for row in self.rows if tuple(row.get(key) for key in keys) == wanted]
 
     def teams(self, name: str) -> list[str]:

@@ -28,7 +28,7 @@ def written(cells: Cells) -> list[tuple[str, str, list[Row]]]:
     names = ("float16", "int8", "sign", "top_k(k=16)", "top_k(k=8)", "top_k(k=4)", "fedzip(k=16)", "fedzip(k=8)", "vq")
     names += ("delta(k=8, resync=null)", "delta(k=8, resync=4)")
     found = [("put in afterwards", "float32", cells.of(STUDY, "clean"))]
-    found += [("put in afterwards", name, cells.of(STUDY, "clean", path=name)) for name in names]
+    found += [("put in afterwards", name, cells.of(STUDY, "clean", conditions=name)) for name in names]
     for team in cells.teams(STUDY):
         kind, _, name = team.partition(" with ")
         if kind == "trained" and name != "loss":
@@ -82,8 +82,9 @@ def rate(cells: Cells) -> str:
 def lossy(cells: Cells, team: str, loss: float) -> list[Row]:
     """Rows of a team under a loss; what it was trained under is its own path."""
     if team == "clean":
-        return cells.of(STUDY, team, path=f"loss(probability={loss})" if loss else None)
-    return cells.of(STUDY, team, path=None if loss == LOSS_TRAINED else f"loss(probability={loss})" if loss else "")
+        return cells.of(STUDY, team, conditions=f"loss(probability={loss})" if loss else "")
+    other = f"loss(probability={loss})" if loss else "plain transport"
+    return cells.of(STUDY, team, conditions="" if loss == LOSS_TRAINED else other)
 
 
 def networks(cells: Cells) -> str:
@@ -109,7 +110,7 @@ def networks(cells: Cells) -> str:
     lines = []
     for step in ("", "+0.01 s per step"):
         for name in PROFILES:
-            found = {team: cells.of(STUDY, team, path=f"profile(network={name}){step}") for team in teams}
+            found = {team: cells.of(STUDY, team, conditions=f"profile(network={name}){step}") for team in teams}
             if not all(found.values()):
                 continue
             ledger = {key: sum(row["ledger"][key] for row in found["clean"]) for key in ("sent", "lost", "late")}
@@ -131,8 +132,9 @@ def delta(cells: Cells) -> str:
         for resync in ("null", "4"):
             for gap in ("", ", on_gap=hold"):
                 label = f"delta(k=8, resync={resync}{gap})"
-                rows = cells.of(STUDY, "clean", path=f"loss(probability={loss})+{label}" if loss else label)
-                plain = cells.of(STUDY, "clean", path=f"loss(probability={loss})" if loss in LOSSES and loss else None)
+                rows = cells.of(STUDY, "clean", conditions=f"loss(probability={loss})+{label}" if loss else label)
+                known = f"loss(probability={loss})" if loss in LOSSES and loss else ""
+                plain = cells.of(STUDY, "clean", conditions=known)
                 if rows:
                     line = [f"{loss:.0%}", "never" if resync == "null" else f"every {resync} steps"]
                     line += ["hold" if gap else "add", text(over_seeds(list(by_seed(rows).values())))]

@@ -22,7 +22,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from agentcomm import api
-from agentcomm.config import RunConfig, apply_override, dump, parse
+from agentcomm.runs.choices import apply_override
+from agentcomm.runs.config import RunConfig, dump, parse
 
 HERE = Path(__file__).parent
 FOLDERS = sorted({path.parent.name for path in HERE.glob("*/*.yaml")})

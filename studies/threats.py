@@ -7,10 +7,8 @@ python studies/threats_page.py             writes docs/threats.md from what is t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 import typer
@@ -18,9 +16,10 @@ from rich.progress import track
 from run import ROOT
 
 from agentcomm import api
-from agentcomm.config import Choice
 from agentcomm.errors import AgentcommError
 from agentcomm.registry import build_config
+from agentcomm.runs.choices import Choice
+from agentcomm.runs.conditions import PLAIN_CONDITIONS, Conditions
 
 BUDGETS = (1, 4, 16)  # messages or cards per episode; besides, as many as the attack likes
 DEFENSES = ("authenticate", "clip")
@@ -39,7 +38,7 @@ class Form(NamedTuple):
         attack: As for ``agentcomm evaluate --attack``.
         judge: By what it is judged: return lost, harm done (reactor), or success by its own predicate; each against its
             no-op control.
-        options: Further arguments of :func:`agentcomm.api.evaluate`.
+        conditions: Of its cells.
         budgets: Whether it is measured at growing budgets, too.
         defenses: Each alone, besides none.
     """
@@ -47,7 +46,7 @@ class Form(NamedTuple):
     run: str
     attack: str
     judge: Judge = "return"
-    options: Mapping[str, Any] = MappingProxyType({})
+    conditions: Conditions = PLAIN_CONDITIONS
     budgets: bool = True
     defenses: tuple[str, ...] = DEFENSES
 
@@ -57,7 +56,7 @@ class Form(NamedTuple):
         return Choice.parse(self.attack)
 
 
-OBEDIENT = MappingProxyType({"obedience": 1.0})
+OBEDIENT = Conditions(obedience=1.0)
 FORMS = (
     Form(CAPTURE, "noise"),
     Form(CAPTURE, "noise:epsilon=0.5"),
@@ -158,9 +157,10 @@ def main(
         for form in forms:
             build_config("attack", form.choice.name, form.choice.arguments)
         for form in track(forms, name):
-            api.evaluate(opened, [form.choice], list(form.defenses), **form.options)
+            conditions = [form.conditions.model_copy(update={"transport": opened.config.path})]
+            api.evaluate(opened, [form.choice], list(form.defenses), conditions)
             if form.budgets:
-                api.evaluate(opened, held(form), [], **form.options)
+                api.evaluate(opened, held(form), [], conditions)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,10 @@ import pages
 from pages import KEPT, Row
 from threats import BUDGETS, FORMS, RUNS, Form, held
 
-from agentcomm.evaluation.cells import read_jsonl
 from agentcomm.evaluation.statistics import Estimate, mean_by_t
-from agentcomm.files import append_line, write_text
+from agentcomm.files import append_line, read_jsonl, write_text
 
-SHOWN = (*KEPT, "attack", "defense_label", "obedience", "violations")
+SHOWN = (*KEPT, "attack", "defense_label", "violations")
 
 
 def collect(root: Path) -> list[Row]:
@@ -172,7 +171,7 @@ def measured(rows: Sequence[Row]) -> list[Measured]:
     out = []
     for form in FORMS:
         here = [row for row in rows if row["run"] == form.run and row["status"] != "failed"]
-        here = [row for row in here if (row.get("obedience") or 0.0) == form.options.get("obedience", 0.0)]
+        here = [row for row in here if row["conditions_label"] == form.conditions.label()]
 
         def cells(label: str | None, defense: str = "none", variant: str = "team", here: list[Row] = here) -> list[Row]:
             return [
@@ -180,8 +179,6 @@ def measured(rows: Sequence[Row]) -> list[Measured]:
                 for row in here
                 if (row["variant"], row["defense_label"]) == (variant, defense)
                 and (row["attack"] or {}).get("label") == label
-                and not row["world"]
-                and not row["gates"]
             ]
 
         found = cells(form.choice.label)

@@ -17,15 +17,15 @@ import typer
 from run import ROOT, run_name, studies_of, study
 from torch import Tensor
 
-from agentcomm import api, policy_file
-from agentcomm.assembly import make_network, make_world
-from agentcomm.config import Choice
-from agentcomm.evaluation.cells import read_jsonl
+from agentcomm import api
 from agentcomm.evaluation.play import play
-from agentcomm.files import append_line
+from agentcomm.files import append_line, read_jsonl
 from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
-from agentcomm.policy_file import SavedPolicy
+from agentcomm.runs import policy_file
+from agentcomm.runs.assembly import make_network, make_world
+from agentcomm.runs.choices import Choice
+from agentcomm.runs.policy_file import SavedPolicy
 from agentcomm.seeds import derive
 from agentcomm.step.loop import StepRecord
 from agentcomm.world import World

@@ -18,9 +18,8 @@ from pages import COLORS, Row, table
 from threats import AGES, CAPTURE, COPIES, DISTANCES, MARKET
 from threats_effects import damage
 
-from agentcomm.evaluation.cells import read_jsonl
 from agentcomm.evaluation.statistics import Estimate, mean_by_t
-from agentcomm.files import write_text
+from agentcomm.files import read_jsonl, write_text
 
 
 class Cells:
@@ -38,9 +37,7 @@ class Cells:
             for row in self.rows
             if (row["variant"], row["defense_label"]) == (variant, defense)
             and (row["attack"] and (row["attack"]["name"], row["attack"]["arguments"])) == wanted
-            and not row["world"]
-            and not row["gates"]
-            and not row["obedience"]
+            and not row["conditions_label"]
         ]
 
 

@@ -19,9 +19,9 @@ from agentcomm.contracts.inbox import Inbox
 from agentcomm.defense import Defense
 from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.threats import Attack, Budget, Edits, Envelopes, Position, Power, Setting, ThreatModel, View
 from agentcomm.training.rollout import Sampler
-from agentcomm.training.settings import PPOSettings
 from agentcomm.world import World
 
 # Every registered attack on messages in each of its forms; test_network checks that none is missing.

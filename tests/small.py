@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from agentcomm.config import RunConfig, apply_override, parse
+from agentcomm.runs.choices import apply_override
+from agentcomm.runs.config import RunConfig, parse
 
 BASE: dict[str, Any] = {
     "name": "small",

@@ -16,9 +16,9 @@ import yaml
 from safetensors.torch import load_file
 from small import small_data
 
-from agentcomm.cli import app
+from agentcomm.cli.main import app
 
-COMMAND = [sys.executable, "-c", "from agentcomm.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from agentcomm.cli.main import main; main()"]
 
 
 def agentcomm(*words: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
@@ -98,7 +98,7 @@ def test_a_run_can_be_given_more_seeds(trained: Path) -> None:
 def test_a_report_before_any_cell_is_refused(tmp_path: Path) -> None:
     from small import small
 
-    from agentcomm.run import create
+    from agentcomm.runs.folder import create
 
     create(small(), tmp_path / "runs")
     assert "agentcomm evaluate" in agentcomm("report", "runs/small", cwd=tmp_path, code=2).stderr

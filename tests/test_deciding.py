@@ -12,11 +12,11 @@ from parts import IN_TURNS, MISSING, attack, sampler, setting_of, team
 from agentcomm.contracts.traffic import Links
 from agentcomm.network.network import Network
 from agentcomm.policy import Graph
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.decide import decide
 from agentcomm.step.replay import reevaluate
 from agentcomm.step.turns import turns
 from agentcomm.training.ppo import Update, ppo_loss
-from agentcomm.training.settings import PPOSettings
 
 LOSING = {"predators": 5, "failure": 0.15, "fewest": 2}
 DECODERS = ["parallel", "autoregressive"]

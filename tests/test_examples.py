@@ -10,9 +10,10 @@ from types import ModuleType
 import pytest
 
 from agentcomm import registry
-from agentcomm.assembly import make_policy, make_world
-from agentcomm.config import Choice, load
 from agentcomm.conformance import check_attack, check_channel, check_policy
+from agentcomm.runs.assembly import make_policy, make_world
+from agentcomm.runs.choices import Choice
+from agentcomm.runs.config import load
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = [*sorted((ROOT / "examples").glob("*.yaml")), ROOT / "agentcomm" / "demo.yaml"]

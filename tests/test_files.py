@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agentcomm.evaluation.cells import read_jsonl
-from agentcomm.files import append_line, new_folder, write_text
+from agentcomm.files import append_line, new_folder, read_jsonl, write_text
 
 
 def test_a_line_after_a_torn_one_stands_alone(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from agentcomm.conformance.stages import Disturb
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy, Deliver, PolicyConfig
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.replay import reevaluate
 from agentcomm.threats import AttackConfig, Setting
 from agentcomm.training.rollout import Sampler
-from agentcomm.training.settings import PPOSettings
 from agentcomm.world import World
 
 

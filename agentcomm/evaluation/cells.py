@@ -1,31 +1,83 @@
-"""Cells of the evaluation grid, one JSON line each."""
+"""Cells of the evaluation grid: attack x defense x conditions x seed."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agentcomm.errors import RunError
+from agentcomm.registry import find
+from agentcomm.runs.choices import Choice, PathChoice
+from agentcomm.runs.conditions import PLAIN_CONDITIONS, Conditions
+from agentcomm.runs.config import Variant
+from agentcomm.runs.folder import Run
+
+Group = tuple[Choice, ...]
 
 
-def read_jsonl(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """Read a file of JSON objects, one a line.
+@dataclass(frozen=True)
+class Cell:
+    """One cell to evaluate."""
 
-    A run that was killed may leave a truncated last line: lines that are no JSON object are skipped and counted.
+    variant: Variant
+    seed: int
+    attack: Choice | None
+    defenses: Group
+    episodes: int
+    episode_seed: int
+    conditions: Conditions = PLAIN_CONDITIONS
 
-    Returns:
-        The objects, and the number of broken lines.
+    @property
+    def attack_label(self) -> str:
+        """The attack by name, or ``none``."""
+        return "none" if self.attack is None else self.attack.label
+
+    @property
+    def defense_label(self) -> str:
+        """The defenses by name, or ``none``."""
+        return "+".join(d.label for d in self.defenses) or "none"
+
+    @property
+    def id(self) -> str:
+        """Everything that tells one cell from another; equal ids have equal results."""
+        team, stages = f"{self.variant}-{self.seed}", f"{self.attack_label}|{self.defense_label}"
+        parts = [team, stages, f"{self.episodes}@{self.episode_seed}", self.conditions.label()]
+        return "|".join(part for part in parts if part)
+
+
+def plan(
+    run: Run, attacks: Sequence[Choice], defenses: Sequence[Group], conditions: Sequence[Conditions]
+) -> list[Cell]:
+    """All cells of a grid over the trained teams.
+
+    The control sends no messages: it is evaluated without attacks and gate control, and with the run's own transport
+    only. Attacks on fragments are left out under conditions in which messages are not fragmented, unless that is so
+    under all of them: then :func:`agentcomm.runs.assembly.make_network` says what is missing.
+
+    Raises:
+        RunError: If no team is trained.
     """
-    rows: list[dict[str, Any]] = []
-    broken = 0
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if isinstance(row, dict):
-            rows.append(row)
-        else:
-            broken += 1
-    return rows, broken
+    trained = run.trained()
+    if not trained:
+        raise RunError(f"{run.path} has no trained team yet; run `agentcomm train {run.path / 'config.yaml'} --resume`")
+    groups = [(), *(group for group in defenses if group)]
+    fitting = {attack.label: [c for c in conditions if _works(attack, c.transport)] for attack in attacks}
+    settings = run.config.evaluation
+    cells: list[Cell] = []
+    for variant, seed in trained:
+        for under in conditions:
+            if variant == "control" and (under.gates is not None or under.transport != run.config.path):
+                continue
+            pairs: list[tuple[Choice | None, Group]] = [(None, ())]
+            if variant == "team" and under.crossed:
+                able = [a for a in attacks if under in fitting[a.label] or not fitting[a.label]]
+                pairs = [(attack, group) for attack in (None, *able) for group in groups]
+            cells += [Cell(variant, seed, *pair, settings.episodes, settings.seed, under) for pair in pairs]
+    return cells
+
+
+def _works(attack: Choice, transport: PathChoice) -> bool:
+    """Whether an attack can do anything with a transport: what acts on fragments needs messages that are cut."""
+    if not find("attack", attack.name).cuts:
+        return True
+    return any(find("channel", channel.name).cuts for channel in transport.channels)

@@ -13,16 +13,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from agentcomm import policy_file
-from agentcomm.assembly import make_network, make_world
-from agentcomm.config import Choice, PathChoice
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.errors import RunError
 from agentcomm.evaluation.play import play
 from agentcomm.evaluation.probe import Finding, probe
 from agentcomm.network.record import ExchangeRecord
-from agentcomm.policy_file import SavedPolicy
-from agentcomm.run import Run
+from agentcomm.runs import policy_file
+from agentcomm.runs.assembly import make_network, make_world
+from agentcomm.runs.choices import Choice, PathChoice
+from agentcomm.runs.folder import Run
+from agentcomm.runs.policy_file import SavedPolicy
 from agentcomm.seeds import derive
 from agentcomm.step.loop import StepRecord
 from agentcomm.threats import View

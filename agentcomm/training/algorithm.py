@@ -26,12 +26,12 @@ from ray.rllib.utils.metrics import (
 )
 from ray.tune import register_env
 
-from agentcomm.assembly import make_world
-from agentcomm.config import RunConfig, Variant
+from agentcomm.runs.assembly import make_world
+from agentcomm.runs.config import RunConfig, Variant
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.training.env_runner import COMPONENT_SAMPLER, BatchFirstEnvRunner
 from agentcomm.training.learner import CommLearner
 from agentcomm.training.module import CommModule
-from agentcomm.training.settings import PPOSettings
 
 ENV_NAME = "agentcomm"
 SAMPLERS_FILE = "samplers.pkl"

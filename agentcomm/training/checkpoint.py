@@ -1,7 +1,7 @@
 """Checkpoints of a team in training: complete or not there at all.
 
 They are RLlib's own and hold pickles, so resume only what you trained yourself. What others receive is
-the exported policy (``agentcomm/policy_file.py``), which holds none.
+the exported policy (``agentcomm/runs/policy_file.py``), which holds none.
 """
 
 from __future__ import annotations

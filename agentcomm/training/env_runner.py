@@ -26,9 +26,9 @@ from ray.rllib.utils.metrics import (
     WEIGHTS_SEQ_NO,
 )
 
-from agentcomm.assembly import make_network, make_world
-from agentcomm.config import RunConfig
 from agentcomm.evaluation.play import play
+from agentcomm.runs.assembly import make_network, make_world
+from agentcomm.runs.config import RunConfig
 from agentcomm.seeds import derive
 from agentcomm.training.rollout import Sampler
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from ray.rllib.core.rl_module.torch import TorchRLModule
 
-from agentcomm.assembly import make_policy, make_world
-from agentcomm.config import RunConfig
+from agentcomm.runs.assembly import make_policy, make_world
+from agentcomm.runs.config import RunConfig
 
 
 class CommModule(TorchRLModule):

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from agentcomm.policy import CommPolicy
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.replay import reevaluate
 from agentcomm.training.graph_step import GraphStep
-from agentcomm.training.settings import PPOSettings
 
 Rows = dict[str, Tensor]
 

@@ -13,11 +13,11 @@ from agentcomm.contracts.inbox import Inbox
 from agentcomm.network.ledger import COUNTS
 from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.seeds import derive
 from agentcomm.step.decide import Decision
 from agentcomm.step.loop import StepRecord, TeamLoop
 from agentcomm.training.ppo import Rows, advantages
-from agentcomm.training.settings import PPOSettings
 from agentcomm.world import Step, World
 
 

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from agentcomm import policy_file, registry
-from agentcomm.assembly import make_policy, make_world
-from agentcomm.config import Choice
+from agentcomm import registry
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.policy import CommPolicy, Graph, PolicyConfig
+from agentcomm.runs import policy_file
+from agentcomm.runs.assembly import make_policy, make_world
+from agentcomm.runs.choices import Choice
 from agentcomm.world import Observation, Transition, World, WorldConfig
 
 

@@ -14,10 +14,10 @@ from agentcomm.conformance import check_attack
 from agentcomm.errors import ConfigError
 from agentcomm.network.network import Network
 from agentcomm.registry import build_config
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.decide import decide
 from agentcomm.threats import ActionView, Attack, AttackConfig, Budget, Edits, Position, Setting, ThreatModel, View
 from agentcomm.training.ppo import Update
-from agentcomm.training.settings import PPOSettings
 from attacks.coupling import Listener
 
 Act = Callable[[ActionView], Tensor | None]

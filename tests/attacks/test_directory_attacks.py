@@ -12,11 +12,11 @@ from parts import DIRECTORY_ATTACKS
 from torch import Tensor
 
 from agentcomm import registry
-from agentcomm.assembly import make_network, make_policy, make_world
-from agentcomm.config import Choice
 from agentcomm.contracts.outcome import Facts
 from agentcomm.directory import DirectoryAttack
 from agentcomm.evaluation.play import play
+from agentcomm.runs.assembly import make_network, make_policy, make_world
+from agentcomm.runs.choices import Choice
 from agentcomm.threats import Setting
 from envs.scripted_market import Choice as Criterion
 from envs.scripted_market import MarketPolicy

@@ -14,9 +14,9 @@ from agentcomm.errors import ConfigError
 from agentcomm.evaluation.play import play
 from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.threats import Attack, AttackConfig, Edits, Position, SensorView, Setting, ThreatModel, View
 from agentcomm.training.ppo import Update
-from agentcomm.training.settings import PPOSettings
 from agentcomm.world import World
 
 GATE = {"gate": {"initial_logit": 0.0}}

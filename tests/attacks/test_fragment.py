@@ -10,16 +10,16 @@ import torch
 from parts import Scripted, attack, carry, channel, conversation, same_heard, setting, setting_of, team
 from torch import Tensor
 
-from agentcomm.assembly import make_network
-from agentcomm.config import Choice, PathChoice
 from agentcomm.contracts.channel import ChannelInput
 from agentcomm.contracts.traffic import HOPS
 from agentcomm.errors import ConfigError
 from agentcomm.network.network import Network
+from agentcomm.runs.assembly import make_network
+from agentcomm.runs.choices import Choice, PathChoice
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.replay import reevaluate
 from agentcomm.threats import Attack, Edits, Pieces, Position, Setting, View
 from agentcomm.training.rollout import Sampler
-from agentcomm.training.settings import PPOSettings
 
 CHANNEL: dict[str, Any] = {"mtu": 28, "header": 8, "loss": 0.01, "buffers": 4, "timeout": 12}
 FORMS: dict[str, dict[str, Any]] = {

@@ -13,16 +13,18 @@ from small import small
 from steering import choice, register, save, small_team, whispering
 from torch import Tensor
 
-from agentcomm import api, policy_file, registry
-from agentcomm.assembly import make_network, make_world
+from agentcomm import api, registry
+from agentcomm.cli import catalog
 from agentcomm.conformance.conversations import check_state
 from agentcomm.errors import AgentcommError, CheckpointError, ConfigError
 from agentcomm.evaluation.play import play
 from agentcomm.network.network import Network
+from agentcomm.runs import policy_file
+from agentcomm.runs.assembly import make_network, make_world
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.threats import Budget, Edits, View
 from agentcomm.training.ppo import Update
 from agentcomm.training.rollout import Sampler
-from agentcomm.training.settings import PPOSettings
 from attacks.learned import Learned
 from envs.attacker import Attacker, SteeredByActions
 
@@ -342,6 +344,6 @@ def w_degree(victim: str) -> int:
 def test_who_names_no_trained_attacker_must_say_so(name: str) -> None:
     with pytest.raises(ConfigError, match="policy=<folder of a trained attacker> is needed, or untrained=true"):
         registry.build_config("attack", name, {})
-    threat = registry.describe("attack", name)["threat"]
+    threat = catalog.describe("attack", name)["threat"]
     assert threat is not None, "listings show what it may do all the same"
     assert threat["position"]["kind"] == "edge"

@@ -9,18 +9,18 @@ import torch
 from parts import Exchange, Scripted, attack, carry, conversation, sampler, setting, setting_of, team
 from torch import Tensor
 
-from agentcomm.assembly import make_network, make_policy, make_world
-from agentcomm.config import Choice
 from agentcomm.contracts.traffic import Links
 from agentcomm.evaluation.play import play
 from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
+from agentcomm.runs.assembly import make_network, make_policy, make_world
+from agentcomm.runs.choices import Choice
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.decide import decide
 from agentcomm.step.loop import StepRecord
 from agentcomm.threats import Budget, Edits, RewardView
 from agentcomm.training.ppo import Update
 from agentcomm.training.rollout import Sampler
-from agentcomm.training.settings import PPOSettings
 from agentcomm.world import World
 from attacks.hijack_edges import listening
 

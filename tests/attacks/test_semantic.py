@@ -9,14 +9,14 @@ import pytest
 import torch
 from parts import attack, carry, conversation, heard, setting, setting_of, team
 
-from agentcomm.config import PLAIN_PATH, Choice
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.errors import ConfigError
 from agentcomm.evaluation.overhear import Leaked, Overheard, leaked
 from agentcomm.evaluation.play import play
 from agentcomm.network.network import Network
-from agentcomm.policy_file import SavedPolicy
 from agentcomm.registry import build_config
+from agentcomm.runs.choices import PLAIN_PATH, Choice
+from agentcomm.runs.policy_file import SavedPolicy
 from agentcomm.step.decide import decide
 from agentcomm.step.interpreter import directive, threshold
 from attacks.directive import along

@@ -25,17 +25,17 @@ from parts import (
 from torch import Tensor
 
 from agentcomm import registry
-from agentcomm.assembly import make_network
 from agentcomm.channels.trace import read
-from agentcomm.config import Choice, PathChoice
 from agentcomm.conformance import check_channel
 from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
 from agentcomm.errors import AgentcommError, ConfigError
 from agentcomm.network.network import Network
+from agentcomm.runs.assembly import make_network
+from agentcomm.runs.choices import Choice, PathChoice
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.replay import reevaluate
 from agentcomm.threats import Setting
 from agentcomm.training.rollout import Sampler
-from agentcomm.training.settings import PPOSettings
 
 HARMLESS: dict[str, dict[str, Any]] = {
     "loss": {"probability": 0},

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from agentcomm.assembly import make_network, make_policy
-from agentcomm.config import Choice
 from agentcomm.conformance import check_world
 from agentcomm.errors import ConfigError
 from agentcomm.registry import build_config, find
+from agentcomm.runs.assembly import make_network, make_policy
+from agentcomm.runs.choices import Choice
 from agentcomm.threats import Setting
 from agentcomm.world import DrawnMessage
 from envs.market_drawing import CELL, RED

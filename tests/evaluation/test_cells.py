@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +12,17 @@ import pytest
 import torch
 from small import small
 
-from agentcomm import api, policy_file, registry, tables
-from agentcomm.assembly import make_network, make_policy, make_world
-from agentcomm.config import Choice
+from agentcomm import api, registry
+from agentcomm.cli import tables
 from agentcomm.errors import AgentcommError, ConfigError, RunError
-from agentcomm.evaluation import grid
+from agentcomm.evaluation import success
+from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.play import play
-from agentcomm.run import Run, create, teams
+from agentcomm.evaluation.setup import prepare
+from agentcomm.runs import policy_file
+from agentcomm.runs.assembly import make_network, make_policy, make_world
+from agentcomm.runs.choices import Choice
+from agentcomm.runs.folder import Run, create, teams
 from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
 
 
@@ -55,7 +60,7 @@ def test_every_attack_is_held_against_its_no_op_control(run: Run) -> None:
         parameter.data += 0.5 * torch.randn(parameter.shape)  # untrained, it hardly minds what it hears
     shutil.rmtree(run.policy("team", 0))
     policy_file.save(run.policy("team", 0), saved.policy, saved.environment, saved.choice, "team", 0, {})
-    rows = api.evaluate(run, ["tamper:how=bias", "impersonate"], [], decisions="sampled")
+    rows = api.evaluate(run, ["tamper:how=bias", "impersonate"], [], conditions={"decisions": "sampled"})
     by_attack = {row["attack"]["name"]: row["metrics"] for row in rows if row["attack"] and row["seed"] == 0}
     clean = next(r["metrics"] for r in rows if r["attack"] is None and r["variant"] == "team" and r["seed"] == 0)
     changed = by_attack["tamper"]
@@ -68,25 +73,29 @@ def test_every_attack_is_held_against_its_no_op_control(run: Run) -> None:
     assert "0.00" in list(table.columns[3].cells)
 
 
-def test_an_attack_on_fragments_is_played_where_messages_are_cut_only(run: Run) -> None:
+def test_an_attack_on_fragments_is_evaluated_where_messages_are_cut_only(run: Run) -> None:
     with pytest.raises(ConfigError, match="fragments"):
         api.evaluate(run, ["fragment"], [])
-    rows = api.evaluate(run, ["fragment"], [], paths=[{"channels": [{"name": "fragments", "mtu": 64}]}])
+    rows = api.evaluate(run, ["fragment"], [], conditions={"paths": [{"channels": [{"name": "fragments", "mtu": 64}]}]})
     attacked = [row for row in rows if row["attack"]]
-    assert {row["path_label"] for row in attacked} == {"fragments(mtu=64)"}
+    assert {row["conditions_label"] for row in attacked} == {"fragments(mtu=64)"}
     assert {row["status"] for row in attacked} == {"ok"}
-    assert any(row["path_label"] is None for row in rows), "the plain path is played clean"
+    assert any(row["conditions_label"] == "" for row in rows), "the plain transport is evaluated clean"
 
 
 def test_decisions_may_be_sampled(run: Run) -> None:
-    greedy, sampled = (api.evaluate(run, ["covert:node=1"], [], decisions=d) for d in ("greedy", "sampled"))
+    greedy, sampled = (
+        api.evaluate(run, ["covert:node=1"], [], conditions={"decisions": d}) for d in ("greedy", "sampled")
+    )
     assert {row["decisions"] for row in sampled} == {"sampled"}
     assert {row["status"] for row in greedy if row["attack"]} == {"inconclusive"}, (
         "greedy teams have no choice to hide in"
     )
     told = [row["attack"]["actions"]["bits"] for row in sampled if row["attack"]]
     assert min(told) > 0.5
-    assert api.evaluate(run, ["covert:node=1"], [], decisions="sampled") == sampled, "kept, not played again"
+    assert api.evaluate(run, ["covert:node=1"], [], conditions={"decisions": "sampled"}) == sampled, (
+        "kept, not evaluated again"
+    )
 
 
 def test_finished_cells_are_not_evaluated_again(run: Run) -> None:
@@ -172,7 +181,7 @@ def test_nothing_trained_is_said(tmp_path: Path) -> None:
 
 
 def test_only_one_process_writes(run: Run) -> None:
-    with run.lock(), pytest.raises(RunError, match="another process"):
+    with run.lock(), pytest.raises(RunError, match=rf"another process \(process {os.getpid()}\)"):
         api.evaluate(run, [], [])
 
 
@@ -185,39 +194,39 @@ def test_recordings_hold_the_same_scenes_for_every_cell(run: Run) -> None:
     assert recorded["kinds"] == ["perception", "perception", "capture"]
 
 
-def test_changed_worlds_and_controlled_gates(run: Run) -> None:
-    worlds = [{"failure": 0.2}, {"max_steps": 4}]
-    rows = api.evaluate(run, [], [], worlds, ["open", "shut", "random"])
-    assert len(rows) == 2 * (2 * 3 + 3), "per seed: team and control in three worlds, and the team with three gates"
-    by_what = {(row["variant"], row["world"], row["gates"]): row for row in rows if row["seed"] == 1}
+def test_changed_environments_and_controlled_gates(run: Run) -> None:
+    asked = {"environments": [{"failure": 0.2}, {"max_steps": 4}], "gates": ["open", "closed", "random"]}
+    rows = api.evaluate(run, ["drop"], [], asked)
+    assert len(rows) == 2 * (1 + 2 * 3 + 3), "per seed: an attack, team and control in 3 environments, 3 gate controls"
+    under = {(row["variant"], row["conditions_label"]): row for row in rows if row["seed"] == 1 and not row["attack"]}
     assert all(row["status"] == "ok" for row in rows)
-    assert by_what["team", "max_steps=4", None]["metrics"]["mean_steps"] <= 4
-    assert by_what["team", "", "open"]["metrics"]["gate_open"] == 1
-    shut = by_what["team", "", "shut"]["metrics"]
-    assert shut["gate_open"] == shut["messages_per_step"] == 0
-    own, random = (by_what["team", "", gates]["metrics"]["gate_open"] for gates in (None, "random"))
+    assert under["team", "max_steps=4"]["metrics"]["mean_steps"] <= 4
+    assert under["team", "gates open"]["metrics"]["gate_open"] == 1
+    closed = under["team", "gates closed"]["metrics"]
+    assert closed["gate_open"] == closed["messages_per_step"] == 0
+    own, random = (under["team", label]["metrics"]["gate_open"] for label in ("", "gates random"))
     assert abs(own - random) < 0.15
-    assert by_what["team", "", "random"] in api.evaluate(run, [], [], [], ["random"]), "kept, not played again"
-    with pytest.raises(ConfigError, match="predatorz"):
-        api.evaluate(run, [], [], [{"predatorz": 3}])
-    with pytest.raises(ConfigError, match="gates"):
-        api.evaluate(run, [], [], gates=["ajar"])  # type: ignore[list-item]
-    # A team with one logit per edge cannot be another size; nothing is played before that is found out.
-    before = run.cells.read_text(encoding="utf-8")
-    with pytest.raises(ConfigError, match="embedded"):
-        api.evaluate(run, [], [], [{"perception_agents": 3}])
-    assert run.cells.read_text(encoding="utf-8") == before
+    assert under["team", "gates random"] in api.evaluate(run, [], [], {"gates": ["random"]}), "kept"
 
 
-def test_cells_of_older_versions_are_still_shown(run: Run) -> None:
-    """Rows written before worlds, gates and paths could change lack those fields."""
-    rows = api.evaluate(run, ["drop"], [])
-    added = ("world", "gates", "path", "path_label", "training")
-    old = [{key: value for key, value in row.items() if key not in added} for row in rows]
-    assert [column.header for column in tables.cells(old).columns] == [
-        column.header for column in tables.cells(rows).columns
-    ]
-    assert tables.cells(old).row_count == tables.cells(rows).row_count > 1
+@pytest.mark.parametrize(
+    ("conditions", "words"),
+    [
+        ({"environments": [{"predatorz": 3}]}, "predatorz: unknown key"),
+        ({"gates": ["ajar"]}, "gates.*'open', 'closed' or 'random'.*ajar"),
+        ({"gate": ["open"]}, "gate: unknown key; did you mean 'gates'"),
+        ({"device": "cuda:31"}, "device 'cuda:31' cannot be used"),
+        ({"carrier": "objects", "paths": [{"codec": {"name": "int8"}}]}, "int8.*float32 payloads only"),
+        # A team with one logit per edge cannot be another size.
+        ({"environments": [{"perception_agents": 3}]}, "embedded"),
+    ],
+)
+def test_conditions_that_do_not_fit_are_named_before_anything_runs(
+    run: Run, conditions: dict[str, object], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        api.evaluate(run, [], [], conditions)
+    assert not run.cells.exists()
 
 
 @pytest.mark.parametrize(
@@ -237,11 +246,11 @@ def test_the_better_control_ends_sooner_or_earns_more(
     better: str,
 ) -> None:
     saved = policy_file.load(run.policy("control", 0))
-    cell = grid.Cell("control", 0, None, (), 2, 1)
-    played = play(*grid.prepare(cell, saved, 2), 1)
+    cell = Cell("control", 0, None, (), 2, 1)
+    played = play(*prepare(cell, saved, 2), 1)
     ours, theirs = (
         replace(played, length=torch.tensor(length), total_reward=torch.tensor(earned))
         for length, earned in (greedy, sampled)
     )
-    monkeypatch.setattr(grid, "play", lambda *_, **__: theirs)
-    assert grid._better_control(cell, saved, ours)[0] == better
+    monkeypatch.setattr(success, "run_cell", lambda *_, **__: theirs)
+    assert success.better_control(cell, saved, ours)[0] == better

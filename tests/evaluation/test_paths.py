@@ -1,4 +1,4 @@
-"""Paths of messages, from the config through training and evaluation to the page."""
+"""Transports of messages, from the config through training and evaluation to the page."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from small import small
 
 from agentcomm import api
-from agentcomm.config import Choice, PathChoice
 from agentcomm.errors import AgentcommError
+from agentcomm.runs.choices import Choice, PathChoice
 
 PATH = {
     "channels": [{"name": "loss", "probability": 0.2}, {"name": "delay", "seconds": 0.05, "jitter": 0.1}],
@@ -27,11 +27,11 @@ def test_a_team_is_trained_and_evaluated_on_a_path(tmp_path: Path) -> None:
     )
     run = api.train(config, root=tmp_path)
     other = PathChoice(channels=(Choice.parse("profile:network=5g"),), codec=Choice(name="delta"), step_seconds=0.02)
-    rows = api.evaluate(run, ["noise"], ["authenticate:window=8"], paths=[PathChoice(), other, named])
+    rows = api.evaluate(run, ["noise"], ["authenticate:window=8"], {"paths": [PathChoice(), other, named]})
     assert all(row["status"] in ("ok", "inconclusive") for row in rows), [row["error"] for row in rows]
     home, plain, far = (
-        next(r for r in rows if r["variant"] == "team" and r["path_label"] == label and r["attack"] is None)
-        for label in (None, "", "profile(network=5g)+delta+0.02 s per step")
+        next(r for r in rows if r["variant"] == "team" and r["conditions_label"] == label and r["attack"] is None)
+        for label in ("", "plain transport", "profile(network=5g)+delta+0.02 s per step")
     )
     assert home["ledger"]["lost"] > 0
     assert home["metrics"]["latency_ms"] > 50
@@ -42,7 +42,7 @@ def test_a_team_is_trained_and_evaluated_on_a_path(tmp_path: Path) -> None:
     assert "latency_ms" not in plain["metrics"]
     assert plain["metrics"]["bytes_per_step"] > far["metrics"]["bytes_per_step"] > 0
     page = api.report(run).read_text(encoding="utf-8")
-    assert "plain path" in page
+    assert "plain transport" in page
     assert "profile(network=5g)+delta+0.02 s per step, noise, authenticate(window=8)" in page
     again = " --step-seconds 0.02 --channel &#39;profile(network=5g)&#39; --codec delta --attack noise --defense"
     assert again in page

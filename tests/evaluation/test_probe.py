@@ -10,13 +10,13 @@ import torch
 from small import small
 from torch import Tensor
 
-from agentcomm import policy_file
-from agentcomm.assembly import make_policy, make_world
-from agentcomm.config import Choice
 from agentcomm.errors import RunError
 from agentcomm.evaluation.overhear import WINDOW, learned, overhear
 from agentcomm.evaluation.probe import probe
-from agentcomm.run import Run, create
+from agentcomm.runs import policy_file
+from agentcomm.runs.assembly import make_policy, make_world
+from agentcomm.runs.choices import Choice
+from agentcomm.runs.folder import Run, create
 
 
 def samples(episodes: int = 400, steps: int = 6, classes: int = 3, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:

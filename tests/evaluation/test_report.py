@@ -16,6 +16,7 @@ from agentcomm.evaluation.report.load import load_run
 from agentcomm.evaluation.report.results import RETURN, STEPS, Results
 from agentcomm.evaluation.report.text import fixed, signed
 from agentcomm.evaluation.report.words import answer
+from agentcomm.runs.conditions import Conditions
 
 Rows = list[dict]  # type: ignore[type-arg]
 
@@ -291,15 +292,16 @@ def test_numbers_as_text() -> None:
     assert [signed(x, 1) for x in (0.0, 0.04, 0.2, -0.2)] == ["0.0", "0.0", "+0.2", "\u22120.2"]
 
 
-def test_changed_worlds_and_gates_have_a_table_of_their_own(tmp_path: Path) -> None:
+def test_other_conditions_have_a_table_of_their_own(tmp_path: Path) -> None:
     rows = exact()
     before = Results(rows)
     extra = []
     for row in rows:
         if row["attack"] is None and row["defense_label"] == "none":
-            for change in ({"world": "failure=0.05"}, {"gates": "open"}):
-                copy = json.loads(json.dumps(row)) | change
-                copy["id"] += str(change)
+            for under in (Conditions(environment={"failure": 0.05}), Conditions(gates="open")):
+                copy = json.loads(json.dumps(row))
+                copy |= {"conditions": under.model_dump(mode="json"), "conditions_label": under.label()}
+                copy["id"] += under.label()
                 copy["metrics"]["mean_steps"] = 11.5
                 extra.append(copy)
     run = synthetic.write_run(tmp_path / "demo", rows=[*rows, *extra])
@@ -307,10 +309,10 @@ def test_changed_worlds_and_gates_have_a_table_of_their_own(tmp_path: Path) -> N
     after = Results(loaded.cells)
     assert after.clean == before.clean, "they are no part of the grid"
     assert after.floor == before.floor
-    assert set(after.changed) >= {"failure=0.05", "failure=0.05, retrained without messages", "gates always open"}
+    assert set(after.changed) >= {"failure=0.05", "failure=0.05, retrained without messages", "gates open"}
     page = build_report(run).read_text()
     assert 'id="changed"' in page
     assert "11.5" in page
-    assert "--world failure=0.05 --gates open" in page
+    assert "--env failure=0.05 --gates open" in page
     plain = synthetic.write_run(tmp_path / "plain", rows=rows)
     assert 'id="changed"' not in build_report(plain).read_text()

@@ -17,18 +17,20 @@ from small import small
 from torch import Tensor
 from torch.nn.functional import pad
 
-from agentcomm import api, policy_file, registry
-from agentcomm.assembly import make_network, make_policy, make_world
-from agentcomm.config import Choice, PathChoice
+from agentcomm import api, registry
 from agentcomm.conformance.conversations import conversation, reader
 from agentcomm.conformance.directories import MEMBERS, SKILLS, WORLDS, _Market
 from agentcomm.directory import Directory, DirectoryConfig
 from agentcomm.network.ledger import COUNTS
 from agentcomm.network.network import Network
-from agentcomm.run import create
+from agentcomm.runs import policy_file
+from agentcomm.runs.assembly import make_network, make_policy, make_world
+from agentcomm.runs.choices import Choice, PathChoice
+from agentcomm.runs.conditions import Conditions
+from agentcomm.runs.folder import create
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.threats import Attack, Budget, Edits, Position, Setting, View
 from agentcomm.training.rollout import Sampler
-from agentcomm.training.settings import PPOSettings
 from benchmarks.plain_loop import PlainLoop
 
 CPU = torch.device("cpu")
@@ -283,4 +285,18 @@ def grid(root: Path, config: Mapping[str, Any], asked: Mapping[str, Any]) -> lis
     run = create(loop.run, root)
     about = (loop.run.environment, loop.run.policy, "team", 0)
     policy_file.save(run.policy("team", 0), loop.policy, *about, {})
-    return [row | {"metrics": _named(row["metrics"])} for row in api.evaluate(run, **asked)]
+    named = {"worlds": "environments"}
+    conditions = {named.get(key, key): value for key, value in asked.items() if key not in ("attacks", "defenses")}
+    conditions["gates"] = ["closed" if gates == "shut" else gates for gates in conditions["gates"]]
+    rows = api.evaluate(run, asked["attacks"], asked["defenses"], conditions)
+    return [row | _conditions(row) | {"metrics": _named(row["metrics"])} for row in rows]
+
+
+def _conditions(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the record calls a cell's conditions."""
+    under = Conditions.model_validate(row["conditions"])
+    return {
+        "path_label": under.transport.label or None,
+        "world": ", ".join(f"{key}={value}" for key, value in under.environment.items()),
+        "gates": "shut" if under.gates == "closed" else under.gates,
+    }

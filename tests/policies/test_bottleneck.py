@@ -10,11 +10,11 @@ from oracles import CREW
 from parts import sampler, team
 from torch.distributions import Normal, kl_divergence
 
-from agentcomm.assembly import make_network
+from agentcomm.runs.assembly import make_network
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.decide import decide
 from agentcomm.step.replay import reevaluate
 from agentcomm.training.ppo import Update
-from agentcomm.training.settings import PPOSettings
 from policies.bottleneck import Bottleneck, BottleneckConfig
 from policies.noise import normal
 

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from agentcomm.network.network import Network
 from agentcomm.policy import Graph
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.decide import decide
 from agentcomm.step.gates import GateControl
 from agentcomm.step.replay import reevaluate
 from agentcomm.training.ppo import Update, ppo_loss
-from agentcomm.training.settings import PPOSettings
 from policies.gate import Gate, GateConfig
 
 SIDES = ("receiver", "sender")

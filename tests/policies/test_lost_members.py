@@ -10,10 +10,10 @@ from oracles import CREW, influence, rows_of
 from parts import sampler, setting_of, team
 
 from agentcomm.network.network import Network
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.decide import decide
 from agentcomm.step.replay import reevaluate
 from agentcomm.training.ppo import Update, ppo_loss
-from agentcomm.training.settings import PPOSettings
 
 FORMS: dict[str, dict[str, Any]] = {
     "parallel": {},

@@ -12,14 +12,14 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from agentcomm import registry
-from agentcomm.config import parse
 from agentcomm.conformance import check_policy
 from agentcomm.contracts.inbox import Inbox, ProjectionCache
 from agentcomm.network.network import Network
+from agentcomm.runs.config import parse
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.decide import decide
 from agentcomm.step.replay import reevaluate
 from agentcomm.training.rollout import Sampler
-from agentcomm.training.settings import PPOSettings
 from agentcomm.world import World
 from benchmarks.plain_loop import PlainLoop
 

@@ -9,10 +9,10 @@ import torch
 from oracles import CREW
 from parts import setting_of, team
 
-from agentcomm.assembly import serve
 from agentcomm.errors import ConfigError
 from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
+from agentcomm.runs.assembly import serve
 from agentcomm.step.decide import decide
 from agentcomm.world import World
 

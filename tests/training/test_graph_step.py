@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from parts import sampler, team
 from torch import Tensor
 
-from agentcomm.config import RunConfig
 from agentcomm.policy import CommPolicy
+from agentcomm.runs.config import RunConfig
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.training.graph_step import GraphStep, score_loss
 from agentcomm.training.ppo import Rows, Update, ppo_loss
-from agentcomm.training.settings import PPOSettings
 from benchmarks.plain_loop import PlainLoop
 from policies.learned_graph import EmbeddedConfig, EmbeddedGraph, LearnedConfig, LearnedGraph
 from policies.noise import gumbel

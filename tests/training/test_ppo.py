@@ -13,9 +13,9 @@ from torch import Tensor
 
 from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.training.ppo import Rows, Update, advantages, ppo_loss
 from agentcomm.training.rollout import Sampler
-from agentcomm.training.settings import PPOSettings
 
 
 def naive(

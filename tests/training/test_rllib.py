@@ -12,8 +12,8 @@ import ray
 import torch
 from small import ATTACKED, small
 
-from agentcomm.config import RunConfig
 from agentcomm.errors import CheckpointError
+from agentcomm.runs.config import RunConfig
 from agentcomm.training import checkpoint
 from agentcomm.training.algorithm import CommPPO, CommPPOConfig, join
 from benchmarks.plain_loop import PlainLoop

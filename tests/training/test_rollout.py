@@ -10,8 +10,8 @@ import torch
 from parts import ATTACKS, known_attack, sampler, setting_of, team
 
 from agentcomm.network.network import Network
+from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.training.rollout import Sampler
-from agentcomm.training.settings import PPOSettings
 
 STRAIGHT_THROUGH = {"kind": "learned", "estimator": "straight_through"}  # learns from held-out worlds
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import jinja2
 from markupsafe import Markup
+from pydantic import ValidationError
 
-from agentcomm.config import PathChoice
 from agentcomm.evaluation.report import views
 from agentcomm.evaluation.report.charts import Chart, Line, chart, learning_charts, mean_line
 from agentcomm.evaluation.report.graphs import kind_of, kinds_of, pictures, short_name
@@ -24,6 +24,8 @@ from agentcomm.evaluation.report.text import fixed, percent
 from agentcomm.evaluation.report.words import answer, undefended, worthless
 from agentcomm.evaluation.statistics import LEVEL, RESAMPLES
 from agentcomm.files import write_text
+from agentcomm.runs.conditions import Conditions
+from agentcomm.runs.config import RunConfig
 
 HERE = Path(__file__).parent
 STYLES = ("page.css", "player.css")
@@ -98,31 +100,32 @@ def render(run: Run) -> str:
 def _commands(run: Run) -> list[str]:
     """What makes these very cells again; labels are read back as they are shown."""
     name = run.folder.resolve().name
-    attacks = dict.fromkeys(row["attack"]["label"] for row in run.cells if row["attack"])
-    groups = dict.fromkeys(row["defense_label"] for row in run.cells if row.get("defense_label", "none") != "none")
-    stages = [word for label in attacks for word in ("--attack", label)]
-    stages += [word for label in groups for word in ("--defense", label)]
-    changes: list[str] = []
-    for option in ("world", "gates"):
-        values = dict.fromkeys(str(row[option]) for row in run.cells if row.get(option))
-        changes += [word for value in values for word in (f"--{option}", value)]
-    # Paths that the config does not name were asked for with options, one at a time.
-    asked = {row["path_label"]: row["path"] for row in run.cells if row.get("path_label") is not None}
-    with contextlib.suppress(ValueError, AttributeError):  # a config that is none of ours
-        for path in (run.config.get("evaluation") or {}).get("paths") or []:
-            asked.pop(PathChoice.model_validate(path).label, None)
+    usual, own = Conditions(), []
+    with contextlib.suppress(ValidationError):  # a config that is not ours
+        config = RunConfig.model_validate(run.config)
+        usual, *own = config.evaluation.expand(config.path)
+    # Cells without attacks need no command of their own: their options stand beside those of the cells they change.
+    groups: dict[str, tuple[list[str], list[str], list[str]]] = {}
+    for row in run.cells:
+        under = Conditions.model_validate(row.get("conditions") or usual.model_dump())
+        if under in own and under.crossed:
+            continue  # asked for by the config
+        crossed = under.model_copy(update={"environment": {}, "gates": None})
+        asked = crossed.options(usual)
+        _, stages, changes = groups.setdefault(shlex.join(asked), (asked, [], []))
+        attack, defense = row["attack"], row.get("defense_label", "none")
+        stages += [] if not attack else ["--attack", attack["label"]]
+        stages += [] if defense == "none" else ["--defense", defense]
+        changes += [] if under.crossed else under.options(crossed)
     evaluate = ["agentcomm", "evaluate", f"runs/{name}-again"]
-    lines = [[*evaluate, *stages, *changes], *([*evaluate, *_options(path), *stages] for path in asked.values())]
+    lines = [[*evaluate, *asked, *_pairs(stages), *_pairs(changes)] for asked, stages, changes in groups.values()]
     return [f"agentcomm train runs/{name}/config.yaml name={name}-again", *(shlex.join(line) for line in lines)]
 
 
-def _options(path: dict[str, Any]) -> list[str]:
-    """A path as options of the command line."""
-    choice = PathChoice.model_validate(path)
-    options = ["--step-seconds", f"{choice.step_seconds:g}"]
-    if choice.channels:
-        options += ["--channel", "+".join(channel.label for channel in choice.channels)]
-    return options + ([] if choice.codec is None else ["--codec", choice.codec.label])
+def _pairs(words: list[str]) -> list[str]:
+    """Options and their values, each once; attacks before defenses."""
+    pairs = dict.fromkeys(zip(words[::2], words[1::2], strict=True))
+    return [word for pair in sorted(pairs, key=lambda pair: pair[0] == "--defense") for word in pair]
 
 
 def embed(data: Any) -> Markup:
@@ -235,11 +238,11 @@ def _made(run: Run, results: Results) -> list[tuple[str, str]]:
         ("Controls (retrained without messages)", f"seeds {', '.join(map(str, controls)) or 'none'}"),
         (
             "Decisions",
-            f"greedy; {sampled} of {len(silent)} controls sample, which suits a team that hears nothing",
+            f"greedy by default; {sampled} of {len(silent)} controls sample, which suits a team that hears nothing",
         ),
         ("Cells", f"{len(run.cells)} evaluated, {len(results.failed)} failed"),
         ("Episodes per cell", ", ".join(f"{n:,}" for n in episodes) or "\N{EM DASH}"),
-        ("Seed of the episodes", f"{', '.join(draws) or '?'}; every cell plays the same ones"),
+        ("Seed of the episodes", f"{', '.join(draws) or '?'}; the same for every cell"),
         (
             "Intervals",
             f"{LEVEL:.0%} percentile bootstrap over 3 or more training seeds, {RESAMPLES:,} resamples, paired by seed",

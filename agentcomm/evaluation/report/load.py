@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from agentcomm.errors import RunError
-from agentcomm.evaluation.cells import read_jsonl
+from agentcomm.files import read_jsonl
 
 VARIANTS = ("team", "control")
 

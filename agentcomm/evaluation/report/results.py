@@ -103,7 +103,7 @@ class Results:
         attacks: Labels of attacks in order of appearance.
         defenses: Labels of defense sets, ``none`` first.
         seeds: Seeds of the team, whether their cells worked or not.
-        changed: Rows of clean cells in a changed world or with controlled gates, by what is changed.
+        changed: Rows of cells under other conditions than most, by what is different.
         failed: Rows of cells that failed.
         inconclusive: Rows of cells whose attack never touched a message: they say nothing and have no score.
         primary: The measure that retained fractions and words are about: steps, or the return where episodes all
@@ -116,11 +116,12 @@ class Results:
         attacks: dict[str, None] = {}
         defenses: dict[str, None] = {NONE: None}
         changed: dict[str, list[dict[str, Any]]] = {}
+        usual = _usual(cells)
         for row in cells:
-            if what := _change(row):
+            if what := _change(row, usual):
                 changed.setdefault(what, []).append(row)
         self.changed = changed
-        cells = [row for row in cells if not _change(row)]
+        cells = [row for row in cells if not _change(row, usual)]
         for row in cells:
             record: dict[str, Any] | None = row.get("attack")
             label = None if record is None else str(record["label"])
@@ -248,19 +249,20 @@ class Results:
         return abs(difference.value) < NEGLIGIBLE * scale or not difference.excludes(0.0)
 
 
-_GATES = {"open": "gates always open", "shut": "gates always shut", "random": "gates open at random, as often"}
+def _usual(cells: Sequence[dict[str, Any]]) -> str:
+    """The label of the conditions that the grid is shown for: the run's own, or the first where those are missing."""
+    labels = [str(row.get("conditions_label") or "") for row in cells]
+    return "" if "" in labels else labels[0] if labels else ""
 
 
-def _change(row: dict[str, Any]) -> str:
+def _change(row: dict[str, Any], usual: str) -> str:
     """What makes this cell no part of the attack x defense grid, in words; empty for one that is."""
-    what = [str(row["world"])] if row.get("world") else []
-    if row.get("path_label") is not None:
-        stages = [row["attack"] and row["attack"]["label"], row.get("defense_label", NONE)]
-        what.append(str(row["path_label"] or "plain path"))
-        what += [str(stage) for stage in stages if stage and stage != NONE]
-    if row.get("gates"):
-        what.append(_GATES.get(str(row["gates"]), str(row["gates"])))
-    if what and row["variant"] == "control":
+    label = str(row.get("conditions_label") or "")
+    if label == usual:
+        return ""
+    stages = [row["attack"] and row["attack"]["label"], row.get("defense_label", NONE)]
+    what = [label, *(str(stage) for stage in stages if stage and stage != NONE)]
+    if row["variant"] == "control":
         what.append("retrained without messages")
     return ", ".join(what)
 

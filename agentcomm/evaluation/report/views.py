@@ -190,7 +190,7 @@ def costs(results: Results) -> tuple[list[str], list[list[str]]]:
 
 
 def changes(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table of changed worlds and controlled gates; nothing without any."""
+    """Header and rows of the table of cells under other conditions; nothing without any."""
     if not results.changed:
         return [], []
     named = {"the team as it is": results.rows(None, NONE), **results.changed}

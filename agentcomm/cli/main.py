@@ -1,4 +1,4 @@
-"""The command line: train, evaluate, report, list, demo."""
+"""The commands: train, evaluate, report, messages, list, demo."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from agentcomm import api, registry, tables
-from agentcomm.config import Choice, PathChoice, load
+from agentcomm import api, registry
+from agentcomm.cli import catalog, tables
+from agentcomm.cli.options import Root, RunFolder, takes_conditions
 from agentcomm.errors import AgentcommError, ConfigError, did_you_mean
-from agentcomm.evaluation.cells import read_jsonl
+from agentcomm.evaluation.cells import Cell
+from agentcomm.files import read_jsonl
+from agentcomm.runs.config import RunConfig, load
+from agentcomm.runs.folder import Run
 from agentcomm.versions import versions
 
 app = typer.Typer(
@@ -26,16 +30,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Train communicating teams, attack what they say, defend it, and read the report.",
-    epilog="Start with [bold]agentcomm demo[/bold] (ten minutes), or [bold]agentcomm list[/bold] for all there is.",
+    help="Train communicating teams, attack and defend their messages, and read the report.",
+    epilog="Start with [bold]agentcomm demo[/bold] (ten minutes), or [bold]agentcomm list[/bold] for all plug-ins.",
 )
 console = Console()
 errors = Console(stderr=True)
-
-Root = Annotated[Path, typer.Option(help="Where run folders lie.")]
-StepSeconds = Annotated[
-    float | None, typer.Option(help="Seconds that a step takes on that path: the clock of delays. Default: 0.1.")
-]
 
 
 class Bar:
@@ -51,7 +50,7 @@ class Bar:
         self.task = self.progress.add_task(name, total=total, completed=done, note="")
 
     def iteration(self, row: dict[str, Any]) -> None:
-        """Move it."""
+        """Advance it."""
         shown = [f"{row['env_steps_per_second'] / 1000:.1f}k steps/s"]
         if "episode_length" in row:
             shown.append(f"length {row['episode_length']:.1f}")
@@ -80,7 +79,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     pass
 
@@ -91,17 +92,17 @@ def train(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as training.env_steps=100000 name=short.")
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with the run of that name from its last checkpoints.")] = False,
+    resume: Annotated[bool, typer.Option(help="Resume the run of that name from its last checkpoints.")] = False,
     root: Root = Path("runs"),
 ) -> None:
     """Train every team of CONFIG: one per seed and, as a control, one per seed without messages.
 
-    Ctrl-C writes a checkpoint and stops; --resume goes on from there.
+    Ctrl-C writes a checkpoint and stops; --resume continues from there.
     """
     _train(load(config, overrides or ()), root, resume)
 
 
-def _train(config: Any, root: Path, resume: bool, again: str | None = None) -> Any:
+def _train(config: RunConfig, root: Path, resume: bool, again: str | None = None) -> Run:
     from agentcomm.training.trainer import Stopped
 
     progress = _progress()
@@ -111,7 +112,7 @@ def _train(config: Any, root: Path, resume: bool, again: str | None = None) -> A
         progress.stop()
         where = shlex.quote(str(root / config.name / "config.yaml"))
         command = again or f"agentcomm train {where} --resume"
-        _say(f"Stopped; everything so far is kept. Go on with:\n  {command}{_in(root)}")
+        _say(f"Stopped; everything so far is kept. Resume with:\n  {command}{_in(root)}")
         raise typer.Exit(130) from None
     finally:
         progress.stop()
@@ -136,8 +137,10 @@ def _warn_of_broken_lines(run: Path) -> None:
 
 
 @app.command()
+@takes_conditions
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run's folder, such as runs/demo.")],
+    run: RunFolder,
+    conditions: dict[str, Any],
     attack: Annotated[
         list[str] | None,
         typer.Option(help="name or name:key=value,key=value; may be given several times. Default: the config's."),
@@ -146,38 +149,9 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Like --attack; join with + to use several together: authenticate+clip."),
     ] = None,
-    world: Annotated[
-        list[str] | None,
-        typer.Option(help="Changed arguments of the environment to play clean in, too: predators=8 or failure=0.05."),
-    ] = None,
-    gates: Annotated[
-        list[str] | None,
-        typer.Option(help="Play clean with gates 'open', 'shut', or open at 'random', as often as the team's own."),
-    ] = None,
-    channel: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="In place of the run's own path, codec too; join with +: loss:probability=0.2+delay:seconds=0.1."
-        ),
-    ] = None,
-    codec: Annotated[
-        list[str] | None,
-        typer.Option(help="Another codec, written like --attack; with --channel, every codec on every channel."),
-    ] = None,
-    step_seconds: StepSeconds = None,
-    decisions: Annotated[
-        str | None,
-        typer.Option(help="'greedy', each agent's likeliest action, or 'sampled', one drawn by its policy."),
-    ] = None,
-    obedience: Annotated[
-        float | None,
-        typer.Option(help="Chance that members do what a directive tells them, a stand-in for language models."),
-    ] = None,
 ) -> None:
-    """Play the trained teams of RUN under attacks and defenses, cell by cell; finished cells are kept."""
-    worlds = None if world is None else [_changes(text) for text in world]
-    ways = _paths(channel, codec, step_seconds)
-    rows = _evaluate(run, attack, defense, worlds, gates, ways, decisions, obedience)
+    """Evaluate the trained teams of RUN under attacks and defenses, cell by cell; finished cells are kept."""
+    rows = _evaluate(run, attack, defense, conditions)
     console.print(tables.cells(rows))
     if any("attack_success" in row.get("metrics", {}) for row in rows):
         console.print(tables.success(rows))
@@ -188,53 +162,33 @@ def evaluate(
     )
     if failed:
         errors.print(
-            f"error: {len(failed)} attack(s) could not be played\n" + "\n".join(failed), soft_wrap=True, markup=False
+            f"error: {len(failed)} attack(s) could not be evaluated\n" + "\n".join(failed), soft_wrap=True, markup=False
         )
         raise typer.Exit(1)
-
-
-def _changes(text: str) -> dict[str, Any]:
-    """``key=value,key=value`` as a mapping."""
-    return Choice.parse(f"world:{text}").arguments
-
-
-def _paths(channels: list[str] | None, codecs: list[str] | None, step_seconds: float | None) -> list[PathChoice] | None:
-    """Every channel with every codec."""
-    if channels is None and codecs is None and step_seconds is None:
-        return None
-    timing = {} if step_seconds is None else {"step_seconds": step_seconds}
-    ways = [tuple(Choice.parse(part) for part in text.split("+")) for text in channels or []] or [()]
-    written: list[Choice | None] = [*(Choice.parse(text) for text in codecs or [])] or [None]
-    return [PathChoice(channels=way, codec=codec, **timing) for way in ways for codec in written]
 
 
 def _evaluate(
     run: Path,
     attack: list[str] | None = None,
     defense: list[str] | None = None,
-    worlds: list[dict[str, Any]] | None = None,
-    gates: Any = None,
-    paths: list[PathChoice] | None = None,
-    decisions: Any = None,
-    obedience: float | None = None,
+    conditions: dict[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     progress = Progress(
         TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), console=console
     )
     task = progress.add_task("", total=None)
 
-    def watch(cell: Any, done: int, total: int) -> None:
+    def watch(cell: Cell, done: int, total: int) -> None:
         progress.start()
         label = f"{'clean' if cell.attack is None else cell.attack.label} / {cell.defense_label}"
-        label = cell.world_label or (f"gates {cell.gates}" if cell.gates else label)
         progress.update(task, completed=done, total=total, description=label)
 
     try:
-        rows = api.evaluate(run, attack, defense, worlds, gates, paths, watch, decisions, obedience)
+        rows = api.evaluate(run, attack, defense, conditions, watch)
         progress.update(task, completed=len(rows), total=len(rows), description="")
     except KeyboardInterrupt:
         progress.stop()
-        _say("Stopped; finished cells are kept, and the same command goes on with the others.")
+        _say("Stopped; finished cells are kept. The same command evaluates the others.")
         raise typer.Exit(130) from None
     finally:
         progress.stop()
@@ -242,27 +196,25 @@ def _evaluate(
 
 
 @app.command()
-def report(run: Annotated[Path, typer.Argument(help="A run's folder, such as runs/demo.")]) -> None:
-    """Write RUN/report.html: one self-contained page with answer, tables, curves, graph and a player."""
+def report(run: RunFolder) -> None:
+    """Write RUN/report.html: one self-contained page with an answer, tables, curves, the graph and a player."""
     _say(f"The report is {api.report(run)}")
     _warn_of_broken_lines(run)
 
 
 @app.command()
+@takes_conditions
 def messages(
-    run: Annotated[Path, typer.Argument(help="A run's folder, such as runs/demo.")],
-    episode: Annotated[int, typer.Option(help="Number of the evaluated episode.")] = 0,
+    run: RunFolder,
+    conditions: dict[str, Any],
+    episode: Annotated[int, typer.Option(help="Number of the episode, from 0.")] = 0,
     seed: Annotated[int | None, typer.Option(help="Seed of the team; the first by default.")] = None,
     attack: Annotated[str | None, typer.Option(help="The cell's attack, written as for evaluate.")] = None,
     defense: Annotated[str | None, typer.Option(help="The cell's defenses, joined with +.")] = None,
-    channel: Annotated[str | None, typer.Option(help="The cell's channels, joined with +.")] = None,
-    codec: Annotated[str | None, typer.Option(help="The cell's codec.")] = None,
-    step_seconds: StepSeconds = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line instead of a table.")] = False,
 ) -> None:
-    """Play an evaluated episode of RUN again and show it message by message."""
-    paths = _paths(None if channel is None else [channel], None if codec is None else [codec], step_seconds)
-    found = api.messages(run, episode, seed, attack, defense, paths[0] if paths else None)
+    """Run an episode of a cell of RUN again and show every message."""
+    found = api.messages(run, episode, seed, attack, defense, conditions)
     if as_json:
         for entry in found:
             print(json.dumps(entry))
@@ -288,33 +240,33 @@ def list_(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON with every argument.")] = False,
 ) -> None:
-    """Show what there is on an AXIS, or on all of them, with arguments and defaults."""
+    """Show the plug-ins of an AXIS, or of all of them, with arguments and defaults."""
     if axis == "risks":
-        risks = registry.risks()
+        risks = catalog.risks()
         if as_json:
             typer.echo(json.dumps(risks, indent=1))
         else:
-            console.print(tables.risks(risks))
+            console.print(catalog.risk_table(risks))
         return
     plural = {registry.PLURAL[a]: a for a in registry.AXES}
     if axis is not None and axis not in plural and axis not in registry.AXES:
         raise ConfigError(f"unknown axis {axis!r}; {did_you_mean(axis, plural)}")
     axes = [a for a in registry.AXES if axis in (None, a, registry.PLURAL[a])]
-    found = {registry.PLURAL[a]: [registry.describe(a, name) for name in registry.names(a)] for a in axes}
+    found = {registry.PLURAL[a]: [catalog.describe(a, name) for name in registry.names(a)] for a in axes}
     if as_json:
         typer.echo(json.dumps(found if axis is None else next(iter(found.values())), indent=1))
         return
     for name, plugins in found.items():
-        console.print(tables.plugins(name, plugins) if plugins else f"{name}: none yet")
+        console.print(catalog.plugin_table(name, plugins) if plugins else f"{name}: none yet")
 
 
 @app.command()
 def demo(
     root: Root = Path("runs"),
-    resume: Annotated[bool, typer.Option(help="Go on with a demo that was stopped.")] = False,
-    show: Annotated[bool, typer.Option(help="Open the page in a browser when there is one.")] = True,
+    resume: Annotated[bool, typer.Option(help="Resume a demo that was stopped.")] = False,
+    show: Annotated[bool, typer.Option(help="Open the page in a browser, if there is one.")] = True,
 ) -> None:
-    """Train, attack, defend and report in one go: the product in ten minutes."""
+    """Train, attack, defend and report in one go, in about ten minutes."""
     config = load(Path(str(files("agentcomm").joinpath("demo.yaml"))))
     run = _train(config, root, resume, "agentcomm demo --resume")
     rows = _evaluate(run.path)
@@ -327,7 +279,7 @@ def demo(
 
 
 def main() -> None:
-    """Run a command; errors a user can mend are printed without a traceback."""
+    """Run a command; user-fixable errors are printed without a traceback."""
     try:
         app()
     except AgentcommError as error:

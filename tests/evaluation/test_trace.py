@@ -1,4 +1,4 @@
-"""The messages of an evaluated episode, one by one, add up to what its cell says."""
+"""The messages of an evaluated episode, one by one, add up to what the ledger of its cell says."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 from small import small
 
-from agentcomm import api, policy_file
-from agentcomm.assembly import make_policy, make_world
-from agentcomm.config import PathChoice
-from agentcomm.errors import RunError
-from agentcomm.run import Run, create
+from agentcomm import api
+from agentcomm.errors import ConfigError, RunError
+from agentcomm.runs import policy_file
+from agentcomm.runs.assembly import make_policy, make_world
+from agentcomm.runs.folder import Run, create
 
 CASES: list[dict[str, Any]] = [
     {},
     {"attack": "impersonate", "defense": "authenticate"},
     {"attack": "drop:probability=0.5"},
-    {"path": PathChoice.model_validate({"channels": [{"name": "loss", "probability": 0.3}]})},
-    {"path": PathChoice.model_validate({"channels": [{"name": "delay", "seconds": 0.15}], "codec": {"name": "int8"}})},
-    {"path": PathChoice.model_validate({"channels": [{"name": "delay", "seconds": 0.15}, {"name": "loss"}]})},
+    {"path": {"channels": [{"name": "loss", "probability": 0.3}]}},
+    {"path": {"channels": [{"name": "delay", "seconds": 0.15}], "codec": {"name": "int8"}}},
+    {"path": {"channels": [{"name": "delay", "seconds": 0.15}, {"name": "loss"}]}},
 ]
 
 
@@ -38,9 +38,14 @@ def run(tmp_path: Path) -> Run:
 def test_episodes_add_up_to_the_cell(run: Run, case: dict[str, Any]) -> None:
     attacks = [case["attack"]] if "attack" in case else []
     defenses = [case["defense"]] if "defense" in case else []
-    paths = [case["path"]] if "path" in case else []
-    row = api.evaluate(run, attacks, defenses, [], [], paths)[-1]
-    every = [entry for episode in range(row["episodes"]) for entry in api.messages(run, episode, **case)]
+    conditions = {"paths": [case["path"]] if "path" in case else []}
+    row = api.evaluate(run, attacks, defenses, conditions)[-1]
+    stages = {key: value for key, value in case.items() if key != "path"}
+    every = [
+        entry
+        for episode in range(row["episodes"])
+        for entry in api.messages(run, episode, conditions=conditions, **stages)
+    ]
     fates = Counter(entry["fate"] for entry in every)
     ledger = row["ledger"]
     for name in ("dropped", "lost", "forged", "tampered"):
@@ -52,15 +57,19 @@ def test_episodes_add_up_to_the_cell(run: Run, case: dict[str, Any]) -> None:
     }
     if "path" not in case:
         assert sum(entry["bytes"] for entry in every) == ledger["bytes"]
-    if case.get("path") and case["path"].codec:
+    if "codec" in case.get("path", {}):
         assert all(entry["step"] - entry["sent_at"] == 1 for entry in every if entry["accepted"]), "0.15 s take a step"
-    if case.get("path") and case["path"].channels[0].name == "delay":
+    if case.get("path", {}).get("channels", [{}])[0].get("name") == "delay":
         assert fates["delayed"] + fates["lost"] == ledger["sent"], "also what leaves while another comes"
     assert all(entry["refused_by"] is None or not entry["accepted"] for entry in every)
 
 
-def test_an_episode_that_was_not_played_is_named(run: Run) -> None:
+def test_an_episode_that_there_is_not_is_named(run: Run) -> None:
     with pytest.raises(RunError, match=r"episode 16 is not one of 0 \.\. 15"):
         api.messages(run, 16)
     with pytest.raises(RunError, match="seed 7"):
         api.messages(run, seed=7)
+    with pytest.raises(ConfigError, match=r"several cells \(failure=0.2; gates open\)"):
+        api.messages(run, conditions={"environments": [{"failure": 0.2}], "gates": ["open"]})
+    with pytest.raises(RunError, match="evaluate it first"):
+        api.messages(run, conditions={"gates": ["random"]})

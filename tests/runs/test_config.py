@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from small import small, small_data
 
-from agentcomm.config import Choice, apply_override, dump, load, parse
 from agentcomm.errors import AgentcommError, ConfigError
+from agentcomm.runs.choices import Choice, apply_override
+from agentcomm.runs.config import dump, load, parse
 
 
 @pytest.mark.parametrize(

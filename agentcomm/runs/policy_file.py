@@ -11,11 +11,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from agentcomm.assembly import make_policy, make_world
-from agentcomm.config import Choice, Variant
 from agentcomm.errors import CheckpointError
 from agentcomm.files import new_folder
 from agentcomm.policy import CommPolicy
+from agentcomm.runs.assembly import make_policy, make_world
+from agentcomm.runs.choices import Choice
+from agentcomm.runs.config import Variant
 from agentcomm.versions import versions
 
 FORMAT = 1
@@ -66,7 +67,7 @@ def load(folder: Path, device: str = "cpu") -> SavedPolicy:
     """
     try:
         about = json.loads((folder / "policy.json").read_text(encoding="utf-8"))
-        weights = load_file(folder / "policy.safetensors", device=device)
+        weights = load_file(folder / "policy.safetensors")
     except FileNotFoundError as error:
         raise CheckpointError(f"no policy in {folder}: {Path(error.filename or '').name} is missing") from None
     except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:

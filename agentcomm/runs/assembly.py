@@ -8,12 +8,14 @@ from typing import Any
 import torch
 
 from agentcomm import registry
-from agentcomm.config import PLAIN_PATH, Choice, PathChoice, Variant, build
 from agentcomm.directory import DirectoryAttack, DirectoryWorld
 from agentcomm.errors import ConfigError
 from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.registry import Axis
+from agentcomm.runs.choices import PLAIN_PATH, Choice, PathChoice, build
+from agentcomm.runs.conditions import Carrier
+from agentcomm.runs.config import Variant
 from agentcomm.seeds import derive
 from agentcomm.threats import Attack, Setting
 from agentcomm.world import Observation, World
@@ -78,11 +80,12 @@ def make_network(
     defenses: Sequence[Choice] = (),
     seed: int = 0,
     path: PathChoice = PLAIN_PATH,
+    carrier: Carrier = "batch",
 ) -> Network:
     """The message layer between the agents of a world; attacks on its directory are installed there.
 
     Raises:
-        ConfigError: If a stage does not fit the team.
+        ConfigError: If a stage does not fit the team, or the carrier cannot carry what the codec writes.
     """
     setting = Setting(
         num_worlds=world.num_worlds,
@@ -108,7 +111,7 @@ def make_network(
                 )
         codec = next(iter(make("codec", codecs)), None)
         screens, numbers = make("defense", defenses), _numbers(policy)
-        return Network(setting, made, screens, seed, channels, codec, path.step_seconds, numbers)
+        return Network(setting, made, screens, seed, channels, codec, path.step_seconds, numbers, carrier)
     except ValueError as error:
         named = ", ".join(c.label for c in (*attacks, *defenses, *path.channels, *codecs))
         raise ConfigError(f"{named} does not fit a team of {world.num_agents}: {error}") from error

@@ -1,18 +1,19 @@
-"""A run's folder: where everything lies, and who may write into it."""
+"""A run's folder: where everything lies, and which process may write into it."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from agentcomm.config import RunConfig, Variant, dump, load
+from filelock import FileLock, Timeout
+
 from agentcomm.errors import RunError, did_you_mean
 from agentcomm.files import write_text
+from agentcomm.runs.config import RunConfig, Variant, dump, load
 
-# What a run may be given more of when one goes on with it: no team that is trained already depends on these.
+# What may differ when a run is resumed: no team that is trained already depends on these.
 GROWS = {"seeds", "control", "evaluation"}
 
 
@@ -68,25 +69,23 @@ class Run:
         Raises:
             RunError: If another process holds it.
         """
-        with (self.path / ".lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise RunError(
-                    f"another process ({file.read().strip() or 'unknown'}) is writing to"
-                    f" {self.path}; wait for it or stop it"
-                ) from None
-            file.truncate(0)
-            file.write(f"process {os.getpid()}")
-            file.flush()
+        lock, writer = FileLock(self.path / ".lock"), self.path / ".writer"
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            known = writer.read_text(encoding="utf-8") if writer.exists() else "unknown"
+            raise RunError(f"another process ({known}) is writing to {self.path}; wait for it or stop it") from None
+        try:
+            write_text(writer, f"process {os.getpid()}")
             yield
+        finally:
+            lock.release()
 
 
 def create(config: RunConfig, root: Path, resume: bool = False) -> Run:
     """The folder for a config: a new one, or with ``resume`` the one that is there.
 
-    A run that goes on may have other seeds, and another evaluation, than when it was started.
+    A resumed run may have other seeds, and another evaluation, than when it was started.
 
     Raises:
         RunError: If the folder exists and ``resume`` is not set, or holds another config.
@@ -95,7 +94,7 @@ def create(config: RunConfig, root: Path, resume: bool = False) -> Run:
     if (path / "config.yaml").exists():
         if not resume:
             raise RunError(
-                f"{path} already holds a run; go on with it (--resume, in Python resume=True), give the new one"
+                f"{path} already holds a run; resume it (--resume, in Python resume=True), give the new one"
                 f" another name (name=...), or delete that folder"
             )
         existing = open_run(path)

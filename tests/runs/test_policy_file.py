@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from small import small
 
-from agentcomm import policy_file
-from agentcomm.assembly import make_policy, make_world
 from agentcomm.errors import CheckpointError
+from agentcomm.runs import policy_file
+from agentcomm.runs.assembly import make_policy, make_world
 
 
 @pytest.fixture

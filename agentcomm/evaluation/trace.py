@@ -1,4 +1,4 @@
-"""The messages of one evaluated episode, one by one: played again from the cell's record, and written down.
+"""The messages of one episode of a cell, one by one: its episodes are run again, and the messages written down.
 
 Episodes are functions of what their cell records, so nothing needs to be kept while thousands are evaluated.
 """
@@ -7,33 +7,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentcomm import policy_file
-from agentcomm.config import EvaluationConfig
 from agentcomm.errors import RunError
-from agentcomm.evaluation.grid import Cell, plan, prepare
-from agentcomm.evaluation.play import play
+from agentcomm.evaluation.cells import Cell
+from agentcomm.evaluation.grid import evaluated
+from agentcomm.evaluation.setup import gate_probability, load_team, prepare, run_cell
 from agentcomm.network.record import ExchangeRecord, Fate
-from agentcomm.run import Run
-
-
-def cell_of(run: Run, settings: EvaluationConfig, seed: int) -> Cell:
-    """The one cell of these settings that is attacked, defended, or on another path, of a team.
-
-    Raises:
-        RunError: If that seed is not trained.
-    """
-    cells = [cell for cell in plan(run, settings) if cell.variant == "team" and cell.seed == seed]
-    if not cells:
-        raise RunError(f"{run.path} has no trained team of seed {seed}")
-    return cells[-1]
+from agentcomm.runs.folder import Run
 
 
 def messages(run: Run, cell: Cell, episode: int) -> list[dict[str, Any]]:
-    """Play a cell again and write down the messages of one of its episodes.
+    """Run a cell again and write down the messages of one of its episodes.
 
     Args:
         run: The run.
-        cell: Which cell; see :func:`cell_of`.
+        cell: Which cell.
         episode: Number of the episode, 0 .. episodes - 1.
 
     Returns:
@@ -42,15 +29,18 @@ def messages(run: Run, cell: Cell, episode: int) -> list[dict[str, Any]]:
         the payload, ``fate``, ``accepted``, ``refused_by``.
 
     Raises:
-        RunError: If there is no such episode.
+        RunError: If the team is not trained, there is no such episode, or gates are to open as often as in a cell that
+            is not evaluated.
     """
+    if (cell.variant, cell.seed) not in run.trained():
+        raise RunError(f"{run.path} has no trained team of seed {cell.seed}")
     if not 0 <= episode < cell.episodes:
         raise RunError(f"episode {episode} is not one of 0 .. {cell.episodes - 1}")
-    saved = policy_file.load(run.policy(cell.variant, cell.seed))
-    world, policy, network = prepare(cell, saved, cell.episodes)
+    world, policy, network = prepare(cell, load_team(run, cell), cell.episodes)
     traces: list[list[ExchangeRecord]] = []
-    played = play(world, policy, network, cell.episode_seed, watch=traces.append, obedience=cell.obedience)
-    length = int(played.length[episode])
+    gates = gate_probability(cell, evaluated(run))
+    episodes = run_cell(cell, world, policy, network, gates, watch=traces.append)
+    length = int(episodes.length[episode])
     exchanges = [(step, notes) for step, trace in enumerate(traces[:length]) for notes in trace]
     return [entry for step, notes in exchanges for entry in _entries(notes, step, episode)]
 

@@ -1,0 +1,117 @@
+"""What ``agentcomm list`` shows: every plug-in and every risk as plain values, and as tables."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from rich.table import Table
+
+from agentcomm.registry import Axis, find, names
+from agentcomm.risks import RISKS
+
+
+def describe(axis: Axis, name: str) -> dict[str, Any]:
+    """A plug-in in plain words and values, for listings."""
+    plugin = find(axis, name)
+    module = sys.modules[plugin.__module__].__doc__ or plugin.__doc__ or ""
+    schema = plugin.Config.model_json_schema()
+    summary = module.strip().partition("\n")[0].removeprefix(f"{name}: ")
+    about: dict[str, Any] = {
+        "name": name,
+        "summary": summary,
+        "version": plugin.version,
+        "arguments": [
+            {
+                "name": field,
+                "default": _default(info),
+                "description": info.description or "",
+                "type": schema["properties"][field].get("type", ""),
+                "choices": schema["properties"][field].get("enum", []),
+            }
+            for field, info in plugin.Config.model_fields.items()
+        ],
+    }
+    if axis == "attack":
+        about |= {"risks": list(plugin.risks), "threat": _threat(plugin)}
+    if axis == "defense":
+        about |= {"order": plugin.order, "needs_seal": plugin.needs_seal}
+    return about
+
+
+def risks() -> list[dict[str, Any]]:
+    """Every risk in plain words, with the attacks that carry it out, for listings."""
+    attacks = {name: find("attack", name).risks for name in names("attack")}
+    return [
+        {"id": risk, "definition": about.definition, "owasp": list(about.owasp)}
+        | {"attacks": [name for name, carried in attacks.items() if risk in carried], "absent": about.absent}
+        for risk, about in RISKS.items()
+    ]
+
+
+def _threat(attack: Any) -> dict[str, Any] | None:
+    """Threat model with arguments by default, in a small team; None for an attack that cannot do without others."""
+    import torch  # not before it is needed: it takes a second
+
+    from agentcomm.threats import Setting
+
+    config = attack.Config.model_construct()  # what needs a file of the user's has a threat model without it, too
+    try:
+        threat = attack(config, Setting(1, 4, 2, 8, 1, torch.device("cpu"))).threat_model()
+    except (AttributeError, ValueError):
+        return None
+    return {
+        "position": threat.position.model_dump(mode="json", exclude_none=True),
+        "powers": sorted(threat.powers),
+        "knowledge": threat.knowledge,
+        "objective": threat.objective,
+        "budget": threat.budget.model_dump(mode="json", exclude_none=True),
+    }
+
+
+def _default(info: Any) -> Any:
+    if info.is_required():
+        return "required"
+    value = info.get_default(call_default_factory=True)
+    return value.model_dump(mode="json", exclude_none=True) if hasattr(value, "model_dump") else value
+
+
+def plugin_table(axis: str, found: list[dict[str, Any]]) -> Table:
+    """The plug-ins of an axis."""
+    table = Table(title=axis, title_justify="left", show_lines=False)
+    for column in ("name", "description", "arguments"):
+        table.add_column(column, overflow="fold")
+    for plugin in found:
+        arguments = ", ".join(
+            f"{a['name']}={_shown(a['default'])}" + (f" of {'|'.join(map(str, a['choices']))}" if a["choices"] else "")
+            for a in plugin["arguments"]
+        )
+        table.add_row(plugin["name"], plugin["summary"] + _threat_text(plugin), arguments)
+    return table
+
+
+def risk_table(found: list[dict[str, Any]]) -> Table:
+    """Every risk with the attacks that carry it out."""
+    table = Table(title="risks", title_justify="left")
+    for column in ("id", "definition", "attacks"):
+        table.add_column(column, overflow="fold")
+    for about in found:
+        table.add_row(about["id"], about["definition"], ", ".join(about["attacks"]) or f"none: {about['absent']}")
+    return table
+
+
+def _shown(value: Any) -> str:
+    """A default for people: few digits, and ``none`` for nothing."""
+    if value is None:
+        return "none"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _threat_text(plugin: dict[str, Any]) -> str:
+    """An attack's threat model and risks, in two lines; nothing for other plug-ins."""
+    threat = plugin.get("threat")
+    lines = [", ".join(plugin["risks"])] if plugin.get("risks") else []
+    if threat is not None:
+        may = ", ".join(threat["powers"]) or "nothing"
+        lines.insert(0, f"{threat['position']['kind']}: {may}; knows {threat['knowledge']}")
+    return "".join(f"\n{line}" for line in lines)

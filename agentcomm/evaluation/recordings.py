@@ -1,0 +1,52 @@
+"""Records scenes for the report's player: the same ones under every attack and defense."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from agentcomm.contracts.outcome import Episodes
+from agentcomm.evaluation.cells import Cell
+from agentcomm.evaluation.setup import Rows, gate_probability, load_team, prepare, run_cell
+from agentcomm.files import write_text
+from agentcomm.runs.folder import Run
+
+
+def record(run: Run, cells: Sequence[Cell], rows: Rows, scenes: int) -> None:
+    """Write ``episodes.json``: scenes of the first team's cells under the first of their conditions.
+
+    Args:
+        run: The run.
+        cells: All cells of a grid.
+        rows: Their rows, by id; failed cells are left out.
+        scenes: How many scenes of each cell.
+    """
+    teams = [cell for cell in cells if cell.variant == "team" and rows[cell.id]["status"] != "failed"]
+    shown = [c for c in teams if (c.seed, c.conditions) == (teams[0].seed, teams[0].conditions)]
+    if not shown or not scenes:
+        return
+    saved = load_team(run, shown[0])
+    episodes: list[dict[str, Any]] = []
+    about: dict[str, Any] = {}
+    for cell in shown:
+        world, policy, network = prepare(cell, saved, scenes)
+        recorded = run_cell(cell, world, policy, network, gate_probability(cell, rows), record=scenes)
+        episodes += [_episode(cell, number, recorded) for number in range(scenes)]
+        first = world.scene(0)
+        about = {"agents": list(world.agents), "actions": list(world.action_names)}
+        about |= {key: first[key] for key in ("kinds", "size", "vision") if key in first}
+    write_text(run.path / "episodes.json", json.dumps(about | {"episodes": episodes}))
+
+
+def _episode(cell: Cell, number: int, recorded: Episodes) -> dict[str, Any]:
+    label = "clean" if cell.attack is None else cell.attack.label
+    return {
+        "label": label if not cell.defenses else f"{label} + {cell.defense_label}",
+        "scene": number,
+        "attack": None if cell.attack is None else cell.attack.label,
+        "defense": cell.defense_label,
+        "seed": cell.seed,
+        "success": bool(recorded.success[number]),
+        "steps": recorded.frames[number],
+    }

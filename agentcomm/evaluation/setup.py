@@ -1,0 +1,117 @@
+"""Sets a cell up: its team, its worlds, what lies between its members; and runs its episodes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from agentcomm.contracts.outcome import Episodes
+from agentcomm.errors import ConfigError, RunError
+from agentcomm.evaluation.cells import Cell
+from agentcomm.evaluation.play import play
+from agentcomm.network.network import Network
+from agentcomm.network.record import ExchangeRecord
+from agentcomm.policy import CommPolicy
+from agentcomm.runs import policy_file
+from agentcomm.runs.assembly import make_network, make_world, serve
+from agentcomm.runs.folder import Run
+from agentcomm.runs.policy_file import SavedPolicy
+from agentcomm.seeds import derive
+from agentcomm.world import World
+
+Rows = Mapping[str, dict[str, Any]]  # evaluated cells by id
+
+
+def load_team(run: Run, cell: Cell) -> SavedPolicy:
+    """The cell's team, on its device.
+
+    Raises:
+        ConfigError: If that device cannot be used here.
+        CheckpointError: If the team's policy is missing or damaged.
+    """
+    device = cell.conditions.device
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch raises either, depending on how it was built
+        raise ConfigError(f"device {device!r} cannot be used: {str(error).partition(chr(10))[0]}") from None
+    return policy_file.load(run.policy(cell.variant, cell.seed), device)
+
+
+def prepare(
+    cell: Cell, saved: SavedPolicy, num_worlds: int, harmless: bool = False
+) -> tuple[World, CommPolicy, Network]:
+    """The cell's worlds, its team as it is in them, and what lies between its members.
+
+    Args:
+        cell: The cell.
+        saved: The team.
+        num_worlds: B.
+        harmless: Put the attack's no-op control in its place.
+    """
+    under, policy = cell.conditions, saved.policy
+    world = make_world(saved.environment.changed(under.environment), num_worlds, under.device)
+    if under.environment:
+        policy = copy.deepcopy(policy)
+        serve(policy, make_world(saved.environment, 1, under.device), world)
+    seed = derive(cell.episode_seed, "network", cell.seed, cell.attack_label)
+    attacks = [] if cell.attack is None else [cell.attack.changed({"harmless": True} if harmless else {})]
+    network = make_network(world, policy, attacks, cell.defenses, seed, under.transport, under.carrier)
+    return world, policy, network
+
+
+def gate_probability(cell: Cell, rows: Rows) -> float | None:
+    """The probability with which controlled gates open; None where gates are the policy's.
+
+    Args:
+        cell: The cell.
+        rows: Evaluated cells. Gates that open at random do so as often as in the same cell without gate control.
+
+    Raises:
+        RunError: If that cell is not among them.
+    """
+    if cell.conditions.gates != "random":
+        return {None: None, "open": 1.0, "closed": 0.0}[cell.conditions.gates]
+    own = rows.get(replace(cell, conditions=cell.conditions.model_copy(update={"gates": None})).id)
+    if own is None or own["status"] != "ok":
+        raise RunError("how often gates open at random is taken from the cell without gate control: evaluate it first")
+    return float(own["metrics"]["gate_open"])
+
+
+def run_cell(
+    cell: Cell,
+    world: World,
+    policy: CommPolicy,
+    network: Network,
+    gates: float | None = None,
+    record: int = 0,
+    watch: Callable[[list[ExchangeRecord]], None] | None = None,
+) -> Episodes:
+    """Run a cell's episodes, one per world; see :func:`agentcomm.evaluation.play.play`.
+
+    Args:
+        cell: The cell.
+        world: As :func:`prepare` made it.
+        policy: As :func:`prepare` made it.
+        network: As :func:`prepare` made it.
+        gates: As :func:`gate_probability` says.
+        record: How many worlds to record frame by frame.
+        watch: Called after each step with the notes of its exchanges.
+    """
+    generator = None
+    if cell.conditions.decisions == "sampled":
+        generator = torch.Generator(world.device).manual_seed(derive(cell.episode_seed, "decisions", cell.seed))
+    return play(
+        world,
+        policy,
+        network,
+        cell.episode_seed,
+        generator=generator,
+        gates=gates,
+        record=record,
+        watch=watch,
+        obedience=cell.conditions.obedience,
+    )

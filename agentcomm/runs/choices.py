@@ -1,0 +1,134 @@
+"""Choices by name: a plug-in with its arguments, and a transport made of several; how they are read and checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from agentcomm import registry
+from agentcomm.errors import ConfigError
+from agentcomm.registry import Axis
+
+
+class Strict(BaseModel):
+    """A frozen part of a config that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Choice(BaseModel):
+    """A plug-in by name, with its arguments beside it."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str = Field(description="name of the plug-in; see `agentcomm list`")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Everything but the name."""
+        return dict(self.model_extra or {})
+
+    @property
+    def label(self) -> str:
+        """Name and the arguments that were given, such as ``drop(probability=0.5)``."""
+        given = ", ".join(f"{key}={as_yaml(value)}" for key, value in self.arguments.items())
+        return f"{self.name}({given})" if given else self.name
+
+    def changed(self, arguments: Mapping[str, Any]) -> Choice:
+        """The same plug-in with some arguments replaced."""
+        return Choice.model_validate(self.model_dump() | dict(arguments))
+
+    @classmethod
+    def parse(cls, text: str) -> Choice:
+        """Read ``name``, ``name:key=value,key=value`` or the label ``name(key=value)``; values are YAML.
+
+        Raises:
+            ConfigError: If the text has another form.
+        """
+        label = re.fullmatch(r"\s*([\w.-]+)\((.*)\)\s*", text)  # the form tables print: name(key=value)
+        name, _, rest = text.partition(":") if label is None else (label[1], ":", label[2])
+        data: dict[str, Any] = {"name": name.strip()}
+        for part in _split(rest):
+            apply_override(data, part, where=f"{text!r}")
+        if not data["name"]:
+            raise ConfigError(f"{text!r} names no plug-in; write name or name:key=value,key=value")
+        return cls.model_validate(data)
+
+
+def as_yaml(value: Any) -> str:
+    """A value as YAML in one line, as overrides and options of the command line are written."""
+    return yaml.safe_dump(value, default_flow_style=True).strip().removesuffix("...").strip()
+
+
+def _split(text: str) -> list[str]:
+    """Split at commas outside brackets."""
+    parts, depth, start = [], 0, 0
+    for position, char in enumerate(text):
+        depth += (char in "[{(") - (char in "]})")
+        if char == "," and depth == 0:
+            parts.append(text[start:position])
+            start = position + 1
+    return [p for p in (*parts, text[start:]) if p.strip()]
+
+
+class PathChoice(Strict):
+    """How messages are written and which channels they pass."""
+
+    channels: tuple[Choice, ...] = Field((), description="channels that messages pass, in this order")
+    codec: Choice | None = Field(None, description="how payloads are written; none for float32 numbers as they are")
+    step_seconds: float = Field(0.1, gt=0, description="seconds that a step of an episode takes")
+
+    @property
+    def label(self) -> str:
+        """Channels and codec by name; empty for a plain transport."""
+        parts = [c.label for c in self.channels] + ([] if self.codec is None else [self.codec.label])
+        if self.step_seconds != PathChoice.model_fields["step_seconds"].default:
+            parts.append(f"{self.step_seconds:g} s per step")
+        return "+".join(parts)
+
+    def check(self) -> None:
+        """Check the arguments of channels and codec, too.
+
+        Raises:
+            AgentcommError: If one is unknown or an argument is wrong.
+        """
+        for choice in self.channels:
+            build("channel", choice)
+        if self.codec is not None:
+            build("codec", self.codec)
+
+
+PLAIN_PATH = PathChoice()
+
+
+def build(axis: Axis, choice: Choice) -> Any:
+    """The checked config of the chosen plug-in."""
+    return registry.build_config(axis, choice.name, choice.arguments)
+
+
+def apply_override(data: dict[str, Any], text: str, where: str = "override") -> None:
+    """Set ``dotted.key=value`` in nested dicts; the value is read as YAML.
+
+    Raises:
+        ConfigError: If the text has another form or a key leads into something that is no mapping.
+    """
+    path, equals, raw = text.partition("=")
+    if not equals or not path.strip():
+        raise ConfigError(f"{where}: {text!r} is not of the form key=value")
+    try:
+        value = yaml.safe_load(raw)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: the value of {path!r} cannot be read: {error}") from None
+    *parents, last = path.strip().split(".")
+    node: Any = data
+    for key in parents:
+        node = node.setdefault(key, {}) if isinstance(node, dict) else node
+        if not isinstance(node, dict):
+            raise ConfigError(f"{where}: {path!r} leads into {key!r}, which is a {type(node).__name__}, not a mapping")
+    if not isinstance(node, dict):
+        raise ConfigError(f"{where}: {path!r} leads into something that is not a mapping")
+    node[last] = value

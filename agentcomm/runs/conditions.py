@@ -1,0 +1,142 @@
+"""Conditions: everything a cell is evaluated under besides its attack and its defenses.
+
+The command line, the API, the grid, the replay of an episode, the player's recordings and the report pass on one
+:class:`Conditions`. A new option is one field here, read in the one place where it acts. Fields of
+:class:`SharedConditions` become keys of the config and options of the command line by themselves, and are part of the
+label and the cell's id where they differ from their defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from agentcomm.errors import ConfigError, explain
+from agentcomm.runs.choices import PLAIN_PATH, Choice, PathChoice, Strict, as_yaml, build
+
+GateControlName = Literal["open", "closed", "random"]
+Decisions = Literal["greedy", "sampled"]
+Carrier = Literal["batch", "objects"]
+
+
+class SharedConditions(Strict):
+    """Conditions that all cells of a grid have in common."""
+
+    decisions: Decisions = Field("greedy", description="each agent's likeliest action, or one drawn by its policy")
+    obedience: float = Field(
+        0.0, ge=0, le=1, description="chance that members do what a directive tells them (stand-in for language models)"
+    )
+    device: str = Field(
+        "cpu", pattern=r"^(cpu|cuda)(:\d+)?$", description="where worlds live and policies decide, such as cuda:0"
+    )
+    carrier: Carrier = Field(
+        "batch", description="what carries messages: tensors of all worlds, or real envelopes one by one (slow)"
+    )
+
+
+class Conditions(SharedConditions):
+    """What one cell is evaluated under."""
+
+    environment: dict[str, Any] = Field({}, description="changed arguments of the environment, such as {failure: 0.05}")
+    gates: GateControlName | None = Field(
+        None, description="gates always open, always closed, or open at random, as often as the team's own"
+    )
+    transport: PathChoice = Field(PLAIN_PATH, description="channels that messages pass, and their codec")
+
+    @property
+    def crossed(self) -> bool:
+        """Whether attacks and defenses are evaluated under them.
+
+        What a changed environment or controlled gates do to a team is measured without attacks.
+        """
+        return not self.environment and self.gates is None
+
+    def label(self, own: PathChoice = PLAIN_PATH) -> str:
+        """What is not as usual, such as ``failure=0.05, gates open``; empty for nothing.
+
+        Equal conditions have equal labels, and different ones different labels.
+
+        Args:
+            own: The transport that counts as usual, such as the one of training.
+        """
+        parts = [f"{key}={value}" for key, value in self.environment.items()]
+        parts += [] if self.gates is None else [f"gates {self.gates}"]
+        parts += [] if self.transport == own else [self.transport.label or "plain transport"]
+        parts += [f"{name} {value}" for name, value in self._shared(PLAIN_CONDITIONS).items()]
+        return ", ".join(parts)
+
+    def options(self, usual: Conditions) -> list[str]:
+        """The options of the command line that ask for these conditions in a run whose cells have the usual ones."""
+        words = []
+        if self.environment:
+            words += ["--env", ",".join(f"{key}={as_yaml(value)}" for key, value in self.environment.items())]
+        words += [] if self.gates is None else ["--gates", self.gates]
+        if self.transport != usual.transport:
+            words += ["--step-seconds", f"{self.transport.step_seconds:g}"]
+            if self.transport.channels:
+                words += ["--channel", "+".join(channel.label for channel in self.transport.channels)]
+            words += [] if self.transport.codec is None else ["--codec", self.transport.codec.label]
+        for name, value in self._shared(usual).items():
+            words += [f"--{name.replace('_', '-')}", value]
+        return words
+
+    def check(self, environment: Choice) -> None:
+        """Check the arguments of the changed environment and of the transport, too.
+
+        Raises:
+            AgentcommError: If a plug-in is unknown or an argument is wrong.
+        """
+        build("environment", environment.changed(self.environment))
+        self.transport.check()
+
+    def _shared(self, usual: Conditions) -> dict[str, str]:
+        """Shared conditions that differ from the usual ones, as text."""
+        found = {name: getattr(self, name) for name in SharedConditions.model_fields}
+        return {name: as_yaml(value) for name, value in found.items() if value != getattr(usual, name)}
+
+
+PLAIN_CONDITIONS = Conditions()
+
+
+class ConditionsConfig(SharedConditions):
+    """The conditions of a grid: the run's own, and others that each differ from them in one thing."""
+
+    environments: tuple[dict[str, Any], ...] = Field(
+        (), description="changed arguments of the environment, evaluated without attacks: {predators: 8}"
+    )
+    gates: tuple[GateControlName, ...] = Field(
+        (), description="gates always open, always closed, or open at random, as often; evaluated without attacks"
+    )
+    paths: tuple[PathChoice, ...] = Field(
+        (), description="transports besides the one of training; each with every attack and defense"
+    )
+
+    def expand(self, own: PathChoice) -> list[Conditions]:
+        """All conditions of the grid, the run's own first.
+
+        Args:
+            own: The transport that the team was trained with.
+        """
+        shared = {name: getattr(self, name) for name in SharedConditions.model_fields}
+        usual = Conditions(transport=own, **shared)
+        return [
+            usual,
+            *(usual.model_copy(update={"environment": changes}) for changes in self.environments),
+            *(usual.model_copy(update={"gates": gates}) for gates in self.gates),
+            *(usual.model_copy(update={"transport": path}) for path in self.paths if path != own),
+        ]
+
+    def changed(self, given: Mapping[str, Any]) -> ConditionsConfig:
+        """The same with some keys replaced.
+
+        Raises:
+            ConfigError: If a key is unknown or a value is wrong.
+        """
+        kept = {name: getattr(self, name) for name in ConditionsConfig.model_fields}
+        try:
+            return ConditionsConfig.model_validate(kept | dict(given))
+        except ValidationError as error:
+            known = {"": list(ConditionsConfig.model_fields), "paths": list(PathChoice.model_fields)}
+            raise ConfigError(explain(error, "conditions", known)) from None
