@@ -9,10 +9,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from agentcomm.contracts.topology import Graph
 from agentcomm.interpreter import Interpreter
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox, Links, ProjectionCache
-from agentcomm.policy import CommPolicy, Graph
+from agentcomm.policy import CommPolicy
 
 
 @dataclass(frozen=True)

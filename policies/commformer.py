@@ -18,16 +18,15 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, nn
 
+from agentcomm.contracts.topology import TopologyChoice
 from agentcomm.messages.traffic import Inbox
 from agentcomm.policy import PolicyConfig
 from agentcomm.world import Observation
 from policies.attention import ListeningBlock
 from policies.bottleneck import BottleneckConfig
-from policies.fixed_graph import NoLinksConfig
 from policies.gate import GateConfig
-from policies.learned_graph import LearnedConfig
 from policies.token_policy import HeadsConfig, TokenPolicy
-from policies.topology import TopologyConfig
+from policies.topology import LEARNED, NO_LINKS
 
 
 class CommFormerConfig(HeadsConfig):
@@ -37,7 +36,7 @@ class CommFormerConfig(HeadsConfig):
     decoder: Literal["parallel", "autoregressive"] = Field(
         "parallel", description="all act at once, or after hearing what those before them do"
     )
-    topology: TopologyConfig = Field(LearnedConfig(), description="the graph")
+    topology: TopologyChoice = Field(LEARNED, description="the graph")
     gate: GateConfig | None = Field(None, description="temporal gate; none listens always")
     voice: BottleneckConfig | None = Field(
         None, description="noisy messages whose information costs; none says it as it is"
@@ -59,7 +58,7 @@ class CommFormer(TokenPolicy[CommFormerConfig]):
     def without_messages(cls, config: PolicyConfig) -> CommFormerConfig:
         """No links and no gate."""
         assert isinstance(config, CommFormerConfig)
-        return config.model_copy(update={"topology": NoLinksConfig(), "gate": None, "voice": None})
+        return config.model_copy(update={"topology": NO_LINKS, "gate": None, "voice": None})
 
     def hear(self, hidden: Tensor, inbox: Inbox, round_: int) -> Tensor:
         """One layer of attention over what was accepted."""

@@ -18,8 +18,8 @@ from pydantic import Field
 from agentcomm.policy import PolicyConfig
 from agentcomm.world import Observation
 from policies.commnet import CommNet, CommNetConfig
-from policies.fixed_graph import NoLinksConfig
 from policies.gate import GateConfig
+from policies.topology import NO_LINKS
 
 
 class SenderGateConfig(GateConfig):
@@ -46,4 +46,4 @@ class IC3Net(CommNet[IC3NetConfig]):
     @classmethod
     def without_messages(cls, config: PolicyConfig) -> PolicyConfig:
         """No links and no gate."""
-        return config.model_copy(update={"topology": NoLinksConfig(), "gate": None})
+        return config.model_copy(update={"topology": NO_LINKS, "gate": None})

@@ -16,20 +16,19 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from agentcomm.contracts.topology import TopologyChoice
 from agentcomm.messages.traffic import Inbox
 from agentcomm.policy import PolicyConfig
 from agentcomm.world import Observation
-from policies.dynamic_graph import DynamicConfig
-from policies.fixed_graph import NoLinksConfig
 from policies.token_policy import HeadsConfig, TokenPolicy
-from policies.topology import TopologyConfig
+from policies.topology import DYNAMIC, NO_LINKS
 
 
 class MAGICConfig(HeadsConfig):
     """Arguments of MAGIC."""
 
     rounds: int = Field(2, ge=1, le=8, description="rounds of messages per step")
-    topology: TopologyConfig = Field(DynamicConfig(), description="the graph")
+    topology: TopologyChoice = Field(DYNAMIC, description="the graph")
 
 
 class GraphAttention(nn.Module):
@@ -68,7 +67,7 @@ class MAGIC(TokenPolicy[MAGICConfig]):
     @classmethod
     def without_messages(cls, config: PolicyConfig) -> PolicyConfig:
         """No links."""
-        return config.model_copy(update={"topology": NoLinksConfig()})
+        return config.model_copy(update={"topology": NO_LINKS})
 
     def hear(self, hidden: Tensor, inbox: Inbox, round_: int) -> Tensor:
         """One layer of graph attention."""

@@ -18,8 +18,8 @@ from agentcomm.messages.traffic import Inbox
 from agentcomm.policy import PolicyConfig
 from agentcomm.world import Observation
 from policies.attention import ListeningBlock
-from policies.fixed_graph import FullConfig, NoLinksConfig
 from policies.token_policy import HeadsConfig, TokenPolicy
+from policies.topology import FULL, NO_LINKS
 
 
 class MATConfig(HeadsConfig):
@@ -35,7 +35,7 @@ class MAT(TokenPolicy[MATConfig]):
     tells_actions = True
 
     def __init__(self, config: MATConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
-        topology = FullConfig() if config.messages else NoLinksConfig()
+        topology = FULL if config.messages else NO_LINKS
         super().__init__(config, layout, num_agents, num_actions, topology)
         self.rounds = config.blocks + 1
         self.blocks = nn.ModuleList(ListeningBlock(config.width, config.heads) for _ in range(self.rounds))

@@ -19,12 +19,11 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from agentcomm.contracts.topology import TopologyChoice
 from agentcomm.messages.traffic import Inbox
 from agentcomm.policy import CommPolicy, PolicyConfig
 from agentcomm.world import Observation, World
-from policies.fixed_graph import NoLinksConfig
-from policies.learned_graph import LearnedConfig, LearnedGraph
-from policies.topology import TopologyConfig, build_topology
+from policies.topology import LEARNED, NO_LINKS
 
 
 class TalkingConfig(PolicyConfig):
@@ -35,7 +34,7 @@ class TalkingConfig(PolicyConfig):
     rounds: int = Field(2, ge=1, le=8, description="rounds of messages per step")
     cycle: float = Field(0.1, ge=0, description="weight of the cycle loss")
     cross: float = Field(0.1, ge=0, description="weight of the cross-decoding loss")
-    topology: TopologyConfig = Field(LearnedConfig(), description="the graph")
+    topology: TopologyChoice = Field(LEARNED, description="the graph")
 
     @model_validator(mode="after")
     def _sizes(self) -> TalkingConfig:
@@ -76,7 +75,7 @@ class Talking(CommPolicy[TalkingConfig]):
         self.layout, self.gate = layout, None
         self.width, self.rounds = config.width, config.rounds
         self.num_agents, self.num_actions = num_agents, num_actions
-        self.topology = build_topology(config.topology, num_agents, max(config.sizes))
+        self.topology = config.topology.build(num_agents, max(config.sizes))
         sizes, sorts = list(config.sizes), len(config.sizes)
         self.register_buffer("sort", torch.arange(num_agents) % sorts, persistent=False)
         entries = torch.arange(max(sizes)) < torch.tensor(sizes).unsqueeze(1)
@@ -102,12 +101,7 @@ class Talking(CommPolicy[TalkingConfig]):
     @classmethod
     def without_messages(cls, config: PolicyConfig) -> PolicyConfig:
         """No links."""
-        return config.model_copy(update={"topology": NoLinksConfig()})
-
-    def anneal(self, progress: float) -> None:
-        """The graph's temperature and phase."""
-        if isinstance(self.topology, LearnedGraph):
-            self.topology.anneal(progress)
+        return config.model_copy(update={"topology": NO_LINKS})
 
     def _norm(self, x: Tensor, sort: Tensor) -> Tensor:
         """Layer normalization over each agent's own entries; padding stays zero."""

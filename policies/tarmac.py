@@ -14,12 +14,12 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from agentcomm.contracts.topology import TopologyChoice
 from agentcomm.messages.traffic import Inbox
 from agentcomm.policy import PolicyConfig
 from agentcomm.world import Observation
-from policies.fixed_graph import FullConfig, NoLinksConfig
 from policies.token_policy import TokenPolicy, TokenPolicyConfig
-from policies.topology import TopologyConfig
+from policies.topology import FULL, NO_LINKS
 
 
 class TarMACConfig(TokenPolicyConfig):
@@ -27,7 +27,7 @@ class TarMACConfig(TokenPolicyConfig):
 
     rounds: int = Field(2, ge=1, le=8, description="rounds of messages per step")
     signature: int = Field(16, ge=1, description="width of the signature; the value takes the rest of the payload")
-    topology: TopologyConfig = Field(FullConfig(), description="the graph")
+    topology: TopologyChoice = Field(FULL, description="the graph")
 
     @model_validator(mode="after")
     def _room_for_a_value(self) -> TarMACConfig:
@@ -51,7 +51,7 @@ class TarMAC(TokenPolicy[TarMACConfig]):
     @classmethod
     def without_messages(cls, config: PolicyConfig) -> PolicyConfig:
         """No links."""
-        return config.model_copy(update={"topology": NoLinksConfig()})
+        return config.model_copy(update={"topology": NO_LINKS})
 
     def speak(self, hidden: Tensor, round_: int) -> Tensor:
         """Signature and value."""

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from agentcomm import registry
 from agentcomm.conformance import check_attack, check_defense, check_directory_attack, check_policy
+from agentcomm.contracts.topology import Graph, Topology, TopologyConfig
 from agentcomm.defense import Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.directory import DirectoryAttack
 from agentcomm.messages.traffic import Inbox
-from agentcomm.policy import CommPolicy, Graph, PolicyConfig
+from agentcomm.policy import CommPolicy, PolicyConfig
 from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
 from agentcomm.world import World
 
@@ -32,9 +33,9 @@ def make_world(num_worlds: int) -> World:
 POLICY_FORMS: dict[str, list[dict[str, Any]]] = {
     "commformer": [
         {"width": 16, "heads": 2, "gate": {"initial_logit": 0.5}},
-        {"width": 8, "topology": {"kind": "none"}},
-        {"width": 8, "topology": {"kind": "full"}},
-        {"width": 8, "topology": {"kind": "random"}},
+        {"width": 8, "topology": {"name": "none"}},
+        {"width": 8, "topology": {"name": "full"}},
+        {"width": 8, "topology": {"name": "random"}},
     ]
 }
 
@@ -68,26 +69,26 @@ def test_registered_defenses_conform(name: str) -> None:
 # ---- policies that break the contract
 
 
-class Silent(nn.Module):
+class Silent(Topology):
     """Nobody listens."""
 
-    learned = dynamic = needs_held_out = False
     degree = 0
 
     def __init__(self, agents: int) -> None:
-        super().__init__()
+        super().__init__(TopologyConfig())
         self.agents = agents
 
-    def draw(self, num_worlds: int, generator: torch.Generator) -> Tensor:
-        return torch.zeros(0, dtype=torch.int64)
+    @classmethod
+    def for_team(cls, config: TopologyConfig, num_agents: int, width: int) -> Topology:
+        return cls(num_agents)
 
     def graph(self, draw: Tensor | None, num_worlds: int, hidden: Tensor | None = None) -> Graph:
         agents = torch.arange(self.agents)
         source = (agents.view(-1, 1) + 1 + torch.arange(self.degree)) % self.agents
         return Graph(source.expand(num_worlds, -1, -1))
 
-    def weight(self, source: Tensor, draw: Tensor, hidden: Tensor | None = None) -> Tensor | None:
-        return None
+    def resize(self, identity: Tensor) -> None:
+        self.agents = len(identity)
 
 
 class Next(Silent):

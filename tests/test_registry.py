@@ -19,6 +19,7 @@ import attacks
 import envs
 import policies
 from agentcomm import registry
+from agentcomm.contracts.topology import Topology
 from agentcomm.defense import Defense
 from agentcomm.errors import ConfigError, PluginError
 from agentcomm.messages.channel import Channel
@@ -35,6 +36,7 @@ FOLDERS: dict[registry.Axis, Any] = {
     "defense": agentcomm.defenses,
     "channel": agentcomm.channels,
     "codec": agentcomm.codecs,
+    "topology": policies,
 }
 
 
@@ -71,6 +73,7 @@ BASES: dict[registry.Axis, type[Plugin]] = {
     "defense": Defense,
     "channel": Channel,
     "codec": Codec,
+    "topology": Topology,
 }
 
 
@@ -199,10 +202,18 @@ def test_a_foreign_package_that_hides_ours_is_named(package: str, content: str, 
         (
             "policy",
             "commformer",
-            {"topology": {"kind": "full", "density": 1}},
-            "topology.full.density: unknown key; known: kind",
+            {"topology": {"name": "full", "density": 1}},
+            "topology.density: unknown key; known: none",
         ),
-        ("policy", "commformer", {"topology": {}}, "topology: .*'kind'"),
+        ("policy", "commformer", {"topology": {"name": "random", "densty": 1}}, "topology.densty: .*mean 'density'"),
+        ("policy", "commformer", {"topology": {"name": "random", "seed": -1}}, r"topology.seed: .*\(got -1\)"),
+        (
+            "policy",
+            "commformer",
+            {"topology": {"name": "rnig"}},
+            "topology: unknown topology 'rnig'; did you mean 'ring'",
+        ),
+        ("policy", "commformer", {"topology": {}}, "topology.name: Field required"),
     ],
 )
 def test_bad_arguments_are_explained(axis: registry.Axis, name: str, arguments: dict[str, Any], says: str) -> None:

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agentcomm.contracts.topology import Graph, LearnedTopology
 from agentcomm.deciding import Decision, decide
 from agentcomm.messages.ledger import COUNTS
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox
-from agentcomm.policy import CommPolicy, Graph
+from agentcomm.policy import CommPolicy
 from agentcomm.seeds import derive
 from agentcomm.training.ppo import Rows, advantages
 from agentcomm.training.settings import PPOSettings
@@ -148,7 +149,7 @@ class Sampler:
             return None, torch.zeros(0, dtype=torch.int64), None
         draw = topology.draw(worlds, self.generator)
         graph = topology.graph(draw if len(draw) else None, worlds)
-        return graph, draw, float(topology.agreement(graph.source)) if topology.learned else None
+        return graph, draw, float(topology.agreement(graph.source)) if isinstance(topology, LearnedTopology) else None
 
     def _columns(self, s: Rows, decisions: list[Decision], draw: Tensor) -> Rows:
         value = torch.stack([d.value for d in decisions])

@@ -33,10 +33,10 @@ from parts import (
 
 from agentcomm import registry
 from agentcomm.conformance.conversations import reader
+from agentcomm.contracts.topology import Graph
 from agentcomm.deciding import decide
 from agentcomm.defense import ORDERS, Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.messages.network import FATES, Network
-from agentcomm.policy import Graph
 from agentcomm.threats import Budget, Edits, Position, Setting, View
 
 EVERY_PAIR = [*product(KINDS, DEFENSES), *product(OTHERS, ("both",))]

@@ -26,7 +26,7 @@ from benchmarks.plain_loop import PlainLoop
 SILENT = ["mappo", "ippo"]
 TALKING = ["mat", "commnet", "ic3net", "tarmac", "magic"]
 CENTRAL = ["mat", "commnet", "tarmac", "magic", "mappo"]
-GRAPHS = [{"kind": kind} for kind in ("none", "ring", "full", "learned", "embedded", "dynamic")]
+GRAPHS = [{"name": name} for name in ("none", "ring", "full", "learned", "embedded", "dynamic")]
 
 FORMS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in (*TALKING, *SILENT)),
@@ -317,7 +317,7 @@ def test_central_critics_see_everybody_and_others_their_own_agent(name: str) -> 
 def test_mat_is_commformer_on_the_full_graph(messages: bool) -> None:
     world, mat = team("mat", heads=2, messages=messages)
     kind = "full" if messages else "none"
-    _, commformer = team("commformer", heads=2, topology={"kind": kind}, decoder="autoregressive")
+    _, commformer = team("commformer", heads=2, topology={"name": kind}, decoder="autoregressive")
     commformer.load_state_dict(mat.state_dict(), strict=True)
     observation, step = world.reset(0), torch.zeros(6, dtype=torch.int64)
     graph = mat.topology.graph(None, 6)
