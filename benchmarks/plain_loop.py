@@ -10,6 +10,7 @@ import torch
 from agentcomm.assembly import make_network, make_policy, make_world
 from agentcomm.config import RunConfig, Variant
 from agentcomm.evaluation.episodes import play
+from agentcomm.evaluation.metrics import measure
 from agentcomm.seeds import derive
 from agentcomm.training.ppo import Update
 from agentcomm.training.rollout import Sampler
@@ -65,6 +66,5 @@ class PlainLoop:
     def evaluate(self, episodes: int = 2048) -> dict[str, float]:
         """Greedy episodes on a clean network."""
         world = make_world(self.run.environment, episodes)
-        return play(
-            world, self.policy, make_network(world, self.policy, path=self.run.path), self.run.evaluation.seed
-        ).metrics()
+        network = make_network(world, self.policy, path=self.run.path)
+        return measure(play(world, self.policy, network, self.run.evaluation.seed))

@@ -12,7 +12,7 @@ import pytest
 from agentcomm import registry
 from agentcomm.assembly import make_policy, make_world
 from agentcomm.config import Choice, load
-from agentcomm.conformance import check_attack, check_channel, check_policy, check_topology
+from agentcomm.conformance import check_attack, check_channel, check_metric, check_policy, check_topology
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = [*sorted((ROOT / "examples").glob("*.yaml")), ROOT / "agentcomm" / "demo.yaml"]
@@ -50,6 +50,10 @@ def test_the_policy_in_the_documentation_keeps_its_contract(monkeypatch: pytest.
 
 def test_the_topology_in_the_documentation_keeps_its_contract(monkeypatch: pytest.MonkeyPatch) -> None:
     check_topology(documented("star", 4, monkeypatch).Star)
+
+
+def test_the_metric_in_the_documentation_keeps_its_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_metric(documented("slowest", 5, monkeypatch).Slowest)
 
 
 @pytest.mark.ray

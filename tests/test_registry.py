@@ -15,10 +15,12 @@ import pytest
 import agentcomm.channels
 import agentcomm.codecs
 import agentcomm.defenses
+import agentcomm.evaluation
 import attacks
 import envs
 import policies
 from agentcomm import registry
+from agentcomm.contracts.metric import Metric
 from agentcomm.contracts.topology import Topology
 from agentcomm.defense import Defense
 from agentcomm.errors import ConfigError, PluginError
@@ -37,6 +39,7 @@ FOLDERS: dict[registry.Axis, Any] = {
     "channel": agentcomm.channels,
     "codec": agentcomm.codecs,
     "topology": policies,
+    "metric": agentcomm.evaluation,
 }
 
 
@@ -74,6 +77,7 @@ BASES: dict[registry.Axis, type[Plugin]] = {
     "channel": Channel,
     "codec": Codec,
     "topology": Topology,
+    "metric": Metric,
 }
 
 

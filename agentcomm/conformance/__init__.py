@@ -10,6 +10,7 @@ with what is wrong. No test framework is needed.
 from agentcomm.conformance.channels import check_channel
 from agentcomm.conformance.codecs import check_codec
 from agentcomm.conformance.directories import check_directory_attack
+from agentcomm.conformance.metrics import check_metric
 from agentcomm.conformance.policies import check_policy
 from agentcomm.conformance.seeds import check_seeds
 from agentcomm.conformance.stages import check_attack, check_defense
@@ -22,6 +23,7 @@ __all__ = [
     "check_codec",
     "check_defense",
     "check_directory_attack",
+    "check_metric",
     "check_policy",
     "check_seeds",
     "check_topology",

@@ -28,6 +28,7 @@ from agentcomm.directory import DirectoryGuard, directory_guards
 from agentcomm.errors import RunError
 from agentcomm.evaluation.cells import read_jsonl
 from agentcomm.evaluation.episodes import play
+from agentcomm.evaluation.metrics import measure
 from agentcomm.files import append_line, write_text
 from agentcomm.log import event_log
 from agentcomm.messages.guard import Guard
@@ -237,6 +238,7 @@ def _evaluate(
             clean_twins[cell.id] = played
         else:
             success = _success(cell, saved, played, clean_twins)
+        metrics = measure(played) | success
     except Exception as error:
         return row | {"status": "failed", "error": f"{type(error).__name__}: {error}", "seconds": 0.0}
     topology = policy.topology
@@ -257,7 +259,7 @@ def _evaluate(
     if cell.attack is not None and not touched:
         row["status"] = "inconclusive"
     return row | {
-        "metrics": played.metrics() | success,
+        "metrics": metrics,
         "ledger": totals,
         "violations": {rule: n for guard in guards for rule, n in guard.violations.items()},
         "gate_by_step": played.gate_by_step,

@@ -17,6 +17,7 @@ from agentcomm.config import Choice
 from agentcomm.contracts.outcome import Facts
 from agentcomm.directory import DirectoryAttack
 from agentcomm.evaluation.episodes import play
+from agentcomm.evaluation.metrics import measure
 from agentcomm.threats import Setting
 from envs.scripted_market import Choice as Criterion
 from envs.scripted_market import MarketPolicy
@@ -220,9 +221,9 @@ def test_a_copy_ruins_its_victims_name() -> None:
 def test_evaluated_episodes_say_what_became_of_the_directory() -> None:
     world = make_world(Choice(name="task_market", max_steps=6), 32)
     policy = make_policy(Choice(name="commnet"), world)
-    clean = play(world, policy, make_network(world, policy), 0).metrics()
+    clean = measure(play(world, policy, make_network(world, policy), 0))
     assert clean["misrouted"] == clean["poisoned"] == 0
-    metrics = play(world, policy, make_network(world, policy, [Choice(name="hub_poison")]), 0).metrics()
+    metrics = measure(play(world, policy, make_network(world, policy, [Choice(name="hub_poison")]), 0))
     assert metrics["poisoned"] > 0.5
     assert "unserved" in metrics
 

@@ -18,6 +18,7 @@ from agentcomm.assembly import make_network, make_world
 from agentcomm.conformance.conversations import check_state
 from agentcomm.errors import AgentcommError, CheckpointError, ConfigError
 from agentcomm.evaluation.episodes import play
+from agentcomm.evaluation.metrics import measure
 from agentcomm.messages.network import Network
 from agentcomm.threats import Budget, Edits, View
 from agentcomm.training.ppo import Update
@@ -200,7 +201,7 @@ def test_an_attacker_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pow
         there = make_world(team.environment, 128)
         attacks = [choice(ATTACK[power], policy=str(tmp_path / "trained"), untrained=untrained)]
         between = make_network(there, team.policy, attacks)
-        harm[untrained] = 8 - play(there, team.policy, between, 5).metrics()["mean_return"]
+        harm[untrained] = 8 - measure(play(there, team.policy, between, 5))["mean_return"]
         assert not between.guards[0].violations
     assert harm[False] > harm[True] + 0.5
 

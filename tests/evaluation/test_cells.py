@@ -17,6 +17,7 @@ from agentcomm.config import Choice
 from agentcomm.errors import AgentcommError, ConfigError, RunError
 from agentcomm.evaluation import grid
 from agentcomm.evaluation.episodes import play
+from agentcomm.evaluation.metrics import measure
 from agentcomm.run import Run, create, teams
 from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
 
@@ -129,7 +130,7 @@ def test_every_world_plays_its_one_episode_to_the_end(run: Run) -> None:
     first = played.frames[0][0]
     assert len(first["agents"]) == 3
     assert all(m["fate"] == "delivered" and m["accepted"] for m in first["messages"])
-    assert played.metrics()["messages_per_step"] == pytest.approx(
+    assert measure(played)["messages_per_step"] == pytest.approx(
         int(played.messages["sent"].sum()) / int(played.length.sum())
     )
 
