@@ -12,6 +12,7 @@ import importlib
 import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, TypeVar, get_args
@@ -94,7 +95,7 @@ def find(axis: Axis, name: str) -> type[Any]:
     if (axis, name) in _registered:
         return _registered[axis, name]
     known, point = _announcement(axis, name)
-    twice = sorted(other for other, p in _by_name(axis).items() if p.value == point.value)
+    twice = sorted(full for full, p in _announced(axis).items() if p.value == point.value)
     if len(twice) > 1:
         both = " and ".join(repr(other) for other in twice)
         raise PluginError(f"{point.value} is announced as {axis} {both}; a plug-in has one name: announce it once")
@@ -175,8 +176,9 @@ def _known_keys(config: type[BaseModel], arguments: Any) -> dict[str, list[str]]
             if not (isinstance(part, type) and issubclass(part, BaseModel)):
                 continue
             axis = getattr(part, "axis", None)
-            if axis is not None and isinstance(given, dict) and given.get("name") in names(axis):
-                part = find(axis, given["name"]).Config
+            if axis is not None and isinstance(given, dict):
+                with suppress(PluginError):  # whose text is reported instead
+                    part = find(axis, str(given.get("name"))).Config
             known |= {f"{field}.{below}".rstrip("."): keys for below, keys in _known_keys(part, given).items()}
     return known
 
