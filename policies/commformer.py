@@ -13,7 +13,7 @@ nothing travels beside the graph.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -45,6 +45,21 @@ class CommFormerConfig(HeadsConfig):
 
 class CommFormer(TokenPolicy[CommFormerConfig]):
     """CommFormer on any graph."""
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Each part and each way to train it."""
+        return {
+            "": {},
+            "heads": {"width": 16, "heads": 2, "gate": {"initial_logit": 0.5}},
+            "gate": {"gate": {"cost": 0.01, "initial_logit": 0.5}},
+            "sender gate": {"gate": {"side": "sender", "initial_logit": 0.5}},
+            "straight-through gate": {"gate": {"kind": "straight_through", "initial_logit": 0.5}},
+            "straight-through graph": {"topology": {"name": "learned", "estimator": "straight_through"}},
+            "no links": {"width": 8, "topology": {"name": "none"}},
+            "in turns": {"decoder": "autoregressive"},
+            "voice": {"voice": {}},
+        }
 
     def __init__(self, config: CommFormerConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
         super().__init__(config, layout, num_agents, num_actions, config.topology, config.gate, config.voice)

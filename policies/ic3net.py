@@ -11,7 +11,7 @@ accepted, where the paper divides by N - 1 whoever is silent. Payloads are CommN
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -39,6 +39,20 @@ class IC3Net(CommNet[IC3NetConfig]):
     """CommNet with a sender gate and an own critic for everyone."""
 
     central_critic = False
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Each sort of gate."""
+        return {
+            "": {},
+            "priced gate": {"width": 8, "gate": {"initial_logit": 0.5, "cost": 0.1}},
+            "straight-through gate": {
+                "width": 8,
+                "gate": {"kind": "straight_through", "initial_logit": 0.5},
+                "rounds": 2,
+            },
+            "no gate": {"width": 8, "gate": None},
+        }
 
     def __init__(self, config: IC3NetConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
         super().__init__(config, layout, num_agents, num_actions, config.gate)

@@ -12,6 +12,8 @@ them concatenate their heads.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -58,6 +60,11 @@ class GraphAttention(nn.Module):
 
 class MAGIC(TokenPolicy[MAGICConfig]):
     """MAGIC on the graph that its scheduler makes, or on any other."""
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Several heads, too."""
+        return {"": {}, "heads": {"width": 8, "heads": 2}}
 
     def __init__(self, config: MAGICConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
         super().__init__(config, layout, num_agents, num_actions, config.topology)

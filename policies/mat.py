@@ -11,6 +11,8 @@ agents has the same relation, whose embedding then is no more than a bias. Feed-
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -33,6 +35,11 @@ class MAT(TokenPolicy[MATConfig]):
     """The full graph and the autoregressive decoder."""
 
     tells_actions = True
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Several blocks, and nobody listening."""
+        return {"": {}, "deep": {"width": 16, "heads": 2, "blocks": 2}, "no links": {"width": 8, "messages": False}}
 
     def __init__(self, config: MATConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
         topology = FULL if config.messages else NO_LINKS

@@ -15,6 +15,8 @@ batched products whatever the sizes are. No policy here has a memory.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -69,6 +71,11 @@ class Talking(CommPolicy[TalkingConfig]):
 
     sort: Tensor
     present: Tensor
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Smaller agents, too."""
+        return {"": {}, "narrow": {"width": 16, "sizes": [16, 8]}}
 
     def __init__(self, config: TalkingConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
         super().__init__(config)

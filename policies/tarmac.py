@@ -10,6 +10,8 @@ a payload leaves a layer normalization without gain, so that an honest one has l
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
@@ -38,6 +40,11 @@ class TarMACConfig(TokenPolicyConfig):
 
 class TarMAC(TokenPolicy[TarMACConfig]):
     """TarMAC on any graph."""
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """A narrow payload, too."""
+        return {"": {}, "narrow": {"width": 8, "signature": 3}}
 
     def __init__(self, config: TarMACConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
         super().__init__(config, layout, num_agents, num_actions, config.topology)

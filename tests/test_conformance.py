@@ -30,21 +30,12 @@ def make_world(num_worlds: int) -> World:
 
 # ---- what is registered
 
-POLICY_FORMS: dict[str, list[dict[str, Any]]] = {
-    "commformer": [
-        {"width": 16, "heads": 2, "gate": {"initial_logit": 0.5}},
-        {"width": 8, "topology": {"name": "none"}},
-        {"width": 8, "topology": {"name": "full"}},
-        {"width": 8, "topology": {"name": "random"}},
-    ]
-}
 
-
-@pytest.mark.parametrize("name", registry.names("policy"))
-def test_registered_policies_conform(name: str) -> None:
-    for arguments in ({}, *POLICY_FORMS.get(name, [])):
-        config = registry.build_config("policy", name, arguments)
-        check_policy(lambda world, c=config: registry.find("policy", name).for_world(c, world), make_world)
+@pytest.mark.parametrize("form", registry.forms("policy"))
+def test_registered_policies_conform(form: str) -> None:
+    name, arguments = registry.forms("policy")[form]
+    config = registry.build_config("policy", name, arguments)
+    check_policy(lambda world: registry.find("policy", name).for_world(config, world), make_world)
 
 
 @pytest.mark.parametrize("name", registry.names("attack"))
@@ -61,9 +52,12 @@ def test_registered_attacks_conform(name: str) -> None:
         check(attack, arguments)
 
 
-@pytest.mark.parametrize("name", registry.names("defense"))
-def test_registered_defenses_conform(name: str) -> None:
-    check_defense(registry.find("defense", name), lossless=name != "codeword")  # no random token is a codeword
+@pytest.mark.parametrize("form", registry.forms("defense"))
+def test_registered_defenses_conform(form: str) -> None:
+    name, arguments = registry.forms("defense")[form]
+    check_defense(
+        registry.find("defense", name), arguments, lossless=name != "codeword"
+    )  # no random token is a codeword
 
 
 # ---- policies that break the contract

@@ -28,16 +28,15 @@ TALKING = ["mat", "commnet", "ic3net", "tarmac", "magic"]
 CENTRAL = ["mat", "commnet", "tarmac", "magic", "mappo"]
 GRAPHS = [{"name": name} for name in ("none", "ring", "full", "learned", "embedded", "dynamic")]
 
+SMALL: dict[str, dict[str, Any]] = {
+    "commnet": {"width": 8},
+    "ic3net": {"width": 8, "gate": {"initial_logit": 0.5, "cost": 0.1}},
+    "tarmac": {"width": 8, "signature": 3},
+    "magic": {"width": 8, "heads": 2},
+}
 FORMS: list[tuple[str, dict[str, Any]]] = [
-    *((name, {}) for name in (*TALKING, *SILENT)),
-    ("mat", {"width": 16, "heads": 2, "blocks": 2}),
-    ("mat", {"width": 8, "messages": False}),
-    *(("commnet", {"width": 8, "topology": graph}) for graph in GRAPHS),
-    *(("ic3net", {"width": 8, "gate": {"initial_logit": 0.5, "cost": 0.1}, "topology": graph}) for graph in GRAPHS),
-    ("ic3net", {"width": 8, "gate": {"kind": "straight_through", "initial_logit": 0.5}, "rounds": 2}),
-    ("ic3net", {"width": 8, "gate": None}),
-    *(("tarmac", {"width": 8, "signature": 3, "topology": graph}) for graph in GRAPHS),
-    *(("magic", {"width": 8, "heads": 2, "topology": graph}) for graph in GRAPHS),
+    *(form for form in registry.forms("policy").values() if form[0] in (*TALKING, *SILENT)),
+    *((name, arguments | {"topology": graph}) for name, arguments in SMALL.items() for graph in GRAPHS),
 ]
 
 
