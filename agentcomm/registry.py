@@ -128,7 +128,7 @@ def _announcement(axis: Axis, name: str) -> tuple[str, EntryPoint]:
 
 
 def forms(axis: Axis) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Name and arguments of each form of each plug-in (:meth:`agentcomm.plugin.Plugin.forms`), by ``name form``."""
+    """Name and arguments of each plug-in's :meth:`agentcomm.plugin.Plugin.forms`, by ``name form``."""
     return {
         f"{name} {form}".strip(): (name, arguments)
         for name in names(axis)
