@@ -46,7 +46,8 @@ class Plugin(Generic[C_co]):
     def forms(cls) -> dict[str, dict[str, Any]]:
         """Arguments of the variants that conformance checks, tests and studies go over, by the variant's name.
 
-        The first one is the plug-in as it is used by default, and has the empty name.
+        The first one has the empty name; its arguments are the defaults, or such as show in a short episode what the
+        plug-in does.
         """
         return {"": {}}
 

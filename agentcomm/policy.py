@@ -13,113 +13,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import TypeVar
 
 from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.topology import Topology
 from agentcomm.errors import ConfigError
 from agentcomm.plugin import Plugin, PluginConfig
 from agentcomm.world import World
-
-
-class Graph(NamedTuple):
-    """Who may listen to whom.
-
-    Attributes:
-        source: [B, N, k] int64 senders per receiver, each once and never the receiver itself.
-        kept: [B, N, k] bool, which of them really; None for all. Only graphs of varying degree need it.
-    """
-
-    source: Tensor
-    kept: Tensor | None = None
-
-
-class Topology(Protocol):
-    """Where a policy's graphs come from.
-
-    Sampled graphs are functions of a *draw*, one number per world, which is recorded instead of the noise that is
-    computed from it.
-
-    Attributes:
-        degree: k, slots per receiver.
-        learned: Whether its parameters are trained by their own optimizer. Such a topology has two further methods, for
-            its two ways to learn (see :mod:`agentcomm.training.graph_step`): ``weight``, and ``log_probability``.
-        needs_held_out: Whether it learns from worlds that are kept from the model.
-        dynamic: Whether there is a new graph in every step, made from what agents see then.
-    """
-
-    degree: int
-    learned: bool
-    needs_held_out: bool
-    dynamic: bool
-
-    def draw(self, num_worlds: int, generator: torch.Generator) -> Tensor:
-        """[B] int64 to sample one graph per world with; [0] where nothing is sampled."""
-        ...
-
-    def graph(self, draw: Tensor | None, num_worlds: int, hidden: Tensor | None = None) -> Graph:
-        """The graphs of those draws; the executed graph without. Dynamic ones look at ``hidden`` [B, N, H]."""
-        ...
-
-    def weight(self, source: Tensor, draw: Tensor, hidden: Tensor | None = None) -> Tensor | None:
-        """Straight-through weights [B, N, k] (value 1) of recorded edges; None where no gradient is to flow."""
-        ...
-
-    def log_probability(self, source: Tensor, draw: Tensor) -> Tensor:
-        """[U, N] log-probability of the rows [U, N, k] that draws [U] gave; only asked of learned graphs."""
-        ...
-
-    def resize(self, identity: Tensor) -> None:
-        """Serve a team of another size: [N'] int64, which agent of the trained team each agent stands in for.
-
-        Raises:
-            ConfigError: If the graph cannot.
-        """
-        ...
-
-
-class TemporalGate(Protocol):
-    """What decides at every step whether an agent listens, or, at the sender's side, speaks.
-
-    Attributes:
-        side: Whose decision it is.
-        straight_through: Whether gradients reach it through what was heard instead of through its own
-            log-probability; see :mod:`policies.gate`.
-    """
-
-    side: Literal["receiver", "sender"]
-    straight_through: bool
-
-    def __call__(self, hidden: Tensor) -> Tensor:
-        """Hidden [B, N, H] -> logit [B, N] of being open."""
-        ...
-
-    def weight(self, logit: Tensor, noise: Tensor) -> Tensor:
-        """Soft openness [B, N] of gates drawn with that noise, by which gradients flow (straight-through only)."""
-        ...
-
-
-class Voice(Protocol):
-    """What makes a noisy message of what an agent would say; see :mod:`policies.bottleneck`.
-
-    Attributes:
-        weight: What the loss pays per nat of information in a message.
-        spoken: [D] bool, entries of greedy payloads that say anything; the others are not sent.
-    """
-
-    weight: float
-    spoken: Tensor
-
-    def __call__(self, said: Tensor, draw: Tensor | None, round_: int) -> tuple[Tensor, Tensor]:
-        """[B, N, D] and the draws [B] of a step -> payloads [B, N, D], and nats per entry [B, N, D]."""
-        ...
-
-    def note(self, nats: Tensor) -> None:
-        """Told the nats per entry [..., D] of every update."""
-        ...
 
 
 class PolicyConfig(PluginConfig):
@@ -139,8 +43,9 @@ class CommPolicy(Plugin[P_co], nn.Module):
         rounds: Rounds of messages per step; 0 for a policy that never speaks.
         width: Payload width D.
         topology: Who may listen to whom.
-        gate: When; None for gates that are always open.
-        voice: What adds noise to messages in training; None for messages as they are spoken.
+        gate: When (:class:`agentcomm.contracts.topology.TemporalGate`); None for gates that are always open.
+        voice: What adds noise to messages in training (:class:`agentcomm.contracts.topology.MessageNoise`); None for
+            messages as they are spoken.
         tells_actions: Whether the last round tells actions; such a policy also implements ``tell``, and its ``hear``,
             ``act`` and ``tell`` treat agents one by one, because they are called with some of the agents only.
         num_agents: N of the team it serves now.
@@ -149,9 +54,9 @@ class CommPolicy(Plugin[P_co], nn.Module):
 
     rounds: int
     width: int
-    topology: Any
-    gate: Any
-    voice: Any
+    topology: Topology
+    gate: Any  # a TemporalGate or None
+    voice: Any  # a MessageNoise or None
     tells_actions: bool = False
     num_agents: int
     num_actions: int
@@ -215,7 +120,8 @@ class CommPolicy(Plugin[P_co], nn.Module):
         return None
 
     def anneal(self, progress: float) -> None:
-        """Let parts that follow the share of training done (0 .. 1) do so, in buffers. Nothing by default."""
+        """Let parts that follow the share of training done (0 .. 1) do so, in buffers; here, the topology."""
+        self.topology.anneal(progress)
 
     def listen(self, hidden: Tensor) -> Tensor | None:
         """Gate logits [B, N] from what each agent knows before it hears anything; None if all always listen."""

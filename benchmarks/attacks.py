@@ -31,7 +31,7 @@ def loop(environment: dict[str, Any], attacks: list[dict[str, Any]], path: dict[
         "environment": environment,
         "policy": {
             "name": "commformer",
-            "topology": {"kind": "learned", "density": 0.4},
+            "topology": {"name": "learned", "density": 0.4},
             "gate": {"initial_logit": 3.0},
         },
         "training": {"worlds": 256, "fragment": 16, "threads": 1},

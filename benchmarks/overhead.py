@@ -36,7 +36,7 @@ def loop(changes: dict[str, Any]) -> PlainLoop:
     base = {
         "name": "overhead",
         "environment": TASK,
-        "policy": {"name": "commformer", "topology": {"kind": "learned", "density": 0.4}},
+        "policy": {"name": "commformer", "topology": {"name": "learned", "density": 0.4}},
         "training": {"worlds": 256, "fragment": 16, "threads": 1},
     }
     return PlainLoop(parse(base | changes, "benchmark settings"))

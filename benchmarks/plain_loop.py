@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
 from agentcomm.runs.assembly import make_network, make_policy, make_world
 from agentcomm.runs.config import RunConfig, Variant
@@ -65,6 +66,5 @@ class PlainLoop:
     def evaluate(self, episodes: int = 2048) -> dict[str, float]:
         """Greedy episodes on a clean network."""
         world = make_world(self.run.environment, episodes)
-        return play(
-            world, self.policy, make_network(world, self.policy, path=self.run.path), self.run.evaluation.seed
-        ).metrics()
+        network = make_network(world, self.policy, path=self.run.path)
+        return measure(play(world, self.policy, network, self.run.evaluation.seed))

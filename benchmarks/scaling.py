@@ -23,7 +23,7 @@ console = Console()
 
 
 def setting(agents: int, decoder: str = "parallel") -> RunConfig:
-    topology = {"kind": "learned", "density": (NEIGHBORS + 0.5) / agents}
+    topology = {"name": "learned", "density": (NEIGHBORS + 0.5) / agents}
     return parse(
         {
             "name": "scaling",

@@ -19,7 +19,7 @@ def commformer(**training: Any) -> RunConfig:
         {
             "name": "commformer-settings",
             "environment": TASK | {"observation": "dense"},
-            "policy": {"name": "commformer", "width": 64, "topology": {"kind": "learned", "density": 0.4}},
+            "policy": {"name": "commformer", "width": 64, "topology": {"name": "learned", "density": 0.4}},
             "training": {
                 "worlds": 250,
                 "fragment": 16,
@@ -38,7 +38,7 @@ def ours(**training: Any) -> RunConfig:
         {
             "name": "our-settings",
             "environment": TASK | {"observation": "indices"},
-            "policy": {"name": "commformer", "width": 64, "topology": {"kind": "learned", "density": 0.4}},
+            "policy": {"name": "commformer", "width": 64, "topology": {"name": "learned", "density": 0.4}},
             "training": {
                 "worlds": 256,
                 "fragment": 16,

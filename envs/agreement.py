@@ -51,6 +51,11 @@ class Agreement(World[AgreementConfig]):
 
     can_lose_members = True
 
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Three quarters of the votes are enough, too."""
+        return {"": {}, "majority": {"members": 4, "symbols": 3, "quorum": 0.75}}
+
     def __init__(self, config: AgreementConfig, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:
         super().__init__(config, num_worlds, device)
         s, self.symbols = config.symbols, config.symbols

@@ -48,6 +48,11 @@ class OracleHint(World[OracleHintConfig]):
         informative: [N] int64, the source of each agent: ground truth for evaluations, which no agent observes.
     """
 
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """A small team, too."""
+        return {"": {}, "small": {"members": 4, "symbols": 2}}
+
     def __init__(self, config: OracleHintConfig, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:
         super().__init__(config, num_worlds, device)
         self.symbols = config.symbols

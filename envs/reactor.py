@@ -54,6 +54,11 @@ class Reactor(World[ReactorConfig]):
         middle: The one to keep to.
     """
 
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Wider limits, too."""
+        return {"": {}, "wide": {"members": 4, "slack": 2, "margin": 0}}
+
     def __init__(self, config: ReactorConfig, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:
         super().__init__(config, num_worlds, device)
         self.slack = config.slack

@@ -6,7 +6,7 @@ run = agentcomm.train(
     {
         "name": "ten-lines",
         "environment": {"name": "predator_capture_prey", "observation": "indices"},
-        "policy": {"name": "commformer", "topology": {"kind": "learned", "density": 0.4}},
+        "policy": {"name": "commformer", "topology": {"name": "learned", "density": 0.4}},
         "training": {"env_steps": 20_000},
     }
 )

@@ -13,21 +13,20 @@ nothing travels beside the graph.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.topology import TopologyChoice
 from agentcomm.policy import PolicyConfig
 from agentcomm.world import Observation
 from policies.attention import ListeningBlock
 from policies.bottleneck import BottleneckConfig
-from policies.fixed_graph import NoLinksConfig
 from policies.gate import GateConfig
-from policies.learned_graph import LearnedConfig
 from policies.token_policy import HeadsConfig, TokenPolicy
-from policies.topology import TopologyConfig
+from policies.topology import LEARNED, NO_LINKS
 
 
 class CommFormerConfig(HeadsConfig):
@@ -37,7 +36,7 @@ class CommFormerConfig(HeadsConfig):
     decoder: Literal["parallel", "autoregressive"] = Field(
         "parallel", description="all act at once, or after hearing what those before them do"
     )
-    topology: TopologyConfig = Field(LearnedConfig(), description="the graph")
+    topology: TopologyChoice = Field(LEARNED, description="the graph")
     gate: GateConfig | None = Field(None, description="temporal gate; none listens always")
     voice: BottleneckConfig | None = Field(
         None, description="noisy messages whose information costs; none says it as it is"
@@ -46,6 +45,21 @@ class CommFormerConfig(HeadsConfig):
 
 class CommFormer(TokenPolicy[CommFormerConfig]):
     """CommFormer on any graph."""
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Each part and each way to train it."""
+        return {
+            "": {},
+            "heads": {"width": 16, "heads": 2, "gate": {"initial_logit": 0.5}},
+            "gate": {"gate": {"cost": 0.01, "initial_logit": 0.5}},
+            "sender gate": {"gate": {"side": "sender", "initial_logit": 0.5}},
+            "straight-through gate": {"gate": {"kind": "straight_through", "initial_logit": 0.5}},
+            "straight-through graph": {"topology": {"name": "learned", "estimator": "straight_through"}},
+            "no links": {"width": 8, "topology": {"name": "none"}},
+            "in turns": {"decoder": "autoregressive"},
+            "voice": {"voice": {}},
+        }
 
     def __init__(self, config: CommFormerConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
         super().__init__(config, layout, num_agents, num_actions, config.topology, config.gate, config.voice)
@@ -59,7 +73,7 @@ class CommFormer(TokenPolicy[CommFormerConfig]):
     def without_messages(cls, config: PolicyConfig) -> CommFormerConfig:
         """No links and no gate."""
         assert isinstance(config, CommFormerConfig)
-        return config.model_copy(update={"topology": NoLinksConfig(), "gate": None, "voice": None})
+        return config.model_copy(update={"topology": NO_LINKS, "gate": None, "voice": None})
 
     def hear(self, hidden: Tensor, inbox: Inbox, round_: int) -> Tensor:
         """One layer of attention over what was accepted."""

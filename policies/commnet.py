@@ -16,19 +16,19 @@ from torch import Tensor, nn
 from typing_extensions import TypeVar
 
 from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.topology import TopologyChoice
 from agentcomm.policy import PolicyConfig
 from agentcomm.world import Observation
-from policies.fixed_graph import FullConfig, NoLinksConfig
 from policies.gate import GateConfig
 from policies.token_policy import TokenPolicy, TokenPolicyConfig
-from policies.topology import TopologyConfig
+from policies.topology import FULL, NO_LINKS
 
 
 class CommNetConfig(TokenPolicyConfig):
     """Arguments of CommNet."""
 
     rounds: int = Field(2, ge=1, le=8, description="rounds of messages per step")
-    topology: TopologyConfig = Field(FullConfig(), description="the graph")
+    topology: TopologyChoice = Field(FULL, description="the graph")
 
 
 N_co = TypeVar("N_co", bound=CommNetConfig, default=CommNetConfig, covariant=True)
@@ -54,7 +54,7 @@ class CommNet(TokenPolicy[N_co]):
     @classmethod
     def without_messages(cls, config: PolicyConfig) -> PolicyConfig:
         """No links."""
-        return config.model_copy(update={"topology": NoLinksConfig()})
+        return config.model_copy(update={"topology": NO_LINKS})
 
     def hear(self, hidden: Tensor, inbox: Inbox, round_: int) -> Tensor:
         """LN(h + tanh(H h + C c))."""

@@ -8,35 +8,32 @@ here both rounds of a step use the same.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from agentcomm.policy import Graph
-from policies.graph_part import Part, others
+from agentcomm.contracts.topology import Graph, Topology, TopologyConfig
+from policies.fixed_graph import NoLinks
+from policies.graph_part import others
 from policies.noise import logistic, new_draws
 
 
-class DynamicConfig(Part):
-    """A graph per step."""
+class DynamicConfig(TopologyConfig):
+    """Arguments of DynamicGraph."""
 
-    kind: Literal["dynamic"] = "dynamic"
     hidden: int = Field(32, ge=1, description="width of the scheduler")
     temperature: float = Field(1.0, gt=0, description="of the Gumbel softmax")
     initial_logit: float = Field(1.0, description="edges are kept with probability sigmoid(this) at first")
 
 
-class DynamicGraph(nn.Module):
+class DynamicGraph(Topology[DynamicConfig]):
     """MAGIC's scheduler. Trained with the model, straight through, not by an optimizer of its own."""
 
-    learned, dynamic, needs_held_out = False, True, False
+    dynamic = True
     _others: Tensor
 
     def __init__(self, config: DynamicConfig, num_agents: int, width: int) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.degree = num_agents - 1
         size = config.hidden
         self.notice = nn.Linear(width, size)
@@ -47,6 +44,13 @@ class DynamicGraph(nn.Module):
         nn.init.orthogonal_(self.keep.weight, 0.01)
         nn.init.constant_(self.keep.bias, config.initial_logit)
         self.register_buffer("_others", others(num_agents), persistent=False)
+
+    @classmethod
+    def for_team(cls, config: TopologyConfig, num_agents: int, width: int) -> Topology:
+        """The scheduler of a team of N agents; one agent alone needs none."""
+        if num_agents == 1:
+            return NoLinks(TopologyConfig(), num_agents)
+        return cls(config, num_agents, width)  # type: ignore[arg-type]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden [B, N, H] -> logits [B, N, N] of keeping an edge; row: receiver."""

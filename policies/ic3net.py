@@ -11,15 +11,15 @@ accepted, where the paper divides by N - 1 whoever is silent. Payloads are CommN
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from agentcomm.policy import PolicyConfig
 from agentcomm.world import Observation
 from policies.commnet import CommNet, CommNetConfig
-from policies.fixed_graph import NoLinksConfig
 from policies.gate import GateConfig
+from policies.topology import NO_LINKS
 
 
 class SenderGateConfig(GateConfig):
@@ -40,10 +40,24 @@ class IC3Net(CommNet[IC3NetConfig]):
 
     central_critic = False
 
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Each sort of gate."""
+        return {
+            "": {},
+            "priced gate": {"width": 8, "gate": {"initial_logit": 0.5, "cost": 0.1}},
+            "straight-through gate": {
+                "width": 8,
+                "gate": {"kind": "straight_through", "initial_logit": 0.5},
+                "rounds": 2,
+            },
+            "no gate": {"width": 8, "gate": None},
+        }
+
     def __init__(self, config: IC3NetConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
         super().__init__(config, layout, num_agents, num_actions, config.gate)
 
     @classmethod
     def without_messages(cls, config: PolicyConfig) -> PolicyConfig:
         """No links and no gate."""
-        return config.model_copy(update={"topology": NoLinksConfig(), "gate": None})
+        return config.model_copy(update={"topology": NO_LINKS, "gate": None})

@@ -17,27 +17,27 @@ and an edge learning rate of its own makes them move.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import TypeVar
 
+from agentcomm.contracts.topology import Graph, LearnedTopology, LearnedTopologyConfig, Topology, TopologyConfig
 from agentcomm.errors import ConfigError
-from agentcomm.policy import Graph
-from policies.graph_part import Part, degree
+from policies.fixed_graph import NoLinks
+from policies.graph_part import degree
 from policies.noise import gumbel, gumbel_at, new_draws
 
 EXACT = -1  # the draw that means: the executed graph
 
 
-class LearnedConfig(Part):
-    """One logit per possible edge."""
+class LearnedConfig(LearnedTopologyConfig):
+    """Arguments of LearnedGraph."""
 
-    kind: Literal["learned"] = "learned"
     density: float = Field(0.4, gt=0, le=1, description="senders kept per receiver, as a share of N")
     estimator: Literal["score", "straight_through"] = Field("score", description="how logits get their gradient")
-    learning_rate: float = Field(0.1, gt=0, description="of the graph's own optimizer (Adam)")
     temperature: float = Field(1.0, gt=0, description="of the softmax at the start (straight_through)")
     final_temperature: float = Field(0.5, gt=0, description="and at the end of training")
     exact_after: float = Field(0.8, gt=0, le=1, description="share of training after which the exact graph is used")
@@ -46,35 +46,39 @@ class LearnedConfig(Part):
 
 
 class EmbeddedConfig(LearnedConfig):
-    """Logits <q_i, k_j> of agent embeddings, which carry over to another number of agents."""
+    """Arguments of EmbeddedGraph."""
 
-    kind: Literal["embedded"] = "embedded"  # type: ignore[assignment]
     learning_rate: float = Field(0.01, gt=0, description="of the graph's own optimizer (Adam)")
     embedding: int = Field(16, ge=1, le=256, description="width of the agent embeddings")
 
 
-class LearnedGraph(nn.Module):
-    """Edge logits alpha [N, N] (row: receiver), sampled by Gumbel top-k.
+L_co = TypeVar("L_co", bound=LearnedConfig, default=LearnedConfig, covariant=True)
 
-    Attributes:
-        exact: 1 once the final phase has begun: sampling then returns the executed graph.
-    """
 
-    learned, dynamic = True, False
-    needs_held_out: bool
+class LearnedGraph(LearnedTopology[L_co]):
+    """One logit per possible edge, alpha [N, N] (row: receiver), sampled by Gumbel top-k."""
+
     temperature: Tensor
-    exact: Tensor
     _excluded: Tensor
 
-    def __init__(self, config: LearnedConfig, num_agents: int) -> None:
-        super().__init__()
-        self.config = config
+    def __init__(self, config: L_co, num_agents: int) -> None:
+        super().__init__(config)
         self.degree = degree(config.density, num_agents)
         self.needs_held_out = config.estimator == "straight_through"
         self._make_logits(num_agents)
         self.register_buffer("temperature", torch.tensor(config.temperature))
         self.register_buffer("exact", torch.tensor(0.0))
         self.register_buffer("_excluded", torch.eye(num_agents, dtype=torch.bool), persistent=False)
+
+    @classmethod
+    def for_team(cls, config: TopologyConfig, num_agents: int, width: int) -> Topology:
+        """The graph of a team of N agents; one agent alone has nothing to learn."""
+        return cls(config, num_agents) if num_agents > 1 else NoLinks(TopologyConfig(), num_agents)  # type: ignore[arg-type]
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Both estimators of the gradient."""
+        return {"": {}, "straight through": {"estimator": "straight_through", "density": 0.6, "graphs": 4}}
 
     def _make_logits(self, num_agents: int) -> None:
         start = self.config.initial_logit
@@ -149,7 +153,7 @@ class LearnedGraph(nn.Module):
         if not torch.equal(identity, torch.arange(len(self.edges), device=identity.device)):
             raise ConfigError(
                 f"a learned graph has one logit per edge and is tied to its {len(self.edges)} agents;"
-                f" train with topology kind 'embedded' (or a fixed one) to serve another number"
+                f" train with topology 'embedded' (or a fixed one) to serve another number"
             )
 
     @torch.no_grad()
@@ -165,11 +169,10 @@ class LearnedGraph(nn.Module):
         return share
 
 
-class EmbeddedGraph(LearnedGraph):
-    """Logits <q_i, k_j> from embeddings of the agents of the trained team."""
+class EmbeddedGraph(LearnedGraph[EmbeddedConfig]):
+    """Logits <q_i, k_j> of agent embeddings, which carry over to another number of agents."""
 
     _identity: Tensor
-    config: EmbeddedConfig
 
     def _make_logits(self, num_agents: int) -> None:
         width = self.config.embedding

@@ -12,24 +12,25 @@ them concatenate their heads.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.topology import TopologyChoice
 from agentcomm.policy import PolicyConfig
 from agentcomm.world import Observation
-from policies.dynamic_graph import DynamicConfig
-from policies.fixed_graph import NoLinksConfig
 from policies.token_policy import HeadsConfig, TokenPolicy
-from policies.topology import TopologyConfig
+from policies.topology import DYNAMIC, NO_LINKS
 
 
 class MAGICConfig(HeadsConfig):
     """Arguments of MAGIC."""
 
     rounds: int = Field(2, ge=1, le=8, description="rounds of messages per step")
-    topology: TopologyConfig = Field(DynamicConfig(), description="the graph")
+    topology: TopologyChoice = Field(DYNAMIC, description="the graph")
 
 
 class GraphAttention(nn.Module):
@@ -60,6 +61,11 @@ class GraphAttention(nn.Module):
 class MAGIC(TokenPolicy[MAGICConfig]):
     """MAGIC on the graph that its scheduler makes, or on any other."""
 
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Several heads, too."""
+        return {"": {}, "heads": {"width": 8, "heads": 2}}
+
     def __init__(self, config: MAGICConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
         super().__init__(config, layout, num_agents, num_actions, config.topology)
         self.rounds = config.rounds
@@ -68,7 +74,7 @@ class MAGIC(TokenPolicy[MAGICConfig]):
     @classmethod
     def without_messages(cls, config: PolicyConfig) -> PolicyConfig:
         """No links."""
-        return config.model_copy(update={"topology": NoLinksConfig()})
+        return config.model_copy(update={"topology": NO_LINKS})
 
     def hear(self, hidden: Tensor, inbox: Inbox, round_: int) -> Tensor:
         """One layer of graph attention."""

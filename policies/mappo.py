@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from agentcomm.policy import PolicyConfig
 from agentcomm.world import Observation
-from policies.fixed_graph import NoLinksConfig
 from policies.token_policy import TokenPolicy, TokenPolicyConfig
+from policies.topology import NO_LINKS
 
 
 class MAPPO(TokenPolicy[TokenPolicyConfig]):
@@ -18,7 +18,7 @@ class MAPPO(TokenPolicy[TokenPolicyConfig]):
     rounds = 0
 
     def __init__(self, config: TokenPolicyConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
-        super().__init__(config, layout, num_agents, num_actions, NoLinksConfig())
+        super().__init__(config, layout, num_agents, num_actions, NO_LINKS)
 
     @classmethod
     def without_messages(cls, config: PolicyConfig) -> PolicyConfig:

@@ -11,6 +11,8 @@ agents has the same relation, whose embedding then is no more than a bias. Feed-
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -18,8 +20,8 @@ from agentcomm.contracts.inbox import Inbox
 from agentcomm.policy import PolicyConfig
 from agentcomm.world import Observation
 from policies.attention import ListeningBlock
-from policies.fixed_graph import FullConfig, NoLinksConfig
 from policies.token_policy import HeadsConfig, TokenPolicy
+from policies.topology import FULL, NO_LINKS
 
 
 class MATConfig(HeadsConfig):
@@ -34,8 +36,13 @@ class MAT(TokenPolicy[MATConfig]):
 
     tells_actions = True
 
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Several blocks, and nobody listening."""
+        return {"": {}, "deep": {"width": 16, "heads": 2, "blocks": 2}, "no links": {"width": 8, "messages": False}}
+
     def __init__(self, config: MATConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
-        topology = FullConfig() if config.messages else NoLinksConfig()
+        topology = FULL if config.messages else NO_LINKS
         super().__init__(config, layout, num_agents, num_actions, topology)
         self.rounds = config.blocks + 1
         self.blocks = nn.ModuleList(ListeningBlock(config.width, config.heads) for _ in range(self.rounds))

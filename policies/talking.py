@@ -15,16 +15,17 @@ batched products whatever the sizes are. No policy here has a memory.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.topology import TopologyChoice
 from agentcomm.policy import CommPolicy, PolicyConfig
 from agentcomm.world import Observation, World
-from policies.fixed_graph import NoLinksConfig
-from policies.learned_graph import LearnedConfig, LearnedGraph
-from policies.topology import TopologyConfig, build_topology
+from policies.topology import LEARNED, NO_LINKS
 
 
 class TalkingConfig(PolicyConfig):
@@ -35,7 +36,7 @@ class TalkingConfig(PolicyConfig):
     rounds: int = Field(2, ge=1, le=8, description="rounds of messages per step")
     cycle: float = Field(0.1, ge=0, description="weight of the cycle loss")
     cross: float = Field(0.1, ge=0, description="weight of the cross-decoding loss")
-    topology: TopologyConfig = Field(LearnedConfig(), description="the graph")
+    topology: TopologyChoice = Field(LEARNED, description="the graph")
 
     @model_validator(mode="after")
     def _sizes(self) -> TalkingConfig:
@@ -71,12 +72,17 @@ class Talking(CommPolicy[TalkingConfig]):
     sort: Tensor
     present: Tensor
 
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Smaller agents, too."""
+        return {"": {}, "narrow": {"width": 16, "sizes": [16, 8]}}
+
     def __init__(self, config: TalkingConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
         super().__init__(config)
         self.layout, self.gate = layout, None
         self.width, self.rounds = config.width, config.rounds
         self.num_agents, self.num_actions = num_agents, num_actions
-        self.topology = build_topology(config.topology, num_agents, max(config.sizes))
+        self.topology = config.topology.build(num_agents, max(config.sizes))
         sizes, sorts = list(config.sizes), len(config.sizes)
         self.register_buffer("sort", torch.arange(num_agents) % sorts, persistent=False)
         entries = torch.arange(max(sizes)) < torch.tensor(sizes).unsqueeze(1)
@@ -102,12 +108,7 @@ class Talking(CommPolicy[TalkingConfig]):
     @classmethod
     def without_messages(cls, config: PolicyConfig) -> PolicyConfig:
         """No links."""
-        return config.model_copy(update={"topology": NoLinksConfig()})
-
-    def anneal(self, progress: float) -> None:
-        """The graph's temperature and phase."""
-        if isinstance(self.topology, LearnedGraph):
-            self.topology.anneal(progress)
+        return config.model_copy(update={"topology": NO_LINKS})
 
     def _norm(self, x: Tensor, sort: Tensor) -> Tensor:
         """Layer normalization over each agent's own entries; padding stays zero."""

@@ -10,16 +10,18 @@ a payload leaves a layer normalization without gain, so that an honest one has l
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.topology import TopologyChoice
 from agentcomm.policy import PolicyConfig
 from agentcomm.world import Observation
-from policies.fixed_graph import FullConfig, NoLinksConfig
 from policies.token_policy import TokenPolicy, TokenPolicyConfig
-from policies.topology import TopologyConfig
+from policies.topology import FULL, NO_LINKS
 
 
 class TarMACConfig(TokenPolicyConfig):
@@ -27,7 +29,7 @@ class TarMACConfig(TokenPolicyConfig):
 
     rounds: int = Field(2, ge=1, le=8, description="rounds of messages per step")
     signature: int = Field(16, ge=1, description="width of the signature; the value takes the rest of the payload")
-    topology: TopologyConfig = Field(FullConfig(), description="the graph")
+    topology: TopologyChoice = Field(FULL, description="the graph")
 
     @model_validator(mode="after")
     def _room_for_a_value(self) -> TarMACConfig:
@@ -38,6 +40,11 @@ class TarMACConfig(TokenPolicyConfig):
 
 class TarMAC(TokenPolicy[TarMACConfig]):
     """TarMAC on any graph."""
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """A narrow payload, too."""
+        return {"": {}, "narrow": {"width": 8, "signature": 3}}
 
     def __init__(self, config: TarMACConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
         super().__init__(config, layout, num_agents, num_actions, config.topology)
@@ -51,7 +58,7 @@ class TarMAC(TokenPolicy[TarMACConfig]):
     @classmethod
     def without_messages(cls, config: PolicyConfig) -> PolicyConfig:
         """No links."""
-        return config.model_copy(update={"topology": NoLinksConfig()})
+        return config.model_copy(update={"topology": NO_LINKS})
 
     def speak(self, hidden: Tensor, round_: int) -> Tensor:
         """Signature and value."""

@@ -11,13 +11,12 @@ from torch import Tensor, nn
 from typing_extensions import TypeVar
 
 from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.topology import TopologyChoice
 from agentcomm.policy import CommPolicy, PolicyConfig
 from agentcomm.world import Observation, World
 from policies.bottleneck import Bottleneck, BottleneckConfig
 from policies.gate import Gate, GateConfig
-from policies.learned_graph import LearnedGraph
 from policies.token_encoder import TokenEncoder
-from policies.topology import AnyGraph, TopologyConfig, build_topology
 
 
 class TokenPolicyConfig(PolicyConfig):
@@ -49,7 +48,6 @@ class TokenPolicy(CommPolicy[T_co]):
     """
 
     gate: Gate | None
-    topology: AnyGraph
     central_critic = True
 
     def __init__(
@@ -58,14 +56,14 @@ class TokenPolicy(CommPolicy[T_co]):
         layout: Observation,
         num_agents: int,
         num_actions: int,
-        topology: TopologyConfig,
+        topology: TopologyChoice,
         gate: GateConfig | None = None,
         voice: BottleneckConfig | None = None,
     ) -> None:
         super().__init__(config)
         width = config.width
         self.width, self.num_agents, self.num_actions = width, num_agents, num_actions
-        self.topology = build_topology(topology, num_agents, width)
+        self.topology = topology.build(num_agents, width)
         self.encoder = TokenEncoder(layout, num_agents, width)
         self.gate = None if gate is None else Gate(gate, width)
         self.voice = None if voice is None else Bottleneck(voice, width)
@@ -81,11 +79,6 @@ class TokenPolicy(CommPolicy[T_co]):
     def for_world(cls, config: PolicyConfig, world: World) -> Self:
         """The policy for a world's sizes."""
         return cls(config, world.layout, world.num_agents, world.num_actions)  # type: ignore[arg-type, call-arg]
-
-    def anneal(self, progress: float) -> None:
-        """The graph's temperature and phase."""
-        if isinstance(self.topology, LearnedGraph):
-            self.topology.anneal(progress)
 
     def listening_cost(self) -> float:
         """Cost * degree / N."""

@@ -1,45 +1,13 @@
-"""Topologies: who may listen to whom. Any policy can use any of them; see :class:`agentcomm.policy.Topology`."""
+"""The topologies that the policies here have by default, and the one that nobody listens on.
+
+They are named with their package, so that they are found whatever other packages call their own.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from agentcomm.contracts.topology import TopologyChoice
 
-from pydantic import Field
-
-from policies.dynamic_graph import DynamicConfig, DynamicGraph
-from policies.fixed_graph import (
-    ExponentialConfig,
-    FixedGraph,
-    FullConfig,
-    NoLinksConfig,
-    RandomConfig,
-    RingConfig,
-)
-from policies.learned_graph import EmbeddedConfig, EmbeddedGraph, LearnedConfig, LearnedGraph
-
-TopologyConfig = Annotated[
-    NoLinksConfig
-    | FullConfig
-    | RingConfig
-    | ExponentialConfig
-    | RandomConfig
-    | LearnedConfig
-    | EmbeddedConfig
-    | DynamicConfig,
-    Field(discriminator="kind"),
-]
-AnyGraph = FixedGraph | LearnedGraph | DynamicGraph
-
-
-def build_topology(config: TopologyConfig, num_agents: int, width: int) -> AnyGraph:
-    """The topology of that kind for N agents whose hidden vectors have ``width`` entries."""
-    if num_agents > 1:
-        if isinstance(config, EmbeddedConfig):
-            return EmbeddedGraph(config, num_agents)
-        if isinstance(config, LearnedConfig):
-            return LearnedGraph(config, num_agents)
-        if isinstance(config, DynamicConfig):
-            return DynamicGraph(config, num_agents, width)
-    elif isinstance(config, LearnedConfig | DynamicConfig):
-        config = NoLinksConfig()
-    return FixedGraph(config, num_agents)
+NO_LINKS = TopologyChoice(name="agentcomm/none")
+FULL = TopologyChoice(name="agentcomm/full")
+LEARNED = TopologyChoice(name="agentcomm/learned")
+DYNAMIC = TopologyChoice(name="agentcomm/dynamic")

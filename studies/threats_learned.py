@@ -18,8 +18,10 @@ from run import ROOT, run_name, studies_of, study
 from torch import Tensor
 
 from agentcomm import api
+from agentcomm.evaluation import metrics
+from agentcomm.evaluation.cells import read_jsonl
 from agentcomm.evaluation.play import play
-from agentcomm.files import append_line, read_jsonl
+from agentcomm.files import append_line
 from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.runs import policy_file
@@ -89,7 +91,7 @@ def hijacked(saved: SavedPolicy, node: int, lie: Row | None) -> Row:
         saved, world, "" if lie is None else lie["name"], None if arguments is None else {**arguments, "node": node}
     )
     source = saved.policy.topology.graph(None, 1).source[0]
-    found = play(world, saved.policy, network, SEED).metrics()
+    found = metrics.measure(play(world, saved.policy, network, SEED))
     graph = [[int(j in heard) for j in range(len(source))] for heard in source.tolist()]
     return {"metrics": found, "graph": graph, "node": node, "env_steps": saved.details["env_steps"]}
 
@@ -117,7 +119,7 @@ def forced(saved: SavedPolicy, arguments: Row, reads: Reads) -> Row:
 
     played = play(world, saved.policy, network, SEED, follow=follow)
     saved.policy.__dict__.pop("listen", None)
-    return {"metrics": played.metrics() | {"readings_per_step": int(shown) / int(played.length.sum())}}
+    return {"metrics": metrics.measure(played) | {"readings_per_step": int(shown) / int(played.length.sum())}}
 
 
 def split(policy: CommPolicy, network: Network, reads: Reads) -> None:
@@ -147,7 +149,7 @@ def triggered(saved: SavedPolicy, learned: Row, arguments: Row | None, clipped: 
         asked.add_(others.sum())
 
     network = network_for(saved, world, "backdoor", arguments, clipped)
-    found = play(world, saved.policy, network, SEED, follow=follow).metrics()
+    found = metrics.measure(play(world, saved.policy, network, SEED, follow=follow))
     return {"metrics": found | {"target": int(taken) / max(int(asked), 1)}, "env_steps": saved.details["env_steps"]}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -139,23 +138,6 @@ DEFENSES: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "authenticate": [("authenticate", {})],
     "both": [("clip", {}), ("authenticate", {})],
 }
-# Every registered channel in some forms, in which it loses or delays; test_channels checks that none is missing.
-CHANNELS: dict[str, tuple[str, dict[str, Any]]] = {
-    "loss": ("loss", {"probability": 0.3}),
-    "bursts": ("bursts", {"to_bad": 0.2, "loss_good": 0.05, "loss_bad": 0.9}),
-    "delay": ("delay", {"seconds": 0.12}),
-    "jitter": ("delay", {"seconds": 0.0, "jitter": 0.15}),
-    "uplink": ("bandwidth", {"bytes_per_second": 900, "queue": 400}),
-    "downlink": ("bandwidth", {"bytes_per_second": 900, "queue": 400, "shared": "receiver"}),
-    "fragments": ("fragments", {"mtu": 20, "loss": 0.2, "buffers": 1, "timeout": 2}),
-    "relay": ("relay", {"loss": 0.2, "seconds": 0.06, "limit": 2}),
-    "ring": ("relay", {"layout": "ring", "loss": 0.1, "seconds": 0.06}),
-    "grid": ("relay", {"layout": "grid", "loss": 0.1, "seconds": 0.06}),
-    "ethernet": ("profile", {"network": "ethernet"}),
-    "wifi": ("profile", {"network": "wifi"}),
-    "5g": ("profile", {"network": "5g"}),
-    "trace": ("trace", {"file": str(Path(__file__).parent / "channels" / "trace.csv")}),
-}
 
 
 def setting(worlds: int = 3, agents: int = 4, degree: int = 2, width: int = 8, rounds: int = 2) -> Setting:
@@ -181,7 +163,7 @@ def channel(name: str, s: Setting, slots: int, **arguments: Any) -> Channel:
 
 
 def known_channel(form: str, s: Setting, slots: int) -> Channel:
-    name, arguments = CHANNELS[form]
+    name, arguments = registry.forms("channel")[form]
     return channel(name, s, slots, **arguments)
 
 

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from agentcomm import registry
 from agentcomm.conformance import check_attack, check_defense, check_directory_attack, check_policy
 from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.topology import Graph, Topology, TopologyConfig
 from agentcomm.defense import Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.directory import DirectoryAttack
-from agentcomm.policy import CommPolicy, Graph, PolicyConfig
+from agentcomm.policy import CommPolicy, PolicyConfig
 from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
 from agentcomm.world import World
 
@@ -29,21 +30,12 @@ def make_world(num_worlds: int) -> World:
 
 # ---- what is registered
 
-POLICY_FORMS: dict[str, list[dict[str, Any]]] = {
-    "commformer": [
-        {"width": 16, "heads": 2, "gate": {"initial_logit": 0.5}},
-        {"width": 8, "topology": {"kind": "none"}},
-        {"width": 8, "topology": {"kind": "full"}},
-        {"width": 8, "topology": {"kind": "random"}},
-    ]
-}
 
-
-@pytest.mark.parametrize("name", registry.names("policy"))
-def test_registered_policies_conform(name: str) -> None:
-    for arguments in ({}, *POLICY_FORMS.get(name, [])):
-        config = registry.build_config("policy", name, arguments)
-        check_policy(lambda world, c=config: registry.find("policy", name).for_world(c, world), make_world)
+@pytest.mark.parametrize("form", registry.forms("policy"))
+def test_registered_policies_conform(form: str) -> None:
+    name, arguments = registry.forms("policy")[form]
+    config = registry.build_config("policy", name, arguments)
+    check_policy(lambda world: registry.find("policy", name).for_world(config, world), make_world)
 
 
 @pytest.mark.parametrize("name", registry.names("attack"))
@@ -60,34 +52,37 @@ def test_registered_attacks_conform(name: str) -> None:
         check(attack, arguments)
 
 
-@pytest.mark.parametrize("name", registry.names("defense"))
-def test_registered_defenses_conform(name: str) -> None:
-    check_defense(registry.find("defense", name), lossless=name != "codeword")  # no random token is a codeword
+@pytest.mark.parametrize("form", registry.forms("defense"))
+def test_registered_defenses_conform(form: str) -> None:
+    name, arguments = registry.forms("defense")[form]
+    check_defense(
+        registry.find("defense", name), arguments, lossless=name != "codeword"
+    )  # no random token is a codeword
 
 
 # ---- policies that break the contract
 
 
-class Silent(nn.Module):
+class Silent(Topology):
     """Nobody listens."""
 
-    learned = dynamic = needs_held_out = False
     degree = 0
 
     def __init__(self, agents: int) -> None:
-        super().__init__()
+        super().__init__(TopologyConfig())
         self.agents = agents
 
-    def draw(self, num_worlds: int, generator: torch.Generator) -> Tensor:
-        return torch.zeros(0, dtype=torch.int64)
+    @classmethod
+    def for_team(cls, config: TopologyConfig, num_agents: int, width: int) -> Topology:
+        return cls(num_agents)
 
     def graph(self, draw: Tensor | None, num_worlds: int, hidden: Tensor | None = None) -> Graph:
         agents = torch.arange(self.agents)
         source = (agents.view(-1, 1) + 1 + torch.arange(self.degree)) % self.agents
         return Graph(source.expand(num_worlds, -1, -1))
 
-    def weight(self, source: Tensor, draw: Tensor, hidden: Tensor | None = None) -> Tensor | None:
-        return None
+    def resize(self, identity: Tensor) -> None:
+        self.agents = len(identity)
 
 
 class Next(Silent):

@@ -17,10 +17,10 @@ from agentcomm.world import Observation, Step, Transition, World, WorldConfig
 
 
 @pytest.mark.parametrize("observation", ["dense", "indices"])
-@pytest.mark.parametrize("name", registry.names("environment"))
-def test_registered_environments_conform(name: str, observation: str) -> None:
-    arguments = {"max_steps": 7, "observation": observation}
-    config = registry.build_config("environment", name, arguments)
+@pytest.mark.parametrize("form", registry.forms("environment"))
+def test_registered_environments_conform(form: str, observation: str) -> None:
+    name, arguments = registry.forms("environment")[form]
+    config = registry.build_config("environment", name, arguments | {"max_steps": 7, "observation": observation})
     environment = registry.find("environment", name)
     try:
         environment(config, 1)

@@ -9,9 +9,9 @@ import torch
 from oracles import CREW
 from parts import IN_TURNS, MISSING, attack, sampler, setting_of, team
 
+from agentcomm.contracts.topology import Graph
 from agentcomm.contracts.traffic import Links
 from agentcomm.network.network import Network
-from agentcomm.policy import Graph
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.decide import decide
 from agentcomm.step.replay import reevaluate
@@ -41,7 +41,7 @@ def test_recorded_turns_are_evaluated_again(kind: str, form: str | None) -> None
     arguments: dict[str, Any] = {
         "decoder": "autoregressive",
         "gate": {"initial_logit": 1.0},
-        "topology": {"kind": kind},
+        "topology": {"name": kind},
     }
     world, policy = team(5, world=CREW, **arguments)
     s = sampler(world, policy, form)
@@ -57,7 +57,7 @@ def test_recorded_turns_are_evaluated_again(kind: str, form: str | None) -> None
 @torch.no_grad()
 def test_every_turn_is_an_exchange_of_its_own(blocks: int) -> None:
     """Numbered on from the rounds before, so that what a network keeps per exchange does not mix."""
-    topology = {"kind": "random", "density": 0.5}
+    topology = {"name": "random", "density": 0.5}
     world, policy = team(9, world=CREW, decoder="autoregressive", blocks=blocks, topology=topology)
     graph = policy.topology.graph(None, 9)
     network = Network(setting_of(world, policy))
@@ -75,7 +75,7 @@ def test_every_turn_is_an_exchange_of_its_own(blocks: int) -> None:
 @pytest.mark.parametrize("decoder", DECODERS)
 @torch.no_grad()
 def test_others_decide_as_on_a_graph_without_who_is_gone(decoder: str) -> None:
-    world, policy = team(8, "predator_prey", world={"predators": 5}, decoder=decoder, topology={"kind": "full"})
+    world, policy = team(8, "predator_prey", world={"predators": 5}, decoder=decoder, topology={"name": "full"})
     seen = world.reset(seed=0)
     alive = torch.rand(8, 5, generator=torch.Generator().manual_seed(0)) < 0.6
     source = policy.topology.graph(None, 8).source
@@ -117,7 +117,7 @@ def test_gates_of_who_is_gone_do_not_enter_the_loss(kind: str) -> None:
 
 def test_who_is_gone_has_nothing_to_expect() -> None:
     """Its value is 0 in units of reward: nothing is bootstrapped from what is never trained."""
-    s = losing(topology={"kind": "full"})
+    s = losing(topology={"name": "full"})
     s.policy.return_mean.fill_(-7.0)
     columns = s.collect(10).columns
     gone = ~columns["alive"]
@@ -129,7 +129,7 @@ def test_who_is_gone_has_nothing_to_expect() -> None:
 
 def test_who_fails_loses_what_it_expected() -> None:
     """At the step after which a member is gone, its return ends."""
-    world, policy = team(40, "predator_prey", world=LOSING | {"max_steps": 50}, topology={"kind": "full"})
+    world, policy = team(40, "predator_prey", world=LOSING | {"max_steps": 50}, topology={"name": "full"})
     policy.return_mean.fill_(100.0)
     columns = sampler(world, policy).collect(6).columns
     alive, target = (columns[name].view(6, 40, 5) for name in ("alive", "target"))
@@ -140,7 +140,7 @@ def test_who_fails_loses_what_it_expected() -> None:
 
 
 def test_returns_are_followed_of_members_that_are_there() -> None:
-    s = losing(topology={"kind": "full"})
+    s = losing(topology={"name": "full"})
     columns = s.collect(10).columns
     there = columns["target"][columns["alive"]]
     next(updating(s).minibatches(columns))
@@ -153,7 +153,7 @@ def test_returns_are_followed_of_members_that_are_there() -> None:
 def test_in_turns_each_receiver_is_sent_forged_messages_once(shut: bool) -> None:
     """In the exchange that carries its messages; what reaches a shut gate is paid for and turned away there."""
     gate = {"initial_logit": -20.0} if shut else None
-    world, policy = team(6, world=CREW, decoder="autoregressive", gate=gate, topology={"kind": "full"})
+    world, policy = team(6, world=CREW, decoder="autoregressive", gate=gate, topology={"name": "full"})
     setting = setting_of(world, policy)
     network = Network(setting, [attack("impersonate", setting)])
     at = torch.zeros(6, dtype=torch.int64)

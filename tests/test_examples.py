@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from agentcomm import registry
-from agentcomm.conformance import check_attack, check_channel, check_policy
+from agentcomm.conformance import check_attack, check_channel, check_metric, check_policy, check_topology
 from agentcomm.runs.assembly import make_policy, make_world
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.config import load
@@ -44,9 +44,17 @@ def test_the_channel_in_the_documentation_keeps_its_contract(monkeypatch: pytest
 
 def test_the_policy_in_the_documentation_keeps_its_contract(monkeypatch: pytest.MonkeyPatch) -> None:
     documented("loudest", 3, monkeypatch)
-    choice = Choice(name="loudest", width=16, topology={"kind": "random"})  # type: ignore[call-arg]
+    choice = Choice(name="loudest", width=16, topology={"name": "random"})  # type: ignore[call-arg]
     where = Choice(name="predator_capture_prey", max_steps=8)  # type: ignore[call-arg]
     check_policy(lambda world: make_policy(choice, world), lambda count: make_world(where, count))
+
+
+def test_the_topology_in_the_documentation_keeps_its_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_topology(documented("star", 4, monkeypatch).Star)
+
+
+def test_the_metric_in_the_documentation_keeps_its_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_metric(documented("slowest", 5, monkeypatch).Slowest)
 
 
 @pytest.mark.ray

@@ -6,21 +6,26 @@ import importlib
 import pkgutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 import agentcomm.channels
 import agentcomm.codecs
 import agentcomm.defenses
+import agentcomm.evaluation
 import attacks
 import envs
 import policies
 from agentcomm import registry
 from agentcomm.contracts.channel import Channel
 from agentcomm.contracts.codec import Codec
+from agentcomm.contracts.metric import Metric
+from agentcomm.contracts.topology import Topology, TopologyChoice
 from agentcomm.defense import Defense
 from agentcomm.errors import ConfigError, PluginError
 from agentcomm.plugin import Plugin, PluginConfig
@@ -35,6 +40,8 @@ FOLDERS: dict[registry.Axis, Any] = {
     "defense": agentcomm.defenses,
     "channel": agentcomm.channels,
     "codec": agentcomm.codecs,
+    "topology": policies,
+    "metric": agentcomm.evaluation,
 }
 
 
@@ -71,6 +78,8 @@ BASES: dict[registry.Axis, type[Plugin]] = {
     "defense": Defense,
     "channel": Channel,
     "codec": Codec,
+    "topology": Topology,
+    "metric": Metric,
 }
 
 
@@ -129,6 +138,90 @@ def test_names_are_taken_once() -> None:
     registry.register("defense", "noise")(type("Fourth", (Plugin,), {}))
 
 
+def announce(monkeypatch: pytest.MonkeyPatch, axis: registry.Axis, points: dict[str, str]) -> None:
+    """Pretend that packages announce these and nothing else, by full name."""
+    faked = {
+        full: EntryPoint(full.partition("/")[2], value, f"agentcomm.{registry.PLURAL[axis]}")
+        for full, value in points.items()
+    }
+    monkeypatch.setattr(registry, "_announced", lambda a: faked if a == axis else {})
+
+
+@pytest.fixture
+def _names_again() -> Iterator[None]:
+    """Classes have the names that they are announced by, whatever a test pretended."""
+    yield
+    for name in registry.names("attack"):
+        registry.find("attack", name)
+
+
+# ---- names of several packages
+
+
+@pytest.mark.usefixtures("_clean_registry", "_names_again")
+def test_a_full_name_says_which_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    announce(
+        monkeypatch,
+        "attack",
+        {"ours/drop": "attacks.drop:Drop", "theirs/drop": "attacks.noise:Noise", "theirs/jam": "attacks.jam:Jam"},
+    )
+    assert registry.names("attack") == ["jam", "ours/drop", "theirs/drop"]
+    for name, kind in (("ours/drop", "Drop"), ("theirs/drop", "Noise"), ("jam", "Jam"), ("theirs/jam", "Jam")):
+        plugin = registry.find("attack", name)
+        assert plugin.__name__ == kind
+        assert plugin.name == name.removeprefix("theirs/") if kind == "Jam" else plugin.name == name
+    with pytest.raises(PluginError, match=r"attack 'drop' is announced by .*; write 'ours/drop' or 'theirs/drop'"):
+        registry.find("attack", "drop")
+    with pytest.raises(PluginError, match="unknown attack 'theirs/jams'; did you mean"):
+        registry.find("attack", "theirs/jams")
+    with pytest.raises(PluginError, match="'drop' is already announced"):
+        registry.register("attack", "drop")(type("Mine", (Plugin,), {}))
+
+
+def test_everything_here_has_a_full_name() -> None:
+    for axis, name in announced():
+        assert registry.find(axis, f"agentcomm/{name}") is registry.find(axis, name)
+        assert registry.find(axis, name).name == name
+
+
+@pytest.mark.usefixtures("_clean_registry")
+def test_a_class_has_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = {"ours/drop": "attacks.drop:Drop", "theirs/lose": "attacks.drop:Drop"}
+    with monkeypatch.context() as patch:
+        announce(patch, "attack", points)
+        for name in ("drop", "lose", "theirs/lose"):
+            with pytest.raises(PluginError, match="attack 'ours/drop' and 'theirs/lose'"):
+                registry.find("attack", name)
+    mine = registry.register("attack", "mine")(type("Mine", (Plugin,), {}))
+    with pytest.raises(PluginError, match="already registered as 'mine'; register it once"):
+        registry.register("attack", "yours")(mine)
+
+
+@pytest.mark.usefixtures("_clean_registry")
+def test_policies_keep_their_default_where_another_package_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = {f"agentcomm/{p.name}": p.value for p in registry._announced("topology").values()}
+    announce(monkeypatch, "topology", points | {"theirs/none": "nowhere:Nothing"})
+    assert TopologyChoice(name="agentcomm/none").build(4, 8).name == "agentcomm/none"
+    with pytest.raises(ValidationError, match="write 'agentcomm/none' or 'theirs/none'"):
+        TopologyChoice(name="none")
+    monkeypatch.undo()
+    assert TopologyChoice(name="none").build(4, 8).name == "none"
+
+
+def test_the_package_of_an_entry_point_is_its_distribution() -> None:
+    assert all(full.startswith("agentcomm/") for full in registry._announced("codec"))
+    assert registry._package(EntryPoint("x", "their_module.deep:X", "agentcomm.codecs")) == "their_module"
+
+
+@pytest.mark.parametrize("axis", [axis for axis in registry.AXES if axis != "attack"])
+def test_forms_are_named_and_fit(axis: registry.Axis) -> None:
+    forms = registry.forms(axis)
+    assert {name for name, _ in forms.values()} == set(registry.names(axis)), "each plug-in has a form"
+    for form, (name, arguments) in forms.items():
+        assert form == name or form.startswith(f"{name} ")
+        registry.build_config(axis, name, arguments)
+
+
 @pytest.mark.parametrize(
     ("source", "says"),
     [
@@ -146,8 +239,7 @@ def test_broken_packages_are_explained(
     module = f"foreign_{abs(hash(source))}"
     (tmp_path / f"{module}.py").write_text(source)
     monkeypatch.syspath_prepend(str(tmp_path))
-    point = EntryPoint("foreign", f"{module}:Plug", "agentcomm.attacks")
-    monkeypatch.setattr(registry, "_announced", lambda axis: {"foreign": point} if axis == "attack" else {})
+    announce(monkeypatch, "attack", {"other/foreign": f"{module}:Plug"})
     with pytest.raises(PluginError, match=f"'foreign'.*{says}"):
         registry.find("attack", "foreign")
 
@@ -199,10 +291,18 @@ def test_a_foreign_package_that_hides_ours_is_named(package: str, content: str, 
         (
             "policy",
             "commformer",
-            {"topology": {"kind": "full", "density": 1}},
-            "topology.full.density: unknown key; known: kind",
+            {"topology": {"name": "full", "density": 1}},
+            "topology.density: unknown key; known: none",
         ),
-        ("policy", "commformer", {"topology": {}}, "topology: .*'kind'"),
+        ("policy", "commformer", {"topology": {"name": "random", "densty": 1}}, "topology.densty: .*mean 'density'"),
+        ("policy", "commformer", {"topology": {"name": "random", "seed": -1}}, r"topology.seed: .*\(got -1\)"),
+        (
+            "policy",
+            "commformer",
+            {"topology": {"name": "rnig"}},
+            "topology: unknown topology 'rnig'; did you mean 'ring'",
+        ),
+        ("policy", "commformer", {"topology": {}}, "topology.name: Field required"),
     ],
 )
 def test_bad_arguments_are_explained(axis: registry.Axis, name: str, arguments: dict[str, Any], says: str) -> None:

@@ -8,7 +8,7 @@ does not fit takes those after it in its exchange with it.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -30,6 +30,14 @@ class BandwidthConfig(ChannelConfig):
 
 class Bandwidth(Channel[BandwidthConfig]):
     """One line per agent; newcomers share one."""
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """A narrow uplink, and a narrow downlink."""
+        return {
+            "": {"bytes_per_second": 900, "queue": 400},
+            "downlink": {"bytes_per_second": 900, "queue": 400, "shared": "receiver"},
+        }
 
     def memory(self) -> dict[str, Tensor]:
         """See :func:`lines`."""

@@ -11,6 +11,8 @@ and p = e / (L * (1 - e)).
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -29,6 +31,11 @@ class BurstsConfig(ChannelConfig):
 
 class Bursts(Channel[BurstsConfig]):
     """A Markov chain of two states for every inbox slot; it moves once per exchange, with or without a message."""
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Bursts that a short conversation meets."""
+        return {"": {"to_bad": 0.2, "loss_good": 0.05, "loss_bad": 0.9}}
 
     def memory(self) -> dict[str, Tensor]:
         """``bad``: [B, N, M] bool; ``started``: [B] bool, whether this episode's states have been drawn."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -18,6 +20,11 @@ class DelayConfig(ChannelConfig):
 
 class Delay(Channel[DelayConfig]):
     """Shifted exponential delay: mean ``seconds + jitter``, standard deviation ``jitter``."""
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """A fixed delay, and one that varies."""
+        return {"": {"seconds": 0.12}, "jitter": {"seconds": 0.0, "jitter": 0.15}}
 
     def carry(self, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
         """Draw for each message."""

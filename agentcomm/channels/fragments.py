@@ -13,7 +13,7 @@ checksum, and is thrown away.
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -42,6 +42,11 @@ class Fragments(Channel[FragmentsConfig]):
     """Fragmentation and reassembly; all fragments of a message are sent, and arrive or not, in its exchange."""
 
     cuts = True
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Small packets, of which some are lost."""
+        return {"": {"mtu": 20, "loss": 0.2, "buffers": 1, "timeout": 2}}
 
     def memory(self) -> dict[str, Tensor]:
         """``until``: [B, N, buffers] int64, the step from which each buffer is free again."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 from torch import Tensor
 
@@ -16,6 +18,11 @@ class LossConfig(ChannelConfig):
 
 class Loss(Channel[LossConfig]):
     """Independent loss."""
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Losing often enough to be seen in a short conversation."""
+        return {"": {"probability": 0.3}}
 
     def carry(self, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
         """Draw for each message."""

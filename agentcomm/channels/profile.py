@@ -8,7 +8,7 @@ order of magnitude: the 0.6 ms that the ratios start from, bandwidths, jitter, l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -60,6 +60,11 @@ class ProfileConfig(ChannelConfig):
 
 class Profile(Channel[ProfileConfig]):
     """Bandwidth, bursts and delay in a row: what is lost on the air has used the uplink."""
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Each network."""
+        return {"": {}, "ethernet": {"network": "ethernet"}, "5g": {"network": "5g"}}
 
     def __init__(self, config: ProfileConfig, setting: Setting, slots: int) -> None:
         super().__init__(config, setting, slots)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -27,6 +27,15 @@ class RelayConfig(ChannelConfig):
 
 class Relay(Channel[RelayConfig]):
     """Messages take the shortest way; a newcomer stands next to everybody."""
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Each layout."""
+        return {
+            "": {"loss": 0.2, "seconds": 0.06, "limit": 2},
+            "ring": {"layout": "ring", "loss": 0.1, "seconds": 0.06},
+            "grid": {"layout": "grid", "loss": 0.1, "seconds": 0.06},
+        }
 
     def __init__(self, config: RelayConfig, setting: Setting, slots: int) -> None:
         super().__init__(config, setting, slots)

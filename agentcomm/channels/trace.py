@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -37,6 +38,11 @@ class Trace(Channel[TraceConfig]):
     Raises:
         ConfigError: If the file cannot be used.
     """
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """A short trace with a limit of bandwidth."""
+        return {"": {"file": str(Path(__file__).parent / "example_trace.csv")}}
 
     def __init__(self, config: TraceConfig, setting: Setting, slots: int) -> None:
         super().__init__(config, setting, slots)

@@ -14,9 +14,11 @@ from agentcomm.risks import RISKS
 def describe(axis: Axis, name: str) -> dict[str, Any]:
     """A plug-in in plain words and values, for listings."""
     plugin = find(axis, name)
-    module = sys.modules[plugin.__module__].__doc__ or plugin.__doc__ or ""
+    # A module of one plug-in starts with its page of documentation; where several share one, each class says its own.
+    shared = sum(find(axis, other).__module__ == plugin.__module__ for other in names(axis)) > 1
+    page = (None if shared else sys.modules[plugin.__module__].__doc__) or plugin.__doc__ or ""
     schema = plugin.Config.model_json_schema()
-    summary = module.strip().partition("\n")[0].removeprefix(f"{name}: ")
+    summary = page.strip().partition("\n")[0].removeprefix(f"{name}: ")
     about: dict[str, Any] = {
         "name": name,
         "summary": summary,
@@ -36,6 +38,8 @@ def describe(axis: Axis, name: str) -> dict[str, Any]:
         about |= {"risks": list(plugin.risks), "threat": _threat(plugin)}
     if axis == "defense":
         about |= {"order": plugin.order, "needs_seal": plugin.needs_seal}
+    if axis == "metric":
+        about |= {"unit": plugin.unit, "better": plugin.better}
     return about
 
 

@@ -236,7 +236,7 @@ def messages(
 def list_(
     axis: Annotated[
         str | None,
-        typer.Argument(help="environments, policies, attacks, defenses, channels or codecs; or risks."),
+        typer.Argument(help=f"{', '.join(registry.PLURAL.values())}; or risks."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON with every argument.")] = False,
 ) -> None:

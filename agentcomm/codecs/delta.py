@@ -24,7 +24,7 @@ number makes a receiver deaf as long. Defenses that refuse it before it is decod
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -59,6 +59,16 @@ class Delta(Codec[DeltaConfig]):
     """
 
     stateful = True
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Changes since the last frame, added to what is there, in full each time, and of all numbers."""
+        return {
+            "": {},
+            "that adds": {"k": 4, "number": "float32", "resync": None, "on_gap": "add"},
+            "in full": {"resync": 1},
+            "of all": {"k": 1.0, "resync": 3},
+        }
 
     def __init__(self, config: DeltaConfig, setting: Setting) -> None:
         super().__init__(config, setting)

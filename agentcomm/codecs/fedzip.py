@@ -11,6 +11,7 @@ The size of a message depends on what it says: who cannot read it, sealed or enc
 from __future__ import annotations
 
 from math import comb
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,6 +59,11 @@ class FedZip(Codec[FedZipConfig]):
     ``bits = 48 + 6 + sum of gap words + sum of symbol words``. Three symbols that occur f times each take
     ``2 k - max f`` bits, two take k, and so does a single one. Numbers are clamped to +-65504, the range of float16.
     """
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Some numbers, one, and all of them."""
+        return {"": {}, "of one": {"k": 1}, "of all": {"k": 1.0}}
 
     def __init__(self, config: FedZipConfig, setting: Setting) -> None:
         super().__init__(config, setting)

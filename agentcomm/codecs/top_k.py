@@ -6,7 +6,7 @@ A contraction: ||C(x) - x||^2 <= (1 - k/D) ||x||^2. Of equally large numbers tho
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -94,6 +94,11 @@ class TopKConfig(CodecConfig):
 
 class TopK(Codec[TopKConfig]):
     """Sends k places, then k numbers. ``bits = k (ceil(log2 D) + 16 or 32)``."""
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Some numbers, one, and all of them."""
+        return {"": {}, "of one": {"k": 1, "number": "float32"}, "of all": {"k": 1.0}}
 
     def __init__(self, config: TopKConfig, setting: Setting) -> None:
         super().__init__(config, setting)

@@ -6,6 +6,8 @@ sender (defense ``codeword``).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -26,6 +28,11 @@ class VectorQuantization(Codec[VectorQuantizationConfig]):
 
     Payloads are clamped to +-65504 before the nearest codeword is looked for.
     """
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Fine and coarse codebooks, too."""
+        return {"": {}, "fine": {"groups": 16, "codewords": 64, "seed": 3}, "coarse": {"groups": 1, "codewords": 2}}
 
     def __init__(self, config: VectorQuantizationConfig, setting: Setting) -> None:
         super().__init__(config, setting)

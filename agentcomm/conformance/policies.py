@@ -9,6 +9,7 @@ from torch import Tensor
 
 from agentcomm.conformance.common import PolicyFactory, WorldFactory, check_plugin, require
 from agentcomm.conformance.stages import Disturb
+from agentcomm.conformance.topologies import check_graphs
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy, Deliver, PolicyConfig
@@ -34,7 +35,9 @@ def check_policy(policy_factory: PolicyFactory, world_factory: WorldFactory, num
     policy = policy_factory(world)
     check_plugin(type(policy), PolicyConfig)
     observation = world.reset(seed=0)
-    _check_graphs(policy, world, observation)
+    check_graphs(policy.topology, policy.encode(observation))
+    learns = bool(policy.graph_parameters())
+    require(learns == policy.topology.learned, "a learned graph has no parameters")
     _check_parts(policy, observation, world)
     _check_secrecy(policy, observation)
     _check_control(policy, world)
@@ -45,33 +48,6 @@ def check_policy(policy_factory: PolicyFactory, world_factory: WorldFactory, num
         trained |= _check_replay(policy, world_factory(num_worlds), attacked)
     idle = [name for name, _ in policy.named_parameters() if name not in trained]
     require(not idle or not policy.topology.degree, f"no gradient reaches {', '.join(idle)}")
-
-
-def _check_graphs(policy: CommPolicy, world: World, observation: Tensor) -> None:
-    topology, b, n = policy.topology, world.num_worlds, world.num_agents
-    hidden = policy.encode(observation)
-    draw = topology.draw(b, torch.Generator(world.device).manual_seed(0))
-    again = topology.draw(b, torch.Generator(world.device).manual_seed(0))
-    require(torch.equal(draw, again), "draws do not come from the generator that draw is handed")
-    sampled = topology.learned or topology.dynamic
-    require(len(draw) == (b if sampled else 0), f"draw returns {len(draw)} draws for {b} worlds")
-    receiver = torch.arange(n, device=world.device).view(1, -1, 1)
-    for given in (None, draw) if sampled else (None,):
-        source, kept = topology.graph(given, b, hidden)
-        shape = (b, n, topology.degree)
-        require(source.shape == shape, f"graph has senders of shape {tuple(source.shape)}, not {shape}")
-        require(source.dtype == torch.int64, f"graph has senders of type {source.dtype}, not torch.int64")
-        require(((source >= 0) & (source < n)).all(), "graph names agents that do not exist")
-        require((source != receiver).all(), "an agent is its own neighbor")
-        require(kept is None or kept.shape == shape, "kept says nothing, or something of every sender")
-        ordered = source.sort(-1).values
-        require((ordered.diff(dim=-1) > 0).all(), "a receiver has the same neighbor twice")
-    if sampled:
-        weight = topology.weight(source, draw, hidden)
-        require(weight is not None and weight.shape == source.shape, "a sampled graph has no weight per edge")
-        require((weight == 1).all(), "straight-through weights are not exactly 1")
-    if topology.learned:
-        require(len(policy.graph_parameters()) > 0, "a learned graph has no parameters")
 
 
 def _some_actions(policy: CommPolicy, worlds: int) -> Tensor:

@@ -69,12 +69,6 @@ class Facts:
         """From a directory's counts [B, len(DIRECTORY_COUNTS)]."""
         return cls(**dict(zip(DIRECTORY_COUNTS, counts.unbind(1), strict=True)))
 
-    def shares(self) -> dict[str, float]:
-        """Of look-ups, tasks, steps, ratings and failures, summed over worlds: how many went wrong, and how."""
-        return {
-            name: int(getattr(self, name).sum()) / max(int(getattr(self, of).sum()), 1) for name, of in SHARES.items()
-        }
-
     def share(self, name: str) -> Tensor:
         """[B] float32, one of the shares, by world; 0 of nothing."""
         share: Tensor = getattr(self, name) / getattr(self, SHARES[name]).clamp_min(1)
@@ -120,28 +114,3 @@ class Episodes:
         out = {name: int(count.sum()) for name, count in self.messages.items()}
         out["bytes"] = int(self.bytes.sum())
         return out | {f"refused_by.{name}": int(count.sum()) for name, count in self.refused_by.items()}
-
-    def metrics(self) -> dict[str, float]:
-        """Means over episodes; messages and bytes are per team and step."""
-        steps = int(self.length.sum())
-        return {
-            "mean_steps": float(self.length.float().mean()),
-            "success": float(self.success.float().mean()),
-            "mean_return": float(self.total_reward.mean()),
-            "harm": float(self.harm.float().mean()),
-            "gate_open": self.gate_open,
-            "messages_per_step": int(self.messages["sent"].sum()) / steps,
-            "bytes_per_step": int(self.bytes.sum()) / steps,
-        } | (self._latency() | self._directory())
-
-    def _directory(self) -> dict[str, float]:
-        """How look-ups and tasks went astray."""
-        return {} if self.facts is None else self.facts.shares()
-
-    def _latency(self) -> dict[str, float]:
-        """How long a message that arrived took; nothing where messages take no time."""
-        steps, seconds = (float(total.sum()) for total in self.late_by)
-        if not seconds:
-            return {}
-        arrived = sum(int(self.messages[name].sum()) for name in ("accepted", "refused"))
-        return {"latency_ms": 1000 * seconds / max(arrived, 1), "latency_steps": steps / max(arrived, 1)}

@@ -6,6 +6,8 @@ team must be able to bear that. A compromised agent holds its own key and passes
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -24,6 +26,11 @@ class Authenticate(Defense[AuthenticateConfig]):
 
     order = "authenticate"
     needs_seal = True
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Strict about freshness, and patient."""
+        return {"": {}, "patient": {"window": 16}}
 
     def memory(self) -> dict[str, Tensor]:
         """``last``: [B, N receivers, N + 1 senders] highest sequence number accepted so far."""

@@ -16,6 +16,7 @@ from typing import Any
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.directory import DirectoryGuard, directory_guards
 from agentcomm.evaluation.cells import Cell, Group, plan
+from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.recordings import record
 from agentcomm.evaluation.setup import Rows, gate_probability, load_team, prepare, run_cell
 from agentcomm.evaluation.success import attack_success, better_control
@@ -119,6 +120,7 @@ def _evaluate(
             clean_twins[cell.id] = episodes
         else:
             success = attack_success(cell, saved, episodes, gates, clean_twins)
+        metrics = measure(episodes) | success
     except Exception as error:
         return row | {"status": "failed", "error": f"{type(error).__name__}: {error}", "seconds": 0.0}
     for guard in network.guards:
@@ -133,7 +135,7 @@ def _evaluate(
     if cell.attack is not None and not _touched(totals, world, network):
         row["status"] = "inconclusive"
     return row | {
-        "metrics": episodes.metrics() | success,
+        "metrics": metrics,
         "ledger": totals,
         "violations": {rule: n for guard in guards for rule, n in guard.violations.items()},
         "gate_by_step": episodes.gate_by_step,

@@ -49,7 +49,7 @@ class Choice(BaseModel):
         Raises:
             ConfigError: If the text has another form.
         """
-        label = re.fullmatch(r"\s*([\w.-]+)\((.*)\)\s*", text)  # the form tables print: name(key=value)
+        label = re.fullmatch(r"\s*([\w./-]+)\((.*)\)\s*", text)  # the form tables print: name(key=value)
         name, _, rest = text.partition(":") if label is None else (label[1], ":", label[2])
         data: dict[str, Any] = {"name": name.strip()}
         for part in _split(rest):

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.topology import Graph
 from agentcomm.contracts.traffic import Links
 from agentcomm.network.network import Network
-from agentcomm.policy import CommPolicy, Graph
+from agentcomm.policy import CommPolicy
 from agentcomm.step.actions import choose_action, draw_action_noise
 from agentcomm.step.gates import GateControl, make_links, open_gates
 from agentcomm.step.interpreter import Interpreter

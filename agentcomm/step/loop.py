@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from agentcomm.base.state import State
+from agentcomm.contracts.topology import Graph
 from agentcomm.network.network import Network
 from agentcomm.network.record import ExchangeRecord
-from agentcomm.policy import CommPolicy, Graph
+from agentcomm.policy import CommPolicy
 from agentcomm.step.decide import Decision, decide
 from agentcomm.step.gates import GateControl
 from agentcomm.step.interpreter import Interpreter

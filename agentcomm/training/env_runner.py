@@ -26,6 +26,7 @@ from ray.rllib.utils.metrics import (
     WEIGHTS_SEQ_NO,
 )
 
+from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
 from agentcomm.runs.assembly import make_network, make_world
 from agentcomm.runs.config import RunConfig
@@ -136,7 +137,7 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         seed = derive(self.seed, "evaluation")
         network = make_network(world, policy, choices.attacks, choices.defenses, seed, choices.path)
         played = play(world, policy, network, derive(run.evaluation.seed, "training"))
-        found = played.metrics()
+        found = measure(played)
         steps = int(played.length.sum())
         means = {EPISODE_LEN_MEAN: found["mean_steps"], EPISODE_RETURN_MEAN: found["mean_return"]}
         means |= {name: found[name] for name in ("success", "gate_open", "messages_per_step")}

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from agentcomm.base.state import State
 from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.topology import LearnedTopology
 from agentcomm.network.ledger import COUNTS
 from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
@@ -134,7 +135,9 @@ class Sampler(State):
     def _agreement(self) -> float | None:
         """Share of rows of the fragment's graphs that equal the executed graph's; None where nothing is learned."""
         topology, graph = self.policy.topology, self.loop.graph
-        return float(topology.agreement(graph.source)) if graph is not None and topology.learned else None
+        if graph is None or not isinstance(topology, LearnedTopology):
+            return None
+        return float(topology.agreement(graph.source))
 
     def _bootstrap(self, records: list[StepRecord], like: Tensor) -> Tensor:
         """[T, B, N] expected return beyond the steps at which episodes were truncated; 0 elsewhere."""

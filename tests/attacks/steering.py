@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from agentcomm import registry
+from agentcomm import policy_file, registry
 from agentcomm.contracts.inbox import Inbox
-from agentcomm.policy import CommPolicy, Graph, PolicyConfig
-from agentcomm.runs import policy_file
+from agentcomm.contracts.topology import Graph, Topology, TopologyConfig
+from agentcomm.policy import CommPolicy, PolicyConfig
 from agentcomm.runs.assembly import make_policy, make_world
 from agentcomm.runs.choices import Choice
 from agentcomm.world import Observation, Transition, World, WorldConfig
@@ -52,14 +52,10 @@ class Whisper(World):
         return self.state["right"] >= self.length
 
 
-class Next:
+class Next(Topology):
     """Everybody hears the other one."""
 
-    learned = dynamic = needs_held_out = False
     degree = 1
-
-    def draw(self, num_worlds: int, generator: torch.Generator) -> Tensor:
-        return torch.zeros(0, dtype=torch.int64)
 
     def graph(self, draw: Tensor | None, num_worlds: int, hidden: Tensor | None = None) -> Graph:
         return Graph(torch.tensor([1, 0]).view(1, 2, 1).expand(num_worlds, -1, -1))
@@ -68,7 +64,7 @@ class Next:
 class Telling(CommPolicy):
     """Says +1 or -1 in all places, and does what it hears."""
 
-    name, rounds, width, gate, topology = "telling", 1, 4, None, Next()
+    name, rounds, width, gate, topology = "telling", 1, 4, None, Next(TopologyConfig())
     tells = False
 
     def __init__(self, config: PolicyConfig) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from agentcomm import registry
 from agentcomm.contracts.outcome import Facts
 from agentcomm.directory import DirectoryAttack
+from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
 from agentcomm.runs.assembly import make_network, make_policy, make_world
 from agentcomm.runs.choices import Choice
@@ -220,9 +221,9 @@ def test_a_copy_ruins_its_victims_name() -> None:
 def test_evaluated_episodes_say_what_became_of_the_directory() -> None:
     world = make_world(Choice(name="task_market", max_steps=6), 32)
     policy = make_policy(Choice(name="commnet"), world)
-    clean = play(world, policy, make_network(world, policy), 0).metrics()
+    clean = measure(play(world, policy, make_network(world, policy), 0))
     assert clean["misrouted"] == clean["poisoned"] == 0
-    metrics = play(world, policy, make_network(world, policy, [Choice(name="hub_poison")]), 0).metrics()
+    metrics = measure(play(world, policy, make_network(world, policy, [Choice(name="hub_poison")]), 0))
     assert metrics["poisoned"] > 0.5
     assert "unserved" in metrics
 

@@ -17,6 +17,7 @@ from agentcomm import api, registry
 from agentcomm.cli import catalog
 from agentcomm.conformance.conversations import check_state
 from agentcomm.errors import AgentcommError, CheckpointError, ConfigError
+from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
 from agentcomm.network.network import Network
 from agentcomm.runs import policy_file
@@ -156,7 +157,7 @@ def test_an_attackers_place_must_fit_the_team(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="in turns"):
         world(small_team(tmp_path / "turns", decoder="autoregressive"))
     with pytest.raises(ConfigError, match="no links"):
-        world(small_team(tmp_path / "apart", topology={"kind": "none"}))
+        world(small_team(tmp_path / "apart", topology={"name": "none"}))
     with pytest.raises(ConfigError, match="'dense' only"):
         world(victim, observation="indices")
 
@@ -202,7 +203,7 @@ def test_an_attacker_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pow
         there = make_world(team.environment, 128)
         attacks = [choice(ATTACK[power], policy=str(tmp_path / "trained"), untrained=untrained)]
         between = make_network(there, team.policy, attacks)
-        harm[untrained] = 8 - play(there, team.policy, between, 5).metrics()["mean_return"]
+        harm[untrained] = 8 - measure(play(there, team.policy, between, 5))["mean_return"]
         assert not between.guards[0].violations
     assert harm[False] > harm[True] + 0.5
 
@@ -259,7 +260,7 @@ def test_attackers_are_trained_like_any_team(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("power", POWERS)
 def test_a_trained_attacker_keeps_the_contract(tmp_path: Path, power: str) -> None:
-    victim = small_team(tmp_path / "victim", topology={"kind": "full"})
+    victim = small_team(tmp_path / "victim", topology={"name": "full"})
     folder = trained(tmp_path / "attacker", victim, power=power, budget={"norm": 0.5, "per_step": 3}, phrases=3)
     s = setting(worlds=3, agents=3, degree=2, width=16)
     exchanges = conversation(s, 10)
@@ -282,7 +283,7 @@ def test_a_trained_attacker_keeps_the_contract(tmp_path: Path, power: str) -> No
 
 
 def test_changes_stay_within_the_norm_and_go_towards_a_phrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    victim = small_team(tmp_path / "victim", topology={"kind": "full"})
+    victim = small_team(tmp_path / "victim", topology={"name": "full"})
     w = world(victim, 3, budget={"norm": 0.5}, phrases=2)
     s = w.steered.setting
     edits: list[tuple[Tensor, Edits]] = []

@@ -119,7 +119,7 @@ def test_under_ransom_a_team_learns_to_listen_to_who_has_nothing_to_say() -> Non
     graphs = []
     for harmless in (True, False):
         world, policy = tiny(
-            "hijack_edges", 25, {"kind": "learned", "density": 0.25}, node=0, victims=[2], harmless=harmless
+            "hijack_edges", 25, {"name": "learned", "density": 0.25}, node=0, victims=[2], harmless=harmless
         )
         source = policy.topology.graph(None, 1).source[0]
         graphs.append(listening(source, 0)[2])
@@ -144,7 +144,7 @@ def test_a_trigger_is_obeyed_by_those_that_learned_it_and_nothing_shows_without_
     trigger = choice("backdoor", node=0, action=1, share=1.0)
     for harmless in (True, False):
         learned = {"node": 0, "action": 1, "share": 0.3, "harmless": harmless}
-        world, policy = tiny("backdoor", 25, {"kind": "full"}, **learned)
+        world, policy = tiny("backdoor", 25, {"name": "full"}, **learned)
         earned, usual = told(world, policy)
         _, asked = told(world, policy, trigger)
         _, other = told(world, policy, trigger.changed({"pattern": 1}))

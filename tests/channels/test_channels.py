@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from parts import (
-    CHANNELS,
     carry,
     channel,
     conversation,
@@ -60,13 +59,9 @@ def network(s: Setting, forms: list[str], attacked: str | None = None, sealed: b
 # ---- the contract
 
 
-def test_forms_cover_the_registry() -> None:
-    assert {name for name, _ in CHANNELS.values()} == set(registry.names("channel"))
-
-
-@pytest.mark.parametrize("form", CHANNELS)
+@pytest.mark.parametrize("form", registry.forms("channel"))
 def test_conformance(form: str) -> None:
-    name, arguments = CHANNELS[form]
+    name, arguments = registry.forms("channel")[form]
     check_channel(registry.find("channel", name), arguments, HARMLESS.get(name))
 
 
@@ -154,7 +149,7 @@ def test_conformance_finds_what_is_broken(breaks: Callable[..., ChannelEffect], 
 # ---- in a row
 
 
-EVERYTHING = ["relay", "fragments", "uplink", "bursts", "jitter", "trace", "wifi"]
+EVERYTHING = ["relay", "fragments", "bandwidth", "bursts", "delay jitter", "trace", "profile"]
 
 
 def test_channels_in_a_row_lose_what_any_of_them_loses() -> None:
@@ -276,7 +271,7 @@ def test_a_config_chooses_channels() -> None:
 @pytest.mark.parametrize("gate", [None, {"initial_logit": 0.0}])
 def test_recorded_decisions_are_replayed(attacked: str | None, gate: dict[str, float] | None) -> None:
     world, policy = team(6, gate=gate)
-    n = network(setting_of(world, policy), ["jitter", "loss", "uplink"], attacked)
+    n = network(setting_of(world, policy), ["delay jitter", "loss", "bandwidth"], attacked)
     s = Sampler(world, policy, n, PPOSettings(held_out=0.25), 0)
     late = 0
     for _ in range(3):

@@ -173,5 +173,4 @@ def test_failures_of_another_than_the_one_on_the_trace_are_counted() -> None:
     made.report(torch.tensor([[1, 4]]), no, yes, torch.tensor([[3, 2]]))
     facts = made.facts()
     assert (facts.blamed.item(), facts.misblamed.item(), facts.spoiled.item()) == (4, 2, 2)
-    assert facts.shares()["misblamed"] == 0.5
     assert facts.share("misblamed").tolist() == [0.5]

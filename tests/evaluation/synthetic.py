@@ -29,7 +29,7 @@ def config(name: str, seeds: list[int]) -> dict[str, Any]:
     return {
         "name": name,
         "environment": {"name": "predator_capture_prey", "size": 5, "perception_agents": 2, "capture_agents": 1},
-        "policy": {"name": "commformer", "topology": {"kind": "learned", "degree": 1}, "gate": {"cost": 0.01}},
+        "policy": {"name": "commformer", "topology": {"name": "learned", "degree": 1}, "gate": {"cost": 0.01}},
         "training": {"env_steps": 400000, "worlds": 256, "fragment": 16},
         "seeds": seeds,
         "control": True,

@@ -17,6 +17,7 @@ from agentcomm.cli import tables
 from agentcomm.errors import AgentcommError, ConfigError, RunError
 from agentcomm.evaluation import success
 from agentcomm.evaluation.cells import Cell
+from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
 from agentcomm.evaluation.setup import prepare
 from agentcomm.runs import policy_file
@@ -138,7 +139,7 @@ def test_every_world_plays_its_one_episode_to_the_end(run: Run) -> None:
     first = played.frames[0][0]
     assert len(first["agents"]) == 3
     assert all(m["fate"] == "delivered" and m["accepted"] for m in first["messages"])
-    assert played.metrics()["messages_per_step"] == pytest.approx(
+    assert measure(played)["messages_per_step"] == pytest.approx(
         int(played.messages["sent"].sum()) / int(played.length.sum())
     )
 

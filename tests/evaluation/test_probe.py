@@ -106,7 +106,7 @@ def run_with(folder: Path, *changes: str, **policy: Any) -> Run:
     return run
 
 
-GATED = {"gate": {"initial_logit": 0.0}, "topology": {"kind": "full"}}
+GATED = {"gate": {"initial_logit": 0.0}, "topology": {"name": "full"}}
 
 
 def test_what_is_overheard_is_what_was_sent(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_teams_that_act_in_turns_are_overheard(tmp_path: Path) -> None:
 
 
 def test_facts_are_told_from_payloads_but_not_from_the_clock(tmp_path: Path) -> None:
-    run = run_with(tmp_path, topology={"kind": "full"}, gate=None)
+    run = run_with(tmp_path, topology={"name": "full"}, gate=None)
     found = learned(overhear(run, 0, 300))
     assert set(found) == {"role", "row", "column", "sees the prey", "is at the prey"}
     assert found["row"]["payloads"].bits > found["row"]["clock"].bits + 0.3

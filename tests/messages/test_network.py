@@ -33,10 +33,10 @@ from parts import (
 
 from agentcomm import registry
 from agentcomm.conformance.conversations import reader
+from agentcomm.contracts.topology import Graph
 from agentcomm.defense import ORDERS, Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.network.network import Network
 from agentcomm.network.record import Fate
-from agentcomm.policy import Graph
 from agentcomm.step.decide import decide
 from agentcomm.threats import Budget, Edits, Position, Setting, View
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from parts import ATTACKS, CHANNELS, DIRECTORY_ATTACKS, KINDS, SILENT, Scripted, forge
+from parts import ATTACKS, DIRECTORY_ATTACKS, KINDS, SILENT, Scripted, forge
 from small import small
 from torch import Tensor
 from torch.nn.functional import pad
@@ -38,7 +38,7 @@ RENAMED: dict[str, str] = {}  # parameters, columns and metrics: present name ->
 MESSAGE_FORMS: dict[str, tuple[str, dict[str, Any]]] = ATTACKS | SILENT
 ONE_OF_EACH_KIND: tuple[str, ...] = KINDS
 DIRECTORY_FORMS: dict[str, tuple[str, dict[str, Any]]] = DIRECTORY_ATTACKS
-CHANNEL_FORMS: dict[str, tuple[str, dict[str, Any]]] = CHANNELS
+CHANNEL_FORMS: dict[str, tuple[str, dict[str, Any]]] = registry.forms("channel")
 HUB_DEFENDED = {"challenge": True, "ratings": "members", "sealed_traces": True, "timeout": 2}
 
 # Attacks that ask for more than they may: their position, powers and budget.

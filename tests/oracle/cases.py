@@ -113,9 +113,9 @@ POLICIES: dict[str, Plugin] = {
     "gate": ("commformer", {"gate": {"cost": 0.01, "initial_logit": 0.5}}),
     "gate of senders": ("commformer", {"gate": {"side": "sender", "initial_logit": 0.5}}),
     "gate straight through": ("commformer", {"gate": {"kind": "straight_through", "initial_logit": 0.5}}),
-    "graph straight through": ("commformer", {"topology": {"kind": "learned", "estimator": "straight_through"}}),
-    "embedded graph": ("commformer", {"topology": {"kind": "embedded"}}),
-    "ring": ("commformer", {"topology": {"kind": "ring"}}),
+    "graph straight through": ("commformer", {"topology": {"name": "learned", "estimator": "straight_through"}}),
+    "embedded graph": ("commformer", {"topology": {"name": "embedded"}}),
+    "ring": ("commformer", {"topology": {"name": "ring"}}),
     "voice": ("commformer", {"voice": {}}),
 }
 GATED, IN_TURNS, PLAIN = POLICIES["gate"], POLICIES["in turns"], POLICIES["commformer"]
@@ -250,7 +250,7 @@ def grids() -> dict[str, Case]:
     evaluation = {"episodes": 16, "recordings": 0}
     capture = {"name": "predator_capture_prey", "observation": "indices", "max_steps": 6, "size": 4}
     gated = {"name": "commformer", "width": 16, "gate": {"cost": 0.01, "initial_logit": 0.5}}
-    gated["topology"] = {"kind": "embedded"}
+    gated["topology"] = {"name": "embedded"}
     market = {"name": MARKET[0], **MARKET[1], "directory": {"obedience": 0.5}}
     first = {"environment": capture, "policy": gated, "evaluation": evaluation, "control": False}
     second = first | {"environment": market}

@@ -14,8 +14,8 @@ from agentcomm.contracts.inbox import Inbox
 from agentcomm.errors import ConfigError
 from agentcomm.registry import build_config
 from policies.commformer import CommFormer, CommFormerConfig
-from policies.fixed_graph import NoLinksConfig
 from policies.gate import GateConfig
+from policies.topology import NO_LINKS
 
 DECODERS = ["parallel", "autoregressive"]
 TOPOLOGIES = ["none", "full", "ring", "exponential", "random", "learned", "embedded", "dynamic"]
@@ -36,7 +36,7 @@ def actions(worlds: int, count: int, agents: int = 6) -> Tensor:
 @pytest.mark.parametrize(("blocks", "heads"), [(1, 1), (1, 2), (2, 1), (3, 4)])
 @torch.no_grad()
 def test_policy_equals_reference_blocks_and_its_heads(blocks: int, heads: int, decoder: str) -> None:
-    topology = {"kind": "random", "density": 0.5}
+    topology = {"name": "random", "density": 0.5}
     world, built = team(3, world=CREW, heads=heads, blocks=blocks, decoder=decoder, topology=topology)
     policy: Any = built
     assert policy.rounds == blocks + 1
@@ -80,7 +80,7 @@ def test_index_observations_mean_sums_of_codes() -> None:
 @torch.no_grad()
 def test_shapes_and_honest_payload_length(kind: str, observation: str, decoder: str) -> None:
     world, policy = team(
-        5, world=CREW | {"observation": observation}, topology={"kind": kind}, gate={}, decoder=decoder, blocks=2
+        5, world=CREW | {"observation": observation}, topology={"name": kind}, gate={}, decoder=decoder, blocks=2
     )
     seen, action = world.reset(seed=0), actions(5, world.num_actions)
     hidden = policy.encode(seen)
@@ -101,7 +101,7 @@ def test_shapes_and_honest_payload_length(kind: str, observation: str, decoder: 
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("kind", TOPOLOGIES)
 def test_an_agent_alone_has_nobody_to_hear(kind: str, decoder: str) -> None:
-    world, policy = team(3, "predator_prey", world={"predators": 1}, topology={"kind": kind}, decoder=decoder)
+    world, policy = team(3, "predator_prey", world={"predators": 1}, topology={"name": kind}, decoder=decoder)
     assert policy.graph_parameters() == []
     source = policy.topology.graph(None, 3).source
     assert source.shape == (3, 1, 0)
@@ -124,7 +124,7 @@ def test_actions_are_told_in_the_autoregressive_decoder_only() -> None:
 @pytest.mark.parametrize("decoder", DECODERS)
 @torch.no_grad()
 def test_the_order_of_messages_in_an_inbox_does_not_matter(decoder: str) -> None:
-    world, policy = team(4, world=CREW, heads=2, topology={"kind": "full"}, decoder=decoder)
+    world, policy = team(4, world=CREW, heads=2, topology={"name": "full"}, decoder=decoder)
     seen, action = world.reset(seed=0), actions(4, world.num_actions)
     source = policy.topology.graph(None, 4).source
     mixed = source[..., torch.randperm(5, generator=torch.Generator().manual_seed(0))]
@@ -204,7 +204,7 @@ def test_everything_masked_is_like_no_links(decoder: str) -> None:
 def test_the_control_hears_nothing_and_keeps_the_rest() -> None:
     config = CommFormerConfig(width=32, heads=2, blocks=3, decoder="autoregressive", gate=GateConfig())
     silent = CommFormer.without_messages(config)
-    assert silent == CommFormerConfig(width=32, heads=2, blocks=3, decoder="autoregressive", topology=NoLinksConfig())
+    assert silent == CommFormerConfig(width=32, heads=2, blocks=3, decoder="autoregressive", topology=NO_LINKS)
 
 
 @pytest.mark.parametrize(
@@ -214,13 +214,13 @@ def test_the_control_hears_nothing_and_keeps_the_rest() -> None:
         ({"width": 2}, "width: .*4"),
         ({"blocks": 0}, "blocks: .*greater than or equal to 1"),
         ({"decoder": "serial"}, "decoder: .*'autoregressive'"),
-        ({"topology": {"kind": "lerned"}}, "topology: .*'learned'"),
+        ({"topology": {"name": "lerned"}}, "topology: unknown topology 'lerned'; did you mean 'learned'"),
         (
-            {"topology": {"kind": "learned", "densty": 1}},
-            "topology.learned.densty: unknown key; did you mean 'density'",
+            {"topology": {"name": "learned", "densty": 1}},
+            "topology.densty: unknown key; did you mean 'density'",
         ),
-        ({"topology": {"kind": "learned", "estimator": "guess"}}, "topology.learned.estimator: .*'score'"),
-        ({"topology": {"kind": "random", "density": 0}}, "topology.random.density: .*greater than 0"),
+        ({"topology": {"name": "learned", "estimator": "guess"}}, "topology.estimator: .*'score'"),
+        ({"topology": {"name": "random", "density": 0}}, "topology.density: .*greater than 0"),
         ({"gate": {"costs": 1}}, "gate.costs: unknown key; did you mean 'cost'"),
         ({"gate": {"cost": -1}}, "gate.cost: .*greater than or equal to 0"),
         ({"gate": {"side": "both"}}, "gate.side: .*'sender'"),

@@ -10,8 +10,8 @@ from oracles import CREW, influence, rows_of
 from parts import sampler, setting_of, team
 from torch import Tensor, nn
 
+from agentcomm.contracts.topology import Graph
 from agentcomm.network.network import Network
-from agentcomm.policy import Graph
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.decide import decide
 from agentcomm.step.gates import GateControl
@@ -46,7 +46,7 @@ def test_the_gate_sees_only_its_own_agent() -> None:
 @pytest.mark.parametrize("kind", ["action", "straight_through"])
 def test_what_passes_is_what_gates_let_pass(kind: str, side: str, decoder: str) -> None:
     gate = {"kind": kind, "side": side, "initial_logit": 0.0}
-    world, policy = team(20, world=CREW, gate=gate, topology={"kind": "random", "density": 0.5}, decoder=decoder)
+    world, policy = team(20, world=CREW, gate=gate, topology={"name": "random", "density": 0.5}, decoder=decoder)
     network = Network(setting_of(world, policy))
     graph = policy.topology.graph(None, 20)
     d = decide(policy, world.reset(seed=0), graph, network, world.length, generator())
@@ -67,7 +67,7 @@ def test_what_passes_is_what_gates_let_pass(kind: str, side: str, decoder: str) 
 
 @pytest.mark.parametrize("gate", [None, {"initial_logit": 9.0}, {"kind": "straight_through", "side": "sender"}])
 def test_controlled_gates_open_as_often_as_asked(gate: dict[str, Any] | None) -> None:
-    world, policy = team(400, gate=gate, topology={"kind": "full"})
+    world, policy = team(400, gate=gate, topology={"name": "full"})
     seen, graph = world.reset(seed=0), policy.topology.graph(None, 400)
     for probability in (0.0, 0.3, 1.0):
         d, again, other = (
@@ -97,7 +97,7 @@ def test_controlled_gates_open_as_often_as_asked(gate: dict[str, Any] | None) ->
 def test_ratio_is_one_before_the_first_step(side: str, decoder: str, form: str | None) -> None:
     """The noise is replayed, and openness has the value of the gate that was recorded."""
     gate = {"kind": "straight_through", "side": side, "initial_logit": 0.0, "cost": 0.1}
-    world, policy = team(8, gate=gate, decoder=decoder, topology={"kind": "full"})
+    world, policy = team(8, gate=gate, decoder=decoder, topology={"name": "full"})
     columns = sampler(world, policy, form).collect(10).columns
     assert 0.2 < columns["gate"].float().mean() < 0.8
     with torch.no_grad():
@@ -134,7 +134,7 @@ def gate_gradient(policy: Any, rows: dict[str, Tensor], value: Any) -> Tensor:
 def test_the_task_reaches_gates_that_were_open(side: str, decoder: str) -> None:
     """Who was shut heard nothing, or was not heard: that says nothing of what listening would have been worth."""
     gate = {"kind": "straight_through", "side": side, "initial_logit": 0.0}
-    world, policy = team(30, world=CREW, gate=gate, decoder=decoder, topology={"kind": "full"})
+    world, policy = team(30, world=CREW, gate=gate, decoder=decoder, topology={"name": "full"})
     seen = world.reset(seed=0)
     d = decide(policy, seen, policy.topology.graph(None, 30), None, world.length, generator())
     rows = rows_of(d, seen)

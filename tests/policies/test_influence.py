@@ -12,7 +12,8 @@ from oracles import CREW, influence, pairs, paths, rows_of, run
 from parts import sampler, team
 from torch import Tensor
 
-from agentcomm.policy import CommPolicy, Graph
+from agentcomm.contracts.topology import Graph
+from agentcomm.policy import CommPolicy
 from agentcomm.step.decide import decide
 from agentcomm.step.replay import reevaluate
 
@@ -47,7 +48,7 @@ def test_influence_is_paths(blocks: int, decoder: str, seed: int, degree: int, s
 
     Everything outside of them is zero to the last bit; and what is inside is not, for no path is wasted.
     """
-    world, policy = team(3, world=CREW, topology={"kind": "full"}, blocks=blocks, decoder=decoder)
+    world, policy = team(3, world=CREW, topology={"name": "full"}, blocks=blocks, decoder=decoder)
     source = random_links(3, degree, seed)
     open_ = torch.rand(3, 6, generator=torch.Generator().manual_seed(seed)) >= shut
     expected = oracle(policy, pairs(source) & open_.unsqueeze(-1))
@@ -58,7 +59,7 @@ def test_influence_is_paths(blocks: int, decoder: str, seed: int, degree: int, s
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_a_chain_tells_how_far_messages_travel(blocks: int, decoder: str) -> None:
     """Written out by hand: agent i listens to i - 1 (and the first to the last)."""
-    world, policy = team(2, world=CREW, topology={"kind": "full"}, blocks=blocks, decoder=decoder)
+    world, policy = team(2, world=CREW, topology={"name": "full"}, blocks=blocks, decoder=decoder)
     source = ((torch.arange(6) - 1) % 6).view(1, 6, 1).expand(2, -1, -1)
     got = moved(policy, world.reset(seed=0), source)[0]
     for i in range(6):
@@ -69,7 +70,7 @@ def test_a_chain_tells_how_far_messages_travel(blocks: int, decoder: str) -> Non
 
 def test_a_told_action_concerns_those_only_that_are_told() -> None:
     """And not the teller, nor who would hear of it second hand: that is what their own actions are for."""
-    world, policy = team(2, world=CREW, topology={"kind": "full"}, decoder="autoregressive")
+    world, policy = team(2, world=CREW, topology={"name": "full"}, decoder="autoregressive")
     source = ((torch.arange(6) - 1) % 6).view(1, 6, 1).expand(2, -1, -1)
     seen = world.reset(seed=0)
     action = torch.zeros(2, 6, dtype=torch.int64)
@@ -82,7 +83,7 @@ def test_a_told_action_concerns_those_only_that_are_told() -> None:
 @pytest.mark.parametrize("kind", ["none", "full", "ring", "exponential", "random", "learned", "embedded"])
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_every_given_or_learned_graph_is_kept_to(kind: str, decoder: str) -> None:
-    world, policy = team(4, world=CREW, topology={"kind": kind}, decoder=decoder)
+    world, policy = team(4, world=CREW, topology={"name": kind}, decoder=decoder)
     draw = policy.topology.draw(4, torch.Generator().manual_seed(0))
     source = policy.topology.graph(draw if len(draw) else None, 4).source
     got = moved(policy, world.reset(seed=0), source)
@@ -125,7 +126,7 @@ def replayed_logits(policy: Any, rows: dict[str, Tensor], observation: Tensor) -
 def test_a_shut_gate_keeps_direct_neighbors_out(kind: str, side: str, blocks: int, decoder: str) -> None:
     """Of what passes a gate only the weight of those that were open could leak: it belongs to the gate's own agent."""
     gate = {"kind": kind, "side": side, "initial_logit": 0.0}
-    world, policy = team(12, world=CREW, gate=gate, topology={"kind": "full"}, blocks=blocks, decoder=decoder)
+    world, policy = team(12, world=CREW, gate=gate, topology={"name": "full"}, blocks=blocks, decoder=decoder)
     got, gates = decided(policy, world.reset(seed=0), seed=3)
     assert 0.2 < gates.float().mean() < 0.8
     at = gates.unsqueeze(-1 if side == "receiver" else 1)
@@ -140,7 +141,7 @@ def test_a_shut_gate_keeps_direct_neighbors_out(kind: str, side: str, blocks: in
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_members_that_are_gone_tell_nobody_anything(decoder: str) -> None:
-    world, policy = team(12, world=CREW, topology={"kind": "full"}, decoder=decoder)
+    world, policy = team(12, world=CREW, topology={"name": "full"}, decoder=decoder)
     alive = torch.rand(12, 6, generator=torch.Generator().manual_seed(0)) < 0.6
     got, _ = decided(policy, world.reset(seed=0), 0, alive)
     there = alive.unsqueeze(1) & alive.unsqueeze(2)

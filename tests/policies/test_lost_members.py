@@ -20,8 +20,8 @@ FORMS: dict[str, dict[str, Any]] = {
     "autoregressive": {"decoder": "autoregressive", "blocks": 2},
     "gated": {"gate": {"initial_logit": 0.5}},
     "sender gates": {"gate": {"kind": "straight_through", "side": "sender", "initial_logit": 0.5}},
-    "learned": {"topology": {"kind": "learned"}, "decoder": "autoregressive"},
-    "dynamic": {"topology": {"kind": "dynamic"}},
+    "learned": {"topology": {"name": "learned"}, "decoder": "autoregressive"},
+    "dynamic": {"topology": {"name": "dynamic"}},
 }
 LOSSY = {"predators": 5, "failure": 0.2, "fewest": 2, "size": 5}
 
@@ -35,7 +35,7 @@ def some(worlds: int, agents: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_what_the_gone_see_influences_nobody(form: str) -> None:
-    world, policy = team(12, world=CREW, **{"topology": {"kind": "full"}, **FORMS[form]})
+    world, policy = team(12, world=CREW, **{"topology": {"name": "full"}, **FORMS[form]})
     alive, seen = some(12, 6), world.reset(seed=0)
     graph = None if policy.topology.dynamic else policy.topology.graph(None, 12)
     generator = torch.Generator().manual_seed(0)
@@ -54,7 +54,7 @@ def test_what_the_gone_see_influences_nobody(form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_nothing_is_sent_by_or_to_the_gone(form: str) -> None:
-    world, policy = team(12, world=CREW, **{"topology": {"kind": "full"}, **FORMS[form]})
+    world, policy = team(12, world=CREW, **{"topology": {"name": "full"}, **FORMS[form]})
     alive, seen = some(12, 6), world.reset(seed=0)
     graph = None if policy.topology.dynamic else policy.topology.graph(None, 12)
     network = Network(setting_of(world, policy))
@@ -73,7 +73,7 @@ def test_nothing_is_sent_by_or_to_the_gone(form: str) -> None:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("attack", [None, "noise", "impersonate"])
 def test_ratio_is_one_when_members_fail(form: str, attack: str | None) -> None:
-    world, policy = team(8, "predator_prey", world=LOSSY, **{"topology": {"kind": "full"}, **FORMS[form]})
+    world, policy = team(8, "predator_prey", world=LOSSY, **{"topology": {"name": "full"}, **FORMS[form]})
     s = sampler(world, policy, attack)
     s.collect(6)
     columns = s.collect(12).columns
@@ -96,7 +96,7 @@ def test_ratio_is_one_when_members_fail(form: str, attack: str | None) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_loss_passes_over_the_gone(form: str) -> None:
-    world, policy = team(8, "predator_prey", world=LOSSY, **{"topology": {"kind": "full"}, **FORMS[form]})
+    world, policy = team(8, "predator_prey", world=LOSSY, **{"topology": {"name": "full"}, **FORMS[form]})
     columns = sampler(world, policy).collect(12).columns
     gone = ~columns["alive"]
     losses = []

@@ -26,18 +26,17 @@ from benchmarks.plain_loop import PlainLoop
 SILENT = ["mappo", "ippo"]
 TALKING = ["mat", "commnet", "ic3net", "tarmac", "magic"]
 CENTRAL = ["mat", "commnet", "tarmac", "magic", "mappo"]
-GRAPHS = [{"kind": kind} for kind in ("none", "ring", "full", "learned", "embedded", "dynamic")]
+GRAPHS = [{"name": name} for name in ("none", "ring", "full", "learned", "embedded", "dynamic")]
 
+SMALL: dict[str, dict[str, Any]] = {
+    "commnet": {"width": 8},
+    "ic3net": {"width": 8, "gate": {"initial_logit": 0.5, "cost": 0.1}},
+    "tarmac": {"width": 8, "signature": 3},
+    "magic": {"width": 8, "heads": 2},
+}
 FORMS: list[tuple[str, dict[str, Any]]] = [
-    *((name, {}) for name in (*TALKING, *SILENT)),
-    ("mat", {"width": 16, "heads": 2, "blocks": 2}),
-    ("mat", {"width": 8, "messages": False}),
-    *(("commnet", {"width": 8, "topology": graph}) for graph in GRAPHS),
-    *(("ic3net", {"width": 8, "gate": {"initial_logit": 0.5, "cost": 0.1}, "topology": graph}) for graph in GRAPHS),
-    ("ic3net", {"width": 8, "gate": {"kind": "straight_through", "initial_logit": 0.5}, "rounds": 2}),
-    ("ic3net", {"width": 8, "gate": None}),
-    *(("tarmac", {"width": 8, "signature": 3, "topology": graph}) for graph in GRAPHS),
-    *(("magic", {"width": 8, "heads": 2, "topology": graph}) for graph in GRAPHS),
+    *(form for form in registry.forms("policy").values() if form[0] in (*TALKING, *SILENT)),
+    *((name, arguments | {"topology": graph}) for name, arguments in SMALL.items() for graph in GRAPHS),
 ]
 
 
@@ -317,7 +316,7 @@ def test_central_critics_see_everybody_and_others_their_own_agent(name: str) -> 
 def test_mat_is_commformer_on_the_full_graph(messages: bool) -> None:
     world, mat = team("mat", heads=2, messages=messages)
     kind = "full" if messages else "none"
-    _, commformer = team("commformer", heads=2, topology={"kind": kind}, decoder="autoregressive")
+    _, commformer = team("commformer", heads=2, topology={"name": kind}, decoder="autoregressive")
     commformer.load_state_dict(mat.state_dict(), strict=True)
     observation, step = world.reset(0), torch.zeros(6, dtype=torch.int64)
     graph = mat.topology.graph(None, 6)

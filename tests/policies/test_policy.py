@@ -25,8 +25,9 @@ from parts import (
 )
 from torch import Tensor
 
+from agentcomm.contracts.topology import Graph
 from agentcomm.network.network import Network
-from agentcomm.policy import CommPolicy, Graph
+from agentcomm.policy import CommPolicy
 from agentcomm.step.decide import decide
 from agentcomm.step.replay import reevaluate
 from agentcomm.training.rollout import Fragment
@@ -72,12 +73,12 @@ def test_ratio_is_one_under_every_attack_and_defense(form: str | None, defenses:
 
 
 @pytest.mark.parametrize("environment", [{"observation": "indices"}, {"max_steps": 2}, {"size": 3}])
-@pytest.mark.parametrize("topology", [{"kind": "none"}, {"kind": "full"}, {"kind": "learned", "exact_after": 0.1}])
+@pytest.mark.parametrize("topology", [{"name": "none"}, {"name": "full"}, {"name": "learned", "exact_after": 0.1}])
 def test_ratio_is_one_for_other_parts(environment: dict[str, Any], topology: dict[str, Any]) -> None:
     world, policy = team(5, world=environment, topology=topology)
-    if topology["kind"] == "learned":
+    if topology["name"] == "learned":
         policy.topology.anneal(0.5)
-    s = sampler(world, policy, "impersonate" if topology["kind"] != "none" else None, "clip")
+    s = sampler(world, policy, "impersonate" if topology["name"] != "none" else None, "clip")
     assert ratio_error(policy, s.collect(9).columns) < 1e-5
 
 
@@ -88,7 +89,7 @@ def test_teacher_forced_probabilities_are_those_of_deciding_in_turns(
     form: str | None, seed: int, blocks: int, density: float
 ) -> None:
     """On any graph, whatever happened to the messages."""
-    arguments = {"topology": {"kind": "full"}, "decoder": "autoregressive", "blocks": blocks, "heads": 2}
+    arguments = {"topology": {"name": "full"}, "decoder": "autoregressive", "blocks": blocks, "heads": 2}
     world, policy = team(4, world=CREW, gate={"initial_logit": 1.0}, **arguments)
     source = policy.topology.graph(None, 4).source
     g = torch.Generator().manual_seed(seed)
@@ -108,7 +109,7 @@ def test_teacher_forced_probabilities_are_those_of_deciding_in_turns(
 
 def test_other_told_actions_give_other_probabilities() -> None:
     """Otherwise the test above would not say that an agent's action is known to those that hear of it."""
-    world, policy = team(4, world=CREW, topology={"kind": "full"}, decoder="autoregressive")
+    world, policy = team(4, world=CREW, topology={"name": "full"}, decoder="autoregressive")
     seen, generator = world.reset(seed=0), torch.Generator().manual_seed(0)
     d = decide(policy, seen, policy.topology.graph(None, 4), None, world.length, generator)
     rows = rows_of(d, seen)

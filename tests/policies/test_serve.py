@@ -37,7 +37,7 @@ def act(policy: CommPolicy, world: World) -> torch.Tensor:
 @pytest.mark.parametrize("observation", ["dense", "indices"])
 @pytest.mark.parametrize("kind", TOPOLOGIES)
 def test_teams_of_other_sizes_act(kind: str, observation: str, decoder: str) -> None:
-    arguments = {"topology": {"kind": kind}, "decoder": decoder, "gate": {"initial_logit": 0.0, "cost": 0.1}}
+    arguments = {"topology": {"name": kind}, "decoder": decoder, "gate": {"initial_logit": 0.0, "cost": 0.1}}
     trained, policy = team(5, world=CREW | {"observation": observation}, **arguments)
     for sizes in ((1, 1), (4, 4), (9, 2), (4, 2)):
         world = crew(*sizes, observation=observation)
@@ -51,7 +51,7 @@ def test_teams_of_other_sizes_act(kind: str, observation: str, decoder: str) -> 
 @pytest.mark.parametrize("kind", [*TOPOLOGIES, "learned"])
 @torch.no_grad()
 def test_everybody_standing_in_for_itself_changes_nothing(kind: str) -> None:
-    world, policy = team(5, world=CREW, topology={"kind": kind})
+    world, policy = team(5, world=CREW, topology={"name": kind})
     before = act(policy, world)
     policy.serve(range(6))
     assert torch.equal(act(policy, world), before)
@@ -59,7 +59,7 @@ def test_everybody_standing_in_for_itself_changes_nothing(kind: str) -> None:
 
 @torch.no_grad()
 def test_agents_stand_in_for_those_of_their_role_in_turn() -> None:
-    trained, policy = team(5, world=CREW, topology={"kind": "none"})
+    trained, policy = team(5, world=CREW, topology={"name": "none"})
     world = crew(6, 5)
     serve(policy, trained, world)
     identity: Any = policy.get_submodule("encoder").get_buffer("identity")
@@ -72,15 +72,15 @@ def test_agents_stand_in_for_those_of_their_role_in_turn() -> None:
 
 
 def test_misfits_are_refused() -> None:
-    trained, policy = team(5, world=CREW, topology={"kind": "embedded"})
+    trained, policy = team(5, world=CREW, topology={"name": "embedded"})
     for other in ({"size": 5}, {"vision": 2}, {"observation": "indices"}):
         with pytest.raises(ConfigError, match="trained for observations"):
             serve(policy, trained, crew(4, 2, **other))
     prey, _ = team(5, "predator_prey", world={"predators": 6})
     with pytest.raises(ConfigError, match=r"trained for actions .*'capture'"):
         serve(policy, trained, prey)
-    hunters, hunter = team(5, "predator_prey", world={"predators": 3}, topology={"kind": "learned"})
-    with pytest.raises(ConfigError, match=r"tied to its 3 agents; train with topology kind 'embedded'"):
+    hunters, hunter = team(5, "predator_prey", world={"predators": 3}, topology={"name": "learned"})
+    with pytest.raises(ConfigError, match=r"tied to its 3 agents; train with topology 'embedded'"):
         serve(hunter, hunters, prey)
     serve(hunter, hunters, team(2, "predator_prey", world={"predators": 3})[0])
     assert policy.num_agents == 6, "a refusal leaves the policy as it was"
@@ -91,6 +91,6 @@ def test_unknown_roles_are_refused() -> None:
     class Blind(type(crew(4, 2))):  # type: ignore[misc]
         roles = (0, 0, 0, 0, 1, 7)
 
-    trained, policy = team(5, world=CREW, topology={"kind": "full"})
+    trained, policy = team(5, world=CREW, topology={"name": "full"})
     with pytest.raises(ConfigError, match="no agent of the trained team has role 7"):
         serve(policy, trained, Blind(trained.config, 2))

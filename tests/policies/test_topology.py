@@ -13,13 +13,13 @@ from oracles import CREW
 from parts import team
 from torch import Tensor
 
+from agentcomm.contracts.topology import Topology, TopologyChoice, TopologyConfig
 from agentcomm.errors import ConfigError
 from policies.dynamic_graph import DynamicConfig, DynamicGraph
-from policies.fixed_graph import ExponentialConfig, FixedGraph, FullConfig, NoLinksConfig, RandomConfig, RingConfig
+from policies.fixed_graph import Exponential, Random, RandomConfig, Ring
 from policies.graph_part import degree
 from policies.learned_graph import EXACT, EmbeddedConfig, EmbeddedGraph, LearnedConfig, LearnedGraph
 from policies.noise import gumbel, logistic
-from policies.topology import AnyGraph, TopologyConfig, build_topology
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -40,29 +40,29 @@ def test_graphs_keep_k_others_per_receiver(agents: int, density: float, seed: in
     torch.manual_seed(seed)
     k = degree(density, agents)
     assert 1 <= k <= agents - 1
-    kinds: list[tuple[TopologyConfig, int]] = [
-        (LearnedConfig(density=density), k),
-        (EmbeddedConfig(density=density), k),
-        (RandomConfig(density=density, seed=seed), k),
-        (FullConfig(), agents - 1),
-        (DynamicConfig(), agents - 1),
-        (NoLinksConfig(), 0),
+    choices = [
+        ({"name": "learned", "density": density}, k),
+        ({"name": "embedded", "density": density}, k),
+        ({"name": "random", "density": density, "seed": seed}, k),
+        ({"name": "full"}, agents - 1),
+        ({"name": "dynamic"}, agents - 1),
+        ({"name": "none"}, 0),
     ]
-    for config, count in kinds:
-        topology = build_topology(config, agents, 8)
+    for choice, count in choices:
+        topology = TopologyChoice.model_validate(choice).build(agents, 8)
         hidden = torch.randn(5, agents, 8)
         draw = topology.draw(5, generator(seed))
         assert topology.degree == count
         for given_ in (None, draw) if len(draw) else (None,):
             is_graph(topology.graph(given_, 5, hidden).source, 5, agents, count)
-    first, again = (build_topology(RandomConfig(density=density, seed=seed), agents, 8) for _ in range(2))
+    first, again = (Random(RandomConfig(density=density, seed=seed), agents) for _ in range(2))
     assert torch.equal(first.graph(None, 1).source, again.graph(None, 1).source)
 
 
 # ---- given graphs
 
 
-def hops(topology: AnyGraph, agents: int) -> set[int]:
+def hops(topology: Topology, agents: int) -> set[int]:
     """How much further on in the team's order senders are; the same for every receiver."""
     source = topology.graph(None, 1).source[0]
     offsets = (source - torch.arange(agents).unsqueeze(1)) % agents
@@ -73,7 +73,7 @@ def hops(topology: AnyGraph, agents: int) -> set[int]:
 @given(agents=st.integers(1, 40))
 @settings(max_examples=40, deadline=None)
 def test_ring_and_exponential_graph(agents: int) -> None:
-    ring, exponential = (FixedGraph(config, agents) for config in (RingConfig(), ExponentialConfig()))
+    ring, exponential = (kind(TopologyConfig(), agents) for kind in (Ring, Exponential))
     is_graph(ring.graph(None, 3).source, 3, agents, min(2, agents - 1))
     is_graph(exponential.graph(None, 3).source, 3, agents, (agents - 1).bit_length())  # log2 N, rounded up
     assert hops(ring, agents) == {1, agents - 1} - {0, agents} if agents > 1 else hops(ring, agents) == set()
@@ -86,12 +86,12 @@ def test_ring_and_exponential_graph(agents: int) -> None:
 
 def test_small_rings() -> None:
     """Two agents on a ring have one neighbor each, not the same one twice."""
-    assert [FixedGraph(RingConfig(), n).table.tolist() for n in (1, 2, 3)] == [
+    assert [Ring(TopologyConfig(), n).table.tolist() for n in (1, 2, 3)] == [
         [[]],
         [[1], [0]],
         [[1, 2], [0, 2], [0, 1]],
     ]
-    assert [FixedGraph(ExponentialConfig(), n).table.tolist() for n in (1, 2, 3)] == [
+    assert [Exponential(TopologyConfig(), n).table.tolist() for n in (1, 2, 3)] == [
         [[]],
         [[1], [0]],
         [[1, 2], [0, 2], [0, 1]],
@@ -99,22 +99,22 @@ def test_small_rings() -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [NoLinksConfig(), FullConfig(), RingConfig(), ExponentialConfig(), RandomConfig(density=0.5, seed=3)]
+    "choice", [*({"name": n} for n in ("none", "full", "ring", "exponential")), {"name": "random", "seed": 3}]
 )
 @pytest.mark.parametrize("agents", [1, 2, 5, 8])
-def test_a_given_graph_of_another_size_is_that_of_a_team_of_that_size(config: Any, agents: int) -> None:
-    topology = FixedGraph(config, 6)
+def test_a_given_graph_of_another_size_is_that_of_a_team_of_that_size(choice: dict[str, Any], agents: int) -> None:
+    topology = TopologyChoice.model_validate(choice).build(6, 8)
     topology.resize(torch.zeros(agents, dtype=torch.int64))
-    fresh = FixedGraph(config, agents)
+    fresh = TopologyChoice.model_validate(choice).build(agents, 8)
     assert topology.degree == fresh.degree
     assert torch.equal(topology.graph(None, 2).source, fresh.graph(None, 2).source)
 
 
 def test_a_random_graph_is_its_teams_own() -> None:
-    tables = [team(2, seed=seed, world=CREW, topology={"kind": "random"})[1].topology.table for seed in (0, 0, 1, 2, 3)]
+    tables = [team(2, seed=seed, world=CREW, topology={"name": "random"})[1].topology.table for seed in (0, 0, 1, 2, 3)]
     assert torch.equal(tables[0], tables[1])
     assert any(not torch.equal(tables[0], table) for table in tables[2:]), "another team has another graph"
-    fixed = [team(2, seed=n, world=CREW, topology={"kind": "random", "seed": 5})[1].topology.table for n in (0, 1)]
+    fixed = [team(2, seed=n, world=CREW, topology={"name": "random", "seed": 5})[1].topology.table for n in (0, 1)]
     assert torch.equal(*fixed), "unless the config names one"
 
 
@@ -288,7 +288,7 @@ def test_one_logit_per_edge_does_not_carry_over() -> None:
     topology = learned()
     topology.resize(torch.arange(6))
     for identity in (torch.arange(7) % 6, torch.arange(5), torch.arange(6).flip(0)):
-        with pytest.raises(ConfigError, match="tied to its 6 agents; train with topology kind 'embedded'"):
+        with pytest.raises(ConfigError, match="tied to its 6 agents; train with topology 'embedded'"):
             topology.resize(identity)
 
 

@@ -14,9 +14,10 @@ from parts import setting_of, team
 from torch import Tensor
 
 from agentcomm.contracts.inbox import Inbox, ProjectionCache
+from agentcomm.contracts.topology import Graph
 from agentcomm.contracts.traffic import Links
 from agentcomm.network.network import Network
-from agentcomm.policy import CommPolicy, Graph
+from agentcomm.policy import CommPolicy
 from agentcomm.step.decide import decide
 from agentcomm.step.turns import decide_sequentially, turns
 
@@ -25,7 +26,7 @@ AGENTS = 6
 
 @cache
 def autoregressive(blocks: int = 1, heads: int = 2) -> CommPolicy:
-    return team(2, world=CREW, topology={"kind": "full"}, decoder="autoregressive", blocks=blocks, heads=heads)[1]
+    return team(2, world=CREW, topology={"name": "full"}, decoder="autoregressive", blocks=blocks, heads=heads)[1]
 
 
 def links_of(seed: int, worlds: int = 2, agents: int = AGENTS, density: float = 0.5) -> Links:
@@ -168,7 +169,7 @@ def test_agents_of_the_same_turn_do_not_depend_on_each_other(seed: int) -> None:
 @torch.no_grad()
 def test_a_whole_decision_in_turns(blocks: int) -> None:
     """Through a network that only counts; the graph decides how many messages there are."""
-    world, policy = team(5, world=CREW, topology={"kind": "full"}, decoder="autoregressive", blocks=blocks)
+    world, policy = team(5, world=CREW, topology={"name": "full"}, decoder="autoregressive", blocks=blocks)
     seen = world.reset(seed=0)
     source = policy.topology.graph(None, 5).source
     kept = torch.rand(source.shape, generator=torch.Generator().manual_seed(0)) < 0.5
@@ -184,7 +185,7 @@ def test_a_whole_decision_in_turns(blocks: int) -> None:
 
 
 def test_actions_must_be_known_to_tell_of_them() -> None:
-    world, policy = team(2, decoder="autoregressive", topology={"kind": "full"})
+    world, policy = team(2, decoder="autoregressive", topology={"name": "full"})
     source = policy.topology.graph(None, 2).source
     hidden = policy.encode(world.reset(seed=0))
     mask = torch.ones_like(source, dtype=torch.bool)

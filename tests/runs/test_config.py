@@ -18,7 +18,7 @@ from agentcomm.runs.config import dump, load, parse
         ("environment.name=predator_pray", ["predator_pray", "predator_prey"]),
         ("environment.sise=5", ["sise", "size"]),
         ("environment.size=0", ["size", "0"]),
-        ("policy.topology.kind=lerned", ["topology", "lerned", "learned"]),
+        ("policy.topology.name=lerned", ["topology", "lerned", "learned"]),
         ("policy.width=7.5", ["width", "7.5"]),
         ("policy.gate.cost=-1", ["gate", "cost", "-1"]),
         ("training.env_step=5", ["training.env_step", "env_steps"]),

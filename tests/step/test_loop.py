@@ -33,8 +33,8 @@ TEAMS: dict[str, dict[str, Any]] = {
     "no gate": {},
     "gate": {"gate": {"initial_logit": 0.1}},
     "gate at senders": {"gate": {"kind": "straight_through", "initial_logit": 0.1, "side": "sender"}},
-    "dynamic": {"topology": {"kind": "dynamic"}},
-    "learned": {"topology": {"kind": "learned"}},
+    "dynamic": {"topology": {"name": "dynamic"}},
+    "learned": {"topology": {"name": "learned"}},
 }
 
 

@@ -21,7 +21,7 @@ from benchmarks.plain_loop import PlainLoop
 from policies.learned_graph import EmbeddedConfig, EmbeddedGraph, LearnedConfig, LearnedGraph
 from policies.noise import gumbel
 
-STRAIGHT = {"kind": "learned", "estimator": "straight_through"}
+STRAIGHT = {"name": "learned", "estimator": "straight_through"}
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -191,7 +191,7 @@ def updating(policy: CommPolicy, **arguments: Any) -> Update:
 
 @pytest.mark.parametrize("kind", ["learned", "embedded"])
 def test_the_score_steps_once_before_the_model_and_holds_nobody_out(kind: str) -> None:
-    world, policy = team(8, topology={"kind": kind})
+    world, policy = team(8, topology={"name": kind})
     columns = sampler(world, policy).collect(6).columns
     assert not columns["held_out"].any()
     update = updating(policy, epochs=3, minibatch=16)
@@ -269,7 +269,7 @@ def test_straight_through_steps_once_per_epoch_that_is_due(every: int) -> None:
     assert taken == 4 // every
 
 
-@pytest.mark.parametrize("topology", [{"kind": "learned"}, {"kind": "embedded"}, STRAIGHT])
+@pytest.mark.parametrize("topology", [{"name": "learned"}, {"name": "embedded"}, STRAIGHT])
 def test_nothing_happens_once_the_graph_is_exact(topology: dict[str, Any]) -> None:
     for exact in (False, True):
         world, policy = team(8, topology=topology)
@@ -291,7 +291,7 @@ def test_the_score_finds_all_informative_edges() -> None:
         {
             "name": "known",
             "environment": {"name": "oracle_hint", "members": 6, "observation": "indices"},
-            "policy": {"name": "commformer", "topology": {"kind": "learned", "density": 0.17}},
+            "policy": {"name": "commformer", "topology": {"name": "learned", "density": 0.17}},
             "training": {"env_steps": 60_000, "fragment": 8},
         }
     )

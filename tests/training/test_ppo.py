@@ -68,7 +68,7 @@ def test_lambda_one_gives_discounted_returns_and_nothing_crosses_an_end() -> Non
 
 # ---- who is stepped on what
 
-STRAIGHT_THROUGH = {"kind": "learned", "estimator": "straight_through"}  # learns from held-out worlds
+STRAIGHT_THROUGH = {"name": "learned", "estimator": "straight_through"}  # learns from held-out worlds
 
 
 def updating(policy: CommPolicy, **arguments: Any) -> Update:
@@ -124,7 +124,7 @@ def test_model_and_graph_step_on_their_own_worlds() -> None:
 
 @pytest.mark.parametrize("estimator", ["score", "straight_through"])
 def test_the_graph_rests_in_its_last_phase_and_without_its_optimizer(estimator: str) -> None:
-    topology = {"kind": "learned", "estimator": estimator}
+    topology = {"name": "learned", "estimator": estimator}
     for exact in (False, True):
         world, policy = team(8, topology=topology)
         policy.anneal(1.0 if exact else 0.0)

@@ -13,7 +13,7 @@ from agentcomm.network.network import Network
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.training.rollout import Sampler
 
-STRAIGHT_THROUGH = {"kind": "learned", "estimator": "straight_through"}  # learns from held-out worlds
+STRAIGHT_THROUGH = {"name": "learned", "estimator": "straight_through"}  # learns from held-out worlds
 
 
 @pytest.mark.parametrize(("form", "defenses"), [(None, "none"), *product(ATTACKS, ["both"])])
@@ -109,7 +109,7 @@ def test_too_few_worlds_to_hold_out_any_is_said() -> None:
     with pytest.raises(ValueError, match=r"3 worlds are too few to hold out 0\.25"):
         Sampler(world, policy, network, PPOSettings(held_out=0.25), 0)
     Sampler(world, policy, network, PPOSettings(held_out=0.0), 0)
-    for topology in ({"kind": "full"}, {"kind": "learned", "estimator": "score"}):
+    for topology in ({"name": "full"}, {"name": "learned", "estimator": "score"}):
         world, policy = team(3, topology=topology)
         s = Sampler(world, policy, Network(setting_of(world, policy)), PPOSettings(held_out=0.25), 0)
         assert not s.collect(2).columns["held_out"].any(), "who learns from all worlds keeps none"
@@ -127,7 +127,7 @@ def test_one_graph_per_world_and_fragment() -> None:
 def test_listening_costs_what_the_gate_says_and_is_not_part_of_the_return() -> None:
     runs = []
     for cost in (0.0, 0.3):
-        world, policy = team(6, gate={"initial_logit": 0.0, "cost": cost}, topology={"kind": "full"})
+        world, policy = team(6, gate={"initial_logit": 0.0, "cost": cost}, topology={"name": "full"})
         s = Sampler(world, policy, Network(setting_of(world, policy)), PPOSettings(gae_lambda=0.0, gamma=0.0), 0)
         runs.append(s.collect(9))
     free, paid = (f.columns["advantage"] for f in runs)

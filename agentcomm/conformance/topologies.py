@@ -1,0 +1,140 @@
+"""Does a topology keep its contract?"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agentcomm.conformance.common import check_plugin, require
+from agentcomm.contracts.topology import LearnedTopology, LearnedTopologyConfig, Topology, TopologyConfig
+from agentcomm.errors import ConfigError
+
+WORLDS, AGENTS, WIDTH = 6, 5, 8
+
+
+def check_topology(plugin: type[Topology], arguments: dict[str, Any] | None = None) -> None:
+    """Check the contract of :class:`agentcomm.contracts.topology.Topology` in teams of several sizes.
+
+    Args:
+        plugin: The topology.
+        arguments: Its arguments.
+
+    Raises:
+        AssertionError: If the topology breaks the contract.
+    """
+    check_plugin(plugin, LearnedTopologyConfig if issubclass(plugin, LearnedTopology) else TopologyConfig)
+    config = plugin.Config.model_validate(arguments or {})
+    assert isinstance(config, TopologyConfig)
+    require(plugin.learned == issubclass(plugin, LearnedTopology), "learned topologies derive from LearnedTopology")
+    for agents in (1, 2, AGENTS):
+        topology, same = (_built(plugin, config, agents) for _ in range(2))
+        hidden = torch.randn(WORLDS, agents, WIDTH, generator=_generator(agents))
+        ambient = torch.get_rng_state()
+        check_graphs(topology, hidden)
+        require(torch.equal(ambient, torch.get_rng_state()), "randomness is drawn from torch's global generator")
+        first, again = topology.graph(None, WORLDS, hidden), same.graph(None, WORLDS, hidden)
+        require(torch.equal(first.source, again.source), "equal seeds of a team's weights give different graphs")
+        _check_worlds(topology, hidden)
+        topology.resize(torch.arange(agents))
+        check_graphs(topology, hidden)
+    _check_sizes(topology)
+    if isinstance(topology, LearnedTopology):
+        _check_learning(topology)
+
+
+def check_graphs(topology: Topology, hidden: Tensor) -> None:
+    """Graphs are well formed, and sampled ones follow from draws.
+
+    Args:
+        topology: Of a team of N.
+        hidden: [B, N, H] what its agents hold.
+
+    Raises:
+        AssertionError: If they are not.
+    """
+    b, n = hidden.shape[:2]
+    draw, again = (topology.draw(b, _generator(0, hidden.device)) for _ in range(2))
+    require(torch.equal(draw, again), "draws do not come from the generator that draw is handed")
+    sampled = topology.learned or topology.dynamic
+    require(len(draw) == (b if sampled else 0), f"draw returns {len(draw)} draws for {b} worlds")
+    receiver = torch.arange(n, device=hidden.device).view(1, -1, 1)
+    for given in (None, draw) if sampled else (None,):
+        source, kept = topology.graph(given, b, hidden)
+        shape = (b, n, topology.degree)
+        require(source.shape == shape, f"graph has senders of shape {tuple(source.shape)}, not {shape}")
+        require(source.dtype == torch.int64, f"graph has senders of type {source.dtype}, not torch.int64")
+        require(((source >= 0) & (source < n)).all(), "graph names agents that do not exist")
+        require((source != receiver).all(), "an agent is its own neighbor")
+        require(kept is None or kept.shape == shape, "kept says nothing, or something of every sender")
+        ordered = source.sort(-1).values
+        require((ordered.diff(dim=-1) > 0).all(), "a receiver has the same neighbor twice")
+    if sampled:
+        weight = topology.weight(source, draw, hidden)
+        if weight is None or weight.shape != source.shape:
+            raise AssertionError("a sampled graph has no weight per edge")
+        require((weight == 1).all(), "straight-through weights are not exactly 1")
+
+
+def _built(plugin: type[Topology], config: TopologyConfig, agents: int) -> Topology:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return plugin.for_team(config, agents, WIDTH)
+
+
+def _generator(seed: int, device: torch.device | None = None) -> torch.Generator:
+    return torch.Generator("cpu" if device is None else device).manual_seed(seed)
+
+
+def _check_worlds(topology: Topology, hidden: Tensor) -> None:
+    """The graph of a world follows from its own draw and from what its own agents hold."""
+    draw = topology.draw(WORLDS, _generator(1))
+    given = draw if len(draw) else None
+    whole = topology.graph(given, WORLDS, hidden)
+    some = torch.arange(0, WORLDS, 2)
+    part = topology.graph(None if given is None else given[some], len(some), hidden[some])
+    for all_, few in zip(whole, part, strict=True):
+        alone = few is None if all_ is None else few is not None and torch.equal(all_[some], few)
+        require(alone, "a world's graph depends on the others of its batch")
+
+
+def _check_sizes(topology: Topology) -> None:
+    """A topology serves a team of another size, or says that it cannot."""
+    for agents in (2, AGENTS - 1, AGENTS + 3):
+        resized = copy.deepcopy(topology)
+        try:
+            resized.resize(torch.arange(agents) % AGENTS)
+        except ConfigError:
+            continue
+        check_graphs(resized, torch.randn(WORLDS, agents, WIDTH, generator=_generator(agents)))
+
+
+def _check_learning(topology: LearnedTopology) -> None:
+    """Both ways to learn reach parameters, and in the end the executed graph is trained with."""
+    parameters = list(topology.parameters())
+    require(bool(parameters), "a learned graph has no parameters")
+    require(not topology.exact, "exact is set before training begins")
+    draw = topology.draw(WORLDS, _generator(2))
+    source = topology.graph(draw, len(draw)).source
+    other = topology.draw(WORLDS, _generator(3))
+    require(not torch.isin(draw, other).all(), "every generator gives the same draws")
+    logs = topology.log_probability(source, draw)
+    require(logs.shape == source.shape[:2], f"log_probability returns {tuple(logs.shape)}, not {source.shape[:2]}")
+    require(logs.isfinite().all() and (logs <= 1e-5).all(), "log_probability returns what is no log-probability")
+    weight = topology.weight(source, draw)
+    if weight is None:
+        raise AssertionError("a sampled graph has no weight per edge")
+    varied = torch.arange(weight.numel(), dtype=weight.dtype).view(weight.shape).cos()
+    for name, loss in (("log_probability", logs.sum()), ("weight", (weight * varied).sum())):
+        require(loss.requires_grad, f"no gradient flows through {name}")
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        require(any(g is not None and bool(g.any()) for g in gradients), f"no gradient flows through {name}")
+    entropy, executed = topology.row_entropy(), topology.graph(None, WORLDS).source
+    require(entropy.shape == source.shape[1:2] and (entropy >= 0).all(), "row_entropy is not one entropy per receiver")
+    require(bool(topology.agreement(executed) == 1), "the executed graph does not agree with itself")
+    topology.anneal(1.0)
+    if topology.exact:
+        last = topology.graph(topology.draw(WORLDS, _generator(4)), WORLDS).source
+        require(torch.equal(last, executed), "exact is set, but sampling does not return the executed graph")

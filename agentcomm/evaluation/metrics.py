@@ -1,0 +1,188 @@
+"""The testbed's own metrics, and how a cell is measured by all that are registered."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+from torch import Tensor
+
+from agentcomm import registry
+from agentcomm.contracts.metric import Metric, PooledMetric
+from agentcomm.contracts.outcome import SHARES, Episodes
+
+
+def measure(episodes: Episodes) -> dict[str, float]:
+    """Values of all registered metrics that apply, by name.
+
+    Raises:
+        ValueError: If a metric's value is not finite.
+    """
+    found: dict[str, float] = {}
+    for name in registry.names("metric"):
+        metric: Metric = registry.find("metric", name)(registry.build_config("metric", name, {}))
+        value = metric.value(episodes)
+        if value is None:
+            continue
+        if not math.isfinite(value):
+            raise ValueError(f"metric {name!r} is {value}; a metric that does not apply returns None")
+        found[name] = value
+    return found
+
+
+class MeanSteps(Metric):
+    """Steps that an episode takes."""
+
+    unit, better = "steps", "lower"
+
+    def by_episode(self, episodes: Episodes) -> Tensor:
+        """[B] steps."""
+        return episodes.length
+
+
+class Success(Metric):
+    """Share of episodes in which the team succeeds."""
+
+    better = "higher"
+
+    def by_episode(self, episodes: Episodes) -> Tensor:
+        """[B] bool."""
+        return episodes.success
+
+
+class MeanReturn(Metric):
+    """Summed reward of an episode, mean over the agents that are there."""
+
+    unit, better = "reward", "higher"
+
+    def by_episode(self, episodes: Episodes) -> Tensor:
+        """[B] reward."""
+        return episodes.total_reward
+
+
+class Harm(Metric):
+    """Harm done in an episode, as the environment counts it."""
+
+    better = "lower"
+
+    def by_episode(self, episodes: Episodes) -> Tensor:
+        """[B] counts."""
+        return episodes.harm
+
+
+class GateOpen(Metric):
+    """Share of open gates over all steps and agents."""
+
+    def value(self, episodes: Episodes) -> float:
+        """The share."""
+        return episodes.gate_open
+
+
+class MessagesPerStep(PooledMetric):
+    """Messages that the team sends per step."""
+
+    unit, better = "messages", "lower"
+
+    def parts(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
+        """Messages and steps."""
+        return episodes.messages["sent"], episodes.length
+
+
+class BytesPerStep(PooledMetric):
+    """Bytes that the team puts on the wire per step."""
+
+    unit, better = "bytes", "lower"
+
+    def parts(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
+        """Bytes and steps."""
+        return episodes.bytes, episodes.length
+
+
+class LatencySteps(PooledMetric):
+    """Steps that a message that arrived took; applies where messages take time."""
+
+    unit, better = "steps", "lower"
+
+    def parts(self, episodes: Episodes) -> tuple[Tensor, Tensor] | None:
+        """Steps on their way, and messages that arrived."""
+        steps, seconds = episodes.late_by
+        return (steps, _arrived(episodes)) if seconds.any() else None
+
+
+class LatencyMs(PooledMetric):
+    """Milliseconds that a message that arrived took; applies where messages take time."""
+
+    unit, better, scale = "ms", "lower", 1000
+
+    def parts(self, episodes: Episodes) -> tuple[Tensor, Tensor] | None:
+        """Seconds on their way, and messages that arrived."""
+        seconds = episodes.late_by[1]
+        return (seconds, _arrived(episodes)) if seconds.any() else None
+
+
+def _arrived(episodes: Episodes) -> Tensor:
+    return episodes.messages["accepted"] + episodes.messages["refused"]
+
+
+class DirectoryShare(PooledMetric):
+    """What goes wrong at a directory, as a share of what it is counted of; applies to worlds with a directory.
+
+    Attributes:
+        count: Name of the count (:class:`agentcomm.contracts.outcome.Facts`).
+    """
+
+    better = "lower"
+    count: ClassVar[str]
+
+    def parts(self, episodes: Episodes) -> tuple[Tensor, Tensor] | None:
+        """The count, and that of which it is a share."""
+        facts = episodes.facts
+        return None if facts is None else (getattr(facts, self.count), getattr(facts, SHARES[self.count]))
+
+
+class Unserved(DirectoryShare):
+    """Share of look-ups that the hub had no capacity for."""
+
+    count = "unserved"
+
+
+class Poisoned(DirectoryShare):
+    """Share of look-ups whose answer names others than an honest hub's would."""
+
+    count = "poisoned"
+
+
+class Obeyed(DirectoryShare):
+    """Share of look-ups after which the task went where a card's description told its requester to."""
+
+    count = "obeyed"
+
+
+class Misrouted(DirectoryShare):
+    """Share of routed tasks that an outsider got."""
+
+    count = "misrouted"
+
+
+class Spoiled(DirectoryShare):
+    """Share of routed tasks that an outsider got and did not deliver."""
+
+    count = "spoiled"
+
+
+class Blocked(DirectoryShare):
+    """Share of members' steps in which copies of a task kept them from taking another."""
+
+    count = "blocked"
+
+
+class Slandered(DirectoryShare):
+    """Share of booked outcomes and ratings that are outsiders' ratings of members."""
+
+    count = "slandered"
+
+
+class Misblamed(DirectoryShare):
+    """Share of blamed failures that somebody else is to blame for."""
+
+    count = "misblamed"
