@@ -1,9 +1,9 @@
 """Network: everything that happens to messages between speaking and hearing.
 
-Each exchange runs through a list of stages (``agentcomm/network/stages/``): codec -> compromised agents change what they
-say -> seals -> attacks on the wire -> transport, which measures bytes -> channels and transit -> receivers read -> closed
-gates -> defenses up to authorization -> decoding -> the other defenses -> ledger. A network has only the stages that it
-needs. What they keep (memories, messages on their way, counters) is kept per world and reset with it.
+Each exchange runs through a list of stages (``agentcomm/network/stages/``): codec -> compromised agents change what
+they say -> seals -> attacks on the wire -> transport, which measures bytes -> channels and transit -> receivers read ->
+closed gates -> defenses up to authorization -> decoding -> the other defenses -> ledger. A network has only the stages
+that it needs. What they keep (memories, messages on their way, counters) is kept per world and reset with it.
 
 Of attacks that act, and of a defense that draws actions anew, the network only keeps the place (``actuators``): what
 they do happens after the last exchange an agent hears, in ``agentcomm/deciding.py``.

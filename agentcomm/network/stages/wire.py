@@ -50,15 +50,11 @@ class Send(Stage):
         if x.payload_bytes is not None:  # forged payloads are not encoded
             said = gather_agents(x.payload_bytes.unsqueeze(-1), x.traffic.source).squeeze(-1)
             payload = said.masked_fill(x.forged, self.plain)
-        put, unsaid = x.put, x.effects.unsaid
-        if unsaid is not None and not bool(unsaid.any()):
-            unsaid = None
-        if unsaid is not None:
-            put = put & ~unsaid
+        unsaid = x.effects.unsaid
+        put = x.put if unsaid is None else x.put & ~unsaid
         wire = Wire(put, x.effects.tampered, self.sealed, payload, self.codec)
-        x.size = self.transport.send(x.traffic if x.written is None else x.written, x.traffic, wire)
-        if unsaid is not None:
-            x.size = x.size.masked_fill(unsaid, 0)
+        size = self.transport.send(x.traffic if x.written is None else x.written, x.traffic, wire)
+        x.size = size if unsaid is None else size.masked_fill(unsaid, 0)
 
 
 class Carry(Stage):
