@@ -1,17 +1,18 @@
 """The contract of a transport: how the messages of an exchange become bytes, and how receivers read them.
 
-Every transport runs the same stages (``agentcomm/network/stages.py``): attacks, channels and defenses work on the
-tensors of :class:`~agentcomm.contracts.traffic.Traffic`. A transport is told what happens to each message on the wire,
-so that it can do the same to bytes of its own, and it has three answers: how long a message is, what a receiver reads,
-and whose seal it is. Two transports agree where they give the same ledger and the same inboxes.
+Every transport runs the same stages (``agentcomm/network/stages/``): attacks, channels and defenses work on the tensors
+of :class:`~agentcomm.contracts.traffic.Traffic`. A transport is told what happens to each message, so that it can do
+the same to bytes of its own, and it answers three questions: how long a message is, what a receiver reads, and whose
+seal it is. Two transports agree where they give the same ledger and the same inboxes.
 
-A transport that sends bytes to other processes starts to send in :meth:`Transport.carry`, when everything that happens
-on the wire has happened, and waits in :meth:`Transport.receive` for what arrives.
+A transport that talks to other processes sends its bytes in :meth:`Transport.receive`, when everything that happens
+on their way is known, and waits there for what arrives.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
@@ -20,10 +21,29 @@ from agentcomm.base.state import State
 from agentcomm.contracts.traffic import Traffic
 
 
+@dataclass(frozen=True)
+class Wire:
+    """What happened to messages from their senders to the wire.
+
+    Attributes:
+        put: [B, N, M] bool, messages that senders and attacks put on the wire, dropped there or not.
+        tampered: [B, N, M] bool, those of them whose payload an attack changed.
+        sealed: Whether every sender seals its messages.
+        payload_bytes: [B, N, M] int64, or the same for all: length of each payload as ``codec`` packs it.
+        codec: Name of the codec.
+    """
+
+    put: Tensor
+    tampered: Tensor
+    sealed: bool
+    payload_bytes: Tensor | int
+    codec: str
+
+
 class Transport(State, ABC):
     """What carries the traffic of B worlds.
 
-    Its methods are called in the order in which they are listed, once per exchange; :meth:`rewrite` once per attack.
+    Its methods are called once per exchange, in the order in which they are listed.
 
     Attributes:
         writes_codecs: Whether it can carry payloads that are not float32 numbers of the full width.
@@ -32,33 +52,17 @@ class Transport(State, ABC):
     writes_codecs: ClassVar[bool]
 
     @abstractmethod
-    def send(self, traffic: Traffic, sealed: bool) -> None:
-        """Take over what senders put on the wire.
+    def send(self, sent: Traffic, departed: Traffic, wire: Wire) -> Tensor:
+        """Put the messages of an exchange on the wire.
 
         Args:
-            traffic: One exchange, after compromised senders changed what they say.
-            sealed: Whether every sender seals its messages.
-        """
+            sent: What senders hand over, with their seals if they seal.
+            departed: What is on the wire once the attacks there have acted; dropped messages are not present.
+            wire: What happened between the two, and what the bytes depend on.
 
-    @abstractmethod
-    def rewrite(self, traffic: Traffic, tampered: Tensor, forged: Tensor, dropped: Tensor) -> None:
-        """Follow what one attack did on the wire.
-
-        Args:
-            traffic: The exchange after it.
-            tampered: [B, N, M] bool, messages whose payload it changed.
-            forged: [B, N, M] bool, messages it added.
-            dropped: [B, N, M] bool, messages it removed.
-        """
-
-    @abstractmethod
-    def measure(self, traffic: Traffic, payload_bytes: Tensor | int, codec: str) -> Tensor:
-        """[B, N, M] int64 bytes of each message on the wire, header and seal included.
-
-        Args:
-            traffic: What is on the wire.
-            payload_bytes: [B, N, M] int64, or the same for all: length of the payload as ``codec`` packs it.
-            codec: Name of the codec.
+        Returns:
+            [B, N, M] int64 bytes of each message that was put on the wire, header and seal included, those that were
+            dropped there, too.
         """
 
     @abstractmethod

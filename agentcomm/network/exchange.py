@@ -35,6 +35,7 @@ class Exchange:
         lost: [B, N, M] bool, messages that the channels lost.
         covered: [B, N, M] bool, messages that will arrive later, in whose slots an earlier one arrives now.
         size: [B, N, M] int64 bytes on the wire.
+        written: The messages as their senders wrote and sealed them; None where no attack is on the wire.
         departed: The messages on the wire after all attacks.
         arrived: The messages that reach the receivers, before gates and defenses refuse any.
         refused: [B, N, M] bool, messages refused, by the name of the defense, or ``gate``.
@@ -58,6 +59,7 @@ class Exchange:
     size: Tensor
     departed: Traffic
     arrived: Traffic
+    written: Traffic | None = None
     refused: dict[str, Tensor] = field(default_factory=dict)
     coding: Tensor | None = None
     payload_bytes: Tensor | None = None

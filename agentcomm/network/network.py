@@ -1,9 +1,9 @@
 """Network: everything that happens to messages between speaking and hearing.
 
-Each exchange runs through a list of stages (``agentcomm/network/stages.py``): codec -> compromised agents change what
-they say -> seals -> attacks on the wire -> bytes are measured -> channels and transit -> closed gates -> defenses up to
-authorization -> decoding -> the other defenses -> ledger. A network has only the stages that it needs. What they keep
-(memories, messages on their way, counters) is kept per world and reset with it.
+Each exchange runs through a list of stages (``agentcomm/network/stages/``): codec -> compromised agents change what
+they say -> seals -> attacks on the wire -> transport, which measures bytes -> channels and transit -> receivers read ->
+closed gates -> defenses up to authorization -> decoding -> the other defenses -> ledger. A network has only the stages
+that it needs. What they keep (memories, messages on their way, counters) is kept per world and reset with it.
 
 Of attacks that act, and of a defense that draws actions anew, the network only keeps the place (``actuators``): what
 they do happens after the last exchange an agent hears, in ``agentcomm/deciding.py``.
@@ -26,11 +26,15 @@ from agentcomm.contracts.traffic import Links
 from agentcomm.defense import ORDERS, Defense
 from agentcomm.messages.actuators import Actuators
 from agentcomm.messages.guard import Guard
-from agentcomm.network import stages
 from agentcomm.network.exchange import Exchange, Foresee
 from agentcomm.network.ledger import Ledger
 from agentcomm.network.link import Path
 from agentcomm.network.record import ExchangeRecord, records_of
+from agentcomm.network.stages.accounts import Count, Spread
+from agentcomm.network.stages.receiving import CloseGates, Decode, Receive, Screen
+from agentcomm.network.stages.sending import AttackSenders, Encode, Seal
+from agentcomm.network.stages.stage import Stage
+from agentcomm.network.stages.wire import AttackWire, Carry, Send
 from agentcomm.network.transports import TRANSPORTS, MakeTransport
 from agentcomm.policy import CommPolicy
 from agentcomm.seeds import derive
@@ -108,7 +112,7 @@ class Network(State):
         self.stages = self._stages(4 * (setting.width if numbers is None else numbers))
         self.trace: list[ExchangeRecord] | None = None
 
-    def _stages(self, plain: int) -> list[stages.Stage]:
+    def _stages(self, plain: int) -> list[Stage]:
         """The stages that this network needs, in the order in which messages pass them.
 
         Args:
@@ -120,23 +124,22 @@ class Network(State):
         on_wire = [guard for guard in guards if not guard.at_sender]
         spreading = [guard for guard in guards if guard.threat.position.obeyed]
         memory = Memory(dict if codec is None else codec.memory)
-        screens = [(ORDERS.index(d.order) >= READING, stages.Screen(d, transport)) for d in self.defenses]
+        screens = [(ORDERS.index(d.order) >= READING, Screen(d, transport)) for d in self.defenses]
         return [
-            *([] if codec is None else [stages.Encode(codec, memory)]),
-            *([stages.AttackSenders(senders, self.keyring)] if senders else []),
-            *([stages.Seal(self.keyring)] if sealed else []),
-            stages.Send(transport, sealed),
-            *([stages.AttackWire(on_wire, self.keyring, transport)] if on_wire else []),
-            stages.Measure(transport, plain, PLAIN if codec is None else codec.name),
-            *([] if self.path is None else [stages.Carry(self.path, transport, self.ledger)]),
-            stages.Receive(transport),
-            *([stages.CloseGates()] if self.spare or self.path is not None else []),
+            *([] if codec is None else [Encode(codec, memory)]),
+            *([AttackSenders(senders, self.keyring)] if senders else []),
+            *([Seal(self.keyring)] if sealed else []),
+            *([AttackWire(on_wire, self.keyring)] if on_wire else []),
+            Send(transport, sealed, plain, PLAIN if codec is None else codec.name),
+            *([] if self.path is None else [Carry(self.path, transport, self.ledger)]),
+            Receive(transport),
+            *([CloseGates()] if self.spare or self.path is not None else []),
             *(screen for reads, screen in screens if not reads),
-            *([stages.Decode(codec, memory)] if codec is not None and codec.stateful else []),
+            *([Decode(codec, memory)] if codec is not None and codec.stateful else []),
             *(screen for reads, screen in screens if reads),
             # Defenses that combine the messages of an inbox (``aggregate``) belong here,
-            *([stages.Spread(spreading)] if spreading else []),
-            stages.Count(self.ledger, bool(guards)),
+            *([Spread(spreading)] if spreading else []),
+            Count(self.ledger, bool(guards)),
             # and those that answer an attack for the exchanges after it (``respond``) here.
         ]
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from agentcomm.contracts.traffic import Traffic
-from agentcomm.contracts.transport import Transport
+from agentcomm.contracts.transport import Transport, Wire
 from agentcomm.threats import Setting
 from agentcomm.wire.encoding import sizes
 from agentcomm.wire.keyring import Keyring
@@ -31,17 +31,13 @@ class BatchTransport(Transport):
     def __init__(self, setting: Setting, keyring: Keyring, seed: int) -> None:
         self._keyring = keyring
 
-    def send(self, traffic: Traffic, sealed: bool) -> None:
-        """Nothing: the traffic is what was sent."""
-
-    def rewrite(self, traffic: Traffic, tampered: Tensor, forged: Tensor, dropped: Tensor) -> None:
-        """Nothing: the traffic is what is on the wire."""
-
-    def measure(self, traffic: Traffic, payload_bytes: Tensor | int, codec: str) -> Tensor:
+    def send(self, sent: Traffic, departed: Traffic, wire: Wire) -> Tensor:
         """[B, N, M] int64 bytes; numbers too large for an envelope count as the largest that it can hold."""
-        fields = {name: getattr(traffic, name).clamp(0, top) for name, top in LARGEST.items()}
-        seal_bytes = (traffic.seal != 0) * SEAL_BYTES
-        return sizes(**fields, key=traffic.key, payload_bytes=payload_bytes, seal_bytes=seal_bytes, codec=codec)
+        fields = {name: getattr(departed, name).clamp(0, top) for name, top in LARGEST.items()}
+        seal_bytes = (departed.seal != 0) * SEAL_BYTES
+        return sizes(
+            **fields, key=departed.key, payload_bytes=wire.payload_bytes, seal_bytes=seal_bytes, codec=wire.codec
+        )
 
     def carry(self, step: Tensor, round_: int, lost: Tensor, waits: Tensor, hops: Tensor, released: Tensor) -> None:
         """Nothing: the link keeps the tensors of what is on its way."""

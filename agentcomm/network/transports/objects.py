@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.contracts.traffic import HEADER, Traffic
-from agentcomm.contracts.transport import Transport
+from agentcomm.contracts.transport import Transport, Wire
 from agentcomm.seeds import derive
 from agentcomm.threats import Setting
 from agentcomm.wire.encoding import decode, encode
@@ -45,40 +45,27 @@ class ObjectTransport(Transport):
         self.keys = HmacKeys(derive(seed, "real keys"), setting.num_agents)
         self.wire: dict[Place, bytes] = {}
         self._keyring = keyring
-        self._length: dict[Place, int] = {}  # of everything that was put on the wire, dropped or not
         self._kept_back: dict[tuple[int, int, Place], bytes] = {}  # by round and the step in which it is due
         self._seals: dict[int, bytes] = {0: b""}  # symbolic seal -> the real one: attackers may have copied it
         self._verdicts = torch.zeros(0, dtype=torch.bool)
 
-    def send(self, traffic: Traffic, sealed: bool) -> None:
-        """Write an envelope for every message, sealed with its true sender's key."""
+    def send(self, sent: Traffic, departed: Traffic, wire: Wire) -> Tensor:
+        """Write every message as its sender or an attacker does, and then do to the bytes what attacks did on the wire.
+
+        Returns:
+            [B, N, M] int64, the length of the bytes.
+        """
         self.wire.clear()
-        self._length.clear()
-        for place in _places(traffic.present):
-            if sealed:
-                envelope = self._envelope(traffic, place, None, b"")
-                envelope = self.keys.seal(envelope, int(traffic.origin[place]))
-                self._seals[int(traffic.seal[place])] = envelope.seal
-            else:  # only a compromised agent may have sealed what it says
-                envelope = self._forgery(traffic, place)
-            self._put(place, envelope)
-
-    def rewrite(self, traffic: Traffic, tampered: Tensor, forged: Tensor, dropped: Tensor) -> None:
-        """Change payloads in the bytes, add envelopes, remove bytes."""
-        payload = traffic.payload()
-        for place in _places(tampered):
-            changed = pack_floats(payload[place].numpy())
-            self._put(place, decode(self.wire[place]).model_copy(update={"payload": changed}))
-        for place in _places(forged):
-            self._put(place, self._forgery(traffic, place))
-        for place in _places(dropped):
-            del self.wire[place]
-
-    def measure(self, traffic: Traffic, payload_bytes: Tensor | int, codec: str) -> Tensor:
-        """[B, N, M] int64, the length of the bytes."""
-        size = torch.zeros_like(traffic.source)
-        for place, length in self._length.items():
-            size[place] = length
+        size, payload = torch.zeros_like(departed.source), departed.payload()
+        written = {place: self._written(sent, place, wire.sealed) for place in _places(sent.present)}
+        written |= {place: self._forgery(departed, place) for place in _places(wire.put & ~sent.present)}
+        for place, envelope in written.items():
+            if bool(wire.tampered[place]):
+                envelope = envelope.model_copy(update={"payload": pack_floats(payload[place].numpy())})
+            data = encode(envelope)
+            size[place] = len(data)
+            if bool(departed.present[place]):
+                self.wire[place] = data
         return size
 
     def carry(self, step: Tensor, round_: int, lost: Tensor, waits: Tensor, hops: Tensor, released: Tensor) -> None:
@@ -124,6 +111,14 @@ class ObjectTransport(Transport):
         gone = set(worlds.tolist())
         self._kept_back = {key: data for key, data in self._kept_back.items() if key[2][0] not in gone}
 
+    def _written(self, traffic: Traffic, place: Place, sealed: bool) -> Envelope:
+        """What an agent wrote, with its own seal if all agents seal; else only a compromised one may have sealed it."""
+        if not sealed:
+            return self._forgery(traffic, place)
+        envelope = self.keys.seal(self._envelope(traffic, place, None, b""), int(traffic.origin[place]))
+        self._seals[int(traffic.seal[place])] = envelope.seal
+        return envelope
+
     def _forgery(self, traffic: Traffic, place: Place) -> Envelope:
         """What an attack wrote: with a seal it copied, one by its own key, or one it made up."""
         key, tag = int(traffic.key[place]), int(traffic.seal[place])
@@ -142,10 +137,6 @@ class ObjectTransport(Transport):
         delta = 0.0 if traffic.delta is None else traffic.delta[place]
         payload = pack_floats((scale * said + delta).numpy())
         return Envelope.model_validate(fields | {"key": key, "payload": payload, "seal": seal})
-
-    def _put(self, place: Place, envelope: Envelope) -> None:
-        self.wire[place] = encode(envelope)
-        self._length[place] = len(self.wire[place])
 
 
 def _places(where: Tensor) -> Iterator[Place]:

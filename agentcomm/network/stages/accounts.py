@@ -1,0 +1,55 @@
+"""Accounts: what became of the messages of an exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agentcomm.messages.effects import count_pieces
+from agentcomm.messages.guard import Guard
+from agentcomm.network.exchange import Exchange
+from agentcomm.network.ledger import Ledger
+from agentcomm.network.stages.stage import Stage
+
+
+class Spread(Stage):
+    """Receivers that accept a message of a spreading attack belong to it from now on."""
+
+    def __init__(self, guards: Sequence[Guard]) -> None:
+        self.guards = guards
+
+    def __call__(self, x: Exchange) -> None:
+        """Tell the attacks which messages were accepted."""
+        for guard in self.guards:
+            guard.turn(x.traffic.present)
+
+
+class Count(Stage):
+    """The ledger: messages, bytes and refusals.
+
+    Args:
+        ledger: Where to count.
+        attacked: Whether there are attacks to count.
+    """
+
+    def __init__(self, ledger: Ledger, attacked: bool) -> None:
+        self.ledger, self.attacked = ledger, attacked
+
+    def __call__(self, x: Exchange) -> None:
+        """Count what became of the messages."""
+        accepted, did = x.traffic.present, x.effects
+        self.ledger.count(sent=x.sent, accepted=accepted)
+        self.ledger.carry(x.put, x.size)
+        for by, where in x.refused.items():
+            self.ledger.refuse(by, where)
+        if not self.attacked:
+            return
+        self.ledger.count(
+            dropped=did.dropped,
+            delayed=did.delay > 0,
+            tampered=did.tampered & ~did.dropped,
+            forged=did.forged,
+            accepted_forged=accepted & x.forged,
+            accepted_tampered=accepted & x.tampered,
+        )
+        if did.pieces is not None:
+            self.ledger.count(fragments=count_pieces(did.pieces))

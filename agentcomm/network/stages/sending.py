@@ -1,0 +1,63 @@
+"""Senders: what happens to a message before it is on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from agentcomm.base.state import Memory
+from agentcomm.contracts.codec import Codec
+from agentcomm.messages.guard import Guard
+from agentcomm.network.exchange import Exchange
+from agentcomm.network.stages.stage import Stage
+from agentcomm.wire.keyring import Keyring
+
+
+class Encode(Stage):
+    """A codec writes payloads as few bits.
+
+    Args:
+        codec: The codec.
+        memory: Its memory, which :class:`Decode` shares.
+    """
+
+    keeps = ("memory",)
+
+    def __init__(self, codec: Codec, memory: Memory) -> None:
+        self.codec, self.memory = codec, memory
+
+    def __call__(self, x: Exchange) -> None:
+        """Replace what agents say by what travels."""
+        values, bits = self.codec.encode(x.spoken, self.memory.tensors, x.step, x.round)
+        x.coding, x.payload_bytes = values - x.spoken, (bits + 7) // 8
+        x.traffic = replace(x.traffic, spoken=values)
+
+    def reset(self, worlds: Tensor) -> None:
+        """Forget what was said in the given worlds ([W] indices)."""
+        self.memory.reset(worlds)
+
+
+class AttackSenders(Stage):
+    """Compromised agents change what they say, before anything is sealed or written."""
+
+    def __init__(self, guards: Sequence[Guard], keyring: Keyring) -> None:
+        self.guards, self.keyring = guards, keyring
+
+    def __call__(self, x: Exchange) -> None:
+        """Let each attack act in turn; what a sender drops was never said."""
+        for guard in self.guards:
+            x.attacked(*guard.apply(x.traffic, self.keyring, x.step, x.round, x.links.due, x.foresee))
+        x.effects = replace(x.effects, unsaid=x.effects.dropped)
+
+
+class Seal(Stage):
+    """Senders seal their messages."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self.keyring = keyring
+
+    def __call__(self, x: Exchange) -> None:
+        """Seal every message with its true sender's key."""
+        x.traffic = self.keyring.seal(x.traffic)

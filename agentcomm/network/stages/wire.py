@@ -1,0 +1,82 @@
+"""The wire: attacks, bytes, channels, and messages that take their time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from agentcomm.contracts.inbox import gather_agents
+from agentcomm.contracts.transport import Transport, Wire
+from agentcomm.messages.guard import Guard
+from agentcomm.network.exchange import Exchange
+from agentcomm.network.ledger import Ledger
+from agentcomm.network.link import Path
+from agentcomm.network.stages.stage import Stage
+from agentcomm.wire.envelope import PLAIN
+from agentcomm.wire.keyring import Keyring
+
+
+class AttackWire(Stage):
+    """Attacks on the wire: they read, change, add, delay and drop messages."""
+
+    def __init__(self, guards: Sequence[Guard], keyring: Keyring) -> None:
+        self.guards, self.keyring = guards, keyring
+
+    def __call__(self, x: Exchange) -> None:
+        """Let each attack act in turn."""
+        x.written = x.traffic
+        for guard in self.guards:
+            x.attacked(*guard.apply(x.traffic, self.keyring, x.step, x.round, x.links.due, x.foresee))
+
+
+class Send(Stage):
+    """The transport puts messages on the wire; their bytes are measured here and nowhere else. Channels may add some.
+
+    Args:
+        transport: Knows how long a message is.
+        sealed: Whether every sender seals its messages.
+        plain: Bytes of a payload that no codec packs.
+        codec: Name of the codec.
+    """
+
+    def __init__(self, transport: Transport, sealed: bool, plain: int, codec: str = PLAIN) -> None:
+        self.transport, self.sealed, self.plain, self.codec = transport, sealed, plain, codec
+
+    def __call__(self, x: Exchange) -> None:
+        """Note what is on the wire, and how long it is."""
+        x.departed = x.traffic
+        payload: Tensor | int = self.plain
+        if x.payload_bytes is not None:  # forged payloads are not encoded
+            said = gather_agents(x.payload_bytes.unsqueeze(-1), x.traffic.source).squeeze(-1)
+            payload = said.masked_fill(x.forged, self.plain)
+        unsaid = x.effects.unsaid
+        put = x.put if unsaid is None else x.put & ~unsaid
+        wire = Wire(put, x.effects.tampered, self.sealed, payload, self.codec)
+        size = self.transport.send(x.traffic if x.written is None else x.written, x.traffic, wire)
+        x.size = size if unsaid is None else size.masked_fill(unsaid, 0)
+
+
+class Carry(Stage):
+    """Channels, and messages that take longer than their exchange."""
+
+    keeps = ("path",)
+
+    def __init__(self, path: Path, transport: Transport, ledger: Ledger) -> None:
+        self.path, self.transport, self.ledger = path, transport, ledger
+
+    def __call__(self, x: Exchange) -> None:
+        """From what was put on the wire to what arrives now."""
+        delay, pieces = x.effects.delay, x.effects.pieces
+        out = self.path.carry(x.traffic, x.size, x.forged, x.tampered, delay, x.step, x.round, pieces)
+        x.traffic, x.lost, x.forged, x.tampered = out.traffic, out.lost, out.forged, out.tampered
+        x.size = x.size + out.extra
+        released = out.traffic.present & (out.steps > 0)
+        x.covered = x.put & released
+        self.transport.carry(x.step, x.round, out.lost, out.waits, out.hops, released)
+        self.ledger.count(lost=out.lost, late=out.late)
+        self.ledger.arrive(x.traffic.present, out.steps, out.seconds)
+
+    def reset(self, worlds: Tensor) -> None:
+        """Messages on their way when an episode ends come too late."""
+        self.ledger.cut_off(worlds, self.path.reset(worlds))
