@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from agentcomm.interpreter import Interpreter
-from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox, Links, ProjectionCache
 from agentcomm.policy import CommPolicy, Graph
+from agentcomm.step.comms import Comms
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def decide(
     policy: CommPolicy,
     observation: Tensor,
     graph: Graph | None,
-    network: Network | None,
+    comms: Comms | None,
     step: Tensor,
     generator: torch.Generator | None,
     alive: Tensor | None = None,
@@ -82,7 +82,7 @@ def decide(
         policy: The policy.
         observation: [B, N, O].
         graph: The graph in use; None where the policy makes one in every step.
-        network: What messages pass; None delivers them untouched and counts nothing.
+        comms: What messages and actions pass; None delivers messages untouched and counts nothing.
         step: [B] int64, steps since each episode began.
         generator: Samples graphs, gates and actions; None decides greedily.
         alive: [B, N] bool, members of the team that are still there; None for all.
@@ -104,10 +104,10 @@ def decide(
     inboxes: list[Inbox] = []
 
     def exchange(spoken: Tensor, links: Links, kind: int, foresee: Callable[[Inbox], Tensor] | None = None) -> Inbox:
-        if network is None:
+        if comms is None:
             inbox = Inbox(spoken, links.source, links.present, links.source)
         else:
-            inbox = network.exchange(spoken, links, step, kind, foresee)
+            inbox = comms.network.exchange(spoken, links, step, kind, foresee)
         if interpreter is not None:
             interpreter.read(inbox)
         return inbox
@@ -137,8 +137,8 @@ def decide(
         chosen = choose(logits, gumbel)
         if interpreter is not None:
             chosen = interpreter.obey(chosen, rows)
-        if network is not None and not network.actuators.quiet:
-            chosen = network.actuators.act(logits, chosen, gumbel, step, rows, alive)
+        if comms is not None:
+            chosen = comms.adversary.on_action(logits, chosen, gumbel, step, rows, alive)
         actions[rows] = chosen
         return chosen
 

@@ -16,10 +16,13 @@ from torch import Tensor
 
 from agentcomm import policy_file
 from agentcomm.assembly import make_world
+from agentcomm.contracts.attack import AttackConfig
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Budget, Position
+from agentcomm.contracts.views import MessageView
 from agentcomm.deciding import decide
 from agentcomm.errors import ConfigError
 from agentcomm.policy import CommPolicy
-from agentcomm.threats import AttackConfig, Budget, Position, Setting, View
 from attacks.steered import Handle, Steered
 
 # What an attacker may do that is not trained.
@@ -64,7 +67,7 @@ class Learned(Steered[LearnedConfig]):
         budget = budget.model_copy(update={key: getattr(config.budget, key) for key in config.budget.model_fields_set})
         super().__init__(config, setting, place, self.power, budget, phrases)
 
-    def choose(self, sight: Tensor, able: Tensor, view: View) -> Tensor:
+    def choose(self, sight: Tensor, able: Tensor, view: MessageView) -> Tensor:
         """The likeliest choice, or any."""
         policy = self._policy
         if policy is None or self.config.untrained:

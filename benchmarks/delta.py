@@ -12,8 +12,8 @@ from torch import Tensor
 
 from agentcomm import registry
 from agentcomm.codecs.delta import Delta
+from agentcomm.contracts.shape import Setting
 from agentcomm.messages.codec import Received
-from agentcomm.threats import Setting
 
 WORLDS, STEPS, WIDTH, KEPT = 24, 2000, 32, 4
 console = Console()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from agentcomm.assembly import make_network, make_policy, make_world
+from agentcomm.assembly import make_comms, make_policy, make_world
 from agentcomm.config import RunConfig, Variant
 from agentcomm.evaluation.episodes import play
 from agentcomm.seeds import derive
@@ -35,8 +35,8 @@ class PlainLoop:
         self.run = run
         world = make_world(run.environment, training.worlds)
         self.policy = make_policy(run.policy, world, variant, seed)
-        network = make_network(world, self.policy, run.attacks, run.defenses, derive(seed, "runner", 0), run.path)
-        self.sampler = Sampler(world, self.policy, network, training.ppo, derive(seed, "runner", 0))
+        comms = make_comms(world, self.policy, run.attacks, run.defenses, derive(seed, "runner", 0), run.path)
+        self.sampler = Sampler(world, self.policy, comms, training.ppo, derive(seed, "runner", 0))
         graph = self.policy.graph_parameters()
         own = {id(p) for p in graph}
         model = [p for p in self.policy.parameters() if id(p) not in own]
@@ -66,5 +66,5 @@ class PlainLoop:
         """Greedy episodes on a clean network."""
         world = make_world(self.run.environment, episodes)
         return play(
-            world, self.policy, make_network(world, self.policy, path=self.run.path), self.run.evaluation.seed
+            world, self.policy, make_comms(world, self.policy, path=self.run.path), self.run.evaluation.seed
         ).metrics()

@@ -24,13 +24,17 @@ from torch import Tensor
 from agentcomm import policy_file, registry
 from agentcomm.assembly import make_world
 from agentcomm.config import Choice, build
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Budget, Position, ThreatModel
+from agentcomm.contracts.views import MessageView
 from agentcomm.deciding import decide, first_words
 from agentcomm.errors import CheckpointError, ConfigError
 from agentcomm.evaluation.episodes import play
-from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Traffic
 from agentcomm.seeds import derive
-from agentcomm.threats import Attack, AttackConfig, Budget, Edits, Position, Setting, ThreatModel, View
+from agentcomm.step.comms import Comms
 from agentcomm.world import Link, Observation, Transition, World, WorldConfig
 from attacks.place import place
 from attacks.steered import Handle, Steered
@@ -69,14 +73,14 @@ class Hand(Steered):
         chosen = torch.zeros_like(memory["choice"])
         return memory | {"chosen": chosen, "paid": chosen.float()}
 
-    def choose(self, sight: Tensor, able: Tensor, view: View) -> Tensor:
+    def choose(self, sight: Tensor, able: Tensor, view: MessageView) -> Tensor:
         """The actions of this step."""
         view.memory["paid"].zero_()
         return view.memory["chosen"]
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Note sizes, in shares of the longest change."""
-        edits = super().apply(view)
+        edits = super().on_messages(view)
         if edits.drop is not None:
             size = edits.drop.float()
         else:
@@ -107,7 +111,7 @@ class Attacker(World[AttackerConfig]):
         try:
             heard = _eavesdrop(saved, position, config.phrases if config.power == "modify" else 0)
             self.steered = Hand(AttackConfig(), setting, position, config.power, config.budget, heard)
-            self.network = self._network(0)
+            self.comms = self._comms(0)
         except ValueError as error:
             raise ConfigError(f"the attacker does not fit the team in {config.victim}: {error}") from error
         self.agents = tuple(f"to_{to}_{slot}" for to in self.team.agents for slot in range(setting.degree))
@@ -119,15 +123,15 @@ class Attacker(World[AttackerConfig]):
             "able": torch.zeros(num_worlds, self.num_agents, dtype=torch.bool, device=self.device),
         }
 
-    def _network(self, seed: int) -> Network:
+    def _comms(self, seed: int) -> Comms:
         setting = self.steered.setting
         defenses = [registry.find("defense", c.name)(build("defense", c), setting) for c in self.config.defenses]
-        return Network(setting, [self.steered], defenses, derive(seed, "attacker"))
+        return Comms.between(setting, [self.steered], defenses, derive(seed, "attacker"))
 
     def reset(self, seed: int | None = None, scene: Mapping[str, Any] | None = None) -> Tensor:
         """Start all worlds anew; with a seed, defenses draw anew, too."""
         if seed is not None:
-            self.network = self._network(seed)
+            self.comms = self._comms(seed)
         return super().reset(seed, scene)
 
     def begin(self, worlds: Tensor, generator: torch.Generator, scene: Mapping[str, Any] | None = None) -> None:
@@ -135,7 +139,7 @@ class Attacker(World[AttackerConfig]):
         self.team.generator = generator
         self.team._begin(worlds, scene)
         self.team.length[worlds] = 0
-        self.network.reset(worlds)
+        self.comms.reset(worlds)
         self._look()
 
     def _alive(self) -> Tensor | None:
@@ -145,15 +149,16 @@ class Attacker(World[AttackerConfig]):
         """Show the hands what is about to be said."""
         said, links = first_words(self.victim, self.team.observe(), self._graph, self._alive())
         step, setting = self.team.length.clone(), self.steered.setting
-        traffic = Traffic.on_links(said, links, step, 0, setting.rounds, self.network.spare)
-        self.state["sight"], self.state["able"] = self.steered.sight(self.network.guards[0].show(traffic, step, 0))
+        traffic = Traffic.on_links(said, links, step, 0, setting.rounds, self.comms.network.spare)
+        shown = self.comms.adversary.message_guards[0].show(traffic, step, 0)
+        self.state["sight"], self.state["able"] = self.steered.sight(shown)
 
     def advance(self, actions: Tensor, generator: torch.Generator) -> Transition:
         """Let the team decide under attack, and take its step."""
         team, able = self.team, self.state["able"]
-        memory, alive = self.network.guards[0].memory, self._alive()
+        memory, alive = self.comms.adversary.guards[0].memory.tensors, self._alive()
         memory["chosen"].copy_(actions)
-        decision = decide(self.victim, team.observe(), self._graph, self.network, team.length.clone(), None, alive)
+        decision = decide(self.victim, team.observe(), self._graph, self.comms, team.length.clone(), None, alive)
         step = team.step(decision.action, auto_reset=False)
         there = torch.ones_like(step.reward) if alive is None else alive.float()
         harm = -(step.reward * there).sum(1) / there.sum(1)
@@ -180,14 +185,14 @@ class Attacker(World[AttackerConfig]):
 
     def get_state(self) -> dict[str, Any]:
         """Also the team's world, and what lies between its members."""
-        return super().get_state() | {"team": self.team.get_state(), "network": self.network.get_state()}
+        return super().get_state() | {"team": self.team.get_state(), "comms": self.comms.snapshot()}
 
     def set_state(self, saved: Mapping[str, Any]) -> None:
         """Go on with the very same episodes."""
         super().set_state(saved)
         self.team.set_state(saved["team"])
         self.team.generator = self.generator
-        self.network.set_state(saved["network"])
+        self.comms.restore(saved["comms"])
 
 
 def _victim(folder: str | None, device: str) -> policy_file.SavedPolicy:
@@ -222,11 +227,10 @@ class _Listening(Attack):
         """Reads."""
         return ThreatModel(self._position, frozenset({"read"}))
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Pass on payloads."""
-        assert view.payload is not None
         self._note(view.round, view.payload[view.reach])
-        return Edits()
+        return MessageEdits()
 
 
 def _eavesdrop(saved: policy_file.SavedPolicy, position: Position, count: int) -> Tensor:
@@ -239,7 +243,7 @@ def _eavesdrop(saved: policy_file.SavedPolicy, position: Position, count: int) -
     noted: list[list[Tensor]] = [[] for _ in range(setting.rounds)]
     ear = _Listening(setting, position, lambda round_, payload: noted[round_].append(payload))
     seed = derive(0, "eavesdropped")
-    play(world, saved.policy, Network(setting, [ear]), seed)
+    play(world, saved.policy, Comms.between(setting, [ear]), seed)
     said = torch.stack([torch.cat(parts) for parts in noted])
     if not said.shape[1]:
         raise ConfigError("nothing is said in the attacker's reach")

@@ -20,7 +20,7 @@ from run import ROOT
 from torch import Tensor
 
 from agentcomm import api, policy_file
-from agentcomm.assembly import make_network, make_world
+from agentcomm.assembly import make_comms, make_world
 from agentcomm.config import Choice
 from agentcomm.deciding import decide
 from agentcomm.evaluation.episodes import Moment, play
@@ -85,7 +85,7 @@ def episodes(
         attacks.append(Choice.model_validate({"name": "covert", "node": node, "messages": secrets, "redraw": eps}))
     if eps:
         defenses.append(Choice.model_validate({"name": "warden", "probability": eps}))
-    network = make_network(world, saved.policy, attacks, defenses, SEED)
+    comms = make_comms(world, saved.policy, attacks, defenses, SEED)
     listener = Listener(count, secrets or 2, eps)
     uncertain, secret = torch.zeros(count, dtype=torch.float64), torch.full((count,), -1)
 
@@ -95,22 +95,19 @@ def episodes(
         uncertain.add_(entropy(law) * seen)
         if secrets is not None:
             listener.see(law, moment.decision.action[:, node], seen)
-            known = network.guards[0].actions
-            assert known is not None
-            secret.copy_(torch.where(moment.running, known.secret, secret))
+            secret.copy_(torch.where(moment.running, comms.adversary.action_guards[0].secret, secret))
 
     generator = torch.Generator().manual_seed(derive(SEED, "decisions"))
-    played = play(world, saved.policy, network, SEED, generator=generator, follow=follow)
+    played = play(world, saved.policy, comms, SEED, generator=generator, follow=follow)
     out: Results = {"returns": played.total_reward.double(), "entropy": float(uncertain.mean())}
     out |= {"steps": float(played.length.double().mean()), "success": float(played.success.double().mean())}
     if secrets is not None:
-        guard = network.guards[0]
-        assert guard.actions is not None
+        guard = comms.adversary.action_guards[0]
         out |= {
             "bits": float(listener.bits.mean()),
             "decoded": float((listener.guess == secret).double().mean()),
-            "deviation": float(guard.actions.deviation.max()),
-            "violations": dict(guard.violations),
+            "deviation": float(guard.deviation.max()),
+            "violations": dict(guard.base.violations),
         }
     return out
 
@@ -134,13 +131,12 @@ def session(folder: Path, node: int, temperature: float, worlds: int) -> list[fl
     policy, world = saved.policy.eval(), make_world(saved.environment, worlds)
     soften(policy, temperature)
     choice = Choice.model_validate({"name": "covert", "node": node, "messages": SECRETS})
-    network = make_network(world, policy, [choice], seed=SEED)
+    comms = make_comms(world, policy, [choice], seed=SEED)
     graph, seen = policy.topology.graph(None, worlds), world.reset(SEED)
     generator = torch.Generator().manual_seed(derive(SEED, "decisions"))
-    guard, out = network.guards[0].actions, []
-    assert guard is not None
+    guard, out = comms.adversary.action_guards[0], []
     for _ in range(SESSION):
-        d = decide(policy, seen, graph, network, world.length.clone(), generator)
+        d = decide(policy, seen, graph, comms, world.length.clone(), generator)
         seen = world.step(d.action).observation
         out.append(float((guard.posterior.argmax(1) == guard.secret).double().mean()))
     return out

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,21 @@ from agentcomm import registry
 from agentcomm.conformance.conversations import Exchange as Exchange
 from agentcomm.conformance.conversations import conversation as conversation
 from agentcomm.conformance.conversations import reader
+from agentcomm.contracts.attack import Attack
+from agentcomm.contracts.edits import Envelopes, MessageEdits
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Budget, Position, Power, ThreatModel
+from agentcomm.contracts.views import MessageView
 from agentcomm.defense import Defense
+from agentcomm.directory import Directory
+from agentcomm.guards.base import GuardBase
 from agentcomm.messages.channel import Channel
+from agentcomm.messages.codec import Codec
 from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox
 from agentcomm.policy import CommPolicy
-from agentcomm.threats import Attack, Budget, Edits, Envelopes, Position, Power, Setting, ThreatModel, View
+from agentcomm.step.adversary import Adversary
+from agentcomm.step.comms import Comms
 from agentcomm.training.rollout import Sampler
 from agentcomm.training.settings import PPOSettings
 from agentcomm.world import World
@@ -194,10 +204,46 @@ def known_defenses(form: str, s: Setting) -> list[Defense]:
     return [defense(name, s, **arguments) for name, arguments in DEFENSES[form]]
 
 
-def carry(network: Network, exchanges: Iterable[Exchange]) -> list[Inbox]:
+class Attacked(Comms):
+    """Both, and what tests ask of the network and of the attacks' guards."""
+
+    @property
+    def guards(self) -> list[GuardBase]:
+        return self.adversary.guards
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.network, name)
+
+
+def comms(
+    s: Setting,
+    attacks: Sequence[Attack] = (),
+    defenses: Sequence[Defense] = (),
+    seed: int = 0,
+    channels: Sequence[Channel] = (),
+    codec: Codec | None = None,
+    step_seconds: float = 0.1,
+    kind: type[Network] = Network,
+) -> Attacked:
+    """The message layer between a team's members, and the adversary."""
+    adversary = Adversary(attacks, s, seed, redraw=1 - math.prod(1 - d.redraw for d in defenses))
+    if kind is not Network:
+        return Attacked(adversary, kind(s, adversary.message_guards, defenses, seed))
+    return Attacked.between(s, attacks, defenses, seed, channels, codec, step_seconds)
+
+
+def install(directory: Directory, attacks: Sequence[Attack], seed: int = 0) -> Adversary:
+    """Let attacks act on a directory alone."""
+    s = setting(directory.num_worlds, directory.members, 1, 4, 1)
+    adversary = Adversary(attacks, s, seed, directory.shape)
+    directory.install(adversary.directory_guards)
+    return adversary
+
+
+def carry(network: Comms, exchanges: Iterable[Exchange]) -> list[Inbox]:
     inboxes = []
     for e in exchanges:
-        inboxes.append(network.exchange(e.spoken, e.links, e.step, e.kind, reader))
+        inboxes.append(network.network.exchange(e.spoken, e.links, e.step, e.kind, reader))
         if len(e.ended):
             network.reset(e.ended)
     return inboxes
@@ -238,7 +284,7 @@ class Scripted(Attack):
         self,
         s: Setting,
         powers: Iterable[Power],
-        edits: Callable[[View], Edits],
+        edits: Callable[[MessageView], MessageEdits],
         position: Position | None = None,
         budget: Budget | None = None,
         injections: int = 1,
@@ -252,7 +298,7 @@ class Scripted(Attack):
     def threat_model(self) -> ThreatModel:
         return self._threat
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         return self._edits(view)
 
     def injections(self) -> int:
@@ -262,7 +308,7 @@ class Scripted(Attack):
         return self._memory()
 
 
-def forge(view: View, s: Setting, **fields_: Any) -> Envelopes:
+def forge(view: MessageView, s: Setting, **fields_: Any) -> Envelopes:
     """One envelope per receiver: from its right-hand neighbor, fresh and well formed; change what you like."""
     shape = (s.num_worlds, s.num_agents, 1)
     receiver = torch.arange(s.num_agents).view(1, -1, 1).expand(shape)
@@ -315,5 +361,5 @@ def sampler(
 ) -> Sampler:
     s = setting_of(world, policy)
     attacks = [] if form is None else [known_attack(form, s, **attack_)]
-    network = Network(s, attacks, known_defenses(defenses, s), seed)
-    return Sampler(world, policy, network, PPOSettings(held_out=0.25), seed)
+    made = comms(s, attacks, known_defenses(defenses, s), seed)
+    return Sampler(world, policy, made, PPOSettings(held_out=0.25), seed)

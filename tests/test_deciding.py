@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 import torch
 from oracles import CREW
-from parts import IN_TURNS, MISSING, attack, sampler, setting_of, team
+from parts import IN_TURNS, MISSING, attack, comms, sampler, setting_of, team
 
 from agentcomm.deciding import decide, turns
-from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Links
 from agentcomm.policy import Graph
 from agentcomm.replaying import evaluate
@@ -59,12 +58,12 @@ def test_every_turn_is_an_exchange_of_its_own(blocks: int) -> None:
     topology = {"kind": "random", "density": 0.5}
     world, policy = team(9, world=CREW, decoder="autoregressive", blocks=blocks, topology=topology)
     graph = policy.topology.graph(None, 9)
-    network = Network(setting_of(world, policy))
-    network.tape = []
+    network = comms(setting_of(world, policy))
+    network.network.tape = []
     d = decide(policy, world.reset(seed=0), graph, network, world.length, torch.Generator().manual_seed(0))
     depth = int(turns(Links(graph.source, torch.ones(9, 6, dtype=torch.bool)))[0].max())
     assert depth > 0
-    assert [note.kind for note in network.tape] == list(range(blocks + depth + 1))
+    assert [note.kind for note in network.network.tape] == list(range(blocks + depth + 1))
     assert len(d.inboxes) == policy.rounds, "which are recorded as one round"
 
 
@@ -154,7 +153,7 @@ def test_in_turns_each_receiver_is_sent_forged_messages_once(shut: bool) -> None
     gate = {"initial_logit": -20.0} if shut else None
     world, policy = team(6, world=CREW, decoder="autoregressive", gate=gate, topology={"kind": "full"})
     setting = setting_of(world, policy)
-    network = Network(setting, [attack("impersonate", setting)])
+    network = comms(setting, [attack("impersonate", setting)])
     at = torch.zeros(6, dtype=torch.int64)
     decide(policy, world.reset(seed=0), policy.topology.graph(None, 6), network, at, None)
     agents = world.num_agents

@@ -273,7 +273,7 @@ def test_saved_state_starts_new_episodes_reproducibly() -> None:
     first, second = (ParallelWorld(_config(50), 2, factory=Leaving) for _ in range(2))
     first.reset(seed=3)
     first.step(torch.zeros(2, 3, dtype=torch.int64))
-    saved = first.get_state()
+    saved = first.snapshot()
     first.set_state(saved)
     second.set_state(saved)
     assert torch.equal(first.observe(), second.observe())

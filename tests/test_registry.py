@@ -19,13 +19,13 @@ import attacks
 import envs
 import policies
 from agentcomm import registry
+from agentcomm.contracts.attack import Attack
 from agentcomm.defense import Defense
 from agentcomm.errors import ConfigError, PluginError
 from agentcomm.messages.channel import Channel
 from agentcomm.messages.codec import Codec
 from agentcomm.plugin import Plugin, PluginConfig
 from agentcomm.policy import CommPolicy
-from agentcomm.threats import Attack
 from agentcomm.world import World
 
 FOLDERS: dict[registry.Axis, Any] = {

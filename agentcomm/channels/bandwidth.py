@@ -14,8 +14,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.contracts.shape import Setting
 from agentcomm.messages.channel import Channel, ChannelConfig, Fate, Passing
-from agentcomm.threats import Setting
 
 
 class BandwidthConfig(ChannelConfig):

@@ -16,8 +16,8 @@ from torch import Tensor
 from agentcomm.channels.bandwidth import Bandwidth, BandwidthConfig
 from agentcomm.channels.bursts import Bursts, BurstsConfig
 from agentcomm.channels.delay import Delay, DelayConfig
+from agentcomm.contracts.shape import Setting
 from agentcomm.messages.channel import Channel, ChannelConfig, Fate, Passing, in_a_row
-from agentcomm.threats import Setting
 
 FIVE_G_TO_ETHERNET = 33.3  # measured
 FIVE_G_TO_WIFI = 17.8  # measured

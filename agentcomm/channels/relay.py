@@ -9,9 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.contracts.shape import Setting
 from agentcomm.messages.channel import Channel, ChannelConfig, Fate, Passing
 from agentcomm.messages.traffic import HOPS
-from agentcomm.threats import Setting
 
 Layout = Literal["line", "ring", "grid"]
 

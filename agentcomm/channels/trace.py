@@ -16,9 +16,9 @@ from pydantic import Field
 from torch import Tensor
 
 from agentcomm.channels.bandwidth import lines, queue_up
+from agentcomm.contracts.shape import Setting
 from agentcomm.errors import ConfigError
 from agentcomm.messages.channel import Channel, ChannelConfig, Fate, Passing
-from agentcomm.threats import Setting
 
 COLUMNS = ("seconds", "latency_ms", "loss", "mbit")  # the last may be missing
 BYTES_PER_MBIT = 125_000

@@ -21,9 +21,9 @@ from torch import Tensor
 from agentcomm.codecs.bits import LARGEST, BitReader, BitWriter, as_batch, as_bytes, narrow, tree_sum
 from agentcomm.codecs.huffman import Code, code_lengths
 from agentcomm.codecs.top_k import Kept, count_kept, largest, spread
+from agentcomm.contracts.shape import Setting
 from agentcomm.errors import MessageError
 from agentcomm.messages.codec import Codec, CodecConfig, Coded
-from agentcomm.threats import Setting
 
 ITERATIONS = 10
 

@@ -25,9 +25,9 @@ from agentcomm.codecs.bits import (
     narrow,
     sizes,
 )
+from agentcomm.contracts.shape import Setting
 from agentcomm.errors import ConfigError, MessageError
 from agentcomm.messages.codec import Codec, CodecConfig, Coded
-from agentcomm.threats import Setting
 
 # How many numbers to keep: a share of the payload's width (0.25), or a number of them (8).
 Kept = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=1)]

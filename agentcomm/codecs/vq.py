@@ -13,8 +13,8 @@ from torch import Tensor
 
 from agentcomm.codecs.bits import LARGEST, BitReader, BitWriter, as_batch, index_bits, sizes
 from agentcomm.codecs.codebook import CodebookConfig, get_codebook, look_up, nearest
+from agentcomm.contracts.shape import Setting
 from agentcomm.messages.codec import Codec, CodecConfig, Coded
-from agentcomm.threats import Setting
 
 
 class VectorQuantizationConfig(CodebookConfig, CodecConfig):

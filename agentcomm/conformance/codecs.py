@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agentcomm.conformance.common import check_memory, check_plugin, require
+from agentcomm.contracts.shape import Setting
 from agentcomm.errors import MessageError
 from agentcomm.messages.codec import Codec, CodecConfig, Coded, Received
-from agentcomm.threats import Setting
 
 WORLDS, AGENTS, ROUNDS, STEPS = 3, 4, 2, 6
 

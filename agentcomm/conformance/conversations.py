@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from agentcomm.conformance.common import require
-from agentcomm.messages.network import Network
+from agentcomm.contracts.shape import Setting
 from agentcomm.messages.traffic import Inbox, Links
-from agentcomm.threats import Setting
+from agentcomm.step.comms import Comms
 
 
 def make_setting(num_agents: int, degree: int) -> Setting:
@@ -55,9 +55,10 @@ def reader(inbox: Inbox) -> Tensor:
     return heard @ torch.cos(torch.arange(3.0 * heard.shape[-1])).view(-1, 3)
 
 
-def carry(network: Network, exchanges: Sequence[Exchange], changed: int | None = None) -> list[Tensor]:
+def carry(comms: Comms, exchanges: Sequence[Exchange], changed: int | None = None) -> list[Tensor]:
     """What was heard, [B, N, M, D + 1] with the mask in the last place; one world may say other things to others."""
     out = []
+    network = comms.network
     slots = network.setting.degree + network.spare
     for e in exchanges:
         spoken, links = e.spoken.clone(), e.links._replace(open=e.links.open.clone())
@@ -69,7 +70,7 @@ def carry(network: Network, exchanges: Sequence[Exchange], changed: int | None =
         heard = torch.cat([payload, inbox.mask.unsqueeze(-1).float()], -1)
         out.append(torch.nn.functional.pad(heard, (0, 0, 0, slots - heard.shape[2])))
         if len(e.ended):
-            network.reset(e.ended)
+            comms.reset(e.ended)
     return out
 
 
@@ -79,7 +80,7 @@ def same_heard(first: Sequence[Tensor], second: Sequence[Tensor], worlds: Sequen
     return all(torch.equal(a[chosen], b[chosen]) for a, b in zip(first, second, strict=True))
 
 
-def check_state(build: Callable[[], Network], exchanges: list[Exchange]) -> None:
+def check_state(build: Callable[[], Comms], exchanges: list[Exchange]) -> None:
     """Same seed, same messages; saved and restored; worlds reset one by one; and none that hears of another."""
     ambient = torch.get_rng_state()
     whole = carry(build(), exchanges)
@@ -88,17 +89,18 @@ def check_state(build: Callable[[], Network], exchanges: list[Exchange]) -> None
     half = len(exchanges) // 2 + 1  # between two rounds of a step
     first, second = build(), build()
     carry(first, exchanges[:half])
-    second.set_state(first.get_state())
+    second.restore(first.snapshot())
     goes_on = same_heard(whole[half:], carry(second, exchanges[half:]))
     require(goes_on, "a restored run differs: something is kept outside memory")
-    others = list(range(1, first.setting.num_worlds))
+    others = list(range(1, first.network.setting.num_worlds))
     apart = same_heard(whole, carry(build(), exchanges, changed=0), others)
     require(apart, "what happens in one world changes another")
     used, new = build(), build()
     carry(used, exchanges)
-    used.reset(torch.arange(used.setting.num_worlds))
-    for old, fresh in zip(used.guards, new.guards, strict=True):
+    used.reset(torch.arange(used.network.setting.num_worlds))
+    for old, fresh in zip(used.adversary.guards, new.adversary.guards, strict=True):
         old.generator.set_state(fresh.generator.get_state())
-    if used.path is not None and new.path is not None:
-        used.path.generator.set_state(new.path.generator.get_state())
+    old_path, new_path = used.network.path, new.network.path
+    if old_path is not None and new_path is not None:
+        old_path.generator.set_state(new_path.generator.get_state())
     require(same_heard(carry(used, exchanges), carry(new, exchanges)), "something of an episode outlives it")

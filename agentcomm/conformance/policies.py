@@ -9,11 +9,12 @@ from torch import Tensor
 
 from agentcomm.conformance.common import PolicyFactory, WorldFactory, check_plugin, require
 from agentcomm.conformance.stages import Disturb
-from agentcomm.messages.network import Network
+from agentcomm.contracts.attack import AttackConfig
+from agentcomm.contracts.shape import Setting
 from agentcomm.messages.traffic import Inbox
 from agentcomm.policy import CommPolicy, Deliver, PolicyConfig
 from agentcomm.replaying import evaluate
-from agentcomm.threats import AttackConfig, Setting
+from agentcomm.step.comms import Comms
 from agentcomm.training.rollout import Sampler
 from agentcomm.training.settings import PPOSettings
 from agentcomm.world import World
@@ -170,9 +171,9 @@ def _check_replay(policy: CommPolicy, world: World, attacked: bool) -> set[str]:
     topology = policy.topology
     sizes = (world.num_worlds, world.num_agents, topology.degree, policy.width, policy.exchanges)
     setting = Setting(*sizes, device=world.device)
-    network = Network(setting, [Disturb(AttackConfig(), setting)] if attacked else [])
+    comms = Comms.between(setting, [Disturb(AttackConfig(), setting)] if attacked else [])
     ambient = torch.get_rng_state()
-    fragment = Sampler(world, policy, network, PPOSettings(held_out=0.0), seed=0).collect(16)
+    fragment = Sampler(world, policy, comms, PPOSettings(held_out=0.0), seed=0).collect(16)
     require(torch.equal(ambient, torch.get_rng_state()), "randomness is drawn from torch's global generator")
     now = evaluate(policy, fragment.columns, graph_gradient=topology.learned)
     differences = [getattr(now, name) - fragment.columns[name] for name in ("log_probability", "gate_log_probability")]

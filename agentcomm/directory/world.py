@@ -7,7 +7,6 @@ from typing import Any
 
 from typing_extensions import TypeVar
 
-from agentcomm.directory.guard import DirectoryGuard
 from agentcomm.directory.hub import Directory
 from agentcomm.world import World, WorldConfig
 
@@ -31,17 +30,7 @@ class DirectoryWorld(World[W_co]):
         directory.state = self.state
         self.directory = directory
 
-    def get_state(self) -> dict[str, Any]:
-        """The world's state, and that of attacks on the directory."""
-        return super().get_state() | {"directory": self.directory.get_state()}
-
     def set_state(self, saved: Mapping[str, Any]) -> None:
         """Go on from a state returned by :meth:`get_state`."""
         super().set_state(saved)
         self.directory.state = self.state
-        self.directory.set_state(saved["directory"])
-
-
-def directory_guards(world: World) -> list[DirectoryGuard]:
-    """Attacks on the world's directory; none where there is no directory."""
-    return world.directory.guards if isinstance(world, DirectoryWorld) else []

@@ -21,6 +21,7 @@ from agentcomm.messages.ledger import COUNTS
 from agentcomm.messages.network import FATES, Network, Notes
 from agentcomm.policy import CommPolicy
 from agentcomm.seeds import derive
+from agentcomm.step.comms import Comms
 from agentcomm.world import Step, World
 
 
@@ -51,7 +52,7 @@ class Moment:
 def play(
     world: World,
     policy: CommPolicy,
-    network: Network,
+    comms: Comms,
     seed: int,
     record: int = 0,
     generator: torch.Generator | None = None,
@@ -65,7 +66,7 @@ def play(
     Args:
         world: B worlds; reset with ``seed``, so equal seeds share their episodes.
         policy: Decides.
-        network: What messages pass.
+        comms: The team's message layer, and its adversary.
         seed: Of the episodes.
         record: How many worlds to record frame by frame.
         generator: Samples decisions; None decides greedily.
@@ -79,7 +80,8 @@ def play(
     policy.eval()
     observation = world.reset(seed)
     everywhere = torch.arange(world.num_worlds, device=world.device)
-    network.reset(everywhere)
+    network = comms.network
+    comms.reset(everywhere)
     network.ledger.clear()
     graph = None if policy.topology.dynamic else policy.topology.graph(None, world.num_worlds)
     control = None
@@ -109,8 +111,8 @@ def play(
         scenes = [world.scene(w) for w in range(record)]
         alive = world.alive.clone() if world.config.loses_members else None
         at = world.length.clone()
-        observation = network.perceive(observation, world, at, policy)
-        decision = decide(policy, observation, graph, network, at, generator, alive, control, interpreter)
+        observation = comms.adversary.on_observations(observation, world, at, policy)
+        decision = decide(policy, observation, graph, comms, at, generator, alive, control, interpreter)
         there = running.unsqueeze(1).expand_as(decision.gate)
         acting = there if alive is None else there & alive
         actions.scatter_add_(1, decision.action, acting.long())
@@ -131,7 +133,7 @@ def play(
         mean = step.reward.mean(1) if alive is None else step.reward.sum(1) / alive.sum(1)  # the gone earn nothing
         total += mean * running
         ended = running & step.done
-        network.reset(ended.nonzero().squeeze(1))  # counts what is still on its way
+        comms.reset(ended.nonzero().squeeze(1))  # counts what is still on its way
         length = torch.where(ended, step.length, length)
         success = torch.where(ended, step.success, success)
         harm = torch.where(ended, world.harm, harm)

@@ -21,23 +21,21 @@ from typing import Any
 import torch
 
 from agentcomm import policy_file
-from agentcomm.assembly import make_network, make_world, serve
+from agentcomm.assembly import make_comms, make_world, serve
 from agentcomm.config import PLAIN_PATH, Choice, Decisions, EvaluationConfig, GateControlName, PathChoice, Variant
 from agentcomm.contracts.outcome import Episodes
-from agentcomm.directory import DirectoryGuard, directory_guards
+from agentcomm.contracts.threat_model import ThreatModel
 from agentcomm.errors import RunError
 from agentcomm.evaluation.cells import read_jsonl
 from agentcomm.evaluation.episodes import play
 from agentcomm.files import append_line, write_text
 from agentcomm.log import event_log
-from agentcomm.messages.guard import Guard
-from agentcomm.messages.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.policy_file import SavedPolicy
 from agentcomm.registry import find
 from agentcomm.run import Run
 from agentcomm.seeds import derive
-from agentcomm.threats import ThreatModel
+from agentcomm.step.comms import Comms
 from agentcomm.versions import versions
 from agentcomm.world import World
 
@@ -167,14 +165,12 @@ def _check_fit(run: Run, cells: Sequence[Cell]) -> None:
     saved = policy_file.load(run.policy(variant, seed))
     world = make_world(saved.environment, 1)
     for c in {(c.attack, c.defenses, c.path): c for c in cells}.values():
-        make_network(world, saved.policy, () if c.attack is None else (c.attack,), c.defenses, path=c.path)
+        make_comms(world, saved.policy, () if c.attack is None else (c.attack,), c.defenses, path=c.path)
     for cell in {c.world_label: c for c in cells if c.changes}.values():
         prepare(cell, saved, 1)
 
 
-def prepare(
-    cell: Cell, saved: SavedPolicy, num_worlds: int, harmless: bool = False
-) -> tuple[World, CommPolicy, Network]:
+def prepare(cell: Cell, saved: SavedPolicy, num_worlds: int, harmless: bool = False) -> tuple[World, CommPolicy, Comms]:
     """The cell's worlds, its team as it is in them, and what lies between its members.
 
     Args:
@@ -191,7 +187,7 @@ def prepare(
     label = "none" if cell.attack is None else cell.attack.label
     seed = derive(cell.episode_seed, "network", cell.seed, label)
     attacks = [] if cell.attack is None else [cell.attack.changed({"harmless": True} if harmless else {})]
-    return world, policy, make_network(world, policy, attacks, cell.defenses, seed, cell.path)
+    return world, policy, make_comms(world, policy, attacks, cell.defenses, seed, cell.path)
 
 
 def _evaluate(
@@ -222,14 +218,14 @@ def _evaluate(
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     try:
-        world, policy, network = prepare(cell, saved, cell.episodes)
-        guards: list[Guard | DirectoryGuard] = [*network.guards, *directory_guards(world)]
-        if guards:
-            row["attack"]["threat"] = _threat(guards[0].threat)
+        world, policy, comms = prepare(cell, saved, cell.episodes)
+        adversary = comms.adversary
+        if adversary.guards:
+            row["attack"]["threat"] = _threat(adversary.guards[0].threat)
         chance = {"open": 1.0, "shut": 0.0, "random": openness, None: None}[cell.gates]
         if cell.gates is not None and chance is None:
             raise RunError("how often gates open at random is taken from the clean cell, which is not there")
-        played = _play(cell, world, policy, network, chance)
+        played = _play(cell, world, policy, comms, chance)
         if cell.variant == "control" and cell.decisions == "greedy":
             row["decisions"], played = _better_control(cell, saved, played)
         success = {}
@@ -242,8 +238,7 @@ def _evaluate(
     topology = policy.topology
     source = [] if topology.dynamic else topology.graph(None, 1).source[0].tolist()
     totals = played.totals()
-    acting = [guard.actions for guard in network.guards if guard.actions is not None]
-    for actions in acting:
+    for actions in adversary.action_guards:
         row["attack"]["actions"] = {
             "changed": int(actions.changed.sum()),
             "deviation": float(actions.deviation.max()),
@@ -251,15 +246,15 @@ def _evaluate(
         }
     # An attack that never touched a message, an action, a sensor or the directory says nothing about robustness.
     touched = sum(totals[fate] for fate in ("dropped", "delayed", "tampered", "forged", "fragments"))
-    touched += sum(int(actions.changed.sum()) for actions in acting)
-    touched += sum(int(guard.shown.sum()) for guard in network.guards)
-    touched += sum(int(guard.spent.sum()) for guard in directory_guards(world))
+    touched += sum(int(actions.changed.sum()) for actions in adversary.action_guards)
+    touched += sum(int(guard.base.total.sum()) for guard in adversary.observation_guards)
+    touched += sum(int(guard.base.total.sum()) for guard in adversary.directory_guards)
     if cell.attack is not None and not touched:
         row["status"] = "inconclusive"
     return row | {
         "metrics": played.metrics() | success,
         "ledger": totals,
-        "violations": {rule: n for guard in guards for rule, n in guard.violations.items()},
+        "violations": {rule: n for guard in adversary.guards for rule, n in guard.violations.items()},
         "gate_by_step": played.gate_by_step,
         "agents": list(world.agents),
         "graph": [[int(j in heard) for j in range(len(source))] for heard in source],
@@ -267,11 +262,11 @@ def _evaluate(
     }
 
 
-def _play(cell: Cell, world: World, policy: CommPolicy, network: Network, gates: float | None = None) -> Episodes:
+def _play(cell: Cell, world: World, policy: CommPolicy, comms: Comms, gates: float | None = None) -> Episodes:
     generator = None
     if cell.decisions == "sampled":
         generator = torch.Generator(world.device).manual_seed(derive(cell.episode_seed, "decisions", cell.seed))
-    return play(world, policy, network, cell.episode_seed, generator=generator, gates=gates, obedience=cell.obedience)
+    return play(world, policy, comms, cell.episode_seed, generator=generator, gates=gates, obedience=cell.obedience)
 
 
 def _success(cell: Cell, saved: SavedPolicy, played: Episodes, clean_twins: dict[str, Episodes]) -> dict[str, float]:
@@ -279,10 +274,9 @@ def _success(cell: Cell, saved: SavedPolicy, played: Episodes, clean_twins: dict
     twin = replace(cell, attack=None)
     if twin.id not in clean_twins:
         clean_twins[twin.id] = _play(twin, *prepare(twin, saved, cell.episodes))
-    world, policy, network = prepare(cell, saved, cell.episodes, harmless=True)
-    control = _play(cell, world, policy, network)
-    guards: list[Guard | DirectoryGuard] = [*network.guards, *directory_guards(world)]
-    attack, clean = guards[0].attack, clean_twins[twin.id]
+    world, policy, comms = prepare(cell, saved, cell.episodes, harmless=True)
+    control = _play(cell, world, policy, comms)
+    attack, clean = comms.adversary.guards[0].attack, clean_twins[twin.id]
     rates = [float(attack.succeeded(episodes, clean).float().mean()) for episodes in (played, control)]
     return {
         "attack_success": rates[0],
@@ -299,10 +293,10 @@ def _better_control(cell: Cell, saved: SavedPolicy, greedy: Episodes) -> tuple[s
     A team that hears nothing and remembers nothing does better at random: greedily it runs in circles, and
     that would make communication look worth more than it is.
     """
-    world, policy, network = prepare(cell, saved, cell.episodes)
+    world, policy, comms = prepare(cell, saved, cell.episodes)
     generator = torch.Generator(world.device)
     generator.manual_seed(derive(cell.episode_seed, "decisions", cell.seed))
-    sampled = play(world, policy, network, cell.episode_seed, generator=generator, obedience=cell.obedience)
+    sampled = play(world, policy, comms, cell.episode_seed, generator=generator, obedience=cell.obedience)
     if torch.equal(sampled.length, greedy.length) and int(greedy.length.min()) == int(greedy.length.max()):
         better = float(sampled.total_reward.mean()) > float(greedy.total_reward.mean())
     else:
@@ -360,8 +354,8 @@ def record(
             cell = replace(cell, obedience=obedience)
             if cell.id in failed or not _works(attack, run.config.path):
                 continue
-            world, policy, network = prepare(cell, saved, scenes)
-            played = play(world, policy, network, cell.episode_seed, record=scenes, obedience=obedience)
+            world, policy, comms = prepare(cell, saved, scenes)
+            played = play(world, policy, comms, cell.episode_seed, record=scenes, obedience=obedience)
             episodes += [_episode(cell, number, played) for number in range(scenes)]
     first = world.scene(0)
     about = {"agents": list(world.agents), "actions": list(world.action_names)}

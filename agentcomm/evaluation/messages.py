@@ -47,9 +47,9 @@ def messages(run: Run, cell: Cell, episode: int) -> list[dict[str, Any]]:
     if not 0 <= episode < cell.episodes:
         raise RunError(f"episode {episode} is not one of 0 .. {cell.episodes - 1}")
     saved = policy_file.load(run.policy(cell.variant, cell.seed))
-    world, policy, network = prepare(cell, saved, cell.episodes)
+    world, policy, comms = prepare(cell, saved, cell.episodes)
     tapes: list[list[Notes]] = []
-    played = play(world, policy, network, cell.episode_seed, watch=tapes.append, obedience=cell.obedience)
+    played = play(world, policy, comms, cell.episode_seed, watch=tapes.append, obedience=cell.obedience)
     length = int(played.length[episode])
     exchanges = [(step, notes) for step, tape in enumerate(tapes[:length]) for notes in tape]
     return [entry for step, notes in exchanges for entry in _entries(notes, step, episode)]

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from typing_extensions import TypeVar
 
+from agentcomm.contracts.edits import Fragments
+from agentcomm.contracts.shape import Setting
 from agentcomm.plugin import Plugin, PluginConfig
-from agentcomm.threats import Pieces, Setting
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Passing:
     step_seconds: float
     kind: int
     generator: torch.Generator
-    pieces: Pieces | None = None
+    pieces: Fragments | None = None
 
     @property
     def receiver(self) -> Tensor:

@@ -3,14 +3,10 @@
 Order: codec -> compromised agents change what they say -> seals -> attacks on the wire -> channels and transit ->
 shut gates -> defenses up to authorization -> decoding -> the other defenses. State (memories of all stages, budgets,
 messages on their way, counters) is kept per world and reset with it.
-
-Of attacks that act, and of a defense that draws actions anew, the network only keeps the place (``actuators``): what
-they do happens after the last exchange an agent hears, in ``agentcomm/deciding.py``.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,23 +15,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agentcomm.contracts.shape import Setting
 from agentcomm.defense import ORDERS, Defense, Delivered, Verifier
-from agentcomm.messages.actuators import Actuators
+from agentcomm.guards.effects import Effects, count_fragments
+from agentcomm.guards.messages import MessageGuard
 from agentcomm.messages.channel import Channel
 from agentcomm.messages.codec import Codec, Received
-from agentcomm.messages.effects import Effects, count_pieces
 from agentcomm.messages.envelope import PLAIN
-from agentcomm.messages.guard import Guard
 from agentcomm.messages.identity import Keyring
 from agentcomm.messages.ledger import Ledger
 from agentcomm.messages.memory import Memory
 from agentcomm.messages.path import Path
 from agentcomm.messages.traffic import Inbox, Links, Traffic, gather_agents
 from agentcomm.messages.wire import sizes
-from agentcomm.policy import CommPolicy
 from agentcomm.seeds import derive
-from agentcomm.threats import Attack, Setting
-from agentcomm.world import World
 
 FATES = ("none", "delivered", "dropped", "tampered", "forged", "lost", "delayed")
 
@@ -68,9 +61,10 @@ class Network:
 
     Args:
         setting: Sizes.
-        attacks: Attacks, applied in this order within their phase.
+        guards: Guards of attacks on messages, applied in this order within their phase; the adversary that owns them
+            resets and saves them.
         defenses: Defenses; sorted into their fixed order.
-        seed: Seeds keys, and the generators of each attack and of the channels.
+        seed: Seeds keys, and the generator of the channels.
         channels: What messages pass on their way, in this order.
         codec: How payloads are written; None for float32 numbers as they are.
         step_seconds: Seconds that a step of an episode takes.
@@ -80,7 +74,7 @@ class Network:
     def __init__(
         self,
         setting: Setting,
-        attacks: Sequence[Attack] = (),
+        guards: Sequence[MessageGuard] = (),
         defenses: Sequence[Defense] = (),
         seed: int = 0,
         channels: Sequence[Channel] = (),
@@ -91,23 +85,18 @@ class Network:
         self.setting = setting
         self._plain = 4 * (setting.width if numbers is None else numbers)
         self.ledger = Ledger(setting.num_worlds, setting.device)
-        self.guards: list[Guard] = []
-        slot = setting.degree
-        for number, attack in enumerate(attacks):
-            self.guards.append(Guard(attack, setting, slot, derive(seed, "attack", number)))
-            slot = self.guards[-1].slots.stop
+        self.guards = guards
+        slot = guards[-1].slots.stop if guards else setting.degree
         self.spare = slot - setting.degree
         self.defenses = sorted(defenses, key=lambda d: ORDERS.index(d.order))
         self.sealed = any(d.needs_seal for d in self.defenses)
-        redraw = 1 - math.prod(1 - d.redraw for d in self.defenses)
-        self.actuators = Actuators(self.guards, redraw, setting, derive(seed, "actuators"))
         keys = torch.Generator(setting.device)
         keys.manual_seed(derive(seed, "keys"))
         self.keyring = Keyring(setting.num_agents, setting.width, keys, setting.device)
         self._screens = [Memory(d.memory) for d in self.defenses]
         self.codec = codec
         self._coding = Memory(dict if codec is None else codec.memory)
-        keeps_back = any({"delay", "reorder"} & guard.threat.powers for guard in self.guards)
+        keeps_back = any({"delay", "reorder"} & guard.base.threat.powers for guard in self.guards)
         self.path = None
         if channels or keeps_back:
             self.path = Path(channels, setting, slot, step_seconds, derive(seed, "channel"))
@@ -121,39 +110,10 @@ class Network:
 
     def reset(self, worlds: Tensor) -> None:
         """Start the given worlds ([W] indices) afresh; counters go on."""
-        for guard in self.guards:
-            guard.reset(worlds)
         for memory in (*self._screens, self._coding):
             memory.reset(worlds)
         if self.path is not None:
             self.ledger.cut_off(worlds, self.path.reset(worlds))
-
-    @torch.no_grad()
-    def perceive(self, observation: Tensor, world: World, step: Tensor, policy: CommPolicy) -> Tensor:
-        """What agents see [B, N, O] before they decide: what the world shows, unless somebody holds their sensors.
-
-        Args:
-            observation: [B, N, O] what it shows.
-            world: The worlds.
-            step: [B] int64.
-            policy: Whose gates who knows the policy can foresee.
-        """
-
-        def gates(seen: Tensor) -> Tensor:
-            logit = policy.listen(policy.encode(seen.flatten(0, -3)))
-            assert logit is not None
-            return logit.view(seen.shape[:-1])
-
-        for guard in self.guards:
-            observation = guard.perceive(observation, world, step, None if policy.gate is None else gates)
-        return observation
-
-    @torch.no_grad()
-    def reward(self, reward: Tensor, action: Tensor, step: Tensor) -> Tensor:
-        """What agents learn to have earned [B, N] in a step [B]: what they did earn, unless somebody changes it."""
-        for guard in self.guards:
-            reward = guard.reward(reward, action, step)
-        return reward
 
     @torch.no_grad()
     def exchange(
@@ -202,7 +162,7 @@ class Network:
         marks = (forged, tampered & ~dropped)
         leaving, hidden = traffic, torch.zeros_like(sent)
         if self.path is not None:
-            passed = self.path.carry(traffic, on_wire, *marks, did.delay, step, kind, did.pieces)
+            passed = self.path.carry(traffic, on_wire, *marks, did.delay, step, kind, did.fragments)
             traffic, lost, marks = passed.traffic, passed.lost, (passed.forged, passed.tampered)
             on_wire = on_wire + passed.extra
             hidden = (sent | forged) & traffic.present & (passed.steps > 0)
@@ -225,8 +185,8 @@ class Network:
             accepted_forged=accepted & marks[0],
             accepted_tampered=accepted & marks[1],
         )
-        if did.pieces is not None:
-            self.ledger.count(fragments=count_pieces(did.pieces))
+        if did.fragments is not None:
+            self.ledger.count(fragments=count_fragments(did.fragments))
         for guard in self.guards:
             guard.turn(accepted)
         if self.tape is not None:
@@ -281,7 +241,7 @@ class Network:
 
     def _act(
         self,
-        guard: Guard,
+        guard: MessageGuard,
         traffic: Traffic,
         step: Tensor,
         kind: int,
@@ -366,10 +326,8 @@ class Network:
         self._turned_away.clear()
 
     def get_state(self) -> dict[str, Any]:
-        """State of all stages and the ledger, as numpy arrays."""
+        """State of channels, codec, defenses and the ledger, as numpy arrays."""
         return {
-            "guards": [guard.get_state() for guard in self.guards],
-            "actuators": self.actuators.get_state(),
             "screens": [memory.get_state() for memory in self._screens],
             "coding": self._coding.get_state(),
             "path": None if self.path is None else self.path.get_state(),
@@ -378,9 +336,6 @@ class Network:
 
     def set_state(self, saved: dict[str, Any]) -> None:
         """Restore what :meth:`get_state` saved."""
-        for guard, state in zip(self.guards, saved["guards"], strict=True):
-            guard.set_state(state)
-        self.actuators.set_state(saved["actuators"])
         for memory, state in zip(self._screens, saved["screens"], strict=True):
             memory.set_state(state)
         self._coding.set_state(saved["coding"])

@@ -14,16 +14,16 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from agentcomm.contracts.shape import Setting
 from agentcomm.defense import Defense, Verifier
-from agentcomm.messages.effects import Effects
+from agentcomm.guards.effects import Effects
+from agentcomm.guards.messages import MessageGuard
 from agentcomm.messages.envelope import Envelope, pack_floats, unpack_floats
-from agentcomm.messages.guard import Guard
 from agentcomm.messages.network import Network
 from agentcomm.messages.seals import HmacKeys
 from agentcomm.messages.traffic import HEADER, Traffic
 from agentcomm.messages.wire import decode, encode
 from agentcomm.seeds import derive
-from agentcomm.threats import Attack, Setting
 
 Place = tuple[int, int, int]  # world, receiver, slot
 NUMBERS = [name for name in HEADER if name not in ("key", "seal")]
@@ -45,7 +45,7 @@ class ObjectNetwork(Network):
 
     Args:
         setting: Sizes.
-        attacks: As for ``Network``.
+        guards: As for ``Network``.
         defenses: As for ``Network``.
         seed: As for ``Network``; also of the real keys.
 
@@ -54,9 +54,9 @@ class ObjectNetwork(Network):
     """
 
     def __init__(
-        self, setting: Setting, attacks: Sequence[Attack] = (), defenses: Sequence[Defense] = (), seed: int = 0
+        self, setting: Setting, guards: Sequence[MessageGuard] = (), defenses: Sequence[Defense] = (), seed: int = 0
     ) -> None:
-        super().__init__(setting, attacks, defenses, seed)
+        super().__init__(setting, guards, defenses, seed)
         self.keys = HmacKeys(derive(seed, "real keys"), setting.num_agents)
         self.wire: dict[Place, bytes] = {}
         self._kept_back: dict[tuple[int, int, Place], bytes] = {}  # by attacks: exchange and step in which it is due
@@ -89,7 +89,7 @@ class ObjectNetwork(Network):
 
     def _act(
         self,
-        guard: Guard,
+        guard: MessageGuard,
         traffic: Traffic,
         step: Tensor,
         kind: int,

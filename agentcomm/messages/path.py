@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agentcomm.contracts.edits import Fragments
+from agentcomm.contracts.shape import Setting
 from agentcomm.messages.channel import Channel, Passing, in_a_row
 from agentcomm.messages.memory import Memory
 from agentcomm.messages.traffic import LIFETIME, Traffic
 from agentcomm.messages.transit import Transit
-from agentcomm.threats import Pieces, Setting
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Path:
         delay: Tensor,
         step: Tensor,
         kind: int,
-        pieces: Pieces | None = None,
+        pieces: Fragments | None = None,
     ) -> Passed:
         """Carry one exchange.
 

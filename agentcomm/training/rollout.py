@@ -15,6 +15,7 @@ from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox
 from agentcomm.policy import CommPolicy, Graph
 from agentcomm.seeds import derive
+from agentcomm.step.comms import Comms
 from agentcomm.training.ppo import Rows, advantages
 from agentcomm.training.settings import PPOSettings
 from agentcomm.world import World
@@ -53,13 +54,13 @@ class Sampler:
     Args:
         world: B worlds.
         policy: Its parameters may change between fragments.
-        network: What messages pass.
+        comms: The team's message layer, and its adversary.
         settings: Discounts and the share of held-out worlds.
         seed: Seeds worlds and the policy's sampling.
     """
 
-    def __init__(self, world: World, policy: CommPolicy, network: Network, settings: PPOSettings, seed: int) -> None:
-        self.world, self.policy, self.network, self.settings = world, policy, network, settings
+    def __init__(self, world: World, policy: CommPolicy, comms: Comms, settings: PPOSettings, seed: int) -> None:
+        self.world, self.policy, self.comms, self.settings = world, policy, comms, settings
         self.generator = torch.Generator(world.device)
         self.generator.manual_seed(derive(seed, "policy"))
         self.observation = world.reset(derive(seed, "world"))
@@ -89,16 +90,16 @@ class Sampler:
         cut_off: list[tuple[Tensor, Tensor]] = []  # and what its agents observed last, and who was there
         for _ in range(steps):
             at, alive = world.length.clone(), self._alive
-            observation = self.network.perceive(self.observation, world, at, policy)
-            decision = decide(policy, observation, graph, self.network, at, self.generator, alive)
+            observation = self.comms.adversary.on_observations(self.observation, world, at, policy)
+            decision = decide(policy, observation, graph, self.comms, at, self.generator, alive)
             step = world.step(decision.action)
-            reward = self.network.reward(step.reward, decision.action, at)
+            reward = self.comms.adversary.on_rewards(step.reward, decision.action, at)
             cut = step.truncated[step.finished]
             cut_at.append(step.finished[cut] + len(decisions) * world.num_worlds)
             cut_off.append((step.final_observation[cut], step.final_alive[cut]))
             self._return += step.reward.mean(1)
             if len(step.finished):
-                self.network.reset(step.finished)
+                self.comms.reset(step.finished)
                 ended = step.length[step.finished], step.success[step.finished], self._return[step.finished]
                 self._last[:, step.finished] = torch.stack([part.float() for part in ended])
                 episodes += len(step.finished)
@@ -135,6 +136,11 @@ class Sampler:
             graph_agreement=agreement,
             messages=dict(zip(COUNTS, counts.tolist(), strict=True)),
         )
+
+    @property
+    def network(self) -> Network:
+        """What messages pass."""
+        return self.comms.network
 
     @property
     def _alive(self) -> Tensor | None:
@@ -198,7 +204,7 @@ class Sampler:
         """Everything needed to go on as if never interrupted, as numpy arrays."""
         return {
             "world": self.world.get_state(),
-            "network": self.network.get_state(),
+            "comms": self.comms.snapshot(),
             "generator": self.generator.get_state().numpy().copy(),
             "observation": self.observation.cpu().numpy().copy(),
             "return": self._return.cpu().numpy().copy(),
@@ -208,7 +214,7 @@ class Sampler:
     def set_state(self, saved: dict[str, Any]) -> None:
         """Go on from :meth:`get_state`."""
         self.world.set_state(saved["world"])
-        self.network.set_state(saved["network"])
+        self.comms.restore(saved["comms"])
         self.generator.set_state(torch.as_tensor(np.array(saved["generator"])))
         self.observation = torch.as_tensor(np.array(saved["observation"]), device=self.world.device)
         self._return = torch.as_tensor(np.array(saved["return"]), device=self.world.device)

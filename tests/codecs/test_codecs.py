@@ -17,9 +17,9 @@ from agentcomm.codecs.bits import BitReader, BitWriter, sizes, tree_sum
 from agentcomm.codecs.plain import Float32
 from agentcomm.conformance import check_codec
 from agentcomm.conformance.codecs import odd_payloads
+from agentcomm.contracts.shape import Setting
 from agentcomm.errors import ConfigError, MessageError
 from agentcomm.messages.codec import Codec, Coded
-from agentcomm.threats import Setting
 
 D = 32
 # Every registered codec in each of its forms, with the bits of an ordinary payload where these are the same for all.

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from agentcomm import registry
 from agentcomm.codecs.delta import Delta
+from agentcomm.contracts.shape import Setting
 from agentcomm.messages.codec import Received
-from agentcomm.threats import Setting
 from benchmarks.delta import relative_error
 
 D = 32

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parts import DEFENSES, KINDS, OTHERS, carry, conversation, heard, known_attack, known_defenses, setting
+from parts import DEFENSES, KINDS, OTHERS, carry, comms, conversation, heard, known_attack, known_defenses, setting
 
 from agentcomm.messages.network import Network
 from agentcomm.messages.objects import ObjectNetwork
@@ -21,7 +21,7 @@ def test_both_paths_agree(form: str | None, defense: str, seed: int, agents: int
     s = setting(worlds=2, agents=agents, degree=2, width=4)
     exchanges = conversation(s, steps, seed=seed)
     attacks = [] if form is None else [known_attack(form, s)]
-    made = [kind(s, attacks, known_defenses(defense, s), seed) for kind in (Network, ObjectNetwork)]
+    made = [comms(s, attacks, known_defenses(defense, s), seed, kind=kind) for kind in (Network, ObjectNetwork)]
     first, second = (carry(network, exchanges) for network in made)
     batch, real = (network.ledger for network in made)
     assert torch.equal(batch.messages, real.messages)
@@ -39,7 +39,7 @@ def test_two_attacks_at_once_agree_too() -> None:
     made = []
     for kind in (Network, ObjectNetwork):
         attacks = [known_attack(form, s) for form in ("noise at node", "replay besides", "impersonate stale")]
-        made.append(kind(s, attacks, known_defenses("both", s), 1))
+        made.append(comms(s, attacks, known_defenses("both", s), 1, kind=kind))
         carry(made[-1], exchanges)
     assert torch.equal(made[0].ledger.messages, made[1].ledger.messages)
     assert torch.equal(made[0].ledger.bytes, made[1].ledger.bytes)

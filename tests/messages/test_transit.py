@@ -7,14 +7,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from parts import Exchange, Scripted, carry, conversation, forge, setting
+from parts import Attacked, Exchange, Scripted, carry, comms, conversation, forge, setting
 from torch import Tensor
 
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.views import MessageView
 from agentcomm.defense import Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.messages.channel import Channel, ChannelConfig, Fate, Passing
-from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import HEADER, HOPS, LIFETIME
-from agentcomm.threats import Edits, Setting, View
 
 STEP = 0.1
 Rule = Callable[[Passing], Tensor]
@@ -59,9 +60,9 @@ def of_step(steps: dict[int, int]) -> Rule:
     return rule
 
 
-def slow(s: Setting, rule: Rule) -> tuple[Network, Witness]:
+def slow(s: Setting, rule: Rule) -> tuple[Attacked, Witness]:
     witness = Witness(s)
-    return Network(s, [], [witness], channels=[Slow(s, s.degree, rule)], step_seconds=STEP), witness
+    return comms(s, [], [witness], channels=[Slow(s, s.degree, rule)], step_seconds=STEP), witness
 
 
 def steady(s: Setting, steps: int, seed: int = 0) -> list[Exchange]:
@@ -75,7 +76,7 @@ def test_messages_arrive_when_due_with_their_own_header_and_payload(steps: int) 
     exchanges = steady(s, LIFETIME + 6)
     network, witness = slow(s, lambda passing: torch.full_like(passing.size, steps))
     now = Witness(s)
-    carry(Network(s, [], [now]), exchanges)
+    carry(comms(s, [], [now]), exchanges)
     inboxes = carry(network, exchanges)
     for number, (e, inbox, arrived) in enumerate(zip(exchanges, inboxes, witness.saw, strict=True)):
         sent = number - steps * s.rounds
@@ -111,7 +112,7 @@ def test_whole_steps_are_whole_in_spite_of_rounding(step_seconds: float) -> None
             # A slow channel counts in tenths of a second.
             each = steps * step_seconds / parts / STEP
             channels = [Slow(s, 1, lambda p, each=each: torch.full(p.size.shape, each)) for _ in range(parts)]  # type: ignore[misc]
-            network = Network(s, channels=channels, step_seconds=step_seconds)
+            network = comms(s, channels=channels, step_seconds=step_seconds)
             heard = [bool(i.mask.any()) for i in carry(network, steady(s, steps + 1))]
             assert heard.index(True) == steps
 
@@ -226,14 +227,14 @@ def test_forged_and_tampered_messages_keep_their_mark_on_the_way() -> None:
 
     only_first = False
 
-    def edits(view: View) -> Edits:
+    def edits(view: MessageView) -> MessageEdits:
         if only_first and not bool((view.step == 0).all()):
-            return Edits()
+            return MessageEdits()
         inject = forge(view, s, sent_at=-1000)
-        return Edits(modify=view.reach, change=torch.ones(*view.reach.shape, s.width), inject=inject)
+        return MessageEdits(modify=view.reach, change=torch.ones(*view.reach.shape, s.width), inject=inject)
 
     attack = Scripted(s, ["modify", "inject"], edits)
-    network = Network(s, [attack], channels=[Slow(s, s.degree + 1, of_step({0: 3, 1: 2, 2: 1}))], step_seconds=STEP)
+    network = comms(s, [attack], channels=[Slow(s, s.degree + 1, of_step({0: 3, 1: 2, 2: 1}))], step_seconds=STEP)
     exchanges = steady(s, 4)
     inboxes = carry(network, exchanges)
     assert not any(i.mask.any() for i in inboxes[:3])
@@ -244,7 +245,7 @@ def test_forged_and_tampered_messages_keep_their_mark_on_the_way() -> None:
     # How long they took is what the channel did, whatever they claim.
     assert not n.steps.any()
 
-    delayed = Network(s, [attack], channels=[Slow(s, s.degree + 1, of_step({0: 3}))], step_seconds=STEP)
+    delayed = comms(s, [attack], channels=[Slow(s, s.degree + 1, of_step({0: 3}))], step_seconds=STEP)
     silent = [
         exchanges[0],
         *(
@@ -269,9 +270,9 @@ def test_saved_and_restored_on_the_way() -> None:
     exchanges = conversation(s, 16, seed=1)
     carry(first, exchanges[:15])
     carry(other, conversation(s, 6, seed=2))
-    saved = first.get_state()
+    saved = first.snapshot()
     carry(first, exchanges[15:])
-    other.set_state(saved)
+    other.restore(saved)
     carry(other, exchanges[15:])
     rest = len(exchanges) - 15
     for a, b in zip(saw.saw[-rest:], seen.saw[-rest:], strict=True):

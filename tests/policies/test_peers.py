@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from parts import setting_of
+from parts import comms, setting_of
 from pydantic import ValidationError
 from torch import Tensor, nn
 
@@ -15,7 +15,6 @@ from agentcomm import registry
 from agentcomm.config import parse
 from agentcomm.conformance import check_policy
 from agentcomm.deciding import decide
-from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox, ProjectionCache
 from agentcomm.replaying import evaluate
 from agentcomm.training.rollout import Sampler
@@ -63,9 +62,7 @@ def team(name: str, num_worlds: int = 6, crew: int = 2, **arguments: Any) -> tup
 
 
 def record(world: World, policy: Any, steps: int = 6) -> dict[str, Tensor]:
-    return (
-        Sampler(world, policy, Network(setting_of(world, policy)), PPOSettings(held_out=0.0), 0).collect(steps).columns
-    )
+    return Sampler(world, policy, comms(setting_of(world, policy)), PPOSettings(held_out=0.0), 0).collect(steps).columns
 
 
 def per_sender(outputs: Tensor, observation: Tensor) -> Tensor:

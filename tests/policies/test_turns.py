@@ -10,11 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import CREW, one_after_the_other, pairs
-from parts import setting_of, team
+from parts import comms, setting_of, team
 from torch import Tensor
 
 from agentcomm.deciding import decide, in_turns, turns
-from agentcomm.messages.network import Network
 from agentcomm.messages.traffic import Inbox, Links, ProjectionCache
 from agentcomm.policy import CommPolicy, Graph
 
@@ -170,7 +169,7 @@ def test_a_whole_decision_in_turns(blocks: int) -> None:
     seen = world.reset(seed=0)
     source = policy.topology.graph(None, 5).source
     kept = torch.rand(source.shape, generator=torch.Generator().manual_seed(0)) < 0.5
-    network = Network(setting_of(world, policy))
+    network = comms(setting_of(world, policy))
     d = decide(policy, seen, Graph(source, kept), network, world.length, None)
     state: Any = policy.encode(seen)
     links = Links(source, torch.ones(5, AGENTS, dtype=torch.bool), kept)
