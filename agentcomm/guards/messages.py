@@ -71,7 +71,7 @@ class MessageGuard(State):
         step: Tensor,
         kind: int,
         due: Tensor | None = None,
-        foresee: Callable[[Traffic], Tensor] | None = None,
+        predict_logits: Callable[[Traffic], Tensor] | None = None,
     ) -> tuple[Traffic, Effects]:
         """Let the attack act on one exchange.
 
@@ -81,10 +81,10 @@ class MessageGuard(State):
             step: [B] int64.
             kind: Round of the exchange.
             due: [B, N] bool, whose messages the exchange carries; None for everybody's.
-            foresee: Action logits [B, N, A] that follow from this traffic; None where they cannot be predicted.
+            predict_logits: Action logits [B, N, A] that follow from this traffic; None where they cannot be predicted.
         """
         reach, remaining = self._reach(traffic), self.base.remaining(step)
-        view = self._view(traffic, reach, remaining, step, kind, foresee)
+        view = self._view(traffic, reach, remaining, step, kind, predict_logits)
         if self.trace is not None:
             self.trace.append(view)
         if self._replays:
@@ -133,14 +133,14 @@ class MessageGuard(State):
         remaining: Tensor,
         step: Tensor,
         kind: int,
-        foresee: Callable[[Traffic], Tensor] | None,
+        predict_logits: Callable[[Traffic], Tensor] | None,
     ) -> MessageView:
         granted: dict[str, Any] = {}
         if "read" in self.base.threat.powers:
             granted = {name: torch.where(reach, getattr(traffic, name), -1) for name in HEADER}
             granted["payload"] = traffic.payload().detach().masked_fill(~reach.unsqueeze(-1), 0.0)
-        if self.base.threat.knowledge in WHITE_BOX and foresee is not None:
-            granted["predict_logits"] = lambda change: foresee(traffic.add_payload(reach, change))
+        if self.base.threat.knowledge in WHITE_BOX and predict_logits is not None:
+            granted["predict_logits"] = lambda change: predict_logits(traffic.add_payload(reach, change))
         return MessageView(
             **self.base.shown(step, remaining),
             reach=reach.clone(),
