@@ -281,7 +281,7 @@ message, and its actions are drawn by the law of its own policy: to all who do n
 It couples its policy's law with what the observer believes so far, with as little entropy as it can
 (`attacks/coupling.py`; arXiv 2107.08295, 2410.21666). The observer knows the policy and all that the agent sees and
 hears, and sees what it does. The guard draws the action, and computes what an observer sees who knows everything but
-the secret: *deviation* is the largest difference between that and the policy (`agentcomm/messages/action_guard.py`).
+the secret: *deviation* is the largest difference between that and the policy (`agentcomm/guards/actions.py`).
 
 Written by `python studies/covert_page.py`. Actions are *sampled*, which is the honest baseline; a team that decides
 greedily leaves nothing open, and nothing can be told. Bits are what the observer knows at the end of an episode.
