@@ -42,12 +42,13 @@ def exchanges() -> list[Callable[[], object]]:
     defenses = [plug_in("defense", defense, shape) for defense in DEFENSES]
     try:
         from agentcomm.network.network import Network
+    except ImportError:
+        from agentcomm.messages.network import Network
+    try:
         from agentcomm.step.adversary import Adversary
 
         guards: Any = Adversary([attack], shape, 0).message_guards
     except ImportError:  # before the rebuild
-        from agentcomm.messages.network import Network
-
         guards = [attack]
     network = Network(shape, guards, defenses, channels=[channel], codec=codec)
 
