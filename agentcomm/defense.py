@@ -10,9 +10,9 @@ from typing import ClassVar, Literal, Protocol, get_args
 from torch import Tensor
 from typing_extensions import TypeVar
 
+from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.traffic import Traffic
 from agentcomm.plugin import Plugin, PluginConfig
-from agentcomm.threats import Setting
 
 Order = Literal[
     "schema", "authenticate", "freshness", "quota", "reassemble", "authorize", "content", "trust", "audit", "response"

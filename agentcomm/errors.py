@@ -32,6 +32,10 @@ class RayError(AgentcommError):
     """Ray did not start."""
 
 
+class ThreatModelError(AgentcommError):
+    """An attack reads something that its threat model, or the team that it is used on, does not offer."""
+
+
 class MessageError(AgentcommError):
     """Bytes that are no message, or not the message they say they are."""
 

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from agentcomm.threats import Envelopes, Setting, View
+from agentcomm.contracts.edits import Envelopes
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.views import MessageView
 
 
 def receivers(setting: Setting, copies: int = 1) -> Tensor:
@@ -15,14 +17,20 @@ def receivers(setting: Setting, copies: int = 1) -> Tensor:
     return torch.arange(setting.num_agents, device=setting.device).view(1, -1, 1).expand(shape)
 
 
-def tokens(view: View, receiver: Tensor) -> Tensor:
+def tokens(view: MessageView, receiver: Tensor) -> Tensor:
     """[B, N, S, D] random payloads, as long as what a policy says."""
     length: float = view.width**0.5
     return normalize(view.randn(*receiver.shape, view.width), dim=-1) * length
 
 
 def written(
-    view: View, setting: Setting, where: Tensor, payload: Tensor, sender: Tensor, sign: bool = True, **other: Tensor
+    view: MessageView,
+    setting: Setting,
+    where: Tensor,
+    payload: Tensor,
+    sender: Tensor,
+    sign: bool = True,
+    **other: Tensor,
 ) -> Envelopes:
     """Messages of this exchange with the header that an honest sender writes, but for what is given.
 

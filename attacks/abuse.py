@@ -11,9 +11,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.outcome import Episodes
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import MessageView
 from agentcomm.forging import receivers, tokens, written
-from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
 
 
 class AbuseConfig(AttackConfig):
@@ -37,7 +40,7 @@ class Abuse(Attack[AbuseConfig]):
         """One per receiver."""
         return 1
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Write to each receiver in that scope."""
         s, distance = self.setting, self.config.distance
         receiver = receivers(s)
@@ -52,7 +55,7 @@ class Abuse(Attack[AbuseConfig]):
             audience=(receiver + (distance > 2)) % s.num_agents,
             kind=torch.full_like(receiver, (view.round + (distance > 1)) % max(s.rounds, 2)),
         )
-        return Edits(inject=inject)
+        return MessageEdits(inject=inject)
 
     def succeeded(self, attacked: Episodes, clean: Episodes) -> Tensor:
         """[B] bool, at least one such message was accepted."""

@@ -15,7 +15,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.threats import Attack, AttackConfig, Edits, Position, RewardView, Setting, ThreatModel, View
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import MessageView, RewardView
 
 
 class BackdoorConfig(AttackConfig):
@@ -54,7 +58,7 @@ class Backdoor(Attack[BackdoorConfig]):
             "heard": torch.zeros(s.num_worlds, s.num_agents, dtype=torch.bool, device=s.device),
         }
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Add the trigger to all of the node's messages of a poisoned episode."""
         poisoned, heard = view.memory["poisoned"], view.memory["heard"]
         if view.round == 0:
@@ -63,9 +67,9 @@ class Backdoor(Attack[BackdoorConfig]):
             heard.zero_()
         where = view.reach & (poisoned == 1).view(-1, 1, 1)
         heard |= where.any(-1)
-        return Edits(modify=where, change=self._trigger.expand(*where.shape, -1))
+        return MessageEdits(modify=where, change=self._trigger.expand(*where.shape, -1))
 
-    def reward(self, view: RewardView) -> Tensor:
+    def on_rewards(self, view: RewardView) -> Tensor:
         """Overwrite what those earned that heard the trigger."""
         obeyed = torch.where(view.action == self.config.action, self.config.bonus, -self.config.bonus)
         return torch.where(view.memory["heard"], obeyed.to(view.reward.dtype), view.reward)

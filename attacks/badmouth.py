@@ -6,9 +6,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.contracts.directory_attack import DirectoryAttack, DirectoryAttackConfig
+from agentcomm.contracts.directory_hook import DirectoryEdits, DirectoryView, Ratings
 from agentcomm.contracts.outcome import Facts
-from agentcomm.directory import DirectoryAttack, DirectoryAttackConfig, DirectoryEdits, DirectoryView, Ratings
-from agentcomm.threats import Position, ThreatModel
+from agentcomm.contracts.threat_model import Position, ThreatModel
 
 NAMES = 256  # of members, at most
 
@@ -41,9 +42,8 @@ class Badmouth(DirectoryAttack[BadmouthConfig]):
         s = self.setting
         return {"known": torch.zeros(s.num_worlds, NAMES, dtype=torch.int64, device=s.device)}
 
-    def meddle(self, view: DirectoryView) -> DirectoryEdits:
+    def on_directory(self, view: DirectoryView) -> DirectoryEdits:
         """Rate some whom it knows about, by lot."""
-        assert view.reputation is not None
         c, members = self.config, min(view.members, NAMES)
         known = view.memory["known"][:, :members]
         stands = (2 * view.reputation[:, :members] - 1).sign().long()

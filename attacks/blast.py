@@ -7,9 +7,10 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import TypeVar
 
+from agentcomm.contracts.directory_attack import DirectoryAttack, DirectoryAttackConfig
+from agentcomm.contracts.directory_hook import DirectoryEdits, DirectoryView
 from agentcomm.contracts.outcome import Facts
-from agentcomm.directory import DirectoryAttack, DirectoryAttackConfig, DirectoryEdits, DirectoryView
-from agentcomm.threats import Position, ThreatModel
+from agentcomm.contracts.threat_model import Position, ThreatModel
 
 
 class BlastConfig(DirectoryAttackConfig):
@@ -36,7 +37,7 @@ class Blast(DirectoryAttack[B_co]):
         """As many in each step."""
         return self.config.rate
 
-    def meddle(self, view: DirectoryView) -> DirectoryEdits:
+    def on_directory(self, view: DirectoryView) -> DirectoryEdits:
         """Send as many as the budget allows."""
         rate = 0 if self.config.harmless else self.config.rate
         return DirectoryEdits(requests=torch.full_like(view.remaining, rate).minimum(view.remaining))

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import MessageView
 
 
 class ChurnConfig(AttackConfig):
@@ -26,11 +29,10 @@ class Churn(Attack[ChurnConfig]):
         """On the path of all links; reads whose messages they are."""
         return ThreatModel(Position(kind="edge"), frozenset({"read", "drop"}), "protocol", self.config.budget)
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Drop what is from or to somebody who is away now."""
-        assert view.sender is not None
         agents, c = self.setting.num_agents, self.config
         receiver = view.step.new_tensor(range(agents)).view(1, -1, 1)
         first = (view.step // c.period * c.away).view(-1, 1, 1)
         gone = ((view.sender - first) % agents < c.away) | ((receiver - first) % agents < c.away)
-        return Edits(drop=view.reach & gone)
+        return MessageEdits(drop=view.reach & gone)

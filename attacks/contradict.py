@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import MessageView
 
 
 class ContradictConfig(AttackConfig):
@@ -29,11 +32,10 @@ class Contradict(Attack[ContradictConfig]):
         position = Position(kind="node", node=self.config.node)
         return ThreatModel(position, frozenset({"read", "modify"}), "none", self.config.budget)
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """The first of a circle of receivers that turns by half its size each time."""
-        assert view.payload is not None
         agents, c = self.setting.num_agents, self.config
         receiver = view.step.new_tensor(range(agents)).view(1, -1, 1)
         turn = (view.step // c.period).view(-1, 1, 1) * ((agents + 1) // 2)
         told = (receiver + turn) % agents < round(c.share * agents)
-        return Edits(modify=view.reach & told, change=-2 * view.payload)
+        return MessageEdits(modify=view.reach & told, change=-2 * view.payload)

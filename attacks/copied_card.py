@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
-from agentcomm.directory import DirectoryEdits, DirectoryView, Registrations
+from agentcomm.contracts.directory_hook import DirectoryEdits, DirectoryView, Registrations
 from attacks.newcomer import Newcomer, NewcomerConfig
 
 
@@ -25,11 +25,8 @@ class CopiedCard(Newcomer[CopiedCardConfig]):
         """All copies at once."""
         return self.config.victims
 
-    def meddle(self, view: DirectoryView) -> DirectoryEdits:
+    def on_directory(self, view: DirectoryView) -> DirectoryEdits:
         """Copy what is not copied yet: a name that stands on one card only."""
-        assert view.claim is not None
-        assert view.principal is not None
-        assert view.key is not None
         c, worlds, count = self.config, len(view.step), self.config.victims
         number = torch.arange(count, device=view.step.device).expand(worlds, -1)
         # Members hold the first places, so that the same ones are chosen for as long as they keep their cards.

@@ -10,7 +10,9 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.threats import ActionView, Attack, AttackConfig, Edits, Position, ThreatModel, View
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import ActionView
 from attacks.coupling import heard, laws, uniform_belief
 
 
@@ -42,15 +44,11 @@ class Covert(Attack[CovertConfig]):
         """What the colluding observer believes, [B, M]: the node knows, for it sees its actions, too."""
         return {"belief": uniform_belief(self.setting.num_worlds, self.config.messages, self.setting.device)}
 
-    def apply(self, view: View) -> Edits:
-        """Messages are left alone."""
-        return Edits()
-
-    def act(self, view: ActionView) -> Tensor:
+    def on_action(self, view: ActionView) -> Tensor:
         """Couple that belief with the policy's law."""
         return laws(view.memory["belief"][view.worlds], view.probability)
 
-    def acted(self, view: ActionView, law: Tensor, action: Tensor) -> None:
+    def after_action(self, view: ActionView, law: Tensor, action: Tensor) -> None:
         """Believe what the observer now does."""
         belief = view.memory["belief"]
         belief[view.worlds] = heard(belief[view.worlds], law, view.probability, action, self.config.redraw)

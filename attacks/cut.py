@@ -10,7 +10,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import MessageView
 
 
 class CutConfig(AttackConfig):
@@ -33,9 +36,8 @@ class Cut(Attack[CutConfig]):
         s = self.setting
         return {"cut": torch.zeros(s.num_worlds, s.num_agents, s.num_agents, dtype=torch.int64, device=s.device)}
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Choose anew in each step; later exchanges of a step lose the same links."""
-        assert view.sender is not None
         agents, cut = self.setting.num_agents, view.memory["cut"]
         sender = view.sender.clamp(0, agents - 1)
         if view.round == 0:
@@ -45,7 +47,7 @@ class Cut(Attack[CutConfig]):
                 worst = weakest_link(hears.bool())
                 cut |= worst
                 hears = hears & ~worst
-        return Edits(drop=view.reach & cut.gather(2, sender).bool())
+        return MessageEdits(drop=view.reach & cut.gather(2, sender).bool())
 
 
 def weakest_link(hears: Tensor) -> Tensor:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
-from agentcomm.threats import Attack, Edits, ThreatModel, View
+from agentcomm.contracts.attack import Attack
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.threat_model import ThreatModel
+from agentcomm.contracts.views import MessageView
 from attacks.place import PlaceConfig
 
 
@@ -24,7 +27,7 @@ class Delay(Attack[DelayConfig]):
         """Reads nothing."""
         return ThreatModel(self.config.position(), frozenset({"delay"}), "none", self.config.budget)
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Keep each message back with the given probability."""
         some = view.reach & (view.rand(*view.reach.shape) < self.config.probability)
-        return Edits(delay=torch.where(some, self.config.steps, 0))
+        return MessageEdits(delay=torch.where(some, self.config.steps, 0))

@@ -6,8 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.contracts.directory_hook import DirectoryView
 from agentcomm.contracts.outcome import Facts
-from agentcomm.directory import DirectoryView
 from attacks.stranger import Stranger, StrangerConfig
 
 

@@ -15,10 +15,14 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.outcome import Episodes
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Position, Power, ThreatModel
+from agentcomm.contracts.views import MessageView
 from agentcomm.forging import receivers, written
 from agentcomm.step.interpreter import directive, threshold
-from agentcomm.threats import Attack, AttackConfig, Edits, Position, Power, Setting, ThreatModel, View
 
 
 class DirectiveConfig(AttackConfig):
@@ -66,7 +70,7 @@ class Directive(Attack[DirectiveConfig]):
         """One message to each."""
         return 0 if self.config.hidden else 1
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Tell the targets."""
         if self.config.hidden:
             return self._bend(view)
@@ -74,7 +78,7 @@ class Directive(Attack[DirectiveConfig]):
         where = self._told.view(1, -1, 1) & (view.rand(*receiver.shape) < self.config.probability)
         word, own = self._word.expand(*receiver.shape, -1), torch.full_like(receiver, view.identity)
         # What a node says is sealed with the rest.
-        return Edits(inject=written(view, self.setting, where, word, own, sign=self.config.node is None))
+        return MessageEdits(inject=written(view, self.setting, where, word, own, sign=self.config.node is None))
 
     def succeeded(self, attacked: Episodes, clean: Episodes) -> Tensor:
         """[B] bool, members did more often what they were told than in the same episode without the attack."""
@@ -83,13 +87,12 @@ class Directive(Attack[DirectiveConfig]):
         shares = [e.actions[:, self.config.action] / e.actions.sum(1).clamp_min(1) for e in (attacked, clean)]
         return shares[0] > shares[1] + 1e-6
 
-    def _bend(self, view: View) -> Edits:
+    def _bend(self, view: MessageView) -> MessageEdits:
         """Add as much of the directive as it takes to be read as one, where that is within the bound."""
-        assert view.payload is not None
         change = along(view.payload, self._word, threshold(self.setting.width) + 0.01)
         near = change.norm(dim=-1) <= (self.threat_model().budget.length or 0.0)
         told = self._told.view(1, -1, 1) & (view.rand(*view.reach.shape) < self.config.probability)
-        return Edits(modify=view.reach & told & near, change=change)
+        return MessageEdits(modify=view.reach & told & near, change=change)
 
 
 def along(payload: Tensor, word: Tensor, cosine: float) -> Tensor:

@@ -11,7 +11,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from agentcomm.threats import Attack, Edits, Power, ThreatModel, View
+from agentcomm.contracts.attack import Attack
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.threat_model import Power, ThreatModel
+from agentcomm.contracts.views import MessageView
 from attacks.place import PlaceConfig
 
 
@@ -37,15 +40,15 @@ class Drift(Attack[DriftConfig]):
         s = self.setting
         return {"toward": torch.zeros(s.num_worlds, s.width, device=s.device)}
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Push a little further than in the step before."""
         toward = view.memory["toward"]
         new = normalize(view.randn(*toward.shape), dim=-1)
         toward.copy_(torch.where(toward.any(-1, keepdim=True), toward, new))
         size = self.config.rate * view.step.view(-1, 1) * view.width**0.5
         change = (size * toward).view(len(toward), 1, 1, -1).expand(*view.reach.shape, -1)
-        if view.payload is not None:
+        if self.config.keep_length:
             length = view.payload.norm(dim=-1, keepdim=True)
             change = normalize(view.payload + change, dim=-1) * length - view.payload
         some = view.reach & (view.rand(*view.reach.shape) < self.config.probability)
-        return Edits(modify=some, change=change)
+        return MessageEdits(modify=some, change=change)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import MessageView
 
 
 class DropConfig(AttackConfig):
@@ -26,6 +29,6 @@ class Drop(Attack[DropConfig]):
         position = Position(kind="edge", links=self.config.links)
         return ThreatModel(position, frozenset({"drop"}), "none", self.config.budget)
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Drop each message with the given probability."""
-        return Edits(drop=view.reach & (view.rand(*view.reach.shape) < self.config.probability))
+        return MessageEdits(drop=view.reach & (view.rand(*view.reach.shape) < self.config.probability))

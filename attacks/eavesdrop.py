@@ -1,13 +1,16 @@
 """eavesdrop: read along, and change nothing.
 
-What it hears can be kept (``Guard.tape``) for who wants to know what it tells: ``agentcomm/evaluation/overhear.py``.
+What it hears can be kept (``MessageGuard.trace``) to measure what it reveals: ``agentcomm/evaluation/overhear.py``.
 """
 
 from __future__ import annotations
 
 from pydantic import Field
 
-from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import MessageView
 
 
 class EavesdropConfig(AttackConfig):
@@ -28,6 +31,6 @@ class Eavesdrop(Attack[EavesdropConfig]):
         position = Position(kind="observer", links=self.config.links)
         return ThreatModel(position, frozenset({"read"}), "none", self.config.budget, "exfiltrate")
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Nothing."""
-        return Edits()
+        return MessageEdits()

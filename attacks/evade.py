@@ -10,8 +10,12 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import MessageView
 from agentcomm.forging import receivers, tokens, written
-from agentcomm.threats import Attack, AttackConfig, Edits, Position, Setting, ThreatModel, View
 
 
 class EvadeConfig(AttackConfig):
@@ -41,7 +45,7 @@ class Evade(Attack[EvadeConfig]):
         """One per receiver."""
         return 1
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Write to everybody, under some name."""
         s, c = self.setting, self.config
         receiver = receivers(s)
@@ -52,4 +56,4 @@ class Evade(Attack[EvadeConfig]):
         other = torch.where(other == receiver, second, other)  # nobody believes to have written to itself
         framed = (view.rand(*receiver.shape) < c.share) & (other != receiver)
         sender = torch.where(framed, other, view.identity)
-        return Edits(inject=written(view, s, receiver != view.identity, tokens(view, receiver), sender))
+        return MessageEdits(inject=written(view, s, receiver != view.identity, tokens(view, receiver), sender))

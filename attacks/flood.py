@@ -9,8 +9,11 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import MessageView
 from agentcomm.forging import receivers, tokens, written
-from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
 
 
 class FloodConfig(AttackConfig):
@@ -33,7 +36,7 @@ class Flood(Attack[FloodConfig]):
         """As many as it sends."""
         return self.config.copies
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Write to everybody."""
         s = self.setting
         receiver = receivers(s, self.config.copies)
@@ -42,4 +45,4 @@ class Flood(Attack[FloodConfig]):
         if self.config.named and s.num_agents > 1:
             sender = (receiver + 1 + number % (s.num_agents - 1)) % s.num_agents
         everybody = torch.ones_like(receiver, dtype=torch.bool)
-        return Edits(inject=written(view, s, everybody, tokens(view, receiver), sender))
+        return MessageEdits(inject=written(view, s, everybody, tokens(view, receiver), sender))

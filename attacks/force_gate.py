@@ -1,7 +1,7 @@
-"""force_gate: have temporal gates open or shut by what their agents see.
+"""force_gate: have temporal gates open or close by what their agents see.
 
 A gate decides by its agent's own observation whether to listen (:mod:`policies.gate`). Who holds the sensors makes the
-agent see what shuts its gate (it is cut off, and nobody touched a message) or what opens it (it pays for messages, and
+agent see what closes its gate (it is cut off, and nobody touched a message) or what opens it (it pays for messages, and
 hears what it would not have heard). Sensors show only what they could have shown by themselves.
 
 Of index observations, the attack replaces the most telling indices out of ``candidates`` that it draws; numbers move by
@@ -17,9 +17,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.outcome import Episodes
-from agentcomm.errors import ConfigError
-from agentcomm.threats import Attack, AttackConfig, Edits, Position, SensorView, ThreatModel, View
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import ObservationView
 
 
 class ForceGateConfig(AttackConfig):
@@ -57,32 +58,24 @@ class ForceGate(Attack[ForceGateConfig]):
         now, before = (e.messages["sent"] / e.length for e in (attacked, clean))
         return now < before if self.config.goal == "shut" else now > before
 
-    def apply(self, view: View) -> Edits:
-        """Messages are none of its business."""
-        return Edits()
-
-    def perceive(self, view: SensorView) -> Tensor | None:
+    def on_observations(self, view: ObservationView) -> Tensor | None:
         """Look for what moves the gates' logits most, and show that."""
-        if view.foresee is None and not self.config.guess:
-            raise ConfigError("attack force_gate needs a policy with gates (gate: {...}), or guess: true")
-        chance = torch.rand(view.reach.shape, generator=view.generator, device=view.reach.device)
-        some = (view.reach & (chance < self.config.probability)).unsqueeze(-1)
+        some = (view.reach & (view.rand(*view.reach.shape) < self.config.probability)).unsqueeze(-1)
         shown = view.observation
-        if view.readings is None:
+        if shown.is_floating_point():
             shown = shown + (self.threat_model().budget.norm or 0.0) * self._sign(view)
         else:
             for _ in range(self.config.swaps):
-                shown = self._swap(view, shown, view.readings)
+                shown = self._swap(view, shown)
         return torch.where(some, shown, view.observation)
 
-    def _wanted(self, view: SensorView, observation: Tensor) -> Tensor:
+    def _wanted(self, view: ObservationView, observation: Tensor) -> Tensor:
         """[..., N], the larger the better."""
-        assert view.foresee is not None
-        return view.foresee(observation) * (1 if self.config.goal == "open" else -1)
+        return view.gate_logits(observation) * (1 if self.config.goal == "open" else -1)
 
-    def _sign(self, view: SensorView) -> Tensor:
+    def _sign(self, view: ObservationView) -> Tensor:
         """[B, N, O] of -1 and 1."""
-        if view.foresee is None:
+        if self.config.guess:
             random = torch.randint(2, view.observation.shape, generator=view.generator, device=view.reach.device)
             return 2.0 * random - 1
         with torch.enable_grad():
@@ -90,10 +83,10 @@ class ForceGate(Attack[ForceGateConfig]):
             slope: tuple[Tensor, ...] = torch.autograd.grad(self._wanted(view, seen).sum(), seen)
         return slope[0].sign()
 
-    def _swap(self, view: SensorView, shown: Tensor, readings: Tensor) -> Tensor:
+    def _swap(self, view: ObservationView, shown: Tensor) -> Tensor:
         """With one more index replaced, of those not replaced yet."""
-        worlds, agents, width = shown.shape
-        count = 1 if view.foresee is None else self.config.candidates
+        (worlds, agents, width), readings = shown.shape, view.readings
+        count = 1 if self.config.guess else self.config.candidates
         # Any reading that another sensor of the same kind could show, each as likely. [B * N, readings]
         open_ = readings.expand(worlds, -1, -1, -1) & (shown == view.observation).unsqueeze(-1)
         open_ = open_.scatter(3, shown.unsqueeze(-1) + 1, False).flatten(2).flatten(0, 1)
@@ -104,7 +97,7 @@ class ForceGate(Attack[ForceGateConfig]):
         tried = shown.unsqueeze(0).repeat(count, 1, 1, 1)  # [count, B, N, O]
         tried.scatter_(3, entry.permute(2, 0, 1).unsqueeze(-1), index.permute(2, 0, 1).unsqueeze(-1))
         best = tried[0]
-        if view.foresee is not None:
+        if not self.config.guess:
             pick = self._wanted(view, tried).argmax(0).view(1, worlds, agents, 1).expand(-1, -1, -1, width)
             best = tried.gather(0, pick).squeeze(0)
         return torch.where(stuck.view(worlds, agents, 1), shown, best)

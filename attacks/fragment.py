@@ -14,7 +14,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.threats import Attack, AttackConfig, Edits, Pieces, Position, Power, Setting, ThreatModel, View
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import Fragments, MessageEdits
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Position, Power, ThreatModel
+from agentcomm.contracts.views import MessageView
 
 
 class FragmentConfig(AttackConfig):
@@ -48,7 +52,7 @@ class Fragment(Attack[FragmentConfig]):
         s = self.setting
         return {"known": torch.zeros(s.num_worlds, s.num_agents, dtype=torch.bool, device=s.device)}
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Draw who is hit, and when in the exchange."""
         c, known = self.config, view.memory["known"]
         none = torch.zeros_like(view.reach)
@@ -57,15 +61,16 @@ class Fragment(Attack[FragmentConfig]):
             # An outsider sees no message; it guesses that there is one in each place.
             hit = view.rand(*none.shape) < c.probability
             hit &= view.reach if c.place == "edge" else torch.ones_like(none)
-            return Edits(pieces=Pieces(begin, hit if c.how == "early" else none, hit if c.how == "middle" else none))
+            early, middle = (hit if c.how == how else none for how in ("early", "middle"))
+            return MessageEdits(fragments=Fragments(begin, early, middle))
         count = int(c.rate) + (view.rand(*none.shape[:2]) < c.rate % 1).long()
         if c.how == "header":
             if slots:  # ahead of everything
                 begin[..., 0] = count * known
             known |= view.reach.any(-1)
-            return Edits(pieces=Pieces(begin, none, none))
+            return MessageEdits(fragments=Fragments(begin, none, none))
         moment = (view.rand(*none.shape[:2], int(c.rate) + 1) * slots).long()  # anywhere between honest messages
         sent = torch.arange(int(c.rate) + 1, device=none.device) < count.unsqueeze(-1)
         if slots:
             begin.scatter_add_(2, moment, sent.long())
-        return Edits(pieces=Pieces(begin, none, none))
+        return MessageEdits(fragments=Fragments(begin, none, none))

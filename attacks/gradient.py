@@ -17,8 +17,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from typing_extensions import TypeVar
 
-from agentcomm.errors import ConfigError
-from agentcomm.threats import Attack, Budget, Edits, Objective, ThreatModel, View
+from agentcomm.contracts.attack import Attack
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.threat_model import Budget, Objective, ThreatModel
+from agentcomm.contracts.views import MessageView
 from attacks.place import PlaceConfig
 
 BOUNDS = {"linf": "norm", "l2": "length"}  # by the budget's words
@@ -75,33 +77,31 @@ class Gradient(Attack[G_co]):
         s = self.setting
         return {"on": torch.ones(s.num_worlds, dtype=torch.bool, device=s.device)}
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Find the change, then where and when it is worth its price."""
-        if view.foresee is None:
-            raise ConfigError("attack gradient needs a policy whose agents act all at once (decoder: parallel)")
-        start = torch.zeros(*view.reach.shape, view.width, device=view.reach.device)
+        predict_logits, start = view.predict_logits, torch.zeros(*view.reach.shape, view.width, device=view.step.device)
         if not bool(view.reach.any()):
-            return Edits(modify=view.reach, change=start)
-        loss = self._loss(view.foresee, start)
+            return MessageEdits(modify=view.reach, change=start)
+        loss = self._loss(predict_logits, start)
         steepest = _gradient(loss, start)
         some = self._where(view, steepest)
         change = start
         for number in range(self.config.steps):
             slope = steepest if number == 0 else _gradient(loss, change)
             change = self._project(change + self._step(slope), view)
-        return Edits(modify=some, change=change)
+        return MessageEdits(modify=some, change=change)
 
-    def _loss(self, foresee: Callable[[Tensor], Tensor], unchanged: Tensor) -> Callable[[Tensor], Tensor]:
+    def _loss(self, predict_logits: Callable[[Tensor], Tensor], unchanged: Tensor) -> Callable[[Tensor], Tensor]:
         """What the attack makes large: a sum over worlds and receivers."""
-        clean = foresee(unchanged).flatten(0, 1)
+        clean = predict_logits(unchanged).flatten(0, 1)
         goal = self.config.goal
         if goal == "untargeted":
             best = clean.argmax(-1)
-            return lambda change: cross_entropy(foresee(change).flatten(0, 1), best, reduction="sum")
+            return lambda change: cross_entropy(predict_logits(change).flatten(0, 1), best, reduction="sum")
         wanted = clean.argmin(-1) if goal == "worst" else torch.full_like(clean[:, 0], self.config.action or 0).long()
-        return lambda change: -cross_entropy(foresee(change).flatten(0, 1), wanted, reduction="sum")
+        return lambda change: -cross_entropy(predict_logits(change).flatten(0, 1), wanted, reduction="sum")
 
-    def _where(self, view: View, slope: Tensor) -> Tensor:
+    def _where(self, view: MessageView, slope: Tensor) -> Tensor:
         """[B, N, M] bool, messages to change: any, or those that tell most."""
         some = view.reach & (view.rand(*view.reach.shape) < self.config.probability)
         proxy = slope.abs().sum(-1).masked_fill(~some, 0.0)
@@ -119,7 +119,7 @@ class Gradient(Attack[G_co]):
             return size * slope.sign()
         return size * torch.nn.functional.normalize(slope, dim=-1)
 
-    def _project(self, change: Tensor, view: View) -> Tensor:
+    def _project(self, change: Tensor, view: MessageView) -> Tensor:
         """The nearest change [B, N, M, D] that keeps the bound."""
         epsilon = self.epsilon
         if self.config.norm == "linf":

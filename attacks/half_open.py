@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from pydantic import Field
 
-from agentcomm.directory import DirectoryEdits, DirectoryView
+from agentcomm.contracts.directory_hook import DirectoryEdits, DirectoryView
 from attacks.blast import Blast, BlastConfig
 
 
@@ -21,6 +21,6 @@ class HalfOpen(Blast[HalfOpenConfig]):
 
     risks = ("aa.l2.dos", "ua.l1.availability")
 
-    def meddle(self, view: DirectoryView) -> DirectoryEdits:
+    def on_directory(self, view: DirectoryView) -> DirectoryEdits:
         """Leave them half open."""
-        return replace(super().meddle(view), half_open=True)
+        return replace(super().on_directory(view), half_open=True)

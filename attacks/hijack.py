@@ -9,8 +9,12 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import MessageView
 from agentcomm.forging import receivers, tokens, written
-from agentcomm.threats import Attack, AttackConfig, Edits, Position, Setting, ThreatModel, View
 
 
 class HijackConfig(AttackConfig):
@@ -38,7 +42,7 @@ class Hijack(Attack[HijackConfig]):
         """One per session that it takes over."""
         return self.setting.num_agents - 1 if self.config.victim is None else 1
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Write a random token as the victim's next message; the control does not run ahead."""
         s, c = self.setting, self.config
         receiver = receivers(s, self.injections())
@@ -46,4 +50,4 @@ class Hijack(Attack[HijackConfig]):
         if c.victim is not None:
             victim = torch.full_like(receiver, c.victim)
         ahead = view.step.view(-1, 1, 1).expand(receiver.shape) * s.rounds + view.round + (0 if c.harmless else c.lead)
-        return Edits(inject=written(view, s, victim != receiver, tokens(view, receiver), victim, sequence=ahead))
+        return MessageEdits(inject=written(view, s, victim != receiver, tokens(view, receiver), victim, sequence=ahead))

@@ -22,7 +22,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.threats import Attack, AttackConfig, Edits, Position, Setting, ThreatModel, View
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import MessageView
 
 
 class HijackEdgesConfig(AttackConfig):
@@ -67,9 +71,8 @@ class HijackEdges(Attack[HijackEdgesConfig]):
             "silent": torch.zeros(s.num_worlds, dtype=torch.bool, device=s.device),
         }
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Decide once per step; later exchanges of it fare alike."""
-        assert view.sender is not None
         poisoned, silent = view.memory["poisoned"], view.memory["silent"]
         from_node = view.reach & (view.sender == self.config.node)
         if view.round == 0:
@@ -78,8 +81,9 @@ class HijackEdges(Attack[HijackEdgesConfig]):
             complying = (from_node.any(-1) & self._victim).sum(1) / self._victim.sum().clamp_min(1)
             silent.copy_((view.rand(len(silent)) >= complying) & (poisoned == 1))
         if self.config.how == "starve":
-            return Edits(drop=view.reach & ~from_node & self._victim.view(1, -1, 1) & (poisoned == 1).view(-1, 1, 1))
-        return Edits(drop=view.reach & silent.view(-1, 1, 1))
+            others = view.reach & ~from_node & self._victim.view(1, -1, 1)
+            return MessageEdits(drop=others & (poisoned == 1).view(-1, 1, 1))
+        return MessageEdits(drop=view.reach & silent.view(-1, 1, 1))
 
 
 def listening(source: Tensor, node: int) -> Tensor:

@@ -7,9 +7,10 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.contracts.directory_attack import DirectoryAttack, DirectoryAttackConfig
+from agentcomm.contracts.directory_hook import DirectoryEdits, DirectoryView
 from agentcomm.contracts.outcome import Facts
-from agentcomm.directory import DirectoryAttack, DirectoryAttackConfig, DirectoryEdits, DirectoryView
-from agentcomm.threats import Position, ThreatModel
+from agentcomm.contracts.threat_model import Position, ThreatModel
 
 
 class HubPoisonConfig(DirectoryAttackConfig):
@@ -28,12 +29,8 @@ class HubPoison(DirectoryAttack[HubPoisonConfig]):
         """Reads everything that passes the hub and changes answers."""
         return ThreatModel(Position(kind="hub"), frozenset({"read", "modify"}), "protocol", self.config.budget)
 
-    def meddle(self, view: DirectoryView) -> DirectoryEdits:
+    def on_directory(self, view: DirectoryView) -> DirectoryEdits:
         """Turn x into 1 - x."""
-        assert view.claim is not None
-        assert view.principal is not None
-        assert view.reputation is not None
-        assert view.wanted is not None
         c, lookups = self.config, view.wanted.shape[1]
         modify = view.wanted & (view.rand(*view.wanted.shape) < c.probability)
         modify &= modify.cumsum(1) <= view.remaining.unsqueeze(1)

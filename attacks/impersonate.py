@@ -13,8 +13,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import MessageView
 from agentcomm.forging import receivers, tokens, written
-from agentcomm.threats import Attack, AttackConfig, Edits, Position, Setting, ThreatModel, View
 
 
 class ImpersonateConfig(AttackConfig):
@@ -54,7 +58,7 @@ class Impersonate(Attack[ImpersonateConfig]):
             "first": torch.zeros((*shape, s.width), device=s.device),
         }
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Write one forged envelope per receiver and copy."""
         s = self.setting
         receiver = receivers(s, self.config.copies)
@@ -66,17 +70,15 @@ class Impersonate(Attack[ImpersonateConfig]):
             victim = (receiver + 1 + turn) % s.num_agents
         payload = tokens(view, receiver)
         where = victim != receiver
-        if view.payload is not None:
+        if self.config.content == "stale":
             self._listen(view)
             worlds = torch.arange(s.num_worlds, device=s.device).view(-1, 1, 1)
             payload = view.memory["first"][worlds, view.round, victim]
             where = where & view.memory["heard"][worlds, view.round, victim]
-        return Edits(inject=written(view, s, where, payload, victim))
+        return MessageEdits(inject=written(view, s, where, payload, victim))
 
-    def _listen(self, view: View) -> None:
+    def _listen(self, view: MessageView) -> None:
         """Keep the first payload of each sender."""
-        assert view.payload is not None
-        assert view.sender is not None
         agents = self.setting.num_agents
         reach, sender = view.reach.flatten(1), view.sender.flatten(1)
         slots = torch.arange(reach.shape[1], device=reach.device).expand_as(reach)

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from agentcomm.threats import Attack, AttackConfig, Edits, Position, Setting, ThreatModel, View
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import MessageView
 
 
 class InferConfig(AttackConfig):
@@ -35,6 +39,6 @@ class Infer(Attack[InferConfig]):
         position = Position(kind="observer", links=links)
         return ThreatModel(position, frozenset({"read"}), "none", self.config.budget, "exfiltrate")
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Nothing."""
-        return Edits()
+        return MessageEdits()

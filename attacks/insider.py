@@ -14,7 +14,11 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from agentcomm.threats import Attack, AttackConfig, Edits, Position, Setting, ThreatModel, View
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import MessageView
 
 
 class InsiderConfig(AttackConfig):
@@ -47,9 +51,8 @@ class Insider(Attack[InsiderConfig]):
         s = self.setting
         return {name: torch.zeros(s.num_worlds, dtype=torch.bool, device=s.device) for name in ("armed", "on")}
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Look out for the trigger; then turn messages around when it is on."""
-        assert view.payload is not None
         c, armed, on = self.config, view.memory["armed"], view.memory["on"]
         if c.trigger == "step":
             armed |= view.step >= c.after
@@ -57,4 +60,4 @@ class Insider(Attack[InsiderConfig]):
             armed |= (((view.payload @ self._pattern) > c.threshold) & view.reach).flatten(1).any(1)
         if view.round == 0:
             on.copy_(view.rand(len(on)) < c.duty)
-        return Edits(modify=view.reach & (armed & on).view(-1, 1, 1), change=-2 * view.payload)
+        return MessageEdits(modify=view.reach & (armed & on).view(-1, 1, 1), change=-2 * view.payload)

@@ -6,7 +6,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import MessageView
 
 
 class JamConfig(AttackConfig):
@@ -30,7 +33,7 @@ class Jam(Attack[JamConfig]):
         s = self.setting
         return {"on": torch.full((s.num_worlds,), -1, dtype=torch.int64, device=s.device)}
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Switch once per step, then take everything or nothing."""
         on, c = view.memory["on"], self.config
         if view.round == 0:
@@ -38,4 +41,4 @@ class Jam(Attack[JamConfig]):
             start = 1.0 if c.duty == 1 else min(1.0, stop * c.duty / (1 - c.duty))
             chance = torch.where(on < 0, c.duty, torch.where(on == 1, 1 - stop if c.duty < 1 else 1.0, start))
             on.copy_(view.rand(len(on)) < chance)
-        return Edits(drop=view.reach & (on == 1).view(-1, 1, 1))
+        return MessageEdits(drop=view.reach & (on == 1).view(-1, 1, 1))

@@ -13,7 +13,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.threats import Attack, AttackConfig, Edits, Position, Setting, ThreatModel, View
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import MessageView
 
 
 class LeakConfig(AttackConfig):
@@ -47,9 +51,8 @@ class Leak(Attack[LeakConfig]):
         s = self.setting
         return {"secret": torch.zeros(s.num_worlds, self.config.bits, dtype=torch.int64, device=s.device)}
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Move entries to the nearest number of the right sort."""
-        assert view.payload is not None
         secret, step = view.memory["secret"], self.threat_model().budget.norm or 0.0
         if view.round == 0:
             secret.copy_((view.rand(*secret.shape) < 0.5).long())
@@ -58,7 +61,7 @@ class Leak(Attack[LeakConfig]):
             carriers = view.payload[..., : self.config.bits]
             bit = secret.view(len(secret), 1, 1, -1)
             change[..., : self.config.bits] = (2 * ((carriers / step - bit) / 2).round() + bit) * step - carriers
-        return Edits(modify=view.reach, change=change)
+        return MessageEdits(modify=view.reach, change=change)
 
     def decode(self, payload: Tensor) -> Tensor:
         """[.., bits] int64 that payloads [.., D] say to who knows the step."""

@@ -14,12 +14,15 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from agentcomm.contracts.attack import AttackConfig
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Budget, Position
+from agentcomm.contracts.views import MessageView
 from agentcomm.errors import ConfigError
 from agentcomm.policy import CommPolicy
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_world
 from agentcomm.step.decide import decide
-from agentcomm.threats import AttackConfig, Budget, Position, Setting, View
 from attacks.steered import Handle, Steered
 
 # The bound of an attacker that is not trained.
@@ -64,7 +67,7 @@ class Learned(Steered[LearnedConfig]):
         budget = budget.model_copy(update={key: getattr(config.budget, key) for key in config.budget.model_fields_set})
         super().__init__(config, setting, place, self.power, budget, phrases)
 
-    def choose(self, sight: Tensor, able: Tensor, view: View) -> Tensor:
+    def choose(self, sight: Tensor, able: Tensor, view: MessageView) -> Tensor:
         """The likeliest choice of the trained policy, or a random one."""
         policy = self._policy
         if policy is None or self.config.untrained:

@@ -6,9 +6,9 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import TypeVar
 
+from agentcomm.contracts.directory_attack import DirectoryAttack, DirectoryAttackConfig
 from agentcomm.contracts.outcome import Facts
-from agentcomm.directory import DirectoryAttack, DirectoryAttackConfig
-from agentcomm.threats import Knowledge, Position, ThreatModel
+from agentcomm.contracts.threat_model import Knowledge, Position, ThreatModel
 
 
 class NewcomerConfig(DirectoryAttackConfig):

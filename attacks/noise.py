@@ -12,7 +12,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from agentcomm.threats import Attack, AttackConfig, Edits, Position, Power, ThreatModel, View
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.threat_model import Position, Power, ThreatModel
+from agentcomm.contracts.views import MessageView
 
 
 class NoiseConfig(AttackConfig):
@@ -51,21 +54,21 @@ class Noise(Attack[NoiseConfig]):
         budget = c.budget.at_most(norm=c.epsilon)
         return ThreatModel(position, frozenset(powers), "defense" if c.adaptive else "none", budget)
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Uniform signs at the bound, or a same-length turn towards a random direction."""
         epsilon = self.threat_model().budget.norm or 0.0
         modify = view.reach & (view.rand(*view.reach.shape) < self.config.probability)
         change = _signs(view) * epsilon
-        if view.payload is not None:
+        if self.config.adaptive:
             change = _turn(view.payload, change, epsilon)
-        return Edits(modify=modify, change=change)
+        return MessageEdits(modify=modify, change=change)
 
 
 # All rows of eight signs: drawing a row is far cheaper than drawing eight signs.
 SIGNS = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 8)
 
 
-def _signs(view: View) -> Tensor:
+def _signs(view: MessageView) -> Tensor:
     """[B, N, M, D] of -1 and 1, each as likely."""
     shape = (*view.reach.shape, -(-view.width // 8))
     rows = torch.randint(len(SIGNS), shape, generator=view.generator, device=view.reach.device)

@@ -12,7 +12,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.threats import Attack, Edits, Setting, ThreatModel, View
+from agentcomm.contracts.attack import Attack
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import ThreatModel
+from agentcomm.contracts.views import MessageView
 from attacks.place import PlaceConfig
 
 
@@ -37,12 +41,11 @@ class Partial(Attack[PartialConfig]):
         """Reads what it passes on, and leaves some of it out."""
         return ThreatModel(self.config.position(), frozenset({"read", "modify"}), "protocol", self.config.budget)
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Choose parts of each message, and take away what they say."""
-        assert view.payload is not None
         c, shape = self.config, view.reach.shape
         some = view.reach & (view.rand(*shape) < c.probability)
         lost: Tensor = view.rand(*shape, c.parts) < c.missing
         if c.pattern == "last":
             lost = (torch.arange(c.parts, device=lost.device) >= c.parts - round(c.missing * c.parts)).expand_as(lost)
-        return Edits(modify=some & lost.any(-1), change=-view.payload * lost[..., self._part])
+        return MessageEdits(modify=some & lost.any(-1), change=-view.payload * lost[..., self._part])

@@ -6,7 +6,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from agentcomm.threats import AttackConfig, Position
+from agentcomm.contracts.attack import AttackConfig
+from agentcomm.contracts.threat_model import Position
 
 
 class PlaceConfig(AttackConfig):

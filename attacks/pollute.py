@@ -12,7 +12,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.threats import Attack, AttackConfig, Edits, Position, Setting, ThreatModel, View
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import MessageView
 
 
 class PolluteConfig(AttackConfig):
@@ -47,10 +51,8 @@ class Pollute(Attack[PolluteConfig]):
         infected[:, self.config.node] = 1
         return {"infected": infected}
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Who heard the word obeys, sooner or later, and then says nothing else."""
-        assert view.payload is not None
-        assert view.sender is not None
         infected, agents = view.memory["infected"], self.setting.num_agents
         sender = view.sender.clamp(0, agents - 1)
         if view.round == 0:
@@ -58,4 +60,4 @@ class Pollute(Attack[PolluteConfig]):
             ready.scatter_reduce_(1, sender.flatten(1), view.reach.flatten(1).long(), "amax")
             infected |= ready * (view.rand(*infected.shape) < self.config.obedience)
         says = view.reach & infected.unsqueeze(1).expand(-1, agents, -1).gather(2, sender).bool()
-        return Edits(modify=says, change=self._word - view.payload)
+        return MessageEdits(modify=says, change=self._word - view.payload)

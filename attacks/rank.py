@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.directory import DirectoryEdits, DirectoryView, Registrations
-from agentcomm.threats import Position, Power, ThreatModel
+from agentcomm.contracts.directory_hook import DirectoryEdits, DirectoryView, Registrations
+from agentcomm.contracts.threat_model import Position, Power, ThreatModel
 from attacks.newcomer import Newcomer, NewcomerConfig
 
 SKILLS = 64  # at most, of any market
@@ -49,29 +49,25 @@ class Rank(Newcomer[RankConfig]):
         """One card."""
         return 1
 
-    def looks(self) -> bool:
+    def sends_lookups(self) -> bool:
         """Only then does it need to."""
         return self.config.knowledge == "none"
 
     def requests(self) -> int:
         """A look-up for each skill, of which it asks for no more than there are."""
-        return SKILLS if self.looks() else 0
+        return SKILLS if self.sends_lookups() else 0
 
     def memory(self) -> dict[str, Tensor]:
         """Which of its names it uses, counted from the first: [B, 1]; what it claims of a skill: [B, SKILLS]."""
         s = self.setting
         used = torch.zeros(s.num_worlds, 1, dtype=torch.int64, device=s.device)
-        claim = {"claim": torch.full((s.num_worlds, SKILLS), 0.5, device=s.device)} if self.looks() else {}
+        claim = {"claim": torch.full((s.num_worlds, SKILLS), 0.5, device=s.device)} if self.sends_lookups() else {}
         return {"used": used} | claim
 
-    def meddle(self, view: DirectoryView) -> DirectoryEdits:
+    def on_directory(self, view: DirectoryView) -> DirectoryEdits:
         """Climb, and send the card if it is another than the one that stands."""
-        if self.looks():
+        if self.sends_lookups():
             return self._blindly(view)
-        assert view.claim is not None
-        assert view.principal is not None
-        assert view.present is not None
-        assert view.reputation is not None
         c, used = self.config, view.memory["used"]
         name = view.members + used
         if c.whitewash:
@@ -105,11 +101,10 @@ class Rank(Newcomer[RankConfig]):
 
     def _blindly(self, view: DirectoryView) -> DirectoryEdits:
         """Claim more of what it is not named first for; when that cannot be, be somebody else."""
-        assert view.taken is not None
         c, used, worlds = self.config, view.memory["used"], len(view.step)
         claim = view.memory["claim"][:, : view.skills]
         name = view.members + used
-        first = torch.full_like(claim, -1, dtype=torch.int64) if view.answers is None else view.answers[..., 0]
+        first = view.answers[..., 0]
         beaten = (first >= 0) & (first != name)
         spoiled = (beaten & (claim >= 1)).any(1, keepdim=True) & (name + 1 < view.principals) & c.whitewash
         used += spoiled

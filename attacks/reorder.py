@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
-from agentcomm.threats import Attack, Edits, ThreatModel, View
+from agentcomm.contracts.attack import Attack
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.threat_model import ThreatModel
+from agentcomm.contracts.views import MessageView
 from attacks.place import PlaceConfig
 
 
@@ -24,8 +27,8 @@ class Reorder(Attack[ReorderConfig]):
         """Reads nothing."""
         return ThreatModel(self.config.position(), frozenset({"reorder"}), "none", self.config.budget)
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Draw for each message how long it is kept back."""
         some = view.reach & (view.rand(*view.reach.shape) < self.config.probability)
         kept = (view.rand(*view.reach.shape) * self.config.window).long()
-        return Edits(delay=torch.where(some, kept, 0))
+        return MessageEdits(delay=torch.where(some, kept, 0))

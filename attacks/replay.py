@@ -8,7 +8,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.threats import Attack, AttackConfig, Edits, Envelopes, Position, Power, ThreatModel, View
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import Envelopes, MessageEdits
+from agentcomm.contracts.threat_model import Position, Power, ThreatModel
+from agentcomm.contracts.views import MessageView
 
 FIELDS = ("sender", "audience", "sequence", "sent_at", "kind", "key", "seal")
 
@@ -46,13 +49,12 @@ class Replay(Attack[ReplayConfig]):
         fields["payload"] = torch.zeros((*shape, s.width), device=s.device)
         return fields
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Send the copy that is ``age`` steps old, then overwrite it with what is on the wire now."""
         s, old = self.setting, view.memory
         worlds = torch.arange(s.num_worlds, device=s.device)
         place = (view.step % self.config.age) * s.rounds + view.round
         now = {name: getattr(view, name)[..., : s.degree] for name in FIELDS}
-        assert view.payload is not None
         copy: dict[str, Any] = {name: old[name][worlds, place] for name in (*FIELDS, "payload")}
         on_links = view.reach[..., : s.degree]
         where = on_links & old["held"][worlds, place]
@@ -66,4 +68,4 @@ class Replay(Attack[ReplayConfig]):
         old["payload"][worlds, place] = view.payload[..., : s.degree, :]
         old["held"][worlds, place] = on_links
         drop = torch.nn.functional.pad(where, (0, view.reach.shape[-1] - s.degree)) if self.config.suppress else None
-        return Edits(drop=drop, inject=Envelopes(where=where, **copy))
+        return MessageEdits(drop=drop, inject=Envelopes(where=where, **copy))

@@ -14,7 +14,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.threats import Edits, View
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.views import MessageView
 from attacks.gradient import Gradient, GradientConfig
 
 
@@ -30,17 +31,16 @@ class Rewrite(Gradient[RewriteConfig]):
 
     risks = ("aa.l3.semantic_rewriting",)
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Find the turn; a blind one is not looked for."""
         if not self.config.blind:
-            return super().apply(view)
+            return super().on_messages(view)
         far = view.randn(*view.reach.shape, view.width) * 1e3
         some = view.reach & (view.rand(*view.reach.shape) < self.config.probability)
-        return Edits(modify=some, change=self._project(far, view))
+        return MessageEdits(modify=some, change=self._project(far, view))
 
-    def _project(self, change: Tensor, view: View) -> Tensor:
+    def _project(self, change: Tensor, view: MessageView) -> Tensor:
         """Turn into the direction of the change, as far as it says and the bound allows."""
-        assert view.payload is not None
         return turn(view.payload, change, self.epsilon)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from agentcomm.contracts.directory_hook import DirectoryView
 from agentcomm.contracts.outcome import Facts
-from agentcomm.directory import DirectoryView
 from attacks.stranger import Stranger, StrangerConfig
 
 
@@ -26,7 +26,6 @@ class Scapegoat(Stranger[ScapegoatConfig]):
 
     def edition(self, view: DirectoryView) -> Tensor:
         """The member whom it would blame now."""
-        assert view.reputation is not None
         return view.reputation[:, : view.members].argmax(1, keepdim=True)
 
     def traits(self, view: DirectoryView, edition: Tensor) -> dict[str, Tensor]:

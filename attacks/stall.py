@@ -10,7 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.threats import ActionView, Attack, AttackConfig, Edits, Position, ThreatModel, View
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import ActionView
 
 
 class StallConfig(AttackConfig):
@@ -30,11 +32,7 @@ class Stall(Attack[StallConfig]):
         position = Position(kind="node", node=self.config.node)
         return ThreatModel(position, frozenset({"act"}), "policy", self.config.budget)
 
-    def apply(self, view: View) -> Edits:
-        """Messages are left alone."""
-        return Edits()
-
-    def act(self, view: ActionView) -> Tensor:
+    def on_action(self, view: ActionView) -> Tensor:
         """As far from the policy's law as the budget's deviation lets it go."""
         law, limit = view.probability, self.config.budget.deviation
         # One number per world, whoever is asked, so that worlds do not depend on each other.

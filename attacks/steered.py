@@ -15,7 +15,11 @@ import torch
 from torch import Tensor
 from typing_extensions import TypeVar
 
-from agentcomm.threats import Attack, AttackConfig, Budget, Edits, Position, Setting, ThreatModel, View
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Budget, Position, ThreatModel
+from agentcomm.contracts.views import MessageView
 
 Handle = Literal["modify", "drop"]
 CLOCK = 16.0  # steps are shown in this unit
@@ -64,7 +68,7 @@ class Steered(Attack[S_co]):
         return self.setting.width + 2 * self.setting.num_agents + 3
 
     @abstractmethod
-    def choose(self, sight: Tensor, able: Tensor, view: View) -> Tensor:
+    def choose(self, sight: Tensor, able: Tensor, view: MessageView) -> Tensor:
         """What to do to each message of this step.
 
         Args:
@@ -85,14 +89,12 @@ class Steered(Attack[S_co]):
         shape = (self.setting.num_worlds, self.slots)
         return {"choice": torch.zeros(shape, dtype=torch.int64, device=self.setting.device)}
 
-    def sight(self, view: View) -> tuple[Tensor, Tensor]:
+    def sight(self, view: MessageView) -> tuple[Tensor, Tensor]:
         """What is shown of each message [B, N * k, O], and whether it is in reach while budget is left [B, N * k].
 
         The payload; its claimed sender, and its receiver; whether there is a message; the step; the budget left.
         """
         agents, degree = self.setting.num_agents, self.setting.degree
-        assert view.payload is not None
-        assert view.sender is not None
         there = view.reach[..., :degree]
         left = (view.remaining / self._most).clamp(0, 1).float()
         clock = torch.stack([view.step / CLOCK, left], -1)
@@ -109,7 +111,7 @@ class Steered(Attack[S_co]):
         able = there & (view.remaining > 0).view(-1, 1, 1)
         return torch.cat(parts, -1).flatten(1, 2), able.flatten(1)
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Do what is chosen, as far as the budget goes."""
         if view.round == 0:
             view.memory["choice"].copy_(self.choose(*self.sight(view), view))
@@ -119,8 +121,7 @@ class Steered(Attack[S_co]):
         asked = (view.reach & (choice > 0)).flatten(1)
         some = (asked & (asked.cumsum(1) <= view.remaining.unsqueeze(1))).view_as(choice)
         if self.handle == "drop":
-            return Edits(drop=some)
-        assert view.payload is not None
+            return MessageEdits(drop=some)
         wanted = -view.payload
         if self.phrases.shape[1]:
             spoken = self.phrases[view.round][(choice - 2).clamp_min(0)]
@@ -128,4 +129,4 @@ class Steered(Attack[S_co]):
         change = wanted - view.payload
         if self.budget.norm is not None:
             change = change.clamp(-self.budget.norm, self.budget.norm)
-        return Edits(modify=some, change=change)
+        return MessageEdits(modify=some, change=change)

@@ -7,7 +7,8 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import TypeVar
 
-from agentcomm.directory import DirectoryAttackConfig, DirectoryEdits, DirectoryView, Registrations
+from agentcomm.contracts.directory_attack import DirectoryAttackConfig
+from agentcomm.contracts.directory_hook import DirectoryEdits, DirectoryView, Registrations
 from attacks.newcomer import Newcomer
 
 
@@ -41,12 +42,8 @@ class Stranger(Newcomer[S_co]):
         """Fields of :class:`Registrations`, [B, 1] each; what is not said is honest and fails."""
         return {}
 
-    def meddle(self, view: DirectoryView) -> DirectoryEdits:
+    def on_directory(self, view: DirectoryView) -> DirectoryEdits:
         """Send the card as long as it does not stand as it should."""
-        assert view.principal is not None
-        assert view.present is not None
-        assert view.reputation is not None
-        assert view.taken is not None
         c, (used, stands, sent) = self.config, (view.memory[n] for n in ("used", "stands", "sent"))
         stands.copy_(torch.where(view.taken, sent, stands))
         if c.whitewash:

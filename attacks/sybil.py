@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
-from agentcomm.directory import DirectoryEdits, DirectoryView, Registrations
+from agentcomm.contracts.directory_hook import DirectoryEdits, DirectoryView, Registrations
 from attacks.newcomer import Newcomer, NewcomerConfig
 
 
@@ -27,10 +27,8 @@ class Sybil(Newcomer[SybilConfig]):
         """All of them at once."""
         return self.config.count
 
-    def meddle(self, view: DirectoryView) -> DirectoryEdits:
+    def on_directory(self, view: DirectoryView) -> DirectoryEdits:
         """Send every card that the directory does not show yet."""
-        assert view.claim is not None
-        assert view.principal is not None
         c, worlds = self.config, len(view.step)
         number = torch.arange(c.count, device=view.step.device).expand(worlds, -1)
         name = view.members + number

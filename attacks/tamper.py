@@ -13,7 +13,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.threats import Attack, Edits, Power, Setting, ThreatModel, View
+from agentcomm.contracts.attack import Attack
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Power, ThreatModel
+from agentcomm.contracts.views import MessageView
 from attacks.place import PlaceConfig
 
 
@@ -41,12 +45,12 @@ class Tamper(Attack[TamperConfig]):
         powers: set[Power] = {"modify"} if self.config.how == "bias" else {"read", "modify"}
         return ThreatModel(self.config.position(), frozenset(powers), "none", self.config.budget)
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Change each message with the given probability."""
         some = view.reach & (view.rand(*view.reach.shape) < self.config.probability)
-        if view.payload is None:
-            return Edits(modify=some, change=self._bias.expand(*view.reach.shape, -1))
-        return Edits(modify=some, change=self._wanted(view.payload, view.reach) - view.payload)
+        if self.config.how == "bias":
+            return MessageEdits(modify=some, change=self._bias.expand(*view.reach.shape, -1))
+        return MessageEdits(modify=some, change=self._wanted(view.payload, view.reach) - view.payload)
 
     def _wanted(self, payload: Tensor, reach: Tensor) -> Tensor:
         how = self.config.how

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 
 from agentcomm import registry
-from agentcomm.directory import DirectoryAttack
+from agentcomm.contracts.attack import hooks
 from agentcomm.runs.config import parse
 from agentcomm.versions import versions
 from benchmarks.plain_loop import PlainLoop
@@ -52,12 +52,12 @@ def main() -> None:
     """Measure every registered attack with its arguments by default, and write ``benchmarks/attacks.md``."""
     lines = []
     for name in track(registry.names("attack"), "measuring", console=console):
-        place = DIRECTORY if issubclass(registry.find("attack", name), DirectoryAttack) else MESSAGES
+        place = DIRECTORY if "on_directory" in hooks(registry.find("attack", name)) else MESSAGES
         path = PATHS.get(name, {})
         attacked = loop(place, [{"name": name} | ARGUMENTS.get(name, {})], path)
         plain, under = seconds(loop(place, [], path), attacked)
         ratio = statistics.median(b / a - 1 for a, b in zip(plain, under, strict=True))
-        violations = sum(sum(guard.violations.values()) for guard in attacked.sampler.network.guards)
+        violations = sum(sum(guard.violations.values()) for guard in attacked.sampler.comms.adversary.guards)
         assert not violations, f"{name} asks for more than it may"
         lines.append(f"| `{name}` | {place['name']} | {1000 * statistics.median(under):.0f} | {ratio:+.0%} |")
     table = "\n".join(lines)

@@ -13,7 +13,7 @@ from torch import Tensor
 from agentcomm import registry
 from agentcomm.codecs.delta import Delta
 from agentcomm.contracts.codec import Received
-from agentcomm.threats import Setting
+from agentcomm.contracts.shape import Setting
 
 WORLDS, STEPS, WIDTH, KEPT = 24, 2000, 32, 4
 console = Console()

@@ -9,7 +9,7 @@ import torch
 
 from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
-from agentcomm.runs.assembly import make_network, make_policy, make_world
+from agentcomm.runs.assembly import make_comms, make_policy, make_world
 from agentcomm.runs.config import RunConfig, Variant
 from agentcomm.seeds import derive
 from agentcomm.training.ppo import Update
@@ -36,8 +36,8 @@ class PlainLoop:
         self.run = run
         world = make_world(run.environment, training.worlds)
         self.policy = make_policy(run.policy, world, variant, seed)
-        network = make_network(world, self.policy, run.attacks, run.defenses, derive(seed, "runner", 0), run.path)
-        self.sampler = Sampler(world, self.policy, network, training.ppo, derive(seed, "runner", 0))
+        comms = make_comms(world, self.policy, run.attacks, run.defenses, derive(seed, "runner", 0), run.path)
+        self.sampler = Sampler(world, self.policy, comms, training.ppo, derive(seed, "runner", 0))
         graph = self.policy.graph_parameters()
         own = {id(p) for p in graph}
         model = [p for p in self.policy.parameters() if id(p) not in own]
@@ -66,5 +66,5 @@ class PlainLoop:
     def evaluate(self, episodes: int = 2048) -> dict[str, float]:
         """Greedy episodes on a clean network."""
         world = make_world(self.run.environment, episodes)
-        network = make_network(world, self.policy, path=self.run.path)
-        return measure(play(world, self.policy, network, self.run.evaluation.seed))
+        comms = make_comms(world, self.policy, path=self.run.path)
+        return measure(play(world, self.policy, comms, self.run.evaluation.seed))

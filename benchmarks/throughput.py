@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 
 import agentcomm  # noqa: F401  (sets the OpenMP spin before torch is imported)
-from agentcomm.runs.assembly import make_network, make_policy, make_world
+from agentcomm.runs.assembly import make_comms, make_policy, make_world
 from agentcomm.runs.config import RunConfig
 from agentcomm.step.decide import decide
 from agentcomm.training.ray_session import ray_session
@@ -60,14 +60,14 @@ def policy_rate(run: RunConfig, batch: int) -> float:
     """World and policy, sampling, through a quiet network."""
     world = make_world(run.environment, batch)
     policy = make_policy(run.policy, world)
-    network = make_network(world, policy)
+    comms = make_comms(world, policy)
     generator = torch.Generator().manual_seed(0)
     graph = policy.topology.graph(None, batch)
     observation = world.reset(0)
 
     def step() -> None:
         nonlocal observation
-        decision = decide(policy, observation, graph, network, world.length, generator)
+        decision = decide(policy, observation, graph, comms, world.length, generator)
         observation = world.step(decision.action).observation
 
     return rate(step, batch)

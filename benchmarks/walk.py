@@ -23,7 +23,7 @@ DEFENSES = (("authenticate", {}), ("clip", {}))
 def plug_in(axis: Any, stage: tuple[str, dict[str, Any]], *sizes: Any) -> Any:
     """A plug-in with these arguments."""
     try:
-        from agentcomm.registry import build_config, find
+        from agentcomm.base.registry import build_config, find
     except ImportError:
         from agentcomm.registry import build_config, find
     return find(axis, stage[0])(build_config(axis, *stage), *sizes)
@@ -43,7 +43,7 @@ def exchanges() -> list[Callable[[], object]]:
     try:
         from agentcomm.network.network import Network
     except ImportError:  # before the rebuild
-        from agentcomm.network.network import Network
+        from agentcomm.messages.network import Network
     try:
         from agentcomm.step.adversary import Adversary
 

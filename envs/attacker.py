@@ -22,17 +22,21 @@ from pydantic import Field
 from torch import Tensor
 
 from agentcomm import registry
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Budget, Position, ThreatModel
 from agentcomm.contracts.traffic import Traffic
+from agentcomm.contracts.views import MessageView
 from agentcomm.errors import CheckpointError, ConfigError
 from agentcomm.evaluation.play import play
-from agentcomm.network.network import Network
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_world
 from agentcomm.runs.choices import Choice, build
 from agentcomm.seeds import derive
+from agentcomm.step.comms import Comms
 from agentcomm.step.loop import TeamLoop
 from agentcomm.step.preview import preview_messages
-from agentcomm.threats import Attack, AttackConfig, Budget, Edits, Position, Setting, ThreatModel, View
 from agentcomm.world import DrawnMessage, Observation, Transition, World, WorldConfig
 from attacks.place import place
 from attacks.steered import Handle, Steered
@@ -71,14 +75,14 @@ class SteeredByActions(Steered):
         chosen = torch.zeros_like(memory["choice"])
         return memory | {"chosen": chosen, "paid": chosen.float()}
 
-    def choose(self, sight: Tensor, able: Tensor, view: View) -> Tensor:
+    def choose(self, sight: Tensor, able: Tensor, view: MessageView) -> Tensor:
         """The actions of this step."""
         view.memory["paid"].zero_()
         return view.memory["chosen"]
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Record sizes, as shares of the longest change."""
-        edits = super().apply(view)
+        edits = super().on_messages(view)
         if edits.drop is not None:
             size = edits.drop.float()
         else:
@@ -111,7 +115,7 @@ class Attacker(World[AttackerConfig]):
         try:
             heard = _eavesdrop(saved, position, config.phrases if config.power == "modify" else 0)
             self.steered = SteeredByActions(AttackConfig(), setting, position, config.power, config.budget, heard)
-            self.loop = TeamLoop(self.team, self.victim, self._network(0))
+            self.loop = TeamLoop(self.team, self.victim, self._comms(0))
         except ValueError as error:
             raise ConfigError(f"the attacker does not fit the team in {config.victim}: {error}") from error
         self.agents = tuple(f"to_{to}_{slot}" for to in self.team.agents for slot in range(setting.degree))
@@ -123,19 +127,19 @@ class Attacker(World[AttackerConfig]):
         }
 
     @property
-    def network(self) -> Network:
-        """What carries the team's messages."""
-        return self.loop.network
+    def comms(self) -> Comms:
+        """The team's message layer, and its adversary."""
+        return self.loop.comms
 
-    def _network(self, seed: int) -> Network:
+    def _comms(self, seed: int) -> Comms:
         setting = self.steered.setting
         defenses = [registry.find("defense", c.name)(build("defense", c), setting) for c in self.config.defenses]
-        return Network(setting, [self.steered], defenses, derive(seed, "attacker"))
+        return Comms.between(setting, [self.steered], defenses, derive(seed, "attacker"))
 
     def reset(self, seed: int | None = None, scene: Mapping[str, Any] | None = None) -> Tensor:
         """Start new episodes in all worlds; with a seed, defenses draw anew, too."""
         if seed is not None:
-            self.loop.network = self._network(seed)
+            self.loop.comms = self._comms(seed)
         return super().reset(seed, scene)
 
     def begin(self, worlds: Tensor, generator: torch.Generator, scene: Mapping[str, Any] | None = None) -> None:
@@ -151,12 +155,14 @@ class Attacker(World[AttackerConfig]):
         loop, setting = self.loop, self.steered.setting
         said, links = preview_messages(self.victim, loop.observation, loop.graph, loop.alive)
         step = self.team.length.clone()
-        traffic = Traffic.on_links(said, links, step, 0, setting.rounds, self.network.spare)
-        self.state["sight"], self.state["able"] = self.steered.sight(self.network.guards[0].show(traffic, step, 0))
+        traffic = Traffic.on_links(said, links, step, 0, setting.rounds, self.comms.network.spare)
+        self.state["sight"], self.state["able"] = self.steered.sight(
+            self.comms.adversary.message_guards[0].show(traffic, step, 0)
+        )
 
     def advance(self, actions: Tensor, generator: torch.Generator) -> Transition:
         """Let the team take its step under attack."""
-        able, memory = self.state["able"], self.network.guards[0].memory
+        able, memory = self.state["able"], self.comms.adversary.guards[0].memory.tensors
         memory["chosen"].copy_(actions)
         record = self.loop.step()  # ended episodes are followed by new ones in begin
         step = record.step
@@ -216,11 +222,10 @@ class _Listening(Attack):
         """Reads."""
         return ThreatModel(self._position, frozenset({"read"}))
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         """Pass on payloads."""
-        assert view.payload is not None
         self._note(view.round, view.payload[view.reach])
-        return Edits()
+        return MessageEdits()
 
 
 def _eavesdrop(saved: policy_file.SavedPolicy, position: Position, count: int) -> Tensor:
@@ -233,7 +238,7 @@ def _eavesdrop(saved: policy_file.SavedPolicy, position: Position, count: int) -
     noted: list[list[Tensor]] = [[] for _ in range(setting.rounds)]
     ear = _Listening(setting, position, lambda round_, payload: noted[round_].append(payload))
     seed = derive(0, "eavesdropped")
-    play(world, saved.policy, Network(setting, [ear]), seed)
+    play(world, saved.policy, Comms.between(setting, [ear]), seed)
     said = torch.stack([torch.cat(parts) for parts in noted])
     if not said.shape[1]:
         raise ConfigError("nothing is said in the attacker's reach")

@@ -82,9 +82,9 @@ def attacks(root: Path, seed: int, saved: SavedPolicy) -> dict[str, list[Choice 
 def played(saved: SavedPolicy, seed: int, attack: Choice | None, count: int) -> tuple[Episodes, dict[str, int]]:
     """Episodes of a cell, and what its guard counted as violations."""
     cell = Cell("team", seed, attack, (), count, SEED)
-    world, policy, network = prepare(cell, saved, count)
-    episodes = play(world, policy, network, SEED)
-    return episodes, {rule: n for guard in network.guards for rule, n in guard.violations.items()}
+    world, policy, comms = prepare(cell, saved, count)
+    episodes = play(world, policy, comms, SEED)
+    return episodes, {rule: n for guard in comms.adversary.guards for rule, n in guard.violations.items()}
 
 
 def seed_of(saved: SavedPolicy, seed: int, group: Sequence[Choice | None], count: int) -> dict[str, float]:

@@ -25,7 +25,7 @@ from agentcomm.evaluation.statistics import bootstrap, percentile_interval
 from agentcomm.files import write_text
 from agentcomm.policy import CommPolicy
 from agentcomm.runs import policy_file
-from agentcomm.runs.assembly import make_network, make_world
+from agentcomm.runs.assembly import make_comms, make_world
 from agentcomm.runs.choices import Choice
 from agentcomm.seeds import derive
 from agentcomm.step.decide import decide
@@ -87,7 +87,7 @@ def episodes(
         attacks.append(Choice.model_validate({"name": "covert", "node": node, "messages": secrets, "redraw": eps}))
     if eps:
         defenses.append(Choice.model_validate({"name": "warden", "probability": eps}))
-    network = make_network(world, saved.policy, attacks, defenses, SEED)
+    comms = make_comms(world, saved.policy, attacks, defenses, SEED)
     listener = Listener(count, secrets or 2, eps)
     uncertain, secret = torch.zeros(count, dtype=torch.float64), torch.full((count,), -1)
 
@@ -97,22 +97,19 @@ def episodes(
         uncertain.add_(entropy(law) * seen)
         if secrets is not None:
             listener.see(law, record.decision.action[:, node], seen)
-            known = network.guards[0].actions
-            assert known is not None
-            secret.copy_(torch.where(record.running, known.secret, secret))
+            secret.copy_(torch.where(record.running, comms.adversary.action_guards[0].secret, secret))
 
     generator = torch.Generator().manual_seed(derive(SEED, "decisions"))
-    played = play(world, saved.policy, network, SEED, generator=generator, follow=follow)
+    played = play(world, saved.policy, comms, SEED, generator=generator, follow=follow)
     out: Results = {"returns": played.total_reward.double(), "entropy": float(uncertain.mean())}
     out |= {"steps": float(played.length.double().mean()), "success": float(played.success.double().mean())}
     if secrets is not None:
-        guard = network.guards[0]
-        assert guard.actions is not None
+        guard = comms.adversary.action_guards[0]
         out |= {
             "bits": float(listener.bits.mean()),
             "decoded": float((listener.guess == secret).double().mean()),
-            "deviation": float(guard.actions.deviation.max()),
-            "violations": dict(guard.violations),
+            "deviation": float(guard.deviation.max()),
+            "violations": dict(guard.base.violations),
         }
     return out
 
@@ -136,13 +133,12 @@ def session(folder: Path, node: int, temperature: float, worlds: int) -> list[fl
     policy, world = saved.policy.eval(), make_world(saved.environment, worlds)
     soften(policy, temperature)
     choice = Choice.model_validate({"name": "covert", "node": node, "messages": SECRETS})
-    network = make_network(world, policy, [choice], seed=SEED)
+    comms = make_comms(world, policy, [choice], seed=SEED)
     graph, seen = policy.topology.graph(None, worlds), world.reset(SEED)
     generator = torch.Generator().manual_seed(derive(SEED, "decisions"))
-    guard, out = network.guards[0].actions, []
-    assert guard is not None
+    guard, out = comms.adversary.action_guards[0], []
     for _ in range(SESSION):
-        d = decide(policy, seen, graph, network, world.length.clone(), generator)
+        d = decide(policy, seen, graph, comms, world.length.clone(), generator)
         seen = world.step(d.action).observation
         out.append(float((guard.posterior.argmax(1) == guard.secret).double().mean()))
     return out
@@ -287,7 +283,7 @@ message, and its actions are drawn by the law of its own policy: to all who do n
 It couples its policy's law with what the observer believes so far, with as little entropy as it can
 (`attacks/coupling.py`; arXiv 2107.08295, 2410.21666). The observer knows the policy and all that the agent sees and
 hears, and sees what it does. The guard draws the action, and computes what an observer sees who knows everything but
-the secret: *deviation* is the largest difference between that and the policy (`agentcomm/messages/action_guard.py`).
+the secret: *deviation* is the largest difference between that and the policy (`agentcomm/guards/actions.py`).
 
 Written by `python studies/covert_page.py`. Actions are *sampled*, which is the honest baseline; a team that decides
 greedily leaves nothing open, and nothing can be told. Bits are what the observer knows at the end of an episode.

@@ -22,13 +22,14 @@ from agentcomm.evaluation import metrics
 from agentcomm.evaluation.cells import read_jsonl
 from agentcomm.evaluation.play import play
 from agentcomm.files import append_line
-from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.runs import policy_file
-from agentcomm.runs.assembly import make_network, make_world
+from agentcomm.runs.assembly import make_comms, make_world
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.policy_file import SavedPolicy
 from agentcomm.seeds import derive
+from agentcomm.step.adversary import Adversary
+from agentcomm.step.comms import Comms
 from agentcomm.step.loop import StepRecord
 from agentcomm.world import World
 
@@ -76,22 +77,22 @@ def of_study(folder: str, name: str, team: str) -> Row:
     return {key: value for key, value in found.items() if key != "name"}
 
 
-def network_for(saved: SavedPolicy, world: World, name: str, arguments: Row | None, clipped: bool = False) -> Network:
+def comms_for(saved: SavedPolicy, world: World, name: str, arguments: Row | None, clipped: bool = False) -> Comms:
     """The messages of a team, attacked or not, and shortened to the usual length or not."""
     attacks = [] if arguments is None else [Choice.model_validate({"name": name, **arguments})]
     defenses = [Choice(name="clip")] if clipped else []
-    return make_network(world, saved.policy, attacks, defenses, seed=derive(SEED, "network"))
+    return make_comms(world, saved.policy, attacks, defenses, seed=derive(SEED, "network"))
 
 
 def hijacked(saved: SavedPolicy, node: int, lie: Row | None) -> Row:
     """Who listens to the node, and what the team does when that node lies."""
     world = make_world(saved.environment, EPISODES)
     arguments = None if lie is None else {key: value for key, value in lie.items() if key != "name"}
-    network = network_for(
+    comms = comms_for(
         saved, world, "" if lie is None else lie["name"], None if arguments is None else {**arguments, "node": node}
     )
     source = saved.policy.topology.graph(None, 1).source[0]
-    found = metrics.measure(play(world, saved.policy, network, SEED))
+    found = metrics.measure(play(world, saved.policy, comms, SEED))
     graph = [[int(j in heard) for j in range(len(source))] for heard in source.tolist()]
     return {"metrics": found, "graph": graph, "node": node, "env_steps": saved.details["env_steps"]}
 
@@ -107,33 +108,33 @@ LIES: dict[str, Row | None] = {
 def forced(saved: SavedPolicy, arguments: Row, reads: Reads) -> Row:
     """What gates and team do when somebody holds their sensors."""
     world = make_world(saved.environment, EPISODES)
-    network = network_for(saved, world, "force_gate", arguments)
+    comms = comms_for(saved, world, "force_gate", arguments)
     if reads != "all":
-        split(saved.policy, network, reads)
+        split(saved.policy, comms.adversary, reads)
     shown, before = torch.zeros((), dtype=torch.int64), torch.zeros(EPISODES, dtype=torch.int64)
 
     def follow(record: StepRecord) -> None:  # worlds go on after their episode, which does not count
-        now = network.guards[0].shown
+        now = comms.adversary.guards[0].total
         shown.add_(((now - before) * record.running).sum())
         before.copy_(now)
 
-    played = play(world, saved.policy, network, SEED, follow=follow)
+    played = play(world, saved.policy, comms, SEED, follow=follow)
     saved.policy.__dict__.pop("listen", None)
     return {"metrics": metrics.measure(played) | {"readings_per_step": int(shown) / int(played.length.sum())}}
 
 
-def split(policy: CommPolicy, network: Network, reads: Reads) -> None:
+def split(policy: CommPolicy, adversary: Adversary, reads: Reads) -> None:
     """Have only the gates, or everything but the gates, read what forged sensors show."""
-    perceive, listen = network.perceive, policy.listen
+    on_observations, listen = adversary.on_observations, policy.listen
 
     def divided(observation: Tensor, world: World, step: Tensor, team: CommPolicy) -> Tensor:
         policy.__dict__["listen"] = listen  # the attack foresees gates as they are
-        forged = perceive(observation, world, step, team)
+        forged = on_observations(observation, world, step, team)
         gated, seen = (forged, observation) if reads == "gates" else (observation, forged)
         policy.__dict__["listen"] = lambda hidden: listen(policy.encode(gated))
         return seen
 
-    network.perceive = divided
+    adversary.on_observations = divided
 
 
 def triggered(saved: SavedPolicy, learned: Row, arguments: Row | None, clipped: bool) -> Row:
@@ -148,8 +149,8 @@ def triggered(saved: SavedPolicy, learned: Row, arguments: Row | None, clipped: 
         taken.add_(((record.decision.action == action) & others).sum())
         asked.add_(others.sum())
 
-    network = network_for(saved, world, "backdoor", arguments, clipped)
-    found = metrics.measure(play(world, saved.policy, network, SEED, follow=follow))
+    comms = comms_for(saved, world, "backdoor", arguments, clipped)
+    found = metrics.measure(play(world, saved.policy, comms, SEED, follow=follow))
     return {"metrics": found | {"target": int(taken) / max(int(asked), 1)}, "env_steps": saved.details["env_steps"]}
 
 

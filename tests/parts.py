@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -13,13 +13,21 @@ from agentcomm import registry
 from agentcomm.conformance.conversations import Exchange as Exchange
 from agentcomm.conformance.conversations import conversation as conversation
 from agentcomm.conformance.conversations import reader
+from agentcomm.contracts.attack import Attack
 from agentcomm.contracts.channel import Channel
+from agentcomm.contracts.codec import Codec
+from agentcomm.contracts.edits import Envelopes, MessageEdits
 from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Budget, Position, Power, ThreatModel
+from agentcomm.contracts.views import MessageView
 from agentcomm.defense import Defense
-from agentcomm.network.network import Network
+from agentcomm.directory import Directory
+from agentcomm.guards.base import GuardBase
 from agentcomm.policy import CommPolicy
 from agentcomm.runs.ppo_settings import PPOSettings
-from agentcomm.threats import Attack, Budget, Edits, Envelopes, Position, Power, Setting, ThreatModel, View
+from agentcomm.step.adversary import Adversary
+from agentcomm.step.comms import Comms
 from agentcomm.training.rollout import Sampler
 from agentcomm.world import World
 
@@ -176,10 +184,44 @@ def known_defenses(form: str, s: Setting) -> list[Defense]:
     return [defense(name, s, **arguments) for name, arguments in DEFENSES[form]]
 
 
-def carry(network: Network, exchanges: Iterable[Exchange]) -> list[Inbox]:
+class Attacked(Comms):
+    """Both, and what tests ask of the network and of the attacks' guards."""
+
+    @property
+    def guards(self) -> list[GuardBase]:
+        return self.adversary.guards
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.network, name)
+
+
+def comms(
+    s: Setting,
+    attacks: Sequence[Attack] = (),
+    defenses: Sequence[Defense] = (),
+    seed: int = 0,
+    channels: Sequence[Channel] = (),
+    codec: Codec | None = None,
+    step_seconds: float = 0.1,
+    numbers: int | None = None,
+    transport: str = "batch",
+) -> Attacked:
+    """The message layer between a team's members, and the adversary."""
+    return Attacked.between(s, attacks, defenses, seed, channels, codec, step_seconds, numbers, transport=transport)
+
+
+def install(directory: Directory, attacks: Sequence[Attack], seed: int = 0) -> Adversary:
+    """Let attacks act on a directory alone."""
+    s = setting(directory.num_worlds, directory.members, 1, 4, 1)
+    adversary = Adversary(attacks, s, seed, directory.shape)
+    directory.install(adversary.directory_guards)
+    return adversary
+
+
+def carry(network: Comms, exchanges: Iterable[Exchange]) -> list[Inbox]:
     inboxes = []
     for e in exchanges:
-        inboxes.append(network.exchange(e.spoken, e.links, e.step, e.kind, reader))
+        inboxes.append(network.network.exchange(e.spoken, e.links, e.step, e.round, reader))
         if len(e.ended):
             network.reset(e.ended)
     return inboxes
@@ -220,7 +262,7 @@ class Scripted(Attack):
         self,
         s: Setting,
         powers: Iterable[Power],
-        edits: Callable[[View], Edits],
+        edits: Callable[[MessageView], MessageEdits],
         position: Position | None = None,
         budget: Budget | None = None,
         injections: int = 1,
@@ -234,7 +276,7 @@ class Scripted(Attack):
     def threat_model(self) -> ThreatModel:
         return self._threat
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         return self._edits(view)
 
     def injections(self) -> int:
@@ -244,7 +286,7 @@ class Scripted(Attack):
         return self._memory()
 
 
-def forge(view: View, s: Setting, **fields_: Any) -> Envelopes:
+def forge(view: MessageView, s: Setting, **fields_: Any) -> Envelopes:
     """One envelope per receiver: from its right-hand neighbor, fresh and well formed; change what you like."""
     shape = (s.num_worlds, s.num_agents, 1)
     receiver = torch.arange(s.num_agents).view(1, -1, 1).expand(shape)
@@ -297,5 +339,5 @@ def sampler(
 ) -> Sampler:
     s = setting_of(world, policy)
     attacks = [] if form is None else [known_attack(form, s, **attack_)]
-    network = Network(s, attacks, known_defenses(defenses, s), seed)
-    return Sampler(world, policy, network, PPOSettings(held_out=0.25), seed)
+    made = comms(s, attacks, known_defenses(defenses, s), seed)
+    return Sampler(world, policy, made, PPOSettings(held_out=0.25), seed)

@@ -12,13 +12,15 @@ from parts import ATTACKS, DIRECTORY_ATTACKS, SILENT
 from torch import Tensor, nn
 
 from agentcomm import registry
-from agentcomm.conformance import check_attack, check_defense, check_directory_attack, check_policy
+from agentcomm.conformance import check_attack, check_defense, check_policy
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.inbox import Inbox
-from agentcomm.contracts.topology import Graph, Topology, TopologyConfig
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.topology import Topology, TopologyConfig
+from agentcomm.contracts.views import MessageView
 from agentcomm.defense import Defense, DefenseConfig, Delivered, Verdicts
-from agentcomm.directory import DirectoryAttack
-from agentcomm.policy import CommPolicy, PolicyConfig
-from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
+from agentcomm.policy import CommPolicy, Graph, PolicyConfig
 from agentcomm.world import World
 
 
@@ -41,15 +43,12 @@ def test_registered_policies_conform(form: str) -> None:
 @pytest.mark.parametrize("name", registry.names("attack"))
 def test_registered_attacks_conform(name: str) -> None:
     attack = registry.find("attack", name)
-    check, forms = (check_attack, ATTACKS | SILENT)
-    if issubclass(attack, DirectoryAttack):
-        check, forms = (check_directory_attack, DIRECTORY_ATTACKS)
     if name not in ("learned", "mask"):  # these must be told of a trained policy, or that there is none
-        check(attack)
-    found = [arguments for known, arguments in forms.values() if known == name]
+        check_attack(attack)
+    found = [arguments for known, arguments in (ATTACKS | SILENT | DIRECTORY_ATTACKS).values() if known == name]
     assert found
     for arguments in found:
-        check(attack, arguments)
+        check_attack(attack, arguments)
 
 
 @pytest.mark.parametrize("form", registry.forms("defense"))
@@ -237,9 +236,9 @@ class Tap(Attack):
     def memory(self) -> dict[str, Tensor]:
         return {"count": torch.zeros(self.setting.num_worlds)}
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         view.memory["count"] += 1
-        return Edits(drop=view.reach & (view.memory["count"] % 3 == 0).view(-1, 1, 1))
+        return MessageEdits(drop=view.reach & (view.memory["count"] % 3 == 0).view(-1, 1, 1))
 
 
 class WidensItsBudget(Tap):
@@ -256,8 +255,8 @@ class IgnoresBudget(Tap):
 
 
 class Overreaches(Tap):
-    def apply(self, view: View) -> Edits:
-        return Edits(drop=torch.ones_like(view.reach))
+    def on_messages(self, view: MessageView) -> MessageEdits:
+        return MessageEdits(drop=torch.ones_like(view.reach))
 
 
 class Remembers(Tap):
@@ -265,20 +264,19 @@ class Remembers(Tap):
         super().__init__(*args)
         self.calls = 0
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         self.calls += 1
-        return Edits(drop=view.reach & bool(self.calls % 5 == 0))
+        return MessageEdits(drop=view.reach & bool(self.calls % 5 == 0))
 
 
 class Gossips(Tap):
-    def apply(self, view: View) -> Edits:
-        assert view.payload is not None
-        return Edits(drop=view.reach & bool(view.payload[0].sum() > view.payload[1].sum()))
+    def on_messages(self, view: MessageView) -> MessageEdits:
+        return MessageEdits(drop=view.reach & bool(view.payload[0].sum() > view.payload[1].sum()))
 
 
 class DrawsElsewhere(Tap):
-    def apply(self, view: View) -> Edits:
-        return Edits(drop=view.reach & (torch.rand(view.reach.shape) < 0.5))
+    def on_messages(self, view: MessageView) -> MessageEdits:
+        return MessageEdits(drop=view.reach & (torch.rand(view.reach.shape) < 0.5))
 
 
 class SharesMemory(Tap):

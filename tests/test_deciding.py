@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 import torch
 from oracles import CREW
-from parts import IN_TURNS, MISSING, attack, sampler, setting_of, team
+from parts import IN_TURNS, MISSING, attack, comms, sampler, setting_of, team
 
-from agentcomm.contracts.topology import Graph
 from agentcomm.contracts.traffic import Links
-from agentcomm.network.network import Network
+from agentcomm.policy import Graph
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.decide import decide
 from agentcomm.step.replay import reevaluate
@@ -60,12 +59,12 @@ def test_every_turn_is_an_exchange_of_its_own(blocks: int) -> None:
     topology = {"name": "random", "density": 0.5}
     world, policy = team(9, world=CREW, decoder="autoregressive", blocks=blocks, topology=topology)
     graph = policy.topology.graph(None, 9)
-    network = Network(setting_of(world, policy))
-    network.trace = []
+    network = comms(setting_of(world, policy))
+    network.network.trace = []
     d = decide(policy, world.reset(seed=0), graph, network, world.length, torch.Generator().manual_seed(0))
     depth = int(turns(Links(graph.source, torch.ones(9, 6, dtype=torch.bool)))[0].max())
     assert depth > 0
-    assert [note.round for note in network.trace] == list(range(blocks + depth + 1))
+    assert [note.round for note in network.network.trace] == list(range(blocks + depth + 1))
     assert len(d.inboxes) == policy.rounds, "which are recorded as one round"
 
 
@@ -155,7 +154,7 @@ def test_in_turns_each_receiver_is_sent_forged_messages_once(shut: bool) -> None
     gate = {"initial_logit": -20.0} if shut else None
     world, policy = team(6, world=CREW, decoder="autoregressive", gate=gate, topology={"name": "full"})
     setting = setting_of(world, policy)
-    network = Network(setting, [attack("impersonate", setting)])
+    network = comms(setting, [attack("impersonate", setting)])
     at = torch.zeros(6, dtype=torch.int64)
     decide(policy, world.reset(seed=0), policy.topology.graph(None, 6), network, at, None)
     agents = world.num_agents

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from parts import attack, setting_of, team
+from parts import attack, comms, setting_of, team
 from torch import Tensor
 
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.evaluation.play import play
-from agentcomm.network.network import Network
 from agentcomm.step.decide import decide
 from agentcomm.step.interpreter import Interpreter, directive, threshold
 
@@ -76,7 +75,7 @@ def episodes(obedience: float, action: int | None = None, **policy: object) -> E
     world, made = team(64, **policy)  # type: ignore[arg-type]
     s = setting_of(world, made)
     attacks = [] if action is None else [attack("directive", s, action=action)]
-    return play(world, made, Network(s, attacks), 7, obedience=obedience)
+    return play(world, made, comms(s, attacks), 7, obedience=obedience)
 
 
 def test_a_team_that_is_told_nothing_plays_on_bit_for_bit() -> None:
@@ -104,7 +103,7 @@ def test_the_policys_law_is_recorded_as_it_is() -> None:
     runs = []
     for obedience in (0.0, 1.0):
         interpreter = Interpreter(obedience, policy.num_actions, policy.width, torch.Generator().manual_seed(0))
-        network = Network(s, [attack("directive", s, action=1)])
+        network = comms(s, [attack("directive", s, action=1)])
         runs.append(decide(policy, observation, graph, network, at, None, interpreter=interpreter))
     assert torch.equal(runs[0].logits, runs[1].logits)
     assert (runs[1].action == 1).all()

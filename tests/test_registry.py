@@ -22,6 +22,7 @@ import attacks
 import envs
 import policies
 from agentcomm import registry
+from agentcomm.contracts.attack import Attack
 from agentcomm.contracts.channel import Channel
 from agentcomm.contracts.codec import Codec
 from agentcomm.contracts.metric import Metric
@@ -30,7 +31,6 @@ from agentcomm.defense import Defense
 from agentcomm.errors import ConfigError, PluginError
 from agentcomm.plugin import Plugin, PluginConfig
 from agentcomm.policy import CommPolicy
-from agentcomm.threats import Attack
 from agentcomm.world import World
 
 FOLDERS: dict[registry.Axis, Any] = {

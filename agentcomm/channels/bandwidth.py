@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
-from agentcomm.threats import Setting
+from agentcomm.contracts.shape import Setting
 
 
 class BandwidthConfig(ChannelConfig):

@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
+from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.traffic import HOPS
-from agentcomm.threats import Setting
 
 Layout = Literal["line", "ring", "grid"]
 

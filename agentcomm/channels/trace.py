@@ -18,8 +18,8 @@ from torch import Tensor
 
 from agentcomm.channels.bandwidth import lines, queue_up
 from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
+from agentcomm.contracts.shape import Setting
 from agentcomm.errors import ConfigError
-from agentcomm.threats import Setting
 
 COLUMNS = ("seconds", "latency_ms", "loss", "mbit")  # the last may be missing
 BYTES_PER_MBIT = 125_000

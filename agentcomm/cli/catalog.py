@@ -57,7 +57,7 @@ def _threat(attack: Any) -> dict[str, Any] | None:
     """Threat model with arguments by default, in a small team; None for an attack that cannot do without others."""
     import torch  # not before it is needed: it takes a second
 
-    from agentcomm.threats import Setting
+    from agentcomm.contracts.shape import Setting
 
     config = attack.Config.model_construct()  # what needs a file of the user's has a threat model without it, too
     try:

@@ -35,7 +35,7 @@ from torch import Tensor
 from agentcomm.codecs.bits import NUMBER_BITS, BitReader, BitWriter, Number, as_batch, as_bytes, narrow
 from agentcomm.codecs.top_k import Kept, count_kept, read_sparse, sparse_bits, sparsify, spread, write_sparse
 from agentcomm.contracts.codec import Codec, CodecConfig, Coded, Received
-from agentcomm.threats import Setting
+from agentcomm.contracts.shape import Setting
 
 
 class DeltaConfig(CodecConfig):

@@ -23,8 +23,8 @@ from agentcomm.codecs.bits import LARGEST, BitReader, BitWriter, as_batch, as_by
 from agentcomm.codecs.huffman import Code, code_lengths
 from agentcomm.codecs.top_k import Kept, count_kept, largest, spread
 from agentcomm.contracts.codec import Codec, CodecConfig, Coded
+from agentcomm.contracts.shape import Setting
 from agentcomm.errors import MessageError
-from agentcomm.threats import Setting
 
 ITERATIONS = 10
 

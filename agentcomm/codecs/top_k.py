@@ -26,8 +26,8 @@ from agentcomm.codecs.bits import (
     sizes,
 )
 from agentcomm.contracts.codec import Codec, CodecConfig, Coded
+from agentcomm.contracts.shape import Setting
 from agentcomm.errors import ConfigError, MessageError
-from agentcomm.threats import Setting
 
 # How many numbers to keep: a share of the payload's width (0.25), or a number of them (8).
 Kept = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=1)]

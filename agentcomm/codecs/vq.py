@@ -16,7 +16,7 @@ from torch import Tensor
 from agentcomm.codecs.bits import LARGEST, BitReader, BitWriter, as_batch, index_bits, sizes
 from agentcomm.codecs.codebook import CodebookConfig, get_codebook, look_up, nearest
 from agentcomm.contracts.codec import Codec, CodecConfig, Coded
-from agentcomm.threats import Setting
+from agentcomm.contracts.shape import Setting
 
 
 class VectorQuantizationConfig(CodebookConfig, CodecConfig):

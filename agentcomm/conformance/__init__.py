@@ -1,19 +1,19 @@
 """Checks that a plug-in keeps its contract, for its author to call.
 
 ``check_world(lambda num_worlds: MyWorld(config, num_worlds))``, ``check_policy(lambda world: MyPolicy.for_world(config,
-world), make_world)``, ``check_attack(MyAttack, {"argument": 1})``, ``check_directory_attack(MyDirectoryAttack)``,
-``check_defense(MyDefense)``, ``check_channel(MyChannel)``, ``check_codec(MyCodec)``, ``check_topology(MyTopology)``,
-``check_metric(MyMetric)`` and, for any PettingZoo environment, ``check_seeds(MyParallelEnv)`` raise ``AssertionError``
+world), make_world)``, ``check_attack(MyAttack, {"argument": 1})``, ``check_defense(MyDefense)``,
+``check_channel(MyChannel)``, ``check_codec(MyCodec)``, ``check_topology(MyTopology)``, ``check_metric(MyMetric)`` and,
+for any PettingZoo environment, ``check_seeds(MyParallelEnv)`` raise ``AssertionError``
 with what is wrong. No test framework is needed.
 """
 
+from agentcomm.conformance.attacks import check_attack
 from agentcomm.conformance.channels import check_channel
 from agentcomm.conformance.codecs import check_codec
-from agentcomm.conformance.directories import check_directory_attack
 from agentcomm.conformance.metrics import check_metric
 from agentcomm.conformance.policies import check_policy
 from agentcomm.conformance.seeds import check_seeds
-from agentcomm.conformance.stages import check_attack, check_defense
+from agentcomm.conformance.stages import check_defense
 from agentcomm.conformance.topologies import check_topology
 from agentcomm.conformance.worlds import check_world
 
@@ -22,7 +22,6 @@ __all__ = [
     "check_channel",
     "check_codec",
     "check_defense",
-    "check_directory_attack",
     "check_metric",
     "check_policy",
     "check_seeds",

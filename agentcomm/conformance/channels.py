@@ -11,9 +11,11 @@ from torch import Tensor
 from agentcomm.conformance.common import check_memory, check_plugin, require
 from agentcomm.conformance.conversations import Exchange, carry, check_state, conversation, make_setting, same_heard
 from agentcomm.conformance.stages import Disturb
+from agentcomm.contracts.attack import AttackConfig
 from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
+from agentcomm.contracts.shape import Setting
 from agentcomm.network.network import Network
-from agentcomm.threats import AttackConfig, Setting
+from agentcomm.step.comms import Comms
 
 STEP_SECONDS = 0.05
 DTYPES = {"lost": torch.bool, "seconds": torch.float32, "extra": torch.int64, "hops": torch.int64}
@@ -71,14 +73,12 @@ def check_channel(
     for degree in (0, 2):
         setting = make_setting(num_agents, degree)
 
-        def build(
-            attacked: bool = True, setting: Setting = setting, given: dict[str, Any] | None = arguments
-        ) -> Network:
+        def build(attacked: bool = True, setting: Setting = setting, given: dict[str, Any] | None = arguments) -> Comms:
             attacks = [Disturb(AttackConfig(), setting)] if attacked else []
             slots = setting.degree + sum(attack.injections() for attack in attacks)
             made = channel(_config(channel, given), setting, slots)
             check_memory(made.memory, setting.num_worlds)
-            return Network(setting, attacks, seed=1, channels=[_Watched(made)], step_seconds=STEP_SECONDS)
+            return Comms.between(setting, attacks, seed=1, channels=[_Watched(made)], step_seconds=STEP_SECONDS)
 
         exchanges = conversation(setting, 12, seed=degree)
         check_state(build, exchanges)
@@ -86,10 +86,10 @@ def check_channel(
             _check_books(build(attacked), conversation(setting, 40, seed=2))
         if harmless is not None:
             passed = same_heard(
-                carry(build(attacked=False, given=harmless), exchanges), carry(Network(setting), exchanges)
+                carry(build(attacked=False, given=harmless), exchanges), carry(Comms.between(setting), exchanges)
             )
             require(passed, f"messages do not pass bit for bit with {harmless}")
-    _check_gradient(build(attacked=False), conversation(setting, 12, seed=3))
+    _check_gradient(build(attacked=False).network, conversation(setting, 12, seed=3))
 
 
 def _config(channel: type[Channel], arguments: dict[str, Any] | None) -> ChannelConfig:
@@ -98,13 +98,13 @@ def _config(channel: type[Channel], arguments: dict[str, Any] | None) -> Channel
     return config
 
 
-def _check_books(network: Network, exchanges: list[Exchange]) -> None:
+def _check_books(comms: Comms, exchanges: list[Exchange]) -> None:
     """Every message is accounted for after every exchange, and the numbers that count time and bytes only grow."""
-    n = network.ledger
+    network, n = comms.network, comms.network.ledger
     assert network.path is not None
     before = (n.bytes.clone(), n.steps.clone(), n.seconds.clone())
     for e in exchanges:
-        carry(network, [e])
+        carry(comms, [e])
         put = n["sent"] + n["forged"]
         fared = n["dropped"] + n["lost"] + n["late"] + n["refused"] + n["accepted"] + network.path.transit.waiting
         require(torch.equal(put, fared), "messages get lost that are not counted as lost, or are counted twice")
@@ -118,7 +118,7 @@ def _check_gradient(network: Network, exchanges: list[Exchange]) -> None:
     """What arrives in its own exchange is what its sender says now, for gradients, too; what comes late is not."""
     for e in exchanges:
         spoken = e.spoken.clone().requires_grad_()
-        inbox = network.exchange(spoken, e.links, e.step, e.kind)
+        inbox = network.exchange(spoken, e.links, e.step, e.round)
         (gradient,) = torch.autograd.grad(inbox.payload()[inbox.mask].sum(), spoken, allow_unused=True)
         scale = torch.ones_like(inbox.mask, dtype=torch.float32) if inbox.scale is None else inbox.scale
         heard = torch.zeros(e.spoken.shape[:2]).scatter_add(1, inbox.source.flatten(1), (scale * inbox.mask).flatten(1))

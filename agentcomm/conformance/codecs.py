@@ -16,8 +16,8 @@ from torch import Tensor
 
 from agentcomm.conformance.common import check_memory, check_plugin, require
 from agentcomm.contracts.codec import Codec, CodecConfig, Coded, Received
+from agentcomm.contracts.shape import Setting
 from agentcomm.errors import MessageError
-from agentcomm.threats import Setting
 
 WORLDS, AGENTS, ROUNDS, STEPS = 3, 4, 2, 6
 

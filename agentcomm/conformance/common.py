@@ -7,10 +7,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from agentcomm.contracts.attack import Attack
+from agentcomm.contracts.outcome import Episodes, Facts
+from agentcomm.contracts.threat_model import ThreatModel
+from agentcomm.network.ledger import COUNTS
 from agentcomm.plugin import Plugin, PluginConfig
 from agentcomm.policy import CommPolicy
 from agentcomm.risks import RISKS
-from agentcomm.threats import Attack, ThreatModel
 from agentcomm.world import World
 
 WorldFactory = Callable[[int], World]
@@ -52,3 +55,22 @@ def check_threat(made: Attack) -> None:
         require(risk in RISKS, f"{risk!r} is no risk id, like aa.l2.agent_spoofing (agentcomm/risks.py)")
     require(isinstance(made.threat_model(), ThreatModel), "threat_model does not return a ThreatModel")
     require(made.threat_model() == made.threat_model(), "the threat model changes from call to call")
+
+
+def episodes(worlds: int, facts: Facts) -> Episodes:
+    """Episodes [B] in which nothing happened but to the directory."""
+    none, zero = torch.zeros(worlds, dtype=torch.int64), torch.zeros(worlds)
+    return Episodes(
+        length=none + 1,
+        success=none > 0,
+        total_reward=zero,
+        harm=none,
+        actions=torch.ones(worlds, 64, dtype=torch.int64),
+        messages=dict.fromkeys(COUNTS, none),
+        bytes=none,
+        late_by=(none, zero),
+        refused_by={},
+        gate_by_step=[1.0],
+        gate_open=1.0,
+        facts=facts,
+    )

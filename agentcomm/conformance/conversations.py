@@ -10,9 +10,9 @@ from torch import Tensor
 
 from agentcomm.conformance.common import require
 from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.traffic import Links
-from agentcomm.network.network import Network
-from agentcomm.threats import Setting
+from agentcomm.step.comms import Comms
 
 
 def make_setting(num_agents: int, degree: int) -> Setting:
@@ -27,7 +27,7 @@ class Exchange:
     spoken: Tensor
     links: Links
     step: Tensor
-    kind: int
+    round: int
     ended: Tensor
 
 
@@ -41,10 +41,10 @@ def conversation(s: Setting, num_steps: int, seed: int = 0, shut: float = 0.2, e
         open_ = torch.rand(s.num_worlds, s.num_agents, generator=g) >= shut
         links = Links(keys.topk(s.degree, -1).indices.sort(-1).values, open_)
         done = (torch.rand(s.num_worlds, generator=g) < ends).nonzero().squeeze(-1)
-        for kind in range(s.rounds):
+        for round_ in range(s.rounds):
             spoken = torch.randn(s.num_worlds, s.num_agents, s.width, generator=g)
             spoken = torch.nn.functional.layer_norm(spoken, (s.width,))
-            out.append(Exchange(spoken, links, at.clone(), kind, done if kind == s.rounds - 1 else done[:0]))
+            out.append(Exchange(spoken, links, at.clone(), round_, done if round_ == s.rounds - 1 else done[:0]))
         at = at + 1
         at[done] = 0
     return out
@@ -56,21 +56,22 @@ def reader(inbox: Inbox) -> Tensor:
     return heard @ torch.cos(torch.arange(3.0 * heard.shape[-1])).view(-1, 3)
 
 
-def carry(network: Network, exchanges: Sequence[Exchange], changed: int | None = None) -> list[Tensor]:
+def carry(comms: Comms, exchanges: Sequence[Exchange], changed: int | None = None) -> list[Tensor]:
     """What was heard, [B, N, M, D + 1] with the mask in the last place; one world may say other things to others."""
     out = []
+    network = comms.network
     slots = network.setting.degree + network.spare
     for e in exchanges:
         spoken, links = e.spoken.clone(), e.links._replace(open=e.links.open.clone())
         if changed is not None:
             spoken[changed] = spoken[changed].flip(0)
             links.open[changed] ^= True
-        inbox = network.exchange(spoken, links, e.step, e.kind, reader)
+        inbox = network.exchange(spoken, links, e.step, e.round, reader)
         payload = inbox.payload().masked_fill(~inbox.mask.unsqueeze(-1), 0.0)
         heard = torch.cat([payload, inbox.mask.unsqueeze(-1).float()], -1)
         out.append(torch.nn.functional.pad(heard, (0, 0, 0, slots - heard.shape[2])))
         if len(e.ended):
-            network.reset(e.ended)
+            comms.reset(e.ended)
     return out
 
 
@@ -80,7 +81,7 @@ def same_heard(first: Sequence[Tensor], second: Sequence[Tensor], worlds: Sequen
     return all(torch.equal(a[chosen], b[chosen]) for a, b in zip(first, second, strict=True))
 
 
-def check_state(build: Callable[[], Network], exchanges: list[Exchange]) -> None:
+def check_state(build: Callable[[], Comms], exchanges: list[Exchange]) -> None:
     """Same seed, same messages; saved and restored; worlds reset one by one; and none that hears of another."""
     ambient = torch.get_rng_state()
     whole = carry(build(), exchanges)
@@ -92,14 +93,15 @@ def check_state(build: Callable[[], Network], exchanges: list[Exchange]) -> None
     second.restore(first.snapshot())
     goes_on = same_heard(whole[half:], carry(second, exchanges[half:]))
     require(goes_on, "a restored run differs: something is kept outside memory")
-    others = list(range(1, first.setting.num_worlds))
+    others = list(range(1, first.network.setting.num_worlds))
     apart = same_heard(whole, carry(build(), exchanges, changed=0), others)
     require(apart, "what happens in one world changes another")
     used, new = build(), build()
     carry(used, exchanges)
-    used.reset(torch.arange(used.setting.num_worlds))
-    for old, fresh in zip(used.guards, new.guards, strict=True):
+    used.reset(torch.arange(used.network.setting.num_worlds))
+    for old, fresh in zip(used.adversary.guards, new.adversary.guards, strict=True):
         old.generator.set_state(fresh.generator.get_state())
-    if used.path is not None and new.path is not None:
-        used.path.generator.set_state(new.path.generator.get_state())
+    old_path, new_path = used.network.path, new.network.path
+    if old_path is not None and new_path is not None:
+        old_path.generator.set_state(new_path.generator.get_state())
     require(same_heard(carry(used, exchanges), carry(new, exchanges)), "something of an episode outlives it")

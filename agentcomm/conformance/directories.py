@@ -8,9 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agentcomm.conformance.common import check_memory, check_plugin, check_threat, require
-from agentcomm.directory import Answer, Directory, DirectoryAttack, DirectoryAttackConfig, DirectoryConfig
-from agentcomm.threats import Budget, Setting
+from agentcomm.conformance.common import episodes, require
+from agentcomm.conformance.hooks import NO_BUDGETS, check_obeys
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.shape import Setting
+from agentcomm.directory import Answer, Directory, DirectoryConfig
+from agentcomm.step.adversary import Adversary
 
 WORLDS, MEMBERS, SKILLS, LOOKUPS, STEPS = 6, 5, 3, 4, 14
 
@@ -59,56 +62,47 @@ class _Market:
         return answer
 
 
-def check_directory_attack(attack: type[DirectoryAttack], arguments: dict[str, Any] | None = None) -> None:
-    """Check the contract of :class:`agentcomm.directory.DirectoryAttack` on random look-ups.
+def check_directory(attack: type[Attack], config: AttackConfig) -> None:
+    """Check the hook ``on_directory`` on random look-ups.
 
-    It keeps to its threat model and its budget, does something, can be saved and restored, never succeeds as its own
-    ``harmless`` control, and without a budget leaves everything bit for bit as it is.
+    The attack keeps to its threat model and its budget, does something, can be saved and restored, never succeeds as
+    its own ``harmless`` control, and without a budget leaves everything bit for bit as it is.
 
     Args:
         attack: The attack's class.
-        arguments: Its arguments; those by default when not given.
+        config: Its arguments.
 
     Raises:
-        AssertionError: If the attack breaks the contract.
+        AssertionError: If it breaks the contract.
     """
-    check_plugin(attack, DirectoryAttackConfig)
-    config = attack.Config.model_validate(arguments or {})
-    assert isinstance(config, DirectoryAttackConfig)
-    setting = Setting(WORLDS, MEMBERS, 1, 4, 1, torch.device("cpu"))
-    made = attack(config, setting)
-    check_threat(made)
-    check_memory(made.memory, WORLDS)
+    shape = Setting(WORLDS, MEMBERS, 1, 4, 1, torch.device("cpu"))
 
-    def market(changes: dict[str, Any] | None = None) -> _Market:
+    def market(**changes: Any) -> tuple[_Market, Adversary]:
         out = _Market()
-        changed = config if changes is None else config.model_copy(update=changes)
-        out.directory.install([attack(changed, setting)], seed=1)
-        return out
+        made = attack(config.model_copy(update=changes), shape)
+        adversary = Adversary([made], shape, 1, out.directory.shape)
+        out.directory.install(adversary.directory_guards)
+        return out, adversary
 
-    attacked = market()
-    first = [attacked.turn() for _ in range(STEPS)]
-    guard = attacked.directory.guards[0]
-    broken = {rule: count for rule, count in guard.violations.items() if rule != "beyond the budget"}
-    require(not broken, f"it asks for more than its threat model allows: {broken}")
+    attacked, adversary = market()
+    first, guard = [attacked.turn() for _ in range(STEPS)], adversary.guards[0]
+    check_obeys(guard)
     require(guard.spent.any(), f"it did nothing in {STEPS} steps")
-    again = market()
+    again = market()[0]
     require(all(_same(a, again.turn()) for a in first), "two runs of the same seed differ")
-    saved = attacked.directory.snapshot()
-    twin = market()
-    twin.directory.restore(saved)
-    kept = twin.directory.guards[0].memory
-    require(all(torch.equal(kept[n], v) for n, v in guard.memory.items()), "its memory is not restored")
-    control = market({"harmless": True})
+    twin = market()[1]
+    twin.restore(adversary.snapshot())
+    kept = twin.guards[0].memory.tensors
+    require(all(torch.equal(kept[n], v) for n, v in guard.memory.tensors.items()), "its memory is not restored")
+    control, noop = market(harmless=True)
     for _ in range(STEPS):
         control.turn()
-        there = control.directory.guards[0].attack
-        succeeded = there.share(control.directory.facts()) > there.config.threshold
-        require(not succeeded.any(), "its harmless control succeeds")
+        quiet = episodes(WORLDS, control.directory.facts())
+        require(not noop.guards[0].attack.succeeded(quiet, quiet).any(), "its harmless control succeeds")
     plain = _Market()
     clean = [plain.turn() for _ in range(STEPS)]
-    for budget in (Budget(per_step=0), Budget(per_episode=0), Budget(start_step=1000)):
-        idle = market({"budget": budget})
+    for budget in NO_BUDGETS:
+        idle = market(budget=budget)[0]
         same = all(_same(a, idle.turn()) for a in clean)
         require(same, f"it acts without a budget: threat_model leaves out {budget!r}")
 

@@ -10,12 +10,13 @@ from torch import Tensor
 from agentcomm.conformance.common import PolicyFactory, WorldFactory, check_plugin, require
 from agentcomm.conformance.stages import Disturb
 from agentcomm.conformance.topologies import check_graphs
+from agentcomm.contracts.attack import AttackConfig
 from agentcomm.contracts.inbox import Inbox
-from agentcomm.network.network import Network
+from agentcomm.contracts.shape import Setting
 from agentcomm.policy import CommPolicy, Deliver, PolicyConfig
 from agentcomm.runs.ppo_settings import PPOSettings
+from agentcomm.step.comms import Comms
 from agentcomm.step.replay import reevaluate
-from agentcomm.threats import AttackConfig, Setting
 from agentcomm.training.rollout import Sampler
 from agentcomm.world import World
 
@@ -146,9 +147,9 @@ def _check_replay(policy: CommPolicy, world: World, attacked: bool) -> set[str]:
     topology = policy.topology
     sizes = (world.num_worlds, world.num_agents, topology.degree, policy.width, policy.exchanges)
     setting = Setting(*sizes, device=world.device)
-    network = Network(setting, [Disturb(AttackConfig(), setting)] if attacked else [])
+    comms = Comms.between(setting, [Disturb(AttackConfig(), setting)] if attacked else [])
     ambient = torch.get_rng_state()
-    fragment = Sampler(world, policy, network, PPOSettings(held_out=0.0), seed=0).collect(16)
+    fragment = Sampler(world, policy, comms, PPOSettings(held_out=0.0), seed=0).collect(16)
     require(torch.equal(ambient, torch.get_rng_state()), "randomness is drawn from torch's global generator")
     now = reevaluate(policy, fragment.columns, graph_gradient=topology.learned)
     differences = [getattr(now, name) - fragment.columns[name] for name in ("log_probability", "gate_log_probability")]

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from typing_extensions import TypeVar
 
+from agentcomm.contracts.edits import Fragments
+from agentcomm.contracts.shape import Setting
 from agentcomm.plugin import Plugin, PluginConfig
-from agentcomm.threats import Pieces, Setting
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class ChannelInput:
     step_seconds: float
     round: int
     generator: torch.Generator
-    pieces: Pieces | None = None
+    pieces: Fragments | None = None
 
     @property
     def receiver(self) -> Tensor:

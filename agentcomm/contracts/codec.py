@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import TypeVar
 
+from agentcomm.contracts.shape import Setting
 from agentcomm.plugin import Plugin, PluginConfig
-from agentcomm.threats import Setting
 
 
 class Coded(NamedTuple):

@@ -13,21 +13,20 @@ Shapes: B worlds, S places, K skills, P principals, Q look-ups, k cards per answ
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from agentcomm.base.state import State
+from agentcomm.contracts.cards import Cards
+from agentcomm.contracts.directory_hook import DirectoryShape
 from agentcomm.contracts.outcome import DIRECTORY_COUNTS, Facts
-from agentcomm.directory.attack import DirectoryAttack
-from agentcomm.directory.cards import Cards
-from agentcomm.directory.guard import DirectoryGuard, Permitted
 from agentcomm.directory.ranking import best, score
-from agentcomm.seeds import derive
+from agentcomm.guards.directory import DirectoryGuard, Permitted
 
 
 class DirectoryConfig(BaseModel):
@@ -107,6 +106,7 @@ class Directory(State):
 
     Attributes:
         state: Where all that changes is kept; a world shares its own dict.
+        shape: Its sizes.
         guards: Attacks on it, held to their threat models.
 
     Raises:
@@ -121,6 +121,7 @@ class Directory(State):
         self.config = config
         self.num_worlds, self.members, self.skills, self.device = num_worlds, members, skills, device
         self.principals = members + config.newcomers
+        self.shape = DirectoryShape(members, self.principals, skills, config.listed)
         self.guards: list[DirectoryGuard] = []
         outcomes = torch.zeros(num_worlds, self.principals, dtype=torch.int64, device=device)
         self.state = Cards.empty(num_worlds, config.slots, skills, device).state() | {
@@ -144,16 +145,9 @@ class Directory(State):
         """What was counted in the running episodes."""
         return Facts.of(self.state["counts"])
 
-    def install(self, attacks: Sequence[DirectoryAttack], seed: int) -> None:
-        """Let these attacks act on it, and no others.
-
-        Raises:
-            ValueError: If an attack does not fit.
-        """
-        self.guards = [
-            DirectoryGuard(a, self.num_worlds, self.members, self.principals, self.device, derive(seed, "directory", i))
-            for i, a in enumerate(attacks)
-        ]
+    def install(self, guards: Sequence[DirectoryGuard]) -> None:
+        """Let these attacks act on it, and no others; their state is saved by whoever owns them."""
+        self.guards = list(guards)
 
     def begin(self, worlds: Tensor, claim: Tensor) -> None:
         """Empty the directory of these worlds, but for the members' cards with these claims ([W, members, K])."""
@@ -265,7 +259,7 @@ class Directory(State):
         served, renewed, accepted, looked = self._serve(wanted, renew, done, generator)
         self._register(renewed, claim, done, accepted)
         for guard, asked in zip(self.guards, looked, strict=True):
-            if guard.attack.looks():
+            if guard.base.attack.sends_lookups():
                 guard.answers = self._answer_outside(asked, guard)
         return self._answer(requirement, wanted, served, excluded, done, generator)
 
@@ -286,7 +280,7 @@ class Directory(State):
         requirement = torch.eye(self.skills, device=self.device).expand(self.num_worlds, -1, -1)
         shelf = _Shelf.of(self.cards, self.reputation(), self.skills)
         nobody = torch.zeros(self.num_worlds, self.skills, self.principals, dtype=torch.bool, device=self.device)
-        return self._named(shelf, requirement, served, nobody, self._ties(shelf, guard.generator)).principal
+        return self._named(shelf, requirement, served, nobody, self._ties(shelf, guard.base.generator)).principal
 
     def first_answers(
         self, worlds: Tensor, requirement: Tensor, excluded: Tensor, generator: torch.Generator
@@ -317,7 +311,7 @@ class Directory(State):
         for guard, permitted in zip(self.guards, done, strict=True):
             sent = torch.cat([permitted.where, permitted.empty], 1)
             present.append(sent)
-            arrival.append(torch.rand(sent.shape, generator=guard.generator, device=self.device))
+            arrival.append(torch.rand(sent.shape, generator=guard.base.generator, device=self.device))
         order = torch.cat(arrival, 1).masked_fill(~torch.cat(present, 1), torch.inf).argsort(dim=1, stable=True)
         rank = order.argsort(1)
         waits = self.state["half_open"]
@@ -395,12 +389,3 @@ class Directory(State):
         for name, happened in events.items():
             counts[:, DIRECTORY_COUNTS.index(name)] += happened.sum(1)
         self.state["counts"] = counts
-
-    def snapshot(self) -> dict[str, Any]:
-        """What its guards keep; everything else is in ``state``, which the world keeps."""
-        return {"guards": [guard.get_state() for guard in self.guards]}
-
-    def restore(self, saved: Mapping[str, Any]) -> None:
-        """Restore the guards."""
-        for guard, kept in zip(self.guards, saved["guards"], strict=True):
-            guard.set_state(kept)

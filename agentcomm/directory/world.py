@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing_extensions import TypeVar
 
-from agentcomm.directory.guard import DirectoryGuard
 from agentcomm.directory.hub import Directory
 from agentcomm.world import World, WorldConfig
 
@@ -28,8 +27,3 @@ class DirectoryWorld(World[W_co]):
         self.state |= directory.state
         directory.state = self.state
         self.directory = directory
-
-
-def directory_guards(world: World) -> list[DirectoryGuard]:
-    """Attacks on the world's directory; none where there is no directory."""
-    return world.directory.guards if isinstance(world, DirectoryWorld) else []

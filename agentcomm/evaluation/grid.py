@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agentcomm.contracts.outcome import Episodes
-from agentcomm.directory import DirectoryGuard, directory_guards
+from agentcomm.contracts.threat_model import ThreatModel
 from agentcomm.evaluation.cells import Cell, Group, plan
 from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.recordings import record
@@ -22,17 +22,14 @@ from agentcomm.evaluation.setup import Rows, gate_probability, load_team, prepar
 from agentcomm.evaluation.success import attack_success, better_control
 from agentcomm.files import append_line, read_jsonl
 from agentcomm.log import event_log
-from agentcomm.messages.guard import Guard
-from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.registry import find
 from agentcomm.runs.choices import Choice, PathChoice
 from agentcomm.runs.conditions import Conditions
 from agentcomm.runs.folder import Run
 from agentcomm.runs.policy_file import SavedPolicy
-from agentcomm.threats import ThreatModel
+from agentcomm.step.adversary import Adversary
 from agentcomm.versions import versions
-from agentcomm.world import World
 
 # What an attack may have done to a message, as the ledger counts it.
 TOUCHED = ("dropped", "delayed", "tampered", "forged", "fragments")
@@ -107,12 +104,12 @@ def _evaluate(
     began = time.perf_counter()
     row = _about(cell, saved, own)
     try:
-        world, policy, network = prepare(cell, saved, cell.episodes)
-        guards: list[Guard | DirectoryGuard] = [*network.guards, *directory_guards(world)]
-        if guards:
-            row["attack"]["threat"] = _threat(guards[0].threat)
+        world, policy, comms = prepare(cell, saved, cell.episodes)
+        adversary = comms.adversary
+        if adversary.guards:
+            row["attack"]["threat"] = _threat(adversary.guards[0].threat)
         gates = gate_probability(cell, rows)
-        episodes = run_cell(cell, world, policy, network, gates)
+        episodes = run_cell(cell, world, policy, comms, gates)
         if cell.variant == "control" and cell.conditions.decisions == "greedy":
             row["decisions"], episodes = better_control(cell, saved, episodes)
         success = {}
@@ -123,21 +120,20 @@ def _evaluate(
         metrics = measure(episodes) | success
     except Exception as error:
         return row | {"status": "failed", "error": f"{type(error).__name__}: {error}", "seconds": 0.0}
-    for guard in network.guards:
-        if guard.actions is not None:
-            row["attack"]["actions"] = {
-                "changed": int(guard.actions.changed.sum()),
-                "deviation": float(guard.actions.deviation.max()),
-                "bits": float(guard.actions.told.mean()),
-            }
+    for actions in adversary.action_guards:
+        row["attack"]["actions"] = {
+            "changed": int(actions.changed.sum()),
+            "deviation": float(actions.deviation.max()),
+            "bits": float(actions.told.mean()),
+        }
     totals = episodes.totals()
     # An attack that never touched a message, an action, a sensor or the directory says nothing about robustness.
-    if cell.attack is not None and not _touched(totals, world, network):
+    if cell.attack is not None and not _touched(totals, adversary):
         row["status"] = "inconclusive"
     return row | {
         "metrics": metrics,
         "ledger": totals,
-        "violations": {rule: n for guard in guards for rule, n in guard.violations.items()},
+        "violations": {rule: n for guard in adversary.guards for rule, n in guard.violations.items()},
         "gate_by_step": episodes.gate_by_step,
         "agents": list(world.agents),
         "graph": _graph(policy),
@@ -174,13 +170,12 @@ def _about(cell: Cell, saved: SavedPolicy, own: PathChoice) -> dict[str, Any]:
     }
 
 
-def _touched(totals: dict[str, int], world: World, network: Network) -> int:
+def _touched(totals: dict[str, int], adversary: Adversary) -> int:
     """How often an attack did anything to a message, an action, a sensor or the directory."""
     touched = sum(totals[fate] for fate in TOUCHED)
-    for guard in network.guards:
-        touched += int(guard.shown.sum())
-        touched += 0 if guard.actions is None else int(guard.actions.changed.sum())
-    return touched + sum(int(guard.spent.sum()) for guard in directory_guards(world))
+    touched += sum(int(guard.changed.sum()) for guard in adversary.action_guards)
+    touched += sum(int(guard.base.total.sum()) for guard in adversary.observation_guards)
+    return touched + sum(int(guard.base.total.sum()) for guard in adversary.directory_guards)
 
 
 def _graph(policy: CommPolicy) -> list[list[int]]:

@@ -14,18 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from agentcomm.contracts.outcome import Episodes
+from agentcomm.contracts.views import MessageView
 from agentcomm.errors import RunError
 from agentcomm.evaluation.play import play
 from agentcomm.evaluation.probe import Finding, probe
 from agentcomm.network.record import ExchangeRecord
 from agentcomm.runs import policy_file
-from agentcomm.runs.assembly import make_network, make_world
+from agentcomm.runs.assembly import make_comms, make_world
 from agentcomm.runs.choices import Choice, PathChoice
 from agentcomm.runs.folder import Run
 from agentcomm.runs.policy_file import SavedPolicy
 from agentcomm.seeds import derive
 from agentcomm.step.loop import StepRecord
-from agentcomm.threats import View
 
 EAVESDROP = Choice(name="eavesdrop")
 INFER = "infer"  # hears what is sent to one agent
@@ -105,20 +105,20 @@ def overhear(run: Run, seed: int, episodes: int, sampled: bool = False, attack: 
         raise RunError(f"{run.path} has no trained team of seed {seed}")
     saved = policy_file.load(run.policy("team", seed))
     world, rounds = make_world(saved.environment, episodes), saved.policy.rounds
-    network = make_network(world, saved.policy, (attack,), path=run.config.path)
-    tap = network.guards[0]
+    comms = make_comms(world, saved.policy, (attack,), path=run.config.path)
+    tap = comms.adversary.message_guards[0]
     steps: list[tuple[StepRecord, Tensor, Tensor]] = []
 
     def follow(record: StepRecord) -> None:
-        said = _said(tap.tape or [], rounds, record.running, world.num_agents, saved.policy.width)
+        said = _said(tap.trace or [], rounds, record.running, world.num_agents, saved.policy.width)
         steps.append((record, said, _bytes(record.exchanges, record.running, world.num_agents)))
-        tap.tape = []
+        tap.trace = []
 
-    tap.tape = []
+    tap.trace = []
     own = derive(run.config.evaluation.seed, "overhear", seed)
     generator = torch.Generator(world.device).manual_seed(derive(own, "decisions")) if sampled else None
-    play(world, saved.policy, network, own, generator=generator, follow=follow)
-    tap.tape = None
+    play(world, saved.policy, comms, own, generator=generator, follow=follow)
+    tap.trace = None
 
     before = [torch.zeros_like(steps[0][2])] * (WINDOW - 1) + [size for _, _, size in steps]
     # The newest first, whatever the step.
@@ -137,12 +137,10 @@ def overhear(run: Run, seed: int, episodes: int, sampled: bool = False, attack: 
     )
 
 
-def _said(tape: list[View], rounds: int, running: Tensor, agents: int, width: int) -> Tensor:
+def _said(trace: list[MessageView], rounds: int, running: Tensor, agents: int, width: int) -> Tensor:
     """[B, N, rounds * (D + 1)] mean payload of each agent's messages per round, and whether there are any."""
     total = running.new_zeros(max(rounds, 1), len(running), agents, width + 1, dtype=torch.float32)
-    for view in tape:
-        assert view.payload is not None
-        assert view.sender is not None
+    for view in trace:
         # Where agents act in turns, the exchanges of the last round are one.
         heard = torch.cat([view.payload, view.reach.unsqueeze(-1).float()], -1).flatten(1, 2)
         sender = view.sender.flatten(1).clamp(0, agents - 1).unsqueeze(-1).expand_as(heard)
@@ -219,25 +217,23 @@ def leaked(saved: SavedPolicy, attack: Choice, accomplice: int, episodes: int, s
     """
     world = make_world(saved.environment, episodes)
     tap = Choice.model_validate({"name": INFER, "node": accomplice})
-    network = make_network(world, saved.policy, (attack, tap), seed=derive(seed, "network"), path=path)
-    node, told, ear = network.guards[0].identity, network.guards[0], network.guards[1]
+    comms = make_comms(world, saved.policy, (attack, tap), seed=derive(seed, "network"), path=path)
+    told, ear = comms.adversary.guards[0], comms.adversary.message_guards[-1]
     right = asked = steps = heard = 0
-    ear.tape = []
+    ear.trace = []
 
     def follow(record: StepRecord) -> None:
         nonlocal right, asked, steps, heard
-        assert ear.tape
-        first = ear.tape[0]
-        assert first.payload is not None
-        assert first.sender is not None
-        mine = first.reach & (first.sender == node) & record.running.view(-1, 1, 1)
+        assert ear.trace
+        first = ear.trace[0]
+        mine = first.reach & (first.sender == told.identity) & record.running.view(-1, 1, 1)
         said = told.attack.decode(first.payload[mine])  # type: ignore[attr-defined]
-        secret = told.memory["secret"][mine.nonzero()[:, 0]]
+        secret = told.memory.tensors["secret"][mine.nonzero()[:, 0]]
         right, asked = right + int((said == secret).sum()), asked + secret.numel()
         steps, heard = steps + int(record.running.sum()), heard + int(mine.sum())
-        ear.tape.clear()
+        ear.trace.clear()
 
-    played = play(world, saved.policy, network, seed, follow=follow)
+    played = play(world, saved.policy, comms, seed, follow=follow)
     accuracy = right / max(asked, 1)
     entropy = -sum(p * math.log2(p) for p in (accuracy, 1 - accuracy) if p > 0)
     return Leaked(accuracy, (1 - entropy) * asked / max(steps, 1), heard / max(steps, 1), played)

@@ -19,6 +19,7 @@ from agentcomm.network.network import Network
 from agentcomm.network.record import ExchangeRecord, Fate
 from agentcomm.policy import CommPolicy
 from agentcomm.seeds import derive
+from agentcomm.step.comms import Comms
 from agentcomm.step.gates import GateControl
 from agentcomm.step.interpreter import Interpreter
 from agentcomm.step.loop import StepRecord, TeamLoop
@@ -29,7 +30,7 @@ from agentcomm.world import World
 def play(
     world: World,
     policy: CommPolicy,
-    network: Network,
+    comms: Comms,
     seed: int,
     record: int = 0,
     generator: torch.Generator | None = None,
@@ -43,7 +44,7 @@ def play(
     Args:
         world: B worlds; reset with ``seed``, so equal seeds share their episodes.
         policy: Decides.
-        network: Carries messages.
+        comms: The team's message layer, and its adversary.
         seed: Of the episodes.
         record: How many worlds to record frame by frame.
         generator: Samples decisions; None decides greedily.
@@ -58,7 +59,7 @@ def play(
     loop = TeamLoop(
         world,
         policy,
-        network,
+        comms,
         generator,
         None if gates is None else GateControl(gates, _generator(world, seed, "gates")),
         _interpreter(world, policy, obedience, seed) if obedience else None,
@@ -66,8 +67,8 @@ def play(
         collect_facts=follow is not None,
     )
     loop.reset(seed)
-    network.ledger.clear()
-    tally, frames = Tally(world, network), Frames(world, record)
+    comms.network.ledger.clear()
+    tally, frames = Tally(world, comms.network), Frames(world, record)
     for _ in range(world.max_steps):
         frames.look()
         step = loop.step()

@@ -30,8 +30,8 @@ def record(run: Run, cells: Sequence[Cell], rows: Rows, scenes: int) -> None:
     episodes: list[dict[str, Any]] = []
     about: dict[str, Any] = {}
     for cell in shown:
-        world, policy, network = prepare(cell, saved, scenes)
-        recorded = run_cell(cell, world, policy, network, gate_probability(cell, rows), record=scenes)
+        world, policy, comms = prepare(cell, saved, scenes)
+        recorded = run_cell(cell, world, policy, comms, gate_probability(cell, rows), record=scenes)
         episodes += [_episode(cell, number, recorded) for number in range(scenes)]
         first = world.scene(0)
         about = {"agents": list(world.agents), "actions": list(world.action_names)}

@@ -13,14 +13,14 @@ from agentcomm.contracts.outcome import Episodes
 from agentcomm.errors import ConfigError, RunError
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.play import play
-from agentcomm.network.network import Network
 from agentcomm.network.record import ExchangeRecord
 from agentcomm.policy import CommPolicy
 from agentcomm.runs import policy_file
-from agentcomm.runs.assembly import make_network, make_world, serve
+from agentcomm.runs.assembly import make_comms, make_world, serve
 from agentcomm.runs.folder import Run
 from agentcomm.runs.policy_file import SavedPolicy
 from agentcomm.seeds import derive
+from agentcomm.step.comms import Comms
 from agentcomm.world import World
 
 Rows = Mapping[str, dict[str, Any]]  # evaluated cells by id
@@ -41,9 +41,7 @@ def load_team(run: Run, cell: Cell) -> SavedPolicy:
     return policy_file.load(run.policy(cell.variant, cell.seed), device)
 
 
-def prepare(
-    cell: Cell, saved: SavedPolicy, num_worlds: int, harmless: bool = False
-) -> tuple[World, CommPolicy, Network]:
+def prepare(cell: Cell, saved: SavedPolicy, num_worlds: int, harmless: bool = False) -> tuple[World, CommPolicy, Comms]:
     """The cell's worlds, its team as it is in them, and what lies between its members.
 
     Args:
@@ -59,8 +57,8 @@ def prepare(
         serve(policy, make_world(saved.environment, 1, under.device), world)
     seed = derive(cell.episode_seed, "network", cell.seed, cell.attack_label)
     attacks = [] if cell.attack is None else [cell.attack.changed({"harmless": True} if harmless else {})]
-    network = make_network(world, policy, attacks, cell.defenses, seed, under.transport, under.carrier)
-    return world, policy, network
+    comms = make_comms(world, policy, attacks, cell.defenses, seed, under.transport, under.carrier)
+    return world, policy, comms
 
 
 def gate_probability(cell: Cell, rows: Rows) -> float | None:
@@ -85,7 +83,7 @@ def run_cell(
     cell: Cell,
     world: World,
     policy: CommPolicy,
-    network: Network,
+    comms: Comms,
     gates: float | None = None,
     record: int = 0,
     watch: Callable[[list[ExchangeRecord]], None] | None = None,
@@ -96,7 +94,7 @@ def run_cell(
         cell: The cell.
         world: As :func:`prepare` made it.
         policy: As :func:`prepare` made it.
-        network: As :func:`prepare` made it.
+        comms: As :func:`prepare` made it.
         gates: As :func:`gate_probability` says.
         record: How many worlds to record frame by frame.
         watch: Called after each step with the notes of its exchanges.
@@ -107,7 +105,7 @@ def run_cell(
     return play(
         world,
         policy,
-        network,
+        comms,
         cell.episode_seed,
         generator=generator,
         gates=gates,

@@ -7,10 +7,8 @@ from dataclasses import replace
 import torch
 
 from agentcomm.contracts.outcome import Episodes
-from agentcomm.directory import DirectoryGuard, directory_guards
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.setup import prepare, run_cell
-from agentcomm.messages.guard import Guard
 from agentcomm.runs.conditions import Decisions
 from agentcomm.runs.policy_file import SavedPolicy
 
@@ -30,10 +28,9 @@ def attack_success(
     twin = replace(cell, attack=None)
     if twin.id not in clean_twins:
         clean_twins[twin.id] = run_cell(twin, *prepare(twin, saved, cell.episodes), gates)
-    world, policy, network = prepare(cell, saved, cell.episodes, harmless=True)
-    control = run_cell(cell, world, policy, network, gates)
-    guards: list[Guard | DirectoryGuard] = [*network.guards, *directory_guards(world)]
-    attack, clean = guards[0].attack, clean_twins[twin.id]
+    world, policy, comms = prepare(cell, saved, cell.episodes, harmless=True)
+    control = run_cell(cell, world, policy, comms, gates)
+    attack, clean = comms.adversary.guards[0].attack, clean_twins[twin.id]
     rates = [float(attack.succeeded(episodes, clean).float().mean()) for episodes in (attacked, control)]
     return {
         "attack_success": rates[0],

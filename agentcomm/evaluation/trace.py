@@ -36,10 +36,10 @@ def messages(run: Run, cell: Cell, episode: int) -> list[dict[str, Any]]:
         raise RunError(f"{run.path} has no trained team of seed {cell.seed}")
     if not 0 <= episode < cell.episodes:
         raise RunError(f"episode {episode} is not one of 0 .. {cell.episodes - 1}")
-    world, policy, network = prepare(cell, load_team(run, cell), cell.episodes)
+    world, policy, comms = prepare(cell, load_team(run, cell), cell.episodes)
     traces: list[list[ExchangeRecord]] = []
     gates = gate_probability(cell, evaluated(run))
-    episodes = run_cell(cell, world, policy, network, gates, watch=traces.append)
+    episodes = run_cell(cell, world, policy, comms, gates, watch=traces.append)
     length = int(episodes.length[episode])
     exchanges = [(step, notes) for step, trace in enumerate(traces[:length]) for notes in trace]
     return [entry for step, notes in exchanges for entry in _entries(notes, step, episode)]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.traffic import Links, Traffic
-from agentcomm.messages.effects import Effects
+from agentcomm.guards.effects import Effects
 
 Foresee = Callable[[Inbox], Tensor]  # action logits [B, N, A] that follow from an inbox
 

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from agentcomm.base.state import Memory, State
 from agentcomm.contracts.channel import Channel, ChannelEffect, ChannelInput
+from agentcomm.contracts.edits import Fragments
+from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.traffic import LIFETIME, Traffic
 from agentcomm.network.transit import Transit
-from agentcomm.threats import Pieces, Setting
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Path(State):
         delay: Tensor,
         step: Tensor,
         round_: int,
-        pieces: Pieces | None = None,
+        pieces: Fragments | None = None,
     ) -> Passed:
         """Carry one exchange.
 

@@ -4,16 +4,11 @@ Each exchange runs through a list of stages (``agentcomm/network/stages/``): cod
 they say -> seals -> attacks on the wire -> transport, which measures bytes -> channels and transit -> receivers read ->
 closed gates -> defenses up to authorization -> decoding -> the other defenses -> ledger. A network has only the stages
 that it needs. What they keep (memories, messages on their way, counters) is kept per world and reset with it.
-
-Of attacks that act, and of a defense that draws actions anew, the network only keeps the place (``actuators``): what
-they do happens after the last exchange an agent hears, in ``agentcomm/deciding.py``.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -22,10 +17,10 @@ from agentcomm.base.state import Memory, State
 from agentcomm.contracts.channel import Channel
 from agentcomm.contracts.codec import Codec
 from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.traffic import Links
 from agentcomm.defense import ORDERS, Defense
-from agentcomm.messages.actuators import Actuators
-from agentcomm.messages.guard import Guard
+from agentcomm.guards.messages import MessageGuard
 from agentcomm.network.exchange import Exchange, Foresee
 from agentcomm.network.ledger import Ledger
 from agentcomm.network.link import Path
@@ -36,12 +31,9 @@ from agentcomm.network.stages.sending import AttackSenders, Encode, Seal
 from agentcomm.network.stages.stage import Stage
 from agentcomm.network.stages.wire import AttackWire, Carry, Send
 from agentcomm.network.transports import TRANSPORTS, MakeTransport
-from agentcomm.policy import CommPolicy
 from agentcomm.seeds import derive
-from agentcomm.threats import Attack, Setting
 from agentcomm.wire.envelope import PLAIN
 from agentcomm.wire.keyring import Keyring
-from agentcomm.world import World
 
 # Defenses from this one on look at what payloads say, so they come after decoding.
 READING = ORDERS.index("content")
@@ -52,9 +44,10 @@ class Network(State):
 
     Args:
         setting: Sizes.
-        attacks: Attacks, applied in this order within their phase.
+        guards: Guards of attacks on messages, applied in this order within their phase; the adversary that owns them
+            resets and saves them.
         defenses: Defenses; sorted into their fixed order.
-        seed: Seeds keys, and the generators of each attack and of the channels.
+        seed: Seeds keys, and the generator of the channels.
         channels: What messages pass on their way, in this order.
         codec: How payloads are written; None for float32 numbers as they are.
         step_seconds: Seconds that a step of an episode takes.
@@ -75,7 +68,7 @@ class Network(State):
     def __init__(
         self,
         setting: Setting,
-        attacks: Sequence[Attack] = (),
+        guards: Sequence[MessageGuard] = (),
         defenses: Sequence[Defense] = (),
         seed: int = 0,
         channels: Sequence[Channel] = (),
@@ -86,21 +79,16 @@ class Network(State):
     ) -> None:
         self.setting = setting
         self.ledger = Ledger(setting.num_worlds, setting.device)
-        self.guards: list[Guard] = []
-        slot = setting.degree
-        for number, attack in enumerate(attacks):
-            self.guards.append(Guard(attack, setting, slot, derive(seed, "attack", number)))
-            slot = self.guards[-1].slots.stop
+        self.guards = guards
+        slot = guards[-1].slots.stop if guards else setting.degree
         self.spare = slot - setting.degree
         self.defenses = sorted(defenses, key=lambda d: ORDERS.index(d.order))
-        redraw = 1 - math.prod(1 - d.redraw for d in self.defenses)
-        self.actuators = Actuators(self.guards, redraw, setting, derive(seed, "actuators"))
         keys = torch.Generator(setting.device)
         keys.manual_seed(derive(seed, "keys"))
         self.keyring = Keyring(setting.num_agents, setting.width, keys, setting.device)
         self.codec = codec
         self.path: Path | None = None
-        if channels or any({"delay", "reorder"} & guard.threat.powers for guard in self.guards):
+        if channels or any({"delay", "reorder"} & guard.base.threat.powers for guard in self.guards):
             self.path = Path(channels, setting, slot, step_seconds, derive(seed, "channel"))
         if isinstance(transport, str) and transport not in TRANSPORTS:
             raise ValueError(f"there is no transport {transport!r}; known: {', '.join(TRANSPORTS)}")
@@ -122,7 +110,7 @@ class Network(State):
         sealed = any(d.needs_seal for d in self.defenses)
         senders = [guard for guard in guards if guard.at_sender]
         on_wire = [guard for guard in guards if not guard.at_sender]
-        spreading = [guard for guard in guards if guard.threat.position.obeyed]
+        spreading = [guard for guard in guards if guard.base.threat.position.obeyed]
         memory = Memory(dict if codec is None else codec.memory)
         screens = [(ORDERS.index(d.order) >= READING, Screen(d, transport)) for d in self.defenses]
         return [
@@ -145,38 +133,9 @@ class Network(State):
 
     def reset(self, worlds: Tensor) -> None:
         """Start the given worlds ([W] indices) afresh; counters go on."""
-        for guard in self.guards:
-            guard.reset(worlds)
         for stage in self.stages:
             stage.reset(worlds)
         self.transport.reset(worlds)
-
-    @torch.no_grad()
-    def perceive(self, observation: Tensor, world: World, step: Tensor, policy: CommPolicy) -> Tensor:
-        """What agents see [B, N, O] before they decide: what the world shows, unless somebody holds their sensors.
-
-        Args:
-            observation: [B, N, O] what it shows.
-            world: The worlds.
-            step: [B] int64.
-            policy: Whose gates who knows the policy can foresee.
-        """
-
-        def gates(seen: Tensor) -> Tensor:
-            logit = policy.listen(policy.encode(seen.flatten(0, -3)))
-            assert logit is not None
-            return logit.view(seen.shape[:-1])
-
-        for guard in self.guards:
-            observation = guard.perceive(observation, world, step, None if policy.gate is None else gates)
-        return observation
-
-    @torch.no_grad()
-    def reward(self, reward: Tensor, action: Tensor, step: Tensor) -> Tensor:
-        """What agents learn to have earned [B, N] in a step [B]: what they did earn, unless somebody changes it."""
-        for guard in self.guards:
-            reward = guard.reward(reward, action, step)
-        return reward
 
     @torch.no_grad()
     def exchange(
@@ -201,16 +160,3 @@ class Network(State):
         if self.trace is not None:
             self.trace += records_of(x)
         return x.deliver(self.setting.degree)
-
-    def snapshot(self) -> dict[str, Any]:
-        """The state of stages, ledger and transport, and of the attacks."""
-        guards = [guard.get_state() for guard in self.guards]
-        return super().snapshot() | {"guards": guards, "actuators": self.actuators.get_state()}
-
-    def restore(self, saved: Mapping[str, Any]) -> None:
-        """Take over a state that :meth:`snapshot` returned."""
-        own = dict(saved)
-        for guard, state in zip(self.guards, own.pop("guards"), strict=True):
-            guard.set_state(state)
-        self.actuators.set_state(own.pop("actuators"))
-        super().restore(own)

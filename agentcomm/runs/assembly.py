@@ -8,16 +8,17 @@ from typing import Any
 import torch
 
 from agentcomm import registry
-from agentcomm.directory import DirectoryAttack, DirectoryWorld
+from agentcomm.contracts.attack import hooks
+from agentcomm.contracts.shape import Setting
+from agentcomm.directory import DirectoryWorld
 from agentcomm.errors import ConfigError
-from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.registry import Axis
 from agentcomm.runs.choices import PLAIN_PATH, Choice, PathChoice, build
 from agentcomm.runs.conditions import Carrier
 from agentcomm.runs.config import Variant
 from agentcomm.seeds import derive
-from agentcomm.threats import Attack, Setting
+from agentcomm.step.comms import Comms
 from agentcomm.world import Observation, World
 
 
@@ -73,7 +74,7 @@ def _numbers(policy: CommPolicy) -> int:
     return policy.width if policy.voice is None else int(policy.voice.spoken.sum())
 
 
-def make_network(
+def make_comms(
     world: World,
     policy: CommPolicy,
     attacks: Sequence[Choice] = (),
@@ -81,8 +82,8 @@ def make_network(
     seed: int = 0,
     path: PathChoice = PLAIN_PATH,
     carrier: Carrier = "batch",
-) -> Network:
-    """The message layer between the agents of a world; attacks on its directory are installed there.
+) -> Comms:
+    """The message layer between the agents of a world, and the adversary; attacks on its directory are installed there.
 
     Raises:
         ConfigError: If a stage does not fit the team, or the carrier cannot carry what the codec writes.
@@ -101,7 +102,10 @@ def make_network(
 
     codecs = () if path.codec is None else (path.codec,)
     try:
-        made = _install(world, make("attack", attacks), seed)
+        made, directory = make("attack", attacks), world.directory if isinstance(world, DirectoryWorld) else None
+        for attack in made:
+            if directory is None and "on_directory" in hooks(type(attack)):
+                raise ValueError(f"{attack.name} needs a directory, and {world.name} has none")
         slots = setting.degree + sum(attack.injections() for attack in made)
         channels = make("channel", path.channels, slots)
         for attack in made:
@@ -111,17 +115,11 @@ def make_network(
                 )
         codec = next(iter(make("codec", codecs)), None)
         screens, numbers = make("defense", defenses), _numbers(policy)
-        return Network(setting, made, screens, seed, channels, codec, path.step_seconds, numbers, carrier)
+        sizes = None if directory is None else directory.shape
+        comms = Comms.between(setting, made, screens, seed, channels, codec, path.step_seconds, numbers, sizes, carrier)
+        if directory is not None:
+            directory.install(comms.adversary.directory_guards)
+        return comms
     except ValueError as error:
         named = ", ".join(c.label for c in (*attacks, *defenses, *path.channels, *codecs))
         raise ConfigError(f"{named} does not fit a team of {world.num_agents}: {error}") from error
-
-
-def _install(world: World, attacks: Sequence[Attack], seed: int) -> list[Attack]:
-    """Let attacks on a directory act on the world's, and no others; return those on messages."""
-    on_directory = [attack for attack in attacks if isinstance(attack, DirectoryAttack)]
-    if isinstance(world, DirectoryWorld):
-        world.directory.install(on_directory, seed)
-    elif on_directory:
-        raise ValueError(f"{on_directory[0].name} needs a directory, and {world.name} has none")
-    return [attack for attack in attacks if not isinstance(attack, DirectoryAttack)]

@@ -1,0 +1,1 @@
+"""One step of a team: observations, messages, actions and rewards, and what is done to them."""

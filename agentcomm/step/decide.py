@@ -11,9 +11,9 @@ from torch import Tensor
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.topology import Graph
 from agentcomm.contracts.traffic import Links
-from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.step.actions import choose_action, draw_action_noise
+from agentcomm.step.comms import Comms
 from agentcomm.step.gates import GateControl, make_links, open_gates
 from agentcomm.step.interpreter import Interpreter
 from agentcomm.step.message_noise import add_message_noise, draw_message_noise
@@ -57,7 +57,7 @@ def decide(
     policy: CommPolicy,
     observation: Tensor,
     graph: Graph | None,
-    network: Network | None,
+    comms: Comms | None,
     step: Tensor,
     generator: torch.Generator | None,
     alive: Tensor | None = None,
@@ -70,7 +70,7 @@ def decide(
         policy: The policy.
         observation: [B, N, O].
         graph: The graph in use; None where the policy makes one in every step.
-        network: Carries messages; None delivers them untouched and counts nothing.
+        comms: Carries messages and actions; None delivers messages untouched and counts nothing.
         step: [B] int64, steps since each episode began.
         generator: Samples graphs, gates and actions; None decides greedily.
         alive: [B, N] bool, present members; None for all.
@@ -90,7 +90,7 @@ def decide(
     gates = open_gates(policy, hidden, generator, control)
     links = make_links(policy, graph, gates.open, alive)
     message_draw = draw_message_noise(policy, step, generator)
-    team = _TeamStep(policy, links, network, step, alive, interpreter, message_draw)
+    team = _TeamStep(policy, links, comms, step, alive, interpreter, message_draw)
     state, inboxes = team.communicate(hidden)
     noise = draw_action_noise((*hidden.shape[:2], policy.num_actions), generator, hidden.device)
     logits, action = team.act(state, noise, inboxes)
@@ -117,7 +117,7 @@ class _TeamStep:
     Attributes:
         policy: The policy.
         links: The step's links.
-        network: Carries messages; None delivers them untouched.
+        comms: Carries messages and actions; None delivers messages untouched.
         step: [B] int64, steps since each episode began.
         alive: [B, N] bool, present members; None for all.
         interpreter: Makes members do what messages tell them.
@@ -126,7 +126,7 @@ class _TeamStep:
 
     policy: CommPolicy
     links: Links
-    network: Network | None
+    comms: Comms | None
     step: Tensor
     alive: Tensor | None
     interpreter: Interpreter | None
@@ -169,13 +169,13 @@ class _TeamStep:
             number: Of the exchange in the step.
             state: [B, N, H] before it; with it, attacks that know the policy can predict the effect of a message.
         """
-        if self.network is None:
+        if self.comms is None:
             inbox = Inbox(spoken, links.source, links.present, links.source)
         else:
             predict = None
             if state is not None and not self.policy.tells_actions:
                 predict = partial(predict_logits, self.policy, state, links, number)
-            inbox = self.network.exchange(spoken, links, self.step, number, predict)
+            inbox = self.comms.network.exchange(spoken, links, self.step, number, predict)
         if self.interpreter is not None:
             self.interpreter.read(inbox)
         return inbox
@@ -191,6 +191,6 @@ class _TeamStep:
         action = choose_action(logits, noise)
         if self.interpreter is not None:
             action = self.interpreter.obey(action, rows)
-        if self.network is not None and not self.network.actuators.quiet:
-            action = self.network.actuators.act(logits, action, noise, self.step, rows, self.alive)
+        if self.comms is not None:
+            action = self.comms.adversary.on_action(logits, action, noise, self.step, rows, self.alive)
         return action

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from agentcomm.base.state import State
 from agentcomm.contracts.topology import Graph
-from agentcomm.network.network import Network
 from agentcomm.network.record import ExchangeRecord
 from agentcomm.policy import CommPolicy
+from agentcomm.step.comms import Comms
 from agentcomm.step.decide import Decision, decide
 from agentcomm.step.gates import GateControl
 from agentcomm.step.interpreter import Interpreter
@@ -65,7 +65,7 @@ class TeamLoop(State):
     Args:
         world: B worlds; call :meth:`reset` before the first step.
         policy: Decides. Its parameters may change between steps.
-        network: Carries messages.
+        comms: The team's message layer, and its adversary.
         generator: Samples graphs, gates and actions; None decides greedily.
         control: Opens gates instead of the policy.
         interpreter: Makes members do what messages tell them.
@@ -83,7 +83,7 @@ class TeamLoop(State):
 
     # The graph is not kept: a drawn one lasts for a fragment, and state is saved between fragments.
     keeps: ClassVar[tuple[str, ...]] = (
-        *("world", "network"),
+        *("world", "comms"),
         *("generator", "control", "interpreter", "observation", "running"),
     )
 
@@ -91,7 +91,7 @@ class TeamLoop(State):
         self,
         world: World,
         policy: CommPolicy,
-        network: Network,
+        comms: Comms,
         generator: torch.Generator | None = None,
         control: GateControl | None = None,
         interpreter: Interpreter | None = None,
@@ -100,7 +100,7 @@ class TeamLoop(State):
         trace: bool = False,
         collect_facts: bool = False,
     ) -> None:
-        self.world, self.policy, self.network = world, policy, network
+        self.world, self.policy, self.comms = world, policy, comms
         self.generator, self.control, self.interpreter = generator, control, interpreter
         self.learning, self.trace, self.collect_facts = learning, trace, collect_facts
         self.observation = torch.zeros(0, device=world.device)
@@ -138,16 +138,16 @@ class TeamLoop(State):
     @torch.no_grad()
     def step(self) -> StepRecord:
         """Take one step in all worlds."""
-        world, network = self.world, self.network
+        world, network, adversary = self.world, self.comms.network, self.comms.adversary
         if self.trace:
             network.trace = []
         at, alive = world.length.clone(), self.alive
-        observation = network.perceive(self.observation, world, at, self.policy)
+        observation = adversary.on_observations(self.observation, world, at, self.policy)
         decision = decide(
             self.policy,
             observation,
             self.graph,
-            network,
+            self.comms,
             at,
             self.generator,
             alive,
@@ -156,7 +156,7 @@ class TeamLoop(State):
         )
         facts = world.facts() if self.collect_facts else {}
         step = world.step(decision.action, auto_reset=self.learning)
-        reward = network.reward(step.reward, decision.action, at) if self.learning else step.reward
+        reward = adversary.on_rewards(step.reward, decision.action, at) if self.learning else step.reward
         self.observation = step.observation
         exchanges: list[ExchangeRecord] = []
         if self.trace and network.trace is not None:
@@ -164,7 +164,7 @@ class TeamLoop(State):
         return StepRecord(at, observation, decision, step, reward, alive, self.running, exchanges, facts)
 
     def finish(self, record: StepRecord) -> None:
-        """Forget what network and attacks keep of the episodes that ended in a step.
+        """Forget what network, attacks and defenses keep of the episodes that ended in a step.
 
         Args:
             record: The latest step's.
@@ -183,4 +183,4 @@ class TeamLoop(State):
 
     def _forget(self, worlds: Tensor) -> None:
         """Drop what is kept of the episodes of some worlds ([W] indices)."""
-        self.network.reset(worlds)
+        self.comms.reset(worlds)

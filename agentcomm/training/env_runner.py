@@ -28,7 +28,7 @@ from ray.rllib.utils.metrics import (
 
 from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
-from agentcomm.runs.assembly import make_network, make_world
+from agentcomm.runs.assembly import make_comms, make_world
 from agentcomm.runs.config import RunConfig
 from agentcomm.seeds import derive
 from agentcomm.training.rollout import Sampler
@@ -80,8 +80,8 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         world = make_world(run.environment, training.worlds)
         policy = self.module.policy
         seed = derive(self.seed, "runner", self.worker_index or 0)
-        network = make_network(world, policy, run.attacks, run.defenses, seed, run.path)
-        self.sampler = Sampler(world, policy, network, self.config.settings(), seed)
+        comms = make_comms(world, policy, run.attacks, run.defenses, seed, run.path)
+        self.sampler = Sampler(world, policy, comms, self.config.settings(), seed)
 
     def make_module(self) -> None:
         """Build the policy; its weights come with the first synchronization."""
@@ -135,8 +135,8 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         settings = self.config.env_config
         choices = RunConfig.model_validate(settings["run"])
         seed = derive(self.seed, "evaluation")
-        network = make_network(world, policy, choices.attacks, choices.defenses, seed, choices.path)
-        played = play(world, policy, network, derive(run.evaluation.seed, "training"))
+        comms = make_comms(world, policy, choices.attacks, choices.defenses, seed, choices.path)
+        played = play(world, policy, comms, derive(run.evaluation.seed, "training"))
         found = measure(played)
         steps = int(played.length.sum())
         means = {EPISODE_LEN_MEAN: found["mean_steps"], EPISODE_RETURN_MEAN: found["mean_return"]}

@@ -12,10 +12,10 @@ from agentcomm.base.state import State
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.topology import LearnedTopology
 from agentcomm.network.ledger import COUNTS
-from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.seeds import derive
+from agentcomm.step.comms import Comms
 from agentcomm.step.decide import Decision
 from agentcomm.step.loop import StepRecord, TeamLoop
 from agentcomm.training.ppo import Rows, advantages
@@ -55,7 +55,7 @@ class Sampler(State):
     Args:
         world: B worlds.
         policy: Its parameters may change between fragments.
-        network: Carries messages.
+        comms: The team's message layer, and its adversary.
         settings: Discounts and the share of held-out worlds.
         seed: Seeds worlds and the policy's sampling.
 
@@ -67,10 +67,10 @@ class Sampler(State):
 
     keeps: ClassVar[tuple[str, ...]] = ("loop", "returns", "last")
 
-    def __init__(self, world: World, policy: CommPolicy, network: Network, settings: PPOSettings, seed: int) -> None:
+    def __init__(self, world: World, policy: CommPolicy, comms: Comms, settings: PPOSettings, seed: int) -> None:
         self.settings = settings
         generator = torch.Generator(world.device).manual_seed(derive(seed, "policy"))
-        self.loop = TeamLoop(world, policy, network, generator, learning=True)
+        self.loop = TeamLoop(world, policy, comms, generator, learning=True)
         self.loop.reset(derive(seed, "world"))
         self.returns = torch.zeros(world.num_worlds, device=world.device)
         self.last = torch.full((3, world.num_worlds), -1.0, device=world.device)
@@ -92,16 +92,16 @@ class Sampler(State):
         return self.loop.policy
 
     @property
-    def network(self) -> Network:
-        """Carries messages."""
-        return self.loop.network
+    def comms(self) -> Comms:
+        """The team's message layer, and its adversary."""
+        return self.loop.comms
 
     @torch.no_grad()
     def collect(self, steps: int) -> Fragment:
         """T further steps of all worlds, with one graph per world or, where it is dynamic, per step."""
         loop = self.loop
         loop.draw_graph()
-        before = self.network.ledger.messages.clone()
+        before = self.comms.network.ledger.messages.clone()
         records: list[StepRecord] = []
         episodes = 0
         for _ in range(steps):
@@ -110,7 +110,7 @@ class Sampler(State):
             loop.finish(record)
             records.append(record)
         columns = self._columns(records)
-        counts = (self.network.ledger.messages - before).sum(1)
+        counts = (self.comms.network.ledger.messages - before).sum(1)
         return Fragment(
             columns=columns,
             env_steps=steps * self.world.num_worlds,

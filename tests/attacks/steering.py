@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from agentcomm import policy_file, registry
+from agentcomm import registry
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.topology import Graph, Topology, TopologyConfig
 from agentcomm.policy import CommPolicy, PolicyConfig
+from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_policy, make_world
 from agentcomm.runs.choices import Choice
 from agentcomm.world import Observation, Transition, World, WorldConfig

@@ -14,6 +14,7 @@ from parts import (
     Exchange,
     attack,
     carry,
+    comms,
     conversation,
     heard,
     known_attack,
@@ -26,12 +27,12 @@ from parts import (
 from torch import Tensor
 
 from agentcomm import registry
+from agentcomm.contracts.attack import AttackConfig
 from agentcomm.contracts.inbox import gather_agents
+from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.traffic import Links
 from agentcomm.errors import ConfigError
-from agentcomm.network.network import Network
 from agentcomm.step.decide import decide
-from agentcomm.threats import AttackConfig, Setting
 from attacks.cut import weakest_link
 from attacks.noise import _turn
 
@@ -39,7 +40,7 @@ from attacks.noise import _turn
 @pytest.mark.parametrize("form", ATTACKS)
 def test_attacks_keep_to_their_own_threat_models(form: str) -> None:
     s = setting(worlds=8, agents=5)
-    network = Network(s, [known_attack(form, s)])
+    network = comms(s, [known_attack(form, s)])
     carry(network, conversation(s, 20))
     assert not network.guards[0].violations
     assert network.guards[0].spent.sum() > 0
@@ -48,7 +49,7 @@ def test_attacks_keep_to_their_own_threat_models(form: str) -> None:
 @pytest.mark.parametrize("form", ATTACKS)
 def test_attacks_hold_in_teams_where_nobody_listens(form: str) -> None:
     s = setting(agents=3, degree=0)
-    network = Network(s, [known_attack(form, s)])
+    network = comms(s, [known_attack(form, s)])
     carry(network, conversation(s, 6))
     assert not network.ledger["sent"].any()
     assert not network.guards[0].violations
@@ -60,7 +61,7 @@ def test_attacks_hold_in_teams_where_nobody_listens(form: str) -> None:
 @pytest.mark.parametrize("probability", [0.0, 0.25, 0.7, 1.0])
 def test_drop_takes_its_share(probability: float) -> None:
     s = setting(worlds=32)
-    network = Network(s, [attack("drop", s, probability=probability)])
+    network = comms(s, [attack("drop", s, probability=probability)])
     inboxes = carry(network, conversation(s, 20))
     sent, dropped = int(network.ledger["sent"].sum()), int(network.ledger["dropped"].sum())
     deviation = (probability * (1 - probability) / sent) ** 0.5
@@ -72,7 +73,7 @@ def test_drop_takes_its_share(probability: float) -> None:
 def test_drop_on_some_links_leaves_the_others() -> None:
     s = setting()
     exchanges = conversation(s, 8)
-    network = Network(s, [attack("drop", s, links=[[2, 0], [1, 3]])])
+    network = comms(s, [attack("drop", s, links=[[2, 0], [1, 3]])])
     receiver = torch.arange(s.num_agents).view(1, -1, 1)
     for e, inbox in zip(exchanges, carry(network, exchanges), strict=True):
         hit = ((e.links.source == 2) & (receiver == 0)) | ((e.links.source == 1) & (receiver == 3))
@@ -89,10 +90,10 @@ def test_drop_on_some_links_leaves_the_others() -> None:
 def test_noise_stays_within_its_norm(adaptive: bool, epsilon: float, norm: float | None, bound: float) -> None:
     s = setting(worlds=16, width=32)
     exchanges = conversation(s, 4)
-    network = Network(s, [attack("noise", s, epsilon=epsilon, adaptive=adaptive, budget={"norm": norm})])
+    network = comms(s, [attack("noise", s, epsilon=epsilon, adaptive=adaptive, budget={"norm": norm})])
     for e, inbox in zip(exchanges, carry(network, exchanges), strict=True):
         assert torch.equal(inbox.mask, e.links.present)
-        before = Network(s).exchange(e.spoken, e.links, e.step, e.kind)
+        before = comms(s).exchange(e.spoken, e.links, e.step, e.round)
         change = (heard(inbox) - heard(before))[inbox.mask]
         assert change.abs().max() <= bound + 1e-5
         if not adaptive:
@@ -119,15 +120,15 @@ def test_an_adaptive_turn_keeps_bound_and_length(seed: int, epsilon: float, spik
 
 def test_noise_hits_its_share_and_its_position() -> None:
     s = setting(worlds=32)
-    network = Network(s, [attack("noise", s, probability=0.3)])
+    network = comms(s, [attack("noise", s, probability=0.3)])
     carry(network, conversation(s, 20))
     sent = int(network.ledger["sent"].sum())
     share = int(network.ledger["tampered"].sum()) / sent
     assert abs(share - 0.3) < 4 * (0.21 / sent) ** 0.5
     exchanges = conversation(s, 3)
-    node = Network(s, [attack("noise", s, position="node", node=2)])
+    node = comms(s, [attack("noise", s, position="node", node=2)])
     for e, inbox in zip(exchanges, carry(node, exchanges), strict=True):
-        clean = Network(s).exchange(e.spoken, e.links, e.step, e.kind)
+        clean = comms(s).exchange(e.spoken, e.links, e.step, e.round)
         changed = (heard(inbox) != heard(clean)).any(-1)
         assert torch.equal(changed, (e.links.source == 2) & e.links.present)
 
@@ -140,8 +141,8 @@ def test_noise_hits_its_share_and_its_position() -> None:
 def test_replay_delivers_exactly_what_was_said_age_steps_ago(age: int, suppress: bool) -> None:
     s = setting()
     exchanges = conversation(s, 14, seed=1)
-    network = Network(s, [attack("replay", s, age=age, suppress=suppress)])
-    network.trace = []
+    network = comms(s, [attack("replay", s, age=age, suppress=suppress)])
+    network.network.trace = []
     inboxes = carry(network, exchanges)
     delivered = 0
     for number, (e, inbox) in enumerate(zip(exchanges, inboxes, strict=True)):
@@ -158,7 +159,10 @@ def test_replay_delivers_exactly_what_was_said_age_steps_ago(age: int, suppress:
                     if copy:
                         said = old.spoken[b, old.links.source[b, i, m]]
                         assert torch.equal(inbox.payload()[b, i, s.degree + m], said)
-                        assert network.trace[number].fields["sender"][b, i, s.degree + m] == old.links.source[b, i, m]
+                        assert (
+                            network.network.trace[number].fields["sender"][b, i, s.degree + m]
+                            == old.links.source[b, i, m]
+                        )
                         delivered += 1
     assert delivered > 50
     assert not network.guards[0].violations
@@ -167,7 +171,7 @@ def test_replay_delivers_exactly_what_was_said_age_steps_ago(age: int, suppress:
 @pytest.mark.parametrize("agents", [6, 16])
 def test_replay_reaches_far_back_in_large_teams(agents: int) -> None:
     s = setting(worlds=1, agents=agents, degree=agents - 1)
-    network = Network(s, [attack("replay", s, age=30)])
+    network = comms(s, [attack("replay", s, age=30)])
     exchanges = conversation(s, 31, shut=0, ends=0)
     inbox = carry(network, exchanges)[-1]
     assert inbox.mask[..., s.degree :].all()
@@ -178,7 +182,7 @@ def test_replay_reaches_far_back_in_large_teams(agents: int) -> None:
 def test_replay_spends_a_budget_on_whole_replays(suppress: bool) -> None:
     """Taking away and putting back is one deed of two messages; a budget must not be spent on the first half only."""
     s = setting()
-    network = Network(s, [attack("replay", s, age=1, suppress=suppress, budget={"per_step": 4})])
+    network = comms(s, [attack("replay", s, age=1, suppress=suppress, budget={"per_step": 4})])
     carry(network, conversation(s, 5, shut=0, ends=0))
     pairs = 2 if suppress else 4
     assert network.ledger["forged"].tolist() == [4 * pairs] * s.num_worlds
@@ -193,9 +197,9 @@ def test_replay_spends_a_budget_on_whole_replays(suppress: bool) -> None:
 def test_impersonate_at_random_sends_tokens_of_honest_length(copies: int) -> None:
     s = setting(worlds=4)
     exchanges = conversation(s, 6, shut=0)
-    network = Network(s, [attack("impersonate", s, copies=copies)])
-    network.trace = []
-    for e, inbox, note in zip(exchanges, carry(network, exchanges), network.trace, strict=True):
+    network = comms(s, [attack("impersonate", s, copies=copies)])
+    network.network.trace = []
+    for e, inbox, note in zip(exchanges, carry(network, exchanges), network.network.trace, strict=True):
         forged = inbox.mask[..., s.degree :]
         assert forged.shape[-1] == copies
         assert forged.all()
@@ -210,12 +214,12 @@ def test_impersonate_at_random_sends_tokens_of_honest_length(copies: int) -> Non
 
 def test_impersonate_takes_every_colleagues_name_in_turn_or_the_victims() -> None:
     s = setting(worlds=1)
-    network = Network(s, [attack("impersonate", s)])
-    network.trace = []
+    network = comms(s, [attack("impersonate", s)])
+    network.network.trace = []
     carry(network, conversation(s, 3, shut=0, ends=0))
-    names = {int(note.fields["sender"][0, 0, s.degree]) for note in network.trace}
+    names = {int(note.fields["sender"][0, 0, s.degree]) for note in network.network.trace}
     assert names == {1, 2, 3}
-    network = Network(s, [attack("impersonate", s, victim=2)])
+    network = comms(s, [attack("impersonate", s, victim=2)])
     inboxes = carry(network, conversation(s, 3, shut=0, ends=0))
     assert inboxes[0].mask[0, :, s.degree].tolist() == [True, True, False, True], "the victim itself is spared"
 
@@ -223,22 +227,22 @@ def test_impersonate_takes_every_colleagues_name_in_turn_or_the_victims() -> Non
 def test_impersonate_stale_repeats_the_victims_first_words_of_the_episode() -> None:
     s = setting(worlds=2, agents=3, degree=2)
     exchanges = conversation(s, 12, seed=2, shut=0.3, ends=0.2)
-    network = Network(s, [attack("impersonate", s, content="stale", victim=1)])
+    network = comms(s, [attack("impersonate", s, content="stale", victim=1)])
     first: dict[tuple[int, int], torch.Tensor] = {}
     checked = 0
     for e, inbox in zip(exchanges, carry(network, exchanges), strict=True):
         for b in range(s.num_worlds):
-            if int(e.step[b]) == 0 and e.kind == 0:
+            if int(e.step[b]) == 0 and e.round == 0:
                 first = {key: value for key, value in first.items() if key[0] != b}
             overheard = bool(((e.links.source[b] == 1) & e.links.present[b]).any())
             if overheard:
-                first.setdefault((b, e.kind), e.spoken[b, 1])
+                first.setdefault((b, e.round), e.spoken[b, 1])
             for i in (0, 2):
                 listening = bool(e.links.open[b, i])
                 extra = inbox.mask.shape[-1] > s.degree and bool(inbox.mask[b, i, s.degree])
-                assert extra == (listening and (b, e.kind) in first)
+                assert extra == (listening and (b, e.round) in first)
                 if extra:
-                    assert torch.equal(inbox.payload()[b, i, s.degree], first[b, e.kind])
+                    assert torch.equal(inbox.payload()[b, i, s.degree], first[b, e.round])
                     checked += 1
     assert checked > 20
 
@@ -266,7 +270,7 @@ def test_pollution_goes_along_the_graph_one_agent_a_step(defended: bool) -> None
     gates = torch.ones(3, 5, dtype=torch.bool)
     gates[2, 3] = False
     made = attack("pollute", s, node=0)
-    network = Network(s, [made], known_defenses("authenticate" if defended else "none", s))
+    network = comms(s, [made], known_defenses("authenticate" if defended else "none", s))
     inboxes = carry(network, chain(s, 5, gates))
     spread = [((heard(inbox) - made._word).abs().amax(-1) < 1e-5).any(-1).sum(1).tolist() for inbox in inboxes]
     assert [row[:2] for row in spread] == [[n, n] for n in (1, 2, 3, 4, 5)]
@@ -276,9 +280,9 @@ def test_pollution_goes_along_the_graph_one_agent_a_step(defended: bool) -> None
 
 def test_who_half_obeys_is_infected_later() -> None:
     s = setting(worlds=400, agents=2, degree=1, rounds=1)
-    network = Network(s, [attack("pollute", s, node=0, obedience=0.5)])
+    network = comms(s, [attack("pollute", s, node=0, obedience=0.5)])
     carry(network, chain(s, 3))
-    share = float(network.guards[0].memory["infected"][:, 1].float().mean())
+    share = float(network.guards[0].memory.tensors["infected"][:, 1].float().mean())
     assert abs(share - 0.75) < 0.1, "two chances of one half"
 
 
@@ -295,7 +299,7 @@ def test_cut_takes_the_bridge() -> None:
 def test_cut_silences_so_many_links(edges: int) -> None:
     s = setting(worlds=4, agents=5, degree=2)
     exchanges = conversation(s, 4, shut=0, ends=0)
-    network = Network(s, [attack("cut", s, edges=edges)])
+    network = comms(s, [attack("cut", s, edges=edges)])
     carry(network, exchanges)
     assert network.ledger["dropped"].tolist() == [edges * 4 * s.rounds] * 4
 
@@ -305,7 +309,7 @@ def test_delayed_messages_come_unchanged_and_that_late(steps: int) -> None:
     s = setting(worlds=2)
     exchanges = conversation(s, 6, shut=0, ends=0)
     same = [replace(e, links=exchanges[0].links) for e in exchanges]
-    inboxes = carry(Network(s, [attack("delay", s, steps=steps)]), same)
+    inboxes = carry(comms(s, [attack("delay", s, steps=steps)]), same)
     for number, inbox in enumerate(inboxes):
         before = number - steps * s.rounds
         assert bool(inbox.mask.any()) == (before >= 0)
@@ -318,12 +322,12 @@ def test_a_gradient_beats_noise_of_its_size_and_knows_where_to_push() -> None:
     s = setting_of(world, policy)
     graph = policy.topology.graph(None, world.num_worlds)
     observation, at = world.reset(seed=1), torch.zeros(32, dtype=torch.int64)
-    clean = decide(policy, observation, graph, Network(s), at, None).logits
+    clean = decide(policy, observation, graph, comms(s), at, None).logits
     best, worst = clean.argmax(-1, keepdim=True), clean.argmin(-1, keepdim=True)
 
     def margin(name: str, **arguments: Any) -> float:
         """How far the best action is ahead of the worst, on average."""
-        network = Network(s, [attack(name, s, **arguments)])
+        network = comms(s, [attack(name, s, **arguments)])
         logits = decide(policy, observation, graph, network, at, None).logits
         assert not network.guards[0].violations
         return float((logits.gather(-1, best) - logits.gather(-1, worst)).mean())
@@ -345,7 +349,7 @@ def test_undefended_receivers_decide_differently(form: str) -> None:
     """Only those who heard something else do, and in the first step only the attacked."""
     world, policy = team(worlds=16)
     s = setting_of(world, policy)
-    network, clean = Network(s, [known_attack(form, s)]), Network(s)
+    network, clean = comms(s, [known_attack(form, s)]), comms(s)
     graph = policy.topology.graph(None, world.num_worlds)
     world.reset(seed=1)
     moved = 0.0
@@ -366,7 +370,7 @@ def test_attacks_are_reproducible_and_seeded_apart(form: str) -> None:
     for seed in (0, 0, 1):
         world, policy = team()
         s = sampler(world, policy, seed=5)
-        s.loop.network = Network(s.network.setting, [known_attack(form, s.network.setting)], [], seed)
+        s.loop.comms = comms(s.comms.network.setting, [known_attack(form, s.comms.network.setting)], [], seed)
         runs.append(s.collect(6).columns["log_probability"])
     assert torch.equal(runs[0], runs[1])
     random = {"drop", "noise sometimes", "noise", "noise adaptive", "noise at node", "impersonate", "bias", "jam"}
@@ -434,7 +438,7 @@ def test_bad_arguments_are_named(name: str, arguments: dict[str, Any], says: str
 )
 def test_agents_outside_the_team_are_named(name: str, arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        Network(setting(), [attack(name, setting(), **arguments)])
+        comms(setting(), [attack(name, setting(), **arguments)])
 
 
 def test_configs_are_frozen() -> None:

@@ -7,16 +7,19 @@ from typing import Any
 
 import pytest
 import torch
-from parts import attack, defense, sampler, setting, setting_of, team
+from parts import attack, comms, defense, sampler, setting, setting_of, team
 from torch import Tensor
 
 from agentcomm.conformance import check_attack
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Budget, Position, ThreatModel
+from agentcomm.contracts.views import ActionView, MessageView
 from agentcomm.errors import ConfigError
-from agentcomm.network.network import Network
 from agentcomm.registry import build_config
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.decide import decide
-from agentcomm.threats import ActionView, Attack, AttackConfig, Budget, Edits, Position, Setting, ThreatModel, View
 from agentcomm.training.ppo import Update
 from attacks.coupling import Listener
 
@@ -38,13 +41,13 @@ class Acting(Attack):
     def memory(self) -> dict[str, Tensor]:
         return {"count": torch.zeros(self.setting.num_worlds)}
 
-    def apply(self, view: View) -> Edits:
-        return Edits()
+    def on_messages(self, view: MessageView) -> MessageEdits:
+        return MessageEdits()
 
     def secrets(self) -> int:
         return self._secrets
 
-    def act(self, view: ActionView) -> Tensor | None:
+    def on_action(self, view: ActionView) -> Tensor | None:
         return self._act(view)
 
 
@@ -68,7 +71,7 @@ class Team:
         self.world, self.policy = team(worlds=worlds, world={"max_steps": 6}, **policy)
         self.setting = setting_of(self.world, self.policy)
         made = [a(self.setting) for a in attacks]
-        self.network = Network(self.setting, made, [d(self.setting) for d in defenses], 3)
+        self.comms = comms(self.setting, made, [d(self.setting) for d in defenses], 3)
         self.graph = self.policy.topology.graph(None, worlds)
         self.generator = torch.Generator().manual_seed(2)
         self.seen = self.world.reset(seed=1)
@@ -76,14 +79,14 @@ class Team:
     def decide(self, greedy: bool = False) -> Any:
         at = self.world.length.clone()
         generator = None if greedy else self.generator
-        return decide(self.policy, self.seen, self.graph, self.network, at, generator)
+        return decide(self.policy, self.seen, self.graph, self.comms, at, generator)
 
     def play(self, steps: int = 6, greedy: bool = False) -> list[Tensor]:
         actions = []
         for _ in range(steps):
             actions.append(self.decide(greedy).action)
             step = self.world.step(actions[-1])
-            self.network.reset(step.finished)
+            self.comms.reset(step.finished)
             self.seen = step.observation
         return actions
 
@@ -100,11 +103,10 @@ def test_who_acts_as_the_policy_changes_nothing(decoder: str) -> None:
     """Bit for bit: the guard draws with the noise that the policy's own action is drawn with."""
     acting = Team(lambda s: Acting(s, honest, budget=Budget(deviation=1e-12)), decoder=decoder)
     assert same(acting.play(), Team(decoder=decoder).play())
-    guard = acting.network.guards[0]
-    assert guard.actions is not None
-    assert guard.actions.acted.sum() == 6 * 16
-    assert not guard.violations
-    assert guard.actions.deviation.max() < 1e-12
+    guard = acting.comms.adversary.action_guards[0]
+    assert guard.acted.sum() == 6 * 16
+    assert not guard.base.violations
+    assert guard.deviation.max() < 1e-12
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -123,8 +125,8 @@ def test_only_its_own_node_acts_by_it(decoder: str, greedy: bool) -> None:
 def test_a_claim_that_does_not_hold_is_not_carried_out() -> None:
     acting = Team(lambda s: Acting(s, always(3), budget=Budget(deviation=0.01)))
     assert same(acting.play(), Team().play())
-    assert acting.network.guards[0].violations["act beyond the deviation"] > 50
-    assert not acting.network.guards[0].spent.any()
+    assert acting.comms.guards[0].violations["act beyond the deviation"] > 50
+    assert not acting.comms.guards[0].spent.any()
 
 
 def test_what_deviates_only_once_the_secret_shows_is_found() -> None:
@@ -134,13 +136,12 @@ def test_what_deviates_only_once_the_secret_shows_is_found() -> None:
     def act(view: ActionView) -> Tensor:
         return torch.tensor([[0.9, 0.1], [0.1, 0.9]], dtype=torch.float64).expand(len(view.worlds), 2, 2)
 
-    network = Network(s, [Acting(s, act, budget=Budget(deviation=1e-9))])
-    guard = network.guards[0].actions
-    assert guard is not None
+    network = comms(s, [Acting(s, act, budget=Budget(deviation=1e-9))])
+    guard = network.adversary.action_guards[0]
     rows, step, logits = torch.arange(64 * s.num_agents), torch.zeros(64, dtype=torch.int64), torch.zeros(256, 2)
     noise = -torch.empty(256, 2).exponential_(generator=torch.Generator().manual_seed(0)).log_()
     for number, refused in ((0, 0), (1, 64)):
-        network.actuators.act(logits, noise.argmax(-1), noise, step + number, rows)
+        network.adversary.on_action(logits, noise.argmax(-1), noise, step + number, rows)
         assert network.guards[0].violations["act beyond the deviation"] == refused
     assert torch.equal(guard.acted, torch.ones(64, dtype=torch.int64))
     assert (guard.posterior.amax(1) - 0.9).abs().max() < 1e-12
@@ -151,12 +152,12 @@ def test_what_deviates_only_once_the_secret_shows_is_found() -> None:
 def test_what_is_no_law_is_not_acted_by(law: Act) -> None:
     acting = Team(lambda s: Acting(s, law))
     assert same(acting.play(3), Team().play(3))
-    assert acting.network.guards[0].violations == {"act by what is no law": 48}
+    assert acting.comms.guards[0].violations == {"act by what is no law": 48}
 
 
 @pytest.mark.parametrize("law", [lambda v: honest(v).float(), lambda v: honest(v)[:, :1], lambda v: honest(v)[1:]])
 def test_laws_of_another_shape_are_named(law: Act) -> None:
-    with pytest.raises(ValueError, match=r"laws must be torch.float64 \(16, 2, 6\)"):
+    with pytest.raises(ValueError, match=r"action distributions must be torch.float64 \(16, 2, 6\)"):
         Team(lambda s: Acting(s, law)).play(1)
 
 
@@ -190,8 +191,7 @@ def test_without_the_power_it_is_not_asked() -> None:
 def test_actions_are_paid_for(budget: dict[str, int], acted: int) -> None:
     at = Team(lambda s: Acting(s, always(3), budget=Budget(**budget)))
     done = torch.stack(at.play(6))[:, :, 1]
-    guard = at.network.guards[0].actions
-    assert guard is not None
+    guard = at.comms.adversary.action_guards[0]
     assert (guard.acted == acted).all()
     assert (done == 3).all(1).sum() >= acted
 
@@ -211,8 +211,7 @@ def warden(probability: float) -> Any:
 def test_a_listener_decodes_what_a_team_tells(decoder: str) -> None:
     """By itself, from laws and actions alone; and it believes what the guard knows that one must believe."""
     t = Team(covert(messages=4), worlds=200, decoder=decoder)
-    listener, guard = Listener(200, 4), t.network.guards[0].actions
-    assert guard is not None
+    listener, guard = Listener(200, 4), t.comms.adversary.action_guards[0]
     for _ in range(5):
         d = t.decide()
         listener.see(d.logits[:, 1].double().softmax(-1), d.action[:, 1])
@@ -222,10 +221,10 @@ def test_a_listener_decodes_what_a_team_tells(decoder: str) -> None:
     assert decoded.double().mean() > 0.95
     assert 0.05 < guard.changed.sum() / guard.acted.sum() < 1
     bits = listener.bits
-    t.network.reset(torch.arange(200))
+    t.comms.reset(torch.arange(200))
     torch.testing.assert_close(guard.told, bits, rtol=0, atol=1e-6)
     assert guard.deviation.max() < 1e-9
-    assert not t.network.guards[0].violations
+    assert not t.comms.guards[0].violations
 
 
 def test_actions_are_drawn_as_the_policy_draws_them() -> None:
@@ -240,19 +239,17 @@ def test_actions_are_drawn_as_the_policy_draws_them() -> None:
 def test_greedy_teams_tell_nothing() -> None:
     t = Team(covert())
     assert same(t.play(6, greedy=True), Team().play(6, greedy=True))
-    guard = t.network.guards[0].actions
-    assert guard is not None
+    guard = t.comms.adversary.action_guards[0]
     assert torch.equal(guard.posterior, torch.full((16, 64), 1 / 64).double())
     assert not guard.changed.any()
 
 
 def test_secrets_are_forgotten_with_their_world() -> None:
     t = Team(covert(messages=1024))
-    guard = t.network.guards[0].actions
-    assert guard is not None
+    guard = t.comms.adversary.action_guards[0]
     t.play(3)
-    before, belief = guard.secret.clone(), t.network.guards[0].memory["belief"]
-    t.network.reset(torch.tensor([2, 5]))
+    before, belief = guard.secret.clone(), t.comms.guards[0].memory.tensors["belief"]
+    t.comms.reset(torch.tensor([2, 5]))
     assert (belief[[2, 5]] == 1 / 1024).all()
     assert (belief[[0, 1, 3]] != 1 / 1024).any(1).all()
     t.decide()
@@ -268,10 +265,10 @@ def test_the_first_ratio_is_one(probability: float, decoder: str) -> None:
     world, policy = team(6, decoder=decoder, gate={"initial_logit": 0.5})
     s = sampler(world, policy)
     size = setting_of(world, policy)
-    s.loop.network = Network(size, [attack("covert", size, node=2)], [defense("warden", size, probability=probability)])
+    s.loop.comms = comms(size, [attack("covert", size, node=2)], [defense("warden", size, probability=probability)])
     s.collect(5)
     columns = s.collect(6).columns
-    assert s.network.guards[0].spent.sum() > 0
+    assert s.comms.guards[0].spent.sum() > 0
     update = Update(
         policy,
         PPOSettings(minibatch=None),
@@ -299,8 +296,7 @@ def test_a_warden_draws_from_the_policy() -> None:
 def test_a_warden_that_always_draws_leaves_nothing_to_hear() -> None:
     t = Team(covert(redraw=0.9, deviation=None), defenses=[warden(1.0)], worlds=50)
     t.play(5)
-    guard = t.network.guards[0].actions
-    assert guard is not None
+    guard = t.comms.adversary.action_guards[0]
     torch.testing.assert_close(guard.posterior, torch.full((50, 64), 1 / 64).double())
 
 
@@ -311,17 +307,17 @@ def test_who_does_not_know_of_the_warden_gives_itself_away() -> None:
     held = Team(covert(), defenses=[warden(0.4)], worlds=100)
     for t in (wrong, right, held):
         t.play(5)
-    deviations = [t.network.guards[0].actions.deviation.max() for t in (wrong, right, held)]  # type: ignore[union-attr]
+    deviations = [t.comms.adversary.action_guards[0].deviation.max() for t in (wrong, right, held)]  # type: ignore[union-attr]
     assert deviations[0] > 0.01
     assert deviations[1] < 1e-9
     assert deviations[2] < 1e-9
-    assert held.network.guards[0].violations["act beyond the deviation"] > 0
+    assert held.comms.guards[0].violations["act beyond the deviation"] > 0
 
 
 def test_a_saved_team_goes_on_alike() -> None:
     first, second = (Team(covert(redraw=0.2), defenses=[warden(0.2)]) for _ in range(2))
     first.play(4)
-    second.network.restore(first.network.snapshot())
+    second.comms.restore(first.comms.snapshot())
     second.world.restore(first.world.snapshot())
     second.seen = first.seen
     second.generator.set_state(first.generator.get_state())
@@ -335,7 +331,7 @@ def test_an_attack_that_acts_is_checked() -> None:
         def __init__(self, config: AttackConfig, s: Setting) -> None:
             super().__init__(s, lambda view: always(3)(view), 0, config.budget.model_copy(update={"deviation": 0.1}))
 
-    with pytest.raises(AssertionError, match="asks for more than its threat model allows"):
+    with pytest.raises(AssertionError, match=r"threat_model allows deviation=0\.1, although its budget says 0"):
         check_attack(Cheat)
 
 

@@ -8,17 +8,18 @@ from typing import Any
 
 import pytest
 import torch
-from parts import DIRECTORY_ATTACKS
+from parts import DIRECTORY_ATTACKS, install
 from torch import Tensor
 
 from agentcomm import registry
+from agentcomm.contracts.attack import hooks
+from agentcomm.contracts.directory_attack import DirectoryAttack
 from agentcomm.contracts.outcome import Facts
-from agentcomm.directory import DirectoryAttack
+from agentcomm.contracts.shape import Setting
 from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
-from agentcomm.runs.assembly import make_network, make_policy, make_world
+from agentcomm.runs.assembly import make_comms, make_policy, make_world
 from agentcomm.runs.choices import Choice
-from agentcomm.threats import Setting
 from envs.scripted_market import Choice as Criterion
 from envs.scripted_market import MarketPolicy
 from envs.task_market import TaskMarket
@@ -34,7 +35,7 @@ def market(
     if name is not None:
         setting = Setting(worlds, world.num_agents, 1, 4, 1, world.device)
         config = registry.build_config("attack", name, arguments)
-        world.directory.install([registry.find("attack", name)(config, setting)], seed=0)
+        install(world.directory, [registry.find("attack", name)(config, setting)])
     return world
 
 
@@ -91,7 +92,7 @@ def test_controls_cost_next_to_nothing_and_never_succeed(form: str) -> None:
     name, arguments = DIRECTORY_ATTACKS[form]
     world = market(name, **arguments, harmless=True)
     total, facts = scripted(world, "claim")
-    guard = world.directory.guards[0]
+    guard = world.directory.guards[0].base
     attack = guard.attack
     assert not (attack.share(facts) > attack.config.threshold).any()
     clean = unattacked("claim")
@@ -184,7 +185,7 @@ def test_a_scapegoat_gets_the_blame_unless_traces_are_sealed() -> None:
 
 def test_who_knows_no_cards_climbs_by_what_look_ups_show() -> None:
     world = market("rank", knowledge="none", whitewash=False, quality=1.0)
-    world.directory.guards[0].attack.threat_model()
+    world.directory.guards[0].base.attack.threat_model()
     scripted(world, "claim")
     cards = world.directory.cards
     mine = cards.principal == world.directory.members
@@ -221,17 +222,15 @@ def test_a_copy_ruins_its_victims_name() -> None:
 def test_evaluated_episodes_say_what_became_of_the_directory() -> None:
     world = make_world(Choice(name="task_market", max_steps=6), 32)
     policy = make_policy(Choice(name="commnet"), world)
-    clean = measure(play(world, policy, make_network(world, policy), 0))
+    clean = measure(play(world, policy, make_comms(world, policy), 0))
     assert clean["misrouted"] == clean["poisoned"] == 0
-    metrics = measure(play(world, policy, make_network(world, policy, [Choice(name="hub_poison")]), 0))
+    metrics = measure(play(world, policy, make_comms(world, policy, [Choice(name="hub_poison")]), 0))
     assert metrics["poisoned"] > 0.5
     assert "unserved" in metrics
 
 
 def test_attacks_leave_messages_alone() -> None:
-    setting = Setting(2, 3, 1, 4, 1, torch.device("cpu"))
-    for name, arguments in DIRECTORY_ATTACKS.values():
-        attack = registry.find("attack", name)(registry.build_config("attack", name, arguments), setting)
-        assert isinstance(attack, DirectoryAttack)
-        edits = attack.apply(None)  # type: ignore[arg-type]
-        assert edits.drop is edits.modify is edits.inject is None
+    for name, _ in DIRECTORY_ATTACKS.values():
+        attack = registry.find("attack", name)
+        assert issubclass(attack, DirectoryAttack)
+        assert hooks(attack) == {"on_directory"}

@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 import torch
-from parts import attack, sampler, setting_of, team
+from parts import Attacked, attack, comms, sampler, setting_of, team
 from torch import Tensor
 
-from agentcomm.errors import ConfigError
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import MessageView, ObservationView
+from agentcomm.errors import ThreatModelError
 from agentcomm.evaluation.play import play
-from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.runs.ppo_settings import PPOSettings
-from agentcomm.threats import Attack, AttackConfig, Edits, Position, SensorView, Setting, ThreatModel, View
 from agentcomm.training.ppo import Update
 from agentcomm.world import World
 
@@ -33,9 +36,9 @@ def gated(kind: str = "indices", worlds: int = 16, **world: Any) -> tuple[World,
     return made, policy
 
 
-def installed(world: World, policy: CommPolicy, **arguments: Any) -> Network:
+def installed(world: World, policy: CommPolicy, **arguments: Any) -> Attacked:
     s = setting_of(world, policy)
-    return Network(s, [attack("force_gate", s, **arguments)], seed=4)
+    return comms(s, [attack("force_gate", s, **arguments)], seed=4)
 
 
 def logits(policy: CommPolicy, observation: Tensor) -> Tensor:
@@ -54,7 +57,7 @@ def test_gates_move_where_they_shall_and_further_than_by_chance(kind: str, goal:
     moved = []
     for guess in (False, True):
         network = installed(world, policy, goal=goal, guess=guess, epsilon=0.1)
-        shown = network.perceive(seen, world, world.length, policy)
+        shown = network.adversary.on_observations(seen, world, world.length, policy)
         assert not network.guards[0].violations
         moved.append(wanted * (logits(policy, shown) - logits(policy, seen)))
     assert moved[0].mean() > max(float(moved[1].mean()), 0.0) + 0.05
@@ -71,21 +74,21 @@ def test_only_its_own_sensors_lie_and_only_as_they_could() -> None:
     touched = 0
     seen = world.reset(seed=0)
     for _ in range(5):
-        shown = network.perceive(seen, world, world.length, policy)
+        shown = network.adversary.on_observations(seen, world, world.length, policy)
         differs = shown != seen
         assert not differs[:, [0, 2]].any()
         assert (differs.sum(-1) <= 2).all()
         assert readings.expand(32, -1, -1, -1).gather(3, shown.unsqueeze(-1) + 1).all()
         touched += int(differs.sum())
         seen = world.step(torch.randint(6, (32, 3))).observation
-    assert int(network.guards[0].shown.sum()) == touched > 100
+    assert int(network.guards[0].total.sum()) == touched > 100
 
 
 def test_a_blind_agent_is_shown_nothing_but_another_place() -> None:
     world, policy = gated(worlds=64)
     network = installed(world, policy, guess=True)
     seen = world.reset(seed=0)
-    changed = network.perceive(seen, world, world.length, policy) != seen
+    changed = network.adversary.on_observations(seen, world, world.length, policy) != seen
     assert changed[:, 2, 0].all(), "it has no other reading"
     assert not changed[:, 2, 1:].any()
     assert changed[:, 0, 1:].any(), "those that see are shown things that are not there"
@@ -96,17 +99,17 @@ def test_budgets_and_the_control_leave_episodes_as_they_are(kind: str) -> None:
     clean = None
     for arguments in (None, {"harmless": True}, {"budget": {"per_step": 0}}, {"budget": {"start_step": 99}}):
         world, policy = gated(kind)
-        network = Network(setting_of(world, policy)) if arguments is None else installed(world, policy, **arguments)
+        network = comms(setting_of(world, policy)) if arguments is None else installed(world, policy, **arguments)
         played = play(world, policy, network, 1)
         clean = clean or played
         assert torch.equal(played.total_reward, clean.total_reward)
         assert played.gate_by_step == clean.gate_by_step
         if arguments == {"harmless": True}:
-            assert network.guards[0].shown.sum() > 100, "judged and paid as usual"
+            assert network.guards[0].total.sum() > 100, "judged and paid as usual"
     world, policy = gated(kind)
     network = installed(world, policy, budget={"per_step": 1})
     seen = world.reset(seed=1)
-    shown = network.perceive(seen, world, world.length, policy)
+    shown = network.adversary.on_observations(seen, world, world.length, policy)
     assert ((shown != seen).any(-1).sum(1) == 1).all(), "one of a world's sensors lies"
 
 
@@ -116,7 +119,7 @@ def test_training_records_what_agents_saw(kind: str, guess: bool) -> None:
     """The first ratio is 1, though the world shows something else."""
     world, policy = gated(kind)
     s = sampler(world, policy)
-    s.loop.network = installed(world, policy, guess=guess)
+    s.loop.comms = installed(world, policy, guess=guess)
     columns = s.collect(8).columns
     graph = {id(p) for p in policy.graph_parameters()}
     model = torch.optim.Adam([p for p in policy.parameters() if id(p) not in graph], 1e-3)
@@ -131,9 +134,11 @@ def test_training_records_what_agents_saw(kind: str, guess: bool) -> None:
 def test_it_needs_gates_or_guesses() -> None:
     world, policy = team(world={"observation": "indices"})
     seen = world.reset(seed=0)
-    with pytest.raises(ConfigError, match="gates"):
-        installed(world, policy).perceive(seen, world, world.length, policy)
-    assert not torch.equal(installed(world, policy, guess=True).perceive(seen, world, world.length, policy), seen)
+    with pytest.raises(ThreatModelError, match="a policy with gates"):
+        installed(world, policy).adversary.on_observations(seen, world, world.length, policy)
+    assert not torch.equal(
+        installed(world, policy, guess=True).adversary.on_observations(seen, world, world.length, policy), seen
+    )
 
 
 class Liar(Attack):
@@ -141,17 +146,19 @@ class Liar(Attack):
 
     name = "liar"
 
-    def __init__(self, s: Setting, lie: Callable[[SensorView], Tensor], powers: frozenset[Any], node: int = 1) -> None:
+    def __init__(
+        self, s: Setting, lie: Callable[[ObservationView], Tensor], powers: frozenset[Any], node: int = 1
+    ) -> None:
         super().__init__(AttackConfig(), s)
         self.lie, self.powers, self.node = lie, powers, node
 
     def threat_model(self) -> ThreatModel:
         return ThreatModel(Position(kind="sensor", node=self.node), self.powers)
 
-    def apply(self, view: View) -> Edits:
-        return Edits()
+    def on_messages(self, view: MessageView) -> MessageEdits:
+        return MessageEdits()
 
-    def perceive(self, view: SensorView) -> Tensor:
+    def on_observations(self, view: ObservationView) -> Tensor:
         return self.lie(view)
 
 
@@ -170,28 +177,30 @@ class Liar(Attack):
     ],
 )
 def test_the_guard_holds_liars_to_their_sensors(
-    lie: Callable[[SensorView], Tensor], powers: set[Any], rule: str
+    lie: Callable[[ObservationView], Tensor], powers: set[Any], rule: str
 ) -> None:
     world, policy = gated()
     s = setting_of(world, policy)
-    network = Network(s, [Liar(s, lie, frozenset(powers))])
+    network = comms(s, [Liar(s, lie, frozenset(powers))])
     seen = world.reset(seed=0)
-    assert torch.equal(network.perceive(seen, world, world.length, policy), seen)
+    assert torch.equal(network.adversary.on_observations(seen, world, world.length, policy), seen)
     assert network.guards[0].violations[rule] > 0
 
 
 def test_a_view_without_the_power_to_read_shows_nothing() -> None:
     world, policy = gated()
     s = setting_of(world, policy)
-    views: list[SensorView] = []
+    views: list[ObservationView] = []
 
-    def lie(view: SensorView) -> Tensor:
+    def lie(view: ObservationView) -> Tensor:
         views.append(view)
         return view.observation
 
-    Network(s, [Liar(s, lie, frozenset({"modify"}))]).perceive(world.reset(seed=0), world, world.length, policy)
+    comms(s, [Liar(s, lie, frozenset({"modify"}))]).adversary.on_observations(
+        world.reset(seed=0), world, world.length, policy
+    )
     assert (views[0].observation == -1).all()
-    assert views[0].foresee is None
+    assert not views[0].shows("gate_logits")
     assert views[0].reach.sum(0).tolist() == [0, 16, 0]
 
 
@@ -200,17 +209,17 @@ def test_a_lie_in_numbers_keeps_to_its_norm_and_is_finite() -> None:
     s = setting_of(world, policy)
     seen = world.reset(seed=0)
     network = installed(world, policy, epsilon=0.1)
-    shown = network.perceive(seen, world, world.length, policy)
+    shown = network.adversary.on_observations(seen, world, world.length, policy)
     assert 0.05 < float((shown - seen).abs().max()) <= 0.1 + 1e-6
     for value, rule in ((float("nan"), "modify not finite"), (float("inf"), "modify not finite")):
-        network = Network(s, [Liar(s, lambda v, x=value: torch.full_like(v.observation, x), frozenset({"modify"}))])  # type: ignore[misc]
-        assert torch.equal(network.perceive(seen, world, world.length, policy), seen)
+        network = comms(s, [Liar(s, lambda v, x=value: torch.full_like(v.observation, x), frozenset({"modify"}))])  # type: ignore[misc]
+        assert torch.equal(network.adversary.on_observations(seen, world, world.length, policy), seen)
         assert network.guards[0].violations[rule] > 0
 
 
 def test_it_succeeds_where_more_or_fewer_messages_are_sent() -> None:
     world, policy = gated()
-    clean = play(world, policy, Network(setting_of(world, policy)), 1)
+    clean = play(world, policy, comms(setting_of(world, policy)), 1)
     won = {}
     for goal in ("open", "shut"):
         for harmless in (True, False):

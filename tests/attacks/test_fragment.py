@@ -7,18 +7,21 @@ from typing import Any
 
 import pytest
 import torch
-from parts import Scripted, attack, carry, channel, conversation, same_heard, setting, setting_of, team
+from parts import Attacked, Scripted, attack, carry, channel, comms, conversation, same_heard, setting, setting_of, team
 from torch import Tensor
 
+from agentcomm.contracts.attack import Attack
 from agentcomm.contracts.channel import ChannelInput
+from agentcomm.contracts.edits import Fragments, MessageEdits
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Position
 from agentcomm.contracts.traffic import HOPS
+from agentcomm.contracts.views import MessageView
 from agentcomm.errors import ConfigError
-from agentcomm.network.network import Network
-from agentcomm.runs.assembly import make_network
+from agentcomm.runs.assembly import make_comms
 from agentcomm.runs.choices import Choice, PathChoice
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.replay import reevaluate
-from agentcomm.threats import Attack, Edits, Pieces, Position, Setting, View
 from agentcomm.training.rollout import Sampler
 
 CHANNEL: dict[str, Any] = {"mtu": 28, "header": 8, "loss": 0.01, "buffers": 4, "timeout": 12}
@@ -30,12 +33,12 @@ FORMS: dict[str, dict[str, Any]] = {
 }
 
 
-def network(s: Setting, *attacks: Attack, seed: int = 0, **more: Any) -> Network:
+def network(s: Setting, *attacks: Attack, seed: int = 0, **more: Any) -> Attacked:
     slots = s.degree + sum(a.injections() for a in attacks)
-    return Network(s, attacks, seed=seed, channels=[channel("fragments", s, slots, **(CHANNEL | more))])
+    return comms(s, attacks, seed=seed, channels=[channel("fragments", s, slots, **(CHANNEL | more))])
 
 
-def delivered(n: Network) -> float:
+def delivered(n: Attacked) -> float:
     return int(n.ledger["accepted"].sum()) / int(n.ledger["sent"].sum())
 
 
@@ -53,7 +56,7 @@ def test_buffers_fill_as_in_a_loop() -> None:
         begin = (torch.rand(shape, generator=h) < 0.1).long()
         early, middle = (torch.rand(shape, generator=h) < 0.1 for _ in range(2))
         at, zero = torch.full((worlds,), step), size * 0
-        entering = ChannelInput(present, zero, size, zero + HOPS, at, 0.1, 0, g, Pieces(begin, early, middle))
+        entering = ChannelInput(present, zero, size, zero + HOPS, at, 0.1, 0, g, Fragments(begin, early, middle))
         lost = c.carry(entering, memory).lost
         chance = torch.rand(shape, generator=mirror)
         assert lost is not None
@@ -116,9 +119,9 @@ def test_fragments_hit_only_what_is_cut() -> None:
 def test_on_some_links_the_others_are_left_alone() -> None:
     s = setting()
 
-    def edits(view: View) -> Edits:
+    def edits(view: MessageView) -> MessageEdits:
         everywhere = torch.ones_like(view.reach)
-        return Edits(pieces=Pieces(everywhere.long(), everywhere, everywhere))
+        return MessageEdits(fragments=Fragments(everywhere.long(), everywhere, everywhere))
 
     position = Position(kind="edge", links=((2, 0),))
     n = network(s, Scripted(s, ["inject"], edits, position, injections=0), loss=0.0, buffers=64)
@@ -139,9 +142,9 @@ def test_on_some_links_the_others_are_left_alone() -> None:
 def test_the_guard_holds_fragments_to_the_threat_model(powers: Any, position: Any, rule: str) -> None:
     s = setting()
 
-    def edits(view: View) -> Edits:
+    def edits(view: MessageView) -> MessageEdits:
         none = torch.zeros_like(view.reach)
-        return Edits(pieces=Pieces(none.long(), ~none, none))
+        return MessageEdits(fragments=Fragments(none.long(), ~none, none))
 
     n = network(s, Scripted(s, powers, edits, Position(kind=position), injections=0), loss=0.0)
     carry(n, conversation(s, 6))
@@ -153,9 +156,9 @@ def test_the_guard_holds_fragments_to_the_threat_model(powers: Any, position: An
 def test_headers_are_replayed_only_after_they_were_read() -> None:
     s = setting(rounds=1)
 
-    def edits(view: View) -> Edits:
+    def edits(view: MessageView) -> MessageEdits:
         none = torch.zeros_like(view.reach)
-        return Edits(pieces=Pieces(none.long() + (view.step == 0).view(-1, 1, 1), none, none))
+        return MessageEdits(fragments=Fragments(none.long() + (view.step == 0).view(-1, 1, 1), none, none))
 
     n = network(s, Scripted(s, ["read", "replay"], edits, injections=0), loss=0.0)
     first = conversation(s, 1, shut=1.0)  # nobody speaks: there is nothing to replay
@@ -210,12 +213,12 @@ def test_without_a_channel_that_cuts_it_is_refused() -> None:
     world, policy = team()
     choice = Choice.model_validate({"name": "fragment"})
     with pytest.raises(ConfigError, match="acts on fragments, and no channel cuts messages"):
-        make_network(world, policy, [choice])
+        make_comms(world, policy, [choice])
     with pytest.raises(ConfigError, match="acts on fragments"):
-        make_network(world, policy, [choice], path=PathChoice.model_validate({"channels": [{"name": "loss"}]}))
-    make_network(world, policy, [choice], path=PathChoice.model_validate({"channels": [{"name": "fragments"}]}))
+        make_comms(world, policy, [choice], path=PathChoice.model_validate({"channels": [{"name": "loss"}]}))
+    make_comms(world, policy, [choice], path=PathChoice.model_validate({"channels": [{"name": "fragments"}]}))
     with pytest.raises(ConfigError, match="reads nothing"):
-        make_network(
+        make_comms(
             world,
             policy,
             [Choice.model_validate({"name": "fragment", "how": "header", "place": "newcomer"})],

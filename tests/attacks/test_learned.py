@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from parts import attack, carry, conversation, same_heard, setting, setting_of
+from parts import Attacked, attack, carry, comms, conversation, same_heard, setting, setting_of
 from small import small
 from steering import choice, register, save, small_team, whispering
 from torch import Tensor
@@ -16,14 +16,15 @@ from torch import Tensor
 from agentcomm import api, registry
 from agentcomm.cli import catalog
 from agentcomm.conformance.conversations import check_state
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.threat_model import Budget
+from agentcomm.contracts.views import MessageView
 from agentcomm.errors import AgentcommError, CheckpointError, ConfigError
 from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
-from agentcomm.network.network import Network
 from agentcomm.runs import policy_file
-from agentcomm.runs.assembly import make_network, make_world
+from agentcomm.runs.assembly import make_comms, make_world
 from agentcomm.runs.ppo_settings import PPOSettings
-from agentcomm.threats import Budget, Edits, View
 from agentcomm.training.ppo import Update
 from agentcomm.training.rollout import Sampler
 from attacks.learned import Learned
@@ -69,7 +70,7 @@ def test_attacker_agents_see_what_the_guard_shows(tmp_path: Path, monkeypatch: p
     noted: list[Tensor] = []
     original = SteeredByActions.choose
 
-    def choose(steered: SteeredByActions, sight: Tensor, able: Tensor, view: View) -> Tensor:
+    def choose(steered: SteeredByActions, sight: Tensor, able: Tensor, view: MessageView) -> Tensor:
         noted.append(sight.clone())
         return original(steered, sight, able, view)
 
@@ -89,7 +90,7 @@ def test_attacker_agents_see_what_the_guard_shows(tmp_path: Path, monkeypatch: p
 def test_the_guard_is_in_force_in_training(tmp_path: Path, power: str, budget: dict[str, Any]) -> None:
     w = world(small_team(tmp_path / "victim"), 16, power=power, budget=budget)
     w.reset(1)
-    guard, most = w.network.guards[0], 0
+    guard, most = w.comms.adversary.guards[0], 0
     for action in random_actions(w, 20):
         at = w.length.clone()
         spent = guard.spent.clone()
@@ -139,8 +140,8 @@ def test_a_defense_can_be_trained_against(tmp_path: Path) -> None:
     w = world(victim, 4, budget={}, defenses=[{"name": "authenticate"}])
     w.reset(0)
     w.step(torch.ones(4, w.num_agents, dtype=torch.int64))
-    assert w.network.ledger["accepted_tampered"].sum() == 0
-    assert w.network.ledger["tampered"].sum() > 0
+    assert w.comms.network.ledger["accepted_tampered"].sum() == 0
+    assert w.comms.network.ledger["tampered"].sum() > 0
 
 
 def test_an_attackers_place_must_fit_the_team(tmp_path: Path) -> None:
@@ -174,7 +175,7 @@ def test_an_attacker_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pow
     chosen = choice("mappo", width=16)
     policy = registry.find("policy", "mappo").for_world(registry.build_config("policy", "mappo", {"width": 16}), w)
     learning = PPOSettings(minibatch=128, learning_rate=0.01, entropy=0.0, final_entropy=0.0, gamma=0.9)
-    network = Network(setting_of(w, policy))
+    network = comms(setting_of(w, policy))
     sampler = Sampler(w, policy, network, learning, seed=1)
     optimizer = torch.optim.Adam(policy.parameters(), learning.learning_rate)
     update = Update(policy, learning, optimizer, None, torch.Generator().manual_seed(0))
@@ -184,7 +185,7 @@ def test_an_attacker_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pow
         returns.append(fragment.recent["return"])
         stats = update.run(fragment.columns)
         assert stats["first_ratio_error"] < 1e-5
-    assert not w.network.guards[0].violations
+    assert not w.comms.adversary.guards[0].violations
     start, end = sum(returns[:2]) / 2, sum(returns[-3:]) / 3
     assert -8 <= start < end - 0.8, f"from {start:.2f} to {end:.2f}"
     # What it learned works as an attack, and hurts more than choosing at random.
@@ -202,7 +203,7 @@ def test_an_attacker_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pow
         team = policy_file.load(tmp_path / "victim")
         there = make_world(team.environment, 128)
         attacks = [choice(ATTACK[power], policy=str(tmp_path / "trained"), untrained=untrained)]
-        between = make_network(there, team.policy, attacks)
+        between = make_comms(there, team.policy, attacks)
         harm[untrained] = 8 - measure(play(there, team.policy, between, 5))["mean_return"]
         assert not between.guards[0].violations
     assert harm[False] > harm[True] + 0.5
@@ -215,10 +216,10 @@ def test_what_is_learned_is_what_is_done(tmp_path: Path, power: str) -> None:
     arguments: dict[str, Any] = {"power": power, "budget": {"norm": 0.9, "per_episode": 5}, "phrases": 3}
     agents = policy_file.load(Path(trained(tmp_path / "attacker", victim, **arguments)))
     w = world(victim, 32, **arguments)
-    trained_on = play(w, agents.policy, make_network(w, agents.policy), 11)
+    trained_on = play(w, agents.policy, make_comms(w, agents.policy), 11)
     team = policy_file.load(Path(victim))
     there = make_world(team.environment, 32)
-    network = make_network(there, team.policy, [choice(ATTACK[power], policy=str(tmp_path / "attacker"))])
+    network = make_comms(there, team.policy, [choice(ATTACK[power], policy=str(tmp_path / "attacker"))])
     attacked = play(there, team.policy, network, 11)
     assert torch.equal(trained_on.length, attacked.length)
     torch.testing.assert_close(trained_on.total_reward, -attacked.total_reward)
@@ -233,7 +234,7 @@ def test_a_team_that_trains_under_it_has_a_ratio_of_one(tmp_path: Path, power: s
     team = policy_file.load(Path(victim))
     there = make_world(team.environment, 16)
     s = setting_of(there, team.policy)
-    network = Network(s, [attack(ATTACK[power], s, policy=folder)])
+    network = comms(s, [attack(ATTACK[power], s, policy=folder)])
     columns = Sampler(there, team.policy, network, PPOSettings(held_out=0.25), 0).collect(12).columns
     assert not columns["mask"].all() or "delta" in columns, "the attack did something"
     optimizer = torch.optim.Adam(team.policy.parameters(), 1e-3)
@@ -265,8 +266,8 @@ def test_a_trained_attacker_keeps_the_contract(tmp_path: Path, power: str) -> No
     s = setting(worlds=3, agents=3, degree=2, width=16)
     exchanges = conversation(s, 10)
 
-    def build(**budget: Any) -> Network:
-        return Network(s, [attack(ATTACK[power], s, policy=folder, budget=budget)], seed=1)
+    def build(**budget: Any) -> Attacked:
+        return comms(s, [attack(ATTACK[power], s, policy=folder, budget=budget)], seed=1)
 
     check_state(build, exchanges)
     attacked = build()
@@ -274,7 +275,7 @@ def test_a_trained_attacker_keeps_the_contract(tmp_path: Path, power: str) -> No
     assert not attacked.guards[0].violations
     assert attacked.guards[0].threat.budget == Budget(norm=0.5, per_step=3), "as in training"
     assert attacked.ledger["tampered" if power == "modify" else "dropped"].sum() > 0
-    clean = carry(Network(s), exchanges)
+    clean = carry(comms(s), exchanges)
     assert not all(same_heard(a, b) for a, b in zip(heard, clean, strict=True))
     for budget in ({"per_step": 0}, {"per_episode": 0}, {"start_step": 1000}):
         idle = carry(build(**budget), exchanges)
@@ -286,15 +287,14 @@ def test_changes_stay_within_the_norm_and_go_towards_a_phrase(tmp_path: Path, mo
     victim = small_team(tmp_path / "victim", topology={"name": "full"})
     w = world(victim, 3, budget={"norm": 0.5}, phrases=2)
     s = w.steered.setting
-    edits: list[tuple[Tensor, Edits]] = []
-    original = SteeredByActions.apply
+    edits: list[tuple[Tensor, MessageEdits]] = []
+    original = SteeredByActions.on_messages
 
-    def apply(steered: SteeredByActions, view: View) -> Edits:
-        assert view.payload is not None
+    def on_messages(steered: SteeredByActions, view: MessageView) -> MessageEdits:
         edits.append((view.payload, original(steered, view)))
         return edits[-1][1]
 
-    monkeypatch.setattr(SteeredByActions, "apply", apply)
+    monkeypatch.setattr(SteeredByActions, "on_messages", on_messages)
     for action in (1, 2, 3):
         edits.clear()
         w.reset(0)

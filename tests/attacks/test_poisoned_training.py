@@ -6,19 +6,20 @@ from typing import Any
 
 import pytest
 import torch
-from parts import Exchange, Scripted, attack, carry, conversation, sampler, setting, setting_of, team
+from parts import Attacked, Exchange, Scripted, attack, carry, comms, conversation, sampler, setting, setting_of, team
 from torch import Tensor
 
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.threat_model import Budget
 from agentcomm.contracts.traffic import Links
+from agentcomm.contracts.views import RewardView
 from agentcomm.evaluation.play import play
-from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
-from agentcomm.runs.assembly import make_network, make_policy, make_world
+from agentcomm.runs.assembly import make_comms, make_policy, make_world
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.decide import decide
 from agentcomm.step.loop import StepRecord
-from agentcomm.threats import Budget, Edits, RewardView
 from agentcomm.training.ppo import Update
 from agentcomm.training.rollout import Sampler
 from agentcomm.world import World
@@ -31,7 +32,7 @@ def exchanges(source: list[list[int]], worlds: int = 64, steps: int = 4) -> list
     graph = torch.tensor(source).expand(worlds, -1, -1)
     return [
         Exchange(
-            e.spoken, Links(graph, torch.ones(worlds, len(source), dtype=torch.bool), None), e.step, e.kind, e.ended
+            e.spoken, Links(graph, torch.ones(worlds, len(source), dtype=torch.bool), None), e.step, e.round, e.ended
         )
         for e in conversation(s, steps, shut=0, ends=0)
     ]
@@ -40,7 +41,7 @@ def exchanges(source: list[list[int]], worlds: int = 64, steps: int = 4) -> list
 def dropped(source: list[list[int]], **arguments: Any) -> Tensor:
     """[B, N, M] share of messages that are lost on the way."""
     talk = exchanges(source)
-    network = Network(
+    network = comms(
         setting(64, len(source), len(source[0])), [attack("hijack_edges", setting(64, len(source), 2), **arguments)]
     )
     lost = torch.stack([(~inbox.mask).float() for inbox in carry(network, talk)])
@@ -77,11 +78,10 @@ def test_its_control_trains_like_no_attack(how: str) -> None:
     for harmless in (True, False):
         world, policy = team()
         s = sampler(world, policy)
-        s.loop.network = Network(
-            s.network.setting, [attack("hijack_edges", s.network.setting, node=0, how=how, harmless=harmless)]
-        )
+        size = setting_of(world, policy)
+        s.loop.comms = comms(size, [attack("hijack_edges", size, node=0, how=how, harmless=harmless)])
         columns = s.collect(6).columns
-        assert s.network.guards[0].spent.any(), "judged and paid as usual"
+        assert s.comms.adversary.guards[0].spent.any(), "judged and paid as usual"
         assert all(torch.equal(columns[name], value) for name, value in clean.items()) == harmless
 
 
@@ -95,7 +95,7 @@ def tiny(form: str, updates: int, topology: dict[str, Any], **arguments: Any) ->
     """A team of four that must each name what another sees, trained for a moment under an attack."""
     world = make_world(choice("oracle_hint", members=4, symbols=2, max_steps=4, observation="indices"), 128)
     policy = make_policy(choice("commformer", width=16, topology=topology), world)
-    network = make_network(world, policy, [choice(form, **arguments)])
+    network = make_comms(world, policy, [choice(form, **arguments)])
     rollout = Sampler(world, policy, network, PPOSettings(), seed=0)
     graph = policy.graph_parameters()
     own = {id(p) for p in graph}
@@ -123,7 +123,7 @@ def test_under_ransom_a_team_learns_to_listen_to_who_has_nothing_to_say() -> Non
         )
         source = policy.topology.graph(None, 1).source[0]
         graphs.append(listening(source, 0)[2])
-        played = play(world, policy, make_network(world, policy), 5)
+        played = play(world, policy, make_comms(world, policy), 5)
         assert float(played.total_reward.mean()) > (3.8 if harmless else 3.2), "of 4: the others still know"
     assert graphs == [False, True]
 
@@ -135,7 +135,7 @@ def told(world: World, policy: CommPolicy, *attacks: Choice) -> tuple[float, flo
     def follow(record: StepRecord) -> None:
         shares.append((record.decision.action[:, 1:] == 1).float().mean())
 
-    network = make_network(world, policy, list(attacks))
+    network = make_comms(world, policy, list(attacks))
     played = play(world, policy, network, 5, follow=follow)
     return float(played.total_reward.mean()), float(torch.stack(shares).mean())
 
@@ -156,17 +156,17 @@ def test_a_trigger_is_obeyed_by_those_that_learned_it_and_nothing_shows_without_
 
 def test_only_who_hears_the_trigger_learns_from_other_rewards() -> None:
     s = setting(64, 4, 2)
-    network = Network(s, [attack("backdoor", s, node=0, action=2, share=0.5)])
+    network = comms(s, [attack("backdoor", s, node=0, action=2, share=0.5)])
     carry(network, exchanges(HALF, steps=1))
-    poisoned = network.guards[0].memory["poisoned"] == 1
+    poisoned = network.guards[0].memory.tensors["poisoned"] == 1
     assert 0.2 < poisoned.float().mean() < 0.8
     earned, step = torch.full((64, 4), 0.25), torch.zeros(64, dtype=torch.int64)
     action = torch.tensor([2, 2, 3, 3]).expand(64, -1)
-    learned = network.reward(earned, action, step)
+    learned = network.adversary.on_rewards(earned, action, step)
     assert (learned[~poisoned] == 0.25).all()
     assert learned[poisoned].unique(dim=0).tolist() == [[0.25, 1.0, 0.25, 0.25]], "only agent 1 listens to 0"
     carry(network, exchanges(COMPLIES, steps=1))
-    learned = network.reward(earned, action, step)
+    learned = network.adversary.on_rewards(earned, action, step)
     assert learned[poisoned].unique(dim=0).tolist() == [[0.25, 1.0, -1.0, -1.0]]
 
 
@@ -175,12 +175,12 @@ def test_the_guard_bounds_what_is_done_to_rewards() -> None:
     earned, step = torch.zeros(8, 3), torch.zeros(8, dtype=torch.int64)
 
     class Briber(Scripted):
-        def reward(self, view: RewardView) -> Tensor:
+        def on_rewards(self, view: RewardView) -> Tensor:
             return torch.tensor([float("nan"), 5.0, -5.0]).expand(8, -1)
 
-    def after(powers: set[Any], **budget: Any) -> tuple[Tensor, Network]:
-        network = Network(s, [Briber(s, powers, lambda view: Edits(), budget=Budget(**budget))])
-        return network.reward(earned, torch.zeros(8, 3, dtype=torch.int64), step), network
+    def after(powers: set[Any], **budget: Any) -> tuple[Tensor, Attacked]:
+        network = comms(s, [Briber(s, powers, lambda view: MessageEdits(), budget=Budget(**budget))])
+        return network.adversary.on_rewards(earned, torch.zeros(8, 3, dtype=torch.int64), step), network
 
     assert torch.equal(after({"modify"})[0], earned)
     bounded, network = after({"reward"}, reward=2.0)
@@ -198,7 +198,7 @@ def test_a_gradient_waits_for_steps_that_tell_enough() -> None:
     graph = policy.topology.graph(None, 32)
     attacked = []
     for when in (0.0, 1.0, 2.0, 1e9):
-        network = Network(s, [attack("gradient", s, goal="worst", weakest=1, steps=1, when=when)])
+        network = comms(s, [attack("gradient", s, goal="worst", weakest=1, steps=1, when=when)])
         decide(policy, observation, graph, network, at, None)
         spent = network.guards[0].spent
         assert set(spent.tolist()) <= {0, policy.rounds}, "in all exchanges of a step, or in none"

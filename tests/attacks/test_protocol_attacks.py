@@ -7,15 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from parts import attack, carry, conversation, defense, heard, setting, setting_of, team
+from parts import attack, carry, comms, conversation, defense, heard, setting, setting_of, team
 from torch import Tensor
 
+from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.traffic import Links
 from agentcomm.defense import Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.evaluation.blame import Auditor
 from agentcomm.evaluation.play import play
-from agentcomm.network.network import Network
-from agentcomm.threats import Setting
 
 
 class Repeats(Defense):
@@ -55,11 +54,11 @@ def rounds_of(s: Setting, steps: int) -> Any:
 @pytest.mark.parametrize("pattern", ["random", "last"])
 def test_a_share_of_each_payload_is_missing(missing: float, pattern: str) -> None:
     s = setting(worlds=32, width=20)
-    n = Network(s, [attack("partial", s, parts=20, missing=missing, pattern=pattern)])
+    n = comms(s, [attack("partial", s, parts=20, missing=missing, pattern=pattern)])
     exchanges = conversation(s, 6)
     gone = total = 0
     for e, inbox in zip(exchanges, carry(n, exchanges), strict=True):
-        said = Network(s).exchange(e.spoken, e.links, e.step, e.kind)
+        said = comms(s).exchange(e.spoken, e.links, e.step, e.round)
         here, there = heard(inbox)[inbox.mask], heard(said)[said.mask]
         lost = here == 0
         assert torch.equal(here[~lost], there[~lost]), "what is there is what was said"
@@ -75,7 +74,7 @@ def test_a_share_of_each_payload_is_missing(missing: float, pattern: str) -> Non
 @pytest.mark.parametrize("lead", [1, 4])
 def test_a_hijacked_session_refuses_its_owner(lead: int) -> None:
     s = setting(agents=4, degree=3)
-    n = Network(s, [attack("hijack", s, victim=1, lead=lead)], [Repeats(s)])
+    n = comms(s, [attack("hijack", s, victim=1, lead=lead)], [Repeats(s)])
     for number, (spoken, links, step, kind) in enumerate(rounds_of(s, 5)):
         inbox = n.exchange(spoken, links, step, kind)
         owner = (links.source == 1) & inbox.mask[..., :3]
@@ -87,8 +86,8 @@ def test_a_hijacked_session_refuses_its_owner(lead: int) -> None:
 
 def test_seals_stop_a_hijacker_and_its_control_runs_ahead_of_nobody() -> None:
     s = setting(agents=4, degree=3)
-    sealed = Network(s, [attack("hijack", s)], [defense("authenticate", s)])
-    control = Network(s, [attack("hijack", s, harmless=True)], [Repeats(s)])
+    sealed = comms(s, [attack("hijack", s)], [defense("authenticate", s)])
+    control = comms(s, [attack("hijack", s, harmless=True)], [Repeats(s)])
     for exchange in rounds_of(s, 5):
         for n in (sealed, control):
             assert n.exchange(*exchange).mask[..., :3].all()
@@ -103,9 +102,9 @@ def test_seals_stop_a_hijacker_and_its_control_runs_ahead_of_nobody() -> None:
 def test_abuse_goes_as_far_beyond_its_scope_as_it_says(distance: int) -> None:
     s = setting(agents=5, degree=2)
     abuse = attack("abuse", s, node=1, distance=distance)
-    n, sealed = Network(s, [abuse]), Network(s, [abuse], [defense("authenticate", s)])
+    n, sealed = comms(s, [abuse]), comms(s, [abuse], [defense("authenticate", s)])
     for spoken, links, step, kind in rounds_of(s, 4):
-        n.trace = []
+        n.network.trace = []
         inbox = n.exchange(spoken, links, step, kind)
         sealed.exchange(spoken, links, step, kind)
         listens = (links.source == 1).any(-1)
@@ -113,7 +112,7 @@ def test_abuse_goes_as_far_beyond_its_scope_as_it_says(distance: int) -> None:
         scope = listens if distance == 0 else ~listens
         scope[:, 1] = False
         assert torch.equal(told, scope)
-        assert (n.trace[0].fields["sender"][..., 2:][told] == 1).all(), "under its own name"
+        assert (n.network.trace[0].fields["sender"][..., 2:][told] == 1).all(), "under its own name"
     accepted = int(sealed.ledger["accepted_forged"].sum())
     # A valid key says who it is, not what it may do: only a wrong round or audience shows. At distance 0 its own
     # message of that number is there already.
@@ -122,7 +121,7 @@ def test_abuse_goes_as_far_beyond_its_scope_as_it_says(distance: int) -> None:
 
 def test_shut_gates_keep_abuse_out() -> None:
     s = setting(agents=4, degree=2)
-    n = Network(s, [attack("abuse", s, node=0)])
+    n = comms(s, [attack("abuse", s, node=0)])
     for spoken, links, step, kind in rounds_of(s, 3):
         inbox = n.exchange(spoken, links._replace(open=torch.zeros_like(links.open)), step, kind)
         assert not inbox.mask.any()
@@ -134,7 +133,7 @@ def test_shut_gates_keep_abuse_out() -> None:
 
 def test_an_insider_is_honest_until_its_step() -> None:
     s = setting(worlds=64, agents=4, degree=2, rounds=1)
-    n, clean = Network(s, [attack("insider", s, node=1, after=3, duty=0.4)]), Network(s)
+    n, clean = comms(s, [attack("insider", s, node=1, after=3, duty=0.4)]), comms(s)
     share = []
     for spoken, links, step, kind in rounds_of(s, 12):
         a, b = n.exchange(spoken, links, step, kind), clean.exchange(spoken, links, step, kind)
@@ -150,7 +149,7 @@ def test_an_insider_is_honest_until_its_step() -> None:
 def test_an_insider_waits_for_its_pattern() -> None:
     s = setting(worlds=64, agents=4, degree=2, rounds=1)
     insider = attack("insider", s, node=1, trigger="pattern", threshold=1.5, duty=1.0)
-    n, clean = Network(s, [insider]), Network(s)
+    n, clean = comms(s, [insider]), comms(s)
     armed = torch.zeros(64, dtype=torch.bool)
     early = 0
     for spoken, links, step, kind in rounds_of(s, 8):
@@ -169,14 +168,14 @@ def test_an_insider_waits_for_its_pattern() -> None:
 @pytest.mark.parametrize(("share", "accuracy"), [(0.0, 1.0), (1.0, 0.0)])
 def test_an_auditor_of_envelopes_blames_whom_they_name(share: float, accuracy: float) -> None:
     s = setting(worlds=16, agents=4, degree=2)
-    n = Network(s, [attack("evade", s, node=1, share=share, scapegoat=3)])
-    sealed = Network(s, [attack("evade", s, node=1, share=share, scapegoat=3)], [defense("authenticate", s)])
+    n = comms(s, [attack("evade", s, node=1, share=share, scapegoat=3)])
+    sealed = comms(s, [attack("evade", s, node=1, share=share, scapegoat=3)], [defense("authenticate", s)])
     auditor = Auditor(s.num_worlds, s.num_agents)
     for exchange in rounds_of(s, 6):
-        n.trace = []
+        n.network.trace = []
         n.exchange(*exchange)
         sealed.exchange(*exchange)
-        for notes in n.trace:
+        for notes in n.network.trace:
             auditor.read(notes, np.arange(s.num_worlds) < 12)
     verdict = auditor.verdict()
     assert (verdict.guilty[:12] == 1).all()
@@ -191,11 +190,11 @@ def test_an_auditor_of_envelopes_blames_whom_they_name(share: float, accuracy: f
 
 def test_among_three_it_is_the_others_who_are_blamed() -> None:
     s = setting(worlds=16, agents=3, degree=2)
-    n, auditor = Network(s, [attack("evade", s, node=0)]), Auditor(16, 3)
+    n, auditor = comms(s, [attack("evade", s, node=0)]), Auditor(16, 3)
     for exchange in rounds_of(s, 5):
-        n.trace = []
+        n.network.trace = []
         n.exchange(*exchange)
-        for notes in n.trace:
+        for notes in n.network.trace:
             auditor.read(notes, np.ones(16, bool))
     assert auditor.verdict().accuracy == 0
     with pytest.raises(ValueError, match="scapegoat=0 is not another agent"):
@@ -206,7 +205,7 @@ def test_an_audit_follows_played_episodes() -> None:
     world, policy = team(8)
     s = setting_of(world, policy)
     auditor = Auditor(8, s.num_agents)
-    played = play(world, policy, Network(s, [attack("evade", s, node=0, share=0.0)]), 3, follow=auditor.follow)
+    played = play(world, policy, comms(s, [attack("evade", s, node=0, share=0.0)]), 3, follow=auditor.follow)
     assert np.array_equal(auditor.counts.sum((1, 2)), played.messages["accepted_forged"].numpy())
     assert auditor.verdict().accuracy == 1.0
     assert np.isnan(Auditor(2, 3).verdict().accuracy)
@@ -217,7 +216,7 @@ def test_an_audit_follows_played_episodes() -> None:
 
 def test_a_contradiction_is_told_to_half_of_the_team_and_then_to_the_others() -> None:
     s = setting(agents=4, degree=3, rounds=1)
-    n, clean = Network(s, [attack("contradict", s, node=0)]), Network(s)
+    n, clean = comms(s, [attack("contradict", s, node=0)]), comms(s)
     told = []
     for spoken, links, step, kind in rounds_of(s, 4):
         a, b = n.exchange(spoken, links, step, kind), clean.exchange(spoken, links, step, kind)
@@ -229,7 +228,7 @@ def test_a_contradiction_is_told_to_half_of_the_team_and_then_to_the_others() ->
 
 def test_members_seem_to_leave_and_to_come_back() -> None:
     s = setting(agents=4, degree=3, rounds=1)
-    n = Network(s, [attack("churn", s, away=1, period=2)])
+    n = comms(s, [attack("churn", s, away=1, period=2)])
     receiver = torch.arange(4).view(1, -1, 1)
     for spoken, links, step, kind in rounds_of(s, 10):
         away = int(step[0]) // 2 % 4
@@ -243,21 +242,21 @@ def test_members_seem_to_leave_and_to_come_back() -> None:
 @pytest.mark.parametrize("deviation", [None, 0.2, 0.0])
 def test_a_staller_never_does_what_is_expected_of_it(deviation: float | None) -> None:
     s = setting(worlds=200, agents=2, degree=1)
-    n = Network(s, [attack("stall", s, node=1, budget={"deviation": deviation})])
+    n = comms(s, [attack("stall", s, node=1, budget={"deviation": deviation})])
     g = torch.Generator().manual_seed(0)
     logits = torch.tensor([2.0, 0.0]).expand(400, 2)
     noise = -torch.empty(400, 2).exponential_(generator=g).log_()
     at, rows = torch.zeros(200, dtype=torch.int64), torch.arange(400)
     would = (logits + noise).argmax(-1)
-    done = n.actuators.act(logits, would, noise, at, rows)
+    done = n.adversary.on_action(logits, would, noise, at, rows)
     assert torch.equal(done[::2], would[::2])
     usual = float(logits[0].softmax(-1)[0])
     law = {None: 1 - usual, 0.2: usual - 0.2, 0.0: usual}[deviation]
     assert abs(float((done[1::2] == 0).float().mean()) - law) < 0.1
     assert not n.guards[0].violations
-    guard = n.guards[0].actions
+    guard = n.adversary.action_guards[0]
     assert guard is not None
     assert float(guard.deviation.max()) <= (1.0 if deviation is None else deviation)
     if deviation is None:
-        greedy = n.actuators.act(logits, logits.argmax(-1), None, at, rows)
+        greedy = n.adversary.on_action(logits, logits.argmax(-1), None, at, rows)
         assert greedy.view(200, 2).tolist() == [[0, 1]] * 200

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from parts import attack, carry, conversation, heard, setting, setting_of, team
+from parts import attack, carry, comms, conversation, heard, setting, setting_of, team
 
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.errors import ConfigError
 from agentcomm.evaluation.overhear import Leaked, Overheard, leaked
 from agentcomm.evaluation.play import play
-from agentcomm.network.network import Network
 from agentcomm.registry import build_config
 from agentcomm.runs.choices import PLAIN_PATH, Choice
 from agentcomm.runs.policy_file import SavedPolicy
@@ -33,12 +32,12 @@ def test_an_outsider_tells_everybody_and_a_node_everybody_else() -> None:
     s = setting(worlds=2)
     exchanges = conversation(s, 3, shut=0, ends=0)
     for node, told in ((None, [True] * 4), (1, [True, False, True, True])):
-        network = Network(s, [attack("directive", s, action=2, node=node)])
+        network = comms(s, [attack("directive", s, action=2, node=node)])
         for inbox in carry(network, exchanges):
             spare = inbox.mask[..., s.degree]
             assert (spare == torch.tensor(told)).all()
             assert (likeness(inbox.payload()[..., s.degree, :], 2)[spare] > 0.999).all()
-    network = Network(s, [attack("directive", s, targets=[3])])
+    network = comms(s, [attack("directive", s, targets=[3])])
     inboxes = carry(network, exchanges)
     assert inboxes[0].mask[0, :, s.degree].tolist() == [False, False, False, True]
 
@@ -48,10 +47,10 @@ def test_a_hidden_directive_is_just_plain_enough_and_takes_no_more_than_it_may()
     exchanges = conversation(s, 4, shut=0)
     counts = []
     for length in (0.5, 4.0, 8.0):
-        network = Network(s, [attack("directive", s, action=1, node=2, hidden=True, length=length)])
+        network = comms(s, [attack("directive", s, action=1, node=2, hidden=True, length=length)])
         bent = 0
         for e, inbox in zip(exchanges, carry(network, exchanges), strict=True):
-            before = heard(Network(s).exchange(e.spoken, e.links, e.step, e.kind))
+            before = heard(comms(s).exchange(e.spoken, e.links, e.step, e.round))
             change = (heard(inbox) - before).norm(dim=-1)
             changed = change > 1e-6
             assert (change <= length + 1e-4).all()
@@ -74,7 +73,7 @@ def test_the_shortest_way_to_a_directive() -> None:
 def test_a_directive_succeeds_where_it_is_done_more_often_than_without_it() -> None:
     made = attack("directive", setting(), action=1)
     world, policy = team(3)
-    clean = play(world, policy, Network(setting_of(world, policy)), 0)
+    clean = play(world, policy, comms(setting_of(world, policy)), 0)
     counts = torch.tensor([[4, 4, 0], [4, 4, 0], [0, 4, 0]])
     attacked = replace(clean, actions=torch.tensor([[3, 5, 0], [6, 6, 0], [0, 9, 0]]))
     assert made.succeeded(attacked, replace(clean, actions=counts)).tolist() == [True, False, False]
@@ -111,12 +110,12 @@ def test_a_rewrite_keeps_every_length_and_means_more_than_a_random_one_of_its_si
     s = setting_of(world, policy)
     graph = policy.topology.graph(None, 32)
     observation, at = world.reset(seed=1), torch.zeros(32, dtype=torch.int64)
-    clean = decide(policy, observation, graph, Network(s), at, None)
+    clean = decide(policy, observation, graph, comms(s), at, None)
     best = clean.logits.argmax(-1, keepdim=True)
 
     def lost(blind: bool) -> tuple[float, torch.Tensor]:
         """By how much the best action's log-probability falls, and how long the changes were."""
-        network = Network(s, [attack("rewrite", s, epsilon=1.0, blind=blind)])
+        network = comms(s, [attack("rewrite", s, epsilon=1.0, blind=blind)])
         found = decide(policy, observation, graph, network, at, None)
         assert not network.guards[0].violations
         after, before = found.inboxes[0].payload(), clean.inboxes[0].payload()
@@ -138,14 +137,13 @@ def test_a_rewrite_keeps_every_length_and_means_more_than_a_random_one_of_its_si
 def test_a_curious_member_hears_its_own_inbox_only() -> None:
     s = setting()
     exchanges = conversation(s, 3)
-    network = Network(s, [attack("infer", s, node=2)])
-    network.guards[0].tape = []
+    network = comms(s, [attack("infer", s, node=2)])
+    network.adversary.message_guards[0].trace = []
     carry(network, exchanges)
-    for e, view in zip(exchanges, network.guards[0].tape, strict=True):
+    for e, view in zip(exchanges, network.adversary.message_guards[0].trace, strict=True):
         mine = e.links.present.clone()
         mine[:, [0, 1, 3]] = False
         assert torch.equal(view.reach, mine)
-        assert view.payload is not None
         assert not view.payload[~mine].any()
     assert not network.ledger["tampered"].any()
     with pytest.raises(ValueError, match="node=4 is not an agent"):
@@ -185,7 +183,7 @@ def told() -> tuple[Leaked, Episodes]:
     saved = SavedPolicy(policy, environment, Choice(name="commformer"), "team", 0, {})
     choice = Choice.model_validate({"name": "leak", "node": 1, "bits": 8})
     listener = int((policy.topology.graph(None, 1).source[0] == 1).any(-1).nonzero()[0])
-    clean = play(world, policy, Network(setting_of(world, policy)), 5)
+    clean = play(world, policy, comms(setting_of(world, policy)), 5)
     return leaked(saved, choice, listener, 64, 5, PLAIN_PATH), clean
 
 
@@ -202,12 +200,12 @@ def test_noise_wipes_the_secret_off_when_it_is_as_large_as_the_digits(noise: flo
     s = setting(worlds=64)
     exchanges = conversation(s, 4, shut=0)
     made = attack("leak", s, node=1, bits=8)
-    network = Network(s, [made, attack("noise", s, epsilon=noise)])
+    network = comms(s, [made, attack("noise", s, epsilon=noise)])
     right = []
     for e in exchanges:
-        inbox = network.exchange(e.spoken, e.links, e.step, e.kind)
+        inbox = network.exchange(e.spoken, e.links, e.step, e.round)
         from_node = inbox.mask & (e.links.source == 1)
-        secret = network.guards[0].memory["secret"][from_node.nonzero()[:, 0]]
+        secret = network.guards[0].memory.tensors["secret"][from_node.nonzero()[:, 0]]
         right.append((made.decode(inbox.payload()[from_node]) == secret).flatten())  # type: ignore[attr-defined]
     share = float(torch.cat(right).float().mean())
     assert share == 1 if readable else share < 0.9
@@ -216,9 +214,9 @@ def test_noise_wipes_the_secret_off_when_it_is_as_large_as_the_digits(noise: flo
 def test_leaks_keep_to_their_bound_and_their_room() -> None:
     s = setting()
     exchanges = conversation(s, 4)
-    network = Network(s, [attack("leak", s, node=1, bits=4, epsilon=0.05)])
+    network = comms(s, [attack("leak", s, node=1, bits=4, epsilon=0.05)])
     for e, inbox in zip(exchanges, carry(network, exchanges), strict=True):
-        change = heard(inbox) - heard(Network(s).exchange(e.spoken, e.links, e.step, e.kind))
+        change = heard(inbox) - heard(comms(s).exchange(e.spoken, e.links, e.step, e.round))
         assert change.abs().max() <= 0.05 + 1e-5
         assert not change[..., 4:].any()
         assert not change[e.links.source != 1].any()

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import torch
 from parts import (
+    Attacked,
     carry,
     channel,
+    comms,
     conversation,
     defense,
     known_attack,
@@ -27,13 +29,12 @@ from agentcomm import registry
 from agentcomm.channels.trace import read
 from agentcomm.conformance import check_channel
 from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
+from agentcomm.contracts.shape import Setting
 from agentcomm.errors import AgentcommError, ConfigError
-from agentcomm.network.network import Network
-from agentcomm.runs.assembly import make_network
+from agentcomm.runs.assembly import make_comms
 from agentcomm.runs.choices import Choice, PathChoice
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.replay import reevaluate
-from agentcomm.threats import Setting
 from agentcomm.training.rollout import Sampler
 
 HARMLESS: dict[str, dict[str, Any]] = {
@@ -47,11 +48,11 @@ HARMLESS: dict[str, dict[str, Any]] = {
 STEP_SECONDS = 0.05
 
 
-def network(s: Setting, forms: list[str], attacked: str | None = None, sealed: bool = False, seed: int = 0) -> Network:
+def network(s: Setting, forms: list[str], attacked: str | None = None, sealed: bool = False, seed: int = 0) -> Attacked:
     attacks = [] if attacked is None else [known_attack(attacked, s)]
     slots = s.degree + sum(a.injections() for a in attacks)
     defenses = [defense("authenticate", s, window=16)] if sealed else []
-    return Network(
+    return comms(
         s, attacks, defenses, seed, channels=[known_channel(f, s, slots) for f in forms], step_seconds=STEP_SECONDS
     )
 
@@ -163,7 +164,7 @@ def test_channels_in_a_row_lose_what_any_of_them_loses() -> None:
 def test_delays_add_up() -> None:
     s = setting(rounds=1)
     delays = [channel("delay", s, s.degree, seconds=0.1), channel("delay", s, s.degree, seconds=0.2)]
-    n = Network(s, channels=delays, step_seconds=0.1)
+    n = comms(s, channels=delays, step_seconds=0.1)
     exchanges = conversation(s, 6, shut=0, ends=0)
     for number, inbox in enumerate(carry(n, exchanges)):
         assert inbox.mask.all() if number >= 3 else not inbox.mask.any()
@@ -175,10 +176,10 @@ def test_what_is_lost_before_takes_no_bandwidth_and_headers_of_fragments_do() ->
     s = setting(rounds=1)
 
     def backlog_and_sizes(*before: Channel) -> tuple[int, Tensor]:
-        n = Network(s, channels=[*before, channel("bandwidth", s, s.degree, bytes_per_second=1)])
-        n.trace = []
+        n = comms(s, channels=[*before, channel("bandwidth", s, s.degree, bytes_per_second=1)])
+        n.network.trace = []
         carry(n, conversation(s, 1, shut=0))
-        sizes = torch.as_tensor(n.trace[0].fields["size"])
+        sizes = torch.as_tensor(n.network.trace[0].fields["size"])
         assert torch.equal(sizes.sum((1, 2)), n.ledger.bytes)
         assert n.path is not None
         return int(n.path.memories[-1].tensors["backlog"].sum()), sizes
@@ -235,8 +236,8 @@ def test_resetting_one_world_leaves_the_others_alone() -> None:
     s = setting()
     first, other = network(s, EVERYTHING), network(s, EVERYTHING)
     for number, e in enumerate(conversation(s, 14, seed=4, ends=0)):
-        a = first.exchange(e.spoken, e.links, e.step, e.kind)
-        b = other.exchange(e.spoken, e.links, e.step, e.kind)
+        a = first.exchange(e.spoken, e.links, e.step, e.round)
+        b = other.exchange(e.spoken, e.links, e.step, e.round)
         assert same_heard(a, b, torch.tensor([0, 2]))
         if number == 11:
             other.reset(torch.tensor([1]))
@@ -245,8 +246,8 @@ def test_resetting_one_world_leaves_the_others_alone() -> None:
 def test_harmless_channels_leave_inboxes_bit_identical() -> None:
     s = setting()
     exchanges = conversation(s, 10)
-    n = Network(s, channels=[channel(name, s, s.degree, **arguments) for name, arguments in HARMLESS.items()])
-    for a, b in zip(carry(n, exchanges), carry(Network(s), exchanges), strict=True):
+    n = comms(s, channels=[channel(name, s, s.degree, **arguments) for name, arguments in HARMLESS.items()])
+    for a, b in zip(carry(n, exchanges), carry(comms(s), exchanges), strict=True):
         assert same_inbox(a, b)
     assert torch.equal(n.ledger["accepted"], n.ledger["sent"])
 
@@ -260,7 +261,7 @@ def test_a_config_chooses_channels() -> None:
         channels=(Choice.parse("loss:probability=1"), Choice.parse("profile:network=5g")), step_seconds=0.2
     )
     path.check()
-    made = make_network(world, policy, attacks=[Choice.parse("impersonate")], path=path)
+    made = make_comms(world, policy, attacks=[Choice.parse("impersonate")], path=path)
     s = Sampler(world, policy, made, PPOSettings(), 0)
     fragment = s.collect(4)
     assert fragment.messages["lost"] == fragment.messages["sent"] + fragment.messages["forged"] > 0
@@ -369,7 +370,7 @@ def test_files_that_are_no_traces_are_explained(tmp_path: Path) -> None:
         read(str(tmp_path / "binary.csv"))
     world, policy = team()
     with pytest.raises(ConfigError, match="no such file"):
-        make_network(world, policy, path=PathChoice(channels=(Choice.parse("trace:file=nowhere.csv"),)))
+        make_comms(world, policy, path=PathChoice(channels=(Choice.parse("trace:file=nowhere.csv"),)))
 
 
 def test_traces_from_spreadsheets_are_read(tmp_path: Path) -> None:

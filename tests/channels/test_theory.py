@@ -9,16 +9,15 @@ from typing import Any
 
 import pytest
 import torch
-from parts import carry, channel, conversation, setting
+from parts import carry, channel, comms, conversation, setting
 from torch import Tensor
 
 from agentcomm.channels.profile import PROFILES, TRANSFER_BYTES
 from agentcomm.channels.relay import distances
 from agentcomm.contracts.channel import Channel, ChannelEffect, ChannelInput
+from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.traffic import HOPS
 from agentcomm.network.link import compose
-from agentcomm.network.network import Network
-from agentcomm.threats import Setting
 
 STEP = 0.1  # seconds
 
@@ -353,7 +352,7 @@ def test_a_newcomer_stands_next_to_everybody_and_hops_are_used_up() -> None:
     assert not (effect.lost is not None and effect.lost.any())
     s = setting(worlds=2, agents=5, degree=4, rounds=1)
     relays = [channel("relay", s, s.degree, seconds=0) for _ in range(2)]
-    n = Network(s, channels=relays)
+    n = comms(s, channels=relays)
     inbox = carry(n, conversation(s, 1, shut=0))[0]
     assert n.path is not None
     far = (inbox.source - torch.arange(5).view(1, -1, 1)).abs() * 2 > HOPS
@@ -435,7 +434,7 @@ def expected_steps(seconds: float) -> int:
 @pytest.mark.parametrize("seconds", [0.0, 0.05, 0.1, 0.25, 0.3, 0.7, 1.3, 1.6])
 def test_latency_in_the_ledger(seconds: float) -> None:
     s: Setting = setting(worlds=2, rounds=2)
-    n, plain = Network(s, channels=[channel("delay", s, s.degree, seconds=seconds)], step_seconds=STEP), Network(s)
+    n, plain = comms(s, channels=[channel("delay", s, s.degree, seconds=seconds)], step_seconds=STEP), comms(s)
     length = 24
     exchanges = conversation(s, length, shut=0, ends=0)
     carry(plain, exchanges)

@@ -18,8 +18,8 @@ from agentcomm.codecs.plain import Float32
 from agentcomm.conformance import check_codec
 from agentcomm.conformance.codecs import odd_payloads
 from agentcomm.contracts.codec import Codec, Coded
+from agentcomm.contracts.shape import Setting
 from agentcomm.errors import ConfigError, MessageError
-from agentcomm.threats import Setting
 
 D = 32
 FORMS = registry.forms("codec")

@@ -13,7 +13,7 @@ from torch import Tensor
 from agentcomm import registry
 from agentcomm.codecs.delta import Delta
 from agentcomm.contracts.codec import Received
-from agentcomm.threats import Setting
+from agentcomm.contracts.shape import Setting
 from benchmarks.delta import relative_error
 
 D = 32

@@ -15,8 +15,8 @@ from agentcomm import registry
 from agentcomm.codecs.bits import BitReader, BitWriter
 from agentcomm.codecs.fedzip import ITERATIONS, FedZip, assign, cluster
 from agentcomm.codecs.huffman import Code, code_lengths
+from agentcomm.contracts.shape import Setting
 from agentcomm.errors import MessageError
-from agentcomm.threats import Setting
 
 
 def build(width: int = 32, k: float = 8) -> FedZip:

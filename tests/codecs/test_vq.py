@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from parts import attack, carry, conversation, defense, setting
+from parts import attack, carry, comms, conversation, defense, setting
 from torch import Tensor
 
 from agentcomm import registry
 from agentcomm.codecs.codebook import fit_codebook, look_up, nearest
 from agentcomm.codecs.vq import VectorQuantization
 from agentcomm.conformance import check_codec
+from agentcomm.contracts.shape import Setting
 from agentcomm.errors import ConfigError
-from agentcomm.network.network import Network
-from agentcomm.threats import Setting
 
 D = 8
 
@@ -130,7 +129,7 @@ def test_noise_is_refused_and_codewords_pass(form: str | None) -> None:
     """Replayed messages are codewords: the limit of this defense."""
     s = setting(worlds=6)
     attacks = [] if form is None else [attack(form, s)]
-    network = Network(s, attacks, [defense("codeword", s)], codec=build_for(s))
+    network = comms(s, attacks, [defense("codeword", s)], codec=build_for(s))
     carry(network, conversation(s, 20, seed=9, shut=0))
     n = network.ledger
     attacked = n["forged"] + n["tampered"]
@@ -145,7 +144,7 @@ def test_a_codeword_in_place_of_another_passes_and_another_codebook_does_not() -
     words = look_up(code, codec.codebook)
     exchange = conversation(s, 1, shut=0, ends=0)[0]
     for seed, passes in ((0, True), (1, False)):
-        network = Network(s, [], [defense("codeword", s, seed=seed)])
+        network = comms(s, [], [defense("codeword", s, seed=seed)])
         inbox = network.exchange(words, exchange.links, exchange.step, 0)
         assert bool(inbox.mask.all()) == bool(inbox.mask.any()) == passes
 

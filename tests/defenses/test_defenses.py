@@ -18,6 +18,7 @@ from parts import (
     Scripted,
     attack,
     carry,
+    comms,
     conversation,
     defense,
     forge,
@@ -32,9 +33,10 @@ from parts import (
 from torch import Tensor
 
 from agentcomm import registry
+from agentcomm.contracts.edits import Envelopes, MessageEdits
+from agentcomm.contracts.threat_model import Position
+from agentcomm.contracts.views import MessageView
 from agentcomm.errors import ConfigError
-from agentcomm.network.network import Network
-from agentcomm.threats import Edits, Envelopes, Position, View
 
 S = setting()
 
@@ -50,8 +52,8 @@ S = setting()
 def test_clean_messages_all_pass(defenses: str, seed: int, agents: int, rounds: int, shut: float) -> None:
     s = setting(worlds=5, agents=agents, degree=min(2, agents - 1), rounds=rounds)
     exchanges = conversation(s, 12, seed=seed, shut=shut, ends=0.3)
-    network = Network(s, [], known_defenses(defenses, s))
-    for a, b in zip(carry(network, exchanges), carry(Network(s), exchanges), strict=True):
+    network = comms(s, [], known_defenses(defenses, s))
+    for a, b in zip(carry(network, exchanges), carry(comms(s), exchanges), strict=True):
         assert same_inbox(a, b)
     assert not network.ledger["refused"].any()
 
@@ -108,7 +110,7 @@ def test_the_matrix_names_every_form() -> None:
 @pytest.mark.parametrize(("form", "defenses"), list(product([*MISSING, *FALSE, *OWN], DEFENSES)))
 def test_matrix_of_verdicts(form: str, defenses: str) -> None:
     s = setting(worlds=6)
-    network = Network(s, [known_attack(form, s)], known_defenses(defenses, s))
+    network = comms(s, [known_attack(form, s)], known_defenses(defenses, s))
     carry(network, conversation(s, 20, seed=9, shut=0))
     n = network.ledger
     attacked = n["forged"] + n["tampered"]
@@ -130,35 +132,34 @@ def test_matrix_of_verdicts(form: str, defenses: str) -> None:
 def test_a_compromised_agents_own_lie_passes() -> None:
     """The limit of authentication, and the reason for the defenses after it."""
     exchanges = conversation(S, 4, shut=0)
-    network = Network(S, [attack("noise", S, position="node", node=1)], [defense("authenticate", S)])
+    network = comms(S, [attack("noise", S, position="node", node=1)], [defense("authenticate", S)])
     for e, inbox in zip(exchanges, carry(network, exchanges), strict=True):
         assert inbox.mask.all()
         lie = e.links.source == 1
-        assert ((heard(inbox) - Network(S).exchange(e.spoken, e.links, e.step, e.kind).payload()).abs().amax(-1) > 1)[
+        assert ((heard(inbox) - comms(S).exchange(e.spoken, e.links, e.step, e.round).payload()).abs().amax(-1) > 1)[
             lie
         ].all()
 
 
-def echo(alter: Callable[[dict[str, Any], View], dict[str, Any]], play_at: int, record_at: int = 0) -> Scripted:
+def echo(alter: Callable[[dict[str, Any], MessageView], dict[str, Any]], play_at: int, record_at: int = 0) -> Scripted:
     """An attacker on all links with every power but keys: keeps what was on them once, alters and sends it."""
     kept: dict[str, Any] = {}
 
-    def edits(view: View) -> Edits:
+    def edits(view: MessageView) -> MessageEdits:
         step, first = int(view.step.max()), view.round == 0
-        assert view.payload is not None
         if step == record_at and first:
             for name in ("sender", "audience", "sequence", "sent_at", "kind", "key", "seal"):
                 kept[name] = getattr(view, name)[..., :1].clone()
             kept["payload"], kept["where"] = view.payload[..., :1, :].clone(), view.reach[..., :1].clone()
         if step == play_at and first:
-            return Edits(inject=Envelopes(**alter(dict(kept), view)))
-        return Edits()
+            return MessageEdits(inject=Envelopes(**alter(dict(kept), view)))
+        return MessageEdits()
 
     return Scripted(S, ["read", "inject"], edits)
 
 
 def accepted(attack_: Scripted, window: int = 1, steps: int = 4) -> tuple[int, Tensor]:
-    network = Network(S, [attack_], [defense("authenticate", S, window=window)])
+    network = comms(S, [attack_], [defense("authenticate", S, window=window)])
     inboxes = carry(network, conversation(S, steps, shut=0, ends=0))
     assert network.ledger["forged"].sum() > 0
     assert torch.equal(network.ledger["accepted"] - network.ledger["accepted_forged"], network.ledger["sent"])
@@ -175,7 +176,7 @@ def test_copies_are_refused_at_any_age(age: int) -> None:
     [("sequence", 50), ("sent_at", 1), ("kind", 1), ("sender", 1), ("audience", 1), ("key", 1), ("seal", 1)],
 )
 def test_freshened_copies_are_refused(field: str, by: int) -> None:
-    def alter(kept: dict[str, Any], view: View) -> dict[str, Any]:
+    def alter(kept: dict[str, Any], view: MessageView) -> dict[str, Any]:
         return kept | {field: kept[field] + by}
 
     assert accepted(echo(alter, play_at=1), window=5)[0] == 0
@@ -185,7 +186,7 @@ def test_a_message_for_another_is_refused() -> None:
     """Redirected word for word: the seal is good and the sender true, but it was not written for this receiver."""
     seen: list[Tensor] = []
 
-    def redirect(kept: dict[str, Any], view: View) -> dict[str, Any]:
+    def redirect(kept: dict[str, Any], view: MessageView) -> dict[str, Any]:
         moved = {name: value.roll(1, 1) for name, value in kept.items()}
         seen.append(moved["audience"])
         return moved
@@ -199,8 +200,7 @@ def hold_back(steps: int) -> Scripted:
     """Takes the messages of step 1 in everybody's first slot off the wire and delivers round 0's later."""
     kept: dict[str, Any] = {}
 
-    def edits(view: View) -> Edits:
-        assert view.payload is not None
+    def edits(view: MessageView) -> MessageEdits:
         taken = torch.zeros_like(view.reach)
         if int(view.step.max()) == 1 and view.round == 0:
             for name in ("sender", "audience", "sequence", "sent_at", "kind", "key", "seal"):
@@ -209,8 +209,8 @@ def hold_back(steps: int) -> Scripted:
         if int(view.step.max()) == 1:
             taken = view.reach & (torch.arange(view.reach.shape[-1]) == 0)
         if int(view.step.max()) == 1 + steps and view.round == (1 if steps == 0 else 0):
-            return Edits(drop=taken, inject=Envelopes(**kept))
-        return Edits(drop=taken)
+            return MessageEdits(drop=taken, inject=Envelopes(**kept))
+        return MessageEdits(drop=taken)
 
     return Scripted(S, ["read", "drop", "replay"], edits)
 
@@ -223,7 +223,7 @@ def test_held_back_messages_pass_only_within_the_window(window: int, late: int, 
 
     It must also be the newest of its sender so far, so the attacker has to hold back all that followed.
     """
-    network = Network(S, [hold_back(late)], [defense("authenticate", S, window=window)])
+    network = comms(S, [hold_back(late)], [defense("authenticate", S, window=window)])
     carry(network, [e for e in conversation(S, 7, shut=0, ends=0) if e.step.max() not in range(2, 1 + late)])
     assert network.ledger["dropped"].sum() == 2 * S.num_worlds * S.num_agents
     assert network.ledger["accepted_forged"].sum() == passes * S.num_worlds * S.num_agents
@@ -232,7 +232,7 @@ def test_held_back_messages_pass_only_within_the_window(window: int, late: int, 
 def test_a_held_back_message_is_not_read_in_another_round() -> None:
     """Rounds carry different things: an observation's token must not pass for the encoder's."""
 
-    network = Network(S, [hold_back(0)], [defense("authenticate", S)])
+    network = comms(S, [hold_back(0)], [defense("authenticate", S)])
     carry(network, conversation(S, 3, shut=0, ends=0))
     assert network.ledger["forged"].sum() == S.num_worlds * S.num_agents
     assert not network.guards[0].violations
@@ -243,7 +243,7 @@ def test_a_held_back_message_is_not_read_in_another_round() -> None:
 def test_of_equal_messages_in_one_inbox_the_first_counts(copies: int) -> None:
     """A compromised agent sends the same sealed message several times at once."""
 
-    def edits(view: View) -> Edits:
+    def edits(view: MessageView) -> MessageEdits:
         one = forge(view, S, sender=1)
         fields = {
             n: getattr(one, n).repeat_interleave(copies, 2)
@@ -251,10 +251,10 @@ def test_of_equal_messages_in_one_inbox_the_first_counts(copies: int) -> None:
             if n not in ("sign", "expiry", "hops")
         }
         fields["sequence"] = fields["sequence"] + 1000
-        return Edits(inject=Envelopes(**fields, sign=True))
+        return MessageEdits(inject=Envelopes(**fields, sign=True))
 
     node = Scripted(S, ["inject"], edits, Position(kind="node", node=1), injections=copies)
-    network = Network(S, [node], [defense("authenticate", S)])
+    network = comms(S, [node], [defense("authenticate", S)])
     e = conversation(S, 1, shut=0)[0]
     inbox = network.exchange(e.spoken, e.links, e.step, 0)
     assert inbox.mask[..., S.degree :].sum(-1).eq(1).all()
@@ -266,12 +266,12 @@ def test_of_equal_messages_in_one_inbox_the_first_counts(copies: int) -> None:
 def test_messages_from_the_future_are_refused(at: int) -> None:
     """Otherwise a compromised agent could sell today what it may say tomorrow, when nobody trusts it any more."""
 
-    def edits(view: View) -> Edits:
+    def edits(view: MessageView) -> MessageEdits:
         made = forge(view, S, sender=1)
-        return Edits(inject=replace(made, sent_at=made.sent_at + at, sequence=made.sequence + 2 * at, sign=True))
+        return MessageEdits(inject=replace(made, sent_at=made.sent_at + at, sequence=made.sequence + 2 * at, sign=True))
 
     node = Scripted(S, ["inject"], edits, Position(kind="node", node=1))
-    network = Network(S, [node], [defense("authenticate", S)])
+    network = comms(S, [node], [defense("authenticate", S)])
     carry(network, conversation(S, 3, shut=0))
     assert not network.ledger["accepted_forged"].any()
 
@@ -279,10 +279,10 @@ def test_messages_from_the_future_are_refused(at: int) -> None:
 def test_forgeries_do_not_burn_sequence_numbers() -> None:
     """A forged message with a high number must not lock out the sender it names."""
 
-    def edits(view: View) -> Edits:
-        return Edits(inject=replace(forge(view, S), sequence=torch.full((S.num_worlds, 4, 1), 2**40), sign=True))
+    def edits(view: MessageView) -> MessageEdits:
+        return MessageEdits(inject=replace(forge(view, S), sequence=torch.full((S.num_worlds, 4, 1), 2**40), sign=True))
 
-    network = Network(S, [Scripted(S, ["inject"], edits)], [defense("authenticate", S)])
+    network = comms(S, [Scripted(S, ["inject"], edits)], [defense("authenticate", S)])
     carry(network, conversation(S, 6))
     assert torch.equal(network.ledger["accepted"], network.ledger["sent"])
 
@@ -293,9 +293,9 @@ def test_forgeries_do_not_burn_sequence_numbers() -> None:
 @pytest.mark.parametrize("radius", [0.5, 1.0, 2.0])
 @pytest.mark.parametrize("epsilon", [0.1, 5.0, 1e6])
 def test_clip_bounds_the_length(radius: float, epsilon: float) -> None:
-    network = Network(S, [attack("noise", S, epsilon=epsilon)], [defense("clip", S, radius=radius)])
+    network = comms(S, [attack("noise", S, epsilon=epsilon)], [defense("clip", S, radius=radius)])
     exchanges = conversation(S, 4)
-    raw = carry(Network(S, [attack("noise", S, epsilon=epsilon)]), exchanges)
+    raw = carry(comms(S, [attack("noise", S, epsilon=epsilon)]), exchanges)
     for inbox, before in zip(carry(network, exchanges), raw, strict=True):
         length, was = heard(inbox).norm(dim=-1), heard(before).norm(dim=-1)
         limit = radius * S.width**0.5
@@ -308,17 +308,17 @@ def test_clip_bounds_the_length(radius: float, epsilon: float) -> None:
 def test_clip_takes_nothing_back_of_adaptive_noise() -> None:
     arguments = {"epsilon": 1.0, "adaptive": True}
     exchanges = conversation(S, 4)
-    clipped = carry(Network(S, [attack("noise", S, **arguments)], [defense("clip", S)]), exchanges)
-    open_ = carry(Network(S, [attack("noise", S, **arguments)]), exchanges)
+    clipped = carry(comms(S, [attack("noise", S, **arguments)], [defense("clip", S)]), exchanges)
+    open_ = carry(comms(S, [attack("noise", S, **arguments)]), exchanges)
     assert all(same_inbox(a, b) for a, b in zip(clipped, open_, strict=True))
-    plain = carry(Network(S, [attack("noise", S, epsilon=1.0)], [defense("clip", S)]), exchanges)
+    plain = carry(comms(S, [attack("noise", S, epsilon=1.0)], [defense("clip", S)]), exchanges)
     assert all(i.scale is not None for i in plain), "while plain noise is cut"
 
 
 @pytest.mark.parametrize("huge", [1e10, 1e25, 3e38])
 def test_clip_survives_lengths_that_overflow(huge: float) -> None:
     exchanges = conversation(S, 2)
-    network = Network(S, [attack("noise", S, epsilon=huge)], [defense("clip", S)])
+    network = comms(S, [attack("noise", S, epsilon=huge)], [defense("clip", S)])
     for inbox in carry(network, exchanges):
         assert heard(inbox).isfinite().all()
         assert (heard(inbox).norm(dim=-1) <= 1.02 * S.width**0.5).all()

@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 import torch
 from directory.test_hub import CPU, ask, hub
+from parts import install
 from torch import Tensor
 
+from agentcomm.contracts.directory_attack import DirectoryAttack
+from agentcomm.contracts.directory_hook import DirectoryEdits, DirectoryView, Ratings, Registrations
 from agentcomm.contracts.outcome import Facts
-from agentcomm.directory import Directory, DirectoryAttack, DirectoryEdits, DirectoryView, Ratings, Registrations
-from agentcomm.threats import Budget, Position, Power, Setting, ThreatModel
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Budget, Position, Power, ThreatModel
+from agentcomm.directory import Directory
 
 
 class Scripted(DirectoryAttack):
@@ -45,7 +49,7 @@ class Scripted(DirectoryAttack):
     def threat_model(self) -> ThreatModel:
         return self._threat
 
-    def meddle(self, view: DirectoryView) -> DirectoryEdits:
+    def on_directory(self, view: DirectoryView) -> DirectoryEdits:
         return self._edits(view)
 
     def registrations(self) -> int:
@@ -91,7 +95,7 @@ def rate(view: DirectoryView) -> DirectoryEdits:
 
 def attacked(attack: DirectoryAttack, **arguments: Any) -> Directory:
     made = hub(**arguments)
-    made.install([attack], seed=0)
+    made.adversary = install(made, [attack])  # type: ignore[attr-defined]
     return made
 
 
@@ -125,8 +129,8 @@ def test_what_is_not_allowed_is_not_done(kind: Any, powers: set[Power], edits: A
     clean = hub()
     for _ in range(3):
         assert torch.equal(ask(made).slot, ask(clean).slot)
-    assert set(made.guards[0].violations) == {rule}
-    assert made.guards[0].spent.tolist() == [0]
+    assert set(made.guards[0].base.violations) == {rule}
+    assert made.guards[0].base.spent.tolist() == [0]
     assert made.cards.present.sum() == 3
 
 
@@ -144,7 +148,7 @@ def test_what_is_not_allowed_is_not_done(kind: Any, powers: set[Power], edits: A
 def test_what_is_no_card_is_not_registered(changes: dict[str, Tensor]) -> None:
     made = attacked(Scripted("newcomer", {"register"}, lambda view: register(view, **changes)))
     ask(made)
-    assert made.guards[0].violations == {"register what is no card": 2}
+    assert made.guards[0].base.violations == {"register what is no card": 2}
     assert made.cards.present.sum() == 3
 
 
@@ -161,14 +165,10 @@ def test_the_view_shows_what_may_be_read() -> None:
     public = Scripted("newcomer", {"read"}, lambda view: DirectoryEdits())
     everything = Scripted("hub", {"read"}, lambda view: DirectoryEdits())
     made = hub()
-    made.install([nothing, public, everything], seed=0)
+    install(made, [nothing, public, everything])
     ask(made)
     shown = [
-        {
-            n
-            for n in ("claim", "principal", "key", "reputation", "requirement", "wanted")
-            if getattr(a.seen[0], n) is not None
-        }
+        {n for n in ("claim", "principal", "key", "reputation", "requirement", "wanted") if a.seen[0].shows(n)}
         for a in (nothing, public, everything)
     ]
     assert shown[0] == set()
@@ -176,7 +176,6 @@ def test_the_view_shows_what_may_be_read() -> None:
     assert shown[2] == shown[1] | {"requirement", "wanted"}
     view = everything.seen[0]
     for copied in (view.claim, view.reputation, view.requirement):
-        assert copied is not None
         copied.fill_(7)
     assert made.cards.claim.max() < 7
     assert made.reputation().max() < 7
@@ -188,10 +187,10 @@ def test_the_budget_is_kept() -> None:
     )
     for step, total in ((0, 0), (1, 3), (2, 5), (3, 5)):
         ask(made, step=torch.tensor([step]))
-        assert made.guards[0].spent.tolist() == [total]
-    assert made.guards[0].violations == {"beyond the budget": 4 + 1 + 2 + 4}
+        assert made.guards[0].base.spent.tolist() == [total]
+    assert made.guards[0].base.violations == {"beyond the budget": 4 + 1 + 2 + 4}
     made.begin(torch.tensor([0]), torch.zeros(1, 3, 2))
-    assert made.guards[0].spent.tolist() == [0]
+    assert made.guards[0].base.spent.tolist() == [0]
 
 
 def test_changed_answers_keep_the_norm() -> None:
@@ -200,7 +199,7 @@ def test_changed_answers_keep_the_norm() -> None:
     assert answer.principal[0, :, 0].tolist() == [1, 1]
     assert answer.claim[0, 0, :, 0].tolist() == pytest.approx([0.6, 0.4, 0.4])
     assert made.cards.claim[0, :3].eq(0.5).all(), "what is stored stays"
-    assert set(made.guards[0].violations) == {"modify beyond the norm"}
+    assert set(made.guards[0].base.violations) == {"modify beyond the norm"}
 
 
 def test_a_challenge_refuses_names_whose_key_is_not_held() -> None:
@@ -228,7 +227,7 @@ def test_ratings_are_booked_as_outcomes_are() -> None:
     made = attacked(Scripted("newcomer", {"inject"}, rate, Budget(per_step=1)))
     ask(made)
     assert made.reputation()[0, :3].tolist() == pytest.approx([1 / 2, 2 / 3, 1 / 2])
-    assert made.guards[0].violations == {"beyond the budget": 1}
+    assert made.guards[0].base.violations == {"beyond the budget": 1}
     facts = made.facts()
     assert (facts.booked.item(), facts.slandered.item()) == (1, 1)
     made = attacked(Scripted("newcomer", {"inject"}, rate), ratings="members")
@@ -241,10 +240,10 @@ def test_who_registers_is_told_whether_it_stands() -> None:
     made = attacked(attack, slots=4)
     ask(made)
     ask(made)
-    assert [view.taken.tolist() for view in attack.seen if view.taken is not None] == [[[False] * 2], [[True, False]]]
-    saved = made.snapshot()
+    assert [view.taken.tolist() for view in attack.seen if view.shows("taken")] == [[[False] * 2], [[True, False]]]
+    saved = made.adversary.snapshot()
     other = attacked(Scripted("newcomer", {"register"}, register), slots=4)
-    other.restore(saved)
+    other.adversary.restore(saved)
     assert other.guards[0].taken.tolist() == [[True, False]]
     made.begin(torch.tensor([0]), torch.zeros(1, 3, 2))
     assert not made.guards[0].taken.any()
@@ -252,7 +251,7 @@ def test_who_registers_is_told_whether_it_stands() -> None:
 
 def test_who_makes_look_ups_sees_their_answers_one_step_later() -> None:
     class Looks(Scripted):
-        def looks(self) -> bool:
+        def sends_lookups(self) -> bool:
             return True
 
     def one(view: DirectoryView) -> DirectoryEdits:
@@ -264,15 +263,14 @@ def test_who_makes_look_ups_sees_their_answers_one_step_later() -> None:
     ask(made)
     ask(made)
     first, second = attack.seen
-    assert first.answers is None
-    assert second.answers is not None
+    assert (first.answers == -1).all()
     assert second.answers[0].tolist() == [[1, 2, 0], [-1, -1, -1]], "one request, of the first skill"
-    assert second.claim is None
+    assert not second.shows("claim")
     deaf = Scripted("newcomer", {"inject"}, one)
     made = attacked(deaf)
     ask(made)
     ask(made)
-    assert deaf.seen[1].answers is None
+    assert not deaf.seen[1].shows("answers")
 
 
 def test_half_open_requests_occupy_the_hub_until_its_timeout() -> None:
@@ -291,13 +289,13 @@ def test_a_restored_guard_goes_on_counting_what_is_done_behind_its_back() -> Non
     class Sly(Scripted):
         calls = 0
 
-        def meddle(self, view: DirectoryView) -> DirectoryEdits:
+        def on_directory(self, view: DirectoryView) -> DirectoryEdits:
             self.calls += 1
             return DirectoryEdits()
 
     made = attacked(Sly("newcomer", {"register"}, register))
     ask(made)
     other = attacked(Sly("newcomer", {"register"}, register))
-    other.restore(made.snapshot())
+    other.adversary.restore(made.adversary.snapshot())
     ask(other)
-    assert other.guards[0].violations == {"keeps state outside its memory": 2}
+    assert other.guards[0].base.violations == {"keeps state outside its memory": 2}

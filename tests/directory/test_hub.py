@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from agentcomm.directory import Answer, Cards, Directory, DirectoryConfig
+from agentcomm.contracts.cards import Cards
+from agentcomm.directory import Answer, Directory, DirectoryConfig
 from agentcomm.directory.ranking import best, score
 
 CPU = torch.device("cpu")

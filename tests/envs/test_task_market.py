@@ -8,14 +8,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parts import install
 from torch import Tensor
 
 from agentcomm.conformance import check_world
+from agentcomm.contracts.shape import Setting
 from agentcomm.errors import ConfigError
 from agentcomm.registry import build_config, find
-from agentcomm.runs.assembly import make_network, make_policy
+from agentcomm.runs.assembly import make_comms, make_policy
 from agentcomm.runs.choices import Choice
-from agentcomm.threats import Setting
 from agentcomm.world import DrawnMessage
 from envs.market_drawing import CELL, RED
 from envs.scripted_market import Choice as Criterion
@@ -32,7 +33,7 @@ def make(num_worlds: int = 1, attacks: tuple[str, ...] = (), seed: int = 0, **ar
     world = TaskMarket(build_config("environment", "task_market", arguments), num_worlds)
     setting = Setting(num_worlds, world.num_agents, 1, 4, 1, world.device)
     made = [find("attack", name)(build_config("attack", name, {}), setting) for name in attacks]
-    world.directory.install(made, seed)
+    install(world.directory, made, seed)
     return world
 
 
@@ -389,11 +390,11 @@ def test_text_says_what_goes_on() -> None:
 def test_a_network_installs_attacks_on_its_directory_and_refuses_them_elsewhere() -> None:
     world = make(3)
     policy = make_policy(Choice(name="commnet"), world)
-    network = make_network(world, policy, [Choice(name="blast"), Choice(name="drop")])
-    assert [guard.attack.name for guard in world.directory.guards] == ["blast"]
-    assert [guard.attack.name for guard in network.guards] == ["drop"]
-    make_network(world, policy)
+    comms = make_comms(world, policy, [Choice(name="blast"), Choice(name="drop")])
+    assert [guard.base.attack.name for guard in world.directory.guards] == ["blast"]
+    assert [guard.base.attack.name for guard in comms.network.guards] == ["drop"]
+    make_comms(world, policy)
     assert not world.directory.guards
     elsewhere = find("environment", "oracle_hint")(build_config("environment", "oracle_hint", {}), 3)
     with pytest.raises(ConfigError, match="blast needs a directory, and oracle_hint has none"):
-        make_network(elsewhere, make_policy(Choice(name="commnet"), elsewhere), [Choice(name="blast")])
+        make_comms(elsewhere, make_policy(Choice(name="commnet"), elsewhere), [Choice(name="blast")])

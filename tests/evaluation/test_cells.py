@@ -12,8 +12,11 @@ import pytest
 import torch
 from small import small
 
-from agentcomm import api, registry
-from agentcomm.cli import tables
+from agentcomm import api, registry, tables
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import MessageView
 from agentcomm.errors import AgentcommError, ConfigError, RunError
 from agentcomm.evaluation import success
 from agentcomm.evaluation.cells import Cell
@@ -21,10 +24,9 @@ from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
 from agentcomm.evaluation.setup import prepare
 from agentcomm.runs import policy_file
-from agentcomm.runs.assembly import make_network, make_policy, make_world
+from agentcomm.runs.assembly import make_comms, make_policy, make_world
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.folder import Run, create, teams
-from agentcomm.threats import Attack, AttackConfig, Edits, Position, ThreatModel, View
 
 
 @pytest.fixture
@@ -122,7 +124,7 @@ def test_attack_and_clean_share_their_episodes(run: Run) -> None:
     lengths = []
     for attack in ((), (Choice(name="drop", probability=0.0),), (Choice(name="noise", budget={"per_episode": 0}),)):
         world = make_world(saved.environment, 64)
-        played = play(world, saved.policy, make_network(world, saved.policy, attack), seed=5)
+        played = play(world, saved.policy, make_comms(world, saved.policy, attack), seed=5)
         lengths.append((played.length, played.total_reward))
     for length, reward in lengths[1:]:
         assert torch.equal(length, lengths[0][0])
@@ -132,7 +134,7 @@ def test_attack_and_clean_share_their_episodes(run: Run) -> None:
 def test_every_world_plays_its_one_episode_to_the_end(run: Run) -> None:
     saved = policy_file.load(run.policy("team", 0))
     world = make_world(saved.environment, 64)
-    played = play(world, saved.policy, make_network(world, saved.policy), seed=5, record=2)
+    played = play(world, saved.policy, make_comms(world, saved.policy), seed=5, record=2)
     assert played.length.min() >= 1
     assert bool((played.success | (played.length == world.max_steps)).all())
     assert [len(frames) for frames in played.frames] == [int(n) + 1 for n in played.length[:2]]
@@ -151,7 +153,7 @@ class _Broken(Attack):
     def threat_model(self) -> ThreatModel:
         return ThreatModel(Position(kind="edge"), frozenset())
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         raise ZeroDivisionError("inside the attack")
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
-from parts import Exchange, Scripted, defense, forge, setting
+from parts import Attacked, Exchange, Scripted, comms, defense, forge, setting
 
+from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.threat_model import Position
 from agentcomm.contracts.traffic import Links
-from agentcomm.network.network import Network
-from agentcomm.threats import Edits, Position, View
+from agentcomm.contracts.views import MessageView
 
 S = setting()
 EDGE = Position(kind="edge")
@@ -26,20 +27,20 @@ def ring(step: int = 0, kind: int = 0, seed: int = 0) -> Exchange:
     return Exchange(spoken, links, torch.full((S.num_worlds,), step), kind, torch.zeros(0, dtype=torch.int64))
 
 
-def attacked(attack: Scripted, e: Exchange | None = None, seals: bool = False) -> tuple[Network, Inbox]:
+def attacked(attack: Scripted, e: Exchange | None = None, seals: bool = False) -> tuple[Attacked, Inbox]:
     e = ring() if e is None else e
-    network = Network(S, [attack], [defense("authenticate", S)] if seals else [])
-    return network, network.exchange(e.spoken, e.links, e.step, e.kind)
+    network = comms(S, [attack], [defense("authenticate", S)] if seals else [])
+    return network, network.exchange(e.spoken, e.links, e.step, e.round)
 
 
 def clean(e: Exchange | None = None) -> Inbox:
     e = ring() if e is None else e
-    return Network(S).exchange(e.spoken, e.links, e.step, e.kind)
+    return comms(S).exchange(e.spoken, e.links, e.step, e.round)
 
 
-def everything(view: View) -> Edits:
+def everything(view: MessageView) -> MessageEdits:
     every = torch.ones_like(view.reach)
-    return Edits(
+    return MessageEdits(
         drop=every & (torch.arange(every.shape[-1]) == 0),
         modify=every,
         change=torch.ones(*every.shape, S.width),

@@ -11,33 +11,37 @@ import torch
 from guarded import HEADER, MASKS, NEWCOMER, S, attacked, clean, everything, ring
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parts import Scripted, carry, conversation, defense, forge, heard, same_heard, same_inbox
+from parts import Scripted, carry, comms, conversation, defense, forge, heard, same_heard, same_inbox
 from torch import Tensor
 
-from agentcomm.network.network import Network
-from agentcomm.threats import Budget, Edits, Envelopes, Position, View
+from agentcomm.contracts.edits import Envelopes, MessageEdits
+from agentcomm.contracts.threat_model import Budget, Position
+from agentcomm.contracts.views import MessageView
+from agentcomm.errors import ThreatModelError
 
 # ---- reading
 
 
 def test_without_the_power_to_read_nothing_is_shown() -> None:
-    seen: list[View] = []
+    seen: list[MessageView] = []
 
-    def look(view: View) -> Edits:
+    def look(view: MessageView) -> MessageEdits:
         seen.append(view)
-        return Edits()
+        return MessageEdits()
 
     attacked(Scripted(S, ["drop", "modify", "inject"], look))
-    assert seen[0].payload is None
-    assert all(getattr(seen[0], name) is None for name in HEADER)
+    for name in ("payload", *HEADER):
+        assert not seen[0].shows(name)
+        with pytest.raises(ThreatModelError, match=f"'scripted' reads view.{name}, which takes the power 'read'"):
+            getattr(seen[0], name)
 
 
 def test_other_links_are_blank() -> None:
-    seen: list[View] = []
+    seen: list[MessageView] = []
 
-    def look(view: View) -> Edits:
+    def look(view: MessageView) -> MessageEdits:
         seen.append(view)
-        return Edits()
+        return MessageEdits()
 
     e = ring()
     attacked(Scripted(S, ["read"], look, Position(kind="edge", links=((2, 1),))), e, seals=True)
@@ -45,21 +49,19 @@ def test_other_links_are_blank() -> None:
     mine = torch.zeros(MASKS, dtype=torch.bool)
     mine[:, 1, 0] = True  # receiver 1 hears 2 in its first slot
     assert torch.equal(view.reach, mine)
-    assert view.payload is not None
     assert torch.equal(view.payload[mine], e.spoken[:, 2])
     assert not view.payload[~mine].any()
     for name in HEADER:
         assert (getattr(view, name)[~mine] == -1).all(), name
-    assert view.sender is not None
     assert (view.sender[mine] == 2).all()
 
 
 def test_a_node_sees_its_own_messages_before_they_are_sealed_and_a_newcomer_none() -> None:
-    seen: list[View] = []
+    seen: list[MessageView] = []
 
-    def look(view: View) -> Edits:
+    def look(view: MessageView) -> MessageEdits:
         seen.append(view)
-        return Edits()
+        return MessageEdits()
 
     attacked(Scripted(S, ["read"], look, Position(kind="node", node=3)), seals=True)
     attacked(Scripted(S, ["read"], look, NEWCOMER), seals=True)
@@ -73,16 +75,16 @@ def test_a_node_sees_its_own_messages_before_they_are_sealed_and_a_newcomer_none
 
 
 def test_the_true_origin_is_never_shown() -> None:
-    assert "origin" not in View.__dataclass_fields__
+    assert "origin" not in MessageView.__dataclass_fields__
     assert "origin" not in Envelopes.__dataclass_fields__
 
 
 def test_scribbling_on_the_view_changes_nothing() -> None:
-    def scribble(view: View) -> Edits:
+    def scribble(view: MessageView) -> MessageEdits:
         for name in ("payload", *HEADER, "step", "remaining"):
             getattr(view, name).fill_(7)
         view.reach.fill_(True)
-        return Edits()
+        return MessageEdits()
 
     e = ring()
     attack = Scripted(S, ["read", "modify"], scribble, budget=Budget(per_step=1))
@@ -94,10 +96,10 @@ def test_scribbling_on_the_view_changes_nothing() -> None:
 
 # ---- powers and reach
 
-POWERS: dict[str, Callable[[View], Edits]] = {
-    "drop": lambda v: Edits(drop=torch.ones_like(v.reach)),
-    "modify": lambda v: Edits(modify=torch.ones_like(v.reach), change=torch.ones(*v.reach.shape, S.width)),
-    "inject": lambda v: Edits(inject=forge(v, S)),
+POWERS: dict[str, Callable[[MessageView], MessageEdits]] = {
+    "drop": lambda v: MessageEdits(drop=torch.ones_like(v.reach)),
+    "modify": lambda v: MessageEdits(modify=torch.ones_like(v.reach), change=torch.ones(*v.reach.shape, S.width)),
+    "inject": lambda v: MessageEdits(inject=forge(v, S)),
 }
 
 
@@ -140,7 +142,7 @@ def test_out_of_reach_is_not_done(position: Position, power: str) -> None:
 
 def test_injecting_onto_other_links_is_not_done() -> None:
     position = Position(kind="edge", links=((2, 1),))
-    network, inbox = attacked(Scripted(S, ["inject"], lambda v: Edits(inject=forge(v, S)), position))
+    network, inbox = attacked(Scripted(S, ["inject"], lambda v: MessageEdits(inject=forge(v, S)), position))
     forged = inbox.mask[..., S.degree]
     assert forged.nonzero()[:, 1].unique().tolist() == [1], "forge claims the right-hand neighbor"
     assert network.guards[0].violations == {"inject out of reach": 3 * S.num_worlds}
@@ -148,7 +150,9 @@ def test_injecting_onto_other_links_is_not_done() -> None:
 
 @pytest.mark.parametrize("sender", [-1, 5, 10**12])
 def test_names_that_nobody_has_are_not_written(sender: int) -> None:
-    network, inbox = attacked(Scripted(S, ["inject"], lambda v: Edits(inject=forge(v, S, sender=sender)), NEWCOMER))
+    network, inbox = attacked(
+        Scripted(S, ["inject"], lambda v: MessageEdits(inject=forge(v, S, sender=sender)), NEWCOMER)
+    )
     assert same_inbox(inbox, clean())
     assert list(network.guards[0].violations) == ["inject from an unknown sender"]
 
@@ -162,8 +166,8 @@ def test_the_norm_is_never_exceeded(norm: float, scale: float, seed: int) -> Non
     g = torch.Generator().manual_seed(seed)
     change = scale * torch.randn(*MASKS, S.width, generator=g)
 
-    def edits(view: View) -> Edits:
-        return Edits(modify=view.reach, change=change)
+    def edits(view: MessageView) -> MessageEdits:
+        return MessageEdits(modify=view.reach, change=change)
 
     network, inbox = attacked(Scripted(S, ["modify"], edits, budget=Budget(norm=norm)))
     difference = (inbox.payload() - clean().payload()).abs().amax()
@@ -174,12 +178,12 @@ def test_the_norm_is_never_exceeded(norm: float, scale: float, seed: int) -> Non
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_what_is_not_a_number_is_not_done(bad: float) -> None:
-    def edits(view: View) -> Edits:
+    def edits(view: MessageView) -> MessageEdits:
         change = torch.ones(*view.reach.shape, S.width)
         change[:, 0, :, 3] = bad
         payload = torch.ones(S.num_worlds, S.num_agents, 1, S.width)
         payload[:, 0, 0, 2] = bad
-        return Edits(modify=view.reach, change=change, inject=forge(view, S, payload=payload))
+        return MessageEdits(modify=view.reach, change=change, inject=forge(view, S, payload=payload))
 
     network, inbox = attacked(Scripted(S, ["modify", "inject"], edits))
     assert inbox.payload().isfinite().all()
@@ -193,7 +197,7 @@ def test_what_is_not_a_number_is_not_done(bad: float) -> None:
 def test_nan_where_nothing_is_edited_does_not_leak() -> None:
     """A message is left alone by leaving its mask out, whatever the tensor holds there."""
 
-    def edits(view: View) -> Edits:
+    def edits(view: MessageView) -> MessageEdits:
         nan = torch.full((*view.reach.shape, S.width), float("nan"))
         one = torch.zeros_like(view.reach)
         one[0, 0, 0] = True
@@ -202,7 +206,7 @@ def test_nan_where_nothing_is_edited_does_not_leak() -> None:
         inject.payload[0, 0] = 1.0
         inject.where[:] = False
         inject.where[0, 0] = True
-        return Edits(modify=one, change=nan, inject=inject)
+        return MessageEdits(modify=one, change=nan, inject=inject)
 
     network, inbox = attacked(Scripted(S, ["modify", "inject"], edits))
     assert inbox.payload().isfinite().all()
@@ -221,7 +225,7 @@ def test_budgets_hold_whatever_is_asked(
 ) -> None:
     budget = Budget(per_step=per_step, per_episode=per_episode, start_step=start, norm=norm)
     attack = Scripted(S, ["drop", "modify", "inject"], everything, budget=budget)
-    network = Network(S, [attack])
+    network = comms(S, [attack])
     guard = network.guards[0]
     spent_before, asked = torch.zeros(S.num_worlds, dtype=torch.int64), 0
     for step in range(5):
@@ -247,8 +251,8 @@ def test_budgets_hold_whatever_is_asked(
 
 
 def test_budgets_start_anew_with_the_episode_and_per_world() -> None:
-    attack = Scripted(S, ["drop"], lambda v: Edits(drop=v.reach.clone()), budget=Budget(per_episode=5))
-    network = Network(S, [attack])
+    attack = Scripted(S, ["drop"], lambda v: MessageEdits(drop=v.reach.clone()), budget=Budget(per_episode=5))
+    network = comms(S, [attack])
     for step in range(3):
         e = ring(step)
         network.exchange(e.spoken, e.links, e.step, 0)
@@ -262,13 +266,13 @@ def test_budgets_start_anew_with_the_episode_and_per_world() -> None:
 def test_the_view_tells_what_is_left() -> None:
     left: list[list[int]] = []
 
-    def edits(view: View) -> Edits:
+    def edits(view: MessageView) -> MessageEdits:
         left.append(view.remaining.tolist())
         drop = torch.zeros_like(view.reach)
         drop[0, 0, :2] = drop[1, 0, 0] = True
-        return Edits(drop=drop)
+        return MessageEdits(drop=drop)
 
-    network = Network(S, [Scripted(S, ["drop"], edits, budget=Budget(per_step=3, per_episode=5, start_step=1))])
+    network = comms(S, [Scripted(S, ["drop"], edits, budget=Budget(per_step=3, per_episode=5, start_step=1))])
     for step in range(3):
         for kind in range(2):
             e = ring(step, kind)
@@ -282,60 +286,63 @@ def test_the_view_tells_what_is_left() -> None:
 @pytest.mark.parametrize(
     ("edits", "message"),
     [
-        (lambda v: Edits(drop=v.reach[..., :1]), r"edits.drop must be torch.bool \(3, 4, 3\)"),
-        (lambda v: Edits(drop=v.reach.long()), "edits.drop must be torch.bool .* not torch.int64"),
-        (lambda v: Edits(modify=v.reach), "edits.modify needs edits.change"),
-        (lambda v: Edits(modify=v.reach, change=torch.ones(3, 4, 3)), r"edits.change must be .*\(3, 4, 3, 8\)"),
-        (lambda v: Edits(modify=v.reach, change=torch.ones(3, 4, 3, 8).double()), "not torch.float64"),
+        (lambda v: MessageEdits(drop=v.reach[..., :1]), r"edits.drop must be torch.bool \(3, 4, 3\)"),
+        (lambda v: MessageEdits(drop=v.reach.long()), "edits.drop must be torch.bool .* not torch.int64"),
+        (lambda v: MessageEdits(modify=v.reach), "edits.modify needs edits.change"),
+        (lambda v: MessageEdits(modify=v.reach, change=torch.ones(3, 4, 3)), r"edits.change must be .*\(3, 4, 3, 8\)"),
+        (lambda v: MessageEdits(modify=v.reach, change=torch.ones(3, 4, 3, 8).double()), "not torch.float64"),
         (
-            lambda v: Edits(inject=forge(v, S, payload=torch.ones(3, 4, 1, 7))),
+            lambda v: MessageEdits(inject=forge(v, S, payload=torch.ones(3, 4, 1, 7))),
             r"inject.payload must be .*\(3, 4, 1, 8\)",
         ),
-        (lambda v: Edits(inject=forge(v, S, payload=torch.ones(3, 4, 1, 8).half())), "inject.payload .* torch.float16"),
-        (lambda v: Edits(inject=forge(v, S, where=torch.ones(3, 4, 1))), "inject.where must be torch.bool"),
-        (lambda v: Edits(inject=forge(v, S, sender=torch.zeros(3, 4, 2).long())), "inject.sender must be"),
-        (lambda v: Edits(inject=forge(v, S, seal=torch.zeros(3, 4, 1))), "inject.seal must be torch.int64"),
+        (
+            lambda v: MessageEdits(inject=forge(v, S, payload=torch.ones(3, 4, 1, 8).half())),
+            "inject.payload .* torch.float16",
+        ),
+        (lambda v: MessageEdits(inject=forge(v, S, where=torch.ones(3, 4, 1))), "inject.where must be torch.bool"),
+        (lambda v: MessageEdits(inject=forge(v, S, sender=torch.zeros(3, 4, 2).long())), "inject.sender must be"),
+        (lambda v: MessageEdits(inject=forge(v, S, seal=torch.zeros(3, 4, 1))), "inject.seal must be torch.int64"),
     ],
 )
-def test_wrong_shapes_and_types_are_named(edits: Callable[[View], Edits], message: str) -> None:
-    with pytest.raises(ValueError, match=f"Scripted: .*{message}"):
+def test_wrong_shapes_and_types_are_named(edits: Callable[[MessageView], MessageEdits], message: str) -> None:
+    with pytest.raises(ValueError, match=f"scripted: .*{message}"):
         attacked(Scripted(S, ["drop", "modify", "inject"], edits))
 
 
 def test_more_slots_than_announced_cannot_be_taken() -> None:
     with pytest.raises(ValueError, match=r"inject\.where must be"):
-        attacked(Scripted(S, ["inject"], lambda v: Edits(inject=forge(v, S)), injections=0))
+        attacked(Scripted(S, ["inject"], lambda v: MessageEdits(inject=forge(v, S)), injections=0))
 
 
 def test_positions_outside_the_team_are_refused() -> None:
     for position in (Position(kind="edge", links=((0, 9),)), Position(kind="node", node=4)):
         with pytest.raises(ValueError, match=r"0 \.\. 3"):
-            Network(S, [Scripted(S, ["drop"], lambda v: Edits(), position)])
+            comms(S, [Scripted(S, ["drop"], lambda v: MessageEdits(), position)])
 
 
 def test_memory_is_changed_in_place_and_reset_with_its_world() -> None:
     def fresh() -> dict[str, Tensor]:
         return {"count": torch.zeros(S.num_worlds)}
 
-    def counting(view: View) -> Edits:
+    def counting(view: MessageView) -> MessageEdits:
         view.memory["count"] += 1
-        return Edits()
+        return MessageEdits()
 
-    network = Network(S, [Scripted(S, [], counting, memory=fresh)])
+    network = comms(S, [Scripted(S, [], counting, memory=fresh)])
     for step in range(4):
         e = ring(step)
         network.exchange(e.spoken, e.links, e.step, 0)
         if step == 2:
             network.reset(torch.tensor([1]))
-    assert network.guards[0].memory["count"].tolist() == [4, 1, 4]
+    assert network.guards[0].memory.tensors["count"].tolist() == [4, 1, 4]
 
-    def swapping(view: View) -> Edits:
+    def swapping(view: MessageView) -> MessageEdits:
         view.memory["count"] = view.memory["count"] + 1
-        return Edits()
+        return MessageEdits()
 
-    def adding(view: View) -> Edits:
+    def adding(view: MessageView) -> MessageEdits:
         view.memory["more"] = torch.zeros(S.num_worlds)
-        return Edits()
+        return MessageEdits()
 
     for edits in (swapping, adding):
         with pytest.raises(ValueError, match="in place"):
@@ -343,9 +350,9 @@ def test_memory_is_changed_in_place_and_reset_with_its_world() -> None:
 
 
 def test_edits_kept_by_the_attack_cannot_be_changed_afterwards() -> None:
-    kept: list[Edits] = []
+    kept: list[MessageEdits] = []
 
-    def edits(view: View) -> Edits:
+    def edits(view: MessageView) -> MessageEdits:
         kept.append(everything(view))
         return kept[0]
 
@@ -361,7 +368,7 @@ def test_edits_kept_by_the_attack_cannot_be_changed_afterwards() -> None:
 
 
 def test_a_greedy_attack_in_one_world_leaves_the_others_bit_identical() -> None:
-    def edits(view: View) -> Edits:
+    def edits(view: MessageView) -> MessageEdits:
         wild = everything(view)
         only = torch.zeros_like(view.reach)
         only[1] = True
@@ -372,9 +379,9 @@ def test_a_greedy_attack_in_one_world_leaves_the_others_bit_identical() -> None:
 
     attack = Scripted(S, ["drop", "modify", "inject"], edits, budget=Budget(per_step=5))
     exchanges = conversation(S, 8, seed=3)
-    network = Network(S, [attack], [defense("authenticate", S), defense("clip", S)])
+    network = comms(S, [attack], [defense("authenticate", S), defense("clip", S)])
     others = torch.tensor([0, 2])
-    plain = Network(S, [], [defense("authenticate", S), defense("clip", S)])
+    plain = comms(S, [], [defense("authenticate", S), defense("clip", S)])
     for a, b in zip(carry(network, exchanges), carry(plain, exchanges), strict=True):
         assert same_heard(a, b, others)
     assert network.guards[0].spent[others].sum() == 0

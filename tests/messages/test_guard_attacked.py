@@ -8,12 +8,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parts import Scripted, carry, conversation, forge, heard, same_inbox, setting
+from parts import Scripted, carry, comms, conversation, forge, heard, same_inbox, setting
 from torch import Tensor
 
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Budget, Position, Power, ThreatModel
 from agentcomm.contracts.traffic import HEADER
-from agentcomm.network.network import Network
-from agentcomm.threats import Attack, AttackConfig, Budget, Edits, Position, Power, Setting, ThreatModel, View
+from agentcomm.contracts.views import MessageView
 
 S = setting(worlds=3, agents=4, degree=2, width=4)
 POWERS: tuple[Power, ...] = ("read", "modify", "inject", "drop", "delay", "replay")
@@ -37,15 +40,16 @@ threats = st.builds(ThreatModel, positions, st.frozensets(st.sampled_from(POWERS
 numbers = st.sampled_from([0.0, 0.05, -3.0, 1e30, float("inf"), float("nan")])
 
 
-def villain(threat: ThreatModel, size: float, scribbles: bool) -> tuple[Scripted, list[View]]:
+def villain(threat: ThreatModel, size: float, scribbles: bool) -> tuple[Scripted, list[MessageView]]:
     """Asks for the same edits every time, whatever it is shown; and the views that it was shown."""
-    seen: list[View] = []
+    seen: list[MessageView] = []
 
-    def wish(view: View) -> Edits:
-        seen.append(replace(view, **{n: v.clone() for n, v in vars(view).items() if isinstance(v, Tensor)}))
+    def wish(view: MessageView) -> MessageEdits:
+        copied = {n: v.clone() for n, v in vars(view).items() if isinstance(v, Tensor)}
+        seen.append(replace(view, **copied, granted={n: v.clone() for n, v in view.granted.items()}))
         every = torch.ones(view.reach.shape, dtype=torch.bool)
         slot = torch.arange(every.shape[-1])
-        edits = Edits(
+        edits = MessageEdits(
             drop=every & (slot == 1),
             modify=every,
             change=torch.full((*every.shape, S.width), size),
@@ -54,9 +58,8 @@ def villain(threat: ThreatModel, size: float, scribbles: bool) -> tuple[Scripted
         )
         if scribbles:
             for name in ("payload", *HEADER, "reach", "step", "remaining"):
-                shown = getattr(view, name)
-                if shown is not None:
-                    shown.fill_(1)
+                if name not in view.NEEDS or view.shows(name):
+                    getattr(view, name).fill_(1)
         return edits
 
     return Scripted(S, threat.powers, wish, threat.position, threat.budget), seen
@@ -69,17 +72,17 @@ def test_what_the_threat_model_does_not_grant_does_not_happen(
 ) -> None:
     exchanges = conversation(S, 5, seed)
     attack, seen = villain(threat, size, scribbles)
-    network, plain = Network(S, [attack]), Network(S)
+    network, plain = comms(S, [attack]), comms(S)
     guard = network.guards[0]
     spent_in_step = torch.zeros(S.num_worlds, dtype=torch.int64)
     for e in exchanges:
         before = guard.spent.clone()
-        got = network.exchange(e.spoken, e.links, e.step, e.kind)
-        expected = plain.exchange(e.spoken, e.links, e.step, e.kind)
+        got = network.exchange(e.spoken, e.links, e.step, e.round)
+        expected = plain.exchange(e.spoken, e.links, e.step, e.round)
         view = seen[-1]
         _check_shown(view, threat)
         spent = guard.spent - before
-        spent_in_step = spent if e.kind == 0 else spent_in_step + spent
+        spent_in_step = spent if e.round == 0 else spent_in_step + spent
         may = threat.budget
         assert may.per_step is None or (spent_in_step <= may.per_step).all()
         assert may.per_episode is None or (guard.spent <= may.per_episode).all()
@@ -108,12 +111,11 @@ def test_what_the_threat_model_does_not_grant_does_not_happen(
         assert guard.violations[f"{power} without the power to"] > 0
 
 
-def _check_shown(view: View, threat: ThreatModel) -> None:
+def _check_shown(view: MessageView, threat: ThreatModel) -> None:
     if "read" not in threat.powers:
-        assert view.payload is None
-        assert all(getattr(view, name) is None for name in HEADER)
+        assert not view.shows("payload")
+        assert not any(view.shows(name) for name in HEADER)
         return
-    assert view.payload is not None
     assert not view.payload[~view.reach].any()
     assert all((getattr(view, name)[~view.reach] == -1).all() for name in HEADER)
     if threat.position.kind in ("newcomer", "hub"):
@@ -123,10 +125,10 @@ def _check_shown(view: View, threat: ThreatModel) -> None:
 @settings(max_examples=30, deadline=None)
 @given(threats, st.integers(0, 5))
 def test_forgeries_are_recorded_as_the_attackers_own(threat: ThreatModel, seed: int) -> None:
-    network = Network(S, [villain(threat, 0.05, scribbles=False)[0]])
-    network.trace = []
+    network = comms(S, [villain(threat, 0.05, scribbles=False)[0]])
+    network.network.trace = []
     carry(network, conversation(S, 4, seed))
-    for notes in network.trace:
+    for notes in network.network.trace:
         origin, sender, fate = (notes.fields[name] for name in ("origin", "sender", "fate"))
         forged = origin == network.guards[0].identity
         honest = (fate > 0) & ~forged
@@ -152,7 +154,7 @@ class Sly(Attack):
     def threat_model(self) -> ThreatModel:
         return ThreatModel(Position(kind="edge"), frozenset({"drop"}))
 
-    def apply(self, view: View) -> Edits:
+    def on_messages(self, view: MessageView) -> MessageEdits:
         used = self.calls + len(self.list) - 1 + int(self.tensor.sum()) + len(self.mapping) - 1 + hasattr(self, "new")
         used += len(self.nested[0]) - 1 + int(self.nested[1]["deep"][0].sum())
         if self.how == "global generator":
@@ -171,36 +173,36 @@ class Sly(Attack):
             self.nested[1]["deep"][0] += 1
         if self.how == "new attribute":
             self.new = True
-        return Edits(drop=torch.full_like(view.reach, used > 0 and self.how != "global generator") & view.reach)
+        return MessageEdits(drop=torch.full_like(view.reach, used > 0 and self.how != "global generator") & view.reach)
 
 
 @pytest.mark.parametrize(
     "how", ["attribute", "list", "tensor", "mapping", "list in a tuple", "tensor deep inside", "new attribute"]
 )
 def test_state_outside_memory_is_undone_and_recorded(how: str) -> None:
-    network, exchanges = Network(S, [Sly(S, how)]), conversation(S, 4)
-    for got, expected in zip(carry(network, exchanges), carry(Network(S), exchanges), strict=True):
+    network, exchanges = comms(S, [Sly(S, how)]), conversation(S, 4)
+    for got, expected in zip(carry(network, exchanges), carry(comms(S), exchanges), strict=True):
         assert same_inbox(got, expected), "it could use what it remembered"
     assert network.guards[0].violations["keeps state outside its memory"] == len(exchanges)
 
 
 def test_the_global_generator_is_put_back_and_that_is_recorded() -> None:
     before, exchanges = torch.get_rng_state(), conversation(S, 3)
-    network = Network(S, [Sly(S, "global generator")])
+    network = comms(S, [Sly(S, "global generator")])
     carry(network, exchanges)
     assert torch.equal(before, torch.get_rng_state())
     assert network.guards[0].violations["draws from the global generator"] == len(exchanges)
 
 
 def test_an_honest_attack_is_not_suspected() -> None:
-    network = Network(S, [Sly(S, "nothing")])
+    network = comms(S, [Sly(S, "nothing")])
     carry(network, conversation(S, 3))
     assert not network.guards[0].violations
 
 
 def test_a_world_cannot_be_told_of_by_memory_that_another_wrote() -> None:
     """Memory is handed over whole, so the check of every plug-in is what finds this out."""
-    from agentcomm.conformance.stages import check_attack
+    from agentcomm.conformance import check_attack
 
     class Gossip(Attack):
         name = "gossip"
@@ -211,10 +213,9 @@ def test_a_world_cannot_be_told_of_by_memory_that_another_wrote() -> None:
         def memory(self) -> dict[str, Tensor]:
             return {"heard": torch.zeros(self.setting.num_worlds, 1)}
 
-        def apply(self, view: View) -> Edits:
-            assert view.payload is not None
+        def on_messages(self, view: MessageView) -> MessageEdits:
             view.memory["heard"][-1] += view.payload[0].sum()
-            return Edits(drop=view.reach & (view.memory["heard"] > 0).unsqueeze(-1))
+            return MessageEdits(drop=view.reach & (view.memory["heard"] > 0).unsqueeze(-1))
 
     with pytest.raises(AssertionError, match="what happens in one world changes another"):
         check_attack(Gossip)

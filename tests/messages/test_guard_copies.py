@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 import torch
 from guarded import EDGE, HEADER, NEWCOMER, S, attacked, clean, ring
-from parts import Scripted, defense, forge, same_heard, same_inbox
+from parts import Attacked, Scripted, comms, defense, forge, same_heard, same_inbox
 from torch import Tensor
 
+from agentcomm.contracts.edits import Envelopes, MessageEdits
 from agentcomm.contracts.inbox import Inbox
-from agentcomm.network.network import Network
-from agentcomm.threats import Edits, Envelopes, Position, View
+from agentcomm.contracts.threat_model import Position
+from agentcomm.contracts.views import MessageView
 
 # ---- copies
 
 
-def shown(view: View) -> dict[str, Tensor]:
+def shown(view: MessageView) -> dict[str, Tensor]:
     """The message in everybody's first slot, as the attack is shown it."""
-    assert view.payload is not None
     fields = {name: getattr(view, name)[..., :1].clone() for name in HEADER}
     return fields | {"payload": view.payload[..., :1, :].clone(), "where": view.reach[..., :1].clone()}
 
@@ -31,19 +31,19 @@ def replaying(
 ) -> Scripted:
     kept: list[dict[str, Tensor]] = []
 
-    def edits(view: View) -> Edits:
+    def edits(view: MessageView) -> MessageEdits:
         step = int(view.step.max())
         if step == record_at and not kept:
             kept.append(shown(view))
         if step == play_at and kept:
-            return Edits(inject=Envelopes(**change(dict(kept[0]))))  # type: ignore[arg-type]
-        return Edits()
+            return MessageEdits(inject=Envelopes(**change(dict(kept[0]))))  # type: ignore[arg-type]
+        return MessageEdits()
 
     return Scripted(S, ["read", "replay"], edits, **kwargs)
 
 
-def play(attack: Scripted, steps: int = 2, seals: bool = False, reset: Tensor | None = None) -> tuple[Network, Inbox]:
-    network = Network(S, [attack], [defense("authenticate", S)] if seals else [])
+def play(attack: Scripted, steps: int = 2, seals: bool = False, reset: Tensor | None = None) -> tuple[Attacked, Inbox]:
+    network = comms(S, [attack], [defense("authenticate", S)] if seals else [])
     inbox = None
     for step in range(steps):
         e = ring(step)
@@ -110,8 +110,8 @@ def test_copies_do_not_cross_worlds_or_episodes() -> None:
 def test_what_is_out_of_reach_is_not_seen_and_cannot_be_copied() -> None:
     guessed = forge  # a perfect guess of an envelope it was never shown is a forgery all the same
 
-    def edits(view: View) -> Edits:
-        return Edits(inject=guessed(view, S, payload=ring(int(view.step[0])).spoken.roll(-1, 1).unsqueeze(2)))
+    def edits(view: MessageView) -> MessageEdits:
+        return MessageEdits(inject=guessed(view, S, payload=ring(int(view.step[0])).spoken.roll(-1, 1).unsqueeze(2)))
 
     attack = Scripted(S, ["read", "replay"], edits, Position(kind="edge", links=((2, 1),)))
     network, inbox = attacked(attack)
@@ -121,8 +121,8 @@ def test_what_is_out_of_reach_is_not_seen_and_cannot_be_copied() -> None:
 
 
 def test_blind_attackers_and_newcomers_have_nothing_to_copy() -> None:
-    def edits(view: View) -> Edits:
-        return Edits(inject=forge(view, S, payload=ring(int(view.step[0])).spoken.roll(-1, 1).unsqueeze(2)))
+    def edits(view: MessageView) -> MessageEdits:
+        return MessageEdits(inject=forge(view, S, payload=ring(int(view.step[0])).spoken.roll(-1, 1).unsqueeze(2)))
 
     for powers, position in ((["replay"], EDGE), (["read", "replay"], NEWCOMER)):
         network, inbox = attacked(Scripted(S, powers, edits, position))  # type: ignore[arg-type]
@@ -138,13 +138,13 @@ def test_blind_attackers_and_newcomers_have_nothing_to_copy() -> None:
 def test_nobody_signs_with_anothers_key(sign: bool, position: Position) -> None:
     """Neither by naming it, nor with a guessed seal, nor with one copied from another message."""
 
-    def edits(view: View) -> Edits:
+    def edits(view: MessageView) -> MessageEdits:
         victim = (torch.arange(4).view(1, -1, 1).expand(S.num_worlds, 4, 1) + 1) % 4
         seal = torch.full_like(victim, 12345)
-        if view.seal is not None and position.kind == "edge":
+        if view.shows("seal") and position.kind == "edge":
             seal = view.seal[..., :1].clone()  # that of the victim's message of this very exchange
         sequence = torch.full_like(victim, 10)
-        return Edits(inject=replace(forge(view, S), key=victim, seal=seal, sequence=sequence, sign=sign))
+        return MessageEdits(inject=replace(forge(view, S), key=victim, seal=seal, sequence=sequence, sign=sign))
 
     network, inbox = attacked(Scripted(S, ["read", "inject"], edits, position), seals=True)
     mine = position.node
@@ -160,7 +160,8 @@ def test_nobody_signs_with_anothers_key(sign: bool, position: Position) -> None:
 def test_a_newcomers_own_signature_is_valid_but_a_newcomers() -> None:
     """authenticate says who somebody is, not whether they belong to the team: that is for authorization."""
     network, _ = attacked(
-        Scripted(S, ["inject"], lambda v: Edits(inject=replace(forge(v, S, sender=4), sign=True)), NEWCOMER), seals=True
+        Scripted(S, ["inject"], lambda v: MessageEdits(inject=replace(forge(v, S, sender=4), sign=True)), NEWCOMER),
+        seals=True,
     )
     assert network.ledger["accepted_forged"].sum() == S.num_worlds * S.num_agents
 
@@ -176,15 +177,15 @@ def test_an_edge_attacker_cannot_borrow_a_node() -> None:
 
 def test_the_origin_of_an_injection_is_the_attackers_own() -> None:
     """Books count it as forged, and an attack on other links cannot claim to have heard it there."""
-    seen: list[View] = []
+    seen: list[MessageView] = []
 
-    def look(view: View) -> Edits:
+    def look(view: MessageView) -> MessageEdits:
         seen.append(view)
-        return Edits()
+        return MessageEdits()
 
-    forger = Scripted(S, ["inject"], lambda v: Edits(inject=forge(v, S)), NEWCOMER)
+    forger = Scripted(S, ["inject"], lambda v: MessageEdits(inject=forge(v, S)), NEWCOMER)
     onlooker = Scripted(S, ["read"], look, Position(kind="edge", links=((1, 0),)), injections=0)
-    network = Network(S, [forger, onlooker])
+    network = comms(S, [forger, onlooker])
     e = ring()
     network.exchange(e.spoken, e.links, e.step, 0)
     assert seen[0].reach.sum() == S.num_worlds, "only the true message of agent 1 is on that link"

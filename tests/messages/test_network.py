@@ -14,9 +14,11 @@ from parts import (
     KINDS,
     OTHERS,
     SILENT,
+    Attacked,
     Scripted,
     attack,
     carry,
+    comms,
     conversation,
     defense,
     forge,
@@ -33,19 +35,21 @@ from parts import (
 
 from agentcomm import registry
 from agentcomm.conformance.conversations import reader
-from agentcomm.contracts.topology import Graph
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Budget, Position
+from agentcomm.contracts.views import MessageView
 from agentcomm.defense import ORDERS, Defense, DefenseConfig, Delivered, Verdicts
-from agentcomm.network.network import Network
 from agentcomm.network.record import Fate
+from agentcomm.policy import Graph
 from agentcomm.step.decide import decide
-from agentcomm.threats import Budget, Edits, Position, Setting, View
 
 EVERY_PAIR = [*product(KINDS, DEFENSES), *product(OTHERS, ("both",))]
 SOME_PAIRS = list(product(KINDS, ("none", "both")))  # what state does is checked for every form by its conformance
 
 
-def build(s: Setting, form: str | None, defenses: str = "none", seed: int = 0, **more: Any) -> Network:
-    return Network(s, [] if form is None else [known_attack(form, s, **more)], known_defenses(defenses, s), seed)
+def build(s: Setting, form: str | None, defenses: str = "none", seed: int = 0, **more: Any) -> Attacked:
+    return comms(s, [] if form is None else [known_attack(form, s, **more)], known_defenses(defenses, s), seed)
 
 
 def test_forms_cover_the_registry() -> None:
@@ -64,14 +68,14 @@ def test_compromised_agents_act_before_seals_and_the_wire_after() -> None:
     s = setting()
     e = conversation(s, 1, shut=0)[0]
 
-    def shift(view: View) -> Edits:
-        return Edits(modify=view.reach, change=torch.ones(*view.reach.shape, s.width))
+    def shift(view: MessageView) -> MessageEdits:
+        return MessageEdits(modify=view.reach, change=torch.ones(*view.reach.shape, s.width))
 
     node = Scripted(s, ["modify"], shift, Position(kind="node", node=0), injections=0)
     wire = Scripted(s, ["modify"], shift, Position(kind="edge", links=((1, 0), (1, 2), (1, 3))), injections=0)
     # The order in which they are given makes no difference.
     for attacks in ([node, wire], [wire, node]):
-        network = Network(s, attacks, [defense("authenticate", s)])
+        network = comms(s, attacks, [defense("authenticate", s)])
         inbox = network.exchange(e.spoken, e.links, e.step, 0)
         assert torch.equal(inbox.mask, e.links.source != 1), "a lie that its teller sealed passes, tampering does not"
         lied = e.links.source == 0
@@ -97,7 +101,7 @@ class Recorder(Defense):
 
 def test_defenses_run_in_their_fixed_order_and_refuse_once() -> None:
     s, calls = setting(), list[str]()
-    network = Network(s, [], [Recorder(s, order, calls) for order in reversed(ORDERS)])
+    network = comms(s, [], [Recorder(s, order, calls) for order in reversed(ORDERS)])
     e = conversation(s, 1, shut=0)[0]
     network.exchange(e.spoken, e.links, e.step, 0)
     assert tuple(calls) == ORDERS
@@ -118,7 +122,7 @@ class Judge(Defense):
 def test_seals_are_judged_as_messages_arrived() -> None:
     s = setting()
     judge = Judge(DefenseConfig(), s)
-    network = Network(s, [], [judge, defense("clip", s, radius=0.5)])
+    network = comms(s, [], [judge, defense("clip", s, radius=0.5)])
     e = conversation(s, 1)[0]
     inbox = network.exchange(e.spoken, e.links, e.step, 0)
     assert inbox.scale is not None, "clip shortened something"
@@ -132,7 +136,7 @@ def test_seals_are_judged_as_messages_arrived() -> None:
 def test_books_balance(form: str, defenses: str) -> None:
     s = setting()
     network = build(s, form, defenses)
-    network.trace = []
+    network.network.trace = []
     exchanges = conversation(s, 14, seed=1)
     inboxes = carry(network, exchanges)
     n = network.ledger
@@ -148,21 +152,21 @@ def test_books_balance(form: str, defenses: str) -> None:
     assert (n["accepted_forged"] + n["accepted_tampered"] <= n["accepted"]).all()
     assert (n["dropped"] + n["delayed"] + n["tampered"] + n["forged"]).sum() > 0, "the attack did something"
     # The trace tells the same story.
-    fates = torch.cat([torch.as_tensor(note.fields["fate"]) for note in network.trace], 2)
+    fates = torch.cat([torch.as_tensor(note.fields["fate"]) for note in network.network.trace], 2)
     for fate in (Fate.DROPPED, Fate.TAMPERED, Fate.FORGED):
         assert torch.equal((fates == fate).sum((1, 2)), n[str(fate)])
-    sizes = torch.cat([torch.as_tensor(note.fields["size"]) for note in network.trace], 2)
+    sizes = torch.cat([torch.as_tensor(note.fields["size"]) for note in network.network.trace], 2)
     if not late.any():  # a size is noted where it was sent and where it came
         assert torch.equal((sizes * (fates > 0)).sum((1, 2)), n.bytes)
     silent = (fates == Fate.DROPPED) & (sizes == 0)  # what a compromised sender does not let out
     assert (sizes[(fates > 0) & ~silent] > 4 * s.width).all(), "headers count, too"
-    taken = torch.cat([torch.as_tensor(note.fields["accepted"]) for note in network.trace], 2)
+    taken = torch.cat([torch.as_tensor(note.fields["accepted"]) for note in network.network.trace], 2)
     assert torch.equal(taken.sum((1, 2)), n["accepted"])
 
 
 def test_what_a_second_attack_takes_away_was_not_delivered_tampered() -> None:
     s = setting()
-    network = Network(s, [attack("noise", s), attack("drop", s)])
+    network = comms(s, [attack("noise", s), attack("drop", s)])
     carry(network, conversation(s, 3))
     assert not network.ledger["tampered"].any()
     assert torch.equal(network.ledger["dropped"], network.ledger["sent"])
@@ -171,8 +175,8 @@ def test_what_a_second_attack_takes_away_was_not_delivered_tampered() -> None:
 def test_a_quiet_network_counts_like_one_with_stages() -> None:
     s = setting()
     exchanges = conversation(s, 5)
-    quiet, traced = Network(s), Network(s)
-    traced.trace = []
+    quiet, traced = comms(s), comms(s)
+    traced.network.trace = []
     first, second = carry(quiet, exchanges), carry(traced, exchanges)
     assert all(same_inbox(a, b) for a, b in zip(first, second, strict=True))
     assert torch.equal(quiet.ledger.messages, traced.ledger.messages)
@@ -206,8 +210,8 @@ def test_resetting_one_world_leaves_the_others_alone(form: str, defenses: str) -
     exchanges = conversation(s, 12, seed=4, ends=0)
     network, other = build(s, form, defenses), build(s, form, defenses)
     for number, e in enumerate(exchanges):
-        a = network.exchange(e.spoken, e.links, e.step, e.kind, reader)
-        b = other.exchange(e.spoken, e.links, e.step, e.kind, reader)
+        a = network.exchange(e.spoken, e.links, e.step, e.round, reader)
+        b = other.exchange(e.spoken, e.links, e.step, e.round, reader)
         assert same_heard(a, b, torch.tensor([0, 2]))
         if number == 11:
             other.reset(torch.tensor([1]))
@@ -233,8 +237,8 @@ def test_worlds_do_not_hear_of_each_other(form: str, defenses: str) -> None:
     for e in conversation(s, 10, seed=7):
         spoken = e.spoken.clone()
         spoken[1] = -3 * spoken[1].flip(0)
-        a = network.exchange(e.spoken, e.links, e.step, e.kind, reader)
-        b = other.exchange(spoken, e.links, e.step, e.kind, reader)
+        a = network.exchange(e.spoken, e.links, e.step, e.round, reader)
+        b = other.exchange(spoken, e.links, e.step, e.round, reader)
         assert same_heard(a, b, torch.tensor([0, 2]))
         for n in (network, other):
             n.reset(e.ended)
@@ -259,7 +263,7 @@ def test_without_budget_inboxes_are_bit_identical(form: str, more: dict[str, Any
     s = setting()
     exchanges = conversation(s, 10)
     network = build(s, form, **more)
-    for a, b in zip(carry(network, exchanges), carry(Network(s), exchanges), strict=True):
+    for a, b in zip(carry(network, exchanges), carry(comms(s), exchanges), strict=True):
         assert same_inbox(a, b)
         assert a.mask.shape[-1] == s.degree, "spare slots are left out"
     assert network.ledger["accepted"].equal(network.ledger["sent"])
@@ -278,11 +282,11 @@ def test_without_budget_runs_are_bit_identical(form: str, more: dict[str, Any]) 
         greedy = []
         graph = policy.topology.graph(None, world.num_worlds)
         observation = world.reset(seed=5)
-        s.network.reset(torch.arange(world.num_worlds))
+        s.comms.reset(torch.arange(world.num_worlds))
         for _ in range(9):
-            d = decide(policy, observation, graph, s.network, world.length.clone(), None)
+            d = decide(policy, observation, graph, s.comms, world.length.clone(), None)
             step = world.step(d.action)
-            s.network.reset(step.finished)
+            s.comms.reset(step.finished)
             observation = step.observation
             greedy += [d.logits, d.value, d.log_probability, observation]
         columns.append(sampled + greedy)
@@ -317,12 +321,12 @@ def test_clean_and_attacked_runs_share_their_episodes() -> None:
 def test_spare_slots_are_left_out_of_exchanges_without_injections() -> None:
     s = setting()
 
-    def edits(view: View) -> Edits:
+    def edits(view: MessageView) -> MessageEdits:
         inject = forge(view, s)
         inject.where[:] = view.step.view(-1, 1, 1) == 3
-        return Edits(inject=inject)
+        return MessageEdits(inject=inject)
 
-    network = Network(s, [Scripted(s, ["inject"], edits)])
+    network = comms(s, [Scripted(s, ["inject"], edits)])
     for e, inbox in zip(exchanges := conversation(s, 6, shut=0, ends=0), carry(network, exchanges), strict=True):
         extra = int(e.step[0] == 3)
         assert inbox.mask.shape[-1] == inbox.source.shape[-1] == s.degree + extra
@@ -352,14 +356,14 @@ def test_refused_payloads_leave_nothing_behind(huge: float) -> None:
     world, policy = team()
     s = setting_of(world, policy)
 
-    def edits(view: View) -> Edits:
-        return Edits(
+    def edits(view: MessageView) -> MessageEdits:
+        return MessageEdits(
             modify=view.reach,
             change=torch.full((*view.reach.shape, s.width), huge),
             inject=forge(view, s, payload=torch.full((s.num_worlds, s.num_agents, 1, s.width), -huge)),
         )
 
-    network = Network(s, [Scripted(s, ["modify", "inject"], edits)], [defense("authenticate", s)])
+    network = comms(s, [Scripted(s, ["modify", "inject"], edits)], [defense("authenticate", s)])
     observation = world.reset(seed=0)
     graph = policy.topology.graph(None, world.num_worlds)
     attacked = decide(policy, observation, graph, network, world.length, None)
@@ -373,11 +377,14 @@ def test_forged_messages_count_as_the_claimed_senders_for_the_receiver() -> None
     """The graph's relation to the sender enters attention; a newcomer is nobody's neighbor."""
     s = setting()
     for sender in range(s.num_agents + 1):
-        network = Network(
+        network = comms(
             s,
             [
                 Scripted(
-                    s, ["inject"], lambda v, j=sender: Edits(inject=forge(v, s, sender=j)), Position(kind="newcomer")
+                    s,
+                    ["inject"],
+                    lambda v, j=sender: MessageEdits(inject=forge(v, s, sender=j)),
+                    Position(kind="newcomer"),
                 )
             ],
         )
@@ -390,8 +397,8 @@ def test_forged_messages_count_as_the_claimed_senders_for_the_receiver() -> None
 def test_injections_of_several_attacks_lie_side_by_side() -> None:
     s = setting()
     attacks = [attack("impersonate", s, copies=2), attack("replay", s, age=1), attack("impersonate", s, copies=3)]
-    network = Network(s, attacks)
-    assert [g.slots for g in network.guards] == [slice(2, 4), slice(4, 6), slice(6, 9)]
+    network = comms(s, attacks)
+    assert [g.slots for g in network.adversary.message_guards] == [slice(2, 4), slice(4, 6), slice(6, 9)]
     assert network.spare == 7
     inboxes = carry(network, conversation(s, 4, shut=0, ends=0))
     assert inboxes[-1].mask.shape[-1] == 9
@@ -400,6 +407,6 @@ def test_injections_of_several_attacks_lie_side_by_side() -> None:
 
 def test_budget_is_shared_by_the_rounds_of_a_step() -> None:
     s = setting()
-    network = Network(s, [attack("drop", s, budget=Budget(per_step=3).model_dump())])
+    network = comms(s, [attack("drop", s, budget=Budget(per_step=3).model_dump())])
     carry(network, conversation(s, 5, shut=0, ends=0))
     assert network.ledger["dropped"].tolist() == [15] * s.num_worlds

@@ -13,8 +13,10 @@ from parts import (
     ATTACKS,
     CHANNELS,
     SILENT,
+    Attacked,
     Exchange,
     carry,
+    comms,
     conversation,
     defense,
     heard,
@@ -25,20 +27,19 @@ from parts import (
 )
 
 from agentcomm import registry
-from agentcomm.network.network import Network
-from agentcomm.threats import Setting
+from agentcomm.contracts.shape import Setting
 
 TRANSPORTS = ("batch", "objects")
 
 
-def agree(s: Setting, exchanges: list[Exchange], forms: list[str], defenses: str, seed: int, **more: Any) -> Network:
+def agree(s: Setting, exchanges: list[Exchange], forms: list[str], defenses: str, seed: int, **more: Any) -> Attacked:
     """Run a conversation over both transports and compare everything; returns the batch's network."""
     made, inboxes = [], []
     for transport in TRANSPORTS:
         attacks = [known_attack(form, s) for form in forms]
         channels = [known_channel(form, s, slots_of(s, forms)) for form in more.get("channels", ())]
-        network = Network(s, attacks, known_defenses(defenses, s), seed, channels, transport=transport)
-        network.trace = []
+        network = comms(s, attacks, known_defenses(defenses, s), seed, channels, transport=transport)
+        network.network.trace = []
         inboxes.append(carry(network, exchanges))
         made.append(network)
     batch, real = (network.ledger for network in made)
@@ -91,8 +92,8 @@ def test_bytes_on_their_way_are_saved_and_restored() -> None:
     s = setting()
     exchanges = conversation(s, 12, seed=2)
 
-    def build() -> Network:
-        return Network(s, [known_attack("delay", s)], known_defenses("both", s), transport="objects")
+    def build() -> Attacked:
+        return comms(s, [known_attack("delay", s)], known_defenses("both", s), transport="objects")
 
     first, second = build(), build()
     carry(first, exchanges[:13])
@@ -108,6 +109,6 @@ def test_what_a_transport_cannot_carry_is_refused() -> None:
     codec = registry.find("codec", "int8")(registry.build_config("codec", "int8", {}), s)
     for more in ({"codec": codec}, {"numbers": 1}):
         with pytest.raises(ValueError, match="whole float32 payloads"):
-            Network(s, [], [defense("clip", s)], transport="objects", **more)
+            comms(s, [], [defense("clip", s)], transport="objects", **more)
     with pytest.raises(ValueError, match="no transport 'pigeon'; known: batch, objects"):
-        Network(s, transport="pigeon")
+        comms(s, transport="pigeon")

@@ -7,14 +7,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from parts import Exchange, Scripted, carry, conversation, forge, setting
+from parts import Attacked, Exchange, Scripted, carry, comms, conversation, forge, setting
 from torch import Tensor
 
 from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.traffic import HEADER, HOPS, LIFETIME
+from agentcomm.contracts.views import MessageView
 from agentcomm.defense import Defense, DefenseConfig, Delivered, Verdicts
-from agentcomm.network.network import Network
-from agentcomm.threats import Edits, Setting, View
 
 STEP = 0.1
 Rule = Callable[[ChannelInput], Tensor]
@@ -61,9 +62,9 @@ def of_step(steps: dict[int, int]) -> Rule:
     return rule
 
 
-def slow(s: Setting, rule: Rule) -> tuple[Network, Witness]:
+def slow(s: Setting, rule: Rule) -> tuple[Attacked, Witness]:
     witness = Witness(s)
-    return Network(s, [], [witness], channels=[Slow(s, s.degree, rule)], step_seconds=STEP), witness
+    return comms(s, [], [witness], channels=[Slow(s, s.degree, rule)], step_seconds=STEP), witness
 
 
 def steady(s: Setting, steps: int, seed: int = 0) -> list[Exchange]:
@@ -77,7 +78,7 @@ def test_messages_arrive_when_due_with_their_own_header_and_payload(steps: int) 
     exchanges = steady(s, LIFETIME + 6)
     network, witness = slow(s, lambda entering: torch.full_like(entering.size, steps))
     now = Witness(s)
-    carry(Network(s, [], [now]), exchanges)
+    carry(comms(s, [], [now]), exchanges)
     inboxes = carry(network, exchanges)
     for number, (e, inbox, arrived) in enumerate(zip(exchanges, inboxes, witness.saw, strict=True)):
         sent = number - steps * s.rounds
@@ -90,7 +91,7 @@ def test_messages_arrive_when_due_with_their_own_header_and_payload(steps: int) 
             assert torch.equal(getattr(arrived._traffic, name), expected), name
         assert (arrived.hops == HOPS - 2).all()
         assert (arrived.sent_at == e.step.view(-1, 1, 1) - steps).all()
-        assert then.kind == e.kind
+        assert then.kind == e.round
         said = torch.stack([then.spoken[b][then.links.source[b]] for b in range(s.num_worlds)])
         assert torch.equal(inbox.payload(), said)
     assert torch.equal(network.ledger.steps, steps * network.ledger["accepted"])
@@ -113,7 +114,7 @@ def test_whole_steps_are_whole_in_spite_of_rounding(step_seconds: float) -> None
             # A slow channel counts in tenths of a second.
             each = steps * step_seconds / parts / STEP
             channels = [Slow(s, 1, lambda p, each=each: torch.full(p.size.shape, each)) for _ in range(parts)]  # type: ignore[misc]
-            network = Network(s, channels=channels, step_seconds=step_seconds)
+            network = comms(s, channels=channels, step_seconds=step_seconds)
             heard = [bool(i.mask.any()) for i in carry(network, steady(s, steps + 1))]
             assert heard.index(True) == steps
 
@@ -165,7 +166,7 @@ def test_nothing_crosses_an_episodes_end() -> None:
     cut = torch.zeros(s.num_worlds, dtype=torch.int64)
     assert network.path is not None
     for e in exchanges:
-        inbox = network.exchange(e.spoken, e.links, e.step, e.kind)
+        inbox = network.exchange(e.spoken, e.links, e.step, e.round)
         d = witness.saw[-1]
         age = (e.step.view(-1, 1, 1) - d.sent_at)[d.present]
         assert ((age >= 0) & (age <= 4)).all()
@@ -200,7 +201,7 @@ def test_what_is_due_in_an_exchange_that_does_not_take_place_is_late() -> None:
     """Teams that act in turns have more exchanges in some steps than in others."""
     s = setting(rounds=2)
     network, witness = slow(s, of_step({0: 2}))
-    skipped = [e for e in steady(s, 2 * LIFETIME + 4) if not (e.kind == 1 and e.step[0] == 2)]
+    skipped = [e for e in steady(s, 2 * LIFETIME + 4) if not (e.round == 1 and e.step[0] == 2)]
     silent = [
         replace(e, links=e.links._replace(carried=torch.full(e.links.source.shape, bool(e.step[0] == 0))))
         for e in skipped
@@ -228,14 +229,14 @@ def test_forged_and_tampered_messages_keep_their_mark_on_the_way() -> None:
 
     only_first = False
 
-    def edits(view: View) -> Edits:
+    def edits(view: MessageView) -> MessageEdits:
         if only_first and not bool((view.step == 0).all()):
-            return Edits()
+            return MessageEdits()
         inject = forge(view, s, sent_at=-1000)
-        return Edits(modify=view.reach, change=torch.ones(*view.reach.shape, s.width), inject=inject)
+        return MessageEdits(modify=view.reach, change=torch.ones(*view.reach.shape, s.width), inject=inject)
 
     attack = Scripted(s, ["modify", "inject"], edits)
-    network = Network(s, [attack], channels=[Slow(s, s.degree + 1, of_step({0: 3, 1: 2, 2: 1}))], step_seconds=STEP)
+    network = comms(s, [attack], channels=[Slow(s, s.degree + 1, of_step({0: 3, 1: 2, 2: 1}))], step_seconds=STEP)
     exchanges = steady(s, 4)
     inboxes = carry(network, exchanges)
     assert not any(i.mask.any() for i in inboxes[:3])
@@ -246,7 +247,7 @@ def test_forged_and_tampered_messages_keep_their_mark_on_the_way() -> None:
     # How long they took is what the channel did, whatever they claim.
     assert not n.steps.any()
 
-    delayed = Network(s, [attack], channels=[Slow(s, s.degree + 1, of_step({0: 3}))], step_seconds=STEP)
+    delayed = comms(s, [attack], channels=[Slow(s, s.degree + 1, of_step({0: 3}))], step_seconds=STEP)
     silent = [
         exchanges[0],
         *(

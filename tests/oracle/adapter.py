@@ -20,16 +20,23 @@ from torch.nn.functional import pad
 from agentcomm import api, registry
 from agentcomm.conformance.conversations import conversation, reader
 from agentcomm.conformance.directories import MEMBERS, SKILLS, WORLDS, _Market
+from agentcomm.contracts.attack import Attack, hooks
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Budget, Position
+from agentcomm.contracts.views import MessageView
 from agentcomm.directory import Directory, DirectoryConfig
+from agentcomm.guards.actions import ActionGuard
+from agentcomm.guards.base import GuardBase
 from agentcomm.network.ledger import COUNTS
-from agentcomm.network.network import Network
 from agentcomm.runs import policy_file
-from agentcomm.runs.assembly import make_network, make_policy, make_world
+from agentcomm.runs.assembly import make_comms, make_policy, make_world
 from agentcomm.runs.choices import Choice, PathChoice
 from agentcomm.runs.conditions import Conditions
 from agentcomm.runs.folder import create
 from agentcomm.runs.ppo_settings import PPOSettings
-from agentcomm.threats import Attack, Budget, Edits, Position, Setting, View
+from agentcomm.step.adversary import Adversary
+from agentcomm.step.comms import Comms
 from agentcomm.training.rollout import Sampler
 from benchmarks.plain_loop import PlainLoop
 
@@ -79,13 +86,13 @@ def _attack(form: str, s: Setting) -> Attack:
         made: Attack = _make("attack", MESSAGE_FORMS[form], s)
         return made
 
-    def ask(view: View) -> Edits:
+    def ask(view: MessageView) -> MessageEdits:
         luck = torch.rand(view.reach.shape, generator=view.generator)
         change = 2 * torch.randn(*luck.shape, s.width, generator=view.generator)
         change[luck > 0.9] = torch.nan
         sender = torch.randint(s.num_agents + 1, (*luck.shape[:2], 1), generator=view.generator)
         delay = ((luck > 0.2) & (luck < 0.5)).long()
-        return Edits(luck < 0.3, luck > 0.4, change, delay, forge(view, s, sender=sender, key=sender))
+        return MessageEdits(luck < 0.3, luck > 0.4, change, delay, forge(view, s, sender=sender, key=sender))
 
     position, powers, budget = RULE_BREAKERS[form]
     return Scripted(s, powers.split(), ask, Position(**position), Budget(**budget))
@@ -115,12 +122,27 @@ def spent(guards: Iterable[Any]) -> Tensor:
 
 
 def memory(guards: Iterable[Any]) -> list[Tensor]:
-    return [value for guard in guards for value in guard.memory.values()]
+    return [value for guard in guards for value in guard.memory.tensors.values()]
 
 
-def actions(guards: Iterable[Any]) -> Tensors:
+class Guards(list[GuardBase]):
+    """Of attacks on a team, but not on its directory; some of them act for their node."""
+
+    acting: list[ActionGuard]
+
+
+class Between:
+    """What lies between a team's members."""
+
+    def __init__(self, comms: Comms) -> None:
+        self.comms, self.ledger = comms, comms.network.ledger
+        self.guards = Guards(g for g in comms.adversary.guards if hooks(type(g.attack)) != {"on_directory"})
+        self.guards.acting = comms.adversary.action_guards
+
+
+def actions(guards: Guards) -> Tensors:
     """What attacks that act did; nothing where none does."""
-    acting = [guard.actions for guard in guards if guard.actions is not None]
+    acting = guards.acting
     names = ("acted", "changed", "deviation", "told")
     return {name: torch.stack([getattr(each, name) for each in acting]) for name in names} if acting else {}
 
@@ -144,14 +166,12 @@ def _tape(network: Any) -> Tensors:
 
 def _shown(network: Any) -> Tensors:
     """What the attack was shown, exchange by exchange; of seals, which depend on floats, only where there are some."""
-    views = network.guards[0].tape
+    views = network.guards[0].trace if network.guards else []
     out: Tensors = {}
-    for field in fields(views[0]) if views else ():
-        values = [getattr(view, field.name) for view in views]
+    for name in sorted({*vars(views[0]), *views[0].granted}) if views else ():
+        values = [getattr(view, name) for view in views]
         if all(isinstance(value, Tensor) for value in values):
-            out[field.name] = torch.stack(
-                [(value != 0) & (value != -1) if field.name == "seal" else value for value in values]
-            )
+            out[name] = torch.stack([(value != 0) & (value != -1) if name == "seal" else value for value in values])
     return out
 
 
@@ -180,22 +200,23 @@ def talk(form: str | None, defenses: Iterable[Plugin], path: Way, real: bool = F
     slots = s.degree + sum(attack.injections() for attack in attacks)
     channels = [_make("channel", channel, s, slots) for channel in path.channels]
     codec = None if path.codec is None else _make("codec", path.codec, s)
-    network = Network(s, attacks, made, 5, channels, codec, transport="objects" if real else "batch")
+    comms = Comms.between(s, attacks, made, 5, channels, codec, transport="objects" if real else "batch")
+    network, guards = comms.network, Between(comms).guards
     network.trace = []
     for guard in network.guards:
-        guard.tape = []
+        guard.trace = []
     inboxes, costs = [], []
     for e in conversation(s, steps, seed=3):
-        inboxes.append(network.exchange(e.spoken, e.links, e.step, e.kind, reader))
-        costs.append(spent(network.guards) if network.guards else torch.zeros(s.num_worlds, dtype=torch.int64))
+        inboxes.append(network.exchange(e.spoken, e.links, e.step, e.round, reader))
+        costs.append(spent(guards) if guards else torch.zeros(s.num_worlds, dtype=torch.int64))
         if len(e.ended):
-            network.reset(e.ended)
+            comms.reset(e.ended)
     width = s.degree + network.spare
     mask = torch.stack([pad(i.mask, (0, width - i.mask.shape[-1])) for i in inboxes])
     source = torch.stack([pad(i.source, (0, width - i.source.shape[-1])) for i in inboxes]).masked_fill(~mask, -1)
     heard = torch.stack([pad(i.payload(), (0, 0, 0, width - i.mask.shape[-1])) for i in inboxes])
-    shown = _shown(network) if network.guards else {}
-    kept, broken = memory(network.guards), violations(network.guards)
+    shown = _shown(network)
+    kept, broken = memory(guards), violations(guards)
     payload = heard.masked_fill(~mask.unsqueeze(-1), 0.0)
     return Talk(mask, source, payload, ledger(network), _tape(network), shown, torch.stack(costs), kept, broken)
 
@@ -210,14 +231,15 @@ def market(form: str, settings: Mapping[str, Any], steps: int = 10) -> tuple[dic
     made.generator.manual_seed(1)
     made._begin(torch.arange(WORLDS))
     attack = _make("attack", DIRECTORY_FORMS[form], Setting(WORLDS, MEMBERS, 1, 4, 1, CPU))
-    made.directory.install([attack], seed=1)
+    adversary = Adversary([attack], attack.setting, 1, made.directory.shape)
+    made.directory.install(adversary.directory_guards)
     answers, costs, obeyed = [], [], []
     readers = torch.Generator().manual_seed(2)
     for _ in range(steps):
         answers.append(made.turn())
         slot = answers[-1].slot
         obeyed.append(made.directory.obey(slot, slot[..., 0] >= 0, readers))
-        costs.append(spent(made.directory.guards))
+        costs.append(spent(adversary.guards))
     out: dict[str, Any] = {}
     for field in fields(answers[0]):
         out[f"answer.{field.name}"] = torch.stack([getattr(answer, field.name) for answer in answers])
@@ -229,7 +251,7 @@ def market(form: str, settings: Mapping[str, Any], steps: int = 10) -> tuple[dic
         "obeyed": torch.stack(obeyed),
         "attack.spent": torch.stack(costs),
     }
-    return {name: value for name, value in out.items() if isinstance(value, Tensor)}, made.directory.guards[0]
+    return {name: value for name, value in out.items() if isinstance(value, Tensor)}, adversary.guards[0]
 
 
 # ---- decisions, weights, cells
@@ -252,8 +274,8 @@ def fragment(
         for parameter in team.parameters():
             parameter.add_(0.2 * torch.randn(parameter.shape, generator=g))
     attacks = [] if attack is None else [_choice(attack)]
-    network = make_network(world, team, attacks, [_choice(d) for d in defenses], 0, _path(path))
-    return Sampler(world, team, network, PPOSettings(held_out=0.25), 0).collect(steps), network
+    comms = make_comms(world, team, attacks, [_choice(d) for d in defenses], 0, _path(path))
+    return Sampler(world, team, comms, PPOSettings(held_out=0.25), 0).collect(steps), Between(comms)
 
 
 def columns(made: Any) -> Tensors:

@@ -188,7 +188,7 @@ def learned(policy: dict[str, Any], **config: Any) -> Entries:
     for name, value in adapter.weights(loop).items():
         out[f"weight.{name}"] = told(value)
     return out | {
-        f"ledger.{name}": told(value.sum(0, True)) for name, value in adapter.ledger(loop.sampler.network).items()
+        f"ledger.{name}": told(value.sum(0, True)) for name, value in adapter.ledger(loop.sampler.comms.network).items()
     }
 
 

@@ -10,7 +10,7 @@ from oracles import CREW
 from parts import sampler, team
 from torch.distributions import Normal, kl_divergence
 
-from agentcomm.runs.assembly import make_network
+from agentcomm.runs.assembly import make_comms
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.decide import decide
 from agentcomm.step.replay import reevaluate
@@ -84,7 +84,7 @@ def test_idle_entries_are_not_paid_for_on_the_wire() -> None:
     sizes = []
     for idle in (0, 6):
         policy.voice.information[:idle] = 0.0
-        network = make_network(world, policy)
+        network = make_comms(world, policy)
         decide(policy, world.reset(seed=0), policy.topology.graph(None, 4), network, world.length, None)
         sizes.append(int(network.ledger.bytes.sum() / network.ledger["sent"].sum()))
     assert sizes[0] - sizes[1] == 6 * 4

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from parts import setting_of
+from parts import comms, setting_of
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from agentcomm import registry
 from agentcomm.conformance import check_policy
 from agentcomm.contracts.inbox import Inbox, ProjectionCache
-from agentcomm.network.network import Network
 from agentcomm.runs.config import parse
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.decide import decide
@@ -62,9 +61,7 @@ def team(name: str, num_worlds: int = 6, crew: int = 2, **arguments: Any) -> tup
 
 
 def record(world: World, policy: Any, steps: int = 6) -> dict[str, Tensor]:
-    return (
-        Sampler(world, policy, Network(setting_of(world, policy)), PPOSettings(held_out=0.0), 0).collect(steps).columns
-    )
+    return Sampler(world, policy, comms(setting_of(world, policy)), PPOSettings(held_out=0.0), 0).collect(steps).columns
 
 
 def per_sender(outputs: Tensor, observation: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from parts import (
     IN_TURNS,
     KINDS,
     OTHERS,
+    comms,
     conversation,
     known_attack,
     known_defenses,
@@ -25,9 +26,7 @@ from parts import (
 )
 from torch import Tensor
 
-from agentcomm.contracts.topology import Graph
-from agentcomm.network.network import Network
-from agentcomm.policy import CommPolicy
+from agentcomm.policy import CommPolicy, Graph
 from agentcomm.step.decide import decide
 from agentcomm.step.replay import reevaluate
 from agentcomm.training.rollout import Fragment
@@ -95,7 +94,7 @@ def test_teacher_forced_probabilities_are_those_of_deciding_in_turns(
     g = torch.Generator().manual_seed(seed)
     graph = Graph(source, torch.rand(source.shape, generator=g) < density)
     s = setting_of(world, policy)
-    network = Network(s, [] if form is None else [known_attack(form, s)], known_defenses("clip", s), seed)
+    network = comms(s, [] if form is None else [known_attack(form, s)], known_defenses("clip", s), seed)
     observation = world.reset(seed=seed)
     for _ in range(4):  # so that there is something to replay
         d = decide(policy, observation, graph, network, world.length.clone(), g)
@@ -204,7 +203,7 @@ def test_decisions_are_reproducible_and_use_no_other_randomness() -> None:
 def test_a_network_without_stages_is_like_none() -> None:
     world, policy = team(6)
     seen, graph = world.reset(seed=0), policy.topology.graph(None, 6)
-    network = Network(setting_of(world, policy))
+    network = comms(setting_of(world, policy))
     a = decide(policy, seen, graph, network, world.length, None)
     b = decide(policy, seen, graph, None, world.length, None)
     assert torch.equal(a.logits, b.logits)

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 import torch
 from oracles import CREW
-from parts import setting_of, team
+from parts import comms, setting_of, team
 
 from agentcomm.errors import ConfigError
-from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.runs.assembly import serve
 from agentcomm.step.decide import decide
@@ -27,7 +26,7 @@ def act(policy: CommPolicy, world: World) -> torch.Tensor:
     """Logits of one greedy decision through a network."""
     seen = world.reset(seed=3)
     graph = None if policy.topology.dynamic else policy.topology.graph(None, world.num_worlds)
-    logits = decide(policy, seen, graph, Network(setting_of(world, policy)), world.length, None).logits
+    logits = decide(policy, seen, graph, comms(setting_of(world, policy)), world.length, None).logits
     assert logits.shape == (world.num_worlds, world.num_agents, world.num_actions)
     assert logits.isfinite().all()
     return logits

@@ -11,10 +11,10 @@ import torch
 from parts import known_attack, known_defenses, sampler, setting_of, team
 from torch import Tensor
 
-from agentcomm import policy_file
 from agentcomm.evaluation.play import play
 from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
+from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_world
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.ppo_settings import PPOSettings

@@ -8,10 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parts import sampler, setting_of, team
+from parts import comms, sampler, setting_of, team
 from torch import Tensor
 
-from agentcomm.network.network import Network
 from agentcomm.policy import CommPolicy
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.training.ppo import Rows, Update, advantages, ppo_loss
@@ -245,7 +244,7 @@ def test_a_tiny_run_learns() -> None:
     with torch.no_grad():
         policy.get_submodule("actor").get_submodule("2").weight.mul_(0.01)
     learning = PPOSettings(learning_rate=3e-3, final_learning_rate=1e-3, entropy=0.01, final_entropy=0.0)
-    s = Sampler(world, policy, Network(setting_of(world, policy)), learning, seed=1)
+    s = Sampler(world, policy, comms(setting_of(world, policy)), learning, seed=1)
     update = updating(policy, **learning.model_dump(exclude={"held_out"}))
     lengths = []
     count = 35

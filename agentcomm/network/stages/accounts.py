@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agentcomm.messages.effects import count_pieces
-from agentcomm.messages.guard import Guard
+from agentcomm.guards.effects import count_fragments
+from agentcomm.guards.messages import MessageGuard
 from agentcomm.network.exchange import Exchange
 from agentcomm.network.ledger import Ledger
 from agentcomm.network.stages.stage import Stage
@@ -14,7 +14,7 @@ from agentcomm.network.stages.stage import Stage
 class Spread(Stage):
     """Receivers that accept a message of a spreading attack belong to it from now on."""
 
-    def __init__(self, guards: Sequence[Guard]) -> None:
+    def __init__(self, guards: Sequence[MessageGuard]) -> None:
         self.guards = guards
 
     def __call__(self, x: Exchange) -> None:
@@ -51,5 +51,5 @@ class Count(Stage):
             accepted_forged=accepted & x.forged,
             accepted_tampered=accepted & x.tampered,
         )
-        if did.pieces is not None:
-            self.ledger.count(fragments=count_pieces(did.pieces))
+        if did.fragments is not None:
+            self.ledger.count(fragments=count_fragments(did.fragments))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from agentcomm.base.state import Memory
 from agentcomm.contracts.codec import Codec
-from agentcomm.messages.guard import Guard
+from agentcomm.guards.messages import MessageGuard
 from agentcomm.network.exchange import Exchange
 from agentcomm.network.stages.stage import Stage
 from agentcomm.wire.keyring import Keyring
@@ -42,7 +42,7 @@ class Encode(Stage):
 class AttackSenders(Stage):
     """Compromised agents change what they say, before anything is sealed or written."""
 
-    def __init__(self, guards: Sequence[Guard], keyring: Keyring) -> None:
+    def __init__(self, guards: Sequence[MessageGuard], keyring: Keyring) -> None:
         self.guards, self.keyring = guards, keyring
 
     def __call__(self, x: Exchange) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from agentcomm.contracts.inbox import gather_agents
 from agentcomm.contracts.transport import Transport, Wire
-from agentcomm.messages.guard import Guard
+from agentcomm.guards.messages import MessageGuard
 from agentcomm.network.exchange import Exchange
 from agentcomm.network.ledger import Ledger
 from agentcomm.network.link import Path
@@ -20,7 +20,7 @@ from agentcomm.wire.keyring import Keyring
 class AttackWire(Stage):
     """Attacks on the wire: they read, change, add, delay and drop messages."""
 
-    def __init__(self, guards: Sequence[Guard], keyring: Keyring) -> None:
+    def __init__(self, guards: Sequence[MessageGuard], keyring: Keyring) -> None:
         self.guards, self.keyring = guards, keyring
 
     def __call__(self, x: Exchange) -> None:
@@ -67,7 +67,7 @@ class Carry(Stage):
 
     def __call__(self, x: Exchange) -> None:
         """From what was put on the wire to what arrives now."""
-        delay, pieces = x.effects.delay, x.effects.pieces
+        delay, pieces = x.effects.delay, x.effects.fragments
         out = self.path.carry(x.traffic, x.size, x.forged, x.tampered, delay, x.step, x.round, pieces)
         x.traffic, x.lost, x.forged, x.tampered = out.traffic, out.lost, out.forged, out.tampered
         x.size = x.size + out.extra

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.transport import Transport
 from agentcomm.network.transports.batch import BatchTransport
 from agentcomm.network.transports.objects import ObjectTransport
-from agentcomm.threats import Setting
 from agentcomm.wire.keyring import Keyring
 
 # Makes a transport from the sizes, the keyring of symbolic seals and the seed of its own keys.

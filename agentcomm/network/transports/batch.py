@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.traffic import Traffic
 from agentcomm.contracts.transport import Transport, Wire
-from agentcomm.threats import Setting
 from agentcomm.wire.encoding import sizes
 from agentcomm.wire.keyring import Keyring
 

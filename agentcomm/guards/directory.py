@@ -1,20 +1,22 @@
-"""The guard of a directory: what an attack sees of it, and what of its edits is done.
+"""The guard of a directory: what an attack is shown of it, and what is done of its edits.
 
-What goes beyond position, powers, norm, budget or the form of a card is not done, and counted in ``violations``.
+What goes beyond position, powers, norm, budget or the form of a card is not done; it is counted in
+``GuardBase.violations``.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from agentcomm.directory.attack import DirectoryAttack, DirectoryEdits, DirectoryView, Ratings, Registrations
-from agentcomm.directory.cards import Cards
-from agentcomm.messages.effects import check_tensor
-from agentcomm.messages.held import Held
+from agentcomm.base.state import State
+from agentcomm.contracts.cards import Cards
+from agentcomm.contracts.directory_hook import DirectoryEdits, DirectoryShape, DirectoryView, Ratings, Registrations
+from agentcomm.guards.base import GuardBase
+from agentcomm.guards.effects import check_tensor
 
 CARD = {"principal": torch.int64, "key": torch.int64, "quality": torch.float32, "stalls": torch.bool}
 TRAITS = {"directive": torch.bool, "copies": torch.int64, "scapegoat": torch.int64}  # of cards, where given
@@ -49,37 +51,37 @@ class Permitted(NamedTuple):
     reputation: Tensor | None
 
 
-class DirectoryGuard(Held[DirectoryAttack]):
-    """One attack on a directory, held to its threat model.
+class DirectoryGuard(State):
+    """Holds an attack's hook ``on_directory`` to its threat model.
 
     Args:
-        attack: The attack.
-        num_worlds: B.
-        members: Principals of the team.
-        principals: P.
-        device: Of all tensors.
-        seed: Seed of the attack's generator.
+        base: The attack.
+        shape: Sizes of the directory.
+
+    Attributes:
+        taken: [B, M] bool, which of the cards that it sent in the last step are registered; the directory says.
+        answers: [B, K, k] int64, what its look-ups of the last step showed; the directory says.
 
     Raises:
         ValueError: If the attack stands where no directory can be reached from.
     """
 
-    def __init__(
-        self, attack: DirectoryAttack, num_worlds: int, members: int, principals: int, device: torch.device, seed: int
-    ) -> None:
-        super().__init__(attack, num_worlds, device, seed)
-        if self.threat.position.kind not in ("newcomer", "hub", "observer"):
-            raise ValueError(f"{attack.name}: no directory can be reached from position {self.threat.position.kind!r}")
-        self.num_worlds, self.members, self.principals = num_worlds, members, principals
-        self.taken = torch.zeros(num_worlds, attack.registrations(), dtype=torch.bool, device=device)
-        self.answers: Tensor | None = None
+    keeps = ("taken", "answers")
+
+    def __init__(self, base: GuardBase, shape: DirectoryShape) -> None:
+        self.base, self.shape, self.attack = base, shape, base.attack
+        kind, attack = base.threat.position.kind, base.attack
+        if kind not in ("newcomer", "hub", "observer"):
+            raise ValueError(f"{attack.name}: no directory can be reached from position {kind!r}")
+        worlds, device = base.shape.num_worlds, base.shape.device
+        self.taken = torch.zeros(worlds, attack.registrations(), dtype=torch.bool, device=device)
+        self.answers = torch.full((worlds, shape.skills, shape.listed), -1, dtype=torch.int64, device=device)
 
     def reset(self, worlds: Tensor) -> None:
-        """Forget everything about the given worlds ([W] indices)."""
-        super().reset(worlds)
+        """Forget the episodes of the given worlds ([W] indices)."""
+        self.base.reset(worlds)
         self.taken[worlds] = False
-        if self.answers is not None:
-            self.answers[worlds] = -1
+        self.answers[worlds] = -1
 
     def act(self, cards: Cards, reputation: Tensor, requirement: Tensor, wanted: Tensor, step: Tensor) -> Permitted:
         """Let the attack act once in all worlds.
@@ -94,30 +96,26 @@ class DirectoryGuard(Held[DirectoryAttack]):
         Raises:
             ValueError: If the edits have wrong shapes or types, or memory is swapped.
         """
-        self.spent_step.zero_()
-        left = self.remaining(step)
-        view = self._view(cards, reputation, requirement, wanted, step, left)
-        with self.conduct.watched():
-            edits = self.attack.meddle(view)
-        self.conduct.check_memory(view.memory, self.memory)
+        base, left = self.base, self.base.remaining(step)
+        edits = base.ask(base.attack.on_directory, self._view(cards, reputation, requirement, wanted, step, left))
         slots, skills = cards.claim.shape[1:]
         self._check_shapes(edits, wanted.shape[1], slots, skills)
         where, made = self._registrations(edits.register, skills)
         empty = self._requests(edits.requests)
         modify = self._permit(edits.modify, "modify", "hub")
         if modify is not None:
-            self.violate("modify what nobody asked for", modify & ~wanted)
+            self.base.violate("modify what nobody asked for", modify & ~wanted)
             modify = modify & wanted
         rated = self._ratings(edits.ratings)
         # One budget: first cards, then empty requests, then ratings, then answers.
         bought = [where, empty, rated] if modify is None else [where, empty, rated, modify]
-        granted = torch.split(self.spend(torch.cat(bought, 1), left), [part.shape[1] for part in bought], 1)
+        granted = torch.split(base.spend(torch.cat(bought, 1), left), [part.shape[1] for part in bought], 1)
         where, empty, rated = granted[:3]
         claim = reputation_change = None
         if modify is not None:
             modify = granted[3]
             claim, reputation_change = self._bound(edits.claim, modify), self._bound(edits.reputation, modify)
-        holds = (made.key >= self.members) & (made.key < self.principals)
+        holds = (made.key >= self.shape.members) & (made.key < self.shape.principals)
         return Permitted(
             where, made, holds, empty, edits.half_open, rated, edits.ratings, modify, claim, reputation_change
         )
@@ -125,74 +123,72 @@ class DirectoryGuard(Held[DirectoryAttack]):
     def _view(
         self, cards: Cards, reputation: Tensor, requirement: Tensor, wanted: Tensor, step: Tensor, left: Tensor
     ) -> DirectoryView:
-        shown: dict[str, Tensor] = {}
-        if "read" in self.threat.powers:
-            shown = {name: getattr(cards, name).clone() for name in ("present", "principal", "key", "claim")}
-            shown["reputation"] = reputation.clone()
-            if self.threat.position.kind == "hub":
-                shown |= {"requirement": requirement.clone(), "wanted": wanted.clone()}
-        if "register" in self.threat.powers:
-            shown["taken"] = self.taken.clone()
-        if self.answers is not None:
-            shown["answers"] = self.answers.clone()
+        threat, granted = self.base.threat, dict[str, Tensor]()
+        if "read" in threat.powers:
+            granted = {name: getattr(cards, name).clone() for name in ("present", "principal", "key", "claim")}
+            granted["reputation"] = reputation.clone()
+            if threat.position.kind == "hub":
+                granted |= {"requirement": requirement.clone(), "wanted": wanted.clone()}
+        if "register" in threat.powers:
+            granted["taken"] = self.taken.clone()
+        if "inject" in threat.powers and self.attack.sends_lookups():
+            granted["answers"] = self.answers.clone()
         return DirectoryView(
-            step=step.clone(),
-            remaining=left.clone(),
-            memory=dict(self.memory),
-            generator=self.generator,
-            members=self.members,
-            principals=self.principals,
-            skills=cards.claim.shape[2],
-            **shown,
+            **self.base.shown(step, left),
+            members=self.shape.members,
+            principals=self.shape.principals,
+            skills=self.shape.skills,
+            granted=granted,
         )
 
     def _permit(self, wanted: Tensor | None, power: str, position: str) -> Tensor | None:
         if wanted is None:
             return None
-        if power not in self.threat.powers:
-            self.violate(f"{power} without the power to", wanted)
+        if power not in self.base.threat.powers:
+            self.base.violate(f"{power} without the power to", wanted)
             return None
-        if self.threat.position.kind != position:
-            self.violate(f"{power} from position {self.threat.position.kind}", wanted)
+        if self.base.threat.position.kind != position:
+            self.base.violate(f"{power} from position {self.base.threat.position.kind}", wanted)
             return None
         return wanted
 
     def _registrations(self, wanted: Registrations | None, skills: int) -> tuple[Tensor, Cards]:
-        made = Cards.empty(self.num_worlds, self.attack.registrations(), skills, self.device)
+        made = Cards.empty(self.base.shape.num_worlds, self.attack.registrations(), skills, self.base.shape.device)
         where = self._permit(wanted.where if wanted is not None else None, "register", "newcomer")
         if where is None or wanted is None:
             return made.present, made
         inside = (wanted.claim >= 0).all(2) & (wanted.claim <= 1).all(2)  # false for what is not finite, too
         inside &= (wanted.quality >= 0) & (wanted.quality <= 1)
-        inside &= (wanted.principal >= 0) & (wanted.principal < self.principals)
+        inside &= (wanted.principal >= 0) & (wanted.principal < self.shape.principals)
         card = {name: getattr(wanted, name).clone() for name in (*CARD, "claim")}
         card |= {name: value.clone() for name in TRAITS if (value := getattr(wanted, name)) is not None}
         if "copies" in card:
-            inside &= (card["copies"] >= 0) & (card["copies"] <= self.members)
+            inside &= (card["copies"] >= 0) & (card["copies"] <= self.shape.members)
         if "scapegoat" in card:
-            inside &= (card["scapegoat"] >= -1) & (card["scapegoat"] < self.principals)
-        self.violate("register what is no card", where & ~inside)
+            inside &= (card["scapegoat"] >= -1) & (card["scapegoat"] < self.shape.principals)
+        self.base.violate("register what is no card", where & ~inside)
         # Whatever the card says, who answers is the attacker.
-        made = replace(made, present=inside.clone(), origin=torch.full_like(wanted.key, self.members), **card)
+        made = replace(made, present=inside.clone(), origin=torch.full_like(wanted.key, self.shape.members), **card)
         return where & inside, made
 
     def _requests(self, count: Tensor | None) -> Tensor:
         """[B, E] bool, as many as are asked for in each world."""
-        number = torch.arange(self.attack.requests(), device=self.device).expand(self.num_worlds, -1)
+        worlds, device = self.base.shape.num_worlds, self.base.shape.device
+        number = torch.arange(self.attack.requests(), device=device).expand(worlds, -1)
         if count is None:
             return torch.zeros_like(number, dtype=torch.bool)
-        self.violate("more requests than announced", count > self.attack.requests())
+        self.base.violate("more requests than announced", count > self.attack.requests())
         wanted = self._permit(number < count.unsqueeze(1), "inject", "newcomer")
         return torch.zeros_like(number, dtype=torch.bool) if wanted is None else wanted
 
     def _ratings(self, wanted: Ratings | None) -> Tensor:
         """[B, M'] bool, which of the ratings may be reported."""
-        none = torch.zeros(self.num_worlds, self.attack.ratings(), dtype=torch.bool, device=self.device)
+        none = self.base.spent.new_zeros(self.base.shape.num_worlds, self.attack.ratings(), dtype=torch.bool)
         where = self._permit(None if wanted is None else wanted.where, "inject", "newcomer")
         if where is None or wanted is None:
             return none
-        inside = (wanted.principal >= 0) & (wanted.principal < self.principals)
-        self.violate("rate who is nobody", where & ~inside)
+        inside = (wanted.principal >= 0) & (wanted.principal < self.shape.principals)
+        self.base.violate("rate who is nobody", where & ~inside)
         return where & inside
 
     def _bound(self, change: Tensor | None, modify: Tensor) -> Tensor | None:
@@ -201,16 +197,16 @@ class DirectoryGuard(Held[DirectoryAttack]):
             return None
         here = modify.view(*modify.shape, *[1] * (change.dim() - 2))
         finite = change.isfinite()
-        self.violate("modify not finite", here & ~finite)
+        self.base.violate("modify not finite", here & ~finite)
         change = torch.where(here & finite, change, 0.0)
-        norm = self.threat.budget.norm
+        norm = self.base.threat.budget.norm
         if norm is not None:
-            self.violate("modify beyond the norm", change.abs() > norm * (1 + 1e-5))
+            self.base.violate("modify beyond the norm", change.abs() > norm * (1 + 1e-5))
             change = change.clamp(-norm, norm)
         return change
 
     def _check_shapes(self, edits: DirectoryEdits, lookups: int, slots: int, skills: int) -> None:
-        worlds, cards = self.num_worlds, self.attack.registrations()
+        worlds, cards = self.base.shape.num_worlds, self.attack.registrations()
         if edits.register is not None:
             self._check("register.where", edits.register.where, (worlds, cards), torch.bool)
             self._check("register.claim", edits.register.claim, (worlds, cards, skills), torch.float32)
@@ -228,16 +224,3 @@ class DirectoryGuard(Held[DirectoryAttack]):
 
     def _check(self, what: str, value: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype) -> None:
         check_tensor(self.attack.name, f"edits.{what}", value, shape, dtype)
-
-    def get_state(self) -> dict[str, Any]:
-        """Memory, spending, the generator and what came of its cards and look-ups, as numpy arrays."""
-        return super().get_state() | {
-            "taken": self.taken.cpu().numpy().copy(),
-            "answers": None if self.answers is None else self.answers.cpu().numpy().copy(),
-        }
-
-    def set_state(self, saved: dict[str, Any]) -> None:
-        """Restore what :meth:`get_state` saved."""
-        super().set_state(saved)
-        self.taken = self.load(saved["taken"])
-        self.answers = None if saved["answers"] is None else self.load(saved["answers"])

@@ -1,4 +1,4 @@
-"""What position, powers and norms let an attack do to one exchange; what goes beyond is counted, and not done."""
+"""What position, powers and norms let an attack do to one exchange; what goes beyond them is counted and not done."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from agentcomm.contracts.edits import Envelopes, Fragments
+from agentcomm.contracts.threat_model import ThreatModel
 from agentcomm.contracts.traffic import Traffic
-from agentcomm.messages.copies import Copies
-from agentcomm.threats import Envelopes, Pieces, ThreatModel
+from agentcomm.guards.seen import SeenMessages
 from agentcomm.wire.keyring import Keyring
 
 
 class Permits:
-    """Judges edits by an attack's threat model.
+    """Judges message edits by an attack's threat model.
 
     Args:
         threat: The threat model.
         links: [N receivers, N + 1 senders] bool, the links that it stands on.
-        copies: What it has seen.
+        seen: The messages that it has seen.
         violate: Told which rule was broken, and where.
     """
 
     def __init__(
-        self, threat: ThreatModel, links: Tensor, copies: Copies, violate: Callable[[str, Tensor], None]
+        self, threat: ThreatModel, links: Tensor, seen: SeenMessages, violate: Callable[[str, Tensor], None]
     ) -> None:
-        self.threat, self.links, self.copies, self.violate = threat, links, copies, violate
+        self.threat, self.links, self.seen, self.violate = threat, links, seen, violate
 
     def touch(self, wanted: Tensor | None, power: str, reach: Tensor) -> Tensor | None:
-        """[B, N, M] bool, which messages may be touched so; None for none."""
+        """[B, N, M] bool, which messages may be touched in that way; None for none."""
         if wanted is None:
             return None
         if power not in self.threat.powers:
@@ -52,13 +53,13 @@ class Permits:
         if "replay" in self.threat.powers:
             seen = torch.zeros_like(inject.where)
             if inject.where.any() and not inject.sign:
-                seen = self.copies.known(inject, keyring.digest(inject.payload))
+                seen = self.seen.known(inject, keyring.digest(inject.payload))
             self.violate("replay of what it has not seen", inject.where & ~seen)
             return inject.where & seen & self._may_address(inject)
         self.violate("inject without the power to", inject.where)
         return None
 
-    def pieces(self, wanted: Pieces, traffic: Traffic, reach: Tensor) -> Tensor | None:
+    def fragments(self, wanted: Fragments, traffic: Traffic, reach: Tensor) -> Tensor | None:
         """[B, N, M, 2 + F] bool, fragments one by one: an early one, a middle one, and up to F that begin something."""
         counts = torch.arange(int(wanted.begin.max()) if wanted.begin.numel() else 0, device=wanted.begin.device)
         begin = counts < wanted.begin.unsqueeze(-1)
@@ -71,7 +72,7 @@ class Permits:
             self.violate(f"fragments from position {self.threat.position.kind}", all_)
             return None
         if "inject" not in self.threat.powers:
-            seen = self.copies.anything().view(*traffic.source.shape[:2], 1, 1)
+            seen = self.seen.anything().view(*traffic.source.shape[:2], 1, 1)
             self.violate("fragments of what it has not seen", named)
             self.violate("fragments of what it has not seen", begin & ~seen)
             named, begin = torch.zeros_like(named), begin & seen

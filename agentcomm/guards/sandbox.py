@@ -1,7 +1,7 @@
-"""What an attack does behind the guard's back: state kept outside its memory, and others' random numbers.
+"""What an attack does behind its guard's back: state kept outside its memory, and random numbers of others.
 
-An attack is Python code in the same process; who looks into interpreter frames or closures is not stopped here. What
-is stopped is all that an attack could do by mistake, or pass off as one.
+An attack is Python code in the same process, and one that looks into interpreter frames or closures is not stopped
+here. What is stopped is everything that an attack could do by mistake, or pass off as one.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torch import Tensor
 COPIED = (Tensor, np.ndarray, list, tuple, dict, set, bytearray)
 
 
-class Conduct:
-    """Watches one attack while it is asked, and undoes what it must not do.
+class AttackSandbox:
+    """Watches one attack while its hooks run, and undoes what they must not do.
 
     Args:
         attack: The attack, as it was built.
@@ -35,7 +35,7 @@ class Conduct:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Ask the attack inside; afterwards it is as it was built, and so is the global generator."""
+        """Run a hook inside; afterwards the attack is as it was built, and the global generator as it was."""
         ambient = torch.get_rng_state()
         try:
             yield
@@ -51,10 +51,10 @@ class Conduct:
             self.violations[rule] += count
 
     def check_memory(self, shown: dict[str, Tensor], memory: dict[str, Tensor]) -> None:
-        """Memory that is swapped instead of changed could outlive its episode or cross worlds.
+        """Refuse memory that is swapped instead of changed: it could outlive its episode, or cross worlds.
 
         Raises:
-            ValueError: If a tensor of what was shown is another than the memory's.
+            ValueError: If what was shown is no longer the memory's own tensors.
         """
         if shown.keys() != memory.keys() or any(shown[name] is not value for name, value in memory.items()):
             raise ValueError(f"{type(self.attack).__name__}: change the tensors of view.memory in place")

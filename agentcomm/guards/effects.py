@@ -1,4 +1,4 @@
-"""What attacks ask for, checked and completed, and what of it they really did."""
+"""What attacks ask to be done to messages, checked and completed, and what was done of it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from agentcomm.contracts.edits import Envelopes, Fragments, MessageEdits
 from agentcomm.contracts.traffic import HEADER, HOPS, LIFETIME, Traffic
-from agentcomm.threats import Edits, Envelopes, Pieces
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Effects:
     tampered: Tensor
     forged: Tensor
     delay: Tensor
-    pieces: Pieces | None = None
+    fragments: Fragments | None = None
     unsaid: Tensor | None = None
 
     def and_then(self, later: Effects) -> Effects:
@@ -32,24 +32,24 @@ class Effects:
             self.tampered | later.tampered,
             self.forged | later.forged,
             self.delay + later.delay,
-            _both(self.pieces, later.pieces),
+            _both(self.fragments, later.fragments),
             self.unsaid,
         )
 
 
-def count_pieces(pieces: Pieces) -> Tensor:
+def count_fragments(fragments: Fragments) -> Tensor:
     """[B, N, M] int64, how many fragments there are."""
-    return pieces.begin + pieces.early + pieces.middle
+    return fragments.begin + fragments.early + fragments.middle
 
 
-def _both(first: Pieces | None, second: Pieces | None) -> Pieces | None:
+def _both(first: Fragments | None, second: Fragments | None) -> Fragments | None:
     """What two attacks put on the wire."""
     if first is None or second is None:
         return first or second
-    return Pieces(first.begin + second.begin, first.early | second.early, first.middle | second.middle)
+    return Fragments(first.begin + second.begin, first.early | second.early, first.middle | second.middle)
 
 
-def check_edits(name: str, traffic: Traffic, edits: Edits, injections: int) -> None:
+def check_edits(name: str, traffic: Traffic, edits: MessageEdits, injections: int) -> None:
     """Check that edits fit an exchange.
 
     Args:
@@ -66,10 +66,10 @@ def check_edits(name: str, traffic: Traffic, edits: Edits, injections: int) -> N
         check_tensor(name, f"edits.{field}", getattr(edits, field), slots, torch.bool)
     check_tensor(name, "edits.change", edits.change, (*slots, width), traffic.spoken.dtype)
     check_tensor(name, "edits.delay", edits.delay, slots, torch.int64)
-    if edits.pieces is not None:
-        check_tensor(name, "edits.pieces.begin", edits.pieces.begin, slots, torch.int64)
-        check_tensor(name, "edits.pieces.early", edits.pieces.early, slots, torch.bool)
-        check_tensor(name, "edits.pieces.middle", edits.pieces.middle, slots, torch.bool)
+    if edits.fragments is not None:
+        check_tensor(name, "edits.fragments.begin", edits.fragments.begin, slots, torch.int64)
+        check_tensor(name, "edits.fragments.early", edits.fragments.early, slots, torch.bool)
+        check_tensor(name, "edits.fragments.middle", edits.fragments.middle, slots, torch.bool)
     if edits.modify is not None and edits.change is None:
         raise ValueError(f"{name}: edits.modify needs edits.change")
     if edits.inject is not None:

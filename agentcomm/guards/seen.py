@@ -1,21 +1,25 @@
-"""What an attack has seen of an episode: what tells copies, which the power to replay grants, from forgeries."""
+"""What an attack has seen of an episode: it tells copies, which the power to replay grants, from forgeries."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from agentcomm.base.state import State
+from agentcomm.contracts.edits import Envelopes
+from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.traffic import HEADER, Traffic
-from agentcomm.threats import Envelopes, Setting
 from agentcomm.wire.keyring import Keyring, mix
 
 
-class Copies:
-    """Fingerprints of all that an attack has seen in each world's episode.
+class SeenMessages(State):
+    """Fingerprints of the messages that an attack has seen in each world's episode.
 
     Attributes:
         seen: [B, T, rounds, N, M] int64 by step, 0 for nothing; T grows with the longest episode.
     """
+
+    keeps = ("seen",)
 
     def __init__(self, setting: Setting) -> None:
         shape = (setting.num_worlds, 0, setting.rounds, setting.num_agents, 0)
@@ -50,7 +54,7 @@ class Copies:
         self.seen[torch.arange(len(step), device=step.device), step, kind] = torch.where(reach, prints, 0)
 
     def known(self, inject: Envelopes, digests: Tensor) -> Tensor:
-        """[B, N, S] bool, whether the attack saw exactly this where its header says that it was on the wire."""
+        """[B, N, S] bool, whether the attack saw exactly this message where its header says that it was."""
         place = (inject.sent_at, inject.kind, inject.audience)
         sizes = self.seen.shape[1:4]
         if not sizes[0]:
@@ -62,7 +66,7 @@ class Copies:
 
 
 def _fingerprint(envelope: Traffic | Envelopes, digests: Tensor) -> Tensor:
-    """One number for all a copy must share with its original; never 0, which marks an empty place.
+    """One number for everything that a copy must share with its original; never 0, which marks an empty place.
 
     The digest is keyed, so that one field cannot be chosen to make up for a change of another.
     """

@@ -1,0 +1,156 @@
+"""What every hook but that on messages is checked for: random steps, in worlds whose episodes end at random."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from agentcomm.conformance.common import require
+from agentcomm.conformance.conversations import conversation, reader
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Budget
+from agentcomm.guards.base import GuardBase
+from agentcomm.step.comms import Comms
+from agentcomm.world import Observation
+
+ACTIONS, WIDTH, VOCABULARY = 5, 6, 12
+NO_BUDGETS = (Budget(per_step=0), Budget(per_episode=0), Budget(start_step=1000))
+
+
+class Build(Protocol):
+    """Makes what lies between a team's members, with the attack alone, whose config is changed like this."""
+
+    def __call__(self, **changes: Any) -> Comms:
+        """The whole."""
+        ...
+
+
+Run = Callable[[Comms, int], list[Tensor]]  # what came of some random steps with a seed
+
+
+def check_obeys(guard: GuardBase) -> None:
+    """Nothing was asked for beyond the threat model. To be cut off at the end of its budget is no fault."""
+    broken = {rule: count for rule, count in guard.violations.items() if rule != "beyond the budget"}
+    require(not broken, f"it asks for more than its threat model allows: {broken}")
+
+
+def check_hook(build: Build, shape: Setting, run: Run) -> None:
+    """Check a hook that changes something outside of messages.
+
+    Args:
+        build: Makes the attack, alone.
+        shape: Shape of the team.
+        run: What came of random steps, in which the hook is called.
+
+    Raises:
+        AssertionError: If it asks for more than its threat model allows, acts without a budget or as the no-op
+            control, or keeps something outside its memory.
+    """
+    whole, plain = build(), run(Comms.between(shape), 0)
+    run(whole, 0)
+    check_obeys(whole.adversary.guards[0])
+    for budget in NO_BUDGETS:
+        idle = same(run(build(budget=budget), 0), plain)
+        require(idle, f"it acts without a budget: threat_model leaves out {budget!r}")
+    require(same(run(build(harmless=True), 0), plain), "its no-op control changes something")
+    first, second = build(), build()
+    run(first, 2)
+    second.restore(first.snapshot())
+    goes_on = same(run(first, 3), run(second, 3))
+    require(goes_on, "a restored run acts differently: something is kept outside memory")
+
+
+def same(first: list[Tensor], second: list[Tensor]) -> bool:
+    """Whether all of it is equal, bit for bit."""
+    return len(first) == len(second) and all(map(torch.equal, first, second))
+
+
+def act(comms: Comms, seed: int, steps: int = 8, greedy: bool = False) -> list[Tensor]:
+    """Actions [B, N] of agents whose logits are random, step by step."""
+    s, g = comms.network.setting, torch.Generator().manual_seed(seed)
+    rows, at, out = torch.arange(s.num_worlds * s.num_agents), torch.zeros(s.num_worlds, dtype=torch.int64), []
+    for _ in range(steps):
+        logits = torch.randn(len(rows), ACTIONS, generator=g)
+        noise = -torch.empty(logits.shape).exponential_(generator=g).log_()
+        alive = torch.rand(s.num_worlds, s.num_agents, generator=g) < 0.9
+        ended = (torch.rand(s.num_worlds, generator=g) < 0.2).nonzero().squeeze(-1)
+        action = (logits if greedy else logits + noise).argmax(-1)
+        done = comms.adversary.on_action(logits, action, None if greedy else noise, at, rows, alive)
+        out.append(done.view(s.num_worlds, s.num_agents))
+        comms.reset(ended)
+        at = at + 1
+        at[ended] = 0
+    return out
+
+
+def check_actions(build: Build, shape: Setting) -> None:
+    """Check an attack with the power ``act``; besides what all hooks promise, it acts for its own node only."""
+    check_hook(build, shape, act)
+    whole = build()
+    done, plain = act(whole, 0), act(Comms.between(shape), 0)
+    others = [agent for agent in range(shape.num_agents) if agent != whole.adversary.guards[0].identity]
+    own = all(torch.equal(a[:, others], b[:, others]) for a, b in zip(done, plain, strict=True))
+    require(own, "what it does changes another agent's action")
+    act(whole, 1, greedy=True)
+    check_obeys(whole.adversary.guards[0])
+
+
+def earn(comms: Comms, seed: int) -> list[Tensor]:
+    """Rewards [B, N] that a team which talks at random learns from, step by step."""
+    s, g, out = comms.network.setting, torch.Generator().manual_seed(seed), []
+    for e in conversation(s, 8, seed):
+        comms.network.exchange(e.spoken, e.links, e.step, e.round, reader)
+        if e.round == s.rounds - 1:
+            reward = torch.randn(s.num_worlds, s.num_agents, generator=g)
+            action = torch.randint(ACTIONS, reward.shape, generator=g)
+            out.append(comms.adversary.on_rewards(reward, action, e.step))
+            comms.reset(e.ended)
+    return out
+
+
+class _Sensors:
+    """What an attack on sensors needs of a world, and of a policy with gates."""
+
+    def __init__(self, shape: Setting, kind: Any) -> None:
+        self.layout = Observation(kind, WIDTH, VOCABULARY if kind == "indices" else 0)
+        self.num_agents, self.device, self.gate = shape.num_agents, shape.device, True
+        self.alive = torch.ones(shape.num_worlds, shape.num_agents, dtype=torch.bool, device=shape.device)
+
+    def readings(self) -> Tensor | None:
+        if self.layout.kind == "dense":
+            return None
+        return torch.ones(self.num_agents, WIDTH, VOCABULARY + 1, dtype=torch.bool, device=self.device)
+
+    def encode(self, seen: Tensor) -> Tensor:
+        return seen.float()
+
+    def listen(self, hidden: Tensor) -> Tensor:
+        return hidden.sin() @ torch.cos(torch.arange(float(WIDTH)))
+
+    def show(self, g: torch.Generator) -> Tensor:
+        shape = (*self.alive.shape, WIDTH)
+        if self.layout.kind == "dense":
+            return torch.rand(shape, generator=g)
+        return torch.randint(-1, VOCABULARY, shape, generator=g)
+
+
+def check_observations(build: Build, shape: Setting) -> None:
+    """Check an attack at position ``sensor``, with indices and with numbers."""
+    for kind in ("indices", "dense"):
+
+        def see(comms: Comms, seed: int, kind: str = kind) -> list[Tensor]:
+            g, at, out = torch.Generator().manual_seed(seed), torch.zeros(shape.num_worlds, dtype=torch.int64), []
+            sensors: Any = _Sensors(shape, kind)
+            for _ in range(8):
+                sensors.alive = torch.rand(sensors.alive.shape, generator=g) < 0.9
+                out.append(comms.adversary.on_observations(sensors.show(g), sensors, at, sensors))
+                ended = (torch.rand(shape.num_worlds, generator=g) < 0.2).nonzero().squeeze(-1)
+                comms.reset(ended)
+                at = at + 1
+                at[ended] = 0
+            return out
+
+        check_hook(build, shape, see)

@@ -1,0 +1,247 @@
+"""The guard of messages: what an attack is shown of an exchange, and what is done of its edits.
+
+What goes beyond position, powers, norm or budget is not done; it is counted in ``GuardBase.violations`` under the rule
+that it breaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agentcomm.base.state import State
+from agentcomm.contracts.edits import Envelopes, Fragments, MessageEdits
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Position, Power
+from agentcomm.contracts.traffic import HEADER, LIFETIME, Traffic
+from agentcomm.contracts.views import MessageView
+from agentcomm.guards.base import WHITE_BOX, GuardBase
+from agentcomm.guards.effects import Effects, check_edits, completed
+from agentcomm.guards.permits import Permits
+from agentcomm.guards.seen import SeenMessages
+from agentcomm.wire.keyring import Keyring
+
+
+class MessageGuard(State):
+    """Holds an attack's hook ``on_messages`` to its threat model.
+
+    Args:
+        base: The attack.
+        first_slot: The first inbox slot kept free for its injections.
+
+    Attributes:
+        slots: The inbox slots of its injections.
+        trace: What the attack was shown, exchange by exchange; None to keep nothing. It is for whoever evaluates; the
+            attack never reads it.
+    """
+
+    keeps = ("_obeying", "_seen")
+
+    def __init__(self, base: GuardBase, first_slot: int) -> None:
+        self.base = base
+        self.slots = slice(first_slot, first_slot + base.attack.injections())
+        self.trace: list[MessageView] | None = None
+        shape = base.shape
+        # Whom it has turned, in each world; and what it touched in the exchange at hand.
+        self._obeying = torch.zeros(shape.num_worlds, shape.num_agents, dtype=torch.bool, device=shape.device)
+        self._touched = torch.zeros(0, dtype=torch.bool, device=shape.device)
+        self._links = _links(base.threat.position, shape)
+        self._seen = SeenMessages(shape)
+        self._permits = Permits(base.threat, self._links, self._seen, base.violate)
+        self._replays = {"read", "replay"} <= base.threat.powers and "inject" not in base.threat.powers
+
+    @property
+    def at_sender(self) -> bool:
+        """Whether it acts before messages are sealed: a compromised agent does."""
+        return self.base.threat.position.kind == "node"
+
+    def reset(self, worlds: Tensor) -> None:
+        """Forget the episodes of the given worlds ([W] indices)."""
+        self._obeying[worlds] = False
+        self._seen.reset(worlds)
+
+    def apply(
+        self,
+        traffic: Traffic,
+        keyring: Keyring,
+        step: Tensor,
+        kind: int,
+        due: Tensor | None = None,
+        predict_logits: Callable[[Traffic], Tensor] | None = None,
+    ) -> tuple[Traffic, Effects]:
+        """Let the attack act on one exchange.
+
+        Args:
+            traffic: What is on the wire.
+            keyring: Seals on the attacker's behalf, with its own key only.
+            step: [B] int64.
+            kind: Round of the exchange.
+            due: [B, N] bool, whose messages the exchange carries; None for everybody's.
+            predict_logits: Action logits [B, N, A] that follow from this traffic; None where they cannot be predicted.
+        """
+        reach, remaining = self._reach(traffic), self.base.remaining(step)
+        view = self._view(traffic, reach, remaining, step, kind, predict_logits)
+        if self.trace is not None:
+            self.trace.append(view)
+        if self._replays:
+            self._seen.remember(traffic, keyring, reach, step, kind)
+        edits = self.base.ask(self.base.attack.on_messages, view)
+        if edits.inject is not None:
+            edits = replace(edits, inject=completed(edits.inject))
+        check_edits(self.base.attack.name, traffic, edits, self.slots.stop - self.slots.start)
+        if due is not None and edits.inject is not None:
+            # Nobody else collects messages now, so none are put there, and none are paid for.
+            where = edits.inject.where & due.unsqueeze(-1)
+            edits = replace(edits, inject=replace(edits.inject, where=where))
+        after, did = self._carry_out(traffic, keyring, edits, reach, remaining)
+        self._touched = did.tampered | did.forged
+        return after, did
+
+    def show(self, traffic: Traffic, step: Tensor, kind: int) -> MessageView:
+        """What the attack is about to be shown of an exchange, for an agent that decides in its place.
+
+        Args:
+            traffic: What is on the wire.
+            step: [B] int64.
+            kind: Round of the exchange.
+        """
+        return self._view(traffic, self._reach(traffic), self.base.remaining(step), step, kind, None)
+
+    def turn(self, accepted: Tensor) -> None:
+        """Receivers of an obeyed attack's messages belong to it once they accept one: [B, N, M] of the exchange."""
+        if self.base.threat.position.obeyed:
+            self._obeying |= (accepted & self._touched).any(-1)
+
+    def _reach(self, traffic: Traffic) -> Tensor:
+        kind = self.base.threat.position.kind
+        if kind == "node":
+            agents = self.base.shape.num_agents
+            obeys = self._obeying.unsqueeze(1).expand(-1, agents, -1).gather(2, traffic.origin.clamp(max=agents - 1))
+            return traffic.present & ((traffic.origin == self.base.identity) | obeys)
+        if kind in ("newcomer", "hub", "sensor"):
+            return torch.zeros_like(traffic.present)
+        return traffic.present & self._links[traffic.receiver, traffic.origin]
+
+    def _view(
+        self,
+        traffic: Traffic,
+        reach: Tensor,
+        remaining: Tensor,
+        step: Tensor,
+        kind: int,
+        predict_logits: Callable[[Traffic], Tensor] | None,
+    ) -> MessageView:
+        granted: dict[str, Any] = {}
+        if "read" in self.base.threat.powers:
+            granted = {name: torch.where(reach, getattr(traffic, name), -1) for name in HEADER}
+            granted["payload"] = traffic.payload().detach().masked_fill(~reach.unsqueeze(-1), 0.0)
+        if self.base.threat.knowledge in WHITE_BOX and predict_logits is not None:
+            granted["predict_logits"] = lambda change: predict_logits(traffic.add_payload(reach, change))
+        return MessageView(
+            **self.base.shown(step, remaining),
+            reach=reach.clone(),
+            round=kind,
+            width=traffic.spoken.shape[-1],
+            identity=self.base.identity,
+            granted=granted,
+        )
+
+    def _carry_out(
+        self, traffic: Traffic, keyring: Keyring, edits: MessageEdits, reach: Tensor, remaining: Tensor
+    ) -> tuple[Traffic, Effects]:
+        """Judge edits, charge for them, and do what is paid for."""
+        judged, change = self._judge(traffic, keyring, edits, reach)
+        nothing = torch.zeros_like(traffic.present)
+        if not judged:
+            return traffic, Effects(nothing, nothing, nothing, torch.zeros_like(traffic.source))
+        granted = self.base.spend(torch.cat([where.flatten(1) for where in judged.values()], 1), remaining)
+        split = torch.split(granted, [where[0].numel() for where in judged.values()], 1)
+        paid = {name: part.view_as(where) for (name, where), part in zip(judged.items(), split, strict=True)}
+        really = not self.base.harmless
+        dropped, tampered = paid.get("drop", nothing) & really, paid.get("modify", nothing)
+        if change is not None and really and tampered.any():  # an edit that touches nothing changes no bit
+            traffic = traffic.add_payload(tampered, change)
+        delay = torch.zeros_like(traffic.source)
+        if edits.delay is not None and "delay" in paid:
+            delay = edits.delay.clamp(max=LIFETIME + 1) * paid["delay"] * really
+        forged = nothing
+        if edits.inject is not None and "inject" in paid:
+            forged = nothing.clone()
+            forged[..., self.slots] = paid["inject"]
+            if forged.any():
+                traffic = self._put(traffic, keyring, edits.inject, forged)
+        fragments = None
+        if "fragments" in paid and really:
+            each = paid["fragments"]
+            fragments = Fragments(each[..., 2:].sum(-1), each[..., 0], each[..., 1])
+        if dropped.any():
+            traffic = replace(traffic, present=traffic.present & ~dropped)
+        return traffic, Effects(dropped, tampered & ~dropped, forged, delay.masked_fill(dropped, 0), fragments)
+
+    def _judge(
+        self, traffic: Traffic, keyring: Keyring, edits: MessageEdits, reach: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Where edits of each sort are permitted, in the order in which they are charged for; and the change."""
+        drop = self._permits.touch(edits.drop, "drop", reach)
+        modify, change = self._permits.touch(edits.modify, "modify", reach), edits.change
+        hold = None if edits.delay is None else self._permits.touch(edits.delay > 0, self._holding, reach)
+        inject = self._permits.injection(edits.inject, keyring)
+        fragments = None if edits.fragments is None else self._permits.fragments(edits.fragments, traffic, reach)
+        if modify is not None and change is not None:
+            modify, change = self._permits.change(modify, change)
+        judged = {"drop": drop, "modify": modify, "delay": hold, "inject": inject, "fragments": fragments}
+        return {name: where for name, where in judged.items() if where is not None}, change
+
+    @property
+    def _holding(self) -> Power:
+        """The power that lets it hold messages back."""
+        return "reorder" if "reorder" in self.base.threat.powers else "delay"
+
+    def _put(self, traffic: Traffic, keyring: Keyring, inject: Envelopes, forged: Tensor) -> Traffic:
+        """Fill the attack's spare slots; the origin is always the attacker's own."""
+        pad, identity = (self.slots.start, traffic.slots - self.slots.stop), self.base.identity
+
+        def spread(values: Tensor) -> Tensor:
+            return torch.nn.functional.pad(values, pad)
+
+        header = {name: torch.where(forged, spread(getattr(inject, name)), getattr(traffic, name)) for name in HEADER}
+        # The receiver takes it for the claimed sender's. A newcomer is nobody's neighbor, which pointing to the
+        # receiver itself says.
+        known = header["sender"] < self.base.shape.num_agents
+        source = torch.where(known, header["sender"], traffic.receiver)
+        traffic = replace(
+            traffic,
+            source=torch.where(forged, source, traffic.source),
+            present=traffic.present | forged,
+            origin=traffic.origin.masked_fill(forged, identity),
+            **header,
+        )
+        payload = torch.nn.functional.pad(inject.payload, (0, 0, *pad))
+        if self.base.harmless:  # as much traffic, but only what the claimed sender says anyway
+            everyone = traffic.spoken.unsqueeze(1).expand(-1, source.shape[1], -1, -1)
+            payload = everyone.gather(2, source.unsqueeze(-1).expand_as(payload))
+        traffic = traffic.edit_payload(forged, payload)
+        if inject.sign:
+            own = torch.full_like(traffic.key, identity)
+            traffic = replace(traffic, key=torch.where(forged, own, traffic.key))
+            traffic = replace(traffic, seal=torch.where(forged, keyring.tag(traffic, own), traffic.seal))
+        return traffic
+
+
+def _links(position: Position, shape: Setting) -> Tensor:
+    """[N receivers, N + 1 senders] bool, the links that an attack stands on.
+
+    Raises:
+        ValueError: If one is no link of the team.
+    """
+    agents = shape.num_agents
+    links = torch.full((agents, agents + 1), position.links is None, dtype=torch.bool, device=shape.device)
+    for sender, receiver in position.links or ():
+        if not (0 <= sender < agents and 0 <= receiver < agents):
+            raise ValueError(f"link [{sender}, {receiver}] names an agent outside 0 .. {agents - 1}")
+        links[receiver, sender] = True
+    return links

@@ -1,0 +1,103 @@
+"""The guard of observations: agents are shown only what their sensors could have shown by themselves.
+
+It acts before a team decides. What agents see then is what a rollout records, so that an update sees the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agentcomm.contracts.views import ObservationView
+from agentcomm.guards.base import WHITE_BOX, GuardBase
+from agentcomm.guards.effects import check_tensor
+from agentcomm.world import World
+
+
+class ObservationGuard:
+    """Holds an attack's hook ``on_observations`` to its threat model.
+
+    Args:
+        base: The attack; it stands at position ``sensor``.
+    """
+
+    def __init__(self, base: GuardBase) -> None:
+        self.base = base
+
+    def apply(
+        self, observation: Tensor, world: World, step: Tensor, gate_logits: Callable[[Tensor], Tensor] | None
+    ) -> Tensor:
+        """What agents see [B, N, O] once the attack has acted on their sensors.
+
+        Args:
+            observation: [B, N, O] what they would see.
+            world: Says what sensors can show, and who is there.
+            step: [B] int64.
+            gate_logits: Of observations [..., N, O], [..., N]; None without gates.
+        """
+        base, remaining = self.base, self.base.remaining(step)
+        reach, readings = self._reach(world), world.readings()
+        read = reach.unsqueeze(-1) if "read" in base.threat.powers else torch.zeros_like(reach).unsqueeze(-1)
+        seen = torch.where(read, observation, 0 if readings is None else -1)
+        granted: dict[str, Any] = {} if readings is None else {"readings": readings.clone()}
+        if base.threat.knowledge in WHITE_BOX and gate_logits is not None:
+            granted["gate_logits"] = gate_logits
+        common = base.shown(step, remaining)
+        view = ObservationView(**common, reach=reach.clone(), observation=seen.clone(), granted=granted)
+        wanted = base.ask(base.attack.on_observations, view)
+        if wanted is None:
+            return observation
+        name = f"{base.attack.name}: on_observations"
+        check_tensor(name, "what it returns", wanted, tuple(observation.shape), observation.dtype)
+        changed, shown = self._possible(wanted, seen, reach, readings, observation, world)
+        if "modify" not in base.threat.powers:
+            base.violate("modify without the power to", changed)
+            return observation
+        paid = base.spend(changed.flatten(1), remaining).view_as(changed)
+        if base.harmless or not bool(paid.any()):
+            return observation
+        return torch.where(paid, shown, observation)
+
+    def _reach(self, world: World) -> Tensor:
+        """[B, N] bool, whose sensors it holds: those of members that are there."""
+        if self.base.threat.position.node is None:
+            return world.alive.clone()
+        return world.alive & (torch.arange(world.num_agents, device=world.device) == self.base.identity)
+
+    def _possible(
+        self,
+        wanted: Tensor,
+        seen: Tensor,
+        reach: Tensor,
+        readings: Tensor | None,
+        observation: Tensor,
+        world: World,
+    ) -> tuple[Tensor, Tensor]:
+        """Of what an attack that has ``seen`` some of it wants to show, what the sensors in its reach could show.
+
+        Returns:
+            bool, what is changed: [B, N, O] indices or [B, N, 1] vectors of numbers, each of which costs 1; and what is
+            shown [B, N, O].
+        """
+        base, reach = self.base, reach.unsqueeze(-1)
+        # Of what an attack cannot see, only what it makes up of it counts as changed.
+        changed = torch.where(reach, wanted != observation, wanted != seen)
+        base.violate("modify out of reach", changed & ~reach)
+        changed &= reach
+        if readings is None:
+            finite, norm = wanted.isfinite().all(-1, keepdim=True), base.threat.budget.norm
+            base.violate("modify not finite", changed.any(-1, keepdim=True) & ~finite)
+            change = (wanted - observation).masked_fill(~finite | ~reach, 0.0)
+            if norm is not None:
+                base.violate("modify beyond the norm", (change.abs() > norm * (1 + 1e-5) + 1e-6).any(-1))
+                change = change.clamp(-norm, norm)
+            shown = (observation + change).clamp(world.layout.low, world.layout.high)
+            return changed.any(-1, keepdim=True) & finite, shown
+        known = (wanted >= -1) & (wanted < world.layout.vocabulary)
+        possible = readings.expand(len(wanted), -1, -1, -1)
+        possible = possible.gather(3, wanted.clamp(-1, world.layout.vocabulary - 1).unsqueeze(-1) + 1).squeeze(-1)
+        base.violate("show what no sensor could", changed & ~(known & possible))
+        return changed & known & possible, wanted

@@ -1,0 +1,45 @@
+"""The guard of rewards: what agents learn to have earned, in training only."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from agentcomm.contracts.views import RewardView
+from agentcomm.guards.base import GuardBase
+from agentcomm.guards.effects import check_tensor
+
+
+class RewardGuard:
+    """Holds an attack's hook ``on_rewards`` to its threat model.
+
+    Args:
+        base: The attack; its threat model has the power ``reward``.
+    """
+
+    def __init__(self, base: GuardBase) -> None:
+        self.base = base
+
+    def apply(self, reward: Tensor, action: Tensor, step: Tensor) -> Tensor:
+        """What agents learn to have earned [B, N] once the attack has acted on their rewards.
+
+        Args:
+            reward: [B, N] what they earned.
+            action: [B, N] int64, what they did.
+            step: [B] int64.
+        """
+        base, remaining = self.base, self.base.remaining(step)
+        view = RewardView(**base.shown(step, remaining), reward=reward.clone(), action=action.clone())
+        wanted = base.ask(base.attack.on_rewards, view)
+        if wanted is None:
+            return reward
+        check_tensor(base.attack.name, "reward", wanted, tuple(reward.shape), reward.dtype)
+        finite = wanted.isfinite()
+        base.violate("reward not finite", ~finite)
+        change = torch.where(finite, wanted - reward, 0.0)
+        most = base.threat.budget.reward
+        if most is not None:
+            base.violate("reward beyond its bound", change.abs() > most * (1 + 1e-5))
+            change = change.clamp(-most, most)
+        granted = base.spend(change != 0, remaining)
+        return reward if base.harmless else torch.where(granted, reward + change, reward)

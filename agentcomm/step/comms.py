@@ -1,0 +1,77 @@
+"""What lies between a team's members, and between them and their world: the message layer and the adversary."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from agentcomm.base.state import State
+from agentcomm.contracts.attack import Attack
+from agentcomm.contracts.channel import Channel
+from agentcomm.contracts.codec import Codec
+from agentcomm.contracts.directory_hook import DirectoryShape
+from agentcomm.contracts.shape import Setting
+from agentcomm.defense import Defense
+from agentcomm.network.network import Network
+from agentcomm.step.adversary import Adversary
+
+
+@dataclass
+class Comms(State):
+    """A team's message layer, and the adversary that acts on it; reset, saved and restored together.
+
+    Attributes:
+        adversary: All attacks, and the guards that hold them.
+        network: What messages pass.
+    """
+
+    keeps: ClassVar[tuple[str, ...]] = ("adversary", "network")
+
+    adversary: Adversary
+    network: Network
+
+    @classmethod
+    def between(
+        cls,
+        shape: Setting,
+        attacks: Sequence[Attack] = (),
+        defenses: Sequence[Defense] = (),
+        seed: int = 0,
+        channels: Sequence[Channel] = (),
+        codec: Codec | None = None,
+        step_seconds: float = 0.1,
+        numbers: int | None = None,
+        directory: DirectoryShape | None = None,
+        transport: str = "batch",
+    ) -> Comms:
+        """Both for a team of that shape.
+
+        Args:
+            shape: Shape of the team.
+            attacks: Attacks, in the order in which they act.
+            defenses: Defenses.
+            seed: Seeds keys, and the generators of each attack and of the channels.
+            channels: As for ``Network``.
+            codec: As for ``Network``.
+            step_seconds: As for ``Network``.
+            numbers: As for ``Network``.
+            directory: Sizes of the team's directory; None for none.
+            transport: As for ``Network``.
+
+        Raises:
+            ValueError: If a part does not fit the team.
+        """
+        redraw = 1 - math.prod(1 - defense.redraw for defense in defenses)
+        adversary = Adversary(attacks, shape, seed, directory, redraw)
+        guards = adversary.message_guards
+        parts = (shape, guards, defenses, seed, channels, codec, step_seconds, numbers, transport)
+        return cls(adversary, Network(*parts))
+
+    def reset(self, worlds: Tensor) -> None:
+        """Forget the episodes of the given worlds ([W] indices); counters continue."""
+        self.adversary.reset(worlds)
+        self.network.reset(worlds)
