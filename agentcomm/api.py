@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentcomm.errors import ConfigError
+from agentcomm.base.errors import ConfigError
 from agentcomm.runs import config as configs
 from agentcomm.runs.choices import Choice, build
 from agentcomm.runs.conditions import Conditions
@@ -155,7 +155,7 @@ def report(run: Run | str | Path) -> Path:
     Raises:
         AgentcommError: If there is no such run, or no cell is evaluated yet.
     """
-    from agentcomm.evaluation.report import build_report
+    from agentcomm.report import build_report
 
     run = run if isinstance(run, Run) else open_run(run)
     return build_report(run.path)

@@ -10,10 +10,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from agentcomm import registry
+from agentcomm.base import registry
+from agentcomm.base.versions import versions
 from agentcomm.contracts.attack import hooks
 from agentcomm.runs.config import parse
-from agentcomm.versions import versions
 from benchmarks.plain_loop import PlainLoop
 
 ROUNDS = 3

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from agentcomm import registry
+from agentcomm.base import registry
 from agentcomm.codecs.delta import Delta
 from agentcomm.contracts.codec import Received
 from agentcomm.contracts.shape import Setting

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from agentcomm.versions import versions
+from agentcomm.base.versions import versions
 
 console = Console()
 COMMAND = [sys.executable, "-c", "from agentcomm.cli.main import main; main()", "demo", "--no-show"]

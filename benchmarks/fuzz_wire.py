@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from agentcomm.errors import MessageError
+from agentcomm.base.errors import MessageError
 from agentcomm.wire.encoding import MAX_BYTES, decode, encode
 from agentcomm.wire.envelope import MAX_PAYLOAD, MAX_SEAL, Envelope
 

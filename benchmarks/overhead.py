@@ -10,8 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
+from agentcomm.base.versions import versions
 from agentcomm.runs.config import parse
-from agentcomm.versions import versions
 from benchmarks.plain_loop import PlainLoop
 
 ROUNDS = 12

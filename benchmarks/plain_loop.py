@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
+from agentcomm.base.seeds import derive
 from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
 from agentcomm.runs.assembly import make_comms, make_policy, make_world
 from agentcomm.runs.config import RunConfig, Variant
-from agentcomm.seeds import derive
 from agentcomm.training.ppo import Update
 from agentcomm.training.rollout import Sampler
 

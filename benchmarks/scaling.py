@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from agentcomm.base.versions import versions
 from agentcomm.runs.config import RunConfig, parse
 from agentcomm.step.replay import reevaluate
-from agentcomm.versions import versions
 from benchmarks.plain_loop import PlainLoop
 
 SIZES = (8, 16, 32, 64, 128, 256, 512)

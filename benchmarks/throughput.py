@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.progress import track
 
 import agentcomm  # noqa: F401  (sets the OpenMP spin before torch is imported)
+from agentcomm.base.versions import versions
 from agentcomm.runs.assembly import make_comms, make_policy, make_world
 from agentcomm.runs.config import RunConfig
 from agentcomm.step.decide import decide
 from agentcomm.training.ray_session import ray_session
-from agentcomm.versions import versions
 from benchmarks.plain_loop import PlainLoop
 from benchmarks.settings import RELEASED_CODE, commformer, ours
 

@@ -23,9 +23,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from agentcomm.pettingzoo import ParallelView
-from agentcomm.world import DrawnMessage, Observation, Transition, World, WorldConfig
-from envs.grid_drawing import FATE_COLORS
+from agentcomm.contracts.world import DrawnMessage, Observation, Transition, World, WorldConfig
+from agentcomm.pettingzoo.view import ParallelView
+from envs.gridworld.drawing import FATE_COLORS
 
 CELL = 16  # pixels of the picture per member
 

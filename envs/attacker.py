@@ -2,7 +2,7 @@
 
 The team is frozen and decides greedily. This world's agents are per-message attacker agents: one per message slot
 (receiver and place in its inbox), each deciding in every step what to do to its message. They observe what the attack's
-threat model shows (:meth:`attacks.steered.Steered.sight`), the step and the budget left, and the guard holds them to
+threat model shows (:meth:`attacks.ml.steered.Steered.sight`), the step and the budget left, and the guard holds them to
 that threat model in training, too. The attacks ``learned`` and ``mask`` apply what they learn.
 
 All of them get the same reward, the team's negated (mean over its members); and each pays ``price`` for its message,
@@ -21,25 +21,25 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm import registry
+from agentcomm.base import registry
+from agentcomm.base.errors import CheckpointError, ConfigError
+from agentcomm.base.seeds import derive
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.threat_model import Budget, Position, ThreatModel
 from agentcomm.contracts.traffic import Traffic
 from agentcomm.contracts.views import MessageView
-from agentcomm.errors import CheckpointError, ConfigError
+from agentcomm.contracts.world import DrawnMessage, Observation, Transition, World, WorldConfig
 from agentcomm.evaluation.play import play
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_world
 from agentcomm.runs.choices import Choice, build
-from agentcomm.seeds import derive
 from agentcomm.step.comms import Comms
 from agentcomm.step.loop import TeamLoop
 from agentcomm.step.preview import preview_messages
-from agentcomm.world import DrawnMessage, Observation, Transition, World, WorldConfig
-from attacks.place import place
-from attacks.steered import Handle, Steered
+from attacks.external.place import place
+from attacks.ml.steered import Handle, Steered
 
 EAVESDROPPED = 64  # episodes listened to before the first attack
 

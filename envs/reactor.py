@@ -21,9 +21,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.pettingzoo import ParallelView
-from agentcomm.world import DrawnMessage, Observation, Transition, World, WorldConfig
-from envs.grid_drawing import FATE_COLORS
+from agentcomm.contracts.world import DrawnMessage, Observation, Transition, World, WorldConfig
+from agentcomm.pettingzoo.view import ParallelView
+from envs.gridworld.drawing import FATE_COLORS
 from envs.oracle_hint import cycle
 
 CELL = 16  # pixels of the picture per link and pressure

@@ -19,14 +19,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.policy import PolicyConfig
 from agentcomm.contracts.topology import TopologyChoice
-from agentcomm.policy import PolicyConfig
-from agentcomm.world import Observation
-from policies.attention import ListeningBlock
-from policies.bottleneck import BottleneckConfig
-from policies.gate import GateConfig
-from policies.token_policy import HeadsConfig, TokenPolicy
-from policies.topology import LEARNED, NO_LINKS
+from agentcomm.contracts.world import Observation
+from policies.graphs.topology import LEARNED, NO_LINKS
+from policies.parts.attention import ListeningBlock
+from policies.parts.bottleneck import BottleneckConfig
+from policies.parts.gate import GateConfig
+from policies.parts.token_policy import HeadsConfig, TokenPolicy
 
 
 class CommFormerConfig(HeadsConfig):

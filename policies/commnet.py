@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from typing_extensions import TypeVar
 
 from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.policy import PolicyConfig
 from agentcomm.contracts.topology import TopologyChoice
-from agentcomm.policy import PolicyConfig
-from agentcomm.world import Observation
-from policies.gate import GateConfig
-from policies.token_policy import TokenPolicy, TokenPolicyConfig
-from policies.topology import FULL, NO_LINKS
+from agentcomm.contracts.world import Observation
+from policies.graphs.topology import FULL, NO_LINKS
+from policies.parts.gate import GateConfig
+from policies.parts.token_policy import TokenPolicy, TokenPolicyConfig
 
 
 class CommNetConfig(TokenPolicyConfig):

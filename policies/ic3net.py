@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from agentcomm.policy import PolicyConfig
-from agentcomm.world import Observation
+from agentcomm.contracts.policy import PolicyConfig
+from agentcomm.contracts.world import Observation
 from policies.commnet import CommNet, CommNetConfig
-from policies.gate import GateConfig
-from policies.topology import NO_LINKS
+from policies.graphs.topology import NO_LINKS
+from policies.parts.gate import GateConfig
 
 
 class SenderGateConfig(GateConfig):

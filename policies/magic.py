@@ -1,6 +1,6 @@
 """MAGIC (Niu, Paleja and Gombolay, AAMAS 2021): a graph per step, and graph attention along it.
 
-The scheduler that makes the graph is :mod:`policies.dynamic_graph`. A round of messages is a graph attention layer
+The scheduler that makes the graph is :mod:`policies.graphs.dynamic`. A round of messages is a graph attention layer
 (Velickovic et al., ICLR 2018, eq. 1 to 5) over oneself and the accepted messages:
 ``a_ij = softmax_j(LeakyReLU(a_r . W h_i + a_s . W h_j))`` and ``h_i' = LN(h_i + ELU(sum_j a_ij W h_j))``.
 An agent says h_i, which always leaves a layer normalization without gain: an honest payload has length sqrt(D).
@@ -19,11 +19,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.policy import PolicyConfig
 from agentcomm.contracts.topology import TopologyChoice
-from agentcomm.policy import PolicyConfig
-from agentcomm.world import Observation
-from policies.token_policy import HeadsConfig, TokenPolicy
-from policies.topology import DYNAMIC, NO_LINKS
+from agentcomm.contracts.world import Observation
+from policies.graphs.topology import DYNAMIC, NO_LINKS
+from policies.parts.token_policy import HeadsConfig, TokenPolicy
 
 
 class MAGICConfig(HeadsConfig):

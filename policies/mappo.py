@@ -6,10 +6,10 @@ critic's global state is the agent's own token and the mean token of the team.
 
 from __future__ import annotations
 
-from agentcomm.policy import PolicyConfig
-from agentcomm.world import Observation
-from policies.token_policy import TokenPolicy, TokenPolicyConfig
-from policies.topology import NO_LINKS
+from agentcomm.contracts.policy import PolicyConfig
+from agentcomm.contracts.world import Observation
+from policies.graphs.topology import NO_LINKS
+from policies.parts.token_policy import TokenPolicy, TokenPolicyConfig
 
 
 class MAPPO(TokenPolicy[TokenPolicyConfig]):

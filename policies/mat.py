@@ -17,11 +17,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from agentcomm.contracts.inbox import Inbox
-from agentcomm.policy import PolicyConfig
-from agentcomm.world import Observation
-from policies.attention import ListeningBlock
-from policies.token_policy import HeadsConfig, TokenPolicy
-from policies.topology import FULL, NO_LINKS
+from agentcomm.contracts.policy import PolicyConfig
+from agentcomm.contracts.world import Observation
+from policies.graphs.topology import FULL, NO_LINKS
+from policies.parts.attention import ListeningBlock
+from policies.parts.token_policy import HeadsConfig, TokenPolicy
 
 
 class MATConfig(HeadsConfig):

@@ -22,10 +22,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.policy import CommPolicy, PolicyConfig
 from agentcomm.contracts.topology import TopologyChoice
-from agentcomm.policy import CommPolicy, PolicyConfig
-from agentcomm.world import Observation, World
-from policies.topology import LEARNED, NO_LINKS
+from agentcomm.contracts.world import Observation, World
+from policies.graphs.topology import LEARNED, NO_LINKS
 
 
 class TalkingConfig(PolicyConfig):

@@ -17,11 +17,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.policy import PolicyConfig
 from agentcomm.contracts.topology import TopologyChoice
-from agentcomm.policy import PolicyConfig
-from agentcomm.world import Observation
-from policies.token_policy import TokenPolicy, TokenPolicyConfig
-from policies.topology import FULL, NO_LINKS
+from agentcomm.contracts.world import Observation
+from policies.graphs.topology import FULL, NO_LINKS
+from policies.parts.token_policy import TokenPolicy, TokenPolicyConfig
 
 
 class TarMACConfig(TokenPolicyConfig):

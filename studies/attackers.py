@@ -18,11 +18,11 @@ from pages import DOCS
 from run import ROOT
 
 from agentcomm import api
+from agentcomm.base.files import write_text
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.play import play
 from agentcomm.evaluation.setup import prepare
-from agentcomm.files import write_text
 from agentcomm.runs.assembly import make_world
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.policy_file import SavedPolicy, load

@@ -20,17 +20,17 @@ from run import ROOT
 from torch import Tensor
 
 from agentcomm import api
+from agentcomm.base.files import write_text
+from agentcomm.base.seeds import derive
+from agentcomm.contracts.policy import CommPolicy
 from agentcomm.evaluation.play import play
 from agentcomm.evaluation.statistics import bootstrap, percentile_interval
-from agentcomm.files import write_text
-from agentcomm.policy import CommPolicy
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_comms, make_world
 from agentcomm.runs.choices import Choice
-from agentcomm.seeds import derive
 from agentcomm.step.decide import decide
 from agentcomm.step.loop import StepRecord
-from attacks.coupling import Listener, entropy, laws, marginal_deviation
+from attacks.insider.coupling import Listener, entropy, laws, marginal_deviation
 
 RUN = Path("commformer") / "predator_capture_prey-learned"
 SEED, SECRETS = 1000003, 64
@@ -281,9 +281,9 @@ def page(r: Results) -> str:
 A compromised agent tells a colluding observer one of {SECRETS} secrets ({full} bits) by its *actions*. It sends no
 message, and its actions are drawn by the law of its own policy: to all who do not know the secret nothing has changed.
 It couples its policy's law with what the observer believes so far, with as little entropy as it can
-(`attacks/coupling.py`; arXiv 2107.08295, 2410.21666). The observer knows the policy and all that the agent sees and
-hears, and sees what it does. The guard draws the action, and computes what an observer sees who knows everything but
-the secret: *deviation* is the largest difference between that and the policy (`agentcomm/guards/actions.py`).
+(`attacks/insider/coupling.py`; arXiv 2107.08295, 2410.21666). The observer knows the policy and all that the agent sees
+and hears, and sees what it does. The guard draws the action, and computes what an observer sees that knows everything
+but the secret: *deviation* is the largest difference between that and the policy (`agentcomm/guards/actions.py`).
 
 Written by `python studies/covert_page.py`. Actions are *sampled*, which is the honest baseline; a team that decides
 greedily leaves nothing open, and nothing can be told. Bits are what the observer knows at the end of an episode.

@@ -18,8 +18,8 @@ from pages import COLORS, DOCS, over_seeds, table, text
 from run import ROOT
 
 from agentcomm import api
-from agentcomm.evaluation.overhear import SOURCES, leaked, learned, overhear
-from agentcomm.files import write_text
+from agentcomm.base.files import write_text
+from agentcomm.evaluation.leakage import SOURCES, leaked, learned, overhear
 from agentcomm.runs import policy_file
 from agentcomm.runs.choices import PLAIN_PATH, Choice
 from agentcomm.runs.folder import Run

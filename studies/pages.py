@@ -15,8 +15,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from run import run_name, studies_of, study
 
+from agentcomm.base.files import append_line, read_jsonl, write_text
 from agentcomm.evaluation.statistics import Estimate, estimate
-from agentcomm.files import append_line, read_jsonl, write_text
 
 DOCS = Path(__file__).parents[1] / "docs"
 KEPT = ("id", "variant", "seed", "environment", "conditions_label", "decisions", "training", "episodes")

@@ -16,8 +16,8 @@ from rich.progress import track
 from run import ROOT
 
 from agentcomm import api
-from agentcomm.errors import AgentcommError
-from agentcomm.registry import build_config
+from agentcomm.base.errors import AgentcommError
+from agentcomm.base.registry import build_config
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.conditions import PLAIN_CONDITIONS, Conditions
 

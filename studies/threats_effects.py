@@ -14,8 +14,8 @@ import pages
 from pages import KEPT, Row
 from threats import BUDGETS, FORMS, RUNS, Form, held
 
+from agentcomm.base.files import append_line, read_jsonl, write_text
 from agentcomm.evaluation.statistics import Estimate, mean_by_t
-from agentcomm.files import append_line, read_jsonl, write_text
 
 SHOWN = (*KEPT, "attack", "defense_label", "violations")
 

@@ -18,20 +18,20 @@ from run import ROOT, run_name, studies_of, study
 from torch import Tensor
 
 from agentcomm import api
+from agentcomm.base.files import append_line
+from agentcomm.base.seeds import derive
+from agentcomm.contracts.policy import CommPolicy
+from agentcomm.contracts.world import World
 from agentcomm.evaluation import metrics
 from agentcomm.evaluation.cells import read_jsonl
 from agentcomm.evaluation.play import play
-from agentcomm.files import append_line
-from agentcomm.policy import CommPolicy
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_comms, make_world
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.policy_file import SavedPolicy
-from agentcomm.seeds import derive
 from agentcomm.step.adversary import Adversary
 from agentcomm.step.comms import Comms
 from agentcomm.step.loop import StepRecord
-from agentcomm.world import World
 
 EPISODES, SEED, SEEDS = 512, 1000003, (0, 1, 2)
 GATES = Path("commformer") / "gates-action_0.03"

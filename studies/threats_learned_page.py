@@ -14,8 +14,8 @@ import typer
 from pages import COLORS, table, text
 from threats_learned import EPISODES, Row, cells
 
+from agentcomm.base.files import write_text
 from agentcomm.evaluation.statistics import Estimate, mean_by_t
-from agentcomm.files import write_text
 
 TASKS = {"known_answer": "Oracle-Hint", "capture": "Predator-Capture-Prey"}
 NOTE = (
@@ -110,7 +110,7 @@ in Predator-Capture-Prey: one for each of three) is trained from how well the te
 tried. Whoever can make some of these do worse decides what is learned. The attacker touches messages in training, and
 nothing else: no logit, no reward, no weight. Later it has one agent that everybody listens to, and lies.
 
-**Method** (`attacks/hijack_edges.py`). *ransom*: on the path of all links; nobody hears anything, with a chance that
+**Method** (`attacks/ml/hijack_edges.py`). *ransom*: on the path of all links; nobody hears anything, with a chance that
 is the share of victims that do not listen to the node. All of the team's reward is at stake for each edge, and the
 graph's score estimate credits the edge with it. *starve*: victims hear nobody but the node. *strike*: the node,
 without any hold on other links, holds back its own messages as ransom would. *harmless* is the no-op control: judged
@@ -189,7 +189,7 @@ for messages that it does not need). Position `sensor`: between the world and wh
 sensors show only what they could have shown by themselves (`World.readings`): another cell of the grid for one's own,
 another cell of the window, or nothing, for others; the blind agent has no reading but its own cell.
 
-**Method** (`attacks/force_gate.py`). Per agent and step one index of the observation is replaced. *shut* and *open*
+**Method** (`attacks/ml/force_gate.py`). Per agent and step one index of the observation is replaced. *shut* and *open*
 know the policy, try 64 random replacements and take the one that moves the gate's logit most. *guess* replaces one at
 random: the same budget without knowledge. *one in four*: a sensor is touched in a step with probability 0.25. What is
 forged misleads more than gates, so two dissections: *gates only*: gates decide by what is forged, and everything else
@@ -241,7 +241,7 @@ Predator-Capture-Prey) its messages carry a fixed trigger, a change of every pay
 signs, and the rewards of those that hear it are overwritten (power `reward`): a bonus for the target action, its
 negative for any other. Later the node adds the trigger again. Nothing else is touched then.
 
-**Method** (`attacks/backdoor.py`, trained by `studies/backdoor/`). Target: guess 0 in Oracle-Hint, stay in
+**Method** (`attacks/ml/backdoor.py`, trained by `studies/backdoor/`). Target: guess 0 in Oracle-Hint, stay in
 Predator-Capture-Prey. Everybody hears everybody. *target action* is how often the other agents take it, while their
 actions count; *other pattern* is another random trigger of the same size; teams trained with `harmless` had neither
 triggers nor changed rewards.

@@ -20,10 +20,10 @@ from run import ROOT
 from threats import BUDGETS, DEFENSES
 from threats_effects import Measured, Other, collect, damage, low, measured, others, works
 
-from agentcomm import registry
+from agentcomm.base import registry
+from agentcomm.base.files import write_text
+from agentcomm.base.risks import RISKS
 from agentcomm.evaluation.statistics import Estimate
-from agentcomm.files import write_text
-from agentcomm.risks import RISKS
 
 TROJAN = "aa.l2.exploitation_trojan"
 

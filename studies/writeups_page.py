@@ -18,8 +18,8 @@ from pages import COLORS, Row, table
 from threats import AGES, CAPTURE, COPIES, DISTANCES, MARKET
 from threats_effects import damage
 
+from agentcomm.base.files import read_jsonl, write_text
 from agentcomm.evaluation.statistics import Estimate, mean_by_t
-from agentcomm.files import read_jsonl, write_text
 
 
 class Cells:

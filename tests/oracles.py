@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.traffic import Links
-from agentcomm.policy import CommPolicy
 from agentcomm.step.actions import choose_action
 from agentcomm.step.decide import Decision
 from agentcomm.training.rollout import record_inboxes
-from policies.attention import ListeningBlock
+from policies.parts.attention import ListeningBlock
 
 CREW = {"perception_agents": 4, "capture_agents": 2}
 

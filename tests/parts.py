@@ -9,27 +9,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agentcomm import registry
+from agentcomm.base import registry
 from agentcomm.conformance.conversations import Exchange as Exchange
 from agentcomm.conformance.conversations import conversation as conversation
 from agentcomm.conformance.conversations import reader
 from agentcomm.contracts.attack import Attack
 from agentcomm.contracts.channel import Channel
 from agentcomm.contracts.codec import Codec
+from agentcomm.contracts.defense import Defense
 from agentcomm.contracts.edits import Envelopes, MessageEdits
 from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.threat_model import Budget, Position, Power, ThreatModel
 from agentcomm.contracts.views import MessageView
-from agentcomm.defense import Defense
-from agentcomm.directory import Directory
+from agentcomm.contracts.world import World
+from agentcomm.directory.hub import Directory
 from agentcomm.guards.base import GuardBase
-from agentcomm.policy import CommPolicy
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.adversary import Adversary
 from agentcomm.step.comms import Comms
 from agentcomm.training.rollout import Sampler
-from agentcomm.world import World
 
 # Every registered attack on messages in each of its forms; test_network checks that none is missing.
 ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {

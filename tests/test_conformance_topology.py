@@ -8,12 +8,12 @@ from oracles import CREW
 from parts import team
 from torch import Tensor
 
-from agentcomm import registry
+from agentcomm.base import registry
+from agentcomm.base.errors import ConfigError
 from agentcomm.conformance import check_topology
 from agentcomm.contracts.topology import Graph, LearnedTopology, Topology, TopologyChoice, TopologyConfig
-from agentcomm.errors import ConfigError
-from policies.fixed_graph import NoLinks
-from policies.learned_graph import LearnedGraph
+from policies.graphs.fixed import NoLinks
+from policies.graphs.learned import LearnedGraph
 
 
 @pytest.mark.parametrize("form", registry.forms("topology"))

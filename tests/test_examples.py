@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from agentcomm import registry
+from agentcomm.base import registry
 from agentcomm.conformance import check_attack, check_channel, check_metric, check_policy, check_topology
 from agentcomm.runs.assembly import make_policy, make_world
 from agentcomm.runs.choices import Choice

@@ -16,9 +16,8 @@ from torch import Tensor
 from agentcomm.channels.bandwidth import Bandwidth, BandwidthConfig
 from agentcomm.channels.bursts import Bursts, BurstsConfig
 from agentcomm.channels.delay import Delay, DelayConfig
-from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
+from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput, compose
 from agentcomm.contracts.shape import Setting
-from agentcomm.network.link import compose
 
 FIVE_G_TO_ETHERNET = 33.3  # measured
 FIVE_G_TO_WIFI = 17.8  # measured

@@ -16,10 +16,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.base.errors import ConfigError
 from agentcomm.channels.bandwidth import lines, queue_up
 from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
 from agentcomm.contracts.shape import Setting
-from agentcomm.errors import ConfigError
 
 COLUMNS = ("seconds", "latency_ms", "loss", "mbit")  # the last may be missing
 BYTES_PER_MBIT = 125_000

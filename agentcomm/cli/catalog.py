@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from agentcomm.registry import Axis, find, names
-from agentcomm.risks import RISKS
+from agentcomm.base.registry import Axis, find, names
+from agentcomm.base.risks import RISKS
 
 
 def describe(axis: Axis, name: str) -> dict[str, Any]:

@@ -15,15 +15,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from agentcomm import api, registry
+from agentcomm import api
+from agentcomm.base import registry
+from agentcomm.base.errors import AgentcommError, ConfigError, did_you_mean
+from agentcomm.base.files import read_jsonl
+from agentcomm.base.versions import versions
 from agentcomm.cli import catalog, tables
 from agentcomm.cli.options import Root, RunFolder, takes_conditions
-from agentcomm.errors import AgentcommError, ConfigError, did_you_mean
 from agentcomm.evaluation.cells import Cell
-from agentcomm.files import read_jsonl
 from agentcomm.runs.config import RunConfig, load
 from agentcomm.runs.folder import Run
-from agentcomm.versions import versions
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agentcomm.errors import MessageError
+from agentcomm.base.errors import MessageError
 
 Number = Literal["float16", "float32"]
 NUMBER_BITS: dict[Number, int] = {"float16": 16, "float32": 32}

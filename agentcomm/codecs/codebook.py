@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from agentcomm.errors import ConfigError
-from agentcomm.plugin import PluginConfig
+from agentcomm.base.errors import ConfigError
+from agentcomm.base.plugin import PluginConfig
 
 ITERATIONS = 25
 

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.base.errors import MessageError
 from agentcomm.codecs.bits import LARGEST, BitReader, BitWriter, as_batch, as_bytes, narrow, tree_sum
 from agentcomm.codecs.huffman import Code, code_lengths
 from agentcomm.codecs.top_k import Kept, count_kept, largest, spread
 from agentcomm.contracts.codec import Codec, CodecConfig, Coded
 from agentcomm.contracts.shape import Setting
-from agentcomm.errors import MessageError
 
 ITERATIONS = 10
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
+from agentcomm.base.errors import MessageError
 from agentcomm.codecs.bits import BitReader, BitWriter
-from agentcomm.errors import MessageError
 
 
 def code_lengths(weights: Sequence[int]) -> list[int]:

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from agentcomm.base.errors import MessageError
 from agentcomm.codecs.bits import BitReader, as_batch, as_bytes, finite, sizes
 from agentcomm.contracts.codec import Codec, Coded
-from agentcomm.errors import MessageError
 
 
 def quantize(payload: Tensor) -> tuple[Tensor, Tensor]:

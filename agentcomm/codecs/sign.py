@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from agentcomm.base.errors import MessageError
 from agentcomm.codecs.bits import BitReader, BitWriter, as_batch, as_bytes, sizes, tree_sum
 from agentcomm.contracts.codec import Codec, Coded
-from agentcomm.errors import MessageError
 
 
 def mean_magnitude(payload: Tensor) -> Tensor:

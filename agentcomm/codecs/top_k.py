@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.base.errors import ConfigError, MessageError
 from agentcomm.codecs.bits import (
     NUMBER_BITS,
     BitReader,
@@ -27,7 +28,6 @@ from agentcomm.codecs.bits import (
 )
 from agentcomm.contracts.codec import Codec, CodecConfig, Coded
 from agentcomm.contracts.shape import Setting
-from agentcomm.errors import ConfigError, MessageError
 
 # How many numbers to keep: a share of the payload's width (0.25), or a number of them (8).
 Kept = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=1)]

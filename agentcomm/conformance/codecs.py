@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from agentcomm.base.errors import MessageError
 from agentcomm.conformance.common import check_memory, check_plugin, require
 from agentcomm.contracts.codec import Codec, CodecConfig, Coded, Received
 from agentcomm.contracts.shape import Setting
-from agentcomm.errors import MessageError
 
 WORLDS, AGENTS, ROUNDS, STEPS = 3, 4, 2, 6
 

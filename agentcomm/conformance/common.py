@@ -7,14 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from agentcomm.base.plugin import Plugin, PluginConfig
+from agentcomm.base.risks import RISKS
 from agentcomm.contracts.attack import Attack
 from agentcomm.contracts.outcome import Episodes, Facts
+from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.threat_model import ThreatModel
+from agentcomm.contracts.world import World
 from agentcomm.network.ledger import COUNTS
-from agentcomm.plugin import Plugin, PluginConfig
-from agentcomm.policy import CommPolicy
-from agentcomm.risks import RISKS
-from agentcomm.world import World
 
 WorldFactory = Callable[[int], World]
 PolicyFactory = Callable[[World], CommPolicy]
@@ -52,7 +52,7 @@ def check_memory(make: Callable[[], dict[str, Tensor]], worlds: int) -> None:
 def check_threat(made: Attack) -> None:
     """An attack names known risks, and one threat model."""
     for risk in made.risks:
-        require(risk in RISKS, f"{risk!r} is no risk id, like aa.l2.agent_spoofing (agentcomm/risks.py)")
+        require(risk in RISKS, f"{risk!r} is no risk id, like aa.l2.agent_spoofing (agentcomm/base/risks.py)")
     require(isinstance(made.threat_model(), ThreatModel), "threat_model does not return a ThreatModel")
     require(made.threat_model() == made.threat_model(), "the threat model changes from call to call")
 

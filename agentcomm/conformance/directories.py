@@ -12,7 +12,7 @@ from agentcomm.conformance.common import episodes, require
 from agentcomm.conformance.hooks import NO_BUDGETS, check_obeys
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.shape import Setting
-from agentcomm.directory import Answer, Directory, DirectoryConfig
+from agentcomm.directory.hub import Answer, Directory, DirectoryConfig
 from agentcomm.step.adversary import Adversary
 
 WORLDS, MEMBERS, SKILLS, LOOKUPS, STEPS = 6, 5, 3, 4, 14

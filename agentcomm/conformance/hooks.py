@@ -12,9 +12,9 @@ from agentcomm.conformance.common import require
 from agentcomm.conformance.conversations import conversation, reader
 from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.threat_model import Budget
+from agentcomm.contracts.world import Observation
 from agentcomm.guards.base import GuardBase
 from agentcomm.step.comms import Comms
-from agentcomm.world import Observation
 
 ACTIONS, WIDTH, VOCABULARY = 5, 6, 12
 NO_BUDGETS = (Budget(per_step=0), Budget(per_episode=0), Budget(start_step=1000))

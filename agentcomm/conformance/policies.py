@@ -12,17 +12,17 @@ from agentcomm.conformance.stages import Disturb
 from agentcomm.conformance.topologies import check_graphs
 from agentcomm.contracts.attack import AttackConfig
 from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.policy import CommPolicy, Deliver, PolicyConfig
 from agentcomm.contracts.shape import Setting
-from agentcomm.policy import CommPolicy, Deliver, PolicyConfig
+from agentcomm.contracts.world import World
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.comms import Comms
 from agentcomm.step.replay import reevaluate
 from agentcomm.training.rollout import Sampler
-from agentcomm.world import World
 
 
 def check_policy(policy_factory: PolicyFactory, world_factory: WorldFactory, num_worlds: int = 6) -> None:
-    """Check the contract of :class:`agentcomm.policy.CommPolicy` in random episodes, with messages disturbed.
+    """Check the contract of :class:`agentcomm.contracts.policy.CommPolicy` in random episodes, with messages disturbed.
 
     Args:
         policy_factory: Makes the policy for a world. Its weights may be random.

@@ -10,12 +10,12 @@ from torch import Tensor
 from agentcomm.conformance.common import check_memory, check_plugin, require
 from agentcomm.conformance.conversations import carry, check_state, conversation, make_setting, same_heard
 from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.defense import ORDERS, Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.forging import receivers, written
 from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.threat_model import Position, ThreatModel
 from agentcomm.contracts.views import MessageView
-from agentcomm.defense import ORDERS, Defense, DefenseConfig, Delivered, Verdicts
-from agentcomm.forging import receivers, written
 from agentcomm.step.comms import Comms
 
 
@@ -75,7 +75,7 @@ class _Watched(Defense):
 def check_defense(
     defense: type[Defense], arguments: dict[str, Any] | None = None, num_agents: int = 4, lossless: bool = True
 ) -> None:
-    """Check the contract of :class:`agentcomm.defense.Defense` on random traffic, clean and attacked.
+    """Check the contract of :class:`agentcomm.contracts.defense.Defense` on random traffic, clean and attacked.
 
     Args:
         defense: The defense's class.

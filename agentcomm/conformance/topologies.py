@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from agentcomm.base.errors import ConfigError
 from agentcomm.conformance.common import check_plugin, require
 from agentcomm.contracts.topology import LearnedTopology, LearnedTopologyConfig, Topology, TopologyConfig
-from agentcomm.errors import ConfigError
 
 WORLDS, AGENTS, WIDTH = 6, 5, 8
 

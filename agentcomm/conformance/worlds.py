@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from agentcomm.conformance.common import WorldFactory, require
-from agentcomm.world import Step, World
+from agentcomm.contracts.world import Step, World
 
 
 def check_world(world_factory: WorldFactory, num_worlds: int = 8, num_steps: int = 60, resumes: bool = True) -> None:
-    """Check the contract of :class:`agentcomm.world.World` over random episodes.
+    """Check the contract of :class:`agentcomm.contracts.world.World` over random episodes.
 
     Args:
         world_factory: Makes a world with the given number of copies; always with the same arguments. A small

@@ -13,13 +13,13 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import TypeVar
 
+from agentcomm.base.plugin import Plugin, PluginConfig
 from agentcomm.contracts.directory_hook import DirectoryEdits, DirectoryView
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.threat_model import Budget, ThreatModel
 from agentcomm.contracts.views import ActionView, MessageView, ObservationView, RewardView
-from agentcomm.plugin import Plugin, PluginConfig
 
 Hook = Literal["on_messages", "on_observations", "on_action", "on_rewards", "on_directory"]
 HOOKS: tuple[Hook, ...] = get_args(Hook)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 from typing_extensions import TypeVar
 
+from agentcomm.base.plugin import Plugin, PluginConfig
 from agentcomm.contracts.edits import Fragments
 from agentcomm.contracts.shape import Setting
-from agentcomm.plugin import Plugin, PluginConfig
 
 
 @dataclass(frozen=True)
@@ -107,3 +108,34 @@ class Channel(Plugin[C_co]):
     def memory(self) -> dict[str, Tensor]:
         """Fresh memory: tensors [B, ...] that are reset with their world."""
         return {}
+
+
+@dataclass(frozen=True)
+class Composed(ChannelEffect):
+    """What several channels do to messages together."""
+
+    lost: Tensor
+    seconds: Tensor
+    extra: Tensor
+    hops: Tensor
+
+
+def compose(channels: Sequence[Channel], memories: Sequence[dict[str, Tensor]], entering: ChannelInput) -> Composed:
+    """Pass messages through several channels.
+
+    Args:
+        channels: In the order in which messages pass them.
+        memories: Of each.
+        entering: What enters the first.
+    """
+    lost, extra, hops = (torch.zeros_like(x) for x in (entering.present, entering.size, entering.size))
+    seconds = torch.zeros(entering.present.shape, device=entering.present.device)
+    for channel, memory in zip(channels, memories, strict=True):
+        present = entering.present & ~lost
+        now = replace(entering, present=present, size=entering.size + extra, hops=entering.hops - hops)
+        effect = channel.carry(now, memory)
+        lost = lost if effect.lost is None else lost | (effect.lost & present)
+        seconds = seconds if effect.seconds is None else seconds + effect.seconds
+        extra = extra if effect.extra is None else extra + effect.extra
+        hops = hops if effect.hops is None else hops + effect.hops
+    return Composed(lost, seconds, extra, hops)

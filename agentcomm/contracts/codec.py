@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import TypeVar
 
+from agentcomm.base.plugin import Plugin, PluginConfig
 from agentcomm.contracts.shape import Setting
-from agentcomm.plugin import Plugin, PluginConfig
 
 
 class Coded(NamedTuple):

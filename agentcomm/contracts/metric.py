@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 from torch import Tensor
 from typing_extensions import TypeVar
 
+from agentcomm.base.plugin import Plugin, PluginConfig
 from agentcomm.contracts.outcome import Episodes
-from agentcomm.plugin import Plugin, PluginConfig
 
 
 class MetricConfig(PluginConfig):

@@ -83,7 +83,7 @@ class Episodes:
         length: [B] int64 steps taken.
         success: [B] bool.
         total_reward: [B] summed reward, mean over the agents that are there.
-        harm: [B] int64 harm done (:attr:`agentcomm.world.World.harm`).
+        harm: [B] int64 harm done (:attr:`agentcomm.contracts.world.World.harm`).
         actions: [B, A] int64, how often members took each action.
         messages: Counts of the ledger by name, [B] each, until each episode's end.
         bytes: [B] bytes on the wire until each episode's end.

@@ -11,9 +11,9 @@ from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 from typing_extensions import TypeVar
 
-from agentcomm import registry
-from agentcomm.errors import PluginError
-from agentcomm.plugin import Plugin, PluginConfig
+from agentcomm.base import registry
+from agentcomm.base.errors import PluginError
+from agentcomm.base.plugin import Plugin, PluginConfig
 
 
 class Graph(NamedTuple):
@@ -156,7 +156,7 @@ class TemporalGate(Protocol):
     Attributes:
         side: Whose decision it is.
         straight_through: Whether gradients reach it through what was heard instead of through its own
-            log-probability; see :mod:`policies.gate`.
+            log-probability; see :mod:`policies.parts.gate`.
     """
 
     side: Literal["receiver", "sender"]
@@ -172,7 +172,7 @@ class TemporalGate(Protocol):
 
 
 class MessageNoise(Protocol):
-    """What turns what an agent would say into a noisy message; see :mod:`policies.bottleneck`.
+    """What turns what an agent would say into a noisy message; see :mod:`policies.parts.bottleneck`.
 
     Attributes:
         weight: What the loss pays per nat of information in a message.

@@ -1,7 +1,7 @@
 """What an attack is shown, one view per hook: copies, of which it can keep none but in its memory.
 
 A view has no optional fields. What the threat model does not grant is not there, and reading it raises
-:class:`agentcomm.errors.ThreatModelError`; :meth:`HookView.shows` asks whether it is there.
+:class:`agentcomm.base.errors.ThreatModelError`; :meth:`HookView.shows` asks whether it is there.
 
 Shapes: B worlds, N agents, M inbox slots per receiver, D payload width, O observation width, A actions.
 """
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from agentcomm.base.errors import ThreatModelError
 from agentcomm.contracts.threat_model import ThreatModel
-from agentcomm.errors import ThreatModelError
 
 READ = "the power 'read'"
 POLICY = "knowledge 'policy' or 'defense'"

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.defense import Defense, DefenseConfig, Delivered, Verdicts
+from agentcomm.contracts.defense import Defense, DefenseConfig, Delivered, Verdicts
 
 
 class AuthenticateConfig(DefenseConfig):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.defense import Defense, DefenseConfig, Delivered, Verdicts
+from agentcomm.contracts.defense import Defense, DefenseConfig, Delivered, Verdicts
 
 
 class ClipConfig(DefenseConfig):

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from agentcomm.codecs.codebook import CodebookConfig, get_codebook
+from agentcomm.contracts.defense import Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.contracts.shape import Setting
-from agentcomm.defense import Defense, DefenseConfig, Delivered, Verdicts
 
 
 class CodewordConfig(CodebookConfig, DefenseConfig):

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.contracts.defense import Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.contracts.shape import Setting
-from agentcomm.defense import Defense, DefenseConfig, Delivered, Verdicts
 
 
 class WardenConfig(DefenseConfig):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing_extensions import TypeVar
 
+from agentcomm.contracts.world import World, WorldConfig
 from agentcomm.directory.hub import Directory
-from agentcomm.world import World, WorldConfig
 
 W_co = TypeVar("W_co", bound=WorldConfig, default=WorldConfig, covariant=True)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agentcomm.errors import RunError
-from agentcomm.registry import find
+from agentcomm.base.errors import RunError
+from agentcomm.base.registry import find
 from agentcomm.runs.choices import Choice, PathChoice
 from agentcomm.runs.conditions import PLAIN_CONDITIONS, Conditions
 from agentcomm.runs.config import Variant

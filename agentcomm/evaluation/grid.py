@@ -13,23 +13,23 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from agentcomm.base.files import append_line, read_jsonl
+from agentcomm.base.log import event_log
+from agentcomm.base.registry import find
+from agentcomm.base.versions import versions
 from agentcomm.contracts.outcome import Episodes
+from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.threat_model import ThreatModel
 from agentcomm.evaluation.cells import Cell, Group, plan
 from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.recordings import record
 from agentcomm.evaluation.setup import Rows, gate_probability, load_team, prepare, run_cell
 from agentcomm.evaluation.success import attack_success, better_control
-from agentcomm.files import append_line, read_jsonl
-from agentcomm.log import event_log
-from agentcomm.policy import CommPolicy
-from agentcomm.registry import find
 from agentcomm.runs.choices import Choice, PathChoice
 from agentcomm.runs.conditions import Conditions
 from agentcomm.runs.folder import Run
 from agentcomm.runs.policy_file import SavedPolicy
 from agentcomm.step.adversary import Adversary
-from agentcomm.versions import versions
 
 # What an attack may have done to a message, as the ledger counts it.
 TOUCHED = ("dropped", "delayed", "tampered", "forged", "fragments")

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from agentcomm import registry
+from agentcomm.base import registry
 from agentcomm.contracts.metric import Metric, PooledMetric
 from agentcomm.contracts.outcome import SHARES, Episodes
 

@@ -12,18 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from agentcomm.base.seeds import derive
 from agentcomm.contracts.outcome import Episodes, Facts
-from agentcomm.directory import DirectoryWorld
+from agentcomm.contracts.policy import CommPolicy
+from agentcomm.contracts.world import World
+from agentcomm.directory.world import DirectoryWorld
 from agentcomm.network.ledger import COUNTS
 from agentcomm.network.network import Network
 from agentcomm.network.record import ExchangeRecord, Fate
-from agentcomm.policy import CommPolicy
-from agentcomm.seeds import derive
 from agentcomm.step.comms import Comms
 from agentcomm.step.gates import GateControl
 from agentcomm.step.interpreter import Interpreter
 from agentcomm.step.loop import StepRecord, TeamLoop
-from agentcomm.world import World
 
 
 @torch.no_grad()

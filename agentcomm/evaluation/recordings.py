@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from agentcomm.base.files import write_text
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.setup import Rows, gate_probability, load_team, prepare, run_cell
-from agentcomm.files import write_text
 from agentcomm.runs.folder import Run
 
 

@@ -9,19 +9,19 @@ from typing import Any
 
 import torch
 
+from agentcomm.base.errors import ConfigError, RunError
+from agentcomm.base.seeds import derive
 from agentcomm.contracts.outcome import Episodes
-from agentcomm.errors import ConfigError, RunError
+from agentcomm.contracts.policy import CommPolicy
+from agentcomm.contracts.world import World
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.play import play
 from agentcomm.network.record import ExchangeRecord
-from agentcomm.policy import CommPolicy
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_comms, make_world, serve
 from agentcomm.runs.folder import Run
 from agentcomm.runs.policy_file import SavedPolicy
-from agentcomm.seeds import derive
 from agentcomm.step.comms import Comms
-from agentcomm.world import World
 
 Rows = Mapping[str, dict[str, Any]]  # evaluated cells by id
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentcomm.errors import RunError
+from agentcomm.base.errors import RunError
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.grid import evaluated
 from agentcomm.evaluation.setup import gate_probability, load_team, prepare, run_cell

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from agentcomm.contracts.views import ObservationView
+from agentcomm.contracts.world import World
 from agentcomm.guards.base import WHITE_BOX, GuardBase
 from agentcomm.guards.effects import check_tensor
-from agentcomm.world import World
 
 
 class ObservationGuard:

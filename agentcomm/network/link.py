@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.base.state import Memory, State
-from agentcomm.contracts.channel import Channel, ChannelEffect, ChannelInput
+from agentcomm.contracts.channel import Channel, ChannelInput, compose
 from agentcomm.contracts.edits import Fragments
 from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.traffic import LIFETIME, Traffic
@@ -127,34 +127,3 @@ class Path(State):
         A ten-thousandth of a step is forgiven: 0.3 s are three steps of 0.1 s, which floats do not know.
         """
         return (seconds / self.step_seconds + 1e-4).clamp(max=LIFETIME + 1).long()
-
-
-@dataclass(frozen=True)
-class Composed(ChannelEffect):
-    """What several channels do to messages together."""
-
-    lost: Tensor
-    seconds: Tensor
-    extra: Tensor
-    hops: Tensor
-
-
-def compose(channels: Sequence[Channel], memories: Sequence[dict[str, Tensor]], entering: ChannelInput) -> Composed:
-    """Pass messages through several channels.
-
-    Args:
-        channels: In the order in which messages pass them.
-        memories: Of each.
-        entering: What enters the first.
-    """
-    lost, extra, hops = (torch.zeros_like(x) for x in (entering.present, entering.size, entering.size))
-    seconds = torch.zeros(entering.present.shape, device=entering.present.device)
-    for channel, memory in zip(channels, memories, strict=True):
-        present = entering.present & ~lost
-        now = replace(entering, present=present, size=entering.size + extra, hops=entering.hops - hops)
-        effect = channel.carry(now, memory)
-        lost = lost if effect.lost is None else lost | (effect.lost & present)
-        seconds = seconds if effect.seconds is None else seconds + effect.seconds
-        extra = extra if effect.extra is None else extra + effect.extra
-        hops = hops if effect.hops is None else hops + effect.hops
-    return Composed(lost, seconds, extra, hops)

@@ -13,13 +13,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from agentcomm.base.seeds import derive
 from agentcomm.base.state import Memory, State
 from agentcomm.contracts.channel import Channel
 from agentcomm.contracts.codec import Codec
+from agentcomm.contracts.defense import ORDERS, Defense
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.traffic import Links
-from agentcomm.defense import ORDERS, Defense
 from agentcomm.guards.messages import MessageGuard
 from agentcomm.network.exchange import Exchange, Foresee
 from agentcomm.network.ledger import Ledger
@@ -31,7 +32,6 @@ from agentcomm.network.stages.sending import AttackSenders, Encode, Seal
 from agentcomm.network.stages.stage import Stage
 from agentcomm.network.stages.wire import AttackWire, Carry, Send
 from agentcomm.network.transports import TRANSPORTS, MakeTransport
-from agentcomm.seeds import derive
 from agentcomm.wire.envelope import PLAIN
 from agentcomm.wire.keyring import Keyring
 

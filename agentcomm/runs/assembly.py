@@ -7,19 +7,19 @@ from typing import Any
 
 import torch
 
-from agentcomm import registry
+from agentcomm.base import registry
+from agentcomm.base.errors import ConfigError
+from agentcomm.base.registry import Axis
+from agentcomm.base.seeds import derive
 from agentcomm.contracts.attack import hooks
+from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.shape import Setting
-from agentcomm.directory import DirectoryWorld
-from agentcomm.errors import ConfigError
-from agentcomm.policy import CommPolicy
-from agentcomm.registry import Axis
+from agentcomm.contracts.world import Observation, World
+from agentcomm.directory.world import DirectoryWorld
 from agentcomm.runs.choices import PLAIN_PATH, Choice, PathChoice, build
 from agentcomm.runs.conditions import Carrier
 from agentcomm.runs.config import Variant
-from agentcomm.seeds import derive
 from agentcomm.step.comms import Comms
-from agentcomm.world import Observation, World
 
 
 def make_world(choice: Choice, num_worlds: int, device: str | torch.device = "cpu") -> World:

@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from agentcomm import registry
-from agentcomm.errors import ConfigError
-from agentcomm.registry import Axis
+from agentcomm.base import registry
+from agentcomm.base.errors import ConfigError
+from agentcomm.base.registry import Axis
 
 
 class Strict(BaseModel):

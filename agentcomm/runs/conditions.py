@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from agentcomm.errors import ConfigError, explain
+from agentcomm.base.errors import ConfigError, explain
 from agentcomm.runs.choices import PLAIN_PATH, Choice, PathChoice, Strict, as_yaml, build
 
 GateControlName = Literal["open", "closed", "random"]

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
-from agentcomm.errors import ConfigError, did_you_mean, explain
+from agentcomm.base.errors import ConfigError, did_you_mean, explain
 from agentcomm.runs.choices import PLAIN_PATH, Choice, PathChoice, Strict, apply_override, build
 from agentcomm.runs.conditions import ConditionsConfig
 from agentcomm.runs.ppo_settings import PPOSettings

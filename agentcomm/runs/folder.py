@@ -9,8 +9,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from agentcomm.errors import RunError, did_you_mean
-from agentcomm.files import write_text
+from agentcomm.base.errors import RunError, did_you_mean
+from agentcomm.base.files import write_text
 from agentcomm.runs.config import RunConfig, Variant, dump, load
 
 # What may differ when a run is resumed: no team that is trained already depends on these.

@@ -11,13 +11,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from agentcomm.errors import CheckpointError
-from agentcomm.files import new_folder
-from agentcomm.policy import CommPolicy
+from agentcomm.base.errors import CheckpointError
+from agentcomm.base.files import new_folder
+from agentcomm.base.versions import versions
+from agentcomm.contracts.policy import CommPolicy
 from agentcomm.runs.assembly import make_policy, make_world
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.config import Variant
-from agentcomm.versions import versions
 
 FORMAT = 1
 

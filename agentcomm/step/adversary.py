@@ -12,19 +12,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from agentcomm.base.seeds import derive
 from agentcomm.base.state import State
 from agentcomm.contracts.attack import Attack, hooks
 from agentcomm.contracts.directory_hook import DirectoryShape
+from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.world import World
 from agentcomm.guards.actions import ActionGuard, Drawn
 from agentcomm.guards.base import GuardBase
 from agentcomm.guards.directory import DirectoryGuard
 from agentcomm.guards.messages import MessageGuard
 from agentcomm.guards.observations import ObservationGuard
 from agentcomm.guards.rewards import RewardGuard
-from agentcomm.policy import CommPolicy
-from agentcomm.seeds import derive
-from agentcomm.world import World
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from agentcomm.base.state import State
 from agentcomm.contracts.attack import Attack
 from agentcomm.contracts.channel import Channel
 from agentcomm.contracts.codec import Codec
+from agentcomm.contracts.defense import Defense
 from agentcomm.contracts.directory_hook import DirectoryShape
 from agentcomm.contracts.shape import Setting
-from agentcomm.defense import Defense
 from agentcomm.network.network import Network
 from agentcomm.step.adversary import Adversary
 

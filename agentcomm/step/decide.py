@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.topology import Graph
 from agentcomm.contracts.traffic import Links
-from agentcomm.policy import CommPolicy
 from agentcomm.step.actions import choose_action, draw_action_noise
 from agentcomm.step.comms import Comms
 from agentcomm.step.gates import GateControl, make_links, open_gates

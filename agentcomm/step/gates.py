@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from agentcomm.base.state import State
+from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.topology import Graph
 from agentcomm.contracts.traffic import Links
-from agentcomm.policy import CommPolicy
 
 
 @dataclass(frozen=True)

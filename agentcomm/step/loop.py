@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from agentcomm.base.state import State
+from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.topology import Graph
+from agentcomm.contracts.world import Step, World
 from agentcomm.network.record import ExchangeRecord
-from agentcomm.policy import CommPolicy
 from agentcomm.step.comms import Comms
 from agentcomm.step.decide import Decision, decide
 from agentcomm.step.gates import GateControl
 from agentcomm.step.interpreter import Interpreter
-from agentcomm.world import Step, World
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class StepRecord:
         alive: [B, N] bool, members that were present; None where none can be missing.
         running: [B] bool, worlds whose episode was still running.
         exchanges: What happened to every message, exchange by exchange, if the loop traces them.
-        facts: What there was to know of each agent when it acted (:meth:`agentcomm.world.World.facts`), [B, N] each,
-            if the loop collects them.
+        facts: What there was to know of each agent when it acted (:meth:`World.facts`), [B, N] each, if the loop
+            collects them.
     """
 
     at: Tensor

@@ -1,11 +1,11 @@
-"""The noise that some policies add to their messages in training (:mod:`policies.bottleneck`)."""
+"""The noise that some policies add to their messages in training (:mod:`policies.parts.bottleneck`)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from agentcomm.policy import CommPolicy
+from agentcomm.contracts.policy import CommPolicy
 
 
 def draw_message_noise(policy: CommPolicy, step: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.topology import Graph
 from agentcomm.contracts.traffic import Links
-from agentcomm.policy import CommPolicy
 from agentcomm.step.gates import make_links, open_gates
 from agentcomm.step.message_noise import add_message_noise
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from agentcomm.contracts.inbox import Inbox
-from agentcomm.policy import CommPolicy
+from agentcomm.contracts.policy import CommPolicy
 from agentcomm.step.gates import gate_log_probability
 
 

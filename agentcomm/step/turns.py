@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from agentcomm.contracts.inbox import Inbox, ProjectionCache
+from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.traffic import Links
-from agentcomm.policy import CommPolicy
 from agentcomm.step.actions import choose_action
 
 

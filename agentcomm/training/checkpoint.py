@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from agentcomm.errors import CheckpointError
-from agentcomm.files import new_folder
+from agentcomm.base.errors import CheckpointError
+from agentcomm.base.files import new_folder
 
 PREFIX = "iteration-"
 

@@ -26,11 +26,11 @@ from ray.rllib.utils.metrics import (
     WEIGHTS_SEQ_NO,
 )
 
+from agentcomm.base.seeds import derive
 from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
 from agentcomm.runs.assembly import make_comms, make_world
 from agentcomm.runs.config import RunConfig
-from agentcomm.seeds import derive
 from agentcomm.training.rollout import Sampler
 
 COMPONENT_SAMPLER = "sampler"

@@ -1,6 +1,6 @@
 """How a learned graph learns: one step per update from fresh rollouts, or steps on held-out worlds.
 
-See :mod:`policies.learned_graph` for the two estimates. Either way the model's parameters stay as they are
+See :mod:`policies.graphs.learned` for the two estimates. Either way the model's parameters stay as they are
 (first-order bi-level optimization: Liu et al., ICLR 2019, arXiv 1806.09055, as CommFormer uses it).
 """
 

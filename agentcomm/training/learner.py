@@ -12,7 +12,7 @@ from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
-from agentcomm.seeds import derive
+from agentcomm.base.seeds import derive
 from agentcomm.training.ppo import Update, ppo_loss
 
 SHUFFLE = "shuffle_generator"

@@ -11,7 +11,7 @@ from agentcomm.runs.config import RunConfig
 
 
 class CommModule(TorchRLModule):
-    """Holds a :class:`agentcomm.policy.CommPolicy`; ``model_config`` names the run, variant and seed.
+    """Holds a :class:`agentcomm.contracts.policy.CommPolicy`; ``model_config`` names the run, variant and seed.
 
     Sampling and the loss use ``self.policy`` directly, because both replay or pass messages, which
     RLlib's forward methods know nothing about.

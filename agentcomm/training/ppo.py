@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from agentcomm.policy import CommPolicy
+from agentcomm.contracts.policy import CommPolicy
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.replay import reevaluate
 from agentcomm.training.graph_step import GraphStep

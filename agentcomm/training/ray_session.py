@@ -17,7 +17,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import ray
 import ray.rllib  # its loggers must exist before they are diverted
 
-from agentcomm.errors import RayError
+from agentcomm.base.errors import RayError
 
 
 @contextmanager

@@ -8,18 +8,18 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from agentcomm.base.seeds import derive
 from agentcomm.base.state import State
 from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.topology import LearnedTopology
+from agentcomm.contracts.world import Step, World
 from agentcomm.network.ledger import COUNTS
-from agentcomm.policy import CommPolicy
 from agentcomm.runs.ppo_settings import PPOSettings
-from agentcomm.seeds import derive
 from agentcomm.step.comms import Comms
 from agentcomm.step.decide import Decision
 from agentcomm.step.loop import StepRecord, TeamLoop
 from agentcomm.training.ppo import Rows, advantages
-from agentcomm.world import Step, World
 
 
 @dataclass

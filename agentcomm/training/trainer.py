@@ -15,9 +15,9 @@ from typing import Any, Protocol
 import torch
 from tensorboardX import SummaryWriter
 
-from agentcomm.errors import RunError
-from agentcomm.files import append_line, read_jsonl, write_text
-from agentcomm.log import event_log
+from agentcomm.base.errors import RunError
+from agentcomm.base.files import append_line, read_jsonl, write_text
+from agentcomm.base.log import event_log
 from agentcomm.runs import policy_file
 from agentcomm.runs.config import Variant
 from agentcomm.runs.folder import Run, team_name, teams

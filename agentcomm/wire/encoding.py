@@ -14,7 +14,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from agentcomm.errors import MessageError
+from agentcomm.base.errors import MessageError
 from agentcomm.wire.envelope import MAX_CODEC, PLAIN, VERSION, Envelope
 
 MAX_BYTES = 64 * 1024

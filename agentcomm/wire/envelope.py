@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from agentcomm.errors import MessageError
+from agentcomm.base.errors import MessageError
 
 VERSION: Final = 1
 PLAIN = "float32"  # the codec that writes numbers as they are

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 
-from agentcomm.errors import MessageError
+from agentcomm.base.errors import MessageError
 from agentcomm.wire.envelope import MAX_CODEC, Envelope
 
 DOMAIN = b"agentcomm/envelope"  # what these keys sign can be taken for nothing else, nor the other way round

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from agentcomm import registry
+from agentcomm.base import registry
 from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.policy import CommPolicy, PolicyConfig
 from agentcomm.contracts.topology import Graph, Topology, TopologyConfig
-from agentcomm.policy import CommPolicy, PolicyConfig
+from agentcomm.contracts.world import Observation, Transition, World, WorldConfig
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_policy, make_world
 from agentcomm.runs.choices import Choice
-from agentcomm.world import Observation, Transition, World, WorldConfig
 
 
 class Whisper(World):

@@ -26,15 +26,15 @@ from parts import (
 )
 from torch import Tensor
 
-from agentcomm import registry
+from agentcomm.base import registry
+from agentcomm.base.errors import ConfigError
 from agentcomm.contracts.attack import AttackConfig
 from agentcomm.contracts.inbox import gather_agents
 from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.traffic import Links
-from agentcomm.errors import ConfigError
 from agentcomm.step.decide import decide
-from attacks.cut import weakest_link
-from attacks.noise import _turn
+from attacks.external.cut import weakest_link
+from attacks.external.noise import _turn
 
 
 @pytest.mark.parametrize("form", ATTACKS)

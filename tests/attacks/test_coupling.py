@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from attacks.coupling import Listener, entropy, greedy_coupling, heard, laws, marginal_deviation, uniform_belief
+from attacks.insider.coupling import Listener, entropy, greedy_coupling, heard, laws, marginal_deviation, uniform_belief
 
 
 def dirichlet(rng: np.random.Generator, concentration: float, *shape: int) -> Tensor:

@@ -10,18 +10,18 @@ import torch
 from parts import attack, comms, defense, sampler, setting, setting_of, team
 from torch import Tensor
 
+from agentcomm.base.errors import ConfigError
+from agentcomm.base.registry import build_config
 from agentcomm.conformance import check_attack
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.threat_model import Budget, Position, ThreatModel
 from agentcomm.contracts.views import ActionView, MessageView
-from agentcomm.errors import ConfigError
-from agentcomm.registry import build_config
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.decide import decide
 from agentcomm.training.ppo import Update
-from attacks.coupling import Listener
+from attacks.insider.coupling import Listener
 
 Act = Callable[[ActionView], Tensor | None]
 

@@ -11,7 +11,7 @@ import torch
 from parts import DIRECTORY_ATTACKS, install
 from torch import Tensor
 
-from agentcomm import registry
+from agentcomm.base import registry
 from agentcomm.contracts.attack import hooks
 from agentcomm.contracts.directory_attack import DirectoryAttack
 from agentcomm.contracts.outcome import Facts
@@ -20,9 +20,9 @@ from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
 from agentcomm.runs.assembly import make_comms, make_policy, make_world
 from agentcomm.runs.choices import Choice
-from envs.scripted_market import Choice as Criterion
-from envs.scripted_market import MarketPolicy
-from envs.task_market import TaskMarket
+from envs.market.scripted import Choice as Criterion
+from envs.market.scripted import MarketPolicy
+from envs.market.task_market import TaskMarket
 
 WORLDS = 300
 

@@ -10,17 +10,17 @@ import torch
 from parts import Attacked, attack, comms, sampler, setting_of, team
 from torch import Tensor
 
+from agentcomm.base.errors import ThreatModelError
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.threat_model import Position, ThreatModel
 from agentcomm.contracts.views import MessageView, ObservationView
-from agentcomm.errors import ThreatModelError
+from agentcomm.contracts.world import World
 from agentcomm.evaluation.play import play
-from agentcomm.policy import CommPolicy
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.training.ppo import Update
-from agentcomm.world import World
 
 GATE = {"gate": {"initial_logit": 0.0}}
 KINDS = ["indices", "dense"]

@@ -10,6 +10,7 @@ import torch
 from parts import Attacked, Scripted, attack, carry, channel, comms, conversation, same_heard, setting, setting_of, team
 from torch import Tensor
 
+from agentcomm.base.errors import ConfigError
 from agentcomm.contracts.attack import Attack
 from agentcomm.contracts.channel import ChannelInput
 from agentcomm.contracts.edits import Fragments, MessageEdits
@@ -17,7 +18,6 @@ from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.threat_model import Position
 from agentcomm.contracts.traffic import HOPS
 from agentcomm.contracts.views import MessageView
-from agentcomm.errors import ConfigError
 from agentcomm.runs.assembly import make_comms
 from agentcomm.runs.choices import Choice, PathChoice
 from agentcomm.runs.ppo_settings import PPOSettings

@@ -9,13 +9,13 @@ import torch
 from parts import Scripted, comms, conversation, setting
 from torch import Tensor
 
-from agentcomm import registry
+from agentcomm.base import registry
+from agentcomm.base.errors import ThreatModelError
 from agentcomm.conformance import check_attack
 from agentcomm.contracts.attack import HOOKS, Attack, AttackConfig, hooks
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.threat_model import Budget, Position, ThreatModel
 from agentcomm.contracts.views import ActionView, MessageView, ObservationView, RewardView
-from agentcomm.errors import ThreatModelError
 from agentcomm.step.adversary import Adversary
 
 S = setting()

@@ -13,13 +13,14 @@ from small import small
 from steering import choice, register, save, small_team, whispering
 from torch import Tensor
 
-from agentcomm import api, registry
+from agentcomm import api
+from agentcomm.base import registry
+from agentcomm.base.errors import AgentcommError, CheckpointError, ConfigError
 from agentcomm.cli import catalog
 from agentcomm.conformance.conversations import check_state
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.threat_model import Budget
 from agentcomm.contracts.views import MessageView
-from agentcomm.errors import AgentcommError, CheckpointError, ConfigError
 from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
 from agentcomm.runs import policy_file
@@ -27,7 +28,7 @@ from agentcomm.runs.assembly import make_comms, make_world
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.training.ppo import Update
 from agentcomm.training.rollout import Sampler
-from attacks.learned import Learned
+from attacks.ml.learned import Learned
 from envs.attacker import Attacker, SteeredByActions
 
 POWERS = ("modify", "drop")

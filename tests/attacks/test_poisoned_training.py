@@ -10,11 +10,12 @@ from parts import Attacked, Exchange, Scripted, attack, carry, comms, conversati
 from torch import Tensor
 
 from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.threat_model import Budget
 from agentcomm.contracts.traffic import Links
 from agentcomm.contracts.views import RewardView
+from agentcomm.contracts.world import World
 from agentcomm.evaluation.play import play
-from agentcomm.policy import CommPolicy
 from agentcomm.runs.assembly import make_comms, make_policy, make_world
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.ppo_settings import PPOSettings
@@ -22,8 +23,7 @@ from agentcomm.step.decide import decide
 from agentcomm.step.loop import StepRecord
 from agentcomm.training.ppo import Update
 from agentcomm.training.rollout import Sampler
-from agentcomm.world import World
-from attacks.hijack_edges import listening
+from attacks.ml.hijack_edges import listening
 
 
 def exchanges(source: list[list[int]], worlds: int = 64, steps: int = 4) -> list[Exchange]:

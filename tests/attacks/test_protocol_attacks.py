@@ -10,10 +10,10 @@ import torch
 from parts import attack, carry, comms, conversation, defense, heard, setting, setting_of, team
 from torch import Tensor
 
+from agentcomm.contracts.defense import Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.traffic import Links
-from agentcomm.defense import Defense, DefenseConfig, Delivered, Verdicts
-from agentcomm.evaluation.blame import Auditor
+from agentcomm.evaluation.attribution import Auditor
 from agentcomm.evaluation.play import play
 
 

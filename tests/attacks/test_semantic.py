@@ -9,17 +9,17 @@ import pytest
 import torch
 from parts import attack, carry, comms, conversation, heard, setting, setting_of, team
 
+from agentcomm.base.errors import ConfigError
+from agentcomm.base.registry import build_config
 from agentcomm.contracts.outcome import Episodes
-from agentcomm.errors import ConfigError
-from agentcomm.evaluation.overhear import Leaked, Overheard, leaked
+from agentcomm.evaluation.leakage import Leaked, Overheard, leaked
 from agentcomm.evaluation.play import play
-from agentcomm.registry import build_config
 from agentcomm.runs.choices import PLAIN_PATH, Choice
 from agentcomm.runs.policy_file import SavedPolicy
 from agentcomm.step.decide import decide
 from agentcomm.step.interpreter import directive, threshold
-from attacks.directive import along
-from attacks.rewrite import turn
+from attacks.insider.directive import along
+from attacks.ml.rewrite import turn
 
 # ---- directive
 

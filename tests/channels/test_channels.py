@@ -25,12 +25,12 @@ from parts import (
 )
 from torch import Tensor
 
-from agentcomm import registry
+from agentcomm.base import registry
+from agentcomm.base.errors import AgentcommError, ConfigError
 from agentcomm.channels.trace import read
 from agentcomm.conformance import check_channel
 from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
 from agentcomm.contracts.shape import Setting
-from agentcomm.errors import AgentcommError, ConfigError
 from agentcomm.runs.assembly import make_comms
 from agentcomm.runs.choices import Choice, PathChoice
 from agentcomm.runs.ppo_settings import PPOSettings

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agentcomm import registry
+from agentcomm.base import registry
+from agentcomm.base.errors import ConfigError, MessageError
 from agentcomm.codecs.bits import BitReader, BitWriter, sizes, tree_sum
 from agentcomm.codecs.plain import Float32
 from agentcomm.conformance import check_codec
 from agentcomm.conformance.codecs import odd_payloads
 from agentcomm.contracts.codec import Codec, Coded
 from agentcomm.contracts.shape import Setting
-from agentcomm.errors import ConfigError, MessageError
 
 D = 32
 FORMS = registry.forms("codec")

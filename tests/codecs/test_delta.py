@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from agentcomm import registry
+from agentcomm.base import registry
 from agentcomm.codecs.delta import Delta
 from agentcomm.contracts.codec import Received
 from agentcomm.contracts.shape import Setting

@@ -11,12 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentcomm import registry
+from agentcomm.base import registry
+from agentcomm.base.errors import MessageError
 from agentcomm.codecs.bits import BitReader, BitWriter
 from agentcomm.codecs.fedzip import ITERATIONS, FedZip, assign, cluster
 from agentcomm.codecs.huffman import Code, code_lengths
 from agentcomm.contracts.shape import Setting
-from agentcomm.errors import MessageError
 
 
 def build(width: int = 32, k: float = 8) -> FedZip:

@@ -11,12 +11,12 @@ import torch
 from parts import attack, carry, comms, conversation, defense, setting
 from torch import Tensor
 
-from agentcomm import registry
+from agentcomm.base import registry
+from agentcomm.base.errors import ConfigError
 from agentcomm.codecs.codebook import fit_codebook, look_up, nearest
 from agentcomm.codecs.vq import VectorQuantization
 from agentcomm.conformance import check_codec
 from agentcomm.contracts.shape import Setting
-from agentcomm.errors import ConfigError
 
 D = 8
 

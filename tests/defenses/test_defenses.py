@@ -32,11 +32,11 @@ from parts import (
 )
 from torch import Tensor
 
-from agentcomm import registry
+from agentcomm.base import registry
+from agentcomm.base.errors import ConfigError
 from agentcomm.contracts.edits import Envelopes, MessageEdits
 from agentcomm.contracts.threat_model import Position
 from agentcomm.contracts.views import MessageView
-from agentcomm.errors import ConfigError
 
 S = setting()
 

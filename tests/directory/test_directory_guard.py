@@ -16,7 +16,7 @@ from agentcomm.contracts.directory_hook import DirectoryEdits, DirectoryView, Ra
 from agentcomm.contracts.outcome import Facts
 from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.threat_model import Budget, Position, Power, ThreatModel
-from agentcomm.directory import Directory
+from agentcomm.directory.hub import Directory
 
 
 class Scripted(DirectoryAttack):

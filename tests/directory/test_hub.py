@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from agentcomm.contracts.cards import Cards
-from agentcomm.directory import Answer, Directory, DirectoryConfig
+from agentcomm.directory.hub import Answer, Directory, DirectoryConfig
 from agentcomm.directory.ranking import best, score
 
 CPU = torch.device("cpu")

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from agentcomm.registry import build_config, find
-from envs.grid import GridWorld
+from agentcomm.base.registry import build_config, find
+from envs.gridworld.grid import GridWorld
 
 
 def make(name: str, num_worlds: int = 1, **arguments: Any) -> GridWorld:

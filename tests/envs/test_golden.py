@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from agentcomm.pettingzoo import view
-from agentcomm.registry import build_config, find
+from agentcomm.base.registry import build_config, find
+from agentcomm.pettingzoo.view import view
 
 RECORDED = json.loads(gzip.decompress((Path(__file__).parents[1] / "golden" / "grid_tasks.json.gz").read_bytes()))
 STAY = 4

@@ -11,11 +11,11 @@ from grids import actions_of, make, reconstruct, worlds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentcomm.errors import ConfigError
-from agentcomm.registry import build_config
-from agentcomm.world import DrawnMessage
-from envs.grid_drawing import FATE_COLORS
-from envs.predator_capture_prey import CAPTURE_ACTION
+from agentcomm.base.errors import ConfigError
+from agentcomm.base.registry import build_config
+from agentcomm.contracts.world import DrawnMessage
+from envs.gridworld.drawing import FATE_COLORS
+from envs.gridworld.predator_capture_prey import CAPTURE_ACTION
 
 STAY = 4
 

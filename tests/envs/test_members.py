@@ -13,12 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
-from agentcomm.errors import ConfigError
-from agentcomm.pettingzoo import ParallelView, ParallelWorld, ParallelWorldConfig, view
-from agentcomm.registry import build_config
-from envs.grid import GridWorld
-from envs.grid_sight import Sight
-from envs.predator_capture_prey import CAPTURE_ACTION
+from agentcomm.base.errors import ConfigError
+from agentcomm.base.registry import build_config
+from agentcomm.pettingzoo.adapter import ParallelWorld, ParallelWorldConfig
+from agentcomm.pettingzoo.view import ParallelView, view
+from envs.gridworld.grid import GridWorld
+from envs.gridworld.predator_capture_prey import CAPTURE_ACTION
+from envs.gridworld.sight import Sight
 
 GRIDS = ["predator_prey", "predator_capture_prey"]
 STAY = 4
@@ -298,7 +299,7 @@ def test_impossible_arguments_are_refused(name: str, arguments: dict[str, Any], 
 def test_worlds_that_cannot_lose_members_refuse(arguments: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="members cannot fail in OracleHint"):
         view("oracle_hint", **arguments)
-    config = ParallelWorldConfig.model_validate({"make": "envs.predator_prey:parallel_env"} | arguments)
+    config = ParallelWorldConfig.model_validate({"make": "envs.gridworld.predator_prey:parallel_env"} | arguments)
     with pytest.raises(ConfigError, match="members cannot fail in ParallelWorld"):
         ParallelWorld(config)
 

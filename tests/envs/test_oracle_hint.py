@@ -11,11 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentcomm.base.errors import ConfigError
+from agentcomm.base.registry import build_config
 from agentcomm.conformance import check_world
-from agentcomm.errors import ConfigError
-from agentcomm.registry import build_config
-from agentcomm.world import DrawnMessage
-from envs.grid_drawing import FATE_COLORS
+from agentcomm.contracts.world import DrawnMessage
+from envs.gridworld.drawing import FATE_COLORS
 from envs.oracle_hint import CELL, OracleHint, OracleHintConfig
 
 

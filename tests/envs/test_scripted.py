@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from agentcomm.registry import build_config, find
-from envs.grid import GridWorld
-from envs.scripted_grid import Policy, RandomPolicy, ScriptedPolicy
+from agentcomm.base.registry import build_config, find
+from envs.gridworld.grid import GridWorld
+from envs.gridworld.scripted import Policy, RandomPolicy, ScriptedPolicy
 
 PP5 = ("predator_prey", {"size": 5, "predators": 3, "max_steps": 80})
 PP10 = ("predator_prey", {"size": 10, "predators": 5, "max_steps": 40})

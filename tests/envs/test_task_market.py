@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 from parts import install
 from torch import Tensor
 
+from agentcomm.base.errors import ConfigError
+from agentcomm.base.registry import build_config, find
 from agentcomm.conformance import check_world
 from agentcomm.contracts.shape import Setting
-from agentcomm.errors import ConfigError
-from agentcomm.registry import build_config, find
+from agentcomm.contracts.world import DrawnMessage
 from agentcomm.runs.assembly import make_comms, make_policy
 from agentcomm.runs.choices import Choice
-from agentcomm.world import DrawnMessage
-from envs.market_drawing import CELL, RED
-from envs.scripted_market import Choice as Criterion
-from envs.scripted_market import MarketPolicy
-from envs.task_market import FIRST, PASS, SECOND, THIRD, TaskMarket
+from envs.market.drawing import CELL, RED
+from envs.market.scripted import Choice as Criterion
+from envs.market.scripted import MarketPolicy
+from envs.market.task_market import FIRST, PASS, SECOND, THIRD, TaskMarket
 
 ATTACKS = (
     *("sybil", "rank", "blast", "copied_card", "hub_poison"),

@@ -12,12 +12,13 @@ import pytest
 import torch
 from small import small
 
-from agentcomm import api, registry, tables
+from agentcomm import api, tables
+from agentcomm.base import registry
+from agentcomm.base.errors import AgentcommError, ConfigError, RunError
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.threat_model import Position, ThreatModel
 from agentcomm.contracts.views import MessageView
-from agentcomm.errors import AgentcommError, ConfigError, RunError
 from agentcomm.evaluation import success
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.metrics import measure

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from agentcomm import registry
+from agentcomm.base import registry
 from agentcomm.conformance import check_metric
 from agentcomm.conformance.metrics import some_episodes
 from agentcomm.contracts.metric import Metric, MetricConfig

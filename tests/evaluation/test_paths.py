@@ -8,7 +8,7 @@ import pytest
 from small import small
 
 from agentcomm import api
-from agentcomm.errors import AgentcommError
+from agentcomm.base.errors import AgentcommError
 from agentcomm.runs.choices import Choice, PathChoice
 
 PATH = {

@@ -10,8 +10,8 @@ import torch
 from small import small
 from torch import Tensor
 
-from agentcomm.errors import RunError
-from agentcomm.evaluation.overhear import WINDOW, learned, overhear
+from agentcomm.base.errors import RunError
+from agentcomm.evaluation.leakage import WINDOW, learned, overhear
 from agentcomm.evaluation.probe import probe
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_policy, make_world

@@ -10,7 +10,7 @@ import pytest
 from small import small
 
 from agentcomm import api
-from agentcomm.errors import ConfigError, RunError
+from agentcomm.base.errors import ConfigError, RunError
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_policy, make_world
 from agentcomm.runs.folder import Run, create

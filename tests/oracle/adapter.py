@@ -17,7 +17,8 @@ from small import small
 from torch import Tensor
 from torch.nn.functional import pad
 
-from agentcomm import api, registry
+from agentcomm import api
+from agentcomm.base import registry
 from agentcomm.conformance.conversations import conversation, reader
 from agentcomm.conformance.directories import MEMBERS, SKILLS, WORLDS, _Market
 from agentcomm.contracts.attack import Attack, hooks
@@ -25,7 +26,7 @@ from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.threat_model import Budget, Position
 from agentcomm.contracts.views import MessageView
-from agentcomm.directory import Directory, DirectoryConfig
+from agentcomm.directory.hub import Directory, DirectoryConfig
 from agentcomm.guards.actions import ActionGuard
 from agentcomm.guards.base import GuardBase
 from agentcomm.network.ledger import COUNTS

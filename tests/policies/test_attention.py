@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from oracles import dense_attention, pairs
 
 from agentcomm.contracts.inbox import Inbox
-from policies.attention import ListeningBlock
+from policies.parts.attention import ListeningBlock
 
 
 @given(

@@ -15,8 +15,8 @@ from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.decide import decide
 from agentcomm.step.replay import reevaluate
 from agentcomm.training.ppo import Update
-from policies.bottleneck import Bottleneck, BottleneckConfig
-from policies.noise import normal
+from policies.graphs.noise import normal
+from policies.parts.bottleneck import Bottleneck, BottleneckConfig
 
 
 def test_information_is_the_divergence_from_the_prior() -> None:

@@ -10,12 +10,12 @@ from oracles import CREW, dense_attention, pairs, run
 from parts import team
 from torch import Tensor, nn
 
+from agentcomm.base.errors import ConfigError
+from agentcomm.base.registry import build_config
 from agentcomm.contracts.inbox import Inbox
-from agentcomm.errors import ConfigError
-from agentcomm.registry import build_config
 from policies.commformer import CommFormer, CommFormerConfig
-from policies.gate import GateConfig
-from policies.topology import NO_LINKS
+from policies.graphs.topology import NO_LINKS
+from policies.parts.gate import GateConfig
 
 DECODERS = ["parallel", "autoregressive"]
 TOPOLOGIES = ["none", "full", "ring", "exponential", "random", "learned", "embedded", "dynamic"]

@@ -10,13 +10,13 @@ from oracles import CREW, influence, rows_of
 from parts import comms, sampler, setting_of, team
 from torch import Tensor, nn
 
-from agentcomm.policy import Graph
+from agentcomm.contracts.policy import Graph
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.decide import decide
 from agentcomm.step.gates import GateControl
 from agentcomm.step.replay import reevaluate
 from agentcomm.training.ppo import Update, ppo_loss
-from policies.gate import Gate, GateConfig
+from policies.parts.gate import Gate, GateConfig
 
 SIDES = ("receiver", "sender")
 

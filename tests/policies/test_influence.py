@@ -12,8 +12,8 @@ from oracles import CREW, influence, pairs, paths, rows_of, run
 from parts import sampler, team
 from torch import Tensor
 
+from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.topology import Graph
-from agentcomm.policy import CommPolicy
 from agentcomm.step.decide import decide
 from agentcomm.step.replay import reevaluate
 

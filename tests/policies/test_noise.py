@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies.noise import gumbel, gumbel_at, logistic, new_draws, uniform, uniform_at
+from policies.graphs.noise import gumbel, gumbel_at, logistic, new_draws, uniform, uniform_at
 
 DRAWS = st.lists(st.integers(-1, 2**62), min_size=1, max_size=6)
 
@@ -61,7 +61,7 @@ def test_some_places_only() -> None:
 @pytest.mark.parametrize("bits", [0, -1, 2**63 - 1, -(2**63), -(2**40)])
 def test_the_rarest_bits_still_give_finite_noise(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A uniform number that rounds to 0 or 1 would make a logit infinite, and its softmax no number."""
-    monkeypatch.setattr("policies.noise.mix", lambda x: torch.full_like(x, bits))
+    monkeypatch.setattr("policies.graphs.noise.mix", lambda x: torch.full_like(x, bits))
     draw = torch.zeros(1, dtype=torch.int64)
     assert 0 < float(uniform(draw, 1)) < 1
     assert gumbel(draw, 1).isfinite()

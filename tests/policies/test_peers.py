@@ -11,15 +11,15 @@ from parts import comms, setting_of
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from agentcomm import registry
+from agentcomm.base import registry
 from agentcomm.conformance import check_policy
 from agentcomm.contracts.inbox import Inbox, ProjectionCache
+from agentcomm.contracts.world import World
 from agentcomm.runs.config import parse
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.decide import decide
 from agentcomm.step.replay import reevaluate
 from agentcomm.training.rollout import Sampler
-from agentcomm.world import World
 from benchmarks.plain_loop import PlainLoop
 
 SILENT = ["mappo", "ippo"]

@@ -26,7 +26,7 @@ from parts import (
 )
 from torch import Tensor
 
-from agentcomm.policy import CommPolicy, Graph
+from agentcomm.contracts.policy import CommPolicy, Graph
 from agentcomm.step.decide import decide
 from agentcomm.step.replay import reevaluate
 from agentcomm.training.rollout import Fragment

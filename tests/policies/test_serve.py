@@ -9,11 +9,11 @@ import torch
 from oracles import CREW
 from parts import comms, setting_of, team
 
-from agentcomm.errors import ConfigError
-from agentcomm.policy import CommPolicy
+from agentcomm.base.errors import ConfigError
+from agentcomm.contracts.policy import CommPolicy
+from agentcomm.contracts.world import World
 from agentcomm.runs.assembly import serve
 from agentcomm.step.decide import decide
-from agentcomm.world import World
 
 TOPOLOGIES = ["none", "full", "ring", "exponential", "random", "embedded", "dynamic"]
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from agentcomm import registry
+from agentcomm.base import registry
 from agentcomm.conformance import check_policy
-from agentcomm.world import World
+from agentcomm.contracts.world import World
 
 
 def talking(world: World, **arguments: Any) -> Any:

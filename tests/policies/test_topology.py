@@ -13,13 +13,13 @@ from oracles import CREW
 from parts import team
 from torch import Tensor
 
+from agentcomm.base.errors import ConfigError
 from agentcomm.contracts.topology import Topology, TopologyChoice, TopologyConfig
-from agentcomm.errors import ConfigError
-from policies.dynamic_graph import DynamicConfig, DynamicGraph
-from policies.fixed_graph import Exponential, Random, RandomConfig, Ring
-from policies.graph_part import degree
-from policies.learned_graph import EXACT, EmbeddedConfig, EmbeddedGraph, LearnedConfig, LearnedGraph
-from policies.noise import gumbel, logistic
+from policies.graphs.dynamic import DynamicConfig, DynamicGraph
+from policies.graphs.fixed import Exponential, Random, RandomConfig, Ring
+from policies.graphs.learned import EXACT, EmbeddedConfig, EmbeddedGraph, LearnedConfig, LearnedGraph
+from policies.graphs.noise import gumbel, logistic
+from policies.graphs.part import degree
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -14,8 +14,8 @@ from parts import comms, setting_of, team
 from torch import Tensor
 
 from agentcomm.contracts.inbox import Inbox, ProjectionCache
+from agentcomm.contracts.policy import CommPolicy, Graph
 from agentcomm.contracts.traffic import Links
-from agentcomm.policy import CommPolicy, Graph
 from agentcomm.step.decide import decide
 from agentcomm.step.turns import decide_sequentially, turns
 

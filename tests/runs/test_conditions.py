@@ -11,9 +11,9 @@ import torch
 from small import small
 from typer.testing import CliRunner
 
+from agentcomm.base.files import read_jsonl
 from agentcomm.cli.main import app
 from agentcomm.evaluation.cells import Cell
-from agentcomm.files import read_jsonl
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_policy, make_world
 from agentcomm.runs.choices import Choice, PathChoice

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from small import small, small_data
 
-from agentcomm.errors import AgentcommError, ConfigError
+from agentcomm.base.errors import AgentcommError, ConfigError
 from agentcomm.runs.choices import Choice, apply_override
 from agentcomm.runs.config import dump, load, parse
 

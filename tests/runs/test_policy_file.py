@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from small import small
 
-from agentcomm.errors import CheckpointError
+from agentcomm.base.errors import CheckpointError
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_policy, make_world
 

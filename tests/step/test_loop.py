@@ -11,19 +11,19 @@ import torch
 from parts import known_attack, known_defenses, sampler, setting_of, team
 from torch import Tensor
 
+from agentcomm.base.seeds import derive
+from agentcomm.contracts.policy import CommPolicy
+from agentcomm.contracts.world import World
 from agentcomm.evaluation.play import play
 from agentcomm.network.network import Network
-from agentcomm.policy import CommPolicy
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_world
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.ppo_settings import PPOSettings
-from agentcomm.seeds import derive
 from agentcomm.step.gates import GateControl
 from agentcomm.step.interpreter import Interpreter
 from agentcomm.step.loop import StepRecord, TeamLoop
 from agentcomm.training.rollout import Sampler
-from agentcomm.world import World
 from envs.attacker import Attacker
 
 WORLDS, HORIZON = 48, 8

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from parts import sampler, team
 from torch import Tensor
 
-from agentcomm.policy import CommPolicy
+from agentcomm.contracts.policy import CommPolicy
 from agentcomm.runs.config import RunConfig
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.training.graph_step import GraphStep, score_loss
 from agentcomm.training.ppo import Rows, Update, ppo_loss
 from benchmarks.plain_loop import PlainLoop
-from policies.learned_graph import EmbeddedConfig, EmbeddedGraph, LearnedConfig, LearnedGraph
-from policies.noise import gumbel
+from policies.graphs.learned import EmbeddedConfig, EmbeddedGraph, LearnedConfig, LearnedGraph
+from policies.graphs.noise import gumbel
 
 STRAIGHT = {"name": "learned", "estimator": "straight_through"}
 
@@ -94,7 +94,7 @@ def test_probabilities_of_all_sequences_sum_to_one(agents: int, k: int, monkeypa
         for order in permutations(range(k)):
             # Noise that puts the senders into this order, whatever their logits.
             noise = torch.tensor([-10.0 * order.index(slot) for slot in range(k)]) - own
-            monkeypatch.setattr("policies.learned_graph.gumbel_at", lambda draw, place, noise=noise: noise)
+            monkeypatch.setattr("policies.graphs.learned.gumbel_at", lambda draw, place, noise=noise: noise)
             total += topology.log_probability(source, torch.zeros(1).long())[0].exp()
     torch.testing.assert_close(total, torch.ones(agents), rtol=1e-5, atol=1e-5)
 

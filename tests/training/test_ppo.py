@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from parts import comms, sampler, setting_of, team
 from torch import Tensor
 
-from agentcomm.policy import CommPolicy
+from agentcomm.contracts.policy import CommPolicy
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.training.ppo import Rows, Update, advantages, ppo_loss
 from agentcomm.training.rollout import Sampler

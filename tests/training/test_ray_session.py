@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from agentcomm.errors import RayError
+from agentcomm.base.errors import RayError
 from agentcomm.training.ray_session import ray_session
 
 

@@ -12,7 +12,7 @@ import ray
 import torch
 from small import ATTACKED, small
 
-from agentcomm.errors import CheckpointError
+from agentcomm.base.errors import CheckpointError
 from agentcomm.runs.config import RunConfig
 from agentcomm.training import checkpoint
 from agentcomm.training.algorithm import CommPPO, CommPPOConfig, join

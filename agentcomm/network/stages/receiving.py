@@ -6,8 +6,8 @@ from torch import Tensor
 
 from agentcomm.base.state import Memory
 from agentcomm.contracts.codec import Codec, Received
+from agentcomm.contracts.defense import Defense, Delivered
 from agentcomm.contracts.transport import Transport
-from agentcomm.defense import Defense, Delivered
 from agentcomm.network.exchange import Exchange
 from agentcomm.network.stages.stage import Stage
 

@@ -13,10 +13,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from agentcomm.base.seeds import derive
 from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.traffic import HEADER, Traffic
 from agentcomm.contracts.transport import Transport, Wire
-from agentcomm.seeds import derive
 from agentcomm.wire.encoding import decode, encode
 from agentcomm.wire.envelope import Envelope, pack_floats, unpack_floats
 from agentcomm.wire.keyring import Keyring

@@ -1,0 +1,182 @@
+"""Finds plug-ins by axis and name.
+
+Installed packages announce plug-ins as entry points in one group per axis (``agentcomm.environments``,
+``agentcomm.policies``, ...); the plug-ins in this repository are announced the same way, so those of another package
+are as much at home. Each has the full name ``package/name``, with the name of its distribution; where no two packages
+announce the same name, ``name`` alone will do. A script or notebook can add one with :func:`register`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from agentcomm.base.errors import ConfigError, PluginError, did_you_mean, explain
+from agentcomm.base.plugin import Plugin
+
+Axis = Literal["environment", "policy", "topology", "attack", "defense", "channel", "codec", "metric"]
+AXES: tuple[Axis, ...] = get_args(Axis)
+PLURAL: dict[Axis, str] = {
+    "environment": "environments",
+    "policy": "policies",
+    "topology": "topologies",
+    "attack": "attacks",
+    "defense": "defenses",
+    "channel": "channels",
+    "codec": "codecs",
+    "metric": "metrics",
+}
+
+_registered: dict[tuple[Axis, str], type[Plugin]] = {}
+P = TypeVar("P", bound=type[Plugin])
+
+
+def register(axis: Axis, name: str) -> Callable[[P], P]:
+    """Class decorator that adds a plug-in for this process.
+
+    Raises:
+        PluginError: If another class already has that name, or the class another name.
+    """
+
+    def add(plugin: P) -> P:
+        existing = _registered.get((axis, name))
+        if existing is not None and existing is not plugin:
+            raise PluginError(f"{axis} {name!r} is already registered by {existing.__module__}; choose another name")
+        if existing is None and name in {point.name for point in _announced(axis).values()}:
+            raise PluginError(f"{axis} {name!r} is already announced by an installed package; choose another name")
+        other = next((n for (a, n), p in _registered.items() if p is plugin and (a, n) != (axis, name)), None)
+        if other is not None:
+            raise PluginError(f"{plugin.__qualname__} is already registered as {other!r}; register it once")
+        _registered[axis, name] = plugin
+        plugin.name = name
+        return plugin
+
+    return add
+
+
+@cache
+def _announced(axis: Axis) -> dict[str, EntryPoint]:
+    """What installed packages announce, by full name."""
+    return {f"{_package(point)}/{point.name}": point for point in entry_points(group=f"agentcomm.{PLURAL[axis]}")}
+
+
+def _package(point: EntryPoint) -> str:
+    """Name of the distribution that announces a plug-in."""
+    return point.module.partition(".")[0] if point.dist is None else point.dist.name
+
+
+def _by_name(axis: Axis) -> dict[str, EntryPoint]:
+    """What installed packages announce, by the shortest name that tells it from the others."""
+    announced = _announced(axis)
+    count = Counter(point.name for point in announced.values())
+    return {point.name if count[point.name] == 1 else full: point for full, point in announced.items()}
+
+
+def names(axis: Axis) -> list[str]:
+    """Names of all plug-ins of an axis, sorted; those that two packages announce are full names."""
+    return sorted({*_by_name(axis), *(name for a, name in _registered if a == axis)})
+
+
+def find(axis: Axis, name: str) -> type[Any]:
+    """The plug-in class of that name or full name.
+
+    Raises:
+        PluginError: If there is none, several packages announce one, or its module cannot be imported.
+    """
+    if (axis, name) in _registered:
+        return _registered[axis, name]
+    known, point = _announcement(axis, name)
+    twice = sorted(full for full, p in _announced(axis).items() if p.value == point.value)
+    if len(twice) > 1:
+        both = " and ".join(repr(other) for other in twice)
+        raise PluginError(f"{point.value} is announced as {axis} {both}; a plug-in has one name: announce it once")
+    try:
+        module = importlib.import_module(point.module)
+        plugin = getattr(module, point.attr)
+    except Exception as error:  # a plug-in's module may fail in any way
+        raise PluginError(_why_not(point, error)) from error
+    if not (isinstance(plugin, type) and issubclass(plugin, Plugin)):
+        raise PluginError(f"{axis} {name!r}: {point.value} is not an agentcomm plug-in class")
+    plugin.name = known
+    return plugin
+
+
+def _announcement(axis: Axis, name: str) -> tuple[str, EntryPoint]:
+    """The plug-in's shortest name, and where it is found."""
+    by_name = _by_name(axis)
+    if name in by_name:
+        return name, by_name[name]
+    full = _announced(axis).get(name)
+    if full is not None:
+        return full.name, full
+    several = sorted(known for known, point in by_name.items() if point.name == name)
+    if several:
+        choices = " or ".join(repr(known) for known in several)
+        raise PluginError(f"{axis} {name!r} is announced by several packages; write {choices}")
+    other = next((a for a in AXES if name in names(a)), None)
+    hint = f"it is a {other}" if other is not None else did_you_mean(name, names(axis))
+    raise PluginError(f"unknown {axis} {name!r}; {hint} (your own modules go into the config's plugins)")
+
+
+def forms(axis: Axis) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Name and arguments of each plug-in's :meth:`agentcomm.base.plugin.Plugin.forms`, by ``name form``."""
+    return {
+        f"{name} {form}".strip(): (name, arguments)
+        for name in names(axis)
+        for form, arguments in find(axis, name).forms().items()
+    }
+
+
+def _why_not(point: EntryPoint, error: Exception) -> str:
+    package = point.module.partition(".")[0]
+    loaded = sys.modules.get(package)
+    where = getattr(loaded, "__file__", None) or next(iter(getattr(loaded, "__path__", [])), None)
+    ours = package in ("envs", "policies", "attacks")
+    missing_own_module = getattr(error, "name", package) in (package, point.module, None)
+    if ours and where is not None and (missing_own_module or isinstance(error, AttributeError)):
+        return (
+            f"the package {package!r} at {where} hides the one that agentcomm installs, so {point.name!r} cannot be"
+            f" loaded; rename or move that folder, or start Python from another directory ({error})"
+        )
+    return f"plug-in {point.name!r} ({point.value}) cannot be imported: {error}"
+
+
+def build_config(axis: Axis, name: str, arguments: dict[str, Any], where: str = "") -> Any:
+    """Check a plug-in's arguments.
+
+    Returns:
+        An instance of the plug-in's ``Config``.
+
+    Raises:
+        PluginError: If the plug-in is unknown.
+        ConfigError: If an argument is unknown, of the wrong type or out of range.
+    """
+    plugin = find(axis, name)
+    try:
+        return plugin.Config.model_validate(arguments)
+    except ValidationError as error:
+        raise ConfigError(explain(error, f"{where or axis} {name!r}", _known_keys(plugin.Config, arguments))) from None
+
+
+def _known_keys(config: type[BaseModel], arguments: Any) -> dict[str, list[str]]:
+    """Field names below each dotted path at which pydantic reports errors, for parts and for plug-ins within."""
+    known = {"": list(config.model_fields)}
+    for field, info in config.model_fields.items():
+        given = arguments.get(field) if isinstance(arguments, dict) else None
+        for part in (info.annotation, *get_args(info.annotation)):
+            if not (isinstance(part, type) and issubclass(part, BaseModel)):
+                continue
+            axis = getattr(part, "axis", None)
+            if axis is not None and isinstance(given, dict):
+                with suppress(PluginError):  # whose text is reported instead
+                    part = find(axis, str(given.get("name"))).Config
+            known |= {f"{field}.{below}".rstrip("."): keys for below, keys in _known_keys(part, given).items()}
+    return known

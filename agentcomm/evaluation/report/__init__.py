@@ -1,5 +1,0 @@
-"""The report of a run: one self-contained page."""
-
-from agentcomm.evaluation.report.build import build_report
-
-__all__ = ["build_report"]

@@ -1,0 +1,162 @@
+"""A world as a PettingZoo parallel environment: :class:`ParallelView` shows one (B = 1) to any PettingZoo tool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box, Discrete
+from pettingzoo import ParallelEnv
+
+from agentcomm.base import registry
+from agentcomm.contracts.world import DrawnMessage, World
+
+RenderMode = Literal["ansi", "rgb_array"] | None
+
+
+class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics are not typed for mypy
+    """One world as a PettingZoo ``ParallelEnv``.
+
+    Agents stay until the episode ends, unless the world lets members fail: those are terminated and leave.
+    ``infos[agent]`` has ``active`` (whether the agent's action counted in this step) and ``success`` (whether the
+    task's goal is reached).
+
+    Attributes:
+        world: The world behind it, with one copy.
+    """
+
+    def __init__(self, world: World, name: str, render_mode: RenderMode = None) -> None:
+        """Wrap a world.
+
+        Args:
+            world: A world of one copy with dense observations.
+            name: The environment's name, shown with its version in ``metadata``.
+            render_mode: What :meth:`render` returns: text ("ansi"), an [H, W, 3] picture ("rgb_array") or nothing.
+
+        Raises:
+            ValueError: If the world has several copies or no dense observation, or the mode is unknown.
+        """
+        if world.num_worlds != 1:
+            raise ValueError(f"a PettingZoo view shows one world, not {world.num_worlds}")
+        if world.layout.kind != "dense":
+            raise ValueError("a PettingZoo view needs observation='dense', not 'indices'")
+        if render_mode not in (None, "ansi", "rgb_array"):
+            raise ValueError(f"render_mode must be 'ansi', 'rgb_array' or None, not {render_mode!r}")
+        self.world = world
+        self.render_mode = render_mode
+        self.metadata = {
+            "name": f"{name}_v{world.version}",
+            "render_modes": ["ansi", "rgb_array"],
+            "render_fps": 4,
+            "is_parallelizable": True,
+        }
+        self.possible_agents = list(world.agents)
+        self.agents: list[str] = []
+        layout = world.layout
+        self.observation_spaces = {
+            agent: Box(layout.low, layout.high, (layout.width,), np.float32) for agent in world.agents
+        }
+        self.action_spaces = {agent: Discrete(world.num_actions) for agent in world.agents}
+        size = sum(value[0].numel() for value in world.state.values())
+        self.state_space = Box(-np.inf, np.inf, (size,), np.float32)
+        self._links: list[DrawnMessage] = []
+        self._seeded = False
+
+    def observation_space(self, agent: str) -> Any:
+        """The agent's ``Box``."""
+        return self.observation_spaces[agent]
+
+    def action_space(self, agent: str) -> Any:
+        """The agent's ``Discrete``."""
+        return self.action_spaces[agent]
+
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+        """Start an episode.
+
+        Args:
+            seed: Makes this and the following episodes reproducible; without any seed they differ from run to run.
+            options: A fixed start in the environment's own words (its *scene*).
+
+        Raises:
+            ValueError: If the options are not a scene of this environment.
+        """
+        if seed is None and not self._seeded:
+            self.world.generator.seed()
+        self._seeded = True
+        # PettingZoo's API test passes {"options": 1} to every environment; anything else must be a scene.
+        scene = {key: value for key, value in (options or {}).items() if key != "options"}
+        observation = self.world.reset(seed, scene or None)
+        self.agents = self._there()
+        self._links = []
+        return self._of(self.agents, observation[0].cpu().numpy()), {agent: {} for agent in self.agents}
+
+    def step(
+        self, actions: Mapping[str, int]
+    ) -> tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
+        """Take one step with an action for every agent.
+
+        Raises:
+            RuntimeError: If no episode is running.
+            ValueError: If an agent's action is missing or out of range, or an agent is unknown.
+        """
+        if not self.agents:
+            raise RuntimeError("no episode is running: call reset first")
+        if set(actions) != set(self.agents):
+            raise ValueError(f"actions must have exactly the keys {self.agents}, not {list(actions)}")
+        joint = np.array([[actions.get(agent, 0) for agent in self.possible_agents]])
+        step = self.world.step(torch.as_tensor(joint, device=self.world.device), auto_reset=False)
+        agents, left = self.agents, self._there()
+        terminated, truncated, success = bool(step.terminated[0]), bool(step.truncated[0]), bool(step.success[0])
+        active = self._of(agents, step.active[0].tolist())
+        result = (
+            self._of(agents, step.observation[0].cpu().numpy()),
+            self._of(agents, step.reward[0].tolist()),
+            {agent: terminated or agent not in left for agent in agents},
+            dict.fromkeys(agents, truncated),
+            {agent: {"active": active[agent], "success": success} for agent in agents},
+        )
+        self.agents = [] if terminated or truncated else left
+        self._links = []
+        return result
+
+    def _there(self) -> list[str]:
+        """Agents that have not failed."""
+        there = self.world.alive[0].tolist()
+        return [agent for agent, is_there in zip(self.possible_agents, there, strict=True) if is_there]
+
+    def _of(self, agents: list[str], values: Any) -> dict[str, Any]:
+        """The values of these agents, out of one for each possible agent."""
+        return {agent: value for agent, value in zip(self.possible_agents, values, strict=True) if agent in agents}
+
+    def state(self) -> Any:
+        """[state_space] float32, everything that changes in the world."""
+        values = [value[0].flatten().float() for value in self.world.state.values()]
+        return torch.cat(values).cpu().numpy()
+
+    def show(self, links: list[DrawnMessage]) -> None:
+        """Draw these messages whenever the present step is rendered."""
+        self._links = list(links)
+
+    def render(self) -> Any:
+        """The present step, with the messages given to :meth:`show`, as ``render_mode`` says."""
+        if self.render_mode is None:
+            return None
+        return self.world.render(0, self.render_mode, self._links)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def view(name: str, *, render_mode: RenderMode = None, **arguments: Any) -> ParallelView:
+    """The registered environment of that name as a PettingZoo environment.
+
+    Raises:
+        PluginError: If there is no such environment.
+        ConfigError: If an argument is unknown or out of range.
+    """
+    config = registry.build_config("environment", name, arguments)
+    return ParallelView(registry.find("environment", name)(config), name, render_mode)

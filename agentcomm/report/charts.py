@@ -1,0 +1,203 @@
+"""Line charts as plain data: paths in a 100 x 100 box that the page stretches, ticks and labels as text over it.
+
+The page draws paths with ``vector-effect: non-scaling-stroke``, so lines and letters keep their size at any width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from agentcomm.report.load import Curve, number
+from agentcomm.report.text import fixed
+
+POINTS = 120  # per line; more would not be seen
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line.
+
+    Attributes:
+        label: Name at its end and in the table below; empty for the faint lines of single seeds.
+        style: CSS class: team, control or attacked.
+        xs: Ascending.
+        ys: NaN where the line has a gap.
+        faint: One seed of several.
+    """
+
+    label: str
+    style: str
+    xs: Sequence[float]
+    ys: Sequence[float]
+    faint: bool = False
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A tick at ``at`` percent of an axis."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A line as an SVG path, with its label at ``x``, ``y`` percent."""
+
+    path: str
+    style: str
+    faint: bool
+    label: str
+    x: float
+    y: float
+    last: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart ready to be placed on the page."""
+
+    title: str
+    x_label: str
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    lines: list[Drawn]
+    summary: str
+
+
+def chart(title: str, x_label: str, lines: Sequence[Line], y_range: tuple[float, float] | None = None) -> Chart | None:
+    """Lay out lines on shared axes; None when none of them has a point.
+
+    Args:
+        title: What is drawn, with its unit.
+        x_label: Name of the horizontal axis.
+        lines: Faint ones are drawn first.
+        y_range: Ends of the vertical axis; from zero or just below the data up to their maximum if none is given.
+    """
+    lines = [line for line in lines if any(math.isfinite(y) for y in line.ys)]
+    if not lines:
+        return None
+    xs = [x for line in lines for x in line.xs]
+    ys = [y for line in lines for y in line.ys if math.isfinite(y)]
+    left, right = min(xs), max(max(xs), min(xs) + 1e-9)
+    low, high = y_range or (min(0.0, min(ys)), max(ys))
+    y_values = ticks(low, high)
+    if y_range is None:
+        high = max(high, y_values[-1]) if y_values[-1] >= high else high + 0.04 * (high - low)
+    high = max(high, low + 1e-9)
+
+    def across(x: float) -> float:
+        return round(100 * (x - left) / (right - left), 2)
+
+    def up(y: float) -> float:
+        return round(100 - 100 * (y - low) / (high - low), 2)
+
+    drawn = []
+    for line in sorted(lines, key=lambda line: not line.faint):
+        points = [(across(x), up(y)) if math.isfinite(y) else None for x, y in zip(line.xs, line.ys, strict=True)]
+        end = [p for p in points if p is not None][-1]
+        last = [y for y in line.ys if math.isfinite(y)][-1]
+        drawn.append(Drawn(_path(points), line.style, line.faint, line.label, *end, fixed(last, 2 if high <= 2 else 1)))
+    named = _apart([d for d in drawn if d.label])
+    summary = "; ".join(f"{d.label} ends at {d.last}" for d in named)
+    return Chart(
+        title=title,
+        x_label=x_label,
+        x_ticks=[Tick(across(x), _short(x)) for x in ticks(left, right)],
+        y_ticks=[Tick(up(y), _short(y)) for y in y_values if low - 1e-9 <= y <= high + 1e-9],
+        lines=[d for d in drawn if not d.label] + named,
+        summary=f"{title}. {summary}.",
+    )
+
+
+def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
+    """Round numbers within [low, high]: steps of 1, 2 or 5 times a power of ten."""
+    spread = high - low
+    if not spread > 0:
+        return [low]
+    raw = spread / wanted
+    size = 10.0 ** math.floor(math.log10(raw))
+    step = size * next(m for m in (1, 2, 5, 10) if m * size >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [round(i * step, 10) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def mean_line(label: str, style: str, lines: Sequence[Line]) -> Line:
+    """The mean of several lines on a shared grid of x, over the part that all of them cover."""
+    start, stop = max(line.xs[0] for line in lines), min(line.xs[-1] for line in lines)
+    grid = np.linspace(start, max(start, stop), POINTS)
+    rows = []
+    for line in lines:
+        xs, ys = np.asarray(line.xs, dtype=float), np.asarray(line.ys, dtype=float)
+        good = np.isfinite(ys)
+        rows.append(np.interp(grid, xs[good], ys[good]))
+    return Line(label, style, grid.tolist(), np.mean(rows, axis=0).tolist())
+
+
+def learning_charts(curves: Sequence[Curve]) -> list[Chart]:
+    """Episode length, success and gate use while the teams learned; one faint line a seed, one line for the mean."""
+    wanted = (
+        ("Episode length, steps", "episode_length", None),
+        ("Success rate", "success", (0.0, 1.0)),
+        ("Open gates", "gate_open", (0.0, 1.0)),
+    )
+    names = {"team": "with messages", "control": "without"}
+    charts = []
+    for title, key, y_range in wanted:
+        lines: list[Line] = []
+        for variant, name in names.items():
+            if key == "gate_open" and variant == "control":
+                continue  # it has no gate to open
+            seeds = [_learning_line(c, key) for c in curves if c.variant == variant]
+            seeds = [line for line in seeds if any(math.isfinite(y) for y in line.ys)]
+            if len(seeds) > 1:
+                lines += [*seeds, mean_line(name, variant, seeds)]
+            elif seeds:
+                lines.append(Line(name, variant, seeds[0].xs, seeds[0].ys))
+        drawn = chart(title, "environment steps", lines, y_range)
+        if drawn is not None:
+            charts.append(drawn)
+    return charts
+
+
+def _learning_line(curve: Curve, key: str) -> Line:
+    points = [(number(row.get("env_steps")), number(row.get(key))) for row in curve.rows]
+    points = sorted((x, y) for x, y in points if math.isfinite(x) and math.isfinite(y))
+    if len(points) > POINTS:
+        # averages of neighbors rather than every n-th point: the noise is the learning's, not the drawing's
+        chunks = np.array_split(np.asarray(points), POINTS)
+        points = [(float(c[:, 0].mean()), float(c[:, 1].mean())) for c in chunks]
+    return Line("", curve.variant, [x for x, _ in points], [y for _, y in points], faint=True)
+
+
+def _path(points: Sequence[tuple[float, float] | None]) -> str:
+    parts, pen = [], "M"
+    for i, point in enumerate(points):
+        if point is None:
+            pen = "M"
+            continue
+        alone = pen == "M" and (i + 1 == len(points) or points[i + 1] is None)
+        parts.append(f"{pen}{point[0]:g} {point[1]:g}" + ("h0" if alone else ""))
+        pen = "L"
+    return "".join(parts)
+
+
+def _apart(lines: list[Drawn], gap: float = 11.0) -> list[Drawn]:
+    """Push labels at the same height apart."""
+    lines = sorted(lines, key=lambda d: d.y)
+    out: list[Drawn] = []
+    for line in lines:
+        y = line.y if not out else max(line.y, out[-1].y + gap)
+        out.append(Drawn(line.path, line.style, line.faint, line.label, line.x, y, line.last))
+    return out
+
+
+def _short(value: float) -> str:
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g}{letter}"
+    return f"{value:g}".replace("-", "\N{MINUS SIGN}")

@@ -1,0 +1,379 @@
+"""The answer in words, written from the numbers.
+
+Labels of attacks and defenses are untrusted text: they enter sentences only through ``Markup.format``, which escapes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from agentcomm.evaluation.statistics import MIN_SEEDS, Estimate, coverage_of_range
+from agentcomm.report.results import NONE, Measure, Results, Scores
+from agentcomm.report.text import fixed, named, percent, signed, span
+
+HELPFUL = 0.1  # a defense helps against an attack when it gives back at least this share of the damage
+ANSWERED = 0.9  # a defense answers an attack when at least this fraction is retained
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the page says first.
+
+    Attributes:
+        headline: One sentence.
+        paragraphs: The answer, most important first.
+        caveats: What to keep in mind.
+    """
+
+    headline: Markup
+    paragraphs: list[Markup]
+    caveats: list[Markup]
+
+
+def answer(results: Results, notes: Iterable[str] = ()) -> Answer:
+    """The question's answer from the run's numbers."""
+    voc = results.value_of_communication()
+    paragraphs = [_worth(results, voc)]
+    paragraphs += _attacks(results, voc)
+    paragraphs += _defenses(results, voc)
+    paragraphs += _tax(results)
+    return Answer(
+        _headline(results, voc), paragraphs, [*_caveats(results, voc), *(Markup("{}").format(n) for n in notes)]
+    )
+
+
+def worthless(results: Results, voc: Estimate) -> bool:
+    """Whether messages give this team nothing that an attack could take."""
+    return voc.known and (results.negligible(voc) or voc.value <= 0)
+
+
+def undefended(results: Results) -> list[str]:
+    """Attacks with a score without defenses, the worst first."""
+    scored = {a: results.estimate(results.scores(a)).value for a in results.attacks}
+    known = [a for a, score in scored.items() if math.isfinite(score)]
+    return sorted(known, key=lambda a: scored[a], reverse=results.primary.better == "lower")
+
+
+def best_defense(results: Results, attack: str) -> tuple[str, Estimate] | None:
+    """The defense under which an attack does least harm, with the score there."""
+    found = [(d, results.estimate(results.scores(attack, d))) for d in results.defenses if d != NONE]
+    found = [(d, score) for d, score in found if score.known]
+    if not found:
+        return None
+    return (min if results.primary.better == "lower" else max)(found, key=lambda pair: pair[1].value)
+
+
+def harmful(results: Results, attack: str) -> bool:
+    """Whether an undefended attack measurably worsens the score."""
+    loss = results.gain(results.clean, results.scores(attack))
+    return not results.negligible(loss) and loss.value > 0
+
+
+def helpful(results: Results, attack: str, defense: str) -> bool:
+    """Whether a defense measurably improves the score under an attack, by a share of the damage worth naming."""
+    gain = results.gain(results.scores(attack, defense), results.scores(attack))
+    back = results.recovered(attack, defense)
+    return not results.negligible(gain) and gain.value > 0 and back.value >= HELPFUL
+
+
+def below_floor(results: Results, scores: Scores) -> bool:
+    """Whether some scores are measurably worse than those of the team without messages."""
+    loss = results.gain(results.floor, scores)
+    return not results.negligible(loss) and loss.value > 0
+
+
+def _brief(results: Results, label: str) -> Markup:
+    """An attack's bare name where that is unambiguous, else its whole label."""
+    record = results.records.get(label) or {}
+    name = str(record.get("name") or label)
+    namesakes = [r for r in results.records.values() if r.get("name") == name]
+    return named([name if len(namesakes) == 1 else label])
+
+
+def _amount(value: float, measure: Measure, digits: int | None = None) -> Markup:
+    return Markup("<b>{}&nbsp;{}</b>").format(fixed(value, measure.digits if digits is None else digits), measure.unit)
+
+
+def _in_brackets(estimate: Estimate, digits: int, scores: Scores | None = None, first: bool = False) -> Markup:
+    """The interval, or with too few seeds the single values; only the first one says what it is."""
+    text = span(estimate, digits)
+    if text and first:
+        return Markup(" <small>({}; 95% interval over {}&nbsp;seeds)</small>").format(text, estimate.seeds)
+    if text:
+        return Markup(" <small>({})</small>").format(text)
+    if scores and estimate.seeds > 1:
+        values = ", ".join(fixed(v, digits) for v in scores.values() if math.isfinite(v))
+        return Markup(" <small>(seeds: {})</small>").format(values)
+    return Markup(" <small>(one seed)</small>") if estimate.seeds == 1 and first else Markup("")
+
+
+def _percent_interval(estimate: Estimate) -> Markup:
+    text = span(estimate, 0, 100.0, "%")
+    return Markup(" <small>({})</small>").format(text) if text else Markup("")
+
+
+def _complement(estimate: Estimate) -> Estimate:
+    """One minus an estimate."""
+    ends = estimate.interval and (1 - estimate.interval[1], 1 - estimate.interval[0])
+    return Estimate(1 - estimate.value, ends, estimate.seeds, estimate.excluded, estimate.reason)
+
+
+def _headline(results: Results, voc: Estimate) -> Markup:
+    unit, digits = results.primary.unit, results.primary.digits
+    clean = results.estimate(results.clean)
+    if not voc.known:
+        if not clean.known:
+            return Markup("The undisturbed team has no score yet, so nothing can be compared.")
+        return Markup("The team {} {}&nbsp;{}; what its messages are worth was not measured.").format(
+            "needs" if results.primary.better == "lower" else "reaches", fixed(clean.value, digits), unit
+        )
+    if worthless(results, voc):
+        return Markup("This team does no better than the same team retrained without messages.")
+    first = Markup("Talking is worth {}&nbsp;{} to this team.").format(fixed(voc.value, digits), unit)
+    order = [a for a in undefended(results) if harmful(results, a)]
+    if not order:
+        return first + (Markup(" No attack here takes a measurable part of it.") if results.attacks else Markup(""))
+    lost = 1 - results.retained(results.scores(order[0])).value
+    if not math.isfinite(lost):
+        return first
+    takes = percent(lost)
+    if lost > 1:
+        takes = "more than all" if below_floor(results, results.scores(order[0])) else "all"
+    second = Markup(" {} takes {} of that").format(_brief(results, order[0]), takes)
+    best = best_defense(results, order[0])
+    back = results.recovered(order[0], best[0]) if best else None
+    if best is None or back is None or not helpful(results, order[0], best[0]):
+        return first + second + Markup(".")
+    return first + second + Markup("; {} gives {} back.").format(named([best[0]]), percent(min(back.value, 1.0)))
+
+
+def _worth(results: Results, voc: Estimate) -> Markup:
+    m = results.primary
+    clean, floor = results.estimate(results.clean), results.estimate(results.floor)
+    if not clean.known:
+        return Markup("The team has no working cell without attack and defense: there is nothing to compare with.")
+    verb = "finishes an episode in" if m.key == "mean_steps" else "reaches"
+    text = Markup("Undisturbed, the team {} {}{}.").format(
+        verb, _amount(clean.value, m), _in_brackets(clean, m.digits, results.clean, first=True)
+    )
+    if not floor.known:
+        return text + Markup(
+            " It was not retrained without messages, so there is no floor: what communication is worth, and what "
+            "fraction of it survives an attack, cannot be said."
+        )
+    text += Markup(" The same team retrained without messages {} {}{}.").format(
+        "needs" if m.key == "mean_steps" else "reaches",
+        _amount(floor.value, m),
+        _in_brackets(floor, m.digits, results.floor),
+    )
+    if worthless(results, voc):
+        return text + Markup(
+            " <strong>Communication is worth nothing measurable here</strong>: the difference is {}&nbsp;{}{}. "
+            "An attack on messages cannot take what they do not give, so this run has no retained fractions."
+        ).format(signed(voc.value, m.digits), m.unit, _in_brackets(voc, m.digits))
+    return text + Markup(" Communication is worth the difference, {}{}.").format(
+        _amount(voc.value, m), _in_brackets(voc, m.digits)
+    )
+
+
+def _attacks(results: Results, voc: Estimate) -> list[Markup]:
+    m, order = results.primary, undefended(results)
+    if not order:
+        return [Markup("No attack was evaluated.")]
+    hurting = [a for a in order if harmful(results, a)]
+    if not hurting:
+        return [Markup("None of the {} attacks measurably harms the undefended team.").format(len(order))]
+    worst = results.estimate(results.scores(hurting[0]))
+    text = Markup("Undefended, {} hurts most: {}{}").format(
+        _brief(results, hurting[0]), _amount(worst.value, m), _in_brackets(worst, m.digits, results.scores(hurting[0]))
+    )
+    lost = _complement(results.retained(results.scores(hurting[0])))
+    if worthless(results, voc) or not lost.known:
+        text += Markup(".")
+    elif below_floor(results, results.scores(hurting[0])):
+        text += Markup(", <strong>worse than having no messages at all</strong>: talking turns against the team.")
+    elif lost.value > 1:
+        text += Markup(", as if there were no messages at all.")
+    else:
+        text += Markup(", which costs <b>{}</b>{} of what communication is worth.").format(
+            percent(lost.value), _percent_interval(lost)
+        )
+    for attack in hurting[1:4]:
+        share = _complement(results.retained(results.scores(attack)))
+        if not worthless(results, voc) and share.known:
+            text += Markup(" {} costs <b>{}</b>{}.").format(
+                _brief(results, attack), percent(share.value), _percent_interval(share)
+            )
+    harmless = [a for a in order if a not in hurting]
+    if harmless:
+        text += Markup(" {} of {} attacks cost nothing measurable: {}.").format(
+            len(harmless), len(order), named(harmless)
+        )
+    return [text]
+
+
+def _defenses(results: Results, voc: Estimate) -> list[Markup]:
+    m, order = results.primary, undefended(results)
+    defenses = [d for d in results.defenses if d != NONE]
+    hurting = [a for a in order if harmful(results, a)]
+    if not defenses or not hurting:
+        return [] if defenses else [Markup("No defense was evaluated.")]
+    text = Markup("")
+    best = best_defense(results, hurting[0])
+    if best is not None:
+        back = results.recovered(hurting[0], best[0])
+        if back.known and helpful(results, hurting[0], best[0]):
+            text += Markup("Against {}, {} gives back <b>{}</b>{} of the damage.").format(
+                _brief(results, hurting[0]), named([best[0]]), percent(back.value), _percent_interval(back)
+            )
+        else:
+            text += Markup("Against {}, no defense here measurably helps.").format(_brief(results, hurting[0]))
+    worst = {d: results.estimate(results.over_attacks(d, "worst")) for d in results.defenses}
+    worst = {d: e for d, e in worst.items() if e.known}
+    if len(worst) > 1 and len(order) > 1:
+        pick = (min if m.better == "lower" else max)(worst, key=lambda d: worst[d].value)
+        text += _worst_case(results, voc, pick, worst[pick])
+    return [p for p in (text + _backfires(results), _unanswered(results, voc, hurting)) if p]
+
+
+def _worst_case(results: Results, voc: Estimate, pick: str, score: Estimate) -> Markup:
+    """How the defense that is best in the worst case does there."""
+    m, scores = results.primary, results.over_attacks(pick, "worst")
+    alone = results.over_attacks(NONE, "worst")
+    gain = results.gain(scores, alone)
+    if pick == NONE or (gain.known and results.negligible(gain)):
+        pick, scores, score = NONE, alone or scores, results.estimate(alone) if alone else score
+    text = Markup(" In the worst case over {} attacks, {} {}{}").format(
+        len(undefended(results)),
+        Markup("{} holds best with").format(named([pick]))
+        if pick != NONE
+        else "no defense does measurably better than none:",
+        _amount(score.value, m),
+        _in_brackets(score, m.digits, scores),
+    )
+    kept = results.retained(scores)
+    if worthless(results, voc) or not kept.known:
+        return text + Markup(".")
+    return text + Markup(", <b>{}</b> retained.").format(percent(kept.value))
+
+
+def _backfires(results: Results) -> Markup:
+    """Defenses that make an attack worse."""
+    m, found = results.primary, []
+    for attack in undefended(results):
+        for defense in results.defenses:
+            ours, alone = results.scores(attack, defense), results.scores(attack)
+            loss = results.gain(alone, ours)
+            if defense != NONE and loss.value > 0 and not results.negligible(loss):
+                score = fixed(results.estimate(ours).value, m.digits)
+                found.append(
+                    (
+                        loss.value,
+                        Markup("{} under {} ({} instead of {})").format(
+                            named([defense]),
+                            _brief(results, attack),
+                            score,
+                            fixed(results.estimate(alone).value, m.digits),
+                        ),
+                    )
+                )
+    worst = [words for _, words in sorted(found, key=lambda pair: -pair[0])]
+    if not worst:
+        return Markup("")
+    more = Markup(" and {} more").format(len(worst) - 2) if len(worst) > 2 else Markup("")
+    return Markup(" <strong>Some defenses backfire:</strong> {}{}.").format(Markup(", ").join(worst[:2]), more)
+
+
+def _unanswered(results: Results, voc: Estimate, hurting: Sequence[str]) -> Markup:
+    if worthless(results, voc) or not voc.known:
+        return Markup("")
+    left = []
+    for attack in hurting:
+        best = best_defense(results, attack)
+        kept = results.retained(results.scores(attack, best[0])) if best else results.retained(results.scores(attack))
+        if kept.known and kept.value < ANSWERED:
+            if best and helpful(results, attack, best[0]):
+                how = Markup("at best {} retained, with {}").format(percent(kept.value), named([best[0]]))
+            else:
+                how = Markup("{} retained, and none measurably helps").format(percent(kept.value))
+            left.append(Markup("{} ({})").format(_brief(results, attack), how))
+    if left:
+        return Markup("<strong>What no defense here answers:</strong> {}.").format(Markup(", ").join(left))
+    return Markup(
+        "For every attack that hurts, some defense here retains at least {} of what communication is worth. That says "
+        "nothing about attacks that are not in the table."
+    ).format(percent(ANSWERED))
+
+
+def _tax(results: Results) -> list[Markup]:
+    parts = []
+    clean_bytes = results.estimate(results.scores(None, key="bytes_per_step")).value
+    for defense in results.defenses:
+        if defense == NONE:
+            continue
+        gain = results.gain(results.scores(None, defense), results.clean)
+        if not gain.known:
+            continue
+        if results.negligible(gain):
+            cost = Markup("nothing measurable")
+        else:
+            worse = gain.value < 0
+            cost = Markup("{}&nbsp;{}{}").format(
+                fixed(abs(gain.value), max(results.primary.digits, 2)),
+                results.primary.unit,
+                "" if worse else " less than none",
+            )
+        size = results.estimate(results.scores(None, defense, "bytes_per_step")).value
+        more = size / clean_bytes - 1 if clean_bytes and math.isfinite(clean_bytes) else math.nan
+        wire = Markup(" and {}% more bytes").format(fixed(100 * more, 0)) if more > 0.005 else Markup("")
+        parts.append(Markup("{} costs {}{}").format(named([defense]), cost, wire))
+    if not parts:
+        return []
+    return [Markup("When nobody attacks, {}.").format(Markup("; ").join(parts))]
+
+
+def _caveats(results: Results, voc: Estimate) -> list[Markup]:
+    out = []
+    seeds = len(results.seeds)
+    if not seeds:
+        out.append(Markup("No team was evaluated, only its control."))
+    elif seeds < MIN_SEEDS:
+        out.append(
+            Markup(
+                "{} training {}: intervals over seeds are not meaningful and none are shown. Single values are printed "
+                "instead; a difference here may be luck of the seed."
+            ).format("One" if seeds == 1 else "Two", "seed" if seeds == 1 else "seeds")
+        )
+    elif seeds == MIN_SEEDS:
+        out.append(
+            Markup(
+                "With {} training seeds a 95% interval over seeds is about the range of their values; it covers the "
+                "truth in roughly {} of experiments, not 95%. Published claims use 10 seeds."
+            ).format(seeds, percent(coverage_of_range(seeds)))
+        )
+    elif seeds < 10:
+        out.append(Markup("Intervals rest on {} training seeds. Published claims use 10.").format(seeds))
+    if results.failed:
+        many = len(results.failed) > 1
+        out.append(
+            Markup("{} failed: {} left out and counted, never scored as zero.").format(
+                f"{len(results.failed)} cells" if many else "1 cell", "they are" if many else "it is"
+            )
+        )
+    if results.inconclusive:
+        idle = list(dict.fromkeys(str(row["attack"]["label"]) for row in results.inconclusive))
+        out.append(
+            Markup(
+                "In {} the attack never touched a message ({}); that says nothing about robustness and is not scored."
+            ).format("1 cell" if len(results.inconclusive) == 1 else f"{len(results.inconclusive)} cells", named(idle))
+        )
+    partial = voc.excluded
+    if voc.known and partial:
+        out.append(
+            Markup("{} of the seeds lack the team or its control and are missing from comparisons.").format(partial)
+        )
+    return out

@@ -1,0 +1,271 @@
+"""Attack x defense: cells of all seeds brought together, with intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from agentcomm.evaluation.statistics import Estimate, estimate, paired_difference, retained_fraction
+from agentcomm.report.load import number
+
+NONE = "none"
+WORST = "worst of the attacks"
+AVERAGE = "mean of the attacks"
+# A difference below this share of the clean score is not worth words, whatever its interval: with three seeds that is
+# only their range, and it misses zero by luck once in four times.
+NEGLIGIBLE = 0.02
+NEGLIGIBLE_ALONE = 0.05  # the same with too few seeds for an interval
+
+Scores = dict[int, float]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a cell is scored by.
+
+    Attributes:
+        key: Name among a cell's metrics.
+        label: Its name for people.
+        unit: Word behind the number.
+        better: Which direction is good.
+        digits: Decimals to print.
+    """
+
+    key: str
+    label: str
+    unit: str
+    better: Literal["lower", "higher"]
+    digits: int
+
+    def worst(self, scores: Sequence[float]) -> float:
+        """The worst of some scores; NaN if any is unknown."""
+        if not scores or any(math.isnan(s) for s in scores):
+            return math.nan
+        return max(scores) if self.better == "lower" else min(scores)
+
+
+STEPS = Measure("mean_steps", "Steps", "steps", "lower", 1)
+SUCCESS = Measure("success", "Success", "success", "higher", 2)
+RETURN = Measure("mean_return", "Return", "return", "higher", 2)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One attack (or none) under one set of defenses, over all seeds.
+
+    Attributes:
+        attack: Label of the attack, None for no attack.
+        defense: Label of the defenses.
+        scores: Estimate by measure key.
+        retained: Retained fraction.
+        by_seed: Primary score of each seed, NaN where it failed.
+        failed: Seeds whose cell failed.
+        errors: What they said, each once.
+        ledger: Sums over seeds.
+        episodes: Sum over seeds.
+        summary: Whether it sums up a column rather than stands for one attack.
+    """
+
+    attack: str | None
+    defense: str
+    scores: dict[str, Estimate]
+    retained: Estimate
+    by_seed: Scores
+    failed: int = 0
+    errors: tuple[str, ...] = ()
+    ledger: dict[str, int] = field(default_factory=dict)
+    episodes: int = 0
+    summary: bool = False
+
+    @property
+    def status(self) -> Literal["ok", "failed", "inconclusive", "missing"]:
+        """``ok`` when any seed has a score, ``missing`` when it was not evaluated, else why it has none."""
+        if not self.by_seed:
+            return "missing"
+        if any(not math.isnan(v) for v in self.by_seed.values()):
+            return "ok"
+        if self.summary:
+            return "missing"
+        return "failed" if self.failed else "inconclusive"
+
+
+class Results:
+    """All cells of a run, by variant, attack and defense.
+
+    Args:
+        cells: Rows of cells.jsonl.
+
+    Attributes:
+        attacks: Labels of attacks in order of appearance.
+        defenses: Labels of defense sets, ``none`` first.
+        seeds: Seeds of the team, whether their cells worked or not.
+        changed: Rows of cells under other conditions than most, by what is different.
+        failed: Rows of cells that failed.
+        inconclusive: Rows of cells whose attack never touched a message: they say nothing and have no score.
+        primary: The measure that retained fractions and words are about: steps, or the return where episodes all
+            have the same length.
+    """
+
+    def __init__(self, cells: Sequence[dict[str, Any]]) -> None:
+        self._rows: dict[tuple[str, str | None, str], dict[int, dict[str, Any]]] = {}
+        self.records: dict[str, dict[str, Any]] = {}
+        attacks: dict[str, None] = {}
+        defenses: dict[str, None] = {NONE: None}
+        changed: dict[str, list[dict[str, Any]]] = {}
+        usual = _usual(cells)
+        for row in cells:
+            if what := _change(row, usual):
+                changed.setdefault(what, []).append(row)
+        self.changed = changed
+        cells = [row for row in cells if not _change(row, usual)]
+        for row in cells:
+            record: dict[str, Any] | None = row.get("attack")
+            label = None if record is None else str(record["label"])
+            defense = str(row.get("defense_label") or NONE)
+            if row["variant"] == "team":
+                defenses[defense] = None
+                if label is not None and record is not None:
+                    attacks[label] = None
+                    self.records[label] = record
+            self._rows.setdefault((row["variant"], label, defense), {})[row["seed"]] = row
+        self.attacks = list(attacks)
+        self.defenses = list(defenses)
+        self.seeds = sorted({row["seed"] for row in cells if row["variant"] == "team"})
+        every = [row for rows in self._rows.values() for row in rows.values()]
+        self.failed = [row for row in every if row.get("status") not in ("ok", "inconclusive")]
+        self.inconclusive = [row for row in every if row.get("status") == "inconclusive" and row.get("attack")]
+        lengths = {number((row.get("metrics") or {}).get("mean_steps")) for row in every if row.get("status") == "ok"}
+        lengths = {x for x in lengths if not math.isnan(x)}
+        self.primary = RETURN if len(lengths) <= 1 and len(every) > 1 else STEPS
+
+    def rows(self, attack: str | None, defense: str, variant: str = "team") -> list[dict[str, Any]]:
+        """Rows of one cell, one per seed."""
+        return list(self._rows.get((variant, attack, defense), {}).values())
+
+    def scores(self, attack: str | None, defense: str = NONE, key: str = "", variant: str = "team") -> Scores:
+        """A metric by seed, NaN where the cell failed."""
+        key = key or self.primary.key
+        return {
+            row["seed"]: number((row.get("metrics") or {}).get(key)) if row.get("status") == "ok" else math.nan
+            for row in self.rows(attack, defense, variant)
+        }
+
+    @property
+    def clean(self) -> Scores:
+        """Primary score by seed of the undisturbed team."""
+        return self.scores(None)
+
+    @property
+    def floor(self) -> Scores:
+        """Primary score by seed of the team retrained without messages."""
+        return self.scores(None, variant="control")
+
+    def estimate(self, scores: Scores) -> Estimate:
+        """Mean over seeds with its interval. All estimates draw the same resamples, so that they compare."""
+        return estimate(list(scores.values()), _rng())
+
+    def gain(self, ours: Scores, theirs: Scores) -> Estimate:
+        """How much better ``ours`` is than ``theirs``, positive = better, paired by seed."""
+        low_is_good = self.primary.better == "lower"
+        return paired_difference(theirs, ours, _rng()) if low_is_good else paired_difference(ours, theirs, _rng())
+
+    def value_of_communication(self) -> Estimate:
+        """How much better the team is than the one retrained without messages."""
+        return self.gain(self.clean, self.floor)
+
+    def retained(self, scores: Scores) -> Estimate:
+        """Retained fraction of some scores."""
+        return retained_fraction(scores, self.clean, self.floor, _rng())
+
+    def recovered(self, attack: str, defense: str) -> Estimate:
+        """Share of an attack's damage that a defense gives back."""
+        return retained_fraction(self.scores(attack, defense), self.clean, self.scores(attack), _rng())
+
+    def cell(self, attack: str | None, defense: str) -> Cell:
+        """One attack under one set of defenses."""
+        rows = self.rows(attack, defense)
+        by_seed = self.scores(attack, defense)
+        ledger: dict[str, int] = {}
+        for row in rows:
+            for name, count in (row.get("ledger") or {}).items():
+                if not math.isnan(number(count)):
+                    ledger[str(name)] = ledger.get(str(name), 0) + int(count)
+        bad = [row for row in rows if row.get("status") not in ("ok", "inconclusive")]
+        return Cell(
+            attack=attack,
+            defense=defense,
+            scores={m.key: self.estimate(self.scores(attack, defense, m.key)) for m in (self.primary, SUCCESS)},
+            retained=self.retained(by_seed),
+            by_seed=by_seed,
+            failed=len(bad),
+            errors=tuple(dict.fromkeys(str(row.get("error") or "no error recorded") for row in bad)),
+            ledger=ledger,
+            episodes=sum(int(row.get("episodes") or 0) for row in rows if row.get("status") == "ok"),
+        )
+
+    def over_attacks(self, defense: str, how: Literal["worst", "mean"], key: str = "") -> Scores:
+        """Per seed, the worst or mean score over all attacks; NaN for a seed that lacks any of them.
+
+        An attack that never touched a message is no attack and left out.
+        """
+        measure = SUCCESS if key == SUCCESS.key else self.primary
+        idle = {(row["seed"], row["attack"]["label"], row.get("defense_label")) for row in self.inconclusive}
+        columns = [(attack, self.scores(attack, defense, measure.key)) for attack in self.attacks]
+        out = {}
+        for seed in sorted({seed for _, column in columns for seed in column}):
+            scores = [c.get(seed, math.nan) for attack, c in columns if (seed, attack, defense) not in idle]
+            if scores:
+                out[seed] = measure.worst(scores) if how == "worst" else float(np.mean(scores))
+        return out
+
+    def summary(self, defense: str, how: Literal["worst", "mean"]) -> Cell:
+        """A column's attacks summed up seed by seed."""
+        by_seed = self.over_attacks(defense, how)
+        return Cell(
+            attack=WORST if how == "worst" else AVERAGE,
+            defense=defense,
+            scores={m.key: self.estimate(self.over_attacks(defense, how, m.key)) for m in (self.primary, SUCCESS)},
+            retained=self.retained(by_seed),
+            by_seed=by_seed,
+            failed=sum(math.isnan(score) for score in by_seed.values()),
+            summary=True,
+        )
+
+    def negligible(self, difference: Estimate) -> bool:
+        """Whether a difference in primary score cannot be told from zero.
+
+        By its interval over seeds where there is one, and by its size.
+        """
+        if not difference.known:
+            return True
+        clean = self.estimate(self.clean).value
+        scale = abs(clean) if math.isfinite(clean) else 1.0
+        if difference.interval is None:
+            return abs(difference.value) < NEGLIGIBLE_ALONE * scale
+        return abs(difference.value) < NEGLIGIBLE * scale or not difference.excludes(0.0)
+
+
+def _usual(cells: Sequence[dict[str, Any]]) -> str:
+    """The label of the conditions that the grid is shown for: the run's own, or the first where those are missing."""
+    labels = [str(row.get("conditions_label") or "") for row in cells]
+    return "" if "" in labels else labels[0] if labels else ""
+
+
+def _change(row: dict[str, Any], usual: str) -> str:
+    """What makes this cell no part of the attack x defense grid, in words; empty for one that is."""
+    label = str(row.get("conditions_label") or "")
+    if label == usual:
+        return ""
+    stages = [row["attack"] and row["attack"]["label"], row.get("defense_label", NONE)]
+    what = [label, *(str(stage) for stage in stages if stage and stage != NONE)]
+    if row["variant"] == "control":
+        what.append("retrained without messages")
+    return ", ".join(what)
+
+
+def _rng() -> np.random.Generator:
+    return np.random.default_rng(20210830)

@@ -1,0 +1,52 @@
+"""copied_card: register copies of honest agents' cards, names and keys included, and be asked in their place."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+
+from agentcomm.contracts.directory_hook import DirectoryEdits, DirectoryView, Registrations
+from attacks.directory.newcomer import Newcomer, NewcomerConfig
+
+
+class CopiedCardConfig(NewcomerConfig):
+    """Arguments of ``copied_card``; the ``harmless`` control registers cards of its own that claim nothing."""
+
+    victims: int = Field(3, ge=1, le=4096, description="agents whose cards are copied: those that claim most")
+    lift: float = Field(0.05, ge=0, le=1, description="how much more the copy claims, to stand before the original")
+
+
+class CopiedCard(Newcomer[CopiedCardConfig]):
+    """A newcomer under others' names: it gets their tasks, they get its reputation."""
+
+    risks = ("aa.l2.agent_spoofing", "ua.l2.identity_spoofing")
+
+    def registrations(self) -> int:
+        """All copies at once."""
+        return self.config.victims
+
+    def on_directory(self, view: DirectoryView) -> DirectoryEdits:
+        """Copy what is not copied yet: a name that stands on one card only."""
+        c, worlds, count = self.config, len(view.step), self.config.victims
+        number = torch.arange(count, device=view.step.device).expand(worlds, -1)
+        # Members hold the first places, so that the same ones are chosen for as long as they keep their cards.
+        some = min(count, view.members)
+        model = view.claim[:, : view.members].sum(2).topk(some, 1).indices
+        model = torch.nn.functional.pad(model, (0, count - some))
+        victim = view.principal.gather(1, model)
+        claim = view.claim.gather(1, model.unsqueeze(2).expand(-1, -1, view.skills))
+        own = view.members + number
+        name = own.clamp_max(view.principals - 1) if c.harmless else victim
+        needed = 1 if c.harmless else 2
+        copied = (view.principal.unsqueeze(1) == name.unsqueeze(2)).sum(2) >= needed
+        where = ~copied & (number < some) & (number < view.remaining.unsqueeze(1))
+        return DirectoryEdits(
+            register=Registrations(
+                where=where,
+                principal=name,
+                claim=torch.zeros_like(claim) if c.harmless else (claim + c.lift).clamp_max(1.0),
+                key=name if c.harmless else view.key.gather(1, model),
+                quality=torch.full_like(claim[..., 0], c.quality),
+                stalls=torch.full_like(where, c.stalls),
+            )
+        )

@@ -1,0 +1,33 @@
+"""delay: keep messages back, so that receivers act on what was said some steps ago."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+
+from agentcomm.contracts.attack import Attack
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.threat_model import ThreatModel
+from agentcomm.contracts.views import MessageView
+from attacks.external.place import PlaceConfig
+
+
+class DelayConfig(PlaceConfig):
+    """Arguments of ``delay``."""
+
+    steps: int = Field(2, ge=1, le=16, description="for how many steps a message is kept back")
+
+
+class Delay(Attack[DelayConfig]):
+    """Every message in reach comes that many steps late, with its own header and seal."""
+
+    risks = ("ua.l1.availability", "aa.l3.contextual_fragmentation")
+
+    def threat_model(self) -> ThreatModel:
+        """Reads nothing."""
+        return ThreatModel(self.config.position(), frozenset({"delay"}), "none", self.config.budget)
+
+    def on_messages(self, view: MessageView) -> MessageEdits:
+        """Keep each message back with the given probability."""
+        some = view.reach & (view.rand(*view.reach.shape) < self.config.probability)
+        return MessageEdits(delay=torch.where(some, self.config.steps, 0))

@@ -1,0 +1,36 @@
+"""eavesdrop: read along, and change nothing.
+
+What it hears can be kept (``MessageGuard.trace``) to measure what it reveals: ``agentcomm/evaluation/leakage.py``.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import MessageView
+
+
+class EavesdropConfig(AttackConfig):
+    """Arguments of ``eavesdrop``."""
+
+    links: tuple[tuple[int, int], ...] | None = Field(
+        None, description="tapped links as [sender, receiver]; all when not given"
+    )
+
+
+class Eavesdrop(Attack[EavesdropConfig]):
+    """An observer of links."""
+
+    risks = ("ua.l1.confidentiality", "aa.l3.privacy_leakage")
+
+    def threat_model(self) -> ThreatModel:
+        """Sees links, and reads."""
+        position = Position(kind="observer", links=self.config.links)
+        return ThreatModel(position, frozenset({"read"}), "none", self.config.budget, "exfiltrate")
+
+    def on_messages(self, view: MessageView) -> MessageEdits:
+        """Nothing."""
+        return MessageEdits()

@@ -1,0 +1,48 @@
+"""flood: more messages than anybody can use.
+
+They fill inboxes, queues of slow lines (channel ``bandwidth``) and the attention of receivers. Each is a random token
+of honest length.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.forging import receivers, tokens, written
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import MessageView
+
+
+class FloodConfig(AttackConfig):
+    """Arguments of ``flood``."""
+
+    copies: int = Field(8, ge=1, le=64, description="messages per receiver and exchange")
+    named: bool = Field(False, description="under agents' names in turn; otherwise as a newcomer")
+
+
+class Flood(Attack[FloodConfig]):
+    """A newcomer that never stops talking."""
+
+    risks = ("ua.l1.availability", "aa.l2.dos")
+
+    def threat_model(self) -> ThreatModel:
+        """Injects, and reads nothing."""
+        return ThreatModel(Position(kind="newcomer"), frozenset({"inject"}), "protocol", self.config.budget, "exhaust")
+
+    def injections(self) -> int:
+        """As many as it sends."""
+        return self.config.copies
+
+    def on_messages(self, view: MessageView) -> MessageEdits:
+        """Write to everybody."""
+        s = self.setting
+        receiver = receivers(s, self.config.copies)
+        number = torch.arange(self.config.copies, device=s.device).expand(receiver.shape)
+        sender = torch.full_like(receiver, s.num_agents)
+        if self.config.named and s.num_agents > 1:
+            sender = (receiver + 1 + number % (s.num_agents - 1)) % s.num_agents
+        everybody = torch.ones_like(receiver, dtype=torch.bool)
+        return MessageEdits(inject=written(view, s, everybody, tokens(view, receiver), sender))

@@ -1,0 +1,93 @@
+"""impersonate: inject messages that claim to come from somebody else.
+
+A newcomer knows nothing and sends a random token. On the path of a link the attacker has heard the victim
+before, and re-uses what it said at the start of the episode under a fresh header: in distribution, and
+wrong by now.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.forging import receivers, tokens, written
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import MessageView
+
+
+class ImpersonateConfig(AttackConfig):
+    """Arguments of ``impersonate``."""
+
+    victim: int | None = Field(None, ge=0, description="who to pose as; everybody in turn when not given")
+    content: Literal["random", "stale"] = Field("random", description="a random token, or an old one of the victim")
+    copies: int = Field(1, ge=1, le=16, description="messages per receiver and exchange")
+
+
+class Impersonate(Attack[ImpersonateConfig]):
+    """Sends sealed-by-itself messages under another's name to every other agent."""
+
+    risks = ("aa.l2.agent_spoofing", "ua.l2.identity_spoofing")
+
+    def __init__(self, config: ImpersonateConfig, setting: Setting) -> None:
+        super().__init__(config, setting)
+        if config.victim is not None and config.victim >= setting.num_agents:
+            raise ValueError(f"victim={config.victim} is not an agent in 0 .. {setting.num_agents - 1}")
+
+    def threat_model(self) -> ThreatModel:
+        """A newcomer that injects, or an on-path attacker that also reads."""
+        if self.config.content == "random":
+            return ThreatModel(Position(kind="newcomer"), frozenset({"inject"}), "protocol", self.config.budget)
+        return ThreatModel(Position(kind="edge"), frozenset({"read", "inject"}), "protocol", self.config.budget)
+
+    def injections(self) -> int:
+        """As many as it has copies to send."""
+        return self.config.copies
+
+    def memory(self) -> dict[str, Tensor]:
+        """First payload heard from each sender in this episode: [B, rounds, N, D] and whether there is one."""
+        s = self.setting
+        shape = (s.num_worlds, s.rounds, s.num_agents)
+        return {
+            "heard": torch.zeros(shape, dtype=torch.bool, device=s.device),
+            "first": torch.zeros((*shape, s.width), device=s.device),
+        }
+
+    def on_messages(self, view: MessageView) -> MessageEdits:
+        """Write one forged envelope per receiver and copy."""
+        s = self.setting
+        receiver = receivers(s, self.config.copies)
+        if self.config.victim is not None:
+            victim = torch.full_like(receiver, self.config.victim)
+        else:
+            # Each receiver hears from a different colleague at every step.
+            turn = view.step.view(-1, 1, 1) % max(s.num_agents - 1, 1)
+            victim = (receiver + 1 + turn) % s.num_agents
+        payload = tokens(view, receiver)
+        where = victim != receiver
+        if self.config.content == "stale":
+            self._listen(view)
+            worlds = torch.arange(s.num_worlds, device=s.device).view(-1, 1, 1)
+            payload = view.memory["first"][worlds, view.round, victim]
+            where = where & view.memory["heard"][worlds, view.round, victim]
+        return MessageEdits(inject=written(view, s, where, payload, victim))
+
+    def _listen(self, view: MessageView) -> None:
+        """Keep the first payload of each sender."""
+        agents = self.setting.num_agents
+        reach, sender = view.reach.flatten(1), view.sender.flatten(1)
+        slots = torch.arange(reach.shape[1], device=reach.device).expand_as(reach)
+        none = reach.shape[1]
+        slot = torch.full((len(reach), agents + 1), none, dtype=torch.int64, device=reach.device)
+        slot.scatter_reduce_(1, torch.where(reach, sender, agents), slots, "amin")
+        slot = slot[:, :agents]
+        heard, first = view.memory["heard"][:, view.round], view.memory["first"][:, view.round]
+        new = (slot < none) & ~heard
+        said = view.payload.flatten(1, 2).gather(1, slot.clamp(max=none - 1).unsqueeze(-1).expand(-1, -1, view.width))
+        first.copy_(torch.where(new.unsqueeze(-1), said, first))
+        heard |= new

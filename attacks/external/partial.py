@@ -1,0 +1,51 @@
+"""partial: messages arrive with parts missing, and receivers act on the rest.
+
+The channel ``fragments`` gives a message up when one of its fragments is missing. This is what happens where
+receivers do not: each lost part of the payload reads as zeros.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from agentcomm.contracts.attack import Attack
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import ThreatModel
+from agentcomm.contracts.views import MessageView
+from attacks.external.place import PlaceConfig
+
+
+class PartialConfig(PlaceConfig):
+    """Arguments of ``partial``."""
+
+    parts: int = Field(4, ge=1, le=256, description="equal parts that a payload is cut into")
+    missing: float = Field(0.5, ge=0, le=1, description="share of the parts that is lost")
+    pattern: Literal["random", "last"] = Field("random", description="each by chance, or those at the end")
+
+
+class Partial(Attack[PartialConfig]):
+    """Takes parts of payloads away."""
+
+    risks = ("aa.l3.contextual_fragmentation",)
+
+    def __init__(self, config: PartialConfig, setting: Setting) -> None:
+        super().__init__(config, setting)
+        self._part = torch.arange(setting.width, device=setting.device) * config.parts // setting.width
+
+    def threat_model(self) -> ThreatModel:
+        """Reads what it passes on, and leaves some of it out."""
+        return ThreatModel(self.config.position(), frozenset({"read", "modify"}), "protocol", self.config.budget)
+
+    def on_messages(self, view: MessageView) -> MessageEdits:
+        """Choose parts of each message, and take away what they say."""
+        c, shape = self.config, view.reach.shape
+        some = view.reach & (view.rand(*shape) < c.probability)
+        lost: Tensor = view.rand(*shape, c.parts) < c.missing
+        if c.pattern == "last":
+            lost = (torch.arange(c.parts, device=lost.device) >= c.parts - round(c.missing * c.parts)).expand_as(lost)
+        return MessageEdits(modify=some & lost.any(-1), change=-view.payload * lost[..., self._part])

@@ -1,0 +1,34 @@
+"""reorder: let messages overtake each other."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+
+from agentcomm.contracts.attack import Attack
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.threat_model import ThreatModel
+from agentcomm.contracts.views import MessageView
+from attacks.external.place import PlaceConfig
+
+
+class ReorderConfig(PlaceConfig):
+    """Arguments of ``reorder``."""
+
+    window: int = Field(4, ge=2, le=16, description="a message is kept back for 0 to window - 1 steps, as likely each")
+
+
+class Reorder(Attack[ReorderConfig]):
+    """Messages arrive in a random order; of several that arrive together the newest is heard."""
+
+    risks = ("ua.l2.session_manipulation", "aa.l3.contextual_fragmentation")
+
+    def threat_model(self) -> ThreatModel:
+        """Reads nothing."""
+        return ThreatModel(self.config.position(), frozenset({"reorder"}), "none", self.config.budget)
+
+    def on_messages(self, view: MessageView) -> MessageEdits:
+        """Draw for each message how long it is kept back."""
+        some = view.reach & (view.rand(*view.reach.shape) < self.config.probability)
+        kept = (view.rand(*view.reach.shape) * self.config.window).long()
+        return MessageEdits(delay=torch.where(some, kept, 0))

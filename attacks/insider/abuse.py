@@ -1,0 +1,62 @@
+"""abuse: a valid member of the team sends what it is not entitled to send, under its own name and key.
+
+How far it goes beyond its scope is ``distance``: 0 is one more message to those who listen to it anyway, 1 one to those
+who do not (the graph does not have it, or their gate is shut), 2 besides of another round than the present one, 3
+besides written for another audience than the one it is sent to.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.forging import receivers, tokens, written
+from agentcomm.contracts.outcome import Episodes
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import MessageView
+
+
+class AbuseConfig(AttackConfig):
+    """Arguments of ``abuse``."""
+
+    node: int = Field(0, ge=0, description="the compromised agent")
+    distance: int = Field(1, ge=0, le=3, description="how far beyond its scope its messages are")
+
+
+class Abuse(Attack[AbuseConfig]):
+    """Sends random tokens where its node has no business."""
+
+    risks = ("ua.l2.authority_abuse",)
+
+    def threat_model(self) -> ThreatModel:
+        """A compromised agent that injects, and knows who listens to it."""
+        position = Position(kind="node", node=self.config.node)
+        return ThreatModel(position, frozenset({"inject"}), "graph", self.config.budget)
+
+    def injections(self) -> int:
+        """One per receiver."""
+        return 1
+
+    def on_messages(self, view: MessageView) -> MessageEdits:
+        """Write to each receiver in that scope."""
+        s, distance = self.setting, self.config.distance
+        receiver = receivers(s)
+        listens = view.reach.any(-1, keepdim=True)
+        beyond = (listens if distance == 0 else ~listens) & (receiver != view.identity)
+        inject = written(
+            view,
+            s,
+            beyond & (not self.config.harmless),
+            tokens(view, receiver),
+            torch.full_like(receiver, view.identity),
+            audience=(receiver + (distance > 2)) % s.num_agents,
+            kind=torch.full_like(receiver, (view.round + (distance > 1)) % max(s.rounds, 2)),
+        )
+        return MessageEdits(inject=inject)
+
+    def succeeded(self, attacked: Episodes, clean: Episodes) -> Tensor:
+        """[B] bool, at least one such message was accepted."""
+        return attacked.messages["accepted_forged"] > 0

@@ -1,0 +1,44 @@
+"""infer: a curious member asks what it is told for what it was not told.
+
+It does nothing that an honest receiver does not do, so it breaks no rule: it hears the messages that are addressed to
+its own node, and changes none. What their payloads tell of the senders' private facts (their role, what they see) a
+probe says, against the prior and against messages shuffled among episodes: see ``agentcomm/evaluation/leakage.py``.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.views import MessageView
+
+
+class InferConfig(AttackConfig):
+    """Arguments of ``infer``."""
+
+    node: int = Field(0, ge=0, description="the curious agent")
+
+
+class Infer(Attack[InferConfig]):
+    """Reads the inbox of one agent, as an observer of all links that end there."""
+
+    risks = ("ua.l3.privacy", "aa.l3.privacy_leakage")
+
+    def __init__(self, config: InferConfig, setting: Setting) -> None:
+        super().__init__(config, setting)
+        if config.node >= setting.num_agents:
+            raise ValueError(f"node={config.node} is not an agent in 0 .. {setting.num_agents - 1}")
+
+    def threat_model(self) -> ThreatModel:
+        """Sees what is sent to its node, and reads."""
+        node = self.config.node
+        links = tuple((sender, node) for sender in range(self.setting.num_agents) if sender != node)
+        position = Position(kind="observer", links=links)
+        return ThreatModel(position, frozenset({"read"}), "none", self.config.budget, "exfiltrate")
+
+    def on_messages(self, view: MessageView) -> MessageEdits:
+        """Nothing."""
+        return MessageEdits()

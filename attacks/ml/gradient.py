@@ -1,0 +1,136 @@
+"""gradient: move messages along the gradient of what the receivers will do (white box).
+
+FGSM is one step (Goodfellow et al. 2015), PGD several with projection (Madry et al. 2018); on learned messages: Tu et
+al., ICCV 2021 (arXiv 2101.06560). ``weakest`` > 0 is Finding the Weakest Link (Standen et al. 2026, arXiv 2605.13170):
+with the proxy P(message) = sum of absolute gradients, only the messages with the largest (where, and thereby who) are
+changed, and only in steps in whose first exchange the sum of these proxies reaches a threshold (when).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from typing_extensions import TypeVar
+
+from agentcomm.contracts.attack import Attack
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.threat_model import Budget, Objective, ThreatModel
+from agentcomm.contracts.views import MessageView
+from attacks.external.place import PlaceConfig
+
+BOUNDS = {"linf": "norm", "l2": "length"}  # by the budget's words
+
+
+class GradientConfig(PlaceConfig):
+    """Arguments of ``gradient``."""
+
+    norm: Literal["linf", "l2"] = Field("linf", description="what epsilon bounds: every entry, or the length")
+    epsilon: float = Field(1.0, ge=0, description="largest change of a payload in that norm")
+    steps: int = Field(10, ge=1, le=200, description="gradient steps; 1 is FGSM, more is PGD")
+    step_size: float = Field(0.25, gt=0, le=1, description="of PGD, as a share of epsilon")
+    goal: Literal["untargeted", "worst", "target"] = Field(
+        "untargeted", description="away from the best action, towards the worst one, or towards `action`"
+    )
+    action: int | None = Field(None, ge=0, description="the action receivers shall take, for goal target")
+    weakest: int = Field(0, ge=0, description="change only so many messages per exchange, the most telling; 0 for all")
+    threshold: float = Field(0.0, ge=0, description="of the proxy, below which a message is left alone")
+    when: float = Field(0.0, ge=0, description="of the sum of a step's most telling proxies, below which it waits")
+
+    @model_validator(mode="after")
+    def _a_target(self) -> Self:
+        if (self.goal == "target") != (self.action is not None):
+            raise ValueError("goal=target needs action=<number>, and only that goal does")
+        return self
+
+
+G_co = TypeVar("G_co", bound=GradientConfig, default=GradientConfig, covariant=True)
+
+
+class Gradient(Attack[G_co]):
+    """Knows the policy and what everybody sees; changes what is said as much as the norm allows."""
+
+    risks: tuple[str, ...] = ("ua.l1.integrity", "ae.l3.real_world_damage")
+
+    @property
+    def _budget(self) -> Budget:
+        return self.config.budget.at_most(**{BOUNDS[self.config.norm]: self.config.epsilon})
+
+    @property
+    def epsilon(self) -> float:
+        """The largest change: ``epsilon``, or less if the budget says so."""
+        bound: float = getattr(self._budget, BOUNDS[self.config.norm])
+        return bound
+
+    def threat_model(self) -> ThreatModel:
+        """Reads and modifies, with the policy at hand."""
+        c = self.config
+        goal: Objective = "untargeted" if c.goal == "untargeted" else "targeted"
+        return ThreatModel(c.position(), frozenset({"read", "modify"}), "policy", self._budget, goal)
+
+    def memory(self) -> dict[str, Tensor]:
+        """``on``: [B] bool, whether the step at hand is one to attack in."""
+        s = self.setting
+        return {"on": torch.ones(s.num_worlds, dtype=torch.bool, device=s.device)}
+
+    def on_messages(self, view: MessageView) -> MessageEdits:
+        """Find the change, then where and when it is worth its price."""
+        predict_logits, start = view.predict_logits, torch.zeros(*view.reach.shape, view.width, device=view.step.device)
+        if not bool(view.reach.any()):
+            return MessageEdits(modify=view.reach, change=start)
+        loss = self._loss(predict_logits, start)
+        steepest = _gradient(loss, start)
+        some = self._where(view, steepest)
+        change = start
+        for number in range(self.config.steps):
+            slope = steepest if number == 0 else _gradient(loss, change)
+            change = self._project(change + self._step(slope), view)
+        return MessageEdits(modify=some, change=change)
+
+    def _loss(self, predict_logits: Callable[[Tensor], Tensor], unchanged: Tensor) -> Callable[[Tensor], Tensor]:
+        """What the attack makes large: a sum over worlds and receivers."""
+        clean = predict_logits(unchanged).flatten(0, 1)
+        goal = self.config.goal
+        if goal == "untargeted":
+            best = clean.argmax(-1)
+            return lambda change: cross_entropy(predict_logits(change).flatten(0, 1), best, reduction="sum")
+        wanted = clean.argmin(-1) if goal == "worst" else torch.full_like(clean[:, 0], self.config.action or 0).long()
+        return lambda change: -cross_entropy(predict_logits(change).flatten(0, 1), wanted, reduction="sum")
+
+    def _where(self, view: MessageView, slope: Tensor) -> Tensor:
+        """[B, N, M] bool, messages to change: any, or those that tell most."""
+        some = view.reach & (view.rand(*view.reach.shape) < self.config.probability)
+        proxy = slope.abs().sum(-1).masked_fill(~some, 0.0)
+        some &= proxy >= self.config.threshold
+        if self.config.weakest:
+            rank = proxy.flatten(1).argsort(dim=1, descending=True, stable=True).argsort(dim=1).view_as(proxy)
+            some &= rank < self.config.weakest
+        if view.round == 0:
+            view.memory["on"].copy_((proxy * some).flatten(1).sum(1) >= self.config.when)
+        return some & view.memory["on"].view(-1, 1, 1)
+
+    def _step(self, slope: Tensor) -> Tensor:
+        size = self.epsilon * (1.0 if self.config.steps == 1 else self.config.step_size)
+        if self.config.norm == "linf":
+            return size * slope.sign()
+        return size * torch.nn.functional.normalize(slope, dim=-1)
+
+    def _project(self, change: Tensor, view: MessageView) -> Tensor:
+        """The nearest change [B, N, M, D] that keeps the bound."""
+        epsilon = self.epsilon
+        if self.config.norm == "linf":
+            return change.clamp(-epsilon, epsilon)
+        shorter: Tensor = change * (epsilon / change.norm(dim=-1, keepdim=True).clamp_min(max(epsilon, 1e-30)))
+        return shorter
+
+
+@torch.enable_grad()
+def _gradient(loss: Callable[[Tensor], Tensor], change: Tensor) -> Tensor:
+    """Of the loss with respect to the change [B, N, M, D]."""
+    change = change.detach().requires_grad_()
+    slope: tuple[Tensor, ...] = torch.autograd.grad(loss(change), change)
+    return slope[0]

@@ -1,0 +1,95 @@
+"""learned: rewrite messages like an attacker that was trained to harm the team (environment ``attacker``).
+
+A black-box attack after AME (Sun et al., ICLR 2023) and R-MACRL (Xue et al., AAMAS 2022, arXiv 2108.03803): the
+attacker needs what the wire shows and, in training, the team's reward. Train it with ``agentcomm train`` in the
+environment ``attacker``, whose arguments define its position and powers; they hold here, too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from agentcomm.base.errors import ConfigError
+from agentcomm.contracts.attack import AttackConfig
+from agentcomm.contracts.policy import CommPolicy
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Budget, Position
+from agentcomm.contracts.views import MessageView
+from agentcomm.runs import policy_file
+from agentcomm.runs.assembly import make_world
+from agentcomm.step.decide import decide
+from attacks.ml.steered import Handle, Steered
+
+# The bound of an attacker that is not trained.
+UNTRAINED_NORM = 1.0
+
+
+class LearnedConfig(AttackConfig):
+    """Arguments of ``learned`` and ``mask``."""
+
+    budget: Budget = Field(
+        default_factory=Budget, description="how much it may do; what is not given is as in training"
+    )
+    policy: str | None = Field(
+        None,
+        description="folder of the trained attacker's policy, such as runs/mine/teams/team-0/policy",
+    )
+    untrained: bool = Field(False, description="choose at random instead: what training is held against")
+
+    @model_validator(mode="after")
+    def _trained_or_said_not_to_be(self) -> Self:
+        if self.policy is None and not self.untrained:
+            raise ValueError("policy=<folder of a trained attacker> is needed, or untrained=true to choose at random")
+        return self
+
+
+class Learned(Steered[LearnedConfig]):
+    """Chooses by a trained policy."""
+
+    risks = ("ua.l1.integrity", "aa.l3.semantic_rewriting")
+    power: ClassVar[Handle] = "modify"
+
+    def __init__(self, config: LearnedConfig, setting: Setting) -> None:
+        self._policy: CommPolicy | None = None
+        place, budget = Position(kind="edge"), Budget(norm=UNTRAINED_NORM if self.power == "modify" else None)
+        phrases = torch.zeros(setting.rounds, 0, setting.width)
+        if config.policy is not None:
+            saved = policy_file.load(Path(config.policy), str(setting.device))
+            trained = _steered(config.policy, make_world(saved.environment, 1, setting.device))
+            _check(config.policy, trained, self.power, setting)
+            place, budget, phrases = trained.place, trained.budget, trained.phrases
+            self._policy = saved.policy.eval()
+        budget = budget.model_copy(update={key: getattr(config.budget, key) for key in config.budget.model_fields_set})
+        super().__init__(config, setting, place, self.power, budget, phrases)
+
+    def choose(self, sight: Tensor, able: Tensor, view: MessageView) -> Tensor:
+        """The likeliest choice of the trained policy, or a random one."""
+        policy = self._policy
+        if policy is None or self.config.untrained:
+            return (view.rand(*able.shape) * len(self.actions)).long()
+        graph = None if policy.topology.dynamic else policy.topology.graph(None, len(sight))
+        return decide(policy, sight, graph, None, view.step, None).action
+
+
+def _steered(folder: str, world: Any) -> Steered:
+    """The attack that was steered in a training world."""
+    steered = getattr(world, "steered", None)
+    if not isinstance(steered, Steered):
+        raise ConfigError(f"the policy in {folder} was trained in environment {world.name!r}, not 'attacker'")
+    return steered
+
+
+def _check(folder: str, trained: Steered, power: Handle, setting: Setting) -> None:
+    if trained.handle != power:
+        other = {"modify": "learned", "drop": "mask"}[trained.handle]
+        raise ConfigError(f"the attacker in {folder} was trained with power={trained.handle}: use attack {other!r}")
+    sizes = {"agents": "num_agents", "senders per agent": "degree", "payload width": "width", "exchanges": "rounds"}
+    for what, name in sizes.items():
+        known, here = getattr(trained.setting, name), getattr(setting, name)
+        if known != here:
+            raise ConfigError(f"the attacker in {folder} was trained on a team with {what} {known}, not {here}")

@@ -1,0 +1,107 @@
+"""Predator-Capture-Prey: agents that see must lead blind ones to the prey, which only the blind can capture.
+
+Rules and observation are those of HetNet (Seraj et al., AAMAS 2022, arXiv 2108.09568) and MAGIC.
+
+Actions: up, right, down, left, stay, capture. All start on distinct random cells, may share a cell, and stay on the
+prey's cell once they have reached it. Capture does something only for a capture agent on that cell. A perception
+agent gets -0.05 per step until it has arrived, a capture agent until it has captured; with ``reward_scheme="split"`` a
+capture agent that has arrived pays half of that. The episode terminates when all have arrived and all capture agents
+have captured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from agentcomm.contracts.world import Transition
+from agentcomm.pettingzoo.view import ParallelView
+from envs.gridworld.grid import MOVE_NAMES, STEP_COST, GridConfig, GridWorld, Kind
+
+PERCEPTION = Kind("perception", code=3)
+CAPTURE = Kind("capture", code=0, blind=True)
+CAPTURE_ACTION = len(MOVE_NAMES)
+RewardScheme = Literal["single", "split"]
+
+
+class PredatorCapturePreyConfig(GridConfig):
+    """Arguments of Predator-Capture-Prey."""
+
+    perception_agents: int = Field(2, ge=1, le=64, description="agents that see")
+    capture_agents: int = Field(1, ge=1, le=64, description="blind agents that capture")
+    reward_scheme: RewardScheme = Field(
+        "single", description="cost of a capture agent on the prey's cell before it captures: whole, or half (split)"
+    )
+
+    @property
+    def num_agents(self) -> int:
+        """N."""
+        return self.perception_agents + self.capture_agents
+
+
+class PredatorCapturePrey(GridWorld[PredatorCapturePreyConfig]):
+    """B copies of Predator-Capture-Prey. State adds ``captured`` [B, N] bool."""
+
+    action_names = (*MOVE_NAMES, "capture")
+
+    def __init__(
+        self, config: PredatorCapturePreyConfig, num_worlds: int = 1, device: str | torch.device = "cpu"
+    ) -> None:
+        team = [PERCEPTION] * config.perception_agents + [CAPTURE] * config.capture_agents
+        super().__init__(config, team, num_worlds, device)
+        self._captures = torch.tensor([kind is CAPTURE for kind in team], device=self.device)
+        self._discount_on_prey = config.reward_scheme == "split"
+        self.state["captured"] = torch.zeros(num_worlds, len(team), dtype=torch.bool, device=self.device)
+
+    def begin(self, worlds: Tensor, generator: torch.Generator, scene: Mapping[str, Any] | None = None) -> None:
+        """As in :class:`envs.gridworld.grid.GridWorld`; nobody has captured yet."""
+        super().begin(worlds, generator, scene)
+        self.state["captured"][worlds] = False
+
+    def advance(self, actions: Tensor, generator: torch.Generator) -> Transition:
+        """Move or capture, then reward; nothing is random after the start."""
+        captured, alive = self.state["captured"], self.alive
+        before, arrived = self.move(actions)
+        active = ~torch.where(self._captures, captured, before) & alive
+        captures = (actions == CAPTURE_ACTION) & before & self._captures & alive
+        self.state["captured"] = captured = captured | captures
+        done = torch.where(self._captures, captured, arrived)
+        reward = (~done) * STEP_COST
+        if self._discount_on_prey:
+            reward = torch.where(arrived, reward / 2, reward)
+        return Transition(reward=reward * alive, terminated=(done | ~alive).all(1), active=active)
+
+    def success(self) -> Tensor:
+        """[B] bool, of those that are left all have arrived and all capture agents have captured."""
+        arrived = self.state["cells"] == self.state["prey"]
+        return (torch.where(self._captures, self.state["captured"], arrived) | ~self.alive).all(1)
+
+    def scene(self, world: int) -> dict[str, Any]:
+        """Positions, and which agents have captured."""
+        return super().scene(world) | {"captured": self.state["captured"][world].tolist()}
+
+
+def parallel_env(
+    size: int = 5,
+    perception_agents: int = 2,
+    capture_agents: int = 1,
+    vision: int = 1,
+    reward_scheme: RewardScheme = "single",
+    max_steps: int = 20,
+    render_mode: Literal["ansi", "rgb_array"] | None = None,
+) -> ParallelView:
+    """One Predator-Capture-Prey world as a PettingZoo parallel environment."""
+    config = PredatorCapturePreyConfig(
+        size=size,
+        perception_agents=perception_agents,
+        capture_agents=capture_agents,
+        vision=vision,
+        reward_scheme=reward_scheme,
+        max_steps=max_steps,
+        observation="dense",
+    )
+    return ParallelView(PredatorCapturePrey(config), "predator_capture_prey", render_mode)

@@ -1,0 +1,112 @@
+"""Graphs that are given: nobody, everybody, a ring, an exponential graph, a random one."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, Self
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from typing_extensions import TypeVar
+
+from agentcomm.contracts.topology import Graph, Topology, TopologyConfig
+from policies.graphs.part import degree, others
+
+F_co = TypeVar("F_co", bound=TopologyConfig, default=TopologyConfig, covariant=True)
+
+
+class FixedGraph(Topology[F_co]):
+    """A graph given by an [N, k] table of senders in ascending order."""
+
+    table: Tensor
+
+    def __init__(self, config: F_co, num_agents: int) -> None:
+        super().__init__(config)
+        self.register_buffer("table", self.senders(num_agents))
+        self.degree = self.table.shape[1]
+
+    @classmethod
+    def for_team(cls, config: TopologyConfig, num_agents: int, width: int) -> Self:
+        """The graph of a team of N agents."""
+        return cls(config, num_agents)  # type: ignore[arg-type]
+
+    @abstractmethod
+    def senders(self, num_agents: int) -> Tensor:
+        """[N, k] int64 senders in ascending order, for any number of agents."""
+
+    def graph(self, draw: Tensor | None, num_worlds: int, hidden: Tensor | None = None) -> Graph:
+        """The table, for every world."""
+        return Graph(self.table.expand(num_worlds, -1, -1))
+
+    def resize(self, identity: Tensor) -> None:
+        """The same sort of graph for another N."""
+        self.table = self.senders(len(identity)).to(self.table.device)
+        self.degree = self.table.shape[1]
+
+
+class NoLinks(FixedGraph):
+    """Nobody listens: the no-message control."""
+
+    def senders(self, num_agents: int) -> Tensor:
+        """[N, 0]."""
+        return others(num_agents)[:, :0]
+
+
+class Full(FixedGraph):
+    """Everybody listens to everybody."""
+
+    def senders(self, num_agents: int) -> Tensor:
+        """[N, N - 1]."""
+        return others(num_agents)
+
+
+class Ring(FixedGraph):
+    """Everybody listens to both neighbors on a ring."""
+
+    def senders(self, num_agents: int) -> Tensor:
+        """[N, 2] in teams of three or more."""
+        return _at_hops({1, num_agents - 1}, num_agents)
+
+
+class Exponential(FixedGraph):
+    """Agent i listens to the log2(N) agents i + 1, i + 2, i + 4, ... (Ying et al., NeurIPS 2021, arXiv 2110.13363)."""
+
+    def senders(self, num_agents: int) -> Tensor:
+        """[N, log2(N) rounded up]."""
+        return _at_hops({2**power for power in range(num_agents.bit_length())}, num_agents)
+
+
+class RandomConfig(TopologyConfig):
+    """Arguments of Random."""
+
+    density: float = Field(0.4, gt=0, le=1, description="senders kept per receiver, as a share of N")
+    seed: int | None = Field(None, ge=0, description="which graph; none gives every team another one")
+
+
+class Random(FixedGraph[RandomConfig]):
+    """A fixed random graph."""
+
+    def __init__(self, config: RandomConfig, num_agents: int) -> None:
+        # From the generator that a team's weights are drawn from, so that it is this team's graph for good.
+        self.seed = int(torch.randint(2**31, ())) if config.seed is None else config.seed
+        super().__init__(config, num_agents)
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """A graph of each team's own, and a given one."""
+        return {"": {}, "given": {"density": 0.5, "seed": 3}}
+
+    def senders(self, num_agents: int) -> Tensor:
+        """[N, k] with k from the density."""
+        everybody = others(num_agents)
+        keys = torch.rand(everybody.shape, generator=torch.Generator().manual_seed(self.seed))
+        count = degree(self.config.density, num_agents) if num_agents > 1 else 0
+        return everybody.gather(1, keys.topk(count, dim=-1).indices.sort(-1).values)
+
+
+def _at_hops(hops: set[int], num_agents: int) -> Tensor:
+    """[N, k] int64, the agents that are so many places further on in the team's order; in ascending order."""
+    agents = torch.arange(num_agents).unsqueeze(1)
+    steps = torch.tensor(sorted(hops & set(range(1, num_agents))), dtype=torch.int64)
+    return (agents + steps).remainder(num_agents).sort(-1).values

@@ -1,0 +1,197 @@
+"""CommFormer's learned graph (arXiv 2405.08550): logits per possible edge, and exactly k senders per receiver.
+
+Training samples one graph per world by Gumbel top-k; execution takes the exact top-k. The graph's own optimizer steps
+on data that the model has not been trained on (the paper's bi-level scheme, first order), by one of two estimates:
+
+*score*: fresh rollouts tell which graphs did better than expected, and log-probabilities of what was sampled
+(Plackett-Luce: Gumbel top-k draws without replacement) carry that to the logits (REINFORCE). This credits an edge
+with all that follows from it, two hops away, too. The graph's step comes before the model's, so all worlds are held
+out.
+
+*straight_through*: CommFormer's. Weights of value 1 with the gradient of a softmax let the loss of some held-out
+worlds reach the logits. It sees what one more edge would change here and now, not what it would let others learn.
+
+Unlike in the released code, the diagonal does not compete, logits start from small random numbers instead of ties,
+and an edge learning rate of its own makes them move.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from typing_extensions import TypeVar
+
+from agentcomm.base.errors import ConfigError
+from agentcomm.contracts.topology import Graph, LearnedTopology, LearnedTopologyConfig, Topology, TopologyConfig
+from policies.graphs.fixed import NoLinks
+from policies.graphs.noise import gumbel, gumbel_at, new_draws
+from policies.graphs.part import degree
+
+EXACT = -1  # the draw that means: the executed graph
+
+
+class LearnedConfig(LearnedTopologyConfig):
+    """Arguments of LearnedGraph."""
+
+    density: float = Field(0.4, gt=0, le=1, description="senders kept per receiver, as a share of N")
+    estimator: Literal["score", "straight_through"] = Field("score", description="how logits get their gradient")
+    temperature: float = Field(1.0, gt=0, description="of the softmax at the start (straight_through)")
+    final_temperature: float = Field(0.5, gt=0, description="and at the end of training")
+    exact_after: float = Field(0.8, gt=0, le=1, description="share of training after which the exact graph is used")
+    graphs: int = Field(256, ge=1, description="different graphs sampled per rollout; worlds share them in turn")
+    initial_logit: float | None = Field(None, description="of every edge; none for small random numbers")
+
+
+class EmbeddedConfig(LearnedConfig):
+    """Arguments of EmbeddedGraph."""
+
+    learning_rate: float = Field(0.01, gt=0, description="of the graph's own optimizer (Adam)")
+    embedding: int = Field(16, ge=1, le=256, description="width of the agent embeddings")
+
+
+L_co = TypeVar("L_co", bound=LearnedConfig, default=LearnedConfig, covariant=True)
+
+
+class LearnedGraph(LearnedTopology[L_co]):
+    """One logit per possible edge, alpha [N, N] (row: receiver), sampled by Gumbel top-k."""
+
+    temperature: Tensor
+    _excluded: Tensor
+
+    def __init__(self, config: L_co, num_agents: int) -> None:
+        super().__init__(config)
+        self.degree = degree(config.density, num_agents)
+        self.needs_held_out = config.estimator == "straight_through"
+        self._make_logits(num_agents)
+        self.register_buffer("temperature", torch.tensor(config.temperature))
+        self.register_buffer("exact", torch.tensor(0.0))
+        self.register_buffer("_excluded", torch.eye(num_agents, dtype=torch.bool), persistent=False)
+
+    @classmethod
+    def for_team(cls, config: TopologyConfig, num_agents: int, width: int) -> Topology:
+        """The graph of a team of N agents; one agent alone has nothing to learn."""
+        return cls(config, num_agents) if num_agents > 1 else NoLinks(TopologyConfig(), num_agents)  # type: ignore[arg-type]
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Both estimators of the gradient."""
+        return {"": {}, "straight through": {"estimator": "straight_through", "density": 0.6, "graphs": 4}}
+
+    def _make_logits(self, num_agents: int) -> None:
+        start = self.config.initial_logit
+        first = 0.01 * torch.randn(num_agents, num_agents)
+        self.edges = nn.Parameter(first if start is None else torch.full_like(first, start))
+
+    def logits(self) -> Tensor:
+        """Alpha [N, N]."""
+        return self.edges
+
+    def anneal(self, progress: float) -> None:
+        """Set temperature and phase for the given share of training (0 .. 1)."""
+        c = self.config
+        self.temperature.fill_(c.temperature * (c.final_temperature / c.temperature) ** min(progress, 1.0))
+        self.exact.fill_(float(progress >= c.exact_after))
+
+    def draw(self, num_worlds: int, generator: torch.Generator) -> Tensor:
+        """One number per world, ``graphs`` different ones; all ``EXACT`` in the final phase."""
+        draws = new_draws(min(self.config.graphs, num_worlds), generator)
+        draws = draws[torch.arange(num_worlds, device=draws.device) % len(draws)]
+        return torch.where(self.exact.bool(), EXACT, draws)
+
+    def _scores(self, draw: Tensor | None = None) -> Tensor:
+        """Logits [N, N], or with the noise of draws [U, N, N]; excluded edges at minus infinity."""
+        scores = self.logits()
+        if draw is not None:
+            noise = gumbel(draw, *scores.shape)
+            scores = scores + noise.masked_fill((draw == EXACT).view(-1, 1, 1), 0.0)
+        return scores.masked_fill(self._excluded, float("-inf"))
+
+    @torch.no_grad()
+    def graph(self, draw: Tensor | None, num_worlds: int, hidden: Tensor | None = None) -> Graph:
+        """Top-k senders per receiver, in ascending order."""
+        if draw is None:
+            return Graph(self._top(self._scores()).expand(num_worlds, -1, -1))
+        different, which = draw.unique(return_inverse=True)
+        at_once = max(2**22 // self._excluded.numel(), 1)  # so that memory does not grow with graphs * N^2
+        tops = [self._top(self._scores(part)) for part in different.split(at_once)]
+        return Graph(torch.cat(tops)[which])
+
+    def _top(self, scores: Tensor) -> Tensor:
+        top: Tensor = scores.topk(self.degree, dim=-1).indices.sort(-1).values
+        return top
+
+    def weight(self, source: Tensor, draw: Tensor, hidden: Tensor | None = None) -> Tensor | None:
+        """Value 1 with the gradient of softmax((alpha + g) / tau) at the chosen edges."""
+        different, which = draw.unique(return_inverse=True)
+        soft = (self._scores(different) / self.temperature).softmax(-1)
+        place = (which.view(-1, 1, 1), torch.arange(source.shape[1], device=source.device).view(1, -1, 1), source)
+        chosen: Tensor = soft[place]
+        return chosen - chosen.detach() + 1  # in this order exactly 1
+
+    def log_probability(self, source: Tensor, draw: Tensor) -> Tensor:
+        """Log-probability [U, N] of the rows that draws [U] gave, in the order in which they were drawn.
+
+        Args:
+            source: [U, N, k] the graphs of those draws, under logits that have not changed since.
+            draw: [U] int64.
+        """
+        agents = torch.arange(source.shape[1], device=source.device).view(1, -1, 1)
+        logits = self.logits().double().masked_fill(self._excluded, float("-inf"))
+        chosen = logits[agents, source]
+        order = (chosen + gumbel_at(draw, agents * source.shape[1] + source)).argsort(-1, descending=True)
+        chosen = chosen.gather(-1, order)
+        most = logits.amax(-1, keepdim=True).detach()
+        weight = (chosen - most).exp()
+        left = ((logits - most).exp().sum(-1, keepdim=True) - (weight.cumsum(-1) - weight)).clamp_min(1e-12)
+        return (chosen - most - left.log()).sum(-1).float()
+
+    def resize(self, identity: Tensor) -> None:
+        """Only possible to the size that it has."""
+        if not torch.equal(identity, torch.arange(len(self.edges), device=identity.device)):
+            raise ConfigError(
+                f"a learned graph has one logit per edge and is tied to its {len(self.edges)} agents;"
+                f" train with topology 'embedded' (or a fixed one) to serve another number"
+            )
+
+    @torch.no_grad()
+    def row_entropy(self) -> Tensor:
+        """[N] entropy in nats of each receiver's distribution over senders."""
+        entropy: Tensor = torch.special.entr(self._scores().softmax(-1)).sum(-1)
+        return entropy
+
+    @torch.no_grad()
+    def agreement(self, source: Tensor) -> Tensor:
+        """Share of sampled rows of [B, N, k] that equal the executed ones."""
+        share: Tensor = (source == self._top(self._scores())).all(-1).float().mean()
+        return share
+
+
+class EmbeddedGraph(LearnedGraph[EmbeddedConfig]):
+    """Logits <q_i, k_j> of agent embeddings, which carry over to another number of agents."""
+
+    _identity: Tensor
+
+    def _make_logits(self, num_agents: int) -> None:
+        width = self.config.embedding
+        self.agents = nn.Parameter(torch.randn(num_agents, width))
+        self.query, self.key = nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
+        for layer in (self.query, self.key):
+            nn.init.orthogonal_(layer.weight, 0.3)
+        self.register_buffer("_identity", torch.arange(num_agents), persistent=False)
+
+    def logits(self) -> Tensor:
+        """Alpha [N, N], scaled so that its size does not depend on the embedding's width."""
+        agents = self.agents[self._identity]
+        logits: Tensor = self.query(agents) @ self.key(agents).T / agents.shape[-1] ** 0.5
+        return logits
+
+    def resize(self, identity: Tensor) -> None:
+        """Agents that stand in for the same one do not listen to each other: no such edge was ever trained."""
+        same = identity.unsqueeze(0) == identity.unsqueeze(1)
+        count = len(identity)
+        self._identity = identity.to(self._identity.device)
+        self.degree = min(degree(self.config.density, count), int((~same).sum(-1).min()))
+        self._excluded = same.to(self._excluded.device)

@@ -1,0 +1,120 @@
+"""What the policies here have in common: tokens, an action head, a critic. What differs is how they speak and hear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from typing_extensions import TypeVar
+
+from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.policy import CommPolicy, PolicyConfig
+from agentcomm.contracts.topology import TopologyChoice
+from agentcomm.contracts.world import Observation, World
+from policies.parts.bottleneck import Bottleneck, BottleneckConfig
+from policies.parts.gate import Gate, GateConfig
+from policies.parts.token_encoder import TokenEncoder
+
+
+class TokenPolicyConfig(PolicyConfig):
+    """Arguments of every policy here."""
+
+    width: int = Field(64, ge=4, le=1024, description="width D of tokens and payloads")
+
+
+class HeadsConfig(TokenPolicyConfig):
+    """Arguments of policies with attention heads."""
+
+    heads: int = Field(1, ge=1, description="attention heads; must divide the width")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"heads={self.heads} does not divide width={self.width}")
+        return self
+
+
+T_co = TypeVar("T_co", bound=TokenPolicyConfig, default=TokenPolicyConfig, covariant=True)
+
+
+class TokenPolicy(CommPolicy[T_co]):
+    """Encodes observations as tokens and acts on what they have become after R rounds.
+
+    The critic sees each agent's own token and, where it is central, the mean token of the team. All of it is
+    feed-forward: a policy has no memory of earlier steps.
+    """
+
+    gate: Gate | None
+    central_critic = True
+
+    def __init__(
+        self,
+        config: T_co,
+        layout: Observation,
+        num_agents: int,
+        num_actions: int,
+        topology: TopologyChoice,
+        gate: GateConfig | None = None,
+        voice: BottleneckConfig | None = None,
+    ) -> None:
+        super().__init__(config)
+        width = config.width
+        self.width, self.num_agents, self.num_actions = width, num_agents, num_actions
+        self.topology = topology.build(num_agents, width)
+        self.encoder = TokenEncoder(layout, num_agents, width)
+        self.gate = None if gate is None else Gate(gate, width)
+        self.voice = None if voice is None else Bottleneck(voice, width)
+        self.critic_own = nn.Linear(width, width)
+        self.critic_team = nn.Linear(width, width, bias=False) if self.central_critic else None
+        self.critic = nn.Sequential(nn.GELU(), nn.Linear(width, 1))
+        last = nn.Linear(width, num_actions)
+        self.actor = nn.Sequential(nn.Linear(width, width), nn.GELU(), last)
+        nn.init.orthogonal_(last.weight, 0.01)
+        nn.init.zeros_(last.bias)
+
+    @classmethod
+    def for_world(cls, config: PolicyConfig, world: World) -> Self:
+        """The policy for a world's sizes."""
+        return cls(config, world.layout, world.num_agents, world.num_actions)  # type: ignore[arg-type, call-arg]
+
+    def listening_cost(self) -> float:
+        """Cost * degree / N."""
+        if self.gate is None:
+            return 0.0
+        return float(self.gate.cost * self.topology.degree / self.num_agents)
+
+    def serve(self, identity: Sequence[int]) -> None:
+        """Agents take over the embeddings of those they stand in for."""
+        stands_for = torch.as_tensor(identity, device=self.encoder.identity.device)
+        self.topology.resize(stands_for)
+        self.encoder.identity = stands_for
+        self.num_agents = len(identity)
+
+    def encode(self, observation: Tensor) -> Tensor:
+        """Tokens before anything is heard."""
+        token: Tensor = self.encoder(observation)
+        return token
+
+    def speak(self, hidden: Tensor, round_: int) -> Tensor:
+        """The token itself, unless a policy says something else."""
+        return hidden
+
+    def hear(self, hidden: Tensor, inbox: Inbox, round_: int) -> Tensor:
+        """Nothing is heard, unless a policy says how."""
+        return hidden
+
+    def act(self, hidden: Tensor) -> Tensor:
+        """Head shared by all agents."""
+        logits: Tensor = self.actor(hidden)
+        return logits
+
+    def value(self, hidden: Tensor) -> Tensor:
+        """Critic over an agent's own token and, if central, the mean token of the team."""
+        seen = self.critic_own(hidden)
+        if self.critic_team is not None:
+            seen = seen + self.critic_team(hidden.mean(1, keepdim=True))
+        out: Tensor = self.critic(seen)
+        return out.squeeze(-1)

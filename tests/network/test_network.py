@@ -1,0 +1,412 @@
+"""Order of stages, books that balance, state per world, and nothing done where nothing is allowed."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from parts import (
+    ATTACKS,
+    DEFENSES,
+    DIRECTORY_ATTACKS,
+    KINDS,
+    OTHERS,
+    SILENT,
+    Attacked,
+    Scripted,
+    attack,
+    carry,
+    comms,
+    conversation,
+    defense,
+    forge,
+    heard,
+    known_attack,
+    known_defenses,
+    same_heard,
+    same_inbox,
+    sampler,
+    setting,
+    setting_of,
+    team,
+)
+
+from agentcomm.base import registry
+from agentcomm.conformance.conversations import reader
+from agentcomm.contracts.defense import ORDERS, Defense, DefenseConfig, Delivered, Verdicts
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.policy import Graph
+from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.threat_model import Budget, Position
+from agentcomm.contracts.views import MessageView
+from agentcomm.network.record import Fate
+from agentcomm.step.decide import decide
+
+EVERY_PAIR = [*product(KINDS, DEFENSES), *product(OTHERS, ("both",))]
+SOME_PAIRS = list(product(KINDS, ("none", "both")))  # what state does is checked for every form by its conformance
+
+
+def build(s: Setting, form: str | None, defenses: str = "none", seed: int = 0, **more: Any) -> Attacked:
+    return comms(s, [] if form is None else [known_attack(form, s, **more)], known_defenses(defenses, s), seed)
+
+
+def test_forms_cover_the_registry() -> None:
+    attacks = (ATTACKS | SILENT | DIRECTORY_ATTACKS).values()
+    assert {name for name, _ in attacks} == set(registry.names("attack"))
+    # codeword refuses whatever codec vq did not write, and warden no message: tests/codecs/test_vq.py has the matrix of
+    # the one, tests/attacks/test_covert.py that of the other.
+    known = {name for pairs in DEFENSES.values() for name, _ in pairs}
+    assert known | {"codeword", "warden"} == set(registry.names("defense"))
+
+
+# ---- order
+
+
+def test_compromised_agents_act_before_seals_and_the_wire_after() -> None:
+    s = setting()
+    e = conversation(s, 1, shut=0)[0]
+
+    def shift(view: MessageView) -> MessageEdits:
+        return MessageEdits(modify=view.reach, change=torch.ones(*view.reach.shape, s.width))
+
+    node = Scripted(s, ["modify"], shift, Position(kind="node", node=0), injections=0)
+    wire = Scripted(s, ["modify"], shift, Position(kind="edge", links=((1, 0), (1, 2), (1, 3))), injections=0)
+    # The order in which they are given makes no difference.
+    for attacks in ([node, wire], [wire, node]):
+        network = comms(s, attacks, [defense("authenticate", s)])
+        inbox = network.exchange(e.spoken, e.links, e.step, 0)
+        assert torch.equal(inbox.mask, e.links.source != 1), "a lie that its teller sealed passes, tampering does not"
+        lied = e.links.source == 0
+        assert torch.allclose(
+            heard(inbox)[lied], e.spoken[:, 0].view(-1, 1, 1, s.width).expand_as(heard(inbox))[lied] + 1
+        )
+
+
+class Recorder(Defense):
+    """Notes when it was asked."""
+
+    calls: list[str]
+
+    def __init__(self, s: Setting, order: str, calls: list[str]) -> None:
+        super().__init__(DefenseConfig(), s)
+        self.name = self.order = order  # type: ignore[misc, assignment]
+        self.calls = calls
+
+    def screen(self, delivered: Delivered, memory: dict[str, torch.Tensor]) -> Verdicts:
+        self.calls.append(self.order)
+        return Verdicts(refuse=delivered.present & (delivered.sender == 0))
+
+
+def test_defenses_run_in_their_fixed_order_and_refuse_once() -> None:
+    s, calls = setting(), list[str]()
+    network = comms(s, [], [Recorder(s, order, calls) for order in reversed(ORDERS)])
+    e = conversation(s, 1, shut=0)[0]
+    network.exchange(e.spoken, e.links, e.step, 0)
+    assert tuple(calls) == ORDERS
+    assert torch.equal(network.ledger.refused_by["schema"], (e.links.source == 0).sum((1, 2)))
+    assert not network.ledger.refused_by["authenticate"].any(), "what is refused already is not refused again"
+
+
+class Judge(Defense):
+    """Remembers what it was told of seals, after others have changed payloads."""
+
+    name, order, needs_seal = "judge", "audit", True
+
+    def screen(self, delivered: Delivered, memory: dict[str, torch.Tensor]) -> Verdicts:
+        self.saw = delivered.sealed_by_sender | ~delivered.present
+        return Verdicts()
+
+
+def test_seals_are_judged_as_messages_arrived() -> None:
+    s = setting()
+    judge = Judge(DefenseConfig(), s)
+    network = comms(s, [], [judge, defense("clip", s, radius=0.5)])
+    e = conversation(s, 1)[0]
+    inbox = network.exchange(e.spoken, e.links, e.step, 0)
+    assert inbox.scale is not None, "clip shortened something"
+    assert judge.saw.all()
+
+
+# ---- books
+
+
+@pytest.mark.parametrize(("form", "defenses"), EVERY_PAIR)
+def test_books_balance(form: str, defenses: str) -> None:
+    s = setting()
+    network = build(s, form, defenses)
+    network.network.trace = []
+    exchanges = conversation(s, 14, seed=1)
+    inboxes = carry(network, exchanges)
+    n = network.ledger
+    assert torch.equal(n["sent"], torch.stack([e.links.present.sum((1, 2)) for e in exchanges]).sum(0))
+    assert torch.equal(n["accepted"], torch.stack([i.mask.sum((1, 2)) for i in inboxes]).sum(0))
+    network.reset(torch.arange(s.num_worlds))  # what is still kept back will never come
+    late = n["late"]
+    assert torch.equal(n["sent"] + n["forged"], n["dropped"] + late + n["refused"] + n["accepted"])
+    refused = n.refused_by.values()
+    assert torch.equal(n["refused"], torch.stack(list(refused)).sum(0) if refused else torch.zeros_like(n["refused"]))
+    assert (n["accepted_forged"] <= n["forged"]).all()
+    assert (n["accepted_tampered"] <= n["tampered"]).all()
+    assert (n["accepted_forged"] + n["accepted_tampered"] <= n["accepted"]).all()
+    assert (n["dropped"] + n["delayed"] + n["tampered"] + n["forged"]).sum() > 0, "the attack did something"
+    # The trace tells the same story.
+    fates = torch.cat([torch.as_tensor(note.fields["fate"]) for note in network.network.trace], 2)
+    for fate in (Fate.DROPPED, Fate.TAMPERED, Fate.FORGED):
+        assert torch.equal((fates == fate).sum((1, 2)), n[str(fate)])
+    sizes = torch.cat([torch.as_tensor(note.fields["size"]) for note in network.network.trace], 2)
+    if not late.any():  # a size is noted where it was sent and where it came
+        assert torch.equal((sizes * (fates > 0)).sum((1, 2)), n.bytes)
+    silent = (fates == Fate.DROPPED) & (sizes == 0)  # what a compromised sender does not let out
+    assert (sizes[(fates > 0) & ~silent] > 4 * s.width).all(), "headers count, too"
+    taken = torch.cat([torch.as_tensor(note.fields["accepted"]) for note in network.network.trace], 2)
+    assert torch.equal(taken.sum((1, 2)), n["accepted"])
+
+
+def test_what_a_second_attack_takes_away_was_not_delivered_tampered() -> None:
+    s = setting()
+    network = comms(s, [attack("noise", s), attack("drop", s)])
+    carry(network, conversation(s, 3))
+    assert not network.ledger["tampered"].any()
+    assert torch.equal(network.ledger["dropped"], network.ledger["sent"])
+
+
+def test_a_quiet_network_counts_like_one_with_stages() -> None:
+    s = setting()
+    exchanges = conversation(s, 5)
+    quiet, traced = comms(s), comms(s)
+    traced.network.trace = []
+    first, second = carry(quiet, exchanges), carry(traced, exchanges)
+    assert all(same_inbox(a, b) for a, b in zip(first, second, strict=True))
+    assert torch.equal(quiet.ledger.messages, traced.ledger.messages)
+    assert torch.equal(quiet.ledger.bytes, traced.ledger.bytes)
+
+
+# ---- state per world
+
+
+@pytest.mark.parametrize(("form", "defenses"), SOME_PAIRS)
+def test_state_continues_bit_for_bit(form: str, defenses: str) -> None:
+    s = setting()
+    exchanges = conversation(s, 12, seed=2)
+    network, other = build(s, form, defenses), build(s, form, defenses)
+    carry(network, exchanges[:13])
+    carry(other, conversation(s, 5, seed=3))
+    saved = network.snapshot()
+    expected = carry(network, exchanges[13:])
+    other.restore(saved)
+    assert all(same_inbox(a, b) for a, b in zip(expected, carry(other, exchanges[13:]), strict=True))
+    assert torch.equal(network.ledger.messages, other.ledger.messages)
+    assert torch.equal(network.ledger.bytes, other.ledger.bytes)
+    assert network.ledger.refused_by.keys() == other.ledger.refused_by.keys()
+    assert [g.violations for g in network.guards] == [g.violations for g in other.guards]
+
+
+@pytest.mark.parametrize(("form", "defenses"), SOME_PAIRS)
+def test_resetting_one_world_leaves_the_others_alone(form: str, defenses: str) -> None:
+    """World 1 ends its episode or not: worlds 0 and 2 never notice, although all draw from one generator."""
+    s = setting()
+    exchanges = conversation(s, 12, seed=4, ends=0)
+    network, other = build(s, form, defenses), build(s, form, defenses)
+    for number, e in enumerate(exchanges):
+        a = network.exchange(e.spoken, e.links, e.step, e.round, reader)
+        b = other.exchange(e.spoken, e.links, e.step, e.round, reader)
+        assert same_heard(a, b, torch.tensor([0, 2]))
+        if number == 11:
+            other.reset(torch.tensor([1]))
+
+
+@pytest.mark.parametrize(("form", "defenses"), SOME_PAIRS)
+def test_a_reset_world_is_like_new(form: str, defenses: str) -> None:
+    s = setting()
+    network, new = build(s, form, defenses), build(s, form, defenses)
+    carry(network, conversation(s, 9, seed=5, ends=0))
+    network.reset(torch.arange(s.num_worlds))
+    for old, fresh in zip(network.guards, new.guards, strict=True):
+        old.generator.set_state(fresh.generator.get_state())
+    exchanges = conversation(s, 6, seed=6, ends=0)
+    assert all(same_heard(a, b) for a, b in zip(carry(network, exchanges), carry(new, exchanges), strict=True))
+
+
+@pytest.mark.parametrize(("form", "defenses"), SOME_PAIRS)
+def test_worlds_do_not_hear_of_each_other(form: str, defenses: str) -> None:
+    """What is said in world 1 changes nothing in worlds 0 and 2."""
+    s = setting()
+    network, other = build(s, form, defenses), build(s, form, defenses)
+    for e in conversation(s, 10, seed=7):
+        spoken = e.spoken.clone()
+        spoken[1] = -3 * spoken[1].flip(0)
+        a = network.exchange(e.spoken, e.links, e.step, e.round, reader)
+        b = other.exchange(spoken, e.links, e.step, e.round, reader)
+        assert same_heard(a, b, torch.tensor([0, 2]))
+        for n in (network, other):
+            n.reset(e.ended)
+
+
+# ---- nothing allowed, nothing done
+
+NOTHING = [{"budget": {"per_step": 0}}, {"budget": {"per_episode": 0}}, {"budget": {"start_step": 10_000}}]
+NEVER = [
+    (form, more)
+    for form, (name, _) in ATTACKS.items()
+    if form in KINDS
+    for more in (
+        *NOTHING,
+        *([{"probability": 0}] if "probability" in registry.find("attack", name).Config.model_fields else []),
+    )
+]
+
+
+@pytest.mark.parametrize(("form", "more"), NEVER)
+def test_without_budget_inboxes_are_bit_identical(form: str, more: dict[str, Any]) -> None:
+    s = setting()
+    exchanges = conversation(s, 10)
+    network = build(s, form, **more)
+    for a, b in zip(carry(network, exchanges), carry(comms(s), exchanges), strict=True):
+        assert same_inbox(a, b)
+        assert a.mask.shape[-1] == s.degree, "spare slots are left out"
+    assert network.ledger["accepted"].equal(network.ledger["sent"])
+
+
+@pytest.mark.parametrize(
+    ("form", "more"), [case for case in NEVER if "start_step" not in str(case) and "per_step" not in str(case)]
+)
+def test_without_budget_runs_are_bit_identical(form: str, more: dict[str, Any]) -> None:
+    columns = []
+    for attacked in (None, form):
+        world, policy = team(worlds=4, gate={"initial_logit": 0.5})
+        s = sampler(world, policy, attacked, **(more if attacked else {}))
+        fragments = [s.collect(9), s.collect(9)]
+        sampled = [value for f in fragments for _, value in sorted(f.columns.items())]
+        greedy = []
+        graph = policy.topology.graph(None, world.num_worlds)
+        observation = world.reset(seed=5)
+        s.comms.reset(torch.arange(world.num_worlds))
+        for _ in range(9):
+            d = decide(policy, observation, graph, s.comms, world.length.clone(), None)
+            step = world.step(d.action)
+            s.comms.reset(step.finished)
+            observation = step.observation
+            greedy += [d.logits, d.value, d.log_probability, observation]
+        columns.append(sampled + greedy)
+        assert (attacked is None) == (not s.network.guards)
+    assert len(columns[0]) == len(columns[1])
+    assert all(torch.equal(a, b) for a, b in zip(*columns, strict=True))
+
+
+def test_the_same_attack_with_a_budget_does_change_the_run() -> None:
+    """Otherwise the tests above would say nothing."""
+    for form in ATTACKS:
+        runs = []
+        for attacked in (None, form):
+            world, policy = team(worlds=4)
+            runs.append(sampler(world, policy, attacked).collect(12).columns["log_probability"])
+        assert not torch.equal(*runs), form
+
+
+def test_clean_and_attacked_runs_share_their_episodes() -> None:
+    """The world's generator hears nothing of the attack: the first episodes start alike whatever it does."""
+    starts = []
+    for form in (None, "noise", "impersonate"):
+        world, policy = team()
+        starts.append(sampler(world, policy, form).observation)
+    assert torch.equal(starts[0], starts[1])
+    assert torch.equal(starts[0], starts[2])
+
+
+# ---- spare slots
+
+
+def test_spare_slots_are_left_out_of_exchanges_without_injections() -> None:
+    s = setting()
+
+    def edits(view: MessageView) -> MessageEdits:
+        inject = forge(view, s)
+        inject.where[:] = view.step.view(-1, 1, 1) == 3
+        return MessageEdits(inject=inject)
+
+    network = comms(s, [Scripted(s, ["inject"], edits)])
+    for e, inbox in zip(exchanges := conversation(s, 6, shut=0, ends=0), carry(network, exchanges), strict=True):
+        extra = int(e.step[0] == 3)
+        assert inbox.mask.shape[-1] == inbox.source.shape[-1] == s.degree + extra
+
+
+def test_refused_injections_are_left_out_too() -> None:
+    s = setting()
+    network = build(s, "impersonate", "authenticate")
+    for inbox in carry(network, conversation(s, 4)):
+        assert inbox.mask.shape[-1] == s.degree
+        assert inbox.delta is None or inbox.delta.shape[2] == s.degree
+    assert network.ledger["forged"].sum() > 0
+
+
+def test_a_shut_gate_hears_no_injections_either() -> None:
+    s = setting()
+    network = build(s, "impersonate")
+    exchanges = conversation(s, 6, shut=0.5)
+    for e, inbox in zip(exchanges, carry(network, exchanges), strict=True):
+        assert not inbox.mask[~e.links.open].any()
+    assert network.ledger.refused_by["gate"].sum() > 0
+
+
+@pytest.mark.parametrize("huge", [1e30, 3e38])
+def test_refused_payloads_leave_nothing_behind(huge: float) -> None:
+    """A float that overflows in the receiver's layers would poison it with NaN through a mask."""
+    world, policy = team()
+    s = setting_of(world, policy)
+
+    def edits(view: MessageView) -> MessageEdits:
+        return MessageEdits(
+            modify=view.reach,
+            change=torch.full((*view.reach.shape, s.width), huge),
+            inject=forge(view, s, payload=torch.full((s.num_worlds, s.num_agents, 1, s.width), -huge)),
+        )
+
+    network = comms(s, [Scripted(s, ["modify", "inject"], edits)], [defense("authenticate", s)])
+    observation = world.reset(seed=0)
+    graph = policy.topology.graph(None, world.num_worlds)
+    attacked = decide(policy, observation, graph, network, world.length, None)
+    assert network.ledger["refused"].sum() > 0
+    assert not network.ledger["accepted"].any()
+    alone = decide(policy, observation, Graph(graph.source[..., :0]), None, world.length, None)
+    torch.testing.assert_close(attacked.logits, alone.logits)
+
+
+def test_forged_messages_count_as_the_claimed_senders_for_the_receiver() -> None:
+    """The graph's relation to the sender enters attention; a newcomer is nobody's neighbor."""
+    s = setting()
+    for sender in range(s.num_agents + 1):
+        network = comms(
+            s,
+            [
+                Scripted(
+                    s,
+                    ["inject"],
+                    lambda v, j=sender: MessageEdits(inject=forge(v, s, sender=j)),
+                    Position(kind="newcomer"),
+                )
+            ],
+        )
+        e = conversation(s, 1, shut=0)[0]
+        source = network.exchange(e.spoken, e.links, e.step, 0).source[..., s.degree]
+        receivers = torch.arange(s.num_agents).expand_as(source)
+        assert torch.equal(source, torch.full_like(source, sender) if sender < s.num_agents else receivers)
+
+
+def test_injections_of_several_attacks_lie_side_by_side() -> None:
+    s = setting()
+    attacks = [attack("impersonate", s, copies=2), attack("replay", s, age=1), attack("impersonate", s, copies=3)]
+    network = comms(s, attacks)
+    assert [g.slots for g in network.adversary.message_guards] == [slice(2, 4), slice(4, 6), slice(6, 9)]
+    assert network.spare == 7
+    inboxes = carry(network, conversation(s, 4, shut=0, ends=0))
+    assert inboxes[-1].mask.shape[-1] == 9
+    assert inboxes[-1].mask[..., 2:].all(), "all injections arrived, and suppressed messages did not"
+
+
+def test_budget_is_shared_by_the_rounds_of_a_step() -> None:
+    s = setting()
+    network = comms(s, [attack("drop", s, budget=Budget(per_step=3).model_dump())])
+    carry(network, conversation(s, 5, shut=0, ends=0))
+    assert network.ledger["dropped"].tolist() == [15] * s.num_worlds

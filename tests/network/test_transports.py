@@ -1,0 +1,114 @@
+"""A batch of tensors and real messages: the same verdicts, the same ledger, the same inboxes."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from parts import (
+    ATTACKS,
+    CHANNELS,
+    SILENT,
+    Attacked,
+    Exchange,
+    carry,
+    comms,
+    conversation,
+    defense,
+    heard,
+    known_attack,
+    known_channel,
+    known_defenses,
+    setting,
+)
+
+from agentcomm.base import registry
+from agentcomm.contracts.shape import Setting
+
+TRANSPORTS = ("batch", "objects")
+
+
+def agree(s: Setting, exchanges: list[Exchange], forms: list[str], defenses: str, seed: int, **more: Any) -> Attacked:
+    """Run a conversation over both transports and compare everything; returns the batch's network."""
+    made, inboxes = [], []
+    for transport in TRANSPORTS:
+        attacks = [known_attack(form, s) for form in forms]
+        channels = [known_channel(form, s, slots_of(s, forms)) for form in more.get("channels", ())]
+        network = comms(s, attacks, known_defenses(defenses, s), seed, channels, transport=transport)
+        network.network.trace = []
+        inboxes.append(carry(network, exchanges))
+        made.append(network)
+    batch, real = (network.ledger for network in made)
+    assert torch.equal(batch.messages, real.messages)
+    assert torch.equal(batch.bytes, real.bytes)
+    assert torch.equal(batch.seconds, real.seconds)
+    assert batch.refused_by.keys() == real.refused_by.keys()
+    assert all(torch.equal(count, real.refused_by[by]) for by, count in batch.refused_by.items())
+    for one, other in zip(*inboxes, strict=True):
+        assert torch.equal(one.mask, other.mask)
+        torch.testing.assert_close(heard(one), heard(other), rtol=0, atol=1e-6)
+    for first, second in zip(made[0].trace or [], made[1].trace or [], strict=True):
+        there = first.fields["fate"] > 0
+        for name in ("fate", "accepted", "sender", "origin", "sequence", "sent_at", "hops"):
+            assert (first.fields[name] == second.fields[name])[there].all(), name
+    return made[0]
+
+
+def slots_of(s: Setting, forms: list[str]) -> int:
+    return s.degree + sum(known_attack(form, s).injections() for form in forms)
+
+
+@pytest.mark.parametrize(("form", "defenses"), list(product((None, *ATTACKS, *SILENT), ("none", "both"))))
+@given(seed=st.integers(0, 2**31), agents=st.integers(3, 5), steps=st.integers(1, 6))
+@settings(max_examples=4, deadline=None)
+def test_transports_agree_under_every_attack(
+    form: str | None, defenses: str, seed: int, agents: int, steps: int
+) -> None:
+    s = setting(worlds=2, agents=agents, degree=2, width=4)
+    agree(s, conversation(s, steps, seed=seed), [] if form is None else [form], defenses, seed)
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_transports_agree_on_every_channel(channel: str) -> None:
+    """Bytes wait, take hops and are lost as tensors do."""
+    s = setting(worlds=2)
+    forms = ["impersonate stale", "noise"]
+    n = agree(s, conversation(s, 12, seed=4), forms, "both", 7, channels=[channel, "jitter"])
+    assert int(n.ledger.steps.sum()) > 0
+
+
+def test_transports_agree_under_several_attacks_at_once() -> None:
+    s = setting(worlds=3)
+    forms = ["noise at node", "replay besides", "impersonate stale", "delay"]
+    n = agree(s, conversation(s, 8, seed=3), forms, "both", 1).ledger
+    assert int(n["accepted_forged"].sum() + n["refused"].sum()) > 0
+
+
+def test_bytes_on_their_way_are_saved_and_restored() -> None:
+    s = setting()
+    exchanges = conversation(s, 12, seed=2)
+
+    def build() -> Attacked:
+        return comms(s, [known_attack("delay", s)], known_defenses("both", s), transport="objects")
+
+    first, second = build(), build()
+    carry(first, exchanges[:13])
+    carry(second, conversation(s, 5, seed=3))
+    second.restore(first.snapshot())
+    for one, other in zip(carry(first, exchanges[13:]), carry(second, exchanges[13:]), strict=True):
+        assert torch.equal(heard(one), heard(other))
+    assert torch.equal(first.ledger.messages, second.ledger.messages)
+
+
+def test_what_a_transport_cannot_carry_is_refused() -> None:
+    s = setting()
+    codec = registry.find("codec", "int8")(registry.build_config("codec", "int8", {}), s)
+    for more in ({"codec": codec}, {"numbers": 1}):
+        with pytest.raises(ValueError, match="whole float32 payloads"):
+            comms(s, [], [defense("clip", s)], transport="objects", **more)
+    with pytest.raises(ValueError, match="no transport 'pigeon'; known: batch, objects"):
+        comms(s, transport="pigeon")
