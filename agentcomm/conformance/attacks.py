@@ -12,6 +12,7 @@ from agentcomm.conformance.common import check_memory, check_plugin, check_threa
 from agentcomm.conformance.conversations import carry, check_state, conversation, make_setting, reader
 from agentcomm.conformance.directories import check_directory
 from agentcomm.conformance.hooks import (
+    DIRECTORY,
     NO_BUDGETS,
     check_actions,
     check_hook,
@@ -47,14 +48,13 @@ def check_attack(attack: type[Attack], arguments: dict[str, Any] | None = None, 
     shape = make_setting(num_agents, 2)
     made = attack(config, shape)
     powers, position = made.threat_model().powers, made.threat_model().position.kind
-    _check_declarations(attack, config, shape)
+    check_threat(made)
+    check_memory(made.memory, shape.num_worlds)
+    require(made.injections() == made.injections() >= 0, "injections changes from call to call")
     _check_predicate(made, shape.num_worlds)
-    if found == {"on_directory"}:
-        check_directory(attack, config)
-        return
 
     def build(**changes: Any) -> Comms:
-        return Comms.between(shape, [attack(config.model_copy(update=changes), shape)], seed=1)
+        return Comms.between(shape, [attack(config.model_copy(update=changes), shape)], seed=1, directory=DIRECTORY)
 
     if "on_directory" in found:
         check_directory(attack, config)
@@ -66,14 +66,11 @@ def check_attack(attack: type[Attack], arguments: dict[str, Any] | None = None, 
         check_actions(build, shape)
     if "on_rewards" in found and "reward" in powers:
         check_hook(build, shape, earn)
+    _check_limits(attack, config, shape)
 
 
-def _check_declarations(attack: type[Attack], config: AttackConfig, shape: Setting) -> None:
-    """What it says of itself is well formed, and keeps to the budget that it is given."""
-    made = attack(config, shape)
-    check_threat(made)
-    check_memory(made.memory, shape.num_worlds)
-    require(made.injections() == made.injections() >= 0, "injections changes from call to call")
+def _check_limits(attack: type[Attack], config: AttackConfig, shape: Setting) -> None:
+    """Its threat model keeps to the limits of the budget that it is given."""
     for limit in ("norm", "length", "reward", "deviation"):
         strict = config.model_copy(update={"budget": config.budget.at_most(**{limit: 0})})
         held = getattr(attack(strict, shape).threat_model().budget, limit)
@@ -92,13 +89,13 @@ def _check_messages(attack: type[Attack], config: AttackConfig, num_agents: int)
     """Check the hook ``on_messages`` on random traffic."""
     for degree in (0, 2):
         shape = make_setting(num_agents, degree)
-        comms = Comms.between(shape, [attack(config, shape)])
+        comms = Comms.between(shape, [attack(config, shape)], directory=DIRECTORY)
         carry(comms, conversation(shape, 16, seed=1))
         check_obeys(comms.adversary.guards[0])
     exchanges = conversation(shape, 10, seed=0)
 
     def build(**changes: Any) -> Comms:
-        return Comms.between(shape, [attack(config.model_copy(update=changes), shape)], seed=1)
+        return Comms.between(shape, [attack(config.model_copy(update=changes), shape)], seed=1, directory=DIRECTORY)
 
     check_state(build, exchanges)
     clean = Comms.between(shape).network

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from agentcomm.conformance.common import require
 from agentcomm.conformance.conversations import conversation, reader
+from agentcomm.contracts.directory_hook import DirectoryShape
 from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.threat_model import Budget
 from agentcomm.contracts.world import Observation
@@ -17,6 +18,7 @@ from agentcomm.guards.base import GuardBase
 from agentcomm.step.comms import Comms
 
 ACTIONS, WIDTH, VOCABULARY = 5, 6, 12
+DIRECTORY = DirectoryShape(members=4, principals=10, skills=3, listed=3)  # for hooks on one, which are not called here
 NO_BUDGETS = (Budget(per_step=0), Budget(per_episode=0), Budget(start_step=1000))
 
 

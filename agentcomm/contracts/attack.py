@@ -95,12 +95,12 @@ class Attack(Plugin[A_co]):
         """
         return None
 
-    def after_action(self, view: ActionView, law: Tensor, action: Tensor) -> None:
+    def after_action(self, view: ActionView, distributions: Tensor, action: Tensor) -> None:
         """Called with what its node did.
 
         Args:
             view: The same view, in the worlds where its distributions were in force.
-            law: [W, M, A], those distributions.
+            distributions: [W, M, A] float64.
             action: [W] int64.
         """
 

@@ -21,7 +21,6 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from agentcomm.base.state import State
 from agentcomm.contracts.cards import Cards
 from agentcomm.contracts.directory_hook import DirectoryShape
 from agentcomm.contracts.outcome import DIRECTORY_COUNTS, Facts
@@ -94,7 +93,7 @@ class _Shelf:
         )
 
 
-class Directory(State):
+class Directory:
     """The hub of B worlds.
 
     Args:
@@ -146,7 +145,7 @@ class Directory(State):
         return Facts.of(self.state["counts"])
 
     def install(self, guards: Sequence[DirectoryGuard]) -> None:
-        """Let these attacks act on it, and no others; their state is saved by whoever owns them."""
+        """Let these attacks act on it, and no others; their state is saved by the adversary that owns the guards."""
         self.guards = list(guards)
 
     def begin(self, worlds: Tensor, claim: Tensor) -> None:

@@ -13,14 +13,13 @@ W_co = TypeVar("W_co", bound=WorldConfig, default=WorldConfig, covariant=True)
 class DirectoryWorld(World[W_co]):
     """A world whose agents find each other through a directory.
 
-    It keeps the directory's state among its own, so that the whole is saved and restored together.
+    It keeps the directory's state among its own, so that both are saved and restored together.
 
     Attributes:
         directory: The hub, whose ``state`` is the world's.
     """
 
     directory: Directory
-    keeps = ("directory",)
 
     def found(self, directory: Directory) -> None:
         """Take the directory in; call once, after the world's own state is made."""

@@ -52,7 +52,7 @@ def plan(
 
     The control sends no messages: it is evaluated without attacks and gate control, and with the run's own transport
     only. Attacks on fragments are left out under conditions in which messages are not fragmented, unless that is so
-    under all of them: then :func:`agentcomm.runs.assembly.make_network` says what is missing.
+    under all of them: then :func:`agentcomm.runs.assembly.make_comms` says what is missing.
 
     Raises:
         RunError: If no team is trained.

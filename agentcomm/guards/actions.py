@@ -30,7 +30,7 @@ class Drawn:
         view: What it was shown.
         probability: [W, A] float64, the policy's distribution.
         worlds: [W] int64 indices.
-        law: [W, M, A] float64, its distributions, one per secret.
+        distributions: [W, M, A] float64, its distributions, one per secret.
         action: [W] int64.
         granted: [W] bool, where they are in force.
     """
@@ -38,7 +38,7 @@ class Drawn:
     view: ActionView
     probability: Tensor
     worlds: Tensor
-    law: Tensor
+    distributions: Tensor
     action: Tensor
     granted: Tensor
 
@@ -106,37 +106,41 @@ class ActionGuard(State):
         at, probability = worlds[kept], probability[kept]
         common = self.base.shown(step[at], remaining[kept])
         view = ActionView(**common, probability=probability.clone(), worlds=at.clone())
-        law = self.base.ask(self.base.attack.on_action, view)
-        if law is None:
+        distributions = self.base.ask(self.base.attack.on_action, view)
+        if distributions is None:
             return None
-        law, granted = self._judge(law, probability, at, greedy=noise is None)
+        distributions, granted = self._judge(distributions, probability, at, greedy=noise is None)
         self.base.charge(at, granted.long())
         # One number per world whatever happens, so that other worlds' episodes do not change the draws.
-        fresh = torch.randint(law.shape[1], self.secret.shape, generator=self.base.generator, device=law.device)
+        fresh = torch.randint(
+            distributions.shape[1], self.secret.shape, generator=self.base.generator, device=distributions.device
+        )
         self.secret = torch.where(self.secret < 0, fresh, self.secret)
-        chosen = law[torch.arange(len(law), device=law.device), self.secret[at]].log()
+        chosen = distributions[torch.arange(len(distributions), device=distributions.device), self.secret[at]].log()
         action = (chosen if noise is None else chosen + noise[kept]).argmax(-1)
-        return Drawn(view, probability, at, law, action, granted), kept
+        return Drawn(view, probability, at, distributions, action, granted), kept
 
-    def _judge(self, law: Tensor, probability: Tensor, worlds: Tensor, greedy: bool) -> tuple[Tensor, Tensor]:
+    def _judge(self, distributions: Tensor, probability: Tensor, worlds: Tensor, greedy: bool) -> tuple[Tensor, Tensor]:
         """Its distributions, the policy's in place of invalid ones; and [W] bool, where they are in force."""
         base, actions = self.base, probability.shape[-1]
         shape = (len(worlds), self.posterior.shape[1], actions)
-        check_tensor(base.attack.name, "action distributions", law, shape, torch.float64)
-        valid = (law.isfinite() & (law >= 0)).all(-1) & ((law.sum(-1) - 1).abs() <= ROUNDING)
+        check_tensor(base.attack.name, "action distributions", distributions, shape, torch.float64)
+        valid = (distributions.isfinite() & (distributions >= 0)).all(-1) & (
+            (distributions.sum(-1) - 1).abs() <= ROUNDING
+        )
         granted = valid.all(-1)
         base.violate("act by what is no law", ~granted)
-        law = torch.where(granted.view(-1, 1, 1), law, probability.unsqueeze(1))
+        distributions = torch.where(granted.view(-1, 1, 1), distributions, probability.unsqueeze(1))
         if greedy:
-            law = nn.functional.one_hot(law.argmax(-1), actions).to(law.dtype)
-        off = self._deviation(law, probability, worlds)
+            distributions = nn.functional.one_hot(distributions.argmax(-1), actions).to(distributions.dtype)
+        off = self._deviation(distributions, probability, worlds)
         if base.threat.budget.deviation is not None:
             too_far = granted & (off > base.threat.budget.deviation)
             base.violate("act beyond the deviation", too_far)
             granted = granted & ~too_far
         self.deviation[worlds] = self.deviation[worlds].maximum(off.masked_fill(~granted, 0.0))
         self.acted[worlds] += granted
-        return law, granted
+        return distributions, granted
 
     def overrule(self, drawn: Drawn, would: Tensor) -> Tensor:
         """What is done [W]: what was drawn where that is in force, else what the policy ``would`` [W]."""
@@ -153,9 +157,11 @@ class ActionGuard(State):
             redraw: Chance that a warden has drawn the action again from the policy's distribution.
         """
         view, where = drawn.view, drawn.granted
-        worlds, law, probability, done = (x[where] for x in (drawn.worlds, drawn.law, drawn.probability, action))
+        worlds, distributions, probability, done = (
+            x[where] for x in (drawn.worlds, drawn.distributions, drawn.probability, action)
+        )
         picked = done.view(-1, 1)
-        told = law.gather(2, picked.unsqueeze(1).expand(-1, law.shape[1], -1)).squeeze(-1)
+        told = distributions.gather(2, picked.unsqueeze(1).expand(-1, distributions.shape[1], -1)).squeeze(-1)
         posterior = self.posterior[worlds] * ((1 - redraw) * told + redraw * probability.gather(1, picked))
         self.posterior[worlds] = posterior / posterior.sum(-1, keepdim=True)
         shown = replace(
@@ -165,9 +171,9 @@ class ActionGuard(State):
             step=view.step[where],
             remaining=view.remaining[where],
         )
-        self.base.ask(lambda v: self.base.attack.after_action(v, law, done), shown)
+        self.base.ask(lambda v: self.base.attack.after_action(v, distributions, done), shown)
 
-    def _deviation(self, law: Tensor, probability: Tensor, worlds: Tensor) -> Tensor:
+    def _deviation(self, distributions: Tensor, probability: Tensor, worlds: Tensor) -> Tensor:
         """[W], largest difference between the distribution to an observer and the policy's."""
-        seen = (self.posterior[worlds].unsqueeze(-1) * law).sum(1)
+        seen = (self.posterior[worlds].unsqueeze(-1) * distributions).sum(1)
         return (seen - probability).abs().amax(-1)

@@ -88,7 +88,7 @@ class Network(State):
         self.keyring = Keyring(setting.num_agents, setting.width, keys, setting.device)
         self.codec = codec
         self.path: Path | None = None
-        if channels or any({"delay", "reorder"} & guard.base.threat.powers for guard in self.guards):
+        if channels or any({"delay", "reorder"} & guard.base.threat.powers for guard in guards):
             self.path = Path(channels, setting, slot, step_seconds, derive(seed, "channel"))
         if isinstance(transport, str) and transport not in TRANSPORTS:
             raise ValueError(f"there is no transport {transport!r}; known: {', '.join(TRANSPORTS)}")

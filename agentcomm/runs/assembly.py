@@ -1,4 +1,4 @@
-"""Puts a run's parts together: worlds, policy and network from what the config chooses."""
+"""Puts a run's parts together: worlds, policy, network and adversary from what the config chooses."""
 
 from __future__ import annotations
 

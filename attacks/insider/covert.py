@@ -1,8 +1,9 @@
 """covert: a compromised agent hides a secret in what it does, and nobody can tell by its actions.
 
-Its actions are drawn from a minimum entropy coupling of its policy's law with what a colluding observer believes of
-the secret (:mod:`attacks.insider.coupling`), so that their distribution is exactly the policy's. No message is touched.
-It says as much as the policy leaves open: nothing where the team decides greedily, little where it is nearly sure.
+Its actions are drawn from a minimum entropy coupling of its policy's action distribution with what a colluding observer
+believes of the secret (:mod:`attacks.insider.coupling`), so that their distribution is exactly the policy's. No message
+is touched. It tells as much as the policy leaves open: nothing where the team decides greedily, little where it is
+nearly sure.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class CovertConfig(AttackConfig):
     node: int = Field(0, ge=0, description="the compromised agent")
     messages: int = Field(64, ge=2, le=4096, description="of how many secrets it tells one per episode")
     redraw: float = Field(0.0, ge=0, lt=1, description="how often it expects a warden to draw actions anew")
-    deviation: float | None = Field(1e-9, ge=0, description="how far its law of action may be off the policy's")
+    deviation: float | None = Field(1e-9, ge=0, description="how far its action distribution may be from the policy's")
 
 
 class Covert(Attack[CovertConfig]):
@@ -45,10 +46,10 @@ class Covert(Attack[CovertConfig]):
         return {"belief": uniform_belief(self.setting.num_worlds, self.config.messages, self.setting.device)}
 
     def on_action(self, view: ActionView) -> Tensor:
-        """Couple that belief with the policy's law."""
+        """Couple that belief with the policy's distribution."""
         return laws(view.memory["belief"][view.worlds], view.probability)
 
-    def after_action(self, view: ActionView, law: Tensor, action: Tensor) -> None:
+    def after_action(self, view: ActionView, distributions: Tensor, action: Tensor) -> None:
         """Believe what the observer now does."""
         belief = view.memory["belief"]
-        belief[view.worlds] = heard(belief[view.worlds], law, view.probability, action, self.config.redraw)
+        belief[view.worlds] = heard(belief[view.worlds], distributions, view.probability, action, self.config.redraw)

@@ -1,7 +1,7 @@
 """stall: a compromised agent never does what its team has come to expect of it.
 
-Its law of action is its policy's with every action replaced by the next one. Where a team must vote as one, it
-votes for something else than it believes, so that no agreement is reached.
+Its action distribution is its policy's with every action replaced by the next one. Where a team must vote as one, it
+votes for something other than what it believes, so that no agreement is reached.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class Stall(Attack[StallConfig]):
         return ThreatModel(position, frozenset({"act"}), "policy", self.config.budget)
 
     def on_action(self, view: ActionView) -> Tensor:
-        """As far from the policy's law as the budget's deviation lets it go."""
-        law, limit = view.probability, self.config.budget.deviation
+        """As far from the policy's distribution as the budget's deviation allows."""
+        probability, limit = view.probability, self.config.budget.deviation
         # One number per world, whoever is asked, so that worlds do not depend on each other.
-        luck = torch.rand(self.setting.num_worlds, generator=view.generator, device=law.device)[view.worlds]
-        change = (law.roll(1, -1) - law) * (luck < self.config.share).unsqueeze(-1)
+        luck = torch.rand(self.setting.num_worlds, generator=view.generator, device=probability.device)[view.worlds]
+        change = (probability.roll(1, -1) - probability) * (luck < self.config.share).unsqueeze(-1)
         if limit is not None:
             largest = change.abs().amax(-1, keepdim=True)
             change = change * (limit * (1 - 1e-9) / largest.clamp_min(max(limit, 1e-30))).clamp(max=1.0)
-        return (law + change).unsqueeze(1)
+        return (probability + change).unsqueeze(1)

@@ -18,6 +18,7 @@ from agentcomm.contracts.shape import Setting
 from agentcomm.contracts.world import DrawnMessage
 from agentcomm.runs.assembly import make_comms, make_policy
 from agentcomm.runs.choices import Choice
+from agentcomm.step.adversary import Adversary
 from envs.market.drawing import CELL, RED
 from envs.market.scripted import Choice as Criterion
 from envs.market.scripted import MarketPolicy
@@ -29,12 +30,15 @@ ATTACKS = (
 )
 
 
-def make(num_worlds: int = 1, attacks: tuple[str, ...] = (), seed: int = 0, **arguments: Any) -> TaskMarket:
-    world = TaskMarket(build_config("environment", "task_market", arguments), num_worlds)
+def make(num_worlds: int = 1, **arguments: Any) -> TaskMarket:
+    return TaskMarket(build_config("environment", "task_market", arguments), num_worlds)
+
+
+def attacked(num_worlds: int, *attacks: str, seed: int = 0, **arguments: Any) -> tuple[TaskMarket, Adversary]:
+    world = make(num_worlds, **arguments)
     setting = Setting(num_worlds, world.num_agents, 1, 4, 1, world.device)
     made = [find("attack", name)(build_config("attack", name, {}), setting) for name in attacks]
-    install(world.directory, made, seed)
-    return world
+    return world, install(world.directory, made, seed)
 
 
 SMALL: dict[str, Any] = {
@@ -74,20 +78,18 @@ def test_conforms(arguments: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_conforms_under_attack(attack: str) -> None:
-    def world(num_worlds: int) -> TaskMarket:
-        return make(num_worlds, (attack,), max_steps=6)
-
-    saved = world(5)
+    saved, adversary = attacked(5, attack, max_steps=6)
     saved.reset(seed=1)
     g = torch.Generator().manual_seed(2)
     actions = [torch.randint(4, (5, 9), generator=g) for _ in range(20)]
     for joint in actions[:10]:
         saved.step(joint)
-    kept = saved.snapshot()
+    kept, stance = saved.snapshot(), adversary.snapshot()
     expected = [saved.step(joint).observation for joint in actions[10:]]
-    other = world(5)
+    other, twin = attacked(5, attack, max_steps=6)
     other.reset(seed=3)
     other.restore(kept)
+    twin.restore(stance)
     for joint, seen in zip(actions[10:], expected, strict=True):
         assert torch.equal(other.step(joint).observation, seen)
 
@@ -176,9 +178,9 @@ def test_tasks_and_money_are_conserved(
     attack: str | None,
     pooled: float,
 ) -> None:
-    world = make(
+    world, _ = attacked(
         4,
-        () if attack is None else (attack,),
+        *(() if attack is None else (attack,)),
         requesters=requesters,
         workers=workers,
         hops=hops,
@@ -300,7 +302,7 @@ def test_of_two_tasks_for_one_worker_one_returns() -> None:
 
 
 def test_stalled_tasks_stay_until_their_deadline_and_cost_the_name() -> None:
-    world = make(1, ("sybil",), deadline=4, **SMALL)
+    world, _ = attacked(1, "sybil", deadline=4, **SMALL)
     world.reset(seed=0, scene={"skill": [UNABLE, [0.5]]})
     step(world, PASS, PASS, PASS)
     stranger = [n for n in world.state["shown_name"][0, 0].tolist() if n >= 2]

@@ -67,8 +67,8 @@ class Carry(Stage):
 
     def __call__(self, x: Exchange) -> None:
         """From what was put on the wire to what arrives now."""
-        delay, pieces = x.effects.delay, x.effects.fragments
-        out = self.path.carry(x.traffic, x.size, x.forged, x.tampered, delay, x.step, x.round, pieces)
+        delay, fragments = x.effects.delay, x.effects.fragments
+        out = self.path.carry(x.traffic, x.size, x.forged, x.tampered, delay, x.step, x.round, fragments)
         x.traffic, x.lost, x.forged, x.tampered = out.traffic, out.lost, out.forged, out.tampered
         x.size = x.size + out.extra
         released = out.traffic.present & (out.steps > 0)
