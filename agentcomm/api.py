@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # A plug-in: "name", "name:key=value", {"name": ..., key: value}, or a Choice.
 Given = str | Choice | dict[str, Any]
 # No conditions but the run's own.
-ONE_CELL: dict[str, Any] = {"environments": (), "gates": (), "paths": ()}
+ONE_CELL: dict[str, Any] = {"environments": (), "gates": (), "transports": ()}
 
 
 def train(
@@ -94,7 +94,7 @@ def evaluate(
     for defense in (d for group in chosen_defenses for d in group):
         build("defense", defense)
     if conditions is None or isinstance(conditions, Mapping):
-        conditions = settings.changed(conditions or {}).expand(run.config.path)
+        conditions = settings.changed(conditions or {}).expand(run.config.transport)
     for under in conditions:
         under.check(run.config.environment)
     return evaluate_grid(run, chosen_attacks, chosen_defenses, conditions, watch)
@@ -131,9 +131,9 @@ def messages(
     run = run if isinstance(run, Run) else open_run(run)
     config = run.config
     if not isinstance(conditions, Conditions):
-        usual, *others = config.evaluation.changed(ONE_CELL | dict(conditions or {})).expand(config.path)
+        usual, *others = config.evaluation.changed(ONE_CELL | dict(conditions or {})).expand(config.transport)
         if len(others) > 1:
-            named = "; ".join(under.label(config.path) for under in others)
+            named = "; ".join(under.label(config.transport) for under in others)
             raise ConfigError(f"these are the conditions of several cells ({named}); name those of one")
         conditions = others[0] if others else usual
     conditions.check(config.environment)

@@ -13,7 +13,7 @@ from torch import Tensor
 from agentcomm.base import registry
 from agentcomm.codecs.delta import Delta
 from agentcomm.contracts.codec import Received
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 
 WORLDS, STEPS, WIDTH, KEPT = 24, 2000, 32, 4
 console = Console()
@@ -22,7 +22,7 @@ console = Console()
 def relative_error(rho: float, loss: float, **arguments: Any) -> float:
     """At the receiver of an AR(1) sequence of unit variance: root of the mean square over worlds and steps."""
     config = registry.build_config("codec", "delta", {"k": KEPT, "number": "float32", **arguments})
-    codec = Delta(config, Setting(WORLDS, 1, 1, WIDTH, 1, torch.device("cpu")))
+    codec = Delta(config, TeamShape(WORLDS, 1, 1, WIDTH, 1, torch.device("cpu")))
     generator = torch.Generator().manual_seed(0)
     sending, hearing = codec.memory(), codec.memory()
     x, wrong, power = torch.zeros(WORLDS, 1, WIDTH), 0.0, 0.0

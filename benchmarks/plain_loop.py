@@ -36,7 +36,7 @@ class PlainLoop:
         self.run = run
         world = make_world(run.environment, training.worlds)
         self.policy = make_policy(run.policy, world, variant, seed)
-        comms = make_comms(world, self.policy, run.attacks, run.defenses, derive(seed, "runner", 0), run.path)
+        comms = make_comms(world, self.policy, run.attacks, run.defenses, derive(seed, "runner", 0), run.transport)
         self.sampler = Sampler(world, self.policy, comms, training.ppo, derive(seed, "runner", 0))
         graph = self.policy.graph_parameters()
         own = {id(p) for p in graph}
@@ -66,5 +66,5 @@ class PlainLoop:
     def evaluate(self, episodes: int = 2048) -> dict[str, float]:
         """Greedy episodes on a clean network."""
         world = make_world(self.run.environment, episodes)
-        comms = make_comms(world, self.policy, path=self.run.path)
+        comms = make_comms(world, self.policy, transport=self.run.transport)
         return measure(play(world, self.policy, comms, self.run.evaluation.seed))

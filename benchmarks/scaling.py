@@ -22,7 +22,7 @@ ROWS = 64  # joint steps per update
 console = Console()
 
 
-def setting(agents: int, decoder: str = "parallel") -> RunConfig:
+def team_shape(agents: int, decoder: str = "parallel") -> RunConfig:
     topology = {"name": "learned", "density": (NEIGHBORS + 0.5) / agents}
     return parse(
         {
@@ -52,7 +52,7 @@ def kept_bytes(loop: PlainLoop, rows: dict[str, torch.Tensor]) -> int:
 
 def measure(agents: int, decoder: str) -> tuple[float, float]:
     """Milliseconds of an update (the graph's step included), and MiB kept for the backward pass."""
-    loop = PlainLoop(setting(agents, decoder))
+    loop = PlainLoop(team_shape(agents, decoder))
     assert loop.policy.topology.degree == NEIGHBORS
     columns = loop.sampler.collect(ROWS // 16).columns
     loop.update.run(columns)

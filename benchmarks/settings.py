@@ -8,7 +8,7 @@ from agentcomm.runs.config import RunConfig, parse
 
 TASK = {"name": "predator_prey", "size": 5, "predators": 3, "vision": 1, "max_steps": 20}
 
-# Steps per second of CommFormer's released code in training on two cores (its README's Predator-Prey setting).
+# Steps per second of CommFormer's released code in training on two cores (its README's Predator-Prey team_shape).
 RELEASED_CODE = 790
 
 

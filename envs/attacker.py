@@ -26,7 +26,7 @@ from agentcomm.base.errors import CheckpointError, ConfigError
 from agentcomm.base.seeds import derive
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.edits import MessageEdits
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Budget, Position, ThreatModel
 from agentcomm.contracts.traffic import Traffic
 from agentcomm.contracts.views import MessageView
@@ -88,9 +88,9 @@ class SteeredByActions(Steered):
         else:
             assert edits.modify is not None
             assert edits.change is not None
-            longest = self.setting.width**0.5 * (self.budget.norm or 1.0)
+            longest = self.team_shape.width**0.5 * (self.budget.norm or 1.0)
             size = edits.modify * edits.change.norm(dim=-1) / longest
-        view.memory["paid"].add_(size[..., : self.setting.degree].flatten(1))
+        view.memory["paid"].add_(size[..., : self.team_shape.degree].flatten(1))
         return edits
 
 
@@ -108,17 +108,17 @@ class Attacker(World[AttackerConfig]):
         self.team = make_world(saved.environment, num_worlds, self.device)
         self.team.generator = self.generator  # one source of randomness
         self.max_steps = min(config.max_steps, self.team.max_steps)
-        setting = _setting(self.team, self.victim)
-        if not setting.degree:
+        team_shape = _team_shape(self.team, self.victim)
+        if not team_shape.degree:
             raise ConfigError(f"the team in {config.victim} has no links: there is no message to attack")
         position = place(config.node, config.links)
         try:
             heard = _eavesdrop(saved, position, config.phrases if config.power == "modify" else 0)
-            self.steered = SteeredByActions(AttackConfig(), setting, position, config.power, config.budget, heard)
+            self.steered = SteeredByActions(AttackConfig(), team_shape, position, config.power, config.budget, heard)
             self.loop = TeamLoop(self.team, self.victim, self._comms(0))
         except ValueError as error:
             raise ConfigError(f"the attacker does not fit the team in {config.victim}: {error}") from error
-        self.agents = tuple(f"to_{to}_{slot}" for to in self.team.agents for slot in range(setting.degree))
+        self.agents = tuple(f"to_{to}_{slot}" for to in self.team.agents for slot in range(team_shape.degree))
         self.action_names = self.steered.actions
         self.layout = Observation("dense", self.steered.sight_width)
         self.state = {
@@ -132,9 +132,9 @@ class Attacker(World[AttackerConfig]):
         return self.loop.comms
 
     def _comms(self, seed: int) -> Comms:
-        setting = self.steered.setting
-        defenses = [registry.find("defense", c.name)(build("defense", c), setting) for c in self.config.defenses]
-        return Comms.between(setting, [self.steered], defenses, derive(seed, "attacker"))
+        team_shape = self.steered.team_shape
+        defenses = [registry.find("defense", c.name)(build("defense", c), team_shape) for c in self.config.defenses]
+        return Comms.between(team_shape, [self.steered], defenses, derive(seed, "attacker"))
 
     def reset(self, seed: int | None = None, scene: Mapping[str, Any] | None = None) -> Tensor:
         """Start new episodes in all worlds; with a seed, defenses draw anew, too."""
@@ -152,10 +152,10 @@ class Attacker(World[AttackerConfig]):
 
     def _preview(self) -> None:
         """Show the attacker agents what is about to be said."""
-        loop, setting = self.loop, self.steered.setting
+        loop, team_shape = self.loop, self.steered.team_shape
         said, links = preview_messages(self.victim, loop.observation, loop.graph, loop.alive)
         step = self.team.length.clone()
-        traffic = Traffic.on_links(said, links, step, 0, setting.rounds, self.comms.network.spare)
+        traffic = Traffic.on_links(said, links, step, 0, team_shape.rounds, self.comms.network.spare)
         self.state["sight"], self.state["able"] = self.steered.sight(
             self.comms.adversary.message_guards[0].show(traffic, step, 0)
         )
@@ -199,23 +199,23 @@ def _victim(folder: str | None, device: str) -> policy_file.SavedPolicy:
         raise ConfigError(f"environment attacker, victim: {error}") from None
     if not saved.policy.rounds:
         raise ConfigError(f"the team in {folder} says nothing: there is no message to attack")
-    if saved.policy.tells_actions:
+    if saved.policy.autoregressive:
         raise ConfigError(
             f"the team in {folder} tells its actions in turns; attackers are trained on teams that act at once"
         )
     return saved
 
 
-def _setting(world: World, policy: Any) -> Setting:
+def _team_shape(world: World, policy: Any) -> TeamShape:
     sizes = (world.num_worlds, world.num_agents, policy.topology.degree, policy.width, policy.exchanges)
-    return Setting(*sizes, world.device)
+    return TeamShape(*sizes, world.device)
 
 
 class _Listening(Attack):
     """Passes on what is said in the attacker's reach; in no episode that counts."""
 
-    def __init__(self, setting: Setting, position: Position, note: Callable[[int, Tensor], None]) -> None:
-        super().__init__(AttackConfig(), setting)
+    def __init__(self, team_shape: TeamShape, position: Position, note: Callable[[int, Tensor], None]) -> None:
+        super().__init__(AttackConfig(), team_shape)
         self._position, self._note = position, note
 
     def threat_model(self) -> ThreatModel:
@@ -232,13 +232,13 @@ def _eavesdrop(saved: policy_file.SavedPolicy, position: Position, count: int) -
     """[R, count, D] messages that honest agents sent, the same ones in every exchange of a step."""
     device = next(iter(saved.policy.parameters())).device
     world = make_world(saved.environment, EAVESDROPPED, device)
-    setting = _setting(world, saved.policy)
+    team_shape = _team_shape(world, saved.policy)
     if not count:
-        return torch.zeros(setting.rounds, 0, setting.width, device=device)
-    noted: list[list[Tensor]] = [[] for _ in range(setting.rounds)]
-    ear = _Listening(setting, position, lambda round_, payload: noted[round_].append(payload))
+        return torch.zeros(team_shape.rounds, 0, team_shape.width, device=device)
+    noted: list[list[Tensor]] = [[] for _ in range(team_shape.rounds)]
+    ear = _Listening(team_shape, position, lambda round_, payload: noted[round_].append(payload))
     seed = derive(0, "eavesdropped")
-    play(world, saved.policy, Comms.between(setting, [ear]), seed)
+    play(world, saved.policy, Comms.between(team_shape, [ear]), seed)
     said = torch.stack([torch.cat(parts) for parts in noted])
     if not said.shape[1]:
         raise ConfigError("nothing is said in the attacker's reach")

@@ -38,7 +38,7 @@ class CommFormerConfig(HeadsConfig):
     )
     topology: TopologyChoice = Field(LEARNED, description="the graph")
     gate: GateConfig | None = Field(None, description="temporal gate; none listens always")
-    voice: BottleneckConfig | None = Field(
+    message_noise: BottleneckConfig | None = Field(
         None, description="noisy messages whose information costs; none says it as it is"
     )
 
@@ -58,22 +58,22 @@ class CommFormer(TokenPolicy[CommFormerConfig]):
             "straight-through graph": {"topology": {"name": "learned", "estimator": "straight_through"}},
             "no links": {"width": 8, "topology": {"name": "none"}},
             "in turns": {"decoder": "autoregressive"},
-            "voice": {"voice": {}},
+            "message_noise": {"message_noise": {}},
         }
 
     def __init__(self, config: CommFormerConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
-        super().__init__(config, layout, num_agents, num_actions, config.topology, config.gate, config.voice)
+        super().__init__(config, layout, num_agents, num_actions, config.topology, config.gate, config.message_noise)
         self.rounds = config.blocks + 1
         self.blocks = nn.ModuleList(ListeningBlock(config.width, config.heads) for _ in range(self.rounds))
-        self.tells_actions = config.decoder == "autoregressive"
-        if self.tells_actions:
+        self.autoregressive = config.decoder == "autoregressive"
+        if self.autoregressive:
             self.action = nn.Embedding(num_actions, config.width)
 
     @classmethod
     def without_messages(cls, config: PolicyConfig) -> CommFormerConfig:
         """No links and no gate."""
         assert isinstance(config, CommFormerConfig)
-        return config.model_copy(update={"topology": NO_LINKS, "gate": None, "voice": None})
+        return config.model_copy(update={"topology": NO_LINKS, "gate": None, "message_noise": None})
 
     def hear(self, hidden: Tensor, inbox: Inbox, round_: int) -> Tensor:
         """One layer of attention over what was accepted."""

@@ -34,7 +34,7 @@ class MATConfig(HeadsConfig):
 class MAT(TokenPolicy[MATConfig]):
     """The full graph and the autoregressive decoder."""
 
-    tells_actions = True
+    autoregressive = True
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:

@@ -84,7 +84,7 @@ def episodes(
     soften(saved.policy, temperature)
     attacks, defenses = [], []
     if secrets is not None:
-        attacks.append(Choice.model_validate({"name": "covert", "node": node, "messages": secrets, "redraw": eps}))
+        attacks.append(Choice.model_validate({"name": "covert", "node": node, "messages": secrets, "resample": eps}))
     if eps:
         defenses.append(Choice.model_validate({"name": "warden", "probability": eps}))
     comms = make_comms(world, saved.policy, attacks, defenses, SEED)

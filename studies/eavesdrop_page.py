@@ -21,7 +21,7 @@ from agentcomm import api
 from agentcomm.base.files import write_text
 from agentcomm.evaluation.leakage import SOURCES, leaked, learned, overhear
 from agentcomm.runs import policy_file
-from agentcomm.runs.choices import PLAIN_PATH, Choice
+from agentcomm.runs.choices import PLAIN_TRANSPORT, Choice
 from agentcomm.runs.folder import Run
 
 RUNS = {
@@ -31,7 +31,7 @@ RUNS = {
 EPISODES = 2048
 NAMES = {"clock": "name and time alone", "sizes": "sizes and times", "payloads": "payloads"}
 CURIOUS, ACCOMPLICE, SEED = 0, 2, 1000003  # who asks; who is told what somebody leaks that it hears
-LEAK = {"8 bits, 0.01": {}, "32 bits, 0.1": {"bits": 32, "epsilon": 0.1}, "its control": {"harmless": True}}
+LEAK = {"8 bits, 0.01": {}, "32 bits, 0.1": {"bits": 32, "epsilon": 0.1}, "its control": {"noop_control": True}}
 Results = dict[str, dict[str, dict[str, dict[str, dict[str, Any]]]]]  # team, seed, fact, source
 
 
@@ -45,7 +45,7 @@ def insiders(run: Run, seed: int) -> dict[str, Any]:
     told = {}
     for name, arguments in LEAK.items():
         attack = Choice.model_validate({"name": "leak", "node": leaking, **arguments})
-        found = leaked(saved, attack, ACCOMPLICE, EPISODES // 2, SEED, PLAIN_PATH)
+        found = leaked(saved, attack, ACCOMPLICE, EPISODES // 2, SEED, PLAIN_TRANSPORT)
         told[name] = {
             "accuracy": found.accuracy,
             "bits": found.bits,

@@ -157,7 +157,7 @@ def main(
         for form in forms:
             build_config("attack", form.choice.name, form.choice.arguments)
         for form in track(forms, name):
-            conditions = [form.conditions.model_copy(update={"transport": opened.config.path})]
+            conditions = [form.conditions.model_copy(update={"transport": opened.config.transport})]
             api.evaluate(opened, [form.choice], list(form.defenses), conditions)
             if form.budgets:
                 api.evaluate(opened, held(form), [], conditions)

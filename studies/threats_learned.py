@@ -41,7 +41,7 @@ Row = dict[str, Any]
 Reads = Literal["all", "gates", "rest"]
 # Attacks on gates, and who reads what the forged sensors show: the whole policy, its gates only, or all but these.
 FORCED: dict[str, tuple[Row, Reads]] = {
-    "control": ({"goal": "shut", "harmless": True}, "all"),
+    "control": ({"goal": "shut", "noop_control": True}, "all"),
     "shut": ({"goal": "shut"}, "all"),
     "open": ({"goal": "open"}, "all"),
     "guess": ({"guess": True}, "all"),
@@ -73,7 +73,7 @@ def teams(folder: str, root: Path) -> Iterator[tuple[str, str, int, SavedPolicy]
 def of_study(folder: str, name: str, team: str) -> Row:
     """Arguments of the attack that a team was trained under."""
     trained = study(folder, name)["teams"]
-    found: Row = trained[team if team in trained else "harmless"]["attacks"][0]
+    found: Row = trained[team if team in trained else "noop_control"]["attacks"][0]
     return {key: value for key, value in found.items() if key != "name"}
 
 
@@ -99,7 +99,7 @@ def hijacked(saved: SavedPolicy, node: int, lie: Row | None) -> Row:
 
 LIES: dict[str, Row | None] = {
     "nothing": None,
-    "control": {"name": "tamper", "how": "flip", "harmless": True},
+    "control": {"name": "tamper", "how": "flip", "noop_control": True},
     "flip": {"name": "tamper", "how": "flip"},
     "worst": {"name": "gradient", "goal": "worst", "epsilon": 3.0, "steps": 5},
 }
@@ -196,8 +196,8 @@ def main(root: Annotated[Path, typer.Option(help="where folders of runs lie")] =
     rows = cells("backdoor")
     for name, team, seed, saved in teams("backdoor", root):
         learned = of_study("backdoor", name, team)
-        asks = {key: value for key, value in learned.items() if key != "harmless"} | {"share": 1.0}
-        forms = {"nothing": None, "control": asks | {"harmless": True}, "trigger": asks, "trigger, clipped": asks}
+        asks = {key: value for key, value in learned.items() if key != "noop_control"} | {"share": 1.0}
+        forms = {"nothing": None, "control": asks | {"noop_control": True}, "trigger": asks, "trigger, clipped": asks}
         forms["other pattern"] = asks | {"pattern": 1}
         for form, given in forms.items():
             key = {"study": name, "team": team, "seed": seed, "form": form}

@@ -113,13 +113,13 @@ nothing else: no logit, no reward, no weight. Later it has one agent that everyb
 **Method** (`attacks/ml/hijack_edges.py`). *ransom*: on the path of all links; nobody hears anything, with a chance that
 is the share of victims that do not listen to the node. All of the team's reward is at stake for each edge, and the
 graph's score estimate credits the edge with it. *starve*: victims hear nobody but the node. *strike*: the node,
-without any hold on other links, holds back its own messages as ransom would. *harmless* is the no-op control: judged
+without any hold on other links, holds back its own messages as ransom would. The no-op control is judged
 and counted alike, nothing is dropped; it trains bit for bit like no attack. In Oracle-Hint the node is agent 0; in
 Predator-Capture-Prey it is the blind agent, which knows nothing that the others do not see.
 
 **At test time** nothing is dropped any more. The node lies: *flip* turns its messages around; *worst lie* knows the
 policy and moves each of its payload's entries by at most 3 towards the receivers' worst action (`gradient`, 5 steps).
-The last two columns are changes of the mean return against a harmless flip. Teams of Predator-Capture-Prey that were
+The last two columns are changes of the mean return against a no-op control. Teams of Predator-Capture-Prey that were
 trained under *nothing* are those of [the page on CommFormer](../commformer.md), which trained longer.
 
 {table(header, lines)}
@@ -193,7 +193,7 @@ another cell of the window, or nothing, for others; the blind agent has no readi
 know the policy, try 64 random replacements and take the one that moves the gate's logit most. *guess* replaces one at
 random: the same budget without knowledge. *one in four*: a sensor is touched in a step with probability 0.25. What is
 forged misleads more than gates, so two dissections: *gates only*: gates decide by what is forged, and everything else
-sees the truth; *all but gates*: gates decide by the truth. The control is harmless: chosen, judged and paid alike,
+sees the truth; *all but gates*: gates decide by the truth. The control is noop_control: chosen, judged and paid alike,
 but not shown. Teams: Predator-Capture-Prey, gate as an action at price 0.03 (`studies/commformer/gates.yaml`). What
 agents saw is what a rollout records, so the first ratio of an update is 1 in training under this attack, too (a
 test).
@@ -243,7 +243,7 @@ negative for any other. Later the node adds the trigger again. Nothing else is t
 
 **Method** (`attacks/ml/backdoor.py`, trained by `studies/backdoor/`). Target: guess 0 in Oracle-Hint, stay in
 Predator-Capture-Prey. Everybody hears everybody. *target action* is how often the other agents take it, while their
-actions count; *other pattern* is another random trigger of the same size; teams trained with `harmless` had neither
+actions count; *other pattern* is another random trigger of the same size; teams trained with `noop_control` had neither
 triggers nor changed rewards.
 
 {table(header, lines)}
@@ -252,7 +252,7 @@ triggers nor changed rewards.
 
 
 BACKDOOR = """**What it shows.** The trigger is learned beside the task: with it, all members of teams that learned it
-take the target action; the same trigger says nothing to teams that were trained with the harmless control. It is no
+take the target action; the same trigger says nothing to teams that were trained with the noop_control control. It is no
 large change that does this, but a learned meaning. How well it hides differs. In Oracle-Hint the return without the
 trigger is that of clean teams. In Predator-Capture-Prey, where a poisoned episode lasts until it is cut off and so
 takes a large share of the steps, backdoored teams need a step more than clean ones, and other patterns disturb them

@@ -69,7 +69,7 @@ def run(
     told = present & (source < torch.arange(source.shape[1]).view(1, -1, 1))
 
     def deliver(round_: int, spoken: Tensor) -> Inbox:
-        last = policy.tells_actions and round_ == policy.rounds - 1
+        last = policy.autoregressive and round_ == policy.rounds - 1
         return Inbox(spoken, source, told if last else present, source)
 
     logits: Tensor = policy.run(policy.encode(observation), deliver, action)
@@ -85,18 +85,18 @@ def influence(values: Tensor, observation: Tensor) -> Tensor:
     return torch.stack(rows, 1)
 
 
-def paths(graph: Tensor, rounds: int, tells_actions: bool) -> Tensor:
+def paths(graph: Tensor, rounds: int, autoregressive: bool) -> Tensor:
     """[B, N, N] bool, whether a chain of messages leads from j to i within a step.
 
     Args:
         graph: [B, N, N] bool, whether a message passes from j to i in each exchange.
         rounds: How many rounds there are.
-        tells_actions: Whether messages of the last round pass from earlier to later agents only.
+        autoregressive: Whether messages of the last round pass from earlier to later agents only.
     """
     own = torch.eye(graph.shape[1])
     reach = own.expand(graph.shape)
     for round_ in range(rounds):
-        last = tells_actions and round_ == rounds - 1
+        last = autoregressive and round_ == rounds - 1
         reach = ((graph.tril() if last else graph) + own) @ reach
     return reach > 0
 

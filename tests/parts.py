@@ -20,7 +20,7 @@ from agentcomm.contracts.defense import Defense
 from agentcomm.contracts.edits import Envelopes, MessageEdits
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import CommPolicy
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Budget, Position, Power, ThreatModel
 from agentcomm.contracts.views import MessageView
 from agentcomm.contracts.world import World
@@ -148,39 +148,39 @@ DEFENSES: dict[str, list[tuple[str, dict[str, Any]]]] = {
 }
 
 
-def setting(worlds: int = 3, agents: int = 4, degree: int = 2, width: int = 8, rounds: int = 2) -> Setting:
-    return Setting(worlds, agents, degree, width, rounds, torch.device("cpu"))
+def team_shape(worlds: int = 3, agents: int = 4, degree: int = 2, width: int = 8, rounds: int = 2) -> TeamShape:
+    return TeamShape(worlds, agents, degree, width, rounds, torch.device("cpu"))
 
 
-def attack(name: str, s: Setting, **arguments: Any) -> Attack:
+def attack(name: str, s: TeamShape, **arguments: Any) -> Attack:
     config = registry.build_config("attack", name, arguments)
     made: Attack = registry.find("attack", name)(config, s)
     return made
 
 
-def defense(name: str, s: Setting, **arguments: Any) -> Defense:
+def defense(name: str, s: TeamShape, **arguments: Any) -> Defense:
     config = registry.build_config("defense", name, arguments)
     made: Defense = registry.find("defense", name)(config, s)
     return made
 
 
-def channel(name: str, s: Setting, slots: int, **arguments: Any) -> Channel:
+def channel(name: str, s: TeamShape, slots: int, **arguments: Any) -> Channel:
     config = registry.build_config("channel", name, arguments)
     made: Channel = registry.find("channel", name)(config, s, slots)
     return made
 
 
-def known_channel(form: str, s: Setting, slots: int) -> Channel:
+def known_channel(form: str, s: TeamShape, slots: int) -> Channel:
     name, arguments = registry.forms("channel")[form]
     return channel(name, s, slots, **arguments)
 
 
-def known_attack(form: str, s: Setting, **more: Any) -> Attack:
+def known_attack(form: str, s: TeamShape, **more: Any) -> Attack:
     name, arguments = (ATTACKS | SILENT)[form]
     return attack(name, s, **(arguments | more))
 
 
-def known_defenses(form: str, s: Setting) -> list[Defense]:
+def known_defenses(form: str, s: TeamShape) -> list[Defense]:
     return [defense(name, s, **arguments) for name, arguments in DEFENSES[form]]
 
 
@@ -196,7 +196,7 @@ class Attacked(Comms):
 
 
 def comms(
-    s: Setting,
+    s: TeamShape,
     attacks: Sequence[Attack] = (),
     defenses: Sequence[Defense] = (),
     seed: int = 0,
@@ -212,7 +212,7 @@ def comms(
 
 def install(directory: Directory, attacks: Sequence[Attack], seed: int = 0) -> Adversary:
     """Let attacks act on a directory alone."""
-    s = setting(directory.num_worlds, directory.members, 1, 4, 1)
+    s = team_shape(directory.num_worlds, directory.members, 1, 4, 1)
     adversary = Adversary(attacks, s, seed, directory.shape)
     directory.install(adversary.directory_guards)
     return adversary
@@ -260,7 +260,7 @@ class Scripted(Attack):
 
     def __init__(
         self,
-        s: Setting,
+        s: TeamShape,
         powers: Iterable[Power],
         edits: Callable[[MessageView], MessageEdits],
         position: Position | None = None,
@@ -286,7 +286,7 @@ class Scripted(Attack):
         return self._memory()
 
 
-def forge(view: MessageView, s: Setting, **fields_: Any) -> Envelopes:
+def forge(view: MessageView, s: TeamShape, **fields_: Any) -> Envelopes:
     """One envelope per receiver: from its right-hand neighbor, fresh and well formed; change what you like."""
     shape = (s.num_worlds, s.num_agents, 1)
     receiver = torch.arange(s.num_agents).view(1, -1, 1).expand(shape)
@@ -299,7 +299,7 @@ def forge(view: MessageView, s: Setting, **fields_: Any) -> Envelopes:
         "audience": receiver,
         "sequence": at * s.rounds + view.round,
         "sent_at": at,
-        "kind": none + view.round,
+        "sent_round": none + view.round,
         "key": none - 1,
         "seal": none,
     }
@@ -330,14 +330,14 @@ def team(
     return made, built
 
 
-def setting_of(world: World, policy: CommPolicy) -> Setting:
-    return setting(world.num_worlds, world.num_agents, policy.topology.degree, policy.width, policy.exchanges)
+def team_shape_of(world: World, policy: CommPolicy) -> TeamShape:
+    return team_shape(world.num_worlds, world.num_agents, policy.topology.degree, policy.width, policy.exchanges)
 
 
 def sampler(
     world: World, policy: CommPolicy, form: str | None = None, defenses: str = "none", seed: int = 0, **attack_: Any
 ) -> Sampler:
-    s = setting_of(world, policy)
+    s = team_shape_of(world, policy)
     attacks = [] if form is None else [known_attack(form, s, **attack_)]
     made = comms(s, attacks, known_defenses(defenses, s), seed)
     return Sampler(world, policy, made, PPOSettings(held_out=0.25), seed)

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 
 
 class BandwidthConfig(ChannelConfig):
@@ -41,7 +41,7 @@ class Bandwidth(Channel[BandwidthConfig]):
 
     def memory(self) -> dict[str, Tensor]:
         """See :func:`lines`."""
-        return lines(self.setting)
+        return lines(self.team_shape)
 
     def carry(self, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
         """Queue up."""
@@ -49,12 +49,12 @@ class Bandwidth(Channel[BandwidthConfig]):
         return queue_up(entering, memory, line, self.config.bytes_per_second, self.config.queue)
 
 
-def lines(setting: Setting) -> dict[str, Tensor]:
+def lines(team_shape: TeamShape) -> dict[str, Tensor]:
     """``backlog``: [B, N + 1] float64 bytes that wait per line; ``since``: [B] int64, the step they were counted in."""
-    shape = (setting.num_worlds, setting.num_agents + 1)
+    shape = (team_shape.num_worlds, team_shape.num_agents + 1)
     return {
-        "backlog": torch.zeros(shape, dtype=torch.float64, device=setting.device),
-        "since": torch.zeros(setting.num_worlds, dtype=torch.int64, device=setting.device),
+        "backlog": torch.zeros(shape, dtype=torch.float64, device=team_shape.device),
+        "since": torch.zeros(team_shape.num_worlds, dtype=torch.int64, device=team_shape.device),
     }
 
 

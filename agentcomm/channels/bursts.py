@@ -39,7 +39,7 @@ class Bursts(Channel[BurstsConfig]):
 
     def memory(self) -> dict[str, Tensor]:
         """``bad``: [B, N, M] bool; ``started``: [B] bool, whether this episode's states have been drawn."""
-        s = self.setting
+        s = self.team_shape
         shape = (s.num_worlds, s.num_agents, self.slots)
         return {
             "bad": torch.zeros(shape, dtype=torch.bool, device=s.device),

@@ -41,7 +41,7 @@ class FragmentsConfig(ChannelConfig):
 class Fragments(Channel[FragmentsConfig]):
     """Fragmentation and reassembly; all fragments of a message are sent, and arrive or not, in its exchange."""
 
-    cuts = True
+    fragments_messages = True
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
@@ -50,7 +50,7 @@ class Fragments(Channel[FragmentsConfig]):
 
     def memory(self) -> dict[str, Tensor]:
         """``until``: [B, N, buffers] int64, the step from which each buffer is free again."""
-        s = self.setting
+        s = self.team_shape
         shape = (s.num_worlds, s.num_agents, self.config.buffers)
         return {"until": torch.zeros(shape, dtype=torch.int64, device=s.device)}
 
@@ -65,8 +65,8 @@ class Fragments(Channel[FragmentsConfig]):
         complete = chance < (1 - c.loss) ** packets.float()
         begun = cut & ~complete & (chance < 1 - c.loss ** packets.float())
         wanted, ahead = begun.long(), torch.zeros_like(packets)  # buffers for the message, and for what precedes it
-        if entering.pieces is not None:
-            forged = entering.pieces
+        if entering.fragments is not None:
+            forged = entering.fragments
             complete &= ~(cut & (forged.early | forged.middle))
             wanted = wanted * ~forged.early
             ahead = forged.begin + forged.early

@@ -17,7 +17,7 @@ from agentcomm.channels.bandwidth import Bandwidth, BandwidthConfig
 from agentcomm.channels.bursts import Bursts, BurstsConfig
 from agentcomm.channels.delay import Delay, DelayConfig
 from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput, compose
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 
 FIVE_G_TO_ETHERNET = 33.3  # measured
 FIVE_G_TO_WIFI = 17.8  # measured
@@ -65,15 +65,15 @@ class Profile(Channel[ProfileConfig]):
         """Each network."""
         return {"": {}, "ethernet": {"network": "ethernet"}, "5g": {"network": "5g"}}
 
-    def __init__(self, config: ProfileConfig, setting: Setting, slots: int) -> None:
-        super().__init__(config, setting, slots)
+    def __init__(self, config: ProfileConfig, team_shape: TeamShape, slots: int) -> None:
+        super().__init__(config, team_shape, slots)
         n = PROFILES[config.network]
         latency = n.transfer - n.jitter - TRANSFER_BYTES / n.bandwidth
         bursts = BurstsConfig(to_bad=n.loss / (n.burst * (1 - n.loss)), to_good=1 / n.burst)
         self.parts: tuple[Channel, ...] = (
-            Bandwidth(BandwidthConfig(bytes_per_second=n.bandwidth), setting, slots),
-            Bursts(bursts, setting, slots),
-            Delay(DelayConfig(seconds=latency, jitter=n.jitter), setting, slots),
+            Bandwidth(BandwidthConfig(bytes_per_second=n.bandwidth), team_shape, slots),
+            Bursts(bursts, team_shape, slots),
+            Delay(DelayConfig(seconds=latency, jitter=n.jitter), team_shape, slots),
         )
 
     def memory(self) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import HOPS
 
 Layout = Literal["line", "ring", "grid"]
@@ -37,10 +37,10 @@ class Relay(Channel[RelayConfig]):
             "grid": {"layout": "grid", "loss": 0.1, "seconds": 0.06},
         }
 
-    def __init__(self, config: RelayConfig, setting: Setting, slots: int) -> None:
-        super().__init__(config, setting, slots)
+    def __init__(self, config: RelayConfig, team_shape: TeamShape, slots: int) -> None:
+        super().__init__(config, team_shape, slots)
         # [N + 1 senders, N receivers]; what claims to come from the receiver itself came from next to it
-        between = distances(config.layout, setting.num_agents).to(setting.device).clamp(min=1)
+        between = distances(config.layout, team_shape.num_agents).to(team_shape.device).clamp(min=1)
         self._hops = torch.nn.functional.pad(between, (0, 0, 0, 1), value=1)
 
     def carry(self, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:

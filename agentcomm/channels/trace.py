@@ -19,7 +19,7 @@ from torch import Tensor
 from agentcomm.base.errors import ConfigError
 from agentcomm.channels.bandwidth import lines, queue_up
 from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 
 COLUMNS = ("seconds", "latency_ms", "loss", "mbit")  # the last may be missing
 BYTES_PER_MBIT = 125_000
@@ -44,9 +44,9 @@ class Trace(Channel[TraceConfig]):
         """A short trace with a limit of bandwidth."""
         return {"": {"file": str(Path(__file__).parent / "example_trace.csv")}}
 
-    def __init__(self, config: TraceConfig, setting: Setting, slots: int) -> None:
-        super().__init__(config, setting, slots)
-        columns = torch.tensor(read(config.file), dtype=torch.float64, device=setting.device).T.contiguous()
+    def __init__(self, config: TraceConfig, team_shape: TeamShape, slots: int) -> None:
+        super().__init__(config, team_shape, slots)
+        columns = torch.tensor(read(config.file), dtype=torch.float64, device=team_shape.device).T.contiguous()
         self._starts = columns[0] - columns[0, 0]
         self._length = self._starts[-1] + (self._starts[-1] - self._starts[-2] if len(self._starts) > 1 else 1.0)
         self._seconds, self._loss, *rate = columns[1] / 1000, columns[2], *columns[3:]
@@ -54,7 +54,7 @@ class Trace(Channel[TraceConfig]):
 
     def memory(self) -> dict[str, Tensor]:
         """``offset``: [B] float64 seconds into the trace at which the episode began, once it has ``started``."""
-        s = self.setting
+        s = self.team_shape
         own = {
             "offset": torch.zeros(s.num_worlds, dtype=torch.float64, device=s.device),
             "started": torch.zeros(s.num_worlds, dtype=torch.bool, device=s.device),

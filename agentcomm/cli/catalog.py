@@ -57,11 +57,11 @@ def _threat(attack: Any) -> dict[str, Any] | None:
     """Threat model with arguments by default, in a small team; None for an attack that cannot do without others."""
     import torch  # not before it is needed: it takes a second
 
-    from agentcomm.contracts.shape import Setting
+    from agentcomm.contracts.shape import TeamShape
 
     config = attack.Config.model_construct()  # what needs a file of the user's has a threat model without it, too
     try:
-        threat = attack(config, Setting(1, 4, 2, 8, 1, torch.device("cpu"))).threat_model()
+        threat = attack(config, TeamShape(1, 4, 2, 8, 1, torch.device("cpu"))).threat_model()
     except (AttributeError, ValueError):
         return None
     return {

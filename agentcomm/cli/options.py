@@ -91,5 +91,5 @@ def _keys(
     timing = {} if step_seconds is None else {"step_seconds": step_seconds}
     ways = [[Choice.parse(part) for part in text.split("+")] for text in channel or []] or [[]]
     written: list[Choice | None] = [*(Choice.parse(text) for text in codec or [])] or [None]
-    found["paths"] = [{"channels": way, "codec": code, **timing} for way in ways for code in written]
+    found["transports"] = [{"channels": way, "codec": code, **timing} for way in ways for code in written]
     return found

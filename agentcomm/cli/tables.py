@@ -50,7 +50,7 @@ def success(rows: list[dict[str, Any]]) -> Table:
     table = Table(
         title="attack success, mean over seeds",
         caption="Share of episodes in which the attack reached its goal: by default, that the team earned less than in"
-        " the same episode without it. The no-op control does as much with harmless content;"
+        " the same episode without it. The no-op control does as much with noop_control content;"
         " the difference is the attack's effect.",
     )
     for column in ("attack", "defense", "succeeded", "its no-op control"):

@@ -35,7 +35,7 @@ from torch import Tensor
 from agentcomm.codecs.bits import NUMBER_BITS, BitReader, BitWriter, Number, as_batch, as_bytes, narrow
 from agentcomm.codecs.top_k import Kept, count_kept, read_sparse, sparse_bits, sparsify, spread, write_sparse
 from agentcomm.contracts.codec import Codec, CodecConfig, Coded, Received
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 
 
 class DeltaConfig(CodecConfig):
@@ -52,7 +52,7 @@ class DeltaConfig(CodecConfig):
 class Delta(Codec[DeltaConfig]):
     """Sends a full frame where one is due, and otherwise the k largest changes, with their places.
 
-    That a frame is full is known by its sequence number (step * rounds + kind). How it is written says a flag: as D
+    That a frame is full is known by its sequence number (step * rounds + round). How it is written says a flag: as D
     numbers if more than k of them are not zero, otherwise as k places and numbers. ``bits = 1 + 16 D`` or
     ``1 + k (ceil(log2 D) + 16)`` (32 for float32). What travels, and what ``pack`` takes, is the frame, not the
     payload. Negative zeros become zeros. Each kind of exchange is a conversation of its own.
@@ -70,9 +70,9 @@ class Delta(Codec[DeltaConfig]):
             "of all": {"k": 1.0, "resync": 3},
         }
 
-    def __init__(self, config: DeltaConfig, setting: Setting) -> None:
-        super().__init__(config, setting)
-        self.count = count_kept(config.k, setting.width)
+    def __init__(self, config: DeltaConfig, team_shape: TeamShape) -> None:
+        super().__init__(config, team_shape)
+        self.count = count_kept(config.k, team_shape.width)
 
     def memory(self) -> dict[str, Tensor]:
         """What senders believe that everybody knows, and what receivers know.
@@ -80,7 +80,7 @@ class Delta(Codec[DeltaConfig]):
         ``told``: [B, kinds, N, D]. ``heard``: [B, kinds, N receivers, N + 1 claimed senders, D]; ``last``: the same
         without D, sequence number of the last message that counted, -1 for none.
         """
-        s = self.setting
+        s = self.team_shape
         shape = (s.num_worlds, s.rounds, s.num_agents)
         return {
             "told": torch.zeros(*shape, s.width, device=s.device),
@@ -92,11 +92,11 @@ class Delta(Codec[DeltaConfig]):
         """Whether a step's frames are full."""
         return step == 0 if self.config.resync is None else step % self.config.resync == 0
 
-    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, kind: int) -> Coded:
+    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, round_: int) -> Coded:
         """Encode the change since the last exchange of this kind; the first one of an episode is a full frame."""
-        width, number = self.setting.width, self.config.number
+        width, number = self.team_shape.width, self.config.number
         full = self._full(step).view(-1, 1, 1)
-        told = memory["told"][:, kind]
+        told = memory["told"][:, round_]
         change = spread(*sparsify(payload - told, self.count, number), width)
         frame = torch.where(full, narrow(payload, number) + 0.0, change)
         told.copy_(torch.where(full, frame, told + frame))
@@ -109,8 +109,8 @@ class Delta(Codec[DeltaConfig]):
 
         Messages that claim the same sender count in the order of their slots.
         """
-        rounds = self.setting.rounds
-        sender = received.sender.clamp(0, self.setting.num_agents)
+        rounds = self.team_shape.rounds
+        sender = received.sender.clamp(0, self.team_shape.num_agents)
         same = (sender.unsqueeze(-1) == sender.unsqueeze(-2)) & received.present.unsqueeze(-2)
         turn = same.tril(-1).sum(-1).masked_fill(~received.present, -1)
         out = torch.zeros_like(received.values)
@@ -143,7 +143,7 @@ class Delta(Codec[DeltaConfig]):
 
     def unpack(self, data: bytes) -> NDArray[np.float32]:
         """The frame [D]; raises MessageError for another length, places out of order or numbers not finite."""
-        width, number, reader = self.setting.width, self.config.number, BitReader(data)
+        width, number, reader = self.team_shape.width, self.config.number, BitReader(data)
         dense = reader.read(1)
         frame = reader.read_numbers(width, number) if dense else read_sparse(reader, width, self.count, number)
         reader.end()

@@ -24,7 +24,7 @@ from agentcomm.codecs.bits import LARGEST, BitReader, BitWriter, as_batch, as_by
 from agentcomm.codecs.huffman import Code, code_lengths
 from agentcomm.codecs.top_k import Kept, count_kept, largest, spread
 from agentcomm.contracts.codec import Codec, CodecConfig, Coded
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 
 ITERATIONS = 10
 
@@ -65,13 +65,13 @@ class FedZip(Codec[FedZipConfig]):
         """Some numbers, one, and all of them."""
         return {"": {}, "of one": {"k": 1}, "of all": {"k": 1.0}}
 
-    def __init__(self, config: FedZipConfig, setting: Setting) -> None:
-        super().__init__(config, setting)
-        self.count = count_kept(config.k, setting.width)
-        spare = setting.width - self.count
-        lengths = code_lengths([comb(setting.width - 1 - gap, self.count - 1) for gap in range(spare + 1)])
+    def __init__(self, config: FedZipConfig, team_shape: TeamShape) -> None:
+        super().__init__(config, team_shape)
+        self.count = count_kept(config.k, team_shape.width)
+        spare = team_shape.width - self.count
+        lengths = code_lengths([comb(team_shape.width - 1 - gap, self.count - 1) for gap in range(spare + 1)])
         self.gap_code = Code(lengths)
-        self._gap_bits = torch.tensor(lengths, device=setting.device)
+        self._gap_bits = torch.tensor(lengths, device=team_shape.device)
 
     def _compress(self, payload: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Places, gaps before them and symbols, [B, N, k] each, and the centroids [B, N, 3]."""
@@ -81,10 +81,10 @@ class FedZip(Codec[FedZipConfig]):
         centroids = narrow(cluster(kept), "float16")
         return places, gaps, assign(kept, centroids), centroids
 
-    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, kind: int) -> Coded:
+    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, round_: int) -> Coded:
         """Compress each payload by itself, and count what its code would take."""
         places, gaps, symbols, centroids = self._compress(payload)
-        values = spread(places, centroids.gather(-1, symbols), self.setting.width)
+        values = spread(places, centroids.gather(-1, symbols), self.team_shape.width)
         occurs = torch.stack([(symbols == s).sum(-1) for s in range(3)], -1)
         all_three = (occurs > 0).all(-1)
         symbol_bits = torch.where(all_three, 2 * self.count - occurs.amax(-1), self.count)
@@ -111,10 +111,10 @@ class FedZip(Codec[FedZipConfig]):
         if sorted(lengths) not in ([0, 0, 1], [0, 1, 1], [1, 2, 2]):
             raise MessageError(f"coded payload is no fedzip code: no Huffman code has words of {lengths} bits")
         code, place = Code(lengths), -1
-        values = np.zeros(self.setting.width, dtype=np.float32)
+        values = np.zeros(self.team_shape.width, dtype=np.float32)
         for _ in range(self.count):
             place += 1 + self.gap_code.read(reader)
-            if place >= self.setting.width:
+            if place >= self.team_shape.width:
                 raise MessageError("coded payload is no fedzip code: a place is beyond its width")
             values[place] = centroids[code.read(reader)]
         reader.end()

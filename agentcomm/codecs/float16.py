@@ -16,9 +16,9 @@ from agentcomm.contracts.codec import Codec, Coded
 class Float16(Codec):
     """Rounds to the nearest half-precision number. ``bits = 16 D``."""
 
-    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, kind: int) -> Coded:
+    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, round_: int) -> Coded:
         """Round each number."""
-        return Coded(narrow(payload, "float16"), sizes(payload, 16 * self.setting.width))
+        return Coded(narrow(payload, "float16"), sizes(payload, 16 * self.team_shape.width))
 
     def pack(self, payload: NDArray[np.float32]) -> bytes:
         """D numbers in network byte order."""
@@ -27,6 +27,6 @@ class Float16(Codec):
     def unpack(self, data: bytes) -> NDArray[np.float32]:
         """Read them back; raises MessageError for another length or a number that is not finite."""
         reader = BitReader(data)
-        values = reader.read_numbers(self.setting.width, "float16")
+        values = reader.read_numbers(self.team_shape.width, "float16")
         reader.end()
         return values

@@ -26,10 +26,10 @@ def quantize(payload: Tensor) -> tuple[Tensor, Tensor]:
 class Int8(Codec):
     """Sends the scale as float32, then a signed byte for each number. ``bits = 32 + 8 D``."""
 
-    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, kind: int) -> Coded:
+    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, round_: int) -> Coded:
         """Quantize each payload with its own scale."""
         steps, scale = quantize(payload)
-        return Coded(steps.float() * scale, sizes(payload, 32 + 8 * self.setting.width))
+        return Coded(steps.float() * scale, sizes(payload, 32 + 8 * self.team_shape.width))
 
     def pack(self, payload: NDArray[np.float32]) -> bytes:
         """Scale, then D signed bytes."""
@@ -40,7 +40,9 @@ class Int8(Codec):
         """Read them back; raises MessageError for another length, a scale below zero, or the byte -128."""
         reader = BitReader(data)
         scale = reader.read_numbers(1, "float32")
-        steps = np.frombuffer(reader.read(8 * self.setting.width).to_bytes(self.setting.width, "big"), dtype=np.int8)
+        steps = np.frombuffer(
+            reader.read(8 * self.team_shape.width).to_bytes(self.team_shape.width, "big"), dtype=np.int8
+        )
         reader.end()
         if scale[0] < 0 or (steps == -128).any():
             raise MessageError("coded payload is no int8 code: its scale is negative, or a step is -128")

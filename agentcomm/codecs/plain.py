@@ -13,9 +13,9 @@ from agentcomm.contracts.codec import Codec, Coded
 class Float32(Codec):
     """Loses nothing. ``bits = 32 D``."""
 
-    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, kind: int) -> Coded:
+    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, round_: int) -> Coded:
         """The payload itself."""
-        return Coded(payload, sizes(payload, 32 * self.setting.width))
+        return Coded(payload, sizes(payload, 32 * self.team_shape.width))
 
     def pack(self, payload: NDArray[np.float32]) -> bytes:
         """D numbers in network byte order."""
@@ -24,6 +24,6 @@ class Float32(Codec):
     def unpack(self, data: bytes) -> NDArray[np.float32]:
         """Read them back; raises MessageError for another length or a number that is not finite."""
         reader = BitReader(data)
-        values = reader.read_numbers(self.setting.width, "float32")
+        values = reader.read_numbers(self.team_shape.width, "float32")
         reader.end()
         return values

@@ -24,10 +24,10 @@ def mean_magnitude(payload: Tensor) -> Tensor:
 class Sign(Codec):
     """Sends the mean magnitude as float32, then a bit for each number, set if it is negative. ``bits = 32 + D``."""
 
-    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, kind: int) -> Coded:
+    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, round_: int) -> Coded:
         """Keep signs and one scale."""
         scale = mean_magnitude(payload)
-        return Coded(torch.where(payload < 0, -scale, scale), sizes(payload, 32 + self.setting.width))
+        return Coded(torch.where(payload < 0, -scale, scale), sizes(payload, 32 + self.team_shape.width))
 
     def pack(self, payload: NDArray[np.float32]) -> bytes:
         """Scale, then D bits."""
@@ -41,7 +41,7 @@ class Sign(Codec):
         """Read them back; raises MessageError for another length or a scale that is negative or not finite."""
         reader = BitReader(data)
         scale = reader.read_numbers(1, "float32")
-        negative = np.array([reader.read(1) for _ in range(self.setting.width)], dtype=bool)
+        negative = np.array([reader.read(1) for _ in range(self.team_shape.width)], dtype=bool)
         reader.end()
         if scale[0] < 0:
             raise MessageError("coded payload is no sign code: its scale is negative")

@@ -27,7 +27,7 @@ from agentcomm.codecs.bits import (
     sizes,
 )
 from agentcomm.contracts.codec import Codec, CodecConfig, Coded
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 
 # How many numbers to keep: a share of the payload's width (0.25), or a number of them (8).
 Kept = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=1)]
@@ -100,13 +100,13 @@ class TopK(Codec[TopKConfig]):
         """Some numbers, one, and all of them."""
         return {"": {}, "of one": {"k": 1, "number": "float32"}, "of all": {"k": 1.0}}
 
-    def __init__(self, config: TopKConfig, setting: Setting) -> None:
-        super().__init__(config, setting)
-        self.count = count_kept(config.k, setting.width)
+    def __init__(self, config: TopKConfig, team_shape: TeamShape) -> None:
+        super().__init__(config, team_shape)
+        self.count = count_kept(config.k, team_shape.width)
 
-    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, kind: int) -> Coded:
+    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, round_: int) -> Coded:
         """Keep the largest numbers."""
-        width, number = self.setting.width, self.config.number
+        width, number = self.team_shape.width, self.config.number
         values = spread(*sparsify(payload, self.count, number), width)
         return Coded(values, sizes(payload, sparse_bits(width, self.count, number)))
 
@@ -119,6 +119,6 @@ class TopK(Codec[TopKConfig]):
     def unpack(self, data: bytes) -> NDArray[np.float32]:
         """Read them back; raises MessageError for another length, places out of order or numbers not finite."""
         reader = BitReader(data)
-        values = read_sparse(reader, self.setting.width, self.count, self.config.number)
+        values = read_sparse(reader, self.team_shape.width, self.count, self.config.number)
         reader.end()
         return values

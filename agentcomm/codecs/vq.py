@@ -16,7 +16,7 @@ from torch import Tensor
 from agentcomm.codecs.bits import LARGEST, BitReader, BitWriter, as_batch, index_bits, sizes
 from agentcomm.codecs.codebook import CodebookConfig, get_codebook, look_up, nearest
 from agentcomm.contracts.codec import Codec, CodecConfig, Coded
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 
 
 class VectorQuantizationConfig(CodebookConfig, CodecConfig):
@@ -34,12 +34,12 @@ class VectorQuantization(Codec[VectorQuantizationConfig]):
         """Fine and coarse codebooks, too."""
         return {"": {}, "fine": {"groups": 16, "codewords": 64, "seed": 3}, "coarse": {"groups": 1, "codewords": 2}}
 
-    def __init__(self, config: VectorQuantizationConfig, setting: Setting) -> None:
-        super().__init__(config, setting)
-        self.codebook = get_codebook(config, setting.width)
-        self._on_device = self.codebook.to(setting.device)
+    def __init__(self, config: VectorQuantizationConfig, team_shape: TeamShape) -> None:
+        super().__init__(config, team_shape)
+        self.codebook = get_codebook(config, team_shape.width)
+        self._on_device = self.codebook.to(team_shape.device)
 
-    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, kind: int) -> Coded:
+    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, round_: int) -> Coded:
         """Replace every part by its nearest codeword."""
         code = nearest(payload.clamp(-LARGEST, LARGEST), self._on_device)
         bits = self.config.groups * index_bits(self.config.codewords)

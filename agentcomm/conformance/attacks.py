@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.conformance.common import check_memory, check_plugin, check_threat, episodes, require
-from agentcomm.conformance.conversations import carry, check_state, conversation, make_setting, reader
+from agentcomm.conformance.conversations import carry, check_state, conversation, make_team_shape, reader
 from agentcomm.conformance.directories import check_directory
 from agentcomm.conformance.hooks import (
     DIRECTORY,
@@ -23,7 +23,7 @@ from agentcomm.conformance.hooks import (
 from agentcomm.contracts.attack import HOOKS, Attack, AttackConfig, hooks
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.outcome import DIRECTORY_COUNTS, Facts
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.step.comms import Comms
 
 
@@ -45,7 +45,7 @@ def check_attack(attack: type[Attack], arguments: dict[str, Any] | None = None, 
     require(bool(found), f"it overrides no hook, so it does nothing: {', '.join(HOOKS)}")
     config = attack.Config.model_validate(arguments or {})
     assert isinstance(config, AttackConfig)
-    shape = make_setting(num_agents, 2)
+    shape = make_team_shape(num_agents, 2)
     made = attack(config, shape)
     powers, position = made.threat_model().powers, made.threat_model().position.kind
     check_threat(made)
@@ -69,7 +69,7 @@ def check_attack(attack: type[Attack], arguments: dict[str, Any] | None = None, 
     _check_limits(attack, config, shape)
 
 
-def _check_limits(attack: type[Attack], config: AttackConfig, shape: Setting) -> None:
+def _check_limits(attack: type[Attack], config: AttackConfig, shape: TeamShape) -> None:
     """Its threat model keeps to the limits of the budget that it is given."""
     for limit in ("norm", "length", "reward", "deviation"):
         strict = config.model_copy(update={"budget": config.budget.at_most(**{limit: 0})})
@@ -88,7 +88,7 @@ def _check_predicate(made: Attack, worlds: int) -> None:
 def _check_messages(attack: type[Attack], config: AttackConfig, num_agents: int) -> None:
     """Check the hook ``on_messages`` on random traffic."""
     for degree in (0, 2):
-        shape = make_setting(num_agents, degree)
+        shape = make_team_shape(num_agents, degree)
         comms = Comms.between(shape, [attack(config, shape)], directory=DIRECTORY)
         carry(comms, conversation(shape, 16, seed=1))
         check_obeys(comms.adversary.guards[0])
@@ -107,7 +107,7 @@ def _check_messages(attack: type[Attack], config: AttackConfig, num_agents: int)
             same = all(_equal(getattr(got, f.name), getattr(expected, f.name)) for f in fields(Inbox))
             require(same, f"it acts without a budget: threat_model leaves out {budget!r}")
             idle.reset(e.ended)
-    control = build(harmless=True)
+    control = build(noop_control=True)
     for e, expected in zip(exchanges, plain, strict=True):
         got = control.network.exchange(e.spoken, e.links, e.step, e.round, reader)
         slots = slice(expected.mask.shape[2])

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from agentcomm.conformance.common import check_memory, check_plugin, require
-from agentcomm.conformance.conversations import Exchange, carry, check_state, conversation, make_setting, same_heard
+from agentcomm.conformance.conversations import Exchange, carry, check_state, conversation, make_team_shape, same_heard
 from agentcomm.conformance.stages import Disturb
 from agentcomm.contracts.attack import AttackConfig
 from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.network.network import Network
 from agentcomm.step.comms import Comms
 
@@ -25,7 +25,7 @@ class _Watched(Channel):
     """Looks over a channel's shoulder."""
 
     def __init__(self, inner: Channel) -> None:
-        super().__init__(inner.config, inner.setting, inner.slots)
+        super().__init__(inner.config, inner.team_shape, inner.slots)
         self.inner = inner
 
     def memory(self) -> dict[str, Tensor]:
@@ -55,7 +55,7 @@ class _Watched(Channel):
 def check_channel(
     channel: type[Channel],
     arguments: dict[str, Any] | None = None,
-    harmless: dict[str, Any] | None = None,
+    noop_control: dict[str, Any] | None = None,
     num_agents: int = 4,
 ) -> None:
     """Check the contract of :class:`agentcomm.contracts.channel.Channel` on random traffic, clean and attacked.
@@ -63,7 +63,7 @@ def check_channel(
     Args:
         channel: The channel's class.
         arguments: Its arguments; those by default when not given.
-        harmless: Arguments under which every message arrives in its own exchange; checked bit for bit if given.
+        noop_control: Arguments under which every message arrives in its own exchange; checked bit for bit if given.
         num_agents: Size of the team.
 
     Raises:
@@ -71,25 +71,27 @@ def check_channel(
     """
     check_plugin(channel, ChannelConfig)
     for degree in (0, 2):
-        setting = make_setting(num_agents, degree)
+        team_shape = make_team_shape(num_agents, degree)
 
-        def build(attacked: bool = True, setting: Setting = setting, given: dict[str, Any] | None = arguments) -> Comms:
-            attacks = [Disturb(AttackConfig(), setting)] if attacked else []
-            slots = setting.degree + sum(attack.injections() for attack in attacks)
-            made = channel(_config(channel, given), setting, slots)
-            check_memory(made.memory, setting.num_worlds)
-            return Comms.between(setting, attacks, seed=1, channels=[_Watched(made)], step_seconds=STEP_SECONDS)
+        def build(
+            attacked: bool = True, team_shape: TeamShape = team_shape, given: dict[str, Any] | None = arguments
+        ) -> Comms:
+            attacks = [Disturb(AttackConfig(), team_shape)] if attacked else []
+            slots = team_shape.degree + sum(attack.injections() for attack in attacks)
+            made = channel(_config(channel, given), team_shape, slots)
+            check_memory(made.memory, team_shape.num_worlds)
+            return Comms.between(team_shape, attacks, seed=1, channels=[_Watched(made)], step_seconds=STEP_SECONDS)
 
-        exchanges = conversation(setting, 12, seed=degree)
+        exchanges = conversation(team_shape, 12, seed=degree)
         check_state(build, exchanges)
         for attacked in (False, True):
-            _check_books(build(attacked), conversation(setting, 40, seed=2))
-        if harmless is not None:
+            _check_books(build(attacked), conversation(team_shape, 40, seed=2))
+        if noop_control is not None:
             passed = same_heard(
-                carry(build(attacked=False, given=harmless), exchanges), carry(Comms.between(setting), exchanges)
+                carry(build(attacked=False, given=noop_control), exchanges), carry(Comms.between(team_shape), exchanges)
             )
-            require(passed, f"messages do not pass bit for bit with {harmless}")
-    _check_gradient(build(attacked=False).network, conversation(setting, 12, seed=3))
+            require(passed, f"messages do not pass bit for bit with {noop_control}")
+    _check_gradient(build(attacked=False).network, conversation(team_shape, 12, seed=3))
 
 
 def _config(channel: type[Channel], arguments: dict[str, Any] | None) -> ChannelConfig:
@@ -101,12 +103,12 @@ def _config(channel: type[Channel], arguments: dict[str, Any] | None) -> Channel
 def _check_books(comms: Comms, exchanges: list[Exchange]) -> None:
     """Every message is accounted for after every exchange, and the numbers that count time and bytes only grow."""
     network, n = comms.network, comms.network.ledger
-    assert network.path is not None
+    assert network.link is not None
     before = (n.bytes.clone(), n.steps.clone(), n.seconds.clone())
     for e in exchanges:
         carry(comms, [e])
         put = n["sent"] + n["forged"]
-        fared = n["dropped"] + n["lost"] + n["late"] + n["refused"] + n["accepted"] + network.path.transit.waiting
+        fared = n["dropped"] + n["lost"] + n["late"] + n["refused"] + n["accepted"] + network.link.transit.waiting
         require(torch.equal(put, fared), "messages get lost that are not counted as lost, or are counted twice")
         now = (n.bytes.clone(), n.steps.clone(), n.seconds.clone())
         grows = all((new >= old).all() for new, old in zip(now, before, strict=True))

@@ -17,7 +17,7 @@ from torch import Tensor
 from agentcomm.base.errors import MessageError
 from agentcomm.conformance.common import check_memory, check_plugin, require
 from agentcomm.contracts.codec import Codec, CodecConfig, Coded, Received
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 
 WORLDS, AGENTS, ROUNDS, STEPS = 3, 4, 2, 6
 
@@ -36,13 +36,13 @@ def check_codec(codec: type[Codec], arguments: dict[str, Any] | None = None, wid
     check_plugin(codec, CodecConfig)
     config = codec.Config.model_validate(arguments or {})
     assert isinstance(config, CodecConfig)
-    setting = Setting(WORLDS, AGENTS, AGENTS - 1, width, ROUNDS, torch.device("cpu"))
-    made = codec(config, setting)
+    team_shape = TeamShape(WORLDS, AGENTS, AGENTS - 1, width, ROUNDS, torch.device("cpu"))
+    made = codec(config, team_shape)
     check_memory(made.memory, WORLDS)
     ambient = _global_generators()
     _check_bytes(made)
     _check_garbage(made)
-    _check_worlds(codec, config, setting)
+    _check_worlds(codec, config, team_shape)
     _check_receivers(made)
     require(ambient == _global_generators(), "randomness is drawn from a global generator")
 
@@ -127,11 +127,13 @@ def _check_bytes(codec: Codec) -> None:
     """Bytes and batch agree to the last bit."""
     cases: list[tuple[str, Tensor, dict[str, Tensor], Tensor, int]] = [
         (name, payload, codec.memory(), torch.full((WORLDS,), step, dtype=torch.int64), 0)
-        for name, payload in odd_payloads(codec.setting.width).items()
+        for name, payload in odd_payloads(codec.team_shape.width).items()
         for step in (0, 1)
     ]
     memory = codec.memory()
-    cases += [("slowly changing", said, memory, step, kind) for said, step, kind in _conversation(codec.setting.width)]
+    cases += [
+        ("slowly changing", said, memory, step, kind) for said, step, kind in _conversation(codec.team_shape.width)
+    ]
     for name, payload, kept, step, kind in cases:
         for data, values, bits in _packed(codec, payload, _encode(codec, payload, kept, step, kind)):
             require(isinstance(data, bytes), f"pack returns {type(data).__name__}, not bytes")
@@ -147,7 +149,7 @@ def _check_garbage(codec: Codec) -> None:
     """Bytes of other lengths are refused, and any others are, too, or are values."""
     rng = np.random.default_rng(0)
     memory, steps = codec.memory(), torch.zeros(WORLDS, dtype=torch.int64)
-    payload = odd_payloads(codec.setting.width)["random"]
+    payload = odd_payloads(codec.team_shape.width)["random"]
     coded = _encode(codec, payload, memory, steps, 0)
     for data, values, _ in _packed(codec, payload, coded):
         for wrong in (b"", data[:-1], data + b"\0", data + b"\xff", data + data):
@@ -172,25 +174,25 @@ def _read(codec: Codec, data: bytes, width: int) -> NDArray[np.float32] | None:
     return values
 
 
-def _check_worlds(codec: type[Codec], config: CodecConfig, setting: Setting) -> None:
+def _check_worlds(codec: type[Codec], config: CodecConfig, team_shape: TeamShape) -> None:
     """The same again gives the same, and so does a world without the others, and one reset without its past."""
 
     def talk(made: Codec, worlds: slice) -> list[Coded]:
         memory, out = made.memory(), []
         fresh = {name: value.clone() for name, value in memory.items()}
-        for payload, step, kind in _conversation(setting.width):
+        for payload, step, kind in _conversation(team_shape.width):
             again = (step[worlds] == 0).nonzero().squeeze(-1) if kind == 0 else step[:0]
             for name, value in memory.items():
                 value[again] = fresh[name][again]
             out.append(_encode(made, payload[worlds], memory, step[worlds], kind))
         return out
 
-    whole, again = talk(codec(config, setting), slice(None)), talk(codec(config, setting), slice(None))
-    alone = talk(codec(config, replace(setting, num_worlds=1)), slice(1, 2))
-    restarted = codec(config, replace(setting, num_worlds=1))
+    whole, again = talk(codec(config, team_shape), slice(None)), talk(codec(config, team_shape), slice(None))
+    alone = talk(codec(config, replace(team_shape, num_worlds=1)), slice(1, 2))
+    restarted = codec(config, replace(team_shape, num_worlds=1))
     fresh = restarted.memory()
     for at, (first, second, single, said) in enumerate(
-        zip(whole, again, alone, _conversation(setting.width), strict=True)
+        zip(whole, again, alone, _conversation(team_shape.width), strict=True)
     ):
         same = _same(first.values, second.values) and torch.equal(first.bits, second.bits)
         require(same, "the same payloads are encoded differently the second time")
@@ -203,7 +205,7 @@ def _check_worlds(codec: type[Codec], config: CodecConfig, setting: Setting) -> 
 
 def _check_receivers(codec: Codec) -> None:
     """Everybody hears everybody, claimed senders and numbers may be wrong, and slots empty."""
-    width, g = codec.setting.width, torch.Generator().manual_seed(2)
+    width, g = codec.team_shape.width, torch.Generator().manual_seed(2)
     source = torch.arange(AGENTS).view(1, 1, -1).expand(WORLDS, AGENTS, -1)
     sending, hearing = codec.memory(), codec.memory()
     for payload, step, kind in _conversation(width):
@@ -229,7 +231,7 @@ def _decode(codec: Codec, received: Received, memory: dict[str, Tensor]) -> Tens
     """Decode, and see that what arrived stays what it is."""
     arrived, places = received.values.clone(), dict(memory)
     heard = codec.decode(received, memory)
-    shape = (*received.present.shape, codec.setting.width)
+    shape = (*received.present.shape, codec.team_shape.width)
     require(heard.shape == shape, f"decode returns {tuple(heard.shape)}, not {shape}")
     require(heard.dtype == torch.float32, f"decode returns {heard.dtype}, not torch.float32")
     require(heard[received.present].isfinite().all(), "decode makes numbers that are not finite of finite ones")

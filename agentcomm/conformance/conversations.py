@@ -10,14 +10,14 @@ from torch import Tensor
 
 from agentcomm.conformance.common import require
 from agentcomm.contracts.inbox import Inbox
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import Links
 from agentcomm.step.comms import Comms
 
 
-def make_setting(num_agents: int, degree: int) -> Setting:
+def make_team_shape(num_agents: int, degree: int) -> TeamShape:
     """Three worlds with two exchanges per step."""
-    return Setting(3, num_agents, min(degree, num_agents - 1), 8, 2, torch.device("cpu"))
+    return TeamShape(3, num_agents, min(degree, num_agents - 1), 8, 2, torch.device("cpu"))
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Exchange:
     ended: Tensor
 
 
-def conversation(s: Setting, num_steps: int, seed: int = 0, shut: float = 0.2, ends: float = 0.15) -> list[Exchange]:
+def conversation(s: TeamShape, num_steps: int, seed: int = 0, shut: float = 0.2, ends: float = 0.15) -> list[Exchange]:
     """Random tokens on random links; gates shut and episodes end at random, in each world for itself."""
     g = torch.Generator().manual_seed(seed)
     at, out = torch.zeros(s.num_worlds, dtype=torch.int64), []
@@ -60,7 +60,7 @@ def carry(comms: Comms, exchanges: Sequence[Exchange], changed: int | None = Non
     """What was heard, [B, N, M, D + 1] with the mask in the last place; one world may say other things to others."""
     out = []
     network = comms.network
-    slots = network.setting.degree + network.spare
+    slots = network.team_shape.degree + network.spare
     for e in exchanges:
         spoken, links = e.spoken.clone(), e.links._replace(open=e.links.open.clone())
         if changed is not None:
@@ -93,15 +93,15 @@ def check_state(build: Callable[[], Comms], exchanges: list[Exchange]) -> None:
     second.restore(first.snapshot())
     goes_on = same_heard(whole[half:], carry(second, exchanges[half:]))
     require(goes_on, "a restored run differs: something is kept outside memory")
-    others = list(range(1, first.network.setting.num_worlds))
+    others = list(range(1, first.network.team_shape.num_worlds))
     apart = same_heard(whole, carry(build(), exchanges, changed=0), others)
     require(apart, "what happens in one world changes another")
     used, new = build(), build()
     carry(used, exchanges)
-    used.reset(torch.arange(used.network.setting.num_worlds))
+    used.reset(torch.arange(used.network.team_shape.num_worlds))
     for old, fresh in zip(used.adversary.guards, new.adversary.guards, strict=True):
         old.generator.set_state(fresh.generator.get_state())
-    old_path, new_path = used.network.path, new.network.path
+    old_path, new_path = used.network.link, new.network.link
     if old_path is not None and new_path is not None:
         old_path.generator.set_state(new_path.generator.get_state())
     require(same_heard(carry(used, exchanges), carry(new, exchanges)), "something of an episode outlives it")

@@ -11,7 +11,7 @@ from torch import Tensor
 from agentcomm.conformance.common import episodes, require
 from agentcomm.conformance.hooks import NO_BUDGETS, check_obeys
 from agentcomm.contracts.attack import Attack, AttackConfig
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.directory.hub import Answer, Directory, DirectoryConfig
 from agentcomm.step.adversary import Adversary
 
@@ -66,7 +66,7 @@ def check_directory(attack: type[Attack], config: AttackConfig) -> None:
     """Check the hook ``on_directory`` on random look-ups.
 
     The attack keeps to its threat model and its budget, does something, can be saved and restored, never succeeds as
-    its own ``harmless`` control, and without a budget leaves everything bit for bit as it is.
+    its own ``noop_control`` control, and without a budget leaves everything bit for bit as it is.
 
     Args:
         attack: The attack's class.
@@ -75,7 +75,7 @@ def check_directory(attack: type[Attack], config: AttackConfig) -> None:
     Raises:
         AssertionError: If it breaks the contract.
     """
-    shape = Setting(WORLDS, MEMBERS, 1, 4, 1, torch.device("cpu"))
+    shape = TeamShape(WORLDS, MEMBERS, 1, 4, 1, torch.device("cpu"))
 
     def market(**changes: Any) -> tuple[_Market, Adversary]:
         out = _Market()
@@ -94,11 +94,11 @@ def check_directory(attack: type[Attack], config: AttackConfig) -> None:
     twin.restore(adversary.snapshot())
     kept = twin.guards[0].memory.tensors
     require(all(torch.equal(kept[n], v) for n, v in guard.memory.tensors.items()), "its memory is not restored")
-    control, noop = market(harmless=True)
+    control, noop = market(noop_control=True)
     for _ in range(STEPS):
         control.turn()
         quiet = episodes(WORLDS, control.directory.facts())
-        require(not noop.guards[0].attack.succeeded(quiet, quiet).any(), "its harmless control succeeds")
+        require(not noop.guards[0].attack.succeeded(quiet, quiet).any(), "its noop_control control succeeds")
     plain = _Market()
     clean = [plain.turn() for _ in range(STEPS)]
     for budget in NO_BUDGETS:

@@ -11,7 +11,7 @@ from torch import Tensor
 from agentcomm.conformance.common import require
 from agentcomm.conformance.conversations import conversation, reader
 from agentcomm.contracts.directory_hook import DirectoryShape
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Budget
 from agentcomm.contracts.world import Observation
 from agentcomm.guards.base import GuardBase
@@ -39,7 +39,7 @@ def check_obeys(guard: GuardBase) -> None:
     require(not broken, f"it asks for more than its threat model allows: {broken}")
 
 
-def check_hook(build: Build, shape: Setting, run: Run) -> None:
+def check_hook(build: Build, shape: TeamShape, run: Run) -> None:
     """Check a hook that changes something outside of messages.
 
     Args:
@@ -57,7 +57,7 @@ def check_hook(build: Build, shape: Setting, run: Run) -> None:
     for budget in NO_BUDGETS:
         idle = same(run(build(budget=budget), 0), plain)
         require(idle, f"it acts without a budget: threat_model leaves out {budget!r}")
-    require(same(run(build(harmless=True), 0), plain), "its no-op control changes something")
+    require(same(run(build(noop_control=True), 0), plain), "its no-op control changes something")
     first, second = build(), build()
     run(first, 2)
     second.restore(first.snapshot())
@@ -72,7 +72,7 @@ def same(first: list[Tensor], second: list[Tensor]) -> bool:
 
 def act(comms: Comms, seed: int, steps: int = 8, greedy: bool = False) -> list[Tensor]:
     """Actions [B, N] of agents whose logits are random, step by step."""
-    s, g = comms.network.setting, torch.Generator().manual_seed(seed)
+    s, g = comms.network.team_shape, torch.Generator().manual_seed(seed)
     rows, at, out = torch.arange(s.num_worlds * s.num_agents), torch.zeros(s.num_worlds, dtype=torch.int64), []
     for _ in range(steps):
         logits = torch.randn(len(rows), ACTIONS, generator=g)
@@ -88,7 +88,7 @@ def act(comms: Comms, seed: int, steps: int = 8, greedy: bool = False) -> list[T
     return out
 
 
-def check_actions(build: Build, shape: Setting) -> None:
+def check_actions(build: Build, shape: TeamShape) -> None:
     """Check an attack with the power ``act``; besides what all hooks promise, it acts for its own node only."""
     check_hook(build, shape, act)
     whole = build()
@@ -102,7 +102,7 @@ def check_actions(build: Build, shape: Setting) -> None:
 
 def earn(comms: Comms, seed: int) -> list[Tensor]:
     """Rewards [B, N] that a team which talks at random learns from, step by step."""
-    s, g, out = comms.network.setting, torch.Generator().manual_seed(seed), []
+    s, g, out = comms.network.team_shape, torch.Generator().manual_seed(seed), []
     for e in conversation(s, 8, seed):
         comms.network.exchange(e.spoken, e.links, e.step, e.round, reader)
         if e.round == s.rounds - 1:
@@ -116,7 +116,7 @@ def earn(comms: Comms, seed: int) -> list[Tensor]:
 class _Sensors:
     """What an attack on sensors needs of a world, and of a policy with gates."""
 
-    def __init__(self, shape: Setting, kind: Any) -> None:
+    def __init__(self, shape: TeamShape, kind: Any) -> None:
         self.layout = Observation(kind, WIDTH, VOCABULARY if kind == "indices" else 0)
         self.num_agents, self.device, self.gate = shape.num_agents, shape.device, True
         self.alive = torch.ones(shape.num_worlds, shape.num_agents, dtype=torch.bool, device=shape.device)
@@ -139,7 +139,7 @@ class _Sensors:
         return torch.randint(-1, VOCABULARY, shape, generator=g)
 
 
-def check_observations(build: Build, shape: Setting) -> None:
+def check_observations(build: Build, shape: TeamShape) -> None:
     """Check an attack at position ``sensor``, with indices and with numbers."""
     for kind in ("indices", "dense"):
 

@@ -13,7 +13,7 @@ from agentcomm.conformance.topologies import check_graphs
 from agentcomm.contracts.attack import AttackConfig
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import CommPolicy, Deliver, PolicyConfig
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.world import World
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.comms import Comms
@@ -83,7 +83,7 @@ def _check_parts(policy: CommPolicy, observation: Tensor, world: World) -> None:
     gate = policy.listen(hidden)
     require(gate is None or gate.shape == (b, n), "listen does not return one logit per world and agent")
     for round_ in range(policy.rounds):
-        last = policy.tells_actions and round_ == policy.rounds - 1
+        last = policy.autoregressive and round_ == policy.rounds - 1
         spoken = policy.tell(hidden, _some_actions(policy, b)) if last else policy.speak(hidden, round_)
         shape = (b, n, policy.width)
         require(spoken.shape == shape, f"{'tell' if last else 'speak'} returns {tuple(spoken.shape)}, not {shape}")
@@ -146,8 +146,8 @@ def _check_replay(policy: CommPolicy, world: World, attacked: bool) -> set[str]:
     """Evaluating a rollout again gives the probabilities it was sampled with; the parameters that this trains."""
     topology = policy.topology
     sizes = (world.num_worlds, world.num_agents, topology.degree, policy.width, policy.exchanges)
-    setting = Setting(*sizes, device=world.device)
-    comms = Comms.between(setting, [Disturb(AttackConfig(), setting)] if attacked else [])
+    team_shape = TeamShape(*sizes, device=world.device)
+    comms = Comms.between(team_shape, [Disturb(AttackConfig(), team_shape)] if attacked else [])
     ambient = torch.get_rng_state()
     fragment = Sampler(world, policy, comms, PPOSettings(held_out=0.0), seed=0).collect(16)
     require(torch.equal(ambient, torch.get_rng_state()), "randomness is drawn from torch's global generator")

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from agentcomm.conformance.common import check_memory, check_plugin, require
-from agentcomm.conformance.conversations import carry, check_state, conversation, make_setting, same_heard
+from agentcomm.conformance.conversations import carry, check_state, conversation, make_team_shape, same_heard
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.defense import ORDERS, Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.forging import receivers, written
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Position, ThreatModel
 from agentcomm.contracts.views import MessageView
 from agentcomm.step.comms import Comms
@@ -32,7 +32,7 @@ class Disturb(Attack):
 
     def on_messages(self, view: MessageView) -> MessageEdits:
         """Drop some messages, change some, add some."""
-        s = self.setting
+        s = self.team_shape
         some = view.rand(*view.reach.shape)
         receiver = receivers(s)
         where = view.rand(*receiver.shape) < 0.3
@@ -45,7 +45,7 @@ class _Watched(Defense):
     """Looks over a defense's shoulder."""
 
     def __init__(self, inner: Defense) -> None:
-        super().__init__(inner.config, inner.setting)
+        super().__init__(inner.config, inner.team_shape)
         self.inner = inner
         self.name, self.order, self.needs_seal = inner.name, inner.order, inner.needs_seal  # type: ignore[misc]
 
@@ -92,16 +92,16 @@ def check_defense(
     config = defense.Config.model_validate(arguments or {})
     assert isinstance(config, DefenseConfig)
     for degree in (0, 2):
-        setting = make_setting(num_agents, degree)
-        exchanges = conversation(setting, 10, seed=degree)
-        check_memory(defense(config, setting).memory, setting.num_worlds)
+        team_shape = make_team_shape(num_agents, degree)
+        exchanges = conversation(team_shape, 10, seed=degree)
+        check_memory(defense(config, team_shape).memory, team_shape.num_worlds)
 
-        def build(attacked: bool = True, setting: Setting = setting) -> Comms:
-            attacks = [Disturb(AttackConfig(), setting)] if attacked else []
-            return Comms.between(setting, attacks, [_Watched(defense(config, setting))], seed=1)
+        def build(attacked: bool = True, team_shape: TeamShape = team_shape) -> Comms:
+            attacks = [Disturb(AttackConfig(), team_shape)] if attacked else []
+            return Comms.between(team_shape, attacks, [_Watched(defense(config, team_shape))], seed=1)
 
         carry(build(), exchanges)
         if lossless:
-            passed = same_heard(carry(build(attacked=False), exchanges), carry(Comms.between(setting), exchanges))
+            passed = same_heard(carry(build(attacked=False), exchanges), carry(Comms.between(team_shape), exchanges))
             require(passed, "clean messages are refused or changed (pass lossless=False if that is its price)")
     check_state(build, exchanges)

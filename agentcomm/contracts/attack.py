@@ -17,7 +17,7 @@ from agentcomm.base.plugin import Plugin, PluginConfig
 from agentcomm.contracts.directory_hook import DirectoryEdits, DirectoryView
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.outcome import Episodes
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Budget, ThreatModel
 from agentcomm.contracts.views import ActionView, MessageView, ObservationView, RewardView
 
@@ -29,7 +29,7 @@ class AttackConfig(PluginConfig):
     """Arguments every attack has."""
 
     budget: Budget = Field(default_factory=Budget, description="how much it may do")
-    harmless: bool = Field(False, description="control: it does as much, with content that harms nobody")
+    noop_control: bool = Field(False, description="control: it does as much, with content that harms nobody")
 
 
 A_co = TypeVar("A_co", bound=AttackConfig, default=AttackConfig, covariant=True)
@@ -38,22 +38,22 @@ A_co = TypeVar("A_co", bound=AttackConfig, default=AttackConfig, covariant=True)
 class Attack(Plugin[A_co]):
     """A stage that harms. Implement :meth:`threat_model`, and override the hooks that it needs.
 
-    Its no-op control is itself with ``harmless``: the guards judge and count everything as usual, but leave
+    Its no-op control is itself with ``noop_control``: the guards judge and count everything as usual, but leave
     observations, payloads, messages and rewards as they are and actions to the policy, and let it inject only what the
-    claimed sender says anyway. On a directory the control is the attack's own: with ``harmless``, :meth:`on_directory`
-    does as much, with content that harms nobody.
+    claimed sender says anyway. On a directory the control is the attack's own: with ``noop_control``,
+    :meth:`on_directory` does as much, with harmless content.
 
     Attributes:
         risks: Ids ``<class>.<layer>.<name>`` of the survey's risks it carries out (arXiv 2506.19676).
-        cuts: Whether it acts on fragments, and so needs a channel that cuts messages.
+        needs_fragmentation: Whether it acts on fragments, and so needs a channel that cuts messages.
     """
 
     risks: tuple[str, ...] = ()
-    cuts: ClassVar[bool] = False
+    needs_fragmentation: ClassVar[bool] = False
 
-    def __init__(self, config: A_co, setting: Setting) -> None:
+    def __init__(self, config: A_co, team_shape: TeamShape) -> None:
         self.config = config
-        self.setting = setting
+        self.team_shape = team_shape
 
     @abstractmethod
     def threat_model(self) -> ThreatModel:

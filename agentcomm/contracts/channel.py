@@ -13,7 +13,7 @@ from typing_extensions import TypeVar
 
 from agentcomm.base.plugin import Plugin, PluginConfig
 from agentcomm.contracts.edits import Fragments
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class ChannelInput:
         step_seconds: Seconds that a step of the episode takes.
         round: Round within the step.
         generator: The channel's own randomness.
-        pieces: Fragments that attacks put on the wire besides; None for none.
+        fragments: Fragments that attacks put on the wire besides; None for none.
     """
 
     present: Tensor
@@ -40,7 +40,7 @@ class ChannelInput:
     step_seconds: float
     round: int
     generator: torch.Generator
-    pieces: Fragments | None = None
+    fragments: Fragments | None = None
 
     @property
     def receiver(self) -> Tensor:
@@ -84,21 +84,21 @@ class Channel(Plugin[C_co]):
     what is on its way; a channel only says when it will be there.
 
     Attributes:
-        cuts: Whether it cuts messages into fragments, and takes those of attacks into its buffers.
+        fragments_messages: Whether it cuts messages into fragments, and takes those of attacks into its buffers.
     """
 
-    cuts: ClassVar[bool] = False
+    fragments_messages: ClassVar[bool] = False
 
-    def __init__(self, config: C_co, setting: Setting, slots: int) -> None:
+    def __init__(self, config: C_co, team_shape: TeamShape, slots: int) -> None:
         """Make it for a network.
 
         Args:
             config: Arguments.
-            setting: Sizes.
+            team_shape: Sizes.
             slots: M, inbox slots per receiver: k links and spare ones for injected messages.
         """
         self.config = config
-        self.setting = setting
+        self.team_shape = team_shape
         self.slots = slots
 
     @abstractmethod

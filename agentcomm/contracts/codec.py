@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import TypeVar
 
 from agentcomm.base.plugin import Plugin, PluginConfig
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 
 
 class Coded(NamedTuple):
@@ -37,7 +37,7 @@ class Received:
         sender: [B, N, M] int64, claimed.
         sequence: [B, N, M] int64.
         step: [B] int64.
-        kind: Exchange within the step.
+        round: Exchange within the step.
     """
 
     values: Tensor
@@ -45,7 +45,7 @@ class Received:
     sender: Tensor
     sequence: Tensor
     step: Tensor
-    kind: int
+    round: int
 
 
 class CodecConfig(PluginConfig):
@@ -68,19 +68,19 @@ class Codec(Plugin[C_co]):
 
     stateful: ClassVar[bool] = False
 
-    def __init__(self, config: C_co, setting: Setting) -> None:
+    def __init__(self, config: C_co, team_shape: TeamShape) -> None:
         self.config = config
-        self.setting = setting
+        self.team_shape = team_shape
 
     @abstractmethod
-    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, kind: int) -> Coded:
+    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, round_: int) -> Coded:
         """Encode what all agents say.
 
         Args:
             payload: [B, N, D] float32.
             memory: The tensors of :meth:`memory`; may be changed in place.
             step: [B] int64, step of each world's episode.
-            kind: Exchange within the step.
+            round_: Exchange within the step.
         """
 
     def decode(self, received: Received, memory: dict[str, Tensor]) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import TypeVar
 
 from agentcomm.base.plugin import Plugin, PluginConfig
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import Traffic
 
 Order = Literal[
@@ -53,7 +53,7 @@ class Delivered:
         self.sent_at = traffic.sent_at
         self.expiry = traffic.expiry
         self.hops = traffic.hops
-        self.kind = traffic.kind
+        self.sent_round = traffic.sent_round
         self.key = traffic.key
 
     @cached_property
@@ -93,16 +93,16 @@ class Defense(Plugin[D_co]):
     Attributes:
         order: Its place among the defenses; they always run in the order of ``ORDERS``.
         needs_seal: Whether messages must be sealed for it to work (adds bytes to each).
-        redraw: Chance with which each agent's action is drawn anew from what its policy declares.
+        resample: Chance with which each agent's action is drawn anew from what its policy declares.
     """
 
     order: ClassVar[Order]
     needs_seal: ClassVar[bool] = False
-    redraw: float = 0.0
+    resample: float = 0.0
 
-    def __init__(self, config: D_co, setting: Setting) -> None:
+    def __init__(self, config: D_co, team_shape: TeamShape) -> None:
         self.config = config
-        self.setting = setting
+        self.team_shape = team_shape
 
     @abstractmethod
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:

@@ -21,7 +21,7 @@ class Envelopes:
         audience: The claimed receiver.
         sequence: Sequence number to write.
         sent_at: Step to write.
-        kind: Round to write.
+        sent_round: Round to write.
         key: Key id to name, -1 for none.
         seal: Seal to attach, such as a copied one; 0 for none.
         sign: Seal them with the attacker's own key instead.
@@ -35,7 +35,7 @@ class Envelopes:
     audience: Tensor
     sequence: Tensor
     sent_at: Tensor
-    kind: Tensor
+    sent_round: Tensor
     key: Tensor
     seal: Tensor
     sign: bool = False

@@ -7,14 +7,14 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from agentcomm.contracts.edits import Envelopes
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.views import MessageView
 
 
-def receivers(setting: Setting, copies: int = 1) -> Tensor:
+def receivers(team_shape: TeamShape, copies: int = 1) -> Tensor:
     """[B, N, S] int64, who gets each message: so many to everybody."""
-    shape = (setting.num_worlds, setting.num_agents, copies)
-    return torch.arange(setting.num_agents, device=setting.device).view(1, -1, 1).expand(shape)
+    shape = (team_shape.num_worlds, team_shape.num_agents, copies)
+    return torch.arange(team_shape.num_agents, device=team_shape.device).view(1, -1, 1).expand(shape)
 
 
 def tokens(view: MessageView, receiver: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ def tokens(view: MessageView, receiver: Tensor) -> Tensor:
 
 def written(
     view: MessageView,
-    setting: Setting,
+    team_shape: TeamShape,
     where: Tensor,
     payload: Tensor,
     sender: Tensor,
@@ -36,7 +36,7 @@ def written(
 
     Args:
         view: What the attack is shown.
-        setting: Sizes.
+        team_shape: Sizes.
         where: [B, N, S] bool, which of them to send.
         payload: [B, N, S, D].
         sender: [B, N, S] int64, whom they claim to come from.
@@ -46,10 +46,10 @@ def written(
     at = view.step.view(-1, 1, 1).expand(where.shape)
     none = torch.zeros_like(at)
     header = {
-        "audience": receivers(setting, where.shape[2]),
-        "sequence": at * setting.rounds + view.round,
+        "audience": receivers(team_shape, where.shape[2]),
+        "sequence": at * team_shape.rounds + view.round,
         "sent_at": at,
-        "kind": none + view.round,
+        "sent_round": none + view.round,
         "key": none - 1,
         "seal": none,
     }

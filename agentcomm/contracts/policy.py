@@ -5,7 +5,7 @@ the network delivers, every agent hears; then act. The very same template runs i
 messages pass the network (:mod:`agentcomm.step.decide`), and in an update, where what the network did is
 replayed from the record (:mod:`agentcomm.step.replay`).
 
-A policy that ``tells_actions`` acts in turns: what its agents say in the last round tells what they are about to
+A policy that ``autoregressive`` acts in turns: what its agents say in the last round tells what they are about to
 do, and an agent acts once those that it listens to and that come before it have spoken.
 """
 
@@ -44,9 +44,9 @@ class CommPolicy(Plugin[P_co], nn.Module):
         width: Payload width D.
         topology: Who may listen to whom.
         gate: When (:class:`agentcomm.contracts.topology.TemporalGate`); None for gates that are always open.
-        voice: What adds noise to messages in training (:class:`agentcomm.contracts.topology.MessageNoise`); None for
-            messages as they are spoken.
-        tells_actions: Whether the last round tells actions; such a policy also implements ``tell``, and its ``hear``,
+        message_noise: What adds noise to messages in training (a :class:`MessageNoise`); None for messages as
+            they are spoken.
+        autoregressive: Whether the last round tells actions; such a policy also implements ``tell``, and its ``hear``,
             ``act`` and ``tell`` treat agents one by one, because they are called with some of the agents only.
         num_agents: N of the team it serves now.
         num_actions: A.
@@ -56,8 +56,8 @@ class CommPolicy(Plugin[P_co], nn.Module):
     width: int
     topology: Topology
     gate: Any  # a TemporalGate or None
-    voice: Any  # a MessageNoise or None
-    tells_actions: bool = False
+    message_noise: Any  # a MessageNoise or None
+    autoregressive: bool = False
     num_agents: int
     num_actions: int
     return_mean: Tensor
@@ -66,7 +66,7 @@ class CommPolicy(Plugin[P_co], nn.Module):
     def __init__(self, config: P_co) -> None:
         nn.Module.__init__(self)
         self.config = config
-        self.voice = None
+        self.message_noise = None
         # Values are learned in units of the return's mean and spread, which training keeps here.
         self.register_buffer("return_mean", torch.tensor(0.0))
         self.register_buffer("return_scale", torch.tensor(1.0))
@@ -134,7 +134,7 @@ class CommPolicy(Plugin[P_co], nn.Module):
         """What a step with an open gate costs its agent, in units of reward."""
         return 0.0
 
-    def serve(self, identity: Sequence[int]) -> None:
+    def resize_team(self, identity: Sequence[int]) -> None:
         """Serve a team of another size from now on.
 
         Args:
@@ -156,7 +156,7 @@ class CommPolicy(Plugin[P_co], nn.Module):
     @property
     def exchanges(self) -> int:
         """Most exchanges of messages in a step: one per round, or where actions are told, per turn of the last."""
-        return self.rounds - 1 + self.num_agents if self.tells_actions else self.rounds
+        return self.rounds - 1 + self.num_agents if self.autoregressive else self.rounds
 
     def run(self, hidden: Tensor, deliver: Deliver, action: Tensor | None = None) -> Tensor:
         """The template: action logits [B, N, A].
@@ -168,7 +168,7 @@ class CommPolicy(Plugin[P_co], nn.Module):
         """
         state = hidden
         for round_ in range(self.rounds):
-            if self.tells_actions and round_ == self.rounds - 1:
+            if self.autoregressive and round_ == self.rounds - 1:
                 if action is None:
                     raise ValueError("a policy that tells actions needs them here; it acts through agentcomm.step")
                 spoken = self.tell(state, action)

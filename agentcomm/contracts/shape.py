@@ -8,7 +8,7 @@ import torch
 
 
 @dataclass(frozen=True)
-class Setting:
+class TeamShape:
     """The shape of a team: B worlds, N agents, k links per receiver and payloads of width D.
 
     Attributes:

@@ -33,7 +33,7 @@ class Position(BaseModel):
     node: int | None = Field(
         None, ge=0, description="the compromised agent (node), or whose sensors they are; none for everybody's (sensor)"
     )
-    obeyed: bool = Field(False, description="who accepts its messages obeys it from then on: one more of its nodes")
+    spreads: bool = Field(False, description="who accepts its messages obeys it from then on: one more of its nodes")
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -41,8 +41,8 @@ class Position(BaseModel):
             raise ValueError(f"position {self.kind!r} with node={self.node}: a node is named for position 'node' only")
         if self.links is not None and self.kind not in ("edge", "observer"):
             raise ValueError(f"position {self.kind!r} has no links of its own")
-        if self.obeyed and self.kind != "node":
-            raise ValueError(f"position {self.kind!r} is obeyed by nobody: obeyed is for position 'node'")
+        if self.spreads and self.kind != "node":
+            raise ValueError(f"position {self.kind!r} is spreads by nobody: spreads is for position 'node'")
         return self
 
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from agentcomm.contracts.inbox import Inbox
 
 # What an envelope says besides its payload.
-HEADER = ("sender", "audience", "sequence", "sent_at", "expiry", "hops", "kind", "key", "seal")
+HEADER = ("sender", "audience", "sequence", "sent_at", "expiry", "hops", "sent_round", "key", "seal")
 LIFETIME = 16  # steps after which a message counts as stale
 HOPS = 8  # hops a message may take
 
@@ -78,7 +78,7 @@ class Traffic:
         sent_at: [B, N, M] int64, step of the episode.
         expiry: [B, N, M] int64, last step at which it counts as fresh.
         hops: [B, N, M] int64, hops it may still take; the one field that changes on its way, and is not sealed.
-        kind: [B, N, M] int64, the round of the exchange within a step.
+        sent_round: [B, N, M] int64, round of the step in which it was sent.
         key: [B, N, M] int64, id of the key the seal names, -1 for none.
         seal: [B, N, M] int64, symbolic tag over all fields above but origin and hops; 0 for none.
     """
@@ -93,21 +93,21 @@ class Traffic:
     sent_at: Tensor
     expiry: Tensor
     hops: Tensor
-    kind: Tensor
+    sent_round: Tensor
     key: Tensor
     seal: Tensor
     scale: Tensor | None = None
     delta: Tensor | None = None
 
     @classmethod
-    def on_links(cls, spoken: Tensor, links: Links, step: Tensor, kind: int, rounds: int, spare: int) -> Traffic:
+    def on_links(cls, spoken: Tensor, links: Links, step: Tensor, round_: int, rounds: int, spare: int) -> Traffic:
         """Envelopes for all open links, in clear and unsealed.
 
         Args:
             spoken: [B, N, D].
             links: The step's links.
             step: [B] int64, steps since the episode began.
-            kind: Round of this exchange, 0 .. rounds - 1.
+            round_: Round of this exchange, 0 .. rounds - 1.
             rounds: Exchanges per step.
             spare: Empty slots to add for injected messages.
         """
@@ -125,11 +125,11 @@ class Traffic:
             sender=source,
             origin=source,
             audience=receiver.expand(worlds, -1, degree + spare),
-            sequence=at * rounds + kind,
+            sequence=at * rounds + round_,
             sent_at=at,
             expiry=at + LIFETIME,
             hops=none + HOPS,
-            kind=none + kind,
+            sent_round=none + round_,
             key=none - 1,
             seal=none,
         )

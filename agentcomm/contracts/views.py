@@ -94,7 +94,7 @@ class MessageView(HookView):
         sent_at: [B, N, M].
         expiry: [B, N, M].
         hops: [B, N, M].
-        kind: [B, N, M].
+        sent_round: [B, N, M].
         key: [B, N, M].
         seal: [B, N, M].
         predict_logits: Takes changes [B, N, M, D] of the payloads in reach and returns the action logits [B, N, A] of
@@ -102,7 +102,7 @@ class MessageView(HookView):
     """
 
     NEEDS: ClassVar[Mapping[str, str]] = {
-        **dict.fromkeys(("payload", "sender", "audience", "sequence", "sent_at", "expiry", "hops", "kind"), READ),
+        **dict.fromkeys(("payload", "sender", "audience", "sequence", "sent_at", "expiry", "hops", "sent_round"), READ),
         **dict.fromkeys(("key", "seal"), READ),
         "predict_logits": f"{POLICY}, and a policy whose agents act all at once (decoder: parallel)",
     }
@@ -117,7 +117,7 @@ class MessageView(HookView):
     sent_at: Tensor = field(init=False, repr=False)
     expiry: Tensor = field(init=False, repr=False)
     hops: Tensor = field(init=False, repr=False)
-    kind: Tensor = field(init=False, repr=False)
+    sent_round: Tensor = field(init=False, repr=False)
     key: Tensor = field(init=False, repr=False)
     seal: Tensor = field(init=False, repr=False)
     predict_logits: Callable[[Tensor], Tensor] = field(init=False, repr=False)

@@ -34,7 +34,7 @@ class Authenticate(Defense[AuthenticateConfig]):
 
     def memory(self) -> dict[str, Tensor]:
         """``last``: [B, N receivers, N + 1 senders] highest sequence number accepted so far."""
-        s = self.setting
+        s = self.team_shape
         shape = (s.num_worlds, s.num_agents, s.num_agents + 1)
         return {"last": torch.full(shape, -1, dtype=torch.int64, device=s.device)}
 
@@ -42,11 +42,11 @@ class Authenticate(Defense[AuthenticateConfig]):
         """Refuse what fails any of the three checks."""
         d = delivered
         good = d.present & d.sealed_by_sender & (d.audience == d.receiver)
-        sender = d.sender.clamp(0, self.setting.num_agents)
+        sender = d.sender.clamp(0, self.team_shape.num_agents)
         good &= d.sequence > memory["last"].gather(2, sender)
         age = d.step.view(-1, 1, 1) - d.sent_at
         # A message of another round is a valid one, held back: it would be read as what it is not.
-        good &= (age >= 0) & (age <= self.config.window) & (d.kind == d.round)
+        good &= (age >= 0) & (age <= self.config.window) & (d.sent_round == d.round)
         good &= d.step.view(-1, 1, 1) <= d.expiry
         # Within one inbox the same message may lie twice; the first copy counts.
         twice = d.sender.unsqueeze(-1) == d.sender.unsqueeze(-2)

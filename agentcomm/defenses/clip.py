@@ -26,7 +26,7 @@ class Clip(Defense[ClipConfig]):
 
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
         """Scale down payloads longer than the radius; 1% of slack keeps rounding out of it."""
-        limit = self.config.radius * self.setting.width**0.5
+        limit = self.config.radius * self.team_shape.width**0.5
         length = delivered.payload.norm(dim=-1)
         too_long = (length > 1.01 * limit) & delivered.present
         if not bool(too_long.any()):

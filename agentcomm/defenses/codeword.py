@@ -15,7 +15,7 @@ from torch import Tensor
 
 from agentcomm.codecs.codebook import CodebookConfig, get_codebook
 from agentcomm.contracts.defense import Defense, DefenseConfig, Delivered, Verdicts
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 
 
 class CodewordConfig(CodebookConfig, DefenseConfig):
@@ -27,9 +27,9 @@ class Codeword(Defense[CodewordConfig]):
 
     order = "content"
 
-    def __init__(self, config: CodewordConfig, setting: Setting) -> None:
-        super().__init__(config, setting)
-        self._codebook = get_codebook(config, setting.width).to(setting.device)
+    def __init__(self, config: CodewordConfig, team_shape: TeamShape) -> None:
+        super().__init__(config, team_shape)
+        self._codebook = get_codebook(config, team_shape.width).to(team_shape.device)
 
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
         """Refuse payloads with a part that equals no codeword."""

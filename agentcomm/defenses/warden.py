@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from agentcomm.contracts.defense import Defense, DefenseConfig, Delivered, Verdicts
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 
 
 class WardenConfig(DefenseConfig):
@@ -24,9 +24,9 @@ class Warden(Defense[WardenConfig]):
 
     order = "response"
 
-    def __init__(self, config: WardenConfig, setting: Setting) -> None:
-        super().__init__(config, setting)
-        self.redraw = config.probability
+    def __init__(self, config: WardenConfig, team_shape: TeamShape) -> None:
+        super().__init__(config, team_shape)
+        self.resample = config.probability
 
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
         """Messages pass."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from agentcomm.base.errors import RunError
 from agentcomm.base.registry import find
-from agentcomm.runs.choices import Choice, PathChoice
+from agentcomm.runs.choices import Choice, TransportConfig
 from agentcomm.runs.conditions import PLAIN_CONDITIONS, Conditions
 from agentcomm.runs.config import Variant
 from agentcomm.runs.folder import Run
@@ -66,7 +66,7 @@ def plan(
     cells: list[Cell] = []
     for variant, seed in trained:
         for under in conditions:
-            if variant == "control" and (under.gates is not None or under.transport != run.config.path):
+            if variant == "control" and (under.gates is not None or under.transport != run.config.transport):
                 continue
             pairs: list[tuple[Choice | None, Group]] = [(None, ())]
             if variant == "team" and under.crossed:
@@ -76,8 +76,8 @@ def plan(
     return cells
 
 
-def _works(attack: Choice, transport: PathChoice) -> bool:
+def _works(attack: Choice, transport: TransportConfig) -> bool:
     """Whether an attack can do anything with a transport: what acts on fragments needs messages that are cut."""
-    if not find("attack", attack.name).cuts:
+    if not find("attack", attack.name).needs_fragmentation:
         return True
-    return any(find("channel", channel.name).cuts for channel in transport.channels)
+    return any(find("channel", channel.name).fragments_messages for channel in transport.channels)

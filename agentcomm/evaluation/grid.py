@@ -25,7 +25,7 @@ from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.recordings import record
 from agentcomm.evaluation.setup import Rows, gate_probability, load_team, prepare, run_cell
 from agentcomm.evaluation.success import attack_success, better_control
-from agentcomm.runs.choices import Choice, PathChoice
+from agentcomm.runs.choices import Choice, TransportConfig
 from agentcomm.runs.conditions import Conditions
 from agentcomm.runs.folder import Run
 from agentcomm.runs.policy_file import SavedPolicy
@@ -71,7 +71,7 @@ def evaluate(
             team = (cell.variant, cell.seed, cell.conditions.device)
             if team not in teams:
                 teams = {team: load_team(run, cell)}
-            row = _evaluate(cell, teams[team], run.config.path, known, clean_twins)
+            row = _evaluate(cell, teams[team], run.config.transport, known, clean_twins)
             known[cell.id] = row
             append_line(run.cells, row)
             log.info("cell", id=cell.id, status=row["status"], seconds=row["seconds"])
@@ -98,7 +98,7 @@ def _check_fit(run: Run, cells: Sequence[Cell]) -> None:
 
 
 def _evaluate(
-    cell: Cell, saved: SavedPolicy, own: PathChoice, rows: Rows, clean_twins: dict[str, Episodes]
+    cell: Cell, saved: SavedPolicy, own: TransportConfig, rows: Rows, clean_twins: dict[str, Episodes]
 ) -> dict[str, Any]:
     """Evaluate a cell; an error in a plug-in makes the cell failed, never a number."""
     began = time.perf_counter()
@@ -141,7 +141,7 @@ def _evaluate(
     }
 
 
-def _about(cell: Cell, saved: SavedPolicy, own: PathChoice) -> dict[str, Any]:
+def _about(cell: Cell, saved: SavedPolicy, own: TransportConfig) -> dict[str, Any]:
     """What is known of a cell before it is evaluated.
 
     Args:

@@ -22,7 +22,7 @@ from agentcomm.evaluation.probe import Finding, probe
 from agentcomm.network.record import ExchangeRecord
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_comms, make_world
-from agentcomm.runs.choices import Choice, PathChoice
+from agentcomm.runs.choices import Choice, TransportConfig
 from agentcomm.runs.folder import Run
 from agentcomm.runs.policy_file import SavedPolicy
 from agentcomm.step.loop import StepRecord
@@ -105,7 +105,7 @@ def overhear(run: Run, seed: int, episodes: int, sampled: bool = False, attack: 
         raise RunError(f"{run.path} has no trained team of seed {seed}")
     saved = policy_file.load(run.policy("team", seed))
     world, rounds = make_world(saved.environment, episodes), saved.policy.rounds
-    comms = make_comms(world, saved.policy, (attack,), path=run.config.path)
+    comms = make_comms(world, saved.policy, (attack,), transport=run.config.transport)
     tap = comms.adversary.message_guards[0]
     steps: list[tuple[StepRecord, Tensor, Tensor]] = []
 
@@ -204,7 +204,9 @@ class Leaked:
     episodes: Episodes
 
 
-def leaked(saved: SavedPolicy, attack: Choice, accomplice: int, episodes: int, seed: int, path: PathChoice) -> Leaked:
+def leaked(
+    saved: SavedPolicy, attack: Choice, accomplice: int, episodes: int, seed: int, transport: TransportConfig
+) -> Leaked:
     """Let a compromised agent leak, and an accomplice listen.
 
     Args:
@@ -213,11 +215,11 @@ def leaked(saved: SavedPolicy, attack: Choice, accomplice: int, episodes: int, s
         accomplice: Who listens to the compromised agent.
         episodes: How many.
         seed: Of the episodes.
-        path: How messages travel.
+        transport: How messages travel.
     """
     world = make_world(saved.environment, episodes)
     tap = Choice.model_validate({"name": INFER, "node": accomplice})
-    comms = make_comms(world, saved.policy, (attack, tap), seed=derive(seed, "network"), path=path)
+    comms = make_comms(world, saved.policy, (attack, tap), seed=derive(seed, "network"), transport=transport)
     told, ear = comms.adversary.guards[0], comms.adversary.message_guards[-1]
     right = asked = steps = heard = 0
     ear.trace = []

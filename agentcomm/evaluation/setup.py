@@ -18,7 +18,7 @@ from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.play import play
 from agentcomm.network.record import ExchangeRecord
 from agentcomm.runs import policy_file
-from agentcomm.runs.assembly import make_comms, make_world, serve
+from agentcomm.runs.assembly import make_comms, make_world, resize_team
 from agentcomm.runs.folder import Run
 from agentcomm.runs.policy_file import SavedPolicy
 from agentcomm.step.comms import Comms
@@ -41,22 +41,24 @@ def load_team(run: Run, cell: Cell) -> SavedPolicy:
     return policy_file.load(run.policy(cell.variant, cell.seed), device)
 
 
-def prepare(cell: Cell, saved: SavedPolicy, num_worlds: int, harmless: bool = False) -> tuple[World, CommPolicy, Comms]:
+def prepare(
+    cell: Cell, saved: SavedPolicy, num_worlds: int, noop_control: bool = False
+) -> tuple[World, CommPolicy, Comms]:
     """The cell's worlds, its team as it is in them, and what lies between its members.
 
     Args:
         cell: The cell.
         saved: The team.
         num_worlds: B.
-        harmless: Put the attack's no-op control in its place.
+        noop_control: Put the attack's no-op control in its place.
     """
     under, policy = cell.conditions, saved.policy
     world = make_world(saved.environment.changed(under.environment), num_worlds, under.device)
     if under.environment:
         policy = copy.deepcopy(policy)
-        serve(policy, make_world(saved.environment, 1, under.device), world)
+        resize_team(policy, make_world(saved.environment, 1, under.device), world)
     seed = derive(cell.episode_seed, "network", cell.seed, cell.attack_label)
-    attacks = [] if cell.attack is None else [cell.attack.changed({"harmless": True} if harmless else {})]
+    attacks = [] if cell.attack is None else [cell.attack.changed({"noop_control": True} if noop_control else {})]
     comms = make_comms(world, policy, attacks, cell.defenses, seed, under.transport, under.carrier)
     return world, policy, comms
 

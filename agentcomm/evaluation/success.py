@@ -28,7 +28,7 @@ def attack_success(
     twin = replace(cell, attack=None)
     if twin.id not in clean_twins:
         clean_twins[twin.id] = run_cell(twin, *prepare(twin, saved, cell.episodes), gates)
-    world, policy, comms = prepare(cell, saved, cell.episodes, harmless=True)
+    world, policy, comms = prepare(cell, saved, cell.episodes, noop_control=True)
     control = run_cell(cell, world, policy, comms, gates)
     attack, clean = comms.adversary.guards[0].attack, clean_twins[twin.id]
     rates = [float(attack.succeeded(episodes, clean).float().mean()) for episodes in (attacked, control)]

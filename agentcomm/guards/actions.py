@@ -97,7 +97,7 @@ class ActionGuard(State):
             What was drawn in K of these worlds, and [K] which of the W they are; None where the attack leaves
             everything to the policy.
         """
-        if self.base.harmless:
+        if self.base.noop_control:
             return None
         remaining = self.base.remaining(step)[worlds]
         kept = (remaining > 0).nonzero().squeeze(-1)
@@ -148,13 +148,13 @@ class ActionGuard(State):
         self.changed[drawn.worlds] += done != would
         return done
 
-    def settle(self, drawn: Drawn, action: Tensor, redraw: float) -> None:
+    def settle(self, drawn: Drawn, action: Tensor, resample: float) -> None:
         """Take note of what was done in the end, and tell the attack.
 
         Args:
             drawn: What was drawn.
             action: [W] what the node did.
-            redraw: Chance that a warden has drawn the action again from the policy's distribution.
+            resample: Chance that a warden has drawn the action again from the policy's distribution.
         """
         view, where = drawn.view, drawn.granted
         worlds, distributions, probability, done = (
@@ -162,7 +162,7 @@ class ActionGuard(State):
         )
         picked = done.view(-1, 1)
         told = distributions.gather(2, picked.unsqueeze(1).expand(-1, distributions.shape[1], -1)).squeeze(-1)
-        posterior = self.posterior[worlds] * ((1 - redraw) * told + redraw * probability.gather(1, picked))
+        posterior = self.posterior[worlds] * ((1 - resample) * told + resample * probability.gather(1, picked))
         self.posterior[worlds] = posterior / posterior.sum(-1, keepdim=True)
         shown = replace(
             view,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from agentcomm.base.state import Memory, State
 from agentcomm.contracts.attack import Attack
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.views import HookView
 from agentcomm.guards.sandbox import AttackSandbox
 
@@ -32,7 +32,7 @@ class GuardBase(State):
     Attributes:
         threat: The attack's threat model.
         identity: Its node, or N for an outsider.
-        harmless: Whether it is the no-op control of itself.
+        noop_control: Whether it is the no-op control of itself.
         violations: How often it asked for more than it may, by rule.
         memory: Its own tensors [B, ...].
         spent: [B] int64, what it did in each world's episode.
@@ -44,10 +44,10 @@ class GuardBase(State):
 
     keeps = ("memory", "spent", "spent_step", "clock", "total", "generator", "violations")
 
-    def __init__(self, attack: Attack, shape: Setting, seed: int) -> None:
+    def __init__(self, attack: Attack, shape: TeamShape, seed: int) -> None:
         self.attack, self.shape = attack, shape
         self.threat = attack.threat_model()
-        self.harmless = attack.config.harmless
+        self.noop_control = attack.config.noop_control
         node, agents = self.threat.position.node, shape.num_agents
         if node is not None and node >= agents:
             raise ValueError(f"position node needs an agent in 0 .. {agents - 1}, not {node}")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from agentcomm.base.state import State
 from agentcomm.contracts.edits import Envelopes, Fragments, MessageEdits
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Position, Power
 from agentcomm.contracts.traffic import HEADER, LIFETIME, Traffic
 from agentcomm.contracts.views import MessageView
@@ -69,7 +69,7 @@ class MessageGuard(State):
         traffic: Traffic,
         keyring: Keyring,
         step: Tensor,
-        kind: int,
+        round_: int,
         due: Tensor | None = None,
         predict_logits: Callable[[Traffic], Tensor] | None = None,
     ) -> tuple[Traffic, Effects]:
@@ -79,16 +79,16 @@ class MessageGuard(State):
             traffic: What is on the wire.
             keyring: Seals on the attacker's behalf, with its own key only.
             step: [B] int64.
-            kind: Round of the exchange.
+            round_: Round of the exchange.
             due: [B, N] bool, whose messages the exchange carries; None for everybody's.
             predict_logits: Action logits [B, N, A] that follow from this traffic; None where they cannot be predicted.
         """
         reach, remaining = self._reach(traffic), self.base.remaining(step)
-        view = self._view(traffic, reach, remaining, step, kind, predict_logits)
+        view = self._view(traffic, reach, remaining, step, round_, predict_logits)
         if self.trace is not None:
             self.trace.append(view)
         if self._replays:
-            self._seen.remember(traffic, keyring, reach, step, kind)
+            self._seen.remember(traffic, keyring, reach, step, round_)
         edits = self.base.ask(self.base.attack.on_messages, view)
         if edits.inject is not None:
             edits = replace(edits, inject=completed(edits.inject))
@@ -101,19 +101,19 @@ class MessageGuard(State):
         self._touched = did.tampered | did.forged
         return after, did
 
-    def show(self, traffic: Traffic, step: Tensor, kind: int) -> MessageView:
+    def show(self, traffic: Traffic, step: Tensor, round_: int) -> MessageView:
         """What the attack is about to be shown of an exchange, for an agent that decides in its place.
 
         Args:
             traffic: What is on the wire.
             step: [B] int64.
-            kind: Round of the exchange.
+            round_: Round of the exchange.
         """
-        return self._view(traffic, self._reach(traffic), self.base.remaining(step), step, kind, None)
+        return self._view(traffic, self._reach(traffic), self.base.remaining(step), step, round_, None)
 
     def turn(self, accepted: Tensor) -> None:
         """Receivers of an obeyed attack's messages belong to it once they accept one: [B, N, M] of the exchange."""
-        if self.base.threat.position.obeyed:
+        if self.base.threat.position.spreads:
             self._obeying |= (accepted & self._touched).any(-1)
 
     def _reach(self, traffic: Traffic) -> Tensor:
@@ -132,7 +132,7 @@ class MessageGuard(State):
         reach: Tensor,
         remaining: Tensor,
         step: Tensor,
-        kind: int,
+        round_: int,
         predict_logits: Callable[[Traffic], Tensor] | None,
     ) -> MessageView:
         granted: dict[str, Any] = {}
@@ -144,7 +144,7 @@ class MessageGuard(State):
         return MessageView(
             **self.base.shown(step, remaining),
             reach=reach.clone(),
-            round=kind,
+            round=round_,
             width=traffic.spoken.shape[-1],
             identity=self.base.identity,
             granted=granted,
@@ -161,7 +161,7 @@ class MessageGuard(State):
         granted = self.base.spend(torch.cat([where.flatten(1) for where in judged.values()], 1), remaining)
         split = torch.split(granted, [where[0].numel() for where in judged.values()], 1)
         paid = {name: part.view_as(where) for (name, where), part in zip(judged.items(), split, strict=True)}
-        really = not self.base.harmless
+        really = not self.base.noop_control
         dropped, tampered = paid.get("drop", nothing) & really, paid.get("modify", nothing)
         if change is not None and really and tampered.any():  # an edit that touches nothing changes no bit
             traffic = traffic.add_payload(tampered, change)
@@ -221,7 +221,7 @@ class MessageGuard(State):
             **header,
         )
         payload = torch.nn.functional.pad(inject.payload, (0, 0, *pad))
-        if self.base.harmless:  # as much traffic, but only what the claimed sender says anyway
+        if self.base.noop_control:  # as much traffic, but only what the claimed sender says anyway
             everyone = traffic.spoken.unsqueeze(1).expand(-1, source.shape[1], -1, -1)
             payload = everyone.gather(2, source.unsqueeze(-1).expand_as(payload))
         traffic = traffic.edit_payload(forged, payload)
@@ -232,7 +232,7 @@ class MessageGuard(State):
         return traffic
 
 
-def _links(position: Position, shape: Setting) -> Tensor:
+def _links(position: Position, shape: TeamShape) -> Tensor:
     """[N receivers, N + 1 senders] bool, the links that an attack stands on.
 
     Raises:

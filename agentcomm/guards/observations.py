@@ -57,7 +57,7 @@ class ObservationGuard:
             base.violate("modify without the power to", changed)
             return observation
         paid = base.spend(changed.flatten(1), remaining).view_as(changed)
-        if base.harmless or not bool(paid.any()):
+        if base.noop_control or not bool(paid.any()):
             return observation
         return torch.where(paid, shown, observation)
 

@@ -42,4 +42,4 @@ class RewardGuard:
             base.violate("reward beyond its bound", change.abs() > most * (1 + 1e-5))
             change = change.clamp(-most, most)
         granted = base.spend(change != 0, remaining)
-        return reward if base.harmless else torch.where(granted, reward + change, reward)
+        return reward if base.noop_control else torch.where(granted, reward + change, reward)

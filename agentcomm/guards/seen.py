@@ -7,7 +7,7 @@ from torch import Tensor
 
 from agentcomm.base.state import State
 from agentcomm.contracts.edits import Envelopes
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import HEADER, Traffic
 from agentcomm.wire.keyring import Keyring, mix
 
@@ -21,9 +21,9 @@ class SeenMessages(State):
 
     keeps = ("seen",)
 
-    def __init__(self, setting: Setting) -> None:
-        shape = (setting.num_worlds, 0, setting.rounds, setting.num_agents, 0)
-        self.seen = torch.zeros(shape, dtype=torch.int64, device=setting.device)
+    def __init__(self, team_shape: TeamShape) -> None:
+        shape = (team_shape.num_worlds, 0, team_shape.rounds, team_shape.num_agents, 0)
+        self.seen = torch.zeros(shape, dtype=torch.int64, device=team_shape.device)
 
     def reset(self, worlds: Tensor) -> None:
         """Forget the given worlds' episodes ([W] indices)."""
@@ -33,7 +33,7 @@ class SeenMessages(State):
         """[B, N] bool, whether anything was seen that went to that receiver."""
         return (self.seen != 0).any(-1).any(2).any(1)
 
-    def remember(self, traffic: Traffic, keyring: Keyring, reach: Tensor, step: Tensor, kind: int) -> None:
+    def remember(self, traffic: Traffic, keyring: Keyring, reach: Tensor, step: Tensor, round_: int) -> None:
         """Keep what an exchange shows within reach.
 
         Args:
@@ -41,7 +41,7 @@ class SeenMessages(State):
             keyring: Gives the payloads' digests.
             reach: [B, N, M] bool.
             step: [B] int64.
-            kind: Round of the exchange.
+            round_: Round of the exchange.
         """
         known, needed = self.seen.shape[1], int(step.max()) + 1
         if needed > known:
@@ -51,11 +51,11 @@ class SeenMessages(State):
                 grown[:, :known] = self.seen
             self.seen = grown
         prints = _fingerprint(traffic, keyring.digests(traffic))
-        self.seen[torch.arange(len(step), device=step.device), step, kind] = torch.where(reach, prints, 0)
+        self.seen[torch.arange(len(step), device=step.device), step, round_] = torch.where(reach, prints, 0)
 
     def known(self, inject: Envelopes, digests: Tensor) -> Tensor:
         """[B, N, S] bool, whether the attack saw exactly this message where its header says that it was."""
-        place = (inject.sent_at, inject.kind, inject.audience)
+        place = (inject.sent_at, inject.sent_round, inject.audience)
         sizes = self.seen.shape[1:4]
         if not sizes[0]:
             return torch.zeros_like(inject.where)

@@ -11,7 +11,7 @@ from torch import Tensor
 from agentcomm.base.state import Memory, State
 from agentcomm.contracts.channel import Channel, ChannelInput, compose
 from agentcomm.contracts.edits import Fragments
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import LIFETIME, Traffic
 from agentcomm.network.transit import Transit
 
@@ -45,12 +45,12 @@ class Passed:
     hops: Tensor
 
 
-class Path(State):
+class Link(State):
     """Channels in a row, and what is on its way through them.
 
     Args:
         channels: None where only attacks keep messages back.
-        setting: Sizes.
+        team_shape: Sizes.
         slots: M.
         step_seconds: Seconds that a step of an episode takes.
         seed: Seeds the channels' generator.
@@ -59,15 +59,15 @@ class Path(State):
     keeps = ("generator", "memories", "transit")
 
     def __init__(
-        self, channels: Sequence[Channel], setting: Setting, slots: int, step_seconds: float, seed: int
+        self, channels: Sequence[Channel], team_shape: TeamShape, slots: int, step_seconds: float, seed: int
     ) -> None:
         self.channels = list(channels)
         self.step_seconds = step_seconds
-        self.generator = torch.Generator(setting.device)
+        self.generator = torch.Generator(team_shape.device)
         self.generator.manual_seed(seed)
         self.memories = [Memory(channel.memory) for channel in self.channels]
-        sizes = (setting.num_worlds, setting.rounds, setting.num_agents, slots, setting.width)
-        self.transit = Transit(*sizes, LIFETIME, setting.device)
+        sizes = (team_shape.num_worlds, team_shape.rounds, team_shape.num_agents, slots, team_shape.width)
+        self.transit = Transit(*sizes, LIFETIME, team_shape.device)
 
     def reset(self, worlds: Tensor) -> Tensor:
         """Start the given worlds ([W] indices) afresh; returns [W], how many messages were still on their way."""
@@ -84,7 +84,7 @@ class Path(State):
         delay: Tensor,
         step: Tensor,
         round_: int,
-        pieces: Fragments | None = None,
+        fragments: Fragments | None = None,
     ) -> Passed:
         """Carry one exchange.
 
@@ -96,10 +96,18 @@ class Path(State):
             delay: [B, N, M] int64, for how many steps one keeps it back.
             step: [B] int64.
             round_: Round within the step.
-            pieces: Fragments that attacks put on the wire besides.
+            fragments: Fragments that attacks put on the wire besides.
         """
         entering = ChannelInput(
-            traffic.present, traffic.sender, size, traffic.hops, step, self.step_seconds, round_, self.generator, pieces
+            traffic.present,
+            traffic.sender,
+            size,
+            traffic.hops,
+            step,
+            self.step_seconds,
+            round_,
+            self.generator,
+            fragments,
         )
         did = compose(self.channels, [memory.tensors for memory in self.memories], entering)
         seconds = did.seconds + delay * self.step_seconds

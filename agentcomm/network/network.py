@@ -19,12 +19,12 @@ from agentcomm.contracts.channel import Channel
 from agentcomm.contracts.codec import Codec
 from agentcomm.contracts.defense import ORDERS, Defense
 from agentcomm.contracts.inbox import Inbox
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import Links
 from agentcomm.guards.messages import MessageGuard
 from agentcomm.network.exchange import Exchange, Foresee
 from agentcomm.network.ledger import Ledger
-from agentcomm.network.link import Path
+from agentcomm.network.link import Link
 from agentcomm.network.record import ExchangeRecord, records_of
 from agentcomm.network.stages.accounts import Count, Spread
 from agentcomm.network.stages.receiving import CloseGates, Decode, Receive, Screen
@@ -43,7 +43,7 @@ class Network(State):
     """The message layer of B worlds.
 
     Args:
-        setting: Sizes.
+        team_shape: Sizes.
         guards: Guards of attacks on messages, applied in this order within their phase; the adversary that owns them
             resets and saves them.
         defenses: Defenses; sorted into their fixed order.
@@ -67,7 +67,7 @@ class Network(State):
 
     def __init__(
         self,
-        setting: Setting,
+        team_shape: TeamShape,
         guards: Sequence[MessageGuard] = (),
         defenses: Sequence[Defense] = (),
         seed: int = 0,
@@ -77,27 +77,27 @@ class Network(State):
         numbers: int | None = None,
         transport: str | MakeTransport = "batch",
     ) -> None:
-        self.setting = setting
-        self.ledger = Ledger(setting.num_worlds, setting.device)
+        self.team_shape = team_shape
+        self.ledger = Ledger(team_shape.num_worlds, team_shape.device)
         self.guards = guards
-        slot = guards[-1].slots.stop if guards else setting.degree
-        self.spare = slot - setting.degree
+        slot = guards[-1].slots.stop if guards else team_shape.degree
+        self.spare = slot - team_shape.degree
         self.defenses = sorted(defenses, key=lambda d: ORDERS.index(d.order))
-        keys = torch.Generator(setting.device)
+        keys = torch.Generator(team_shape.device)
         keys.manual_seed(derive(seed, "keys"))
-        self.keyring = Keyring(setting.num_agents, setting.width, keys, setting.device)
+        self.keyring = Keyring(team_shape.num_agents, team_shape.width, keys, team_shape.device)
         self.codec = codec
-        self.path: Path | None = None
+        self.link: Link | None = None
         if channels or any({"delay", "reorder"} & guard.base.threat.powers for guard in guards):
-            self.path = Path(channels, setting, slot, step_seconds, derive(seed, "channel"))
+            self.link = Link(channels, team_shape, slot, step_seconds, derive(seed, "channel"))
         if isinstance(transport, str) and transport not in TRANSPORTS:
             raise ValueError(f"there is no transport {transport!r}; known: {', '.join(TRANSPORTS)}")
         make = TRANSPORTS[transport] if isinstance(transport, str) else transport
-        self.transport = make(setting, self.keyring, seed)
-        partial = numbers is not None and numbers != setting.width
+        self.transport = make(team_shape, self.keyring, seed)
+        partial = numbers is not None and numbers != team_shape.width
         if (codec is not None or partial) and not self.transport.writes_codecs:
             raise ValueError(f"{type(self.transport).__name__} carries whole float32 payloads only: use no codec")
-        self.stages = self._stages(4 * (setting.width if numbers is None else numbers))
+        self.stages = self._stages(4 * (team_shape.width if numbers is None else numbers))
         self.trace: list[ExchangeRecord] | None = None
 
     def _stages(self, plain: int) -> list[Stage]:
@@ -110,7 +110,7 @@ class Network(State):
         sealed = any(d.needs_seal for d in self.defenses)
         senders = [guard for guard in guards if guard.at_sender]
         on_wire = [guard for guard in guards if not guard.at_sender]
-        spreading = [guard for guard in guards if guard.base.threat.position.obeyed]
+        spreading = [guard for guard in guards if guard.base.threat.position.spreads]
         memory = Memory(dict if codec is None else codec.memory)
         screens = [(ORDERS.index(d.order) >= READING, Screen(d, transport)) for d in self.defenses]
         return [
@@ -119,9 +119,9 @@ class Network(State):
             *([Seal(self.keyring)] if sealed else []),
             *([AttackWire(on_wire, self.keyring)] if on_wire else []),
             Send(transport, sealed, plain, PLAIN if codec is None else codec.name),
-            *([] if self.path is None else [Carry(self.path, transport, self.ledger)]),
+            *([] if self.link is None else [Carry(self.link, transport, self.ledger)]),
             Receive(transport),
-            *([CloseGates()] if self.spare or self.path is not None else []),
+            *([CloseGates()] if self.spare or self.link is not None else []),
             *(screen for reads, screen in screens if not reads),
             *([Decode(codec, memory)] if codec is not None and codec.stateful else []),
             *(screen for reads, screen in screens if reads),
@@ -154,9 +154,9 @@ class Network(State):
             The receivers' inboxes. Spare slots are left out of exchanges without injections, so that an
             attack that does nothing leaves a run bit-identical.
         """
-        x = Exchange.begin(spoken, links, step, round_, self.setting.rounds, self.spare, foresee)
+        x = Exchange.begin(spoken, links, step, round_, self.team_shape.rounds, self.spare, foresee)
         for stage in self.stages:
             stage(x)
         if self.trace is not None:
             self.trace += records_of(x)
-        return x.deliver(self.setting.degree)
+        return x.deliver(self.team_shape.degree)

@@ -103,7 +103,7 @@ def _commands(run: Run) -> list[str]:
     usual, own = Conditions(), []
     with contextlib.suppress(ValidationError):  # a config that is not ours
         config = RunConfig.model_validate(run.config)
-        usual, *own = config.evaluation.expand(config.path)
+        usual, *own = config.evaluation.expand(config.transport)
     # Cells without attacks need no command of their own: their options stand beside those of the cells they change.
     groups: dict[str, tuple[list[str], list[str], list[str]]] = {}
     for row in run.cells:

@@ -208,10 +208,10 @@ def _attacks(results: Results, voc: Estimate) -> list[Markup]:
             text += Markup(" {} costs <b>{}</b>{}.").format(
                 _brief(results, attack), percent(share.value), _percent_interval(share)
             )
-    harmless = [a for a in order if a not in hurting]
-    if harmless:
+    noop_control = [a for a in order if a not in hurting]
+    if noop_control:
         text += Markup(" {} of {} attacks cost nothing measurable: {}.").format(
-            len(harmless), len(order), named(harmless)
+            len(noop_control), len(order), named(noop_control)
         )
     return [text]
 

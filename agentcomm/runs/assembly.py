@@ -13,10 +13,10 @@ from agentcomm.base.registry import Axis
 from agentcomm.base.seeds import derive
 from agentcomm.contracts.attack import hooks
 from agentcomm.contracts.policy import CommPolicy
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.world import Observation, World
 from agentcomm.directory.world import DirectoryWorld
-from agentcomm.runs.choices import PLAIN_PATH, Choice, PathChoice, build
+from agentcomm.runs.choices import PLAIN_TRANSPORT, Choice, TransportConfig, build
 from agentcomm.runs.conditions import Carrier
 from agentcomm.runs.config import Variant
 from agentcomm.step.comms import Comms
@@ -39,7 +39,7 @@ def make_policy(choice: Choice, world: World, variant: Variant = "team", seed: i
         return plugin.for_world(config, world).to(world.device)
 
 
-def serve(policy: CommPolicy, trained: World, world: World) -> None:
+def resize_team(policy: CommPolicy, trained: World, world: World) -> None:
     """Let a policy that was trained in one world act in another, with a team of other members.
 
     Agents stand in, in turn, for the trained ones of their role.
@@ -61,7 +61,7 @@ def serve(policy: CommPolicy, trained: World, world: World) -> None:
             raise ConfigError(f"no agent of the trained team has role {role}")
         identity.append(pool[seen.get(role, 0) % len(pool)])
         seen[role] = seen.get(role, 0) + 1
-    policy.serve(identity)
+    policy.resize_team(identity)
 
 
 def _input(layout: Observation) -> tuple[str, int]:
@@ -71,7 +71,7 @@ def _input(layout: Observation) -> tuple[str, int]:
 
 def _numbers(policy: CommPolicy) -> int:
     """Entries of a greedy payload that say anything."""
-    return policy.width if policy.voice is None else int(policy.voice.spoken.sum())
+    return policy.width if policy.message_noise is None else int(policy.message_noise.spoken.sum())
 
 
 def make_comms(
@@ -80,7 +80,7 @@ def make_comms(
     attacks: Sequence[Choice] = (),
     defenses: Sequence[Choice] = (),
     seed: int = 0,
-    path: PathChoice = PLAIN_PATH,
+    transport: TransportConfig = PLAIN_TRANSPORT,
     carrier: Carrier = "batch",
 ) -> Comms:
     """The message layer between the agents of a world, and the adversary; attacks on its directory are installed there.
@@ -88,7 +88,7 @@ def make_comms(
     Raises:
         ConfigError: If a stage does not fit the team, or the carrier cannot carry what the codec writes.
     """
-    setting = Setting(
+    team_shape = TeamShape(
         num_worlds=world.num_worlds,
         num_agents=world.num_agents,
         degree=policy.topology.degree,
@@ -98,28 +98,30 @@ def make_comms(
     )
 
     def make(axis: Axis, choices: Sequence[Choice], *more: int) -> list[Any]:
-        return [registry.find(axis, c.name)(build(axis, c), setting, *more) for c in choices]
+        return [registry.find(axis, c.name)(build(axis, c), team_shape, *more) for c in choices]
 
-    codecs = () if path.codec is None else (path.codec,)
+    codecs = () if transport.codec is None else (transport.codec,)
     try:
         made, directory = make("attack", attacks), world.directory if isinstance(world, DirectoryWorld) else None
         for attack in made:
             if directory is None and "on_directory" in hooks(type(attack)):
                 raise ValueError(f"{attack.name} needs a directory, and {world.name} has none")
-        slots = setting.degree + sum(attack.injections() for attack in made)
-        channels = make("channel", path.channels, slots)
+        slots = team_shape.degree + sum(attack.injections() for attack in made)
+        channels = make("channel", transport.channels, slots)
         for attack in made:
-            if attack.cuts and not any(channel.cuts for channel in channels):
+            if attack.needs_fragmentation and not any(channel.fragments_messages for channel in channels):
                 raise ValueError(
                     f"{attack.name} acts on fragments, and no channel cuts messages: add `--channel fragments`"
                 )
         codec = next(iter(make("codec", codecs)), None)
         screens, numbers = make("defense", defenses), _numbers(policy)
         sizes = None if directory is None else directory.shape
-        comms = Comms.between(setting, made, screens, seed, channels, codec, path.step_seconds, numbers, sizes, carrier)
+        comms = Comms.between(
+            team_shape, made, screens, seed, channels, codec, transport.step_seconds, numbers, sizes, carrier
+        )
         if directory is not None:
             directory.install(comms.adversary.directory_guards)
         return comms
     except ValueError as error:
-        named = ", ".join(c.label for c in (*attacks, *defenses, *path.channels, *codecs))
+        named = ", ".join(c.label for c in (*attacks, *defenses, *transport.channels, *codecs))
         raise ConfigError(f"{named} does not fit a team of {world.num_agents}: {error}") from error

@@ -75,7 +75,7 @@ def _split(text: str) -> list[str]:
     return [p for p in (*parts, text[start:]) if p.strip()]
 
 
-class PathChoice(Strict):
+class TransportConfig(Strict):
     """How messages are written and which channels they pass."""
 
     channels: tuple[Choice, ...] = Field((), description="channels that messages pass, in this order")
@@ -86,7 +86,7 @@ class PathChoice(Strict):
     def label(self) -> str:
         """Channels and codec by name; empty for a plain transport."""
         parts = [c.label for c in self.channels] + ([] if self.codec is None else [self.codec.label])
-        if self.step_seconds != PathChoice.model_fields["step_seconds"].default:
+        if self.step_seconds != TransportConfig.model_fields["step_seconds"].default:
             parts.append(f"{self.step_seconds:g} s per step")
         return "+".join(parts)
 
@@ -102,7 +102,7 @@ class PathChoice(Strict):
             build("codec", self.codec)
 
 
-PLAIN_PATH = PathChoice()
+PLAIN_TRANSPORT = TransportConfig()
 
 
 def build(axis: Axis, choice: Choice) -> Any:

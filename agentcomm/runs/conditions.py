@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from agentcomm.base.errors import ConfigError, explain
-from agentcomm.runs.choices import PLAIN_PATH, Choice, PathChoice, Strict, as_yaml, build
+from agentcomm.runs.choices import PLAIN_TRANSPORT, Choice, Strict, TransportConfig, as_yaml, build
 
 GateControlName = Literal["open", "closed", "random"]
 Decisions = Literal["greedy", "sampled"]
@@ -43,7 +43,7 @@ class Conditions(SharedConditions):
     gates: GateControlName | None = Field(
         None, description="gates always open, always closed, or open at random, as often as the team's own"
     )
-    transport: PathChoice = Field(PLAIN_PATH, description="channels that messages pass, and their codec")
+    transport: TransportConfig = Field(PLAIN_TRANSPORT, description="channels that messages pass, and their codec")
 
     @property
     def crossed(self) -> bool:
@@ -53,7 +53,7 @@ class Conditions(SharedConditions):
         """
         return not self.environment and self.gates is None
 
-    def label(self, own: PathChoice = PLAIN_PATH) -> str:
+    def label(self, own: TransportConfig = PLAIN_TRANSPORT) -> str:
         """What is not as usual, such as ``failure=0.05, gates open``; empty for nothing.
 
         Equal conditions have equal labels, and different ones different labels.
@@ -109,11 +109,11 @@ class ConditionsConfig(SharedConditions):
     gates: tuple[GateControlName, ...] = Field(
         (), description="gates always open, always closed, or open at random, as often; evaluated without attacks"
     )
-    paths: tuple[PathChoice, ...] = Field(
+    transports: tuple[TransportConfig, ...] = Field(
         (), description="transports besides the one of training; each with every attack and defense"
     )
 
-    def expand(self, own: PathChoice) -> list[Conditions]:
+    def expand(self, own: TransportConfig) -> list[Conditions]:
         """All conditions of the grid, the run's own first.
 
         Args:
@@ -125,7 +125,7 @@ class ConditionsConfig(SharedConditions):
             usual,
             *(usual.model_copy(update={"environment": changes}) for changes in self.environments),
             *(usual.model_copy(update={"gates": gates}) for gates in self.gates),
-            *(usual.model_copy(update={"transport": path}) for path in self.paths if path != own),
+            *(usual.model_copy(update={"transport": other}) for other in self.transports if other != own),
         ]
 
     def changed(self, given: Mapping[str, Any]) -> ConditionsConfig:
@@ -138,5 +138,5 @@ class ConditionsConfig(SharedConditions):
         try:
             return ConditionsConfig.model_validate(kept | dict(given))
         except ValidationError as error:
-            known = {"": list(ConditionsConfig.model_fields), "paths": list(PathChoice.model_fields)}
+            known = {"": list(ConditionsConfig.model_fields), "transports": list(TransportConfig.model_fields)}
             raise ConfigError(explain(error, "conditions", known)) from None

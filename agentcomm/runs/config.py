@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from agentcomm.base.errors import ConfigError, did_you_mean, explain
-from agentcomm.runs.choices import PLAIN_PATH, Choice, PathChoice, Strict, apply_override, build
+from agentcomm.runs.choices import PLAIN_TRANSPORT, Choice, Strict, TransportConfig, apply_override, build
 from agentcomm.runs.conditions import ConditionsConfig
 from agentcomm.runs.ppo_settings import PPOSettings
 
@@ -59,7 +59,7 @@ class RunConfig(Strict):
     policy: Choice = Field(description="what decides for them")
     attacks: tuple[Choice, ...] = Field((), description="attacks present during training")
     defenses: tuple[Choice, ...] = Field((), description="defenses present during training")
-    path: PathChoice = Field(PLAIN_PATH, description="how messages travel, in training and evaluation")
+    transport: TransportConfig = Field(PLAIN_TRANSPORT, description="how messages travel, in training and evaluation")
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="one team is trained per seed")
     control: bool = Field(True, description="train the team without messages, too: the floor")
     training: TrainingConfig = Field(TrainingConfig(), description="how teams are trained")
@@ -84,7 +84,7 @@ class RunConfig(Strict):
         self.import_plugins()
         build("environment", self.environment)
         build("policy", self.policy)
-        for conditions in self.evaluation.expand(self.path):
+        for conditions in self.evaluation.expand(self.transport):
             conditions.check(self.environment)
         for choice in (*self.attacks, *self.evaluation.attacks):
             build("attack", choice)

@@ -17,7 +17,7 @@ from agentcomm.base.state import State
 from agentcomm.contracts.attack import Attack, hooks
 from agentcomm.contracts.directory_hook import DirectoryShape
 from agentcomm.contracts.policy import CommPolicy
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.world import World
 from agentcomm.guards.actions import ActionGuard, Drawn
 from agentcomm.guards.base import GuardBase
@@ -44,7 +44,7 @@ class Adversary(State):
         shape: Shape of the team.
         seed: Seeds each attack's generator, and the warden's.
         directory: Sizes of the directory through which the team's members find each other; None for none.
-        redraw: Chance with which a warden draws an action again from the policy's distribution.
+        resample: Chance with which a warden draws an action again from the policy's distribution.
 
     Attributes:
         guards: What the guards of an attack's hooks share, by attack.
@@ -63,12 +63,12 @@ class Adversary(State):
     def __init__(
         self,
         attacks: Sequence[Attack],
-        shape: Setting,
+        shape: TeamShape,
         seed: int,
         directory: DirectoryShape | None = None,
-        redraw: float = 0.0,
+        resample: float = 0.0,
     ) -> None:
-        self.shape, self.redraw = shape, redraw
+        self.shape, self.resample = shape, resample
         self.guards: list[GuardBase] = []
         self.message_guards: list[MessageGuard] = []
         self.observation_guards: list[ObservationGuard] = []
@@ -160,7 +160,7 @@ class Adversary(State):
             rows: [R] int64, whose actions these are, as world * N + agent.
             alive: [B, N] bool, members that are there; None for all.
         """
-        if not self.action_guards and not self.redraw:
+        if not self.action_guards and not self.resample:
             return action
         if noise is None:
             probability = nn.functional.one_hot(action, logits.shape[-1]).double()
@@ -179,14 +179,14 @@ class Adversary(State):
                 at = at[kept]
                 action = action.index_put((at,), guard.overrule(drawn, action[at]))
                 overruled.append(_Overruled(guard, drawn, at))
-        if self.redraw:
+        if self.resample:
             action = self._draw_again(logits, action, noise)
         for done in overruled:
-            done.guard.settle(done.drawn, action[done.at], self.redraw)
+            done.guard.settle(done.drawn, action[done.at], self.resample)
         return action
 
     def _draw_again(self, logits: Tensor, action: Tensor, noise: Tensor | None) -> Tensor:
         """Some actions as the policy would draw them again."""
-        again = torch.rand(action.shape, generator=self.warden, device=action.device) < self.redraw
+        again = torch.rand(action.shape, generator=self.warden, device=action.device) < self.resample
         fresh = torch.empty_like(logits).exponential_(generator=self.warden).log_()
         return torch.where(again, (logits if noise is None else logits - fresh).argmax(-1), action)

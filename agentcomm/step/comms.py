@@ -15,7 +15,7 @@ from agentcomm.contracts.channel import Channel
 from agentcomm.contracts.codec import Codec
 from agentcomm.contracts.defense import Defense
 from agentcomm.contracts.directory_hook import DirectoryShape
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.network.network import Network
 from agentcomm.step.adversary import Adversary
 
@@ -37,7 +37,7 @@ class Comms(State):
     @classmethod
     def between(
         cls,
-        shape: Setting,
+        shape: TeamShape,
         attacks: Sequence[Attack] = (),
         defenses: Sequence[Defense] = (),
         seed: int = 0,
@@ -65,8 +65,8 @@ class Comms(State):
         Raises:
             ValueError: If a part does not fit the team.
         """
-        redraw = 1 - math.prod(1 - defense.redraw for defense in defenses)
-        adversary = Adversary(attacks, shape, seed, directory, redraw)
+        resample = 1 - math.prod(1 - defense.resample for defense in defenses)
+        adversary = Adversary(attacks, shape, seed, directory, resample)
         guards = adversary.message_guards
         parts = (shape, guards, defenses, seed, channels, codec, step_seconds, numbers, transport)
         return cls(adversary, Network(*parts))

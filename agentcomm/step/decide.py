@@ -35,7 +35,7 @@ class Decision:
         logits: [B, N, A].
         links: [B, N, k] int64, the senders that the graph kept.
         draw: [B] int64 of a graph made for this step; [0] without.
-        voice_draw: [B] int64 that the noise of messages was drawn with; [0] without noise.
+        noise_draw: [B] int64 that the noise of messages was drawn with; [0] without noise.
         inboxes: What was delivered, per round.
     """
 
@@ -48,7 +48,7 @@ class Decision:
     logits: Tensor
     links: Tensor
     draw: Tensor
-    voice_draw: Tensor
+    noise_draw: Tensor
     inboxes: list[Inbox]
 
 
@@ -105,7 +105,7 @@ def decide(
         logits=logits,
         links=links.source,
         draw=draw,
-        voice_draw=message_draw,
+        noise_draw=message_draw,
         inboxes=inboxes,
     )
 
@@ -136,7 +136,7 @@ class _TeamStep:
         """All rounds that come before any action: the state [B, N, H] after them, and what was delivered in each."""
         policy, state = self.policy, hidden
         inboxes: list[Inbox] = []
-        for round_ in range(policy.rounds - policy.tells_actions):
+        for round_ in range(policy.rounds - policy.autoregressive):
             spoken = self.add_noise(policy.speak(state, round_), round_)
             inboxes.append(self.exchange(spoken, self.links, round_, state))
             state = policy.hear(state, inboxes[-1], round_)
@@ -145,7 +145,7 @@ class _TeamStep:
     def act(self, state: Tensor, noise: Tensor | None, inboxes: list[Inbox]) -> tuple[Tensor, Tensor]:
         """Logits [B, N, A] and actions [B, N]; adds what is told of actions to the inboxes."""
         policy, shape = self.policy, state.shape[:2]
-        if policy.tells_actions:
+        if policy.autoregressive:
             logits, action, told = decide_sequentially(
                 policy, state, self.links, self.exchange, noise, self.add_noise, self.choose
             )
@@ -173,7 +173,7 @@ class _TeamStep:
             inbox = Inbox(spoken, links.source, links.present, links.source)
         else:
             predict = None
-            if state is not None and not self.policy.tells_actions:
+            if state is not None and not self.policy.autoregressive:
                 predict = partial(predict_logits, self.policy, state, links, number)
             inbox = self.comms.network.exchange(spoken, links, self.step, number, predict)
         if self.interpreter is not None:

@@ -16,7 +16,7 @@ def draw_message_noise(policy: CommPolicy, step: Tensor, generator: torch.Genera
         step: [B] int64, one per world.
         generator: Source of the draws; None for greedy messages.
     """
-    if policy.voice is None or generator is None:
+    if policy.message_noise is None or generator is None:
         return step[:0]
     return torch.randint(2**62, step.shape, generator=generator, device=step.device)
 
@@ -30,7 +30,7 @@ def add_message_noise(policy: CommPolicy, said: Tensor, round_: int, draw: Tenso
         round_: The round.
         draw: [B] of :func:`draw_message_noise`; None, or [0], for greedy messages.
     """
-    if policy.voice is None:
+    if policy.message_noise is None:
         return said
-    payload: Tensor = policy.voice(said, draw if draw is not None and len(draw) else None, round_)[0]
+    payload: Tensor = policy.message_noise(said, draw if draw is not None and len(draw) else None, round_)[0]
     return payload

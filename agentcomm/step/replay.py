@@ -47,7 +47,7 @@ def reevaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: b
         rows: Columns ``observation`` [R, N, O], ``action`` [R, N], ``gate`` [R, N], ``links`` [R, N, k],
             ``mask`` [R, rounds, N, M]; where messages were disturbed ``source`` and ``scale`` [R, rounds, N, M] and
             ``delta`` [R, rounds, N, M, D]; with a sampled graph ``draw`` [R], with straight-through gates
-            ``gate_noise`` [R, N], with a codec ``coding`` [R, rounds, N, D], with noisy messages ``voice_draw`` [R],
+            ``gate_noise`` [R, N], with a codec ``coding`` [R, rounds, N, D], with noisy messages ``noise_draw`` [R],
             with members that come and go ``alive`` [R, N].
         graph_gradient: Whether gradients shall reach the graph's own parameters.
     """
@@ -73,8 +73,8 @@ def reevaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: b
     nats: list[Tensor] = []
 
     def deliver(round_: int, spoken: Tensor) -> Inbox:
-        if policy.voice is not None:
-            spoken, information = policy.voice(spoken, rows["voice_draw"], round_)
+        if policy.message_noise is not None:
+            spoken, information = policy.message_noise(spoken, rows["noise_draw"], round_)
             nats.append(information)
         return _inbox(rows, links, round_, spoken, weight)
 

@@ -80,7 +80,7 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         world = make_world(run.environment, training.worlds)
         policy = self.module.policy
         seed = derive(self.seed, "runner", self.worker_index or 0)
-        comms = make_comms(world, policy, run.attacks, run.defenses, seed, run.path)
+        comms = make_comms(world, policy, run.attacks, run.defenses, seed, run.transport)
         self.sampler = Sampler(world, policy, comms, self.config.settings(), seed)
 
     def make_module(self) -> None:
@@ -135,7 +135,7 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         settings = self.config.env_config
         choices = RunConfig.model_validate(settings["run"])
         seed = derive(self.seed, "evaluation")
-        comms = make_comms(world, policy, choices.attacks, choices.defenses, seed, choices.path)
+        comms = make_comms(world, policy, choices.attacks, choices.defenses, seed, choices.transport)
         played = play(world, policy, comms, derive(run.evaluation.seed, "training"))
         found = measure(played)
         steps = int(played.length.sum())

@@ -103,9 +103,9 @@ def ppo_loss(
         loss = loss + now.auxiliary
     if now.nats is not None:
         # A message is paid for by each of its senders, in every round.
-        loss = loss + policy.voice.weight * mean(now.nats.sum((1, 3)), alive_share)
+        loss = loss + policy.message_noise.weight * mean(now.nats.sum((1, 3)), alive_share)
         if not graph_gradient:
-            policy.voice.note(now.nats)
+            policy.message_noise.note(now.nats)
     loss = loss - entropy * mean(now.entropy, act_share) - settings.gate_entropy * mean(now.gate_entropy)
     with torch.no_grad():
         stats = {

@@ -196,8 +196,8 @@ class Sampler(State):
             columns["draw"] = torch.stack([d.draw for d in decisions])
         if decisions[0].gate_noise is not None:
             columns["gate_noise"] = torch.stack([d.gate_noise for d in decisions if d.gate_noise is not None])
-        if self.policy.voice is not None:
-            columns["voice_draw"] = torch.stack([d.voice_draw for d in decisions])
+        if self.policy.message_noise is not None:
+            columns["noise_draw"] = torch.stack([d.noise_draw for d in decisions])
         return columns
 
     def _recent(self) -> dict[str, float]:

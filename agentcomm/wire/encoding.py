@@ -24,7 +24,7 @@ class _Message(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fiel
     """The types of the fields; their ranges are :class:`Envelope`'s to check."""
 
     version: int
-    kind: int
+    sent_round: int
     sender: int
     audience: int
     sequence: int
@@ -47,7 +47,7 @@ def encode(envelope: Envelope) -> bytes:
     return _encoder.encode(
         _Message(
             e.version,
-            e.kind,
+            e.sent_round,
             e.sender,
             e.audience,
             e.sequence,
@@ -111,7 +111,7 @@ def _fault(error: msgspec.DecodeError) -> str:
 
 def sizes(
     *,
-    kind: Tensor | int,
+    sent_round: Tensor | int,
     sender: Tensor | int,
     audience: Tensor | int,
     sequence: Tensor | int,
@@ -126,13 +126,13 @@ def sizes(
     """``len(encode(envelope))`` of many envelopes, from their fields alone.
 
     Args:
-        kind: This and the others up to ``hops``: integers of any shapes that broadcast, in the fields' ranges.
-        sender: See ``kind``.
-        audience: See ``kind``.
-        sequence: See ``kind``.
-        sent_at: See ``kind``.
-        expiry: See ``kind``.
-        hops: See ``kind``.
+        sent_round: This and the others up to ``hops``: integers of any shapes that broadcast, in the fields' ranges.
+        sender: See ``sent_round``.
+        audience: See ``sent_round``.
+        sequence: See ``sent_round``.
+        sent_at: See ``sent_round``.
+        expiry: See ``sent_round``.
+        hops: See ``sent_round``.
         key: Id of the key the seal names; -1 for none, as in ``Traffic``.
         payload_bytes: Length of the payload.
         seal_bytes: Length of the seal; 0 for none.
@@ -142,7 +142,7 @@ def sizes(
         int64, the broadcast shape.
     """
     head = 3 + len(codec)  # of the array, the version and the codec's name
-    numbers = sum(_int_size(x) for x in (kind, sender, audience, sequence, sent_at, expiry, hops, key))
+    numbers = sum(_int_size(x) for x in (sent_round, sender, audience, sequence, sent_at, expiry, hops, key))
     body = payload_bytes + (2 + (payload_bytes > 0xFF)) + seal_bytes + 2
     return torch.as_tensor(head + numbers + body, dtype=torch.int64)
 

@@ -29,7 +29,7 @@ class Envelope(BaseModel):
 
     Attributes:
         version: Of this layout; there is one.
-        kind: Exchange within the step.
+        sent_round: Exchange within the step.
         sender: Who it claims sent it; N, the number of agents, stands for a newcomer.
         audience: The receiver it was written for.
         sequence: The sender's running number in this episode.
@@ -45,7 +45,7 @@ class Envelope(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     version: Literal[1] = VERSION
-    kind: U8
+    sent_round: U8
     sender: U16
     audience: U16
     sequence: U32

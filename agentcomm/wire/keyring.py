@@ -71,7 +71,7 @@ class Keyring:
         body = self.digests(traffic) if digests is None else digests
         f = self._fields
         body = body + traffic.sender * f[0] + traffic.audience * f[1] + traffic.sequence * f[2]
-        body = body + traffic.sent_at * f[3] + traffic.kind * f[4] + key * f[5] + traffic.expiry * f[6]
+        body = body + traffic.sent_at * f[3] + traffic.sent_round * f[4] + key * f[5] + traffic.expiry * f[6]
         return mix(mix(body) + self._secrets[key.clamp(0, self.num_agents)])
 
     def seal(self, traffic: Traffic) -> Traffic:

@@ -24,7 +24,7 @@ from agentcomm.wire.envelope import MAX_CODEC, Envelope
 
 DOMAIN = b"agentcomm/envelope"  # what these keys sign can be taken for nothing else, nor the other way round
 
-# domain, version, kind, sender, audience, sequence, sent_at, expiry, key, codec, digest of the payload
+# domain, version, sent_round, sender, audience, sequence, sent_at, expiry, key, codec, digest of the payload
 _HEADER = struct.Struct(f"!{len(DOMAIN)}sBBHHIIIH{MAX_CODEC}s32s")
 
 
@@ -38,7 +38,7 @@ def signed_bytes(envelope: Envelope, key: int) -> bytes:
     return _HEADER.pack(
         DOMAIN,
         e.version,
-        e.kind,
+        e.sent_round,
         e.sender,
         e.audience,
         e.sequence,

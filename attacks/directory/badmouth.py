@@ -15,7 +15,7 @@ NAMES = 256  # of members, at most
 
 
 class BadmouthConfig(DirectoryAttackConfig):
-    """Arguments of ``badmouth``; the ``harmless`` control rates a name that nobody has."""
+    """Arguments of ``badmouth``; the ``noop_control`` control rates a name that nobody has."""
 
     rate: int = Field(4, ge=1, le=4096, description="ratings per step")
     praise: bool = Field(True, description="rate the bad well, besides the good badly")
@@ -39,7 +39,7 @@ class Badmouth(DirectoryAttack[BadmouthConfig]):
 
     def memory(self) -> dict[str, Tensor]:
         """[B, P] by name: 1 for good, -1 for bad, 0 for not known yet."""
-        s = self.setting
+        s = self.team_shape
         return {"known": torch.zeros(s.num_worlds, NAMES, dtype=torch.int64, device=s.device)}
 
     def on_directory(self, view: DirectoryView) -> DirectoryEdits:
@@ -55,7 +55,7 @@ class Badmouth(DirectoryAttack[BadmouthConfig]):
         who = lot.gather(1, number % count.clamp_min(1))
         where = (count > 0) & (number < view.remaining.unsqueeze(1))
         good = known.gather(1, who) < 0
-        if c.harmless:
+        if c.noop_control:
             who = torch.full_like(who, view.principals - 1)
         return DirectoryEdits(ratings=Ratings(where, who, good))
 

@@ -14,7 +14,7 @@ from agentcomm.contracts.threat_model import Position, ThreatModel
 
 
 class BlastConfig(DirectoryAttackConfig):
-    """Arguments of ``blast``; the ``harmless`` control sends nothing."""
+    """Arguments of ``blast``; the ``noop_control`` control sends nothing."""
 
     rate: int = Field(12, ge=0, le=4096, description="empty requests per step")
 
@@ -39,7 +39,7 @@ class Blast(DirectoryAttack[B_co]):
 
     def on_directory(self, view: DirectoryView) -> DirectoryEdits:
         """Send as many as the budget allows."""
-        rate = 0 if self.config.harmless else self.config.rate
+        rate = 0 if self.config.noop_control else self.config.rate
         return DirectoryEdits(requests=torch.full_like(view.remaining, rate).minimum(view.remaining))
 
     def share(self, facts: Facts) -> Tensor:

@@ -10,7 +10,7 @@ from attacks.directory.newcomer import Newcomer, NewcomerConfig
 
 
 class CopiedCardConfig(NewcomerConfig):
-    """Arguments of ``copied_card``; the ``harmless`` control registers cards of its own that claim nothing."""
+    """Arguments of ``copied_card``; the ``noop_control`` control registers cards of its own that claim nothing."""
 
     victims: int = Field(3, ge=1, le=4096, description="agents whose cards are copied: those that claim most")
     lift: float = Field(0.05, ge=0, le=1, description="how much more the copy claims, to stand before the original")
@@ -36,16 +36,16 @@ class CopiedCard(Newcomer[CopiedCardConfig]):
         victim = view.principal.gather(1, model)
         claim = view.claim.gather(1, model.unsqueeze(2).expand(-1, -1, view.skills))
         own = view.members + number
-        name = own.clamp_max(view.principals - 1) if c.harmless else victim
-        needed = 1 if c.harmless else 2
+        name = own.clamp_max(view.principals - 1) if c.noop_control else victim
+        needed = 1 if c.noop_control else 2
         copied = (view.principal.unsqueeze(1) == name.unsqueeze(2)).sum(2) >= needed
         where = ~copied & (number < some) & (number < view.remaining.unsqueeze(1))
         return DirectoryEdits(
             register=Registrations(
                 where=where,
                 principal=name,
-                claim=torch.zeros_like(claim) if c.harmless else (claim + c.lift).clamp_max(1.0),
-                key=name if c.harmless else view.key.gather(1, model),
+                claim=torch.zeros_like(claim) if c.noop_control else (claim + c.lift).clamp_max(1.0),
+                key=name if c.noop_control else view.key.gather(1, model),
                 quality=torch.full_like(claim[..., 0], c.quality),
                 stalls=torch.full_like(where, c.stalls),
             )

@@ -12,7 +12,7 @@ from attacks.directory.stranger import Stranger, StrangerConfig
 
 
 class DescriptionConfig(StrangerConfig):
-    """Arguments of ``description``; the ``harmless`` control has a plain description and claims nothing."""
+    """Arguments of ``description``; the ``noop_control`` control has a plain description and claims nothing."""
 
     claim: float = Field(0.9, ge=0, le=1, description="what its card claims of every skill: enough to be listed")
     quality: float = Field(0.0, ge=0, le=1, description="chance that a task given to it is delivered")
@@ -29,7 +29,7 @@ class Description(Stranger[DescriptionConfig]):
 
     def traits(self, view: DirectoryView, edition: Tensor) -> dict[str, Tensor]:
         """The directive."""
-        directive = torch.full(edition.shape, not self.config.harmless, device=edition.device)
+        directive = torch.full(edition.shape, not self.config.noop_control, device=edition.device)
         return {"directive": directive, "quality": torch.full_like(directive, self.config.quality, dtype=torch.float32)}
 
     def share(self, facts: Facts) -> Tensor:

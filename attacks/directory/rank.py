@@ -59,7 +59,7 @@ class Rank(Newcomer[RankConfig]):
 
     def memory(self) -> dict[str, Tensor]:
         """Which of its names it uses, counted from the first: [B, 1]; what it claims of a skill: [B, SKILLS]."""
-        s = self.setting
+        s = self.team_shape
         used = torch.zeros(s.num_worlds, 1, dtype=torch.int64, device=s.device)
         claim = {"claim": torch.full((s.num_worlds, SKILLS), 0.5, device=s.device)} if self.sends_lookups() else {}
         return {"used": used} | claim
@@ -83,7 +83,7 @@ class Rank(Newcomer[RankConfig]):
         own = c.weight * view.reputation.gather(1, name)
         for _ in range(c.steps):
             claim = torch.where(claim + own <= mark, (claim + c.rate).clamp_max(1.0), claim)
-        if c.harmless:
+        if c.noop_control:
             claim = torch.zeros_like(claim)
         standing = (view.claim * mine.unsqueeze(2)).sum(1)
         where = ~mine.any(1, keepdim=True) | (claim - standing > 1e-6).any(1, keepdim=True)
@@ -111,7 +111,7 @@ class Rank(Newcomer[RankConfig]):
         claim.copy_(torch.where(beaten, (claim + c.rate).clamp_max(1.0), claim))
         where = (spoiled | beaten.any(1, keepdim=True) | ~view.taken) & (view.remaining > 0).unsqueeze(1)
         requests = torch.full((worlds,), view.skills, device=view.step.device)
-        shown = torch.zeros_like(claim) if c.harmless else claim.clone()
+        shown = torch.zeros_like(claim) if c.noop_control else claim.clone()
         return DirectoryEdits(
             register=self._card(where, view.members + used, shown), requests=requests.minimum(view.remaining)
         )

@@ -31,7 +31,7 @@ class Recursive(Stranger[RecursiveConfig]):
 
     def traits(self, view: DirectoryView, edition: Tensor) -> dict[str, Tensor]:
         """Copies to members."""
-        copies = 0 if self.config.harmless else min(self.config.copies, view.members)
+        copies = 0 if self.config.noop_control else min(self.config.copies, view.members)
         return {
             "copies": torch.full_like(edition, copies),
             "stalls": torch.full(edition.shape, self.config.stalls, device=edition.device),

@@ -12,7 +12,7 @@ from attacks.directory.stranger import Stranger, StrangerConfig
 
 
 class RugPullConfig(StrangerConfig):
-    """Arguments of ``rug_pull``; the ``harmless`` control delivers to the end."""
+    """Arguments of ``rug_pull``; the ``noop_control`` control delivers to the end."""
 
     turn: int = Field(8, ge=0, description="step of the episode in which it turns")
     before: float = Field(1.0, ge=0, le=1, description="chance that a task given to it earlier is delivered")
@@ -36,7 +36,7 @@ class RugPull(Stranger[RugPullConfig]):
     def traits(self, view: DirectoryView, edition: Tensor) -> dict[str, Tensor]:
         """Quality before and after."""
         c = self.config
-        after = c.before if c.harmless else c.after
+        after = c.before if c.noop_control else c.after
         quality = torch.where(edition == 0, c.before, after)
         claim = torch.full((*edition.shape, view.skills), c.claim, device=edition.device)
         return {"quality": quality.float(), "claim": claim}

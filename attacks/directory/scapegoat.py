@@ -30,7 +30,7 @@ class Scapegoat(Stranger[ScapegoatConfig]):
 
     def traits(self, view: DirectoryView, edition: Tensor) -> dict[str, Tensor]:
         """Whom to blame."""
-        return {"scapegoat": torch.full_like(edition, -1) if self.config.harmless else edition.clone()}
+        return {"scapegoat": torch.full_like(edition, -1) if self.config.noop_control else edition.clone()}
 
     def share(self, facts: Facts) -> Tensor:
         """Failures put down to the wrong one."""

@@ -13,7 +13,7 @@ from attacks.directory.newcomer import Newcomer
 
 
 class StrangerConfig(DirectoryAttackConfig):
-    """Arguments every stranger has; the ``harmless`` control registers a card that claims nothing."""
+    """Arguments every stranger has; the ``noop_control`` control registers a card that claims nothing."""
 
     claim: float = Field(1.0, ge=0, le=1, description="what its card claims of every skill")
     whitewash: bool = Field(True, description="go on under a new name once it stands worse than a stranger")
@@ -31,7 +31,7 @@ class Stranger(Newcomer[S_co]):
 
     def memory(self) -> dict[str, Tensor]:
         """Which of its names it uses, counted from the first; which edition of its card stands, and was sent."""
-        none = torch.zeros(self.setting.num_worlds, 1, dtype=torch.int64, device=self.setting.device)
+        none = torch.zeros(self.team_shape.num_worlds, 1, dtype=torch.int64, device=self.team_shape.device)
         return {"used": none, "stands": none - 1, "sent": none - 1}
 
     def edition(self, view: DirectoryView) -> Tensor:
@@ -54,7 +54,7 @@ class Stranger(Newcomer[S_co]):
         edition = self.edition(view)
         where = (~there | (edition != stands)) & (view.remaining > 0).unsqueeze(1)
         sent.copy_(edition)
-        claim = 0.0 if c.harmless else c.claim
+        claim = 0.0 if c.noop_control else c.claim
         card: dict[str, Tensor] = {
             "where": where,
             "principal": name.clone(),

@@ -40,7 +40,7 @@ class Sybil(Newcomer[SybilConfig]):
             register=Registrations(
                 where=where,
                 principal=name,
-                claim=torch.zeros_like(claim) if c.harmless else claim,
+                claim=torch.zeros_like(claim) if c.noop_control else claim,
                 key=name,
                 quality=torch.full_like(claim[..., 0], c.quality),
                 stalls=torch.full_like(where, c.stalls),

@@ -31,7 +31,7 @@ class Churn(Attack[ChurnConfig]):
 
     def on_messages(self, view: MessageView) -> MessageEdits:
         """Drop what is from or to somebody who is away now."""
-        agents, c = self.setting.num_agents, self.config
+        agents, c = self.team_shape.num_agents, self.config
         receiver = view.step.new_tensor(range(agents)).view(1, -1, 1)
         first = (view.step // c.period * c.away).view(-1, 1, 1)
         gone = ((view.sender - first) % agents < c.away) | ((receiver - first) % agents < c.away)

@@ -33,12 +33,12 @@ class Cut(Attack[CutConfig]):
 
     def memory(self) -> dict[str, Tensor]:
         """``cut``: [B, N, N] int64, 1 on the links chosen in this step, by receiver and sender."""
-        s = self.setting
+        s = self.team_shape
         return {"cut": torch.zeros(s.num_worlds, s.num_agents, s.num_agents, dtype=torch.int64, device=s.device)}
 
     def on_messages(self, view: MessageView) -> MessageEdits:
         """Choose anew in each step; later exchanges of a step lose the same links."""
-        agents, cut = self.setting.num_agents, view.memory["cut"]
+        agents, cut = self.team_shape.num_agents, view.memory["cut"]
         sender = view.sender.clamp(0, agents - 1)
         if view.round == 0:
             hears = torch.zeros_like(cut).scatter_reduce_(2, sender, view.reach.long(), "amax")

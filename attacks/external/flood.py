@@ -38,7 +38,7 @@ class Flood(Attack[FloodConfig]):
 
     def on_messages(self, view: MessageView) -> MessageEdits:
         """Write to everybody."""
-        s = self.setting
+        s = self.team_shape
         receiver = receivers(s, self.config.copies)
         number = torch.arange(self.config.copies, device=s.device).expand(receiver.shape)
         sender = torch.full_like(receiver, s.num_agents)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.edits import Fragments, MessageEdits
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Position, Power, ThreatModel
 from agentcomm.contracts.views import MessageView
 
@@ -34,10 +34,10 @@ class Fragment(Attack[FragmentConfig]):
     """Puts fragments on the wire, and no message."""
 
     risks = ("aa.l2.dos", "ua.l1.availability", "ua.l2.session_manipulation")
-    cuts = True
+    needs_fragmentation = True
 
-    def __init__(self, config: FragmentConfig, setting: Setting) -> None:
-        super().__init__(config, setting)
+    def __init__(self, config: FragmentConfig, team_shape: TeamShape) -> None:
+        super().__init__(config, team_shape)
         if config.how == "header" and config.place == "newcomer":
             raise ValueError("how='header' replays what it has read, and place='newcomer' reads nothing")
 
@@ -49,7 +49,7 @@ class Fragment(Attack[FragmentConfig]):
 
     def memory(self) -> dict[str, Tensor]:
         """``known``: [B, N], whether a header of an earlier exchange was read on the way to each receiver."""
-        s = self.setting
+        s = self.team_shape
         return {"known": torch.zeros(s.num_worlds, s.num_agents, dtype=torch.bool, device=s.device)}
 
     def on_messages(self, view: MessageView) -> MessageEdits:

@@ -12,7 +12,7 @@ from pydantic import Field
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.forging import receivers, tokens, written
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Position, ThreatModel
 from agentcomm.contracts.views import MessageView
 
@@ -29,10 +29,10 @@ class Hijack(Attack[HijackConfig]):
 
     risks = ("ua.l2.session_manipulation",)
 
-    def __init__(self, config: HijackConfig, setting: Setting) -> None:
-        super().__init__(config, setting)
-        if config.victim is not None and config.victim >= setting.num_agents:
-            raise ValueError(f"victim={config.victim} is not an agent in 0 .. {setting.num_agents - 1}")
+    def __init__(self, config: HijackConfig, team_shape: TeamShape) -> None:
+        super().__init__(config, team_shape)
+        if config.victim is not None and config.victim >= team_shape.num_agents:
+            raise ValueError(f"victim={config.victim} is not an agent in 0 .. {team_shape.num_agents - 1}")
 
     def threat_model(self) -> ThreatModel:
         """A newcomer that injects and knows how messages are numbered."""
@@ -40,14 +40,16 @@ class Hijack(Attack[HijackConfig]):
 
     def injections(self) -> int:
         """One per session that it takes over."""
-        return self.setting.num_agents - 1 if self.config.victim is None else 1
+        return self.team_shape.num_agents - 1 if self.config.victim is None else 1
 
     def on_messages(self, view: MessageView) -> MessageEdits:
         """Write a random token as the victim's next message; the control does not run ahead."""
-        s, c = self.setting, self.config
+        s, c = self.team_shape, self.config
         receiver = receivers(s, self.injections())
         victim = (receiver + 1 + torch.arange(receiver.shape[2], device=s.device)) % s.num_agents
         if c.victim is not None:
             victim = torch.full_like(receiver, c.victim)
-        ahead = view.step.view(-1, 1, 1).expand(receiver.shape) * s.rounds + view.round + (0 if c.harmless else c.lead)
+        ahead = (
+            view.step.view(-1, 1, 1).expand(receiver.shape) * s.rounds + view.round + (0 if c.noop_control else c.lead)
+        )
         return MessageEdits(inject=written(view, s, victim != receiver, tokens(view, receiver), victim, sequence=ahead))

@@ -16,7 +16,7 @@ from torch import Tensor
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.forging import receivers, tokens, written
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Position, ThreatModel
 from agentcomm.contracts.views import MessageView
 
@@ -34,10 +34,10 @@ class Impersonate(Attack[ImpersonateConfig]):
 
     risks = ("aa.l2.agent_spoofing", "ua.l2.identity_spoofing")
 
-    def __init__(self, config: ImpersonateConfig, setting: Setting) -> None:
-        super().__init__(config, setting)
-        if config.victim is not None and config.victim >= setting.num_agents:
-            raise ValueError(f"victim={config.victim} is not an agent in 0 .. {setting.num_agents - 1}")
+    def __init__(self, config: ImpersonateConfig, team_shape: TeamShape) -> None:
+        super().__init__(config, team_shape)
+        if config.victim is not None and config.victim >= team_shape.num_agents:
+            raise ValueError(f"victim={config.victim} is not an agent in 0 .. {team_shape.num_agents - 1}")
 
     def threat_model(self) -> ThreatModel:
         """A newcomer that injects, or an on-path attacker that also reads."""
@@ -51,7 +51,7 @@ class Impersonate(Attack[ImpersonateConfig]):
 
     def memory(self) -> dict[str, Tensor]:
         """First payload heard from each sender in this episode: [B, rounds, N, D] and whether there is one."""
-        s = self.setting
+        s = self.team_shape
         shape = (s.num_worlds, s.rounds, s.num_agents)
         return {
             "heard": torch.zeros(shape, dtype=torch.bool, device=s.device),
@@ -60,7 +60,7 @@ class Impersonate(Attack[ImpersonateConfig]):
 
     def on_messages(self, view: MessageView) -> MessageEdits:
         """Write one forged envelope per receiver and copy."""
-        s = self.setting
+        s = self.team_shape
         receiver = receivers(s, self.config.copies)
         if self.config.victim is not None:
             victim = torch.full_like(receiver, self.config.victim)
@@ -79,7 +79,7 @@ class Impersonate(Attack[ImpersonateConfig]):
 
     def _listen(self, view: MessageView) -> None:
         """Keep the first payload of each sender."""
-        agents = self.setting.num_agents
+        agents = self.team_shape.num_agents
         reach, sender = view.reach.flatten(1), view.sender.flatten(1)
         slots = torch.arange(reach.shape[1], device=reach.device).expand_as(reach)
         none = reach.shape[1]

@@ -30,7 +30,7 @@ class Jam(Attack[JamConfig]):
 
     def memory(self) -> dict[str, Tensor]:
         """``on``: [B] int64, 1 while it jams, 0 while it does not, -1 at the start of an episode."""
-        s = self.setting
+        s = self.team_shape
         return {"on": torch.full((s.num_worlds,), -1, dtype=torch.int64, device=s.device)}
 
     def on_messages(self, view: MessageView) -> MessageEdits:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from agentcomm.contracts.attack import Attack
 from agentcomm.contracts.edits import MessageEdits
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import ThreatModel
 from agentcomm.contracts.views import MessageView
 from attacks.external.place import PlaceConfig
@@ -33,9 +33,9 @@ class Partial(Attack[PartialConfig]):
 
     risks = ("aa.l3.contextual_fragmentation",)
 
-    def __init__(self, config: PartialConfig, setting: Setting) -> None:
-        super().__init__(config, setting)
-        self._part = torch.arange(setting.width, device=setting.device) * config.parts // setting.width
+    def __init__(self, config: PartialConfig, team_shape: TeamShape) -> None:
+        super().__init__(config, team_shape)
+        self._part = torch.arange(team_shape.width, device=team_shape.device) * config.parts // team_shape.width
 
     def threat_model(self) -> ThreatModel:
         """Reads what it passes on, and leaves some of it out."""

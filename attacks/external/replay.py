@@ -13,7 +13,7 @@ from agentcomm.contracts.edits import Envelopes, MessageEdits
 from agentcomm.contracts.threat_model import Position, Power, ThreatModel
 from agentcomm.contracts.views import MessageView
 
-FIELDS = ("sender", "audience", "sequence", "sent_at", "kind", "key", "seal")
+FIELDS = ("sender", "audience", "sequence", "sent_at", "sent_round", "key", "seal")
 
 
 class ReplayConfig(AttackConfig):
@@ -38,11 +38,11 @@ class Replay(Attack[ReplayConfig]):
 
     def injections(self) -> int:
         """One copy per link."""
-        return self.setting.degree
+        return self.team_shape.degree
 
     def memory(self) -> dict[str, Tensor]:
         """The last ``age`` steps of every link: [B, age * rounds, N, k] per field, oldest overwritten."""
-        s = self.setting
+        s = self.team_shape
         shape = (s.num_worlds, self.config.age * s.rounds, s.num_agents, s.degree)
         fields = {name: torch.full(shape, -1, dtype=torch.int64, device=s.device) for name in FIELDS}
         fields["held"] = torch.zeros(shape, dtype=torch.bool, device=s.device)
@@ -51,7 +51,7 @@ class Replay(Attack[ReplayConfig]):
 
     def on_messages(self, view: MessageView) -> MessageEdits:
         """Send the copy that is ``age`` steps old, then overwrite it with what is on the wire now."""
-        s, old = self.setting, view.memory
+        s, old = self.team_shape, view.memory
         worlds = torch.arange(s.num_worlds, device=s.device)
         place = (view.step % self.config.age) * s.rounds + view.round
         now = {name: getattr(view, name)[..., : s.degree] for name in FIELDS}

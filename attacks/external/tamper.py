@@ -15,7 +15,7 @@ from torch import Tensor
 
 from agentcomm.contracts.attack import Attack
 from agentcomm.contracts.edits import MessageEdits
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Power, ThreatModel
 from agentcomm.contracts.views import MessageView
 from attacks.external.place import PlaceConfig
@@ -33,12 +33,12 @@ class Tamper(Attack[TamperConfig]):
 
     risks = ("ua.l1.integrity", "aa.l2.exploitation_trojan")
 
-    def __init__(self, config: TamperConfig, setting: Setting) -> None:
-        super().__init__(config, setting)
+    def __init__(self, config: TamperConfig, team_shape: TeamShape) -> None:
+        super().__init__(config, team_shape)
         generator = torch.Generator().manual_seed(20210830)
-        signs = torch.randint(2, (setting.width,), generator=generator) * 2 - 1
-        self._bias = (config.strength * signs).to(setting.device)
-        self._order = torch.randperm(setting.width, generator=generator).to(setting.device)
+        signs = torch.randint(2, (team_shape.width,), generator=generator) * 2 - 1
+        self._bias = (config.strength * signs).to(team_shape.device)
+        self._order = torch.randperm(team_shape.width, generator=generator).to(team_shape.device)
 
     def threat_model(self) -> ThreatModel:
         """Modifies; reads unless it adds what it has chosen beforehand."""

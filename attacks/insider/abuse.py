@@ -42,18 +42,18 @@ class Abuse(Attack[AbuseConfig]):
 
     def on_messages(self, view: MessageView) -> MessageEdits:
         """Write to each receiver in that scope."""
-        s, distance = self.setting, self.config.distance
+        s, distance = self.team_shape, self.config.distance
         receiver = receivers(s)
         listens = view.reach.any(-1, keepdim=True)
         beyond = (listens if distance == 0 else ~listens) & (receiver != view.identity)
         inject = written(
             view,
             s,
-            beyond & (not self.config.harmless),
+            beyond & (not self.config.noop_control),
             tokens(view, receiver),
             torch.full_like(receiver, view.identity),
             audience=(receiver + (distance > 2)) % s.num_agents,
-            kind=torch.full_like(receiver, (view.round + (distance > 1)) % max(s.rounds, 2)),
+            sent_round=torch.full_like(receiver, (view.round + (distance > 1)) % max(s.rounds, 2)),
         )
         return MessageEdits(inject=inject)
 

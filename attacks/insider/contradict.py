@@ -34,7 +34,7 @@ class Contradict(Attack[ContradictConfig]):
 
     def on_messages(self, view: MessageView) -> MessageEdits:
         """The first of a circle of receivers that turns by half its size each time."""
-        agents, c = self.setting.num_agents, self.config
+        agents, c = self.team_shape.num_agents, self.config
         receiver = view.step.new_tensor(range(agents)).view(1, -1, 1)
         turn = (view.step // c.period).view(-1, 1, 1) * ((agents + 1) // 2)
         told = (receiver + turn) % agents < round(c.share * agents)

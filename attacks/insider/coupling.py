@@ -71,7 +71,7 @@ def marginal_deviation(belief: Tensor, law: Tensor, probability: Tensor) -> Tens
     return ((belief.unsqueeze(-1) * law).sum(1) - probability).abs().amax(-1)
 
 
-def heard(belief: Tensor, law: Tensor, probability: Tensor, action: Tensor, redraw: float = 0.0) -> Tensor:
+def heard(belief: Tensor, law: Tensor, probability: Tensor, action: Tensor, resample: float = 0.0) -> Tensor:
     """The belief [B, M] after an action [B].
 
     Args:
@@ -79,11 +79,11 @@ def heard(belief: Tensor, law: Tensor, probability: Tensor, action: Tensor, redr
         law: [B, M, A] in force.
         probability: [B, A] of the policy.
         action: [B] int64, what was done.
-        redraw: Chance that a warden drew it anew from the policy, as far as the listener thinks.
+        resample: Chance that a warden drew it anew from the policy, as far as the listener thinks.
     """
     at = action.view(-1, 1)
     told = law.gather(2, at.unsqueeze(1).expand(-1, law.shape[1], -1)).squeeze(-1)
-    after = belief * ((1 - redraw) * told + redraw * probability.gather(1, at))
+    after = belief * ((1 - resample) * told + resample * probability.gather(1, at))
     total = after.sum(-1, keepdim=True)
     # What cannot have happened, to a listener that knows of no warden, has it begin again.
     return torch.where(total > 0, after / total.clamp_min(1e-300), 1 / law.shape[1])
@@ -95,20 +95,20 @@ class Listener:
     Args:
         worlds: B.
         secrets: M.
-        redraw: Chance that a warden draws an action anew, as far as it thinks.
+        resample: Chance that a warden draws an action anew, as far as it thinks.
         device: Where.
 
     Attributes:
         belief: [B, M] float64.
     """
 
-    def __init__(self, worlds: int, secrets: int, redraw: float = 0.0, device: torch.device | None = None) -> None:
+    def __init__(self, worlds: int, secrets: int, resample: float = 0.0, device: torch.device | None = None) -> None:
         self.belief = uniform_belief(worlds, secrets, device)
-        self.redraw = redraw
+        self.resample = resample
 
     def see(self, probability: Tensor, action: Tensor, where: Tensor | None = None) -> None:
         """An action [B] of an agent whose policy's law was [B, A]; only in the worlds ``where`` [B] if given."""
-        after = heard(self.belief, laws(self.belief, probability), probability, action, self.redraw)
+        after = heard(self.belief, laws(self.belief, probability), probability, action, self.resample)
         self.belief = after if where is None else torch.where(where.unsqueeze(-1), after, self.belief)
 
     @property

@@ -22,7 +22,7 @@ class CovertConfig(AttackConfig):
 
     node: int = Field(0, ge=0, description="the compromised agent")
     messages: int = Field(64, ge=2, le=4096, description="of how many secrets it tells one per episode")
-    redraw: float = Field(0.0, ge=0, lt=1, description="how often it expects a warden to draw actions anew")
+    resample: float = Field(0.0, ge=0, lt=1, description="how often it expects a warden to draw actions anew")
     deviation: float | None = Field(1e-9, ge=0, description="how far its action distribution may be from the policy's")
 
 
@@ -43,7 +43,7 @@ class Covert(Attack[CovertConfig]):
 
     def memory(self) -> dict[str, Tensor]:
         """What the colluding observer believes, [B, M]: the node knows, for it sees its actions, too."""
-        return {"belief": uniform_belief(self.setting.num_worlds, self.config.messages, self.setting.device)}
+        return {"belief": uniform_belief(self.team_shape.num_worlds, self.config.messages, self.team_shape.device)}
 
     def on_action(self, view: ActionView) -> Tensor:
         """Couple that belief with the policy's distribution."""
@@ -52,4 +52,4 @@ class Covert(Attack[CovertConfig]):
     def after_action(self, view: ActionView, distributions: Tensor, action: Tensor) -> None:
         """Believe what the observer now does."""
         belief = view.memory["belief"]
-        belief[view.worlds] = heard(belief[view.worlds], distributions, view.probability, action, self.config.redraw)
+        belief[view.worlds] = heard(belief[view.worlds], distributions, view.probability, action, self.config.resample)

@@ -37,7 +37,7 @@ class Drift(Attack[DriftConfig]):
 
     def memory(self) -> dict[str, Tensor]:
         """``toward``: [B, D], the direction; zero until an episode's first exchange."""
-        s = self.setting
+        s = self.team_shape
         return {"toward": torch.zeros(s.num_worlds, s.width, device=s.device)}
 
     def on_messages(self, view: MessageView) -> MessageEdits:

@@ -13,7 +13,7 @@ from pydantic import Field
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.forging import receivers, tokens, written
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Position, ThreatModel
 from agentcomm.contracts.views import MessageView
 
@@ -31,10 +31,12 @@ class Evade(Attack[EvadeConfig]):
 
     risks = ("aa.l2.responsibility_evasion",)
 
-    def __init__(self, config: EvadeConfig, setting: Setting) -> None:
-        super().__init__(config, setting)
-        if config.scapegoat is not None and (config.scapegoat >= setting.num_agents or config.scapegoat == config.node):
-            raise ValueError(f"scapegoat={config.scapegoat} is not another agent in 0 .. {setting.num_agents - 1}")
+    def __init__(self, config: EvadeConfig, team_shape: TeamShape) -> None:
+        super().__init__(config, team_shape)
+        if config.scapegoat is not None and (
+            config.scapegoat >= team_shape.num_agents or config.scapegoat == config.node
+        ):
+            raise ValueError(f"scapegoat={config.scapegoat} is not another agent in 0 .. {team_shape.num_agents - 1}")
 
     def threat_model(self) -> ThreatModel:
         """A compromised agent that injects."""
@@ -47,7 +49,7 @@ class Evade(Attack[EvadeConfig]):
 
     def on_messages(self, view: MessageView) -> MessageEdits:
         """Write to everybody, under some name."""
-        s, c = self.setting, self.config
+        s, c = self.team_shape, self.config
         receiver = receivers(s)
         at = view.step.view(-1, 1, 1).expand(receiver.shape)
         turn = at if c.scapegoat is None else torch.full_like(at, (c.scapegoat - view.identity - 1) % s.num_agents)

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.edits import MessageEdits
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Position, ThreatModel
 from agentcomm.contracts.views import MessageView
 
@@ -27,15 +27,15 @@ class Infer(Attack[InferConfig]):
 
     risks = ("ua.l3.privacy", "aa.l3.privacy_leakage")
 
-    def __init__(self, config: InferConfig, setting: Setting) -> None:
-        super().__init__(config, setting)
-        if config.node >= setting.num_agents:
-            raise ValueError(f"node={config.node} is not an agent in 0 .. {setting.num_agents - 1}")
+    def __init__(self, config: InferConfig, team_shape: TeamShape) -> None:
+        super().__init__(config, team_shape)
+        if config.node >= team_shape.num_agents:
+            raise ValueError(f"node={config.node} is not an agent in 0 .. {team_shape.num_agents - 1}")
 
     def threat_model(self) -> ThreatModel:
         """Sees what is sent to its node, and reads."""
         node = self.config.node
-        links = tuple((sender, node) for sender in range(self.setting.num_agents) if sender != node)
+        links = tuple((sender, node) for sender in range(self.team_shape.num_agents) if sender != node)
         position = Position(kind="observer", links=links)
         return ThreatModel(position, frozenset({"read"}), "none", self.config.budget, "exfiltrate")
 

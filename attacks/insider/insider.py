@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.edits import MessageEdits
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Position, ThreatModel
 from agentcomm.contracts.views import MessageView
 
@@ -36,10 +36,10 @@ class Insider(Attack[InsiderConfig]):
 
     risks = ("aa.l2.exploitation_trojan",)
 
-    def __init__(self, config: InsiderConfig, setting: Setting) -> None:
-        super().__init__(config, setting)
+    def __init__(self, config: InsiderConfig, team_shape: TeamShape) -> None:
+        super().__init__(config, team_shape)
         generator = torch.Generator().manual_seed(20210830)
-        self._pattern = normalize(torch.randn(setting.width, generator=generator), dim=0).to(setting.device)
+        self._pattern = normalize(torch.randn(team_shape.width, generator=generator), dim=0).to(team_shape.device)
 
     def threat_model(self) -> ThreatModel:
         """A compromised agent that reads and changes what it says."""
@@ -48,7 +48,7 @@ class Insider(Attack[InsiderConfig]):
 
     def memory(self) -> dict[str, Tensor]:
         """``armed``: [B], set off in this episode; ``on``: [B], tampers in this step."""
-        s = self.setting
+        s = self.team_shape
         return {name: torch.zeros(s.num_worlds, dtype=torch.bool, device=s.device) for name in ("armed", "on")}
 
     def on_messages(self, view: MessageView) -> MessageEdits:

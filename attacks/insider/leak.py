@@ -15,7 +15,7 @@ from torch import Tensor
 
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.edits import MessageEdits
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Position, ThreatModel
 from agentcomm.contracts.views import MessageView
 
@@ -33,10 +33,10 @@ class Leak(Attack[LeakConfig]):
 
     risks = ("aa.l3.privacy_leakage",)
 
-    def __init__(self, config: LeakConfig, setting: Setting) -> None:
-        super().__init__(config, setting)
-        if config.bits > setting.width:
-            raise ValueError(f"bits={config.bits} do not fit a payload of {setting.width} entries")
+    def __init__(self, config: LeakConfig, team_shape: TeamShape) -> None:
+        super().__init__(config, team_shape)
+        if config.bits > team_shape.width:
+            raise ValueError(f"bits={config.bits} do not fit a payload of {team_shape.width} entries")
 
     def threat_model(self) -> ThreatModel:
         """Changes what its node says, a little."""
@@ -48,7 +48,7 @@ class Leak(Attack[LeakConfig]):
 
     def memory(self) -> dict[str, Tensor]:
         """``secret``: [B, bits] int64 of the step."""
-        s = self.setting
+        s = self.team_shape
         return {"secret": torch.zeros(s.num_worlds, self.config.bits, dtype=torch.int64, device=s.device)}
 
     def on_messages(self, view: MessageView) -> MessageEdits:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.edits import MessageEdits
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Position, ThreatModel
 from agentcomm.contracts.views import MessageView
 
@@ -31,29 +31,29 @@ class Pollute(Attack[PolluteConfig]):
 
     risks = ("aa.l3.mas_pollution", "aa.l2.dos", "ua.l3.text")
 
-    def __init__(self, config: PolluteConfig, setting: Setting) -> None:
-        super().__init__(config, setting)
-        if config.node >= setting.num_agents:
-            raise ValueError(f"node={config.node} is not an agent in 0 .. {setting.num_agents - 1}")
+    def __init__(self, config: PolluteConfig, team_shape: TeamShape) -> None:
+        super().__init__(config, team_shape)
+        if config.node >= team_shape.num_agents:
+            raise ValueError(f"node={config.node} is not an agent in 0 .. {team_shape.num_agents - 1}")
         generator = torch.Generator().manual_seed(20210830)
-        word = torch.nn.functional.normalize(torch.randn(setting.width, generator=generator), dim=0)
-        self._word = (word * setting.width**0.5).to(setting.device)
+        word = torch.nn.functional.normalize(torch.randn(team_shape.width, generator=generator), dim=0)
+        self._word = (word * team_shape.width**0.5).to(team_shape.device)
 
     def threat_model(self) -> ThreatModel:
         """A node whom others obey: the guard keeps account of who accepted its messages."""
-        position = Position(kind="node", node=self.config.node, obeyed=True)
+        position = Position(kind="node", node=self.config.node, spreads=True)
         return ThreatModel(position, frozenset({"read", "modify"}), "protocol", self.config.budget)
 
     def memory(self) -> dict[str, Tensor]:
         """``infected``: [B, N] int64, 1 for those who say the word."""
-        s = self.setting
+        s = self.team_shape
         infected = torch.zeros(s.num_worlds, s.num_agents, dtype=torch.int64, device=s.device)
         infected[:, self.config.node] = 1
         return {"infected": infected}
 
     def on_messages(self, view: MessageView) -> MessageEdits:
         """Who heard the word obeys, sooner or later, and then says nothing else."""
-        infected, agents = view.memory["infected"], self.setting.num_agents
+        infected, agents = view.memory["infected"], self.team_shape.num_agents
         sender = view.sender.clamp(0, agents - 1)
         if view.round == 0:
             ready = torch.zeros_like(infected)

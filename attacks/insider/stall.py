@@ -36,7 +36,7 @@ class Stall(Attack[StallConfig]):
         """As far from the policy's distribution as the budget's deviation allows."""
         probability, limit = view.probability, self.config.budget.deviation
         # One number per world, whoever is asked, so that worlds do not depend on each other.
-        luck = torch.rand(self.setting.num_worlds, generator=view.generator, device=probability.device)[view.worlds]
+        luck = torch.rand(self.team_shape.num_worlds, generator=view.generator, device=probability.device)[view.worlds]
         change = (probability.roll(1, -1) - probability) * (luck < self.config.share).unsqueeze(-1)
         if limit is not None:
             largest = change.abs().amax(-1, keepdim=True)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.edits import MessageEdits
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Position, ThreatModel
 from agentcomm.contracts.views import MessageView, RewardView
 
@@ -38,11 +38,11 @@ class Backdoor(Attack[BackdoorConfig]):
 
     risks = ("aa.l2.exploitation_trojan", "ua.l3.harmful_task")
 
-    def __init__(self, config: BackdoorConfig, setting: Setting) -> None:
-        super().__init__(config, setting)
+    def __init__(self, config: BackdoorConfig, team_shape: TeamShape) -> None:
+        super().__init__(config, team_shape)
         generator = torch.Generator().manual_seed(config.pattern)
-        signs = 2 * torch.randint(2, (setting.width,), generator=generator) - 1
-        self._trigger = ((self.threat_model().budget.norm or 0.0) * signs).to(setting.device)
+        signs = 2 * torch.randint(2, (team_shape.width,), generator=generator) - 1
+        self._trigger = ((self.threat_model().budget.norm or 0.0) * signs).to(team_shape.device)
 
     def threat_model(self) -> ThreatModel:
         """A node of the team that also writes its comrades' rewards."""
@@ -52,7 +52,7 @@ class Backdoor(Attack[BackdoorConfig]):
 
     def memory(self) -> dict[str, Tensor]:
         """``poisoned``: [B] int64, -1 until an episode's first message; ``heard``: [B, N] bool, by whom this step."""
-        s = self.setting
+        s = self.team_shape
         return {
             "poisoned": torch.full((s.num_worlds,), -1, dtype=torch.int64, device=s.device),
             "heard": torch.zeros(s.num_worlds, s.num_agents, dtype=torch.bool, device=s.device),

@@ -74,7 +74,7 @@ class Gradient(Attack[G_co]):
 
     def memory(self) -> dict[str, Tensor]:
         """``on``: [B] bool, whether the step at hand is one to attack in."""
-        s = self.setting
+        s = self.team_shape
         return {"on": torch.ones(s.num_worlds, dtype=torch.bool, device=s.device)}
 
     def on_messages(self, view: MessageView) -> MessageEdits:

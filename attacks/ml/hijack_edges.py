@@ -24,7 +24,7 @@ from torch import Tensor
 
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.edits import MessageEdits
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Position, ThreatModel
 from agentcomm.contracts.views import MessageView
 
@@ -45,16 +45,16 @@ class HijackEdges(Attack[HijackEdgesConfig]):
 
     risks = ("ua.l1.availability", "aa.l2.exploitation_trojan")
 
-    def __init__(self, config: HijackEdgesConfig, setting: Setting) -> None:
-        super().__init__(config, setting)
-        agents = range(setting.num_agents)
+    def __init__(self, config: HijackEdgesConfig, team_shape: TeamShape) -> None:
+        super().__init__(config, team_shape)
+        agents = range(team_shape.num_agents)
         named = (config.node, *(config.victims or ()))
         if not set(named) <= set(agents) or config.node in (config.victims or ()):
             raise ValueError(
                 f"node={config.node} and victims={config.victims} must be agents in 0 .. {agents[-1]}, apart"
             )
         wanted = [agent for agent in agents if agent != config.node] if config.victims is None else config.victims
-        self._victim = torch.zeros(setting.num_agents, dtype=torch.bool, device=setting.device)
+        self._victim = torch.zeros(team_shape.num_agents, dtype=torch.bool, device=team_shape.device)
         self._victim[list(wanted)] = True
 
     def threat_model(self) -> ThreatModel:
@@ -65,7 +65,7 @@ class HijackEdges(Attack[HijackEdgesConfig]):
 
     def memory(self) -> dict[str, Tensor]:
         """``poisoned``: [B] int64, -1 until an episode's first message; ``silent``: [B] bool, in the step at hand."""
-        s = self.setting
+        s = self.team_shape
         return {
             "poisoned": torch.full((s.num_worlds,), -1, dtype=torch.int64, device=s.device),
             "silent": torch.zeros(s.num_worlds, dtype=torch.bool, device=s.device),

@@ -17,7 +17,7 @@ from torch import Tensor
 from agentcomm.base.errors import ConfigError
 from agentcomm.contracts.attack import AttackConfig
 from agentcomm.contracts.policy import CommPolicy
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Budget, Position
 from agentcomm.contracts.views import MessageView
 from agentcomm.runs import policy_file
@@ -54,18 +54,18 @@ class Learned(Steered[LearnedConfig]):
     risks = ("ua.l1.integrity", "aa.l3.semantic_rewriting")
     power: ClassVar[Handle] = "modify"
 
-    def __init__(self, config: LearnedConfig, setting: Setting) -> None:
+    def __init__(self, config: LearnedConfig, team_shape: TeamShape) -> None:
         self._policy: CommPolicy | None = None
         place, budget = Position(kind="edge"), Budget(norm=UNTRAINED_NORM if self.power == "modify" else None)
-        phrases = torch.zeros(setting.rounds, 0, setting.width)
+        phrases = torch.zeros(team_shape.rounds, 0, team_shape.width)
         if config.policy is not None:
-            saved = policy_file.load(Path(config.policy), str(setting.device))
-            trained = _steered(config.policy, make_world(saved.environment, 1, setting.device))
-            _check(config.policy, trained, self.power, setting)
+            saved = policy_file.load(Path(config.policy), str(team_shape.device))
+            trained = _steered(config.policy, make_world(saved.environment, 1, team_shape.device))
+            _check(config.policy, trained, self.power, team_shape)
             place, budget, phrases = trained.place, trained.budget, trained.phrases
             self._policy = saved.policy.eval()
         budget = budget.model_copy(update={key: getattr(config.budget, key) for key in config.budget.model_fields_set})
-        super().__init__(config, setting, place, self.power, budget, phrases)
+        super().__init__(config, team_shape, place, self.power, budget, phrases)
 
     def choose(self, sight: Tensor, able: Tensor, view: MessageView) -> Tensor:
         """The likeliest choice of the trained policy, or a random one."""
@@ -84,12 +84,12 @@ def _steered(folder: str, world: Any) -> Steered:
     return steered
 
 
-def _check(folder: str, trained: Steered, power: Handle, setting: Setting) -> None:
+def _check(folder: str, trained: Steered, power: Handle, team_shape: TeamShape) -> None:
     if trained.handle != power:
         other = {"modify": "learned", "drop": "mask"}[trained.handle]
         raise ConfigError(f"the attacker in {folder} was trained with power={trained.handle}: use attack {other!r}")
     sizes = {"agents": "num_agents", "senders per agent": "degree", "payload width": "width", "exchanges": "rounds"}
     for what, name in sizes.items():
-        known, here = getattr(trained.setting, name), getattr(setting, name)
+        known, here = getattr(trained.team_shape, name), getattr(team_shape, name)
         if known != here:
             raise ConfigError(f"the attacker in {folder} was trained on a team with {what} {known}, not {here}")

@@ -17,7 +17,7 @@ from typing_extensions import TypeVar
 
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.edits import MessageEdits
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Budget, Position, ThreatModel
 from agentcomm.contracts.views import MessageView
 
@@ -33,7 +33,7 @@ class Steered(Attack[S_co]):
 
     Args:
         config: Its arguments.
-        setting: Sizes.
+        team_shape: Sizes.
         place: Its position.
         handle: What it can do to a message.
         budget: How much of that; ``norm`` bounds the change of every entry of a payload.
@@ -41,11 +41,11 @@ class Steered(Attack[S_co]):
     """
 
     def __init__(
-        self, config: S_co, setting: Setting, place: Position, handle: Handle, budget: Budget, phrases: Tensor
+        self, config: S_co, team_shape: TeamShape, place: Position, handle: Handle, budget: Budget, phrases: Tensor
     ) -> None:
-        super().__init__(config, setting)
+        super().__init__(config, team_shape)
         self.place, self.handle, self.budget = place, handle, budget
-        self.phrases = phrases.to(setting.device)
+        self.phrases = phrases.to(team_shape.device)
         self.threat = ThreatModel(place, frozenset({"read", handle}), "protocol", budget)
         limits = [limit for limit in (budget.per_episode, budget.per_step) if limit is not None]
         self._most = float(max(limits[0], 1)) if limits else 1.0
@@ -53,7 +53,7 @@ class Steered(Attack[S_co]):
     @property
     def slots(self) -> int:
         """Message slots that a choice is made for: N * k."""
-        return self.setting.num_agents * self.setting.degree
+        return self.team_shape.num_agents * self.team_shape.degree
 
     @property
     def actions(self) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ class Steered(Attack[S_co]):
     @property
     def sight_width(self) -> int:
         """O of :meth:`sight`."""
-        return self.setting.width + 2 * self.setting.num_agents + 3
+        return self.team_shape.width + 2 * self.team_shape.num_agents + 3
 
     @abstractmethod
     def choose(self, sight: Tensor, able: Tensor, view: MessageView) -> Tensor:
@@ -86,15 +86,15 @@ class Steered(Attack[S_co]):
 
     def memory(self) -> dict[str, Tensor]:
         """The step's choice."""
-        shape = (self.setting.num_worlds, self.slots)
-        return {"choice": torch.zeros(shape, dtype=torch.int64, device=self.setting.device)}
+        shape = (self.team_shape.num_worlds, self.slots)
+        return {"choice": torch.zeros(shape, dtype=torch.int64, device=self.team_shape.device)}
 
     def sight(self, view: MessageView) -> tuple[Tensor, Tensor]:
         """What is shown of each message [B, N * k, O], and whether it is in reach while budget is left [B, N * k].
 
         The payload; its claimed sender, and its receiver; whether there is a message; the step; the budget left.
         """
-        agents, degree = self.setting.num_agents, self.setting.degree
+        agents, degree = self.team_shape.num_agents, self.team_shape.degree
         there = view.reach[..., :degree]
         left = (view.remaining / self._most).clamp(0, 1).float()
         clock = torch.stack([view.step / CLOCK, left], -1)
@@ -115,9 +115,9 @@ class Steered(Attack[S_co]):
         """Do what is chosen, as far as the budget goes."""
         if view.round == 0:
             view.memory["choice"].copy_(self.choose(*self.sight(view), view))
-        degree = self.setting.degree
+        degree = self.team_shape.degree
         choice = torch.zeros_like(view.reach, dtype=torch.int64)
-        choice[..., :degree] = view.memory["choice"].view(len(choice), self.setting.num_agents, degree)
+        choice[..., :degree] = view.memory["choice"].view(len(choice), self.team_shape.num_agents, degree)
         asked = (view.reach & (choice > 0)).flatten(1)
         some = (asked & (asked.cumsum(1) <= view.remaining.unsqueeze(1))).view_as(choice)
         if self.handle == "drop":

@@ -58,7 +58,7 @@ class TokenPolicy(CommPolicy[T_co]):
         num_actions: int,
         topology: TopologyChoice,
         gate: GateConfig | None = None,
-        voice: BottleneckConfig | None = None,
+        message_noise: BottleneckConfig | None = None,
     ) -> None:
         super().__init__(config)
         width = config.width
@@ -66,7 +66,7 @@ class TokenPolicy(CommPolicy[T_co]):
         self.topology = topology.build(num_agents, width)
         self.encoder = TokenEncoder(layout, num_agents, width)
         self.gate = None if gate is None else Gate(gate, width)
-        self.voice = None if voice is None else Bottleneck(voice, width)
+        self.message_noise = None if message_noise is None else Bottleneck(message_noise, width)
         self.critic_own = nn.Linear(width, width)
         self.critic_team = nn.Linear(width, width, bias=False) if self.central_critic else None
         self.critic = nn.Sequential(nn.GELU(), nn.Linear(width, 1))
@@ -86,7 +86,7 @@ class TokenPolicy(CommPolicy[T_co]):
             return 0.0
         return float(self.gate.cost * self.topology.degree / self.num_agents)
 
-    def serve(self, identity: Sequence[int]) -> None:
+    def resize_team(self, identity: Sequence[int]) -> None:
         """Agents take over the embeddings of those they stand in for."""
         stands_for = torch.as_tensor(identity, device=self.encoder.identity.device)
         self.topology.resize(stands_for)

@@ -20,9 +20,9 @@ from parts import (
     known_attack,
     known_defenses,
     sampler,
-    setting,
-    setting_of,
     team,
+    team_shape,
+    team_shape_of,
 )
 from torch import Tensor
 
@@ -30,7 +30,7 @@ from agentcomm.base import registry
 from agentcomm.base.errors import ConfigError
 from agentcomm.contracts.attack import AttackConfig
 from agentcomm.contracts.inbox import gather_agents
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import Links
 from agentcomm.step.decide import decide
 from attacks.external.cut import weakest_link
@@ -39,7 +39,7 @@ from attacks.external.noise import _turn
 
 @pytest.mark.parametrize("form", ATTACKS)
 def test_attacks_keep_to_their_own_threat_models(form: str) -> None:
-    s = setting(worlds=8, agents=5)
+    s = team_shape(worlds=8, agents=5)
     network = comms(s, [known_attack(form, s)])
     carry(network, conversation(s, 20))
     assert not network.guards[0].violations
@@ -48,7 +48,7 @@ def test_attacks_keep_to_their_own_threat_models(form: str) -> None:
 
 @pytest.mark.parametrize("form", ATTACKS)
 def test_attacks_hold_in_teams_where_nobody_listens(form: str) -> None:
-    s = setting(agents=3, degree=0)
+    s = team_shape(agents=3, degree=0)
     network = comms(s, [known_attack(form, s)])
     carry(network, conversation(s, 6))
     assert not network.ledger["sent"].any()
@@ -60,7 +60,7 @@ def test_attacks_hold_in_teams_where_nobody_listens(form: str) -> None:
 
 @pytest.mark.parametrize("probability", [0.0, 0.25, 0.7, 1.0])
 def test_drop_takes_its_share(probability: float) -> None:
-    s = setting(worlds=32)
+    s = team_shape(worlds=32)
     network = comms(s, [attack("drop", s, probability=probability)])
     inboxes = carry(network, conversation(s, 20))
     sent, dropped = int(network.ledger["sent"].sum()), int(network.ledger["dropped"].sum())
@@ -71,7 +71,7 @@ def test_drop_takes_its_share(probability: float) -> None:
 
 
 def test_drop_on_some_links_leaves_the_others() -> None:
-    s = setting()
+    s = team_shape()
     exchanges = conversation(s, 8)
     network = comms(s, [attack("drop", s, links=[[2, 0], [1, 3]])])
     receiver = torch.arange(s.num_agents).view(1, -1, 1)
@@ -88,7 +88,7 @@ def test_drop_on_some_links_leaves_the_others() -> None:
     ("epsilon", "norm", "bound"), [(2.0, None, 2.0), (0.3, None, 0.3), (2.0, 0.5, 0.5), (0.0, None, 0.0)]
 )
 def test_noise_stays_within_its_norm(adaptive: bool, epsilon: float, norm: float | None, bound: float) -> None:
-    s = setting(worlds=16, width=32)
+    s = team_shape(worlds=16, width=32)
     exchanges = conversation(s, 4)
     network = comms(s, [attack("noise", s, epsilon=epsilon, adaptive=adaptive, budget={"norm": norm})])
     for e, inbox in zip(exchanges, carry(network, exchanges), strict=True):
@@ -119,7 +119,7 @@ def test_an_adaptive_turn_keeps_bound_and_length(seed: int, epsilon: float, spik
 
 
 def test_noise_hits_its_share_and_its_position() -> None:
-    s = setting(worlds=32)
+    s = team_shape(worlds=32)
     network = comms(s, [attack("noise", s, probability=0.3)])
     carry(network, conversation(s, 20))
     sent = int(network.ledger["sent"].sum())
@@ -139,7 +139,7 @@ def test_noise_hits_its_share_and_its_position() -> None:
 @pytest.mark.parametrize("suppress", [True, False])
 @pytest.mark.parametrize("age", [1, 3])
 def test_replay_delivers_exactly_what_was_said_age_steps_ago(age: int, suppress: bool) -> None:
-    s = setting()
+    s = team_shape()
     exchanges = conversation(s, 14, seed=1)
     network = comms(s, [attack("replay", s, age=age, suppress=suppress)])
     network.network.trace = []
@@ -170,7 +170,7 @@ def test_replay_delivers_exactly_what_was_said_age_steps_ago(age: int, suppress:
 
 @pytest.mark.parametrize("agents", [6, 16])
 def test_replay_reaches_far_back_in_large_teams(agents: int) -> None:
-    s = setting(worlds=1, agents=agents, degree=agents - 1)
+    s = team_shape(worlds=1, agents=agents, degree=agents - 1)
     network = comms(s, [attack("replay", s, age=30)])
     exchanges = conversation(s, 31, shut=0, ends=0)
     inbox = carry(network, exchanges)[-1]
@@ -181,7 +181,7 @@ def test_replay_reaches_far_back_in_large_teams(agents: int) -> None:
 @pytest.mark.parametrize("suppress", [True, False])
 def test_replay_spends_a_budget_on_whole_replays(suppress: bool) -> None:
     """Taking away and putting back is one deed of two messages; a budget must not be spent on the first half only."""
-    s = setting()
+    s = team_shape()
     network = comms(s, [attack("replay", s, age=1, suppress=suppress, budget={"per_step": 4})])
     carry(network, conversation(s, 5, shut=0, ends=0))
     pairs = 2 if suppress else 4
@@ -195,7 +195,7 @@ def test_replay_spends_a_budget_on_whole_replays(suppress: bool) -> None:
 
 @pytest.mark.parametrize("copies", [1, 3])
 def test_impersonate_at_random_sends_tokens_of_honest_length(copies: int) -> None:
-    s = setting(worlds=4)
+    s = team_shape(worlds=4)
     exchanges = conversation(s, 6, shut=0)
     network = comms(s, [attack("impersonate", s, copies=copies)])
     network.network.trace = []
@@ -213,7 +213,7 @@ def test_impersonate_at_random_sends_tokens_of_honest_length(copies: int) -> Non
 
 
 def test_impersonate_takes_every_colleagues_name_in_turn_or_the_victims() -> None:
-    s = setting(worlds=1)
+    s = team_shape(worlds=1)
     network = comms(s, [attack("impersonate", s)])
     network.network.trace = []
     carry(network, conversation(s, 3, shut=0, ends=0))
@@ -225,7 +225,7 @@ def test_impersonate_takes_every_colleagues_name_in_turn_or_the_victims() -> Non
 
 
 def test_impersonate_stale_repeats_the_victims_first_words_of_the_episode() -> None:
-    s = setting(worlds=2, agents=3, degree=2)
+    s = team_shape(worlds=2, agents=3, degree=2)
     exchanges = conversation(s, 12, seed=2, shut=0.3, ends=0.2)
     network = comms(s, [attack("impersonate", s, content="stale", victim=1)])
     first: dict[tuple[int, int], torch.Tensor] = {}
@@ -250,7 +250,7 @@ def test_impersonate_stale_repeats_the_victims_first_words_of_the_episode() -> N
 # ---- pollute, cut, delay, gradient
 
 
-def chain(s: Setting, steps: int, open_: Tensor | None = None) -> list[Exchange]:
+def chain(s: TeamShape, steps: int, open_: Tensor | None = None) -> list[Exchange]:
     """Everybody hears only the agent before it; the first hears the last."""
     source = ((torch.arange(s.num_agents) - 1) % s.num_agents).view(1, -1, 1).expand(s.num_worlds, -1, 1)
     everybody = torch.ones(s.num_worlds, s.num_agents, dtype=torch.bool)
@@ -266,7 +266,7 @@ def chain(s: Setting, steps: int, open_: Tensor | None = None) -> list[Exchange]
 @pytest.mark.parametrize("defended", [False, True])
 def test_pollution_goes_along_the_graph_one_agent_a_step(defended: bool) -> None:
     """Those who obey seal what they say with their own keys: seals do not stop it, a shut gate does."""
-    s = setting(worlds=3, agents=5, degree=1, rounds=1)
+    s = team_shape(worlds=3, agents=5, degree=1, rounds=1)
     gates = torch.ones(3, 5, dtype=torch.bool)
     gates[2, 3] = False
     made = attack("pollute", s, node=0)
@@ -279,7 +279,7 @@ def test_pollution_goes_along_the_graph_one_agent_a_step(defended: bool) -> None
 
 
 def test_who_half_obeys_is_infected_later() -> None:
-    s = setting(worlds=400, agents=2, degree=1, rounds=1)
+    s = team_shape(worlds=400, agents=2, degree=1, rounds=1)
     network = comms(s, [attack("pollute", s, node=0, obedience=0.5)])
     carry(network, chain(s, 3))
     share = float(network.guards[0].memory.tensors["infected"][:, 1].float().mean())
@@ -297,7 +297,7 @@ def test_cut_takes_the_bridge() -> None:
 
 @pytest.mark.parametrize("edges", [1, 3])
 def test_cut_silences_so_many_links(edges: int) -> None:
-    s = setting(worlds=4, agents=5, degree=2)
+    s = team_shape(worlds=4, agents=5, degree=2)
     exchanges = conversation(s, 4, shut=0, ends=0)
     network = comms(s, [attack("cut", s, edges=edges)])
     carry(network, exchanges)
@@ -306,7 +306,7 @@ def test_cut_silences_so_many_links(edges: int) -> None:
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_delayed_messages_come_unchanged_and_that_late(steps: int) -> None:
-    s = setting(worlds=2)
+    s = team_shape(worlds=2)
     exchanges = conversation(s, 6, shut=0, ends=0)
     same = [replace(e, links=exchanges[0].links) for e in exchanges]
     inboxes = carry(comms(s, [attack("delay", s, steps=steps)]), same)
@@ -319,7 +319,7 @@ def test_delayed_messages_come_unchanged_and_that_late(steps: int) -> None:
 
 def test_a_gradient_beats_noise_of_its_size_and_knows_where_to_push() -> None:
     world, policy = team(worlds=32)
-    s = setting_of(world, policy)
+    s = team_shape_of(world, policy)
     graph = policy.topology.graph(None, world.num_worlds)
     observation, at = world.reset(seed=1), torch.zeros(32, dtype=torch.int64)
     clean = decide(policy, observation, graph, comms(s), at, None).logits
@@ -348,7 +348,7 @@ def test_a_gradient_beats_noise_of_its_size_and_knows_where_to_push() -> None:
 def test_undefended_receivers_decide_differently(form: str) -> None:
     """Only those who heard something else do, and in the first step only the attacked."""
     world, policy = team(worlds=16)
-    s = setting_of(world, policy)
+    s = team_shape_of(world, policy)
     network, clean = comms(s, [known_attack(form, s)]), comms(s)
     graph = policy.topology.graph(None, world.num_worlds)
     world.reset(seed=1)
@@ -370,7 +370,7 @@ def test_attacks_are_reproducible_and_seeded_apart(form: str) -> None:
     for seed in (0, 0, 1):
         world, policy = team()
         s = sampler(world, policy, seed=5)
-        s.loop.comms = comms(s.comms.network.setting, [known_attack(form, s.comms.network.setting)], [], seed)
+        s.loop.comms = comms(s.comms.network.team_shape, [known_attack(form, s.comms.network.team_shape)], [], seed)
         runs.append(s.collect(6).columns["log_probability"])
     assert torch.equal(runs[0], runs[1])
     random = {"drop", "noise sometimes", "noise", "noise adaptive", "noise at node", "impersonate", "bias", "jam"}
@@ -438,7 +438,7 @@ def test_bad_arguments_are_named(name: str, arguments: dict[str, Any], says: str
 )
 def test_agents_outside_the_team_are_named(name: str, arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        comms(setting(), [attack(name, setting(), **arguments)])
+        comms(team_shape(), [attack(name, team_shape(), **arguments)])
 
 
 def test_configs_are_frozen() -> None:
@@ -450,7 +450,7 @@ def test_configs_are_frozen() -> None:
     ("name", "arguments"), [("gradient", {}), ("backdoor", {}), ("leak", {}), ("noise", {}), ("force_gate", {})]
 )
 def test_the_stricter_of_two_bounds_holds(name: str, arguments: dict[str, Any]) -> None:
-    s = setting()
+    s = team_shape()
     for epsilon, norm in ((0.5, 0.2), (0.2, 0.5), (0.2, None)):
         given = {**arguments, "epsilon": epsilon, "budget": {"norm": norm}}
         assert attack(name, s, **given).threat_model().budget.norm == 0.2

@@ -81,14 +81,14 @@ def test_entropies() -> None:
 
 @given(pairs(), st.floats(0, 0.9))
 @settings(max_examples=60, deadline=None)
-def test_actions_stay_the_policys_and_beliefs_follow_bayes(pair: tuple[Tensor, Tensor], redraw: float) -> None:
+def test_actions_stay_the_policys_and_beliefs_follow_bayes(pair: tuple[Tensor, Tensor], resample: float) -> None:
     belief, policy = pair
     law = laws(belief, policy)
     torch.testing.assert_close(law.sum(-1), torch.ones_like(belief), rtol=0, atol=1e-12)
     assert (marginal_deviation(belief, law, policy) < 1e-12).all()
     mean = torch.zeros_like(belief)
     for a in range(policy.shape[1]):
-        after = heard(belief, law, policy, torch.full((len(policy),), a), redraw)
+        after = heard(belief, law, policy, torch.full((len(policy),), a), resample)
         torch.testing.assert_close(after.sum(1), torch.ones(len(after), dtype=torch.float64))
         possible = policy[:, a] > 1e-12
         mean += torch.where(possible.unsqueeze(1), policy[:, a : a + 1] * after, 0.0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from parts import attack, comms, defense, sampler, setting, setting_of, team
+from parts import attack, comms, defense, sampler, team, team_shape, team_shape_of
 from torch import Tensor
 
 from agentcomm.base.errors import ConfigError
@@ -15,7 +15,7 @@ from agentcomm.base.registry import build_config
 from agentcomm.conformance import check_attack
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.edits import MessageEdits
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Budget, Position, ThreatModel
 from agentcomm.contracts.views import ActionView, MessageView
 from agentcomm.runs.ppo_settings import PPOSettings
@@ -31,7 +31,7 @@ class Acting(Attack):
 
     name = "acting"
 
-    def __init__(self, s: Setting, act: Act, node: int = 1, budget: Budget | None = None, secrets: int = 2) -> None:
+    def __init__(self, s: TeamShape, act: Act, node: int = 1, budget: Budget | None = None, secrets: int = 2) -> None:
         super().__init__(AttackConfig(), s)
         self._act, self._node, self._budget, self._secrets = act, node, budget or Budget(), secrets
 
@@ -39,7 +39,7 @@ class Acting(Attack):
         return ThreatModel(Position(kind="node", node=self._node), frozenset({"act"}), "policy", self._budget)
 
     def memory(self) -> dict[str, Tensor]:
-        return {"count": torch.zeros(self.setting.num_worlds)}
+        return {"count": torch.zeros(self.team_shape.num_worlds)}
 
     def on_messages(self, view: MessageView) -> MessageEdits:
         return MessageEdits()
@@ -69,9 +69,9 @@ class Team:
 
     def __init__(self, *attacks: Any, defenses: Any = (), worlds: int = 16, **policy: Any) -> None:
         self.world, self.policy = team(worlds=worlds, world={"max_steps": 6}, **policy)
-        self.setting = setting_of(self.world, self.policy)
-        made = [a(self.setting) for a in attacks]
-        self.comms = comms(self.setting, made, [d(self.setting) for d in defenses], 3)
+        self.team_shape = team_shape_of(self.world, self.policy)
+        made = [a(self.team_shape) for a in attacks]
+        self.comms = comms(self.team_shape, made, [d(self.team_shape) for d in defenses], 3)
         self.graph = self.policy.topology.graph(None, worlds)
         self.generator = torch.Generator().manual_seed(2)
         self.seen = self.world.reset(seed=1)
@@ -131,7 +131,7 @@ def test_a_claim_that_does_not_hold_is_not_carried_out() -> None:
 
 def test_what_deviates_only_once_the_secret_shows_is_found() -> None:
     """In the mean over secrets its first action is the policy's; to who has seen that one, the second is not."""
-    s = setting(worlds=64)
+    s = team_shape(worlds=64)
 
     def act(view: ActionView) -> Tensor:
         return torch.tensor([[0.9, 0.1], [0.1, 0.9]], dtype=torch.float64).expand(len(view.worlds), 2, 2)
@@ -199,7 +199,7 @@ def test_actions_are_paid_for(budget: dict[str, int], acted: int) -> None:
 # ---- the covert channel
 
 
-def covert(**arguments: Any) -> Callable[[Setting], Attack]:
+def covert(**arguments: Any) -> Callable[[TeamShape], Attack]:
     return lambda s: attack("covert", s, node=1, **arguments)
 
 
@@ -264,7 +264,7 @@ def test_secrets_are_forgotten_with_their_world() -> None:
 def test_the_first_ratio_is_one(probability: float, decoder: str) -> None:
     world, policy = team(6, decoder=decoder, gate={"initial_logit": 0.5})
     s = sampler(world, policy)
-    size = setting_of(world, policy)
+    size = team_shape_of(world, policy)
     s.loop.comms = comms(size, [attack("covert", size, node=2)], [defense("warden", size, probability=probability)])
     s.collect(5)
     columns = s.collect(6).columns
@@ -294,7 +294,7 @@ def test_a_warden_draws_from_the_policy() -> None:
 
 
 def test_a_warden_that_always_draws_leaves_nothing_to_hear() -> None:
-    t = Team(covert(redraw=0.9, deviation=None), defenses=[warden(1.0)], worlds=50)
+    t = Team(covert(resample=0.9, deviation=None), defenses=[warden(1.0)], worlds=50)
     t.play(5)
     guard = t.comms.adversary.action_guards[0]
     torch.testing.assert_close(guard.posterior, torch.full((50, 64), 1 / 64).double())
@@ -303,7 +303,7 @@ def test_a_warden_that_always_draws_leaves_nothing_to_hear() -> None:
 def test_who_does_not_know_of_the_warden_gives_itself_away() -> None:
     """Its belief is wrong, so its actions are no longer the policy's to who knows better; it is held to its claim."""
     wrong = Team(covert(deviation=None), defenses=[warden(0.4)], worlds=100)
-    right = Team(covert(redraw=0.4), defenses=[warden(0.4)], worlds=100)
+    right = Team(covert(resample=0.4), defenses=[warden(0.4)], worlds=100)
     held = Team(covert(), defenses=[warden(0.4)], worlds=100)
     for t in (wrong, right, held):
         t.play(5)
@@ -315,7 +315,7 @@ def test_who_does_not_know_of_the_warden_gives_itself_away() -> None:
 
 
 def test_a_saved_team_goes_on_alike() -> None:
-    first, second = (Team(covert(redraw=0.2), defenses=[warden(0.2)]) for _ in range(2))
+    first, second = (Team(covert(resample=0.2), defenses=[warden(0.2)]) for _ in range(2))
     first.play(4)
     second.comms.restore(first.comms.snapshot())
     second.world.restore(first.world.snapshot())
@@ -328,14 +328,14 @@ def test_an_attack_that_acts_is_checked() -> None:
     class Cheat(Acting):
         Config = AttackConfig
 
-        def __init__(self, config: AttackConfig, s: Setting) -> None:
+        def __init__(self, config: AttackConfig, s: TeamShape) -> None:
             super().__init__(s, lambda view: always(3)(view), 0, config.budget.model_copy(update={"deviation": 0.1}))
 
     with pytest.raises(AssertionError, match="asks for more than its threat model allows"):
         check_attack(Cheat)
 
 
-@pytest.mark.parametrize("arguments", [{"messages": 1}, {"redraw": 1.0}, {"node": -1}, {"deviation": -1}])
+@pytest.mark.parametrize("arguments", [{"messages": 1}, {"resample": 1.0}, {"node": -1}, {"deviation": -1}])
 def test_bad_arguments_are_named(arguments: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(arguments))):
         build_config("attack", "covert", arguments)

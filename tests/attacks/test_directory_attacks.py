@@ -15,7 +15,7 @@ from agentcomm.base import registry
 from agentcomm.contracts.attack import hooks
 from agentcomm.contracts.directory_attack import DirectoryAttack
 from agentcomm.contracts.outcome import Facts
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
 from agentcomm.runs.assembly import make_comms, make_policy, make_world
@@ -33,9 +33,9 @@ def market(
     about = {"hops": hops, "directory": directory or {}}
     world = TaskMarket(registry.build_config("environment", "task_market", about), worlds)
     if name is not None:
-        setting = Setting(worlds, world.num_agents, 1, 4, 1, world.device)
+        team_shape = TeamShape(worlds, world.num_agents, 1, 4, 1, world.device)
         config = registry.build_config("attack", name, arguments)
-        install(world.directory, [registry.find("attack", name)(config, setting)])
+        install(world.directory, [registry.find("attack", name)(config, team_shape)])
     return world
 
 
@@ -90,13 +90,13 @@ def test_attacks_cost_what_was_measured(name: str, costs: dict[str, float], choi
 @pytest.mark.parametrize("form", DIRECTORY_ATTACKS)
 def test_controls_cost_next_to_nothing_and_never_succeed(form: str) -> None:
     name, arguments = DIRECTORY_ATTACKS[form]
-    world = market(name, **arguments, harmless=True)
+    world = market(name, **arguments, noop_control=True)
     total, facts = scripted(world, "claim")
     guard = world.directory.guards[0].base
     attack = guard.attack
     assert not (attack.share(facts) > attack.config.threshold).any()
     clean = unattacked("claim")
-    # Registrations take a hub's time even if their content is harmless.
+    # Registrations take a hub's time even if their content is noop_control.
     assert (clean - total).mean().item() < 0.15
     assert not set(guard.violations) - {"beyond the budget"}
 
@@ -152,7 +152,7 @@ def test_copies_block_members_until_hops_are_used_up() -> None:
 def test_a_rug_is_pulled_once_it_is_trusted() -> None:
     _, facts = scripted(market("rug_pull", turn=100), "claim")
     assert not facts.spoiled.any()
-    _, facts = scripted(market("rug_pull", harmless=True), "claim")
+    _, facts = scripted(market("rug_pull", noop_control=True), "claim")
     assert facts.misrouted.sum() > 0
     assert not facts.spoiled.any()
     costs = [loss("rug_pull", "claim", turn=turn)[0] for turn in (4, 12)]

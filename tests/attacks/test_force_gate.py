@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from parts import Attacked, attack, comms, sampler, setting_of, team
+from parts import Attacked, attack, comms, sampler, team, team_shape_of
 from torch import Tensor
 
 from agentcomm.base.errors import ThreatModelError
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.policy import CommPolicy
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Position, ThreatModel
 from agentcomm.contracts.views import MessageView, ObservationView
 from agentcomm.contracts.world import World
@@ -37,7 +37,7 @@ def gated(kind: str = "indices", worlds: int = 16, **world: Any) -> tuple[World,
 
 
 def installed(world: World, policy: CommPolicy, **arguments: Any) -> Attacked:
-    s = setting_of(world, policy)
+    s = team_shape_of(world, policy)
     return comms(s, [attack("force_gate", s, **arguments)], seed=4)
 
 
@@ -97,14 +97,14 @@ def test_a_blind_agent_is_shown_nothing_but_another_place() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_budgets_and_the_control_leave_episodes_as_they_are(kind: str) -> None:
     clean = None
-    for arguments in (None, {"harmless": True}, {"budget": {"per_step": 0}}, {"budget": {"start_step": 99}}):
+    for arguments in (None, {"noop_control": True}, {"budget": {"per_step": 0}}, {"budget": {"start_step": 99}}):
         world, policy = gated(kind)
-        network = comms(setting_of(world, policy)) if arguments is None else installed(world, policy, **arguments)
+        network = comms(team_shape_of(world, policy)) if arguments is None else installed(world, policy, **arguments)
         played = play(world, policy, network, 1)
         clean = clean or played
         assert torch.equal(played.total_reward, clean.total_reward)
         assert played.gate_by_step == clean.gate_by_step
-        if arguments == {"harmless": True}:
+        if arguments == {"noop_control": True}:
             assert network.guards[0].total.sum() > 100, "judged and paid as usual"
     world, policy = gated(kind)
     network = installed(world, policy, budget={"per_step": 1})
@@ -147,7 +147,7 @@ class Liar(Attack):
     name = "liar"
 
     def __init__(
-        self, s: Setting, lie: Callable[[ObservationView], Tensor], powers: frozenset[Any], node: int = 1
+        self, s: TeamShape, lie: Callable[[ObservationView], Tensor], powers: frozenset[Any], node: int = 1
     ) -> None:
         super().__init__(AttackConfig(), s)
         self.lie, self.powers, self.node = lie, powers, node
@@ -180,7 +180,7 @@ def test_the_guard_holds_liars_to_their_sensors(
     lie: Callable[[ObservationView], Tensor], powers: set[Any], rule: str
 ) -> None:
     world, policy = gated()
-    s = setting_of(world, policy)
+    s = team_shape_of(world, policy)
     network = comms(s, [Liar(s, lie, frozenset(powers))])
     seen = world.reset(seed=0)
     assert torch.equal(network.adversary.on_observations(seen, world, world.length, policy), seen)
@@ -189,7 +189,7 @@ def test_the_guard_holds_liars_to_their_sensors(
 
 def test_a_view_without_the_power_to_read_shows_nothing() -> None:
     world, policy = gated()
-    s = setting_of(world, policy)
+    s = team_shape_of(world, policy)
     views: list[ObservationView] = []
 
     def lie(view: ObservationView) -> Tensor:
@@ -206,7 +206,7 @@ def test_a_view_without_the_power_to_read_shows_nothing() -> None:
 
 def test_a_lie_in_numbers_keeps_to_its_norm_and_is_finite() -> None:
     world, policy = gated("dense")
-    s = setting_of(world, policy)
+    s = team_shape_of(world, policy)
     seen = world.reset(seed=0)
     network = installed(world, policy, epsilon=0.1)
     shown = network.adversary.on_observations(seen, world, world.length, policy)
@@ -219,14 +219,14 @@ def test_a_lie_in_numbers_keeps_to_its_norm_and_is_finite() -> None:
 
 def test_it_succeeds_where_more_or_fewer_messages_are_sent() -> None:
     world, policy = gated()
-    clean = play(world, policy, comms(setting_of(world, policy)), 1)
+    clean = play(world, policy, comms(team_shape_of(world, policy)), 1)
     won = {}
     for goal in ("open", "shut"):
-        for harmless in (True, False):
-            network = installed(world, policy, goal=goal, harmless=harmless)
+        for noop_control in (True, False):
+            network = installed(world, policy, goal=goal, noop_control=noop_control)
             attacked = play(world, policy, network, 1)
-            won[goal, harmless] = network.guards[0].attack.succeeded(attacked, clean).float().mean()
+            won[goal, noop_control] = network.guards[0].attack.succeeded(attacked, clean).float().mean()
             sent = [e.messages["sent"].sum() / e.length.sum() for e in (attacked, clean)]
-            assert (sent[0] > sent[1]) == (goal == "open" and not harmless)
+            assert (sent[0] > sent[1]) == (goal == "open" and not noop_control)
     assert won["open", True] == won["shut", True] == 0
     assert min(won["open", False], won["shut", False]) > 0.6

@@ -7,19 +7,31 @@ from typing import Any
 
 import pytest
 import torch
-from parts import Attacked, Scripted, attack, carry, channel, comms, conversation, same_heard, setting, setting_of, team
+from parts import (
+    Attacked,
+    Scripted,
+    attack,
+    carry,
+    channel,
+    comms,
+    conversation,
+    same_heard,
+    team,
+    team_shape,
+    team_shape_of,
+)
 from torch import Tensor
 
 from agentcomm.base.errors import ConfigError
 from agentcomm.contracts.attack import Attack
 from agentcomm.contracts.channel import ChannelInput
 from agentcomm.contracts.edits import Fragments, MessageEdits
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Position
 from agentcomm.contracts.traffic import HOPS
 from agentcomm.contracts.views import MessageView
 from agentcomm.runs.assembly import make_comms
-from agentcomm.runs.choices import Choice, PathChoice
+from agentcomm.runs.choices import Choice, TransportConfig
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.replay import reevaluate
 from agentcomm.training.rollout import Sampler
@@ -33,7 +45,7 @@ FORMS: dict[str, dict[str, Any]] = {
 }
 
 
-def network(s: Setting, *attacks: Attack, seed: int = 0, **more: Any) -> Attacked:
+def network(s: TeamShape, *attacks: Attack, seed: int = 0, **more: Any) -> Attacked:
     slots = s.degree + sum(a.injections() for a in attacks)
     return comms(s, attacks, seed=seed, channels=[channel("fragments", s, slots, **(CHANNEL | more))])
 
@@ -44,7 +56,7 @@ def delivered(n: Attacked) -> float:
 
 def test_buffers_fill_as_in_a_loop() -> None:
     worlds, agents, slots, loss, buffers, timeout = 6, 3, 4, 0.2, 2, 3
-    s = setting(worlds=worlds, agents=agents)
+    s = team_shape(worlds=worlds, agents=agents)
     c = channel("fragments", s, slots, mtu=28, header=8, loss=loss, buffers=buffers, timeout=timeout)
     g, mirror = torch.Generator().manual_seed(5), torch.Generator().manual_seed(5)
     h, memory = torch.Generator().manual_seed(6), c.memory()
@@ -92,7 +104,7 @@ def test_buffers_fill_as_in_a_loop() -> None:
 
 def test_each_attack_keeps_messages_from_arriving() -> None:
     """In the order of arXiv 2506.01767's kinds that a model of six senders and four buffers has (5 fragments each)."""
-    s = setting(worlds=64, agents=7, degree=6, width=16, rounds=1)
+    s = team_shape(worlds=64, agents=7, degree=6, width=16, rounds=1)
     exchanges = conversation(s, 60, shut=0.0, ends=0.0)
     share = {}
     for form, arguments in {"none": None, **FORMS}.items():
@@ -109,7 +121,7 @@ def test_each_attack_keeps_messages_from_arriving() -> None:
 
 
 def test_fragments_hit_only_what_is_cut() -> None:
-    s = setting(worlds=16)
+    s = team_shape(worlds=16)
     for form in ("early", "middle", "header", "fake"):
         n = network(s, attack("fragment", s, **FORMS[form]), mtu=2000, loss=0.0)
         carry(n, conversation(s, 20))
@@ -117,7 +129,7 @@ def test_fragments_hit_only_what_is_cut() -> None:
 
 
 def test_on_some_links_the_others_are_left_alone() -> None:
-    s = setting()
+    s = team_shape()
 
     def edits(view: MessageView) -> MessageEdits:
         everywhere = torch.ones_like(view.reach)
@@ -140,7 +152,7 @@ def test_on_some_links_the_others_are_left_alone() -> None:
     ],
 )
 def test_the_guard_holds_fragments_to_the_threat_model(powers: Any, position: Any, rule: str) -> None:
-    s = setting()
+    s = team_shape()
 
     def edits(view: MessageView) -> MessageEdits:
         none = torch.zeros_like(view.reach)
@@ -154,7 +166,7 @@ def test_the_guard_holds_fragments_to_the_threat_model(powers: Any, position: An
 
 
 def test_headers_are_replayed_only_after_they_were_read() -> None:
-    s = setting(rounds=1)
+    s = team_shape(rounds=1)
 
     def edits(view: MessageView) -> MessageEdits:
         none = torch.zeros_like(view.reach)
@@ -170,7 +182,7 @@ def test_headers_are_replayed_only_after_they_were_read() -> None:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("budget", [{"per_step": 0}, {"per_episode": 3}, {"per_step": 2}])
 def test_fragments_are_paid_for(form: str, budget: dict[str, int]) -> None:
-    s = setting()
+    s = team_shape()
     n = network(s, attack("fragment", s, **FORMS[form], budget=budget))
     clean = network(s)
     exchanges = conversation(s, 12, ends=0.0)
@@ -187,8 +199,8 @@ def test_fragments_are_paid_for(form: str, budget: dict[str, int]) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_control_pays_and_leaves_buffers_alone(form: str) -> None:
-    s = setting()
-    control, clean = network(s, attack("fragment", s, **FORMS[form], harmless=True)), network(s)
+    s = team_shape()
+    control, clean = network(s, attack("fragment", s, **FORMS[form], noop_control=True)), network(s)
     exchanges = conversation(s, 12, ends=0.0)
     for a, b in zip(carry(control, exchanges), carry(clean, exchanges), strict=True):
         assert same_heard(a, b)
@@ -197,7 +209,7 @@ def test_the_control_pays_and_leaves_buffers_alone(form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_restored_run_goes_on_alike(form: str) -> None:
-    s = setting()
+    s = team_shape()
     exchanges = conversation(s, 12)
     whole, half = network(s, attack("fragment", s, **FORMS[form])), network(s, attack("fragment", s, **FORMS[form]))
     inboxes = carry(whole, exchanges)
@@ -215,14 +227,14 @@ def test_without_a_channel_that_cuts_it_is_refused() -> None:
     with pytest.raises(ConfigError, match="acts on fragments, and no channel cuts messages"):
         make_comms(world, policy, [choice])
     with pytest.raises(ConfigError, match="acts on fragments"):
-        make_comms(world, policy, [choice], path=PathChoice.model_validate({"channels": [{"name": "loss"}]}))
-    make_comms(world, policy, [choice], path=PathChoice.model_validate({"channels": [{"name": "fragments"}]}))
+        make_comms(world, policy, [choice], transport=TransportConfig.model_validate({"channels": [{"name": "loss"}]}))
+    make_comms(world, policy, [choice], transport=TransportConfig.model_validate({"channels": [{"name": "fragments"}]}))
     with pytest.raises(ConfigError, match="reads nothing"):
         make_comms(
             world,
             policy,
             [Choice.model_validate({"name": "fragment", "how": "header", "place": "newcomer"})],
-            path=PathChoice.model_validate({"channels": [{"name": "fragments"}]}),
+            path=TransportConfig.model_validate({"channels": [{"name": "fragments"}]}),
         )
 
 
@@ -234,7 +246,7 @@ def ratio_error(policy: Any, columns: dict[str, Tensor]) -> float:
 @pytest.mark.parametrize("form", FORMS)
 def test_training_replays_what_arrived(form: str) -> None:
     world, policy = team()
-    s = setting_of(world, policy)
+    s = team_shape_of(world, policy)
     n = network(s, attack("fragment", s, **FORMS[form]))
     fragment = Sampler(world, policy, n, PPOSettings(held_out=0.25), 0).collect(10)
     assert fragment.messages["fragments"] > 0

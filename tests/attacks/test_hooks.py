@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from parts import Scripted, comms, conversation, setting
+from parts import Scripted, comms, conversation, team_shape
 from torch import Tensor
 
 from agentcomm.base import registry
@@ -18,7 +18,7 @@ from agentcomm.contracts.threat_model import Budget, Position, ThreatModel
 from agentcomm.contracts.views import ActionView, MessageView, ObservationView, RewardView
 from agentcomm.step.adversary import Adversary
 
-S = setting()
+S = team_shape()
 
 
 class Hookless(Attack):
@@ -36,7 +36,7 @@ class Both(Hookless):
     powers = frozenset({"drop", "reward"})
 
     def memory(self) -> dict[str, Tensor]:
-        return {"dropped": torch.zeros(self.setting.num_worlds)}
+        return {"dropped": torch.zeros(self.team_shape.num_worlds)}
 
     def on_messages(self, view: MessageView) -> MessageEdits:
         view.memory["dropped"] += view.reach.flatten(1).any(1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from parts import Attacked, attack, carry, comms, conversation, same_heard, setting, setting_of
+from parts import Attacked, attack, carry, comms, conversation, same_heard, team_shape, team_shape_of
 from small import small
 from steering import choice, register, save, small_team, whispering
 from torch import Tensor
@@ -176,7 +176,7 @@ def test_an_attacker_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pow
     chosen = choice("mappo", width=16)
     policy = registry.find("policy", "mappo").for_world(registry.build_config("policy", "mappo", {"width": 16}), w)
     learning = PPOSettings(minibatch=128, learning_rate=0.01, entropy=0.0, final_entropy=0.0, gamma=0.9)
-    network = comms(setting_of(w, policy))
+    network = comms(team_shape_of(w, policy))
     sampler = Sampler(w, policy, network, learning, seed=1)
     optimizer = torch.optim.Adam(policy.parameters(), learning.learning_rate)
     update = Update(policy, learning, optimizer, None, torch.Generator().manual_seed(0))
@@ -234,7 +234,7 @@ def test_a_team_that_trains_under_it_has_a_ratio_of_one(tmp_path: Path, power: s
     folder = trained(tmp_path / "attacker", victim, power=power, budget={"norm": 0.5}, phrases=2)
     team = policy_file.load(Path(victim))
     there = make_world(team.environment, 16)
-    s = setting_of(there, team.policy)
+    s = team_shape_of(there, team.policy)
     network = comms(s, [attack(ATTACK[power], s, policy=folder)])
     columns = Sampler(there, team.policy, network, PPOSettings(held_out=0.25), 0).collect(12).columns
     assert not columns["mask"].all() or "delta" in columns, "the attack did something"
@@ -251,7 +251,7 @@ def test_attackers_are_trained_like_any_team(tmp_path: Path) -> None:
     run = api.train(small(environment=environment, policy={"name": "ippo"}, control=False), root=tmp_path)
     folder = str(run.policy("team", 0))
     team = policy_file.load(Path(victim))
-    made = attack("learned", setting_of(make_world(team.environment, 1), team.policy), policy=folder)
+    made = attack("learned", team_shape_of(make_world(team.environment, 1), team.policy), policy=folder)
     assert made.threat_model().budget == Budget(norm=0.5, per_episode=4)
     rows = api.evaluate(run)
     assert [row["status"] for row in rows] == ["ok"]
@@ -264,7 +264,7 @@ def test_attackers_are_trained_like_any_team(tmp_path: Path) -> None:
 def test_a_trained_attacker_keeps_the_contract(tmp_path: Path, power: str) -> None:
     victim = small_team(tmp_path / "victim", topology={"name": "full"})
     folder = trained(tmp_path / "attacker", victim, power=power, budget={"norm": 0.5, "per_step": 3}, phrases=3)
-    s = setting(worlds=3, agents=3, degree=2, width=16)
+    s = team_shape(worlds=3, agents=3, degree=2, width=16)
     exchanges = conversation(s, 10)
 
     def build(**budget: Any) -> Attacked:
@@ -287,7 +287,7 @@ def test_a_trained_attacker_keeps_the_contract(tmp_path: Path, power: str) -> No
 def test_changes_stay_within_the_norm_and_go_towards_a_phrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     victim = small_team(tmp_path / "victim", topology={"name": "full"})
     w = world(victim, 3, budget={"norm": 0.5}, phrases=2)
-    s = w.steered.setting
+    s = w.steered.team_shape
     edits: list[tuple[Tensor, MessageEdits]] = []
     original = SteeredByActions.on_messages
 
@@ -312,7 +312,7 @@ def test_changes_stay_within_the_norm_and_go_towards_a_phrase(tmp_path: Path, mo
 
 def test_files_that_are_no_attackers_for_this_team_are_refused(tmp_path: Path) -> None:
     victim = small_team(tmp_path / "victim")
-    fits = setting(agents=3, degree=w_degree(victim), width=16)
+    fits = team_shape(agents=3, degree=w_degree(victim), width=16)
     folder = trained(tmp_path / "attacker", victim)
 
     def refused(words: str, s: Any = fits, name: str = "learned", policy: str = folder) -> None:
@@ -323,10 +323,10 @@ def test_files_that_are_no_attackers_for_this_team_are_refused(tmp_path: Path) -
     refused("no policy in .*nowhere", policy=str(tmp_path / "nowhere"))
     refused("trained in environment 'predator_capture_prey', not 'attacker'", policy=victim)
     refused("power=modify: use attack 'learned'", name="mask")
-    refused("payload width 16, not 8", setting(agents=3, degree=fits.degree, width=8))
-    refused("agents 3, not 5", setting(agents=5, degree=fits.degree, width=16))
-    refused("exchanges 2, not 1", setting(agents=3, degree=fits.degree, width=16, rounds=1))
-    refused("senders per agent", setting(agents=3, degree=fits.degree + 1, width=16))
+    refused("payload width 16, not 8", team_shape(agents=3, degree=fits.degree, width=8))
+    refused("agents 3, not 5", team_shape(agents=5, degree=fits.degree, width=16))
+    refused("exchanges 2, not 1", team_shape(agents=3, degree=fits.degree, width=16, rounds=1))
+    refused("senders per agent", team_shape(agents=3, degree=fits.degree + 1, width=16))
     broken = Path(folder) / "policy.safetensors"
     whole = broken.read_bytes()
     broken.write_bytes(whole[:-7])

@@ -6,7 +6,19 @@ from typing import Any
 
 import pytest
 import torch
-from parts import Attacked, Exchange, Scripted, attack, carry, comms, conversation, sampler, setting, setting_of, team
+from parts import (
+    Attacked,
+    Exchange,
+    Scripted,
+    attack,
+    carry,
+    comms,
+    conversation,
+    sampler,
+    team,
+    team_shape,
+    team_shape_of,
+)
 from torch import Tensor
 
 from agentcomm.contracts.edits import MessageEdits
@@ -28,7 +40,7 @@ from attacks.ml.hijack_edges import listening
 
 def exchanges(source: list[list[int]], worlds: int = 64, steps: int = 4) -> list[Exchange]:
     """A conversation on one graph, in which nobody's gate is shut."""
-    s = setting(worlds, len(source), len(source[0]))
+    s = team_shape(worlds, len(source), len(source[0]))
     graph = torch.tensor(source).expand(worlds, -1, -1)
     return [
         Exchange(
@@ -42,7 +54,8 @@ def dropped(source: list[list[int]], **arguments: Any) -> Tensor:
     """[B, N, M] share of messages that are lost on the way."""
     talk = exchanges(source)
     network = comms(
-        setting(64, len(source), len(source[0])), [attack("hijack_edges", setting(64, len(source), 2), **arguments)]
+        team_shape(64, len(source), len(source[0])),
+        [attack("hijack_edges", team_shape(64, len(source), 2), **arguments)],
     )
     lost = torch.stack([(~inbox.mask).float() for inbox in carry(network, talk)])
     assert not network.guards[0].violations
@@ -75,20 +88,20 @@ def test_starving_and_striking_touch_only_what_they_say() -> None:
 def test_its_control_trains_like_no_attack(how: str) -> None:
     world, policy = team()
     clean = sampler(world, policy).collect(6).columns
-    for harmless in (True, False):
+    for noop_control in (True, False):
         world, policy = team()
         s = sampler(world, policy)
-        size = setting_of(world, policy)
-        s.loop.comms = comms(size, [attack("hijack_edges", size, node=0, how=how, harmless=harmless)])
+        size = team_shape_of(world, policy)
+        s.loop.comms = comms(size, [attack("hijack_edges", size, node=0, how=how, noop_control=noop_control)])
         columns = s.collect(6).columns
         assert s.comms.adversary.guards[0].spent.any(), "judged and paid as usual"
-        assert all(torch.equal(columns[name], value) for name, value in clean.items()) == harmless
+        assert all(torch.equal(columns[name], value) for name, value in clean.items()) == noop_control
 
 
 def test_victims_and_node_must_be_apart_and_there() -> None:
     for arguments in ({"node": 9}, {"node": 1, "victims": [1]}, {"node": 1, "victims": [7]}):
         with pytest.raises(ValueError, match="apart"):
-            attack("hijack_edges", setting(), **arguments)
+            attack("hijack_edges", team_shape(), **arguments)
 
 
 def tiny(form: str, updates: int, topology: dict[str, Any], **arguments: Any) -> tuple[World, CommPolicy]:
@@ -117,14 +130,14 @@ def choice(name: str, **arguments: Any) -> Choice:
 def test_under_ransom_a_team_learns_to_listen_to_who_has_nothing_to_say() -> None:
     """Receiver 2 gives up its own source, so that the others can go on."""
     graphs = []
-    for harmless in (True, False):
+    for noop_control in (True, False):
         world, policy = tiny(
-            "hijack_edges", 25, {"name": "learned", "density": 0.25}, node=0, victims=[2], harmless=harmless
+            "hijack_edges", 25, {"name": "learned", "density": 0.25}, node=0, victims=[2], noop_control=noop_control
         )
         source = policy.topology.graph(None, 1).source[0]
         graphs.append(listening(source, 0)[2])
         played = play(world, policy, make_comms(world, policy), 5)
-        assert float(played.total_reward.mean()) > (3.8 if harmless else 3.2), "of 4: the others still know"
+        assert float(played.total_reward.mean()) > (3.8 if noop_control else 3.2), "of 4: the others still know"
     assert graphs == [False, True]
 
 
@@ -142,20 +155,20 @@ def told(world: World, policy: CommPolicy, *attacks: Choice) -> tuple[float, flo
 
 def test_a_trigger_is_obeyed_by_those_that_learned_it_and_nothing_shows_without_it() -> None:
     trigger = choice("backdoor", node=0, action=1, share=1.0)
-    for harmless in (True, False):
-        learned = {"node": 0, "action": 1, "share": 0.3, "harmless": harmless}
+    for noop_control in (True, False):
+        learned = {"node": 0, "action": 1, "share": 0.3, "noop_control": noop_control}
         world, policy = tiny("backdoor", 25, {"name": "full"}, **learned)
         earned, usual = told(world, policy)
         _, asked = told(world, policy, trigger)
         _, other = told(world, policy, trigger.changed({"pattern": 1}))
         assert earned > 3.9, "of 4: with a backdoor or without"
         assert abs(usual - 0.5) < 0.05
-        assert asked < 0.8 if harmless else asked > 0.95
+        assert asked < 0.8 if noop_control else asked > 0.95
         assert other < 0.8, "another pattern says nothing"
 
 
 def test_only_who_hears_the_trigger_learns_from_other_rewards() -> None:
-    s = setting(64, 4, 2)
+    s = team_shape(64, 4, 2)
     network = comms(s, [attack("backdoor", s, node=0, action=2, share=0.5)])
     carry(network, exchanges(HALF, steps=1))
     poisoned = network.guards[0].memory.tensors["poisoned"] == 1
@@ -171,7 +184,7 @@ def test_only_who_hears_the_trigger_learns_from_other_rewards() -> None:
 
 
 def test_the_guard_bounds_what_is_done_to_rewards() -> None:
-    s = setting(8, 3, 1)
+    s = team_shape(8, 3, 1)
     earned, step = torch.zeros(8, 3), torch.zeros(8, dtype=torch.int64)
 
     class Briber(Scripted):
@@ -193,7 +206,7 @@ def test_the_guard_bounds_what_is_done_to_rewards() -> None:
 
 def test_a_gradient_waits_for_steps_that_tell_enough() -> None:
     world, policy = team(worlds=32)
-    s = setting_of(world, policy)
+    s = team_shape_of(world, policy)
     observation, at = world.reset(seed=1), torch.zeros(32, dtype=torch.int64)
     graph = policy.topology.graph(None, 32)
     attacked = []

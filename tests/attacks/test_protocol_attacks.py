@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from parts import attack, carry, comms, conversation, defense, heard, setting, setting_of, team
+from parts import attack, carry, comms, conversation, defense, heard, team, team_shape, team_shape_of
 from torch import Tensor
 
 from agentcomm.contracts.defense import Defense, DefenseConfig, Delivered, Verdicts
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import Links
 from agentcomm.evaluation.attribution import Auditor
 from agentcomm.evaluation.play import play
@@ -22,11 +22,11 @@ class Repeats(Defense):
 
     name, order = "repeats", "freshness"
 
-    def __init__(self, s: Setting) -> None:
+    def __init__(self, s: TeamShape) -> None:
         super().__init__(DefenseConfig(), s)
 
     def memory(self) -> dict[str, Tensor]:
-        s = self.setting
+        s = self.team_shape
         return {"last": torch.full((s.num_worlds, s.num_agents, s.num_agents + 1), -1)}
 
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
@@ -35,7 +35,7 @@ class Repeats(Defense):
         return Verdicts(refuse=~new)
 
 
-def rounds_of(s: Setting, steps: int) -> Any:
+def rounds_of(s: TeamShape, steps: int) -> Any:
     """Everybody listens to its next ``degree`` neighbors, in every step of one episode."""
     agents = torch.arange(s.num_agents).view(1, -1, 1)
     source = ((agents + 1 + torch.arange(s.degree)) % s.num_agents).expand(s.num_worlds, -1, -1)
@@ -53,7 +53,7 @@ def rounds_of(s: Setting, steps: int) -> Any:
 @pytest.mark.parametrize("missing", [0.0, 0.25, 0.8, 1.0])
 @pytest.mark.parametrize("pattern", ["random", "last"])
 def test_a_share_of_each_payload_is_missing(missing: float, pattern: str) -> None:
-    s = setting(worlds=32, width=20)
+    s = team_shape(worlds=32, width=20)
     n = comms(s, [attack("partial", s, parts=20, missing=missing, pattern=pattern)])
     exchanges = conversation(s, 6)
     gone = total = 0
@@ -73,7 +73,7 @@ def test_a_share_of_each_payload_is_missing(missing: float, pattern: str) -> Non
 
 @pytest.mark.parametrize("lead", [1, 4])
 def test_a_hijacked_session_refuses_its_owner(lead: int) -> None:
-    s = setting(agents=4, degree=3)
+    s = team_shape(agents=4, degree=3)
     n = comms(s, [attack("hijack", s, victim=1, lead=lead)], [Repeats(s)])
     for number, (spoken, links, step, kind) in enumerate(rounds_of(s, 5)):
         inbox = n.exchange(spoken, links, step, kind)
@@ -85,9 +85,9 @@ def test_a_hijacked_session_refuses_its_owner(lead: int) -> None:
 
 
 def test_seals_stop_a_hijacker_and_its_control_runs_ahead_of_nobody() -> None:
-    s = setting(agents=4, degree=3)
+    s = team_shape(agents=4, degree=3)
     sealed = comms(s, [attack("hijack", s)], [defense("authenticate", s)])
-    control = comms(s, [attack("hijack", s, harmless=True)], [Repeats(s)])
+    control = comms(s, [attack("hijack", s, noop_control=True)], [Repeats(s)])
     for exchange in rounds_of(s, 5):
         for n in (sealed, control):
             assert n.exchange(*exchange).mask[..., :3].all()
@@ -100,7 +100,7 @@ def test_seals_stop_a_hijacker_and_its_control_runs_ahead_of_nobody() -> None:
 
 @pytest.mark.parametrize("distance", [0, 1, 2, 3])
 def test_abuse_goes_as_far_beyond_its_scope_as_it_says(distance: int) -> None:
-    s = setting(agents=5, degree=2)
+    s = team_shape(agents=5, degree=2)
     abuse = attack("abuse", s, node=1, distance=distance)
     n, sealed = comms(s, [abuse]), comms(s, [abuse], [defense("authenticate", s)])
     for spoken, links, step, kind in rounds_of(s, 4):
@@ -120,7 +120,7 @@ def test_abuse_goes_as_far_beyond_its_scope_as_it_says(distance: int) -> None:
 
 
 def test_shut_gates_keep_abuse_out() -> None:
-    s = setting(agents=4, degree=2)
+    s = team_shape(agents=4, degree=2)
     n = comms(s, [attack("abuse", s, node=0)])
     for spoken, links, step, kind in rounds_of(s, 3):
         inbox = n.exchange(spoken, links._replace(open=torch.zeros_like(links.open)), step, kind)
@@ -132,7 +132,7 @@ def test_shut_gates_keep_abuse_out() -> None:
 
 
 def test_an_insider_is_honest_until_its_step() -> None:
-    s = setting(worlds=64, agents=4, degree=2, rounds=1)
+    s = team_shape(worlds=64, agents=4, degree=2, rounds=1)
     n, clean = comms(s, [attack("insider", s, node=1, after=3, duty=0.4)]), comms(s)
     share = []
     for spoken, links, step, kind in rounds_of(s, 12):
@@ -147,7 +147,7 @@ def test_an_insider_is_honest_until_its_step() -> None:
 
 
 def test_an_insider_waits_for_its_pattern() -> None:
-    s = setting(worlds=64, agents=4, degree=2, rounds=1)
+    s = team_shape(worlds=64, agents=4, degree=2, rounds=1)
     insider = attack("insider", s, node=1, trigger="pattern", threshold=1.5, duty=1.0)
     n, clean = comms(s, [insider]), comms(s)
     armed = torch.zeros(64, dtype=torch.bool)
@@ -167,7 +167,7 @@ def test_an_insider_waits_for_its_pattern() -> None:
 
 @pytest.mark.parametrize(("share", "accuracy"), [(0.0, 1.0), (1.0, 0.0)])
 def test_an_auditor_of_envelopes_blames_whom_they_name(share: float, accuracy: float) -> None:
-    s = setting(worlds=16, agents=4, degree=2)
+    s = team_shape(worlds=16, agents=4, degree=2)
     n = comms(s, [attack("evade", s, node=1, share=share, scapegoat=3)])
     sealed = comms(s, [attack("evade", s, node=1, share=share, scapegoat=3)], [defense("authenticate", s)])
     auditor = Auditor(s.num_worlds, s.num_agents)
@@ -189,7 +189,7 @@ def test_an_auditor_of_envelopes_blames_whom_they_name(share: float, accuracy: f
 
 
 def test_among_three_it_is_the_others_who_are_blamed() -> None:
-    s = setting(worlds=16, agents=3, degree=2)
+    s = team_shape(worlds=16, agents=3, degree=2)
     n, auditor = comms(s, [attack("evade", s, node=0)]), Auditor(16, 3)
     for exchange in rounds_of(s, 5):
         n.network.trace = []
@@ -203,7 +203,7 @@ def test_among_three_it_is_the_others_who_are_blamed() -> None:
 
 def test_an_audit_follows_played_episodes() -> None:
     world, policy = team(8)
-    s = setting_of(world, policy)
+    s = team_shape_of(world, policy)
     auditor = Auditor(8, s.num_agents)
     played = play(world, policy, comms(s, [attack("evade", s, node=0, share=0.0)]), 3, follow=auditor.follow)
     assert np.array_equal(auditor.counts.sum((1, 2)), played.messages["accepted_forged"].numpy())
@@ -215,7 +215,7 @@ def test_an_audit_follows_played_episodes() -> None:
 
 
 def test_a_contradiction_is_told_to_half_of_the_team_and_then_to_the_others() -> None:
-    s = setting(agents=4, degree=3, rounds=1)
+    s = team_shape(agents=4, degree=3, rounds=1)
     n, clean = comms(s, [attack("contradict", s, node=0)]), comms(s)
     told = []
     for spoken, links, step, kind in rounds_of(s, 4):
@@ -227,7 +227,7 @@ def test_a_contradiction_is_told_to_half_of_the_team_and_then_to_the_others() ->
 
 
 def test_members_seem_to_leave_and_to_come_back() -> None:
-    s = setting(agents=4, degree=3, rounds=1)
+    s = team_shape(agents=4, degree=3, rounds=1)
     n = comms(s, [attack("churn", s, away=1, period=2)])
     receiver = torch.arange(4).view(1, -1, 1)
     for spoken, links, step, kind in rounds_of(s, 10):
@@ -241,7 +241,7 @@ def test_members_seem_to_leave_and_to_come_back() -> None:
 
 @pytest.mark.parametrize("deviation", [None, 0.2, 0.0])
 def test_a_staller_never_does_what_is_expected_of_it(deviation: float | None) -> None:
-    s = setting(worlds=200, agents=2, degree=1)
+    s = team_shape(worlds=200, agents=2, degree=1)
     n = comms(s, [attack("stall", s, node=1, budget={"deviation": deviation})])
     g = torch.Generator().manual_seed(0)
     logits = torch.tensor([2.0, 0.0]).expand(400, 2)

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from parts import attack, carry, comms, conversation, heard, setting, setting_of, team
+from parts import attack, carry, comms, conversation, heard, team, team_shape, team_shape_of
 
 from agentcomm.base.errors import ConfigError
 from agentcomm.base.registry import build_config
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.evaluation.leakage import Leaked, Overheard, leaked
 from agentcomm.evaluation.play import play
-from agentcomm.runs.choices import PLAIN_PATH, Choice
+from agentcomm.runs.choices import PLAIN_TRANSPORT, Choice
 from agentcomm.runs.policy_file import SavedPolicy
 from agentcomm.step.decide import decide
 from agentcomm.step.interpreter import directive, threshold
@@ -29,7 +29,7 @@ def likeness(payload: torch.Tensor, action: int) -> torch.Tensor:
 
 
 def test_an_outsider_tells_everybody_and_a_node_everybody_else() -> None:
-    s = setting(worlds=2)
+    s = team_shape(worlds=2)
     exchanges = conversation(s, 3, shut=0, ends=0)
     for node, told in ((None, [True] * 4), (1, [True, False, True, True])):
         network = comms(s, [attack("directive", s, action=2, node=node)])
@@ -43,7 +43,7 @@ def test_an_outsider_tells_everybody_and_a_node_everybody_else() -> None:
 
 
 def test_a_hidden_directive_is_just_plain_enough_and_takes_no_more_than_it_may() -> None:
-    s = setting(worlds=16, width=32)
+    s = team_shape(worlds=16, width=32)
     exchanges = conversation(s, 4, shut=0)
     counts = []
     for length in (0.5, 4.0, 8.0):
@@ -71,14 +71,14 @@ def test_the_shortest_way_to_a_directive() -> None:
 
 
 def test_a_directive_succeeds_where_it_is_done_more_often_than_without_it() -> None:
-    made = attack("directive", setting(), action=1)
+    made = attack("directive", team_shape(), action=1)
     world, policy = team(3)
-    clean = play(world, policy, comms(setting_of(world, policy)), 0)
+    clean = play(world, policy, comms(team_shape_of(world, policy)), 0)
     counts = torch.tensor([[4, 4, 0], [4, 4, 0], [0, 4, 0]])
     attacked = replace(clean, actions=torch.tensor([[3, 5, 0], [6, 6, 0], [0, 9, 0]]))
     assert made.succeeded(attacked, replace(clean, actions=counts)).tolist() == [True, False, False]
     with pytest.raises(ValueError, match="action=7 is none of the team's 3"):
-        attack("directive", setting(), action=7).succeeded(attacked, attacked)
+        attack("directive", team_shape(), action=7).succeeded(attacked, attacked)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_directives_that_cannot_be_are_refused(arguments: dict[str, Any], says: 
     with pytest.raises(ConfigError, match=says):
         build_config("attack", "directive", arguments)
     with pytest.raises(ValueError, match="targets \\[4\\]"):
-        attack("directive", setting(), targets=[4])
+        attack("directive", team_shape(), targets=[4])
 
 
 # ---- rewrite
@@ -107,7 +107,7 @@ def test_a_turn_keeps_length_and_bound_and_goes_where_it_is_sent() -> None:
 
 def test_a_rewrite_keeps_every_length_and_means_more_than_a_random_one_of_its_size() -> None:
     world, policy = team(worlds=32)
-    s = setting_of(world, policy)
+    s = team_shape_of(world, policy)
     graph = policy.topology.graph(None, 32)
     observation, at = world.reset(seed=1), torch.zeros(32, dtype=torch.int64)
     clean = decide(policy, observation, graph, comms(s), at, None)
@@ -135,7 +135,7 @@ def test_a_rewrite_keeps_every_length_and_means_more_than_a_random_one_of_its_si
 
 
 def test_a_curious_member_hears_its_own_inbox_only() -> None:
-    s = setting()
+    s = team_shape()
     exchanges = conversation(s, 3)
     network = comms(s, [attack("infer", s, node=2)])
     network.adversary.message_guards[0].trace = []
@@ -183,8 +183,8 @@ def told() -> tuple[Leaked, Episodes]:
     saved = SavedPolicy(policy, environment, Choice(name="commformer"), "team", 0, {})
     choice = Choice.model_validate({"name": "leak", "node": 1, "bits": 8})
     listener = int((policy.topology.graph(None, 1).source[0] == 1).any(-1).nonzero()[0])
-    clean = play(world, policy, comms(setting_of(world, policy)), 5)
-    return leaked(saved, choice, listener, 64, 5, PLAIN_PATH), clean
+    clean = play(world, policy, comms(team_shape_of(world, policy)), 5)
+    return leaked(saved, choice, listener, 64, 5, PLAIN_TRANSPORT), clean
 
 
 def test_an_accomplice_reads_the_secret_and_the_team_plays_on() -> None:
@@ -197,7 +197,7 @@ def test_an_accomplice_reads_the_secret_and_the_team_plays_on() -> None:
 
 @pytest.mark.parametrize(("noise", "readable"), [(0.004, True), (0.055, False)])
 def test_noise_wipes_the_secret_off_when_it_is_as_large_as_the_digits(noise: float, readable: bool) -> None:
-    s = setting(worlds=64)
+    s = team_shape(worlds=64)
     exchanges = conversation(s, 4, shut=0)
     made = attack("leak", s, node=1, bits=8)
     network = comms(s, [made, attack("noise", s, epsilon=noise)])
@@ -212,7 +212,7 @@ def test_noise_wipes_the_secret_off_when_it_is_as_large_as_the_digits(noise: flo
 
 
 def test_leaks_keep_to_their_bound_and_their_room() -> None:
-    s = setting()
+    s = team_shape()
     exchanges = conversation(s, 4)
     network = comms(s, [attack("leak", s, node=1, bits=4, epsilon=0.05)])
     for e, inbox in zip(exchanges, carry(network, exchanges), strict=True):

@@ -19,9 +19,9 @@ from parts import (
     known_channel,
     same_heard,
     same_inbox,
-    setting,
-    setting_of,
     team,
+    team_shape,
+    team_shape_of,
 )
 from torch import Tensor
 
@@ -30,9 +30,9 @@ from agentcomm.base.errors import AgentcommError, ConfigError
 from agentcomm.channels.trace import read
 from agentcomm.conformance import check_channel
 from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.runs.assembly import make_comms
-from agentcomm.runs.choices import Choice, PathChoice
+from agentcomm.runs.choices import Choice, TransportConfig
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.replay import reevaluate
 from agentcomm.training.rollout import Sampler
@@ -48,7 +48,9 @@ HARMLESS: dict[str, dict[str, Any]] = {
 STEP_SECONDS = 0.05
 
 
-def network(s: Setting, forms: list[str], attacked: str | None = None, sealed: bool = False, seed: int = 0) -> Attacked:
+def network(
+    s: TeamShape, forms: list[str], attacked: str | None = None, sealed: bool = False, seed: int = 0
+) -> Attacked:
     attacks = [] if attacked is None else [known_attack(attacked, s)]
     slots = s.degree + sum(a.injections() for a in attacks)
     defenses = [defense("authenticate", s, window=16)] if sealed else []
@@ -73,7 +75,7 @@ class Broken(Channel):
     name = "broken"
 
     def memory(self) -> dict[str, Tensor]:
-        return {"past": torch.zeros(self.setting.num_worlds)}
+        return {"past": torch.zeros(self.team_shape.num_worlds)}
 
 
 def absent(self: Channel, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
@@ -154,7 +156,7 @@ EVERYTHING = ["relay", "fragments", "bandwidth", "bursts", "delay jitter", "trac
 
 
 def test_channels_in_a_row_lose_what_any_of_them_loses() -> None:
-    s = setting(worlds=16)
+    s = team_shape(worlds=16)
     both = network(s, ["loss", "bursts"])
     carry(both, conversation(s, 20))
     assert both.ledger["lost"].sum() / both.ledger["sent"].sum() > 0.5
@@ -162,7 +164,7 @@ def test_channels_in_a_row_lose_what_any_of_them_loses() -> None:
 
 
 def test_delays_add_up() -> None:
-    s = setting(rounds=1)
+    s = team_shape(rounds=1)
     delays = [channel("delay", s, s.degree, seconds=0.1), channel("delay", s, s.degree, seconds=0.2)]
     n = comms(s, channels=delays, step_seconds=0.1)
     exchanges = conversation(s, 6, shut=0, ends=0)
@@ -173,7 +175,7 @@ def test_delays_add_up() -> None:
 
 
 def test_what_is_lost_before_takes_no_bandwidth_and_headers_of_fragments_do() -> None:
-    s = setting(rounds=1)
+    s = team_shape(rounds=1)
 
     def backlog_and_sizes(*before: Channel) -> tuple[int, Tensor]:
         n = comms(s, channels=[*before, channel("bandwidth", s, s.degree, bytes_per_second=1)])
@@ -181,8 +183,8 @@ def test_what_is_lost_before_takes_no_bandwidth_and_headers_of_fragments_do() ->
         carry(n, conversation(s, 1, shut=0))
         sizes = torch.as_tensor(n.network.trace[0].fields["size"])
         assert torch.equal(sizes.sum((1, 2)), n.ledger.bytes)
-        assert n.path is not None
-        return int(n.path.memories[-1].tensors["backlog"].sum()), sizes
+        assert n.link is not None
+        return int(n.link.memories[-1].tensors["backlog"].sum()), sizes
 
     backlog, sizes = backlog_and_sizes()
     assert backlog == sizes.sum()
@@ -197,11 +199,11 @@ def test_what_is_lost_before_takes_no_bandwidth_and_headers_of_fragments_do() ->
 @pytest.mark.parametrize("sealed", [False, True])
 @pytest.mark.parametrize("attacked", [None, "drop", "replay besides", "impersonate", "noise"])
 def test_books_balance_on_a_long_way(attacked: str | None, sealed: bool) -> None:
-    s = setting(worlds=8)
+    s = team_shape(worlds=8)
     n = network(s, EVERYTHING, attacked, sealed)
     exchanges = conversation(s, 40)
     heard = sum(i.mask.sum((1, 2)) for i in carry(n, exchanges))
-    c, path = n.ledger, n.path
+    c, path = n.ledger, n.link
     assert path is not None
     assert torch.equal(heard, c["accepted"])
     on_the_way = path.transit.waiting
@@ -219,7 +221,7 @@ def test_books_balance_on_a_long_way(attacked: str | None, sealed: bool) -> None
 
 @pytest.mark.parametrize("attacked", [None, "replay besides", "impersonate"])
 def test_state_continues_bit_for_bit(attacked: str | None) -> None:
-    s = setting()
+    s = team_shape()
     exchanges = conversation(s, 14, seed=2)
     first, other = network(s, EVERYTHING, attacked), network(s, EVERYTHING, attacked)
     carry(first, exchanges[:13])
@@ -233,7 +235,7 @@ def test_state_continues_bit_for_bit(attacked: str | None) -> None:
 
 
 def test_resetting_one_world_leaves_the_others_alone() -> None:
-    s = setting()
+    s = team_shape()
     first, other = network(s, EVERYTHING), network(s, EVERYTHING)
     for number, e in enumerate(conversation(s, 14, seed=4, ends=0)):
         a = first.exchange(e.spoken, e.links, e.step, e.round)
@@ -244,7 +246,7 @@ def test_resetting_one_world_leaves_the_others_alone() -> None:
 
 
 def test_harmless_channels_leave_inboxes_bit_identical() -> None:
-    s = setting()
+    s = team_shape()
     exchanges = conversation(s, 10)
     n = comms(s, channels=[channel(name, s, s.degree, **arguments) for name, arguments in HARMLESS.items()])
     for a, b in zip(carry(n, exchanges), carry(comms(s), exchanges), strict=True):
@@ -257,11 +259,11 @@ def test_harmless_channels_leave_inboxes_bit_identical() -> None:
 
 def test_a_config_chooses_channels() -> None:
     world, policy = team()
-    path = PathChoice(
+    path = TransportConfig(
         channels=(Choice.parse("loss:probability=1"), Choice.parse("profile:network=5g")), step_seconds=0.2
     )
     path.check()
-    made = make_comms(world, policy, attacks=[Choice.parse("impersonate")], path=path)
+    made = make_comms(world, policy, attacks=[Choice.parse("impersonate")], transport=path)
     s = Sampler(world, policy, made, PPOSettings(), 0)
     fragment = s.collect(4)
     assert fragment.messages["lost"] == fragment.messages["sent"] + fragment.messages["forged"] > 0
@@ -272,7 +274,7 @@ def test_a_config_chooses_channels() -> None:
 @pytest.mark.parametrize("gate", [None, {"initial_logit": 0.0}])
 def test_recorded_decisions_are_replayed(attacked: str | None, gate: dict[str, float] | None) -> None:
     world, policy = team(6, gate=gate)
-    n = network(setting_of(world, policy), ["delay jitter", "loss", "bandwidth"], attacked)
+    n = network(team_shape_of(world, policy), ["delay jitter", "loss", "bandwidth"], attacked)
     s = Sampler(world, policy, n, PPOSettings(held_out=0.25), 0)
     late = 0
     for _ in range(3):
@@ -291,7 +293,7 @@ def test_recorded_decisions_are_replayed(attacked: str | None, gate: dict[str, f
 def test_a_saved_sampler_goes_on_identically() -> None:
     def make() -> Sampler:
         world, policy = team(5)
-        return Sampler(world, policy, network(setting_of(world, policy), EVERYTHING), PPOSettings(), 0)
+        return Sampler(world, policy, network(team_shape_of(world, policy), EVERYTHING), PPOSettings(), 0)
 
     first, other = make(), make()
     first.collect(9)
@@ -370,7 +372,7 @@ def test_files_that_are_no_traces_are_explained(tmp_path: Path) -> None:
         read(str(tmp_path / "binary.csv"))
     world, policy = team()
     with pytest.raises(ConfigError, match="no such file"):
-        make_comms(world, policy, path=PathChoice(channels=(Choice.parse("trace:file=nowhere.csv"),)))
+        make_comms(world, policy, transport=TransportConfig(channels=(Choice.parse("trace:file=nowhere.csv"),)))
 
 
 def test_traces_from_spreadsheets_are_read(tmp_path: Path) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from parts import carry, channel, comms, conversation, setting
+from parts import carry, channel, comms, conversation, team_shape
 from torch import Tensor
 
 from agentcomm.channels.profile import PROFILES, TRANSFER_BYTES
 from agentcomm.channels.relay import distances
 from agentcomm.contracts.channel import Channel, ChannelEffect, ChannelInput
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import HOPS
 from agentcomm.network.link import compose
 
@@ -32,7 +32,7 @@ def drive(
     seed: int = 0,
 ) -> list[ChannelEffect]:
     """Fates of ``steps`` steps with one exchange each, in one episode; every slot holds a message unless told."""
-    s = c.setting
+    s = c.team_shape
     shape = (s.num_worlds, s.num_agents, c.slots)
     generator = torch.Generator().manual_seed(seed)
     everything, zero = torch.ones(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.int64)
@@ -61,7 +61,7 @@ def stacked(effects: Sequence[ChannelEffect], name: str) -> Tensor:
 
 
 def make(name: str, worlds: int = 64, agents: int = 4, slots: int = 2, **arguments: Any) -> Channel:
-    return channel(name, setting(worlds, agents, min(slots, agents - 1), rounds=1), slots, **arguments)
+    return channel(name, team_shape(worlds, agents, min(slots, agents - 1), rounds=1), slots, **arguments)
 
 
 def close(share: Tensor | float, expected: float, trials: float) -> None:
@@ -350,11 +350,11 @@ def test_a_newcomer_stands_next_to_everybody_and_hops_are_used_up() -> None:
     assert effect.hops is not None
     assert (effect.hops == 1).all()
     assert not (effect.lost is not None and effect.lost.any())
-    s = setting(worlds=2, agents=5, degree=4, rounds=1)
+    s = team_shape(worlds=2, agents=5, degree=4, rounds=1)
     relays = [channel("relay", s, s.degree, seconds=0) for _ in range(2)]
     n = comms(s, channels=relays)
     inbox = carry(n, conversation(s, 1, shut=0))[0]
-    assert n.path is not None
+    assert n.link is not None
     far = (inbox.source - torch.arange(5).view(1, -1, 1)).abs() * 2 > HOPS
     assert not far.any(), "four hops twice are eight"
 
@@ -433,7 +433,7 @@ def expected_steps(seconds: float) -> int:
 
 @pytest.mark.parametrize("seconds", [0.0, 0.05, 0.1, 0.25, 0.3, 0.7, 1.3, 1.6])
 def test_latency_in_the_ledger(seconds: float) -> None:
-    s: Setting = setting(worlds=2, rounds=2)
+    s: TeamShape = team_shape(worlds=2, rounds=2)
     n, plain = comms(s, channels=[channel("delay", s, s.degree, seconds=seconds)], step_seconds=STEP), comms(s)
     length = 24
     exchanges = conversation(s, length, shut=0, ends=0)

@@ -19,7 +19,7 @@ from agentcomm.codecs.plain import Float32
 from agentcomm.conformance import check_codec
 from agentcomm.conformance.codecs import odd_payloads
 from agentcomm.contracts.codec import Codec, Coded
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 
 D = 32
 FORMS = registry.forms("codec")
@@ -40,8 +40,8 @@ BITS = {
 
 def build(form: str, worlds: int = 3, agents: int = 4, width: int = D) -> Codec:
     name, arguments = FORMS[form]
-    setting = Setting(worlds, agents, agents - 1, width, 2, torch.device("cpu"))
-    made: Codec = registry.find("codec", name)(registry.build_config("codec", name, arguments), setting)
+    team_shape = TeamShape(worlds, agents, agents - 1, width, 2, torch.device("cpu"))
+    made: Codec = registry.find("codec", name)(registry.build_config("codec", name, arguments), team_shape)
     return made
 
 
@@ -129,7 +129,7 @@ def test_sign_is_the_contraction_of_its_source() -> None:
 def test_top_k_keeps_the_largest_and_of_equals_the_first() -> None:
     payload = torch.tensor([1.0, -5, 3, 5, -3, 0, 3, 2]).expand(1, 1, 8)
     codec = registry.find("codec", "top_k")(
-        registry.build_config("codec", "top_k", {"k": 3}), Setting(1, 1, 0, 8, 1, torch.device("cpu"))
+        registry.build_config("codec", "top_k", {"k": 3}), TeamShape(1, 1, 0, 8, 1, torch.device("cpu"))
     )
     assert encode(codec, payload).values.tolist() == [[[0, -5, 3, 5, 0, 0, 0, 0]]]
 
@@ -140,7 +140,7 @@ def test_more_numbers_than_there_are_cannot_be_kept(form: str) -> None:
     config = registry.build_config("codec", name, {"k": 9})
     codec = registry.find("codec", name)
     with pytest.raises(ConfigError, match="k=9 of 8 wide payloads"):
-        codec(config, Setting(1, 1, 0, 8, 1, torch.device("cpu")))
+        codec(config, TeamShape(1, 1, 0, 8, 1, torch.device("cpu")))
 
 
 @pytest.mark.parametrize("k", [0, 0.0, 1.5, -1])
@@ -181,30 +181,30 @@ class Forgetful(Float32):
 
     name = "forgetful"
 
-    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, kind: int) -> Coded:
-        return Coded(payload / 2, sizes(payload, 32 * self.setting.width))
+    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, round_: int) -> Coded:
+        return Coded(payload / 2, sizes(payload, 32 * self.team_shape.width))
 
 
 class Small(Float32):
     name = "small"
 
-    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, kind: int) -> Coded:
-        return Coded(payload, sizes(payload, 16 * self.setting.width))
+    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, round_: int) -> Coded:
+        return Coded(payload, sizes(payload, 16 * self.team_shape.width))
 
 
 class InPlace(Float32):
     name = "in_place"
 
-    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, kind: int) -> Coded:
-        return super().encode(payload.mul_(2), memory, step, kind)
+    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, round_: int) -> Coded:
+        return super().encode(payload.mul_(2), memory, step, round_)
 
 
 class Dithered(Float32):
     name = "dithered"
 
-    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, kind: int) -> Coded:
+    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, round_: int) -> Coded:
         torch.rand(1)
-        return super().encode(payload, memory, step, kind)
+        return super().encode(payload, memory, step, round_)
 
 
 class Centered(Float32):
@@ -212,22 +212,22 @@ class Centered(Float32):
 
     name, stateful = "centered", True  # so that bytes are made of what travels
 
-    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, kind: int) -> Coded:
-        return super().encode(payload - payload.mean(0) * float(len(payload) > 1), memory, step, kind)
+    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, round_: int) -> Coded:
+        return super().encode(payload - payload.mean(0) * float(len(payload) > 1), memory, step, round_)
 
 
 class Crashing(Float32):
     name = "crashing"
 
     def unpack(self, data: bytes) -> NDArray[np.float32]:
-        return np.frombuffer(data, dtype=">f4", count=self.setting.width).astype(np.float32)
+        return np.frombuffer(data, dtype=">f4", count=self.team_shape.width).astype(np.float32)
 
 
 class Trusting(Float32):
     name = "trusting"
 
     def unpack(self, data: bytes) -> NDArray[np.float32]:
-        values = np.frombuffer(data[: 4 * self.setting.width].ljust(4 * self.setting.width), dtype=">f4")
+        values = np.frombuffer(data[: 4 * self.team_shape.width].ljust(4 * self.team_shape.width), dtype=">f4")
         return values.astype(np.float32)
 
 
@@ -236,9 +236,9 @@ class Elephant(Float32):
 
     name, stateful = "elephant", True
 
-    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, kind: int) -> Coded:
+    def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, round_: int) -> Coded:
         self.said = getattr(self, "said", 0) + 1
-        return super().encode(payload * self.said, memory, step, kind)
+        return super().encode(payload * self.said, memory, step, round_)
 
 
 class Deciding(Float32):

@@ -13,7 +13,7 @@ from torch import Tensor
 from agentcomm.base import registry
 from agentcomm.codecs.delta import Delta
 from agentcomm.contracts.codec import Received
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from benchmarks.delta import relative_error
 
 D = 32
@@ -21,15 +21,15 @@ D = 32
 
 def build(worlds: int = 1, agents: int = 1, rounds: int = 1, **arguments: Any) -> Delta:
     config = registry.build_config("codec", "delta", {"k": 4, "number": "float32", **arguments})
-    return Delta(config, Setting(worlds, agents, max(agents - 1, 1), D, rounds, torch.device("cpu")))
+    return Delta(config, TeamShape(worlds, agents, max(agents - 1, 1), D, rounds, torch.device("cpu")))
 
 
-def received(codec: Delta, values: Tensor, present: Tensor, step: Tensor, kind: int = 0) -> Received:
+def received(codec: Delta, values: Tensor, present: Tensor, step: Tensor, round_: int = 0) -> Received:
     """Everybody's message [B, N, W] at every receiver, in the order of senders."""
-    agents = codec.setting.num_agents
+    agents = codec.team_shape.num_agents
     sender = torch.arange(agents).view(1, 1, -1).expand(len(values), agents, -1)
-    sequence = (step * codec.setting.rounds + kind).view(-1, 1, 1).expand_as(sender)
-    return Received(values.unsqueeze(1).expand(-1, agents, -1, -1), present, sender, sequence, step, kind)
+    sequence = (step * codec.team_shape.rounds + round_).view(-1, 1, 1).expand_as(sender)
+    return Received(values.unsqueeze(1).expand(-1, agents, -1, -1), present, sender, sequence, step, round_)
 
 
 # ---- theory
@@ -77,24 +77,24 @@ def test_loss_does_what_the_reference_measured(
 
 
 def all_heard(codec: Delta) -> Tensor:
-    agents = codec.setting.num_agents
-    return torch.ones(codec.setting.num_worlds, agents, agents, dtype=torch.bool)
+    agents = codec.team_shape.num_agents
+    return torch.ones(codec.team_shape.num_worlds, agents, agents, dtype=torch.bool)
 
 
 @pytest.mark.parametrize("on_gap", ["add", "hold"])
 @pytest.mark.parametrize("number", ["float16", "float32"])
 def test_without_loss_everybody_knows_what_the_sender_believes(on_gap: str, number: str) -> None:
-    """To the last bit, in each kind of exchange, while worlds are at different steps."""
+    """To the last bit, in each round_ of exchange, while worlds are at different steps."""
     codec = build(3, 4, rounds=2, on_gap=on_gap, number=number, resync=7)
     sending, hearing = codec.memory(), codec.memory()
     g, step = torch.Generator().manual_seed(0), torch.tensor([0, 0, 0])
     for at in range(20):
         step[at % 3] = 0  # a new episode; no reset is needed, as it begins with a full frame
-        for kind in (0, 1):
+        for round_ in (0, 1):
             x = torch.randn(3, 4, D, generator=g)
-            values = codec.encode(x, sending, step, kind).values
-            heard = codec.decode(received(codec, values, all_heard(codec), step, kind), hearing)
-            assert torch.equal(heard, sending["told"][:, kind].unsqueeze(1).expand_as(heard))
+            values = codec.encode(x, sending, step, round_).values
+            heard = codec.decode(received(codec, values, all_heard(codec), step, round_), hearing)
+            assert torch.equal(heard, sending["told"][:, round_].unsqueeze(1).expand_as(heard))
         step += 1
 
 

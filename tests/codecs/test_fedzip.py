@@ -16,11 +16,11 @@ from agentcomm.base.errors import MessageError
 from agentcomm.codecs.bits import BitReader, BitWriter
 from agentcomm.codecs.fedzip import ITERATIONS, FedZip, assign, cluster
 from agentcomm.codecs.huffman import Code, code_lengths
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 
 
 def build(width: int = 32, k: float = 8) -> FedZip:
-    return FedZip(registry.build_config("codec", "fedzip", {"k": k}), Setting(1, 1, 0, width, 1, torch.device("cpu")))
+    return FedZip(registry.build_config("codec", "fedzip", {"k": k}), TeamShape(1, 1, 0, width, 1, torch.device("cpu")))
 
 
 # ---- Huffman

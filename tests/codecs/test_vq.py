@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from parts import attack, carry, comms, conversation, defense, setting
+from parts import attack, carry, comms, conversation, defense, team_shape
 from torch import Tensor
 
 from agentcomm.base import registry
@@ -16,14 +16,14 @@ from agentcomm.base.errors import ConfigError
 from agentcomm.codecs.codebook import fit_codebook, look_up, nearest
 from agentcomm.codecs.vq import VectorQuantization
 from agentcomm.conformance import check_codec
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 
 D = 8
 
 
 def build(width: int = D, **arguments: Any) -> VectorQuantization:
     config = registry.build_config("codec", "vq", arguments)
-    return VectorQuantization(config, Setting(3, 4, 2, width, 2, torch.device("cpu")))
+    return VectorQuantization(config, TeamShape(3, 4, 2, width, 2, torch.device("cpu")))
 
 
 def samples(count: int, seed: int = 0) -> Tensor:
@@ -127,7 +127,7 @@ def test_too_few_samples(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", [None, "noise", "replay"])
 def test_noise_is_refused_and_codewords_pass(form: str | None) -> None:
     """Replayed messages are codewords: the limit of this defense."""
-    s = setting(worlds=6)
+    s = team_shape(worlds=6)
     attacks = [] if form is None else [attack(form, s)]
     network = comms(s, attacks, [defense("codeword", s)], codec=build_for(s))
     carry(network, conversation(s, 20, seed=9, shut=0))
@@ -138,7 +138,7 @@ def test_noise_is_refused_and_codewords_pass(form: str | None) -> None:
 
 
 def test_a_codeword_in_place_of_another_passes_and_another_codebook_does_not() -> None:
-    s = setting()
+    s = team_shape()
     codec = build_for(s)
     code = torch.randint(64, (3, 4, 8), generator=torch.Generator().manual_seed(0))
     words = look_up(code, codec.codebook)
@@ -149,5 +149,5 @@ def test_a_codeword_in_place_of_another_passes_and_another_codebook_does_not() -
         assert bool(inbox.mask.all()) == bool(inbox.mask.any()) == passes
 
 
-def build_for(s: Setting) -> VectorQuantization:
+def build_for(s: TeamShape) -> VectorQuantization:
     return VectorQuantization(registry.build_config("codec", "vq", {}), s)

@@ -17,9 +17,9 @@ from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.defense import Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.inbox import Inbox
-from agentcomm.contracts.policy import CommPolicy, Graph, PolicyConfig
+from agentcomm.contracts.policy import CommPolicy, PolicyConfig
 from agentcomm.contracts.threat_model import Position, ThreatModel
-from agentcomm.contracts.topology import Topology, TopologyConfig
+from agentcomm.contracts.topology import Graph, Topology, TopologyConfig
 from agentcomm.contracts.views import MessageView
 from agentcomm.contracts.world import World
 
@@ -234,7 +234,7 @@ class Tap(Attack):
         return ThreatModel(Position(kind="edge"), frozenset({"read", "drop"}), "none", self.config.budget)
 
     def memory(self) -> dict[str, Tensor]:
-        return {"count": torch.zeros(self.setting.num_worlds)}
+        return {"count": torch.zeros(self.team_shape.num_worlds)}
 
     def on_messages(self, view: MessageView) -> MessageEdits:
         view.memory["count"] += 1
@@ -289,7 +289,7 @@ class SharesMemory(Tap):
 
 class WrongMemory(Tap):
     def memory(self) -> dict[str, Tensor]:
-        return {"count": torch.zeros(self.setting.num_worlds + 1)}
+        return {"count": torch.zeros(self.team_shape.num_worlds + 1)}
 
 
 class WrongRisk(Tap):
@@ -337,10 +337,10 @@ class Short(Defense):
     name, order = "short", "content"
 
     def memory(self) -> dict[str, Tensor]:
-        return {"refused": torch.zeros(self.setting.num_worlds)}
+        return {"refused": torch.zeros(self.team_shape.num_worlds)}
 
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
-        refuse = delivered.present & (delivered.payload.norm(dim=-1) > 1.01 * self.setting.width**0.5)
+        refuse = delivered.present & (delivered.payload.norm(dim=-1) > 1.01 * self.team_shape.width**0.5)
         memory["refused"] += refuse.sum((1, 2))
         return Verdicts(refuse=refuse)
 

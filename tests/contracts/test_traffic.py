@@ -33,7 +33,7 @@ def test_envelopes_on_links_say_what_they_are() -> None:
                 assert t.sent_at[b, i, m] == (3, 0)[b]
                 assert t.sequence[b, i, m] == (7, 1)[b], "step * rounds + round"
                 assert torch.equal(t.payload()[b, i, m], t.spoken[b, j])
-    assert (t.kind == 1).all()
+    assert (t.sent_round == 1).all()
     assert (t.key == -1).all()
     assert not t.seal.any()
 

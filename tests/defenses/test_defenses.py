@@ -27,8 +27,8 @@ from parts import (
     known_defenses,
     same_inbox,
     sampler,
-    setting,
     team,
+    team_shape,
 )
 from torch import Tensor
 
@@ -38,7 +38,7 @@ from agentcomm.contracts.edits import Envelopes, MessageEdits
 from agentcomm.contracts.threat_model import Position
 from agentcomm.contracts.views import MessageView
 
-S = setting()
+S = team_shape()
 
 
 # ---- clean traffic
@@ -50,7 +50,7 @@ S = setting()
 @settings(max_examples=12, deadline=None)
 @pytest.mark.parametrize("defenses", [d for d in DEFENSES if d != "none"])
 def test_clean_messages_all_pass(defenses: str, seed: int, agents: int, rounds: int, shut: float) -> None:
-    s = setting(worlds=5, agents=agents, degree=min(2, agents - 1), rounds=rounds)
+    s = team_shape(worlds=5, agents=agents, degree=min(2, agents - 1), rounds=rounds)
     exchanges = conversation(s, 12, seed=seed, shut=shut, ends=0.3)
     network = comms(s, [], known_defenses(defenses, s))
     for a, b in zip(carry(network, exchanges), carry(comms(s), exchanges), strict=True):
@@ -109,7 +109,7 @@ def test_the_matrix_names_every_form() -> None:
 
 @pytest.mark.parametrize(("form", "defenses"), list(product([*MISSING, *FALSE, *OWN], DEFENSES)))
 def test_matrix_of_verdicts(form: str, defenses: str) -> None:
-    s = setting(worlds=6)
+    s = team_shape(worlds=6)
     network = comms(s, [known_attack(form, s)], known_defenses(defenses, s))
     carry(network, conversation(s, 20, seed=9, shut=0))
     n = network.ledger
@@ -148,7 +148,7 @@ def echo(alter: Callable[[dict[str, Any], MessageView], dict[str, Any]], play_at
     def edits(view: MessageView) -> MessageEdits:
         step, first = int(view.step.max()), view.round == 0
         if step == record_at and first:
-            for name in ("sender", "audience", "sequence", "sent_at", "kind", "key", "seal"):
+            for name in ("sender", "audience", "sequence", "sent_at", "sent_round", "key", "seal"):
                 kept[name] = getattr(view, name)[..., :1].clone()
             kept["payload"], kept["where"] = view.payload[..., :1, :].clone(), view.reach[..., :1].clone()
         if step == play_at and first:
@@ -173,7 +173,7 @@ def test_copies_are_refused_at_any_age(age: int) -> None:
 
 @pytest.mark.parametrize(
     ("field", "by"),
-    [("sequence", 50), ("sent_at", 1), ("kind", 1), ("sender", 1), ("audience", 1), ("key", 1), ("seal", 1)],
+    [("sequence", 50), ("sent_at", 1), ("sent_round", 1), ("sender", 1), ("audience", 1), ("key", 1), ("seal", 1)],
 )
 def test_freshened_copies_are_refused(field: str, by: int) -> None:
     def alter(kept: dict[str, Any], view: MessageView) -> dict[str, Any]:
@@ -203,7 +203,7 @@ def hold_back(steps: int) -> Scripted:
     def edits(view: MessageView) -> MessageEdits:
         taken = torch.zeros_like(view.reach)
         if int(view.step.max()) == 1 and view.round == 0:
-            for name in ("sender", "audience", "sequence", "sent_at", "kind", "key", "seal"):
+            for name in ("sender", "audience", "sequence", "sent_at", "sent_round", "key", "seal"):
                 kept[name] = getattr(view, name)[..., :1].clone()
             kept["payload"], kept["where"] = view.payload[..., :1, :].clone(), view.reach[..., :1].clone()
         if int(view.step.max()) == 1:

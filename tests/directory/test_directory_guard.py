@@ -14,7 +14,7 @@ from torch import Tensor
 from agentcomm.contracts.directory_attack import DirectoryAttack
 from agentcomm.contracts.directory_hook import DirectoryEdits, DirectoryView, Ratings, Registrations
 from agentcomm.contracts.outcome import Facts
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Budget, Position, Power, ThreatModel
 from agentcomm.directory.hub import Directory
 
@@ -31,7 +31,7 @@ class Scripted(DirectoryAttack):
         edits: Callable[[DirectoryView], DirectoryEdits],
         budget: Budget | None = None,
     ) -> None:
-        super().__init__(self.Config(), Setting(1, 3, 1, 4, 1, CPU))  # type: ignore[arg-type]
+        super().__init__(self.Config(), TeamShape(1, 3, 1, 4, 1, CPU))  # type: ignore[arg-type]
         position = Position(kind=kind, node=0 if kind == "node" else None)
         self._threat = ThreatModel(position, frozenset(powers), "none", budget or Budget())
         seen: list[DirectoryView] = []  # not among its attributes, where it would be state outside memory

@@ -14,7 +14,7 @@ from torch import Tensor
 from agentcomm.base.errors import ConfigError
 from agentcomm.base.registry import build_config, find
 from agentcomm.conformance import check_world
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.world import DrawnMessage
 from agentcomm.runs.assembly import make_comms, make_policy
 from agentcomm.runs.choices import Choice
@@ -36,8 +36,8 @@ def make(num_worlds: int = 1, **arguments: Any) -> TaskMarket:
 
 def attacked(num_worlds: int, *attacks: str, seed: int = 0, **arguments: Any) -> tuple[TaskMarket, Adversary]:
     world = make(num_worlds, **arguments)
-    setting = Setting(num_worlds, world.num_agents, 1, 4, 1, world.device)
-    made = [find("attack", name)(build_config("attack", name, {}), setting) for name in attacks]
+    team_shape = TeamShape(num_worlds, world.num_agents, 1, 4, 1, world.device)
+    made = [find("attack", name)(build_config("attack", name, {}), team_shape) for name in attacks]
     return world, install(world.directory, made, seed)
 
 

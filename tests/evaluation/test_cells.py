@@ -12,9 +12,10 @@ import pytest
 import torch
 from small import small
 
-from agentcomm import api, tables
+from agentcomm import api
 from agentcomm.base import registry
 from agentcomm.base.errors import AgentcommError, ConfigError, RunError
+from agentcomm.cli import tables
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.threat_model import Position, ThreatModel
@@ -80,7 +81,9 @@ def test_every_attack_is_held_against_its_no_op_control(run: Run) -> None:
 def test_an_attack_on_fragments_is_evaluated_where_messages_are_cut_only(run: Run) -> None:
     with pytest.raises(ConfigError, match="fragments"):
         api.evaluate(run, ["fragment"], [])
-    rows = api.evaluate(run, ["fragment"], [], conditions={"paths": [{"channels": [{"name": "fragments", "mtu": 64}]}]})
+    rows = api.evaluate(
+        run, ["fragment"], [], conditions={"transports": [{"channels": [{"name": "fragments", "mtu": 64}]}]}
+    )
     attacked = [row for row in rows if row["attack"]]
     assert {row["conditions_label"] for row in attacked} == {"fragments(mtu=64)"}
     assert {row["status"] for row in attacked} == {"ok"}
@@ -220,7 +223,7 @@ def test_changed_environments_and_controlled_gates(run: Run) -> None:
         ({"gates": ["ajar"]}, "gates.*'open', 'closed' or 'random'.*ajar"),
         ({"gate": ["open"]}, "gate: unknown key; did you mean 'gates'"),
         ({"device": "cuda:31"}, "device 'cuda:31' cannot be used"),
-        ({"carrier": "objects", "paths": [{"codec": {"name": "int8"}}]}, "int8.*float32 payloads only"),
+        ({"carrier": "objects", "transports": [{"codec": {"name": "int8"}}]}, "int8.*float32 payloads only"),
         # A team with one logit per edge cannot be another size.
         ({"environments": [{"perception_agents": 3}]}, "embedded"),
     ],

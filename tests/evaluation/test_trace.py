@@ -38,7 +38,7 @@ def run(tmp_path: Path) -> Run:
 def test_episodes_add_up_to_the_cell(run: Run, case: dict[str, Any]) -> None:
     attacks = [case["attack"]] if "attack" in case else []
     defenses = [case["defense"]] if "defense" in case else []
-    conditions = {"paths": [case["path"]] if "path" in case else []}
+    conditions = {"transports": [case["path"]] if "path" in case else []}
     row = api.evaluate(run, attacks, defenses, conditions)[-1]
     stages = {key: value for key, value in case.items() if key != "path"}
     every = [

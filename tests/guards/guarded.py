@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from parts import Attacked, Exchange, Scripted, comms, defense, forge, setting
+from parts import Attacked, Exchange, Scripted, comms, defense, forge, team_shape
 
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.inbox import Inbox
@@ -11,10 +11,10 @@ from agentcomm.contracts.threat_model import Position
 from agentcomm.contracts.traffic import Links
 from agentcomm.contracts.views import MessageView
 
-S = setting()
+S = team_shape()
 EDGE = Position(kind="edge")
 NEWCOMER = Position(kind="newcomer")
-HEADER = ("sender", "audience", "sequence", "sent_at", "kind", "key", "seal")
+HEADER = ("sender", "audience", "sequence", "sent_at", "sent_round", "key", "seal")
 MASKS = (S.num_worlds, S.num_agents, S.degree + 1)
 
 

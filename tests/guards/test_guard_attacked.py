@@ -8,17 +8,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parts import Scripted, carry, comms, conversation, forge, heard, same_inbox, setting
+from parts import Scripted, carry, comms, conversation, forge, heard, same_inbox, team_shape
 from torch import Tensor
 
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.edits import MessageEdits
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Budget, Position, Power, ThreatModel
 from agentcomm.contracts.traffic import HEADER
 from agentcomm.contracts.views import MessageView
 
-S = setting(worlds=3, agents=4, degree=2, width=4)
+S = team_shape(worlds=3, agents=4, degree=2, width=4)
 POWERS: tuple[Power, ...] = ("read", "modify", "inject", "drop", "delay", "replay")
 positions = st.one_of(
     st.builds(lambda links: Position(kind="edge", links=tuple(links)), st.lists(st.sampled_from([(0, 1), (2, 3)]))),
@@ -145,7 +145,7 @@ class Sly(Attack):
 
     name = "sly"
 
-    def __init__(self, s: Setting, how: str) -> None:
+    def __init__(self, s: TeamShape, how: str) -> None:
         super().__init__(AttackConfig(), s)
         self.how = how
         self.calls, self.list, self.tensor, self.mapping = 0, [0], torch.zeros(2), {"a": 1}
@@ -211,7 +211,7 @@ def test_a_world_cannot_be_told_of_by_memory_that_another_wrote() -> None:
             return ThreatModel(Position(kind="edge"), frozenset({"read", "drop"}), budget=self.config.budget)
 
         def memory(self) -> dict[str, Tensor]:
-            return {"heard": torch.zeros(self.setting.num_worlds, 1)}
+            return {"heard": torch.zeros(self.team_shape.num_worlds, 1)}
 
         def on_messages(self, view: MessageView) -> MessageEdits:
             view.memory["heard"][-1] += view.payload[0].sum()

@@ -28,18 +28,18 @@ from parts import (
     same_heard,
     same_inbox,
     sampler,
-    setting,
-    setting_of,
     team,
+    team_shape,
+    team_shape_of,
 )
 
 from agentcomm.base import registry
 from agentcomm.conformance.conversations import reader
 from agentcomm.contracts.defense import ORDERS, Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.contracts.edits import MessageEdits
-from agentcomm.contracts.policy import Graph
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Budget, Position
+from agentcomm.contracts.topology import Graph
 from agentcomm.contracts.views import MessageView
 from agentcomm.network.record import Fate
 from agentcomm.step.decide import decide
@@ -48,7 +48,7 @@ EVERY_PAIR = [*product(KINDS, DEFENSES), *product(OTHERS, ("both",))]
 SOME_PAIRS = list(product(KINDS, ("none", "both")))  # what state does is checked for every form by its conformance
 
 
-def build(s: Setting, form: str | None, defenses: str = "none", seed: int = 0, **more: Any) -> Attacked:
+def build(s: TeamShape, form: str | None, defenses: str = "none", seed: int = 0, **more: Any) -> Attacked:
     return comms(s, [] if form is None else [known_attack(form, s, **more)], known_defenses(defenses, s), seed)
 
 
@@ -65,7 +65,7 @@ def test_forms_cover_the_registry() -> None:
 
 
 def test_compromised_agents_act_before_seals_and_the_wire_after() -> None:
-    s = setting()
+    s = team_shape()
     e = conversation(s, 1, shut=0)[0]
 
     def shift(view: MessageView) -> MessageEdits:
@@ -89,7 +89,7 @@ class Recorder(Defense):
 
     calls: list[str]
 
-    def __init__(self, s: Setting, order: str, calls: list[str]) -> None:
+    def __init__(self, s: TeamShape, order: str, calls: list[str]) -> None:
         super().__init__(DefenseConfig(), s)
         self.name = self.order = order  # type: ignore[misc, assignment]
         self.calls = calls
@@ -100,7 +100,7 @@ class Recorder(Defense):
 
 
 def test_defenses_run_in_their_fixed_order_and_refuse_once() -> None:
-    s, calls = setting(), list[str]()
+    s, calls = team_shape(), list[str]()
     network = comms(s, [], [Recorder(s, order, calls) for order in reversed(ORDERS)])
     e = conversation(s, 1, shut=0)[0]
     network.exchange(e.spoken, e.links, e.step, 0)
@@ -120,7 +120,7 @@ class Judge(Defense):
 
 
 def test_seals_are_judged_as_messages_arrived() -> None:
-    s = setting()
+    s = team_shape()
     judge = Judge(DefenseConfig(), s)
     network = comms(s, [], [judge, defense("clip", s, radius=0.5)])
     e = conversation(s, 1)[0]
@@ -134,7 +134,7 @@ def test_seals_are_judged_as_messages_arrived() -> None:
 
 @pytest.mark.parametrize(("form", "defenses"), EVERY_PAIR)
 def test_books_balance(form: str, defenses: str) -> None:
-    s = setting()
+    s = team_shape()
     network = build(s, form, defenses)
     network.network.trace = []
     exchanges = conversation(s, 14, seed=1)
@@ -165,7 +165,7 @@ def test_books_balance(form: str, defenses: str) -> None:
 
 
 def test_what_a_second_attack_takes_away_was_not_delivered_tampered() -> None:
-    s = setting()
+    s = team_shape()
     network = comms(s, [attack("noise", s), attack("drop", s)])
     carry(network, conversation(s, 3))
     assert not network.ledger["tampered"].any()
@@ -173,7 +173,7 @@ def test_what_a_second_attack_takes_away_was_not_delivered_tampered() -> None:
 
 
 def test_a_quiet_network_counts_like_one_with_stages() -> None:
-    s = setting()
+    s = team_shape()
     exchanges = conversation(s, 5)
     quiet, traced = comms(s), comms(s)
     traced.network.trace = []
@@ -188,7 +188,7 @@ def test_a_quiet_network_counts_like_one_with_stages() -> None:
 
 @pytest.mark.parametrize(("form", "defenses"), SOME_PAIRS)
 def test_state_continues_bit_for_bit(form: str, defenses: str) -> None:
-    s = setting()
+    s = team_shape()
     exchanges = conversation(s, 12, seed=2)
     network, other = build(s, form, defenses), build(s, form, defenses)
     carry(network, exchanges[:13])
@@ -206,7 +206,7 @@ def test_state_continues_bit_for_bit(form: str, defenses: str) -> None:
 @pytest.mark.parametrize(("form", "defenses"), SOME_PAIRS)
 def test_resetting_one_world_leaves_the_others_alone(form: str, defenses: str) -> None:
     """World 1 ends its episode or not: worlds 0 and 2 never notice, although all draw from one generator."""
-    s = setting()
+    s = team_shape()
     exchanges = conversation(s, 12, seed=4, ends=0)
     network, other = build(s, form, defenses), build(s, form, defenses)
     for number, e in enumerate(exchanges):
@@ -219,7 +219,7 @@ def test_resetting_one_world_leaves_the_others_alone(form: str, defenses: str) -
 
 @pytest.mark.parametrize(("form", "defenses"), SOME_PAIRS)
 def test_a_reset_world_is_like_new(form: str, defenses: str) -> None:
-    s = setting()
+    s = team_shape()
     network, new = build(s, form, defenses), build(s, form, defenses)
     carry(network, conversation(s, 9, seed=5, ends=0))
     network.reset(torch.arange(s.num_worlds))
@@ -232,7 +232,7 @@ def test_a_reset_world_is_like_new(form: str, defenses: str) -> None:
 @pytest.mark.parametrize(("form", "defenses"), SOME_PAIRS)
 def test_worlds_do_not_hear_of_each_other(form: str, defenses: str) -> None:
     """What is said in world 1 changes nothing in worlds 0 and 2."""
-    s = setting()
+    s = team_shape()
     network, other = build(s, form, defenses), build(s, form, defenses)
     for e in conversation(s, 10, seed=7):
         spoken = e.spoken.clone()
@@ -260,7 +260,7 @@ NEVER = [
 
 @pytest.mark.parametrize(("form", "more"), NEVER)
 def test_without_budget_inboxes_are_bit_identical(form: str, more: dict[str, Any]) -> None:
-    s = setting()
+    s = team_shape()
     exchanges = conversation(s, 10)
     network = build(s, form, **more)
     for a, b in zip(carry(network, exchanges), carry(comms(s), exchanges), strict=True):
@@ -319,7 +319,7 @@ def test_clean_and_attacked_runs_share_their_episodes() -> None:
 
 
 def test_spare_slots_are_left_out_of_exchanges_without_injections() -> None:
-    s = setting()
+    s = team_shape()
 
     def edits(view: MessageView) -> MessageEdits:
         inject = forge(view, s)
@@ -333,7 +333,7 @@ def test_spare_slots_are_left_out_of_exchanges_without_injections() -> None:
 
 
 def test_refused_injections_are_left_out_too() -> None:
-    s = setting()
+    s = team_shape()
     network = build(s, "impersonate", "authenticate")
     for inbox in carry(network, conversation(s, 4)):
         assert inbox.mask.shape[-1] == s.degree
@@ -342,7 +342,7 @@ def test_refused_injections_are_left_out_too() -> None:
 
 
 def test_a_shut_gate_hears_no_injections_either() -> None:
-    s = setting()
+    s = team_shape()
     network = build(s, "impersonate")
     exchanges = conversation(s, 6, shut=0.5)
     for e, inbox in zip(exchanges, carry(network, exchanges), strict=True):
@@ -354,7 +354,7 @@ def test_a_shut_gate_hears_no_injections_either() -> None:
 def test_refused_payloads_leave_nothing_behind(huge: float) -> None:
     """A float that overflows in the receiver's layers would poison it with NaN through a mask."""
     world, policy = team()
-    s = setting_of(world, policy)
+    s = team_shape_of(world, policy)
 
     def edits(view: MessageView) -> MessageEdits:
         return MessageEdits(
@@ -375,7 +375,7 @@ def test_refused_payloads_leave_nothing_behind(huge: float) -> None:
 
 def test_forged_messages_count_as_the_claimed_senders_for_the_receiver() -> None:
     """The graph's relation to the sender enters attention; a newcomer is nobody's neighbor."""
-    s = setting()
+    s = team_shape()
     for sender in range(s.num_agents + 1):
         network = comms(
             s,
@@ -395,7 +395,7 @@ def test_forged_messages_count_as_the_claimed_senders_for_the_receiver() -> None
 
 
 def test_injections_of_several_attacks_lie_side_by_side() -> None:
-    s = setting()
+    s = team_shape()
     attacks = [attack("impersonate", s, copies=2), attack("replay", s, age=1), attack("impersonate", s, copies=3)]
     network = comms(s, attacks)
     assert [g.slots for g in network.adversary.message_guards] == [slice(2, 4), slice(4, 6), slice(6, 9)]
@@ -406,7 +406,7 @@ def test_injections_of_several_attacks_lie_side_by_side() -> None:
 
 
 def test_budget_is_shared_by_the_rounds_of_a_step() -> None:
-    s = setting()
+    s = team_shape()
     network = comms(s, [attack("drop", s, budget=Budget(per_step=3).model_dump())])
     carry(network, conversation(s, 5, shut=0, ends=0))
     assert network.ledger["dropped"].tolist() == [15] * s.num_worlds

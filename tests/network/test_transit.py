@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from parts import Attacked, Exchange, Scripted, carry, comms, conversation, forge, setting
+from parts import Attacked, Exchange, Scripted, carry, comms, conversation, forge, team_shape
 from torch import Tensor
 
 from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
 from agentcomm.contracts.defense import Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.contracts.edits import MessageEdits
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import HEADER, HOPS, LIFETIME
 from agentcomm.contracts.views import MessageView
 
@@ -26,7 +26,7 @@ class Slow(Channel):
 
     name = "slow"
 
-    def __init__(self, s: Setting, slots: int, rule: Rule) -> None:
+    def __init__(self, s: TeamShape, slots: int, rule: Rule) -> None:
         super().__init__(ChannelConfig(), s, slots)
         self.rule = rule
 
@@ -41,7 +41,7 @@ class Witness(Defense):
 
     name, order = "witness", "schema"
 
-    def __init__(self, s: Setting) -> None:
+    def __init__(self, s: TeamShape) -> None:
         super().__init__(DefenseConfig(), s)
         self.saw: list[Delivered] = []
 
@@ -62,19 +62,19 @@ def of_step(steps: dict[int, int]) -> Rule:
     return rule
 
 
-def slow(s: Setting, rule: Rule) -> tuple[Attacked, Witness]:
+def slow(s: TeamShape, rule: Rule) -> tuple[Attacked, Witness]:
     witness = Witness(s)
     return comms(s, [], [witness], channels=[Slow(s, s.degree, rule)], step_seconds=STEP), witness
 
 
-def steady(s: Setting, steps: int, seed: int = 0) -> list[Exchange]:
+def steady(s: TeamShape, steps: int, seed: int = 0) -> list[Exchange]:
     return conversation(s, steps, seed=seed, shut=0, ends=0)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, LIFETIME])
 def test_messages_arrive_when_due_with_their_own_header_and_payload(steps: int) -> None:
     """In the same exchange of a later step, from whom they came then, although the graph has changed."""
-    s = setting(rounds=2)
+    s = team_shape(rounds=2)
     exchanges = steady(s, LIFETIME + 6)
     network, witness = slow(s, lambda entering: torch.full_like(entering.size, steps))
     now = Witness(s)
@@ -91,7 +91,7 @@ def test_messages_arrive_when_due_with_their_own_header_and_payload(steps: int) 
             assert torch.equal(getattr(arrived._traffic, name), expected), name
         assert (arrived.hops == HOPS - 2).all()
         assert (arrived.sent_at == e.step.view(-1, 1, 1) - steps).all()
-        assert then.kind == e.round
+        assert then.sent_round == e.round
         said = torch.stack([then.spoken[b][then.links.source[b]] for b in range(s.num_worlds)])
         assert torch.equal(inbox.payload(), said)
     assert torch.equal(network.ledger.steps, steps * network.ledger["accepted"])
@@ -99,7 +99,7 @@ def test_messages_arrive_when_due_with_their_own_header_and_payload(steps: int) 
 
 def test_longer_than_messages_live_is_late() -> None:
     for much in (LIFETIME + 1, 10**9, 1e30):
-        s = setting(rounds=1)
+        s = team_shape(rounds=1)
         network, _ = slow(s, lambda entering, much=much: torch.full(entering.size.shape, much))  # type: ignore[misc]
         inboxes = carry(network, steady(s, 2 * LIFETIME))
         assert not any(i.mask.any() for i in inboxes)
@@ -108,7 +108,7 @@ def test_longer_than_messages_live_is_late() -> None:
 
 @pytest.mark.parametrize("step_seconds", [0.1, 0.02, 0.3, 1 / 30, 0.001])
 def test_whole_steps_are_whole_in_spite_of_rounding(step_seconds: float) -> None:
-    s = setting(worlds=1, agents=2, degree=1, rounds=1)
+    s = team_shape(worlds=1, agents=2, degree=1, rounds=1)
     for steps in range(1, LIFETIME + 1):
         for parts in (1, steps):
             # A slow channel counts in tenths of a second.
@@ -121,15 +121,15 @@ def test_whole_steps_are_whole_in_spite_of_rounding(step_seconds: float) -> None
 
 def test_the_newest_wins_and_the_others_are_late() -> None:
     """Sent in steps 0, 1 and 2 for step 2 or 3."""
-    s = setting(rounds=1)
+    s = team_shape(rounds=1)
     every = s.num_agents * s.degree
     exchanges = steady(s, 6)
 
     def heard(steps: dict[int, int]) -> tuple[list[list[int]], int]:
         network, witness = slow(s, of_step(steps))
         carry(network, exchanges)
-        assert network.path is not None
-        assert not network.path.transit.waiting.any()
+        assert network.link is not None
+        assert not network.link.transit.waiting.any()
         ages = [sorted({int(x) for x in d.sent_at[d.present]}) for d in witness.saw]
         late = network.ledger["late"]
         assert torch.equal(network.ledger["sent"], network.ledger["accepted"] + late)
@@ -145,7 +145,7 @@ def test_the_newest_wins_and_the_others_are_late() -> None:
 @pytest.mark.parametrize("listening", [True, False])
 def test_an_old_message_may_arrive_after_a_newer_one(listening: bool) -> None:
     """Both are heard: who cares for order looks at sequence numbers. Whose gate is shut hears neither."""
-    s = setting(rounds=1)
+    s = team_shape(rounds=1)
     exchanges = []
     for number, e in enumerate(steady(s, 4)):
         speaking = torch.full(e.links.source.shape, number < 2)
@@ -160,11 +160,11 @@ def test_an_old_message_may_arrive_after_a_newer_one(listening: bool) -> None:
 
 
 def test_nothing_crosses_an_episodes_end() -> None:
-    s = setting(worlds=6, rounds=2)
+    s = team_shape(worlds=6, rounds=2)
     exchanges = conversation(s, 60, shut=0, ends=0.2)
     network, witness = slow(s, lambda entering: (entering.receiver + entering.step.view(-1, 1, 1)) % 5)
     cut = torch.zeros(s.num_worlds, dtype=torch.int64)
-    assert network.path is not None
+    assert network.link is not None
     for e in exchanges:
         inbox = network.exchange(e.spoken, e.links, e.step, e.round)
         d = witness.saw[-1]
@@ -175,31 +175,31 @@ def test_nothing_crosses_an_episodes_end() -> None:
         here = inbox.mask & (d.sent_at == 0)
         assert torch.equal(here[young], inbox.mask[young])
         if len(e.ended):
-            waiting = network.path.transit.waiting
+            waiting = network.link.transit.waiting
             before = network.ledger["late"].clone()
             network.reset(e.ended)
             cut[e.ended] += waiting[e.ended]
             assert torch.equal((network.ledger["late"] - before)[e.ended], waiting[e.ended])
-            assert not network.path.transit.waiting[e.ended].any()
+            assert not network.link.transit.waiting[e.ended].any()
     assert cut.sum() > 0
     n = network.ledger
-    assert torch.equal(n["sent"], n["late"] + n["accepted"] + network.path.transit.waiting)
+    assert torch.equal(n["sent"], n["late"] + n["accepted"] + network.link.transit.waiting)
 
 
 def test_exchanges_of_a_step_do_not_mix() -> None:
-    s = setting(rounds=3)
-    network, witness = slow(s, lambda entering: torch.full_like(entering.size, entering.kind))
+    s = team_shape(rounds=3)
+    network, witness = slow(s, lambda entering: torch.full_like(entering.size, entering.round))
     carry(network, steady(s, 8))
     for number, d in enumerate(witness.saw):
         step, kind = divmod(number, 3)
         assert d.present.all() if step >= kind else not d.present.any()
-        assert (d.kind == kind)[d.present].all()
+        assert (d.sent_round == kind)[d.present].all()
         assert (d.sent_at == step - kind)[d.present].all()
 
 
 def test_what_is_due_in_an_exchange_that_does_not_take_place_is_late() -> None:
     """Teams that act in turns have more exchanges in some steps than in others."""
-    s = setting(rounds=2)
+    s = team_shape(rounds=2)
     network, witness = slow(s, of_step({0: 2}))
     skipped = [e for e in steady(s, 2 * LIFETIME + 4) if not (e.round == 1 and e.step[0] == 2)]
     silent = [
@@ -213,7 +213,7 @@ def test_what_is_due_in_an_exchange_that_does_not_take_place_is_late() -> None:
 
 
 def test_late_messages_for_receivers_whose_turn_it_is_not_are_turned_away() -> None:
-    s = setting(rounds=1)
+    s = team_shape(rounds=1)
     network, _ = slow(s, of_step({0: 1}))
     first, second = steady(s, 2)
     network.exchange(first.spoken, first.links._replace(due=torch.ones(3, 4, dtype=torch.bool)), first.step, 0)
@@ -225,7 +225,7 @@ def test_late_messages_for_receivers_whose_turn_it_is_not_are_turned_away() -> N
 
 
 def test_forged_and_tampered_messages_keep_their_mark_on_the_way() -> None:
-    s = setting(rounds=1)
+    s = team_shape(rounds=1)
 
     only_first = False
 
@@ -265,7 +265,7 @@ def test_forged_and_tampered_messages_keep_their_mark_on_the_way() -> None:
 
 
 def test_saved_and_restored_on_the_way() -> None:
-    s = setting()
+    s = team_shape()
     rule: Rule = lambda entering: (entering.receiver + entering.step.view(-1, 1, 1)) % 4  # noqa: E731
     first, saw = slow(s, rule)
     other, seen = slow(s, rule)

@@ -23,7 +23,7 @@ from agentcomm.conformance.conversations import conversation, reader
 from agentcomm.conformance.directories import MEMBERS, SKILLS, WORLDS, _Market
 from agentcomm.contracts.attack import Attack, hooks
 from agentcomm.contracts.edits import MessageEdits
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Budget, Position
 from agentcomm.contracts.views import MessageView
 from agentcomm.directory.hub import Directory, DirectoryConfig
@@ -32,7 +32,7 @@ from agentcomm.guards.base import GuardBase
 from agentcomm.network.ledger import COUNTS
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_comms, make_policy, make_world
-from agentcomm.runs.choices import Choice, PathChoice
+from agentcomm.runs.choices import Choice, TransportConfig
 from agentcomm.runs.conditions import Conditions
 from agentcomm.runs.folder import create
 from agentcomm.runs.ppo_settings import PPOSettings
@@ -42,7 +42,7 @@ from agentcomm.training.rollout import Sampler
 from benchmarks.plain_loop import PlainLoop
 
 CPU = torch.device("cpu")
-RENAMED: dict[str, str] = {}  # parameters, columns and metrics: present name -> recorded name
+RENAMED: dict[str, str] = {"noise_draw": "voice_draw"}  # parameters, columns and metrics: present name -> recorded name
 MESSAGE_FORMS: dict[str, tuple[str, dict[str, Any]]] = ATTACKS | SILENT
 ONE_OF_EACH_KIND: tuple[str, ...] = KINDS
 DIRECTORY_FORMS: dict[str, tuple[str, dict[str, Any]]] = DIRECTORY_ATTACKS
@@ -82,7 +82,7 @@ def _make(axis: Any, plugin: Plugin, *more: Any) -> Any:
     return registry.find(axis, plugin[0])(registry.build_config(axis, *plugin), *more)
 
 
-def _attack(form: str, s: Setting) -> Attack:
+def _attack(form: str, s: TeamShape) -> Attack:
     if form not in RULE_BREAKERS:
         made: Attack = _make("attack", MESSAGE_FORMS[form], s)
         return made
@@ -195,7 +195,7 @@ class Talk(NamedTuple):
 
 def talk(form: str | None, defenses: Iterable[Plugin], path: Way, real: bool = False, steps: int = 6) -> Talk:
     """A random conversation of 4 agents in 3 worlds under an attack; ``real``: message by message, as bytes."""
-    s = Setting(3, 4, 2, 8, 2, CPU)
+    s = TeamShape(3, 4, 2, 8, 2, CPU)
     attacks = [] if form is None else [_attack(form, s)]
     made = [_make("defense", defense, s) for defense in defenses]
     slots = s.degree + sum(attack.injections() for attack in attacks)
@@ -231,8 +231,8 @@ def market(form: str, settings: Mapping[str, Any], steps: int = 10) -> tuple[dic
     made.directory = Directory(DirectoryConfig(slots=9, newcomers=6, **settings), WORLDS, MEMBERS, SKILLS, CPU)
     made.generator.manual_seed(1)
     made._begin(torch.arange(WORLDS))
-    attack = _make("attack", DIRECTORY_FORMS[form], Setting(WORLDS, MEMBERS, 1, 4, 1, CPU))
-    adversary = Adversary([attack], attack.setting, 1, made.directory.shape)
+    attack = _make("attack", DIRECTORY_FORMS[form], TeamShape(WORLDS, MEMBERS, 1, 4, 1, CPU))
+    adversary = Adversary([attack], attack.team_shape, 1, made.directory.shape)
     made.directory.install(adversary.directory_guards)
     answers, costs, obeyed = [], [], []
     readers = torch.Generator().manual_seed(2)
@@ -284,9 +284,9 @@ def columns(made: Any) -> Tensors:
     return _named(made.columns)
 
 
-def _path(path: Way) -> PathChoice:
+def _path(path: Way) -> TransportConfig:
     codec = None if path.codec is None else _choice(path.codec)
-    return PathChoice(channels=tuple(map(_choice, path.channels)), codec=codec)
+    return TransportConfig(channels=tuple(map(_choice, path.channels)), codec=codec)
 
 
 def trained(iterations: int = 2, **config: Any) -> PlainLoop:

@@ -116,7 +116,7 @@ POLICIES: dict[str, Plugin] = {
     "graph straight through": ("commformer", {"topology": {"name": "learned", "estimator": "straight_through"}}),
     "embedded graph": ("commformer", {"topology": {"name": "embedded"}}),
     "ring": ("commformer", {"topology": {"name": "ring"}}),
-    "voice": ("commformer", {"voice": {}}),
+    "voice": ("commformer", {"message_noise": {}}),
 }
 GATED, IN_TURNS, PLAIN = POLICIES["gate"], POLICIES["in turns"], POLICIES["commformer"]
 COVERT: Plugin = ("covert", {"node": 1, "messages": 4})
@@ -201,8 +201,8 @@ def weights() -> dict[str, Case]:
         "gate as an action": partial(learned, action),
         "gate straight through": partial(learned, through),
         "in turns": partial(learned, {"decoder": "autoregressive"}),
-        "lossy path": partial(learned, {}, path=lossy),
-        "codec with a memory": partial(learned, {}, path=coded),
+        "lossy path": partial(learned, {}, transport=lossy),
+        "codec with a memory": partial(learned, {}, transport=coded),
         "backdoor in training": partial(learned, {}, attacks=[{"name": "backdoor", "node": 1, "share": 0.5}]),
         "talking": partial(learned, {"name": "talking", "sizes": [16, 8]}),
         "task market": partial(learned, {}, environment=market),
@@ -245,7 +245,7 @@ def grids() -> dict[str, Case]:
     on_teams = ["covert:node=1,messages=4", "force_gate", "directive:node=1"]
     on_hubs = ["sybil", "rank", "description", "badmouth", "hub_poison", "half_open"]
     lossy = [{"channels": [{"name": "loss", "probability": 0.3}], "codec": {"name": "int8"}}]
-    asked = {"defenses": ["authenticate+clip"], "decisions": "sampled", "obedience": 0.5, "paths": lossy}
+    asked = {"defenses": ["authenticate+clip"], "decisions": "sampled", "obedience": 0.5, "transports": lossy}
     gates = {"gates": ["open", "shut", "random"]}
     evaluation = {"episodes": 16, "recordings": 0}
     capture = {"name": "predator_capture_prey", "observation": "indices", "max_steps": 6, "size": 4}

@@ -56,7 +56,7 @@ def test_greedy_messages_are_means_without_idle_entries() -> None:
 @pytest.mark.parametrize("decoder", ["parallel", "autoregressive"])
 @pytest.mark.parametrize("form", [None, "noise", "replay"])
 def test_an_update_says_again_what_the_rollout_said(decoder: str, form: str | None) -> None:
-    world, policy = team(8, world=CREW, decoder=decoder, voice={"weight": 0.01}, topology={"name": "full"})
+    world, policy = team(8, world=CREW, decoder=decoder, message_noise={"weight": 0.01}, topology={"name": "full"})
     columns = sampler(world, policy, form).collect(6).columns
     now = reevaluate(policy, columns)
     torch.testing.assert_close(now.log_probability, columns["log_probability"], rtol=0, atol=1e-5)
@@ -66,24 +66,24 @@ def test_an_update_says_again_what_the_rollout_said(decoder: str, form: str | No
 
 def test_a_price_makes_messages_say_less() -> None:
     def nats(weight: float) -> float:
-        world, policy = team(16, world=CREW, voice={"weight": weight}, topology={"name": "full"})
+        world, policy = team(16, world=CREW, message_noise={"weight": weight}, topology={"name": "full"})
         made = sampler(world, policy)
         optimizer = torch.optim.Adam(policy.parameters(), 3e-3)
         settings = PPOSettings(minibatch=None, epochs=10)
         update = Update(policy, settings, optimizer, None, torch.Generator().manual_seed(0))
         for _ in range(3):
             update.run(made.collect(8).columns)
-        return float(policy.voice.information.sum())
+        return float(policy.message_noise.information.sum())
 
     assert nats(1.0) < 0.7 * nats(0.0)
 
 
 def test_idle_entries_are_not_paid_for_on_the_wire() -> None:
-    world, built = team(4, world=CREW, voice={}, topology={"name": "full"})
+    world, built = team(4, world=CREW, message_noise={}, topology={"name": "full"})
     policy: Any = built
     sizes = []
     for idle in (0, 6):
-        policy.voice.information[:idle] = 0.0
+        policy.message_noise.information[:idle] = 0.0
         network = make_comms(world, policy)
         decide(policy, world.reset(seed=0), policy.topology.graph(None, 4), network, world.length, None)
         sizes.append(int(network.ledger.bytes.sum() / network.ledger["sent"].sum()))

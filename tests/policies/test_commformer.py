@@ -92,7 +92,7 @@ def test_shapes_and_honest_payload_length(kind: str, observation: str, decoder: 
     source = policy.topology.graph(None, 5, hidden).source
     assert run(policy, seen, source, action=action).shape == (5, 6, world.num_actions)
     for round_ in range(policy.rounds):
-        tells = policy.tells_actions and round_ == policy.rounds - 1
+        tells = policy.autoregressive and round_ == policy.rounds - 1
         spoken = policy.tell(hidden, action) if tells else policy.speak(hidden, round_)
         torch.testing.assert_close(spoken.norm(dim=-1), torch.full((5, 6), 4.0), rtol=1e-3, atol=1e-3)
         hidden = policy.hear(hidden, Inbox(spoken, source, source >= 0, source), round_)
@@ -110,7 +110,7 @@ def test_an_agent_alone_has_nobody_to_hear(kind: str, decoder: str) -> None:
 
 def test_actions_are_told_in_the_autoregressive_decoder_only() -> None:
     world, policy = team(3)
-    assert not policy.tells_actions
+    assert not policy.autoregressive
     assert policy.exchanges == 2
     world, policy = team(3, decoder="autoregressive")
     assert policy.exchanges == 1 + 3

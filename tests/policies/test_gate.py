@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 from oracles import CREW, influence, rows_of
-from parts import comms, sampler, setting_of, team
+from parts import comms, sampler, team, team_shape_of
 from torch import Tensor, nn
 
-from agentcomm.contracts.policy import Graph
+from agentcomm.contracts.topology import Graph
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.decide import decide
 from agentcomm.step.gates import GateControl
@@ -46,7 +46,7 @@ def test_the_gate_sees_only_its_own_agent() -> None:
 def test_what_passes_is_what_gates_let_pass(kind: str, side: str, decoder: str) -> None:
     gate = {"kind": kind, "side": side, "initial_logit": 0.0}
     world, policy = team(20, world=CREW, gate=gate, topology={"name": "random", "density": 0.5}, decoder=decoder)
-    network = comms(setting_of(world, policy))
+    network = comms(team_shape_of(world, policy))
     graph = policy.topology.graph(None, 20)
     d = decide(policy, world.reset(seed=0), graph, network, world.length, generator())
     assert 0.2 < d.gate.float().mean() < 0.8

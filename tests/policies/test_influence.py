@@ -36,7 +36,7 @@ def moved(policy: CommPolicy, observation: Tensor, source: Tensor, open_: Tensor
 
 
 def oracle(policy: CommPolicy, graph: Tensor) -> Tensor:
-    return paths(graph.float(), policy.rounds, policy.tells_actions)
+    return paths(graph.float(), policy.rounds, policy.autoregressive)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

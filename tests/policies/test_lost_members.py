@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from oracles import CREW, influence, rows_of
-from parts import comms, sampler, setting_of, team
+from parts import comms, sampler, team, team_shape_of
 
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.decide import decide
@@ -56,7 +56,7 @@ def test_nothing_is_sent_by_or_to_the_gone(form: str) -> None:
     world, policy = team(12, world=CREW, **{"topology": {"name": "full"}, **FORMS[form]})
     alive, seen = some(12, 6), world.reset(seed=0)
     graph = None if policy.topology.dynamic else policy.topology.graph(None, 12)
-    network = comms(setting_of(world, policy))
+    network = comms(team_shape_of(world, policy))
     d = decide(policy, seen, graph, network, world.length, torch.Generator().manual_seed(0), alive)
     both = alive.unsqueeze(-1) & alive[torch.arange(12).view(-1, 1, 1), d.links]
     assert not any((inbox.mask & ~both).any() for inbox in d.inboxes)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from parts import comms, setting_of
+from parts import comms, team_shape_of
 from pydantic import ValidationError
 from torch import Tensor, nn
 
@@ -61,7 +61,9 @@ def team(name: str, num_worlds: int = 6, crew: int = 2, **arguments: Any) -> tup
 
 
 def record(world: World, policy: Any, steps: int = 6) -> dict[str, Tensor]:
-    return Sampler(world, policy, comms(setting_of(world, policy)), PPOSettings(held_out=0.0), 0).collect(steps).columns
+    return (
+        Sampler(world, policy, comms(team_shape_of(world, policy)), PPOSettings(held_out=0.0), 0).collect(steps).columns
+    )
 
 
 def per_sender(outputs: Tensor, observation: Tensor) -> Tensor:
@@ -106,7 +108,7 @@ def test_honest_payloads_have_length_sqrt_width(name: str) -> None:
     world, policy = team(name)
     hidden = policy.encode(world.reset(0))
     for round_ in range(policy.rounds):
-        told = policy.tells_actions and round_ == policy.rounds - 1
+        told = policy.autoregressive and round_ == policy.rounds - 1
         spoken = policy.tell(hidden, torch.ones(6, 4, dtype=torch.int64)) if told else policy.speak(hidden, round_)
         torch.testing.assert_close(spoken.norm(dim=-1), torch.full((6, 4), 4.0), rtol=1e-3, atol=1e-3)
         hidden = policy.hear(hidden, random_inbox(policy, hidden, round_), round_)

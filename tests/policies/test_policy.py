@@ -21,12 +21,13 @@ from parts import (
     known_attack,
     known_defenses,
     sampler,
-    setting_of,
     team,
+    team_shape_of,
 )
 from torch import Tensor
 
-from agentcomm.contracts.policy import CommPolicy, Graph
+from agentcomm.contracts.policy import CommPolicy
+from agentcomm.contracts.topology import Graph
 from agentcomm.step.decide import decide
 from agentcomm.step.replay import reevaluate
 from agentcomm.training.rollout import Fragment
@@ -93,7 +94,7 @@ def test_teacher_forced_probabilities_are_those_of_deciding_in_turns(
     source = policy.topology.graph(None, 4).source
     g = torch.Generator().manual_seed(seed)
     graph = Graph(source, torch.rand(source.shape, generator=g) < density)
-    s = setting_of(world, policy)
+    s = team_shape_of(world, policy)
     network = comms(s, [] if form is None else [known_attack(form, s)], known_defenses("clip", s), seed)
     observation = world.reset(seed=seed)
     for _ in range(4):  # so that there is something to replay
@@ -203,7 +204,7 @@ def test_decisions_are_reproducible_and_use_no_other_randomness() -> None:
 def test_a_network_without_stages_is_like_none() -> None:
     world, policy = team(6)
     seen, graph = world.reset(seed=0), policy.topology.graph(None, 6)
-    network = comms(setting_of(world, policy))
+    network = comms(team_shape_of(world, policy))
     a = decide(policy, seen, graph, network, world.length, None)
     b = decide(policy, seen, graph, None, world.length, None)
     assert torch.equal(a.logits, b.logits)
@@ -211,7 +212,7 @@ def test_a_network_without_stages_is_like_none() -> None:
 
 
 def test_conversations_used_in_tests_are_reproducible() -> None:
-    s = setting_of(*team(3))
+    s = team_shape_of(*team(3))
     a, b = conversation(s, 3, seed=4), conversation(s, 3, seed=4)
     assert all(
         torch.equal(x.spoken, y.spoken) and torch.equal(x.links.open, y.links.open) for x, y in zip(a, b, strict=True)

@@ -10,11 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import CREW, one_after_the_other, pairs
-from parts import comms, setting_of, team
+from parts import comms, team, team_shape_of
 from torch import Tensor
 
 from agentcomm.contracts.inbox import Inbox, ProjectionCache
-from agentcomm.contracts.policy import CommPolicy, Graph
+from agentcomm.contracts.policy import CommPolicy
+from agentcomm.contracts.topology import Graph
 from agentcomm.contracts.traffic import Links
 from agentcomm.step.decide import decide
 from agentcomm.step.turns import decide_sequentially, turns
@@ -171,7 +172,7 @@ def test_a_whole_decision_in_turns(blocks: int) -> None:
     seen = world.reset(seed=0)
     source = policy.topology.graph(None, 5).source
     kept = torch.rand(source.shape, generator=torch.Generator().manual_seed(0)) < 0.5
-    network = comms(setting_of(world, policy))
+    network = comms(team_shape_of(world, policy))
     d = decide(policy, seen, Graph(source, kept), network, world.length, None)
     state: Any = policy.encode(seen)
     links = Links(source, torch.ones(5, AGENTS, dtype=torch.bool), kept)

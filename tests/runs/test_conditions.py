@@ -16,11 +16,11 @@ from agentcomm.cli.main import app
 from agentcomm.evaluation.cells import Cell
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_policy, make_world
-from agentcomm.runs.choices import Choice, PathChoice
+from agentcomm.runs.choices import Choice, TransportConfig
 from agentcomm.runs.conditions import Conditions
 from agentcomm.runs.folder import Run, create
 
-FAR = PathChoice(channels=(Choice.parse("loss:probability=0.4"),), codec=Choice(name="int8"), step_seconds=0.05)
+FAR = TransportConfig(channels=(Choice.parse("loss:probability=0.4"),), codec=Choice(name="int8"), step_seconds=0.05)
 CASES: list[tuple[str, Any]] = [
     ("environment", {"failure": 0.3, "max_steps": 6}),
     ("gates", "closed"),
@@ -93,16 +93,16 @@ def test_a_condition_is_asked_for_evaluated_and_replayed(run: Run, field: str, v
 
 def test_the_config_names_conditions_that_differ_from_its_own_in_one_thing(tmp_path: Path) -> None:
     config = small(
-        path={"channels": [{"name": "loss"}]},
+        transport={"channels": [{"name": "loss"}]},
         evaluation={
             "decisions": "sampled",
             "environments": [{"failure": 0.1}],
             "gates": ["open"],
-            "paths": [{}, {"channels": [{"name": "loss"}]}],
+            "transports": [{}, {"channels": [{"name": "loss"}]}],
         },
     )
-    found = config.evaluation.expand(config.path)
+    found = config.evaluation.expand(config.transport)
     labels = ["decisions sampled"]
     labels += [f"{change}, decisions sampled" for change in ("failure=0.1", "gates open", "plain transport")]
-    assert [under.label(config.path) for under in found] == labels
+    assert [under.label(config.transport) for under in found] == labels
     assert [under.crossed for under in found] == [True, False, False, True]

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 from oracles import CREW
-from parts import IN_TURNS, MISSING, attack, comms, sampler, setting_of, team
+from parts import IN_TURNS, MISSING, attack, comms, sampler, team, team_shape_of
 
-from agentcomm.contracts.policy import Graph
+from agentcomm.contracts.topology import Graph
 from agentcomm.contracts.traffic import Links
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.decide import decide
@@ -59,7 +59,7 @@ def test_every_turn_is_an_exchange_of_its_own(blocks: int) -> None:
     topology = {"name": "random", "density": 0.5}
     world, policy = team(9, world=CREW, decoder="autoregressive", blocks=blocks, topology=topology)
     graph = policy.topology.graph(None, 9)
-    network = comms(setting_of(world, policy))
+    network = comms(team_shape_of(world, policy))
     network.network.trace = []
     d = decide(policy, world.reset(seed=0), graph, network, world.length, torch.Generator().manual_seed(0))
     depth = int(turns(Links(graph.source, torch.ones(9, 6, dtype=torch.bool)))[0].max())
@@ -153,8 +153,8 @@ def test_in_turns_each_receiver_is_sent_forged_messages_once(shut: bool) -> None
     """In the exchange that carries its messages; what reaches a shut gate is paid for and turned away there."""
     gate = {"initial_logit": -20.0} if shut else None
     world, policy = team(6, world=CREW, decoder="autoregressive", gate=gate, topology={"name": "full"})
-    setting = setting_of(world, policy)
-    network = comms(setting, [attack("impersonate", setting)])
+    team_shape = team_shape_of(world, policy)
+    network = comms(team_shape, [attack("impersonate", team_shape)])
     at = torch.zeros(6, dtype=torch.int64)
     decide(policy, world.reset(seed=0), policy.topology.graph(None, 6), network, at, None)
     agents = world.num_agents

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from parts import attack, comms, setting_of, team
+from parts import attack, comms, team, team_shape_of
 from torch import Tensor
 
 from agentcomm.contracts.inbox import Inbox
@@ -73,7 +73,7 @@ def test_obedience_is_a_probability() -> None:
 
 def episodes(obedience: float, action: int | None = None, **policy: object) -> Episodes:
     world, made = team(64, **policy)  # type: ignore[arg-type]
-    s = setting_of(world, made)
+    s = team_shape_of(world, made)
     attacks = [] if action is None else [attack("directive", s, action=action)]
     return play(world, made, comms(s, attacks), 7, obedience=obedience)
 
@@ -97,7 +97,7 @@ def test_a_team_that_is_told_does_as_it_obeys(decoder: str) -> None:
 
 def test_the_policys_law_is_recorded_as_it_is() -> None:
     world, policy = team(8)
-    s = setting_of(world, policy)
+    s = team_shape_of(world, policy)
     graph = policy.topology.graph(None, 8)
     observation, at = world.reset(seed=1), torch.zeros(8, dtype=torch.int64)
     runs = []

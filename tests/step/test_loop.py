@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from parts import known_attack, known_defenses, sampler, setting_of, team
+from parts import known_attack, known_defenses, sampler, team, team_shape_of
 from torch import Tensor
 
 from agentcomm.base.seeds import derive
@@ -128,7 +128,7 @@ def test_all_callers_run_the_same_episodes(tmp_path: Path, form: str) -> None:
     runs = []
     for caller in (evaluated, rolled_out):
         world, policy = small(**TEAMS[form])
-        s = setting_of(world, policy)
+        s = team_shape_of(world, policy)
         runs.append(caller(world, policy, Network(s, [], known_defenses("clip", s))))
     runs.append(attacked_by_nobody(saved(tmp_path / "victim", policy, **TEAMS[form])))
     runs[0].same(runs[2])
@@ -140,7 +140,7 @@ def test_evaluation_and_rollouts_are_attacked_alike(form: str) -> None:
     runs = []
     for caller in (evaluated, rolled_out):
         world, policy = small(gate={"initial_logit": 0.1})
-        s = setting_of(world, policy)
+        s = team_shape_of(world, policy)
         runs.append(caller(world, policy, Network(s, [known_attack(form, s)], known_defenses("both", s), 3)))
     runs[0].same(runs[1])
 
@@ -148,7 +148,7 @@ def test_evaluation_and_rollouts_are_attacked_alike(form: str) -> None:
 def loop(form: str | None, seed: int, worlds: int = 6) -> TeamLoop:
     """A sampling loop that uses everything it may be given."""
     world, policy = team(worlds, gate={"initial_logit": 0.1})
-    s = setting_of(world, policy)
+    s = team_shape_of(world, policy)
     network = Network(s, [] if form is None else [known_attack(form, s)], known_defenses("both", s), seed)
     generators = [torch.Generator().manual_seed(derive(seed, part)) for part in ("actions", "gates", "obedience")]
     made = TeamLoop(
@@ -189,7 +189,7 @@ def test_a_saved_loop_resumes_identically(form: str | None) -> None:
 
 def test_a_team_that_does_not_learn_ends_each_episode_once() -> None:
     world, policy = small()
-    made = TeamLoop(world, policy, Network(setting_of(world, policy)), trace=True, collect_facts=True)
+    made = TeamLoop(world, policy, Network(team_shape_of(world, policy)), trace=True, collect_facts=True)
     made.reset(3)
     records = steps(made, HORIZON)
     assert (torch.stack([r.ended for r in records]).sum(0) == 1).all()
@@ -205,7 +205,7 @@ def test_a_team_that_does_not_learn_ends_each_episode_once() -> None:
 def test_rewards_are_attacked_only_while_the_team_learns() -> None:
     learning = sampler(*small(), "backdoor").loop
     world, policy = small()
-    s = setting_of(world, policy)
+    s = team_shape_of(world, policy)
     evaluating = TeamLoop(world, policy, Network(s, [known_attack("backdoor", s, share=1.0)]), learning.generator)
     evaluating.reset(3)
     assert any(not torch.equal(r.reward, r.step.reward) for r in steps(learning, 20))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parts import comms, sampler, setting_of, team
+from parts import comms, sampler, team, team_shape_of
 from torch import Tensor
 
 from agentcomm.contracts.policy import CommPolicy
@@ -244,7 +244,7 @@ def test_a_tiny_run_learns() -> None:
     with torch.no_grad():
         policy.get_submodule("actor").get_submodule("2").weight.mul_(0.01)
     learning = PPOSettings(learning_rate=3e-3, final_learning_rate=1e-3, entropy=0.01, final_entropy=0.0)
-    s = Sampler(world, policy, comms(setting_of(world, policy)), learning, seed=1)
+    s = Sampler(world, policy, comms(team_shape_of(world, policy)), learning, seed=1)
     update = updating(policy, **learning.model_dump(exclude={"held_out"}))
     lengths = []
     count = 35

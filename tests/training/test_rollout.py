@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from parts import ATTACKS, comms, known_attack, sampler, setting_of, team
+from parts import ATTACKS, comms, known_attack, sampler, team, team_shape_of
 
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.training.rollout import Sampler
@@ -104,13 +104,13 @@ def test_held_out_worlds_are_whole_worlds_and_always_the_same() -> None:
 
 def test_too_few_worlds_to_hold_out_any_is_said() -> None:
     world, policy = team(3, topology=STRAIGHT_THROUGH)
-    network = comms(setting_of(world, policy))
+    network = comms(team_shape_of(world, policy))
     with pytest.raises(ValueError, match=r"3 worlds are too few to hold out 0\.25"):
         Sampler(world, policy, network, PPOSettings(held_out=0.25), 0)
     Sampler(world, policy, network, PPOSettings(held_out=0.0), 0)
     for topology in ({"name": "full"}, {"name": "learned", "estimator": "score"}):
         world, policy = team(3, topology=topology)
-        s = Sampler(world, policy, comms(setting_of(world, policy)), PPOSettings(held_out=0.25), 0)
+        s = Sampler(world, policy, comms(team_shape_of(world, policy)), PPOSettings(held_out=0.25), 0)
         assert not s.collect(2).columns["held_out"].any(), "who learns from all worlds keeps none"
 
 
@@ -127,7 +127,7 @@ def test_listening_costs_what_the_gate_says_and_is_not_part_of_the_return() -> N
     runs = []
     for cost in (0.0, 0.3):
         world, policy = team(6, gate={"initial_logit": 0.0, "cost": cost}, topology={"name": "full"})
-        s = Sampler(world, policy, comms(setting_of(world, policy)), PPOSettings(gae_lambda=0.0, gamma=0.0), 0)
+        s = Sampler(world, policy, comms(team_shape_of(world, policy)), PPOSettings(gae_lambda=0.0, gamma=0.0), 0)
         runs.append(s.collect(9))
     free, paid = (f.columns["advantage"] for f in runs)
     gate = runs[0].columns["gate"].float()
@@ -140,7 +140,7 @@ def test_truncated_episodes_are_bootstrapped_and_ended_ones_are_not() -> None:
     world, policy = team(24, "predator_prey", world={"size": 2, "predators": 2, "max_steps": 3})
     policy.return_mean.fill_(50.0)  # every state is worth about 50, so that a bootstrap shows
     s = Sampler(
-        world, policy, comms(setting_of(world, policy)), PPOSettings(gae_lambda=0.0, gamma=1.0, held_out=0.25), 0
+        world, policy, comms(team_shape_of(world, policy)), PPOSettings(gae_lambda=0.0, gamma=1.0, held_out=0.25), 0
     )
     mirror, _ = team(24, "predator_prey", world={"size": 2, "predators": 2, "max_steps": 3})
     mirror.restore(world.snapshot())
@@ -159,8 +159,8 @@ def test_truncated_episodes_are_bootstrapped_and_ended_ones_are_not() -> None:
 def test_the_networks_state_ends_with_the_episode() -> None:
     """A replayed envelope never comes from the episode before, although worlds restart at different times."""
     world, policy = team(64, "predator_prey", world={"size": 2, "predators": 2, "max_steps": 6})
-    setting = setting_of(world, policy)
-    network = comms(setting, [known_attack("replay besides", setting)])
+    team_shape = team_shape_of(world, policy)
+    network = comms(team_shape, [known_attack("replay besides", team_shape)])
     s = Sampler(world, policy, network, PPOSettings(), 0)
     network.network.trace = []
     young = []

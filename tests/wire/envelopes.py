@@ -13,7 +13,7 @@ from agentcomm.wire.encoding import decode
 from agentcomm.wire.envelope import MAX_PAYLOAD, MAX_SEAL, Envelope
 
 U8, U16, U32 = 0xFF, 0xFFFF, 0xFFFF_FFFF
-FIELDS = ["version", "kind", "sender", "audience", "sequence", "sent_at", "expiry", "hops"]
+FIELDS = ["version", "sent_round", "sender", "audience", "sequence", "sent_at", "expiry", "hops"]
 FIELDS += ["codec", "key", "payload", "seal"]
 REASONS = ["too long", "truncated", "trailing bytes", "malformed", "wrong type", "out of range"]
 REASONS += ["unknown version", "unknown codec", "not canonical"]
@@ -37,7 +37,7 @@ def envelopes() -> st.SearchStrategy[Envelope]:
     """Any envelope."""
     return st.builds(
         Envelope,
-        kind=numbers(U8),
+        sent_round=numbers(U8),
         sender=numbers(U16),
         audience=numbers(U16),
         sequence=numbers(U32),
@@ -54,7 +54,7 @@ def envelopes() -> st.SearchStrategy[Envelope]:
 def envelope(**changed: Any) -> Envelope:
     """One envelope of a team of five, with some fields changed."""
     fields = {
-        "kind": 1,
+        "sent_round": 1,
         "sender": 3,
         "audience": 4,
         "sequence": 300,

@@ -36,7 +36,7 @@ def test_known_bytes() -> None:
 def test_the_largest_envelope_fits() -> None:
     top = dict.fromkeys(("sequence", "sent_at", "expiry"), 0xFFFF_FFFF)
     top |= dict.fromkeys(("sender", "audience", "key"), 0xFFFF)
-    top |= dict.fromkeys(("kind", "hops"), 0xFF)
+    top |= dict.fromkeys(("sent_round", "hops"), 0xFF)
     e = envelope(**top, codec=CODECS[-1], payload=bytes(MAX_PAYLOAD), seal=bytes(MAX_SEAL))
     assert len(encode(e)) <= MAX_BYTES
     assert decode(encode(e), CODECS) == e
@@ -62,7 +62,7 @@ def test_sizes_broadcast() -> None:
     sequence = torch.tensor(EDGES).view(-1, 1)
     sender = torch.tensor([0, 0x80, 0x100])
     found = sizes(
-        kind=1, sender=sender, audience=4, sequence=sequence, sent_at=150, expiry=152, hops=2, key=-1,
+        sent_round=1, sender=sender, audience=4, sequence=sequence, sent_at=150, expiry=152, hops=2, key=-1,
         payload_bytes=256, seal_bytes=0,
     )  # fmt: skip
     expected = [[len(encode(envelope(sender=s, sequence=n))) for s in sender.tolist()] for n in EDGES]
@@ -70,7 +70,7 @@ def test_sizes_broadcast() -> None:
 
 
 NOT_CANONICAL = {
-    "kind": ["cc01", "cd0001", "ce00000001", "cf0000000000000001", "d001", "d10001", "d30000000000000001"],
+    "sent_round": ["cc01", "cd0001", "ce00000001", "cf0000000000000001", "d001", "d10001", "d30000000000000001"],
     "sequence": ["ce0000012c", "d1012c", "d20000012c"],
     "sent_at": ["cd0096", "d10096"],
     "codec": ["d907666c6f61743332", "da0007666c6f61743332", "db00000007666c6f61743332"],

@@ -15,7 +15,7 @@ from agentcomm.base.errors import MessageError
 from agentcomm.wire.envelope import MAX_PAYLOAD, MAX_SEAL, Envelope, pack_floats, unpack_floats
 
 TOPS = {
-    "kind": 0xFF,
+    "sent_round": 0xFF,
     "hops": 0xFF,
     "sender": 0xFFFF,
     "audience": 0xFFFF,
@@ -65,7 +65,7 @@ def test_anything_else_is_refused(field: str, bad: object) -> None:
 
 def test_fields_must_be_given_and_stay_as_they_are() -> None:
     with pytest.raises(ValidationError, match="expiry"):
-        Envelope(kind=0, sender=0, audience=0, sequence=0, sent_at=0, hops=0, payload=b"")  # type: ignore[call-arg]
+        Envelope(sent_round=0, sender=0, audience=0, sequence=0, sent_at=0, hops=0, payload=b"")  # type: ignore[call-arg]
     with pytest.raises(ValidationError, match="frozen"):
         envelope().sender = 1  # type: ignore[misc]
 

@@ -14,7 +14,7 @@ from agentcomm.contracts.traffic import Links, Traffic
 from agentcomm.wire.keyring import Keyring, mix
 
 N, D = 4, 3
-HEADER = ("sender", "audience", "sequence", "sent_at", "kind", "key", "seal")
+HEADER = ("sender", "audience", "sequence", "sent_at", "sent_round", "key", "seal")
 
 
 def keyring(seed: int = 0) -> Keyring:

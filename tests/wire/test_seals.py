@@ -17,7 +17,7 @@ N = 5
 SCHEMES: dict[str, Keys] = {"hmac": HmacKeys(7, N), "ed25519": Ed25519Keys(7, N)}
 schemes = pytest.mark.parametrize("keys", SCHEMES.values(), ids=SCHEMES)
 CHANGES = {
-    "kind": 0,
+    "sent_round": 0,
     "sender": 2,
     "audience": 0,
     "sequence": 301,
@@ -74,7 +74,7 @@ def test_hops_are_not_sealed(keys: Keys, hops: int) -> None:
 
 @schemes
 @given(
-    field=st.sampled_from(["kind", "sender", "audience", "sequence", "sent_at", "expiry", "payload", "seal"]),
+    field=st.sampled_from(["sent_round", "sender", "audience", "sequence", "sent_at", "expiry", "payload", "seal"]),
     by=st.integers(0, 2**20),
 )
 @settings(max_examples=200, deadline=None)
@@ -86,7 +86,7 @@ def test_no_bit_can_be_turned(keys: Keys, field: str, by: int) -> None:
         turned[by // 8 % len(turned)] ^= 1 << by % 8
         turned = bytes(turned)
     else:
-        turned = value ^ 1 << by % (8 if field == "kind" else 16)
+        turned = value ^ 1 << by % (8 if field == "sent_round" else 16)
     assert not keys.verify(changed(sealed, **{field: turned}))
 
 

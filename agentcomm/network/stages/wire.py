@@ -11,7 +11,7 @@ from agentcomm.contracts.transport import Transport, Wire
 from agentcomm.guards.messages import MessageGuard
 from agentcomm.network.exchange import Exchange
 from agentcomm.network.ledger import Ledger
-from agentcomm.network.link import Path
+from agentcomm.network.link import Link
 from agentcomm.network.stages.stage import Stage
 from agentcomm.wire.envelope import PLAIN
 from agentcomm.wire.keyring import Keyring
@@ -60,15 +60,15 @@ class Send(Stage):
 class Carry(Stage):
     """Channels, and messages that take longer than their exchange."""
 
-    keeps = ("path",)
+    keeps = ("link",)
 
-    def __init__(self, path: Path, transport: Transport, ledger: Ledger) -> None:
-        self.path, self.transport, self.ledger = path, transport, ledger
+    def __init__(self, link: Link, transport: Transport, ledger: Ledger) -> None:
+        self.link, self.transport, self.ledger = link, transport, ledger
 
     def __call__(self, x: Exchange) -> None:
         """From what was put on the wire to what arrives now."""
         delay, fragments = x.effects.delay, x.effects.fragments
-        out = self.path.carry(x.traffic, x.size, x.forged, x.tampered, delay, x.step, x.round, fragments)
+        out = self.link.carry(x.traffic, x.size, x.forged, x.tampered, delay, x.step, x.round, fragments)
         x.traffic, x.lost, x.forged, x.tampered = out.traffic, out.lost, out.forged, out.tampered
         x.size = x.size + out.extra
         released = out.traffic.present & (out.steps > 0)
@@ -79,4 +79,4 @@ class Carry(Stage):
 
     def reset(self, worlds: Tensor) -> None:
         """Messages on their way when an episode ends come too late."""
-        self.ledger.cut_off(worlds, self.path.reset(worlds))
+        self.ledger.cut_off(worlds, self.link.reset(worlds))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.transport import Transport
 from agentcomm.network.transports.batch import BatchTransport
 from agentcomm.network.transports.objects import ObjectTransport
 from agentcomm.wire.keyring import Keyring
 
 # Makes a transport from the sizes, the keyring of symbolic seals and the seed of its own keys.
-MakeTransport = Callable[[Setting, Keyring, int], Transport]
+MakeTransport = Callable[[TeamShape, Keyring, int], Transport]
 
 TRANSPORTS: dict[str, MakeTransport] = {"batch": BatchTransport, "objects": ObjectTransport}

@@ -6,14 +6,14 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import Traffic
 from agentcomm.contracts.transport import Transport, Wire
 from agentcomm.wire.encoding import sizes
 from agentcomm.wire.keyring import Keyring
 
 SEAL_BYTES = 32  # of an HMAC-SHA256 tag
-LARGEST = {"kind": 0xFF, "hops": 0xFF, "sender": 0xFFFF, "audience": 0xFFFF}
+LARGEST = {"sent_round": 0xFF, "hops": 0xFF, "sender": 0xFFFF, "audience": 0xFFFF}
 LARGEST |= dict.fromkeys(("sequence", "sent_at", "expiry"), 0xFFFF_FFFF)
 
 
@@ -21,14 +21,14 @@ class BatchTransport(Transport):
     """Thousands of worlds at once.
 
     Args:
-        setting: Unused; the traffic has all sizes.
+        team_shape: Unused; the traffic has all sizes.
         keyring: Verifies symbolic seals.
         seed: Unused; there are no other keys.
     """
 
     writes_codecs: ClassVar[bool] = True
 
-    def __init__(self, setting: Setting, keyring: Keyring, seed: int) -> None:
+    def __init__(self, team_shape: TeamShape, keyring: Keyring, seed: int) -> None:
         self._keyring = keyring
 
     def send(self, sent: Traffic, departed: Traffic, wire: Wire) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.base.seeds import derive
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import HEADER, Traffic
 from agentcomm.contracts.transport import Transport, Wire
 from agentcomm.wire.encoding import decode, encode
@@ -30,7 +30,7 @@ class ObjectTransport(Transport):
     """One message at a time.
 
     Args:
-        setting: Sizes.
+        team_shape: Sizes.
         keyring: The symbolic keys: tells which real key stands for a symbolic seal.
         seed: Seeds the real keys.
 
@@ -41,8 +41,8 @@ class ObjectTransport(Transport):
     keeps = ("_kept_back", "_seals")
     writes_codecs: ClassVar[bool] = False
 
-    def __init__(self, setting: Setting, keyring: Keyring, seed: int) -> None:
-        self.keys = HmacKeys(derive(seed, "real keys"), setting.num_agents)
+    def __init__(self, team_shape: TeamShape, keyring: Keyring, seed: int) -> None:
+        self.keys = HmacKeys(derive(seed, "real keys"), team_shape.num_agents)
         self.wire: dict[Place, bytes] = {}
         self._keyring = keyring
         self._kept_back: dict[tuple[int, int, Place], bytes] = {}  # by round and the step in which it is due

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from parts import (
     ATTACKS,
-    CHANNELS,
     SILENT,
     Attacked,
     Exchange,
@@ -23,16 +22,16 @@ from parts import (
     known_attack,
     known_channel,
     known_defenses,
-    setting,
+    team_shape,
 )
 
 from agentcomm.base import registry
-from agentcomm.contracts.shape import Setting
+from agentcomm.contracts.shape import TeamShape
 
 TRANSPORTS = ("batch", "objects")
 
 
-def agree(s: Setting, exchanges: list[Exchange], forms: list[str], defenses: str, seed: int, **more: Any) -> Attacked:
+def agree(s: TeamShape, exchanges: list[Exchange], forms: list[str], defenses: str, seed: int, **more: Any) -> Attacked:
     """Run a conversation over both transports and compare everything; returns the batch's network."""
     made, inboxes = [], []
     for transport in TRANSPORTS:
@@ -58,7 +57,7 @@ def agree(s: Setting, exchanges: list[Exchange], forms: list[str], defenses: str
     return made[0]
 
 
-def slots_of(s: Setting, forms: list[str]) -> int:
+def slots_of(s: TeamShape, forms: list[str]) -> int:
     return s.degree + sum(known_attack(form, s).injections() for form in forms)
 
 
@@ -68,28 +67,28 @@ def slots_of(s: Setting, forms: list[str]) -> int:
 def test_transports_agree_under_every_attack(
     form: str | None, defenses: str, seed: int, agents: int, steps: int
 ) -> None:
-    s = setting(worlds=2, agents=agents, degree=2, width=4)
+    s = team_shape(worlds=2, agents=agents, degree=2, width=4)
     agree(s, conversation(s, steps, seed=seed), [] if form is None else [form], defenses, seed)
 
 
-@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize("channel", registry.forms("channel"))
 def test_transports_agree_on_every_channel(channel: str) -> None:
     """Bytes wait, take hops and are lost as tensors do."""
-    s = setting(worlds=2)
+    s = team_shape(worlds=2)
     forms = ["impersonate stale", "noise"]
-    n = agree(s, conversation(s, 12, seed=4), forms, "both", 7, channels=[channel, "jitter"])
+    n = agree(s, conversation(s, 12, seed=4), forms, "both", 7, channels=[channel, "delay jitter"])
     assert int(n.ledger.steps.sum()) > 0
 
 
 def test_transports_agree_under_several_attacks_at_once() -> None:
-    s = setting(worlds=3)
+    s = team_shape(worlds=3)
     forms = ["noise at node", "replay besides", "impersonate stale", "delay"]
     n = agree(s, conversation(s, 8, seed=3), forms, "both", 1).ledger
     assert int(n["accepted_forged"].sum() + n["refused"].sum()) > 0
 
 
 def test_bytes_on_their_way_are_saved_and_restored() -> None:
-    s = setting()
+    s = team_shape()
     exchanges = conversation(s, 12, seed=2)
 
     def build() -> Attacked:
@@ -105,7 +104,7 @@ def test_bytes_on_their_way_are_saved_and_restored() -> None:
 
 
 def test_what_a_transport_cannot_carry_is_refused() -> None:
-    s = setting()
+    s = team_shape()
     codec = registry.find("codec", "int8")(registry.build_config("codec", "int8", {}), s)
     for more in ({"codec": codec}, {"numbers": 1}):
         with pytest.raises(ValueError, match="whole float32 payloads"):

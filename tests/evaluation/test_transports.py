@@ -9,7 +9,7 @@ from small import small
 
 from agentcomm import api
 from agentcomm.base.errors import AgentcommError
-from agentcomm.runs.choices import Choice, PathChoice
+from agentcomm.runs.choices import Choice, TransportConfig
 
 PATH = {
     "channels": [{"name": "loss", "probability": 0.2}, {"name": "delay", "seconds": 0.05, "jitter": 0.1}],
@@ -21,13 +21,15 @@ PATH = {
 def test_a_team_is_trained_and_evaluated_on_a_path(tmp_path: Path) -> None:
     named = {"channels": [{"name": "loss"}]}
     config = small(
-        path=PATH,
-        policy={"name": "commformer", "width": 16, "voice": {}, "decoder": "autoregressive"},
-        evaluation={"episodes": 16, "recordings": 1, "paths": [named]},
+        transport=PATH,
+        policy={"name": "commformer", "width": 16, "message_noise": {}, "decoder": "autoregressive"},
+        evaluation={"episodes": 16, "recordings": 1, "transports": [named]},
     )
     run = api.train(config, root=tmp_path)
-    other = PathChoice(channels=(Choice.parse("profile:network=5g"),), codec=Choice(name="delta"), step_seconds=0.02)
-    rows = api.evaluate(run, ["noise"], ["authenticate:window=8"], {"paths": [PathChoice(), other, named]})
+    other = TransportConfig(
+        channels=(Choice.parse("profile:network=5g"),), codec=Choice(name="delta"), step_seconds=0.02
+    )
+    rows = api.evaluate(run, ["noise"], ["authenticate:window=8"], {"transports": [TransportConfig(), other, named]})
     assert all(row["status"] in ("ok", "inconclusive") for row in rows), [row["error"] for row in rows]
     home, plain, far = (
         next(r for r in rows if r["variant"] == "team" and r["conditions_label"] == label and r["attack"] is None)
@@ -51,8 +53,8 @@ def test_a_team_is_trained_and_evaluated_on_a_path(tmp_path: Path) -> None:
 
 def test_unknown_stages_of_a_path_are_named() -> None:
     with pytest.raises(AgentcommError, match="unknown channel 'los'; did you mean 'loss'"):
-        small(path={"channels": [{"name": "los"}]})
+        small(transport={"channels": [{"name": "los"}]})
     with pytest.raises(AgentcommError, match="probability"):
-        small(path={"channels": [{"name": "loss", "probability": 2}]})
+        small(transport={"channels": [{"name": "loss", "probability": 2}]})
     with pytest.raises(AgentcommError, match="unknown codec 'int9'"):
-        small(evaluation={"episodes": 4, "paths": [{"codec": {"name": "int9"}}]})
+        small(evaluation={"episodes": 4, "transports": [{"codec": {"name": "int9"}}]})

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 from oracles import CREW
-from parts import comms, setting_of, team
+from parts import comms, team, team_shape_of
 
 from agentcomm.base.errors import ConfigError
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.world import World
-from agentcomm.runs.assembly import serve
+from agentcomm.runs.assembly import resize_team
 from agentcomm.step.decide import decide
 
 TOPOLOGIES = ["none", "full", "ring", "exponential", "random", "embedded", "dynamic"]
@@ -26,7 +26,7 @@ def act(policy: CommPolicy, world: World) -> torch.Tensor:
     """Logits of one greedy decision through a network."""
     seen = world.reset(seed=3)
     graph = None if policy.topology.dynamic else policy.topology.graph(None, world.num_worlds)
-    logits = decide(policy, seen, graph, comms(setting_of(world, policy)), world.length, None).logits
+    logits = decide(policy, seen, graph, comms(team_shape_of(world, policy)), world.length, None).logits
     assert logits.shape == (world.num_worlds, world.num_agents, world.num_actions)
     assert logits.isfinite().all()
     return logits
@@ -40,7 +40,7 @@ def test_teams_of_other_sizes_act(kind: str, observation: str, decoder: str) -> 
     trained, policy = team(5, world=CREW | {"observation": observation}, **arguments)
     for sizes in ((1, 1), (4, 4), (9, 2), (4, 2)):
         world = crew(*sizes, observation=observation)
-        serve(policy, trained, world)
+        resize_team(policy, trained, world)
         if world.roles != trained.roles:
             assert policy.num_agents == sum(sizes)
             assert policy.listening_cost() == pytest.approx(0.1 * policy.topology.degree / sum(sizes))
@@ -52,7 +52,7 @@ def test_teams_of_other_sizes_act(kind: str, observation: str, decoder: str) -> 
 def test_everybody_standing_in_for_itself_changes_nothing(kind: str) -> None:
     world, policy = team(5, world=CREW, topology={"name": kind})
     before = act(policy, world)
-    policy.serve(range(6))
+    policy.resize_team(range(6))
     assert torch.equal(act(policy, world), before)
 
 
@@ -60,13 +60,13 @@ def test_everybody_standing_in_for_itself_changes_nothing(kind: str) -> None:
 def test_agents_stand_in_for_those_of_their_role_in_turn() -> None:
     trained, policy = team(5, world=CREW, topology={"name": "none"})
     world = crew(6, 5)
-    serve(policy, trained, world)
+    resize_team(policy, trained, world)
     identity: Any = policy.get_submodule("encoder").get_buffer("identity")
     assert identity.tolist() == [0, 1, 2, 3, 0, 1, 4, 5, 4, 5, 4]
     # Without messages, an agent acts as the one that it stands in for, given what that one sees.
     seen = trained.reset(seed=0)
     served = policy.act(policy.encode(seen[:, identity]))
-    policy.serve(range(6))
+    policy.resize_team(range(6))
     torch.testing.assert_close(served, policy.act(policy.encode(seen))[:, identity], rtol=1e-5, atol=1e-6)
 
 
@@ -74,14 +74,14 @@ def test_misfits_are_refused() -> None:
     trained, policy = team(5, world=CREW, topology={"name": "embedded"})
     for other in ({"size": 5}, {"vision": 2}, {"observation": "indices"}):
         with pytest.raises(ConfigError, match="trained for observations"):
-            serve(policy, trained, crew(4, 2, **other))
+            resize_team(policy, trained, crew(4, 2, **other))
     prey, _ = team(5, "predator_prey", world={"predators": 6})
     with pytest.raises(ConfigError, match=r"trained for actions .*'capture'"):
-        serve(policy, trained, prey)
+        resize_team(policy, trained, prey)
     hunters, hunter = team(5, "predator_prey", world={"predators": 3}, topology={"name": "learned"})
     with pytest.raises(ConfigError, match=r"tied to its 3 agents; train with topology 'embedded'"):
-        serve(hunter, hunters, prey)
-    serve(hunter, hunters, team(2, "predator_prey", world={"predators": 3})[0])
+        resize_team(hunter, hunters, prey)
+    resize_team(hunter, hunters, team(2, "predator_prey", world={"predators": 3})[0])
     assert policy.num_agents == 6, "a refusal leaves the policy as it was"
     act(policy, trained)
 
@@ -92,4 +92,4 @@ def test_unknown_roles_are_refused() -> None:
 
     trained, policy = team(5, world=CREW, topology={"name": "full"})
     with pytest.raises(ConfigError, match="no agent of the trained team has role 7"):
-        serve(policy, trained, Blind(trained.config, 2))
+        resize_team(policy, trained, Blind(trained.config, 2))
