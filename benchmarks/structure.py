@@ -89,15 +89,20 @@ def in_a_row(places: Sequence[str]) -> list[str]:
     return [place for place, _ in itertools.groupby(places)]
 
 
+def announce(root: Path, folder: Path) -> None:
+    """Write the entry points of a checkout into a folder, so that they are found where the folder is on the path."""
+    info = folder / "agentcomm-0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: agentcomm\nVersion: 0\n")
+    points = tomllib.loads((root / "pyproject.toml").read_text())["project"]["entry-points"]
+    lines = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in each.items()) for group, each in points.items()]
+    (info / "entry_points.txt").write_text("\n".join(lines))
+
+
 def walk(root: Path) -> list[str]:
     """Files that one message goes through in a checkout (``benchmarks/walk.py``)."""
     with tempfile.TemporaryDirectory() as folder:
-        info = Path(folder) / "agentcomm-0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: agentcomm\nVersion: 0\n")
-        points = tomllib.loads((root / "pyproject.toml").read_text())["project"]["entry-points"]
-        lines = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in each.items()) for group, each in points.items()]
-        (info / "entry_points.txt").write_text("\n".join(lines))
+        announce(root, Path(folder))
         script = HERE / "benchmarks" / "walk.py"
         environment = os.environ | {"PYTHONPATH": os.pathsep.join((folder, str(root)))}
         command = [sys.executable, "-P", str(script), str(root)]
