@@ -67,7 +67,7 @@ class Mutator:
 
         length = rng.choice((0, 4, 64, 256)) if rng.random() < 0.999 else MAX_PAYLOAD
         return Envelope(
-            kind=number(0xFF),
+            sent_round=number(0xFF),
             sender=number(0xFFFF),
             audience=number(0xFFFF),
             sequence=number(0xFFFF_FFFF),

@@ -19,14 +19,14 @@ TASK = {"name": "predator_capture_prey", "observation": "indices"}
 LOSS = {"name": "loss", "probability": 0.1}
 CASES: dict[str, dict[str, Any]] = {
     "undisturbed": {},
-    "loss": {"path": {"channels": [LOSS]}},
-    "loss, noise attack": {"path": {"channels": [LOSS]}, "attacks": [{"name": "noise", "probability": 0.3}]},
-    "loss, drop attack": {"path": {"channels": [LOSS]}, "attacks": [{"name": "drop", "probability": 0.3}]},
-    "delay": {"path": {"channels": [{"name": "delay", "seconds": 0.15, "jitter": 0.1}]}},
-    "profile wifi": {"path": {"channels": [{"name": "profile", "network": "wifi"}]}},
-    "int8": {"path": {"codec": {"name": "int8"}}},
-    "top_k": {"path": {"codec": {"name": "top_k"}}},
-    "delta": {"path": {"codec": {"name": "delta"}}},
+    "loss": {"transport": {"channels": [LOSS]}},
+    "loss, noise attack": {"transport": {"channels": [LOSS]}, "attacks": [{"name": "noise", "probability": 0.3}]},
+    "loss, drop attack": {"transport": {"channels": [LOSS]}, "attacks": [{"name": "drop", "probability": 0.3}]},
+    "delay": {"transport": {"channels": [{"name": "delay", "seconds": 0.15, "jitter": 0.1}]}},
+    "profile wifi": {"transport": {"channels": [{"name": "profile", "network": "wifi"}]}},
+    "int8": {"transport": {"codec": {"name": "int8"}}},
+    "top_k": {"transport": {"codec": {"name": "top_k"}}},
+    "delta": {"transport": {"codec": {"name": "delta"}}},
 }
 TARGET = 0.15
 console = Console()

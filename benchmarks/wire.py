@@ -35,7 +35,7 @@ def envelopes(count: int = 256) -> list[Envelope]:
     draw = np.random.default_rng(0)
     return [
         Envelope(
-            kind=n % 2,
+            sent_round=n % 2,
             sender=n % AGENTS,
             audience=(n + 1) % AGENTS,
             sequence=n,

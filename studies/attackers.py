@@ -1,8 +1,8 @@
-"""Measures attackers that were trained against frozen teams, against chance with the same budget.
+"""Compares attackers that were trained against frozen teams with random ones that have the same budget.
 
 python studies/run.py commformer predator_capture_prey --team learned    trains the teams
 python studies/run.py attackers --seeds 1                                trains an attacker per team and power
-python studies/attackers.py                                              plays them
+python studies/attackers.py                                              evaluates them
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ def choice(name: str, **arguments: Any) -> Choice:
 
 
 def attacker(root: Path, power: str, seed: int) -> str:
-    """Where an attacker's policy lies."""
+    """Folder of an attacker's policy."""
     return str(root / "attackers" / f"learned-{power}_{seed}" / "teams" / "team-0" / "policy")
 
 
 def attacks(root: Path, seed: int, saved: SavedPolicy) -> dict[str, list[Choice | None]]:
-    """What is played on the team of a seed, by name; of several the mean is taken.
+    """Attacks to evaluate on the team of a seed, by name; of several the mean is taken.
 
-    Who knows the task knows that the blind agent's link matters most: chance and gradients are tried there, too.
+    In this task the blind agent's link matters most, so random and gradient attacks are also tried on that link alone.
     """
     blind = make_world(saved.environment, 1).num_agents - 1
     there = [[sender, blind] for sender in saved.policy.topology.graph(None, 1).source[0, blind].tolist()]
@@ -80,7 +80,7 @@ def attacks(root: Path, seed: int, saved: SavedPolicy) -> dict[str, list[Choice 
 
 
 def played(saved: SavedPolicy, seed: int, attack: Choice | None, count: int) -> tuple[Episodes, dict[str, int]]:
-    """Episodes of a cell, and what its guard counted as violations."""
+    """Episodes of a cell, and the violations that its guard counted."""
     cell = Cell("team", seed, attack, (), count, SEED)
     world, policy, comms = prepare(cell, saved, count)
     episodes = play(world, policy, comms, SEED)
@@ -88,12 +88,12 @@ def played(saved: SavedPolicy, seed: int, attack: Choice | None, count: int) -> 
 
 
 def seed_of(saved: SavedPolicy, seed: int, group: Sequence[Choice | None], count: int) -> dict[str, float]:
-    """Means of a team: steps, success, return, messages touched per episode, share of episodes made worse."""
+    """Means over a team's episodes: steps, success, return, messages touched, share of episodes made worse."""
     clean, _ = played(saved, seed, None, count)
     found = []
     for attack in group:
         episodes, violations = played(saved, seed, attack, count)
-        # Blind attacks ask on when their budget is spent; nothing else may be counted.
+        # Blind attacks keep asking after their budget is spent; no other violation is expected.
         assert not violations.keys() - {"beyond the budget"}, violations
         touched = episodes.messages["tampered"] + episodes.messages["dropped"]
         found.append(
@@ -127,7 +127,7 @@ def main(
     root: Annotated[Path, typer.Option(help="where folders of runs lie")] = ROOT,
     count: Annotated[int, typer.Option("--episodes", help="episodes per team and attack")] = 1024,
 ) -> None:
-    """Play every attack on every team; studies/writeups_page.py writes the page."""
+    """Evaluate every attack on every team; studies/writeups_page.py writes the page."""
     torch.set_num_threads(1)
     measure(root, DOCS / "threats" / "attackers.json", count)
 

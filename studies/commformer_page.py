@@ -16,11 +16,14 @@ from agentcomm.runs.assembly import make_world
 from agentcomm.runs.choices import Choice
 
 TITLE = "CommFormer: what its graph and its gate are worth"
-ABOUT = "Does the graph find what matters, what is it worth, what does the gate save, and who else can do it?"
+ABOUT = (
+    "Does the learned graph find the edges that matter, what is it worth, what do gates save, and how do other policies"
+    " compare?"
+)
 
 
 def known_answer(cells: Cells) -> str:
-    """Which edges were found where it is known which matter."""
+    """Which edges were learned in a task whose best graph is known."""
     lines = []
     for team in cells.teams("known_answer"):
         rows = cells.of("known_answer", team)
@@ -34,10 +37,16 @@ def known_answer(cells: Cells) -> str:
         per_step = over_seeds([v / 8 for v in by_seed(rows, "mean_return").values()])
         seconds = np.mean([row["training"]["seconds"] for row in rows])
         lines.append([team, f"{hits} of {total} ({hits / total:.0%})", text(per_step), f"{seconds:.0f}"])
-    header = ("graph learned by", "rows with the informative sender", "share of right guesses", "seconds of training")
+    header = (
+        "graph learned by",
+        "receivers with their informative sender",
+        "share of correct answers",
+        "seconds of training",
+    )
     return (
-        "Eight agents must each name what exactly one other agent sees, and each may listen to one. Nobody is told"
-        " whom to listen to. Guessing is right 1 time in 4; with the right graph, always.\n\n" + table(header, lines)
+        "Each of eight agents must name what exactly one other agent sees, and may listen to one agent. Agents are not"
+        " told whom to listen to. A guess is correct 1 time in 4; with the right graph, agents can always be correct."
+        "\n\n" + table(header, lines)
     )
 
 
@@ -58,7 +67,7 @@ def capture(cells: Cells) -> str:
 
 
 def gates(cells: Cells) -> str:
-    """What gates save, with their controls."""
+    """What gates save, and their controls."""
     ungated = cells.of("predator_capture_prey", "learned")
     points = [("no gate", ungated), *((team, cells.of("gates", team)) for team in cells.teams("gates"))]
     points = [(team, rows) for team, rows in points if rows]
@@ -84,13 +93,14 @@ def gates(cells: Cells) -> str:
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=8)
     about = (
-        "A gate is priced per step and open link. As an action it shares PPO's ratio. Trained straight through it shuts"
-        " in the first iterations, when messages are worth nothing yet, and stays shut: what is shut learns from its"
-        " price only. (In short runs without a price, and with a gate a tenth as fast, it stayed open and the team"
-        " learned.)\n\n"
+        "In each step, an open gate costs its agent the price times k / N. A gate that is trained as an action is part"
+        " of PPO's probability ratio. A gate that is trained straight through closes in the first iterations, when"
+        " messages have no value yet, and stays closed, because a closed gate learns from its price alone. (In short"
+        " runs without a price, and with a gate that learned a tenth as fast, it stayed open and the team learned.)"
+        "\n\n"
     )
-    header = ("gate, price", "mean steps", "mean return", "against no gate", "messages per step", "saved by shutting")
-    header += ("mean steps with gates always open / always closed / open at random, as often",)
+    header = ("gate, price", "mean steps", "mean return", "change of return against no gate", "messages per step")
+    header += ("messages saved", "mean steps with gates always open / always closed / open at random, equally often")
     return about + table(header, lines) + "\n" + cells.save(figure, "gates")
 
 
@@ -109,7 +119,7 @@ def peers(cells: Cells) -> str:
 
 
 def sizes(cells: Cells) -> str:
-    """Predator-Prey, and the team of five as a team of others."""
+    """Predator-Prey, and the team of five with members added or missing."""
     rows = cells.of("predator_prey", "5")
     large = cells.of("predator_prey", "20x20, 10 predators")
     named = [("learned, 5 predators", rows), ("no messages", cells.of("predator_prey", "5", "control"))]
@@ -127,7 +137,7 @@ def sizes(cells: Cells) -> str:
         trained = f"{text(retrained, 1)}, {len(own)} {'seeds' if len(own) > 1 else 'seed'}" if own else "\N{EM DASH}"
         lines.append([size, text(there, 1), success[0], trained, success[1]])
         shown.append((int(size), there, retrained))
-    out += "\nTrained with five, played with another number, without training again:\n\n"
+    out += "\nTeams trained with five predators and evaluated with another number, without retraining:\n\n"
     header = ("predators", "team of five: mean steps", "success", "trained with that number: mean steps", "success")
     out += table(header, lines)
     figure, axes = plt.subplots(figsize=(5.2, 3.0))
@@ -148,8 +158,8 @@ PARTS = {
     "Does the learned graph find the edges that matter?": ("known_answer", known_answer),
     "What is a learned graph worth where messages are necessary?": ("predator_capture_prey", capture),
     "What do gates save, and does it matter when they open?": ("gates", gates),
-    "How do other ways to communicate do?": ("peers", peers),
-    "Does a team of five find the prey, and does it still when it is three or ten?": ("predator_prey", sizes),
+    "How do other policies compare?": ("peers", peers),
+    "Does a team of five find the prey, and does it still with three or ten members?": ("predator_prey", sizes),
 }
 
 

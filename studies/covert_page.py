@@ -1,6 +1,6 @@
-"""Writes docs/covert.md: what a compromised agent can tell by its actions, measured.
+"""Writes docs/covert.md: what a compromised agent can tell through its actions.
 
-python studies/covert_page.py                  measures what docs/covert/results.json lacks, writes the page
+python studies/covert_page.py                  measures what docs/covert/results.json lacks and writes the page
 python studies/covert_page.py --no-measure     writes the page from docs/covert/results.json
 """
 
@@ -43,11 +43,11 @@ Results = dict[str, Any]
 def tell(
     worlds: int, secrets: int, steps: int, concentration: float, eps: float = 0.0, assumed: float = 0.0
 ) -> Results:
-    """Tell random secrets by actions of random policies over five actions, in all worlds at once."""
+    """Tell random secrets through actions of random policies over five actions, in all worlds at once."""
     g = torch.Generator().manual_seed(0)
     rng = np.random.default_rng(0)
     listener = Listener(worlds, secrets, assumed)
-    truth = torch.full((worlds, secrets), 1 / secrets, dtype=torch.float64)  # who knows the warden, too
+    truth = torch.full((worlds, secrets), 1 / secrets, dtype=torch.float64)  # an observer that knows the warden
     secret, everyone = torch.randint(secrets, (worlds,), generator=g), torch.arange(worlds)
     deviation, uncertain = 0.0, 0.0
     for _ in range(steps):
@@ -67,7 +67,7 @@ def tell(
 
 
 def soften(policy: CommPolicy, temperature: float) -> None:
-    """Have a team act less surely: by its logits divided by the temperature."""
+    """Make a team act less deterministically: divide its logits by the temperature."""
     act = policy.act
     policy.act = lambda hidden: act(hidden) / temperature  # type: ignore[method-assign]
 
@@ -75,9 +75,9 @@ def soften(policy: CommPolicy, temperature: float) -> None:
 def episodes(
     folder: Path, node: int, secrets: int | None, count: int, temperature: float = 1.0, eps: float = 0.0
 ) -> Results:
-    """Play a team whose actions are sampled, honest or with a covert channel, and listen.
+    """Run a team whose actions are sampled, honest or with a covert channel, and decode the secret.
 
-    Only actions that count are seen: not those of an agent that has done its part.
+    The observer sees actions that count only, not those of an agent that has finished its part.
     """
     saved = policy_file.load(folder)
     world = make_world(saved.environment, count)
@@ -115,7 +115,7 @@ def episodes(
 
 
 def compare(folder: Path, node: int, secrets: int, count: int, temperature: float = 1.0, eps: float = 0.0) -> Results:
-    """The same episodes, honest and with the channel, and the difference of their returns."""
+    """Run the same episodes with and without the channel, and compare their returns."""
     honest, covert = (episodes(folder, node, s, count, temperature, eps) for s in (None, secrets))
     difference: Tensor = covert.pop("returns") - (returns := honest.pop("returns"))
     drawn = bootstrap(difference.numpy(), np.random.default_rng(0))
@@ -125,9 +125,9 @@ def compare(folder: Path, node: int, secrets: int, count: int, temperature: floa
 
 @torch.no_grad()
 def session(folder: Path, node: int, temperature: float, worlds: int) -> list[float]:
-    """Share decoded after each step of teams that play episode after episode and go on with one secret.
+    """Share of secrets decoded after each step, for teams that keep one secret over many episodes.
 
-    Guard and listener are not told that an episode has ended: an agent that keeps its memory.
+    Guard and observer are not told that an episode has ended: the agent keeps its memory.
     """
     saved = policy_file.load(folder)
     policy, world = saved.policy.eval(), make_world(saved.environment, worlds)
@@ -145,7 +145,7 @@ def session(folder: Path, node: int, temperature: float, worlds: int) -> list[fl
 
 
 def measure(root: Path, path: Path, count: int) -> None:
-    """Measure what is not in the file yet; part by part, so that it can go on where it stopped."""
+    """Measure what is not in the file yet, part by part, so that an interrupted run can be resumed."""
     run = api.open_run(root / RUN)
     teams = {seed: run.policy(variant, seed) for variant, seed in run.trained() if variant == "team"}
     first, world = teams[min(teams)], make_world(run.config.environment, 1)
@@ -177,13 +177,13 @@ def measure(root: Path, path: Path, count: int) -> None:
 
 
 def first_above(shares: list[float], wanted: float = 0.95) -> str:
-    """After how many steps a share is reached for good."""
+    """Number of steps after which the share stays above the wanted one."""
     below = [step for step, share in enumerate(shares) if share < wanted]
     return str(below[-1] + 2) if below and below[-1] + 1 < len(shares) else f"more than {len(shares)}"
 
 
 def figure(r: Results) -> str:
-    """Bits against what a team loses by acting less surely, and decoding over a session."""
+    """Bits against what a team loses by acting less deterministically, and decoding over a session."""
     picture, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.2))
     soft = r["soft"]
     left.plot([v["honest_steps"] for v in soft.values()], [v["entropy"] for v in soft.values()], "o--", color=COLORS[4])
@@ -261,66 +261,72 @@ def page(r: Results) -> str:
     full = f"{np.log2(SECRETS):.0f}"
     seeds = ", ".join(map(str, r["seeds"]))
     tables = {
-        "random": table(("secrets", "steps", "concentration", "decoded", "bits", "open", "largest deviation"), random),
+        "random": table(
+            ("secrets", "steps", "concentration", "decoded", "bits", "entropy", "largest deviation"), random
+        ),
         "trained": table(
-            ("who tells", "open, bits", "decoded, bits", "decoded, share", "largest deviation", "change of return"),
+            ("agent", "entropy, bits", "decoded, bits", "decoded, share", "largest deviation", "change of return"),
             trained,
         ),
         "soft": table(
-            ("temperature", "steps, honest", "open, bits", "decoded, bits", "decoded, share", "change of return"), soft
+            ("temperature", "steps, honest", "entropy, bits", "decoded, bits", "decoded, share", "change of return"),
+            soft,
         ),
         "warden": table(
-            ("steps", "drawn anew", "naive: decoded", "naive: deviation", "aware: decoded", "aware: deviation"), warden
+            ("steps", "resampled", "naive: decoded", "naive: deviation", "aware: decoded", "aware: deviation"), warden
         ),
         "watched": table(
-            ("drawn anew", "decoded, bits", "decoded, share", "deviation", "steps, honest", "change of return"), watched
+            ("resampled", "decoded, bits", "decoded, share", "deviation", "steps, honest", "change of return"), watched
         ),
     }
-    return f"""# A secret in what an agent does
+    return f"""# A secret in an agent's actions
 
-A compromised agent tells a colluding observer one of {SECRETS} secrets ({full} bits) by its *actions*. It sends no
-message, and its actions are drawn by the law of its own policy: to all who do not know the secret nothing has changed.
-It couples its policy's law with what the observer believes so far, with as little entropy as it can
-(`attacks/insider/coupling.py`; arXiv 2107.08295, 2410.21666). The observer knows the policy and all that the agent sees
-and hears, and sees what it does. The guard draws the action, and computes what an observer sees that knows everything
-but the secret: *deviation* is the largest difference between that and the policy (`agentcomm/guards/actions.py`).
+A compromised agent tells a colluding observer one of {SECRETS} secrets ({full} bits) through its *actions*. It sends no
+messages, and its actions follow its own policy's distribution: without the secret, no difference can be seen.
+The agent couples its policy's distribution with the observer's current belief, with as little entropy as possible
+(`attacks/insider/coupling.py`; arXiv 2107.08295, 2410.21666). The observer knows the policy and everything that the
+agent sees and hears, and watches what it does. The guard draws the action. It also computes the distribution of actions
+for an observer that knows everything but the secret: *deviation* is the largest difference between that distribution
+and the policy's (`agentcomm/guards/actions.py`).
 
-Written by `python studies/covert_page.py`. Actions are *sampled*, which is the honest baseline; a team that decides
-greedily leaves nothing open, and nothing can be told. Bits are what the observer knows at the end of an episode.
+`python studies/covert_page.py` writes this page. Actions are *sampled*, which is the honest baseline: a team that
+decides greedily leaves no entropy, so nothing can be told. Bits are what the observer knows at the end of an episode.
 
 ## Random policies
-Policies over five actions, drawn anew in each step from a Dirichlet distribution (1: all laws as likely; 0.1: nearly
-sure); {r["episodes"]} episodes each. *Open* is the policies' entropy, bits per episode: what could be told at most.
+Policies over five actions, drawn in each step from a Dirichlet distribution (concentration 1: uniform over all
+distributions; 0.1: nearly deterministic); {r["episodes"]} episodes each. *Entropy* is that of the policies in bits per
+episode, an upper bound on what can be told.
 
 {tables["random"]}
 ## A trained team
-Predator-Capture-Prey, teams of seeds {seeds}, {r["episodes"]} episodes each, one secret of {SECRETS} per episode.
-Means over teams with 95% intervals. The last column is the change of the team's return, paired: same episodes,
-same noise.
+Predator-Capture-Prey, teams of seeds {seeds}, {r["episodes"]} episodes each, one of {SECRETS} secrets per episode.
+Means over teams with 95% intervals. The last column is the change of the team's return, paired: the same episodes with
+the same noise.
 
 {tables["trained"]}
-Trained teams are nearly sure of what they do, and episodes are short. What can be told is what the policy leaves open,
-not {full} bits in an episode. Of *two* secrets, the capturing agent gets {halves[0]} across, {halves[1]} bits.
+Trained teams are nearly deterministic, and episodes are short. The agent can tell no more than the entropy of its
+policy, not {full} bits in an episode. Of *two* secrets, the capturing agent's is decoded in a share of {halves[0]} of
+the episodes, {halves[1]} bits.
 
-Two ways around it. An agent that keeps its memory goes on with its secret from one episode to the next: 95% of
+There are two ways around this. An agent that keeps its memory can tell one secret over several episodes: 95% of
 {SECRETS} secrets are decoded after this many steps: {long}.
-And a team that acts less surely, by its logits divided by a temperature, leaves more open, but it pays for that in its
-task whether anything is told or not (seed {r["seeds"][0]}, the capturing agent):
+And a team that acts less deterministically, with its logits divided by a temperature, leaves more entropy. It pays for
+that in its task, whether anything is told or not (seed {r["seeds"][0]}, the capturing agent):
 
 {tables["soft"]}
 {figure(r)}
 ## A warden
-The defense `warden` draws an action anew from the policy with some probability. That costs honest agents nothing. On
-random policies (concentration 1, {SECRETS} secrets), the pair that does not know of it misunderstands, and gives itself
-away: what it believes is wrong, so that its actions are no longer its policy's to who knows better. A pair that
-expects it needs more steps and stays hidden.
+The defense `warden` resamples an action from the policy with some probability. That costs honest agents nothing. On
+random policies (concentration 1, {SECRETS} secrets), a pair that does not know of the warden decodes wrongly and gives
+itself away: its belief is wrong, so to an observer that knows of the warden the actions no longer follow the policy. A
+pair that expects the warden needs more steps and stays hidden.
 
 {tables["warden"]}
 On the trained team (seed {r["seeds"][0]}, the capturing agent, a pair that expects the warden):
 
 {tables["watched"]}
-What helps: greedy actions, or noise that a warden can compute again, which then knows what an honest agent would have
-done. No test of action statistics helps while the pair knows of the warden.
+What helps: greedy actions, or noise that the warden can recompute, so that it knows what an honest agent would have
+done. No test of action statistics helps against a pair that knows of the warden.
 """
 
 

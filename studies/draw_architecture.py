@@ -1,6 +1,6 @@
 """Draws docs/architecture.svg: the rooms of the testbed, and which of them import which.
 
-python studies/draw_architecture.py    reads the source tree, writes the picture
+python studies/draw_architecture.py    reads the source tree and writes the picture
 """
 
 from __future__ import annotations

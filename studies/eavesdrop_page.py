@@ -1,6 +1,6 @@
-"""Writes docs/eavesdrop.md: what somebody who listens to a trained team, or is part of it, learns about it.
+"""Writes docs/eavesdrop.md: what an eavesdropper, or a member, learns about a trained team.
 
-python studies/eavesdrop_page.py                  measures on the teams there are (runs/commformer), writes the page
+python studies/eavesdrop_page.py                  measures existing teams (runs/commformer) and writes the page
 python studies/eavesdrop_page.py --no-measure     writes the page from docs/eavesdrop/results.json
 """
 
@@ -30,13 +30,13 @@ RUNS = {
 }
 EPISODES = 2048
 NAMES = {"clock": "name and time alone", "sizes": "sizes and times", "payloads": "payloads"}
-CURIOUS, ACCOMPLICE, SEED = 0, 2, 1000003  # who asks; who is told what somebody leaks that it hears
+CURIOUS, ACCOMPLICE, SEED = 0, 2, 1000003  # the curious member; the receiver of the leaking one
 LEAK = {"8 bits, 0.01": {}, "32 bits, 0.1": {"bits": 32, "epsilon": 0.1}, "its control": {"noop_control": True}}
 Results = dict[str, dict[str, dict[str, dict[str, dict[str, Any]]]]]  # team, seed, fact, source
 
 
 def insiders(run: Run, seed: int) -> dict[str, Any]:
-    """What a curious member infers, really and from messages dealt anew; and what a leaking one tells another."""
+    """What a curious member infers from its messages and from shuffled ones, and what a leaking one tells another."""
     heard = overhear(run, seed, EPISODES, attack=Choice.model_validate({"name": "infer", "node": CURIOUS}))
     others = [agent for agent in range(int(heard.agent.max()) + 1) if agent != CURIOUS]
     asked = {"heard": learned(heard, agents=others), "shuffled": learned(heard.shuffled(), agents=others)}
@@ -58,14 +58,14 @@ def insiders(run: Run, seed: int) -> dict[str, Any]:
 
 
 def measure(root: Path) -> dict[str, Any]:
-    """Findings of every team of both runs, and of members of the teams whose gates are always open."""
+    """Findings on every team of both runs, and of members of the teams whose gates are always open."""
     run = api.open_run(root / "commformer" / RUNS["gates always open"])
     seeds = [seed for variant, seed in run.trained() if variant == "team"]
     return {"outside": outside(root), "inside": {str(seed): insiders(run, seed) for seed in seeds}}
 
 
 def outside(root: Path) -> Results:
-    """Findings of who listens to all links."""
+    """Findings of an eavesdropper on all links."""
     out: Results = {}
     for name, folder in RUNS.items():
         run = api.open_run(root / "commformer" / folder)
@@ -81,17 +81,17 @@ def outside(root: Path) -> Results:
 
 
 def values(r: Results, team: str, fact: str, source: str, key: str) -> list[float]:
-    """One number per seed that was asked this."""
+    """One number per seed for which the fact was probed."""
     return [facts[fact][source][key] for facts in r[team].values() if fact in facts]
 
 
 def facts_of(r: Results) -> list[str]:
-    """All that was asked of any team."""
+    """All facts that were probed on any team."""
     return list(dict.fromkeys(fact for team in r.values() for facts in team.values() for fact in facts))
 
 
 def tables(r: Results, team: str) -> str:
-    """Accuracy by fact and source; bits in brackets."""
+    """Accuracy and bits, by fact and source."""
     rows = []
     for fact in facts_of(r):
         prior = text(over_seeds(values(r, team, fact, "clock", "prior")), 3)
@@ -104,7 +104,7 @@ def tables(r: Results, team: str) -> str:
 
 
 def figure(r: Results) -> str:
-    """Bits that each source tells of each fact."""
+    """Plot the bits that each source reveals about each fact."""
     facts = facts_of(r)
     picture, panels = plt.subplots(1, len(r), figsize=(8.4, 2.9), sharex=True, sharey=True)
     for axes, team in zip(panels, r, strict=True):
@@ -128,7 +128,7 @@ def figure(r: Results) -> str:
 
 
 def inside(found: dict[str, Any]) -> str:
-    """What members learn of each other, and tell."""
+    """What members infer about each other, and what they leak."""
     rows = []
     for fact in dict.fromkeys(fact for seed in found.values() for fact in seed["infer"]["heard"]):
         known = [seed["infer"] for seed in found.values() if fact in seed["infer"]["heard"]]
@@ -136,21 +136,21 @@ def inside(found: dict[str, Any]) -> str:
         prior = [by["heard"][fact]["prior"] for by in known]
         bits = over_seeds([by["heard"][fact]["bits"] for by in known]).value
         rows.append([fact, *(text(over_seeds(v), 3) for v in (prior, dealt, real)), f"{bits:.2f}"])
-    asked = table(("fact", "prior", "messages dealt anew", "its messages", "bits"), rows)
+    asked = table(("fact", "prior", "shuffled messages", "its messages", "bits"), rows)
     told = []
     for name in LEAK:
         each = [seed["leak"][name] for seed in found.values()]
         told.append([name, *(text(over_seeds([e[key] for e in each]), 3) for key in ("accuracy", "bits", "return"))])
     return f"""## From inside
 
-A member that is curious (attack `infer`, agent {CURIOUS}) looks only at the messages sent to it and asks what others
-know. Its control gets messages of the same agents and steps, dealt anew among the episodes.
+A curious member (attack `infer`, agent {CURIOUS}) infers what others know from the messages that it receives. Its
+control receives messages of the same agents and steps, shuffled among the episodes.
 
 {asked}
-A member that leaks (attack `leak`) writes secret bits into the low digits of what it says anyway, each number changed
-by at most as much as stated; the blind agent, which hears it, reads them. The team's return tells nothing of that.
+A leaking member (attack `leak`) writes secret bits into the low digits of its ordinary messages and changes each number
+by at most the stated amount; the blind agent, which hears it, reads them. The team's return does not reveal it.
 
-{table(("what is hidden", "read right", "bits per step", "return"), told)}"""
+{table(("hidden", "bits read correctly", "bits per step", "return"), told)}"""
 
 
 def page(results: dict[str, Any]) -> str:
@@ -164,24 +164,22 @@ def page(results: dict[str, Any]) -> str:
     )
     return f"""# What an eavesdropper learns
 
-Somebody listens to all links of a trained team (attack `eavesdrop`: it reads, and changes nothing) and wants to know
-what agents know. A small network (`agentcomm/evaluation/probe.py`) is trained on half of {EPISODES} episodes to tell
-a fact about an agent at a step, and judged on a quarter of them that it has not seen. It knows the time, and
-the agent's name except where the role is asked; besides it sees either the *payloads* of that agent's messages, or only
-the *sizes* of messages to and from it in the last four steps: what is left where payloads are encrypted. All messages
-of these teams are equally long, so sizes tell no more than which messages there are, and when. *Prior* is the share of
-the class that is most frequent. Bits are those that the probe gains on the frequencies of the fact: so much is told, at
-least.
+An eavesdropper listens to all links of a trained team (attack `eavesdrop`, which reads and changes nothing) and wants
+to know what agents know. A small network (`agentcomm/evaluation/probe.py`) is trained on half of {EPISODES} episodes
+to predict a fact about an agent at a step, and tested on a held-out quarter. It knows the time, and the agent's name
+unless the fact is the role. It also sees either the *payloads* of that agent's messages, or only the *sizes* of
+messages to and from it in the last four steps, which encryption leaves visible. All messages of these teams have the
+same length, so sizes only show which messages were sent, and when. *Prior* is the share of the most frequent class.
+Bits are what the probe gains over the frequencies of the fact, a lower bound on the leakage.
 
-Written by `python studies/eavesdrop_page.py`: Predator-Capture-Prey, greedy decisions, means over teams with 95%
+`python studies/eavesdrop_page.py` writes this page: Predator-Capture-Prey, greedy decisions, means over teams with 95%
 intervals.
 
-{parts}
-{figure(r)}
-**Encryption does not hide what gates tell.** An agent listens when it has not found the prey yet, so that whoever sees
-messages come or not knows whether it sees the prey: right in {sizes:.1%} of all cases, against {prior:.1%} a priori and
-{payloads:.1%} from payloads. Where gates are always open, sizes and times tell nothing that the clock does not, but for
-the role: agents that nobody listens to send nothing, and that is the graph, which anybody sees.
+{parts} {figure(r)} **Encryption does not hide what gates reveal.** An agent listens while it has not found the prey,
+so whether messages arrive tells an eavesdropper whether the agent sees the prey: it is correct in {sizes:.1%} of all
+cases, against {prior:.1%} a priori and {payloads:.1%} from payloads. Where gates are always open, sizes and times
+reveal nothing beyond name and time, except for the role: agents that have no listeners send nothing. That is the
+graph, which is visible to everyone.
 
 {inside(results["inside"])}"""
 

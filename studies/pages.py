@@ -1,7 +1,7 @@
-"""What pages of studies are made of: their cells, tables and figures.
+"""Common parts of the pages: cells, tables and figures.
 
-Cells of run folders that are there are first copied, without what no page shows, into docs/<folder>/cells.jsonl; pages
-are made from that file alone.
+The cells of existing run folders are first copied to docs/<folder>/cells.jsonl, without the fields that no page shows.
+Pages are written from that file alone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ mpl.rcParams |= {"svg.hashsalt": "agentcomm", "font.size": 9, "axes.spines.top":
 
 
 def collect(folder: str, root: Path) -> list[Row]:
-    """All cells there are of a folder's studies, by run and id; those of run folders replace older ones."""
+    """All cells of a folder's studies; those in run folders replace recorded ones of the same run and id."""
     path = DOCS / folder / "cells.jsonl"
     rows = {(row["run"], row["id"]): row for row in (read_jsonl(path)[0] if path.exists() else [])}
     for name in studies_of(folder):
@@ -45,14 +45,14 @@ def collect(folder: str, root: Path) -> list[Row]:
 
 
 class Cells:
-    """Cells of a folder's studies, asked for by study and team, and where the figures made of them go."""
+    """The cells of a folder's studies by study and team; saves the figures that are made from them."""
 
     def __init__(self, folder: str, rows: Sequence[Row]) -> None:
         self.folder = folder
         self.rows = [row for row in rows if row["status"] == "ok"]
 
     def of(self, name: str, team: str, variant: str = "team", conditions: str = "") -> list[Row]:
-        """One row per seed. ``conditions``: the label of what is not as in training."""
+        """One row per seed. ``conditions``: label of the conditions that differ from training."""
         wanted = (name, team, variant, conditions)
         keys = ("study", "team", "variant", "conditions_label")
         return [row for row in self.rows if tuple(row.get(key) for key in keys) == wanted]
@@ -62,14 +62,14 @@ class Cells:
         return list(study(self.folder, name)["teams"])
 
     def save(self, figure: Any, name: str) -> str:
-        """Write a figure; the markdown that shows it."""
+        """Write a figure and return the markdown that shows it."""
         where = DOCS / self.folder / f"{name}.svg"
         figure.savefig(where, bbox_inches="tight", metadata={"Date": None})
         plt.close(figure)
         return f"![{name.replace('_', ' ')}]({self.folder}/{name}.svg)\n"
 
     def dots(self, entries: Sequence[tuple[str, Sequence[float]]], label: str, name: str) -> str:
-        """Every seed as a dot, the mean with its interval as a bar; one line per team."""
+        """Plot a line per team: each seed as a dot, the mean with its interval as a bar."""
         figure, axes = plt.subplots(figsize=(6.4, 0.34 * len(entries) + 0.7))
         for place, (_, values) in enumerate(entries):
             e = over_seeds(values)
@@ -114,7 +114,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def summary(name: str, rows: Sequence[Row]) -> list[str]:
-    """A line of the tables of tasks: steps, success, messages, training."""
+    """A row of a task's table: steps, success, messages, training."""
     steps = by_seed(rows)
     return [
         name,
@@ -134,8 +134,8 @@ def write_page(
     Args:
         folder: Folder of the studies.
         title: Of the page.
-        about: Its first paragraph; how it came about is added.
-        parts: By heading: the study whose cells a part needs, and what writes it.
+        about: Beginning of its first paragraph; how it was made is added.
+        parts: By heading, the study whose cells a part needs, and the function that writes the part.
         root: Where folders of runs lie.
     """
     rows = collect(folder, root)
@@ -144,12 +144,12 @@ def write_page(
     episodes = "/".join(map(str, sorted({row["episodes"] for row in rows})))
     page = [
         f"# {title}\n",
-        f"{about} Written by `python studies/{folder}_page.py` from [cells.jsonl]({folder}/cells.jsonl); trained and"
-        f" evaluated by `python studies/run.py {folder}` (all pages: `make experiments`). Every number is a plain"
-        f" mean over {episodes} greedy episodes per team (a team without messages: greedy or sampled, whichever is"
-        " better), one per world, over a fixed horizon; intervals resample teams (seeds)."
-        f" {len(spent)} teams, {sum(spent.values()) / 3600:.1f} hours of training on single threads of a shared"
-        f" two-core machine, so seconds are rough. Settings: `studies/{folder}/`.\n",
+        f"{about} `python studies/run.py {folder}` trains and evaluates the teams; `python studies/{folder}_page.py`"
+        f" writes this page from [cells.jsonl]({folder}/cells.jsonl); `make experiments` does both for all pages. Each"
+        f" number is a mean over {episodes} greedy episodes per team, one per world, over a fixed horizon (teams"
+        " without messages: greedy or sampled, whichever is better). Intervals resample teams (seeds)."
+        f" {len(spent)} teams took {sum(spent.values()) / 3600:.1f} hours of training, each on one thread of a shared"
+        f" two-core machine, so training times are approximate. Settings: `studies/{folder}/`.\n",
     ]
     for heading, (name, part) in parts.items():
         if any(row["study"] == name for row in cells.rows):

@@ -14,8 +14,8 @@ from run import ROOT
 STUDY = "predator_capture_prey"
 TITLE = "What codecs, bottlenecks and bad networks cost a team"
 ABOUT = (
-    "Predator-Capture-Prey: two agents that see, a blind one that captures; without messages an episode takes 16.5 of"
-    " at most 20 steps."
+    "Predator-Capture-Prey: two agents see the prey, and a blind one must capture it. Without messages an episode takes"
+    " 16.5 of at most 20 steps."
 )
 LOSSES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 LOSS_TRAINED = 0.3
@@ -24,11 +24,11 @@ Row = dict[str, Any]
 
 
 def written(cells: Cells) -> list[tuple[str, str, list[Row]]]:
-    """What was written how: kind (put in afterwards, trained with, bottleneck), name, a row per seed."""
+    """Encodings: kind (added after training, trained with it, bottleneck), name, a row per seed."""
     names = ("float16", "int8", "sign", "top_k(k=16)", "top_k(k=8)", "top_k(k=4)", "fedzip(k=16)", "fedzip(k=8)", "vq")
     names += ("delta(k=8, resync=null)", "delta(k=8, resync=4)")
-    found = [("put in afterwards", "float32", cells.of(STUDY, "clean"))]
-    found += [("put in afterwards", name, cells.of(STUDY, "clean", conditions=name)) for name in names]
+    found = [("added after training", "float32", cells.of(STUDY, "clean"))]
+    found += [("added after training", name, cells.of(STUDY, "clean", conditions=name)) for name in names]
     for team in cells.teams(STUDY):
         kind, _, name = team.partition(" with ")
         if kind == "trained" and name != "loss":
@@ -44,7 +44,7 @@ def rate(cells: Cells) -> str:
     lines = []
     figure, axes = plt.subplots(figsize=(6.8, 4.2))
     labelled: list[tuple[float, float]] = []
-    kinds = dict(zip(("put in afterwards", "trained with it", "bottleneck"), COLORS, strict=False))
+    kinds = dict(zip(("added after training", "trained with it", "bottleneck"), COLORS, strict=False))
     for kind, name, rows in entries:
         steps, sent = list(by_seed(rows).values()), mean_of(rows, "bytes_per_step")
         each = sent / mean_of(rows, "messages_per_step")
@@ -68,11 +68,11 @@ def rate(cells: Cells) -> str:
     axes.set_ylabel("mean steps (fewer is better)")
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=8)
-    header = ("written as", "how", "bytes per message", "bytes per step", "mean steps (95% interval)", "teams")
+    header = ("encoding", "how", "bytes per message", "bytes per step", "mean steps (95% interval)", "teams")
     return (
-        "A codec can be put in after training, or be there from the start; the gradient then passes it as if it were"
-        " not there. A bottleneck is trained with the team: information costs its weight per nat, and coordinates that"
-        " say nothing are not sent. Bytes count the envelope, too.\n\n"
+        "A codec can be added after training or be present from the start; gradients then pass straight through it. A"
+        " bottleneck is trained with the team: information costs its weight per nat, and coordinates that carry no"
+        " information are not sent. Bytes include the envelope.\n\n"
         + table(header, lines)
         + "\n"
         + cells.save(figure, "rate")
@@ -80,7 +80,7 @@ def rate(cells: Cells) -> str:
 
 
 def lossy(cells: Cells, team: str, loss: float) -> list[Row]:
-    """Rows of a team under a loss; what it was trained under is its own path."""
+    """Rows of a team under a loss; the loss it was trained with is its own transport."""
     if team == "clean":
         return cells.of(STUDY, team, conditions=f"loss(probability={loss})" if loss else "")
     other = f"loss(probability={loss})" if loss else "plain transport"
@@ -88,7 +88,7 @@ def lossy(cells: Cells, team: str, loss: float) -> list[Row]:
 
 
 def networks(cells: Cells) -> str:
-    """Loss and networks, for teams that knew them and teams that did not."""
+    """Loss and networks, for teams trained with loss and teams trained without."""
     teams = {"clean": "trained without loss", "trained with loss": f"trained with loss {LOSS_TRAINED:.0%}"}
     figure, axes = plt.subplots(figsize=(5.6, 3.4))
     lines = []
@@ -121,12 +121,12 @@ def networks(cells: Cells) -> str:
                 + [f"{latency:.1f}"]
                 + [text(over_seeds(list(by_seed(rows).values()))) for rows in found.values()]
             )
-    header = ("network", "seconds per step", "lost", "late", "ms on the way", *teams.values())
-    return out + "\nOn profiles of networks, with slow and with fast worlds:\n\n" + table(header, lines)
+    header = ("network", "seconds per step", "lost", "late", "latency, ms", *teams.values())
+    return out + "\nOn network profiles, with long and with short steps:\n\n" + table(header, lines)
 
 
 def delta(cells: Cells) -> str:
-    """Changes only, with losses."""
+    """The delta codec under loss."""
     lines = []
     for loss in (0.0, 0.05, 0.2):
         for resync in ("null", "4"):
@@ -143,15 +143,15 @@ def delta(cells: Cells) -> str:
                     lines.append(line)
     header = ("loss", "full frames", "after a gap", "mean steps with delta, k = 8 of 64", "with float32")
     return (
-        "What this does to messages themselves is in [benchmarks/delta.md](../benchmarks/delta.md); here is what it"
-        " does to a team that never trained with it.\n\n" + table(header, lines)
+        "[benchmarks/delta.md](../benchmarks/delta.md) measures the error in the messages themselves; this table shows"
+        " the effect on a team that was not trained with the codec.\n\n" + table(header, lines)
     )
 
 
 PARTS = {
     "How few bytes will do?": (STUDY, rate),
-    "How much loss can a team bear, and does it help to have known it?": (STUDY, networks),
-    "What does one lost message cost where only changes are sent?": (STUDY, delta),
+    "How much loss can a team tolerate, and does it help to train with loss?": (STUDY, networks),
+    "What does loss cost when only changes are sent?": (STUDY, delta),
 }
 
 

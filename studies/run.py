@@ -1,8 +1,8 @@
-"""Train and evaluate every team of a folder of studies. What is done stays done: run it again to go on.
+"""Train and evaluate every team of a folder of studies. Finished work is kept: run it again to resume.
 
 python studies/run.py commformer                    all studies of it, as many teams at a time as cores
 python studies/run.py commformer gates --seeds 3    one study, three seeds
-python studies/commformer_page.py                   writes docs/commformer.md from what is there
+python studies/commformer_page.py                   writes docs/commformer.md from the recorded cells
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def study(folder: str, name: str) -> dict[str, Any]:
 
 
 def run_name(study_name: str, team: str) -> str:
-    """Folder of a team's run."""
+    """Name of a team's run folder."""
     return f"{study_name}-{re.sub('[^A-Za-z0-9.]+', '_', team)}"
 
 
@@ -61,13 +61,13 @@ def configs(folder: str, name: str, seeds: int) -> dict[str, RunConfig]:
 
 
 def work(config: RunConfig, root: Path) -> None:
-    """Train and evaluate one run; what a child process does."""
+    """Train and evaluate one run, in a child process."""
     run = api.train(config, root=root, resume=True)
     api.evaluate(run)
 
 
 def steps_done(folder: Path) -> int:
-    """Env steps that the teams of a run have been trained for so far."""
+    """Env steps for which the teams of a run have been trained so far."""
     done = 0
     for path in folder.glob("teams/*/progress.jsonl"):
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -84,7 +84,7 @@ def main(
     team: Annotated[list[str] | None, typer.Option(help="only this team; may be given several times")] = None,
     one: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Train and evaluate the teams of these studies, several at a time; goes on where it stopped."""
+    """Train and evaluate the teams of these studies, several at a time; resumes where it stopped."""
     root = root / folder
     if one is not None:
         work(parse(yaml.safe_load(one.read_text(encoding="utf-8")), str(one)), root)

@@ -1,8 +1,8 @@
 """Evaluates every attack on trained teams: against its no-op control, at growing budgets, and under defenses.
 
 python studies/run.py threats --seeds 3    first trains the teams (studies/threats/)
-python studies/threats.py                  then evaluates; run it again to go on where it stopped
-python studies/threats_page.py             writes docs/threats.md from what is there
+python studies/threats.py                  then evaluates; run it again to resume
+python studies/threats_page.py             writes docs/threats.md from the recorded cells
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from agentcomm.base.registry import build_config
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.conditions import PLAIN_CONDITIONS, Conditions
 
-BUDGETS = (1, 4, 16)  # messages or cards per episode; besides, as many as the attack likes
+BUDGETS = (1, 4, 16)  # messages or cards per episode, besides an unlimited budget
 DEFENSES = ("authenticate", "clip")
 CAPTURE, MARKET = "predator_capture_prey-learned", "task_market-full"
 REACTOR, AGREEMENT, CUT = "reactor-learned", "agreement-full", "fragments-learned"
@@ -31,16 +31,16 @@ SUCCESS: Judge = "success"
 
 
 class Form(NamedTuple):
-    """A form of an attack that is measured.
+    """A form of an attack to measure.
 
     Attributes:
-        run: On which teams.
-        attack: As for ``agentcomm evaluate --attack``.
-        judge: By what it is judged: return lost, harm done (reactor), or success by its own predicate; each against its
-            no-op control.
-        conditions: Of its cells.
-        budgets: Whether it is measured at growing budgets, too.
-        defenses: Each alone, besides none.
+        run: The teams.
+        attack: Written as for ``agentcomm evaluate --attack``.
+        judge: Its effect: return lost, harm done (reactor), or success by its own predicate, each against its no-op
+            control.
+        conditions: The conditions of its cells.
+        budgets: Whether it is also measured at growing budgets.
+        defenses: Each is used alone, besides none.
     """
 
     run: str
@@ -103,7 +103,7 @@ FORMS = (
     Form(CUT, "fragment:how=fake"),
     Form(CUT, "fragment:how=middle"),
     *(
-        Form(MARKET, attack, judge, defenses=())  # these act on no message that a defense could look at
+        Form(MARKET, attack, judge, defenses=())  # they act on no messages, so these defenses see nothing
         for attack, judge in (
             ("sybil", RETURN),
             ("rank", RETURN),
@@ -120,7 +120,7 @@ FORMS = (
         )
     ),
 )
-# Knobs turned for the write-ups in docs/threats/.
+# Arguments that the write-ups in docs/threats/ vary.
 AGES, COPIES, DISTANCES = (1, 2, 4, 8), (1, 2, 4, 6, 10), (0.05, 0.2, 0.5)
 SWEEPS = (
     *(
@@ -145,7 +145,7 @@ def main(
     root: Annotated[Path, typer.Option(help="where folders of runs lie")] = ROOT,
     run: Annotated[list[str] | None, typer.Option(help="only this run; may be given several times")] = None,
 ) -> None:
-    """Evaluate what is not evaluated yet."""
+    """Evaluate the cells that are missing."""
     torch.set_num_threads(1)
     for name in run or RUNS:
         folder = root / "threats" / name

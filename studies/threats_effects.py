@@ -1,4 +1,4 @@
-"""What attacks were measured to do: the cells of studies/threats, and the results of pages on single attacks."""
+"""Measured effects of attacks: the cells of studies/threats, and the results of pages on single attacks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHOWN = (*KEPT, "attack", "defense_label", "violations")
 
 
 def collect(root: Path) -> list[Row]:
-    """All cells there are; those of run folders replace older ones."""
+    """All recorded cells; those in run folders replace older ones."""
     path = pages.DOCS / "threats" / "cells.jsonl"
     rows = {(row["run"], row["id"]): row for row in (read_jsonl(path)[0] if path.exists() else [])}
     for name in RUNS:
@@ -37,14 +37,14 @@ def collect(root: Path) -> list[Row]:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a form of an attack did to teams, over seeds.
+    """The effect of a form of an attack on teams, over seeds.
 
     Attributes:
         form: What was measured.
         rows: Its undefended cells, one per seed.
         clean: Return without the attack, mean over seeds.
         floor: Return of the team without messages; NaN where there is none.
-        floor_harm: Harm that team does.
+        floor_harm: Harm done by that team.
         defended: By defense, the cells under it.
         budgets: By budget, the cells at it.
     """
@@ -59,17 +59,17 @@ class Measured:
 
     @property
     def name(self) -> str:
-        """Of the plug-in."""
+        """Name of the plug-in."""
         return self.form.choice.name
 
     @property
     def unit(self) -> str:
-        """What the effect is counted in."""
+        """Unit of the effect."""
         return {"return": "return lost", "harm": "harm done", "success": "of episodes"}[self.form.judge]
 
     @property
     def scale(self) -> float:
-        """What makes effects in different environments comparable: what messages are worth there."""
+        """Scale that makes effects in different environments comparable: what messages are worth there."""
         worth = {"return": self.clean - self.floor, "harm": self.floor_harm}.get(self.form.judge, 1.0)
         return worth if worth > 0 else 1.0
 
@@ -90,12 +90,12 @@ class Measured:
 
     @property
     def success(self) -> Estimate:
-        """Share of episodes in which the attack succeeded, less those in which its control did."""
+        """Share of episodes in which the attack succeeded, minus the share in which its control did."""
         return mean_by_t([r["metrics"]["attack_success"] - r["metrics"]["control_success"] for r in self.rows])
 
     @property
     def effect(self) -> Estimate:
-        """What it is judged by."""
+        """The effect that it is judged by."""
         if self.form.judge == "harm":
             return mean_by_t([r["metrics"]["harm"] - r["metrics"]["control_harm"] for r in self.rows])
         return self.success if self.form.judge == "success" else self.damage
@@ -108,7 +108,7 @@ class Measured:
 
 
 class Other(NamedTuple):
-    """An effect that is no return, measured on a page of its own."""
+    """An effect that was measured on a page of its own."""
 
     name: str
     label: str
@@ -120,7 +120,7 @@ class Other(NamedTuple):
 
 
 def others() -> list[Other]:
-    """What pages on listening, on secrets and on trained attackers found, on Predator-Capture-Prey."""
+    """Results of the pages on eavesdropping, on secrets and on trained attackers, in Predator-Capture-Prey."""
     out, place = [], "predator_capture_prey"
     path = pages.DOCS / "eavesdrop" / "results.json"
     if path.exists():
@@ -128,14 +128,23 @@ def others() -> list[Other]:
         gated = next(iter(found["outside"].values())).values()
         seen = [by["sees the prey"] for by in gated]
         gain = mean_by_t([by["sizes"]["accuracy"] - by["clock"]["accuracy"] for by in seen])
-        what = "more often right from times of messages than from the clock"
+        what = "accuracy gained from sizes and times of messages"
         out.append(Other("eavesdrop", "eavesdrop", place, gain, what, "eavesdrop.md"))
         inside = list(found["inside"].values())
         facts = [(by["infer"]["heard"], by["infer"]["shuffled"]) for by in inside]
         gain = mean_by_t([np.mean([h[f]["accuracy"] - s[f]["accuracy"] for f in h]) for h, s in facts])
-        out.append(Other("infer", "infer", place, gain, "more often right than its control", "eavesdrop.md"))
+        out.append(Other("infer", "infer", place, gain, "accuracy gained over its control", "eavesdrop.md"))
         leaks = [by["leak"]["8 bits, 0.01"]["accuracy"] - by["leak"]["its control"]["accuracy"] for by in inside]
-        out.append(Other("leak", "leak", place, mean_by_t(leaks), "more bits right than its control", "eavesdrop.md"))
+        out.append(
+            Other(
+                "leak",
+                "leak",
+                place,
+                mean_by_t(leaks),
+                "share of bits read correctly, over its control",
+                "eavesdrop.md",
+            )
+        )
     path = pages.DOCS / "covert" / "results.json"
     if path.exists():
         trained = json.loads(path.read_text(encoding="utf-8"))["trained"]
@@ -157,7 +166,7 @@ def works(e: Estimate) -> bool:
 
 
 def low(e: Estimate) -> float:
-    """Lower end, to rank by."""
+    """Lower end of the interval, to rank by."""
     return e.interval[0] if e.interval else -math.inf
 
 
@@ -167,7 +176,7 @@ def damage(rows: Sequence[Row]) -> Estimate:
 
 
 def measured(rows: Sequence[Row]) -> list[Measured]:
-    """Everything that was measured, in the order of the forms."""
+    """All measured forms, in their order."""
     out = []
     for form in FORMS:
         here = [row for row in rows if row["run"] == form.run and row["status"] != "failed"]

@@ -1,6 +1,6 @@
-"""Measures attacks on what teams learn: hijacked graphs, forced gates, backdoors. What is measured stays measured.
+"""Measures attacks on what teams learn: hijacked graphs, forced gates, backdoors. Measured cells are kept.
 
-python studies/run.py hijack --seeds 3    trains under attack; the same with backdoor. Gates are commformer's
+python studies/run.py hijack --seeds 3    trains under attack; likewise backdoor. Gates are those of commformer
 python studies/threats_learned.py         measures what is missing in docs/threats/<page>.jsonl
 python studies/threats_learned_page.py    writes docs/threats/<page>.md: edge_hijack, gate_forcing, backdoor
 """
@@ -18,12 +18,11 @@ from run import ROOT, run_name, studies_of, study
 from torch import Tensor
 
 from agentcomm import api
-from agentcomm.base.files import append_line
+from agentcomm.base.files import append_line, read_jsonl
 from agentcomm.base.seeds import derive
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.world import World
 from agentcomm.evaluation import metrics
-from agentcomm.evaluation.cells import read_jsonl
 from agentcomm.evaluation.play import play
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_comms, make_world
@@ -35,11 +34,11 @@ from agentcomm.step.loop import StepRecord
 
 EPISODES, SEED, SEEDS = 512, 1000003, (0, 1, 2)
 GATES = Path("commformer") / "gates-action_0.03"
-# Teams trained without any attack, and longer, that those of `hijack capture` are held against.
+# Teams trained without an attack, and longer, with which those of `hijack capture` are compared.
 CLEAN = Path("commformer") / "predator_capture_prey-learned"
 Row = dict[str, Any]
 Reads = Literal["all", "gates", "rest"]
-# Attacks on gates, and who reads what the forged sensors show: the whole policy, its gates only, or all but these.
+# Attacks on gates, and what reads the forged sensors: the whole policy, only its gates, or all but its gates.
 FORCED: dict[str, tuple[Row, Reads]] = {
     "control": ({"goal": "shut", "noop_control": True}, "all"),
     "shut": ({"goal": "shut"}, "all"),
@@ -56,7 +55,7 @@ FORCED: dict[str, tuple[Row, Reads]] = {
 
 
 def teams(folder: str, root: Path) -> Iterator[tuple[str, str, int, SavedPolicy]]:
-    """Study, team, seed and policy of all teams of a folder's studies that are there, and of the clean ones."""
+    """Study, team, seed and policy of all trained teams of a folder's studies, and of the clean ones."""
     for name in studies_of(folder):
         for team in study(folder, name)["teams"]:
             path = root / folder / run_name(name, team)
@@ -78,14 +77,14 @@ def of_study(folder: str, name: str, team: str) -> Row:
 
 
 def comms_for(saved: SavedPolicy, world: World, name: str, arguments: Row | None, clipped: bool = False) -> Comms:
-    """The messages of a team, attacked or not, and shortened to the usual length or not."""
+    """A team's message layer, with or without an attack, and with or without the defense `clip`."""
     attacks = [] if arguments is None else [Choice.model_validate({"name": name, **arguments})]
     defenses = [Choice(name="clip")] if clipped else []
     return make_comms(world, saved.policy, attacks, defenses, seed=derive(SEED, "network"))
 
 
 def hijacked(saved: SavedPolicy, node: int, lie: Row | None) -> Row:
-    """Who listens to the node, and what the team does when that node lies."""
+    """Measure who listens to the node, and how the team does when that node lies."""
     world = make_world(saved.environment, EPISODES)
     arguments = None if lie is None else {key: value for key, value in lie.items() if key != "name"}
     comms = comms_for(
@@ -106,14 +105,14 @@ LIES: dict[str, Row | None] = {
 
 
 def forced(saved: SavedPolicy, arguments: Row, reads: Reads) -> Row:
-    """What gates and team do when somebody holds their sensors."""
+    """Measure gates and team while an attacker controls their sensors."""
     world = make_world(saved.environment, EPISODES)
     comms = comms_for(saved, world, "force_gate", arguments)
     if reads != "all":
         split(saved.policy, comms.adversary, reads)
     shown, before = torch.zeros((), dtype=torch.int64), torch.zeros(EPISODES, dtype=torch.int64)
 
-    def follow(record: StepRecord) -> None:  # worlds go on after their episode, which does not count
+    def follow(record: StepRecord) -> None:  # steps after an episode has ended do not count
         now = comms.adversary.guards[0].total
         shown.add_(((now - before) * record.running).sum())
         before.copy_(now)
@@ -124,11 +123,11 @@ def forced(saved: SavedPolicy, arguments: Row, reads: Reads) -> Row:
 
 
 def split(policy: CommPolicy, adversary: Adversary, reads: Reads) -> None:
-    """Have only the gates, or everything but the gates, read what forged sensors show."""
+    """Let only the gates, or everything but the gates, read forged sensors."""
     on_observations, listen = adversary.on_observations, policy.listen
 
     def divided(observation: Tensor, world: World, step: Tensor, team: CommPolicy) -> Tensor:
-        policy.__dict__["listen"] = listen  # the attack foresees gates as they are
+        policy.__dict__["listen"] = listen  # the attack predicts the real gates
         forged = on_observations(observation, world, step, team)
         gated, seen = (forged, observation) if reads == "gates" else (observation, forged)
         policy.__dict__["listen"] = lambda hidden: listen(policy.encode(gated))
@@ -138,7 +137,7 @@ def split(policy: CommPolicy, adversary: Adversary, reads: Reads) -> None:
 
 
 def triggered(saved: SavedPolicy, learned: Row, arguments: Row | None, clipped: bool) -> Row:
-    """What the team earns, and how often its members other than the node take the target action."""
+    """Measure the team's return, and how often members other than the node take the target action."""
     node, action = learned.get("node", 0), learned.get("action", 0)
     world = make_world(saved.environment, EPISODES)
     taken, asked = torch.zeros((), dtype=torch.int64), torch.zeros((), dtype=torch.int64)
@@ -155,7 +154,7 @@ def triggered(saved: SavedPolicy, learned: Row, arguments: Row | None, clipped: 
 
 
 def measure(name: str, key: Row, rows: list[Row], by: Callable[[], Row]) -> None:
-    """Measure a cell unless it is there."""
+    """Measure a cell unless it is recorded."""
     if any(all(row.get(k) == v for k, v in key.items()) for row in rows):
         return
     row = key | {"episodes": EPISODES} | by()
@@ -167,13 +166,13 @@ def measure(name: str, key: Row, rows: list[Row], by: Callable[[], Row]) -> None
 
 
 def cells(name: str) -> list[Row]:
-    """What has been measured."""
+    """The recorded cells."""
     path = pages.DOCS / "threats" / f"{name}.jsonl"
     return read_jsonl(path)[0] if path.exists() else []
 
 
 def main(root: Annotated[Path, typer.Option(help="where folders of runs lie")] = ROOT) -> None:
-    """Measure what is missing."""
+    """Measure the cells that are missing."""
     torch.set_num_threads(1)
     rows = cells("gate_forcing")
     if (root / GATES / "config.yaml").exists():

@@ -1,6 +1,6 @@
-"""Writes docs/threats.md: every risk, the attacks that carry it out, where, and what they were measured to do.
+"""Writes docs/threats.md: every risk, the attacks that carry it out, and their measured effects.
 
-python studies/threats_page.py    copies the cells of runs/threats that are there to docs/threats/cells.jsonl first
+python studies/threats_page.py    first copies existing cells of runs/threats to docs/threats/cells.jsonl
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TROJAN = "aa.l2.exploitation_trojan"
 
 
 def linked(found: Sequence[Other]) -> str:
-    """Attacks measured on pages of their own."""
+    """Links to the pages of attacks that have one of their own."""
     own = {"threats/edge_hijack.md": ["hijack_edges"], "threats/gate_forcing.md": ["force_gate"]}
     own["threats/backdoor.md"] = ["backdoor"]
     for other in found:
@@ -43,13 +43,13 @@ def number(e: Estimate, digits: int = 2) -> str:
 
 
 def risks(everything: Sequence[Measured], elsewhere: Sequence[Other]) -> str:
-    """The catalogue: risk, attacks, environments, strongest measured effect, what lessens it."""
+    """The catalogue: risk, attacks, environments, clearest measured effect, defenses that reduce damage."""
     attacks = {name: registry.find("attack", name) for name in registry.names("attack")}
     rows = []
     for risk, about in RISKS.items():
         names = [name for name, attack in attacks.items() if risk in attack.risks]
         found: list[Measured | Other] = [m for m in (*everything, *elsewhere) if m.name in names]
-        if risk == TROJAN:  # who is on the path of others' messages is no trojan
+        if risk == TROJAN:  # an attack on links between others is not a trojan
             found = [m for m in found if isinstance(m, Other) or m.rows[0]["attack"]["threat"]["position"] != "edge"]
         best = max(found, key=lambda m: low(m.effect) / m.scale, default=None)
         places = ", ".join(dict.fromkeys(m.place.replace("_", " ") for m in found))
@@ -61,12 +61,20 @@ def risks(everything: Sequence[Measured], elsewhere: Sequence[Other]) -> str:
         helps = lessening([m for m in found if isinstance(m, Measured)])
         rows.append([f"`{risk}`", about.definition, ", ".join(f"`{n}`" for n in names), places, effect, helps])
     return table(
-        ("risk", "what goes wrong", "attacks", "measured in", "surest effect", "halves the damage of some attack"), rows
+        (
+            "risk",
+            "what goes wrong",
+            "attacks",
+            "measured in",
+            "clearest effect",
+            "defenses that halve some attack's damage",
+        ),
+        rows,
     )
 
 
 def lessening(found: Sequence[Measured]) -> str:
-    """Defenses under which some attack does less than half of its damage."""
+    """Defenses that reduce the damage of some attack to less than half."""
     helps = [
         defense
         for defense in DEFENSES
@@ -80,7 +88,7 @@ def lessening(found: Sequence[Measured]) -> str:
 
 
 def attacks(everything: Sequence[Measured], run: str) -> str:
-    """What each form did in one run."""
+    """Effects of each form in one run."""
     here = [m for m in everything if m.form.run == run]
     rows, harmful = [], any(m.form.judge == "harm" for m in here)
     defenses = [d for d in DEFENSES if any(m.defended.get(d) for m in here)]
@@ -91,7 +99,7 @@ def attacks(everything: Sequence[Measured], run: str) -> str:
         shown += [number(m.success), *([number(m.effect)] if harmful else [])]
         shown += [number(damage(cells)) if (cells := m.defended.get(d)) else "" for d in defenses]
         rows.append(shown)
-    header = ("attack", "position", "powers", "knows", "return", "damage", "of what messages are worth", "success")
+    header = ("attack", "position", "powers", "knowledge", "return", "damage", "share of messages' worth", "success")
     harm = ("harm done",) if harmful else ()
     return table((*header, *harm, *(f"damage with `{d}`" for d in defenses)), rows)
 
@@ -102,7 +110,7 @@ def share(value: float) -> str:
 
 
 def curves(everything: Sequence[Measured], run: str) -> str:
-    """Damage against the budget, a small panel per attack."""
+    """Plot damage against the budget, in one panel per attack."""
     shown = [m for m in everything if m.form.run == run and all(m.budgets.values()) and m.budgets]
     columns = 4
     height = math.ceil(len(shown) / columns)
@@ -130,7 +138,7 @@ def curves(everything: Sequence[Measured], run: str) -> str:
 
 
 def falling(everything: Sequence[Measured]) -> str:
-    """Attacks whose damage does not grow with the budget, beyond what intervals allow."""
+    """Attacks whose damage falls with a larger budget by more than the intervals allow."""
     lines = []
     for m in everything:
         steps = [damage(m.budgets[limit]) for limit in BUDGETS if m.budgets.get(limit)] + [m.damage]
@@ -139,10 +147,8 @@ def falling(everything: Sequence[Measured]) -> str:
                 lines.append(f"`{m.form.attack}` ({first.value:.2f}, then {second.value:.2f})")
                 break
     if not lines:
-        return (
-            "Nowhere is damage measurably less at a larger budget: no interval lies below that of a smaller budget.\n"
-        )
-    return "Damage does not grow with the budget for: " + "; ".join(lines) + ".\n"
+        return "Damage never falls measurably as the budget grows: no interval lies below that of a smaller budget.\n"
+    return "Damage falls at a larger budget for: " + "; ".join(lines) + ".\n"
 
 
 def page(rows: Sequence[Row]) -> str:
@@ -165,23 +171,22 @@ def page(rows: Sequence[Row]) -> str:
         )
     return f"""# The catalogue of threats
 
-Every risk of agents that communicate which a world of such agents can carry, the attacks that carry it out, and what
-they did to trained, undefended teams. Written by `python studies/threats_page.py` from the registry and from
-[cells.jsonl](threats/cells.jsonl); evaluated by `python studies/threats.py`. `agentcomm list attacks` shows each
-attack's arguments and threat model.
+The risks of communicating agents, the attacks that carry them out, and what these did to trained, undefended teams.
+`python studies/threats.py` evaluates the attacks; `python studies/threats_page.py` writes this page from the registry
+and [cells.jsonl](threats/cells.jsonl). `agentcomm list attacks` shows each attack's arguments and threat model.
 
 Each number is a mean over teams (3 seeds, {episodes} episodes each) with Student's 95% interval over teams. *Damage*
-is return lost against the attack's no-op control in the same episodes: it touches as many messages, spends as much,
-and changes nothing. *Success* is the share of episodes in which the attack's own predicate holds, less that of its
-control; its intervals may pass 0 and 1, where teams differ much. *Of what messages are worth*: damage over what the
-team earns more than one without messages; above 100% it would do better in silence. Controls of attacks on the
-directory have a price of their own, for cards keep the hub busy. In figures the budget is messages (or cards) touched
-per episode, the dashed line what messages are worth. Among the effects of a risk the one is shown whose interval
-begins highest, in shares of what messages are worth. Attacks without a table below have a page of their own:
-{linked(elsewhere)}.
+is the return lost against the attack's no-op control in the same episodes: the control touches as many messages and
+spends as much of its budget, but changes nothing. *Success* is the share of episodes in which the attack's own
+success predicate holds, minus that share for its control; intervals may extend beyond 0 and 1 where teams differ
+much. *Share of messages' worth* is damage divided by what the team earns more than a team without messages; above
+100%, the team would do better in silence. Controls of attacks on the directory have a cost of their own, because
+cards keep the hub busy. In figures, the budget is the number of messages (or cards) touched per episode, and the
+dashed line is what messages are worth. For each risk, the table shows the effect whose interval starts highest, in
+shares of what messages are worth. Attacks without a table below have pages of their own: {linked(elsewhere)}.
 
-**{len(shown)} of {len(RISKS)} risks** have an attack whose effect lies above zero with its whole interval.
-{len(absent)} have none here: {"; ".join(f"`{risk}`, because {RISKS[risk].absent}" for risk in absent)}.
+**{len(shown)} of {len(RISKS)} risks** have an attack whose effect is above zero with its whole interval.
+{len(absent)} have no attack here: {"; ".join(f"`{risk}`, because {RISKS[risk].absent}" for risk in absent)}.
 
 {risks(everything, elsewhere)}
 {falling(everything)}

@@ -1,4 +1,4 @@
-"""Writes docs/threats/{replay,sybil,learned_attackers}.md: attacks on learned communication, looked at closely.
+"""Writes docs/threats/{replay,sybil,learned_attackers}.md: closer looks at attacks on learned communication.
 
 python studies/writeups_page.py    from docs/threats/cells.jsonl, which studies/threats_page.py collects, and from
                                     docs/threats/attackers.json, which studies/attackers.py measures
@@ -30,7 +30,7 @@ class Cells:
         self.rows = [row for row in rows if row["run"] == run and row["status"] != "failed"]
 
     def of(self, name: str | None, defense: str = "none", variant: str = "team", **arguments: Any) -> list[Row]:
-        """One row per seed: of an attack with exactly these arguments; of none, if no name is given."""
+        """One row per seed, of an attack with exactly these arguments, or without an attack if the name is None."""
         wanted = None if name is None else (name, arguments)
         return [
             row
@@ -47,27 +47,27 @@ def metric(rows: Sequence[Row], name: str) -> Estimate:
 
 
 def of_ledger(rows: Sequence[Row], part: str, whole: str) -> float:
-    """A share of messages over all seeds; NaN of none."""
+    """A share of messages over all seeds; NaN if there are none."""
     total = sum(row["ledger"][whole] for row in rows)
     return sum(row["ledger"][part] for row in rows) / total if total else math.nan
 
 
 def line(axes: Any, at: Sequence[float], found: Sequence[Estimate], label: str, color: str) -> None:
-    """A curve with its interval."""
+    """Plot a curve with its interval."""
     ends = [e.interval or (e.value, e.value) for e in found]
     axes.fill_between(at, [a for a, _ in ends], [b for _, b in ends], color=color, alpha=0.2, lw=0)
     axes.plot(at, [e.value for e in found], "o-", color=color, ms=4, label=label)
 
 
 def save(figure: Any, name: str) -> str:
-    """Write a figure; the markdown that shows it."""
+    """Write a figure and return the markdown that shows it."""
     figure.savefig(pages.DOCS / "threats" / f"{name}.svg", bbox_inches="tight", metadata={"Date": None})
     plt.close(figure)
     return f"![{name.replace('_', ' ')}]({name}.svg)\n"
 
 
 def replay() -> str:
-    """Replay against a team that learned what to say."""
+    """Write the page on replay against a team that learned what to say."""
     cells = Cells(CAPTURE)
     clean, silent = metric(cells.of(None), "mean_steps"), metric(cells.of(None, variant="control"), "mean_steps")
     checked = metric(cells.of(None, "authenticate"), "mean_steps")
@@ -80,7 +80,7 @@ def replay() -> str:
             rows.append(
                 [
                     str(age),
-                    "instead of" if suppress else "besides",
+                    "instead" if suppress else "in addition",
                     pages.text(metric(found, "mean_steps")),
                     pages.text(metric(found, "control_steps")),
                     pages.text(metric(found, "attack_success")),
@@ -89,7 +89,7 @@ def replay() -> str:
             )
     figure, axes = plt.subplots(figsize=(5.2, 3))
     for (suppress, found), color in zip(curves.items(), COLORS, strict=False):
-        line(axes, AGES, found, f"copies {'instead of' if suppress else 'besides'} fresh messages", color)
+        line(axes, AGES, found, f"copies {'instead of' if suppress else 'in addition to'} fresh messages", color)
     for level, label, style in ((clean.value, "clean", ":"), (silent.value, "without messages", "--")):
         axes.axhline(level, color="black", lw=0.8, ls=style, label=label)
     axes.set_xlabel("age of the copies in steps")
@@ -99,35 +99,36 @@ def replay() -> str:
     worst = max(curves[True], key=lambda e: e.value)
     mixed = max(curves[False], key=lambda e: e.value)
     lost = metric(cells.of("replay", "authenticate", age=AGES[1], suppress=True), "mean_steps")
-    header = ("age", "copies come", "steps", "steps, no-op control", "success", "steps with `authenticate`")
+    header = ("age", "copies", "steps", "steps, no-op control", "success", "steps with `authenticate`")
     return f"""# Replay of learned messages
 
-*Threat.* Somebody on the path of all links records every envelope and delivers the copy that is `age` steps old, seal
-and all, instead of the fresh message or besides it. It cannot forge: the guard compares each copy with what was on
-the wire. Knowledge: the protocol's header. Risk `ua.l2.session_manipulation`.
+*Threat.* An attacker on all links records every envelope and delivers the copy that is `age` steps old, including its
+seal, either instead of the fresh message or in addition to it. It cannot forge: the guard compares each copy with what
+was on the wire. It knows the protocol. Risk `ua.l2.session_manipulation`.
 
 *Why it should matter.* A learned message says what its sender sees now. Nothing in its payload tells its age unless
-training made use of that, so a receiver has no reason to doubt a copy: it is a true message, of another moment.
+training made use of that, so a receiver has no reason to doubt a copy: it is a genuine message from another moment.
 
 *Method.* Predator-Capture-Prey, CommFormer with a learned graph, 3 trained teams, 1024 greedy episodes each, the same
-episodes in every line; the no-op control delivers as many messages in the same places, each with what its sender says
-now. Intervals are Student's, over teams.
+episodes in every row. The no-op control delivers as many messages in the same places, each with what its sender says
+now. Intervals are Student's over teams.
 
 {table(header, rows)}
 {save(figure, "replay")}
-*Result.* The clean team needs {pages.text(clean)} steps, one without messages {pages.text(silent)}. Copies in place of
-fresh messages take it to {worst.value:.1f} steps at most, besides them to {mixed.value:.1f}: old messages are better
-than none. Copies come from step `age` on, so that very old ones come too late to matter in short episodes.
+*Result.* The clean team needs {pages.text(clean)} steps, a team without messages {pages.text(silent)}. With copies
+instead of fresh messages it needs {worst.value:.1f} steps at most, with copies in addition to them {mixed.value:.1f}:
+old messages are better than none. Copies arrive from step `age` on, so very old ones come too late to matter in short
+episodes.
 
-`authenticate` checks freshness under a seal. It refuses every copy that is older than its window of one step, and
-replay *besides* fresh messages then costs nothing ({pages.text(checked)} steps without an attack). Replay *instead* of
-them becomes loss, and that costs this team more than the old messages did: of age 2, {lost.value:.1f} steps instead of
-{curves[True][1].value:.1f}. No check at the receiver gives back what somebody on the path holds back.
+`authenticate` checks freshness under a seal. It rejects every copy that is older than its window of one step, so replay
+*in addition* to fresh messages costs nothing ({pages.text(checked)} steps without an attack). Replay *instead* of fresh
+messages becomes loss, and that costs this team more than the old messages did: at age 2, {lost.value:.1f} steps instead
+of {curves[True][1].value:.1f}. No check at the receiver can restore what an attacker on the link holds back.
 """
 
 
 def sybil() -> str:
-    """Look-alikes in the registry that a trained team chooses from."""
+    """Write the page on look-alikes in the directory that a trained team chooses from."""
     cells = Cells(MARKET)
     clean, silent = cells.of(None), cells.of(None, variant="control")
     rows = [["none", "", pages.text(metric(clean, "mean_return")), "", "", pages.text(metric(clean, "misrouted"))]]
@@ -153,28 +154,27 @@ def sybil() -> str:
     one, many = metric(counts[0], "misrouted"), metric(counts[-1], "misrouted")
     return f"""# Sybil registration against a team that learned whom to ask
 
-*Threat.* A newcomer reads the public cards and registers many of its own, under names that it holds the keys of. Each
-claims what the card that it resembles claims, off by at most `distance` in each skill. Nobody works behind them: tasks
-that they get lie until their deadline. It cannot touch others' cards, the hub, or messages. Risks
-`aa.l2.registration_pollution` and `aa.l2.dos`.
+*Threat.* A newcomer reads the public cards and registers many of its own, under names for which it holds the keys.
+Each claims what the card that it resembles claims, off by at most `distance` in each skill. There are no workers
+behind these cards: tasks that they receive stay undone until their deadline. The newcomer cannot touch others' cards,
+the hub, or messages. Risks `aa.l2.registration_pollution` and `aa.l2.dos`.
 
 *Method.* `task_market`: requesters find workers in the directory, hear what workers say, and hand over tasks with
-deadlines. 3 trained teams, {clean[0]["episodes"]} greedy episodes each, the same in every line. The no-op control
-registers as many cards that claim nothing, which nobody asks for. *Damage* is return lost against that control, paired.
-Intervals are Student's, over teams, which differ much in how well they do.
+deadlines. 3 trained teams, {clean[0]["episodes"]} greedy episodes each, the same in every row. The no-op control
+registers as many cards, which claim nothing and so are never chosen. *Damage* is the return lost against that control,
+paired. Intervals are Student's over teams, which differ much in how well they do.
 
 {table(("look-alikes", "distance", "return", "return, no-op control", "damage", "tasks that look-alikes got"), rows)}
-{save(figure, "sybil")}
-*Result.* One look-alike gets {one.value:.0%} of all tasks, {COPIES[-1]} get {many.value:.0%}; the less they resemble
-their models, the more. That costs {damage(counts[-1]).value:.2f} of return at {COPIES[-1]}. More is lost by their mere
-presence: the control takes the return from {metric(clean, "mean_return").value:.2f} to
-{metric(counts[-1], "control_return").value:.2f}, probably because cards keep the hub busy and fill its answers. A team
-that talks asks members by what they say, and strangers say nothing.
-"""
+{save(figure, "sybil")} *Result.* One look-alike gets {one.value:.0%} of all tasks, {COPIES[-1]} get {many.value:.0%};
+the less they resemble their models, the more they get. That costs {damage(counts[-1]).value:.2f} of return at
+{COPIES[-1]}. Their mere presence costs more: the control lowers the return from
+{metric(clean, "mean_return").value:.2f} to {metric(counts[-1], "control_return").value:.2f}, probably because cards
+keep the hub busy and fill its answers. A team that communicates chooses members by what they say, and strangers say
+nothing. """
 
 
 def attackers() -> str:
-    """Attackers that are trained against a frozen team."""
+    """Write the page on attackers that are trained against a frozen team."""
     found = json.loads((pages.DOCS / "threats" / "attackers.json").read_text(encoding="utf-8"))
 
     def over(name: str, key: str) -> Estimate:
@@ -208,33 +208,33 @@ def attackers() -> str:
     masking, chance = over("masking: learned", "steps"), over("masking: random messages", "steps")
     aimed = over("masking: blind agent's link", "steps")
     moved = [over(f"{kind}: learned on another team", "steps").value for kind in ("rewriting", "masking")]
-    return f"""# Attackers that are trained
+    return f"""# Trained attackers
 
-*Threat.* Somebody on the path of all links who knows the protocol, and of the team only how it fares. It is trained
-like a team (`agentcomm train`, environment `attacker`): each message on the wire is one of its agents, which sees the
-payload, who claims to send it, to whom, the step, and what is left of its budget. It earns what the frozen team loses,
-less a price for how much it changes. `learned` rewrites: it leaves a message, turns it around, or moves it towards one
-of four messages that it has heard honest agents say. `mask` takes messages away (after DMAC, arXiv 2504.21278). The
-guard is in force in training and after it.
+*Threat.* An attacker on all links that knows the protocol, and of the team only its rewards. It is trained like a
+team (`agentcomm train`, environment `attacker`): each message on the wire is one of its agents, which sees the
+payload, the claimed sender, the receiver, the step, and the remaining budget. It earns what the frozen team loses,
+less a price for the size of its changes. `learned` rewrites messages: it leaves a message alone, negates it, or moves
+it towards one of four messages that it has heard honest agents send. `mask` drops messages (after DMAC, arXiv
+2504.21278). The guard is in force in training and afterwards.
 
-*Method.* Predator-Capture-Prey, three teams of CommFormer with a learned graph, an attacker for each: MAPPO, 242,000
-steps. Each may touch 24 messages per episode; rewritten ones change by 0.5 in every number at most. 1024 greedy
-episodes per team, the same in every line; Student's intervals over teams. Gradients know the policy, look one step
-ahead, and spend their budget as early as they can.
+*Method.* Predator-Capture-Prey, three CommFormer teams with a learned graph, and an attacker for each: MAPPO, 242,000
+steps. Each may touch 24 messages per episode; rewriting changes every number by at most 0.5. 1024 greedy episodes per
+team, the same in every row; intervals are Student's over teams. Gradient attacks know the policy, look one step ahead,
+and spend their budget as early as they can.
 
 {table(("attack", "steps", "each team", "success", "messages touched"), rows)}
 {save(figure, "learned_attackers")}
-*Result.* The trained rewriter takes the team to {pages.text(rewriting)} steps, noise of the same size and number of
-messages to {pages.text(noise)}. It does more than a gradient that knows the policy ({pages.text(white)}; on the link
-that matters most {pages.text(best)}): the gradient knows the policy, but not the task. The trained masker takes it to
-{pages.text(masking)}, as many messages at random to {pages.text(chance)}, the link that matters most to
-{pages.text(aimed)}. What is learned on one team does less to another: {moved[0]:.1f} steps by rewriting, {moved[1]:.1f}
-by masking.
+*Result.* The trained rewriter takes the team to {pages.text(rewriting)} steps, noise of the same size and budget to
+{pages.text(noise)}. It does more than a gradient attack that knows the policy ({pages.text(white)}; on the link that
+matters most {pages.text(best)}), which knows the policy but not the task. The trained masker takes the team to
+{pages.text(masking)}, masking random messages to {pages.text(chance)}, masking the link that matters most to
+{pages.text(aimed)}. An attacker that was trained on one team does less to another: {moved[0]:.1f} steps by rewriting,
+{moved[1]:.1f} by masking.
 """
 
 
 def row_of(count: str, distance: str, found: Sequence[Row]) -> list[str]:
-    """A line of the table."""
+    """A row of the table."""
     shown = [metric(found, "mean_return"), metric(found, "control_return"), damage(found), metric(found, "misrouted")]
     return [count, distance, *(pages.text(e) for e in shown)]
 
