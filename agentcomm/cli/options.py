@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agentcomm.runs.choices import Choice
+from agentcomm.runs.choices import Carrier, Choice, TransportConfig
 from agentcomm.runs.conditions import SharedConditions
 
 Root = Annotated[Path, typer.Option(help="Where run folders lie.")]
@@ -43,6 +43,10 @@ CONDITIONS: dict[str, Any] = {
         ),
     ],
 }
+CONDITIONS["carrier"] = Annotated[
+    Carrier | None,
+    typer.Option(help=f"{(TransportConfig.model_fields['carrier'].description or '').capitalize()}. Default: batch."),
+]
 for _name, _field in SharedConditions.model_fields.items():
     CONDITIONS[_name] = Annotated[
         _field.annotation | None,  # type: ignore[operator]
@@ -78,6 +82,7 @@ def _keys(
     channel: list[str] | None,
     codec: list[str] | None,
     step_seconds: float | None,
+    carrier: Carrier | None,
     **shared: Any,
 ) -> dict[str, Any]:
     """Options as keys of the config; those that were not given are left out."""
@@ -86,10 +91,11 @@ def _keys(
         found["environments"] = [Choice.parse(f"environment:{text}").arguments for text in env]
     if gates is not None:
         found["gates"] = gates
-    if not channel and not codec and step_seconds is None:
+    rest = {"step_seconds": step_seconds, "carrier": carrier}
+    rest = {name: value for name, value in rest.items() if value is not None}
+    if not channel and not codec and not rest:
         return found
-    timing = {} if step_seconds is None else {"step_seconds": step_seconds}
     ways = [[Choice.parse(part) for part in text.split("+")] for text in channel or []] or [[]]
     written: list[Choice | None] = [*(Choice.parse(text) for text in codec or [])] or [None]
-    found["transports"] = [{"channels": way, "codec": code, **timing} for way in ways for code in written]
+    found["transports"] = [{"channels": way, "codec": code, **rest} for way in ways for code in written]
     return found

@@ -17,7 +17,6 @@ from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.world import Observation, World
 from agentcomm.directory.world import DirectoryWorld
 from agentcomm.runs.choices import PLAIN_TRANSPORT, Choice, TransportConfig, build
-from agentcomm.runs.conditions import Carrier
 from agentcomm.runs.config import Variant
 from agentcomm.step.comms import Comms
 
@@ -81,7 +80,6 @@ def make_comms(
     defenses: Sequence[Choice] = (),
     seed: int = 0,
     transport: TransportConfig = PLAIN_TRANSPORT,
-    carrier: Carrier = "batch",
 ) -> Comms:
     """The message layer between the agents of a world, and the adversary; attacks on its directory are installed there.
 
@@ -116,9 +114,8 @@ def make_comms(
         codec = next(iter(make("codec", codecs)), None)
         screens, numbers = make("defense", defenses), _numbers(policy)
         sizes = None if directory is None else directory.shape
-        comms = Comms.between(
-            team_shape, made, screens, seed, channels, codec, transport.step_seconds, numbers, sizes, carrier
-        )
+        wiring = (channels, codec, transport.step_seconds, numbers, sizes, transport.carrier)
+        comms = Comms.between(team_shape, made, screens, seed, *wiring)
         if directory is not None:
             directory.install(comms.adversary.directory_guards)
         return comms

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from agentcomm.base import registry
 from agentcomm.base.errors import ConfigError
 from agentcomm.base.registry import Axis
+
+Carrier = Literal["batch", "objects"]
 
 
 class Strict(BaseModel):
@@ -76,18 +78,23 @@ def _split(text: str) -> list[str]:
 
 
 class TransportConfig(Strict):
-    """How messages are written and which channels they pass."""
+    """How messages travel: the channels they pass, the codec that writes them, and what carries them."""
 
     channels: tuple[Choice, ...] = Field((), description="channels that messages pass, in this order")
     codec: Choice | None = Field(None, description="how payloads are written; none for float32 numbers as they are")
     step_seconds: float = Field(0.1, gt=0, description="seconds that a step of an episode takes")
+    carrier: Carrier = Field(
+        "batch", description="what carries messages: tensors of all worlds, or real envelopes one by one (slow)"
+    )
 
     @property
     def label(self) -> str:
-        """Channels and codec by name; empty for a plain transport."""
+        """Channels and codec by name, and whatever else is not the default; empty for a plain transport."""
         parts = [c.label for c in self.channels] + ([] if self.codec is None else [self.codec.label])
         if self.step_seconds != TransportConfig.model_fields["step_seconds"].default:
             parts.append(f"{self.step_seconds:g} s per step")
+        if self.carrier != TransportConfig.model_fields["carrier"].default:
+            parts.append(f"carrier {self.carrier}")
         return "+".join(parts)
 
     def check(self) -> None:

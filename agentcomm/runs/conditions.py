@@ -18,7 +18,6 @@ from agentcomm.runs.choices import PLAIN_TRANSPORT, Choice, Strict, TransportCon
 
 GateControlName = Literal["open", "closed", "random"]
 Decisions = Literal["greedy", "sampled"]
-Carrier = Literal["batch", "objects"]
 
 
 class SharedConditions(Strict):
@@ -31,9 +30,6 @@ class SharedConditions(Strict):
     device: str = Field(
         "cpu", pattern=r"^(cpu|cuda)(:\d+)?$", description="where worlds live and policies decide, such as cuda:0"
     )
-    carrier: Carrier = Field(
-        "batch", description="what carries messages: tensors of all worlds, or real envelopes one by one (slow)"
-    )
 
 
 class Conditions(SharedConditions):
@@ -43,7 +39,7 @@ class Conditions(SharedConditions):
     gates: GateControlName | None = Field(
         None, description="gates always open, always closed, or open at random, as often as the team's own"
     )
-    transport: TransportConfig = Field(PLAIN_TRANSPORT, description="channels that messages pass, and their codec")
+    transport: TransportConfig = Field(PLAIN_TRANSPORT, description="how messages travel: channels, codec and carrier")
 
     @property
     def crossed(self) -> bool:
@@ -78,6 +74,7 @@ class Conditions(SharedConditions):
             if self.transport.channels:
                 words += ["--channel", "+".join(channel.label for channel in self.transport.channels)]
             words += [] if self.transport.codec is None else ["--codec", self.transport.codec.label]
+            words += ["--carrier", self.transport.carrier]
         for name, value in self._shared(usual).items():
             words += [f"--{name.replace('_', '-')}", value]
         return words
