@@ -52,10 +52,10 @@ def present() -> Layout:
 
 def before() -> Layout:
     """The layout before the rebuild: a network gets attacks."""
-    from agentcomm.messages.network import Network  # type: ignore[import-not-found]
+    from agentcomm.messages.network import Network
 
-    from agentcomm import registry  # type: ignore[attr-defined]
-    from agentcomm.conformance.conversations import make_setting  # type: ignore[attr-defined]
+    from agentcomm import registry
+    from agentcomm.conformance.conversations import make_setting
 
     return Layout(registry, make_setting, Network, lambda exchange: exchange.kind)
 

@@ -14,7 +14,7 @@ from agentcomm.step.gates import gate_log_probability
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Reevaluation:
     """Recorded steps under the present parameters.
 
     Attributes:
@@ -39,7 +39,7 @@ class Evaluation:
     auxiliary: Tensor | None = None
 
 
-def reevaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool = False) -> Evaluation:
+def reevaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool = False) -> Reevaluation:
     """Evaluate recorded decisions again, repeating what the network did to every message.
 
     Args:
@@ -79,7 +79,7 @@ def reevaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: b
         return _inbox(rows, links, round_, spoken, weight)
 
     log_probabilities = policy.run(hidden, deliver, action).log_softmax(-1)
-    return Evaluation(
+    return Reevaluation(
         log_probability=log_probabilities.gather(-1, action.unsqueeze(-1)).squeeze(-1),
         gate_log_probability=gate_log,
         entropy=-(log_probabilities.exp() * log_probabilities).sum(-1),
