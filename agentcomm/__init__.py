@@ -9,9 +9,9 @@ agentcomm.report(run)
 import os
 from typing import Any
 
-# Torch's OpenMP threads spin while they wait for each other. When another process wants the same cores
-# that costs up to 40 times the run time (benchmarks/README.md); with a short spin the two share fairly.
-# It must be set before torch is imported.
+# Torch's OpenMP threads spin while they wait for each other. When another process uses the same cores,
+# this increases the run time up to 40 times (benchmarks/README.md); with a short spin, the cores are shared fairly.
+# The variable must be set before torch is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 _API = ("train", "evaluate", "report")
@@ -19,7 +19,7 @@ __all__ = ["evaluate", "report", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load the API when it is first used: `import agentcomm` alone stays cheap."""
+    """Load the API on first use, so that `import agentcomm` is fast."""
     if name in _API:
         from agentcomm import api
 

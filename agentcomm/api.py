@@ -1,4 +1,4 @@
-"""The Python API: train, evaluate, report. Each call is one command of the command line."""
+"""The Python API: train, evaluate, messages, report. Each function corresponds to a command."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # A plug-in: "name", "name:key=value", {"name": ..., key: value}, or a Choice.
 Given = str | Choice | dict[str, Any]
-# No conditions but the run's own.
+# The run's own conditions only.
 ONE_CELL: dict[str, Any] = {"environments": (), "gates": (), "transports": ()}
 
 
@@ -33,18 +33,18 @@ def train(
     """Train all teams of a config.
 
     Args:
-        config: A YAML file, nested dicts, or a checked config.
-        overrides: ``dotted.key=value`` texts, for a YAML file.
-        root: Where run folders lie.
-        resume: Resume a run that is there.
-        watcher: Told of each team and each iteration.
+        config: A YAML file, nested dicts, or a validated config.
+        overrides: Overrides ``dotted.key=value`` of a YAML file.
+        root: Folder that contains the run folders.
+        resume: Whether to resume an existing run.
+        watcher: Notified of each team and each iteration.
 
     Returns:
         The run, for :func:`evaluate` and :func:`report`.
 
     Raises:
         AgentcommError: If the config or the folder cannot be used.
-        agentcomm.training.trainer.Stopped: After Ctrl-C; a checkpoint is written.
+        agentcomm.training.trainer.Stopped: After Ctrl-C, once a checkpoint is written.
     """
     from agentcomm.training.trainer import train as train_run
 
@@ -68,17 +68,18 @@ def evaluate(
 
     Args:
         run: A run or its folder.
-        attacks: Such as ``"drop:probability=0.5"``; None takes the config's.
-        defenses: Such as ``"authenticate"`` or ``"authenticate+clip"`` for both together; None takes the config's.
-        conditions: What cells are evaluated under besides; None takes the config's. A mapping replaces some of the
-            config's keys: ``{"gates": ["open"], "decisions": "sampled"}``.
-        watch: Called before each cell with the cells done and their total.
+        attacks: Attacks, such as ``"drop:probability=0.5"``; None for the config's.
+        defenses: Defenses, such as ``"authenticate"``, or ``"authenticate+clip"`` for both together; None for the
+            config's.
+        conditions: Conditions of the cells; None for the config's. A mapping replaces some of the config's keys:
+            ``{"gates": ["open"], "decisions": "sampled"}``.
+        watch: Called before each cell with the cell, the number of finished cells and the total.
 
     Returns:
         One row per cell, as in ``cells.jsonl``.
 
     Raises:
-        AgentcommError: If nothing is trained or a plug-in does not fit.
+        AgentcommError: If no team is trained or a plug-in does not fit the team.
     """
     from agentcomm.evaluation.grid import evaluate as evaluate_grid
 
@@ -108,25 +109,25 @@ def messages(
     defense: Given | Sequence[Given] | None = None,
     conditions: Conditions | Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """Every message of one episode of a cell, which is run again for that.
+    """Replay an episode of a cell and return all its messages.
 
     Args:
         run: A run or its folder.
-        episode: Number of the episode.
-        seed: Of the team; None for the first.
-        attack: The cell's attack.
-        defense: The cell's defenses.
-        conditions: The cell's conditions, if not the run's own; a mapping is read as for :func:`evaluate`.
+        episode: Index of the episode.
+        seed: Training seed of the team; None for the first.
+        attack: Attack of the cell.
+        defense: Defenses of the cell.
+        conditions: Conditions of the cell, or a mapping as for :func:`evaluate`; None for the run's own.
 
     Returns:
         See :func:`agentcomm.evaluation.trace.messages`.
 
     Raises:
-        AgentcommError: If the team is not trained, a plug-in does not fit, there is no such episode, or several
-            conditions are named.
+        AgentcommError: If the team is not trained, a plug-in does not fit, the episode does not exist, or the
+            conditions are those of several cells.
     """
     from agentcomm.evaluation.cells import Cell
-    from agentcomm.evaluation.trace import messages as write_down
+    from agentcomm.evaluation.trace import messages as trace_messages
 
     run = run if isinstance(run, Run) else open_run(run)
     config = run.config
@@ -134,7 +135,7 @@ def messages(
         usual, *others = config.evaluation.changed(ONE_CELL | dict(conditions or {})).expand(config.transport)
         if len(others) > 1:
             named = "; ".join(under.label(config.transport) for under in others)
-            raise ConfigError(f"these are the conditions of several cells ({named}); name those of one")
+            raise ConfigError(f"these are the conditions of several cells ({named}); give those of one cell")
         conditions = others[0] if others else usual
     conditions.check(config.environment)
     cell = Cell(
@@ -146,14 +147,14 @@ def messages(
         config.evaluation.seed,
         conditions,
     )
-    return write_down(run, cell, episode)
+    return trace_messages(run, cell, episode)
 
 
 def report(run: Run | str | Path) -> Path:
     """Write ``report.html`` and return its path.
 
     Raises:
-        AgentcommError: If there is no such run, or no cell is evaluated yet.
+        AgentcommError: If the run does not exist, or no cell has been evaluated.
     """
     from agentcomm.report import build_report
 
@@ -168,7 +169,7 @@ def _choice(given: str | Choice | dict[str, Any]) -> Choice:
 
 
 def _each(given: Given | Sequence[Given]) -> Sequence[Given]:
-    """A single choice counts as a list of one."""
+    """A sequence of choices; a single choice becomes a list of one."""
     return [given] if isinstance(given, str | Choice | dict) else given
 
 
@@ -177,5 +178,5 @@ def _group(given: Given | Sequence[Given]) -> tuple[Choice, ...]:
     group = tuple(_choice(part) for part in parts)
     labels = [choice.label for choice in group]
     if len(set(labels)) < len(labels):
-        raise ConfigError(f"{'+'.join(labels)} names a defense twice")
+        raise ConfigError(f"{'+'.join(labels)} contains a defense twice")
     return group

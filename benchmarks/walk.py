@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,43 +21,63 @@ CODEC = ("int8", {})
 DEFENSES = (("authenticate", {}), ("clip", {}))
 
 
-def plug_in(axis: Any, stage: tuple[str, dict[str, Any]], *sizes: Any) -> Any:
-    """A plug-in with these arguments."""
-    try:
-        from agentcomm.base.registry import build_config, find
-    except ImportError:
-        from agentcomm.registry import build_config, find
-    return find(axis, stage[0])(build_config(axis, *stage), *sizes)
+@dataclass(frozen=True)
+class Layout:
+    """The parts of a checkout that a message needs, under the names that they have there.
+
+    Attributes:
+        registry: Module with ``find`` and ``build_config``.
+        make_shape: Sizes of a team from its number of agents and its degree.
+        make_network: A network from sizes, attacks, defenses, channels and a codec.
+        round_of: Number of an exchange within its step.
+    """
+
+    registry: Any
+    make_shape: Callable[[int, int], Any]
+    make_network: Callable[..., Any]
+    round_of: Callable[[Any], int]
 
 
-def exchanges() -> list[Callable[[], object]]:
+def present() -> Layout:
+    """The layout of this checkout: a network gets the message guards of an adversary."""
+    from agentcomm.base import registry
+    from agentcomm.conformance.conversations import make_team_shape
+    from agentcomm.step.comms import Comms
+
+    def make_network(*parts: Any, **more: Any) -> Any:
+        return Comms.between(*parts, **more).network
+
+    return Layout(registry, make_team_shape, make_network, lambda exchange: exchange.round)
+
+
+def before() -> Layout:
+    """The layout before the rebuild: a network gets attacks."""
+    from agentcomm.messages.network import Network
+
+    from agentcomm import registry
+    from agentcomm.conformance.conversations import make_setting
+
+    return Layout(registry, make_setting, Network, lambda exchange: exchange.kind)
+
+
+def exchanges(layout: Layout) -> list[Callable[[], object]]:
     """Exchanges of a random conversation under attack, on a lossy channel, coded and defended: each can be run once."""
-    from agentcomm.conformance import conversations
+    from agentcomm.conformance.conversations import conversation
 
-    make_shape = getattr(conversations, "make_shape", None) or conversations.make_setting
-    shape = make_shape(4, 3)
-    said = conversations.conversation(shape, num_steps=4)
+    def plug_in(axis: str, stage: tuple[str, dict[str, Any]], *sizes: Any) -> Any:
+        return layout.registry.find(axis, stage[0])(layout.registry.build_config(axis, *stage), *sizes)
+
+    shape = layout.make_shape(4, 3)
     attack = plug_in("attack", ATTACK, shape)
     channel = plug_in("channel", CHANNEL, shape, shape.degree)
     codec = plug_in("codec", CODEC, shape)
     defenses = [plug_in("defense", defense, shape) for defense in DEFENSES]
-    try:
-        from agentcomm.network.network import Network
-    except ImportError:  # before the rebuild
-        from agentcomm.messages.network import Network
-    try:
-        from agentcomm.step.adversary import Adversary
-
-        guards: Any = Adversary([attack], shape, 0).message_guards
-    except ImportError:
-        guards = [attack]
-    network = Network(shape, guards, defenses, channels=[channel], codec=codec)
+    network = layout.make_network(shape, [attack], defenses, channels=[channel], codec=codec)
 
     def run(e: Any) -> Callable[[], object]:
-        round_ = e.round if hasattr(e, "round") else e.kind
-        return lambda: network.exchange(e.spoken, e.links, e.step, round_)
+        return lambda: network.exchange(e.spoken, e.links, e.step, layout.round_of(e))
 
-    return [run(e) for e in said]
+    return [run(e) for e in conversation(shape, num_steps=4)]
 
 
 def trace(run: Callable[[], object], root: Path) -> list[str]:
@@ -81,10 +102,11 @@ def trace(run: Callable[[], object], root: Path) -> list[str]:
 
 def main() -> None:
     """Trace an exchange after some others have filled all memories."""
-    *warm_up, last = exchanges()
+    root = Path(sys.argv[1]).resolve()
+    *warm_up, last = exchanges(before() if (root / "agentcomm" / "messages").is_dir() else present())
     for run in warm_up:
         run()
-    print(json.dumps(trace(last, Path(sys.argv[1]).resolve())))
+    print(json.dumps(trace(last, root)))
 
 
 if __name__ == "__main__":

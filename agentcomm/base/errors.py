@@ -1,4 +1,4 @@
-"""Errors a user can mend; the command line prints their text without a traceback."""
+"""User-fixable errors; the command line prints their text without a traceback."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 
 class AgentcommError(Exception):
-    """Something the user can mend. The message names the field, the value and the mend."""
+    """An error that the user can fix. The message names the field, the value and how to fix it."""
 
 
 class ConfigError(AgentcommError):
@@ -33,11 +33,11 @@ class RayError(AgentcommError):
 
 
 class ThreatModelError(AgentcommError):
-    """An attack reads something that its threat model, or the team that it is used on, does not offer."""
+    """An attack reads something that neither its threat model nor the attacked team provides."""
 
 
 class MessageError(AgentcommError):
-    """Bytes that are no message, or not the message they say they are."""
+    """Bytes that are not a valid message."""
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
@@ -50,11 +50,11 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 
 
 def explain(error: ValidationError, what: str, known: Mapping[str, Iterable[str]] | None = None) -> str:
-    """Turn a pydantic error into lines that name the field, the value and the mend.
+    """Turn a pydantic error into lines that name the field, the value and how to fix it.
 
     Args:
         error: The validation error.
-        what: What was being read, for the first line ("config examples/demo.yaml").
+        what: Name of what was read, for the first line ("config examples/demo.yaml").
         known: Field names allowed below a dotted prefix, for spelling hints; the empty
             prefix is the top level.
     """
@@ -67,6 +67,6 @@ def explain(error: ValidationError, what: str, known: Mapping[str, Iterable[str]
             lines.append(f"  {path}: unknown key; {hint}")
         elif path:
             lines.append(f"  {path}: {item['msg']} (got {item['input']!r})")
-        else:  # a rule over several fields, whose text names them
+        else:  # a check of several fields, whose text names them
             lines.append(f"  {item['msg'].removeprefix('Value error, ')}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Files that are never half-written."""
+"""Atomic file writes, and JSON Lines files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def append_line(path: Path, row: dict[str, Any]) -> None:
-    """Append one JSON line, and make a line of its own even after a write that was cut short."""
+    """Append one JSON line, on a line of its own even if the previous write was cut short."""
     text = json.dumps(row, allow_nan=False) + "\n"
     with path.open("ab+") as file:
         if file.tell():
@@ -37,7 +37,7 @@ def append_line(path: Path, row: dict[str, Any]) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Fill a temporary folder that takes its place as ``path`` only when everything in it is written."""
+    """Fill a temporary folder that is moved to ``path`` once everything in it is written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=".tmp-"))
     try:
@@ -51,7 +51,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def read_jsonl(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """Read a file of JSON objects, one a line.
+    """Read a file with one JSON object per line.
 
     A run that was killed may leave a truncated last line: lines that are not JSON objects are skipped and counted.
 

@@ -1,4 +1,4 @@
-"""What every plug-in shares: a frozen, checked config, the name it is registered under, and its forms."""
+"""The base class of all plug-ins: a frozen, validated config, a registered name, and variants for checks."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Plugin(Generic[C_co]):
     A plug-in names the type of its config as the type argument of its base class: ``class Drop(Attack[DropConfig])``.
 
     Attributes:
-        Config: The plug-in's arguments; every field is typed, ranged and described. Taken from the type argument.
-        name: The name it is registered under; the class's own name in snake case until it is found by one.
+        Config: The plug-in's arguments, each with a type, a range and a description. Taken from the type argument.
+        name: The registered name; until the plug-in is registered or found, the class's name in snake case.
         version: Raised when the plug-in's behavior changes; recorded with each result.
     """
 
@@ -44,16 +44,16 @@ class Plugin(Generic[C_co]):
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
-        """Arguments of the variants that conformance checks, tests and studies go over, by the variant's name.
+        """Arguments of the variants that conformance checks, tests and studies cover, by the variant's name.
 
-        The first one has the empty name; its arguments are the defaults, or such as show in a short episode what the
-        plug-in does.
+        The first variant has an empty name; its arguments are the defaults, or arguments with which the plug-in has a
+        visible effect in a short episode.
         """
         return {"": {}}
 
 
 def _config_argument(plugin: type) -> type[PluginConfig] | None:
-    """The config type that a class's base was given, or the widest one that it leaves open."""
+    """The config type in the type argument of a class's base, or the bound of its type variable; None without one."""
     for base in vars(plugin).get("__orig_bases__", ()):
         for argument in get_args(base):
             config = getattr(argument, "__bound__", argument)

@@ -1,9 +1,9 @@
 """Finds plug-ins by axis and name.
 
 Installed packages announce plug-ins as entry points in one group per axis (``agentcomm.environments``,
-``agentcomm.policies``, ...); the plug-ins in this repository are announced the same way, so those of another package
-are as much at home. Each has the full name ``package/name``, with the name of its distribution; where no two packages
-announce the same name, ``name`` alone will do. A script or notebook can add one with :func:`register`.
+``agentcomm.policies``, ...); the plug-ins in this repository are announced in the same way as those of other packages.
+Each has the full name ``package/name``, with the name of its distribution; ``name`` alone is enough where only one
+package announces it. A script or notebook can add a plug-in with :func:`register`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def register(axis: Axis, name: str) -> Callable[[P], P]:
     """Class decorator that adds a plug-in for this process.
 
     Raises:
-        PluginError: If another class already has that name, or the class another name.
+        PluginError: If the name is taken by another class, or the class is registered under another name.
     """
 
     def add(plugin: P) -> P:
@@ -64,7 +64,7 @@ def register(axis: Axis, name: str) -> Callable[[P], P]:
 
 @cache
 def _announced(axis: Axis) -> dict[str, EntryPoint]:
-    """What installed packages announce, by full name."""
+    """Entry points of installed packages, by full name."""
     return {f"{_package(point)}/{point.name}": point for point in entry_points(group=f"agentcomm.{PLURAL[axis]}")}
 
 
@@ -74,22 +74,22 @@ def _package(point: EntryPoint) -> str:
 
 
 def _by_name(axis: Axis) -> dict[str, EntryPoint]:
-    """What installed packages announce, by the shortest name that tells it from the others."""
+    """Entry points of installed packages, by their shortest unambiguous name."""
     announced = _announced(axis)
     count = Counter(point.name for point in announced.values())
     return {point.name if count[point.name] == 1 else full: point for full, point in announced.items()}
 
 
 def names(axis: Axis) -> list[str]:
-    """Names of all plug-ins of an axis, sorted; those that two packages announce are full names."""
+    """Sorted names of all plug-ins of an axis; full names where several packages announce the same name."""
     return sorted({*_by_name(axis), *(name for a, name in _registered if a == axis)})
 
 
 def find(axis: Axis, name: str) -> type[Any]:
-    """The plug-in class of that name or full name.
+    """The plug-in class with this name or full name.
 
     Raises:
-        PluginError: If there is none, several packages announce one, or its module cannot be imported.
+        PluginError: If no package or several packages announce it, or its module cannot be imported.
     """
     if (axis, name) in _registered:
         return _registered[axis, name]
@@ -101,7 +101,7 @@ def find(axis: Axis, name: str) -> type[Any]:
     try:
         module = importlib.import_module(point.module)
         plugin = getattr(module, point.attr)
-    except Exception as error:  # a plug-in's module may fail in any way
+    except Exception as error:  # a plug-in's module may raise anything
         raise PluginError(_why_not(point, error)) from error
     if not (isinstance(plugin, type) and issubclass(plugin, Plugin)):
         raise PluginError(f"{axis} {name!r}: {point.value} is not an agentcomm plug-in class")
@@ -110,7 +110,7 @@ def find(axis: Axis, name: str) -> type[Any]:
 
 
 def _announcement(axis: Axis, name: str) -> tuple[str, EntryPoint]:
-    """The plug-in's shortest name, and where it is found."""
+    """The plug-in's shortest name, and its entry point."""
     by_name = _by_name(axis)
     if name in by_name:
         return name, by_name[name]
@@ -167,7 +167,7 @@ def build_config(axis: Axis, name: str, arguments: dict[str, Any], where: str = 
 
 
 def _known_keys(config: type[BaseModel], arguments: Any) -> dict[str, list[str]]:
-    """Field names below each dotted path at which pydantic reports errors, for parts and for plug-ins within."""
+    """Field names below each dotted path at which pydantic reports errors, including nested configs and plug-ins."""
     known = {"": list(config.model_fields)}
     for field, info in config.model_fields.items():
         given = arguments.get(field) if isinstance(arguments, dict) else None
@@ -176,7 +176,7 @@ def _known_keys(config: type[BaseModel], arguments: Any) -> dict[str, list[str]]
                 continue
             axis = getattr(part, "axis", None)
             if axis is not None and isinstance(given, dict):
-                with suppress(PluginError):  # whose text is reported instead
+                with suppress(PluginError):  # reported by the validation itself
                     part = find(axis, str(given.get("name"))).Config
             known |= {f"{field}.{below}".rstrip("."): keys for below, keys in _known_keys(part, given).items()}
     return known

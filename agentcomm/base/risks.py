@@ -1,4 +1,4 @@
-"""The risks of agents that communicate, and which of them a world of communicating agents cannot carry.
+"""The risks of communicating agents, and why some of them cannot occur in these environments.
 
 Names and classes are those of *A Survey of LLM-Driven AI Agent Communication* (arXiv 2506.19676, version 4): between
 user and agent (``ua``), agents (``aa``), agent and environment (``ae``); at the layer of transmission (``l1``),
@@ -16,7 +16,7 @@ class Risk(NamedTuple):
     Attributes:
         definition: What goes wrong, in a line.
         owasp: The related entries of OWASP's list.
-        absent: Why no attack carries it out here; empty where one does.
+        absent: Why no attack realizes it here; empty if one does.
     """
 
     definition: str
@@ -24,9 +24,9 @@ class Risk(NamedTuple):
     absent: str = ""
 
 
-HUMAN = "the harm is in a person's mind, and nobody in these worlds is a person"
-PICTURES = "no agent here sees pictures or hears sound; changed vectors are `ua.l1.integrity`"
-LIBRARY = "no world here has a store of documents that agents look things up in"
+HUMAN = "the harm is done to a person, and there are no people in these environments"
+PICTURES = "no agent here perceives images or sound; modified vectors are `ua.l1.integrity`"
+LIBRARY = "no environment here has a document store that agents retrieve from"
 
 RISKS: dict[str, Risk] = {
     "ua.l1.confidentiality": Risk("who listens learns from payloads, or from sizes and times alone", ("ASI07",)),

@@ -1,4 +1,4 @@
-"""Seeds: one run seed, and from it an independent one for every purpose."""
+"""Seeds: an independent seed for every purpose, derived from the seed of the run."""
 
 from __future__ import annotations
 

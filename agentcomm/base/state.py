@@ -1,9 +1,9 @@
-"""State that outlives a step: how it is saved, restored and reset, in one place.
+"""State that outlives a step: saving, restoring and resetting it.
 
-A class names the attributes that make up its state in ``keeps``; :meth:`State.snapshot` writes them as plain values and
-numpy arrays, and :meth:`State.restore` reads them back. Attributes may be tensors, generators, counters, plain values,
-other :class:`State` objects, and dictionaries, lists or tuples of these. What is kept per world lives in a
-:class:`Memory`, which also resets it with its world.
+A class names the attributes that make up its state in ``keeps``; :meth:`State.snapshot` returns them as plain values
+and numpy arrays, and :meth:`State.restore` reads them back. Attributes may be tensors, generators, counters, plain
+values, other :class:`State` objects, and dictionaries, lists or tuples of these. State per world belongs in a
+:class:`Memory`, which resets the rows of a world when its episode ends.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 
 class State:
-    """Something whose state can be saved and restored.
+    """An object whose state can be saved and restored.
 
     Attributes:
         keeps: Names of the attributes to save; those of base classes are saved, too.
@@ -30,7 +30,7 @@ class State:
         return {name: _saved(getattr(self, name)) for name in _kept(type(self))}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """Take over a state that :meth:`snapshot` returned. Containers and nested objects stay the same objects.
+        """Restore a state that :meth:`snapshot` returned. Containers and nested objects stay the same objects.
 
         Raises:
             ValueError: If the state is that of another class.
@@ -46,13 +46,13 @@ class State:
 
 
 class Memory(State):
-    """Named tensors with one row per world, which are reset with their world.
+    """Named tensors with one row per world; a row is reset when the episode of its world ends.
 
     Args:
         make: Makes fresh tensors [B, ...].
 
     Attributes:
-        tensors: What the owner is handed; it changes them in place.
+        tensors: The current tensors; their owner changes them in place.
     """
 
     keeps = ("tensors",)
@@ -89,7 +89,7 @@ def _saved(value: Any) -> Any:
 
 
 def _restored(present: Any, saved: Any) -> Any:
-    """The saved value; ``present`` says of what sort it is, and is changed in place where others may refer to it."""
+    """The saved value, in the type of ``present``, which is changed in place where other objects may refer to it."""
     if isinstance(present, State):
         present.restore(saved)
         return present

@@ -1,4 +1,4 @@
-"""Versions of everything a result depends on."""
+"""Versions of the packages that results depend on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``agentcomm list`` shows: every plug-in and every risk as plain values, and as tables."""
+"""The output of ``agentcomm list``: plug-ins and risks as plain values and as tables."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from agentcomm.base.risks import RISKS
 
 
 def describe(axis: Axis, name: str) -> dict[str, Any]:
-    """A plug-in in plain words and values, for listings."""
+    """A plug-in as plain values: name, summary, version, arguments and what is specific to its axis."""
     plugin = find(axis, name)
-    # A module of one plug-in starts with its page of documentation; where several share one, each class says its own.
+    # The docstring of a module with one plug-in documents it; where several share a module, their own docstrings do.
     shared = sum(find(axis, other).__module__ == plugin.__module__ for other in names(axis)) > 1
     page = (None if shared else sys.modules[plugin.__module__].__doc__) or plugin.__doc__ or ""
     schema = plugin.Config.model_json_schema()
@@ -44,7 +44,7 @@ def describe(axis: Axis, name: str) -> dict[str, Any]:
 
 
 def risks() -> list[dict[str, Any]]:
-    """Every risk in plain words, with the attacks that carry it out, for listings."""
+    """Every risk as plain values, with the attacks that realize it."""
     attacks = {name: find("attack", name).risks for name in names("attack")}
     return [
         {"id": risk, "definition": about.definition, "owasp": list(about.owasp)}
@@ -54,12 +54,14 @@ def risks() -> list[dict[str, Any]]:
 
 
 def _threat(attack: Any) -> dict[str, Any] | None:
-    """Threat model with arguments by default, in a small team; None for an attack that cannot do without others."""
-    import torch  # not before it is needed: it takes a second
+    """Threat model with default arguments in a small team; None for an attack that has required arguments."""
+    import torch  # imported late, since it takes a second
 
     from agentcomm.contracts.shape import TeamShape
 
-    config = attack.Config.model_construct()  # what needs a file of the user's has a threat model without it, too
+    config = (
+        attack.Config.model_construct()
+    )  # without validation, since a required file does not change the threat model
     try:
         threat = attack(config, TeamShape(1, 4, 2, 8, 1, torch.device("cpu"))).threat_model()
     except (AttributeError, ValueError):
@@ -81,7 +83,7 @@ def _default(info: Any) -> Any:
 
 
 def plugin_table(axis: str, found: list[dict[str, Any]]) -> Table:
-    """The plug-ins of an axis."""
+    """A table of the plug-ins of an axis."""
     table = Table(title=axis, title_justify="left", show_lines=False)
     for column in ("name", "description", "arguments"):
         table.add_column(column, overflow="fold")
@@ -95,7 +97,7 @@ def plugin_table(axis: str, found: list[dict[str, Any]]) -> Table:
 
 
 def risk_table(found: list[dict[str, Any]]) -> Table:
-    """Every risk with the attacks that carry it out."""
+    """A table of all risks with the attacks that realize them."""
     table = Table(title="risks", title_justify="left")
     for column in ("id", "definition", "attacks"):
         table.add_column(column, overflow="fold")
@@ -105,14 +107,14 @@ def risk_table(found: list[dict[str, Any]]) -> Table:
 
 
 def _shown(value: Any) -> str:
-    """A default for people: few digits, and ``none`` for nothing."""
+    """A default in short form: few digits, and ``none`` for None."""
     if value is None:
         return "none"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _threat_text(plugin: dict[str, Any]) -> str:
-    """An attack's threat model and risks, in two lines; nothing for other plug-ins."""
+    """An attack's threat model and risks, in two lines; empty for other plug-ins."""
     threat = plugin.get("threat")
     lines = [", ".join(plugin["risks"])] if plugin.get("risks") else []
     if threat is not None:

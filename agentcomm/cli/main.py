@@ -31,15 +31,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Train communicating teams, attack and defend their messages, and read the report.",
-    epilog="Start with [bold]agentcomm demo[/bold] (ten minutes), or [bold]agentcomm list[/bold] for all plug-ins.",
+    help="Train communicating agents, evaluate attacks on their messages and defenses, and report the results.",
+    epilog="Run [bold]agentcomm demo[/bold] (ten minutes) to start, or [bold]agentcomm list[/bold] for all plug-ins.",
 )
 console = Console()
 errors = Console(stderr=True)
 
 
 class Bar:
-    """Shows training as a progress bar with rate, steps and success."""
+    """Shows training as a progress bar with rate, episode length and success."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -89,16 +89,17 @@ def _options(
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="YAML config; examples/ has some to start from.")],
+    config: Annotated[Path, typer.Argument(help="YAML config; see examples/.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as training.env_steps=100000 name=short.")
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of the config, such as training.env_steps=100000."),
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Resume the run of that name from its last checkpoints.")] = False,
+    resume: Annotated[bool, typer.Option(help="Resume the run from its last checkpoints.")] = False,
     root: Root = Path("runs"),
 ) -> None:
-    """Train every team of CONFIG: one per seed and, as a control, one per seed without messages.
+    """Train the teams of CONFIG, one per seed, and the same without messages as a control.
 
-    Ctrl-C writes a checkpoint and stops; --resume continues from there.
+    Ctrl-C writes a checkpoint and stops; resume with --resume.
     """
     _train(load(config, overrides or ()), root, resume)
 
@@ -113,7 +114,7 @@ def _train(config: RunConfig, root: Path, resume: bool, again: str | None = None
         progress.stop()
         where = shlex.quote(str(root / config.name / "config.yaml"))
         command = again or f"agentcomm train {where} --resume"
-        _say(f"Stopped; everything so far is kept. Resume with:\n  {command}{_in(root)}")
+        _say(f"Stopped; all progress is saved. Resume with:\n  {command}{_in(root)}")
         raise typer.Exit(130) from None
     finally:
         progress.stop()
@@ -134,7 +135,7 @@ def _warn_of_broken_lines(run: Path) -> None:
     path = run / "cells.jsonl"
     broken = read_jsonl(path)[1] if path.exists() else 0
     if broken:
-        _say(f"{broken} unreadable line(s) of {path} left out; evaluate again to fill the gap.")
+        _say(f"Skipped {broken} unreadable line(s) of {path}; evaluate again to restore the cells.")
 
 
 @app.command()
@@ -144,14 +145,14 @@ def evaluate(
     conditions: dict[str, Any],
     attack: Annotated[
         list[str] | None,
-        typer.Option(help="name or name:key=value,key=value; may be given several times. Default: the config's."),
+        typer.Option(help="Attack as name or name:key=value,key=value; can be repeated. Default: the config's."),
     ] = None,
     defense: Annotated[
         list[str] | None,
-        typer.Option(help="Like --attack; join with + to use several together: authenticate+clip."),
+        typer.Option(help="Defense, written like --attack; join several with +: authenticate+clip."),
     ] = None,
 ) -> None:
-    """Evaluate the trained teams of RUN under attacks and defenses, cell by cell; finished cells are kept."""
+    """Evaluate the trained teams of RUN under attacks and defenses; skips cells that are already evaluated."""
     rows = _evaluate(run, attack, defense, conditions)
     console.print(tables.cells(rows))
     if any("attack_success" in row.get("metrics", {}) for row in rows):
@@ -189,7 +190,7 @@ def _evaluate(
         progress.update(task, completed=len(rows), total=len(rows), description="")
     except KeyboardInterrupt:
         progress.stop()
-        _say("Stopped; finished cells are kept. The same command evaluates the others.")
+        _say("Stopped; finished cells are saved. Run the same command again to evaluate the rest.")
         raise typer.Exit(130) from None
     finally:
         progress.stop()
@@ -198,7 +199,7 @@ def _evaluate(
 
 @app.command()
 def report(run: RunFolder) -> None:
-    """Write RUN/report.html: one self-contained page with an answer, tables, curves, the graph and a player."""
+    """Write RUN/report.html: a self-contained page with results, learning curves, graphs and an episode player."""
     _say(f"The report is {api.report(run)}")
     _warn_of_broken_lines(run)
 
@@ -208,13 +209,13 @@ def report(run: RunFolder) -> None:
 def messages(
     run: RunFolder,
     conditions: dict[str, Any],
-    episode: Annotated[int, typer.Option(help="Number of the episode, from 0.")] = 0,
-    seed: Annotated[int | None, typer.Option(help="Seed of the team; the first by default.")] = None,
-    attack: Annotated[str | None, typer.Option(help="The cell's attack, written as for evaluate.")] = None,
-    defense: Annotated[str | None, typer.Option(help="The cell's defenses, joined with +.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line instead of a table.")] = False,
+    episode: Annotated[int, typer.Option(help="Index of the episode, from 0.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Training seed of the team. Default: the first.")] = None,
+    attack: Annotated[str | None, typer.Option(help="Attack of the cell, as for evaluate.")] = None,
+    defense: Annotated[str | None, typer.Option(help="Defenses of the cell, joined with +.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines instead of a table.")] = False,
 ) -> None:
-    """Run an episode of a cell of RUN again and show every message."""
+    """Replay an episode of RUN and show every message."""
     found = api.messages(run, episode, seed, attack, defense, conditions)
     if as_json:
         for entry in found:
@@ -237,11 +238,11 @@ def messages(
 def list_(
     axis: Annotated[
         str | None,
-        typer.Argument(help=f"{', '.join(registry.PLURAL.values())}; or risks."),
+        typer.Argument(help=f"One of {', '.join(registry.PLURAL.values())} or risks."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON with every argument.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, including all arguments.")] = False,
 ) -> None:
-    """Show the plug-ins of an AXIS, or of all of them, with arguments and defaults."""
+    """List the plug-ins of an AXIS, or of all axes, with their arguments and defaults."""
     if axis == "risks":
         risks = catalog.risks()
         if as_json:
@@ -258,16 +259,16 @@ def list_(
         typer.echo(json.dumps(found if axis is None else next(iter(found.values())), indent=1))
         return
     for name, plugins in found.items():
-        console.print(catalog.plugin_table(name, plugins) if plugins else f"{name}: none yet")
+        console.print(catalog.plugin_table(name, plugins) if plugins else f"{name}: none")
 
 
 @app.command()
 def demo(
     root: Root = Path("runs"),
-    resume: Annotated[bool, typer.Option(help="Resume a demo that was stopped.")] = False,
-    show: Annotated[bool, typer.Option(help="Open the page in a browser, if there is one.")] = True,
+    resume: Annotated[bool, typer.Option(help="Resume an interrupted demo.")] = False,
+    show: Annotated[bool, typer.Option(help="Open the report in a browser, if available.")] = True,
 ) -> None:
-    """Train, attack, defend and report in one go, in about ten minutes."""
+    """Run a complete example: train, evaluate and report (about ten minutes)."""
     config = load(Path(str(files("agentcomm").joinpath("demo.yaml"))))
     run = _train(config, root, resume, "agentcomm demo --resume")
     rows = _evaluate(run.path)
@@ -280,7 +281,7 @@ def demo(
 
 
 def main() -> None:
-    """Run a command; user-fixable errors are printed without a traceback."""
+    """Run the command line; user-fixable errors are printed without a traceback."""
     try:
         app()
     except AgentcommError as error:

@@ -1,4 +1,4 @@
-"""Options that commands share; those of conditions are declared here once for every command that takes conditions."""
+"""Options that commands share, among them the options of conditions for every command that takes conditions."""
 
 from __future__ import annotations
 
@@ -10,39 +10,45 @@ from typing import Annotated, Any
 
 import typer
 
-from agentcomm.runs.choices import Choice
+from agentcomm.runs.choices import Carrier, Choice, TransportConfig
 from agentcomm.runs.conditions import SharedConditions
 
-Root = Annotated[Path, typer.Option(help="Where run folders lie.")]
-RunFolder = Annotated[Path, typer.Argument(help="A run's folder, such as runs/demo.")]
+Root = Annotated[Path, typer.Option(help="Folder that contains the run folders.")]
+RunFolder = Annotated[Path, typer.Argument(help="Folder of the run, such as runs/demo.")]
 
-# By parameter. Shared conditions get one option each, made from their field.
+# Options by parameter. Each shared condition gets an option made from its field.
 CONDITIONS: dict[str, Any] = {
     "env": Annotated[
         list[str] | None,
-        typer.Option(help="Changed arguments of the environment, without attacks: predators=8 or failure=0.05."),
+        typer.Option(help="Environment overrides to evaluate without attacks, such as predators=8 or failure=0.05."),
     ],
     "gates": Annotated[
         list[str] | None,
-        typer.Option(help="Gates always open, always closed, or open at random, as often; without attacks."),
+        typer.Option(
+            help="Evaluate without attacks with all gates open, closed, or random with the team's own frequency."
+        ),
     ],
     "channel": Annotated[
         list[str] | None,
         typer.Option(
-            help="Other channels than the run's, and no codec; join with +: loss:probability=0.2+delay:seconds=0.1."
+            help="Channels instead of the run's transport; join with +: loss:probability=0.2+delay:seconds=0.1."
         ),
     ],
     "codec": Annotated[
         list[str] | None,
-        typer.Option(help="Another codec, written like --attack; with --channel, every codec on every channel."),
+        typer.Option(
+            help="Codec instead of the run's transport; with --channel, every codec is combined with every channel."
+        ),
     ],
     "step_seconds": Annotated[
         float | None,
-        typer.Option(
-            help="Seconds that a step takes with these channels and codecs: the clock of delays. Default: 0.1."
-        ),
+        typer.Option(help="Duration of a step with these channels and codecs, in seconds. Default: 0.1."),
     ],
 }
+CONDITIONS["carrier"] = Annotated[
+    Carrier | None,
+    typer.Option(help=f"{(TransportConfig.model_fields['carrier'].description or '').capitalize()}. Default: batch."),
+]
 for _name, _field in SharedConditions.model_fields.items():
     CONDITIONS[_name] = Annotated[
         _field.annotation | None,  # type: ignore[operator]
@@ -51,9 +57,9 @@ for _name, _field in SharedConditions.model_fields.items():
 
 
 def takes_conditions(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command every option of conditions; its argument ``conditions`` gets what was asked for as one mapping.
+    """Decorator that adds the options of conditions to a command, and passes them to it as the argument ``conditions``.
 
-    The mapping has the keys of :class:`agentcomm.runs.conditions.ConditionsConfig` that were given.
+    ``conditions`` is a mapping with those keys of :class:`agentcomm.runs.conditions.ConditionsConfig` that were given.
     """
 
     @wraps(command)
@@ -78,18 +84,20 @@ def _keys(
     channel: list[str] | None,
     codec: list[str] | None,
     step_seconds: float | None,
+    carrier: Carrier | None,
     **shared: Any,
 ) -> dict[str, Any]:
-    """Options as keys of the config; those that were not given are left out."""
+    """The given options as keys of the config."""
     found: dict[str, Any] = {name: value for name, value in shared.items() if value is not None}
     if env is not None:
         found["environments"] = [Choice.parse(f"environment:{text}").arguments for text in env]
     if gates is not None:
         found["gates"] = gates
-    if not channel and not codec and step_seconds is None:
+    rest = {"step_seconds": step_seconds, "carrier": carrier}
+    rest = {name: value for name, value in rest.items() if value is not None}
+    if not channel and not codec and not rest:
         return found
-    timing = {} if step_seconds is None else {"step_seconds": step_seconds}
-    ways = [[Choice.parse(part) for part in text.split("+")] for text in channel or []] or [[]]
-    written: list[Choice | None] = [*(Choice.parse(text) for text in codec or [])] or [None]
-    found["transports"] = [{"channels": way, "codec": code, **timing} for way in ways for code in written]
+    channels = [[Choice.parse(part) for part in text.split("+")] for text in channel or []] or [[]]
+    codecs: list[Choice | None] = [*(Choice.parse(text) for text in codec or [])] or [None]
+    found["transports"] = [{"channels": c, "codec": written, **rest} for c in channels for written in codecs]
     return found

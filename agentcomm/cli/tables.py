@@ -8,7 +8,7 @@ from rich.table import Table
 
 
 def cells(rows: list[dict[str, Any]]) -> Table:
-    """Mean steps by attack and defense, mean over seeds; the control has a row of its own."""
+    """Mean steps by attack and defense, averaged over seeds; the control has its own row."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         attack = "no attack" if row["attack"] is None else row["attack"]["label"]
@@ -20,7 +20,7 @@ def cells(rows: list[dict[str, Any]]) -> Table:
         found.setdefault((attack, row["defense_label"]), []).append(row)
     columns = list(dict.fromkeys(defense for _, defense in found))
     lengths = {r["metrics"]["mean_steps"] for r in rows if r["status"] != "failed"}
-    shown = "mean_return" if len(lengths) <= 1 < len(rows) else "mean_steps"  # episodes may all be equally long
+    shown = "mean_return" if len(lengths) <= 1 < len(rows) else "mean_steps"  # all episodes may have the same length
     table = Table(title=f"{shown.replace('_', ' ')} (success), mean over seeds")
     table.add_column("attack", overflow="fold")
     for column in columns:
@@ -42,7 +42,7 @@ def cells(rows: list[dict[str, Any]]) -> Table:
 
 
 def success(rows: list[dict[str, Any]]) -> Table:
-    """How often each attack succeeded by its own predicate, and how often its no-op control did."""
+    """Success rate of each attack by its own predicate, and of its no-op control."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         if row["attack"] is not None and row["status"] != "failed" and "attack_success" in row["metrics"]:
@@ -50,8 +50,8 @@ def success(rows: list[dict[str, Any]]) -> Table:
     table = Table(
         title="attack success, mean over seeds",
         caption="Share of episodes in which the attack reached its goal: by default, that the team earned less than in"
-        " the same episode without it. The no-op control does as much with noop_control content;"
-        " the difference is the attack's effect.",
+        " the same episode without it. The no-op control is the same attack with harmless content;"
+        " the difference is the effect of the attack.",
     )
     for column in ("attack", "defense", "succeeded", "its no-op control"):
         table.add_column(column, justify="left" if column in ("attack", "defense") else "right", overflow="fold")

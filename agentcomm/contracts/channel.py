@@ -1,4 +1,4 @@
-"""The contract of a channel: what happens to messages between sender and receiver when nobody attacks."""
+"""The contract of a channel: loss, delay and overhead of messages between sender and receiver, without attacks."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from agentcomm.contracts.shape import TeamShape
 
 @dataclass(frozen=True)
 class ChannelInput:
-    """What is about to pass a channel: B worlds, N receivers, M inbox slots.
+    """The messages that enter a channel: B worlds, N receivers, M inbox slots.
 
     Attributes:
-        present: [B, N, M] bool, messages that are on the wire (those that earlier channels lost are not).
+        present: [B, N, M] bool, messages on the wire (without those that earlier channels lost).
         sender: [B, N, M] int64, claimed sender; N for a newcomer.
         size: [B, N, M] int64 bytes, header and seal included.
-        hops: [B, N, M] int64, how many hops each may still take.
+        hops: [B, N, M] int64, remaining hops.
         step: [B] int64, step of each world's episode.
         step_seconds: Seconds that a step of the episode takes.
         round: Round within the step.
         generator: The channel's own randomness.
-        fragments: Fragments that attacks put on the wire besides; None for none.
+        fragments: Additional fragments that attacks put on the wire; None for none.
     """
 
     present: Tensor
@@ -55,12 +55,12 @@ class ChannelInput:
 
 @dataclass(frozen=True)
 class ChannelEffect:
-    """What a channel does to messages; None leaves that alone.
+    """The effect of a channel on messages; None means no effect.
 
     Attributes:
-        lost: [B, N, M] bool, never arrives.
-        seconds: [B, N, M] float32, how much later it arrives.
-        extra: [B, N, M] int64 bytes that the channel itself adds on the wire, such as fragment headers.
+        lost: [B, N, M] bool, messages that never arrive.
+        seconds: [B, N, M] float32 delay in seconds.
+        extra: [B, N, M] int64 bytes that the channel adds on the wire, such as fragment headers.
         hops: [B, N, M] int64 hops taken.
     """
 
@@ -71,31 +71,31 @@ class ChannelEffect:
 
 
 class ChannelConfig(PluginConfig):
-    """Arguments every channel has."""
+    """Arguments of every channel."""
 
 
 C_co = TypeVar("C_co", bound=ChannelConfig, default=ChannelConfig, covariant=True)
 
 
 class Channel(Plugin[C_co]):
-    """A stage between sender and receiver. Implement :meth:`carry`.
+    """Loss, delay and overhead between sender and receiver. Implement :meth:`carry`.
 
-    Channels are composed: a message is lost if any of them loses it, and their delays add up. The network keeps
-    what is on its way; a channel only says when it will be there.
+    Channels are composed: a message is lost if any of them loses it, and their delays add up. The network stores
+    delayed messages; a channel only computes their delay.
 
     Attributes:
-        fragments_messages: Whether it cuts messages into fragments, and takes those of attacks into its buffers.
+        fragments_messages: Whether it splits messages into fragments, and buffers fragments that attacks send.
     """
 
     fragments_messages: ClassVar[bool] = False
 
     def __init__(self, config: C_co, team_shape: TeamShape, slots: int) -> None:
-        """Make it for a network.
+        """Create the channel for a network.
 
         Args:
             config: Arguments.
             team_shape: Sizes.
-            slots: M, inbox slots per receiver: k links and spare ones for injected messages.
+            slots: M, inbox slots per receiver: k links, and spare slots for injected messages.
         """
         self.config = config
         self.team_shape = team_shape
@@ -103,16 +103,16 @@ class Channel(Plugin[C_co]):
 
     @abstractmethod
     def carry(self, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
-        """Say what becomes of one exchange's messages; ``memory`` may be changed in place."""
+        """Compute the effect on the messages of one exchange; ``memory`` may be changed in place."""
 
     def memory(self) -> dict[str, Tensor]:
-        """Fresh memory: tensors [B, ...] that are reset with their world."""
+        """Fresh memory: tensors [B, ...], whose rows are reset when the episode of their world ends."""
         return {}
 
 
 @dataclass(frozen=True)
 class Composed(ChannelEffect):
-    """What several channels do to messages together."""
+    """The combined effect of several channels on messages."""
 
     lost: Tensor
     seconds: Tensor
@@ -124,9 +124,9 @@ def compose(channels: Sequence[Channel], memories: Sequence[dict[str, Tensor]], 
     """Pass messages through several channels.
 
     Args:
-        channels: In the order in which messages pass them.
-        memories: Of each.
-        entering: What enters the first.
+        channels: Channels, in the order in which messages pass them.
+        memories: Memory of each channel.
+        entering: Messages that enter the first channel.
     """
     lost, extra, hops = (torch.zeros_like(x) for x in (entering.present, entering.size, entering.size))
     seconds = torch.zeros(entering.present.shape, device=entering.present.device)

@@ -1,4 +1,4 @@
-"""The contract of a codec: payloads become few bits on the wire, and numbers again at the receivers."""
+"""The contract of a codec: it compresses payloads to few bits on the wire, and decodes them at the receivers."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from agentcomm.contracts.shape import TeamShape
 
 
 class Coded(NamedTuple):
-    """Payloads on the wire.
+    """Encoded payloads.
 
     Attributes:
-        values: [B, N, W] float32, what travels, as it is read back from the bits.
-        bits: [B, N] int64, size of each.
+        values: [B, N, W] float32, the values that the bits on the wire represent.
+        bits: [B, N] int64, size of each payload in bits.
     """
 
     values: Tensor
@@ -29,15 +29,15 @@ class Coded(NamedTuple):
 
 @dataclass(frozen=True)
 class Received:
-    """What lies in the inboxes: of the messages that were not refused so far.
+    """Encoded payloads in the inboxes, of the messages that have not been refused so far.
 
     Attributes:
-        values: [B, N, M, W] as they arrived.
+        values: [B, N, M, W] values as they arrived.
         present: [B, N, M] bool.
-        sender: [B, N, M] int64, claimed.
-        sequence: [B, N, M] int64.
-        step: [B] int64.
-        round: Exchange within the step.
+        sender: [B, N, M] int64, claimed sender.
+        sequence: [B, N, M] int64, sequence number.
+        step: [B] int64, step of each world's episode.
+        round: Round within the step.
     """
 
     values: Tensor
@@ -49,21 +49,21 @@ class Received:
 
 
 class CodecConfig(PluginConfig):
-    """Arguments every codec has."""
+    """Arguments of every codec."""
 
 
 C_co = TypeVar("C_co", bound=CodecConfig, default=CodecConfig, covariant=True)
 
 
 class Codec(Plugin[C_co]):
-    """Implement :meth:`encode`, :meth:`pack` and :meth:`unpack`; one that remembers, :meth:`decode`, too.
+    """Compresses payloads. Implement :meth:`encode`, :meth:`pack` and :meth:`unpack`; if stateful, also :meth:`decode`.
 
-    The batch never makes bytes: it computes what they would say and how many they would be. ``pack`` and
-    ``unpack`` make them, for one payload, and agree with it: ``unpack(pack(x))`` is ``encode(x).values`` to the last
-    bit, and ``pack(x)`` has ``ceil(bits / 8)`` bytes.
+    The batch never produces bytes: it computes the values they represent and their size. ``pack`` and ``unpack``
+    convert one payload to bytes and back, and agree with ``encode``: ``unpack(pack(x))`` equals ``encode(x).values`` to
+    the last bit, and ``pack(x)`` has ``ceil(bits / 8)`` bytes.
 
     Attributes:
-        stateful: Whether receivers need to remember what they heard; then :meth:`decode` is called.
+        stateful: Whether decoding depends on earlier messages; if so, :meth:`decode` is called.
     """
 
     stateful: ClassVar[bool] = False
@@ -74,31 +74,31 @@ class Codec(Plugin[C_co]):
 
     @abstractmethod
     def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, round_: int) -> Coded:
-        """Encode what all agents say.
+        """Encode the payloads of all agents.
 
         Args:
             payload: [B, N, D] float32.
             memory: The tensors of :meth:`memory`; may be changed in place.
             step: [B] int64, step of each world's episode.
-            round_: Exchange within the step.
+            round_: Round within the step.
         """
 
     def decode(self, received: Received, memory: dict[str, Tensor]) -> Tensor:
-        """[B, N, M, D] payloads from what arrived; what travels is the payload itself unless a codec says otherwise."""
+        """[B, N, M, D] payloads decoded from the values that arrived; by default, these values themselves."""
         return received.values
 
     def memory(self) -> dict[str, Tensor]:
-        """Fresh memory: tensors [B, ...] that are reset with their world."""
+        """Fresh memory: tensors [B, ...], whose rows are reset when the episode of their world ends."""
         return {}
 
     @abstractmethod
     def pack(self, payload: NDArray[np.float32]) -> bytes:
-        """One payload [D] (or increment, for one that remembers) as bytes."""
+        """One payload [D] (for a stateful codec, one frame) as bytes."""
 
     @abstractmethod
     def unpack(self, data: bytes) -> NDArray[np.float32]:
-        """The values [W] that the bytes say.
+        """The values [W] that the bytes represent.
 
         Raises:
-            MessageError: If these are no bytes of this codec: too short, too long, or values out of range.
+            MessageError: If the codec cannot have written the bytes: too short, too long, or values out of range.
         """

@@ -1,12 +1,12 @@
-"""Inbox: what the receivers of one exchange may use.
+"""Inbox: the messages that the receivers of one exchange may use.
 
 Shapes: B worlds, N agents, M inbox slots per receiver, D payload width. The first k slots belong to the links of the
-graph. A message to many is one payload: ``spoken`` holds what each agent said, a slot only points to it, and what
-happened to the payload on its way is kept beside it:
+graph. All receivers of a broadcast share one payload: ``spoken`` holds the payload of each agent, a slot refers to it
+by index, and changes in transit are stored per slot:
 
     payload[b, i, m] = scale[b, i, m] * spoken[b, source[b, i, m]] + delta[b, i, m]
 
-with ``scale`` and ``delta`` absent where nothing was changed. A rollout records this form and an update replays it.
+``scale`` and ``delta`` are None where no payload was changed. A rollout records this form and an update replays it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 
 def gather_agents(values: Tensor, index: Tensor) -> Tensor:
-    """Pick per-agent vectors: values [B, N, D], index [B, N, M] of agents -> [B, N, M, D]."""
+    """Gather per-agent vectors: values [B, N, D], index [B, N, M] of agents -> [B, N, M, D]."""
     worlds, agents, width = values.shape
     offset = torch.arange(worlds, device=values.device).view(-1, 1, 1) * agents
     flat = (index + offset).reshape(-1)
@@ -26,7 +26,7 @@ def gather_agents(values: Tensor, index: Tensor) -> Tensor:
 
 
 class ProjectionCache:
-    """Linear images of payloads, kept while agents speak one after the other (a key/value cache).
+    """Projections of payloads, kept while agents speak one after the other (a key/value cache).
 
     Args:
         spoken: [1, S, D] payloads, zero for those that have not spoken yet.
@@ -38,13 +38,13 @@ class ProjectionCache:
         self._pending: dict[int, list[Tensor]] = {}
 
     def speak(self, rows: Tensor, payload: Tensor) -> None:
-        """The agents ``rows`` [R] say ``payload`` [R, D]."""
+        """Store ``payload`` [R, D] as the payloads of the agents ``rows`` [R]."""
         self.spoken[0, rows] = payload
         for pending in self._pending.values():
             pending.append(rows)
 
     def project(self, weight: Tensor) -> Tensor:
-        """``spoken @ weight.T`` [1, S, out]; only rows spoken since the last call are computed."""
+        """``spoken @ weight.T`` [1, S, out]; only rows stored since the last call are computed."""
         key = weight.data_ptr()
         if key not in self._images:
             self._images[key] = nn.functional.linear(self.spoken, weight)
@@ -57,21 +57,21 @@ class ProjectionCache:
 
 @dataclass(frozen=True)
 class Inbox:
-    """What the receivers may use: accepted slots only count where ``mask`` is True.
+    """The messages that receivers may use: the slots where ``mask`` is True.
 
     Attributes:
-        spoken: [B, N, D] payloads as the senders made them (gradients flow through these).
-        source: [B, N, M] int64, whose payload sits in the slot.
+        spoken: [B, N, D] payloads as the senders computed them (gradients flow through these).
+        source: [B, N, M] int64, agent whose payload is in the slot.
         mask: [B, N, M] bool, accepted messages.
         scale: [B, N, M] factor, or None for 1.
         delta: [B, N, M, D] offset, or None for 0.
         weight: [B, N, M] straight-through weight of the edge (value 1), or None.
         links: [B, N, k] int64, the graph's senders.
-        coding: [B, N, D], what a codec added to what agents said: ``spoken`` is the sum. None without a codec.
-        receiver: [B, R] int64, whose inboxes these are; None for all N agents in order.
+        coding: [B, N, D] coding error of a codec, which ``spoken`` includes. None without a codec.
+        receiver: [B, R] int64, the receivers; None for all N agents in order.
         cache: Keeps projections of ``spoken`` from one turn to the next.
 
-    The inboxes of some receivers only (see :meth:`rows`) count as one world with all B * N agents in it.
+    The inboxes of a subset of receivers (see :meth:`rows`) form one world with all B * N agents.
     """
 
     spoken: Tensor
@@ -86,14 +86,14 @@ class Inbox:
     cache: ProjectionCache | None = None
 
     def mutual(self) -> Tensor:
-        """[B, N, M] bool, slots whose sender listens to the receiver, too (A_ji)."""
+        """[B, N, M] bool, slots whose sender also listens to the receiver (A_ji)."""
         receiver = self.receiver
         if receiver is None:
             receiver = torch.arange(self.links.shape[1], device=self.links.device).unsqueeze(0)
         return (gather_agents(self.links, self.source) == receiver[..., None, None]).any(-1)
 
     def materialized(self) -> Inbox:
-        """The same with the codec's part in every slot's ``delta``, for payloads that are spoken one by one."""
+        """The same inbox with the coding error moved into ``delta``, for payloads that are sent one by one."""
         if self.coding is None:
             return self
         coding = gather_agents(self.coding, self.source)
@@ -103,7 +103,7 @@ class Inbox:
         return replace(self, spoken=self.spoken - self.coding, delta=delta, coding=None)
 
     def merge(self, later: Inbox, receivers: Tensor) -> Inbox:
-        """These inboxes, but for some receivers [B, N] those of a later exchange of the same payloads."""
+        """These inboxes, with those of ``receivers`` [B, N] bool taken from a later exchange of the same payloads."""
         slots = max(self.mask.shape[-1], later.mask.shape[-1])
         where = receivers.unsqueeze(-1)
 
@@ -159,7 +159,7 @@ class Inbox:
 
         Args:
             weight: [out, D].
-            plain: ``spoken @ weight.T`` [B, N, out], if the caller has it already.
+            plain: ``spoken @ weight.T`` [B, N, out], if already computed.
         """
         if plain is None:
             plain = nn.functional.linear(self.spoken, weight) if self.cache is None else self.cache.project(weight)
@@ -169,7 +169,7 @@ class Inbox:
         changed = self.delta.abs().amax(-1) != 0
         if self.delta.requires_grad or 2 * int(changed.sum()) > changed.numel():
             return image + nn.functional.linear(self.delta, weight)
-        at = changed.nonzero(as_tuple=True)  # few: the others need no product
+        at = changed.nonzero(as_tuple=True)  # only the few changed slots need a product
         return image.index_put(at, nn.functional.linear(self.delta[at], weight), accumulate=True)
 
     def _place(self, gathered: Tensor, offset: Tensor | None) -> Tensor:

@@ -13,17 +13,17 @@ from agentcomm.contracts.outcome import Episodes
 
 
 class MetricConfig(PluginConfig):
-    """Arguments every metric has; each has a default, with which cells are measured."""
+    """Arguments of every metric; all have defaults, with which cells are measured."""
 
 
 M_co = TypeVar("M_co", bound=MetricConfig, default=MetricConfig, covariant=True)
 
 
 class Metric(Plugin[M_co]):
-    """A number that each evaluated cell has, where it applies. Implement ``by_episode``, or ``value`` itself.
+    """A number computed for each cell to which it applies. Implement ``by_episode`` or ``value``.
 
     Attributes:
-        unit: Of the number; empty for shares and counts.
+        unit: Unit of the number; empty for shares and counts.
         better: Which direction is better for the team.
     """
 
@@ -34,35 +34,35 @@ class Metric(Plugin[M_co]):
         self.config = config
 
     def by_episode(self, episodes: Episodes) -> Tensor | None:
-        """[B] one number per episode; None where it does not apply, or where single episodes have no such number."""
+        """[B] one number per episode; None if the metric does not apply, or is not defined for single episodes."""
         return None
 
     def value(self, episodes: Episodes) -> float | None:
-        """The number of a cell, by default the mean over episodes; None where it does not apply."""
+        """The number of a cell, by default the mean over episodes; None if the metric does not apply."""
         single = self.by_episode(episodes)
         return None if single is None else float(single.float().mean())
 
 
 class PooledMetric(Metric[M_co]):
-    """A ratio of sums over all episodes, so that a long episode counts for more than a short one.
+    """A ratio of sums over all episodes, so that long episodes have a larger weight than short ones.
 
     Attributes:
-        scale: Units of the metric in a unit of the ratio.
+        scale: Factor from the ratio to the metric's unit.
     """
 
     scale: ClassVar[int] = 1
 
     @abstractmethod
     def parts(self, episodes: Episodes) -> tuple[Tensor, Tensor] | None:
-        """Numerator and denominator, [B] each; None where the metric does not apply."""
+        """Numerator and denominator, [B] each; None if the metric does not apply."""
 
     def by_episode(self, episodes: Episodes) -> Tensor | None:
-        """The ratio within each episode, 0 of nothing."""
+        """The ratio within each episode; 0 if the denominator is 0."""
         parts = self.parts(episodes)
         return None if parts is None else self.scale * parts[0] / parts[1].clamp_min(1)
 
     def value(self, episodes: Episodes) -> float | None:
-        """The ratio of sums, 0 of nothing."""
+        """The ratio of sums; 0 if the denominator is 0."""
         parts = self.parts(episodes)
         if parts is None:
             return None

@@ -1,4 +1,4 @@
-"""What happened in evaluated episodes: what metrics and success predicates are computed from."""
+"""The outcome of evaluated episodes, from which metrics and success predicates are computed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
-# What a directory counts in each episode, in this order in its state.
+# Counters of a directory per episode, in the order of its state.
 DIRECTORY_COUNTS = (
     *("asked", "unserved", "refused", "registered", "listed", "listed_outside", "poisoned", "routed", "misrouted"),
     *("spoiled", "obeyed", "blocked", "worked", "booked", "slandered", "blamed", "misblamed"),
 )
-# What goes wrong, and of how much.
+# Failure counts, and the count of which each is a share.
 SHARES = {
     **dict.fromkeys(("unserved", "poisoned", "obeyed"), "asked"),
     **dict.fromkeys(("misrouted", "spoiled"), "routed"),
@@ -24,26 +24,26 @@ SHARES = {
 
 @dataclass(frozen=True)
 class Facts:
-    """What happened to a directory in an episode so far, [B] int64 each.
+    """Counters of a directory in an episode so far, [B] int64 each.
 
     Attributes:
-        asked: Look-ups that were made.
-        unserved: Those that the hub had no capacity for.
-        refused: Registrations turned away, for want of capacity, place or key.
+        asked: Look-ups.
+        unserved: Look-ups beyond the hub's capacity.
+        refused: Registrations refused for lack of capacity, of a free slot or of a key.
         registered: Cards accepted from outsiders.
-        listed: Places filled in answers.
-        listed_outside: Those filled by an outsider's card.
-        poisoned: Answers that name others than an honest hub's would.
-        routed: Tasks handed to whoever answers for a card.
-        misrouted: Those that an outsider got.
-        spoiled: Those that an outsider got and did not deliver.
-        obeyed: Tasks that went where a card's description told their requester to.
-        blocked: Steps of members that copies of a task kept from taking another.
+        listed: Cards listed in answers.
+        listed_outside: Listed cards of outsiders.
+        poisoned: Answers that differ from those of an honest hub.
+        routed: Tasks handed to the holder of a card.
+        misrouted: Tasks handed to an outsider.
+        spoiled: Tasks handed to an outsider that did not deliver.
+        obeyed: Tasks whose requester followed an instruction in a card's description.
+        blocked: Steps in which copies of a task kept a member from taking another one.
         worked: Steps of members.
-        booked: Outcomes and ratings booked on a name.
-        slandered: Ratings of members by outsiders among them.
-        blamed: Failures that an auditor puts down to a name, by the trace of the task.
-        misblamed: Those that somebody else is to blame for.
+        booked: Outcomes and ratings recorded for a name.
+        slandered: Recorded ratings of members by outsiders.
+        blamed: Failures that an auditor attributes to a name, by the trace of the task.
+        misblamed: Failures attributed to the wrong name.
     """
 
     asked: Tensor
@@ -66,33 +66,33 @@ class Facts:
 
     @classmethod
     def of(cls, counts: Tensor) -> Facts:
-        """From a directory's counts [B, len(DIRECTORY_COUNTS)]."""
+        """The facts in a directory's counts [B, len(DIRECTORY_COUNTS)]."""
         return cls(**dict(zip(DIRECTORY_COUNTS, counts.unbind(1), strict=True)))
 
     def share(self, name: str) -> Tensor:
-        """[B] float32, one of the shares, by world; 0 of nothing."""
+        """[B] float32, the share in each world; 0 if its denominator is 0."""
         share: Tensor = getattr(self, name) / getattr(self, SHARES[name]).clamp_min(1)
         return share
 
 
 @dataclass(frozen=True)
 class Episodes:
-    """What happened in B episodes.
+    """The outcome of B episodes.
 
     Attributes:
-        length: [B] int64 steps taken.
+        length: [B] int64 steps.
         success: [B] bool.
-        total_reward: [B] summed reward, mean over the agents that are there.
+        total_reward: [B] summed reward, mean over present agents.
         harm: [B] int64 harm done (:attr:`agentcomm.contracts.world.World.harm`).
         actions: [B, A] int64, how often members took each action.
         messages: Counts of the ledger by name, [B] each, until each episode's end.
         bytes: [B] bytes on the wire until each episode's end.
-        late_by: [B] steps, and [B] seconds, that arrived messages took, summed; zero without channels.
-        refused_by: [B] messages turned away, by defense.
-        gate_by_step: Per step, the share of open gates among running worlds; None where none runs.
-        gate_open: The same over all steps.
-        facts: What happened to the directory until each episode's end; None in a world without one.
-        frames: Per recorded world, its frames for the report's player.
+        late_by: Latency of all arrived messages, summed: [B] steps, and [B] seconds; zero without channels.
+        refused_by: [B] refused messages, by defense.
+        gate_by_step: Share of open gates in running worlds, per step; None after the last episode has ended.
+        gate_open: Share of open gates over all steps.
+        facts: Counters of the directory until each episode's end; None in a world without a directory.
+        frames: Frames of each recorded world, for the report's player.
     """
 
     length: Tensor

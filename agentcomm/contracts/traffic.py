@@ -1,16 +1,16 @@
 """Traffic: the messages of one exchange in all worlds, as tensors.
 
 Shapes: B worlds, N agents, M inbox slots per receiver, D payload width. A slot ``[b, i, m]`` is one
-envelope addressed to receiver i. The first k slots belong to the links of the graph; the spare ones
-after them are empty unless somebody injects a message.
+envelope addressed to receiver i. The first k slots belong to the links of the graph; the spare slots
+after them are empty unless an attack injects a message.
 
-A message to many is one payload: ``spoken`` holds what each agent said, and a slot only points to it.
-What stages do to a payload on its way is kept beside it, so that the payload in a slot is
+All receivers of a broadcast share one payload: ``spoken`` holds the payload of each agent, and a slot refers to
+it by index. Changes to a payload in transit are stored per slot, so that the payload in a slot is
 
     payload[b, i, m] = scale[b, i, m] * spoken[b, source[b, i, m]] + delta[b, i, m]
 
-with ``scale`` and ``delta`` absent while nobody has touched anything. The same form is what a rollout
-records and an update replays.
+``scale`` and ``delta`` are None while no payload has been changed. A rollout records this form and an update
+replays it.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from torch import Tensor, nn
 
 from agentcomm.contracts.inbox import Inbox
 
-# What an envelope says besides its payload.
+# Fields of an envelope besides its payload.
 HEADER = ("sender", "audience", "sequence", "sent_at", "expiry", "hops", "sent_round", "key", "seal")
 LIFETIME = 16  # steps after which a message counts as stale
-HOPS = 8  # hops a message may take
+HOPS = 8  # largest number of hops of a message
 
 
 class Links(NamedTuple):
-    """Who is listened to in one exchange.
+    """The links over which messages travel in one exchange.
 
     Attributes:
         source: [B, N, k] int64, the senders that the graph keeps for each receiver.
         open: [B, N] bool, receivers that listen.
-        carried: [B, N, k] bool, links on which the sender says something; None for all.
+        carried: [B, N, k] bool, links on which the sender sends a message; None for all.
         due: [B, N] bool, receivers whose messages this exchange carries; None for all. Where agents act in turns,
-            the others have theirs in another exchange of the step.
+            the others receive theirs in another exchange of the step.
     """
 
     source: Tensor
@@ -57,30 +57,30 @@ class Links(NamedTuple):
         return present if self.carried is None else present & self.carried
 
     def only(self, due: Tensor, carried: Tensor) -> Links:
-        """Of these links, those of the receivers that are due [B, N] and that are in ``carried`` [B, N, k], too."""
+        """The links of the receivers ``due`` [B, N] that are also in ``carried`` [B, N, k]."""
         return Links(self.source, self.open, carried if self.carried is None else carried & self.carried, due)
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """Envelopes on their way. Stages return a changed copy.
+    """Envelopes in transit. Stages return a changed copy.
 
     Attributes:
         spoken: [B, N, D] payloads as spoken.
         source: [B, N, M] int64, index into ``spoken``.
         present: [B, N, M] bool, slots that hold a message.
-        scale: [B, N, M] or None; see the module's formula.
-        delta: [B, N, M, D] or None.
-        sender: [B, N, M] int64, who the envelope claims sent it; N stands for a newcomer.
-        origin: [B, N, M] int64, who really did: ground truth for metrics, never shown to attack or defense.
-        audience: [B, N, M] int64, the receiver it was written for.
-        sequence: [B, N, M] int64, the sender's running number in this episode.
-        sent_at: [B, N, M] int64, step of the episode.
+        scale: [B, N, M] factor of the payload, or None for 1; see the formula above.
+        delta: [B, N, M, D] offset of the payload, or None for 0.
+        sender: [B, N, M] int64, claimed sender; N stands for a newcomer.
+        origin: [B, N, M] int64, true sender: ground truth for metrics, hidden from attacks and defenses.
+        audience: [B, N, M] int64, intended receiver.
+        sequence: [B, N, M] int64, sequence number of the sender in this episode.
+        sent_at: [B, N, M] int64, step of the episode in which it was sent.
         expiry: [B, N, M] int64, last step at which it counts as fresh.
-        hops: [B, N, M] int64, hops it may still take; the one field that changes on its way, and is not sealed.
+        hops: [B, N, M] int64, remaining hops; the only field that changes in transit and is not sealed.
         sent_round: [B, N, M] int64, round of the step in which it was sent.
-        key: [B, N, M] int64, id of the key the seal names, -1 for none.
-        seal: [B, N, M] int64, symbolic tag over all fields above but origin and hops; 0 for none.
+        key: [B, N, M] int64, id of the key that the seal names; -1 for none.
+        seal: [B, N, M] int64, symbolic tag over all fields above except origin and hops; 0 for none.
     """
 
     spoken: Tensor
@@ -101,14 +101,14 @@ class Traffic:
 
     @classmethod
     def on_links(cls, spoken: Tensor, links: Links, step: Tensor, round_: int, rounds: int, spare: int) -> Traffic:
-        """Envelopes for all open links, in clear and unsealed.
+        """Envelopes for all open links, unencrypted and unsealed.
 
         Args:
             spoken: [B, N, D].
             links: The step's links.
             step: [B] int64, steps since the episode began.
             round_: Round of this exchange, 0 .. rounds - 1.
-            rounds: Exchanges per step.
+            rounds: Rounds per step.
             spare: Empty slots to add for injected messages.
         """
         worlds, agents, degree = links.source.shape
@@ -141,15 +141,15 @@ class Traffic:
 
     @property
     def receiver(self) -> Tensor:
-        """[B, N, M] int64, whose inbox each slot is in."""
+        """[B, N, M] int64, the receiver in whose inbox each slot is."""
         return torch.arange(self.source.shape[1], device=self.source.device).view(1, -1, 1).expand_as(self.source)
 
     def payload(self) -> Tensor:
-        """[B, N, M, D] payloads as they are now."""
+        """[B, N, M, D] current payloads."""
         return self.to_inbox(self.present, self.source).payload()
 
     def edit_payload(self, where: Tensor, new: Tensor) -> Traffic:
-        """Put payloads ``new`` [B, N, M, D] into the slots ``where`` [B, N, M]; a constant from then on."""
+        """Replace the payloads of the slots ``where`` [B, N, M] by ``new`` [B, N, M, D], which are constants."""
         scale = torch.ones_like(where, dtype=new.dtype) if self.scale is None else self.scale
         delta = torch.zeros_like(new) if self.delta is None else self.delta
         return replace(
@@ -172,5 +172,5 @@ class Traffic:
         )
 
     def to_inbox(self, mask: Tensor, links: Tensor) -> Inbox:
-        """The receivers' side of this traffic, with ``mask`` [B, N, M] saying what was accepted."""
+        """The receivers' inboxes, where ``mask`` [B, N, M] marks the accepted messages."""
         return Inbox(self.spoken, self.source, mask, links, self.scale, self.delta)

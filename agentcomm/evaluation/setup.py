@@ -59,7 +59,7 @@ def prepare(
         resize_team(policy, make_world(saved.environment, 1, under.device), world)
     seed = derive(cell.episode_seed, "network", cell.seed, cell.attack_label)
     attacks = [] if cell.attack is None else [cell.attack.changed({"noop_control": True} if noop_control else {})]
-    comms = make_comms(world, policy, attacks, cell.defenses, seed, under.transport, under.carrier)
+    comms = make_comms(world, policy, attacks, cell.defenses, seed, under.transport)
     return world, policy, comms
 
 

@@ -1,4 +1,4 @@
-"""Exchange: one round of messages on its way through the stages, from what agents say to the receivers' inboxes."""
+"""Exchange: one round of messages passing through the stages, from the payloads of agents to the receivers' inboxes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.traffic import Links, Traffic
 from agentcomm.guards.effects import Effects
 
-Foresee = Callable[[Inbox], Tensor]  # action logits [B, N, A] that follow from an inbox
+PredictLogits = Callable[[Inbox], Tensor]  # action logits [B, N, A] given an inbox
 
 
 @dataclass
@@ -20,26 +20,26 @@ class Exchange:
     """One round of messages in all worlds; the stages change it in place.
 
     Attributes:
-        spoken: [B, N, D] what agents say.
-        links: Who listens to whom.
+        spoken: [B, N, D] payloads of all agents.
+        links: Links over which messages travel.
         step: [B] int64, step of each world's episode.
-        round: Number of the exchange within the step.
-        foresee: Action logits [B, N, A] that follow from some traffic, for attacks that know the policy; None where
-            they are not known.
-        traffic: The messages as they are now.
+        round: Round within the step.
+        predict_logits: Action logits [B, N, A] given some traffic, for attacks that know the policy; None where they
+            cannot be predicted.
+        traffic: The messages in their current form.
         sent: [B, N, M] bool, messages that agents send.
-        put: [B, N, M] bool, everything that agents and attacks put on the wire.
-        effects: What attacks did in this exchange.
+        put: [B, N, M] bool, all messages that agents and attacks put on the wire.
+        effects: Effects of attacks in this exchange.
         forged: [B, N, M] bool, messages in ``traffic`` that an attack put on the wire.
         tampered: [B, N, M] bool, messages in ``traffic`` that an attack changed.
         lost: [B, N, M] bool, messages that the channels lost.
-        covered: [B, N, M] bool, messages that will arrive later, in whose slots an earlier one arrives now.
+        covered: [B, N, M] bool, delayed messages in whose slots an earlier message arrives now.
         size: [B, N, M] int64 bytes on the wire.
-        written: The messages as their senders wrote and sealed them; None where no attack is on the wire.
+        written: The messages as their senders wrote and sealed them; None without attacks on the wire.
         departed: The messages on the wire after all attacks.
         arrived: The messages that reach the receivers, before gates and defenses refuse any.
-        refused: [B, N, M] bool, messages refused, by the name of the defense, or ``gate``.
-        coding: [B, N, D] what a codec adds to what agents say; None without a codec.
+        refused: [B, N, M] bool, refused messages, by the name of the defense, or ``gate``.
+        coding: [B, N, D] coding error of each payload; None without a codec.
         payload_bytes: [B, N] int64 bytes of each agent's encoded payload; None without a codec.
     """
 
@@ -47,7 +47,7 @@ class Exchange:
     links: Links
     step: Tensor
     round: int
-    foresee: Callable[[Traffic], Tensor] | None
+    predict_logits: Callable[[Traffic], Tensor] | None
     traffic: Traffic
     sent: Tensor
     put: Tensor
@@ -66,32 +66,39 @@ class Exchange:
 
     @classmethod
     def begin(
-        cls, spoken: Tensor, links: Links, step: Tensor, round_: int, rounds: int, spare: int, foresee: Foresee | None
+        cls,
+        spoken: Tensor,
+        links: Links,
+        step: Tensor,
+        round_: int,
+        rounds: int,
+        spare: int,
+        predict_logits: PredictLogits | None,
     ) -> Exchange:
-        """An exchange before anything happens to its messages.
+        """A new exchange, before any stage.
 
         Args:
-            spoken: [B, N, D].
-            links: Who listens to whom.
+            spoken: [B, N, D] payloads of all agents.
+            links: Links over which messages travel.
             step: [B] int64.
-            round_: Number of the exchange within the step.
-            rounds: Exchanges per step.
+            round_: Round within the step.
+            rounds: Rounds per step.
             spare: Empty slots to add for injected messages.
-            foresee: What the team will do with an inbox; None where that is not known.
+            predict_logits: Action logits of the team given an inbox; None where they cannot be predicted.
         """
         traffic = Traffic.on_links(spoken, links, step, round_, rounds, spare)
         none, zero = torch.zeros_like(traffic.present), torch.zeros_like(traffic.source)
 
         def after(changed: Traffic) -> Tensor:
-            assert foresee is not None
-            return foresee(changed.to_inbox(changed.present, links.source))
+            assert predict_logits is not None
+            return predict_logits(changed.to_inbox(changed.present, links.source))
 
         return cls(
             spoken=spoken,
             links=links,
             step=step,
             round=round_,
-            foresee=None if foresee is None else after,
+            predict_logits=None if predict_logits is None else after,
             traffic=traffic,
             sent=traffic.present,
             put=traffic.present,
@@ -106,27 +113,27 @@ class Exchange:
         )
 
     def attacked(self, traffic: Traffic, did: Effects) -> None:
-        """Take over what an attack made of the traffic, and what it did for that."""
+        """Take over the traffic that an attack returned, and its effects."""
         self.traffic, self.effects = traffic, self.effects.and_then(did)
         self.forged, self.tampered = self.effects.forged, self.effects.tampered & ~self.effects.dropped
         self.put = self.sent | self.forged
 
     def refuse(self, by: str, where: Tensor) -> None:
-        """Turn away the messages ``where`` [B, N, M] that are still present, in the name of a defense or ``gate``."""
+        """Refuse the present messages ``where`` [B, N, M], on behalf of a defense or ``gate``."""
         where = where & self.traffic.present
         self.refused[by] = where | self.refused[by] if by in self.refused else where
         self.traffic = replace(self.traffic, present=self.traffic.present & ~where)
 
     def deliver(self, degree: int) -> Inbox:
-        """The receivers' inboxes; without spare slots where none of them holds a message.
+        """The receivers' inboxes; without the spare slots if all of them are empty.
 
         Args:
-            degree: k, slots of the graph's links.
+            degree: k, number of slots for the graph's links.
         """
         t = self.traffic
         delta, scale = t.delta, t.scale
         if delta is not None:
-            # Refused payloads must not reach the policy: even a masked one overflows to NaN if it is huge.
+            # Refused payloads must not reach the policy: even if masked, a huge one overflows to NaN.
             delta = delta.masked_fill(~t.present.unsqueeze(-1), 0.0)
         source, present = t.source, t.present
         if t.slots > degree and not bool(present[..., degree:].any()):

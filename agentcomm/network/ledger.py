@@ -1,4 +1,4 @@
-"""Ledger: what became of the messages, counted per world."""
+"""Ledger: counts of messages by their fate, per world."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from torch import Tensor
 from agentcomm.base.state import State
 
 COUNTS = (
-    "sent",  # by agents of the team, before anything happens to them
-    "dropped",  # taken off the wire by an attack
-    "delayed",  # kept back by an attack
-    "lost",  # by the channel
-    "late",  # overtaken by a newer one, or longer on its way than messages live or the episode lasted
-    "tampered",  # payload or header changed by an attack and still delivered
-    "forged",  # put on the wire by an attack, replays included
-    "fragments",  # put on the wire by an attack, of messages that are whole or that nobody sends
-    "refused",  # by a defense, or by a closed gate
+    "sent",  # sent by agents of the team, counted before attacks and channels
+    "dropped",  # removed from the wire by an attack
+    "delayed",  # delayed by an attack
+    "lost",  # lost by a channel
+    "late",  # overtaken by a newer message, expired in transit, or in transit when the episode ended
+    "tampered",  # payload or header changed by an attack, but delivered
+    "forged",  # put on the wire by an attack, including replays
+    "fragments",  # fragments that an attack put on the wire
+    "refused",  # refused by a defense or a closed gate
     "accepted",  # reached the receiver's policy
-    "accepted_forged",  # of these, put on the wire by an attack
-    "accepted_tampered",  # of these, changed by an attack
+    "accepted_forged",  # accepted messages that an attack put on the wire
+    "accepted_tampered",  # accepted messages that an attack changed
 )
 
 
 class Ledger(State):
-    """Counters [B] per entry of ``COUNTS``, bytes on the wire, refusals by defense, and time on the way.
+    """Counters [B] per entry of ``COUNTS``, bytes on the wire, refusals by defense, and latency.
 
-    ``steps`` and ``seconds`` [B] are summed over the messages that arrived.
+    ``steps`` and ``seconds`` [B] are the latency summed over the messages that arrived.
     """
 
     keeps = ("messages", "bytes", "steps", "seconds", "refused_by")
@@ -58,12 +58,12 @@ class Ledger(State):
         self.bytes += (size * where).sum((1, 2))
 
     def arrive(self, where: Tensor, steps: Tensor, seconds: Tensor) -> None:
-        """Add up how long messages [B, N, M] were on their way."""
+        """Add the latency of messages [B, N, M]."""
         self.steps += (steps * where).sum((1, 2))
         self.seconds += (seconds * where).sum((1, 2))
 
     def cut_off(self, worlds: Tensor, waiting: Tensor) -> None:
-        """Count as late what was on its way ([W]) when the episodes of ``worlds`` ([W] indices) ended."""
+        """Count the messages in transit ([W]) at the end of the episodes of ``worlds`` ([W] indices) as late."""
         self.messages[COUNTS.index("late"), worlds] += waiting
 
     def __getitem__(self, name: str) -> Tensor:
@@ -79,7 +79,7 @@ class Ledger(State):
         self.refused_by.clear()
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """Take over counters that :meth:`snapshot` returned, refusals by any defense on this ledger's device."""
+        """Restore counters that :meth:`snapshot` returned, including refusals by defenses not seen here before."""
         for name in saved["refused_by"]:
             self.refused_by.setdefault(name, torch.zeros_like(self.bytes))
         super().restore(saved)

@@ -1,4 +1,4 @@
-"""The path from sender to receiver: channels say what becomes of messages, transit keeps those that take longer."""
+"""Link: the channels between sender and receiver, and the messages in transit through them."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from agentcomm.network.transit import Transit
 
 @dataclass(frozen=True)
 class Passed:
-    """What came out of the path in one exchange: [B, N, M] each.
+    """The output of a link in one exchange: [B, N, M] each.
 
     Attributes:
-        traffic: What arrives now.
-        lost: bool, what never will.
-        late: int64, messages overtaken by newer ones, or too long on their way.
-        forged: bool, which of the arrived were put on the wire by an attack.
-        tampered: bool, which of them were changed by one.
-        seconds: float32, how long the arrived took.
-        steps: int64, the same in whole steps.
-        extra: int64 bytes that channels added to what was sent.
-        waits: int64, after how many steps what was sent now arrives.
-        hops: int64 hops that it took.
+        traffic: Messages that arrive now.
+        lost: bool, messages that never arrive.
+        late: int64, number of messages that were overtaken by newer ones or expired.
+        forged: bool, arrived messages that an attack put on the wire.
+        tampered: bool, arrived messages that an attack changed.
+        seconds: float32 latency of the arrived messages, in seconds.
+        steps: int64 latency in whole steps.
+        extra: int64 bytes that channels added to the messages sent now.
+        waits: int64 delay of the messages sent now, in steps.
+        hops: int64 hops that they took.
     """
 
     traffic: Traffic
@@ -46,14 +46,14 @@ class Passed:
 
 
 class Link(State):
-    """Channels in a row, and what is on its way through them.
+    """A sequence of channels, and the messages in transit through them.
 
     Args:
-        channels: None where only attacks keep messages back.
-        team_shape: Sizes.
+        channels: Channels in order; empty if only attacks delay messages.
+        team_shape: Shape of the team.
         slots: M.
-        step_seconds: Seconds that a step of an episode takes.
-        seed: Seeds the channels' generator.
+        step_seconds: Duration of a step, in seconds.
+        seed: Seed of the channels' generator.
     """
 
     keeps = ("generator", "memories", "transit")
@@ -70,7 +70,7 @@ class Link(State):
         self.transit = Transit(*sizes, LIFETIME, team_shape.device)
 
     def reset(self, worlds: Tensor) -> Tensor:
-        """Start the given worlds ([W] indices) afresh; returns [W], how many messages were still on their way."""
+        """Reset the given worlds ([W] indices); returns [W], the number of messages that were in transit."""
         for memory in self.memories:
             memory.reset(worlds)
         return self.transit.reset(worlds)
@@ -89,14 +89,14 @@ class Link(State):
         """Carry one exchange.
 
         Args:
-            traffic: What is on the wire.
+            traffic: Messages on the wire.
             size: [B, N, M] int64 bytes of each message.
-            forged: [B, N, M] bool, put there by an attack.
-            tampered: [B, N, M] bool, changed by one.
-            delay: [B, N, M] int64, for how many steps one keeps it back.
+            forged: [B, N, M] bool, messages that an attack put there.
+            tampered: [B, N, M] bool, messages that an attack changed.
+            delay: [B, N, M] int64 delay by attacks, in steps.
             step: [B] int64.
             round_: Round within the step.
-            fragments: Fragments that attacks put on the wire besides.
+            fragments: Additional fragments that attacks put on the wire.
         """
         entering = ChannelInput(
             traffic.present,
@@ -130,8 +130,8 @@ class Link(State):
         )
 
     def _steps(self, seconds: Tensor) -> Tensor:
-        """Whole steps in ``seconds``; more than ``LIFETIME`` of them count as one more, however many they are.
+        """Whole steps in ``seconds``, at most ``LIFETIME + 1``.
 
-        A ten-thousandth of a step is forgiven: 0.3 s are three steps of 0.1 s, which floats do not know.
+        A tolerance of a ten-thousandth of a step absorbs rounding: 0.3 s are three steps of 0.1 s.
         """
         return (seconds / self.step_seconds + 1e-4).clamp(max=LIFETIME + 1).long()

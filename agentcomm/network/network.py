@@ -1,9 +1,9 @@
-"""Network: everything that happens to messages between speaking and hearing.
+"""Network: everything that happens to messages between senders and receivers.
 
-Each exchange runs through a list of stages (``agentcomm/network/stages/``): codec -> compromised agents change what
-they say -> seals -> attacks on the wire -> transport, which measures bytes -> channels and transit -> receivers read ->
-closed gates -> defenses up to authorization -> decoding -> the other defenses -> ledger. A network has only the stages
-that it needs. What they keep (memories, messages on their way, counters) is kept per world and reset with it.
+Each exchange passes through a list of stages (``agentcomm/network/stages/``): codec -> attacks of compromised senders
+-> seals -> attacks on the wire -> transport, which measures bytes -> channels and transit -> receivers read -> closed
+gates -> defenses up to authorization -> decoding -> the other defenses -> ledger. A network has only the stages that it
+needs. Their state (memories, messages in transit, counters) is kept per world and reset when an episode ends.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import Links
 from agentcomm.guards.messages import MessageGuard
-from agentcomm.network.exchange import Exchange, Foresee
+from agentcomm.network.exchange import Exchange, PredictLogits
 from agentcomm.network.ledger import Ledger
 from agentcomm.network.link import Link
 from agentcomm.network.record import ExchangeRecord, records_of
@@ -35,7 +35,7 @@ from agentcomm.network.transports import TRANSPORTS, MakeTransport
 from agentcomm.wire.envelope import PLAIN
 from agentcomm.wire.keyring import Keyring
 
-# Defenses from this one on look at what payloads say, so they come after decoding.
+# Defenses of this order or later inspect payloads, so they run after decoding.
 READING = ORDERS.index("content")
 
 
@@ -43,24 +43,24 @@ class Network(State):
     """The message layer of B worlds.
 
     Args:
-        team_shape: Sizes.
+        team_shape: Shape of the team.
         guards: Guards of attacks on messages, applied in this order within their phase; the adversary that owns them
             resets and saves them.
         defenses: Defenses; sorted into their fixed order.
-        seed: Seeds keys, and the generator of the channels.
-        channels: What messages pass on their way, in this order.
-        codec: How payloads are written; None for float32 numbers as they are.
-        step_seconds: Seconds that a step of an episode takes.
+        seed: Seed of the keys and of the channels' generator.
+        channels: Channels, in the order in which messages pass them.
+        codec: Compresses payloads; None for uncompressed float32 numbers.
+        step_seconds: Duration of a step, in seconds.
         numbers: Entries per payload that are sent; None for all.
-        transport: Name of a transport, or what makes one.
+        transport: Name of a transport, or a factory.
 
     Attributes:
-        stages: What happens to messages, in order.
+        stages: Stages, in the order in which messages pass them.
         ledger: Counts of messages and bytes.
-        trace: Records of all exchanges since it was set to an empty list; None to keep none.
+        trace: Records of all exchanges since it was set to an empty list; None to record nothing.
 
     Raises:
-        ValueError: If there is no such transport, or it cannot carry what the codec writes.
+        ValueError: If the transport is unknown, or cannot carry the output of the codec.
     """
 
     keeps = ("stages", "ledger", "transport")
@@ -91,7 +91,7 @@ class Network(State):
         if channels or any({"delay", "reorder"} & guard.base.threat.powers for guard in guards):
             self.link = Link(channels, team_shape, slot, step_seconds, derive(seed, "channel"))
         if isinstance(transport, str) and transport not in TRANSPORTS:
-            raise ValueError(f"there is no transport {transport!r}; known: {', '.join(TRANSPORTS)}")
+            raise ValueError(f"unknown transport {transport!r}; known: {', '.join(TRANSPORTS)}")
         make = TRANSPORTS[transport] if isinstance(transport, str) else transport
         self.transport = make(team_shape, self.keyring, seed)
         partial = numbers is not None and numbers != team_shape.width
@@ -101,10 +101,10 @@ class Network(State):
         self.trace: list[ExchangeRecord] | None = None
 
     def _stages(self, plain: int) -> list[Stage]:
-        """The stages that this network needs, in the order in which messages pass them.
+        """The stages of this network, in the order in which messages pass them.
 
         Args:
-            plain: Bytes of a payload that no codec packs.
+            plain: Bytes of an uncompressed payload.
         """
         transport, codec, guards = self.transport, self.codec, self.guards
         sealed = any(d.needs_seal for d in self.defenses)
@@ -128,33 +128,33 @@ class Network(State):
             # Defenses that combine the messages of an inbox (``aggregate``) belong here,
             *([Spread(spreading)] if spreading else []),
             Count(self.ledger, bool(guards)),
-            # and those that answer an attack for the exchanges after it (``respond``) here.
+            # and those that react to an attack in later exchanges (``respond``) here.
         ]
 
     def reset(self, worlds: Tensor) -> None:
-        """Start the given worlds ([W] indices) afresh; counters go on."""
+        """Reset the given worlds ([W] indices) for new episodes; counters continue."""
         for stage in self.stages:
             stage.reset(worlds)
         self.transport.reset(worlds)
 
     @torch.no_grad()
     def exchange(
-        self, spoken: Tensor, links: Links, step: Tensor, round_: int, foresee: Foresee | None = None
+        self, spoken: Tensor, links: Links, step: Tensor, round_: int, predict_logits: PredictLogits | None = None
     ) -> Inbox:
         """Carry one round of messages.
 
         Args:
-            spoken: [B, N, D] what each agent says.
-            links: Who listens to whom.
+            spoken: [B, N, D] payloads of all agents.
+            links: Links over which messages travel.
             step: [B] int64, steps since each world's episode began.
-            round_: Number of the exchange within the step, 0 .. rounds - 1; they come in this order.
-            foresee: What the team will do with an inbox: action logits [B, N, A], for attacks that know the policy.
+            round_: Round within the step, 0 .. rounds - 1, in this order.
+            predict_logits: Action logits [B, N, A] of the team given an inbox, for attacks that know the policy.
 
         Returns:
-            The receivers' inboxes. Spare slots are left out of exchanges without injections, so that an
+            The receivers' inboxes. Spare slots are omitted in exchanges without injections, so that an
             attack that does nothing leaves a run bit-identical.
         """
-        x = Exchange.begin(spoken, links, step, round_, self.team_shape.rounds, self.spare, foresee)
+        x = Exchange.begin(spoken, links, step, round_, self.team_shape.rounds, self.spare, predict_logits)
         for stage in self.stages:
             stage(x)
         if self.trace is not None:

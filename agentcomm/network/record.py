@@ -1,4 +1,4 @@
-"""Records: the messages of an exchange one by one, for evaluation, drawings and the page."""
+"""Records: the messages of an exchange one by one, for evaluation and the report's player."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agentcomm.network.exchange import Exchange
 
 
 class Fate(IntEnum):
-    """What became of a message in one exchange; ``NONE`` where there was none."""
+    """The fate of a message in one exchange; ``NONE`` for an empty slot."""
 
     NONE = 0
     DELIVERED = 1
@@ -36,7 +36,7 @@ class ExchangeRecord:
         round: Number of the exchange within the step.
         fields: ``sender`` (claimed), ``origin`` (true), ``sequence``, ``sent_at``, ``expiry``, ``hops``, ``fate`` (a
             :class:`Fate`), ``accepted``, ``size`` in bytes, and ``length`` of the payload.
-        refused: bool, by the defense that refused the message, or ``gate``.
+        refused: bool, messages refused by each defense, or by ``gate``.
     """
 
     round: int
@@ -45,7 +45,7 @@ class ExchangeRecord:
 
 
 def records_of(x: Exchange) -> list[ExchangeRecord]:
-    """What happened in an exchange: one record, and a second one for messages whose slots are taken in the first."""
+    """The records of an exchange: one, and a second one for delayed messages whose slots are occupied in the first."""
     records = [_record(x, x.arrived, _fates(x, x.arrived.present, x.put), x.traffic.present, x.refused)]
     if bool(x.covered.any()):
         none = torch.zeros_like(x.sent)
@@ -54,7 +54,7 @@ def records_of(x: Exchange) -> list[ExchangeRecord]:
 
 
 def _fates(x: Exchange, arrived: Tensor, put: Tensor) -> Tensor:
-    """[B, N, M] int8: fates of messages, given which of them arrive now and which were put on the wire now."""
+    """[B, N, M] int8, fates of messages, given those that arrive and those put on the wire in this exchange."""
     missing = put & ~arrived
     fate = arrived.to(torch.int8) * int(Fate.DELIVERED)
     for where, became in (

@@ -1,7 +1,7 @@
-"""Transit: messages that take longer than their exchange, kept until they are due.
+"""Transit: a buffer of delayed messages until they are due.
 
-A message sent in one exchange arrives in the same exchange of a later step. Of several that arrive on one slot
-together, the receiver hears the newest; the others come too late.
+A delayed message arrives in the same round of a later step. If several messages arrive in one slot at the same time,
+the newest is delivered; the others are late.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from torch import Tensor
 from agentcomm.base.state import State
 from agentcomm.contracts.traffic import HEADER, Traffic
 
-FIELDS = ("source", "origin", *HEADER)  # and then whether it is forged, and whether it is tampered with
+FIELDS = ("source", "origin", *HEADER)  # followed by two marks: forged and tampered
 
 
 class Transit(State):
-    """What is on its way in B worlds.
+    """The messages in transit in B worlds.
 
     Args:
         num_worlds: B.
-        exchanges: Exchanges per step.
+        exchanges: Rounds per step.
         agents: N.
         slots: M.
         width: W, numbers per payload on the wire.
-        longest: Steps a message may take at most.
+        longest: Largest delay of a message, in steps.
         device: Where the tensors live.
     """
 
@@ -37,7 +37,7 @@ class Transit(State):
     ) -> None:
         self.longest = longest
         shape = (num_worlds, exchanges, longest + 1, agents, slots)
-        self._due = torch.full(shape, -1, dtype=torch.int64, device=device)  # in which step; -1 where nothing is kept
+        self._due = torch.full(shape, -1, dtype=torch.int64, device=device)  # step of arrival; -1 for an empty place
         self._numbers = torch.zeros(*shape, len(FIELDS) + 2, dtype=torch.int64, device=device)
         self._seconds = torch.zeros(shape, device=device)
         self._payload = torch.zeros(*shape, width, device=device)
@@ -45,11 +45,11 @@ class Transit(State):
 
     @property
     def waiting(self) -> Tensor:
-        """[B] int64, how many messages are on their way."""
+        """[B] int64, number of messages in transit."""
         return (self._due >= 0).flatten(1).sum(1)
 
     def reset(self, worlds: Tensor) -> Tensor:
-        """Forget what is on its way in the given worlds ([W] indices); returns [W], how many messages that were."""
+        """Discard the messages in transit in the given worlds ([W] indices); returns their number [W]."""
         forgotten = (self._due[worlds] >= 0).flatten(1).sum(1)
         self._due[worlds] = -1
         return forgotten
@@ -57,26 +57,26 @@ class Transit(State):
     def pass_through(
         self, traffic: Traffic, marks: tuple[Tensor, Tensor], seconds: Tensor, steps: Tensor, step: Tensor, round_: int
     ) -> tuple[Traffic, tuple[Tensor, Tensor], Tensor, Tensor]:
-        """Keep what takes longer, hand out what is due.
+        """Store the delayed messages and release those that are due.
 
         Args:
-            traffic: One exchange.
+            traffic: The messages of one exchange.
             marks: [B, N, M] bool each, forged and tampered messages.
-            seconds: [B, N, M] how long each message takes.
-            steps: [B, N, M] int64, the same in whole steps.
+            seconds: [B, N, M] delay of each message in seconds.
+            steps: [B, N, M] int64 delay in whole steps.
             step: [B] int64.
             round_: Round within the step.
 
         Returns:
-            The traffic that arrives now, its marks, its seconds, and [B, N, M] how many came too late.
+            The traffic that arrives now, its marks, its delays in seconds, and [B, N, M] the number of late messages.
         """
         late = self._keep(traffic, marks, seconds, steps, step, round_)
         place = (self._worlds, round_, step % (self.longest + 1))
         kept_for = self._due[place]
         self._due[place] = -1
         here = traffic.present & (steps == 0)
-        # Steps differ in how many exchanges they have where agents act in turns: one that did not take place kept its
-        # messages for too long.
+        # Where agents act in turns, the number of exchanges varies between steps. Messages that were due in an exchange
+        # which did not take place are late.
         due = kept_for == step.view(-1, 1, 1)
         late = late + ((kept_for >= 0) & (here | ~due))
         taken = due & ~here
@@ -92,7 +92,7 @@ class Transit(State):
     def _keep(
         self, traffic: Traffic, marks: tuple[Tensor, Tensor], seconds: Tensor, steps: Tensor, step: Tensor, round_: int
     ) -> Tensor:
-        """Store the messages that are not due now; [B, N, M] how many older ones they overtake."""
+        """Store the delayed messages; returns [B, N, M], the number of older messages that they overtake."""
         waits = traffic.present & (steps > 0) & (steps <= self.longest)
         late = torch.zeros_like(traffic.source)
         if not bool(waits.any()):
@@ -112,6 +112,6 @@ class Transit(State):
 
 
 def _numbers(traffic: Traffic, marks: tuple[Tensor, Tensor]) -> Tensor:
-    """[B, N, M, F] int64, all fields of a message but payload and time, kept and fetched together."""
+    """[B, N, M, F] int64, all fields of a message except payload and delay, stored together."""
     fields = [getattr(traffic, name) for name in FIELDS]
     return torch.stack([*fields, *(mark.long() for mark in marks)], -1)

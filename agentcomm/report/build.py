@@ -20,10 +20,11 @@ from agentcomm.evaluation.statistics import LEVEL, RESAMPLES
 from agentcomm.report import views
 from agentcomm.report.charts import Chart, Line, chart, learning_charts, mean_line
 from agentcomm.report.graphs import kind_of, kinds_of, pictures, short_name
-from agentcomm.report.load import Run, load_run, number
-from agentcomm.report.narrative import answer, undefended, worthless
+from agentcomm.report.load import RunData, load_run, number
+from agentcomm.report.narrative import answer
 from agentcomm.report.results import Results
 from agentcomm.report.text import fixed, percent
+from agentcomm.report.verdicts import undefended, worthless
 from agentcomm.runs.conditions import Conditions
 from agentcomm.runs.config import RunConfig
 
@@ -52,7 +53,7 @@ def build_report(run: Path) -> Path:
     return target
 
 
-def render(run: Run) -> str:
+def render(run: RunData) -> str:
     """The page as text."""
     results = Results(run.cells)
     environment = jinja2.Environment(
@@ -97,7 +98,7 @@ def render(run: Run) -> str:
     )
 
 
-def _commands(run: Run) -> list[str]:
+def _commands(run: RunData) -> list[str]:
     """What makes these very cells again; labels are read back as they are shown."""
     name = run.folder.resolve().name
     usual, own = Conditions(), []
@@ -142,7 +143,7 @@ def _finite(data: Any) -> Any:
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
-def _player(run: Run) -> Markup | None:
+def _player(run: RunData) -> Markup | None:
     """Recordings with each agent's short name and shape."""
     if run.episodes is None:
         return None
@@ -209,7 +210,7 @@ def _traffic(results: Results) -> list[tuple[str, str]]:
     return [(name, value) for name, value in found if value != "\N{EM DASH}"]
 
 
-def _training(run: Run) -> str:
+def _training(run: RunData) -> str:
     """How long the teams learned, in words; empty when nothing was recorded."""
     seconds = [number(curve.rows[-1].get("seconds")) for curve in run.curves]
     steps = [number(curve.rows[-1].get("env_steps")) for curve in run.curves]
@@ -221,7 +222,7 @@ def _training(run: Run) -> str:
     return f"Training took {mean_seconds:,.0f} s a team on average ({mean_steps:,.0f} environment steps{rate})."
 
 
-def _made(run: Run, results: Results) -> list[tuple[str, str]]:
+def _made(run: RunData, results: Results) -> list[tuple[str, str]]:
     """How the numbers were made."""
     versions: dict[str, dict[str, None]] = {}
     for row in run.cells:

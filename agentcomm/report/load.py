@@ -32,7 +32,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunData:
     """Everything the report is made of.
 
     Attributes:
@@ -56,7 +56,7 @@ class Run:
     notes: list[str] = field(default_factory=list)
 
 
-def load_run(folder: Path) -> Run:
+def load_run(folder: Path) -> RunData:
     """Read a run folder.
 
     Raises:
@@ -72,7 +72,7 @@ def load_run(folder: Path) -> Run:
     if broken + odd:
         notes.append(f"{_lines(broken + odd)} of cells.jsonl could not be read and {_is_are(broken + odd)} left out.")
     text, config = _config(folder, notes)
-    return Run(
+    return RunData(
         name=str(config.get("name") or folder.resolve().name),
         folder=folder,
         config=config,

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from agentcomm.evaluation.statistics import MIN_SEEDS, Estimate, coverage_of_range
+from agentcomm.evaluation.statistics import Estimate
+from agentcomm.report.caveats import caveats
 from agentcomm.report.results import NONE, Measure, Results, Scores
 from agentcomm.report.text import fixed, named, percent, signed, span
+from agentcomm.report.verdicts import below_floor, best_defense, harmful, helpful, undefended, worthless
 
-HELPFUL = 0.1  # a defense helps against an attack when it gives back at least this share of the damage
 ANSWERED = 0.9  # a defense answers an attack when at least this fraction is retained
 
 
@@ -42,48 +43,8 @@ def answer(results: Results, notes: Iterable[str] = ()) -> Answer:
     paragraphs += _defenses(results, voc)
     paragraphs += _tax(results)
     return Answer(
-        _headline(results, voc), paragraphs, [*_caveats(results, voc), *(Markup("{}").format(n) for n in notes)]
+        _headline(results, voc), paragraphs, [*caveats(results, voc), *(Markup("{}").format(n) for n in notes)]
     )
-
-
-def worthless(results: Results, voc: Estimate) -> bool:
-    """Whether messages give this team nothing that an attack could take."""
-    return voc.known and (results.negligible(voc) or voc.value <= 0)
-
-
-def undefended(results: Results) -> list[str]:
-    """Attacks with a score without defenses, the worst first."""
-    scored = {a: results.estimate(results.scores(a)).value for a in results.attacks}
-    known = [a for a, score in scored.items() if math.isfinite(score)]
-    return sorted(known, key=lambda a: scored[a], reverse=results.primary.better == "lower")
-
-
-def best_defense(results: Results, attack: str) -> tuple[str, Estimate] | None:
-    """The defense under which an attack does least harm, with the score there."""
-    found = [(d, results.estimate(results.scores(attack, d))) for d in results.defenses if d != NONE]
-    found = [(d, score) for d, score in found if score.known]
-    if not found:
-        return None
-    return (min if results.primary.better == "lower" else max)(found, key=lambda pair: pair[1].value)
-
-
-def harmful(results: Results, attack: str) -> bool:
-    """Whether an undefended attack measurably worsens the score."""
-    loss = results.gain(results.clean, results.scores(attack))
-    return not results.negligible(loss) and loss.value > 0
-
-
-def helpful(results: Results, attack: str, defense: str) -> bool:
-    """Whether a defense measurably improves the score under an attack, by a share of the damage worth naming."""
-    gain = results.gain(results.scores(attack, defense), results.scores(attack))
-    back = results.recovered(attack, defense)
-    return not results.negligible(gain) and gain.value > 0 and back.value >= HELPFUL
-
-
-def below_floor(results: Results, scores: Scores) -> bool:
-    """Whether some scores are measurably worse than those of the team without messages."""
-    loss = results.gain(results.floor, scores)
-    return not results.negligible(loss) and loss.value > 0
 
 
 def _brief(results: Results, label: str) -> Markup:
@@ -334,46 +295,3 @@ def _tax(results: Results) -> list[Markup]:
     if not parts:
         return []
     return [Markup("When nobody attacks, {}.").format(Markup("; ").join(parts))]
-
-
-def _caveats(results: Results, voc: Estimate) -> list[Markup]:
-    out = []
-    seeds = len(results.seeds)
-    if not seeds:
-        out.append(Markup("No team was evaluated, only its control."))
-    elif seeds < MIN_SEEDS:
-        out.append(
-            Markup(
-                "{} training {}: intervals over seeds are not meaningful and none are shown. Single values are printed "
-                "instead; a difference here may be luck of the seed."
-            ).format("One" if seeds == 1 else "Two", "seed" if seeds == 1 else "seeds")
-        )
-    elif seeds == MIN_SEEDS:
-        out.append(
-            Markup(
-                "With {} training seeds a 95% interval over seeds is about the range of their values; it covers the "
-                "truth in roughly {} of experiments, not 95%. Published claims use 10 seeds."
-            ).format(seeds, percent(coverage_of_range(seeds)))
-        )
-    elif seeds < 10:
-        out.append(Markup("Intervals rest on {} training seeds. Published claims use 10.").format(seeds))
-    if results.failed:
-        many = len(results.failed) > 1
-        out.append(
-            Markup("{} failed: {} left out and counted, never scored as zero.").format(
-                f"{len(results.failed)} cells" if many else "1 cell", "they are" if many else "it is"
-            )
-        )
-    if results.inconclusive:
-        idle = list(dict.fromkeys(str(row["attack"]["label"]) for row in results.inconclusive))
-        out.append(
-            Markup(
-                "In {} the attack never touched a message ({}); that says nothing about robustness and is not scored."
-            ).format("1 cell" if len(results.inconclusive) == 1 else f"{len(results.inconclusive)} cells", named(idle))
-        )
-    partial = voc.excluded
-    if voc.known and partial:
-        out.append(
-            Markup("{} of the seeds lack the team or its control and are missing from comparisons.").format(partial)
-        )
-    return out

@@ -54,7 +54,7 @@ RETURN = Measure("mean_return", "Return", "return", "higher", 2)
 
 
 @dataclass(frozen=True)
-class Cell:
+class CellSummary:
     """One attack (or none) under one set of defenses, over all seeds.
 
     Attributes:
@@ -185,7 +185,7 @@ class Results:
         """Share of an attack's damage that a defense gives back."""
         return retained_fraction(self.scores(attack, defense), self.clean, self.scores(attack), _rng())
 
-    def cell(self, attack: str | None, defense: str) -> Cell:
+    def cell(self, attack: str | None, defense: str) -> CellSummary:
         """One attack under one set of defenses."""
         rows = self.rows(attack, defense)
         by_seed = self.scores(attack, defense)
@@ -195,7 +195,7 @@ class Results:
                 if not math.isnan(number(count)):
                     ledger[str(name)] = ledger.get(str(name), 0) + int(count)
         bad = [row for row in rows if row.get("status") not in ("ok", "inconclusive")]
-        return Cell(
+        return CellSummary(
             attack=attack,
             defense=defense,
             scores={m.key: self.estimate(self.scores(attack, defense, m.key)) for m in (self.primary, SUCCESS)},
@@ -222,10 +222,10 @@ class Results:
                 out[seed] = measure.worst(scores) if how == "worst" else float(np.mean(scores))
         return out
 
-    def summary(self, defense: str, how: Literal["worst", "mean"]) -> Cell:
+    def summary(self, defense: str, how: Literal["worst", "mean"]) -> CellSummary:
         """A column's attacks summed up seed by seed."""
         by_seed = self.over_attacks(defense, how)
-        return Cell(
+        return CellSummary(
             attack=WORST if how == "worst" else AVERAGE,
             defense=defense,
             scores={m.key: self.estimate(self.over_attacks(defense, how, m.key)) for m in (self.primary, SUCCESS)},

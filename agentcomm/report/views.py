@@ -9,9 +9,9 @@ from typing import Any
 
 from agentcomm.evaluation.statistics import Estimate
 from agentcomm.report.load import number
-from agentcomm.report.narrative import below_floor, best_defense, harmful, helpful, undefended, worthless
-from agentcomm.report.results import AVERAGE, NONE, SUCCESS, WORST, Cell, Results
+from agentcomm.report.results import AVERAGE, NONE, SUCCESS, WORST, CellSummary, Results
 from agentcomm.report.text import fixed, percent, signed, span
+from agentcomm.report.verdicts import below_floor, best_defense, harmful, helpful, undefended, worthless
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ def threats(results: Results) -> list[tuple[str, list[str]]]:
     return out
 
 
-def _heat_cell(results: Results, cell: Cell, flat: bool) -> HeatCell:
+def _heat_cell(results: Results, cell: CellSummary, flat: bool) -> HeatCell:
     faces = []
     below = "below the floor" if not flat and below_floor(results, cell.by_seed) else ""
     retained = Estimate(math.nan, None, 0) if flat else cell.retained
@@ -259,7 +259,7 @@ def _heat_cell(results: Results, cell: Cell, flat: bool) -> HeatCell:
     )
 
 
-def _facts(results: Results, cell: Cell, retained: Estimate) -> list[tuple[str, str]]:
+def _facts(results: Results, cell: CellSummary, retained: Estimate) -> list[tuple[str, str]]:
     if cell.status == "missing":
         return [("status", "not evaluated")]
     digits = results.primary.digits

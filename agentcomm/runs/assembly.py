@@ -1,4 +1,4 @@
-"""Puts a run's parts together: worlds, policy, network and adversary from what the config chooses."""
+"""Builds the parts of a run from its config: worlds, policy, message layer and adversary."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.world import Observation, World
 from agentcomm.directory.world import DirectoryWorld
 from agentcomm.runs.choices import PLAIN_TRANSPORT, Choice, TransportConfig, build
-from agentcomm.runs.conditions import Carrier
 from agentcomm.runs.config import Variant
 from agentcomm.step.comms import Comms
 
@@ -29,7 +28,7 @@ def make_world(choice: Choice, num_worlds: int, device: str | torch.device = "cp
 
 
 def make_policy(choice: Choice, world: World, variant: Variant = "team", seed: int = 0) -> CommPolicy:
-    """The chosen policy for a world, with weights drawn from the seed; ``control`` is its silent version."""
+    """The chosen policy for a world, with weights initialized from the seed; ``control`` sends no messages."""
     plugin: type[CommPolicy] = registry.find("policy", choice.name)
     config = build("policy", choice)
     if variant == "control":
@@ -40,12 +39,12 @@ def make_policy(choice: Choice, world: World, variant: Variant = "team", seed: i
 
 
 def resize_team(policy: CommPolicy, trained: World, world: World) -> None:
-    """Let a policy that was trained in one world act in another, with a team of other members.
+    """Adapt a trained policy to a world with another team size.
 
-    Agents stand in, in turn, for the trained ones of their role.
+    Each agent takes over the identity of a trained agent of its role, in turn.
 
     Raises:
-        ConfigError: If observations, actions or roles do not fit, or the policy is tied to its team.
+        ConfigError: If observations, actions or roles differ, or the policy cannot change its team size.
     """
     if _input(trained.layout) != _input(world.layout):
         raise ConfigError(f"the policy was trained for observations {trained.layout}, not {world.layout}")
@@ -58,19 +57,19 @@ def resize_team(policy: CommPolicy, trained: World, world: World) -> None:
     for role in world.roles:
         pool = [agent for agent, known in enumerate(trained.roles) if known == role]
         if not pool:
-            raise ConfigError(f"no agent of the trained team has role {role}")
+            raise ConfigError(f"the trained team has no agent of role {role}")
         identity.append(pool[seen.get(role, 0) % len(pool)])
         seen[role] = seen.get(role, 0) + 1
     policy.resize_team(identity)
 
 
 def _input(layout: Observation) -> tuple[str, int]:
-    """What an observation's layout means to a policy: index observations may list more or fewer of the same codes."""
+    """The part of a layout that must match: index observations may list more or fewer of the same codes."""
     return layout.kind, layout.vocabulary or layout.width
 
 
 def _numbers(policy: CommPolicy) -> int:
-    """Entries of a greedy payload that say anything."""
+    """Number of entries of a greedy payload that carry information."""
     return policy.width if policy.message_noise is None else int(policy.message_noise.spoken.sum())
 
 
@@ -81,12 +80,11 @@ def make_comms(
     defenses: Sequence[Choice] = (),
     seed: int = 0,
     transport: TransportConfig = PLAIN_TRANSPORT,
-    carrier: Carrier = "batch",
 ) -> Comms:
-    """The message layer between the agents of a world, and the adversary; attacks on its directory are installed there.
+    """The message layer of a team, and its adversary; attacks on the world's directory are installed there.
 
     Raises:
-        ConfigError: If a stage does not fit the team, or the carrier cannot carry what the codec writes.
+        ConfigError: If a part does not fit the team, or the carrier cannot carry the output of the codec.
     """
     team_shape = TeamShape(
         num_worlds=world.num_worlds,
@@ -105,20 +103,19 @@ def make_comms(
         made, directory = make("attack", attacks), world.directory if isinstance(world, DirectoryWorld) else None
         for attack in made:
             if directory is None and "on_directory" in hooks(type(attack)):
-                raise ValueError(f"{attack.name} needs a directory, and {world.name} has none")
+                raise ValueError(f"{attack.name} needs a directory, but {world.name} has none")
         slots = team_shape.degree + sum(attack.injections() for attack in made)
         channels = make("channel", transport.channels, slots)
         for attack in made:
             if attack.needs_fragmentation and not any(channel.fragments_messages for channel in channels):
                 raise ValueError(
-                    f"{attack.name} acts on fragments, and no channel cuts messages: add `--channel fragments`"
+                    f"{attack.name} acts on fragments, but no channel fragments messages: add `--channel fragments`"
                 )
         codec = next(iter(make("codec", codecs)), None)
         screens, numbers = make("defense", defenses), _numbers(policy)
         sizes = None if directory is None else directory.shape
-        comms = Comms.between(
-            team_shape, made, screens, seed, channels, codec, transport.step_seconds, numbers, sizes, carrier
-        )
+        wiring = (channels, codec, transport.step_seconds, numbers, sizes, transport.carrier)
+        comms = Comms.between(team_shape, made, screens, seed, *wiring)
         if directory is not None:
             directory.install(comms.adversary.directory_guards)
         return comms

@@ -1,10 +1,10 @@
-"""Choices by name: a plug-in with its arguments, and a transport made of several; how they are read and checked."""
+"""Choices in a config: plug-ins by name with their arguments, and transports; parsing and validation."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,15 +13,17 @@ from agentcomm.base import registry
 from agentcomm.base.errors import ConfigError
 from agentcomm.base.registry import Axis
 
+Carrier = Literal["batch", "objects"]
+
 
 class Strict(BaseModel):
-    """A frozen part of a config that refuses unknown keys."""
+    """A frozen part of a config that rejects unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Choice(BaseModel):
-    """A plug-in by name, with its arguments beside it."""
+    """A plug-in by name, with its arguments as further keys."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -29,27 +31,27 @@ class Choice(BaseModel):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Everything but the name."""
+        """The arguments, without the name."""
         return dict(self.model_extra or {})
 
     @property
     def label(self) -> str:
-        """Name and the arguments that were given, such as ``drop(probability=0.5)``."""
+        """The name with the given arguments, such as ``drop(probability=0.5)``."""
         given = ", ".join(f"{key}={as_yaml(value)}" for key, value in self.arguments.items())
         return f"{self.name}({given})" if given else self.name
 
     def changed(self, arguments: Mapping[str, Any]) -> Choice:
-        """The same plug-in with some arguments replaced."""
+        """A copy with some arguments replaced."""
         return Choice.model_validate(self.model_dump() | dict(arguments))
 
     @classmethod
     def parse(cls, text: str) -> Choice:
-        """Read ``name``, ``name:key=value,key=value`` or the label ``name(key=value)``; values are YAML.
+        """Parse ``name``, ``name:key=value,key=value`` or the label ``name(key=value)``; values are YAML.
 
         Raises:
-            ConfigError: If the text has another form.
+            ConfigError: If the text has none of these forms.
         """
-        label = re.fullmatch(r"\s*([\w./-]+)\((.*)\)\s*", text)  # the form tables print: name(key=value)
+        label = re.fullmatch(r"\s*([\w./-]+)\((.*)\)\s*", text)  # the form in tables: name(key=value)
         name, _, rest = text.partition(":") if label is None else (label[1], ":", label[2])
         data: dict[str, Any] = {"name": name.strip()}
         for part in _split(rest):
@@ -60,7 +62,7 @@ class Choice(BaseModel):
 
 
 def as_yaml(value: Any) -> str:
-    """A value as YAML in one line, as overrides and options of the command line are written."""
+    """A value as one line of YAML, as in overrides and command-line options."""
     return yaml.safe_dump(value, default_flow_style=True).strip().removesuffix("...").strip()
 
 
@@ -76,25 +78,31 @@ def _split(text: str) -> list[str]:
 
 
 class TransportConfig(Strict):
-    """How messages are written and which channels they pass."""
+    """How messages travel: channels, codec, duration of a step, and carrier."""
 
     channels: tuple[Choice, ...] = Field((), description="channels that messages pass, in this order")
-    codec: Choice | None = Field(None, description="how payloads are written; none for float32 numbers as they are")
-    step_seconds: float = Field(0.1, gt=0, description="seconds that a step of an episode takes")
+    codec: Choice | None = Field(None, description="compresses payloads; none for uncompressed float32 numbers")
+    step_seconds: float = Field(0.1, gt=0, description="duration of a step, in seconds")
+    carrier: Carrier = Field(
+        "batch",
+        description="messages as tensors of all worlds (batch), or as real envelopes one by one (objects; slow)",
+    )
 
     @property
     def label(self) -> str:
-        """Channels and codec by name; empty for a plain transport."""
+        """Channels, codec and all other fields that differ from their defaults; empty for a plain transport."""
         parts = [c.label for c in self.channels] + ([] if self.codec is None else [self.codec.label])
         if self.step_seconds != TransportConfig.model_fields["step_seconds"].default:
             parts.append(f"{self.step_seconds:g} s per step")
+        if self.carrier != TransportConfig.model_fields["carrier"].default:
+            parts.append(f"carrier {self.carrier}")
         return "+".join(parts)
 
     def check(self) -> None:
-        """Check the arguments of channels and codec, too.
+        """Check the arguments of channels and codec.
 
         Raises:
-            AgentcommError: If one is unknown or an argument is wrong.
+            AgentcommError: If a plug-in is unknown or an argument is invalid.
         """
         for choice in self.channels:
             build("channel", choice)
@@ -106,7 +114,7 @@ PLAIN_TRANSPORT = TransportConfig()
 
 
 def build(axis: Axis, choice: Choice) -> Any:
-    """The checked config of the chosen plug-in."""
+    """The validated config of the chosen plug-in."""
     return registry.build_config(axis, choice.name, choice.arguments)
 
 
@@ -114,7 +122,7 @@ def apply_override(data: dict[str, Any], text: str, where: str = "override") -> 
     """Set ``dotted.key=value`` in nested dicts; the value is read as YAML.
 
     Raises:
-        ConfigError: If the text has another form or a key leads into something that is no mapping.
+        ConfigError: If the text has another form, or a key leads into a value that is not a mapping.
     """
     path, equals, raw = text.partition("=")
     if not equals or not path.strip():

@@ -1,9 +1,9 @@
-"""Conditions: everything a cell is evaluated under besides its attack and its defenses.
+"""Conditions: everything that a cell is evaluated under besides its attack and its defenses.
 
-The command line, the API, the grid, the replay of an episode, the player's recordings and the report pass on one
-:class:`Conditions`. A new option is one field here, read in the one place where it acts. Fields of
-:class:`SharedConditions` become keys of the config and options of the command line by themselves, and are part of the
-label and the cell's id where they differ from their defaults.
+The command line, the API, the grid, the replay of an episode, the player's recordings and the report share one
+:class:`Conditions` object. A new option is one field here, read in the one place where it takes effect. Fields of
+:class:`SharedConditions` automatically become keys of the config and command-line options, and are part of the label
+and the cell's id if they differ from their defaults.
 """
 
 from __future__ import annotations
@@ -18,48 +18,44 @@ from agentcomm.runs.choices import PLAIN_TRANSPORT, Choice, Strict, TransportCon
 
 GateControlName = Literal["open", "closed", "random"]
 Decisions = Literal["greedy", "sampled"]
-Carrier = Literal["batch", "objects"]
 
 
 class SharedConditions(Strict):
-    """Conditions that all cells of a grid have in common."""
+    """Conditions that all cells of a grid share."""
 
-    decisions: Decisions = Field("greedy", description="each agent's likeliest action, or one drawn by its policy")
+    decisions: Decisions = Field("greedy", description="greedy actions, or actions sampled from the policy")
     obedience: float = Field(
-        0.0, ge=0, le=1, description="chance that members do what a directive tells them (stand-in for language models)"
+        0.0, ge=0, le=1, description="probability that members obey a directive (a stand-in for language models)"
     )
     device: str = Field(
-        "cpu", pattern=r"^(cpu|cuda)(:\d+)?$", description="where worlds live and policies decide, such as cuda:0"
-    )
-    carrier: Carrier = Field(
-        "batch", description="what carries messages: tensors of all worlds, or real envelopes one by one (slow)"
+        "cpu", pattern=r"^(cpu|cuda)(:\d+)?$", description="device of worlds and policies, such as cuda:0"
     )
 
 
 class Conditions(SharedConditions):
-    """What one cell is evaluated under."""
+    """The conditions of one cell."""
 
-    environment: dict[str, Any] = Field({}, description="changed arguments of the environment, such as {failure: 0.05}")
+    environment: dict[str, Any] = Field({}, description="environment overrides, such as {failure: 0.05}")
     gates: GateControlName | None = Field(
-        None, description="gates always open, always closed, or open at random, as often as the team's own"
+        None, description="all gates open, closed, or open at random with the team's own frequency"
     )
-    transport: TransportConfig = Field(PLAIN_TRANSPORT, description="channels that messages pass, and their codec")
+    transport: TransportConfig = Field(PLAIN_TRANSPORT, description="how messages travel: channels, codec and carrier")
 
     @property
     def crossed(self) -> bool:
-        """Whether attacks and defenses are evaluated under them.
+        """Whether attacks and defenses are evaluated under these conditions.
 
-        What a changed environment or controlled gates do to a team is measured without attacks.
+        Teams in a changed environment or with controlled gates are evaluated without attacks.
         """
         return not self.environment and self.gates is None
 
     def label(self, own: TransportConfig = PLAIN_TRANSPORT) -> str:
-        """What is not as usual, such as ``failure=0.05, gates open``; empty for nothing.
+        """The fields that differ from the defaults, such as ``failure=0.05, gates open``; empty if none does.
 
-        Equal conditions have equal labels, and different ones different labels.
+        Conditions have equal labels if and only if they are equal.
 
         Args:
-            own: The transport that counts as usual, such as the one of training.
+            own: The default transport, such as the one of training.
         """
         parts = [f"{key}={value}" for key, value in self.environment.items()]
         parts += [] if self.gates is None else [f"gates {self.gates}"]
@@ -68,7 +64,7 @@ class Conditions(SharedConditions):
         return ", ".join(parts)
 
     def options(self, usual: Conditions) -> list[str]:
-        """The options of the command line that ask for these conditions in a run whose cells have the usual ones."""
+        """The command-line options that request these conditions in a run with the conditions ``usual``."""
         words = []
         if self.environment:
             words += ["--env", ",".join(f"{key}={as_yaml(value)}" for key, value in self.environment.items())]
@@ -78,21 +74,22 @@ class Conditions(SharedConditions):
             if self.transport.channels:
                 words += ["--channel", "+".join(channel.label for channel in self.transport.channels)]
             words += [] if self.transport.codec is None else ["--codec", self.transport.codec.label]
+            words += ["--carrier", self.transport.carrier]
         for name, value in self._shared(usual).items():
             words += [f"--{name.replace('_', '-')}", value]
         return words
 
     def check(self, environment: Choice) -> None:
-        """Check the arguments of the changed environment and of the transport, too.
+        """Check the arguments of the changed environment and of the transport.
 
         Raises:
-            AgentcommError: If a plug-in is unknown or an argument is wrong.
+            AgentcommError: If a plug-in is unknown or an argument is invalid.
         """
         build("environment", environment.changed(self.environment))
         self.transport.check()
 
     def _shared(self, usual: Conditions) -> dict[str, str]:
-        """Shared conditions that differ from the usual ones, as text."""
+        """Shared conditions that differ from ``usual``, as text."""
         found = {name: getattr(self, name) for name in SharedConditions.model_fields}
         return {name: as_yaml(value) for name, value in found.items() if value != getattr(usual, name)}
 
@@ -101,23 +98,23 @@ PLAIN_CONDITIONS = Conditions()
 
 
 class ConditionsConfig(SharedConditions):
-    """The conditions of a grid: the run's own, and others that each differ from them in one thing."""
+    """The conditions of a grid: the run's own, and others that differ from them in one field each."""
 
     environments: tuple[dict[str, Any], ...] = Field(
-        (), description="changed arguments of the environment, evaluated without attacks: {predators: 8}"
+        (), description="environment overrides to evaluate without attacks, such as {predators: 8}"
     )
     gates: tuple[GateControlName, ...] = Field(
-        (), description="gates always open, always closed, or open at random, as often; evaluated without attacks"
+        (), description="all gates open, closed, or random with the same frequency; evaluated without attacks"
     )
     transports: tuple[TransportConfig, ...] = Field(
-        (), description="transports besides the one of training; each with every attack and defense"
+        (), description="transports besides that of training, each crossed with all attacks and defenses"
     )
 
     def expand(self, own: TransportConfig) -> list[Conditions]:
         """All conditions of the grid, the run's own first.
 
         Args:
-            own: The transport that the team was trained with.
+            own: The transport of training.
         """
         shared = {name: getattr(self, name) for name in SharedConditions.model_fields}
         usual = Conditions(transport=own, **shared)
@@ -129,10 +126,10 @@ class ConditionsConfig(SharedConditions):
         ]
 
     def changed(self, given: Mapping[str, Any]) -> ConditionsConfig:
-        """The same with some keys replaced.
+        """A copy with some keys replaced.
 
         Raises:
-            ConfigError: If a key is unknown or a value is wrong.
+            ConfigError: If a key is unknown or a value is invalid.
         """
         kept = {name: getattr(self, name) for name in ConditionsConfig.model_fields}
         try:

@@ -1,7 +1,7 @@
-"""The config of a run: what is trained, how, and how it is evaluated.
+"""The config of a run: environment, policy, training and evaluation.
 
-A config is a YAML file (see ``examples/``) with optional ``key=value`` overrides. Everything in it is
-checked before anything runs; errors name the field, the value and how to fix it.
+A config is a YAML file (see ``examples/``) with optional ``key=value`` overrides. It is validated before
+anything runs; errors name the field, the value and how to fix it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from agentcomm.runs.choices import PLAIN_TRANSPORT, Choice, Strict, TransportCon
 from agentcomm.runs.conditions import ConditionsConfig
 from agentcomm.runs.ppo_settings import PPOSettings
 
-# A team as configured, or the same retrained without messages.
+# The team as configured, or the same team retrained without messages.
 Variant = Literal["team", "control"]
 
 
@@ -28,43 +28,47 @@ class TrainingConfig(Strict):
     """How teams are trained."""
 
     env_steps: int = Field(400_000, ge=1, description="joint environment steps per team")
-    worlds: int = Field(256, ge=1, description="worlds stepped together by each runner")
-    fragment: int = Field(16, ge=1, description="steps of every world per iteration")
-    runners: int = Field(0, ge=0, description="remote env runners; 0 samples in the learner's process")
-    ppo: PPOSettings = Field(PPOSettings(), description="the update")
-    evaluate_every: int = Field(10, ge=0, description="iterations between evaluations during training; 0 for none")
+    worlds: int = Field(256, ge=1, description="parallel worlds of each runner")
+    fragment: int = Field(16, ge=1, description="steps per world and iteration")
+    runners: int = Field(0, ge=0, description="remote env runners; 0 to sample in the learner's process")
+    ppo: PPOSettings = Field(PPOSettings(), description="arguments of PPO")
+    evaluate_every: int = Field(
+        10, ge=0, description="iterations between evaluations during training; 0 for no evaluation"
+    )
     evaluation_worlds: int = Field(256, ge=1, description="episodes per evaluation during training")
     checkpoint_every: int = Field(10, ge=1, description="iterations between checkpoints")
-    keep_checkpoints: int = Field(2, ge=1, description="how many to keep")
-    threads: int | None = Field(None, ge=1, description="torch threads of the learner; none leaves torch's own choice")
+    keep_checkpoints: int = Field(2, ge=1, description="checkpoints to keep")
+    threads: int | None = Field(None, ge=1, description="torch threads of the learner; none for torch's default")
 
 
 class EvaluationConfig(ConditionsConfig):
     """The grid of cells: attack x defense x conditions x seed."""
 
-    attacks: tuple[Choice, ...] = Field((), description="each is evaluated alone, besides no attack")
+    attacks: tuple[Choice, ...] = Field((), description="attacks, each evaluated by itself, besides no attack")
     defenses: tuple[tuple[Choice, ...], ...] = Field(
-        (), description="each is a list of defenses used together, besides none"
+        (), description="lists of defenses used together, besides no defense"
     )
-    episodes: int = Field(2048, ge=1, description="episodes per cell, one per world")
-    seed: int = Field(1_000_003, ge=0, description="of the episodes; the same for every cell")
-    recordings: int = Field(4, ge=0, description="scenes recorded for the report's player")
+    episodes: int = Field(2048, ge=1, description="episodes per cell")
+    seed: int = Field(1_000_003, ge=0, description="seed of the episodes, the same for every cell")
+    recordings: int = Field(4, ge=0, description="episodes recorded for the report's player")
 
 
 class RunConfig(Strict):
-    """Everything about a run."""
+    """The complete config of a run."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="folder of the run below runs/")
-    environment: Choice = Field(description="where the agents live")
-    policy: Choice = Field(description="what decides for them")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the run and of its folder below runs/"
+    )
+    environment: Choice = Field(description="environment of the agents")
+    policy: Choice = Field(description="policy of the agents")
     attacks: tuple[Choice, ...] = Field((), description="attacks present during training")
     defenses: tuple[Choice, ...] = Field((), description="defenses present during training")
-    transport: TransportConfig = Field(PLAIN_TRANSPORT, description="how messages travel, in training and evaluation")
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="one team is trained per seed")
-    control: bool = Field(True, description="train the team without messages, too: the floor")
+    transport: TransportConfig = Field(PLAIN_TRANSPORT, description="transport in training and evaluation")
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="training seeds, one team each")
+    control: bool = Field(True, description="also train each team without messages: the floor")
     training: TrainingConfig = Field(TrainingConfig(), description="how teams are trained")
-    evaluation: EvaluationConfig = Field(EvaluationConfig(), description="what is evaluated")
-    plugins: tuple[str, ...] = Field((), description="modules to import that register further plug-ins")
+    evaluation: EvaluationConfig = Field(EvaluationConfig(), description="what to evaluate")
+    plugins: tuple[str, ...] = Field((), description="modules to import that register plug-ins")
 
     @field_validator("seeds")
     @classmethod
@@ -76,10 +80,10 @@ class RunConfig(Strict):
         return seeds
 
     def check(self) -> RunConfig:
-        """Check every plug-in's arguments, too.
+        """Check the arguments of every plug-in.
 
         Raises:
-            AgentcommError: If a plug-in is unknown or an argument is wrong.
+            AgentcommError: If a plug-in is unknown or an argument is invalid.
         """
         self.import_plugins()
         build("environment", self.environment)
@@ -93,7 +97,7 @@ class RunConfig(Strict):
         return self
 
     def import_plugins(self) -> None:
-        """Import the modules named in ``plugins``; the working directory is searched, too."""
+        """Import the modules named in ``plugins``, also from the working directory."""
         here = str(Path.cwd())
         if self.plugins and here not in sys.path:
             sys.path.append(here)
@@ -125,7 +129,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
     """Read a YAML config and apply overrides.
 
     Raises:
-        AgentcommError: If the file is missing or anything in it is wrong.
+        AgentcommError: If the file is missing or invalid.
     """
     path = Path(path)
     try:

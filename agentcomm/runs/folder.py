@@ -1,4 +1,4 @@
-"""A run's folder: where everything lies, and which process may write into it."""
+"""A run's folder: the paths of its files, and a lock for writing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agentcomm.base.errors import RunError, did_you_mean
 from agentcomm.base.files import write_text
 from agentcomm.runs.config import RunConfig, Variant, dump, load
 
-# What may differ when a run is resumed: no team that is trained already depends on these.
+# Fields that may change when a run is resumed, because trained teams do not depend on them.
 GROWS = {"seeds", "control", "evaluation"}
 
 
@@ -23,7 +23,7 @@ def team_name(variant: Variant, seed: int) -> str:
 
 
 def teams(config: RunConfig) -> list[tuple[Variant, int]]:
-    """All teams of a run, in the order they are trained."""
+    """All teams of a run, in training order."""
     variants: tuple[Variant, ...] = ("team", "control") if config.control else ("team",)
     return [(variant, seed) for seed in config.seeds for variant in variants]
 
@@ -47,7 +47,7 @@ class Run:
 
     @property
     def report(self) -> Path:
-        """The page."""
+        """The report."""
         return self.path / "report.html"
 
     def team(self, variant: Variant, seed: int) -> Path:
@@ -59,15 +59,15 @@ class Run:
         return self.team(variant, seed) / "policy"
 
     def trained(self) -> list[tuple[Variant, int]]:
-        """Teams whose policy is there."""
+        """Teams whose policy has been exported."""
         return [t for t in teams(self.config) if (self.policy(*t) / "policy.json").exists()]
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder for writing.
+        """Lock the folder for writing.
 
         Raises:
-            RunError: If another process holds it.
+            RunError: If another process has locked it.
         """
         lock, writer = FileLock(self.path / ".lock"), self.path / ".writer"
         try:
@@ -83,26 +83,26 @@ class Run:
 
 
 def create(config: RunConfig, root: Path, resume: bool = False) -> Run:
-    """The folder for a config: a new one, or with ``resume`` the one that is there.
+    """Create the folder for a config, or open the existing one with ``resume``.
 
-    A resumed run may have other seeds, and another evaluation, than when it was started.
+    Seeds, control and evaluation of a resumed run may differ from when it was started.
 
     Raises:
-        RunError: If the folder exists and ``resume`` is not set, or holds another config.
+        RunError: If the folder exists and ``resume`` is not set, or if it has another config.
     """
     path = root / config.name
     if (path / "config.yaml").exists():
         if not resume:
             raise RunError(
-                f"{path} already holds a run; resume it (--resume, in Python resume=True), give the new one"
-                f" another name (name=...), or delete that folder"
+                f"{path} already holds a run; resume it (--resume, in Python resume=True), give the new run"
+                f" another name (name=...), or delete the folder"
             )
         existing = open_run(path)
         differing = [f for f in RunConfig.model_fields if getattr(existing.config, f) != getattr(config, f)]
         if fixed := [field for field in differing if field not in GROWS]:
             raise RunError(
-                f"{path} was started with another config (differs in {', '.join(fixed)}); resume with the"
-                f" config it has ({path / 'config.yaml'}), or give the new one another name (name=...)"
+                f"{path} was started with another config (differs in {', '.join(fixed)}); resume with its own"
+                f" config ({path / 'config.yaml'}), or give the new run another name (name=...)"
             )
         if differing:
             write_text(path / "config.yaml", dump(config))

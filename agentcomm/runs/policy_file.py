@@ -1,4 +1,4 @@
-"""Policies for evaluation: weights as safetensors, everything else as JSON. Nothing is unpickled."""
+"""Exported policies: weights as safetensors, everything else as JSON; loading unpickles nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class SavedPolicy:
-    """A policy and what it was trained for."""
+    """A policy, and how it was trained."""
 
     policy: CommPolicy
     environment: Choice
@@ -43,7 +43,7 @@ def save(
     seed: int,
     details: dict[str, Any],
 ) -> None:
-    """Write ``policy.safetensors`` and ``policy.json`` into a new folder, or nothing at all."""
+    """Write ``policy.safetensors`` and ``policy.json`` into a new folder, atomically."""
     about = {
         "format": FORMAT,
         "environment": environment.model_dump(mode="json"),
@@ -60,10 +60,10 @@ def save(
 
 
 def load(folder: Path, device: str = "cpu") -> SavedPolicy:
-    """Read a policy back and check every tensor.
+    """Load a policy and check every tensor.
 
     Raises:
-        CheckpointError: If a file is missing, damaged, of another format, or holds numbers that are not finite.
+        CheckpointError: If a file is missing or damaged, has another format, or contains numbers that are not finite.
     """
     try:
         about = json.loads((folder / "policy.json").read_text(encoding="utf-8"))
@@ -81,7 +81,7 @@ def load(folder: Path, device: str = "cpu") -> SavedPolicy:
     expected = policy.state_dict()
     if set(expected) != set(weights):
         odd = ", ".join(sorted(set(expected) ^ set(weights))[:3])
-        raise CheckpointError(f"the policy in {folder} does not fit its own description: {odd} missing or left over")
+        raise CheckpointError(f"the policy in {folder} does not match its policy.json: {odd} missing or unexpected")
     for name, value in weights.items():
         if value.shape != expected[name].shape:
             raise CheckpointError(
@@ -89,7 +89,7 @@ def load(folder: Path, device: str = "cpu") -> SavedPolicy:
             )
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise CheckpointError(
-                f"the policy in {folder}: {name} holds NaN or infinite numbers:"
+                f"the policy in {folder}: {name} contains NaN or infinite numbers:"
                 f" training diverged or the file is damaged"
             )
     policy.load_state_dict(weights)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def draw_action_noise(shape: tuple[int, ...], generator: torch.Generator | None, device: torch.device) -> Tensor | None:
-    """Gumbel noise to sample actions with; None without a generator, for greedy actions."""
+    """Gumbel noise for sampling actions; None without a generator, for greedy actions."""
     if generator is None:
         return None
     # Gumbel-max: the largest of logit - log(exponential noise) is a sample.
@@ -15,5 +15,5 @@ def draw_action_noise(shape: tuple[int, ...], generator: torch.Generator | None,
 
 
 def choose_action(logits: Tensor, noise: Tensor | None) -> Tensor:
-    """Actions [...] of logits [..., A]: the likeliest, or with Gumbel noise [..., A] a sample."""
+    """Actions [...] for logits [..., A]: the most likely ones, or samples if Gumbel noise [..., A] is given."""
     return (logits if noise is None else logits + noise).argmax(-1)

@@ -1,7 +1,7 @@
-"""The adversary: all attacks on a team, and the places of a step in which their hooks are called.
+"""The adversary: all attacks on a team, and the calls of their hooks in a step.
 
-Hooks on messages are called by the network, and hooks on a directory by the directory; the adversary hands out their
-guards (``message_guards``, ``directory_guards``) and keeps the state of all of them.
+The network calls hooks on messages, and the directory calls hooks on a directory; the adversary provides their guards
+(``message_guards``, ``directory_guards``) and owns the state of all guards.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from agentcomm.guards.rewards import RewardGuard
 
 @dataclass(frozen=True)
 class _Overruled:
-    """Actions that an attack has drawn in place of some of the policy's: at which of them."""
+    """Actions that an attack has drawn in place of the policy's, and their indices ``at``."""
 
     guard: ActionGuard
     drawn: Drawn
@@ -37,22 +37,22 @@ class _Overruled:
 
 
 class Adversary(State):
-    """All attacks on a team in B worlds, each held to its threat model.
+    """All attacks on a team in B worlds, each restricted to its threat model.
 
     Args:
-        attacks: In the order in which they act.
+        attacks: Attacks, in the order in which they act.
         shape: Shape of the team.
-        seed: Seeds each attack's generator, and the warden's.
-        directory: Sizes of the directory through which the team's members find each other; None for none.
-        resample: Chance with which a warden draws an action again from the policy's distribution.
+        seed: Seed of each attack's generator, and of the warden's.
+        directory: Shape of the directory through which members find each other; None without a directory.
+        resample: Probability that a warden resamples an action from the policy's distribution.
 
     Attributes:
-        guards: What the guards of an attack's hooks share, by attack.
-        message_guards: Of the attacks that act on messages, for the network.
-        observation_guards: Of those that act on sensors.
-        action_guards: Of those that act in place of their node.
-        reward_guards: Of those that act on rewards.
-        directory_guards: Of those that act on a directory, for the directory.
+        guards: One guard per attack, shared by the guards of its hooks.
+        message_guards: Guards of attacks on messages, for the network.
+        observation_guards: Guards of attacks on sensors.
+        action_guards: Guards of attacks that act for their node.
+        reward_guards: Guards of attacks on rewards.
+        directory_guards: Guards of attacks on a directory, for the directory.
 
     Raises:
         ValueError: If an attack does not fit the team, or two attacks act for one node.
@@ -75,16 +75,16 @@ class Adversary(State):
         self.action_guards: list[ActionGuard] = []
         self.reward_guards: list[RewardGuard] = []
         self.directory_guards: list[DirectoryGuard] = []
-        self._team_guards: list[GuardBase] = []  # of attacks that do not act on a directory alone
+        self._team_guards: list[GuardBase] = []  # of all attacks except those on a directory only
         for attack in attacks:
             self._add(attack, seed, directory)
         nodes = [guard.node for guard in self.action_guards]
         if len(set(nodes)) < len(nodes):
-            raise ValueError(f"two attacks act for one node (nodes {nodes})")
+            raise ValueError(f"two attacks act for the same node (nodes {nodes})")
         self.warden = torch.Generator(shape.device).manual_seed(derive(seed, "actuators"))
 
     def _add(self, attack: Attack, seed: int, directory: DirectoryShape | None) -> None:
-        """Set up the guards of an attack's hooks; each sort of attack has seeds of its own."""
+        """Set up the guards of an attack's hooks; attacks on a directory have separate seeds."""
         found, shape = hooks(type(attack)), self.shape
         alone = found == {"on_directory"}
         purpose, number = ("directory", len(self.guards) - len(self._team_guards)), len(self._team_guards)
@@ -103,11 +103,11 @@ class Adversary(State):
             self.reward_guards.append(RewardGuard(base))
         if "on_directory" in found:
             if directory is None:
-                raise ValueError(f"{attack.name} acts on a directory, and there is none")
+                raise ValueError(f"{attack.name} acts on a directory, but there is none")
             self.directory_guards.append(DirectoryGuard(base, directory))
 
     def reset(self, worlds: Tensor) -> None:
-        """Forget the episodes of the given worlds ([W] indices); a directory resets its own guards with its cards."""
+        """Reset the guards in the given worlds ([W] indices); a directory resets its own guards."""
         guards: tuple[GuardBase | MessageGuard | ActionGuard, ...]
         guards = (*self._team_guards, *self.message_guards, *self.action_guards)
         for guard in guards:
@@ -115,13 +115,13 @@ class Adversary(State):
 
     @torch.no_grad()
     def on_observations(self, observation: Tensor, world: World, step: Tensor, policy: CommPolicy) -> Tensor:
-        """What agents see [B, N, O] before they decide: what the world shows, unless an attack holds their sensors.
+        """The observations [B, N, O] on which agents decide: those of the world, unless an attack changes them.
 
         Args:
-            observation: [B, N, O] what the world shows.
+            observation: [B, N, O] observations of the world.
             world: The worlds.
             step: [B] int64.
-            policy: Its gates can be predicted by attacks that know the policy.
+            policy: The policy, whose gates can be predicted by attacks that know it.
         """
 
         def gate_logits(seen: Tensor) -> Tensor:
@@ -135,7 +135,7 @@ class Adversary(State):
 
     @torch.no_grad()
     def on_rewards(self, reward: Tensor, action: Tensor, step: Tensor) -> Tensor:
-        """What agents learn to have earned [B, N] in a step [B]: what they earned, unless an attack changes it."""
+        """The rewards [B, N] that agents learn from in a step [B]: the world's, unless an attack changes them."""
         for guard in self.reward_guards:
             reward = guard.apply(reward, action, step)
         return reward
@@ -150,15 +150,15 @@ class Adversary(State):
         rows: Tensor,
         alive: Tensor | None = None,
     ) -> Tensor:
-        """What is done [R]: what the policy would do, unless a compromised agent or a warden overrules it.
+        """The actions [R] to execute: those of the policy, unless a compromised agent or a warden overrides them.
 
         Args:
-            logits: [R, A] of the policy.
-            action: [R] what it would do.
-            noise: [R, A] Gumbel noise that the action was drawn with; None where the team decides greedily.
+            logits: [R, A] logits of the policy.
+            action: [R] actions of the policy.
+            noise: [R, A] Gumbel noise with which actions were sampled; None for greedy actions.
             step: [B] int64.
-            rows: [R] int64, whose actions these are, as world * N + agent.
-            alive: [B, N] bool, members that are there; None for all.
+            rows: [R] int64, the agents, as world * N + agent.
+            alive: [B, N] bool, present members; None for all.
         """
         if not self.action_guards and not self.resample:
             return action
@@ -180,13 +180,13 @@ class Adversary(State):
                 action = action.index_put((at,), guard.overrule(drawn, action[at]))
                 overruled.append(_Overruled(guard, drawn, at))
         if self.resample:
-            action = self._draw_again(logits, action, noise)
+            action = self._resample(logits, action, noise)
         for done in overruled:
             done.guard.settle(done.drawn, action[done.at], self.resample)
         return action
 
-    def _draw_again(self, logits: Tensor, action: Tensor, noise: Tensor | None) -> Tensor:
-        """Some actions as the policy would draw them again."""
+    def _resample(self, logits: Tensor, action: Tensor, noise: Tensor | None) -> Tensor:
+        """The actions, some of them resampled from the policy's distribution."""
         again = torch.rand(action.shape, generator=self.warden, device=action.device) < self.resample
         fresh = torch.empty_like(logits).exponential_(generator=self.warden).log_()
         return torch.where(again, (logits if noise is None else logits - fresh).argmax(-1), action)

@@ -1,4 +1,4 @@
-"""What lies between a team's members, and between them and their world: the message layer and the adversary."""
+"""Comms: a team's message layer, and the adversary that attacks it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from agentcomm.step.adversary import Adversary
 
 @dataclass
 class Comms(State):
-    """A team's message layer, and the adversary that acts on it; reset, saved and restored together.
+    """A team's message layer and the adversary, which are reset, saved and restored together.
 
     Attributes:
-        adversary: All attacks, and the guards that hold them.
-        network: What messages pass.
+        adversary: All attacks, and their guards.
+        network: The message layer.
     """
 
     keeps: ClassVar[tuple[str, ...]] = ("adversary", "network")
@@ -48,18 +48,18 @@ class Comms(State):
         directory: DirectoryShape | None = None,
         transport: str = "batch",
     ) -> Comms:
-        """Both for a team of that shape.
+        """The message layer and the adversary of a team.
 
         Args:
             shape: Shape of the team.
             attacks: Attacks, in the order in which they act.
             defenses: Defenses.
-            seed: Seeds keys, and the generators of each attack and of the channels.
+            seed: Seed of the keys, and of the generators of each attack and of the channels.
             channels: As for ``Network``.
             codec: As for ``Network``.
             step_seconds: As for ``Network``.
             numbers: As for ``Network``.
-            directory: Sizes of the team's directory; None for none.
+            directory: Shape of the team's directory; None without a directory.
             transport: As for ``Network``.
 
         Raises:
@@ -72,6 +72,6 @@ class Comms(State):
         return cls(adversary, Network(*parts))
 
     def reset(self, worlds: Tensor) -> None:
-        """Forget the episodes of the given worlds ([W] indices); counters continue."""
+        """Reset the given worlds ([W] indices) for new episodes; counters continue."""
         self.adversary.reset(worlds)
         self.network.reset(worlds)

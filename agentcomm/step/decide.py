@@ -1,4 +1,4 @@
-"""How a team decides: gates, messages through the network, actions, in all worlds at once."""
+"""The decision of a team in one step: gates, messages through the network, and actions, in all worlds at once."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from agentcomm.step.turns import decide_sequentially
 
 @dataclass(frozen=True)
 class Decision:
-    """What a team did in one step, and everything needed to evaluate it again.
+    """A team's decision in one step, and everything needed to reevaluate it.
 
     Attributes:
         action: [B, N] int64.
         gate: [B, N] bool, open gates.
-        gate_noise: [B, N] noise that straight-through gates were drawn with; None without such gates.
-        log_probability: [B, N] of the action.
-        gate_log_probability: [B, N] of the gate, 0 unless it is an action.
-        value: [B, N] in units of reward; 0 for members that have left, which earn nothing more.
-        logits: [B, N, A].
-        links: [B, N, k] int64, the senders that the graph kept.
-        draw: [B] int64 of a graph made for this step; [0] without.
-        noise_draw: [B] int64 that the noise of messages was drawn with; [0] without noise.
-        inboxes: What was delivered, per round.
+        gate_noise: [B, N] noise with which straight-through gates were sampled; None without such gates.
+        log_probability: [B, N] log-probability of the action.
+        gate_log_probability: [B, N] log-probability of the gate; 0 unless it is an action.
+        value: [B, N] expected return, in units of reward; 0 for members that have left.
+        logits: [B, N, A] action logits.
+        links: [B, N, k] int64, the senders that the graph keeps for each receiver.
+        draw: [B] int64 seed of the graph sampled for this step; [0] without.
+        noise_draw: [B] int64 seed of the message noise; [0] without noise.
+        inboxes: The delivered messages, per round.
     """
 
     action: Tensor
@@ -69,13 +69,13 @@ def decide(
     Args:
         policy: The policy.
         observation: [B, N, O].
-        graph: The graph in use; None where the policy makes one in every step.
-        comms: Carries messages and actions; None delivers messages untouched and counts nothing.
+        graph: The graph in use; None if the policy builds one in every step.
+        comms: Message layer and adversary; None delivers messages unchanged and counts nothing.
         step: [B] int64, steps since each episode began.
         generator: Samples graphs, gates and actions; None decides greedily.
         alive: [B, N] bool, present members; None for all.
-        control: Opens gates instead of the policy.
-        interpreter: Makes members do what messages tell them.
+        control: Controls the gates instead of the policy.
+        interpreter: Makes members obey directives in messages.
     """
     hidden = policy.encode(observation)
     if interpreter is not None:
@@ -117,11 +117,11 @@ class _TeamStep:
     Attributes:
         policy: The policy.
         links: The step's links.
-        comms: Carries messages and actions; None delivers messages untouched.
+        comms: Message layer and adversary; None delivers messages unchanged.
         step: [B] int64, steps since each episode began.
         alive: [B, N] bool, present members; None for all.
-        interpreter: Makes members do what messages tell them.
-        message_draw: [B] int64 that the noise of messages is drawn with; [0] for none.
+        interpreter: Makes members obey directives in messages.
+        message_draw: [B] int64 seed of the message noise; [0] for none.
     """
 
     policy: CommPolicy
@@ -133,7 +133,7 @@ class _TeamStep:
     message_draw: Tensor
 
     def communicate(self, hidden: Tensor) -> tuple[Tensor, list[Inbox]]:
-        """All rounds that come before any action: the state [B, N, H] after them, and what was delivered in each."""
+        """Run all rounds before the actions; returns the state [B, N, H] after them, and the delivered messages."""
         policy, state = self.policy, hidden
         inboxes: list[Inbox] = []
         for round_ in range(policy.rounds - policy.autoregressive):
@@ -143,7 +143,7 @@ class _TeamStep:
         return state, inboxes
 
     def act(self, state: Tensor, noise: Tensor | None, inboxes: list[Inbox]) -> tuple[Tensor, Tensor]:
-        """Logits [B, N, A] and actions [B, N]; adds what is told of actions to the inboxes."""
+        """Logits [B, N, A] and actions [B, N]; appends messages about actions to ``inboxes``."""
         policy, shape = self.policy, state.shape[:2]
         if policy.autoregressive:
             logits, action, told = decide_sequentially(
@@ -152,12 +152,12 @@ class _TeamStep:
             inboxes.append(told)
             return logits, action
         logits = policy.act(state)
-        everybody = torch.arange(shape.numel(), device=state.device)
-        action = self.choose(logits.flatten(0, 1), None if noise is None else noise.flatten(0, 1), everybody)
+        all_rows = torch.arange(shape.numel(), device=state.device)
+        action = self.choose(logits.flatten(0, 1), None if noise is None else noise.flatten(0, 1), all_rows)
         return logits, action.view(shape)
 
     def add_noise(self, said: Tensor, round_: int) -> Tensor:
-        """Payloads [B, N, D] of what agents would say in a round."""
+        """Payloads [B, N, D] of a round, with message noise."""
         return add_message_noise(self.policy, said, round_, self.message_draw)
 
     def exchange(self, spoken: Tensor, links: Links, number: int, state: Tensor | None = None) -> Inbox:
@@ -165,9 +165,10 @@ class _TeamStep:
 
         Args:
             spoken: [B, N, D].
-            links: Who listens to whom.
-            number: Of the exchange in the step.
-            state: [B, N, H] before it; with it, attacks that know the policy can predict the effect of a message.
+            links: Links over which messages travel.
+            number: Number of the exchange within the step.
+            state: [B, N, H] before the exchange, from which attacks that know the policy predict the effect of a
+                message; None if they cannot.
         """
         if self.comms is None:
             inbox = Inbox(spoken, links.source, links.present, links.source)
@@ -181,11 +182,11 @@ class _TeamStep:
         return inbox
 
     def choose(self, logits: Tensor, noise: Tensor | None, rows: Tensor) -> Tensor:
-        """Actions [R] of the agents ``rows`` (world * N + agent), as they are carried out.
+        """The actions [R] that the agents ``rows`` (world * N + agent) execute.
 
         Args:
-            logits: [R, A] of the policy.
-            noise: [R, A] Gumbel noise to sample with; None for the likeliest.
+            logits: [R, A] logits of the policy.
+            noise: [R, A] Gumbel noise for sampling; None for greedy actions.
             rows: [R] int64.
         """
         action = choose_action(logits, noise)

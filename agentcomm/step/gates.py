@@ -1,4 +1,4 @@
-"""Gates: who communicates in a step, and the links that follow from that."""
+"""Gates: which agents communicate in a step, and the resulting links."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from agentcomm.contracts.traffic import Links
 
 @dataclass(frozen=True)
 class GateControl(State):
-    """Opens gates at random, whatever the policy says: always (1), never (0), or with a probability in between.
+    """Controls gates in place of the policy: always open (1), always closed (0), or open with a probability.
 
     Attributes:
-        probability: Chance that a gate is open, drawn for each agent and step.
-        generator: Source of these draws.
+        probability: Probability that a gate is open, sampled for each agent and step.
+        generator: Generator of the samples.
     """
 
     keeps: ClassVar[tuple[str, ...]] = ("generator",)
@@ -34,8 +34,8 @@ class Gates(NamedTuple):
 
     Attributes:
         open: [B, N] bool.
-        noise: [B, N] noise that straight-through gates were drawn with; None without such gates.
-        log_probability: [B, N] of the gates as actions; 0 where they are none.
+        noise: [B, N] noise with which straight-through gates were sampled; None without such gates.
+        log_probability: [B, N] log-probability of gates that are actions; 0 otherwise.
     """
 
     open: Tensor
@@ -44,7 +44,7 @@ class Gates(NamedTuple):
 
 
 def gate_log_probability(logit: Tensor, open_: Tensor) -> Tensor:
-    """Log-probability [B, N] of gates with these logits [B, N] being open or closed as recorded."""
+    """Log-probability [B, N] of recorded gates [B, N], given their logits [B, N]."""
     return nn.functional.logsigmoid(torch.where(open_, logit, -logit))
 
 
@@ -57,10 +57,10 @@ def open_gates(
     """Decide which gates are open.
 
     Args:
-        policy: Its gate decides; without a gate all are open.
-        hidden: [B, N, H] what agents know before they hear anything.
+        policy: The policy, whose gate decides; without a gate all are open.
+        hidden: [B, N, H] state of the agents before any message.
         generator: Samples gates; None opens those that are more likely open than closed.
-        control: Opens gates instead of the policy.
+        control: Controls the gates instead of the policy.
     """
     shape, zero = hidden.shape[:2], hidden.new_zeros(hidden.shape[:2])
     if control is not None:
@@ -85,8 +85,8 @@ def make_links(policy: CommPolicy, graph: Graph, gate: Tensor, alive: Tensor | N
     """The links of a graph between present members whose gates are open.
 
     Args:
-        policy: Says on which side its gates are.
-        graph: Who may listen to whom.
+        policy: The policy, whose gates are at senders or receivers.
+        graph: The communication graph.
         gate: [B, N] bool, open gates.
         alive: [B, N] bool, present members; None for all.
     """

@@ -1,13 +1,13 @@
-"""An obedient interpreter: a scripted stand-in for a member whose language model can be told what to do.
+"""An obedient interpreter: a scripted stand-in for members whose language model follows instructions in messages.
 
-There is no language model here. A *directive*, one public payload per action, stands for "do X". A member that has
-accepted a message pointing along a directive, more closely than honest messages do, does what it says with a fixed
-probability, its ``obedience``; otherwise it does what its policy decided. How far the message gets, who may send it and
-what defenses do about it is real; how a model reads it is not.
+There is no language model here. A *directive*, one public payload per action, stands for "do X". A member that accepts
+a message whose cosine similarity to a directive exceeds that of honest messages executes the directive with a fixed
+probability, its ``obedience``; otherwise it executes the action of its policy. The delivery of such messages, their
+possible senders and the effect of defenses are simulated in full; how a language model would read them is not.
 
 The interpreter is a property of the evaluated team. It draws one number per member and step from its own generator,
-whatever is said, so that teams of different obedience share these numbers: a member that obeys at 0.3 obeys at 0.6,
-too.
+independent of the messages, so that teams of different obedience share these numbers: a member that obeys at 0.3 also
+obeys at 0.6.
 """
 
 from __future__ import annotations
@@ -25,35 +25,35 @@ SEED = 20260513
 
 
 def directive(action: int, width: int) -> Tensor:
-    """[D] what "do ``action``" looks like: a fixed random direction, as long as an honest payload (sqrt D)."""
+    """[D] the payload that stands for "do ``action``": a fixed random direction of length sqrt(D)."""
     generator = torch.Generator().manual_seed(SEED + action)
     word: Tensor = torch.nn.functional.normalize(torch.randn(width, generator=generator), dim=0) * math.sqrt(width)
     return word
 
 
 def threshold(width: int) -> float:
-    """Cosine from which a message counts as a directive: four standard deviations of random directions' cosines."""
+    """Cosine above which a message counts as a directive: four standard deviations for random directions."""
     return min(4 / math.sqrt(width), 0.9)
 
 
 class Interpreter(State):
-    """Looks for directives in one team's inboxes, and makes members obey them.
+    """Detects directives in a team's inboxes, and makes members obey them.
 
     Args:
-        obedience: Chance that a member which has been told what to do does it.
+        obedience: Probability that a member obeys a directive.
         num_actions: A, the number of directives: one per action.
         width: Payload width D.
-        generator: Draws who obeys.
+        generator: Decides which members obey.
 
     Raises:
-        ValueError: If obedience is no probability.
+        ValueError: If obedience is not a probability.
     """
 
     keeps: ClassVar[tuple[str, ...]] = ("generator",)
 
     def __init__(self, obedience: float, num_actions: int, width: int, generator: torch.Generator) -> None:
         if not 0 <= obedience <= 1:
-            raise ValueError(f"obedience is a probability, not {obedience}")
+            raise ValueError(f"obedience must be a probability, not {obedience}")
         self.obedience, self.generator = obedience, generator
         self._threshold = threshold(width)
         patterns = torch.stack([directive(action, width) for action in range(num_actions)])
@@ -61,14 +61,14 @@ class Interpreter(State):
         self._told = self._closest = self._luck = torch.zeros(0, device=generator.device)
 
     def begin(self, worlds: int, agents: int) -> None:
-        """Start a new step, in which no member has been told anything yet."""
+        """Start a new step, in which no member has received a directive yet."""
         shape, device = (worlds, agents), self.generator.device
         self._told = torch.full(shape, -1, device=device)
         self._closest = torch.full(shape, self._threshold, device=device)
         self._luck = torch.rand(shape, generator=self.generator, device=device)
 
     def read(self, inbox: Inbox) -> None:
-        """Note what each member is told in an exchange; of several directives, the clearest one of the step counts."""
+        """Record the directives in an exchange; of several in a step, the one with the largest cosine counts."""
         payload = torch.nn.functional.normalize(inbox.payload(), dim=-1)
         likeness = (payload @ self._patterns.T).masked_fill(~inbox.mask.unsqueeze(-1), -1.0)
         if not likeness.shape[2]:
@@ -79,7 +79,7 @@ class Interpreter(State):
         self._told = torch.where(clearer, action, self._told)
 
     def obey(self, action: Tensor, rows: Tensor) -> Tensor:
-        """Actions [R] of the members ``rows`` (world * N + agent), whose policies decided ``action`` [R]."""
+        """Actions [R] of the members ``rows`` (world * N + agent), given their policies' actions ``action`` [R]."""
         told = self._told.flatten()[rows]
         obeys = (told >= 0) & (self._luck.flatten()[rows] < self.obedience)
         return torch.where(obeys, told, action)

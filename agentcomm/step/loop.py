@@ -1,7 +1,7 @@
-"""The loop: how a team takes its steps in B worlds. Evaluation, rollouts and trained attackers only record them.
+"""The loop in which a team takes its steps in B worlds. Evaluation, rollouts and trained attackers share it.
 
 ``World.observe`` -> attacks on sensors -> ``decide`` (gates, links, messages, actions) -> ``World.step`` -> attacks on
-rewards, where the team learns.
+rewards, if the team learns.
 """
 
 from __future__ import annotations
@@ -29,15 +29,14 @@ class StepRecord:
 
     Attributes:
         at: [B] int64, steps since each episode began.
-        observation: [B, N, O] what agents saw.
-        decision: What they did.
-        step: What came of it.
-        reward: [B, N] as the team learns it: the world's, unless an attack on rewards changed it.
-        alive: [B, N] bool, members that were present; None where none can be missing.
+        observation: [B, N, O] observations of the agents.
+        decision: Their decision.
+        step: The world's response.
+        reward: [B, N] rewards that the team learns from: those of the world, unless an attack changed them.
+        alive: [B, N] bool, members that were present; None if members cannot leave.
         running: [B] bool, worlds whose episode was still running.
-        exchanges: What happened to every message, exchange by exchange, if the loop traces them.
-        facts: What there was to know of each agent when it acted (:meth:`World.facts`), [B, N] each, if the loop
-            collects them.
+        exchanges: Records of all messages, exchange by exchange, if the loop traces them.
+        facts: Facts about each agent when it acted (:meth:`World.facts`), [B, N] each, if the loop collects them.
     """
 
     at: Tensor
@@ -60,28 +59,28 @@ class TeamLoop(State):
     """Takes a team's steps in B worlds.
 
     Every step is two calls: :meth:`step`, and once everything about the step has been read, :meth:`finish`. A caller
-    that starts episodes by itself calls :meth:`begin` instead of the latter.
+    that starts episodes itself calls :meth:`begin` instead of the latter.
 
     Args:
         world: B worlds; call :meth:`reset` before the first step.
-        policy: Decides. Its parameters may change between steps.
+        policy: The policy; its parameters may change between steps.
         comms: The team's message layer, and its adversary.
         generator: Samples graphs, gates and actions; None decides greedily.
-        control: Opens gates instead of the policy.
-        interpreter: Makes members do what messages tell them.
-        learning: Whether the team learns: ended episodes are followed by new ones at once, and attacks may change
-            rewards. Otherwise ended worlds stay as they are.
+        control: Controls the gates instead of the policy.
+        interpreter: Makes members obey directives in messages.
+        learning: Whether the team learns: new episodes start as soon as old ones end, and attacks may change
+            rewards. Otherwise worlds stay in their final state.
         trace: Whether to record the exchanges of each step.
         collect_facts: Whether to collect the facts of each step.
 
     Attributes:
         observation: [B, N, O] of the next step, before any attack on sensors.
         running: [B] bool, worlds whose episode is still running; all of them while the team learns.
-        graph: The graph in use; None where the policy makes one in every step.
-        draw: [B] int64 that the graph was sampled with; [0] for the executed graph.
+        graph: The graph in use; None if the policy builds one in every step.
+        draw: [B] int64 seeds with which the graph was sampled; [0] for the executed graph.
     """
 
-    # The graph is not kept: a drawn one lasts for a fragment, and state is saved between fragments.
+    # The graph is not part of the state: it is sampled per fragment, and state is saved between fragments.
     keeps: ClassVar[tuple[str, ...]] = (
         *("world", "comms"),
         *("generator", "control", "interpreter", "observation", "running"),
@@ -111,23 +110,23 @@ class TeamLoop(State):
 
     @property
     def alive(self) -> Tensor | None:
-        """[B, N] bool, members that are present now; None where none can be missing."""
+        """[B, N] bool, members that are present; None if members cannot leave."""
         return self.world.alive.clone() if self.world.config.loses_members else None
 
     def reset(self, seed: int) -> None:
         """Start new episodes in all worlds.
 
         Args:
-            seed: Of the worlds.
+            seed: Seed of the worlds.
         """
         self.observation = self.world.reset(seed)
         self.running = torch.ones_like(self.running)
         self._forget(torch.arange(self.world.num_worlds, device=self.world.device))
 
     def draw_graph(self) -> None:
-        """Sample one graph per world, in use until the next call.
+        """Sample one graph per world, which is used until the next call.
 
-        Nothing changes where the policy makes one in every step, nor for a greedy team, which uses the executed graph.
+        Has no effect if the policy builds a graph in every step, or on a greedy team, which uses the executed graph.
         """
         topology, worlds = self.policy.topology, self.world.num_worlds
         if topology.dynamic or self.generator is None:
@@ -164,23 +163,23 @@ class TeamLoop(State):
         return StepRecord(at, observation, decision, step, reward, alive, self.running, exchanges, facts)
 
     def finish(self, record: StepRecord) -> None:
-        """Forget what network, attacks and defenses keep of the episodes that ended in a step.
+        """Reset network, attacks and defenses in the worlds whose episodes ended in a step.
 
         Args:
-            record: The latest step's.
+            record: The record of the latest step.
         """
         ended = record.step.finished
-        if not self.learning:  # ended worlds are stepped on, but their episode has ended once
+        if not self.learning:  # ended worlds are stepped further, but their episode ends only once
             ended = record.ended.nonzero().squeeze(1)
             self.running = self.running & ~record.step.done
         if len(ended):
             self._forget(ended)
 
     def begin(self, worlds: Tensor) -> None:
-        """Note that the caller has started new episodes in some worlds ([W] indices)."""
+        """Handle new episodes that the caller has started in some worlds ([W] indices)."""
         self._forget(worlds)
         self.observation = self.world.observe()
 
     def _forget(self, worlds: Tensor) -> None:
-        """Drop what is kept of the episodes of some worlds ([W] indices)."""
+        """Reset message layer and adversary in some worlds ([W] indices)."""
         self.comms.reset(worlds)

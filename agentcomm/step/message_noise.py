@@ -1,4 +1,4 @@
-"""The noise that some policies add to their messages in training (:mod:`policies.parts.bottleneck`)."""
+"""Noise that some policies add to their messages in training (:mod:`policies.parts.bottleneck`)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from agentcomm.contracts.policy import CommPolicy
 
 
 def draw_message_noise(policy: CommPolicy, step: Tensor, generator: torch.Generator | None) -> Tensor:
-    """[B] int64 to draw one step's noise with; [0] for a policy without noise, or without a generator.
+    """[B] int64 seeds of one step's noise; [0] for a policy without noise, or without a generator.
 
     Args:
         policy: The policy.
         step: [B] int64, one per world.
-        generator: Source of the draws; None for greedy messages.
+        generator: Generator of the seeds; None for greedy messages.
     """
     if policy.message_noise is None or generator is None:
         return step[:0]
@@ -22,13 +22,13 @@ def draw_message_noise(policy: CommPolicy, step: Tensor, generator: torch.Genera
 
 
 def add_message_noise(policy: CommPolicy, said: Tensor, round_: int, draw: Tensor | None = None) -> Tensor:
-    """Payloads [B, N, D] of what agents would say [B, N, D] in a round.
+    """Payloads [B, N, D] of a round, with noise if the policy adds any.
 
     Args:
         policy: The policy.
-        said: [B, N, D] without noise.
+        said: [B, N, D] payloads without noise.
         round_: The round.
-        draw: [B] of :func:`draw_message_noise`; None, or [0], for greedy messages.
+        draw: [B] seeds from :func:`draw_message_noise`; None, or [0], for greedy messages.
     """
     if policy.message_noise is None:
         return said

@@ -1,7 +1,7 @@
-"""What a team that decides greedily will say and do, computed without sending anything.
+"""Predictions of the messages and action logits of a greedy team, computed without sending anything.
 
-Attacks that know the policy foresee the effect of a message with it, and trained attackers are shown what is about to
-be said.
+Attacks that know the policy predict the effect of a message, and trained attackers observe the messages that are about
+to be sent.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from agentcomm.step.message_noise import add_message_noise
 def preview_messages(
     policy: CommPolicy, observation: Tensor, graph: Graph | None, alive: Tensor | None = None
 ) -> tuple[Tensor, Links]:
-    """What a greedy team is about to say in a step's first round, and on which links.
+    """The messages that a greedy team is about to send in a step's first round, and their links.
 
     Args:
-        policy: One whose agents all act at once.
+        policy: A policy whose agents all act at once.
         observation: [B, N, O].
-        graph: The graph in use; None where the policy makes one in every step.
+        graph: The graph in use; None if the policy builds one in every step.
         alive: [B, N] bool, present members; None for all.
 
     Returns:
@@ -43,14 +43,14 @@ def preview_messages(
 
 
 def predict_logits(policy: CommPolicy, state: Tensor, links: Links, round_: int, inbox: Inbox) -> Tensor:
-    """Action logits [B, N, A] of a team that hears an inbox, if later rounds pass undisturbed.
+    """Action logits [B, N, A] of a team given an inbox, if later rounds are not attacked.
 
     Args:
-        policy: One whose agents all act at once.
+        policy: A policy whose agents all act at once.
         state: [B, N, H] before the round.
         links: The step's links.
         round_: The round.
-        inbox: What is heard in that round; gradients flow through its payloads.
+        inbox: The messages of that round; gradients flow through their payloads.
     """
     state = policy.hear(state, inbox, round_)
     for later in range(round_ + 1, policy.rounds):

@@ -1,4 +1,4 @@
-"""Reevaluating a recorded decision: the same messages, under the present parameters."""
+"""Reevaluation of recorded decisions: the same messages under the current parameters."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from agentcomm.step.gates import gate_log_probability
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Recorded steps under the present parameters.
+class Reevaluation:
+    """Recorded steps under the current parameters.
 
     Attributes:
-        log_probability: [R, N] of the actions.
-        gate_log_probability: [R, N] of gates that are actions; 0 otherwise.
-        entropy: [R, N] of the action distribution, in nats.
-        gate_entropy: [R, N] of gates that are actions; 0 otherwise.
-        value: [R, N] in units of the normalized return.
+        log_probability: [R, N] log-probability of the actions.
+        gate_log_probability: [R, N] log-probability of gates that are actions; 0 otherwise.
+        entropy: [R, N] entropy of the action distribution, in nats.
+        gate_entropy: [R, N] entropy of gates that are actions, in nats; 0 otherwise.
+        value: [R, N] expected return, in units of the normalized return.
         openness: [R, N], 1 where a gate was open and 0 where it was closed, with the gradient of straight-through
             gates.
-        nats: [R, rounds, N, D] information in each entry of what was said; None where messages are not noisy.
-        auxiliary: The policy's own loss, a scalar; None without.
+        nats: [R, rounds, N, D] information in each entry of a message, in nats; None without message noise.
+        auxiliary: The policy's auxiliary loss, a scalar; None without.
     """
 
     log_probability: Tensor
@@ -39,8 +39,8 @@ class Evaluation:
     auxiliary: Tensor | None = None
 
 
-def reevaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool = False) -> Evaluation:
-    """Evaluate recorded decisions again, repeating what the network did to every message.
+def reevaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool = False) -> Reevaluation:
+    """Reevaluate recorded decisions, repeating the effect of the network on every message.
 
     Args:
         policy: The policy.
@@ -48,8 +48,8 @@ def reevaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: b
             ``mask`` [R, rounds, N, M]; where messages were disturbed ``source`` and ``scale`` [R, rounds, N, M] and
             ``delta`` [R, rounds, N, M, D]; with a sampled graph ``draw`` [R], with straight-through gates
             ``gate_noise`` [R, N], with a codec ``coding`` [R, rounds, N, D], with noisy messages ``noise_draw`` [R],
-            with members that come and go ``alive`` [R, N].
-        graph_gradient: Whether gradients shall reach the graph's own parameters.
+            with members that can leave ``alive`` [R, N].
+        graph_gradient: Whether gradients reach the graph's parameters.
     """
     links, action, observation = rows["links"].long(), rows["action"].long(), rows["observation"]
     observation = observation if observation.is_floating_point() else observation.long()
@@ -79,7 +79,7 @@ def reevaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: b
         return _inbox(rows, links, round_, spoken, weight)
 
     log_probabilities = policy.run(hidden, deliver, action).log_softmax(-1)
-    return Evaluation(
+    return Reevaluation(
         log_probability=log_probabilities.gather(-1, action.unsqueeze(-1)).squeeze(-1),
         gate_log_probability=gate_log,
         entropy=-(log_probabilities.exp() * log_probabilities).sum(-1),
@@ -96,12 +96,12 @@ def _gate_weight(policy: CommPolicy, openness: Tensor, links: Tensor) -> Tensor:
     at = openness.unsqueeze(-1)
     if policy.gate.side == "sender":
         at = openness.unsqueeze(1).expand(-1, openness.shape[1], -1).gather(2, links)
-    # The value is 1 for closed gates, too: their messages are masked.
+    # The value is also 1 for closed gates, whose messages are masked.
     return at - at.detach() + 1
 
 
 def _inbox(rows: Mapping[str, Tensor], links: Tensor, round_: int, spoken: Tensor, weight: Tensor | None) -> Inbox:
-    """What one round delivered, with what agents say now in the place of what they said then."""
+    """The inboxes of a recorded round, with the agents' current payloads in place of the recorded ones."""
     mask = rows["mask"][:, round_]
     if "coding" in rows:
         spoken = spoken + rows["coding"][:, round_]

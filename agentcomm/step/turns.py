@@ -1,4 +1,4 @@
-"""Teams whose agents tell each other their actions, and therefore act in turns."""
+"""Autoregressive decisions: agents send their actions to each other, and therefore act in turns."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from agentcomm.step.actions import choose_action
 
 
 def turns(links: Links) -> tuple[Tensor, Tensor]:
-    """When each agent acts.
+    """The turn in which each agent acts.
 
     An agent listens to those of its senders that precede it in the team's order, and acts right after the last of
-    them: agents that do not depend on each other act in the same turn, and there are as many turns as the longest
-    chain of dependences has members.
+    them. Agents that do not depend on each other act in the same turn, so the number of turns is the length of the
+    longest chain of dependencies.
 
     Args:
-        links: Only present ones count.
+        links: The step's links, of which only present ones count.
 
     Returns:
-        [B, N] int64 turn of each agent, from 0; and [B, N, k] bool, the links on which actions are told.
+        [B, N] int64 turn of each agent, from 0; and [B, N, k] bool, the links on which actions are sent.
     """
     worlds, agents, _ = links.source.shape
     receiver = torch.arange(agents, device=links.source.device).view(1, -1, 1)
@@ -51,20 +51,19 @@ def decide_sequentially(
         logits, noise
     ),
 ) -> tuple[Tensor, Tensor, Inbox]:
-    """The last round of a policy that tells actions: in each turn, some agents hear, act and tell.
+    """Run the last round of an autoregressive policy: in each turn, some agents receive messages, act and send actions.
 
     Args:
         policy: The policy.
         hidden: [B, N, H] before the round.
         links: The step's links.
-        exchange: Takes payloads, links and the number of the exchange.
-        noise: [B, N, A] Gumbel noise to sample actions with; None for the likeliest.
-        add_noise: Makes payloads [B, N, D] of what agents would say in a round.
-        choose: Takes logits [R, A], their noise, and the agents ``rows`` [R] (world * N + agent) that they belong to;
-            returns actions [R].
+        exchange: Takes payloads, links and the number of the exchange; returns the inboxes.
+        noise: [B, N, A] Gumbel noise for sampling actions; None for greedy actions.
+        add_noise: Takes payloads [B, N, D] and their round; returns them with message noise.
+        choose: Takes logits [R, A], their noise, and the agents ``rows`` [R] (world * N + agent); returns actions [R].
 
     Returns:
-        Logits [B, N, A], actions [B, N], and what each agent had been told when its turn came.
+        Logits [B, N, A], actions [B, N], and the inbox of each agent at its turn.
     """
     last = policy.rounds - 1
     worlds, agents, _ = hidden.shape
@@ -86,7 +85,7 @@ def decide_sequentially(
         action = actions[rows] = choose(logits[rows], None if flat_noise is None else flat_noise[rows], rows)
         said = spoken.new_zeros(worlds * agents, policy.width)
         said[rows] = policy.tell(flat[:, rows], action.unsqueeze(0))[0]
-        # Noise depends on the agent's place in its world, so it is added to all, and only these are kept.
+        # Noise depends on the agent's index in its world, so it is added to all payloads, and only these rows are kept.
         cache.speak(rows, add_noise(said.view_as(spoken), last).flatten(0, 1)[rows])
     assert told is not None
     return logits.view(worlds, agents, -1), actions.view(worlds, agents), told

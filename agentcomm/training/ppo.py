@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.runs.ppo_settings import PPOSettings
-from agentcomm.step.replay import reevaluate
+from agentcomm.step.replay import Reevaluation, reevaluate
 from agentcomm.training.graph_step import GraphStep
 
 Rows = dict[str, Tensor]
@@ -97,15 +97,9 @@ def ppo_loss(
     target = (rows["target"] - policy.return_mean) / policy.return_scale
     value_loss = mean(nn.functional.huber_loss(now.value, target, reduction="none"), alive_share)
     loss = -surrogate + settings.value_weight * value_loss
-    if policy.gate is not None and not gated:
-        loss = loss + policy.listening_cost() / advantage_scale * mean(now.openness, alive_share)
-    if now.auxiliary is not None:
-        loss = loss + now.auxiliary
-    if now.nats is not None:
-        # A message is paid for by each of its senders, in every round.
-        loss = loss + policy.message_noise.weight * mean(now.nats.sum((1, 3)), alive_share)
-        if not graph_gradient:
-            policy.message_noise.note(now.nats)
+    loss = _add_costs(loss, policy, now, alive_share, advantage_scale)
+    if now.nats is not None and not graph_gradient:
+        policy.message_noise.note(now.nats)
     loss = loss - entropy * mean(now.entropy, act_share) - settings.gate_entropy * mean(now.gate_entropy)
     with torch.no_grad():
         stats = {
@@ -117,6 +111,28 @@ def ppo_loss(
             "ratio_error": (ratio - 1).abs().max(),
         }
     return loss, stats
+
+
+def _add_costs(
+    loss: Tensor, policy: CommPolicy, now: Reevaluation, alive_share: Tensor, advantage_scale: float | Tensor
+) -> Tensor:
+    """The loss with the price of straight-through gates, the policy's own term and the price of message bits.
+
+    Args:
+        loss: Everything else.
+        policy: The policy.
+        now: The reevaluated rows.
+        alive_share: [R, N] weight of each present agent; sums to 1.
+        advantage_scale: What advantages were divided by.
+    """
+    if policy.gate is not None and policy.gate.straight_through:
+        loss = loss + policy.listening_cost() / advantage_scale * (now.openness * alive_share).sum()
+    if now.auxiliary is not None:
+        loss = loss + now.auxiliary
+    if now.nats is not None:
+        # Each sender pays for its message, in every round.
+        loss = loss + policy.message_noise.weight * (now.nats.sum((1, 3)) * alive_share).sum()
+    return loss
 
 
 class Update:

@@ -25,6 +25,7 @@ from agentcomm.training import checkpoint
 from agentcomm.training.ray_session import ray_session
 
 Row = dict[str, Any]
+DEFAULT = "default_policy"
 
 
 class Watcher(Protocol):
@@ -107,13 +108,7 @@ def _train_team(
         torch.set_num_threads(training.threads)
     algorithm = CommPPOConfig().team(run.config, variant, seed).build_algo()
     try:
-        start = checkpoint.latest(folder)
-        if start is not None:
-            checkpoint.restore(algorithm, start)
-            log.info("resumed", checkpoint=start.name)
-        previous = _keep_progress(folder / "progress.jsonl", 0 if start is None else checkpoint.iteration(start))
-        done = previous["env_steps"] if previous else 0
-        seconds = previous["seconds"] if previous else 0.0
+        done, seconds = _resume(algorithm, folder, log)
         watcher.team(name, done, training.env_steps)
         writer = SummaryWriter(str(folder / "tensorboard"), purge_step=done or None)
         graph = _graph(algorithm)
@@ -159,7 +154,14 @@ def _train_team(
         algorithm.stop()
 
 
-DEFAULT = "default_policy"
+def _resume(algorithm: Any, folder: Path, log: Any) -> tuple[int, float]:
+    """Restore a team's last checkpoint, if there is one; returns the env steps and the seconds trained so far."""
+    start = checkpoint.latest(folder)
+    if start is not None:
+        checkpoint.restore(algorithm, start)
+        log.info("resumed", checkpoint=start.name)
+    last = _keep_progress(folder / "progress.jsonl", 0 if start is None else checkpoint.iteration(start))
+    return (last["env_steps"], last["seconds"]) if last else (0, 0.0)
 
 
 def _graph(algorithm: Any) -> torch.Tensor:

@@ -1,7 +1,7 @@
-"""Wire: an envelope as bytes, in one way only, and back from bytes that anybody may have written.
+"""Canonical encoding of envelopes as bytes, and decoding of untrusted bytes.
 
-The bytes are a MessagePack array of the twelve fields in the order of :class:`Envelope`. Every value has one
-encoding, the shortest, so that equal envelopes are equal bytes: what is sealed cannot be respelt on its way.
+The bytes are a MessagePack array of the twelve fields in the order of :class:`Envelope`. Every value has exactly one
+encoding, the shortest, so equal envelopes have equal bytes: a sealed message cannot be re-encoded in transit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_BYTES = 64 * 1024
 
 
 class _Message(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True, gc=False):
-    """The types of the fields; their ranges are :class:`Envelope`'s to check."""
+    """The types of the fields; :class:`Envelope` checks their ranges."""
 
     version: int
     sent_round: int
@@ -63,15 +63,15 @@ def encode(envelope: Envelope) -> bytes:
 
 
 def decode(data: bytes, codecs: Collection[str] = (PLAIN,)) -> Envelope:
-    """The envelope that some bytes say; memory and time are bounded by their number.
+    """The envelope that the bytes encode; memory and time are bounded by their number.
 
     Args:
         data: Anything.
         codecs: Names of the codecs that the receiver can unpack.
 
     Raises:
-        MessageError: If ``encode`` would not make these bytes of any envelope with such a codec. The text says first
-            which kind of fault it is, up to a colon.
+        MessageError: If the bytes are not the encoding of an envelope with one of these codecs. The text
+            starts with the kind of fault, up to a colon.
     """
     if len(data) > MAX_BYTES:
         raise MessageError(f"too long: {len(data)} bytes; at most {MAX_BYTES} are read")
@@ -98,14 +98,14 @@ def decode(data: bytes, codecs: Collection[str] = (PLAIN,)) -> Envelope:
 
 
 def _fault(error: msgspec.DecodeError) -> str:
-    """What msgspec found, with the field's name in place of its number."""
+    """The error that msgspec reports, with the field's name instead of its number."""
     text = str(error)
     if isinstance(error, msgspec.ValidationError):
         return "wrong type: " + re.sub(r"`\$\[(\d+)\]`", lambda m: _Message.__struct_fields__[int(m[1])], text)
     if "truncated" in text:
         return "truncated: the bytes end within a value"
     if "trailing" in text:
-        return "trailing bytes: there are more after the message"
+        return "trailing bytes: data follows the message"
     return f"malformed: {text}"
 
 
@@ -123,17 +123,17 @@ def sizes(
     seal_bytes: Tensor | int,
     codec: str = PLAIN,
 ) -> Tensor:
-    """``len(encode(envelope))`` of many envelopes, from their fields alone.
+    """``len(encode(envelope))`` of many envelopes, computed from their fields.
 
     Args:
-        sent_round: This and the others up to ``hops``: integers of any shapes that broadcast, in the fields' ranges.
+        sent_round: This and the arguments up to ``hops``: integers of shapes that broadcast, within the fields' ranges.
         sender: See ``sent_round``.
         audience: See ``sent_round``.
         sequence: See ``sent_round``.
         sent_at: See ``sent_round``.
         expiry: See ``sent_round``.
         hops: See ``sent_round``.
-        key: Id of the key the seal names; -1 for none, as in ``Traffic``.
+        key: Id of the key that the seal names; -1 for none, as in ``Traffic``.
         payload_bytes: Length of the payload.
         seal_bytes: Length of the seal; 0 for none.
         codec: Name of the codec, the same for all.
@@ -148,5 +148,5 @@ def sizes(
 
 
 def _int_size(x: Tensor | int) -> Tensor | int:
-    """Bytes of an integer: 1, 2, 3 or 5. A negative one is as long as None, which it stands for."""
+    """Bytes of an integer: 1, 2, 3 or 5. A negative integer stands for None, which takes 1 byte."""
     return 1 + (x > 0x7F) + (x > 0xFF) + 2 * (x > 0xFFFF)

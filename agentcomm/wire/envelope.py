@@ -1,4 +1,4 @@
-"""Envelope: one message as an object, with the same fields as a slot of the batch's traffic."""
+"""Envelope: one message as an object, with the same fields as a slot of ``Traffic``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from agentcomm.base.errors import MessageError
 
 VERSION: Final = 1
-PLAIN = "float32"  # the codec that writes numbers as they are
+PLAIN = "float32"  # the codec that sends float32 numbers uncompressed
 MAX_CODEC = 31  # characters of a codec's name
 MAX_PAYLOAD = 0xFF00  # bytes; the largest envelope still fits 64 KiB
-MAX_SEAL = 64  # bytes of an Ed25519 signature, the longest seal there is
+MAX_SEAL = 64  # bytes of an Ed25519 signature, the longest seal
 
 U8 = Annotated[int, Field(ge=0, le=0xFF)]
 U16 = Annotated[int, Field(ge=0, le=0xFFFF)]
@@ -22,24 +22,24 @@ U32 = Annotated[int, Field(ge=0, le=0xFFFF_FFFF)]
 
 
 class Envelope(BaseModel):
-    """One message. A value out of range raises pydantic's ValidationError: field, value and what it should be.
+    """One message. A value out of range raises pydantic's ValidationError with the field, the value and its range.
 
-    Each field alone is checked; what makes no sense together (an expiry before the message was sent, a sender
-    nobody knows) is for the receiver's defenses to find, for an attacker can write it.
+    Fields are checked one by one. Inconsistent fields (an expiry before the message was sent, an unknown sender) are
+    valid, because an attacker can write them; detecting them is up to the receiver's defenses.
 
     Attributes:
         version: Of this layout; there is one.
         sent_round: Exchange within the step.
-        sender: Who it claims sent it; N, the number of agents, stands for a newcomer.
-        audience: The receiver it was written for.
-        sequence: The sender's running number in this episode.
+        sender: Claimed sender; N, the number of agents, stands for a newcomer.
+        audience: The intended receiver.
+        sequence: Sequence number of the sender in this episode.
         sent_at: Step of the episode.
         expiry: Last step at which it counts as fresh.
-        hops: How often it may still be passed on. It changes on its way, so seals do not cover it.
-        codec: Name of the codec that packed the payload.
-        key: Id of the key the seal names; None for none.
-        payload: What the codec packed.
-        seal: Tag over all of this but ``hops``; empty for none.
+        hops: How often it may still be forwarded. It changes in transit, so seals do not cover it.
+        codec: Name of the codec that encoded the payload.
+        key: Id of the key that the seal names; None for none.
+        payload: The encoded payload.
+        seal: Tag over all fields except ``hops``; empty for none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -59,10 +59,10 @@ class Envelope(BaseModel):
 
 
 def pack_floats(values: NDArray[np.float32]) -> bytes:
-    """The plain payload [D]: float32 in network byte order. -0.0 becomes 0.0: symbolic seals take both for one number.
+    """The plain payload [D]: float32 in network byte order. -0.0 becomes 0.0, since symbolic seals treat them as equal.
 
     Raises:
-        MessageError: If the values are no vector of finite float32 numbers.
+        MessageError: If the values are not a vector of finite float32 numbers.
     """
     if values.ndim != 1:
         raise MessageError(f"payload has shape {values.shape}; it must be a vector [D]")

@@ -1,9 +1,9 @@
-"""Identity: who holds which key, and symbolic seals over envelopes.
+"""Keyring: the keys of all agents, and symbolic seals over messages in the batch.
 
-In the batch a seal is a Dolev-Yao term: it verifies only if it was made with the claimed sender's key
-over exactly these fields. The term is a 64-bit keyed hash of the header and of a digest of the payload,
-which is cheap enough for thousands of worlds. It models an unforgeable tag; it is not one, because code
-in the same process could look the secrets up. The guard keeps attacks from doing that.
+A symbolic seal is a Dolev-Yao term: it verifies only if it was made with the claimed sender's key over exactly these
+fields. The term is a 64-bit keyed hash of the header and of a digest of the payload, cheap enough for thousands of
+worlds. It models an unforgeable tag but is not one, because code in the same process could read the secrets. The guard
+prevents attacks from doing that.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MIX_B = -0x6B2FB644ECCEEE15
 
 
 def mix(x: Tensor) -> Tensor:
-    """Scramble 64-bit numbers, one to one."""
+    """Scramble 64-bit numbers by a bijection."""
     x = (x ^ _shift(x, 30)) * _MIX_A
     x = (x ^ _shift(x, 27)) * _MIX_B
     return x ^ _shift(x, 31)
@@ -34,7 +34,7 @@ def _shift(x: Tensor, by: int) -> Tensor:
 
 
 class Keyring:
-    """Secret keys of N agents and, as number N, of a newcomer.
+    """The secret keys of N agents and, as number N, of a newcomer.
 
     Args:
         num_agents: N.
@@ -55,19 +55,19 @@ class Keyring:
     def digest(self, payload: Tensor) -> Tensor:
         """Digest of the exact bits of float32 payloads: [..., D] -> [...] int64.
 
-        -0.0 counts as 0.0: they are the same number, and adding an absent change turns one into the other.
+        -0.0 counts as 0.0: the numbers are equal, and adding a change of zero turns one into the other.
         """
         bits = (payload.detach().float() + 0.0).contiguous().view(torch.int32).to(torch.int64)
         return mix((mix(bits) * self._coordinates).sum(-1))
 
     def digests(self, traffic: Traffic) -> Tensor:
-        """[B, N, M] digest of the payload in each slot; once per sender while nothing is changed."""
+        """[B, N, M] digest of the payload in each slot; computed once per sender if no payload was changed."""
         if traffic.delta is None and traffic.scale is None:
             return gather_agents(self.digest(traffic.spoken).unsqueeze(-1), traffic.source).squeeze(-1)
         return self.digest(traffic.payload())
 
     def tag(self, traffic: Traffic, key: Tensor, digests: Tensor | None = None) -> Tensor:
-        """Seals [B, N, M] that ``key`` [B, N, M] makes over the traffic as it is."""
+        """Seals [B, N, M] by ``key`` [B, N, M] over the current traffic."""
         body = self.digests(traffic) if digests is None else digests
         f = self._fields
         body = body + traffic.sender * f[0] + traffic.audience * f[1] + traffic.sequence * f[2]
@@ -84,5 +84,5 @@ class Keyring:
         )
 
     def verify(self, traffic: Traffic) -> Tensor:
-        """[B, N, M] bool, whether the claimed sender's key made the seal over these very fields."""
+        """[B, N, M] bool, whether the seal was made with the claimed sender's key over exactly these fields."""
         return (traffic.key == traffic.sender) & (traffic.seal == self.tag(traffic, traffic.sender))

@@ -1,10 +1,10 @@
-"""Seals for the wire: HMAC-SHA256 and Ed25519 over everything that gives a message its meaning.
+"""Seals on real envelopes: HMAC-SHA256 and Ed25519 tags over all fields except ``hops``.
 
-:mod:`agentcomm.wire.keyring` models these in the batch. Both agree on whom to believe: the key that a seal
-names must be the claimed sender's, and the tag must be that key's over exactly these fields.
+:mod:`agentcomm.wire.keyring` models them in the batch. Both accept the same messages: the key that a seal names must be
+the claimed sender's, and the tag must be made with that key over exactly these fields.
 
-``hops`` is left out. Whoever passes a message on takes one off, and holds no key of the sender's to seal it anew;
-so nobody may trust it for more than ending loops.
+Seals do not cover ``hops``: a forwarding agent decrements it and has no key of the sender to seal the message again. It
+must not be trusted for anything but ending loops.
 """
 
 from __future__ import annotations
@@ -22,17 +22,16 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from agentcomm.base.errors import MessageError
 from agentcomm.wire.envelope import MAX_CODEC, Envelope
 
-DOMAIN = b"agentcomm/envelope"  # what these keys sign can be taken for nothing else, nor the other way round
+DOMAIN = b"agentcomm/envelope"  # domain separation: these signatures are valid for envelopes only
 
 # domain, version, sent_round, sender, audience, sequence, sent_at, expiry, key, codec, digest of the payload
 _HEADER = struct.Struct(f"!{len(DOMAIN)}sBBHHIIIH{MAX_CODEC}s32s")
 
 
 def signed_bytes(envelope: Envelope, key: int) -> bytes:
-    """What a seal by ``key`` covers: every field at its own place, so that two messages never look alike.
+    """The bytes that a seal by ``key`` covers: every field at a fixed offset, so different messages never collide.
 
-    A codec's name holds no zero bytes, so filling it up with them keeps names apart; the payload goes in by its
-    SHA-256 digest.
+    Codec names contain no zero bytes, so zero padding keeps them distinct; the payload enters as its SHA-256 digest.
     """
     e = envelope
     return _HEADER.pack(
@@ -51,25 +50,25 @@ def signed_bytes(envelope: Envelope, key: int) -> bytes:
 
 
 def _secret(scheme: str, seed: int, holder: int) -> bytes:
-    """32 bytes for one holder: as reproducible as a run, so no secret to whoever knows the seed."""
+    """32 bytes for one holder, derived from the seed for reproducibility: no secret from anyone who knows the seed."""
     return hashlib.sha256(f"agentcomm/{scheme}/{seed}/{holder}".encode()).digest()
 
 
 class Verifier(ABC):
-    """What a receiver needs to tell whose seal it is."""
+    """What a receiver needs to verify seals."""
 
     @abstractmethod
     def verify(self, envelope: Envelope) -> bool:
-        """Whether the claimed sender's key made the seal over these very fields. Never raises."""
+        """Whether the seal was made with the claimed sender's key over exactly these fields. Never raises."""
 
 
 class Keys(Verifier):
-    """Keys of N agents and, as number N, of a newcomer."""
+    """The keys of N agents and, as number N, of a newcomer."""
 
     num_agents: int
 
     def seal(self, envelope: Envelope, key: int) -> Envelope:
-        """The envelope with a seal by ``key``, whoever it claims to be from.
+        """The envelope with a seal by ``key``, whatever its claimed sender.
 
         Raises:
             MessageError: If there is no such key.
@@ -80,14 +79,14 @@ class Keys(Verifier):
 
     @abstractmethod
     def _tag(self, key: int, message: bytes) -> bytes:
-        """Tag of one key over some bytes."""
+        """The tag by one key over some bytes."""
 
 
 class HmacKeys(Keys):
-    """HMAC-SHA256, 32 bytes. One secret per sender, shared with all receivers: each of these could seal in its name.
+    """HMAC-SHA256, 32 bytes. Each sender shares one secret with all receivers, so any of them could seal in its name.
 
     Args:
-        seed: The same seed makes the same keys.
+        seed: Seed of the keys.
         num_agents: N.
     """
 
@@ -96,12 +95,12 @@ class HmacKeys(Keys):
         self._started = [HMAC(_secret("hmac", seed, holder), SHA256()) for holder in range(num_agents + 1)]
 
     def _tag(self, key: int, message: bytes) -> bytes:
-        mac = self._started[key].copy()  # half the time of starting with the secret again
+        mac = self._started[key].copy()  # takes half the time of a new HMAC
         mac.update(message)
         return mac.finalize()
 
     def verify(self, envelope: Envelope) -> bool:
-        """Whether the claimed sender's key made the seal; compared in constant time."""
+        """Whether the seal was made with the claimed sender's key; compared in constant time."""
         key = envelope.key
         if key is None or key != envelope.sender or key > self.num_agents:
             return False
@@ -109,13 +108,13 @@ class HmacKeys(Keys):
 
 
 class Ed25519PublicKeys(Verifier):
-    """The public halves, for receivers: these verify and cannot seal."""
+    """The public keys, for receivers: they verify seals but cannot make any."""
 
     def __init__(self, keys: list[Ed25519PublicKey]) -> None:
         self._keys = keys
 
     def verify(self, envelope: Envelope) -> bool:
-        """Whether the claimed sender's private key made the seal."""
+        """Whether the seal was made with the claimed sender's private key."""
         key = envelope.key
         if key is None or key != envelope.sender or key >= len(self._keys):
             return False
@@ -130,11 +129,11 @@ class Ed25519Keys(Keys):
     """Ed25519, 64 bytes.
 
     Args:
-        seed: The same seed makes the same keys.
+        seed: Seed of the keys.
         num_agents: N.
 
     Attributes:
-        public: What receivers get.
+        public: The public keys, for receivers.
     """
 
     def __init__(self, seed: int, num_agents: int) -> None:
@@ -147,5 +146,5 @@ class Ed25519Keys(Keys):
         return self._private[key].sign(message)
 
     def verify(self, envelope: Envelope) -> bool:
-        """Whether the claimed sender's key made the seal, by the public halves."""
+        """Whether the seal was made with the claimed sender's private key."""
         return self.public.verify(envelope)

@@ -223,7 +223,7 @@ def test_changed_environments_and_controlled_gates(run: Run) -> None:
         ({"gates": ["ajar"]}, "gates.*'open', 'closed' or 'random'.*ajar"),
         ({"gate": ["open"]}, "gate: unknown key; did you mean 'gates'"),
         ({"device": "cuda:31"}, "device 'cuda:31' cannot be used"),
-        ({"carrier": "objects", "transports": [{"codec": {"name": "int8"}}]}, "int8.*float32 payloads only"),
+        ({"transports": [{"codec": {"name": "int8"}, "carrier": "objects"}]}, "int8.*float32 payloads only"),
         # A team with one logit per edge cannot be another size.
         ({"environments": [{"perception_agents": 3}]}, "embedded"),
     ],

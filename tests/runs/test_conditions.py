@@ -21,6 +21,7 @@ from agentcomm.runs.conditions import Conditions
 from agentcomm.runs.folder import Run, create
 
 FAR = TransportConfig(channels=(Choice.parse("loss:probability=0.4"),), codec=Choice(name="int8"), step_seconds=0.05)
+OBJECTS = TransportConfig(carrier="objects")
 CASES: list[tuple[str, Any]] = [
     ("environment", {"failure": 0.3, "max_steps": 6}),
     ("gates", "closed"),
@@ -29,9 +30,9 @@ CASES: list[tuple[str, Any]] = [
     ("decisions", "sampled"),
     ("obedience", 0.9),
     ("device", "cpu:0"),
-    ("carrier", "objects"),
+    ("transport", OBJECTS),
 ]
-SAME_RESULTS = {"device", "carrier"}  # by what and where it is computed, not what comes out
+SAME_RESULTS = ("cpu:0", OBJECTS)  # by what and where it is computed, not what comes out
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def test_a_condition_is_asked_for_evaluated_and_replayed(run: Run, field: str, v
     settings = run.config.evaluation
     cell, plain = (Cell("team", 0, choice, (), settings.episodes, settings.seed, c) for c in (under, usual))
     assert cell.id != plain.id
-    assert (ledger(run, cell) == ledger(run, plain)) == (field in SAME_RESULTS), "it acts"
+    assert (ledger(run, cell) == ledger(run, plain)) == (value in SAME_RESULTS), "it acts"
     entries = []
     for episode in range(settings.episodes):
         said = command("messages", str(run.path), "--episode", str(episode), "--json", *attack, *asked)

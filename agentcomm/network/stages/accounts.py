@@ -1,4 +1,4 @@
-"""Accounts: what became of the messages of an exchange."""
+"""Stages that record what became of the messages of an exchange."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agentcomm.network.stages.stage import Stage
 
 
 class Spread(Stage):
-    """Receivers that accept a message of a spreading attack belong to it from now on."""
+    """Receivers that accept a message of a spreading attack become compromised."""
 
     def __init__(self, guards: Sequence[MessageGuard]) -> None:
         self.guards = guards
@@ -24,18 +24,18 @@ class Spread(Stage):
 
 
 class Count(Stage):
-    """The ledger: messages, bytes and refusals.
+    """Counts messages, bytes and refusals in the ledger.
 
     Args:
-        ledger: Where to count.
-        attacked: Whether there are attacks to count.
+        ledger: The ledger.
+        attacked: Whether to count effects of attacks.
     """
 
     def __init__(self, ledger: Ledger, attacked: bool) -> None:
         self.ledger, self.attacked = ledger, attacked
 
     def __call__(self, x: Exchange) -> None:
-        """Count what became of the messages."""
+        """Count the messages by their fate."""
         accepted, did = x.traffic.present, x.effects
         self.ledger.count(sent=x.sent, accepted=accepted)
         self.ledger.carry(x.put, x.size)

@@ -1,4 +1,4 @@
-"""Receivers: they read what arrives, and defenses decide what they may use."""
+"""Stages at the receivers: they read messages, and defenses decide which of them may be used."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from agentcomm.network.stages.stage import Stage
 
 
 class Receive(Stage):
-    """Receivers read what arrives."""
+    """Receivers read the messages that arrive."""
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
 
     def __call__(self, x: Exchange) -> None:
-        """Take what the transport read from the wire."""
+        """Replace the traffic by what the transport reads from the wire."""
         x.traffic = x.arrived = self.transport.receive(x.traffic)
 
 
 class CloseGates(Stage):
-    """A receiver that does not listen hears nothing: neither injected messages nor late ones."""
+    """Receivers with closed gates accept nothing, neither injected nor delayed messages."""
 
     def __call__(self, x: Exchange) -> None:
-        """Refuse messages for closed gates."""
+        """Refuse messages to closed gates."""
         unheard = x.traffic.present & ~x.links.listening.unsqueeze(-1)
         if bool(unheard.any()):
             x.refuse("gate", unheard)
 
 
 class Screen(Stage):
-    """One defense judges what arrived.
+    """One defense screens the messages that arrived.
 
     Args:
         defense: The defense.
-        transport: Tells whose seal it is.
+        transport: Verifies seals.
     """
 
     keeps = ("memory",)
@@ -62,13 +62,13 @@ class Screen(Stage):
 
 
 class Decode(Stage):
-    """Receivers turn what arrived into payloads, where that takes what they heard before."""
+    """Receivers decode payloads of a stateful codec."""
 
     def __init__(self, codec: Codec, memory: Memory) -> None:
         self.codec, self.memory = codec, memory
 
     def __call__(self, x: Exchange) -> None:
-        """Replace what travelled by what it stands for."""
+        """Replace the values that arrived by the decoded payloads."""
         t = x.traffic
         wire = t.payload()
         received = Received(wire, t.present, t.sender, t.sequence, x.step, x.round)

@@ -1,4 +1,4 @@
-"""Senders: what happens to a message before it is on the wire."""
+"""Stages at the senders, before messages are on the wire."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from agentcomm.wire.keyring import Keyring
 
 
 class Encode(Stage):
-    """A codec writes payloads as few bits.
+    """A codec encodes payloads.
 
     Args:
         codec: The codec.
-        memory: Its memory, which :class:`Decode` shares.
+        memory: Its memory, shared with :class:`Decode`.
     """
 
     keeps = ("memory",)
@@ -29,26 +29,26 @@ class Encode(Stage):
         self.codec, self.memory = codec, memory
 
     def __call__(self, x: Exchange) -> None:
-        """Replace what agents say by what travels."""
+        """Replace payloads by the values that their encoding represents."""
         values, bits = self.codec.encode(x.spoken, self.memory.tensors, x.step, x.round)
         x.coding, x.payload_bytes = values - x.spoken, (bits + 7) // 8
         x.traffic = replace(x.traffic, spoken=values)
 
     def reset(self, worlds: Tensor) -> None:
-        """Forget what was said in the given worlds ([W] indices)."""
+        """Reset the codec's memory of the given worlds ([W] indices)."""
         self.memory.reset(worlds)
 
 
 class AttackSenders(Stage):
-    """Compromised agents change what they say, before anything is sealed or written."""
+    """Compromised agents change their messages before they are sealed and encoded as bytes."""
 
     def __init__(self, guards: Sequence[MessageGuard], keyring: Keyring) -> None:
         self.guards, self.keyring = guards, keyring
 
     def __call__(self, x: Exchange) -> None:
-        """Let each attack act in turn; what a sender drops was never said."""
+        """Apply each attack in turn; messages dropped here were never sent."""
         for guard in self.guards:
-            x.attacked(*guard.apply(x.traffic, self.keyring, x.step, x.round, x.links.due, x.foresee))
+            x.attacked(*guard.apply(x.traffic, self.keyring, x.step, x.round, x.links.due, x.predict_logits))
         x.effects = replace(x.effects, unsaid=x.effects.dropped)
 
 

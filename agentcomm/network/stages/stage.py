@@ -1,7 +1,7 @@
-"""Stage: one thing that happens to the messages of an exchange.
+"""Stage: one step of the processing of an exchange.
 
 A stage is called with an :class:`~agentcomm.network.exchange.Exchange` and changes it in place. What it keeps from one
-exchange to the next is its state, which is saved, restored, and reset with each world.
+exchange to the next is its state, which is saved, restored, and reset per world.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from agentcomm.network.exchange import Exchange
 
 
 class Stage(State, ABC):
-    """One thing that happens to messages."""
+    """One step of the processing of an exchange."""
 
     @abstractmethod
     def __call__(self, x: Exchange) -> None:
         """Change the exchange in place."""
 
     def reset(self, worlds: Tensor) -> None:
-        """Start the given worlds ([W] indices) afresh; most stages keep nothing."""
+        """Reset the state of the given worlds ([W] indices); most stages have none."""
         return None

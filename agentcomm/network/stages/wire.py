@@ -1,4 +1,4 @@
-"""The wire: attacks, bytes, channels, and messages that take their time."""
+"""Stages on the wire: attacks, transport, channels and delayed messages."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from agentcomm.wire.keyring import Keyring
 
 
 class AttackWire(Stage):
-    """Attacks on the wire: they read, change, add, delay and drop messages."""
+    """Attacks on the wire read, change, inject, delay and drop messages."""
 
     def __init__(self, guards: Sequence[MessageGuard], keyring: Keyring) -> None:
         self.guards, self.keyring = guards, keyring
 
     def __call__(self, x: Exchange) -> None:
-        """Let each attack act in turn."""
+        """Apply each attack in turn."""
         x.written = x.traffic
         for guard in self.guards:
-            x.attacked(*guard.apply(x.traffic, self.keyring, x.step, x.round, x.links.due, x.foresee))
+            x.attacked(*guard.apply(x.traffic, self.keyring, x.step, x.round, x.links.due, x.predict_logits))
 
 
 class Send(Stage):
-    """The transport puts messages on the wire; their bytes are measured here and nowhere else. Channels may add some.
+    """The transport puts messages on the wire, which determines their size in bytes; channels may add overhead.
 
     Args:
-        transport: Knows how long a message is.
+        transport: Determines the size of messages.
         sealed: Whether every sender seals its messages.
-        plain: Bytes of a payload that no codec packs.
+        plain: Bytes of an uncompressed payload.
         codec: Name of the codec.
     """
 
@@ -44,7 +44,7 @@ class Send(Stage):
         self.transport, self.sealed, self.plain, self.codec = transport, sealed, plain, codec
 
     def __call__(self, x: Exchange) -> None:
-        """Note what is on the wire, and how long it is."""
+        """Record the messages on the wire and their size."""
         x.departed = x.traffic
         payload: Tensor | int = self.plain
         if x.payload_bytes is not None:  # forged payloads are not encoded
@@ -58,7 +58,7 @@ class Send(Stage):
 
 
 class Carry(Stage):
-    """Channels, and messages that take longer than their exchange."""
+    """The link carries messages to the receivers; delayed ones arrive in a later step."""
 
     keeps = ("link",)
 
@@ -66,7 +66,7 @@ class Carry(Stage):
         self.link, self.transport, self.ledger = link, transport, ledger
 
     def __call__(self, x: Exchange) -> None:
-        """From what was put on the wire to what arrives now."""
+        """Replace the messages on the wire by those that arrive now."""
         delay, fragments = x.effects.delay, x.effects.fragments
         out = self.link.carry(x.traffic, x.size, x.forged, x.tampered, delay, x.step, x.round, fragments)
         x.traffic, x.lost, x.forged, x.tampered = out.traffic, out.lost, out.forged, out.tampered
@@ -78,5 +78,5 @@ class Carry(Stage):
         self.ledger.arrive(x.traffic.present, out.steps, out.seconds)
 
     def reset(self, worlds: Tensor) -> None:
-        """Messages on their way when an episode ends come too late."""
+        """Count messages in transit at the end of an episode as late."""
         self.ledger.cut_off(worlds, self.link.reset(worlds))

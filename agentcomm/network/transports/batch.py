@@ -1,4 +1,4 @@
-"""The batch transport: tensors are the messages, seals are symbolic, and bytes are computed but never made."""
+"""The batch transport: messages are tensors, seals are symbolic, and sizes are computed without producing bytes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ LARGEST |= dict.fromkeys(("sequence", "sent_at", "expiry"), 0xFFFF_FFFF)
 
 
 class BatchTransport(Transport):
-    """Thousands of worlds at once.
+    """Carries the messages of thousands of worlds as tensors.
 
     Args:
         team_shape: Unused; the traffic has all sizes.
         keyring: Verifies symbolic seals.
-        seed: Unused; there are no other keys.
+        seed: Unused; there are no real keys.
     """
 
     writes_codecs: ClassVar[bool] = True
@@ -32,7 +32,7 @@ class BatchTransport(Transport):
         self._keyring = keyring
 
     def send(self, sent: Traffic, departed: Traffic, wire: Wire) -> Tensor:
-        """[B, N, M] int64 bytes; numbers too large for an envelope count as the largest that it can hold."""
+        """[B, N, M] int64 bytes; numbers too large for an envelope are clamped to its largest ones."""
         fields = {name: getattr(departed, name).clamp(0, top) for name, top in LARGEST.items()}
         seal_bytes = (departed.seal != 0) * SEAL_BYTES
         return sizes(
@@ -40,10 +40,10 @@ class BatchTransport(Transport):
         )
 
     def carry(self, step: Tensor, round_: int, lost: Tensor, waits: Tensor, hops: Tensor, released: Tensor) -> None:
-        """Nothing: the link keeps the tensors of what is on its way."""
+        """Do nothing: the link stores the tensors of delayed messages."""
 
     def receive(self, traffic: Traffic) -> Traffic:
-        """The traffic as it is."""
+        """The traffic, unchanged."""
         return traffic
 
     def verify(self, traffic: Traffic) -> Tensor:
@@ -51,4 +51,4 @@ class BatchTransport(Transport):
         return self._keyring.verify(traffic)
 
     def reset(self, worlds: Tensor) -> None:
-        """Nothing is kept."""
+        """Do nothing: this transport has no state."""

@@ -1,7 +1,7 @@
 """The objects transport: every message is an envelope with a real seal, written as bytes and read from bytes.
 
-It is slow, and it is the check that the batch means what it says: both give the same verdicts, the same ledger and the
-same inboxes. Channels decide about messages as they do in the batch; what waits, takes hops or is lost are bytes here.
+It is slow, and serves to check the batch transport: both give the same verdicts, the same ledger and the same inboxes.
+Loss, delay and hops are computed by the same channels as in the batch, and applied to the bytes.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ NUMBERS = [name for name in HEADER if name not in ("key", "seal")]
 
 
 class ObjectTransport(Transport):
-    """One message at a time.
+    """Carries one message at a time, as bytes.
 
     Args:
-        team_shape: Sizes.
-        keyring: The symbolic keys: tells which real key stands for a symbolic seal.
-        seed: Seeds the real keys.
+        team_shape: Shape of the team.
+        keyring: The symbolic keys, which determine the real key for a symbolic seal.
+        seed: Seed of the real keys.
 
     Attributes:
         wire: The bytes on the wire in this exchange, by world, receiver and slot.
@@ -45,15 +45,15 @@ class ObjectTransport(Transport):
         self.keys = HmacKeys(derive(seed, "real keys"), team_shape.num_agents)
         self.wire: dict[Place, bytes] = {}
         self._keyring = keyring
-        self._kept_back: dict[tuple[int, int, Place], bytes] = {}  # by round and the step in which it is due
-        self._seals: dict[int, bytes] = {0: b""}  # symbolic seal -> the real one: attackers may have copied it
+        self._kept_back: dict[tuple[int, int, Place], bytes] = {}  # by round, and step in which they are due
+        self._seals: dict[int, bytes] = {0: b""}  # symbolic seal -> real seal, which attackers may copy
         self._verdicts = torch.zeros(0, dtype=torch.bool)
 
     def send(self, sent: Traffic, departed: Traffic, wire: Wire) -> Tensor:
-        """Write every message as its sender or an attacker does, and then do to the bytes what attacks did on the wire.
+        """Write every message as its sender or an attacker does, and apply what attacks did on the wire to the bytes.
 
         Returns:
-            [B, N, M] int64, the length of the bytes.
+            [B, N, M] int64 length of each message in bytes.
         """
         self.wire.clear()
         size, payload = torch.zeros_like(departed.source), departed.payload()
@@ -69,7 +69,7 @@ class ObjectTransport(Transport):
         return size
 
     def carry(self, step: Tensor, round_: int, lost: Tensor, waits: Tensor, hops: Tensor, released: Tensor) -> None:
-        """Keep bytes until they are due; forwarding agents rewrite the number of hops."""
+        """Store bytes until they are due; forwarding agents rewrite the number of hops."""
         arriving: dict[Place, bytes] = {}
         for place, data in self.wire.items():
             if bool(lost[place]):
@@ -89,7 +89,7 @@ class ObjectTransport(Transport):
         self.wire = arriving
 
     def receive(self, traffic: Traffic) -> Traffic:
-        """Everything a receiver knows comes from bytes, and every verdict on a seal from a real key."""
+        """Decode the bytes that arrive, and verify their seals with the real keys."""
         fields = {name: getattr(traffic, name).clone() for name in (*NUMBERS, "key")}
         self._verdicts = torch.zeros_like(traffic.present)
         payload = traffic.payload()
@@ -103,16 +103,16 @@ class ObjectTransport(Transport):
         return replace(traffic, **fields).edit_payload(traffic.present, payload)
 
     def verify(self, traffic: Traffic) -> Tensor:
-        """[B, N, M] bool, what the real keys said of the bytes."""
+        """[B, N, M] bool, whether the real keys verified the seals."""
         return self._verdicts
 
     def reset(self, worlds: Tensor) -> None:
-        """Forget the bytes that are on their way in the given worlds ([W] indices)."""
-        gone = set(worlds.tolist())
-        self._kept_back = {key: data for key, data in self._kept_back.items() if key[2][0] not in gone}
+        """Discard the bytes in transit in the given worlds ([W] indices)."""
+        ended = set(worlds.tolist())
+        self._kept_back = {key: data for key, data in self._kept_back.items() if key[2][0] not in ended}
 
     def _written(self, traffic: Traffic, place: Place, sealed: bool) -> Envelope:
-        """What an agent wrote, with its own seal if all agents seal; else only a compromised one may have sealed it."""
+        """An agent's message, with its own seal if all agents seal; otherwise only compromised agents may seal."""
         if not sealed:
             return self._forgery(traffic, place)
         envelope = self.keys.seal(self._envelope(traffic, place, None, b""), int(traffic.origin[place]))
@@ -120,7 +120,7 @@ class ObjectTransport(Transport):
         return envelope
 
     def _forgery(self, traffic: Traffic, place: Place) -> Envelope:
-        """What an attack wrote: with a seal it copied, one by its own key, or one it made up."""
+        """An attack's message: with a copied seal, a seal by its own key, or an invalid one."""
         key, tag = int(traffic.key[place]), int(traffic.seal[place])
         if tag in self._seals:
             return self._envelope(traffic, place, None if key < 0 else key, self._seals[tag])
