@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -28,6 +30,11 @@ class Badmouth(DirectoryAttack[BadmouthConfig]):
     """
 
     risks = ("ae.l3.memory",)
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """With and without praise of the bad."""
+        return {"": {}, "slander only": {"rate": 9, "praise": False, "budget": {"per_step": 8}}}
 
     def threat_model(self) -> ThreatModel:
         """Reads public reputations and reports outcomes."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 
@@ -20,6 +22,11 @@ class CopiedCard(Newcomer[CopiedCardConfig]):
     """A newcomer under others' names: it gets their tasks, they get its reputation."""
 
     risks = ("aa.l2.agent_spoofing", "ua.l2.identity_spoofing")
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Copies of some cards, and of all of them."""
+        return {"": {}, "many victims": {"victims": 12, "lift": 0.0}}
 
     def registrations(self) -> int:
         """All copies at once."""

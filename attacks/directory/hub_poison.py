@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -24,6 +24,11 @@ class HubPoison(DirectoryAttack[HubPoisonConfig]):
     """The hub, turning claims and reputations around before it ranks."""
 
     risks = ("aa.l3.centralised_poisoning",)
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """All answers, and some of them within a norm."""
+        return {"": {}, "sometimes": {"probability": 0.5, "field": "claim", "budget": {"norm": 0.6}}}
 
     def threat_model(self) -> ThreatModel:
         """Reads everything that passes the hub and changes answers."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -38,6 +38,11 @@ class Rank(Newcomer[RankConfig]):
     """
 
     risks = ("aa.l2.seo_poisoning",)
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """With and without whitewashing, and without knowledge of the ranking."""
+        return {"": {}, "one name": {"whitewash": False, "steps": 3, "stalls": True}, "blind": {"knowledge": "none"}}
 
     def threat_model(self) -> ThreatModel:
         """Reads public cards, or sends look-ups; registers its own."""

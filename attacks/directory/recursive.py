@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -28,6 +30,11 @@ class Recursive(Stranger[RecursiveConfig]):
     """
 
     risks = ("aa.l2.dos",)
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Stalls at the end, and fails at once."""
+        return {"": {}, "failing": {"copies": 40, "stalls": False}}
 
     def traits(self, view: DirectoryView, edition: Tensor) -> dict[str, Tensor]:
         """Copies to members."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 
@@ -22,6 +24,11 @@ class Sybil(Newcomer[SybilConfig]):
 
     risks = ("aa.l2.registration_pollution", "aa.l2.dos")
     knows = "none"
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """A few identities, and many."""
+        return {"": {}, "crowd": {"count": 40, "distance": 0.5, "stalls": False}}
 
     def registrations(self) -> int:
         """All of them at once."""

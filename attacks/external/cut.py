@@ -6,6 +6,8 @@ connected, one after the other (greedily), and lets nothing pass on them.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -26,6 +28,11 @@ class Cut(Attack[CutConfig]):
     """Drops all messages on the links that matter most."""
 
     risks = ("ua.l1.availability", "aa.l3.contextual_fragmentation")
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Silences two links."""
+        return {"": {"edges": 2}}
 
     def threat_model(self) -> ThreatModel:
         """On the path, with the graph at hand; reads only who speaks to whom."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 
@@ -22,6 +24,11 @@ class Delay(Attack[DelayConfig]):
     """Every message in reach comes that many steps late, with its own header and seal."""
 
     risks = ("ua.l1.availability", "aa.l3.contextual_fragmentation")
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """On the wire and at a compromised agent."""
+        return {"": {"steps": 2}, "at node": {"steps": 1, "node": 1, "probability": 0.5}}
 
     def threat_model(self) -> ThreatModel:
         """Reads nothing."""

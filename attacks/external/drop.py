@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 from agentcomm.contracts.attack import Attack, AttackConfig
@@ -23,6 +25,11 @@ class Drop(Attack[DropConfig]):
     """An on-path attacker that lets messages vanish, blindly."""
 
     risks = ("ua.l1.availability", "aa.l3.contextual_fragmentation")
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Drops half of the messages."""
+        return {"": {"probability": 0.5}}
 
     def threat_model(self) -> ThreatModel:
         """On the path, without reading anything."""

@@ -6,6 +6,8 @@ of honest length.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 
@@ -27,6 +29,11 @@ class Flood(Attack[FloodConfig]):
     """A newcomer that never stops talking."""
 
     risks = ("ua.l1.availability", "aa.l2.dos")
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """As a newcomer, and under agents' names."""
+        return {"": {"copies": 3}, "named": {"copies": 3, "named": True}}
 
     def threat_model(self) -> ThreatModel:
         """Injects, and reads nothing."""

@@ -8,7 +8,7 @@ three are half-open messages: each holds a buffer until its timeout.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -35,6 +35,16 @@ class Fragment(Attack[FragmentConfig]):
 
     risks = ("aa.l2.dos", "ua.l1.availability", "ua.l2.session_manipulation")
     needs_fragmentation = True
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Each kind of fragment."""
+        return {
+            "": {},
+            "header": {"how": "header", "rate": 2.5},
+            "fake": {"how": "fake", "rate": 2.5, "place": "newcomer"},
+            "middle": {"how": "middle", "probability": 0.5},
+        }
 
     def __init__(self, config: FragmentConfig, team_shape: TeamShape) -> None:
         super().__init__(config, team_shape)

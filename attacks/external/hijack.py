@@ -6,6 +6,8 @@ keeps no seals but refuses repeats takes the forgery, and turns the victim's own
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 
@@ -28,6 +30,11 @@ class Hijack(Attack[HijackConfig]):
     """Writes one message ahead of the victim's, to everybody, in every exchange."""
 
     risks = ("ua.l2.session_manipulation",)
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """All sessions, and one agent's."""
+        return {"": {}, "one victim": {"victim": 1, "lead": 3}}
 
     def __init__(self, config: HijackConfig, team_shape: TeamShape) -> None:
         super().__init__(config, team_shape)

@@ -7,7 +7,7 @@ wrong by now.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -33,6 +33,11 @@ class Impersonate(Attack[ImpersonateConfig]):
     """Sends sealed-by-itself messages under another's name to every other agent."""
 
     risks = ("aa.l2.agent_spoofing", "ua.l2.identity_spoofing")
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Random and stale content, under all names or one."""
+        return {"": {"copies": 2}, "stale": {"content": "stale"}, "one victim": {"content": "stale", "victim": 1}}
 
     def __init__(self, config: ImpersonateConfig, team_shape: TeamShape) -> None:
         super().__init__(config, team_shape)

@@ -6,7 +6,7 @@ payload towards a random direction and keeps its length, so that clipping takes 
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -45,6 +45,16 @@ class Noise(Attack[NoiseConfig]):
     """Adds noise of at most epsilon per coordinate."""
 
     risks = ("ua.l1.integrity", "aa.l2.exploitation_trojan")
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """On all links or some, against clipping, and at a compromised agent."""
+        return {
+            "": {},
+            "sometimes": {"probability": 0.3, "links": [[0, 1], [2, 0]]},
+            "adaptive": {"adaptive": True},
+            "at node": {"position": "node", "node": 1},
+        }
 
     def threat_model(self) -> ThreatModel:
         """Modifies; reads only when it has to keep the length."""

@@ -6,7 +6,7 @@ receivers do not: each lost part of the payload reads as zeros.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -32,6 +32,11 @@ class Partial(Attack[PartialConfig]):
     """Takes parts of payloads away."""
 
     risks = ("aa.l3.contextual_fragmentation",)
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Random parts, and those at the end."""
+        return {"": {"missing": 0.5}, "last parts": {"pattern": "last", "missing": 0.3, "parts": 3}}
 
     def __init__(self, config: PartialConfig, team_shape: TeamShape) -> None:
         super().__init__(config, team_shape)

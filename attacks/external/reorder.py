@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 
@@ -22,6 +24,11 @@ class Reorder(Attack[ReorderConfig]):
     """Messages arrive in a random order; of several that arrive together the newest is heard."""
 
     risks = ("ua.l2.session_manipulation", "aa.l3.contextual_fragmentation")
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """A short window."""
+        return {"": {"window": 3}}
 
     def threat_model(self) -> ThreatModel:
         """Reads nothing."""

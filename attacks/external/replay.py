@@ -29,6 +29,11 @@ class Replay(Attack[ReplayConfig]):
 
     risks = ("ua.l2.session_manipulation",)
 
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Copies in place of fresh messages, or in addition to them."""
+        return {"": {"age": 2}, "alongside": {"age": 2, "suppress": False}}
+
     def threat_model(self) -> ThreatModel:
         """On the path: reads, replays and, to suppress, drops. It cannot forge."""
         powers: set[Power] = {"read", "replay"}

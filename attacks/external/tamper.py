@@ -7,7 +7,7 @@ insider: its changes are sealed with its own valid key.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -32,6 +32,18 @@ class Tamper(Attack[TamperConfig]):
     """Changes payloads by a fixed rule."""
 
     risks = ("ua.l1.integrity", "aa.l2.exploitation_trojan")
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Each rule, on the wire and at a compromised agent."""
+        return {
+            "": {},
+            "bias": {"how": "bias", "probability": 0.5},
+            "at node": {"how": "flip", "node": 1},
+            "permute": {"how": "permute", "links": [[0, 1], [2, 0]]},
+            "swap": {"how": "swap"},
+            "zero": {"how": "zero"},
+        }
 
     def __init__(self, config: TamperConfig, team_shape: TeamShape) -> None:
         super().__init__(config, team_shape)

@@ -7,6 +7,8 @@ besides written for another audience than the one it is sent to.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -30,6 +32,11 @@ class Abuse(Attack[AbuseConfig]):
     """Sends random tokens where its node has no business."""
 
     risks = ("ua.l2.authority_abuse",)
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """One step beyond the scope, and all the way."""
+        return {"": {"node": 2}, "wrong audience": {"distance": 3}}
 
     def threat_model(self) -> ThreatModel:
         """A compromised agent that injects, and knows who listens to it."""

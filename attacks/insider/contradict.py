@@ -6,6 +6,8 @@ agreement is kept from it.
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 from agentcomm.contracts.attack import Attack, AttackConfig
@@ -26,6 +28,11 @@ class Contradict(Attack[ContradictConfig]):
     """Turns what it says around for some receivers."""
 
     risks = ("aa.l2.non_convergence",)
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Half of the team is told the opposite."""
+        return {"": {"node": 1}}
 
     def threat_model(self) -> ThreatModel:
         """A compromised agent that says one thing to one and another to another."""

@@ -8,6 +8,8 @@ nearly sure.
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 from torch import Tensor
 
@@ -30,6 +32,11 @@ class Covert(Attack[CovertConfig]):
     """Tells a colluding observer one of M secrets by its actions."""
 
     risks = ("aa.l3.privacy_leakage",)
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Few secrets."""
+        return {"": {"node": 1, "messages": 8}}
 
     def threat_model(self) -> ThreatModel:
         """A compromised agent that acts, and whose actions must not stand out."""

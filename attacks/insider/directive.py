@@ -9,7 +9,7 @@ far enough to be read as the directive, and leaves it alone where that would tak
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -46,6 +46,15 @@ class Directive(Attack[DirectiveConfig]):
     """Puts one directive into inboxes."""
 
     risks = ("ua.l3.text", "ua.l3.harmful_task", "ua.l2.authority_abuse", "ae.l3.real_world_damage")
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """From an outsider, from a compromised agent, and hidden in its messages."""
+        return {
+            "": {"action": 1},
+            "at node": {"node": 1, "targets": [0, 2], "probability": 0.5},
+            "hidden": {"node": 1, "hidden": True, "length": 20.0},
+        }
 
     def __init__(self, config: DirectiveConfig, team_shape: TeamShape) -> None:
         super().__init__(config, team_shape)

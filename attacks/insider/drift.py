@@ -6,6 +6,8 @@ so that a defense that looks at lengths sees nothing.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -29,6 +31,11 @@ class Drift(Attack[DriftConfig]):
     """Adds ``rate * step`` in one direction."""
 
     risks = ("aa.l3.cognitive_drift", "aa.l2.exploitation_trojan")
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """With and without keeping the payload's length."""
+        return {"": {"rate": 0.3}, "free length": {"keep_length": False, "node": 1}}
 
     def threat_model(self) -> ThreatModel:
         """Modifies; reads to keep lengths."""

@@ -7,6 +7,8 @@ its own name, which is the control.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 
@@ -30,6 +32,11 @@ class Evade(Attack[EvadeConfig]):
     """Harms under others' names."""
 
     risks = ("aa.l2.responsibility_evasion",)
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """All messages under others' names, and half of them under one."""
+        return {"": {"node": 1}, "sometimes": {"scapegoat": 2, "share": 0.5}}
 
     def __init__(self, config: EvadeConfig, team_shape: TeamShape) -> None:
         super().__init__(config, team_shape)

@@ -7,6 +7,8 @@ probe says, against the prior and against messages shuffled among episodes: see 
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 from agentcomm.contracts.attack import Attack, AttackConfig
@@ -26,6 +28,11 @@ class Infer(Attack[InferConfig]):
     """Reads the inbox of one agent, as an observer of all links that end there."""
 
     risks = ("ua.l3.privacy", "aa.l3.privacy_leakage")
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """At one agent."""
+        return {"": {"node": 1}}
 
     def __init__(self, config: InferConfig, team_shape: TeamShape) -> None:
         super().__init__(config, team_shape)

@@ -7,7 +7,7 @@ in spite of a good record.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -35,6 +35,14 @@ class Insider(Attack[InsiderConfig]):
     """Honest first, then harmful at times."""
 
     risks = ("aa.l2.exploitation_trojan",)
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Both triggers."""
+        return {
+            "": {"node": 1, "after": 2, "duty": 0.6},
+            "pattern": {"trigger": "pattern", "threshold": 0.2, "duty": 1.0},
+        }
 
     def __init__(self, config: InsiderConfig, team_shape: TeamShape) -> None:
         super().__init__(config, team_shape)

@@ -9,6 +9,8 @@ takes them off.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -32,6 +34,11 @@ class Leak(Attack[LeakConfig]):
     """Tells fresh secret bits in every step, the same to all that hear it."""
 
     risks = ("aa.l3.privacy_leakage",)
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """A few bits per step."""
+        return {"": {"node": 1, "bits": 4}}
 
     def __init__(self, config: LeakConfig, team_shape: TeamShape) -> None:
         super().__init__(config, team_shape)

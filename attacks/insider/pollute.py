@@ -8,6 +8,8 @@ defense that refuses its messages, or a gate that is shut, stops the spread.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -30,6 +32,11 @@ class Pollute(Attack[PolluteConfig]):
     """Spreads one payload from agent to agent."""
 
     risks = ("aa.l3.mas_pollution", "aa.l2.dos", "ua.l3.text")
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Spreads from one agent."""
+        return {"": {"node": 1}}
 
     def __init__(self, config: PolluteConfig, team_shape: TeamShape) -> None:
         super().__init__(config, team_shape)

@@ -6,6 +6,8 @@ votes for something other than what it believes, so that no agreement is reached
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -26,6 +28,11 @@ class Stall(Attack[StallConfig]):
     """Dissents."""
 
     risks = ("aa.l2.non_convergence",)
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """In all steps."""
+        return {"": {"node": 1}}
 
     def threat_model(self) -> ThreatModel:
         """A compromised agent that acts, and knows what its policy would do."""

@@ -11,6 +11,8 @@ one comes as a message.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -37,6 +39,11 @@ class Backdoor(Attack[BackdoorConfig]):
     """A trigger in messages, and in training rewards that give it its meaning."""
 
     risks = ("aa.l2.exploitation_trojan", "ua.l3.harmful_task")
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Poisons most episodes."""
+        return {"": {"node": 1, "share": 0.7}}
 
     def __init__(self, config: BackdoorConfig, team_shape: TeamShape) -> None:
         super().__init__(config, team_shape)

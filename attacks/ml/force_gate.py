@@ -11,7 +11,7 @@ signs: what the same budget does without knowledge.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -39,6 +39,11 @@ class ForceGate(Attack[ForceGateConfig]):
     """Shows agents what has their gates do as it likes."""
 
     risks = ("ua.l1.availability",)
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """With the policy's gradient, and by guessing."""
+        return {"": {}, "guess": {"guess": True, "node": 1, "goal": "open", "swaps": 2}}
 
     def threat_model(self) -> ThreatModel:
         """At the sensors, with the policy at hand or without."""

@@ -9,7 +9,7 @@ changed, and only in steps in whose first exchange the sum of these proxies reac
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -55,6 +55,15 @@ class Gradient(Attack[G_co]):
     """Knows the policy and what everybody sees; changes what is said as much as the norm allows."""
 
     risks: tuple[str, ...] = ("ua.l1.integrity", "ae.l3.real_world_damage")
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """PGD, FGSM within an l2 ball, and Finding the Weakest Link."""
+        return {
+            "": {"steps": 3},
+            "l2": {"norm": "l2", "epsilon": 2.0, "goal": "worst", "steps": 1},
+            "weakest link": {"weakest": 1, "goal": "target", "action": 2, "steps": 2},
+        }
 
     @property
     def _budget(self) -> Budget:

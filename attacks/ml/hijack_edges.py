@@ -16,7 +16,7 @@ what the node's lies then do.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -44,6 +44,15 @@ class HijackEdges(Attack[HijackEdgesConfig]):
     """Takes messages off the wire where the graph is not the one it wants."""
 
     risks = ("ua.l1.availability", "aa.l2.exploitation_trojan")
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Each way to punish other graphs."""
+        return {
+            "": {"node": 2, "victims": [0, 1]},
+            "starve": {"node": 2, "how": "starve", "share": 0.6},
+            "strike": {"node": 0, "how": "strike"},
+        }
 
     def __init__(self, config: HijackEdgesConfig, team_shape: TeamShape) -> None:
         super().__init__(config, team_shape)

@@ -54,6 +54,11 @@ class Learned(Steered[LearnedConfig]):
     risks = ("ua.l1.integrity", "aa.l3.semantic_rewriting")
     power: ClassVar[Handle] = "modify"
 
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Random choices, with and without a small budget: a trained attacker needs a file."""
+        return {"": {"untrained": True}, "small budget": {"untrained": True, "budget": {"per_episode": 3, "norm": 0.3}}}
+
     def __init__(self, config: LearnedConfig, team_shape: TeamShape) -> None:
         self._policy: CommPolicy | None = None
         place, budget = Position(kind="edge"), Budget(norm=UNTRAINED_NORM if self.power == "modify" else None)

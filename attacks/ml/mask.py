@@ -6,6 +6,8 @@ whose reward is minus the team's and minus a price per message masked.
 
 from __future__ import annotations
 
+from typing import Any
+
 from attacks.ml.learned import Learned
 
 
@@ -14,3 +16,8 @@ class Mask(Learned):
 
     risks = ("ua.l1.availability", "aa.l3.contextual_fragmentation")
     power = "drop"
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Random choices: a trained attacker needs a file."""
+        return {"": {"untrained": True}}

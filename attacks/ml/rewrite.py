@@ -8,7 +8,7 @@ as far into a random direction: what that does is the harm of the size of a chan
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -30,6 +30,11 @@ class Rewrite(Gradient[RewriteConfig]):
     """Gradient on a sphere."""
 
     risks = ("aa.l3.semantic_rewriting",)
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Along the gradient, and in random directions."""
+        return {"": {"steps": 2}, "blind": {"blind": True, "epsilon": 2.0, "probability": 0.5}}
 
     def on_messages(self, view: MessageView) -> MessageEdits:
         """Find the turn; a blind one is not looked for."""
