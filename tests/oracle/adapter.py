@@ -43,6 +43,7 @@ from benchmarks.plain_loop import PlainLoop
 
 CPU = torch.device("cpu")
 RENAMED: dict[str, str] = {"noise_draw": "voice_draw"}  # parameters, columns and metrics: present name -> recorded name
+SHOWN = {"sent_round": "kind"}  # attributes of a view: present name -> recorded name
 # Forms of attacks: present name -> recorded name; None for those that have come since.
 FORMS: dict[str, str | None] = {
     "tamper": None,
@@ -228,7 +229,9 @@ def _shown(network: Any) -> Tensors:
     for name in sorted({*vars(views[0]), *views[0].granted}) if views else ():
         values = [getattr(view, name) for view in views]
         if all(isinstance(value, Tensor) for value in values):
-            out[name] = torch.stack([(value != 0) & (value != -1) if name == "seal" else value for value in values])
+            out[SHOWN.get(name, name)] = torch.stack(
+                [(value != 0) & (value != -1) if name == "seal" else value for value in values]
+            )
     return out
 
 
