@@ -56,7 +56,7 @@ class Impersonate(Attack[ImpersonateConfig]):
         return self.config.copies
 
     def memory(self) -> dict[str, Tensor]:
-        """``first``: [B, rounds, N, D], first payload of each sender; ``heard``: [B, rounds, N] bool, whether it exists."""
+        """``first``: [B, rounds, N, D], senders' first payloads; ``heard``: [B, rounds, N] bool, if it sent one."""
         s = self.team_shape
         shape = (s.num_worlds, s.rounds, s.num_agents)
         return {

@@ -201,8 +201,8 @@ class Between:
 def actions(guards: Guards) -> Tensors:
     """What attacks that act did; nothing where none does."""
     acting = guards.acting
-    names = ("acted", "changed", "deviation", "told")
-    return {name: torch.stack([getattr(each, name) for each in acting]) for name in names} if acting else {}
+    names = {"acted": "acted", "changed": "changed", "deviation": "deviation", "told": "leaked"}
+    return {name: torch.stack([getattr(each, now) for each in acting]) for name, now in names.items()} if acting else {}
 
 
 def _tape(network: Any) -> Tensors:
