@@ -99,7 +99,7 @@ class Permits:
         return allowed & on_link
 
     def change(self, modify: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
-        """Messages to modify and their changes, limited to norm and length; without those whose change is not finite."""
+        """Messages to modify and their changes, limited to norm and length; non-finite changes are left out."""
         largest = change.abs().amax(-1)  # passes NaN and infinity on
         finite = largest.isfinite()
         if not finite.all():
