@@ -214,7 +214,7 @@ class World(Plugin[W_co], State):
 
     @property
     def harm(self) -> Tensor:
-        """[B] int64, harm done in the episode so far: a safety cost that is not part of the reward and never decreases."""
+        """[B] int64, harm done in the episode so far: a safety cost outside the reward that never decreases."""
         return torch.zeros_like(self.length)
 
     def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[DrawnMessage] | None = None) -> Any:
