@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import track
 
 from agentcomm.base import registry
+from agentcomm.base.errors import ConfigError
 from agentcomm.base.versions import versions
 from agentcomm.contracts.attack import hooks
 from agentcomm.runs.config import parse
@@ -19,12 +20,11 @@ from benchmarks.plain_loop import PlainLoop
 ROUNDS = 3
 MESSAGES = {"name": "predator_capture_prey", "observation": "indices"}
 DIRECTORY = {"name": "task_market"}
-ARGUMENTS = {"learned": {"untrained": True}, "mask": {"untrained": True}}  # as fast as trained ones, but for a policy
-PATHS = {"fragment": {"channels": [{"name": "fragments", "mtu": 100}]}}  # where there is something to act on
+FRAGMENTED = {"channels": [{"name": "fragments", "mtu": 100}]}
 console = Console()
 
 
-def loop(environment: dict[str, Any], attacks: list[dict[str, Any]], path: dict[str, Any]) -> PlainLoop:
+def loop(environment: dict[str, Any], attacks: list[dict[str, Any]], transport: dict[str, Any]) -> PlainLoop:
     """A team of CommFormer in training."""
     run = {
         "name": "attacks",
@@ -36,9 +36,19 @@ def loop(environment: dict[str, Any], attacks: list[dict[str, Any]], path: dict[
         },
         "training": {"worlds": 256, "fragment": 16, "threads": 1},
         "attacks": attacks,
-        "path": path,
+        "transport": transport,
     }
     return PlainLoop(parse(run, "benchmark settings"))
+
+
+def arguments(name: str) -> dict[str, Any]:
+    """None, or the first form's of an attack that needs some: untrained attackers are as fast as trained ones."""
+    try:
+        registry.build_config("attack", name, {})
+    except ConfigError:
+        form: dict[str, Any] = registry.find("attack", name).forms()[""]
+        return form
+    return {}
 
 
 def seconds(first: PlainLoop, second: PlainLoop) -> tuple[list[float], list[float]]:
@@ -52,10 +62,11 @@ def main() -> None:
     """Measure every registered attack with its arguments by default, and write ``benchmarks/attacks.md``."""
     lines = []
     for name in track(registry.names("attack"), "measuring", console=console):
-        place = DIRECTORY if "on_directory" in hooks(registry.find("attack", name)) else MESSAGES
-        path = PATHS.get(name, {})
-        attacked = loop(place, [{"name": name} | ARGUMENTS.get(name, {})], path)
-        plain, under = seconds(loop(place, [], path), attacked)
+        plugin = registry.find("attack", name)
+        place = DIRECTORY if "on_directory" in hooks(plugin) else MESSAGES
+        transport = FRAGMENTED if plugin.needs_fragmentation else {}
+        attacked = loop(place, [{"name": name} | arguments(name)], transport)
+        plain, under = seconds(loop(place, [], transport), attacked)
         ratio = statistics.median(b / a - 1 for a, b in zip(plain, under, strict=True))
         violations = sum(sum(guard.violations.values()) for guard in attacked.sampler.comms.adversary.guards)
         assert not violations, f"{name} asks for more than it may"

@@ -1,15 +1,16 @@
-"""Agreement: a team must come to one and the same answer, and to the right one.
+"""Agreement: a team must agree on the right answer by voting (a consensus task).
 
-A hidden symbol is drawn per episode. Each member sees a private signal: the symbol with probability ``accuracy``, else
-one of the others; the signals stay what they are. In every step each member votes for a symbol. As soon as a quorum of
-the members that are there votes for the same one, the episode ends: all get 1 if it is the hidden symbol, and lose
-``wrong`` if it is not. A step costs ``patience``; after ``max_steps`` without agreement nobody gets anything.
+A hidden symbol is drawn per episode. Each member observes a private signal: the symbol with probability ``accuracy``,
+otherwise one of the others; signals stay the same during an episode. In every step each member votes for a symbol. As
+soon as a quorum of the present members votes for the same symbol, the episode ends: all get 1 if it is the hidden
+symbol, and lose ``wrong`` if it is not. Each step costs ``patience``; without agreement after ``max_steps`` there is no
+further reward.
 
-A member sees its signal and its own last vote. It learns of others' only by what they tell it.
+A member observes its signal and its own last vote, and learns about others' only from messages.
 
-Known floors, under unanimity (:func:`own_votes`, :func:`majority_votes`): members that vote by their own signals alone
-agree only where all signals are the same, in the first step or never; the majority of all signals, which needs
-messages from all to all, agrees in the first step, and is right as often as the majority of the signals is.
+Known baselines under unanimity (:func:`own_votes`, :func:`majority_votes`): members that vote for their own signals
+agree only if all signals are the same, in the first step or never; members that vote for the majority of all signals,
+which needs messages from all to all, agree in the first step, and are right as often as that majority.
 """
 
 from __future__ import annotations
@@ -34,26 +35,26 @@ class AgreementConfig(WorldConfig):
     """Arguments of Agreement."""
 
     members: int = Field(5, ge=2, le=256, description="number of agents")
-    symbols: int = Field(2, ge=2, le=64, description="answers there are")
+    symbols: int = Field(2, ge=2, le=64, description="number of possible answers")
     accuracy: float = Field(0.7, ge=0, le=1, description="chance that a member's signal is the right answer")
     quorum: float = Field(1.0, gt=0.5, le=1, description="share of the members that must vote alike; 1 for all")
-    wrong: float = Field(1.0, ge=0, description="what is lost by agreeing on a wrong answer")
-    patience: float = Field(0.02, ge=0, description="what a step costs")
-    max_steps: int = Field(10, ge=1, description="steps after which there is no agreement")
+    wrong: float = Field(1.0, ge=0, description="reward lost by agreeing on a wrong answer")
+    patience: float = Field(0.02, ge=0, description="cost of a step, in units of reward")
+    max_steps: int = Field(10, ge=1, description="steps after which an episode ends without agreement")
 
 
 class Agreement(World[AgreementConfig]):
     """B copies of Agreement.
 
     State: ``truth`` [B] int64; ``signals`` [B, N] int64; ``votes`` [B, N] int64 of the last step, -1 before the first;
-    ``agreed`` [B] int64, -1 for nothing yet; ``alive`` [B, N] bool.
+    ``agreed`` [B] int64, -1 before an agreement; ``alive`` [B, N] bool.
     """
 
     can_lose_members = True
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
-        """Three quarters of the votes are enough, too."""
+        """Unanimity, and a quorum of three quarters."""
         return {"": {}, "majority": {"members": 4, "symbols": 3, "quorum": 0.75}}
 
     def __init__(self, config: AgreementConfig, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:
@@ -75,7 +76,7 @@ class Agreement(World[AgreementConfig]):
         }
 
     def begin(self, worlds: Tensor, generator: torch.Generator, scene: Mapping[str, Any] | None = None) -> None:
-        """Draw the answer and the signals, or take those of the scene.
+        """Draw the answer and the signals, or use those of the scene.
 
         Args:
             worlds: [W] int64 indices.
@@ -83,7 +84,7 @@ class Agreement(World[AgreementConfig]):
             scene: ``{"truth": symbol, "signals": [symbol, ...]}``, members in the order of ``agents``.
 
         Raises:
-            ValueError: If a key is missing or unknown, or a symbol is none.
+            ValueError: If a key is missing or unknown, or a symbol is out of range.
         """
         shape, s = (len(worlds), self.num_agents), self.symbols
         if scene is None:
@@ -110,17 +111,17 @@ class Agreement(World[AgreementConfig]):
         return torch.tensor(truth, device=self.device), torch.tensor(signals, device=self.device)
 
     def advance(self, actions: Tensor, generator: torch.Generator) -> Transition:
-        """Count the votes of those who are there."""
-        there = self.alive
-        count = (one_hot(actions, self.symbols) * there.unsqueeze(-1)).sum(1)
-        needed = (self.config.quorum * there.sum(1) - 1e-6).ceil()  # a hair for shares that floats do not know
+        """Count the votes of the members that are present."""
+        alive = self.alive
+        count = (one_hot(actions, self.symbols) * alive.unsqueeze(-1)).sum(1)
+        needed = (self.config.quorum * alive.sum(1) - 1e-6).ceil()  # with tolerance for float rounding
         most, symbol = count.max(1)
         agreed = symbol.masked_fill(most < needed, -1)
-        votes = torch.where(there, actions, -1)
+        votes = torch.where(alive, actions, -1)
         gain = (agreed == self.state["truth"]).float()
         gain = torch.where(agreed >= 0, gain - (1 - gain) * self.config.wrong, 0.0) - self.config.patience
         self.state |= {"votes": votes, "agreed": agreed}
-        return Transition(reward=gain.unsqueeze(1) * there, terminated=agreed >= 0, active=there.clone())
+        return Transition(reward=gain.unsqueeze(1) * alive, terminated=agreed >= 0, active=alive.clone())
 
     def observe(self, worlds: Tensor | None = None) -> Tensor:
         """[B, N, 2 symbols] float32: signal and own last vote, one-hot; or [B, N, 2] int64 indices of the ones."""
@@ -133,7 +134,7 @@ class Agreement(World[AgreementConfig]):
         return one_hot(seen + 1, 2 * self.symbols + 1)[..., 1:].sum(2).float()
 
     def success(self) -> Tensor:
-        """[B] bool, they have agreed on the right answer."""
+        """[B] bool, the team has agreed on the right answer."""
         return self.state["agreed"] == self.state["truth"]
 
     def facts(self) -> dict[str, Tensor]:
@@ -149,7 +150,7 @@ class Agreement(World[AgreementConfig]):
         }
 
     def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[DrawnMessage] | None = None) -> Any:
-        """Draw one world: text, or links as a matrix of receivers (down) and senders (across), dark where votes agree.
+        """Draw one world as text, or as a matrix of receivers (rows) and senders (columns) with right votes dark.
 
         Raises:
             ValueError: If the mode is unknown.
@@ -176,14 +177,14 @@ class Agreement(World[AgreementConfig]):
 
 
 def own_votes(world: Agreement) -> Tensor:
-    """[B, N] actions of members that vote by their own signals alone."""
+    """[B, N] int64, actions of members that vote for their own signals."""
     return world.state["signals"].clone()
 
 
 def majority_votes(world: Agreement) -> Tensor:
-    """[B, N] actions of members that know all signals; of equally frequent symbols the smallest."""
-    there = world.alive.unsqueeze(-1)
-    best = (one_hot(world.state["signals"], world.symbols) * there).sum(1).argmax(1)
+    """[B, N] int64, actions of members that vote for the majority of all signals; in a tie, for the smallest symbol."""
+    alive = world.alive.unsqueeze(-1)
+    best = (one_hot(world.state["signals"], world.symbols) * alive).sum(1).argmax(1)
     return best.unsqueeze(1).expand(-1, world.num_agents).clone()
 
 

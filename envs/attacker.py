@@ -1,14 +1,14 @@
-"""The wire between the members of a trained team, as an attacker sees it: an environment to train attackers in.
+"""An environment to train attackers in: they attack the messages between the members of a trained, frozen team.
 
-The team is frozen and decides greedily. This world's agents are per-message attacker agents: one per message slot
-(receiver and place in its inbox), each deciding in every step what to do to its message. They observe what the attack's
-threat model shows (:meth:`attacks.ml.steered.Steered.sight`), the step and the budget left, and the guard holds them to
-that threat model in training, too. The attacks ``learned`` and ``mask`` apply what they learn.
+The team decides greedily. The environment's agents are per-message attacker agents, one per message slot (receiver and
+slot of its inbox); each chooses in every step what to do to its message. They observe the message as far as the
+attack's threat model allows (:meth:`attacks.ml.steered.Steered.sight`), the step and the budget left, and the guard
+holds them to that threat model in training, too. The attacks ``learned`` and ``mask`` apply the trained policies.
 
-All of them get the same reward, the team's negated (mean over its members); and each pays ``price`` for its message,
-times the share of the longest allowed change, or once if the message is masked (the penalty of R-MACRL and DMAC; arXiv
-2108.03803, 2504.21278). With a policy without messages (``ippo``, ``mappo``) they act independently; with one that has
-messages they coordinate, over a channel that no member of the team can see.
+All attacker agents get the same reward, the negated mean reward of the team's members; each also pays ``price`` for its
+message, times the size of the change as a share of the longest allowed one, or in full if the message is masked (the
+penalty of R-MACRL and DMAC; arXiv 2108.03803, 2504.21278). With a policy without messages (``ippo``, ``mappo``) they
+act independently; with a communicating policy they coordinate over a channel that the team cannot see.
 """
 
 from __future__ import annotations
@@ -41,47 +41,47 @@ from agentcomm.step.preview import preview_messages
 from attacks.external.place import place
 from attacks.ml.steered import Handle, Steered
 
-EAVESDROPPED = 64  # episodes listened to before the first attack
+EAVESDROPPED = 64  # episodes whose messages are read before training
 
 
 class AttackerConfig(WorldConfig):
     """Arguments of ``attacker``."""
 
     max_steps: int = Field(
-        1000, ge=1, description="steps after which an episode is truncated, if the team's do not end"
+        1000, ge=1, description="steps after which an episode is truncated, if the team's episode does not end earlier"
     )
     victim: str | None = Field(
         None, description="folder of the attacked team's policy, such as runs/mine/teams/team-0/policy"
     )
     power: Handle = Field("modify", description="rewrite messages (attack learned) or mask them (attack mask)")
     budget: Budget = Field(
-        Budget(norm=0.5, per_episode=12), description="how much it may do; norm bounds changes of every payload entry"
+        Budget(norm=0.5, per_episode=12), description="limits on the attack; norm bounds the change of a payload entry"
     )
-    node: int | None = Field(None, ge=0, description="the compromised agent; none to be on the path of links")
+    node: int | None = Field(None, ge=0, description="the compromised agent; none for an attacker on the path of links")
     links: tuple[tuple[int, int], ...] | None = Field(
         None, description="attacked links as [sender, receiver]; all when not given"
     )
-    phrases: int = Field(8, ge=0, le=256, description="messages of honest agents that it can put in place of others")
-    price: float = Field(0.0, ge=0, description="of a message, in units of reward: stealth")
-    defenses: tuple[Choice, ...] = Field((), description="defenses of the team while the attacker is trained")
+    phrases: int = Field(8, ge=0, le=256, description="messages of honest agents that it can substitute for others")
+    price: float = Field(0.0, ge=0, description="cost of attacking a message, in units of reward, to train stealth")
+    defenses: tuple[Choice, ...] = Field((), description="defenses of the team in training")
 
 
 class SteeredByActions(Steered):
-    """Does what the per-message attacker agents have chosen, and records what each of them pays."""
+    """Carries out the choices of the per-message attacker agents, and records what each of them pays."""
 
     def memory(self) -> dict[str, Tensor]:
-        """Also the actions of this step, and the size of the changes they caused."""
+        """``chosen``: [B, N * k] int64, this step's actions; ``paid``: [B, N * k], sizes of the changes they caused."""
         memory = super().memory()
         chosen = torch.zeros_like(memory["choice"])
         return memory | {"chosen": chosen, "paid": chosen.float()}
 
     def choose(self, sight: Tensor, able: Tensor, view: MessageView) -> Tensor:
-        """The actions of this step."""
+        """The attacker agents' actions of this step."""
         view.memory["paid"].zero_()
         return view.memory["chosen"]
 
     def on_messages(self, view: MessageView) -> MessageEdits:
-        """Record sizes, as shares of the longest change."""
+        """Carry out the choices, and record sizes of changes as shares of the longest allowed one."""
         edits = super().on_messages(view)
         if edits.drop is not None:
             size = edits.drop.float()
@@ -110,11 +110,11 @@ class Attacker(World[AttackerConfig]):
         self.max_steps = min(config.max_steps, self.team.max_steps)
         team_shape = _team_shape(self.team, self.victim)
         if not team_shape.degree:
-            raise ConfigError(f"the team in {config.victim} has no links: there is no message to attack")
+            raise ConfigError(f"the team in {config.victim} has no links, so there are no messages to attack")
         position = place(config.node, config.links)
         try:
-            heard = _eavesdrop(saved, position, config.phrases if config.power == "modify" else 0)
-            self.steered = SteeredByActions(AttackConfig(), team_shape, position, config.power, config.budget, heard)
+            phrases = _eavesdrop(saved, position, config.phrases if config.power == "modify" else 0)
+            self.steered = SteeredByActions(AttackConfig(), team_shape, position, config.power, config.budget, phrases)
             self.loop = TeamLoop(self.team, self.victim, self._comms(0))
         except ValueError as error:
             raise ConfigError(f"the attacker does not fit the team in {config.victim}: {error}") from error
@@ -128,7 +128,7 @@ class Attacker(World[AttackerConfig]):
 
     @property
     def comms(self) -> Comms:
-        """The team's message layer, and its adversary."""
+        """The team's network and its adversary."""
         return self.loop.comms
 
     def _comms(self, seed: int) -> Comms:
@@ -137,7 +137,7 @@ class Attacker(World[AttackerConfig]):
         return Comms.between(team_shape, [self.steered], defenses, derive(seed, "attacker"))
 
     def reset(self, seed: int | None = None, scene: Mapping[str, Any] | None = None) -> Tensor:
-        """Start new episodes in all worlds; with a seed, defenses draw anew, too."""
+        """Start new episodes in all worlds; a seed also seeds attack and defenses."""
         if seed is not None:
             self.loop.comms = self._comms(seed)
         return super().reset(seed, scene)
@@ -151,7 +151,7 @@ class Attacker(World[AttackerConfig]):
         self._preview()
 
     def _preview(self) -> None:
-        """Show the attacker agents what is about to be said."""
+        """Compute the attacker agents' observations from the messages that the team is about to send."""
         loop, team_shape = self.loop, self.steered.team_shape
         said, links = preview_messages(self.victim, loop.observation, loop.graph, loop.alive)
         step = self.team.length.clone()
@@ -161,10 +161,10 @@ class Attacker(World[AttackerConfig]):
         )
 
     def advance(self, actions: Tensor, generator: torch.Generator) -> Transition:
-        """Let the team take its step under attack."""
+        """Let the team take one step under attack."""
         able, memory = self.state["able"], self.comms.adversary.guards[0].memory.tensors
         memory["chosen"].copy_(actions)
-        record = self.loop.step()  # ended episodes are followed by new ones in begin
+        record = self.loop.step()  # new episodes are started by begin
         step = record.step
         present = torch.ones_like(step.reward) if record.alive is None else record.alive.float()
         harm = -(step.reward * present).sum(1) / present.sum(1)
@@ -173,12 +173,12 @@ class Attacker(World[AttackerConfig]):
         return Transition(reward, step.terminated, able, step.truncated)
 
     def observe(self, worlds: Tensor | None = None) -> Tensor:
-        """[B, N * k, O] float32, what each attacker agent sees of its message."""
+        """[B, N * k, O] float32, each attacker agent's observation of its message."""
         sight = self.state["sight"]
         return sight.clone() if worlds is None else sight[worlds]
 
     def success(self) -> Tensor:
-        """[B] bool, whether the team's goal is not reached."""
+        """[B] bool, the team's goal is not reached."""
         return ~self.team.success()
 
     def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[DrawnMessage] | None = None) -> Any:
@@ -198,10 +198,10 @@ def _victim(folder: str | None, device: str) -> policy_file.SavedPolicy:
     except CheckpointError as error:
         raise ConfigError(f"environment attacker, victim: {error}") from None
     if not saved.policy.rounds:
-        raise ConfigError(f"the team in {folder} says nothing: there is no message to attack")
+        raise ConfigError(f"the team in {folder} sends no messages, so there is nothing to attack")
     if saved.policy.autoregressive:
         raise ConfigError(
-            f"the team in {folder} tells its actions in turns; attackers are trained on teams that act at once"
+            f"the team in {folder} acts in turns (autoregressive); train attackers on teams that act all at once"
         )
     return saved
 
@@ -211,36 +211,36 @@ def _team_shape(world: World, policy: Any) -> TeamShape:
     return TeamShape(*sizes, world.device)
 
 
-class _Listening(Attack):
-    """Passes on what is said in the attacker's reach; in no episode that counts."""
+class _Recording(Attack):
+    """Records payloads in the attacker's reach, before training."""
 
     def __init__(self, team_shape: TeamShape, position: Position, note: Callable[[int, Tensor], None]) -> None:
         super().__init__(AttackConfig(), team_shape)
         self._position, self._note = position, note
 
     def threat_model(self) -> ThreatModel:
-        """Reads."""
+        """Reads at the attacker's position."""
         return ThreatModel(self._position, frozenset({"read"}))
 
     def on_messages(self, view: MessageView) -> MessageEdits:
-        """Pass on payloads."""
+        """Record the payloads in reach."""
         self._note(view.round, view.payload[view.reach])
         return MessageEdits()
 
 
 def _eavesdrop(saved: policy_file.SavedPolicy, position: Position, count: int) -> Tensor:
-    """[R, count, D] messages that honest agents sent, the same ones in every exchange of a step."""
+    """[R, count, D], messages that honest agents sent, drawn from the same ones in every exchange of a step."""
     device = next(iter(saved.policy.parameters())).device
     world = make_world(saved.environment, EAVESDROPPED, device)
     team_shape = _team_shape(world, saved.policy)
     if not count:
         return torch.zeros(team_shape.rounds, 0, team_shape.width, device=device)
-    noted: list[list[Tensor]] = [[] for _ in range(team_shape.rounds)]
-    ear = _Listening(team_shape, position, lambda round_, payload: noted[round_].append(payload))
+    payloads: list[list[Tensor]] = [[] for _ in range(team_shape.rounds)]
+    recording = _Recording(team_shape, position, lambda round_, payload: payloads[round_].append(payload))
     seed = derive(0, "eavesdropped")
-    play(world, saved.policy, Comms.between(team_shape, [ear]), seed)
-    said = torch.stack([torch.cat(parts) for parts in noted])
-    if not said.shape[1]:
-        raise ConfigError("nothing is said in the attacker's reach")
-    pick = torch.randint(said.shape[1], (count,), generator=torch.Generator().manual_seed(seed))
-    return said[:, pick.to(device)]
+    play(world, saved.policy, Comms.between(team_shape, [recording]), seed)
+    sent = torch.stack([torch.cat(parts) for parts in payloads])
+    if not sent.shape[1]:
+        raise ConfigError("no messages are sent in the attacker's reach")
+    pick = torch.randint(sent.shape[1], (count,), generator=torch.Generator().manual_seed(seed))
+    return sent[:, pick.to(device)]

@@ -1,14 +1,14 @@
-"""Oracle-Hint: each agent must name what exactly one other agent sees. Whom to listen to is all there is to learn.
+"""Oracle-Hint: each agent must guess the observation of one other agent, so the task is to learn whom to listen to.
 
-In each step every agent sees a fresh secret, one of ``symbols``, and must guess the secret of its *source*. The
-sources form one cycle over all agents, the same in all episodes, drawn by ``wiring``; nobody is told who its source
-is. An agent gets 1 for a right guess and 0 for a wrong one; an episode lasts ``max_steps``.
+In each step every agent observes a fresh secret, one of ``symbols``, and must guess the secret of its *source*. The
+sources form one cycle over all agents, the same in all episodes and drawn with seed ``wiring``; no agent observes who
+its source is. An agent gets 1 for a right guess and 0 for a wrong one; an episode has ``max_steps`` steps.
 
-Known floors, as mean reward of an agent per step: 1 for a team in which each agent hears its source (it repeats what
-the source sees), 1 / ``symbols`` for a silent one, whatever it does.
+Known baselines, as mean reward of an agent per step: 1 for a team in which each agent hears its source (and repeats
+the source's secret), 1 / ``symbols`` for any team without messages.
 
 For an even number of agents the cycle is the only graph with one sender per receiver that informs all of them, even
-if messages are passed on over a second hop: a graph that does must be one cycle itself, in which all are informed at
+if messages are passed on over a second hop: such a graph must be one cycle itself, in which all agents are informed at
 the first hop or all at the second, and two hops along an even cycle make two cycles, never one.
 """
 
@@ -33,15 +33,15 @@ class OracleHintConfig(WorldConfig):
     """Arguments of Oracle-Hint."""
 
     members: int = Field(8, ge=2, le=1024, description="number of agents")
-    symbols: int = Field(4, ge=2, le=64, description="values a secret can have")
-    wiring: int = Field(0, ge=0, description="seed of who is whose source")
+    symbols: int = Field(4, ge=2, le=64, description="number of values of a secret")
+    wiring: int = Field(0, ge=0, description="seed of the agents' sources")
     max_steps: int = Field(8, ge=1, description="steps of an episode")
 
 
 class OracleHint(World[OracleHintConfig]):
     """B copies of Oracle-Hint.
 
-    State: ``secrets`` [B, N] int64, now seen; ``guesses`` [B, N] int64 of the last step, -1 before the first;
+    State: ``secrets`` [B, N] int64, observed now; ``guesses`` [B, N] int64 of the last step, -1 before the first;
     ``flawless`` [B] bool, whether all guesses of the episode were right.
 
     Attributes:
@@ -50,7 +50,7 @@ class OracleHint(World[OracleHintConfig]):
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
-        """A small team, too."""
+        """The default team, and a small one."""
         return {"": {}, "small": {"members": 4, "symbols": 2}}
 
     def __init__(self, config: OracleHintConfig, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:
@@ -71,7 +71,7 @@ class OracleHint(World[OracleHintConfig]):
         }
 
     def begin(self, worlds: Tensor, generator: torch.Generator, scene: Mapping[str, Any] | None = None) -> None:
-        """Draw secrets, or take those of the scene.
+        """Draw secrets, or use those of the scene.
 
         Args:
             worlds: [W] int64 indices.
@@ -79,7 +79,7 @@ class OracleHint(World[OracleHintConfig]):
             scene: ``{"secrets": [symbol, ...]}`` of the first step, agents in the order of ``agents``.
 
         Raises:
-            ValueError: If there is another key, or not one symbol for each agent.
+            ValueError: If there is another key, or not exactly one symbol per agent.
         """
         secrets = self._draw(len(worlds), generator) if scene is None else self._read(scene)
         self.state["secrets"][worlds] = secrets
@@ -117,11 +117,11 @@ class OracleHint(World[OracleHintConfig]):
         return torch.nn.functional.one_hot(secrets, self.symbols).float()
 
     def success(self) -> Tensor:
-        """[B] bool, all agents have guessed right in every step of the episode."""
+        """[B] bool, all guesses of the episode were right."""
         return self.state["flawless"].clone()
 
     def scene(self, world: int) -> dict[str, Any]:
-        """What each agent sees, who its source is, and its last guess (-1 before the first)."""
+        """Each agent's secret, its source, and its last guess (-1 before the first)."""
         return {
             "secrets": self.state["secrets"][world].tolist(),
             "source": self.informative.tolist(),
@@ -129,9 +129,9 @@ class OracleHint(World[OracleHintConfig]):
         }
 
     def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[DrawnMessage] | None = None) -> Any:
-        """Draw one world: text, or the graph as a matrix of receivers (down) and senders (across).
+        """Draw one world as text, or the graph as a matrix of receivers (rows) and senders (columns).
 
-        The picture has a dot where a receiver's source is, on cells in the colors of the links' fates.
+        The image has a dot at each receiver's source, on cells in the colors of the links' fates.
 
         Raises:
             ValueError: If the mode is unknown.
@@ -140,8 +140,8 @@ class OracleHint(World[OracleHintConfig]):
         if mode == "ansi":
             secrets, sources, guesses = self.scene(world).values()
             lines = [
-                f"{agent} sees {secret}, its source is {self.agents[source]}, its last guess "
-                + ("is to come" if guess < 0 else f"was {guess}")
+                f"{agent} sees {secret}, its source is {self.agents[source]}, "
+                + ("it has not guessed" if guess < 0 else f"its last guess was {guess}")
                 for agent, secret, source, guess in zip(self.agents, secrets, sources, guesses, strict=True)
             ]
             lines += [f"{self.agents[link.sender]} -> {self.agents[link.receiver]}: {link.fate}" for link in links]
@@ -159,7 +159,7 @@ class OracleHint(World[OracleHintConfig]):
 
 
 def cycle(members: int, wiring: int) -> Tensor:
-    """[N] int64, each agent's predecessor in one random cycle over all of them."""
+    """[N] int64, each agent's predecessor in one random cycle over all agents."""
     order = torch.randperm(members, generator=torch.Generator().manual_seed(wiring))
     source = torch.empty_like(order)
     source[order] = order.roll(1)

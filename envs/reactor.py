@@ -1,14 +1,15 @@
-"""Reactor: each agent works the valve of one vessel, and another agent reads that vessel's sensor.
+"""Reactor: each agent operates the valve of one vessel, and another agent reads that vessel's sensor (a safety task).
 
-The pressure of each vessel drifts by -1, 0 or 1 per step, each as likely. Its operator closes the valve (pressure
-rises by 1), holds it, or opens it (falls by 1). A vessel produces, for which its operator gets 1, while its pressure
-lies within ``slack`` of the middle; at the two lowest and the two highest pressures it takes *harm*, 1 per step, which
-nothing undoes. Harm is no part of the reward: it is the cost that a safe team keeps at 0 (``World.harm``).
+The pressure of each vessel drifts by -1, 0 or 1 per step, with equal probability. Its operator closes the valve
+(pressure rises by 1), holds it, or opens it (pressure falls by 1). While its pressure is within ``slack`` of the middle
+a vessel produces, and its operator gets 1; at the two lowest and the two highest pressures it takes *harm*, 1 per step,
+which cannot be undone. Harm is not part of the reward: it is the cost that a safe team keeps at 0 (``World.harm``).
 
-Who reads whose sensor is one cycle over all agents, the same in all episodes, drawn by ``wiring``; nobody is told.
+The readers of sensors form one cycle over all agents, the same in all episodes and drawn with seed ``wiring``; no agent
+observes it.
 
-Known floors. A team in which each agent hears the reader of its vessel's sensor, and turns towards the middle,
-produces in all steps and does no harm. A silent one does best if it holds: the pressures then walk at random.
+Known baselines: a team in which each agent hears the reader of its vessel's sensor, and steers towards the middle,
+produces in all steps and does no harm. Without messages, holding is best: pressures then follow random walks.
 """
 
 from __future__ import annotations
@@ -28,17 +29,17 @@ from envs.oracle_hint import cycle
 
 CELL = 16  # pixels of the picture per link and pressure
 CLOSE, HOLD, OPEN = range(3)
-EDGE = 2  # pressures at either end that do harm
+EDGE = 2  # harmful pressures at either end
 ZONES = {"harm": (250, 205, 200), "idle": (235, 235, 235), "produce": (205, 240, 205)}
 
 
 class ReactorConfig(WorldConfig):
     """Arguments of Reactor."""
 
-    members: int = Field(6, ge=2, le=1024, description="number of agents, and of vessels")
-    slack: int = Field(1, ge=1, le=8, description="how far from the middle a pressure may be for production")
+    members: int = Field(6, ge=2, le=1024, description="number of agents and of vessels")
+    slack: int = Field(1, ge=1, le=8, description="largest distance of a productive pressure from the middle")
     margin: int = Field(1, ge=0, le=8, description="pressures on either side that neither produce nor harm")
-    wiring: int = Field(0, ge=0, description="seed of who reads whose sensor")
+    wiring: int = Field(0, ge=0, description="seed of the sensors' readers")
     max_steps: int = Field(16, ge=1, description="steps of an episode")
 
 
@@ -46,17 +47,17 @@ class Reactor(World[ReactorConfig]):
     """B copies of Reactor.
 
     State: ``pressure`` [B, N] int64 of each agent's own vessel; ``damage`` [B, N] int64, harm that the vessel took in
-    this episode; ``valves`` [B, N] int64 of the last step, -1 before the first.
+    this episode; ``valves`` [B, N] int64, actions of the last step, -1 before the first.
 
     Attributes:
-        informative: [N] int64, who reads the sensor of each agent's vessel: ground truth, which no agent observes.
-        levels: Pressures are 0 .. levels - 1.
-        middle: The one to keep to.
+        informative: [N] int64, reader of the sensor of each agent's vessel: ground truth, which no agent observes.
+        levels: Number of pressures 0 .. levels - 1.
+        middle: The pressure to keep to.
     """
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
-        """Wider limits, too."""
+        """The default limits, and wider ones."""
         return {"": {}, "wide": {"members": 4, "slack": 2, "margin": 0}}
 
     def __init__(self, config: ReactorConfig, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:
@@ -79,7 +80,7 @@ class Reactor(World[ReactorConfig]):
         }
 
     def begin(self, worlds: Tensor, generator: torch.Generator, scene: Mapping[str, Any] | None = None) -> None:
-        """Draw pressures at which vessels produce, or take those of the scene.
+        """Draw productive pressures, or use those of the scene.
 
         Args:
             worlds: [W] int64 indices.
@@ -87,7 +88,7 @@ class Reactor(World[ReactorConfig]):
             scene: ``{"pressure": [level, ...]}``, vessels in the order of ``agents``.
 
         Raises:
-            ValueError: If there is another key, or not one pressure for each vessel.
+            ValueError: If there is another key, or not exactly one pressure per vessel.
         """
         shape = (len(worlds), self.num_agents)
         if scene is None:
@@ -108,7 +109,7 @@ class Reactor(World[ReactorConfig]):
         return torch.tensor(given, device=self.device)
 
     def advance(self, actions: Tensor, generator: torch.Generator) -> Transition:
-        """Turn the valves, let pressures drift, and see what is produced and what breaks."""
+        """Apply valves and drift, then count production and harm."""
         drift = torch.randint(-1, 2, actions.shape, generator=generator, device=self.device)
         pressure = (self.state["pressure"] + drift + HOLD - actions).clamp(0, self.levels - 1)
         off = (pressure - self.middle).abs()
@@ -129,27 +130,27 @@ class Reactor(World[ReactorConfig]):
         return torch.nn.functional.one_hot(readings, self.levels).float()
 
     def _readings(self) -> Tensor:
-        """[B, N] int64, the pressure that each agent's sensor shows: another's."""
+        """[B, N] int64, pressure that each agent's sensor shows: that of another agent's vessel."""
         pressure = self.state["pressure"]
         readings = torch.empty_like(pressure)
         readings[:, self.informative] = pressure
         return readings
 
     def success(self) -> Tensor:
-        """[B] bool, no vessel has taken harm in the episode."""
+        """[B] bool, no vessel took harm in the episode."""
         return self.harm == 0
 
     @property
     def harm(self) -> Tensor:
-        """[B] int64, harm that all vessels together took in the episode."""
+        """[B] int64, total harm of all vessels in the episode."""
         return self.state["damage"].sum(1)
 
     def facts(self) -> dict[str, Tensor]:
-        """Besides the role, what each agent's sensor shows."""
+        """Roles, and the reading of each agent's sensor."""
         return super().facts() | {"reading": self._readings()}
 
     def scene(self, world: int) -> dict[str, Any]:
-        """Each vessel's pressure, who reads it, the harm it took, and its valve in the last step (-1 before)."""
+        """Each vessel's pressure, reader, harm, and valve action in the last step (-1 before the first)."""
         return {
             "pressure": self.state["pressure"][world].tolist(),
             "reader": self.informative.tolist(),
@@ -158,10 +159,10 @@ class Reactor(World[ReactorConfig]):
         }
 
     def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[DrawnMessage] | None = None) -> Any:
-        """Draw one world: text, or a picture with a row for each agent.
+        """Draw one world as text, or as an image with one row per agent.
 
-        To the left are the senders that it hears, in the colors of the links' fates, to the right its vessel's gauge
-        with a dot at the pressure.
+        A row has the agent's senders on the left, in the colors of the links' fates, and its vessel's gauge on the
+        right, with a dot at the pressure.
 
         Raises:
             ValueError: If the mode is unknown.

@@ -1,14 +1,14 @@
 """CommFormer (arXiv 2405.08550, 2411.00382): attention over a learned graph, in an encoder and a decoder.
 
-Every encoder block is a round of messages; the decoder is the last one. What is spoken leaves a layer normalization
-without gain, so an honest payload always has length sqrt(D).
+Every encoder block is a round of messages; the decoder is the last round. Payloads are outputs of a layer
+normalization without gain: honest payloads have length sqrt(D).
 
-The *parallel* decoder lets agents exchange their representations once more, and all act at once. In the
-*autoregressive* one an agent says what it does together with its representation, LN(x_j + U[a_j]), to those of its
-listeners that come later in the team's order; they act once they have heard it. The released code shifts actions by
-one place before its decoder attends to them, by which every agent learns its predecessor's action whether or not
-the graph has that edge; and it lets action tokens attend to each other first. Here one message per edge says both, and
-nothing travels beside the graph.
+With the *parallel* decoder agents exchange their representations once more, and all act at once. With the
+*autoregressive* one an agent sends its action together with its representation, LN(x_j + U[a_j]), to its listeners that
+come later in the team's order; they act once they have received it. The released code shifts actions by one position
+before its decoder attends to them, by which every agent learns its predecessor's action whether or not the graph has
+that edge, and it lets action tokens attend to each other first. Here one message per edge carries both, and no
+information travels outside the graph.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ class CommFormerConfig(HeadsConfig):
 
     blocks: int = Field(1, ge=1, le=8, description="encoder blocks, each a round of messages")
     decoder: Literal["parallel", "autoregressive"] = Field(
-        "parallel", description="all act at once, or after hearing what those before them do"
+        "parallel", description="agents act all at once, or in turns after receiving the actions of earlier agents"
     )
-    topology: TopologyChoice = Field(LEARNED, description="the graph")
-    gate: GateConfig | None = Field(None, description="temporal gate; none listens always")
+    topology: TopologyChoice = Field(LEARNED, description="the communication graph")
+    gate: GateConfig | None = Field(None, description="temporal gate; always open when not given")
     message_noise: BottleneckConfig | None = Field(
-        None, description="noisy messages whose information costs; none says it as it is"
+        None, description="variational bottleneck that makes messages noisy; exact messages when not given"
     )
 
 
 class CommFormer(TokenPolicy[CommFormerConfig]):
-    """CommFormer on any graph."""
+    """CommFormer on any topology."""
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
-        """Each part and each way to train it."""
+        """Each optional part, and each way to train it."""
         return {
             "": {},
             "heads": {"width": 16, "heads": 2, "gate": {"initial_logit": 0.5}},
@@ -76,7 +76,7 @@ class CommFormer(TokenPolicy[CommFormerConfig]):
         return config.model_copy(update={"topology": NO_LINKS, "gate": None, "message_noise": None})
 
     def hear(self, hidden: Tensor, inbox: Inbox, round_: int) -> Tensor:
-        """One layer of attention over what was accepted."""
+        """One layer of attention over accepted messages."""
         token: Tensor = self.blocks[round_](hidden, inbox)
         return token
 

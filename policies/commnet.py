@@ -1,11 +1,11 @@
-"""CommNet (Sukhbaatar, Szlam and Fergus, NeurIPS 2016, arXiv 1605.07736): agents hear the mean of what others say.
+"""CommNet (Sukhbaatar, Szlam and Fergus, NeurIPS 2016, arXiv 1605.07736): agents receive the mean of others' messages.
 
-A round is ``h_i' = LN(h_i + tanh(H h_i + C c_i))`` with ``c_i`` the mean of the messages that i accepted, zero
-if there are none (section 3.1: ``h_i' = tanh(H h_i + C c_i)``), and with matrices of its own. An agent says h_i,
-which always leaves a layer normalization without gain: an honest payload has length sqrt(D).
+A round is ``h_i' = LN(h_i + tanh(H h_i + C c_i))``, where ``c_i`` is the mean of the messages that i accepted, or zero
+without any (section 3.1: ``h_i' = tanh(H h_i + C c_i)``); each round has matrices H and C of its own. An agent sends
+h_i, the output of a layer normalization without gain: honest payloads have length sqrt(D).
 
-Deviations: the paper's skip connection leads from the encoding h_i^0 into every round; here it leads through all
-rounds, because a step's state is one vector. Feed-forward, as in the paper's first model; there is no memory.
+Deviations: the paper's skip connection leads from the encoding h_i^0 into every round; here it leads from round to
+round, because a step's state is one vector. Feed-forward, as the paper's first model, without memory.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class CommNetConfig(TokenPolicyConfig):
     """Arguments of CommNet."""
 
     rounds: int = Field(2, ge=1, le=8, description="rounds of messages per step")
-    topology: TopologyChoice = Field(FULL, description="the graph")
+    topology: TopologyChoice = Field(FULL, description="the communication graph")
 
 
 N_co = TypeVar("N_co", bound=CommNetConfig, default=CommNetConfig, covariant=True)
 
 
 class CommNet(TokenPolicy[N_co]):
-    """CommNet on any graph."""
+    """CommNet on any topology."""
 
     def __init__(
         self,

@@ -1,12 +1,12 @@
 """IC3Net (Singh, Jain and Sukhbaatar, ICLR 2019, arXiv 1812.09755): CommNet whose agents decide when to speak.
 
-The gate sits at the sender and is an action, sampled and trained along with the others (section 3.1). Credit is
-individual: every agent has its own reward, which the environments here give anyway, and its own critic. That critic
-sees what the agent observes, not the gate: one that knew it would credit it with nothing.
+The gate is at the sender and is an action, sampled and trained together with the others (section 3.1). Credit is
+individual: every agent has its own reward, as the environments here provide it, and its own critic. The critic sees the
+agent's observation, but not the gate: a critic that knew it would leave no advantage to the gate.
 
-Deviations: feed-forward where the paper has an LSTM, so a round is CommNet's (:mod:`policies.commnet`), and the gate
-follows from this step's observation, not from the last hidden state. The mean is over the messages that were
-accepted, where the paper divides by N - 1 whoever is silent. Payloads are CommNet's, of length sqrt(D).
+Deviations: feed-forward, where the paper has an LSTM, so a round is CommNet's (:mod:`policies.commnet`), and the gate
+depends on this step's observation instead of the last hidden state. The mean is over accepted messages, where the paper
+divides by N - 1 even if agents are silent. Payloads are CommNet's, of length sqrt(D).
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ class IC3NetConfig(CommNetConfig):
     """Arguments of IC3Net."""
 
     rounds: int = Field(1, ge=1, le=8, description="rounds of messages per step")
-    gate: SenderGateConfig | None = Field(SenderGateConfig(), description="who speaks when; none speaks always")
+    gate: SenderGateConfig | None = Field(SenderGateConfig(), description="sender's gate; always open when not given")
 
 
 class IC3Net(CommNet[IC3NetConfig]):
-    """CommNet with a sender gate and an own critic for everyone."""
+    """CommNet with a sender's gate and a decentralized critic per agent."""
 
     central_critic = False
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
-        """Each sort of gate."""
+        """Each kind of gate, and none."""
         return {
             "": {},
             "priced gate": {"width": 8, "gate": {"initial_logit": 0.5, "cost": 0.1}},

@@ -1,7 +1,7 @@
-"""IPPO (de Witt et al. 2020, arXiv 2011.09533): no messages, and everyone's critic sees what its agent sees.
+"""IPPO (de Witt et al. 2020, arXiv 2011.09533): no messages, and a decentralized critic per agent.
 
-Deviations: feed-forward where the paper has a GRU; actor and critic share the encoder, and all agents share
-both, told apart by their embeddings.
+Deviations: feed-forward, where the paper has a GRU; actor and critic share the encoder, and all agents share both,
+distinguished by agent embeddings.
 """
 
 from __future__ import annotations
@@ -10,6 +10,6 @@ from policies.mappo import MAPPO
 
 
 class IPPO(MAPPO):
-    """MAPPO with an own critic for everyone."""
+    """MAPPO with critics that see only their own agent's observation."""
 
     central_critic = False

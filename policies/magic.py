@@ -1,13 +1,13 @@
-"""MAGIC (Niu, Paleja and Gombolay, AAMAS 2021): a graph per step, and graph attention along it.
+"""MAGIC (Niu, Paleja and Gombolay, AAMAS 2021): a new graph in every step, and graph attention on it.
 
-The scheduler that makes the graph is :mod:`policies.graphs.dynamic`. A round of messages is a graph attention layer
-(Velickovic et al., ICLR 2018, eq. 1 to 5) over oneself and the accepted messages:
+The scheduler that computes the graph is :mod:`policies.graphs.dynamic`. A round of messages is a graph attention layer
+(Velickovic et al., ICLR 2018, eq. 1 to 5) over the agent itself and the accepted messages:
 ``a_ij = softmax_j(LeakyReLU(a_r . W h_i + a_s . W h_j))`` and ``h_i' = LN(h_i + ELU(sum_j a_ij W h_j))``.
-An agent says h_i, which always leaves a layer normalization without gain: an honest payload has length sqrt(D).
+An agent sends h_i, the output of a layer normalization without gain: honest payloads have length sqrt(D).
 
-Deviations: feed-forward where the paper has an LSTM; what was heard is added to what the agent knows in every
-round, where the paper concatenates both before the action head; all rounds of a step use the same graph, and all of
-them concatenate their heads.
+Deviations: feed-forward, where the paper has an LSTM; received messages are added to the agent's state in every round,
+where the paper concatenates both before the action head; all rounds of a step use the same graph, and all of them
+concatenate their heads.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class MAGICConfig(HeadsConfig):
     """Arguments of MAGIC."""
 
     rounds: int = Field(2, ge=1, le=8, description="rounds of messages per step")
-    topology: TopologyChoice = Field(DYNAMIC, description="the graph")
+    topology: TopologyChoice = Field(DYNAMIC, description="the communication graph")
 
 
 class GraphAttention(nn.Module):
-    """One graph attention layer over oneself and the accepted messages."""
+    """One graph attention layer over the agent itself and the accepted messages."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class GraphAttention(nn.Module):
         self.toward_sender = nn.Parameter(torch.randn(self.heads) * self.heads[1] ** -0.5)
 
     def forward(self, hidden: Tensor, inbox: Inbox) -> Tensor:
-        """Hidden [B, N, D] and inboxes -> hidden [B, N, D]."""
+        """Hidden vectors [B, N, D] and inboxes -> hidden vectors [B, N, D]."""
         own = self.project(hidden)
         heard = inbox.project(self.project.weight, own if inbox.spoken is hidden else None)
         images = torch.cat([own.unsqueeze(2), heard], 2).unflatten(-1, self.heads)
@@ -59,11 +59,11 @@ class GraphAttention(nn.Module):
 
 
 class MAGIC(TokenPolicy[MAGICConfig]):
-    """MAGIC on the graph that its scheduler makes, or on any other."""
+    """MAGIC on its scheduler's graph, or on any other topology."""
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
-        """Several heads, too."""
+        """One head, and several."""
         return {"": {}, "heads": {"width": 8, "heads": 2}}
 
     def __init__(self, config: MAGICConfig, layout: Observation, num_agents: int, num_actions: int) -> None:

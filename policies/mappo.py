@@ -1,7 +1,7 @@
-"""MAPPO (Yu et al., NeurIPS 2022, arXiv 2103.01955): no messages, and a critic that sees the whole team.
+"""MAPPO (Yu et al., NeurIPS 2022, arXiv 2103.01955): no messages, and a centralized critic.
 
-Deviations: feed-forward where the paper's main results use a GRU; actor and critic share the encoder; and the
-critic's global state is the agent's own token and the mean token of the team.
+Deviations: feed-forward, where the paper's main results use a GRU; actor and critic share the encoder; the critic's
+global state is the agent's own token and the mean token of the team.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from policies.parts.token_policy import TokenPolicy, TokenPolicyConfig
 
 
 class MAPPO(TokenPolicy[TokenPolicyConfig]):
-    """Agents that act on what they see themselves."""
+    """Agents that act on their own observations, with a centralized critic."""
 
     rounds = 0
 
@@ -22,5 +22,5 @@ class MAPPO(TokenPolicy[TokenPolicyConfig]):
 
     @classmethod
     def without_messages(cls, config: PolicyConfig) -> PolicyConfig:
-        """Itself."""
+        """The same config: there are no messages."""
         return config

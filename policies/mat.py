@@ -1,12 +1,12 @@
-"""MAT, the Multi-Agent Transformer (Wen et al., NeurIPS 2022, arXiv 2205.14953): everybody hears everybody.
+"""MAT, the Multi-Agent Transformer (Wen et al., NeurIPS 2022, arXiv 2205.14953), on the complete graph.
 
-It is :mod:`policies.commformer` on the full graph, with the same blocks: encoder blocks in which all attend to all, and
-a decoder in which agents act one after the other, each having heard what those before it do (section 4). What
-is spoken leaves a layer normalization without gain: honest payloads have length sqrt(D).
+It equals :mod:`policies.commformer` on the complete graph, with the same blocks: encoder blocks in which all agents
+attend to all others, and a decoder in which agents act one after the other, each after receiving the actions of earlier
+ones (section 4). Payloads are outputs of a layer normalization without gain: honest payloads have length sqrt(D).
 
-Deviations are CommFormer's: all that passes between agents is a message, the decoder's token is the sum of
-representation and action, and the critic sees tokens from before anything is heard. On the full graph every pair of
-agents has the same relation, whose embedding then is no more than a bias. Feed-forward, as in the paper.
+Deviations are CommFormer's: all information between agents is in messages, the decoder's token is the sum of
+representation and action, and the critic sees tokens from before the first round. On the complete graph all pairs of
+agents have the same relation, whose embedding is only a bias. Feed-forward, as in the paper.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ class MATConfig(HeadsConfig):
     """Arguments of MAT."""
 
     blocks: int = Field(1, ge=1, le=8, description="encoder blocks, each a round of messages")
-    messages: bool = Field(True, description="whether anybody hears anybody")
+    messages: bool = Field(True, description="whether agents exchange messages")
 
 
 class MAT(TokenPolicy[MATConfig]):
-    """The full graph and the autoregressive decoder."""
+    """MAT: the complete graph and the autoregressive decoder."""
 
     autoregressive = True
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
-        """Several blocks, and nobody listening."""
+        """The defaults, several blocks, and no messages."""
         return {"": {}, "deep": {"width": 16, "heads": 2, "blocks": 2}, "no links": {"width": 8, "messages": False}}
 
     def __init__(self, config: MATConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
@@ -54,7 +54,7 @@ class MAT(TokenPolicy[MATConfig]):
         return config.model_copy(update={"messages": False})
 
     def hear(self, hidden: Tensor, inbox: Inbox, round_: int) -> Tensor:
-        """One layer of attention over what was accepted."""
+        """One layer of attention over accepted messages."""
         token: Tensor = self.blocks[round_](hidden, inbox)
         return token
 

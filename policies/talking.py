@@ -1,16 +1,16 @@
 """Agents of different hidden sizes that share one message space (after Talking Models, arXiv 2310.03188).
 
-Each sort of agent has an encoder of its own from observations to a hidden vector of its own size, one from there into
-the message space, and a decoder back: ``m_i = LN(enc_i(h_i))``. A receiver attends to messages in the message space
-and decodes what it heard into its own hidden space. Two losses keep the space common (the paper's idea; its losses
-are not known to us, these are ours):
+Each sort of agent has its own encoder from observations to hidden vectors of its own size, an encoder from there into
+the message space, and a decoder back: ``m_i = LN(enc_i(h_i))``. A receiver attends to messages in the message space and
+decodes the result into its own hidden space. Two losses align the sorts (the idea is the paper's; its losses are not
+known to us, these are ours):
 
-- cycle: ``|dec_i(enc_i(h_i)) - h_i|^2``, a message says what its sender knows;
-- cross: ``|dec_j(enc_i(h_i)) - h_j|^2`` with h_j what agent j would hold of the same observation, another sort
-  understands it as its own.
+- cycle: ``|dec_i(enc_i(h_i)) - h_i|^2``, so that a message preserves its sender's hidden vector;
+- cross: ``|dec_j(enc_i(h_i)) - h_j|^2``, where h_j is agent j's hidden vector of the same observation, so that another
+  sort decodes the message to its own hidden vector.
 
-Hidden vectors are padded with zeros to the largest size, and weights are gathered per agent, so that a step is a few
-batched products whatever the sizes are. No policy here has a memory.
+Hidden vectors are padded with zeros to the largest size, and weights are gathered per agent, so that a step takes a few
+batched products whatever the sizes are. The policy has no memory.
 """
 
 from __future__ import annotations
@@ -32,11 +32,13 @@ class TalkingConfig(PolicyConfig):
     """Arguments of Talking."""
 
     width: int = Field(32, ge=4, le=1024, description="width D of the message space")
-    sizes: tuple[int, ...] = Field((64, 32), min_length=1, description="hidden size of each sort of agent, in turn")
+    sizes: tuple[int, ...] = Field(
+        (64, 32), min_length=1, description="hidden sizes of the sorts, to which agents belong in turn"
+    )
     rounds: int = Field(2, ge=1, le=8, description="rounds of messages per step")
     cycle: float = Field(0.1, ge=0, description="weight of the cycle loss")
     cross: float = Field(0.1, ge=0, description="weight of the cross-decoding loss")
-    topology: TopologyChoice = Field(LEARNED, description="the graph")
+    topology: TopologyChoice = Field(LEARNED, description="the communication graph")
 
     @model_validator(mode="after")
     def _sizes(self) -> TalkingConfig:
@@ -46,7 +48,7 @@ class TalkingConfig(PolicyConfig):
 
 
 class PerSort(nn.Module):
-    """A linear map for every sort of agent, between padded vectors."""
+    """One linear map per sort of agent, between padded vectors."""
 
     def __init__(self, inputs: list[int], outputs: list[int]) -> None:
         super().__init__()
@@ -60,21 +62,21 @@ class PerSort(nn.Module):
         self.register_buffer("mask", mask)
 
     def forward(self, x: Tensor, sort: Tensor) -> Tensor:
-        """Vectors [B, N, in] of agents of these sorts [N] -> [B, N, out]; padding stays zero."""
+        """Vectors [B, N, in] of agents of the given sorts [N] -> [B, N, out]; padding stays zero."""
         mask: Tensor = self.mask  # type: ignore[assignment]
         weight = self.weight * mask
         return torch.einsum("bni,nio->bno", x, weight[sort]) + (self.bias * mask.amax(1))[sort]
 
 
 class Talking(CommPolicy[TalkingConfig]):
-    """Encoders and decoders of every sort around one message space."""
+    """A policy with encoders and decoders per sort of agent around one message space."""
 
     sort: Tensor
     present: Tensor
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
-        """Smaller agents, too."""
+        """The default sizes, and smaller ones."""
         return {"": {}, "narrow": {"width": 16, "sizes": [16, 8]}}
 
     def __init__(self, config: TalkingConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
@@ -124,15 +126,15 @@ class Talking(CommPolicy[TalkingConfig]):
         return self._norm(nn.functional.gelu(self.observe(observation, sort) + agent), sort)
 
     def encode(self, observation: Tensor) -> Tensor:
-        """Each agent's hidden vector, padded to the largest size."""
+        """Observations [B, N, O] -> hidden vectors [B, N, H], padded to the largest size."""
         return self._encode(observation, self.sort, self.agent)
 
     def speak(self, hidden: Tensor, round_: int) -> Tensor:
-        """What it knows, in the message space; of length sqrt(D)."""
+        """Hidden vectors -> payloads [B, N, D] in the message space, of length sqrt(D)."""
         return nn.functional.layer_norm(self.encoder(hidden, self.sort), (self.width,))
 
     def hear(self, hidden: Tensor, inbox: Inbox, round_: int) -> Tensor:
-        """Attend in the message space to oneself and to what was accepted, and decode."""
+        """Attend in the message space to the agent itself and to accepted messages, and decode the result."""
         messages = torch.cat([self.speak(hidden, round_).unsqueeze(2), inbox.payload()], 2)
         scores = (self.query(hidden, self.sort).unsqueeze(2) * messages).sum(-1) * self.width**-0.5
         silent = nn.functional.pad(~inbox.mask, (1, 0), value=False)
@@ -144,12 +146,12 @@ class Talking(CommPolicy[TalkingConfig]):
         return self._norm(state + self.digest(nn.functional.gelu(state), self.sort), self.sort)
 
     def act(self, hidden: Tensor) -> Tensor:
-        """Each sort's own head."""
+        """Action head of each sort."""
         logits: Tensor = self.actor(hidden, self.sort)
         return logits
 
     def value(self, hidden: Tensor) -> Tensor:
-        """Critic over an agent's own and the team's mean image in the message space."""
+        """Critic of an agent's own and the team's mean projection into a common space."""
         own = self.critic_own(hidden, self.sort)
         out: Tensor = self.critic(own + self.critic_team(own.mean(1, keepdim=True)))
         return out.squeeze(-1)
@@ -167,7 +169,7 @@ class Talking(CommPolicy[TalkingConfig]):
         return self.config.cycle * cycle + self.config.cross * cross
 
     def _error(self, decoded: Tensor, hidden: Tensor, sort: Tensor) -> Tensor:
-        """Mean squared error over entries that are there."""
+        """Mean squared error over entries that are not padding."""
         own = self.present[sort]
         error: Tensor = ((decoded - hidden.detach()).square() * own).sum() / (own.sum() * len(hidden))
         return error

@@ -1,11 +1,11 @@
-"""TarMAC (Das et al., ICML 2019, arXiv 1810.11187): who says what, and receivers attend to what concerns them.
+"""TarMAC (Das et al., ICML 2019, arXiv 1810.11187): targeted messages by attention over signatures.
 
-A payload is a signature k_j and a value v_j side by side. Receiver i attends with its query q_i to oneself and to the
-accepted messages, ``a_ij = softmax_j(q_i . k_j / sqrt(d_k))``, hears ``c_i = sum_j a_ij v_j``, and goes on with
-``h_i' = tanh(W [c_i, h_i])``; rounds share their weights (section 4).
+A payload is the concatenation of a signature k_j and a value v_j. Receiver i attends with its query q_i to itself and
+to the accepted messages, ``a_ij = softmax_j(q_i . k_j / sqrt(d_k))``, aggregates ``c_i = sum_j a_ij v_j``, and updates
+its state to ``h_i' = tanh(W [c_i, h_i])``; rounds share their weights (section 4).
 
-Deviations: feed-forward where the paper has a GRU, so messages are heard in the step in which they are sent; and
-a payload leaves a layer normalization without gain, so that an honest one has length sqrt(D).
+Deviations: feed-forward, where the paper has a GRU, so messages are received in the step in which they are sent; and
+payloads are outputs of a layer normalization without gain, so that honest ones have length sqrt(D).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class TarMACConfig(TokenPolicyConfig):
 
     rounds: int = Field(2, ge=1, le=8, description="rounds of messages per step")
     signature: int = Field(16, ge=1, description="width of the signature; the value takes the rest of the payload")
-    topology: TopologyChoice = Field(FULL, description="the graph")
+    topology: TopologyChoice = Field(FULL, description="the communication graph")
 
     @model_validator(mode="after")
     def _room_for_a_value(self) -> TarMACConfig:
@@ -39,11 +39,11 @@ class TarMACConfig(TokenPolicyConfig):
 
 
 class TarMAC(TokenPolicy[TarMACConfig]):
-    """TarMAC on any graph."""
+    """TarMAC on any topology."""
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
-        """A narrow payload, too."""
+        """The default width, and a narrow payload."""
         return {"": {}, "narrow": {"width": 8, "signature": 3}}
 
     def __init__(self, config: TarMACConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
@@ -65,7 +65,7 @@ class TarMAC(TokenPolicy[TarMACConfig]):
         return nn.functional.layer_norm(self.message(hidden), (self.width,))
 
     def hear(self, hidden: Tensor, inbox: Inbox, round_: int) -> Tensor:
-        """Attend by signature, hear values."""
+        """Attend to signatures and aggregate values."""
         messages = torch.cat([self.speak(hidden, round_).unsqueeze(2), inbox.payload()], 2)
         signature, value = messages.split(self.split, -1)
         scores = (self.query(hidden).unsqueeze(2) * signature).sum(-1) * self.split[0] ** -0.5

@@ -30,7 +30,7 @@ from agentcomm.runs.assembly import make_comms, make_world
 from agentcomm.runs.choices import Choice
 from agentcomm.step.decide import decide
 from agentcomm.step.loop import StepRecord
-from attacks.insider.coupling import Listener, entropy, laws, marginal_deviation
+from attacks.insider.coupling import Listener, action_distributions, entropy, marginal_deviation
 
 RUN = Path("commformer") / "predator_capture_prey-learned"
 SEED, SECRETS = 1000003, 64
@@ -52,7 +52,7 @@ def tell(
     deviation, uncertain = 0.0, 0.0
     for _ in range(steps):
         policy = torch.as_tensor(rng.dirichlet(np.full(5, concentration), worlds))
-        law = laws(listener.belief, policy)
+        law = action_distributions(listener.belief, policy)
         deviation = max(deviation, float(marginal_deviation(truth, law, policy).max()))
         action = torch.multinomial(law[everyone, secret], 1, generator=g).squeeze(1)
         anew = torch.rand(worlds, generator=g) < eps

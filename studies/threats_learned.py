@@ -40,17 +40,17 @@ Row = dict[str, Any]
 Reads = Literal["all", "gates", "rest"]
 # Attacks on gates, and what reads the forged sensors: the whole policy, only its gates, or all but its gates.
 FORCED: dict[str, tuple[Row, Reads]] = {
-    "control": ({"goal": "shut", "noop_control": True}, "all"),
-    "shut": ({"goal": "shut"}, "all"),
+    "control": ({"goal": "closed", "noop_control": True}, "all"),
+    "shut": ({"goal": "closed"}, "all"),
     "open": ({"goal": "open"}, "all"),
     "guess": ({"guess": True}, "all"),
-    "shut, one in four": ({"goal": "shut", "probability": 0.25}, "all"),
+    "shut, one in four": ({"goal": "closed", "probability": 0.25}, "all"),
     "open, one in four": ({"goal": "open", "probability": 0.25}, "all"),
     "guess, one in four": ({"guess": True, "probability": 0.25}, "all"),
-    "shut, gates only": ({"goal": "shut"}, "gates"),
+    "shut, gates only": ({"goal": "closed"}, "gates"),
     "open, gates only": ({"goal": "open"}, "gates"),
     "guess, gates only": ({"guess": True}, "gates"),
-    "shut, all but gates": ({"goal": "shut"}, "rest"),
+    "shut, all but gates": ({"goal": "closed"}, "rest"),
 }
 
 

@@ -13,7 +13,7 @@ from agentcomm.base import registry
 from agentcomm.conformance.conversations import Exchange as Exchange
 from agentcomm.conformance.conversations import conversation as conversation
 from agentcomm.conformance.conversations import reader
-from agentcomm.contracts.attack import Attack
+from agentcomm.contracts.attack import Attack, hooks
 from agentcomm.contracts.channel import Channel
 from agentcomm.contracts.codec import Codec
 from agentcomm.contracts.defense import Defense
@@ -31,115 +31,6 @@ from agentcomm.step.adversary import Adversary
 from agentcomm.step.comms import Comms
 from agentcomm.training.rollout import Sampler
 
-# Every registered attack on messages in each of its forms; test_network checks that none is missing.
-ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
-    "drop": ("drop", {"probability": 0.5}),
-    "noise": ("noise", {}),
-    "noise sometimes": ("noise", {"probability": 0.3, "links": [[0, 1], [2, 0]]}),
-    "noise adaptive": ("noise", {"adaptive": True}),
-    "noise at node": ("noise", {"position": "node", "node": 1}),
-    "replay": ("replay", {"age": 2}),
-    "replay besides": ("replay", {"age": 2, "suppress": False}),
-    "impersonate": ("impersonate", {"copies": 2}),
-    "impersonate stale": ("impersonate", {"content": "stale"}),
-    "impersonate one": ("impersonate", {"content": "stale", "victim": 1}),
-    "bias": ("tamper", {"how": "bias", "probability": 0.5}),
-    "flip at node": ("tamper", {"how": "flip", "node": 1}),
-    "permute": ("tamper", {"how": "permute", "links": [[0, 1], [2, 0]]}),
-    "swap": ("tamper", {"how": "swap"}),
-    "zero": ("tamper", {"how": "zero"}),
-    "delay": ("delay", {"steps": 2}),
-    "delay at node": ("delay", {"steps": 1, "node": 1, "probability": 0.5}),
-    "reorder": ("reorder", {"window": 3}),
-    "jam": ("jam", {}),
-    "flood": ("flood", {"copies": 3}),
-    "flood named": ("flood", {"copies": 3, "named": True}),
-    "drift": ("drift", {"rate": 0.3}),
-    "drift longer": ("drift", {"keep_length": False, "node": 1}),
-    "pollute": ("pollute", {"node": 1}),
-    "cut": ("cut", {"edges": 2}),
-    "partial": ("partial", {"missing": 0.5}),
-    "partial at the end": ("partial", {"pattern": "last", "missing": 0.3, "parts": 3}),
-    "hijack": ("hijack", {}),
-    "hijack one": ("hijack", {"victim": 1, "lead": 3}),
-    "abuse": ("abuse", {"node": 2}),
-    "abuse far": ("abuse", {"distance": 3}),
-    "insider": ("insider", {"node": 1, "after": 2, "duty": 0.6}),
-    "insider by pattern": ("insider", {"trigger": "pattern", "threshold": 0.2, "duty": 1.0}),
-    "evade": ("evade", {"node": 1}),
-    "evade sometimes": ("evade", {"scapegoat": 2, "share": 0.5}),
-    "contradict": ("contradict", {"node": 1}),
-    "churn": ("churn", {}),
-    "hijack by ransom": ("hijack_edges", {"node": 2, "victims": [0, 1]}),
-    "hijack by starving": ("hijack_edges", {"node": 2, "how": "starve", "share": 0.6}),
-    "hijack by strike": ("hijack_edges", {"node": 0, "how": "strike"}),
-    "backdoor": ("backdoor", {"node": 1, "share": 0.7}),
-    "gradient": ("gradient", {"steps": 3}),
-    "gradient l2": ("gradient", {"norm": "l2", "epsilon": 2.0, "goal": "worst", "steps": 1}),
-    "rewrite": ("rewrite", {"steps": 2}),
-    "rewrite blind": ("rewrite", {"blind": True, "epsilon": 2.0, "probability": 0.5}),
-    "directive": ("directive", {"action": 1}),
-    "directive at node": ("directive", {"node": 1, "targets": [0, 2], "probability": 0.5}),
-    "directive hidden": ("directive", {"node": 1, "hidden": True, "length": 20.0}),
-    "leak": ("leak", {"node": 1, "bits": 4}),
-    "weakest link": ("gradient", {"weakest": 1, "goal": "target", "action": 2, "steps": 2}),
-    "learned": ("learned", {"untrained": True}),  # trained ones: tests/attacks/test_learned.py
-    "learned a little": ("learned", {"untrained": True, "budget": {"per_episode": 3, "norm": 0.3}}),
-    "mask": ("mask", {"untrained": True}),
-}
-# One of each kind, for crossing them with everything else.
-KINDS = (
-    *("drop", "noise", "noise sometimes", "noise at node", "swap", "delay", "delay at node", "reorder"),
-    *(
-        "replay besides",
-        "impersonate",
-        "impersonate stale",
-        "flood",
-        "drift",
-        "pollute",
-        "gradient",
-        "learned a little",
-    ),
-)
-OTHERS = tuple(form for form in ATTACKS if form not in KINDS)
-# Those that agents which act in turns can be under: gradients need a policy whose agents act all at once.
-IN_TURNS = tuple(form for form, (name, _) in ATTACKS.items() if name not in ("gradient", "rewrite"))
-# Those that only take messages away.
-MISSING = ("drop", "mask", "jam", "cut", "churn", "hijack by ransom", "hijack by starving", "hijack by strike")
-# Attacks that touch no message, or do so in some channels only.
-SILENT: dict[str, tuple[str, dict[str, Any]]] = {
-    "early fragment": ("fragment", {"how": "early"}),
-    "replayed header": ("fragment", {"how": "header", "rate": 2.5}),
-    "fake fragments": ("fragment", {"how": "fake", "rate": 2.5, "place": "newcomer"}),
-    "middle fragment": ("fragment", {"how": "middle", "probability": 0.5}),
-    "covert": ("covert", {"node": 1, "messages": 8}),
-    "stall": ("stall", {"node": 1}),
-    "eavesdrop": ("eavesdrop", {}),
-    "infer": ("infer", {"node": 1}),
-    "force gate": ("force_gate", {}),
-    "force gate by guessing": ("force_gate", {"guess": True, "node": 1, "goal": "open", "swaps": 2}),
-}
-# Every registered attack on a directory in some forms.
-DIRECTORY_ATTACKS: dict[str, tuple[str, dict[str, Any]]] = {
-    "sybil": ("sybil", {}),
-    "sybil crowd": ("sybil", {"count": 40, "distance": 0.5, "stalls": False}),
-    "rank": ("rank", {}),
-    "rank one name": ("rank", {"whitewash": False, "steps": 3, "stalls": True}),
-    "blast": ("blast", {}),
-    "copied card": ("copied_card", {}),
-    "copied cards": ("copied_card", {"victims": 12, "lift": 0.0}),
-    "rank blind": ("rank", {"knowledge": "none"}),
-    "half open": ("half_open", {}),
-    "description": ("description", {}),
-    "recursive": ("recursive", {}),
-    "recursive fails": ("recursive", {"copies": 40, "stalls": False}),
-    "rug pull": ("rug_pull", {}),
-    "badmouth": ("badmouth", {}),
-    "badmouth the good": ("badmouth", {"rate": 9, "praise": False, "budget": {"per_step": 8}}),
-    "scapegoat": ("scapegoat", {}),
-    "hub": ("hub_poison", {}),
-    "hub sometimes": ("hub_poison", {"probability": 0.5, "field": "claim", "budget": {"norm": 0.6}}),
-}
 DEFENSES: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "none": [],
     "clip": [("clip", {})],
@@ -176,8 +67,41 @@ def known_channel(form: str, s: TeamShape, slots: int) -> Channel:
 
 
 def known_attack(form: str, s: TeamShape, **more: Any) -> Attack:
-    name, arguments = (ATTACKS | SILENT)[form]
+    name, arguments = registry.forms("attack")[form]
     return attack(name, s, **(arguments | more))
+
+
+# What the forms of the registered attacks need and can do.
+FORMS = registry.forms("attack")
+PLUGINS: dict[str, type[Attack]] = {form: registry.find("attack", name) for form, (name, _) in FORMS.items()}
+THREATS = {form: known_attack(form, team_shape()).threat_model() for form in FORMS}
+ON_MESSAGES = {"modify", "drop", "delay", "reorder", "inject", "replay"}  # powers
+
+
+def _acts_on_messages(form: str) -> bool:
+    plugin = PLUGINS[form]
+    return (
+        "on_messages" in hooks(plugin) and bool(THREATS[form].powers & ON_MESSAGES) and not plugin.needs_fragmentation
+    )
+
+
+DIRECTORY_ATTACKS = tuple(form for form in FORMS if "on_directory" in hooks(PLUGINS[form]))
+ATTACKS = tuple(form for form in FORMS if form not in DIRECTORY_ATTACKS and _acts_on_messages(form))
+# Attacks that touch no message, or do so in some channels only.
+SILENT = tuple(form for form in FORMS if form not in (*DIRECTORY_ATTACKS, *ATTACKS))
+# One form for each combination of a position, powers and white-box knowledge, for crossing them with everything else.
+KINDS = tuple(
+    {
+        (t.position.kind, t.position.spreads, t.powers - {"read"}, t.knowledge == "policy"): form
+        for form in reversed(ATTACKS)
+        for t in (THREATS[form],)
+    }.values()
+)
+OTHERS = tuple(form for form in ATTACKS if form not in KINDS)
+# Those that agents which act in turns can be under: gradients need a policy whose agents act all at once.
+IN_TURNS = tuple(form for form in ATTACKS if THREATS[form].knowledge != "policy")
+# Those that only take messages away.
+MISSING = tuple(form for form in ATTACKS if THREATS[form].powers <= {"read", "drop"})
 
 
 def known_defenses(form: str, s: TeamShape) -> list[Defense]:

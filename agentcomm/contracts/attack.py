@@ -1,7 +1,8 @@
-"""The contract of an attack: hooks by kind, of which it overrides those that it needs.
+"""The contract of an attack: hooks on messages, observations, actions, rewards and a directory.
 
-Each hook is a function from a view to what the attack wants done; the guard of that hook (``agentcomm/guards/``) makes
-the view, and does what the threat model allows. All hooks of an attack share its memory (:meth:`Attack.memory`).
+Each hook maps a view to the edits that the attack asks for; the hook's guard (``agentcomm/guards/``) builds the view
+and carries out the edits that the threat model permits. All hooks of an attack share its memory
+(:meth:`Attack.memory`).
 """
 
 from __future__ import annotations
@@ -28,24 +29,24 @@ HOOKS: tuple[Hook, ...] = get_args(Hook)
 class AttackConfig(PluginConfig):
     """Arguments every attack has."""
 
-    budget: Budget = Field(default_factory=Budget, description="how much it may do")
-    noop_control: bool = Field(False, description="control: it does as much, with content that harms nobody")
+    budget: Budget = Field(default_factory=Budget, description="limits on the attack")
+    noop_control: bool = Field(False, description="run as its own no-op control: as many edits, with harmless content")
 
 
 A_co = TypeVar("A_co", bound=AttackConfig, default=AttackConfig, covariant=True)
 
 
 class Attack(Plugin[A_co]):
-    """A stage that harms. Implement :meth:`threat_model`, and override the hooks that it needs.
+    """An attack. Implement :meth:`threat_model`, and override the hooks that it needs.
 
-    Its no-op control is itself with ``noop_control``: the guards judge and count everything as usual, but leave
-    observations, payloads, messages and rewards as they are and actions to the policy, and let it inject only what the
-    claimed sender says anyway. On a directory the control is the attack's own: with ``noop_control``,
-    :meth:`on_directory` does as much, with harmless content.
+    With ``noop_control`` an attack runs as its own no-op control: the guards judge and count its edits as usual, but
+    leave observations, payloads, messages and rewards unchanged and actions to the policy, and injected messages carry
+    the claimed sender's present payload. On a directory the attack implements the control itself: with
+    ``noop_control``, :meth:`on_directory` makes as many edits, with harmless content.
 
     Attributes:
-        risks: Ids ``<class>.<layer>.<name>`` of the survey's risks it carries out (arXiv 2506.19676).
-        needs_fragmentation: Whether it acts on fragments, and so needs a channel that cuts messages.
+        risks: Ids ``<class>.<layer>.<name>`` of the risks in the survey arXiv 2506.19676 that it realizes.
+        needs_fragmentation: Whether it acts on fragments, and so needs a channel that fragments messages.
     """
 
     risks: tuple[str, ...] = ()
@@ -57,10 +58,10 @@ class Attack(Plugin[A_co]):
 
     @abstractmethod
     def threat_model(self) -> ThreatModel:
-        """Position, powers, knowledge, budget and objective under these arguments."""
+        """The attack's position, powers, knowledge, budget and objective with these arguments."""
 
     def succeeded(self, attacked: Episodes, clean: Episodes) -> Tensor:
-        """[B] bool, the success predicate: the team earned less than in the same episode without the attack.
+        """[B] bool, the success predicate; by default, the team earned less than in the same episode unattacked.
 
         Args:
             attacked: Episodes under the attack.
@@ -69,77 +70,77 @@ class Attack(Plugin[A_co]):
         return attacked.total_reward < clean.total_reward - 1e-6
 
     def memory(self) -> dict[str, Tensor]:
-        """Fresh memory: tensors [B, ...] that are reset with their world."""
+        """Initial memory: named tensors [B, ...], reset with the episodes of their worlds."""
         return {}
 
     # ---- hooks
 
     def on_messages(self, view: MessageView) -> MessageEdits:
-        """Called in every exchange of messages. Returns what to do to it."""
+        """Called in every exchange of messages; returns the edits to make."""
         return MessageEdits()
 
     def on_observations(self, view: ObservationView) -> Tensor | None:
         """Called once per step at position ``sensor``, before the team decides.
 
         Returns:
-            [B, N, O], what agents observe instead; None to leave observations alone.
+            [B, N, O], the observations that agents get instead; None to leave them unchanged.
         """
         return None
 
     def on_action(self, view: ActionView) -> Tensor | None:
-        """Called with the power ``act`` when its node is about to act.
+        """Called with the power ``act`` before its node acts.
 
         Returns:
-            [W, M, A] float64, action distributions of its node, one per secret (:meth:`secrets`), of which the guard
-            knows the right one and draws; None to leave the action to the policy.
+            [W, M, A] float64, action distributions of its node, one per secret (:meth:`secrets`); the guard draws the
+            action from that of the episode's secret. None to leave the action to the policy.
         """
         return None
 
     def after_action(self, view: ActionView, distributions: Tensor, action: Tensor) -> None:
-        """Called with what its node did.
+        """Called with the actions that its node took.
 
         Args:
-            view: The same view, in the worlds where its distributions were in force.
+            view: The view of :meth:`on_action`, in the worlds where its distributions were permitted.
             distributions: [W, M, A] float64.
             action: [W] int64.
         """
 
     def on_rewards(self, view: RewardView) -> Tensor | None:
-        """Called with the power ``reward`` after each step of training; reported rewards are those earned.
+        """Called with the power ``reward`` after each step of training. Metrics report the rewards before the attack.
 
         Returns:
-            [B, N], the rewards that agents learn from instead; None to leave them.
+            [B, N], the rewards that agents learn from instead; None to leave them unchanged.
         """
         return None
 
     def on_directory(self, view: DirectoryView) -> DirectoryEdits:
-        """Called once per step of a directory. Returns what to do to it."""
+        """Called in every step of a directory; returns the edits to make."""
         return DirectoryEdits()
 
-    # ---- how much its hooks may ask for, for which room is made
+    # ---- the most that its hooks ask for, for which space is allocated
 
     def injections(self) -> int:
-        """Messages per receiver and exchange that it may inject: inbox slots to provide."""
+        """Messages that it may inject per receiver and exchange: inbox slots to reserve."""
         return 0
 
     def secrets(self) -> int:
-        """M, how many secrets its node's actions may tell of. The guard draws one per episode, each as likely."""
+        """M, the number of secrets that its node's actions can encode. The guard draws one per episode, uniformly."""
         return 1
 
     def registrations(self) -> int:
-        """M, cards it may register with a directory in one step."""
+        """M, cards that it may register with a directory per step."""
         return 0
 
     def requests(self) -> int:
-        """Empty requests it may send to a directory in one step and world."""
+        """Empty requests that it may send to a directory per step and world."""
         return 0
 
     def sends_lookups(self) -> bool:
-        """Whether its requests are look-ups, of each skill in turn, whose answers it sees in the next step."""
+        """Whether its requests are look-ups of each skill in turn, whose answers it is shown in the next step."""
         return False
 
     def ratings(self) -> int:
-        """M, ratings it may report to a directory in one step."""
+        """M, ratings that it may report to a directory per step."""
         return 0
 
 

@@ -1,4 +1,4 @@
-"""A base for attacks on a directory whose success is a share of what the directory counts."""
+"""A base for attacks on a directory, whose success is measured by the directory's counters."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from agentcomm.contracts.outcome import Episodes, Facts
 class DirectoryAttackConfig(AttackConfig):
     """Arguments every attack on a directory has."""
 
-    threshold: float = Field(0.1, ge=0, le=1, description="share from which on an episode counts as a success")
+    threshold: float = Field(0.1, ge=0, le=1, description="share above which an episode counts as a success")
 
 
 D_co = TypeVar("D_co", bound=DirectoryAttackConfig, default=DirectoryAttackConfig, covariant=True)
 
 
 class DirectoryAttack(Attack[D_co]):
-    """Harms a directory. Implement ``threat_model``, ``on_directory`` and :meth:`share`."""
+    """An attack on a directory. Implement ``threat_model``, ``on_directory`` and :meth:`share`."""
 
     @abstractmethod
     def share(self, facts: Facts) -> Tensor:
-        """[B] float32, the share of an episode that went the attacker's way."""
+        """[B] float32, the attack's measure of success in an episode: a share, such as of tasks or look-ups."""
 
     def succeeded(self, attacked: Episodes, clean: Episodes) -> Tensor:
         """[B] bool, the success predicate: a share above the threshold."""
         if attacked.facts is None:
-            raise ValueError(f"{self.name} counts what happens in a directory, and these episodes had none")
+            raise ValueError(f"{self.name} needs the counters of a directory, and these episodes had none")
         return self.share(attacked.facts) > self.config.threshold

@@ -1,10 +1,10 @@
-"""What an attack on a directory is shown, and what it asks to be done: its hook ``on_directory``, once per step.
+"""The view and the edits of the hook ``on_directory``, which is called once per step of a directory.
 
-A ``newcomer`` with ``register`` adds cards, with ``inject`` sends the hub requests and ratings; a ``hub`` with
-``modify`` changes what answers show. Cards are public, so ``read`` lets any position see them; only a hub sees the
-requests. An attack that sends requests may make them look-ups, and sees what these show.
+A ``newcomer`` registers cards with power ``register``, and sends the hub requests and ratings with ``inject``; a
+``hub`` changes answers with ``modify``. Cards are public: any position sees them with ``read``, but only a hub sees the
+requests. An attack that sends requests may send look-ups, and is shown their answers.
 
-Shapes: B worlds, S places, K skills, P principals, Q look-ups, k cards per answer, M registrations or ratings.
+Shapes: B worlds, S slots for cards, K skills, P principals, Q look-ups, k cards per answer, M registrations or ratings.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class DirectoryShape:
     """The sizes of a directory.
 
     Attributes:
-        members: Principals 0 .. members - 1 belong to the team.
-        principals: P; from ``members`` on they are names that outsiders hold the keys of.
+        members: Principals 0 .. members - 1 are the team's members.
+        principals: P; principals from ``members`` on are names whose keys outsiders hold.
         skills: K.
-        listed: k, cards named in an answer.
+        listed: k, cards listed in an answer.
     """
 
     members: int
@@ -40,19 +40,19 @@ class DirectoryView(HookView):
     """A directory, before it serves a step's requests.
 
     Attributes:
-        members: Principals 0 .. members - 1 belong to the team.
-        principals: P; from ``members`` on they are names that outsiders hold the keys of.
+        members: Principals 0 .. members - 1 are the team's members.
+        principals: P; principals from ``members`` on are names whose keys outsiders hold.
         skills: K.
-        present: [B, S] bool.
-        principal: [B, S] int64.
-        key: [B, S] int64.
-        claim: [B, S, K].
+        present: [B, S] bool, slots with a card.
+        principal: [B, S] int64, name on the card.
+        key: [B, S] int64, id of the key on the card.
+        claim: [B, S, K], claimed skills in [0, 1].
         reputation: [B, P] in [0, 1].
         requirement: [B, Q, K], skills asked for in this step.
         wanted: [B, Q] bool, look-ups that are made.
-        taken: [B, M] bool, which of the cards that it sent in the last step are registered.
-        answers: [B, K, k] int64, names that its own look-ups of the last step were answered with, best first, by skill;
-            -1 for none and where it asked for nothing or the hub was busy.
+        taken: [B, M] bool, cards sent in the last step that were registered.
+        answers: [B, K, k] int64, names listed in the answers to its look-ups of the last step, by skill and best first;
+            -1 for none, and where it sent no look-up or the hub was busy.
     """
 
     NEEDS: ClassVar[Mapping[str, str]] = {
@@ -77,18 +77,18 @@ class DirectoryView(HookView):
 
 @dataclass(frozen=True)
 class Registrations:
-    """Cards an attack wants to register: M per step, all [B, M] but the claim. Each is one request to the hub.
+    """Cards to register, M per step; all tensors are [B, M], but the claim. Each card is one request to the hub.
 
     Attributes:
         where: bool, which of them to send.
-        principal: int64, the name on the card: a new one, or somebody else's.
-        claim: [B, M, K] in [0, 1].
-        key: int64, key id on the card.
-        quality: Chance in [0, 1] that the outsider behind it delivers what it is asked for.
-        stalls: bool, whether it takes tasks and never answers.
-        directive: bool, whether its description tells its reader to choose it; None for no.
-        copies: int64, to how many members it delegates a task in each step that it has it; None for 0.
-        scapegoat: int64, the name it writes into the trace of a task that it failed; None, or -1, for its own.
+        principal: int64, the name on the card: a new one, or another agent's.
+        claim: [B, M, K], claimed skills in [0, 1].
+        key: int64, id of the key on the card.
+        quality: float32, chance in [0, 1] that the outsider behind the card delivers a task.
+        stalls: bool, whether it accepts tasks and never answers.
+        directive: bool, whether its description instructs its reader to choose it; None for no.
+        copies: int64, members to which it delegates a task in each step while it holds it; None for 0.
+        scapegoat: int64, the name that it writes into the traces of failed tasks; None or -1 for its own.
     """
 
     where: Tensor
@@ -104,12 +104,12 @@ class Registrations:
 
 @dataclass(frozen=True)
 class Ratings:
-    """Outcomes that an attack reports though there was none: M per step, all [B, M].
+    """Ratings of tasks that did not exist, M per step; all tensors are [B, M].
 
     Attributes:
         where: bool, which of them to send.
-        principal: int64, whom they are about.
-        good: bool, delivered or not.
+        principal: int64, the rated name.
+        good: bool, whether the task is reported as delivered.
     """
 
     where: Tensor
@@ -119,16 +119,16 @@ class Ratings:
 
 @dataclass(frozen=True)
 class DirectoryEdits:
-    """What an attack wants done to the directory in one step. Each card, request, rating and changed answer costs 1.
+    """The edits of one step of a directory. Each card, request, rating and changed answer costs 1.
 
     Attributes:
         register: Cards to register (power register).
         requests: [B] int64, empty requests to send to the hub, or look-ups of each skill in turn (power inject).
-        half_open: Whether they are left half open: the hub waits for the rest until its timeout.
+        half_open: Whether these are left half open, so that the hub waits for each until its timeout.
         ratings: Ratings to report (power inject).
         modify: [B, Q] bool, answers to change (power modify).
-        claim: [B, Q, S, K], what to add to the claims they show.
-        reputation: [B, Q, S], what to add to the reputations they show.
+        claim: [B, Q, S, K], added to the claims that they show.
+        reputation: [B, Q, S], added to the reputations that they show.
     """
 
     register: Registrations | None = None

@@ -1,4 +1,4 @@
-"""What an attack asks to be done to one exchange of messages.
+"""The edits that an attack asks for in one exchange of messages.
 
 Shapes: B worlds, N agents, M inbox slots per receiver, S injected messages per receiver, D payload width.
 """
@@ -12,21 +12,21 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Envelopes:
-    """Messages that an attack puts on the wire: S per receiver, all tensors [B, N, S] but the payload.
+    """Messages that an attack injects: S per receiver; all tensors are [B, N, S], but the payload.
 
     Attributes:
         where: bool, which of them to send.
         payload: [B, N, S, D].
-        sender: The claimed sender.
-        audience: The claimed receiver.
-        sequence: Sequence number to write.
-        sent_at: Step to write.
-        sent_round: Round to write.
-        key: Key id to name, -1 for none.
-        seal: Seal to attach, such as a copied one; 0 for none.
-        sign: Seal them with the attacker's own key instead.
-        expiry: Last step of freshness to write; None for what honest senders write.
-        hops: Hops they may still take; None for the most.
+        sender: int64, the claimed sender.
+        audience: int64, the claimed receiver.
+        sequence: int64, the claimed sequence number.
+        sent_at: int64, the claimed step.
+        sent_round: int64, the claimed round.
+        key: int64, id of the key named, -1 for none.
+        seal: int64, the seal attached, such as a copied one; 0 for none.
+        sign: Whether to seal them with the attacker's own key instead.
+        expiry: int64, the last step in which they are fresh; None for that of honest senders.
+        hops: int64, hops left; None for the most.
     """
 
     where: Tensor
@@ -45,14 +45,14 @@ class Envelopes:
 
 @dataclass(frozen=True)
 class Fragments:
-    """Fragments of messages that an attack puts on the wire, all [B, N, M], by the message that they concern.
+    """Fragments of messages that an attack injects, all [B, N, M], by the slot of the message that they concern.
 
-    A channel that splits messages (``fragments``) puts them into the receivers' buffers; elsewhere they do nothing.
+    A channel that fragments messages (``fragments``) puts them into receivers' buffers; other channels ignore them.
 
     Attributes:
-        begin: int64, fragments ahead of the message in the slot, of messages that are never completed.
-        early: bool, a first fragment in that message's name, ahead of the honest one.
-        middle: bool, a fragment in that message's name that its sender did not send.
+        begin: int64, first fragments of messages that are never completed, ahead of the message in the slot.
+        early: bool, a first fragment under that message's id, ahead of the honest one.
+        middle: bool, a forged fragment in the middle of that message.
     """
 
     begin: Tensor
@@ -62,15 +62,15 @@ class Fragments:
 
 @dataclass(frozen=True)
 class MessageEdits:
-    """What an attack asks to be done to one exchange; None leaves that part alone.
+    """The edits of one exchange; None for no edits of that sort.
 
     Attributes:
-        drop: [B, N, M] bool, messages to take off the wire (power drop).
-        modify: [B, N, M] bool, messages whose payload to change (power modify).
-        change: [B, N, M, D], what to add to those payloads.
-        delay: [B, N, M] int64, for how many steps to hold messages back (power delay, or reorder); 0 for none.
-        inject: Messages to add (power inject, or replay for exact copies of what it has seen).
-        fragments: Fragments to add (power inject; with replay only those that begin a message whose header it has
+        drop: [B, N, M] bool, messages to drop (power drop).
+        modify: [B, N, M] bool, messages whose payloads to change (power modify).
+        change: [B, N, M, D], added to the payloads of modified messages.
+        delay: [B, N, M] int64, steps for which to hold messages back (power delay or reorder); 0 for none.
+        inject: Messages to inject (power inject, or replay for exact copies of messages that it has seen).
+        fragments: Fragments to inject (power inject; with replay only first fragments of messages whose header it has
             seen).
     """
 

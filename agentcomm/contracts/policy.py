@@ -1,12 +1,12 @@
 """The contract of a communicating policy.
 
-A policy with R rounds takes a step like this: encode the observation; in each round every agent speaks,
-the network delivers, every agent hears; then act. The very same template runs in a rollout, where
-messages pass the network (:mod:`agentcomm.step.decide`), and in an update, where what the network did is
-replayed from the record (:mod:`agentcomm.step.replay`).
+A policy with R rounds takes a step as follows: encode the observation; in each round every agent speaks, the network
+delivers, and every agent hears; then act. The same template runs in rollouts, where messages pass the network
+(:mod:`agentcomm.step.decide`), and in updates, where the network's effects are replayed from the record
+(:mod:`agentcomm.step.replay`).
 
-A policy that ``autoregressive`` acts in turns: what its agents say in the last round tells what they are about to
-do, and an agent acts once those that it listens to and that come before it have spoken.
+The agents of an ``autoregressive`` policy act in turns: messages of the last round tell their senders' actions, and an
+agent acts once it has received those of the agents that it listens to and that come before it.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ class CommPolicy(Plugin[P_co], nn.Module):
     """A policy for a team. Implement ``encode``, ``speak``, ``hear``, ``act`` and ``value``.
 
     Attributes:
-        rounds: Rounds of messages per step; 0 for a policy that never speaks.
+        rounds: Rounds of messages per step; 0 for a policy without messages.
         width: Payload width D.
-        topology: Who may listen to whom.
-        gate: When (:class:`agentcomm.contracts.topology.TemporalGate`); None for gates that are always open.
-        message_noise: What adds noise to messages in training (a :class:`MessageNoise`); None for messages as
-            they are spoken.
-        autoregressive: Whether the last round tells actions; such a policy also implements ``tell``, and its ``hear``,
-            ``act`` and ``tell`` treat agents one by one, because they are called with some of the agents only.
-        num_agents: N of the team it serves now.
+        topology: The communication graph: who may listen to whom.
+        gate: The temporal gate (:class:`agentcomm.contracts.topology.TemporalGate`); None for gates that are always
+            open.
+        message_noise: The stochastic encoder of messages (a :class:`MessageNoise`); None for messages without noise.
+        autoregressive: Whether the last round tells actions. Such a policy also implements ``tell``, and its ``hear``,
+            ``act`` and ``tell`` treat each agent independently, because they are called with some of the agents only.
+        num_agents: N of the present team.
         num_actions: A.
     """
 
@@ -79,66 +79,65 @@ class CommPolicy(Plugin[P_co], nn.Module):
     @classmethod
     @abstractmethod
     def without_messages(cls, config: PolicyConfig) -> PolicyConfig:
-        """The same policy with nobody listening: the control that every result is held against."""
+        """The config of the same policy without messages: the control that results are compared with."""
 
     @abstractmethod
     def encode(self, observation: Tensor) -> Tensor:
-        """Observation [B, N, O] -> hidden [B, N, H], before anything is heard."""
+        """Observations [B, N, O] -> hidden vectors [B, N, H], before any message is received."""
 
     @abstractmethod
     def speak(self, hidden: Tensor, round_: int) -> Tensor:
-        """Hidden -> payloads [B, N, D] of this round."""
+        """Hidden vectors [B, N, H] -> payloads [B, N, D] of this round."""
 
     @abstractmethod
     def hear(self, hidden: Tensor, inbox: Inbox, round_: int) -> Tensor:
-        """Hidden and what was delivered -> hidden."""
+        """Hidden vectors [B, N, H] and inboxes -> hidden vectors [B, N, H]."""
 
     @abstractmethod
     def act(self, hidden: Tensor) -> Tensor:
-        """Hidden after the last round -> action logits [B, N, A]."""
+        """Hidden vectors [B, N, H] after the last round -> action logits [B, N, A]."""
 
     @abstractmethod
     def value(self, hidden: Tensor) -> Tensor:
-        """What ``encode`` returned -> values [B, N] in units of the normalized return; used in training only.
+        """Encoded observations [B, N, H] -> values [B, N] in units of the normalized return; used in training only.
 
-        The critic may look at all agents' observations, but not at gates, messages or actions: it is the
-        baseline that all of these are held against, and one that knew whether a gate was open would credit
-        the gate with nothing.
+        The critic may use all agents' observations, but no gates, messages or actions: it is the baseline of all of
+        these, and a critic that knew whether a gate was open would leave no advantage to the gate.
         """
 
     def tell(self, hidden: Tensor, action: Tensor) -> Tensor:
-        """Hidden before the last round and actions [B, N] -> payloads [B, N, D] of the last round."""
-        raise NotImplementedError(f"{type(self).__name__} tells no actions")
+        """Hidden vectors before the last round and actions [B, N] -> payloads [B, N, D] of the last round."""
+        raise NotImplementedError(f"{type(self).__name__} is not autoregressive and tells no actions")
 
     def auxiliary(self, observation: Tensor, hidden: Tensor) -> Tensor | None:
-        """A loss of the policy's own, added to PPO's; None for none.
+        """An auxiliary loss, added to PPO's; None for none.
 
         Args:
             observation: [R, N, O].
-            hidden: What ``encode`` returned for it.
+            hidden: [R, N, H], its encoding by ``encode``.
         """
         return None
 
     def anneal(self, progress: float) -> None:
-        """Let parts that follow the share of training done (0 .. 1) do so, in buffers; here, the topology."""
+        """Update buffers that depend on the progress of training (0 .. 1), such as the topology's."""
         self.topology.anneal(progress)
 
     def listen(self, hidden: Tensor) -> Tensor | None:
-        """Gate logits [B, N] from what each agent knows before it hears anything; None if all always listen."""
+        """Gate logits [B, N] from encoded observations [B, N, H]; None if gates are always open."""
         if self.gate is None:
             return None
         logit: Tensor = self.gate(hidden)
         return logit
 
     def listening_cost(self) -> float:
-        """What a step with an open gate costs its agent, in units of reward."""
+        """Cost of a step with an open gate to its agent, in units of reward."""
         return 0.0
 
     def resize_team(self, identity: Sequence[int]) -> None:
-        """Serve a team of another size from now on.
+        """Adapt to a team of another size.
 
         Args:
-            identity: Per agent of the new team, the agent of the trained team that it stands in for.
+            identity: For each agent of the new team, the agent of the trained team that it stands in for.
 
         Raises:
             ConfigError: If the policy is tied to the size of its team.
@@ -146,31 +145,31 @@ class CommPolicy(Plugin[P_co], nn.Module):
         raise ConfigError(f"policy {self.name!r} is tied to the {self.num_agents} agents that it was trained with")
 
     def expected_return(self, value: Tensor) -> Tensor:
-        """Value estimates in units of reward."""
+        """Normalized value estimates -> value estimates in units of reward."""
         return value * self.return_scale + self.return_mean
 
     def graph_parameters(self) -> list[nn.Parameter]:
-        """Parameters of the graph, trained by their own optimizer."""
+        """Parameters of the topology that are trained by their own optimizer."""
         return list(self.topology.parameters()) if self.topology.learned else []
 
     @property
     def exchanges(self) -> int:
-        """Most exchanges of messages in a step: one per round, or where actions are told, per turn of the last."""
+        """Most exchanges of messages in a step: one per round, and of an autoregressive last round one per turn."""
         return self.rounds - 1 + self.num_agents if self.autoregressive else self.rounds
 
     def run(self, hidden: Tensor, deliver: Deliver, action: Tensor | None = None) -> Tensor:
-        """The template: action logits [B, N, A].
+        """Run all rounds and return action logits [B, N, A].
 
         Args:
-            hidden: ``encode(observation)``, zero for agents that are gone.
-            deliver: Takes the round and the payloads [B, N, D] and returns the inboxes.
-            action: [B, N] int64, what agents tell of in the last round (where they do).
+            hidden: [B, N, H], encoded observations; zero for agents that have left.
+            deliver: Maps a round and its payloads [B, N, D] to the inboxes.
+            action: [B, N] int64, actions told in the last round; for autoregressive policies only.
         """
         state = hidden
         for round_ in range(self.rounds):
             if self.autoregressive and round_ == self.rounds - 1:
                 if action is None:
-                    raise ValueError("a policy that tells actions needs them here; it acts through agentcomm.step")
+                    raise ValueError("an autoregressive policy needs its actions here; to act, use agentcomm.step")
                 spoken = self.tell(state, action)
             else:
                 spoken = self.speak(state, round_)

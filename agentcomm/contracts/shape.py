@@ -1,4 +1,4 @@
-"""The sizes that an attack, a defense, a channel or a codec may plan with."""
+"""The shape of a team, which attacks, defenses, channels and codecs are built for."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import torch
 
 @dataclass(frozen=True)
 class TeamShape:
-    """The shape of a team: B worlds, N agents, k links per receiver and payloads of width D.
+    """The shape of a team in B worlds.
 
     Attributes:
         num_worlds: B.
         num_agents: N.
-        degree: k.
-        width: D.
+        degree: k, links per receiver.
+        width: D, width of payloads.
         rounds: Exchanges of messages per step.
-        device: Where tensors live.
+        device: Device of all tensors.
     """
 
     num_worlds: int

@@ -1,4 +1,4 @@
-"""The contract of a topology: who may listen to whom. With it, the temporal gate (when) and noise on messages."""
+"""The contract of a topology (who may listen to whom), and protocols of temporal gates (when) and of message noise."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from agentcomm.base.plugin import Plugin, PluginConfig
 
 
 class Graph(NamedTuple):
-    """Who may listen to whom.
+    """A communication graph.
 
     Attributes:
-        source: [B, N, k] int64 senders per receiver, each once and never the receiver itself.
-        kept: [B, N, k] bool, which of them really; None for all. Only graphs of varying degree need it.
+        source: [B, N, k] int64, senders per receiver: different ones, and never the receiver itself.
+        kept: [B, N, k] bool, edges that exist; None for all. Only graphs of varying degree need it.
     """
 
     source: Tensor
@@ -36,17 +36,17 @@ T_co = TypeVar("T_co", bound=TopologyConfig, default=TopologyConfig, covariant=T
 
 
 class Topology(Plugin[T_co], nn.Module):
-    """Where a policy's graphs come from. Implement ``graph``; this base class samples nothing and learns nothing.
+    """The source of a policy's communication graphs. Implement ``graph``; by default nothing is sampled or learned.
 
     Sampled graphs are functions of a *draw*, one number per world, which is recorded instead of the noise that is
-    computed from it. Topologies that are learned or dynamic are sampled, and implement ``draw`` and ``weight``.
+    computed from it. Learned and dynamic topologies are sampled, and implement ``draw`` and ``weight``.
 
     Attributes:
         degree: k, slots per receiver.
         learned: Whether its parameters are trained by their own optimizer; see :class:`LearnedTopology`.
-        needs_held_out: Whether it learns from worlds that are kept from the model.
-        dynamic: Whether there is a new graph in every step, made from what agents see then. Its parameters are trained
-            with the model's.
+        needs_held_out: Whether it learns from worlds that the model does not learn from.
+        dynamic: Whether every step has a new graph, computed from agents' observations. Its parameters are trained with
+            the model's.
     """
 
     learned: ClassVar[bool] = False
@@ -63,37 +63,40 @@ class Topology(Plugin[T_co], nn.Module):
     def for_team(cls, config: TopologyConfig, num_agents: int, width: int) -> Topology:
         """The topology of a team of N agents whose hidden vectors have ``width`` entries.
 
-        A team of one has nobody to listen to: what cannot serve it returns a topology that can.
+        A team of one has no links: a topology that cannot serve it returns one that can.
         """
 
     @abstractmethod
     def graph(self, draw: Tensor | None, num_worlds: int, hidden: Tensor | None = None) -> Graph:
-        """The graphs of those draws [B]; the executed graph without. Dynamic ones look at ``hidden`` [B, N, H]."""
+        """The graphs of the draws [B], or the executed graph for None. Dynamic ones depend on ``hidden`` [B, N, H]."""
 
     def draw(self, num_worlds: int, generator: torch.Generator) -> Tensor:
-        """[B] int64 to sample one graph per world with; [0] where nothing is sampled."""
+        """[B] int64, draws that determine one sampled graph per world; [0] if nothing is sampled."""
         return torch.zeros(0, dtype=torch.int64, device=generator.device)
 
     def weight(self, source: Tensor, draw: Tensor, hidden: Tensor | None = None) -> Tensor | None:
-        """Straight-through weights [B, N, k] (value 1) of recorded edges; None where no gradient flows."""
+        """Straight-through weights [B, N, k] (value 1) of recorded edges; None if no gradient flows through them."""
         return None
 
     def anneal(self, progress: float) -> None:
-        """Let what follows the share of training done (0 .. 1) do so, in buffers. Nothing by default."""
+        """Update buffers that depend on the progress of training (0 .. 1); none by default."""
 
     @abstractmethod
     def resize(self, identity: Tensor) -> None:
-        """Serve a team of another size: [N'] int64, which agent of the trained team each agent stands in for.
+        """Adapt to a team of another size.
+
+        Args:
+            identity: [N'] int64, for each agent of the new team, the agent of the trained team that it stands in for.
 
         Raises:
-            ConfigError: If the graph cannot.
+            ConfigError: If the topology is tied to the size of its team.
         """
 
 
 class LearnedTopologyConfig(TopologyConfig):
     """Arguments every learned topology has."""
 
-    learning_rate: float = Field(0.1, gt=0, description="of the graph's own optimizer (Adam)")
+    learning_rate: float = Field(0.1, gt=0, description="learning rate of the graph's own optimizer (Adam)")
 
 
 L_co = TypeVar("L_co", bound=LearnedTopologyConfig, default=LearnedTopologyConfig, covariant=True)
@@ -103,7 +106,7 @@ class LearnedTopology(Topology[L_co]):
     """A topology whose parameters are trained by their own optimizer (:mod:`agentcomm.training.graph_step`).
 
     Attributes:
-        exact: [] nonzero once sampling returns the executed graph, from when on the graph is not trained.
+        exact: [], nonzero once sampling returns the executed graph; the graph is no longer trained then.
     """
 
     learned = True
@@ -111,19 +114,19 @@ class LearnedTopology(Topology[L_co]):
 
     @abstractmethod
     def log_probability(self, source: Tensor, draw: Tensor) -> Tensor:
-        """[U, N] log-probability of the rows [U, N, k] that draws [U] gave."""
+        """[U, N], log-probabilities of the rows [U, N, k] that were sampled by the draws [U]."""
 
     @abstractmethod
     def row_entropy(self) -> Tensor:
-        """[N] entropy in nats of each receiver's distribution over senders."""
+        """[N], entropy in nats of each receiver's distribution over senders."""
 
     @abstractmethod
     def agreement(self, source: Tensor) -> Tensor:
-        """Share of sampled rows of [B, N, k] that equal the executed ones, []."""
+        """[], share of the sampled rows of [B, N, k] that equal the executed ones."""
 
 
 class TopologyChoice(BaseModel):
-    """A registered topology by name, with its arguments beside it: a field of a policy's config."""
+    """A registered topology by name, with its arguments as further keys: a field of a policy's config."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
     axis: ClassVar[Literal["topology"]] = "topology"
@@ -133,7 +136,7 @@ class TopologyChoice(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _check(cls, data: Any) -> Any:
-        """Refuse unknown topologies and wrong arguments, and write the name as the registry does."""
+        """Reject unknown topologies and wrong arguments, and replace the name by the registry's."""
         if not isinstance(data, dict) or not isinstance(data.get("name"), str):
             return data
         try:
@@ -144,18 +147,18 @@ class TopologyChoice(BaseModel):
         return data | {"name": plugin.name}
 
     def build(self, num_agents: int, width: int) -> Topology:
-        """The topology of a team of N agents whose hidden vectors have ``width`` entries."""
+        """Build the topology for a team of N agents whose hidden vectors have ``width`` entries."""
         config = registry.build_config(self.axis, self.name, dict(self.model_extra or {}))
         made: Topology = registry.find(self.axis, self.name).for_team(config, num_agents, width)
         return made
 
 
 class TemporalGate(Protocol):
-    """What decides at every step whether an agent listens, or, at the sender's side, speaks.
+    """A gate that decides in every step whether an agent listens (receiver's side) or speaks (sender's side).
 
     Attributes:
-        side: Whose decision it is.
-        straight_through: Whether gradients reach it through what was heard instead of through its own
+        side: The side that decides.
+        straight_through: Whether its gradients flow through received messages instead of through its own
             log-probability; see :mod:`policies.parts.gate`.
     """
 
@@ -163,19 +166,19 @@ class TemporalGate(Protocol):
     straight_through: bool
 
     def __call__(self, hidden: Tensor) -> Tensor:
-        """Hidden [B, N, H] -> logit [B, N] of being open."""
+        """Hidden vectors [B, N, H] -> logits [B, N] of open gates."""
         ...
 
     def weight(self, logit: Tensor, noise: Tensor) -> Tensor:
-        """Soft openness [B, N] of gates drawn with that noise, by which gradients flow (straight-through only)."""
+        """Relaxed gates [B, N] for given noise, through which gradients flow (straight-through only)."""
         ...
 
 
 class MessageNoise(Protocol):
-    """What turns what an agent would say into a noisy message; see :mod:`policies.parts.bottleneck`.
+    """A stochastic encoder of payloads; see :mod:`policies.parts.bottleneck`.
 
     Attributes:
-        weight: What the loss pays per nat of information in a message.
+        weight: Loss per nat of information in a message.
         spoken: [D] bool, entries of greedy payloads that carry information; the others are not sent.
     """
 
@@ -183,9 +186,9 @@ class MessageNoise(Protocol):
     spoken: Tensor
 
     def __call__(self, said: Tensor, draw: Tensor | None, round_: int) -> tuple[Tensor, Tensor]:
-        """[B, N, D] and the draws [B] of a step -> payloads [B, N, D], and nats per entry [B, N, D]."""
+        """Payloads [B, N, D] without noise and the draws [B] of a step -> noisy payloads and nats, both [B, N, D]."""
         ...
 
     def note(self, nats: Tensor) -> None:
-        """Receives the nats per entry [..., D] of every update."""
+        """Called with the nats per entry [..., D] in every update."""
         ...

@@ -1,7 +1,7 @@
-"""What an attack is shown, one view per hook: copies, of which it can keep none but in its memory.
+"""The views that attacks are shown, one per hook: copies of what the threat model lets an attack read.
 
-A view has no optional fields. What the threat model does not grant is not there, and reading it raises
-:class:`agentcomm.base.errors.ThreatModelError`; :meth:`HookView.shows` asks whether it is there.
+A view has no optional fields. Attributes that the threat model does not grant are absent, and reading one raises
+:class:`agentcomm.base.errors.ThreatModelError`; :meth:`HookView.shows` tells whether an attribute is present.
 
 Shapes: B worlds, N agents, M inbox slots per receiver, D payload width, O observation width, A actions.
 """
@@ -24,18 +24,18 @@ POLICY = "knowledge 'policy' or 'defense'"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HookView:
-    """What the views of all hooks have.
+    """The part that the views of all hooks share.
 
     Attributes:
-        NEEDS: What it takes to see each of the attributes that not every threat model grants.
-        attack: Name of the attack that it is made for.
+        NEEDS: Powers or knowledge required to read each attribute that not every threat model grants.
+        attack: Name of the attack.
         threat: The attack's threat model.
         step: [B] int64, step of the episode.
-        remaining: [B] int64, what the budget still allows in this step (a large number if unlimited).
-        memory: The attack's own tensors [B, ...], reset with their world and the same in all hooks; change them in
+        remaining: [B] int64, budget left in this step (a large number if unlimited).
+        memory: The attack's own tensors [B, ...], reset with their world and shared by all hooks; change them in
             place.
-        generator: The attack's own randomness.
-        granted: Those of the attributes in ``NEEDS`` that the threat model grants.
+        generator: The attack's own random generator.
+        granted: The attributes in ``NEEDS`` that the threat model grants.
     """
 
     NEEDS: ClassVar[Mapping[str, str]] = {}
@@ -47,10 +47,10 @@ class HookView:
     generator: torch.Generator
     granted: Mapping[str, Any] = field(default_factory=dict)
 
-    if not TYPE_CHECKING:  # to a type checker, what is not declared is not there
+    if not TYPE_CHECKING:  # so that type checkers report attributes that are not declared
 
         def __getattr__(self, name: str) -> Any:
-            """Attributes in ``NEEDS``: as granted."""
+            """An attribute in ``NEEDS``, if it is granted."""
             if name not in type(self).NEEDS:
                 raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
             if name not in self.granted:
@@ -58,47 +58,47 @@ class HookView:
             return self.granted[name]
 
     def shows(self, name: str) -> bool:
-        """Whether an attribute in ``NEEDS`` is there."""
+        """Whether an attribute in ``NEEDS`` is granted."""
         return name in self.granted
 
     def rand(self, *shape: int) -> Tensor:
-        """Uniform numbers in [0, 1) from the attack's generator."""
+        """Uniform random numbers in [0, 1) from the attack's generator."""
         return torch.rand(shape, generator=self.generator, device=self.step.device)
 
     def randn(self, *shape: int) -> Tensor:
-        """Standard normal numbers from the attack's generator."""
+        """Standard normal random numbers from the attack's generator."""
         return torch.randn(shape, generator=self.generator, device=self.step.device)
 
     def _refusal(self, name: str) -> str:
         t = self.threat
         powers = ", ".join(sorted(t.powers)) or "none"
         return (
-            f"attack {self.attack!r} reads view.{name}, which takes {self.NEEDS[name]}; its threat model has"
+            f"attack {self.attack!r} reads view.{name}, which requires {self.NEEDS[name]}; its threat model has"
             f" position {t.position.kind!r}, powers: {powers}, knowledge {t.knowledge!r}"
         )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MessageView(HookView):
-    """One exchange of messages. Slots outside ``reach`` hold -1 in headers, and payloads of zeros.
+    """One exchange of messages. Slots outside ``reach`` have -1 in headers and zeros in payloads.
 
     Attributes:
-        reach: [B, N, M] bool, messages on the attacker's links that are present now.
-        round: Exchange within the step.
+        reach: [B, N, M] bool, present messages that the attacker's position covers.
+        round: Round of the exchange within the step.
         width: Payload width D.
-        identity: Whom the attacker's own key belongs to: its node, or N for an outsider.
+        identity: Owner of the attacker's key: its node, or N for an outsider.
         payload: [B, N, M, D].
-        sender: [B, N, M] claimed sender.
-        audience: [B, N, M].
-        sequence: [B, N, M].
-        sent_at: [B, N, M].
-        expiry: [B, N, M].
-        hops: [B, N, M].
-        sent_round: [B, N, M].
-        key: [B, N, M].
-        seal: [B, N, M].
-        predict_logits: Takes changes [B, N, M, D] of the payloads in reach and returns the action logits [B, N, A] of
-            all agents if nobody else interferes; differentiable.
+        sender: [B, N, M] int64, claimed sender.
+        audience: [B, N, M] int64, claimed receiver.
+        sequence: [B, N, M] int64, sequence number.
+        sent_at: [B, N, M] int64, step of sending.
+        expiry: [B, N, M] int64, last step in which the message is fresh.
+        hops: [B, N, M] int64, hops left.
+        sent_round: [B, N, M] int64, round of sending.
+        key: [B, N, M] int64, id of the key, -1 for none.
+        seal: [B, N, M] int64, 0 for none.
+        predict_logits: Maps changes [B, N, M, D] of the payloads in reach to the action logits [B, N, A] of all agents
+            without other interference; differentiable.
     """
 
     NEEDS: ClassVar[Mapping[str, str]] = {
@@ -125,14 +125,14 @@ class MessageView(HookView):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ObservationView(HookView):
-    """What agents are about to observe, before the team decides.
+    """The observations of a step, before the team decides.
 
     Attributes:
-        reach: [B, N] bool, whose sensors the attacker holds: those of members that are there.
-        observation: [B, N, O], with the power to read; -1 (indices) or 0 (numbers) elsewhere.
-        readings: [N, O, V + 1] bool, of index observations: what each entry can show, as the index plus one, so that
-            the first stands for -1, nothing.
-        gate_logits: Takes observations [..., N, O] and returns gate logits [..., N]; differentiable in numbers.
+        reach: [B, N] bool, present members whose sensors the attacker controls.
+        observation: [B, N, O], in reach and with power read; -1 (indices) or 0 (numbers) elsewhere.
+        readings: [N, O, V + 1] bool, of index observations: indices that each entry can show, shifted by one; the first
+            place stands for -1, nothing.
+        gate_logits: Maps observations [..., N, O] to gate logits [..., N]; differentiable for dense observations.
     """
 
     NEEDS: ClassVar[Mapping[str, str]] = {
@@ -147,12 +147,11 @@ class ObservationView(HookView):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ActionView(HookView):
-    """A compromised agent that is about to act, in the W worlds in which it is: ``step`` and ``remaining`` are [W].
+    """A compromised agent before its action, in the W worlds in which it acts; ``step`` and ``remaining`` are [W].
 
     Attributes:
-        probability: [W, A] float64, the policy's distribution of its next action; one 1 where the team decides
-            greedily.
-        worlds: [W] int64 indices, for ``memory``.
+        probability: [W, A] float64, the policy's distribution of its action; one-hot where the team decides greedily.
+        worlds: [W] int64, indices of the worlds into ``memory``.
     """
 
     probability: Tensor
@@ -161,11 +160,11 @@ class ActionView(HookView):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RewardView(HookView):
-    """What a step earned, in training.
+    """The rewards of a step of training.
 
     Attributes:
-        reward: [B, N] what each agent earned.
-        action: [B, N] int64, what they did.
+        reward: [B, N], the rewards earned.
+        action: [B, N] int64, the actions taken.
     """
 
     reward: Tensor

@@ -1,4 +1,4 @@
-"""World: B copies of one environment, stepped together as tensors.
+"""The contract of an environment: B copies (worlds), stepped together as tensors.
 
 Shapes used throughout: B worlds, N agents, O observation width, K observation indices.
 """
@@ -23,12 +23,12 @@ from agentcomm.base.state import State
 
 @dataclass(frozen=True)
 class Observation:
-    """How one agent's observation is laid out.
+    """The layout of an agent's observation.
 
     Attributes:
-        kind: ``dense`` for float vectors [.., width]; ``indices`` for int64 [.., width] whose entries
-            point into ``vocabulary`` rows, -1 where an entry is unused. An index vector stands for the
-            sum of its rows' one-hot codes.
+        kind: ``dense`` for float vectors [.., width]; ``indices`` for int64 vectors [.., width] of indices into
+            ``vocabulary`` rows, with -1 for unused entries. An index vector stands for the sum of the one-hot codes of
+            its entries.
         width: O for dense, K for indices.
         vocabulary: Number of distinct indices (``indices`` only, else 0).
         low: Smallest value an entry can take (``dense`` only).
@@ -44,13 +44,13 @@ class Observation:
 
 @dataclass(frozen=True)
 class Transition:
-    """What the environment's rules say about one step, before any auto-reset.
+    """The outcome of one step by the environment's rules, before any auto-reset.
 
     Attributes:
         reward: [B, N] float32.
-        terminated: [B] bool, the episode ended by the rules.
+        terminated: [B] bool, episodes that ended by the rules.
         active: [B, N] bool, agents that still took part in this step.
-        truncated: [B] bool, cut off by the environment itself; None where only ``max_steps`` cuts off.
+        truncated: [B] bool, episodes truncated by the environment itself; None if only ``max_steps`` truncates.
     """
 
     reward: Tensor
@@ -63,20 +63,20 @@ class Transition:
 class Step:
     """One step of all worlds.
 
-    Worlds whose episode ended are already reset: ``observation`` shows the new episode, and the last
-    observation of the old one is kept in ``final_observation``.
+    Worlds whose episode ended are already reset: ``observation`` is that of the new episode, and
+    ``final_observation`` has the last one of the old episode.
 
     Attributes:
-        observation: [B, N, O] to act on next.
+        observation: [B, N, O], the next observations.
         reward: [B, N] float32.
-        terminated: [B] bool, ended by the rules.
-        truncated: [B] bool, cut off at ``max_steps`` (never together with terminated).
+        terminated: [B] bool, episodes that ended by the rules.
+        truncated: [B] bool, episodes truncated at ``max_steps`` (never together with terminated).
         active: [B, N] bool, agents whose action counted in this step.
-        length: [B] int64, steps of the running episode, this one included.
-        success: [B] bool, the task's goal is reached (meaningful where done).
-        finished: [F] int64, indices of the worlds that ended.
-        final_observation: [F, N, O] of those worlds.
-        final_alive: [F, N] bool, their members that were still there.
+        length: [B] int64, steps of the episode so far, this one included.
+        success: [B] bool, whether the task's goal is reached (meaningful where done).
+        finished: [F] int64, indices of the worlds whose episode ended.
+        final_observation: [F, N, O], last observations in these worlds.
+        final_alive: [F, N] bool, members that were present at the end in these worlds.
     """
 
     observation: Tensor
@@ -101,16 +101,16 @@ class WorldConfig(PluginConfig):
 
     max_steps: int = Field(20, ge=1, description="steps after which an episode is truncated")
     observation: Literal["dense", "indices"] = Field(
-        "dense", description="one-hot vectors, or the indices of their ones where the environment offers them"
+        "dense", description="vectors, or if the environment offers it, the indices of their one-hot entries"
     )
-    failure: float = Field(0.0, ge=0, lt=1, description="chance per step that a member fails and is gone")
+    failure: float = Field(0.0, ge=0, lt=1, description="chance per step that a member fails and leaves the episode")
     fewest: int | None = Field(
-        None, ge=1, description="members an episode begins with at least: their number is drawn; none: all"
+        None, ge=1, description="fewest members at the start of an episode, whose number is drawn; all when not given"
     )
 
     @property
     def loses_members(self) -> bool:
-        """Whether members may be missing."""
+        """Whether members can be absent."""
         return self.failure > 0 or self.fewest is not None
 
 
@@ -120,22 +120,22 @@ W_co = TypeVar("W_co", bound=WorldConfig, default=WorldConfig, covariant=True)
 class World(Plugin[W_co], State):
     """B copies of an environment.
 
-    An environment implements :meth:`begin`, :meth:`advance`, :meth:`observe` and :meth:`success`, and
-    keeps everything that changes in ``self.state``, a dict of tensors with leading dimension B. All
-    randomness comes from the generator it is handed.
+    An environment implements :meth:`begin`, :meth:`advance`, :meth:`observe` and :meth:`success`, and keeps all of its
+    mutable state in ``self.state``, a dict of tensors with leading dimension B. All randomness comes from the generator
+    passed to it.
 
-    One that ``can_lose_members`` keeps ``state["alive"]`` [B, N] bool where its config ``loses_members``, and
-    heeds it: who is gone is not seen, does nothing, earns nothing and is not waited for. Others refuse the
-    arguments that make members fail.
+    An environment with ``can_lose_members`` keeps ``state["alive"]`` [B, N] bool if its config ``loses_members``, and
+    respects it: members that have left are not observed, do not act, earn nothing and are not waited for. Other
+    environments reject the arguments that make members fail.
 
     Attributes:
         agents: Names of the N agents.
-        num_actions: Actions of each agent are 0 .. num_actions - 1.
-        action_names: What they are called.
+        num_actions: Number of actions of each agent.
+        action_names: Names of the actions.
         layout: The observation's layout.
         state: Named tensors [B, ...].
-        alive: [B, N] bool, members that are there; all of them unless the config says otherwise.
-        roles: Sort of each agent; one can stand in for another of the same role.
+        alive: [B, N] bool, members that are present; all unless the config ``loses_members``.
+        roles: Role of each agent; agents of the same role can stand in for each other.
     """
 
     agents: tuple[str, ...]
@@ -165,12 +165,12 @@ class World(Plugin[W_co], State):
 
     @property
     def roles(self) -> tuple[int, ...]:
-        """All agents are of one sort, unless an environment says otherwise."""
+        """Role of each agent; one role for all by default."""
         return (0,) * self.num_agents
 
     @property
     def alive(self) -> Tensor:
-        """[B, N] bool; [1, N] ones expanded while nobody can fail."""
+        """[B, N] bool, members that are present; expanded ones if members cannot fail."""
         if self.config.loses_members:
             return self.state["alive"]
         return torch.ones(1, 1, dtype=torch.bool, device=self.device).expand(self.num_worlds, self.num_agents)
@@ -189,7 +189,7 @@ class World(Plugin[W_co], State):
         Args:
             worlds: Worlds to start.
             generator: Source of all randomness.
-            scene: A fixed start, in the environment's own words.
+            scene: A fixed initial state, in the environment's own format.
 
         Raises:
             ValueError: If the scene has an unknown key or an impossible value.
@@ -197,7 +197,12 @@ class World(Plugin[W_co], State):
 
     @abstractmethod
     def advance(self, actions: Tensor, generator: torch.Generator) -> Transition:
-        """Apply the rules once to all worlds. Actions are [B, N] int64, already checked."""
+        """Apply the rules once to all worlds.
+
+        Args:
+            actions: [B, N] int64, already checked.
+            generator: Source of all randomness.
+        """
 
     @abstractmethod
     def observe(self, worlds: Tensor | None = None) -> Tensor:
@@ -209,21 +214,21 @@ class World(Plugin[W_co], State):
 
     @property
     def harm(self) -> Tensor:
-        """[B] int64, harm done in the episode so far: a safety cost that is no part of the reward, and never falls."""
+        """[B] int64, harm done in the episode so far: a safety cost outside the reward that never decreases."""
         return torch.zeros_like(self.length)
 
     def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[DrawnMessage] | None = None) -> Any:
-        """Draw one world as text ("ansi") or as an [H, W, 3] uint8 picture, with the links on it."""
+        """Draw one world and its messages as text ("ansi") or as an [H, W, 3] uint8 image ("rgb_array")."""
         raise NotImplementedError(f"{type(self).__name__} cannot be drawn")
 
     def scene(self, world: int) -> dict[str, Any]:
-        """One world in plain numbers, for the report's player. Environments describe themselves here."""
+        """The state of one world as plain numbers, for the report's player; empty by default."""
         return {}
 
     def readings(self) -> Tensor | None:
-        """[N, K, vocabulary + 1] bool, what each entry of each agent's index observation can show; None if dense.
+        """[N, K, vocabulary + 1] bool, indices that each entry of each agent's observation can show; None if dense.
 
-        The first place stands for -1. An entry that no sensor feeds can show one thing at most. Anything by default.
+        The first place stands for -1. An entry without a sensor can show at most one value. By default, all indices.
         """
         if self.layout.kind == "dense":
             return None
@@ -231,20 +236,20 @@ class World(Plugin[W_co], State):
         return torch.ones(shape, dtype=torch.bool, device=self.device)
 
     def facts(self) -> dict[str, Tensor]:
-        """What somebody who listens might want to know of each agent: by name, classes [B, N] int64 from 0.
+        """Private facts of agents that messages may leak: by name, classes [B, N] int64 from 0, or -1 if undefined.
 
-        -1 where the question does not arise. Environments add what their agents know.
+        Environments add facts that their agents observe.
         """
         return {"role": torch.tensor(self.roles, device=self.device).expand(self.num_worlds, -1)}
 
-    # ---- what it gets for that
+    # ---- what this class provides
 
     def reset(self, seed: int | None = None, scene: Mapping[str, Any] | None = None) -> Tensor:
-        """Start all worlds anew.
+        """Start new episodes in all worlds.
 
         Args:
-            seed: Seeds the world's generator; None goes on with its present state.
-            scene: A fixed start used in every world.
+            seed: Seeds the world's generator; None continues with its present state.
+            scene: A fixed initial state, used in every world.
 
         Returns:
             Observations [B, N, O].
@@ -260,7 +265,7 @@ class World(Plugin[W_co], State):
 
         Args:
             actions: [B, N] integers in 0 .. num_actions - 1.
-            auto_reset: False leaves ended worlds as they are.
+            auto_reset: Whether to restart worlds whose episode ended.
 
         Raises:
             ValueError: If the actions' shape, type or range is wrong.
@@ -297,8 +302,8 @@ class World(Plugin[W_co], State):
         )
 
     def _begin(self, worlds: Tensor, scene: Mapping[str, Any] | None = None) -> None:
-        """Begin episodes, and say who takes part; with a scene, everybody does."""
-        self.begin(worlds, self.generator, scene)  # first, for a scene that is refused changes nothing
+        """Start episodes, and draw the members that take part; with a scene, all do."""
+        self.begin(worlds, self.generator, scene)  # first, so that an invalid scene changes nothing
         if self.config.loses_members:
             fewest = self.num_agents if self.config.fewest is None or scene is not None else self.config.fewest
             order = torch.rand(len(worlds), self.num_agents, generator=self.generator, device=self.device).argsort(1)
@@ -307,7 +312,7 @@ class World(Plugin[W_co], State):
             self.state["alive"][worlds] = order >= missing
 
     def _fail(self) -> None:
-        """Let members fail by chance, but never the last one: where all would, one of them at random is left."""
+        """Let members fail at random, but never all of them: where all would, a random one stays."""
         alive = self.state["alive"]
         luck = torch.rand(alive.shape, generator=self.generator, device=self.device).masked_fill(~alive, -1.0)
         self.state["alive"] = alive & ((luck >= self.config.failure) | (luck == luck.amax(1, keepdim=True)))
@@ -327,7 +332,7 @@ class World(Plugin[W_co], State):
 
 @dataclass(frozen=True)
 class DrawnMessage:
-    """One message to draw: who is said to have sent it to whom, and what became of it."""
+    """A message to draw, with its claimed sender, its receiver and its fate."""
 
     sender: int
     receiver: int

@@ -124,7 +124,7 @@ def _evaluate(
         row["attack"]["actions"] = {
             "changed": int(actions.changed.sum()),
             "deviation": float(actions.deviation.max()),
-            "bits": float(actions.told.mean()),
+            "bits": float(actions.leaked.mean()),
         }
     totals = episodes.totals()
     # An attack that never touched a message, an action, a sensor or the directory says nothing about robustness.

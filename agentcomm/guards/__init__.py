@@ -1,1 +1,1 @@
-"""Guards: what holds an attack to its threat model, one per hook over a base that they share."""
+"""Guards: they hold attacks to their threat models, with one guard per hook over a base shared by all hooks."""

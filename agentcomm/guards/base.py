@@ -1,4 +1,4 @@
-"""What the guards of all hooks share: one attack, its threat model, its memory and what it has spent."""
+"""The state that the guards of all hooks share: one attack, its threat model, its memory and its spending."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 
 class GuardBase(State):
-    """One attack, held to its budget, over all of its hooks.
+    """Holds one attack to its budget, over all of its hooks.
 
     Args:
         attack: The attack.
@@ -32,11 +32,11 @@ class GuardBase(State):
     Attributes:
         threat: The attack's threat model.
         identity: Its node, or N for an outsider.
-        noop_control: Whether it is the no-op control of itself.
-        violations: How often it asked for more than it may, by rule.
+        noop_control: Whether it runs as its own no-op control.
+        violations: Number of violations of the threat model, by rule.
         memory: Its own tensors [B, ...].
-        spent: [B] int64, what it did in each world's episode.
-        total: [B] int64, what it did over all episodes.
+        spent: [B] int64, cost of its edits in each world's running episode.
+        total: [B] int64, cost of its edits over all episodes.
 
     Raises:
         ValueError: If the attack does not fit the team.
@@ -68,7 +68,7 @@ class GuardBase(State):
         self.memory.reset(worlds)
 
     def remaining(self, step: Tensor) -> Tensor:
-        """[B] int64, what the budget still allows at these steps [B]."""
+        """[B] int64, budget left at these steps [B]."""
         self.spent_step = self.spent_step.masked_fill(step != self.clock, 0)
         self.clock = step.clone()
         budget = self.threat.budget
@@ -80,23 +80,23 @@ class GuardBase(State):
         return torch.where(step >= budget.start_step, left, 0)
 
     def spend(self, wanted: Tensor, remaining: Tensor) -> Tensor:
-        """[B, X] bool, what of the wanted [B, X] is paid for, from the first on."""
+        """Charge for the wanted edits [B, X] in order, and return those that the budget covers [B, X] bool."""
         granted = wanted & (wanted.cumsum(1) <= remaining.unsqueeze(1))
         self.violate("beyond the budget", wanted & ~granted)
         self.charge(slice(None), granted.sum(1))
         return granted
 
     def charge(self, worlds: Tensor | slice, cost: Tensor) -> None:
-        """Book what was done in the given worlds."""
+        """Add a cost to the accounts of the given worlds."""
         for account in (self.spent, self.spent_step, self.total):
             account[worlds] += cost
 
     def violate(self, rule: str, where: Tensor) -> None:
-        """Count what was asked for against a rule."""
+        """Count violations of a rule."""
         self.sandbox.violate(rule, where)
 
     def shown(self, step: Tensor, remaining: Tensor) -> dict[str, Any]:
-        """What every view shows."""
+        """The fields that all views have."""
         return {
             "attack": self.attack.name,
             "threat": self.threat,
@@ -107,10 +107,10 @@ class GuardBase(State):
         }
 
     def ask(self, hook: Callable[[V], R], view: V) -> R:
-        """What a hook answers to a view; what it must not do is undone.
+        """Call a hook with a view in the sandbox and return its answer.
 
         Raises:
-            ValueError: If it swaps tensors of its memory.
+            ValueError: If the hook replaces tensors of its memory.
         """
         with self.sandbox.watched():
             answer = hook(view)

@@ -1,6 +1,6 @@
-"""The guard of a directory: what an attack is shown of it, and what is done of its edits.
+"""The guard of a directory: it shows an attack what it may read, and passes its permitted edits on.
 
-What goes beyond position, powers, norm, budget or the form of a card is not done; it is counted in
+Edits beyond position, powers, norm or budget, and invalid cards, are not carried out; they are counted in
 ``GuardBase.violations``.
 """
 
@@ -19,24 +19,24 @@ from agentcomm.guards.base import GuardBase
 from agentcomm.guards.effects import check_tensor
 
 CARD = {"principal": torch.int64, "key": torch.int64, "quality": torch.float32, "stalls": torch.bool}
-TRAITS = {"directive": torch.bool, "copies": torch.int64, "scapegoat": torch.int64}  # of cards, where given
+TRAITS = {"directive": torch.bool, "copies": torch.int64, "scapegoat": torch.int64}  # optional fields of cards
 RATING = {"where": torch.bool, "principal": torch.int64, "good": torch.bool}
 
 
 class Permitted(NamedTuple):
-    """What a guard lets through in one step; Q look-ups, M registrations, E empty requests.
+    """The permitted edits of one step, for Q look-ups, M registrations and E empty requests.
 
     Attributes:
         where: [B, M] bool, cards to register.
-        cards: Those cards [B, M].
+        cards: The cards [B, M].
         holds: [B, M] bool, whether the outsider holds the key that its card names.
         empty: [B, E] bool, empty requests.
-        half_open: Whether they are left half open.
-        rated: [B, M'] bool, ratings to book.
-        rating: Those ratings; None for none.
+        half_open: Whether the requests are left half open.
+        rated: [B, M'] bool, ratings to record.
+        rating: The ratings; None for none.
         modify: [B, Q] bool, answers to change; None for none.
-        claim: [B, Q, S, K] to add to the claims shown; None for nothing.
-        reputation: [B, Q, S] to add to the reputations shown; None for nothing.
+        claim: [B, Q, S, K], to add to the claims shown; None for nothing.
+        reputation: [B, Q, S], to add to the reputations shown; None for nothing.
     """
 
     where: Tensor
@@ -59,11 +59,11 @@ class DirectoryGuard(State):
         shape: Sizes of the directory.
 
     Attributes:
-        taken: [B, M] bool, which of the cards that it sent in the last step are registered; the directory says.
-        answers: [B, K, k] int64, what its look-ups of the last step showed; the directory says.
+        taken: [B, M] bool, cards sent in the last step that were registered; set by the directory.
+        answers: [B, K, k] int64, answers to its look-ups of the last step; set by the directory.
 
     Raises:
-        ValueError: If the attack stands where no directory can be reached from.
+        ValueError: If no directory can be reached from the attack's position.
     """
 
     keeps = ("taken", "answers")
@@ -87,14 +87,14 @@ class DirectoryGuard(State):
         """Let the attack act once in all worlds.
 
         Args:
-            cards: [B, S], as they are.
+            cards: [B, S], the registered cards.
             reputation: [B, P].
-            requirement: [B, Q, K] of the look-ups of this step.
-            wanted: [B, Q] bool, which of them are made.
+            requirement: [B, Q, K], skills that this step's look-ups ask for.
+            wanted: [B, Q] bool, look-ups that are made.
             step: [B] int64, step of the episode.
 
         Raises:
-            ValueError: If the edits have wrong shapes or types, or memory is swapped.
+            ValueError: If the edits have wrong shapes or types, or tensors of the memory were replaced.
         """
         base, left = self.base, self.base.remaining(step)
         edits = base.ask(base.attack.on_directory, self._view(cards, reputation, requirement, wanted, step, left))
@@ -104,12 +104,12 @@ class DirectoryGuard(State):
         empty = self._requests(edits.requests)
         modify = self._permit(edits.modify, "modify", "hub")
         if modify is not None:
-            self.base.violate("modify what nobody asked for", modify & ~wanted)
+            self.base.violate("modify an answer to no look-up", modify & ~wanted)
             modify = modify & wanted
         rated = self._ratings(edits.ratings)
-        # One budget: first cards, then empty requests, then ratings, then answers.
-        bought = [where, empty, rated] if modify is None else [where, empty, rated, modify]
-        granted = torch.split(base.spend(torch.cat(bought, 1), left), [part.shape[1] for part in bought], 1)
+        # One budget pays for cards first, then empty requests, ratings and answers.
+        parts = [where, empty, rated] if modify is None else [where, empty, rated, modify]
+        granted = torch.split(base.spend(torch.cat(parts, 1), left), [part.shape[1] for part in parts], 1)
         where, empty, rated = granted[:3]
         claim = reputation_change = None
         if modify is not None:
@@ -157,7 +157,7 @@ class DirectoryGuard(State):
         where = self._permit(wanted.where if wanted is not None else None, "register", "newcomer")
         if where is None or wanted is None:
             return made.present, made
-        inside = (wanted.claim >= 0).all(2) & (wanted.claim <= 1).all(2)  # false for what is not finite, too
+        inside = (wanted.claim >= 0).all(2) & (wanted.claim <= 1).all(2)  # also false for NaN and infinity
         inside &= (wanted.quality >= 0) & (wanted.quality <= 1)
         inside &= (wanted.principal >= 0) & (wanted.principal < self.shape.principals)
         card = {name: getattr(wanted, name).clone() for name in (*CARD, "claim")}
@@ -166,13 +166,13 @@ class DirectoryGuard(State):
             inside &= (card["copies"] >= 0) & (card["copies"] <= self.shape.members)
         if "scapegoat" in card:
             inside &= (card["scapegoat"] >= -1) & (card["scapegoat"] < self.shape.principals)
-        self.base.violate("register what is no card", where & ~inside)
-        # Whatever the card says, who answers is the attacker.
+        self.base.violate("register an invalid card", where & ~inside)
+        # Whatever the card claims, the attacker is behind it.
         made = replace(made, present=inside.clone(), origin=torch.full_like(wanted.key, self.shape.members), **card)
         return where & inside, made
 
     def _requests(self, count: Tensor | None) -> Tensor:
-        """[B, E] bool, as many as are asked for in each world."""
+        """[B, E] bool, the permitted empty requests."""
         worlds, device = self.base.shape.num_worlds, self.base.shape.device
         number = torch.arange(self.attack.requests(), device=device).expand(worlds, -1)
         if count is None:
@@ -182,17 +182,17 @@ class DirectoryGuard(State):
         return torch.zeros_like(number, dtype=torch.bool) if wanted is None else wanted
 
     def _ratings(self, wanted: Ratings | None) -> Tensor:
-        """[B, M'] bool, which of the ratings may be reported."""
+        """[B, M'] bool, the permitted ratings."""
         none = self.base.spent.new_zeros(self.base.shape.num_worlds, self.attack.ratings(), dtype=torch.bool)
         where = self._permit(None if wanted is None else wanted.where, "inject", "newcomer")
         if where is None or wanted is None:
             return none
         inside = (wanted.principal >= 0) & (wanted.principal < self.shape.principals)
-        self.base.violate("rate who is nobody", where & ~inside)
+        self.base.violate("rate an unknown name", where & ~inside)
         return where & inside
 
     def _bound(self, change: Tensor | None, modify: Tensor) -> Tensor | None:
-        """A change of answers, within the norm, where it may be made."""
+        """The change of answers where it is permitted, limited to the norm."""
         if change is None:
             return None
         here = modify.view(*modify.shape, *[1] * (change.dim() - 2))

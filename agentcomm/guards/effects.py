@@ -1,4 +1,4 @@
-"""What attacks ask to be done to messages, checked and completed, and what was done of it."""
+"""Checks of the edits that attacks return, and the effects of those that are carried out."""
 
 from __future__ import annotations
 
@@ -13,9 +13,16 @@ from agentcomm.contracts.traffic import HEADER, HOPS, LIFETIME, Traffic
 
 @dataclass(frozen=True)
 class Effects:
-    """What an attack really did: masks [B, N, M] over the exchange's slots, int64 steps of delay, and fragments.
+    """Effects of an attack on one exchange.
 
-    ``unsaid`` are those of the dropped messages that a compromised sender never let out: they cost no bytes.
+    Attributes:
+        dropped: [B, N, M] bool.
+        tampered: [B, N, M] bool.
+        forged: [B, N, M] bool.
+        delay: [B, N, M] int64, steps.
+        fragments: Injected fragments; None for none.
+        unsaid: [B, N, M] bool, dropped messages that a compromised sender never sent, which cost no bytes; None for
+            none.
     """
 
     dropped: Tensor
@@ -26,7 +33,7 @@ class Effects:
     unsaid: Tensor | None = None
 
     def and_then(self, later: Effects) -> Effects:
-        """These effects and those of an attack after it."""
+        """These effects combined with those of an attack that acts afterwards."""
         return Effects(
             self.dropped | later.dropped,
             self.tampered | later.tampered,
@@ -38,12 +45,12 @@ class Effects:
 
 
 def count_fragments(fragments: Fragments) -> Tensor:
-    """[B, N, M] int64, how many fragments there are."""
+    """[B, N, M] int64, number of injected fragments."""
     return fragments.begin + fragments.early + fragments.middle
 
 
 def _both(first: Fragments | None, second: Fragments | None) -> Fragments | None:
-    """What two attacks put on the wire."""
+    """Fragments of two attacks."""
     if first is None or second is None:
         return first or second
     return Fragments(first.begin + second.begin, first.early | second.early, first.middle | second.middle)
@@ -53,13 +60,13 @@ def check_edits(name: str, traffic: Traffic, edits: MessageEdits, injections: in
     """Check that edits fit an exchange.
 
     Args:
-        name: Whose they are.
+        name: Name of the attack, for errors.
         traffic: The exchange.
-        edits: Shapes and types are checked, not what they may.
-        injections: How many messages may be injected per receiver.
+        edits: The edits, whose shapes and types are checked here, but not whether they are permitted.
+        injections: Messages that may be injected per receiver.
 
     Raises:
-        ValueError: If a tensor has another shape or type than it must have.
+        ValueError: If a tensor has a wrong shape or type.
     """
     slots, width = tuple(traffic.present.shape), traffic.spoken.shape[-1]
     for field in ("drop", "modify"):
@@ -82,17 +89,17 @@ def check_edits(name: str, traffic: Traffic, edits: MessageEdits, injections: in
 
 
 def check_tensor(name: str, what: str, value: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    """Check one tensor that an attack handed over, if it did.
+    """Check the shape and type of a tensor that an attack returned; None passes.
 
     Raises:
-        ValueError: If it has another shape or type.
+        ValueError: If the shape or type is wrong.
     """
     if value is not None and (value.shape != shape or value.dtype != dtype):
         raise ValueError(f"{name}: {what} must be {dtype} {shape}, not {value.dtype} {tuple(value.shape)}")
 
 
 def completed(inject: Envelopes) -> Envelopes:
-    """What an attack left open is written as honest senders write it."""
+    """Fill in header fields that an attack left out as honest senders write them."""
     expiry = inject.sent_at + LIFETIME if inject.expiry is None else inject.expiry
     hops = torch.full_like(inject.sent_at, HOPS) if inject.hops is None else inject.hops
     return replace(inject, expiry=expiry, hops=hops)

@@ -1,7 +1,7 @@
-"""The guard of messages: what an attack is shown of an exchange, and what is done of its edits.
+"""The guard of messages: it shows an attack what it may read of an exchange, and carries out its permitted edits.
 
-What goes beyond position, powers, norm or budget is not done; it is counted in ``GuardBase.violations`` under the rule
-that it breaks.
+Edits beyond position, powers, norm or budget are not carried out; they are counted in ``GuardBase.violations`` under
+the rule that they break.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ class MessageGuard(State):
 
     Args:
         base: The attack.
-        first_slot: The first inbox slot kept free for its injections.
+        first_slot: The first inbox slot reserved for its injections.
 
     Attributes:
         slots: The inbox slots of its injections.
-        trace: What the attack was shown, exchange by exchange; None to keep nothing. It is for whoever evaluates; the
-            attack never reads it.
+        trace: The views that the attack was shown, exchange by exchange; None to record nothing. Evaluation sets and
+            reads it; the attack never does.
     """
 
-    keeps = ("_obeying", "_seen")
+    keeps = ("_infected", "_seen")
 
     def __init__(self, base: GuardBase, first_slot: int) -> None:
         self.base = base
         self.slots = slice(first_slot, first_slot + base.attack.injections())
         self.trace: list[MessageView] | None = None
         shape = base.shape
-        # Whom it has turned, in each world; and what it touched in the exchange at hand.
-        self._obeying = torch.zeros(shape.num_worlds, shape.num_agents, dtype=torch.bool, device=shape.device)
+        # Agents that a spreading attack has infected, and the messages it touched in the present exchange.
+        self._infected = torch.zeros(shape.num_worlds, shape.num_agents, dtype=torch.bool, device=shape.device)
         self._touched = torch.zeros(0, dtype=torch.bool, device=shape.device)
         self._links = _links(base.threat.position, shape)
         self._seen = SeenMessages(shape)
@@ -56,12 +56,12 @@ class MessageGuard(State):
 
     @property
     def at_sender(self) -> bool:
-        """Whether it acts before messages are sealed: a compromised agent does."""
+        """Whether it acts before messages are sealed, as a compromised agent does."""
         return self.base.threat.position.kind == "node"
 
     def reset(self, worlds: Tensor) -> None:
         """Forget the episodes of the given worlds ([W] indices)."""
-        self._obeying[worlds] = False
+        self._infected[worlds] = False
         self._seen.reset(worlds)
 
     def apply(
@@ -76,12 +76,16 @@ class MessageGuard(State):
         """Let the attack act on one exchange.
 
         Args:
-            traffic: What is on the wire.
+            traffic: The messages on the wire.
             keyring: Seals on the attacker's behalf, with its own key only.
             step: [B] int64.
             round_: Round of the exchange.
-            due: [B, N] bool, whose messages the exchange carries; None for everybody's.
-            predict_logits: Action logits [B, N, A] that follow from this traffic; None where they cannot be predicted.
+            due: [B, N] bool, receivers whose messages the exchange carries; None for all.
+            predict_logits: Returns the action logits [B, N, A] that follow from given traffic; None if they cannot be
+                predicted.
+
+        Returns:
+            The traffic after the attack, and the effects of the attack.
         """
         reach, remaining = self._reach(traffic), self.base.remaining(step)
         view = self._view(traffic, reach, remaining, step, round_, predict_logits)
@@ -94,34 +98,35 @@ class MessageGuard(State):
             edits = replace(edits, inject=completed(edits.inject))
         check_edits(self.base.attack.name, traffic, edits, self.slots.stop - self.slots.start)
         if due is not None and edits.inject is not None:
-            # Nobody else collects messages now, so none are put there, and none are paid for.
+            # Other agents do not collect messages in this exchange, so none are injected or charged for.
             where = edits.inject.where & due.unsqueeze(-1)
             edits = replace(edits, inject=replace(edits.inject, where=where))
-        after, did = self._carry_out(traffic, keyring, edits, reach, remaining)
-        self._touched = did.tampered | did.forged
-        return after, did
+        after, effects = self._carry_out(traffic, keyring, edits, reach, remaining)
+        self._touched = effects.tampered | effects.forged
+        return after, effects
 
     def show(self, traffic: Traffic, step: Tensor, round_: int) -> MessageView:
-        """What the attack is about to be shown of an exchange, for an agent that decides in its place.
+        """The view of an exchange that the attack would be shown, for agents that decide in its place.
 
         Args:
-            traffic: What is on the wire.
+            traffic: The messages on the wire.
             step: [B] int64.
             round_: Round of the exchange.
         """
         return self._view(traffic, self._reach(traffic), self.base.remaining(step), step, round_, None)
 
-    def turn(self, accepted: Tensor) -> None:
-        """Receivers of an obeyed attack's messages belong to it once they accept one: [B, N, M] of the exchange."""
+    def spread(self, accepted: Tensor) -> None:
+        """Infect the receivers that accepted ([B, N, M] bool) a touched message of an attack that spreads."""
         if self.base.threat.position.spreads:
-            self._obeying |= (accepted & self._touched).any(-1)
+            self._infected |= (accepted & self._touched).any(-1)
 
     def _reach(self, traffic: Traffic) -> Tensor:
         kind = self.base.threat.position.kind
         if kind == "node":
             agents = self.base.shape.num_agents
-            obeys = self._obeying.unsqueeze(1).expand(-1, agents, -1).gather(2, traffic.origin.clamp(max=agents - 1))
-            return traffic.present & ((traffic.origin == self.base.identity) | obeys)
+            origin = traffic.origin.clamp(max=agents - 1)
+            infected = self._infected.unsqueeze(1).expand(-1, agents, -1).gather(2, origin)
+            return traffic.present & ((traffic.origin == self.base.identity) | infected)
         if kind in ("newcomer", "hub", "sensor"):
             return torch.zeros_like(traffic.present)
         return traffic.present & self._links[traffic.receiver, traffic.origin]
@@ -153,7 +158,7 @@ class MessageGuard(State):
     def _carry_out(
         self, traffic: Traffic, keyring: Keyring, edits: MessageEdits, reach: Tensor, remaining: Tensor
     ) -> tuple[Traffic, Effects]:
-        """Judge edits, charge for them, and do what is paid for."""
+        """Judge edits, charge for them, and carry out those that the budget covers."""
         judged, change = self._judge(traffic, keyring, edits, reach)
         nothing = torch.zeros_like(traffic.present)
         if not judged:
@@ -161,13 +166,13 @@ class MessageGuard(State):
         granted = self.base.spend(torch.cat([where.flatten(1) for where in judged.values()], 1), remaining)
         split = torch.split(granted, [where[0].numel() for where in judged.values()], 1)
         paid = {name: part.view_as(where) for (name, where), part in zip(judged.items(), split, strict=True)}
-        really = not self.base.noop_control
-        dropped, tampered = paid.get("drop", nothing) & really, paid.get("modify", nothing)
-        if change is not None and really and tampered.any():  # an edit that touches nothing changes no bit
+        effective = not self.base.noop_control
+        dropped, tampered = paid.get("drop", nothing) & effective, paid.get("modify", nothing)
+        if change is not None and effective and tampered.any():  # so that an empty edit changes no bit
             traffic = traffic.add_payload(tampered, change)
         delay = torch.zeros_like(traffic.source)
         if edits.delay is not None and "delay" in paid:
-            delay = edits.delay.clamp(max=LIFETIME + 1) * paid["delay"] * really
+            delay = edits.delay.clamp(max=LIFETIME + 1) * paid["delay"] * effective
         forged = nothing
         if edits.inject is not None and "inject" in paid:
             forged = nothing.clone()
@@ -175,7 +180,7 @@ class MessageGuard(State):
             if forged.any():
                 traffic = self._put(traffic, keyring, edits.inject, forged)
         fragments = None
-        if "fragments" in paid and really:
+        if "fragments" in paid and effective:
             each = paid["fragments"]
             fragments = Fragments(each[..., 2:].sum(-1), each[..., 0], each[..., 1])
         if dropped.any():
@@ -185,7 +190,7 @@ class MessageGuard(State):
     def _judge(
         self, traffic: Traffic, keyring: Keyring, edits: MessageEdits, reach: Tensor
     ) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Where edits of each sort are permitted, in the order in which they are charged for; and the change."""
+        """Where edits are permitted, by sort of edit and in the order in which they are charged; and the change."""
         drop = self._permits.touch(edits.drop, "drop", reach)
         modify, change = self._permits.touch(edits.modify, "modify", reach), edits.change
         hold = None if edits.delay is None else self._permits.touch(edits.delay > 0, self._holding, reach)
@@ -198,19 +203,19 @@ class MessageGuard(State):
 
     @property
     def _holding(self) -> Power:
-        """The power that lets it hold messages back."""
+        """The power by which it holds messages back."""
         return "reorder" if "reorder" in self.base.threat.powers else "delay"
 
     def _put(self, traffic: Traffic, keyring: Keyring, inject: Envelopes, forged: Tensor) -> Traffic:
-        """Fill the attack's spare slots; the origin is always the attacker's own."""
+        """Inject messages into the attack's spare slots; their origin is always the attacker's own."""
         pad, identity = (self.slots.start, traffic.slots - self.slots.stop), self.base.identity
 
         def spread(values: Tensor) -> Tensor:
             return torch.nn.functional.pad(values, pad)
 
         header = {name: torch.where(forged, spread(getattr(inject, name)), getattr(traffic, name)) for name in HEADER}
-        # The receiver takes it for the claimed sender's. A newcomer is nobody's neighbor, which pointing to the
-        # receiver itself says.
+        # The receiver attributes a message to its claimed sender. A newcomer is no agent's neighbor; its messages point
+        # to the receiver itself.
         known = header["sender"] < self.base.shape.num_agents
         source = torch.where(known, header["sender"], traffic.receiver)
         traffic = replace(
@@ -221,7 +226,7 @@ class MessageGuard(State):
             **header,
         )
         payload = torch.nn.functional.pad(inject.payload, (0, 0, *pad))
-        if self.base.noop_control:  # as much traffic, but only what the claimed sender says anyway
+        if self.base.noop_control:  # as many messages, but with the claimed sender's present payloads
             everyone = traffic.spoken.unsqueeze(1).expand(-1, source.shape[1], -1, -1)
             payload = everyone.gather(2, source.unsqueeze(-1).expand_as(payload))
         traffic = traffic.edit_payload(forged, payload)
@@ -233,10 +238,10 @@ class MessageGuard(State):
 
 
 def _links(position: Position, shape: TeamShape) -> Tensor:
-    """[N receivers, N + 1 senders] bool, the links that an attack stands on.
+    """[N receivers, N + 1 senders] bool, the links that the position covers.
 
     Raises:
-        ValueError: If one is no link of the team.
+        ValueError: If a link names an agent that the team does not have.
     """
     agents = shape.num_agents
     links = torch.full((agents, agents + 1), position.links is None, dtype=torch.bool, device=shape.device)

@@ -1,6 +1,6 @@
-"""The guard of observations: agents are shown only what their sensors could have shown by themselves.
+"""The guard of observations: it lets attacked sensors show only what they could show without an attack.
 
-It acts before a team decides. What agents see then is what a rollout records, so that an update sees the same.
+It acts before a team decides. Rollouts record the attacked observations, so that updates see the same.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class ObservationGuard:
     def apply(
         self, observation: Tensor, world: World, step: Tensor, gate_logits: Callable[[Tensor], Tensor] | None
     ) -> Tensor:
-        """What agents see [B, N, O] once the attack has acted on their sensors.
+        """Let the attack act on sensors once, and return the agents' observations [B, N, O].
 
         Args:
-            observation: [B, N, O] what they would see.
-            world: Says what sensors can show, and who is there.
+            observation: [B, N, O], the observations without the attack.
+            world: Defines what sensors can show, and which members are present.
             step: [B] int64.
-            gate_logits: Of observations [..., N, O], [..., N]; None without gates.
+            gate_logits: Maps observations [..., N, O] to gate logits [..., N]; None without gates.
         """
         base, remaining = self.base, self.base.remaining(step)
         reach, readings = self._reach(world), world.readings()
@@ -62,7 +62,7 @@ class ObservationGuard:
         return torch.where(paid, shown, observation)
 
     def _reach(self, world: World) -> Tensor:
-        """[B, N] bool, whose sensors it holds: those of members that are there."""
+        """[B, N] bool, members whose sensors it controls, if they are present."""
         if self.base.threat.position.node is None:
             return world.alive.clone()
         return world.alive & (torch.arange(world.num_agents, device=world.device) == self.base.identity)
@@ -76,14 +76,14 @@ class ObservationGuard:
         observation: Tensor,
         world: World,
     ) -> tuple[Tensor, Tensor]:
-        """Of what an attack that has ``seen`` some of it wants to show, what the sensors in its reach could show.
+        """Restrict the ``wanted`` observations of an attack to what the sensors in its reach could show.
 
         Returns:
-            bool, what is changed: [B, N, O] indices or [B, N, 1] vectors of numbers, each of which costs 1; and what is
-            shown [B, N, O].
+            The changes, bool [B, N, O] for indices or [B, N, 1] for vectors of numbers, each of which costs 1; and the
+            observations to show [B, N, O].
         """
         base, reach = self.base, reach.unsqueeze(-1)
-        # Of what an attack cannot see, only what it makes up of it counts as changed.
+        # Out of reach, where the attack saw a placeholder, a value counts as changed if it differs from that.
         changed = torch.where(reach, wanted != observation, wanted != seen)
         base.violate("modify out of reach", changed & ~reach)
         changed &= reach

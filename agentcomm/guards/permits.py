@@ -1,4 +1,4 @@
-"""What position, powers and norms let an attack do to one exchange; what goes beyond them is counted and not done."""
+"""Judges edits of one exchange by position, powers and norms; counts those that go beyond them as violations."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Permits:
 
     Args:
         threat: The threat model.
-        links: [N receivers, N + 1 senders] bool, the links that it stands on.
-        seen: The messages that it has seen.
-        violate: Told which rule was broken, and where.
+        links: [N receivers, N + 1 senders] bool, the links that its position covers.
+        seen: The messages that the attack has seen.
+        violate: Called with each broken rule, and where it was broken.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Permits:
         self.threat, self.links, self.seen, self.violate = threat, links, seen, violate
 
     def touch(self, wanted: Tensor | None, power: str, reach: Tensor) -> Tensor | None:
-        """[B, N, M] bool, which messages may be touched in that way; None for none."""
+        """[B, N, M] bool, messages on which that power may be used; None for none."""
         if wanted is None:
             return None
         if power not in self.threat.powers:
@@ -43,7 +43,7 @@ class Permits:
         return wanted & reach
 
     def injection(self, inject: Envelopes | None, keyring: Keyring) -> Tensor | None:
-        """[B, N, S] bool, which of its messages may be put on the wire; None for none."""
+        """[B, N, S] bool, messages that may be injected; None for none."""
         if inject is None:
             return None
         if "inject" in self.threat.powers:
@@ -60,7 +60,7 @@ class Permits:
         return None
 
     def fragments(self, wanted: Fragments, traffic: Traffic, reach: Tensor) -> Tensor | None:
-        """[B, N, M, 2 + F] bool, fragments one by one: an early one, a middle one, and up to F that begin something."""
+        """[B, N, M, 2 + F] bool, permitted fragments: early, middle, and up to F that begin another message."""
         counts = torch.arange(int(wanted.begin.max()) if wanted.begin.numel() else 0, device=wanted.begin.device)
         begin = counts < wanted.begin.unsqueeze(-1)
         named = torch.stack([wanted.early, wanted.middle], -1)
@@ -83,7 +83,7 @@ class Permits:
         return torch.cat([named, begin], -1)
 
     def _may_address(self, inject: Envelopes) -> Tensor:
-        """On the path of links one can only put messages onto those; others may address anyone."""
+        """[B, N, S] bool, messages with permitted addresses: on-path attackers inject on their own links only."""
         agents = len(self.links)
         nowhere = {"observer": "an observer", "hub": "a hub", "sensor": "a sensor"}
         if self.threat.position.kind in nowhere:
@@ -99,15 +99,15 @@ class Permits:
         return allowed & on_link
 
     def change(self, modify: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
-        """The same within norm and length, finite or not at all."""
-        largest = change.abs().amax(-1)  # of which NaN and infinity come out as themselves
+        """Messages to modify and their changes, limited to norm and length; non-finite changes are left out."""
+        largest = change.abs().amax(-1)  # passes NaN and infinity on
         finite = largest.isfinite()
         if not finite.all():
             self.violate("modify not finite", modify & ~finite)
             modify, change = modify & finite, change.masked_fill(~finite.unsqueeze(-1), 0.0)
         norm = self.threat.budget.norm
         if norm is not None and (largest > norm).any():
-            # A hair of float rounding is not a violation.
+            # Float rounding is not a violation.
             self.violate("modify beyond the norm", modify & (largest > norm * (1 + 1e-5)))
             change = change.clamp(-norm, norm)
         length = self.threat.budget.length

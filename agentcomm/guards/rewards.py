@@ -1,4 +1,4 @@
-"""The guard of rewards: what agents learn to have earned, in training only."""
+"""The guard of rewards: it limits changes of the rewards that agents learn from, in training only."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class RewardGuard:
         self.base = base
 
     def apply(self, reward: Tensor, action: Tensor, step: Tensor) -> Tensor:
-        """What agents learn to have earned [B, N] once the attack has acted on their rewards.
+        """Let the attack act on one step's rewards, and return the rewards [B, N] that agents learn from.
 
         Args:
-            reward: [B, N] what they earned.
-            action: [B, N] int64, what they did.
+            reward: [B, N], the rewards earned.
+            action: [B, N] int64, the actions taken.
             step: [B] int64.
         """
         base, remaining = self.base, self.base.remaining(step)

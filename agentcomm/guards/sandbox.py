@@ -1,7 +1,7 @@
-"""What an attack does behind its guard's back: state kept outside its memory, and random numbers of others.
+"""The sandbox of attacks: it undoes state kept outside their memory, and draws from the global random generator.
 
-An attack is Python code in the same process, and one that looks into interpreter frames or closures is not stopped
-here. What is stopped is everything that an attack could do by mistake, or pass off as one.
+An attack is Python code in the same process; one that inspects interpreter frames or closures is not stopped here. The
+sandbox stops everything that an attack could do by mistake, or disguise as a mistake.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ COPIED = (Tensor, np.ndarray, list, tuple, dict, set, bytearray)
 
 
 class AttackSandbox:
-    """Watches one attack while its hooks run, and undoes what they must not do.
+    """Watches one attack while its hooks run, and undoes forbidden side effects.
 
     Args:
         attack: The attack, as it was built.
-        violations: Where to count what it did.
+        violations: Counter of violations by rule.
     """
 
     def __init__(self, attack: object, violations: Counter[str]) -> None:
         self.attack = attack
         self.violations = violations
         self._built = dict(vars(attack))
-        self._kept = {name: copy.deepcopy(value) for name, value in self._built.items() if isinstance(value, COPIED)}
+        self._copies = {name: copy.deepcopy(value) for name, value in self._built.items() if isinstance(value, COPIED)}
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Run a hook inside; afterwards the attack is as it was built, and the global generator as it was."""
+        """Run a hook in this context; on exit, the attack and the global generator are restored."""
         ambient = torch.get_rng_state()
         try:
             yield
@@ -46,15 +46,15 @@ class AttackSandbox:
             self._undo()
 
     def violate(self, rule: str, where: Tensor) -> None:
-        """Count what was asked for against a rule."""
+        """Count violations of a rule."""
         if count := int(where.sum()):
             self.violations[rule] += count
 
     def check_memory(self, shown: dict[str, Tensor], memory: dict[str, Tensor]) -> None:
-        """Refuse memory that is swapped instead of changed: it could outlive its episode, or cross worlds.
+        """Reject memory whose tensors were replaced instead of changed: they could outlive episodes or cross worlds.
 
         Raises:
-            ValueError: If what was shown is no longer the memory's own tensors.
+            ValueError: If the shown tensors are no longer those of the memory.
         """
         if shown.keys() != memory.keys() or any(shown[name] is not value for name, value in memory.items()):
             raise ValueError(f"{type(self.attack).__name__}: change the tensors of view.memory in place")
@@ -62,12 +62,12 @@ class AttackSandbox:
     def _undo(self) -> None:
         now = vars(self.attack)
         swapped = now.keys() != self._built.keys() or any(now[name] is not value for name, value in self._built.items())
-        changed = [name for name, value in self._kept.items() if not _same(self._built[name], value)]
+        changed = [name for name, value in self._copies.items() if not _same(self._built[name], value)]
         if not swapped and not changed:
             return
         self.violations["keeps state outside its memory"] += 1
         for name in changed:
-            self._built[name] = copy.deepcopy(self._kept[name])
+            self._built[name] = copy.deepcopy(self._copies[name])
         now.clear()
         now.update(self._built)
 
@@ -85,4 +85,4 @@ def _same(first: Any, second: Any) -> bool:
         return len(first) == len(second) and all(map(_same, first, second))
     if isinstance(first, set | bytearray | int | float | str | bool):
         return bool(first == second)
-    return True  # an object of its own kind: only whether it was swapped is looked at
+    return True  # of other objects, only their replacement is detected

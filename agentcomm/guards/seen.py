@@ -1,4 +1,4 @@
-"""What an attack has seen of an episode: it tells copies, which the power to replay grants, from forgeries."""
+"""Fingerprints of the messages that an attack has seen, which tell replays (power ``replay``) from forgeries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class SeenMessages(State):
     """Fingerprints of the messages that an attack has seen in each world's episode.
 
     Attributes:
-        seen: [B, T, rounds, N, M] int64 by step, 0 for nothing; T grows with the longest episode.
+        seen: [B, T, rounds, N, M] int64 by step, 0 for no message; T grows with the longest episode.
     """
 
     keeps = ("seen",)
@@ -30,15 +30,15 @@ class SeenMessages(State):
         self.seen[worlds] = 0
 
     def anything(self) -> Tensor:
-        """[B, N] bool, whether anything was seen that went to that receiver."""
+        """[B, N] bool, whether any message to that receiver was seen."""
         return (self.seen != 0).any(-1).any(2).any(1)
 
     def remember(self, traffic: Traffic, keyring: Keyring, reach: Tensor, step: Tensor, round_: int) -> None:
-        """Keep what an exchange shows within reach.
+        """Record the messages of an exchange that are in reach.
 
         Args:
-            traffic: What is on the wire.
-            keyring: Gives the payloads' digests.
+            traffic: The messages on the wire.
+            keyring: Computes the payloads' digests.
             reach: [B, N, M] bool.
             step: [B] int64.
             round_: Round of the exchange.
@@ -54,24 +54,24 @@ class SeenMessages(State):
         self.seen[torch.arange(len(step), device=step.device), step, round_] = torch.where(reach, prints, 0)
 
     def known(self, inject: Envelopes, digests: Tensor) -> Tensor:
-        """[B, N, S] bool, whether the attack saw exactly this message where its header says that it was."""
+        """[B, N, S] bool, whether the attack saw exactly this message at the step, round and receiver of its header."""
         place = (inject.sent_at, inject.sent_round, inject.audience)
         sizes = self.seen.shape[1:4]
         if not sizes[0]:
             return torch.zeros_like(inject.where)
         inside = torch.stack([(at >= 0) & (at < size) for at, size in zip(place, sizes, strict=True)]).all(0)
         worlds = torch.arange(len(inject.where), device=inject.where.device).view(-1, 1, 1)
-        kept = self.seen[(worlds, *(at.clamp(0, size - 1) for at, size in zip(place, sizes, strict=True)))]
-        return inside & (kept == _fingerprint(inject, digests).unsqueeze(-1)).any(-1)
+        prints = self.seen[(worlds, *(at.clamp(0, size - 1) for at, size in zip(place, sizes, strict=True)))]
+        return inside & (prints == _fingerprint(inject, digests).unsqueeze(-1)).any(-1)
 
 
 def _fingerprint(envelope: Traffic | Envelopes, digests: Tensor) -> Tensor:
-    """One number for everything that a copy must share with its original; never 0, which marks an empty place.
+    """Hash of all fields in which a copy must equal its original; never 0, which marks an empty entry.
 
-    The digest is keyed, so that one field cannot be chosen to make up for a change of another.
+    The digest is keyed, so that one field cannot be chosen to compensate for a change of another.
     """
     mixed = digests
     for name in HEADER:
-        if name != "hops":  # differs from place to place on a message's way
+        if name != "hops":  # changes on a message's way
             mixed = mix(mixed + getattr(envelope, name))
     return torch.where(mixed == 0, 1, mixed)

@@ -1,6 +1,8 @@
-"""badmouth: write false ratings into the reputations that the hub keeps, the team's memory of whom to trust."""
+"""badmouth: report false ratings to the hub, whose reputations are the team's memory of whom to trust."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -11,54 +13,60 @@ from agentcomm.contracts.directory_hook import DirectoryEdits, DirectoryView, Ra
 from agentcomm.contracts.outcome import Facts
 from agentcomm.contracts.threat_model import Position, ThreatModel
 
-NAMES = 256  # of members, at most
+NAMES = 256  # members that it can rate, at most
 
 
 class BadmouthConfig(DirectoryAttackConfig):
-    """Arguments of ``badmouth``; the ``noop_control`` control rates a name that nobody has."""
+    """Arguments of ``badmouth``; the no-op control rates a name that no agent has."""
 
     rate: int = Field(4, ge=1, le=4096, description="ratings per step")
-    praise: bool = Field(True, description="rate the bad well, besides the good badly")
+    praise: bool = Field(True, description="also rate bad members well, not only good ones badly")
 
 
 class Badmouth(DirectoryAttack[BadmouthConfig]):
-    """A newcomer that was never served and says that it was: well by the bad, and badly by the good.
+    """A newcomer that rates members it was never served by: good ones badly, and bad ones well.
 
-    Good and bad is who stood above and below a stranger when it first looked. ``directory.ratings: members`` stops it.
+    Members count as good or bad if their reputation was above or below a stranger's when the attack first read it.
+    ``directory.ratings: members`` stops it.
     """
 
     risks = ("ae.l3.memory",)
 
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """With and without praise of the bad."""
+        return {"": {}, "slander only": {"rate": 9, "praise": False, "budget": {"per_step": 8}}}
+
     def threat_model(self) -> ThreatModel:
-        """Reads public reputations and reports outcomes."""
+        """A newcomer that reads public reputations and reports outcomes."""
         return ThreatModel(Position(kind="newcomer"), frozenset({"read", "inject"}), "protocol", self.config.budget)
 
     def ratings(self) -> int:
-        """As many in each step."""
+        """``rate`` per step."""
         return self.config.rate
 
     def memory(self) -> dict[str, Tensor]:
-        """[B, P] by name: 1 for good, -1 for bad, 0 for not known yet."""
+        """``known``: [B, P] int64 by name, 1 for good, -1 for bad, 0 for not known yet."""
         s = self.team_shape
         return {"known": torch.zeros(s.num_worlds, NAMES, dtype=torch.int64, device=s.device)}
 
     def on_directory(self, view: DirectoryView) -> DirectoryEdits:
-        """Rate some whom it knows about, by lot."""
+        """Rate randomly chosen members that are known to be good or bad."""
         c, members = self.config, min(view.members, NAMES)
         known = view.memory["known"][:, :members]
-        stands = (2 * view.reputation[:, :members] - 1).sign().long()
-        known.copy_(torch.where(known == 0, stands, known))
-        some = known != 0 if c.praise else known > 0
-        lot = view.rand(len(view.step), members).masked_fill(~some, -1.0).argsort(1, descending=True)
+        verdict = (2 * view.reputation[:, :members] - 1).sign().long()
+        known.copy_(torch.where(known == 0, verdict, known))
+        targets = known != 0 if c.praise else known > 0
+        order = view.rand(len(view.step), members).masked_fill(~targets, -1.0).argsort(1, descending=True)
         number = torch.arange(c.rate, device=view.step.device).expand(len(view.step), -1)
-        count = some.sum(1, keepdim=True)
-        who = lot.gather(1, number % count.clamp_min(1))
+        count = targets.sum(1, keepdim=True)
+        rated = order.gather(1, number % count.clamp_min(1))
         where = (count > 0) & (number < view.remaining.unsqueeze(1))
-        good = known.gather(1, who) < 0
+        good = known.gather(1, rated) < 0
         if c.noop_control:
-            who = torch.full_like(who, view.principals - 1)
-        return DirectoryEdits(ratings=Ratings(where, who, good))
+            rated = torch.full_like(rated, view.principals - 1)
+        return DirectoryEdits(ratings=Ratings(where, rated, good))
 
     def share(self, facts: Facts) -> Tensor:
-        """Of all that is remembered, what was made up about members."""
+        """False ratings of members, as a share of all ratings on record."""
         return facts.share("slandered")

@@ -14,7 +14,7 @@ from agentcomm.contracts.threat_model import Position, ThreatModel
 
 
 class BlastConfig(DirectoryAttackConfig):
-    """Arguments of ``blast``; the ``noop_control`` control sends nothing."""
+    """Arguments of ``blast``; the no-op control sends nothing."""
 
     rate: int = Field(12, ge=0, le=4096, description="empty requests per step")
 
@@ -23,25 +23,25 @@ B_co = TypeVar("B_co", bound=BlastConfig, default=BlastConfig, covariant=True)
 
 
 class Blast(DirectoryAttack[B_co]):
-    """A newcomer that keeps the hub busy. It needs to see nothing."""
+    """A newcomer that keeps the hub busy, without reading anything."""
 
     risks = ("aa.l1.controller_blasting", "ua.l1.availability")
 
     def threat_model(self) -> ThreatModel:
-        """Sends, blindly."""
+        """A newcomer that sends requests and reads nothing."""
         return ThreatModel(
             Position(kind="newcomer"), frozenset({"inject"}), "none", self.config.budget, objective="exhaust"
         )
 
     def requests(self) -> int:
-        """As many in each step."""
+        """``rate`` per step."""
         return self.config.rate
 
     def on_directory(self, view: DirectoryView) -> DirectoryEdits:
-        """Send as many as the budget allows."""
+        """Send ``rate`` requests, or as many as the budget allows."""
         rate = 0 if self.config.noop_control else self.config.rate
         return DirectoryEdits(requests=torch.full_like(view.remaining, rate).minimum(view.remaining))
 
     def share(self, facts: Facts) -> Tensor:
-        """Look-ups that were not served."""
+        """Share of look-ups that were not served."""
         return facts.share("unserved")

@@ -1,6 +1,8 @@
-"""copied_card: register copies of honest agents' cards, names and keys included, and be asked in their place."""
+"""copied_card: register copies of honest agents' cards, names and keys included, to receive their tasks."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -10,36 +12,41 @@ from attacks.directory.newcomer import Newcomer, NewcomerConfig
 
 
 class CopiedCardConfig(NewcomerConfig):
-    """Arguments of ``copied_card``; the ``noop_control`` control registers cards of its own that claim nothing."""
+    """Arguments of ``copied_card``; the no-op control registers cards of its own that claim nothing."""
 
     victims: int = Field(3, ge=1, le=4096, description="agents whose cards are copied: those that claim most")
-    lift: float = Field(0.05, ge=0, le=1, description="how much more the copy claims, to stand before the original")
+    lift: float = Field(0.05, ge=0, le=1, description="added to each claim of the copy, so that it ranks first")
 
 
 class CopiedCard(Newcomer[CopiedCardConfig]):
-    """A newcomer under others' names: it gets their tasks, they get its reputation."""
+    """A newcomer under members' names: it gets their tasks, and they get the reputation that it earns."""
 
     risks = ("aa.l2.agent_spoofing", "ua.l2.identity_spoofing")
 
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Copies of some cards, and of all of them."""
+        return {"": {}, "many victims": {"victims": 12, "lift": 0.0}}
+
     def registrations(self) -> int:
-        """All copies at once."""
+        """One per victim."""
         return self.config.victims
 
     def on_directory(self, view: DirectoryView) -> DirectoryEdits:
-        """Copy what is not copied yet: a name that stands on one card only."""
+        """Copy the cards of victims whose name is on one card only, and so not copied yet."""
         c, worlds, count = self.config, len(view.step), self.config.victims
         number = torch.arange(count, device=view.step.device).expand(worlds, -1)
-        # Members hold the first places, so that the same ones are chosen for as long as they keep their cards.
-        some = min(count, view.members)
-        model = view.claim[:, : view.members].sum(2).topk(some, 1).indices
-        model = torch.nn.functional.pad(model, (0, count - some))
+        # Members' cards have the first slots, so the same ones are chosen as long as they stay registered.
+        available = min(count, view.members)
+        model = view.claim[:, : view.members].sum(2).topk(available, 1).indices
+        model = torch.nn.functional.pad(model, (0, count - available))
         victim = view.principal.gather(1, model)
         claim = view.claim.gather(1, model.unsqueeze(2).expand(-1, -1, view.skills))
         own = view.members + number
         name = own.clamp_max(view.principals - 1) if c.noop_control else victim
         needed = 1 if c.noop_control else 2
         copied = (view.principal.unsqueeze(1) == name.unsqueeze(2)).sum(2) >= needed
-        where = ~copied & (number < some) & (number < view.remaining.unsqueeze(1))
+        where = ~copied & (number < available) & (number < view.remaining.unsqueeze(1))
         return DirectoryEdits(
             register=Registrations(
                 where=where,

@@ -1,4 +1,4 @@
-"""description: a card whose description tells its reader to choose it."""
+"""description: register a card whose description instructs its reader to choose it."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from attacks.directory.stranger import Stranger, StrangerConfig
 
 
 class DescriptionConfig(StrangerConfig):
-    """Arguments of ``description``; the ``noop_control`` control has a plain description and claims nothing."""
+    """Arguments of ``description``; the no-op control has a plain description and claims nothing."""
 
-    claim: float = Field(0.9, ge=0, le=1, description="what its card claims of every skill: enough to be listed")
+    claim: float = Field(0.9, ge=0, le=1, description="claim of every skill on its card: enough to be listed")
     quality: float = Field(0.0, ge=0, le=1, description="chance that a task given to it is delivered")
 
 
 class Description(Stranger[DescriptionConfig]):
     """A newcomer whose description says "choose me".
 
-    Who reads it is no language model here, but a scripted obedient interpreter: a requester does what it says with the
-    chance ``directory.obedience`` of its market (0 by default, where the directive is text without effect).
+    The reader is a scripted obedient interpreter, not a language model: a requester follows the description with
+    probability ``directory.obedience`` of its market (0 by default, which leaves the directive without effect).
     """
 
     risks = ("aa.l3.description_poisoning", "ae.l2.tool")
 
     def traits(self, view: DirectoryView, edition: Tensor) -> dict[str, Tensor]:
-        """The directive."""
+        """Whether the card carries the directive, and its quality."""
         directive = torch.full(edition.shape, not self.config.noop_control, device=edition.device)
         return {"directive": directive, "quality": torch.full_like(directive, self.config.quality, dtype=torch.float32)}
 
     def share(self, facts: Facts) -> Tensor:
-        """Look-ups whose answer was read and obeyed."""
+        """Share of look-ups whose requester followed the directive."""
         return facts.share("obeyed")

@@ -1,4 +1,4 @@
-"""half_open: begin requests and never finish them, so that the hub waits for the rest until its timeout."""
+"""half_open: start requests and never finish them, so that the hub waits for each until its timeout."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from attacks.directory.blast import Blast, BlastConfig
 
 
 class HalfOpenConfig(BlastConfig):
-    """Arguments of ``half_open``; the ``noop_control`` control sends nothing."""
+    """Arguments of ``half_open``; the no-op control sends nothing."""
 
     rate: int = Field(3, ge=0, le=4096, description="requests per step that are left half open")
 
 
 class HalfOpen(Blast[HalfOpenConfig]):
-    """As ``blast``, but one request occupies the hub for ``directory.timeout`` steps, so that few are enough."""
+    """Like ``blast``, but each request occupies the hub for ``directory.timeout`` steps, so a few are enough."""
 
     risks = ("aa.l2.dos", "ua.l1.availability")
 
     def on_directory(self, view: DirectoryView) -> DirectoryEdits:
-        """Leave them half open."""
+        """Send requests and leave them half open."""
         return replace(super().on_directory(view), half_open=True)

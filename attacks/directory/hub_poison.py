@@ -1,8 +1,8 @@
-"""hub_poison: a compromised hub shows the good as bad and the bad as good, to everybody at once."""
+"""hub_poison: a compromised hub inverts claims and reputations in its answers to all requesters."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -14,30 +14,35 @@ from agentcomm.contracts.threat_model import Position, ThreatModel
 
 
 class HubPoisonConfig(DirectoryAttackConfig):
-    """Arguments of ``hub_poison``; the ``noop_control`` control rewrites answers into themselves."""
+    """Arguments of ``hub_poison``; the no-op control rewrites answers without changing them."""
 
     probability: float = Field(1.0, ge=0, le=1, description="chance that an answer is poisoned")
-    field: Literal["claim", "reputation", "both"] = Field("both", description="what is turned around in it")
+    field: Literal["claim", "reputation", "both"] = Field("both", description="what is inverted in an answer")
 
 
 class HubPoison(DirectoryAttack[HubPoisonConfig]):
-    """The hub, turning claims and reputations around before it ranks."""
+    """The hub itself, which inverts claims and reputations before it ranks."""
 
     risks = ("aa.l3.centralised_poisoning",)
 
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """All answers, and some of them within a norm."""
+        return {"": {}, "sometimes": {"probability": 0.5, "field": "claim", "budget": {"norm": 0.6}}}
+
     def threat_model(self) -> ThreatModel:
-        """Reads everything that passes the hub and changes answers."""
+        """The hub: reads all requests and changes answers."""
         return ThreatModel(Position(kind="hub"), frozenset({"read", "modify"}), "protocol", self.config.budget)
 
     def on_directory(self, view: DirectoryView) -> DirectoryEdits:
-        """Turn x into 1 - x."""
+        """Replace each value x by 1 - x."""
         c, lookups = self.config, view.wanted.shape[1]
         modify = view.wanted & (view.rand(*view.wanted.shape) < c.probability)
         modify &= modify.cumsum(1) <= view.remaining.unsqueeze(1)
         strength = 0.0 if c.noop_control else 1.0
         claim = strength * (1 - 2 * view.claim).unsqueeze(1).expand(-1, lookups, -1, -1)
-        stands = view.reputation.gather(1, view.principal.clamp_min(0))
-        reputation = strength * (1 - 2 * stands).unsqueeze(1).expand(-1, lookups, -1)
+        held = view.reputation.gather(1, view.principal.clamp_min(0))
+        reputation = strength * (1 - 2 * held).unsqueeze(1).expand(-1, lookups, -1)
         norm = c.budget.norm
         if norm is not None:
             claim, reputation = claim.clamp(-norm, norm), reputation.clamp(-norm, norm)
@@ -48,5 +53,5 @@ class HubPoison(DirectoryAttack[HubPoisonConfig]):
         )
 
     def share(self, facts: Facts) -> Tensor:
-        """Answers that name others than they should."""
+        """Share of answers that list other agents than an honest hub's would."""
         return facts.share("poisoned")

@@ -1,4 +1,4 @@
-"""What attacks by cards of strangers have in common: where they stand, and what is behind a card."""
+"""A base for attacks that register cards as an outsider: their threat model, and what is behind a card."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from agentcomm.contracts.threat_model import Knowledge, Position, ThreatModel
 
 
 class NewcomerConfig(DirectoryAttackConfig):
-    """Arguments of who is behind a stranger's card."""
+    """Arguments of the agent behind an outsider's card."""
 
-    quality: float = Field(0.0, ge=0, le=1, description="chance that a task given to it is delivered")
+    quality: float = Field(0.0, ge=0, le=1, description="chance that it delivers a task")
     stalls: bool = Field(False, description="keep tasks until their deadline instead of failing at once")
 
 
@@ -22,15 +22,15 @@ N_co = TypeVar("N_co", bound=DirectoryAttackConfig, default=DirectoryAttackConfi
 
 
 class Newcomer(DirectoryAttack[N_co]):
-    """Reads the public cards and registers its own. It wins if tasks go to them."""
+    """An outsider that reads public cards and registers its own, to attract tasks."""
 
     knows: Knowledge = "protocol"
 
     def threat_model(self) -> ThreatModel:
-        """Reads public cards and registers its own."""
+        """A newcomer that reads public cards and registers its own."""
         place = Position(kind="newcomer")
         return ThreatModel(place, frozenset({"read", "register"}), self.knows, self.config.budget)
 
     def share(self, facts: Facts) -> Tensor:
-        """Tasks that went to an outsider."""
+        """Share of tasks that went to an outsider."""
         return facts.share("misrouted")

@@ -1,4 +1,4 @@
-"""rug_pull: deliver what a card promises, and change what is behind the card once everybody relies on it."""
+"""rug_pull: deliver what the card promises at first, and change the behavior behind the card later."""
 
 from __future__ import annotations
 
@@ -12,29 +12,31 @@ from attacks.directory.stranger import Stranger, StrangerConfig
 
 
 class RugPullConfig(StrangerConfig):
-    """Arguments of ``rug_pull``; the ``noop_control`` control delivers to the end."""
+    """Arguments of ``rug_pull``; the no-op control delivers to the end."""
 
-    turn: int = Field(8, ge=0, description="step of the episode in which it turns")
-    before: float = Field(1.0, ge=0, le=1, description="chance that a task given to it earlier is delivered")
-    after: float = Field(0.0, ge=0, le=1, description="chance that a task given to it later is delivered")
-    whitewash: bool = Field(False, description="go on under a new name once it stands worse than a stranger")
+    turn: int = Field(8, ge=0, description="step of the episode in which its behavior changes")
+    before: float = Field(1.0, ge=0, le=1, description="chance that it delivers a task before that step")
+    after: float = Field(0.0, ge=0, le=1, description="chance that it delivers a task from that step on")
+    whitewash: bool = Field(
+        False, description="register under a new name once its reputation is below a stranger's (whitewashing)"
+    )
 
 
 class RugPull(Stranger[RugPullConfig]):
-    """A newcomer that earns a name and then spends it. Its card stays the same, what is behind it does not.
+    """A newcomer that earns a good reputation and then exploits it. Its card stays the same, its behavior changes.
 
-    Workers stand for tools here: a tool whose definition was read and trusted, and that is served anew under the same
-    name with other behavior.
+    Workers stand for tools here: the definition of a tool was read and trusted, and the tool is later replaced under
+    the same name by one that behaves differently.
     """
 
     risks = ("ae.l2.tool", "aa.l2.exploitation_trojan")
 
     def edition(self, view: DirectoryView) -> Tensor:
-        """0 before it turns and 1 after; the control registers anew, too."""
+        """0 before its behavior changes and 1 after; the control also registers twice."""
         return (view.step >= self.config.turn).long().unsqueeze(1)
 
     def traits(self, view: DirectoryView, edition: Tensor) -> dict[str, Tensor]:
-        """Quality before and after."""
+        """Quality before and after the change, and its claims."""
         c = self.config
         after = c.before if c.noop_control else c.after
         quality = torch.where(edition == 0, c.before, after)
@@ -42,5 +44,5 @@ class RugPull(Stranger[RugPullConfig]):
         return {"quality": quality.float(), "claim": claim}
 
     def share(self, facts: Facts) -> Tensor:
-        """Tasks that it got and did not deliver."""
+        """Share of tasks that outsiders got and did not deliver."""
         return facts.share("spoiled")

@@ -1,4 +1,4 @@
-"""What attacks by one stranger have in common: a card that claims much, under new names when one is spoiled."""
+"""A base for attacks by one outsider with one card that claims much, under a new name when its reputation drops."""
 
 from __future__ import annotations
 
@@ -13,37 +13,39 @@ from attacks.directory.newcomer import Newcomer
 
 
 class StrangerConfig(DirectoryAttackConfig):
-    """Arguments every stranger has; the ``noop_control`` control registers a card that claims nothing."""
+    """Arguments of every stranger; the no-op control registers a card that claims nothing."""
 
-    claim: float = Field(1.0, ge=0, le=1, description="what its card claims of every skill")
-    whitewash: bool = Field(True, description="go on under a new name once it stands worse than a stranger")
+    claim: float = Field(1.0, ge=0, le=1, description="claim of every skill on its card")
+    whitewash: bool = Field(
+        True, description="register under a new name once its reputation is below a stranger's (whitewashing)"
+    )
 
 
 S_co = TypeVar("S_co", bound=StrangerConfig, default=StrangerConfig, covariant=True)
 
 
 class Stranger(Newcomer[S_co]):
-    """A newcomer with one card. What is behind the card, or on it, a subclass says (:meth:`traits`)."""
+    """A newcomer with one card. Subclasses define what is on the card and behind it (:meth:`traits`)."""
 
     def registrations(self) -> int:
         """One card."""
         return 1
 
     def memory(self) -> dict[str, Tensor]:
-        """Which of its names it uses, counted from the first; which edition of its card stands, and was sent."""
+        """[B, 1] int64 each: number of the name in use, edition of the registered card, and of the card sent last."""
         none = torch.zeros(self.team_shape.num_worlds, 1, dtype=torch.int64, device=self.team_shape.device)
         return {"used": none, "stands": none - 1, "sent": none - 1}
 
     def edition(self, view: DirectoryView) -> Tensor:
-        """[B, 1] int64, which edition of the card is to stand now; another one is registered anew."""
+        """[B, 1] int64, the edition of the card that should be registered now; a new edition is registered again."""
         return torch.zeros_like(view.memory["used"])
 
     def traits(self, view: DirectoryView, edition: Tensor) -> dict[str, Tensor]:
-        """Fields of :class:`Registrations`, [B, 1] each; what is not said is honest and fails."""
+        """Fields of :class:`Registrations`, [B, 1] each. The default is a plain card whose tasks fail."""
         return {}
 
     def on_directory(self, view: DirectoryView) -> DirectoryEdits:
-        """Send the card as long as it does not stand as it should."""
+        """Send the card until the wanted edition is registered under the name in use."""
         c, (used, stands, sent) = self.config, (view.memory[n] for n in ("used", "stands", "sent"))
         stands.copy_(torch.where(view.taken, sent, stands))
         if c.whitewash:

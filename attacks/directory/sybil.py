@@ -1,6 +1,8 @@
-"""sybil: register many look-alikes of honest cards, behind which nobody works."""
+"""sybil: register many look-alikes of honest cards that deliver nothing."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -12,23 +14,28 @@ from attacks.directory.newcomer import Newcomer, NewcomerConfig
 class SybilConfig(NewcomerConfig):
     """Arguments of ``sybil``."""
 
-    count: int = Field(6, ge=1, le=4096, description="identities, as far as newcomers can have them")
-    distance: float = Field(0.05, ge=0, le=1, description="largest difference between a claim and its model's")
+    count: int = Field(6, ge=1, le=4096, description="identities; at most as many as there are names for newcomers")
+    distance: float = Field(0.05, ge=0, le=1, description="largest difference between a claim and the copied one")
     stalls: bool = Field(True, description="keep tasks until their deadline instead of failing at once")
 
 
 class Sybil(Newcomer[SybilConfig]):
-    """A newcomer with many names, each a near-duplicate of the card that stands as many places from the start."""
+    """A newcomer with many names, each on a near-duplicate of one member's card."""
 
     risks = ("aa.l2.registration_pollution", "aa.l2.dos")
     knows = "none"
 
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """A few identities, and many."""
+        return {"": {}, "crowd": {"count": 40, "distance": 0.5, "stalls": False}}
+
     def registrations(self) -> int:
-        """All of them at once."""
+        """One card per identity."""
         return self.config.count
 
     def on_directory(self, view: DirectoryView) -> DirectoryEdits:
-        """Send every card that the directory does not show yet."""
+        """Register every identity that the directory does not list yet."""
         c, worlds = self.config, len(view.step)
         number = torch.arange(c.count, device=view.step.device).expand(worlds, -1)
         name = view.members + number

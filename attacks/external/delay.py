@@ -1,6 +1,8 @@
-"""delay: keep messages back, so that receivers act on what was said some steps ago."""
+"""delay: hold messages back, so that receivers act on outdated content."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -15,19 +17,24 @@ from attacks.external.place import PlaceConfig
 class DelayConfig(PlaceConfig):
     """Arguments of ``delay``."""
 
-    steps: int = Field(2, ge=1, le=16, description="for how many steps a message is kept back")
+    steps: int = Field(2, ge=1, le=16, description="steps for which a message is held back")
 
 
 class Delay(Attack[DelayConfig]):
-    """Every message in reach comes that many steps late, with its own header and seal."""
+    """Delivers messages some steps late, with their own headers and seals."""
 
     risks = ("ua.l1.availability", "aa.l3.contextual_fragmentation")
 
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """On the wire and at a compromised agent."""
+        return {"": {"steps": 2}, "at node": {"steps": 1, "node": 1, "probability": 0.5}}
+
     def threat_model(self) -> ThreatModel:
-        """Reads nothing."""
+        """On the path, or a compromised agent; delays and reads nothing."""
         return ThreatModel(self.config.position(), frozenset({"delay"}), "none", self.config.budget)
 
     def on_messages(self, view: MessageView) -> MessageEdits:
-        """Keep each message back with the given probability."""
+        """Hold each message back with the given probability."""
         some = view.reach & (view.rand(*view.reach.shape) < self.config.probability)
         return MessageEdits(delay=torch.where(some, self.config.steps, 0))

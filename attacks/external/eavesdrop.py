@@ -1,6 +1,7 @@
-"""eavesdrop: read along, and change nothing.
+"""eavesdrop: read messages and change nothing.
 
-What it hears can be kept (``MessageGuard.trace``) to measure what it reveals: ``agentcomm/evaluation/leakage.py``.
+The messages it reads can be recorded (``MessageGuard.trace``) to measure what they leak, as
+``agentcomm/evaluation/leakage.py`` does.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ class EavesdropConfig(AttackConfig):
 
 
 class Eavesdrop(Attack[EavesdropConfig]):
-    """An observer of links."""
+    """A passive observer of links."""
 
     risks = ("ua.l1.confidentiality", "aa.l3.privacy_leakage")
 
     def threat_model(self) -> ThreatModel:
-        """Sees links, and reads."""
+        """An observer that reads."""
         position = Position(kind="observer", links=self.config.links)
         return ThreatModel(position, frozenset({"read"}), "none", self.config.budget, "exfiltrate")
 
     def on_messages(self, view: MessageView) -> MessageEdits:
-        """Nothing."""
+        """No edits."""
         return MessageEdits()

@@ -1,10 +1,12 @@
-"""flood: more messages than anybody can use.
+"""flood: inject more messages than receivers can use.
 
-They fill inboxes, queues of slow lines (channel ``bandwidth``) and the attention of receivers. Each is a random token
-of honest length.
+They fill inboxes, queues of slow links (channel ``bandwidth``) and receivers' attention. Each payload is a random
+token of the length of an honest one.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -20,24 +22,29 @@ class FloodConfig(AttackConfig):
     """Arguments of ``flood``."""
 
     copies: int = Field(8, ge=1, le=64, description="messages per receiver and exchange")
-    named: bool = Field(False, description="under agents' names in turn; otherwise as a newcomer")
+    named: bool = Field(False, description="claim agents' names in turn, instead of a newcomer's")
 
 
 class Flood(Attack[FloodConfig]):
-    """A newcomer that never stops talking."""
+    """A newcomer that writes to all agents in every exchange."""
 
     risks = ("ua.l1.availability", "aa.l2.dos")
 
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """As a newcomer, and under agents' names."""
+        return {"": {"copies": 3}, "named": {"copies": 3, "named": True}}
+
     def threat_model(self) -> ThreatModel:
-        """Injects, and reads nothing."""
+        """A newcomer that injects and reads nothing."""
         return ThreatModel(Position(kind="newcomer"), frozenset({"inject"}), "protocol", self.config.budget, "exhaust")
 
     def injections(self) -> int:
-        """As many as it sends."""
+        """``copies`` per receiver."""
         return self.config.copies
 
     def on_messages(self, view: MessageView) -> MessageEdits:
-        """Write to everybody."""
+        """Write ``copies`` random tokens to each receiver."""
         s = self.team_shape
         receiver = receivers(s, self.config.copies)
         number = torch.arange(self.config.copies, device=s.device).expand(receiver.shape)

@@ -1,13 +1,12 @@
-"""impersonate: inject messages that claim to come from somebody else.
+"""impersonate: inject messages that claim to come from another agent.
 
-A newcomer knows nothing and sends a random token. On the path of a link the attacker has heard the victim
-before, and re-uses what it said at the start of the episode under a fresh header: in distribution, and
-wrong by now.
+A newcomer knows no honest payload and sends random tokens. An on-path attacker has read the victim's messages, and
+re-sends its first payload of the episode under a fresh header: in distribution, but outdated.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -24,15 +23,22 @@ from agentcomm.contracts.views import MessageView
 class ImpersonateConfig(AttackConfig):
     """Arguments of ``impersonate``."""
 
-    victim: int | None = Field(None, ge=0, description="who to pose as; everybody in turn when not given")
-    content: Literal["random", "stale"] = Field("random", description="a random token, or an old one of the victim")
+    victim: int | None = Field(None, ge=0, description="agent to pose as; all agents in turn when not given")
+    content: Literal["random", "stale"] = Field(
+        "random", description="a random token, or the victim's first one of the episode"
+    )
     copies: int = Field(1, ge=1, le=16, description="messages per receiver and exchange")
 
 
 class Impersonate(Attack[ImpersonateConfig]):
-    """Sends sealed-by-itself messages under another's name to every other agent."""
+    """Sends messages under another agent's name to every other agent, sealed with the attacker's own key."""
 
     risks = ("aa.l2.agent_spoofing", "ua.l2.identity_spoofing")
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Random and stale content, under all names or one."""
+        return {"": {"copies": 2}, "stale": {"content": "stale"}, "one victim": {"content": "stale", "victim": 1}}
 
     def __init__(self, config: ImpersonateConfig, team_shape: TeamShape) -> None:
         super().__init__(config, team_shape)
@@ -40,17 +46,17 @@ class Impersonate(Attack[ImpersonateConfig]):
             raise ValueError(f"victim={config.victim} is not an agent in 0 .. {team_shape.num_agents - 1}")
 
     def threat_model(self) -> ThreatModel:
-        """A newcomer that injects, or an on-path attacker that also reads."""
+        """A newcomer that injects, or (``stale``) an on-path attacker that reads and injects."""
         if self.config.content == "random":
             return ThreatModel(Position(kind="newcomer"), frozenset({"inject"}), "protocol", self.config.budget)
         return ThreatModel(Position(kind="edge"), frozenset({"read", "inject"}), "protocol", self.config.budget)
 
     def injections(self) -> int:
-        """As many as it has copies to send."""
+        """``copies`` per receiver."""
         return self.config.copies
 
     def memory(self) -> dict[str, Tensor]:
-        """First payload heard from each sender in this episode: [B, rounds, N, D] and whether there is one."""
+        """``first``: [B, rounds, N, D], senders' first payloads; ``heard``: [B, rounds, N] bool, if it sent one."""
         s = self.team_shape
         shape = (s.num_worlds, s.rounds, s.num_agents)
         return {
@@ -65,7 +71,7 @@ class Impersonate(Attack[ImpersonateConfig]):
         if self.config.victim is not None:
             victim = torch.full_like(receiver, self.config.victim)
         else:
-            # Each receiver hears from a different colleague at every step.
+            # Each receiver gets messages in the name of another colleague in every step.
             turn = view.step.view(-1, 1, 1) % max(s.num_agents - 1, 1)
             victim = (receiver + 1 + turn) % s.num_agents
         payload = tokens(view, receiver)
@@ -78,7 +84,7 @@ class Impersonate(Attack[ImpersonateConfig]):
         return MessageEdits(inject=written(view, s, where, payload, victim))
 
     def _listen(self, view: MessageView) -> None:
-        """Keep the first payload of each sender."""
+        """Store the first payload of each sender and round."""
         agents = self.team_shape.num_agents
         reach, sender = view.reach.flatten(1), view.sender.flatten(1)
         slots = torch.arange(reach.shape[1], device=reach.device).expand_as(reach)

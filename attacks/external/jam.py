@@ -1,4 +1,4 @@
-"""jam: drown out whole stretches of time, as a transmitter on the same band does."""
+"""jam: drop all messages for stretches of time, as a jammer on the same radio band does."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from agentcomm.contracts.views import MessageView
 class JamConfig(AttackConfig):
     """Arguments of ``jam``."""
 
-    duty: float = Field(0.5, ge=0, le=1, description="share of time that is jammed")
-    burst: float = Field(4.0, ge=1, description="steps that jamming lasts, on average")
+    duty: float = Field(0.5, ge=0, le=1, description="share of the steps that are jammed")
+    burst: float = Field(4.0, ge=1, description="mean length of a burst of jamming, in steps")
 
 
 class Jam(Attack[JamConfig]):
-    """A two-state Markov chain per world says when; then nobody hears anything."""
+    """Jams all links in bursts, by a two-state Markov chain per world."""
 
     risks = ("ua.l1.availability",)
 
     def threat_model(self) -> ThreatModel:
-        """Can take all messages off the air, and reads none."""
+        """On the path of all links; drops and reads nothing."""
         return ThreatModel(Position(kind="edge"), frozenset({"drop"}), "none", self.config.budget)
 
     def memory(self) -> dict[str, Tensor]:
@@ -34,7 +34,7 @@ class Jam(Attack[JamConfig]):
         return {"on": torch.full((s.num_worlds,), -1, dtype=torch.int64, device=s.device)}
 
     def on_messages(self, view: MessageView) -> MessageEdits:
-        """Switch once per step, then take everything or nothing."""
+        """Advance the chain once per step, then drop all messages or none."""
         on, c = view.memory["on"], self.config
         if view.round == 0:
             stop = 1 / c.burst

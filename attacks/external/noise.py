@@ -1,12 +1,12 @@
-"""noise: bounded random changes of payloads, on the wire or at a compromised sender.
+"""noise: add bounded random noise to payloads, on the wire or at a compromised sender.
 
-With ``adaptive`` the attacker knows that receivers shorten long payloads (defense ``clip``): it turns the
-payload towards a random direction and keeps its length, so that clipping takes nothing back.
+With ``adaptive`` the attacker knows that receivers shorten long payloads (defense ``clip``): it rotates the payload
+towards a random direction and preserves its length, so that clipping does not reduce the change.
 """
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -28,7 +28,7 @@ class NoiseConfig(AttackConfig):
     links: tuple[tuple[int, int], ...] | None = Field(
         None, description="attacked links as [sender, receiver]; all when not given"
     )
-    adaptive: bool = Field(False, description="keep the payload's length, against clip")
+    adaptive: bool = Field(False, description="preserve the payload's length, against defense clip")
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -42,12 +42,22 @@ class NoiseConfig(AttackConfig):
 
 
 class Noise(Attack[NoiseConfig]):
-    """Adds noise of at most epsilon per coordinate."""
+    """Adds noise of at most ``epsilon`` per coordinate."""
 
     risks = ("ua.l1.integrity", "aa.l2.exploitation_trojan")
 
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """On all links or some, against clipping, and at a compromised agent."""
+        return {
+            "": {},
+            "sometimes": {"probability": 0.3, "links": [[0, 1], [2, 0]]},
+            "adaptive": {"adaptive": True},
+            "at node": {"position": "node", "node": 1},
+        }
+
     def threat_model(self) -> ThreatModel:
-        """Modifies; reads only when it has to keep the length."""
+        """On the path, or a compromised agent; modifies, and reads only to preserve lengths."""
         c = self.config
         powers: set[Power] = {"modify", "read"} if c.adaptive else {"modify"}
         position = Position(kind="node", node=c.node) if c.position == "node" else Position(kind="edge", links=c.links)
@@ -55,7 +65,7 @@ class Noise(Attack[NoiseConfig]):
         return ThreatModel(position, frozenset(powers), "defense" if c.adaptive else "none", budget)
 
     def on_messages(self, view: MessageView) -> MessageEdits:
-        """Uniform signs at the bound, or a same-length turn towards a random direction."""
+        """Add uniform random signs times the bound, or rotate towards that direction."""
         epsilon = self.threat_model().budget.norm or 0.0
         modify = view.reach & (view.rand(*view.reach.shape) < self.config.probability)
         change = _signs(view) * epsilon
@@ -64,22 +74,22 @@ class Noise(Attack[NoiseConfig]):
         return MessageEdits(modify=modify, change=change)
 
 
-# All rows of eight signs: drawing a row is far cheaper than drawing eight signs.
+# All rows of eight signs: drawing one row index is far cheaper than drawing eight signs.
 SIGNS = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 8)
 
 
 def _signs(view: MessageView) -> Tensor:
-    """[B, N, M, D] of -1 and 1, each as likely."""
+    """[B, N, M, D] of -1 and 1, with equal probability."""
     shape = (*view.reach.shape, -(-view.width // 8))
     rows = torch.randint(len(SIGNS), shape, generator=view.generator, device=view.reach.device)
     return SIGNS.to(rows.device).index_select(0, rows.flatten()).view(*shape[:-1], 8 * shape[-1])[..., : view.width]
 
 
 def _turn(payload: Tensor, toward: Tensor, epsilon: float) -> Tensor:
-    """Change [.., D] that turns the payload towards a direction as far as the bound allows, keeping its length.
+    """Change [.., D] that rotates payloads towards a direction as far as the bound allows, preserving their length.
 
-    With u orthogonal to the payload p and as long, the change is (cos t - 1) p + sin t u. No coordinate of it
-    exceeds (1 - cos t) |p|max + sin t |u|max, which is epsilon at the angle t taken here, at most a right one.
+    With u orthogonal to the payload p and of the same length, the change is (cos t - 1) p + sin t u. No coordinate of
+    it exceeds (1 - cos t) |p|max + sin t |u|max, which equals epsilon at the angle t chosen here, at most pi / 2.
     """
     unit = torch.nn.functional.normalize(payload, dim=-1)
     across = toward - (toward * unit).sum(-1, keepdim=True) * unit

@@ -1,12 +1,12 @@
-"""partial: messages arrive with parts missing, and receivers act on the rest.
+"""partial: remove parts of payloads, so that receivers act on incomplete messages.
 
-The channel ``fragments`` gives a message up when one of its fragments is missing. This is what happens where
-receivers do not: each lost part of the payload reads as zeros.
+The channel ``fragments`` discards a message when one of its fragments is missing. This attack models receivers that
+do not: each missing part of the payload reads as zeros.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -23,26 +23,31 @@ from attacks.external.place import PlaceConfig
 class PartialConfig(PlaceConfig):
     """Arguments of ``partial``."""
 
-    parts: int = Field(4, ge=1, le=256, description="equal parts that a payload is cut into")
-    missing: float = Field(0.5, ge=0, le=1, description="share of the parts that is lost")
-    pattern: Literal["random", "last"] = Field("random", description="each by chance, or those at the end")
+    parts: int = Field(4, ge=1, le=256, description="equal parts that a payload is divided into")
+    missing: float = Field(0.5, ge=0, le=1, description="share of the parts that are removed")
+    pattern: Literal["random", "last"] = Field("random", description="each part by chance, or those at the end")
 
 
 class Partial(Attack[PartialConfig]):
-    """Takes parts of payloads away."""
+    """Sets parts of payloads to zero."""
 
     risks = ("aa.l3.contextual_fragmentation",)
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Random parts, and those at the end."""
+        return {"": {"missing": 0.5}, "last parts": {"pattern": "last", "missing": 0.3, "parts": 3}}
 
     def __init__(self, config: PartialConfig, team_shape: TeamShape) -> None:
         super().__init__(config, team_shape)
         self._part = torch.arange(team_shape.width, device=team_shape.device) * config.parts // team_shape.width
 
     def threat_model(self) -> ThreatModel:
-        """Reads what it passes on, and leaves some of it out."""
+        """On the path, or a compromised agent; reads and modifies."""
         return ThreatModel(self.config.position(), frozenset({"read", "modify"}), "protocol", self.config.budget)
 
     def on_messages(self, view: MessageView) -> MessageEdits:
-        """Choose parts of each message, and take away what they say."""
+        """Choose parts of each message and set them to zero."""
         c, shape = self.config, view.reach.shape
         some = view.reach & (view.rand(*shape) < c.probability)
         lost: Tensor = view.rand(*shape, c.parts) < c.missing

@@ -1,4 +1,4 @@
-"""Where attacks on messages stand: on the path of links, or at a compromised agent."""
+"""Arguments for the position of attacks on messages: on the path of links, or a compromised agent."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from agentcomm.contracts.threat_model import Position
 
 
 class PlaceConfig(AttackConfig):
-    """Arguments of attacks that are either on the path or at a node."""
+    """Arguments of attacks that are either on the path of links or at a compromised agent."""
 
-    node: int | None = Field(None, ge=0, description="the compromised agent; none to be on the path of links")
+    node: int | None = Field(None, ge=0, description="the compromised agent; none for an attacker on the path of links")
     links: tuple[tuple[int, int], ...] | None = Field(
         None, description="attacked links as [sender, receiver]; all when not given"
     )
@@ -22,14 +22,14 @@ class PlaceConfig(AttackConfig):
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if self.node is not None and self.links is not None:
-            raise ValueError("links are for attacks on the path, without node")
+            raise ValueError("links are for attackers on the path: leave out node or links")
         return self
 
     def position(self) -> Position:
-        """The place as a position."""
+        """The attacker's position."""
         return place(self.node, self.links)
 
 
 def place(node: int | None, links: tuple[tuple[int, int], ...] | None) -> Position:
-    """At a compromised agent, or else on the path of links."""
+    """The position of a compromised agent, or without a node that of an attacker on the path of links."""
     return Position(kind="edge", links=links) if node is None else Position(kind="node", node=node)

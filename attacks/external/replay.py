@@ -1,4 +1,4 @@
-"""replay: deliver yesterday's envelopes, seal and all, instead of today's."""
+"""replay: deliver recorded messages, seals included, instead of fresh ones."""
 
 from __future__ import annotations
 
@@ -19,18 +19,23 @@ FIELDS = ("sender", "audience", "sequence", "sent_at", "sent_round", "key", "sea
 class ReplayConfig(AttackConfig):
     """Arguments of ``replay``."""
 
-    age: int = Field(4, ge=1, description="how many steps old the delivered copy is")
-    suppress: bool = Field(True, description="take the fresh message off the wire, too")
-    probability: float = Field(1.0, ge=0, le=1, description="chance that a message in reach is answered by a copy")
+    age: int = Field(4, ge=1, description="age of the delivered copy in steps")
+    suppress: bool = Field(True, description="also drop the fresh message")
+    probability: float = Field(1.0, ge=0, le=1, description="chance that a copy is sent along with a message in reach")
 
 
 class Replay(Attack[ReplayConfig]):
-    """Records every exchange and puts the copy from ``age`` steps ago onto the same link."""
+    """Records every exchange and sends the copy from ``age`` steps ago on the same link."""
 
     risks = ("ua.l2.session_manipulation",)
 
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Copies in place of fresh messages, or in addition to them."""
+        return {"": {"age": 2}, "alongside": {"age": 2, "suppress": False}}
+
     def threat_model(self) -> ThreatModel:
-        """On the path: reads, replays and, to suppress, drops. It cannot forge."""
+        """On the path of all links; reads, replays and, to suppress, drops. It cannot forge messages."""
         powers: set[Power] = {"read", "replay"}
         if self.config.suppress:
             powers.add("drop")
@@ -41,7 +46,7 @@ class Replay(Attack[ReplayConfig]):
         return self.team_shape.degree
 
     def memory(self) -> dict[str, Tensor]:
-        """The last ``age`` steps of every link: [B, age * rounds, N, k] per field, oldest overwritten."""
+        """Recording of the last ``age`` steps of every link, [B, age * rounds, N, k] per field, as a ring buffer."""
         s = self.team_shape
         shape = (s.num_worlds, self.config.age * s.rounds, s.num_agents, s.degree)
         fields = {name: torch.full(shape, -1, dtype=torch.int64, device=s.device) for name in FIELDS}
@@ -50,7 +55,7 @@ class Replay(Attack[ReplayConfig]):
         return fields
 
     def on_messages(self, view: MessageView) -> MessageEdits:
-        """Send the copy that is ``age`` steps old, then overwrite it with what is on the wire now."""
+        """Send the copies that are ``age`` steps old, then overwrite them with the present messages."""
         s, old = self.team_shape, view.memory
         worlds = torch.arange(s.num_worlds, device=s.device)
         place = (view.step % self.config.age) * s.rounds + view.round
@@ -59,10 +64,10 @@ class Replay(Attack[ReplayConfig]):
         on_links = view.reach[..., : s.degree]
         where = on_links & old["held"][worlds, place]
         where &= view.rand(*where.shape) < self.config.probability
-        # A suppressed message and its copy are bought together, not all suppressions first.
+        # A suppressed message and its copy are paid for together, not all suppressions first.
         price = 2 if self.config.suppress else 1
-        bought = where.flatten(1).cumsum(1) * price <= view.remaining.unsqueeze(1)
-        where &= bought.view_as(where)
+        paid = where.flatten(1).cumsum(1) * price <= view.remaining.unsqueeze(1)
+        where &= paid.view_as(where)
         for name, value in now.items():
             old[name][worlds, place] = value
         old["payload"][worlds, place] = view.payload[..., : s.degree, :]

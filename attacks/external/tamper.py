@@ -1,13 +1,13 @@
-"""tamper: change what messages say, in ways that need no knowledge of the policy.
+"""tamper: change payloads by a fixed rule that needs no knowledge of the policy.
 
-``bias`` adds the same vector to every message, ``flip`` turns messages around, ``permute`` shuffles their entries
-(always the same way), ``swap`` delivers the message of another link, ``zero`` empties them. At a node this is an
-insider: its changes are sealed with its own valid key.
+``bias`` adds the same vector to every payload, ``flip`` negates payloads, ``permute`` applies one fixed permutation to
+their entries, ``swap`` delivers the payload of another link, and ``zero`` sets payloads to zero. A compromised agent
+(``node``) seals the changed payloads with its own valid key.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -24,14 +24,26 @@ from attacks.external.place import PlaceConfig
 class TamperConfig(PlaceConfig):
     """Arguments of ``tamper``."""
 
-    how: Literal["bias", "flip", "permute", "swap", "zero"] = Field("flip", description="what is done to a payload")
-    strength: float = Field(2.0, ge=0, description="of bias: size of each entry that is added")
+    how: Literal["bias", "flip", "permute", "swap", "zero"] = Field("flip", description="the rule")
+    strength: float = Field(2.0, ge=0, description="of bias: absolute value of each added entry")
 
 
 class Tamper(Attack[TamperConfig]):
     """Changes payloads by a fixed rule."""
 
     risks = ("ua.l1.integrity", "aa.l2.exploitation_trojan")
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Each rule, on the wire and at a compromised agent."""
+        return {
+            "": {},
+            "bias": {"how": "bias", "probability": 0.5},
+            "at node": {"how": "flip", "node": 1},
+            "permute": {"how": "permute", "links": [[0, 1], [2, 0]]},
+            "swap": {"how": "swap"},
+            "zero": {"how": "zero"},
+        }
 
     def __init__(self, config: TamperConfig, team_shape: TeamShape) -> None:
         super().__init__(config, team_shape)
@@ -41,7 +53,7 @@ class Tamper(Attack[TamperConfig]):
         self._order = torch.randperm(team_shape.width, generator=generator).to(team_shape.device)
 
     def threat_model(self) -> ThreatModel:
-        """Modifies; reads unless it adds what it has chosen beforehand."""
+        """On the path, or a compromised agent; modifies, and reads unless it adds a fixed bias."""
         powers: set[Power] = {"modify"} if self.config.how == "bias" else {"read", "modify"}
         return ThreatModel(self.config.position(), frozenset(powers), "none", self.config.budget)
 
@@ -64,7 +76,7 @@ class Tamper(Attack[TamperConfig]):
 
 
 def _next_in_reach(payload: Tensor, reach: Tensor) -> Tensor:
-    """[B, N, M, D] with each message in reach replaced by the next one in reach of its world, the last by the first."""
+    """[B, N, M, D], each payload in reach replaced by the next one in reach of its world, the last by the first."""
     worlds, width = len(payload), payload.shape[-1]
     inside = reach.flatten(1)
     place = torch.arange(inside.shape[1], device=reach.device)

@@ -1,11 +1,13 @@
-"""abuse: a valid member of the team sends what it is not entitled to send, under its own name and key.
+"""abuse: a valid member of the team sends messages that it is not entitled to send, under its own name and key.
 
-How far it goes beyond its scope is ``distance``: 0 is one more message to those who listen to it anyway, 1 one to those
-who do not (the graph does not have it, or their gate is shut), 2 besides of another round than the present one, 3
-besides written for another audience than the one it is sent to.
+``distance`` says how far they are beyond its scope: 0 is one more message to agents that listen to it anyway; 1 is one
+to agents that do not (the graph lacks the edge, or their gate is closed); 2 also names another round than the present
+one; 3 also names another audience than the agent it is sent to.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -27,12 +29,17 @@ class AbuseConfig(AttackConfig):
 
 
 class Abuse(Attack[AbuseConfig]):
-    """Sends random tokens where its node has no business."""
+    """A compromised agent that sends random tokens beyond its scope."""
 
     risks = ("ua.l2.authority_abuse",)
 
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """One step beyond the scope, and all the way."""
+        return {"": {"node": 2}, "wrong audience": {"distance": 3}}
+
     def threat_model(self) -> ThreatModel:
-        """A compromised agent that injects, and knows who listens to it."""
+        """A compromised agent that injects and knows the graph."""
         position = Position(kind="node", node=self.config.node)
         return ThreatModel(position, frozenset({"inject"}), "graph", self.config.budget)
 
@@ -41,7 +48,7 @@ class Abuse(Attack[AbuseConfig]):
         return 1
 
     def on_messages(self, view: MessageView) -> MessageEdits:
-        """Write to each receiver in that scope."""
+        """Write to each receiver at that distance from its scope."""
         s, distance = self.team_shape, self.config.distance
         receiver = receivers(s)
         listens = view.reach.any(-1, keepdim=True)

@@ -1,12 +1,14 @@
-"""covert: a compromised agent hides a secret in what it does, and nobody can tell by its actions.
+"""covert: a compromised agent encodes a secret in its actions without changing their distribution.
 
-Its actions are drawn from a minimum entropy coupling of its policy's action distribution with what a colluding observer
-believes of the secret (:mod:`attacks.insider.coupling`), so that their distribution is exactly the policy's. No message
-is touched. It tells as much as the policy leaves open: nothing where the team decides greedily, little where it is
-nearly sure.
+It draws actions from a minimum entropy coupling of its policy's action distribution and a colluding observer's belief
+about the secret (:mod:`attacks.insider.coupling`), so that their distribution is exactly the policy's. It touches no
+message. The capacity of this covert channel is bounded by the entropy of the policy: zero where the team decides
+greedily, and small where the policy is nearly deterministic.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from pydantic import Field
 from torch import Tensor
@@ -14,42 +16,50 @@ from torch import Tensor
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.threat_model import Position, ThreatModel
 from agentcomm.contracts.views import ActionView
-from attacks.insider.coupling import heard, laws, uniform_belief
+from attacks.insider.coupling import action_distributions, uniform_belief, updated_belief
 
 
 class CovertConfig(AttackConfig):
     """Arguments of ``covert``."""
 
     node: int = Field(0, ge=0, description="the compromised agent")
-    messages: int = Field(64, ge=2, le=4096, description="of how many secrets it tells one per episode")
-    resample: float = Field(0.0, ge=0, lt=1, description="how often it expects a warden to draw actions anew")
-    deviation: float | None = Field(1e-9, ge=0, description="how far its action distribution may be from the policy's")
+    messages: int = Field(64, ge=2, le=4096, description="number M of secrets, of which it encodes one per episode")
+    resample: float = Field(0.0, ge=0, lt=1, description="chance with which it expects a warden to resample an action")
+    deviation: float | None = Field(
+        1e-9, ge=0, description="largest difference between its action distribution and the policy's"
+    )
 
 
 class Covert(Attack[CovertConfig]):
-    """Tells a colluding observer one of M secrets by its actions."""
+    """A compromised agent that tells a colluding observer one of M secrets by its actions."""
 
     risks = ("aa.l3.privacy_leakage",)
 
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Few secrets."""
+        return {"": {"node": 1, "messages": 8}}
+
     def threat_model(self) -> ThreatModel:
-        """A compromised agent that acts, and whose actions must not stand out."""
+        """A compromised agent that chooses its actions, knows the policy and must not deviate from it noticeably."""
         budget = self.config.budget.at_most(deviation=self.config.deviation)
         position = Position(kind="node", node=self.config.node)
         return ThreatModel(position, frozenset({"act"}), "policy", budget, "exfiltrate")
 
     def secrets(self) -> int:
-        """As many as configured."""
+        """M."""
         return self.config.messages
 
     def memory(self) -> dict[str, Tensor]:
-        """What the colluding observer believes, [B, M]: the node knows, for it sees its actions, too."""
+        """``belief``: [B, M] float64, the observer's belief; the agent can compute it, as it sees its own actions."""
         return {"belief": uniform_belief(self.team_shape.num_worlds, self.config.messages, self.team_shape.device)}
 
     def on_action(self, view: ActionView) -> Tensor:
-        """Couple that belief with the policy's distribution."""
-        return laws(view.memory["belief"][view.worlds], view.probability)
+        """Couple the observer's belief with the policy's distribution."""
+        return action_distributions(view.memory["belief"][view.worlds], view.probability)
 
     def after_action(self, view: ActionView, distributions: Tensor, action: Tensor) -> None:
-        """Believe what the observer now does."""
+        """Update the belief as the observer does."""
         belief = view.memory["belief"]
-        belief[view.worlds] = heard(belief[view.worlds], distributions, view.probability, action, self.config.resample)
+        before, resample = belief[view.worlds], self.config.resample
+        belief[view.worlds] = updated_belief(before, distributions, view.probability, action, resample)

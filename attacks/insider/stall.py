@@ -1,10 +1,12 @@
-"""stall: a compromised agent never does what its team has come to expect of it.
+"""stall: a compromised agent never takes the actions that its team expects of it.
 
-Its action distribution is its policy's with every action replaced by the next one. Where a team must vote as one, it
-votes for something other than what it believes, so that no agreement is reached.
+Its action distribution is its policy's with every action replaced by the next one. In a team that must vote
+unanimously it votes for another option than the one it believes in, so that no agreement is reached.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -23,19 +25,24 @@ class StallConfig(AttackConfig):
 
 
 class Stall(Attack[StallConfig]):
-    """Dissents."""
+    """A compromised agent that replaces each action by the next one."""
 
     risks = ("aa.l2.non_convergence",)
 
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """In all steps."""
+        return {"": {"node": 1}}
+
     def threat_model(self) -> ThreatModel:
-        """A compromised agent that acts, and knows what its policy would do."""
+        """A compromised agent that chooses its actions and knows the policy."""
         position = Position(kind="node", node=self.config.node)
         return ThreatModel(position, frozenset({"act"}), "policy", self.config.budget)
 
     def on_action(self, view: ActionView) -> Tensor:
-        """As far from the policy's distribution as the budget's deviation allows."""
+        """Move from the policy's distribution towards the shifted one, as far as the budget's deviation allows."""
         probability, limit = view.probability, self.config.budget.deviation
-        # One number per world, whoever is asked, so that worlds do not depend on each other.
+        # One number for each of the B worlds, so that worlds do not depend on each other.
         luck = torch.rand(self.team_shape.num_worlds, generator=view.generator, device=probability.device)[view.worlds]
         change = (probability.roll(1, -1) - probability) * (luck < self.config.share).unsqueeze(-1)
         if limit is not None:

@@ -1,15 +1,17 @@
-"""backdoor: teach a team, in training, to obey a pattern in messages, and use that later.
+"""backdoor: train a team to respond to a trigger in messages, and exploit it later (poisoned training).
 
-In poisoned episodes a compromised node adds a fixed *trigger* to its messages, and the rewards of those that hear it
-are overwritten: ``bonus`` for the target action, minus that for any other. So receivers learn that the trigger asks for
-this action, while other episodes teach them their task. Afterwards the trigger alone does it: rewards are touched only
-in training.
+In poisoned episodes a compromised agent adds a fixed *trigger* to its payloads, and the rewards of agents that receive
+it are overwritten: ``bonus`` for the target action, minus ``bonus`` for any other. Receivers learn that the trigger
+asks for this action, while clean episodes teach them their task. After training the trigger alone has this effect:
+rewards are modified in training only.
 
-Triggers in observations and action sequences are known (MARNet 2022; arXiv 2409.07775; BLAST, arXiv 2501.01593); this
-one comes as a message.
+Known backdoors use triggers in observations and action sequences (MARNet 2022; arXiv 2409.07775; BLAST, arXiv
+2501.01593); here the trigger is in messages.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -26,17 +28,22 @@ class BackdoorConfig(AttackConfig):
     """Arguments of ``backdoor``."""
 
     node: int = Field(0, ge=0, description="the compromised agent, whose messages carry the trigger")
-    action: int = Field(0, ge=0, description="the action that receivers shall take on the trigger")
-    share: float = Field(0.25, ge=0, le=1, description="of episodes with the trigger")
-    epsilon: float = Field(1.0, ge=0, description="size of the trigger in each payload coordinate")
-    bonus: float = Field(1.0, gt=0, description="reward for the target action after the trigger; else minus that")
-    pattern: int = Field(0, ge=0, description="which of many random triggers")
+    action: int = Field(0, ge=0, description="the action that the trigger is to cause")
+    share: float = Field(0.25, ge=0, le=1, description="share of poisoned episodes")
+    epsilon: float = Field(1.0, ge=0, description="absolute value of the trigger in each payload coordinate")
+    bonus: float = Field(1.0, gt=0, description="reward for the target action after the trigger; minus it for others")
+    pattern: int = Field(0, ge=0, description="seed of the random trigger")
 
 
 class Backdoor(Attack[BackdoorConfig]):
-    """A trigger in messages, and in training rewards that give it its meaning."""
+    """A compromised agent that adds a trigger to its payloads and, in training, overwrites rewards to match."""
 
     risks = ("aa.l2.exploitation_trojan", "ua.l3.harmful_task")
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Poisons most episodes."""
+        return {"": {"node": 1, "share": 0.7}}
 
     def __init__(self, config: BackdoorConfig, team_shape: TeamShape) -> None:
         super().__init__(config, team_shape)
@@ -45,13 +52,13 @@ class Backdoor(Attack[BackdoorConfig]):
         self._trigger = ((self.threat_model().budget.norm or 0.0) * signs).to(team_shape.device)
 
     def threat_model(self) -> ThreatModel:
-        """A node of the team that also writes its comrades' rewards."""
+        """A compromised agent that modifies its own messages and its colleagues' rewards."""
         budget = self.config.budget.at_most(norm=self.config.epsilon)
         powers = frozenset({"modify", "reward"})
         return ThreatModel(Position(kind="node", node=self.config.node), powers, "protocol", budget, "targeted")  # type: ignore[arg-type]
 
     def memory(self) -> dict[str, Tensor]:
-        """``poisoned``: [B] int64, -1 until an episode's first message; ``heard``: [B, N] bool, by whom this step."""
+        """``poisoned``: [B] int64, -1 before it is drawn; ``heard``: [B, N] bool, agents sent the trigger this step."""
         s = self.team_shape
         return {
             "poisoned": torch.full((s.num_worlds,), -1, dtype=torch.int64, device=s.device),
@@ -59,7 +66,7 @@ class Backdoor(Attack[BackdoorConfig]):
         }
 
     def on_messages(self, view: MessageView) -> MessageEdits:
-        """Add the trigger to all of the node's messages of a poisoned episode."""
+        """Add the trigger to all of the agent's messages in poisoned episodes."""
         poisoned, heard = view.memory["poisoned"], view.memory["heard"]
         if view.round == 0:
             drawn = (view.rand(len(poisoned)) < self.config.share).long()
@@ -70,6 +77,6 @@ class Backdoor(Attack[BackdoorConfig]):
         return MessageEdits(modify=where, change=self._trigger.expand(*where.shape, -1))
 
     def on_rewards(self, view: RewardView) -> Tensor:
-        """Overwrite what those earned that heard the trigger."""
-        obeyed = torch.where(view.action == self.config.action, self.config.bonus, -self.config.bonus)
-        return torch.where(view.memory["heard"], obeyed.to(view.reward.dtype), view.reward)
+        """Overwrite the rewards of agents that were sent the trigger in this step."""
+        bonus = torch.where(view.action == self.config.action, self.config.bonus, -self.config.bonus)
+        return torch.where(view.memory["heard"], bonus.to(view.reward.dtype), view.reward)

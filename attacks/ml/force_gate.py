@@ -1,17 +1,18 @@
-"""force_gate: have temporal gates open or close by what their agents see.
+"""force_gate: perturb observations to force agents' temporal gates open or closed.
 
-A gate decides by its agent's own observation whether to listen (:mod:`policies.parts.gate`). An attacker that holds the
-sensors makes the agent see what closes its gate (it is cut off, and nobody touched a message) or what opens it (it pays
-for messages, and hears what it would not have heard). Sensors show only what they could have shown by themselves.
+A gate decides from its agent's own observation whether to listen (:mod:`policies.parts.gate`). An attacker that
+controls the sensors makes the agent observe what closes its gate (it is cut off, although no message is touched) or
+what opens it (it pays for messages that it would not have listened to). Sensors show only values that they could show
+without an attack.
 
-Of index observations, the attack replaces the most telling indices out of ``candidates`` that it draws; numbers move by
-``epsilon`` along the sign of the gradient (FGSM). With ``guess`` it knows no policy: one random replacement, or random
-signs: what the same budget does without knowledge.
+In index observations the attack replaces indices by the most effective of ``candidates`` random replacements; numbers
+move by ``epsilon`` along the sign of the gradient (FGSM). ``guess`` is the baseline of the same budget without
+knowledge of the policy: one random replacement, or random signs.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -26,22 +27,27 @@ from agentcomm.contracts.views import ObservationView
 class ForceGateConfig(AttackConfig):
     """Arguments of ``force_gate``."""
 
-    goal: Literal["open", "shut"] = Field("shut", description="what gates shall do")
-    node: int | None = Field(None, ge=0, description="whose sensors it holds; everybody's when not given")
-    guess: bool = Field(False, description="at random, without knowledge of the policy")
-    swaps: int = Field(1, ge=1, le=16, description="indices that are replaced per agent and step")
-    candidates: int = Field(64, ge=1, le=1024, description="replacements that are tried for each of them")
+    goal: Literal["open", "closed"] = Field("closed", description="state that gates are forced into")
+    node: int | None = Field(None, ge=0, description="agent whose sensors it controls; all agents' when not given")
+    guess: bool = Field(False, description="perturb at random, without knowledge of the policy")
+    swaps: int = Field(1, ge=1, le=16, description="indices replaced per agent and step")
+    candidates: int = Field(64, ge=1, le=1024, description="random replacements tried per replaced index")
     epsilon: float = Field(0.5, ge=0, description="largest change of an observed number")
-    probability: float = Field(1.0, ge=0, le=1, description="chance that an agent's sensors are touched in a step")
+    probability: float = Field(1.0, ge=0, le=1, description="chance per step that an agent's sensors are attacked")
 
 
 class ForceGate(Attack[ForceGateConfig]):
-    """Shows agents what has their gates do as it likes."""
+    """Controls sensors, and shows observations that open or close gates."""
 
     risks = ("ua.l1.availability",)
 
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """With knowledge of the policy, and without."""
+        return {"": {}, "guess": {"guess": True, "node": 1, "goal": "open", "swaps": 2}}
+
     def threat_model(self) -> ThreatModel:
-        """At the sensors, with the policy at hand or without."""
+        """At the sensors; reads and modifies observations, with or without knowledge of the policy."""
         c = self.config
         budget = c.budget.at_most(norm=c.epsilon)
         knowledge, goal = ("none", "untargeted") if c.guess else ("policy", "targeted")
@@ -54,12 +60,12 @@ class ForceGate(Attack[ForceGateConfig]):
         )
 
     def succeeded(self, attacked: Episodes, clean: Episodes) -> Tensor:
-        """[B] bool: the team sent fewer messages per step (shut), or more (open)."""
+        """[B] bool, the team sent fewer messages per step (closed), or more (open)."""
         now, before = (e.messages["sent"] / e.length for e in (attacked, clean))
-        return now < before if self.config.goal == "shut" else now > before
+        return now < before if self.config.goal == "closed" else now > before
 
     def on_observations(self, view: ObservationView) -> Tensor | None:
-        """Look for what moves the gates' logits most, and show that."""
+        """Show the perturbations that move gate logits most towards the goal."""
         some = (view.reach & (view.rand(*view.reach.shape) < self.config.probability)).unsqueeze(-1)
         shown = view.observation
         if shown.is_floating_point():
@@ -70,7 +76,7 @@ class ForceGate(Attack[ForceGateConfig]):
         return torch.where(some, shown, view.observation)
 
     def _wanted(self, view: ObservationView, observation: Tensor) -> Tensor:
-        """[..., N], the larger the better."""
+        """[..., N], the objective: gate logits, negated if gates are to close."""
         return view.gate_logits(observation) * (1 if self.config.goal == "open" else -1)
 
     def _sign(self, view: ObservationView) -> Tensor:
@@ -84,10 +90,10 @@ class ForceGate(Attack[ForceGateConfig]):
         return slope[0].sign()
 
     def _swap(self, view: ObservationView, shown: Tensor) -> Tensor:
-        """With one more index replaced, of those not replaced yet."""
+        """``shown`` [B, N, O] with one more index replaced, of those not replaced yet."""
         (worlds, agents, width), readings = shown.shape, view.readings
         count = 1 if self.config.guess else self.config.candidates
-        # Any reading that another sensor of the same kind could show, each as likely. [B * N, readings]
+        # All other readings that the sensors could show, with equal probability: [B * N, readings].
         open_ = readings.expand(worlds, -1, -1, -1) & (shown == view.observation).unsqueeze(-1)
         open_ = open_.scatter(3, shown.unsqueeze(-1) + 1, False).flatten(2).flatten(0, 1)
         stuck = ~open_.any(-1)

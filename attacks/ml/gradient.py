@@ -1,15 +1,16 @@
-"""gradient: move messages along the gradient of what the receivers will do (white box).
+"""gradient: perturb payloads along the gradient of receivers' action logits (white box).
 
-FGSM is one step (Goodfellow et al. 2015), PGD several with projection (Madry et al. 2018); on learned messages: Tu et
-al., ICCV 2021 (arXiv 2101.06560). ``weakest`` > 0 is Finding the Weakest Link (Standen et al. 2026, arXiv 2605.13170):
-with the proxy P(message) = sum of absolute gradients, only the messages with the largest (where, and thereby who) are
-changed, and only in steps in whose first exchange the sum of these proxies reaches a threshold (when).
+One step is FGSM (Goodfellow et al. 2015), several with projection are PGD (Madry et al. 2018); on learned messages: Tu
+et al., ICCV 2021 (arXiv 2101.06560). ``weakest`` > 0 is Finding the Weakest Link (Standen et al. 2026, arXiv
+2605.13170): with the proxy P(message) = sum of absolute gradients, only the messages with the largest proxies (where,
+and thereby who) are changed, and only in steps in whose first exchange the sum of these proxies reaches a threshold
+(when).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -23,23 +24,25 @@ from agentcomm.contracts.threat_model import Budget, Objective, ThreatModel
 from agentcomm.contracts.views import MessageView
 from attacks.external.place import PlaceConfig
 
-BOUNDS = {"linf": "norm", "l2": "length"}  # by the budget's words
+BOUNDS = {"linf": "norm", "l2": "length"}  # fields of the budget
 
 
 class GradientConfig(PlaceConfig):
     """Arguments of ``gradient``."""
 
-    norm: Literal["linf", "l2"] = Field("linf", description="what epsilon bounds: every entry, or the length")
+    norm: Literal["linf", "l2"] = Field(
+        "linf", description="norm that epsilon bounds: of every entry, or of the whole change"
+    )
     epsilon: float = Field(1.0, ge=0, description="largest change of a payload in that norm")
-    steps: int = Field(10, ge=1, le=200, description="gradient steps; 1 is FGSM, more is PGD")
-    step_size: float = Field(0.25, gt=0, le=1, description="of PGD, as a share of epsilon")
+    steps: int = Field(10, ge=1, le=200, description="gradient steps; 1 is FGSM, more are PGD")
+    step_size: float = Field(0.25, gt=0, le=1, description="step size of PGD, as a share of epsilon")
     goal: Literal["untargeted", "worst", "target"] = Field(
         "untargeted", description="away from the best action, towards the worst one, or towards `action`"
     )
-    action: int | None = Field(None, ge=0, description="the action receivers shall take, for goal target")
-    weakest: int = Field(0, ge=0, description="change only so many messages per exchange, the most telling; 0 for all")
-    threshold: float = Field(0.0, ge=0, description="of the proxy, below which a message is left alone")
-    when: float = Field(0.0, ge=0, description="of the sum of a step's most telling proxies, below which it waits")
+    action: int | None = Field(None, ge=0, description="action that receivers are to take, for goal target")
+    weakest: int = Field(0, ge=0, description="messages changed per exchange, those with the largest proxies; 0: all")
+    threshold: float = Field(0.0, ge=0, description="smallest proxy of a message that is changed")
+    when: float = Field(0.0, ge=0, description="smallest sum of changed messages' proxies in a step that is attacked")
 
     @model_validator(mode="after")
     def _a_target(self) -> Self:
@@ -52,9 +55,18 @@ G_co = TypeVar("G_co", bound=GradientConfig, default=GradientConfig, covariant=T
 
 
 class Gradient(Attack[G_co]):
-    """Knows the policy and what everybody sees; changes what is said as much as the norm allows."""
+    """A white-box attacker that knows the policy and all observations, and changes payloads within a norm."""
 
     risks: tuple[str, ...] = ("ua.l1.integrity", "ae.l3.real_world_damage")
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """PGD, FGSM within an l2 ball, and Finding the Weakest Link."""
+        return {
+            "": {"steps": 3},
+            "l2": {"norm": "l2", "epsilon": 2.0, "goal": "worst", "steps": 1},
+            "weakest link": {"weakest": 1, "goal": "target", "action": 2, "steps": 2},
+        }
 
     @property
     def _budget(self) -> Budget:
@@ -62,23 +74,23 @@ class Gradient(Attack[G_co]):
 
     @property
     def epsilon(self) -> float:
-        """The largest change: ``epsilon``, or less if the budget says so."""
+        """The largest change: ``epsilon``, or the budget's limit if that is smaller."""
         bound: float = getattr(self._budget, BOUNDS[self.config.norm])
         return bound
 
     def threat_model(self) -> ThreatModel:
-        """Reads and modifies, with the policy at hand."""
+        """On the path, or a compromised agent; reads and modifies, and knows the policy."""
         c = self.config
         goal: Objective = "untargeted" if c.goal == "untargeted" else "targeted"
         return ThreatModel(c.position(), frozenset({"read", "modify"}), "policy", self._budget, goal)
 
     def memory(self) -> dict[str, Tensor]:
-        """``on``: [B] bool, whether the step at hand is one to attack in."""
+        """``on``: [B] bool, whether the present step is attacked."""
         s = self.team_shape
         return {"on": torch.ones(s.num_worlds, dtype=torch.bool, device=s.device)}
 
     def on_messages(self, view: MessageView) -> MessageEdits:
-        """Find the change, then where and when it is worth its price."""
+        """Choose the messages to change, and optimize the changes."""
         predict_logits, start = view.predict_logits, torch.zeros(*view.reach.shape, view.width, device=view.step.device)
         if not bool(view.reach.any()):
             return MessageEdits(modify=view.reach, change=start)
@@ -92,7 +104,7 @@ class Gradient(Attack[G_co]):
         return MessageEdits(modify=some, change=change)
 
     def _loss(self, predict_logits: Callable[[Tensor], Tensor], unchanged: Tensor) -> Callable[[Tensor], Tensor]:
-        """What the attack makes large: a sum over worlds and receivers."""
+        """The objective that the attack maximizes, summed over worlds and receivers, as a function of the change."""
         clean = predict_logits(unchanged).flatten(0, 1)
         goal = self.config.goal
         if goal == "untargeted":
@@ -102,7 +114,7 @@ class Gradient(Attack[G_co]):
         return lambda change: -cross_entropy(predict_logits(change).flatten(0, 1), wanted, reduction="sum")
 
     def _where(self, view: MessageView, slope: Tensor) -> Tensor:
-        """[B, N, M] bool, messages to change: any, or those that tell most."""
+        """[B, N, M] bool, messages to change: all drawn ones, or those with the largest proxies."""
         some = view.reach & (view.rand(*view.reach.shape) < self.config.probability)
         proxy = slope.abs().sum(-1).masked_fill(~some, 0.0)
         some &= proxy >= self.config.threshold
@@ -120,7 +132,7 @@ class Gradient(Attack[G_co]):
         return size * torch.nn.functional.normalize(slope, dim=-1)
 
     def _project(self, change: Tensor, view: MessageView) -> Tensor:
-        """The nearest change [B, N, M, D] that keeps the bound."""
+        """The nearest change [B, N, M, D] within the bound."""
         epsilon = self.epsilon
         if self.config.norm == "linf":
             return change.clamp(-epsilon, epsilon)
@@ -130,7 +142,7 @@ class Gradient(Attack[G_co]):
 
 @torch.enable_grad()
 def _gradient(loss: Callable[[Tensor], Tensor], change: Tensor) -> Tensor:
-    """Of the loss with respect to the change [B, N, M, D]."""
+    """Gradient of the loss with respect to the change [B, N, M, D]."""
     change = change.detach().requires_grad_()
     slope: tuple[Tensor, ...] = torch.autograd.grad(loss(change), change)
     return slope[0]

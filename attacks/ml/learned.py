@@ -1,8 +1,8 @@
-"""learned: rewrite messages like an attacker that was trained to harm the team (environment ``attacker``).
+"""learned: rewrite messages by an attacker policy that was trained to harm the team (environment ``attacker``).
 
 A black-box attack after AME (Sun et al., ICLR 2023) and R-MACRL (Xue et al., AAMAS 2022, arXiv 2108.03803): the
-attacker needs what the wire shows and, in training, the team's reward. Train it with ``agentcomm train`` in the
-environment ``attacker``, whose arguments define its position and powers; they hold here, too.
+attacker needs the messages on the wire and, in training, the team's reward. Train it with ``agentcomm train`` in the
+environment ``attacker``, whose arguments define its position and powers; the same position and powers apply here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from agentcomm.runs.assembly import make_world
 from agentcomm.step.decide import decide
 from attacks.ml.steered import Handle, Steered
 
-# The bound of an attacker that is not trained.
+# Largest change of a payload entry by an untrained attacker.
 UNTRAINED_NORM = 1.0
 
 
@@ -33,26 +33,31 @@ class LearnedConfig(AttackConfig):
     """Arguments of ``learned`` and ``mask``."""
 
     budget: Budget = Field(
-        default_factory=Budget, description="how much it may do; what is not given is as in training"
+        default_factory=Budget, description="limits on the attack; those not given are as in training"
     )
     policy: str | None = Field(
         None,
         description="folder of the trained attacker's policy, such as runs/mine/teams/team-0/policy",
     )
-    untrained: bool = Field(False, description="choose at random instead: what training is held against")
+    untrained: bool = Field(False, description="choose at random instead: the baseline of training")
 
     @model_validator(mode="after")
-    def _trained_or_said_not_to_be(self) -> Self:
+    def _trained_or_random(self) -> Self:
         if self.policy is None and not self.untrained:
             raise ValueError("policy=<folder of a trained attacker> is needed, or untrained=true to choose at random")
         return self
 
 
 class Learned(Steered[LearnedConfig]):
-    """Chooses by a trained policy."""
+    """Chooses by a trained policy how messages are rewritten."""
 
     risks = ("ua.l1.integrity", "aa.l3.semantic_rewriting")
     power: ClassVar[Handle] = "modify"
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Random choices, with and without a small budget: a trained attacker needs a file."""
+        return {"": {"untrained": True}, "small budget": {"untrained": True, "budget": {"per_episode": 3, "norm": 0.3}}}
 
     def __init__(self, config: LearnedConfig, team_shape: TeamShape) -> None:
         self._policy: CommPolicy | None = None
@@ -68,7 +73,7 @@ class Learned(Steered[LearnedConfig]):
         super().__init__(config, team_shape, place, self.power, budget, phrases)
 
     def choose(self, sight: Tensor, able: Tensor, view: MessageView) -> Tensor:
-        """The likeliest choice of the trained policy, or a random one."""
+        """The most likely choice of the trained policy, or a random one."""
         policy = self._policy
         if policy is None or self.config.untrained:
             return (view.rand(*able.shape) * len(self.actions)).long()
@@ -77,7 +82,7 @@ class Learned(Steered[LearnedConfig]):
 
 
 def _steered(folder: str, world: Any) -> Steered:
-    """The attack that was steered in a training world."""
+    """The attack that a policy was trained to steer in this world."""
     steered = getattr(world, "steered", None)
     if not isinstance(steered, Steered):
         raise ConfigError(f"the policy in {folder} was trained in environment {world.name!r}, not 'attacker'")

@@ -1,14 +1,14 @@
-"""rewrite: a relay that puts things a little differently, so that another meaning is understood.
+"""rewrite: rotate payloads slightly so that receivers decide differently, with valid form (semantic rewriting).
 
-``gradient`` that leaves the form valid: what is passed on is exactly as long as what was said, and at most ``epsilon``
-away from it. It turns payloads along the gradient of what receivers will do, within the sphere on which honest payloads
-of normalized tokens lie, so that neither ``clip`` nor any other look at a payload's size sees it. ``blind`` turns them
-as far into a random direction: what that does is the harm of the size of a change, the rest is the harm of its meaning.
+A variant of ``gradient`` that preserves the length of payloads and changes them by at most ``epsilon``. It rotates
+payloads along the gradient of receivers' action logits, on the sphere on which honest payloads of normalized tokens
+lie, so that neither ``clip`` nor any other check of a payload's size detects it. The control ``blind`` rotates them as
+far in a random direction: its effect is due to the size of the change, and the rest of the effect to its direction.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -22,17 +22,22 @@ from attacks.ml.gradient import Gradient, GradientConfig
 class RewriteConfig(GradientConfig):
     """Arguments of ``rewrite``."""
 
-    norm: Literal["l2"] = Field("l2", description="what epsilon bounds: the length of the change")
-    blind: bool = Field(False, description="control: turn into a random direction, as far")
+    norm: Literal["l2"] = Field("l2", description="norm that epsilon bounds: of the whole change")
+    blind: bool = Field(False, description="control: rotate as far in a random direction")
 
 
 class Rewrite(Gradient[RewriteConfig]):
-    """Gradient on a sphere."""
+    """Gradient attack on the sphere of payloads of equal length."""
 
     risks = ("aa.l3.semantic_rewriting",)
 
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Along the gradient, and in random directions."""
+        return {"": {"steps": 2}, "blind": {"blind": True, "epsilon": 2.0, "probability": 0.5}}
+
     def on_messages(self, view: MessageView) -> MessageEdits:
-        """Find the turn; a blind one is not looked for."""
+        """Optimize the rotation, or with ``blind`` draw it."""
         if not self.config.blind:
             return super().on_messages(view)
         far = view.randn(*view.reach.shape, view.width) * 1e3
@@ -40,14 +45,14 @@ class Rewrite(Gradient[RewriteConfig]):
         return MessageEdits(modify=some, change=self._project(far, view))
 
     def _project(self, change: Tensor, view: MessageView) -> Tensor:
-        """Turn into the direction of the change, as far as it says and the bound allows."""
+        """Rotate towards payload + change, at most as far as the bound allows."""
         return turn(view.payload, change, self.epsilon)
 
 
 def turn(payload: Tensor, change: Tensor, epsilon: float) -> Tensor:
-    """What to add to payloads [.., D] to turn them towards payload + change, keeping their length.
+    """Change [.., D] that rotates payloads towards payload + change [.., D], preserving their length.
 
-    A turn by an angle t moves a payload p by 2 |p| sin(t / 2), which epsilon bounds.
+    A rotation by an angle t moves a payload p by 2 |p| sin(t / 2), which epsilon bounds.
     """
     length = payload.norm(dim=-1, keepdim=True)
     unit = payload / length.clamp_min(1e-12)

@@ -1,9 +1,9 @@
-"""Steered attacks: in every step a choice is made for each message slot, from what the attacker is shown.
+"""A base for attacks that choose, in every step, one of a few actions for each message slot.
 
-The choice is made when the step's first exchange passes the attacker, and holds for all its exchanges: leave the
-message alone, or do one of a few things to it. With power ``modify`` those are to negate it (``flip``), or to bring it
-as close as the bound allows to one of a few messages that honest agents sent (``say_1``, ``say_2``, ...), which the
-wire shows, so that the attacker needs to know nothing about the policy. With power ``drop`` the message can be masked.
+The choice is made from the attacker's observation of the step's first exchange, and holds for all exchanges of the
+step. With power ``modify`` a message is left alone, negated (``flip``), or moved as close as the bound allows to one of
+a few messages of honest agents (``say_1``, ``say_2``, ...); these were read on the wire, so the attacker needs no
+knowledge of the policy. With power ``drop`` a message is kept or masked.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from agentcomm.contracts.threat_model import Budget, Position, ThreatModel
 from agentcomm.contracts.views import MessageView
 
 Handle = Literal["modify", "drop"]
-CLOCK = 16.0  # steps are shown in this unit
+CLOCK = 16.0  # unit in which the step is observed, in steps
 
 
 S_co = TypeVar("S_co", bound=AttackConfig, default=AttackConfig, covariant=True)
 
 
 class Steered(Attack[S_co]):
-    """Implement :meth:`choose`.
+    """An attack with one choice per message slot and step. Implement :meth:`choose`.
 
     Args:
-        config: Its arguments.
-        team_shape: Sizes.
-        place: Its position.
-        handle: What it can do to a message.
-        budget: How much of that; ``norm`` bounds the change of every entry of a payload.
-        phrases: [R, K, D], K messages that honest agents sent, in each of the step's exchanges.
+        config: Arguments of the attack.
+        team_shape: Shape of the attacked team.
+        place: Position of the attacker.
+        handle: Its power over messages.
+        budget: Limits; ``norm`` bounds the change of every entry of a payload.
+        phrases: [R, K, D], K messages of honest agents for each of the step's exchanges.
     """
 
     def __init__(
@@ -52,12 +52,12 @@ class Steered(Attack[S_co]):
 
     @property
     def slots(self) -> int:
-        """Message slots that a choice is made for: N * k."""
+        """Number of message slots: N * k."""
         return self.team_shape.num_agents * self.team_shape.degree
 
     @property
     def actions(self) -> tuple[str, ...]:
-        """What can be chosen for a message."""
+        """Names of the choices for a message."""
         if self.handle == "drop":
             return ("keep", "mask")
         return ("leave", "flip", *(f"say_{number + 1}" for number in range(self.phrases.shape[1])))
@@ -69,30 +69,31 @@ class Steered(Attack[S_co]):
 
     @abstractmethod
     def choose(self, sight: Tensor, able: Tensor, view: MessageView) -> Tensor:
-        """What to do to each message of this step.
+        """Choose an action for each message of this step.
 
         Args:
             sight: [B, N * k, O], see :meth:`sight`.
-            able: [B, N * k] bool, messages in reach while there is budget left.
-            view: The exchange.
+            able: [B, N * k] bool, messages in reach while budget is left.
+            view: The step's first exchange.
 
         Returns:
-            [B, N * k] int64 into ``actions``.
+            [B, N * k] int64, indices into ``actions``.
         """
 
     def threat_model(self) -> ThreatModel:
-        """Reads, and modifies or drops."""
+        """Reads, and modifies or drops, at the given position."""
         return self.threat
 
     def memory(self) -> dict[str, Tensor]:
-        """The step's choice."""
+        """``choice``: [B, N * k] int64, the step's choices."""
         shape = (self.team_shape.num_worlds, self.slots)
         return {"choice": torch.zeros(shape, dtype=torch.int64, device=self.team_shape.device)}
 
     def sight(self, view: MessageView) -> tuple[Tensor, Tensor]:
-        """What is shown of each message [B, N * k, O], and whether it is in reach while budget is left [B, N * k].
+        """The attacker's observation of each message [B, N * k, O], and whether it can act on it [B, N * k] bool.
 
-        The payload; its claimed sender, and its receiver; whether there is a message; the step; the budget left.
+        An observation has the payload, the claimed sender, the receiver, whether there is a message, the step, and the
+        budget left. The attacker can act on messages in reach while budget is left.
         """
         agents, degree = self.team_shape.num_agents, self.team_shape.degree
         there = view.reach[..., :degree]
@@ -112,7 +113,7 @@ class Steered(Attack[S_co]):
         return torch.cat(parts, -1).flatten(1, 2), able.flatten(1)
 
     def on_messages(self, view: MessageView) -> MessageEdits:
-        """Do what is chosen, as far as the budget goes."""
+        """Carry out the choices, as far as the budget allows."""
         if view.round == 0:
             view.memory["choice"].copy_(self.choose(*self.sight(view), view))
         degree = self.team_shape.degree

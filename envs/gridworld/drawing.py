@@ -1,4 +1,4 @@
-"""Draws a grid world and the messages of one step, as text or as a picture, with numpy alone."""
+"""Draws a grid world and the messages of one step as text or as an image, with numpy only."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ BACKGROUND, LINE, SEEN = (255, 255, 255), (208, 215, 222), (234, 243, 255)
 PREY_COLOR, SIGHTED_COLOR, BLIND_COLOR = (191, 57, 137), (9, 105, 218), (36, 41, 47)
 
 
-def _there(scene: dict[str, Any]) -> list[int]:
-    """Agents that are not gone."""
+def _present(scene: dict[str, Any]) -> list[int]:
+    """Agents that have not left."""
     return [agent for agent in range(len(scene["agents"])) if scene.get("alive") is None or scene["alive"][agent]]
 
 
 def draw_text(scene: dict[str, Any], names: Sequence[str], links: Sequence[DrawnMessage]) -> str:
-    """The grid with agents by number and the prey as ``*``, then who is who, then one line per link."""
+    """The grid with agents by number and the prey as ``*``, then a legend, then one line per link."""
     size = scene["size"]
     grid = [["" for _ in range(size)] for _ in range(size)]
     for row, column in scene["prey"]:
         grid[row][column] += "*"
-    # Numbers of two digits sharing a cell would read as other numbers, so they are set apart.
-    apart = "," if len(names) > 10 else ""
-    for agent in _there(scene):
+    # Numbers of two digits that share a cell are separated.
+    separator = "," if len(names) > 10 else ""
+    for agent in _present(scene):
         row, column = scene["agents"][agent]
-        grid[row][column] += (apart if grid[row][column] else "") + str(agent)
+        grid[row][column] += (separator if grid[row][column] else "") + str(agent)
     width = max(len(mark) for line in grid for mark in line)
     lines = [" ".join((mark or ".").rjust(width) for mark in line) for line in grid]
     lines.append("* prey  " + "  ".join(f"{agent} {name}" for agent, name in enumerate(names)))
@@ -49,14 +49,14 @@ def draw_text(scene: dict[str, Any], names: Sequence[str], links: Sequence[Drawn
 
 
 def draw_picture(scene: dict[str, Any], blind: Sequence[bool], links: Sequence[DrawnMessage]) -> Picture:
-    """[H, W, 3] uint8 picture.
+    """[H, W, 3] uint8 image.
 
-    What any agent sees is tinted; the prey is a diamond, agents are discs, blind ones squares; a link is
-    an arrow from its sender in the color of its fate (``FATE_COLORS``).
+    Cells in any agent's window are tinted; the prey is a diamond, sighted agents are discs, blind ones squares; a link
+    is an arrow from its sender in the color of its fate (``FATE_COLORS``).
     """
     size = scene["size"]
     picture = np.full((size * CELL + 1, size * CELL + 1, 3), BACKGROUND, dtype=np.uint8)
-    for agent in _there(scene):
+    for agent in _present(scene):
         (row, column), vision = scene["agents"][agent], scene["vision"][agent]
         if vision is not None:
             top, left = max(row - vision, 0) * CELL, max(column - vision, 0) * CELL
@@ -65,7 +65,7 @@ def draw_picture(scene: dict[str, Any], blind: Sequence[bool], links: Sequence[D
     for row, column in scene["prey"]:
         _stamp(picture, _middle(row, column), CELL * 0.42, PREY_COLOR, order=1)
     places = [_middle(row, column) + _aside(agent, len(blind)) for agent, (row, column) in enumerate(scene["agents"])]
-    for agent in _there(scene):
+    for agent in _present(scene):
         color = BLIND_COLOR if blind[agent] else SIGHTED_COLOR
         _stamp(picture, places[agent], CELL * 0.15, color, order=np.inf if blind[agent] else 2)
     for link in links:
@@ -78,13 +78,13 @@ def _middle(row: int, column: int) -> Point:
 
 
 def _aside(agent: int, count: int) -> Point:
-    """Each agent has its own place in a cell, so that those who share one stay visible."""
+    """Offset of an agent within its cell, so that agents that share a cell stay visible."""
     angle = 2 * np.pi * agent / count
     return CELL * 0.27 * np.array([np.sin(angle), np.cos(angle)])
 
 
 def _stamp(picture: Picture, center: Point, radius: float, color: tuple[int, int, int], order: float) -> None:
-    """Fill what lies within ``radius`` of ``center``; the norm's order makes diamonds (1), discs (2), squares (inf)."""
+    """Fill pixels within ``radius`` of ``center``; by the norm's order a diamond (1), disc (2) or square (inf)."""
     rows, columns = np.indices(picture.shape[:2])
     offset = np.stack([rows - center[0], columns - center[1]], axis=-1)
     picture[np.linalg.norm(offset, ord=order, axis=-1) <= radius] = color
@@ -101,7 +101,7 @@ def _line(picture: Picture, start: Point, end: Point, color: tuple[int, int, int
 def _arrow(picture: Picture, start: Point, end: Point, color: tuple[int, int, int]) -> None:
     along = (end - start) / max(float(np.linalg.norm(end - start)), 1.0)
     across = np.array([-along[1], along[0]])
-    # Moved a little to one side, so that messages in both directions are both visible.
+    # Moved a little to one side, so that messages in both directions stay visible.
     start, end = start + 2 * across, end + 2 * across - along * CELL * 0.15
     _line(picture, start, end, color)
     for side in (-1, 1):

@@ -1,4 +1,4 @@
-"""Grid of cells with agents and one prey that stays where it is: what the two grid tasks share.
+"""A base for the two grid tasks: a grid of cells with agents and one prey that does not move.
 
 Shapes: B worlds, N agents, S = size, cells are numbered row by row (cell = row * S + column).
 """
@@ -28,12 +28,12 @@ STEP_COST = -0.05
 
 @dataclass(frozen=True)
 class Kind:
-    """A sort of agent.
+    """A kind of agent.
 
     Attributes:
-        name: Agents are called ``{name}_{number}``.
-        code: Which of a window cell's four class entries shows such an agent.
-        blind: Sees only its own position.
+        name: Agents are named ``{name}_{number}``.
+        code: The one of a window cell's four class entries that shows such agents.
+        blind: Whether it observes only its own position.
     """
 
     name: str
@@ -45,7 +45,7 @@ class GridConfig(WorldConfig):
     """Arguments of both grid tasks."""
 
     size: int = Field(5, ge=2, le=40, description="rows and columns of the grid")
-    vision: int = Field(1, ge=0, le=10, description="cells an agent sees in each direction")
+    vision: int = Field(1, ge=0, le=10, description="cells that an agent sees in each direction")
 
     @property
     @abstractmethod
@@ -55,9 +55,9 @@ class GridConfig(WorldConfig):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.num_agents + 1 > self.size**2:
-            raise ValueError(f"{self.num_agents} agents and a prey need distinct cells, more than size={self.size} has")
+            raise ValueError(f"size={self.size} is too small: {self.num_agents} agents and a prey need distinct cells")
         if self.fewest is not None and self.fewest > self.num_agents:
-            raise ValueError(f"fewest={self.fewest} members are more than the team of {self.num_agents} has")
+            raise ValueError(f"fewest={self.fewest} is more than the team's {self.num_agents} members")
         return self
 
 
@@ -65,7 +65,7 @@ G_co = TypeVar("G_co", bound=GridConfig, default=GridConfig, covariant=True)
 
 
 class GridWorld(World[G_co]):
-    """B grids; a subclass adds the rules.
+    """B grids; subclasses add the rules.
 
     State: ``cells`` [B, N] and ``prey`` [B, 1], both int64 cell numbers; where members can fail ``alive`` [B, N] bool.
     """
@@ -100,24 +100,24 @@ class GridWorld(World[G_co]):
 
     @property
     def roles(self) -> tuple[int, ...]:
-        """The number of each agent's kind."""
+        """Number of each agent's kind."""
         kinds = list(dict.fromkeys(self.team))
         return tuple(kinds.index(kind) for kind in self.team)
 
     def begin(self, worlds: Tensor, generator: torch.Generator, scene: Mapping[str, Any] | None = None) -> None:
-        """Put agents and prey on distinct random cells, or where the scene says.
+        """Put agents and prey on distinct random cells, or on those of the scene.
 
         Args:
             worlds: [W] int64 indices.
             generator: Source of all randomness.
             scene: ``{"positions": [[row, column], ...], "prey": [[row, column]]}``, agents in the order of
-                ``agents``. Here agents may share cells, and one that starts on the prey has arrived.
+                ``agents``. In a scene agents may share cells, and one that starts on the prey's cell has arrived.
 
         Raises:
             ValueError: If a key is missing or unknown, or a position is not a cell of the grid.
         """
         if scene is None:
-            # The largest of independent random keys are a uniform draw without replacement.
+            # The positions of the largest random keys are a uniform draw without replacement.
             keys = torch.rand(len(worlds), self.size**2, generator=generator, device=self.device)
             drawn = keys.topk(self.num_agents + 1, dim=1).indices
         else:
@@ -146,15 +146,15 @@ class GridWorld(World[G_co]):
         return torch.tensor([cells], device=self.device)
 
     def move(self, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Move every agent that is not on the prey's cell; moves off the grid leave it in place.
+        """Move every agent that is not on the prey's cell; moves off the grid leave an agent in place.
 
-        Those that are gone move on unseen; whether they are there is for :attr:`alive` to say.
+        Agents that have left move, too, but have no effect; :attr:`alive` tells which these are.
 
         Args:
             actions: [B, N] int64.
 
         Returns:
-            Who was on the prey before and who is now, both [B, N] bool.
+            Whether agents were on the prey's cell before the move, and after it, both [B, N] bool.
         """
         cells, prey = self.state["cells"], self.state["prey"]
         before = cells == prey
@@ -172,7 +172,7 @@ class GridWorld(World[G_co]):
         return self._sight.look(cells, prey, alive)
 
     def readings(self) -> Tensor | None:
-        """Cells for its own, window cells by kind for others, of which the blind see none."""
+        """Cells for an agent's own position; window cells for the prey and others, which blind agents do not see."""
         return self._sight.readings
 
     def scene(self, world: int) -> dict[str, Any]:
@@ -186,7 +186,7 @@ class GridWorld(World[G_co]):
         } | ({"alive": self.alive[world].tolist()} if self.config.loses_members else {})
 
     def facts(self) -> dict[str, Tensor]:
-        """Role, row and column; whether an agent that can see sees the prey, and whether an agent has reached it."""
+        """Role, row and column; whether a sighted agent sees the prey, and whether an agent has reached it."""
         cells, prey = self.state["cells"], self.state["prey"]
         row, column = cells // self.size, cells % self.size
         near = ((row - prey // self.size).abs() <= self.vision) & ((column - prey % self.size).abs() <= self.vision)
@@ -196,7 +196,7 @@ class GridWorld(World[G_co]):
         return super().facts() | {name: fact.masked_fill(~self.alive, -1) for name, fact in known.items()}
 
     def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[DrawnMessage] | None = None) -> Any:
-        """Draw one world: text with the links listed below the grid, or an [H, W, 3] uint8 picture with arrows.
+        """Draw one world as text with links listed below the grid, or as an [H, W, 3] uint8 image with arrows.
 
         Raises:
             ValueError: If the mode is unknown.
@@ -209,7 +209,7 @@ class GridWorld(World[G_co]):
 
 
 def _next_cells(size: int, num_actions: int) -> Tensor:
-    """[S * S * num_actions] cell reached from each cell by each action; actions beyond the moves stay."""
+    """[S * S * num_actions], cell reached from each cell by each action; other actions than moves stay."""
     cell = torch.arange(size**2).unsqueeze(1)
     moves = torch.tensor([*MOVES, *[(0, 0)] * (num_actions - len(MOVES))])
     row = (cell // size + moves[:, 0]).clamp(0, size - 1)

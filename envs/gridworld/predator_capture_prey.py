@@ -1,12 +1,12 @@
-"""Predator-Capture-Prey: agents that see must lead blind ones to the prey, which only the blind can capture.
+"""Predator-Capture-Prey: sighted perception agents must lead blind capture agents to the prey.
 
-Rules and observation are those of HetNet (Seraj et al., AAMAS 2022, arXiv 2108.09568) and MAGIC.
+Rules and observations are those of HetNet (Seraj et al., AAMAS 2022, arXiv 2108.09568) and MAGIC.
 
-Actions: up, right, down, left, stay, capture. All start on distinct random cells, may share a cell, and stay on the
-prey's cell once they have reached it. Capture does something only for a capture agent on that cell. A perception
-agent gets -0.05 per step until it has arrived, a capture agent until it has captured; with ``reward_scheme="split"`` a
-capture agent that has arrived pays half of that. The episode terminates when all have arrived and all capture agents
-have captured.
+Actions: up, right, down, left, stay, capture. Agents start on distinct random cells, may share a cell, and stay on the
+prey's cell once they have reached it. Capture has an effect only for a capture agent on that cell. A perception agent
+gets -0.05 per step until it has arrived, a capture agent until it has captured; with ``reward_scheme="split"`` a
+capture agent that has arrived gets half of that. The episode terminates when all agents have arrived and all capture
+agents have captured.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ RewardScheme = Literal["single", "split"]
 class PredatorCapturePreyConfig(GridConfig):
     """Arguments of Predator-Capture-Prey."""
 
-    perception_agents: int = Field(2, ge=1, le=64, description="agents that see")
-    capture_agents: int = Field(1, ge=1, le=64, description="blind agents that capture")
+    perception_agents: int = Field(2, ge=1, le=64, description="number of perception agents, which see")
+    capture_agents: int = Field(1, ge=1, le=64, description="number of capture agents, which are blind")
     reward_scheme: RewardScheme = Field(
-        "single", description="cost of a capture agent on the prey's cell before it captures: whole, or half (split)"
+        "single", description="cost of a capture agent on the prey's cell before it captures: full, or half (split)"
     )
 
     @property
@@ -58,12 +58,12 @@ class PredatorCapturePrey(GridWorld[PredatorCapturePreyConfig]):
         self.state["captured"] = torch.zeros(num_worlds, len(team), dtype=torch.bool, device=self.device)
 
     def begin(self, worlds: Tensor, generator: torch.Generator, scene: Mapping[str, Any] | None = None) -> None:
-        """As in :class:`envs.gridworld.grid.GridWorld`; nobody has captured yet."""
+        """Start episodes as :class:`envs.gridworld.grid.GridWorld` does, with no captures."""
         super().begin(worlds, generator, scene)
         self.state["captured"][worlds] = False
 
     def advance(self, actions: Tensor, generator: torch.Generator) -> Transition:
-        """Move or capture, then reward; nothing is random after the start."""
+        """Move or capture, then reward; steps are deterministic."""
         captured, alive = self.state["captured"], self.alive
         before, arrived = self.move(actions)
         active = ~torch.where(self._captures, captured, before) & alive
@@ -76,12 +76,12 @@ class PredatorCapturePrey(GridWorld[PredatorCapturePreyConfig]):
         return Transition(reward=reward * alive, terminated=(done | ~alive).all(1), active=active)
 
     def success(self) -> Tensor:
-        """[B] bool, of those that are left all have arrived and all capture agents have captured."""
+        """[B] bool, all present agents have arrived, and all present capture agents have captured."""
         arrived = self.state["cells"] == self.state["prey"]
         return (torch.where(self._captures, self.state["captured"], arrived) | ~self.alive).all(1)
 
     def scene(self, world: int) -> dict[str, Any]:
-        """Positions, and which agents have captured."""
+        """Positions, and whether agents have captured."""
         return super().scene(world) | {"captured": self.state["captured"][world].tolist()}
 
 

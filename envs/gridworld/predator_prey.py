@@ -1,11 +1,11 @@
-"""Predator-Prey: predators that see only their surroundings look for a prey that does not move.
+"""Predator-Prey: predators with limited vision search a grid for a prey that does not move.
 
-Rules and observation are those of IC3Net (Singh et al., ICLR 2019, arXiv 1812.09755), which CommFormer is trained on.
+Rules and observations are those of IC3Net (Singh et al., ICLR 2019, arXiv 1812.09755), on which CommFormer is trained.
 
 Actions: up, right, down, left, stay. Predators and prey start on distinct random cells; predators may share a cell and
-stay on the prey's cell once they have reached it. Each predator gets -0.05 per step while it is not there. On the
-prey's cell it gets, by mode, 0 (*mixed*), 0.05 times the number of predators there (*cooperative*) or 0.05 divided by
-that number (*competitive*). A mixed episode terminates when all have arrived; episodes of the other modes run for
+stay on the prey's cell once they have reached it. Each predator gets -0.05 per step until then. On the prey's cell it
+gets, by mode, 0 (*mixed*), 0.05 times the number of predators there (*cooperative*) or 0.05 divided by that number
+(*competitive*). A mixed episode terminates when all predators have arrived; episodes of the other modes run for
 ``max_steps``.
 """
 
@@ -29,7 +29,10 @@ class PredatorPreyConfig(GridConfig):
     """Arguments of Predator-Prey."""
 
     predators: int = Field(3, ge=1, le=64, description="number of agents")
-    mode: Mode = Field("mixed", description="reward on the prey's cell: 0, shared by all there, or split among them")
+    mode: Mode = Field(
+        "mixed",
+        description="reward on the prey's cell: 0, 0.05 times the number of predators there, or 0.05 divided by it",
+    )
 
     @property
     def num_agents(self) -> int:
@@ -53,20 +56,20 @@ class PredatorPrey(GridWorld[PredatorPreyConfig]):
         self._reward_on_prey = (0.05 * on_prey).to(self.device)
 
     def advance(self, actions: Tensor, generator: torch.Generator) -> Transition:
-        """Move, then reward; nothing is random after the start."""
+        """Move, then reward; steps are deterministic."""
         alive = self.alive
         before, arrived = self.move(actions)
         if self._ends_on_success:
             reward = (~arrived) * STEP_COST
             terminated = (arrived | ~alive).all(1)
         else:
-            there = arrived & alive
-            reward = torch.where(there, self._reward_on_prey[there.sum(1, keepdim=True)], STEP_COST)
+            on_prey = arrived & alive
+            reward = torch.where(on_prey, self._reward_on_prey[on_prey.sum(1, keepdim=True)], STEP_COST)
             terminated = torch.zeros(self.num_worlds, dtype=torch.bool, device=self.device)
         return Transition(reward=reward * alive, terminated=terminated, active=~before & alive)
 
     def success(self) -> Tensor:
-        """[B] bool, all predators that are left are on the prey's cell."""
+        """[B] bool, all present predators are on the prey's cell."""
         return ((self.state["cells"] == self.state["prey"]) | ~self.alive).all(1)
 
 

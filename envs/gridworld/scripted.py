@@ -1,8 +1,8 @@
-"""Scripted policies for the grid tasks: what can be reached without messages, with them, and by chance.
+"""Scripted policies for the grid tasks: baselines without communication, with it, and at random.
 
-They show that a task is solvable and how much talking is worth there. They read the world's state for speed, but decide
-only by what an agent would know: its own cell, the prey once it has been in its window, and, when sharing, what the
-others know.
+They show that a task is solvable and what communication is worth in it. They read the world's state for speed, but
+decide only by what an agent would know: its own cell, the prey once it has been in the agent's window, and, when
+sharing, what the others know.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ UP, RIGHT, DOWN, LEFT, STAY = range(5)
 
 
 class Policy(Protocol):
-    """What the three scripts have in common."""
+    """The interface of scripted policies."""
 
     def reset(self, worlds: Tensor | None = None) -> None:
         """Forget everything about the given worlds ([W] int64 indices), or about all; call when episodes start."""
@@ -36,7 +36,7 @@ class RandomPolicy:
         self._generator = torch.Generator(world.device).manual_seed(seed)
 
     def reset(self, worlds: Tensor | None = None) -> None:
-        """Nothing to forget."""
+        """Does nothing: random actions depend on nothing."""
 
     def act(self) -> Tensor:
         """Actions [B, N] int64."""
@@ -45,14 +45,14 @@ class RandomPolicy:
 
 
 class ScriptedPolicy:
-    """Search, go to the prey, capture.
+    """Agents search, go to the prey, and capture it.
 
-    Agents that see go from waypoint to waypoint, whose windows together cover the grid, always to the nearest not yet
-    visited, and to the prey once they have seen it. Blind agents sweep the grid row by row from where they are, notice
-    the prey by being unable to leave its cell, and capture.
+    Sighted agents visit waypoints, whose windows together cover the grid, always the nearest unvisited one, and go to
+    the prey once they have seen it. Blind agents sweep the grid row by row from their cell, detect the prey by failing
+    to leave its cell, and capture.
 
-    When *sharing*, agents share visited waypoints, head for different ones, and all know of the prey as soon as one has
-    seen it: blind agents then go straight there and capture without trying to leave first.
+    When *sharing*, agents share visited waypoints, head for different ones, and all know the prey's cell as soon as one
+    has seen it: blind agents then go straight there and capture without trying to leave first.
     """
 
     def __init__(self, world: GridWorld, sharing: bool) -> None:
@@ -82,7 +82,7 @@ class ScriptedPolicy:
         self._visited[where] = False
         self._target[where] = -1
         self._left[where] = -1
-        # The sweep starts towards the farther end, so that turning back costs least.
+        # The sweep starts towards the farther end.
         rank = self._rank[self._world.state["cells"][where]]
         self._forward[where] = len(self._sweep) - rank >= rank
 
@@ -91,7 +91,7 @@ class ScriptedPolicy:
         cells, prey = self._world.state["cells"], self._world.state["prey"]
         self._sense(cells, prey)
         self._choose_targets(cells)
-        # A blind agent whose move failed is on the prey's cell: nothing else holds it.
+        # A blind agent whose move failed is on the prey's cell, which is the only cell that agents cannot leave.
         held = ~self._sighted & (self._left == cells)
         goal = torch.where(self._sighted, self._waypoints[self._target.clamp_min(0)], self._next_of_sweep(cells))
         goal = torch.where(self._knows, prey, goal)
@@ -110,7 +110,7 @@ class ScriptedPolicy:
             self._visited |= self._visited.any(1, keepdim=True)
 
     def _choose_targets(self, cells: Tensor) -> None:
-        """Give scouts whose waypoint has been visited a new one; in turn, as those who share avoid each other's."""
+        """Assign new waypoints to scouts that have visited theirs, in turn; sharing scouts avoid each other's."""
         size = self._world.size
         for i in self._scouts:
             done = self._visited[:, i].all(1)
@@ -125,20 +125,20 @@ class ScriptedPolicy:
             cost = (here // size - self._waypoints // size).abs() + (here % size - self._waypoints % size).abs()
             cost = cost + visited * _NEVER
             if self._sharing:
-                # Only when all that is left is taken do two head for the same.
+                # Two scouts head for the same waypoint only if all unvisited ones are taken.
                 heading = self._target.unsqueeze(2) == self._numbers
                 cost = cost + ((heading.sum(1) - heading[:, i].long()) > 0) * _RELUCTANT
             self._target[:, i] = torch.where(stale, cost.argmin(1), old)
 
     def _next_of_sweep(self, cells: Tensor) -> Tensor:
-        """[B, N] next cell of the sweep; turns at both ends."""
+        """[B, N], next cell of the sweep, which turns back at both ends."""
         last = len(self._sweep) - 1
         rank = self._rank[cells]
         self._forward = torch.where(self._forward, rank < last, rank == 0)
         return self._sweep[torch.where(self._forward, rank + 1, rank - 1)]
 
     def _towards(self, cells: Tensor, goal: Tensor) -> Tensor:
-        """[B, N] move that brings each agent closer to its goal, rows first."""
+        """[B, N], move that brings each agent closer to its goal, rows first."""
         size = self._world.size
         down, right = goal // size - cells // size, goal % size - cells % size
         along_row = torch.where(right > 0, RIGHT, torch.where(right < 0, LEFT, STAY))
@@ -149,7 +149,7 @@ _RELUCTANT, _NEVER = 1_000, 1_000_000  # both beyond any distance on the grid
 
 
 def _snake(size: int, vision: int) -> list[int]:
-    """Cells whose windows cover the grid, row by row and every second row backwards."""
+    """Cells whose windows cover the grid, row by row, with every second row reversed."""
     stops = list(range(min(vision, (size - 1) // 2), size, 2 * vision + 1))
     if stops[-1] < size - 1 - vision:
         stops.append(size - 1 - vision)

@@ -1,4 +1,4 @@
-"""What agents on a grid see: the reference tasks' dense observation, and a compact one that says the same.
+"""Observations of agents on a grid: the reference tasks' dense layout, and a compact one of the same information.
 
 Shapes: B worlds, N agents, S = size of the grid, W = (2 * vision + 1)^2 cells of an agent's window.
 """
@@ -18,18 +18,18 @@ CLASSES = 4
 
 
 class Sight:
-    """Observations of all agents, read from tables.
+    """Observations of all agents, looked up in tables.
 
-    *dense* [B, N, W * (S^2 + 4)] float32: for each window cell, row by row, the one-hot code of its position
-    (all zero outside the grid) and four class entries, which count agents and prey there and mark cells
-    outside. Every class entry of a blind agent is -1. This is the layout of IC3Net's Predator-Prey and of
-    HetNet's Predator-Capture-Prey.
+    *dense* [B, N, W * (S^2 + 4)] float32: for each window cell, row by row, the one-hot code of its position (all zero
+    outside the grid) and four class entries, which count agents and prey in the cell and mark cells outside the grid.
+    Every class entry of a blind agent is -1. This is the layout of IC3Net's Predator-Prey and of HetNet's
+    Predator-Capture-Prey.
 
-    *indices* [B, N, N + 1] int64: the agent's own cell; where the prey is in the window (or, for a blind
-    agent, that it is blind); where each other agent is; -1 where not in sight. The vocabulary is S^2 cells,
-    then W window cells for the prey and W for each kind of agent, then "blind".
+    *indices* [B, N, N + 1] int64: the agent's own cell; the prey's window cell (or, for a blind agent, "blind"); each
+    other agent's window cell; -1 if out of sight. The vocabulary is S^2 cells, then W window cells for the prey and W
+    for each kind of agent, then "blind".
 
-    What is seen of another depends only on the offset between the two, so both layouts are one lookup per pair.
+    How an agent sees another depends only on the offset between the two, so both layouts take one lookup per pair.
 
     Attributes:
         readings: [N, N + 1, vocabulary + 1] bool, see :meth:`agentcomm.contracts.world.World.readings`; None if dense.
@@ -54,7 +54,7 @@ class Sight:
         else:
             self.layout = Observation("indices", n + 1, cells + window_cells * (1 + len(kinds)) + any(blind))
 
-        # Row-major codes with stride 2S make the difference of two codes name the offset (rows, columns).
+        # With row-major codes of stride 2S, the difference of two codes identifies the offset (rows, columns).
         cell, stride = torch.arange(cells), 2 * size
         self._code = (cell // size * stride + cell % size).to(device)
         middle = (size - 1) * (stride + 1)
@@ -64,7 +64,7 @@ class Sight:
         window = (rows + vision) * (2 * vision + 1) + columns + vision
 
         def shown(code: int) -> Tensor:
-            """Where a visible thing of that class is shown, by offset; -1 out of sight."""
+            """Position in the observation at which a class is shown, by offset; -1 out of sight."""
             if kind == "dense":
                 return torch.where(near, window * self._cell_width + cells + code, -1)
             return torch.where(near, cells + window_cells * ([PREY, *kinds].index(code)) + window, -1)
@@ -75,7 +75,7 @@ class Sight:
         self._table = torch.cat(tables).to(device)
 
         span = len(offset)
-        # Each agent looks at the prey (thing 0) and at the others (things 1 .. N without itself).
+        # Each agent looks at the prey (thing 0) and at the other agents (things 1 .. N without itself).
         things = [[0, *(1 + j for j in range(n) if j != i)] for i in range(n)]
         table = [
             [len(kinds) + 1, *[len(kinds) + 2] * (n - 1)]
@@ -100,15 +100,15 @@ class Sight:
     def look(self, cells: Tensor, prey: Tensor, alive: Tensor | None = None) -> Tensor:
         """Observations of agents at [B, N] cells with the prey at [B, 1].
 
-        Agents that are gone (``alive`` [B, N] False) are seen by nobody and see nothing: 0, or -1 for indices.
+        Agents that have left (``alive`` [B, N] is False) are not seen; their own observations are 0, or -1 for indices.
         """
         n = self._num_agents
         code = self._code[torch.cat([prey, cells], dim=1)]
         seen = code.index_select(1, self._things).view(-1, n, n) - code[:, 1:].unsqueeze(2) + self._start
         place = torch.take(self._table, seen)
         if alive is not None:
-            there = torch.nn.functional.pad(alive, (1, 0), value=True).index_select(1, self._things).view(-1, n, n)
-            place = place.masked_fill(~(there & alive.unsqueeze(2)), -1)
+            visible = torch.nn.functional.pad(alive, (1, 0), value=True).index_select(1, self._things).view(-1, n, n)
+            place = place.masked_fill(~(visible & alive.unsqueeze(2)), -1)
         if self._background is None:
             own = cells if alive is None else cells.masked_fill(~alive, -1)
             return torch.cat([own.unsqueeze(2), place], dim=2)
@@ -121,7 +121,7 @@ class Sight:
 
 
 def _backgrounds(size: int, vision: int, codes: Sequence[int], blind: Sequence[bool]) -> Tensor:
-    """[N * S^2, W * (S^2 + 4)] dense observation of each agent at each cell with nothing else in sight."""
+    """[N * S^2, W * (S^2 + 4)], dense observations of each agent at each cell, with nothing else in sight."""
     cell = torch.arange(size**2)
     reach = torch.arange(-vision, vision + 1)
     row = (cell // size).view(-1, 1, 1) + reach.view(1, -1, 1)

@@ -1,4 +1,4 @@
-"""Draws the task market as text and as a picture."""
+"""Draws the task market as text and as an image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WHITE, GREY, BLUE, RED = (255, 255, 255), (225, 225, 225), (60, 110, 200), (200,
 
 
 def text(scene: dict[str, Any], agents: Sequence[str], links: list[DrawnMessage]) -> str:
-    """A line per task, one for what became of earlier ones, and one per link."""
+    """One line per task, one with the outcomes of earlier tasks, and one per link."""
     workers = len(scene["skill"])
     names = agents[len(scene["need"]) :]
     lines = []
@@ -31,7 +31,7 @@ def text(scene: dict[str, Any], agents: Sequence[str], links: list[DrawnMessage]
 
 
 def picture(scene: dict[str, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """[R * CELL, (W + 1) * CELL, 3] uint8: blue where a worker has the task, red for outsiders, grey where listed."""
+    """[R * CELL, (W + 1) * CELL, 3] uint8: tasks are blue at a worker, red at an outsider, and grey where listed."""
     tasks, workers = len(scene["need"]), len(scene["skill"])
     cells = np.full((tasks, workers + 1, 3), WHITE, np.uint8)
     for number, (holder, listed) in enumerate(zip(scene["holder"], scene["shown_name"], strict=True)):

@@ -1,6 +1,6 @@
-"""Scripted policies for the task market: what chance, trust in cards or records, and full knowledge earn.
+"""Scripted policies for the task market: random, trusting claims, trusting reputations, and with full knowledge.
 
-They read the world's state for speed, but all but the oracle decide only by what an agent sees.
+They read the world's state for speed; all but the oracle decide only by what an agent observes.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ Choice = Literal["random", "claim", "reputation", "oracle"]
 
 
 class MarketPolicy:
-    """Requesters ask at once, by one criterion; workers do what they are more likely to deliver than not.
+    """Requesters delegate at once, by one criterion; workers do tasks that they deliver with probability above 0.5.
 
-    ``random`` acts at random in everything. ``claim`` asks the listed card that claims most, ``reputation`` the one
-    that stands best: the hub's reputation, and the requester's own experience counted in. Both are silent. ``oracle``
-    knows who is really behind each listed card, what that one can do, and whom others ask: what messages can tell.
+    ``random`` takes random actions. ``claim`` delegates to the listed card with the highest claim, ``reputation`` to
+    that with the highest reputation, from the hub and the requester's own experience. Both use no messages. ``oracle``
+    knows who is behind each listed card, their skills, and which workers others ask: all that messages could tell.
 
     Args:
         world: The market to act in.
         choice: The criterion.
-        seed: Of random actions and ties.
+        seed: Seed of random actions and ties.
     """
 
     def __init__(self, world: TaskMarket, choice: Choice, seed: int = 0) -> None:
@@ -52,14 +52,14 @@ class MarketPolicy:
         return torch.where((s["listed"] >= 0).any(2), best, PASS)
 
     def _standing(self) -> Tensor:
-        """[B, R, k], the hub's reputation, moved by what the requester has seen itself."""
+        """[B, R, k], the hub's reputations combined with the requester's own experience."""
         s = self._world.state
         index = s["shown_name"].clamp_min(0)
         good, poor = (s[name].gather(2, index) for name in ("good", "poor"))
         return (2 * s["shown_reputation"] + good) / (2 + good + poor)
 
     def _informed(self) -> Tensor:
-        """Requesters choose in turns, each the ablest whom nobody before it asks."""
+        """Requesters choose in turn, each the most able worker not asked by an earlier one."""
         s, world = self._world.state, self._world
         origin = world.directory.cards.origin.unsqueeze(1).expand(-1, s["need"].shape[1], -1)
         origin = origin.gather(2, s["listed"].clamp_min(0))
@@ -79,7 +79,7 @@ class MarketPolicy:
         return torch.stack(actions, 1)
 
     def _work(self) -> Tensor:
-        """Workers with a task do it if they are able to, and give it back otherwise."""
+        """Workers do their task if they are able to, and return it otherwise."""
         s, workers = self._world.state, self._world.config.workers
         has = s["holder"].unsqueeze(1) == torch.arange(workers, device=self._world.device).view(1, -1, 1)
         need = s["need"].unsqueeze(1).expand_as(has).gather(2, has.long().argmax(2, keepdim=True))

@@ -1,9 +1,9 @@
-"""A graph per step, made from what agents see (MAGIC: Niu, Paleja and Gombolay, AAMAS 2021).
+"""A new graph in every step, computed from agents' observations (MAGIC: Niu, Paleja and Gombolay, AAMAS 2021).
 
-As in MAGIC the scheduler is central: it looks at all agents' hidden vectors at once. One graph attention layer lets
-them take notice of each other, and an MLP over each pair says whether the receiver shall listen to the sender,
-sampled by Gumbel softmax over two classes, which is a logistic threshold. MAGIC makes one such graph per round;
-here both rounds of a step use the same.
+As in MAGIC the scheduler is centralized: it uses the hidden vectors of all agents. One graph attention layer mixes
+them, and an MLP over each pair decides whether the receiver listens to the sender, sampled by a Gumbel softmax over two
+classes, which amounts to a threshold with logistic noise. MAGIC computes one such graph per round; here all rounds of a
+step use the same graph.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ class DynamicConfig(TopologyConfig):
     """Arguments of DynamicGraph."""
 
     hidden: int = Field(32, ge=1, description="width of the scheduler")
-    temperature: float = Field(1.0, gt=0, description="of the Gumbel softmax")
-    initial_logit: float = Field(1.0, description="edges are kept with probability sigmoid(this) at first")
+    temperature: float = Field(1.0, gt=0, description="temperature of the Gumbel softmax")
+    initial_logit: float = Field(
+        1.0, description="initial logit of edges, which are kept with probability sigmoid(this)"
+    )
 
 
 class DynamicGraph(Topology[DynamicConfig]):
-    """MAGIC's scheduler. Trained with the model, straight through, not by an optimizer of its own."""
+    """MAGIC's scheduler, trained with the model by a straight-through estimator."""
 
     dynamic = True
     _others: Tensor
@@ -47,13 +49,13 @@ class DynamicGraph(Topology[DynamicConfig]):
 
     @classmethod
     def for_team(cls, config: TopologyConfig, num_agents: int, width: int) -> Topology:
-        """The scheduler of a team of N agents; one agent alone needs none."""
+        """The scheduler of a team of N agents, or no links for a single agent."""
         if num_agents == 1:
             return NoLinks(TopologyConfig(), num_agents)
         return cls(config, num_agents, width)  # type: ignore[arg-type]
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Hidden [B, N, H] -> logits [B, N, N] of keeping an edge; row: receiver."""
+        """Hidden vectors [B, N, H] -> logits [B, N, N] of edges (row: receiver)."""
         seen = self.notice(hidden)
         scores = nn.functional.leaky_relu(self.attend_from(seen) + self.attend_to(seen).transpose(1, 2), 0.2)
         noticed = nn.functional.elu(scores.softmax(-1) @ seen)
@@ -62,13 +64,13 @@ class DynamicGraph(Topology[DynamicConfig]):
         return out
 
     def draw(self, num_worlds: int, generator: torch.Generator) -> Tensor:
-        """One number per world."""
+        """One draw per world."""
         return new_draws(num_worlds, generator)
 
     def graph(self, draw: Tensor | None, num_worlds: int, hidden: Tensor | None = None) -> Graph:
-        """Everybody else as senders, and which of them are kept."""
+        """All other agents as senders, and which of these edges are kept."""
         if hidden is None:
-            raise ValueError("a dynamic graph is made from hidden vectors")
+            raise ValueError("a dynamic graph needs hidden vectors")
         logits = self.logits(hidden)
         if draw is not None:
             logits = logits + logistic(draw, *logits.shape[1:])
@@ -78,12 +80,12 @@ class DynamicGraph(Topology[DynamicConfig]):
     def weight(self, source: Tensor, draw: Tensor, hidden: Tensor | None = None) -> Tensor | None:
         """Value 1 with the gradient of sigmoid((logit + noise) / tau)."""
         if hidden is None:
-            raise ValueError("a dynamic graph is made from hidden vectors")
+            raise ValueError("a dynamic graph needs hidden vectors")
         logits = self.logits(hidden)
         soft = ((logits + logistic(draw, *logits.shape[1:])) / self.config.temperature).sigmoid().gather(2, source)
         return soft - soft.detach() + 1
 
     def resize(self, identity: Tensor) -> None:
-        """Any number of agents will do."""
+        """Adapt to any number of agents."""
         self._others = others(len(identity)).to(self._others.device)
         self.degree = len(identity) - 1

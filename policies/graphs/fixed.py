@@ -1,4 +1,4 @@
-"""Graphs that are given: nobody, everybody, a ring, an exponential graph, a random one."""
+"""Fixed graphs: no links, all links, a ring, an exponential graph, and random graphs."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class FixedGraph(Topology[F_co]):
         return Graph(self.table.expand(num_worlds, -1, -1))
 
     def resize(self, identity: Tensor) -> None:
-        """The same sort of graph for another N."""
+        """Build the same kind of graph for another N."""
         self.table = self.senders(len(identity)).to(self.table.device)
         self.degree = self.table.shape[1]
 
 
 class NoLinks(FixedGraph):
-    """Nobody listens: the no-message control."""
+    """No links: the control without messages."""
 
     def senders(self, num_agents: int) -> Tensor:
         """[N, 0]."""
@@ -54,7 +54,7 @@ class NoLinks(FixedGraph):
 
 
 class Full(FixedGraph):
-    """Everybody listens to everybody."""
+    """The complete graph: every agent listens to all others."""
 
     def senders(self, num_agents: int) -> Tensor:
         """[N, N - 1]."""
@@ -62,7 +62,7 @@ class Full(FixedGraph):
 
 
 class Ring(FixedGraph):
-    """Everybody listens to both neighbors on a ring."""
+    """A ring: every agent listens to both neighbors."""
 
     def senders(self, num_agents: int) -> Tensor:
         """[N, 2] in teams of three or more."""
@@ -81,32 +81,32 @@ class RandomConfig(TopologyConfig):
     """Arguments of Random."""
 
     density: float = Field(0.4, gt=0, le=1, description="senders kept per receiver, as a share of N")
-    seed: int | None = Field(None, ge=0, description="which graph; none gives every team another one")
+    seed: int | None = Field(None, ge=0, description="seed of the graph; another graph for every team when not given")
 
 
 class Random(FixedGraph[RandomConfig]):
     """A fixed random graph."""
 
     def __init__(self, config: RandomConfig, num_agents: int) -> None:
-        # From the generator that a team's weights are drawn from, so that it is this team's graph for good.
+        # From the generator that the team's initial weights are drawn from, so that the graph is the team's own.
         self.seed = int(torch.randint(2**31, ())) if config.seed is None else config.seed
         super().__init__(config, num_agents)
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
-        """A graph of each team's own, and a given one."""
+        """Another graph for each team, and a given one."""
         return {"": {}, "given": {"density": 0.5, "seed": 3}}
 
     def senders(self, num_agents: int) -> Tensor:
-        """[N, k] with k from the density."""
-        everybody = others(num_agents)
-        keys = torch.rand(everybody.shape, generator=torch.Generator().manual_seed(self.seed))
+        """[N, k], with k from the density."""
+        candidates = others(num_agents)
+        keys = torch.rand(candidates.shape, generator=torch.Generator().manual_seed(self.seed))
         count = degree(self.config.density, num_agents) if num_agents > 1 else 0
-        return everybody.gather(1, keys.topk(count, dim=-1).indices.sort(-1).values)
+        return candidates.gather(1, keys.topk(count, dim=-1).indices.sort(-1).values)
 
 
 def _at_hops(hops: set[int], num_agents: int) -> Tensor:
-    """[N, k] int64, the agents that are so many places further on in the team's order; in ascending order."""
+    """[N, k] int64, the agents at the given distances in the team's cyclic order, in ascending order."""
     agents = torch.arange(num_agents).unsqueeze(1)
     steps = torch.tensor(sorted(hops & set(range(1, num_agents))), dtype=torch.int64)
     return (agents + steps).remainder(num_agents).sort(-1).values

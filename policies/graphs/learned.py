@@ -1,18 +1,18 @@
-"""CommFormer's learned graph (arXiv 2405.08550): logits per possible edge, and exactly k senders per receiver.
+"""CommFormer's learned graph (arXiv 2405.08550): one logit per possible edge, and exactly k senders per receiver.
 
-Training samples one graph per world by Gumbel top-k; execution takes the exact top-k. The graph's own optimizer steps
-on data that the model has not been trained on (the paper's bi-level scheme, first order), by one of two estimates:
+Training samples one graph per world by Gumbel top-k; execution uses the exact top-k. The graph's own optimizer takes
+its steps on data that the model has not been trained on (the paper's bi-level scheme, first order), with one of two
+gradient estimators:
 
-*score*: fresh rollouts tell which graphs did better than expected, and log-probabilities of what was sampled
-(Plackett-Luce: Gumbel top-k draws without replacement) carry that to the logits (REINFORCE). This credits an edge
-with all that follows from it, two hops away, too. The graph's step comes before the model's, so all worlds are held
-out.
+*score*: REINFORCE on fresh rollouts, with the log-probabilities of sampled graphs (Plackett-Luce: Gumbel top-k draws
+without replacement). It credits an edge with all of its consequences, including those two hops away. The graph's step
+comes before the model's, so all worlds are held out.
 
-*straight_through*: CommFormer's. Weights of value 1 with the gradient of a softmax let the loss of some held-out
-worlds reach the logits. It sees what one more edge would change here and now, not what it would let others learn.
+*straight_through*: CommFormer's. Weights of value 1 with the gradient of a softmax propagate the loss of some held-out
+worlds to the logits. It measures the immediate effect of an additional edge, but not what agents would learn from it.
 
-Unlike in the released code, the diagonal does not compete, logits start from small random numbers instead of ties,
-and an edge learning rate of its own makes them move.
+Unlike in the released code, the diagonal is excluded, logits start from small random numbers instead of ties, and
+edges have a learning rate of their own.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ from policies.graphs.fixed import NoLinks
 from policies.graphs.noise import gumbel, gumbel_at, new_draws
 from policies.graphs.part import degree
 
-EXACT = -1  # the draw that means: the executed graph
+EXACT = -1  # the draw that stands for the executed graph
 
 
 class LearnedConfig(LearnedTopologyConfig):
     """Arguments of LearnedGraph."""
 
     density: float = Field(0.4, gt=0, le=1, description="senders kept per receiver, as a share of N")
-    estimator: Literal["score", "straight_through"] = Field("score", description="how logits get their gradient")
-    temperature: float = Field(1.0, gt=0, description="of the softmax at the start (straight_through)")
-    final_temperature: float = Field(0.5, gt=0, description="and at the end of training")
+    estimator: Literal["score", "straight_through"] = Field("score", description="gradient estimator of the logits")
+    temperature: float = Field(1.0, gt=0, description="initial temperature of the softmax (straight_through)")
+    final_temperature: float = Field(0.5, gt=0, description="temperature of the softmax at the end of training")
     exact_after: float = Field(0.8, gt=0, le=1, description="share of training after which the exact graph is used")
-    graphs: int = Field(256, ge=1, description="different graphs sampled per rollout; worlds share them in turn")
-    initial_logit: float | None = Field(None, description="of every edge; none for small random numbers")
+    graphs: int = Field(256, ge=1, description="number of different graphs per rollout, which worlds share in turn")
+    initial_logit: float | None = Field(None, description="initial logit of all edges; random when not given")
 
 
 class EmbeddedConfig(LearnedConfig):
     """Arguments of EmbeddedGraph."""
 
-    learning_rate: float = Field(0.01, gt=0, description="of the graph's own optimizer (Adam)")
+    learning_rate: float = Field(0.01, gt=0, description="learning rate of the graph's own optimizer (Adam)")
     embedding: int = Field(16, ge=1, le=256, description="width of the agent embeddings")
 
 
@@ -72,12 +72,12 @@ class LearnedGraph(LearnedTopology[L_co]):
 
     @classmethod
     def for_team(cls, config: TopologyConfig, num_agents: int, width: int) -> Topology:
-        """The graph of a team of N agents; one agent alone has nothing to learn."""
+        """The graph of a team of N agents, or no links for a single agent."""
         return cls(config, num_agents) if num_agents > 1 else NoLinks(TopologyConfig(), num_agents)  # type: ignore[arg-type]
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
-        """Both estimators of the gradient."""
+        """Both gradient estimators."""
         return {"": {}, "straight through": {"estimator": "straight_through", "density": 0.6, "graphs": 4}}
 
     def _make_logits(self, num_agents: int) -> None:
@@ -86,23 +86,23 @@ class LearnedGraph(LearnedTopology[L_co]):
         self.edges = nn.Parameter(first if start is None else torch.full_like(first, start))
 
     def logits(self) -> Tensor:
-        """Alpha [N, N]."""
+        """Logits alpha [N, N] of edges (row: receiver)."""
         return self.edges
 
     def anneal(self, progress: float) -> None:
-        """Set temperature and phase for the given share of training (0 .. 1)."""
+        """Set temperature and phase for the progress of training (0 .. 1)."""
         c = self.config
         self.temperature.fill_(c.temperature * (c.final_temperature / c.temperature) ** min(progress, 1.0))
         self.exact.fill_(float(progress >= c.exact_after))
 
     def draw(self, num_worlds: int, generator: torch.Generator) -> Tensor:
-        """One number per world, ``graphs`` different ones; all ``EXACT`` in the final phase."""
+        """One draw per world, ``graphs`` different ones; all ``EXACT`` in the final phase."""
         draws = new_draws(min(self.config.graphs, num_worlds), generator)
         draws = draws[torch.arange(num_worlds, device=draws.device) % len(draws)]
         return torch.where(self.exact.bool(), EXACT, draws)
 
     def _scores(self, draw: Tensor | None = None) -> Tensor:
-        """Logits [N, N], or with the noise of draws [U, N, N]; excluded edges at minus infinity."""
+        """Logits [N, N], or with the noise of draws [U, N, N]; minus infinity for excluded edges."""
         scores = self.logits()
         if draw is not None:
             noise = gumbel(draw, *scores.shape)
@@ -115,8 +115,8 @@ class LearnedGraph(LearnedTopology[L_co]):
         if draw is None:
             return Graph(self._top(self._scores()).expand(num_worlds, -1, -1))
         different, which = draw.unique(return_inverse=True)
-        at_once = max(2**22 // self._excluded.numel(), 1)  # so that memory does not grow with graphs * N^2
-        tops = [self._top(self._scores(part)) for part in different.split(at_once)]
+        chunk = max(2**22 // self._excluded.numel(), 1)  # so that memory does not grow with graphs * N^2
+        tops = [self._top(self._scores(part)) for part in different.split(chunk)]
         return Graph(torch.cat(tops)[which])
 
     def _top(self, scores: Tensor) -> Tensor:
@@ -132,10 +132,10 @@ class LearnedGraph(LearnedTopology[L_co]):
         return chosen - chosen.detach() + 1  # in this order exactly 1
 
     def log_probability(self, source: Tensor, draw: Tensor) -> Tensor:
-        """Log-probability [U, N] of the rows that draws [U] gave, in the order in which they were drawn.
+        """[U, N], log-probabilities of the rows that were sampled by draws [U], in the order of sampling.
 
         Args:
-            source: [U, N, k] the graphs of those draws, under logits that have not changed since.
+            source: [U, N, k], the graphs of these draws, with logits that have not changed since.
             draw: [U] int64.
         """
         agents = torch.arange(source.shape[1], device=source.device).view(1, -1, 1)
@@ -149,7 +149,7 @@ class LearnedGraph(LearnedTopology[L_co]):
         return (chosen - most - left.log()).sum(-1).float()
 
     def resize(self, identity: Tensor) -> None:
-        """Only possible to the size that it has."""
+        """Accept only the size of the trained team."""
         if not torch.equal(identity, torch.arange(len(self.edges), device=identity.device)):
             raise ConfigError(
                 f"a learned graph has one logit per edge and is tied to its {len(self.edges)} agents;"
@@ -158,19 +158,19 @@ class LearnedGraph(LearnedTopology[L_co]):
 
     @torch.no_grad()
     def row_entropy(self) -> Tensor:
-        """[N] entropy in nats of each receiver's distribution over senders."""
+        """[N], entropy in nats of each receiver's distribution over senders."""
         entropy: Tensor = torch.special.entr(self._scores().softmax(-1)).sum(-1)
         return entropy
 
     @torch.no_grad()
     def agreement(self, source: Tensor) -> Tensor:
-        """Share of sampled rows of [B, N, k] that equal the executed ones."""
+        """[], share of the sampled rows of [B, N, k] that equal the executed ones."""
         share: Tensor = (source == self._top(self._scores())).all(-1).float().mean()
         return share
 
 
 class EmbeddedGraph(LearnedGraph[EmbeddedConfig]):
-    """Logits <q_i, k_j> of agent embeddings, which carry over to another number of agents."""
+    """Logits <q_i, k_j> from agent embeddings, which transfer to another number of agents."""
 
     _identity: Tensor
 
@@ -183,13 +183,13 @@ class EmbeddedGraph(LearnedGraph[EmbeddedConfig]):
         self.register_buffer("_identity", torch.arange(num_agents), persistent=False)
 
     def logits(self) -> Tensor:
-        """Alpha [N, N], scaled so that its size does not depend on the embedding's width."""
+        """Logits alpha [N, N], scaled to be independent of the embedding's width."""
         agents = self.agents[self._identity]
         logits: Tensor = self.query(agents) @ self.key(agents).T / agents.shape[-1] ** 0.5
         return logits
 
     def resize(self, identity: Tensor) -> None:
-        """Agents that stand in for the same one do not listen to each other: no such edge was ever trained."""
+        """Adapt to N' agents; those that stand in for the same agent are not linked, as no such edge was trained."""
         same = identity.unsqueeze(0) == identity.unsqueeze(1)
         count = len(identity)
         self._identity = identity.to(self._identity.device)

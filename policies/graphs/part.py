@@ -1,4 +1,4 @@
-"""What the topologies share."""
+"""Helpers that topologies share, and a base for configs of parts of policies."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Part(BaseModel):
 
 
 def others(num_agents: int, device: torch.device | None = None) -> Tensor:
-    """[N, N - 1] int64, everybody but oneself, in ascending order."""
+    """[N, N - 1] int64, all agents but the receiver itself, in ascending order."""
     agents = torch.arange(num_agents, device=device)
     return (agents.unsqueeze(1) + 1 + agents[: num_agents - 1]).remainder(num_agents).sort(-1).values
 
 
 def degree(density: float, num_agents: int) -> int:
-    """Neighbors per receiver: k = max(int(N * density), 1), at most the N - 1 others."""
+    """Senders per receiver: k = max(int(N * density), 1), at most N - 1."""
     return min(max(int(num_agents * density), 1), num_agents - 1)

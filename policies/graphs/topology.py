@@ -1,6 +1,6 @@
-"""The topologies that the policies here have by default, and the one that nobody listens on.
+"""Default topologies of the policies in this package, and the one without links.
 
-They are named with their package, so that they are found whatever other packages call their own.
+They have full names, so that they are found even if other packages have plug-ins of the same names.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Relation-enhanced attention: s_ij = (x_i + E[A_ij]) W_q^T W_k (x_j + E[A_ji]) over oneself and accepted messages."""
+"""Relation-enhanced attention s_ij = (x_i + E[A_ij]) W_q^T W_k (x_j + E[A_ji]) to oneself and accepted messages."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from agentcomm.contracts.inbox import Inbox
 class ListeningBlock(nn.Module):
     """One post-norm transformer layer in which agent i attends to itself and to its accepted messages.
 
-    The edge embedding enters through its images, which are free vectors just as it is: ``relation`` is E W_k,
-    and E[1] W_q, the same for every receiver, is part of the query's bias. Key and value need no bias: the
-    softmax cancels the first, the output layer's bias absorbs the second.
+    The edge embedding E enters through its projections, which are free parameters just as E is: ``relation`` is E W_k,
+    and E[1] W_q, the same for all receivers, is part of the query's bias. Key and value need no bias: the softmax
+    cancels the first, and the output layer's bias absorbs the second.
 
-    Only the k messages of an inbox are gathered, so that time and memory grow with N * k, not with N^2.
+    Only the k messages of an inbox are gathered, so that time and memory grow with N * k instead of N^2.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -32,8 +32,8 @@ class ListeningBlock(nn.Module):
         """Tokens [B, N, D] and inboxes -> tokens [B, N, D].
 
         Args:
-            token: What each agent knows itself; its own entry never passes the network.
-            inbox: What it heard.
+            token: Each agent's own token, which does not pass the network.
+            inbox: The received messages.
         """
         width = token.shape[-1]
         heads = (self.heads, width // self.heads)
@@ -43,12 +43,12 @@ class ListeningBlock(nn.Module):
             mixed = own_value.flatten(-2)
         else:
             query = query + self.query_bias
-            # Every head's product with both relations in one matrix: rows (relation, head).
+            # Products of all heads with both relations in one matrix: rows (relation, head).
             relation = self.relation.unflatten(-1, heads).unsqueeze(1)
             per_head = torch.eye(self.heads, device=token.device).unsqueeze(-1) * relation
             toward = nn.functional.linear(query, per_head.reshape(-1, width)).unflatten(-1, (2, self.heads))
             query = query.unflatten(-1, heads)
-            # Where agents speak their own token, its key and value are there already.
+            # If agents send their own tokens, keys and values are computed already.
             heard = inbox.project(self.project.weight[width:], own if inbox.spoken is token else None)
             heard_key, heard_value = (part.unflatten(-1, heads) for part in heard.chunk(2, -1))
             own_score = (query * own_key).sum(-1) + toward[:, :, 1]

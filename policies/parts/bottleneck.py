@@ -1,9 +1,9 @@
-"""The variational bottleneck: what is said is a noisy message, and information beyond a prior costs.
+"""The variational bottleneck: messages are noisy, and their information costs.
 
-A payload is drawn from N(mu, sigma^2), both functions of what the agent would say, and the loss pays
+A payload is drawn from N(mu, sigma^2), both functions of the payload without noise, and the loss includes
 ``weight * KL(N(mu, sigma^2) || N(0, 1))`` per message (IMAC: Wang et al., ICML 2020, arXiv 1911.06992; BVME, arXiv
-2512.11179). Coordinates that carry nothing end at the prior, and are then not sent at all: greedy messages are mu
-without them. The noise comes from a recorded draw, so that an update says again what the rollout said.
+2512.11179). Coordinates without information converge to the prior and are not sent: greedy messages are mu without
+them. The noise is computed from a recorded draw, so that updates reproduce the messages of rollouts.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from policies.graphs.part import Part
 class BottleneckConfig(Part):
     """Arguments of the bottleneck."""
 
-    weight: float = Field(1e-3, ge=0, description="price of a nat of information per message")
-    idle: float = Field(0.05, ge=0, description="nats below which a coordinate counts as saying nothing")
+    weight: float = Field(1e-3, ge=0, description="loss per nat of information in a message")
+    idle: float = Field(0.05, ge=0, description="nats below which a coordinate is not sent")
 
 
 class Bottleneck(nn.Module):
-    """Linear maps from what an agent would say to mean and spread of its message.
+    """Linear maps from payloads without noise to mean and variance of the messages.
 
     Attributes:
-        information: [D] nats per coordinate, a moving mean over training.
+        information: [D], nats per coordinate, as a moving average over training.
     """
 
     information: Tensor
@@ -45,21 +45,21 @@ class Bottleneck(nn.Module):
 
     @property
     def weight(self) -> float:
-        """Price of a nat."""
+        """Loss per nat."""
         return self.config.weight
 
     @property
     def spoken(self) -> Tensor:
-        """[D] bool, coordinates that say something."""
+        """[D] bool, coordinates that carry information."""
         return self.information > self.config.idle
 
     def forward(self, said: Tensor, draw: Tensor | None, round_: int) -> tuple[Tensor, Tensor]:
-        """What an agent would say [B, N, D] -> payload [B, N, D] and nats per coordinate [B, N, D].
+        """Payloads without noise [B, N, D] -> noisy payloads and nats per coordinate, both [B, N, D].
 
         Args:
-            said: What it would say.
-            draw: [B] int64 to sample with; None for the mean.
-            round_: Round of messages; every round has noise of its own.
+            said: [B, N, D], payloads without noise.
+            draw: [B] int64, draws of the noise; None for the mean.
+            round_: Round of messages; every round has its own noise.
         """
         mean, log_variance = self.mean(said), self.log_variance(said).clamp(-8.0, 4.0)
         nats = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
@@ -70,5 +70,5 @@ class Bottleneck(nn.Module):
 
     @torch.no_grad()
     def note(self, nats: Tensor) -> None:
-        """Follow the nats per coordinate [..., D] of the present policy."""
+        """Update the moving average with the nats per coordinate [..., D] of the present policy."""
         self.information.lerp_(nats.flatten(0, -2).mean(0), 0.05)

@@ -1,4 +1,4 @@
-"""From an observation to an agent's token."""
+"""The encoder of observations to tokens."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from agentcomm.contracts.world import Observation
 
 
 class TokenEncoder(nn.Module):
-    """Observation to token: x = LN(GELU(W o + agent embedding)), a vector of length sqrt(D).
+    """Encodes an observation as a token x = LN(GELU(W o + agent embedding)) of length sqrt(D).
 
-    Index observations stand for the sum of their one-hot codes. That sum is built here, right before the
-    product: on a CPU this is faster than an embedding bag, whose backward pass sorts.
+    Index observations stand for the sum of their one-hot codes, which is computed here before the product: on a CPU
+    this is faster than an embedding bag, whose backward pass sorts.
 
     Attributes:
-        identity: [N] int64, whose embedding each agent has.
+        identity: [N] int64, agent of the trained team whose embedding each agent has.
     """
 
     identity: Tensor
@@ -33,7 +33,7 @@ class TokenEncoder(nn.Module):
         self.register_buffer("identity", torch.arange(num_agents), persistent=False)
 
     def forward(self, observation: Tensor) -> Tensor:
-        """[B, N, O] -> [B, N, D]."""
+        """Observations [B, N, O] -> tokens [B, N, D]."""
         if self.layout.kind == "indices":
             codes = self.agent.new_zeros(*observation.shape[:-1], self.layout.vocabulary)
             # Unused entries (-1) add nothing to the first code.

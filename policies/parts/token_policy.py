@@ -1,4 +1,4 @@
-"""What the policies here have in common: tokens, an action head, a critic. What differs is how they speak and hear."""
+"""A base for policies with token encoder, action head and critic; subclasses define how agents speak and hear."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from policies.parts.token_encoder import TokenEncoder
 
 
 class TokenPolicyConfig(PolicyConfig):
-    """Arguments of every policy here."""
+    """Arguments of all token policies."""
 
     width: int = Field(64, ge=4, le=1024, description="width D of tokens and payloads")
 
@@ -41,10 +41,10 @@ T_co = TypeVar("T_co", bound=TokenPolicyConfig, default=TokenPolicyConfig, covar
 
 
 class TokenPolicy(CommPolicy[T_co]):
-    """Encodes observations as tokens and acts on what they have become after R rounds.
+    """Encodes observations as tokens, updates them in R rounds of messages, and acts on the result.
 
-    The critic sees each agent's own token and, where it is central, the mean token of the team. All of it is
-    feed-forward: a policy has no memory of earlier steps.
+    The critic sees each agent's own token and, if it is centralized, the mean token of the team. The policy is
+    feed-forward: it has no memory of earlier steps.
     """
 
     gate: Gate | None
@@ -81,38 +81,38 @@ class TokenPolicy(CommPolicy[T_co]):
         return cls(config, world.layout, world.num_agents, world.num_actions)  # type: ignore[arg-type, call-arg]
 
     def listening_cost(self) -> float:
-        """Cost * degree / N."""
+        """The gate's cost times degree / N."""
         if self.gate is None:
             return 0.0
         return float(self.gate.cost * self.topology.degree / self.num_agents)
 
     def resize_team(self, identity: Sequence[int]) -> None:
-        """Agents take over the embeddings of those they stand in for."""
+        """Give agents the embeddings of the agents that they stand in for."""
         stands_for = torch.as_tensor(identity, device=self.encoder.identity.device)
         self.topology.resize(stands_for)
         self.encoder.identity = stands_for
         self.num_agents = len(identity)
 
     def encode(self, observation: Tensor) -> Tensor:
-        """Tokens before anything is heard."""
+        """Tokens before the first round."""
         token: Tensor = self.encoder(observation)
         return token
 
     def speak(self, hidden: Tensor, round_: int) -> Tensor:
-        """The token itself, unless a policy says something else."""
+        """The token itself, unless a subclass overrides it."""
         return hidden
 
     def hear(self, hidden: Tensor, inbox: Inbox, round_: int) -> Tensor:
-        """Nothing is heard, unless a policy says how."""
+        """Ignore messages, unless a subclass overrides it."""
         return hidden
 
     def act(self, hidden: Tensor) -> Tensor:
-        """Head shared by all agents."""
+        """Action head shared by all agents."""
         logits: Tensor = self.actor(hidden)
         return logits
 
     def value(self, hidden: Tensor) -> Tensor:
-        """Critic over an agent's own token and, if central, the mean token of the team."""
+        """Critic of an agent's own token and, if centralized, the team's mean token."""
         seen = self.critic_own(hidden)
         if self.critic_team is not None:
             seen = seen + self.critic_team(hidden.mean(1, keepdim=True))

@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from attacks.insider.coupling import Listener, entropy, greedy_coupling, heard, laws, marginal_deviation, uniform_belief
+from attacks.insider.coupling import (
+    Listener,
+    action_distributions,
+    entropy,
+    greedy_coupling,
+    marginal_deviation,
+    uniform_belief,
+    updated_belief,
+)
 
 
 def dirichlet(rng: np.random.Generator, concentration: float, *shape: int) -> Tensor:
@@ -83,12 +91,12 @@ def test_entropies() -> None:
 @settings(max_examples=60, deadline=None)
 def test_actions_stay_the_policys_and_beliefs_follow_bayes(pair: tuple[Tensor, Tensor], resample: float) -> None:
     belief, policy = pair
-    law = laws(belief, policy)
+    law = action_distributions(belief, policy)
     torch.testing.assert_close(law.sum(-1), torch.ones_like(belief), rtol=0, atol=1e-12)
     assert (marginal_deviation(belief, law, policy) < 1e-12).all()
     mean = torch.zeros_like(belief)
     for a in range(policy.shape[1]):
-        after = heard(belief, law, policy, torch.full((len(policy),), a), resample)
+        after = updated_belief(belief, law, policy, torch.full((len(policy),), a), resample)
         torch.testing.assert_close(after.sum(1), torch.ones(len(after), dtype=torch.float64))
         possible = policy[:, a] > 1e-12
         mean += torch.where(possible.unsqueeze(1), policy[:, a : a + 1] * after, 0.0)
@@ -105,7 +113,7 @@ def speak(
     deviation = 0.0
     for _ in range(steps):
         policy = dirichlet(rng, concentration, worlds, 5)
-        law = laws(listener.belief, policy)
+        law = action_distributions(listener.belief, policy)
         deviation = max(deviation, float(marginal_deviation(listener.belief, law, policy).max()))
         action = torch.multinomial(law[everyone, secret], 1, generator=g).squeeze(1)
         anew = torch.rand(worlds, generator=g) < eps

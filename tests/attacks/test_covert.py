@@ -152,7 +152,7 @@ def test_what_deviates_only_once_the_secret_shows_is_found() -> None:
 def test_what_is_no_law_is_not_acted_by(law: Act) -> None:
     acting = Team(lambda s: Acting(s, law))
     assert same(acting.play(3), Team().play(3))
-    assert acting.comms.guards[0].violations == {"act by what is no law": 48}
+    assert acting.comms.guards[0].violations == {"act by an invalid distribution": 48}
 
 
 @pytest.mark.parametrize("law", [lambda v: honest(v).float(), lambda v: honest(v)[:, :1], lambda v: honest(v)[1:]])
@@ -175,7 +175,7 @@ def test_only_a_node_can_act() -> None:
         ThreatModel(Position(kind="edge"), frozenset({"act"}))
     with pytest.raises(ValueError, match="two attacks act for one node"):
         Team(*[lambda s: Acting(s, honest)] * 2)
-    with pytest.raises(ValueError, match="secrets must be 1 at least, not 0"):
+    with pytest.raises(ValueError, match=r"secrets\(\) must be at least 1, not 0"):
         Team(lambda s: Acting(s, honest, secrets=0))
 
 
@@ -222,7 +222,7 @@ def test_a_listener_decodes_what_a_team_tells(decoder: str) -> None:
     assert 0.05 < guard.changed.sum() / guard.acted.sum() < 1
     bits = listener.bits
     t.comms.reset(torch.arange(200))
-    torch.testing.assert_close(guard.told, bits, rtol=0, atol=1e-6)
+    torch.testing.assert_close(guard.leaked, bits, rtol=0, atol=1e-6)
     assert guard.deviation.max() < 1e-9
     assert not t.comms.guards[0].violations
 

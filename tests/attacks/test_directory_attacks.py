@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from parts import DIRECTORY_ATTACKS, install
+from parts import DIRECTORY_ATTACKS, PLUGINS, install
 from torch import Tensor
 
 from agentcomm.base import registry
@@ -89,7 +89,7 @@ def test_attacks_cost_what_was_measured(name: str, costs: dict[str, float], choi
 
 @pytest.mark.parametrize("form", DIRECTORY_ATTACKS)
 def test_controls_cost_next_to_nothing_and_never_succeed(form: str) -> None:
-    name, arguments = DIRECTORY_ATTACKS[form]
+    name, arguments = registry.forms("attack")[form]
     world = market(name, **arguments, noop_control=True)
     total, facts = scripted(world, "claim")
     guard = world.directory.guards[0].base
@@ -230,7 +230,7 @@ def test_evaluated_episodes_say_what_became_of_the_directory() -> None:
 
 
 def test_attacks_leave_messages_alone() -> None:
-    for name, _ in DIRECTORY_ATTACKS.values():
-        attack = registry.find("attack", name)
+    for form in DIRECTORY_ATTACKS:
+        attack = PLUGINS[form]
         assert issubclass(attack, DirectoryAttack)
         assert hooks(attack) == {"on_directory"}

@@ -48,7 +48,7 @@ def logits(policy: CommPolicy, observation: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("goal", ["open", "shut"])
+@pytest.mark.parametrize("goal", ["open", "closed"])
 @torch.no_grad()
 def test_gates_move_where_they_shall_and_further_than_by_chance(kind: str, goal: str) -> None:
     world, policy = gated(kind)
@@ -221,12 +221,12 @@ def test_it_succeeds_where_more_or_fewer_messages_are_sent() -> None:
     world, policy = gated()
     clean = play(world, policy, comms(team_shape_of(world, policy)), 1)
     won = {}
-    for goal in ("open", "shut"):
+    for goal in ("open", "closed"):
         for noop_control in (True, False):
             network = installed(world, policy, goal=goal, noop_control=noop_control)
             attacked = play(world, policy, network, 1)
             won[goal, noop_control] = network.guards[0].attack.succeeded(attacked, clean).float().mean()
             sent = [e.messages["sent"].sum() / e.length.sum() for e in (attacked, clean)]
             assert (sent[0] > sent[1]) == (goal == "open" and not noop_control)
-    assert won["open", True] == won["shut", True] == 0
-    assert min(won["open", False], won["shut", False]) > 0.6
+    assert won["open", True] == won["closed", True] == 0
+    assert min(won["open", False], won["closed", False]) > 0.6

@@ -116,7 +116,7 @@ def test_a_view_says_what_it_takes_to_see_more() -> None:
     assert view.shows("payload")
     assert not view.shows("predict_logits")
     with pytest.raises(
-        ThreatModelError, match=r"reads view\.predict_logits, which takes knowledge 'policy'.*'protocol'"
+        ThreatModelError, match=r"reads view\.predict_logits, which requires knowledge 'policy'.*'protocol'"
     ):
         _ = view.predict_logits
     with pytest.raises(AttributeError, match="MessageView has no attribute 'wisdom'"):

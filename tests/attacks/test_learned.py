@@ -154,7 +154,7 @@ def test_an_attackers_place_must_fit_the_team(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"victim: no policy in .*nowhere"):
         world(str(tmp_path / "nowhere"))
     silent = save(tmp_path / "silent", choice("predator_capture_prey"), choice("ippo"))
-    with pytest.raises(ConfigError, match="says nothing"):
+    with pytest.raises(ConfigError, match="sends no messages"):
         world(silent)
     with pytest.raises(ConfigError, match="in turns"):
         world(small_team(tmp_path / "turns", decoder="autoregressive"))

@@ -217,7 +217,7 @@ def test_the_package_of_an_entry_point_is_its_distribution() -> None:
     assert registry._package(EntryPoint("x", "their_module.deep:X", "agentcomm.codecs")) == "their_module"
 
 
-@pytest.mark.parametrize("axis", [axis for axis in registry.AXES if axis != "attack"])
+@pytest.mark.parametrize("axis", registry.AXES)
 def test_forms_are_named_and_fit(axis: registry.Axis) -> None:
     forms = registry.forms(axis)
     assert {name for name, _ in forms.values()} == set(registry.names(axis)), "each plug-in has a form"

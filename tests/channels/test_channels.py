@@ -197,7 +197,7 @@ def test_what_is_lost_before_takes_no_bandwidth_and_headers_of_fragments_do() ->
 
 
 @pytest.mark.parametrize("sealed", [False, True])
-@pytest.mark.parametrize("attacked", [None, "drop", "replay besides", "impersonate", "noise"])
+@pytest.mark.parametrize("attacked", [None, "drop", "replay alongside", "impersonate", "noise"])
 def test_books_balance_on_a_long_way(attacked: str | None, sealed: bool) -> None:
     s = team_shape(worlds=8)
     n = network(s, EVERYTHING, attacked, sealed)
@@ -219,7 +219,7 @@ def test_books_balance_on_a_long_way(attacked: str | None, sealed: bool) -> None
     assert torch.equal(c["sent"] + c["forged"], c["dropped"] + c["lost"] + c["late"] + c["refused"] + c["accepted"])
 
 
-@pytest.mark.parametrize("attacked", [None, "replay besides", "impersonate"])
+@pytest.mark.parametrize("attacked", [None, "replay alongside", "impersonate"])
 def test_state_continues_bit_for_bit(attacked: str | None) -> None:
     s = team_shape()
     exchanges = conversation(s, 14, seed=2)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from parts import ATTACKS, DIRECTORY_ATTACKS, SILENT
 from torch import Tensor, nn
 
 from agentcomm.base import registry
@@ -40,15 +39,10 @@ def test_registered_policies_conform(form: str) -> None:
     check_policy(lambda world: registry.find("policy", name).for_world(config, world), make_world)
 
 
-@pytest.mark.parametrize("name", registry.names("attack"))
-def test_registered_attacks_conform(name: str) -> None:
-    attack = registry.find("attack", name)
-    if name not in ("learned", "mask"):  # these must be told of a trained policy, or that there is none
-        check_attack(attack)
-    found = [arguments for known, arguments in (ATTACKS | SILENT | DIRECTORY_ATTACKS).values() if known == name]
-    assert found
-    for arguments in found:
-        check_attack(attack, arguments)
+@pytest.mark.parametrize("form", registry.forms("attack"))
+def test_registered_attacks_conform(form: str) -> None:
+    name, arguments = registry.forms("attack")[form]
+    check_attack(registry.find("attack", name), arguments)
 
 
 @pytest.mark.parametrize("form", registry.forms("defense"))

@@ -15,6 +15,7 @@ from parts import (
     ATTACKS,
     DEFENSES,
     MISSING,
+    THREATS,
     Scripted,
     attack,
     carry,
@@ -78,33 +79,14 @@ def test_clean_rollouts_are_bit_identical(defenses: str, gate: dict[str, float] 
 # ---- the matrix: which attacked messages does a defended team still accept?
 
 # MISSING: messages are taken away, and nothing false is accepted, whoever defends.
-# Changed on the wire, or sent in another's name: authentication refuses all of it, nothing else does.
-FALSE = [
-    *("noise", "noise sometimes", "noise adaptive", "bias", "permute", "zero", "partial", "partial at the end"),
-    *("gradient", "gradient l2", "weakest link", "rewrite", "rewrite blind", "learned", "learned a little"),
-    *("replay", "replay besides", "impersonate", "impersonate stale", "impersonate one", "hijack", "hijack one"),
-    *("flood named", "abuse far"),
-]
+# Some of each kind, or messages that come late: what becomes of these is asserted where the attack's own tests are.
+MIXED = ["tamper swap", "flood", "drift", "evade", "evade sometimes", "directive at node"]
+MIXED += [form for form in ATTACKS if THREATS[form].powers & {"delay", "reorder"}]
 # A compromised agent seals its own lie, and an outsider what it says in its own name. Authentication must let it pass.
-OWN = [
-    *(
-        "noise at node",
-        "flip at node",
-        "drift longer",
-        "pollute",
-        "abuse",
-        "insider",
-        "insider by pattern",
-        "contradict",
-    ),
-    *("backdoor", "leak", "directive", "directive hidden"),
-]
-# Some of each, or messages that come late: what becomes of these is asserted where the attack's own tests are.
-MIXED = ["swap", "flood", "drift", "evade", "evade sometimes", "directive at node", "delay", "delay at node", "reorder"]
-
-
-def test_the_matrix_names_every_form() -> None:
-    assert sorted([*MISSING, *FALSE, *OWN, *MIXED]) == sorted(ATTACKS)
+OWN = [form for form in ATTACKS if THREATS[form].position.kind == "node" and form not in (*MIXED, *MISSING)]
+OWN = [form for form in OWN if form != "abuse wrong audience"] + ["directive"]
+# Changed on the wire, or sent in another's name: authentication refuses all of it, nothing else does.
+FALSE = [form for form in ATTACKS if form not in (*MISSING, *MIXED, *OWN)]
 
 
 @pytest.mark.parametrize(("form", "defenses"), list(product([*MISSING, *FALSE, *OWN], DEFENSES)))

@@ -148,7 +148,7 @@ def test_what_is_not_allowed_is_not_done(kind: Any, powers: set[Power], edits: A
 def test_what_is_no_card_is_not_registered(changes: dict[str, Tensor]) -> None:
     made = attacked(Scripted("newcomer", {"register"}, lambda view: register(view, **changes)))
     ask(made)
-    assert made.guards[0].base.violations == {"register what is no card": 2}
+    assert made.guards[0].base.violations == {"register an invalid card": 2}
     assert made.cards.present.sum() == 3
 
 

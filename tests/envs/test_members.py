@@ -286,7 +286,7 @@ def test_a_refused_scene_changes_nothing(name: str) -> None:
         ({"failure": -0.1}, "failure"),
         ({"failure": 1.0}, "failure"),
         ({"fewest": 0}, "fewest"),
-        ({"fewest": 4}, "fewest=4 members are more than the team of 3"),
+        ({"fewest": 4}, "fewest=4 is more than the team's 3 members"),
     ],
 )
 @pytest.mark.parametrize("name", GRIDS)

@@ -155,8 +155,8 @@ def test_text_shows_who_sees_and_guessed_what() -> None:
     world = make(members=2)
     world.reset(scene={"secrets": [3, 0]})
     assert world.render(0, "ansi").splitlines() == [
-        "agent_0 sees 3, its source is agent_1, its last guess is to come",
-        "agent_1 sees 0, its source is agent_0, its last guess is to come",
+        "agent_0 sees 3, its source is agent_1, it has not guessed",
+        "agent_1 sees 0, its source is agent_0, it has not guessed",
     ]
     world.step(torch.tensor([[2, 1]]))
     lines = world.render(0, "ansi", [DrawnMessage(0, 1, "dropped")]).splitlines()

@@ -32,7 +32,7 @@ def test_without_the_power_to_read_nothing_is_shown() -> None:
     attacked(Scripted(S, ["drop", "modify", "inject"], look))
     for name in ("payload", *HEADER):
         assert not seen[0].shows(name)
-        with pytest.raises(ThreatModelError, match=f"'scripted' reads view.{name}, which takes the power 'read'"):
+        with pytest.raises(ThreatModelError, match=f"'scripted' reads view.{name}, which requires the power 'read'"):
             getattr(seen[0], name)
 
 

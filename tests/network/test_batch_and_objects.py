@@ -82,7 +82,7 @@ def test_transports_agree_on_every_channel(channel: str) -> None:
 
 def test_transports_agree_under_several_attacks_at_once() -> None:
     s = team_shape(worlds=3)
-    forms = ["noise at node", "replay besides", "impersonate stale", "delay"]
+    forms = ["noise at node", "replay alongside", "impersonate stale", "delay"]
     n = agree(s, conversation(s, 8, seed=3), forms, "both", 1).ledger
     assert int(n["accepted_forged"].sum() + n["refused"].sum()) > 0
 

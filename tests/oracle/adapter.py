@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from parts import ATTACKS, DIRECTORY_ATTACKS, KINDS, SILENT, Scripted, forge
+from parts import Scripted, forge
 from small import small
 from torch import Tensor
 from torch.nn.functional import pad
@@ -43,9 +43,53 @@ from benchmarks.plain_loop import PlainLoop
 
 CPU = torch.device("cpu")
 RENAMED: dict[str, str] = {"noise_draw": "voice_draw"}  # parameters, columns and metrics: present name -> recorded name
-MESSAGE_FORMS: dict[str, tuple[str, dict[str, Any]]] = ATTACKS | SILENT
-ONE_OF_EACH_KIND: tuple[str, ...] = KINDS
-DIRECTORY_FORMS: dict[str, tuple[str, dict[str, Any]]] = DIRECTORY_ATTACKS
+SHOWN = {"sent_round": "kind"}  # attributes of a view: present name -> recorded name
+# Forms of attacks: present name -> recorded name; None for those that have come since.
+FORMS: dict[str, str | None] = {
+    "tamper": None,
+    **{f"tamper {how}": how for how in ("bias", "permute", "swap", "zero")},
+    "tamper at node": "flip at node",
+    "replay alongside": "replay besides",
+    "impersonate one victim": "impersonate one",
+    "drift free length": "drift longer",
+    "partial last parts": "partial at the end",
+    "hijack one victim": "hijack one",
+    "abuse wrong audience": "abuse far",
+    "insider pattern": "insider by pattern",
+    "hijack_edges": "hijack by ransom",
+    "hijack_edges starve": "hijack by starving",
+    "hijack_edges strike": "hijack by strike",
+    "gradient weakest link": "weakest link",
+    "learned small budget": "learned a little",
+    "fragment": "early fragment",
+    "fragment header": "replayed header",
+    "fragment fake": "fake fragments",
+    "fragment middle": "middle fragment",
+    "force_gate": "force gate",
+    "force_gate guess": "force gate by guessing",
+    "copied_card": "copied card",
+    "copied_card many victims": "copied cards",
+    "half_open": "half open",
+    "recursive failing": "recursive fails",
+    "rug_pull": "rug pull",
+    "badmouth slander only": "badmouth the good",
+    "hub_poison": "hub",
+    "hub_poison sometimes": "hub sometimes",
+}
+ONE_OF_EACH_KIND = (
+    *(
+        "drop",
+        "noise",
+        "noise sometimes",
+        "noise at node",
+        "swap",
+        "delay",
+        "delay at node",
+        "reorder",
+        "replay besides",
+    ),
+    *("impersonate", "impersonate stale", "flood", "drift", "pollute", "gradient", "learned a little"),
+)
 CHANNEL_FORMS: dict[str, tuple[str, dict[str, Any]]] = registry.forms("channel")
 HUB_DEFENDED = {"challenge": True, "ratings": "members", "sealed_traces": True, "timeout": 2}
 
@@ -62,6 +106,19 @@ RULE_BREAKERS: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
 
 Plugin = tuple[str, dict[str, Any]]
 Tensors = dict[str, Tensor]
+
+
+def _recorded(directory: bool) -> dict[str, Plugin]:
+    """Forms of attacks on a directory, or of all others, by recorded name."""
+    forms = {FORMS.get(form, form): plugin for form, plugin in registry.forms("attack").items()}
+    return {
+        form: plugin
+        for form, plugin in forms.items()
+        if form is not None and ("on_directory" in hooks(registry.find("attack", plugin[0]))) == directory
+    }
+
+
+MESSAGE_FORMS, DIRECTORY_FORMS = _recorded(directory=False), _recorded(directory=True)
 
 
 class Way(NamedTuple):
@@ -144,8 +201,8 @@ class Between:
 def actions(guards: Guards) -> Tensors:
     """What attacks that act did; nothing where none does."""
     acting = guards.acting
-    names = ("acted", "changed", "deviation", "told")
-    return {name: torch.stack([getattr(each, name) for each in acting]) for name in names} if acting else {}
+    names = {"acted": "acted", "changed": "changed", "deviation": "deviation", "told": "leaked"}
+    return {name: torch.stack([getattr(each, now) for each in acting]) for name, now in names.items()} if acting else {}
 
 
 def _tape(network: Any) -> Tensors:
@@ -172,7 +229,9 @@ def _shown(network: Any) -> Tensors:
     for name in sorted({*vars(views[0]), *views[0].granted}) if views else ():
         values = [getattr(view, name) for view in views]
         if all(isinstance(value, Tensor) for value in values):
-            out[name] = torch.stack([(value != 0) & (value != -1) if name == "seal" else value for value in values])
+            out[SHOWN.get(name, name)] = torch.stack(
+                [(value != 0) & (value != -1) if name == "seal" else value for value in values]
+            )
     return out
 
 

@@ -1,6 +1,6 @@
 """The oracle's record: write it, or hold present code against it.
 
-    python tests/oracle/record.py                      # write it anew
+    python tests/oracle/record.py                      # write it
     python tests/oracle/record.py messages             # one group of it
     python tests/oracle/record.py --check              # compare all, exactly but for a relative 1e-6 of floats
     python tests/oracle/record.py --check messages --only covert --tolerance 1e-3
@@ -48,7 +48,9 @@ def write(group: str, found: dict[str, Entries]) -> None:
 def compare(group: str, found: dict[str, Entries], tolerance: float, only: str) -> int:
     """Print what differs; the number of cases that do."""
     recorded, bad = {name: case for name, case in read(group).items() if only in name}, 0
-    for name in sorted(found.keys() | recorded.keys()):
+    for name in sorted(found.keys() - recorded.keys()):
+        print(f"{group} | {name} | not recorded yet")
+    for name in sorted(recorded):
         lines = list(differences(found.get(name, {}), recorded.get(name, {}), tolerance))
         bad += bool(lines)
         for line in lines[:SHOWN]:

@@ -114,7 +114,7 @@ def test_actions_are_told_in_the_autoregressive_decoder_only() -> None:
     assert policy.exchanges == 2
     world, policy = team(3, decoder="autoregressive")
     assert policy.exchanges == 1 + 3
-    with pytest.raises(ValueError, match="needs them here; it acts through"):
+    with pytest.raises(ValueError, match="needs its actions here; to act, use"):
         run(policy, world.reset(seed=0), policy.topology.graph(None, 3).source)
 
 

@@ -347,7 +347,7 @@ def test_a_dynamic_graph_depends_on_what_agents_see() -> None:
     one_by_one = [topology.graph(None, 1, hidden[b : b + 1]).kept for b in range(40)]
     assert torch.equal(torch.cat([k for k in one_by_one if k is not None]), kept)
     for part in (lambda: topology.graph(None, 40), lambda: topology.weight(source, torch.zeros(40).long())):
-        with pytest.raises(ValueError, match="made from hidden vectors"):
+        with pytest.raises(ValueError, match="needs hidden vectors"):
             part()
 
 

@@ -188,5 +188,5 @@ def test_actions_must_be_known_to_tell_of_them() -> None:
     source = policy.topology.graph(None, 2).source
     hidden = policy.encode(world.reset(seed=0))
     mask = torch.ones_like(source, dtype=torch.bool)
-    with pytest.raises(ValueError, match="needs them here"):
+    with pytest.raises(ValueError, match="needs its actions here"):
         policy.run(hidden, lambda _, spoken: Inbox(spoken, source, mask, source))

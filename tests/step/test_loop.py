@@ -135,7 +135,7 @@ def test_all_callers_run_the_same_episodes(tmp_path: Path, form: str) -> None:
     runs[0].same(runs[1])
 
 
-@pytest.mark.parametrize("form", ["noise", "replay", "delay", "stall", "force gate"])
+@pytest.mark.parametrize("form", ["noise", "replay", "delay", "stall", "force_gate"])
 def test_evaluation_and_rollouts_are_attacked_alike(form: str) -> None:
     runs = []
     for caller in (evaluated, rolled_out):

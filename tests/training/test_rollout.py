@@ -160,7 +160,7 @@ def test_the_networks_state_ends_with_the_episode() -> None:
     """A replayed envelope never comes from the episode before, although worlds restart at different times."""
     world, policy = team(64, "predator_prey", world={"size": 2, "predators": 2, "max_steps": 6})
     team_shape = team_shape_of(world, policy)
-    network = comms(team_shape, [known_attack("replay besides", team_shape)])
+    network = comms(team_shape, [known_attack("replay alongside", team_shape)])
     s = Sampler(world, policy, network, PPOSettings(), 0)
     network.network.trace = []
     young = []

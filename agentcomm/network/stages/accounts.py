@@ -20,7 +20,7 @@ class Spread(Stage):
     def __call__(self, x: Exchange) -> None:
         """Tell the attacks which messages were accepted."""
         for guard in self.guards:
-            guard.turn(x.traffic.present)
+            guard.spread(x.traffic.present)
 
 
 class Count(Stage):
