@@ -7,6 +7,8 @@ agentcomm.report(run)
 """
 
 import os
+import sys
+from types import ModuleType
 from typing import Any
 
 # Torch's OpenMP threads spin while they wait for each other. When another process uses the same cores,
@@ -25,3 +27,14 @@ def __getattr__(name: str) -> Any:
 
         return getattr(api, name)
     raise AttributeError(f"module 'agentcomm' has no attribute {name!r}")
+
+
+class _Package(ModuleType):
+    """Keeps ``agentcomm.report`` the function when the folder of that name is imported, which would hide it."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _API and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

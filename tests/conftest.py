@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,18 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         for name in ALONE:
             if item.get_closest_marker(name):
                 item.add_marker(pytest.mark.xdist_group(name))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Commands that start a Ray of their own run before the tests that share one: never are there two at a time."""
+    items.sort(key=lambda item: "ray" not in item.keywords or "ray_running" in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(scope="session")
+def ray_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One Ray for all tests that train in this process. Value: its log."""
+    from agentcomm.training.ray_session import ray_session  # not before it is needed: it takes seconds
+
+    log = tmp_path_factory.mktemp("ray") / "ray.log"
+    with ray_session(log, runners=3):
+        yield log

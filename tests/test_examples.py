@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+import agentcomm
 from agentcomm.base import registry
 from agentcomm.conformance import check_attack, check_channel, check_metric, check_policy, check_topology
 from agentcomm.runs.assembly import make_policy, make_world
@@ -57,12 +58,28 @@ def test_the_metric_in_the_documentation_keeps_its_contract(monkeypatch: pytest.
     check_metric(documented("slowest", 5, monkeypatch).Slowest)
 
 
+TEN_LINES = ROOT / "examples" / "ten_lines.py"
+
+
 @pytest.mark.ray
-def test_the_ten_lines_run_and_stand_in_the_readme(tmp_path: Path) -> None:
-    example = ROOT / "examples" / "ten_lines.py"
-    code = example.read_text().partition('"""\n\n')[2]
+@pytest.mark.usefixtures("ray_running")
+def test_the_ten_lines_run_and_stand_in_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a few steps of training and a few episodes only."""
+    code = TEN_LINES.read_text().partition('"""\n\n')[2]
     assert code in (ROOT / "README.md").read_text()
-    done = subprocess.run([sys.executable, example], cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    train, small = agentcomm.train, {"training": {"env_steps": 256, "worlds": 16}, "evaluation": {"episodes": 16}}
+    monkeypatch.setattr(agentcomm, "train", lambda config: train(config | small))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, TEN_LINES.name, "exec"), {})
+    page = tmp_path / "runs" / "ten-lines" / "report.html"
+    assert page.exists()
+    assert agentcomm.report(page.parent) == page, "once more, although a folder of that name is imported now"
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_the_ten_lines_run_as_a_script(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, TEN_LINES], cwd=tmp_path, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert (tmp_path / "runs" / "ten-lines" / "report.html").exists()

@@ -140,7 +140,8 @@ def _why_not(point: EntryPoint, error: Exception) -> str:
     loaded = sys.modules.get(package)
     where = getattr(loaded, "__file__", None) or next(iter(getattr(loaded, "__path__", [])), None)
     ours = package in ("envs", "policies", "attacks")
-    missing_own_module = getattr(error, "name", package) in (package, point.module, None)
+    missing = getattr(error, "name", None) or package
+    missing_own_module = f"{point.module}.".startswith(f"{missing}.")
     if ours and where is not None and (missing_own_module or isinstance(error, AttributeError)):
         return (
             f"the package {package!r} at {where} hides the one that agentcomm installs, so {point.name!r} cannot be"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from agentcomm.conformance.common import require
 from agentcomm.contracts.inbox import Inbox
@@ -56,29 +57,37 @@ def reader(inbox: Inbox) -> Tensor:
     return heard @ torch.cos(torch.arange(3.0 * heard.shape[-1])).view(-1, 3)
 
 
-def carry(comms: Comms, exchanges: Sequence[Exchange], changed: int | None = None) -> list[Tensor]:
-    """What was heard, [B, N, M, D + 1] with the mask in the last place; one world may say other things to others."""
+def carry(comms: Comms, exchanges: Sequence[Exchange], changed: int | None = None) -> list[Inbox]:
+    """What receivers got, exchange by exchange; one world may say other things to others."""
     out = []
-    network = comms.network
-    slots = network.team_shape.degree + network.spare
     for e in exchanges:
-        spoken, links = e.spoken.clone(), e.links._replace(open=e.links.open.clone())
+        spoken, links = e.spoken, e.links
         if changed is not None:
+            spoken, links = spoken.clone(), links._replace(open=links.open.clone())
             spoken[changed] = spoken[changed].flip(0)
             links.open[changed] ^= True
-        inbox = network.exchange(spoken, links, e.step, e.round, reader)
-        payload = inbox.payload().masked_fill(~inbox.mask.unsqueeze(-1), 0.0)
-        heard = torch.cat([payload, inbox.mask.unsqueeze(-1).float()], -1)
-        out.append(torch.nn.functional.pad(heard, (0, 0, 0, slots - heard.shape[2])))
+        out.append(comms.network.exchange(spoken, links, e.step, e.round, reader))
         if len(e.ended):
             comms.reset(e.ended)
     return out
 
 
-def same_heard(first: Sequence[Tensor], second: Sequence[Tensor], worlds: Sequence[int] | None = None) -> bool:
-    """Whether two runs heard the same, bit for bit, in some worlds or all."""
+def heard(inbox: Inbox) -> Tensor:
+    """Accepted payloads [B, N, M, D], zero elsewhere."""
+    return inbox.payload().masked_fill(~inbox.mask.unsqueeze(-1), 0.0)
+
+
+def same_heard(first: Sequence[Inbox], second: Sequence[Inbox], worlds: Sequence[int] | None = None) -> bool:
+    """Whether two runs heard the same, bit for bit, in some worlds or all; slots that nobody uses do not count."""
     chosen = slice(None) if worlds is None else list(worlds)
-    return all(torch.equal(a[chosen], b[chosen]) for a, b in zip(first, second, strict=True))
+
+    def same(a: Inbox, b: Inbox) -> bool:
+        slots = max(a.mask.shape[2], b.mask.shape[2])
+        pairs = ((heard(a), heard(b)), (a.mask.unsqueeze(-1), b.mask.unsqueeze(-1)))
+        padded = ([pad(x, (0, 0, 0, slots - x.shape[2]))[chosen] for x in pair] for pair in pairs)
+        return all(torch.equal(x, y) for x, y in padded)
+
+    return all(same(a, b) for a, b in zip(first, second, strict=True))
 
 
 def check_state(build: Callable[[], Comms], exchanges: list[Exchange]) -> None:

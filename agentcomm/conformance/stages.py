@@ -53,7 +53,7 @@ class _Watched(Defense):
         return self.inner.memory()
 
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
-        names = ("present", "sender", "audience", "sequence", "sent_at", "kind", "key", "payload", "step")
+        names = ("present", "sender", "audience", "sequence", "sent_at", "sent_round", "key", "payload", "step")
         before = {name: getattr(delivered, name).clone() for name in names}
         places = dict(memory)
         verdicts = self.inner.screen(delivered, memory)

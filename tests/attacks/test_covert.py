@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from parts import attack, comms, defense, sampler, team, team_shape, team_shape_of
+from builders import attack, comms, defense, sampler, team, team_shape, team_shape_of
 from torch import Tensor
 
 from agentcomm.base.errors import ConfigError

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from parts import DIRECTORY_ATTACKS, PLUGINS, install
+from builders import install
+from forms import DIRECTORY_FORMS, attack_forms
 from torch import Tensor
 
 from agentcomm.base import registry
@@ -87,9 +88,9 @@ def test_attacks_cost_what_was_measured(name: str, costs: dict[str, float], choi
     assert cost == pytest.approx(costs[choice], abs=half + 0.05)
 
 
-@pytest.mark.parametrize("form", DIRECTORY_ATTACKS)
+@pytest.mark.parametrize("form", DIRECTORY_FORMS)
 def test_controls_cost_next_to_nothing_and_never_succeed(form: str) -> None:
-    name, arguments = registry.forms("attack")[form]
+    name, arguments = attack_forms()[form]
     world = market(name, **arguments, noop_control=True)
     total, facts = scripted(world, "claim")
     guard = world.directory.guards[0].base
@@ -230,7 +231,7 @@ def test_evaluated_episodes_say_what_became_of_the_directory() -> None:
 
 
 def test_attacks_leave_messages_alone() -> None:
-    for form in DIRECTORY_ATTACKS:
-        attack = PLUGINS[form]
+    for form in DIRECTORY_FORMS:
+        attack = registry.find("attack", attack_forms()[form][0])
         assert issubclass(attack, DirectoryAttack)
         assert hooks(attack) == {"on_directory"}

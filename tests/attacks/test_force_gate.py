@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from parts import Attacked, attack, comms, sampler, team, team_shape_of
+from builders import Attacked, attack, comms, sampler, team, team_shape_of
 from torch import Tensor
 
 from agentcomm.base.errors import ThreatModelError

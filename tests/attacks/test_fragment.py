@@ -7,22 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from parts import (
-    Attacked,
-    Scripted,
-    attack,
-    carry,
-    channel,
-    comms,
-    conversation,
-    same_heard,
-    team,
-    team_shape,
-    team_shape_of,
-)
+from builders import Attacked, Scripted, attack, channel, comms, team, team_shape, team_shape_of
 from torch import Tensor
 
 from agentcomm.base.errors import ConfigError
+from agentcomm.conformance.conversations import carry, conversation, same_heard
 from agentcomm.contracts.attack import Attack
 from agentcomm.contracts.channel import ChannelInput
 from agentcomm.contracts.edits import Fragments, MessageEdits
@@ -191,7 +180,7 @@ def test_fragments_are_paid_for(form: str, budget: dict[str, int]) -> None:
     assert torch.equal(spent, n.guards[0].spent)
     if budget.get("per_step") == 0:
         assert not spent.any()
-        assert all(same_heard(a, b) for a, b in zip(got, expected, strict=True))
+        assert same_heard(got, expected)
     else:
         assert (spent <= budget.get("per_episode", 12 * 2)).all()
         assert spent.any()
@@ -203,7 +192,7 @@ def test_the_control_pays_and_leaves_buffers_alone(form: str) -> None:
     control, clean = network(s, attack("fragment", s, **FORMS[form], noop_control=True)), network(s)
     exchanges = conversation(s, 12, ends=0.0)
     for a, b in zip(carry(control, exchanges), carry(clean, exchanges), strict=True):
-        assert same_heard(a, b)
+        assert same_heard([a], [b])
     assert control.guards[0].spent.all()
 
 
@@ -218,7 +207,7 @@ def test_a_restored_run_goes_on_alike(form: str) -> None:
     again.keyring = half.keyring
     again.restore(half.snapshot())
     rest = carry(again, exchanges[12:])
-    assert all(same_heard(a, b) for a, b in zip(inboxes[12:], rest, strict=True))
+    assert same_heard(inboxes[12:], rest)
 
 
 def test_without_a_channel_that_cuts_it_is_refused() -> None:
@@ -234,7 +223,7 @@ def test_without_a_channel_that_cuts_it_is_refused() -> None:
             world,
             policy,
             [Choice.model_validate({"name": "fragment", "how": "header", "place": "newcomer"})],
-            path=TransportConfig.model_validate({"channels": [{"name": "fragments"}]}),
+            transport=TransportConfig.model_validate({"channels": [{"name": "fragments"}]}),
         )
 
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from parts import Scripted, comms, conversation, team_shape
+from builders import Scripted, comms, team_shape
 from torch import Tensor
 
 from agentcomm.base import registry
 from agentcomm.base.errors import ThreatModelError
 from agentcomm.conformance import check_attack
+from agentcomm.conformance.conversations import conversation
 from agentcomm.contracts.attack import HOOKS, Attack, AttackConfig, hooks
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.threat_model import Budget, Position, ThreatModel

@@ -6,21 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from parts import (
-    Attacked,
-    Exchange,
-    Scripted,
-    attack,
-    carry,
-    comms,
-    conversation,
-    sampler,
-    team,
-    team_shape,
-    team_shape_of,
-)
+from builders import Attacked, Scripted, attack, comms, sampler, team, team_shape, team_shape_of
 from torch import Tensor
 
+from agentcomm.conformance.conversations import Exchange, carry, conversation
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.threat_model import Budget
@@ -157,7 +146,7 @@ def test_a_trigger_is_obeyed_by_those_that_learned_it_and_nothing_shows_without_
     trigger = choice("backdoor", node=0, action=1, share=1.0)
     for noop_control in (True, False):
         learned = {"node": 0, "action": 1, "share": 0.3, "noop_control": noop_control}
-        world, policy = tiny("backdoor", 25, {"name": "full"}, **learned)
+        world, policy = tiny("backdoor", 30, {"name": "full"}, **learned)
         earned, usual = told(world, policy)
         _, asked = told(world, policy, trigger)
         _, other = told(world, policy, trigger.changed({"pattern": 1}))

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from parts import attack, carry, comms, conversation, defense, heard, team, team_shape, team_shape_of
+from builders import attack, comms, defense, team, team_shape, team_shape_of
 from torch import Tensor
 
+from agentcomm.conformance.conversations import carry, conversation, heard
 from agentcomm.contracts.defense import Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import Links

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from parts import attack, carry, comms, conversation, heard, team, team_shape, team_shape_of
+from builders import attack, comms, team, team_shape, team_shape_of
 
 from agentcomm.base.errors import ConfigError
 from agentcomm.base.registry import build_config
+from agentcomm.conformance.conversations import carry, conversation, heard
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.evaluation.leakage import Leaked, Overheard, leaked
 from agentcomm.evaluation.play import play

@@ -262,7 +262,7 @@ def test_a_foreign_package_that_hides_ours_is_named(package: str, content: str, 
         # As a regular install is: an editable one finds submodules even below a foreign package.
         "import sys\nsys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]\n"
         f"sys.path = ['', *sys.path, {str(Path(envs.__file__).parents[1])!r}]\n"
-        "from agentcomm import registry\nfrom agentcomm.base.errors import PluginError\n"
+        "from agentcomm.base import registry\nfrom agentcomm.base.errors import PluginError\n"
         f"try:\n    registry.find({axis!r}, {name!r})\nexcept PluginError as error:\n    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)

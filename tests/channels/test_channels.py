@@ -8,16 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from parts import (
+from builders import (
     Attacked,
-    carry,
     channel,
     comms,
-    conversation,
     defense,
     known_attack,
     known_channel,
-    same_heard,
     same_inbox,
     team,
     team_shape,
@@ -29,6 +26,7 @@ from agentcomm.base import registry
 from agentcomm.base.errors import AgentcommError, ConfigError
 from agentcomm.channels.trace import read
 from agentcomm.conformance import check_channel
+from agentcomm.conformance.conversations import carry, conversation, same_heard
 from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.runs.assembly import make_comms
@@ -240,7 +238,7 @@ def test_resetting_one_world_leaves_the_others_alone() -> None:
     for number, e in enumerate(conversation(s, 14, seed=4, ends=0)):
         a = first.exchange(e.spoken, e.links, e.step, e.round)
         b = other.exchange(e.spoken, e.links, e.step, e.round)
-        assert same_heard(a, b, torch.tensor([0, 2]))
+        assert same_heard([a], [b], [0, 2])
         if number == 11:
             other.reset(torch.tensor([1]))
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from parts import carry, channel, comms, conversation, team_shape
+from builders import channel, comms, team_shape
 from torch import Tensor
 
 from agentcomm.channels.profile import PROFILES, TRANSFER_BYTES
 from agentcomm.channels.relay import distances
+from agentcomm.conformance.conversations import carry, conversation
 from agentcomm.contracts.channel import Channel, ChannelEffect, ChannelInput
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import HOPS

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from parts import attack, carry, comms, conversation, defense, team_shape
+from builders import attack, comms, defense, team_shape
 from torch import Tensor
 
 from agentcomm.base import registry
@@ -16,6 +16,7 @@ from agentcomm.base.errors import ConfigError
 from agentcomm.codecs.codebook import fit_codebook, look_up, nearest
 from agentcomm.codecs.vq import VectorQuantization
 from agentcomm.conformance import check_codec
+from agentcomm.conformance.conversations import carry, conversation
 from agentcomm.contracts.shape import TeamShape
 
 D = 8

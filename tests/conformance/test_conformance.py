@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from forms import attack_forms
 from torch import Tensor, nn
 
 from agentcomm.base import registry
@@ -39,9 +40,9 @@ def test_registered_policies_conform(form: str) -> None:
     check_policy(lambda world: registry.find("policy", name).for_world(config, world), make_world)
 
 
-@pytest.mark.parametrize("form", registry.forms("attack"))
+@pytest.mark.parametrize("form", attack_forms())
 def test_registered_attacks_conform(form: str) -> None:
-    name, arguments = registry.forms("attack")[form]
+    name, arguments = attack_forms()[form]
     check_attack(registry.find("attack", name), arguments)
 
 

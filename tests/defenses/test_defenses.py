@@ -9,21 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from parts import (
-    ATTACKS,
-    DEFENSES,
-    MISSING,
-    THREATS,
+from builders import (
     Scripted,
     attack,
-    carry,
     comms,
-    conversation,
     defense,
     forge,
-    heard,
     known_attack,
     known_defenses,
     same_inbox,
@@ -31,10 +22,14 @@ from parts import (
     team,
     team_shape,
 )
+from forms import MESSAGE_FORMS, MISSING, STACKS, kind
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from agentcomm.base import registry
 from agentcomm.base.errors import ConfigError
+from agentcomm.conformance.conversations import carry, conversation, heard
 from agentcomm.contracts.edits import Envelopes, MessageEdits
 from agentcomm.contracts.threat_model import Position
 from agentcomm.contracts.views import MessageView
@@ -49,7 +44,7 @@ S = team_shape()
     seed=st.integers(0, 10_000), agents=st.integers(2, 6), rounds=st.integers(1, 3), shut=st.sampled_from([0, 0.3, 0.9])
 )
 @settings(max_examples=12, deadline=None)
-@pytest.mark.parametrize("defenses", [d for d in DEFENSES if d != "none"])
+@pytest.mark.parametrize("defenses", [d for d in STACKS if d != "none"])
 def test_clean_messages_all_pass(defenses: str, seed: int, agents: int, rounds: int, shut: float) -> None:
     s = team_shape(worlds=5, agents=agents, degree=min(2, agents - 1), rounds=rounds)
     exchanges = conversation(s, 12, seed=seed, shut=shut, ends=0.3)
@@ -60,7 +55,7 @@ def test_clean_messages_all_pass(defenses: str, seed: int, agents: int, rounds: 
 
 
 @pytest.mark.parametrize("gate", [None, {"initial_logit": 0.0}])
-@pytest.mark.parametrize("defenses", [d for d in DEFENSES if d != "none"])
+@pytest.mark.parametrize("defenses", [d for d in STACKS if d != "none"])
 def test_clean_rollouts_are_bit_identical(defenses: str, gate: dict[str, float] | None) -> None:
     """Gates shut and worlds start anew at different times."""
     columns = []
@@ -70,7 +65,7 @@ def test_clean_rollouts_are_bit_identical(defenses: str, gate: dict[str, float] 
         fragments = [s.collect(15), s.collect(15)]
         assert fragments[1].columns["action"].shape[0] == 15 * 64
         assert 0 < fragments[1].episodes != 64, "worlds start anew at different times"
-        assert not s.network.ledger["refused"].any()
+        assert not s.comms.network.ledger["refused"].any()
         columns.append([value for f in fragments for _, value in sorted(f.columns.items())])
     assert len(columns[0]) == len(columns[1]), "nothing more is recorded, either"
     assert all(torch.equal(a, b) for a, b in zip(*columns, strict=True))
@@ -81,15 +76,15 @@ def test_clean_rollouts_are_bit_identical(defenses: str, gate: dict[str, float] 
 # MISSING: messages are taken away, and nothing false is accepted, whoever defends.
 # Some of each kind, or messages that come late: what becomes of these is asserted where the attack's own tests are.
 MIXED = ["tamper swap", "flood", "drift", "evade", "evade sometimes", "directive at node"]
-MIXED += [form for form in ATTACKS if THREATS[form].powers & {"delay", "reorder"}]
+MIXED += [form for form in MESSAGE_FORMS if kind(form).powers & {"delay", "reorder"}]
 # A compromised agent seals its own lie, and an outsider what it says in its own name. Authentication must let it pass.
-OWN = [form for form in ATTACKS if THREATS[form].position.kind == "node" and form not in (*MIXED, *MISSING)]
+OWN = [form for form in MESSAGE_FORMS if kind(form).position == "node" and form not in (*MIXED, *MISSING)]
 OWN = [form for form in OWN if form != "abuse wrong audience"] + ["directive"]
 # Changed on the wire, or sent in another's name: authentication refuses all of it, nothing else does.
-FALSE = [form for form in ATTACKS if form not in (*MISSING, *MIXED, *OWN)]
+FALSE = [form for form in MESSAGE_FORMS if form not in (*MISSING, *MIXED, *OWN)]
 
 
-@pytest.mark.parametrize(("form", "defenses"), list(product([*MISSING, *FALSE, *OWN], DEFENSES)))
+@pytest.mark.parametrize(("form", "defenses"), list(product([*MISSING, *FALSE, *OWN], STACKS)))
 def test_matrix_of_verdicts(form: str, defenses: str) -> None:
     s = team_shape(worlds=6)
     network = comms(s, [known_attack(form, s)], known_defenses(defenses, s))

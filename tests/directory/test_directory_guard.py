@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from builders import install
 from directory.test_hub import CPU, ask, hub
-from parts import install
 from torch import Tensor
 
 from agentcomm.contracts.directory_attack import DirectoryAttack

@@ -277,7 +277,7 @@ def test_a_refused_scene_changes_nothing(name: str) -> None:
     with pytest.raises(ValueError, match="'prey' is missing"):
         world.reset(scene={"positions": [[0, 0]] * world.num_agents})
     assert torch.equal(world.observe(), start)
-    assert (world.get_state()["generator"] == saved["generator"]).all()
+    assert (world.snapshot()["generator"] == saved["generator"]).all()
 
 
 @pytest.mark.parametrize(

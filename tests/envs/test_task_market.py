@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from builders import install
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parts import install
 from torch import Tensor
 
 from agentcomm.base.errors import ConfigError

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.base import registry
+from agentcomm.cli.catalog import describe
 from agentcomm.conformance import check_metric
 from agentcomm.conformance.metrics import some_episodes
 from agentcomm.contracts.metric import Metric, MetricConfig
@@ -71,7 +72,7 @@ def test_a_metric_of_another_package_is_measured(monkeypatch: pytest.MonkeyPatch
     before = measure(some_episodes(4))
     registry.register("metric", "longest")(Longest)
     assert measure(some_episodes(4)) == before | {"longest": float(some_episodes(4).length.max())}
-    about = registry.describe("metric", "longest")
+    about = describe("metric", "longest")
     assert (about["unit"], about["better"]) == ("steps", "lower")
 
 

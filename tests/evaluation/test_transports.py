@@ -18,6 +18,7 @@ PATH = {
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("ray_running")
 def test_a_team_is_trained_and_evaluated_on_a_path(tmp_path: Path) -> None:
     named = {"channels": [{"name": "loss"}]}
     config = small(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from parts import Attacked, Exchange, Scripted, comms, defense, forge, team_shape
+from builders import Attacked, Scripted, comms, defense, forge, team_shape
 
+from agentcomm.conformance.conversations import Exchange
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.threat_model import Position

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from builders import Scripted, comms, defense, forge, same_inbox
 from guarded import HEADER, MASKS, NEWCOMER, S, attacked, clean, everything, ring
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parts import Scripted, carry, comms, conversation, defense, forge, heard, same_heard, same_inbox
 from torch import Tensor
 
 from agentcomm.base.errors import ThreatModelError
+from agentcomm.conformance.conversations import carry, conversation, heard, same_heard
 from agentcomm.contracts.edits import Envelopes, MessageEdits
 from agentcomm.contracts.threat_model import Budget, Position
 from agentcomm.contracts.views import MessageView
@@ -383,7 +384,7 @@ def test_a_greedy_attack_in_one_world_leaves_the_others_bit_identical() -> None:
     others = torch.tensor([0, 2])
     plain = comms(S, [], [defense("authenticate", S), defense("clip", S)])
     for a, b in zip(carry(network, exchanges), carry(plain, exchanges), strict=True):
-        assert same_heard(a, b, others)
+        assert same_heard([a], [b], others.tolist())
     assert network.guards[0].spent[others].sum() == 0
     assert network.ledger["dropped"].tolist()[::2] == [0, 0]
     assert network.ledger["dropped"][1] > 0

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from builders import Scripted, comms, forge, same_inbox, team_shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parts import Scripted, carry, comms, conversation, forge, heard, same_inbox, team_shape
 from torch import Tensor
 
+from agentcomm.conformance.conversations import carry, conversation, heard
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.shape import TeamShape

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from builders import Attacked, Scripted, comms, defense, forge, same_inbox
 from guarded import EDGE, HEADER, NEWCOMER, S, attacked, clean, ring
-from parts import Attacked, Scripted, comms, defense, forge, same_heard, same_inbox
 from torch import Tensor
 
+from agentcomm.conformance.conversations import same_heard
 from agentcomm.contracts.edits import Envelopes, MessageEdits
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.threat_model import Position
@@ -151,7 +152,7 @@ def test_nobody_signs_with_anothers_key(sign: bool, position: Position) -> None:
     forged = network.ledger["accepted_forged"].sum()
     if mine is None:
         assert forged == 0
-        assert same_heard(inbox, clean())
+        assert same_heard([inbox], [clean()])
     else:  # a compromised agent may say whatever it likes in its own name
         assert forged == S.num_worlds
         assert inbox.mask[..., S.degree].nonzero()[:, 1].unique().tolist() == [3], "who takes agent 0 for its neighbor"

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from parts import Attacked, Exchange, Scripted, carry, comms, conversation, forge, team_shape
+from builders import Attacked, Scripted, comms, forge, team_shape
 from torch import Tensor
 
+from agentcomm.conformance.conversations import Exchange, carry, conversation
 from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
 from agentcomm.contracts.defense import Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.contracts.edits import MessageEdits
@@ -91,7 +92,7 @@ def test_messages_arrive_when_due_with_their_own_header_and_payload(steps: int) 
             assert torch.equal(getattr(arrived._traffic, name), expected), name
         assert (arrived.hops == HOPS - 2).all()
         assert (arrived.sent_at == e.step.view(-1, 1, 1) - steps).all()
-        assert then.sent_round == e.round
+        assert then.round == e.round
         said = torch.stack([then.spoken[b][then.links.source[b]] for b in range(s.num_worlds)])
         assert torch.equal(inbox.payload(), said)
     assert torch.equal(network.ledger.steps, steps * network.ledger["accepted"])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from parts import Scripted, forge
+from builders import Scripted, forge
 from small import small
 from torch import Tensor
 from torch.nn.functional import pad

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from builders import sampler, team
 from oracles import CREW
-from parts import sampler, team
 from torch.distributions import Normal, kl_divergence
 
 from agentcomm.runs.assembly import make_comms
@@ -86,5 +86,6 @@ def test_idle_entries_are_not_paid_for_on_the_wire() -> None:
         policy.message_noise.information[:idle] = 0.0
         network = make_comms(world, policy)
         decide(policy, world.reset(seed=0), policy.topology.graph(None, 4), network, world.length, None)
-        sizes.append(int(network.ledger.bytes.sum() / network.ledger["sent"].sum()))
+        ledger = network.network.ledger
+        sizes.append(int(ledger.bytes.sum() / ledger["sent"].sum()))
     assert sizes[0] - sizes[1] == 6 * 4

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from builders import team
 from oracles import CREW, dense_attention, pairs, run
-from parts import team
 from torch import Tensor, nn
 
 from agentcomm.base.errors import ConfigError

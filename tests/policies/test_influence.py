@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from builders import sampler, team
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import CREW, influence, pairs, paths, rows_of, run
-from parts import sampler, team
 from torch import Tensor
 
 from agentcomm.contracts.policy import CommPolicy

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from builders import comms, sampler, team, team_shape_of
 from oracles import CREW, influence, rows_of
-from parts import comms, sampler, team, team_shape_of
 
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.decide import decide

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from parts import comms, team_shape_of
+from builders import comms, team_shape_of
 from pydantic import ValidationError
 from torch import Tensor, nn
 
@@ -33,9 +33,14 @@ SMALL: dict[str, dict[str, Any]] = {
     "tarmac": {"width": 8, "signature": 3},
     "magic": {"width": 8, "heads": 2},
 }
-FORMS: list[tuple[str, dict[str, Any]]] = [
-    *(form for form in registry.forms("policy").values() if form[0] in (*TALKING, *SILENT)),
-    *((name, arguments | {"topology": graph}) for name, arguments in SMALL.items() for graph in GRAPHS),
+# Environment, policy and arguments; that registered forms conform in predator_capture_prey: tests/conformance.
+FORMS: list[tuple[str, str, dict[str, Any]]] = [
+    *(("predator_prey", *form) for form in registry.forms("policy").values() if form[0] in (*TALKING, *SILENT)),
+    *(
+        ("predator_capture_prey", name, arguments | {"topology": graph})
+        for name, arguments in SMALL.items()
+        for graph in GRAPHS
+    ),
 ]
 
 
@@ -92,8 +97,7 @@ def random_inbox(policy: Any, hidden: Tensor, round_: int, seed: int = 0) -> Inb
 # ---- the contract
 
 
-@pytest.mark.parametrize("environment", ["predator_prey", "predator_capture_prey"])
-@pytest.mark.parametrize(("name", "arguments"), FORMS)
+@pytest.mark.parametrize(("environment", "name", "arguments"), FORMS)
 def test_peers_conform(environment: str, name: str, arguments: dict[str, Any]) -> None:
     config = registry.build_config("policy", name, arguments)
     torch.manual_seed(0)

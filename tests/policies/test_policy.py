@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any
 
 import pytest
 import torch
+from builders import comms, known_attack, known_defenses, sampler, team, team_shape_of
+from forms import IN_TURNS, PAIRS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import CREW, rows_of
-from parts import (
-    ATTACKS,
-    DEFENSES,
-    IN_TURNS,
-    KINDS,
-    OTHERS,
-    comms,
-    conversation,
-    known_attack,
-    known_defenses,
-    sampler,
-    team,
-    team_shape_of,
-)
 from torch import Tensor
 
+from agentcomm.conformance.conversations import conversation
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.topology import Graph
 from agentcomm.step.decide import decide
@@ -52,12 +40,12 @@ def steps(fragment: Fragment, worlds: int) -> list[dict[str, Tensor]]:
 @pytest.mark.parametrize(
     ("form", "defenses", "gate"),
     [
-        *product([None, *KINDS], DEFENSES, ["gated"]),
-        *product(OTHERS, ["both"], ["gated"]),
-        *product([None, *ATTACKS], ["none"], ["open"]),
+        (None, "none", "gated"),
+        *((form, defenses, "gated") for form, defenses in PAIRS),
+        *((form, "none", "open") for form in (None, "noise", "impersonate stale", "delay")),
     ],
 )
-def test_ratio_is_one_under_every_attack_and_defense(form: str | None, defenses: str, gate: str) -> None:
+def test_ratio_is_one_under_each_kind_of_attack_and_each_defense(form: str | None, defenses: str, gate: str) -> None:
     world, policy = team(5, gate=GATES[gate], world={"perception_agents": 3})
     s = sampler(world, policy, form, defenses)
     s.collect(9)
@@ -66,7 +54,7 @@ def test_ratio_is_one_under_every_attack_and_defense(form: str | None, defenses:
     assert ratio_error(policy, fragment.columns) < 1e-5
     assert ratio_error(policy, fragment.columns, graph_gradient=True) < 1e-5
     # With the rollout's own shapes not even rounding differs.
-    if form is None or not s.network.spare:
+    if form is None or not s.comms.network.spare:
         assert max(ratio_error(policy, rows) for rows in steps(fragment, 5)[::3]) == 0
     if gate == "gated":
         assert 0 < fragment.gate_open < 1

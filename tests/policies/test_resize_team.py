@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from builders import comms, team, team_shape_of
 from oracles import CREW
-from parts import comms, team, team_shape_of
 
 from agentcomm.base.errors import ConfigError
 from agentcomm.contracts.policy import CommPolicy

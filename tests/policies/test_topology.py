@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from builders import team
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import CREW
-from parts import team
 from torch import Tensor
 
 from agentcomm.base.errors import ConfigError

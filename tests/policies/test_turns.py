@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from builders import comms, team, team_shape_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import CREW, one_after_the_other, pairs
-from parts import comms, team, team_shape_of
 from torch import Tensor
 
 from agentcomm.contracts.inbox import Inbox, ProjectionCache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from parts import attack, comms, team, team_shape_of
+from builders import attack, comms, team, team_shape_of
 from torch import Tensor
 
 from agentcomm.contracts.inbox import Inbox

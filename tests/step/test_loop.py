@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 import torch
-from parts import known_attack, known_defenses, sampler, team, team_shape_of
+from builders import comms, known_attack, known_defenses, sampler, team, team_shape_of
 from torch import Tensor
 
 from agentcomm.base.seeds import derive
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.world import World
 from agentcomm.evaluation.play import play
-from agentcomm.network.network import Network
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_world
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.ppo_settings import PPOSettings
+from agentcomm.step.comms import Comms
 from agentcomm.step.gates import GateControl
 from agentcomm.step.interpreter import Interpreter
 from agentcomm.step.loop import StepRecord, TeamLoop
@@ -69,7 +69,7 @@ class First:
         assert 0 < int(self.length.min()) < int(self.length.max()), "some episodes end before others"
 
 
-def evaluated(world: World, policy: CommPolicy, network: Network) -> First:
+def evaluated(world: World, policy: CommPolicy, network: Comms) -> First:
     first = First()
 
     def follow(record: StepRecord) -> None:
@@ -81,7 +81,7 @@ def evaluated(world: World, policy: CommPolicy, network: Network) -> First:
     return first
 
 
-def rolled_out(world: World, policy: CommPolicy, network: Network) -> First:
+def rolled_out(world: World, policy: CommPolicy, network: Comms) -> First:
     """By a greedy sampler, step by step; its only record of rewards is the return of episodes that ended."""
     s = Sampler(world, policy, network, PPOSettings(held_out=0.25), 0)
     s.loop.generator = None
@@ -129,7 +129,7 @@ def test_all_callers_run_the_same_episodes(tmp_path: Path, form: str) -> None:
     for caller in (evaluated, rolled_out):
         world, policy = small(**TEAMS[form])
         s = team_shape_of(world, policy)
-        runs.append(caller(world, policy, Network(s, [], known_defenses("clip", s))))
+        runs.append(caller(world, policy, comms(s, [], known_defenses("clip", s))))
     runs.append(attacked_by_nobody(saved(tmp_path / "victim", policy, **TEAMS[form])))
     runs[0].same(runs[2])
     runs[0].same(runs[1])
@@ -141,7 +141,7 @@ def test_evaluation_and_rollouts_are_attacked_alike(form: str) -> None:
     for caller in (evaluated, rolled_out):
         world, policy = small(gate={"initial_logit": 0.1})
         s = team_shape_of(world, policy)
-        runs.append(caller(world, policy, Network(s, [known_attack(form, s)], known_defenses("both", s), 3)))
+        runs.append(caller(world, policy, comms(s, [known_attack(form, s)], known_defenses("both", s), 3)))
     runs[0].same(runs[1])
 
 
@@ -149,7 +149,7 @@ def loop(form: str | None, seed: int, worlds: int = 6) -> TeamLoop:
     """A sampling loop that uses everything it may be given."""
     world, policy = team(worlds, gate={"initial_logit": 0.1})
     s = team_shape_of(world, policy)
-    network = Network(s, [] if form is None else [known_attack(form, s)], known_defenses("both", s), seed)
+    network = comms(s, [] if form is None else [known_attack(form, s)], known_defenses("both", s), seed)
     generators = [torch.Generator().manual_seed(derive(seed, part)) for part in ("actions", "gates", "obedience")]
     made = TeamLoop(
         world,
@@ -189,7 +189,7 @@ def test_a_saved_loop_resumes_identically(form: str | None) -> None:
 
 def test_a_team_that_does_not_learn_ends_each_episode_once() -> None:
     world, policy = small()
-    made = TeamLoop(world, policy, Network(team_shape_of(world, policy)), trace=True, collect_facts=True)
+    made = TeamLoop(world, policy, comms(team_shape_of(world, policy)), trace=True, collect_facts=True)
     made.reset(3)
     records = steps(made, HORIZON)
     assert (torch.stack([r.ended for r in records]).sum(0) == 1).all()
@@ -199,14 +199,14 @@ def test_a_team_that_does_not_learn_ends_each_episode_once() -> None:
         assert torch.equal(later.running, earlier.running & ~earlier.ended)
         assert torch.equal(later.observation, earlier.step.observation)
     assert all(len(r.exchanges) == policy.rounds and r.facts for r in records)
-    assert made.network.trace is None, "nothing is recorded beyond the loop"
+    assert made.comms.network.trace is None, "nothing is recorded beyond the loop"
 
 
 def test_rewards_are_attacked_only_while_the_team_learns() -> None:
     learning = sampler(*small(), "backdoor").loop
     world, policy = small()
     s = team_shape_of(world, policy)
-    evaluating = TeamLoop(world, policy, Network(s, [known_attack("backdoor", s, share=1.0)]), learning.generator)
+    evaluating = TeamLoop(world, policy, comms(s, [known_attack("backdoor", s, share=1.0)]), learning.generator)
     evaluating.reset(3)
     assert any(not torch.equal(r.reward, r.step.reward) for r in steps(learning, 20))
     assert all(r.reward is r.step.reward for r in steps(evaluating, HORIZON))

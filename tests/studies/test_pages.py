@@ -29,6 +29,7 @@ def test_studies_are_valid(study: Path, scripts: Callable[[str], ModuleType]) ->
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("ray_running")
 def test_a_study_is_run_and_shown(
     scripts: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from builders import comms, sampler, team, team_shape_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parts import comms, sampler, team, team_shape_of
 from torch import Tensor
 
 from agentcomm.contracts.policy import CommPolicy

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from parts import ATTACKS, comms, known_attack, sampler, team, team_shape_of
+from builders import comms, known_attack, sampler, team, team_shape_of
+from forms import KINDS
 
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.training.rollout import Sampler
@@ -15,7 +16,7 @@ from agentcomm.training.rollout import Sampler
 STRAIGHT_THROUGH = {"name": "learned", "estimator": "straight_through"}  # learns from held-out worlds
 
 
-@pytest.mark.parametrize(("form", "defenses"), [(None, "none"), *product(ATTACKS, ["both"])])
+@pytest.mark.parametrize(("form", "defenses"), [(None, "none"), *product(KINDS, ["both"])])
 def test_a_saved_sampler_goes_on_identically(form: str | None, defenses: str) -> None:
     first = sampler(*team(5, gate={"initial_logit": 0.0}), form, defenses)
     first.collect(9)
@@ -80,7 +81,7 @@ def test_statistics_are_those_of_every_worlds_last_whole_episode() -> None:
     assert 0 < reported < 4
 
 
-@pytest.mark.parametrize("form", [None, *ATTACKS])
+@pytest.mark.parametrize("form", [None, *KINDS])
 def test_messages_are_counted_per_fragment(form: str | None) -> None:
     s = sampler(*team(6, gate={"initial_logit": 0.0}), form)
     total = dict.fromkeys(("sent", "accepted"), 0)
@@ -92,7 +93,7 @@ def test_messages_are_counted_per_fragment(form: str | None) -> None:
         assert fragment.gate_open == pytest.approx(float(gate.float().mean()))
         for name in total:
             total[name] += fragment.messages[name]
-    assert total["sent"] == int(s.network.ledger["sent"].sum())
+    assert total["sent"] == int(s.comms.network.ledger["sent"].sum())
 
 
 def test_held_out_worlds_are_whole_worlds_and_always_the_same() -> None:

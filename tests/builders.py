@@ -1,4 +1,4 @@
-"""What the tests of messages, attacks, defenses, policies and training share: small teams, random conversations."""
+"""Small teams, networks and attacks made up on the spot."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import fields
 from typing import Any
 
 import torch
+from forms import attack_forms, defenses
 from torch import Tensor
 
 from agentcomm.base import registry
 from agentcomm.conformance.conversations import Exchange as Exchange
 from agentcomm.conformance.conversations import conversation as conversation
-from agentcomm.conformance.conversations import reader
-from agentcomm.contracts.attack import Attack, hooks
+from agentcomm.contracts.attack import Attack
 from agentcomm.contracts.channel import Channel
 from agentcomm.contracts.codec import Codec
 from agentcomm.contracts.defense import Defense
@@ -30,13 +30,6 @@ from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.adversary import Adversary
 from agentcomm.step.comms import Comms
 from agentcomm.training.rollout import Sampler
-
-DEFENSES: dict[str, list[tuple[str, dict[str, Any]]]] = {
-    "none": [],
-    "clip": [("clip", {})],
-    "authenticate": [("authenticate", {})],
-    "both": [("clip", {}), ("authenticate", {})],
-}
 
 
 def team_shape(worlds: int = 3, agents: int = 4, degree: int = 2, width: int = 8, rounds: int = 2) -> TeamShape:
@@ -67,45 +60,12 @@ def known_channel(form: str, s: TeamShape, slots: int) -> Channel:
 
 
 def known_attack(form: str, s: TeamShape, **more: Any) -> Attack:
-    name, arguments = registry.forms("attack")[form]
+    name, arguments = attack_forms()[form]
     return attack(name, s, **(arguments | more))
 
 
-# What the forms of the registered attacks need and can do.
-FORMS = registry.forms("attack")
-PLUGINS: dict[str, type[Attack]] = {form: registry.find("attack", name) for form, (name, _) in FORMS.items()}
-THREATS = {form: known_attack(form, team_shape()).threat_model() for form in FORMS}
-ON_MESSAGES = {"modify", "drop", "delay", "reorder", "inject", "replay"}  # powers
-
-
-def _acts_on_messages(form: str) -> bool:
-    plugin = PLUGINS[form]
-    return (
-        "on_messages" in hooks(plugin) and bool(THREATS[form].powers & ON_MESSAGES) and not plugin.needs_fragmentation
-    )
-
-
-DIRECTORY_ATTACKS = tuple(form for form in FORMS if "on_directory" in hooks(PLUGINS[form]))
-ATTACKS = tuple(form for form in FORMS if form not in DIRECTORY_ATTACKS and _acts_on_messages(form))
-# Attacks that touch no message, or do so in some channels only.
-SILENT = tuple(form for form in FORMS if form not in (*DIRECTORY_ATTACKS, *ATTACKS))
-# One form for each combination of a position, powers and white-box knowledge, for crossing them with everything else.
-KINDS = tuple(
-    {
-        (t.position.kind, t.position.spreads, t.powers - {"read"}, t.knowledge == "policy"): form
-        for form in reversed(ATTACKS)
-        for t in (THREATS[form],)
-    }.values()
-)
-OTHERS = tuple(form for form in ATTACKS if form not in KINDS)
-# Those that agents which act in turns can be under: gradients need a policy whose agents act all at once.
-IN_TURNS = tuple(form for form in ATTACKS if THREATS[form].knowledge != "policy")
-# Those that only take messages away.
-MISSING = tuple(form for form in ATTACKS if THREATS[form].powers <= {"read", "drop"})
-
-
 def known_defenses(form: str, s: TeamShape) -> list[Defense]:
-    return [defense(name, s, **arguments) for name, arguments in DEFENSES[form]]
+    return [defense(name, s, **arguments) for name, arguments in defenses(form)]
 
 
 class Attacked(Comms):
@@ -142,15 +102,6 @@ def install(directory: Directory, attacks: Sequence[Attack], seed: int = 0) -> A
     return adversary
 
 
-def carry(network: Comms, exchanges: Iterable[Exchange]) -> list[Inbox]:
-    inboxes = []
-    for e in exchanges:
-        inboxes.append(network.network.exchange(e.spoken, e.links, e.step, e.round, reader))
-        if len(e.ended):
-            network.reset(e.ended)
-    return inboxes
-
-
 def same_inbox(first: Inbox, second: Inbox) -> bool:
     """Bit for bit."""
     for field in fields(Inbox):
@@ -158,23 +109,6 @@ def same_inbox(first: Inbox, second: Inbox) -> bool:
         if (a is None) != (b is None) or (a is not None and not torch.equal(a, b)):
             return False
     return True
-
-
-def heard(inbox: Inbox) -> Tensor:
-    """Accepted payloads [B, N, M, D], zero elsewhere."""
-    return inbox.payload().masked_fill(~inbox.mask.unsqueeze(-1), 0.0)
-
-
-def same_heard(first: Inbox, second: Inbox, worlds: Tensor | slice = slice(None)) -> bool:
-    """Whether receivers hear the same; spare slots that nobody uses make no difference."""
-    a, b = heard(first)[worlds], heard(second)[worlds]
-    mask, other = first.mask[worlds], second.mask[worlds]
-    slots = max(a.shape[2], b.shape[2])
-
-    def pad(x: Tensor) -> Tensor:
-        return torch.nn.functional.pad(x, (0, 0, 0, slots - x.shape[2]))
-
-    return torch.equal(pad(a), pad(b)) and torch.equal(pad(mask.unsqueeze(-1)), pad(other.unsqueeze(-1)))
 
 
 class Scripted(Attack):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from builders import team
 from oracles import CREW
-from parts import team
 from torch import Tensor
 
 from agentcomm.base import registry

@@ -1,0 +1,139 @@
+"""``agentcomm train``, and commands on what it has trained, each in a process of its own, as a user types them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from processes import agentcomm, rows, start
+from safetensors.torch import load_file
+from small import small_data
+
+from agentcomm.runs.config import parse
+from benchmarks.plain_loop import PlainLoop
+
+pytestmark = pytest.mark.ray
+PLUGIN = """
+from agentcomm.base.registry import register
+from attacks.external.drop import Drop, DropConfig
+
+class GentleConfig(DropConfig):
+    probability: float = 0.1
+
+@register("attack", "gentle")
+class Gentle(Drop):
+    Config = GentleConfig
+    name = "gentle"
+"""
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with config.yaml and a trained run ``small`` of one team and its control."""
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "config.yaml").write_text(yaml.safe_dump(small_data("training.evaluate_every=1")), encoding="utf-8")
+    said = agentcomm("train", "config.yaml", cwd=folder)
+    assert "agentcomm evaluate runs/small" in said.stdout
+    assert said.stderr == ""
+    return folder
+
+
+@pytest.fixture
+def copied(trained: Path, tmp_path: Path) -> Path:
+    """The same for a test that writes into it."""
+    return Path(shutil.copytree(trained, tmp_path / "copy"))
+
+
+def test_training_leaves_what_is_promised(trained: Path) -> None:
+    run = trained / "runs" / "small"
+    progress = rows(run / "teams" / "team-0" / "progress.jsonl")
+    assert [r["env_steps"] for r in progress] == [128, 256]
+    assert all(r["first_ratio_error"] < 1e-5 and "eval_mean_steps" in r for r in progress)
+    assert list((run / "teams" / "team-0" / "tensorboard").glob("events.out.tfevents.*"))
+    events = [row["event"] for row in rows(run / "events.jsonl")]
+    assert events[0] == "training_started"
+    assert events[-1] == "training_finished"
+    assert not list(run.rglob(".tmp-*"))
+
+
+def test_a_module_of_ones_own_is_found_beside_the_config(tmp_path: Path) -> None:
+    """By a remote runner, too."""
+    (tmp_path / "my_attacks.py").write_text(PLUGIN)
+    own = {"plugins": ["my_attacks"], "attacks": [{"name": "gentle"}], "control": False}
+    data = small_data("training.runners=1", "training.env_steps=128", **own)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
+    agentcomm("train", "config.yaml", cwd=tmp_path)
+    progress = rows(tmp_path / "runs" / "small" / "teams" / "team-0" / "progress.jsonl")
+    assert progress[0]["first_ratio_error"] < 1e-5
+    assert 0 < progress[0]["messages_dropped"] < progress[0]["messages_sent"]
+    said = agentcomm("evaluate", "runs/small", "--attack", "gentle:probability=1", cwd=tmp_path)
+    assert "gentle(probability=1)" in said.stdout
+
+
+def test_evaluate_and_report(copied: Path) -> None:
+    said = agentcomm("evaluate", "runs/small", "--attack", "drop", "--defense", "clip", cwd=copied)
+    assert "no messages (control" in said.stdout
+    assert "drop" in said.stdout
+    said = agentcomm("report", "runs/small", cwd=copied)
+    assert "runs/small/report.html" in said.stdout.replace("\n", "")
+    assert (copied / "runs" / "small" / "report.html").stat().st_size > 10_000
+
+
+def test_a_second_run_into_the_same_folder_is_refused(trained: Path, command: Callable[..., Any]) -> None:
+    said = command("train", "config.yaml", cwd=trained, code=2)
+    assert "already holds a run" in said.stderr
+    assert "--resume" in said.stderr
+    said = command("train", "config.yaml", "training.worlds=32", "--resume", cwd=trained, code=2)
+    assert "differs in training" in said.stderr
+
+
+def test_a_run_can_be_given_more_seeds(copied: Path, command: Callable[..., Any]) -> None:
+    teams = copied / "runs" / "small" / "teams"
+    before = (teams / "team-0" / "policy" / "policy.safetensors").read_bytes()
+    agentcomm("train", "config.yaml", "seeds=[0, 5]", "control=false", "--resume", cwd=copied)
+    assert (teams / "team-5" / "policy" / "policy.json").exists()
+    assert (teams / "team-0" / "policy" / "policy.safetensors").read_bytes() == before
+    assert "seeds: [0, 5]" in (copied / "runs" / "small" / "config.yaml").read_text(encoding="utf-8")
+    command("train", "config.yaml", "--resume", cwd=copied)  # nothing is left to train
+
+
+def test_a_stopped_and_a_killed_run_resume_from_their_last_checkpoint(tmp_path: Path) -> None:
+    """What is learned in the end is what the plain loop learns without a break."""
+    data = small_data("training.env_steps=5120", "training.checkpoint_every=4", control=False)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
+    team = tmp_path / "runs" / "small" / "teams" / "team-0"
+    progress = team / "progress.jsonl"
+
+    process = start("train", "config.yaml", cwd=tmp_path, progress=progress, iterations=6)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, (out, err)
+    assert "--resume" in out
+    done = len(rows(progress))
+    assert [p.name for p in sorted((team / "checkpoints").iterdir())][-1] == f"iteration-{done:06d}"
+
+    again = ("train", "config.yaml", "--resume")
+    process = start(*again, cwd=tmp_path, progress=progress, iterations=done + 5)  # past the next checkpoint
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert len(rows(progress)) < 40
+    (team / "checkpoints" / ".tmp-half").mkdir()
+    with progress.open("a") as file:
+        file.write('{"iteration": 99, "env_st')
+
+    agentcomm(*again, cwd=tmp_path)
+    assert not list(team.rglob(".tmp-*"))
+    assert [row["env_steps"] for row in rows(progress)] == [128 * number for number in range(1, 41)]
+    plain = PlainLoop(parse(data, "test config"))
+    for _ in range(40):
+        plain.iterate()
+    found, expected = load_file(team / "policy" / "policy.safetensors"), plain.policy.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
