@@ -1,11 +1,11 @@
-# make demo   the product in ten minutes          make test        the test suite
-# make check  lint, types, import rules           make test-slow   what takes minutes
-# make bench  measure; writes benchmarks/*.md     make setup       only set up (all others do it themselves)
-# make fuzz   a million broken messages, each refused clearly or read
-# make experiments   hours: train and evaluate all of studies/, write its pages in docs/; resumes where it stopped
+# make demo   train, attack, defend, report       make test        the test suite
+# make check  lint, types, import rules           make test-slow   tests that take minutes
+# make bench  measure; writes benchmarks/*.md     make setup       only set up; all other targets do it themselves
+# make fuzz   a million malformed messages, each of which must be rejected with an error or read
+# make experiments   takes hours: trains and evaluates all of studies/, writes the pages in docs/; resumes
 #
-# Set-up needs Python 3.11 and make, nothing else. Where pip would take a CUDA build of torch, name an
-# index of CPU builds: make setup TORCH_FLAGS="--index-url ..."
+# Set-up needs only Python 3.11 and make. If pip would fetch a CUDA build of torch, name an index of CPU
+# builds: make setup TORCH_FLAGS="--index-url ..."
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
 setup: $(READY)
 
-# torch first and by itself: resolved together with the rest, pip may take another build of it.
+# torch is installed first and alone: resolved together with the rest, pip may choose another build of it.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
 	  echo "agentcomm needs Python 3.11, but $(PYTHON) is another; use: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
@@ -31,7 +31,7 @@ $(READY): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/agentcomm demo --resume
 
-# Tests that start Ray share one process, and those that open a browser another (tests/conftest.py).
+# Tests that start Ray run in one process, and those that open a browser in one (tests/conftest.py).
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 

@@ -1,4 +1,4 @@
-"""Runs the demo as a user would, watches its time and memory, and holds its numbers against their targets."""
+"""Runs the demo as a user would, measures its time and memory, and compares its numbers with their targets."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def main() -> None:
 
 Written by `make bench`: `agentcomm demo` on {os.cpu_count()} cores, load average {load:.1f} at the start; {versions()}.
 
-| | found | target |
+| | measured | target |
 |---|---|---|
 | minutes, after set-up | {minutes:.1f} | at most 10 |
 | peak memory of all processes (PSS) | {peak / 2**30:.2f} GiB | below 3 GiB |

@@ -1,4 +1,4 @@
-"""What channels, codecs and attacks cost in training: whole iterations at B = 256, against undisturbed ones in turn."""
+"""Cost of channels, codecs and attacks in training: whole iterations at B = 256, in turn with undisturbed ones."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def main() -> None:
         total, sample = (1000 * statistics.median(t[i] for t in times) for i in (0, 1))
         lines.append(f"| {name} | {total:.0f} | {sample:.0f} | {statistics.median(ratios):+.0%} |")
     table = "\n".join(lines)
-    text = f"""# What channels, codecs and attacks cost in training
+    text = f"""# Cost of channels, codecs and attacks in training
 
 Written by `make bench`: Predator-Capture-Prey, CommFormer (k = 1), 256 worlds x 16 steps, sampling and update, medians
 of {ROUNDS} iterations measured in turn on {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the end;
 {versions()}.
 
-| | ms per iteration | of these sampling | over undisturbed |
+| | ms per iteration | of which sampling | over undisturbed |
 |---|---|---|---|
 {table}
 

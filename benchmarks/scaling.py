@@ -1,4 +1,4 @@
-"""What one update costs as the team grows, with four neighbors each: time, and memory kept for the backward pass."""
+"""Cost of one update as the team grows, with four neighbors each: time, and memory kept for the backward pass."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROWS = 64  # joint steps per update
 console = Console()
 
 
-def team_shape(agents: int, decoder: str = "parallel") -> RunConfig:
+def config_of(agents: int, decoder: str = "parallel") -> RunConfig:
     topology = {"name": "learned", "density": (NEIGHBORS + 0.5) / agents}
     return parse(
         {
@@ -52,7 +52,7 @@ def kept_bytes(loop: PlainLoop, rows: dict[str, torch.Tensor]) -> int:
 
 def measure(agents: int, decoder: str) -> tuple[float, float]:
     """Milliseconds of an update (the graph's step included), and MiB kept for the backward pass."""
-    loop = PlainLoop(team_shape(agents, decoder))
+    loop = PlainLoop(config_of(agents, decoder))
     assert loop.policy.topology.degree == NEIGHBORS
     columns = loop.sampler.collect(ROWS // 16).columns
     loop.update.run(columns)
@@ -88,7 +88,7 @@ def main() -> None:
             f" **{exponent(SIZES, sizes):.2f}** ({exponent(large, sizes[3:]):.2f} from {large[0]} agents up).\n"
         )
     text = (
-        "# What an update costs as the team grows\n\n"
+        "# Cost of an update as the team grows\n\n"
         f"Written by `make bench`: oracle_hint, a learned graph with k = {NEIGHBORS}, D = 64, {ROWS} joint steps per"
         f" update, one thread of {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the end;"
         f" {versions()}.\n\n" + "\n".join(tables)

@@ -1,4 +1,4 @@
-"""The two settings everything is timed with: CommFormer's own, and ours."""
+"""The two settings of all timings: CommFormer's own, and ours."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from agentcomm.runs.config import RunConfig, parse
 
 TASK = {"name": "predator_prey", "size": 5, "predators": 3, "vision": 1, "max_steps": 20}
 
-# Steps per second of CommFormer's released code in training on two cores (its README's Predator-Prey team_shape).
+# Steps per second of CommFormer's released code in training on two cores (the Predator-Prey setting of its README).
 RELEASED_CODE = 790
 
 
@@ -33,7 +33,7 @@ def commformer(**training: Any) -> RunConfig:
 
 
 def ours(**training: Any) -> RunConfig:
-    """Ours: index observations, and the update as it is by default and in agentcomm/demo.yaml."""
+    """Ours: index observations, and the update by default, as in agentcomm/demo.yaml."""
     return parse(
         {
             "name": "our-settings",

@@ -1,7 +1,7 @@
 """Env steps per second: the world alone, world + policy, a plain PPO loop, and RLlib. `make bench` runs this.
 
 All numbers come from one run on one machine, so compare them with each other. The plain loop and RLlib
-are timed in turns, iteration by iteration, so that whatever else the machine does hits both alike.
+take turns, iteration by iteration, so that other load on the machine affects both alike.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ def main() -> None:
         "## The limit",
         "",
         f"One core-bound matrix product [12288, 64] x [64, 64] runs at {gemm / 1e9:.0f} GFLOP/s here. If an update were"
-        " nothing but its matrix products at that rate, and sampling were free, training would do",
+        " nothing but its matrix products at that rate, and sampling were free, training would reach",
         "",
         table(
             ["", *found],

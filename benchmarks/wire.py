@@ -31,7 +31,7 @@ Item = TypeVar("Item")
 
 
 def envelopes(count: int = 256) -> list[Envelope]:
-    """What a team of five says over some steps."""
+    """Messages of a team of five over some steps."""
     draw = np.random.default_rng(0)
     return [
         Envelope(
@@ -59,7 +59,7 @@ def rate(work: Callable[[Item], object], items: list[Item]) -> tuple[float, floa
 
 
 def measure() -> dict[str, list[tuple[float, float]]]:
-    """Rates of all pieces of work, by name: one per repeat, in turns, so that a disturbance hits all alike."""
+    """Rates of all tasks by name, one per repeat; tasks take turns, so that disturbances affect all of them alike."""
     plain = envelopes()
     jobs: list[tuple[str, Callable[[Any], object], list[Any]]] = [
         ("encode", encode, plain),
@@ -111,7 +111,7 @@ def main() -> None:
         f" {WIDTH} float32 numbers as payload ({len(encode(sealed))} bytes with an HMAC seal).",
         f"{REPEATS} repeats of {SECONDS} s, all rows in turns. {os.cpu_count()} cores ({platform.machine()}), load"
         f" average {load:.1f} at the start. The best repeat is what the code takes while nothing disturbs it; other"
-        " programs on the machine slow even CPU time down, and by the clock it waits for their turns as well.",
+        " programs on the machine slow down even CPU time, and by the clock it also waits for their turns.",
         f"Python {platform.python_version()}, msgspec {msgspec.__version__}, cryptography {cryptography.__version__},"
         f" pydantic {pydantic.VERSION}.",
         "",

@@ -1,4 +1,4 @@
-"""Train a small team, attack it, defend it, and write the page."""
+"""Train a small team, attack it, defend it, and write the report."""
 
 import agentcomm
 

@@ -52,13 +52,13 @@ def tell(
     deviation, uncertain = 0.0, 0.0
     for _ in range(steps):
         policy = torch.as_tensor(rng.dirichlet(np.full(5, concentration), worlds))
-        law = action_distributions(listener.belief, policy)
-        deviation = max(deviation, float(marginal_deviation(truth, law, policy).max()))
-        action = torch.multinomial(law[everyone, secret], 1, generator=g).squeeze(1)
-        anew = torch.rand(worlds, generator=g) < eps
-        action = torch.where(anew, torch.multinomial(policy, 1, generator=g).squeeze(1), action)
+        by_secret = action_distributions(listener.belief, policy)
+        deviation = max(deviation, float(marginal_deviation(truth, by_secret, policy).max()))
+        action = torch.multinomial(by_secret[everyone, secret], 1, generator=g).squeeze(1)
+        resampled = torch.rand(worlds, generator=g) < eps
+        action = torch.where(resampled, torch.multinomial(policy, 1, generator=g).squeeze(1), action)
         listener.see(policy, action)
-        told = law[everyone, :, action]
+        told = by_secret[everyone, :, action]
         truth = truth * ((1 - eps) * told + eps * policy[everyone, action].unsqueeze(1))
         truth = truth / truth.sum(1, keepdim=True)
         uncertain += float(entropy(policy).mean())
@@ -92,11 +92,11 @@ def episodes(
     uncertain, secret = torch.zeros(count, dtype=torch.float64), torch.full((count,), -1)
 
     def follow(record: StepRecord) -> None:
-        law = record.decision.logits[:, node].double().softmax(-1)
+        policy = record.decision.logits[:, node].double().softmax(-1)
         seen = record.running & record.step.active[:, node]
-        uncertain.add_(entropy(law) * seen)
+        uncertain.add_(entropy(policy) * seen)
         if secrets is not None:
-            listener.see(law, record.decision.action[:, node], seen)
+            listener.see(policy, record.decision.action[:, node], seen)
             secret.copy_(torch.where(record.running, comms.adversary.action_guards[0].secret, secret))
 
     generator = torch.Generator().manual_seed(derive(SEED, "decisions"))
