@@ -1,4 +1,4 @@
-"""What attacks that write messages of their own have in common: where these go, and how an honest sender writes."""
+"""Helpers for attacks that inject messages: receivers, random payloads, and headers as honest senders write them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from agentcomm.contracts.views import MessageView
 
 
 def receivers(team_shape: TeamShape, copies: int = 1) -> Tensor:
-    """[B, N, S] int64, who gets each message: so many to everybody."""
+    """[B, N, S] int64, the receiver of each injected message: ``copies`` per agent."""
     shape = (team_shape.num_worlds, team_shape.num_agents, copies)
     return torch.arange(team_shape.num_agents, device=team_shape.device).view(1, -1, 1).expand(shape)
 
 
 def tokens(view: MessageView, receiver: Tensor) -> Tensor:
-    """[B, N, S, D] random payloads, as long as what a policy says."""
+    """[B, N, S, D], random payloads of the length of honest ones, sqrt(D)."""
     length: float = view.width**0.5
     return normalize(view.randn(*receiver.shape, view.width), dim=-1) * length
 
@@ -32,15 +32,15 @@ def written(
     sign: bool = True,
     **other: Tensor,
 ) -> Envelopes:
-    """Messages of this exchange with the header that an honest sender writes, but for what is given.
+    """Messages of this exchange with headers as honest senders write them, except for the given fields.
 
     Args:
-        view: What the attack is shown.
-        team_shape: Sizes.
+        view: The view of the exchange.
+        team_shape: Shape of the team.
         where: [B, N, S] bool, which of them to send.
         payload: [B, N, S, D].
-        sender: [B, N, S] int64, whom they claim to come from.
-        sign: Seal them with the attacker's own key.
+        sender: [B, N, S] int64, the claimed senders.
+        sign: Whether to seal them with the attacker's own key.
         other: Other fields of :class:`Envelopes`, [B, N, S].
     """
     at = view.step.view(-1, 1, 1).expand(where.shape)

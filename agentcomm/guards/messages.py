@@ -190,7 +190,7 @@ class MessageGuard(State):
     def _judge(
         self, traffic: Traffic, keyring: Keyring, edits: MessageEdits, reach: Tensor
     ) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Where edits are permitted, by sort of edit and in the order in which they are charged; and the change."""
+        """Where edits are permitted, by kind of edit and in the order in which they are charged; and the change."""
         drop = self._permits.touch(edits.drop, "drop", reach)
         modify, change = self._permits.touch(edits.modify, "modify", reach), edits.change
         hold = None if edits.delay is None else self._permits.touch(edits.delay > 0, self._holding, reach)

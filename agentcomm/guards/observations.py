@@ -21,7 +21,7 @@ class ObservationGuard:
     """Holds an attack's hook ``on_observations`` to its threat model.
 
     Args:
-        base: The attack; it stands at position ``sensor``.
+        base: The attack; its position is ``sensor``.
     """
 
     def __init__(self, base: GuardBase) -> None:

@@ -51,5 +51,5 @@ class Flood(Attack[FloodConfig]):
         sender = torch.full_like(receiver, s.num_agents)
         if self.config.named and s.num_agents > 1:
             sender = (receiver + 1 + number % (s.num_agents - 1)) % s.num_agents
-        everybody = torch.ones_like(receiver, dtype=torch.bool)
-        return MessageEdits(inject=written(view, s, everybody, tokens(view, receiver), sender))
+        everywhere = torch.ones_like(receiver, dtype=torch.bool)
+        return MessageEdits(inject=written(view, s, everywhere, tokens(view, receiver), sender))

@@ -24,7 +24,7 @@ from agentcomm.contracts.views import MessageView
 class FragmentConfig(AttackConfig):
     """Arguments of ``fragment``."""
 
-    how: Literal["early", "header", "fake", "middle"] = Field("early", description="sort of fragment that is sent")
+    how: Literal["early", "header", "fake", "middle"] = Field("early", description="kind of fragment that is sent")
     place: Literal["edge", "newcomer"] = Field("edge", description="on the path, or an outsider that guesses ids")
     probability: float = Field(1.0, ge=0, le=1, description="of early and middle: chance that a message is attacked")
     rate: float = Field(1.0, ge=0, le=64, description="of header and fake: mean fragments per receiver and exchange")
