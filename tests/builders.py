@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -25,6 +25,7 @@ from agentcomm.contracts.threat_model import Budget, Position, Power, ThreatMode
 from agentcomm.contracts.views import MessageView
 from agentcomm.contracts.world import World
 from agentcomm.directory.hub import Directory
+from agentcomm.directory.screens import DirectoryScreens
 from agentcomm.guards.base import GuardBase
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.adversary import Adversary
@@ -94,11 +95,15 @@ def comms(
     return Attacked.between(s, attacks, defenses, seed, channels, codec, step_seconds, numbers, transport=transport)
 
 
-def install(directory: Directory, attacks: Sequence[Attack], seed: int = 0) -> Adversary:
-    """Let attacks act on a directory alone."""
+def install(
+    directory: Directory, attacks: Sequence[Attack], seed: int = 0, defenses: Mapping[str, dict[str, Any]] | None = None
+) -> Adversary:
+    """Let attacks, and defenses given by name, act on a directory alone."""
     s = team_shape(directory.num_worlds, directory.members, 1, 4, 1)
     adversary = Adversary(attacks, s, seed, directory.shape)
-    directory.install(adversary.directory_guards)
+    whole = team_shape(directory.num_worlds, 2 * directory.members, 1, 4, 1)  # members, and who asks for them
+    made = [defense(name, whole, **arguments) for name, arguments in (defenses or {}).items()]
+    directory.install(adversary.directory_guards, DirectoryScreens(made, directory.shape))
     return adversary
 
 

@@ -11,6 +11,7 @@ import torch
 
 from agentcomm.base import registry
 from agentcomm.contracts.attack import Attack, Hook, hooks
+from agentcomm.contracts.defense import defense_hooks
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Power
 
@@ -88,6 +89,12 @@ def defenses(form: str) -> list[Plugin]:
     return STACKS[form] if form in STACKS else [registry.forms("defense")[form]]
 
 
+# Those that do not act on a directory alone.
+TEAM_DEFENSES = tuple(
+    form
+    for form, (name, _) in registry.forms("defense").items()
+    if defense_hooks(registry.find("defense", name)) != {"on_directory"}
+)
 # What is crossed wherever a property depends on what an attack does to messages: each kind under both defenses, and
 # one attack under each defense. One more defense is one more row.
-PAIRS = [*product(KINDS, ("both",)), *(("impersonate", form) for form in registry.forms("defense"))]
+PAIRS = [*product(KINDS, ("both",)), *(("impersonate", form) for form in TEAM_DEFENSES)]

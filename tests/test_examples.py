@@ -11,7 +11,7 @@ import pytest
 
 import agentcomm
 from agentcomm.base import registry
-from agentcomm.conformance import check_attack, check_channel, check_metric, check_policy, check_topology
+from agentcomm.conformance import check_attack, check_channel, check_defense, check_metric, check_policy, check_topology
 from agentcomm.runs.assembly import make_policy, make_world
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.config import load
@@ -39,23 +39,27 @@ def test_the_attack_in_the_documentation_keeps_its_contract(monkeypatch: pytest.
     check_attack(documented("flip", 1, monkeypatch).Flip, {"probability": 1.0})
 
 
+def test_the_defense_in_the_documentation_keeps_its_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_defense(documented("quiet", 2, monkeypatch).Quiet)
+
+
 def test_the_channel_in_the_documentation_keeps_its_contract(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_channel(documented("curfew", 2, monkeypatch).Curfew, {"day": 2})
+    check_channel(documented("curfew", 3, monkeypatch).Curfew, {"day": 2})
 
 
 def test_the_policy_in_the_documentation_keeps_its_contract(monkeypatch: pytest.MonkeyPatch) -> None:
-    documented("loudest", 3, monkeypatch)
+    documented("loudest", 4, monkeypatch)
     choice = Choice(name="loudest", width=16, topology={"name": "random"})  # type: ignore[call-arg]
     where = Choice(name="predator_capture_prey", max_steps=8)  # type: ignore[call-arg]
     check_policy(lambda world: make_policy(choice, world), lambda count: make_world(where, count))
 
 
 def test_the_topology_in_the_documentation_keeps_its_contract(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_topology(documented("star", 4, monkeypatch).Star)
+    check_topology(documented("star", 5, monkeypatch).Star)
 
 
 def test_the_metric_in_the_documentation_keeps_its_contract(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_metric(documented("slowest", 5, monkeypatch).Slowest)
+    check_metric(documented("slowest", 6, monkeypatch).Slowest)
 
 
 TEN_LINES = ROOT / "examples" / "ten_lines.py"

@@ -10,6 +10,8 @@ from rich.table import Table
 from agentcomm.base.registry import Axis, find, names
 from agentcomm.base.risks import RISKS
 
+DECLARED = ("needs_seal", "history", "latency", "fails_open", "lossless")  # what a defense takes and costs
+
 
 def describe(axis: Axis, name: str) -> dict[str, Any]:
     """A plug-in as plain values: name, summary, version, arguments and what is specific to its axis."""
@@ -37,7 +39,10 @@ def describe(axis: Axis, name: str) -> dict[str, Any]:
     if axis == "attack":
         about |= {"risks": list(plugin.risks), "threat": _threat(plugin)}
     if axis == "defense":
-        about |= {"order": plugin.order, "needs_seal": plugin.needs_seal}
+        from agentcomm.contracts.defense import defense_hooks  # not before it is needed: torch takes a second
+
+        about |= {"hooks": sorted(defense_hooks(plugin)), "order": plugin.order}
+        about |= {name: getattr(plugin, name) for name in DECLARED}
     if axis == "metric":
         about |= {"unit": plugin.unit, "better": plugin.better}
     return about
@@ -92,7 +97,7 @@ def plugin_table(axis: str, found: list[dict[str, Any]]) -> Table:
             f"{a['name']}={_shown(a['default'])}" + (f" of {'|'.join(map(str, a['choices']))}" if a["choices"] else "")
             for a in plugin["arguments"]
         )
-        table.add_row(plugin["name"], plugin["summary"] + _threat_text(plugin), arguments)
+        table.add_row(plugin["name"], plugin["summary"] + _threat_text(plugin) + _defense_text(plugin), arguments)
     return table
 
 
@@ -121,3 +126,17 @@ def _threat_text(plugin: dict[str, Any]) -> str:
         may = ", ".join(threat["powers"]) or "nothing"
         lines.insert(0, f"{threat['position']['kind']}: {may}; knows {threat['knowledge']}")
     return "".join(f"\n{line}" for line in lines)
+
+
+def _defense_text(plugin: dict[str, Any]) -> str:
+    """What a defense judges, takes and costs, in a line; nothing for other plug-ins."""
+    if "hooks" not in plugin:
+        return ""
+    parts = [f"{', '.join(plugin['hooks'])}; {plugin['order']}"]
+    history = plugin["history"]
+    parts += ["needs seals"] if plugin["needs_seal"] else []
+    parts += [] if history == 0 else [f"remembers {'an episode' if history is None else f'{history} steps'}"]
+    parts += [f"delays by {plugin['latency']} steps"] if plugin["latency"] else []
+    parts += [] if plugin["lossless"] else ["changes clean messages"]
+    parts += ["fails open" if plugin["fails_open"] else "fails closed"]
+    return f"\n{'; '.join(parts)}"

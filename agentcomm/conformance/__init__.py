@@ -10,10 +10,10 @@ with what is wrong. No test framework is needed.
 from agentcomm.conformance.attacks import check_attack
 from agentcomm.conformance.channels import check_channel
 from agentcomm.conformance.codecs import check_codec
+from agentcomm.conformance.defenses import check_defense
 from agentcomm.conformance.metrics import check_metric
 from agentcomm.conformance.policies import check_policy
 from agentcomm.conformance.seeds import check_seeds
-from agentcomm.conformance.stages import check_defense
 from agentcomm.conformance.topologies import check_topology
 from agentcomm.conformance.worlds import check_world
 

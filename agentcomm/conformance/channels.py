@@ -10,7 +10,7 @@ from torch import Tensor
 
 from agentcomm.conformance.common import check_memory, check_plugin, require
 from agentcomm.conformance.conversations import Exchange, carry, check_state, conversation, make_team_shape, same_heard
-from agentcomm.conformance.stages import Disturb
+from agentcomm.conformance.disturb import Disturb
 from agentcomm.contracts.attack import AttackConfig
 from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
 from agentcomm.contracts.shape import TeamShape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -11,14 +12,18 @@ from torch import Tensor
 from agentcomm.conformance.common import episodes, require
 from agentcomm.conformance.hooks import NO_BUDGETS, check_obeys
 from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.directory_defense import Answer
 from agentcomm.contracts.shape import TeamShape
-from agentcomm.directory.hub import Answer, Directory, DirectoryConfig
+from agentcomm.directory.config import DirectoryConfig
+from agentcomm.directory.hub import Directory
+from agentcomm.directory.screens import DirectoryScreens
+from agentcomm.guards.directory import DirectoryGuard
 from agentcomm.step.adversary import Adversary
 
 WORLDS, MEMBERS, SKILLS, LOOKUPS, STEPS = 6, 5, 3, 4, 14
 
 
-class _Market:
+class Market:
     """Random look-ups in a directory whose listed cards are asked and report outcomes; episodes end at random."""
 
     def __init__(self, seed: int = 0) -> None:
@@ -36,14 +41,26 @@ class _Market:
         self.directory.begin(worlds, self._rand(len(worlds), MEMBERS, SKILLS))
         self.step[worlds] = 0
 
+    def install(self, guards: Sequence[DirectoryGuard], screens: DirectoryScreens | None) -> None:
+        """Let these attacks and defenses act, from the first step of new episodes on."""
+        self.directory.install(guards, screens)
+        self._begin(torch.arange(WORLDS))
+
+    def resume(self, other: Market) -> None:
+        """Take over the state of another market."""
+        self.directory.state |= {name: value.clone() for name, value in other.directory.state.items()}
+        self.generator.set_state(other.generator.get_state())
+        self.step, self.ended = other.step.clone(), other.ended.clone()
+
     def turn(self) -> Answer:
         """One step, after the worlds that ended in the last one begin anew."""
         self._begin(self.ended.nonzero().squeeze(1))
         need = torch.randint(SKILLS, (WORLDS, LOOKUPS), generator=self.generator)
         answer = self.directory.turn(
             requirement=torch.nn.functional.one_hot(need, SKILLS).float(),
-            wanted=self._rand(WORLDS, LOOKUPS) < 0.8,
+            wanted=(wanted := self._rand(WORLDS, LOOKUPS) < 0.8),
             excluded=self._rand(WORLDS, LOOKUPS, self.directory.principals) < 0.1,
+            own=wanted,
             renew=self._rand(WORLDS, MEMBERS) < 0.1,
             claim=self._rand(WORLDS, MEMBERS, SKILLS),
             step=self.step.clone(),
@@ -55,7 +72,8 @@ class _Market:
         quality, scapegoat = (v.gather(1, slot.clamp_min(0)) for v in (cards.quality, cards.scapegoat))
         outside = holder == MEMBERS
         good = self._rand(WORLDS, LOOKUPS) < torch.where(outside, quality, 0.5)
-        name = torch.where(outside & ~good & (scapegoat >= 0), scapegoat, answer.principal[..., 0])
+        written = torch.where(outside & ~good, scapegoat, -1)
+        name = self.directory.read_traces(answer.principal[..., 0], written)
         self.directory.report(name, good, ~good, holder)
         self.step += 1
         self.ended = (self._rand(WORLDS) < 0.1) | (self.step >= 8)
@@ -77,8 +95,8 @@ def check_directory(attack: type[Attack], config: AttackConfig) -> None:
     """
     shape = TeamShape(WORLDS, MEMBERS, 1, 4, 1, torch.device("cpu"))
 
-    def market(**changes: Any) -> tuple[_Market, Adversary]:
-        out = _Market()
+    def market(**changes: Any) -> tuple[Market, Adversary]:
+        out = Market()
         made = attack(config.model_copy(update=changes), shape)
         adversary = Adversary([made], shape, 1, out.directory.shape)
         out.directory.install(adversary.directory_guards)
@@ -89,7 +107,7 @@ def check_directory(attack: type[Attack], config: AttackConfig) -> None:
     check_obeys(guard)
     require(guard.spent.any(), f"it did nothing in {STEPS} steps")
     again = market()[0]
-    require(all(_same(a, again.turn()) for a in first), "two runs of the same seed differ")
+    require(all(same_answer(a, again.turn()) for a in first), "two runs of the same seed differ")
     twin = market()[1]
     twin.restore(adversary.snapshot())
     kept = twin.guards[0].memory.tensors
@@ -99,13 +117,14 @@ def check_directory(attack: type[Attack], config: AttackConfig) -> None:
         control.turn()
         quiet = episodes(WORLDS, control.directory.facts())
         require(not noop.guards[0].attack.succeeded(quiet, quiet).any(), "its noop_control control succeeds")
-    plain = _Market()
+    plain = Market()
     clean = [plain.turn() for _ in range(STEPS)]
     for budget in NO_BUDGETS:
         idle = market(budget=budget)[0]
-        same = all(_same(a, idle.turn()) for a in clean)
+        same = all(same_answer(a, idle.turn()) for a in clean)
         require(same, f"it acts without a budget: threat_model leaves out {budget!r}")
 
 
-def _same(first: Answer, second: Answer) -> bool:
+def same_answer(first: Answer, second: Answer) -> bool:
+    """Whether two answers are equal, bit for bit."""
     return all(torch.equal(getattr(first, f.name), getattr(second, f.name)) for f in fields(Answer))

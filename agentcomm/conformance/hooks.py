@@ -80,7 +80,7 @@ def act(comms: Comms, seed: int, steps: int = 8, greedy: bool = False) -> list[T
         alive = torch.rand(s.num_worlds, s.num_agents, generator=g) < 0.9
         ended = (torch.rand(s.num_worlds, generator=g) < 0.2).nonzero().squeeze(-1)
         action = (logits if greedy else logits + noise).argmax(-1)
-        done = comms.adversary.on_action(logits, action, None if greedy else noise, at, rows, alive)
+        done = comms.on_action(logits, action, None if greedy else noise, at, rows, alive)
         out.append(done.view(s.num_worlds, s.num_agents))
         comms.reset(ended)
         at = at + 1

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.conformance.common import PolicyFactory, WorldFactory, check_plugin, require
-from agentcomm.conformance.stages import Disturb
+from agentcomm.conformance.disturb import Disturb
 from agentcomm.conformance.topologies import check_graphs
 from agentcomm.contracts.attack import AttackConfig
 from agentcomm.contracts.inbox import Inbox

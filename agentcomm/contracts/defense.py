@@ -1,83 +1,38 @@
-"""The contract of a defense: it looks at what reached the receivers and says what they may use."""
+"""The contract of a defense: hooks by kind, of which it overrides those that it needs.
+
+Each hook is a function from what receivers, actuators or a directory see to what the defense decides. Hooks on
+messages and actions share a memory (:meth:`Defense.memory`); ``on_directory`` has one of its own.
+"""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from dataclasses import dataclass
-from functools import cached_property
-from typing import ClassVar, Literal, Protocol, get_args
+from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
 from typing_extensions import TypeVar
 
 from agentcomm.base.plugin import Plugin, PluginConfig
+from agentcomm.contracts.directory_defense import DirectoryRequests, DirectoryVerdicts
+from agentcomm.contracts.directory_hook import DirectoryShape
 from agentcomm.contracts.shape import TeamShape
-from agentcomm.contracts.traffic import Traffic
+from agentcomm.contracts.verdicts import (
+    ActionRequest,
+    ActionVerdicts,
+    Delivered,
+    ExchangeOutcome,
+    InboxView,
+    Responses,
+    Verdicts,
+)
 
 Order = Literal[
     "schema", "authenticate", "freshness", "quota", "reassemble", "authorize", "content", "trust", "audit", "response"
 ]
 ORDERS: tuple[Order, ...] = get_args(Order)
+READING = ORDERS.index("content")  # defenses from this one on see decoded payloads, and may replace them
 
-
-class Verifier(Protocol):
-    """Who can tell whose seal it is: the batch's keyring, or real keys."""
-
-    def verify(self, traffic: Traffic) -> Tensor:
-        """[B, N, M] bool, whether the claimed sender's key made the seal over these very fields."""
-        ...
-
-
-class Delivered:
-    """What receivers see of an exchange: everything on the envelope, never its true origin.
-
-    Args:
-        traffic: The messages; a defense sees ``present`` as left by the defenses before it.
-        verifier: Verifies seals.
-        step: [B] int64, the receivers' clock.
-        round_: Exchange within the step.
-        arrived: The messages before any defense touched them, which is what their seals are about.
-    """
-
-    def __init__(self, traffic: Traffic, verifier: Verifier, step: Tensor, round_: int, arrived: Traffic) -> None:
-        self._traffic = traffic
-        self._verifier = verifier
-        self._arrived = arrived
-        self.step = step
-        self.round = round_
-        self.present = traffic.present
-        self.receiver = traffic.receiver
-        self.sender = traffic.sender
-        self.audience = traffic.audience
-        self.sequence = traffic.sequence
-        self.sent_at = traffic.sent_at
-        self.expiry = traffic.expiry
-        self.hops = traffic.hops
-        self.sent_round = traffic.sent_round
-        self.key = traffic.key
-
-    @cached_property
-    def payload(self) -> Tensor:
-        """[B, N, M, D] payloads as received."""
-        return self._traffic.payload().detach()
-
-    @cached_property
-    def sealed_by_sender(self) -> Tensor:
-        """[B, N, M] bool, whether the seal is the claimed sender's and covers these very fields."""
-        return self._verifier.verify(self._arrived)
-
-
-@dataclass(frozen=True)
-class Verdicts:
-    """What a defense decides.
-
-    Attributes:
-        refuse: [B, N, M] bool, messages to turn away.
-        scale: [B, N, M] factor for the payloads of the rest.
-    """
-
-    refuse: Tensor | None = None
-    scale: Tensor | None = None
+DefenseHook = Literal["screen", "aggregate", "on_action", "on_directory", "respond"]
+DEFENSE_HOOKS: tuple[DefenseHook, ...] = get_args(DefenseHook)
 
 
 class DefenseConfig(PluginConfig):
@@ -88,26 +43,65 @@ D_co = TypeVar("D_co", bound=DefenseConfig, default=DefenseConfig, covariant=Tru
 
 
 class Defense(Plugin[D_co]):
-    """A stage at the receivers. Implement :meth:`screen`.
+    """A stage that protects. Override the hooks that it needs; the rest of the class says what it takes and costs.
 
     Attributes:
         order: Its place among the defenses; they always run in the order of ``ORDERS``.
-        needs_seal: Whether messages must be sealed for it to work (adds bytes to each).
-        resample: Chance with which each agent's action is drawn anew from what its policy declares.
+        needs_seal: Whether messages must be sealed for it to work; a seal adds bytes to each.
+        history: Steps of an episode that it remembers: 0 for none, None for all of them.
+        latency: Steps by which it keeps messages back.
+        fails_open: Whether it lets pass what it cannot judge, such as messages without a seal or a history.
+        lossless: Whether clean messages pass unchanged, bit for bit. Defenses that pay for robustness with clean
+            performance are not.
     """
 
     order: ClassVar[Order]
     needs_seal: ClassVar[bool] = False
-    resample: float = 0.0
+    history: ClassVar[int | None] = 0
+    latency: ClassVar[int] = 0
+    fails_open: ClassVar[bool] = True
+    lossless: ClassVar[bool] = True
 
     def __init__(self, config: D_co, team_shape: TeamShape) -> None:
         self.config = config
         self.team_shape = team_shape
 
-    @abstractmethod
-    def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
-        """Judge one exchange; ``memory`` may be changed in place."""
-
     def memory(self) -> dict[str, Tensor]:
-        """Fresh memory: tensors [B, ...] reset with their world."""
+        """Fresh memory: tensors [B, ...] that are reset with their world."""
         return {}
+
+    def directory_memory(self, shape: DirectoryShape) -> dict[str, Tensor]:
+        """Fresh memory of ``on_directory``, in a directory of these sizes: tensors [B, ...]."""
+        return {}
+
+    # ---- hooks; each may change its memory in place
+
+    def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
+        """Called in every exchange. Judges each message by itself."""
+        return Verdicts()
+
+    def aggregate(self, inbox: InboxView, memory: dict[str, Tensor]) -> Tensor | None:
+        """Called in every exchange, after all messages were screened. Changes the messages of an inbox together.
+
+        Returns:
+            [B, N, M, D] float32, payloads to use instead where ``inbox.present``; None to leave them. They become
+            offsets to what the senders said, so gradients still reach these.
+        """
+        return None
+
+    def on_action(self, request: ActionRequest, memory: dict[str, Tensor]) -> ActionVerdicts:
+        """Called when agents are about to act, after attacks on actions. Once per step, or per turn of agents."""
+        return ActionVerdicts()
+
+    def on_directory(self, requests: DirectoryRequests, memory: dict[str, Tensor]) -> DirectoryVerdicts:
+        """Called when traces, requests or answers pass a directory. ``memory`` is that of :meth:`directory_memory`."""
+        return DirectoryVerdicts()
+
+    def respond(self, outcome: ExchangeOutcome, memory: dict[str, Tensor]) -> Responses:
+        """Called at the end of every exchange. Answers an attack in the exchanges after it."""
+        return Responses()
+
+
+def defense_hooks(defense: type[Defense]) -> frozenset[DefenseHook]:
+    """The hooks that a defense overrides."""
+    return frozenset(name for name in DEFENSE_HOOKS if getattr(defense, name) is not getattr(Defense, name))

@@ -158,6 +158,15 @@ class Traffic:
             delta=torch.where(where.unsqueeze(-1), new, delta),
         )
 
+    def offset_payload(self, where: Tensor, new: Tensor) -> Traffic:
+        """Put payloads ``new`` [B, N, M, D] into the slots ``where``, as offsets to what was spoken there.
+
+        Gradients still reach the senders, and a huge payload that is replaced leaves no rounding errors behind.
+        """
+        offset = new - replace(self, delta=None).payload()
+        delta = torch.zeros_like(new) if self.delta is None else self.delta
+        return replace(self, delta=torch.where(where.unsqueeze(-1), offset, delta))
+
     def add_payload(self, where: Tensor, change: Tensor) -> Traffic:
         """Add ``change`` [B, N, M, D] to the payloads of the slots ``where``."""
         masked = torch.where(where.unsqueeze(-1), change, 0.0)

@@ -12,7 +12,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.contracts.defense import Defense, DefenseConfig, Delivered, Verdicts
+from agentcomm.contracts.defense import Defense, DefenseConfig
+from agentcomm.contracts.verdicts import Delivered, Verdicts
 
 
 class AuthenticateConfig(DefenseConfig):
@@ -26,6 +27,8 @@ class Authenticate(Defense[AuthenticateConfig]):
 
     order = "authenticate"
     needs_seal = True
+    history = None
+    fails_open = False
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.contracts.defense import Defense, DefenseConfig, Delivered, Verdicts
+from agentcomm.contracts.defense import Defense, DefenseConfig
+from agentcomm.contracts.verdicts import Delivered, Verdicts
 
 
 class ClipConfig(DefenseConfig):

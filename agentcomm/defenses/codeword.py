@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from agentcomm.codecs.codebook import CodebookConfig, get_codebook
-from agentcomm.contracts.defense import Defense, DefenseConfig, Delivered, Verdicts
+from agentcomm.contracts.defense import Defense, DefenseConfig
 from agentcomm.contracts.shape import TeamShape
+from agentcomm.contracts.verdicts import Delivered, Verdicts
 
 
 class CodewordConfig(CodebookConfig, DefenseConfig):
@@ -26,6 +27,8 @@ class Codeword(Defense[CodewordConfig]):
     """Compares every part of a payload with all codewords of its group."""
 
     order = "content"
+    fails_open = False
+    lossless = False  # where senders do not speak through the codec
 
     def __init__(self, config: CodewordConfig, team_shape: TeamShape) -> None:
         super().__init__(config, team_shape)

@@ -1,22 +1,23 @@
-"""warden: draw actions anew from what the policy declares, now and then.
+"""warden: sample some actions again from the policy's distribution.
 
-Who hides data in its actions (attack ``covert``) is overruled with that probability. Honest agents are, too, and lose
-nothing: a new draw from the same law is as good. Nothing is refused, and no message is looked at.
+An agent that hides data in its actions (attack ``covert``) is overruled with that probability. So are honest agents,
+which lose nothing by it: a new sample from the same distribution is as good. No message is refused or read.
 """
 
 from __future__ import annotations
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.contracts.defense import Defense, DefenseConfig, Delivered, Verdicts
-from agentcomm.contracts.shape import TeamShape
+from agentcomm.contracts.defense import Defense, DefenseConfig
+from agentcomm.contracts.verdicts import ActionRequest, ActionVerdicts
 
 
 class WardenConfig(DefenseConfig):
     """Arguments of ``warden``."""
 
-    probability: float = Field(0.2, ge=0, le=1, description="chance that an action is drawn anew")
+    probability: float = Field(0.2, ge=0, le=1, description="chance that an action is sampled again")
 
 
 class Warden(Defense[WardenConfig]):
@@ -24,10 +25,6 @@ class Warden(Defense[WardenConfig]):
 
     order = "response"
 
-    def __init__(self, config: WardenConfig, team_shape: TeamShape) -> None:
-        super().__init__(config, team_shape)
-        self.resample = config.probability
-
-    def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
-        """Messages pass."""
-        return Verdicts()
+    def on_action(self, request: ActionRequest, memory: dict[str, Tensor]) -> ActionVerdicts:
+        """The same chance for every action."""
+        return ActionVerdicts(resample=torch.full_like(request.action, self.config.probability, dtype=torch.float64))

@@ -1,9 +1,9 @@
 """The hub: keeps cards and reputations, and answers look-ups as far as its capacity goes.
 
 In each step all requests (look-ups, renewals of cards, registrations from outside, empty ones) arrive in random order,
-and the hub serves the first ``capacity`` of them; one that is left half open occupies it until a timeout. Reputation
-comes from outcomes alone, and belongs to the principal named on the card that a task was handed over by, or in the
-trace of a task that failed; what a card says about itself never changes it. It is the team's memory of whom to trust.
+and the hub serves the first ``capacity`` of them; one that is left half open occupies it for ``HALF_OPEN_STEPS``
+steps. Reputation comes from outcomes alone, and belongs to the principal named on the card that a task was handed over
+by, or in the trace of a task that failed; what a card says about itself never changes it.
 
 What a card's description tells its reader to do needs a reader that understands language. Here stands a scripted
 *obedient interpreter*: with the chance ``obedience`` a requester does what a description says.
@@ -14,83 +14,20 @@ Shapes: B worlds, S places, K skills, P principals, Q look-ups, k cards per answ
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from agentcomm.contracts.cards import Cards
+from agentcomm.contracts.directory_defense import Answer
 from agentcomm.contracts.directory_hook import DirectoryShape
 from agentcomm.contracts.outcome import DIRECTORY_COUNTS, Facts
-from agentcomm.directory.ranking import best, score
+from agentcomm.directory.config import HALF_OPEN_STEPS, DirectoryConfig
+from agentcomm.directory.ranking import most_able
+from agentcomm.directory.screens import DirectoryScreens, Judged, requests_of
+from agentcomm.directory.shelf import Shelf
 from agentcomm.guards.directory import DirectoryGuard, Permitted
-
-
-class DirectoryConfig(BaseModel):
-    """Arguments of a directory."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    slots: int = Field(16, ge=1, le=4096, description="cards it can hold")
-    newcomers: int = Field(12, ge=1, le=4096, description="identities that outsiders can have")
-    capacity: int = Field(6, ge=1, description="requests it serves per step")
-    listed: int = Field(3, ge=1, le=16, description="cards named in an answer")
-    reputation_weight: float = Field(0.5, ge=0, description="what full reputation is worth, in claimed skill")
-    prior: float = Field(1.0, gt=0, description="good and bad outcomes that everybody is taken to begin with")
-    challenge: bool = Field(False, description="take only cards whose registrant holds the key of the name on it")
-    timeout: int = Field(4, ge=1, le=64, description="steps that a request left half open occupies the hub")
-    ratings: Literal["anyone", "members"] = Field("anyone", description="whose ratings are booked without question")
-    sealed_traces: bool = Field(False, description="nobody can write another's name into the trace of a task")
-    obedience: float = Field(0.0, ge=0, le=1, description="chance that a directive in a description is followed")
-    cached: bool = Field(False, description="requesters use the hub's last good answer when it does not answer")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the hub answered to Q look-ups.
-
-    Attributes:
-        slot: [B, Q, k] int64, places in the directory, best first; -1 for none.
-        principal: [B, Q, k] int64, names on those cards; -1 for none.
-        claim: [B, Q, k, K], the claims shown.
-        reputation: [B, Q, k], the reputations shown.
-        served: [B, Q] bool, false where the hub had no capacity left or nobody asked.
-    """
-
-    slot: Tensor
-    principal: Tensor
-    claim: Tensor
-    reputation: Tensor
-    served: Tensor
-
-
-@dataclass(frozen=True)
-class _Shelf:
-    """All cards as each of Q look-ups is shown them: present, principal, reputation [B, Q, S], claim [B, Q, S, K]."""
-
-    present: Tensor
-    principal: Tensor
-    claim: Tensor
-    reputation: Tensor
-
-    @classmethod
-    def of(cls, cards: Cards, reputation: Tensor, lookups: int) -> _Shelf:
-        stands = reputation.gather(1, cards.principal.clamp_min(0))
-        shown = (v.unsqueeze(1) for v in (cards.present, cards.principal, cards.claim, stands))
-        return cls(*(v.expand(-1, lookups, *v.shape[2:]) for v in shown))
-
-    def with_changes(self, permitted: Permitted) -> _Shelf:
-        """What a poisoned hub shows instead."""
-        claim, reputation = permitted.claim, permitted.reputation
-        if claim is None and reputation is None:
-            return self
-        return replace(
-            self,
-            claim=self.claim if claim is None else (self.claim + claim).clamp(0, 1),
-            reputation=self.reputation if reputation is None else (self.reputation + reputation).clamp(0, 1),
-        )
 
 
 class Directory:
@@ -107,6 +44,7 @@ class Directory:
         state: Where all that changes is kept; a world shares its own dict.
         shape: Its sizes.
         guards: Attacks on it, held to their threat models.
+        screens: Its defenses.
 
     Raises:
         ValueError: If there is no place for each member.
@@ -122,12 +60,14 @@ class Directory:
         self.principals = members + config.newcomers
         self.shape = DirectoryShape(members, self.principals, skills, config.listed)
         self.guards: list[DirectoryGuard] = []
+        self.screens = DirectoryScreens((), self.shape)
+        self._everywhere = torch.arange(num_worlds, device=device)
         outcomes = torch.zeros(num_worlds, self.principals, dtype=torch.int64, device=device)
         self.state = Cards.empty(num_worlds, config.slots, skills, device).state() | {
             "outcomes_good": outcomes,
             "outcomes_bad": outcomes.clone(),
             "counts": torch.zeros(num_worlds, len(DIRECTORY_COUNTS), dtype=torch.int64, device=device),
-            "half_open": torch.zeros(num_worlds, config.timeout - 1, dtype=torch.int64, device=device),  # by steps left
+            "half_open": outcomes.new_zeros(num_worlds, HALF_OPEN_STEPS - 1),  # by steps left
         }
 
     @property
@@ -144,9 +84,10 @@ class Directory:
         """What was counted in the running episodes."""
         return Facts.of(self.state["counts"])
 
-    def install(self, guards: Sequence[DirectoryGuard]) -> None:
-        """Let these attacks act on it, and no others; their state is saved by the adversary that owns the guards."""
+    def install(self, guards: Sequence[DirectoryGuard], screens: DirectoryScreens | None = None) -> None:
+        """Let these attacks and defenses act on it, and no others; those that own them save their state."""
         self.guards = list(guards)
+        self.screens = DirectoryScreens((), self.shape) if screens is None else screens
 
     def begin(self, worlds: Tensor, claim: Tensor) -> None:
         """Empty the directory of these worlds, but for the members' cards with these claims ([W, members, K])."""
@@ -162,6 +103,22 @@ class Directory:
             self.state[name][worlds] = 0
         for guard in self.guards:
             guard.reset(worlds)
+        self.screens.reset(worlds)
+
+    def read_traces(self, asked: Tensor, written: Tensor) -> Tensor:
+        """The last names on the traces of tasks that are over, as they are believed.
+
+        Args:
+            asked: [B, Q] int64, the name that each task was handed over to; -1 for nobody.
+            written: [B, Q] int64, the name that the holder of the task writes there instead; -1 for none.
+
+        Returns:
+            [B, Q] int64; -1 for nobody.
+        """
+        forged = written >= 0
+        name = torch.where(forged, written, asked)
+        judged = self.screens.judge(self._everywhere, {"trace_name": name, "trace_proved": ~forged})
+        return torch.where(judged.traces, asked, name)
 
     def report(self, principal: Tensor, good: Tensor, bad: Tensor, holder: Tensor) -> None:
         """Book outcomes on the names that the tasks' traces show: whoever reads a trace blames the last on it.
@@ -217,9 +174,7 @@ class Directory:
             [B, members] bool.
         """
         claim = self.state["card_claim"][:, : self.members]  # members keep the first places
-        asked = (requirement.unsqueeze(2) * claim.unsqueeze(1)).sum(3)
-        rank = asked.argsort(dim=2, descending=True, stable=True).argsort(2)
-        busy: Tensor = (rank < copies.unsqueeze(2)).any(1)
+        busy: Tensor = most_able(claim, requirement, copies).any(1)
         self._count(blocked=busy, worked=torch.ones_like(busy))
         return busy
 
@@ -235,6 +190,7 @@ class Directory:
         requirement: Tensor,
         wanted: Tensor,
         excluded: Tensor,
+        own: Tensor,
         renew: Tensor,
         claim: Tensor,
         step: Tensor,
@@ -246,6 +202,7 @@ class Directory:
             requirement: [B, Q, K] of each look-up.
             wanted: [B, Q] bool, which are made.
             excluded: [B, Q, P] bool, principals not to name.
+            own: [B, Q] bool, those made by whoever has the task to give, not by somebody who passes it on.
             renew: [B, members] bool, members that send a new card.
             claim: [B, members, K], the claims on it.
             step: [B] int64, step of the episode.
@@ -253,23 +210,38 @@ class Directory:
         """
         reputation = self.reputation()
         done = [guard.act(self.cards, reputation, requirement, wanted, step) for guard in self.guards]
-        for permitted in done:
-            self._rate(permitted)
+        judged = self._judge(done)
+        self._rate(done, judged.ratings)
         served, renewed, accepted, looked = self._serve(wanted, renew, done, generator)
-        self._register(renewed, claim, done, accepted)
+        self._register(renewed, claim, done, accepted, judged.cards)
         for guard, asked in zip(self.guards, looked, strict=True):
             if guard.base.attack.sends_lookups():
                 guard.answers = self._answer_outside(asked, guard)
-        return self._answer(requirement, wanted, served, excluded, done, generator)
+        answer = self._answer(requirement, wanted, served, excluded, done, generator)
+        return self._send(answer, self._everywhere, requirement, own)
 
-    def _rate(self, permitted: Permitted) -> None:
-        """Book ratings from outside."""
-        rating = permitted.rating
-        if rating is None or self.config.ratings == "members":
-            return
-        where = permitted.rated
-        self._book(rating.principal, where & rating.good, where & ~rating.good)
-        self._count(slandered=where & (rating.principal < self.members))
+    def _judge(self, done: list[Permitted]) -> Judged:
+        """What defenses say of the requests of this step; the hub waits no longer for those that they close."""
+        parts = {"half_open": self.state["half_open"].flip(1)} | requests_of(done)  # by steps since they came
+        judged = self.screens.judge(self._everywhere, parts)
+        self.state["half_open"] = self.state["half_open"].masked_fill(judged.closed.flip(1), 0)
+        return judged
+
+    def _send(self, answer: Answer, worlds: Tensor, requirement: Tensor, own: Tensor) -> Answer:
+        """What look-ups are told in the end."""
+        judged = self.screens.judge(worlds, {"requirement": requirement, "own": own}, answer)
+        assert judged.answer is not None
+        return judged.answer
+
+    def _rate(self, done: list[Permitted], refused: Tensor) -> None:
+        """Book ratings from outside, but for those refused [B, M'], all attacks' one after the other."""
+        sizes = [permitted.rated.shape[1] for permitted in done]
+        for permitted, bad in zip(done, torch.split(refused, sizes, 1) if done else (), strict=True):
+            rating, where = permitted.rating, permitted.rated & ~bad
+            if rating is None:
+                continue
+            self._book(rating.principal, where & rating.good, where & ~rating.good)
+            self._count(slandered=where & (rating.principal < self.members))
 
     def _answer_outside(self, asked: Tensor, guard: DirectoryGuard) -> Tensor:
         """[B, K, k] names, what an outsider's look-ups [B, E] of each skill in turn show; -1 for none."""
@@ -277,9 +249,9 @@ class Directory:
         served = torch.zeros(self.num_worlds, self.skills, dtype=torch.int64, device=self.device)
         served = served.scatter_add(1, skill.expand_as(asked), asked.long()) > 0
         requirement = torch.eye(self.skills, device=self.device).expand(self.num_worlds, -1, -1)
-        shelf = _Shelf.of(self.cards, self.reputation(), self.skills)
+        shelf = Shelf.of(self.cards, self.reputation(), self.skills)
         nobody = torch.zeros(self.num_worlds, self.skills, self.principals, dtype=torch.bool, device=self.device)
-        return self._named(shelf, requirement, served, nobody, self._ties(shelf, guard.base.generator)).principal
+        return self._named(shelf, requirement, served, nobody, shelf.ties(guard.base.generator)).principal
 
     def first_answers(
         self, worlds: Tensor, requirement: Tensor, excluded: Tensor, generator: torch.Generator
@@ -294,8 +266,9 @@ class Directory:
         """
         cards = Cards.of({name: value[worlds] for name, value in self.cards.state().items()})
         served = torch.ones(requirement.shape[:2], dtype=torch.bool, device=self.device)
-        shelf = _Shelf.of(cards, self.reputation()[worlds], requirement.shape[1])
-        return self._named(shelf, requirement, served, excluded, self._ties(shelf, generator))
+        shelf = Shelf.of(cards, self.reputation()[worlds], requirement.shape[1])
+        answer = self._named(shelf, requirement, served, excluded, shelf.ties(generator))
+        return self._send(answer, worlds, requirement, torch.ones_like(served))
 
     def _serve(
         self, wanted: Tensor, renew: Tensor, done: list[Permitted], generator: torch.Generator
@@ -326,16 +299,18 @@ class Directory:
         self._count(asked=wanted, unserved=wanted & ~served)
         return served, renewed, accepted, empty
 
-    def _register(self, renewed: Tensor, claim: Tensor, done: list[Permitted], accepted: list[Tensor]) -> None:
+    def _register(
+        self, renewed: Tensor, claim: Tensor, done: list[Permitted], accepted: list[Tensor], refused: Tensor
+    ) -> None:
+        """Put up cards: members' renewed ones, then outsiders' that were served and not refused [B, M]."""
         cards = self.cards
         own = torch.arange(self.members, device=self.device).expand(self.num_worlds, -1)
         empty = Cards.empty(self.num_worlds, self.members, self.skills, self.device)
         fresh = replace(empty, present=torch.ones_like(empty.present), principal=own, origin=own, key=own, claim=claim)
         cards, _ = cards.put(renewed, fresh, self.members)
-        for guard, permitted, where in zip(self.guards, done, accepted, strict=True):
-            if self.config.challenge:
-                where = where & permitted.holds & (permitted.cards.key == permitted.cards.principal)
-            cards, fits = cards.put(where, permitted.cards, self.members)
+        bad = torch.split(refused, [where.shape[1] for where in accepted], 1) if accepted else ()
+        for guard, permitted, where, no in zip(self.guards, done, accepted, bad, strict=True):
+            cards, fits = cards.put(where & ~no, permitted.cards, self.members)
             guard.taken = fits
             self._count(refused=permitted.where & ~fits, registered=fits)
         self.state |= cards.state()
@@ -350,8 +325,8 @@ class Directory:
         generator: torch.Generator,
     ) -> Answer:
         """Rank what each look-up is shown, which a poisoned hub may have changed."""
-        shelf = _Shelf.of(self.cards, self.reputation(), requirement.shape[1])
-        ties, asked = self._ties(shelf, generator), served & wanted
+        shelf = Shelf.of(self.cards, self.reputation(), requirement.shape[1])
+        ties, asked = shelf.ties(generator), served & wanted
         answer = self._named(shelf, requirement, asked, excluded, ties)
         changed = shelf
         for permitted in done:
@@ -364,24 +339,8 @@ class Directory:
         self._count(listed=named.flatten(1), listed_outside=(named & (origin == self.members)).flatten(1))
         return answer
 
-    def _ties(self, shelf: _Shelf, generator: torch.Generator) -> Tensor:
-        return torch.rand(shelf.reputation.shape, generator=generator, device=self.device)
-
-    def _named(self, shelf: _Shelf, requirement: Tensor, served: Tensor, excluded: Tensor, ties: Tensor) -> Answer:
-        """Cards that claim nothing of what is required are not named."""
-        eligible = shelf.present & ~excluded.gather(2, shelf.principal.clamp_min(0)) & served.unsqueeze(2)
-        eligible = eligible & ((shelf.claim * requirement.unsqueeze(2)).sum(3) > 0)
-        scores = score(shelf.claim, requirement, shelf.reputation, self.config.reputation_weight)
-        slot = best(scores, eligible, self.config.listed, ties)
-        at, none = slot.clamp_min(0), slot < 0
-        claim = shelf.claim.gather(2, at.unsqueeze(3).expand(*at.shape, self.skills))
-        return Answer(
-            slot=slot,
-            principal=shelf.principal.gather(2, at).masked_fill(none, -1),
-            claim=claim.masked_fill(none.unsqueeze(3), 0.0),
-            reputation=shelf.reputation.gather(2, at).masked_fill(none, 0.0),
-            served=served,
-        )
+    def _named(self, shelf: Shelf, requirement: Tensor, served: Tensor, excluded: Tensor, ties: Tensor) -> Answer:
+        return shelf.answer(requirement, served, excluded, ties, self.config.listed, self.config.reputation_weight)
 
     def _count(self, **events: Tensor) -> None:
         counts = self.state["counts"].clone()

@@ -41,3 +41,16 @@ def best(scores: Tensor, eligible: Tensor, count: int, ties: Tensor) -> Tensor:
     top = ranked[..., :count]
     place = torch.arange(count, device=scores.device)
     return torch.where(place < eligible.sum(-1, keepdim=True), top, -1)
+
+
+def most_able(claim: Tensor, requirement: Tensor, count: Tensor) -> Tensor:
+    """[B, Q, S] bool, the cards that claim most of what each look-up requires.
+
+    Args:
+        claim: [B, S, K].
+        requirement: [B, Q, K].
+        count: [B, Q] int64, how many for each look-up.
+    """
+    able = (requirement.unsqueeze(2) * claim.unsqueeze(1)).sum(3)
+    rank = able.argsort(dim=2, descending=True, stable=True).argsort(2)
+    return rank < count.unsqueeze(2)

@@ -148,21 +148,22 @@ class ActionGuard(State):
         self.changed[drawn.worlds] += taken != intended
         return taken
 
-    def settle(self, drawn: Drawn, action: Tensor, resample: float) -> None:
+    def settle(self, drawn: Drawn, action: Tensor, resample: Tensor, replaced: Tensor) -> None:
         """Update the posterior with the actions taken in the end, and show them to the attack.
 
         Args:
             drawn: The draws.
             action: [W] int64, the actions that the node took.
-            resample: Chance that a warden resampled an action from the policy's distribution.
+            resample: [W] float64, chance that a defense resampled the action from the policy's distribution.
+            replaced: [W] bool, actions chosen by a defense, which reveal nothing.
         """
-        view, where = drawn.view, drawn.granted
-        worlds, distributions, probability, taken = (
-            x[where] for x in (drawn.worlds, drawn.distributions, drawn.probability, action)
+        view, where = drawn.view, drawn.granted & ~replaced
+        worlds, distributions, probability, taken, again = (
+            x[where] for x in (drawn.worlds, drawn.distributions, drawn.probability, action, resample)
         )
-        index = taken.view(-1, 1)
+        index, again = taken.view(-1, 1), again.view(-1, 1)
         likelihood = distributions.gather(2, index.unsqueeze(1).expand(-1, distributions.shape[1], -1)).squeeze(-1)
-        posterior = self.posterior[worlds] * ((1 - resample) * likelihood + resample * probability.gather(1, index))
+        posterior = self.posterior[worlds] * ((1 - again) * likelihood + again * probability.gather(1, index))
         self.posterior[worlds] = posterior / posterior.sum(-1, keepdim=True)
         shown = replace(
             view,

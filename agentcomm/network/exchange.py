@@ -39,6 +39,7 @@ class Exchange:
         departed: The messages on the wire after all attacks.
         arrived: The messages that reach the receivers, before gates and defenses refuse any.
         refused: [B, N, M] bool, refused messages, by the name of the defense, or ``gate``.
+        scores: [B, N, M] float32, suspicion scores, by the name of the defense; 0 in empty slots.
         coding: [B, N, D] coding error of each payload; None without a codec.
         payload_bytes: [B, N] int64 bytes of each agent's encoded payload; None without a codec.
     """
@@ -61,6 +62,7 @@ class Exchange:
     arrived: Traffic
     written: Traffic | None = None
     refused: dict[str, Tensor] = field(default_factory=dict)
+    scores: dict[str, Tensor] = field(default_factory=dict)
     coding: Tensor | None = None
     payload_bytes: Tensor | None = None
 
@@ -123,6 +125,11 @@ class Exchange:
         where = where & self.traffic.present
         self.refused[by] = where | self.refused[by] if by in self.refused else where
         self.traffic = replace(self.traffic, present=self.traffic.present & ~where)
+
+    def suspect(self, by: str, score: Tensor) -> None:
+        """Note a defense's scores [B, N, M] of the messages that are still present."""
+        score = score.masked_fill(~self.traffic.present, 0.0)
+        self.scores[by] = score.maximum(self.scores[by]) if by in self.scores else score
 
     def deliver(self, degree: int) -> Inbox:
         """The receivers' inboxes; without the spare slots if all of them are empty.

@@ -2,8 +2,9 @@
 
 Each exchange passes through a list of stages (``agentcomm/network/stages/``): codec -> attacks of compromised senders
 -> seals -> attacks on the wire -> transport, which measures bytes -> channels and transit -> receivers read -> closed
-gates -> defenses up to authorization -> decoding -> the other defenses -> ledger. A network has only the stages that it
-needs. Their state (memories, messages in transit, counters) is kept per world and reset when an episode ends.
+gates and quarantined links -> defenses up to authorization -> decoding -> the other defenses, which screen single
+messages and then aggregate inboxes -> ledger -> responses. A network has only the stages that it needs. Their state
+(memories, messages in transit, counters) is kept per world and reset when an episode ends.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from agentcomm.base.seeds import derive
 from agentcomm.base.state import Memory, State
 from agentcomm.contracts.channel import Channel
 from agentcomm.contracts.codec import Codec
-from agentcomm.contracts.defense import ORDERS, Defense
+from agentcomm.contracts.defense import ORDERS, READING, Defense, defense_hooks
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import Links
@@ -27,16 +28,14 @@ from agentcomm.network.ledger import Ledger
 from agentcomm.network.link import Link
 from agentcomm.network.record import ExchangeRecord, records_of
 from agentcomm.network.stages.accounts import Count, Spread
-from agentcomm.network.stages.receiving import CloseGates, Decode, Receive, Screen
+from agentcomm.network.stages.defending import Aggregate, Quarantine, Respond, Screen
+from agentcomm.network.stages.receiving import CloseGates, Decode, Receive
 from agentcomm.network.stages.sending import AttackSenders, Encode, Seal
 from agentcomm.network.stages.stage import Stage
 from agentcomm.network.stages.wire import AttackWire, Carry, Send
 from agentcomm.network.transports import TRANSPORTS, MakeTransport
 from agentcomm.wire.envelope import PLAIN
 from agentcomm.wire.keyring import Keyring
-
-# Defenses of this order or later inspect payloads, so they run after decoding.
-READING = ORDERS.index("content")
 
 
 class Network(State):
@@ -56,6 +55,8 @@ class Network(State):
 
     Attributes:
         stages: Stages, in the order in which messages pass them.
+        defenses: Defenses, in their fixed order.
+        memories: Memory of each defense, shared by its hooks on messages and actions.
         ledger: Counts of messages and bytes.
         trace: Records of all exchanges since it was set to an empty list; None to record nothing.
 
@@ -63,7 +64,7 @@ class Network(State):
         ValueError: If the transport is unknown, or cannot carry the output of the codec.
     """
 
-    keeps = ("stages", "ledger", "transport")
+    keeps = ("stages", "memories", "ledger", "transport")
 
     def __init__(
         self,
@@ -83,6 +84,7 @@ class Network(State):
         slot = guards[-1].slots.stop if guards else team_shape.degree
         self.spare = slot - team_shape.degree
         self.defenses = sorted(defenses, key=lambda d: ORDERS.index(d.order))
+        self.memories = [Memory(defense.memory) for defense in self.defenses]
         keys = torch.Generator(team_shape.device)
         keys.manual_seed(derive(seed, "keys"))
         self.keyring = Keyring(team_shape.num_agents, team_shape.width, keys, team_shape.device)
@@ -112,7 +114,9 @@ class Network(State):
         on_wire = [guard for guard in guards if not guard.at_sender]
         spreading = [guard for guard in guards if guard.base.threat.position.spreads]
         memory = Memory(dict if codec is None else codec.memory)
-        screens = [(ORDERS.index(d.order) >= READING, Screen(d, transport)) for d in self.defenses]
+        used = [(d, m, defense_hooks(type(d))) for d, m in zip(self.defenses, self.memories, strict=True)]
+        screens = [(ORDERS.index(d.order) >= READING, Screen(d, m, transport)) for d, m, h in used if "screen" in h]
+        responding = [(d, m, Quarantine(d, self.team_shape)) for d, m, h in used if "respond" in h]
         return [
             *([] if codec is None else [Encode(codec, memory)]),
             *([AttackSenders(senders, self.keyring)] if senders else []),
@@ -122,19 +126,22 @@ class Network(State):
             *([] if self.link is None else [Carry(self.link, transport, self.ledger)]),
             Receive(transport),
             *([CloseGates()] if self.spare or self.link is not None else []),
+            *(quarantine for _, _, quarantine in responding),
             *(screen for reads, screen in screens if not reads),
             *([Decode(codec, memory)] if codec is not None and codec.stateful else []),
             *(screen for reads, screen in screens if reads),
-            # Defenses that combine the messages of an inbox (``aggregate``) belong here,
+            *(Aggregate(d, m) for d, m, h in used if "aggregate" in h),
             *([Spread(spreading)] if spreading else []),
             Count(self.ledger, bool(guards)),
-            # and those that react to an attack in later exchanges (``respond``) here.
+            *(Respond(*response) for response in responding),
         ]
 
     def reset(self, worlds: Tensor) -> None:
         """Reset the given worlds ([W] indices) for new episodes; counters continue."""
         for stage in self.stages:
             stage.reset(worlds)
+        for memory in self.memories:
+            memory.reset(worlds)
         self.transport.reset(worlds)
 
     @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
@@ -37,19 +37,21 @@ class ExchangeRecord:
         fields: ``sender`` (claimed), ``origin`` (true), ``sequence``, ``sent_at``, ``expiry``, ``hops``, ``fate`` (a
             :class:`Fate`), ``accepted``, ``size`` in bytes, and ``length`` of the payload.
         refused: bool, messages refused by each defense, or by ``gate``.
+        scores: float32, suspicion scores by each defense that gives some; 0 in empty slots.
     """
 
     round: int
     fields: dict[str, np.ndarray]
     refused: dict[str, np.ndarray]
+    scores: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def records_of(x: Exchange) -> list[ExchangeRecord]:
     """The records of an exchange: one, and a second one for delayed messages whose slots are occupied in the first."""
-    records = [_record(x, x.arrived, _fates(x, x.arrived.present, x.put), x.traffic.present, x.refused)]
+    records = [_record(x, x.arrived, _fates(x, x.arrived.present, x.put), x.traffic.present, x.refused, x.scores)]
     if bool(x.covered.any()):
         none = torch.zeros_like(x.sent)
-        records.append(_record(x, x.departed, _fates(x, none, x.covered), none, {}))
+        records.append(_record(x, x.departed, _fates(x, none, x.covered), none, {}, {}))
     return records
 
 
@@ -69,7 +71,12 @@ def _fates(x: Exchange, arrived: Tensor, put: Tensor) -> Tensor:
 
 
 def _record(
-    x: Exchange, traffic: Traffic, fate: Tensor, accepted: Tensor, refused: dict[str, Tensor]
+    x: Exchange,
+    traffic: Traffic,
+    fate: Tensor,
+    accepted: Tensor,
+    refused: dict[str, Tensor],
+    scores: dict[str, Tensor],
 ) -> ExchangeRecord:
     fields = {name: getattr(traffic, name) for name in ("sender", "origin", "sequence", "sent_at", "expiry", "hops")}
     fields |= {"fate": fate, "accepted": accepted, "size": x.size, "length": traffic.payload().norm(dim=-1)}
@@ -77,4 +84,5 @@ def _record(
         x.round,
         {name: value.cpu().numpy().copy() for name, value in fields.items()},
         {by: where.cpu().numpy().copy() for by, where in refused.items()},
+        {by: score.cpu().numpy().copy() for by, score in scores.items()},
     )

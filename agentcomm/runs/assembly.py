@@ -12,6 +12,7 @@ from agentcomm.base.errors import ConfigError
 from agentcomm.base.registry import Axis
 from agentcomm.base.seeds import derive
 from agentcomm.contracts.attack import hooks
+from agentcomm.contracts.defense import defense_hooks
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.world import Observation, World
@@ -81,7 +82,7 @@ def make_comms(
     seed: int = 0,
     transport: TransportConfig = PLAIN_TRANSPORT,
 ) -> Comms:
-    """The message layer of a team, and its adversary; attacks on the world's directory are installed there.
+    """The message layer, adversary and defenders of a team; those of the world's directory are installed there.
 
     Raises:
         ConfigError: If a part does not fit the team, or the carrier cannot carry the output of the codec.
@@ -112,12 +113,15 @@ def make_comms(
                     f"{attack.name} acts on fragments, but no channel fragments messages: add `--channel fragments`"
                 )
         codec = next(iter(make("codec", codecs)), None)
-        screens, numbers = make("defense", defenses), _numbers(policy)
+        defended, numbers = make("defense", defenses), _numbers(policy)
+        for defense in defended:
+            if directory is None and "on_directory" in defense_hooks(type(defense)):
+                raise ValueError(f"{defense.name} needs a directory, but {world.name} has none")
         sizes = None if directory is None else directory.shape
         wiring = (channels, codec, transport.step_seconds, numbers, sizes, transport.carrier)
-        comms = Comms.between(team_shape, made, screens, seed, *wiring)
+        comms = Comms.between(team_shape, made, defended, seed, *wiring)
         if directory is not None:
-            directory.install(comms.adversary.directory_guards)
+            directory.install(comms.adversary.directory_guards, comms.defenders.directory_screens)
         return comms
     except ValueError as error:
         named = ", ".join(c.label for c in (*attacks, *defenses, *transport.channels, *codecs))

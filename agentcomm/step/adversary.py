@@ -28,7 +28,7 @@ from agentcomm.guards.rewards import RewardGuard
 
 
 @dataclass(frozen=True)
-class _Overruled:
+class Overruled:
     """Actions that an attack has drawn in place of the policy's, and their indices ``at``."""
 
     guard: ActionGuard
@@ -42,9 +42,8 @@ class Adversary(State):
     Args:
         attacks: Attacks, in the order in which they act.
         shape: Shape of the team.
-        seed: Seed of each attack's generator, and of the warden's.
+        seed: Seed of each attack's generator.
         directory: Shape of the directory through which members find each other; None without a directory.
-        resample: Probability that a warden resamples an action from the policy's distribution.
 
     Attributes:
         guards: One guard per attack, shared by the guards of its hooks.
@@ -58,7 +57,7 @@ class Adversary(State):
         ValueError: If an attack does not fit the team, or two attacks act for one node.
     """
 
-    keeps = ("guards", "message_guards", "action_guards", "directory_guards", "warden")
+    keeps = ("guards", "message_guards", "action_guards", "directory_guards")
 
     def __init__(
         self,
@@ -66,9 +65,8 @@ class Adversary(State):
         shape: TeamShape,
         seed: int,
         directory: DirectoryShape | None = None,
-        resample: float = 0.0,
     ) -> None:
-        self.shape, self.resample = shape, resample
+        self.shape = shape
         self.guards: list[GuardBase] = []
         self.message_guards: list[MessageGuard] = []
         self.observation_guards: list[ObservationGuard] = []
@@ -81,7 +79,6 @@ class Adversary(State):
         nodes = [guard.node for guard in self.action_guards]
         if len(set(nodes)) < len(nodes):
             raise ValueError(f"two attacks act for the same node (nodes {nodes})")
-        self.warden = torch.Generator(shape.device).manual_seed(derive(seed, "actuators"))
 
     def _add(self, attack: Attack, seed: int, directory: DirectoryShape | None) -> None:
         """Set up the guards of an attack's hooks; attacks on a directory have separate seeds."""
@@ -149,8 +146,8 @@ class Adversary(State):
         step: Tensor,
         rows: Tensor,
         alive: Tensor | None = None,
-    ) -> Tensor:
-        """The actions [R] to execute: those of the policy, unless a compromised agent or a warden overrides them.
+    ) -> tuple[Tensor, list[Overruled]]:
+        """The intended actions [R]: those of the policy, unless a compromised agent overrides them.
 
         Args:
             logits: [R, A] logits of the policy.
@@ -159,9 +156,12 @@ class Adversary(State):
             step: [B] int64.
             rows: [R] int64, the agents, as world * N + agent.
             alive: [B, N] bool, present members; None for all.
+
+        Returns:
+            The actions, and what to :meth:`settle` once it is known which actions were executed.
         """
-        if not self.action_guards and not self.resample:
-            return action
+        if not self.action_guards:
+            return action, []
         if noise is None:
             probability = nn.functional.one_hot(action, logits.shape[-1]).double()
         else:
@@ -178,15 +178,18 @@ class Adversary(State):
                 drawn, kept = out
                 at = at[kept]
                 action = action.index_put((at,), guard.overrule(drawn, action[at]))
-                overruled.append(_Overruled(guard, drawn, at))
-        if self.resample:
-            action = self._resample(logits, action, noise)
-        for done in overruled:
-            done.guard.settle(done.drawn, action[done.at], self.resample)
-        return action
+                overruled.append(Overruled(guard, drawn, at))
+        return action, overruled
 
-    def _resample(self, logits: Tensor, action: Tensor, noise: Tensor | None) -> Tensor:
-        """The actions, some of them resampled from the policy's distribution."""
-        again = torch.rand(action.shape, generator=self.warden, device=action.device) < self.resample
-        fresh = torch.empty_like(logits).exponential_(generator=self.warden).log_()
-        return torch.where(again, (logits if noise is None else logits - fresh).argmax(-1), action)
+    @torch.no_grad()
+    def settle(self, overruled: Sequence[Overruled], action: Tensor, resample: Tensor, replaced: Tensor) -> None:
+        """Show executed actions to the attacks that drew them, and update what they reveal.
+
+        Args:
+            overruled: As :meth:`on_action` returned it.
+            action: [R] int64, executed actions.
+            resample: [R] float64, chance that a defense resampled the action from the policy's distribution.
+            replaced: [R] bool, actions chosen by a defense.
+        """
+        for done in overruled:
+            done.guard.settle(done.drawn, action[done.at], resample[done.at], replaced[done.at])

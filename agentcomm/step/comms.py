@@ -1,8 +1,7 @@
-"""Comms: a team's message layer, and the adversary that attacks it."""
+"""Comms: a team's message layer, the adversary that attacks it, and the defenders of its actions and directory."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,21 +17,24 @@ from agentcomm.contracts.directory_hook import DirectoryShape
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.network.network import Network
 from agentcomm.step.adversary import Adversary
+from agentcomm.step.defenders import Defenders
 
 
 @dataclass
 class Comms(State):
-    """A team's message layer and the adversary, which are reset, saved and restored together.
+    """A team's message layer, adversary and defenders, which are reset, saved and restored together.
 
     Attributes:
         adversary: All attacks, and their guards.
         network: The message layer.
+        defenders: Defenses outside of the network.
     """
 
-    keeps: ClassVar[tuple[str, ...]] = ("adversary", "network")
+    keeps: ClassVar[tuple[str, ...]] = ("adversary", "network", "defenders")
 
     adversary: Adversary
     network: Network
+    defenders: Defenders
 
     @classmethod
     def between(
@@ -48,13 +50,13 @@ class Comms(State):
         directory: DirectoryShape | None = None,
         transport: str = "batch",
     ) -> Comms:
-        """The message layer and the adversary of a team.
+        """The message layer, the adversary and the defenders of a team.
 
         Args:
             shape: Shape of the team.
             attacks: Attacks, in the order in which they act.
             defenses: Defenses.
-            seed: Seed of the keys, and of the generators of each attack and of the channels.
+            seed: Seed of the keys, and of the generators of each attack, the channels and the defenders.
             channels: As for ``Network``.
             codec: As for ``Network``.
             step_seconds: As for ``Network``.
@@ -65,11 +67,37 @@ class Comms(State):
         Raises:
             ValueError: If a part does not fit the team.
         """
-        resample = 1 - math.prod(1 - defense.resample for defense in defenses)
-        adversary = Adversary(attacks, shape, seed, directory, resample)
+        adversary = Adversary(attacks, shape, seed, directory)
         guards = adversary.message_guards
         parts = (shape, guards, defenses, seed, channels, codec, step_seconds, numbers, transport)
-        return cls(adversary, Network(*parts))
+        network = Network(*parts)
+        return cls(adversary, network, Defenders(network.defenses, network.memories, shape, seed, directory))
+
+    def on_action(
+        self,
+        logits: Tensor,
+        action: Tensor,
+        noise: Tensor | None,
+        step: Tensor,
+        rows: Tensor,
+        alive: Tensor | None = None,
+    ) -> Tensor:
+        """The actions [R] to execute: those of the policy, unless an attack overrides them, and then a defense.
+
+        Args:
+            logits: [R, A] logits of the policy.
+            action: [R] int64, actions of the policy.
+            noise: [R, A] Gumbel noise with which actions were sampled; None for greedy actions.
+            step: [B] int64.
+            rows: [R] int64, the agents, as world * N + agent.
+            alive: [B, N] bool, present members; None for all.
+        """
+        action, overruled = self.adversary.on_action(logits, action, noise, step, rows, alive)
+        if not overruled and not self.defenders.supervising:
+            return action
+        supervised = self.defenders.on_action(logits, action, noise is None, step, rows)
+        self.adversary.settle(overruled, *supervised)
+        return supervised.action
 
     def reset(self, worlds: Tensor) -> None:
         """Reset the given worlds ([W] indices) for new episodes; counters continue."""

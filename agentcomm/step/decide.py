@@ -193,5 +193,5 @@ class _TeamStep:
         if self.interpreter is not None:
             action = self.interpreter.obey(action, rows)
         if self.comms is not None:
-            action = self.comms.adversary.on_action(logits, action, noise, self.step, rows, self.alive)
+            action = self.comms.on_action(logits, action, noise, self.step, rows, self.alive)
         return action

@@ -27,7 +27,7 @@ class Badmouth(DirectoryAttack[BadmouthConfig]):
     """A newcomer that rates members it was never served by: good ones badly, and bad ones well.
 
     Members count as good or bad if their reputation was above or below a stranger's when the attack first read it.
-    ``directory.ratings: members`` stops it.
+    The defense ``member_ratings`` stops it.
     """
 
     risks = ("ae.l3.memory",)

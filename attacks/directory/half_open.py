@@ -17,7 +17,10 @@ class HalfOpenConfig(BlastConfig):
 
 
 class HalfOpen(Blast[HalfOpenConfig]):
-    """Like ``blast``, but each request occupies the hub for ``directory.timeout`` steps, so a few are enough."""
+    """Like ``blast``, but each request occupies the hub for four steps, so a few are enough.
+
+    The defense ``request_timeout`` closes them earlier.
+    """
 
     risks = ("aa.l2.dos", "ua.l1.availability")
 

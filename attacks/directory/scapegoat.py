@@ -18,7 +18,7 @@ class Scapegoat(Stranger[ScapegoatConfig]):
     """A newcomer that fails tasks and claims to have passed them on to the member with the best reputation.
 
     Readers of traces (the hub, which records outcomes, and the requester) attribute a failure to the last name on the
-    trace. Sealed traces (``directory.sealed_traces``) rule out other agents' names. Success is the share of failures
+    trace. The defense ``sealed_traces`` rules out other agents' names. Success is the share of failures
     that are attributed to the wrong agent: 1 minus the auditor's top-1 accuracy.
     """
 

@@ -47,15 +47,16 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from agentcomm.base.errors import ConfigError
+from agentcomm.contracts.directory_defense import Answer
 from agentcomm.contracts.world import DrawnMessage, Observation, Transition, WorldConfig
-from agentcomm.directory.hub import Answer, Directory, DirectoryConfig
+from agentcomm.directory.config import DirectoryConfig
+from agentcomm.directory.hub import Directory
 from agentcomm.directory.world import DirectoryWorld
 from agentcomm.pettingzoo.view import ParallelView
 from envs.market.drawing import picture, text
 
 PASS, FIRST, SECOND, THIRD = range(4)
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
-SHOWN = ("listed", "shown_name", "shown_claim", "shown_reputation")  # of an answer
 HIGH, LOW = (0.8, 1.0), (0.0, 0.3)  # chances to deliver of those who have a skill, and of those who have not
 
 
@@ -96,9 +97,8 @@ class TaskMarket(DirectoryWorld[TaskMarketConfig]):
     ``holder`` (-1 its requester, W an outsider), ``asked`` (the name that has it; -1), ``quality``, ``stalls``,
     ``copies`` and ``scapegoat`` (of an outsider that has it), ``depth`` (steps in which copies were delegated),
     ``passed`` [B, R, hops] (workers that passed it on; -1); ``good`` and ``poor`` [B, R, P], each requester's own
-    experience; ``listed``, ``shown_name``, ``shown_claim``, ``shown_reputation`` [B, R, k], the last answers, and
-    ``last_*`` [B, R, K, k], the last good ones for each skill where these are ``cached``; ``ended`` [B, 3], tasks
-    delivered, failed and expired; ``issued`` [B]; ``paid_outside`` [B].
+    experience; ``listed``, ``shown_name``, ``shown_claim``, ``shown_reputation`` [B, R, k], the last answers;
+    ``ended`` [B, 3], tasks delivered, failed and expired; ``issued`` [B]; ``paid_outside`` [B].
     """
 
     def __init__(self, config: TaskMarketConfig, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:
@@ -135,13 +135,6 @@ class TaskMarket(DirectoryWorld[TaskMarketConfig]):
             "issued": whole(),
             "paid_outside": real(),
         }
-        if config.directory.cached:
-            self.state |= {
-                "last_listed": whole(r, k, listed) - 1,
-                "last_shown_name": whole(r, k, listed) - 1,
-                "last_shown_claim": real(r, k, listed),
-                "last_shown_reputation": real(r, k, listed),
-            }
         self.found(Directory(config.directory, num_worlds, w, k, self.device))
 
     @property
@@ -188,11 +181,6 @@ class TaskMarket(DirectoryWorld[TaskMarketConfig]):
         answer = self.directory.first_answers(worlds, requirement, nobody, generator)
         for name, shown in self._shown(answer, self.state["need"][worlds]).items():
             self.state[name][worlds] = shown
-            if c.directory.cached:
-                empty = -1 if name in ("listed", "shown_name") else 0
-                self.state[f"last_{name}"][worlds] = empty
-        if c.directory.cached:
-            self._remember(answer.served, worlds)
 
     def _new_tasks(self, count: int, generator: torch.Generator) -> dict[str, Any]:
         need = torch.randint(
@@ -242,8 +230,7 @@ class TaskMarket(DirectoryWorld[TaskMarketConfig]):
         # outcomes are booked on the last in the task's trace: the hub's reputation, the requester's experience
         kept = outside & (s["stalls"] | spreads)
         bad = failed | (expired & kept)
-        forged = bad & (s["scapegoat"] >= 0) & (not c.directory.sealed_traces)
-        last = torch.where(forged, s["scapegoat"], s["asked"])
+        last = self.directory.read_traces(s["asked"], torch.where(bad, s["scapegoat"], -1))
         self.directory.report(last, delivered, bad, holder)
         returned = inside & ~tried & ~no_hop & ~passes
         for name, outcome in (("good", delivered), ("poor", bad | returned)):
@@ -332,30 +319,13 @@ class TaskMarket(DirectoryWorld[TaskMarketConfig]):
             requirement=one_hot(s["need"], c.skills).float(),
             wanted=s["holder"] < c.workers,
             excluded=excluded,
+            own=s["holder"] < 0,
             renew=idle & (work == THIRD),
             claim=torch.ones_like(s["skill"]),
             step=self.length,
             generator=generator,
         )
         s |= self._shown(answer, s["need"])
-        if c.directory.cached:
-            self._remember(answer.served, slice(None))
-            self._recall((s["holder"] < 0) & ~answer.served)
-
-    def _remember(self, served: Tensor, worlds: Tensor | slice) -> None:
-        """Keep what the hub answered as the last good copy of it."""
-        need = one_hot(self.state["need"][worlds], self.config.skills).bool()
-        here = (need & served.unsqueeze(2)).unsqueeze(3)
-        for name in SHOWN:
-            last = self.state[f"last_{name}"]
-            last[worlds] = torch.where(here, self.state[name][worlds].unsqueeze(2), last[worlds])
-
-    def _recall(self, where: Tensor) -> None:
-        """Take the last good answer for want of a new one."""
-        s = self.state
-        index = s["need"].view(*where.shape, 1, 1).expand(-1, -1, 1, s["listed"].shape[2])
-        for name in SHOWN:
-            s[name] = torch.where(where.unsqueeze(2), s[f"last_{name}"].gather(2, index).squeeze(2), s[name])
 
     def _shown(self, answer: Answer, need: Tensor) -> dict[str, Tensor]:
         index = need.view(*need.shape, 1, 1).expand(*answer.slot.shape, 1)

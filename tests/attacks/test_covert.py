@@ -141,7 +141,7 @@ def test_what_deviates_only_once_the_secret_shows_is_found() -> None:
     rows, step, logits = torch.arange(64 * s.num_agents), torch.zeros(64, dtype=torch.int64), torch.zeros(256, 2)
     noise = -torch.empty(256, 2).exponential_(generator=torch.Generator().manual_seed(0)).log_()
     for number, refused in ((0, 0), (1, 64)):
-        network.adversary.on_action(logits, noise.argmax(-1), noise, step + number, rows)
+        network.on_action(logits, noise.argmax(-1), noise, step + number, rows)
         assert network.guards[0].violations["act beyond the deviation"] == refused
     assert torch.equal(guard.acted, torch.ones(64, dtype=torch.int64))
     assert (guard.posterior.amax(1) - 0.9).abs().max() < 1e-12

@@ -28,15 +28,25 @@ from envs.market.task_market import TaskMarket
 WORLDS = 300
 
 
+Defenses = dict[str, dict[str, Any]]
+
+
 def market(
-    name: str | None, worlds: int = WORLDS, directory: dict[str, Any] | None = None, hops: int = 2, **arguments: Any
+    name: str | None,
+    worlds: int = WORLDS,
+    directory: dict[str, Any] | None = None,
+    hops: int = 2,
+    defenses: Defenses | None = None,
+    **arguments: Any,
 ) -> TaskMarket:
     about = {"hops": hops, "directory": directory or {}}
     world = TaskMarket(registry.build_config("environment", "task_market", about), worlds)
+    attacks = []
     if name is not None:
         team_shape = TeamShape(worlds, world.num_agents, 1, 4, 1, world.device)
         config = registry.build_config("attack", name, arguments)
-        install(world.directory, [registry.find("attack", name)(config, team_shape)])
+        attacks.append(registry.find("attack", name)(config, team_shape))
+    install(world.directory, attacks, defenses=defenses)
     return world
 
 
@@ -51,17 +61,15 @@ def scripted(world: TaskMarket, choice: Criterion) -> tuple[Tensor, Facts]:
 
 
 @cache
-def unattacked(choice: Criterion, directory: str = "null") -> Tensor:
-    """[B] summed reward, mean over agents, with a directory's arguments as JSON."""
-    return scripted(market(None, directory=json.loads(directory)), choice)[0]
+def unattacked(choice: Criterion, defenses: str = "null") -> Tensor:
+    """[B] summed reward, mean over agents, with defenses as JSON."""
+    return scripted(market(None, defenses=json.loads(defenses)), choice)[0]
 
 
-def loss(
-    name: str, choice: Criterion, directory: dict[str, Any] | None = None, **arguments: Any
-) -> tuple[float, float]:
+def loss(name: str, choice: Criterion, defenses: Defenses | None = None, **arguments: Any) -> tuple[float, float]:
     """What the attack costs on common random numbers, and half of its 99.9% interval."""
-    hit, _ = scripted(market(name, directory=directory, **arguments), choice)
-    difference = unattacked(choice, json.dumps(directory)) - hit
+    hit, _ = scripted(market(name, defenses=defenses, **arguments), choice)
+    difference = unattacked(choice, json.dumps(defenses)) - hit
     return difference.mean().item(), 3.3 * difference.std().item() / WORLDS**0.5
 
 
@@ -161,13 +169,13 @@ def test_a_rug_is_pulled_once_it_is_trusted() -> None:
 
 
 def test_half_open_requests_are_blasts_that_last() -> None:
-    short = {"timeout": 1}
+    short: Defenses = {"request_timeout": {"steps": 1}}
     assert loss("half_open", "claim", short, rate=3) == loss("blast", "claim", short, rate=3)
     assert loss("half_open", "claim", rate=3)[0] > loss("blast", "claim", rate=3)[0] + 0.2
 
 
 def test_false_ratings_are_booked_unless_only_members_may_rate() -> None:
-    assert loss("badmouth", "claim", {"ratings": "members"}) == (0, 0)
+    assert loss("badmouth", "claim", {"member_ratings": {}}) == (0, 0)
     world = market("badmouth", praise=False)
     scripted(world, "claim")
     clean = market(None)
@@ -179,7 +187,7 @@ def test_false_ratings_are_booked_unless_only_members_may_rate() -> None:
 
 def test_a_scapegoat_gets_the_blame_unless_traces_are_sealed() -> None:
     for sealed in (False, True):
-        _, facts = scripted(market("scapegoat", directory={"sealed_traces": sealed}), "claim")
+        _, facts = scripted(market("scapegoat", defenses={"sealed_traces": {}} if sealed else {}), "claim")
         wrong = int(facts.misblamed.sum()) / int(facts.blamed.sum())
         assert wrong == 0 if sealed else wrong > 0.9
 
@@ -200,13 +208,13 @@ def test_who_knows_no_cards_climbs_by_what_look_ups_show() -> None:
 
 def test_last_good_answers_lessen_what_a_blast_costs() -> None:
     plain, half = loss("blast", "claim")
-    kept, _ = loss("blast", "claim", {"cached": True})
+    kept, _ = loss("blast", "claim", {"cached_answers": {}})
     assert 0 < kept < plain - half
 
 
 def test_a_challenge_stops_copies_but_no_look_alikes() -> None:
-    assert loss("copied_card", "claim", {"challenge": True}) == (0, 0)
-    assert loss("sybil", "claim", {"challenge": True})[0] > 0.2
+    assert loss("copied_card", "claim", {"challenge": {}}) == (0, 0)
+    assert loss("sybil", "claim", {"challenge": {}})[0] > 0.2
 
 
 def test_a_copy_ruins_its_victims_name() -> None:

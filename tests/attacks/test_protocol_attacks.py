@@ -11,9 +11,10 @@ from builders import attack, comms, defense, team, team_shape, team_shape_of
 from torch import Tensor
 
 from agentcomm.conformance.conversations import carry, conversation, heard
-from agentcomm.contracts.defense import Defense, DefenseConfig, Delivered, Verdicts
+from agentcomm.contracts.defense import Defense, DefenseConfig
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import Links
+from agentcomm.contracts.verdicts import Delivered, Verdicts
 from agentcomm.evaluation.attribution import Auditor
 from agentcomm.evaluation.play import play
 
@@ -249,7 +250,7 @@ def test_a_staller_never_does_what_is_expected_of_it(deviation: float | None) ->
     noise = -torch.empty(400, 2).exponential_(generator=g).log_()
     at, rows = torch.zeros(200, dtype=torch.int64), torch.arange(400)
     would = (logits + noise).argmax(-1)
-    done = n.adversary.on_action(logits, would, noise, at, rows)
+    done = n.on_action(logits, would, noise, at, rows)
     assert torch.equal(done[::2], would[::2])
     usual = float(logits[0].softmax(-1)[0])
     law = {None: 1 - usual, 0.2: usual - 0.2, 0.0: usual}[deviation]
@@ -259,5 +260,5 @@ def test_a_staller_never_does_what_is_expected_of_it(deviation: float | None) ->
     assert guard is not None
     assert float(guard.deviation.max()) <= (1.0 if deviation is None else deviation)
     if deviation is None:
-        greedy = n.adversary.on_action(logits, logits.argmax(-1), None, at, rows)
+        greedy = n.on_action(logits, logits.argmax(-1), None, at, rows)
         assert greedy.view(200, 2).tolist() == [[0, 1]] * 200

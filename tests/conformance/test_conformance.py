@@ -1,4 +1,4 @@
-"""Every registered policy, attack and defense keeps its contract, and the checks notice those that do not."""
+"""Every registered policy and attack keeps its contract, and the checks notice those that do not."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from forms import attack_forms
 from torch import Tensor, nn
 
 from agentcomm.base import registry
-from agentcomm.conformance import check_attack, check_defense, check_policy
+from agentcomm.conformance import check_attack, check_policy
 from agentcomm.contracts.attack import Attack, AttackConfig
-from agentcomm.contracts.defense import Defense, DefenseConfig, Delivered, Verdicts
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import CommPolicy, PolicyConfig
@@ -44,14 +43,6 @@ def test_registered_policies_conform(form: str) -> None:
 def test_registered_attacks_conform(form: str) -> None:
     name, arguments = attack_forms()[form]
     check_attack(registry.find("attack", name), arguments)
-
-
-@pytest.mark.parametrize("form", registry.forms("defense"))
-def test_registered_defenses_conform(form: str) -> None:
-    name, arguments = registry.forms("defense")[form]
-    check_defense(
-        registry.find("defense", name), arguments, lossless=name != "codeword"
-    )  # no random token is a codeword
 
 
 # ---- policies that break the contract
@@ -321,87 +312,3 @@ def test_the_smallest_attack_conforms() -> None:
 def test_broken_attacks_are_noticed(broken: type[Attack], message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_attack(broken)
-
-
-# ---- defenses that break the contract
-
-
-class Short(Defense):
-    """Refuses what is longer than honest messages are."""
-
-    name, order = "short", "content"
-
-    def memory(self) -> dict[str, Tensor]:
-        return {"refused": torch.zeros(self.team_shape.num_worlds)}
-
-    def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
-        refuse = delivered.present & (delivered.payload.norm(dim=-1) > 1.01 * self.team_shape.width**0.5)
-        memory["refused"] += refuse.sum((1, 2))
-        return Verdicts(refuse=refuse)
-
-
-class Paranoid(Short):
-    def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
-        return Verdicts(refuse=delivered.sender == 0)
-
-
-class Scribbles(Short):
-    def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
-        delivered.payload.clamp_(-1, 1)
-        return Verdicts()
-
-
-class SwapsMemory(Short):
-    def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
-        memory["refused"] = memory["refused"] + 1
-        return Verdicts()
-
-
-class WrongVerdict(Short):
-    def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
-        return Verdicts(refuse=delivered.present[:, :1])
-
-
-class Divides(Short):
-    def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
-        return Verdicts(scale=torch.full(delivered.present.shape, float("inf")))
-
-
-class Crowd(Short):
-    def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
-        return Verdicts(refuse=delivered.payload.norm(dim=-1) > 1.01 * delivered.payload[0].norm(dim=-1).mean())
-
-
-class NoOrder(Short):
-    order = "last"  # type: ignore[assignment]
-
-
-class LooseConfig(DefenseConfig):
-    model_config = {"extra": "allow"}  # noqa: RUF012
-
-
-class Loose(Short):
-    Config = LooseConfig
-
-
-def test_the_smallest_defense_conforms() -> None:
-    check_defense(Short)
-    check_defense(Paranoid, lossless=False)
-
-
-@pytest.mark.parametrize(
-    ("broken", "message"),
-    [
-        (Paranoid, "clean messages are refused"),
-        (Scribbles, "screen changes payload"),
-        (SwapsMemory, "in place"),
-        (WrongVerdict, "refuse must be torch.bool"),
-        (Divides, "scale is not finite"),
-        (Crowd, "changes another"),
-        (NoOrder, "order is 'last'"),
-        (Loose, "takes unknown keys"),
-    ],
-)
-def test_broken_defenses_are_noticed(broken: type[Defense], message: str) -> None:
-    with pytest.raises(AssertionError, match=message):
-        check_defense(broken)

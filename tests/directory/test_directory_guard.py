@@ -93,9 +93,9 @@ def rate(view: DirectoryView) -> DirectoryEdits:
     return DirectoryEdits(ratings=Ratings(yes, torch.tensor([[1, 2]]), torch.tensor([[True, False]])))
 
 
-def attacked(attack: DirectoryAttack, **arguments: Any) -> Directory:
+def attacked(attack: DirectoryAttack, defenses: dict[str, dict[str, Any]] | None = None, **arguments: Any) -> Directory:
     made = hub(**arguments)
-    made.adversary = install(made, [attack])  # type: ignore[attr-defined]
+    made.adversary = install(made, [attack], defenses=defenses)  # type: ignore[attr-defined]
     return made
 
 
@@ -204,11 +204,11 @@ def test_changed_answers_keep_the_norm() -> None:
 
 def test_a_challenge_refuses_names_whose_key_is_not_held() -> None:
     copies = {"principal": torch.tensor([[0, 1]]), "key": torch.tensor([[0, 3]])}
-    made = attacked(Scripted("newcomer", {"register"}, lambda view: register(view, **copies)), challenge=True)
+    made = attacked(Scripted("newcomer", {"register"}, lambda view: register(view, **copies)), {"challenge": {}})
     ask(made)
     assert made.cards.present.sum() == 3
     assert made.facts().refused.tolist() == [2]
-    made = attacked(Scripted("newcomer", {"register"}, register), challenge=True)
+    made = attacked(Scripted("newcomer", {"register"}, register), {"challenge": {}})
     ask(made)
     assert made.cards.present.sum() == 5, "its own names it may use"
 
@@ -230,7 +230,7 @@ def test_ratings_are_booked_as_outcomes_are() -> None:
     assert made.guards[0].base.violations == {"beyond the budget": 1}
     facts = made.facts()
     assert (facts.booked.item(), facts.slandered.item()) == (1, 1)
-    made = attacked(Scripted("newcomer", {"inject"}, rate), ratings="members")
+    made = attacked(Scripted("newcomer", {"inject"}, rate), {"member_ratings": {}})
     ask(made)
     assert made.reputation().eq(0.5).all()
 
@@ -278,7 +278,7 @@ def test_half_open_requests_occupy_the_hub_until_its_timeout() -> None:
         count = 2 if int(view.step) == 0 else 0
         return DirectoryEdits(requests=torch.tensor([count]), half_open=True)
 
-    made = attacked(Scripted("newcomer", {"inject"}, two), capacity=4, timeout=3)
+    made = attacked(Scripted("newcomer", {"inject"}, two), {"request_timeout": {"steps": 3}}, capacity=4)
     served = [int(ask(made, lookups=4, step=torch.tensor([at])).served.sum()) for at in range(4)]
     assert served[0] >= 2
     taken = 4 - served[0]

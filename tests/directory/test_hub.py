@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from agentcomm.contracts.cards import Cards
-from agentcomm.directory.hub import Answer, Directory, DirectoryConfig
+from agentcomm.contracts.directory_defense import Answer
+from agentcomm.directory.config import DirectoryConfig
+from agentcomm.directory.hub import Directory
 from agentcomm.directory.ranking import best, score
 
 CPU = torch.device("cpu")
@@ -35,6 +37,7 @@ def ask(made: Directory, lookups: int = 2, seed: int = 0, **changes: Tensor) -> 
         "requirement": requirement,
         "wanted": torch.ones(worlds, lookups, dtype=torch.bool),
         "excluded": torch.zeros(worlds, lookups, made.principals, dtype=torch.bool),
+        "own": torch.ones(worlds, lookups, dtype=torch.bool),
         "renew": torch.zeros(worlds, made.members, dtype=torch.bool),
         "claim": torch.ones(worlds, made.members, made.skills),
         "step": torch.zeros(worlds, dtype=torch.int64),

@@ -34,11 +34,13 @@ def make(num_worlds: int = 1, **arguments: Any) -> TaskMarket:
     return TaskMarket(build_config("environment", "task_market", arguments), num_worlds)
 
 
-def attacked(num_worlds: int, *attacks: str, seed: int = 0, **arguments: Any) -> tuple[TaskMarket, Adversary]:
+def attacked(
+    num_worlds: int, *attacks: str, seed: int = 0, defenses: dict[str, Any] | None = None, **arguments: Any
+) -> tuple[TaskMarket, Adversary]:
     world = make(num_worlds, **arguments)
     team_shape = TeamShape(num_worlds, world.num_agents, 1, 4, 1, world.device)
     made = [find("attack", name)(build_config("attack", name, {}), team_shape) for name in attacks]
-    return world, install(world.directory, made, seed)
+    return world, install(world.directory, made, seed, defenses)
 
 
 SMALL: dict[str, Any] = {
@@ -51,9 +53,9 @@ SMALL: dict[str, Any] = {
 ABLE, UNABLE = [1.0], [0.0]
 
 
-def small(skills: list[list[float]], **arguments: Any) -> TaskMarket:
+def small(skills: list[list[float]], *defenses: str, **arguments: Any) -> TaskMarket:
     """One requester, two workers with these skills, and cards that say so."""
-    world = make(1, **(SMALL | arguments))
+    world, _ = attacked(1, defenses={name: {} for name in defenses}, **(SMALL | arguments))
     world.reset(seed=0, scene={"skill": skills})
     return world
 
@@ -69,7 +71,7 @@ def step(world: TaskMarket, *actions: int) -> list[float]:
         {"requesters": 1, "workers": 2, "skills": 1, "hops": 0},
         {"requesters": 4, "workers": 3, "deadline": 2, "directory": {"slots": 3, "capacity": 2, "listed": 1}},
         {"hops": 4, "directory": {"listed": 5, "reputation_weight": 0.0}},
-        {"directory": {"capacity": 2, "cached": True, "obedience": 0.5}},
+        {"directory": {"capacity": 2, "obedience": 0.5}},
     ],
 )
 def test_conforms(arguments: dict[str, Any]) -> None:
@@ -131,7 +133,7 @@ def test_copies_keep_members_busy_for_as_many_steps_as_there_are_hops() -> None:
 
 @pytest.mark.parametrize(("sealed", "blamed"), [(False, 1), (True, 2)])
 def test_a_forged_trace_puts_the_blame_on_another(sealed: bool, blamed: int) -> None:
-    world = small([[0.95], [0.9]], directory=SMALL["directory"] | {"sealed_traces": sealed})
+    world = small([[0.95], [0.9]], *(["sealed_traces"] if sealed else []))
     stranger(world, scapegoat=1)
     step(world, FIRST, PASS, PASS)
     step(world, PASS, PASS, PASS)
@@ -144,7 +146,8 @@ def test_a_forged_trace_puts_the_blame_on_another(sealed: bool, blamed: int) -> 
 
 def test_the_last_good_answer_is_kept_by_skill_where_it_is_cached() -> None:
     for cached in (False, True):
-        world = small([ABLE, [0.9]], deadline=9, directory=SMALL["directory"] | {"cached": cached, "capacity": 1})
+        defenses = ["cached_answers"] if cached else []
+        world = small([ABLE, [0.9]], *defenses, deadline=9, directory=SMALL["directory"] | {"capacity": 1})
         fresh = world.state["shown_name"].clone()
         assert fresh[0, 0].tolist() == [0, 1, -1]
         world.state["half_open"][:] = 1  # the hub is busy
@@ -186,7 +189,8 @@ def test_tasks_and_money_are_conserved(
         hops=hops,
         deadline=deadline,
         pooled=pooled,
-        directory={"slots": slots, "capacity": capacity, "obedience": 0.5, "cached": seed % 2 == 0},
+        directory={"slots": slots, "capacity": capacity, "obedience": 0.5},
+        defenses={"cached_answers": {}} if seed % 2 == 0 else {},
     )
     world.reset(seed=seed)
     s = world.state

@@ -18,13 +18,16 @@ from agentcomm.contracts.shape import TeamShape
 TRANSPORTS = ("batch", "objects")
 
 
-def agree(s: TeamShape, exchanges: list[Exchange], forms: list[str], defenses: str, seed: int, **more: Any) -> Attacked:
+def agree(
+    s: TeamShape, exchanges: list[Exchange], forms: list[str], defenses: str | list[str], seed: int, **more: Any
+) -> Attacked:
     """Run a conversation over both transports and compare everything; returns the batch's network."""
     made, inboxes = [], []
     for transport in TRANSPORTS:
         attacks = [known_attack(form, s) for form in forms]
         channels = [known_channel(form, s, slots_of(s, forms)) for form in more.get("channels", ())]
-        network = comms(s, attacks, known_defenses(defenses, s), seed, channels, transport=transport)
+        chosen = known_defenses(defenses, s) if isinstance(defenses, str) else [defense(name, s) for name in defenses]
+        network = comms(s, attacks, chosen, seed, channels, transport=transport)
         network.network.trace = []
         inboxes.append(carry(network, exchanges))
         made.append(network)
@@ -41,6 +44,10 @@ def agree(s: TeamShape, exchanges: list[Exchange], forms: list[str], defenses: s
         there = first.fields["fate"] > 0
         for name in ("fate", "accepted", "sender", "origin", "sequence", "sent_at", "hops"):
             assert (first.fields[name] == second.fields[name])[there].all(), name
+        assert first.refused.keys() == second.refused.keys()
+        assert all((where == second.refused[by]).all() for by, where in first.refused.items())
+        assert first.scores.keys() == second.scores.keys()
+        assert all(abs(score - second.scores[by]).max() < 1e-5 for by, score in first.scores.items())
     return made[0]
 
 
@@ -66,6 +73,14 @@ def test_every_attack_keeps_to_its_threat_model_and_its_messages_add_up(form: st
     network.reset(torch.arange(s.num_worlds))  # what is still kept back will never come
     n = network.ledger
     assert torch.equal(n["sent"] + n["forged"], n["dropped"] + n["late"] + n["refused"] + n["accepted"])
+
+
+@pytest.mark.parametrize("form", ["noise sometimes", "noise at node", "impersonate stale", "delay at node"])
+@pytest.mark.parametrize("used", ["median", "hold_last", "quarantine"])
+def test_transports_agree_on_every_hook_of_defenses(used: str, form: str) -> None:
+    s = team_shape(worlds=3, agents=5, degree=4)
+    n = agree(s, conversation(s, 8, seed=5), [form], ["authenticate", used], 2)
+    assert int(n.ledger["accepted"].sum()) > 0
 
 
 @pytest.mark.parametrize("channel", registry.forms("channel"))

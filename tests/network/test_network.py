@@ -24,11 +24,12 @@ from builders import (
 from forms import KINDS, PAIRS, attack_forms
 
 from agentcomm.conformance.conversations import carry, conversation, heard, reader, same_heard
-from agentcomm.contracts.defense import ORDERS, Defense, DefenseConfig, Delivered, Verdicts
+from agentcomm.contracts.defense import ORDERS, Defense, DefenseConfig
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Budget, Position
 from agentcomm.contracts.topology import Graph
+from agentcomm.contracts.verdicts import Delivered, Verdicts
 from agentcomm.contracts.views import MessageView
 from agentcomm.network.record import Fate
 from agentcomm.step.decide import decide

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from agentcomm.conformance.conversations import Exchange, carry, conversation
 from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
-from agentcomm.contracts.defense import Defense, DefenseConfig, Delivered, Verdicts
+from agentcomm.contracts.defense import Defense, DefenseConfig
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import HEADER, HOPS, LIFETIME
+from agentcomm.contracts.verdicts import Delivered, Verdicts
 from agentcomm.contracts.views import MessageView
 
 STEP = 0.1

@@ -20,13 +20,15 @@ from torch.nn.functional import pad
 from agentcomm import api
 from agentcomm.base import registry
 from agentcomm.conformance.conversations import conversation, reader
-from agentcomm.conformance.directories import MEMBERS, SKILLS, WORLDS, _Market
+from agentcomm.conformance.directories import MEMBERS, SKILLS, WORLDS, Market
 from agentcomm.contracts.attack import Attack, hooks
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Budget, Position
 from agentcomm.contracts.views import MessageView
-from agentcomm.directory.hub import Directory, DirectoryConfig
+from agentcomm.directory.config import DirectoryConfig
+from agentcomm.directory.hub import Directory
+from agentcomm.directory.screens import DirectoryScreens
 from agentcomm.guards.actions import ActionGuard
 from agentcomm.guards.base import GuardBase
 from agentcomm.network.ledger import COUNTS
@@ -91,7 +93,8 @@ ONE_OF_EACH_KIND = (
     *("impersonate", "impersonate stale", "flood", "drift", "pollute", "gradient", "learned a little"),
 )
 CHANNEL_FORMS: dict[str, tuple[str, dict[str, Any]]] = registry.forms("channel")
-HUB_DEFENDED = {"challenge": True, "ratings": "members", "sealed_traces": True, "timeout": 2}
+# When this was recorded, sealing traces was left to the world, and the market here did not.
+HUB_DEFENDED = {"defenses": (("challenge", {}), ("member_ratings", {}), ("request_timeout", {"steps": 2}))}
 
 # Attacks that ask for more than they may: their position, powers and budget.
 RULE_BREAKERS: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
@@ -286,13 +289,15 @@ def talk(form: str | None, defenses: Iterable[Plugin], path: Way, real: bool = F
 
 def market(form: str, settings: Mapping[str, Any], steps: int = 10) -> tuple[dict[str, Any], Any]:
     """Random look-ups in a directory under an attack: what is read out, and the attack's guard."""
-    made = _Market()
-    made.directory = Directory(DirectoryConfig(slots=9, newcomers=6, **settings), WORLDS, MEMBERS, SKILLS, CPU)
+    made = Market()
+    hub = {name: value for name, value in settings.items() if name != "defenses"}
+    made.directory = Directory(DirectoryConfig(slots=9, newcomers=6, **hub), WORLDS, MEMBERS, SKILLS, CPU)
     made.generator.manual_seed(1)
     made._begin(torch.arange(WORLDS))
     attack = _make("attack", DIRECTORY_FORMS[form], TeamShape(WORLDS, MEMBERS, 1, 4, 1, CPU))
     adversary = Adversary([attack], attack.team_shape, 1, made.directory.shape)
-    made.directory.install(adversary.directory_guards)
+    defenses = [_make("defense", defense, attack.team_shape) for defense in settings.get("defenses", ())]
+    made.directory.install(adversary.directory_guards, DirectoryScreens(defenses, made.directory.shape))
     answers, costs, obeyed = [], [], []
     readers = torch.Generator().manual_seed(2)
     for _ in range(steps):

@@ -1,12 +1,9 @@
-"""Stages at the receivers: they read messages, and defenses decide which of them may be used."""
+"""Stages at the receivers: they read messages, unless their gates are closed, and decode them."""
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from agentcomm.base.state import Memory
 from agentcomm.contracts.codec import Codec, Received
-from agentcomm.contracts.defense import Defense, Delivered
 from agentcomm.contracts.transport import Transport
 from agentcomm.network.exchange import Exchange
 from agentcomm.network.stages.stage import Stage
@@ -31,34 +28,6 @@ class CloseGates(Stage):
         unheard = x.traffic.present & ~x.links.listening.unsqueeze(-1)
         if bool(unheard.any()):
             x.refuse("gate", unheard)
-
-
-class Screen(Stage):
-    """One defense screens the messages that arrived.
-
-    Args:
-        defense: The defense.
-        transport: Verifies seals.
-    """
-
-    keeps = ("memory",)
-
-    def __init__(self, defense: Defense, transport: Transport) -> None:
-        self.defense, self.transport = defense, transport
-        self.memory = Memory(defense.memory)
-
-    def __call__(self, x: Exchange) -> None:
-        """Refuse messages and scale payloads."""
-        delivered = Delivered(x.traffic, self.transport, x.step, x.round, x.arrived)
-        verdicts = self.defense.screen(delivered, self.memory.tensors)
-        if verdicts.refuse is not None:
-            x.refuse(self.defense.name, verdicts.refuse)
-        if verdicts.scale is not None:
-            x.traffic = x.traffic.scale_payload(verdicts.scale)
-
-    def reset(self, worlds: Tensor) -> None:
-        """Forget the given worlds ([W] indices)."""
-        self.memory.reset(worlds)
 
 
 class Decode(Stage):

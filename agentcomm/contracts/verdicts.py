@@ -1,0 +1,181 @@
+"""What a defense is shown of messages and actions, and what it decides about them.
+
+Shapes: B worlds, N agents, M inbox slots per receiver, D payload width, R agents that act together, A actions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from agentcomm.contracts.traffic import Traffic
+
+
+class Verifier(Protocol):
+    """Who can tell whose seal it is: the batch's keyring, or real keys."""
+
+    def verify(self, traffic: Traffic) -> Tensor:
+        """[B, N, M] bool, whether the claimed sender's key made the seal over these very fields."""
+        ...
+
+
+class Delivered:
+    """What receivers see of an exchange: everything on the envelope, never its true origin.
+
+    Args:
+        traffic: The messages; a defense sees ``present`` as left by the defenses before it.
+        verifier: Verifies seals.
+        step: [B] int64, the receivers' clock.
+        round_: Exchange within the step.
+        arrived: The messages before any defense touched them, which is what their seals are about.
+    """
+
+    def __init__(self, traffic: Traffic, verifier: Verifier, step: Tensor, round_: int, arrived: Traffic) -> None:
+        self._traffic = traffic
+        self._verifier = verifier
+        self._arrived = arrived
+        self.step = step
+        self.round = round_
+        self.present = traffic.present
+        self.receiver = traffic.receiver
+        self.sender = traffic.sender
+        self.audience = traffic.audience
+        self.sequence = traffic.sequence
+        self.sent_at = traffic.sent_at
+        self.expiry = traffic.expiry
+        self.hops = traffic.hops
+        self.sent_round = traffic.sent_round
+        self.key = traffic.key
+
+    @cached_property
+    def payload(self) -> Tensor:
+        """[B, N, M, D] payloads as received."""
+        return self._traffic.payload().detach()
+
+    @cached_property
+    def sealed_by_sender(self) -> Tensor:
+        """[B, N, M] bool, whether the seal is the claimed sender's and covers these very fields."""
+        return self._verifier.verify(self._arrived)
+
+
+class Replacement(NamedTuple):
+    """Payloads to use in place of those received.
+
+    Attributes:
+        where: [B, N, M] bool, whose payload to replace.
+        payload: [B, N, M, D] float32, by what; only read at ``where``.
+    """
+
+    where: Tensor
+    payload: Tensor
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What a defense decides about single messages. Refusals come first, then factors, then replacements.
+
+    Attributes:
+        refuse: [B, N, M] bool, messages to reject.
+        scale: [B, N, M] float32 factor for the payloads of the rest.
+        replace: Payloads to use instead. No gradient reaches the sender of a replaced payload.
+        score: [B, N, M] float32, how suspicious each message is: what detection is measured by. Finite; larger is more
+            suspicious.
+    """
+
+    refuse: Tensor | None = None
+    scale: Tensor | None = None
+    replace: Replacement | None = None
+    score: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class InboxView:
+    """The accepted messages of an exchange, to be judged together, inbox by inbox.
+
+    Attributes:
+        step: [B] int64.
+        round: Exchange within the step.
+        present: [B, N, M] bool, accepted messages.
+        sender: [B, N, M] int64, who each claims to come from.
+        payload: [B, N, M, D] as received and screened.
+    """
+
+    step: Tensor
+    round: int
+    present: Tensor
+    sender: Tensor
+    payload: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ExchangeOutcome:
+    """What became of the messages of an exchange, as far as receivers know.
+
+    Attributes:
+        step: [B] int64.
+        round: Exchange within the step.
+        arrived: [B, N, M] bool, messages that reached their receivers.
+        accepted: [B, N, M] bool, those of them that no defense refused.
+        sender: [B, N, M] int64, who each claims to come from. Anybody can write that: see ``link``.
+        link: [B, N, M] int64, the agent at the other end of the link that a message came in by; N for messages that
+            came in by none.
+        refused: [B, N, M] bool, rejected messages, by the name of the defense that rejected them, or ``gate``.
+        scores: [B, N, M] float32, the scores that defenses gave, by name.
+    """
+
+    step: Tensor
+    round: int
+    arrived: Tensor
+    accepted: Tensor
+    sender: Tensor
+    link: Tensor
+    refused: Mapping[str, Tensor] = field(default_factory=dict)
+    scores: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Responses:
+    """What a defense does about an attack, from the next exchange on.
+
+    Attributes:
+        quarantine: [B, N, N] int64, for how many steps after this one receiver i rejects everything that comes in by
+            the link from agent j or in its name; 0 leaves the link as it is.
+    """
+
+    quarantine: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ActionRequest:
+    """Actions that agents are about to carry out.
+
+    Attributes:
+        step: [B] int64.
+        world: [R] int64, world of each agent.
+        agent: [R] int64.
+        logits: [R, A] of its policy.
+        action: [R] int64, what it is about to do.
+    """
+
+    step: Tensor
+    world: Tensor
+    agent: Tensor
+    logits: Tensor
+    action: Tensor
+
+
+@dataclass(frozen=True)
+class ActionVerdicts:
+    """What a defense decides about actions.
+
+    Attributes:
+        resample: [R] float64 in [0, 1], chance that the action is sampled again from the policy's distribution.
+        replace: [R] int64, action to carry out instead; -1 to leave it.
+    """
+
+    resample: Tensor | None = None
+    replace: Tensor | None = None

@@ -1,0 +1,145 @@
+"""Defenses: they judge single messages and whole inboxes, and close links for the exchanges to come."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from agentcomm.base.state import Memory
+from agentcomm.contracts.defense import Defense
+from agentcomm.contracts.shape import TeamShape
+from agentcomm.contracts.transport import Transport
+from agentcomm.contracts.verdicts import Delivered, ExchangeOutcome, InboxView, Verdicts
+from agentcomm.guards.effects import check_tensor
+from agentcomm.network.exchange import Exchange
+from agentcomm.network.stages.stage import Stage
+
+
+class Screen(Stage):
+    """One defense judges message by message.
+
+    Args:
+        defense: The defense.
+        memory: Its memory, which its other hooks share; the network resets and saves it.
+        transport: Tells whose seal it is.
+    """
+
+    def __init__(self, defense: Defense, memory: Memory, transport: Transport) -> None:
+        self.defense, self.memory, self.transport = defense, memory, transport
+
+    def __call__(self, x: Exchange) -> None:
+        """Refuse messages, scale and replace payloads, note scores."""
+        delivered = Delivered(x.traffic, self.transport, x.step, x.round, x.arrived)
+        verdicts = self.defense.screen(delivered, self.memory.tensors)
+        self._check(verdicts, x)
+        if verdicts.score is not None:
+            x.suspect(self.defense.name, verdicts.score)
+        if verdicts.refuse is not None:
+            x.refuse(self.defense.name, verdicts.refuse)
+        if verdicts.scale is not None:
+            x.traffic = x.traffic.scale_payload(verdicts.scale)
+        if verdicts.replace is not None:
+            where, payload = verdicts.replace
+            x.traffic = x.traffic.edit_payload(where & x.traffic.present, payload)
+
+    def _check(self, verdicts: Verdicts, x: Exchange) -> None:
+        name, shape = self.defense.name, tuple(x.traffic.present.shape)
+        check_tensor(name, "refuse", verdicts.refuse, shape, torch.bool)
+        check_tensor(name, "scale", verdicts.scale, shape, torch.float32)
+        check_tensor(name, "score", verdicts.score, shape, torch.float32)
+        if verdicts.replace is not None:
+            where, payload = verdicts.replace
+            check_tensor(name, "replace.where", where, shape, torch.bool)
+            check_tensor(name, "replace.payload", payload, (*shape, x.spoken.shape[-1]), torch.float32)
+
+
+class Aggregate(Stage):
+    """One defense changes the accepted messages of each inbox together.
+
+    Args:
+        defense: The defense.
+        memory: Its memory, which its other hooks share; the network resets and saves it.
+    """
+
+    def __init__(self, defense: Defense, memory: Memory) -> None:
+        self.defense, self.memory = defense, memory
+
+    def __call__(self, x: Exchange) -> None:
+        """Put its payloads in the place of those received."""
+        t = x.traffic
+        payload = t.payload().detach().masked_fill(~t.present.unsqueeze(-1), 0.0)
+        new = self.defense.aggregate(InboxView(x.step, x.round, t.present, t.sender, payload), self.memory.tensors)
+        check_tensor(self.defense.name, "aggregate", new, tuple(payload.shape), torch.float32)
+        if new is not None:
+            x.traffic = t.offset_payload(t.present, new)
+
+
+class Quarantine(Stage):
+    """Links that a defense has closed for some time.
+
+    Args:
+        defense: The defense in whose name messages are rejected.
+        shape: Shape of the team.
+
+    Attributes:
+        until: [B, N, N + 1] int64, step up to which a receiver rejects a sender; the last column, for outsiders, is -1.
+    """
+
+    keeps = ("until",)
+
+    def __init__(self, defense: Defense, shape: TeamShape) -> None:
+        self.defense = defense
+        sizes = (shape.num_worlds, shape.num_agents, shape.num_agents + 1)
+        self.until = torch.full(sizes, -1, dtype=torch.int64, device=shape.device)
+
+    def __call__(self, x: Exchange) -> None:
+        """Reject what comes in by a closed link, or in the name of the agent at its other end."""
+        closed = self.until >= x.step.view(-1, 1, 1)
+        sender = x.traffic.sender.clamp(0, closed.shape[-1] - 1)
+        x.refuse(self.defense.name, closed.gather(2, sender) | closed.gather(2, links_of(x)))
+
+    def close(self, steps: Tensor, now: Tensor) -> None:
+        """Close links [B, N, N] for so many steps after the present one [B]; where that is 0, nothing changes."""
+        later = torch.where(steps > 0, now.view(-1, 1, 1) + steps, -1)
+        self.until[..., :-1] = self.until[..., :-1].maximum(later)
+
+    def reset(self, worlds: Tensor) -> None:
+        """Open all links of the given worlds ([W] indices)."""
+        self.until[worlds] = -1
+
+
+class Respond(Stage):
+    """One defense answers what has happened.
+
+    Args:
+        defense: The defense.
+        memory: Its memory, which its other hooks share; the network resets and saves it.
+        quarantine: The links that it has closed.
+    """
+
+    def __init__(self, defense: Defense, memory: Memory, quarantine: Quarantine) -> None:
+        self.defense, self.memory, self.quarantine = defense, memory, quarantine
+
+    def __call__(self, x: Exchange) -> None:
+        """Close links from the next exchange on."""
+        outcome = ExchangeOutcome(
+            step=x.step,
+            round=x.round,
+            arrived=x.arrived.present,
+            accepted=x.traffic.present,
+            sender=x.traffic.sender,
+            link=links_of(x),
+            refused=dict(x.refused),
+            scores=dict(x.scores),
+        )
+        steps = self.defense.respond(outcome, self.memory.tensors).quarantine
+        worlds, agents = x.spoken.shape[:2]
+        check_tensor(self.defense.name, "quarantine", steps, (worlds, agents, agents), torch.int64)
+        if steps is not None:
+            self.quarantine.close(steps, x.step)
+
+
+def links_of(x: Exchange) -> Tensor:
+    """[B, N, M] int64, the agent at the other end of the link that each slot belongs to; N for spare slots."""
+    source = x.links.source
+    return nn.functional.pad(source, (0, x.traffic.slots - source.shape[-1]), value=source.shape[1])
