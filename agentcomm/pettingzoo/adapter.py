@@ -29,9 +29,9 @@ class ParallelWorld(World[ParallelWorldConfig]):
 
     Observations are flattened and padded with zeros to the widest. An agent with fewer actions than the widest action
     space takes the action modulo its own number of actions. Agents that have left are inactive, with zero observation
-    and reward. An episode ends when the last agent leaves: terminated, unless that agent was truncated. ``infos`` may contain
-    ``active`` and ``success`` like those of :class:`ParallelView`; without them, agents are active while they are
-    listed, and termination counts as success.
+    and reward. An episode ends when the last agent leaves: terminated, unless that agent was truncated. ``infos`` may
+    contain ``active`` and ``success`` like those of :class:`ParallelView`; without them, agents are active while they
+    are listed, and termination counts as success.
 
     Such environments cannot save their state: :meth:`restore` starts new episodes from the saved generator.
     """
