@@ -31,7 +31,7 @@ def likeness(payload: torch.Tensor, action: int) -> torch.Tensor:
 
 def test_an_outsider_tells_everybody_and_a_node_everybody_else() -> None:
     s = team_shape(worlds=2)
-    exchanges = conversation(s, 3, shut=0, ends=0)
+    exchanges = conversation(s, 3, closed=0, ends=0)
     for node, told in ((None, [True] * 4), (1, [True, False, True, True])):
         network = comms(s, [attack("directive", s, action=2, node=node)])
         for inbox in carry(network, exchanges):
@@ -45,7 +45,7 @@ def test_an_outsider_tells_everybody_and_a_node_everybody_else() -> None:
 
 def test_a_hidden_directive_is_just_plain_enough_and_takes_no_more_than_it_may() -> None:
     s = team_shape(worlds=16, width=32)
-    exchanges = conversation(s, 4, shut=0)
+    exchanges = conversation(s, 4, closed=0)
     counts = []
     for length in (0.5, 4.0, 8.0):
         network = comms(s, [attack("directive", s, action=1, node=2, hidden=True, length=length)])
@@ -199,7 +199,7 @@ def test_an_accomplice_reads_the_secret_and_the_team_plays_on() -> None:
 @pytest.mark.parametrize(("noise", "readable"), [(0.004, True), (0.055, False)])
 def test_noise_wipes_the_secret_off_when_it_is_as_large_as_the_digits(noise: float, readable: bool) -> None:
     s = team_shape(worlds=64)
-    exchanges = conversation(s, 4, shut=0)
+    exchanges = conversation(s, 4, closed=0)
     made = attack("leak", s, node=1, bits=8)
     network = comms(s, [made, attack("noise", s, epsilon=noise)])
     right = []

@@ -165,7 +165,7 @@ def test_delays_add_up() -> None:
     s = team_shape(rounds=1)
     delays = [channel("delay", s, s.degree, seconds=0.1), channel("delay", s, s.degree, seconds=0.2)]
     n = comms(s, channels=delays, step_seconds=0.1)
-    exchanges = conversation(s, 6, shut=0, ends=0)
+    exchanges = conversation(s, 6, closed=0, ends=0)
     for number, inbox in enumerate(carry(n, exchanges)):
         assert inbox.mask.all() if number >= 3 else not inbox.mask.any()
     assert torch.equal(n.ledger.steps, 3 * n.ledger["accepted"])
@@ -178,7 +178,7 @@ def test_what_is_lost_before_takes_no_bandwidth_and_headers_of_fragments_do() ->
     def backlog_and_sizes(*before: Channel) -> tuple[int, Tensor]:
         n = comms(s, channels=[*before, channel("bandwidth", s, s.degree, bytes_per_second=1)])
         n.network.trace = []
-        carry(n, conversation(s, 1, shut=0))
+        carry(n, conversation(s, 1, closed=0))
         sizes = torch.as_tensor(n.network.trace[0].fields["size"])
         assert torch.equal(sizes.sum((1, 2)), n.ledger.bytes)
         assert n.link is not None
