@@ -19,7 +19,7 @@ from run import ROOT
 
 from agentcomm import api
 from agentcomm.base.files import write_text
-from agentcomm.evaluation.leakage import SOURCES, leaked, learned, overhear
+from agentcomm.evaluation.leakage import SOURCES, intercept, measure_covert_leak, measure_leakage
 from agentcomm.runs import policy_file
 from agentcomm.runs.choices import PLAIN_TRANSPORT, Choice
 from agentcomm.runs.folder import Run
@@ -37,15 +37,18 @@ Results = dict[str, dict[str, dict[str, dict[str, dict[str, Any]]]]]  # team, se
 
 def insiders(run: Run, seed: int) -> dict[str, Any]:
     """What a curious member infers from its messages and from shuffled ones, and what a leaking one tells another."""
-    heard = overhear(run, seed, EPISODES, attack=Choice.model_validate({"name": "infer", "node": CURIOUS}))
+    heard = intercept(run, seed, EPISODES, attack=Choice.model_validate({"name": "infer", "node": CURIOUS}))
     others = [agent for agent in range(int(heard.agent.max()) + 1) if agent != CURIOUS]
-    asked = {"heard": learned(heard, agents=others), "shuffled": learned(heard.shuffled(), agents=others)}
+    asked = {
+        "heard": measure_leakage(heard, agents=others),
+        "shuffled": measure_leakage(heard.shuffled(), agents=others),
+    }
     saved = policy_file.load(run.policy("team", seed))
     leaking = int(saved.policy.topology.graph(None, 1).source[0, ACCOMPLICE, 0])
     told = {}
     for name, arguments in LEAK.items():
         attack = Choice.model_validate({"name": "leak", "node": leaking, **arguments})
-        found = leaked(saved, attack, ACCOMPLICE, EPISODES // 2, SEED, PLAIN_TRANSPORT)
+        found = measure_covert_leak(saved, attack, ACCOMPLICE, EPISODES // 2, SEED, PLAIN_TRANSPORT)
         told[name] = {
             "accuracy": found.accuracy,
             "bits": found.bits,
@@ -73,7 +76,7 @@ def outside(root: Path) -> Results:
         out[name] = {
             str(seed): {
                 fact: {source: asdict(finding) for source, finding in by_source.items()}
-                for fact, by_source in learned(overhear(run, seed, EPISODES)).items()
+                for fact, by_source in measure_leakage(intercept(run, seed, EPISODES)).items()
             }
             for seed in seeds
         }

@@ -1,9 +1,9 @@
-"""bandwidth: messages queue for a line of so many bytes per second, and what the queue cannot hold is lost.
+"""bandwidth: messages queue for a line of limited bandwidth; messages that exceed the queue are lost.
 
-A fluid queue (Lindley 1952) with tail drop: a message takes as long as everything before it on its line and itself need
-to go out, at ``bytes_per_second``. The queue drains from step to step; the exchanges of one step queue up behind each
-other, the messages of one exchange in the order of receivers and their slots. Where messages differ in length, one that
-does not fit takes those after it in its exchange with it.
+A fluid queue (Lindley 1952) with tail drop: the delay of a message is the time to transmit it and all messages before
+it on its line, at ``bytes_per_second``. The queue drains from step to step. Exchanges of one step queue one after the
+other, and messages of one exchange in the order of receivers and their slots. If messages differ in length, one that
+does not fit also causes the loss of those behind it in its exchange.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from agentcomm.contracts.shape import TeamShape
 class BandwidthConfig(ChannelConfig):
     """Arguments of ``bandwidth``."""
 
-    bytes_per_second: float = Field(125_000.0, gt=0, description="what a line carries (125000 is 1 Mbit/s)")
-    queue: int = Field(65_536, ge=1, description="bytes that may wait for a line, a message on it included")
+    bytes_per_second: float = Field(
+        125_000.0, gt=0, description="bandwidth of a line in bytes per second (125000 is 1 Mbit/s)"
+    )
+    queue: int = Field(65_536, ge=1, description="size of the queue in bytes, including the message in transmission")
     shared: Literal["sender", "receiver"] = Field(
-        "sender", description="whether all that an agent sends, or all that it is sent, shares a line"
+        "sender", description="whether messages from an agent (sender) or to an agent (receiver) share a line"
     )
 
 
@@ -40,17 +42,17 @@ class Bandwidth(Channel[BandwidthConfig]):
         }
 
     def memory(self) -> dict[str, Tensor]:
-        """See :func:`lines`."""
+        """The state of the lines; see :func:`lines`."""
         return lines(self.team_shape)
 
     def carry(self, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
-        """Queue up."""
+        """Delay messages by the queues of their lines."""
         line = entering.sender if self.config.shared == "sender" else entering.receiver
         return queue_up(entering, memory, line, self.config.bytes_per_second, self.config.queue)
 
 
 def lines(team_shape: TeamShape) -> dict[str, Tensor]:
-    """``backlog``: [B, N + 1] float64 bytes that wait per line; ``since``: [B] int64, the step they were counted in."""
+    """``backlog``: [B, N + 1] float64 bytes in the queue of each line; ``since``: [B] int64, step of that count."""
     shape = (team_shape.num_worlds, team_shape.num_agents + 1)
     return {
         "backlog": torch.zeros(shape, dtype=torch.float64, device=team_shape.device),
@@ -61,14 +63,14 @@ def lines(team_shape: TeamShape) -> dict[str, Tensor]:
 def queue_up(
     entering: ChannelInput, memory: dict[str, Tensor], line: Tensor, rate: float | Tensor, limit: int
 ) -> ChannelEffect:
-    """Send one exchange's messages down their lines.
+    """Transmit the messages of one exchange over their lines.
 
     Args:
         entering: The messages.
-        memory: That of :func:`lines`.
+        memory: The tensors of :func:`lines`.
         line: [B, N, M] int64 in 0 .. N.
-        rate: Bytes per second since the last exchange and from now on, for all worlds or as [B, 1].
-        limit: Bytes that a line's queue holds.
+        rate: Bytes per second, one number for all worlds or [B, 1].
+        limit: Size of a line's queue in bytes.
     """
     backlog, since = memory["backlog"], memory["since"]
     elapsed = (entering.step - since).unsqueeze(1) * entering.step_seconds
@@ -84,7 +86,7 @@ def queue_up(
 
 
 def _up_to(size: Tensor, line: Tensor, num_lines: int) -> Tensor:
-    """Bytes [B, S] of messages ``size`` [B, S] on each one's own ``line`` [B, S], up to itself and with it."""
+    """Bytes [B, S] on the ``line`` [B, S] of each message up to and including the message, given ``size`` [B, S]."""
     per_line = size.new_zeros(len(size), num_lines).scatter_add(1, line, size)
     lines_before = per_line.cumsum(1) - per_line
     order = line.argsort(dim=1, stable=True)

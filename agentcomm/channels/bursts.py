@@ -1,11 +1,11 @@
-"""bursts: links go bad and recover, so that losses come in bursts (Gilbert 1960, Elliott 1963).
+"""bursts: links alternate between good and bad states, so that losses come in bursts (Gilbert 1960, Elliott 1963).
 
-Every link is good or bad; with p = ``to_bad`` and r = ``to_good`` it is bad for p / (p + r) of the time and stays so
-for 1 / r exchanges on average. Of the messages
+With p = ``to_bad`` and r = ``to_good``, a link is bad for p / (p + r) of the time, and stays bad for 1 / r exchanges on
+average. The loss rate is
 
     (r * loss_good + p * loss_bad) / (p + r)
 
-are lost. Where all are lost on bad links and none on good ones, a loss rate e in bursts of L messages takes r = 1 / L
+If bad links lose all messages and good ones none, a loss rate e in bursts of L messages requires r = 1 / L
 and p = e / (L * (1 - e)).
 """
 
@@ -21,7 +21,7 @@ from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, C
 
 
 class BurstsConfig(ChannelConfig):
-    """Arguments of ``bursts``; 10 % of the messages are lost, four in a row, unless told otherwise."""
+    """Arguments of ``bursts``; by default, 10% of the messages are lost, in bursts of four on average."""
 
     to_bad: float = Field(1 / 36, ge=0, le=1, description="chance per exchange that a good link goes bad")
     to_good: float = Field(0.25, gt=0, le=1, description="chance per exchange that a bad link recovers")
@@ -30,11 +30,11 @@ class BurstsConfig(ChannelConfig):
 
 
 class Bursts(Channel[BurstsConfig]):
-    """A Markov chain of two states for every inbox slot; it moves once per exchange, with or without a message."""
+    """A two-state Markov chain for every inbox slot; it advances once per exchange, with or without a message."""
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
-        """Bursts that a short conversation meets."""
+        """Bursts that occur in a short conversation."""
         return {"": {"to_bad": 0.2, "loss_good": 0.05, "loss_bad": 0.9}}
 
     def memory(self) -> dict[str, Tensor]:
@@ -47,7 +47,7 @@ class Bursts(Channel[BurstsConfig]):
         }
 
     def carry(self, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
-        """Move every chain, or in an episode's first exchange draw from its stationary distribution; then lose."""
+        """Advance every chain, or draw its initial state from the stationary distribution; then lose messages."""
         c, bad, started = self.config, memory["bad"], memory["started"]
         chance = entering.rand()
         moved = torch.where(bad, chance >= c.to_good, chance < c.to_bad)

@@ -1,4 +1,4 @@
-"""delay: messages take a fixed time and, each on its own, a random one (exponential) on top."""
+"""delay: a fixed delay, plus an independent exponentially distributed delay for each message."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, C
 class DelayConfig(ChannelConfig):
     """Arguments of ``delay``."""
 
-    seconds: float = Field(0.1, ge=0, description="seconds that every message takes at least")
-    jitter: float = Field(0.0, ge=0, description="mean of the exponentially distributed seconds on top")
+    seconds: float = Field(0.1, ge=0, description="minimum delay, in seconds")
+    jitter: float = Field(0.0, ge=0, description="mean of the additional exponential delay, in seconds")
 
 
 class Delay(Channel[DelayConfig]):
@@ -27,6 +27,6 @@ class Delay(Channel[DelayConfig]):
         return {"": {"seconds": 0.12}, "jitter": {"seconds": 0.0, "jitter": 0.15}}
 
     def carry(self, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
-        """Draw for each message."""
+        """Draw the delay of each message."""
         seconds = self.config.seconds - self.config.jitter * torch.log1p(-entering.rand())
         return ChannelEffect(seconds=seconds.masked_fill(~entering.present, 0.0))

@@ -1,14 +1,15 @@
-"""fragments: what is longer than a packet travels in several, and the receiver puts them together again.
+"""fragments: messages longer than a packet are fragmented, and reassembled at the receiver.
 
-A message of S bytes that fits into ``mtu`` goes as it is. A longer one is cut into F = ceil(S / (mtu - header))
-fragments with a header each. It arrives only if all do: with probability (1 - loss) ** F. Fragments meet in one of the
-receiver's buffers. An incomplete message of which something arrived keeps its buffer for ``timeout`` steps, and a
-fragmented one that finds none free is lost (as in RFC 815 and 8200; holding buffers is the point of fragment floods).
+A message of S bytes that fits into ``mtu`` is sent in one packet. A longer one is split into F = ceil(S / (mtu -
+header)) fragments with a header each. It arrives only if all fragments do: with probability (1 - loss) ** F. The
+receiver reassembles fragments in buffers. An incomplete message of which a fragment arrived occupies its buffer for
+``timeout`` steps, and a fragmented message without a free buffer is lost (as in RFC 815 and 8200; fragment floods
+exploit this).
 
-Nobody knows yet who sent a fragment when it is given a buffer. What an attack begins holds one until the timeout. A
-first fragment in a message's name that comes ahead of the honest one takes that message's place: the honest one is
-refused as a repeat of it. A forged fragment in its middle is put in with the others, the whole does not fit its
-checksum, and is thrown away.
+Fragments are buffered before their sender is authenticated. An incomplete message of an attack occupies a buffer until
+the timeout. A forged first fragment that arrives before the honest one takes its place, and the honest one is refused
+as a duplicate. A forged middle fragment is reassembled with the honest ones, and the message is discarded because its
+checksum does not match.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, C
 class FragmentsConfig(ChannelConfig):
     """Arguments of ``fragments``."""
 
-    mtu: int = Field(127, ge=2, description="bytes of the longest packet (127 in IEEE 802.15.4)")
-    header: int = Field(5, ge=0, description="bytes of a fragment's header (5 in 6LoWPAN, 8 in IPv6)")
-    loss: float = Field(0.0, ge=0, le=1, description="chance that a packet is lost")
-    buffers: int = Field(4, ge=1, description="messages that a receiver can put together at a time")
-    timeout: int = Field(10, ge=1, description="steps after which it gives up an incomplete one")
+    mtu: int = Field(127, ge=2, description="largest packet in bytes (127 in IEEE 802.15.4)")
+    header: int = Field(5, ge=0, description="header of a fragment in bytes (5 in 6LoWPAN, 8 in IPv6)")
+    loss: float = Field(0.0, ge=0, le=1, description="probability that a packet is lost")
+    buffers: int = Field(4, ge=1, description="messages that a receiver can reassemble at a time")
+    timeout: int = Field(10, ge=1, description="steps after which an incomplete message is discarded")
 
     @model_validator(mode="after")
     def _room(self) -> Self:
@@ -39,7 +40,7 @@ class FragmentsConfig(ChannelConfig):
 
 
 class Fragments(Channel[FragmentsConfig]):
-    """Fragmentation and reassembly; all fragments of a message are sent, and arrive or not, in its exchange."""
+    """Fragmentation and reassembly; all fragments of a message are sent and received in the same exchange."""
 
     fragments_messages = True
 
@@ -55,16 +56,19 @@ class Fragments(Channel[FragmentsConfig]):
         return {"until": torch.zeros(shape, dtype=torch.int64, device=s.device)}
 
     def carry(self, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
-        """Cut, lose, and put together in the order of inbox slots."""
+        """Fragment messages, lose packets, and reassemble in the order of inbox slots."""
         c, until = self.config, memory["until"]
         room = c.mtu - c.header
         cut = entering.present & (entering.size > c.mtu)
         packets = torch.where(cut, (entering.size + room - 1) // room, 1)
-        # One number decides: it is small enough where all packets arrive, and too large where none does.
+        # One random number per message: all packets arrive if it is small, and none does if it is large.
         chance = entering.rand()
         complete = chance < (1 - c.loss) ** packets.float()
         begun = cut & ~complete & (chance < 1 - c.loss ** packets.float())
-        wanted, ahead = begun.long(), torch.zeros_like(packets)  # buffers for the message, and for what precedes it
+        wanted, ahead = (
+            begun.long(),
+            torch.zeros_like(packets),
+        )  # buffers for the message, and for forged fragments before it
         if entering.fragments is not None:
             forged = entering.fragments
             complete &= ~(cut & (forged.early | forged.middle))
@@ -72,7 +76,7 @@ class Fragments(Channel[FragmentsConfig]):
             ahead = forged.begin + forged.early
         free = until <= entering.step.view(-1, 1, 1)
         left = free.sum(-1, keepdim=True)
-        found = ((wanted + ahead).cumsum(-1) - wanted) < left  # whether those before it have left it a buffer
+        found = ((wanted + ahead).cumsum(-1) - wanted) < left  # whether a buffer is left
         taking = free & (free.cumsum(-1) <= (wanted + ahead).sum(-1, keepdim=True))
         until.copy_(torch.where(taking, entering.step.view(-1, 1, 1) + c.timeout, until))
         lost = entering.present & ~(complete & (found | ~cut))

@@ -1,4 +1,4 @@
-"""loss: every message is lost with the same probability, whatever became of the others."""
+"""loss: every message is lost independently with the same probability."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, C
 class LossConfig(ChannelConfig):
     """Arguments of ``loss``."""
 
-    probability: float = Field(0.1, ge=0, le=1, description="chance that a message is lost")
+    probability: float = Field(0.1, ge=0, le=1, description="probability that a message is lost")
 
 
 class Loss(Channel[LossConfig]):
@@ -21,9 +21,9 @@ class Loss(Channel[LossConfig]):
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
-        """Losing often enough to be seen in a short conversation."""
+        """A loss rate that has an effect in a short conversation."""
         return {"": {"probability": 0.3}}
 
     def carry(self, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
-        """Draw for each message."""
+        """Draw the losses."""
         return ChannelEffect(lost=entering.present & (entering.rand() < self.config.probability))

@@ -1,8 +1,8 @@
-"""profile: one stage that is like Ethernet, WiFi or 5G: a line of some bandwidth, losses in bursts, and delay.
+"""profile: bandwidth, bursty losses and delay that resemble Ethernet, WiFi or 5G.
 
-One measured testbed found that uplink transfers over 5G take 33.3 times as long as over Ethernet, and 17.8 times as
-long as over WiFi. Only these two ratios are measured. Everything else in ``PROFILES`` is our choice of a plausible
-order of magnitude: the 0.6 ms that the ratios start from, bandwidths, jitter, loss rates and lengths of bursts.
+In measurements on one testbed, uplink transfers over 5G took 33.3 times as long as over Ethernet, and 17.8 times as
+long as over WiFi. Only these two ratios are measured. All other numbers in ``PROFILES`` are our choice of a plausible
+order of magnitude: the 0.6 ms of Ethernet, bandwidths, jitter, loss rates and burst lengths.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from agentcomm.contracts.shape import TeamShape
 
 FIVE_G_TO_ETHERNET = 33.3  # measured
 FIVE_G_TO_WIFI = 17.8  # measured
-TRANSFER_BYTES = 300  # the message that transfer times are those of
+TRANSFER_BYTES = 300  # size of the message to which transfer times refer
 ETHERNET_SECONDS = 0.6e-3
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """What a network is like.
+    """Parameters of a network.
 
     Attributes:
-        transfer: Seconds, mean time of a message of ``TRANSFER_BYTES`` that waits for no other.
-        jitter: Seconds of it that are random, on average.
-        bandwidth: Bytes per second of a sender's uplink.
-        loss: Share of messages that are lost,
-        burst: this many in a row, on average.
+        transfer: Mean transfer time of a single message of ``TRANSFER_BYTES``, in seconds.
+        jitter: Mean of its random part, in seconds.
+        bandwidth: Bandwidth of a sender's uplink, in bytes per second.
+        loss: Share of lost messages.
+        burst: Mean length of a burst of losses, in messages.
     """
 
     transfer: float
@@ -54,11 +54,11 @@ PROFILES = {
 class ProfileConfig(ChannelConfig):
     """Arguments of ``profile``."""
 
-    network: Literal["ethernet", "wifi", "5g"] = Field("wifi", description="which network it is like")
+    network: Literal["ethernet", "wifi", "5g"] = Field("wifi", description="network to model")
 
 
 class Profile(Channel[ProfileConfig]):
-    """Bandwidth, bursts and delay in a row: what is lost on the air has used the uplink."""
+    """Bandwidth, bursts and delay in sequence: lost messages use the uplink, too."""
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
@@ -77,11 +77,11 @@ class Profile(Channel[ProfileConfig]):
         )
 
     def memory(self) -> dict[str, Tensor]:
-        """That of the parts, each tensor under ``part.name``."""
+        """The memory of the parts, each tensor under ``part.name``."""
         return {f"{part.name}.{name}": value for part in self.parts for name, value in part.memory().items()}
 
     def carry(self, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
-        """Pass the parts."""
+        """Pass messages through the parts."""
         memories: list[dict[str, Tensor]] = [{} for _ in self.parts]
         for part, own in zip(self.parts, memories, strict=True):
             prefix = f"{part.name}."

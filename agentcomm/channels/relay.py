@@ -1,4 +1,4 @@
-"""relay: agents that are not neighbors reach each other over those between them, hop by hop."""
+"""relay: messages between agents that are not neighbors are forwarded hop by hop."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Layout = Literal["line", "ring", "grid"]
 class RelayConfig(ChannelConfig):
     """Arguments of ``relay``."""
 
-    layout: Layout = Field("line", description="where agents stand: in a line, a ring, or a square grid, row by row")
-    loss: float = Field(0.0, ge=0, le=1, description="chance that a message is lost on a hop")
-    seconds: float = Field(0.01, ge=0, description="seconds that a hop takes")
-    limit: int = Field(HOPS, ge=1, description="hops after which a message is given up; its own limit holds, too")
+    layout: Layout = Field("line", description="positions of the agents: a line, a ring, or a square grid, row by row")
+    loss: float = Field(0.0, ge=0, le=1, description="probability that a message is lost on a hop")
+    seconds: float = Field(0.01, ge=0, description="delay of a hop, in seconds")
+    limit: int = Field(HOPS, ge=1, description="largest number of hops, besides the limit in the message itself")
 
 
 class Relay(Channel[RelayConfig]):
-    """Messages take the shortest way; a newcomer stands next to everybody."""
+    """Messages take the shortest path; a newcomer is a neighbor of every agent."""
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
@@ -39,12 +39,12 @@ class Relay(Channel[RelayConfig]):
 
     def __init__(self, config: RelayConfig, team_shape: TeamShape, slots: int) -> None:
         super().__init__(config, team_shape, slots)
-        # [N + 1 senders, N receivers]; what claims to come from the receiver itself came from next to it
+        # [N + 1 senders, N receivers]; messages in the receiver's own name come from a neighbor
         between = distances(config.layout, team_shape.num_agents).to(team_shape.device).clamp(min=1)
         self._hops = torch.nn.functional.pad(between, (0, 0, 0, 1), value=1)
 
     def carry(self, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
-        """Count hops; lose and delay by them."""
+        """Lose and delay messages by their number of hops."""
         hops = self._hops[entering.sender, entering.receiver] * entering.present
         too_far = hops > entering.hops.clamp(max=self.config.limit)
         arrives = entering.rand() < (1 - self.config.loss) ** hops.float()
@@ -54,7 +54,7 @@ class Relay(Channel[RelayConfig]):
 
 
 def distances(layout: Layout, agents: int) -> Tensor:
-    """[N, N] int64, hops between any two agents."""
+    """[N, N] int64, number of hops between any two agents."""
     place = torch.arange(agents)
     apart = (place.unsqueeze(1) - place).abs()
     if layout == "line":

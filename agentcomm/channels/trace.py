@@ -1,8 +1,8 @@
-"""trace: latency, loss and bandwidth over time, as somebody measured them.
+"""trace: measured latency, loss and bandwidth over time, from a file.
 
 The file is CSV with a header: ``seconds,latency_ms,loss`` and, if bandwidth is limited, ``mbit`` (megabits per second
-of each sender's uplink). A row holds until the next one, the last one as long as the one before it; then the trace
-begins again. Every episode begins at a random moment of it.
+of each sender's uplink). A row is valid until the next one, the last one as long as the one before it; then the trace
+repeats. Every episode starts at a random time of the trace.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class TraceConfig(ChannelConfig):
     """Arguments of ``trace``."""
 
     file: str = Field(description="CSV file with columns seconds,latency_ms,loss[,mbit]")
-    queue: int = Field(65_536, ge=1, description="bytes that may wait for an uplink, if the trace limits bandwidth")
+    queue: int = Field(65_536, ge=1, description="size of an uplink's queue in bytes, if the trace limits bandwidth")
 
 
 class Trace(Channel[TraceConfig]):
@@ -41,7 +41,7 @@ class Trace(Channel[TraceConfig]):
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
-        """A short trace with a limit of bandwidth."""
+        """A short trace with limited bandwidth."""
         return {"": {"file": str(Path(__file__).parent / "example_trace.csv")}}
 
     def __init__(self, config: TraceConfig, team_shape: TeamShape, slots: int) -> None:
@@ -53,7 +53,7 @@ class Trace(Channel[TraceConfig]):
         self._rate = rate[0] * BYTES_PER_MBIT if rate else None
 
     def memory(self) -> dict[str, Tensor]:
-        """``offset``: [B] float64 seconds into the trace at which the episode began, once it has ``started``."""
+        """``offset``: [B] float64 start of the episode in the trace, in seconds, valid once it has ``started``."""
         s = self.team_shape
         own = {
             "offset": torch.zeros(s.num_worlds, dtype=torch.float64, device=s.device),
@@ -62,7 +62,7 @@ class Trace(Channel[TraceConfig]):
         return own if self._rate is None else own | lines(s)
 
     def carry(self, entering: ChannelInput, memory: dict[str, Tensor]) -> ChannelEffect:
-        """Look up what holds now in each world."""
+        """Apply the current row of the trace in each world."""
         offset, started = memory["offset"], memory["started"]
         drawn = torch.rand(len(offset), generator=entering.generator, dtype=torch.float64, device=offset.device)
         offset.copy_(torch.where(started, offset, drawn * self._length))
@@ -73,7 +73,7 @@ class Trace(Channel[TraceConfig]):
         seconds = self._seconds[row].float().view(-1, 1, 1) * entering.present
         if self._rate is None:
             return ChannelEffect(lost=lost, seconds=seconds)
-        # What is lost on the air has used the uplink.
+        # Lost messages use the uplink, too.
         queued = queue_up(entering, memory, entering.sender, self._rate[row].unsqueeze(1), self.config.queue)
         assert queued.lost is not None
         assert queued.seconds is not None
@@ -84,7 +84,7 @@ def read(file: str) -> list[list[float]]:
     """Rows of a trace.
 
     Raises:
-        ConfigError: If there is no such file, or it is no trace; names line, value and mend.
+        ConfigError: If the file is missing or not a valid trace; names the line, the value and how to fix it.
     """
     path = Path(file)
     if not path.is_file():
@@ -122,7 +122,7 @@ def _row(cells: list[str], header: list[str], where: str) -> list[float]:
         try:
             value = float(text)
         except ValueError:
-            raise ConfigError(f"{where}: {name} {text!r} is no number; write one") from None
+            raise ConfigError(f"{where}: {name} {text!r} is not a number") from None
         if not isfinite(value) or value < 0:
             raise ConfigError(f"{where}: {name} {text!r} must be a finite number of at least 0")
         if name == "loss" and value > 1:

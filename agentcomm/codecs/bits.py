@@ -1,8 +1,7 @@
-"""What codecs share: reading and writing bits, narrow numbers, and sums that come out the same everywhere.
+"""Helpers of codecs: reading and writing bits, half-precision numbers, and reproducible sums.
 
-The batch and the bytes have to agree to the last bit, whatever the batch's size and device. Elementwise IEEE
-arithmetic does; reductions and ``topk`` do not promise it. So sums here are made in a fixed order, and ties go to the
-lowest index.
+Batch and bytes must agree to the last bit for any batch size and device. Elementwise IEEE arithmetic guarantees this,
+but reductions and ``topk`` do not. Therefore sums are computed in a fixed order, and ties go to the lowest index.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from agentcomm.base.errors import MessageError
 
 Number = Literal["float16", "float32"]
 NUMBER_BITS: dict[Number, int] = {"float16": 16, "float32": 32}
-LARGEST = 65504.0  # of float16; what lies beyond is clamped wherever numbers are made small
+LARGEST = 65504.0  # largest float16 number; larger ones are clamped
 
 
 def narrow(values: Tensor, number: Number) -> Tensor:
-    """Float32 values as a receiver reads them back from that format; float16 clamps to +-65504."""
+    """Float32 values after rounding to a format; float16 clamps to +-65504."""
     return values if number == "float32" else values.clamp(-LARGEST, LARGEST).half().float()
 
 
@@ -37,12 +36,12 @@ def tree_sum(values: Tensor) -> Tensor:
 
 
 def index_bits(count: int) -> int:
-    """Bits of a whole number in 0 .. count - 1."""
+    """Number of bits of an integer in 0 .. count - 1."""
     return (count - 1).bit_length()
 
 
 def as_batch(payload: NDArray[np.float32]) -> Tensor:
-    """One payload [D] as a batch [1, 1, D], so that bytes are made from what the batch computes."""
+    """One payload [D] as a batch [1, 1, D], so that bytes are computed by the code of the batch."""
     return torch.from_numpy(np.array(payload, dtype=np.float32)).view(1, 1, -1)
 
 
@@ -52,42 +51,42 @@ def as_bytes(values: Tensor, number: Number) -> bytes:
 
 
 class BitWriter:
-    """Whole numbers and raw bytes, one after the other, most significant bit first."""
+    """Writes integers and bytes as a stream of bits, most significant bit first."""
 
     def __init__(self) -> None:
         self._value = 1  # a leading one keeps zeros
         self.bits = 0
 
     def write(self, value: int, bits: int) -> None:
-        """Append the lowest ``bits`` bits of a whole number that has no more."""
+        """Append an integer of at most ``bits`` bits."""
         self._value = self._value << bits | value
         self.bits += bits
 
     def write_bytes(self, data: bytes) -> None:
-        """Append bytes, at whatever bit the stream is."""
+        """Append bytes, at any bit position."""
         self.write(int.from_bytes(data, "big"), 8 * len(data))
 
     def to_bytes(self) -> bytes:
-        """All of it, with zeros up to the last full byte."""
+        """The stream as bytes, padded with zeros."""
         padding, size = -self.bits % 8, math.ceil(self.bits / 8)
         return (self._value << padding).to_bytes(size + 1, "big")[1:]
 
 
 class BitReader:
-    """Reads what :class:`BitWriter` wrote; raises MessageError where there is nothing left."""
+    """Reads the output of :class:`BitWriter`; raises MessageError at its end."""
 
     def __init__(self, data: bytes) -> None:
         self._value = int.from_bytes(data, "big")
         self.left = 8 * len(data)
 
     def read(self, bits: int) -> int:
-        """The next ``bits`` bits as a whole number.
+        """The next ``bits`` bits as an integer.
 
         Raises:
             MessageError: If fewer are left.
         """
         if bits > self.left:
-            raise MessageError(f"coded payload ends too early: {bits} more bits expected, {self.left} there")
+            raise MessageError(f"coded payload ends too early: {bits} more bits expected, {self.left} left")
         self.left -= bits
         return self._value >> self.left & (1 << bits) - 1
 
@@ -102,23 +101,23 @@ class BitReader:
         return finite(np.frombuffer(data, dtype=f">f{bits // 8}").astype(np.float32))
 
     def end(self) -> None:
-        """Nothing may follow but the zeros that fill the last byte.
+        """Check that only padding zeros are left.
 
         Raises:
-            MessageError: If something does.
+            MessageError: If other bits follow.
         """
         if self.left >= 8 or self.read(self.left):
-            raise MessageError("coded payload goes on after its end")
+            raise MessageError("coded payload has data after its end")
 
 
 def finite(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The values, checked.
+    """The values, if all are finite.
 
     Raises:
         MessageError: If one is infinite or not a number.
     """
     if not np.isfinite(values).all():
-        raise MessageError("coded payload holds a number that is not finite")
+        raise MessageError("coded payload contains a number that is not finite")
     return values
 
 

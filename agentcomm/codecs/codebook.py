@@ -1,8 +1,8 @@
-"""Codebooks of vector quantization: what codec ``vq`` says and defense ``codeword`` knows.
+"""Codebooks of vector quantization, for the codec ``vq`` and the defense ``codeword``.
 
-A payload of width D is cut into groups, each D / groups wide, and every group has its own codewords (product
+A payload of width D is split into groups, each D / groups wide, and every group has its own codewords (product
 quantization, Jegou et al. 2011). A codebook is an array [groups, codewords, D / groups]. Without a file it is random,
-standard normal, the same for the same seed; tokens that leave a layer normalization have that scale.
+standard normal and determined by the seed, the scale of tokens after layer normalization.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ ITERATIONS = 25
 
 
 class CodebookConfig(PluginConfig):
-    """Which codebook. Sender and receivers need the same."""
+    """Choice of a codebook; sender and receivers need the same one."""
 
     groups: int = Field(8, ge=1, description="parts of a payload that are coded separately; must divide its width")
     codewords: int = Field(64, ge=2, description="codewords of each group; a power of two")
-    seed: int = Field(0, ge=0, description="which random codebook, where there is no file")
+    seed: int = Field(0, ge=0, description="seed of a random codebook, if there is no file")
     codebook: Path | None = Field(None, description="a codebook's .npz file, from fit_codebook; null for a random one")
 
     @field_validator("codewords")
@@ -63,10 +63,10 @@ def get_codebook(config: CodebookConfig, width: int) -> Tensor:
 
 
 def nearest(payload: Tensor, codebook: Tensor) -> Tensor:
-    """[..., groups] int64, the nearest codeword of each group of payloads [..., D]; of several the lowest.
+    """[..., groups] int64, index of the nearest codeword of each group of payloads [..., D]; the lowest if tied.
 
-    Coordinate by coordinate, so that distances come out the same for any batch (a matrix product does not promise it);
-    takes memory for [..., groups, codewords].
+    Distances are summed coordinate by coordinate, so that they are equal for any batch (which a matrix product does not
+    guarantee). Needs memory for [..., groups, codewords].
     """
     groups, codewords, width = codebook.shape
     parts = payload.reshape(*payload.shape[:-1], groups, width)
@@ -78,7 +78,7 @@ def nearest(payload: Tensor, codebook: Tensor) -> Tensor:
 
 
 def look_up(code: Tensor, codebook: Tensor) -> Tensor:
-    """[..., D] the codewords that a code [..., groups] names."""
+    """[..., D] the codewords with the indices [..., groups]."""
     return codebook[torch.arange(len(codebook), device=code.device), code].flatten(-2)
 
 
@@ -89,13 +89,13 @@ def fit_codebook(
 
     Args:
         path: The .npz file to write.
-        samples: [S, D] payloads as agents say them, S of ``codewords`` or more; thousands are better.
+        samples: [S, D] payloads of agents, with S at least ``codewords``; thousands are better.
         groups: Parts of a payload; must divide D.
         codewords: Codewords of each group; a power of two.
-        generator: Draws the samples to begin with.
+        generator: Draws the initial samples.
 
     Returns:
-        [groups, codewords, D / groups]. Codewords that nothing is nearest to stay where they were.
+        [groups, codewords, D / groups]. Codewords without any nearest sample keep their value.
 
     Raises:
         ConfigError: If there are too few samples, or the groups do not divide D.

@@ -1,25 +1,26 @@
-"""delta: only the largest changes since the last message travel; what is left out is made up for later.
+"""delta: sends only the largest changes since the last message; omitted changes are sent later (error feedback).
 
-EF21's error feedback (arXiv 2106.05203) in time: sender and receivers hold an estimate m of what the sender says, and
+EF21's error feedback (arXiv 2106.05203) over time: sender and receivers keep an estimate m of the sender's payload, and
 m' = m + C(x - m) with C = top-k, so that ||x - m'||^2 <= (1 - k/D) ||x - m||^2 each time. For payloads that change
 slowly this is far better than top-k of the payload itself.
 
-The trap is loss. An increment that does not arrive is missing from a receiver's estimate ever after, and such errors
-add up. A full frame every ``resync`` steps mends that; in between a receiver that sees a gap in the sequence numbers
-either goes on adding what comes ("add") or keeps its last value until the next full frame ("hold"). A gate that was
-shut, or a graph that changes, is a loss like any other. Relative errors at a receiver (AR(1) with rho = 0.99, D = 32,
-k = 4; top-k of the payload itself: 0.71; a receiver that always says zero: 1):
+Lost messages are a problem: a lost increment is missing from a receiver's estimate from then on, and such errors add
+up. A full frame every ``resync`` steps corrects them. Until then, a receiver that detects a gap in the sequence numbers
+either keeps adding increments ("add") or keeps its last value until the next full frame ("hold"). A closed gate or a
+change of the graph has the same effect as a loss. Relative errors at a receiver (AR(1) with rho = 0.99, D = 32, k = 4;
+top-k of the payload itself: 0.71; a constant zero: 1):
 
     loss      never, add   never, hold   every 50, add   every 50, hold   every 10, add   every 10, hold
     none      0.15         0.15          0.15            0.15             0.13            0.13
     5%        0.99         1.08          0.22            0.52             0.16            0.20
     20%       1.82         1.02          0.40            0.72             0.23            0.32
 
-So "hold" bounds what an attacker who drops messages can do where nothing else does, and "add" is better otherwise.
+So "hold" bounds the effect of an attacker that drops messages if nothing else does, and "add" is better otherwise.
 
-The attack surface: receivers file increments under the *claimed* sender. One injected, replayed, late or doubled
-message changes the estimate of an honest sender's words until the next full frame; under "hold" a forged sequence
-number makes a receiver deaf as long. Defenses that refuse it before it is decoded prevent that.
+Attack surface: receivers apply increments to the estimate of the *claimed* sender. One injected, replayed, late or
+duplicate message changes the estimate of an honest sender's payload until the next full frame; under "hold", a forged
+sequence number makes a receiver ignore the sender for as long. Defenses that refuse such messages before decoding
+prevent this.
 """
 
 from __future__ import annotations
@@ -41,28 +42,30 @@ from agentcomm.contracts.shape import TeamShape
 class DeltaConfig(CodecConfig):
     """Arguments of ``delta``."""
 
-    k: Kept = Field(0.125, description="numbers that change per message: a share of the width (0.125) or how many (8)")
+    k: Kept = Field(0.125, description="numbers that change per message: a share of the width (0.125) or a count (8)")
     number: Number = Field("float16", description="format of the numbers; float16 clamps to +-65504")
-    resync: int | None = Field(50, ge=1, description="steps from one full frame to the next; null for the first only")
+    resync: int | None = Field(
+        50, ge=1, description="steps between full frames; null for a full frame at the start only"
+    )
     on_gap: Literal["add", "hold"] = Field(
-        "add", description="after a lost message: add what comes, or keep the last value until the next full frame"
+        "add", description="after a lost message: keep adding increments, or hold the value until the next full frame"
     )
 
 
 class Delta(Codec[DeltaConfig]):
-    """Sends a full frame where one is due, and otherwise the k largest changes, with their places.
+    """Sends a full frame when one is due, and otherwise the k largest changes with their indices.
 
-    That a frame is full is known by its sequence number (step * rounds + round). How it is written says a flag: as D
-    numbers if more than k of them are not zero, otherwise as k places and numbers. ``bits = 1 + 16 D`` or
-    ``1 + k (ceil(log2 D) + 16)`` (32 for float32). What travels, and what ``pack`` takes, is the frame, not the
-    payload. Negative zeros become zeros. Each kind of exchange is a conversation of its own.
+    The sequence number (step * rounds + round) determines whether a frame is full. A flag determines its format: D
+    numbers if more than k of them are not zero, otherwise k indices and numbers. ``bits = 1 + 16 D`` or
+    ``1 + k (ceil(log2 D) + 16)`` (32 for float32). The frame, not the payload, is sent, and is the argument of
+    ``pack``. Negative zeros become zeros. Each round has separate estimates.
     """
 
     stateful = True
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
-        """Changes since the last frame, added to what is there, in full each time, and of all numbers."""
+        """The default, increments of few float32 numbers, full frames only, and changes of all numbers."""
         return {
             "": {},
             "that adds": {"k": 4, "number": "float32", "resync": None, "on_gap": "add"},
@@ -75,10 +78,11 @@ class Delta(Codec[DeltaConfig]):
         self.count = count_kept(config.k, team_shape.width)
 
     def memory(self) -> dict[str, Tensor]:
-        """What senders believe that everybody knows, and what receivers know.
+        """The estimates of senders and receivers.
 
-        ``told``: [B, kinds, N, D]. ``heard``: [B, kinds, N receivers, N + 1 claimed senders, D]; ``last``: the same
-        without D, sequence number of the last message that counted, -1 for none.
+        ``told``: [B, rounds, N, D], estimates at senders. ``heard``: [B, rounds, N receivers, N + 1 claimed senders,
+        D], estimates at receivers; ``last``: the same without D, sequence number of the last applied message, -1 for
+        none.
         """
         s = self.team_shape
         shape = (s.num_worlds, s.rounds, s.num_agents)
@@ -93,7 +97,7 @@ class Delta(Codec[DeltaConfig]):
         return step == 0 if self.config.resync is None else step % self.config.resync == 0
 
     def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, round_: int) -> Coded:
-        """Encode the change since the last exchange of this kind; the first one of an episode is a full frame."""
+        """Encode the change since this round of the previous step; the first frame of an episode is full."""
         width, number = self.team_shape.width, self.config.number
         full = self._full(step).view(-1, 1, 1)
         told = memory["told"][:, round_]
@@ -105,9 +109,9 @@ class Delta(Codec[DeltaConfig]):
         return Coded(frame, 1 + bits)
 
     def decode(self, received: Received, memory: dict[str, Tensor]) -> Tensor:
-        """Update what receivers know by what arrived, and say what that is.
+        """Update the receivers' estimates by the frames that arrived, and return them.
 
-        Messages that claim the same sender count in the order of their slots.
+        Messages with the same claimed sender are applied in the order of their slots.
         """
         rounds = self.team_shape.rounds
         sender = received.sender.clamp(0, self.team_shape.num_agents)
@@ -131,7 +135,7 @@ class Delta(Codec[DeltaConfig]):
         return out
 
     def pack(self, payload: NDArray[np.float32]) -> bytes:
-        """The flag, then the frame [D] as numbers (flag 1) or places and numbers (flag 0)."""
+        """The flag, then the frame [D] as numbers (flag 1) or indices and numbers (flag 0)."""
         number, writer, frame = self.config.number, BitWriter(), as_batch(payload)
         dense = int(frame.count_nonzero()) > self.count
         writer.write(dense, 1)
@@ -142,7 +146,7 @@ class Delta(Codec[DeltaConfig]):
         return writer.to_bytes()
 
     def unpack(self, data: bytes) -> NDArray[np.float32]:
-        """The frame [D]; raises MessageError for another length, places out of order or numbers not finite."""
+        """The frame [D]; raises MessageError for another length, indices out of order or numbers not finite."""
         width, number, reader = self.team_shape.width, self.config.number, BitReader(data)
         dense = reader.read(1)
         frame = reader.read_numbers(width, number) if dense else read_sparse(reader, width, self.count, number)

@@ -1,11 +1,11 @@
-"""fedzip: the largest numbers, each replaced by one of three centroids, in Huffman codes.
+"""fedzip: the largest numbers, quantized to three centroids, with Huffman codes.
 
-FedZip (arXiv 2102.01593) for messages: sparsify by magnitude, cluster what is left by k-means with three centroids, and
-write symbols and index gaps in Huffman codes. Of tables only the symbols' is sent, as three word lengths, since the
-payload decides it. The gaps' is known to both sides: it is made for the gaps of k places drawn uniformly of D,
-P(gap = g) = C(D - 1 - g, k - 1) / C(D, k), and sending one per payload would cost more than the indices themselves.
+FedZip (arXiv 2102.01593) for messages: sparsify by magnitude, cluster the remaining numbers by k-means with three
+centroids, and write symbols and index gaps in Huffman codes. Only the table of symbols is sent, as three word lengths,
+since it depends on the payload. The table of gaps is known to both sides: it is optimal for k indices drawn uniformly
+from D, P(gap = g) = C(D - 1 - g, k - 1) / C(D, k). Sending one per payload would cost more than the indices.
 
-The size of a message depends on what it says: who cannot read it, sealed or encrypted, still learns from its length.
+The size of a message depends on its content, so even an encrypted message leaks information through its length.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def cluster(values: Tensor) -> Tensor:
 class FedZipConfig(CodecConfig):
     """Arguments of ``fedzip``."""
 
-    k: Kept = Field(0.25, description="numbers to keep: a share of the width (0.25) or how many (8)")
+    k: Kept = Field(0.25, description="numbers to keep: a share of the width (0.25) or a count (8)")
 
 
 class FedZip(Codec[FedZipConfig]):
@@ -74,7 +74,7 @@ class FedZip(Codec[FedZipConfig]):
         self._gap_bits = torch.tensor(lengths, device=team_shape.device)
 
     def _compress(self, payload: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Places, gaps before them and symbols, [B, N, k] each, and the centroids [B, N, 3]."""
+        """Indices, gaps before them and symbols, [B, N, k] each, and the centroids [B, N, 3]."""
         places = largest(payload, self.count)
         gaps = places.diff(dim=-1, prepend=torch.full_like(places[..., :1], -1)) - 1
         kept = payload.gather(-1, places).clamp(-LARGEST, LARGEST)
@@ -82,7 +82,7 @@ class FedZip(Codec[FedZipConfig]):
         return places, gaps, assign(kept, centroids), centroids
 
     def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, round_: int) -> Coded:
-        """Compress each payload by itself, and count what its code would take."""
+        """Compress each payload and compute the size of its code."""
         places, gaps, symbols, centroids = self._compress(payload)
         values = spread(places, centroids.gather(-1, symbols), self.team_shape.width)
         occurs = torch.stack([(symbols == s).sum(-1) for s in range(3)], -1)
@@ -109,13 +109,13 @@ class FedZip(Codec[FedZipConfig]):
         centroids = reader.read_numbers(3, "float16")
         lengths = [reader.read(2) for _ in range(3)]
         if sorted(lengths) not in ([0, 0, 1], [0, 1, 1], [1, 2, 2]):
-            raise MessageError(f"coded payload is no fedzip code: no Huffman code has words of {lengths} bits")
+            raise MessageError(f"coded payload is not a fedzip code: no Huffman code has words of {lengths} bits")
         code, place = Code(lengths), -1
         values = np.zeros(self.team_shape.width, dtype=np.float32)
         for _ in range(self.count):
             place += 1 + self.gap_code.read(reader)
             if place >= self.team_shape.width:
-                raise MessageError("coded payload is no fedzip code: a place is beyond its width")
+                raise MessageError("coded payload is not a fedzip code: an index exceeds its width")
             values[place] = centroids[code.read(reader)]
         reader.end()
         return values

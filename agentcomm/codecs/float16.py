@@ -1,6 +1,6 @@
-"""float16: half the bits of plain payloads, at a relative error of 2^-11.
+"""float16: half the size of float32 payloads, at a relative error of 2^-11.
 
-What lies beyond +-65504, the largest number of IEEE binary16, is clamped to it; below 6e-8 numbers become zero.
+Numbers beyond +-65504, the range of IEEE binary16, are clamped; numbers below 6e-8 become zero.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from agentcomm.codecs.bits import BitReader, BitWriter
 
 
 def code_lengths(weights: Sequence[int]) -> list[int]:
-    """Length of each symbol's word; 0 for those of weight 0, which have none. A symbol all alone gets one bit."""
+    """Length of each symbol's word; 0 for symbols of weight 0, which have none. A single symbol gets one bit."""
     heap = [(weight, symbol, [symbol]) for symbol, weight in enumerate(weights) if weight]
     lengths = [0] * len(weights)
     if len(heap) == 1:
@@ -26,10 +26,10 @@ def code_lengths(weights: Sequence[int]) -> list[int]:
 
 
 class Code:
-    """The canonical code with these lengths: words in the order of (length, symbol), each the one before plus one.
+    """The canonical Huffman code with the given word lengths.
 
     Args:
-        lengths: Of each symbol, 0 for none; such that a prefix-free code exists.
+        lengths: Word length of each symbol, 0 for none; a prefix-free code must exist.
     """
 
     def __init__(self, lengths: Sequence[int]) -> None:
@@ -50,11 +50,11 @@ class Code:
         """The symbol whose word comes next.
 
         Raises:
-            MessageError: If none does.
+            MessageError: If the next bits are not a word.
         """
         word = 0
         for length in range(1, self._longest + 1):
             word = word << 1 | reader.read(1)
             if (word, length) in self._symbols:
                 return self._symbols[word, length]
-        raise MessageError("coded payload holds bits that are no word of its Huffman code")
+        raise MessageError("coded payload contains bits that are not a word of its Huffman code")

@@ -1,7 +1,7 @@
-"""int8: every number a whole multiple, -127 .. 127, of one scale per payload.
+"""int8: symmetric uniform quantization to multiples -127 .. 127 of one scale per payload.
 
-Symmetric uniform quantization: scale = max |x| / 127, so the error of a number is at most scale / 2 (where the scale is
-a normal float32 number: payloads above 1e-36). One large coordinate makes the steps of all others coarse.
+scale = max |x| / 127, so the error of a number is at most scale / 2 (if the scale is a normal float32 number: payloads
+above 1e-36). One large coordinate makes the quantization of all others coarse.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from agentcomm.contracts.codec import Codec, Coded
 
 
 def quantize(payload: Tensor) -> tuple[Tensor, Tensor]:
-    """Whole numbers [B, N, D] int8 and their scale [B, N, 1]; a payload of zeros has scale 0."""
+    """Integers [B, N, D] int8 and their scale [B, N, 1]; a payload of zeros has scale 0."""
     scale = payload.abs().amax(-1, keepdim=True) / 127
     steps = payload / torch.where(scale > 0, scale, 1.0)
     return steps.round().clamp(-127, 127).to(torch.int8), scale
@@ -45,6 +45,6 @@ class Int8(Codec):
         )
         reader.end()
         if scale[0] < 0 or (steps == -128).any():
-            raise MessageError("coded payload is no int8 code: its scale is negative, or a step is -128")
+            raise MessageError("coded payload is not an int8 code: its scale is negative, or a number is -128")
         with np.errstate(over="ignore"):
             return finite(steps.astype(np.float32) * scale)

@@ -1,4 +1,4 @@
-"""float32: payloads as they are, 32 bits a number; the measure for all other codecs."""
+"""float32: uncompressed payloads of 32 bits per number; the baseline of all other codecs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agentcomm.contracts.codec import Codec, Coded
 
 
 class Float32(Codec):
-    """Loses nothing. ``bits = 32 D``."""
+    """Lossless. ``bits = 32 D``."""
 
     def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, round_: int) -> Coded:
         """The payload itself."""

@@ -1,7 +1,7 @@
-"""sign: one bit a number: its sign, times the mean magnitude of the payload.
+"""sign: one bit per number, its sign, times the mean magnitude of the payload.
 
 The scaled sign of signSGD with error feedback (arXiv 1901.09847): a contraction with
-||C(x) - x||^2 = (1 - ||x||_1^2 / (D ||x||_2^2)) ||x||^2. Zeros, negative ones too, count as positive.
+||C(x) - x||^2 = (1 - ||x||_1^2 / (D ||x||_2^2)) ||x||^2. Zeros, including negative ones, count as positive.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from agentcomm.contracts.codec import Codec, Coded
 
 
 def mean_magnitude(payload: Tensor) -> Tensor:
-    """[B, N, 1]; divided before it is summed, so that nothing overflows."""
+    """[B, N, 1] mean magnitude; numbers are divided before summation to avoid overflow."""
     return tree_sum(payload.abs() / payload.shape[-1]).unsqueeze(-1)
 
 
@@ -44,5 +44,5 @@ class Sign(Codec):
         negative = np.array([reader.read(1) for _ in range(self.team_shape.width)], dtype=bool)
         reader.end()
         if scale[0] < 0:
-            raise MessageError("coded payload is no sign code: its scale is negative")
+            raise MessageError("coded payload is not a sign code: its scale is negative")
         return np.where(negative, -scale, scale)

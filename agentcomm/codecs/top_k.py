@@ -1,4 +1,4 @@
-"""top_k: only the k largest numbers of a payload travel, with their places; the others are zero.
+"""top_k: sends the k largest numbers of a payload with their indices; the others become zero.
 
 A contraction: ||C(x) - x||^2 <= (1 - k/D) ||x||^2. Of equally large numbers those of the lowest index are kept.
 """
@@ -29,41 +29,41 @@ from agentcomm.codecs.bits import (
 from agentcomm.contracts.codec import Codec, CodecConfig, Coded
 from agentcomm.contracts.shape import TeamShape
 
-# How many numbers to keep: a share of the payload's width (0.25), or a number of them (8).
+# Numbers to keep: a share of the payload's width (0.25), or a count (8).
 Kept = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=1)]
 
 
 def count_kept(k: int | float, width: int) -> int:
-    """How many of ``width`` numbers are kept; at least one.
+    """Number of kept numbers of a payload of ``width`` numbers; at least one.
 
     Raises:
-        ConfigError: If these are more than there are.
+        ConfigError: If it exceeds the width.
     """
     count = k if isinstance(k, int) else max(1, round(k * width))
     if count > width:
-        raise ConfigError(f"k={k} of {width} wide payloads: keep at most {width} numbers")
+        raise ConfigError(f"k={k} exceeds the width of payloads: keep at most {width} numbers")
     return count
 
 
 def largest(payload: Tensor, count: int) -> Tensor:
-    """[B, N, count] places of the largest magnitudes, in ascending order."""
+    """[B, N, count] indices of the largest magnitudes, in ascending order."""
     order = torch.sort(payload.abs(), dim=-1, descending=True, stable=True)
     return order.indices[..., :count].sort(-1).values
 
 
 def sparsify(payload: Tensor, count: int, number: Number) -> tuple[Tensor, Tensor]:
-    """Places [B, N, count] and values [B, N, count] that travel; negative zeros become zeros."""
+    """Indices [B, N, count] and values [B, N, count] to send; negative zeros become zeros."""
     places = largest(payload, count)
     return places, narrow(payload.gather(-1, places), number) + 0.0
 
 
 def spread(places: Tensor, values: Tensor, width: int) -> Tensor:
-    """[B, N, width], zero but for the values at their places."""
+    """[B, N, width], zero except for the values at their indices."""
     return torch.zeros(*values.shape[:-1], width, device=values.device).scatter(-1, places, values)
 
 
 def write_sparse(writer: BitWriter, payload: Tensor, count: int, number: Number) -> None:
-    """Places and values of one payload [1, 1, D]."""
+    """Write indices and values of one payload [1, 1, D]."""
     places, values = sparsify(payload, count, number)
     for place in places.flatten().tolist():
         writer.write(place, index_bits(payload.shape[-1]))
@@ -71,29 +71,29 @@ def write_sparse(writer: BitWriter, payload: Tensor, count: int, number: Number)
 
 
 def read_sparse(reader: BitReader, width: int, count: int, number: Number) -> NDArray[np.float32]:
-    """[width] what :func:`write_sparse` wrote; raises MessageError if the places are not ascending or out of range."""
+    """[width] a payload from :func:`write_sparse`; raises MessageError if indices are not ascending or out of range."""
     places = [reader.read(index_bits(width)) for _ in range(count)]
     if places[-1] >= width or any(a >= b for a, b in pairwise(places)):
-        raise MessageError("coded payload is no sparse code: its places are not ascending, or beyond the width")
+        raise MessageError("coded payload is not a sparse code: its indices are not ascending, or exceed the width")
     values = np.zeros(width, dtype=np.float32)
     values[places] = reader.read_numbers(count, number)
     return values
 
 
 def sparse_bits(width: int, count: int, number: Number) -> int:
-    """Size of ``count`` places and values."""
+    """Size of ``count`` indices and values, in bits."""
     return count * (index_bits(width) + NUMBER_BITS[number])
 
 
 class TopKConfig(CodecConfig):
     """Arguments of ``top_k``."""
 
-    k: Kept = Field(0.25, description="numbers to keep: a share of the width (0.25) or how many (8)")
+    k: Kept = Field(0.25, description="numbers to keep: a share of the width (0.25) or a count (8)")
     number: Number = Field("float16", description="format of the kept numbers; float16 clamps to +-65504")
 
 
 class TopK(Codec[TopKConfig]):
-    """Sends k places, then k numbers. ``bits = k (ceil(log2 D) + 16 or 32)``."""
+    """Sends k indices, then k numbers. ``bits = k (ceil(log2 D) + 16 or 32)``."""
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
@@ -111,13 +111,13 @@ class TopK(Codec[TopKConfig]):
         return Coded(values, sizes(payload, sparse_bits(width, self.count, number)))
 
     def pack(self, payload: NDArray[np.float32]) -> bytes:
-        """Places in ascending order, then numbers."""
+        """Indices in ascending order, then numbers."""
         writer = BitWriter()
         write_sparse(writer, as_batch(payload), self.count, self.config.number)
         return writer.to_bytes()
 
     def unpack(self, data: bytes) -> NDArray[np.float32]:
-        """Read them back; raises MessageError for another length, places out of order or numbers not finite."""
+        """Read them back; raises MessageError for another length, indices out of order or numbers not finite."""
         reader = BitReader(data)
         values = read_sparse(reader, self.team_shape.width, self.count, self.config.number)
         reader.end()

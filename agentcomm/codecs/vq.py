@@ -1,7 +1,7 @@
-"""vq: every part of a payload is replaced by the nearest codeword of a codebook that both sides know.
+"""vq: vector quantization; every group of a payload is replaced by the nearest codeword of a shared codebook.
 
-Few bits, all payloads of one size, and an integrity check for free: what is no codeword was not said by an honest
-sender (defense ``codeword``).
+Payloads are small and have equal size, and receivers get an integrity check: honest senders only send codewords, so the
+defense ``codeword`` rejects payloads outside the codebook.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class VectorQuantizationConfig(CodebookConfig, CodecConfig):
 
 
 class VectorQuantization(Codec[VectorQuantizationConfig]):
-    """Sends a codeword's number for each group. ``bits = groups log2(codewords)``.
+    """Sends the index of a codeword for each group. ``bits = groups log2(codewords)``.
 
-    Payloads are clamped to +-65504 before the nearest codeword is looked for.
+    Payloads are clamped to +-65504 first.
     """
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
-        """Fine and coarse codebooks, too."""
+        """The default, a fine and a coarse codebook."""
         return {"": {}, "fine": {"groups": 16, "codewords": 64, "seed": 3}, "coarse": {"groups": 1, "codewords": 2}}
 
     def __init__(self, config: VectorQuantizationConfig, team_shape: TeamShape) -> None:
@@ -40,20 +40,20 @@ class VectorQuantization(Codec[VectorQuantizationConfig]):
         self._on_device = self.codebook.to(team_shape.device)
 
     def encode(self, payload: Tensor, memory: dict[str, Tensor], step: Tensor, round_: int) -> Coded:
-        """Replace every part by its nearest codeword."""
+        """Replace every group by its nearest codeword."""
         code = nearest(payload.clamp(-LARGEST, LARGEST), self._on_device)
         bits = self.config.groups * index_bits(self.config.codewords)
         return Coded(look_up(code, self._on_device), sizes(payload, bits))
 
     def pack(self, payload: NDArray[np.float32]) -> bytes:
-        """The number of each group's codeword."""
+        """The index of each group's codeword."""
         writer = BitWriter()
         for number in nearest(as_batch(payload).clamp(-LARGEST, LARGEST), self.codebook).flatten().tolist():
             writer.write(number, index_bits(self.config.codewords))
         return writer.to_bytes()
 
     def unpack(self, data: bytes) -> NDArray[np.float32]:
-        """Look the codewords up; raises MessageError for another length. Any numbers are a code."""
+        """Look up the codewords; raises MessageError for another length. All indices are valid."""
         reader = BitReader(data)
         code = torch.tensor([reader.read(index_bits(self.config.codewords)) for _ in range(self.config.groups)])
         reader.end()

@@ -1,10 +1,10 @@
-"""Checks that a plug-in keeps its contract, for its author to call.
+"""Conformance checks for plug-ins, to be called by their authors.
 
 ``check_world(lambda num_worlds: MyWorld(config, num_worlds))``, ``check_policy(lambda world: MyPolicy.for_world(config,
 world), make_world)``, ``check_attack(MyAttack, {"argument": 1})``, ``check_defense(MyDefense)``,
 ``check_channel(MyChannel)``, ``check_codec(MyCodec)``, ``check_topology(MyTopology)``, ``check_metric(MyMetric)`` and,
-for any PettingZoo environment, ``check_seeds(MyParallelEnv)`` raise ``AssertionError``
-with what is wrong. No test framework is needed.
+for any PettingZoo environment, ``check_seeds(MyParallelEnv)`` raise ``AssertionError`` with a description of the
+problem. No test framework is needed.
 """
 
 from agentcomm.conformance.attacks import check_attack

@@ -1,4 +1,4 @@
-"""Do attacks keep their contract?"""
+"""Conformance check of attacks."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from agentcomm.step.comms import Comms
 
 
 def check_attack(attack: type[Attack], arguments: dict[str, Any] | None = None, num_agents: int = 4) -> None:
-    """Check the contract of :class:`agentcomm.contracts.attack.Attack`, in random steps of a random team.
+    """Check the contract of :class:`agentcomm.contracts.attack.Attack` in random steps of a random team.
 
-    Each hook that the attack overrides is checked by itself.
+    Each hook that the attack overrides is checked separately.
 
     Args:
         attack: The attack's class.
-        arguments: Its arguments; those by default when not given.
-        num_agents: Size of the team that it attacks.
+        arguments: Its arguments; None for the defaults.
+        num_agents: Size of the attacked team.
 
     Raises:
         AssertionError: If the attack breaks the contract.
     """
     check_plugin(attack, AttackConfig)
     found = hooks(attack)
-    require(bool(found), f"it overrides no hook, so it does nothing: {', '.join(HOOKS)}")
+    require(bool(found), f"it overrides no hook, so it has no effect: {', '.join(HOOKS)}")
     config = attack.Config.model_validate(arguments or {})
     assert isinstance(config, AttackConfig)
     shape = make_team_shape(num_agents, 2)
@@ -70,7 +70,7 @@ def check_attack(attack: type[Attack], arguments: dict[str, Any] | None = None, 
 
 
 def _check_limits(attack: type[Attack], config: AttackConfig, shape: TeamShape) -> None:
-    """Its threat model keeps to the limits of the budget that it is given."""
+    """Its threat model respects the limits of the given budget."""
     for limit in ("norm", "length", "reward", "deviation"):
         strict = config.model_copy(update={"budget": config.budget.at_most(**{limit: 0})})
         held = getattr(attack(strict, shape).threat_model().budget, limit)
@@ -78,7 +78,7 @@ def _check_limits(attack: type[Attack], config: AttackConfig, shape: TeamShape) 
 
 
 def _check_predicate(made: Attack, worlds: int) -> None:
-    """It does not succeed in episodes in which nothing happened."""
+    """It does not succeed in episodes without any events."""
     quiet = episodes(worlds, Facts.of(torch.zeros(worlds, len(DIRECTORY_COUNTS), dtype=torch.int64)))
     won = made.succeeded(quiet, quiet)
     require(won.shape == (worlds,) and won.dtype == torch.bool, f"succeeded must return torch.bool ({worlds},)")
@@ -105,7 +105,7 @@ def _check_messages(attack: type[Attack], config: AttackConfig, num_agents: int)
         for e, expected in zip(exchanges, plain, strict=True):
             got = idle.network.exchange(e.spoken, e.links, e.step, e.round, reader)
             same = all(_equal(getattr(got, f.name), getattr(expected, f.name)) for f in fields(Inbox))
-            require(same, f"it acts without a budget: threat_model leaves out {budget!r}")
+            require(same, f"it acts without a budget: threat_model ignores {budget!r}")
             idle.reset(e.ended)
     control = build(noop_control=True)
     for e, expected in zip(exchanges, plain, strict=True):
@@ -114,7 +114,7 @@ def _check_messages(attack: type[Attack], config: AttackConfig, num_agents: int)
         same = torch.equal(got.mask[..., slots], expected.mask)
         heard = got.payload()[..., slots, :].masked_fill(~expected.mask.unsqueeze(-1), 0.0)
         same &= torch.equal(heard, expected.payload().masked_fill(~expected.mask.unsqueeze(-1), 0.0))
-        require(same, "its no-op control changes what honest senders are heard to say")
+        require(same, "its no-op control changes messages of honest senders")
         control.reset(e.ended)
 
 

@@ -1,4 +1,4 @@
-"""Does a channel keep its contract?"""
+"""Conformance check of channels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DTYPES = {"lost": torch.bool, "seconds": torch.float32, "extra": torch.int64, "h
 
 
 class _Watched(Channel):
-    """Looks over a channel's shoulder."""
+    """Checks every call of a channel."""
 
     def __init__(self, inner: Channel) -> None:
         super().__init__(inner.config, inner.team_shape, inner.slots)
@@ -37,9 +37,9 @@ class _Watched(Channel):
         places = dict(memory)
         effect = self.inner.carry(entering, memory)
         changed = [name for name, value in before.items() if not torch.equal(value, getattr(entering, name))]
-        require(not changed, f"carry changes {', '.join(changed)} of what passes")
+        require(not changed, f"carry changes {', '.join(changed)} of its input")
         kept = places.keys() == memory.keys() and all(memory[name] is value for name, value in places.items())
-        require(kept, "carry swaps tensors of its memory; they must be changed in place")
+        require(kept, "carry replaces tensors of its memory; they must be changed in place")
         shape = entering.present.shape
         for name, dtype in DTYPES.items():
             part = getattr(effect, name)
@@ -48,7 +48,7 @@ class _Watched(Channel):
             fits = part.shape == shape and part.dtype == dtype
             require(fits, f"{name} is {part.dtype} {tuple(part.shape)}, not {dtype} {tuple(shape)}")
             require(part.isfinite().all() and (part >= 0).all(), f"{name} must be finite and at least 0")
-            require(not part[~entering.present].any(), f"{name} says something of messages that are not there")
+            require(not part[~entering.present].any(), f"{name} is not zero for empty slots")
         return effect
 
 
@@ -62,8 +62,8 @@ def check_channel(
 
     Args:
         channel: The channel's class.
-        arguments: Its arguments; those by default when not given.
-        noop_control: Arguments under which every message arrives in its own exchange; checked bit for bit if given.
+        arguments: Its arguments; None for the defaults.
+        noop_control: Arguments with which every message arrives unchanged in its own exchange; checked if given.
         num_agents: Size of the team.
 
     Raises:
@@ -90,7 +90,7 @@ def check_channel(
             passed = same_heard(
                 carry(build(attacked=False, given=noop_control), exchanges), carry(Comms.between(team_shape), exchanges)
             )
-            require(passed, f"messages do not pass bit for bit with {noop_control}")
+            require(passed, f"messages do not arrive unchanged with {noop_control}")
     _check_gradient(build(attacked=False).network, conversation(team_shape, 12, seed=3))
 
 
@@ -101,7 +101,7 @@ def _config(channel: type[Channel], arguments: dict[str, Any] | None) -> Channel
 
 
 def _check_books(comms: Comms, exchanges: list[Exchange]) -> None:
-    """Every message is accounted for after every exchange, and the numbers that count time and bytes only grow."""
+    """Every message is accounted for after every exchange, and counters of time and bytes never decrease."""
     network, n = comms.network, comms.network.ledger
     assert network.link is not None
     before = (n.bytes.clone(), n.steps.clone(), n.seconds.clone())
@@ -109,15 +109,15 @@ def _check_books(comms: Comms, exchanges: list[Exchange]) -> None:
         carry(comms, [e])
         put = n["sent"] + n["forged"]
         fared = n["dropped"] + n["lost"] + n["late"] + n["refused"] + n["accepted"] + network.link.transit.waiting
-        require(torch.equal(put, fared), "messages get lost that are not counted as lost, or are counted twice")
+        require(torch.equal(put, fared), "messages are lost without being counted, or are counted twice")
         now = (n.bytes.clone(), n.steps.clone(), n.seconds.clone())
         grows = all((new >= old).all() for new, old in zip(now, before, strict=True))
-        require(grows, "bytes or time on the way are taken back")
+        require(grows, "bytes or latency decrease")
         before = now
 
 
 def _check_gradient(network: Network, exchanges: list[Exchange]) -> None:
-    """What arrives in its own exchange is what its sender says now, for gradients, too; what comes late is not."""
+    """Gradients reach the senders of messages that arrive in their own exchange, but not those of delayed ones."""
     for e in exchanges:
         spoken = e.spoken.clone().requires_grad_()
         inbox = network.exchange(spoken, e.links, e.step, e.round)
@@ -125,5 +125,8 @@ def _check_gradient(network: Network, exchanges: list[Exchange]) -> None:
         scale = torch.ones_like(inbox.mask, dtype=torch.float32) if inbox.scale is None else inbox.scale
         heard = torch.zeros(e.spoken.shape[:2]).scatter_add(1, inbox.source.flatten(1), (scale * inbox.mask).flatten(1))
         got = torch.zeros_like(spoken) if gradient is None else gradient
-        require(torch.equal(got, heard.unsqueeze(-1).expand_as(got)), "gradients do not reach who was heard in time")
+        require(
+            torch.equal(got, heard.unsqueeze(-1).expand_as(got)),
+            "gradients do not reach the senders of messages that arrive in time",
+        )
         network.reset(e.ended)

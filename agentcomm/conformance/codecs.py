@@ -1,4 +1,4 @@
-"""Does a codec keep its contract?"""
+"""Conformance check of codecs."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ WORLDS, AGENTS, ROUNDS, STEPS = 3, 4, 2, 6
 
 
 def check_codec(codec: type[Codec], arguments: dict[str, Any] | None = None, width: int = 32) -> None:
-    """Check the contract of :class:`agentcomm.contracts.codec.Codec`, on ordinary payloads and odd ones.
+    """Check the contract of :class:`agentcomm.contracts.codec.Codec` on ordinary payloads and edge cases.
 
     Args:
         codec: The codec's class.
-        arguments: Its arguments; those by default when not given.
-        width: Of the payloads.
+        arguments: Its arguments; None for the defaults.
+        width: Width of the payloads.
 
     Raises:
         AssertionError: If the codec breaks the contract.
@@ -48,12 +48,12 @@ def check_codec(codec: type[Codec], arguments: dict[str, Any] | None = None, wid
 
 
 def _global_generators() -> tuple[bytes, ...]:
-    """The states of torch's, numpy's and Python's."""
+    """The states of the global generators of torch, numpy and Python."""
     return torch.get_rng_state().numpy().tobytes(), pickle.dumps(np.random.get_state()), pickle.dumps(random.getstate())
 
 
 def odd_payloads(width: int) -> dict[str, Tensor]:
-    """Payloads [WORLDS, AGENTS, width] that have broken codecs before, and some ordinary ones."""
+    """Payloads [WORLDS, AGENTS, width]: edge cases and some ordinary ones."""
     g = torch.Generator().manual_seed(0)
     plain = torch.randn(WORLDS, AGENTS, width, generator=g)
     alternating = torch.ones_like(plain)
@@ -80,7 +80,7 @@ def odd_payloads(width: int) -> dict[str, Tensor]:
 
 
 def _conversation(width: int) -> Iterator[tuple[Tensor, Tensor, int]]:
-    """Payload, step and kind of exchanges in which what is said changes slowly, and world 1 starts anew midway."""
+    """Payload, step and round of exchanges with slowly changing payloads; world 1 starts a new episode midway."""
     g = torch.Generator().manual_seed(1)
     said = torch.randn(ROUNDS, WORLDS, AGENTS, width, generator=g)
     step = torch.zeros(WORLDS, dtype=torch.int64)
@@ -88,25 +88,25 @@ def _conversation(width: int) -> Iterator[tuple[Tensor, Tensor, int]]:
         if at == STEPS // 2:
             step[1] = 0
         said = said + 0.1 * torch.randn(said.shape, generator=g)
-        for kind in range(ROUNDS):
-            yield said[kind], step.clone(), kind
+        for round_ in range(ROUNDS):
+            yield said[round_], step.clone(), round_
         step = step + 1
 
 
-def _encode(codec: Codec, payload: Tensor, memory: dict[str, Tensor], step: Tensor, kind: int) -> Coded:
-    """Encode, and see that nothing else happens."""
+def _encode(codec: Codec, payload: Tensor, memory: dict[str, Tensor], step: Tensor, round_: int) -> Coded:
+    """Encode, and check that nothing else changes."""
     said, places = payload.clone(), dict(memory)
-    coded = codec.encode(payload, memory, step, kind)
-    require(_same(said, payload), "encode changes the payload that it is handed")
+    coded = codec.encode(payload, memory, step, round_)
+    require(_same(said, payload), "encode changes its input")
     kept = places.keys() == memory.keys() and all(memory[name] is value for name, value in places.items())
-    require(kept, "encode swaps tensors of its memory; they must be changed in place")
+    require(kept, "encode replaces tensors of its memory; they must be changed in place")
     shape = payload.shape[:2]
     fits = coded.values.shape[:2] == shape and coded.values.dim() == 3 and coded.values.dtype == torch.float32
     require(fits, f"encode returns values {coded.values.dtype} {tuple(coded.values.shape)}, not float32 [B, N, W]")
     fits = coded.bits.shape == shape and coded.bits.dtype == torch.int64
     require(fits, f"encode returns bits {coded.bits.dtype} {tuple(coded.bits.shape)}, not int64 [B, N]")
     require((coded.bits >= 0).all(), "a payload has fewer than 0 bits")
-    require(coded.values.isfinite().all(), "finite payloads are encoded as numbers that are not")
+    require(coded.values.isfinite().all(), "finite payloads are encoded as numbers that are not finite")
     return coded
 
 
@@ -116,7 +116,7 @@ def _same(first: Tensor, second: Tensor) -> bool:
 
 
 def _packed(codec: Codec, payload: Tensor, coded: Coded) -> Iterator[tuple[bytes, Tensor, int]]:
-    """For each payload of a batch its bytes, the values they stand for, and the bits they are said to have."""
+    """For each payload of a batch: its bytes, the values they represent, and their size in bits from ``encode``."""
     travels = coded.values if codec.stateful else payload
     for world, agent in np.ndindex(*payload.shape[:2]):
         data = codec.pack(travels[world, agent].numpy())
@@ -142,18 +142,18 @@ def _check_bytes(codec: Codec) -> None:
             fits = read.shape == tuple(values.shape) and read.dtype == np.float32
             require(fits, f"unpack returns {read.dtype} {read.shape}, not float32 {tuple(values.shape)}")
             same = _same(torch.from_numpy(read.copy()), values)
-            require(same, f"unpack reads other values from the bytes of a payload ({name}) than encode says")
+            require(same, f"unpack returns other values than encode for a payload ({name})")
 
 
 def _check_garbage(codec: Codec) -> None:
-    """Bytes of other lengths are refused, and any others are, too, or are values."""
+    """Bytes of a wrong length are rejected, and other damaged bytes are rejected or decoded to finite values."""
     rng = np.random.default_rng(0)
     memory, steps = codec.memory(), torch.zeros(WORLDS, dtype=torch.int64)
     payload = odd_payloads(codec.team_shape.width)["random"]
     coded = _encode(codec, payload, memory, steps, 0)
     for data, values, _ in _packed(codec, payload, coded):
         for wrong in (b"", data[:-1], data + b"\0", data + b"\xff", data + data):
-            require(_read(codec, wrong, len(values)) is None or wrong == data, f"{len(wrong)} bytes are not refused")
+            require(_read(codec, wrong, len(values)) is None or wrong == data, f"{len(wrong)} bytes are not rejected")
         for _ in range(20):
             _read(codec, rng.bytes(len(data)), len(values))
             damaged = bytearray(data)
@@ -175,7 +175,7 @@ def _read(codec: Codec, data: bytes, width: int) -> NDArray[np.float32] | None:
 
 
 def _check_worlds(codec: type[Codec], config: CodecConfig, team_shape: TeamShape) -> None:
-    """The same again gives the same, and so does a world without the others, and one reset without its past."""
+    """Encoding is deterministic, independent of the other worlds, and independent of earlier episodes."""
 
     def talk(made: Codec, worlds: slice) -> list[Coded]:
         memory, out = made.memory(), []
@@ -200,11 +200,11 @@ def _check_worlds(codec: type[Codec], config: CodecConfig, team_shape: TeamShape
         require(same, "a payload is encoded differently without the other worlds of its batch")
         if at >= ROUNDS * (STEPS // 2):
             new = _encode(restarted, said[0][1:2], fresh, said[1][1:2], said[2])
-            require(_same(new.values, single.values), "something of an episode outlives it")
+            require(_same(new.values, single.values), "memory of an episode affects the next one")
 
 
 def _check_receivers(codec: Codec) -> None:
-    """Everybody hears everybody, claimed senders and numbers may be wrong, and slots empty."""
+    """All agents receive all messages; claimed senders and sequence numbers may be wrong, and slots empty."""
     width, g = codec.team_shape.width, torch.Generator().manual_seed(2)
     source = torch.arange(AGENTS).view(1, 1, -1).expand(WORLDS, AGENTS, -1)
     sending, hearing = codec.memory(), codec.memory()
@@ -215,9 +215,9 @@ def _check_receivers(codec: Codec) -> None:
         everything = torch.ones_like(source, dtype=torch.bool)
         sequence = (at * ROUNDS + kind).expand_as(source)
         heard = _decode(codec, Received(values, everything, source, sequence, step, kind), hearing)
-        require(_same(heard, heard[:, :1].expand_as(heard)), "who hears the same messages understands something else")
+        require(_same(heard, heard[:, :1].expand_as(heard)), "receivers of the same messages decode different payloads")
         if not codec.stateful:
-            require(_same(heard, values), "decode changes what arrived, but needs no memory to do so")
+            require(_same(heard, values), "decode changes values, but the codec is not stateful")
     for payload, step, kind in _conversation(width):
         coded = _encode(codec, payload, sending, step, kind)
         values = coded.values.unsqueeze(1).expand(-1, AGENTS, -1, -1) + torch.randn(1, generator=g)
@@ -228,14 +228,14 @@ def _check_receivers(codec: Codec) -> None:
 
 
 def _decode(codec: Codec, received: Received, memory: dict[str, Tensor]) -> Tensor:
-    """Decode, and see that what arrived stays what it is."""
+    """Decode, and check that the input is not changed."""
     arrived, places = received.values.clone(), dict(memory)
     heard = codec.decode(received, memory)
     shape = (*received.present.shape, codec.team_shape.width)
     require(heard.shape == shape, f"decode returns {tuple(heard.shape)}, not {shape}")
     require(heard.dtype == torch.float32, f"decode returns {heard.dtype}, not torch.float32")
-    require(heard[received.present].isfinite().all(), "decode makes numbers that are not finite of finite ones")
-    require(_same(arrived, received.values), "decode changes what arrived")
+    require(heard[received.present].isfinite().all(), "decode turns finite numbers into numbers that are not finite")
+    require(_same(arrived, received.values), "decode changes its input")
     kept = places.keys() == memory.keys() and all(memory[name] is value for name, value in places.items())
-    require(kept, "decode swaps tensors of its memory; they must be changed in place")
+    require(kept, "decode replaces tensors of its memory; they must be changed in place")
     return heard

@@ -1,4 +1,4 @@
-"""What all checks share."""
+"""Helpers shared by all conformance checks."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def require(condition: bool | Tensor, problem: str) -> None:
 
 
 def check_plugin(plugin: type[Plugin], base: type[PluginConfig]) -> None:
-    """Version, and a config that is frozen, described and refuses unknown keys."""
+    """Check the version, and that the config is frozen, has descriptions and rejects unknown keys."""
     require(isinstance(plugin.version, str), f"version is {plugin.version!r}, not a string")
     config = plugin.Config
     require(isinstance(config, type) and issubclass(config, base), f"Config is {config!r}, not a {base.__name__}")
     require(config.model_config.get("frozen") is True, "Config is not frozen")
-    require(config.model_config.get("extra") == "forbid", "Config takes unknown keys")
+    require(config.model_config.get("extra") == "forbid", "Config accepts unknown keys")
     for name, info in config.model_fields.items():
         require(bool(info.description), f"argument {name!r} has no description")
 
 
 def check_memory(make: Callable[[], dict[str, Tensor]], worlds: int) -> None:
-    """Memory has a row per world, and is new each time it is made."""
+    """Check that memory has a row per world, and is fresh on each call."""
     memory = make()
     fresh = {name: value.clone() for name, value in memory.items()}
     for name, value in memory.items():
@@ -46,19 +46,19 @@ def check_memory(make: Callable[[], dict[str, Tensor]], worlds: int) -> None:
         value.fill_(1)
     again = make()
     same = again.keys() == fresh.keys() and all(torch.equal(again[name], value) for name, value in fresh.items())
-    require(same, "memory() does not start the same each time: it must make new tensors")
+    require(same, "memory() returns different values on each call: it must create new tensors")
 
 
 def check_threat(made: Attack) -> None:
-    """An attack names known risks, and one threat model."""
+    """Check that an attack names known risks and has one threat model."""
     for risk in made.risks:
-        require(risk in RISKS, f"{risk!r} is no risk id, like aa.l2.agent_spoofing (agentcomm/base/risks.py)")
+        require(risk in RISKS, f"{risk!r} is not a risk id, such as aa.l2.agent_spoofing (agentcomm/base/risks.py)")
     require(isinstance(made.threat_model(), ThreatModel), "threat_model does not return a ThreatModel")
-    require(made.threat_model() == made.threat_model(), "the threat model changes from call to call")
+    require(made.threat_model() == made.threat_model(), "threat_model returns different values on each call")
 
 
 def episodes(worlds: int, facts: Facts) -> Episodes:
-    """Episodes [B] in which nothing happened but to the directory."""
+    """Episodes [B] without events other than those of the directory."""
     none, zero = torch.zeros(worlds, dtype=torch.int64), torch.zeros(worlds)
     return Episodes(
         length=none + 1,

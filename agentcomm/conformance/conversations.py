@@ -1,4 +1,4 @@
-"""Random conversations to check stages of the network with."""
+"""Random conversations, to check attacks, defenses and channels with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from agentcomm.step.comms import Comms
 
 
 def make_team_shape(num_agents: int, degree: int) -> TeamShape:
-    """Three worlds with two exchanges per step."""
+    """The shape of a team in three worlds with two rounds per step."""
     return TeamShape(3, num_agents, min(degree, num_agents - 1), 8, 2, torch.device("cpu"))
 
 
@@ -32,14 +32,16 @@ class Exchange:
     ended: Tensor
 
 
-def conversation(s: TeamShape, num_steps: int, seed: int = 0, shut: float = 0.2, ends: float = 0.15) -> list[Exchange]:
-    """Random tokens on random links; gates shut and episodes end at random, in each world for itself."""
+def conversation(
+    s: TeamShape, num_steps: int, seed: int = 0, closed: float = 0.2, ends: float = 0.15
+) -> list[Exchange]:
+    """Random payloads on random links; gates close and episodes end at random, independently in each world."""
     g = torch.Generator().manual_seed(seed)
     at, out = torch.zeros(s.num_worlds, dtype=torch.int64), []
     for _ in range(num_steps):
         keys = torch.rand(s.num_worlds, s.num_agents, s.num_agents, generator=g)
         keys.diagonal(dim1=1, dim2=2).fill_(-1)
-        open_ = torch.rand(s.num_worlds, s.num_agents, generator=g) >= shut
+        open_ = torch.rand(s.num_worlds, s.num_agents, generator=g) >= closed
         links = Links(keys.topk(s.degree, -1).indices.sort(-1).values, open_)
         done = (torch.rand(s.num_worlds, generator=g) < ends).nonzero().squeeze(-1)
         for round_ in range(s.rounds):
@@ -52,13 +54,13 @@ def conversation(s: TeamShape, num_steps: int, seed: int = 0, shut: float = 0.2,
 
 
 def reader(inbox: Inbox) -> Tensor:
-    """Stands in for a policy: logits [B, N, 3] of three actions, by what was heard."""
+    """A stand-in for a policy: logits [B, N, 3] of three actions, given the inboxes."""
     heard = (inbox.payload() * inbox.mask.unsqueeze(-1)).sum(2)
     return heard @ torch.cos(torch.arange(3.0 * heard.shape[-1])).view(-1, 3)
 
 
 def carry(comms: Comms, exchanges: Sequence[Exchange], changed: int | None = None) -> list[Inbox]:
-    """What receivers got, exchange by exchange; one world may say other things to others."""
+    """Run the exchanges; returns the inboxes of each. World ``changed`` sends other payloads on other links."""
     out = []
     for e in exchanges:
         spoken, links = e.spoken, e.links
@@ -78,7 +80,7 @@ def heard(inbox: Inbox) -> Tensor:
 
 
 def same_heard(first: Sequence[Inbox], second: Sequence[Inbox], worlds: Sequence[int] | None = None) -> bool:
-    """Whether two runs heard the same, bit for bit, in some worlds or all; slots that nobody uses do not count."""
+    """Whether two runs delivered the same messages, bit for bit, in some worlds or all; unused slots do not count."""
     chosen = slice(None) if worlds is None else list(worlds)
 
     def same(a: Inbox, b: Inbox) -> bool:
@@ -91,26 +93,26 @@ def same_heard(first: Sequence[Inbox], second: Sequence[Inbox], worlds: Sequence
 
 
 def check_state(build: Callable[[], Comms], exchanges: list[Exchange]) -> None:
-    """Same seed, same messages; saved and restored; worlds reset one by one; and none that hears of another."""
+    """Check that runs are reproducible, can be saved and restored, and that worlds are independent and reset fully."""
     ambient = torch.get_rng_state()
     whole = carry(build(), exchanges)
     require(torch.equal(ambient, torch.get_rng_state()), "randomness is drawn from torch's global generator")
-    require(same_heard(whole, carry(build(), exchanges)), "the same seed and messages give another outcome")
+    require(same_heard(whole, carry(build(), exchanges)), "the same seed and messages give different results")
     half = len(exchanges) // 2 + 1  # between two rounds of a step
     first, second = build(), build()
     carry(first, exchanges[:half])
     second.restore(first.snapshot())
-    goes_on = same_heard(whole[half:], carry(second, exchanges[half:]))
-    require(goes_on, "a restored run differs: something is kept outside memory")
+    resumed = same_heard(whole[half:], carry(second, exchanges[half:]))
+    require(resumed, "a restored run differs: some state is kept outside memory")
     others = list(range(1, first.network.team_shape.num_worlds))
     apart = same_heard(whole, carry(build(), exchanges, changed=0), others)
-    require(apart, "what happens in one world changes another")
+    require(apart, "worlds are not independent of each other")
     used, new = build(), build()
     carry(used, exchanges)
     used.reset(torch.arange(used.network.team_shape.num_worlds))
     for old, fresh in zip(used.adversary.guards, new.adversary.guards, strict=True):
         old.generator.set_state(fresh.generator.get_state())
-    old_path, new_path = used.network.link, new.network.link
-    if old_path is not None and new_path is not None:
-        old_path.generator.set_state(new_path.generator.get_state())
-    require(same_heard(carry(used, exchanges), carry(new, exchanges)), "something of an episode outlives it")
+    old_link, new_link = used.network.link, new.network.link
+    if old_link is not None and new_link is not None:
+        old_link.generator.set_state(new_link.generator.get_state())
+    require(same_heard(carry(used, exchanges), carry(new, exchanges)), "state of an episode affects the next one")

@@ -1,4 +1,4 @@
-"""Do attacks on a directory keep their contract?"""
+"""Conformance check of attacks on a directory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WORLDS, MEMBERS, SKILLS, LOOKUPS, STEPS = 6, 5, 3, 4, 14
 
 
 class Market:
-    """Random look-ups in a directory whose listed cards are asked and report outcomes; episodes end at random."""
+    """Random look-ups in a directory, with tasks routed to listed cards and outcomes reported."""
 
     def __init__(self, seed: int = 0) -> None:
         device = torch.device("cpu")
@@ -53,7 +53,7 @@ class Market:
         self.step, self.ended = other.step.clone(), other.ended.clone()
 
     def turn(self) -> Answer:
-        """One step, after the worlds that ended in the last one begin anew."""
+        """Run one step, after starting new episodes in worlds that ended in the last one."""
         self._begin(self.ended.nonzero().squeeze(1))
         need = torch.randint(SKILLS, (WORLDS, LOOKUPS), generator=self.generator)
         answer = self.directory.turn(
@@ -83,8 +83,8 @@ class Market:
 def check_directory(attack: type[Attack], config: AttackConfig) -> None:
     """Check the hook ``on_directory`` on random look-ups.
 
-    The attack keeps to its threat model and its budget, does something, can be saved and restored, never succeeds as
-    its own ``noop_control`` control, and without a budget leaves everything bit for bit as it is.
+    The attack respects its threat model and budget, has an effect, can be saved and restored, never succeeds as its own
+    no-op control, and has no effect without a budget.
 
     Args:
         attack: The attack's class.
@@ -105,7 +105,7 @@ def check_directory(attack: type[Attack], config: AttackConfig) -> None:
     attacked, adversary = market()
     first, guard = [attacked.turn() for _ in range(STEPS)], adversary.guards[0]
     check_obeys(guard)
-    require(guard.spent.any(), f"it did nothing in {STEPS} steps")
+    require(guard.spent.any(), f"it had no effect in {STEPS} steps")
     again = market()[0]
     require(all(same_answer(a, again.turn()) for a in first), "two runs of the same seed differ")
     twin = market()[1]
@@ -116,13 +116,13 @@ def check_directory(attack: type[Attack], config: AttackConfig) -> None:
     for _ in range(STEPS):
         control.turn()
         quiet = episodes(WORLDS, control.directory.facts())
-        require(not noop.guards[0].attack.succeeded(quiet, quiet).any(), "its noop_control control succeeds")
+        require(not noop.guards[0].attack.succeeded(quiet, quiet).any(), "its no-op control succeeds")
     plain = Market()
     clean = [plain.turn() for _ in range(STEPS)]
     for budget in NO_BUDGETS:
         idle = market(budget=budget)[0]
         same = all(same_answer(a, idle.turn()) for a in clean)
-        require(same, f"it acts without a budget: threat_model leaves out {budget!r}")
+        require(same, f"it acts without a budget: threat_model ignores {budget!r}")
 
 
 def same_answer(first: Answer, second: Answer) -> bool:

@@ -1,4 +1,4 @@
-"""What every hook but that on messages is checked for: random steps, in worlds whose episodes end at random."""
+"""Checks of all hooks except those on messages, in random steps of worlds whose episodes end at random."""
 
 from __future__ import annotations
 
@@ -18,55 +18,57 @@ from agentcomm.guards.base import GuardBase
 from agentcomm.step.comms import Comms
 
 ACTIONS, WIDTH, VOCABULARY = 5, 6, 12
-DIRECTORY = DirectoryShape(members=4, principals=10, skills=3, listed=3)  # for hooks on one, which are not called here
+DIRECTORY = DirectoryShape(
+    members=4, principals=10, skills=3, listed=3
+)  # for attacks on a directory, whose hook is not called here
 NO_BUDGETS = (Budget(per_step=0), Budget(per_episode=0), Budget(start_step=1000))
 
 
 class Build(Protocol):
-    """Makes what lies between a team's members, with the attack alone, whose config is changed like this."""
+    """Factory of a team's ``Comms`` with the attack as the only one, and with changes of its config."""
 
     def __call__(self, **changes: Any) -> Comms:
-        """The whole."""
+        """Create it."""
         ...
 
 
-Run = Callable[[Comms, int], list[Tensor]]  # what came of some random steps with a seed
+Run = Callable[[Comms, int], list[Tensor]]  # results of random steps with a seed
 
 
 def check_obeys(guard: GuardBase) -> None:
-    """Nothing was asked for beyond the threat model. To be cut off at the end of its budget is no fault."""
+    """Check that the attack respects its threat model; exceeding its budget, which the guard enforces, is allowed."""
     broken = {rule: count for rule, count in guard.violations.items() if rule != "beyond the budget"}
-    require(not broken, f"it asks for more than its threat model allows: {broken}")
+    require(not broken, f"it requests more than its threat model allows: {broken}")
 
 
 def check_hook(build: Build, shape: TeamShape, run: Run) -> None:
-    """Check a hook that changes something outside of messages.
+    """Check a hook that acts on something other than messages.
 
     Args:
-        build: Makes the attack, alone.
+        build: Creates a team's ``Comms`` with the attack.
         shape: Shape of the team.
-        run: What came of random steps, in which the hook is called.
+        run: Runs random steps in which the hook is called, and returns their results.
 
     Raises:
-        AssertionError: If it asks for more than its threat model allows, acts without a budget or as the no-op
-            control, or keeps something outside its memory.
+        AssertionError: If it requests more than its threat model allows, acts without a budget or as the no-op
+            control, or keeps state outside its memory.
     """
     whole, plain = build(), run(Comms.between(shape), 0)
     run(whole, 0)
     check_obeys(whole.adversary.guards[0])
     for budget in NO_BUDGETS:
         idle = same(run(build(budget=budget), 0), plain)
-        require(idle, f"it acts without a budget: threat_model leaves out {budget!r}")
-    require(same(run(build(noop_control=True), 0), plain), "its no-op control changes something")
+        require(idle, f"it acts without a budget: threat_model ignores {budget!r}")
+    require(same(run(build(noop_control=True), 0), plain), "its no-op control has an effect")
     first, second = build(), build()
     run(first, 2)
     second.restore(first.snapshot())
-    goes_on = same(run(first, 3), run(second, 3))
-    require(goes_on, "a restored run acts differently: something is kept outside memory")
+    resumed = same(run(first, 3), run(second, 3))
+    require(resumed, "a restored run differs: some state is kept outside memory")
 
 
 def same(first: list[Tensor], second: list[Tensor]) -> bool:
-    """Whether all of it is equal, bit for bit."""
+    """Whether all tensors are equal, bit for bit."""
     return len(first) == len(second) and all(map(torch.equal, first, second))
 
 
@@ -89,19 +91,19 @@ def act(comms: Comms, seed: int, steps: int = 8, greedy: bool = False) -> list[T
 
 
 def check_actions(build: Build, shape: TeamShape) -> None:
-    """Check an attack with the power ``act``; besides what all hooks promise, it acts for its own node only."""
+    """Check an attack with the power ``act``, which must act for its own node only."""
     check_hook(build, shape, act)
     whole = build()
     done, plain = act(whole, 0), act(Comms.between(shape), 0)
     others = [agent for agent in range(shape.num_agents) if agent != whole.adversary.guards[0].identity]
     own = all(torch.equal(a[:, others], b[:, others]) for a, b in zip(done, plain, strict=True))
-    require(own, "what it does changes another agent's action")
+    require(own, "it changes another agent's action")
     act(whole, 1, greedy=True)
     check_obeys(whole.adversary.guards[0])
 
 
 def earn(comms: Comms, seed: int) -> list[Tensor]:
-    """Rewards [B, N] that a team which talks at random learns from, step by step."""
+    """Rewards [B, N] that a team with random messages learns from, step by step."""
     s, g, out = comms.network.team_shape, torch.Generator().manual_seed(seed), []
     for e in conversation(s, 8, seed):
         comms.network.exchange(e.spoken, e.links, e.step, e.round, reader)
@@ -114,7 +116,7 @@ def earn(comms: Comms, seed: int) -> list[Tensor]:
 
 
 class _Sensors:
-    """What an attack on sensors needs of a world, and of a policy with gates."""
+    """A stand-in for a world and a policy with gates, for attacks on sensors."""
 
     def __init__(self, shape: TeamShape, kind: Any) -> None:
         self.layout = Observation(kind, WIDTH, VOCABULARY if kind == "indices" else 0)
@@ -140,7 +142,7 @@ class _Sensors:
 
 
 def check_observations(build: Build, shape: TeamShape) -> None:
-    """Check an attack at position ``sensor``, with indices and with numbers."""
+    """Check an attack at position ``sensor``, with index and dense observations."""
     for kind in ("indices", "dense"):
 
         def see(comms: Comms, seed: int, kind: str = kind) -> list[Tensor]:

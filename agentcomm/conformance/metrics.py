@@ -1,4 +1,4 @@
-"""Does a metric keep its contract?"""
+"""Conformance check of metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agentcomm.network.ledger import COUNTS
 
 
 def check_metric(plugin: type[Metric], arguments: dict[str, Any] | None = None, num_episodes: int = 7) -> None:
-    """Check the contract of :class:`agentcomm.contracts.metric.Metric` on made-up episodes of several sorts.
+    """Check the contract of :class:`agentcomm.contracts.metric.Metric` on synthetic episodes of several kinds.
 
     Args:
         plugin: The metric.
@@ -38,17 +38,17 @@ def check_metric(plugin: type[Metric], arguments: dict[str, Any] | None = None, 
         for late in (True, False):
             episodes = some_episodes(num_episodes, directory, late)
             applied |= _check_value(plugin(config), episodes)
-    require(applied, "it applies to none of the made-up episodes")
+    require(applied, "it applies to none of the synthetic episodes")
 
 
 def some_episodes(count: int, directory: bool = True, late: bool = True, seed: int = 0) -> Episodes:
-    """Made-up episodes, as they might come out of an evaluation.
+    """Synthetic episodes, as an evaluation might return them.
 
     Args:
         count: B.
         directory: Whether there is a directory.
-        late: Whether messages take time.
-        seed: Of the numbers.
+        late: Whether messages are delayed.
+        seed: Seed of the numbers.
     """
     g = torch.Generator().manual_seed(seed)
 
@@ -74,7 +74,7 @@ def some_episodes(count: int, directory: bool = True, late: bool = True, seed: i
 
 
 def _check_value(metric: Metric, episodes: Episodes) -> bool:
-    """Whether the metric applies; the number is finite, follows from the episodes alone, and minds no order."""
+    """Check that the value is finite, deterministic and independent of the order; whether the metric applies."""
     before = _tensors(episodes)
     kept = {name: value.clone() for name, value in before.items()}
     ambient = torch.get_rng_state()
@@ -82,14 +82,16 @@ def _check_value(metric: Metric, episodes: Episodes) -> bool:
     require(torch.equal(ambient, torch.get_rng_state()), "randomness is drawn from torch's global generator")
     require(all(torch.equal(kept[name], now) for name, now in before.items()), "measuring changes the episodes")
     require(value is None or isinstance(value, float | int), f"value returns a {type(value).__name__}, not a float")
-    require(value is None or math.isfinite(value), f"value returns {value}; what does not apply is None")
+    require(
+        value is None or math.isfinite(value), f"value returns {value}; a metric that does not apply must return None"
+    )
     if single is not None:
         shape = tuple(episodes.length.shape)
         require(tuple(single.shape) == shape, f"by_episode returns shape {tuple(single.shape)}, not {shape}")
         require(single.float().isfinite().all(), "by_episode returns numbers that are not finite")
-        require(value is not None, "episodes have numbers, but the cell has none")
-    require(metric.value(episodes) == value, "the same episodes give another value")
-    turned = metric.value(_turned(episodes))
+        require(value is not None, "by_episode returns numbers, but value returns None")
+    require(metric.value(episodes) == value, "the same episodes give different values")
+    turned = metric.value(_reversed(episodes))
     same = turned is None if value is None else turned is not None and math.isclose(turned, value, rel_tol=1e-5)
     require(same, "the value depends on the order of the episodes")
     return value is not None
@@ -104,8 +106,8 @@ def _tensors(episodes: Episodes) -> dict[str, Tensor]:
     return found | ({} if episodes.facts is None else {f"facts.{n}": v for n, v in vars(episodes.facts).items()})
 
 
-def _turned(episodes: Episodes) -> Episodes:
-    """The same episodes in the opposite order."""
+def _reversed(episodes: Episodes) -> Episodes:
+    """The same episodes in reverse order."""
     found = {name: value.flip(0) for name, value in _tensors(episodes).items()}
 
     def part(name: str) -> dict[str, Tensor]:

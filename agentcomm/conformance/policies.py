@@ -1,4 +1,4 @@
-"""Does a policy keep its contract?"""
+"""Conformance check of policies."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from agentcomm.training.rollout import Sampler
 
 
 def check_policy(policy_factory: PolicyFactory, world_factory: WorldFactory, num_worlds: int = 6) -> None:
-    """Check the contract of :class:`agentcomm.contracts.policy.CommPolicy` in random episodes, with messages disturbed.
+    """Check the contract of :class:`agentcomm.contracts.policy.CommPolicy` in random episodes, clean and attacked.
 
     Args:
-        policy_factory: Makes the policy for a world. Its weights may be random.
-        world_factory: Makes a world of three or more agents; a small ``max_steps`` lets episodes end within 16 steps.
-        num_worlds: Copies to check with, four or more.
+        policy_factory: Creates the policy for a world; its weights may be random.
+        world_factory: Creates a world of three or more agents; with a small ``max_steps``, so that episodes end within
+            16 steps.
+        num_worlds: Number of worlds, four or more.
 
     Raises:
         AssertionError: If the policy breaks the contract.
@@ -42,7 +43,7 @@ def check_policy(policy_factory: PolicyFactory, world_factory: WorldFactory, num
     _check_parts(policy, observation, world)
     _check_secrecy(policy, observation)
     _check_control(policy, world)
-    # Parts may rest at the beginning of training or at its end, but not at both.
+    # Parameters may be unused at the beginning or at the end of training, but not both.
     trained: set[str] = set()
     for attacked, progress in ((False, 0.0), (True, 1.0)):
         policy.anneal(progress)
@@ -52,20 +53,20 @@ def check_policy(policy_factory: PolicyFactory, world_factory: WorldFactory, num
 
 
 def _some_actions(policy: CommPolicy, worlds: int) -> Tensor:
-    """[worlds, N] actions that do not matter, but must be some."""
+    """[worlds, N] arbitrary actions."""
     agents = torch.arange(policy.num_agents)
     return (torch.arange(worlds).unsqueeze(1) + agents) % policy.num_actions
 
 
 def _run(policy: CommPolicy, observation: Tensor, deliver: Deliver, worlds: Tensor | None = None) -> Tensor:
-    """Logits, with actions to tell of that depend on the world's number only."""
+    """Logits, with arbitrary actions for autoregressive policies that depend on the index of the world."""
     actions = _some_actions(policy, len(observation) if worlds is None else int(worlds.max()) + 1)
     actions = (actions if worlds is None else actions[worlds]).to(observation.device)
     return policy.run(policy.encode(observation), deliver, actions)
 
 
 def _clear(source: Tensor, open_: Tensor | None = None) -> Callable[[int, Tensor], Inbox]:
-    """Delivers everything to open gates, untouched."""
+    """Delivers all messages to open gates unchanged."""
     mask = torch.ones_like(source, dtype=torch.bool) if open_ is None else open_.unsqueeze(-1).expand_as(source)
     return lambda _, spoken: Inbox(spoken, source, mask, source)
 
@@ -91,7 +92,7 @@ def _check_parts(policy: CommPolicy, observation: Tensor, world: World) -> None:
         said = spoken.detach().clone()
         heard = policy.hear(hidden, _clear(source)(round_, spoken), round_)
         require(heard.shape == hidden.shape, f"hear turns {tuple(hidden.shape)} into {tuple(heard.shape)}")
-        require(torch.equal(said, spoken), "hear changes what others said")
+        require(torch.equal(said, spoken), "hear changes the payloads of others")
         hidden = heard
     logits, value = _run(policy, observation, _clear(source)), policy.value(first)
     shape = (b, n, world.num_actions)
@@ -99,32 +100,37 @@ def _check_parts(policy: CommPolicy, observation: Tensor, world: World) -> None:
     require(value.shape == (b, n), f"value returns {tuple(value.shape)}, not {(b, n)}")
     require(logits.isfinite().all() and value.isfinite().all(), "logits or values are not finite")
     repeated = _run(policy, observation, _clear(source))
-    require(torch.equal(logits, repeated), "the same observations and messages give other logits")
+    require(torch.equal(logits, repeated), "the same observations and messages give different logits")
     require(torch.equal(ambient, torch.get_rng_state()), "randomness is drawn from torch's global generator")
     some = torch.arange(0, b, 2, device=observation.device)
     part = _run(policy, observation[some], _clear(source[some]), some)
-    require(torch.allclose(part, logits[some], atol=1e-4), "what one world does depends on the others of its batch")
+    require(
+        torch.allclose(part, logits[some], atol=1e-4), "the logits of a world depend on the other worlds of its batch"
+    )
 
 
 def _check_secrecy(policy: CommPolicy, observation: Tensor) -> None:
-    """Agents know of each other by messages only: with others' observations swapped and gates shut, nothing changes.
+    """Agents affect each other through messages only: with closed gates, others' observations have no effect.
 
-    The critic may see everybody's observations, but knows nothing of messages.
+    The critic may use the observations of all agents, but no messages.
     """
     b, n = observation.shape[:2]
     source = policy.topology.graph(None, b, policy.encode(observation)).source
-    shut = torch.zeros(b, n, dtype=torch.bool, device=observation.device)
+    closed = torch.zeros(b, n, dtype=torch.bool, device=observation.device)
     own = policy.listen(policy.encode(observation))
-    logits = _run(policy, observation, _clear(source, shut))
+    logits = _run(policy, observation, _clear(source, closed))
     for agent in range(n):
         other = observation.roll(1, 0)
         other[:, agent] = observation[:, agent]
-        seen = _run(policy, other, _clear(source, shut))
+        seen = _run(policy, other, _clear(source, closed))
         same = torch.allclose(seen[:, agent], logits[:, agent], atol=1e-4)
-        require(same, "an agent knows what nobody told it")
+        require(same, "an agent's logits depend on observations of others without messages")
         gate = policy.listen(policy.encode(other))
         if gate is not None and own is not None:
-            require(torch.allclose(gate[:, agent], own[:, agent], atol=1e-4), "a gate knows what its agent cannot see")
+            require(
+                torch.allclose(gate[:, agent], own[:, agent], atol=1e-4),
+                "a gate depends on observations of other agents",
+            )
 
     def refused(_: int, spoken: Tensor) -> Inbox:
         mask = torch.zeros_like(source, dtype=torch.bool)
@@ -132,18 +138,18 @@ def _check_secrecy(policy: CommPolicy, observation: Tensor) -> None:
         return Inbox(spoken, source, mask, source, torch.zeros_like(source, dtype=spoken.dtype), offset)
 
     seen = _run(policy, observation, refused)
-    require(torch.allclose(seen, logits, atol=1e-4), "messages that were not accepted are heard")
+    require(torch.allclose(seen, logits, atol=1e-4), "messages that were not accepted have an effect")
 
 
 def _check_control(policy: CommPolicy, world: World) -> None:
     config = type(policy).without_messages(policy.config)
     silent = type(policy).for_world(config, world)
-    require(silent.topology.degree == 0, "without_messages leaves links")
-    require(not silent.graph_parameters(), "without_messages leaves a graph to learn")
+    require(silent.topology.degree == 0, "the graph of without_messages has links")
+    require(not silent.graph_parameters(), "the graph of without_messages is learned")
 
 
 def _check_replay(policy: CommPolicy, world: World, attacked: bool) -> set[str]:
-    """Evaluating a rollout again gives the probabilities it was sampled with; the parameters that this trains."""
+    """Check that reevaluation gives the recorded log-probabilities; returns the parameters that get gradients."""
     topology = policy.topology
     sizes = (world.num_worlds, world.num_agents, topology.degree, policy.width, policy.exchanges)
     team_shape = TeamShape(*sizes, device=world.device)
@@ -154,7 +160,7 @@ def _check_replay(policy: CommPolicy, world: World, attacked: bool) -> set[str]:
     now = reevaluate(policy, fragment.columns, graph_gradient=topology.learned)
     differences = [getattr(now, name) - fragment.columns[name] for name in ("log_probability", "gate_log_probability")]
     error = torch.stack(differences).abs().max().detach()
-    require(error < 1e-4, f"evaluating a recorded rollout changes its log-probabilities by up to {float(error):.2g}")
+    require(error < 1e-4, f"reevaluating a rollout changes its log-probabilities by up to {float(error):.2g}")
     loss = (now.log_probability + now.gate_log_probability + now.entropy + now.value).sum()
     policy.zero_grad()
     torch.autograd.backward(loss)

@@ -1,7 +1,7 @@
-"""Does a PettingZoo environment replay whole episodes from a seed?
+"""Conformance check of seeding: a PettingZoo environment must reproduce whole episodes from a seed.
 
-PettingZoo's ``parallel_seed_test`` (1.27) stops after one step: its ``any(terminations)`` goes over the keys of a dict,
-which are all true. Randomness that ignores the seed later in an episode passes it.
+PettingZoo's ``parallel_seed_test`` (1.27) stops after one step, since its ``any(terminations)`` iterates over the keys
+of a dict, which are all true. It does not detect randomness that ignores the seed later in an episode.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def check_seeds(
     same random actions. Observations, rewards, terminations, truncations and infos of both have to be equal.
 
     Args:
-        make: Makes an environment; always with the same arguments.
+        make: Creates an environment, always with the same arguments.
         seeds: Seeds of the episodes.
-        max_steps: Steps within which an episode of the environment ends.
-        varies: Whether episodes differ from seed to seed; False for environments that draw nothing.
+        max_steps: Largest length of an episode, in steps.
+        varies: Whether episodes differ between seeds; False for deterministic environments.
 
     Raises:
         AssertionError: If two episodes of one seed differ, all seeds give the same episode, or an episode is longer
@@ -50,7 +50,7 @@ def check_seeds(
 
 
 def _play(env: ParallelEnv, seed: int, max_steps: int) -> Episode:
-    """What the environment returned in an episode with random actions, which are the same in each call."""
+    """The return values of an environment in an episode with random actions, which are the same in each call."""
     observations, infos = copy.deepcopy(env.reset(seed=seed))
     episode: Episode = [(observations, infos)]
     spaces = {}
@@ -74,7 +74,7 @@ def _sample(space: Any, observation: Any, info: Mapping[str, Any]) -> Any:
 
 
 def _difference(first: Episode, second: Episode) -> str | None:
-    """Where two episodes differ first, or None."""
+    """The first difference of two episodes, or None."""
     for step, (one, other) in enumerate(zip(first, second, strict=False)):
         names = PARTS if step else ("observations", "infos")
         for name, value, its in zip(names, one, other, strict=True):

@@ -1,4 +1,4 @@
-"""Does a topology keep its contract?"""
+"""Conformance check of topologies."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ def check_topology(plugin: type[Topology], arguments: dict[str, Any] | None = No
 
 
 def check_graphs(topology: Topology, hidden: Tensor) -> None:
-    """Graphs are well formed, and sampled ones follow from draws.
+    """Check that graphs are well formed, and that sampled ones are determined by their draws.
 
     Args:
-        topology: Of a team of N.
-        hidden: [B, N, H] what its agents hold.
+        topology: Topology of a team of N.
+        hidden: [B, N, H] state of its agents.
 
     Raises:
-        AssertionError: If they are not.
+        AssertionError: If a graph is malformed.
     """
     b, n = hidden.shape[:2]
     draw, again = (topology.draw(b, _generator(0, hidden.device)) for _ in range(2))
-    require(torch.equal(draw, again), "draws do not come from the generator that draw is handed")
+    require(torch.equal(draw, again), "draws do not come from the given generator")
     sampled = topology.learned or topology.dynamic
     require(len(draw) == (b if sampled else 0), f"draw returns {len(draw)} draws for {b} worlds")
     receiver = torch.arange(n, device=hidden.device).view(1, -1, 1)
@@ -68,7 +68,7 @@ def check_graphs(topology: Topology, hidden: Tensor) -> None:
         require(source.dtype == torch.int64, f"graph has senders of type {source.dtype}, not torch.int64")
         require(((source >= 0) & (source < n)).all(), "graph names agents that do not exist")
         require((source != receiver).all(), "an agent is its own neighbor")
-        require(kept is None or kept.shape == shape, "kept says nothing, or something of every sender")
+        require(kept is None or kept.shape == shape, "kept must be None or have one entry per sender")
         ordered = source.sort(-1).values
         require((ordered.diff(dim=-1) > 0).all(), "a receiver has the same neighbor twice")
     if sampled:
@@ -89,7 +89,7 @@ def _generator(seed: int, device: torch.device | None = None) -> torch.Generator
 
 
 def _check_worlds(topology: Topology, hidden: Tensor) -> None:
-    """The graph of a world follows from its own draw and from what its own agents hold."""
+    """The graph of a world depends on its own draw and the state of its own agents only."""
     draw = topology.draw(WORLDS, _generator(1))
     given = draw if len(draw) else None
     whole = topology.graph(given, WORLDS, hidden)
@@ -97,11 +97,11 @@ def _check_worlds(topology: Topology, hidden: Tensor) -> None:
     part = topology.graph(None if given is None else given[some], len(some), hidden[some])
     for all_, few in zip(whole, part, strict=True):
         alone = few is None if all_ is None else few is not None and torch.equal(all_[some], few)
-        require(alone, "a world's graph depends on the others of its batch")
+        require(alone, "a world's graph depends on the other worlds of its batch")
 
 
 def _check_sizes(topology: Topology) -> None:
-    """A topology serves a team of another size, or says that it cannot."""
+    """A topology can be resized to another team size, or raises a ConfigError."""
     for agents in (2, AGENTS - 1, AGENTS + 3):
         resized = copy.deepcopy(topology)
         try:
@@ -112,17 +112,17 @@ def _check_sizes(topology: Topology) -> None:
 
 
 def _check_learning(topology: LearnedTopology) -> None:
-    """Both ways to learn reach parameters, and in the end the executed graph is trained with."""
+    """Both gradient estimators reach parameters, and at the end of training the executed graph is used."""
     parameters = list(topology.parameters())
     require(bool(parameters), "a learned graph has no parameters")
     require(not topology.exact, "exact is set before training begins")
     draw = topology.draw(WORLDS, _generator(2))
     source = topology.graph(draw, len(draw)).source
     other = topology.draw(WORLDS, _generator(3))
-    require(not torch.isin(draw, other).all(), "every generator gives the same draws")
+    require(not torch.isin(draw, other).all(), "different generators give the same draws")
     logs = topology.log_probability(source, draw)
     require(logs.shape == source.shape[:2], f"log_probability returns {tuple(logs.shape)}, not {source.shape[:2]}")
-    require(logs.isfinite().all() and (logs <= 1e-5).all(), "log_probability returns what is no log-probability")
+    require(logs.isfinite().all() and (logs <= 1e-5).all(), "log_probability returns invalid values")
     weight = topology.weight(source, draw)
     if weight is None:
         raise AssertionError("a sampled graph has no weight per edge")

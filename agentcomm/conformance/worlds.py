@@ -1,4 +1,4 @@
-"""Does an environment keep the contract of a world?"""
+"""Conformance check of environments."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from agentcomm.contracts.world import Step, World
 
 
 def check_world(world_factory: WorldFactory, num_worlds: int = 8, num_steps: int = 60, resumes: bool = True) -> None:
-    """Check the contract of :class:`agentcomm.contracts.world.World` over random episodes.
+    """Check the contract of :class:`agentcomm.contracts.world.World` in random episodes.
 
     Args:
-        world_factory: Makes a world with the given number of copies; always with the same arguments. A small
-            ``max_steps`` makes sure that ``num_steps`` cover the end of episodes.
-        num_worlds: Copies to check with.
+        world_factory: Creates a world with the given number of copies, always with the same arguments; with a small
+            ``max_steps``, so that episodes end within ``num_steps``.
+        num_worlds: Number of copies.
         num_steps: Steps of the random rollouts.
-        resumes: Whether ``restore`` goes on with the very same episodes, as all but third-party environments can.
+        resumes: Whether ``restore`` resumes exactly the same episodes, as all but third-party environments do.
 
     Raises:
         AssertionError: If the world breaks the contract.
@@ -65,7 +65,8 @@ def _check_description(world: World) -> None:
     layout = world.layout
     require(layout.width > 0, f"layout.width is {layout.width}")
     require(
-        (layout.vocabulary > 0) == (layout.kind == "indices"), "vocabulary is for index observations, and needed there"
+        (layout.vocabulary > 0) == (layout.kind == "indices"),
+        "vocabulary is required for index observations, and for no others",
     )
 
 
@@ -78,24 +79,27 @@ def _check_observation(world: World, observation: Tensor, count: int, what: str)
     _check_device(world, observation, what)
     low, high = (layout.low, layout.high) if layout.kind == "dense" else (-1, layout.vocabulary - 1)
     inside = ((observation >= low) & (observation <= high)).all()
-    require(inside, f"{what} leaves the layout's range {low} .. {high}")
+    require(inside, f"{what} exceeds the layout's range {low} .. {high}")
     readings = world.readings()
-    require((readings is None) == (layout.kind == "dense"), "readings are for index observations, and needed there")
+    require(
+        (readings is None) == (layout.kind == "dense"),
+        "readings are required for index observations, and for no others",
+    )
     if readings is None:
         return
     shape = (world.num_agents, layout.width, layout.vocabulary + 1)
     require(readings.shape == shape and readings.dtype == torch.bool, f"readings must be torch.bool {shape}")
-    if not world.config.loses_members:  # who is gone sees nothing
+    if not world.config.loses_members:  # agents that have left observe nothing
         possible = readings.expand(count, -1, -1, -1).gather(3, observation.unsqueeze(-1) + 1)
-        require(possible.all(), f"{what} shows what by readings no sensor can show")
+        require(possible.all(), f"{what} contains values that readings exclude")
 
 
 def _check_steps(world: World, actions: list[Tensor]) -> None:
-    """Shapes, types, devices, clocks and the meaning of done, step by step."""
+    """Check shapes, types, devices, lengths and episode ends, step by step."""
     b, n = world.num_worlds, world.num_agents
     observation = world.reset(seed=0)
     _check_observation(world, observation, b, "the observation of reset")
-    require((world.length == 0).all(), "reset leaves episode lengths above 0")
+    require((world.length == 0).all(), "episode lengths are not 0 after reset")
     length = torch.zeros(b, dtype=torch.int64, device=world.device)
     for name, value in world.state.items():
         require(len(value) == b, f"state {name!r} has leading dimension {len(value)}, not {b} worlds")
@@ -103,8 +107,8 @@ def _check_steps(world: World, actions: list[Tensor]) -> None:
     for joint in actions:
         given, shown = joint.clone(), observation.clone()
         step = world.step(joint)
-        require(torch.equal(joint, given), "step changes the actions it is given")
-        require(torch.equal(observation, shown), "step changes observations it returned before")
+        require(torch.equal(joint, given), "step changes its input")
+        require(torch.equal(observation, shown), "step changes observations that it returned earlier")
         length += 1
         for field, shape, dtype in (
             ("reward", (b, n), torch.float32),
@@ -121,8 +125,11 @@ def _check_steps(world: World, actions: list[Tensor]) -> None:
         require(step.reward.isfinite().all(), "a reward is not finite")
         require(torch.equal(step.length, length), "length does not count the steps of the running episode")
         require(not (step.terminated & step.truncated).any(), "an episode is both terminated and truncated")
-        require(step.done[length >= world.max_steps].all(), "an episode goes on after max_steps")
-        require(torch.equal(step.finished, step.done.nonzero().squeeze(-1)), "finished does not list the worlds done")
+        require(step.done[length >= world.max_steps].all(), "an episode continues after max_steps")
+        require(
+            torch.equal(step.finished, step.done.nonzero().squeeze(-1)),
+            "finished does not list the worlds whose episode is done",
+        )
         _check_observation(world, step.observation, b, "the observation of step")
         _check_observation(world, step.final_observation, len(step.finished), "final_observation")
         some = torch.arange(0, b, 2, device=world.device)
@@ -130,23 +137,23 @@ def _check_steps(world: World, actions: list[Tensor]) -> None:
             torch.equal(world.observe(some), step.observation[some]), "observe(worlds) differs from observe()[worlds]"
         )
         length[step.done] = 0
-        require(torch.equal(world.length, length), "a world that ended is not restarted, or another one is")
+        require(torch.equal(world.length, length), "a world that ended is not restarted, or another world is")
         observation = step.observation
     json.dumps(world.scene(0))
 
 
 def _check_randomness(factory: WorldFactory, num_worlds: int, actions: list[Tensor]) -> None:
-    """Same seed, same run, whatever happened before.
+    """The seed determines a run, whatever happened before.
 
-    A clean run and one under attack are compared over the same episodes, so nothing an agent did earlier may
-    change what a seed starts, and nothing may be drawn from generators that others use as well.
+    Clean and attacked runs are compared on the same episodes, so earlier actions must not affect the episodes of a
+    seed, and no global generator may be used.
     """
     first, second = factory(num_worlds), factory(num_worlds)
     ambient = torch.get_rng_state()
     start = first.reset(seed=3)
     second.reset(seed=4)
     second.step(actions[0])
-    require(torch.equal(start, second.reset(seed=3)), "the same seed starts different episodes after another history")
+    require(torch.equal(start, second.reset(seed=3)), "the episodes of a seed depend on what happened before")
     for joint in actions:
         differs = _difference(first.step(joint), second.step(joint))
         require(differs is None, f"{differs} differs between two runs of the same seed and actions")
@@ -169,13 +176,13 @@ def _check_refusals(world: World) -> None:
         except ValueError:
             continue
         except Exception as error:
-            raise AssertionError(f"{what} are not refused with a ValueError but end in {error!r}") from error
-        raise AssertionError(f"{what} are not refused with a ValueError")
-    require(torch.equal(before, world.observe()) and not world.length.any(), "refused actions change the world")
+            raise AssertionError(f"{what} are not rejected with a ValueError, but raise {error!r}") from error
+        raise AssertionError(f"{what} are not rejected with a ValueError")
+    require(torch.equal(before, world.observe()) and not world.length.any(), "rejected actions change the world")
 
 
 def _check_members(factory: WorldFactory, num_worlds: int, actions: list[Tensor]) -> None:
-    """Who is gone takes no part, which a twin shows in which only those who are gone act otherwise."""
+    """Agents that have left have no effect, compared with a twin in which only their actions differ."""
     world, twin = factory(num_worlds), factory(num_worlds)
     observation = world.reset(seed=8)
     twin.reset(seed=8)
@@ -184,20 +191,22 @@ def _check_members(factory: WorldFactory, num_worlds: int, actions: list[Tensor]
     others = _random_actions(world, len(actions), seed=2)
     for joint, other in zip(actions, others, strict=True):
         alive = world.alive.clone()
-        require(alive.any(1).all(), "nobody is left in a world")
-        require((observation[~alive] == empty).all(), f"who is gone observes something, not all {empty}")
+        require(alive.any(1).all(), "a world has no agents left")
+        require((observation[~alive] == empty).all(), f"agents that have left must observe {empty} only")
         step = world.step(joint)
-        require(not step.active[~alive].any(), "who is gone is active")
-        require((step.reward[~alive] == 0).all(), "who is gone gets a reward")
+        require(not step.active[~alive].any(), "agents that have left are active")
+        require((step.reward[~alive] == 0).all(), "agents that have left get a reward")
         differs = _difference(step, twin.step(torch.where(alive, joint, other)))
-        require(differs is None, f"{differs} depends on what those who are gone do")
+        require(differs is None, f"{differs} depends on actions of agents that have left")
         left = world.alive.clone()
         left[step.finished] = step.final_alive
-        require(not (left & ~alive).any(), "a member comes back within an episode")
-        require((step.final_observation[~step.final_alive] == empty).all(), "who is gone has a final observation")
+        require(not (left & ~alive).any(), "an agent returns within an episode")
+        require(
+            (step.final_observation[~step.final_alive] == empty).all(), "agents that have left have a final observation"
+        )
         missed |= not bool(alive.all())
         observation = step.observation
-    require(missed, f"nobody was missing in {len(actions)} steps: check with a larger failure or a smaller fewest")
+    require(missed, f"no agent left in {len(actions)} steps: check with a larger failure or a smaller fewest")
 
 
 def _check_resuming(factory: WorldFactory, num_worlds: int, actions: list[Tensor]) -> None:
@@ -212,11 +221,11 @@ def _check_resuming(factory: WorldFactory, num_worlds: int, actions: list[Tensor
     other.restore(saved)
     for expected, joint in zip(continued, actions[half:], strict=True):
         differs = _difference(expected, other.step(joint))
-        require(differs is None, f"{differs} differs after snapshot and restore: something is not saved")
+        require(differs is None, f"{differs} differs after snapshot and restore: some state is not saved")
 
 
 def _check_final_observations(factory: WorldFactory, num_worlds: int, actions: list[Tensor]) -> None:
-    """Against a twin that does not restart ended worlds, and so shows what their last observation is."""
+    """Compare final observations with a twin that does not restart ended worlds."""
     world, twin = factory(num_worlds), factory(num_worlds)
     world.reset(seed=7)
     ended = 0

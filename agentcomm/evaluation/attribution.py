@@ -1,7 +1,7 @@
-"""Who is to blame? What an auditor says who reads envelopes after the harm is done, and how often that is right.
+"""Attribution of harm: an auditor reads envelopes after an attack and names a culprit; how often is it right?
 
-The auditor knows which accepted messages did the harm (those that were forged or tampered with). It counts them by
-the sender that they claim, and blames the one with most. Who is guilty is who really sent most of them.
+The auditor knows which accepted messages were harmful (forged or tampered with). It counts them by claimed sender and
+attributes the harm to the most frequent one. The culprit is the true sender of most of them.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ HARMFUL = (Fate.TAMPERED, Fate.FORGED)
 
 @dataclass(frozen=True)
 class Attribution:
-    """What came of an audit of B episodes.
+    """The result of an audit of B episodes.
 
     Attributes:
-        blamed: [B] int64, the auditor's top answer; N for an outsider, -1 where nothing harmful was accepted.
-        guilty: [B] int64, who really did most of it; -1 likewise.
-        covered: Share of the harmful messages that name who sent them.
+        attributed: [B] int64, the agent that the auditor names; N for an outsider, -1 without harmful messages.
+        culprit: [B] int64, the true sender of most harmful messages; N and -1 as above.
+        covered: Share of the harmful messages that name their true sender.
     """
 
-    blamed: np.ndarray
-    guilty: np.ndarray
+    attributed: np.ndarray
+    culprit: np.ndarray
     covered: float
 
     @property
     def accuracy(self) -> float:
-        """How often the right one is blamed, among episodes with harm; NaN without any."""
-        harmed = self.guilty >= 0
-        return float((self.blamed == self.guilty)[harmed].mean()) if harmed.any() else float("nan")
+        """Share of episodes with harm in which the auditor names the culprit; NaN without such episodes."""
+        harmed = self.culprit >= 0
+        return float((self.attributed == self.culprit)[harmed].mean()) if harmed.any() else float("nan")
 
 
 class Auditor:
-    """Reads the messages of B episodes of a team of N as they are played.
+    """Reads the messages of B running episodes of a team of N.
 
     Pass :meth:`follow` to :func:`agentcomm.evaluation.play.play`, then ask for :meth:`verdict`.
     """
@@ -48,24 +48,24 @@ class Auditor:
         self.counts = np.zeros((episodes, agents + 1, agents + 1), np.int64)
 
     def follow(self, record: StepRecord) -> None:
-        """Count the harmful messages of one step, where the episode is still on."""
-        for notes in record.exchanges:
-            self.read(notes, record.running.cpu().numpy())
+        """Count the harmful messages of one step in running episodes."""
+        for exchange in record.exchanges:
+            self.read(exchange, record.running.cpu().numpy())
 
-    def read(self, notes: ExchangeRecord, running: np.ndarray) -> None:
-        """Count those of one exchange in the worlds that are ``running`` [B]."""
-        f = notes.fields
+    def read(self, exchange: ExchangeRecord, running: np.ndarray) -> None:
+        """Count the harmful messages of one exchange in the worlds that are ``running`` [B]."""
+        f = exchange.fields
         harmful = f["accepted"] & np.isin(f["fate"], HARMFUL) & running[:, None, None]
         world = harmful.nonzero()[0]
         np.add.at(self.counts, (world, f["sender"][harmful], f["origin"][harmful]), 1)
 
     def verdict(self) -> Attribution:
-        """Whom envelopes blame, and who it was."""
+        """The attribution by claimed senders, compared with the true senders."""
         claimed, real = self.counts.sum(2), self.counts.sum(1)
-        nobody = self.counts.sum((1, 2)) == 0
+        harmless = self.counts.sum((1, 2)) == 0
         honest = int(np.trace(self.counts.sum(0)))
         return Attribution(
-            np.where(nobody, -1, claimed.argmax(1)),
-            np.where(nobody, -1, real.argmax(1)),
+            np.where(harmless, -1, claimed.argmax(1)),
+            np.where(harmless, -1, real.argmax(1)),
             honest / max(int(self.counts.sum()), 1),
         )

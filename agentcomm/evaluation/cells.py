@@ -39,7 +39,7 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """Everything that tells one cell from another; equal ids have equal results."""
+        """Identifier of the cell; cells with equal ids have equal results."""
         team, stages = f"{self.variant}-{self.seed}", f"{self.attack_label}|{self.defense_label}"
         parts = [team, stages, f"{self.episodes}@{self.episode_seed}", self.conditions.label()]
         return "|".join(part for part in parts if part)
@@ -51,8 +51,8 @@ def plan(
     """All cells of a grid over the trained teams.
 
     The control sends no messages: it is evaluated without attacks and gate control, and with the run's own transport
-    only. Attacks on fragments are left out under conditions in which messages are not fragmented, unless that is so
-    under all of them: then :func:`agentcomm.runs.assembly.make_comms` says what is missing.
+    only. Attacks on fragments are skipped under conditions without fragmentation, unless none of the conditions has
+    it: then :func:`agentcomm.runs.assembly.make_comms` reports what is missing.
 
     Raises:
         RunError: If no team is trained.
@@ -77,7 +77,7 @@ def plan(
 
 
 def _works(attack: Choice, transport: TransportConfig) -> bool:
-    """Whether an attack can do anything with a transport: what acts on fragments needs messages that are cut."""
+    """Whether an attack can act with a transport: attacks on fragments need a channel that fragments messages."""
     if not find("attack", attack.name).needs_fragmentation:
         return True
     return any(find("channel", channel.name).fragments_messages for channel in transport.channels)

@@ -1,8 +1,8 @@
 """Evaluates the grid of cells: attack x defense x conditions x seed, on common random numbers.
 
-Every cell has the same episodes (the world's seed is the same), and an attack draws the same numbers
-whatever the defense. Each cell is appended to ``cells.jsonl`` when it is finished; cells that are there
-already are not evaluated again.
+All cells share their episodes (the world's seed is the same), and an attack draws the same random numbers
+whatever the defense. Finished cells are appended to ``cells.jsonl``; cells that are already there are not
+evaluated again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from agentcomm.runs.folder import Run
 from agentcomm.runs.policy_file import SavedPolicy
 from agentcomm.step.adversary import Adversary
 
-# What an attack may have done to a message, as the ledger counts it.
+# Ledger counts of the effects of attacks on messages.
 TOUCHED = ("dropped", "delayed", "tampered", "forged", "fragments")
 
 
@@ -46,16 +46,16 @@ def evaluate(
 
     Args:
         run: The run.
-        attacks: Each is evaluated alone, besides no attack.
-        defenses: Each is a group used together, besides none.
-        conditions: Of the cells.
-        watch: Called before each cell with the number of cells done and the total.
+        attacks: Attacks, each evaluated by itself, besides no attack.
+        defenses: Groups of defenses used together, besides no defense.
+        conditions: Conditions of the cells.
+        watch: Called before each cell with the cell, the number of finished cells and the total.
 
     Returns:
         The rows of the whole grid, in order.
 
     Raises:
-        AgentcommError: If nothing is trained, or an attack or defense does not fit the team.
+        AgentcommError: If no team is trained, or an attack or defense does not fit the team.
     """
     cells = plan(run, attacks, defenses, conditions)
     with run.lock():
@@ -80,13 +80,13 @@ def evaluate(
 
 
 def evaluated(run: Run) -> dict[str, dict[str, Any]]:
-    """Rows of the cells that are evaluated, by id."""
+    """Rows of the evaluated cells, by id."""
     rows = read_jsonl(run.cells)[0] if run.cells.exists() else []
     return {row["id"]: row for row in rows if row.get("status") != "failed"}
 
 
 def _check_fit(run: Run, cells: Sequence[Cell]) -> None:
-    """Set up every kind of cell once, small, before anything long begins."""
+    """Set up every cell once with a single world, to find errors before a long evaluation starts."""
     variant, seed = run.trained()[0]
     kinds = [replace(cell, variant=variant, seed=seed) for cell in cells]
     teams: dict[str, SavedPolicy] = {}
@@ -100,7 +100,7 @@ def _check_fit(run: Run, cells: Sequence[Cell]) -> None:
 def _evaluate(
     cell: Cell, saved: SavedPolicy, own: TransportConfig, rows: Rows, clean_twins: dict[str, Episodes]
 ) -> dict[str, Any]:
-    """Evaluate a cell; an error in a plug-in makes the cell failed, never a number."""
+    """Evaluate a cell; an error in a plug-in marks the cell as failed."""
     began = time.perf_counter()
     row = _about(cell, saved, own)
     try:
@@ -127,7 +127,7 @@ def _evaluate(
             "bits": float(actions.leaked.mean()),
         }
     totals = episodes.totals()
-    # An attack that never touched a message, an action, a sensor or the directory says nothing about robustness.
+    # An attack without effect on messages, actions, sensors or the directory says nothing about robustness.
     if cell.attack is not None and not _touched(totals, adversary):
         row["status"] = "inconclusive"
     return row | {
@@ -142,12 +142,12 @@ def _evaluate(
 
 
 def _about(cell: Cell, saved: SavedPolicy, own: TransportConfig) -> dict[str, Any]:
-    """What is known of a cell before it is evaluated.
+    """The fields of a row that are known before evaluation.
 
     Args:
         cell: The cell.
         saved: Its team.
-        own: The transport of training, which no label needs to name.
+        own: The transport of training, which labels omit.
     """
     return {
         "id": cell.id,
@@ -171,7 +171,7 @@ def _about(cell: Cell, saved: SavedPolicy, own: TransportConfig) -> dict[str, An
 
 
 def _touched(totals: dict[str, int], adversary: Adversary) -> int:
-    """How often an attack did anything to a message, an action, a sensor or the directory."""
+    """Number of effects of an attack on messages, actions, sensors and the directory."""
     touched = sum(totals[fate] for fate in TOUCHED)
     touched += sum(int(guard.changed.sum()) for guard in adversary.action_guards)
     touched += sum(int(guard.base.total.sum()) for guard in adversary.observation_guards)
@@ -179,7 +179,7 @@ def _touched(totals: dict[str, int], adversary: Adversary) -> int:
 
 
 def _graph(policy: CommPolicy) -> list[list[int]]:
-    """The executed graph as rows of 0 and 1: [i][j] = receiver i hears sender j; empty if it changes by the step."""
+    """Adjacency of the executed graph: [i][j] = 1 if receiver i listens to sender j; empty if it changes per step."""
     source = [] if policy.topology.dynamic else policy.topology.graph(None, 1).source[0].tolist()
     return [[int(j in heard) for j in range(len(source))] for heard in source]
 

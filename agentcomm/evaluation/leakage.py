@@ -1,8 +1,8 @@
-"""What an eavesdropper hears of a trained team, and what it learns from that.
+"""Leakage: the messages that an eavesdropper intercepts, and what it can infer from them.
 
-It knows who it listens to and what time it is; besides, it has either the *payloads*, or only the *sizes* of messages
-and the times at which they come, which shut gates and links without messages tell it too. Encryption hides the
-former, not the latter.
+The eavesdropper knows the sender and the step of each message. In addition it has either the *payloads*, or only the
+*sizes* and times of messages, which also reveal closed gates and silent links. Encryption hides the payloads, but not
+their sizes.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from agentcomm.runs.policy_file import SavedPolicy
 from agentcomm.step.loop import StepRecord
 
 EAVESDROP = Choice(name="eavesdrop")
-INFER = "infer"  # hears what is sent to one agent
-WINDOW = 4  # steps back that sizes and times are looked at
+INFER = "infer"  # intercepts the messages to one agent
+WINDOW = 4  # steps of sizes and times that a probe uses
 SOURCES = ("clock", "sizes", "payloads")
 
 
 @dataclass(frozen=True)
-class Overheard:
-    """S samples: one per step of an episode and agent that was there.
+class Intercepted:
+    """Intercepted messages as S samples: one per step of an episode and present agent.
 
     Attributes:
         episode: [S] int64.
         agent: [S] int64.
         step: [S] int64.
-        payloads: [S, rounds * (D + 1)], what the agent said on tapped links in the mean, and whether it said anything.
-        sizes: [S, 2 * WINDOW], bytes that came to it and from it, in this step and those before.
-        facts: [S] int64 each, by name; -1 where the question does not arise.
+        payloads: [S, rounds * (D + 1)], mean payload of the agent on tapped links, and whether it sent any.
+        sizes: [S, 2 * WINDOW], bytes to and from the agent, in this and the preceding steps.
+        facts: [S] int64 each, by name; -1 where a fact is undefined.
     """
 
     episode: Tensor
@@ -54,11 +54,11 @@ class Overheard:
     facts: dict[str, Tensor]
 
     def features(self, source: str, named: bool = True) -> Tensor:
-        """[S, F] what a probe may look at: the clock, and what the source says.
+        """[S, F] features for a probe: the step, and the data of the source.
 
         Args:
             source: One of ``SOURCES``.
-            named: Whether the agent's name may be looked at, too. Who knows it knows the agent's role.
+            named: Whether to include the agent's identity, which determines its role.
         """
         parts = [nn.functional.one_hot(self.step).float()]
         if named:
@@ -67,8 +67,8 @@ class Overheard:
             parts.append(self.payloads if source == "payloads" else self.sizes)
         return torch.cat(parts, 1)
 
-    def combined(self, queries: int) -> Overheard:
-        """The same, with what the agent said in the last so many steps in place of the last one; zeros before."""
+    def combined(self, queries: int) -> Intercepted:
+        """A copy in which payloads cover the last ``queries`` steps instead of one; zeros before the first step."""
         place = torch.full((int(self.episode.max()) + 1, int(self.agent.max()) + 1, int(self.step.max()) + 1), -1)
         place[self.episode, self.agent, self.step] = torch.arange(len(self.step))
         known = torch.cat([self.payloads, torch.zeros_like(self.payloads[:1])])  # the last row, -1, is silence
@@ -78,8 +78,8 @@ class Overheard:
         ]
         return replace(self, payloads=torch.cat(past, 1))
 
-    def shuffled(self, seed: int = 0) -> Overheard:
-        """The control: payloads dealt anew among the episodes, each agent's of each step among themselves."""
+    def shuffled(self, seed: int = 0) -> Intercepted:
+        """The control: payloads permuted among episodes, separately for each agent and step."""
         noise = torch.rand(len(self.step), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         group = self.agent * (int(self.step.max()) + 1) + self.step
         place, dealt = group.argsort(stable=True), (group + noise).argsort()
@@ -88,15 +88,15 @@ class Overheard:
         return replace(self, payloads=payloads)
 
 
-def overhear(run: Run, seed: int, episodes: int, sampled: bool = False, attack: Choice = EAVESDROP) -> Overheard:
-    """Play a trained team and listen.
+def intercept(run: Run, seed: int, episodes: int, sampled: bool = False, attack: Choice = EAVESDROP) -> Intercepted:
+    """Run episodes of a trained team and intercept its messages.
 
     Args:
         run: The run.
-        seed: Which of its teams.
-        episodes: How many, other ones than those of evaluation.
+        seed: Training seed of the team.
+        episodes: Number of episodes, which differ from those of evaluation.
         sampled: Whether actions and gates are sampled instead of greedy.
-        attack: An attack that reads.
+        attack: An attack that reads messages.
 
     Raises:
         RunError: If that team is not trained.
@@ -121,13 +121,13 @@ def overhear(run: Run, seed: int, episodes: int, sampled: bool = False, attack: 
     tap.trace = None
 
     before = [torch.zeros_like(steps[0][2])] * (WINDOW - 1) + [size for _, _, size in steps]
-    # The newest first, whatever the step.
+    # The latest step first.
     sizes = torch.stack([torch.cat(before[t : t + WINDOW][::-1], -1) for t in range(len(steps))])
     running = torch.stack([record.running for record, _, _ in steps])
     facts = {name: torch.stack([record.facts[name] for record, _, _ in steps]) for name in steps[0][0].facts}
     there = running.unsqueeze(-1).expand(-1, -1, world.num_agents)
     step, episode, agent = there.nonzero(as_tuple=True)
-    return Overheard(
+    return Intercepted(
         episode=episode,
         agent=agent,
         step=step,
@@ -138,10 +138,10 @@ def overhear(run: Run, seed: int, episodes: int, sampled: bool = False, attack: 
 
 
 def _said(trace: list[MessageView], rounds: int, running: Tensor, agents: int, width: int) -> Tensor:
-    """[B, N, rounds * (D + 1)] mean payload of each agent's messages per round, and whether there are any."""
+    """[B, N, rounds * (D + 1)] mean payload of each agent's messages per round, and whether it sent any."""
     total = running.new_zeros(max(rounds, 1), len(running), agents, width + 1, dtype=torch.float32)
     for view in trace:
-        # Where agents act in turns, the exchanges of the last round are one.
+        # Where agents act in turns, the exchanges of the last round count as one.
         heard = torch.cat([view.payload, view.reach.unsqueeze(-1).float()], -1).flatten(1, 2)
         sender = view.sender.flatten(1).clamp(0, agents - 1).unsqueeze(-1).expand_as(heard)
         total[min(view.round, rounds - 1)].scatter_add_(1, sender, heard * view.reach.flatten(1).unsqueeze(-1))
@@ -150,52 +150,55 @@ def _said(trace: list[MessageView], rounds: int, running: Tensor, agents: int, w
     return mean.permute(1, 2, 0, 3).flatten(2)
 
 
-def _bytes(notes: list[ExchangeRecord], running: Tensor, agents: int) -> Tensor:
+def _bytes(exchanges: list[ExchangeRecord], running: Tensor, agents: int) -> Tensor:
     """[B, N, 2] bytes on the wire to and from each agent in one step."""
     out = running.new_zeros(len(running), agents, 2, dtype=torch.float32)
-    for note in notes:
-        size = torch.as_tensor(note.fields["size"] * (note.fields["fate"] > 0)).to(out)
-        sender = torch.as_tensor(note.fields["sender"]).to(running.device).clamp(0, agents - 1)
+    for exchange in exchanges:
+        fields = exchange.fields
+        size = torch.as_tensor(fields["size"] * (fields["fate"] > 0)).to(out)
+        sender = torch.as_tensor(fields["sender"]).to(running.device).clamp(0, agents - 1)
         out[..., 0] += size.sum(-1)
         out[..., 1] += torch.zeros_like(out[..., 1]).scatter_add_(1, sender.flatten(1), size.flatten(1))
     return out
 
 
-def learned(overheard: Overheard, hidden: int = 64, agents: list[int] | None = None) -> dict[str, dict[str, Finding]]:
-    """What each source tells of each fact: findings by fact and source.
+def measure_leakage(
+    intercepted: Intercepted, hidden: int = 64, agents: list[int] | None = None
+) -> dict[str, dict[str, Finding]]:
+    """How well each fact can be inferred from each source: findings by fact and source.
 
-    The role is asked without saying whose it is.
+    The role is inferred without the agent's identity.
 
     Args:
-        overheard: What was heard.
-        hidden: Width of the probes; 0 for logistic regression.
-        agents: Ask about these only; all if not given.
+        intercepted: The intercepted messages.
+        hidden: Hidden width of the probes; 0 for logistic regression.
+        agents: Agents to infer facts about; None for all.
     """
-    asked = torch.ones_like(overheard.agent, dtype=torch.bool)
+    asked = torch.ones_like(intercepted.agent, dtype=torch.bool)
     if agents is not None:
-        asked = torch.isin(overheard.agent, torch.tensor(agents, device=asked.device))
+        asked = torch.isin(intercepted.agent, torch.tensor(agents, device=asked.device))
     out: dict[str, dict[str, Finding]] = {}
-    for name, fact in overheard.facts.items():
+    for name, fact in intercepted.facts.items():
         fact = fact.masked_fill(~asked, -1)
         if len(torch.unique(fact[fact >= 0])) < 2:
-            continue  # nothing to be told
+            continue  # a constant fact
         named = name != "role"
         out[name] = {
-            source: probe(overheard.features(source, named), fact, overheard.episode, hidden=hidden)
+            source: probe(intercepted.features(source, named), fact, intercepted.episode, hidden=hidden)
             for source in SOURCES
         }
     return out
 
 
 @dataclass(frozen=True)
-class Leaked:
-    """What an accomplice read off the messages of a compromised agent that hides bits in them.
+class CovertLeak:
+    """The secret bits that an accomplice decodes from the messages of a compromised agent.
 
     Attributes:
-        accuracy: Share of the secret bits it read right; 1/2 for who guesses.
-        bits: Per episode and step, that its readings tell of the secret: capacity of a symmetric channel.
-        spoken: Share of steps in which it heard that agent at all.
-        episodes: How the team fared meanwhile.
+        accuracy: Share of correctly decoded bits; 1/2 for random guessing.
+        bits: Leaked bits per step: capacity of a binary symmetric channel of this accuracy.
+        spoken: Share of steps in which the accomplice received a message of that agent.
+        episodes: Outcome of the team's episodes.
     """
 
     accuracy: float
@@ -204,18 +207,18 @@ class Leaked:
     episodes: Episodes
 
 
-def leaked(
+def measure_covert_leak(
     saved: SavedPolicy, attack: Choice, accomplice: int, episodes: int, seed: int, transport: TransportConfig
-) -> Leaked:
-    """Let a compromised agent leak, and an accomplice listen.
+) -> CovertLeak:
+    """Run episodes in which a compromised agent leaks bits to an accomplice.
 
     Args:
         saved: The team.
-        attack: One with ``decode`` and a ``secret`` [B, bits] of each step in its memory, such as ``leak``.
-        accomplice: Who listens to the compromised agent.
-        episodes: How many.
-        seed: Of the episodes.
-        transport: How messages travel.
+        attack: An attack with ``decode`` and a ``secret`` [B, bits] per step in its memory, such as ``leak``.
+        accomplice: The agent that listens to the compromised one.
+        episodes: Number of episodes.
+        seed: Seed of the episodes.
+        transport: Transport of the messages.
     """
     world = make_world(saved.environment, episodes)
     tap = Choice.model_validate({"name": INFER, "node": accomplice})
@@ -238,4 +241,4 @@ def leaked(
     played = play(world, saved.policy, comms, seed, follow=follow)
     accuracy = right / max(asked, 1)
     entropy = -sum(p * math.log2(p) for p in (accuracy, 1 - accuracy) if p > 0)
-    return Leaked(accuracy, (1 - entropy) * asked / max(steps, 1), heard / max(steps, 1), played)
+    return CovertLeak(accuracy, (1 - entropy) * asked / max(steps, 1), heard / max(steps, 1), played)

@@ -1,4 +1,4 @@
-"""The testbed's own metrics, and how a cell is measured by all that are registered."""
+"""Built-in metrics, and the evaluation of all registered metrics."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def measure(episodes: Episodes) -> dict[str, float]:
 
 
 class MeanSteps(Metric):
-    """Steps that an episode takes."""
+    """Mean length of an episode, in steps."""
 
     unit, better = "steps", "lower"
 
@@ -51,7 +51,7 @@ class Success(Metric):
 
 
 class MeanReturn(Metric):
-    """Summed reward of an episode, mean over the agents that are there."""
+    """Return of an episode, averaged over present agents."""
 
     unit, better = "reward", "higher"
 
@@ -61,7 +61,7 @@ class MeanReturn(Metric):
 
 
 class Harm(Metric):
-    """Harm done in an episode, as the environment counts it."""
+    """Harm in an episode, as counted by the environment."""
 
     better = "lower"
 
@@ -99,23 +99,23 @@ class BytesPerStep(PooledMetric):
 
 
 class LatencySteps(PooledMetric):
-    """Steps that a message that arrived took; applies where messages take time."""
+    """Mean latency of arrived messages, in steps; applies if channels or attacks delay messages."""
 
     unit, better = "steps", "lower"
 
     def parts(self, episodes: Episodes) -> tuple[Tensor, Tensor] | None:
-        """Steps on their way, and messages that arrived."""
+        """Latency in steps, and arrived messages."""
         steps, seconds = episodes.late_by
         return (steps, _arrived(episodes)) if seconds.any() else None
 
 
 class LatencyMs(PooledMetric):
-    """Milliseconds that a message that arrived took; applies where messages take time."""
+    """Mean latency of arrived messages, in milliseconds; applies if channels or attacks delay messages."""
 
     unit, better, scale = "ms", "lower", 1000
 
     def parts(self, episodes: Episodes) -> tuple[Tensor, Tensor] | None:
-        """Seconds on their way, and messages that arrived."""
+        """Latency in seconds, and arrived messages."""
         seconds = episodes.late_by[1]
         return (seconds, _arrived(episodes)) if seconds.any() else None
 
@@ -125,7 +125,7 @@ def _arrived(episodes: Episodes) -> Tensor:
 
 
 class DirectoryShare(PooledMetric):
-    """What goes wrong at a directory, as a share of what it is counted of; applies to worlds with a directory.
+    """A failure of a directory as a share; applies to worlds with a directory.
 
     Attributes:
         count: Name of the count (:class:`agentcomm.contracts.outcome.Facts`).
@@ -135,54 +135,54 @@ class DirectoryShare(PooledMetric):
     count: ClassVar[str]
 
     def parts(self, episodes: Episodes) -> tuple[Tensor, Tensor] | None:
-        """The count, and that of which it is a share."""
+        """The count, and the count of which it is a share."""
         facts = episodes.facts
         return None if facts is None else (getattr(facts, self.count), getattr(facts, SHARES[self.count]))
 
 
 class Unserved(DirectoryShare):
-    """Share of look-ups that the hub had no capacity for."""
+    """Share of look-ups beyond the hub's capacity."""
 
     count = "unserved"
 
 
 class Poisoned(DirectoryShare):
-    """Share of look-ups whose answer names others than an honest hub's would."""
+    """Share of look-ups whose answer differs from that of an honest hub."""
 
     count = "poisoned"
 
 
 class Obeyed(DirectoryShare):
-    """Share of look-ups after which the task went where a card's description told its requester to."""
+    """Share of look-ups after which the requester followed an instruction in a card's description."""
 
     count = "obeyed"
 
 
 class Misrouted(DirectoryShare):
-    """Share of routed tasks that an outsider got."""
+    """Share of routed tasks that an outsider received."""
 
     count = "misrouted"
 
 
 class Spoiled(DirectoryShare):
-    """Share of routed tasks that an outsider got and did not deliver."""
+    """Share of routed tasks that an outsider received and did not deliver."""
 
     count = "spoiled"
 
 
 class Blocked(DirectoryShare):
-    """Share of members' steps in which copies of a task kept them from taking another."""
+    """Share of members' steps in which copies of a task kept them from taking another one."""
 
     count = "blocked"
 
 
 class Slandered(DirectoryShare):
-    """Share of booked outcomes and ratings that are outsiders' ratings of members."""
+    """Share of recorded outcomes and ratings that are outsiders' ratings of members."""
 
     count = "slandered"
 
 
 class Misblamed(DirectoryShare):
-    """Share of blamed failures that somebody else is to blame for."""
+    """Share of attributed failures that are attributed to the wrong name."""
 
     count = "misblamed"

@@ -1,7 +1,7 @@
-"""Runs one episode per world over a fixed horizon.
+"""Runs one episode per world, up to a fixed horizon.
 
-Stopping when the first so many episodes have finished would leave the long ones out; here every world runs its one
-episode to the end, and means are plain means.
+Every world runs its episode to the end, so that means are unbiased: stopping after a number of finished episodes would
+exclude long ones.
 """
 
 from __future__ import annotations
@@ -43,16 +43,15 @@ def play(
 
     Args:
         world: B worlds; reset with ``seed``, so equal seeds share their episodes.
-        policy: Decides.
+        policy: The policy.
         comms: The team's message layer, and its adversary.
-        seed: Of the episodes.
-        record: How many worlds to record frame by frame.
+        seed: Seed of the episodes.
+        record: Number of worlds to record frame by frame.
         generator: Samples decisions; None decides greedily.
-        gates: Probability with which every gate opens, whatever the policy says; None leaves that to the policy.
+        gates: Probability that a gate is open, in place of the policy's gates; None for the policy's gates.
         watch: Called after each step with the records of its exchanges.
-        follow: Called after each step with its record, facts included.
-        obedience: Chance that members do what a directive tells them (:mod:`agentcomm.step.interpreter`); 0 for members
-            that read messages only as their policy does.
+        follow: Called after each step with its record, including facts.
+        obedience: Probability that members obey a directive (:mod:`agentcomm.step.interpreter`).
     """
     was_training = policy.training
     policy.eval()
@@ -77,7 +76,7 @@ def play(
         if follow is not None:
             follow(step)
         frames.add(step)
-        loop.finish(step)  # the ledger counts what is still on its way
+        loop.finish(step)  # the ledger counts messages in transit as late
         tally.add(step)
         if not bool(loop.running.any()):
             break
@@ -99,23 +98,23 @@ class Tally:
 
     Args:
         world: B worlds.
-        network: Whose ledger counts the messages of each episode.
+        network: The network, whose ledger counts the messages of each episode.
     """
 
     def __init__(self, world: World, network: Network) -> None:
         self.world, self.ledger = world, network.ledger
         self.directory = world.directory if isinstance(world, DirectoryWorld) else None
-        # What holds of each world when its episode ends, by name; taken over then.
+        # Values of each world at the end of its episode, by name.
         self.at_end: dict[str, Tensor] = {}
         self.refused_by: dict[str, Tensor] = {}
-        self.counts: Tensor | None = None  # [B, events of the directory] at the end, where there is one
+        self.counts: Tensor | None = None  # [B, counters of the directory] at the end of each episode
         self.total = torch.zeros(world.num_worlds, device=world.device)
         self.actions = world.length.new_zeros(world.num_worlds, world.num_actions)
         self.gate_by_step: list[float | None] = []
         self.opened = self.asked = 0
 
     def add(self, record: StepRecord) -> None:
-        """Count one step, after everything that is still on its way in ended episodes has been counted as late."""
+        """Count one step, after messages in transit in ended episodes have been counted as late."""
         decision, step, alive = record.decision, record.step, record.alive
         acting = record.running.unsqueeze(1).expand_as(decision.gate)
         acting = acting if alive is None else acting & alive
@@ -129,7 +128,7 @@ class Tally:
         self._close(record)
 
     def _close(self, record: StepRecord) -> None:
-        """Take over the final values of episodes that end."""
+        """Store the final values of episodes that end."""
         ended, step, ledger = record.ended, record.step, self.ledger
         final = {
             "length": step.length,
@@ -149,10 +148,10 @@ class Tally:
             self.counts = torch.where(ended.unsqueeze(1), counts, counts * 0 if self.counts is None else self.counts)
 
     def episodes(self, frames: list[list[dict[str, Any]]]) -> Episodes:
-        """What happened.
+        """The outcome of the episodes.
 
         Args:
-            frames: Of each recorded world.
+            frames: Frames of each recorded world.
         """
         end = self.at_end
         return Episodes(
@@ -177,7 +176,7 @@ class Frames:
 
     Args:
         world: B worlds.
-        count: How many of them to record.
+        count: Number of worlds to record.
     """
 
     def __init__(self, world: World, count: int) -> None:
@@ -186,11 +185,11 @@ class Frames:
         self._scenes: list[dict[str, Any]] = []
 
     def look(self) -> None:
-        """Note the scenes before a step."""
+        """Capture the scenes before a step."""
         self._scenes = [self.world.scene(w) for w in range(len(self.by_world))]
 
     def add(self, record: StepRecord) -> None:
-        """Note one step in the worlds whose episode is running; after the last step, also the final scene."""
+        """Record one step of the running worlds; after the last step, also the final scene."""
         for w, frames in enumerate(self.by_world):
             if not bool(record.running[w]):
                 continue
@@ -202,19 +201,19 @@ class Frames:
         return self._scenes[w] | {
             "actions": [self.world.action_names[a] for a in record.decision.action[w].tolist()],
             "gates": record.decision.gate[w].tolist(),
-            "messages": [message for notes in record.exchanges for message in _messages(notes, w)],
+            "messages": [message for exchange in record.exchanges for message in _messages(exchange, w)],
             "reward": [round(r, 4) for r in record.step.reward[w].tolist()],
         }
 
 
-def _messages(notes: ExchangeRecord, w: int) -> list[dict[str, Any]]:
-    """The messages of one exchange in one world, in plain values."""
-    fields, fate = notes.fields, notes.fields["fate"][w]
+def _messages(exchange: ExchangeRecord, w: int) -> list[dict[str, Any]]:
+    """The messages of one exchange in one world, as plain values."""
+    fields, fate = exchange.fields, exchange.fields["fate"][w]
     return [
         {
             "sender": int(fields["sender"][w, receiver, slot]),
             "receiver": int(receiver),
-            "round": notes.round,
+            "round": exchange.round,
             "fate": str(Fate(fate[receiver, slot])),
             "accepted": bool(fields["accepted"][w, receiver, slot]),
         }

@@ -1,7 +1,7 @@
-"""A probe: how well a fact can be told from what was overheard, against the prior.
+"""Probe: a classifier that infers a fact from intercepted messages, compared with the prior.
 
-A small network is trained on some episodes, and judged on others. What it gains in bits is a lower bound of the mutual
-information between the fact and what it looked at (Barber and Agakov 2003): a better probe may find more.
+A small network is trained on some episodes and tested on others. Its gain in bits is a lower bound of the mutual
+information between the fact and the features (Barber and Agakov 2003): a better probe may find more.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from agentcomm.evaluation.statistics import LEVEL, RESAMPLES, percentile_interva
 
 @dataclass(frozen=True)
 class Finding:
-    """How well a fact was told, on episodes that the probe had not seen.
+    """The performance of a probe on test episodes.
 
     Attributes:
-        accuracy: Share of samples told right.
-        prior: The same for who always names the class that is most frequent in training.
+        accuracy: Share of correctly classified samples.
+        prior: Accuracy of always predicting the most frequent class in training.
         gain: Interval of accuracy - prior, from resampled test episodes; None with fewer than ``MIN_EPISODES``.
-        bits: Entropy of the fact less the probe's cross-entropy; below 0 where it learned what does not hold.
-        entropy: Bits of the fact, by the frequencies in training.
-        classes: How many classes the fact has in training.
-        samples: Samples it was judged on.
+        bits: Entropy of the fact minus the probe's cross-entropy, in bits; below 0 if the probe overfits.
+        entropy: Entropy of the fact, in bits, by the frequencies in training.
+        classes: Number of classes in training.
+        samples: Number of test samples.
     """
 
     accuracy: float
@@ -43,30 +43,30 @@ EPOCHS, BATCH, PATIENCE = 60, 512, 5
 
 
 def probe(features: Tensor, fact: Tensor, episode: Tensor, seed: int = 0, hidden: int = 64) -> Finding:
-    """Train a probe on half of the episodes and judge it on a quarter; another quarter says when to stop.
+    """Train a probe on half of the episodes, with early stopping on a quarter, and test it on the last quarter.
 
     Args:
-        features: [S, F] what was overheard.
-        fact: [S] int64 classes; samples with -1 are left out.
+        features: [S, F] features of the intercepted messages.
+        fact: [S] int64 classes; samples with -1 are excluded.
         episode: [S] int64, the episode of each sample; episodes are not split.
-        seed: Of its weights and batches.
+        seed: Seed of its weights and batches.
         hidden: Width of its hidden layer; 0 for logistic regression.
 
     Raises:
-        ValueError: If no episode is left to train or to judge it on.
+        ValueError: If there are no episodes for training, early stopping or testing.
     """
     asked = fact >= 0
     features, fact, episode = features[asked].float(), fact[asked], episode[asked]
     part = episode % 4
     train, stop, test = part < 2, part == 2, part == 3
     if not (bool(train.any()) and bool(stop.any()) and bool(test.any())):
-        raise ValueError("too few episodes to train a probe, to stop and to judge it")
+        raise ValueError("too few episodes to train, stop and test a probe")
     classes = int(fact.max()) + 1
     mean, spread = features[train].mean(0), features[train].std(0)
-    # What hardly ever (or never) varies in training must not be huge, and surely wrong, in test.
+    # Features that hardly vary in training must not become huge in test.
     features = (features - mean) / spread.clamp_min(0.1) * (spread > 0)
     count = torch.bincount(fact[train], minlength=classes).double()
-    # One more of each, so that a class which only turns up in test does not cost infinitely many bits.
+    # Add-one smoothing: a class that occurs only in test must not cost infinitely many bits.
     frequency = (count + 1) / (count.sum() + classes)
     model = _fit(features, fact, train, stop, classes, seed, hidden)
     with torch.no_grad():
@@ -89,7 +89,7 @@ def probe(features: Tensor, fact: Tensor, episode: Tensor, seed: int = 0, hidden
 def _fit(
     features: Tensor, fact: Tensor, train: Tensor, stop: Tensor, classes: int, seed: int, hidden: int
 ) -> nn.Module:
-    """Weights with the least cross-entropy on ``stop``, before it got worse again."""
+    """A model trained with early stopping on the samples ``stop``."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         layers: list[nn.Module] = [nn.Linear(features.shape[1], hidden or classes)]

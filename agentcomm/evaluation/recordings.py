@@ -1,4 +1,4 @@
-"""Records scenes for the report's player: the same ones under every attack and defense."""
+"""Records episodes for the report's player: the same scenes under every attack and defense."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def record(run: Run, cells: Sequence[Cell], rows: Rows, scenes: int) -> None:
     Args:
         run: The run.
         cells: All cells of a grid.
-        rows: Their rows, by id; failed cells are left out.
-        scenes: How many scenes of each cell.
+        rows: Their rows, by id; failed cells are skipped.
+        scenes: Number of scenes per cell.
     """
     teams = [cell for cell in cells if cell.variant == "team" and rows[cell.id]["status"] != "failed"]
     shown = [c for c in teams if (c.seed, c.conditions) == (teams[0].seed, teams[0].conditions)]

@@ -1,4 +1,4 @@
-"""Sets a cell up: its team, its worlds, what lies between its members; and runs its episodes."""
+"""Sets up a cell (team, worlds, message layer and adversary) and runs its episodes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def load_team(run: Run, cell: Cell) -> SavedPolicy:
     """The cell's team, on its device.
 
     Raises:
-        ConfigError: If that device cannot be used here.
+        ConfigError: If the device is not available.
         CheckpointError: If the team's policy is missing or damaged.
     """
     device = cell.conditions.device
@@ -44,13 +44,13 @@ def load_team(run: Run, cell: Cell) -> SavedPolicy:
 def prepare(
     cell: Cell, saved: SavedPolicy, num_worlds: int, noop_control: bool = False
 ) -> tuple[World, CommPolicy, Comms]:
-    """The cell's worlds, its team as it is in them, and what lies between its members.
+    """The cell's worlds, its policy adapted to them, and its message layer with the adversary.
 
     Args:
         cell: The cell.
         saved: The team.
         num_worlds: B.
-        noop_control: Put the attack's no-op control in its place.
+        noop_control: Replace the attack by its no-op control.
     """
     under, policy = cell.conditions, saved.policy
     world = make_world(saved.environment.changed(under.environment), num_worlds, under.device)
@@ -64,20 +64,20 @@ def prepare(
 
 
 def gate_probability(cell: Cell, rows: Rows) -> float | None:
-    """The probability with which controlled gates open; None where gates are the policy's.
+    """The probability that controlled gates are open; None if the policy controls the gates.
 
     Args:
         cell: The cell.
-        rows: Evaluated cells. Gates that open at random do so as often as in the same cell without gate control.
+        rows: Evaluated cells. Random gates open as often as in the same cell without gate control.
 
     Raises:
-        RunError: If that cell is not among them.
+        RunError: If that cell has not been evaluated.
     """
     if cell.conditions.gates != "random":
         return {None: None, "open": 1.0, "closed": 0.0}[cell.conditions.gates]
     own = rows.get(replace(cell, conditions=cell.conditions.model_copy(update={"gates": None})).id)
     if own is None or own["status"] != "ok":
-        raise RunError("how often gates open at random is taken from the cell without gate control: evaluate it first")
+        raise RunError("random gates take their frequency from the cell without gate control: evaluate it first")
     return float(own["metrics"]["gate_open"])
 
 
@@ -94,12 +94,12 @@ def run_cell(
 
     Args:
         cell: The cell.
-        world: As :func:`prepare` made it.
-        policy: As :func:`prepare` made it.
-        comms: As :func:`prepare` made it.
-        gates: As :func:`gate_probability` says.
-        record: How many worlds to record frame by frame.
-        watch: Called after each step with the notes of its exchanges.
+        world: From :func:`prepare`.
+        policy: From :func:`prepare`.
+        comms: From :func:`prepare`.
+        gates: From :func:`gate_probability`.
+        record: Number of worlds to record frame by frame.
+        watch: Called after each step with the records of its exchanges.
     """
     generator = None
     if cell.conditions.decisions == "sampled":

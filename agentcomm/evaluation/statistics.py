@@ -3,9 +3,9 @@
 The unit of replication is the training seed. Episodes are nested in it, so every interval here resamples seeds
 (cluster bootstrap) and never episodes; comparisons are paired by seed. Aggregates follow Agarwal et al., "Deep
 Reinforcement Learning at the Edge of the Statistical Precipice" (NeurIPS 2021, arXiv 2108.13264). Randomness comes
-from the numpy Generator that is handed in, so an interval can be computed again.
+from the given numpy Generator, so intervals are reproducible.
 
-A seed that failed is NaN or absent. It is left out and counted, never scored as zero.
+A failed seed is NaN or absent. It is excluded and counted, never scored as zero.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from scipy.stats import t, trim_mean
 
 Array = NDArray[np.float64]
 
-# Two seeds have three distinct resample means, and their range holds the true median in half of all experiments:
-# an interval from them would look like knowledge that is not there.
+# Two seeds have three distinct resample means, and their range contains the true median in half of all experiments:
+# an interval from them would be misleading.
 MIN_SEEDS = 3
 LEVEL = 0.95
 RESAMPLES = 4000
@@ -37,9 +37,9 @@ class Estimate:
     Attributes:
         value: The point estimate; NaN when there is none.
         interval: Low and high end of the percentile interval; None with fewer than ``MIN_SEEDS`` seeds.
-        seeds: Number of seeds it rests on.
-        excluded: Seeds left out because they failed or lack their counterpart.
-        reason: Why value or interval is missing; empty when neither is.
+        seeds: Number of seeds in the estimate.
+        excluded: Number of seeds excluded because they failed or lack their counterpart.
+        reason: Why the value or the interval is missing; empty if neither is.
     """
 
     value: float
@@ -70,12 +70,12 @@ def bootstrap(
     statistic: Callable[[Array], Array] = means,
     resamples: int = RESAMPLES,
 ) -> Array:
-    """Cluster bootstrap: draw whole seeds with replacement, with everything measured on them.
+    """Cluster bootstrap: resample whole seeds with replacement.
 
     Args:
-        scores: [S, ...], one entry per seed. What belongs to one seed (its clean and its attacked score, or all its
-            cells) stays together.
-        rng: Where the draws come from.
+        scores: [S, ...], one entry per seed. All scores of a seed (clean and attacked, or all its cells) stay
+            together.
+        rng: Generator of the resamples.
         statistic: Takes [R, S, ...], returns [R].
         resamples: R.
 
@@ -110,9 +110,9 @@ def iqm(scores: ArrayLike) -> float:
 
 
 def optimality_gap(scores: ArrayLike, target: float = 1.0) -> float:
-    """How far scores fall short of ``target`` on average: mean(target - min(score, target)).
+    """Mean shortfall of scores below ``target``: mean(target - min(score, target)).
 
-    Scores above the target do not make up for others below (Agarwal et al. 2021, section 4.3). NaN is left out.
+    Scores above the target do not compensate for those below (Agarwal et al. 2021, section 4.3). NaN is left out.
     """
     values = _finite(scores)
     return float(np.mean(target - np.minimum(values, target))) if values.size else math.nan
@@ -142,7 +142,7 @@ def estimate(
         scores: [S, ...], one entry per seed; a seed with any NaN is excluded.
         rng: Randomness of the bootstrap.
         statistic: Takes [R, S, ...], returns [R]; the mean if none is given.
-        level: Coverage asked for.
+        level: Nominal coverage.
         resamples: Bootstrap resamples.
     """
     every = np.asarray(scores, dtype=np.float64)
@@ -163,11 +163,11 @@ def mean_by_t(scores: ArrayLike, level: float = LEVEL) -> Estimate:
     """Mean over seeds with Student's interval, mean +- t s / sqrt(n).
 
     Where there are three seeds, the bootstrap's interval is their range, which covers 75% (:func:`coverage_of_range`);
-    this one is as wide as it has to be if seeds scatter normally.
+    this interval has the nominal coverage if scores of seeds are normally distributed.
 
     Args:
         scores: [S], one entry per seed; NaN is excluded.
-        level: Coverage asked for.
+        level: Nominal coverage.
     """
     values = _finite(scores)
     excluded = np.asarray(scores).size - values.size
@@ -189,10 +189,10 @@ def iqms(samples: Array) -> Array:
 def paired_difference(
     ours: Mapping[int, float], theirs: Mapping[int, float], rng: np.random.Generator, level: float = LEVEL
 ) -> Estimate:
-    """Mean of ours - theirs over the seeds both have, with its interval.
+    """Mean of ours - theirs over the seeds of both, with its interval.
 
     Both sides were measured on the same seeds and episodes (common random numbers), so the difference is taken
-    per seed before it is resampled; seeds that only one side has are excluded.
+    per seed before resampling; seeds of only one side are excluded.
     """
     table = _align(ours, theirs)
     return estimate(table[:, 0] - table[:, 1], rng, level=level)
@@ -205,17 +205,17 @@ def retained_fraction(
     rng: np.random.Generator,
     level: float = LEVEL,
 ) -> Estimate:
-    """What is left of a gain: (attacked - floor) / (clean - floor), 1 = untouched, 0 = back at the floor.
+    """Retained fraction of a gain: (attacked - floor) / (clean - floor), 1 = unaffected, 0 = back at the floor.
 
     A ratio of means over seeds, not a mean of ratios, so that one seed with a small gain does not dominate. Seeds
-    are resampled jointly: a draw takes a seed's attacked, clean and floor scores together. The fraction is the same
-    for scores where less is better. It is below 0 where the attack does worse than the floor.
+    are resampled jointly, with their attacked, clean and floor scores. The fraction is the same for scores where less
+    is better. It is negative if the attacked score is worse than the floor.
 
-    With the undefended attack as ``floor`` and the defended one as ``attacked`` it is the share of the damage that a
-    defense gives back.
+    With the undefended attack as ``floor`` and the defended one as ``attacked``, it is the share of the damage that a
+    defense recovers.
 
     Returns:
-        NaN with a reason where clean - floor cannot be told from zero.
+        The estimate; NaN with a reason if clean - floor cannot be distinguished from zero.
     """
     table = _align(attacked, clean, floor)
     good = np.isfinite(table).all(1)
@@ -243,7 +243,7 @@ def _finite(scores: ArrayLike) -> Array:
 
 
 def _align(*sides: Mapping[int, float]) -> Array:
-    """[S, sides] scores of all seeds that any side names, NaN where a side lacks the seed."""
+    """[S, sides] scores of all seeds of any side, NaN where a side lacks the seed."""
     seeds = sorted({seed for side in sides for seed in side})
     rows = [[side.get(seed, math.nan) for side in sides] for seed in seeds]
     return np.asarray(rows, dtype=np.float64).reshape(len(seeds), len(sides))

@@ -1,4 +1,4 @@
-"""What cells are held against: an attack's no-op control, and the better way to decide without messages."""
+"""Baselines of cells: an attack's no-op control, and the better decision rule of a team without messages."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from agentcomm.runs.policy_file import SavedPolicy
 def attack_success(
     cell: Cell, saved: SavedPolicy, attacked: Episodes, gates: float | None, clean_twins: dict[str, Episodes]
 ) -> dict[str, float]:
-    """How often the attack succeeded by its own predicate, and how often its no-op control did.
+    """Success rate of an attack by its own predicate, and of its no-op control.
 
     Args:
         cell: The attacked cell.
         saved: Its team.
         attacked: Its episodes.
-        gates: Probability with which controlled gates open; None where gates are the policy's.
-        clean_twins: Episodes of cells without attack, by id; this cell's are added where they are missing.
+        gates: Probability that controlled gates are open; None if the policy controls the gates.
+        clean_twins: Episodes of cells without attack, by id; this cell's are added if missing.
     """
     twin = replace(cell, attack=None)
     if twin.id not in clean_twins:
@@ -42,10 +42,10 @@ def attack_success(
 
 
 def better_control(cell: Cell, saved: SavedPolicy, greedy: Episodes) -> tuple[Decisions, Episodes]:
-    """The control's episodes, greedy or sampled, whichever end sooner; earn more, where all are equally long.
+    """The control's episodes, greedy or sampled, whichever are shorter; if all have equal length, the better rewarded.
 
-    A team that hears nothing and remembers nothing does better at random: greedily it runs in circles, and
-    that would make communication look worth more than it is.
+    A team without messages and memory often does better with sampled actions, since greedy ones run in circles, which
+    would overestimate the value of communication.
     """
     sampling = replace(cell, conditions=cell.conditions.model_copy(update={"decisions": "sampled"}))
     sampled = run_cell(sampling, *prepare(cell, saved, cell.episodes))

@@ -1,6 +1,6 @@
-"""The messages of one episode of a cell, one by one: its episodes are run again, and the messages written down.
+"""Trace of one episode of a cell: the episodes are replayed, and their messages listed one by one.
 
-Episodes are functions of what their cell records, so nothing needs to be kept while thousands are evaluated.
+A cell's row determines its episodes, so nothing needs to be stored during evaluation.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from agentcomm.runs.folder import Run
 
 
 def messages(run: Run, cell: Cell, episode: int) -> list[dict[str, Any]]:
-    """Run a cell again and write down the messages of one of its episodes.
+    """Replay a cell and list the messages of one of its episodes.
 
     Args:
         run: The run.
-        cell: Which cell.
-        episode: Number of the episode, 0 .. episodes - 1.
+        cell: The cell.
+        episode: Index of the episode, 0 .. episodes - 1.
 
     Returns:
         One entry per message in the order of the exchanges: ``step``, ``exchange``, ``receiver``, ``sender`` (claimed),
@@ -29,8 +29,8 @@ def messages(run: Run, cell: Cell, episode: int) -> list[dict[str, Any]]:
         the payload, ``fate``, ``accepted``, ``refused_by``.
 
     Raises:
-        RunError: If the team is not trained, there is no such episode, or gates are to open as often as in a cell that
-            is not evaluated.
+        RunError: If the team is not trained, the episode does not exist, or random gates need the frequency of a cell
+            that has not been evaluated.
     """
     if (cell.variant, cell.seed) not in run.trained():
         raise RunError(f"{run.path} has no trained team of seed {cell.seed}")
@@ -41,21 +41,23 @@ def messages(run: Run, cell: Cell, episode: int) -> list[dict[str, Any]]:
     gates = gate_probability(cell, evaluated(run))
     episodes = run_cell(cell, world, policy, comms, gates, watch=traces.append)
     length = int(episodes.length[episode])
-    exchanges = [(step, notes) for step, trace in enumerate(traces[:length]) for notes in trace]
-    return [entry for step, notes in exchanges for entry in _entries(notes, step, episode)]
+    exchanges = [(step, record) for step, trace in enumerate(traces[:length]) for record in trace]
+    return [entry for step, record in exchanges for entry in _entries(record, step, episode)]
 
 
-def _entries(notes: ExchangeRecord, step: int, world: int) -> list[dict[str, Any]]:
+def _entries(record: ExchangeRecord, step: int, world: int) -> list[dict[str, Any]]:
     """The messages of one exchange in one world."""
     out = []
-    fate = notes.fields["fate"][world]
+    fate = record.fields["fate"][world]
     for receiver, slot in zip(*fate.nonzero(), strict=True):
         at = (world, receiver, slot)
-        entry: dict[str, Any] = {"step": step, "exchange": notes.round, "receiver": int(receiver)}
-        entry |= {name: notes.fields[name][at].item() for name in ("sender", "origin", "sequence", "sent_at", "expiry")}
-        entry |= {"hops": int(notes.fields["hops"][at]), "bytes": int(notes.fields["size"][at])}
-        entry |= {"length": round(float(notes.fields["length"][at]), 4), "fate": str(Fate(fate[receiver, slot]))}
-        entry |= {"accepted": bool(notes.fields["accepted"][at])}
-        entry["refused_by"] = next((by for by, where in notes.refused.items() if where[at]), None)
+        entry: dict[str, Any] = {"step": step, "exchange": record.round, "receiver": int(receiver)}
+        entry |= {
+            name: record.fields[name][at].item() for name in ("sender", "origin", "sequence", "sent_at", "expiry")
+        }
+        entry |= {"hops": int(record.fields["hops"][at]), "bytes": int(record.fields["size"][at])}
+        entry |= {"length": round(float(record.fields["length"][at]), 4), "fate": str(Fate(fate[receiver, slot]))}
+        entry |= {"accepted": bool(record.fields["accepted"][at])}
+        entry["refused_by"] = next((by for by, where in record.refused.items() if where[at]), None)
         out.append(entry)
     return out

@@ -1,4 +1,4 @@
-"""Parallel environments as worlds: whatever is built on a world runs on them, too, at the speed of their Python."""
+"""PettingZoo parallel environments as worlds, at the speed of their Python code."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from agentcomm.contracts.world import DrawnMessage, Observation, Transition, Wor
 
 
 class ParallelWorldConfig(WorldConfig):
-    """Arguments of a world made of somebody else's parallel environments."""
+    """Arguments of a world made of third-party parallel environments."""
 
-    make: str = Field("", description="what makes one environment, as package.module:function")
-    arguments: dict[str, Any] = Field(default_factory=dict, description="keyword arguments it is called with")
-    max_steps: int = Field(1000, ge=1, description="steps after which an episode is cut off if it runs on")
+    make: str = Field("", description="function that creates an environment: package.module:function")
+    arguments: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of that function")
+    max_steps: int = Field(1000, ge=1, description="steps after which an episode is truncated")
 
 
 class ParallelWorld(World[ParallelWorldConfig]):
     """B parallel environments with box observations and discrete actions, stepped one after the other.
 
     Observations are flattened and padded with zeros to the widest. An agent with fewer actions than the widest action
-    space plays the action modulo its own number. Agents that have left are inactive, with zero observation and reward.
-    An episode ends when the last agent leaves: terminated, unless that agent was truncated. ``infos`` may carry
-    ``active`` and ``success`` as those of :class:`ParallelView` do; without them, agents are active while they are
-    listed and termination counts as success.
+    space takes the action modulo its own number of actions. Agents that have left are inactive, with zero observation
+    and reward. An episode ends when the last agent leaves: terminated, unless that agent was truncated. ``infos`` may
+    contain ``active`` and ``success`` like those of :class:`ParallelView`; without them, agents are active while they
+    are listed, and termination counts as success.
 
     Such environments cannot save their state: :meth:`restore` starts new episodes from the saved generator.
     """
@@ -43,20 +43,20 @@ class ParallelWorld(World[ParallelWorldConfig]):
         device: str | torch.device = "cpu",
         factory: Callable[[], Any] | None = None,
     ) -> None:
-        """Make the environments.
+        """Create the environments.
 
         Args:
             config: Arguments.
             num_worlds: B.
-            device: Where the tensors go.
-            factory: Makes one environment; used instead of ``config.make``.
+            device: Device of the tensors.
+            factory: Creates one environment; used instead of ``config.make``.
 
         Raises:
-            ConfigError: If there is nothing to make environments with, or their spaces are of another kind.
+            ConfigError: If no function to create environments is given, or their spaces are not supported.
         """
         super().__init__(config, num_worlds, device)
         if config.observation != "dense":
-            raise ConfigError("a third-party environment offers observation 'dense' only")
+            raise ConfigError("third-party environments support observation='dense' only")
         make = factory or _maker(config)
         self._envs = [make() for _ in range(num_worlds)]
         self.agents = tuple(str(agent) for agent in self._envs[0].possible_agents)
@@ -92,7 +92,7 @@ class ParallelWorld(World[ParallelWorldConfig]):
                 self._seen[world, index, : len(flat)] = flat
 
     def advance(self, actions: Tensor, generator: torch.Generator) -> Transition:
-        """Step every environment that still runs."""
+        """Step every environment whose episode is running."""
         joint = actions.cpu().numpy()
         reward = np.zeros(joint.shape, np.float32)
         active = np.zeros(joint.shape, bool)
@@ -109,7 +109,7 @@ class ParallelWorld(World[ParallelWorldConfig]):
                 reward[world, i] = rewards.get(name, 0.0)
                 active[world, i] = infos.get(name, {}).get("active", True)
             if not env.agents:
-                # An agent may be flagged both ways; the rules' word counts more than the clock's.
+                # An agent may be both terminated and truncated; termination takes precedence.
                 by_rule = all(terminations.get(name, False) for _, name in live)
                 terminated[world] = by_rule or not any(truncations.values())
                 truncated[world] = not terminated[world]
@@ -127,11 +127,11 @@ class ParallelWorld(World[ParallelWorldConfig]):
         return torch.tensor(seen, device=self.device)
 
     def success(self) -> Tensor:
-        """[B] bool, as ``infos`` say, or whether the episode terminated."""
+        """[B] bool, from ``infos`` or, without it, whether the episode terminated."""
         return torch.tensor(self._success, device=self.device)
 
     def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[DrawnMessage] | None = None) -> Any:
-        """What the environment draws in the mode it was made with; links appear if it has a ``show`` as views do."""
+        """The environment's rendering in its own render mode; links are drawn if it has a ``show`` method."""
         env = self._envs[world]
         if links and hasattr(env, "show"):
             env.show(links)

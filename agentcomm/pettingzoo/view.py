@@ -1,4 +1,4 @@
-"""A world as a PettingZoo parallel environment: :class:`ParallelView` shows one (B = 1) to any PettingZoo tool."""
+"""A world as a PettingZoo parallel environment, for any PettingZoo tool."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics 
     task's goal is reached).
 
     Attributes:
-        world: The world behind it, with one copy.
+        world: The wrapped world, with one copy.
     """
 
     def __init__(self, world: World, name: str, render_mode: RenderMode = None) -> None:
@@ -32,8 +32,8 @@ class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics 
 
         Args:
             world: A world of one copy with dense observations.
-            name: The environment's name, shown with its version in ``metadata``.
-            render_mode: What :meth:`render` returns: text ("ansi"), an [H, W, 3] picture ("rgb_array") or nothing.
+            name: Name of the environment, for ``metadata``.
+            render_mode: Output of :meth:`render`: text ("ansi"), an [H, W, 3] image ("rgb_array") or None.
 
         Raises:
             ValueError: If the world has several copies or no dense observation, or the mode is unknown.
@@ -79,7 +79,7 @@ class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics 
 
         Args:
             seed: Makes this and the following episodes reproducible; without any seed they differ from run to run.
-            options: A fixed start in the environment's own words (its *scene*).
+            options: A fixed initial state (*scene*) in the environment's own format.
 
         Raises:
             ValueError: If the options are not a scene of this environment.
@@ -90,7 +90,7 @@ class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics 
         # PettingZoo's API test passes {"options": 1} to every environment; anything else must be a scene.
         scene = {key: value for key, value in (options or {}).items() if key != "options"}
         observation = self.world.reset(seed, scene or None)
-        self.agents = self._there()
+        self.agents = self._present()
         self._links = []
         return self._of(self.agents, observation[0].cpu().numpy()), {agent: {} for agent in self.agents}
 
@@ -109,7 +109,7 @@ class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics 
             raise ValueError(f"actions must have exactly the keys {self.agents}, not {list(actions)}")
         joint = np.array([[actions.get(agent, 0) for agent in self.possible_agents]])
         step = self.world.step(torch.as_tensor(joint, device=self.world.device), auto_reset=False)
-        agents, left = self.agents, self._there()
+        agents, left = self.agents, self._present()
         terminated, truncated, success = bool(step.terminated[0]), bool(step.truncated[0]), bool(step.success[0])
         active = self._of(agents, step.active[0].tolist())
         result = (
@@ -123,39 +123,39 @@ class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics 
         self._links = []
         return result
 
-    def _there(self) -> list[str]:
-        """Agents that have not failed."""
-        there = self.world.alive[0].tolist()
-        return [agent for agent, is_there in zip(self.possible_agents, there, strict=True) if is_there]
+    def _present(self) -> list[str]:
+        """Present agents."""
+        present = self.world.alive[0].tolist()
+        return [agent for agent, here in zip(self.possible_agents, present, strict=True) if here]
 
     def _of(self, agents: list[str], values: Any) -> dict[str, Any]:
-        """The values of these agents, out of one for each possible agent."""
+        """The values of these agents, selected from one value per possible agent."""
         return {agent: value for agent, value in zip(self.possible_agents, values, strict=True) if agent in agents}
 
     def state(self) -> Any:
-        """[state_space] float32, everything that changes in the world."""
+        """[state_space] float32, the full state of the world."""
         values = [value[0].flatten().float() for value in self.world.state.values()]
         return torch.cat(values).cpu().numpy()
 
     def show(self, links: list[DrawnMessage]) -> None:
-        """Draw these messages whenever the present step is rendered."""
+        """Set the messages to draw when the current step is rendered."""
         self._links = list(links)
 
     def render(self) -> Any:
-        """The present step, with the messages given to :meth:`show`, as ``render_mode`` says."""
+        """Render the current step in ``render_mode``, with the messages given to :meth:`show`."""
         if self.render_mode is None:
             return None
         return self.world.render(0, self.render_mode, self._links)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: there is nothing to close."""
 
 
 def view(name: str, *, render_mode: RenderMode = None, **arguments: Any) -> ParallelView:
-    """The registered environment of that name as a PettingZoo environment.
+    """A registered environment as a PettingZoo environment.
 
     Raises:
-        PluginError: If there is no such environment.
+        PluginError: If the environment is unknown.
         ConfigError: If an argument is unknown or out of range.
     """
     config = registry.build_config("environment", name, arguments)

@@ -1,4 +1,4 @@
-"""Builds ``report.html``: one file that needs no network and opens from the file system."""
+"""Builds ``report.html``: one self-contained file that works offline."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SCRIPTS = ("table.js", "player_draw.js", "player.js")
 
 
 def build_report(run: Path) -> Path:
-    """Write ``report.html`` into a run folder, replacing an older one at once.
+    """Write ``report.html`` into a run folder, atomically replacing an older one.
 
     Args:
         run: Folder with ``cells.jsonl``; ``config.yaml``, ``teams/*/progress.jsonl`` and ``episodes.json`` are shown
@@ -44,7 +44,7 @@ def build_report(run: Path) -> Path:
         Path of the page.
 
     Raises:
-        RunError: If the folder holds no evaluated cell.
+        RunError: If the folder contains no evaluated cell.
     """
     run = Path(run)
     page = render(load_run(run))
@@ -54,7 +54,7 @@ def build_report(run: Path) -> Path:
 
 
 def render(run: RunData) -> str:
-    """The page as text."""
+    """The page as HTML text."""
     results = Results(run.cells)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
@@ -99,18 +99,18 @@ def render(run: RunData) -> str:
 
 
 def _commands(run: RunData) -> list[str]:
-    """What makes these very cells again; labels are read back as they are shown."""
+    """The commands that reproduce the cells; labels are valid option values."""
     name = run.folder.resolve().name
     usual, own = Conditions(), []
-    with contextlib.suppress(ValidationError):  # a config that is not ours
+    with contextlib.suppress(ValidationError):  # not a valid config of this version
         config = RunConfig.model_validate(run.config)
         usual, *own = config.evaluation.expand(config.transport)
-    # Cells without attacks need no command of their own: their options stand beside those of the cells they change.
+    # Cells without attacks need no separate command: their options join those of the cells that they vary.
     groups: dict[str, tuple[list[str], list[str], list[str]]] = {}
     for row in run.cells:
         under = Conditions.model_validate(row.get("conditions") or usual.model_dump())
         if under in own and under.crossed:
-            continue  # asked for by the config
+            continue  # part of the config
         crossed = under.model_copy(update={"environment": {}, "gates": None})
         asked = crossed.options(usual)
         _, stages, changes = groups.setdefault(shlex.join(asked), (asked, [], []))
@@ -167,7 +167,7 @@ def _player(run: RunData) -> Markup | None:
 
 
 def _frame(frame: dict[str, Any]) -> dict[str, Any]:
-    """What the player draws of a frame; its messages as short rows, since they are most of a page's size."""
+    """The data of a frame for the player; messages as short rows, since they dominate the page's size."""
     messages = [
         [m.get("sender"), m.get("receiver"), m.get("fate"), int(bool(m.get("accepted")))]
         for m in frame.get("messages") or []
@@ -182,7 +182,7 @@ def _graphs(results: Results) -> tuple[dict[int, Any], list[str]]:
 
 
 def _gate_chart(results: Results) -> Chart | None:
-    """Share of open gates at each step of the episode: each seed, their mean, and the mean under the worst attack."""
+    """Share of open gates by step of the episode: each seed, their mean, and the mean under the worst attack."""
     lines: list[Line] = []
     worst = undefended(results)[:1]
     for attack, label, style in [(None, "clean", "team"), *((a, "worst attack", "attacked") for a in worst)]:
@@ -194,13 +194,13 @@ def _gate_chart(results: Results) -> Chart | None:
                 seeds.append(Line("", style, [float(i) for i in range(1, last + 1)], shares[:last], faint=True))
         if seeds:
             lines += [*(seeds if attack is None and len(seeds) > 1 else []), mean_line(label, style, seeds)]
-    return chart("Share of gates open, by step of the episode", "step", lines, (0.0, 1.0))
+    return chart("Share of open gates by step of the episode", "step", lines, (0.0, 1.0))
 
 
 def _traffic(results: Results) -> list[tuple[str, str]]:
-    """What the undisturbed team says, in a few numbers."""
+    """Message statistics of the team without attacks."""
     found = [
-        ("of gates open, over all steps", percent(results.estimate(results.scores(None, key="gate_open")).value)),
+        ("share of open gates, all steps", percent(results.estimate(results.scores(None, key="gate_open")).value)),
         (
             "messages per step, whole team",
             fixed(results.estimate(results.scores(None, key="messages_per_step")).value, 2),
@@ -211,7 +211,7 @@ def _traffic(results: Results) -> list[tuple[str, str]]:
 
 
 def _training(run: RunData) -> str:
-    """How long the teams learned, in words; empty when nothing was recorded."""
+    """Training time as a sentence; empty if it was not recorded."""
     seconds = [number(curve.rows[-1].get("seconds")) for curve in run.curves]
     steps = [number(curve.rows[-1].get("env_steps")) for curve in run.curves]
     known = [(s, n) for s, n in zip(seconds, steps, strict=True) if math.isfinite(s) and math.isfinite(n)]
@@ -219,11 +219,11 @@ def _training(run: RunData) -> str:
         return ""
     mean_seconds, mean_steps = (sum(x) / len(known) for x in zip(*known, strict=True))
     rate = f", {mean_steps / mean_seconds:,.0f} environment steps per second" if mean_seconds > 0 else ""
-    return f"Training took {mean_seconds:,.0f} s a team on average ({mean_steps:,.0f} environment steps{rate})."
+    return f"Training took {mean_seconds:,.0f} s per team on average ({mean_steps:,.0f} environment steps{rate})."
 
 
 def _made(run: RunData, results: Results) -> list[tuple[str, str]]:
-    """How the numbers were made."""
+    """The methods of the run, as pairs of a name and a value."""
     versions: dict[str, dict[str, None]] = {}
     for row in run.cells:
         for name, version in (row.get("versions") or {}).items():
@@ -239,7 +239,7 @@ def _made(run: RunData, results: Results) -> list[tuple[str, str]]:
         ("Controls (retrained without messages)", f"seeds {', '.join(map(str, controls)) or 'none'}"),
         (
             "Decisions",
-            f"greedy by default; {sampled} of {len(silent)} controls sample, which suits a team that hears nothing",
+            f"greedy by default; {sampled} of {len(silent)} controls use sampled actions, with which they do better",
         ),
         ("Cells", f"{len(run.cells)} evaluated, {len(results.failed)} failed"),
         ("Episodes per cell", ", ".join(f"{n:,}" for n in episodes) or "\N{EM DASH}"),

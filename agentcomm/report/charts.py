@@ -1,6 +1,6 @@
-"""Line charts as plain data: paths in a 100 x 100 box that the page stretches, ticks and labels as text over it.
+"""Line charts as plain data: paths in a 100 x 100 box that the page scales, with ticks and labels as text.
 
-The page draws paths with ``vector-effect: non-scaling-stroke``, so lines and letters keep their size at any width.
+The page draws paths with ``vector-effect: non-scaling-stroke``, so line widths and text keep their size.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from agentcomm.report.load import Curve, number
 from agentcomm.report.text import fixed
 
-POINTS = 120  # per line; more would not be seen
+POINTS = 120  # largest number of points per line
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,11 @@ class Line:
     """One line.
 
     Attributes:
-        label: Name at its end and in the table below; empty for the faint lines of single seeds.
+        label: Name at its end; empty for the faint lines of single seeds.
         style: CSS class: team, control or attacked.
         xs: Ascending.
-        ys: NaN where the line has a gap.
-        faint: One seed of several.
+        ys: Values, NaN for a gap.
+        faint: Whether the line is one seed of several.
     """
 
     label: str
@@ -59,7 +59,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart ready to be placed on the page."""
+    """A chart in the form that the page draws."""
 
     title: str
     x_label: str
@@ -70,13 +70,13 @@ class Chart:
 
 
 def chart(title: str, x_label: str, lines: Sequence[Line], y_range: tuple[float, float] | None = None) -> Chart | None:
-    """Lay out lines on shared axes; None when none of them has a point.
+    """Lay out lines on shared axes; None if no line has a point.
 
     Args:
-        title: What is drawn, with its unit.
+        title: Quantity that is plotted, with its unit.
         x_label: Name of the horizontal axis.
-        lines: Faint ones are drawn first.
-        y_range: Ends of the vertical axis; from zero or just below the data up to their maximum if none is given.
+        lines: Lines, of which faint ones are drawn first.
+        y_range: Ends of the vertical axis; None for the range of the data, including zero.
     """
     lines = [line for line in lines if any(math.isfinite(y) for y in line.ys)]
     if not lines:
@@ -127,7 +127,7 @@ def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
 
 
 def mean_line(label: str, style: str, lines: Sequence[Line]) -> Line:
-    """The mean of several lines on a shared grid of x, over the part that all of them cover."""
+    """The mean of several lines on a shared grid of x, over the range that all of them cover."""
     start, stop = max(line.xs[0] for line in lines), min(line.xs[-1] for line in lines)
     grid = np.linspace(start, max(start, stop), POINTS)
     rows = []
@@ -139,11 +139,11 @@ def mean_line(label: str, style: str, lines: Sequence[Line]) -> Line:
 
 
 def learning_charts(curves: Sequence[Curve]) -> list[Chart]:
-    """Episode length, success and gate use while the teams learned; one faint line a seed, one line for the mean."""
+    """Charts of episode length, success rate and open gates in training: a faint line per seed, and their mean."""
     wanted = (
-        ("Episode length, steps", "episode_length", None),
+        ("Episode length in steps", "episode_length", None),
         ("Success rate", "success", (0.0, 1.0)),
-        ("Open gates", "gate_open", (0.0, 1.0)),
+        ("Share of open gates", "gate_open", (0.0, 1.0)),
     )
     names = {"team": "with messages", "control": "without"}
     charts = []
@@ -151,7 +151,7 @@ def learning_charts(curves: Sequence[Curve]) -> list[Chart]:
         lines: list[Line] = []
         for variant, name in names.items():
             if key == "gate_open" and variant == "control":
-                continue  # it has no gate to open
+                continue  # it has no gate
             seeds = [_learning_line(c, key) for c in curves if c.variant == variant]
             seeds = [line for line in seeds if any(math.isfinite(y) for y in line.ys)]
             if len(seeds) > 1:
@@ -168,7 +168,7 @@ def _learning_line(curve: Curve, key: str) -> Line:
     points = [(number(row.get("env_steps")), number(row.get(key))) for row in curve.rows]
     points = sorted((x, y) for x, y in points if math.isfinite(x) and math.isfinite(y))
     if len(points) > POINTS:
-        # averages of neighbors rather than every n-th point: the noise is the learning's, not the drawing's
+        # averages of neighboring points rather than every n-th point, to avoid aliasing
         chunks = np.array_split(np.asarray(points), POINTS)
         points = [(float(c[:, 0].mean()), float(c[:, 1].mean())) for c in chunks]
     return Line("", curve.variant, [x for x, _ in points], [y for _, y in points], faint=True)
@@ -187,7 +187,7 @@ def _path(points: Sequence[tuple[float, float] | None]) -> str:
 
 
 def _apart(lines: list[Drawn], gap: float = 11.0) -> list[Drawn]:
-    """Push labels at the same height apart."""
+    """Move labels at the same height apart."""
     lines = sorted(lines, key=lambda d: d.y)
     out: list[Drawn] = []
     for line in lines:

@@ -1,4 +1,4 @@
-"""The learned graph as SVG geometry: who hears whom, over all seeds and for each."""
+"""The executed communication graph as SVG geometry, over all seeds and for each seed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Edge:
-    """An arrow from sender to receiver; ``head`` are the corners of its tip."""
+    """An arrow from sender to receiver; ``head`` holds the corners of its tip."""
 
     path: str
     head: str
@@ -39,16 +39,16 @@ class Edge:
 
 @dataclass(frozen=True)
 class Picture:
-    """A graph ready to be drawn.
+    """A graph in the form that the page draws.
 
     Attributes:
-        title: What it shows.
+        title: Seeds that it shows.
         nodes: Agents on a ring.
         edges: Arrows between them.
         size: Radius of a node.
-        summary: The edges in words.
-        wide: Whether all names are printed beside their nodes.
-        view: The box that holds all of it.
+        summary: The edges as text.
+        wide: Whether full names are printed next to the nodes.
+        view: The view box.
     """
 
     title: str
@@ -61,10 +61,10 @@ class Picture:
 
 
 def pictures(graphs: Mapping[int, Sequence[Sequence[float]]], agents: Sequence[str]) -> list[Picture]:
-    """The graph over all seeds first (where there are several), then one for each seed.
+    """The graph over all seeds (if there are several), then one for each seed.
 
     Args:
-        graphs: Executed adjacency by seed; entry [i][j] = receiver i hears sender j. Others than N x N are left out.
+        graphs: Executed adjacency by seed; entry [i][j] = receiver i hears sender j. Other shapes are skipped.
         agents: Names of the N agents.
     """
     n = len(agents)
@@ -129,7 +129,7 @@ def _picture(title: str, graphs: Sequence[Sequence[Sequence[float]]], agents: Se
                 words += f" in {round(share * len(graphs))} of {len(graphs)} seeds"
             edges.append(_edge(nodes[sender], nodes[receiver], share, size, words))
             said.append(words)
-    summary = f"{title}: " + ("; ".join(said[:40]) or "nobody hears anybody")
+    summary = f"{title}: " + ("; ".join(said[:40]) or "no edges")
     wide = wide and n <= 12
     top = min(node.y for node in nodes) - size - (10 if wide else 3)
     bottom = max(node.y for node in nodes) + size + (8 if wide else 3)
@@ -139,7 +139,7 @@ def _picture(title: str, graphs: Sequence[Sequence[Sequence[float]]], agents: Se
 
 
 def _edge(sender: Node, receiver: Node, share: float, size: float, title: str) -> Edge:
-    """A quadratic curve bent to its right, so that both directions of a pair stay apart."""
+    """A quadratic curve bent to its right, so that both directions of a pair are separate."""
     dx, dy = receiver.x - sender.x, receiver.y - sender.y
     length = math.hypot(dx, dy) or 1.0
     bend = 0.14 * length

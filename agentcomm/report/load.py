@@ -1,4 +1,4 @@
-"""Reads a run folder for its report; whatever cannot be read is counted and said, never guessed."""
+"""Reads a run folder for its report; unreadable parts are counted and reported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VARIANTS = ("team", "control")
 
 @dataclass(frozen=True)
 class Curve:
-    """What one team wrote while it learned.
+    """The learning curve of one team.
 
     Attributes:
         variant: ``team`` or ``control``.
@@ -33,17 +33,17 @@ class Curve:
 
 @dataclass(frozen=True)
 class RunData:
-    """Everything the report is made of.
+    """The data of a report.
 
     Attributes:
         name: Name of the run.
-        folder: Where it lies.
-        config: Resolved config; empty when it cannot be read.
-        config_text: The same as written.
-        cells: Evaluated cells, the last of each id.
+        folder: Folder of the run.
+        config: Resolved config; empty if it cannot be read.
+        config_text: The text of ``config.yaml``.
+        cells: Evaluated cells, the last row of each id.
         curves: Learning curves.
-        episodes: Recordings for the player, None when there are none.
-        notes: What was wrong with the folder, in words.
+        episodes: Recordings for the player; None without any.
+        notes: Problems with the folder, as sentences.
     """
 
     name: str
@@ -60,7 +60,7 @@ def load_run(folder: Path) -> RunData:
     """Read a run folder.
 
     Raises:
-        RunError: If it holds no evaluated cell.
+        RunError: If it contains no evaluated cell.
     """
     notes: list[str] = []
     path = folder / "cells.jsonl"
@@ -68,9 +68,9 @@ def load_run(folder: Path) -> RunData:
     cells, odd = _cells(rows)
     if not cells:
         detail = f" ({broken + odd} unreadable lines)" if broken + odd else ""
-        raise RunError(f"{folder} holds no evaluated cell{detail}; run `agentcomm evaluate` first")
+        raise RunError(f"{folder} contains no evaluated cell{detail}; run `agentcomm evaluate` first")
     if broken + odd:
-        notes.append(f"{_lines(broken + odd)} of cells.jsonl could not be read and {_is_are(broken + odd)} left out.")
+        notes.append(f"{_lines(broken + odd)} of cells.jsonl could not be read and {_is_are(broken + odd)} skipped.")
     text, config = _config(folder, notes)
     return RunData(
         name=str(config.get("name") or folder.resolve().name),
@@ -85,14 +85,14 @@ def load_run(folder: Path) -> RunData:
 
 
 def number(value: Any) -> float:
-    """``value`` as a float; NaN for anything that is no finite number."""
+    """``value`` as a float; NaN for anything but a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return math.nan
     return float(value) if math.isfinite(value) else math.nan
 
 
 def _cells(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
-    """The last row of every id, in order of first appearance, and the number of rows that are no cell."""
+    """The last row of every id, in order of first appearance, and the number of invalid rows."""
     cells: dict[str, dict[str, Any]] = {}
     odd = 0
     for row in rows:
@@ -143,7 +143,7 @@ def _episodes(folder: Path, notes: list[str]) -> dict[str, Any] | None:
         recorded = json.loads(path.read_text(encoding="utf-8"))
         usable = [e for e in recorded["episodes"] if e.get("steps")]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        notes.append("episodes.json cannot be read, so no episode is shown.")
+        notes.append("episodes.json cannot be read, so no episodes are shown.")
         return None
     return {**recorded, "episodes": usable} if usable else None
 

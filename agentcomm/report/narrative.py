@@ -1,4 +1,4 @@
-"""The answer in words, written from the numbers.
+"""The summary of a report in sentences, generated from its results.
 
 Labels of attacks and defenses are untrusted text: they enter sentences only through ``Markup.format``, which escapes.
 """
@@ -17,17 +17,17 @@ from agentcomm.report.results import NONE, Measure, Results, Scores
 from agentcomm.report.text import fixed, named, percent, signed, span
 from agentcomm.report.verdicts import below_floor, best_defense, harmful, helpful, undefended, worthless
 
-ANSWERED = 0.9  # a defense answers an attack when at least this fraction is retained
+ANSWERED = 0.9  # a defense counters an attack if at least this fraction is retained
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the page says first.
+    """The summary at the top of the page.
 
     Attributes:
         headline: One sentence.
-        paragraphs: The answer, most important first.
-        caveats: What to keep in mind.
+        paragraphs: The results, most important first.
+        caveats: Limits of the conclusions.
     """
 
     headline: Markup
@@ -36,7 +36,12 @@ class Answer:
 
 
 def answer(results: Results, notes: Iterable[str] = ()) -> Answer:
-    """The question's answer from the run's numbers."""
+    """The summary of a run's results.
+
+    Args:
+        results: All cells of the run.
+        notes: Further caveats, such as unreadable files.
+    """
     voc = results.value_of_communication()
     paragraphs = [_worth(results, voc)]
     paragraphs += _attacks(results, voc)
@@ -48,7 +53,7 @@ def answer(results: Results, notes: Iterable[str] = ()) -> Answer:
 
 
 def _brief(results: Results, label: str) -> Markup:
-    """An attack's bare name where that is unambiguous, else its whole label."""
+    """An attack's name if it is unambiguous, otherwise its full label."""
     record = results.records.get(label) or {}
     name = str(record.get("name") or label)
     namesakes = [r for r in results.records.values() if r.get("name") == name]
@@ -60,7 +65,7 @@ def _amount(value: float, measure: Measure, digits: int | None = None) -> Markup
 
 
 def _in_brackets(estimate: Estimate, digits: int, scores: Scores | None = None, first: bool = False) -> Markup:
-    """The interval, or with too few seeds the single values; only the first one says what it is."""
+    """The interval, or with too few seeds the single values; explained only where ``first``."""
     text = span(estimate, digits)
     if text and first:
         return Markup(" <small>({}; 95% interval over {}&nbsp;seeds)</small>").format(text, estimate.seeds)
@@ -88,16 +93,16 @@ def _headline(results: Results, voc: Estimate) -> Markup:
     clean = results.estimate(results.clean)
     if not voc.known:
         if not clean.known:
-            return Markup("The undisturbed team has no score yet, so nothing can be compared.")
-        return Markup("The team {} {}&nbsp;{}; what its messages are worth was not measured.").format(
+            return Markup("There is no score without attacks, so nothing can be compared.")
+        return Markup("The team {} {}&nbsp;{}; the value of its messages was not measured.").format(
             "needs" if results.primary.better == "lower" else "reaches", fixed(clean.value, digits), unit
         )
     if worthless(results, voc):
-        return Markup("This team does no better than the same team retrained without messages.")
-    first = Markup("Talking is worth {}&nbsp;{} to this team.").format(fixed(voc.value, digits), unit)
+        return Markup("The team does no better than the same team retrained without messages.")
+    first = Markup("Communication is worth {}&nbsp;{} to this team.").format(fixed(voc.value, digits), unit)
     order = [a for a in undefended(results) if harmful(results, a)]
     if not order:
-        return first + (Markup(" No attack here takes a measurable part of it.") if results.attacks else Markup(""))
+        return first + (Markup(" No evaluated attack measurably reduces it.") if results.attacks else Markup(""))
     lost = 1 - results.retained(results.scores(order[0])).value
     if not math.isfinite(lost):
         return first
@@ -109,22 +114,22 @@ def _headline(results: Results, voc: Estimate) -> Markup:
     back = results.recovered(order[0], best[0]) if best else None
     if best is None or back is None or not helpful(results, order[0], best[0]):
         return first + second + Markup(".")
-    return first + second + Markup("; {} gives {} back.").format(named([best[0]]), percent(min(back.value, 1.0)))
+    return first + second + Markup("; {} recovers {}.").format(named([best[0]]), percent(min(back.value, 1.0)))
 
 
 def _worth(results: Results, voc: Estimate) -> Markup:
     m = results.primary
     clean, floor = results.estimate(results.clean), results.estimate(results.floor)
     if not clean.known:
-        return Markup("The team has no working cell without attack and defense: there is nothing to compare with.")
+        return Markup("The cell without attack and defense has no score, so there is no baseline for comparison.")
     verb = "finishes an episode in" if m.key == "mean_steps" else "reaches"
-    text = Markup("Undisturbed, the team {} {}{}.").format(
+    text = Markup("Without attacks, the team {} {}{}.").format(
         verb, _amount(clean.value, m), _in_brackets(clean, m.digits, results.clean, first=True)
     )
     if not floor.known:
         return text + Markup(
-            " It was not retrained without messages, so there is no floor: what communication is worth, and what "
-            "fraction of it survives an attack, cannot be said."
+            " It was not retrained without messages, so there is no floor: neither the value of communication nor "
+            "the fraction that is retained under attack can be computed."
         )
     text += Markup(" The same team retrained without messages {} {}{}.").format(
         "needs" if m.key == "mean_steps" else "reaches",
@@ -133,10 +138,10 @@ def _worth(results: Results, voc: Estimate) -> Markup:
     )
     if worthless(results, voc):
         return text + Markup(
-            " <strong>Communication is worth nothing measurable here</strong>: the difference is {}&nbsp;{}{}. "
-            "An attack on messages cannot take what they do not give, so this run has no retained fractions."
+            " <strong>Communication has no measurable value here</strong>: the difference is {}&nbsp;{}{}. "
+            "Attacks on messages cannot reduce it further, so this run has no retained fractions."
         ).format(signed(voc.value, m.digits), m.unit, _in_brackets(voc, m.digits))
-    return text + Markup(" Communication is worth the difference, {}{}.").format(
+    return text + Markup(" The value of communication is the difference, {}{}.").format(
         _amount(voc.value, m), _in_brackets(voc, m.digits)
     )
 
@@ -149,18 +154,18 @@ def _attacks(results: Results, voc: Estimate) -> list[Markup]:
     if not hurting:
         return [Markup("None of the {} attacks measurably harms the undefended team.").format(len(order))]
     worst = results.estimate(results.scores(hurting[0]))
-    text = Markup("Undefended, {} hurts most: {}{}").format(
+    text = Markup("Without defenses, {} is the most harmful attack: {}{}").format(
         _brief(results, hurting[0]), _amount(worst.value, m), _in_brackets(worst, m.digits, results.scores(hurting[0]))
     )
     lost = _complement(results.retained(results.scores(hurting[0])))
     if worthless(results, voc) or not lost.known:
         text += Markup(".")
     elif below_floor(results, results.scores(hurting[0])):
-        text += Markup(", <strong>worse than having no messages at all</strong>: talking turns against the team.")
+        text += Markup(", <strong>worse than without any messages</strong>.")
     elif lost.value > 1:
-        text += Markup(", as if there were no messages at all.")
+        text += Markup(", the same as without any messages.")
     else:
-        text += Markup(", which costs <b>{}</b>{} of what communication is worth.").format(
+        text += Markup(", a loss of <b>{}</b>{} of the value of communication.").format(
             percent(lost.value), _percent_interval(lost)
         )
     for attack in hurting[1:4]:
@@ -171,7 +176,7 @@ def _attacks(results: Results, voc: Estimate) -> list[Markup]:
             )
     noop_control = [a for a in order if a not in hurting]
     if noop_control:
-        text += Markup(" {} of {} attacks cost nothing measurable: {}.").format(
+        text += Markup(" {} of {} attacks have no measurable effect: {}.").format(
             len(noop_control), len(order), named(noop_control)
         )
     return [text]
@@ -188,11 +193,11 @@ def _defenses(results: Results, voc: Estimate) -> list[Markup]:
     if best is not None:
         back = results.recovered(hurting[0], best[0])
         if back.known and helpful(results, hurting[0], best[0]):
-            text += Markup("Against {}, {} gives back <b>{}</b>{} of the damage.").format(
+            text += Markup("Against {}, {} recovers <b>{}</b>{} of the damage.").format(
                 _brief(results, hurting[0]), named([best[0]]), percent(back.value), _percent_interval(back)
             )
         else:
-            text += Markup("Against {}, no defense here measurably helps.").format(_brief(results, hurting[0]))
+            text += Markup("Against {}, no evaluated defense measurably helps.").format(_brief(results, hurting[0]))
     worst = {d: results.estimate(results.over_attacks(d, "worst")) for d in results.defenses}
     worst = {d: e for d, e in worst.items() if e.known}
     if len(worst) > 1 and len(order) > 1:
@@ -202,7 +207,7 @@ def _defenses(results: Results, voc: Estimate) -> list[Markup]:
 
 
 def _worst_case(results: Results, voc: Estimate, pick: str, score: Estimate) -> Markup:
-    """How the defense that is best in the worst case does there."""
+    """The score of the defense that is best in the worst case."""
     m, scores = results.primary, results.over_attacks(pick, "worst")
     alone = results.over_attacks(NONE, "worst")
     gain = results.gain(scores, alone)
@@ -210,9 +215,9 @@ def _worst_case(results: Results, voc: Estimate, pick: str, score: Estimate) -> 
         pick, scores, score = NONE, alone or scores, results.estimate(alone) if alone else score
     text = Markup(" In the worst case over {} attacks, {} {}{}").format(
         len(undefended(results)),
-        Markup("{} holds best with").format(named([pick]))
+        Markup("{} is best with").format(named([pick]))
         if pick != NONE
-        else "no defense does measurably better than none:",
+        else "no defense is measurably better than none:",
         _amount(score.value, m),
         _in_brackets(score, m.digits, scores),
     )
@@ -223,7 +228,7 @@ def _worst_case(results: Results, voc: Estimate, pick: str, score: Estimate) -> 
 
 
 def _backfires(results: Results) -> Markup:
-    """Defenses that make an attack worse."""
+    """Defenses under which an attack does more harm."""
     m, found = results.primary, []
     for attack in undefended(results):
         for defense in results.defenses:
@@ -260,13 +265,13 @@ def _unanswered(results: Results, voc: Estimate, hurting: Sequence[str]) -> Mark
             if best and helpful(results, attack, best[0]):
                 how = Markup("at best {} retained, with {}").format(percent(kept.value), named([best[0]]))
             else:
-                how = Markup("{} retained, and none measurably helps").format(percent(kept.value))
+                how = Markup("{} retained, no defense measurably helps").format(percent(kept.value))
             left.append(Markup("{} ({})").format(_brief(results, attack), how))
     if left:
-        return Markup("<strong>What no defense here answers:</strong> {}.").format(Markup(", ").join(left))
+        return Markup("<strong>Not countered by any evaluated defense:</strong> {}.").format(Markup(", ").join(left))
     return Markup(
-        "For every attack that hurts, some defense here retains at least {} of what communication is worth. That says "
-        "nothing about attacks that are not in the table."
+        "For every harmful attack, some defense retains at least {} of the value of communication. This says nothing "
+        "about attacks that are not in the table."
     ).format(percent(ANSWERED))
 
 
@@ -294,4 +299,4 @@ def _tax(results: Results) -> list[Markup]:
         parts.append(Markup("{} costs {}{}").format(named([defense]), cost, wire))
     if not parts:
         return []
-    return [Markup("When nobody attacks, {}.").format(Markup("; ").join(parts))]
+    return [Markup("Without attacks, {}.").format(Markup("; ").join(parts))]

@@ -1,4 +1,4 @@
-// The player: two recordings side by side, one clock.
+// The player: two recordings side by side, at the same step.
 (() => {
   const root = document.querySelector("[data-player]");
   const source = document.querySelector("[data-episodes]");
@@ -34,7 +34,7 @@
     return [...counts].map(([words, count]) => `${count} ${words}`).join(" · ") || "no messages";
   }
 
-  // What a step's messages amount to, the worst first.
+  // The worst fate among a step's messages.
   function mood(frame) {
     const all = frame.messages;
     if (all.some((m) => (m.fate === "forged" || m.fate === "tampered") && m.accepted)) return "hit";

@@ -3,7 +3,7 @@ const Draw = (() => {
   const NS = "http://www.w3.org/2000/svg";
   const CELL = 10;
   const GLYPHS = { dropped: "\u00d7", lost: "\u00d7", delayed: "\u2026", tampered: "~", forged: "!" };
-  // Never arrives, or not in this step.
+  // Messages that do not arrive in this step.
   const goneBy = (message) => ["dropped", "lost", "delayed"].includes(message.fate);
 
   function make(name, attributes = {}, ...children) {
@@ -54,7 +54,7 @@ const Draw = (() => {
     return { x: from.x + ((to.x - from.x) / length) * by, y: from.y + ((to.y - from.y) / length) * by };
   }
 
-  // One message as an arrow. Line style and a sign on it tell its fate, a bar before the receiver that it was refused.
+  // One message as an arrow. Line style and sign show its fate; a bar at the receiver shows that it was refused.
   function arrow(message, from, to, bend) {
     const length = Math.hypot(to.x - from.x, to.y - from.y) || 1;
     const middle = {
@@ -110,7 +110,7 @@ const Draw = (() => {
     return drawn;
   }
 
-  // Whether a member of the team has failed and is not there any more.
+  // Whether a member of the team has failed and left.
   const gone = (frame, i) => Array.isArray(frame.alive) && !frame.alive[i];
 
   function sight(data, frame) {
@@ -185,9 +185,9 @@ const Draw = (() => {
     const entries = [
       ["delivered", true, "delivered"],
       ["dropped", false, "dropped by an attack"],
-      ["lost", false, "lost, or (with dots) delayed, by the channel"],
-      ["tampered", true, "changed"],
-      ["forged", true, "forged or replayed, under the name of the agent it starts at"],
+      ["lost", false, "lost or (with dots) delayed by a channel"],
+      ["tampered", true, "changed by an attack"],
+      ["forged", true, "forged or replayed in the name of the agent where it starts"],
       ["forged", false, "refused by a defense"],
     ];
     const pictures = entries.map(([fate, accepted, words]) => {
@@ -201,7 +201,7 @@ const Draw = (() => {
     prey.append(make("g", { class: "prey" }, make("path", { d: "M0 -4.1l4.1 4.1l-4.1 4.1l-4.1 -4.1z" })));
     const seen = make("svg", { viewBox: "0 0 10 10", class: "key-shape", "aria-hidden": "true" });
     seen.append(make("rect", { class: "sight", width: 10, height: 10, rx: 1 }));
-    return [...pictures, [closed, "gate closed: does not listen"], [prey, "prey"], [seen, "in sight"]];
+    return [...pictures, [closed, "closed gate: does not listen"], [prey, "prey"], [seen, "in sight"]];
   }
 
   return { board, legend, goneBy };

@@ -1,4 +1,4 @@
-"""Attack x defense: cells of all seeds brought together, with intervals."""
+"""Results by attack and defense: cells aggregated over seeds, with intervals."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from agentcomm.report.load import number
 NONE = "none"
 WORST = "worst of the attacks"
 AVERAGE = "mean of the attacks"
-# A difference below this share of the clean score is not worth words, whatever its interval: with three seeds that is
-# only their range, and it misses zero by luck once in four times.
+# Differences below this share of the clean score are negligible, whatever their interval: with three seeds the interval
+# is only their range, which excludes zero by chance in one of four cases.
 NEGLIGIBLE = 0.02
-NEGLIGIBLE_ALONE = 0.05  # the same with too few seeds for an interval
+NEGLIGIBLE_ALONE = 0.05  # the same for too few seeds for an interval
 
 Scores = dict[int, float]
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What a cell is scored by.
+    """A metric by which cells are scored.
 
     Attributes:
-        key: Name among a cell's metrics.
-        label: Its name for people.
-        unit: Word behind the number.
-        better: Which direction is good.
+        key: Name of the metric.
+        label: Name in the report.
+        unit: Unit behind the number.
+        better: Which direction is better.
         digits: Decimals to print.
     """
 
@@ -55,7 +55,7 @@ RETURN = Measure("mean_return", "Return", "return", "higher", 2)
 
 @dataclass(frozen=True)
 class CellSummary:
-    """One attack (or none) under one set of defenses, over all seeds.
+    """The results of one attack (or none) under one set of defenses, over all seeds.
 
     Attributes:
         attack: Label of the attack, None for no attack.
@@ -63,11 +63,11 @@ class CellSummary:
         scores: Estimate by measure key.
         retained: Retained fraction.
         by_seed: Primary score of each seed, NaN where it failed.
-        failed: Seeds whose cell failed.
-        errors: What they said, each once.
-        ledger: Sums over seeds.
-        episodes: Sum over seeds.
-        summary: Whether it sums up a column rather than stands for one attack.
+        failed: Number of seeds whose cell failed.
+        errors: Their distinct error messages.
+        ledger: Counts, summed over seeds.
+        episodes: Number of episodes, summed over seeds.
+        summary: Whether it aggregates all attacks of a column.
     """
 
     attack: str | None
@@ -83,7 +83,7 @@ class CellSummary:
 
     @property
     def status(self) -> Literal["ok", "failed", "inconclusive", "missing"]:
-        """``ok`` when any seed has a score, ``missing`` when it was not evaluated, else why it has none."""
+        """``ok`` if any seed has a score, ``missing`` if it was not evaluated, otherwise why it has no score."""
         if not self.by_seed:
             return "missing"
         if any(not math.isnan(v) for v in self.by_seed.values()):
@@ -102,12 +102,12 @@ class Results:
     Attributes:
         attacks: Labels of attacks in order of appearance.
         defenses: Labels of defense sets, ``none`` first.
-        seeds: Seeds of the team, whether their cells worked or not.
-        changed: Rows of cells under other conditions than most, by what is different.
+        seeds: Seeds of the team, including those of failed cells.
+        changed: Rows of cells under other conditions, by their differences.
         failed: Rows of cells that failed.
-        inconclusive: Rows of cells whose attack never touched a message: they say nothing and have no score.
-        primary: The measure that retained fractions and words are about: steps, or the return where episodes all
-            have the same length.
+        inconclusive: Rows of cells whose attack had no effect on any message; they have no score.
+        primary: The measure of retained fractions and of the summary: steps, or the return if all episodes have the
+            same length.
     """
 
     def __init__(self, cells: Sequence[dict[str, Any]]) -> None:
@@ -156,7 +156,7 @@ class Results:
 
     @property
     def clean(self) -> Scores:
-        """Primary score by seed of the undisturbed team."""
+        """Primary score by seed of the team without attacks and defenses."""
         return self.scores(None)
 
     @property
@@ -165,16 +165,16 @@ class Results:
         return self.scores(None, variant="control")
 
     def estimate(self, scores: Scores) -> Estimate:
-        """Mean over seeds with its interval. All estimates draw the same resamples, so that they compare."""
+        """Mean over seeds with its interval. All estimates share the same resamples, so that they are comparable."""
         return estimate(list(scores.values()), _rng())
 
     def gain(self, ours: Scores, theirs: Scores) -> Estimate:
-        """How much better ``ours`` is than ``theirs``, positive = better, paired by seed."""
+        """Improvement of ``ours`` over ``theirs`` (positive = better), paired by seed."""
         low_is_good = self.primary.better == "lower"
         return paired_difference(theirs, ours, _rng()) if low_is_good else paired_difference(ours, theirs, _rng())
 
     def value_of_communication(self) -> Estimate:
-        """How much better the team is than the one retrained without messages."""
+        """Improvement of the team over the one retrained without messages."""
         return self.gain(self.clean, self.floor)
 
     def retained(self, scores: Scores) -> Estimate:
@@ -182,7 +182,7 @@ class Results:
         return retained_fraction(scores, self.clean, self.floor, _rng())
 
     def recovered(self, attack: str, defense: str) -> Estimate:
-        """Share of an attack's damage that a defense gives back."""
+        """Share of an attack's damage that a defense recovers."""
         return retained_fraction(self.scores(attack, defense), self.clean, self.scores(attack), _rng())
 
     def cell(self, attack: str | None, defense: str) -> CellSummary:
@@ -210,7 +210,7 @@ class Results:
     def over_attacks(self, defense: str, how: Literal["worst", "mean"], key: str = "") -> Scores:
         """Per seed, the worst or mean score over all attacks; NaN for a seed that lacks any of them.
 
-        An attack that never touched a message is no attack and left out.
+        Attacks that had no effect on any message are excluded.
         """
         measure = SUCCESS if key == SUCCESS.key else self.primary
         idle = {(row["seed"], row["attack"]["label"], row.get("defense_label")) for row in self.inconclusive}
@@ -223,7 +223,7 @@ class Results:
         return out
 
     def summary(self, defense: str, how: Literal["worst", "mean"]) -> CellSummary:
-        """A column's attacks summed up seed by seed."""
+        """The attacks of a column, aggregated seed by seed."""
         by_seed = self.over_attacks(defense, how)
         return CellSummary(
             attack=WORST if how == "worst" else AVERAGE,
@@ -236,9 +236,9 @@ class Results:
         )
 
     def negligible(self, difference: Estimate) -> bool:
-        """Whether a difference in primary score cannot be told from zero.
+        """Whether a difference in the primary score cannot be distinguished from zero.
 
-        By its interval over seeds where there is one, and by its size.
+        Judged by its interval over seeds, if there is one, and by its size.
         """
         if not difference.known:
             return True
@@ -250,13 +250,13 @@ class Results:
 
 
 def _usual(cells: Sequence[dict[str, Any]]) -> str:
-    """The label of the conditions that the grid is shown for: the run's own, or the first where those are missing."""
+    """The label of the conditions of the main grid: the run's own or, if those are missing, the first."""
     labels = [str(row.get("conditions_label") or "") for row in cells]
     return "" if "" in labels else labels[0] if labels else ""
 
 
 def _change(row: dict[str, Any], usual: str) -> str:
-    """What makes this cell no part of the attack x defense grid, in words; empty for one that is."""
+    """The differences of a cell from the main grid, as text; empty for a cell of the grid."""
     label = str(row.get("conditions_label") or "")
     if label == usual:
         return ""

@@ -1,5 +1,5 @@
 "use strict";
-// The heatmap: which number it shows, and the explanation of the cell under the pointer or the focus.
+// The heatmap: the measure that it shows, and the tooltip of the cell under the pointer or in focus.
 (() => {
   const table = document.querySelector(".heat");
   const choices = document.querySelector("[data-switch]");
@@ -52,7 +52,7 @@
   });
   table.addEventListener("focusout", hide);
 
-  // Arrow keys walk the cells; Escape puts the explanation away.
+  // Arrow keys move between cells; Escape closes the tooltip.
   table.addEventListener("keydown", (event) => {
     const cell = cellOf(event);
     if (event.key === "Escape") return hide();

@@ -11,7 +11,7 @@ from agentcomm.evaluation.statistics import Estimate
 
 
 def fixed(value: float, digits: int) -> str:
-    """A number with a real minus sign and no negative zero; a dash for NaN."""
+    """A number with a Unicode minus sign and no negative zero; a dash for NaN."""
     if not math.isfinite(value):
         return "\N{EM DASH}"
     text = f"{value:.{digits}f}"
@@ -30,7 +30,7 @@ def percent(fraction: float) -> str:
 
 
 def span(estimate: Estimate, digits: int, scale: float = 1.0, suffix: str = "") -> str:
-    """The interval as ``6.5 to 6.9``, with one more digit where its ends would read the same; empty without one."""
+    """The interval as ``6.5 to 6.9``, with one more digit if its ends would look equal; empty without an interval."""
     if estimate.interval is None or not estimate.known:
         return ""
     low, high = (fixed(scale * end, digits) for end in estimate.interval)

@@ -11,19 +11,19 @@ HELPFUL = 0.1  # a defense helps against an attack if it recovers at least this 
 
 
 def worthless(results: Results, voc: Estimate) -> bool:
-    """Whether messages give this team nothing that an attack could take."""
+    """Whether communication has no measurable value for the team."""
     return voc.known and (results.negligible(voc) or voc.value <= 0)
 
 
 def undefended(results: Results) -> list[str]:
-    """Attacks with a score without defenses, the worst first."""
+    """Attacks that have a score without defenses, most harmful first."""
     scored = {a: results.estimate(results.scores(a)).value for a in results.attacks}
     known = [a for a, score in scored.items() if math.isfinite(score)]
     return sorted(known, key=lambda a: scored[a], reverse=results.primary.better == "lower")
 
 
 def best_defense(results: Results, attack: str) -> tuple[str, Estimate] | None:
-    """The defense under which an attack does least harm, with the score there."""
+    """The defense under which an attack does the least harm, and the score under it; None without a score."""
     found = [(d, results.estimate(results.scores(attack, d))) for d in results.defenses if d != NONE]
     found = [(d, score) for d, score in found if score.known]
     if not found:
@@ -38,13 +38,13 @@ def harmful(results: Results, attack: str) -> bool:
 
 
 def helpful(results: Results, attack: str, defense: str) -> bool:
-    """Whether a defense measurably improves the score under an attack, by a share of the damage worth naming."""
+    """Whether a defense measurably improves the score under an attack, by a relevant share of the damage."""
     gain = results.gain(results.scores(attack, defense), results.scores(attack))
     back = results.recovered(attack, defense)
     return not results.negligible(gain) and gain.value > 0 and back.value >= HELPFUL
 
 
 def below_floor(results: Results, scores: Scores) -> bool:
-    """Whether some scores are measurably worse than those of the team without messages."""
+    """Whether the scores are measurably worse than those of the team without messages."""
     loss = results.gain(results.floor, scores)
     return not results.negligible(loss) and loss.value > 0

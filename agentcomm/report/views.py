@@ -1,4 +1,4 @@
-"""What the page shows in its tables, as plain values for the template."""
+"""The page's tables and the scale, as plain values for the template."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from agentcomm.report.verdicts import below_floor, best_defense, harmful, helpfu
 
 @dataclass(frozen=True)
 class Face:
-    """One of the numbers a heatmap cell can show.
+    """One of the numbers that a heatmap cell can show.
 
     Attributes:
         measure: Key of the measure.
         number: The number as text.
-        interval: Its interval as text, empty when there is none.
-        level: 0 = as bad as the floor or worse, 1 = as good as clean; None where that has no meaning.
-        note: A word on what the color alone would hide.
+        interval: Its interval as text; empty without one.
+        level: 0 = the floor or worse, 1 = clean; None if undefined.
+        note: Additional text, such as "below the floor".
     """
 
     measure: str
@@ -35,15 +35,15 @@ class Face:
 
 @dataclass(frozen=True)
 class HeatCell:
-    """A heatmap cell with its explanation.
+    """A heatmap cell with its tooltip.
 
     Attributes:
         status: ok, failed, inconclusive or missing.
-        faces: What it shows under each measure.
-        title: First line of its explanation.
+        faces: Its number for each measure.
+        title: First line of its tooltip.
         facts: Pairs of a name and a value.
-        errors: What failed seeds said.
-        partial: ``2 of 3 seeds`` where some failed, else empty.
+        errors: Error messages of failed seeds.
+        partial: ``2 of 3 seeds`` if some failed, otherwise empty.
     """
 
     status: str
@@ -56,7 +56,7 @@ class HeatCell:
 
 @dataclass(frozen=True)
 class HeatRow:
-    """One attack's cells; ``summary`` rows sum the attacks up."""
+    """The cells of one attack; ``summary`` rows aggregate all attacks."""
 
     label: str
     cells: list[HeatCell]
@@ -66,7 +66,7 @@ class HeatRow:
 
 @dataclass(frozen=True)
 class Mark:
-    """A dot on the scale at ``at`` percent with its whisker from ``low`` to ``high`` percent."""
+    """A dot on the scale at ``at`` percent, with a whisker from ``low`` to ``high`` percent."""
 
     at: float
     low: float
@@ -76,7 +76,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class ScaleRow:
-    """An attack on the scale: undefended, and under its best defense where one measurably helps."""
+    """An attack on the scale: undefended, and under its best defense if one measurably helps."""
 
     label: str
     attacked: Mark
@@ -86,7 +86,7 @@ class ScaleRow:
 
 @dataclass(frozen=True)
 class Scale:
-    """The scale from the best to the worst score of the run; clean and floor are marks on it."""
+    """The scale from the best to the worst score of the run, with marks for clean and floor."""
 
     label: str
     rows: list[ScaleRow]
@@ -95,14 +95,14 @@ class Scale:
 
 
 def measures(results: Results) -> list[tuple[str, str]]:
-    """Keys and names of what the heatmap can show; the retained fraction only where it has a meaning."""
+    """Keys and names of the measures of the heatmap; the retained fraction only if it is defined."""
     voc = results.value_of_communication()
     scored = [(results.primary.key, results.primary.label), (SUCCESS.key, SUCCESS.label)]
     return [*scored, ("retained", "Retained fraction")] if voc.known and not worthless(results, voc) else scored
 
 
 def heatmap(results: Results) -> list[HeatRow]:
-    """No attack first, then each attack, then their worst and mean seed by seed."""
+    """The rows of the heatmap: no attack, each attack, and their worst and mean, seed by seed."""
     flat = worthless(results, results.value_of_communication())
     rows = [
         HeatRow("no attack", [_heat_cell(results, results.cell(None, d), flat) for d in results.defenses], clean=True)
@@ -118,7 +118,7 @@ def heatmap(results: Results) -> list[HeatRow]:
 
 
 def scale(results: Results) -> Scale | None:
-    """Every attack on one axis; None without a clean score or an attack."""
+    """All attacks on one axis; None without a clean score or an attack."""
     clean, floor = results.estimate(results.clean), results.estimate(results.floor)
     order = undefended(results)
     if not clean.known or not order:
@@ -134,7 +134,7 @@ def scale(results: Results) -> Scale | None:
     pad = 0.06 * (max(ends) - min(ends)) or 1.0
     low, high = min(ends) - pad, max(ends) + pad
     if results.primary.better == "higher":
-        low, high = high, low  # good stays on the left
+        low, high = high, low  # better scores are on the left
 
     def mark(e: Estimate) -> Mark:
         at, *ends = (round(100 * (x - low) / (high - low), 2) for x in (e.value, *(e.interval or (e.value, e.value))))
@@ -146,7 +146,7 @@ def scale(results: Results) -> Scale | None:
 
 
 def costs(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the cost table; columns that nothing was recorded for are left out."""
+    """Header and rows of the cost table, without empty columns."""
     clean_bytes = results.estimate(results.scores(None, key="bytes_per_step")).value
     header = ["", f"{results.primary.label} when clean", "Tax", "Messages per step", "Bytes per step", "Gates open"]
     header += ["Latency, ms", "Evaluation, s per cell"]
@@ -190,10 +190,10 @@ def costs(results: Results) -> tuple[list[str], list[list[str]]]:
 
 
 def changes(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table of cells under other conditions; nothing without any."""
+    """Header and rows of the table of cells under other conditions; empty without such cells."""
     if not results.changed:
         return [], []
-    named = {"the team as it is": results.rows(None, NONE), **results.changed}
+    named = {"the run's own conditions": results.rows(None, NONE), **results.changed}
     out = []
     for name, rows in named.items():
         good = [row["metrics"] for row in rows if row.get("status") == "ok"]
@@ -209,7 +209,7 @@ def changes(results: Results) -> tuple[list[str], list[list[str]]]:
 
 
 def threats(results: Results) -> list[tuple[str, list[str]]]:
-    """For each attack: position, powers, knowledge, budget and plug-in version, in words."""
+    """Position, powers, knowledge, budget and plug-in version of each attack, as text."""
     out = []
     for label in results.attacks:
         record = results.records[label]
@@ -271,12 +271,12 @@ def _facts(results: Results, cell: CellSummary, retained: Estimate) -> list[tupl
     if cell.attack in results.attacks and cell.defense != NONE:
         back = results.recovered(str(cell.attack), cell.defense)
         if back.known:
-            facts.append(("damage given back", percent(back.value)))
+            facts.append(("recovered damage", percent(back.value)))
     if cell.episodes:
         facts.append(("episodes", f"{cell.episodes:,}"))
     sent = cell.ledger.get("sent", 0)
     for name, count in cell.ledger.items():
-        # that none of the forged messages was accepted is news; that none of nothing was, is not
+        # zero accepted messages are shown only if there were forged or tampered ones
         cause = cell.ledger.get(name.removeprefix("accepted_"), 0) if name.startswith("accepted_") else count
         if name == "bytes" or (name != "sent" and not cause):
             continue
@@ -286,7 +286,7 @@ def _facts(results: Results, cell: CellSummary, retained: Estimate) -> list[tupl
 
 
 def _level(results: Results, score: float, retained: Estimate) -> float | None:
-    """Where a score lies between floor and clean; between the run's worst and best where there is no floor."""
+    """Position of a score between floor and clean, or between the run's worst and best without a floor."""
     if retained.known:
         return _clip(retained.value)
     values = [
@@ -307,7 +307,7 @@ def _clip(value: float) -> float | None:
 
 
 def _plain(value: Any) -> str:
-    """A position or knowledge entry in words; nested ones as ``kind (key value)``."""
+    """A position or knowledge entry as text; nested ones as ``kind (key value)``."""
     if isinstance(value, Mapping):
         rest = {k: v for k, v in value.items() if k != "kind" and v is not None}
         inner = ", ".join(f"{k} {v}" for k, v in rest.items())

@@ -74,7 +74,7 @@ class Conditions(SharedConditions):
             if self.transport.channels:
                 words += ["--channel", "+".join(channel.label for channel in self.transport.channels)]
             words += [] if self.transport.codec is None else ["--codec", self.transport.codec.label]
-            words += ["--carrier", self.transport.carrier]
+            words += [] if self.transport.carrier == PLAIN_TRANSPORT.carrier else ["--carrier", self.transport.carrier]
         for name, value in self._shared(usual).items():
             words += [f"--{name.replace('_', '-')}", value]
         return words

@@ -46,11 +46,11 @@ class CommPPO(PPO):
 
     @classmethod
     def get_default_config(cls) -> CommPPOConfig:
-        """The config class that goes with it."""
+        """The config class of this algorithm."""
         return CommPPOConfig()
 
     def training_step(self) -> None:
-        """Sample, update, hand the new weights to the runners."""
+        """Sample, update, and send the new weights to the runners."""
         config = self.config
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
             batches, results = synchronous_parallel_sample(
@@ -64,7 +64,7 @@ class CommPPO(PPO):
                 return
             self.metrics.aggregate(results, key=ENV_RUNNER_RESULTS)
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
-            # Batches arrive as runners finish; rows must not depend on who was faster.
+            # Batches arrive as runners finish; sorted, so that rows do not depend on their speed.
             columns = join([b.columns for b in sorted(batches, key=lambda b: b.runner)])
             steps = self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
             learned = self.learner_group.update(
@@ -80,7 +80,7 @@ class CommPPO(PPO):
             )
 
     def save_to_path(self, path: Any = None, *args: Any, **kwargs: Any) -> str:
-        """RLlib's checkpoint, and beside it what remote runners have in flight."""
+        """Save RLlib's checkpoint, and next to it the sampling state of remote runners."""
         written: str = super().save_to_path(path, *args, **kwargs)
         if self.config.num_env_runners:
             states = self.env_runner_group.foreach_env_runner(
@@ -91,7 +91,7 @@ class CommPPO(PPO):
         return written
 
     def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
-        """Restore both, and see to it that remote runners act with the restored weights."""
+        """Restore the checkpoint and remote runners, with the restored weights."""
         super().restore_from_path(path, *args, **kwargs)
         if not self.config.num_env_runners:
             return
@@ -107,8 +107,8 @@ class CommPPO(PPO):
 def join(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Concatenate the columns of several runners' fragments.
 
-    Runners record ``source``, ``scale`` and ``delta`` only when messages were disturbed, and as many slots
-    as were used; what one lacks is filled with what undisturbed messages have.
+    Runners record ``source``, ``scale`` and ``delta`` only if messages were changed, and only used slots;
+    missing columns are filled with the values of unchanged messages.
     """
     if len(parts) == 1:
         return parts[0]
@@ -137,14 +137,14 @@ def _widen(part: dict[str, np.ndarray], name: str, slots: int, parts: list[dict[
 
 
 class CommPPOConfig(PPOConfig):
-    """RLlib's config of one team. Fields Tune may sweep (``lr``, ``gamma``, ...) override the run's."""
+    """RLlib's config of one team. Fields that Tune may sweep (``lr``, ``gamma``, ...) override the run's."""
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or CommPPO)
         self.env_runner_cls = BatchFirstEnvRunner
 
     def get_default_learner_class(self) -> type:
-        """Our learner."""
+        """The learner class of this algorithm."""
         return CommLearner
 
     def team(self, run: RunConfig, variant: Variant, seed: int) -> CommPPOConfig:
@@ -193,7 +193,7 @@ class CommPPOConfig(PPOConfig):
         return self
 
     def settings(self) -> PPOSettings:
-        """PPO's arguments: the run's, with the fields of this config put over them."""
+        """PPO's arguments: the run's, overridden by the fields of this config."""
         base = PPOSettings.model_validate(self.env_config["run"]["training"]["ppo"])
         return PPOSettings.model_validate(
             base.model_dump()

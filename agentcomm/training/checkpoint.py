@@ -1,7 +1,7 @@
-"""Checkpoints of a team in training: complete or not there at all.
+"""Checkpoints of a team in training, written atomically.
 
-They are RLlib's own and hold pickles, so resume only what you trained yourself. What others receive is
-the exported policy (``agentcomm/runs/policy_file.py``), which holds none.
+They are RLlib checkpoints and contain pickles, so resume only what you trained yourself. Share the exported policy
+(``agentcomm/runs/policy_file.py``) instead, which contains none.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PREFIX = "iteration-"
 
 
 def folder(team: Path) -> Path:
-    """Where a team's checkpoints lie."""
+    """Folder of a team's checkpoints."""
     return team / "checkpoints"
 
 
@@ -30,7 +30,7 @@ def latest(team: Path) -> Path | None:
 
 
 def iteration(path: Path) -> int:
-    """How many iterations a checkpoint had behind it."""
+    """Number of iterations before a checkpoint."""
     return int(path.name.removeprefix(PREFIX))
 
 
@@ -48,24 +48,24 @@ def restore(algorithm: Any, path: Path) -> None:
     """Load a checkpoint into a freshly built algorithm.
 
     Raises:
-        CheckpointError: If it is damaged or holds numbers that are not finite.
+        CheckpointError: If it is damaged or contains numbers that are not finite.
     """
     try:
         algorithm.restore_from_path(str(path.resolve()))
     except Exception as error:
         raise CheckpointError(
             f"checkpoint {path} cannot be restored ({type(error).__name__}: {error});"
-            f" delete it to go on from an older one"
+            f" delete it to resume from an older one"
         ) from error
     for name, value in algorithm.env_runner.module.policy.state_dict().items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise CheckpointError(
-                f"checkpoint {path}: {name} holds NaN or infinite numbers; training diverged or the file is damaged."
-                f" Delete it to go on from an older one, or start again with a smaller training.ppo.learning_rate"
+                f"checkpoint {path}: {name} contains NaN or infinite numbers; training diverged or the file is damaged."
+                f" Delete it to resume from an older one, or start again with a smaller training.ppo.learning_rate"
             )
 
 
 def clean(team: Path) -> None:
-    """Remove what a killed process left half-written."""
+    """Remove incomplete files of a killed process."""
     for stray in [*folder(team).glob(".tmp-*"), *team.glob(".tmp-*")]:
         shutil.rmtree(stray, ignore_errors=True) if stray.is_dir() else stray.unlink()

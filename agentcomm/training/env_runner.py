@@ -1,4 +1,4 @@
-"""A batch-first EnvRunner: RLlib's place for sampling, filled with B worlds stepped as tensors."""
+"""A batch-first EnvRunner: samples B worlds as tensors, in place of RLlib's own env runners."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ COMPONENT_SAMPLER = "sampler"
 
 
 class Batch:
-    """What ``sample`` returns to RLlib: the columns of one fragment, which is asked only for its size."""
+    """The return value of ``sample``: the columns of one fragment; RLlib only asks for its size."""
 
     def __init__(self, columns: dict[str, np.ndarray], env_steps: int, agents: int, runner: int) -> None:
         self.columns = columns
@@ -55,7 +55,7 @@ class Batch:
 
 
 class BatchFirstEnvRunner(EnvRunner, Checkpointable):
-    """Samples fragments in training; plays whole greedy episodes, one per world, in evaluation."""
+    """Samples fragments in training; runs whole greedy episodes, one per world, in evaluation."""
 
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
         super().__init__(config=config, **kwargs)
@@ -65,7 +65,7 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         self.run = RunConfig.model_validate(settings["run"])
         self.run.import_plugins()
         self.seed = int(settings["seed"])
-        # With remote runners the local one only mirrors weights.
+        # With remote runners, the local one only holds weights.
         self._samples = bool(self.worker_index) or config.num_env_runners == 0
         self.sampler: Sampler | None = None
         self.make_module()
@@ -73,7 +73,7 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
             self.make_env()
 
     def make_env(self) -> None:
-        """Build worlds, network and sampler; an evaluation runner builds them per evaluation."""
+        """Build worlds, message layer and sampler; an evaluation runner builds them per evaluation."""
         if self.config.in_evaluation:
             return
         run, training = self.run, self.run.training
@@ -84,7 +84,7 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         self.sampler = Sampler(world, policy, comms, self.config.settings(), seed)
 
     def make_module(self) -> None:
-        """Build the policy; its weights come with the first synchronization."""
+        """Build the policy; the first synchronization sets its weights."""
         spec = self.config.get_rl_module_spec(env=None, spaces=self.get_spaces(), inference_only=True)
         self.module = spec.build()
 
@@ -145,7 +145,7 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         return Batch({}, steps, world.num_agents, self.worker_index or 0)
 
     def _log(self, steps: int, agents: int, episodes: int, means: dict[str, float]) -> None:
-        """Counters RLlib waits for (a missing one makes it sample for ever), and one value per mean."""
+        """Log the counters that RLlib needs (it samples forever if one is missing), and one value per mean."""
         self.num_env_steps_sampled_lifetime += steps
         log = self.metrics.log_value
         log(NUM_ENV_STEPS_SAMPLED, steps, reduce="sum")
@@ -163,7 +163,7 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         return self.metrics.reduce()
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
-        """Weights, counters, and everything in flight: worlds, network, generators."""
+        """Weights, counters, and the state of sampling: worlds, network, generators."""
         state: dict[str, Any] = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps_sampled_lifetime}
         if self._check_component(COMPONENT_RL_MODULE, components, not_components):
             state[COMPONENT_RL_MODULE] = self.module.get_state(**kwargs)
@@ -173,7 +173,7 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Take over weights if they are newer than one's own, and whatever else the state holds."""
+        """Restore the state; weights only if they are newer than the current ones."""
         if COMPONENT_RL_MODULE in state:
             number = state.get(WEIGHTS_SEQ_NO, 0)
             if number == 0 or self._weights_seq_no < number:
@@ -189,12 +189,12 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
             self.sampler.restore(state[COMPONENT_SAMPLER])
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """How RLlib builds this runner again."""
+        """Arguments with which RLlib rebuilds this runner."""
         return (), {"config": self.config}
 
     def get_checkpointable_components(self) -> list[tuple[str, Any]]:
-        """The module is saved as a component of its own."""
+        """The module, saved as a separate component."""
         return [(COMPONENT_RL_MODULE, self.module)]
 
     def stop(self) -> None:
-        """Nothing to release."""
+        """Do nothing: there is nothing to release."""

@@ -1,6 +1,6 @@
-"""How a learned graph learns: one step per update from fresh rollouts, or steps on held-out worlds.
+"""Updates of a learned graph: one step per update from new rollouts, or steps on held-out worlds.
 
-See :mod:`policies.graphs.learned` for the two estimates. Either way the model's parameters stay as they are
+See :mod:`policies.graphs.learned` for the two estimators. Either way the model's parameters stay fixed
 (first-order bi-level optimization: Liu et al., ICLR 2019, arXiv 1806.09055, as CommFormer uses it).
 """
 
@@ -16,14 +16,14 @@ Rows = dict[str, Tensor]
 
 
 def score_loss(topology: Any, rows: Mapping[str, Tensor]) -> Tensor:
-    """Minus the advantage of each sampled graph times its log-probability, averaged over graphs.
+    """Score-function loss: minus the advantage of each sampled graph times its log-probability, averaged over graphs.
 
-    A graph's advantage is the mean over all steps of the worlds that used it, and all agents that were there.
+    A graph's advantage is the mean over all steps of the worlds that used it, and over present agents.
 
     Args:
         topology: A learned graph.
-        rows: Columns ``draw`` [R], ``links`` [R, N, k], ``advantage`` [R, N] (normalized), with members that come and
-            go ``alive`` [R, N].
+        rows: Columns ``draw`` [R], ``links`` [R, N, k], ``advantage`` [R, N] (normalized), with members that can
+            leave ``alive`` [R, N].
     """
     different, which = rows["draw"].unique(return_inverse=True)
     there = rows["alive"].float() if "alive" in rows else torch.ones_like(rows["advantage"])
@@ -39,12 +39,12 @@ def score_loss(topology: Any, rows: Mapping[str, Tensor]) -> Tensor:
 
 
 class GraphStep:
-    """The graph's own optimizer.
+    """Updates the parameters of a learned graph.
 
     Args:
         topology: A learned graph.
         parameters: Its parameters.
-        optimizer: Steps them.
+        optimizer: Their optimizer.
     """
 
     def __init__(self, topology: Any, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
@@ -52,16 +52,16 @@ class GraphStep:
 
     @property
     def due(self) -> bool:
-        """Not any more once the executed graph is trained with."""
+        """Whether the graph still learns: until training uses the executed graph."""
         return not bool(self.topology.exact)
 
     def on_fresh(self, rows: Mapping[str, Tensor]) -> None:
-        """One step from rollouts that the model has not been trained on yet."""
+        """One step from rollouts that the model has not been updated with."""
         if self.due and not self.topology.needs_held_out:
             self.step(score_loss(self.topology, rows))
 
     def step(self, loss: Tensor) -> None:
-        """One step down a loss; no other parameter's gradient is touched."""
+        """One gradient step; gradients of other parameters are not changed."""
         gradients = torch.autograd.grad(loss, self.parameters)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient

@@ -19,9 +19,9 @@ SHUFFLE = "shuffle_generator"
 
 
 class CommLearner(TorchLearner):
-    """Walks through minibatches in the order of our own generator and steps model and graph.
+    """Iterates over minibatches in the order of its own generator and updates model and graph.
 
-    RLlib keeps the optimizers, the metrics, the checkpoints and the place where it all runs.
+    RLlib manages optimizers, metrics, checkpoints and devices.
     """
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
@@ -48,14 +48,14 @@ class CommLearner(TorchLearner):
         self._ratio_errors: list[torch.Tensor] = []
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
-        """Everything that is annealed follows the share of training done before this batch was sampled."""
+        """Anneal rates to the share of training done before this batch was sampled."""
         super().before_gradient_based_update(timesteps=timesteps)
         sampled = timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0) - self.config.total_train_batch_size
         self._progress = max(sampled, 0) / self.config.env_config["run"]["training"]["env_steps"]
         self.steps.anneal_rates(self._progress)
 
     def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
-        """The next rollout samples graphs at the next temperature, and the next update evaluates with it."""
+        """Anneal the policy, for the next rollout and the next update."""
         done = timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0) / self.config.env_config["run"]["training"]["env_steps"]
         self.steps.anneal_policy(done)
         statistics = {name: float(value.detach()) for name, value in self._last.items()}
@@ -74,7 +74,7 @@ class CommLearner(TorchLearner):
             yield MultiAgentBatch({DEFAULT_MODULE_ID: SampleBatch(rows)}, env_steps=count)
 
     def _log_steps_trained_metrics(self, batch: MultiAgentBatch) -> None:
-        """Not per minibatch, where it costs as much as ten small tensor operations, but once per update."""
+        """Do nothing per minibatch, where logging is slow; ``after_gradient_based_update`` logs once per update."""
 
     def _update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[Any, Any, Any]:
         stats = self.steps.step(dict(batch[DEFAULT_MODULE_ID].items()))
@@ -88,14 +88,14 @@ class CommLearner(TorchLearner):
         return ppo_loss(policy, batch, settings, self.steps.entropy, graph_gradient=False)[0]
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
-        """RLlib's state and the generator that shuffles rows."""
+        """RLlib's state, and the generator that shuffles rows."""
         state: dict[str, Any] = super().get_state(components, not_components=not_components, **kwargs)
         if self._check_component(SHUFFLE, components, not_components):
             state[SHUFFLE] = self.steps.generator.get_state().numpy().copy()
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restore both."""
+        """Restore RLlib's state and the generator."""
         super().set_state(state)
         if SHUFFLE in state:
             self.steps.generator.set_state(torch.as_tensor(np.array(state[SHUFFLE])))

@@ -13,12 +13,12 @@ from agentcomm.runs.config import RunConfig
 class CommModule(TorchRLModule):
     """Holds a :class:`agentcomm.contracts.policy.CommPolicy`; ``model_config`` names the run, variant and seed.
 
-    Sampling and the loss use ``self.policy`` directly, because both replay or pass messages, which
-    RLlib's forward methods know nothing about.
+    Sampling and the loss use ``self.policy`` directly, because both need messages, which RLlib's
+    forward methods do not support.
     """
 
     def setup(self) -> None:
-        """Build the policy with weights drawn from the team's seed."""
+        """Build the policy with weights initialized from the team's seed."""
         settings = self.model_config
         run = RunConfig.model_validate(settings["run"])
         run.import_plugins()
@@ -30,5 +30,5 @@ class CommModule(TorchRLModule):
         )
 
     def get_inference_action_dist_cls(self) -> type:
-        """RLlib asks for this when it would sample actions itself, which it never does here."""
+        """Not supported: RLlib never samples actions itself here."""
         raise NotImplementedError("a communicating policy acts through agentcomm.step.decide.decide")

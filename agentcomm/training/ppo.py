@@ -1,8 +1,8 @@
 """PPO for a communicating team: advantages, the loss, and the bi-level update. Plain torch, no Ray.
 
-The ratio is per agent and joins action and gate. A learned graph is trained after CommFormer's bi-level
-scheme (arXiv 2405.08550, first-order): the model steps with the recorded graphs held fixed, the graph steps with the
-model held fixed (:mod:`agentcomm.training.graph_step`).
+The probability ratio is per agent, jointly for action and gate. A learned graph is trained by CommFormer's bi-level
+scheme (arXiv 2405.08550, first-order): the model is updated with the recorded graphs fixed, the graph with the model
+fixed (:mod:`agentcomm.training.graph_step`).
 """
 
 from __future__ import annotations
@@ -65,17 +65,17 @@ def ppo_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Clipped surrogate, Huber value loss and entropy bonus.
 
-    The ratio of an agent joins its gate and, where its action counted, its action. The value loss takes
-    everybody: an agent that has arrived still has a return, which its earlier steps bootstrap from.
+    The ratio of an agent is that of its gate and, if its action counted, of its action. The value loss includes all
+    agents: an inactive agent still has a return, from which its earlier steps bootstrap.
 
     Args:
         policy: The policy.
         rows: Columns of :func:`agentcomm.step.replay.reevaluate`, and ``advantage``, ``target``, ``active``,
             ``log_probability``, ``gate_log_probability`` [R, N].
         settings: PPO's arguments.
-        entropy: Present weight of the entropy bonus.
+        entropy: Current weight of the entropy bonus.
         graph_gradient: Whether gradients reach the graph.
-        advantage_scale: What advantages were divided by; the price of straight-through gates is, too.
+        advantage_scale: Divisor of the advantages, also applied to the cost of straight-through gates.
     """
     now = reevaluate(policy, rows, graph_gradient)
     acted = rows["active"].float()
@@ -116,14 +116,14 @@ def ppo_loss(
 def _add_costs(
     loss: Tensor, policy: CommPolicy, now: Reevaluation, alive_share: Tensor, advantage_scale: float | Tensor
 ) -> Tensor:
-    """The loss with the price of straight-through gates, the policy's own term and the price of message bits.
+    """Add the cost of straight-through gates, the policy's auxiliary loss and the cost of message bits to a loss.
 
     Args:
-        loss: Everything else.
+        loss: The loss without these terms.
         policy: The policy.
         now: The reevaluated rows.
         alive_share: [R, N] weight of each present agent; sums to 1.
-        advantage_scale: What advantages were divided by.
+        advantage_scale: Divisor of the advantages.
     """
     if policy.gate is not None and policy.gate.straight_through:
         loss = loss + policy.listening_cost() / advantage_scale * (now.openness * alive_share).sum()
@@ -141,8 +141,8 @@ class Update:
     Args:
         policy: The policy in training.
         settings: PPO's arguments.
-        optimizer: Steps the model's parameters.
-        graph_optimizer: Steps the graph's parameters, if it has any.
+        optimizer: Optimizer of the model's parameters.
+        graph_optimizer: Optimizer of the graph's parameters, if it has any.
         generator: Shuffles rows.
     """
 
@@ -174,17 +174,17 @@ class Update:
             group["lr"] = self.learning_rate
 
     def anneal_policy(self, progress: float) -> None:
-        """Let the policy's parts follow the training; only between an update and the next rollout."""
+        """Anneal the policy to the share of training done; only between an update and the next rollout."""
         self.policy.anneal(progress)
 
     def minibatches(self, columns: Rows) -> Iterator[Rows]:
-        """Prepare a batch and walk through it: normalize, let the graph learn or keep worlds for it, shuffle, split."""
+        """Prepare a batch (normalize it, update the graph or hold out worlds) and iterate over its minibatches."""
         target, alive = columns["target"], columns.get("alive")
         self._track_returns(target if alive is None else target[alive])
         rows = dict(columns)
         advantage = rows["advantage"]
         gate = self.policy.gate
-        # A gate that is an action acts also where its agent cannot do anything else.
+        # A gate that is an action also acts where its agent has no other action.
         acting = rows["active"] if gate is None or gate.straight_through else rows.get("alive")
         chosen = advantage if acting is None else advantage[acting]
         self._advantage_scale = chosen.std() + 1e-8
@@ -196,9 +196,9 @@ class Update:
             if bool(held.any()):
                 self._held_out = {name: value[held] for name, value in rows.items()}
                 rows = {name: value[~held] for name, value in rows.items()}
-        if self.policy.topology.learned:  # only the graph's own step looks at what it was sampled with
+        if self.policy.topology.learned:  # only the update of the graph needs the draws
             rows.pop("draw", None)
-        for name in ("observation", "action", "links", "source"):  # recorded in few bytes, used as indices
+        for name in ("observation", "action", "links", "source"):  # recorded as small integers, used as indices
             if name in rows and not rows[name].is_floating_point():
                 rows[name] = rows[name].long()
         count = len(rows["advantage"])
@@ -229,7 +229,7 @@ class Update:
         return stats
 
     def run(self, columns: Rows) -> dict[str, float]:
-        """The whole update; the statistics of its last step."""
+        """Run the whole update; returns the statistics of its last step."""
         stats: dict[str, Any] = {}
         first: Tensor | None = None
         for rows in self.minibatches(columns):
@@ -239,7 +239,7 @@ class Update:
         return out if first is None else out | {"first_ratio_error": float(first)}
 
     def _track_returns(self, target: Tensor) -> None:
-        """Follow mean and spread of the returns (value normalization, Yu et al. 2022)."""
+        """Update the running mean and spread of the returns (value normalization, Yu et al. 2022)."""
         with torch.no_grad():
             new = self.policy.return_scale == 1.0
             rate = torch.where(new & (self.policy.return_mean == 0.0), 1.0, 0.05)

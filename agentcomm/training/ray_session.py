@@ -1,4 +1,4 @@
-"""Starts Ray on this machine alone, quietly, and always shuts it down."""
+"""A local Ray session without console output, which is always shut down."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Before Ray is imported: no usage reports, no token file in the home folder, no guess at accelerators.
+# Set before Ray is imported: no usage reports, no token file in the home folder, no detection of accelerators.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -22,14 +22,14 @@ from agentcomm.base.errors import RayError
 
 @contextmanager
 def ray_session(log: Path, runners: int = 0) -> Iterator[None]:
-    """Ray for the time of the block. A Ray that runs already is used and left running.
+    """Start Ray for the duration of the block. A Ray that is already running is used and left running.
 
     Args:
-        log: File for what Ray itself has to say; nothing of it reaches the screen.
-        runners: Remote env runners to make room for.
+        log: File for Ray's own output, none of which reaches the screen.
+        runners: Number of remote env runners.
 
     Raises:
-        RayError: If it does not start, as on a machine that is far too busy.
+        RayError: If Ray does not start, as on an overloaded machine.
     """
     if ray.is_initialized():
         yield
@@ -59,9 +59,9 @@ def ray_session(log: Path, runners: int = 0) -> Iterator[None]:
 
 @contextmanager
 def _diverted(log: Path) -> Iterator[None]:
-    """Send what C++ code writes to standard error, and Ray's own loggers, to a file.
+    """Redirect the standard error of C++ code, and Ray's loggers, to a file.
 
-    Ray's core prints to file descriptor 2, whatever Python's logging says; Python's own standard error
+    Ray's core prints to file descriptor 2, regardless of Python's logging; Python's own standard error
     stays on the screen.
     """
     handler = logging.FileHandler(log)

@@ -1,4 +1,4 @@
-"""Rollouts: a policy acts in B worlds, and everything an update needs is recorded. Plain torch, no Ray."""
+"""Rollouts: a policy acts in B worlds, and all data for an update is recorded. Plain torch, no Ray."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Fragment:
         agents: N.
         episodes: How many episodes ended.
         recent: Mean ``length``, ``success`` and ``return`` (summed reward, mean over agents, without the
-            gate's cost) of every world's last episode; empty until each world has ended one. Episodes that
-            happen to end in a fragment would not do: worlds start together, so it is at times only the short ones.
+            gate's cost) of every world's last episode; empty until each world has finished one. Episodes that
+            end within a fragment would be biased: worlds start together, so only short ones may have ended.
         gate_open: Share of open gates.
-        graph_agreement: Share of sampled rows of the graph that equal the executed ones; None where nothing is learned.
-        messages: Counts of the ledger over this fragment, summed over worlds.
+        graph_agreement: Share of sampled rows of the graph that equal the executed ones; None without a learned graph.
+        messages: Counts of the ledger in this fragment, summed over worlds.
     """
 
     columns: Rows
@@ -54,15 +54,15 @@ class Sampler(State):
 
     Args:
         world: B worlds.
-        policy: Its parameters may change between fragments.
+        policy: The policy; its parameters may change between fragments.
         comms: The team's message layer, and its adversary.
         settings: Discounts and the share of held-out worlds.
-        seed: Seeds worlds and the policy's sampling.
+        seed: Seed of the worlds and of the policy's sampling.
 
     Attributes:
-        loop: Takes the team's steps.
+        loop: The loop that takes the team's steps.
         returns: [B] reward summed over each running episode, mean over agents.
-        last: [3, B] length, success and return of each world's last episode; -1 before its first has ended.
+        last: [3, B] length, success and return of each world's last episode; -1 before the first has ended.
     """
 
     keeps: ClassVar[tuple[str, ...]] = ("loop", "returns", "last")
@@ -77,18 +77,18 @@ class Sampler(State):
         held = int(world.num_worlds * settings.held_out) if policy.topology.needs_held_out else 0
         if policy.topology.needs_held_out and settings.held_out and not held:
             raise ValueError(f"{world.num_worlds} worlds are too few to hold out {settings.held_out:.3g} of them")
-        # Indices are recorded in as few bytes as the vocabulary allows.
+        # Indices are recorded in the smallest type that holds the vocabulary.
         self._index_dtype = torch.int16 if world.layout.vocabulary < 2**15 else torch.int32
         self._held = torch.arange(world.num_worlds, device=world.device) < held
 
     @property
     def world(self) -> World:
-        """Its B worlds."""
+        """The B worlds."""
         return self.loop.world
 
     @property
     def policy(self) -> CommPolicy:
-        """Decides."""
+        """The policy."""
         return self.loop.policy
 
     @property
@@ -98,7 +98,7 @@ class Sampler(State):
 
     @torch.no_grad()
     def collect(self, steps: int) -> Fragment:
-        """T further steps of all worlds, with one graph per world or, where it is dynamic, per step."""
+        """Collect T further steps of all worlds, with one graph per world or, if it is dynamic, per step."""
         loop = self.loop
         loop.draw_graph()
         before = self.comms.network.ledger.messages.clone()
@@ -133,17 +133,17 @@ class Sampler(State):
         return len(ended)
 
     def _agreement(self) -> float | None:
-        """Share of rows of the fragment's graphs that equal the executed graph's; None where nothing is learned."""
+        """Share of rows of the fragment's graphs that equal the executed graph's; None without a learned graph."""
         topology, graph = self.policy.topology, self.loop.graph
         if graph is None or not isinstance(topology, LearnedTopology):
             return None
         return float(topology.agreement(graph.source))
 
     def _bootstrap(self, records: list[StepRecord], like: Tensor) -> Tensor:
-        """[T, B, N] expected return beyond the steps at which episodes were truncated; 0 elsewhere."""
+        """[T, B, N] expected return after the steps at which episodes were truncated; 0 elsewhere."""
         bootstrap = torch.zeros_like(like)
-        places: list[Tensor] = []  # of these steps in the flattened [T * B]
-        last: list[tuple[Tensor, Tensor]] = []  # what agents observed last in them, and which were present
+        places: list[Tensor] = []  # indices of these steps in the flattened [T * B]
+        last: list[tuple[Tensor, Tensor]] = []  # final observations and present members
         for number, record in enumerate(records):
             step = record.step
             cut = step.truncated[step.finished]
@@ -157,9 +157,9 @@ class Sampler(State):
         return bootstrap
 
     def _columns(self, records: list[StepRecord]) -> Rows:
-        """What an update needs to know about T steps, [T * B, ...] each."""
+        """The columns of T steps for an update, [T * B, ...] each."""
         decisions, steps = [r.decision for r in records], [r.step for r in records]
-        # Straight-through gates pay in the loss instead.
+        # The loss charges straight-through gates instead.
         gated = self.policy.gate is not None and not self.policy.gate.straight_through
         listening_cost = self.policy.listening_cost() if gated else 0.0
         reward = torch.stack([r.reward - listening_cost * r.decision.gate for r in records])
@@ -188,7 +188,7 @@ class Sampler(State):
         return {name: column.flatten(0, 1) for name, column in columns.items()}
 
     def _draws(self, decisions: list[Decision]) -> Rows:
-        """[T, B, ...] what graphs, straight-through gates and the noise of messages were drawn with."""
+        """[T, B, ...] seeds and noise of graphs, straight-through gates and message noise."""
         columns: Rows = {}
         if len(self.loop.draw):
             columns["draw"] = self.loop.draw.expand(len(decisions), -1)
@@ -206,7 +206,7 @@ class Sampler(State):
         return dict(zip(("length", "success", "return"), self.last.mean(1).tolist(), strict=True))
 
     def _value(self, observation: Tensor, alive: Tensor | None) -> Tensor:
-        """Expected return where a fragment or an episode is cut off; 0 for members that have left."""
+        """Expected return at the end of a fragment or of a truncated episode; 0 for members that have left."""
         hidden = self.policy.encode(observation)
         if alive is None:
             return self.policy.expected_return(self.policy.value(hidden))
@@ -214,11 +214,11 @@ class Sampler(State):
 
 
 def record_inboxes(inboxes: list[list[Inbox]], links: Tensor) -> Rows:
-    """What was delivered in T steps of R rounds, as columns [T, B, R, ...]; only what was disturbed takes room.
+    """Delivered messages of T steps of R rounds as columns [T, B, R, ...]; changes are recorded only if there are any.
 
     Args:
-        inboxes: Per step and round.
-        links: [T, B, N, k], for teams that have no rounds.
+        inboxes: Inboxes per step and round.
+        links: [T, B, N, k], for teams without rounds.
     """
     flat = [inbox for step in inboxes for inbox in step]
     if not flat:

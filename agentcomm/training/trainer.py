@@ -29,17 +29,17 @@ DEFAULT = "default_policy"
 
 
 class Watcher(Protocol):
-    """Who wants to see training go on, such as a progress bar."""
+    """Observer of training, such as a progress bar."""
 
     def team(self, name: str, done: int, total: int) -> None:
-        """A team starts, with so many env steps done."""
+        """Called when a team starts, with ``done`` env steps finished."""
 
     def iteration(self, row: Row) -> None:
-        """An iteration ended; ``row`` is its line in ``progress.jsonl``."""
+        """Called after an iteration; ``row`` is its line in ``progress.jsonl``."""
 
 
 class Silent:
-    """Watches nothing."""
+    """A watcher that ignores everything."""
 
     def team(self, name: str, done: int, total: int) -> None:
         """Ignore."""
@@ -49,23 +49,23 @@ class Silent:
 
 
 class Stopped(Exception):
-    """Training was asked to stop, and has: its checkpoint is written."""
+    """Training was stopped by a signal, after writing a checkpoint."""
 
 
 @contextmanager
 def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a question that can be asked; the second one acts as always."""
+    """Catch the first Ctrl-C or SIGTERM; yields a function that tells whether one came. A second one acts as usual."""
     asked: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def record(number: int, frame: FrameType | None) -> None:
         asked.append(number)
         signal.signal(number, before[signal.Signals(number)])
 
     try:
         for number in before:
-            signal.signal(number, note)
-    except ValueError:  # not in the main thread: signals are somebody else's business
+            signal.signal(number, record)
+    except ValueError:  # only the main thread can handle signals
         before = {}
     try:
         yield lambda: bool(asked)
@@ -75,10 +75,10 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
 
 
 def train(run: Run, watcher: Watcher | None = None) -> None:
-    """Train every team of a run that is not trained yet, going on from checkpoints where there are some.
+    """Train all teams of a run that are not trained yet, resuming from their checkpoints.
 
     Raises:
-        Stopped: After Ctrl-C, once the running team's checkpoint is written.
+        Stopped: After Ctrl-C, once the current team's checkpoint is written.
         RunError: If another process writes to the run.
     """
     watcher = watcher or Silent()
@@ -122,7 +122,7 @@ def _train_team(
                 log.warning("no_samples", iteration=algorithm.iteration)
                 if empty == 3:
                     raise RunError(
-                        f"{name}: the env runners returned nothing three times in a row; see {run.path / 'ray.log'}"
+                        f"{name}: the env runners returned no samples three times in a row; see {run.path / 'ray.log'}"
                     )
                 continue
             empty = 0
@@ -141,7 +141,7 @@ def _train_team(
             if stopping() and not last:
                 log.info("stopped", env_steps=done)
                 raise Stopped(
-                    f"{name} was stopped after {done} env steps; a checkpoint is written, resume goes on from it"
+                    f"{name} was stopped after {done} env steps; resume the run to continue from its checkpoint"
                 )
         writer.close()
         details = {"env_steps": done, "seconds": round(seconds, 3), "threads": torch.get_num_threads()}
@@ -165,7 +165,7 @@ def _resume(algorithm: Any, folder: Path, log: Any) -> tuple[int, float]:
 
 
 def _graph(algorithm: Any) -> torch.Tensor:
-    """Executed adjacency [N, N] of the policy in training; nothing where every step has another."""
+    """Executed adjacency [N, N] of the policy in training; [1, 1] if the graph changes per step."""
     topology = algorithm.env_runner.module.policy.topology
     if topology.dynamic:
         return torch.zeros(1, 1, dtype=torch.bool)
@@ -205,7 +205,7 @@ def _row(algorithm: Any, result: Row, seconds: float, took: float, flips: int) -
 
 
 def _plain(value: Any) -> Any:
-    """A number JSON can hold, or a list of such; None for missing ones and NaN."""
+    """The value as a JSON number or list; None for missing values and NaN."""
     if value is None or isinstance(value, int | list):
         return value
     number = float(value)
@@ -213,7 +213,7 @@ def _plain(value: Any) -> Any:
 
 
 def _keep_progress(path: Path, iteration: int) -> Row | None:
-    """Drop progress after the checkpoint one goes on from; the last line that stays."""
+    """Remove progress after the checkpoint's iteration; returns the last remaining row."""
     if not path.exists():
         return None
     rows = [row for row in read_jsonl(path)[0] if row["iteration"] <= iteration]

@@ -142,7 +142,7 @@ def test_replay_delivers_exactly_what_was_said_age_steps_ago(age: int, suppress:
 def test_replay_reaches_far_back_in_large_teams(agents: int) -> None:
     s = team_shape(worlds=1, agents=agents, degree=agents - 1)
     network = comms(s, [attack("replay", s, age=30)])
-    exchanges = conversation(s, 31, shut=0, ends=0)
+    exchanges = conversation(s, 31, closed=0, ends=0)
     inbox = carry(network, exchanges)[-1]
     assert inbox.mask[..., s.degree :].all()
     assert not network.guards[0].violations
@@ -153,7 +153,7 @@ def test_replay_spends_a_budget_on_whole_replays(suppress: bool) -> None:
     """Taking away and putting back is one deed of two messages; a budget must not be spent on the first half only."""
     s = team_shape()
     network = comms(s, [attack("replay", s, age=1, suppress=suppress, budget={"per_step": 4})])
-    carry(network, conversation(s, 5, shut=0, ends=0))
+    carry(network, conversation(s, 5, closed=0, ends=0))
     pairs = 2 if suppress else 4
     assert network.ledger["forged"].tolist() == [4 * pairs] * s.num_worlds
     assert network.ledger["dropped"].tolist() == [4 * pairs * suppress] * s.num_worlds
@@ -166,7 +166,7 @@ def test_replay_spends_a_budget_on_whole_replays(suppress: bool) -> None:
 @pytest.mark.parametrize("copies", [1, 3])
 def test_impersonate_at_random_sends_tokens_of_honest_length(copies: int) -> None:
     s = team_shape(worlds=4)
-    exchanges = conversation(s, 6, shut=0)
+    exchanges = conversation(s, 6, closed=0)
     network = comms(s, [attack("impersonate", s, copies=copies)])
     network.network.trace = []
     for e, inbox, note in zip(exchanges, carry(network, exchanges), network.network.trace, strict=True):
@@ -186,17 +186,17 @@ def test_impersonate_takes_every_colleagues_name_in_turn_or_the_victims() -> Non
     s = team_shape(worlds=1)
     network = comms(s, [attack("impersonate", s)])
     network.network.trace = []
-    carry(network, conversation(s, 3, shut=0, ends=0))
+    carry(network, conversation(s, 3, closed=0, ends=0))
     names = {int(note.fields["sender"][0, 0, s.degree]) for note in network.network.trace}
     assert names == {1, 2, 3}
     network = comms(s, [attack("impersonate", s, victim=2)])
-    inboxes = carry(network, conversation(s, 3, shut=0, ends=0))
+    inboxes = carry(network, conversation(s, 3, closed=0, ends=0))
     assert inboxes[0].mask[0, :, s.degree].tolist() == [True, True, False, True], "the victim itself is spared"
 
 
 def test_impersonate_stale_repeats_the_victims_first_words_of_the_episode() -> None:
     s = team_shape(worlds=2, agents=3, degree=2)
-    exchanges = conversation(s, 12, seed=2, shut=0.3, ends=0.2)
+    exchanges = conversation(s, 12, seed=2, closed=0.3, ends=0.2)
     network = comms(s, [attack("impersonate", s, content="stale", victim=1)])
     first: dict[tuple[int, int], torch.Tensor] = {}
     checked = 0
@@ -268,7 +268,7 @@ def test_cut_takes_the_bridge() -> None:
 @pytest.mark.parametrize("edges", [1, 3])
 def test_cut_silences_so_many_links(edges: int) -> None:
     s = team_shape(worlds=4, agents=5, degree=2)
-    exchanges = conversation(s, 4, shut=0, ends=0)
+    exchanges = conversation(s, 4, closed=0, ends=0)
     network = comms(s, [attack("cut", s, edges=edges)])
     carry(network, exchanges)
     assert network.ledger["dropped"].tolist() == [edges * 4 * s.rounds] * 4
@@ -277,7 +277,7 @@ def test_cut_silences_so_many_links(edges: int) -> None:
 @pytest.mark.parametrize("steps", [1, 3])
 def test_delayed_messages_come_unchanged_and_that_late(steps: int) -> None:
     s = team_shape(worlds=2)
-    exchanges = conversation(s, 6, shut=0, ends=0)
+    exchanges = conversation(s, 6, closed=0, ends=0)
     same = [replace(e, links=exchanges[0].links) for e in exchanges]
     inboxes = carry(comms(s, [attack("delay", s, steps=steps)]), same)
     for number, inbox in enumerate(inboxes):

@@ -94,7 +94,7 @@ def test_buffers_fill_as_in_a_loop() -> None:
 def test_each_attack_keeps_messages_from_arriving() -> None:
     """In the order of arXiv 2506.01767's kinds that a model of six senders and four buffers has (5 fragments each)."""
     s = team_shape(worlds=64, agents=7, degree=6, width=16, rounds=1)
-    exchanges = conversation(s, 60, shut=0.0, ends=0.0)
+    exchanges = conversation(s, 60, closed=0.0, ends=0.0)
     share = {}
     for form, arguments in {"none": None, **FORMS}.items():
         n = network(s, *([] if arguments is None else [attack("fragment", s, **arguments)]))
@@ -162,7 +162,7 @@ def test_headers_are_replayed_only_after_they_were_read() -> None:
         return MessageEdits(fragments=Fragments(none.long() + (view.step == 0).view(-1, 1, 1), none, none))
 
     n = network(s, Scripted(s, ["read", "replay"], edits, injections=0), loss=0.0)
-    first = conversation(s, 1, shut=1.0)  # nobody speaks: there is nothing to replay
+    first = conversation(s, 1, closed=1.0)  # nobody speaks: there is nothing to replay
     carry(n, first)
     assert not n.ledger["fragments"].any()
     assert n.guards[0].violations["fragments of what it has not seen"] > 0

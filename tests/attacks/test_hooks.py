@@ -71,7 +71,7 @@ def test_hooks_share_budget_memory_and_randomness() -> None:
     n = comms(S, [Both(AttackConfig(budget=Budget(per_step=3)), S)])
     base = n.adversary.guards[0]
     assert n.adversary.message_guards[0].base is n.adversary.reward_guards[0].base is base
-    for e in conversation(S, 3, ends=0, shut=0):
+    for e in conversation(S, 3, ends=0, closed=0):
         n.exchange(e.spoken, e.links, e.step, e.round)
         if e.round == S.rounds - 1:
             reward = n.adversary.on_rewards(torch.zeros(S.num_worlds, S.num_agents), torch.zeros(0), e.step)

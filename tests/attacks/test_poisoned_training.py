@@ -35,7 +35,7 @@ def exchanges(source: list[list[int]], worlds: int = 64, steps: int = 4) -> list
         Exchange(
             e.spoken, Links(graph, torch.ones(worlds, len(source), dtype=torch.bool), None), e.step, e.round, e.ended
         )
-        for e in conversation(s, steps, shut=0, ends=0)
+        for e in conversation(s, steps, closed=0, ends=0)
     ]
 
 

@@ -180,9 +180,9 @@ def test_an_auditor_of_envelopes_blames_whom_they_name(share: float, accuracy: f
         for notes in n.network.trace:
             auditor.read(notes, np.arange(s.num_worlds) < 12)
     verdict = auditor.verdict()
-    assert (verdict.guilty[:12] == 1).all()
-    assert (verdict.guilty[12:] == -1).all(), "nothing was read of these"
-    assert (verdict.blamed[:12] == (3 if share else 1)).all()
+    assert (verdict.culprit[:12] == 1).all()
+    assert (verdict.culprit[12:] == -1).all(), "nothing was read of these"
+    assert (verdict.attributed[:12] == (3 if share else 1)).all()
     assert verdict.accuracy == accuracy
     assert verdict.covered == 1 - share
     if share:

@@ -13,7 +13,7 @@ from agentcomm.base.errors import ConfigError
 from agentcomm.base.registry import build_config
 from agentcomm.conformance.conversations import carry, conversation, heard
 from agentcomm.contracts.outcome import Episodes
-from agentcomm.evaluation.leakage import Leaked, Overheard, leaked
+from agentcomm.evaluation.leakage import CovertLeak, Intercepted, measure_covert_leak
 from agentcomm.evaluation.play import play
 from agentcomm.runs.choices import PLAIN_TRANSPORT, Choice
 from agentcomm.runs.policy_file import SavedPolicy
@@ -31,7 +31,7 @@ def likeness(payload: torch.Tensor, action: int) -> torch.Tensor:
 
 def test_an_outsider_tells_everybody_and_a_node_everybody_else() -> None:
     s = team_shape(worlds=2)
-    exchanges = conversation(s, 3, shut=0, ends=0)
+    exchanges = conversation(s, 3, closed=0, ends=0)
     for node, told in ((None, [True] * 4), (1, [True, False, True, True])):
         network = comms(s, [attack("directive", s, action=2, node=node)])
         for inbox in carry(network, exchanges):
@@ -45,7 +45,7 @@ def test_an_outsider_tells_everybody_and_a_node_everybody_else() -> None:
 
 def test_a_hidden_directive_is_just_plain_enough_and_takes_no_more_than_it_may() -> None:
     s = team_shape(worlds=16, width=32)
-    exchanges = conversation(s, 4, shut=0)
+    exchanges = conversation(s, 4, closed=0)
     counts = []
     for length in (0.5, 4.0, 8.0):
         network = comms(s, [attack("directive", s, action=1, node=2, hidden=True, length=length)])
@@ -151,12 +151,12 @@ def test_a_curious_member_hears_its_own_inbox_only() -> None:
         attack("infer", s, node=4)
 
 
-def samples() -> Overheard:
+def samples() -> Intercepted:
     """Three episodes of two, three and three steps of two agents; what is said names its sample."""
     rows = [(e, a, t) for e, steps in enumerate((2, 3, 3)) for t in range(steps) for a in range(2)]
     episode, agent, step = torch.tensor(rows).T
     said = (100.0 * episode + 10 * agent + step).unsqueeze(1) + 1
-    return Overheard(episode, agent, step, said, torch.zeros(len(rows), 2), {})
+    return Intercepted(episode, agent, step, said, torch.zeros(len(rows), 2), {})
 
 
 def test_several_queries_are_the_last_so_many_steps() -> None:
@@ -178,14 +178,14 @@ def test_shuffled_messages_stay_with_their_agent_and_step() -> None:
 # ---- leak
 
 
-def told() -> tuple[Leaked, Episodes]:
+def told() -> tuple[CovertLeak, Episodes]:
     world, policy = team(64)
     environment = Choice.model_validate({"name": "predator_capture_prey", "size": 4, "max_steps": 7})
     saved = SavedPolicy(policy, environment, Choice(name="commformer"), "team", 0, {})
     choice = Choice.model_validate({"name": "leak", "node": 1, "bits": 8})
     listener = int((policy.topology.graph(None, 1).source[0] == 1).any(-1).nonzero()[0])
     clean = play(world, policy, comms(team_shape_of(world, policy)), 5)
-    return leaked(saved, choice, listener, 64, 5, PLAIN_TRANSPORT), clean
+    return measure_covert_leak(saved, choice, listener, 64, 5, PLAIN_TRANSPORT), clean
 
 
 def test_an_accomplice_reads_the_secret_and_the_team_plays_on() -> None:
@@ -199,7 +199,7 @@ def test_an_accomplice_reads_the_secret_and_the_team_plays_on() -> None:
 @pytest.mark.parametrize(("noise", "readable"), [(0.004, True), (0.055, False)])
 def test_noise_wipes_the_secret_off_when_it_is_as_large_as_the_digits(noise: float, readable: bool) -> None:
     s = team_shape(worlds=64)
-    exchanges = conversation(s, 4, shut=0)
+    exchanges = conversation(s, 4, closed=0)
     made = attack("leak", s, node=1, bits=8)
     network = comms(s, [made, attack("noise", s, epsilon=noise)])
     right = []

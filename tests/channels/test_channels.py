@@ -165,7 +165,7 @@ def test_delays_add_up() -> None:
     s = team_shape(rounds=1)
     delays = [channel("delay", s, s.degree, seconds=0.1), channel("delay", s, s.degree, seconds=0.2)]
     n = comms(s, channels=delays, step_seconds=0.1)
-    exchanges = conversation(s, 6, shut=0, ends=0)
+    exchanges = conversation(s, 6, closed=0, ends=0)
     for number, inbox in enumerate(carry(n, exchanges)):
         assert inbox.mask.all() if number >= 3 else not inbox.mask.any()
     assert torch.equal(n.ledger.steps, 3 * n.ledger["accepted"])
@@ -178,7 +178,7 @@ def test_what_is_lost_before_takes_no_bandwidth_and_headers_of_fragments_do() ->
     def backlog_and_sizes(*before: Channel) -> tuple[int, Tensor]:
         n = comms(s, channels=[*before, channel("bandwidth", s, s.degree, bytes_per_second=1)])
         n.network.trace = []
-        carry(n, conversation(s, 1, shut=0))
+        carry(n, conversation(s, 1, closed=0))
         sizes = torch.as_tensor(n.network.trace[0].fields["size"])
         assert torch.equal(sizes.sum((1, 2)), n.ledger.bytes)
         assert n.link is not None
@@ -345,8 +345,8 @@ HEAD = "seconds,latency_ms,loss,mbit\n"
         (HEAD + "0,10,0,1\n1,nan,0,1\n", "line 3: latency_ms 'nan' must be a finite number of at least 0"),
         (HEAD + "0,10,0,1\n1,inf,0,1\n", "line 3: latency_ms 'inf' must be a finite"),
         (HEAD + "0,10,0,1\n1,-3,0,1\n", "line 3: latency_ms '-3' must be a finite number of at least 0"),
-        (HEAD + "0,10,,1\n", "line 2: loss '' is no number; write one"),
-        (HEAD + "0,10,2%,1\n", "line 2: loss '2%' is no number"),
+        (HEAD + "0,10,,1\n", "line 2: loss '' is not a number"),
+        (HEAD + "0,10,2%,1\n", "line 2: loss '2%' is not a number"),
         (HEAD + "0,10,2,1\n", "line 2: loss '2' must be a probability, at most 1"),
         (HEAD + "0,10,0,0\n", "line 2: mbit '0' must be above 0; write loss 1 where nothing passes"),
         (HEAD + "0,1,0,1\n2,1,0,1\n1,1,0,1\n", "line 4: seconds '1' do not come after 2; sort the rows by time"),

@@ -354,7 +354,7 @@ def test_a_newcomer_stands_next_to_everybody_and_hops_are_used_up() -> None:
     s = team_shape(worlds=2, agents=5, degree=4, rounds=1)
     relays = [channel("relay", s, s.degree, seconds=0) for _ in range(2)]
     n = comms(s, channels=relays)
-    inbox = carry(n, conversation(s, 1, shut=0))[0]
+    inbox = carry(n, conversation(s, 1, closed=0))[0]
     assert n.link is not None
     far = (inbox.source - torch.arange(5).view(1, -1, 1)).abs() * 2 > HOPS
     assert not far.any(), "four hops twice are eight"
@@ -437,7 +437,7 @@ def test_latency_in_the_ledger(seconds: float) -> None:
     s: TeamShape = team_shape(worlds=2, rounds=2)
     n, plain = comms(s, channels=[channel("delay", s, s.degree, seconds=seconds)], step_seconds=STEP), comms(s)
     length = 24
-    exchanges = conversation(s, length, shut=0, ends=0)
+    exchanges = conversation(s, length, closed=0, ends=0)
     carry(plain, exchanges)
     heard = [i.mask for i in carry(n, exchanges)]
     steps = expected_steps(seconds)

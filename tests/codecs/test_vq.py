@@ -131,7 +131,7 @@ def test_noise_is_refused_and_codewords_pass(form: str | None) -> None:
     s = team_shape(worlds=6)
     attacks = [] if form is None else [attack(form, s)]
     network = comms(s, attacks, [defense("codeword", s)], codec=build_for(s))
-    carry(network, conversation(s, 20, seed=9, shut=0))
+    carry(network, conversation(s, 20, seed=9, closed=0))
     n = network.ledger
     attacked = n["forged"] + n["tampered"]
     assert attacked.any() == (form is not None)
@@ -143,7 +143,7 @@ def test_a_codeword_in_place_of_another_passes_and_another_codebook_does_not() -
     codec = build_for(s)
     code = torch.randint(64, (3, 4, 8), generator=torch.Generator().manual_seed(0))
     words = look_up(code, codec.codebook)
-    exchange = conversation(s, 1, shut=0, ends=0)[0]
+    exchange = conversation(s, 1, closed=0, ends=0)[0]
     for seed, passes in ((0, True), (1, False)):
         network = comms(s, [], [defense("codeword", s, seed=seed)])
         inbox = network.exchange(words, exchange.links, exchange.step, 0)

@@ -191,16 +191,16 @@ def test_the_smallest_policy_conforms() -> None:
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        (Telepath, "an agent knows what nobody told it"),
-        (Deafless, "messages that were not accepted are heard|knows what nobody told it"),
-        (Noisy, "give other logits"),
-        (BatchMixing, "depends on the others of its batch"),
+        (Telepath, "depend on observations of others"),
+        (Deafless, "messages that were not accepted have an effect|depend on observations of others"),
+        (Noisy, "give different logits"),
+        (BatchMixing, "the other worlds of its batch"),
         (ForgetsOffsets, "changes its log-probabilities"),
         (IdlePart, "no gradient reaches idle.weight, idle.bias"),
         (WrongWidth, "speak returns"),
         (WrongActions, "act returns"),
         (OwnNeighbor, "its own neighbor"),
-        (TalkativeControl, "without_messages leaves links"),
+        (TalkativeControl, "without_messages has links"),
     ],
 )
 def test_broken_policies_are_noticed(broken: type[Averager], message: str) -> None:
@@ -301,11 +301,11 @@ def test_the_smallest_attack_conforms() -> None:
         (IgnoresBudget, "acts without a budget"),
         (Overreaches, "more than its threat model allows: .*drop out of reach"),
         (Remembers, "keeps state outside its memory"),
-        (Gossips, "changes another"),
+        (Gossips, "not independent of each other"),
         (DrawsElsewhere, "global generator"),
-        (SharesMemory, "it must make new tensors"),
+        (SharesMemory, "it must create new tensors"),
         (WrongMemory, "leading dimension 4, not 3"),
-        (WrongRisk, "'spoofing' is no risk id"),
+        (WrongRisk, "'spoofing' is not a risk id"),
         (Undescribed, "argument 'strength' has no description"),
     ],
 )

@@ -47,7 +47,7 @@ S = team_shape()
 @pytest.mark.parametrize("defenses", [d for d in STACKS if d != "none"])
 def test_clean_messages_all_pass(defenses: str, seed: int, agents: int, rounds: int, shut: float) -> None:
     s = team_shape(worlds=5, agents=agents, degree=min(2, agents - 1), rounds=rounds)
-    exchanges = conversation(s, 12, seed=seed, shut=shut, ends=0.3)
+    exchanges = conversation(s, 12, seed=seed, closed=shut, ends=0.3)
     network = comms(s, [], known_defenses(defenses, s))
     for a, b in zip(carry(network, exchanges), carry(comms(s), exchanges), strict=True):
         assert same_inbox(a, b)
@@ -88,7 +88,7 @@ FALSE = [form for form in MESSAGE_FORMS if form not in (*MISSING, *MIXED, *OWN)]
 def test_matrix_of_verdicts(form: str, defenses: str) -> None:
     s = team_shape(worlds=6)
     network = comms(s, [known_attack(form, s)], known_defenses(defenses, s))
-    carry(network, conversation(s, 20, seed=9, shut=0))
+    carry(network, conversation(s, 20, seed=9, closed=0))
     n = network.ledger
     attacked = n["forged"] + n["tampered"]
     false = n["accepted_forged"] + n["accepted_tampered"]
@@ -108,7 +108,7 @@ def test_matrix_of_verdicts(form: str, defenses: str) -> None:
 
 def test_a_compromised_agents_own_lie_passes() -> None:
     """The limit of authentication, and the reason for the defenses after it."""
-    exchanges = conversation(S, 4, shut=0)
+    exchanges = conversation(S, 4, closed=0)
     network = comms(S, [attack("noise", S, position="node", node=1)], [defense("authenticate", S)])
     for e, inbox in zip(exchanges, carry(network, exchanges), strict=True):
         assert inbox.mask.all()
@@ -137,7 +137,7 @@ def echo(alter: Callable[[dict[str, Any], MessageView], dict[str, Any]], play_at
 
 def accepted(attack_: Scripted, window: int = 1, steps: int = 4) -> tuple[int, Tensor]:
     network = comms(S, [attack_], [defense("authenticate", S, window=window)])
-    inboxes = carry(network, conversation(S, steps, shut=0, ends=0))
+    inboxes = carry(network, conversation(S, steps, closed=0, ends=0))
     assert network.ledger["forged"].sum() > 0
     assert torch.equal(network.ledger["accepted"] - network.ledger["accepted_forged"], network.ledger["sent"])
     return int(network.ledger["accepted_forged"].sum()), inboxes[-1].mask
@@ -201,7 +201,7 @@ def test_held_back_messages_pass_only_within_the_window(window: int, late: int, 
     It must also be the newest of its sender so far, so the attacker has to hold back all that followed.
     """
     network = comms(S, [hold_back(late)], [defense("authenticate", S, window=window)])
-    carry(network, [e for e in conversation(S, 7, shut=0, ends=0) if e.step.max() not in range(2, 1 + late)])
+    carry(network, [e for e in conversation(S, 7, closed=0, ends=0) if e.step.max() not in range(2, 1 + late)])
     assert network.ledger["dropped"].sum() == 2 * S.num_worlds * S.num_agents
     assert network.ledger["accepted_forged"].sum() == passes * S.num_worlds * S.num_agents
 
@@ -210,7 +210,7 @@ def test_a_held_back_message_is_not_read_in_another_round() -> None:
     """Rounds carry different things: an observation's token must not pass for the encoder's."""
 
     network = comms(S, [hold_back(0)], [defense("authenticate", S)])
-    carry(network, conversation(S, 3, shut=0, ends=0))
+    carry(network, conversation(S, 3, closed=0, ends=0))
     assert network.ledger["forged"].sum() == S.num_worlds * S.num_agents
     assert not network.guards[0].violations
     assert not network.ledger["accepted_forged"].any()
@@ -232,7 +232,7 @@ def test_of_equal_messages_in_one_inbox_the_first_counts(copies: int) -> None:
 
     node = Scripted(S, ["inject"], edits, Position(kind="node", node=1), injections=copies)
     network = comms(S, [node], [defense("authenticate", S)])
-    e = conversation(S, 1, shut=0)[0]
+    e = conversation(S, 1, closed=0)[0]
     inbox = network.exchange(e.spoken, e.links, e.step, 0)
     assert inbox.mask[..., S.degree :].sum(-1).eq(1).all()
     assert inbox.mask[..., S.degree].all()
@@ -249,7 +249,7 @@ def test_messages_from_the_future_are_refused(at: int) -> None:
 
     node = Scripted(S, ["inject"], edits, Position(kind="node", node=1))
     network = comms(S, [node], [defense("authenticate", S)])
-    carry(network, conversation(S, 3, shut=0))
+    carry(network, conversation(S, 3, closed=0))
     assert not network.ledger["accepted_forged"].any()
 
 

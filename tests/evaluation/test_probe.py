@@ -11,7 +11,7 @@ from small import small
 from torch import Tensor
 
 from agentcomm.base.errors import RunError
-from agentcomm.evaluation.leakage import WINDOW, learned, overhear
+from agentcomm.evaluation.leakage import WINDOW, intercept, measure_leakage
 from agentcomm.evaluation.probe import probe
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_policy, make_world
@@ -111,7 +111,7 @@ GATED = {"gate": {"initial_logit": 0.0}, "topology": {"name": "full"}}
 
 def test_what_is_overheard_is_what_was_sent(tmp_path: Path) -> None:
     run = run_with(tmp_path, **GATED)
-    heard = overhear(run, 0, 40, sampled=True)
+    heard = intercept(run, 0, 40, sampled=True)
     rounds, width = 2, 16
     assert heard.payloads.shape == (len(heard.episode), rounds * (width + 1))
     assert heard.sizes.shape == (len(heard.episode), 2 * WINDOW)
@@ -134,9 +134,9 @@ def test_what_is_overheard_is_what_was_sent(tmp_path: Path) -> None:
 
 def test_listening_changes_nothing_and_is_the_same_again(tmp_path: Path) -> None:
     run = run_with(tmp_path, **GATED)
-    first, second = overhear(run, 0, 20), overhear(run, 0, 20)
+    first, second = intercept(run, 0, 20), intercept(run, 0, 20)
     assert torch.equal(first.payloads, second.payloads)
-    quiet = overhear(run, 0, 20, attack=Choice.model_validate({"name": "eavesdrop", "links": [[0, 1]]}))
+    quiet = intercept(run, 0, 20, attack=Choice.model_validate({"name": "eavesdrop", "links": [[0, 1]]}))
     assert torch.equal(quiet.step, first.step)
     assert torch.equal(quiet.facts["row"], first.facts["row"])
     assert torch.equal(quiet.sizes, first.sizes), "sizes are seen of all links"
@@ -146,22 +146,27 @@ def test_listening_changes_nothing_and_is_the_same_again(tmp_path: Path) -> None
 
 
 def test_teams_that_act_in_turns_are_overheard(tmp_path: Path) -> None:
-    heard = overhear(run_with(tmp_path, decoder="autoregressive", **GATED), 0, 12)
+    heard = intercept(run_with(tmp_path, decoder="autoregressive", **GATED), 0, 12)
     assert heard.payloads.any()
 
 
 def test_facts_are_told_from_payloads_but_not_from_the_clock(tmp_path: Path) -> None:
     run = run_with(tmp_path, topology={"name": "full"}, gate=None)
-    found = learned(overhear(run, 0, 300))
+    found = measure_leakage(intercept(run, 0, 300))
     assert set(found) == {"role", "row", "column", "sees the prey", "is at the prey"}
     assert found["row"]["payloads"].bits > found["row"]["clock"].bits + 0.3
     assert abs(found["row"]["sizes"].bits - found["row"]["clock"].bits) < 0.1, "gates are always open"
-    assert set(learned(overhear(run, 0, 40), agents=[0])) == {"row", "column", "sees the prey", "is at the prey"}
+    assert set(measure_leakage(intercept(run, 0, 40), agents=[0])) == {
+        "row",
+        "column",
+        "sees the prey",
+        "is at the prey",
+    }
 
 
 def test_a_team_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no trained team of seed 7"):
-        overhear(run_with(tmp_path), 7, 4)
+        intercept(run_with(tmp_path), 7, 4)
 
 
 def test_what_agents_know_of_a_grid() -> None:

@@ -44,7 +44,7 @@ def build(s: TeamShape, form: str | None, defenses: str = "none", seed: int = 0,
 
 def test_compromised_agents_act_before_seals_and_the_wire_after() -> None:
     s = team_shape()
-    e = conversation(s, 1, shut=0)[0]
+    e = conversation(s, 1, closed=0)[0]
 
     def shift(view: MessageView) -> MessageEdits:
         return MessageEdits(modify=view.reach, change=torch.ones(*view.reach.shape, s.width))
@@ -80,7 +80,7 @@ class Recorder(Defense):
 def test_defenses_run_in_their_fixed_order_and_refuse_once() -> None:
     s, calls = team_shape(), list[str]()
     network = comms(s, [], [Recorder(s, order, calls) for order in reversed(ORDERS)])
-    e = conversation(s, 1, shut=0)[0]
+    e = conversation(s, 1, closed=0)[0]
     network.exchange(e.spoken, e.links, e.step, 0)
     assert tuple(calls) == ORDERS
     assert torch.equal(network.ledger.refused_by["schema"], (e.links.source == 0).sum((1, 2)))
@@ -300,7 +300,7 @@ def test_spare_slots_are_left_out_of_exchanges_without_injections() -> None:
         return MessageEdits(inject=inject)
 
     network = comms(s, [Scripted(s, ["inject"], edits)])
-    for e, inbox in zip(exchanges := conversation(s, 6, shut=0, ends=0), carry(network, exchanges), strict=True):
+    for e, inbox in zip(exchanges := conversation(s, 6, closed=0, ends=0), carry(network, exchanges), strict=True):
         extra = int(e.step[0] == 3)
         assert inbox.mask.shape[-1] == inbox.source.shape[-1] == s.degree + extra
 
@@ -317,7 +317,7 @@ def test_refused_injections_are_left_out_too() -> None:
 def test_a_shut_gate_hears_no_injections_either() -> None:
     s = team_shape()
     network = build(s, "impersonate")
-    exchanges = conversation(s, 6, shut=0.5)
+    exchanges = conversation(s, 6, closed=0.5)
     for e, inbox in zip(exchanges, carry(network, exchanges), strict=True):
         assert not inbox.mask[~e.links.open].any()
     assert network.ledger.refused_by["gate"].sum() > 0
@@ -361,7 +361,7 @@ def test_forged_messages_count_as_the_claimed_senders_for_the_receiver() -> None
                 )
             ],
         )
-        e = conversation(s, 1, shut=0)[0]
+        e = conversation(s, 1, closed=0)[0]
         source = network.exchange(e.spoken, e.links, e.step, 0).source[..., s.degree]
         receivers = torch.arange(s.num_agents).expand_as(source)
         assert torch.equal(source, torch.full_like(source, sender) if sender < s.num_agents else receivers)
@@ -373,7 +373,7 @@ def test_injections_of_several_attacks_lie_side_by_side() -> None:
     network = comms(s, attacks)
     assert [g.slots for g in network.adversary.message_guards] == [slice(2, 4), slice(4, 6), slice(6, 9)]
     assert network.spare == 7
-    inboxes = carry(network, conversation(s, 4, shut=0, ends=0))
+    inboxes = carry(network, conversation(s, 4, closed=0, ends=0))
     assert inboxes[-1].mask.shape[-1] == 9
     assert inboxes[-1].mask[..., 2:].all(), "all injections arrived, and suppressed messages did not"
 
@@ -381,5 +381,5 @@ def test_injections_of_several_attacks_lie_side_by_side() -> None:
 def test_budget_is_shared_by_the_rounds_of_a_step() -> None:
     s = team_shape()
     network = comms(s, [attack("drop", s, budget=Budget(per_step=3).model_dump())])
-    carry(network, conversation(s, 5, shut=0, ends=0))
+    carry(network, conversation(s, 5, closed=0, ends=0))
     assert network.ledger["dropped"].tolist() == [15] * s.num_worlds

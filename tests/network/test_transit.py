@@ -70,7 +70,7 @@ def slow(s: TeamShape, rule: Rule) -> tuple[Attacked, Witness]:
 
 
 def steady(s: TeamShape, steps: int, seed: int = 0) -> list[Exchange]:
-    return conversation(s, steps, seed=seed, shut=0, ends=0)
+    return conversation(s, steps, seed=seed, closed=0, ends=0)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, LIFETIME])
@@ -163,7 +163,7 @@ def test_an_old_message_may_arrive_after_a_newer_one(listening: bool) -> None:
 
 def test_nothing_crosses_an_episodes_end() -> None:
     s = team_shape(worlds=6, rounds=2)
-    exchanges = conversation(s, 60, shut=0, ends=0.2)
+    exchanges = conversation(s, 60, closed=0, ends=0.2)
     network, witness = slow(s, lambda entering: (entering.receiver + entering.step.view(-1, 1, 1)) % 5)
     cut = torch.zeros(s.num_worlds, dtype=torch.int64)
     assert network.link is not None

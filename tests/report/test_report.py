@@ -48,14 +48,17 @@ def exact(seeds: tuple[int, ...] = (0, 1, 2), floor: float = 14.0) -> Rows:
 
 def test_words_follow_from_the_numbers() -> None:
     text = said(exact())
-    assert "Talking is worth 8.0 steps to this team. replay takes 50% of that; authenticate gives 75% back." in text
+    assert "Communication is worth 8.0 steps to this team. replay takes 50% of that; authenticate recovers 75%." in text
     assert "finishes an episode in 6.0 steps" in text
     assert "retrained without messages needs 14.0 steps" in text
     assert "drop costs 25%" in text
-    assert "In the worst case over 2 attacks, authenticate holds best with 8.0 steps" in text
-    assert "What no defense here answers: replay (at best 88% retained, with authenticate), drop (75% retained" in text
+    assert "In the worst case over 2 attacks, authenticate is best with 8.0 steps" in text
+    assert (
+        "Not countered by any evaluated defense: replay (at best 88% retained, with authenticate), drop (75% retained"
+        in text
+    )
     assert "authenticate costs 0.50 steps and 12% more bytes" in text
-    assert "covers the truth in roughly 75% of experiments" in text
+    assert "covers the true value in about 75% of experiments" in text
 
 
 def test_worse_than_no_messages_is_said() -> None:
@@ -65,7 +68,7 @@ def test_worse_than_no_messages_is_said() -> None:
             row["metrics"]["mean_steps"] = 16.0
     text = said(rows)
     assert "replay takes more than all of that" in text
-    assert "worse than having no messages at all" in text
+    assert "worse than without any messages" in text
 
 
 def test_defense_that_makes_it_worse_is_named() -> None:
@@ -75,7 +78,7 @@ def test_defense_that_makes_it_worse_is_named() -> None:
             row["metrics"]["mean_steps"] = 11.0
     text = said(rows)
     assert "Some defenses backfire: authenticate under drop (11.0 instead of 8.0)." in text
-    assert "In the worst case over 2 attacks, no defense does measurably better than none: 10.0 steps" in text
+    assert "In the worst case over 2 attacks, no defense is measurably better than none: 10.0 steps" in text
 
 
 @pytest.mark.parametrize(("seeds", "words"), [((0,), "One training seed"), ((4, 9), "Two training seeds")])
@@ -95,7 +98,7 @@ def test_messages_without_value_are_flagged() -> None:
 
 def test_without_control_nothing_is_said_about_worth() -> None:
     text = said([row for row in exact() if row["variant"] == "team"])
-    assert "what its messages are worth was not measured" in text
+    assert "the value of its messages was not measured" in text
     assert "there is no floor" in text
 
 
@@ -107,7 +110,7 @@ def test_failed_cells_are_never_scored() -> None:
     assert (cell.scores["mean_steps"].value, cell.failed, cell.status) == (10.0, 1, "ok")
     assert cell.scores["mean_steps"].interval is None
     assert Results(rows).summary("none", "worst").scores["mean_steps"].seeds == 2
-    assert "1 cell failed: it is left out and counted, never scored as zero." in said(rows)
+    assert "1 cell failed: it is excluded, not scored as zero." in said(rows)
 
 
 def test_an_attack_that_never_acted_says_nothing() -> None:
@@ -119,7 +122,7 @@ def test_an_attack_that_never_acted_says_nothing() -> None:
     assert results.cell("replay(rate=1.0)", "none").status == "inconclusive"
     assert results.summary("none", "worst").scores["mean_steps"].value == 8.0
     text = said(rows)
-    assert "In 6 cells the attack never touched a message (replay(rate=1.0))" in text
+    assert "In 6 cells, the attack had no effect on any message (replay(rate=1.0))" in text
     assert "drop takes 25%" in text
 
 
@@ -131,7 +134,7 @@ def test_return_stands_in_where_all_episodes_have_one_length() -> None:
     results = Results(rows)
     assert results.primary is RETURN
     assert results.value_of_communication().value == pytest.approx(0.36)
-    assert "Talking is worth 0.36 return" in said(rows)
+    assert "Communication is worth 0.36 return" in said(rows)
 
 
 class Outline(HTMLParser):
@@ -224,7 +227,7 @@ def test_truncated_line_is_counted_and_duplicates_resolved(tmp_path: Path) -> No
     loaded = load_run(run)
     assert len(loaded.cells) == len(rows)
     assert Results(loaded.cells).clean[0] == 6.3
-    assert "1 line of cells.jsonl could not be read and is left out." in build_report(run).read_text()
+    assert "1 line of cells.jsonl could not be read and is skipped." in build_report(run).read_text()
 
 
 def test_cells_alone_are_enough(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def opened(browser: Any, report: Path, **options: Any) -> Iterator[Any]:
 
 def test_heatmap_shows_each_measure_and_explains_its_cells(browser: Any, report: Path) -> None:
     with opened(browser, report) as page:
-        assert "Talking is worth" in page.locator("h1").inner_text()
+        assert "Communication is worth" in page.locator("h1").inner_text()
         cell = page.locator(".heat tbody tr:nth-child(6) td").first
         assert cell.locator(".face:visible b").inner_text().startswith("16.")
         page.get_by_text("Success", exact=True).click()
