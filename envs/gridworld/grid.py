@@ -55,7 +55,8 @@ class GridConfig(WorldConfig):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.num_agents + 1 > self.size**2:
-            raise ValueError(f"size={self.size} is too small: {self.num_agents} agents and a prey need distinct cells")
+            cells = self.size**2
+            raise ValueError(f"{self.num_agents} agents and a prey need distinct cells; size={self.size} has {cells}")
         if self.fewest is not None and self.fewest > self.num_agents:
             raise ValueError(f"fewest={self.fewest} is more than the team's {self.num_agents} members")
         return self
