@@ -49,7 +49,7 @@ def test_list_shows_every_axis_and_json(tmp_path: Path, command: Command) -> Non
     drop = next(a for a in attacks if a["name"] == "drop")
     assert drop["risks"]
     assert all(argument["description"] for argument in drop["arguments"])
-    defenses = {d["name"]: d for d in json.loads(agentcomm("list", "defenses", "--json", cwd=tmp_path).stdout)}
+    defenses = {d["name"]: d for d in json.loads(command("list", "defenses", "--json", cwd=tmp_path).stdout)}
     assert defenses["authenticate"]["needs_seal"]
     assert (defenses["median"]["hooks"], defenses["median"]["lossless"]) == (["aggregate"], False)
 
