@@ -74,7 +74,6 @@ class Sight:
         tables = [shown(PREY), *(shown(code) for code in kinds), prey_if_blind, nothing]
         self._table = torch.cat(tables).to(device)
 
-        span = len(offset)
         # Each agent looks at the prey (thing 0) and at the other agents (things 1 .. N without itself).
         things = [[0, *(1 + j for j in range(n) if j != i)] for i in range(n)]
         table = [
@@ -89,7 +88,7 @@ class Sight:
         if kind == "indices":
             shows = torch.zeros(n, n + 1, self.layout.vocabulary + 1, dtype=torch.bool)
             shows[:, 0, 1 : cells + 1] = True
-            seen = torch.cat(tables).view(-1, span)[torch.tensor(table)]  # [N, N, offsets]
+            seen = torch.cat(tables).view(-1, len(offset))[torch.tensor(table)]  # [N, N, offsets]
             shows[:, 1:].scatter_(2, seen + 1, True)
             self.readings = shows.to(device)
         self._background: Tensor | None = None

@@ -39,54 +39,24 @@ Messages matter because skills are private: workers know their own, and requeste
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from agentcomm.base.errors import ConfigError
 from agentcomm.contracts.directory_defense import Answer
-from agentcomm.contracts.world import DrawnMessage, Observation, Transition, WorldConfig
-from agentcomm.directory.config import DirectoryConfig
+from agentcomm.contracts.world import DrawnMessage, Observation, Transition
 from agentcomm.directory.hub import Directory
 from agentcomm.directory.world import DirectoryWorld
 from agentcomm.pettingzoo.view import ParallelView
+from envs.market.config import ORDINALS, TaskMarketConfig
 from envs.market.drawing import picture, text
+from envs.market.observation import observations
 
 PASS, FIRST, SECOND, THIRD = range(4)
-ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 HIGH, LOW = (0.8, 1.0), (0.0, 0.3)  # chances to deliver of those who have a skill, and of those who have not
-
-
-class TaskMarketConfig(WorldConfig):
-    """Arguments of the task market."""
-
-    requesters: int = Field(3, ge=1, le=256, description="agents that have tasks")
-    workers: int = Field(6, ge=2, le=256, description="agents that do tasks")
-    skills: int = Field(3, ge=1, le=64, description="sorts of tasks")
-    able: float = Field(0.5, ge=0, le=1, description="chance that a worker has a skill")
-    inflated: float = Field(0.5, ge=0, le=1, description="chance that a worker claims a skill that it has not")
-    deadline: int = Field(4, ge=2, description="steps until a task expires")
-    hops: int = Field(2, ge=0, le=16, description="times a task may be passed on")
-    price: float = Field(0.4, ge=0, le=1, description="what a delivered task costs its requester")
-    commission: float = Field(0.05, ge=0, le=1, description="part of the price for each worker that passed it on")
-    fine: float = Field(0.2, ge=0, description="what a failing worker pays to the requester")
-    pooled: float = Field(1.0, ge=0, le=1, description="part of all earnings that is split evenly among the team")
-    goal: float = Field(0.75, ge=0, le=1, description="share of delivered tasks from which an episode is a success")
-    directory: DirectoryConfig = Field(DirectoryConfig(), description="the hub")
-    max_steps: int = Field(20, ge=1, description="steps of an episode")
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.directory.slots < self.workers:
-            raise ValueError(f"directory.slots={self.directory.slots} has no place for {self.workers} workers")
-        if self.directory.listed > len(ORDINALS):
-            raise ValueError(f"directory.listed={self.directory.listed} is more than {len(ORDINALS)}")
-        if self.commission * self.hops > self.price:
-            raise ValueError(f"commission={self.commission} for {self.hops} hops is more than price={self.price}")
-        return self
 
 
 class TaskMarket(DirectoryWorld[TaskMarketConfig]):
@@ -160,8 +130,8 @@ class TaskMarket(DirectoryWorld[TaskMarketConfig]):
         shape = (3, count, c.workers, c.skills)
         luck = torch.rand(shape, generator=generator, device=self.device)
         able, lies = luck[0] < c.able, luck[1] < c.inflated
-        skill = torch.where(able, _between(luck[2], HIGH), _between(luck[2], LOW))
-        claim = torch.where(lies & ~able, _between(luck[2], HIGH), skill)
+        high, low = (least + (most - least) * luck[2] for least, most in (HIGH, LOW))
+        skill, claim = torch.where(able, high, low), torch.where(able | lies, high, low)
         if given is not None:
             skill, claim = given.expand_as(skill), given.expand_as(claim)
         self.directory.begin(worlds, claim)
@@ -336,43 +306,9 @@ class TaskMarket(DirectoryWorld[TaskMarketConfig]):
     # ---- what agents see
 
     def observe(self, worlds: Tensor | None = None) -> Tensor:
-        """[B, N, O] float32 in [0, 1].
-
-        A requester sees its task, and its cards as long as the task is in its hands; a worker sees its own skills,
-        and the task it has with the cards for passing it on. In this order: role (2), needed skill (K), time left,
-        hops left, in the requester's hands, at somebody's work, hub answered, own skills (K), then per card: name (W
-        + 1, the last for strangers), claim for the needed skill, reputation, own good and poor experience x as x / (x
-        + 1).
-        """
-        c, s = self.config, self.state if worlds is None else {n: v[worlds] for n, v in self.state.items()}
-        count, r, w = len(s["need"]), c.requesters, c.workers
-        mine = s["holder"] < 0
-        task = torch.cat(
-            [
-                one_hot(s["need"], c.skills).float(),
-                (s["time"] / c.deadline).unsqueeze(2),
-                (s["hops"] / max(c.hops, 1)).unsqueeze(2),
-                torch.stack([mine, ~mine, (s["listed"] >= 0).any(2)], 2).float(),
-            ],
-            2,
-        )
-        some = s["shown_name"] >= 0
-        name = one_hot(s["shown_name"].clamp(0, w), w + 1).float() * some.unsqueeze(3)
-        card = torch.cat([name, torch.stack([s["shown_claim"], s["shown_reputation"]], 3)], 3)
-        index = s["shown_name"].clamp_min(0)
-        known = torch.stack([s[n].gather(2, index).float() * some for n in ("good", "poor")], 3)
-        own = torch.cat([card, known / (known + 1)], 3) * mine.view(count, r, 1, 1)
-        role = torch.zeros(count, r + w, 2, device=self.device)
-        role[:, :r, 0], role[:, r:, 1] = 1.0, 1.0
-        none = torch.zeros(count, r, c.skills, device=self.device)
-        requesters = torch.cat([task, none, own.flatten(2)], 2)
-        has = s["holder"].unsqueeze(1) == torch.arange(w, device=self.device).view(1, -1, 1)  # [B, W, R]
-        at = has.long().argmax(2)
-        theirs = torch.cat([card, torch.zeros_like(known)], 3).flatten(2)
-        seen = torch.cat([task, theirs], 2) * (s["holder"] >= 0).unsqueeze(2)
-        seen = seen.gather(1, at.unsqueeze(2).expand(-1, -1, seen.shape[2])) * has.any(2).unsqueeze(2)
-        workers = torch.cat([seen[..., : task.shape[2]], s["skill"], seen[..., task.shape[2] :]], 2)
-        return torch.cat([role, torch.cat([requesters, workers], 1)], 2)
+        """[B, N, O] float32 in [0, 1]; see :func:`envs.market.observation.observations`."""
+        state = self.state if worlds is None else {name: value[worlds] for name, value in self.state.items()}
+        return observations(self.config, state)
 
     def success(self) -> Tensor:
         """[B] bool, enough of the tasks that ended were delivered."""
@@ -396,10 +332,6 @@ class TaskMarket(DirectoryWorld[TaskMarketConfig]):
         if mode == "rgb_array":
             return picture(self.scene(world))
         raise ValueError(f"render mode must be 'ansi' or 'rgb_array', not {mode!r}")
-
-
-def _between(luck: Tensor, ends: tuple[float, float]) -> Tensor:
-    return ends[0] + (ends[1] - ends[0]) * luck
 
 
 def parallel_env(
