@@ -173,7 +173,7 @@ def test_memory_must_not_be_swapped() -> None:
 def test_only_a_node_can_act() -> None:
     with pytest.raises(ValueError, match="'edge' has no node to act for"):
         ThreatModel(Position(kind="edge"), frozenset({"act"}))
-    with pytest.raises(ValueError, match="two attacks act for one node"):
+    with pytest.raises(ValueError, match="two attacks act for the same node"):
         Team(*[lambda s: Acting(s, honest)] * 2)
     with pytest.raises(ValueError, match=r"secrets\(\) must be at least 1, not 0"):
         Team(lambda s: Acting(s, honest, secrets=0))

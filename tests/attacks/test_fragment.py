@@ -213,7 +213,7 @@ def test_a_restored_run_goes_on_alike(form: str) -> None:
 def test_without_a_channel_that_cuts_it_is_refused() -> None:
     world, policy = team()
     choice = Choice.model_validate({"name": "fragment"})
-    with pytest.raises(ConfigError, match="acts on fragments, and no channel cuts messages"):
+    with pytest.raises(ConfigError, match="acts on fragments, but no channel fragments messages"):
         make_comms(world, policy, [choice])
     with pytest.raises(ConfigError, match="acts on fragments"):
         make_comms(world, policy, [choice], transport=TransportConfig.model_validate({"channels": [{"name": "loss"}]}))

@@ -97,10 +97,10 @@ def test_an_adversary_is_saved_and_restored_with_all_that_its_guards_keep() -> N
 
 
 def test_attacks_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="two attacks act for one node"):
+    with pytest.raises(ValueError, match="two attacks act for the same node"):
         Adversary([Actor(AttackConfig(), S), Actor(AttackConfig(), S)], S, 0)
     blast = registry.find("attack", "blast")
-    with pytest.raises(ValueError, match="blast acts on a directory, and there is none"):
+    with pytest.raises(ValueError, match="blast acts on a directory, but there is none"):
         Adversary([blast(blast.Config(), S)], S, 0)
 
 

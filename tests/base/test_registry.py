@@ -290,7 +290,12 @@ def test_a_foreign_package_that_hides_ours_is_named(package: str, content: str, 
         ("attack", "noise", {"zzz": 1}, "zzz: unknown key; known: adaptive, budget, epsilon"),
         ("attack", "noise", {"epsilon": "much"}, "epsilon: .*valid number.*'much'"),
         ("attack", "noise", {"epsilon": -1, "probability": 2}, "epsilon: .*\n  probability: "),
-        ("environment", "predator_prey", {"size": 2, "predators": 4}, "\n  4 agents and a prey need distinct cells"),
+        (
+            "environment",
+            "predator_prey",
+            {"size": 2, "predators": 4},
+            "size=2 is too small: 4 agents and a prey need distinct cells",
+        ),
         ("environment", "predator_prey", {"observation": "pixels"}, "observation: .*'dense' or 'indices'"),
         (
             "policy",

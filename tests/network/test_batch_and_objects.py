@@ -106,5 +106,5 @@ def test_what_a_transport_cannot_carry_is_refused() -> None:
     for more in ({"codec": codec}, {"numbers": 1}):
         with pytest.raises(ValueError, match="whole float32 payloads"):
             comms(s, [], [defense("clip", s)], transport="objects", **more)
-    with pytest.raises(ValueError, match="no transport 'pigeon'; known: batch, objects"):
+    with pytest.raises(ValueError, match="unknown transport 'pigeon'; known: batch, objects"):
         comms(s, transport="pigeon")

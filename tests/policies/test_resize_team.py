@@ -91,5 +91,5 @@ def test_unknown_roles_are_refused() -> None:
         roles = (0, 0, 0, 0, 1, 7)
 
     trained, policy = team(5, world=CREW, topology={"name": "full"})
-    with pytest.raises(ConfigError, match="no agent of the trained team has role 7"):
+    with pytest.raises(ConfigError, match="the trained team has no agent of role 7"):
         resize_team(policy, trained, Blind(trained.config, 2))

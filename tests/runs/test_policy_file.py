@@ -42,7 +42,7 @@ def test_numbers_that_are_not_finite_are_refused(exported: Path, value: float) -
     weights = load_file(exported / "policy.safetensors")
     weights["actor.0.weight"][0, 0] = value
     save_file(weights, exported / "policy.safetensors")
-    with pytest.raises(CheckpointError, match=r"actor\.0\.weight holds NaN"):
+    with pytest.raises(CheckpointError, match=r"actor\.0\.weight contains NaN"):
         policy_file.load(exported)
 
 
