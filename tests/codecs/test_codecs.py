@@ -251,15 +251,15 @@ class Deciding(Float32):
 @pytest.mark.parametrize(
     ("broken", "says"),
     [
-        (Forgetful, "reads other values"),
+        (Forgetful, "returns other values"),
         (Small, "bytes, but 512 bits"),
-        (InPlace, "changes the payload"),
+        (InPlace, "encode changes its input"),
         (Dithered, "global generator"),
         (Centered, "without the other worlds"),
         (Crashing, "raises ValueError"),
         (Trusting, "are not rejected"),
-        (Elephant, "outlives it"),
-        (Deciding, "decode changes what arrived"),
+        (Elephant, "affects the next one"),
+        (Deciding, "decode changes values"),
     ],
 )
 def test_the_check_notices(broken: type[Codec], says: str) -> None:
