@@ -172,7 +172,7 @@ class Counts(Both):
         (Hookless, "it overrides no hook"),
         (Blinds, "show what no sensor could|modify out of reach"),
         (Bribes, "reward not finite"),
-        (Ignores, "threat_model leaves out|although its budget says 0"),
+        (Ignores, "threat_model ignores|although its budget says 0"),
         (Counts, "keeps state outside its memory"),
     ],
 )

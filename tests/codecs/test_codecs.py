@@ -139,7 +139,7 @@ def test_more_numbers_than_there_are_cannot_be_kept(form: str) -> None:
     name = FORMS[form][0]
     config = registry.build_config("codec", name, {"k": 9})
     codec = registry.find("codec", name)
-    with pytest.raises(ConfigError, match="k=9 of 8 wide payloads"):
+    with pytest.raises(ConfigError, match="k=9 exceeds the width of payloads"):
         codec(config, TeamShape(1, 1, 0, 8, 1, torch.device("cpu")))
 
 
@@ -251,15 +251,15 @@ class Deciding(Float32):
 @pytest.mark.parametrize(
     ("broken", "says"),
     [
-        (Forgetful, "reads other values"),
+        (Forgetful, "returns other values"),
         (Small, "bytes, but 512 bits"),
-        (InPlace, "changes the payload"),
+        (InPlace, "encode changes its input"),
         (Dithered, "global generator"),
         (Centered, "without the other worlds"),
         (Crashing, "raises ValueError"),
-        (Trusting, "are not refused"),
-        (Elephant, "outlives it"),
-        (Deciding, "decode changes what arrived"),
+        (Trusting, "are not rejected"),
+        (Elephant, "affects the next one"),
+        (Deciding, "decode changes values"),
     ],
 )
 def test_the_check_notices(broken: type[Codec], says: str) -> None:

@@ -73,7 +73,7 @@ def test_words_are_prefix_free_and_are_read_back(weights: list[int], data: st.Da
 
 
 def test_bits_that_are_no_word_are_refused() -> None:
-    with pytest.raises(MessageError, match="no word"):
+    with pytest.raises(MessageError, match="not a word"):
         Code(code_lengths([0, 3])).read(BitReader(b"\x80"))
 
 

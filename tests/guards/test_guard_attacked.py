@@ -218,5 +218,5 @@ def test_a_world_cannot_be_told_of_by_memory_that_another_wrote() -> None:
             view.memory["heard"][-1] += view.payload[0].sum()
             return MessageEdits(drop=view.reach & (view.memory["heard"] > 0).unsqueeze(-1))
 
-    with pytest.raises(AssertionError, match="what happens in one world changes another"):
+    with pytest.raises(AssertionError, match="worlds are not independent of each other"):
         check_attack(Gossip)
