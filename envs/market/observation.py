@@ -15,9 +15,10 @@ def observations(c: TaskMarketConfig, s: Mapping[str, Tensor]) -> Tensor:
     """[B, N, O] float32 in [0, 1].
 
     A requester sees its task, and its cards as long as the task is in its hands; a worker sees its own skills, and the
-    task it has with the cards for passing it on. In this order: role (2), needed skill (K), time left, hops left, in
-    the requester's hands, at work, hub answered, own skills (K), then per card: name (W + 1, the last for strangers), claim
-    for the needed skill, reputation, own good and poor experience x as x / (x + 1).
+    task it has with the cards for passing it on. In this order: role (2), needed skill (K), time left, hops left,
+    whether the requester has the task, whether somebody else has it, whether the hub answered, own skills (K), then per
+    card: name (W + 1, the last for outsiders), claim for the needed skill, reputation, own good and poor experience x
+    as x / (x + 1).
 
     Args:
         c: Arguments of the market.
