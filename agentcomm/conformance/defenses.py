@@ -264,7 +264,7 @@ def _on_action(hook: Hook) -> Hook:
         for name in ("resample", "replace"):
             whole, part = getattr(verdicts, name), getattr(alone, name)
             apart = _equal(None if whole is None else whole[some], part)
-            require(apart, f"{name}: what happens in one world changes another")
+            require(apart, f"{name}: worlds are not independent of each other")
         return verdicts
 
     return on_action
@@ -292,7 +292,7 @@ def _on_directory(hook: Hook) -> Hook:
         apart = all(_equal(None if whole is None else whole[1:], part) for whole, part in parts)
         others = requests.worlds[1:]
         apart &= all(torch.equal(before[name][others], value[others]) for name, value in memory.items())
-        require(apart, "what happens in one world changes another")
+        require(apart, "worlds are not independent of each other")
         return verdicts
 
     return on_directory

@@ -14,7 +14,7 @@ S = team_shape(agents=4, degree=3)
 
 
 def test_jumps_are_replaced_by_the_last_accepted_payload() -> None:
-    exchanges = conversation(S, 6, shut=0, ends=0)
+    exchanges = conversation(S, 6, closed=0, ends=0)
     noise = attack("noise", S, epsilon=1e3, budget={"start_step": 2})
     network = comms(S, [noise], [defense("hold_last", S)])
     inboxes = carry(network, exchanges)
@@ -32,7 +32,7 @@ def test_scores_tell_attacked_messages_from_honest_ones() -> None:
     noise = attack("noise", S, epsilon=100.0, probability=0.5, budget={"start_step": 2})
     network = comms(S, [noise], [defense("hold_last", S)])
     network.network.trace = []
-    carry(network, conversation(S, 8, shut=0, ends=0))
+    carry(network, conversation(S, 8, closed=0, ends=0))
     records = [record for record in network.network.trace or [] if record.fields["sent_at"].max() >= 2]
     score = np.concatenate([record.scores["hold_last"].ravel() for record in records])
     fate = np.concatenate([record.fields["fate"].ravel() for record in records])
@@ -53,7 +53,7 @@ def test_clean_messages_pass_unless_the_threshold_is_low(seed: int) -> None:
 
 def test_it_forgets_an_episode_with_its_world() -> None:
     network = comms(S, [], [defense("hold_last", S)])
-    carry(network, conversation(S, 2, shut=0, ends=0))
+    carry(network, conversation(S, 2, closed=0, ends=0))
     known = network.network.memories[0].tensors["known"]
     assert known.any(3).any(2).all()
     network.reset(torch.tensor([1]))

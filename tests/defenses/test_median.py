@@ -17,7 +17,7 @@ S = team_shape(agents=6, degree=5)
 
 @pytest.mark.parametrize("epsilon", [5.0, 1e6, 1e30])
 def test_a_liar_moves_nobody_beyond_honest_values(epsilon: float) -> None:
-    exchanges = conversation(S, 5, shut=0)
+    exchanges = conversation(S, 5, closed=0)
     network = comms(S, [attack("noise", S, position="node", node=1, epsilon=epsilon)], [defense("median", S)])
     plain = carry(comms(S), exchanges)
     for e, inbox, honest in zip(exchanges, carry(network, exchanges), plain, strict=True):
@@ -32,7 +32,7 @@ def test_a_liar_moves_nobody_beyond_honest_values(epsilon: float) -> None:
 @pytest.mark.parametrize("degree", [3, 4])
 def test_it_is_the_coordinate_wise_median(degree: int) -> None:
     s = team_shape(agents=6, degree=degree)
-    exchanges = conversation(s, 3, shut=0)
+    exchanges = conversation(s, 3, closed=0)
     network = comms(s, [], [defense("median", s)])
     for inbox, plain in zip(carry(network, exchanges), carry(comms(s), exchanges), strict=True):
         expected = heard(plain).quantile(0.5, dim=2, keepdim=True).expand_as(heard(plain))
@@ -49,7 +49,7 @@ def test_small_inboxes_are_left_alone() -> None:
 
 
 def test_gradients_reach_the_senders_through_it() -> None:
-    e = conversation(S, 1, shut=0)[0]
+    e = conversation(S, 1, closed=0)[0]
     inbox = comms(S, [], [defense("median", S)]).exchange(e.spoken, e.links, e.step, e.round)
     spoken = e.spoken.clone().requires_grad_()
     replace(inbox, spoken=spoken).payload().sum().backward()  # type: ignore[no-untyped-call]

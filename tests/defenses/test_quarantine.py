@@ -18,7 +18,7 @@ def defended(attacks: list[Any], **arguments: Any) -> Attacked:
 
 def accepted(network: Attacked, steps: int, sender: int, receiver: int) -> list[bool]:
     """Whether the receiver heard the sender, exchange by exchange, in all worlds alike."""
-    exchanges = conversation(S, steps, shut=0, ends=0)
+    exchanges = conversation(S, steps, closed=0, ends=0)
     out = []
     for e, inbox in zip(exchanges, carry(network, exchanges), strict=True):
         here = inbox.mask[:, receiver, :3] & (e.links.source[:, receiver] == sender)
@@ -41,7 +41,7 @@ def test_a_link_is_closed_after_the_limit_and_opens_again() -> None:
 
 def test_forgeries_in_a_members_name_do_not_close_its_links() -> None:
     network = defended([known_attack("impersonate", S)], limit=1, steps=9)
-    carry(network, conversation(S, 6, shut=0, ends=0))
+    carry(network, conversation(S, 6, closed=0, ends=0))
     assert network.ledger.refused_by["authenticate"].sum() > 0
     assert not network.ledger.refused_by["quarantine"].any()
     assert torch.equal(network.ledger["accepted"], network.ledger["sent"])
@@ -59,11 +59,11 @@ def test_links_open_with_a_new_episode_and_stay_closed_in_a_restored_run() -> No
         return defended([noise], limit=1, steps=30)
 
     network, other = build(), build()
-    carry(network, conversation(S, 3, shut=0, ends=0))
+    carry(network, conversation(S, 3, closed=0, ends=0))
     closed = network.ledger.refused_by["quarantine"].clone()
     other.restore(network.snapshot())
     other.reset(torch.tensor([0]))
-    exchanges = [e for e in conversation(S, 5, shut=0, ends=0) if e.step[0] >= 3]
+    exchanges = [e for e in conversation(S, 5, closed=0, ends=0) if e.step[0] >= 3]
     carry(other, exchanges)
     more = other.ledger.refused_by["quarantine"] - closed
     assert (closed == 5).all()
