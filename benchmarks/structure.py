@@ -31,14 +31,13 @@ PACKAGES = ("agentcomm", "envs", "policies", "attacks")
 LONG_FUNCTION, LONG_FILE = 60, 350  # lines
 RAYS_OWN = ("env_runner.py", "learner.py")  # Ray calls their methods get_state and set_state
 # Files touched by a change: in the commits named, and in the same change after the rebuild.
-TOUCHED: tuple[tuple[str, str, int, int | None], ...] = (
-    ("a hook: sensors, with the attack force_gate", "82a8266", 18, None),
-    ("a hook: rewards, with the attack backdoor", "d9525b8", 12, None),
-    ("a hook: actions, with the attack covert and the defense warden", "2c61793", 12, None),
-    ("an option: obedience (existing files of `agentcomm/`)", "b223128", 7, None),
-    ("attacks: six on the wire (jam, flood, ...), with delays and foresight", "6157e3d", 21, None),
-    ("an attack: partial (its part of the commit)", "4bc8566", 4, None),
-    ("a defense: codeword (its part of the commit)", "219317f", 5, None),
+TOUCHED: tuple[tuple[str, str, int, int, str], ...] = (
+    ("a hook: sensors, with the attack force_gate", "82a8266", 18, 8, "5"),
+    ("a hook: rewards, with the attack backdoor", "d9525b8", 12, 4, "5"),
+    ("a hook: actions, with the attack covert and the defense warden", "2c61793", 12, 5, "5, and 4 for a defense's"),
+    ("an option: obedience", "b223128", 24, 9, "1, and where it acts (obedience: 2)"),
+    ("an attack: partial (its part of the commit)", "4bc8566", 4, 0, "0"),
+    ("a defense: codeword (its part of the commit)", "219317f", 5, 0, "0"),
 )
 # Rooms that files of the checkout before the rebuild belong to, so that both walks go through the same rooms.
 ROOMS = {
@@ -210,10 +209,7 @@ def page(columns: dict[str, dict[str, str]]) -> str:
     """The tables in Markdown; columns by heading."""
     names = list(next(iter(columns.values())))
     rows = [f"| {name} | " + " | ".join(figures[name] for figures in columns.values()) + " |" for name in names]
-    touched = [
-        f"| {what} | `{commit}` | {before} | {'' if after is None else after} |"
-        for what, commit, before, after in TOUCHED
-    ]
+    touched = [f"| {what} | `{commit}` | {all_} | {changed} | {now} |" for what, commit, all_, changed, now in TOUCHED]
     return "\n".join(
         [
             "# Structure\n",
@@ -226,10 +222,15 @@ def page(columns: dict[str, dict[str, str]]) -> str:
             " `agentcomm/` and the packages of plug-ins; files of the older commit count for the room they went to."
             " Contracts and base hold the data that every room handles.\n",
             "## Files touched by a change\n",
-            "| change | commit | before | after |",
-            "|---|---|---|---|",
+            "| change | commit | files before | of these, existing ones of `agentcomm/` | existing ones now |",
+            "|---|---|---|---|---|",
             *touched,
             "",
+            "Now: an attack's hook changes `contracts/attack.py`, `contracts/views.py`, `step/adversary.py`, the place"
+            " that calls it and `conformance/hooks.py`, and adds a guard; a defense's changes `contracts/defense.py`,"
+            " `contracts/verdicts.py`, the place that calls it and `conformance/defenses.py`. An option is a field of"
+            " `runs/conditions.py` and its use. An attack or a defense is a file, an entry point and a test"
+            " (`agentcomm/defenses/median.py`). Counted by reading: these changes were not made a second time.\n",
         ]
     )
 

@@ -331,7 +331,7 @@ def test_an_attack_that_acts_is_checked() -> None:
         def __init__(self, config: AttackConfig, s: TeamShape) -> None:
             super().__init__(s, lambda view: always(3)(view), 0, config.budget.model_copy(update={"deviation": 0.1}))
 
-    with pytest.raises(AssertionError, match="asks for more than its threat model allows"):
+    with pytest.raises(AssertionError, match="requests more than its threat model allows"):
         check_attack(Cheat)
 
 

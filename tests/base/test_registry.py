@@ -294,7 +294,7 @@ def test_a_foreign_package_that_hides_ours_is_named(package: str, content: str, 
             "environment",
             "predator_prey",
             {"size": 2, "predators": 4},
-            "size=2 is too small: 4 agents and a prey need distinct cells",
+            "4 agents and a prey need distinct cells; size=2 has 4",
         ),
         ("environment", "predator_prey", {"observation": "pixels"}, "observation: .*'dense' or 'indices'"),
         (

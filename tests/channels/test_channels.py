@@ -129,16 +129,16 @@ def remembering(self: Channel, entering: ChannelInput, memory: dict[str, Tensor]
 @pytest.mark.parametrize(
     ("breaks", "problem"),
     [
-        (absent, "seconds says something of messages that are not there"),
+        (absent, "seconds is not zero for empty slots"),
         (dtype, "seconds is torch.float64"),
         (shape, "lost is torch.bool"),
         (past, "seconds must be finite and at least 0"),
         (endless, "seconds must be finite and at least 0"),
         (ambient, "global generator"),
-        (swapped, "swaps tensors of its memory"),
-        (edited, "changes present of what passes"),
-        (crowded, "changes another"),
-        (drawing, "changes another"),
+        (swapped, "replaces tensors of its memory"),
+        (edited, "changes present of its input"),
+        (crowded, "not independent of each other"),
+        (drawing, "not independent of each other"),
         (remembering, "a restored run differs"),
     ],
 )

@@ -106,7 +106,7 @@ def test_a_checkpoint_with_nan_is_refused(tmp_path: Path) -> None:
     path = checkpoint.save(algorithm, tmp_path, keep=1)
     algorithm.stop()
     fresh = build(small())
-    with pytest.raises(CheckpointError, match=r"actor\.0\.weight holds NaN.*smaller training\.ppo\.learning_rate"):
+    with pytest.raises(CheckpointError, match=r"actor\.0\.weight contains NaN.*smaller training\.ppo\.learning_rate"):
         checkpoint.restore(fresh, path)
     next(path.rglob("module_state.pkl")).write_bytes(b"torn")
     with pytest.raises(CheckpointError, match="cannot be restored"):
