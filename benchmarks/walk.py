@@ -103,7 +103,7 @@ def trace(run: Callable[[], object], root: Path) -> list[str]:
 def main() -> None:
     """Trace an exchange after some others have filled all memories."""
     root = Path(sys.argv[1]).resolve()
-    *warm_up, last = exchanges(before() if (root / "agentcomm" / "messages").is_dir() else present())
+    *warm_up, last = exchanges(before() if (root / "agentcomm" / "messages" / "network.py").exists() else present())
     for run in warm_up:
         run()
     print(json.dumps(trace(last, root)))
