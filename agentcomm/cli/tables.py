@@ -11,13 +11,7 @@ def cells(rows: list[dict[str, Any]]) -> Table:
     """Mean steps by attack and defense, averaged over seeds; the control has its own row."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
-        attack = "no attack" if row["attack"] is None else row["attack"]["label"]
-        if row["variant"] == "control":
-            how = "" if row["status"] == "failed" or row["decisions"] == "greedy" else ", sampled actions"
-            attack = f"no messages (control{how})"
-        if row.get("conditions_label"):
-            attack = f"{row['conditions_label']}: {attack}"
-        found.setdefault((attack, row["defense_label"]), []).append(row)
+        found.setdefault((_attack(row), row["defense_label"]), []).append(row)
     columns = list(dict.fromkeys(defense for _, defense in found))
     lengths = {r["metrics"]["mean_steps"] for r in rows if r["status"] != "failed"}
     shown = "mean_return" if len(lengths) <= 1 < len(rows) else "mean_steps"  # all episodes may have the same length
@@ -41,12 +35,21 @@ def cells(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
+def _attack(row: dict[str, Any]) -> str:
+    """The heading of a cell's row: its attack, and its conditions where they are not the run's own."""
+    attack = "no attack" if row["attack"] is None else row["attack"]["label"]
+    if row["variant"] == "control":
+        how = "" if row["status"] == "failed" or row["decisions"] == "greedy" else ", sampled actions"
+        attack = f"no messages (control{how})"
+    return f"{row['conditions_label']}: {attack}" if row.get("conditions_label") else attack
+
+
 def success(rows: list[dict[str, Any]]) -> Table:
     """Success rate of each attack by its own predicate, and of its no-op control."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         if row["attack"] is not None and row["status"] != "failed" and "attack_success" in row["metrics"]:
-            found.setdefault((row["attack"]["label"], row["defense_label"]), []).append(row["metrics"])
+            found.setdefault((_attack(row), row["defense_label"]), []).append(row["metrics"])
     table = Table(
         title="attack success, mean over seeds",
         caption="Share of episodes in which the attack reached its goal: by default, that the team earned less than in"

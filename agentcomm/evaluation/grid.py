@@ -13,6 +13,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import torch
+
 from agentcomm.base.files import append_line, read_jsonl
 from agentcomm.base.log import event_log
 from agentcomm.base.registry import find
@@ -180,8 +182,13 @@ def _touched(totals: dict[str, int], adversary: Adversary) -> int:
 
 def _graph(policy: CommPolicy) -> list[list[int]]:
     """Adjacency of the executed graph: [i][j] = 1 if receiver i listens to sender j; empty if it changes per step."""
-    source = [] if policy.topology.dynamic else policy.topology.graph(None, 1).source[0].tolist()
-    return [[int(j in heard) for j in range(len(source))] for heard in source]
+    if policy.topology.dynamic:
+        return []
+    graph = policy.topology.graph(None, 1)
+    kept = torch.ones_like(graph.source) if graph.kept is None else graph.kept.long()
+    adjacency = torch.zeros(policy.num_agents, policy.num_agents, dtype=torch.int64, device=kept.device)
+    rows: list[list[int]] = adjacency.scatter_(1, graph.source[0], kept[0]).tolist()
+    return rows
 
 
 def _describe(axis: Any, choice: Choice) -> dict[str, Any]:

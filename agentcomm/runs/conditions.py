@@ -85,6 +85,8 @@ class Conditions(SharedConditions):
         Raises:
             AgentcommError: If a plug-in is unknown or an argument is invalid.
         """
+        if "name" in self.environment:
+            raise ConfigError("environments: 'name' cannot be changed; the team was trained in this environment")
         build("environment", environment.changed(self.environment))
         self.transport.check()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from builders import team
 from small import small
 
 from agentcomm import api
@@ -19,8 +20,9 @@ from agentcomm.cli import tables
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.topology import Graph
 from agentcomm.contracts.views import MessageView
-from agentcomm.evaluation import success
+from agentcomm.evaluation import grid, success
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
@@ -28,6 +30,7 @@ from agentcomm.evaluation.setup import prepare
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_comms, make_policy, make_world
 from agentcomm.runs.choices import Choice
+from agentcomm.runs.conditions import Conditions
 from agentcomm.runs.folder import Run, create, teams
 
 
@@ -261,3 +264,19 @@ def test_the_better_control_ends_sooner_or_earns_more(
     )
     monkeypatch.setattr(success, "run_cell", lambda *_, **__: theirs)
     assert success.better_control(cell, saved, ours)[0] == better
+
+
+def test_the_recorded_graph_has_the_links_that_are_kept() -> None:
+    _, policy = team(1, topology={"name": "full"})
+    source = policy.topology.graph(None, 1).source
+    kept = torch.zeros_like(source, dtype=torch.bool)
+    kept[0, 1, 0] = True
+    policy.topology.graph = lambda draw, worlds, hidden=None: Graph(source, kept)  # type: ignore[method-assign]
+    rows = grid._graph(policy)
+    assert sum(map(sum, rows)) == 1
+    assert rows[1][int(source[0, 1, 0])] == 1
+
+
+def test_the_environments_name_is_no_condition() -> None:
+    with pytest.raises(ConfigError, match="'name' cannot be changed"):
+        Conditions(environment={"name": "oracle_hint"}).check(Choice(name="predator_prey"))

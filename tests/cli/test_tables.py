@@ -1,0 +1,31 @@
+"""Tables of evaluated cells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+from agentcomm.cli import tables
+
+
+def row(conditions: str | None, succeeded: float) -> dict[str, Any]:
+    metrics = {"mean_steps": 10.0, "success": 0.5, "attack_success": succeeded, "control_success": 0.25}
+    about = {"attack": {"label": "drop"}, "defense_label": "none", "conditions_label": conditions, "variant": "team"}
+    return about | {"status": "ok", "decisions": "greedy", "metrics": metrics}
+
+
+def text(table: Any) -> str:
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+def test_success_is_not_averaged_over_conditions() -> None:
+    said = text(tables.success([row(None, 0.1), row(None, 0.3), row("loss(probability=1)", 0.9)]))
+    lines = [line for line in said.splitlines() if "drop" in line]
+    assert len(lines) == 2
+    assert "0.20" in lines[0]
+    assert "loss(probability=1): drop" in lines[1]
+    assert "0.90" in lines[1]
