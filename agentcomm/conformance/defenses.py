@@ -280,7 +280,7 @@ def _on_directory(hook: Hook) -> Hook:
         for name, by in refusals.items():
             _typed(name, getattr(verdicts, name), getattr(requests, by).shape, torch.bool)
         given, told = requests.answer, verdicts.answer
-        require(told is None or given is not None, "it answers where nobody asked")
+        require(told is None or given is not None, "it answers where there was no look-up")
         if given is not None and told is not None:
             for field in fields(Answer):
                 was, new = getattr(given, field.name), getattr(told, field.name)

@@ -22,7 +22,7 @@ class Answer:
         principal: [B, Q, k] int64, names on those cards; -1 for none.
         claim: [B, Q, k, K], the claims shown.
         reputation: [B, Q, k], the reputations shown.
-        served: [B, Q] bool, false where the hub had no capacity left or nobody asked.
+        served: [B, Q] bool, false where the hub had no capacity left or there was no look-up.
     """
 
     slot: Tensor

@@ -109,11 +109,11 @@ class Directory:
         """The last names on the traces of tasks that are over, as they are believed.
 
         Args:
-            asked: [B, Q] int64, the name that each task was handed over to; -1 for nobody.
+            asked: [B, Q] int64, the name that each task was handed over to; -1 for none.
             written: [B, Q] int64, the name that the holder of the task writes there instead; -1 for none.
 
         Returns:
-            [B, Q] int64; -1 for nobody.
+            [B, Q] int64; -1 for none.
         """
         forged = written >= 0
         name = torch.where(forged, written, asked)
@@ -124,7 +124,7 @@ class Directory:
         """Book outcomes on the names that the tasks' traces show: whoever reads a trace blames the last on it.
 
         Args:
-            principal: [B, Q] int64; -1 for nobody.
+            principal: [B, Q] int64; -1 for none.
             good: [B, Q] bool, delivered.
             bad: [B, Q] bool, not delivered.
             holder: [B, Q] int64, who really had them: a member, or ``members`` for outsiders.
@@ -150,7 +150,7 @@ class Directory:
         Args:
             slot: [B, Q, k] int64, the answers that are read; -1 for none.
             reads: [B, Q] bool, who reads them and chooses.
-            generator: The world's; nothing is drawn where nobody is obedient.
+            generator: The world's; nothing is drawn without obedience.
 
         Returns:
             [B, Q] int64, which of the k to choose; -1 where there is nothing to obey.

@@ -225,7 +225,7 @@ class TaskMarket(DirectoryWorld[TaskMarketConfig]):
         """[B, N] rewards of tasks that were delivered or failed; all payments between members sum to 0."""
         c, s = self.config, self.state
         requester = delivered * (1.0 - c.price) + (failed & inside) * c.fine
-        hand = torch.zeros(self.num_worlds, c.workers + 1, device=self.device)  # the last place is for nobody
+        hand = torch.zeros(self.num_worlds, c.workers + 1, device=self.device)  # the last place is for no worker
         passed = torch.where(delivered.unsqueeze(2) & (s["passed"] >= 0), s["passed"], c.workers).flatten(1)
         hand = hand.scatter_add(1, passed, torch.full(passed.shape, c.commission, device=self.device))
         price = c.price - c.commission * (s["passed"] >= 0).sum(2)
