@@ -40,6 +40,14 @@ class MessageError(AgentcommError):
     """Bytes that are not a valid message."""
 
 
+class NumberError(AgentcommError):
+    """A number that is not finite (NaN or infinite), reported where it arises."""
+
+
+class HookError(AgentcommError):
+    """Code of a plug-in raised an error; the message names the plug-in, the hook, and the file and line."""
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """A hint with the closest known names, or with all of them when none is close."""
     known = sorted(choices)
