@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
-from agentcomm.cli.main import console, main
+from agentcomm.cli.main import main
+from agentcomm.cli.screen import console
 
 
 class Said(NamedTuple):

@@ -1,0 +1,42 @@
+"""The command ``messages``."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from agentcomm import api
+from agentcomm.cli.options import RunFolder, takes_conditions
+from agentcomm.cli.screen import console
+
+
+@takes_conditions
+def messages(
+    run: RunFolder,
+    conditions: dict[str, Any],
+    episode: Annotated[int, typer.Option(help="Index of the episode, from 0.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Training seed of the team. Default: the first.")] = None,
+    attack: Annotated[str | None, typer.Option(help="Attack of the cell, as for evaluate.")] = None,
+    defense: Annotated[str | None, typer.Option(help="Defenses of the cell, joined with +.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines instead of a table.")] = False,
+) -> None:
+    """Replay an episode of RUN and show every message."""
+    found = api.messages(run, episode, seed, attack, defense, conditions)
+    if as_json:
+        for entry in found:
+            print(json.dumps(entry))
+        return
+    table = Table(title=f"episode {episode}: {len(found)} messages", title_justify="left")
+    columns = ("step", "exchange", "from > to", "sent at", "bytes", "length", "fate", "then")
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("fate", "then") else "right")
+    for e in found:
+        then = "heard" if e["accepted"] else f"refused: {e['refused_by']}" if e["refused_by"] else ""
+        truly = "" if e["origin"] == e["sender"] else f" (by {e['origin']})"
+        link = f"{e['sender']} > {e['receiver']}{truly}"
+        shown = (e["step"], e["exchange"], link, e["sent_at"], e["bytes"], f"{e['length']:.2f}", e["fate"], then)
+        table.add_row(*map(str, shown))
+    console.print(table)
