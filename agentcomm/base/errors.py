@@ -28,6 +28,10 @@ class RunError(AgentcommError):
     """A run folder in a state that does not allow what was asked."""
 
 
+class FileError(AgentcommError):
+    """A file or folder that cannot be read or written."""
+
+
 class RayError(AgentcommError):
     """Ray did not start."""
 
