@@ -146,7 +146,7 @@ def messages(
         config.evaluation.episodes,
         config.evaluation.seed,
         conditions,
-    )
+    ).canonical(config.environment)
     return trace_messages(run, cell, episode)
 
 

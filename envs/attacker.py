@@ -65,6 +65,10 @@ class AttackerConfig(WorldConfig):
     price: float = Field(0.0, ge=0, description="cost of attacking a message, in units of reward, to train stealth")
     defenses: tuple[Choice, ...] = Field((), description="defenses of the team in training")
 
+    def inputs(self) -> list[Path]:
+        """The attacked team's policy."""
+        return [] if self.victim is None else [Path(self.victim)]
+
 
 class SteeredByActions(Steered):
     """Carries out the choices of the per-message attacker agents, and records what each of them pays."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, ClassVar, Generic, get_args
 
 from pydantic import BaseModel, ConfigDict
@@ -13,6 +14,10 @@ class PluginConfig(BaseModel):
     """Arguments of a plug-in: frozen and typed; unknown keys are rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def inputs(self) -> list[Path]:
+        """Files and folders that the plug-in reads; what they contain is part of the identity of a cell."""
+        return []
 
 
 # Covariant, so that a plug-in with a config of its own counts as one of its axis.

@@ -31,6 +31,10 @@ class TraceConfig(ChannelConfig):
     file: str = Field(description="CSV file with columns seconds,latency_ms,loss[,mbit]")
     queue: int = Field(65_536, ge=1, description="size of an uplink's queue in bytes, if the trace limits bandwidth")
 
+    def inputs(self) -> list[Path]:
+        """The trace."""
+        return [Path(self.file)]
+
 
 class Trace(Channel[TraceConfig]):
     """Piecewise constant latency, loss and bandwidth.

@@ -30,6 +30,10 @@ class CodebookConfig(PluginConfig):
     seed: int = Field(0, ge=0, description="seed of a random codebook, if there is no file")
     codebook: Path | None = Field(None, description="a codebook's .npz file, from fit_codebook; null for a random one")
 
+    def inputs(self) -> list[Path]:
+        """The codebook's file."""
+        return [] if self.codebook is None else [self.codebook]
+
     @field_validator("codewords")
     @classmethod
     def _whole_bits(cls, value: int) -> int:

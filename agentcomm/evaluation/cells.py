@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agentcomm.base.errors import RunError
 from agentcomm.base.registry import find
-from agentcomm.runs.choices import Choice, TransportConfig
+from agentcomm.runs.choices import Choice, TransportConfig, canonical
 from agentcomm.runs.conditions import PLAIN_CONDITIONS, Conditions
 from agentcomm.runs.config import Variant
 from agentcomm.runs.folder import Run
@@ -27,6 +27,22 @@ class Cell:
     episode_seed: int
     conditions: Conditions = PLAIN_CONDITIONS
 
+    def canonical(self, environment: Choice) -> Cell:
+        """The same cell in its one spelling; cells with equal results by definition have equal ids.
+
+        Args:
+            environment: The environment of training.
+
+        Raises:
+            AgentcommError: If a plug-in is unknown or an argument is invalid.
+        """
+        return replace(
+            self,
+            attack=None if self.attack is None else canonical("attack", self.attack),
+            defenses=tuple(canonical("defense", defense) for defense in self.defenses),
+            conditions=self.conditions.canonical(environment),
+        )
+
     @property
     def attack_label(self) -> str:
         """The attack by name, or ``none``."""
@@ -39,7 +55,7 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """Identifier of the cell; cells with equal ids have equal results."""
+        """Identifier of the cell; what its results depend on besides is its ``identity`` (evaluation/identity.py)."""
         team, stages = f"{self.variant}-{self.seed}", f"{self.attack_label}|{self.defense_label}"
         parts = [team, stages, f"{self.episodes}@{self.episode_seed}", self.conditions.label()]
         return "|".join(part for part in parts if part)
@@ -60,20 +76,23 @@ def plan(
     trained = run.trained()
     if not trained:
         raise RunError(f"{run.path} has no trained team yet; run `agentcomm train {run.path / 'config.yaml'} --resume`")
+    own, environment = run.config.transport.canonical(), run.config.environment
+    conditions = [under.canonical(environment) for under in conditions]
     groups = [(), *(group for group in defenses if group)]
     fitting = {attack.label: [c for c in conditions if _works(attack, c.transport)] for attack in attacks}
     settings = run.config.evaluation
     cells: list[Cell] = []
     for variant, seed in trained:
         for under in conditions:
-            if variant == "control" and (under.gates is not None or under.transport != run.config.transport):
+            if variant == "control" and (under.gates is not None or under.transport != own):
                 continue
             pairs: list[tuple[Choice | None, Group]] = [(None, ())]
             if variant == "team" and under.crossed:
                 able = [a for a in attacks if under in fitting[a.label] or not fitting[a.label]]
                 pairs = [(attack, group) for attack in (None, *able) for group in groups]
-            cells += [Cell(variant, seed, *pair, settings.episodes, settings.seed, under) for pair in pairs]
-    return cells
+            made = [Cell(variant, seed, *pair, settings.episodes, settings.seed, under) for pair in pairs]
+            cells += [cell.canonical(environment) for cell in made]
+    return list({cell.id: cell for cell in cells}.values())
 
 
 def _works(attack: Choice, transport: TransportConfig) -> bool:

@@ -23,6 +23,7 @@ from agentcomm.contracts.outcome import Episodes
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.threat_model import ThreatModel
 from agentcomm.evaluation.cells import Cell, Group, plan
+from agentcomm.evaluation.identity import Identities, mark_stale
 from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.recordings import record
 from agentcomm.evaluation.setup import Rows, gate_probability, load_team, prepare, run_cell
@@ -59,12 +60,17 @@ def evaluate(
     Raises:
         AgentcommError: If no team is trained, or an attack or defense does not fit the team.
     """
-    cells = plan(run, attacks, defenses, conditions)
+    cells, own = plan(run, attacks, defenses, conditions), run.config.transport.canonical()
     with run.lock():
-        known = evaluated(run)
+        identities = Identities(run)
+        rows = read_jsonl(run.cells)[0] if run.cells.exists() else []
+        stale = mark_stale(run, rows, identities)
+        known = _usable(rows)
         teams: dict[tuple[str, int, str], SavedPolicy] = {}
         clean_twins: dict[str, Episodes] = {}
         log = event_log(run.events)
+        for old, reason in stale.items():
+            log.info("stale", id=old, reason=reason)
         _check_fit(run, cells)
         for done, cell in enumerate(cells):
             watch(cell, done, len(cells))
@@ -73,7 +79,8 @@ def evaluate(
             team = (cell.variant, cell.seed, cell.conditions.device)
             if team not in teams:
                 teams = {team: load_team(run, cell)}
-            row = _evaluate(cell, teams[team], run.config.transport, known, clean_twins)
+            row = _evaluate(cell, teams[team], own, known, clean_twins)
+            row |= {"identity": identities.of(cell), "replaces": stale.get(cell.id)}
             known[cell.id] = row
             append_line(run.cells, row)
             log.info("cell", id=cell.id, status=row["status"], seconds=row["seconds"])
@@ -82,9 +89,12 @@ def evaluate(
 
 
 def evaluated(run: Run) -> dict[str, dict[str, Any]]:
-    """Rows of the evaluated cells, by id."""
-    rows = read_jsonl(run.cells)[0] if run.cells.exists() else []
-    return {row["id"]: row for row in rows if row.get("status") != "failed"}
+    """Rows of the evaluated cells that are not stale, by id."""
+    return _usable(read_jsonl(run.cells)[0] if run.cells.exists() else [])
+
+
+def _usable(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {row["id"]: row for row in rows if row.get("status") != "failed" and not row.get("stale")}
 
 
 def _check_fit(run: Run, cells: Sequence[Cell]) -> None:

@@ -65,10 +65,14 @@ def load_run(folder: Path) -> RunData:
     notes: list[str] = []
     path = folder / "cells.jsonl"
     rows, broken = read_jsonl(path) if path.is_file() else ([], 0)
-    cells, odd = _cells(rows)
+    current = [row for row in rows if not row.get("stale")]
+    again = {row.get("id") for row in current}
+    stale = dict.fromkeys(str(row["stale"]) for row in rows if row.get("stale") and row.get("id") not in again)
+    cells, odd = _cells(current)
     if not cells:
         detail = f" ({broken + odd} unreadable lines)" if broken + odd else ""
         raise RunError(f"{folder} contains no evaluated cell{detail}; run `agentcomm evaluate` first")
+    notes += [f"Cells evaluated earlier are left out: {reason} since. Evaluate them again." for reason in stale]
     if broken + odd:
         notes.append(f"{_lines(broken + odd)} of cells.jsonl could not be read and {_is_are(broken + odd)} skipped.")
     text, config = _config(folder, notes)

@@ -98,6 +98,12 @@ class TransportConfig(Strict):
             parts.append(f"carrier {self.carrier}")
         return "+".join(parts)
 
+    def canonical(self) -> TransportConfig:
+        """The same transport, with its channels and codec in their one spelling; see :func:`canonical`."""
+        channels = tuple(canonical("channel", choice) for choice in self.channels)
+        codec = None if self.codec is None else canonical("codec", self.codec)
+        return self.model_copy(update={"channels": channels, "codec": codec})
+
     def check(self) -> None:
         """Check the arguments of channels and codec.
 
@@ -116,6 +122,28 @@ PLAIN_TRANSPORT = TransportConfig()
 def build(axis: Axis, choice: Choice) -> Any:
     """The validated config of the chosen plug-in."""
     return registry.build_config(axis, choice.name, choice.arguments)
+
+
+def canonical(axis: Axis, choice: Choice) -> Choice:
+    """The same choice in its one spelling: arguments that differ from the defaults, in the order of the fields.
+
+    ``drop``, ``drop:probability=1`` and ``agentcomm/drop:probability=1.0`` are one attack, with one label.
+
+    Raises:
+        AgentcommError: If the plug-in is unknown or an argument is invalid.
+    """
+    config = build(axis, choice)
+    given = config.model_dump(mode="json", exclude_defaults=True)
+    return Choice.model_validate({"name": registry.find(axis, choice.name).name} | _whole(given))
+
+
+def _whole(value: Any) -> Any:
+    """The value with whole floats as integers."""
+    if isinstance(value, dict):
+        return {key: _whole(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_whole(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
 def apply_override(data: dict[str, Any], text: str, where: str = "override") -> None:

@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from agentcomm.base import registry
 from agentcomm.base.errors import ConfigError, explain
-from agentcomm.runs.choices import PLAIN_TRANSPORT, Choice, Strict, TransportConfig, as_yaml, build
+from agentcomm.runs.choices import PLAIN_TRANSPORT, Choice, Strict, TransportConfig, as_yaml, build, canonical
 
 GateControlName = Literal["open", "closed", "random"]
 Decisions = Literal["greedy", "sampled"]
@@ -78,6 +79,22 @@ class Conditions(SharedConditions):
         for name, value in self._shared(usual).items():
             words += [f"--{name.replace('_', '-')}", value]
         return words
+
+    def canonical(self, environment: Choice) -> Conditions:
+        """The same conditions in their one spelling: overrides that change something, and a canonical transport.
+
+        Args:
+            environment: The environment of training.
+        """
+        changed = canonical("environment", environment.changed(self.environment)).arguments
+        trained = canonical("environment", environment).arguments
+        fields = registry.find("environment", environment.name).Config.model_fields
+        overrides = {
+            name: changed.get(name, fields[name].get_default(call_default_factory=True))
+            for name in fields
+            if name in {**changed, **trained} and changed.get(name, ...) != trained.get(name, ...)
+        }
+        return self.model_copy(update={"environment": overrides, "transport": self.transport.canonical()})
 
     def check(self, environment: Choice) -> None:
         """Check the arguments of the changed environment and of the transport.

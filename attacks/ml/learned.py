@@ -47,6 +47,10 @@ class LearnedConfig(AttackConfig):
             raise ValueError("policy=<folder of a trained attacker> is needed, or untrained=true to choose at random")
         return self
 
+    def inputs(self) -> list[Path]:
+        """The attacker's policy."""
+        return [] if self.policy is None else [Path(self.policy)]
+
 
 class Learned(Steered[LearnedConfig]):
     """Chooses by a trained policy how messages are rewritten."""

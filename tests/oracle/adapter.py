@@ -384,6 +384,7 @@ def _conditions(row: Mapping[str, Any]) -> dict[str, Any]:
     under = Conditions.model_validate(row["conditions"])
     return {
         "path_label": under.transport.label or None,
-        "world": ", ".join(f"{key}={value}" for key, value in under.environment.items()),
+        # Whole floats were written with a decimal point.
+        "world": ", ".join(f"{key}={float(v) if key == 'inflated' else v}" for key, v in under.environment.items()),
         "gates": "shut" if under.gates == "closed" else under.gates,
     }
