@@ -65,17 +65,17 @@ def measure() -> dict[str, list[tuple[float, float]]]:
         ("encode", encode, plain),
         ("decode", decode, [encode(e) for e in plain]),
         ("build an Envelope, checked", lambda fields: Envelope(**fields), [e.model_dump() for e in plain]),
-        ("the bytes a seal covers", lambda e: signed_bytes(e, e.sender), plain),
+        ("the bytes a seal covers", lambda e: signed_bytes(e, e.sender, 0), plain),
     ]
     schemes: dict[str, Keys] = {"HMAC-SHA256": HmacKeys(0, AGENTS), "Ed25519": Ed25519Keys(0, AGENTS)}
     for name, keys in schemes.items():
-        sealed = [keys.seal(e, e.sender) for e in plain]
-        assert all(keys.verify(decode(encode(e))) for e in sealed)
+        sealed = [keys.seal(e, e.sender, 0) for e in plain]
+        assert all(keys.verify(decode(encode(e)), 0) for e in sealed)
         jobs += [
-            (f"seal, {name}", lambda e, k=keys: k.seal(e, e.sender), plain),
+            (f"seal, {name}", lambda e, k=keys: k.seal(e, e.sender, 0), plain),
             (f"verify, {name}", keys.verify, sealed),
-            (f"seal + encode, {name}", lambda e, k=keys: encode(k.seal(e, e.sender)), plain),
-            (f"decode + verify, {name}", lambda d, k=keys: k.verify(decode(d)), [encode(e) for e in sealed]),
+            (f"seal + encode, {name}", lambda e, k=keys: encode(k.seal(e, e.sender, 0)), plain),
+            (f"decode + verify, {name}", lambda d, k=keys: k.verify(decode(d), 0), [encode(e) for e in sealed]),
         ]
     found: dict[str, list[tuple[float, float]]] = {name: [] for name, _, _ in jobs}
     for _ in track(range(REPEATS), description="Wire", console=console):
@@ -103,7 +103,7 @@ def main() -> None:
         f"- {name}: {verdict(max(cpu[name]))} undisturbed, {verdict(middle[name])} in the median."
         for name in ("seal + encode, HMAC-SHA256", "decode + verify, HMAC-SHA256")
     ]
-    sealed = HmacKeys(0, AGENTS).seal(envelopes()[-1], 0)
+    sealed = HmacKeys(0, AGENTS).seal(envelopes()[-1], 0, 0)
     text = [
         "# Wire",
         "",

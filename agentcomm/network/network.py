@@ -64,7 +64,7 @@ class Network(State):
         ValueError: If the transport is unknown, or cannot carry the output of the codec.
     """
 
-    keeps = ("stages", "memories", "ledger", "transport")
+    keeps = ("stages", "memories", "ledger", "transport", "keyring")
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Network(State):
         self.memories = [Memory(defense.memory) for defense in self.defenses]
         keys = torch.Generator(team_shape.device)
         keys.manual_seed(derive(seed, "keys"))
-        self.keyring = Keyring(team_shape.num_agents, team_shape.width, keys, team_shape.device)
+        self.keyring = Keyring(team_shape.num_agents, team_shape.width, keys, team_shape.device, team_shape.num_worlds)
         self.codec = codec
         self.link: Link | None = None
         if channels or any({"delay", "reorder"} & guard.base.threat.powers for guard in guards):
@@ -143,6 +143,7 @@ class Network(State):
         for memory in self.memories:
             memory.reset(worlds)
         self.transport.reset(worlds)
+        self.keyring.reset(worlds)
 
     @torch.no_grad()
     def exchange(

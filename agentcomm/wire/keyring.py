@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from agentcomm.base.state import State
 from agentcomm.contracts.inbox import gather_agents
 from agentcomm.contracts.traffic import Traffic
 
@@ -33,17 +34,29 @@ def _shift(x: Tensor, by: int) -> Tensor:
     return (x >> by) & ((1 << (64 - by)) - 1)
 
 
-class Keyring:
-    """The secret keys of N agents and, as number N, of a newcomer.
+class Keyring(State):
+    """The secret keys of N agents and, as number N, of a newcomer, and the episodes in which they seal.
+
+    A seal covers the episode, which sender and receiver both know and no envelope names. Sealed messages of an earlier
+    episode or another world therefore fail to verify, although the windows of sequence numbers start again with each
+    episode.
 
     Args:
         num_agents: N.
         width: Payload width D.
         generator: Source of the secrets.
         device: Where the tensors live.
+        num_worlds: B.
+
+    Attributes:
+        episode: [B] int64, number of each world's running episode; every episode of every world has its own.
     """
 
-    def __init__(self, num_agents: int, width: int, generator: torch.Generator, device: torch.device) -> None:
+    keeps = ("episode",)
+
+    def __init__(
+        self, num_agents: int, width: int, generator: torch.Generator, device: torch.device, num_worlds: int = 1
+    ) -> None:
         def draw(*shape: int) -> Tensor:
             return torch.randint(-(2**62), 2**62, shape, generator=generator, device=device)
 
@@ -51,6 +64,12 @@ class Keyring:
         self._secrets = draw(num_agents + 1)
         self._fields = draw(7) | 1
         self._coordinates = draw(width) | 1
+        self._episode_factor = draw(1) | 1
+        self.episode = torch.arange(num_worlds, device=device)
+
+    def reset(self, worlds: Tensor) -> None:
+        """Begin the next episode in the given worlds ([W] indices)."""
+        self.episode[worlds] += len(self.episode)
 
     def digest(self, payload: Tensor) -> Tensor:
         """Digest of the exact bits of float32 payloads: [..., D] -> [...] int64.
@@ -72,6 +91,7 @@ class Keyring:
         f = self._fields
         body = body + traffic.sender * f[0] + traffic.audience * f[1] + traffic.sequence * f[2]
         body = body + traffic.sent_at * f[3] + traffic.sent_round * f[4] + key * f[5] + traffic.expiry * f[6]
+        body = body + (self.episode * self._episode_factor).view(-1, 1, 1)
         return mix(mix(body) + self._secrets[key.clamp(0, self.num_agents)])
 
     def seal(self, traffic: Traffic) -> Traffic:
@@ -84,5 +104,5 @@ class Keyring:
         )
 
     def verify(self, traffic: Traffic) -> Tensor:
-        """[B, N, M] bool, whether the seal was made with the claimed sender's key over exactly these fields."""
+        """[B, N, M] bool, whether the claimed sender's key made the seal over exactly these fields in this episode."""
         return (traffic.key == traffic.sender) & (traffic.seal == self.tag(traffic, traffic.sender))

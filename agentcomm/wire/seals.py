@@ -3,7 +3,8 @@
 :mod:`agentcomm.wire.keyring` models them in the batch. Both accept the same messages: the key that a seal names must be
 the claimed sender's, and the tag must be made with that key over exactly these fields.
 
-Seals do not cover ``hops``: a forwarding agent decrements it and has no key of the sender to seal the message again. It
+A seal also covers the episode, which both sides know and no envelope names: a message sealed in another episode fails to
+verify, as one sealed for another session must. Seals do not cover ``hops``: a forwarding agent decrements it and has no key of the sender to seal the message again. It
 must not be trusted for anything but ending loops.
 """
 
@@ -24,18 +25,24 @@ from agentcomm.wire.envelope import MAX_CODEC, Envelope
 
 DOMAIN = b"agentcomm/envelope"  # domain separation: these signatures are valid for envelopes only
 
-# domain, version, sent_round, sender, audience, sequence, sent_at, expiry, key, codec, digest of the payload
-_HEADER = struct.Struct(f"!{len(DOMAIN)}sBBHHIIIH{MAX_CODEC}s32s")
+# domain, episode, version, sent_round, sender, audience, sequence, sent_at, expiry, key, codec, digest of the payload
+_HEADER = struct.Struct(f"!{len(DOMAIN)}sQBBHHIIIH{MAX_CODEC}s32s")
 
 
-def signed_bytes(envelope: Envelope, key: int) -> bytes:
+def signed_bytes(envelope: Envelope, key: int, episode: int) -> bytes:
     """The bytes that a seal by ``key`` covers: every field at a fixed offset, so different messages never collide.
 
     Codec names contain no zero bytes, so zero padding keeps them distinct; the payload enters as its SHA-256 digest.
+
+    Args:
+        envelope: The message.
+        key: Number of the key.
+        episode: Number of the episode, 0 .. 2^64 - 1, which both sides know; no envelope contains it.
     """
     e = envelope
     return _HEADER.pack(
         DOMAIN,
+        episode,
         e.version,
         e.sent_round,
         e.sender,
@@ -58,8 +65,8 @@ class Verifier(ABC):
     """What a receiver needs to verify seals."""
 
     @abstractmethod
-    def verify(self, envelope: Envelope) -> bool:
-        """Whether the seal was made with the claimed sender's key over exactly these fields. Never raises."""
+    def verify(self, envelope: Envelope, episode: int) -> bool:
+        """Whether the claimed sender's key made the seal over exactly these fields in this episode. Never raises."""
 
 
 class Keys(Verifier):
@@ -67,15 +74,15 @@ class Keys(Verifier):
 
     num_agents: int
 
-    def seal(self, envelope: Envelope, key: int) -> Envelope:
-        """The envelope with a seal by ``key``, whatever its claimed sender.
+    def seal(self, envelope: Envelope, key: int, episode: int) -> Envelope:
+        """The envelope with a seal by ``key`` for an episode, whatever its claimed sender.
 
         Raises:
             MessageError: If there is no such key.
         """
         if not 0 <= key <= self.num_agents:
             raise MessageError(f"there is no key {key}; keys are 0 to {self.num_agents}")
-        return envelope.model_copy(update={"key": key, "seal": self._tag(key, signed_bytes(envelope, key))})
+        return envelope.model_copy(update={"key": key, "seal": self._tag(key, signed_bytes(envelope, key, episode))})
 
     @abstractmethod
     def _tag(self, key: int, message: bytes) -> bytes:
@@ -99,12 +106,12 @@ class HmacKeys(Keys):
         mac.update(message)
         return mac.finalize()
 
-    def verify(self, envelope: Envelope) -> bool:
+    def verify(self, envelope: Envelope, episode: int) -> bool:
         """Whether the seal was made with the claimed sender's key; compared in constant time."""
         key = envelope.key
         if key is None or key != envelope.sender or key > self.num_agents:
             return False
-        return hmac.compare_digest(self._tag(key, signed_bytes(envelope, key)), envelope.seal)
+        return hmac.compare_digest(self._tag(key, signed_bytes(envelope, key, episode)), envelope.seal)
 
 
 class Ed25519PublicKeys(Verifier):
@@ -113,13 +120,13 @@ class Ed25519PublicKeys(Verifier):
     def __init__(self, keys: list[Ed25519PublicKey]) -> None:
         self._keys = keys
 
-    def verify(self, envelope: Envelope) -> bool:
-        """Whether the seal was made with the claimed sender's private key."""
+    def verify(self, envelope: Envelope, episode: int) -> bool:
+        """Whether the seal was made with the claimed sender's private key in this episode."""
         key = envelope.key
         if key is None or key != envelope.sender or key >= len(self._keys):
             return False
         try:
-            self._keys[key].verify(envelope.seal, signed_bytes(envelope, key))
+            self._keys[key].verify(envelope.seal, signed_bytes(envelope, key, episode))
         except InvalidSignature:
             return False
         return True
@@ -145,6 +152,6 @@ class Ed25519Keys(Keys):
     def _tag(self, key: int, message: bytes) -> bytes:
         return self._private[key].sign(message)
 
-    def verify(self, envelope: Envelope) -> bool:
-        """Whether the seal was made with the claimed sender's private key."""
-        return self.public.verify(envelope)
+    def verify(self, envelope: Envelope, episode: int) -> bool:
+        """Whether the seal was made with the claimed sender's private key in this episode."""
+        return self.public.verify(envelope, episode)

@@ -99,7 +99,7 @@ class ObjectTransport(Transport):
                 fields[name][place] = getattr(envelope, name)
             fields["key"][place] = -1 if envelope.key is None else envelope.key
             payload[place] = torch.from_numpy(unpack_floats(envelope.payload))
-            self._verdicts[place] = self.keys.verify(envelope)
+            self._verdicts[place] = self.keys.verify(envelope, self._episode(place))
         return replace(traffic, **fields).edit_payload(traffic.present, payload)
 
     def verify(self, traffic: Traffic) -> Tensor:
@@ -115,7 +115,9 @@ class ObjectTransport(Transport):
         """An agent's message, with its own seal if all agents seal; otherwise only compromised agents may seal."""
         if not sealed:
             return self._forgery(traffic, place)
-        envelope = self.keys.seal(self._envelope(traffic, place, None, b""), int(traffic.origin[place]))
+        envelope = self.keys.seal(
+            self._envelope(traffic, place, None, b""), int(traffic.origin[place]), self._episode(place)
+        )
         self._seals[int(traffic.seal[place])] = envelope.seal
         return envelope
 
@@ -126,9 +128,13 @@ class ObjectTransport(Transport):
             return self._envelope(traffic, place, None if key < 0 else key, self._seals[tag])
         envelope = self._envelope(traffic, place, key, bytes(32))
         if bool(self._keyring.tag(traffic, traffic.key)[place] == tag):
-            envelope = self.keys.seal(envelope, key)
+            envelope = self.keys.seal(envelope, key, self._episode(place))
             self._seals[tag] = envelope.seal
         return envelope
+
+    def _episode(self, place: Place) -> int:
+        """Number of the episode that runs in a place's world."""
+        return int(self._keyring.episode[place[0]])
 
     def _envelope(self, traffic: Traffic, place: Place, key: int | None, seal: bytes) -> Envelope:
         fields: dict[str, int | bytes | None] = {name: int(getattr(traffic, name)[place]) for name in NUMBERS}
