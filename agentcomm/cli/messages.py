@@ -30,13 +30,14 @@ def messages(
             print(json.dumps(entry))
         return
     table = Table(title=f"episode {episode}: {len(found)} messages", title_justify="left")
-    columns = ("step", "exchange", "from > to", "sent at", "bytes", "length", "fate", "then")
+    columns = ("step", "exchange", "from > to", "arrived", "bytes", "length", "fate", "then")
     for column in columns:
         table.add_column(column, justify="left" if column in ("fate", "then") else "right")
     for e in found:
         then = "heard" if e["accepted"] else f"refused: {e['refused_by']}" if e["refused_by"] else ""
         truly = "" if e["origin"] == e["sender"] else f" (by {e['origin']})"
         link = f"{e['sender']} > {e['receiver']}{truly}"
-        shown = (e["step"], e["exchange"], link, e["sent_at"], e["bytes"], f"{e['length']:.2f}", e["fate"], then)
+        arrived = "" if e["arrived_at"] is None else e["arrived_at"]
+        shown = (e["step"], e["exchange"], link, arrived, e["bytes"], f"{e['length']:.2f}", e["fate"], then)
         table.add_row(*map(str, shown))
     console.print(table)

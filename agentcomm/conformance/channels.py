@@ -107,7 +107,7 @@ def _check_books(comms: Comms, exchanges: list[Exchange]) -> None:
     before = (n.bytes.clone(), n.steps.clone(), n.seconds.clone())
     for e in exchanges:
         carry(comms, [e])
-        put = n["sent"] + n["forged"]
+        put = n["sent"] + n["forged"] + n["replayed"]
         fared = n["dropped"] + n["lost"] + n["late"] + n["refused"] + n["accepted"] + network.link.transit.waiting
         require(torch.equal(put, fared), "messages are lost without being counted, or are counted twice")
         now = (n.bytes.clone(), n.steps.clone(), n.seconds.clone())

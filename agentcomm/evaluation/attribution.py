@@ -13,7 +13,7 @@ import numpy as np
 from agentcomm.network.record import ExchangeRecord, Fate
 from agentcomm.step.loop import StepRecord
 
-HARMFUL = (Fate.TAMPERED, Fate.FORGED)
+HARMFUL = (Fate.TAMPERED, Fate.FORGED, Fate.REPLAYED)
 
 
 @dataclass(frozen=True)

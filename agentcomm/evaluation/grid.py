@@ -35,7 +35,7 @@ from agentcomm.runs.policy_file import SavedPolicy
 from agentcomm.step.adversary import Adversary
 
 # Ledger counts of the effects of attacks on messages.
-TOUCHED = ("dropped", "delayed", "tampered", "forged", "fragments")
+TOUCHED = ("dropped", "delayed", "tampered", "forged", "replayed", "fragments")
 
 
 def evaluate(

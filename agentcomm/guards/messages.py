@@ -35,6 +35,7 @@ class MessageGuard(State):
 
     Attributes:
         slots: The inbox slots of its injections.
+        copies_only: Whether it can inject copies of messages that it has seen, but write none.
         trace: The views that the attack was shown, exchange by exchange; None to record nothing. Evaluation sets and
             reads it; the attack never does.
     """
@@ -52,7 +53,7 @@ class MessageGuard(State):
         self._links = _links(base.threat.position, shape)
         self._seen = SeenMessages(shape)
         self._permits = Permits(base.threat, self._links, self._seen, base.violate)
-        self._replays = {"read", "replay"} <= base.threat.powers and "inject" not in base.threat.powers
+        self.copies_only = "replay" in base.threat.powers and "inject" not in base.threat.powers
 
     @property
     def at_sender(self) -> bool:
@@ -91,7 +92,7 @@ class MessageGuard(State):
         view = self._view(traffic, reach, remaining, step, round_, predict_logits)
         if self.trace is not None:
             self.trace.append(view)
-        if self._replays:
+        if self.copies_only and "read" in self.base.threat.powers:
             self._seen.remember(traffic, keyring, reach, step, round_)
         edits = self.base.ask(self.base.attack.on_messages, view)
         if edits.inject is not None:

@@ -17,11 +17,13 @@ COUNTS = (
     "lost",  # lost by a channel
     "late",  # overtaken by a newer message, expired in transit, or in transit when the episode ended
     "tampered",  # payload or header changed by an attack, but delivered
-    "forged",  # put on the wire by an attack, including replays
+    "forged",  # written by an attack and put on the wire
+    "replayed",  # copies of earlier messages, put on the wire by an attack that cannot write messages
     "fragments",  # fragments that an attack put on the wire
     "refused",  # refused by a defense or a closed gate
     "accepted",  # reached the receiver's policy
-    "accepted_forged",  # accepted messages that an attack put on the wire
+    "accepted_forged",  # accepted messages that an attack wrote
+    "accepted_replayed",  # accepted copies
     "accepted_tampered",  # accepted messages that an attack changed
 )
 

@@ -58,6 +58,7 @@ class Network(State):
         defenses: Defenses, in their fixed order.
         memories: Memory of each defense, shared by its hooks on messages and actions.
         ledger: Counts of messages and bytes.
+        copies: [M] bool, slots of attacks that inject copies of earlier messages only.
         trace: Records of all exchanges since it was set to an empty list; None to record nothing.
 
     Raises:
@@ -83,6 +84,9 @@ class Network(State):
         self.guards = guards
         slot = guards[-1].slots.stop if guards else team_shape.degree
         self.spare = slot - team_shape.degree
+        self.copies = torch.zeros(slot, dtype=torch.bool, device=team_shape.device)
+        for guard in guards:
+            self.copies[guard.slots] = guard.copies_only
         self.defenses = sorted(defenses, key=lambda d: ORDERS.index(d.order))
         self.memories = [Memory(defense.memory) for defense in self.defenses]
         keys = torch.Generator(team_shape.device)
@@ -132,7 +136,7 @@ class Network(State):
             *(screen for reads, screen in screens if reads),
             *(Aggregate(d, m) for d, m, h in used if "aggregate" in h),
             *([Spread(spreading)] if spreading else []),
-            Count(self.ledger, bool(guards)),
+            Count(self.ledger, bool(guards), self.copies),
             *(Respond(*response) for response in responding),
         ]
 
@@ -166,5 +170,5 @@ class Network(State):
         for stage in self.stages:
             stage(x)
         if self.trace is not None:
-            self.trace += records_of(x)
+            self.trace += records_of(x, self.copies)
         return x.deliver(self.team_shape.degree)

@@ -23,6 +23,7 @@ class Fate(IntEnum):
     FORGED = 4
     LOST = 5
     DELAYED = 6
+    REPLAYED = 7
 
     def __str__(self) -> str:
         return self.name.lower()
@@ -46,16 +47,22 @@ class ExchangeRecord:
     scores: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def records_of(x: Exchange) -> list[ExchangeRecord]:
-    """The records of an exchange: one, and a second one for delayed messages whose slots are occupied in the first."""
-    records = [_record(x, x.arrived, _fates(x, x.arrived.present, x.put), x.traffic.present, x.refused, x.scores)]
+def records_of(x: Exchange, copies: Tensor) -> list[ExchangeRecord]:
+    """The records of an exchange: one, and a second one for delayed messages whose slots are occupied in the first.
+
+    Args:
+        x: The exchange, after all stages.
+        copies: [M] bool, slots of attacks that inject copies of earlier messages only.
+    """
+    fates = _fates(x, x.arrived.present, x.put, copies)
+    records = [_record(x, x.arrived, fates, x.traffic.present, x.refused, x.scores)]
     if bool(x.covered.any()):
         none = torch.zeros_like(x.sent)
-        records.append(_record(x, x.departed, _fates(x, none, x.covered), none, {}, {}))
+        records.append(_record(x, x.departed, _fates(x, none, x.covered, copies), none, {}, {}))
     return records
 
 
-def _fates(x: Exchange, arrived: Tensor, put: Tensor) -> Tensor:
+def _fates(x: Exchange, arrived: Tensor, put: Tensor, copies: Tensor) -> Tensor:
     """[B, N, M] int8, fates of messages, given those that arrive and those put on the wire in this exchange."""
     missing = put & ~arrived
     fate = arrived.to(torch.int8) * int(Fate.DELIVERED)
@@ -65,6 +72,7 @@ def _fates(x: Exchange, arrived: Tensor, put: Tensor) -> Tensor:
         (missing & x.effects.dropped, Fate.DROPPED),
         (arrived & x.tampered, Fate.TAMPERED),
         (arrived & x.forged, Fate.FORGED),
+        (arrived & x.forged & copies, Fate.REPLAYED),
     ):
         fate = fate.masked_fill(where, int(became))
     return fate

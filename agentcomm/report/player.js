@@ -37,7 +37,7 @@
   // The worst fate among a step's messages.
   function mood(frame) {
     const all = frame.messages;
-    if (all.some((m) => (m.fate === "forged" || m.fate === "tampered") && m.accepted)) return "hit";
+    if (all.some((m) => ["forged", "replayed", "tampered"].includes(m.fate) && m.accepted)) return "hit";
     if (all.some(Draw.goneBy)) return "lost";
     if (all.some((m) => !m.accepted)) return "held";
     return all.length ? "fine" : "still";

@@ -2,7 +2,7 @@
 const Draw = (() => {
   const NS = "http://www.w3.org/2000/svg";
   const CELL = 10;
-  const GLYPHS = { dropped: "\u00d7", lost: "\u00d7", delayed: "\u2026", tampered: "~", forged: "!" };
+  const GLYPHS = { dropped: "\u00d7", lost: "\u00d7", delayed: "\u2026", tampered: "~", forged: "!", replayed: "\u21bb" };
   // Messages that do not arrive in this step.
   const goneBy = (message) => ["dropped", "lost", "delayed"].includes(message.fate);
 
@@ -187,7 +187,8 @@ const Draw = (() => {
       ["dropped", false, "dropped by an attack"],
       ["lost", false, "lost or (with dots) delayed by a channel"],
       ["tampered", true, "changed by an attack"],
-      ["forged", true, "forged or replayed in the name of the agent where it starts"],
+      ["forged", true, "forged in the name of the agent where it starts"],
+      ["replayed", true, "a copy of one of its earlier messages"],
       ["forged", false, "refused by a defense"],
     ];
     const pictures = entries.map(([fate, accepted, words]) => {

@@ -3,8 +3,10 @@
 :mod:`agentcomm.wire.keyring` models them in the batch. Both accept the same messages: the key that a seal names must be
 the claimed sender's, and the tag must be made with that key over exactly these fields.
 
-A seal also covers the episode, which both sides know and no envelope names: a message sealed in another episode fails to
-verify, as one sealed for another session must. Seals do not cover ``hops``: a forwarding agent decrements it and has no key of the sender to seal the message again. It
+A seal also covers the episode, which both sides know and no envelope names: a message sealed in another episode, like
+one sealed for another session, fails to verify.
+
+Seals do not cover ``hops``: a forwarding agent decrements it and has no key of the sender to seal the message again. It
 must not be trusted for anything but ending loops.
 """
 

@@ -133,7 +133,7 @@ def test_noise_is_refused_and_codewords_pass(form: str | None) -> None:
     network = comms(s, attacks, [defense("codeword", s)], codec=build_for(s))
     carry(network, conversation(s, 20, seed=9, closed=0))
     n = network.ledger
-    attacked = n["forged"] + n["tampered"]
+    attacked = n["forged"] + n["replayed"] + n["tampered"]
     assert attacked.any() == (form is not None)
     assert torch.equal(n["refused"], attacked if form == "noise" else torch.zeros_like(attacked))
 

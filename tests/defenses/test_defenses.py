@@ -90,8 +90,8 @@ def test_matrix_of_verdicts(form: str, defenses: str) -> None:
     network = comms(s, [known_attack(form, s)], known_defenses(defenses, s))
     carry(network, conversation(s, 20, seed=9, closed=0))
     n = network.ledger
-    attacked = n["forged"] + n["tampered"]
-    false = n["accepted_forged"] + n["accepted_tampered"]
+    attacked = n["forged"] + n["replayed"] + n["tampered"]
+    false = n["accepted_forged"] + n["accepted_replayed"] + n["accepted_tampered"]
     honest = n["sent"] - n["dropped"] - n["tampered"]
     assert (attacked.sum() > 0) == (form not in MISSING)
     if form in OWN or defenses in ("none", "clip"):
@@ -203,7 +203,7 @@ def test_held_back_messages_pass_only_within_the_window(window: int, late: int, 
     network = comms(S, [hold_back(late)], [defense("authenticate", S, window=window)])
     carry(network, [e for e in conversation(S, 7, closed=0, ends=0) if e.step.max() not in range(2, 1 + late)])
     assert network.ledger["dropped"].sum() == 2 * S.num_worlds * S.num_agents
-    assert network.ledger["accepted_forged"].sum() == passes * S.num_worlds * S.num_agents
+    assert network.ledger["accepted_replayed"].sum() == passes * S.num_worlds * S.num_agents
 
 
 def test_a_held_back_message_is_not_read_in_another_round() -> None:
@@ -211,9 +211,9 @@ def test_a_held_back_message_is_not_read_in_another_round() -> None:
 
     network = comms(S, [hold_back(0)], [defense("authenticate", S)])
     carry(network, conversation(S, 3, closed=0, ends=0))
-    assert network.ledger["forged"].sum() == S.num_worlds * S.num_agents
+    assert network.ledger["replayed"].sum() == S.num_worlds * S.num_agents
     assert not network.guards[0].violations
-    assert not network.ledger["accepted_forged"].any()
+    assert not network.ledger["accepted_replayed"].any()
 
 
 @pytest.mark.parametrize("copies", [2, 4])

@@ -19,10 +19,15 @@ CASES: list[dict[str, Any]] = [
     {},
     {"attack": "impersonate", "defense": "authenticate"},
     {"attack": "drop:probability=0.5"},
+    {"attack": "replay:age=2", "path": {"codec": {"name": "int8"}}},
+    {"attack": "delay"},
     {"path": {"channels": [{"name": "loss", "probability": 0.3}]}},
     {"path": {"channels": [{"name": "delay", "seconds": 0.15}], "codec": {"name": "int8"}}},
     {"path": {"channels": [{"name": "delay", "seconds": 0.15}, {"name": "loss"}]}},
 ]
+
+
+GONE = ("dropped", "lost", "late")
 
 
 @pytest.fixture
@@ -48,7 +53,7 @@ def test_episodes_add_up_to_the_cell(run: Run, case: dict[str, Any]) -> None:
     ]
     fates = Counter(entry["fate"] for entry in every)
     ledger = row["ledger"]
-    for name in ("dropped", "lost", "forged", "tampered"):
+    for name in ("dropped", "lost", "late", "forged", "replayed", "tampered"):
         assert fates[name] == ledger[name], name
     assert sum(entry["accepted"] for entry in every) == ledger["accepted"]
     refused = Counter(entry["refused_by"] for entry in every if entry["refused_by"])
@@ -57,10 +62,16 @@ def test_episodes_add_up_to_the_cell(run: Run, case: dict[str, Any]) -> None:
     }
     if "path" not in case:
         assert sum(entry["bytes"] for entry in every) == ledger["bytes"]
-    if "codec" in case.get("path", {}):
-        assert all(entry["step"] - entry["sent_at"] == 1 for entry in every if entry["accepted"]), "0.15 s take a step"
-    if case.get("path", {}).get("channels", [{}])[0].get("name") == "delay":
-        assert fates["delayed"] + fates["lost"] == ledger["sent"], "also what leaves while another comes"
+    if "0.15" in str(case) and "codec" in case["path"]:
+        assert all(e["arrived_at"] - e["step"] == 1 for e in every if e["arrived_at"] is not None), "0.15 s take a step"
+        assert sum(entry["bytes"] for entry in every) == ledger["bytes"]
+    if "replay" in case.get("attack", ""):
+        sizes = {fate: {e["bytes"] for e in every if e["fate"] == fate} for fate in ("delivered", "replayed")}
+        assert sizes["replayed"] <= sizes["delivered"] != set(), "a copy is as long as its original"
+    assert fates["delayed"] == 0
+    assert all((entry["arrived_at"] is None) == (entry["fate"] in GONE) for entry in every)
+    if not attacks:
+        assert len(every) == ledger["sent"], "each message once"
     assert all(entry["refused_by"] is None or not entry["accepted"] for entry in every)
 
 

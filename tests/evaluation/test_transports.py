@@ -40,7 +40,7 @@ def test_a_team_is_trained_and_evaluated_on_a_path(tmp_path: Path) -> None:
     assert home["metrics"]["latency_ms"] > 50
     for ledger in (row["ledger"] for row in rows):
         gone = sum(ledger[fate] for fate in ("dropped", "lost", "late", "refused", "accepted"))
-        assert gone == ledger["sent"] + ledger["forged"], "every message has one end"
+        assert gone == ledger["sent"] + ledger["forged"] + ledger["replayed"], "every message has one end"
     assert plain["ledger"]["lost"] == 0
     assert "latency_ms" not in plain["metrics"]
     assert plain["metrics"]["bytes_per_step"] > far["metrics"]["bytes_per_step"] > 0

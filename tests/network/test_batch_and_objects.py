@@ -72,7 +72,7 @@ def test_every_attack_keeps_to_its_threat_model_and_its_messages_add_up(form: st
     assert network.guards[0].spent.any() or form not in MESSAGE_FORMS, "it did something"
     network.reset(torch.arange(s.num_worlds))  # what is still kept back will never come
     n = network.ledger
-    assert torch.equal(n["sent"] + n["forged"], n["dropped"] + n["late"] + n["refused"] + n["accepted"])
+    assert torch.equal(n["sent"] + n["forged"] + n["replayed"], n["dropped"] + n["late"] + n["refused"] + n["accepted"])
 
 
 @pytest.mark.parametrize("form", ["noise sometimes", "noise at node", "impersonate stale", "delay at node"])

@@ -122,16 +122,19 @@ def test_books_balance(form: str, defenses: str) -> None:
     assert torch.equal(n["accepted"], torch.stack([i.mask.sum((1, 2)) for i in inboxes]).sum(0))
     network.reset(torch.arange(s.num_worlds))  # what is still kept back will never come
     late = n["late"]
-    assert torch.equal(n["sent"] + n["forged"], n["dropped"] + late + n["refused"] + n["accepted"])
+    assert torch.equal(n["sent"] + n["forged"] + n["replayed"], n["dropped"] + late + n["refused"] + n["accepted"])
     refused = n.refused_by.values()
     assert torch.equal(n["refused"], torch.stack(list(refused)).sum(0) if refused else torch.zeros_like(n["refused"]))
     assert (n["accepted_forged"] <= n["forged"]).all()
+    assert (n["accepted_replayed"] <= n["replayed"]).all()
     assert (n["accepted_tampered"] <= n["tampered"]).all()
     assert (n["accepted_forged"] + n["accepted_tampered"] <= n["accepted"]).all()
-    assert (n["dropped"] + n["delayed"] + n["tampered"] + n["forged"]).sum() > 0, "the attack did something"
+    assert (n["dropped"] + n["delayed"] + n["tampered"] + n["forged"] + n["replayed"]).sum() > 0, (
+        "the attack did something"
+    )
     # The trace tells the same story.
     fates = torch.cat([torch.as_tensor(note.fields["fate"]) for note in network.network.trace], 2)
-    for fate in (Fate.DROPPED, Fate.TAMPERED, Fate.FORGED):
+    for fate in (Fate.DROPPED, Fate.TAMPERED, Fate.FORGED, Fate.REPLAYED):
         assert torch.equal((fates == fate).sum((1, 2)), n[str(fate)])
     sizes = torch.cat([torch.as_tensor(note.fields["size"]) for note in network.network.trace], 2)
     if not late.any():  # a size is noted where it was sent and where it came

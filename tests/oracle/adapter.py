@@ -32,6 +32,7 @@ from agentcomm.directory.screens import DirectoryScreens
 from agentcomm.guards.actions import ActionGuard
 from agentcomm.guards.base import GuardBase
 from agentcomm.network.ledger import COUNTS
+from agentcomm.network.record import Fate
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_comms, make_policy, make_world
 from agentcomm.runs.choices import Choice, TransportConfig
@@ -169,8 +170,16 @@ def _choice(plugin: Plugin) -> Choice:
 def ledger(network: Any) -> Tensors:
     """All counters [B]."""
     book = network.ledger
-    out = {name: book[name] for name in COUNTS} | {name: getattr(book, name) for name in ("bytes", "steps", "seconds")}
+    out = _as_forged({name: book[name] for name in COUNTS})
+    out |= {name: getattr(book, name) for name in ("bytes", "steps", "seconds")}
     return out | {f"refused_by.{name}": count for name, count in book.refused_by.items()}
+
+
+def _as_forged(counts: dict[str, Any]) -> dict[str, Any]:
+    """Counts as recorded, when copies of messages counted as forgeries."""
+    known = {name: count for name, count in counts.items() if "replayed" not in name}
+    known["forged"] = counts["forged"] + counts["replayed"]
+    return known | {"accepted_forged": counts["accepted_forged"] + counts["accepted_replayed"]}
 
 
 def violations(guards: Iterable[Any]) -> dict[str, int]:
@@ -217,6 +226,7 @@ def _tape(network: Any) -> Tensors:
 
     empty = column(note.fields["fate"] for note in notes) == 0
     out = {name: column(note.fields[name] for note in notes).masked_fill(empty, -1) for name in notes[0].fields}
+    out["fate"] = out["fate"].masked_fill(out["fate"] == int(Fate.REPLAYED), int(Fate.FORGED))
     out["accepted"] = column(note.fields["accepted"] for note in notes)
     out["kind"] = torch.tensor([note.round for note in notes])
     nobody = torch.zeros_like(torch.as_tensor(notes[0].fields["accepted"]))
@@ -372,11 +382,12 @@ def grid(root: Path, config: Mapping[str, Any], asked: Mapping[str, Any]) -> lis
     run = create(loop.run, root)
     about = (loop.run.environment, loop.run.policy, "team", 0)
     policy_file.save(run.policy("team", 0), loop.policy, *about, {})
-    named = {"worlds": "environments"}
-    conditions = {named.get(key, key): value for key, value in asked.items() if key not in ("attacks", "defenses")}
+    renamed = {"worlds": "environments"}
+    conditions = {renamed.get(key, key): value for key, value in asked.items() if key not in ("attacks", "defenses")}
     conditions["gates"] = ["closed" if gates == "shut" else gates for gates in conditions["gates"]]
     rows = api.evaluate(run, asked["attacks"], asked["defenses"], conditions)
-    return [row | _conditions(row) | {"metrics": _named(row["metrics"])} for row in rows]
+    named = {"metrics": _named, "ledger": _as_forged}
+    return [row | _conditions(row) | {key: name(row[key]) for key, name in named.items()} for row in rows]
 
 
 def _conditions(row: Mapping[str, Any]) -> dict[str, Any]:

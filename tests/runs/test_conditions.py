@@ -83,6 +83,7 @@ def test_a_condition_is_asked_for_evaluated_and_replayed(run: Run, field: str, v
     choice = Choice.parse(attack[1]) if attack else None
     settings = run.config.evaluation
     cell, plain = (Cell("team", 0, choice, (), settings.episodes, settings.seed, c) for c in (under, usual))
+    cell, plain = cell.canonical(run.config.environment), plain.canonical(run.config.environment)
     assert cell.id != plain.id
     assert (ledger(run, cell) == ledger(run, plain)) == (value in SAME_RESULTS), "it acts"
     entries = []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from agentcomm.guards.effects import count_fragments
 from agentcomm.guards.messages import MessageGuard
 from agentcomm.network.exchange import Exchange
@@ -29,10 +31,11 @@ class Count(Stage):
     Args:
         ledger: The ledger.
         attacked: Whether to count effects of attacks.
+        copies: [M] bool, slots of attacks that inject copies of earlier messages only.
     """
 
-    def __init__(self, ledger: Ledger, attacked: bool) -> None:
-        self.ledger, self.attacked = ledger, attacked
+    def __init__(self, ledger: Ledger, attacked: bool, copies: Tensor) -> None:
+        self.ledger, self.attacked, self.copies = ledger, attacked, copies
 
     def __call__(self, x: Exchange) -> None:
         """Count the messages by their fate."""
@@ -47,8 +50,10 @@ class Count(Stage):
             dropped=did.dropped,
             delayed=did.delay > 0,
             tampered=did.tampered & ~did.dropped,
-            forged=did.forged,
-            accepted_forged=accepted & x.forged,
+            forged=did.forged & ~self.copies,
+            replayed=did.forged & self.copies,
+            accepted_forged=accepted & x.forged & ~self.copies,
+            accepted_replayed=accepted & x.forged & self.copies,
             accepted_tampered=accepted & x.tampered,
         )
         if did.fragments is not None:

@@ -47,9 +47,9 @@ class Send(Stage):
         """Record the messages on the wire and their size."""
         x.departed = x.traffic
         payload: Tensor | int = self.plain
-        if x.payload_bytes is not None:  # forged payloads are not encoded
-            said = gather_agents(x.payload_bytes.unsqueeze(-1), x.traffic.source).squeeze(-1)
-            payload = said.masked_fill(x.forged, self.plain)
+        if x.payload_bytes is not None:
+            # A forgery or copy in the codec's format is as long as what its claimed sender says in this exchange.
+            payload = gather_agents(x.payload_bytes.unsqueeze(-1), x.traffic.source).squeeze(-1)
         unsaid = x.effects.unsaid
         put = x.put if unsaid is None else x.put & ~unsaid
         wire = Wire(put, x.effects.tampered, self.sealed, payload, self.codec)
