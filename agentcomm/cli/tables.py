@@ -8,13 +8,12 @@ from rich.table import Table
 
 
 def cells(rows: list[dict[str, Any]]) -> Table:
-    """Mean steps by attack and defense, averaged over seeds; the control has its own row."""
+    """The environment's score by attack and defense, averaged over seeds; teams without messages have their own row."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         found.setdefault((_attack(row), row["defense_label"]), []).append(row)
     columns = list(dict.fromkeys(defense for _, defense in found))
-    lengths = {r["metrics"]["mean_steps"] for r in rows if r["status"] != "failed"}
-    shown = "mean_return" if len(lengths) <= 1 < len(rows) else "mean_steps"  # all episodes may have the same length
+    shown = next((row["score"]["metric"] for row in rows if row.get("score")), "mean_return")
     table = Table(title=f"{shown.replace('_', ' ')} (success), mean over seeds")
     table.add_column("attack", overflow="fold")
     for column in columns:
@@ -39,8 +38,7 @@ def _attack(row: dict[str, Any]) -> str:
     """The heading of a cell's row: its attack, and its conditions where they are not the run's own."""
     attack = "no attack" if row["attack"] is None else row["attack"]["label"]
     if row["variant"] == "control":
-        how = "" if row["status"] == "failed" or row["decisions"] == "greedy" else ", sampled actions"
-        attack = f"no messages (control{how})"
+        attack = "retrained without messages"
     return f"{row['conditions_label']}: {attack}" if row.get("conditions_label") else attack
 
 

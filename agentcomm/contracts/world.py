@@ -136,8 +136,10 @@ class World(Plugin[W_co], State):
         state: Named tensors [B, ...].
         alive: [B, N] bool, members that are present; all unless the config ``loses_members``.
         roles: Role of each agent; agents of the same role can stand in for each other.
+        score: Name of the metric by which teams are compared in this task. The metric says which direction is better.
     """
 
+    score: str = "mean_return"
     agents: tuple[str, ...]
     action_names: tuple[str, ...]
     layout: Observation

@@ -24,10 +24,11 @@ from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.threat_model import ThreatModel
 from agentcomm.evaluation.cells import Cell, Group, plan
 from agentcomm.evaluation.identity import Identities, mark_stale
-from agentcomm.evaluation.metrics import measure
+from agentcomm.evaluation.metrics import measure, score_of
 from agentcomm.evaluation.recordings import record
+from agentcomm.evaluation.references import references
 from agentcomm.evaluation.setup import Rows, gate_probability, load_team, prepare, run_cell
-from agentcomm.evaluation.success import attack_success, better_control
+from agentcomm.evaluation.success import attack_success
 from agentcomm.runs.choices import Choice, TransportConfig
 from agentcomm.runs.conditions import Conditions
 from agentcomm.runs.folder import Run
@@ -122,8 +123,10 @@ def _evaluate(
             row["attack"]["threat"] = _threat(adversary.guards[0].threat)
         gates = gate_probability(cell, rows)
         episodes = run_cell(cell, world, policy, comms, gates)
-        if cell.variant == "control" and cell.conditions.decisions == "greedy":
-            row["decisions"], episodes = better_control(cell, saved, episodes)
+        score = score_of(world)
+        row["score"] = {"metric": score.name, "unit": score.unit, "better": score.better}
+        if cell.attack is None and not cell.defenses and cell.conditions.crossed:
+            row["references"] = references(cell, saved, episodes, score)
         success = {}
         if cell.attack is None:
             clean_twins[cell.id] = episodes

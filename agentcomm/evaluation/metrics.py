@@ -8,8 +8,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from agentcomm.base import registry
+from agentcomm.base.errors import ConfigError
 from agentcomm.contracts.metric import Metric, PooledMetric
 from agentcomm.contracts.outcome import SHARES, Episodes
+from agentcomm.contracts.world import World
 
 
 def measure(episodes: Episodes) -> dict[str, float]:
@@ -28,6 +30,20 @@ def measure(episodes: Episodes) -> dict[str, float]:
             raise ValueError(f"metric {name!r} is {value}; a metric that does not apply returns None")
         found[name] = value
     return found
+
+
+def score_of(world: World) -> Metric:
+    """The metric by which teams are compared in a world's task.
+
+    Raises:
+        ConfigError: If it does not exist, has no better direction, or is not defined for single episodes.
+    """
+    metric: Metric = registry.find("metric", world.score)(registry.build_config("metric", world.score, {}))
+    by_episode = type(metric).by_episode is not Metric.by_episode
+    if metric.better == "neither" or not by_episode:
+        problem = "says not which direction is better" if by_episode else "is not defined for single episodes"
+        raise ConfigError(f"environment {world.name!r}: score={world.score!r} cannot be used; this metric {problem}")
+    return metric
 
 
 class MeanSteps(Metric):

@@ -1,15 +1,12 @@
-"""Baselines of cells: an attack's no-op control, and the better decision rule of a team without messages."""
+"""Success of an attack by its own predicate, held against its no-op control."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
-
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.setup import prepare, run_cell
-from agentcomm.runs.conditions import Decisions
 from agentcomm.runs.policy_file import SavedPolicy
 
 
@@ -39,18 +36,3 @@ def attack_success(
         "control_return": float(control.total_reward.mean()),
         "control_harm": float(control.harm.float().mean()),
     }
-
-
-def better_control(cell: Cell, saved: SavedPolicy, greedy: Episodes) -> tuple[Decisions, Episodes]:
-    """The control's episodes, greedy or sampled, whichever are shorter; if all have equal length, the better rewarded.
-
-    A team without messages and memory often does better with sampled actions, since greedy ones run in circles, which
-    would overestimate the value of communication.
-    """
-    sampling = replace(cell, conditions=cell.conditions.model_copy(update={"decisions": "sampled"}))
-    sampled = run_cell(sampling, *prepare(cell, saved, cell.episodes))
-    if torch.equal(sampled.length, greedy.length) and int(greedy.length.min()) == int(greedy.length.max()):
-        better = float(sampled.total_reward.mean()) > float(greedy.total_reward.mean())
-    else:
-        better = float(sampled.length.float().mean()) < float(greedy.length.float().mean())
-    return ("sampled", sampled) if better else ("greedy", greedy)

@@ -78,6 +78,7 @@ def render(run: RunData) -> str:
         scale=views.scale(results),
         measures=views.measures(results),
         heat=views.heatmap(results),
+        same_episodes=len({(row.get("episodes"), row.get("episode_seed")) for row in run.cells}) == 1,
         threats=views.threats(results),
         change_header=change_header,
         change_rows=change_rows,
@@ -233,17 +234,18 @@ def _made(run: RunData, results: Results) -> list[tuple[str, str]]:
     draws = sorted({str(row["episode_seed"]) for row in run.cells if row.get("episode_seed") is not None})
     silent = [row for row in run.cells if row["variant"] == "control"]
     controls = sorted({row["seed"] for row in silent})
-    sampled = sum(row.get("decisions") == "sampled" for row in silent)
+    decisions = sorted({str(row.get("decisions") or "greedy") for row in run.cells})
     facts = [
         ("Teams", f"seeds {', '.join(map(str, results.seeds)) or 'none'}"),
-        ("Controls (retrained without messages)", f"seeds {', '.join(map(str, controls)) or 'none'}"),
+        ("Retrained without messages", f"seeds {', '.join(map(str, controls)) or 'none'}"),
         (
             "Decisions",
-            f"greedy by default; {sampled} of {len(silent)} controls use sampled actions, with which they do better",
+            f"{' and '.join(decisions)}; the value of communication is the smaller of two: teams with and without"
+            " messages both greedy, or both with sampled actions",
         ),
         ("Cells", f"{len(run.cells)} evaluated, {len(results.failed)} failed"),
         ("Episodes per cell", ", ".join(f"{n:,}" for n in episodes) or "\N{EM DASH}"),
-        ("Seed of the episodes", f"{', '.join(draws) or '?'}; the same for every cell"),
+        ("Seed of the episodes", f"{', '.join(draws) or '?'}{'; the same for every cell' if len(draws) == 1 else ''}"),
         (
             "Intervals",
             f"{LEVEL:.0%} percentile bootstrap over 3 or more training seeds, {RESAMPLES:,} resamples, paired by seed",

@@ -15,7 +15,18 @@ from agentcomm.evaluation.statistics import Estimate
 from agentcomm.report.caveats import caveats
 from agentcomm.report.results import NONE, Measure, Results, Scores
 from agentcomm.report.text import fixed, named, percent, signed, span
-from agentcomm.report.verdicts import below_floor, best_defense, harmful, helpful, undefended, worthless
+from agentcomm.report.verdicts import (
+    below_floor,
+    best_defense,
+    harmful,
+    helpful,
+    judged,
+    silence,
+    undefended,
+    unheard,
+    unlearned,
+    worthless,
+)
 
 ANSWERED = 0.9  # a defense counters an attack if at least this fraction is retained
 
@@ -43,10 +54,11 @@ def answer(results: Results, notes: Iterable[str] = ()) -> Answer:
         notes: Further caveats, such as unreadable files.
     """
     voc = results.value_of_communication()
-    paragraphs = [_worth(results, voc)]
-    paragraphs += _attacks(results, voc)
-    paragraphs += _defenses(results, voc)
-    paragraphs += _tax(results)
+    paragraphs = [*_learned(results), _worth(results, voc)]
+    if judged(results):
+        paragraphs += _attacks(results, voc)
+        paragraphs += _defenses(results, voc)
+        paragraphs += _tax(results)
     return Answer(
         _headline(results, voc), paragraphs, [*caveats(results, voc), *(Markup("{}").format(n) for n in notes)]
     )
@@ -88,7 +100,31 @@ def _complement(estimate: Estimate) -> Estimate:
     return Estimate(1 - estimate.value, ends, estimate.seeds, estimate.excluded, estimate.reason)
 
 
+def _learned(results: Results) -> list[Markup]:
+    """Whether the teams have learned their task."""
+    known, left = results.learned(), unlearned(results)
+    if not known:
+        return []
+    before = results.estimate(results.reference("untrained"))
+    after = results.estimate(results.reference("sampled"))
+    scores = Markup("{} before training, {} after it, with sampled actions").format(
+        _amount(before.value, results.primary), _amount(after.value, results.primary)
+    )
+    if not left:
+        return [Markup("The team has learned: {}.").format(scores)]
+    if len(left) == len(known):
+        return [Markup("<strong>The team has not learned its task</strong>: {}. No verdicts are given.").format(scores)]
+    names = ", ".join(map(str, left))
+    return [
+        Markup("<strong>{} of {} teams have not learned</strong> (seed {}): {}.").format(
+            len(left), len(known), names, scores
+        )
+    ]
+
+
 def _headline(results: Results, voc: Estimate) -> Markup:
+    if not judged(results):
+        return Markup("The team has not learned its task, so nothing can be said about its messages.")
     unit, digits = results.primary.unit, results.primary.digits
     clean = results.estimate(results.clean)
     if not voc.known:
@@ -97,6 +133,8 @@ def _headline(results: Results, voc: Estimate) -> Markup:
         return Markup("The team {} {}&nbsp;{}; the value of its messages was not measured.").format(
             "needs" if results.primary.better == "lower" else "reaches", fixed(clean.value, digits), unit
         )
+    if unheard(results):
+        return Markup("The team does as well when all of its messages are dropped.")
     if worthless(results, voc):
         return Markup("The team does no better than the same team retrained without messages.")
     first = Markup("Communication is worth {}&nbsp;{} to this team.").format(fixed(voc.value, digits), unit)
@@ -136,6 +174,11 @@ def _worth(results: Results, voc: Estimate) -> Markup:
         _amount(floor.value, m),
         _in_brackets(floor, m.digits, results.floor),
     )
+    if unheard(results):
+        return text + Markup(
+            " <strong>Dropping all of its messages does not measurably hurt</strong>: the difference is {}&nbsp;{}{}. "
+            "There is nothing that attacks on messages could reduce, so this run has no retained fractions."
+        ).format(signed(silence(results).value, m.digits), m.unit, _in_brackets(silence(results), m.digits))
     if worthless(results, voc):
         return text + Markup(
             " <strong>Communication has no measurable value here</strong>: the difference is {}&nbsp;{}{}. "

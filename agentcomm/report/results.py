@@ -51,6 +51,7 @@ class Measure:
 STEPS = Measure("mean_steps", "Steps", "steps", "lower", 1)
 SUCCESS = Measure("success", "Success", "success", "higher", 2)
 RETURN = Measure("mean_return", "Return", "return", "higher", 2)
+KNOWN = {measure.key: measure for measure in (STEPS, SUCCESS, RETURN)}
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,7 @@ class Results:
         changed: Rows of cells under other conditions, by their differences.
         failed: Rows of cells that failed.
         inconclusive: Rows of cells whose attack had no effect on any message; they have no score.
-        primary: The measure of retained fractions and of the summary: steps, or the return if all episodes have the
-            same length.
+        primary: The measure of retained fractions and of the summary: the score that the environment declares.
     """
 
     def __init__(self, cells: Sequence[dict[str, Any]]) -> None:
@@ -138,9 +138,7 @@ class Results:
         every = [row for rows in self._rows.values() for row in rows.values()]
         self.failed = [row for row in every if row.get("status") not in ("ok", "inconclusive")]
         self.inconclusive = [row for row in every if row.get("status") == "inconclusive" and row.get("attack")]
-        lengths = {number((row.get("metrics") or {}).get("mean_steps")) for row in every if row.get("status") == "ok"}
-        lengths = {x for x in lengths if not math.isnan(x)}
-        self.primary = RETURN if len(lengths) <= 1 and len(every) > 1 else STEPS
+        self.primary = _declared(every)
 
     def rows(self, attack: str | None, defense: str, variant: str = "team") -> list[dict[str, Any]]:
         """Rows of one cell, one per seed."""
@@ -174,8 +172,26 @@ class Results:
         return paired_difference(theirs, ours, _rng()) if low_is_good else paired_difference(ours, theirs, _rng())
 
     def value_of_communication(self) -> Estimate:
-        """Improvement of the team over the one retrained without messages."""
-        return self.gain(self.clean, self.floor)
+        """Improvement of the team over the one retrained without messages, both decoded alike.
+
+        Of greedy and sampled decisions, those count with which the improvement is smaller: teams without messages often
+        do better with sampled actions, and their greedy ones run in circles.
+        """
+        values = [self.gain(self.reference(rule), self.reference(rule, "control")) for rule in ("greedy", "sampled")]
+        known = [value for value in values if value.known]
+        return min(known, key=lambda value: value.value) if known else self.gain(self.clean, self.floor)
+
+    def reference(self, name: str, variant: str = "team") -> Scores:
+        """Primary score by seed of a reference (``agentcomm/evaluation/references.py``); NaN where there is none."""
+        return {
+            row["seed"]: number(((row.get("references") or {}).get(name) or {}).get(self.primary.key))
+            for row in self.rows(None, NONE, variant)
+        }
+
+    def learned(self) -> dict[int, bool]:
+        """By seed, whether the team does better than before training; without seeds for which it is not known."""
+        found = {row["seed"]: (row.get("references") or {}).get("learned") for row in self.rows(None, NONE)}
+        return {seed: bool(about.get("learned")) for seed, about in found.items() if isinstance(about, dict)}
 
     def retained(self, scores: Scores) -> Estimate:
         """Retained fraction of some scores."""
@@ -247,6 +263,17 @@ class Results:
         if difference.interval is None:
             return abs(difference.value) < NEGLIGIBLE_ALONE * scale
         return abs(difference.value) < NEGLIGIBLE * scale or not difference.excludes(0.0)
+
+
+def _declared(cells: Sequence[dict[str, Any]]) -> Measure:
+    """The score that the environment declares; the return where no cell names one."""
+    for row in cells:
+        score = row.get("score")
+        if isinstance(score, dict):
+            key, unit = str(score.get("metric")), str(score.get("unit") or score.get("metric"))
+            better: Literal["lower", "higher"] = "lower" if score.get("better") == "lower" else "higher"
+            return KNOWN.get(key) or Measure(key, key.replace("_", " ").capitalize(), unit, better, 2)
+    return RETURN
 
 
 def _usual(cells: Sequence[dict[str, Any]]) -> str:

@@ -11,8 +11,29 @@ HELPFUL = 0.1  # a defense helps against an attack if it recovers at least this 
 
 
 def worthless(results: Results, voc: Estimate) -> bool:
-    """Whether communication has no measurable value for the team."""
-    return voc.known and (results.negligible(voc) or voc.value <= 0)
+    """Whether communication has no measurable value for the team: it does as well without messages."""
+    return voc.known and (results.negligible(voc) or voc.value <= 0 or unheard(results))
+
+
+def unheard(results: Results) -> bool:
+    """Whether dropping all messages measurably changes nothing for the better or worse."""
+    loss = silence(results)
+    return loss.known and (results.negligible(loss) or loss.value <= 0)
+
+
+def silence(results: Results) -> Estimate:
+    """What the team loses if all of its messages are dropped."""
+    return results.gain(results.clean, results.reference("silent"))
+
+
+def unlearned(results: Results) -> list[int]:
+    """Seeds of teams that do no better than before training."""
+    return [seed for seed, learned in results.learned().items() if not learned]
+
+
+def judged(results: Results) -> bool:
+    """Whether verdicts are given: not if no team has learned."""
+    return not results.learned() or len(unlearned(results)) < len(results.learned())
 
 
 def undefended(results: Results) -> list[str]:

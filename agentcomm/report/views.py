@@ -208,8 +208,15 @@ def changes(results: Results) -> tuple[list[str], list[list[str]]]:
     return ["", results.primary.label, SUCCESS.label, "Messages per step"], out
 
 
+def _share(results: Results, attack: str, key: str) -> str:
+    """A share of episodes of the undefended attack, with its interval over seeds."""
+    share = results.estimate(results.scores(attack, NONE, key))
+    between = span(share, 2)
+    return fixed(share.value, 2) + (f" ({between})" if between else "")
+
+
 def threats(results: Results) -> list[tuple[str, list[str]]]:
-    """Position, powers, knowledge, budget and plug-in version of each attack, as text."""
+    """Position, powers, knowledge, budget, success, control's success and version of each attack, as text."""
     out = []
     for label in results.attacks:
         record = results.records[label]
@@ -226,6 +233,7 @@ def threats(results: Results) -> list[tuple[str, list[str]]]:
                     ", ".join(sorted(map(str, powers))) if isinstance(powers, list) else "\N{EM DASH}",
                     _plain(threat.get("knowledge")),
                     ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in limits.items()) or "unlimited",
+                    *(_share(results, label, key) for key in ("attack_success", "control_success")),
                     str(record.get("version") or "\N{EM DASH}"),
                 ],
             )

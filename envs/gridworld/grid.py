@@ -72,6 +72,7 @@ class GridWorld(World[G_co]):
     """
 
     can_lose_members = True
+    score = "mean_steps"  # until the prey is caught
 
     def __init__(
         self, config: G_co, team: Sequence[Kind], num_worlds: int = 1, device: str | torch.device = "cpu"

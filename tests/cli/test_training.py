@@ -79,7 +79,7 @@ def test_a_module_of_ones_own_is_found_beside_the_config(tmp_path: Path) -> None
 
 def test_evaluate_and_report(copied: Path) -> None:
     said = agentcomm("evaluate", "runs/small", "--attack", "drop", "--defense", "clip", cwd=copied)
-    assert "no messages (control" in said.stdout
+    assert "retrained without messages" in said.stdout
     assert "drop" in said.stdout
     said = agentcomm("report", "runs/small", cwd=copied)
     assert "runs/small/report.html" in said.stdout.replace("\n", "")

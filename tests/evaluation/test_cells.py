@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,11 +21,9 @@ from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.threat_model import Position, ThreatModel
 from agentcomm.contracts.topology import Graph
 from agentcomm.contracts.views import MessageView
-from agentcomm.evaluation import grid, success
-from agentcomm.evaluation.cells import Cell
+from agentcomm.evaluation import grid
 from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
-from agentcomm.evaluation.setup import prepare
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_comms, make_policy, make_world
 from agentcomm.runs.choices import Choice
@@ -237,33 +234,6 @@ def test_conditions_that_do_not_fit_are_named_before_anything_runs(
     with pytest.raises(ConfigError, match=words):
         api.evaluate(run, [], [], conditions)
     assert not run.cells.exists()
-
-
-@pytest.mark.parametrize(
-    ("greedy", "sampled", "better"),
-    [
-        (([5, 7], [1.0, 1.0]), ([5, 6], [0.0, 0.0]), "sampled"),
-        (([5, 7], [0.0, 0.0]), ([5, 8], [1.0, 1.0]), "greedy"),
-        (([8, 8], [0.0, 0.1]), ([8, 8], [0.2, 0.3]), "sampled"),
-        (([8, 8], [0.2, 0.3]), ([8, 8], [0.0, 0.1]), "greedy"),
-    ],
-)
-def test_the_better_control_ends_sooner_or_earns_more(
-    run: Run,
-    monkeypatch: pytest.MonkeyPatch,
-    greedy: tuple[list[int], list[float]],
-    sampled: tuple[list[int], list[float]],
-    better: str,
-) -> None:
-    saved = policy_file.load(run.policy("control", 0))
-    cell = Cell("control", 0, None, (), 2, 1)
-    played = play(*prepare(cell, saved, 2), 1)
-    ours, theirs = (
-        replace(played, length=torch.tensor(length), total_reward=torch.tensor(earned))
-        for length, earned in (greedy, sampled)
-    )
-    monkeypatch.setattr(success, "run_cell", lambda *_, **__: theirs)
-    assert success.better_control(cell, saved, ours)[0] == better
 
 
 def test_the_recorded_graph_has_the_links_that_are_kept() -> None:

@@ -97,6 +97,7 @@ def cell(
         "episode_seed": 1000003,
         "status": "ok",
         "error": None,
+        "score": {"metric": "mean_steps", "unit": "steps", "better": "lower"},
         "metrics": {
             "mean_steps": round(steps, 4),
             "success": round(float(np.clip(1.0 - max(0, steps - 6.5) ** 2 / 170, 0, 1)), 4),

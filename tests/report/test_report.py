@@ -14,7 +14,7 @@ from agentcomm.report.charts import Line, chart, ticks
 from agentcomm.report.graphs import pictures
 from agentcomm.report.load import load_run
 from agentcomm.report.narrative import answer
-from agentcomm.report.results import RETURN, STEPS, Results
+from agentcomm.report.results import Results
 from agentcomm.report.text import fixed, signed
 from agentcomm.runs.conditions import Conditions
 
@@ -124,17 +124,6 @@ def test_an_attack_that_never_acted_says_nothing() -> None:
     text = said(rows)
     assert "In 6 cells, the attack had no effect on any message (replay(rate=1.0))" in text
     assert "drop takes 25%" in text
-
-
-def test_return_stands_in_where_all_episodes_have_one_length() -> None:
-    rows = exact()
-    assert Results(rows).primary is STEPS
-    for row in rows:
-        row["metrics"]["mean_steps"] = 20.0
-    results = Results(rows)
-    assert results.primary is RETURN
-    assert results.value_of_communication().value == pytest.approx(0.36)
-    assert "Communication is worth 0.36 return" in said(rows)
 
 
 class Outline(HTMLParser):
