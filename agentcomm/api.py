@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentcomm.base.errors import ConfigError
+from agentcomm.base.plugin import Plugin, foreign
+from agentcomm.base.registry import Axis, find, names
+from agentcomm.contracts.topology import TopologyChoice
 from agentcomm.runs import config as configs
-from agentcomm.runs.choices import Choice, build
+from agentcomm.runs.assembly import check_training
+from agentcomm.runs.choices import Choice, TransportConfig, build
 from agentcomm.runs.conditions import Conditions
 from agentcomm.runs.config import RunConfig
 from agentcomm.runs.folder import Run, create, open_run
@@ -52,7 +56,9 @@ def train(
         config = configs.parse(config, "config")
     elif not isinstance(config, RunConfig):
         config = configs.load(config, overrides)
-    run = create(config.check(), Path(root), resume)
+    _check_foreign(config.check(), config.attacks, config.defenses, (config.transport,))
+    check_training(config)
+    run = create(config, Path(root), resume)
     train_run(run, watcher)
     return run
 
@@ -88,8 +94,7 @@ def evaluate(
     chosen_attacks = settings.attacks if attacks is None else tuple(_choice(a) for a in _each(attacks))
     chosen_defenses = settings.defenses
     if defenses is not None:
-        groups = [defenses] if isinstance(defenses, str | Choice | dict) else defenses
-        chosen_defenses = tuple(_group(group) for group in groups)
+        chosen_defenses = tuple(_group(group) for group in _each(defenses))
     for attack in chosen_attacks:
         build("attack", attack)
     for defense in (d for group in chosen_defenses for d in group):
@@ -98,6 +103,8 @@ def evaluate(
         conditions = settings.changed(conditions or {}).expand(run.config.transport)
     for under in conditions:
         under.check(run.config.environment)
+    grouped = tuple(defense for group in chosen_defenses for defense in group)
+    _check_foreign(run.config, chosen_attacks, grouped, tuple(under.transport for under in conditions))
     return evaluate_grid(run, chosen_attacks, chosen_defenses, conditions, watch)
 
 
@@ -162,15 +169,50 @@ def report(run: Run | str | Path) -> Path:
     return build_report(run.path)
 
 
-def _choice(given: str | Choice | dict[str, Any]) -> Choice:
+def _check_foreign(
+    config: RunConfig,
+    attacks: Sequence[Choice],
+    defenses: Sequence[Choice],
+    transports: Sequence[TransportConfig],
+) -> None:
+    """Run the quick conformance checks of plug-ins from outside this distribution.
+
+    Raises:
+        AgentcommError: If one of them breaks its contract.
+    """
+    chosen: list[tuple[Axis, Choice]] = [("environment", config.environment), ("policy", config.policy)]
+    chosen += [("attack", attack) for attack in attacks] + [("defense", defense) for defense in defenses]
+    for transport in transports:
+        chosen += [("channel", channel) for channel in transport.channels]
+        chosen += [] if transport.codec is None else [("codec", transport.codec)]
+    used = [find(axis, choice.name) for axis, choice in chosen] + [find("metric", name) for name in names("metric")]
+    parts = [value for _, value in build("policy", config.policy)]
+    used += [find("topology", part.name) for part in parts if isinstance(part, TopologyChoice)]
+    if not any(map(foreign, used)):
+        return  # importing the checks takes longer than deciding that none is needed
+    from agentcomm.conformance.quick import check_foreign
+
+    check_foreign(config.environment, config.policy, attacks, defenses, transports)
+
+
+def _choice(given: Given) -> Choice:
     if isinstance(given, str):
         return Choice.parse(given)
-    return given if isinstance(given, Choice) else Choice.model_validate(given)
+    if isinstance(given, Choice):
+        return given
+    if isinstance(given, dict) and isinstance(given.get("name"), str):
+        return Choice.model_validate(given)
+    forms = "a name, such as 'drop' or 'drop:probability=0.5', or a dict such as {'name': 'drop', 'probability': 0.5}"
+    hint = ""
+    if isinstance(given, type) and issubclass(given, Plugin):
+        hint = f"; give {given.__name__} by its name, {given.name!r}, once it is registered with @register(...)"
+    raise ConfigError(f"attacks and defenses are given as {forms}; not {given!r}{hint}")
 
 
-def _each(given: Given | Sequence[Given]) -> Sequence[Given]:
+def _each(given: Any) -> list[Any]:
     """A sequence of choices; a single choice becomes a list of one."""
-    return [given] if isinstance(given, str | Choice | dict) else given
+    several = isinstance(given, Iterable) and not isinstance(given, str | Choice | dict | type)
+    return list(given) if several else [given]
 
 
 def _group(given: Given | Sequence[Given]) -> tuple[Choice, ...]:

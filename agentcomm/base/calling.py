@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import sysconfig
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from agentcomm.base.errors import AgentcommError, HookError
+from pydantic import ValidationError
+
+from agentcomm.base.errors import AgentcommError, HookError, explain
 
 PACKAGE = Path(__file__).parents[1]
+STANDARD = sysconfig.get_path("stdlib")
+A = TypeVar("A")
 
 
 @contextmanager
@@ -31,16 +37,45 @@ def calling(what: str, hook: str) -> Iterator[None]:
         raise HookError(f"{what} failed in {hook}: {described(error)}") from error
 
 
+def answered(answer: object, kind: type[A], what: str, hook: str, expected: str) -> A:
+    """What a hook returned, if it is of the right type.
+
+    Args:
+        answer: What the hook returned.
+        kind: The type that it must return.
+        what: The plug-in, such as ``policy 'mine'``.
+        hook: The method that was called.
+        expected: What it must return, such as ``payloads [B, N, D]``.
+
+    Raises:
+        HookError: If it returned something else, such as nothing.
+    """
+    if isinstance(answer, kind):
+        return answer
+    got = "None (is a return statement missing?)" if answer is None else f"a {type(answer).__name__}"
+    raise HookError(f"{what}: {hook} must return {expected}, but returned {got}")
+
+
 def described(error: BaseException) -> str:
     """An error's type, text and place, such as ``ZeroDivisionError: division by zero (mine.py, line 12)``."""
-    return f"{type(error).__name__}: {error}{place(error)}"
+    if isinstance(error, ValidationError):
+        return f"{explain(error, error.title)}{place(error)}"
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{type(error).__name__}: {text}{place(error)}"
 
 
 def place(error: BaseException) -> str:
-    """File and line of the innermost frame outside this package and installed libraries; empty if there is none."""
+    """File and line of the innermost frame outside this package and installed libraries; empty if there is none.
+
+    Of a syntax error, they are those of the text that cannot be parsed.
+    """
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({error.filename}, line {error.lineno})"
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if PACKAGE not in Path(frame.filename).parents and "site-packages" not in frame.filename
+        if PACKAGE not in Path(frame.filename).parents
+        and "site-packages" not in frame.filename
+        and not frame.filename.startswith(("<frozen", "<string>", STANDARD))
     ]
     return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""

@@ -52,6 +52,14 @@ class HookError(AgentcommError):
     """Code of a plug-in raised an error; the message names the plug-in, the hook, and the file and line."""
 
 
+class RequirementError(ConfigError):
+    """A plug-in that needs something which its team, transport or environment does not have."""
+
+
+class ConformanceError(AgentcommError, AssertionError):
+    """A plug-in that breaks its contract, as found by a conformance check."""
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """A hint with the closest known names, or with all of them when none is close."""
     known = sorted(choices)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any, ClassVar, Generic, get_args
 
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeVar
+
+ROOT = Path(__file__).resolve().parents[2]  # where this distribution is installed
 
 
 class PluginConfig(BaseModel):
@@ -55,6 +58,13 @@ class Plugin(Generic[C_co]):
         visible effect in a short episode.
         """
         return {"": {}}
+
+
+def foreign(plugin: type) -> bool:
+    """Whether a plug-in comes from outside this distribution: from another package, a script or a notebook."""
+    file = getattr(sys.modules.get(plugin.__module__), "__file__", None)
+    ours = plugin.__module__.partition(".")[0] in ("agentcomm", "envs", "policies", "attacks")
+    return not (ours and file is not None and ROOT in Path(file).resolve().parents)
 
 
 def _config_argument(plugin: type) -> type[PluginConfig] | None:

@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from agentcomm.base.calling import calling, described
 from agentcomm.base.errors import ConfigError, PluginError, did_you_mean, explain
 from agentcomm.base.plugin import Plugin
 
@@ -35,6 +36,18 @@ PLURAL: dict[Axis, str] = {
     "metric": "metrics",
 }
 
+# The class in agentcomm.contracts that the plug-ins of an axis derive from.
+BASES: dict[Axis, str] = {
+    "environment": "World",
+    "policy": "CommPolicy",
+    "topology": "Topology",
+    "attack": "Attack",
+    "defense": "Defense",
+    "channel": "Channel",
+    "codec": "Codec",
+    "metric": "Metric",
+}
+
 _registered: dict[tuple[Axis, str], type[Plugin]] = {}
 P = TypeVar("P", bound=type[Plugin])
 
@@ -43,10 +56,12 @@ def register(axis: Axis, name: str) -> Callable[[P], P]:
     """Class decorator that adds a plug-in for this process.
 
     Raises:
-        PluginError: If the name is taken by another class, or the class is registered under another name.
+        PluginError: If the name is taken by another class, or the class is registered under another name or is no
+            plug-in of that axis.
     """
 
     def add(plugin: P) -> P:
+        _check_base(axis, name, plugin, getattr(plugin, "__qualname__", repr(plugin)))
         existing = _registered.get((axis, name))
         if existing is not None and existing is not plugin:
             raise PluginError(f"{axis} {name!r} is already registered by {existing.__module__}; choose another name")
@@ -100,13 +115,26 @@ def find(axis: Axis, name: str) -> type[Any]:
         raise PluginError(f"{point.value} is announced as {axis} {both}; a plug-in has one name: announce it once")
     try:
         module = importlib.import_module(point.module)
-        plugin = getattr(module, point.attr)
-    except Exception as error:  # a plug-in's module may raise anything
+        plugin: type[Plugin] = getattr(module, point.attr)
+    except (Exception, SystemExit) as error:  # a plug-in's module may raise anything
         raise PluginError(_why_not(point, error)) from error
-    if not (isinstance(plugin, type) and issubclass(plugin, Plugin)):
-        raise PluginError(f"{axis} {name!r}: {point.value} is not an agentcomm plug-in class")
+    _check_base(axis, name, plugin, point.value)
     plugin.name = known
     return plugin
+
+
+def _check_base(axis: Axis, name: str, plugin: object, given: str) -> None:
+    """Check that a plug-in is a class of its axis.
+
+    Raises:
+        PluginError: If it is none.
+    """
+    if not (isinstance(plugin, type) and issubclass(plugin, Plugin)):
+        raise PluginError(f"{axis} {name!r}: {given} is not an agentcomm plug-in class; derive it from {BASES[axis]}")
+    found = [base.__name__ for base in plugin.__mro__ if base.__module__.startswith("agentcomm.contracts")]
+    other = next((a for a in AXES if BASES[a] in found), axis)
+    if BASES[axis] not in found and other != axis:
+        raise PluginError(f"{axis} {name!r}: {given} is a {other}; register it as one, or derive it from {BASES[axis]}")
 
 
 def _announcement(axis: Axis, name: str) -> tuple[str, EntryPoint]:
@@ -128,14 +156,15 @@ def _announcement(axis: Axis, name: str) -> tuple[str, EntryPoint]:
 
 def forms(axis: Axis) -> dict[str, tuple[str, dict[str, Any]]]:
     """Name and arguments of each plug-in's :meth:`agentcomm.base.plugin.Plugin.forms`, by ``name form``."""
-    return {
-        f"{name} {form}".strip(): (name, arguments)
-        for name in names(axis)
-        for form, arguments in find(axis, name).forms().items()
-    }
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    for name in names(axis):
+        with calling(f"{axis} {name!r}", "forms"):
+            variants = find(axis, name).forms().items()
+        found |= {f"{name} {form}".strip(): (name, arguments) for form, arguments in variants}
+    return found
 
 
-def _why_not(point: EntryPoint, error: Exception) -> str:
+def _why_not(point: EntryPoint, error: BaseException) -> str:
     package = point.module.partition(".")[0]
     loaded = sys.modules.get(package)
     where = getattr(loaded, "__file__", None) or next(iter(getattr(loaded, "__path__", [])), None)
@@ -147,7 +176,7 @@ def _why_not(point: EntryPoint, error: Exception) -> str:
             f"the package {package!r} at {where} hides the one that agentcomm installs, so {point.name!r} cannot be"
             f" loaded; rename or move that folder, or start Python from another directory ({error})"
         )
-    return f"plug-in {point.name!r} ({point.value}) cannot be imported: {error}"
+    return f"plug-in {point.name!r} ({point.value}) cannot be imported: {described(error)}"
 
 
 def build_config(axis: Axis, name: str, arguments: dict[str, Any], where: str = "") -> Any:
@@ -160,11 +189,28 @@ def build_config(axis: Axis, name: str, arguments: dict[str, Any], where: str = 
         PluginError: If the plug-in is unknown.
         ConfigError: If an argument is unknown, of the wrong type or out of range.
     """
-    plugin = find(axis, name)
-    try:
-        return plugin.Config.model_validate(arguments)
-    except ValidationError as error:
-        raise ConfigError(explain(error, f"{where or axis} {name!r}", _known_keys(plugin.Config, arguments))) from None
+    return config_of(find(axis, name), arguments, f"{where or axis} {name!r}")
+
+
+def config_of(plugin: type[Plugin], arguments: Any, what: str) -> Any:
+    """A plug-in's config with these arguments.
+
+    Args:
+        plugin: The plug-in's class.
+        arguments: A mapping of names to values.
+        what: The plug-in, for errors.
+
+    Raises:
+        ConfigError: If an argument is unknown, of the wrong type or out of range.
+        HookError: If a validator of the plug-in fails.
+    """
+    if not isinstance(arguments, dict):
+        raise ConfigError(f"{what}: arguments are a dict of names and values, not {arguments!r}")
+    with calling(what, "its config"):
+        try:
+            return plugin.Config.model_validate(arguments)
+        except ValidationError as error:
+            raise ConfigError(explain(error, what, _known_keys(plugin.Config, arguments))) from None
 
 
 def _known_keys(config: type[BaseModel], arguments: Any) -> dict[str, list[str]]:

@@ -34,15 +34,15 @@ def evaluate(
     console.print(tables.cells(rows))
     if any("attack_success" in row.get("metrics", {}) for row in rows):
         console.print(tables.success(rows))
+    if (broken := tables.violations(rows)) is not None:
+        console.print(broken)
+    for line in tables.reasons(rows):
+        say(line)
     warn_of_broken_lines(run)
     say(f"All cells are in {run / 'cells.jsonl'}. Next: agentcomm report {shlex.quote(str(run))}")
-    failed = dict.fromkeys(
-        f"{row['attack']['label']}: {row['error']}" for row in rows if row["status"] == "failed" and row["attack"]
-    )
+    failed = tables.failures(rows)
     if failed:
-        errors.print(
-            f"error: {len(failed)} attack(s) could not be evaluated\n" + "\n".join(failed), soft_wrap=True, markup=False
-        )
+        errors.print(f"error: {len(failed)} failed\n" + "\n".join(failed), soft_wrap=True, markup=False)
         raise typer.Exit(1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from rich.table import Table
@@ -42,6 +43,12 @@ def _attack(row: dict[str, Any]) -> str:
     return f"{row['conditions_label']}: {attack}" if row.get("conditions_label") else attack
 
 
+def _defense(row: dict[str, Any]) -> str:
+    """The heading of a cell's column: its defenses."""
+    label: str = row["defense_label"]
+    return "no defense" if label == "none" else label
+
+
 def success(rows: list[dict[str, Any]]) -> Table:
     """Success rate of each attack by its own predicate, and of its no-op control."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -60,3 +67,38 @@ def success(rows: list[dict[str, Any]]) -> Table:
         rates = [f"{sum(m[k] for m in group) / len(group):.2f}" for k in ("attack_success", "control_success")]
         table.add_row(attack, defense, *rates)
     return table
+
+
+def violations(rows: list[dict[str, Any]]) -> Table | None:
+    """Broken rules of threat models by attack and rule, summed over cells; None if no rule was broken."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for row in rows:
+        for rule, count in row.get("violations", {}).items():
+            found[_attack(row), row["defense_label"], rule] += count
+    if not found:
+        return None
+    table = Table(
+        title="violations of threat models, sum over seeds",
+        caption="Edits that an attack asked for beyond its position, powers, norm or budget; they were not made.",
+    )
+    for column in ("attack", "defense", "rule", "violations"):
+        table.add_column(column, justify="right" if column == "violations" else "left", overflow="fold")
+    for (attack, defense, rule), count in found.items():
+        table.add_row(attack, defense, rule, f"{count:,}")
+    return table
+
+
+def failures(rows: list[dict[str, Any]]) -> list[str]:
+    """Errors of failed cells, a line per attack, defenses and error."""
+    lines = [f"{_attack(row)} / {_defense(row)}: {row['error']}" for row in rows if row["status"] == "failed"]
+    return list(dict.fromkeys(lines))
+
+
+def reasons(rows: list[dict[str, Any]]) -> list[str]:
+    """Why cells are inconclusive, a line per attack, defense and reason."""
+    lines = [
+        f"inconclusive: {_attack(row)} / {_defense(row)}: {row['reason']}"
+        for row in rows
+        if row["status"] == "inconclusive" and row.get("reason")
+    ]
+    return list(dict.fromkeys(lines))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from agentcomm.base.calling import answered
+from agentcomm.base.errors import ConfigError, ConformanceError
 from agentcomm.base.plugin import Plugin, PluginConfig
+from agentcomm.base.registry import Axis, config_of
 from agentcomm.base.risks import RISKS
 from agentcomm.contracts.attack import Attack
 from agentcomm.contracts.outcome import Episodes, Facts
@@ -21,9 +25,29 @@ PolicyFactory = Callable[[World], CommPolicy]
 
 
 def require(condition: bool | Tensor, problem: str) -> None:
-    """Raise AssertionError with the problem unless the condition holds."""
+    """Raise ConformanceError, which is an AssertionError, with the problem unless the condition holds."""
     if not condition:
-        raise AssertionError(problem)
+        raise ConformanceError(problem)
+
+
+def checked_config(axis: Axis, plugin: type[Plugin], base: type[Plugin], arguments: dict[str, Any] | None) -> Any:
+    """A plug-in's config with these arguments, after :func:`check_plugin`.
+
+    Args:
+        axis: The axis whose check was called.
+        plugin: The plug-in's class.
+        base: The class that it must derive from.
+        arguments: Its arguments; None for the defaults.
+
+    Raises:
+        ConfigError: If the plug-in is no class of that axis, or an argument is unknown or invalid.
+        AssertionError: If the plug-in's declarations break the contract.
+    """
+    if not (isinstance(plugin, type) and issubclass(plugin, base)):
+        example = f"check_{axis}(My{base.__name__})"
+        raise ConfigError(f"check_{axis} takes a class that derives from {base.__name__}, as {example}; not {plugin!r}")
+    check_plugin(plugin, base.Config)
+    return config_of(plugin, {} if arguments is None else arguments, f"{axis} {plugin.name!r}")
 
 
 def check_plugin(plugin: type[Plugin], base: type[PluginConfig]) -> None:
@@ -53,7 +77,7 @@ def check_threat(made: Attack) -> None:
     """Check that an attack names known risks and has one threat model."""
     for risk in made.risks:
         require(risk in RISKS, f"{risk!r} is not a risk id, such as aa.l2.agent_spoofing (agentcomm/base/risks.py)")
-    require(isinstance(made.threat_model(), ThreatModel), "threat_model does not return a ThreatModel")
+    answered(made.threat_model(), ThreatModel, f"attack {made.name!r}", "threat_model", "a ThreatModel")
     require(made.threat_model() == made.threat_model(), "threat_model returns different values on each call")
 
 

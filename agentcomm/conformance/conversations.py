@@ -16,9 +16,9 @@ from agentcomm.contracts.traffic import Links
 from agentcomm.step.comms import Comms
 
 
-def make_team_shape(num_agents: int, degree: int) -> TeamShape:
+def make_team_shape(num_agents: int, degree: int, width: int = 8) -> TeamShape:
     """The shape of a team in three worlds with two rounds per step."""
-    return TeamShape(3, num_agents, min(degree, num_agents - 1), 8, 2, torch.device("cpu"))
+    return TeamShape(3, num_agents, min(degree, num_agents - 1), width, 2, torch.device("cpu"))
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,20 @@ def same_heard(first: Sequence[Inbox], second: Sequence[Inbox], worlds: Sequence
     return all(same(a, b) for a, b in zip(first, second, strict=True))
 
 
-def check_state(build: Callable[[], Comms], exchanges: list[Exchange]) -> None:
-    """Check that runs are reproducible, can be saved and restored, and that worlds are independent and reset fully."""
+def check_state(build: Callable[[], Comms], exchanges: list[Exchange], quick: bool = False) -> None:
+    """Check that runs are reproducible, can be saved and restored, and that worlds are independent and reset fully.
+
+    Args:
+        build: Creates the message layer.
+        exchanges: What to carry.
+        quick: Whether to check only that runs are reproducible.
+    """
     ambient = torch.get_rng_state()
     whole = carry(build(), exchanges)
     require(torch.equal(ambient, torch.get_rng_state()), "randomness is drawn from torch's global generator")
     require(same_heard(whole, carry(build(), exchanges)), "the same seed and messages give different results")
+    if quick:
+        return
     half = len(exchanges) // 2 + 1  # between two rounds of a step
     first, second = build(), build()
     carry(first, exchanges[:half])

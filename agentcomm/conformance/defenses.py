@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agentcomm.conformance.common import check_memory, check_plugin, require
+from agentcomm.base.calling import answered
+from agentcomm.conformance.common import check_memory, checked_config, require
 from agentcomm.conformance.conversations import carry, check_state, conversation, make_team_shape, same_heard
 from agentcomm.conformance.directories import LOOKUPS, MEMBERS, STEPS, WORLDS, Market, same_answer
 from agentcomm.conformance.disturb import Disturb, DisturbDirectory, Refuse
@@ -32,22 +33,34 @@ from agentcomm.step.comms import Comms
 Memory = dict[str, Tensor]
 Hook = Callable[[Any, Any, Memory], Any]
 JUNK = 1e9
+ANSWERS: dict[str, type] = {
+    "screen": Verdicts,
+    "on_action": ActionVerdicts,
+    "on_directory": DirectoryVerdicts,
+    "respond": Responses,
+}
 
 
-def check_defense(defense: type[Defense], arguments: dict[str, Any] | None = None, num_agents: int = 4) -> None:
+def check_defense(
+    defense: type[Defense],
+    arguments: dict[str, Any] | None = None,
+    num_agents: int = 4,
+    width: int = 8,
+    quick: bool = False,
+) -> None:
     """Check the contract of :class:`agentcomm.contracts.defense.Defense`, hook by hook, under attack and without.
 
     Args:
         defense: The defense's class.
         arguments: Its arguments; those by default when not given.
         num_agents: Size of the team that it defends.
+        width: Width of its payloads.
+        quick: Whether to make a part of the checks only, in a fraction of a second.
 
     Raises:
         AssertionError: If the defense breaks the contract.
     """
-    check_plugin(defense, DefenseConfig)
-    config = defense.Config.model_validate(arguments or {})
-    assert isinstance(config, DefenseConfig)
+    config: DefenseConfig = checked_config("defense", defense, Defense, arguments)
     hooks = defense_hooks(defense)
     require(bool(hooks), "it overrides no hook, and so does nothing")
     _check_declarations(defense)
@@ -58,7 +71,7 @@ def check_defense(defense: type[Defense], arguments: dict[str, Any] | None = Non
 
     _check_history(make)
     if hooks & {"screen", "aggregate", "respond"}:
-        _check_messages(make, num_agents, "respond" in hooks)
+        _check_messages(make, make_team_shape(num_agents, 3, width), "respond" in hooks, quick)
     if "on_action" in hooks:
         _check_actions(make, num_agents)
     if "on_directory" in hooks:
@@ -67,7 +80,7 @@ def check_defense(defense: type[Defense], arguments: dict[str, Any] | None = Non
 
 def _check_declarations(defense: type[Defense]) -> None:
     require(defense.order in ORDERS, f"order is {defense.order!r}, not one of {', '.join(ORDERS)}")
-    for name in ("needs_seal", "fails_open", "lossless"):
+    for name in ("needs_seal", "refuses", "fails_open", "lossless"):
         value = getattr(defense, name)
         require(isinstance(value, bool), f"{name} is {value!r}, not True or False")
     history, latency = defense.history, defense.latency
@@ -88,11 +101,11 @@ def _check_history(make: Callable[[TeamShape], Defense]) -> None:
     )
 
 
-def _check_messages(make: Callable[[TeamShape], Defense], num_agents: int, responds: bool) -> None:
+def _check_messages(make: Callable[[TeamShape], Defense], shape: TeamShape, responds: bool, quick: bool) -> None:
     """On random conversations: verdicts, state, and what becomes of clean messages."""
-    for degree in (0, 3):
-        team_shape = make_team_shape(num_agents, degree)
-        exchanges = conversation(team_shape, 10, seed=degree)
+    for degree in (shape.degree,) if quick else (0, shape.degree):
+        team_shape = replace(shape, degree=degree)
+        exchanges = conversation(team_shape, 5 if quick else 10, seed=3 if degree else 0)
 
         def build(attacked: bool = True, team_shape: TeamShape = team_shape) -> Comms:
             attacks = [Disturb(AttackConfig(), team_shape)] if attacked else []
@@ -103,7 +116,7 @@ def _check_messages(make: Callable[[TeamShape], Defense], num_agents: int, respo
         if make(team_shape).lossless:
             passed = same_heard(carry(build(attacked=False), exchanges), carry(Comms.between(team_shape), exchanges))
             require(passed, "clean messages are refused or changed (set lossless = False if that is its price)")
-    check_state(build, exchanges)
+    check_state(build, exchanges[:4] if quick else exchanges, quick)
 
 
 def _check_actions(make: Callable[[TeamShape], Defense], num_agents: int) -> None:
@@ -174,6 +187,8 @@ def _called(hook: Hook, made: Defense, view: Any, memory: Memory, names: tuple[s
     names = names or tuple(f.name for f in fields(view) if isinstance(getattr(view, f.name), Tensor))
     before, places = {name: getattr(view, name).clone() for name in names}, dict(memory)
     answer = hook(made, view, memory)
+    if where in ANSWERS:
+        answered(answer, ANSWERS[where], f"defense {made.name!r}", where, f"{ANSWERS[where].__name__}(...)")
     changed = [name for name, value in before.items() if not torch.equal(value, getattr(view, name))]
     require(not changed, f"{where} changes {', '.join(changed)} of what it is shown")
     kept = places.keys() == memory.keys() and all(memory[name] is value for name, value in places.items())
@@ -204,6 +219,7 @@ def _screen(hook: Hook) -> Hook:
         verdicts: Verdicts = _called(hook, self, delivered, memory, names)
         present = delivered.present
         _typed("refuse", verdicts.refuse, present.shape, torch.bool)
+        require(self.refuses or verdicts.refuse is None, "it refuses messages: leave refuses = True")
         for name in ("scale", "score"):
             value = getattr(verdicts, name)
             _typed(name, value, present.shape, torch.float32)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agentcomm.conformance.common import check_plugin, require
+from agentcomm.conformance.common import checked_config, require
 from agentcomm.contracts.metric import Metric, MetricConfig
 from agentcomm.contracts.outcome import DIRECTORY_COUNTS, Episodes, Facts
 from agentcomm.network.ledger import COUNTS
@@ -26,13 +26,11 @@ def check_metric(plugin: type[Metric], arguments: dict[str, Any] | None = None, 
     Raises:
         AssertionError: If the metric breaks the contract.
     """
-    check_plugin(plugin, MetricConfig)
+    config: MetricConfig = checked_config("metric", plugin, Metric, arguments)
     for name, info in plugin.Config.model_fields.items():
         require(not info.is_required(), f"argument {name!r} has no default: cells are measured with defaults")
     require(plugin.better in ("higher", "lower", "neither"), f"better is {plugin.better!r}")
     require(isinstance(plugin.unit, str), f"unit is {plugin.unit!r}, not a string")
-    config = plugin.Config.model_validate(arguments or {})
-    assert isinstance(config, MetricConfig)
     applied = False
     for directory in (True, False):
         for late in (True, False):

@@ -17,11 +17,14 @@ from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.world import World
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.comms import Comms
+from agentcomm.step.decide import ask
 from agentcomm.step.replay import reevaluate
 from agentcomm.training.rollout import Sampler
 
 
-def check_policy(policy_factory: PolicyFactory, world_factory: WorldFactory, num_worlds: int = 6) -> None:
+def check_policy(
+    policy_factory: PolicyFactory, world_factory: WorldFactory, num_worlds: int = 6, quick: bool = False
+) -> None:
     """Check the contract of :class:`agentcomm.contracts.policy.CommPolicy` in random episodes, clean and attacked.
 
     Args:
@@ -29,6 +32,7 @@ def check_policy(policy_factory: PolicyFactory, world_factory: WorldFactory, num
         world_factory: Creates a world of three or more agents; with a small ``max_steps``, so that episodes end within
             16 steps.
         num_worlds: Number of worlds, four or more.
+        quick: Whether to check a single decision only, and no rollout.
 
     Raises:
         AssertionError: If the policy breaks the contract.
@@ -37,12 +41,14 @@ def check_policy(policy_factory: PolicyFactory, world_factory: WorldFactory, num
     policy = policy_factory(world)
     check_plugin(type(policy), PolicyConfig)
     observation = world.reset(seed=0)
-    check_graphs(policy.topology, policy.encode(observation))
+    check_graphs(policy.topology, ask(policy, "encode", observation))
     learns = bool(policy.graph_parameters())
     require(learns == policy.topology.learned, "a learned graph has no parameters")
     _check_parts(policy, observation, world)
     _check_secrecy(policy, observation)
     _check_control(policy, world)
+    if quick:
+        return
     # Parameters may be unused at the beginning or at the end of training, but not both.
     trained: set[str] = set()
     for attacked, progress in ((False, 0.0), (True, 1.0)):
@@ -73,28 +79,29 @@ def _clear(source: Tensor, open_: Tensor | None = None) -> Callable[[int, Tensor
 
 def _check_parts(policy: CommPolicy, observation: Tensor, world: World) -> None:
     b, n = observation.shape[:2]
-    source = policy.topology.graph(None, b, policy.encode(observation)).source
+    source = policy.topology.graph(None, b, ask(policy, "encode", observation)).source
     require(policy.rounds >= 0 and policy.width > 0, f"rounds is {policy.rounds}, width is {policy.width}")
     sizes = (policy.num_agents, policy.num_actions)
     require(sizes == (n, world.num_actions), f"num_agents and num_actions are {sizes}")
     ambient = torch.get_rng_state()
-    hidden = policy.encode(observation)
+    hidden = ask(policy, "encode", observation)
     first = hidden
     require(hidden.shape[:2] == (b, n), f"encode returns {tuple(hidden.shape)}, not one vector per world and agent")
     gate = policy.listen(hidden)
     require(gate is None or gate.shape == (b, n), "listen does not return one logit per world and agent")
     for round_ in range(policy.rounds):
         last = policy.autoregressive and round_ == policy.rounds - 1
-        spoken = policy.tell(hidden, _some_actions(policy, b)) if last else policy.speak(hidden, round_)
+        spoken = policy.tell(hidden, _some_actions(policy, b)) if last else ask(policy, "speak", hidden, round_)
         shape = (b, n, policy.width)
         require(spoken.shape == shape, f"{'tell' if last else 'speak'} returns {tuple(spoken.shape)}, not {shape}")
         require(spoken.dtype == torch.float32, f"speak returns {spoken.dtype}, not torch.float32")
         said = spoken.detach().clone()
-        heard = policy.hear(hidden, _clear(source)(round_, spoken), round_)
+        heard = ask(policy, "hear", hidden, _clear(source)(round_, spoken), round_)
         require(heard.shape == hidden.shape, f"hear turns {tuple(hidden.shape)} into {tuple(heard.shape)}")
         require(torch.equal(said, spoken), "hear changes the payloads of others")
         hidden = heard
-    logits, value = _run(policy, observation, _clear(source)), policy.value(first)
+    ask(policy, "act", hidden)
+    logits, value = _run(policy, observation, _clear(source)), ask(policy, "value", first)
     shape = (b, n, world.num_actions)
     require(logits.shape == shape, f"act returns {tuple(logits.shape)}, not {shape}")
     require(value.shape == (b, n), f"value returns {tuple(value.shape)}, not {(b, n)}")

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from agentcomm.base.calling import answered
 from agentcomm.base.errors import ConfigError
-from agentcomm.conformance.common import check_plugin, require
-from agentcomm.contracts.topology import LearnedTopology, LearnedTopologyConfig, Topology, TopologyConfig
+from agentcomm.conformance.common import checked_config, require
+from agentcomm.contracts.topology import Graph, LearnedTopology, Topology, TopologyConfig
 
 WORLDS, AGENTS, WIDTH = 6, 5, 8
 
@@ -25,9 +26,8 @@ def check_topology(plugin: type[Topology], arguments: dict[str, Any] | None = No
     Raises:
         AssertionError: If the topology breaks the contract.
     """
-    check_plugin(plugin, LearnedTopologyConfig if issubclass(plugin, LearnedTopology) else TopologyConfig)
-    config = plugin.Config.model_validate(arguments or {})
-    assert isinstance(config, TopologyConfig)
+    learns = isinstance(plugin, type) and issubclass(plugin, LearnedTopology)
+    config: TopologyConfig = checked_config("topology", plugin, LearnedTopology if learns else Topology, arguments)
     require(plugin.learned == issubclass(plugin, LearnedTopology), "learned topologies derive from LearnedTopology")
     for agents in (1, 2, AGENTS):
         topology, same = (_built(plugin, config, agents) for _ in range(2))
@@ -62,7 +62,8 @@ def check_graphs(topology: Topology, hidden: Tensor) -> None:
     require(len(draw) == (b if sampled else 0), f"draw returns {len(draw)} draws for {b} worlds")
     receiver = torch.arange(n, device=hidden.device).view(1, -1, 1)
     for given in (None, draw) if sampled else (None,):
-        source, kept = topology.graph(given, b, hidden)
+        graph = topology.graph(given, b, hidden)
+        source, kept = answered(graph, Graph, f"topology {topology.name!r}", "graph", "a Graph")
         shape = (b, n, topology.degree)
         require(source.shape == shape, f"graph has senders of shape {tuple(source.shape)}, not {shape}")
         require(source.dtype == torch.int64, f"graph has senders of type {source.dtype}, not torch.int64")

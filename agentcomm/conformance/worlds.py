@@ -8,11 +8,18 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
+from agentcomm.base.calling import answered
 from agentcomm.conformance.common import WorldFactory, require
 from agentcomm.contracts.world import Step, World
 
 
-def check_world(world_factory: WorldFactory, num_worlds: int = 8, num_steps: int = 60, resumes: bool = True) -> None:
+def check_world(
+    world_factory: WorldFactory,
+    num_worlds: int = 8,
+    num_steps: int = 60,
+    resumes: bool = True,
+    quick: bool = False,
+) -> None:
     """Check the contract of :class:`agentcomm.contracts.world.World` in random episodes.
 
     Args:
@@ -21,15 +28,19 @@ def check_world(world_factory: WorldFactory, num_worlds: int = 8, num_steps: int
         num_worlds: Number of copies.
         num_steps: Steps of the random rollouts.
         resumes: Whether ``restore`` resumes exactly the same episodes, as all but third-party environments do.
+        quick: Whether to check the first steps only: shapes, types, ranges, ends and randomness.
 
     Raises:
         AssertionError: If the world breaks the contract.
     """
+    num_worlds, num_steps = (2, 5) if quick else (num_worlds, num_steps)
     world = world_factory(num_worlds)
     actions = _random_actions(world, num_steps, seed=1)
     _check_description(world)
     _check_steps(world, actions)
     _check_randomness(world_factory, num_worlds, actions)
+    if quick:
+        return
     _check_refusals(world)
     if world.config.loses_members:
         _check_members(world_factory, num_worlds, actions)
@@ -59,6 +70,7 @@ def _difference(first: Step, second: Step) -> str | None:
 
 
 def _check_description(world: World) -> None:
+    answered(world.observe(), Tensor, f"environment {world.name!r}", "observe", "observations [B, N, O]")
     require(len(world.agents) > 0, "agents is empty")
     require(len(set(world.agents)) == len(world.agents), f"agents are not distinct: {world.agents}")
     require(len(set(world.action_names)) == len(world.action_names), f"actions are not distinct: {world.action_names}")

@@ -15,6 +15,7 @@ from torch import Tensor
 from typing_extensions import TypeVar
 
 from agentcomm.base.plugin import Plugin, PluginConfig
+from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.directory_hook import DirectoryEdits, DirectoryView
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.outcome import Episodes
@@ -24,6 +25,12 @@ from agentcomm.contracts.views import ActionView, MessageView, ObservationView, 
 
 Hook = Literal["on_messages", "on_observations", "on_action", "on_rewards", "on_directory"]
 HOOKS: tuple[Hook, ...] = get_args(Hook)
+# What a hook is called for, besides being overridden.
+CALLED_FOR: dict[Hook, str] = {
+    "on_observations": "position 'sensor'",
+    "on_action": "power 'act'",
+    "on_rewards": "power 'reward'",
+}
 
 
 class AttackConfig(PluginConfig):
@@ -60,6 +67,33 @@ class Attack(Plugin[A_co]):
     def threat_model(self) -> ThreatModel:
         """The attack's position, powers, knowledge, budget and objective with these arguments."""
 
+    def unmet(self, deployment: Deployment) -> str | None:
+        """What it needs and does not find where it is deployed; None if it can work. It is refused with that text.
+
+        Override it to add requirements, and call this method first: it checks hooks, powers, directory and channels.
+        """
+        found, threat = hooks(type(self)), self.threat_model()
+        if not found:
+            return f"it overrides no hook, so it can do nothing: override {', '.join(HOOKS[:-1])} or {HOOKS[-1]}"
+        if "on_directory" in found and not deployment.directory:
+            return f"it needs a directory, but {deployment.environment} has none"
+        if self.needs_fragmentation and not any(channel.fragments_messages for channel in deployment.channels):
+            return "it acts on fragments, but no channel fragments messages: add `--channel fragments`"
+        never = {"on_observations": threat.position.kind != "sensor"}
+        never |= {"on_action": "act" not in threat.powers, "on_rewards": "reward" not in threat.powers}
+        if all(never.get(hook, False) for hook in found):
+            needs = "; ".join(f"{hook} is called for {CALLED_FOR[hook]}" for hook in sorted(found))
+            powers = ", ".join(sorted(threat.powers)) or "none"
+            has = f"position {threat.position.kind!r} and powers: {powers}"
+            return f"none of its hooks is ever called: {needs}, but its threat model has {has}"
+        return None
+
+    def idle(self, deployment: Deployment) -> str | None:
+        """Why it can do nothing to this team, although it fits; None if it can. Its cells are inconclusive."""
+        if hooks(type(self)) == {"on_rewards"} and deployment.trained_under is not None:
+            return "rewards are attacked in training only"
+        return None
+
     def succeeded(self, attacked: Episodes, clean: Episodes) -> Tensor:
         """[B] bool, the success predicate; by default, the team earned less than in the same episode unattacked.
 
@@ -68,6 +102,13 @@ class Attack(Plugin[A_co]):
             clean: The same episodes without it.
         """
         return attacked.total_reward < clean.total_reward - 1e-6
+
+    def decode(self, payload: Tensor) -> Tensor | None:
+        """[.., bits] int64, the secret bits that an accomplice reads from payloads [.., D] of its node; None for none.
+
+        An attack that hides bits keeps those of the present step in its memory, as ``secret`` [B, bits] int64.
+        """
+        return None
 
     def memory(self) -> dict[str, Tensor]:
         """Initial memory: named tensors [B, ...], reset with the episodes of their worlds."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from typing_extensions import TypeVar
 
+from agentcomm.base.calling import answered, calling
 from agentcomm.base.plugin import Plugin, PluginConfig
 from agentcomm.contracts.edits import Fragments
 from agentcomm.contracts.shape import TeamShape
@@ -133,7 +134,9 @@ def compose(channels: Sequence[Channel], memories: Sequence[dict[str, Tensor]], 
     for channel, memory in zip(channels, memories, strict=True):
         present = entering.present & ~lost
         now = replace(entering, present=present, size=entering.size + extra, hops=entering.hops - hops)
-        effect = channel.carry(now, memory)
+        what = f"channel {channel.name!r}"
+        with calling(what, "carry"):
+            effect = answered(channel.carry(now, memory), ChannelEffect, what, "carry", "a ChannelEffect")
         lost = lost if effect.lost is None else lost | (effect.lost & present)
         seconds = seconds if effect.seconds is None else seconds + effect.seconds
         extra = extra if effect.extra is None else extra + effect.extra

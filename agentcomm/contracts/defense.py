@@ -12,6 +12,7 @@ from torch import Tensor
 from typing_extensions import TypeVar
 
 from agentcomm.base.plugin import Plugin, PluginConfig
+from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.directory_defense import DirectoryRequests, DirectoryVerdicts
 from agentcomm.contracts.directory_hook import DirectoryShape
 from agentcomm.contracts.shape import TeamShape
@@ -33,6 +34,7 @@ READING = ORDERS.index("content")  # defenses from this one on see decoded paylo
 
 DefenseHook = Literal["screen", "aggregate", "on_action", "on_directory", "respond"]
 DEFENSE_HOOKS: tuple[DefenseHook, ...] = get_args(DefenseHook)
+ON_MESSAGES: frozenset[DefenseHook] = frozenset(("screen", "aggregate", "respond"))
 
 
 class DefenseConfig(PluginConfig):
@@ -50,6 +52,7 @@ class Defense(Plugin[D_co]):
         needs_seal: Whether messages must be sealed for it to work; a seal adds bytes to each.
         history: Steps of an episode that it remembers: 0 for none, None for all of them.
         latency: Steps by which it keeps messages back.
+        refuses: Whether its ``screen`` may refuse messages; a defense that only scales or replaces them does not.
         fails_open: Whether it lets pass what it cannot judge, such as messages without a seal or a history.
         lossless: Whether clean messages pass unchanged, bit for bit. Defenses that pay for robustness with clean
             performance are not.
@@ -59,12 +62,27 @@ class Defense(Plugin[D_co]):
     needs_seal: ClassVar[bool] = False
     history: ClassVar[int | None] = 0
     latency: ClassVar[int] = 0
+    refuses: ClassVar[bool] = True
     fails_open: ClassVar[bool] = True
     lossless: ClassVar[bool] = True
 
     def __init__(self, config: D_co, team_shape: TeamShape) -> None:
         self.config = config
         self.team_shape = team_shape
+
+    def unmet(self, deployment: Deployment) -> str | None:
+        """What it needs and does not find where it is deployed; None if it can work. It is refused with that text.
+
+        Override it to add requirements, and call this method first: it checks hooks and the directory.
+        """
+        found = defense_hooks(type(self))
+        if not found:
+            return f"it overrides no hook, so it can do nothing: override {', '.join(DEFENSE_HOOKS[:-1])} or respond"
+        if self.order not in ORDERS:
+            return f"its order is {self.order!r}; choose one of {', '.join(ORDERS)}"
+        if "on_directory" in found and not deployment.directory:
+            return f"it needs a directory, but {deployment.environment} has none"
+        return None
 
     def memory(self) -> dict[str, Tensor]:
         """Fresh memory: tensors [B, ...] that are reset with their world."""

@@ -7,9 +7,11 @@ edits that they permit.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from agentcomm.base.errors import did_you_mean
 
 Power = Literal["read", "modify", "inject", "drop", "delay", "reorder", "replay", "register", "act", "reward"]
 Knowledge = Literal["none", "protocol", "graph", "policy", "defense"]
@@ -88,6 +90,17 @@ class ThreatModel:
     objective: Objective = "untargeted"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.position, Position):
+            raise ValueError(f"a position is needed, such as Position(kind='edge'), not {self.position!r}")
+        if not isinstance(self.budget, Budget):
+            raise ValueError(f"a budget is needed, such as self.config.budget, not {self.budget!r}")
+        given: list[tuple[str, Any, tuple[str, ...]]]
+        given = [("power", power, get_args(Power)) for power in self.powers]
+        given += [("knowledge", self.knowledge, get_args(Knowledge))]
+        given += [("objective", self.objective, get_args(Objective))]
+        for what, word, known in given:
+            if word not in known:
+                raise ValueError(f"there is no {what} {word!r}; {did_you_mean(str(word), known)}")
         if "act" in self.powers and self.position.kind != "node":
             raise ValueError(
                 f"position {self.position.kind!r} has no node to act for: power 'act' needs position 'node'"

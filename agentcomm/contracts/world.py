@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import TypeVar
 
+from agentcomm.base.calling import answered
 from agentcomm.base.errors import ConfigError
 from agentcomm.base.plugin import Plugin, PluginConfig
 from agentcomm.base.state import State
@@ -273,7 +274,8 @@ class World(Plugin[W_co], State):
             ValueError: If the actions' shape, type or range is wrong.
         """
         self._check(actions)
-        transition = self.advance(actions, self.generator)
+        what = f"environment {self.name!r}"
+        transition = answered(self.advance(actions, self.generator), Transition, what, "advance", "a Transition")
         self.length += 1
         length = self.length.clone()
         truncated = self.length >= self.max_steps

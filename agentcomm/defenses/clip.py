@@ -24,6 +24,7 @@ class Clip(Defense[ClipConfig]):
     """Scales payloads back to the allowed length."""
 
     order = "content"
+    refuses = False
 
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
         """Scale down payloads longer than the radius; 1% of slack keeps rounding out of it."""

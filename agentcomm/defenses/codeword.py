@@ -15,6 +15,7 @@ from torch import Tensor
 
 from agentcomm.codecs.codebook import CodebookConfig, get_codebook
 from agentcomm.contracts.defense import Defense, DefenseConfig
+from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.verdicts import Delivered, Verdicts
 
@@ -33,6 +34,20 @@ class Codeword(Defense[CodewordConfig]):
     def __init__(self, config: CodewordConfig, team_shape: TeamShape) -> None:
         super().__init__(config, team_shape)
         self._codebook = get_codebook(config, team_shape.width).to(team_shape.device)
+
+    def unmet(self, deployment: Deployment) -> str | None:
+        """It needs senders that speak through codec ``vq`` with the same codebook."""
+        codec = deployment.codec
+        here = "messages are not compressed" if codec is None else f"the codec is {codec.name!r}"
+        if codec is not None and isinstance(codec.config, CodebookConfig):
+            spoken = get_codebook(codec.config, self.team_shape.width).to(self._codebook.device)
+            if torch.equal(spoken, self._codebook):
+                return super().unmet(deployment)
+            mine, its = ({n: getattr(c, n) for n in CodebookConfig.model_fields} for c in (self.config, codec.config))
+            other = ", ".join(f"{name}={mine[name]}, not {its[name]}" for name in mine if mine[name] != its[name])
+            here = f"its codebook is another one than the codec's ({other})"
+        needs = "it needs codec 'vq' with the arguments of the defense, and would refuse every message otherwise"
+        return super().unmet(deployment) or f"{needs}: {here}"
 
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
         """Refuse payloads with a part that equals no codeword."""

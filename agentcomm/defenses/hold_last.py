@@ -26,6 +26,7 @@ class HoldLast(Defense[HoldLastConfig]):
     """Remembers the last accepted payload per receiver, claimed sender and round; the first one is accepted unseen."""
 
     order = "content"
+    refuses = False
     history = None
 
     def memory(self) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from agentcomm.contracts.defense import Defense, DefenseConfig
+from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.verdicts import InboxView
 
 
@@ -26,6 +27,14 @@ class Median(Defense[MedianConfig]):
 
     order = "trust"
     lossless = False
+
+    def unmet(self, deployment: Deployment) -> str | None:
+        """It needs inboxes of at least ``least`` messages; those of a team without messages are always empty."""
+        degree, least = deployment.shape.degree, self.config.least
+        if deployment.silent or degree >= least:
+            return super().unmet(deployment)
+        few = f"it needs inboxes of least={least} messages, but agents of this team hear at most {degree}"
+        return super().unmet(deployment) or f"{few}: use a denser topology, or a smaller least"
 
     def aggregate(self, inbox: InboxView, memory: dict[str, Tensor]) -> Tensor | None:
         """The median in each slot of an inbox that is large enough."""

@@ -13,7 +13,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.contracts.defense import Defense, DefenseConfig
+from agentcomm.contracts.defense import Defense, DefenseConfig, defense_hooks
+from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.verdicts import ExchangeOutcome, Responses
 
 
@@ -40,6 +41,15 @@ class Quarantine(Defense[QuarantineConfig]):
         s = self.team_shape
         sizes = (s.num_worlds, s.num_agents, s.num_agents + 1)
         return {"refused": torch.zeros(sizes, dtype=torch.int64, device=s.device)}
+
+    def unmet(self, deployment: Deployment) -> str | None:
+        """It needs another defense that refuses messages."""
+        others = [other for other in deployment.defenses if not isinstance(other, Quarantine)]
+        if any(other.refuses and "screen" in defense_hooks(type(other)) for other in others):
+            return super().unmet(deployment)
+        named = ", ".join(other.name for other in others) or "none"
+        missing = "it needs another defense that refuses messages, such as authenticate+quarantine"
+        return super().unmet(deployment) or f"{missing} (here: {named})"
 
     def respond(self, outcome: ExchangeOutcome, memory: dict[str, Tensor]) -> Responses:
         """Close links that have reached the limit, and begin to count from 0."""

@@ -15,28 +15,32 @@ from typing import Any
 
 import torch
 
+from agentcomm.base.calling import described
+from agentcomm.base.errors import AgentcommError, RequirementError
 from agentcomm.base.files import append_line, read_jsonl
 from agentcomm.base.log import event_log
 from agentcomm.base.registry import find
 from agentcomm.base.versions import versions
+from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.threat_model import ThreatModel
+from agentcomm.contracts.world import World
 from agentcomm.evaluation.cells import Cell, Group, plan
 from agentcomm.evaluation.identity import Identities, mark_stale
 from agentcomm.evaluation.metrics import measure, score_of
+from agentcomm.evaluation.reasons import Played, inconclusive, refuses_everything
 from agentcomm.evaluation.recordings import record
 from agentcomm.evaluation.references import references
 from agentcomm.evaluation.setup import Rows, gate_probability, load_team, prepare, run_cell
 from agentcomm.evaluation.success import attack_success
+from agentcomm.runs.assembly import deployment
 from agentcomm.runs.choices import Choice, TransportConfig
 from agentcomm.runs.conditions import Conditions
+from agentcomm.runs.config import RunConfig
 from agentcomm.runs.folder import Run
 from agentcomm.runs.policy_file import SavedPolicy
-from agentcomm.step.adversary import Adversary
-
-# Ledger counts of the effects of attacks on messages.
-TOUCHED = ("dropped", "delayed", "tampered", "forged", "replayed", "fragments")
+from agentcomm.step.comms import Comms
 
 
 def evaluate(
@@ -61,7 +65,7 @@ def evaluate(
     Raises:
         AgentcommError: If no team is trained, or an attack or defense does not fit the team.
     """
-    cells, own = plan(run, attacks, defenses, conditions), run.config.transport.canonical()
+    cells = plan(run, attacks, defenses, conditions)
     with run.lock():
         identities = Identities(run)
         rows = read_jsonl(run.cells)[0] if run.cells.exists() else []
@@ -72,7 +76,7 @@ def evaluate(
         log = event_log(run.events)
         for old, reason in stale.items():
             log.info("stale", id=old, reason=reason)
-        _check_fit(run, cells)
+        cells = _fitting(run, cells, log)
         for done, cell in enumerate(cells):
             watch(cell, done, len(cells))
             if cell.id in known:
@@ -80,7 +84,7 @@ def evaluate(
             team = (cell.variant, cell.seed, cell.conditions.device)
             if team not in teams:
                 teams = {team: load_team(run, cell)}
-            row = _evaluate(cell, teams[team], own, known, clean_twins)
+            row = _evaluate(cell, teams[team], run.config, known, clean_twins)
             row |= {"identity": identities.of(cell), "replaces": stale.get(cell.id)}
             known[cell.id] = row
             append_line(run.cells, row)
@@ -98,27 +102,45 @@ def _usable(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in rows if row.get("status") != "failed" and not row.get("stale")}
 
 
-def _check_fit(run: Run, cells: Sequence[Cell]) -> None:
-    """Set up every cell once with a single world, to find errors before a long evaluation starts."""
+def _fitting(run: Run, cells: Sequence[Cell], log: Any) -> list[Cell]:
+    """Set up every cell once with a single world, to find errors before a long evaluation starts.
+
+    Returns:
+        The cells without those whose attack or defenses lack something under their conditions, but not under all.
+
+    Raises:
+        AgentcommError: If an attack or a group of defenses cannot be used under any of the conditions.
+    """
     variant, seed = run.trained()[0]
     kinds = [replace(cell, variant=variant, seed=seed) for cell in cells]
     teams: dict[str, SavedPolicy] = {}
-    for cell in {cell.id: cell for cell in kinds}.values():
-        device = cell.conditions.device
+    missing: dict[str, RequirementError] = {}
+    for kind in {kind.id: kind for kind in kinds}.values():
+        device = kind.conditions.device
         if device not in teams:
-            teams[device] = load_team(run, cell)
-        prepare(cell, teams[device], 1)
+            teams[device] = load_team(run, kind)
+        try:
+            prepare(kind, teams[device], 1)
+        except RequirementError as error:
+            missing[kind.id] = error
+    able = {(kind.attack_label, kind.defense_label) for kind in kinds if kind.id not in missing}
+    for kind in kinds:
+        if kind.id in missing and (kind.attack_label, kind.defense_label) not in able:
+            raise missing[kind.id]
+    for name, reason in missing.items():
+        log.warning("cell_skipped", id=name, reason=str(reason))
+    return [cell for cell, kind in zip(cells, kinds, strict=True) if kind.id not in missing]
 
 
 def _evaluate(
-    cell: Cell, saved: SavedPolicy, own: TransportConfig, rows: Rows, clean_twins: dict[str, Episodes]
+    cell: Cell, saved: SavedPolicy, config: RunConfig, rows: Rows, clean_twins: dict[str, Episodes]
 ) -> dict[str, Any]:
     """Evaluate a cell; an error in a plug-in marks the cell as failed."""
     began = time.perf_counter()
-    row = _about(cell, saved, own)
+    row = _about(cell, saved, config.transport.canonical())
     try:
         world, policy, comms = prepare(cell, saved, cell.episodes)
-        adversary = comms.adversary
+        adversary, defenses = comms.adversary, comms.network.defenses
         if adversary.guards:
             row["attack"]["threat"] = _threat(adversary.guards[0].threat)
         gates = gate_probability(cell, rows)
@@ -130,30 +152,44 @@ def _evaluate(
         success = {}
         if cell.attack is None:
             clean_twins[cell.id] = episodes
+            if (error := refuses_everything(episodes, defenses)) is not None:
+                raise RequirementError(error)
         else:
             success = attack_success(cell, saved, episodes, gates, clean_twins)
         metrics = measure(episodes) | success
+        where = _where(cell, world, policy, comms, config)
+        reason = inconclusive(Played(adversary, where, _graph(policy), episodes), defenses)
     except Exception as error:
-        return row | {"status": "failed", "error": f"{type(error).__name__}: {error}", "seconds": 0.0}
+        text = f"{type(error).__name__}: {error}" if isinstance(error, AgentcommError) else described(error)
+        return row | {"status": "failed", "error": text, "seconds": 0.0}
     for actions in adversary.action_guards:
         row["attack"]["actions"] = {
             "changed": int(actions.changed.sum()),
             "deviation": float(actions.deviation.max()),
             "bits": float(actions.leaked.mean()),
         }
-    totals = episodes.totals()
-    # An attack without effect on messages, actions, sensors or the directory says nothing about robustness.
-    if cell.attack is not None and not _touched(totals, adversary):
-        row["status"] = "inconclusive"
+    if reason is not None:
+        row |= {"status": "inconclusive", "reason": reason}
     return row | {
         "metrics": metrics,
-        "ledger": totals,
+        "ledger": episodes.totals(),
         "violations": {rule: n for guard in adversary.guards for rule, n in guard.violations.items()},
         "gate_by_step": episodes.gate_by_step,
         "agents": list(world.agents),
         "graph": _graph(policy),
         "seconds": round(time.perf_counter() - began, 3),
     }
+
+
+def _where(cell: Cell, world: World, policy: CommPolicy, comms: Comms, config: RunConfig) -> Deployment:
+    """The cell's team, transport and environment."""
+    network = comms.network
+    channels = () if network.link is None else network.link.channels
+    return replace(
+        deployment(world, policy, network.codec, channels, network.defenses),
+        greedy=cell.conditions.decisions == "greedy",
+        trained_under={choice.name.rpartition("/")[2]: choice.arguments for choice in config.attacks},
+    )
 
 
 def _about(cell: Cell, saved: SavedPolicy, own: TransportConfig) -> dict[str, Any]:
@@ -183,14 +219,6 @@ def _about(cell: Cell, saved: SavedPolicy, own: TransportConfig) -> dict[str, An
         "versions": versions(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def _touched(totals: dict[str, int], adversary: Adversary) -> int:
-    """Number of effects of an attack on messages, actions, sensors and the directory."""
-    touched = sum(totals[fate] for fate in TOUCHED)
-    touched += sum(int(guard.changed.sum()) for guard in adversary.action_guards)
-    touched += sum(int(guard.base.total.sum()) for guard in adversary.observation_guards)
-    return touched + sum(int(guard.base.total.sum()) for guard in adversary.directory_guards)
 
 
 def _graph(policy: CommPolicy) -> list[list[int]]:

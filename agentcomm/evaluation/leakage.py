@@ -8,6 +8,7 @@ their sizes.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,6 +18,7 @@ from agentcomm.base.errors import RunError
 from agentcomm.base.seeds import derive
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.contracts.views import MessageView
+from agentcomm.contracts.world import World
 from agentcomm.evaluation.play import play
 from agentcomm.evaluation.probe import Finding, probe
 from agentcomm.network.record import ExchangeRecord
@@ -25,6 +27,7 @@ from agentcomm.runs.assembly import make_comms, make_world
 from agentcomm.runs.choices import Choice, TransportConfig
 from agentcomm.runs.folder import Run
 from agentcomm.runs.policy_file import SavedPolicy
+from agentcomm.step.comms import Comms
 from agentcomm.step.loop import StepRecord
 
 EAVESDROP = Choice(name="eavesdrop")
@@ -104,20 +107,34 @@ def intercept(run: Run, seed: int, episodes: int, sampled: bool = False, attack:
     if ("team", seed) not in run.trained():
         raise RunError(f"{run.path} has no trained team of seed {seed}")
     saved = policy_file.load(run.policy("team", seed))
-    world, rounds = make_world(saved.environment, episodes), saved.policy.rounds
+    world = make_world(saved.environment, episodes)
     comms = make_comms(world, saved.policy, (attack,), transport=run.config.transport)
-    tap = comms.adversary.message_guards[0]
+    own = derive(run.config.evaluation.seed, "overhear", seed)
+    generator = torch.Generator(world.device).manual_seed(derive(own, "decisions")) if sampled else None
+    return listen(
+        world, comms, lambda follow: play(world, saved.policy, comms, own, generator=generator, follow=follow)
+    )
+
+
+def listen(world: World, comms: Comms, run: Callable[[Callable[[StepRecord], None]], object]) -> Intercepted:
+    """What the first attack on messages reads in episodes.
+
+    Args:
+        world: Their worlds.
+        comms: The team's message layer.
+        run: Runs the episodes, and calls the function that it is given after each step.
+    """
+    tap, shape = comms.adversary.message_guards[0], comms.network.team_shape
     steps: list[tuple[StepRecord, Tensor, Tensor]] = []
 
     def follow(record: StepRecord) -> None:
-        said = _said(tap.trace or [], rounds, record.running, world.num_agents, saved.policy.width)
+        rounds = len(record.decision.inboxes)
+        said = _said(tap.trace or [], rounds, record.running, world.num_agents, shape.width)
         steps.append((record, said, _bytes(record.exchanges, record.running, world.num_agents)))
         tap.trace = []
 
     tap.trace = []
-    own = derive(run.config.evaluation.seed, "overhear", seed)
-    generator = torch.Generator(world.device).manual_seed(derive(own, "decisions")) if sampled else None
-    play(world, saved.policy, comms, own, generator=generator, follow=follow)
+    run(follow)
     tap.trace = None
 
     before = [torch.zeros_like(steps[0][2])] * (WINDOW - 1) + [size for _, _, size in steps]
@@ -128,12 +145,12 @@ def intercept(run: Run, seed: int, episodes: int, sampled: bool = False, attack:
     there = running.unsqueeze(-1).expand(-1, -1, world.num_agents)
     step, episode, agent = there.nonzero(as_tuple=True)
     return Intercepted(
-        episode=episode,
-        agent=agent,
-        step=step,
-        payloads=torch.stack([said for _, said, _ in steps])[there],
-        sizes=sizes[there],
-        facts={name: fact[there] for name, fact in facts.items()},
+        episode=episode.cpu(),
+        agent=agent.cpu(),
+        step=step.cpu(),
+        payloads=torch.stack([said for _, said, _ in steps])[there].cpu(),
+        sizes=sizes[there].cpu(),
+        facts={name: fact[there].cpu() for name, fact in facts.items()},
     )
 
 
@@ -232,7 +249,8 @@ def measure_covert_leak(
         assert ear.trace
         first = ear.trace[0]
         mine = first.reach & (first.sender == told.identity) & record.running.view(-1, 1, 1)
-        said = told.attack.decode(first.payload[mine])  # type: ignore[attr-defined]
+        said = told.attack.decode(first.payload[mine])
+        assert said is not None
         secret = told.memory.tensors["secret"][mine.nonzero()[:, 0]]
         right, asked = right + int((said == secret).sum()), asked + secret.numel()
         steps, heard = steps + int(record.running.sum()), heard + int(mine.sum())

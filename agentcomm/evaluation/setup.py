@@ -22,6 +22,7 @@ from agentcomm.runs.assembly import make_comms, make_world, resize_team
 from agentcomm.runs.folder import Run
 from agentcomm.runs.policy_file import SavedPolicy
 from agentcomm.step.comms import Comms
+from agentcomm.step.loop import StepRecord
 
 Rows = Mapping[str, dict[str, Any]]  # evaluated cells by id
 
@@ -89,6 +90,7 @@ def run_cell(
     gates: float | None = None,
     record: int = 0,
     watch: Callable[[list[ExchangeRecord]], None] | None = None,
+    follow: Callable[[StepRecord], None] | None = None,
 ) -> Episodes:
     """Run a cell's episodes, one per world; see :func:`agentcomm.evaluation.play.play`.
 
@@ -100,6 +102,7 @@ def run_cell(
         gates: From :func:`gate_probability`.
         record: Number of worlds to record frame by frame.
         watch: Called after each step with the records of its exchanges.
+        follow: Called after each step with its record, including facts.
     """
     generator = None
     if cell.conditions.decisions == "sampled":
@@ -113,5 +116,6 @@ def run_cell(
         gates=gates,
         record=record,
         watch=watch,
+        follow=follow,
         obedience=cell.conditions.obedience,
     )

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.evaluation.cells import Cell
+from agentcomm.evaluation.exfiltration import exfiltrated, exfiltrates
 from agentcomm.evaluation.setup import prepare, run_cell
 from agentcomm.runs.policy_file import SavedPolicy
 
@@ -14,6 +15,8 @@ def attack_success(
     cell: Cell, saved: SavedPolicy, attacked: Episodes, gates: float | None, clean_twins: dict[str, Episodes]
 ) -> dict[str, float]:
     """Success rate of an attack by its own predicate, and of its no-op control.
+
+    Attacks that exfiltrate have a predicate and a control in :mod:`agentcomm.evaluation.exfiltration`.
 
     Args:
         cell: The attacked cell.
@@ -28,10 +31,12 @@ def attack_success(
     world, policy, comms = prepare(cell, saved, cell.episodes, noop_control=True)
     control = run_cell(cell, world, policy, comms, gates)
     attack, clean = comms.adversary.guards[0].attack, clean_twins[twin.id]
-    rates = [float(attack.succeeded(episodes, clean).float().mean()) for episodes in (attacked, control)]
-    return {
-        "attack_success": rates[0],
-        "control_success": rates[1],
+    if exfiltrates(attack):
+        rates = exfiltrated(cell, saved, attack, gates)
+    else:
+        won, noop = (float(attack.succeeded(episodes, clean).float().mean()) for episodes in (attacked, control))
+        rates = {"attack_success": won, "control_success": noop}
+    return rates | {
         "control_steps": float(control.length.float().mean()),
         "control_return": float(control.total_reward.mean()),
         "control_harm": float(control.harm.float().mean()),

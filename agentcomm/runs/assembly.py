@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
 from agentcomm.base import registry
-from agentcomm.base.errors import ConfigError
-from agentcomm.base.registry import Axis
+from agentcomm.base.calling import calling
+from agentcomm.base.errors import ConfigError, RequirementError
 from agentcomm.base.seeds import derive
-from agentcomm.contracts.attack import hooks
-from agentcomm.contracts.defense import defense_hooks
+from agentcomm.contracts.channel import Channel
+from agentcomm.contracts.codec import Codec
+from agentcomm.contracts.defense import Defense
+from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.world import Observation, World
 from agentcomm.directory.world import DirectoryWorld
 from agentcomm.runs.choices import PLAIN_TRANSPORT, Choice, TransportConfig, build
-from agentcomm.runs.config import Variant
+from agentcomm.runs.config import RunConfig, Variant
+from agentcomm.runs.fitting import check_attacks, check_defenses, construct
 from agentcomm.step.comms import Comms
 
 
 def make_world(choice: Choice, num_worlds: int, device: str | torch.device = "cpu") -> World:
     """B worlds of the chosen environment."""
-    world: World = registry.find("environment", choice.name)(build("environment", choice), num_worlds, device)
+    plugin, config = registry.find("environment", choice.name), build("environment", choice)
+    with calling(f"environment {choice.label!r}", "__init__"):
+        world: World = plugin(config, num_worlds, device)
     return world
 
 
@@ -34,7 +38,7 @@ def make_policy(choice: Choice, world: World, variant: Variant = "team", seed: i
     config = build("policy", choice)
     if variant == "control":
         config = plugin.without_messages(config)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), calling(f"policy {choice.label!r}", "for_world"):
         torch.manual_seed(derive(seed, "weights"))
         return plugin.for_world(config, world).to(world.device)
 
@@ -85,9 +89,68 @@ def make_comms(
     """The message layer, adversary and defenders of a team; those of the world's directory are installed there.
 
     Raises:
-        ConfigError: If a part does not fit the team, or the carrier cannot carry the output of the codec.
+        RequirementError: If an attack or a defense lacks something that it needs.
+        AgentcommError: If a part does not fit the team, or the carrier cannot carry the output of the codec.
     """
-    team_shape = TeamShape(
+    team_shape = shape_of(world, policy)
+    directory = world.directory if isinstance(world, DirectoryWorld) else None
+    sizes = None if directory is None else directory.shape
+    made = [construct("attack", choice, team_shape) for choice in attacks]
+    slots = team_shape.degree + sum(attack.injections() for attack in made)
+    channels = [construct("channel", choice, team_shape, slots) for choice in transport.channels]
+    codec = None if transport.codec is None else construct("codec", transport.codec, team_shape)
+    defended = [construct("defense", choice, team_shape) for choice in defenses]
+    where = deployment(world, policy, codec, channels, defended)
+    check_attacks(attacks, made, where, sizes)
+    check_defenses(defenses, defended, where)
+    wiring = (channels, codec, transport.step_seconds, _numbers(policy), sizes, transport.carrier)
+    try:
+        comms = Comms.between(team_shape, made, defended, seed, *wiring)
+    except ValueError as error:
+        named = ", ".join((*(choice.label for choice in attacks), transport.label or "a plain transport"))
+        raise ConfigError(f"{named} cannot be used by this team of {world.num_agents}: {error}") from error
+    if directory is not None:
+        directory.install(comms.adversary.directory_guards, comms.defenders.directory_screens)
+    return comms
+
+
+def check_training(config: RunConfig) -> None:
+    """Set up a run's team once with a single world, to find errors before training starts.
+
+    Raises:
+        AgentcommError: If a part does not fit, or an attack could do nothing in training.
+    """
+    world = make_world(config.environment, 1)
+    policy = make_policy(config.policy, world)
+    comms = make_comms(world, policy, config.attacks, config.defenses, transport=config.transport)
+    for choice, guard in zip(config.attacks, comms.adversary.guards, strict=True):
+        reason = guard.attack.idle(deployment(world, policy))
+        if reason is not None:
+            raise RequirementError(f"training under attack '{choice.label}' would be training without it: {reason}")
+
+
+def deployment(
+    world: World,
+    policy: CommPolicy,
+    codec: Codec | None = None,
+    channels: Sequence[Channel] = (),
+    defenses: Sequence[Defense] = (),
+) -> Deployment:
+    """A team, its transport and its environment, for plug-ins that say what they need of them."""
+    return Deployment(
+        shape=shape_of(world, policy),
+        environment=world.name,
+        directory=isinstance(world, DirectoryWorld),
+        gated=policy.gate is not None,
+        codec=codec,
+        channels=tuple(channels),
+        defenses=tuple(defenses),
+    )
+
+
+def shape_of(world: World, policy: CommPolicy) -> TeamShape:
+    """The shape of a team in these worlds."""
+    return TeamShape(
         num_worlds=world.num_worlds,
         num_agents=world.num_agents,
         degree=policy.topology.degree,
@@ -95,34 +158,3 @@ def make_comms(
         rounds=policy.exchanges,
         device=world.device,
     )
-
-    def make(axis: Axis, choices: Sequence[Choice], *more: int) -> list[Any]:
-        return [registry.find(axis, c.name)(build(axis, c), team_shape, *more) for c in choices]
-
-    codecs = () if transport.codec is None else (transport.codec,)
-    try:
-        made, directory = make("attack", attacks), world.directory if isinstance(world, DirectoryWorld) else None
-        for attack in made:
-            if directory is None and "on_directory" in hooks(type(attack)):
-                raise ValueError(f"{attack.name} needs a directory, but {world.name} has none")
-        slots = team_shape.degree + sum(attack.injections() for attack in made)
-        channels = make("channel", transport.channels, slots)
-        for attack in made:
-            if attack.needs_fragmentation and not any(channel.fragments_messages for channel in channels):
-                raise ValueError(
-                    f"{attack.name} acts on fragments, but no channel fragments messages: add `--channel fragments`"
-                )
-        codec = next(iter(make("codec", codecs)), None)
-        defended, numbers = make("defense", defenses), _numbers(policy)
-        for defense in defended:
-            if directory is None and "on_directory" in defense_hooks(type(defense)):
-                raise ValueError(f"{defense.name} needs a directory, but {world.name} has none")
-        sizes = None if directory is None else directory.shape
-        wiring = (channels, codec, transport.step_seconds, numbers, sizes, transport.carrier)
-        comms = Comms.between(team_shape, made, defended, seed, *wiring)
-        if directory is not None:
-            directory.install(comms.adversary.directory_guards, comms.defenders.directory_screens)
-        return comms
-    except ValueError as error:
-        named = ", ".join(c.label for c in (*attacks, *defenses, *transport.channels, *codecs))
-        raise ConfigError(f"{named} does not fit a team of {world.num_agents}: {error}") from error

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
+from agentcomm.base.calling import described
 from agentcomm.base.errors import ConfigError, did_you_mean, explain
 from agentcomm.runs.choices import PLAIN_TRANSPORT, Choice, Strict, TransportConfig, apply_override, build
 from agentcomm.runs.conditions import ConditionsConfig
@@ -106,8 +107,8 @@ class RunConfig(Strict):
                 continue
             try:
                 importlib.import_module(module)
-            except ImportError as error:
-                raise ConfigError(f"plugins: cannot import {module!r}: {error}") from error
+            except (Exception, SystemExit) as error:  # a plug-in's module may raise anything
+                raise ConfigError(f"plugins: cannot import {module!r}: {described(error)}") from error
 
 
 def parse(data: Any, where: str) -> RunConfig:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from agentcomm.base.calling import answered, calling
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.topology import Graph
@@ -19,6 +21,21 @@ from agentcomm.step.interpreter import Interpreter
 from agentcomm.step.message_noise import add_message_noise, draw_message_noise
 from agentcomm.step.preview import predict_logits
 from agentcomm.step.turns import decide_sequentially
+
+RETURNS = {
+    "encode": "hidden vectors [B, N, H]",
+    "speak": "payloads [B, N, D]",
+    "hear": "hidden vectors [B, N, H]",
+    "act": "action logits [B, N, A]",
+    "value": "values [B, N]",
+}
+
+
+def ask(policy: CommPolicy, hook: str, *arguments: Any) -> Tensor:
+    """What a method of a policy returns; its errors name the policy, the method, and file and line."""
+    what = f"policy {policy.name!r}"
+    with calling(what, hook):
+        return answered(getattr(policy, hook)(*arguments), Tensor, what, hook, RETURNS[hook])
 
 
 @dataclass(frozen=True)
@@ -77,7 +94,7 @@ def decide(
         control: Controls the gates instead of the policy.
         interpreter: Makes members obey directives in messages.
     """
-    hidden = policy.encode(observation)
+    hidden = ask(policy, "encode", observation)
     if interpreter is not None:
         interpreter.begin(*hidden.shape[:2])
     if alive is not None:
@@ -94,7 +111,7 @@ def decide(
     state, inboxes = team.communicate(hidden)
     noise = draw_action_noise((*hidden.shape[:2], policy.num_actions), generator, hidden.device)
     logits, action = team.act(state, noise, inboxes)
-    value = policy.expected_return(policy.value(hidden))
+    value = policy.expected_return(ask(policy, "value", hidden))
     return Decision(
         action=action,
         gate=gates.open,
@@ -137,9 +154,9 @@ class _TeamStep:
         policy, state = self.policy, hidden
         inboxes: list[Inbox] = []
         for round_ in range(policy.rounds - policy.autoregressive):
-            spoken = self.add_noise(policy.speak(state, round_), round_)
+            spoken = self.add_noise(ask(policy, "speak", state, round_), round_)
             inboxes.append(self.exchange(spoken, self.links, round_, state))
-            state = policy.hear(state, inboxes[-1], round_)
+            state = ask(policy, "hear", state, inboxes[-1], round_)
         return state, inboxes
 
     def act(self, state: Tensor, noise: Tensor | None, inboxes: list[Inbox]) -> tuple[Tensor, Tensor]:
@@ -151,7 +168,7 @@ class _TeamStep:
             )
             inboxes.append(told)
             return logits, action
-        logits = policy.act(state)
+        logits = ask(policy, "act", state)
         all_rows = torch.arange(shape.numel(), device=state.device)
         action = self.choose(logits.flatten(0, 1), None if noise is None else noise.flatten(0, 1), all_rows)
         return logits, action.view(shape)

@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.threat_model import Position, ThreatModel
 from agentcomm.contracts.views import ActionView
 from attacks.insider.coupling import action_distributions, uniform_belief, updated_belief
@@ -45,6 +46,11 @@ class Covert(Attack[CovertConfig]):
         budget = self.config.budget.at_most(deviation=self.config.deviation)
         position = Position(kind="node", node=self.config.node)
         return ThreatModel(position, frozenset({"act"}), "policy", budget, "exfiltrate")
+
+    def idle(self, deployment: Deployment) -> str | None:
+        """A greedy team's actions have no entropy in which to hide anything."""
+        greedy = "the team takes greedy actions, which can hide nothing: add `--decisions sampled`"
+        return greedy if deployment.greedy else super().idle(deployment)
 
     def secrets(self) -> int:
         """M."""

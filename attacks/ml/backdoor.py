@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Position, ThreatModel
@@ -56,6 +57,18 @@ class Backdoor(Attack[BackdoorConfig]):
         budget = self.config.budget.at_most(norm=self.config.epsilon)
         powers = frozenset({"modify", "reward"})
         return ThreatModel(Position(kind="node", node=self.config.node), powers, "protocol", budget, "targeted")  # type: ignore[arg-type]
+
+    def idle(self, deployment: Deployment) -> str | None:
+        """Its trigger means nothing to a team that was not trained with it."""
+        if deployment.trained_under is None:
+            return super().idle(deployment)
+        known = deployment.trained_under.get("backdoor")
+        if known is None:
+            return "this team was not trained under backdoor (attacks: [{name: backdoor}] in its config)"
+        pattern = known.get("pattern", BackdoorConfig().pattern)
+        if pattern != self.config.pattern:
+            return f"this team was trained with the trigger pattern={pattern}, not pattern={self.config.pattern}"
+        return super().idle(deployment)
 
     def memory(self) -> dict[str, Tensor]:
         """``poisoned``: [B] int64, -1 before it is drawn; ``heard``: [B, N] bool, agents sent the trigger this step."""

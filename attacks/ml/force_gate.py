@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Tensor
 
 from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.contracts.threat_model import Position, ThreatModel
 from agentcomm.contracts.views import ObservationView
@@ -59,13 +60,19 @@ class ForceGate(Attack[ForceGateConfig]):
             goal,  # type: ignore[arg-type]
         )
 
+    def idle(self, deployment: Deployment) -> str | None:
+        """It has no use without gates."""
+        return super().idle(deployment) if deployment.gated else "this team has no gates"
+
     def succeeded(self, attacked: Episodes, clean: Episodes) -> Tensor:
         """[B] bool, the team sent fewer messages per step (closed), or more (open)."""
         now, before = (e.messages["sent"] / e.length for e in (attacked, clean))
         return now < before if self.config.goal == "closed" else now > before
 
     def on_observations(self, view: ObservationView) -> Tensor | None:
-        """Show the perturbations that move gate logits most towards the goal."""
+        """Show the perturbations that move gate logits most towards the goal; nothing where there are no gates."""
+        if not (self.config.guess or view.shows("gate_logits")):
+            return None
         some = (view.reach & (view.rand(*view.reach.shape) < self.config.probability)).unsqueeze(-1)
         shown = view.observation
         if shown.is_floating_point():

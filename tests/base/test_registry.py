@@ -229,11 +229,15 @@ def test_forms_are_named_and_fit(axis: registry.Axis) -> None:
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ("import nowhere_to_be_found", "cannot be imported: No module named 'nowhere_to_be_found'"),
+        (
+            "import nowhere_to_be_found",
+            "ModuleNotFoundError: No module named 'nowhere_to_be_found' .*foreign_\\w+.py, line 1",
+        ),
         ("Plug = 3", "is not an agentcomm plug-in class"),
         ("class Plug: pass", "is not an agentcomm plug-in class"),
-        ("x = 1 / 0", "cannot be imported: division by zero"),
-        ("def broken(:", "cannot be imported: "),
+        ("x = 1 / 0", "ZeroDivisionError: division by zero .*foreign_\\w+.py, line 1"),
+        ("x = 1\ndef broken(:", "SyntaxError: .*foreign_\\w+.py, line 2"),
+        ("raise SystemExit(3)", "SystemExit: 3 .*foreign_\\w+.py, line 1"),
         ("", "cannot be imported: .*no attribute 'Plug'"),
     ],
 )
@@ -322,3 +326,13 @@ def test_bad_arguments_are_explained(axis: registry.Axis, name: str, arguments: 
 def test_errors_can_say_where_the_arguments_stood() -> None:
     with pytest.raises(ConfigError, match=r"demo\.yaml: attacks\.0 'noise' cannot be used"):
         registry.build_config("attack", "noise", {"x": 1}, where="demo.yaml: attacks.0")
+
+
+def test_a_plug_in_derives_from_the_base_of_its_axis() -> None:
+    for axis, given, words in (
+        ("attack", type("Plain", (), {}), "Plain is not an agentcomm plug-in class; derive it from Attack"),
+        ("attack", 3, "3 is not an agentcomm plug-in class"),
+        ("attack", type("Shield", (Defense,), {}), "Shield is a defense; register it as one, or derive it from Attack"),
+    ):
+        with pytest.raises(PluginError, match=words):
+            registry.register(axis, "mine")(given)  # type: ignore[arg-type]

@@ -47,7 +47,9 @@ def test_each_answers_its_attack(attack: str, defense: str, share: str, most: fl
 def test_they_need_a_directory() -> None:
     world: Any = make_world(Choice(name="predator_prey"), 1)
     policy = make_policy(Choice(name="commformer"), world)
-    with pytest.raises(ConfigError, match="challenge needs a directory, but predator_prey has none"):
+    with pytest.raises(
+        ConfigError, match="'challenge' cannot be used here: it needs a directory, but predator_prey has none"
+    ):
         make_comms(world, policy, [], [Choice(name="challenge")])
 
 

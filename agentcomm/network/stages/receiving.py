@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import torch
+
+from agentcomm.base.calling import answered, calling
 from agentcomm.base.state import Memory
 from agentcomm.contracts.codec import Codec, Received
 from agentcomm.contracts.transport import Transport
@@ -41,5 +44,9 @@ class Decode(Stage):
         t = x.traffic
         wire = t.payload()
         received = Received(wire, t.present, t.sender, t.sequence, x.step, x.round)
-        decoded = self.codec.decode(received, self.memory.tensors)
+        what = f"codec {self.codec.name!r}"
+        with calling(what, "decode"):
+            decoded = answered(
+                self.codec.decode(received, self.memory.tensors), torch.Tensor, what, "decode", "payloads [B, N, M, D]"
+            )
         x.traffic = t.add_payload(t.present, decoded - wire)

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from agentcomm.base.calling import answered, calling
 from agentcomm.base.state import Memory
-from agentcomm.contracts.codec import Codec
+from agentcomm.contracts.codec import Codec, Coded
 from agentcomm.guards.messages import MessageGuard
 from agentcomm.network.exchange import Exchange
 from agentcomm.network.stages.stage import Stage
@@ -30,7 +31,10 @@ class Encode(Stage):
 
     def __call__(self, x: Exchange) -> None:
         """Replace payloads by the values that their encoding represents."""
-        values, bits = self.codec.encode(x.spoken, self.memory.tensors, x.step, x.round)
+        what = f"codec {self.codec.name!r}"
+        with calling(what, "encode"):
+            coded = self.codec.encode(x.spoken, self.memory.tensors, x.step, x.round)
+            values, bits = answered(coded, Coded, what, "encode", "a Coded")
         x.coding, x.payload_bytes = values - x.spoken, (bits + 7) // 8
         x.traffic = replace(x.traffic, spoken=values)
 
