@@ -76,8 +76,9 @@ class Overreaches(Attack):
 def test_attacks_that_can_do_nothing_say_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attack: str, words: str
 ) -> None:
-    monkeypatch.setitem(registry._registered, ("attack", "rewards"), RewardsOnly)
-    monkeypatch.setitem(registry._registered, ("attack", "overreaches"), Overreaches)
+    for name, plugin in (("rewards", RewardsOnly), ("overreaches", Overreaches)):
+        monkeypatch.setitem(registry._registered, ("attack", name), plugin)
+        monkeypatch.setattr(plugin, "name", name)
     monkeypatch.setattr("agentcomm.api._check_foreign", lambda *given: None)
     row = the_row(run_with(tmp_path, FULL), attack)
     assert row["status"] == "inconclusive", row["error"]
