@@ -66,7 +66,7 @@ def test_readers_succeed_where_messages_say_what_agents_see(tmp_path: Path, talk
     found = row(run_of(tmp_path), attack)["metrics"]
     if talker is TellsAll:
         assert found["attack_success"] > 0.8
-        assert found["guessed_right"] > found["guessed_right_a_priori"] + 0.2
+        assert found["guessed_right"] > found["guessed_right_a_priori"] + 0.1
     else:
         assert found["attack_success"] <= found["control_success"] + 0.05
         assert found["guessed_right"] == pytest.approx(found["guessed_right_a_priori"], abs=0.03)
