@@ -12,14 +12,16 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from agentcomm.base.answers import check_answer, check_tensor
+from agentcomm.base.calling import calling
+from agentcomm.base.numbers import Numbers
 from agentcomm.base.seeds import derive
 from agentcomm.base.state import Memory, State
 from agentcomm.contracts.defense import Defense, defense_hooks
 from agentcomm.contracts.directory_hook import DirectoryShape
 from agentcomm.contracts.shape import TeamShape
-from agentcomm.contracts.verdicts import ActionRequest
+from agentcomm.contracts.verdicts import ActionRequest, ActionVerdicts
 from agentcomm.directory.screens import DirectoryScreens
-from agentcomm.guards.effects import check_tensor
 
 
 class Supervised(NamedTuple):
@@ -75,7 +77,15 @@ class Defenders(State):
         self.generator = torch.Generator(shape.device).manual_seed(derive(seed, "actuators"))
 
     @torch.no_grad()
-    def on_action(self, logits: Tensor, action: Tensor, greedy: bool, step: Tensor, rows: Tensor) -> Supervised:
+    def on_action(
+        self,
+        logits: Tensor,
+        action: Tensor,
+        greedy: bool,
+        step: Tensor,
+        rows: Tensor,
+        numbers: Numbers | None = None,
+    ) -> Supervised:
         """What agents do [R] after each defense has judged it in turn.
 
         Args:
@@ -84,15 +94,24 @@ class Defenders(State):
             greedy: Whether the team takes the likeliest actions, so that sampling again gives these.
             step: [B] int64.
             rows: [R] int64, whose actions these are, as world * N + agent.
+            numbers: Where chances are noted, which must be finite; None for nowhere.
+
+        Raises:
+            HookError: If a defense raises an error or breaks its contract.
         """
         resample = torch.zeros(action.shape, dtype=torch.float64, device=action.device)
         replaced = torch.zeros_like(action, dtype=torch.bool)
         world, agent = rows // self.shape.num_agents, rows % self.shape.num_agents
         for defense, memory in self.supervising:
             request = ActionRequest(step, world, agent, logits, action)
-            verdicts = defense.on_action(request, memory.tensors)
-            check_tensor(defense.name, "resample", verdicts.resample, tuple(action.shape), torch.float64)
-            check_tensor(defense.name, "replace", verdicts.replace, tuple(action.shape), torch.int64)
+            what = f"defense {defense.name!r}"
+            with calling(what, "on_action"):
+                verdicts = defense.on_action(request, memory.tensors)
+            check_answer(what, "on_action", verdicts, ActionVerdicts)
+            check_tensor(what, "resample", verdicts.resample, tuple(action.shape), torch.float64)
+            check_tensor(what, "replace", verdicts.replace, tuple(action.shape), torch.int64)
+            if numbers is not None and verdicts.resample is not None:
+                numbers.note(what, "resample (on_action)", verdicts.resample, rows=(world, agent))
             if verdicts.resample is not None:
                 action = self._sample_again(logits, action, greedy, verdicts.resample)
                 resample = 1 - (1 - resample) * (1 - verdicts.resample)

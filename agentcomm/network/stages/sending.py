@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
+from agentcomm.base.answers import check_answer, check_tensor
+from agentcomm.base.calling import calling
 from agentcomm.base.state import Memory
-from agentcomm.contracts.codec import Codec
+from agentcomm.contracts.codec import Codec, Coded
 from agentcomm.guards.messages import MessageGuard
 from agentcomm.network.exchange import Exchange
 from agentcomm.network.stages.stage import Stage
@@ -27,10 +30,17 @@ class Encode(Stage):
 
     def __init__(self, codec: Codec, memory: Memory) -> None:
         self.codec, self.memory = codec, memory
+        self.who = f"codec {codec.name!r}"
 
     def __call__(self, x: Exchange) -> None:
         """Replace payloads by the values that their encoding represents."""
-        values, bits = self.codec.encode(x.spoken, self.memory.tensors, x.step, x.round)
+        with calling(self.who, "encode"):
+            coded = self.codec.encode(x.spoken, self.memory.tensors, x.step, x.round)
+        check_answer(self.who, "encode", coded, Coded)
+        values, bits = coded
+        check_tensor(self.who, "encode: values", values, tuple(x.spoken.shape), x.spoken.dtype, optional=False)
+        check_tensor(self.who, "encode: bits", bits, tuple(x.spoken.shape[:2]), torch.int64, optional=False)
+        x.note(self.who, "values (encode)", values)
         x.coding, x.payload_bytes = values - x.spoken, (bits + 7) // 8
         x.traffic = replace(x.traffic, spoken=values)
 
