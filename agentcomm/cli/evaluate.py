@@ -37,11 +37,13 @@ def evaluate(
     warn_of_broken_lines(run)
     say(f"All cells are in {run / 'cells.jsonl'}. Next: agentcomm report {shlex.quote(str(run))}")
     failed = dict.fromkeys(
-        f"{row['attack']['label']}: {row['error']}" for row in rows if row["status"] == "failed" and row["attack"]
+        f"cell {'none' if row['attack'] is None else row['attack']['label']} / {row['defense_label']}: {row['error']}"
+        for row in rows
+        if row["status"] == "failed"
     )
     if failed:
         errors.print(
-            f"error: {len(failed)} attack(s) could not be evaluated\n" + "\n".join(failed), soft_wrap=True, markup=False
+            f"error: {len(failed)} cell(s) could not be evaluated\n" + "\n".join(failed), soft_wrap=True, markup=False
         )
         raise typer.Exit(1)
 

@@ -144,5 +144,5 @@ def _check(who: str, verdicts: DirectoryVerdicts, requests: DirectoryRequests) -
     for name, value in changed.items():
         given = getattr(requests.answer, name)
         check_tensor(who, f"answer.{name}", value, tuple(given.shape), given.dtype, optional=False)
-    if (name := first_not_finite(changed)) is not None:
-        raise NumberError(f"{who}: answer.{name} (on_directory) is not finite")
+    if (broken := first_not_finite(changed)) is not None:
+        raise NumberError(f"{who}: answer.{broken} (on_directory) is not finite")

@@ -7,6 +7,7 @@ evaluated again.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 
+from agentcomm.base.errors import NumberError
 from agentcomm.base.files import append_line, read_jsonl
 from agentcomm.base.log import event_log
 from agentcomm.base.registry import find
@@ -133,6 +135,9 @@ def _evaluate(
         else:
             success = attack_success(cell, saved, episodes, gates, clean_twins)
         metrics = measure(episodes) | success
+        for name, value in success.items():
+            if not math.isfinite(value):
+                raise NumberError(f"attack {cell.attack_label!r}: {name} is {value}")
     except Exception as error:
         return row | {"status": "failed", "error": f"{type(error).__name__}: {error}", "seconds": 0.0}
     for actions in adversary.action_guards:

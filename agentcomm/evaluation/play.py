@@ -123,7 +123,7 @@ class Tally:
         self.opened, self.asked = self.opened + int(gate.sum()), self.asked + gate.numel()
         self.gate_by_step.append(float(gate.float().mean()) if gate.numel() else None)
         # Members that have left earn nothing.
-        mean = step.reward.mean(1) if alive is None else step.reward.sum(1) / alive.sum(1).clamp_min(1)
+        mean = step.reward.mean(1) if alive is None else step.reward.sum(1) / alive.sum(1)
         self.total += mean * record.running
         self._close(record)
 

@@ -98,7 +98,7 @@ def decide(
     if graph is None:
         if generator is not None:
             draw = policy.topology.draw(len(step), generator)
-        graph = ask_graph(policy.topology, draw if len(draw) else None, *shape, hidden)
+        graph = ask_graph(policy.topology, draw if len(draw) else None, shape[0], shape[1], hidden)
     gates = open_gates(policy, hidden, generator, control)
     with calling(f"topology {policy.topology.name!r}", "graph"):  # whose senders may not be agents
         links = make_links(policy, graph, gates.open, alive)
