@@ -8,12 +8,12 @@ from torch import Tensor
 from agentcomm.base.errors import HookError
 
 
-def check_answer(what: str, hook: str, answer: object, kind: type) -> None:
-    """Check the type of what a hook returned.
+def check_answer(what: str, must: str, answer: object, kind: type) -> None:
+    """Check the type of what a hook returned, or of a part of it.
 
     Args:
         what: The plug-in, such as ``defense 'clip'``.
-        hook: The method that was called.
+        must: What about it is checked, such as ``screen must return``.
         answer: What it returned.
         kind: What it must return.
 
@@ -21,7 +21,7 @@ def check_answer(what: str, hook: str, answer: object, kind: type) -> None:
         HookError: If the type is wrong.
     """
     if not isinstance(answer, kind):
-        raise HookError(f"{what}: {hook} must return {kind.__name__}, not {_described(answer)}")
+        raise HookError(f"{what}: {must} {kind.__name__}, not {_described(answer)}")
 
 
 def check_tensor(

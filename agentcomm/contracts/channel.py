@@ -157,7 +157,7 @@ def compose(
 
 def _check(channel: Channel, effect: ChannelEffect, entering: ChannelInput, numbers: Numbers | None) -> None:
     what, shape = f"channel {channel.name!r}", tuple(entering.present.shape)
-    check_answer(what, "carry", effect, ChannelEffect)
+    check_answer(what, "carry must return", effect, ChannelEffect)
     check_tensor(what, "carry: lost", effect.lost, shape, torch.bool)
     check_tensor(what, "carry: seconds", effect.seconds, shape, torch.float32)
     check_tensor(what, "carry: extra", effect.extra, shape, torch.int64)

@@ -132,14 +132,14 @@ def _maker(defense: Defense, shape: DirectoryShape) -> Any:
 
 
 def _check(who: str, verdicts: DirectoryVerdicts, requests: DirectoryRequests) -> None:
-    check_answer(who, "on_directory", verdicts, DirectoryVerdicts)
+    check_answer(who, "on_directory must return", verdicts, DirectoryVerdicts)
     for what, by in REFUSALS.items():
         check_tensor(who, what, getattr(verdicts, what), tuple(getattr(requests, by).shape), torch.bool)
     if verdicts.answer is None:
         return
     if requests.answer is None:
         raise HookError(f"{who}: there is no answer to change")
-    check_answer(who, "answer", verdicts.answer, Answer)
+    check_answer(who, "answer must be", verdicts.answer, Answer)
     changed = {field.name: getattr(verdicts.answer, field.name) for field in fields(Answer)}
     for name, value in changed.items():
         given = getattr(requests.answer, name)

@@ -107,7 +107,7 @@ class Defenders(State):
             what = f"defense {defense.name!r}"
             with calling(what, "on_action"):
                 verdicts = defense.on_action(request, memory.tensors)
-            check_answer(what, "on_action", verdicts, ActionVerdicts)
+            check_answer(what, "on_action must return", verdicts, ActionVerdicts)
             check_tensor(what, "resample", verdicts.resample, tuple(action.shape), torch.float64)
             check_tensor(what, "replace", verdicts.replace, tuple(action.shape), torch.int64)
             if numbers is not None and verdicts.resample is not None:

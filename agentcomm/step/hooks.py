@@ -50,7 +50,7 @@ def ask_graph(topology: Topology, draw: Tensor | None, worlds: int, agents: int,
     what, shape = f"topology {topology.name!r}", (worlds, agents, topology.degree)
     with calling(what, "graph"):
         graph = topology.graph(draw, worlds, hidden)
-    check_answer(what, "graph", graph, Graph)
+    check_answer(what, "graph must return", graph, Graph)
     check_tensor(what, "graph: source", graph.source, shape, torch.int64, optional=False)
     check_tensor(what, "graph: kept", graph.kept, shape, torch.bool)
     if hidden is None and graph.source.numel():  # one of every step is not worth a copy to the host

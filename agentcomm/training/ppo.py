@@ -251,7 +251,7 @@ class Update:
         losses = {name: stats[name] for name in ("policy_loss", "value_loss", "entropy", "loss")}
         if (name := first_not_finite(losses)) is not None:
             raise NumberError(
-                f"{where}: the {name.replace('_', ' ')} is {shown(float(losses[name]))}; {FIXES['policy']}"
+                f"{where}: the {name.replace('_', ' ')} is {shown(float(losses[name].detach()))}; {FIXES['policy']}"
             )
         graded = {name: p.grad for name, p in self.policy.named_parameters() if p.grad is not None}
         name = first_not_finite(graded) or "their norm"
@@ -288,5 +288,8 @@ class Update:
         with torch.no_grad():
             new = self.policy.return_scale == 1.0
             rate = torch.where(new & (self.policy.return_mean == 0.0), 1.0, 0.05)
-            self.policy.return_mean.lerp_(target.mean(), rate)
-            self.policy.return_scale.lerp_(target.std().clamp_min(1e-3), rate)
+            mean, spread = target.mean(), target.std().clamp_min(1e-3)
+            if not all_finite([mean, spread]):
+                raise NumberError("PPO: mean or spread of the returns is infinite; scale down the rewards")
+            self.policy.return_mean.lerp_(mean, rate)
+            self.policy.return_scale.lerp_(spread, rate)

@@ -49,13 +49,13 @@ class Screen(Stage):
             x.traffic = x.traffic.edit_payload(where, verdicts.replace.payload)
 
     def _check(self, verdicts: Verdicts, x: Exchange) -> None:
-        check_answer(self.who, "screen", verdicts, Verdicts)
+        check_answer(self.who, "screen must return", verdicts, Verdicts)
         shape, replace = tuple(x.traffic.present.shape), verdicts.replace
         check_tensor(self.who, "refuse", verdicts.refuse, shape, torch.bool)
         check_tensor(self.who, "scale", verdicts.scale, shape, torch.float32)
         check_tensor(self.who, "score", verdicts.score, shape, torch.float32)
         if replace is not None:
-            check_answer(self.who, "replace", replace, Replacement)
+            check_answer(self.who, "replace must be", replace, Replacement)
             check_tensor(self.who, "replace.where", replace.where, shape, torch.bool, optional=False)
             sizes = (*shape, x.spoken.shape[-1])
             check_tensor(self.who, "replace.payload", replace.payload, sizes, torch.float32, optional=False)
@@ -146,7 +146,7 @@ class Respond(Stage):
         )
         with calling(self.who, "respond"):
             responses = self.defense.respond(outcome, self.memory.tensors)
-        check_answer(self.who, "respond", responses, Responses)
+        check_answer(self.who, "respond must return", responses, Responses)
         steps, (worlds, agents) = responses.quarantine, x.spoken.shape[:2]
         check_tensor(self.who, "quarantine", steps, (worlds, agents, agents), torch.int64)
         if steps is not None:

@@ -36,7 +36,7 @@ class Encode(Stage):
         """Replace payloads by the values that their encoding represents."""
         with calling(self.who, "encode"):
             coded = self.codec.encode(x.spoken, self.memory.tensors, x.step, x.round)
-        check_answer(self.who, "encode", coded, Coded)
+        check_answer(self.who, "encode must return", coded, Coded)
         values, bits = coded
         check_tensor(self.who, "encode: values", values, tuple(x.spoken.shape), x.spoken.dtype, optional=False)
         check_tensor(self.who, "encode: bits", bits, tuple(x.spoken.shape[:2]), torch.int64, optional=False)
