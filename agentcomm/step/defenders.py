@@ -14,6 +14,7 @@ from torch import Tensor
 
 from agentcomm.base.answers import check_answer, check_tensor
 from agentcomm.base.calling import calling
+from agentcomm.base.errors import HookError
 from agentcomm.base.numbers import Numbers
 from agentcomm.base.seeds import derive
 from agentcomm.base.state import Memory, State
@@ -107,9 +108,7 @@ class Defenders(State):
             what = f"defense {defense.name!r}"
             with calling(what, "on_action"):
                 verdicts = defense.on_action(request, memory.tensors)
-            check_answer(what, "on_action must return", verdicts, ActionVerdicts)
-            check_tensor(what, "resample", verdicts.resample, tuple(action.shape), torch.float64)
-            check_tensor(what, "replace", verdicts.replace, tuple(action.shape), torch.int64)
+            _check(what, verdicts, logits)
             if numbers is not None and verdicts.resample is not None:
                 numbers.note(what, "resample (on_action)", verdicts.resample, rows=(world, agent))
             if verdicts.resample is not None:
@@ -125,3 +124,19 @@ class Defenders(State):
         again = torch.rand(action.shape, generator=self.generator, device=action.device) < chance.float()
         fresh = torch.empty_like(logits).exponential_(generator=self.generator).log_()
         return torch.where(again, (logits if greedy else logits - fresh).argmax(-1), action)
+
+
+def _check(what: str, verdicts: ActionVerdicts, logits: Tensor) -> None:
+    """Check what a defense returned about actions that have the logits [R, A]."""
+    check_answer(what, "on_action must return", verdicts, ActionVerdicts)
+    rows, actions = logits.shape
+    check_tensor(what, "resample", verdicts.resample, (rows,), torch.float64)
+    check_tensor(what, "replace", verdicts.replace, (rows,), torch.int64)
+    for field, value, low, high in (
+        ("resample", verdicts.resample, 0, 1),
+        ("replace", verdicts.replace, -1, actions - 1),
+    ):
+        if value is not None and bool(((value < low) | (value > high)).any()):
+            raise HookError(
+                f"{what}: {field} must lie in {low} .. {high}, but goes from {value.min()} to {value.max()}"
+            )

@@ -165,6 +165,11 @@ def test_of_a_topology(change: Change, text: str) -> None:
         run(world, policy)
 
 
+def unknown(replacement: None) -> Tensor:
+    """An action that there is not, for each of 12 agents."""
+    return torch.full((12,), 5)
+
+
 class Guard(Defense):
     """Calls everything fine."""
 
@@ -219,6 +224,13 @@ DEFENSE: list[tuple[str, Change, type[AgentcommError], str]] = [
         r"resample \(on_action\) of agent 'predator_0'",
     ),
     ("on_action", swapped(resample=lambda x: x.float()), HookError, "resample must be torch.float64"),
+    (
+        "on_action",
+        swapped(resample=lambda x: x + 2),
+        HookError,
+        "resample must lie in 0 .. 1, but goes from 2.0 to 2.0",
+    ),
+    ("on_action", swapped(replace=unknown), HookError, "replace must lie in -1 .. 4, but goes from 5 to 5"),
     ("on_action", crash, HookError, "failed in on_action: ZeroDivisionError"),
 ]
 
