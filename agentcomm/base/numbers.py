@@ -46,6 +46,7 @@ class Numbers:
     def __init__(self, agents: Sequence[str], step: Tensor) -> None:
         self.agents, self.step = agents, step
         self._noted: list[tuple[str, str, Tensor, Tensor, tuple[Tensor, Tensor] | None]] = []
+        self._checked: list[Tensor] = []
 
     def note(
         self,
@@ -54,6 +55,8 @@ class Numbers:
         value: Tensor,
         step: Tensor | None = None,
         rows: tuple[Tensor, Tensor] | None = None,
+        *,
+        implied: bool = False,
     ) -> None:
         """Add a tensor; tensors of integers are ignored.
 
@@ -63,9 +66,13 @@ class Numbers:
             value: [B, N, ...], or with rows [R, ...].
             step: [B] int64, steps that it belongs to, if not those of the whole.
             rows: World and agent of each row, [R] int64 each.
+            implied: Whether a later tensor is not finite if this one is not, so that it only helps to find the place.
         """
-        if value.is_floating_point():
-            self._noted.append((what, field, value, self.step if step is None else step, rows))
+        if not value.is_floating_point():
+            return
+        self._noted.append((what, field, value, self.step if step is None else step, rows))
+        if not implied:
+            self._checked.append(value)
 
     def check(self) -> None:
         """Check all tensors noted so far.
@@ -73,7 +80,7 @@ class Numbers:
         Raises:
             NumberError: Names the first number that is not finite: of which plug-in, agent, world and step.
         """
-        if all_finite([value for _, _, value, _, _ in self._noted]):
+        if all_finite(self._checked):
             return
         for what, field, value, step, rows in self._noted:
             places = (~value.isfinite()).nonzero()

@@ -89,7 +89,7 @@ def decide(
     )
     hidden = ask(policy, policy.encode, (*shape, None), observation)
     if numbers is not None:
-        numbers.note(what, "hidden state (encode)", hidden)
+        numbers.note(what, "hidden state (encode)", hidden, implied=True)
     if interpreter is not None:
         interpreter.begin(*shape)
     if alive is not None:

@@ -185,8 +185,11 @@ class Update:
     def minibatches(self, columns: Rows) -> Iterator[Rows]:
         """Prepare a batch (normalize it, update the graph or hold out worlds) and iterate over its minibatches."""
         target, alive = columns["target"], columns.get("alive")
-        if (name := first_not_finite(columns)) is not None:
-            raise NumberError(f"PPO: column {name!r} of the batch is not finite; {FIXES['policy']}")
+        computed = {
+            name: columns[name] for name in ("advantage", "target")
+        }  # the rest was checked when it was recorded
+        if (name := first_not_finite(computed)) is not None:
+            raise NumberError(f"PPO: the {name} of the batch is not finite; {FIXES['policy']}")
         self._track_returns(target if alive is None else target[alive])
         rows = dict(columns)
         advantage = rows["advantage"]

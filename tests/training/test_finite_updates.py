@@ -53,7 +53,7 @@ def bad_graph_gradient(policy: CommPolicy, rows: Rows) -> None:
 
 
 SPOILED: list[tuple[Callable[[CommPolicy, Rows], None], str]] = [
-    (bad_advantage, "PPO: column 'advantage' of the batch is not finite; .*learning_rate"),
+    (bad_advantage, "PPO: the advantage of the batch is not finite; .*learning_rate"),
     (impossible_action, r"PPO, epoch 1 of 3: the policy loss is (-infinite|infinite|NaN)"),
     (huge_target, "PPO: mean or spread of the returns is infinite; scale down the rewards"),
     (bad_gradient, r"PPO, epoch 1 of 3: the gradient is not finite \(actor.2.weight\)"),
