@@ -52,6 +52,10 @@ class HookError(AgentcommError):
     """Code of a plug-in raised an error or broke its contract; the message names the plug-in and the hook."""
 
 
+class ConformanceError(AgentcommError, AssertionError):
+    """A plug-in that breaks its contract, as found by a conformance check."""
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """A hint with the closest known names, or with all of them when none is close."""
     known = sorted(choices)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from agentcomm.base.errors import ConformanceError
 from agentcomm.base.plugin import Plugin, PluginConfig
 from agentcomm.base.risks import RISKS
 from agentcomm.contracts.attack import Attack
@@ -21,9 +22,9 @@ PolicyFactory = Callable[[World], CommPolicy]
 
 
 def require(condition: bool | Tensor, problem: str) -> None:
-    """Raise AssertionError with the problem unless the condition holds."""
+    """Raise ConformanceError, which is an AssertionError, with the problem unless the condition holds."""
     if not condition:
-        raise AssertionError(problem)
+        raise ConformanceError(problem)
 
 
 def check_plugin(plugin: type[Plugin], base: type[PluginConfig]) -> None:

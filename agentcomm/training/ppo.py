@@ -187,7 +187,7 @@ class Update:
         target, alive = columns["target"], columns.get("alive")
         computed = {
             name: columns[name] for name in ("advantage", "target")
-        }  # the rest was checked when it was recorded
+        }  # the rest was checked in rollouts
         if (name := first_not_finite(computed)) is not None:
             raise NumberError(f"PPO: the {name} of the batch is not finite; {FIXES['policy']}")
         self._track_returns(target if alive is None else target[alive])
