@@ -1,4 +1,4 @@
-"""Checks of what plug-ins return, which name the plug-in and what is wrong."""
+"""Checks of tensors that plug-ins return, which name the plug-in and what is wrong."""
 
 from __future__ import annotations
 
@@ -6,22 +6,6 @@ import torch
 from torch import Tensor
 
 from agentcomm.base.errors import HookError
-
-
-def check_answer(what: str, must: str, answer: object, kind: type) -> None:
-    """Check the type of what a hook returned, or of a part of it.
-
-    Args:
-        what: The plug-in, such as ``defense 'clip'``.
-        must: What about it is checked, such as ``screen must return``.
-        answer: What it returned.
-        kind: What it must return.
-
-    Raises:
-        HookError: If the type is wrong.
-    """
-    if not isinstance(answer, kind):
-        raise HookError(f"{what}: {must} {kind.__name__}, not {_described(answer)}")
 
 
 def check_tensor(

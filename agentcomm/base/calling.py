@@ -6,10 +6,12 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from agentcomm.base.errors import AgentcommError, HookError
 
 PACKAGE = Path(__file__).parents[1]
+A = TypeVar("A")
 
 
 @contextmanager
@@ -29,6 +31,25 @@ def calling(what: str, hook: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise HookError(f"{what} failed in {hook}: {described(error)}") from error
+
+
+def answered(answer: object, kind: type[A], what: str, hook: str, expected: str) -> A:
+    """What a hook returned, if it is of the right type.
+
+    Args:
+        answer: What the hook returned.
+        kind: The type that it must return.
+        what: The plug-in, such as ``policy 'mine'``.
+        hook: The method that was called.
+        expected: What it must return, such as ``payloads [B, N, D]``.
+
+    Raises:
+        HookError: If it returned something else, such as nothing.
+    """
+    if isinstance(answer, kind):
+        return answer
+    got = "None (is a return statement missing?)" if answer is None else f"a {type(answer).__name__}"
+    raise HookError(f"{what}: {hook} must return {expected}, but returned {got}")
 
 
 def described(error: BaseException) -> str:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from typing_extensions import TypeVar
 
-from agentcomm.base.answers import check_answer, check_tensor
-from agentcomm.base.calling import calling
+from agentcomm.base.answers import check_tensor
+from agentcomm.base.calling import answered, calling
 from agentcomm.base.numbers import Numbers
 from agentcomm.base.plugin import Plugin, PluginConfig
 from agentcomm.contracts.edits import Fragments
@@ -157,7 +157,7 @@ def compose(
 
 def _check(channel: Channel, effect: ChannelEffect, entering: ChannelInput, numbers: Numbers | None) -> None:
     what, shape = f"channel {channel.name!r}", tuple(entering.present.shape)
-    check_answer(what, "carry must return", effect, ChannelEffect)
+    answered(effect, ChannelEffect, what, "carry", "a ChannelEffect")
     check_tensor(what, "carry: lost", effect.lost, shape, torch.bool)
     check_tensor(what, "carry: seconds", effect.seconds, shape, torch.float32)
     check_tensor(what, "carry: extra", effect.extra, shape, torch.int64)

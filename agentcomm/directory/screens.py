@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agentcomm.base.answers import check_answer, check_tensor
-from agentcomm.base.calling import calling
+from agentcomm.base.answers import check_tensor
+from agentcomm.base.calling import answered, calling
 from agentcomm.base.errors import HookError, NumberError
 from agentcomm.base.numbers import first_not_finite
 from agentcomm.base.state import Memory, State
@@ -132,14 +132,14 @@ def _maker(defense: Defense, shape: DirectoryShape) -> Any:
 
 
 def _check(who: str, verdicts: DirectoryVerdicts, requests: DirectoryRequests) -> None:
-    check_answer(who, "on_directory must return", verdicts, DirectoryVerdicts)
+    answered(verdicts, DirectoryVerdicts, who, "on_directory", "DirectoryVerdicts(...)")
     for what, by in REFUSALS.items():
         check_tensor(who, what, getattr(verdicts, what), tuple(getattr(requests, by).shape), torch.bool)
     if verdicts.answer is None:
         return
     if requests.answer is None:
         raise HookError(f"{who}: there is no answer to change")
-    check_answer(who, "answer must be", verdicts.answer, Answer)
+    answered(verdicts.answer, Answer, who, "on_directory", "an Answer as answer")
     changed = {field.name: getattr(verdicts.answer, field.name) for field in fields(Answer)}
     for name, value in changed.items():
         given = getattr(requests.answer, name)

@@ -12,8 +12,8 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from agentcomm.base.answers import check_answer, check_tensor
-from agentcomm.base.calling import calling
+from agentcomm.base.answers import check_tensor
+from agentcomm.base.calling import answered, calling
 from agentcomm.base.errors import HookError
 from agentcomm.base.numbers import Numbers
 from agentcomm.base.seeds import derive
@@ -128,7 +128,7 @@ class Defenders(State):
 
 def _check(what: str, verdicts: ActionVerdicts, logits: Tensor) -> None:
     """Check what a defense returned about actions that have the logits [R, A]."""
-    check_answer(what, "on_action must return", verdicts, ActionVerdicts)
+    answered(verdicts, ActionVerdicts, what, "on_action", "ActionVerdicts(...)")
     rows, actions = logits.shape
     check_tensor(what, "resample", verdicts.resample, (rows,), torch.float64)
     check_tensor(what, "replace", verdicts.replace, (rows,), torch.int64)

@@ -8,11 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agentcomm.base.answers import check_answer, check_tensor
-from agentcomm.base.calling import calling
+from agentcomm.base.answers import check_tensor
+from agentcomm.base.calling import answered, calling
 from agentcomm.base.errors import HookError
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.topology import Graph, Topology
+
+RETURNS = {
+    "encode": "hidden vectors [B, N, H]",
+    "speak": "payloads [B, N, D]",
+    "tell": "payloads [B, N, D]",
+    "hear": "hidden vectors [B, N, H]",
+    "act": "action logits [B, N, A]",
+    "value": "values [B, N]",
+}
 
 
 def ask(policy: CommPolicy, hook: Callable[..., Any], shape: tuple[int | None, ...], *arguments: Any) -> Tensor:
@@ -29,9 +38,9 @@ def ask(policy: CommPolicy, hook: Callable[..., Any], shape: tuple[int | None, .
     """
     what = f"policy {policy.name!r}"
     with calling(what, hook.__name__):
-        answer = hook(*arguments)
-    check_tensor(what, hook.__name__, answer, shape, optional=False)
-    return answer  # type: ignore[no-any-return]  # checked
+        answer = answered(hook(*arguments), Tensor, what, hook.__name__, RETURNS[hook.__name__])
+    check_tensor(what, f"what {hook.__name__} returns", answer, shape)
+    return answer
 
 
 def ask_graph(topology: Topology, draw: Tensor | None, worlds: int, agents: int, hidden: Tensor | None = None) -> Graph:
@@ -50,7 +59,7 @@ def ask_graph(topology: Topology, draw: Tensor | None, worlds: int, agents: int,
     what, shape = f"topology {topology.name!r}", (worlds, agents, topology.degree)
     with calling(what, "graph"):
         graph = topology.graph(draw, worlds, hidden)
-    check_answer(what, "graph must return", graph, Graph)
+    answered(graph, Graph, what, "graph", "a Graph")
     check_tensor(what, "graph: source", graph.source, shape, torch.int64, optional=False)
     check_tensor(what, "graph: kept", graph.kept, shape, torch.bool)
     if hidden is None and graph.source.numel():  # one of every step is not worth a copy to the host

@@ -185,9 +185,7 @@ class Update:
     def minibatches(self, columns: Rows) -> Iterator[Rows]:
         """Prepare a batch (normalize it, update the graph or hold out worlds) and iterate over its minibatches."""
         target, alive = columns["target"], columns.get("alive")
-        computed = {
-            name: columns[name] for name in ("advantage", "target")
-        }  # the rest was checked in rollouts
+        computed = {name: columns[name] for name in ("advantage", "target")}  # the rest was checked in rollouts
         if (name := first_not_finite(computed)) is not None:
             raise NumberError(f"PPO: the {name} of the batch is not finite; {FIXES['policy']}")
         self._track_returns(target if alive is None else target[alive])

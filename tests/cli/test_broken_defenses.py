@@ -43,7 +43,10 @@ class Crashing(Broken):
 
 BLAMED: list[tuple[type[Defense], str]] = [
     (Broken, r"NumberError: defense 'broken': scale (screen), round 0, of agent "),
-    (Silent, "HookError: defense 'silent': screen must return Verdicts, not None"),
+    (
+        Silent,
+        "HookError: defense 'silent': screen must return Verdicts(...), but returned None (",
+    ),
     (Crashing, "HookError: defense 'crashing' failed in screen: ZeroDivisionError: inside the defense ("),
 ]
 

@@ -72,16 +72,26 @@ def run(world: World, policy: CommPolicy, parts: dict[str, Any] | None = None, l
 
 POLICY: list[tuple[str, Change, type[AgentcommError], str]] = [
     ("encode", bad, NumberError, r"hidden state \(encode\) of agent '.*1' in world 2, step 0 is NaN; .*learning_rate"),
-    ("encode", nothing, HookError, r"encode must be floating-point \(4, 3, any\), not None"),
+    ("encode", nothing, HookError, r"encode must return hidden vectors .*, but returned None"),
     ("speak", bad, NumberError, r"payload \(speak\), round 0, of agent '.*1' in world 2, step 0 is NaN"),
-    ("speak", lambda x: x[..., :-1], HookError, r"speak must be floating-point \(4, 3, 16\), not torch.float32"),
-    ("hear", nothing, HookError, "hear must be floating-point"),
+    (
+        "speak",
+        lambda x: x[..., :-1],
+        HookError,
+        r"what speak returns must be floating-point \(4, 3, 16\), not torch.float32",
+    ),
+    ("hear", nothing, HookError, "hear must return hidden vectors .*, but returned None"),
     ("hear", bad, NumberError, r"payload \(speak\), round 1, of agent"),
     ("act", bad, NumberError, r"action logits \(act\) of agent '.*1' in world 2"),
-    ("act", lambda x: x[:1], HookError, r"act must be floating-point \(4, 3, 5\), not torch.float32 \(1, 3, 5\)"),
-    ("act", lambda x: x.argmax(-1), HookError, "act must be floating-point"),
+    (
+        "act",
+        lambda x: x[:1],
+        HookError,
+        r"what act returns must be floating-point \(4, 3, 5\), not torch.float32 \(1, 3, 5\)",
+    ),
+    ("act", lambda x: x.argmax(-1), HookError, "what act returns must be floating-point"),
     ("value", bad, NumberError, r"value \(value\) of agent '.*1' in world 2"),
-    ("value", lambda x: x.mean(-1), HookError, r"value must be floating-point \(4, 3\)"),
+    ("value", lambda x: x.mean(-1), HookError, r"what value returns must be floating-point \(4, 3\)"),
     ("speak", crash, HookError, r"failed in speak: ZeroDivisionError: inside a plug-in \(.*test_finite.py, line"),
 ]
 
@@ -150,7 +160,7 @@ def test_the_last_observation_of_an_episode_counts_too() -> None:
 
 
 TOPOLOGY: list[tuple[Change, str]] = [
-    (nothing, "graph must return Graph, not None"),
+    (nothing, "graph must return a Graph, but returned None"),
     (lambda g: Graph(g.source[..., :1]), r"source must be torch.int64 \(4, 3, 2\), not torch.int64 \(4, 3, 1\)"),
     (lambda g: Graph(g.source + 2), r"source must lie in 0 .. 2, but goes from \d to 4"),
     (crash, "failed in graph: ZeroDivisionError: inside a plug-in"),
@@ -209,14 +219,19 @@ DEFENSE: list[tuple[str, Change, type[AgentcommError], str]] = [
     ("screen", swapped(replace=everywhere), NumberError, r"replacement \(screen\), round 0, of agent 'predator_1'"),
     ("screen", swapped(scale=lambda x: x[0]), HookError, r"scale must be torch.float32 \(4, 3, 2\), not"),
     ("screen", swapped(scale=lambda x: 2.0), HookError, r"scale must be torch.float32 \(4, 3, 2\), not float"),
-    ("screen", swapped(replace=lambda x: x.payload), HookError, "replace must be Replacement, not torch.float32"),
-    ("screen", nothing, HookError, "screen must return Verdicts, not None"),
+    (
+        "screen",
+        swapped(replace=lambda x: x.payload),
+        HookError,
+        "screen must return a Replacement as replace, but returned a Tensor",
+    ),
+    ("screen", nothing, HookError, "screen must return Verdicts.*, but returned None"),
     ("screen", crash, HookError, r"failed in screen: ZeroDivisionError: inside a plug-in \(.*test_finite.py, line"),
     ("aggregate", bad, NumberError, r"payload \(aggregate\), round 0, of agent 'predator_1' in world 2, step 0 is NaN"),
     ("aggregate", crash, HookError, "failed in aggregate: ZeroDivisionError"),
-    ("respond", nothing, HookError, "respond must return Responses, not None"),
+    ("respond", nothing, HookError, "respond must return Responses.*, but returned None"),
     ("respond", crash, HookError, "failed in respond: ZeroDivisionError"),
-    ("on_action", nothing, HookError, "on_action must return ActionVerdicts, not None"),
+    ("on_action", nothing, HookError, "on_action must return ActionVerdicts.*, but returned None"),
     (
         "on_action",
         swapped(resample=lambda x: x * math.nan),
@@ -284,7 +299,7 @@ CHANNEL: list[tuple[Change, type[AgentcommError], str]] = [
     (swapped(seconds=bad), NumberError, r"delay \(carry: seconds\) of agent 'predator_1' in world 2, step 0 is NaN"),
     (swapped(seconds=lambda x: x.double()), HookError, r"carry: seconds must be torch.float32 \(4, 3, 2\)"),
     (swapped(lost=lambda x: x[0]), HookError, r"carry: lost must be torch.bool \(4, 3, 2\), not torch.bool \(3, 2\)"),
-    (nothing, HookError, "carry must return ChannelEffect, not None"),
+    (nothing, HookError, "carry must return a ChannelEffect, but returned None"),
     (crash, HookError, "failed in carry: ZeroDivisionError"),
 ]
 
@@ -306,7 +321,7 @@ CODEC: list[tuple[Change, type[AgentcommError], str]] = [
         r"values \(encode\), round 0, of agent 'predator_1' in world 2",
     ),
     (lambda c: Coded(c.values, c.bits.float()), HookError, r"encode: bits must be torch.int64 \(4, 3\)"),
-    (nothing, HookError, "encode must return Coded, not None"),
+    (nothing, HookError, "encode must return a Coded, but returned None"),
     (crash, HookError, "failed in encode: ZeroDivisionError"),
 ]
 

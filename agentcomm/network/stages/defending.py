@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from agentcomm.base.answers import check_answer, check_tensor
-from agentcomm.base.calling import calling
+from agentcomm.base.answers import check_tensor
+from agentcomm.base.calling import answered, calling
 from agentcomm.base.state import Memory
 from agentcomm.contracts.defense import Defense
 from agentcomm.contracts.shape import TeamShape
@@ -49,13 +49,13 @@ class Screen(Stage):
             x.traffic = x.traffic.edit_payload(where, verdicts.replace.payload)
 
     def _check(self, verdicts: Verdicts, x: Exchange) -> None:
-        check_answer(self.who, "screen must return", verdicts, Verdicts)
+        answered(verdicts, Verdicts, self.who, "screen", "Verdicts(...)")
         shape, replace = tuple(x.traffic.present.shape), verdicts.replace
         check_tensor(self.who, "refuse", verdicts.refuse, shape, torch.bool)
         check_tensor(self.who, "scale", verdicts.scale, shape, torch.float32)
         check_tensor(self.who, "score", verdicts.score, shape, torch.float32)
         if replace is not None:
-            check_answer(self.who, "replace must be", replace, Replacement)
+            answered(replace, Replacement, self.who, "screen", "a Replacement as replace")
             check_tensor(self.who, "replace.where", replace.where, shape, torch.bool, optional=False)
             sizes = (*shape, x.spoken.shape[-1])
             check_tensor(self.who, "replace.payload", replace.payload, sizes, torch.float32, optional=False)
@@ -146,7 +146,7 @@ class Respond(Stage):
         )
         with calling(self.who, "respond"):
             responses = self.defense.respond(outcome, self.memory.tensors)
-        check_answer(self.who, "respond must return", responses, Responses)
+        answered(responses, Responses, self.who, "respond", "Responses(...)")
         steps, (worlds, agents) = responses.quarantine, x.spoken.shape[:2]
         check_tensor(self.who, "quarantine", steps, (worlds, agents, agents), torch.int64)
         if steps is not None:

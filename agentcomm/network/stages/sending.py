@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from agentcomm.base.answers import check_answer, check_tensor
-from agentcomm.base.calling import calling
+from agentcomm.base.answers import check_tensor
+from agentcomm.base.calling import answered, calling
 from agentcomm.base.state import Memory
 from agentcomm.contracts.codec import Codec, Coded
 from agentcomm.guards.messages import MessageGuard
@@ -36,7 +36,7 @@ class Encode(Stage):
         """Replace payloads by the values that their encoding represents."""
         with calling(self.who, "encode"):
             coded = self.codec.encode(x.spoken, self.memory.tensors, x.step, x.round)
-        check_answer(self.who, "encode must return", coded, Coded)
+        answered(coded, Coded, self.who, "encode", "a Coded")
         values, bits = coded
         check_tensor(self.who, "encode: values", values, tuple(x.spoken.shape), x.spoken.dtype, optional=False)
         check_tensor(self.who, "encode: bits", bits, tuple(x.spoken.shape[:2]), torch.int64, optional=False)
