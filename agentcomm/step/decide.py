@@ -82,23 +82,14 @@ def decide(
     Raises:
         HookError: If a hook of a plug-in raises an error or breaks its contract.
     """
-    what, numbers, shape = (
-        f"policy {policy.name!r}",
-        None if comms is None else comms.network.numbers,
-        observation.shape[:2],
-    )
+    shape = observation.shape[:2]
     hidden = ask(policy, policy.encode, (*shape, None), observation)
-    if numbers is not None:
-        numbers.note(what, "hidden state (encode)", hidden, implied=True)
+    _note(policy, comms, "hidden state (encode)", hidden, implied=True)
     if interpreter is not None:
         interpreter.begin(*shape)
     if alive is not None:
         hidden = hidden * alive.unsqueeze(-1)
-    draw = step[:0]
-    if graph is None:
-        if generator is not None:
-            draw = policy.topology.draw(len(step), generator)
-        graph = ask_graph(policy.topology, draw if len(draw) else None, shape[0], shape[1], hidden)
+    graph, draw = (graph, step[:0]) if graph is not None else _new_graph(policy, hidden, generator)
     gates = open_gates(policy, hidden, generator, control)
     with calling(f"topology {policy.topology.name!r}", "graph"):  # whose senders may not be agents
         links = make_links(policy, graph, gates.open, alive)
@@ -109,11 +100,11 @@ def decide(
     logits, action = team.act(state, noise, inboxes)
     value = policy.expected_return(ask(policy, policy.value, shape, hidden))
     log_probability = logits.log_softmax(-1).gather(-1, action.unsqueeze(-1)).squeeze(-1)
-    if numbers is not None:  # a logit that is not finite, except -inf for an impossible action, makes all of them NaN
-        numbers.note(what, "gate logit (listen)", gates.log_probability)
-        numbers.note(what, "action logits (act)", log_probability)
-        if generator is not None:  # greedy teams do not use it
-            numbers.note(what, "value (value)", value)
+    _note(policy, comms, "gate logit (listen)", gates.log_probability)
+    # A logit that is not finite, except -inf for an impossible action, makes all of them NaN.
+    _note(policy, comms, "action logits (act)", log_probability)
+    if generator is not None:  # greedy teams do not use it
+        _note(policy, comms, "value (value)", value)
     return Decision(
         action=action,
         gate=gates.open,
@@ -127,6 +118,21 @@ def decide(
         noise_draw=message_draw,
         inboxes=inboxes,
     )
+
+
+def _note(policy: CommPolicy, comms: Comms | None, field: str, value: Tensor, implied: bool = False) -> None:
+    """Note numbers [B, N, ...] of a policy, which must be finite, if numbers are noted."""
+    if comms is not None and comms.network.numbers is not None:
+        comms.network.numbers.note(f"policy {policy.name!r}", field, value, implied=implied)
+
+
+def _new_graph(policy: CommPolicy, hidden: Tensor, generator: torch.Generator | None) -> tuple[Graph, Tensor]:
+    """The graph of a dynamic topology for hidden vectors [B, N, H], and the draws [B] of it; [0] without sampling."""
+    worlds, agents = hidden.shape[:2]
+    draw = torch.zeros(0, dtype=torch.int64, device=hidden.device)
+    if generator is not None:
+        draw = policy.topology.draw(worlds, generator)
+    return ask_graph(policy.topology, draw if len(draw) else None, worlds, agents, hidden), draw
 
 
 @dataclass(frozen=True)
@@ -189,9 +195,7 @@ class _TeamStep:
             state: [B, N, H] before the exchange, from which attacks that know the policy predict the effect of a
                 message; None if they cannot.
         """
-        if self.comms is not None and self.comms.network.numbers is not None:
-            what, field = f"policy {self.policy.name!r}", f"payload (speak), round {number},"
-            self.comms.network.numbers.note(what, field, spoken)
+        _note(self.policy, self.comms, f"payload (speak), round {number},", spoken)
         if self.comms is None:
             inbox = Inbox(spoken, links.source, links.present, links.source)
         else:
