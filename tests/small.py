@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
+from agentcomm.runs import policy_file
+from agentcomm.runs.assembly import make_policy, make_world
 from agentcomm.runs.choices import apply_override
 from agentcomm.runs.config import RunConfig, parse
+from agentcomm.runs.folder import Run, create, teams
 
 BASE: dict[str, Any] = {
     "name": "small",
@@ -39,3 +43,13 @@ def small_data(*overrides: str, **fields: Any) -> dict[str, Any]:
 
 def small(*overrides: str, **fields: Any) -> RunConfig:
     return parse(small_data(*overrides, **fields), "test config")
+
+
+def untrained(root: Path, *overrides: str) -> Run:
+    """A run whose teams have policies as they are initialized."""
+    run = create(small(*overrides), root)
+    config = run.config
+    for variant, seed in teams(config):
+        policy = make_policy(config.policy, make_world(config.environment, 1), variant, seed)
+        policy_file.save(run.policy(variant, seed), policy, config.environment, config.policy, variant, seed, {})
+    return run

@@ -49,7 +49,7 @@ class NumberError(AgentcommError):
 
 
 class HookError(AgentcommError):
-    """Code of a plug-in raised an error; the message names the plug-in, the hook, and the file and line."""
+    """Code of a plug-in raised an error or broke its contract; the message names the plug-in and the hook."""
 
 
 class RequirementError(ConfigError):

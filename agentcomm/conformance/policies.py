@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from agentcomm.base.calling import answered, calling
 from agentcomm.conformance.common import PolicyFactory, WorldFactory, check_plugin, require
 from agentcomm.conformance.disturb import Disturb
 from agentcomm.conformance.topologies import check_graphs
@@ -17,9 +19,16 @@ from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.world import World
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.comms import Comms
-from agentcomm.step.decide import ask
 from agentcomm.step.replay import reevaluate
 from agentcomm.training.rollout import Sampler
+
+RETURNS = {
+    "encode": "hidden vectors [B, N, H]",
+    "speak": "payloads [B, N, D]",
+    "hear": "hidden vectors [B, N, H]",
+    "act": "action logits [B, N, A]",
+    "value": "values [B, N]",
+}
 
 
 def check_policy(
@@ -41,7 +50,7 @@ def check_policy(
     policy = policy_factory(world)
     check_plugin(type(policy), PolicyConfig)
     observation = world.reset(seed=0)
-    check_graphs(policy.topology, ask(policy, "encode", observation))
+    check_graphs(policy.topology, _call(policy, "encode", observation))
     learns = bool(policy.graph_parameters())
     require(learns == policy.topology.learned, "a learned graph has no parameters")
     _check_parts(policy, observation, world)
@@ -71,6 +80,13 @@ def _run(policy: CommPolicy, observation: Tensor, deliver: Deliver, worlds: Tens
     return policy.run(policy.encode(observation), deliver, actions)
 
 
+def _call(policy: CommPolicy, hook: str, *arguments: Any) -> Tensor:
+    """What a method of a policy returns; its errors name the policy, the method, and file and line."""
+    what = f"policy {policy.name!r}"
+    with calling(what, hook):
+        return answered(getattr(policy, hook)(*arguments), Tensor, what, hook, RETURNS[hook])
+
+
 def _clear(source: Tensor, open_: Tensor | None = None) -> Callable[[int, Tensor], Inbox]:
     """Delivers all messages to open gates unchanged."""
     mask = torch.ones_like(source, dtype=torch.bool) if open_ is None else open_.unsqueeze(-1).expand_as(source)
@@ -79,29 +95,29 @@ def _clear(source: Tensor, open_: Tensor | None = None) -> Callable[[int, Tensor
 
 def _check_parts(policy: CommPolicy, observation: Tensor, world: World) -> None:
     b, n = observation.shape[:2]
-    source = policy.topology.graph(None, b, ask(policy, "encode", observation)).source
+    source = policy.topology.graph(None, b, _call(policy, "encode", observation)).source
     require(policy.rounds >= 0 and policy.width > 0, f"rounds is {policy.rounds}, width is {policy.width}")
     sizes = (policy.num_agents, policy.num_actions)
     require(sizes == (n, world.num_actions), f"num_agents and num_actions are {sizes}")
     ambient = torch.get_rng_state()
-    hidden = ask(policy, "encode", observation)
+    hidden = _call(policy, "encode", observation)
     first = hidden
     require(hidden.shape[:2] == (b, n), f"encode returns {tuple(hidden.shape)}, not one vector per world and agent")
     gate = policy.listen(hidden)
     require(gate is None or gate.shape == (b, n), "listen does not return one logit per world and agent")
     for round_ in range(policy.rounds):
         last = policy.autoregressive and round_ == policy.rounds - 1
-        spoken = policy.tell(hidden, _some_actions(policy, b)) if last else ask(policy, "speak", hidden, round_)
+        spoken = policy.tell(hidden, _some_actions(policy, b)) if last else _call(policy, "speak", hidden, round_)
         shape = (b, n, policy.width)
         require(spoken.shape == shape, f"{'tell' if last else 'speak'} returns {tuple(spoken.shape)}, not {shape}")
         require(spoken.dtype == torch.float32, f"speak returns {spoken.dtype}, not torch.float32")
         said = spoken.detach().clone()
-        heard = ask(policy, "hear", hidden, _clear(source)(round_, spoken), round_)
+        heard = _call(policy, "hear", hidden, _clear(source)(round_, spoken), round_)
         require(heard.shape == hidden.shape, f"hear turns {tuple(hidden.shape)} into {tuple(heard.shape)}")
         require(torch.equal(said, spoken), "hear changes the payloads of others")
         hidden = heard
-    ask(policy, "act", hidden)
-    logits, value = _run(policy, observation, _clear(source)), ask(policy, "value", first)
+    _call(policy, "act", hidden)
+    logits, value = _run(policy, observation, _clear(source)), _call(policy, "value", first)
     shape = (b, n, world.num_actions)
     require(logits.shape == shape, f"act returns {tuple(logits.shape)}, not {shape}")
     require(value.shape == (b, n), f"value returns {tuple(value.shape)}, not {(b, n)}")

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from typing_extensions import TypeVar
 
+from agentcomm.base.answers import check_tensor
 from agentcomm.base.calling import answered, calling
+from agentcomm.base.numbers import Numbers
 from agentcomm.base.plugin import Plugin, PluginConfig
 from agentcomm.contracts.edits import Fragments
 from agentcomm.contracts.shape import TeamShape
@@ -121,24 +123,44 @@ class Composed(ChannelEffect):
     hops: Tensor
 
 
-def compose(channels: Sequence[Channel], memories: Sequence[dict[str, Tensor]], entering: ChannelInput) -> Composed:
+def compose(
+    channels: Sequence[Channel],
+    memories: Sequence[dict[str, Tensor]],
+    entering: ChannelInput,
+    numbers: Numbers | None = None,
+) -> Composed:
     """Pass messages through several channels.
 
     Args:
         channels: Channels, in the order in which messages pass them.
         memories: Memory of each channel.
         entering: Messages that enter the first channel.
+        numbers: Where delays are noted, which must be finite; None for nowhere.
+
+    Raises:
+        HookError: If a channel raises an error or breaks its contract.
     """
     lost, extra, hops = (torch.zeros_like(x) for x in (entering.present, entering.size, entering.size))
     seconds = torch.zeros(entering.present.shape, device=entering.present.device)
     for channel, memory in zip(channels, memories, strict=True):
         present = entering.present & ~lost
         now = replace(entering, present=present, size=entering.size + extra, hops=entering.hops - hops)
-        what = f"channel {channel.name!r}"
-        with calling(what, "carry"):
-            effect = answered(channel.carry(now, memory), ChannelEffect, what, "carry", "a ChannelEffect")
+        with calling(f"channel {channel.name!r}", "carry"):
+            effect = channel.carry(now, memory)
+        _check(channel, effect, now, numbers)
         lost = lost if effect.lost is None else lost | (effect.lost & present)
         seconds = seconds if effect.seconds is None else seconds + effect.seconds
         extra = extra if effect.extra is None else extra + effect.extra
         hops = hops if effect.hops is None else hops + effect.hops
     return Composed(lost, seconds, extra, hops)
+
+
+def _check(channel: Channel, effect: ChannelEffect, entering: ChannelInput, numbers: Numbers | None) -> None:
+    what, shape = f"channel {channel.name!r}", tuple(entering.present.shape)
+    answered(effect, ChannelEffect, what, "carry", "a ChannelEffect")
+    check_tensor(what, "carry: lost", effect.lost, shape, torch.bool)
+    check_tensor(what, "carry: seconds", effect.seconds, shape, torch.float32)
+    check_tensor(what, "carry: extra", effect.extra, shape, torch.int64)
+    check_tensor(what, "carry: hops", effect.hops, shape, torch.int64)
+    if numbers is not None and effect.seconds is not None:
+        numbers.note(what, "delay (carry: seconds)", effect.seconds.masked_fill(~entering.present, 0.0))

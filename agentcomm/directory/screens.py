@@ -9,12 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from agentcomm.base.answers import check_tensor
+from agentcomm.base.calling import answered, calling
+from agentcomm.base.errors import HookError, NumberError
+from agentcomm.base.numbers import first_not_finite
 from agentcomm.base.state import Memory, State
 from agentcomm.contracts.defense import Defense
 from agentcomm.contracts.directory_defense import Answer, DirectoryRequests, DirectoryVerdicts
 from agentcomm.contracts.directory_hook import DirectoryShape
 from agentcomm.guards.directory import Permitted
-from agentcomm.guards.effects import check_tensor
 
 BY_CARD, BY_RATING, BY_AGE, BY_LOOKUP = "card_sent", "rating_sent", "half_open", "trace_name"
 REFUSALS = {"refuse_cards": BY_CARD, "refuse_ratings": BY_RATING, "close": BY_AGE, "refuse_traces": BY_LOOKUP}
@@ -72,7 +75,8 @@ class DirectoryScreens(State):
             answer: Answers about to leave the hub.
 
         Raises:
-            ValueError: If verdicts have wrong shapes or types.
+            HookError: If a defense raises an error, or its verdicts have wrong shapes or types.
+            NumberError: If an answer that it changed has a number that is not finite.
         """
         refused = {
             name: torch.zeros_like(parts[by], dtype=torch.bool) if by in parts else _nothing(worlds, torch.bool)
@@ -85,8 +89,10 @@ class DirectoryScreens(State):
             seen |= parts
         for defense, memory in zip(self.defenses, self.memories, strict=True):
             requests = DirectoryRequests(worlds=worlds, answer=answer, **seen)
-            verdicts = defense.on_directory(requests, memory.tensors)
-            _check(defense.name, verdicts, requests)
+            what = f"defense {defense.name!r}"
+            with calling(what, "on_directory"):
+                verdicts = defense.on_directory(requests, memory.tensors)
+            _check(what, verdicts, requests)
             for name, so_far in refused.items():
                 wanted = getattr(verdicts, name)
                 refused[name] = so_far if wanted is None else so_far | wanted
@@ -125,15 +131,18 @@ def _maker(defense: Defense, shape: DirectoryShape) -> Any:
     return lambda: defense.directory_memory(shape)
 
 
-def _check(name: str, verdicts: DirectoryVerdicts, requests: DirectoryRequests) -> None:
+def _check(who: str, verdicts: DirectoryVerdicts, requests: DirectoryRequests) -> None:
+    answered(verdicts, DirectoryVerdicts, who, "on_directory", "DirectoryVerdicts(...)")
     for what, by in REFUSALS.items():
-        check_tensor(name, what, getattr(verdicts, what), tuple(getattr(requests, by).shape), torch.bool)
+        check_tensor(who, what, getattr(verdicts, what), tuple(getattr(requests, by).shape), torch.bool)
     if verdicts.answer is None:
         return
     if requests.answer is None:
-        raise ValueError(f"{name}: there is no answer to change")
-    for field in fields(Answer):
-        given = getattr(requests.answer, field.name)
-        check_tensor(
-            name, f"answer.{field.name}", getattr(verdicts.answer, field.name), tuple(given.shape), given.dtype
-        )
+        raise HookError(f"{who}: there is no answer to change")
+    answered(verdicts.answer, Answer, who, "on_directory", "an Answer as answer")
+    changed = {field.name: getattr(verdicts.answer, field.name) for field in fields(Answer)}
+    for name, value in changed.items():
+        given = getattr(requests.answer, name)
+        check_tensor(who, f"answer.{name}", value, tuple(given.shape), given.dtype, optional=False)
+    if (broken := first_not_finite(changed)) is not None:
+        raise NumberError(f"{who}: answer.{broken} (on_directory) is not finite")

@@ -7,6 +7,7 @@ evaluated again.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 
 from agentcomm.base.calling import described
-from agentcomm.base.errors import AgentcommError, RequirementError
+from agentcomm.base.errors import AgentcommError, NumberError, RequirementError
 from agentcomm.base.files import append_line, read_jsonl
 from agentcomm.base.log import event_log
 from agentcomm.base.registry import find
@@ -159,6 +160,9 @@ def _evaluate(
         metrics = measure(episodes) | success
         where = _where(cell, world, policy, comms, config)
         reason = inconclusive(Played(adversary, where, _graph(policy), episodes), defenses)
+        for name, value in success.items():
+            if not math.isfinite(value):
+                raise NumberError(f"attack {cell.attack_label!r}: {name} is {value}")
     except Exception as error:
         text = f"{type(error).__name__}: {error}" if isinstance(error, AgentcommError) else described(error)
         return row | {"status": "failed", "error": text, "seconds": 0.0}

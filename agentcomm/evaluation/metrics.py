@@ -8,7 +8,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from agentcomm.base import registry
-from agentcomm.base.errors import ConfigError
+from agentcomm.base.calling import calling
+from agentcomm.base.errors import ConfigError, HookError, NumberError
 from agentcomm.contracts.metric import Metric, PooledMetric
 from agentcomm.contracts.outcome import SHARES, Episodes
 from agentcomm.contracts.world import World
@@ -18,16 +19,20 @@ def measure(episodes: Episodes) -> dict[str, float]:
     """Values of all registered metrics that apply, by name.
 
     Raises:
-        ValueError: If a metric's value is not finite.
+        NumberError: If a metric's value is not finite.
+        HookError: If a metric raises an error, or its value is no number.
     """
     found: dict[str, float] = {}
     for name in registry.names("metric"):
         metric: Metric = registry.find("metric", name)(registry.build_config("metric", name, {}))
-        value = metric.value(episodes)
+        with calling(f"metric {name!r}", "value"):
+            value = metric.value(episodes)
         if value is None:
             continue
+        if not isinstance(value, int | float):
+            raise HookError(f"metric {name!r}: value must return a number or None, not {type(value).__name__}")
         if not math.isfinite(value):
-            raise ValueError(f"metric {name!r} is {value}; a metric that does not apply returns None")
+            raise NumberError(f"metric {name!r} is {value}; a metric that does not apply returns None")
         found[name] = value
     return found
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from agentcomm.base.numbers import Numbers
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.traffic import Links, Traffic
 from agentcomm.guards.effects import Effects
@@ -42,6 +43,7 @@ class Exchange:
         scores: [B, N, M] float32, suspicion scores, by the name of the defense; 0 in empty slots.
         coding: [B, N, D] coding error of each payload; None without a codec.
         payload_bytes: [B, N] int64 bytes of each agent's encoded payload; None without a codec.
+        numbers: Where numbers are noted that must be finite; None for nowhere.
     """
 
     spoken: Tensor
@@ -65,6 +67,7 @@ class Exchange:
     scores: dict[str, Tensor] = field(default_factory=dict)
     coding: Tensor | None = None
     payload_bytes: Tensor | None = None
+    numbers: Numbers | None = None
 
     @classmethod
     def begin(
@@ -130,6 +133,22 @@ class Exchange:
         """Note a defense's scores [B, N, M] of the messages that are still present."""
         score = score.masked_fill(~self.traffic.present, 0.0)
         self.scores[by] = score.maximum(self.scores[by]) if by in self.scores else score
+
+    def note(self, what: str, field: str, value: Tensor, where: Tensor | None = None) -> None:
+        """Note numbers [B, N, ...] of a plug-in that must be finite.
+
+        Args:
+            what: The plug-in.
+            field: What the numbers are.
+            value: The numbers.
+            where: [B, N, M] bool, slots whose numbers [B, N, M, ...] matter; None for all.
+        """
+        if self.numbers is None:
+            return
+        if where is not None:
+            away = ~where
+            value = value.masked_fill(away if value.dim() == away.dim() else away.unsqueeze(-1), 0.0)
+        self.numbers.note(what, f"{field}, round {self.round},", value)
 
     def deliver(self, degree: int) -> Inbox:
         """The receivers' inboxes; without the spare slots if all of them are empty.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from agentcomm.base.numbers import Numbers
 from agentcomm.base.state import Memory, State
 from agentcomm.contracts.channel import Channel, ChannelInput, compose
 from agentcomm.contracts.edits import Fragments
@@ -85,6 +86,7 @@ class Link(State):
         step: Tensor,
         round_: int,
         fragments: Fragments | None = None,
+        numbers: Numbers | None = None,
     ) -> Passed:
         """Carry one exchange.
 
@@ -97,6 +99,7 @@ class Link(State):
             step: [B] int64.
             round_: Round within the step.
             fragments: Additional fragments that attacks put on the wire.
+            numbers: Where delays are noted, which must be finite; None for nowhere.
         """
         entering = ChannelInput(
             traffic.present,
@@ -109,7 +112,7 @@ class Link(State):
             self.generator,
             fragments,
         )
-        did = compose(self.channels, [memory.tensors for memory in self.memories], entering)
+        did = compose(self.channels, [memory.tensors for memory in self.memories], entering, numbers)
         seconds = did.seconds + delay * self.step_seconds
         traffic = replace(traffic, present=traffic.present & ~did.lost, hops=traffic.hops - did.hops)
         waits = self._steps(seconds)

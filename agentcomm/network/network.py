@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from agentcomm.base.numbers import Numbers
 from agentcomm.base.seeds import derive
 from agentcomm.base.state import Memory, State
 from agentcomm.contracts.channel import Channel
@@ -60,6 +61,7 @@ class Network(State):
         ledger: Counts of messages and bytes.
         copies: [M] bool, slots of attacks that inject copies of earlier messages only.
         trace: Records of all exchanges since it was set to an empty list; None to record nothing.
+        numbers: Where the numbers of the present step are noted, to be checked; None to note nothing.
 
     Raises:
         ValueError: If the transport is unknown, or cannot carry the output of the codec.
@@ -105,6 +107,7 @@ class Network(State):
             raise ValueError(f"{type(self.transport).__name__} carries whole float32 payloads only: use no codec")
         self.stages = self._stages(4 * (team_shape.width if numbers is None else numbers))
         self.trace: list[ExchangeRecord] | None = None
+        self.numbers: Numbers | None = None
 
     def _stages(self, plain: int) -> list[Stage]:
         """The stages of this network, in the order in which messages pass them.
@@ -167,6 +170,7 @@ class Network(State):
             attack that does nothing leaves a run bit-identical.
         """
         x = Exchange.begin(spoken, links, step, round_, self.team_shape.rounds, self.spare, predict_logits)
+        x.numbers = self.numbers
         for stage in self.stages:
             stage(x)
         if self.trace is not None:

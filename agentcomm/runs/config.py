@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from agentcomm.base.calling import described
 from agentcomm.base.errors import ConfigError, did_you_mean, explain
@@ -79,6 +79,16 @@ class RunConfig(Strict):
         if min(seeds) < 0:
             raise ValueError("seeds must not be negative")
         return seeds
+
+    @model_validator(mode="after")
+    def _large_enough(self) -> RunConfig:
+        t = self.training
+        if t.worlds * t.fragment * max(t.runners, 1) < 2:
+            raise ValueError(
+                f"training.worlds * training.fragment is too small ({t.worlds} * {t.fragment}): PPO normalizes the"
+                " advantages of a batch, which needs at least 2 joint steps; use more worlds or longer fragments"
+            )
+        return self
 
     def check(self) -> RunConfig:
         """Check the arguments of every plug-in.

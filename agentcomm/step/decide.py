@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from agentcomm.base.calling import answered, calling
+from agentcomm.base.calling import calling
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.topology import Graph
@@ -17,25 +16,11 @@ from agentcomm.contracts.traffic import Links
 from agentcomm.step.actions import choose_action, draw_action_noise
 from agentcomm.step.comms import Comms
 from agentcomm.step.gates import GateControl, make_links, open_gates
+from agentcomm.step.hooks import ask, ask_graph
 from agentcomm.step.interpreter import Interpreter
 from agentcomm.step.message_noise import add_message_noise, draw_message_noise
 from agentcomm.step.preview import predict_logits
 from agentcomm.step.turns import decide_sequentially
-
-RETURNS = {
-    "encode": "hidden vectors [B, N, H]",
-    "speak": "payloads [B, N, D]",
-    "hear": "hidden vectors [B, N, H]",
-    "act": "action logits [B, N, A]",
-    "value": "values [B, N]",
-}
-
-
-def ask(policy: CommPolicy, hook: str, *arguments: Any) -> Tensor:
-    """What a method of a policy returns; its errors name the policy, the method, and file and line."""
-    what = f"policy {policy.name!r}"
-    with calling(what, hook):
-        return answered(getattr(policy, hook)(*arguments), Tensor, what, hook, RETURNS[hook])
 
 
 @dataclass(frozen=True)
@@ -93,30 +78,38 @@ def decide(
         alive: [B, N] bool, present members; None for all.
         control: Controls the gates instead of the policy.
         interpreter: Makes members obey directives in messages.
+
+    Raises:
+        HookError: If a hook of a plug-in raises an error or breaks its contract.
     """
-    hidden = ask(policy, "encode", observation)
+    shape = observation.shape[:2]
+    hidden = ask(policy, policy.encode, (*shape, None), observation)
+    _note(policy, comms, "hidden state (encode)", hidden, implied=True)
     if interpreter is not None:
-        interpreter.begin(*hidden.shape[:2])
+        interpreter.begin(*shape)
     if alive is not None:
         hidden = hidden * alive.unsqueeze(-1)
-    draw = step[:0]
-    if graph is None:
-        if generator is not None:
-            draw = policy.topology.draw(len(step), generator)
-        graph = policy.topology.graph(draw if len(draw) else None, len(step), hidden)
+    graph, draw = (graph, step[:0]) if graph is not None else _new_graph(policy, hidden, generator)
     gates = open_gates(policy, hidden, generator, control)
-    links = make_links(policy, graph, gates.open, alive)
+    with calling(f"topology {policy.topology.name!r}", "graph"):  # whose senders may not be agents
+        links = make_links(policy, graph, gates.open, alive)
     message_draw = draw_message_noise(policy, step, generator)
     team = _TeamStep(policy, links, comms, step, alive, interpreter, message_draw)
     state, inboxes = team.communicate(hidden)
-    noise = draw_action_noise((*hidden.shape[:2], policy.num_actions), generator, hidden.device)
+    noise = draw_action_noise((*shape, policy.num_actions), generator, hidden.device)
     logits, action = team.act(state, noise, inboxes)
-    value = policy.expected_return(ask(policy, "value", hidden))
+    value = policy.expected_return(ask(policy, policy.value, shape, hidden))
+    log_probability = logits.log_softmax(-1).gather(-1, action.unsqueeze(-1)).squeeze(-1)
+    _note(policy, comms, "gate logit (listen)", gates.log_probability)
+    # A logit that is not finite, except -inf for an impossible action, makes all of them NaN.
+    _note(policy, comms, "action logits (act)", log_probability)
+    if generator is not None:  # greedy teams do not use it
+        _note(policy, comms, "value (value)", value)
     return Decision(
         action=action,
         gate=gates.open,
         gate_noise=gates.noise,
-        log_probability=logits.log_softmax(-1).gather(-1, action.unsqueeze(-1)).squeeze(-1),
+        log_probability=log_probability,
         gate_log_probability=gates.log_probability,
         value=value if alive is None else value * alive,
         logits=logits,
@@ -125,6 +118,21 @@ def decide(
         noise_draw=message_draw,
         inboxes=inboxes,
     )
+
+
+def _note(policy: CommPolicy, comms: Comms | None, field: str, value: Tensor, implied: bool = False) -> None:
+    """Note numbers [B, N, ...] of a policy, which must be finite, if numbers are noted."""
+    if comms is not None and comms.network.numbers is not None:
+        comms.network.numbers.note(f"policy {policy.name!r}", field, value, implied=implied)
+
+
+def _new_graph(policy: CommPolicy, hidden: Tensor, generator: torch.Generator | None) -> tuple[Graph, Tensor]:
+    """The graph of a dynamic topology for hidden vectors [B, N, H], and the draws [B] of it; [0] without sampling."""
+    worlds, agents = hidden.shape[:2]
+    draw = torch.zeros(0, dtype=torch.int64, device=hidden.device)
+    if generator is not None:
+        draw = policy.topology.draw(worlds, generator)
+    return ask_graph(policy.topology, draw if len(draw) else None, worlds, agents, hidden), draw
 
 
 @dataclass(frozen=True)
@@ -154,9 +162,9 @@ class _TeamStep:
         policy, state = self.policy, hidden
         inboxes: list[Inbox] = []
         for round_ in range(policy.rounds - policy.autoregressive):
-            spoken = self.add_noise(ask(policy, "speak", state, round_), round_)
-            inboxes.append(self.exchange(spoken, self.links, round_, state))
-            state = ask(policy, "hear", state, inboxes[-1], round_)
+            said = ask(policy, policy.speak, (*state.shape[:2], policy.width), state, round_)
+            inboxes.append(self.exchange(self.add_noise(said, round_), self.links, round_, state))
+            state = ask(policy, policy.hear, tuple(state.shape), state, inboxes[-1], round_)
         return state, inboxes
 
     def act(self, state: Tensor, noise: Tensor | None, inboxes: list[Inbox]) -> tuple[Tensor, Tensor]:
@@ -168,7 +176,7 @@ class _TeamStep:
             )
             inboxes.append(told)
             return logits, action
-        logits = ask(policy, "act", state)
+        logits = ask(policy, policy.act, (*shape, policy.num_actions), state)
         all_rows = torch.arange(shape.numel(), device=state.device)
         action = self.choose(logits.flatten(0, 1), None if noise is None else noise.flatten(0, 1), all_rows)
         return logits, action.view(shape)
@@ -187,6 +195,7 @@ class _TeamStep:
             state: [B, N, H] before the exchange, from which attacks that know the policy predict the effect of a
                 message; None if they cannot.
         """
+        _note(self.policy, self.comms, f"payload (speak), round {number},", spoken)
         if self.comms is None:
             inbox = Inbox(spoken, links.source, links.present, links.source)
         else:

@@ -12,14 +12,17 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from agentcomm.base.answers import check_tensor
+from agentcomm.base.calling import answered, calling
+from agentcomm.base.errors import HookError
+from agentcomm.base.numbers import Numbers
 from agentcomm.base.seeds import derive
 from agentcomm.base.state import Memory, State
 from agentcomm.contracts.defense import Defense, defense_hooks
 from agentcomm.contracts.directory_hook import DirectoryShape
 from agentcomm.contracts.shape import TeamShape
-from agentcomm.contracts.verdicts import ActionRequest
+from agentcomm.contracts.verdicts import ActionRequest, ActionVerdicts
 from agentcomm.directory.screens import DirectoryScreens
-from agentcomm.guards.effects import check_tensor
 
 
 class Supervised(NamedTuple):
@@ -75,7 +78,15 @@ class Defenders(State):
         self.generator = torch.Generator(shape.device).manual_seed(derive(seed, "actuators"))
 
     @torch.no_grad()
-    def on_action(self, logits: Tensor, action: Tensor, greedy: bool, step: Tensor, rows: Tensor) -> Supervised:
+    def on_action(
+        self,
+        logits: Tensor,
+        action: Tensor,
+        greedy: bool,
+        step: Tensor,
+        rows: Tensor,
+        numbers: Numbers | None = None,
+    ) -> Supervised:
         """What agents do [R] after each defense has judged it in turn.
 
         Args:
@@ -84,15 +95,22 @@ class Defenders(State):
             greedy: Whether the team takes the likeliest actions, so that sampling again gives these.
             step: [B] int64.
             rows: [R] int64, whose actions these are, as world * N + agent.
+            numbers: Where chances are noted, which must be finite; None for nowhere.
+
+        Raises:
+            HookError: If a defense raises an error or breaks its contract.
         """
         resample = torch.zeros(action.shape, dtype=torch.float64, device=action.device)
         replaced = torch.zeros_like(action, dtype=torch.bool)
         world, agent = rows // self.shape.num_agents, rows % self.shape.num_agents
         for defense, memory in self.supervising:
             request = ActionRequest(step, world, agent, logits, action)
-            verdicts = defense.on_action(request, memory.tensors)
-            check_tensor(defense.name, "resample", verdicts.resample, tuple(action.shape), torch.float64)
-            check_tensor(defense.name, "replace", verdicts.replace, tuple(action.shape), torch.int64)
+            what = f"defense {defense.name!r}"
+            with calling(what, "on_action"):
+                verdicts = defense.on_action(request, memory.tensors)
+            _check(what, verdicts, logits)
+            if numbers is not None and verdicts.resample is not None:
+                numbers.note(what, "resample (on_action)", verdicts.resample, rows=(world, agent))
             if verdicts.resample is not None:
                 action = self._sample_again(logits, action, greedy, verdicts.resample)
                 resample = 1 - (1 - resample) * (1 - verdicts.resample)
@@ -106,3 +124,19 @@ class Defenders(State):
         again = torch.rand(action.shape, generator=self.generator, device=action.device) < chance.float()
         fresh = torch.empty_like(logits).exponential_(generator=self.generator).log_()
         return torch.where(again, (logits if greedy else logits - fresh).argmax(-1), action)
+
+
+def _check(what: str, verdicts: ActionVerdicts, logits: Tensor) -> None:
+    """Check what a defense returned about actions that have the logits [R, A]."""
+    answered(verdicts, ActionVerdicts, what, "on_action", "ActionVerdicts(...)")
+    rows, actions = logits.shape
+    check_tensor(what, "resample", verdicts.resample, (rows,), torch.float64)
+    check_tensor(what, "replace", verdicts.replace, (rows,), torch.int64)
+    for field, value, low, high in (
+        ("resample", verdicts.resample, 0, 1),
+        ("replace", verdicts.replace, -1, actions - 1),
+    ):
+        if value is not None and bool(((value < low) | (value > high)).any()):
+            raise HookError(
+                f"{what}: {field} must lie in {low} .. {high}, but goes from {value.min()} to {value.max()}"
+            )

@@ -6,12 +6,16 @@ rewards, if the team learns.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from agentcomm.base.answers import check_tensor
+from agentcomm.base.calling import calling
+from agentcomm.base.numbers import Numbers
 from agentcomm.base.state import State
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.topology import Graph
@@ -20,6 +24,7 @@ from agentcomm.network.record import ExchangeRecord
 from agentcomm.step.comms import Comms
 from agentcomm.step.decide import Decision, decide
 from agentcomm.step.gates import GateControl
+from agentcomm.step.hooks import ask_graph
 from agentcomm.step.interpreter import Interpreter
 
 
@@ -106,7 +111,10 @@ class TeamLoop(State):
         self.running = torch.ones(world.num_worlds, dtype=torch.bool, device=world.device)
         self.draw = torch.zeros(0, dtype=torch.int64, device=world.device)
         dynamic = policy.topology.dynamic
-        self.graph: Graph | None = None if dynamic else policy.topology.graph(None, world.num_worlds)
+        self.graph: Graph | None = (
+            None if dynamic else ask_graph(policy.topology, None, world.num_worlds, world.num_agents)
+        )
+        self._environment = f"environment {world.name!r}"
 
     @property
     def alive(self) -> Tensor | None:
@@ -119,7 +127,7 @@ class TeamLoop(State):
         Args:
             seed: Seed of the worlds.
         """
-        self.observation = self.world.reset(seed)
+        self.observation = self._observed(lambda: self.world.reset(seed), "reset")
         self.running = torch.ones_like(self.running)
         self._forget(torch.arange(self.world.num_worlds, device=self.world.device))
 
@@ -132,16 +140,31 @@ class TeamLoop(State):
         if topology.dynamic or self.generator is None:
             return
         self.draw = topology.draw(worlds, self.generator)
-        self.graph = topology.graph(self.draw if len(self.draw) else None, worlds)
+        self.graph = ask_graph(topology, self.draw if len(self.draw) else None, worlds, self.world.num_agents)
 
     @torch.no_grad()
     def step(self) -> StepRecord:
-        """Take one step in all worlds."""
-        world, network, adversary = self.world, self.comms.network, self.comms.adversary
+        """Take one step in all worlds.
+
+        Raises:
+            NumberError: If something in it is not finite.
+            HookError: If a hook of a plug-in raises an error or breaks its contract.
+        """
+        at, network = self.world.length.clone(), self.comms.network
+        numbers = network.numbers = Numbers(self.world.agents, at)
+        try:
+            return self._step(at, numbers)
+        finally:
+            network.numbers = None
+            numbers.check()  # also after an error, which may be a consequence
+
+    def _step(self, at: Tensor, numbers: Numbers) -> StepRecord:
+        world, network, adversary, alive = self.world, self.comms.network, self.comms.adversary, self.alive
         if self.trace:
             network.trace = []
-        at, alive = world.length.clone(), self.alive
         observation = adversary.on_observations(self.observation, world, at, self.policy)
+        for sensors in adversary.observation_guards:
+            numbers.note(f"attack {sensors.base.attack.name!r}", "observation", observation)
         decision = decide(
             self.policy,
             observation,
@@ -154,13 +177,48 @@ class TeamLoop(State):
             self.interpreter,
         )
         facts = world.facts() if self.collect_facts else {}
-        step = world.step(decision.action, auto_reset=self.learning)
+        step = self._advance(decision.action, at, numbers)
         reward = adversary.on_rewards(step.reward, decision.action, at) if self.learning else step.reward
+        for rewards in adversary.reward_guards:
+            numbers.note(f"attack {rewards.base.attack.name!r}", "reward", reward)
         self.observation = step.observation
         exchanges: list[ExchangeRecord] = []
         if self.trace and network.trace is not None:
             exchanges, network.trace = network.trace, None
         return StepRecord(at, observation, decision, step, reward, alive, self.running, exchanges, facts)
+
+    def _advance(self, action: Tensor, at: Tensor, numbers: Numbers) -> Step:
+        """The world's response to actions [B, N] in a step [B], checked."""
+        world = self.world
+        with calling(self._environment, "step"):
+            step = world.step(action, auto_reset=self.learning)
+        shape = (world.num_worlds, world.num_agents)
+        check_tensor(self._environment, "reward", step.reward, shape, torch.float32, optional=False)
+        numbers.note(self._environment, "reward", step.reward)
+        if ended := len(step.finished):
+            agents = torch.arange(world.num_agents, device=world.device)
+            rows = step.finished.repeat_interleave(world.num_agents), agents.repeat(ended)
+            last = step.final_observation.flatten(0, 1)
+            numbers.note(self._environment, "last observation", last, step.length, rows)
+        self._note_observation(step.observation, numbers)
+        return step
+
+    def _note_observation(self, observation: Tensor, numbers: Numbers) -> None:
+        """Check the shape of what agents observe [B, N, O], and note it to be checked further."""
+        world = self.world
+        dtype = None if world.layout.kind == "dense" else torch.int64
+        shape = (world.num_worlds, world.num_agents, world.layout.width)
+        check_tensor(self._environment, "observation", observation, shape, dtype, optional=False)
+        numbers.note(self._environment, "observation", observation, world.length.clone())
+
+    def _observed(self, observe: Callable[[], Tensor], hook: str) -> Tensor:
+        """What agents observe at the start of episodes, checked."""
+        with calling(self._environment, hook):
+            observation = observe()
+        numbers = Numbers(self.world.agents, self.world.length)
+        self._note_observation(observation, numbers)
+        numbers.check()
+        return observation
 
     def finish(self, record: StepRecord) -> None:
         """Reset network, attacks and defenses in the worlds whose episodes ended in a step.
@@ -178,7 +236,7 @@ class TeamLoop(State):
     def begin(self, worlds: Tensor) -> None:
         """Handle new episodes that the caller has started in some worlds ([W] indices)."""
         self._forget(worlds)
-        self.observation = self.world.observe()
+        self.observation = self._observed(self.world.observe, "observe")
 
     def _forget(self, worlds: Tensor) -> None:
         """Reset message layer and adversary in some worlds ([W] indices)."""

@@ -11,6 +11,7 @@ from agentcomm.contracts.inbox import Inbox, ProjectionCache
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.traffic import Links
 from agentcomm.step.actions import choose_action
+from agentcomm.step.hooks import ask
 
 
 def turns(links: Links) -> tuple[Tensor, Tensor]:
@@ -80,11 +81,12 @@ def decide_sequentially(
         inbox = exchange(spoken, links.only(due, earlier), last + number).materialized()
         told = inbox if told is None else told.merge(inbox, due)
         rows = due.flatten().nonzero().squeeze(-1)
-        state = policy.hear(flat[:, rows], inbox.rows(rows, cache), last)
-        logits[rows] = policy.act(state)[0]
+        before = flat[:, rows]
+        state = ask(policy, policy.hear, tuple(before.shape), before, inbox.rows(rows, cache), last)
+        logits[rows] = ask(policy, policy.act, (1, len(rows), policy.num_actions), state)[0]
         action = actions[rows] = choose(logits[rows], None if flat_noise is None else flat_noise[rows], rows)
         said = spoken.new_zeros(worlds * agents, policy.width)
-        said[rows] = policy.tell(flat[:, rows], action.unsqueeze(0))[0]
+        said[rows] = ask(policy, policy.tell, (1, len(rows), policy.width), before, action.unsqueeze(0))[0]
         # Noise depends on the agent's index in its world, so it is added to all payloads, and only these rows are kept.
         cache.speak(rows, add_noise(said.view_as(spoken), last).flatten(0, 1)[rows])
     assert told is not None

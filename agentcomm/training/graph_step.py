@@ -12,6 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from agentcomm.base.errors import NumberError
+from agentcomm.base.numbers import FIXES, all_finite
+
 Rows = dict[str, Tensor]
 
 
@@ -33,8 +36,9 @@ def score_loss(topology: Any, rows: Mapping[str, Tensor]) -> Tensor:
     place = torch.arange(len(which), device=which.device)
     first = torch.full_like(different, len(which)).scatter_reduce_(0, which, place, "amin")
     logs = topology.log_probability(rows["links"][first].long(), different).sum(1)
-    advantage = gained / count - gained.sum() / count.sum()
-    loss: Tensor = -(advantage * logs * count / count.sum()).sum()
+    total = count.sum().clamp_min(1)
+    advantage = gained / count.clamp_min(1) - gained.sum() / total
+    loss: Tensor = -(advantage * logs * count / total).sum()
     return loss
 
 
@@ -61,8 +65,17 @@ class GraphStep:
             self.step(score_loss(self.topology, rows))
 
     def step(self, loss: Tensor) -> None:
-        """One gradient step; gradients of other parameters are not changed."""
+        """One gradient step; gradients of other parameters are not changed.
+
+        Raises:
+            NumberError: If the loss or a gradient is not finite; the parameters are left as they were.
+        """
         gradients = torch.autograd.grad(loss, self.parameters)
+        if not all_finite([loss, *gradients]):
+            part = "gradient" if all_finite([loss]) else "loss"
+            raise NumberError(
+                f"topology {self.topology.name!r}: the {part} of the graph is not finite; {FIXES['policy']}"
+            )
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         self.optimizer.step()

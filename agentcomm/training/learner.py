@@ -58,6 +58,7 @@ class CommLearner(TorchLearner):
         """Anneal the policy, for the next rollout and the next update."""
         done = timesteps.get(NUM_ENV_STEPS_SAMPLED_LIFETIME, 0) / self.config.env_config["run"]["training"]["env_steps"]
         self.steps.anneal_policy(done)
+        self.steps.check_weights()
         statistics = {name: float(value.detach()) for name, value in self._last.items()}
         statistics["first_ratio_error"] = float(self._ratio_errors[0])
         statistics["learning_rate"] = self.steps.learning_rate

@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from agentcomm.base.calling import calling
+from agentcomm.base.errors import NumberError
+from agentcomm.base.numbers import FIXES, all_finite, first_not_finite, shown
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.replay import Reevaluation, reevaluate
@@ -77,11 +80,12 @@ def ppo_loss(
         graph_gradient: Whether gradients reach the graph.
         advantage_scale: Divisor of the advantages, also applied to the cost of straight-through gates.
     """
-    now = reevaluate(policy, rows, graph_gradient)
+    with calling(f"policy {policy.name!r}", "an update"):
+        now = reevaluate(policy, rows, graph_gradient)
     acted = rows["active"].float()
     act_share = acted / acted.sum().clamp_min(1)
     alive = rows["alive"].float() if "alive" in rows else torch.ones_like(acted)
-    alive_share = alive / alive.sum()
+    alive_share = alive / alive.sum().clamp_min(1)
     gated = policy.gate is not None and not policy.gate.straight_through
     share = alive_share if gated else act_share
 
@@ -164,6 +168,7 @@ class Update:
         self._held_out: Rows = {}
         self._advantage_scale: float | Tensor = 1.0
         self._graph_due = False
+        self._epoch = 0
 
     def anneal_rates(self, progress: float) -> None:
         """Set learning rate and entropy weight for the share of training done (0 .. 1)."""
@@ -180,6 +185,9 @@ class Update:
     def minibatches(self, columns: Rows) -> Iterator[Rows]:
         """Prepare a batch (normalize it, update the graph or hold out worlds) and iterate over its minibatches."""
         target, alive = columns["target"], columns.get("alive")
+        computed = {name: columns[name] for name in ("advantage", "target")}  # the rest was checked in rollouts
+        if (name := first_not_finite(computed)) is not None:
+            raise NumberError(f"PPO: the {name} of the batch is not finite; {FIXES['policy']}")
         self._track_returns(target if alive is None else target[alive])
         rows = dict(columns)
         advantage = rows["advantage"]
@@ -187,8 +195,10 @@ class Update:
         # A gate that is an action also acts where its agent has no other action.
         acting = rows["active"] if gate is None or gate.straight_through else rows.get("alive")
         chosen = advantage if acting is None else advantage[acting]
-        self._advantage_scale = chosen.std() + 1e-8
-        rows["advantage"] = (advantage - chosen.mean()) / self._advantage_scale
+        self._advantage_scale = 1.0
+        if chosen.numel() > 1:  # fewer have no spread, as where all agents but one have left
+            self._advantage_scale = chosen.std() + 1e-8
+            rows["advantage"] = (advantage - chosen.mean()) / self._advantage_scale
         held = rows.pop("held_out")
         self._held_out = {}
         if self.graph is not None:
@@ -204,6 +214,7 @@ class Update:
         count = len(rows["advantage"])
         size = min(self.settings.minibatch or count, count)
         for epoch in range(self.settings.epochs):
+            self._epoch = epoch
             self._graph_due = epoch % self.settings.graph_every == 0
             if size == count:
                 yield rows
@@ -215,33 +226,71 @@ class Update:
                 yield {name: value[index] for name, value in rows.items()}
 
     def step(self, rows: Rows) -> dict[str, Tensor]:
-        """One gradient step of the model and, at the start of an epoch, one of the graph if it is due."""
+        """One gradient step of the model and, at the start of an epoch, one of the graph if it is due.
+
+        Raises:
+            NumberError: If the loss or a gradient is not finite; the parameters are left as they were.
+        """
         scale = self._advantage_scale
         loss, stats = ppo_loss(self.policy, rows, self.settings, self.entropy, False, scale)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         stats["grad_norm"] = nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
-        self.optimizer.step()
         stats["loss"] = loss.detach()
+        self._check(stats)
+        self.optimizer.step()
         graph_due, self._graph_due = self._graph_due and bool(self._held_out), False
         if graph_due and self.graph is not None and self.graph.due:
             self.graph.step(ppo_loss(self.policy, self._held_out, self.settings, 0.0, True, scale)[0])
         return stats
 
+    def _check(self, stats: Mapping[str, Tensor]) -> None:
+        """Check loss and gradients before they change any parameter."""
+        if all_finite([stats["loss"], stats["grad_norm"]]):
+            return
+        where = f"PPO, epoch {self._epoch + 1} of {self.settings.epochs}"
+        losses = {name: stats[name] for name in ("policy_loss", "value_loss", "entropy", "loss")}
+        if (name := first_not_finite(losses)) is not None:
+            raise NumberError(
+                f"{where}: the {name.replace('_', ' ')} is {shown(float(losses[name].detach()))}; {FIXES['policy']}"
+            )
+        graded = {name: p.grad for name, p in self.policy.named_parameters() if p.grad is not None}
+        name = first_not_finite(graded) or "their norm"
+        raise NumberError(f"{where}: the gradient is not finite ({name}); {FIXES['policy']}")
+
+    def check_weights(self) -> None:
+        """Check all parameters and buffers of the policy, after an update.
+
+        Raises:
+            NumberError: If one is not finite.
+        """
+        if (name := first_not_finite(self.policy.state_dict())) is not None:
+            raise NumberError(f"PPO: {name!r} of policy {self.policy.name!r} is not finite; {FIXES['policy']}")
+
     def run(self, columns: Rows) -> dict[str, float]:
-        """Run the whole update; returns the statistics of its last step."""
+        """Run the whole update; returns the statistics of its last step.
+
+        Raises:
+            NumberError: If something in it is not finite.
+        """
         stats: dict[str, Any] = {}
         first: Tensor | None = None
         for rows in self.minibatches(columns):
             stats = self.step(rows)
             first = stats["ratio_error"] if first is None else first
+        self.check_weights()
         out = {name: float(value.detach()) for name, value in stats.items()}
         return out if first is None else out | {"first_ratio_error": float(first)}
 
     def _track_returns(self, target: Tensor) -> None:
-        """Update the running mean and spread of the returns (value normalization, Yu et al. 2022)."""
+        """Update the running mean and spread of the returns (value normalization, Yu et al. 2022), if they have any."""
+        if target.numel() < 2:
+            return
         with torch.no_grad():
             new = self.policy.return_scale == 1.0
             rate = torch.where(new & (self.policy.return_mean == 0.0), 1.0, 0.05)
-            self.policy.return_mean.lerp_(target.mean(), rate)
-            self.policy.return_scale.lerp_(target.std().clamp_min(1e-3), rate)
+            mean, spread = target.mean(), target.std().clamp_min(1e-3)
+            if not all_finite([mean, spread]):
+                raise NumberError("PPO: mean or spread of the returns is infinite; scale down the rewards")
+            self.policy.return_mean.lerp_(mean, rate)
+            self.policy.return_scale.lerp_(spread, rate)

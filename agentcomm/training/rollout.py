@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from agentcomm.base.errors import NumberError
+from agentcomm.base.numbers import FIXES, all_finite
 from agentcomm.base.seeds import derive
 from agentcomm.base.state import State
 from agentcomm.contracts.inbox import Inbox
@@ -154,6 +156,7 @@ class Sampler(State):
             observed, present = (torch.cat(parts) for parts in zip(*last, strict=True))
             loses = self.world.config.loses_members
             bootstrap.flatten(0, 1)[where] = self._value(observed, present if loses else None)
+            self._check_value(bootstrap.flatten(0, 1)[where], "of the last observations of episodes")
         return bootstrap
 
     def _columns(self, records: list[StepRecord]) -> Rows:
@@ -166,6 +169,7 @@ class Sampler(State):
         value = torch.stack([d.value for d in decisions])
         done = torch.stack([step.done for step in steps])
         bootstrap, last = self._bootstrap(records, reward), self._value(self.loop.observation, self.loop.alive)
+        self._check_value(last, "of the next observations")
         advantage = advantages(reward, value, done, bootstrap, last, self.settings.gamma, self.settings.gae_lambda)
         observation = torch.stack([r.observation for r in records])
         columns = {
@@ -186,6 +190,10 @@ class Sampler(State):
         columns |= self._draws(decisions)
         columns |= record_inboxes([d.inboxes for d in decisions], columns["links"])
         return {name: column.flatten(0, 1) for name, column in columns.items()}
+
+    def _check_value(self, value: Tensor, field: str) -> None:
+        if not all_finite([value]):
+            raise NumberError(f"policy {self.policy.name!r}: the value {field} is not finite; {FIXES['policy']}")
 
     def _draws(self, decisions: list[Decision]) -> Rows:
         """[T, B, ...] seeds and noise of graphs, straight-through gates and message noise."""

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from tensorboardX import SummaryWriter
 
-from agentcomm.base.errors import RunError
+from agentcomm.base.errors import HookError, NumberError, RunError
 from agentcomm.base.files import append_line, read_jsonl, write_text
 from agentcomm.base.log import event_log
 from agentcomm.runs import policy_file
@@ -115,7 +115,8 @@ def _train_team(
         empty = 0
         while done < training.env_steps:
             began = time.perf_counter()
-            result = algorithm.train()
+            with _placed(f"{name}, iteration {algorithm.iteration + 1}", folder):
+                result = algorithm.train()
             seconds += time.perf_counter() - began
             if "env_runners" not in result or DEFAULT not in result.get("learners", {}):
                 empty += 1
@@ -152,6 +153,17 @@ def _train_team(
         log.info("trained", **details)
     finally:
         algorithm.stop()
+
+
+@contextmanager
+def _placed(where: str, folder: Path) -> Iterator[None]:
+    """Say where in training an error of a plug-in or a number that is not finite arose, and what is left of it."""
+    try:
+        yield
+    except (NumberError, HookError) as error:
+        kept = checkpoint.latest(folder)
+        left = "There is no checkpoint yet." if kept is None else f"The last checkpoint is {kept}; resume from it."
+        raise type(error)(f"{where}: {error}\n{left}") from error
 
 
 def _resume(algorithm: Any, folder: Path, log: Any) -> tuple[int, float]:

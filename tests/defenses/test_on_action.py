@@ -7,6 +7,7 @@ import torch
 from builders import attack, comms, defense, team_shape
 from torch import Tensor
 
+from agentcomm.base.errors import HookError
 from agentcomm.contracts.defense import Defense, DefenseConfig
 from agentcomm.contracts.verdicts import ActionRequest, ActionVerdicts
 
@@ -67,5 +68,5 @@ def test_wrong_verdicts_are_refused() -> None:
             return ActionVerdicts(replace=request.action.float())
 
     logits, action, noise = drawn()
-    with pytest.raises(ValueError, match=r"wrong: replace must be torch.int64 \(150,\)"):
+    with pytest.raises(HookError, match=r"defense 'wrong': replace must be torch.int64 \(150,\)"):
         comms(S, [], [Wrong(DefenseConfig(), S)]).on_action(logits, action, noise, STEP, ROWS)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from builders import team
-from small import small
+from small import small, untrained
 
 from agentcomm import api
 from agentcomm.base import registry
@@ -25,21 +25,16 @@ from agentcomm.evaluation import grid
 from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
 from agentcomm.runs import policy_file
-from agentcomm.runs.assembly import make_comms, make_policy, make_world
+from agentcomm.runs.assembly import make_comms, make_world
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.conditions import Conditions
-from agentcomm.runs.folder import Run, create, teams
+from agentcomm.runs.folder import Run, create
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """Untrained teams of two seeds and their controls."""
-    run = create(small("seeds=[0, 1]"), tmp_path)
-    config = run.config
-    for variant, seed in teams(config):
-        policy = make_policy(config.policy, make_world(config.environment, 1), variant, seed)
-        policy_file.save(run.policy(variant, seed), policy, config.environment, config.policy, variant, seed, {})
-    return run
+    return untrained(tmp_path, "seeds=[0, 1]")
 
 
 def test_the_grid_is_attack_by_defense_by_seed_and_a_clean_control(run: Run) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.base import registry
+from agentcomm.base.errors import NumberError
 from agentcomm.cli.catalog import describe
 from agentcomm.conformance import check_metric
 from agentcomm.conformance.metrics import some_episodes
@@ -143,5 +144,5 @@ def test_broken_metrics_are_noticed(broken: type[Metric], message: str) -> None:
 def test_what_is_not_finite_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_registered", {})
     registry.register("metric", "undefined")(Undefined)
-    with pytest.raises(ValueError, match="metric 'undefined' is nan"):
+    with pytest.raises(NumberError, match="metric 'undefined' is nan"):
         measure(some_episodes(3))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from agentcomm.base.answers import check_tensor
+from agentcomm.base.calling import answered, calling
 from agentcomm.base.state import Memory
 from agentcomm.contracts.defense import Defense
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.transport import Transport
-from agentcomm.contracts.verdicts import Delivered, ExchangeOutcome, InboxView, Verdicts
-from agentcomm.guards.effects import check_tensor
+from agentcomm.contracts.verdicts import Delivered, ExchangeOutcome, InboxView, Replacement, Responses, Verdicts
 from agentcomm.network.exchange import Exchange
 from agentcomm.network.stages.stage import Stage
 
@@ -26,31 +27,38 @@ class Screen(Stage):
 
     def __init__(self, defense: Defense, memory: Memory, transport: Transport) -> None:
         self.defense, self.memory, self.transport = defense, memory, transport
+        self.who = f"defense {defense.name!r}"
 
     def __call__(self, x: Exchange) -> None:
         """Refuse messages, scale and replace payloads, note scores."""
         delivered = Delivered(x.traffic, self.transport, x.step, x.round, x.arrived)
-        verdicts = self.defense.screen(delivered, self.memory.tensors)
+        with calling(self.who, "screen"):
+            verdicts = self.defense.screen(delivered, self.memory.tensors)
         self._check(verdicts, x)
         if verdicts.score is not None:
+            x.note(self.who, "score (screen)", verdicts.score, x.traffic.present)
             x.suspect(self.defense.name, verdicts.score)
         if verdicts.refuse is not None:
             x.refuse(self.defense.name, verdicts.refuse)
         if verdicts.scale is not None:
+            x.note(self.who, "scale (screen)", verdicts.scale)
             x.traffic = x.traffic.scale_payload(verdicts.scale)
         if verdicts.replace is not None:
-            where, payload = verdicts.replace
-            x.traffic = x.traffic.edit_payload(where & x.traffic.present, payload)
+            where = verdicts.replace.where & x.traffic.present
+            x.note(self.who, "replacement (screen)", verdicts.replace.payload, where)
+            x.traffic = x.traffic.edit_payload(where, verdicts.replace.payload)
 
     def _check(self, verdicts: Verdicts, x: Exchange) -> None:
-        name, shape = self.defense.name, tuple(x.traffic.present.shape)
-        check_tensor(name, "refuse", verdicts.refuse, shape, torch.bool)
-        check_tensor(name, "scale", verdicts.scale, shape, torch.float32)
-        check_tensor(name, "score", verdicts.score, shape, torch.float32)
-        if verdicts.replace is not None:
-            where, payload = verdicts.replace
-            check_tensor(name, "replace.where", where, shape, torch.bool)
-            check_tensor(name, "replace.payload", payload, (*shape, x.spoken.shape[-1]), torch.float32)
+        answered(verdicts, Verdicts, self.who, "screen", "Verdicts(...)")
+        shape, replace = tuple(x.traffic.present.shape), verdicts.replace
+        check_tensor(self.who, "refuse", verdicts.refuse, shape, torch.bool)
+        check_tensor(self.who, "scale", verdicts.scale, shape, torch.float32)
+        check_tensor(self.who, "score", verdicts.score, shape, torch.float32)
+        if replace is not None:
+            answered(replace, Replacement, self.who, "screen", "a Replacement as replace")
+            check_tensor(self.who, "replace.where", replace.where, shape, torch.bool, optional=False)
+            sizes = (*shape, x.spoken.shape[-1])
+            check_tensor(self.who, "replace.payload", replace.payload, sizes, torch.float32, optional=False)
 
 
 class Aggregate(Stage):
@@ -63,14 +71,17 @@ class Aggregate(Stage):
 
     def __init__(self, defense: Defense, memory: Memory) -> None:
         self.defense, self.memory = defense, memory
+        self.who = f"defense {defense.name!r}"
 
     def __call__(self, x: Exchange) -> None:
         """Put its payloads in the place of those received."""
         t = x.traffic
         payload = t.payload().detach().masked_fill(~t.present.unsqueeze(-1), 0.0)
-        new = self.defense.aggregate(InboxView(x.step, x.round, t.present, t.sender, payload), self.memory.tensors)
-        check_tensor(self.defense.name, "aggregate", new, tuple(payload.shape), torch.float32)
+        with calling(self.who, "aggregate"):
+            new = self.defense.aggregate(InboxView(x.step, x.round, t.present, t.sender, payload), self.memory.tensors)
+        check_tensor(self.who, "aggregate", new, tuple(payload.shape), torch.float32)
         if new is not None:
+            x.note(self.who, "payload (aggregate)", new, t.present)
             x.traffic = t.offset_payload(t.present, new)
 
 
@@ -119,6 +130,7 @@ class Respond(Stage):
 
     def __init__(self, defense: Defense, memory: Memory, quarantine: Quarantine) -> None:
         self.defense, self.memory, self.quarantine = defense, memory, quarantine
+        self.who = f"defense {defense.name!r}"
 
     def __call__(self, x: Exchange) -> None:
         """Close links from the next exchange on."""
@@ -132,9 +144,11 @@ class Respond(Stage):
             refused=dict(x.refused),
             scores=dict(x.scores),
         )
-        steps = self.defense.respond(outcome, self.memory.tensors).quarantine
-        worlds, agents = x.spoken.shape[:2]
-        check_tensor(self.defense.name, "quarantine", steps, (worlds, agents, agents), torch.int64)
+        with calling(self.who, "respond"):
+            responses = self.defense.respond(outcome, self.memory.tensors)
+        answered(responses, Responses, self.who, "respond", "Responses(...)")
+        steps, (worlds, agents) = responses.quarantine, x.spoken.shape[:2]
+        check_tensor(self.who, "quarantine", steps, (worlds, agents, agents), torch.int64)
         if steps is not None:
             self.quarantine.close(steps, x.step)
 

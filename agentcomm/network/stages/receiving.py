@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-
-from agentcomm.base.calling import answered, calling
+from agentcomm.base.answers import check_tensor
+from agentcomm.base.calling import calling
 from agentcomm.base.state import Memory
 from agentcomm.contracts.codec import Codec, Received
 from agentcomm.contracts.transport import Transport
@@ -38,15 +37,15 @@ class Decode(Stage):
 
     def __init__(self, codec: Codec, memory: Memory) -> None:
         self.codec, self.memory = codec, memory
+        self.who = f"codec {codec.name!r}"
 
     def __call__(self, x: Exchange) -> None:
         """Replace the values that arrived by the decoded payloads."""
         t = x.traffic
         wire = t.payload()
         received = Received(wire, t.present, t.sender, t.sequence, x.step, x.round)
-        what = f"codec {self.codec.name!r}"
-        with calling(what, "decode"):
-            decoded = answered(
-                self.codec.decode(received, self.memory.tensors), torch.Tensor, what, "decode", "payloads [B, N, M, D]"
-            )
+        with calling(self.who, "decode"):
+            decoded = self.codec.decode(received, self.memory.tensors)
+        check_tensor(self.who, "decode", decoded, tuple(wire.shape), wire.dtype, optional=False)
+        x.note(self.who, "payload (decode)", decoded, t.present)
         x.traffic = t.add_payload(t.present, decoded - wire)

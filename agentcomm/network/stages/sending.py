@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
+from agentcomm.base.answers import check_tensor
 from agentcomm.base.calling import answered, calling
 from agentcomm.base.state import Memory
 from agentcomm.contracts.codec import Codec, Coded
@@ -28,13 +30,17 @@ class Encode(Stage):
 
     def __init__(self, codec: Codec, memory: Memory) -> None:
         self.codec, self.memory = codec, memory
+        self.who = f"codec {codec.name!r}"
 
     def __call__(self, x: Exchange) -> None:
         """Replace payloads by the values that their encoding represents."""
-        what = f"codec {self.codec.name!r}"
-        with calling(what, "encode"):
+        with calling(self.who, "encode"):
             coded = self.codec.encode(x.spoken, self.memory.tensors, x.step, x.round)
-            values, bits = answered(coded, Coded, what, "encode", "a Coded")
+        answered(coded, Coded, self.who, "encode", "a Coded")
+        values, bits = coded
+        check_tensor(self.who, "encode: values", values, tuple(x.spoken.shape), x.spoken.dtype, optional=False)
+        check_tensor(self.who, "encode: bits", bits, tuple(x.spoken.shape[:2]), torch.int64, optional=False)
+        x.note(self.who, "values (encode)", values)
         x.coding, x.payload_bytes = values - x.spoken, (bits + 7) // 8
         x.traffic = replace(x.traffic, spoken=values)
 

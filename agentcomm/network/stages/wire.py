@@ -68,7 +68,7 @@ class Carry(Stage):
     def __call__(self, x: Exchange) -> None:
         """Replace the messages on the wire by those that arrive now."""
         delay, fragments = x.effects.delay, x.effects.fragments
-        out = self.link.carry(x.traffic, x.size, x.forged, x.tampered, delay, x.step, x.round, fragments)
+        out = self.link.carry(x.traffic, x.size, x.forged, x.tampered, delay, x.step, x.round, fragments, x.numbers)
         x.traffic, x.lost, x.forged, x.tampered = out.traffic, out.lost, out.forged, out.tampered
         x.size = x.size + out.extra
         released = out.traffic.present & (out.steps > 0)

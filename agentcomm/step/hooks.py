@@ -1,0 +1,69 @@
+"""Calls to the hooks of a policy: errors in them name the policy, and what they return is checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agentcomm.base.answers import check_tensor
+from agentcomm.base.calling import answered, calling
+from agentcomm.base.errors import HookError
+from agentcomm.contracts.policy import CommPolicy
+from agentcomm.contracts.topology import Graph, Topology
+
+RETURNS = {
+    "encode": "hidden vectors [B, N, H]",
+    "speak": "payloads [B, N, D]",
+    "tell": "payloads [B, N, D]",
+    "hear": "hidden vectors [B, N, H]",
+    "act": "action logits [B, N, A]",
+    "value": "values [B, N]",
+}
+
+
+def ask(policy: CommPolicy, hook: Callable[..., Any], shape: tuple[int | None, ...], *arguments: Any) -> Tensor:
+    """Call a hook of a policy.
+
+    Args:
+        policy: The policy.
+        hook: Its method.
+        shape: Shape of the floating-point tensor that it must return; None for any size.
+        *arguments: Arguments of the hook.
+
+    Raises:
+        HookError: If the hook raises an error, or does not return such a tensor.
+    """
+    what = f"policy {policy.name!r}"
+    with calling(what, hook.__name__):
+        answer = answered(hook(*arguments), Tensor, what, hook.__name__, RETURNS[hook.__name__])
+    check_tensor(what, f"what {hook.__name__} returns", answer, shape)
+    return answer
+
+
+def ask_graph(topology: Topology, draw: Tensor | None, worlds: int, agents: int, hidden: Tensor | None = None) -> Graph:
+    """Let a topology make graphs.
+
+    Args:
+        topology: The topology.
+        draw: [B] draws; None for the executed graph.
+        worlds: B.
+        agents: N.
+        hidden: [B, N, H], for topologies that depend on it.
+
+    Raises:
+        HookError: If it raises an error, or returns no graphs of the team.
+    """
+    what, shape = f"topology {topology.name!r}", (worlds, agents, topology.degree)
+    with calling(what, "graph"):
+        graph = topology.graph(draw, worlds, hidden)
+    answered(graph, Graph, what, "graph", "a Graph")
+    check_tensor(what, "graph: source", graph.source, shape, torch.int64, optional=False)
+    check_tensor(what, "graph: kept", graph.kept, shape, torch.bool)
+    if hidden is None and graph.source.numel():  # one of every step is not worth a copy to the host
+        low, high = (int(end) for end in torch.aminmax(graph.source))
+        if low < 0 or high >= agents:
+            raise HookError(f"{what}: graph: source must lie in 0 .. {agents - 1}, but goes from {low} to {high}")
+    return graph
