@@ -27,8 +27,8 @@ def attack_success(
         clean_twins[twin.id] = run_cell(twin, *prepare(twin, saved, cell.episodes), gates)
     world, policy, comms = prepare(cell, saved, cell.episodes, noop_control=True)
     control = run_cell(cell, world, policy, comms, gates)
-    attack, clean = comms.adversary.guards[0].attack, clean_twins[twin.id]
-    rates = [float(attack.succeeded(episodes, clean).float().mean()) for episodes in (attacked, control)]
+    guard, clean = comms.adversary.guards[0], clean_twins[twin.id]
+    rates = [float(guard.succeeded(episodes, clean).float().mean()) for episodes in (attacked, control)]
     return {
         "attack_success": rates[0],
         "control_success": rates[1],

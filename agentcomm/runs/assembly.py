@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from agentcomm.base import registry
-from agentcomm.base.errors import ConfigError
+from agentcomm.base.calling import described
+from agentcomm.base.errors import ConfigError, HookError
 from agentcomm.base.registry import Axis
 from agentcomm.base.seeds import derive
-from agentcomm.contracts.attack import hooks
+from agentcomm.contracts.attack import Attack, hooks
 from agentcomm.contracts.defense import defense_hooks
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.shape import TeamShape
@@ -74,6 +76,15 @@ def _numbers(policy: CommPolicy) -> int:
     return policy.width if policy.message_noise is None else int(policy.message_noise.spoken.sum())
 
 
+def _attack(choice: Choice, team_shape: TeamShape) -> Attack:
+    """An attack, which is not told that it runs as its no-op control if the guards make that of it."""
+    plugin: type[Attack] = registry.find("attack", choice.name)
+    config = build("attack", choice)
+    if not (plugin.own_control or "on_directory" in hooks(plugin)):
+        config = config.model_copy(update={"noop_control": False})
+    return plugin(config, team_shape)
+
+
 def make_comms(
     world: World,
     policy: CommPolicy,
@@ -81,11 +92,22 @@ def make_comms(
     defenses: Sequence[Choice] = (),
     seed: int = 0,
     transport: TransportConfig = PLAIN_TRANSPORT,
+    secret: int | None = None,
 ) -> Comms:
     """The message layer, adversary and defenders of a team; those of the world's directory are installed there.
 
+    Args:
+        world: The worlds.
+        policy: The team's policy.
+        attacks: Attacks, in the order in which they act.
+        defenses: Defenses.
+        seed: As for :meth:`agentcomm.step.comms.Comms.between`.
+        transport: How messages travel.
+        secret: As for :meth:`agentcomm.step.comms.Comms.between`.
+
     Raises:
         ConfigError: If a part does not fit the team, or the carrier cannot carry the output of the codec.
+        HookError: If the code of a plug-in tries to end the process.
     """
     team_shape = TeamShape(
         num_worlds=world.num_worlds,
@@ -97,11 +119,13 @@ def make_comms(
     )
 
     def make(axis: Axis, choices: Sequence[Choice], *more: int) -> list[Any]:
-        return [registry.find(axis, c.name)(build(axis, c), team_shape, *more) for c in choices]
+        return [registry.find(axis, c.name)(build(axis, c), replace(team_shape), *more) for c in choices]
 
     codecs = () if transport.codec is None else (transport.codec,)
+    named = ", ".join(c.label for c in (*attacks, *defenses, *transport.channels, *codecs))
+    directory = world.directory if isinstance(world, DirectoryWorld) else None
     try:
-        made, directory = make("attack", attacks), world.directory if isinstance(world, DirectoryWorld) else None
+        made = [_attack(choice, replace(team_shape)) for choice in attacks]
         for attack in made:
             if directory is None and "on_directory" in hooks(type(attack)):
                 raise ValueError(f"{attack.name} needs a directory, but {world.name} has none")
@@ -119,10 +143,13 @@ def make_comms(
                 raise ValueError(f"{defense.name} needs a directory, but {world.name} has none")
         sizes = None if directory is None else directory.shape
         wiring = (channels, codec, transport.step_seconds, numbers, sizes, transport.carrier)
-        comms = Comms.between(team_shape, made, defended, seed, *wiring)
+        comms = Comms.between(team_shape, made, defended, seed, *wiring, secret)
+        for guard, choice in zip(comms.adversary.guards, attacks, strict=True):
+            guard.noop_control = build("attack", choice).noop_control
         if directory is not None:
             directory.install(comms.adversary.directory_guards, comms.defenders.directory_screens)
         return comms
+    except SystemExit as error:
+        raise HookError(f"{named}: the code of a plug-in tries to end the process: {described(error)}") from error
     except ValueError as error:
-        named = ", ".join(c.label for c in (*attacks, *defenses, *transport.channels, *codecs))
         raise ConfigError(f"{named} does not fit a team of {world.num_agents}: {error}") from error
