@@ -38,7 +38,7 @@ budgets = st.builds(
     start_step=st.integers(0, 3),
 )
 threats = st.builds(ThreatModel, positions, st.frozensets(st.sampled_from(POWERS)), st.just("protocol"), budgets)
-numbers = st.sampled_from([0.0, 0.05, -3.0, 1e30, float("inf"), float("nan")])
+numbers = st.sampled_from([0.0, 0.05, -3.0, 1e30])
 
 
 def villain(threat: ThreatModel, size: float, scribbles: bool) -> tuple[Scripted, list[MessageView]]:
