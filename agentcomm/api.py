@@ -63,6 +63,7 @@ def evaluate(
     defenses: Given | Sequence[Given | Sequence[Given]] | None = None,
     conditions: Sequence[Conditions] | Mapping[str, Any] | None = None,
     watch: Callable[[Cell, int, int], None] = lambda cell, done, total: None,
+    isolate: bool = False,
 ) -> list[dict[str, Any]]:
     """Evaluate trained teams under attacks and defenses, on common random numbers.
 
@@ -74,6 +75,7 @@ def evaluate(
         conditions: Conditions of the cells; None for the config's. A mapping replaces some of the config's keys:
             ``{"gates": ["open"], "decisions": "sampled"}``.
         watch: Called before each cell with the cell, the number of finished cells and the total.
+        isolate: Whether to evaluate each cell in a process of its own, so that a plug-in cannot spoil another cell.
 
     Returns:
         One row per cell, as in ``cells.jsonl``.
@@ -98,7 +100,12 @@ def evaluate(
         conditions = settings.changed(conditions or {}).expand(run.config.transport)
     for under in conditions:
         under.check(run.config.environment)
-    return evaluate_grid(run, chosen_attacks, chosen_defenses, conditions, watch)
+    evaluator = None
+    if isolate:
+        from agentcomm.evaluation.isolate import Isolated
+
+        evaluator = Isolated(run)
+    return evaluate_grid(run, chosen_attacks, chosen_defenses, conditions, watch, evaluator)
 
 
 def messages(

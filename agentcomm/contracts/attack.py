@@ -41,8 +41,8 @@ class Attack(Plugin[A_co]):
 
     With ``noop_control`` an attack runs as its own no-op control: the guards judge and count its edits as usual, but
     leave observations, payloads, messages and rewards unchanged and actions to the policy, and injected messages carry
-    the claimed sender's present payload. Evaluation does not tell the attack that it runs as its control. An attack on a
-    directory, or one that sets ``own_control``, is told, and implements the control itself: with
+    the claimed sender's present payload. Evaluation does not tell the attack that it runs as its control. An attack on
+    a directory, or one that sets ``own_control``, is told, and implements the control itself: with
     ``config.noop_control`` it makes as many edits as otherwise, with harmless content.
 
     Attributes:

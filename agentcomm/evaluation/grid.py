@@ -24,6 +24,7 @@ from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.threat_model import ThreatModel
 from agentcomm.evaluation.cells import Cell, Group, plan
 from agentcomm.evaluation.identity import Identities, mark_stale
+from agentcomm.evaluation.integrity import Integrity
 from agentcomm.evaluation.metrics import measure, score_of
 from agentcomm.evaluation.recordings import record
 from agentcomm.evaluation.references import references
@@ -39,12 +40,52 @@ from agentcomm.step.adversary import Adversary
 TOUCHED = ("dropped", "delayed", "tampered", "forged", "replayed", "fragments")
 
 
+class Evaluator:
+    """Evaluates cells in this process; :mod:`agentcomm.evaluation.isolate` does it in processes of their own.
+
+    Args:
+        run: The run.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.own = run, run.config.transport.canonical()
+        self._team: tuple[object, SavedPolicy] | None = None  # the last one loaded
+        self._clean_twins: dict[str, Episodes] = {}
+
+    def check(self, cells: Sequence[Cell]) -> None:
+        """Set up every cell once with a single world, to find errors before a long evaluation starts.
+
+        Raises:
+            AgentcommError: If an attack or defense does not fit the team.
+        """
+        _check_fit(self.run, cells)
+
+    def about(self, cell: Cell) -> dict[str, Any]:
+        """The fields of a cell's row that are known before evaluation."""
+        return _about(cell, self._saved(cell), self.own)
+
+    def row(self, cell: Cell, known: Rows) -> dict[str, Any]:
+        """Evaluate a cell, given the rows of evaluated cells; an error in a plug-in marks it as failed."""
+        return _evaluate(cell, self._saved(cell), self.own, known, self._clean_twins)
+
+    def record(self, cells: Sequence[Cell], known: Rows) -> None:
+        """Record scenes of the cells for the player."""
+        record(self.run, cells, known, self.run.config.evaluation.recordings)
+
+    def _saved(self, cell: Cell) -> SavedPolicy:
+        team = (cell.variant, cell.seed, cell.conditions.device)
+        if self._team is None or self._team[0] != team:
+            self._team = (team, load_team(self.run, cell))
+        return self._team[1]
+
+
 def evaluate(
     run: Run,
     attacks: Sequence[Choice],
     defenses: Sequence[Group],
     conditions: Sequence[Conditions],
     watch: Callable[[Cell, int, int], None] = lambda cell, done, total: None,
+    evaluator: Evaluator | None = None,
 ) -> list[dict[str, Any]]:
     """Evaluate every cell of the grid that is not in ``cells.jsonl`` yet, and record scenes for the player.
 
@@ -54,6 +95,7 @@ def evaluate(
         defenses: Groups of defenses used together, besides no defense.
         conditions: Conditions of the cells.
         watch: Called before each cell with the cell, the number of finished cells and the total.
+        evaluator: Evaluates the cells; None to do so in this process.
 
     Returns:
         The rows of the whole grid, in order.
@@ -61,31 +103,26 @@ def evaluate(
     Raises:
         AgentcommError: If no team is trained, or an attack or defense does not fit the team.
     """
-    cells, own = plan(run, attacks, defenses, conditions), run.config.transport.canonical()
+    cells, evaluator = plan(run, attacks, defenses, conditions), evaluator or Evaluator(run)
     with run.lock():
         identities = Identities(run)
         rows = read_jsonl(run.cells)[0] if run.cells.exists() else []
         stale = mark_stale(run, rows, identities)
         known = _usable(rows)
-        teams: dict[tuple[str, int, str], SavedPolicy] = {}
-        clean_twins: dict[str, Episodes] = {}
         log = event_log(run.events)
         for old, reason in stale.items():
             log.info("stale", id=old, reason=reason)
-        _check_fit(run, cells)
+        evaluator.check(cells)
         for done, cell in enumerate(cells):
             watch(cell, done, len(cells))
             if cell.id in known:
                 continue
-            team = (cell.variant, cell.seed, cell.conditions.device)
-            if team not in teams:
-                teams = {team: load_team(run, cell)}
-            row = _evaluate(cell, teams[team], own, known, clean_twins)
+            row = evaluator.row(cell, known)
             row |= {"identity": identities.of(cell), "replaces": stale.get(cell.id)}
             known[cell.id] = row
             append_line(run.cells, row)
             log.info("cell", id=cell.id, status=row["status"], seconds=row["seconds"])
-    record(run, cells, known, run.config.evaluation.recordings)
+    evaluator.record(cells, known)
     return [known[cell.id] for cell in cells]
 
 
@@ -114,7 +151,7 @@ def _evaluate(
     cell: Cell, saved: SavedPolicy, own: TransportConfig, rows: Rows, clean_twins: dict[str, Episodes]
 ) -> dict[str, Any]:
     """Evaluate a cell; an error in a plug-in marks the cell as failed."""
-    began = time.perf_counter()
+    began, before = time.perf_counter(), Integrity(saved.policy)
     row = _about(cell, saved, own)
     try:
         world, policy, comms = prepare(cell, saved, cell.episodes)
@@ -133,7 +170,9 @@ def _evaluate(
         else:
             success = attack_success(cell, saved, episodes, gates, clean_twins)
         metrics = measure(episodes) | success
-    except Exception as error:
+        before.check()
+    except (Exception, SystemExit) as error:  # a plug-in must not end the command
+        before.restore()
         return row | {"status": "failed", "error": f"{type(error).__name__}: {error}", "seconds": 0.0}
     for actions in adversary.action_guards:
         row["attack"]["actions"] = {

@@ -59,7 +59,7 @@ def prepare(
         resize_team(policy, make_world(saved.environment, 1, under.device), world)
     seed = derive(cell.episode_seed, "network", cell.seed, cell.attack_label)
     attacks = [] if cell.attack is None else [cell.attack.changed({"noop_control": True} if noop_control else {})]
-    # Seeds of keys and of guards' draws follow from the weights, too: who knows the public seeds only cannot compute them.
+    # Seeds of keys and of guards' draws depend on the weights, so that public seeds are not enough to compute them.
     secret = derive(seed, fingerprint(saved.policy))
     comms = make_comms(world, policy, attacks, cell.defenses, seed, under.transport, secret)
     return world, policy, comms

@@ -101,8 +101,7 @@ class GuardBase(State):
             if type(value) is not Tensor or value.shape[:1] != (worlds,):
                 found = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
                 raise ValueError(
-                    f"{self.who}: memory {name!r} must be a plain tensor whose first dimension counts the {worlds} worlds,"
-                    f" not {found}"
+                    f"{self.who}: memory {name!r} must be a plain tensor [{worlds}, ...], a row per world, not {found}"
                 )
         return {str(name): torch.clone(value).detach().contiguous() for name, value in memory.items()}
 
@@ -162,7 +161,8 @@ class GuardBase(State):
             found = float(value.flatten(1)[row, place])
             world = row if worlds is None else int(worlds[row])
             raise NumberError(
-                f"{self.who}: {what} is {found} in world {world} at step {int(self.clock[world])}: return finite numbers"
+                f"{self.who}: {what} is {found} in world {world} at step {int(self.clock[world])}:"
+                f" return finite numbers"
             )
 
     def shown(self, step: Tensor, remaining: Tensor) -> dict[str, Any]:
@@ -247,5 +247,7 @@ def _own_copy(who: str, claimed: ThreatModel) -> ThreatModel:
         position = Position.model_validate(claimed.position.model_dump())
         budget = Budget.model_validate(claimed.budget.model_dump())
     except ValidationError as error:
-        raise ValueError(f"{who}: threat_model() has an invalid {error.title.lower()}: {error.errors()[0]['msg']}") from None
+        raise ValueError(
+            f"{who}: threat_model() has an invalid {error.title.lower()}: {error.errors()[0]['msg']}"
+        ) from None
     return ThreatModel(position, powers, str(claimed.knowledge), budget, str(claimed.objective))  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ def take(who: str, what: str, value: object, kind: type[T], forms: Mapping[str, 
         who: The attack, for errors: ``attack 'drop'``.
         what: What it returned, for errors: ``edits``.
         value: The edits.
-        kind: The dataclass that they must be an instance of. Its fields are tensors, flags and further such dataclasses.
+        kind: The dataclass that they must be an instance of; its fields are tensors, flags and other such dataclasses.
         forms: Shape and type of each tensor, by its dotted name.
         device: Device of the tensors.
 
@@ -37,7 +37,7 @@ def take(who: str, what: str, value: object, kind: type[T], forms: Mapping[str, 
     if type(value) is not kind:
         raise HookError(f"{who}: {what} must be {kind.__name__}, not {_named(value)}")
     parts: dict[str, Any] = {}
-    for name, (declared, optional) in _declared(kind).items():
+    for name, (declared, optional) in _declared(cast(Any, kind)).items():
         part, path = getattr(value, name, None), f"{what}.{name}"
         if part is None and optional:
             parts[name] = None
@@ -74,7 +74,7 @@ def _named(value: object) -> str:
 
 
 @cache
-def _declared(kind: type) -> dict[str, tuple[type, bool]]:
+def _declared(kind: Any) -> dict[str, tuple[type, bool]]:
     """The declared type of each field, and whether None is allowed."""
     hints = get_type_hints(kind)
     out = {}

@@ -1,8 +1,8 @@
 """Side effects of attacks: finds and undoes state outside their memory, draws from global generators, and settings.
 
-This holds an attack to its contract where it breaks it by a slip. It is no sandbox: an attack is Python code in the same
-process, and one that inspects interpreter frames, or objects it was never handed, is not stopped. Read foreign code
-before you trust its numbers.
+This holds an attack to its contract where it breaks it by a slip. It is no sandbox: an attack is Python code in the
+same process, and one that inspects interpreter frames, or objects that it was never handed, is not stopped. Read
+foreign code before you trust its numbers.
 """
 
 from __future__ import annotations

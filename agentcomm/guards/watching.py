@@ -1,7 +1,7 @@
 """Finds and undoes changes of values that plug-in code can reach: attributes, containers, tensors, globals, defaults.
 
-``watch`` remembers a value and returns a function that restores it in place and tells whether it had changed. Of objects
-that it does not know, such as iterators and locks, only the replacement is noticed, in the container that holds them.
+A :class:`Watcher` remembers values, restores them in place, and tells whether they had changed. Of objects that it does
+not know, such as iterators and locks, only the replacement is noticed, in the container that holds them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Watcher:
 
     def restore(self) -> bool:
         """Undo all changes; whether there were any."""
-        return any([restore() for restore in self.restorers])
+        changed = [restore() for restore in self.restorers]  # all of them, so not any(...) over a generator
+        return any(changed)
 
     def value(self, value: Any) -> None:
         """Watch a value and everything in it."""
@@ -179,8 +180,10 @@ def _equal(first: Tensor, second: Tensor) -> bool:
     """Whether two tensors are equal; NaN equals NaN."""
     if torch.equal(first, second):
         return True
-    return first.is_floating_point() and torch.equal(first.isnan(), second.isnan()) and torch.equal(
-        first.nan_to_num(), second.nan_to_num()
+    return (
+        first.is_floating_point()
+        and torch.equal(first.isnan(), second.isnan())
+        and torch.equal(first.nan_to_num(), second.nan_to_num())
     )
 
 
@@ -198,29 +201,30 @@ def _array(target: np.ndarray[Any, Any]) -> Restore:
 
 
 def _generator(target: torch.Generator | random.Random | np.random.Generator) -> Restore:
-    def read() -> Any:
-        if isinstance(target, torch.Generator):
-            return target.get_state().numpy().tobytes()
-        return target.getstate() if isinstance(target, random.Random) else repr(target.bit_generator.state)
-
-    before, state = read(), None
-    if isinstance(target, torch.Generator):
-        state = target.get_state()
-    elif isinstance(target, np.random.Generator):
-        state = target.bit_generator.state
+    before = _state(target)
 
     def restore() -> bool:
-        if read() == before:
-            return False
+        now = _state(target)
         if isinstance(target, torch.Generator):
-            target.set_state(state)
-        elif isinstance(target, random.Random):
+            if torch.equal(now, before):
+                return False
+            target.set_state(before)
+            return True
+        if repr(now) == repr(before):  # states of numpy can hold arrays, which == does not compare
+            return False
+        if isinstance(target, random.Random):
             target.setstate(before)
         else:
-            target.bit_generator.state = state
+            target.bit_generator.state = before
         return True
 
     return restore
+
+
+def _state(generator: torch.Generator | random.Random | np.random.Generator) -> Any:
+    if isinstance(generator, torch.Generator):
+        return generator.get_state()
+    return generator.getstate() if isinstance(generator, random.Random) else generator.bit_generator.state
 
 
 def _referred(code: CodeType) -> set[str]:

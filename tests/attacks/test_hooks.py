@@ -181,7 +181,7 @@ def test_broken_hooks_are_noticed(broken: type[Attack], message: str) -> None:
 
 
 def test_rewards_that_are_not_finite_are_named() -> None:
-    with pytest.raises(NumberError, match="what on_rewards returns is .* in world"):
+    with pytest.raises(NumberError, match=r"what on_rewards returns is .* in world"):
         check_attack(Bribes)
 
 

@@ -72,7 +72,7 @@ def test_attacker_agents_see_what_the_guard_shows(tmp_path: Path, monkeypatch: p
         noted.append(sight.clone())
         return original(steered, sight, able, view)
 
-    monkeypatch.setattr(SteeredByActions, "choose", choose)  # before it is built: what it can reach is watched from then on
+    monkeypatch.setattr(SteeredByActions, "choose", choose)  # before what it can reach is watched
     victim = small_team(tmp_path / "victim")
     w = world(victim, 6, power=power, links=[[0, 2], [1, 2]], budget={"norm": 0.7, "per_episode": 3}, phrases=2)
     observation = w.reset(3)

@@ -299,13 +299,19 @@ def test_the_view_tells_what_is_left() -> None:
             lambda v: MessageEdits(inject=forge(v, S, payload=torch.ones(3, 4, 1, 8).half())),
             "edits.inject.payload .* torch.float16",
         ),
-        (lambda v: MessageEdits(inject=forge(v, S, where=torch.ones(3, 4, 1))), "edits.inject.where must be torch.bool"),
+        (
+            lambda v: MessageEdits(inject=forge(v, S, where=torch.ones(3, 4, 1))),
+            "inject.where must be torch.bool",
+        ),
         (lambda v: MessageEdits(inject=forge(v, S, sender=torch.zeros(3, 4, 2).long())), "edits.inject.sender must be"),
-        (lambda v: MessageEdits(inject=forge(v, S, seal=torch.zeros(3, 4, 1))), "edits.inject.seal must be torch.int64"),
+        (
+            lambda v: MessageEdits(inject=forge(v, S, seal=torch.zeros(3, 4, 1))),
+            "inject.seal must be torch.int64",
+        ),
     ],
 )
 def test_wrong_shapes_and_types_are_named(edits: Callable[[MessageView], MessageEdits], message: str) -> None:
-    with pytest.raises(HookError, match=f"attack 'scripted': {message}"):
+    with pytest.raises(HookError, match=f"attack 'scripted': (edits.)?{message}"):
         attacked(Scripted(S, ["drop", "modify", "inject"], edits))
 
 
