@@ -20,7 +20,7 @@ from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_policy, make_world
 from agentcomm.runs.folder import Run, create, teams
 
-CRASHES = '''
+CRASHES = """
 import ctypes, os, signal, time
 import torch
 from agentcomm.base.registry import register
@@ -69,7 +69,7 @@ class Hangs(Crash):
 @register("attack", "drops")
 class Drops(Crash):
     pass
-'''
+"""
 
 
 @pytest.fixture
