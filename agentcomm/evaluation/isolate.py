@@ -80,7 +80,12 @@ class Isolated(Evaluator):
         Raises:
             RunError: If the process crashed.
         """
-        self._ask("record", cells, known)
+        try:
+            self._ask("record", cells, known)
+        except Crash as crash:
+            raise RunError(
+                f"all cells are evaluated, but scenes for the player could not be recorded: {crash}"
+            ) from None
 
     def _ask(self, what: str, cells: Sequence[Cell], known: Rows) -> Any:
         """Do something in a process of its own.

@@ -20,7 +20,7 @@ from agentcomm.contracts.outcome import Episodes
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Budget, Position, Power, ThreatModel
 from agentcomm.contracts.views import HookView
-from agentcomm.guards.returned import Form, take, take_tensor
+from agentcomm.guards.returned import Form, named, take, take_tensor
 from agentcomm.guards.side_effects import SideEffects
 
 UNLIMITED = 2**40
@@ -196,9 +196,11 @@ class GuardBase(State):
             self._shown = copy.deepcopy(self.threat)
         return answer
 
-    def take(self, what: str, answer: object, kind: type[T], forms: Mapping[str, Form]) -> T:
+    def take(self, hook: Hook, answer: object, kind: type[T], forms: Mapping[str, Form]) -> T:
         """A copy of edits that a hook returned; see :func:`agentcomm.guards.returned.take`."""
-        return take(self.who, what, answer, kind, forms, self.spent.device)
+        if type(answer) is not kind:
+            raise HookError(f"{self.who}: {hook} must return {kind.__name__}, not {named(answer)}")
+        return take(self.who, "edits", answer, kind, forms, self.spent.device)
 
     def take_tensor(self, what: str, answer: object, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """A copy of a tensor that a hook returned; see :func:`agentcomm.guards.returned.take_tensor`."""

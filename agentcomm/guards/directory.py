@@ -104,7 +104,7 @@ class DirectoryGuard(State):
         base, left = self.base, self.base.remaining(step)
         slots, skills = cards.claim.shape[1:]
         answer = base.ask("on_directory", self._view(cards, reputation, requirement, wanted, step, left))
-        edits = base.take("edits", answer, DirectoryEdits, self._forms(wanted.shape[1], slots, skills))
+        edits = base.take("on_directory", answer, DirectoryEdits, self._forms(wanted.shape[1], slots, skills))
         where, made = self._registrations(edits.register, skills)
         empty = self._requests(edits.requests)
         modify = self._permit(edits.modify, "modify", "hub")

@@ -95,7 +95,7 @@ class MessageGuard(State):
         if self.copies_only and "read" in self.base.threat.powers:
             self._seen.remember(traffic, keyring, reach, step, round_)
         forms = forms_of(traffic, self.base.injections)
-        edits = self.base.take("edits", self.base.ask("on_messages", view), MessageEdits, forms)
+        edits = self.base.take("on_messages", self.base.ask("on_messages", view), MessageEdits, forms)
         check_edits(self.base.who, edits)
         if edits.inject is not None:
             edits = replace(edits, inject=completed(edits.inject))

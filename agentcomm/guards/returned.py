@@ -35,7 +35,7 @@ def take(who: str, what: str, value: object, kind: type[T], forms: Mapping[str, 
         HookError: If the edits or one of their fields have a wrong type or shape.
     """
     if type(value) is not kind:
-        raise HookError(f"{who}: {what} must be {kind.__name__}, not {_named(value)}")
+        raise HookError(f"{who}: {what} must be {kind.__name__}, not {named(value)}")
     parts: dict[str, Any] = {}
     for name, (declared, optional) in _declared(cast(Any, kind)).items():
         part, path = getattr(value, name, None), f"{what}.{name}"
@@ -46,7 +46,7 @@ def take(who: str, what: str, value: object, kind: type[T], forms: Mapping[str, 
             parts[name] = take_tensor(who, path, part, shape, dtype, device)
         elif declared is bool:
             if type(part) is not bool:
-                raise HookError(f"{who}: {path} must be True or False, not {_named(part)}")
+                raise HookError(f"{who}: {path} must be True or False, not {named(part)}")
             parts[name] = part
         else:
             parts[name] = take(who, path, part, declared, forms, device)
@@ -62,14 +62,15 @@ def take_tensor(
         HookError: If it is no plain tensor, or has another shape, type or device.
     """
     if type(value) is not Tensor:
-        raise HookError(f"{who}: {what} must be a plain torch.Tensor, not {_named(value)}")
+        raise HookError(f"{who}: {what} must be a plain torch.Tensor, not {named(value)}")
     form = (tuple(value.shape), value.dtype, value.device, value.layout)
     if form != (shape, dtype, device, torch.strided):
         raise HookError(f"{who}: {what} must be {dtype} {shape} on {device}, not {form[1]} {form[0]} on {form[2]}")
     return torch.clone(value).detach()  # not value.clone(): an attribute of the object could stand in for the method
 
 
-def _named(value: object) -> str:
+def named(value: object) -> str:
+    """The type of a value, for errors."""
     return "None" if value is None else type(value).__name__
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import cheats_returned  # noqa: F401  (adds to CHEATS)
 import noted
 import pytest
 import torch
@@ -41,9 +42,9 @@ FAILURES = {
     "MemoryResize": "on_messages must not resize the tensors of view.memory",
     "Reads": "reads view.payload, which requires the power 'read'",
     "TensorSubclass": "edits.drop must be a plain torch.Tensor, not Liar",
-    "ReplayTocTou": "edits must be MessageEdits, not Twice",
+    "ReplayTocTou": "on_messages must return MessageEdits, not Twice",
     "ReplayTwice": "edits.inject must be Envelopes, not Two",
-    "Nothing": "edits must be MessageEdits, not None",
+    "Nothing": "on_messages must return MessageEdits, not None",
     "NaNs": r"edits.change is nan in world \d+ at step \d+: return finite numbers",
     "Ints": "edits.drop must be torch.bool",
     "Doubles": "edits.change must be torch.float32",
@@ -52,7 +53,7 @@ FAILURES = {
     "Monkeypatch": "the code of a plug-in changed (GuardBase.spend|Permits.change)",
     "GcWeights": "the policy's weights changed during the episodes",
     "GraphWeights": "the policy's weights changed during the episodes",
-    "Exits": r"failed in on_messages: SystemExit: 0 \(.*cheats.py, line \d+\)",
+    "Exits": r"failed in on_messages: SystemExit: 0 \(.*cheats_returned.py, line \d+\)",
 }
 NO_EFFECT = ("ViewInPlace", "Judge", "ControlPeek", "Origin", "OthersKey", "SeededKeys", "ActPeek")
 # Python in the same process can do these, and no guard notices; docs/adding.md says so.
