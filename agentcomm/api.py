@@ -69,6 +69,7 @@ def evaluate(
     defenses: Given | Sequence[Given | Sequence[Given]] | None = None,
     conditions: Sequence[Conditions] | Mapping[str, Any] | None = None,
     watch: Callable[[Cell, int, int], None] = lambda cell, done, total: None,
+    isolate: bool = False,
 ) -> list[dict[str, Any]]:
     """Evaluate trained teams under attacks and defenses, on common random numbers.
 
@@ -80,6 +81,7 @@ def evaluate(
         conditions: Conditions of the cells; None for the config's. A mapping replaces some of the config's keys:
             ``{"gates": ["open"], "decisions": "sampled"}``.
         watch: Called before each cell with the cell, the number of finished cells and the total.
+        isolate: Whether to evaluate each cell in a process of its own, so that a plug-in cannot spoil another cell.
 
     Returns:
         One row per cell, as in ``cells.jsonl``.
@@ -105,7 +107,12 @@ def evaluate(
         under.check(run.config.environment)
     grouped = tuple(defense for group in chosen_defenses for defense in group)
     _check_foreign(run.config, chosen_attacks, grouped, tuple(under.transport for under in conditions))
-    return evaluate_grid(run, chosen_attacks, chosen_defenses, conditions, watch)
+    evaluator = None
+    if isolate:
+        from agentcomm.evaluation.isolate import Isolated
+
+        evaluator = Isolated(run)
+    return evaluate_grid(run, chosen_attacks, chosen_defenses, conditions, watch, evaluator)
 
 
 def messages(

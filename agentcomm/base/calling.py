@@ -27,13 +27,14 @@ def calling(what: str, hook: str) -> Iterator[None]:
         hook: The method that is called.
 
     Raises:
-        HookError: If the code raises anything but an :class:`AgentcommError`, which passes unchanged.
+        HookError: If the code raises anything but an :class:`AgentcommError`, which passes unchanged, as does Ctrl-C.
+            An attempt to end the process (``SystemExit``) is such an error, too.
     """
     try:
         yield
-    except AgentcommError:
+    except (AgentcommError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:
         raise HookError(f"{what} failed in {hook}: {described(error)}") from error
 
 

@@ -100,6 +100,11 @@ def names(axis: Axis) -> list[str]:
     return sorted({*_by_name(axis), *(name for a, name in _registered if a == axis)})
 
 
+def registered_modules() -> list[str]:
+    """Modules whose plug-ins were added by :func:`register`, except for the script that was started."""
+    return sorted({plugin.__module__ for plugin in _registered.values()} - {"__main__"})
+
+
 def find(axis: Axis, name: str) -> type[Any]:
     """The plug-in class with this name or full name.
 

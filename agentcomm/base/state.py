@@ -61,6 +61,13 @@ class Memory(State):
         self.tensors = make()
         self._fresh = {name: value.clone() for name, value in self.tensors.items()}
 
+    def sound(self) -> bool:
+        """Whether all tensors have the shapes and types that they started with."""
+        return all(
+            self.tensors[name].shape == fresh.shape and self.tensors[name].dtype == fresh.dtype
+            for name, fresh in self._fresh.items()
+        )
+
     def reset(self, worlds: Tensor) -> None:
         """Forget everything about the given worlds ([W] indices)."""
         for name, fresh in self._fresh.items():

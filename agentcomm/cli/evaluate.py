@@ -28,9 +28,12 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Defense, written like --attack; join several with +: authenticate+clip."),
     ] = None,
+    isolate: Annotated[
+        bool, typer.Option("--isolate", help="Evaluate each cell in a process of its own, for plug-ins that crash.")
+    ] = False,
 ) -> None:
     """Evaluate the trained teams of RUN under attacks and defenses; skips cells that are already evaluated."""
-    rows = evaluate_cells(run, attack, defense, conditions)
+    rows = evaluate_cells(run, attack, defense, conditions, isolate)
     console.print(tables.cells(rows))
     if any("attack_success" in row.get("metrics", {}) for row in rows):
         console.print(tables.success(rows))
@@ -51,6 +54,7 @@ def evaluate_cells(
     attack: list[str] | None = None,
     defense: list[str] | None = None,
     conditions: dict[str, Any] | None = None,
+    isolate: bool = False,
 ) -> list[dict[str, Any]]:
     """Evaluate cells with a progress bar; Ctrl-C ends the command."""
     progress = Progress(
@@ -64,7 +68,7 @@ def evaluate_cells(
         progress.update(task, completed=done, total=total, description=label)
 
     try:
-        rows = api.evaluate(run, attack, defense, conditions, watch)
+        rows = api.evaluate(run, attack, defense, conditions, watch, isolate)
         progress.update(task, completed=len(rows), total=len(rows), description="")
     except KeyboardInterrupt:
         progress.stop()

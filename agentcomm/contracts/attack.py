@@ -48,16 +48,19 @@ class Attack(Plugin[A_co]):
 
     With ``noop_control`` an attack runs as its own no-op control: the guards judge and count its edits as usual, but
     leave observations, payloads, messages and rewards unchanged and actions to the policy, and injected messages carry
-    the claimed sender's present payload. On a directory the attack implements the control itself: with
-    ``noop_control``, :meth:`on_directory` makes as many edits, with harmless content.
+    the claimed sender's present payload. Evaluation does not tell the attack that it runs as its control. An attack on
+    a directory, or one that sets ``own_control``, is told, and implements the control itself: with
+    ``config.noop_control`` it makes as many edits as otherwise, with harmless content.
 
     Attributes:
         risks: Ids ``<class>.<layer>.<name>`` of the risks in the survey arXiv 2506.19676 that it realizes.
         needs_fragmentation: Whether it acts on fragments, and so needs a channel that fragments messages.
+        own_control: Whether it implements its no-op control itself, like every attack on a directory.
     """
 
     risks: tuple[str, ...] = ()
     needs_fragmentation: ClassVar[bool] = False
+    own_control: ClassVar[bool] = False
 
     def __init__(self, config: A_co, team_shape: TeamShape) -> None:
         self.config = config

@@ -215,7 +215,7 @@ class Directory:
         served, renewed, accepted, looked = self._serve(wanted, renew, done, generator)
         self._register(renewed, claim, done, accepted, judged.cards)
         for guard, asked in zip(self.guards, looked, strict=True):
-            if guard.base.attack.sends_lookups():
+            if guard.looks_up:
                 guard.answers = self._answer_outside(asked, guard)
         answer = self._answer(requirement, wanted, served, excluded, done, generator)
         return self._send(answer, self._everywhere, requirement, own)
@@ -251,7 +251,7 @@ class Directory:
         requirement = torch.eye(self.skills, device=self.device).expand(self.num_worlds, -1, -1)
         shelf = Shelf.of(self.cards, self.reputation(), self.skills)
         nobody = torch.zeros(self.num_worlds, self.skills, self.principals, dtype=torch.bool, device=self.device)
-        return self._named(shelf, requirement, served, nobody, shelf.ties(guard.base.generator)).principal
+        return self._named(shelf, requirement, served, nobody, shelf.ties(guard.base.own)).principal
 
     def first_answers(
         self, worlds: Tensor, requirement: Tensor, excluded: Tensor, generator: torch.Generator
@@ -283,7 +283,7 @@ class Directory:
         for guard, permitted in zip(self.guards, done, strict=True):
             sent = torch.cat([permitted.where, permitted.empty], 1)
             present.append(sent)
-            arrival.append(torch.rand(sent.shape, generator=guard.base.generator, device=self.device))
+            arrival.append(torch.rand(sent.shape, generator=guard.base.own, device=self.device))
         order = torch.cat(arrival, 1).masked_fill(~torch.cat(present, 1), torch.inf).argsort(dim=1, stable=True)
         rank = order.argsort(1)
         waits = self.state["half_open"]

@@ -29,6 +29,7 @@ from agentcomm.contracts.threat_model import ThreatModel
 from agentcomm.contracts.world import World
 from agentcomm.evaluation.cells import Cell, Group, plan
 from agentcomm.evaluation.identity import Identities, mark_stale
+from agentcomm.evaluation.integrity import Integrity
 from agentcomm.evaluation.metrics import measure, score_of
 from agentcomm.evaluation.reasons import Played, inconclusive, refuses_everything
 from agentcomm.evaluation.recordings import record
@@ -44,12 +45,56 @@ from agentcomm.runs.policy_file import SavedPolicy
 from agentcomm.step.comms import Comms
 
 
+class Evaluator:
+    """Evaluates cells in this process; :mod:`agentcomm.evaluation.isolate` does it in processes of their own.
+
+    Args:
+        run: The run.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run, self.own = run, run.config.transport.canonical()
+        self._team: tuple[object, SavedPolicy] | None = None  # the last one loaded
+        self._clean_twins: dict[str, Episodes] = {}
+
+    def misfits(self, cells: Sequence[Cell]) -> dict[str, str]:
+        """Set up every cell once with a single world, to find errors before a long evaluation starts.
+
+        Returns:
+            Ids of the cells whose attack or defenses lack something under their conditions, but not under all, with the
+            reason.
+
+        Raises:
+            AgentcommError: If an attack or a group of defenses cannot be used under any of the conditions.
+        """
+        return _misfits(self.run, cells)
+
+    def about(self, cell: Cell) -> dict[str, Any]:
+        """The fields of a cell's row that are known before evaluation."""
+        return _about(cell, self._saved(cell), self.own)
+
+    def row(self, cell: Cell, known: Rows) -> dict[str, Any]:
+        """Evaluate a cell, given the rows of evaluated cells; an error in a plug-in marks it as failed."""
+        return _evaluate(cell, self._saved(cell), self.run.config, known, self._clean_twins)
+
+    def record(self, cells: Sequence[Cell], known: Rows) -> None:
+        """Record scenes of the cells for the player."""
+        record(self.run, cells, known, self.run.config.evaluation.recordings)
+
+    def _saved(self, cell: Cell) -> SavedPolicy:
+        team = (cell.variant, cell.seed, cell.conditions.device)
+        if self._team is None or self._team[0] != team:
+            self._team = (team, load_team(self.run, cell))
+        return self._team[1]
+
+
 def evaluate(
     run: Run,
     attacks: Sequence[Choice],
     defenses: Sequence[Group],
     conditions: Sequence[Conditions],
     watch: Callable[[Cell, int, int], None] = lambda cell, done, total: None,
+    evaluator: Evaluator | None = None,
 ) -> list[dict[str, Any]]:
     """Evaluate every cell of the grid that is not in ``cells.jsonl`` yet, and record scenes for the player.
 
@@ -59,6 +104,7 @@ def evaluate(
         defenses: Groups of defenses used together, besides no defense.
         conditions: Conditions of the cells.
         watch: Called before each cell with the cell, the number of finished cells and the total.
+        evaluator: Evaluates the cells; None to do so in this process.
 
     Returns:
         The rows of the whole grid, in order.
@@ -66,31 +112,28 @@ def evaluate(
     Raises:
         AgentcommError: If no team is trained, or an attack or defense does not fit the team.
     """
-    cells = plan(run, attacks, defenses, conditions)
+    cells, evaluator = plan(run, attacks, defenses, conditions), evaluator or Evaluator(run)
     with run.lock():
         identities = Identities(run)
         rows = read_jsonl(run.cells)[0] if run.cells.exists() else []
         stale = mark_stale(run, rows, identities)
         known = _usable(rows)
-        teams: dict[tuple[str, int, str], SavedPolicy] = {}
-        clean_twins: dict[str, Episodes] = {}
         log = event_log(run.events)
         for old, reason in stale.items():
             log.info("stale", id=old, reason=reason)
-        cells = _fitting(run, cells, log)
+        for name, reason in (misfits := evaluator.misfits(cells)).items():
+            log.warning("cell_skipped", id=name, reason=reason)
+        cells = [cell for cell in cells if cell.id not in misfits]
         for done, cell in enumerate(cells):
             watch(cell, done, len(cells))
             if cell.id in known:
                 continue
-            team = (cell.variant, cell.seed, cell.conditions.device)
-            if team not in teams:
-                teams = {team: load_team(run, cell)}
-            row = _evaluate(cell, teams[team], run.config, known, clean_twins)
+            row = evaluator.row(cell, known)
             row |= {"identity": identities.of(cell), "replaces": stale.get(cell.id)}
             known[cell.id] = row
             append_line(run.cells, row)
             log.info("cell", id=cell.id, status=row["status"], seconds=row["seconds"])
-    record(run, cells, known, run.config.evaluation.recordings)
+    evaluator.record(cells, known)
     return [known[cell.id] for cell in cells]
 
 
@@ -103,15 +146,8 @@ def _usable(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in rows if row.get("status") != "failed" and not row.get("stale")}
 
 
-def _fitting(run: Run, cells: Sequence[Cell], log: Any) -> list[Cell]:
-    """Set up every cell once with a single world, to find errors before a long evaluation starts.
-
-    Returns:
-        The cells without those whose attack or defenses lack something under their conditions, but not under all.
-
-    Raises:
-        AgentcommError: If an attack or a group of defenses cannot be used under any of the conditions.
-    """
+def _misfits(run: Run, cells: Sequence[Cell]) -> dict[str, str]:
+    """See :meth:`Evaluator.misfits`."""
     variant, seed = run.trained()[0]
     kinds = [replace(cell, variant=variant, seed=seed) for cell in cells]
     teams: dict[str, SavedPolicy] = {}
@@ -128,16 +164,14 @@ def _fitting(run: Run, cells: Sequence[Cell], log: Any) -> list[Cell]:
     for kind in kinds:
         if kind.id in missing and (kind.attack_label, kind.defense_label) not in able:
             raise missing[kind.id]
-    for name, reason in missing.items():
-        log.warning("cell_skipped", id=name, reason=str(reason))
-    return [cell for cell, kind in zip(cells, kinds, strict=True) if kind.id not in missing]
+    return {c.id: str(missing[kind.id]) for c, kind in zip(cells, kinds, strict=True) if kind.id in missing}
 
 
 def _evaluate(
     cell: Cell, saved: SavedPolicy, config: RunConfig, rows: Rows, clean_twins: dict[str, Episodes]
 ) -> dict[str, Any]:
     """Evaluate a cell; an error in a plug-in marks the cell as failed."""
-    began = time.perf_counter()
+    began, before = time.perf_counter(), Integrity(saved.policy)
     row = _about(cell, saved, config.transport.canonical())
     try:
         world, policy, comms = prepare(cell, saved, cell.episodes)
@@ -163,7 +197,9 @@ def _evaluate(
         for name, value in success.items():
             if not math.isfinite(value):
                 raise NumberError(f"attack {cell.attack_label!r}: {name} is {value}")
-    except Exception as error:
+        before.check()
+    except (Exception, SystemExit) as error:  # a plug-in must not end the command
+        before.restore()
         text = f"{type(error).__name__}: {error}" if isinstance(error, AgentcommError) else described(error)
         return row | {"status": "failed", "error": text, "seconds": 0.0}
     for actions in adversary.action_guards:

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from agentcomm.base.errors import ConfigError, RunError
-from agentcomm.base.seeds import derive
+from agentcomm.base.errors import ConfigError, HookError, RunError
+from agentcomm.base.seeds import derive, fingerprint
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.world import World
@@ -60,7 +60,9 @@ def prepare(
         resize_team(policy, make_world(saved.environment, 1, under.device), world)
     seed = derive(cell.episode_seed, "network", cell.seed, cell.attack_label)
     attacks = [] if cell.attack is None else [cell.attack.changed({"noop_control": True} if noop_control else {})]
-    comms = make_comms(world, policy, attacks, cell.defenses, seed, under.transport)
+    # Seeds of keys and of guards' draws depend on the weights, so that public seeds are not enough to compute them.
+    secret = derive(seed, fingerprint(saved.policy))
+    comms = make_comms(world, policy, attacks, cell.defenses, seed, under.transport, secret)
     return world, policy, comms
 
 
@@ -103,11 +105,14 @@ def run_cell(
         record: Number of worlds to record frame by frame.
         watch: Called after each step with the records of its exchanges.
         follow: Called after each step with its record, including facts.
+
+    Raises:
+        HookError: If the weights of the policy changed.
     """
-    generator = None
+    generator, weights = None, fingerprint(policy)
     if cell.conditions.decisions == "sampled":
         generator = torch.Generator(world.device).manual_seed(derive(cell.episode_seed, "decisions", cell.seed))
-    return play(
+    episodes = play(
         world,
         policy,
         comms,
@@ -119,3 +124,9 @@ def run_cell(
         follow=follow,
         obedience=cell.conditions.obedience,
     )
+    if fingerprint(policy) != weights:
+        raise HookError(
+            "the policy's weights changed during the episodes: the code of a plug-in writes to them, so the numbers of"
+            " this cell mean nothing; read that code, and evaluate the others again with --isolate"
+        )
+    return episodes

@@ -30,11 +30,11 @@ def attack_success(
         clean_twins[twin.id] = run_cell(twin, *prepare(twin, saved, cell.episodes), gates)
     world, policy, comms = prepare(cell, saved, cell.episodes, noop_control=True)
     control = run_cell(cell, world, policy, comms, gates)
-    attack, clean = comms.adversary.guards[0].attack, clean_twins[twin.id]
-    if exfiltrates(attack):
-        rates = exfiltrated(cell, saved, attack, gates)
+    guard, clean = comms.adversary.guards[0], clean_twins[twin.id]
+    if exfiltrates(guard.attack):
+        rates = exfiltrated(cell, saved, guard.attack, gates)
     else:
-        won, noop = (float(attack.succeeded(episodes, clean).float().mean()) for episodes in (attacked, control))
+        won, noop = (float(guard.succeeded(episodes, clean).float().mean()) for episodes in (attacked, control))
         rates = {"attack_success": won, "control_success": noop}
     return rates | {
         "control_steps": float(control.length.float().mean()),

@@ -9,7 +9,7 @@ distance from the policy's distribution is recorded, and bounded by the budget.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from agentcomm.base.state import State
 from agentcomm.contracts.views import ActionView
 from agentcomm.guards.base import GuardBase
-from agentcomm.guards.effects import check_tensor
 
 ROUNDING = 1e-9  # largest difference between the sum of a distribution and 1
 
@@ -27,7 +26,8 @@ class Drawn:
     """Actions drawn from an attack's distributions, in W worlds.
 
     Attributes:
-        view: The view that the attack was shown.
+        step: [W] int64.
+        remaining: [W] int64, budget left.
         probability: [W, A] float64, the policy's distributions.
         worlds: [W] int64 indices.
         distributions: [W, M, A] float64, the attack's distributions, one per secret.
@@ -35,7 +35,8 @@ class Drawn:
         granted: [W] bool, where the threat model permits the distributions.
     """
 
-    view: ActionView
+    step: Tensor
+    remaining: Tensor
     probability: Tensor
     worlds: Tensor
     distributions: Tensor
@@ -65,7 +66,7 @@ class ActionGuard(State):
 
     def __init__(self, base: GuardBase) -> None:
         self.base, self.node = base, base.identity
-        worlds, secrets, device = base.shape.num_worlds, base.attack.secrets(), base.shape.device
+        worlds, secrets, device = base.shape.num_worlds, base.announced("secrets"), base.shape.device
         if secrets < 1:
             raise ValueError(f"secrets() must be at least 1, not {secrets}")
         self.secret = torch.full((worlds,), -1, dtype=torch.int64, device=device)
@@ -104,30 +105,32 @@ class ActionGuard(State):
         if not len(able):
             return None
         at, probability = worlds[able], probability[able]
-        common = self.base.shown(step[at], remaining[able])
-        view = ActionView(**common, probability=probability.clone(), worlds=at.clone())
-        distributions = self.base.ask(self.base.attack.on_action, view)
-        if distributions is None:
+        step, remaining = step[at], remaining[able]
+        answer = self.base.ask("on_action", self._view(step, remaining, probability, at))
+        if answer is None:
             return None
-        distributions, granted = self._judge(distributions, probability, at, greedy=noise is None)
+        distributions, granted = self._judge(answer, probability, at, greedy=noise is None)
         self.base.charge(at, granted.long())
         # Always one number for each of the B worlds, so that worlds do not affect each other's draws.
         fresh = torch.randint(
-            distributions.shape[1], self.secret.shape, generator=self.base.generator, device=distributions.device
+            distributions.shape[1], self.secret.shape, generator=self.base.own, device=distributions.device
         )
         self.secret = torch.where(self.secret < 0, fresh, self.secret)
         chosen = distributions[torch.arange(len(distributions), device=distributions.device), self.secret[at]].log()
         action = (chosen if noise is None else chosen + noise[able]).argmax(-1)
-        return Drawn(view, probability, at, distributions, action, granted), able
+        return Drawn(step, remaining, probability, at, distributions, action, granted), able
 
-    def _judge(self, distributions: Tensor, probability: Tensor, worlds: Tensor, greedy: bool) -> tuple[Tensor, Tensor]:
+    def _view(self, step: Tensor, remaining: Tensor, probability: Tensor, worlds: Tensor) -> ActionView:
+        common = self.base.shown(step, remaining)
+        return ActionView(**common, probability=probability.clone(), worlds=worlds.clone())
+
+    def _judge(self, answer: object, probability: Tensor, worlds: Tensor, greedy: bool) -> tuple[Tensor, Tensor]:
         """Its distributions, with the policy's in place of invalid ones; and [W] bool, where they are permitted."""
         base, actions = self.base, probability.shape[-1]
         shape = (len(worlds), self.posterior.shape[1], actions)
-        check_tensor(base.attack.name, "action distributions", distributions, shape, torch.float64)
-        valid = (distributions.isfinite() & (distributions >= 0)).all(-1) & (
-            (distributions.sum(-1) - 1).abs() <= ROUNDING
-        )
+        distributions = base.take_tensor("what on_action returns", answer, shape, torch.float64)
+        base.require_finite("what on_action returns", distributions, worlds=worlds)
+        valid = (distributions >= 0).all(-1) & ((distributions.sum(-1) - 1).abs() <= ROUNDING)
         granted = valid.all(-1)
         base.violate("act by an invalid distribution", ~granted)
         distributions = torch.where(granted.view(-1, 1, 1), distributions, probability.unsqueeze(1))
@@ -157,7 +160,7 @@ class ActionGuard(State):
             resample: [W] float64, chance that a defense resampled the action from the policy's distribution.
             replaced: [W] bool, actions chosen by a defense, which reveal nothing.
         """
-        view, where = drawn.view, drawn.granted & ~replaced
+        where = drawn.granted & ~replaced
         worlds, distributions, probability, taken, again = (
             x[where] for x in (drawn.worlds, drawn.distributions, drawn.probability, action, resample)
         )
@@ -165,14 +168,8 @@ class ActionGuard(State):
         likelihood = distributions.gather(2, index.unsqueeze(1).expand(-1, distributions.shape[1], -1)).squeeze(-1)
         posterior = self.posterior[worlds] * ((1 - again) * likelihood + again * probability.gather(1, index))
         self.posterior[worlds] = posterior / posterior.sum(-1, keepdim=True)
-        shown = replace(
-            view,
-            probability=probability.clone(),
-            worlds=worlds.clone(),
-            step=view.step[where],
-            remaining=view.remaining[where],
-        )
-        self.base.ask(lambda v: self.base.attack.after_action(v, distributions, taken), shown)
+        shown = self._view(drawn.step[where], drawn.remaining[where], probability, worlds)
+        self.base.ask("after_action", shown, distributions, taken)
 
     def _deviation(self, distributions: Tensor, probability: Tensor, worlds: Tensor) -> Tensor:
         """[W], largest difference between the distribution that an observer sees and the policy's."""

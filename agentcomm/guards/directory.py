@@ -16,7 +16,7 @@ from agentcomm.base.state import State
 from agentcomm.contracts.cards import Cards
 from agentcomm.contracts.directory_hook import DirectoryEdits, DirectoryShape, DirectoryView, Ratings, Registrations
 from agentcomm.guards.base import GuardBase
-from agentcomm.guards.effects import check_tensor
+from agentcomm.guards.returned import Form
 
 CARD = {"principal": torch.int64, "key": torch.int64, "quality": torch.float32, "stalls": torch.bool}
 TRAITS = {"directive": torch.bool, "copies": torch.int64, "scapegoat": torch.int64}  # optional fields of cards
@@ -59,6 +59,7 @@ class DirectoryGuard(State):
         shape: Sizes of the directory.
 
     Attributes:
+        looks_up: Whether its requests are look-ups.
         taken: [B, M] bool, cards sent in the last step that were registered; set by the directory.
         answers: [B, K, k] int64, answers to its look-ups of the last step; set by the directory.
 
@@ -69,12 +70,15 @@ class DirectoryGuard(State):
     keeps = ("taken", "answers")
 
     def __init__(self, base: GuardBase, shape: DirectoryShape) -> None:
-        self.base, self.shape, self.attack = base, shape, base.attack
-        kind, attack = base.threat.position.kind, base.attack
+        self.base, self.shape = base, shape
+        kind = base.threat.position.kind
         if kind not in ("newcomer", "hub", "observer"):
-            raise ValueError(f"{attack.name}: no directory can be reached from position {kind!r}")
+            raise ValueError(f"{base.attack.name}: no directory can be reached from position {kind!r}")
         worlds, device = base.shape.num_worlds, base.shape.device
-        self.taken = torch.zeros(worlds, attack.registrations(), dtype=torch.bool, device=device)
+        # What it announces is read once.
+        self._cards, self._most = base.announced("registrations"), base.announced("requests")
+        self._rated, self.looks_up = base.announced("ratings"), bool(base.attack.sends_lookups())
+        self.taken = torch.zeros(worlds, self._cards, dtype=torch.bool, device=device)
         self.answers = torch.full((worlds, shape.skills, shape.listed), -1, dtype=torch.int64, device=device)
 
     def reset(self, worlds: Tensor) -> None:
@@ -94,12 +98,13 @@ class DirectoryGuard(State):
             step: [B] int64, step of the episode.
 
         Raises:
-            ValueError: If the edits have wrong shapes or types, or tensors of the memory were replaced.
+            HookError: If the edits have wrong shapes or types, or tensors of the memory were replaced.
+            NumberError: If a permitted change is not finite.
         """
         base, left = self.base, self.base.remaining(step)
-        edits = base.ask(base.attack.on_directory, self._view(cards, reputation, requirement, wanted, step, left))
         slots, skills = cards.claim.shape[1:]
-        self._check_shapes(edits, wanted.shape[1], slots, skills)
+        answer = base.ask("on_directory", self._view(cards, reputation, requirement, wanted, step, left))
+        edits = base.take("on_directory", answer, DirectoryEdits, self._forms(wanted.shape[1], slots, skills))
         where, made = self._registrations(edits.register, skills)
         empty = self._requests(edits.requests)
         modify = self._permit(edits.modify, "modify", "hub")
@@ -114,7 +119,8 @@ class DirectoryGuard(State):
         claim = reputation_change = None
         if modify is not None:
             modify = granted[3]
-            claim, reputation_change = self._bound(edits.claim, modify), self._bound(edits.reputation, modify)
+            claim = self._bound("edits.claim", edits.claim, modify)
+            reputation_change = self._bound("edits.reputation", edits.reputation, modify)
         holds = (made.key >= self.shape.members) & (made.key < self.shape.principals)
         return Permitted(
             where, made, holds, empty, edits.half_open, rated, edits.ratings, modify, claim, reputation_change
@@ -131,7 +137,7 @@ class DirectoryGuard(State):
                 granted |= {"requirement": requirement.clone(), "wanted": wanted.clone()}
         if "register" in threat.powers:
             granted["taken"] = self.taken.clone()
-        if "inject" in threat.powers and self.attack.sends_lookups():
+        if "inject" in threat.powers and self.looks_up:
             granted["answers"] = self.answers.clone()
         return DirectoryView(
             **self.base.shown(step, left),
@@ -153,15 +159,15 @@ class DirectoryGuard(State):
         return wanted
 
     def _registrations(self, wanted: Registrations | None, skills: int) -> tuple[Tensor, Cards]:
-        made = Cards.empty(self.base.shape.num_worlds, self.attack.registrations(), skills, self.base.shape.device)
+        made = Cards.empty(self.base.shape.num_worlds, self._cards, skills, self.base.shape.device)
         where = self._permit(wanted.where if wanted is not None else None, "register", "newcomer")
         if where is None or wanted is None:
             return made.present, made
         inside = (wanted.claim >= 0).all(2) & (wanted.claim <= 1).all(2)  # also false for NaN and infinity
         inside &= (wanted.quality >= 0) & (wanted.quality <= 1)
         inside &= (wanted.principal >= 0) & (wanted.principal < self.shape.principals)
-        card = {name: getattr(wanted, name).clone() for name in (*CARD, "claim")}
-        card |= {name: value.clone() for name in TRAITS if (value := getattr(wanted, name)) is not None}
+        card = {name: getattr(wanted, name) for name in (*CARD, "claim")}
+        card |= {name: value for name in TRAITS if (value := getattr(wanted, name)) is not None}
         if "copies" in card:
             inside &= (card["copies"] >= 0) & (card["copies"] <= self.shape.members)
         if "scapegoat" in card:
@@ -174,16 +180,16 @@ class DirectoryGuard(State):
     def _requests(self, count: Tensor | None) -> Tensor:
         """[B, E] bool, the permitted empty requests."""
         worlds, device = self.base.shape.num_worlds, self.base.shape.device
-        number = torch.arange(self.attack.requests(), device=device).expand(worlds, -1)
+        number = torch.arange(self._most, device=device).expand(worlds, -1)
         if count is None:
             return torch.zeros_like(number, dtype=torch.bool)
-        self.base.violate("more requests than announced", count > self.attack.requests())
+        self.base.violate("more requests than announced", count > self._most)
         wanted = self._permit(number < count.unsqueeze(1), "inject", "newcomer")
         return torch.zeros_like(number, dtype=torch.bool) if wanted is None else wanted
 
     def _ratings(self, wanted: Ratings | None) -> Tensor:
         """[B, M'] bool, the permitted ratings."""
-        none = self.base.spent.new_zeros(self.base.shape.num_worlds, self.attack.ratings(), dtype=torch.bool)
+        none = self.base.spent.new_zeros(self.base.shape.num_worlds, self._rated, dtype=torch.bool)
         where = self._permit(None if wanted is None else wanted.where, "inject", "newcomer")
         if where is None or wanted is None:
             return none
@@ -191,36 +197,30 @@ class DirectoryGuard(State):
         self.base.violate("rate an unknown name", where & ~inside)
         return where & inside
 
-    def _bound(self, change: Tensor | None, modify: Tensor) -> Tensor | None:
+    def _bound(self, what: str, change: Tensor | None, modify: Tensor) -> Tensor | None:
         """The change of answers where it is permitted, limited to the norm."""
         if change is None:
             return None
         here = modify.view(*modify.shape, *[1] * (change.dim() - 2))
-        finite = change.isfinite()
-        self.base.violate("modify not finite", here & ~finite)
-        change = torch.where(here & finite, change, 0.0)
+        self.base.require_finite(what, change, here)
+        change = torch.where(here, change, 0.0)
         norm = self.base.threat.budget.norm
         if norm is not None:
             self.base.violate("modify beyond the norm", change.abs() > norm * (1 + 1e-5))
             change = change.clamp(-norm, norm)
         return change
 
-    def _check_shapes(self, edits: DirectoryEdits, lookups: int, slots: int, skills: int) -> None:
-        worlds, cards = self.base.shape.num_worlds, self.attack.registrations()
-        if edits.register is not None:
-            self._check("register.where", edits.register.where, (worlds, cards), torch.bool)
-            self._check("register.claim", edits.register.claim, (worlds, cards, skills), torch.float32)
-            for name, dtype in CARD.items():
-                self._check(f"register.{name}", getattr(edits.register, name), (worlds, cards), dtype)
-            for name, dtype in TRAITS.items():
-                self._check(f"register.{name}", getattr(edits.register, name), (worlds, cards), dtype)
-        if edits.ratings is not None:
-            for name, dtype in RATING.items():
-                self._check(f"ratings.{name}", getattr(edits.ratings, name), (worlds, self.attack.ratings()), dtype)
-        self._check("requests", edits.requests, (worlds,), torch.int64)
-        self._check("modify", edits.modify, (worlds, lookups), torch.bool)
-        self._check("claim", edits.claim, (worlds, lookups, slots, skills), torch.float32)
-        self._check("reputation", edits.reputation, (worlds, lookups, slots), torch.float32)
-
-    def _check(self, what: str, value: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-        check_tensor(self.attack.name, f"edits.{what}", value, shape, dtype)
+    def _forms(self, lookups: int, slots: int, skills: int) -> dict[str, Form]:
+        """Shape and type of each tensor in its edits."""
+        worlds = self.base.shape.num_worlds
+        cards, ratings = (worlds, self._cards), (worlds, self._rated)
+        return {
+            "register.where": (cards, torch.bool),
+            "register.claim": ((*cards, skills), torch.float32),
+            **{f"register.{name}": (cards, dtype) for name, dtype in (CARD | TRAITS).items()},
+            **{f"ratings.{name}": (ratings, dtype) for name, dtype in RATING.items()},
+            "requests": ((worlds,), torch.int64),
+            "modify": ((worlds, lookups), torch.bool),
+            "claim": ((worlds, lookups, slots, skills), torch.float32),
+            "reputation": ((worlds, lookups, slots), torch.float32),
+        }

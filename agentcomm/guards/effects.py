@@ -1,4 +1,4 @@
-"""Checks of the edits that attacks return, and the effects of those that are carried out."""
+"""The form of the edits that attacks return, and the effects of those that are carried out."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from agentcomm.base.errors import HookError
 from agentcomm.contracts.edits import Envelopes, Fragments, MessageEdits
 from agentcomm.contracts.traffic import HEADER, HOPS, LIFETIME, Traffic
+from agentcomm.guards.returned import Form
+
+MOST_FRAGMENTS = 1024  # fragments that an attack may begin ahead of one message
 
 
 @dataclass(frozen=True)
@@ -56,40 +60,45 @@ def _both(first: Fragments | None, second: Fragments | None) -> Fragments | None
     return Fragments(first.begin + second.begin, first.early | second.early, first.middle | second.middle)
 
 
-def check_edits(name: str, traffic: Traffic, edits: MessageEdits, injections: int) -> None:
-    """Check that edits fit an exchange.
+def forms_of(traffic: Traffic, injections: int) -> dict[str, Form]:
+    """Shape and type of each tensor in the edits of an exchange.
 
     Args:
-        name: Name of the attack, for errors.
         traffic: The exchange.
-        edits: The edits, whose shapes and types are checked here, but not whether they are permitted.
         injections: Messages that may be injected per receiver.
+    """
+    slots, width, number = tuple(traffic.present.shape), traffic.spoken.shape[-1], traffic.spoken.dtype
+    places = (*slots[:2], injections)
+    return {
+        **dict.fromkeys(("drop", "modify", "fragments.early", "fragments.middle"), (slots, torch.bool)),
+        **dict.fromkeys(("delay", "fragments.begin"), (slots, torch.int64)),
+        "change": ((*slots, width), number),
+        "inject.where": (places, torch.bool),
+        "inject.payload": ((*places, width), number),
+        **{f"inject.{name}": (places, torch.int64) for name in HEADER},
+    }
+
+
+def check_edits(who: str, edits: MessageEdits) -> None:
+    """Check what shapes and types do not tell of edits.
+
+    Args:
+        who: The attack, for errors.
+        edits: The edits.
 
     Raises:
-        ValueError: If a tensor has a wrong shape or type.
+        HookError: If something is missing or out of range.
     """
-    slots, width = tuple(traffic.present.shape), traffic.spoken.shape[-1]
-    for field in ("drop", "modify"):
-        check_tensor(name, f"edits.{field}", getattr(edits, field), slots, torch.bool)
-    check_tensor(name, "edits.change", edits.change, (*slots, width), traffic.spoken.dtype)
-    check_tensor(name, "edits.delay", edits.delay, slots, torch.int64)
-    if edits.fragments is not None:
-        check_tensor(name, "edits.fragments.begin", edits.fragments.begin, slots, torch.int64)
-        check_tensor(name, "edits.fragments.early", edits.fragments.early, slots, torch.bool)
-        check_tensor(name, "edits.fragments.middle", edits.fragments.middle, slots, torch.bool)
     if edits.modify is not None and edits.change is None:
-        raise ValueError(f"{name}: edits.modify needs edits.change")
-    if edits.inject is not None:
-        # [worlds, receivers, injections()]
-        places = (*slots[:2], injections)
-        check_tensor(name, "edits.inject.where", edits.inject.where, places, torch.bool)
-        check_tensor(name, "edits.inject.payload", edits.inject.payload, (*places, width), traffic.spoken.dtype)
-        for field in HEADER:
-            check_tensor(name, f"edits.inject.{field}", getattr(edits.inject, field), places, torch.int64)
+        raise HookError(f"{who}: edits.modify needs edits.change")
+    if edits.fragments is not None and edits.fragments.begin.numel():
+        least, most = (int(x) for x in edits.fragments.begin.aminmax())
+        if least < 0 or most > MOST_FRAGMENTS:
+            raise HookError(f"{who}: edits.fragments.begin must be in 0 .. {MOST_FRAGMENTS}, not {least} .. {most}")
 
 
 def check_tensor(name: str, what: str, value: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    """Check the shape and type of a tensor that an attack returned; None passes.
+    """Check the shape and type of a tensor that a defense returned; None passes.
 
     Raises:
         ValueError: If the shape or type is wrong.

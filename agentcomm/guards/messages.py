@@ -20,7 +20,7 @@ from agentcomm.contracts.threat_model import Position, Power
 from agentcomm.contracts.traffic import HEADER, LIFETIME, Traffic
 from agentcomm.contracts.views import MessageView
 from agentcomm.guards.base import WHITE_BOX, GuardBase
-from agentcomm.guards.effects import Effects, check_edits, completed
+from agentcomm.guards.effects import Effects, check_edits, completed, forms_of
 from agentcomm.guards.permits import Permits
 from agentcomm.guards.seen import SeenMessages
 from agentcomm.wire.keyring import Keyring
@@ -44,7 +44,7 @@ class MessageGuard(State):
 
     def __init__(self, base: GuardBase, first_slot: int) -> None:
         self.base = base
-        self.slots = slice(first_slot, first_slot + base.attack.injections())
+        self.slots = slice(first_slot, first_slot + base.injections)
         self.trace: list[MessageView] | None = None
         shape = base.shape
         # Agents that a spreading attack has infected, and the messages it touched in the present exchange.
@@ -52,7 +52,7 @@ class MessageGuard(State):
         self._touched = torch.zeros(0, dtype=torch.bool, device=shape.device)
         self._links = _links(base.threat.position, shape)
         self._seen = SeenMessages(shape)
-        self._permits = Permits(base.threat, self._links, self._seen, base.violate)
+        self._permits = Permits(base, self._links, self._seen)
         self.copies_only = "replay" in base.threat.powers and "inject" not in base.threat.powers
 
     @property
@@ -90,14 +90,15 @@ class MessageGuard(State):
         """
         reach, remaining = self._reach(traffic), self.base.remaining(step)
         view = self._view(traffic, reach, remaining, step, round_, predict_logits)
-        if self.trace is not None:
-            self.trace.append(view)
+        if self.trace is not None:  # a view of its own, on which the attack cannot write
+            self.trace.append(self._view(traffic, reach, remaining, step, round_, predict_logits))
         if self.copies_only and "read" in self.base.threat.powers:
             self._seen.remember(traffic, keyring, reach, step, round_)
-        edits = self.base.ask(self.base.attack.on_messages, view)
+        forms = forms_of(traffic, self.base.injections)
+        edits = self.base.take("on_messages", self.base.ask("on_messages", view), MessageEdits, forms)
+        check_edits(self.base.who, edits)
         if edits.inject is not None:
             edits = replace(edits, inject=completed(edits.inject))
-        check_edits(self.base.attack.name, traffic, edits, self.slots.stop - self.slots.start)
         if due is not None and edits.inject is not None:
             # Other agents do not collect messages in this exchange, so none are injected or charged for.
             where = edits.inject.where & due.unsqueeze(-1)
@@ -194,7 +195,10 @@ class MessageGuard(State):
         """Where edits are permitted, by kind of edit and in the order in which they are charged; and the change."""
         drop = self._permits.touch(edits.drop, "drop", reach)
         modify, change = self._permits.touch(edits.modify, "modify", reach), edits.change
-        hold = None if edits.delay is None else self._permits.touch(edits.delay > 0, self._holding, reach)
+        hold = None
+        if edits.delay is not None:
+            self.base.violate("delay by a negative number of steps", edits.delay < 0)
+            hold = self._permits.touch(edits.delay > 0, self._holding, reach)
         inject = self._permits.injection(edits.inject, keyring)
         fragments = None if edits.fragments is None else self._permits.fragments(edits.fragments, traffic, reach)
         if modify is not None and change is not None:

@@ -14,7 +14,6 @@ from torch import Tensor
 from agentcomm.contracts.views import ObservationView
 from agentcomm.contracts.world import World
 from agentcomm.guards.base import WHITE_BOX, GuardBase
-from agentcomm.guards.effects import check_tensor
 
 
 class ObservationGuard:
@@ -47,11 +46,11 @@ class ObservationGuard:
             granted["gate_logits"] = gate_logits
         common = base.shown(step, remaining)
         view = ObservationView(**common, reach=reach.clone(), observation=seen.clone(), granted=granted)
-        wanted = base.ask(base.attack.on_observations, view)
-        if wanted is None:
+        answer = base.ask("on_observations", view)
+        if answer is None:
             return observation
-        name = f"{base.attack.name}: on_observations"
-        check_tensor(name, "what it returns", wanted, tuple(observation.shape), observation.dtype)
+        shape = tuple(observation.shape)
+        wanted = base.take_tensor("what on_observations returns", answer, shape, observation.dtype)
         changed, shown = self._possible(wanted, seen, reach, readings, observation, world)
         if "modify" not in base.threat.powers:
             base.violate("modify without the power to", changed)
@@ -88,14 +87,13 @@ class ObservationGuard:
         base.violate("modify out of reach", changed & ~reach)
         changed &= reach
         if readings is None:
-            finite, norm = wanted.isfinite().all(-1, keepdim=True), base.threat.budget.norm
-            base.violate("modify not finite", changed.any(-1, keepdim=True) & ~finite)
-            change = (wanted - observation).masked_fill(~finite | ~reach, 0.0)
+            base.require_finite("what on_observations returns", wanted, reach)
+            norm, change = base.threat.budget.norm, (wanted - observation).masked_fill(~reach, 0.0)
             if norm is not None:
                 base.violate("modify beyond the norm", (change.abs() > norm * (1 + 1e-5) + 1e-6).any(-1))
                 change = change.clamp(-norm, norm)
             shown = (observation + change).clamp(world.layout.low, world.layout.high)
-            return changed.any(-1, keepdim=True) & finite, shown
+            return changed.any(-1, keepdim=True), shown
         known = (wanted >= -1) & (wanted < world.layout.vocabulary)
         possible = readings.expand(len(wanted), -1, -1, -1)
         possible = possible.gather(3, wanted.clamp(-1, world.layout.vocabulary - 1).unsqueeze(-1) + 1).squeeze(-1)

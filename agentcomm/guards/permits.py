@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from agentcomm.contracts.edits import Envelopes, Fragments
-from agentcomm.contracts.threat_model import ThreatModel
 from agentcomm.contracts.traffic import Traffic
+from agentcomm.guards.base import GuardBase
 from agentcomm.guards.seen import SeenMessages
 from agentcomm.wire.keyring import Keyring
 
@@ -18,16 +16,14 @@ class Permits:
     """Judges message edits by an attack's threat model.
 
     Args:
-        threat: The threat model.
+        base: The attack.
         links: [N receivers, N + 1 senders] bool, the links that its position covers.
         seen: The messages that the attack has seen.
-        violate: Called with each broken rule, and where it was broken.
     """
 
-    def __init__(
-        self, threat: ThreatModel, links: Tensor, seen: SeenMessages, violate: Callable[[str, Tensor], None]
-    ) -> None:
-        self.threat, self.links, self.seen, self.violate = threat, links, seen, violate
+    def __init__(self, base: GuardBase, links: Tensor, seen: SeenMessages) -> None:
+        self.base, self.links, self.seen = base, links, seen
+        self.threat, self.violate = base.threat, base.violate
 
     def touch(self, wanted: Tensor | None, power: str, reach: Tensor) -> Tensor | None:
         """[B, N, M] bool, messages on which that power may be used; None for none."""
@@ -47,9 +43,8 @@ class Permits:
         if inject is None:
             return None
         if "inject" in self.threat.powers:
-            finite = inject.payload.isfinite().all(-1)
-            self.violate("inject not finite", inject.where & ~finite)
-            return inject.where & finite & self._may_address(inject)
+            self.base.require_finite("edits.inject.payload", inject.payload, inject.where.unsqueeze(-1))
+            return inject.where & self._may_address(inject)
         if "replay" in self.threat.powers:
             seen = torch.zeros_like(inject.where)
             if inject.where.any() and not inject.sign:
@@ -99,12 +94,16 @@ class Permits:
         return allowed & on_link
 
     def change(self, modify: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
-        """Messages to modify and their changes, limited to norm and length; non-finite changes are left out."""
+        """Messages to modify and their changes, limited to norm and length.
+
+        Raises:
+            NumberError: If a change of a message to modify is not finite.
+        """
         largest = change.abs().amax(-1)  # passes NaN and infinity on
         finite = largest.isfinite()
         if not finite.all():
-            self.violate("modify not finite", modify & ~finite)
-            modify, change = modify & finite, change.masked_fill(~finite.unsqueeze(-1), 0.0)
+            self.base.require_finite("edits.change", change, modify.unsqueeze(-1))
+            change = change.masked_fill(~finite.unsqueeze(-1), 0.0)
         norm = self.threat.budget.norm
         if norm is not None and (largest > norm).any():
             # Float rounding is not a violation.

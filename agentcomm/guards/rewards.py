@@ -7,7 +7,6 @@ from torch import Tensor
 
 from agentcomm.contracts.views import RewardView
 from agentcomm.guards.base import GuardBase
-from agentcomm.guards.effects import check_tensor
 
 
 class RewardGuard:
@@ -30,13 +29,12 @@ class RewardGuard:
         """
         base, remaining = self.base, self.base.remaining(step)
         view = RewardView(**base.shown(step, remaining), reward=reward.clone(), action=action.clone())
-        wanted = base.ask(base.attack.on_rewards, view)
-        if wanted is None:
+        answer = base.ask("on_rewards", view)
+        if answer is None:
             return reward
-        check_tensor(base.attack.name, "reward", wanted, tuple(reward.shape), reward.dtype)
-        finite = wanted.isfinite()
-        base.violate("reward not finite", ~finite)
-        change = torch.where(finite, wanted - reward, 0.0)
+        wanted = base.take_tensor("what on_rewards returns", answer, tuple(reward.shape), reward.dtype)
+        base.require_finite("what on_rewards returns", wanted)
+        change = wanted - reward
         most = base.threat.budget.reward
         if most is not None:
             base.violate("reward beyond its bound", change.abs() > most * (1 + 1e-5))

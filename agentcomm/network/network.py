@@ -47,12 +47,13 @@ class Network(State):
         guards: Guards of attacks on messages, applied in this order within their phase; the adversary that owns them
             resets and saves them.
         defenses: Defenses; sorted into their fixed order.
-        seed: Seed of the keys and of the channels' generator.
+        seed: Seed of the channels' generator.
         channels: Channels, in the order in which messages pass them.
         codec: Compresses payloads; None for uncompressed float32 numbers.
         step_seconds: Duration of a step, in seconds.
         numbers: Entries per payload that are sent; None for all.
         transport: Name of a transport, or a factory.
+        secret: Seed of the keys, which attacks should not be able to compute; None for ``seed``.
 
     Attributes:
         stages: Stages, in the order in which messages pass them.
@@ -80,6 +81,7 @@ class Network(State):
         step_seconds: float = 0.1,
         numbers: int | None = None,
         transport: str | MakeTransport = "batch",
+        secret: int | None = None,
     ) -> None:
         self.team_shape = team_shape
         self.ledger = Ledger(team_shape.num_worlds, team_shape.device)
@@ -92,7 +94,8 @@ class Network(State):
         self.defenses = sorted(defenses, key=lambda d: ORDERS.index(d.order))
         self.memories = [Memory(defense.memory) for defense in self.defenses]
         keys = torch.Generator(team_shape.device)
-        keys.manual_seed(derive(seed, "keys"))
+        secret = seed if secret is None else secret
+        keys.manual_seed(derive(secret, "keys"))
         self.keyring = Keyring(team_shape.num_agents, team_shape.width, keys, team_shape.device, team_shape.num_worlds)
         self.codec = codec
         self.link: Link | None = None
@@ -101,7 +104,7 @@ class Network(State):
         if isinstance(transport, str) and transport not in TRANSPORTS:
             raise ValueError(f"unknown transport {transport!r}; known: {', '.join(TRANSPORTS)}")
         make = TRANSPORTS[transport] if isinstance(transport, str) else transport
-        self.transport = make(team_shape, self.keyring, seed)
+        self.transport = make(team_shape, self.keyring, secret)
         partial = numbers is not None and numbers != team_shape.width
         if (codec is not None or partial) and not self.transport.writes_codecs:
             raise ValueError(f"{type(self.transport).__name__} carries whole float32 payloads only: use no codec")

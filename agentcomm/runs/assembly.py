@@ -85,8 +85,18 @@ def make_comms(
     defenses: Sequence[Choice] = (),
     seed: int = 0,
     transport: TransportConfig = PLAIN_TRANSPORT,
+    secret: int | None = None,
 ) -> Comms:
     """The message layer, adversary and defenders of a team; those of the world's directory are installed there.
+
+    Args:
+        world: The worlds.
+        policy: The team's policy.
+        attacks: Attacks, in the order in which they act.
+        defenses: Defenses.
+        seed: As for :meth:`agentcomm.step.comms.Comms.between`.
+        transport: How messages travel.
+        secret: As for :meth:`agentcomm.step.comms.Comms.between`.
 
     Raises:
         RequirementError: If an attack or a defense lacks something that it needs.
@@ -105,10 +115,12 @@ def make_comms(
     check_defenses(defenses, defended, where)
     wiring = (channels, codec, transport.step_seconds, _numbers(policy), sizes, transport.carrier)
     try:
-        comms = Comms.between(team_shape, made, defended, seed, *wiring)
+        comms = Comms.between(team_shape, made, defended, seed, *wiring, secret)
     except ValueError as error:
         named = ", ".join((*(choice.label for choice in attacks), transport.label or "a plain transport"))
         raise ConfigError(f"{named} cannot be used by this team of {world.num_agents}: {error}") from error
+    for guard, choice in zip(comms.adversary.guards, attacks, strict=True):
+        guard.noop_control = build("attack", choice).noop_control
     if directory is not None:
         directory.install(comms.adversary.directory_guards, comms.defenders.directory_screens)
     return comms

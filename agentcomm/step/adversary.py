@@ -44,6 +44,8 @@ class Adversary(State):
         shape: Shape of the team.
         seed: Seed of each attack's generator.
         directory: Shape of the directory through which members find each other; None without a directory.
+        secret: Seed of the guards' own draws, which attacks should not be able to compute; None for one that follows
+            from ``seed``.
 
     Attributes:
         guards: One guard per attack, shared by the guards of its hooks.
@@ -65,8 +67,9 @@ class Adversary(State):
         shape: TeamShape,
         seed: int,
         directory: DirectoryShape | None = None,
+        secret: int | None = None,
     ) -> None:
-        self.shape = shape
+        self.shape, self._secret = shape, seed if secret is None else secret
         self.guards: list[GuardBase] = []
         self.message_guards: list[MessageGuard] = []
         self.observation_guards: list[ObservationGuard] = []
@@ -85,7 +88,8 @@ class Adversary(State):
         found, shape = hooks(type(attack)), self.shape
         alone = found == {"on_directory"}
         purpose, number = ("directory", len(self.guards) - len(self._team_guards)), len(self._team_guards)
-        base = GuardBase(attack, shape, derive(seed, *(purpose if alone else ("attack", number))))
+        about = purpose if alone else ("attack", number)
+        base = GuardBase(attack, shape, derive(seed, *about), derive(self._secret, *about))
         self.guards.append(base)
         if not alone:
             self._team_guards.append(base)

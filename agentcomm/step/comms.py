@@ -49,6 +49,7 @@ class Comms(State):
         numbers: int | None = None,
         directory: DirectoryShape | None = None,
         transport: str = "batch",
+        secret: int | None = None,
     ) -> Comms:
         """The message layer, the adversary and the defenders of a team.
 
@@ -56,20 +57,22 @@ class Comms(State):
             shape: Shape of the team.
             attacks: Attacks, in the order in which they act.
             defenses: Defenses.
-            seed: Seed of the keys, and of the generators of each attack, the channels and the defenders.
+            seed: Seed of the generators of each attack, the channels and the defenders.
             channels: As for ``Network``.
             codec: As for ``Network``.
             step_seconds: As for ``Network``.
             numbers: As for ``Network``.
             directory: Shape of the team's directory; None without a directory.
             transport: As for ``Network``.
+            secret: Seed of the keys and of the guards' own draws, which attacks should not be able to compute; None for
+                ``seed``.
 
         Raises:
             ValueError: If a part does not fit the team.
         """
-        adversary = Adversary(attacks, shape, seed, directory)
+        adversary = Adversary(attacks, shape, seed, directory, secret)
         guards = adversary.message_guards
-        parts = (shape, guards, defenses, seed, channels, codec, step_seconds, numbers, transport)
+        parts = (shape, guards, defenses, seed, channels, codec, step_seconds, numbers, transport, secret)
         network = Network(*parts)
         return cls(adversary, network, Defenders(network.defenses, network.memories, shape, seed, directory))
 

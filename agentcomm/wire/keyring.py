@@ -2,8 +2,7 @@
 
 A symbolic seal is a Dolev-Yao term: it verifies only if it was made with the claimed sender's key over exactly these
 fields. The term is a 64-bit keyed hash of the header and of a digest of the payload, cheap enough for thousands of
-worlds. It models an unforgeable tag but is not one, because code in the same process could read the secrets. The guard
-prevents attacks from doing that.
+worlds. It models an unforgeable tag but is not one, because code in the same process could read the secrets.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ class Hijack(Attack[HijackConfig]):
     """A newcomer that writes to all agents under the victim's name, ahead of the victim, in every exchange."""
 
     risks = ("ua.l2.session_manipulation",)
+    own_control = True
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:

@@ -32,6 +32,7 @@ class Abuse(Attack[AbuseConfig]):
     """A compromised agent that sends random tokens beyond its scope."""
 
     risks = ("ua.l2.authority_abuse",)
+    own_control = True
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ import torch
 from builders import attack, comms, defense, sampler, team, team_shape, team_shape_of
 from torch import Tensor
 
-from agentcomm.base.errors import ConfigError
+from agentcomm.base.errors import ConfigError, HookError, NumberError
 from agentcomm.base.registry import build_config
 from agentcomm.conformance import check_attack
 from agentcomm.contracts.attack import Attack, AttackConfig
@@ -148,7 +148,7 @@ def test_what_deviates_only_once_the_secret_shows_is_found() -> None:
     assert guard.deviation.max() < 1e-9, "what is refused did not happen"
 
 
-@pytest.mark.parametrize("law", [lambda v: honest(v) * 2, lambda v: honest(v) * torch.nan, lambda v: -honest(v)])
+@pytest.mark.parametrize("law", [lambda v: honest(v) * 2, lambda v: -honest(v)])
 def test_what_is_no_law_is_not_acted_by(law: Act) -> None:
     acting = Team(lambda s: Acting(s, law))
     assert same(acting.play(3), Team().play(3))
@@ -157,8 +157,13 @@ def test_what_is_no_law_is_not_acted_by(law: Act) -> None:
 
 @pytest.mark.parametrize("law", [lambda v: honest(v).float(), lambda v: honest(v)[:, :1], lambda v: honest(v)[1:]])
 def test_laws_of_another_shape_are_named(law: Act) -> None:
-    with pytest.raises(ValueError, match=r"action distributions must be torch.float64 \(16, 2, 6\)"):
+    with pytest.raises(HookError, match=r"what on_action returns must be torch.float64 \(16, 2, 6\)"):
         Team(lambda s: Acting(s, law)).play(1)
+
+
+def test_a_law_that_is_not_finite_is_named() -> None:
+    with pytest.raises(NumberError, match="what on_action returns is nan in world 0 at step 0"):
+        Team(lambda s: Acting(s, lambda v: honest(v) * torch.nan)).play(1)
 
 
 def test_memory_must_not_be_swapped() -> None:
@@ -166,7 +171,7 @@ def test_memory_must_not_be_swapped() -> None:
         view.memory["count"] = view.memory["count"] + 1
         return honest(view)
 
-    with pytest.raises(ValueError, match=r"change the tensors of view\.memory in place"):
+    with pytest.raises(HookError, match=r"change the tensors of view\.memory in place"):
         Team(lambda s: Acting(s, act)).play(1)
 
 

@@ -10,7 +10,7 @@ from builders import Scripted, comms, team_shape
 from torch import Tensor
 
 from agentcomm.base import registry
-from agentcomm.base.errors import ThreatModelError
+from agentcomm.base.errors import NumberError, ThreatModelError
 from agentcomm.conformance import check_attack
 from agentcomm.conformance.conversations import conversation
 from agentcomm.contracts.attack import HOOKS, Attack, AttackConfig, hooks
@@ -171,7 +171,6 @@ class Counts(Both):
     [
         (Hookless, "it overrides no hook"),
         (Blinds, "show what no sensor could|modify out of reach"),
-        (Bribes, "reward not finite"),
         (Ignores, "threat_model ignores|although its budget says 0"),
         (Counts, "keeps state outside its memory"),
     ],
@@ -179,6 +178,11 @@ class Counts(Both):
 def test_broken_hooks_are_noticed(broken: type[Attack], message: str) -> None:
     with pytest.raises(AssertionError, match=message):
         check_attack(broken)
+
+
+def test_rewards_that_are_not_finite_are_named() -> None:
+    with pytest.raises(NumberError, match=r"what on_rewards returns is .* in world"):
+        check_attack(Bribes)
 
 
 @pytest.mark.parametrize("whole", [Both, Actor])

@@ -65,9 +65,6 @@ def random_actions(w: Attacker, steps: int, seed: int = 0) -> list[Tensor]:
 @pytest.mark.parametrize("power", POWERS)
 def test_attacker_agents_see_what_the_guard_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, power: str) -> None:
     """What is observed before a decision is what the attack is shown in it, and nothing out of reach."""
-    victim = small_team(tmp_path / "victim")
-    w = world(victim, 6, power=power, links=[[0, 2], [1, 2]], budget={"norm": 0.7, "per_episode": 3}, phrases=2)
-    observation = w.reset(3)
     noted: list[Tensor] = []
     original = SteeredByActions.choose
 
@@ -75,7 +72,10 @@ def test_attacker_agents_see_what_the_guard_shows(tmp_path: Path, monkeypatch: p
         noted.append(sight.clone())
         return original(steered, sight, able, view)
 
-    monkeypatch.setattr(SteeredByActions, "choose", choose)
+    monkeypatch.setattr(SteeredByActions, "choose", choose)  # before what it can reach is watched
+    victim = small_team(tmp_path / "victim")
+    w = world(victim, 6, power=power, links=[[0, 2], [1, 2]], budget={"norm": 0.7, "per_episode": 3}, phrases=2)
+    observation = w.reset(3)
     for action in random_actions(w, 12):
         step = w.step(action)
         assert torch.equal(noted[-1], observation), "decided on what is on the wire"

@@ -11,6 +11,7 @@ from builders import install
 from directory.test_hub import CPU, ask, hub
 from torch import Tensor
 
+from agentcomm.base.errors import HookError
 from agentcomm.contracts.directory_attack import DirectoryAttack
 from agentcomm.contracts.directory_hook import DirectoryEdits, DirectoryView, Ratings, Registrations
 from agentcomm.contracts.outcome import Facts
@@ -154,7 +155,7 @@ def test_what_is_no_card_is_not_registered(changes: dict[str, Tensor]) -> None:
 
 def test_wrong_shapes_and_positions_are_refused() -> None:
     made = attacked(Scripted("newcomer", {"register"}, lambda view: register(view, key=torch.zeros(1, 3))))
-    with pytest.raises(ValueError, match=r"scripted: edits.register.key must be torch.int64 \(1, 2\)"):
+    with pytest.raises(HookError, match=r"scripted': edits.register.key must be torch.int64 \(1, 2\)"):
         ask(made)
     with pytest.raises(ValueError, match="no directory can be reached from position 'node'"):
         attacked(Scripted("node", {"register"}, register))
@@ -219,7 +220,7 @@ def test_memory_is_changed_in_place() -> None:
         return DirectoryEdits()
 
     made = attacked(Scripted("newcomer", {"read"}, swap))
-    with pytest.raises(ValueError, match="in place"):
+    with pytest.raises(HookError, match="in place"):
         ask(made)
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from agentcomm.base.errors import ThreatModelError
+from agentcomm.base.errors import HookError, NumberError, ThreatModelError
 from agentcomm.conformance.conversations import carry, conversation, heard, same_heard
 from agentcomm.contracts.edits import Envelopes, MessageEdits
 from agentcomm.contracts.threat_model import Budget, Position
@@ -178,21 +178,20 @@ def test_the_norm_is_never_exceeded(norm: float, scale: float, seed: int) -> Non
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_what_is_not_a_number_is_not_done(bad: float) -> None:
-    def edits(view: MessageView) -> MessageEdits:
+def test_numbers_that_are_not_finite_are_named(bad: float) -> None:
+    def change(view: MessageView) -> MessageEdits:
         change = torch.ones(*view.reach.shape, S.width)
-        change[:, 0, :, 3] = bad
-        payload = torch.ones(S.num_worlds, S.num_agents, 1, S.width)
-        payload[:, 0, 0, 2] = bad
-        return MessageEdits(modify=view.reach, change=change, inject=forge(view, S, payload=payload))
+        change[1, 0, 0, 3] = bad
+        return MessageEdits(modify=view.reach, change=change)
 
-    network, inbox = attacked(Scripted(S, ["modify", "inject"], edits))
-    assert inbox.payload().isfinite().all()
-    assert torch.equal(heard(inbox)[:, 0, : S.degree], clean().payload()[:, 0])
-    assert not inbox.mask[:, 0, S.degree :].any()
-    assert inbox.mask[:, 1:].all()
-    violations = network.guards[0].violations
-    assert violations == {"modify not finite": S.num_worlds * S.degree, "inject not finite": S.num_worlds}
+    def inject(view: MessageView) -> MessageEdits:
+        payload = torch.ones(S.num_worlds, S.num_agents, 1, S.width)
+        payload[2, 0, 0, 2] = bad
+        return MessageEdits(inject=forge(view, S, payload=payload))
+
+    for edits, where in ((change, "edits.change is .* in world 1"), (inject, "edits.inject.payload is .* in world 2")):
+        with pytest.raises(NumberError, match=rf"attack 'scripted': {where} at step 5: return finite numbers"):
+            attacked(Scripted(S, ["modify", "inject"], edits), ring(5))
 
 
 def test_nan_where_nothing_is_edited_does_not_leak() -> None:
@@ -291,27 +290,33 @@ def test_the_view_tells_what_is_left() -> None:
         (lambda v: MessageEdits(drop=v.reach.long()), "edits.drop must be torch.bool .* not torch.int64"),
         (lambda v: MessageEdits(modify=v.reach), "edits.modify needs edits.change"),
         (lambda v: MessageEdits(modify=v.reach, change=torch.ones(3, 4, 3)), r"edits.change must be .*\(3, 4, 3, 8\)"),
-        (lambda v: MessageEdits(modify=v.reach, change=torch.ones(3, 4, 3, 8).double()), "not torch.float64"),
+        (lambda v: MessageEdits(modify=v.reach, change=torch.ones(3, 4, 3, 8).double()), ".*not torch.float64"),
         (
             lambda v: MessageEdits(inject=forge(v, S, payload=torch.ones(3, 4, 1, 7))),
-            r"inject.payload must be .*\(3, 4, 1, 8\)",
+            r"edits.inject.payload must be .*\(3, 4, 1, 8\)",
         ),
         (
             lambda v: MessageEdits(inject=forge(v, S, payload=torch.ones(3, 4, 1, 8).half())),
-            "inject.payload .* torch.float16",
+            "edits.inject.payload .* torch.float16",
         ),
-        (lambda v: MessageEdits(inject=forge(v, S, where=torch.ones(3, 4, 1))), "inject.where must be torch.bool"),
-        (lambda v: MessageEdits(inject=forge(v, S, sender=torch.zeros(3, 4, 2).long())), "inject.sender must be"),
-        (lambda v: MessageEdits(inject=forge(v, S, seal=torch.zeros(3, 4, 1))), "inject.seal must be torch.int64"),
+        (
+            lambda v: MessageEdits(inject=forge(v, S, where=torch.ones(3, 4, 1))),
+            "inject.where must be torch.bool",
+        ),
+        (lambda v: MessageEdits(inject=forge(v, S, sender=torch.zeros(3, 4, 2).long())), "edits.inject.sender must be"),
+        (
+            lambda v: MessageEdits(inject=forge(v, S, seal=torch.zeros(3, 4, 1))),
+            "inject.seal must be torch.int64",
+        ),
     ],
 )
 def test_wrong_shapes_and_types_are_named(edits: Callable[[MessageView], MessageEdits], message: str) -> None:
-    with pytest.raises(ValueError, match=f"scripted: .*{message}"):
+    with pytest.raises(HookError, match=f"attack 'scripted': (edits.)?{message}"):
         attacked(Scripted(S, ["drop", "modify", "inject"], edits))
 
 
 def test_more_slots_than_announced_cannot_be_taken() -> None:
-    with pytest.raises(ValueError, match=r"inject\.where must be"):
+    with pytest.raises(HookError, match=r"inject\.where must be"):
         attacked(Scripted(S, ["inject"], lambda v: MessageEdits(inject=forge(v, S)), injections=0))
 
 
@@ -346,7 +351,7 @@ def test_memory_is_changed_in_place_and_reset_with_its_world() -> None:
         return MessageEdits()
 
     for edits in (swapping, adding):
-        with pytest.raises(ValueError, match="in place"):
+        with pytest.raises(HookError, match="in place"):
             attacked(Scripted(S, [], edits, memory=fresh))
 
 

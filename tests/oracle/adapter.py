@@ -154,7 +154,8 @@ def _attack(form: str, s: TeamShape) -> Attack:
         change[luck > 0.9] = torch.nan
         sender = torch.randint(s.num_agents + 1, (*luck.shape[:2], 1), generator=view.generator)
         delay = ((luck > 0.2) & (luck < 0.5)).long()
-        return MessageEdits(luck < 0.3, luck > 0.4, change, delay, forge(view, s, sender=sender, key=sender))
+        modify = (luck > 0.4) & (luck <= 0.9)  # NaN elsewhere is not edited
+        return MessageEdits(luck < 0.3, modify, change, delay, forge(view, s, sender=sender, key=sender))
 
     position, powers, budget = RULE_BREAKERS[form]
     return Scripted(s, powers.split(), ask, Position(**position), Budget(**budget))

@@ -1,0 +1,143 @@
+"""Cells in processes of their own: the same rows, and a crash is one cell's failure."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small import small
+
+from agentcomm import api
+from agentcomm.base.errors import ConfigError
+from agentcomm.runs import policy_file
+from agentcomm.runs.assembly import make_policy, make_world
+from agentcomm.runs.folder import Run, create, teams
+
+CRASHES = """
+import ctypes, os, signal, time
+import torch
+from agentcomm.base.registry import register
+from agentcomm.contracts.attack import Attack
+from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.threat_model import Position, ThreatModel
+
+
+class Crash(Attack):
+    def threat_model(self):
+        return ThreatModel(Position(kind="edge"), frozenset({"read", "drop"}))
+
+    def on_messages(self, view):
+        self.end()
+        return MessageEdits(drop=view.reach.clone())
+
+    def end(self):
+        pass
+
+
+@register("attack", "quits")
+class Quits(Crash):
+    def end(self):
+        os._exit(3)
+
+
+@register("attack", "segfaults")
+class Segfaults(Crash):
+    def end(self):
+        ctypes.string_at(0)
+
+
+@register("attack", "killed")
+class Killed(Crash):
+    def end(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@register("attack", "hangs")
+class Hangs(Crash):
+    def end(self):
+        open("hanging-%d" % os.getpid(), "w").close()
+        time.sleep(600)
+
+
+@register("attack", "drops")
+class Drops(Crash):
+    pass
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """An untrained team, in a folder with a module of plug-ins."""
+    (tmp_path / "crashing_plugins.py").write_text(CRASHES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "crashing_plugins", raising=False)
+    from agentcomm.base import registry
+
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    run = create(small(plugins=["crashing_plugins"]), tmp_path)
+    config = run.config
+    for variant, seed in teams(config):
+        policy = make_policy(config.policy, make_world(config.environment, 1), variant, seed)
+        policy_file.save(run.policy(variant, seed), policy, config.environment, config.policy, variant, seed, {})
+    return run
+
+
+def same(rows: list[dict[str, Any]]) -> str:
+    return json.dumps([{k: v for k, v in row.items() if k not in ("seconds", "time")} for row in rows])
+
+
+def test_rows_and_recordings_are_the_same(run: Run) -> None:
+    grid: Any = (run, ["drops"], (), {"gates": ["random"]})
+    apart = api.evaluate(*grid, isolate=True)
+    recorded = (run.path / "episodes.json").read_text()
+    run.cells.unlink()
+    together = api.evaluate(*grid)
+    assert same(apart) == same(together)
+    assert recorded == (run.path / "episodes.json").read_text()
+
+
+def test_a_crash_is_its_cells_failure(run: Run) -> None:
+    rows = api.evaluate(run, ["quits", "segfaults", "killed", "drops"], isolate=True)
+    found = {row["attack"]["name"]: row for row in rows if row["attack"]}
+    assert [row["status"] for row in rows if not row["attack"]] == ["ok", "ok"]
+    assert found["drops"]["status"] == "ok"
+    assert found["quits"]["error"].startswith("its process ended with exit code 3")
+    assert found["segfaults"]["error"].startswith("its process was ended by SIGSEGV")
+    assert found["killed"]["error"].startswith("its process was ended by SIGKILL (out of memory?)")
+    assert {row["status"] for name, row in found.items() if name != "drops"} == {"failed"}
+
+
+def test_misfits_are_told_before_anything_runs(run: Run) -> None:
+    with pytest.raises(ConfigError, match="does not fit a team of"):
+        api.evaluate(run, ["hijack:victim=77"], isolate=True)
+    assert not run.cells.exists()
+
+
+def test_ctrl_c_ends_the_command_and_the_cells_process(run: Run, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from agentcomm.cli.main import main; main()"]
+    process = subprocess.Popen(
+        [*command, "evaluate", str(run.path), "--attack", "hangs", "--isolate"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (hanging := list(tmp_path.glob("hanging-*"))) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.2)
+    assert hanging, process.communicate(timeout=10)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Stopped; finished cells are saved" in out
+    assert "Traceback" not in err
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(hanging[0].name.partition("-")[2]), 0)
