@@ -37,10 +37,12 @@ def described(error: BaseException) -> str:
 
 
 def place(error: BaseException) -> str:
-    """File and line of the innermost frame outside this package and installed libraries; empty if there is none."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if PACKAGE not in Path(frame.filename).parents and "site-packages" not in frame.filename
+    """File and line of the innermost frame outside this package, and outside installed libraries if there is one.
+
+    Empty if there is none, as of errors that the testbed itself raises.
+    """
+    outside = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if PACKAGE not in Path(frame.filename).parents
     ]
+    frames = [frame for frame in outside if "site-packages" not in frame.filename] or outside
     return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""

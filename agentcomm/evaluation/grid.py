@@ -8,9 +8,10 @@ evaluated again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from agentcomm.contracts.threat_model import ThreatModel
 from agentcomm.evaluation.cells import Cell, Group, plan
 from agentcomm.evaluation.identity import Identities, mark_stale
 from agentcomm.evaluation.metrics import measure, score_of
+from agentcomm.evaluation.progress import CellProgress
 from agentcomm.evaluation.recordings import record
 from agentcomm.evaluation.references import references
 from agentcomm.evaluation.setup import Rows, gate_probability, load_team, prepare, run_cell
@@ -44,7 +46,7 @@ def evaluate(
     attacks: Sequence[Choice],
     defenses: Sequence[Group],
     conditions: Sequence[Conditions],
-    watch: Callable[[Cell, int, int], None] = lambda cell, done, total: None,
+    watch: Callable[[Cell, float, int], None] = lambda cell, done, total: None,
 ) -> list[dict[str, Any]]:
     """Evaluate every cell of the grid that is not in ``cells.jsonl`` yet, and record scenes for the player.
 
@@ -53,7 +55,8 @@ def evaluate(
         attacks: Attacks, each evaluated by itself, besides no attack.
         defenses: Groups of defenses used together, besides no defense.
         conditions: Conditions of the cells.
-        watch: Called before each cell with the cell, the number of finished cells and the total.
+        watch: Called before each cell, and about every second within one that takes longer, with the cell, the number
+            of finished cells (within a cell with the finished share of it) and the total.
 
     Returns:
         The rows of the whole grid, in order.
@@ -80,7 +83,8 @@ def evaluate(
             team = (cell.variant, cell.seed, cell.conditions.device)
             if team not in teams:
                 teams = {team: load_team(run, cell)}
-            row = _evaluate(cell, teams[team], own, known, clean_twins)
+            progress = CellProgress(_runs(cell, clean_twins), partial(_tell, watch, cell, done, len(cells)))
+            row = _evaluate(cell, teams[team], own, known, clean_twins, progress)
             row |= {"identity": identities.of(cell), "replaces": stale.get(cell.id)}
             known[cell.id] = row
             append_line(run.cells, row)
@@ -107,31 +111,52 @@ def _check_fit(run: Run, cells: Sequence[Cell]) -> None:
         device = cell.conditions.device
         if device not in teams:
             teams[device] = load_team(run, cell)
-        prepare(cell, teams[device], 1)
+        with prepare(cell, teams[device], 1):
+            pass
+
+
+def _tell(watch: Callable[[Cell, float, int], None], cell: Cell, done: int, total: int, share: float) -> None:
+    watch(cell, done + share, total)
+
+
+def _runs(cell: Cell, clean_twins: Mapping[str, Episodes]) -> int:
+    """How many times the episodes of a cell are run, at most."""
+    if cell.attack is None:
+        return 4 if _has_references(cell) else 1
+    return 2 + (replace(cell, attack=None).id not in clean_twins)
+
+
+def _has_references(cell: Cell) -> bool:
+    return cell.attack is None and not cell.defenses and cell.conditions.crossed
 
 
 def _evaluate(
-    cell: Cell, saved: SavedPolicy, own: TransportConfig, rows: Rows, clean_twins: dict[str, Episodes]
+    cell: Cell,
+    saved: SavedPolicy,
+    own: TransportConfig,
+    rows: Rows,
+    clean_twins: dict[str, Episodes],
+    progress: CellProgress,
 ) -> dict[str, Any]:
     """Evaluate a cell; an error in a plug-in marks the cell as failed."""
     began = time.perf_counter()
     row = _about(cell, saved, own)
     try:
-        world, policy, comms = prepare(cell, saved, cell.episodes)
-        adversary = comms.adversary
-        if adversary.guards:
-            row["attack"]["threat"] = _threat(adversary.guards[0].threat)
         gates = gate_probability(cell, rows)
-        episodes = run_cell(cell, world, policy, comms, gates)
+        with prepare(cell, saved, cell.episodes) as (world, policy, comms):
+            adversary = comms.adversary
+            if adversary.guards:
+                row["attack"]["threat"] = _threat(adversary.guards[0].threat)
+            episodes = run_cell(cell, world, policy, comms, gates, progress=progress)
         score = score_of(world)
         row["score"] = {"metric": score.name, "unit": score.unit, "better": score.better}
-        if cell.attack is None and not cell.defenses and cell.conditions.crossed:
-            row["references"] = references(cell, saved, episodes, score)
+        if _has_references(cell):
+            row["references"] = references(cell, saved, episodes, score, progress)
         success = {}
         if cell.attack is None:
             clean_twins[cell.id] = episodes
         else:
-            success = attack_success(cell, saved, episodes, gates, clean_twins)
+            success = attack_success(cell, saved, episodes, gates, clean_twins, progress)
         metrics = measure(episodes) | success
     except Exception as error:
         return row | {"status": "failed", "error": f"{type(error).__name__}: {error}", "seconds": 0.0}

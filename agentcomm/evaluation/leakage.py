@@ -8,6 +8,7 @@ their sizes.
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,7 +17,9 @@ from torch import Tensor, nn
 from agentcomm.base.errors import RunError
 from agentcomm.base.seeds import derive
 from agentcomm.contracts.outcome import Episodes
+from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.views import MessageView
+from agentcomm.contracts.world import World
 from agentcomm.evaluation.play import play
 from agentcomm.evaluation.probe import Finding, probe
 from agentcomm.network.record import ExchangeRecord
@@ -25,6 +28,7 @@ from agentcomm.runs.assembly import make_comms, make_world
 from agentcomm.runs.choices import Choice, TransportConfig
 from agentcomm.runs.folder import Run
 from agentcomm.runs.policy_file import SavedPolicy
+from agentcomm.step.comms import Comms
 from agentcomm.step.loop import StepRecord
 
 EAVESDROP = Choice(name="eavesdrop")
@@ -104,28 +108,18 @@ def intercept(run: Run, seed: int, episodes: int, sampled: bool = False, attack:
     if ("team", seed) not in run.trained():
         raise RunError(f"{run.path} has no trained team of seed {seed}")
     saved = policy_file.load(run.policy("team", seed))
-    world, rounds = make_world(saved.environment, episodes), saved.policy.rounds
-    comms = make_comms(world, saved.policy, (attack,), transport=run.config.transport)
-    tap = comms.adversary.message_guards[0]
-    steps: list[tuple[StepRecord, Tensor, Tensor]] = []
-
-    def follow(record: StepRecord) -> None:
-        said = _said(tap.trace or [], rounds, record.running, world.num_agents, saved.policy.width)
-        steps.append((record, said, _bytes(record.exchanges, record.running, world.num_agents)))
-        tap.trace = []
-
-    tap.trace = []
     own = derive(run.config.evaluation.seed, "overhear", seed)
-    generator = torch.Generator(world.device).manual_seed(derive(own, "decisions")) if sampled else None
-    play(world, saved.policy, comms, own, generator=generator, follow=follow)
-    tap.trace = None
-
+    with closing(make_world(saved.environment, episodes)) as world:
+        comms = make_comms(world, saved.policy, (attack,), transport=run.config.transport)
+        steps = _tapped(world, saved.policy, comms, own, sampled)
     before = [torch.zeros_like(steps[0][2])] * (WINDOW - 1) + [size for _, _, size in steps]
     # The latest step first.
     sizes = torch.stack([torch.cat(before[t : t + WINDOW][::-1], -1) for t in range(len(steps))])
     running = torch.stack([record.running for record, _, _ in steps])
     facts = {name: torch.stack([record.facts[name] for record, _, _ in steps]) for name in steps[0][0].facts}
-    there = running.unsqueeze(-1).expand(-1, -1, world.num_agents)
+    there = running.unsqueeze(-1).expand(-1, -1, saved.policy.num_agents)
+    present = [record.alive for record, _, _ in steps if record.alive is not None]
+    there = there & torch.stack(present) if present else there
     step, episode, agent = there.nonzero(as_tuple=True)
     return Intercepted(
         episode=episode,
@@ -135,6 +129,24 @@ def intercept(run: Run, seed: int, episodes: int, sampled: bool = False, attack:
         sizes=sizes[there],
         facts={name: fact[there] for name, fact in facts.items()},
     )
+
+
+def _tapped(
+    world: World, policy: CommPolicy, comms: Comms, seed: int, sampled: bool
+) -> list[tuple[StepRecord, Tensor, Tensor]]:
+    """Run episodes; per step its record, what was intercepted (:func:`_said`), and the bytes on the wire."""
+    tap, steps = comms.adversary.message_guards[0], list[tuple[StepRecord, Tensor, Tensor]]()
+
+    def follow(record: StepRecord) -> None:
+        said = _said(tap.trace or [], policy.rounds, record.running, world.num_agents, policy.width)
+        steps.append((record, said, _bytes(record.exchanges, record.running, world.num_agents)))
+        tap.trace = []
+
+    tap.trace = []
+    generator = torch.Generator(world.device).manual_seed(derive(seed, "decisions")) if sampled else None
+    play(world, policy, comms, seed, generator=generator, follow=follow)
+    tap.trace = None
+    return steps
 
 
 def _said(trace: list[MessageView], rounds: int, running: Tensor, agents: int, width: int) -> Tensor:
@@ -220,9 +232,14 @@ def measure_covert_leak(
         seed: Seed of the episodes.
         transport: Transport of the messages.
     """
-    world = make_world(saved.environment, episodes)
     tap = Choice.model_validate({"name": INFER, "node": accomplice})
-    comms = make_comms(world, saved.policy, (attack, tap), seed=derive(seed, "network"), transport=transport)
+    with closing(make_world(saved.environment, episodes)) as world:
+        comms = make_comms(world, saved.policy, (attack, tap), seed=derive(seed, "network"), transport=transport)
+        return _decoded(world, saved.policy, comms, seed)
+
+
+def _decoded(world: World, policy: CommPolicy, comms: Comms, seed: int) -> CovertLeak:
+    """Run episodes and decode the bits that the first attack leaks, where the last attack listens."""
     told, ear = comms.adversary.guards[0], comms.adversary.message_guards[-1]
     right = asked = steps = heard = 0
     ear.trace = []
@@ -238,7 +255,7 @@ def measure_covert_leak(
         steps, heard = steps + int(record.running.sum()), heard + int(mine.sum())
         ear.trace.clear()
 
-    played = play(world, saved.policy, comms, seed, follow=follow)
+    played = play(world, policy, comms, seed, follow=follow)
     accuracy = right / max(asked, 1)
     entropy = -sum(p * math.log2(p) for p in (accuracy, 1 - accuracy) if p > 0)
     return CovertLeak(accuracy, (1 - entropy) * asked / max(steps, 1), heard / max(steps, 1), played)
