@@ -127,9 +127,7 @@ class World(Plugin[W_co], State):
     An environment with ``can_lose_members`` keeps ``state["alive"]`` [B, N] bool if its config ``loses_members``, and
     respects it: members that have left are not observed, do not act, earn nothing and are not waited for. Other
     environments reject the arguments that make members fail. One whose members come and go by its own rules overrides
-    ``loses_members``, and keeps ``state["alive"]`` itself, with at least one present member in every world.
-
-    Whoever makes worlds closes them (``with contextlib.closing(make_world(...)) as world``).
+    ``loses_members``; at least one member is present at any time. Whoever makes worlds closes them.
 
     Attributes:
         agents: Names of the N agents.
