@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -101,8 +100,7 @@ def episodes(
             secret.copy_(torch.where(record.running, comms.adversary.action_guards[0].secret, secret))
 
     generator = torch.Generator().manual_seed(derive(SEED, "decisions"))
-    with closing(world):
-        played = play(world, saved.policy, comms, SEED, generator=generator, follow=follow)
+    played = play(world, saved.policy, comms, SEED, generator=generator, follow=follow)
     out: Results = {"returns": played.total_reward.double(), "entropy": float(uncertain.mean())}
     out |= {"steps": float(played.length.double().mean()), "success": float(played.success.double().mean())}
     if secrets is not None:
@@ -139,11 +137,10 @@ def session(folder: Path, node: int, temperature: float, worlds: int) -> list[fl
     graph, seen = policy.topology.graph(None, worlds), world.reset(SEED)
     generator = torch.Generator().manual_seed(derive(SEED, "decisions"))
     guard, out = comms.adversary.action_guards[0], []
-    with closing(world):
-        for _ in range(SESSION):
-            d = decide(policy, seen, graph, comms, world.length.clone(), generator)
-            seen = world.step(d.action).observation
-            out.append(float((guard.posterior.argmax(1) == guard.secret).double().mean()))
+    for _ in range(SESSION):
+        d = decide(policy, seen, graph, comms, world.length.clone(), generator)
+        seen = world.step(d.action).observation
+        out.append(float((guard.posterior.argmax(1) == guard.secret).double().mean()))
     return out
 
 
@@ -151,17 +148,15 @@ def measure(root: Path, path: Path, count: int) -> None:
     """Measure what is not in the file yet, part by part, so that an interrupted run can be resumed."""
     run = api.open_run(root / RUN)
     teams = {seed: run.policy(variant, seed) for variant, seed in run.trained() if variant == "team"}
-    first = teams[min(teams)]
-    with closing(make_world(run.config.environment, 1)) as world:
-        agents = list(world.agents)
-    capture = len(agents) - 1
+    first, world = teams[min(teams)], make_world(run.config.environment, 1)
+    capture = world.num_agents - 1
     parts: dict[str, Callable[[], Any]] = {
-        "agents": lambda: agents,
+        "agents": lambda: list(world.agents),
         "seeds": lambda: sorted(teams),
         "episodes": lambda: count,
         "random": lambda: [[m, t, c, tell(count, m, t, c)] for m, t, c in RANDOM],
         "trained": lambda: {
-            s: [compare(f, node, SECRETS, count) for node in range(len(agents))] for s, f in teams.items()
+            s: [compare(f, node, SECRETS, count) for node in range(world.num_agents)] for s, f in teams.items()
         },
         "two": lambda: {s: compare(f, capture, 2, count) for s, f in teams.items()},
         "soft": lambda: {t: compare(first, capture, SECRETS, count, t) for t in TEMPERATURES},
