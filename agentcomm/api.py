@@ -68,7 +68,7 @@ def evaluate(
     attacks: Given | Sequence[Given] | None = None,
     defenses: Given | Sequence[Given | Sequence[Given]] | None = None,
     conditions: Sequence[Conditions] | Mapping[str, Any] | None = None,
-    watch: Callable[[Cell, int, int], None] = lambda cell, done, total: None,
+    watch: Callable[[Cell, float, int], None] = lambda cell, done, total: None,
     isolate: bool = False,
 ) -> list[dict[str, Any]]:
     """Evaluate trained teams under attacks and defenses, on common random numbers.
@@ -80,7 +80,8 @@ def evaluate(
             config's.
         conditions: Conditions of the cells; None for the config's. A mapping replaces some of the config's keys:
             ``{"gates": ["open"], "decisions": "sampled"}``.
-        watch: Called before each cell with the cell, the number of finished cells and the total.
+        watch: Called before each cell, and about every second within one that takes longer, with the cell, the number
+            of finished cells (within a cell with the finished share of it) and the total.
         isolate: Whether to evaluate each cell in a process of its own, so that a plug-in cannot spoil another cell.
 
     Returns:

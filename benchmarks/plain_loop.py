@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
@@ -65,6 +66,6 @@ class PlainLoop:
 
     def evaluate(self, episodes: int = 2048) -> dict[str, float]:
         """Greedy episodes on a clean network."""
-        world = make_world(self.run.environment, episodes)
-        comms = make_comms(world, self.policy, transport=self.run.transport)
-        return measure(play(world, self.policy, comms, self.run.evaluation.seed))
+        with closing(make_world(self.run.environment, episodes)) as world:
+            comms = make_comms(world, self.policy, transport=self.run.transport)
+            return measure(play(world, self.policy, comms, self.run.evaluation.seed))

@@ -14,6 +14,7 @@ act independently; with a communicating policy they coordinate over a channel th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,6 +111,15 @@ class Attacker(World[AttackerConfig]):
         saved = _victim(config.victim, str(self.device))
         self.victim = saved.policy.eval().requires_grad_(False)
         self.team = make_world(saved.environment, num_worlds, self.device)
+        try:
+            self._attack(saved)
+        except BaseException:
+            self.close()
+            raise
+
+    def _attack(self, saved: policy_file.SavedPolicy) -> None:
+        """Build the attack on the team, and with it the description of this world."""
+        config, num_worlds = self.config, self.num_worlds
         self.team.generator = self.generator  # one source of randomness
         self.max_steps = min(config.max_steps, self.team.max_steps)
         team_shape = _team_shape(self.team, self.victim)
@@ -170,9 +180,7 @@ class Attacker(World[AttackerConfig]):
         memory["chosen"].copy_(actions)
         record = self.loop.step()  # new episodes are started by begin
         step = record.step
-        present = torch.ones_like(step.reward) if record.alive is None else record.alive.float()
-        harm = -(step.reward * present).sum(1) / present.sum(1)
-        reward = harm.unsqueeze(1) - self.config.price * memory["paid"]
+        reward = -record.mean_reward.unsqueeze(1) - self.config.price * memory["paid"]
         self._preview()
         return Transition(reward, step.terminated, able, step.truncated)
 
@@ -192,6 +200,10 @@ class Attacker(World[AttackerConfig]):
     def scene(self, world: int) -> dict[str, Any]:
         """The team's scene."""
         return self.team.scene(world)
+
+    def close(self) -> None:
+        """Close the team's world."""
+        self.team.close()
 
 
 def _victim(folder: str | None, device: str) -> policy_file.SavedPolicy:
@@ -235,14 +247,14 @@ class _Recording(Attack):
 def _eavesdrop(saved: policy_file.SavedPolicy, position: Position, count: int) -> Tensor:
     """[R, count, D], messages that honest agents sent, drawn from the same ones in every exchange of a step."""
     device = next(iter(saved.policy.parameters())).device
-    world = make_world(saved.environment, EAVESDROPPED, device)
-    team_shape = _team_shape(world, saved.policy)
     if not count:
-        return torch.zeros(team_shape.rounds, 0, team_shape.width, device=device)
-    payloads: list[list[Tensor]] = [[] for _ in range(team_shape.rounds)]
-    recording = _Recording(team_shape, position, lambda round_, payload: payloads[round_].append(payload))
+        return torch.zeros(saved.policy.exchanges, 0, saved.policy.width, device=device)
     seed = derive(0, "eavesdropped")
-    play(world, saved.policy, Comms.between(team_shape, [recording]), seed)
+    with closing(make_world(saved.environment, EAVESDROPPED, device)) as world:
+        team_shape = _team_shape(world, saved.policy)
+        payloads: list[list[Tensor]] = [[] for _ in range(team_shape.rounds)]
+        recording = _Recording(team_shape, position, lambda round_, payload: payloads[round_].append(payload))
+        play(world, saved.policy, Comms.between(team_shape, [recording]), seed)
     sent = torch.stack([torch.cat(parts) for parts in payloads])
     if not sent.shape[1]:
         raise ConfigError("no messages are sent in the attacker's reach")

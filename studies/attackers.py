@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,7 +49,8 @@ def attacks(root: Path, seed: int, saved: SavedPolicy) -> dict[str, list[Choice 
 
     In this task the blind agent's link matters most, so random and gradient attacks are also tried on that link alone.
     """
-    blind = make_world(saved.environment, 1).num_agents - 1
+    with closing(make_world(saved.environment, 1)) as world:
+        blind = world.num_agents - 1
     there = [[sender, blind] for sender in saved.policy.topology.graph(None, 1).source[0, blind].tolist()]
     others = [s for s in SEEDS if s != seed]
     few = {"per_episode": BUDGET}
@@ -82,8 +84,8 @@ def attacks(root: Path, seed: int, saved: SavedPolicy) -> dict[str, list[Choice 
 def played(saved: SavedPolicy, seed: int, attack: Choice | None, count: int) -> tuple[Episodes, dict[str, int]]:
     """Episodes of a cell, and the violations that its guard counted."""
     cell = Cell("team", seed, attack, (), count, SEED)
-    world, policy, comms = prepare(cell, saved, count)
-    episodes = play(world, policy, comms, SEED)
+    with prepare(cell, saved, count) as (world, policy, comms):
+        episodes = play(world, policy, comms, SEED)
     return episodes, {rule: n for guard in comms.adversary.guards for rule, n in guard.violations.items()}
 
 

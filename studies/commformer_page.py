@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,8 @@ def known_answer(cells: Cells) -> str:
             continue
         right = []
         for row in rows:
-            source = make_world(Choice.model_validate(row["environment"]), 1).informative
+            with closing(make_world(Choice.model_validate(row["environment"]), 1)) as world:
+                source = world.informative
             right.append([int(heard[int(s)]) for heard, s in zip(row["graph"], source, strict=True)])
         hits, total = sum(map(sum, right)), sum(map(len, right))
         per_step = over_seeds([v / 8 for v in by_seed(rows, "mean_return").values()])

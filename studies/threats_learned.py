@@ -8,6 +8,7 @@ python studies/threats_learned_page.py    writes docs/threats/<page>.md: edge_hi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -91,7 +92,8 @@ def hijacked(saved: SavedPolicy, node: int, lie: Row | None) -> Row:
         saved, world, "" if lie is None else lie["name"], None if arguments is None else {**arguments, "node": node}
     )
     source = saved.policy.topology.graph(None, 1).source[0]
-    found = metrics.measure(play(world, saved.policy, comms, SEED))
+    with closing(world):
+        found = metrics.measure(play(world, saved.policy, comms, SEED))
     graph = [[int(j in heard) for j in range(len(source))] for heard in source.tolist()]
     return {"metrics": found, "graph": graph, "node": node, "env_steps": saved.details["env_steps"]}
 
@@ -117,7 +119,8 @@ def forced(saved: SavedPolicy, arguments: Row, reads: Reads) -> Row:
         shown.add_(((now - before) * record.running).sum())
         before.copy_(now)
 
-    played = play(world, saved.policy, comms, SEED, follow=follow)
+    with closing(world):
+        played = play(world, saved.policy, comms, SEED, follow=follow)
     saved.policy.__dict__.pop("listen", None)
     return {"metrics": metrics.measure(played) | {"readings_per_step": int(shown) / int(played.length.sum())}}
 
@@ -149,7 +152,8 @@ def triggered(saved: SavedPolicy, learned: Row, arguments: Row | None, clipped: 
         asked.add_(others.sum())
 
     comms = comms_for(saved, world, "backdoor", arguments, clipped)
-    found = metrics.measure(play(world, saved.policy, comms, SEED, follow=follow))
+    with closing(world):
+        found = metrics.measure(play(world, saved.policy, comms, SEED, follow=follow))
     return {"metrics": found | {"target": int(taken) / max(int(asked), 1)}, "env_steps": saved.details["env_steps"]}
 
 

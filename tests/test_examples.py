@@ -11,7 +11,15 @@ import pytest
 
 import agentcomm
 from agentcomm.base import registry
-from agentcomm.conformance import check_attack, check_channel, check_defense, check_metric, check_policy, check_topology
+from agentcomm.conformance import (
+    check_attack,
+    check_channel,
+    check_defense,
+    check_metric,
+    check_policy,
+    check_topology,
+    check_world,
+)
 from agentcomm.runs.assembly import make_policy, make_world
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.config import load
@@ -60,6 +68,12 @@ def test_the_topology_in_the_documentation_keeps_its_contract(monkeypatch: pytes
 
 def test_the_metric_in_the_documentation_keeps_its_contract(monkeypatch: pytest.MonkeyPatch) -> None:
     check_metric(documented("slowest", 6, monkeypatch).Slowest)
+
+
+def test_the_third_party_environment_in_the_documentation_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    documented("zoo", 7, monkeypatch)
+    own = Choice(name="zoo", make="envs.gridworld.predator_prey:parallel_env", max_steps=4)  # type: ignore[call-arg]
+    check_world(lambda count: make_world(own, count), num_worlds=2, resumes=False)
 
 
 TEN_LINES = ROOT / "examples" / "ten_lines.py"

@@ -66,17 +66,17 @@ def described(error: BaseException) -> str:
 
 
 def place(error: BaseException) -> str:
-    """File and line of the innermost frame outside this package and installed libraries; empty if there is none.
+    """File and line of the innermost frame outside this package, and outside installed libraries if there is one.
 
-    Of a syntax error, they are those of the text that cannot be parsed.
+    Of a syntax error, those of the text that cannot be parsed. Empty for errors that the testbed itself raises.
     """
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}, line {error.lineno})"
-    frames = [
+    outside = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
         if PACKAGE not in Path(frame.filename).parents
-        and "site-packages" not in frame.filename
-        and not frame.filename.startswith(("<frozen", "<string>", STANDARD))
+        and ("site-packages" in frame.filename or not frame.filename.startswith(("<frozen", "<string>", STANDARD)))
     ]
+    frames = [frame for frame in outside if "site-packages" not in frame.filename] or outside
     return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""

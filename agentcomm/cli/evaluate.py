@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from agentcomm import api
 from agentcomm.cli import tables
@@ -58,11 +58,17 @@ def evaluate_cells(
 ) -> list[dict[str, Any]]:
     """Evaluate cells with a progress bar; Ctrl-C ends the command."""
     progress = Progress(
-        TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), console=console
+        TextColumn("evaluating"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.description}"),
+        console=console,
     )
     task = progress.add_task("", total=None)
 
-    def watch(cell: Cell, done: int, total: int) -> None:
+    def watch(cell: Cell, done: float, total: int) -> None:
         progress.start()
         label = f"{'clean' if cell.attack is None else cell.attack.label} / {cell.defense_label}"
         progress.update(task, completed=done, total=total, description=label)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import torch
@@ -22,6 +23,13 @@ from agentcomm.network.ledger import COUNTS
 
 WorldFactory = Callable[[int], World]
 PolicyFactory = Callable[[World], CommPolicy]
+
+
+@contextmanager
+def closing_worlds(factory: WorldFactory) -> Iterator[WorldFactory]:
+    """A factory whose worlds are closed at the end of the block."""
+    with ExitStack() as made:
+        yield lambda num_worlds: made.enter_context(closing(factory(num_worlds)))
 
 
 def require(condition: bool | Tensor, problem: str) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.base.calling import answered, calling
-from agentcomm.conformance.common import PolicyFactory, WorldFactory, check_plugin, require
+from agentcomm.conformance.common import PolicyFactory, WorldFactory, check_plugin, closing_worlds, require
 from agentcomm.conformance.disturb import Disturb
 from agentcomm.conformance.topologies import check_graphs
 from agentcomm.contracts.attack import AttackConfig
@@ -46,6 +46,11 @@ def check_policy(
     Raises:
         AssertionError: If the policy breaks the contract.
     """
+    with closing_worlds(world_factory) as factory:
+        _check_policy(policy_factory, factory, num_worlds, quick)
+
+
+def _check_policy(policy_factory: PolicyFactory, world_factory: WorldFactory, num_worlds: int, quick: bool) -> None:
     world = world_factory(num_worlds)
     policy = policy_factory(world)
     check_plugin(type(policy), PolicyConfig)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from typing import Any
 
 from agentcomm.base import registry
@@ -66,8 +67,8 @@ def check_foreign(
     others = [(axis, choice) for axis, choice in chosen if foreign(registry.find(axis, choice.name))]
     if not others:
         return
-    world = make_world(environment, 1)
-    sizes = (world.num_agents, make_policy(policy, world).width)
+    with closing(make_world(environment, 1)) as world:
+        sizes = (world.num_agents, make_policy(policy, world).width)
     for axis, choice in others:
         _check(axis, choice, _sized(axis, *sizes), sizes)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -37,13 +38,14 @@ def check_seeds(
         AssertionError: If two episodes of one seed differ, all seeds give the same episode, or an episode is longer
             than ``max_steps``.
     """
-    used = make()
     episodes = []
-    for seed in seeds:
-        episode = _play(used, seed, max_steps)
-        problem = _difference(episode, _play(make(), seed, max_steps))
-        require(problem is None, f"two environments with seed {seed} and the same actions differ in {problem}")
-        episodes.append(episode)
+    with closing(make()) as used:
+        for seed in seeds:
+            episode = _play(used, seed, max_steps)
+            with closing(make()) as fresh:
+                problem = _difference(episode, _play(fresh, seed, max_steps))
+            require(problem is None, f"two environments with seed {seed} and the same actions differ in {problem}")
+            episodes.append(episode)
     if varies:
         differ = any(_difference(episodes[0], episode) for episode in episodes[1:])
         require(differ, f"seeds {', '.join(map(str, seeds))} all give the same episode")

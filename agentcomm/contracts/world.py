@@ -127,7 +127,8 @@ class World(Plugin[W_co], State):
 
     An environment with ``can_lose_members`` keeps ``state["alive"]`` [B, N] bool if its config ``loses_members``, and
     respects it: members that have left are not observed, do not act, earn nothing and are not waited for. Other
-    environments reject the arguments that make members fail.
+    environments reject the arguments that make members fail. One whose members come and go by its own rules overrides
+    ``loses_members``; at least one member is present at any time. Whoever makes worlds closes them.
 
     Attributes:
         agents: Names of the N agents.
@@ -135,7 +136,7 @@ class World(Plugin[W_co], State):
         action_names: Names of the actions.
         layout: The observation's layout.
         state: Named tensors [B, ...].
-        alive: [B, N] bool, members that are present; all unless the config ``loses_members``.
+        alive: [B, N] bool, members that are present; all unless the world ``loses_members``.
         roles: Role of each agent; agents of the same role can stand in for each other.
         score: Name of the metric by which teams are compared in this task. The metric says which direction is better.
     """
@@ -172,9 +173,14 @@ class World(Plugin[W_co], State):
         return (0,) * self.num_agents
 
     @property
+    def loses_members(self) -> bool:
+        """Whether members can be absent; by default, whether the config lets them fail."""
+        return self.config.loses_members
+
+    @property
     def alive(self) -> Tensor:
-        """[B, N] bool, members that are present; expanded ones if members cannot fail."""
-        if self.config.loses_members:
+        """[B, N] bool, members that are present; expanded ones if members cannot leave."""
+        if self.loses_members:
             return self.state["alive"]
         return torch.ones(1, 1, dtype=torch.bool, device=self.device).expand(self.num_worlds, self.num_agents)
 
@@ -244,6 +250,9 @@ class World(Plugin[W_co], State):
         Environments add facts that their agents observe.
         """
         return {"role": torch.tensor(self.roles, device=self.device).expand(self.num_worlds, -1)}
+
+    def close(self) -> None:
+        """Release what the worlds hold, such as simulators; can be called again. Does nothing by default."""
 
     # ---- what this class provides
 

@@ -113,11 +113,11 @@ def _a_priori(heard: Intercepted, fact: Tensor) -> Tensor:
 
 def _intercept(cell: Cell, saved: SavedPolicy, gates: float | None) -> Intercepted:
     """What the attack reads in some episodes of its cell."""
-    world = prepare(cell, saved, 1)[0]
-    most = max(LEAST, SAMPLES // (world.max_steps * world.num_agents))
+    with prepare(cell, saved, 1) as (world, *_):
+        most = max(LEAST, SAMPLES // (world.max_steps * world.num_agents))
     cell = replace(cell, episodes=min(cell.episodes, most))
-    world, policy, comms = prepare(cell, saved, cell.episodes)
-    return listen(world, comms, lambda follow: run_cell(cell, world, policy, comms, gates, follow=follow))
+    with prepare(cell, saved, cell.episodes) as (world, policy, comms):
+        return listen(world, comms, lambda follow: run_cell(cell, world, policy, comms, gates, follow=follow))
 
 
 class _Accomplice(Stage):
@@ -152,8 +152,8 @@ class _Accomplice(Stage):
 
 def _decoded(cell: Cell, saved: SavedPolicy, gates: float | None, noop_control: bool) -> tuple[Tensor, Tensor]:
     """[B] int64 bits that the accomplice decoded right, and all bits that it decoded."""
-    world, policy, comms = prepare(cell, saved, cell.episodes, noop_control)
-    accomplice = _Accomplice(comms.adversary.guards[0])
-    comms.network.stages.append(accomplice)
-    run_cell(cell, world, policy, comms, gates, follow=accomplice.follow)
+    with prepare(cell, saved, cell.episodes, noop_control) as (world, policy, comms):
+        accomplice = _Accomplice(comms.adversary.guards[0])
+        comms.network.stages.append(accomplice)
+        run_cell(cell, world, policy, comms, gates, follow=accomplice.follow)
     return accomplice.right, accomplice.asked

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ from agentcomm.evaluation.cells import Cell, Group, plan
 from agentcomm.evaluation.identity import Identities, mark_stale
 from agentcomm.evaluation.integrity import Integrity
 from agentcomm.evaluation.metrics import measure, score_of
+from agentcomm.evaluation.progress import CellProgress
 from agentcomm.evaluation.reasons import Played, inconclusive, refuses_everything
 from agentcomm.evaluation.recordings import record
 from agentcomm.evaluation.references import references
@@ -73,9 +75,16 @@ class Evaluator:
         """The fields of a cell's row that are known before evaluation."""
         return _about(cell, self._saved(cell), self.own)
 
-    def row(self, cell: Cell, known: Rows) -> dict[str, Any]:
-        """Evaluate a cell, given the rows of evaluated cells; an error in a plug-in marks it as failed."""
-        return _evaluate(cell, self._saved(cell), self.run.config, known, self._clean_twins)
+    def row(self, cell: Cell, known: Rows, tell: Callable[[float], None] = lambda share: None) -> dict[str, Any]:
+        """Evaluate a cell; an error in a plug-in marks it as failed.
+
+        Args:
+            cell: The cell.
+            known: Rows of evaluated cells, by id.
+            tell: Called about every second with the finished share of the cell.
+        """
+        progress = CellProgress(_runs(cell, self._clean_twins), tell)
+        return _evaluate(cell, self._saved(cell), self.run.config, known, self._clean_twins, progress)
 
     def record(self, cells: Sequence[Cell], known: Rows) -> None:
         """Record scenes of the cells for the player."""
@@ -93,7 +102,7 @@ def evaluate(
     attacks: Sequence[Choice],
     defenses: Sequence[Group],
     conditions: Sequence[Conditions],
-    watch: Callable[[Cell, int, int], None] = lambda cell, done, total: None,
+    watch: Callable[[Cell, float, int], None] = lambda cell, done, total: None,
     evaluator: Evaluator | None = None,
 ) -> list[dict[str, Any]]:
     """Evaluate every cell of the grid that is not in ``cells.jsonl`` yet, and record scenes for the player.
@@ -103,7 +112,8 @@ def evaluate(
         attacks: Attacks, each evaluated by itself, besides no attack.
         defenses: Groups of defenses used together, besides no defense.
         conditions: Conditions of the cells.
-        watch: Called before each cell with the cell, the number of finished cells and the total.
+        watch: Called before each cell, and about every second within one that takes longer, with the cell, the number
+            of finished cells (within a cell with the finished share of it) and the total.
         evaluator: Evaluates the cells; None to do so in this process.
 
     Returns:
@@ -128,7 +138,7 @@ def evaluate(
             watch(cell, done, len(cells))
             if cell.id in known:
                 continue
-            row = evaluator.row(cell, known)
+            row = evaluator.row(cell, known, partial(_tell, watch, cell, done, len(cells)))
             row |= {"identity": identities.of(cell), "replaces": stale.get(cell.id)}
             known[cell.id] = row
             append_line(run.cells, row)
@@ -157,7 +167,8 @@ def _misfits(run: Run, cells: Sequence[Cell]) -> dict[str, str]:
         if device not in teams:
             teams[device] = load_team(run, kind)
         try:
-            prepare(kind, teams[device], 1)
+            with prepare(kind, teams[device], 1):
+                pass
         except RequirementError as error:
             missing[kind.id] = error
     able = {(kind.attack_label, kind.defense_label) for kind in kinds if kind.id not in missing}
@@ -167,30 +178,50 @@ def _misfits(run: Run, cells: Sequence[Cell]) -> dict[str, str]:
     return {c.id: str(missing[kind.id]) for c, kind in zip(cells, kinds, strict=True) if kind.id in missing}
 
 
+def _tell(watch: Callable[[Cell, float, int], None], cell: Cell, done: int, total: int, share: float) -> None:
+    watch(cell, done + share, total)
+
+
+def _runs(cell: Cell, clean_twins: Mapping[str, Episodes]) -> int:
+    """How many times the episodes of a cell are run, at most."""
+    if cell.attack is None:
+        return 4 if _has_references(cell) else 1
+    return 2 + (replace(cell, attack=None).id not in clean_twins)
+
+
+def _has_references(cell: Cell) -> bool:
+    return cell.attack is None and not cell.defenses and cell.conditions.crossed
+
+
 def _evaluate(
-    cell: Cell, saved: SavedPolicy, config: RunConfig, rows: Rows, clean_twins: dict[str, Episodes]
+    cell: Cell,
+    saved: SavedPolicy,
+    config: RunConfig,
+    rows: Rows,
+    clean_twins: dict[str, Episodes],
+    progress: CellProgress,
 ) -> dict[str, Any]:
     """Evaluate a cell; an error in a plug-in marks the cell as failed."""
     began, before = time.perf_counter(), Integrity(saved.policy)
     row = _about(cell, saved, config.transport.canonical())
     try:
-        world, policy, comms = prepare(cell, saved, cell.episodes)
-        adversary, defenses = comms.adversary, comms.network.defenses
-        if adversary.guards:
-            row["attack"]["threat"] = _threat(adversary.guards[0].threat)
         gates = gate_probability(cell, rows)
-        episodes = run_cell(cell, world, policy, comms, gates)
+        with prepare(cell, saved, cell.episodes) as (world, policy, comms):
+            adversary, defenses = comms.adversary, comms.network.defenses
+            if adversary.guards:
+                row["attack"]["threat"] = _threat(adversary.guards[0].threat)
+            episodes = run_cell(cell, world, policy, comms, gates, progress=progress)
         score = score_of(world)
         row["score"] = {"metric": score.name, "unit": score.unit, "better": score.better}
-        if cell.attack is None and not cell.defenses and cell.conditions.crossed:
-            row["references"] = references(cell, saved, episodes, score)
+        if _has_references(cell):
+            row["references"] = references(cell, saved, episodes, score, progress)
         success = {}
         if cell.attack is None:
             clean_twins[cell.id] = episodes
             if (error := refuses_everything(episodes, defenses)) is not None:
                 raise RequirementError(error)
         else:
-            success = attack_success(cell, saved, episodes, gates, clean_twins)
+            success = attack_success(cell, saved, episodes, gates, clean_twins, progress)
         metrics = measure(episodes) | success
         where = _where(cell, world, policy, comms, config)
         reason = inconclusive(Played(adversary, where, _graph(policy), episodes), defenses)

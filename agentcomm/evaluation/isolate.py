@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ class Isolated(Evaluator):
             return {}
         return found
 
-    def row(self, cell: Cell, known: Rows) -> dict[str, Any]:
+    def row(self, cell: Cell, known: Rows, tell: Callable[[float], None] = lambda share: None) -> dict[str, Any]:
         """Evaluate a cell; a crash marks it as failed."""
         needed = known if cell.conditions.gates == "random" else {}
         try:

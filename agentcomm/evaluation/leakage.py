@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from agentcomm.base.errors import RunError
 from agentcomm.base.seeds import derive
 from agentcomm.contracts.outcome import Episodes
+from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.views import MessageView
 from agentcomm.contracts.world import World
 from agentcomm.evaluation.play import play
@@ -107,13 +109,13 @@ def intercept(run: Run, seed: int, episodes: int, sampled: bool = False, attack:
     if ("team", seed) not in run.trained():
         raise RunError(f"{run.path} has no trained team of seed {seed}")
     saved = policy_file.load(run.policy("team", seed))
-    world = make_world(saved.environment, episodes)
-    comms = make_comms(world, saved.policy, (attack,), transport=run.config.transport)
     own = derive(run.config.evaluation.seed, "overhear", seed)
-    generator = torch.Generator(world.device).manual_seed(derive(own, "decisions")) if sampled else None
-    return listen(
-        world, comms, lambda follow: play(world, saved.policy, comms, own, generator=generator, follow=follow)
-    )
+    with closing(make_world(saved.environment, episodes)) as world:
+        comms = make_comms(world, saved.policy, (attack,), transport=run.config.transport)
+        generator = torch.Generator(world.device).manual_seed(derive(own, "decisions")) if sampled else None
+        return listen(
+            world, comms, lambda follow: play(world, saved.policy, comms, own, generator=generator, follow=follow)
+        )
 
 
 def listen(world: World, comms: Comms, run: Callable[[Callable[[StepRecord], None]], object]) -> Intercepted:
@@ -143,6 +145,8 @@ def listen(world: World, comms: Comms, run: Callable[[Callable[[StepRecord], Non
     running = torch.stack([record.running for record, _, _ in steps])
     facts = {name: torch.stack([record.facts[name] for record, _, _ in steps]) for name in steps[0][0].facts}
     there = running.unsqueeze(-1).expand(-1, -1, world.num_agents)
+    present = [record.alive for record, _, _ in steps if record.alive is not None]
+    there = there & torch.stack(present) if present else there
     step, episode, agent = there.nonzero(as_tuple=True)
     return Intercepted(
         episode=episode.cpu(),
@@ -237,9 +241,14 @@ def measure_covert_leak(
         seed: Seed of the episodes.
         transport: Transport of the messages.
     """
-    world = make_world(saved.environment, episodes)
     tap = Choice.model_validate({"name": INFER, "node": accomplice})
-    comms = make_comms(world, saved.policy, (attack, tap), seed=derive(seed, "network"), transport=transport)
+    with closing(make_world(saved.environment, episodes)) as world:
+        comms = make_comms(world, saved.policy, (attack, tap), seed=derive(seed, "network"), transport=transport)
+        return _decoded(world, saved.policy, comms, seed)
+
+
+def _decoded(world: World, policy: CommPolicy, comms: Comms, seed: int) -> CovertLeak:
+    """Run episodes and decode the bits that the first attack leaks, where the last attack listens."""
     told, ear = comms.adversary.guards[0], comms.adversary.message_guards[-1]
     right = asked = steps = heard = 0
     ear.trace = []
@@ -256,7 +265,7 @@ def measure_covert_leak(
         steps, heard = steps + int(record.running.sum()), heard + int(mine.sum())
         ear.trace.clear()
 
-    played = play(world, saved.policy, comms, seed, follow=follow)
+    played = play(world, policy, comms, seed, follow=follow)
     accuracy = right / max(asked, 1)
     entropy = -sum(p * math.log2(p) for p in (accuracy, 1 - accuracy) if p > 0)
     return CovertLeak(accuracy, (1 - entropy) * asked / max(steps, 1), heard / max(steps, 1), played)

@@ -38,6 +38,7 @@ def play(
     watch: Callable[[list[ExchangeRecord]], None] | None = None,
     follow: Callable[[StepRecord], None] | None = None,
     obedience: float = 0.0,
+    progress: Callable[[int, Tensor], None] | None = None,
 ) -> Episodes:
     """One episode in every world, on the executed graph.
 
@@ -52,6 +53,7 @@ def play(
         watch: Called after each step with the records of its exchanges.
         follow: Called after each step with its record, including facts.
         obedience: Probability that members obey a directive (:mod:`agentcomm.step.interpreter`).
+        progress: Called after each step with the number of steps so far, and which worlds are still running ([B] bool).
     """
     was_training = policy.training
     policy.eval()
@@ -68,7 +70,7 @@ def play(
     loop.reset(seed)
     comms.network.ledger.clear()
     tally, frames = Tally(world, comms.network), Frames(world, record)
-    for _ in range(world.max_steps):
+    for number in range(world.max_steps):
         frames.look()
         step = loop.step()
         if watch is not None:
@@ -78,6 +80,8 @@ def play(
         frames.add(step)
         loop.finish(step)  # the ledger counts messages in transit as late
         tally.add(step)
+        if progress is not None:
+            progress(number + 1, loop.running)
         if not bool(loop.running.any()):
             break
     policy.train(was_training)
@@ -115,16 +119,14 @@ class Tally:
 
     def add(self, record: StepRecord) -> None:
         """Count one step, after messages in transit in ended episodes have been counted as late."""
-        decision, step, alive = record.decision, record.step, record.alive
+        decision, alive = record.decision, record.alive
         acting = record.running.unsqueeze(1).expand_as(decision.gate)
         acting = acting if alive is None else acting & alive
         self.actions.scatter_add_(1, decision.action, acting.long())
         gate = decision.gate[acting]
         self.opened, self.asked = self.opened + int(gate.sum()), self.asked + gate.numel()
         self.gate_by_step.append(float(gate.float().mean()) if gate.numel() else None)
-        # Members that have left earn nothing.
-        mean = step.reward.mean(1) if alive is None else step.reward.sum(1) / alive.sum(1)
-        self.total += mean * record.running
+        self.total += record.mean_reward * record.running
         self._close(record)
 
     def _close(self, record: StepRecord) -> None:

@@ -30,10 +30,10 @@ def record(run: Run, cells: Sequence[Cell], rows: Rows, scenes: int) -> None:
     episodes: list[dict[str, Any]] = []
     about: dict[str, Any] = {}
     for cell in shown:
-        world, policy, comms = prepare(cell, saved, scenes)
-        recorded = run_cell(cell, world, policy, comms, gate_probability(cell, rows), record=scenes)
+        with prepare(cell, saved, scenes) as (world, policy, comms):
+            recorded = run_cell(cell, world, policy, comms, gate_probability(cell, rows), record=scenes)
+            first = world.scene(0)
         episodes += [_episode(cell, number, recorded) for number in range(scenes)]
-        first = world.scene(0)
         about = {"agents": list(world.agents), "actions": list(world.action_names)}
         about |= {key: first[key] for key in ("kinds", "size", "vision") if key in first}
     write_text(run.path / "episodes.json", json.dumps(about | {"episodes": episodes}))

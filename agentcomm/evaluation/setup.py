@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.world import World
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.play import play
+from agentcomm.evaluation.progress import CellProgress
 from agentcomm.network.record import ExchangeRecord
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_comms, make_world, resize_team
@@ -42,10 +44,11 @@ def load_team(run: Run, cell: Cell) -> SavedPolicy:
     return policy_file.load(run.policy(cell.variant, cell.seed), device)
 
 
+@contextmanager
 def prepare(
     cell: Cell, saved: SavedPolicy, num_worlds: int, noop_control: bool = False
-) -> tuple[World, CommPolicy, Comms]:
-    """The cell's worlds, its policy adapted to them, and its message layer with the adversary.
+) -> Iterator[tuple[World, CommPolicy, Comms]]:
+    """The cell's worlds, its policy adapted to them, and its message layer with the adversary; closes the worlds.
 
     Args:
         cell: The cell.
@@ -54,16 +57,16 @@ def prepare(
         noop_control: Replace the attack by its no-op control.
     """
     under, policy = cell.conditions, saved.policy
-    world = make_world(saved.environment.changed(under.environment), num_worlds, under.device)
-    if under.environment:
-        policy = copy.deepcopy(policy)
-        resize_team(policy, make_world(saved.environment, 1, under.device), world)
-    seed = derive(cell.episode_seed, "network", cell.seed, cell.attack_label)
-    attacks = [] if cell.attack is None else [cell.attack.changed({"noop_control": True} if noop_control else {})]
-    # Seeds of keys and of guards' draws depend on the weights, so that public seeds are not enough to compute them.
-    secret = derive(seed, fingerprint(saved.policy))
-    comms = make_comms(world, policy, attacks, cell.defenses, seed, under.transport, secret)
-    return world, policy, comms
+    with closing(make_world(saved.environment.changed(under.environment), num_worlds, under.device)) as world:
+        if under.environment:
+            policy = copy.deepcopy(policy)
+            with closing(make_world(saved.environment, 1, under.device)) as trained:
+                resize_team(policy, trained, world)
+        seed = derive(cell.episode_seed, "network", cell.seed, cell.attack_label)
+        attacks = [] if cell.attack is None else [cell.attack.changed({"noop_control": True} if noop_control else {})]
+        # Seeds of keys and of guards' draws depend on the weights, so that public seeds are not enough to compute them.
+        secret = derive(seed, fingerprint(saved.policy))
+        yield world, policy, make_comms(world, policy, attacks, cell.defenses, seed, under.transport, secret)
 
 
 def gate_probability(cell: Cell, rows: Rows) -> float | None:
@@ -93,6 +96,7 @@ def run_cell(
     record: int = 0,
     watch: Callable[[list[ExchangeRecord]], None] | None = None,
     follow: Callable[[StepRecord], None] | None = None,
+    progress: CellProgress | None = None,
 ) -> Episodes:
     """Run a cell's episodes, one per world; see :func:`agentcomm.evaluation.play.play`.
 
@@ -105,6 +109,7 @@ def run_cell(
         record: Number of worlds to record frame by frame.
         watch: Called after each step with the records of its exchanges.
         follow: Called after each step with its record, including facts.
+        progress: Told about each step.
 
     Raises:
         HookError: If the weights of the policy changed.
@@ -123,6 +128,7 @@ def run_cell(
         watch=watch,
         follow=follow,
         obedience=cell.conditions.obedience,
+        progress=None if progress is None else progress.episodes(world.max_steps),
     )
     if fingerprint(policy) != weights:
         raise HookError(

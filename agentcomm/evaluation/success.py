@@ -7,12 +7,18 @@ from dataclasses import replace
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.exfiltration import exfiltrated, exfiltrates
+from agentcomm.evaluation.progress import CellProgress
 from agentcomm.evaluation.setup import prepare, run_cell
 from agentcomm.runs.policy_file import SavedPolicy
 
 
 def attack_success(
-    cell: Cell, saved: SavedPolicy, attacked: Episodes, gates: float | None, clean_twins: dict[str, Episodes]
+    cell: Cell,
+    saved: SavedPolicy,
+    attacked: Episodes,
+    gates: float | None,
+    clean_twins: dict[str, Episodes],
+    progress: CellProgress | None = None,
 ) -> dict[str, float]:
     """Success rate of an attack by its own predicate, and of its no-op control.
 
@@ -24,12 +30,14 @@ def attack_success(
         attacked: Its episodes.
         gates: Probability that controlled gates are open; None if the policy controls the gates.
         clean_twins: Episodes of cells without attack, by id; this cell's are added if missing.
+        progress: Told about each step.
     """
     twin = replace(cell, attack=None)
     if twin.id not in clean_twins:
-        clean_twins[twin.id] = run_cell(twin, *prepare(twin, saved, cell.episodes), gates)
-    world, policy, comms = prepare(cell, saved, cell.episodes, noop_control=True)
-    control = run_cell(cell, world, policy, comms, gates)
+        with prepare(twin, saved, cell.episodes) as parts:
+            clean_twins[twin.id] = run_cell(twin, *parts, gates, progress=progress)
+    with prepare(cell, saved, cell.episodes, noop_control=True) as (world, policy, comms):
+        control = run_cell(cell, world, policy, comms, gates, progress=progress)
     guard, clean = comms.adversary.guards[0], clean_twins[twin.id]
     if exfiltrates(guard.attack):
         rates = exfiltrated(cell, saved, guard.attack, gates)

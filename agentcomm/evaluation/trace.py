@@ -40,10 +40,10 @@ def messages(run: Run, cell: Cell, episode: int) -> list[dict[str, Any]]:
         raise RunError(f"{run.path} has no trained team of seed {cell.seed}")
     if not 0 <= episode < cell.episodes:
         raise RunError(f"episode {episode} is not one of 0 .. {cell.episodes - 1}")
-    world, policy, comms = prepare(cell, load_team(run, cell), cell.episodes)
     traces: list[list[ExchangeRecord]] = []
     gates = gate_probability(cell, evaluated(run))
-    episodes = run_cell(cell, world, policy, comms, gates, watch=traces.append)
+    with prepare(cell, load_team(run, cell), cell.episodes) as (world, policy, comms):
+        episodes = run_cell(cell, world, policy, comms, gates, watch=traces.append)
     length = int(episodes.length[episode])
     exchanges = [(step, record) for step, trace in enumerate(traces[:length]) for record in trace]
     return _joined([entry for step, record in exchanges for entry in _entries(record, step, episode)])

@@ -148,7 +148,8 @@ class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics 
         return self.world.render(0, self.render_mode, self._links)
 
     def close(self) -> None:
-        """Do nothing: there is nothing to close."""
+        """Close the world."""
+        self.world.close()
 
 
 def view(name: str, *, render_mode: RenderMode = None, **arguments: Any) -> ParallelView:

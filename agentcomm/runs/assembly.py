@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 
 import torch
 
@@ -132,11 +133,12 @@ def check_training(config: RunConfig) -> None:
     Raises:
         AgentcommError: If a part does not fit, or an attack could do nothing in training.
     """
-    world = make_world(config.environment, 1)
-    policy = make_policy(config.policy, world)
-    comms = make_comms(world, policy, config.attacks, config.defenses, transport=config.transport)
+    with closing(make_world(config.environment, 1)) as world:
+        policy = make_policy(config.policy, world)
+        comms = make_comms(world, policy, config.attacks, config.defenses, transport=config.transport)
+        where = deployment(world, policy)
     for choice, guard in zip(config.attacks, comms.adversary.guards, strict=True):
-        reason = guard.attack.idle(deployment(world, policy))
+        reason = guard.attack.idle(where)
         if reason is not None:
             raise RequirementError(f"training under attack '{choice.label}' would be training without it: {reason}")
 

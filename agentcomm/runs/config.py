@@ -36,7 +36,11 @@ class TrainingConfig(Strict):
     evaluate_every: int = Field(
         10, ge=0, description="iterations between evaluations during training; 0 for no evaluation"
     )
-    evaluation_worlds: int = Field(256, ge=1, description="episodes per evaluation during training")
+    evaluation_worlds: int | None = Field(
+        None,
+        ge=1,
+        description="episodes per evaluation during training; none for up to 256, in a tenth of the time",
+    )
     checkpoint_every: int = Field(10, ge=1, description="iterations between checkpoints")
     keep_checkpoints: int = Field(2, ge=1, description="checkpoints to keep")
     threads: int | None = Field(None, ge=1, description="torch threads of the learner; none for torch's default")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,13 +86,15 @@ class Run:
 def create(config: RunConfig, root: Path, resume: bool = False) -> Run:
     """Create the folder for a config, or open the existing one with ``resume``.
 
-    Seeds, control and evaluation of a resumed run may differ from when it was started.
+    Seeds, control and evaluation of a resumed run may differ from when it was started. A folder in which training has
+    not completed an iteration, as when something could not be built, is used again.
 
     Raises:
-        RunError: If the folder exists and ``resume`` is not set, or if it has another config.
+        RunError: If the folder holds a run and ``resume`` is not set, if it has another config, or if another process
+            has locked it.
     """
     path = root / config.name
-    if (path / "config.yaml").exists():
+    if (path / "config.yaml").exists() and _has_results(path):
         if not resume:
             raise RunError(
                 f"{path} already holds a run; resume it (--resume, in Python resume=True), give the new run"
@@ -108,8 +111,18 @@ def create(config: RunConfig, root: Path, resume: bool = False) -> Run:
             write_text(path / "config.yaml", dump(config))
         return Run(path, config)
     path.mkdir(parents=True, exist_ok=True)
-    write_text(path / "config.yaml", dump(config))
-    return Run(path, config)
+    run = Run(path, config)
+    with run.lock():
+        if not _has_results(path):
+            shutil.rmtree(path / "teams", ignore_errors=True)
+        write_text(path / "config.yaml", dump(config))
+    return run
+
+
+def _has_results(path: Path) -> bool:
+    """Whether a run's folder holds anything that training or evaluation has completed."""
+    kinds = ("teams/*/progress.jsonl", "teams/*/checkpoints/*", "teams/*/policy", "cells.jsonl")
+    return any(True for kind in kinds for _ in path.glob(kind))
 
 
 def open_run(path: str | Path) -> Run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,8 @@ def load(folder: Path, device: str = "cpu") -> SavedPolicy:
     if about.get("format") != FORMAT:
         raise CheckpointError(f"the policy in {folder} has format {about.get('format')!r}; this version reads {FORMAT}")
     environment, choice = Choice.model_validate(about["environment"]), Choice.model_validate(about["policy"])
-    policy = make_policy(choice, make_world(environment, 1, device), about["variant"], about["seed"])
+    with closing(make_world(environment, 1, device)) as world:
+        policy = make_policy(choice, world, about["variant"], about["seed"])
     expected = policy.state_dict()
     if set(expected) != set(weights):
         odd = ", ".join(sorted(set(expected) ^ set(weights))[:3])

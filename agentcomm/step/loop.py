@@ -6,9 +6,9 @@ rewards, if the team learns.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -53,6 +53,12 @@ class StepRecord:
     running: Tensor
     exchanges: list[ExchangeRecord]
     facts: dict[str, Tensor]
+
+    @property
+    def mean_reward(self) -> Tensor:
+        """[B] reward of the world, mean over present members: those that have left earn nothing, and do not count."""
+        reward = self.step.reward
+        return reward.mean(1) if self.alive is None else (reward * self.alive).sum(1) / self.alive.sum(1)
 
     @property
     def ended(self) -> Tensor:
@@ -116,10 +122,15 @@ class TeamLoop(State):
         )
         self._environment = f"environment {world.name!r}"
 
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Restore the state; worlds that could not be saved have started new episodes."""
+        super().restore(saved)
+        self.observation = self.world.observe()
+
     @property
     def alive(self) -> Tensor | None:
         """[B, N] bool, members that are present; None if members cannot leave."""
-        return self.world.alive.clone() if self.world.config.loses_members else None
+        return self.world.alive.clone() if self.world.loses_members else None
 
     def reset(self, seed: int) -> None:
         """Start new episodes in all worlds.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from agentcomm.runs.assembly import make_world
 from agentcomm.runs.config import RunConfig, Variant
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.training.env_runner import COMPONENT_SAMPLER, BatchFirstEnvRunner
+from agentcomm.training.evaluation_size import MOST_EPISODES, EvaluationSize
 from agentcomm.training.learner import CommLearner
 from agentcomm.training.module import CommModule
 
@@ -44,10 +46,34 @@ def _never_built(_: Any) -> Any:
 class CommPPO(PPO):
     """PPO whose training step moves whole fragments from batch-first runners to the learner."""
 
+    config: Any
+
     @classmethod
     def get_default_config(cls) -> CommPPOConfig:
         """The config class of this algorithm."""
         return CommPPOConfig()
+
+    def setup(self, config: Any) -> None:
+        """Build everything; if a part fails, those that are already built are stopped."""
+        try:
+            super().setup(config)
+        except BaseException:
+            self.cleanup()
+            raise
+        told = self.config.env_config
+        fixed = told["run"]["training"]["evaluation_worlds"] is not None
+        self._size = EvaluationSize(self.config.evaluation_duration, fixed, told["max_steps"])
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate on as many episodes as the run's config says, or else as fit."""
+        episodes = self._size.begin()
+        if episodes != self.config.evaluation_duration:
+            self.config = self.config.copy(copy_frozen=False)
+            self.config.evaluation_duration = episodes
+            self.config.freeze()
+        result = super().evaluate(*args, **kwargs)
+        self._size.end()
+        return result
 
     def training_step(self) -> None:
         """Sample, update, and send the new weights to the runners."""
@@ -63,6 +89,8 @@ class CommPPO(PPO):
             if not batches:  # every runner timed out or is being restarted
                 return
             self.metrics.aggregate(results, key=ENV_RUNNER_RESULTS)
+        slowest = max(batches, key=lambda b: b.seconds)
+        self._size.measure(slowest.seconds / slowest.env_steps(), slowest.episode_length)
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             # Batches arrive as runners finish; sorted, so that rows do not depend on their speed.
             columns = join([b.columns for b in sorted(batches, key=lambda b: b.runner)])
@@ -151,14 +179,14 @@ class CommPPOConfig(PPOConfig):
         """Set everything for one team of a run."""
         register_env(ENV_NAME, _never_built)
         training, ppo = run.training, run.training.ppo
-        world = make_world(run.environment, 1)
-        shape = (world.num_agents, world.layout.width)
+        with closing(make_world(run.environment, 1)) as world:
+            shape, limits = (world.num_agents, world.layout.width), {"max_steps": world.max_steps}
         observations = gymnasium.spaces.Box(-np.inf, np.inf, shape, np.float32)
         actions = gymnasium.spaces.MultiDiscrete([world.num_actions] * world.num_agents)
         silent: dict[str, Any] = {"attacks": (), "defenses": ()}
         told = {"run": run.model_dump(mode="json"), "variant": variant, "seed": seed}
         clean = told | {"run": run.model_copy(update=silent).model_dump(mode="json")}
-        self.environment(env=ENV_NAME, env_config=told, observation_space=observations, action_space=actions)
+        self.environment(env=ENV_NAME, env_config=told | limits, observation_space=observations, action_space=actions)
         self.env_runners(
             num_env_runners=training.runners,
             num_envs_per_env_runner=training.worlds,
@@ -185,7 +213,7 @@ class CommPPOConfig(PPOConfig):
         if training.evaluate_every:
             self.evaluation(
                 evaluation_interval=training.evaluate_every,
-                evaluation_duration=training.evaluation_worlds,
+                evaluation_duration=training.evaluation_worlds or MOST_EPISODES,
                 evaluation_duration_unit="episodes",
                 evaluation_config=AlgorithmConfig.overrides(explore=False, env_config=clean),
             )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from contextlib import ExitStack, closing
 from typing import Any
 
 import numpy as np
@@ -27,21 +29,38 @@ from ray.rllib.utils.metrics import (
 )
 
 from agentcomm.base.seeds import derive
+from agentcomm.contracts.world import World
 from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
 from agentcomm.runs.assembly import make_comms, make_world
 from agentcomm.runs.config import RunConfig
+from agentcomm.training.evaluation_size import MOST_EPISODES
 from agentcomm.training.rollout import Sampler
 
 COMPONENT_SAMPLER = "sampler"
 
 
 class Batch:
-    """The return value of ``sample``: the columns of one fragment; RLlib only asks for its size."""
+    """The return value of ``sample``: the columns of one fragment; RLlib only asks for its size.
 
-    def __init__(self, columns: dict[str, np.ndarray], env_steps: int, agents: int, runner: int) -> None:
-        self.columns = columns
-        self.runner = runner
+    Attributes:
+        columns: Named arrays.
+        runner: Index of the runner.
+        seconds: What sampling took.
+        episode_length: Mean steps of every world's last episode; None until each world has finished one.
+    """
+
+    def __init__(
+        self,
+        columns: dict[str, np.ndarray],
+        env_steps: int,
+        agents: int,
+        runner: int,
+        seconds: float = 0.0,
+        episode_length: float | None = None,
+    ) -> None:
+        self.columns, self.runner = columns, runner
+        self.seconds, self.episode_length = seconds, episode_length
         self._env_steps = env_steps
         self._agents = agents
 
@@ -68,6 +87,8 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         # With remote runners, the local one only holds weights.
         self._samples = bool(self.worker_index) or config.num_env_runners == 0
         self.sampler: Sampler | None = None
+        self._worlds = ExitStack()  # closes the worlds that this runner has made
+        self._evaluated: World | None = None
         self.make_module()
         if self._samples:
             self.make_env()
@@ -76,12 +97,14 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         """Build worlds, message layer and sampler; an evaluation runner builds them per evaluation."""
         if self.config.in_evaluation:
             return
-        run, training = self.run, self.run.training
-        world = make_world(run.environment, training.worlds)
-        policy = self.module.policy
+        self.stop()
+        run, policy = self.run, self.module.policy
         seed = derive(self.seed, "runner", self.worker_index or 0)
-        comms = make_comms(world, policy, run.attacks, run.defenses, seed, run.transport)
-        self.sampler = Sampler(world, policy, comms, self.config.settings(), seed)
+        with ExitStack() as undo:
+            world = undo.enter_context(closing(make_world(run.environment, run.training.worlds)))
+            comms = make_comms(world, policy, run.attacks, run.defenses, seed, run.transport)
+            self.sampler = Sampler(world, policy, comms, self.config.settings(), seed)
+            self._worlds = undo.pop_all()
 
     def make_module(self) -> None:
         """Build the policy; the first synchronization sets its weights."""
@@ -110,14 +133,16 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         """One fragment, or, in evaluation, ``num_episodes`` whole episodes."""
         with self.metrics.log_time(SAMPLE_TIMER):
             if self.config.in_evaluation:
-                return [self._evaluate(num_episodes or self.run.training.evaluation_worlds)]
+                return [self._evaluate(num_episodes or MOST_EPISODES)]
             assert self.sampler is not None, "this runner does not sample"
             training = self.run.training
             steps = training.fragment if num_timesteps is None else math.ceil(num_timesteps / training.worlds)
             return [self._collect(self.sampler, steps)]
 
     def _collect(self, sampler: Sampler, steps: int) -> Batch:
+        began = time.perf_counter()
         fragment = sampler.collect(steps)
+        seconds = time.perf_counter() - began
         means = {"gate_open": fragment.gate_open}
         if fragment.graph_agreement is not None:
             means["graph_agreement"] = fragment.graph_agreement
@@ -127,11 +152,11 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
             means["success"] = recent["success"]
         self._log(fragment.env_steps, fragment.agents, fragment.episodes, means)
         columns = {name: value.contiguous().cpu().numpy() for name, value in fragment.columns.items()}
-        return Batch(columns, fragment.env_steps, fragment.agents, self.worker_index or 0)
+        length = fragment.recent.get("length")
+        return Batch(columns, fragment.env_steps, fragment.agents, self.worker_index or 0, seconds, length)
 
     def _evaluate(self, episodes: int) -> Batch:
-        run, policy = self.run, self.module.policy
-        world = make_world(run.environment, episodes)
+        run, policy, world = self.run, self.module.policy, self._evaluation_world(episodes)
         settings = self.config.env_config
         choices = RunConfig.model_validate(settings["run"])
         seed = derive(self.seed, "evaluation")
@@ -143,6 +168,14 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         means |= {name: found[name] for name in ("success", "gate_open", "messages_per_step")}
         self._log(steps, world.num_agents, episodes, means)
         return Batch({}, steps, world.num_agents, self.worker_index or 0)
+
+    def _evaluation_world(self, episodes: int) -> World:
+        """The worlds of the previous evaluation, if they have the right number; else new ones."""
+        if self._evaluated is None or self._evaluated.num_worlds != episodes:
+            self.stop()
+            self._evaluated = make_world(self.run.environment, episodes)
+            self._worlds.callback(self._evaluated.close)
+        return self._evaluated
 
     def _log(self, steps: int, agents: int, episodes: int, means: dict[str, float]) -> None:
         """Log the counters that RLlib needs (it samples forever if one is missing), and one value per mean."""
@@ -197,4 +230,6 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         return [(COMPONENT_RL_MODULE, self.module)]
 
     def stop(self) -> None:
-        """Do nothing: there is nothing to release."""
+        """Close all worlds."""
+        self.sampler = self._evaluated = None
+        self._worlds.close()

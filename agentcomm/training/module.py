@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 from ray.rllib.core.rl_module.torch import TorchRLModule
@@ -22,7 +23,8 @@ class CommModule(TorchRLModule):
         settings = self.model_config
         run = RunConfig.model_validate(settings["run"])
         run.import_plugins()
-        self.policy = make_policy(run.policy, make_world(run.environment, 1), settings["variant"], settings["seed"])
+        with closing(make_world(run.environment, 1)) as world:
+            self.policy = make_policy(run.policy, world, settings["variant"], settings["seed"])
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         raise NotImplementedError(

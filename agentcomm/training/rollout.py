@@ -15,7 +15,7 @@ from agentcomm.base.state import State
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.topology import LearnedTopology
-from agentcomm.contracts.world import Step, World
+from agentcomm.contracts.world import World
 from agentcomm.network.ledger import COUNTS
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.comms import Comms
@@ -108,10 +108,11 @@ class Sampler(State):
         episodes = 0
         for _ in range(steps):
             record = loop.step()
-            episodes += self._count(record.step)
+            episodes += self._count(record)
             loop.finish(record)
             records.append(record)
         columns = self._columns(records)
+        gates = columns["gate"][columns["alive"]] if "alive" in columns else columns["gate"]
         counts = (self.comms.network.ledger.messages - before).sum(1)
         return Fragment(
             columns=columns,
@@ -119,15 +120,15 @@ class Sampler(State):
             agents=self.world.num_agents,
             episodes=episodes,
             recent=self._recent(),
-            gate_open=float(columns["gate"].float().mean()),
+            gate_open=float(gates.float().mean()),
             graph_agreement=self._agreement(),
             messages=dict(zip(COUNTS, counts.tolist(), strict=True)),
         )
 
-    def _count(self, step: Step) -> int:
+    def _count(self, record: StepRecord) -> int:
         """Add a step to the statistics of episodes; returns how many ended."""
-        self.returns += step.reward.mean(1)
-        ended = step.finished
+        self.returns += record.mean_reward
+        step, ended = record.step, record.step.finished
         if len(ended):
             values = step.length[ended], step.success[ended], self.returns[ended]
             self.last[:, ended] = torch.stack([value.float() for value in values])
@@ -154,8 +155,7 @@ class Sampler(State):
         where = torch.cat(places)
         if len(where):
             observed, present = (torch.cat(parts) for parts in zip(*last, strict=True))
-            loses = self.world.config.loses_members
-            bootstrap.flatten(0, 1)[where] = self._value(observed, present if loses else None)
+            bootstrap.flatten(0, 1)[where] = self._value(observed, present if self.world.loses_members else None)
             self._check_value(bootstrap.flatten(0, 1)[where], "of the last observations of episodes")
         return bootstrap
 
@@ -165,7 +165,7 @@ class Sampler(State):
         # The loss charges straight-through gates instead.
         gated = self.policy.gate is not None and not self.policy.gate.straight_through
         listening_cost = self.policy.listening_cost() if gated else 0.0
-        reward = torch.stack([r.reward - listening_cost * r.decision.gate for r in records])
+        reward = torch.stack([r.reward - listening_cost * _open_gates(r) for r in records])
         value = torch.stack([d.value for d in decisions])
         done = torch.stack([step.done for step in steps])
         bootstrap, last = self._bootstrap(records, reward), self._value(self.loop.observation, self.loop.alive)
@@ -219,6 +219,11 @@ class Sampler(State):
         if alive is None:
             return self.policy.expected_return(self.policy.value(hidden))
         return self.policy.expected_return(self.policy.value(hidden * alive.unsqueeze(-1))) * alive
+
+
+def _open_gates(record: StepRecord) -> Tensor:
+    """[B, N] bool, open gates of present members."""
+    return record.decision.gate if record.alive is None else record.decision.gate & record.alive
 
 
 def record_inboxes(inboxes: list[list[Inbox]], links: Tensor) -> Rows:

@@ -213,6 +213,7 @@ def _row(algorithm: Any, result: Row, seconds: float, took: float, flips: int) -
     if every and algorithm.iteration % every == 0:
         found = result.get("evaluation", {}).get("env_runners", {})
         row |= {"eval_mean_steps": found.get("episode_len_mean"), "eval_success": found.get("success")}
+        row["eval_episodes"] = found.get("num_episodes")
     return {key: value for key, value in ((k, _plain(v)) for k, v in row.items()) if value is not None}
 
 

@@ -7,6 +7,7 @@ environment ``attacker``, whose arguments define its position and powers; the sa
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -69,7 +70,8 @@ class Learned(Steered[LearnedConfig]):
         phrases = torch.zeros(team_shape.rounds, 0, team_shape.width)
         if config.policy is not None:
             saved = policy_file.load(Path(config.policy), str(team_shape.device))
-            trained = _steered(config.policy, make_world(saved.environment, 1, team_shape.device))
+            with closing(make_world(saved.environment, 1, team_shape.device)) as world:
+                trained = _steered(config.policy, world)
             _check(config.policy, trained, self.power, team_shape)
             place, budget, phrases = trained.place, trained.budget, trained.phrases
             self._policy = saved.policy.eval()

@@ -135,12 +135,12 @@ def test_a_judge_sees_copies(run: Run) -> None:
 def test_an_attack_is_not_told_that_it_is_its_own_control(run: Run) -> None:
     controlled = cell(run, "ControlPeek")
     saved = load_team(run, controlled)
-    world, policy, comms = prepare(controlled, saved, 4, noop_control=True)
-    guard = comms.adversary.guards[0]
-    assert guard.noop_control
-    assert not guard.attack.config.noop_control
     clean = cell(run, None)
-    same = run_cell(controlled, world, policy, comms), run_cell(clean, *prepare(clean, saved, 4))
+    with prepare(controlled, saved, 4, noop_control=True) as parts, prepare(clean, saved, 4) as clean_parts:
+        guard = parts[2].adversary.guards[0]
+        assert guard.noop_control
+        assert not guard.attack.config.noop_control
+        same = run_cell(controlled, *parts), run_cell(clean, *clean_parts)
     assert guard.total.sum() > 0
     assert torch.equal(same[0].total_reward, same[1].total_reward)
 
@@ -158,13 +158,14 @@ def test_nobody_seals_in_the_name_of_another(run: Run, name: str) -> None:
 
 def test_the_secret_of_actions_cannot_be_drawn_ahead(run: Run) -> None:
     acting = cell(run, "ActPeek")
-    world, policy, comms = prepare(acting, load_team(run, acting), 64)
-    guard, guesses = comms.adversary.action_guards[0], list[bool]()
+    guesses: list[bool] = []
+    with prepare(acting, load_team(run, acting), 64) as parts:
+        guard = parts[2].adversary.action_guards[0]
 
-    def compare(records: Any) -> None:
-        guesses.extend((guard.base.memory.tensors["secret"] == guard.secret)[guard.secret >= 0].tolist())
+        def compare(records: Any) -> None:
+            guesses.extend((guard.base.memory.tensors["secret"] == guard.secret)[guard.secret >= 0].tolist())
 
-    run_cell(acting, world, policy, comms, watch=compare)
+        run_cell(acting, *parts, watch=compare)
     assert len(guesses) >= 64
     assert sum(guesses) / len(guesses) < 0.05
 

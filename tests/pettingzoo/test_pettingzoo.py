@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Dict, Discrete
+from gymnasium.spaces import Box, Discrete
 from pettingzoo import ParallelEnv
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
@@ -297,15 +297,6 @@ def test_environments_are_found_by_name() -> None:
             ParallelWorld(_config(50, make))
     with pytest.raises(ConfigError, match="'dense' only"):
         ParallelWorld(_config(50, observation="indices"), factory=Leaving)
-
-
-def test_other_spaces_are_refused() -> None:
-    class Structured(Leaving):
-        def observation_space(self, agent: str) -> Any:
-            return Dict({"mask": Box(0, 1, (2,))})
-
-    with pytest.raises(ConfigError, match="agent 'short' must have a Box"):
-        ParallelWorld(_config(50), factory=Structured)
 
 
 def test_parallel_world_draws_links_where_the_environment_can() -> None:
