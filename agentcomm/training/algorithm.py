@@ -12,7 +12,6 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
@@ -29,9 +28,11 @@ from ray.tune import register_env
 from agentcomm.runs.assembly import make_world
 from agentcomm.runs.config import RunConfig, Variant
 from agentcomm.runs.ppo_settings import PPOSettings
+from agentcomm.training.callbacks import refuse_uncalled
 from agentcomm.training.env_runner import COMPONENT_SAMPLER, BatchFirstEnvRunner
 from agentcomm.training.learner import CommLearner
 from agentcomm.training.module import CommModule
+from agentcomm.training.sampling import ParallelSampler
 
 ENV_NAME = "agentcomm"
 SAMPLERS_FILE = "samplers.pkl"
@@ -42,30 +43,30 @@ def _never_built(_: Any) -> Any:
 
 
 class CommPPO(PPO):
-    """PPO whose training step moves whole fragments from batch-first runners to the learner."""
+    """PPO whose training step moves whole fragments from batch-first runners to the learner.
+
+    Attributes:
+        sampler: Collects the fragments; its ``incidents`` tell of runners that died or failed.
+    """
 
     @classmethod
     def get_default_config(cls) -> CommPPOConfig:
         """The config class of this algorithm."""
         return CommPPOConfig()
 
+    def setup(self, config: Any) -> None:
+        """Build runners and learner."""
+        self.sampler = ParallelSampler(self)
+        super().setup(config)
+
     def training_step(self) -> None:
         """Sample, update, and send the new weights to the runners."""
         config = self.config
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
-            batches, results = synchronous_parallel_sample(
-                worker_set=self.env_runner_group,
-                max_env_steps=config.total_train_batch_size,
-                sample_timeout_s=config.sample_timeout_s,
-                _uses_new_env_runners=True,
-                _return_metrics=True,
-            )
-            if not batches:  # every runner timed out or is being restarted
-                return
+            batches, results = self.sampler.collect(config.total_train_batch_size)
             self.metrics.aggregate(results, key=ENV_RUNNER_RESULTS)
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
-            # Batches arrive as runners finish; sorted, so that rows do not depend on their speed.
-            columns = join([b.columns for b in sorted(batches, key=lambda b: b.runner)])
+            columns = join([b.columns for b in batches])
             steps = self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
             learned = self.learner_group.update(
                 batch=MultiAgentBatch(
@@ -191,6 +192,15 @@ class CommPPOConfig(PPOConfig):
             )
         self.debugging(seed=seed, log_level="ERROR")
         return self
+
+    def validate(self) -> None:
+        """Check the config as RLlib does, and that every callback will be called.
+
+        Raises:
+            ConfigError: If one will not be.
+        """
+        super().validate()
+        refuse_uncalled(self)
 
     def settings(self) -> PPOSettings:
         """PPO's arguments: the run's, overridden by the fields of this config."""
