@@ -24,7 +24,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 import ray.rllib  # its loggers must exist before they are diverted
-from ray._private import ray_constants
+from ray._private import ray_constants, services
 from ray._private.node import Node
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
@@ -77,12 +77,14 @@ def ray_session(log: Path, runners: int = 0) -> Iterator[None]:
 
 
 def _start(folder: Path, runners: int, log: Path) -> None:
-    # Ray has no arguments for these.
+    # Ray has no arguments for these. A signal to our process group, as from `timeout`, must not end Ray before us.
     lean = partial(ray._private.parameter.RayParams, no_monitor=True, include_log_monitor=False)
+    apart = partial(services.ConsolePopen, process_group=0 if sys.platform == "linux" else None)
     try:
         with (
             patch.object(ray._private.parameter, "RayParams", lean),
             patch.object(Node, "start_api_server", lambda self, **_: None),
+            patch.object(services, "ConsolePopen", apart),
         ):
             ray.init(
                 address="local",
