@@ -76,15 +76,15 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         # Whether this is a new process in place of one that died, which has other weights until it is sent the team's.
         self.restarted = bool(self.worker_index) and ray.get_runtime_context().was_current_actor_reconstructed
         self.awaits_weights = self.restarted
-        self.make_module()
-        if not self._samples:
-            return
+        self.broken: Exception | None = None
         try:
-            self.make_env()
-        except Exception:
+            self.make_module()
+            if self._samples:
+                self.make_env()
+        except Exception as error:
             if not self.worker_index:
                 raise
-            # The first attempt to sample makes them again and sends the error; one that is raised here gets lost.
+            self.broken = error  # sent by the first attempt to sample: RLlib drops what is raised here
 
     def make_env(self) -> None:
         """Build worlds, message layer and sampler; an evaluation runner builds them per evaluation."""
@@ -110,7 +110,7 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
 
     def assert_healthy(self) -> None:
         """RLlib's check after construction."""
-        assert self.module is not None, "the policy was not built"
+        assert self.broken or self.module is not None, "the policy was not built"
 
     def sample(
         self,
@@ -210,6 +210,8 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restore the state; weights only if they are newer than the current ones."""
+        if self.broken:
+            return
         if COMPONENT_RL_MODULE in state:
             number = state.get(WEIGHTS_SEQ_NO, 0)
             if number == 0 or self._weights_seq_no < number:

@@ -187,9 +187,14 @@ def _keep_logs(folder: Path, log: Path) -> None:
                 kept.write(f"\n--- {path.name}\n".encode() + path.read_bytes()[-TAIL:])
 
 
+def _report(data: dict[str, Any], **_: Any) -> None:
+    """In place of Ray's own function, which prints to standard output."""
+    logging.getLogger("ray").error("\n".join(data["lines"]))
+
+
 @contextmanager
 def _diverted(log: Path) -> Iterator[None]:
-    """Redirect the standard error of C++ code, and Ray's loggers, to a file.
+    """Redirect the standard error of C++ code, Ray's loggers, and what its processes report, to a file.
 
     Ray's core prints to file descriptor 2, regardless of Python's logging; Python's own standard error
     stays on the screen.
@@ -206,7 +211,8 @@ def _diverted(log: Path) -> Iterator[None]:
         for logger in loggers:
             logger.handlers, logger.propagate = ([handler], False) if logger.name == "ray" else ([], True)
         try:
-            yield
+            with patch.object(ray._private.worker, "print_to_stdstream", _report):
+                yield
         finally:
             handler.close()
             for logger, handlers, propagate in before:

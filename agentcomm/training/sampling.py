@@ -69,9 +69,11 @@ class Attempt:
 def attempt(runner: BatchFirstEnvRunner) -> Attempt:
     """Sample a fragment in a runner's process. After an error, the next attempt begins with new worlds."""
     restarted, runner.restarted = runner.restarted, False
-    if runner.awaits_weights:
+    if runner.awaits_weights and not runner.broken:
         return Attempt(restarted=restarted, behind=True)
     try:
+        if runner.broken:
+            raise runner.broken
         if runner.sampler is None:
             runner.make_env()
         return Attempt(runner.sample(), runner.get_metrics(), restarted)
@@ -163,7 +165,7 @@ class ParallelSampler:
         if self._in_a_row[runner] >= TRIES:
             raise RunError(
                 f"the process of env runner {runner} died {TRIES} times in a row; the environment may crash, or the"
-                f" machine may be out of memory. Ray says: {why[:500]}"
+                f" machine may be out of memory. See ray.log in the run's folder. Ray says: {why[:300]}"
             )
 
     def _failed(self, runner: int, failure: Failure) -> None:

@@ -149,6 +149,7 @@ def test_an_attempt_after_an_error_begins_with_new_worlds() -> None:
     runner: Any = SimpleNamespace(
         restarted=False,
         awaits_weights=False,
+        broken=None,
         sampler="worlds",
         worker_index=2,
         make_env=lambda: made.append(1),
@@ -161,6 +162,15 @@ def test_an_attempt_after_an_error_begins_with_new_worlds() -> None:
         assert found.failure is not None
         assert str(found.failure.error).startswith("env runner 2: ZeroDivisionError: in step 3 (")
         assert __file__ in str(found.failure.error)
+
+
+def test_an_error_of_construction_is_sent_by_the_first_attempt() -> None:
+    runner: Any = SimpleNamespace(
+        restarted=True, awaits_weights=True, broken=OSError("no licence file on this node"), worker_index=1
+    )
+    found = attempt(runner)
+    assert found.failure is not None
+    assert "env runner 1: OSError: no licence file on this node" in str(found.failure.error)
 
 
 @pytest.mark.ray
