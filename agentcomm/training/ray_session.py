@@ -62,7 +62,7 @@ def ray_session(log: Path, runners: int = 0) -> Iterator[None]:
         _check_joined(runners)
         yield
         return
-    with _diverted(log), _folder() as folder, _closed():
+    with _diverted(log), _folder() as folder, _environment():
         before = signal.getsignal(signal.SIGTERM)
         try:
             _start(folder, runners, log)
@@ -115,12 +115,13 @@ def _check_joined(runners: int) -> None:
 
 
 @contextmanager
-def _closed() -> Iterator[None]:
-    """Settings that close our Ray to other users and machines; its processes inherit them."""
+def _environment() -> Iterator[None]:
+    """Settings of our Ray, which its processes inherit; it is closed to other users and machines."""
     own = {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0",  # 127.0.0.1 in place of the network's address
+        "RAY_worker_niceness": "0",  # with Ray's 15, runners hardly start on a busy machine
     }
     before = {name: os.environ.get(name) for name in own}
     os.environ.update(own)
