@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -70,6 +71,9 @@ def test_training_leaves_what_is_promised(trained: Path) -> None:
     assert events[0] == "training_started"
     assert events[-1] == "training_finished"
     assert not list(run.rglob(".tmp-*"))
+    details = json.loads((run / "teams" / "team-0" / "policy" / "policy.json").read_text())["details"]
+    assert details["threads"] == [[1, 1]]  # one from iteration 1 on
+    assert details["runner_restarts"] == 0
 
 
 def test_a_module_of_ones_own_is_found_beside_the_config(tmp_path: Path) -> None:
@@ -155,6 +159,8 @@ def test_a_stopped_and_a_killed_run_resume_from_their_last_checkpoint(tmp_path: 
         file.write('{"iteration": 99, "env_st')
 
     agentcomm(*again, cwd=tmp_path)
+    resumed = [row for row in rows(tmp_path / "runs" / "small" / "events.jsonl") if row["event"] == "resumed"]
+    assert [row["threads"] for row in resumed] == [1, 1, 1]
     assert not list(team.rglob(".tmp-*"))
     assert [row["env_steps"] for row in rows(progress)] == [128 * number for number in range(1, 41)]
     plain = PlainLoop(parse(data, "test config"))
