@@ -172,8 +172,8 @@ def test_the_networks_state_ends_with_the_episode() -> None:
     replayed = torch.stack(
         [torch.as_tensor((note.fields["fate"] == Fate.REPLAYED).any((1, 2))) for note in network.network.trace]
     ).view(12, 2, 64)
-    assert not replayed[torch.stack(young).unsqueeze(1).expand_as(forged)].any()
-    assert replayed[~torch.stack(young).unsqueeze(1).expand_as(forged)].all()
+    assert not replayed[torch.stack(young).unsqueeze(1).expand_as(replayed)].any()
+    assert replayed[~torch.stack(young).unsqueeze(1).expand_as(replayed)].all()
 
 
 def test_undisturbed_messages_take_no_room() -> None:
