@@ -48,7 +48,7 @@ def train(
 
     Raises:
         AgentcommError: If the config or the folder cannot be used.
-        agentcomm.training.trainer.Stopped: After Ctrl-C, once a checkpoint is written.
+        agentcomm.training.trainer.Stopped: After Ctrl-C or SIGTERM, once a checkpoint is written.
     """
     from agentcomm.training.trainer import train as train_run
 

@@ -46,7 +46,9 @@ class Bar:
 
     def iteration(self, row: dict[str, Any]) -> None:
         """Advance it."""
-        shown = [f"{row['env_steps_per_second'] / 1000:.1f}k steps/s"]
+        shown = []
+        if "env_steps_per_second" in row:
+            shown.append(f"{row['env_steps_per_second'] / 1000:.1f}k steps/s")
         if "episode_length" in row:
             shown.append(f"length {row['episode_length']:.1f}")
         if "success" in row:

@@ -26,7 +26,7 @@ def train(
 ) -> None:
     """Train the teams of CONFIG, one per seed, and the same without messages as a control.
 
-    Ctrl-C writes a checkpoint and stops; resume with --resume.
+    Ctrl-C or SIGTERM writes a checkpoint and stops; resume with --resume.
     """
     train_teams(load(config, overrides or ()), root, resume)
 
@@ -38,12 +38,12 @@ def train_teams(config: RunConfig, root: Path, resume: bool, again: str | None =
     progress = training_progress()
     try:
         run = api.train(config, root=root, resume=resume, watcher=Bar(progress))
-    except Stopped:
+    except Stopped as stopped:
         progress.stop()
         where = shlex.quote(str(root / config.name / "config.yaml"))
         command = again or f"agentcomm train {where} --resume"
         say(f"Stopped; all progress is saved. Resume with:\n  {command}{_in(root)}")
-        raise typer.Exit(130) from None
+        raise typer.Exit(128 + stopped.number) from None  # as shells report a signal
     finally:
         progress.stop()
     say(f"Trained teams are in {run.path}. Next: agentcomm evaluate {shlex.quote(str(run.path))}")

@@ -13,7 +13,6 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
@@ -30,10 +29,12 @@ from ray.tune import register_env
 from agentcomm.runs.assembly import make_world
 from agentcomm.runs.config import RunConfig, Variant
 from agentcomm.runs.ppo_settings import PPOSettings
+from agentcomm.training.callbacks import refuse_uncalled
 from agentcomm.training.env_runner import COMPONENT_SAMPLER, BatchFirstEnvRunner
 from agentcomm.training.evaluation_size import MOST_EPISODES, EvaluationSize
 from agentcomm.training.learner import CommLearner
 from agentcomm.training.module import CommModule
+from agentcomm.training.sampling import ParallelSampler
 
 ENV_NAME = "agentcomm"
 SAMPLERS_FILE = "samplers.pkl"
@@ -44,7 +45,11 @@ def _never_built(_: Any) -> Any:
 
 
 class CommPPO(PPO):
-    """PPO whose training step moves whole fragments from batch-first runners to the learner."""
+    """PPO whose training step moves whole fragments from batch-first runners to the learner.
+
+    Attributes:
+        sampler: Collects the fragments; its ``incidents`` tell of runners that died or failed.
+    """
 
     config: Any
 
@@ -55,6 +60,7 @@ class CommPPO(PPO):
 
     def setup(self, config: Any) -> None:
         """Build everything; if a part fails, those that are already built are stopped."""
+        self.sampler = ParallelSampler(self)
         try:
             super().setup(config)
         except BaseException:
@@ -79,21 +85,12 @@ class CommPPO(PPO):
         """Sample, update, and send the new weights to the runners."""
         config = self.config
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
-            batches, results = synchronous_parallel_sample(
-                worker_set=self.env_runner_group,
-                max_env_steps=config.total_train_batch_size,
-                sample_timeout_s=config.sample_timeout_s,
-                _uses_new_env_runners=True,
-                _return_metrics=True,
-            )
-            if not batches:  # every runner timed out or is being restarted
-                return
+            batches, results = self.sampler.collect(config.total_train_batch_size)
             self.metrics.aggregate(results, key=ENV_RUNNER_RESULTS)
         slowest = max(batches, key=lambda b: b.seconds)
         self._size.measure(slowest.seconds / slowest.env_steps(), slowest.episode_length)
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
-            # Batches arrive as runners finish; sorted, so that rows do not depend on their speed.
-            columns = join([b.columns for b in sorted(batches, key=lambda b: b.runner)])
+            columns = join([b.columns for b in batches])
             steps = self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
             learned = self.learner_group.update(
                 batch=MultiAgentBatch(
@@ -219,6 +216,15 @@ class CommPPOConfig(PPOConfig):
             )
         self.debugging(seed=seed, log_level="ERROR")
         return self
+
+    def validate(self) -> None:
+        """Check the config as RLlib does, and that every callback will be called.
+
+        Raises:
+            ConfigError: If one will not be.
+        """
+        super().validate()
+        refuse_uncalled(self)
 
     def settings(self) -> PPOSettings:
         """PPO's arguments: the run's, overridden by the fields of this config."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import ray
+import torch
 from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
 from ray.rllib.env.env_runner import EnvRunner
@@ -27,6 +28,7 @@ from ray.rllib.utils.metrics import (
     SAMPLE_TIMER,
     WEIGHTS_SEQ_NO,
 )
+from torch import Tensor
 
 from agentcomm.base.seeds import derive
 from agentcomm.contracts.world import World
@@ -34,6 +36,7 @@ from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
 from agentcomm.runs.assembly import make_comms, make_world
 from agentcomm.runs.config import RunConfig
+from agentcomm.training.callbacks import EndedEpisode, RunnerCallbacks
 from agentcomm.training.evaluation_size import MOST_EPISODES
 from agentcomm.training.rollout import Sampler
 
@@ -89,9 +92,19 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         self.sampler: Sampler | None = None
         self._worlds = ExitStack()  # closes the worlds that this runner has made
         self._evaluated: World | None = None
-        self.make_module()
-        if self._samples:
-            self.make_env()
+        self.callbacks = RunnerCallbacks(self)
+        # Whether this is a new process in place of one that died, which has other weights until it is sent the team's.
+        self.restarted = bool(self.worker_index) and ray.get_runtime_context().was_current_actor_reconstructed
+        self.awaits_weights = self.restarted
+        self.broken: Exception | None = None
+        try:
+            self.make_module()
+            if self._samples:
+                self.make_env()
+        except Exception as error:
+            if not self.worker_index:
+                raise
+            self.broken = error  # sent by the first attempt to sample: RLlib drops what is raised here
 
     def make_env(self) -> None:
         """Build worlds, message layer and sampler; an evaluation runner builds them per evaluation."""
@@ -105,6 +118,7 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
             comms = make_comms(world, policy, run.attacks, run.defenses, seed, run.transport)
             self.sampler = Sampler(world, policy, comms, self.config.settings(), seed)
             self._worlds = undo.pop_all()
+        self.callbacks.call("on_environment_created", env=world, env_context=self.config.env_config)
 
     def make_module(self) -> None:
         """Build the policy; the first synchronization sets its weights."""
@@ -118,7 +132,7 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
 
     def assert_healthy(self) -> None:
         """RLlib's check after construction."""
-        assert self.module is not None, "the policy was not built"
+        assert self.broken or self.module is not None, "the policy was not built"
 
     def sample(
         self,
@@ -133,11 +147,14 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         """One fragment, or, in evaluation, ``num_episodes`` whole episodes."""
         with self.metrics.log_time(SAMPLE_TIMER):
             if self.config.in_evaluation:
-                return [self._evaluate(num_episodes or MOST_EPISODES)]
-            assert self.sampler is not None, "this runner does not sample"
-            training = self.run.training
-            steps = training.fragment if num_timesteps is None else math.ceil(num_timesteps / training.worlds)
-            return [self._collect(self.sampler, steps)]
+                batch = self._evaluate(num_episodes or MOST_EPISODES)
+            else:
+                assert self.sampler is not None, "this runner does not sample"
+                training = self.run.training
+                steps = training.fragment if num_timesteps is None else math.ceil(num_timesteps / training.worlds)
+                batch = self._collect(self.sampler, steps)
+            self.callbacks.call("on_sample_end", samples=[batch])
+            return [batch]
 
     def _collect(self, sampler: Sampler, steps: int) -> Batch:
         began = time.perf_counter()
@@ -151,6 +168,7 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
             means |= {EPISODE_LEN_MEAN: recent["length"], EPISODE_RETURN_MEAN: recent["return"]}
             means["success"] = recent["success"]
         self._log(fragment.env_steps, fragment.agents, fragment.episodes, means)
+        self._end_episodes(sampler.world, fragment.ended)
         columns = {name: value.contiguous().cpu().numpy() for name, value in fragment.columns.items()}
         length = fragment.recent.get("length")
         return Batch(columns, fragment.env_steps, fragment.agents, self.worker_index or 0, seconds, length)
@@ -167,6 +185,8 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         means = {EPISODE_LEN_MEAN: found["mean_steps"], EPISODE_RETURN_MEAN: found["mean_return"]}
         means |= {name: found[name] for name in ("success", "gate_open", "messages_per_step")}
         self._log(steps, world.num_agents, episodes, means)
+        worlds = torch.arange(episodes, device=played.length.device)
+        self._end_episodes(world, torch.stack([worlds, played.length, played.success, played.total_reward]))
         return Batch({}, steps, world.num_agents, self.worker_index or 0)
 
     def _evaluation_world(self, episodes: int) -> World:
@@ -176,6 +196,21 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
             self._evaluated = make_world(self.run.environment, episodes)
             self._worlds.callback(self._evaluated.close)
         return self._evaluated
+
+    def _end_episodes(self, world: World, ended: Tensor) -> None:
+        """Call ``on_episode_end`` for each column of [4, E] world, length, success and return, if it is set."""
+        if not self.callbacks.wants("on_episode_end"):
+            return
+        for index, length, success, total_return in ended.T.tolist():
+            episode = EndedEpisode(int(index), int(length), bool(success), total_return)
+            self.callbacks.call(
+                "on_episode_end",
+                episode=episode,
+                prev_episode_chunks=[],
+                env=world,
+                env_index=episode.world,
+                rl_module=self.module,
+            )
 
     def _log(self, steps: int, agents: int, episodes: int, means: dict[str, float]) -> None:
         """Log the counters that RLlib needs (it samples forever if one is missing), and one value per mean."""
@@ -207,6 +242,8 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restore the state; weights only if they are newer than the current ones."""
+        if self.broken:
+            return
         if COMPONENT_RL_MODULE in state:
             number = state.get(WEIGHTS_SEQ_NO, 0)
             if number == 0 or self._weights_seq_no < number:
@@ -214,6 +251,7 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
                 if isinstance(weights, ray.ObjectRef):
                     weights = ray.get(weights)
                 self.module.set_state(weights.get(DEFAULT_MODULE_ID, weights))
+                self.awaits_weights = False
             if number > 0:
                 self._weights_seq_no = number
         if NUM_ENV_STEPS_SAMPLED_LIFETIME in state:

@@ -33,6 +33,7 @@ class Fragment:
         env_steps: T * B.
         agents: N.
         episodes: How many episodes ended.
+        ended: [4, E] world, length, success and return of each.
         recent: Mean ``length``, ``success`` and ``return`` (summed reward, mean over agents, without the
             gate's cost) of every world's last episode; empty until each world has finished one. Episodes that
             end within a fragment would be biased: worlds start together, so only short ones may have ended.
@@ -45,6 +46,7 @@ class Fragment:
     env_steps: int
     agents: int
     episodes: int
+    ended: Tensor
     recent: dict[str, float]
     gate_open: float
     graph_agreement: float | None = None
@@ -105,10 +107,10 @@ class Sampler(State):
         loop.draw_graph()
         before = self.comms.network.ledger.messages.clone()
         records: list[StepRecord] = []
-        episodes = 0
+        ended: list[Tensor] = []
         for _ in range(steps):
             record = loop.step()
-            episodes += self._count(record)
+            ended += self._count(record)
             loop.finish(record)
             records.append(record)
         columns = self._columns(records)
@@ -118,22 +120,24 @@ class Sampler(State):
             columns=columns,
             env_steps=steps * self.world.num_worlds,
             agents=self.world.num_agents,
-            episodes=episodes,
+            episodes=sum(part.shape[1] for part in ended),
+            ended=torch.cat(ended, 1) if ended else self.last.new_zeros(4, 0),
             recent=self._recent(),
             gate_open=float(gates.float().mean()),
             graph_agreement=self._agreement(),
             messages=dict(zip(COUNTS, counts.tolist(), strict=True)),
         )
 
-    def _count(self, record: StepRecord) -> int:
-        """Add a step to the statistics of episodes; returns how many ended."""
+    def _count(self, record: StepRecord) -> list[Tensor]:
+        """Add a step to the statistics of episodes; returns [4, E] of those that ended, if any did."""
         self.returns += record.mean_reward
         step, ended = record.step, record.step.finished
-        if len(ended):
-            values = step.length[ended], step.success[ended], self.returns[ended]
-            self.last[:, ended] = torch.stack([value.float() for value in values])
-            self.returns[ended] = 0
-        return len(ended)
+        if not len(ended):
+            return []
+        values = torch.stack([v.float() for v in (ended, step.length[ended], step.success[ended], self.returns[ended])])
+        self.last[:, ended] = values[1:]
+        self.returns[ended] = 0
+        return [values]
 
     def _agreement(self) -> float | None:
         """Share of rows of the fragment's graphs that equal the executed graph's; None without a learned graph."""

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 import torch
 from tensorboardX import SummaryWriter
 
-from agentcomm.base.errors import HookError, NumberError, RunError
+from agentcomm.base.calling import described
+from agentcomm.base.errors import HookError, NumberError
 from agentcomm.base.files import append_line, read_jsonl, write_text
 from agentcomm.base.log import event_log
 from agentcomm.runs import policy_file
@@ -49,12 +50,24 @@ class Silent:
 
 
 class Stopped(Exception):
-    """Training was stopped by a signal, after writing a checkpoint."""
+    """Training was stopped by a signal, after writing a checkpoint.
+
+    Attributes:
+        number: The signal's number.
+    """
+
+    def __init__(self, text: str, number: int) -> None:
+        super().__init__(text)
+        self.number = number
 
 
 @contextmanager
-def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Catch the first Ctrl-C or SIGTERM; yields a function that tells whether one came. A second one acts as usual."""
+def stop_on_signal() -> Iterator[Callable[[], int]]:
+    """Catch the first Ctrl-C or SIGTERM; a second one acts as usual.
+
+    Yields:
+        A function that returns the number of the signal that came; 0 if none has.
+    """
     asked: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -68,7 +81,7 @@ def stop_on_signal() -> Iterator[Callable[[], bool]]:
     except ValueError:  # only the main thread can handle signals
         before = {}
     try:
-        yield lambda: bool(asked)
+        yield lambda: asked[0] if asked else 0
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -78,8 +91,9 @@ def train(run: Run, watcher: Watcher | None = None) -> None:
     """Train all teams of a run that are not trained yet, resuming from their checkpoints.
 
     Raises:
-        Stopped: After Ctrl-C, once the current team's checkpoint is written.
-        RunError: If another process writes to the run.
+        Stopped: After Ctrl-C or SIGTERM, once the current team's checkpoint is written.
+        AgentcommError: If another process writes to the run, Ray does not start, env runners do not come back, or
+            the code of a plug-in raises.
     """
     watcher = watcher or Silent()
     with run.lock(), stop_on_signal() as stopping:
@@ -88,15 +102,18 @@ def train(run: Run, watcher: Watcher | None = None) -> None:
         log.info("training_started", teams=[team_name(*t) for t in todo])
         if not todo:
             return
-        with ray_session(run.path / "ray.log", run.config.training.runners):
-            for variant, seed in todo:
-                _train_team(run, variant, seed, watcher, stopping, log)
+        try:
+            with ray_session(run.path / "ray.log", run.config.training.runners):
+                for variant, seed in todo:
+                    _train_team(run, variant, seed, watcher, stopping, log)
+        except Exception as error:
+            if not isinstance(error, Stopped):
+                log.error("training_failed", error=described(error))
+            raise
         log.info("training_finished")
 
 
-def _train_team(
-    run: Run, variant: Variant, seed: int, watcher: Watcher, stopping: Callable[[], bool], log: Any
-) -> None:
+def _train_team(run: Run, variant: Variant, seed: int, watcher: Watcher, stopping: Callable[[], int], log: Any) -> None:
     from agentcomm.training.algorithm import CommPPOConfig
 
     training, folder = run.config.training, run.team(variant, seed)
@@ -112,27 +129,18 @@ def _train_team(
         watcher.team(name, done, training.env_steps)
         writer = SummaryWriter(str(folder / "tensorboard"), purge_step=done or None)
         graph = _graph(algorithm)
-        empty = 0
         while done < training.env_steps:
             began = time.perf_counter()
             with _placed(f"{name}, iteration {algorithm.iteration + 1}", folder):
-                result = algorithm.train()
+                result, restarts = _iterate(algorithm, log)
             seconds += time.perf_counter() - began
-            if "env_runners" not in result or DEFAULT not in result.get("learners", {}):
-                empty += 1
-                log.warning("no_samples", iteration=algorithm.iteration)
-                if empty == 3:
-                    raise RunError(
-                        f"{name}: the env runners returned no samples three times in a row; see {run.path / 'ray.log'}"
-                    )
-                continue
-            empty = 0
             now = _graph(algorithm)
             row = _row(algorithm, result, seconds, time.perf_counter() - began, int((graph != now).sum()) // 2)
+            row |= {"threads": torch.get_num_threads()} | ({"runner_restarts": restarts} if restarts else {})
             graph, done = now, row["env_steps"]
             append_line(folder / "progress.jsonl", row)
             for key, value in row.items():
-                if key != "graph_entropy_rows":
+                if key not in ("graph_entropy_rows", "threads"):
                     writer.add_scalar(key, value, done)
             watcher.iteration(row)
             last = done >= training.env_steps
@@ -142,10 +150,11 @@ def _train_team(
             if stopping() and not last:
                 log.info("stopped", env_steps=done)
                 raise Stopped(
-                    f"{name} was stopped after {done} env steps; resume the run to continue from its checkpoint"
+                    f"{name} was stopped after {done} env steps; resume the run to continue from its checkpoint",
+                    stopping(),
                 )
         writer.close()
-        details = {"env_steps": done, "seconds": round(seconds, 3), "threads": torch.get_num_threads()}
+        details = {"env_steps": done, "seconds": round(seconds, 3)} | _history(folder / "progress.jsonl")
         policy = algorithm.env_runner.module.policy
         policy_file.save(
             run.policy(variant, seed), policy, run.config.environment, run.config.policy, variant, seed, details
@@ -166,12 +175,38 @@ def _placed(where: str, folder: Path) -> Iterator[None]:
         raise type(error)(f"{where}: {error}\n{left}") from error
 
 
+def _iterate(algorithm: Any, log: Any) -> tuple[Row, int]:
+    """One iteration of training, with events of what happened to its runners; returns how many were restarted."""
+    try:
+        result = algorithm.train()
+    finally:
+        incidents = algorithm.sampler.incidents
+        for incident in incidents:
+            log.warning(**incident)
+        algorithm.sampler.incidents = []
+    return result, sum(incident["event"] == "runner_restarted" for incident in incidents)
+
+
+def _history(progress: Path) -> Row:
+    """What a policy's details say of how it was trained: the threads from each iteration on, and restarts of runners.
+
+    Reading the progress covers all processes that trained the team.
+    """
+    threads: list[list[int]] = []
+    restarts = 0
+    for row in read_jsonl(progress)[0]:
+        restarts += row.get("runner_restarts", 0)
+        if "threads" in row and (not threads or threads[-1][1] != row["threads"]):
+            threads.append([row["iteration"], row["threads"]])
+    return {"threads": threads, "runner_restarts": restarts}
+
+
 def _resume(algorithm: Any, folder: Path, log: Any) -> tuple[int, float]:
     """Restore a team's last checkpoint, if there is one; returns the env steps and the seconds trained so far."""
     start = checkpoint.latest(folder)
     if start is not None:
         checkpoint.restore(algorithm, start)
-        log.info("resumed", checkpoint=start.name)
+        log.info("resumed", checkpoint=start.name, threads=torch.get_num_threads())
     last = _keep_progress(folder / "progress.jsonl", 0 if start is None else checkpoint.iteration(start))
     return (last["env_steps"], last["seconds"]) if last else (0, 0.0)
 

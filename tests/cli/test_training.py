@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -32,6 +33,15 @@ class Gentle(Drop):
     Config = GentleConfig
     name = "gentle"
 """
+BROKEN = """
+from agentcomm.base.registry import register
+from envs.gridworld.predator_capture_prey import PredatorCapturePrey
+
+@register("environment", "licensed")
+class Licensed(PredatorCapturePrey):
+    def advance(self, actions, generator):
+        raise ConnectionError("licence server does not answer")
+"""
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +71,9 @@ def test_training_leaves_what_is_promised(trained: Path) -> None:
     assert events[0] == "training_started"
     assert events[-1] == "training_finished"
     assert not list(run.rglob(".tmp-*"))
+    details = json.loads((run / "teams" / "team-0" / "policy" / "policy.json").read_text())["details"]
+    assert details["threads"] == [[1, 1]]  # one from iteration 1 on
+    assert details["runner_restarts"] == 0
 
 
 def test_a_module_of_ones_own_is_found_beside_the_config(tmp_path: Path) -> None:
@@ -75,6 +88,21 @@ def test_a_module_of_ones_own_is_found_beside_the_config(tmp_path: Path) -> None
     assert 0 < progress[0]["messages_dropped"] < progress[0]["messages_sent"]
     said = agentcomm("evaluate", "runs/small", "--attack", "gentle:probability=1", cwd=tmp_path)
     assert "gentle(probability=1)" in said.stdout
+
+
+def test_what_an_environment_raises_in_a_remote_runner_ends_training(tmp_path: Path) -> None:
+    """In the terminal and in the run's events, with file and line."""
+    (tmp_path / "licensed.py").write_text(BROKEN)
+    environment = {"name": "licensed", "max_steps": 8}
+    data = small_data("training.runners=1", plugins=["licensed"], environment=environment)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
+    said = agentcomm("train", "config.yaml", cwd=tmp_path, code=2)
+    assert "ConnectionError: licence server does not answer" in said.stderr
+    assert "licensed.py, line 8" in said.stderr
+    found = rows(tmp_path / "runs" / "small" / "events.jsonl")
+    assert [row["event"] for row in found][-4:] == ["runner_failed"] * 3 + ["training_failed"]
+    assert "licence server does not answer" in str(found[-1]["error"])
+    assert not list((tmp_path / "runs" / "small").rglob("checkpoints/*"))
 
 
 def test_evaluate_and_report(copied: Path) -> None:
@@ -105,21 +133,23 @@ def test_a_run_can_be_given_more_seeds(copied: Path, command: Callable[..., Any]
 
 
 def test_a_stopped_and_a_killed_run_resume_from_their_last_checkpoint(tmp_path: Path) -> None:
-    """What is learned in the end is what the plain loop learns without a break."""
+    """Stopped by Ctrl-C, then by SIGTERM. What is learned in the end is what the plain loop learns without a break."""
     data = small_data("training.env_steps=5120", "training.checkpoint_every=4", control=False)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
     team = tmp_path / "runs" / "small" / "teams" / "team-0"
     progress = team / "progress.jsonl"
 
-    process = start("train", "config.yaml", cwd=tmp_path, progress=progress, iterations=6)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, (out, err)
-    assert "--resume" in out
-    done = len(rows(progress))
-    assert [p.name for p in sorted((team / "checkpoints").iterdir())][-1] == f"iteration-{done:06d}"
-
     again = ("train", "config.yaml", "--resume")
+    done = 0
+    for number, command in ((signal.SIGINT, again[:2]), (signal.SIGTERM, again)):
+        process = start(*command, cwd=tmp_path, progress=progress, iterations=done + 6)
+        os.killpg(process.pid, number)  # as a terminal and `timeout` do: to every process of the group
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 128 + number, (out, err)
+        assert "--resume" in out
+        done = len(rows(progress))
+        assert [p.name for p in sorted((team / "checkpoints").iterdir())][-1] == f"iteration-{done:06d}"
+
     process = start(*again, cwd=tmp_path, progress=progress, iterations=done + 5)  # past the next checkpoint
     os.kill(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)
@@ -129,6 +159,8 @@ def test_a_stopped_and_a_killed_run_resume_from_their_last_checkpoint(tmp_path: 
         file.write('{"iteration": 99, "env_st')
 
     agentcomm(*again, cwd=tmp_path)
+    resumed = [row for row in rows(tmp_path / "runs" / "small" / "events.jsonl") if row["event"] == "resumed"]
+    assert [row["threads"] for row in resumed] == [1, 1, 1]
     assert not list(team.rglob(".tmp-*"))
     assert [row["env_steps"] for row in rows(progress)] == [128 * number for number in range(1, 41)]
     plain = PlainLoop(parse(data, "test config"))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import ray
 import torch
 from small import ATTACKED, small
 
@@ -158,18 +156,3 @@ def test_tune_sweeps_a_field_of_the_config(tmp_path: Path) -> None:
     assert sorted(r.metrics["learners"][MODULE]["learning_rate"] for r in found) == pytest.approx(
         [0.5e-4, 0.5e-3], rel=0.2
     )
-
-
-@pytest.mark.slow
-def test_a_killed_runner_comes_back_with_current_weights() -> None:
-    algorithm = build(small("training.runners=2", "training.env_steps=100000"))
-    algorithm.train()
-    victim = algorithm.env_runner_group._worker_manager.actors()[1]
-    ray.kill(victim, no_restart=False)
-    for _ in range(8):
-        algorithm.train()
-        time.sleep(0.5)
-    numbers = algorithm.env_runner_group.foreach_env_runner(lambda r: r._weights_seq_no, local_env_runner=False)
-    assert len(numbers) == 2
-    assert len(set(numbers)) == 1
-    algorithm.stop()

@@ -10,6 +10,7 @@ import torch
 from builders import comms, known_attack, sampler, team, team_shape_of
 from forms import KINDS
 
+from agentcomm.network.record import Fate
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.training.rollout import Sampler
 
@@ -168,11 +169,11 @@ def test_the_networks_state_ends_with_the_episode() -> None:
     for _ in range(12):
         young.append((world.length < 2).clone())
         s.collect(1)
-    forged = torch.stack(
-        [torch.as_tensor((note.fields["fate"] == 4).any((1, 2))) for note in network.network.trace]
+    replayed = torch.stack(
+        [torch.as_tensor((note.fields["fate"] == Fate.REPLAYED).any((1, 2))) for note in network.network.trace]
     ).view(12, 2, 64)
-    assert not forged[torch.stack(young).unsqueeze(1).expand_as(forged)].any()
-    assert forged[~torch.stack(young).unsqueeze(1).expand_as(forged)].all()
+    assert not replayed[torch.stack(young).unsqueeze(1).expand_as(replayed)].any()
+    assert replayed[~torch.stack(young).unsqueeze(1).expand_as(replayed)].all()
 
 
 def test_undisturbed_messages_take_no_room() -> None:
