@@ -11,7 +11,7 @@ from agentcomm.runs import config as configs
 from agentcomm.runs.choices import Choice, build
 from agentcomm.runs.conditions import Conditions
 from agentcomm.runs.config import RunConfig
-from agentcomm.runs.folder import Run, create, open_run
+from agentcomm.runs.folder import Run, claim, open_run
 
 if TYPE_CHECKING:
     from agentcomm.evaluation.cells import Cell
@@ -52,8 +52,8 @@ def train(
         config = configs.parse(config, "config")
     elif not isinstance(config, RunConfig):
         config = configs.load(config, overrides)
-    run = create(config.check(), Path(root), resume)
-    train_run(run, watcher)
+    with claim(config.check(), Path(root), resume) as run:
+        train_run(run, watcher)
     return run
 
 
