@@ -1,8 +1,9 @@
 """Nested state as two files without pickle: arrays as safetensors, everything else as JSON.
 
 The JSON file contains the structure. None, booleans, integers, finite floats, strings and lists are written as they
-are; anything else is an object with one key, which names its type: ``{"array": name}``, ``{"dict": [[key, value]]}``,
-``{"tuple": []}``, ``{"bytes": base64}`` and ``{"float": "nan"}``. Other types are refused, in writing and in reading.
+are; anything else is an object with one key, which names its type: ``{"array": name}``, ``{"dict": {}}``,
+``{"items": [[key, value]]}`` for dictionaries with other keys than strings, ``{"tuple": []}``, ``{"bytes": base64}``
+and ``{"float": "nan"}``. Other types are refused, in writing and in reading.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from agentcomm.base.manifest import parse_json
+from agentcomm.base.documents import LARGEST_JSON, read_text
+from agentcomm.base.values import parse_json
 
 DTYPES: dict[np.dtype[Any], str] = {
     np.dtype(dtype): name
@@ -28,8 +30,6 @@ DTYPES: dict[np.dtype[Any], str] = {
     )
 }
 FLOATS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-# Structure of a state, without its arrays.
-STRUCTURE_LIMIT = 2**26
 # Bytes of arrays for which an expected state has no place, or an empty one.
 EXTRA_LIMIT = 2**32
 
@@ -62,14 +62,14 @@ def load(structure: Path, arrays: Path, expected: Any) -> Any:
 
     Raises:
         ValueError: If the files are not what :func:`save` writes, or the state does not fit the expected one.
+        FileError: If the structure cannot be read.
     """
-    if structure.stat().st_size > STRUCTURE_LIMIT:
-        raise ValueError(f"{structure.name} is larger than {STRUCTURE_LIMIT:,} bytes")
+    text = read_text(structure, structure.name, LARGEST_JSON, structure.parent)
     try:
         with safe_open(arrays, "np") as file:
             headers = {name: _Header(name, file.get_slice(name)) for name in file.keys()}  # noqa: SIM118
             unread = dict(headers)
-            state = _decoded(parse_json(structure.read_bytes()), unread)
+            state = _decoded(parse_json(text), unread)
             if unread:
                 raise ValueError(f"{arrays.name} contains {min(unread)!r}, which {structure.name} does not name")
             extra = _check(state, expected, "")
@@ -78,8 +78,6 @@ def load(structure: Path, arrays: Path, expected: Any) -> Any:
             return _filled(state, file.get_tensor)
     except SafetensorError as error:
         raise ValueError(f"{arrays.name} is not a safetensors file ({error})") from None
-    except RecursionError:
-        raise ValueError(f"{structure.name} is nested too deeply") from None
 
 
 class _Header:
@@ -112,7 +110,10 @@ def _encoded(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
     if type(value) is tuple:
         return {"tuple": [_encoded(item, f"{path}/{n}", arrays) for n, item in enumerate(value)]}
     if isinstance(value, dict):  # such as a module's OrderedDict, which is read as a dict
-        return {"dict": [[_encoded(k, path, arrays), _encoded(v, f"{path}/{k}", arrays)] for k, v in value.items()]}
+        items = [(key, _encoded(inner, f"{path}/{key}", arrays)) for key, inner in value.items()]
+        if all(type(key) is str for key in value):
+            return {"dict": dict(items)}
+        return {"items": [[_encoded(key, path, arrays), inner] for key, inner in items]}
     if type(value) is np.ndarray and value.dtype in DTYPES:
         name = path.lstrip("/")
         while name in arrays:  # keys of a dict may differ only in their type
@@ -136,7 +137,9 @@ def _decoded(value: Any, unread: dict[str, _Header]) -> Any:
         return unread.pop(content)
     if kind == "tuple" and type(content) is list:
         return tuple(_decoded(item, unread) for item in content)
-    if kind == "dict" and type(content) is list and all(type(pair) is list and len(pair) == 2 for pair in content):
+    if kind == "dict" and type(content) is dict:
+        return {key: _decoded(inner, unread) for key, inner in content.items()}
+    if kind == "items" and type(content) is list and all(type(pair) is list and len(pair) == 2 for pair in content):
         pairs = {_key(_decoded(k, {})): _decoded(v, unread) for k, v in content}
         if len(pairs) != len(content):
             raise ValueError("a dictionary of the state has the same key twice")

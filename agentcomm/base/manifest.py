@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agentcomm.base.documents import read_bytes
 from agentcomm.base.errors import CheckpointError
+from agentcomm.base.values import parse_json
 from agentcomm.base.versions import versions
 
 MANIFEST = "manifest.json"
-# Far more than any manifest or description needs.
-JSON_LIMIT = 2**20
+LIMIT = 2**16  # bytes of a manifest
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,8 @@ def read(folder: Path, spec: FolderFormat) -> dict[str, Any]:
     for name, mode in found.items():  # links could lead outside the folder
         if not stat.S_ISREG(mode):
             raise _damaged(spec, folder / name, "is a link" if stat.S_ISLNK(mode) else "is not a regular file")
-    text = (folder / MANIFEST).read_bytes() if (folder / MANIFEST).stat().st_size <= JSON_LIMIT else b""
-    manifest = _parsed(text)
+    what = f"{MANIFEST} of {spec.kind} {folder}"
+    manifest = _parsed(read_bytes(folder / MANIFEST, what, LIMIT, folder, CheckpointError))
     if manifest is None:
         raise _damaged(spec, folder / MANIFEST, "is damaged")
     if (manifest["kind"], manifest["format"]) != (spec.kind, spec.number):
@@ -127,38 +128,10 @@ def read(folder: Path, spec: FolderFormat) -> dict[str, Any]:
     return manifest
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file without NaN, nested at most as deep as Python's stack allows.
-
-    Raises:
-        ValueError: If it is larger than :data:`JSON_LIMIT` or not such a file.
-        OSError: If it cannot be read.
-    """
-    if path.stat().st_size > JSON_LIMIT:
-        raise ValueError(f"{path} is larger than {JSON_LIMIT:,} bytes")
-    return parse_json(path.read_bytes())
-
-
-def parse_json(text: bytes) -> Any:
-    """A JSON text without NaN, nested at most as deep as Python's stack allows.
-
-    Raises:
-        ValueError: If it is not.
-    """
-    try:
-        return json.loads(text.decode("utf-8"), parse_constant=_refuse)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is not a JSON number")
-
-
 def _parsed(text: bytes) -> dict[str, Any] | None:
     """The manifest in a text; None unless it is exactly as :func:`seal` writes it."""
     try:
-        manifest = parse_json(text)
+        manifest = parse_json(text.decode())
         if type(manifest) is not dict or _text(manifest) != text:
             return None
         stated = manifest.pop("sha256", None)
@@ -166,7 +139,7 @@ def _parsed(text: bytes) -> dict[str, Any] | None:
         typed = all(type(manifest[k]) is t for k, t in (("kind", str), ("format", int), ("agentcomm", str)))
         typed &= all(type(e["bytes"]) is int and type(e["sha256"]) is str for e in entries)
         return manifest if typed and stated == _digest(manifest) else None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from agentcomm.base import manifest
-from agentcomm.base.errors import CheckpointError
+from agentcomm.base.documents import read_json
+from agentcomm.base.errors import AgentcommError, CheckpointError
 from agentcomm.base.files import new_folder
 from agentcomm.base.manifest import FolderFormat
 from agentcomm.base.versions import versions
@@ -32,8 +32,8 @@ ABOUT, WEIGHTS = "policy.json", "policy.safetensors"
 def _is_old(folder: Path) -> bool:
     """Before format 2, ``policy.json`` held the number of the format, and there was no manifest."""
     try:
-        return "format" in manifest.read_json(folder / ABOUT)
-    except (OSError, ValueError, TypeError):
+        return "format" in read_json(folder / ABOUT, None, ABOUT, folder)
+    except (OSError, AgentcommError):
         return False
 
 
@@ -99,14 +99,8 @@ def read_about(folder: Path) -> About:
     if not folder.exists():
         raise CheckpointError(f"no policy in {folder}: the folder does not exist")
     manifest.check(folder, POLICY)
-    try:
-        return About.model_validate(manifest.read_json(folder / ABOUT))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise CheckpointError(f"the policy in {folder}: {ABOUT}: {where}: {first['msg']}") from None
-    except ValueError as error:
-        raise CheckpointError(f"the policy in {folder}: {ABOUT} cannot be read ({error})") from None
+    what = f"{ABOUT} of the policy in {folder}"
+    return About.model_validate(read_json(folder / ABOUT, About, what, folder, CheckpointError))
 
 
 def load(folder: Path, device: str = "cpu") -> SavedPolicy:

@@ -26,8 +26,9 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_OPTIMIZER, COMPONENT_RL_
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME, WEIGHTS_SEQ_NO
 
 from agentcomm.base import arrays, manifest
+from agentcomm.base.documents import read_rows
 from agentcomm.base.errors import CheckpointError
-from agentcomm.base.files import new_folder, read_jsonl, write_text
+from agentcomm.base.files import new_folder, write_text
 from agentcomm.base.manifest import FolderFormat
 from agentcomm.training.env_runner import COMPONENT_SAMPLER
 from agentcomm.training.learner import SHUFFLE
@@ -119,7 +120,7 @@ def write(algorithm: Any, target: Path, progress: Path | None = None) -> None:
         progress: The team's progress so far.
     """
     arrays.save(_state(algorithm), target / STRUCTURE, target / ARRAYS)
-    rows = read_jsonl(progress)[0] if progress is not None and progress.exists() else []
+    rows = [] if progress is None else read_rows(progress, None, f"progress {progress}")[0]
     write_text(target / PROGRESS, _lines(rows))
     steps = algorithm.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
     facts = Facts(algorithm.iteration, int(steps), algorithm.config.num_env_runners, torch.get_num_threads())
@@ -140,7 +141,7 @@ def restore(algorithm: Any, path: Path) -> Facts:
     try:
         state = arrays.load(path / STRUCTURE, path / ARRAYS, _expected(algorithm))
         _set_state(algorithm, state, facts.iteration)
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, AssertionError) as error:
+    except Exception as error:  # torch and RLlib raise many kinds for a state that does not fit
         raise CheckpointError(
             f"checkpoint {path} does not fit this team ({type(error).__name__}: {error}); {CHECKPOINT.remedy}"
         ) from error
@@ -155,7 +156,7 @@ def restore(algorithm: Any, path: Path) -> Facts:
 
 def restore_progress(path: Path, team: Path) -> dict[str, Any] | None:
     """Set a team's progress back to that of a checkpoint; returns its last row."""
-    rows = read_jsonl(path / PROGRESS)[0]
+    rows, _ = read_rows(path / PROGRESS, None, f"progress {path / PROGRESS}", path)
     write_text(team / PROGRESS, _lines(rows))
     return rows[-1] if rows else None
 
