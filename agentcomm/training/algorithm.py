@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
+from ray.rllib.callbacks.utils import make_callback
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.execution.rollout_ops import synchronous_parallel_sample
@@ -88,6 +89,8 @@ class CommPPO(PPO):
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Restore a checkpoint of Tune."""
         checkpoint.restore(self, Path(checkpoint_dir, TUNE_FOLDER))
+        own = self.config.callbacks_on_checkpoint_loaded
+        make_callback("on_checkpoint_loaded", self.callbacks, own, kwargs={"algorithm": self})
 
 
 def join(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_OPTIMIZER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME, WEIGHTS_SEQ_NO
 
@@ -47,6 +48,14 @@ CHECKPOINT = FolderFormat(
 )
 # Parts of the learner's state; its metrics are not among them, because they are sent on in every iteration.
 LEARNER_PARTS = (COMPONENT_RL_MODULE, COMPONENT_OPTIMIZER, SHUFFLE, WEIGHTS_SEQ_NO)
+
+
+class ProgressRow(BaseModel):
+    """What every line of ``progress.jsonl`` contains, besides measurements."""
+
+    iteration: int
+    env_steps: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -120,7 +129,7 @@ def write(algorithm: Any, target: Path, progress: Path | None = None) -> None:
         progress: The team's progress so far.
     """
     arrays.save(_state(algorithm), target / STRUCTURE, target / ARRAYS)
-    rows = [] if progress is None else read_rows(progress, None, f"progress {progress}")[0]
+    rows = [] if progress is None else read_rows(progress, ProgressRow, f"progress {progress}")[0]
     write_text(target / PROGRESS, _lines(rows))
     steps = algorithm.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0)
     facts = Facts(algorithm.iteration, int(steps), algorithm.config.num_env_runners, torch.get_num_threads())
@@ -156,7 +165,7 @@ def restore(algorithm: Any, path: Path) -> Facts:
 
 def restore_progress(path: Path, team: Path) -> dict[str, Any] | None:
     """Set a team's progress back to that of a checkpoint; returns its last row."""
-    rows, _ = read_rows(path / PROGRESS, None, f"progress {path / PROGRESS}", path)
+    rows, _ = read_rows(path / PROGRESS, ProgressRow, f"progress {path / PROGRESS}", path)
     write_text(team / PROGRESS, _lines(rows))
     return rows[-1] if rows else None
 

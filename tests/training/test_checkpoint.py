@@ -24,6 +24,7 @@ from agentcomm.training.algorithm import CommPPOConfig
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_running")]
 FILES = (MANIFEST, "state.json", "state.safetensors", "progress.jsonl")
+ROW = '{"iteration": 1, "env_steps": 128, "seconds": 0.5}\n'
 WEIGHTS = "learner/rl_module/default_policy/policy.actor.0.weight"
 
 
@@ -35,7 +36,7 @@ def build(*overrides: str, **fields: Any) -> Any:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint after one iteration."""
     team = tmp_path_factory.mktemp("team")
-    (team / "progress.jsonl").write_text('{"iteration": 1, "seconds": 0.5}\n{"iteration": 2, "ste')
+    (team / "progress.jsonl").write_text(f'{ROW}{{"iteration": 2}}\n{{"iteration": 3, "ste')
     algorithm = build()
     algorithm.train()
     path = checkpoint.save(algorithm, team, keep=1)
@@ -91,7 +92,7 @@ def test_a_checkpoint_says_what_it_is(whole: Path) -> None:
     facts = checkpoint.check(whole)
     assert facts == checkpoint.Facts(iteration=1, env_steps=128, runners=0, threads=torch.get_num_threads())
     assert {file.name for file in whole.iterdir()} == set(FILES)
-    assert (whole / "progress.jsonl").read_text() == '{"iteration": 1, "seconds": 0.5}\n'
+    assert (whole / "progress.jsonl").read_text() == ROW
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
