@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,8 +46,8 @@ class Run:
     def __init__(self, path: Path, config: RunConfig) -> None:
         self.path = path
         self.config = config
-        self._lock = FileLock(path / ".lock")
-        self.config_before = config  # as it is in config.yaml
+        self.config_before = config
+        self._locked_by: int | None = None  # thread that holds the lock
 
     @property
     def cells(self) -> Path:
@@ -78,10 +79,10 @@ class Run:
     def _is_behind(self, policy: Path) -> bool:
         """Whether an exported policy was trained for fewer env steps than the config says; a damaged one was not."""
         try:
-            steps = policy_file.read_about(policy).details.get("env_steps")
+            steps = policy_file.read_about(policy).env_steps
         except CheckpointError:
             return False  # whoever loads it reports the damage
-        return isinstance(steps, int) and steps < self.config.training.env_steps
+        return steps is not None and steps < self.config.training.env_steps
 
     def write_config(self) -> None:
         """Write ``config.yaml`` if the run is new or was resumed with another config."""
@@ -92,17 +93,17 @@ class Run:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Lock the folder for writing; the same object can lock it again.
+        """Lock the folder for writing; the thread that has locked it can do so again.
 
         Raises:
             RunError: If another process has locked it.
         """
-        if self._lock.is_locked:
+        if self._locked_by == threading.get_ident():
             yield
             return
-        writer = self.path / ".writer"
+        lock, writer = FileLock(self.path / ".lock"), self.path / ".writer"
         try:
-            self._lock.acquire(timeout=0)
+            lock.acquire(timeout=0)
         except Timeout:
             try:
                 known = writer.read_text(encoding="utf-8")
@@ -110,11 +111,13 @@ class Run:
                 known = "unknown"
             raise RunError(f"another process ({known}) is writing to {self.path}; wait for it or stop it") from None
         try:
+            self._locked_by = threading.get_ident()
             write_text(writer, f"process {os.getpid()}")
             yield
         finally:
+            self._locked_by = None
             writer.unlink(missing_ok=True)
-            self._lock.release()
+            lock.release()
 
 
 @contextmanager

@@ -57,6 +57,12 @@ class About(Strict):
     versions: dict[str, str]
     details: dict[str, Any]
 
+    @property
+    def env_steps(self) -> int | None:
+        """Env steps of training, if the details say them."""
+        steps = self.details.get("env_steps")
+        return steps if isinstance(steps, int) else None
+
 
 @dataclass(frozen=True)
 class SavedPolicy:

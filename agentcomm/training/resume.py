@@ -32,7 +32,8 @@ def _finished(run: Run, variant: Variant, seed: int) -> bool:
     trained = goal
     if policy.exists():
         try:
-            trained = policy_file.read_about(policy).details.get("env_steps", goal)
+            stated = policy_file.read_about(policy).env_steps
+            trained = goal if stated is None else stated
         except CheckpointError as error:
             damage = error
     if policy.exists() and damage is None and trained >= goal:
@@ -71,5 +72,12 @@ def _refuse_links(run: Path) -> None:
     for parent, folders, files in os.walk(run):
         for name in (*folders, *files):
             path = Path(parent, name)
-            if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            if path.is_symlink() and not _leads_into(path, inside):
                 raise RunError(f"{path} is a link that leads out of the run's folder; replace it by what it points to")
+
+
+def _leads_into(link: Path, folder: Path) -> bool:
+    try:
+        return link.resolve().is_relative_to(folder)
+    except (OSError, RuntimeError):  # a loop of links
+        return False
