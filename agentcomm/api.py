@@ -15,7 +15,7 @@ from agentcomm.runs.assembly import check_training
 from agentcomm.runs.choices import Choice, TransportConfig, build
 from agentcomm.runs.conditions import Conditions
 from agentcomm.runs.config import RunConfig
-from agentcomm.runs.folder import Run, create, open_run
+from agentcomm.runs.folder import Run, claim, open_run
 
 if TYPE_CHECKING:
     from agentcomm.evaluation.cells import Cell
@@ -58,8 +58,8 @@ def train(
         config = configs.load(config, overrides)
     _check_foreign(config.check(), config.attacks, config.defenses, (config.transport,))
     check_training(config)
-    run = create(config, Path(root), resume)
-    train_run(run, watcher)
+    with claim(config, Path(root), resume) as run:
+        train_run(run, watcher)
     return run
 
 

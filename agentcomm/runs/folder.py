@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel
 
-from agentcomm.base.errors import RunError, did_you_mean
+from agentcomm.base.errors import CheckpointError, RunError, did_you_mean
 from agentcomm.base.files import write_text
+from agentcomm.runs import policy_file
 from agentcomm.runs.config import RunConfig, Variant, dump, load
 
-# Fields that may change when a run is resumed, because trained teams do not depend on them.
-GROWS = {"seeds", "control", "evaluation"}
+# Fields that may change when a run is resumed: what has been trained stays what it is.
+CHANGES = {"seeds", "control", "evaluation"}
+TRAINING_CHANGES = {"env_steps", "threads", "checkpoint_every", "keep_checkpoints"}
 
 
 def team_name(variant: Variant, seed: int) -> str:
@@ -30,11 +34,21 @@ def teams(config: RunConfig) -> list[tuple[Variant, int]]:
 
 
 class Run:
-    """``runs/<name>/`` with ``config.yaml``, ``teams/<variant>-<seed>/``, ``cells.jsonl`` and ``report.html``."""
+    """``runs/<name>/`` with ``config.yaml``, ``teams/<variant>-<seed>/``, ``cells.jsonl`` and ``report.html``.
+
+    Args:
+        path: The folder.
+        config: The run's config.
+
+    Attributes:
+        config_before: The config in ``config.yaml``, which differs if the run is resumed with another one.
+    """
 
     def __init__(self, path: Path, config: RunConfig) -> None:
         self.path = path
         self.config = config
+        self.config_before = config
+        self._locked_by: int | None = None  # thread that holds the lock
 
     @property
     def cells(self) -> Path:
@@ -60,62 +74,109 @@ class Run:
         return self.team(variant, seed) / "policy"
 
     def trained(self) -> list[tuple[Variant, int]]:
-        """Teams whose policy has been exported."""
-        return [t for t in teams(self.config) if (self.policy(*t) / "policy.json").exists()]
+        """Teams whose policy has been exported, except those that are to be trained longer."""
+        return [t for t in teams(self.config) if self.policy(*t).exists() and not self._is_behind(self.policy(*t))]
+
+    def _is_behind(self, policy: Path) -> bool:
+        """Whether an exported policy was trained for fewer env steps than the config says; a damaged one was not."""
+        try:
+            steps = policy_file.read_about(policy).env_steps
+        except CheckpointError:
+            return False  # whoever loads it reports the damage
+        return steps is not None and steps < self.config.training.env_steps
+
+    def write_config(self) -> None:
+        """Write ``config.yaml`` if the run is new or was resumed with another config."""
+        path = self.path / "config.yaml"
+        if self.config_before != self.config or not path.exists():
+            write_text(path, dump(self.config))
+            self.config_before = self.config
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Lock the folder for writing.
+        """Lock the folder for writing; the thread that has locked it can do so again.
 
         Raises:
             RunError: If another process has locked it.
         """
+        if self._locked_by == threading.get_ident():
+            yield
+            return
         lock, writer = FileLock(self.path / ".lock"), self.path / ".writer"
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            known = writer.read_text(encoding="utf-8") if writer.exists() else "unknown"
+            try:
+                known = writer.read_text(encoding="utf-8")
+            except OSError:  # it has just started or ended
+                known = "unknown"
             raise RunError(f"another process ({known}) is writing to {self.path}; wait for it or stop it") from None
         try:
+            self._locked_by = threading.get_ident()
             write_text(writer, f"process {os.getpid()}")
             yield
         finally:
+            self._locked_by = None
+            writer.unlink(missing_ok=True)
             lock.release()
 
 
-def create(config: RunConfig, root: Path, resume: bool = False) -> Run:
-    """Create the folder for a config, or open the existing one with ``resume``.
+@contextmanager
+def claim(config: RunConfig, root: Path, resume: bool = False) -> Iterator[Run]:
+    """Lock the folder of a new run, or of an existing one with ``resume``.
 
-    Seeds, control and evaluation of a resumed run may differ from when it was started. A folder in which training has
-    not completed an iteration, as when something could not be built, is used again.
+    The config is written by :meth:`Run.write_config`, once nothing can refuse the run any more. Seeds, control,
+    evaluation and some fields of training may differ from when the run was started. A folder in which training has not
+    completed an iteration, as when something could not be built, is used again.
 
     Raises:
-        RunError: If the folder holds a run and ``resume`` is not set, if it has another config, or if another process
-            has locked it.
+        RunError: If the folder exists and ``resume`` is not set, if it has another config, or if another process
+            writes to it. Nothing in the folder has been changed then.
     """
-    path = root / config.name
-    if (path / "config.yaml").exists() and _has_results(path):
-        if not resume:
-            raise RunError(
-                f"{path} already holds a run; resume it (--resume, in Python resume=True), give the new run"
-                f" another name (name=...), or delete the folder"
-            )
-        existing = open_run(path)
-        differing = [f for f in RunConfig.model_fields if getattr(existing.config, f) != getattr(config, f)]
-        if fixed := [field for field in differing if field not in GROWS]:
-            raise RunError(
-                f"{path} was started with another config (differs in {', '.join(fixed)}); resume with its own"
-                f" config ({path / 'config.yaml'}), or give the new run another name (name=...)"
-            )
-        if differing:
-            write_text(path / "config.yaml", dump(config))
-        return Run(path, config)
-    path.mkdir(parents=True, exist_ok=True)
-    run = Run(path, config)
+    run = Run(root / config.name, config)
+    _check_claim(run, resume)
+    run.path.mkdir(parents=True, exist_ok=True)
     with run.lock():
-        if not _has_results(path):
-            shutil.rmtree(path / "teams", ignore_errors=True)
-        write_text(path / "config.yaml", dump(config))
+        run.config_before = _check_claim(run, resume)  # another process may have been faster
+        if not _has_results(run.path):
+            shutil.rmtree(run.path / "teams", ignore_errors=True)
+        yield run
+
+
+def _check_claim(run: Run, resume: bool) -> RunConfig:
+    """Check that a run can be started or resumed; returns the config with which it was started or last resumed."""
+    path, config = run.path, run.config
+    if not (path / "config.yaml").exists() or not _has_results(path):
+        return config
+    if not resume:
+        raise RunError(
+            f"{path} already holds a run; resume it (--resume, in Python resume=True), give the new run"
+            f" another name (name=...), or delete the folder"
+        )
+    existing = open_run(path).config
+    differing = _differing(existing, config)
+    differing += [f"training.{name}" for name in _differing(existing.training, config.training)]
+    allowed = CHANGES | {"training"} | {f"training.{name}" for name in TRAINING_CHANGES}
+    if fixed := [name for name in differing if name not in allowed]:
+        raise RunError(
+            f"{path} was started with another config (differs in {', '.join(fixed)}); resume with its own"
+            f" config ({path / 'config.yaml'}), or give the new run another name (name=...)"
+        )
+    return existing
+
+
+def _differing(one: BaseModel, other: BaseModel) -> list[str]:
+    return [name for name in type(one).model_fields if getattr(one, name) != getattr(other, name)]
+
+
+def create(config: RunConfig, root: Path, resume: bool = False) -> Run:
+    """Create the folder of a new run, or open that of an existing one with ``resume``.
+
+    Raises:
+        RunError: See :func:`claim`.
+    """
+    with claim(config, root, resume) as run:
+        run.write_config()
     return run
 
 

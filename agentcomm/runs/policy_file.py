@@ -1,4 +1,8 @@
-"""Exported policies: weights as safetensors, everything else as JSON; loading unpickles nothing."""
+"""Exported policies: weights as safetensors, everything else as JSON; loading unpickles nothing.
+
+A policy's folder contains ``policy.safetensors``, ``policy.json`` and a manifest of both
+(:mod:`agentcomm.base.manifest`).
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,56 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from agentcomm.base.errors import CheckpointError
+from agentcomm.base import manifest
+from agentcomm.base.documents import read_json
+from agentcomm.base.errors import AgentcommError, CheckpointError
 from agentcomm.base.files import new_folder
+from agentcomm.base.manifest import FolderFormat
 from agentcomm.base.versions import versions
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.runs.assembly import make_policy, make_world
-from agentcomm.runs.choices import Choice
+from agentcomm.runs.choices import Choice, Strict
 from agentcomm.runs.config import Variant
 
-FORMAT = 1
+ABOUT, WEIGHTS = "policy.json", "policy.safetensors"
+
+
+def _is_old(folder: Path) -> bool:
+    """Before format 2, ``policy.json`` held the number of the format, and there was no manifest."""
+    try:
+        return "format" in read_json(folder / ABOUT, None, ABOUT, folder)
+    except (OSError, AgentcommError):
+        return False
+
+
+POLICY = FolderFormat(
+    kind="policy",
+    number=2,
+    files=frozenset({ABOUT, WEIGHTS}),
+    remedy="export it again by resuming the run (agentcomm train <run>/config.yaml --resume)",
+    is_old=_is_old,
+    old_remedy="train the team again",
+)
+
+
+class About(Strict):
+    """Content of ``policy.json``."""
+
+    environment: Choice
+    policy: Choice
+    variant: Variant
+    seed: int
+    versions: dict[str, str]
+    details: dict[str, Any]
+
+    @property
+    def env_steps(self) -> int | None:
+        """Env steps of training, if the details say them."""
+        steps = self.details.get("env_steps")
+        return steps if isinstance(steps, int) else None
 
 
 @dataclass(frozen=True)
@@ -44,20 +86,28 @@ def save(
     seed: int,
     details: dict[str, Any],
 ) -> None:
-    """Write ``policy.safetensors`` and ``policy.json`` into a new folder, atomically."""
-    about = {
-        "format": FORMAT,
-        "environment": environment.model_dump(mode="json"),
-        "policy": choice.model_dump(mode="json"),
-        "variant": variant,
-        "seed": seed,
-        "versions": versions(),
-        "details": details,
-    }
+    """Write a policy into a new folder, atomically."""
+    about = About(
+        environment=environment, policy=choice, variant=variant, seed=seed, versions=versions(), details=details
+    )
     with new_folder(folder) as target:
         weights = {name: value.detach().cpu().contiguous() for name, value in policy.state_dict().items()}
-        save_file(weights, target / "policy.safetensors")
-        (target / "policy.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+        save_file(weights, target / WEIGHTS)
+        (target / ABOUT).write_text(json.dumps(about.model_dump(mode="json"), indent=1), encoding="utf-8")
+        manifest.seal(target, POLICY)
+
+
+def read_about(folder: Path) -> About:
+    """Check every file of a policy's folder, and read what the policy is.
+
+    Raises:
+        CheckpointError: If a file is missing or damaged, or has another format.
+    """
+    if not folder.exists():
+        raise CheckpointError(f"no policy in {folder}: the folder does not exist")
+    manifest.check(folder, POLICY)
+    what = f"{ABOUT} of the policy in {folder}"
+    return About.model_validate(read_json(folder / ABOUT, About, what, folder, CheckpointError))
 
 
 def load(folder: Path, device: str = "cpu") -> SavedPolicy:
@@ -66,33 +116,32 @@ def load(folder: Path, device: str = "cpu") -> SavedPolicy:
     Raises:
         CheckpointError: If a file is missing or damaged, has another format, or contains numbers that are not finite.
     """
+    about = read_about(folder)
+    with closing(make_world(about.environment, 1, device)) as world:
+        policy = make_policy(about.policy, world, about.variant, about.seed)
+    weights = _weights(folder, policy.state_dict())
+    policy.load_state_dict(weights)
+    return SavedPolicy(policy, about.environment, about.policy, about.variant, about.seed, about.details)
+
+
+def _weights(folder: Path, expected: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights in a folder. Names and shapes are compared with the expected ones before tensors are read."""
     try:
-        about = json.loads((folder / "policy.json").read_text(encoding="utf-8"))
-        weights = load_file(folder / "policy.safetensors")
-    except FileNotFoundError as error:
-        raise CheckpointError(f"no policy in {folder}: {Path(error.filename or '').name} is missing") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, SafetensorError) as error:
-        raise CheckpointError(
-            f"the policy in {folder} is damaged ({error}); export it again by resuming the run"
-        ) from None
-    if about.get("format") != FORMAT:
-        raise CheckpointError(f"the policy in {folder} has format {about.get('format')!r}; this version reads {FORMAT}")
-    environment, choice = Choice.model_validate(about["environment"]), Choice.model_validate(about["policy"])
-    with closing(make_world(environment, 1, device)) as world:
-        policy = make_policy(choice, world, about["variant"], about["seed"])
-    expected = policy.state_dict()
-    if set(expected) != set(weights):
-        odd = ", ".join(sorted(set(expected) ^ set(weights))[:3])
-        raise CheckpointError(f"the policy in {folder} does not match its policy.json: {odd} missing or unexpected")
+        with safe_open(folder / WEIGHTS, "pt") as file:
+            shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise CheckpointError(f"the policy in {folder} is damaged ({error}); {POLICY.remedy}") from None
+    if set(expected) != set(shapes):
+        odd = ", ".join(sorted(set(expected) ^ set(shapes))[:3])
+        raise CheckpointError(f"the policy in {folder} does not match its {ABOUT}: {odd} missing or unexpected")
+    for name, shape in shapes.items():
+        if shape != list(expected[name].shape):
+            raise CheckpointError(f"the policy in {folder}: {name} has shape {shape}, not {list(expected[name].shape)}")
+    weights: dict[str, torch.Tensor] = load_file(folder / WEIGHTS)
     for name, value in weights.items():
-        if value.shape != expected[name].shape:
-            raise CheckpointError(
-                f"the policy in {folder}: {name} has shape {list(value.shape)}, not {list(expected[name].shape)}"
-            )
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise CheckpointError(
                 f"the policy in {folder}: {name} contains NaN or infinite numbers:"
                 f" training diverged or the file is damaged"
             )
-    policy.load_state_dict(weights)
-    return SavedPolicy(policy, environment, choice, about["variant"], int(about["seed"]), about["details"])
+    return weights

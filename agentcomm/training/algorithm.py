@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ import gymnasium
 import numpy as np
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
-from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+from ray.rllib.callbacks.utils import make_callback
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.policy.sample_batch import MultiAgentBatch, SampleBatch
 from ray.rllib.utils.metrics import (
@@ -22,22 +22,23 @@ from ray.rllib.utils.metrics import (
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
     SYNCH_WORKER_WEIGHTS_TIMER,
     TIMERS,
-    WEIGHTS_SEQ_NO,
 )
 from ray.tune import register_env
 
 from agentcomm.runs.assembly import make_world
 from agentcomm.runs.config import RunConfig, Variant
 from agentcomm.runs.ppo_settings import PPOSettings
+from agentcomm.training import checkpoint
 from agentcomm.training.callbacks import refuse_uncalled
-from agentcomm.training.env_runner import COMPONENT_SAMPLER, BatchFirstEnvRunner
+from agentcomm.training.env_runner import BatchFirstEnvRunner
 from agentcomm.training.evaluation_size import MOST_EPISODES, EvaluationSize
 from agentcomm.training.learner import CommLearner
 from agentcomm.training.module import CommModule
 from agentcomm.training.sampling import ParallelSampler
 
 ENV_NAME = "agentcomm"
-SAMPLERS_FILE = "samplers.pkl"
+# Tune adds files of its own to a checkpoint.
+TUNE_FOLDER = "team"
 
 
 def _never_built(_: Any) -> Any:
@@ -104,29 +105,17 @@ class CommPPO(PPO):
                 from_worker_or_learner_group=self.learner_group, policies=[DEFAULT_MODULE_ID], inference_only=True
             )
 
-    def save_to_path(self, path: Any = None, *args: Any, **kwargs: Any) -> str:
-        """Save RLlib's checkpoint, and next to it the sampling state of remote runners."""
-        written: str = super().save_to_path(path, *args, **kwargs)
-        if self.config.num_env_runners:
-            states = self.env_runner_group.foreach_env_runner(
-                lambda runner: (runner.worker_index, runner.get_state(components=[COMPONENT_SAMPLER])),
-                local_env_runner=False,
-            )
-            Path(written, SAMPLERS_FILE).write_bytes(pickle.dumps(dict(states)))
-        return written
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Write a checkpoint for Tune."""
+        target = Path(checkpoint_dir, TUNE_FOLDER)
+        target.mkdir()
+        checkpoint.write(self, target)
 
-    def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
-        """Restore the checkpoint and remote runners, with the restored weights."""
-        super().restore_from_path(path, *args, **kwargs)
-        if not self.config.num_env_runners:
-            return
-        saved = Path(path, SAMPLERS_FILE)
-        states = pickle.loads(saved.read_bytes()) if saved.exists() else {}
-        # Sequence number 0 forces: RLlib's own synchronization leaves runners with their first weights here.
-        weights = {COMPONENT_RL_MODULE: self.env_runner.module.get_state(), WEIGHTS_SEQ_NO: 0}
-        self.env_runner_group.foreach_env_runner(
-            lambda runner: runner.set_state(weights | states.get(runner.worker_index, {})), local_env_runner=False
-        )
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        """Restore a checkpoint of Tune."""
+        checkpoint.restore(self, Path(checkpoint_dir, TUNE_FOLDER))
+        own = self.config.callbacks_on_checkpoint_loaded
+        make_callback("on_checkpoint_loaded", self.callbacks, own, kwargs={"algorithm": self})
 
 
 def join(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

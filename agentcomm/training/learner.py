@@ -88,6 +88,13 @@ class CommLearner(TorchLearner):
         policy, settings = self.module[module_id].policy, config.settings()
         return ppo_loss(policy, batch, settings, self.steps.entropy, graph_gradient=False)[0]
 
+    def parameter_shapes(self) -> dict[str, list[tuple[int, ...]]]:
+        """Shapes of the parameters of every optimizer, in its order."""
+        return {
+            name: [tuple(p.shape) for group in optimizer.param_groups for p in group["params"]]
+            for name, optimizer in self._named_optimizers.items()
+        }
+
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
         """RLlib's state, and the generator that shuffles rows."""
         state: dict[str, Any] = super().get_state(components, not_components=not_components, **kwargs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import signal
 import time
@@ -17,13 +16,14 @@ from tensorboardX import SummaryWriter
 
 from agentcomm.base.calling import described
 from agentcomm.base.errors import HookError, NumberError
-from agentcomm.base.files import append_line, read_jsonl, write_text
+from agentcomm.base.files import append_line, read_jsonl
 from agentcomm.base.log import event_log
 from agentcomm.runs import policy_file
 from agentcomm.runs.config import Variant
-from agentcomm.runs.folder import Run, team_name, teams
+from agentcomm.runs.folder import Run, team_name
 from agentcomm.training import checkpoint
 from agentcomm.training.ray_session import ray_session
+from agentcomm.training.resume import unfinished
 
 Row = dict[str, Any]
 DEFAULT = "default_policy"
@@ -94,11 +94,14 @@ def train(run: Run, watcher: Watcher | None = None) -> None:
         Stopped: After Ctrl-C or SIGTERM, once the current team's checkpoint is written.
         AgentcommError: If another process writes to the run, Ray does not start, env runners do not come back, or
             the code of a plug-in raises.
+        RunError: If a team cannot be trained as long as the config says.
+        CheckpointError: If the last checkpoint of a team is damaged.
     """
     watcher = watcher or Silent()
     with run.lock(), stop_on_signal() as stopping:
+        todo = unfinished(run)
+        run.write_config()
         log = event_log(run.events)
-        todo = [t for t in teams(run.config) if t not in run.trained()]
         log.info("training_started", teams=[team_name(*t) for t in todo])
         if not todo:
             return
@@ -138,7 +141,7 @@ def _train_team(run: Run, variant: Variant, seed: int, watcher: Watcher, stoppin
             row = _row(algorithm, result, seconds, time.perf_counter() - began, int((graph != now).sum()) // 2)
             row |= {"threads": torch.get_num_threads()} | ({"runner_restarts": restarts} if restarts else {})
             graph, done = now, row["env_steps"]
-            append_line(folder / "progress.jsonl", row)
+            append_line(folder / checkpoint.PROGRESS, row)
             for key, value in row.items():
                 if key not in ("graph_entropy_rows", "threads"):
                     writer.add_scalar(key, value, done)
@@ -204,11 +207,14 @@ def _history(progress: Path) -> Row:
 def _resume(algorithm: Any, folder: Path, log: Any) -> tuple[int, float]:
     """Restore a team's last checkpoint, if there is one; returns the env steps and the seconds trained so far."""
     start = checkpoint.latest(folder)
-    if start is not None:
-        checkpoint.restore(algorithm, start)
-        log.info("resumed", checkpoint=start.name, threads=torch.get_num_threads())
-    last = _keep_progress(folder / "progress.jsonl", 0 if start is None else checkpoint.iteration(start))
-    return (last["env_steps"], last["seconds"]) if last else (0, 0.0)
+    if start is None:
+        (folder / checkpoint.PROGRESS).unlink(missing_ok=True)
+        return 0, 0.0
+    facts = checkpoint.restore(algorithm, start)
+    last = checkpoint.restore_progress(start, folder)
+    threads = {"threads": torch.get_num_threads(), "threads_before": facts.threads}
+    log.info("resumed", checkpoint=start.name, env_steps=facts.env_steps, **threads)
+    return facts.env_steps, last["seconds"] if last else 0.0
 
 
 def _graph(algorithm: Any) -> torch.Tensor:
@@ -258,12 +264,3 @@ def _plain(value: Any) -> Any:
         return value
     number = float(value)
     return round(number, 6) if math.isfinite(number) else None
-
-
-def _keep_progress(path: Path, iteration: int) -> Row | None:
-    """Remove progress after the checkpoint's iteration; returns the last remaining row."""
-    if not path.exists():
-        return None
-    rows = [row for row in read_jsonl(path)[0] if row["iteration"] <= iteration]
-    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
-    return rows[-1] if rows else None

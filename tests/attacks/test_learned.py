@@ -335,7 +335,7 @@ def test_files_that_are_no_attackers_for_this_team_are_refused(tmp_path: Path) -
         attack("learned", fits, policy=folder)
     broken.write_bytes(whole)
     (Path(folder) / "policy.json").write_text(json.dumps({"format": 99}))
-    refused("has format 99")
+    refused("damaged")
 
 
 def w_degree(victim: str) -> int:

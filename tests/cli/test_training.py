@@ -119,7 +119,7 @@ def test_a_second_run_into_the_same_folder_is_refused(trained: Path, command: Ca
     assert "already holds a run" in said.stderr
     assert "--resume" in said.stderr
     said = command("train", "config.yaml", "training.worlds=32", "--resume", cwd=trained, code=2)
-    assert "differs in training" in said.stderr
+    assert "differs in training.worlds" in said.stderr
 
 
 def test_a_run_can_be_given_more_seeds(copied: Path, command: Callable[..., Any]) -> None:

@@ -185,7 +185,7 @@ def test_nothing_trained_is_said(tmp_path: Path) -> None:
 
 def test_only_one_process_writes(run: Run) -> None:
     with run.lock(), pytest.raises(RunError, match=rf"another process \(process {os.getpid()}\)"):
-        api.evaluate(run, [], [])
+        api.evaluate(run.path, [], [])
 
 
 def test_recordings_hold_the_same_scenes_for_every_cell(run: Run) -> None:

@@ -1,14 +1,98 @@
-"""Folders of runs: one in which nothing was completed does not block the corrected config."""
+"""One process at a time writes to a run; a refused one changes nothing, and one without results is used again."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 from small import small
 
 from agentcomm.base.errors import RunError
-from agentcomm.runs.folder import create, open_run
+from agentcomm.runs.folder import claim, create, open_run
+
+# Starts at an agreed time, so that several processes do so at once; the winner holds the run until its input ends.
+STARTER = """
+import sys, time
+from pathlib import Path
+from small import small
+from agentcomm.base.errors import RunError
+from agentcomm.runs.folder import claim
+number, at, resume = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3] == "resume"
+config = small(f"seeds=[0, {number}]")
+time.sleep(max(at - time.time(), 0))
+try:
+    with claim(config, Path("runs"), resume) as run:
+        run.write_config()
+        print("won", flush=True)
+        sys.stdin.read()
+except RunError as error:
+    print(error, flush=True)
+"""
+
+
+def race(folder: Path, mode: str) -> list[str]:
+    """What four processes say that start the same run at once, with other seeds each."""
+    at = time.time() + 8
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", STARTER, str(number), str(at), mode],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(1, 5)
+    ]
+    said = [process.stdout.readline() for process in processes if process.stdout is not None]
+    for process in processes:
+        process.communicate()
+    return said
+
+
+@pytest.mark.parametrize("mode", ["start", "resume"])
+def test_of_simultaneous_starts_one_wins(tmp_path: Path, mode: str) -> None:
+    if mode == "resume":
+        create(small(), tmp_path / "runs")
+    said = race(tmp_path, mode)
+    winner = said.index("won\n") + 1
+    others = [text for text in said if text != "won\n"]
+    assert len(others) == 3
+    assert all("is writing to runs/small; wait for it" in text or "already holds a run" in text for text in others)
+    assert open_run(tmp_path / "runs" / "small").config.seeds == (0, winner)
+
+
+def test_a_locked_run_is_not_changed(tmp_path: Path) -> None:
+    config, path = small(), tmp_path / "small"
+    with claim(config, tmp_path) as run:
+        run.write_config()
+        before = {file.name: file.read_bytes() for file in path.iterdir()}
+        with (
+            pytest.raises(RunError, match=rf"another process \(process {os.getpid()}\)"),
+            claim(small("seeds=[0, 5]"), tmp_path, resume=True),
+        ):
+            pass
+        with run.lock():  # the owner may lock it again
+            pass
+        assert {file.name: file.read_bytes() for file in path.iterdir()} == before
+    assert open_run(path).config == config
+    create(small("seeds=[0, 5]", "training.env_steps=512", "training.threads=2"), tmp_path, resume=True)
+    assert open_run(path).config.seeds == (0, 5)
+
+
+def test_the_config_is_written_once_nothing_can_refuse_the_run(tmp_path: Path) -> None:
+    create(small(), tmp_path)
+    before = (tmp_path / "small" / "config.yaml").read_bytes()
+    with claim(small("seeds=[0, 5]"), tmp_path, resume=True) as run:
+        assert (tmp_path / "small" / "config.yaml").read_bytes() == before
+        assert run.config_before.seeds == (0,)
+    assert (tmp_path / "small" / "config.yaml").read_bytes() == before
+    assert {file.name for file in (tmp_path / "small").iterdir()} <= {"config.yaml", ".lock"}
 
 
 @pytest.mark.parametrize("resume", [False, True])
