@@ -10,9 +10,10 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from agentcomm import api
+from agentcomm.base.text import visible
 from agentcomm.cli import tables
-from agentcomm.cli.options import RunFolder, takes_conditions
-from agentcomm.cli.screen import console, errors, say, warn_of_broken_lines
+from agentcomm.cli.options import RunFolder, Trust, takes_conditions
+from agentcomm.cli.screen import complain, console, say, warn_of_broken_lines
 from agentcomm.evaluation.cells import Cell
 
 
@@ -28,9 +29,10 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Defense, written like --attack; join several with +: authenticate+clip."),
     ] = None,
+    trust: Trust = False,
 ) -> None:
     """Evaluate the trained teams of RUN under attacks and defenses; skips cells that are already evaluated."""
-    rows = evaluate_cells(run, attack, defense, conditions)
+    rows = evaluate_cells(run, attack, defense, conditions, trust)
     console.print(tables.cells(rows))
     if any("attack_success" in row.get("metrics", {}) for row in rows):
         console.print(tables.success(rows))
@@ -40,9 +42,7 @@ def evaluate(
         f"{row['attack']['label']}: {row['error']}" for row in rows if row["status"] == "failed" and row["attack"]
     )
     if failed:
-        errors.print(
-            f"error: {len(failed)} attack(s) could not be evaluated\n" + "\n".join(failed), soft_wrap=True, markup=False
-        )
+        complain(f"{len(failed)} attack(s) could not be evaluated\n" + "\n".join(failed))
         raise typer.Exit(1)
 
 
@@ -51,20 +51,25 @@ def evaluate_cells(
     attack: list[str] | None = None,
     defense: list[str] | None = None,
     conditions: dict[str, Any] | None = None,
+    trust: bool = False,
 ) -> list[dict[str, Any]]:
     """Evaluate cells with a progress bar; Ctrl-C ends the command."""
     progress = Progress(
-        TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), console=console
+        TextColumn("evaluating"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}", markup=False),
+        console=console,
     )
     task = progress.add_task("", total=None)
 
     def watch(cell: Cell, done: int, total: int) -> None:
         progress.start()
         label = f"{'clean' if cell.attack is None else cell.attack.label} / {cell.defense_label}"
-        progress.update(task, completed=done, total=total, description=label)
+        progress.update(task, completed=done, total=total, description=visible(label))
 
     try:
-        rows = api.evaluate(run, attack, defense, conditions, watch)
+        rows = api.evaluate(run, attack, defense, conditions, watch, trust)
         progress.update(task, completed=len(rows), total=len(rows), description="")
     except KeyboardInterrupt:
         progress.stop()

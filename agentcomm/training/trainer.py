@@ -17,6 +17,7 @@ from tensorboardX import SummaryWriter
 from agentcomm.base.errors import RunError
 from agentcomm.base.files import append_line
 from agentcomm.base.log import event_log
+from agentcomm.base.versions import FORMAT
 from agentcomm.runs import policy_file
 from agentcomm.runs.config import Variant
 from agentcomm.runs.folder import Run, team_name
@@ -101,14 +102,15 @@ def _train_team(
 ) -> None:
     from agentcomm.training.algorithm import CommPPOConfig
 
-    training, folder = run.config.training, run.team(variant, seed)
+    config, folder = run.located(), run.team(variant, seed)
+    training = config.training
     name = team_name(variant, seed)
     log = log.bind(team=name)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint.clean(folder)
     if training.threads:
         torch.set_num_threads(training.threads)
-    algorithm = CommPPOConfig().team(run.config, variant, seed).build_algo()
+    algorithm = CommPPOConfig().team(config, variant, seed).build_algo()
     try:
         done, seconds = _resume(algorithm, folder, log)
         watcher.team(name, done, training.env_steps)
@@ -148,9 +150,7 @@ def _train_team(
         writer.close()
         details = {"env_steps": done, "seconds": round(seconds, 3), "threads": torch.get_num_threads()}
         policy = algorithm.env_runner.module.policy
-        policy_file.save(
-            run.policy(variant, seed), policy, run.config.environment, run.config.policy, variant, seed, details
-        )
+        policy_file.save(run.policy(variant, seed), policy, config.environment, config.policy, variant, seed, details)
         log.info("trained", **details)
     finally:
         algorithm.stop()
@@ -184,6 +184,7 @@ def _row(algorithm: Any, result: Row, seconds: float, took: float, flips: int) -
     sampled, learned = result["env_runners"], result["learners"][DEFAULT]
     training = algorithm.config.env_config["run"]["training"]
     row: Row = {
+        "format": FORMAT,
         "iteration": algorithm.iteration,
         "env_steps": int(result["num_env_steps_sampled_lifetime"]),
         "seconds": round(seconds, 4),
