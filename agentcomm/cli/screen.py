@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,11 @@ class PlainConsole(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         """The text with control characters made visible."""
         return super().render_str(visible(text), **options)
+
+    def on_broken_pipe(self) -> None:
+        """Go on in silence: the reader, such as ``head``, has seen enough, and the work is to be finished."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 console = PlainConsole()
