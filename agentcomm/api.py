@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentcomm.base.errors import ConfigError
+from agentcomm.base.files import writing
+from agentcomm.base.inputs import looking_in
 from agentcomm.base.plugin import Plugin, foreign
 from agentcomm.base.registry import Axis, find, names
 from agentcomm.contracts.topology import TopologyChoice
@@ -15,7 +17,7 @@ from agentcomm.runs.assembly import check_training
 from agentcomm.runs.choices import Choice, TransportConfig, build
 from agentcomm.runs.conditions import Conditions
 from agentcomm.runs.config import RunConfig
-from agentcomm.runs.folder import Run, claim, open_run
+from agentcomm.runs.folder import Run, claim, open_run, run_folder
 
 if TYPE_CHECKING:
     from agentcomm.evaluation.cells import Cell
@@ -33,6 +35,7 @@ def train(
     root: str | Path = "runs",
     resume: bool = False,
     watcher: Watcher | None = None,
+    trust: bool = False,
 ) -> Run:
     """Train all teams of a config.
 
@@ -42,6 +45,7 @@ def train(
         root: Folder that contains the run folders.
         resume: Whether to resume an existing run.
         watcher: Notified of each team and each iteration.
+        trust: Whether to import the modules and read the files that a resumed run names, whoever made it.
 
     Returns:
         The run, for :func:`evaluate` and :func:`report`.
@@ -55,10 +59,12 @@ def train(
     if isinstance(config, dict):
         config = configs.parse(config, "config")
     elif not isinstance(config, RunConfig):
-        config = configs.load(config, overrides)
+        config = configs.load(config, overrides, trust if resume else None)
+    folder = Path(root) / config.name
+    kept = "what was trained up to the last checkpoint is kept; resume with --resume"
     _check_foreign(config.check(), config.attacks, config.defenses, (config.transport,))
     check_training(config)
-    with claim(config, Path(root), resume) as run:
+    with writing(folder, kept), claim(config, Path(root), resume, trust) as run:
         train_run(run, watcher)
     return run
 
@@ -70,6 +76,7 @@ def evaluate(
     conditions: Sequence[Conditions] | Mapping[str, Any] | None = None,
     watch: Callable[[Cell, float, int], None] = lambda cell, done, total: None,
     isolate: bool = False,
+    trust: bool = False,
 ) -> list[dict[str, Any]]:
     """Evaluate trained teams under attacks and defenses, on common random numbers.
 
@@ -83,6 +90,7 @@ def evaluate(
         watch: Called before each cell, and about every second within one that takes longer, with the cell, the number
             of finished cells (within a cell with the finished share of it) and the total.
         isolate: Whether to evaluate each cell in a process of its own, so that a plug-in cannot spoil another cell.
+        trust: Whether to import the modules and read the files that the run names, whoever made it.
 
     Returns:
         One row per cell, as in ``cells.jsonl``.
@@ -92,12 +100,14 @@ def evaluate(
     """
     from agentcomm.evaluation.grid import evaluate as evaluate_grid
 
-    run = run if isinstance(run, Run) else open_run(run)
+    run = run if isinstance(run, Run) else open_run(run, trust)
     settings = run.config.evaluation
-    chosen_attacks = settings.attacks if attacks is None else tuple(_choice(a) for a in _each(attacks))
+    chosen_attacks = settings.attacks
+    if attacks is not None:
+        chosen_attacks = tuple(run.adopt("attack", _choice(a)) for a in _each(attacks))
     chosen_defenses = settings.defenses
     if defenses is not None:
-        chosen_defenses = tuple(_group(group) for group in _each(defenses))
+        chosen_defenses = tuple(tuple(run.adopt("defense", d) for d in _group(group)) for group in _each(defenses))
     for attack in chosen_attacks:
         build("attack", attack)
     for defense in (d for group in chosen_defenses for d in group):
@@ -107,13 +117,15 @@ def evaluate(
     for under in conditions:
         under.check(run.config.environment)
     grouped = tuple(defense for group in chosen_defenses for defense in group)
-    _check_foreign(run.config, chosen_attacks, grouped, tuple(under.transport for under in conditions))
-    evaluator = None
-    if isolate:
-        from agentcomm.evaluation.isolate import Isolated
+    kept = "finished cells are kept; repeat the command to evaluate the rest"
+    with looking_in(run.places()), writing(run.path, kept):
+        _check_foreign(run.config, chosen_attacks, grouped, tuple(under.transport for under in conditions))
+        evaluator = None
+        if isolate:
+            from agentcomm.evaluation.isolate import Isolated
 
-        evaluator = Isolated(run)
-    return evaluate_grid(run, chosen_attacks, chosen_defenses, conditions, watch, evaluator)
+            evaluator = Isolated(run)
+        return evaluate_grid(run, chosen_attacks, chosen_defenses, conditions, watch, evaluator)
 
 
 def messages(
@@ -123,6 +135,7 @@ def messages(
     attack: Given | None = None,
     defense: Given | Sequence[Given] | None = None,
     conditions: Conditions | Mapping[str, Any] | None = None,
+    trust: bool = False,
 ) -> list[dict[str, Any]]:
     """Replay an episode of a cell and return all its messages.
 
@@ -133,6 +146,7 @@ def messages(
         attack: Attack of the cell.
         defense: Defenses of the cell.
         conditions: Conditions of the cell, or a mapping as for :func:`evaluate`; None for the run's own.
+        trust: As for :func:`evaluate`.
 
     Returns:
         See :func:`agentcomm.evaluation.trace.messages`.
@@ -144,7 +158,7 @@ def messages(
     from agentcomm.evaluation.cells import Cell
     from agentcomm.evaluation.trace import messages as trace_messages
 
-    run = run if isinstance(run, Run) else open_run(run)
+    run = run if isinstance(run, Run) else open_run(run, trust)
     config = run.config
     if not isinstance(conditions, Conditions):
         usual, *others = config.evaluation.changed(ONE_CELL | dict(conditions or {})).expand(config.transport)
@@ -156,25 +170,30 @@ def messages(
     cell = Cell(
         "team",
         config.seeds[0] if seed is None else seed,
-        None if attack is None else _choice(attack),
-        () if defense is None else _group(defense),
+        None if attack is None else run.adopt("attack", _choice(attack)),
+        () if defense is None else tuple(run.adopt("defense", choice) for choice in _group(defense)),
         config.evaluation.episodes,
         config.evaluation.seed,
         conditions,
     ).canonical(config.environment)
-    return trace_messages(run, cell, episode)
+    with looking_in(run.places()):
+        return trace_messages(run, cell, episode)
 
 
-def report(run: Run | str | Path) -> Path:
-    """Write ``report.html`` and return its path.
+def report(run: Run | str | Path, output: str | Path | None = None) -> Path:
+    """Write a run's report and return its path; nothing that the run names is imported.
+
+    Args:
+        run: A run or its folder.
+        output: The file to write; None for ``report.html`` in the run's folder.
 
     Raises:
-        AgentcommError: If the run does not exist, or no cell has been evaluated.
+        AgentcommError: If the run does not exist, no cell has been evaluated, or the file cannot be written.
     """
     from agentcomm.report import build_report
 
-    run = run if isinstance(run, Run) else open_run(run)
-    return build_report(run.path)
+    folder = run.path if isinstance(run, Run) else run_folder(run)
+    return build_report(folder, None if output is None else Path(output))
 
 
 def _check_foreign(

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from agentcomm.base import registry
 from agentcomm.base.errors import CheckpointError, ConfigError
+from agentcomm.base.inputs import InputPath, find_input
 from agentcomm.base.seeds import derive
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.edits import MessageEdits
@@ -51,7 +51,7 @@ class AttackerConfig(WorldConfig):
     max_steps: int = Field(
         1000, ge=1, description="steps after which an episode is truncated, if the team's episode does not end earlier"
     )
-    victim: str | None = Field(
+    victim: Annotated[str | None, InputPath()] = Field(
         None, description="folder of the attacked team's policy, such as runs/mine/teams/team-0/policy"
     )
     power: Handle = Field("modify", description="rewrite messages (attack learned) or mask them (attack mask)")
@@ -65,10 +65,6 @@ class AttackerConfig(WorldConfig):
     phrases: int = Field(8, ge=0, le=256, description="messages of honest agents that it can substitute for others")
     price: float = Field(0.0, ge=0, description="cost of attacking a message, in units of reward, to train stealth")
     defenses: tuple[Choice, ...] = Field((), description="defenses of the team in training")
-
-    def inputs(self) -> list[Path]:
-        """The attacked team's policy."""
-        return [] if self.victim is None else [Path(self.victim)]
 
 
 class SteeredByActions(Steered):
@@ -210,7 +206,7 @@ def _victim(folder: str | None, device: str) -> policy_file.SavedPolicy:
     if folder is None:
         raise ConfigError("environment attacker needs a team to attack: victim=<folder of its policy>")
     try:
-        saved = policy_file.load(Path(folder), device)
+        saved = policy_file.load(find_input(folder), device)
     except CheckpointError as error:
         raise ConfigError(f"environment attacker, victim: {error}") from None
     if not saved.policy.rounds:

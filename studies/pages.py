@@ -15,7 +15,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from run import run_name, studies_of, study
 
-from agentcomm.base.files import append_line, read_jsonl, write_text
+from agentcomm.base.documents import read_rows
+from agentcomm.base.files import append_line, write_text
 from agentcomm.evaluation.statistics import Estimate, estimate
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -30,11 +31,11 @@ mpl.rcParams |= {"svg.hashsalt": "agentcomm", "font.size": 9, "axes.spines.top":
 def collect(folder: str, root: Path) -> list[Row]:
     """All cells of a folder's studies; those in run folders replace recorded ones of the same run and id."""
     path = DOCS / folder / "cells.jsonl"
-    rows = {(row["run"], row["id"]): row for row in (read_jsonl(path)[0] if path.exists() else [])}
+    rows = {(row["run"], row["id"]): row for row in read_rows(path, None, str(path))[0]}
     for name in studies_of(folder):
         for team in study(folder, name)["teams"]:
             cells = root / folder / run_name(name, team) / "cells.jsonl"
-            for row in read_jsonl(cells)[0] if cells.exists() else []:
+            for row in read_rows(cells, None, str(cells))[0]:
                 kept = {key: row.get(key) for key in KEPT} | {"run": run_name(name, team), "study": name, "team": team}
                 rows[kept["run"], row["id"]] = kept
     path.parent.mkdir(parents=True, exist_ok=True)

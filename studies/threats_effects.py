@@ -14,7 +14,8 @@ import pages
 from pages import KEPT, Row
 from threats import BUDGETS, FORMS, RUNS, Form, held
 
-from agentcomm.base.files import append_line, read_jsonl, write_text
+from agentcomm.base.documents import read_rows
+from agentcomm.base.files import append_line, write_text
 from agentcomm.evaluation.statistics import Estimate, mean_by_t
 
 SHOWN = (*KEPT, "attack", "defense_label", "violations")
@@ -23,10 +24,10 @@ SHOWN = (*KEPT, "attack", "defense_label", "violations")
 def collect(root: Path) -> list[Row]:
     """All recorded cells; those in run folders replace older ones."""
     path = pages.DOCS / "threats" / "cells.jsonl"
-    rows = {(row["run"], row["id"]): row for row in (read_jsonl(path)[0] if path.exists() else [])}
+    rows = {(row["run"], row["id"]): row for row in read_rows(path, None, str(path))[0]}
     for name in RUNS:
         cells = root / "threats" / name / "cells.jsonl"
-        for row in read_jsonl(cells)[0] if cells.exists() else []:
+        for row in read_rows(cells, None, str(cells))[0]:
             rows[name, row["id"]] = {key: row.get(key) for key in SHOWN} | {"run": name}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, "")

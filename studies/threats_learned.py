@@ -19,7 +19,8 @@ from run import ROOT, run_name, studies_of, study
 from torch import Tensor
 
 from agentcomm import api
-from agentcomm.base.files import append_line, read_jsonl
+from agentcomm.base.documents import read_rows
+from agentcomm.base.files import append_line
 from agentcomm.base.seeds import derive
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.world import World
@@ -172,7 +173,7 @@ def measure(name: str, key: Row, rows: list[Row], by: Callable[[], Row]) -> None
 def cells(name: str) -> list[Row]:
     """The recorded cells."""
     path = pages.DOCS / "threats" / f"{name}.jsonl"
-    return read_jsonl(path)[0] if path.exists() else []
+    return read_rows(path, None, str(path))[0]
 
 
 def main(root: Annotated[Path, typer.Option(help="where folders of runs lie")] = ROOT) -> None:

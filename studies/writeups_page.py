@@ -18,7 +18,8 @@ from pages import COLORS, Row, table
 from threats import AGES, CAPTURE, COPIES, DISTANCES, MARKET
 from threats_effects import damage
 
-from agentcomm.base.files import read_jsonl, write_text
+from agentcomm.base.documents import read_rows
+from agentcomm.base.files import write_text
 from agentcomm.evaluation.statistics import Estimate, mean_by_t
 
 
@@ -26,7 +27,7 @@ class Cells:
     """Cells of one run."""
 
     def __init__(self, run: str) -> None:
-        rows = read_jsonl(pages.DOCS / "threats" / "cells.jsonl")[0]
+        rows = read_rows(pages.DOCS / "threats" / "cells.jsonl", None, "cells.jsonl")[0]
         self.rows = [row for row in rows if row["run"] == run and row["status"] != "failed"]
 
     def of(self, name: str | None, defense: str = "none", variant: str = "team", **arguments: Any) -> list[Row]:

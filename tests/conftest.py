@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import pytest
 
 # Test processes share the cores. Torch reads this when it is first imported, and so do commands that tests start.
 os.environ["OMP_NUM_THREADS"] = "1"
+# The key that signs the runs of this user, away from the user's own settings.
+SETTINGS = tempfile.TemporaryDirectory()
+os.environ["XDG_CONFIG_HOME"] = SETTINGS.name
 sys.path.insert(0, str(Path(__file__).parent))
 
 ALONE = ("ray", "browser")

@@ -6,6 +6,7 @@ bounded memory and time; whatever is wrong with a file becomes an :class:`agentc
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import stat
@@ -44,8 +45,8 @@ def read_bytes(path: Path, what: str, limit: int, within: Path | None = None, er
         if within is not None and not path.resolve().is_relative_to(within.resolve()):
             raise error(f"{what} is a link that leads out of {within} (to {path.resolve()}); put the file itself there")
         if not stat.S_ISREG(path.stat().st_mode):
-            kind = "a folder" if path.is_dir() else "not a regular file"
-            raise error(f"{what} cannot be read: it is {kind}; remove or replace it")
+            kind = "a folder, not a file" if path.is_dir() else "not a regular file"
+            raise error(f"{what} cannot be read: it is {kind}")
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             content = file.read(limit + 1)
     except FileNotFoundError:
@@ -61,7 +62,7 @@ def read_text(path: Path, what: str, limit: int, within: Path | None = None, err
     """The text of a UTF-8 file; see :func:`read_bytes`."""
     content = read_bytes(path, what, limit, within, error)
     try:
-        return content.decode("utf-8-sig")
+        return content.removeprefix(codecs.BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError as failed:
         line = content.count(b"\n", 0, failed.start) + 1
         raise error(f"{what}, line {line}: not UTF-8 text; is it another kind of file?") from None

@@ -1,74 +1,168 @@
-"""Atomic file writes, and JSON Lines files."""
+"""Atomic file writes, and JSON Lines files; an error names the path and what was kept.
+
+Temporary files are named ``.tmp-<process>-...``. What a killed process left behind, the next writer removes.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from agentcomm.base.errors import FileError
+from agentcomm.base.text import clip, reason
+from agentcomm.base.values import parse_json
+
+ADVICE = {
+    errno.EACCES: "change its permissions, or use a folder of your own",
+    errno.EPERM: "change its permissions, or use a folder of your own",
+    errno.EROFS: "the disk is read-only; use another folder",
+    errno.ENOSPC: "free space on the disk and repeat the command",
+    errno.EDQUOT: "free space in your quota and repeat the command",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; give another path",
+    errno.EEXIST: "a file is in the way; give another path",
+    errno.EISDIR: "a folder is in the way; give another path",
+}
+
+
+@contextmanager
+def writing(path: Path, kept: str = "") -> Iterator[None]:
+    """Turn errors of the file system into errors that name the path, how to go on, and what was kept.
+
+    Args:
+        path: What is written, unless the error names a file itself.
+        kept: What is not lost, as the last words of the message.
+
+    Raises:
+        FileError: If the block raises OSError.
+    """
+    try:
+        yield
+    except OSError as failed:
+        named = failed.filename if isinstance(failed.filename, str) else ""
+        where = path if not named or "/.tmp-" in named else named
+        parts = [f"cannot write to {clip(str(where))}: {reason(failed)}", ADVICE.get(failed.errno or 0, ""), kept]
+        raise FileError("; ".join(part for part in parts if part)) from failed
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder, and those it is in.
+
+    Raises:
+        FileError: If that is not possible.
+    """
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file's content in one step: readers see the old or the new text, never a part."""
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".tmp-", delete=False) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+    """Replace a file's content in one step: readers see the old or the new text, never a part.
+
+    Raises:
+        FileError: If it cannot be written; an older file is unchanged then.
+    """
+    temporary = _temporary(path)
+    with writing(path, "the file there is unchanged" if path.is_file() else ""):
+        try:
+            with temporary.open("x", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
 
 
 def append_line(path: Path, row: dict[str, Any]) -> None:
-    """Append one JSON line, on a line of its own even if the previous write was cut short."""
+    """Append one JSON line; removes the rest of a line that a killed process did not finish.
+
+    Raises:
+        FileError: If it cannot be written; the earlier lines are unchanged then.
+    """
     text = json.dumps(row, allow_nan=False) + "\n"
-    with path.open("ab+") as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                text = "\n" + text
-        file.write(text.encode())
-        file.flush()
-        os.fsync(file.fileno())
+    with writing(path, "its earlier lines are kept"):
+        end = mend(path)
+        with path.open("ab") as file:
+            try:
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                with suppress(OSError):
+                    os.truncate(path, end)
+                raise
+
+
+def mend(path: Path) -> int:
+    """Remove an unfinished last line of a JSON Lines file; returns the file's size."""
+    with suppress(FileNotFoundError), path.open("rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        tail, window = b"", 2**16
+        while b"\n" not in tail and len(tail) < size:
+            file.seek(max(size - window, 0))
+            tail, window = file.read(), window * 4
+        line = tail[tail.rfind(b"\n") + 1 :]
+        if not line:
+            return size
+        try:
+            parse_json(line.decode())
+        except ValueError:
+            return file.truncate(size - len(line))
+        return size + file.write(b"\n")  # only the line's end was missing
+    return 0
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Fill a temporary folder that is moved to ``path`` once everything in it is written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=".tmp-"))
-    try:
-        yield temporary
-        if path.exists():
-            shutil.rmtree(path)
-        os.chmod(temporary, 0o755)
-        os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    """Fill a temporary folder that is moved to ``path`` once everything in it is written.
 
-
-def read_jsonl(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """Read a file with one JSON object per line.
-
-    A run that was killed may leave a truncated last line: lines that are not JSON objects are skipped and counted.
-
-    Returns:
-        The objects, and the number of broken lines.
+    Raises:
+        FileError: If it cannot be written; an older folder is unchanged then.
     """
-    rows: list[dict[str, Any]] = []
-    broken = 0
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        if not line.strip():
-            continue
+    make_folder(path.parent)
+    temporary, old = _temporary(path), _temporary(path)
+    with writing(path, "the folder there is unchanged" if path.is_dir() else ""):
         try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if isinstance(row, dict):
-            rows.append(row)
+            temporary.mkdir()
+            yield temporary
+            if path.exists():
+                os.replace(path, old)
+            os.replace(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def clean(folder: Path) -> None:
+    """Remove temporary files and folders of processes that are gone."""
+    for stray in folder.glob(".tmp-*"):
+        owner = re.match(r"\.tmp-(\d+)-", stray.name)
+        if owner is not None and _runs(int(owner[1])):
+            continue
+        if stray.is_dir() and not stray.is_symlink():
+            shutil.rmtree(stray, ignore_errors=True)
         else:
-            broken += 1
-    return rows, broken
+            with suppress(OSError):
+                stray.unlink()
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True

@@ -7,11 +7,20 @@ from typing import Any
 
 import structlog
 
+from agentcomm.base.files import mend, writing
+
 
 def event_log(path: Path) -> Any:
-    """A structlog logger that appends to a file and flushes every line."""
+    """A structlog logger that appends to a file and flushes every line.
+
+    Raises:
+        FileError: If the file cannot be written.
+    """
+    with writing(path):
+        mend(path)
+        file = path.open("a", encoding="utf-8", buffering=1)
     return structlog.wrap_logger(
-        structlog.WriteLogger(path.open("a", encoding="utf-8", buffering=1)),
+        structlog.WriteLogger(file),
         processors=[
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.dict_tracebacks,

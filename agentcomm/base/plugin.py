@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Generic, get_args
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeVar
 
+from agentcomm.base.inputs import is_path
+
 ROOT = Path(__file__).resolve().parents[2]  # where this distribution is installed
 
 
@@ -19,8 +21,12 @@ class PluginConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def inputs(self) -> list[Path]:
-        """Files and folders that the plug-in reads; what they contain is part of the identity of a cell."""
-        return []
+        """Files and folders that the plug-in reads: the fields marked :class:`agentcomm.base.inputs.InputPath`.
+
+        What they contain is part of the identity of a cell.
+        """
+        fields = [name for name, field in type(self).model_fields.items() if is_path(field)]
+        return [Path(getattr(self, name)) for name in fields if getattr(self, name) is not None]
 
 
 # Covariant, so that a plug-in with a config of its own counts as one of its axis.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
+FORMAT = 2  # of the files of a run; files without a number are of format 1
+
 
 def versions() -> dict[str, str]:
     """Versions by package name, and Python's."""

@@ -8,32 +8,32 @@ repeats. Every episode starts at a random time of the trace.
 from __future__ import annotations
 
 import csv
+from io import StringIO
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.base.documents import read_text
 from agentcomm.base.errors import ConfigError
+from agentcomm.base.inputs import InputPath, find_input
 from agentcomm.channels.bandwidth import lines, queue_up
 from agentcomm.contracts.channel import Channel, ChannelConfig, ChannelEffect, ChannelInput
 from agentcomm.contracts.shape import TeamShape
 
 COLUMNS = ("seconds", "latency_ms", "loss", "mbit")  # the last may be missing
 BYTES_PER_MBIT = 125_000
+LARGEST = 16 * 2**20  # bytes of a file
 
 
 class TraceConfig(ChannelConfig):
     """Arguments of ``trace``."""
 
-    file: str = Field(description="CSV file with columns seconds,latency_ms,loss[,mbit]")
+    file: Annotated[str, InputPath()] = Field(description="CSV file with columns seconds,latency_ms,loss[,mbit]")
     queue: int = Field(65_536, ge=1, description="size of an uplink's queue in bytes, if the trace limits bandwidth")
-
-    def inputs(self) -> list[Path]:
-        """The trace."""
-        return [Path(self.file)]
 
 
 class Trace(Channel[TraceConfig]):
@@ -90,14 +90,13 @@ def read(file: str) -> list[list[float]]:
     Raises:
         ConfigError: If the file is missing or not a valid trace; names the line, the value and how to fix it.
     """
-    path = Path(file)
-    if not path.is_file():
-        raise ConfigError(f"trace {file}: there is no such file (looked for in {Path.cwd()})")
     try:
-        with path.open(newline="", encoding="utf-8-sig") as opened:
-            reader = csv.reader(opened)
-            table = [(reader.line_num, cells) for cells in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = read_text(find_input(file), f"trace {file}", LARGEST, error=ConfigError)
+        reader = csv.reader(StringIO(text, newline=""))
+        table = [(reader.line_num, cells) for cells in reader]
+    except FileNotFoundError:
+        raise ConfigError(f"trace {file}: there is no such file (looked for in {Path.cwd()})") from None
+    except csv.Error as error:
         raise ConfigError(f"trace {file} cannot be read as CSV in UTF-8: {error}") from error
     header = [name.strip() for name in table[0][1]] if table else []
     if header not in (list(COLUMNS), list(COLUMNS[:-1])):

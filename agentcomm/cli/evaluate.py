@@ -10,9 +10,10 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from agentcomm import api
+from agentcomm.base.text import visible
 from agentcomm.cli import tables
-from agentcomm.cli.options import RunFolder, takes_conditions
-from agentcomm.cli.screen import console, errors, say, warn_of_broken_lines
+from agentcomm.cli.options import RunFolder, Trust, takes_conditions
+from agentcomm.cli.screen import complain, console, say, warn_of_broken_lines
 from agentcomm.evaluation.cells import Cell
 
 
@@ -31,9 +32,10 @@ def evaluate(
     isolate: Annotated[
         bool, typer.Option("--isolate", help="Evaluate each cell in a process of its own, for plug-ins that crash.")
     ] = False,
+    trust: Trust = False,
 ) -> None:
     """Evaluate the trained teams of RUN under attacks and defenses; skips cells that are already evaluated."""
-    rows = evaluate_cells(run, attack, defense, conditions, isolate)
+    rows = evaluate_cells(run, attack, defense, conditions, isolate, trust)
     console.print(tables.cells(rows))
     if any("attack_success" in row.get("metrics", {}) for row in rows):
         console.print(tables.success(rows))
@@ -45,7 +47,7 @@ def evaluate(
     say(f"All cells are in {run / 'cells.jsonl'}. Next: agentcomm report {shlex.quote(str(run))}")
     failed = tables.failures(rows)
     if failed:
-        errors.print(f"error: {len(failed)} failed\n" + "\n".join(failed), soft_wrap=True, markup=False)
+        complain(f"{len(failed)} failed\n" + "\n".join(failed))
         raise typer.Exit(1)
 
 
@@ -55,6 +57,7 @@ def evaluate_cells(
     defense: list[str] | None = None,
     conditions: dict[str, Any] | None = None,
     isolate: bool = False,
+    trust: bool = False,
 ) -> list[dict[str, Any]]:
     """Evaluate cells with a progress bar; Ctrl-C ends the command."""
     progress = Progress(
@@ -63,7 +66,7 @@ def evaluate_cells(
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(compact=True),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         console=console,
     )
     task = progress.add_task("", total=None)
@@ -71,10 +74,10 @@ def evaluate_cells(
     def watch(cell: Cell, done: float, total: int) -> None:
         progress.start()
         label = f"{'clean' if cell.attack is None else cell.attack.label} / {cell.defense_label}"
-        progress.update(task, completed=done, total=total, description=label)
+        progress.update(task, completed=done, total=total, description=visible(label))
 
     try:
-        rows = api.evaluate(run, attack, defense, conditions, watch, isolate)
+        rows = api.evaluate(run, attack, defense, conditions, watch, isolate, trust)
         progress.update(task, completed=len(rows), total=len(rows), description="")
     except KeyboardInterrupt:
         progress.stop()

@@ -13,7 +13,7 @@ from agentcomm.cli.evaluate import evaluate
 from agentcomm.cli.listing import list_
 from agentcomm.cli.messages import messages
 from agentcomm.cli.report import report
-from agentcomm.cli.screen import errors, escape
+from agentcomm.cli.screen import complain
 from agentcomm.cli.train import train
 
 app = typer.Typer(
@@ -54,5 +54,5 @@ def main() -> None:
     try:
         app()
     except AgentcommError as error:
-        errors.print(f"[bold red]error:[/bold red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        complain(str(error))
         raise SystemExit(2) from None

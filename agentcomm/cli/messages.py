@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from agentcomm import api
-from agentcomm.cli.options import RunFolder, takes_conditions
+from agentcomm.cli.options import RunFolder, Trust, takes_conditions
 from agentcomm.cli.screen import console
 
 
@@ -22,9 +22,10 @@ def messages(
     attack: Annotated[str | None, typer.Option(help="Attack of the cell, as for evaluate.")] = None,
     defense: Annotated[str | None, typer.Option(help="Defenses of the cell, joined with +.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines instead of a table.")] = False,
+    trust: Trust = False,
 ) -> None:
     """Replay an episode of RUN and show every message."""
-    found = api.messages(run, episode, seed, attack, defense, conditions)
+    found = api.messages(run, episode, seed, attack, defense, conditions, trust)
     if as_json:
         for entry in found:
             print(json.dumps(entry))

@@ -14,6 +14,10 @@ from agentcomm.runs.choices import Carrier, Choice, TransportConfig
 from agentcomm.runs.conditions import SharedConditions
 
 Root = Annotated[Path, typer.Option(help="Folder that contains the run folders.")]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Import the modules and read the files that the run names, whoever made it."),
+]
 RunFolder = Annotated[Path, typer.Argument(help="Folder of the run, such as runs/demo.")]
 
 # Options by parameter. Each shared condition gets an option made from its field.

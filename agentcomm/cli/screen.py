@@ -2,34 +2,56 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
-from agentcomm.base.files import read_jsonl
+from agentcomm.base.documents import read_rows
+from agentcomm.base.text import visible
+from agentcomm.runs.rows import CellRow
 
-console = Console()
-errors = Console(stderr=True)
+
+class PlainConsole(Console):
+    """Prints strings as they are: no markup or emoji codes in them, and no characters that the terminal would obey."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(markup=False, emoji=False, **settings)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """The text with control characters made visible."""
+        return super().render_str(visible(text), **options)
+
+    def on_broken_pipe(self) -> None:
+        """Go on in silence: the reader, such as ``head``, has seen enough, and the work is to be finished."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+console = PlainConsole()
+errors = PlainConsole(stderr=True)
 
 
 def say(text: str) -> None:
     """Print without wrapping or styling, so that commands can be copied."""
-    console.print(text, soft_wrap=True, markup=False, highlight=False)
+    console.print(text, soft_wrap=True, highlight=False)
+
+
+def complain(text: str) -> None:
+    """Print an error."""
+    errors.print(Text.assemble(("error: ", "bold red"), visible(text)), highlight=False, soft_wrap=True)
 
 
 def warn_of_broken_lines(run: Path) -> None:
     """Say how many lines of a run's cells cannot be read, if any."""
     path = run / "cells.jsonl"
-    broken = read_jsonl(path)[1] if path.exists() else 0
+    _, broken = read_rows(path, CellRow, str(path))
     if broken:
         say(f"Skipped {broken} unreadable line(s) of {path}; evaluate again to restore the cells.")
-
-
-def escape(text: str) -> str:
-    """Text that rich prints as it is, without reading markup in it."""
-    return text.replace("[", r"\[")
 
 
 class Bar:
@@ -42,7 +64,7 @@ class Bar:
     def team(self, name: str, done: int, total: int) -> None:
         """Start a bar for one team."""
         self.progress.start()
-        self.task = self.progress.add_task(name, total=total, completed=done, note="")
+        self.task = self.progress.add_task(visible(name), total=total, completed=done, note="")
 
     def iteration(self, row: dict[str, Any]) -> None:
         """Advance it."""
@@ -59,11 +81,11 @@ class Bar:
 def training_progress() -> Progress:
     """The bar of training, with a note of rate, episode length and success."""
     return Progress(
-        TextColumn("{task.description:<10}"),
+        TextColumn("{task.description:<10}", markup=False),
         BarColumn(bar_width=10),
         TextColumn("{task.percentage:>3.0f}%"),
         TimeElapsedColumn(),
         TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         console=console,
     )

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from agentcomm import api
-from agentcomm.cli.options import Root
+from agentcomm.cli.options import Root, Trust
 from agentcomm.cli.screen import Bar, say, training_progress
 from agentcomm.runs.config import RunConfig, load
 from agentcomm.runs.folder import Run
@@ -23,21 +23,22 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option(help="Resume the run from its last checkpoints.")] = False,
     root: Root = Path("runs"),
+    trust: Trust = False,
 ) -> None:
     """Train the teams of CONFIG, one per seed, and the same without messages as a control.
 
     Ctrl-C or SIGTERM writes a checkpoint and stops; resume with --resume.
     """
-    train_teams(load(config, overrides or ()), root, resume)
+    train_teams(load(config, overrides or (), trust if resume else None), root, resume, trust=trust)
 
 
-def train_teams(config: RunConfig, root: Path, resume: bool, again: str | None = None) -> Run:
+def train_teams(config: RunConfig, root: Path, resume: bool, again: str | None = None, trust: bool = False) -> Run:
     """Train with a progress bar; Ctrl-C ends the command, and says that ``again`` resumes it."""
     from agentcomm.training.trainer import Stopped
 
     progress = training_progress()
     try:
-        run = api.train(config, root=root, resume=resume, watcher=Bar(progress))
+        run = api.train(config, root=root, resume=resume, watcher=Bar(progress), trust=trust)
     except Stopped as stopped:
         progress.stop()
         where = shlex.quote(str(root / config.name / "config.yaml"))

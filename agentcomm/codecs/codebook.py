@@ -8,7 +8,7 @@ standard normal and determined by the seed, the scale of tokens after layer norm
 from __future__ import annotations
 
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 from torch import Tensor
 
+from agentcomm.base.documents import read_array
 from agentcomm.base.errors import ConfigError
+from agentcomm.base.inputs import InputPath, find_input
 from agentcomm.base.plugin import PluginConfig
 
 ITERATIONS = 25
@@ -28,11 +30,9 @@ class CodebookConfig(PluginConfig):
     groups: int = Field(8, ge=1, description="parts of a payload that are coded separately; must divide its width")
     codewords: int = Field(64, ge=2, description="codewords of each group; a power of two")
     seed: int = Field(0, ge=0, description="seed of a random codebook, if there is no file")
-    codebook: Path | None = Field(None, description="a codebook's .npz file, from fit_codebook; null for a random one")
-
-    def inputs(self) -> list[Path]:
-        """The codebook's file."""
-        return [] if self.codebook is None else [self.codebook]
+    codebook: Annotated[Path | None, InputPath()] = Field(
+        None, description="a codebook's .npz file, from fit_codebook; null for a random one"
+    )
 
     @field_validator("codewords")
     @classmethod
@@ -54,10 +54,9 @@ def get_codebook(config: CodebookConfig, width: int) -> Tensor:
     if config.codebook is None:
         return torch.randn(shape, generator=torch.Generator().manual_seed(config.seed))
     try:
-        with np.load(config.codebook, allow_pickle=False) as file:
-            saved = file["codebook"]
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise ConfigError(f"codebook {config.codebook} cannot be used ({error}); make it with fit_codebook") from None
+        saved = read_array(find_input(config.codebook), "codebook", f"codebook {config.codebook}", ConfigError)
+    except FileNotFoundError:
+        raise ConfigError(f"there is no codebook at {config.codebook}; make one with fit_codebook") from None
     if saved.shape != shape or saved.dtype != np.float32 or not np.isfinite(saved).all():
         raise ConfigError(
             f"codebook {config.codebook} holds {saved.dtype} {list(saved.shape)};"

@@ -18,11 +18,12 @@ from typing import Any
 import torch
 
 from agentcomm.base.calling import described
+from agentcomm.base.documents import read_rows
 from agentcomm.base.errors import AgentcommError, NumberError, RequirementError
-from agentcomm.base.files import append_line, read_jsonl
+from agentcomm.base.files import append_line
 from agentcomm.base.log import event_log
 from agentcomm.base.registry import find
-from agentcomm.base.versions import versions
+from agentcomm.base.versions import FORMAT, versions
 from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.contracts.policy import CommPolicy
@@ -44,6 +45,7 @@ from agentcomm.runs.conditions import Conditions
 from agentcomm.runs.config import RunConfig
 from agentcomm.runs.folder import Run
 from agentcomm.runs.policy_file import SavedPolicy
+from agentcomm.runs.rows import CellRow
 from agentcomm.step.comms import Comms
 
 
@@ -125,7 +127,7 @@ def evaluate(
     cells, evaluator = plan(run, attacks, defenses, conditions), evaluator or Evaluator(run)
     with run.lock():
         identities = Identities(run)
-        rows = read_jsonl(run.cells)[0] if run.cells.exists() else []
+        rows, _ = read_rows(run.cells, CellRow, str(run.cells), run.path)
         stale = mark_stale(run, rows, identities)
         known = _usable(rows)
         log = event_log(run.events)
@@ -149,7 +151,7 @@ def evaluate(
 
 def evaluated(run: Run) -> dict[str, dict[str, Any]]:
     """Rows of the evaluated cells that are not stale, by id."""
-    return _usable(read_jsonl(run.cells)[0] if run.cells.exists() else [])
+    return _usable(read_rows(run.cells, CellRow, str(run.cells), run.path)[0])
 
 
 def _usable(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -272,6 +274,7 @@ def _about(cell: Cell, saved: SavedPolicy, own: TransportConfig) -> dict[str, An
         own: The transport of training, which labels omit.
     """
     return {
+        "format": FORMAT,
         "id": cell.id,
         "variant": cell.variant,
         "seed": cell.seed,

@@ -14,6 +14,7 @@ from typing import Any
 from agentcomm.base import registry
 from agentcomm.base.errors import AgentcommError
 from agentcomm.base.files import write_text
+from agentcomm.base.inputs import find_input
 from agentcomm.base.registry import Axis
 from agentcomm.base.source import code_hash, core_hash, hash_of, path_hash
 from agentcomm.evaluation.cells import Cell
@@ -74,7 +75,7 @@ class Identities:
         choice = Choice.model_validate_json(choice_as_json)
         plugin = registry.find(axis, choice.name)
         found: Identity = {f"{axis} {plugin.name!r}": f"version {plugin.version}, code {code_hash(plugin)}"}
-        return found | {str(path): path_hash(path) for path in build(axis, choice).inputs()}
+        return found | {str(path): path_hash(find_input(path)) for path in build(axis, choice).inputs()}
 
 
 def differences(before: Identity, now: Identity) -> str:
@@ -105,7 +106,7 @@ def cell_of(row: dict[str, Any]) -> Cell:
 def mark_stale(run: Run, rows: list[dict[str, Any]], identities: Identities) -> dict[str, str]:
     """Mark the rows of ``cells.jsonl`` whose identity is no longer that of their cell.
 
-    Rows of plug-ins that are no longer installed are left as they are.
+    Rows of plug-ins that are no longer installed, or that lack something, are left as they are.
 
     Args:
         run: The run, locked for writing.
@@ -121,7 +122,7 @@ def mark_stale(run: Run, rows: list[dict[str, Any]], identities: Identities) -> 
             continue
         try:
             now = identities.of(cell_of(row))
-        except AgentcommError:
+        except (AgentcommError, ValueError, LookupError):  # of a plug-in that is not installed, or of another version
             continue
         if reason := differences(row.get("identity") or {}, now):
             row["stale"] = reasons[row["id"]] = reason

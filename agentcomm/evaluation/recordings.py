@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agentcomm.base.files import write_text
+from agentcomm.base.versions import FORMAT
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.setup import Rows, gate_probability, load_team, prepare, run_cell
@@ -36,7 +37,7 @@ def record(run: Run, cells: Sequence[Cell], rows: Rows, scenes: int) -> None:
         episodes += [_episode(cell, number, recorded) for number in range(scenes)]
         about = {"agents": list(world.agents), "actions": list(world.action_names)}
         about |= {key: first[key] for key in ("kinds", "size", "vision") if key in first}
-    write_text(run.path / "episodes.json", json.dumps(about | {"episodes": episodes}))
+    write_text(run.path / "episodes.json", json.dumps({"format": FORMAT} | about | {"episodes": episodes}))
 
 
 def _episode(cell: Cell, number: int, recorded: Episodes) -> dict[str, Any]:

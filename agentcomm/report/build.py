@@ -15,7 +15,9 @@ import jinja2
 from markupsafe import Markup
 from pydantic import ValidationError
 
-from agentcomm.base.files import write_text
+from agentcomm.base.errors import AgentcommError, FileError
+from agentcomm.base.files import make_folder, write_text
+from agentcomm.base.text import visible
 from agentcomm.evaluation.statistics import LEVEL, RESAMPLES
 from agentcomm.report import views
 from agentcomm.report.charts import Chart, Line, chart, learning_charts, mean_line
@@ -25,6 +27,7 @@ from agentcomm.report.narrative import answer
 from agentcomm.report.results import Results
 from agentcomm.report.text import fixed, percent
 from agentcomm.report.verdicts import undefended, worthless
+from agentcomm.runs.choices import PLAIN_TRANSPORT
 from agentcomm.runs.conditions import Conditions
 from agentcomm.runs.config import RunConfig
 
@@ -33,23 +36,29 @@ STYLES = ("page.css", "player.css")
 SCRIPTS = ("table.js", "player_draw.js", "player.js")
 
 
-def build_report(run: Path) -> Path:
-    """Write ``report.html`` into a run folder, atomically replacing an older one.
+def build_report(run: Path, output: Path | None = None) -> Path:
+    """Write the report of a run, atomically replacing an older one.
 
     Args:
         run: Folder with ``cells.jsonl``; ``config.yaml``, ``teams/*/progress.jsonl`` and ``episodes.json`` are shown
             where they exist.
+        output: The file to write; None for ``report.html`` in the run's folder.
 
     Returns:
         Path of the page.
 
     Raises:
         RunError: If the folder contains no evaluated cell.
+        FileError: If the page cannot be written.
     """
     run = Path(run)
     page = render(load_run(run))
-    target = run / "report.html"
-    write_text(target, page)
+    target = run / "report.html" if output is None else output
+    try:
+        make_folder(target.parent)
+        write_text(target, page)
+    except FileError as error:
+        raise FileError(f"{error}; put the page elsewhere with --output FILE") from None
     return target
 
 
@@ -60,6 +69,7 @@ def render(run: RunData) -> str:
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -105,23 +115,35 @@ def _commands(run: RunData) -> list[str]:
     usual, own = Conditions(), []
     with contextlib.suppress(ValidationError):  # not a valid config of this version
         config = RunConfig.model_validate(run.config)
-        usual, *own = config.evaluation.expand(config.transport)
+        usual, *own = (_canonical(under, config) for under in config.evaluation.expand(config.transport))
     # Cells without attacks need no separate command: their options join those of the cells that they vary.
     groups: dict[str, tuple[list[str], list[str], list[str]]] = {}
     for row in run.cells:
-        under = Conditions.model_validate(row.get("conditions") or usual.model_dump())
+        try:
+            under = Conditions.model_validate(row.get("conditions") or usual.model_dump())
+        except ValidationError:  # of another version
+            continue
         if under in own and under.crossed:
             continue  # part of the config
         crossed = under.model_copy(update={"environment": {}, "gates": None})
         asked = crossed.options(usual)
         _, stages, changes = groups.setdefault(shlex.join(asked), (asked, [], []))
-        attack, defense = row["attack"], row.get("defense_label", "none")
+        attack, defense = row.get("attack"), row.get("defense_label", "none")
         stages += [] if not attack else ["--attack", attack["label"]]
         stages += [] if defense == "none" else ["--defense", defense]
         changes += [] if under.crossed else under.options(crossed)
     evaluate = ["agentcomm", "evaluate", f"runs/{name}-again"]
     lines = [[*evaluate, *asked, *_pairs(stages), *_pairs(changes)] for asked, stages, changes in groups.values()]
-    return [f"agentcomm train runs/{name}/config.yaml name={name}-again", *(shlex.join(line) for line in lines)]
+    train = ["agentcomm", "train", f"runs/{name}/config.yaml", f"name={name}-again"]
+    return [shlex.join(line) for line in (train, *lines)]
+
+
+def _canonical(under: Conditions, config: RunConfig) -> Conditions:
+    """Conditions as in rows of cells, if their plug-ins are installed; plain ones are so without importing any."""
+    if under.environment or under.transport != PLAIN_TRANSPORT:
+        with contextlib.suppress(AgentcommError):
+            return under.canonical(config.environment)
+    return under
 
 
 def _pairs(words: list[str]) -> list[str]:
@@ -136,7 +158,14 @@ def embed(data: Any) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
+def _shown(value: Any) -> Any:
+    """Text of the page with control characters, and those that change the direction of writing, made visible."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _finite(data: Any) -> Any:
+    if isinstance(data, str):
+        return visible(data)
     if isinstance(data, dict):
         return {str(key): _finite(value) for key, value in data.items()}
     if isinstance(data, list | tuple):

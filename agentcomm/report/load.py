@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from agentcomm.base.errors import RunError
-from agentcomm.base.files import read_jsonl
+from agentcomm.base.documents import LARGEST_YAML, read_json, read_rows, read_text
+from agentcomm.base.errors import AgentcommError, RunError
+from agentcomm.base.values import parse_yaml, to_yaml
+from agentcomm.runs.record import KEY as RECORD
+from agentcomm.runs.rows import CellRow, ProgressRow, Recordings
 
 VARIANTS = ("team", "control")
+LARGEST_NUMBER = 1e15  # sums and squares of larger ones may overflow
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class RunData:
         name: Name of the run.
         folder: Folder of the run.
         config: Resolved config; empty if it cannot be read.
-        config_text: The text of ``config.yaml``.
+        config_text: The text of ``config.yaml``, without the record of where it was made.
         cells: Evaluated cells, the last row of each id.
         curves: Learning curves.
         episodes: Recordings for the player; None without any.
@@ -64,17 +67,17 @@ def load_run(folder: Path) -> RunData:
     """
     notes: list[str] = []
     path = folder / "cells.jsonl"
-    rows, broken = read_jsonl(path) if path.is_file() else ([], 0)
+    rows, broken = read_rows(path, CellRow, str(path), folder)
     current = [row for row in rows if not row.get("stale")]
     again = {row.get("id") for row in current}
     stale = dict.fromkeys(str(row["stale"]) for row in rows if row.get("stale") and row.get("id") not in again)
-    cells, odd = _cells(current)
+    cells = _cells(current)
     if not cells:
-        detail = f" ({broken + odd} unreadable lines)" if broken + odd else ""
+        detail = f" ({broken} unreadable lines)" if broken else ""
         raise RunError(f"{folder} contains no evaluated cell{detail}; run `agentcomm evaluate` first")
     notes += [f"Cells evaluated earlier are left out: {reason} since. Evaluate them again." for reason in stale]
-    if broken + odd:
-        notes.append(f"{_lines(broken + odd)} of cells.jsonl could not be read and {_is_are(broken + odd)} skipped.")
+    if broken:
+        notes.append(f"{_lines(broken)} of cells.jsonl could not be read and {_is_are(broken)} skipped.")
     text, config = _config(folder, notes)
     return RunData(
         name=str(config.get("name") or folder.resolve().name),
@@ -89,66 +92,67 @@ def load_run(folder: Path) -> RunData:
 
 
 def number(value: Any) -> float:
-    """``value`` as a float; NaN for anything but a finite number."""
+    """``value`` as a float; NaN for anything but a number of plausible size."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return math.nan
-    return float(value) if math.isfinite(value) else math.nan
+    return float(value) if abs(value) < LARGEST_NUMBER else math.nan
 
 
-def _cells(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], int]:
-    """The last row of every id, in order of first appearance, and the number of invalid rows."""
+def _cells(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The last row of every id, in order of first appearance."""
     cells: dict[str, dict[str, Any]] = {}
-    odd = 0
     for row in rows:
         attack = row.get("attack")
-        proper = (
-            row.get("variant") in VARIANTS
-            and isinstance(row.get("seed"), int)
-            and (attack is None or (isinstance(attack, dict) and isinstance(attack.get("label"), str)))
-            and isinstance(row.get("defense_label", "none"), str)
-        )
-        if not proper:
-            odd += 1
-            continue
         place = [row["variant"], row["seed"], attack and attack["label"], row.get("defense_label", "none")]
-        cells[str(row.get("id") or json.dumps(place))] = row
-    return list(cells.values()), odd
+        cells[row.get("id") or json.dumps(place)] = row
+    return list(cells.values())
 
 
 def _config(folder: Path, notes: list[str]) -> tuple[str, dict[str, Any]]:
     try:
-        text = (folder / "config.yaml").read_text(encoding="utf-8")
-        config = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        notes.append("config.yaml is missing or cannot be read.")
-        return "", {}
-    return text, config if isinstance(config, dict) else {}
+        text = read_text(folder / "config.yaml", "config.yaml", LARGEST_YAML, folder)
+        config = parse_yaml(text, "config.yaml")
+    except FileNotFoundError:
+        notes.append("config.yaml is missing.")
+    except AgentcommError as error:
+        notes.append(f"{error}.")
+    else:
+        if isinstance(config, dict) and config.pop(RECORD, None) is not None:
+            text = to_yaml(config, sort_keys=False, default_flow_style=None, width=100)
+        if isinstance(config, dict):
+            return text, config
+        notes.append("config.yaml contains no config.")
+    return "", {}
 
 
 def _curves(folder: Path, notes: list[str]) -> list[Curve]:
     curves = []
     for path in sorted(folder.glob("teams/*/progress.jsonl")):
         variant, _, seed = path.parent.name.rpartition("-")
-        if variant not in VARIANTS or not seed.isdigit():
+        if variant not in VARIANTS or not re.fullmatch("[0-9]{1,18}", seed):
             continue
-        rows, broken = read_jsonl(path)
+        name = f"{path.parent.name}/progress.jsonl"
+        try:
+            rows, broken = read_rows(path, ProgressRow, name, folder)
+        except AgentcommError as error:
+            notes.append(f"{error}.")
+            continue
         if broken:
-            notes.append(f"{_lines(broken)} of {path.parent.name}/progress.jsonl could not be read.")
+            notes.append(f"{_lines(broken)} of {name} could not be read.")
         if rows:
             curves.append(Curve(variant, int(seed), rows))
     return sorted(curves, key=lambda c: (VARIANTS.index(c.variant), c.seed))
 
 
 def _episodes(folder: Path, notes: list[str]) -> dict[str, Any] | None:
-    path = folder / "episodes.json"
-    if not path.is_file():
-        return None
     try:
-        recorded = json.loads(path.read_text(encoding="utf-8"))
-        usable = [e for e in recorded["episodes"] if e.get("steps")]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        notes.append("episodes.json cannot be read, so no episodes are shown.")
+        recorded = read_json(folder / "episodes.json", Recordings, "episodes.json", folder)
+    except FileNotFoundError:
         return None
+    except AgentcommError as error:
+        notes.append(f"No episodes are shown: {error}.")
+        return None
+    usable = [e for e in recorded["episodes"] if e["steps"]]
     return {**recorded, "episodes": usable} if usable else None
 
 

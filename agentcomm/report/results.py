@@ -287,7 +287,7 @@ def _change(row: dict[str, Any], usual: str) -> str:
     label = str(row.get("conditions_label") or "")
     if label == usual:
         return ""
-    stages = [row["attack"] and row["attack"]["label"], row.get("defense_label", NONE)]
+    stages = [row.get("attack") and row["attack"]["label"], row.get("defense_label", NONE)]
     what = [label, *(str(stage) for stage in stages if stage and stage != NONE)]
     if row["variant"] == "control":
         what.append("retrained without messages")

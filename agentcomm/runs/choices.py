@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentcomm.base import registry
 from agentcomm.base.errors import ConfigError
 from agentcomm.base.registry import Axis
+from agentcomm.base.text import shorten
+from agentcomm.base.values import parse_yaml, to_yaml
 
 Carrier = Literal["batch", "objects"]
 
@@ -63,7 +64,7 @@ class Choice(BaseModel):
 
 def as_yaml(value: Any) -> str:
     """A value as one line of YAML, as in overrides and command-line options."""
-    return yaml.safe_dump(value, default_flow_style=True).strip().removesuffix("...").strip()
+    return to_yaml(value, default_flow_style=True, width=10**6).strip().removesuffix("...").strip()
 
 
 def _split(text: str) -> list[str]:
@@ -155,10 +156,7 @@ def apply_override(data: dict[str, Any], text: str, where: str = "override") -> 
     path, equals, raw = text.partition("=")
     if not equals or not path.strip():
         raise ConfigError(f"{where}: {text!r} is not of the form key=value")
-    try:
-        value = yaml.safe_load(raw)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: the value of {path!r} cannot be read: {error}") from None
+    value = parse_yaml(raw, f"{where}: the value of {shorten(path)}", ConfigError)
     *parents, last = path.strip().split(".")
     node: Any = data
     for key in parents:

@@ -6,20 +6,23 @@ anything runs; errors name the field, the value and how to fix it.
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from agentcomm.base.calling import described
+from agentcomm.base import inputs
+from agentcomm.base.documents import read_yaml
 from agentcomm.base.errors import ConfigError, did_you_mean, explain
+from agentcomm.base.modules import import_modules
+from agentcomm.base.values import to_yaml
 from agentcomm.runs.choices import PLAIN_TRANSPORT, Choice, Strict, TransportConfig, apply_override, build
 from agentcomm.runs.conditions import ConditionsConfig
 from agentcomm.runs.ppo_settings import PPOSettings
+from agentcomm.runs.record import Origin, check_format, consent, take
+from agentcomm.runs.settle import located
 
 # The team as configured, or the same team retrained without messages.
 Variant = Literal["team", "control"]
@@ -74,6 +77,9 @@ class RunConfig(Strict):
     training: TrainingConfig = Field(TrainingConfig(), description="how teams are trained")
     evaluation: EvaluationConfig = Field(EvaluationConfig(), description="what to evaluate")
     plugins: tuple[str, ...] = Field((), description="modules to import that register plug-ins")
+    plugin_folders: tuple[str, ...] = Field(
+        (), description="folders in which these modules are looked for first; the working directory comes last"
+    )
 
     @field_validator("seeds")
     @classmethod
@@ -112,17 +118,8 @@ class RunConfig(Strict):
         return self
 
     def import_plugins(self) -> None:
-        """Import the modules named in ``plugins``, also from the working directory."""
-        here = str(Path.cwd())
-        if self.plugins and here not in sys.path:
-            sys.path.append(here)
-        for module in self.plugins:
-            if module in sys.modules:
-                continue
-            try:
-                importlib.import_module(module)
-            except (Exception, SystemExit) as error:  # a plug-in's module may raise anything
-                raise ConfigError(f"plugins: cannot import {module!r}: {described(error)}") from error
+        """Import the modules named in ``plugins``."""
+        import_modules(self.plugins, self.plugin_folders)
 
 
 def parse(data: Any, where: str) -> RunConfig:
@@ -140,31 +137,63 @@ def parse(data: Any, where: str) -> RunConfig:
     return config.check()
 
 
-def load(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
-    """Read a YAML config and apply overrides.
+def load(path: str | Path, overrides: Iterable[str] = (), trust: bool | None = None) -> RunConfig:
+    """Read a YAML config and apply overrides. Paths in the config of a run are made absolute.
+
+    Args:
+        path: The file.
+        overrides: Overrides ``dotted.key=value``.
+        trust: See :func:`agentcomm.runs.record.consent`; None if reading this config is consent to what it imports.
 
     Raises:
         AgentcommError: If the file is missing or invalid.
     """
-    path = Path(path)
+    config, origin = _read(Path(path), overrides, trust)
+    return config if origin is None else located(config, origin.folders)
+
+
+def load_run(path: Path, trust: bool = False) -> tuple[RunConfig, Origin]:
+    """Read the config of a run, with paths as they are recorded, and where it comes from.
+
+    Raises:
+        AgentcommError: If the file is invalid or of another version, or imports modules without the user's consent.
+    """
+    config, origin = _read(path, (), trust)
+    if origin is None:
+        check_format(None, path)
+    assert origin is not None
+    return config, origin
+
+
+def _read(path: Path, overrides: Iterable[str], trust: bool | None) -> tuple[RunConfig, Origin | None]:
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = read_yaml(path, f"config {path}", error=ConfigError)
     except FileNotFoundError:
         near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         raise ConfigError(f"no config at {path}; {did_you_mean(path.name, near)}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config {path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"config {path} is not valid YAML: {error}") from None
+    record = take(data, path)
     if isinstance(data, dict):
         for text in overrides:
             apply_override(data, text)
-    return parse(data, f"config {path}")
+    if record is None:
+        return parse(data, f"config {path}"), None
+    names = {key: _texts(data.get(key)) for key in ("plugins", "plugin_folders")}
+    origin = Origin(record, path.parent, own=True)
+    homes = [inputs.located(folder, origin.folders) for folder in names["plugin_folders"]]
+    if trust is not None:
+        origin = replace(origin, own=consent(record, path, names["plugins"], homes, trust))
+    config = parse(data | ({"plugin_folders": homes} if homes else {}), f"config {path}")
+    return config.model_copy(update={"plugin_folders": tuple(names["plugin_folders"])}), origin
 
 
-def dump(config: RunConfig) -> str:
-    """The config as YAML that :func:`load` reads back."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=100)
+def _texts(value: Any) -> list[str]:
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list | tuple) else []
+
+
+def dump(config: RunConfig, record: Mapping[str, Any] | None = None) -> str:
+    """The config as YAML that :func:`load` reads back, below the record of a run if there is one."""
+    whole = {**(record or {}), **config.model_dump(mode="json")}
+    return to_yaml(whole, sort_keys=False, default_flow_style=None, width=100)
 
 
 def _known(model: type[BaseModel], prefix: str = "") -> dict[str, Iterable[str]]:

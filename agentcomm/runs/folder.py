@@ -13,12 +13,17 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from agentcomm.base.errors import CheckpointError, RunError, did_you_mean
-from agentcomm.base.files import write_text
+from agentcomm.base.files import clean, make_folder, write_text
+from agentcomm.base.inputs import Places, portable
+from agentcomm.base.registry import Axis
 from agentcomm.runs import policy_file
-from agentcomm.runs.config import RunConfig, Variant, dump, load
+from agentcomm.runs.choices import Choice
+from agentcomm.runs.config import RunConfig, Variant, dump, load_run
+from agentcomm.runs.record import Origin, entry, write_signed
+from agentcomm.runs.settle import changed_paths, located, settled
 
 # Fields that may change when a run is resumed: what has been trained stays what it is.
-CHANGES = {"seeds", "control", "evaluation"}
+CHANGES = {"seeds", "control", "evaluation", "plugin_folders"}
 TRAINING_CHANGES = {"env_steps", "threads", "checkpoint_every", "keep_checkpoints"}
 
 
@@ -39,14 +44,17 @@ class Run:
     Args:
         path: The folder.
         config: The run's config.
+        origin: Where an existing run comes from.
 
     Attributes:
         config_before: The config in ``config.yaml``, which differs if the run is resumed with another one.
     """
 
-    def __init__(self, path: Path, config: RunConfig) -> None:
+    def __init__(self, path: Path, config: RunConfig, origin: Origin | None = None) -> None:
         self.path = path
         self.config = config
+        self.origin = origin
+        self._given: list[str] = []
         self.config_before = config
         self._locked_by: int | None = None  # thread that holds the lock
 
@@ -73,6 +81,23 @@ class Run:
         """Folder of a team's exported policy; it exists once the team is trained."""
         return self.team(variant, seed) / "policy"
 
+    def located(self) -> RunConfig:
+        """The config with absolute paths."""
+        return located(self.config, (self.path,) if self.origin is None else self.origin.folders)
+
+    def places(self) -> Places:
+        """Where paths of the run's config, and those that :meth:`adopt` got, are looked up."""
+        return Places((self.path,)) if self.origin is None else self.origin.places(self._given)
+
+    def adopt(self, axis: Axis, choice: Choice) -> Choice:
+        """A choice that the user gave, with its paths as they are recorded in the run."""
+
+        def adopted(path: str) -> str:
+            self._given.append(portable(path, self.path))
+            return self._given[-1]
+
+        return changed_paths(axis, choice, adopted)
+
     def trained(self) -> list[tuple[Variant, int]]:
         """Teams whose policy has been exported, except those that are to be trained longer."""
         return [t for t in teams(self.config) if self.policy(*t).exists() and not self._is_behind(self.policy(*t))]
@@ -89,7 +114,8 @@ class Run:
         """Write ``config.yaml`` if the run is new or was resumed with another config."""
         path = self.path / "config.yaml"
         if self.config_before != self.config or not path.exists():
-            write_text(path, dump(self.config))
+            folders = self.located().plugin_folders
+            write_signed(path, dump(self.config, entry(self.path, self.config.plugins, folders)))
             self.config_before = self.config
 
     @contextmanager
@@ -114,6 +140,7 @@ class Run:
         try:
             self._locked_by = threading.get_ident()
             write_text(writer, f"process {os.getpid()}")
+            clean(self.path)
             yield
         finally:
             self._locked_by = None
@@ -122,7 +149,7 @@ class Run:
 
 
 @contextmanager
-def claim(config: RunConfig, root: Path, resume: bool = False) -> Iterator[Run]:
+def claim(config: RunConfig, root: Path, resume: bool = False, trust: bool = False) -> Iterator[Run]:
     """Lock the folder of a new run, or of an existing one with ``resume``.
 
     The config is written by :meth:`Run.write_config`, once nothing can refuse the run any more. Seeds, control,
@@ -133,17 +160,18 @@ def claim(config: RunConfig, root: Path, resume: bool = False) -> Iterator[Run]:
         RunError: If the folder exists and ``resume`` is not set, if it has another config, or if another process
             writes to it. Nothing in the folder has been changed then.
     """
-    run = Run(root / config.name, config)
-    _check_claim(run, resume)
-    run.path.mkdir(parents=True, exist_ok=True)
+    path = root / config.name
+    run = Run(path, settled(config, path))
+    _check_claim(run, resume, trust)
+    make_folder(path)
     with run.lock():
-        run.config_before = _check_claim(run, resume)  # another process may have been faster
+        run.config_before = _check_claim(run, resume, trust)  # another process may have been faster
         if not _has_results(run.path):
             shutil.rmtree(run.path / "teams", ignore_errors=True)
         yield run
 
 
-def _check_claim(run: Run, resume: bool) -> RunConfig:
+def _check_claim(run: Run, resume: bool, trust: bool) -> RunConfig:
     """Check that a run can be started or resumed; returns the config with which it was started or last resumed."""
     path, config = run.path, run.config
     if not (path / "config.yaml").exists() or not _has_results(path):
@@ -153,7 +181,8 @@ def _check_claim(run: Run, resume: bool) -> RunConfig:
             f"{path} already holds a run; resume it (--resume, in Python resume=True), give the new run"
             f" another name (name=...), or delete the folder"
         )
-    existing = open_run(path).config
+    opened = open_run(path, trust)
+    existing, run.origin = opened.config, opened.origin
     differing = _differing(existing, config)
     differing += [f"training.{name}" for name in _differing(existing.training, config.training)]
     allowed = CHANGES | {"training"} | {f"training.{name}" for name in TRAINING_CHANGES}
@@ -169,13 +198,13 @@ def _differing(one: BaseModel, other: BaseModel) -> list[str]:
     return [name for name in type(one).model_fields if getattr(one, name) != getattr(other, name)]
 
 
-def create(config: RunConfig, root: Path, resume: bool = False) -> Run:
+def create(config: RunConfig, root: Path, resume: bool = False, trust: bool = False) -> Run:
     """Create the folder of a new run, or open that of an existing one with ``resume``.
 
     Raises:
         RunError: See :func:`claim`.
     """
-    with claim(config, root, resume) as run:
+    with claim(config, root, resume, trust) as run:
         run.write_config()
     return run
 
@@ -186,8 +215,23 @@ def _has_results(path: Path) -> bool:
     return any(True for kind in kinds for _ in path.glob(kind))
 
 
-def open_run(path: str | Path) -> Run:
+def open_run(path: str | Path, trust: bool = False) -> Run:
     """An existing run's folder.
+
+    Args:
+        path: The folder.
+        trust: Whether the user trusts the modules and paths in the run's config, whoever made it.
+
+    Raises:
+        RunError: If there is none, if another version of agentcomm wrote it, or if its config imports modules and
+            neither this user made the run nor trusts it.
+    """
+    path = run_folder(path)
+    return Run(path, *load_run(path / "config.yaml", trust))
+
+
+def run_folder(path: str | Path) -> Path:
+    """The folder of an existing run.
 
     Raises:
         RunError: If there is none.
@@ -198,4 +242,4 @@ def open_run(path: str | Path) -> Run:
             raise RunError(f"no run at {path}; did you mean '{Path('runs') / path}'?")
         near = sorted(p.parent.name for p in path.parent.glob("*/config.yaml")) if path.parent.is_dir() else []
         raise RunError(f"no run at {path}; {did_you_mean(path.name, near)}")
-    return Run(path, load(path / "config.yaml"))
+    return path

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from agentcomm.base import manifest
+from agentcomm.base import inputs, manifest
 from agentcomm.base.documents import read_json
 from agentcomm.base.errors import AgentcommError, CheckpointError
 from agentcomm.base.files import new_folder
@@ -26,6 +26,7 @@ from agentcomm.contracts.policy import CommPolicy
 from agentcomm.runs.assembly import make_policy, make_world
 from agentcomm.runs.choices import Choice, Strict
 from agentcomm.runs.config import Variant
+from agentcomm.runs.settle import changed_paths
 
 ABOUT, WEIGHTS = "policy.json", "policy.safetensors"
 
@@ -49,8 +50,9 @@ POLICY = FolderFormat(
 
 
 class About(Strict):
-    """Content of ``policy.json``."""
+    """Content of ``policy.json``; paths in it start from ``folder``, in which it was written, or its present one."""
 
+    folder: str
     environment: Choice
     policy: Choice
     variant: Variant
@@ -87,8 +89,15 @@ def save(
     details: dict[str, Any],
 ) -> None:
     """Write a policy into a new folder, atomically."""
+    environment = changed_paths("environment", environment, lambda path: inputs.portable(path, folder))
     about = About(
-        environment=environment, policy=choice, variant=variant, seed=seed, versions=versions(), details=details
+        folder=str(folder.absolute()),
+        environment=environment,
+        policy=choice,
+        variant=variant,
+        seed=seed,
+        versions=versions(),
+        details=details,
     )
     with new_folder(folder) as target:
         weights = {name: value.detach().cpu().contiguous() for name, value in policy.state_dict().items()}
@@ -117,11 +126,18 @@ def load(folder: Path, device: str = "cpu") -> SavedPolicy:
         CheckpointError: If a file is missing or damaged, has another format, or contains numbers that are not finite.
     """
     about = read_about(folder)
-    with closing(make_world(about.environment, 1, device)) as world:
+    here = (folder, Path(about.folder))
+    environment = changed_paths("environment", about.environment, lambda path: _found(path, here))
+    with closing(make_world(environment, 1, device)) as world:
         policy = make_policy(about.policy, world, about.variant, about.seed)
     weights = _weights(folder, policy.state_dict())
     policy.load_state_dict(weights)
-    return SavedPolicy(policy, about.environment, about.policy, about.variant, about.seed, about.details)
+    return SavedPolicy(policy, environment, about.policy, about.variant, about.seed, about.details)
+
+
+def _found(path: str, folders: tuple[Path, ...]) -> str:
+    """The absolute form of a recorded path, which must not lead out of a run that somebody else made."""
+    return str(inputs.find_input(inputs.located(path, folders)))
 
 
 def _weights(folder: Path, expected: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

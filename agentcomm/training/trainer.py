@@ -15,12 +15,15 @@ import torch
 from tensorboardX import SummaryWriter
 
 from agentcomm.base.calling import described
+from agentcomm.base.documents import read_rows
 from agentcomm.base.errors import HookError, NumberError
-from agentcomm.base.files import append_line, read_jsonl
+from agentcomm.base.files import append_line
 from agentcomm.base.log import event_log
+from agentcomm.base.versions import FORMAT
 from agentcomm.runs import policy_file
 from agentcomm.runs.config import Variant
 from agentcomm.runs.folder import Run, team_name
+from agentcomm.runs.rows import ProgressRow
 from agentcomm.training import checkpoint
 from agentcomm.training.ray_session import ray_session
 from agentcomm.training.resume import unfinished
@@ -119,14 +122,15 @@ def train(run: Run, watcher: Watcher | None = None) -> None:
 def _train_team(run: Run, variant: Variant, seed: int, watcher: Watcher, stopping: Callable[[], int], log: Any) -> None:
     from agentcomm.training.algorithm import CommPPOConfig
 
-    training, folder = run.config.training, run.team(variant, seed)
+    config, folder = run.located(), run.team(variant, seed)
+    training = config.training
     name = team_name(variant, seed)
     log = log.bind(team=name)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint.clean(folder)
     if training.threads:
         torch.set_num_threads(training.threads)
-    algorithm = CommPPOConfig().team(run.config, variant, seed).build_algo()
+    algorithm = CommPPOConfig().team(config, variant, seed).build_algo()
     try:
         done, seconds = _resume(algorithm, folder, log)
         watcher.team(name, done, training.env_steps)
@@ -159,9 +163,7 @@ def _train_team(run: Run, variant: Variant, seed: int, watcher: Watcher, stoppin
         writer.close()
         details = {"env_steps": done, "seconds": round(seconds, 3)} | _history(folder / "progress.jsonl")
         policy = algorithm.env_runner.module.policy
-        policy_file.save(
-            run.policy(variant, seed), policy, run.config.environment, run.config.policy, variant, seed, details
-        )
+        policy_file.save(run.policy(variant, seed), policy, config.environment, config.policy, variant, seed, details)
         log.info("trained", **details)
     finally:
         algorithm.stop()
@@ -197,7 +199,7 @@ def _history(progress: Path) -> Row:
     """
     threads: list[list[int]] = []
     restarts = 0
-    for row in read_jsonl(progress)[0]:
+    for row in read_rows(progress, ProgressRow, "progress")[0]:
         restarts += row.get("runner_restarts", 0)
         if "threads" in row and (not threads or threads[-1][1] != row["threads"]):
             threads.append([row["iteration"], row["threads"]])
@@ -232,6 +234,7 @@ def _row(algorithm: Any, result: Row, seconds: float, took: float, flips: int) -
     sampled, learned = result["env_runners"], result["learners"][DEFAULT]
     training = algorithm.config.env_config["run"]["training"]
     row: Row = {
+        "format": FORMAT,
         "iteration": algorithm.iteration,
         "env_steps": int(result["num_env_steps_sampled_lifetime"]),
         "seconds": round(seconds, 4),

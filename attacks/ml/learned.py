@@ -8,14 +8,14 @@ environment ``attacker``, whose arguments define its position and powers; the sa
 from __future__ import annotations
 
 from contextlib import closing
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from agentcomm.base.errors import ConfigError
+from agentcomm.base.inputs import InputPath, find_input
 from agentcomm.contracts.attack import AttackConfig
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.shape import TeamShape
@@ -36,7 +36,7 @@ class LearnedConfig(AttackConfig):
     budget: Budget = Field(
         default_factory=Budget, description="limits on the attack; those not given are as in training"
     )
-    policy: str | None = Field(
+    policy: Annotated[str | None, InputPath()] = Field(
         None,
         description="folder of the trained attacker's policy, such as runs/mine/teams/team-0/policy",
     )
@@ -47,10 +47,6 @@ class LearnedConfig(AttackConfig):
         if self.policy is None and not self.untrained:
             raise ValueError("policy=<folder of a trained attacker> is needed, or untrained=true to choose at random")
         return self
-
-    def inputs(self) -> list[Path]:
-        """The attacker's policy."""
-        return [] if self.policy is None else [Path(self.policy)]
 
 
 class Learned(Steered[LearnedConfig]):
@@ -69,7 +65,7 @@ class Learned(Steered[LearnedConfig]):
         place, budget = Position(kind="edge"), Budget(norm=UNTRAINED_NORM if self.power == "modify" else None)
         phrases = torch.zeros(team_shape.rounds, 0, team_shape.width)
         if config.policy is not None:
-            saved = policy_file.load(Path(config.policy), str(team_shape.device))
+            saved = policy_file.load(find_input(config.policy), str(team_shape.device))
             with closing(make_world(saved.environment, 1, team_shape.device)) as world:
                 trained = _steered(config.policy, world)
             _check(config.policy, trained, self.power, team_shape)

@@ -1,12 +1,36 @@
-"""The progress bar."""
+"""The progress bar; and what commands print is shown as it is, whatever a label contains."""
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
 
+from agentcomm.cli import screen, tables
 from agentcomm.cli.screen import Bar, training_progress
+
+EVIL = "[bold red]x[/] :smile: \x1b[31mred\x1b]0;title\x07 \u202erev [/not closed] \\[ \x9b2J"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_labels_and_errors_cannot_speak_to_the_terminal(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    out = io.StringIO()
+    for name in ("console", "errors"):
+        console = screen.PlainConsole(file=out, force_terminal=terminal, width=500)
+        monkeypatch.setattr(screen, name, console)
+    metrics = dict.fromkeys(("mean_steps", "success", "mean_return", "attack_success", "control_success"), 1.0)
+    row: dict[str, Any] = {"attack": {"label": EVIL}, "defense_label": EVIL, "status": "ok", "variant": "team"}
+    row |= {"metrics": metrics, "decisions": "greedy", "conditions_label": EVIL}
+    screen.console.print(tables.cells([row]))
+    screen.console.print(tables.success([row]))
+    screen.say(EVIL)
+    screen.complain(EVIL)
+    said = out.getvalue()
+    shown = r"[bold red]x[/] :smile: \u001b[31mred\u001b]0;title\u0007 \u202erev [/not closed] \[ \u009b2J"
+    assert said.count(shown) >= 5
+    for evil in ("\x1b[31mred", "\x1b]", "\x07", "\u202e", "\x9b"):
+        assert evil not in said
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import synthetic
 
-from agentcomm.base.errors import RunError
+from agentcomm.base.errors import FileError, RunError
 from agentcomm.report import build_report
 from agentcomm.report.build import embed
 from agentcomm.report.charts import Line, chart, ticks
@@ -237,7 +237,7 @@ def test_sparse_cells_do_not_break_the_page(tmp_path: Path) -> None:
         row["status"] = "failed"
     synthetic.write_cells(tmp_path, rows)
     (tmp_path / "episodes.json").write_text("[]")
-    assert "episodes.json cannot be read" in build_report(tmp_path).read_text()
+    assert "episodes.json is damaged" in build_report(tmp_path).read_text()
 
 
 def test_old_page_survives_a_failed_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,7 +249,7 @@ def test_old_page_survives_a_failed_write(tmp_path: Path, monkeypatch: pytest.Mo
         raise OSError("disk")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="disk"):
+    with pytest.raises(FileError, match=r"report\.html: disk; the file there is unchanged"):
         build_report(run)
     assert (run / "report.html").read_text() == before
 

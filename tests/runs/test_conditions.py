@@ -11,7 +11,7 @@ import torch
 from small import small
 from typer.testing import CliRunner
 
-from agentcomm.base.files import read_jsonl
+from agentcomm.base.documents import read_rows
 from agentcomm.cli.main import app
 from agentcomm.evaluation.cells import Cell
 from agentcomm.runs import policy_file
@@ -58,7 +58,7 @@ def command(*words: str) -> str:
 
 
 def ledger(run: Run, cell: Cell) -> dict[str, int]:
-    row = next(row for row in read_jsonl(run.cells)[0] if row["id"] == cell.id)
+    row = next(row for row in read_rows(run.cells, None, "cells")[0] if row["id"] == cell.id)
     assert row["conditions"] == cell.conditions.model_dump(mode="json")
     found = row["ledger"]
     return {"all": found["sent"] + found["forged"], "lost": found["lost"], "accepted": found["accepted"]}

@@ -80,7 +80,7 @@ def test_a_locked_run_is_not_changed(tmp_path: Path) -> None:
         with run.lock():  # the owner may lock it again
             pass
         assert {file.name: file.read_bytes() for file in path.iterdir()} == before
-    assert open_run(path).config == config
+    assert open_run(path).config == run.config
     create(small("seeds=[0, 5]", "training.env_steps=512", "training.threads=2"), tmp_path, resume=True)
     assert open_run(path).config.seeds == (0, 5)
 
@@ -92,7 +92,7 @@ def test_the_config_is_written_once_nothing_can_refuse_the_run(tmp_path: Path) -
         assert (tmp_path / "small" / "config.yaml").read_bytes() == before
         assert run.config_before.seeds == (0,)
     assert (tmp_path / "small" / "config.yaml").read_bytes() == before
-    assert {file.name for file in (tmp_path / "small").iterdir()} <= {"config.yaml", ".lock"}
+    assert {file.name for file in (tmp_path / "small").iterdir()} <= {"config.yaml", ".signature", ".lock"}
 
 
 @pytest.mark.parametrize("resume", [False, True])

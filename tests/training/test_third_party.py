@@ -12,8 +12,8 @@ from small import small_data
 
 from agentcomm import api
 from agentcomm.base import registry
+from agentcomm.base.documents import read_rows
 from agentcomm.base.errors import AgentcommError, ConfigError, HookError
-from agentcomm.base.files import read_jsonl
 from agentcomm.conformance import check_world
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.edits import MessageEdits
@@ -101,7 +101,7 @@ def test_an_evaluation_in_training_is_small_where_steps_are_slow(
     monkeypatch.setattr(evaluation_size, "SHARE", 0.0)
     monkeypatch.setattr(evaluation_size, "SECONDS", 1e-9)
     run = api.train(config(), root=tmp_path)
-    rows = read_jsonl(run.team("team", 0) / "progress.jsonl")[0]
+    rows = read_rows(run.team("team", 0) / "progress.jsonl", None, "progress")[0]
     assert [row["eval_episodes"] for row in rows] == [1, 1]
 
 
