@@ -6,14 +6,13 @@ import re
 from pathlib import Path
 from typing import Any, ClassVar, Generic, get_args
 
-from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeVar
 
+from agentcomm.base.fields import Strict
 
-class PluginConfig(BaseModel):
+
+class PluginConfig(Strict):
     """Arguments of a plug-in: frozen and typed; unknown keys are rejected."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def inputs(self) -> list[Path]:
         """Files and folders that the plug-in reads; what they contain is part of the identity of a cell."""

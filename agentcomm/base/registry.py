@@ -12,15 +12,16 @@ import importlib
 import sys
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from agentcomm.base.errors import ConfigError, PluginError, did_you_mean, explain
+from agentcomm.base.errors import ConfigError, PluginError, did_you_mean
+from agentcomm.base.explain import explain
 from agentcomm.base.plugin import Plugin
+from agentcomm.base.text import shorten
 
 Axis = Literal["environment", "policy", "topology", "attack", "defense", "channel", "codec", "metric"]
 AXES: tuple[Axis, ...] = get_args(Axis)
@@ -123,7 +124,7 @@ def _announcement(axis: Axis, name: str) -> tuple[str, EntryPoint]:
         raise PluginError(f"{axis} {name!r} is announced by several packages; write {choices}")
     other = next((a for a in AXES if name in names(a)), None)
     hint = f"it is a {other}" if other is not None else did_you_mean(name, names(axis))
-    raise PluginError(f"unknown {axis} {name!r}; {hint} (your own modules go into the config's plugins)")
+    raise PluginError(f"unknown {axis} {shorten(name)}; {hint} (your own modules go into the config's plugins)")
 
 
 def forms(axis: Axis) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -164,20 +165,4 @@ def build_config(axis: Axis, name: str, arguments: dict[str, Any], where: str = 
     try:
         return plugin.Config.model_validate(arguments)
     except ValidationError as error:
-        raise ConfigError(explain(error, f"{where or axis} {name!r}", _known_keys(plugin.Config, arguments))) from None
-
-
-def _known_keys(config: type[BaseModel], arguments: Any) -> dict[str, list[str]]:
-    """Field names below each dotted path at which pydantic reports errors, including nested configs and plug-ins."""
-    known = {"": list(config.model_fields)}
-    for field, info in config.model_fields.items():
-        given = arguments.get(field) if isinstance(arguments, dict) else None
-        for part in (info.annotation, *get_args(info.annotation)):
-            if not (isinstance(part, type) and issubclass(part, BaseModel)):
-                continue
-            axis = getattr(part, "axis", None)
-            if axis is not None and isinstance(given, dict):
-                with suppress(PluginError):  # reported by the validation itself
-                    part = find(axis, str(given.get("name"))).Config
-            known |= {f"{field}.{below}".rstrip("."): keys for below, keys in _known_keys(part, given).items()}
-    return known
+        raise ConfigError(explain(error, f"{where or axis} {name!r}", plugin.Config, arguments)) from None

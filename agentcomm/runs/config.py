@@ -7,16 +7,32 @@ anything runs; errors name the field, the value and how to fix it.
 from __future__ import annotations
 
 import importlib
+import re
 import sys
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
-from agentcomm.base.errors import ConfigError, did_you_mean, explain
-from agentcomm.runs.choices import PLAIN_TRANSPORT, Choice, Strict, TransportConfig, apply_override, build
+from agentcomm.base.documents import read_yaml
+from agentcomm.base.errors import ConfigError, did_you_mean, together
+from agentcomm.base.explain import explain
+from agentcomm.base.fields import Strict
+from agentcomm.base.registry import Axis
+from agentcomm.base.values import to_yaml
+from agentcomm.runs.choices import (
+    NAMED,
+    PLAIN_TRANSPORT,
+    Choice,
+    TransportConfig,
+    apply_override,
+    check_choices,
+    split_joined,
+)
 from agentcomm.runs.conditions import ConditionsConfig
 from agentcomm.runs.ppo_settings import PPOSettings
 
@@ -27,7 +43,9 @@ Variant = Literal["team", "control"]
 class TrainingConfig(Strict):
     """How teams are trained."""
 
-    env_steps: int = Field(400_000, ge=1, description="joint environment steps per team")
+    env_steps: int = Field(
+        400_000, ge=1, description="joint environment steps per team; rounded up to whole fragments of all worlds"
+    )
     worlds: int = Field(256, ge=1, description="parallel worlds of each runner")
     fragment: int = Field(16, ge=1, description="steps per world and iteration")
     runners: int = Field(0, ge=0, description="remote env runners; 0 to sample in the learner's process")
@@ -52,13 +70,18 @@ class EvaluationConfig(ConditionsConfig):
     seed: int = Field(1_000_003, ge=0, description="seed of the episodes, the same for every cell")
     recordings: int = Field(4, ge=0, description="episodes recorded for the report's player")
 
+    @field_validator("defenses", mode="before")
+    @classmethod
+    def _groups(cls, groups: Any) -> Any:
+        """Names alone as groups of one; a text joins the members of a group with +."""
+        groups = [groups] if isinstance(groups, str) else groups
+        return [split_joined(group) for group in groups] if isinstance(groups, list | tuple) else groups
+
 
 class RunConfig(Strict):
     """The complete config of a run."""
 
-    name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the run and of its folder below runs/"
-    )
+    name: str = Field(description="name of the run and of its folder below runs/")
     environment: Choice = Field(description="environment of the agents")
     policy: Choice = Field(description="policy of the agents")
     attacks: tuple[Choice, ...] = Field((), description="attacks present during training")
@@ -70,30 +93,50 @@ class RunConfig(Strict):
     evaluation: EvaluationConfig = Field(EvaluationConfig(), description="what to evaluate")
     plugins: tuple[str, ...] = Field((), description="modules to import that register plug-ins")
 
+    @field_validator("name")
+    @classmethod
+    def _is_folder(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise ValueError("must consist of letters, digits, '.', '_' and '-', and begin with a letter or digit")
+        return name
+
     @field_validator("seeds")
     @classmethod
     def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(seeds)) != len(seeds):
-            raise ValueError("seeds must differ from each other")
+            raise ValueError("must differ from each other")
         if min(seeds) < 0:
-            raise ValueError("seeds must not be negative")
+            raise ValueError("must not be negative")
         return seeds
 
-    def check(self) -> RunConfig:
+    @field_validator("attacks", "defenses", mode="before")
+    @classmethod
+    def _joined(cls, group: Any) -> Any:
+        return split_joined(group)
+
+    def check(self, without: Collection[str] = ()) -> RunConfig:
         """Check the arguments of every plug-in.
 
+        Args:
+            without: Top-level keys to leave out.
+
         Raises:
-            AgentcommError: If a plug-in is unknown or an argument is invalid.
+            AgentcommError: If a plug-in is unknown or an argument is invalid; the text names all mistakes.
         """
         self.import_plugins()
-        build("environment", self.environment)
-        build("policy", self.policy)
-        for conditions in self.evaluation.expand(self.transport):
-            conditions.check(self.environment)
-        for choice in (*self.attacks, *self.evaluation.attacks):
-            build("attack", choice)
-        for choice in (*self.defenses, *(d for group in self.evaluation.defenses for d in group)):
-            build("defense", choice)
+        chosen: list[tuple[str, Axis, Choice]] = [
+            ("environment", "environment", self.environment),
+            ("policy", "policy", self.policy),
+            *(("attacks", "attack", choice) for choice in self.attacks),
+            *(("defenses", "defense", choice) for choice in self.defenses),
+            *(("evaluation", "attack", choice) for choice in self.evaluation.attacks),
+            *(("evaluation", "defense", choice) for group in self.evaluation.defenses for choice in group),
+        ]
+        conditions = [] if "environment" in without else self.evaluation.expand(self.transport)
+        together(
+            lambda: check_choices((axis, choice) for key, axis, choice in chosen if key not in without),
+            *(partial(under.check, self.environment) for under in conditions),
+        )
         return self
 
     def import_plugins(self) -> None:
@@ -121,8 +164,28 @@ def parse(data: Any, where: str) -> RunConfig:
     try:
         config = RunConfig.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(explain(error, where, _known(RunConfig))) from None
+        invalid = ConfigError(explain(error, where, RunConfig, data))
+        together(partial(_raise, invalid), partial(_check_rest, data, error))
+        raise invalid from None
     return config.check()
+
+
+def _raise(error: ConfigError) -> None:
+    raise error
+
+
+def _check_rest(data: dict[str, Any], error: ValidationError) -> None:
+    """Check the plug-ins in the valid parts of a config."""
+    rest, wrong = dict(data), {"environment", "policy"} - data.keys()
+    for first, *inner in (map(str, item["loc"]) for item in error.errors() if item["loc"]):
+        part = rest.get(first)
+        if inner and isinstance(part, dict) and first not in NAMED:
+            rest[first] = {key: value for key, value in part.items() if key != inner[0]}
+        else:
+            wrong.add(first)
+            rest.pop(first, None)
+    with suppress(ValidationError):
+        RunConfig.model_validate({"name": "rest", "environment": "-", "policy": "-"} | rest).check(wrong)
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
@@ -133,30 +196,28 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
     """
     path = Path(path)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = read_yaml(path, f"config {path}", error=ConfigError)
     except FileNotFoundError:
         near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         raise ConfigError(f"no config at {path}; {did_you_mean(path.name, near)}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config {path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"config {path} is not valid YAML: {error}") from None
     if isinstance(data, dict):
-        for text in overrides:
-            apply_override(data, text)
+        together(*(partial(apply_override, data, text) for text in _once(overrides)))
     return parse(data, f"config {path}")
+
+
+def _once(overrides: Iterable[str]) -> list[str]:
+    """The overrides, which must have different keys.
+
+    Raises:
+        ConfigError: If a key is given twice.
+    """
+    overrides = list(overrides)
+    keys = Counter(text.partition("=")[0].strip() for text in overrides)
+    if twice := [key for key, number in keys.items() if number > 1]:
+        raise ConfigError(f"overrides: {', '.join(twice)} given twice; keep one of them")
+    return overrides
 
 
 def dump(config: RunConfig) -> str:
     """The config as YAML that :func:`load` reads back."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=100)
-
-
-def _known(model: type[BaseModel], prefix: str = "") -> dict[str, Iterable[str]]:
-    """Field names below each dotted prefix, for spelling hints."""
-    known: dict[str, Iterable[str]] = {prefix: list(model.model_fields)}
-    for name, info in model.model_fields.items():
-        for part in (info.annotation, *get_args(info.annotation)):
-            if isinstance(part, type) and issubclass(part, BaseModel):
-                known |= _known(part, f"{prefix}.{name}".lstrip("."))
-    return known
+    return to_yaml(config.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=100)
