@@ -97,11 +97,11 @@ def _number(value: Any, fractions: bool) -> Any:
 
 
 def form(annotation: Any, metadata: Iterable[Any] = ()) -> str:
-    """What a field accepts, such as ``a whole number, at least 1``."""
+    """What a field accepts, such as ``a whole number of at least 1``."""
     found = branches(annotation)
     words = [_kind(kind, [*metadata, *own]) for kind, own in found if kind is not NoneType]
-    missing = ["none"] if any(kind is NoneType for kind, _ in found) else []
-    return " or ".join([*dict.fromkeys(words), *missing])
+    missing = ", or none" if any(kind is NoneType for kind, _ in found) else ""
+    return ", or ".join(dict.fromkeys(words)) + missing
 
 
 def _kind(kind: Any, constraints: list[Any]) -> str:
@@ -158,9 +158,9 @@ def bounds(constraints: Sequence[Any]) -> str:
     limits = {name: f"{value:g}" if abs(value) < 1e6 else str(value) for name, value in limits.items()}
     if {"ge", "le"} <= limits.keys():
         return f" from {limits['ge']} to {limits['le']}"
-    said = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    said = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
     found = " and ".join(f"{said[name]} {value}" for name, value in limits.items())
-    return f", {found}" if found else ""
+    return f" {found}" if found else ""
 
 
 def shown_word(value: Any) -> str:

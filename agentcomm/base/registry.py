@@ -81,6 +81,11 @@ def _by_name(axis: Axis) -> dict[str, EntryPoint]:
     return {point.name if count[point.name] == 1 else full: point for full, point in announced.items()}
 
 
+def article(axis: Axis) -> str:
+    """The axis with its article, such as ``an attack``."""
+    return f"{'an' if axis[0] in 'aeiou' else 'a'} {axis}"
+
+
 def names(axis: Axis) -> list[str]:
     """Sorted names of all plug-ins of an axis; full names where several packages announce the same name."""
     return sorted({*_by_name(axis), *(name for a, name in _registered if a == axis)})
@@ -123,7 +128,7 @@ def _announcement(axis: Axis, name: str) -> tuple[str, EntryPoint]:
         choices = " or ".join(repr(known) for known in several)
         raise PluginError(f"{axis} {name!r} is announced by several packages; write {choices}")
     other = next((a for a in AXES if name in names(a)), None)
-    hint = f"it is a {other}" if other is not None else did_you_mean(name, names(axis))
+    hint = f"it is {article(other)}" if other is not None else did_you_mean(name, names(axis))
     raise PluginError(f"unknown {axis} {shorten(name)}; {hint} (your own modules go into the config's plugins)")
 
 

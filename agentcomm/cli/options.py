@@ -10,11 +10,18 @@ from typing import Annotated, Any
 
 import typer
 
+from agentcomm.cli.completion import run_folders
 from agentcomm.runs.choices import Carrier, Choice, TransportConfig
 from agentcomm.runs.conditions import SharedConditions
 
 Root = Annotated[Path, typer.Option(help="Folder that contains the run folders.")]
-RunFolder = Annotated[Path, typer.Argument(help="Folder of the run, such as runs/demo.")]
+RunFolder = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Folder of the run, such as runs/demo.", autocompletion=run_folders)
+]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(metavar="MODULE", help="A module of yours that registers plug-ins; can be repeated."),
+]
 
 # Options by parameter. Each shared condition gets an option made from its field.
 CONDITIONS: dict[str, Any] = {

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
+from agentcomm.base.calling import described
 from agentcomm.base.documents import read_yaml
 from agentcomm.base.errors import ConfigError, did_you_mean, together
 from agentcomm.base.explain import explain
@@ -141,16 +142,24 @@ class RunConfig(Strict):
 
     def import_plugins(self) -> None:
         """Import the modules named in ``plugins``, also from the working directory."""
-        here = str(Path.cwd())
-        if self.plugins and here not in sys.path:
+        import_modules(self.plugins)
+
+
+def import_modules(modules: Iterable[str]) -> None:
+    """Import modules that register plug-ins, also from the working directory.
+
+    Raises:
+        ConfigError: If a module cannot be imported.
+    """
+    for module in modules:
+        if (here := str(Path.cwd())) not in sys.path:
             sys.path.append(here)
-        for module in self.plugins:
-            if module in sys.modules:
-                continue
-            try:
-                importlib.import_module(module)
-            except ImportError as error:
-                raise ConfigError(f"plugins: cannot import {module!r}: {error}") from error
+        if module in sys.modules:
+            continue
+        try:
+            importlib.import_module(module)
+        except (Exception, SystemExit) as error:  # a plug-in's module may raise anything
+            raise ConfigError(f"plugins: cannot import {module!r}: {described(error)}") from error
 
 
 def parse(data: Any, where: str) -> RunConfig:

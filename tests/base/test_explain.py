@@ -54,11 +54,11 @@ def test_no_mistake_is_answered_in_the_words_of_pydantic(what: str) -> None:
 @pytest.mark.parametrize(
     ("model", "data", "says"),
     [
-        (TrainingConfig, {"env_steps": 0}, "env_steps: must be a whole number, at least 1 (got 0)"),
-        (TrainingConfig, {"env_steps": 1.5}, "env_steps: must be a whole number, at least 1 (got 1.5)"),
-        (TrainingConfig, {"env_steps": True}, "env_steps: must be a whole number, at least 1 (got true)"),
-        (TrainingConfig, {"threads": "many"}, "threads: must be a whole number, at least 1 or none (got 'many')"),
-        (PPOSettings, {"clip": 1}, "clip: must be a number, above 0 and below 1 (got 1)"),
+        (TrainingConfig, {"env_steps": 0}, "env_steps: must be a whole number of at least 1 (got 0)"),
+        (TrainingConfig, {"env_steps": 1.5}, "env_steps: must be a whole number of at least 1 (got 1.5)"),
+        (TrainingConfig, {"env_steps": True}, "env_steps: must be a whole number of at least 1 (got true)"),
+        (TrainingConfig, {"threads": "many"}, "threads: must be a whole number of at least 1, or none (got 'many')"),
+        (PPOSettings, {"clip": 1}, "clip: must be a number above 0 and below 1 (got 1)"),
         (PPOSettings, {"gamma": -0.5}, "gamma: must be a number from 0 to 1 (got -0.5)"),
         (PPOSettings, {"gamma": math.nan}, "gamma: must be finite (got nan)"),
         (
@@ -70,7 +70,7 @@ def test_no_mistake_is_answered_in_the_words_of_pydantic(what: str) -> None:
         (
             PLUGINS["codec top_k"],
             {"k": "x"},
-            "k: must be a whole number, at least 1 or a number, above 0 and at most 1",
+            "k: must be a whole number of at least 1, or a number above 0 and of at most 1",
         ),
         (PLUGINS["attack drop"], {"links": [0, 1, 2]}, "links[0]: must be a list of 2 whole numbers (got 0)"),
         (

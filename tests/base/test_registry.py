@@ -288,7 +288,7 @@ def test_a_foreign_package_that_hides_ours_is_named(package: str, content: str, 
             "attack 'noise' cannot be used:\n  epsilom: unknown key; did you mean 'epsilon'",
         ),
         ("attack", "noise", {"zzz": 1}, "zzz: unknown key; known: adaptive, budget, epsilon"),
-        ("attack", "noise", {"epsilon": "much"}, "epsilon: must be a number, at least 0 \\(got 'much'\\)"),
+        ("attack", "noise", {"epsilon": "much"}, "epsilon: must be a number of at least 0 \\(got 'much'\\)"),
         ("attack", "noise", {"epsilon": -1, "probability": 2}, "epsilon: .*\n  probability: "),
         (
             "environment",
