@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import copy
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentcomm.base.errors import ConfigError
+from agentcomm.base.errors import ConfigError, together
+from agentcomm.base.text import shorten
+from agentcomm.progress import evaluation_bar, training_bar
 from agentcomm.runs import config as configs
-from agentcomm.runs.choices import Choice, build
+from agentcomm.runs.choices import as_yaml
 from agentcomm.runs.conditions import Conditions
 from agentcomm.runs.config import RunConfig
-from agentcomm.runs.folder import Run, create, open_run
+from agentcomm.runs.folder import Run, create
+from agentcomm.runs.given import Given, attacks_of, choice_of, conditions_of, group_of, groups_of, run_of
 
 if TYPE_CHECKING:
     from agentcomm.evaluation.cells import Cell
     from agentcomm.training.trainer import Watcher
 
-# A plug-in: "name", "name:key=value", {"name": ..., key: value}, or a Choice.
-Given = str | Choice | dict[str, Any]
 # The run's own conditions only.
 ONE_CELL: dict[str, Any] = {"environments": (), "gates": (), "transports": ()}
 
@@ -29,15 +33,17 @@ def train(
     root: str | Path = "runs",
     resume: bool = False,
     watcher: Watcher | None = None,
+    progress: bool | None = None,
 ) -> Run:
     """Train all teams of a config.
 
     Args:
-        config: A YAML file, nested dicts, or a validated config.
-        overrides: Overrides ``dotted.key=value`` of a YAML file.
+        config: A YAML file (``agentcomm init`` writes one), nested dicts, or a validated config.
+        overrides: Overrides ``dotted.key=value`` of the config, such as ``["seeds=[0,1]", "training.env_steps=1e6"]``.
         root: Folder that contains the run folders.
         resume: Whether to resume an existing run.
-        watcher: Notified of each team and each iteration.
+        watcher: Notified of each team and each iteration, in place of the progress bar.
+        progress: Whether to show a progress bar; by default, in a terminal or a notebook.
 
     Returns:
         The run, for :func:`evaluate` and :func:`report`.
@@ -46,15 +52,35 @@ def train(
         AgentcommError: If the config or the folder cannot be used.
         agentcomm.training.trainer.Stopped: After Ctrl-C, once a checkpoint is written.
     """
+    checked = _config(config, [overrides] if isinstance(overrides, str) else list(overrides)).check()
+    if not isinstance(root, str | os.PathLike):
+        raise ConfigError(f"root is the path of a folder, not {shorten(root)}")
     from agentcomm.training.trainer import train as train_run
 
-    if isinstance(config, dict):
-        config = configs.parse(config, "config")
-    elif not isinstance(config, RunConfig):
-        config = configs.load(config, overrides)
-    run = create(config.check(), Path(root), resume)
-    train_run(run, watcher)
+    run = create(checked, Path(root), resume)
+    with training_bar(False if watcher is not None and progress is None else progress) as bar:
+        train_run(run, watcher or bar)
     return run
+
+
+def _config(config: Any, overrides: list[str]) -> RunConfig:
+    """A validated config.
+
+    Raises:
+        AgentcommError: If it cannot be used.
+    """
+    if isinstance(config, str | os.PathLike):
+        return configs.load(Path(config), overrides)
+    if isinstance(config, RunConfig):
+        if not overrides:
+            return config
+        config = config.model_dump(mode="json")
+    if not isinstance(config, dict):
+        raise ConfigError(
+            "a config is the path of a YAML file, a dict such as {'name': 'mine', 'environment': 'predator_prey',"
+            f" 'policy': 'ic3net'}}, or a RunConfig, not {shorten(config)}"
+        )
+    return configs.parse(configs.overridden(copy.deepcopy(config), overrides), "the config")
 
 
 def evaluate(
@@ -62,43 +88,74 @@ def evaluate(
     attacks: Given | Sequence[Given] | None = None,
     defenses: Given | Sequence[Given | Sequence[Given]] | None = None,
     conditions: Sequence[Conditions] | Mapping[str, Any] | None = None,
-    watch: Callable[[Cell, int, int], None] = lambda cell, done, total: None,
+    watch: Callable[[Cell, int, int], None] | None = None,
+    progress: bool | None = None,
 ) -> list[dict[str, Any]]:
     """Evaluate trained teams under attacks and defenses, on common random numbers.
 
     Args:
         run: A run or its folder.
-        attacks: Attacks, such as ``"drop:probability=0.5"``; None for the config's.
-        defenses: Defenses, such as ``"authenticate"``, or ``"authenticate+clip"`` for both together; None for the
-            config's.
-        conditions: Conditions of the cells; None for the config's. A mapping replaces some of the config's keys:
-            ``{"gates": ["open"], "decisions": "sampled"}``.
-        watch: Called before each cell with the cell, the number of finished cells and the total.
+        attacks: Attacks, each evaluated by itself, such as ``["drop:probability=0.5", {"name": "noise"}]``, or
+            registered classes; None for the config's, ``[]`` for no attack.
+        defenses: Defenses, each evaluated by itself, such as ``["clip", "authenticate+clip"]``, where ``+`` or a list
+            inside the list joins defenses that act together; None for the config's.
+        conditions: What the cells are evaluated under besides. A mapping replaces some of the keys of the config's
+            ``evaluation``:
+
+            - ``environments``: environment overrides, evaluated without attacks: ``[{"failure": 0.05}]``
+            - ``gates``: ``["open", "closed", "random"]``, evaluated without attacks
+            - ``transports``: channels and codecs besides those of training, crossed with attacks and defenses:
+              ``[{"channels": ["loss:probability=0.2"], "codec": "int8"}]``
+            - ``decisions``: ``"greedy"`` or ``"sampled"`` actions
+            - ``obedience``: probability that members obey directives (attack ``directive``), from 0 to 1
+            - ``device``: such as ``"cuda:0"``
+
+            None for the config's. A list of :class:`agentcomm.runs.conditions.Conditions` is taken as it is.
+        watch: Called before each cell with the cell, the number of finished cells and the total, in place of the
+            progress bar.
+        progress: Whether to show a progress bar; by default, in a terminal or a notebook.
 
     Returns:
         One row per cell, as in ``cells.jsonl``.
 
     Raises:
-        AgentcommError: If no team is trained or a plug-in does not fit the team.
+        AgentcommError: If no team is trained, a plug-in does not fit the team, or conditions have no effect on it.
     """
     from agentcomm.evaluation.grid import evaluate as evaluate_grid
 
-    run = run if isinstance(run, Run) else open_run(run)
+    run = run_of(run)
     settings = run.config.evaluation
-    chosen_attacks = settings.attacks if attacks is None else tuple(_choice(a) for a in _each(attacks))
-    chosen_defenses = settings.defenses
-    if defenses is not None:
-        groups = [defenses] if isinstance(defenses, str | Choice | dict) else defenses
-        chosen_defenses = tuple(_group(group) for group in groups)
-    for attack in chosen_attacks:
-        build("attack", attack)
-    for defense in (d for group in chosen_defenses for d in group):
-        build("defense", defense)
-    if conditions is None or isinstance(conditions, Mapping):
-        conditions = settings.changed(conditions or {}).expand(run.config.transport)
+    chosen: dict[str, Any] = {}
+
+    together(
+        lambda: chosen.update(attacks=settings.attacks if attacks is None else attacks_of(attacks)),
+        lambda: chosen.update(defenses=settings.defenses if defenses is None else groups_of(defenses)),
+        lambda: chosen.update(conditions=_expanded(conditions, run.config)),
+    )
+    together(*(partial(under.check, run.config.environment) for under in chosen["conditions"]))
+    if isinstance(conditions, Mapping):
+        _all_change(conditions, chosen["conditions"], run.config)
+    with evaluation_bar(False if watch is not None and progress is None else progress) as bar:
+        told = watch or bar or (lambda cell, done, total: None)
+        return evaluate_grid(run, chosen["attacks"], chosen["defenses"], chosen["conditions"], told)
+
+
+def _expanded(given: Any, config: RunConfig) -> list[Conditions]:
+    """All conditions of a grid."""
+    found = conditions_of(given, config.evaluation)
+    return found if isinstance(found, list) else found.expand(config.transport)
+
+
+def _all_change(given: Mapping[str, Any], conditions: Iterable[Conditions], config: RunConfig) -> None:
+    """Refuse given environments that are the one of training.
+
+    Raises:
+        ConfigError: If there is one.
+    """
     for under in conditions:
-        under.check(run.config.environment)
-    return evaluate_grid(run, chosen_attacks, chosen_defenses, conditions, watch)
+        same = under.environment and not under.canonical(config.environment).environment
+        if same and "environments" in given:
+            raise ConfigError(f"environments: {as_yaml(under.environment)} is how the team was trained; leave it out")
 
 
 def messages(
@@ -129,25 +186,48 @@ def messages(
     from agentcomm.evaluation.cells import Cell
     from agentcomm.evaluation.trace import messages as trace_messages
 
-    run = run if isinstance(run, Run) else open_run(run)
+    run = run_of(run)
     config = run.config
-    if not isinstance(conditions, Conditions):
-        usual, *others = config.evaluation.changed(ONE_CELL | dict(conditions or {})).expand(config.transport)
-        if len(others) > 1:
-            named = "; ".join(under.label(config.transport) for under in others)
-            raise ConfigError(f"these are the conditions of several cells ({named}); give those of one cell")
-        conditions = others[0] if others else usual
-    conditions.check(config.environment)
-    cell = Cell(
+    cell: dict[str, Any] = {}
+    together(
+        lambda: cell.update(attack=None if attack is None else choice_of("attack", attack)),
+        lambda: cell.update(defenses=() if defense is None else group_of(defense)),
+        lambda: cell.update(conditions=_one(conditions, config)),
+        lambda: _whole(episode, "episode"),
+        lambda: _whole(config.seeds[0] if seed is None else seed, "seed"),
+    )
+    chosen = Cell(
         "team",
         config.seeds[0] if seed is None else seed,
-        None if attack is None else _choice(attack),
-        () if defense is None else _group(defense),
+        cell["attack"],
+        cell["defenses"],
         config.evaluation.episodes,
         config.evaluation.seed,
-        conditions,
-    ).canonical(config.environment)
-    return trace_messages(run, cell, episode)
+        cell["conditions"],
+    )
+    return trace_messages(run, chosen.canonical(config.environment), episode)
+
+
+def _one(conditions: Any, config: RunConfig) -> Conditions:
+    """The conditions of one cell.
+
+    Raises:
+        AgentcommError: If they are invalid, or those of several cells.
+    """
+    if conditions is None or isinstance(conditions, Mapping):
+        conditions = ONE_CELL | dict(conditions or {})
+    usual, *others = _expanded(conditions, config)
+    if len(others) > 1:
+        named = "; ".join(under.label(config.transport) for under in others)
+        raise ConfigError(f"these are the conditions of several cells ({named}); give those of one cell")
+    found = others[0] if others else usual
+    found.check(config.environment)
+    return found
+
+
+def _whole(value: Any, what: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"{what}: must be a whole number (got {shorten(value)})")
 
 
 def report(run: Run | str | Path) -> Path:
@@ -158,25 +238,4 @@ def report(run: Run | str | Path) -> Path:
     """
     from agentcomm.report import build_report
 
-    run = run if isinstance(run, Run) else open_run(run)
-    return build_report(run.path)
-
-
-def _choice(given: str | Choice | dict[str, Any]) -> Choice:
-    if isinstance(given, str):
-        return Choice.parse(given)
-    return given if isinstance(given, Choice) else Choice.model_validate(given)
-
-
-def _each(given: Given | Sequence[Given]) -> Sequence[Given]:
-    """A sequence of choices; a single choice becomes a list of one."""
-    return [given] if isinstance(given, str | Choice | dict) else given
-
-
-def _group(given: Given | Sequence[Given]) -> tuple[Choice, ...]:
-    parts = given.split("+") if isinstance(given, str) else _each(given)
-    group = tuple(_choice(part) for part in parts)
-    labels = [choice.label for choice in group]
-    if len(set(labels)) < len(labels):
-        raise ConfigError(f"{'+'.join(labels)} contains a defense twice")
-    return group
+    return build_report(run_of(run).path)

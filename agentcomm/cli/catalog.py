@@ -121,11 +121,11 @@ def overview(found: dict[str, list[str]]) -> Table:
 
 def plugin_table(axis: str, found: list[dict[str, Any]]) -> Table:
     """A table of the plug-ins of an axis, one line each."""
-    table = Table(title=axis, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    table = Table(title=axis, title_justify="left", box=None, padding=(0, 2, 0, 0), expand=True)
     table.add_column(
         "name", no_wrap=True, style="bold", min_width=max((len(plugin["name"]) for plugin in found), default=4)
     )
-    table.add_column("description", no_wrap=True, overflow="ellipsis")
+    table.add_column("description", no_wrap=True, overflow="ellipsis", ratio=1)
     for plugin in found:
         table.add_row(Text(plugin["name"]), Text(plugin["summary"]))
     return table

@@ -49,9 +49,7 @@ class Command(TyperCommand):
                 if not (unknown and type(error).__name__ == "MissingParameter"):
                     wrong.append(plain(error, param, given.get(param.name)))
         if rest and not unknown:
-            wrong.append(
-                f"{' '.join(map(shorten, rest))}: one word too many" + ("" if len(rest) == 1 else ", or several")
-            )
+            wrong.append(f"{' '.join(map(shorten, rest))}: too many words")
         if wrong and not ctx.resilient_parsing:
             raise ConfigError(self._text(wrong, ctx))
         ctx.args = rest
@@ -111,15 +109,14 @@ def _word(param: Any) -> str:
 def plain(error: Any, param: Any = None, value: Any = None) -> str:
     """An error about an option or argument in plain words."""
     name = "" if param is None else param.opts[0] if param.param_type_name == "option" else _word(param)
-    kind = type(error).__name__
-    if kind == "MissingParameter":
+    if type(error).__name__ == "MissingParameter":
         return f"{name} is missing"
     text = str(error.message).strip().rstrip(".")
-    if kind == "BadOptionUsage":
+    if type(error).__name__ == "BadOptionUsage":
         return f"{error.option_name}: {'needs a value' if 'requires an argument' in text else text}"
-    if found := re.search(r"is not a valid (integer|int|float)", text):
-        number = "a number" if found[1] == "float" else "a whole number"
-        return f"{name}: must be {number} (got {shorten(value)})"
+    if found := re.search(r"valid (integer|int|float|number|boolean|bool)", text):
+        kinds = {"float": "a number", "number": "a number", "boolean": "true or false", "bool": "true or false"}
+        return f"{name}: must be {kinds.get(found[1], 'a whole number')} (got {shorten(value)})"
     if found := re.search(r"is not one of (.*)", text):
         return f"{name}: must be {found[1].replace(chr(39), '').replace(', ', ' or ')} (got {shorten(value)})"
     return f"{name}: {text}" if name else text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +49,8 @@ def plugins(axis: Axis) -> Callable[[str], list[str]]:
         return [f"{before}{plus}{name}" for name in registry.names(axis) if name.startswith(last)]
 
     return complete
+
+
+def words(known: Iterable[str]) -> Callable[[str], list[str]]:
+    """Words of a closed set."""
+    return lambda incomplete: [word for word in known if word.startswith(incomplete)]

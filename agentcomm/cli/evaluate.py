@@ -4,36 +4,34 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from agentcomm import api
 from agentcomm.cli import tables
-from agentcomm.cli.options import RunFolder, takes_conditions
+from agentcomm.cli.options import Attacks, Defenses, Plugins, RunFolder, takes_conditions
 from agentcomm.cli.screen import console, errors, say, warn_of_broken_lines
-from agentcomm.evaluation.cells import Cell
+from agentcomm.evaluation.fitting import notes
+from agentcomm.runs.config import import_modules
 
 
 @takes_conditions
 def evaluate(
     run: RunFolder,
     conditions: dict[str, Any],
-    attack: Annotated[
-        list[str] | None,
-        typer.Option(help="Attack as name or name:key=value,key=value; can be repeated. Default: the config's."),
-    ] = None,
-    defense: Annotated[
-        list[str] | None,
-        typer.Option(help="Defense, written like --attack; join several with +: authenticate+clip."),
-    ] = None,
+    attack: Attacks = None,
+    defense: Defenses = None,
+    plugins: Plugins = None,
 ) -> None:
     """Evaluate the trained teams of RUN under attacks and defenses; skips cells that are already evaluated."""
+    import_modules(plugins or ())
     rows = evaluate_cells(run, attack, defense, conditions)
     console.print(tables.cells(rows))
     if any("attack_success" in row.get("metrics", {}) for row in rows):
         console.print(tables.success(rows))
+    for note in notes(rows):
+        say(note)
     warn_of_broken_lines(run)
     say(f"All cells are in {run / 'cells.jsonl'}. Next: agentcomm report {shlex.quote(str(run))}")
     failed = dict.fromkeys(
@@ -53,23 +51,8 @@ def evaluate_cells(
     conditions: dict[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """Evaluate cells with a progress bar; Ctrl-C ends the command."""
-    progress = Progress(
-        TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), console=console
-    )
-    task = progress.add_task("", total=None)
-
-    def watch(cell: Cell, done: int, total: int) -> None:
-        progress.start()
-        label = f"{'clean' if cell.attack is None else cell.attack.label} / {cell.defense_label}"
-        progress.update(task, completed=done, total=total, description=label)
-
     try:
-        rows = api.evaluate(run, attack, defense, conditions, watch)
-        progress.update(task, completed=len(rows), total=len(rows), description="")
+        return api.evaluate(run, attack, defense, conditions)
     except KeyboardInterrupt:
-        progress.stop()
         say("Stopped; finished cells are saved. Run the same command again to evaluate the rest.")
         raise typer.Exit(130) from None
-    finally:
-        progress.stop()
-    return rows

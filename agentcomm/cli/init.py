@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from agentcomm.base.errors import ConfigError
+from agentcomm.base.errors import ConfigError, together
+from agentcomm.base.values import parse_yaml
 from agentcomm.cli.completion import plugins
 from agentcomm.cli.screen import say
 from agentcomm.cli.template import template
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.config import parse
+from agentcomm.runs.given import choice_of
 
 
 def init(
@@ -30,13 +32,16 @@ def init(
     ] = "commformer",
 ) -> None:
     """Write a config with every common key, explained, for an environment and a policy; it trains as it is."""
-    import yaml
-
     from agentcomm.runs.assembly import make_policy, make_world
 
     path = Path(f"{name}.yaml")
-    text = template(name, Choice.parse(env), Choice.parse(policy))
-    config = parse(yaml.safe_load(text), f"the config {path}")
+    chosen: dict[str, Choice] = {}
+    together(
+        lambda: chosen.update(environment=choice_of("environment", env)),
+        lambda: chosen.update(policy=choice_of("policy", policy)),
+    )
+    text = template(name, chosen["environment"], chosen["policy"])
+    config = parse(parse_yaml(text, f"the config {path}"), f"the config {path}")
     world = make_world(config.environment, 1)  # shows whether they fit
     make_policy(config.policy, world)
     if path.exists():

@@ -51,7 +51,7 @@ def _options(
 for _name, _run, _example in (
     ("init", init, "agentcomm init mine --env predator_prey --policy ic3net"),
     ("train", train, "agentcomm train mine.yaml seeds=[0,1,2] training.env_steps=1e6"),
-    ("evaluate", evaluate, "agentcomm evaluate runs/mine --attack noise:epsilon=2 --defense authenticate+clip"),
+    ("evaluate", evaluate, "agentcomm evaluate runs/mine --attack noise:epsilon=2 --defense clip"),
     ("report", report, "agentcomm report runs/mine"),
     ("messages", messages, "agentcomm messages runs/mine --episode 3 --attack replay"),
     ("list", list_, "agentcomm list attacks gradient"),

@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from agentcomm.base.errors import together
 from agentcomm.base.fields import branches, form
 from agentcomm.base.registry import Axis, find
+from agentcomm.base.values import to_yaml
 from agentcomm.cli.catalog import summary
-from agentcomm.runs.choices import Choice, TransportConfig, as_yaml, build
+from agentcomm.runs.choices import Choice, TransportConfig, build
 from agentcomm.runs.config import EvaluationConfig, RunConfig, TrainingConfig
 
 WIDTH = 100  # columns of a line with its comment
@@ -25,7 +25,6 @@ def template(name: str, environment: Choice, policy: Choice) -> str:
     Raises:
         AgentcommError: If a plug-in is unknown or an argument is invalid.
     """
-    together(lambda: build("environment", environment), lambda: build("policy", policy))
     fields = RunConfig.model_fields
     evaluation = {"attacks": ATTACKS, "defenses": DEFENSES}
     lines = [
@@ -82,7 +81,9 @@ def _keys(model: type[BaseModel], values: dict[str, Any], indent: str, names: tu
 def _line(key: str, value: Any, comment: str, indent: str = "") -> Iterator[str]:
     """A key, its value, and a comment beside it or, if that is too wide, above it."""
     comment = comment.replace("\n", " ")
-    text = f"{indent}{key}: {as_yaml(list(value) if isinstance(value, tuple) else value)}"
+    plain = list(value) if isinstance(value, tuple) else value
+    shown = to_yaml(plain, default_flow_style=True, sort_keys=False, width=2**31).removesuffix("...\n").strip()
+    text = f"{indent}{key}: {shown}"
     if len(text) + len(comment) + 4 <= WIDTH:
         yield f"{text}  # {comment}"
     else:

@@ -23,6 +23,7 @@ from agentcomm.contracts.outcome import Episodes
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.threat_model import ThreatModel
 from agentcomm.evaluation.cells import Cell, Group, plan
+from agentcomm.evaluation.fitting import check_conditions
 from agentcomm.evaluation.identity import Identities, mark_stale
 from agentcomm.evaluation.metrics import measure, score_of
 from agentcomm.evaluation.recordings import record
@@ -108,6 +109,7 @@ def _check_fit(run: Run, cells: Sequence[Cell]) -> None:
         if device not in teams:
             teams[device] = load_team(run, cell)
         prepare(cell, teams[device], 1)
+    check_conditions(cells, run.config, next(iter(teams.values())).policy)
 
 
 def _evaluate(

@@ -26,7 +26,7 @@ class Choice(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
     accepts: ClassVar[str] = "the name of a plug-in, or {name: NAME, key: value}"
-    plural: ClassVar[str] = "plug-ins, such as [drop, {name: noise, epsilon: 0.5}]"
+    plural: ClassVar[str] = "plug-ins, each NAME or {name: NAME, key: value}"
 
     name: str = Field(description="name of the plug-in; see `agentcomm list`")
 

@@ -210,21 +210,22 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
         near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         raise ConfigError(f"no config at {path}; {did_you_mean(path.name, near)}") from None
     if isinstance(data, dict):
-        together(*(partial(apply_override, data, text) for text in _once(overrides)))
+        data = overridden(data, overrides)
     return parse(data, f"config {path}")
 
 
-def _once(overrides: Iterable[str]) -> list[str]:
-    """The overrides, which must have different keys.
+def overridden(data: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """The data, in which overrides ``dotted.key=value`` are set.
 
     Raises:
-        ConfigError: If a key is given twice.
+        ConfigError: If an override has another form, or a key is given twice.
     """
     overrides = list(overrides)
-    keys = Counter(text.partition("=")[0].strip() for text in overrides)
+    keys = Counter(str(text).partition("=")[0].strip() for text in overrides)
     if twice := [key for key, number in keys.items() if number > 1]:
         raise ConfigError(f"overrides: {', '.join(twice)} given twice; keep one of them")
-    return overrides
+    together(*(partial(apply_override, data, str(text)) for text in overrides))
+    return data
 
 
 def dump(config: RunConfig) -> str:

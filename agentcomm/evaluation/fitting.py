@@ -1,0 +1,63 @@
+"""Conditions that change nothing for a team: refused before evaluation, since their cells would repeat others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from agentcomm.base.errors import ConfigError, together
+from agentcomm.base.registry import find
+from agentcomm.contracts.policy import CommPolicy
+from agentcomm.evaluation.cells import Cell
+from agentcomm.runs.conditions import Conditions
+from agentcomm.runs.config import RunConfig
+
+
+def check_conditions(cells: Sequence[Cell], config: RunConfig, policy: CommPolicy) -> None:
+    """Refuse conditions that change nothing.
+
+    Args:
+        cells: The cells to evaluate.
+        config: The run's config; obedience that it names is accepted with any attacks.
+        policy: A policy of the run.
+
+    Raises:
+        ConfigError: If conditions have no effect on this team, or under these attacks; the text names all of them.
+    """
+    silent = policy.exchanges == 0 or policy.topology.degree == 0
+    directed = any(cell.attack is not None and find("attack", cell.attack.name).directs for cell in cells)
+    found = {cell.conditions.label(): cell.conditions for cell in cells if cell.variant == "team"}
+    together(*(partial(_check, under, config, policy.gate is not None, silent) for under in found.values()))
+    obedience = cells[0].conditions.obedience if cells else 0.0
+    if obedience and not directed and obedience != config.evaluation.obedience:
+        raise ConfigError(
+            f"obedience={obedience:g} changes nothing without an attack that sends directives: add the attack"
+            " directive, or leave obedience out"
+        )
+
+
+def _check(under: Conditions, config: RunConfig, gated: bool, silent: bool) -> None:
+    if under.gates is not None and silent:
+        raise ConfigError(f"gates={under.gates} changes nothing: this team sends no messages; leave gates out")
+    if under.gates in ("open", "random") and not gated:
+        raise ConfigError(
+            f"gates={under.gates} changes nothing: this team has no gates, so its links are always open; gates=closed"
+            " evaluates it without messages"
+        )
+    if under.transport != config.transport.canonical() and silent:
+        raise ConfigError(
+            f"the transport {under.transport.label or 'plain'} changes nothing: this team sends no messages; leave"
+            " channels and codecs out"
+        )
+
+
+def notes(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """What a reader of these rows should know about the conditions, in sentences."""
+    names = [row["attack"]["name"] for row in rows if row["attack"] and not row["conditions"]["obedience"]]
+    return [
+        f"{name}: members obey directives with probability 0 here, so that only its messages as such have an effect;"
+        " choose a probability with --obedience 0.5."
+        for name in dict.fromkeys(names)
+        if find("attack", name).directs
+    ]
