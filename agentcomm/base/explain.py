@@ -55,6 +55,8 @@ def _line(item: ErrorDetails, model: type[BaseModel], given: Any) -> str:
     if item["type"] in ("extra_forbidden", "missing"):
         for part in parents:
             place.enter(part)
+        if isinstance(last, int):  # of a list of fixed length
+            return f"{place.path}: must be {place.form()} (got {shown(item['input'])})"
         path = f"{place.path}.{last}".lstrip(".")
         if item["type"] == "missing":
             old = [k for k in item["input"] if RENAMED.get(k) == last] if isinstance(item["input"], dict) else []

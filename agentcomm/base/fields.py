@@ -158,9 +158,9 @@ def bounds(constraints: Sequence[Any]) -> str:
     limits = {name: f"{value:g}" if abs(value) < 1e6 else str(value) for name, value in limits.items()}
     if {"ge", "le"} <= limits.keys():
         return f" from {limits['ge']} to {limits['le']}"
-    said = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
+    said = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
     found = " and ".join(f"{said[name]} {value}" for name, value in limits.items())
-    return f" {found}" if found else ""
+    return f" of {found}" if found.startswith("at") else f" {found}" if found else ""
 
 
 def shown_word(value: Any) -> str:

@@ -70,9 +70,10 @@ def test_no_mistake_is_answered_in_the_words_of_pydantic(what: str) -> None:
         (
             PLUGINS["codec top_k"],
             {"k": "x"},
-            "k: must be a whole number of at least 1, or a number above 0 and of at most 1",
+            "k: must be a whole number of at least 1, or a number above 0 and at most 1",
         ),
         (PLUGINS["attack drop"], {"links": [0, 1, 2]}, "links[0]: must be a list of 2 whole numbers (got 0)"),
+        (PLUGINS["attack drop"], {"links": [[0]]}, "links[0]: must be a list of 2 whole numbers (got [0])"),
         (
             PLUGINS["attack drop"],
             {"links": 3},
