@@ -130,11 +130,8 @@ def evaluate(
     together(
         lambda: chosen.update(attacks=settings.attacks if attacks is None else attacks_of(attacks)),
         lambda: chosen.update(defenses=settings.defenses if defenses is None else groups_of(defenses)),
-        lambda: chosen.update(conditions=_expanded(conditions, run.config)),
+        lambda: chosen.update(conditions=_grid(conditions, run.config)),
     )
-    together(*(partial(under.check, run.config.environment) for under in chosen["conditions"]))
-    if isinstance(conditions, Mapping):
-        _all_change(conditions, chosen["conditions"], run.config)
     with evaluation_bar(False if watch is not None and progress is None else progress) as bar:
         told = watch or bar or (lambda cell, done, total: None)
         return evaluate_grid(run, chosen["attacks"], chosen["defenses"], chosen["conditions"], told)
@@ -146,16 +143,18 @@ def _expanded(given: Any, config: RunConfig) -> list[Conditions]:
     return found if isinstance(found, list) else found.expand(config.transport)
 
 
-def _all_change(given: Mapping[str, Any], conditions: Iterable[Conditions], config: RunConfig) -> None:
-    """Refuse given environments that are the one of training.
+def _grid(given: Any, config: RunConfig) -> list[Conditions]:
+    """All conditions of a grid, checked.
 
     Raises:
-        ConfigError: If there is one.
+        AgentcommError: If some are invalid, or a given environment is the one of training.
     """
-    for under in conditions:
-        same = under.environment and not under.canonical(config.environment).environment
-        if same and "environments" in given:
+    found = _expanded(given, config)
+    together(*(partial(under.check, config.environment) for under in found))
+    for under in found if isinstance(given, Mapping) and "environments" in given else ():
+        if under.environment and not under.canonical(config.environment).environment:
             raise ConfigError(f"environments: {as_yaml(under.environment)} is how the team was trained; leave it out")
+    return found
 
 
 def messages(

@@ -10,10 +10,8 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from agentcomm.base.errors import ConfigError
-from agentcomm.base.text import shorten
 from agentcomm.cli.completion import plugins, run_folders, words
-from agentcomm.runs.choices import Carrier, Choice, TransportConfig
+from agentcomm.runs.choices import Carrier, TransportConfig
 from agentcomm.runs.conditions import GateControlName, SharedConditions
 
 Root = Annotated[Path, typer.Option(help="Folder that contains the run folders.")]
@@ -127,7 +125,7 @@ def _keys(
     """The given options as keys of the config."""
     found: dict[str, Any] = {name: value for name, value in shared.items() if value is not None}
     if env is not None:
-        found["environments"] = [_overrides(text) for text in env]
+        found["environments"] = env
     if gates is not None:
         found["gates"] = gates
     rest = {"step_seconds": step_seconds, "carrier": carrier}
@@ -138,12 +136,3 @@ def _keys(
     codecs: list[str | None] = [*(codec or [])] or [None]
     found["transports"] = [{"channels": c, "codec": written, **rest} for c in channels for written in codecs]
     return found
-
-
-def _overrides(text: str) -> dict[str, Any]:
-    """``key=value,key=value`` as a mapping."""
-    try:
-        return Choice.parse(f"environment:{text}").arguments
-    except ConfigError as error:
-        form = "write key=value,key=value, such as predators=8,failure=0.05"
-        raise ConfigError(f"--env {shorten(text)}: {str(error).partition(': ')[2] or error}; {form}") from None

@@ -139,6 +139,13 @@ class ConditionsConfig(SharedConditions):
         (), description="transports besides that of training, each crossed with all attacks and defenses"
     )
 
+    @field_validator("environments", mode="before")
+    @classmethod
+    def _from_texts(cls, given: Any) -> Any:
+        """Texts ``key=value,key=value`` as mappings."""
+        given = [given] if isinstance(given, str | Mapping) else given
+        return [_overrides(one) if isinstance(one, str) else one for one in given] if _is_list(given) else given
+
     def expand(self, own: TransportConfig) -> list[Conditions]:
         """All conditions of the grid, the run's own first.
 
@@ -165,3 +172,15 @@ class ConditionsConfig(SharedConditions):
             return ConditionsConfig.model_validate(kept | dict(given))
         except ValidationError as error:
             raise ConfigError(explain(error, "conditions", ConditionsConfig, kept | dict(given))) from None
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _overrides(text: str) -> dict[str, Any]:
+    """The mapping in a text ``key=value,key=value``; ValueError if it has another form."""
+    try:
+        return Choice.parse(f"environment:{text}").arguments
+    except ConfigError:
+        raise ValueError("write key=value,key=value, such as predators=8,failure=0.05") from None
