@@ -12,7 +12,7 @@ from pydantic_core.core_schema import ErrorType
 
 from agentcomm.base.errors import did_you_mean
 from agentcomm.base.fields import branches, form, items
-from agentcomm.base.text import shorten
+from agentcomm.base.text import clip, shorten
 
 OWN_TEXT = ("value_error", "assertion_error")  # raised by validators, which say what is wrong
 PYDANTIC = {*get_args(ErrorType), "number", "path_type"}  # every other type is an error of a validator's own
@@ -26,6 +26,7 @@ RENAMED = {
     "harmless": "noop_control",
     "kind": "name",
 }
+MOST, LONGEST = 40, 600  # lines of an error, and characters of a line
 RENAMED_WORDS = {"shut": "closed"}
 
 
@@ -45,8 +46,10 @@ def explain(error: ValidationError, what: str, model: type[BaseModel], given: An
         model: The model that was validated.
         given: What was validated, from which the types of nested plug-ins are known.
     """
-    lines = [f"  {_line(item, model, given)}" for item in error.errors(include_url=False)]
-    return "\n".join([f"{what} cannot be used:", *dict.fromkeys(lines)])
+    found = error.errors(include_url=False)
+    lines = [f"  {clip(_line(item, model, given), LONGEST)}" for item in found[:MOST]]
+    more = [f"  and {len(found) - MOST} more"] if len(found) > MOST else []
+    return "\n".join([f"{what} cannot be used:", *dict.fromkeys(lines), *more])
 
 
 def _line(item: ErrorDetails, model: type[BaseModel], given: Any) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from agentcomm.base import registry
-from agentcomm.base.errors import ConfigError, did_you_mean
+from agentcomm.base.errors import ConfigError, PluginError, did_you_mean
 from agentcomm.base.registry import Axis
 from agentcomm.base.text import shorten
 from agentcomm.cli import catalog
@@ -52,7 +52,7 @@ def list_(
         say("\nOne axis: agentcomm list attacks. One plug-in: agentcomm list attacks drop.")
         say("The 30 risks and their attacks: agentcomm list risks.")
         return
-    by_axis = {a: [catalog.describe(a, n) for n in registry.names(a)] for a in registry.AXES if chosen in (None, a)}
+    by_axis = {a: [_described(a, n) for n in registry.names(a)] for a in registry.AXES if chosen in (None, a)}
     if as_json:
         everything = {registry.PLURAL[a]: about for a, about in by_axis.items()}
         typer.echo(json.dumps(everything if chosen is None else by_axis[chosen], indent=1))
@@ -60,6 +60,14 @@ def list_(
     for a, about in by_axis.items():
         console.print(catalog.plugin_table(registry.PLURAL[a], about))
         say(f"\nAll about one of them: agentcomm list {registry.PLURAL[a]} NAME")
+
+
+def _described(axis: Axis, name: str) -> dict[str, Any]:
+    """A plug-in as plain values; of one that cannot be loaded, its name and the reason."""
+    try:
+        return catalog.describe(axis, name)
+    except PluginError as error:
+        return {"name": name, "axis": axis, "summary": f"cannot be loaded: {error}", "arguments": []}
 
 
 def _axis(text: str) -> Axis:

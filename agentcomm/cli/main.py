@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from agentcomm.base.errors import AgentcommError
+from agentcomm.base.text import visible
 from agentcomm.base.versions import versions
 from agentcomm.cli.command import Command, Group, UsageError, plain
 from agentcomm.cli.demo import demo
@@ -15,7 +17,7 @@ from agentcomm.cli.init import init
 from agentcomm.cli.listing import list_
 from agentcomm.cli.messages import messages
 from agentcomm.cli.report import report
-from agentcomm.cli.screen import errors, escape
+from agentcomm.cli.screen import errors
 from agentcomm.cli.train import train
 
 app = typer.Typer(
@@ -50,7 +52,7 @@ def _options(
 
 for _name, _run, _example in (
     ("init", init, "agentcomm init mine --env predator_prey --policy ic3net"),
-    ("train", train, "agentcomm train mine.yaml seeds=[0,1,2] training.env_steps=1e6"),
+    ("train", train, "agentcomm train mine.yaml policy=mappo training.env_steps=1e6"),
     ("evaluate", evaluate, "agentcomm evaluate runs/mine --attack noise:epsilon=2 --defense clip"),
     ("report", report, "agentcomm report runs/mine"),
     ("messages", messages, "agentcomm messages runs/mine --episode 3 --attack replay"),
@@ -66,7 +68,7 @@ def main() -> None:
         status = app(prog_name="agentcomm", standalone_mode=False)
     except (AgentcommError, UsageError) as error:
         text = str(error) if isinstance(error, AgentcommError) else plain(error)
-        errors.print(f"[bold red]error:[/bold red] {escape(text)}", highlight=False, soft_wrap=True)
+        errors.print(Text.assemble(("error:", "bold red"), f" {visible(text)}"), soft_wrap=True)
         raise SystemExit(2) from None
     except (KeyboardInterrupt, typer.Abort):
         raise SystemExit(130) from None

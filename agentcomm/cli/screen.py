@@ -23,8 +23,3 @@ def warn_of_broken_lines(run: Path) -> None:
     broken = read_jsonl(path)[1] if path.exists() else 0
     if broken:
         say(f"Skipped {broken} unreadable line(s) of {path}; evaluate again to restore the cells.")
-
-
-def escape(text: str) -> str:
-    """Text that rich prints as it is, without reading markup in it."""
-    return text.replace("[", r"\[")

@@ -139,6 +139,16 @@ def test_defenses_are_grouped_as_on_the_command_line(given: Any, groups: list[li
     assert [[choice.name for choice in group] for group in found] == groups
 
 
+def test_an_error_is_bounded_and_safe_to_print() -> None:
+    data = {f"key\x1b[31m{number}": ["x" * 10_000] * 1000 for number in range(1000)}
+    with pytest.raises(ValidationError) as error:
+        RunConfig.model_validate(data)
+    said = explain(error.value, "config", RunConfig, data)
+    assert len(said) < 30_000
+    assert "\x1b" not in said
+    assert "and 963 more" in said
+
+
 @pytest.mark.parametrize("text", ["1e6", "1.0e6", "1_000_000", "1000000.0", " 1000000 "])
 def test_a_million_has_many_spellings(text: str) -> None:
     assert TrainingConfig.model_validate({"env_steps": text}).env_steps == 1_000_000
