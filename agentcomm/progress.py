@@ -18,7 +18,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.text import Text
+
+from agentcomm.base.text import visible
 
 if TYPE_CHECKING:
     from agentcomm.evaluation.cells import Cell
@@ -47,7 +48,7 @@ class TrainingBar:
 
     def team(self, name: str, done: int, total: int) -> None:
         """Start a bar for one team."""
-        self.task = self.progress.add_task(name, total=total, completed=done, note=Text(""))
+        self.task = self.progress.add_task(visible(name), total=total, completed=done, note="")
 
     def iteration(self, row: dict[str, Any]) -> None:
         """Advance it."""
@@ -63,12 +64,12 @@ class TrainingBar:
 def training_bar(wanted: bool | None = None) -> Iterator[TrainingBar | None]:
     """A bar of training while the context lasts; None if nobody would see it."""
     columns: tuple[ProgressColumn, ...] = (
-        TextColumn("{task.description:<10}"),
+        TextColumn("{task.description:<10}", markup=False),
         BarColumn(bar_width=10),
         TextColumn("{task.percentage:>3.0f}%"),
         TimeElapsedColumn(),
         TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     console = _console(wanted)
     if console is None:
@@ -97,7 +98,7 @@ def evaluation_bar(wanted: bool | None = None) -> Iterator[Callable[[Cell, int, 
 
         def watch(cell: Cell, done: int, total: int) -> None:
             label = f"{'clean' if cell.attack is None else cell.attack.label} / {cell.defense_label}"
-            progress.update(task, completed=done, total=total, description=label)
+            progress.update(task, completed=done, total=total, description=visible(label))
             last[0] = total
 
         yield watch
