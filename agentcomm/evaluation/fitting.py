@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -19,22 +19,15 @@ def check_conditions(cells: Sequence[Cell], config: RunConfig, policy: CommPolic
 
     Args:
         cells: The cells to evaluate.
-        config: The run's config; obedience that it names is accepted with any attacks.
+        config: The run's config.
         policy: A policy of the run.
 
     Raises:
-        ConfigError: If conditions have no effect on this team, or under these attacks; the text names all of them.
+        ConfigError: If conditions have no effect on this team; the text names all of them.
     """
     silent = policy.exchanges == 0 or policy.topology.degree == 0
-    directed = any(cell.attack is not None and find("attack", cell.attack.name).directs for cell in cells)
     found = {cell.conditions.label(): cell.conditions for cell in cells if cell.variant == "team"}
     together(*(partial(_check, under, config, policy.gate is not None, silent) for under in found.values()))
-    obedience = cells[0].conditions.obedience if cells else 0.0
-    if obedience and not directed and obedience != config.evaluation.obedience:
-        raise ConfigError(
-            f"obedience={obedience:g} changes nothing without an attack that sends directives: add the attack"
-            " directive, or leave obedience out"
-        )
 
 
 def _check(under: Conditions, config: RunConfig, gated: bool, silent: bool) -> None:
@@ -52,12 +45,16 @@ def _check(under: Conditions, config: RunConfig, gated: bool, silent: bool) -> N
         )
 
 
-def notes(rows: Iterable[dict[str, Any]]) -> list[str]:
-    """What a reader of these rows should know about the conditions, in sentences."""
-    names = [row["attack"]["name"] for row in rows if row["attack"] and not row["conditions"]["obedience"]]
-    return [
-        f"{name}: members obey directives with probability 0 here, so that only its messages as such have an effect;"
-        " choose a probability with --obedience 0.5."
-        for name in dict.fromkeys(names)
-        if find("attack", name).directs
+def notes(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What a reader of these rows should know about the obedience of members, in sentences."""
+    attacked = [row for row in rows if row["attack"]]
+    directing = [row for row in attacked if find("attack", row["attack"]["name"]).directs]
+    found = [
+        f"{row['attack']['name']}: members obey directives with probability 0 here, so that only its messages as such"
+        " have an effect; choose a probability with --obedience 0.5."
+        for row in directing
+        if not row["conditions"]["obedience"]
     ]
+    if not directing and any(row["conditions"]["obedience"] for row in rows):
+        found.append("obedience changes nothing here: no attack sends directives; add --attack directive.")
+    return list(dict.fromkeys(found))
