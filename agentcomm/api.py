@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import copy
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentcomm.base.errors import ConfigError
+from agentcomm.base.errors import ConfigError, together
 from agentcomm.base.files import writing
 from agentcomm.base.inputs import looking_in
-from agentcomm.base.plugin import Plugin, foreign
+from agentcomm.base.plugin import foreign
 from agentcomm.base.registry import Axis, find, names
+from agentcomm.base.text import shorten
 from agentcomm.contracts.topology import TopologyChoice
+from agentcomm.progress import evaluation_bar, training_bar
 from agentcomm.runs import config as configs
 from agentcomm.runs.assembly import check_training
-from agentcomm.runs.choices import Choice, TransportConfig, build
+from agentcomm.runs.choices import Choice, TransportConfig, as_yaml, build
 from agentcomm.runs.conditions import Conditions
 from agentcomm.runs.config import RunConfig
-from agentcomm.runs.folder import Run, claim, open_run, run_folder
+from agentcomm.runs.folder import Run, claim, run_folder
+from agentcomm.runs.given import Given, attacks_of, choice_of, conditions_of, group_of, groups_of, run_of
 
 if TYPE_CHECKING:
-    from agentcomm.evaluation.cells import Cell
+    from agentcomm.evaluation.cells import Cell, Group
     from agentcomm.training.trainer import Watcher
 
-# A plug-in: "name", "name:key=value", {"name": ..., key: value}, or a Choice.
-Given = str | Choice | dict[str, Any]
 # The run's own conditions only.
 ONE_CELL: dict[str, Any] = {"environments": (), "gates": (), "transports": ()}
 
@@ -36,16 +40,18 @@ def train(
     resume: bool = False,
     watcher: Watcher | None = None,
     trust: bool = False,
+    progress: bool | None = None,
 ) -> Run:
     """Train all teams of a config.
 
     Args:
-        config: A YAML file, nested dicts, or a validated config.
-        overrides: Overrides ``dotted.key=value`` of a YAML file.
+        config: A YAML file (``agentcomm init`` writes one), nested dicts, or a validated config.
+        overrides: Overrides ``dotted.key=value`` of the config, such as ``["seeds=[0,1]", "training.env_steps=1e6"]``.
         root: Folder that contains the run folders.
         resume: Whether to resume an existing run.
-        watcher: Notified of each team and each iteration.
+        watcher: Notified of each team and each iteration, in place of the progress bar.
         trust: Whether to import the modules and read the files that a resumed run names, whoever made it.
+        progress: Whether to show a progress bar; by default, in a terminal or a notebook.
 
     Returns:
         The run, for :func:`evaluate` and :func:`report`.
@@ -54,19 +60,42 @@ def train(
         AgentcommError: If the config or the folder cannot be used.
         agentcomm.training.trainer.Stopped: After Ctrl-C or SIGTERM, once a checkpoint is written.
     """
+    words = [overrides] if isinstance(overrides, str) else list(overrides)
+    checked = _config(config, words, trust if resume else None).check()
+    if not isinstance(root, str | os.PathLike):
+        raise ConfigError(f"root is the path of a folder, not {shorten(root)}")
     from agentcomm.training.trainer import train as train_run
 
-    if isinstance(config, dict):
-        config = configs.parse(config, "config")
-    elif not isinstance(config, RunConfig):
-        config = configs.load(config, overrides, trust if resume else None)
-    folder = Path(root) / config.name
+    _check_foreign(checked, checked.attacks, checked.defenses, (checked.transport,))
+    check_training(checked)
     kept = "what was trained up to the last checkpoint is kept; resume with --resume"
-    _check_foreign(config.check(), config.attacks, config.defenses, (config.transport,))
-    check_training(config)
-    with writing(folder, kept), claim(config, Path(root), resume, trust) as run:
-        train_run(run, watcher)
+    with (
+        writing(Path(root) / checked.name, kept),
+        claim(checked, Path(root), resume, trust) as run,
+        training_bar(False if watcher is not None and progress is None else progress) as bar,
+    ):
+        train_run(run, watcher or bar)
     return run
+
+
+def _config(config: Any, overrides: list[str], trust: bool | None) -> RunConfig:
+    """A validated config.
+
+    Raises:
+        AgentcommError: If it cannot be used.
+    """
+    if isinstance(config, str | os.PathLike):
+        return configs.load(Path(config), overrides, trust)
+    if isinstance(config, RunConfig):
+        if not overrides:
+            return config
+        config = config.model_dump(mode="json")
+    if not isinstance(config, dict):
+        raise ConfigError(
+            "a config is the path of a YAML file, a dict such as {'name': 'mine', 'environment': 'predator_prey',"
+            f" 'policy': 'ic3net'}}, or a RunConfig, not {shorten(config)}"
+        )
+    return configs.parse(configs.overridden(copy.deepcopy(config), overrides), "the config")
 
 
 def evaluate(
@@ -74,58 +103,98 @@ def evaluate(
     attacks: Given | Sequence[Given] | None = None,
     defenses: Given | Sequence[Given | Sequence[Given]] | None = None,
     conditions: Sequence[Conditions] | Mapping[str, Any] | None = None,
-    watch: Callable[[Cell, float, int], None] = lambda cell, done, total: None,
+    watch: Callable[[Cell, float, int], None] | None = None,
     isolate: bool = False,
     trust: bool = False,
+    progress: bool | None = None,
 ) -> list[dict[str, Any]]:
     """Evaluate trained teams under attacks and defenses, on common random numbers.
 
     Args:
         run: A run or its folder.
-        attacks: Attacks, such as ``"drop:probability=0.5"``; None for the config's.
-        defenses: Defenses, such as ``"authenticate"``, or ``"authenticate+clip"`` for both together; None for the
-            config's.
-        conditions: Conditions of the cells; None for the config's. A mapping replaces some of the config's keys:
-            ``{"gates": ["open"], "decisions": "sampled"}``.
-        watch: Called before each cell, and about every second within one that takes longer, with the cell, the number
-            of finished cells (within a cell with the finished share of it) and the total.
+        attacks: Attacks, each evaluated by itself, such as ``["drop:probability=0.5", {"name": "noise"}]``, or
+            registered classes; None for the config's, ``[]`` for no attack.
+        defenses: Defenses, each evaluated by itself, such as ``["clip", "authenticate+clip"]``, where ``+`` or a list
+            inside the list joins defenses that act together; None for the config's.
+        conditions: What the cells are evaluated under besides. A mapping replaces some of the keys of the config's
+            ``evaluation``:
+
+            - ``environments``: environment overrides, evaluated without attacks: ``[{"failure": 0.05}]``
+            - ``gates``: ``["open", "closed", "random"]``, evaluated without attacks
+            - ``transports``: channels and codecs besides those of training, crossed with attacks and defenses:
+              ``[{"channels": ["loss:probability=0.2"], "codec": "int8"}]``
+            - ``decisions``: ``"greedy"`` or ``"sampled"`` actions
+            - ``obedience``: probability that members obey directives (attack ``directive``), from 0 to 1
+            - ``device``: such as ``"cuda:0"``
+
+            None for the config's. A list of :class:`agentcomm.runs.conditions.Conditions` is taken as it is.
+        watch: In place of the progress bar. Called before each cell, and about every second within one that takes
+            longer, with the cell, the number of finished cells (within a cell with the finished share of it) and the
+            total.
         isolate: Whether to evaluate each cell in a process of its own, so that a plug-in cannot spoil another cell.
         trust: Whether to import the modules and read the files that the run names, whoever made it.
+        progress: Whether to show a progress bar; by default, in a terminal or a notebook.
 
     Returns:
         One row per cell, as in ``cells.jsonl``.
 
     Raises:
-        AgentcommError: If no team is trained or a plug-in does not fit the team.
+        AgentcommError: If no team is trained, a plug-in does not fit the team, or conditions have no effect on it.
     """
     from agentcomm.evaluation.grid import evaluate as evaluate_grid
 
-    run = run if isinstance(run, Run) else open_run(run, trust)
+    run = run_of(run, trust)
     settings = run.config.evaluation
-    chosen_attacks = settings.attacks
-    if attacks is not None:
-        chosen_attacks = tuple(run.adopt("attack", _choice(a)) for a in _each(attacks))
-    chosen_defenses = settings.defenses
-    if defenses is not None:
-        chosen_defenses = tuple(tuple(run.adopt("defense", d) for d in _group(group)) for group in _each(defenses))
-    for attack in chosen_attacks:
-        build("attack", attack)
-    for defense in (d for group in chosen_defenses for d in group):
-        build("defense", defense)
-    if conditions is None or isinstance(conditions, Mapping):
-        conditions = settings.changed(conditions or {}).expand(run.config.transport)
-    for under in conditions:
-        under.check(run.config.environment)
-    grouped = tuple(defense for group in chosen_defenses for defense in group)
+    chosen: dict[str, Any] = {}
+    together(
+        lambda: chosen.update(attacks=settings.attacks if attacks is None else _adopted(run, attacks_of(attacks))),
+        lambda: chosen.update(
+            defenses=settings.defenses
+            if defenses is None
+            else tuple(_adopted(run, group, "defense") for group in groups_of(defenses))
+        ),
+        lambda: chosen.update(conditions=_grid(conditions, run.config)),
+    )
+    grouped = [defense for group in chosen["defenses"] for defense in group]
     kept = "finished cells are kept; repeat the command to evaluate the rest"
-    with looking_in(run.places()), writing(run.path, kept):
-        _check_foreign(run.config, chosen_attacks, grouped, tuple(under.transport for under in conditions))
+    with (
+        looking_in(run.places()),
+        writing(run.path, kept),
+        evaluation_bar(False if watch is not None and progress is None else progress) as bar,
+    ):
+        _check_foreign(run.config, chosen["attacks"], grouped, [under.transport for under in chosen["conditions"]])
         evaluator = None
         if isolate:
             from agentcomm.evaluation.isolate import Isolated
 
             evaluator = Isolated(run)
-        return evaluate_grid(run, chosen_attacks, chosen_defenses, conditions, watch, evaluator)
+        told = watch or bar or (lambda cell, done, total: None)
+        return evaluate_grid(run, chosen["attacks"], chosen["defenses"], chosen["conditions"], told, evaluator)
+
+
+def _adopted(run: Run, group: Group, axis: Axis = "attack") -> Group:
+    """Plug-ins whose files are found from the run's folder as well."""
+    return tuple(run.adopt(axis, choice) for choice in group)
+
+
+def _expanded(given: Any, config: RunConfig) -> list[Conditions]:
+    """All conditions of a grid."""
+    found = conditions_of(given, config.evaluation)
+    return found if isinstance(found, list) else found.expand(config.transport)
+
+
+def _grid(given: Any, config: RunConfig) -> list[Conditions]:
+    """All conditions of a grid, checked.
+
+    Raises:
+        AgentcommError: If some are invalid, or a given environment is the one of training.
+    """
+    found = _expanded(given, config)
+    together(*(partial(under.check, config.environment) for under in found))
+    for under in found if isinstance(given, Mapping) and "environments" in given else ():
+        if under.environment and not under.canonical(config.environment).environment:
+            raise ConfigError(f"environments: {as_yaml(under.environment)} is how the team was trained; leave it out")
+    return found
 
 
 def messages(
@@ -158,26 +227,49 @@ def messages(
     from agentcomm.evaluation.cells import Cell
     from agentcomm.evaluation.trace import messages as trace_messages
 
-    run = run if isinstance(run, Run) else open_run(run, trust)
+    run = run_of(run, trust)
     config = run.config
-    if not isinstance(conditions, Conditions):
-        usual, *others = config.evaluation.changed(ONE_CELL | dict(conditions or {})).expand(config.transport)
-        if len(others) > 1:
-            named = "; ".join(under.label(config.transport) for under in others)
-            raise ConfigError(f"these are the conditions of several cells ({named}); give those of one cell")
-        conditions = others[0] if others else usual
-    conditions.check(config.environment)
-    cell = Cell(
+    cell: dict[str, Any] = {}
+    together(
+        lambda: cell.update(attack=None if attack is None else run.adopt("attack", choice_of("attack", attack))),
+        lambda: cell.update(defenses=() if defense is None else _adopted(run, group_of(defense), "defense")),
+        lambda: cell.update(conditions=_one(conditions, config)),
+        lambda: _whole(episode, "episode"),
+        lambda: _whole(config.seeds[0] if seed is None else seed, "seed"),
+    )
+    chosen = Cell(
         "team",
         config.seeds[0] if seed is None else seed,
-        None if attack is None else run.adopt("attack", _choice(attack)),
-        () if defense is None else tuple(run.adopt("defense", choice) for choice in _group(defense)),
+        cell["attack"],
+        cell["defenses"],
         config.evaluation.episodes,
         config.evaluation.seed,
-        conditions,
-    ).canonical(config.environment)
+        cell["conditions"],
+    )
     with looking_in(run.places()):
-        return trace_messages(run, cell, episode)
+        return trace_messages(run, chosen.canonical(config.environment), episode)
+
+
+def _one(conditions: Any, config: RunConfig) -> Conditions:
+    """The conditions of one cell.
+
+    Raises:
+        AgentcommError: If they are invalid, or those of several cells.
+    """
+    if conditions is None or isinstance(conditions, Mapping):
+        conditions = ONE_CELL | dict(conditions or {})
+    usual, *others = _expanded(conditions, config)
+    if len(others) > 1:
+        named = "; ".join(under.label(config.transport) for under in others)
+        raise ConfigError(f"these are the conditions of several cells ({named}); give those of one cell")
+    found = others[0] if others else usual
+    found.check(config.environment)
+    return found
+
+
+def _whole(value: Any, what: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"{what}: must be a whole number (got {shorten(value)})")
 
 
 def report(run: Run | str | Path, output: str | Path | None = None) -> Path:
@@ -192,6 +284,8 @@ def report(run: Run | str | Path, output: str | Path | None = None) -> Path:
     """
     from agentcomm.report import build_report
 
+    if not isinstance(run, Run | str | os.PathLike):
+        raise ConfigError(f"a run is what train() returns, or the path of its folder, not {shorten(run)}")
     folder = run.path if isinstance(run, Run) else run_folder(run)
     return build_report(folder, None if output is None else Path(output))
 
@@ -220,32 +314,3 @@ def _check_foreign(
     from agentcomm.conformance.quick import check_foreign
 
     check_foreign(config.environment, config.policy, attacks, defenses, transports)
-
-
-def _choice(given: Given) -> Choice:
-    if isinstance(given, str):
-        return Choice.parse(given)
-    if isinstance(given, Choice):
-        return given
-    if isinstance(given, dict) and isinstance(given.get("name"), str):
-        return Choice.model_validate(given)
-    forms = "a name, such as 'drop' or 'drop:probability=0.5', or a dict such as {'name': 'drop', 'probability': 0.5}"
-    hint = ""
-    if isinstance(given, type) and issubclass(given, Plugin):
-        hint = f"; give {given.__name__} by its name, {given.name!r}, once it is registered with @register(...)"
-    raise ConfigError(f"attacks and defenses are given as {forms}; not {given!r}{hint}")
-
-
-def _each(given: Any) -> list[Any]:
-    """A sequence of choices; a single choice becomes a list of one."""
-    several = isinstance(given, Iterable) and not isinstance(given, str | Choice | dict | type)
-    return list(given) if several else [given]
-
-
-def _group(given: Given | Sequence[Given]) -> tuple[Choice, ...]:
-    parts = given.split("+") if isinstance(given, str) else _each(given)
-    group = tuple(_choice(part) for part in parts)
-    labels = [choice.label for choice in group]
-    if len(set(labels)) < len(labels):
-        raise ConfigError(f"{'+'.join(labels)} contains a defense twice")
-    return group

@@ -173,7 +173,7 @@ def page(rows: Sequence[Row]) -> str:
 
 The risks of communicating agents, the attacks that carry them out, and what these did to trained, undefended teams.
 `python studies/threats.py` evaluates the attacks; `python studies/threats_page.py` writes this page from the registry
-and [cells.jsonl](threats/cells.jsonl). `agentcomm list attacks` shows each attack's arguments and threat model.
+and [cells.jsonl](threats/cells.jsonl). `agentcomm list attacks NAME` shows the arguments and threat model of an attack.
 
 Each number is a mean over teams (3 seeds, {episodes} episodes each) with Student's 95% interval over teams. *Damage*
 is the return lost against the attack's no-op control in the same episodes: the control touches as many messages and

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from agentcomm.base.errors import AgentcommError, HookError, explain
+from agentcomm.base.errors import AgentcommError, HookError
+from agentcomm.base.explain import explain
 
 PACKAGE = Path(__file__).parents[1]
 STANDARD = sysconfig.get_path("stdlib")
@@ -60,7 +61,7 @@ def answered(answer: object, kind: type[A], what: str, hook: str, expected: str)
 def described(error: BaseException) -> str:
     """An error's type, text and place, such as ``ZeroDivisionError: division by zero (mine.py, line 12)``."""
     if isinstance(error, ValidationError):
-        return f"{explain(error, error.title)}{place(error)}"
+        return f"{explain(error, error.title, _model(error.title))}{place(error)}"
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     return f"{type(error).__name__}: {text}{place(error)}"
 
@@ -80,3 +81,10 @@ def place(error: BaseException) -> str:
     ]
     frames = [frame for frame in outside if "site-packages" not in frame.filename] or outside
     return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+
+
+def _model(name: str, base: type[BaseModel] = BaseModel) -> type[BaseModel]:
+    """The model of that name, from which an error knows what its fields accept."""
+    known = base.__subclasses__()
+    found = [model for model in known if model.__name__ == name]
+    return (found or [m for m in (_model(name, below) for below in known) if m is not BaseModel] or [BaseModel])[0]

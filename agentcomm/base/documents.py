@@ -16,7 +16,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from agentcomm.base.errors import AgentcommError, FileError, explain
+from agentcomm.base.errors import AgentcommError, FileError
+from agentcomm.base.explain import explain
 from agentcomm.base.text import reason, shorten
 from agentcomm.base.values import parse_json, parse_yaml
 
@@ -81,7 +82,7 @@ def read_json(
     try:
         return _checked(parse_json(text), model)
     except ValidationError as failed:
-        raise error(explain(failed, what)) from None
+        raise error(explain(failed, what, model or BaseModel)) from None
     except ValueError as failed:
         raise error(f"{what} is damaged: {failed}") from None
 

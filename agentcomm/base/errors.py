@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-
-from pydantic import ValidationError
 
 
 class AgentcommError(Exception):
@@ -69,24 +67,28 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return f"known: {', '.join(known) or 'none'}"
 
 
-def explain(error: ValidationError, what: str, known: Mapping[str, Iterable[str]] | None = None) -> str:
-    """Turn a pydantic error into lines that name the field, the value and how to fix it.
+class SeveralErrors(ConfigError):
+    """Several mistakes at once; the text consists of theirs."""
 
-    Args:
-        error: The validation error.
-        what: Name of what was read, for the first line ("config examples/demo.yaml").
-        known: Field names allowed below a dotted prefix, for spelling hints; the empty
-            prefix is the top level.
+    def __init__(self, errors: Iterable[AgentcommError]) -> None:
+        self.errors = list({str(error): error for error in errors}.values())
+        super().__init__("\n".join(map(str, self.errors)))
+
+
+def together(*checks: Callable[[], object]) -> None:
+    """Run all checks, and raise the errors of all of them at once.
+
+    Raises:
+        AgentcommError: The error if there is one; :class:`SeveralErrors` if there are several.
     """
-    lines = [f"{what} cannot be used:"]
-    for item in error.errors():
-        path = ".".join(str(part) for part in item["loc"])
-        if item["type"] == "extra_forbidden":
-            parent, _, key = path.rpartition(".")
-            hint = did_you_mean(key, (known or {}).get(parent, ()))
-            lines.append(f"  {path}: unknown key; {hint}")
-        elif path:
-            lines.append(f"  {path}: {item['msg']} (got {item['input']!r})")
-        else:  # a check of several fields, whose text names them
-            lines.append(f"  {item['msg'].removeprefix('Value error, ')}")
-    return "\n".join(lines)
+    found: list[AgentcommError] = []
+    for check in checks:
+        try:
+            check()
+        except SeveralErrors as error:
+            found += error.errors
+        except AgentcommError as error:
+            found.append(error)
+    if found:
+        several = SeveralErrors(found)
+        raise several if len(several.errors) > 1 else found[0]

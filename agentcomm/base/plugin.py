@@ -7,18 +7,16 @@ import sys
 from pathlib import Path
 from typing import Any, ClassVar, Generic, get_args
 
-from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeVar
 
+from agentcomm.base.fields import Strict
 from agentcomm.base.inputs import is_path
 
 ROOT = Path(__file__).resolve().parents[2]  # where this distribution is installed
 
 
-class PluginConfig(BaseModel):
+class PluginConfig(Strict):
     """Arguments of a plug-in: frozen and typed; unknown keys are rejected."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def inputs(self) -> list[Path]:
         """Files and folders that the plug-in reads: the fields marked :class:`agentcomm.base.inputs.InputPath`.

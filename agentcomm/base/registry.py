@@ -12,16 +12,17 @@ import importlib
 import sys
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from agentcomm.base.calling import calling, described
-from agentcomm.base.errors import ConfigError, PluginError, did_you_mean, explain
+from agentcomm.base.errors import ConfigError, PluginError, did_you_mean
+from agentcomm.base.explain import explain
 from agentcomm.base.plugin import Plugin
+from agentcomm.base.text import shorten
 
 Axis = Literal["environment", "policy", "topology", "attack", "defense", "channel", "codec", "metric"]
 AXES: tuple[Axis, ...] = get_args(Axis)
@@ -95,6 +96,11 @@ def _by_name(axis: Axis) -> dict[str, EntryPoint]:
     return {point.name if count[point.name] == 1 else full: point for full, point in announced.items()}
 
 
+def article(axis: Axis) -> str:
+    """The axis with its article, such as ``an attack``."""
+    return f"{'an' if axis[0] in 'aeiou' else 'a'} {axis}"
+
+
 def names(axis: Axis) -> list[str]:
     """Sorted names of all plug-ins of an axis; full names where several packages announce the same name."""
     return sorted({*_by_name(axis), *(name for a, name in _registered if a == axis)})
@@ -155,8 +161,8 @@ def _announcement(axis: Axis, name: str) -> tuple[str, EntryPoint]:
         choices = " or ".join(repr(known) for known in several)
         raise PluginError(f"{axis} {name!r} is announced by several packages; write {choices}")
     other = next((a for a in AXES if name in names(a)), None)
-    hint = f"it is a {other}" if other is not None else did_you_mean(name, names(axis))
-    raise PluginError(f"unknown {axis} {name!r}; {hint} (your own modules go into the config's plugins)")
+    hint = f"it is {article(other)}" if other is not None else did_you_mean(name, names(axis))
+    raise PluginError(f"unknown {axis} {shorten(name)}; {hint} (your own modules go into the config's plugins)")
 
 
 def forms(axis: Axis) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -215,20 +221,4 @@ def config_of(plugin: type[Plugin], arguments: Any, what: str) -> Any:
         try:
             return plugin.Config.model_validate(arguments)
         except ValidationError as error:
-            raise ConfigError(explain(error, what, _known_keys(plugin.Config, arguments))) from None
-
-
-def _known_keys(config: type[BaseModel], arguments: Any) -> dict[str, list[str]]:
-    """Field names below each dotted path at which pydantic reports errors, including nested configs and plug-ins."""
-    known = {"": list(config.model_fields)}
-    for field, info in config.model_fields.items():
-        given = arguments.get(field) if isinstance(arguments, dict) else None
-        for part in (info.annotation, *get_args(info.annotation)):
-            if not (isinstance(part, type) and issubclass(part, BaseModel)):
-                continue
-            axis = getattr(part, "axis", None)
-            if axis is not None and isinstance(given, dict):
-                with suppress(PluginError):  # reported by the validation itself
-                    part = find(axis, str(given.get("name"))).Config
-            known |= {f"{field}.{below}".rstrip("."): keys for below, keys in _known_keys(part, given).items()}
-    return known
+            raise ConfigError(explain(error, what, plugin.Config, arguments)) from None

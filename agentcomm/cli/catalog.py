@@ -2,36 +2,58 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+import shlex
 import sys
 from typing import Any
 
+from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
+from agentcomm.base.fields import form
 from agentcomm.base.registry import Axis, find, names
 from agentcomm.base.risks import RISKS
+from agentcomm.runs.choices import as_yaml
 
 DECLARED = ("needs_seal", "history", "latency", "fails_open", "lossless")  # what a defense takes and costs
+
+
+def page(axis: Axis, name: str) -> str:
+    """A plug-in's documentation.
+
+    The docstring of a module with one plug-in documents it; where several share a module, their own docstrings do.
+    """
+    plugin = find(axis, name)
+    shared = sum(find(axis, other).__module__ == plugin.__module__ for other in names(axis)) > 1
+    text = (None if shared else sys.modules[plugin.__module__].__doc__) or plugin.__doc__ or ""
+    return inspect.cleandoc(text).removeprefix(f"{plugin.name}: ")
+
+
+def summary(axis: Axis, name: str) -> str:
+    """The first sentence of a plug-in's documentation, in one line."""
+    paragraph = _plain(page(axis, name)).partition("\n\n")[0].replace("\n", " ")
+    return paragraph.partition(". ")[0].removesuffix(".")
 
 
 def describe(axis: Axis, name: str) -> dict[str, Any]:
     """A plug-in as plain values: name, summary, version, arguments and what is specific to its axis."""
     plugin = find(axis, name)
-    # The docstring of a module with one plug-in documents it; where several share a module, their own docstrings do.
-    shared = sum(find(axis, other).__module__ == plugin.__module__ for other in names(axis)) > 1
-    page = (None if shared else sys.modules[plugin.__module__].__doc__) or plugin.__doc__ or ""
-    schema = plugin.Config.model_json_schema()
-    summary = page.strip().partition("\n")[0].removeprefix(f"{name}: ")
+    name = plugin.name
     about: dict[str, Any] = {
         "name": name,
-        "summary": summary,
+        "axis": axis,
+        "summary": summary(axis, name),
+        "description": page(axis, name),
         "version": plugin.version,
         "arguments": [
             {
                 "name": field,
                 "default": _default(info),
                 "description": info.description or "",
-                "type": schema["properties"][field].get("type", ""),
-                "choices": schema["properties"][field].get("enum", []),
+                "accepts": form(info.annotation, info.metadata),
             }
             for field, info in plugin.Config.model_fields.items()
         ],
@@ -84,21 +106,71 @@ def _default(info: Any) -> Any:
     if info.is_required():
         return "required"
     value = info.get_default(call_default_factory=True)
-    return value.model_dump(mode="json", exclude_none=True) if hasattr(value, "model_dump") else value
+    return value.model_dump(mode="json", exclude_defaults=True) if hasattr(value, "model_dump") else value
+
+
+def overview(found: dict[str, list[str]]) -> Table:
+    """The names of all plug-ins, by axis."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column()
+    for axis, names_ in found.items():
+        table.add_row(axis, Text(" ".join(names_) or "none"))
+    return table
 
 
 def plugin_table(axis: str, found: list[dict[str, Any]]) -> Table:
-    """A table of the plug-ins of an axis."""
-    table = Table(title=axis, title_justify="left", show_lines=False)
-    for column in ("name", "description", "arguments"):
-        table.add_column(column, overflow="fold")
+    """A table of the plug-ins of an axis, one line each."""
+    table = Table(title=axis, title_justify="left", box=None, padding=(0, 2, 0, 0), expand=True)
+    table.add_column(
+        "name", no_wrap=True, style="bold", min_width=max((len(plugin["name"]) for plugin in found), default=4)
+    )
+    table.add_column("description", no_wrap=True, overflow="ellipsis", ratio=1)
     for plugin in found:
-        arguments = ", ".join(
-            f"{a['name']}={_shown(a['default'])}" + (f" of {'|'.join(map(str, a['choices']))}" if a["choices"] else "")
-            for a in plugin["arguments"]
-        )
-        table.add_row(plugin["name"], plugin["summary"] + _threat_text(plugin) + _defense_text(plugin), arguments)
+        table.add_row(Text(plugin["name"]), Text(plugin["summary"]))
     return table
+
+
+def details(about: dict[str, Any]) -> RenderableType:
+    """Everything about one plug-in: what it does, its arguments, its threat model or costs, and how to use it."""
+    parts: list[RenderableType] = [
+        Text.assemble((about["name"], "bold"), f" ({about['axis']}, version {about['version']})"),
+        Text(""),
+        Text(_plain(about["description"])),
+        Text(""),
+    ]
+    if extra := (_threat_text(about) + _defense_text(about) + _metric_text(about)).strip():
+        parts += [Text(extra), Text("")]
+    for argument in about["arguments"]:
+        default = argument["default"]
+        shown = "required" if default == "required" else f"default {_shown(default)}"
+        parts.append(Text.assemble((argument["name"], "bold"), f": {argument['accepts']}; {shown}"))
+        parts.append(Padding(Text(argument["description"]), (0, 0, 0, 4)))
+    parts += [Text("no arguments")] if not about["arguments"] else []
+    return Group(*parts)
+
+
+def example(axis: Axis, name: str) -> str:
+    """A command that uses a plug-in, with arguments under which it has a visible effect."""
+    arguments = find(axis, name).forms().get("", {})
+    given = ",".join(f"{key}={as_yaml(value)}" for key, value in arguments.items())
+    text = f"{name}:{given}" if given else name
+    quoted = shlex.quote(text)
+    if axis in ("environment", "policy"):
+        option = "--env" if axis == "environment" else "--policy"
+        return f"agentcomm init mine {option} {quoted}"
+    if axis == "topology":
+        keys = " ".join(shlex.quote(f"policy.topology.{key}={as_yaml(value)}") for key, value in arguments.items())
+        return f"agentcomm train mine.yaml policy.topology={name} {keys}".strip()
+    if axis == "metric":
+        return "agentcomm evaluate runs/mine  # cells have every metric that applies to them"
+    return f"agentcomm evaluate runs/mine --{axis} {quoted}"
+
+
+def _plain(page: str) -> str:
+    """A docstring without the marks of reStructuredText, one line per paragraph."""
+    page = re.sub(r"(?<=\S)\n(?=[^\s*-])", " ", page)
+    return re.sub(r":\w+:`~?([^`]*)`", r"\1", page).replace("``", "")
 
 
 def risk_table(found: list[dict[str, Any]]) -> Table:
@@ -112,20 +184,35 @@ def risk_table(found: list[dict[str, Any]]) -> Table:
 
 
 def _shown(value: Any) -> str:
-    """A default in short form: few digits, and ``none`` for None."""
+    """A default as users write it."""
     if value is None:
         return "none"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else as_yaml(list(value) if isinstance(value, tuple) else value)
 
 
 def _threat_text(plugin: dict[str, Any]) -> str:
-    """An attack's threat model and risks, in two lines; empty for other plug-ins."""
+    """An attack's threat model and risks; empty for other plug-ins."""
     threat = plugin.get("threat")
-    lines = [", ".join(plugin["risks"])] if plugin.get("risks") else []
+    lines = [f"risks: {', '.join(plugin['risks'])}"] if plugin.get("risks") else []
     if threat is not None:
-        may = ", ".join(threat["powers"]) or "nothing"
-        lines.insert(0, f"{threat['position']['kind']}: {may}; knows {threat['knowledge']}")
+        place = ", ".join(
+            f"{key}={as_yaml(value)}"
+            for key, value in threat["position"].items()
+            if key != "kind" and value is not False
+        )
+        budget = ", ".join(f"{key}={as_yaml(value)}" for key, value in threat["budget"].items() if value)
+        lines = [
+            f"position: {threat['position']['kind']}{f' ({place})' if place else ''}",
+            f"powers: {', '.join(threat['powers']) or 'none'}; knows: {threat['knowledge']}",
+            f"objective: {threat['objective']}; budget: {budget or 'no limit'}",
+            *lines,
+        ]
     return "".join(f"\n{line}" for line in lines)
+
+
+def _metric_text(plugin: dict[str, Any]) -> str:
+    """A metric's unit and direction; nothing for other plug-ins."""
+    return f"\nunit: {plugin['unit']}; better: {plugin['better']}" if "unit" in plugin else ""
 
 
 def _defense_text(plugin: dict[str, Any]) -> str:

@@ -3,38 +3,93 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from agentcomm.base import registry
-from agentcomm.base.errors import ConfigError, did_you_mean
+from agentcomm.base.errors import ConfigError, PluginError, did_you_mean
+from agentcomm.base.modules import import_modules
+from agentcomm.base.registry import Axis
+from agentcomm.base.text import shorten
 from agentcomm.cli import catalog
-from agentcomm.cli.screen import console
+from agentcomm.cli.completion import axes, listed
+from agentcomm.cli.options import Plugins
+from agentcomm.cli.screen import console, say
+from agentcomm.runs.config import load
 
 
 def list_(
     axis: Annotated[
         str | None,
-        typer.Argument(help=f"One of {', '.join(registry.PLURAL.values())} or risks."),
+        typer.Argument(
+            metavar="AXIS", help=f"One of {', '.join(registry.PLURAL.values())}, risks.", autocompletion=axes
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, including all arguments.")] = False,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A plug-in, to show all about it.", autocompletion=listed)
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A config whose plugins are listed, too.", metavar="FILE")] = None,
+    plugins: Plugins = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all about every plug-in.")] = False,
 ) -> None:
-    """List the plug-ins of an AXIS, or of all axes, with their arguments and defaults."""
+    """List all plug-ins, those of an AXIS, or everything about one: arguments, ranges, defaults, threat model."""
+    import_modules((*(load(config).plugins if config else ()), *(plugins or ())))
     if axis == "risks":
-        risks = catalog.risks()
+        _list_risks(name, as_json)
+        return
+    chosen = None if axis is None else _axis(axis)
+    if chosen is not None and name is not None:
+        found = catalog.describe(chosen, name)
         if as_json:
-            typer.echo(json.dumps(risks, indent=1))
-        else:
-            console.print(catalog.risk_table(risks))
+            typer.echo(json.dumps(found, indent=1))
+            return
+        console.print(catalog.details(found))
+        say(f"\nexample: {catalog.example(chosen, found['name'])}")
         return
-    plural = {registry.PLURAL[a]: a for a in registry.AXES}
-    if axis is not None and axis not in plural and axis not in registry.AXES:
-        raise ConfigError(f"unknown axis {axis!r}; {did_you_mean(axis, plural)}")
-    axes = [a for a in registry.AXES if axis in (None, a, registry.PLURAL[a])]
-    found = {registry.PLURAL[a]: [catalog.describe(a, name) for name in registry.names(a)] for a in axes}
+    if chosen is None and not as_json:
+        console.print(catalog.overview({registry.PLURAL[a]: registry.names(a) for a in registry.AXES}))
+        say("\nOne axis: agentcomm list attacks. One plug-in: agentcomm list attacks drop.")
+        say("The 30 risks and their attacks: agentcomm list risks.")
+        return
+    by_axis = {a: [_described(a, n) for n in registry.names(a)] for a in registry.AXES if chosen in (None, a)}
     if as_json:
-        typer.echo(json.dumps(found if axis is None else next(iter(found.values())), indent=1))
+        everything = {registry.PLURAL[a]: about for a, about in by_axis.items()}
+        typer.echo(json.dumps(everything if chosen is None else by_axis[chosen], indent=1))
         return
-    for name, plugins in found.items():
-        console.print(catalog.plugin_table(name, plugins) if plugins else f"{name}: none")
+    for a, about in by_axis.items():
+        console.print(catalog.plugin_table(registry.PLURAL[a], about))
+        say(f"\nAll about one of them: agentcomm list {registry.PLURAL[a]} NAME")
+
+
+def _described(axis: Axis, name: str) -> dict[str, Any]:
+    """A plug-in as plain values; of one that cannot be loaded, its name and the reason."""
+    try:
+        return catalog.describe(axis, name)
+    except PluginError as error:
+        return {"name": name, "axis": axis, "summary": f"cannot be loaded: {error}", "arguments": []}
+
+
+def _axis(text: str) -> Axis:
+    """The axis with this name, singular or plural."""
+    for axis in registry.AXES:
+        if text in (axis, registry.PLURAL[axis]):
+            return axis
+    owner = next((a for a in registry.AXES if text in registry.names(a)), None)
+    hint = f"{text!r} is {registry.article(owner)}: agentcomm list {registry.PLURAL[owner]} {text}" if owner else None
+    raise ConfigError(
+        f"unknown axis {shorten(text)}; {hint or did_you_mean(text, [*registry.PLURAL.values(), 'risks'])}"
+    )
+
+
+def _list_risks(name: str | None, as_json: bool) -> None:
+    risks = [risk for risk in catalog.risks() if name in (None, risk["id"])]
+    if not risks:
+        raise ConfigError(
+            f"unknown risk {shorten(name)}; {did_you_mean(str(name), [r['id'] for r in catalog.risks()])}"
+        )
+    if as_json:
+        typer.echo(json.dumps(risks, indent=1))
+    else:
+        console.print(catalog.risk_table(risks))

@@ -8,8 +8,10 @@ import typer
 
 from agentcomm.base.errors import AgentcommError
 from agentcomm.base.versions import versions
+from agentcomm.cli.command import Command, Group, UsageError, plain
 from agentcomm.cli.demo import demo
 from agentcomm.cli.evaluate import evaluate
+from agentcomm.cli.init import init
 from agentcomm.cli.listing import list_
 from agentcomm.cli.messages import messages
 from agentcomm.cli.report import report
@@ -17,12 +19,15 @@ from agentcomm.cli.screen import complain
 from agentcomm.cli.train import train
 
 app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
+    cls=Group,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Train communicating agents, evaluate attacks on their messages and defenses, and report the results.",
-    epilog="Run [bold]agentcomm demo[/bold] (ten minutes) to start, or [bold]agentcomm list[/bold] for all plug-ins.",
+    epilog="A study: [bold]agentcomm init mine[/bold], edit mine.yaml, [bold]agentcomm train mine.yaml[/bold],"
+    " [bold]agentcomm evaluate runs/mine[/bold], [bold]agentcomm report runs/mine[/bold]. To look around:"
+    " [bold]agentcomm list[/bold] (all plug-ins), [bold]agentcomm demo[/bold] (ten minutes).",
 )
 
 
@@ -34,25 +39,35 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
-app.command()(train)
-app.command()(evaluate)
-app.command()(report)
-app.command()(messages)
-app.command(name="list")(list_)
-app.command()(demo)
+for _name, _run, _example in (
+    ("init", init, "agentcomm init mine --env predator_prey --policy ic3net"),
+    ("train", train, "agentcomm train mine.yaml policy=mappo training.env_steps=1e6"),
+    ("evaluate", evaluate, "agentcomm evaluate runs/mine --attack noise:epsilon=2 --defense clip"),
+    ("report", report, "agentcomm report runs/mine"),
+    ("messages", messages, "agentcomm messages runs/mine --episode 3 --attack replay"),
+    ("list", list_, "agentcomm list attacks gradient"),
+    ("demo", demo, "agentcomm demo --no-show"),
+):
+    app.command(_name, cls=Command, epilog=f"Example: {_example}")(_run)
 
 
 def main() -> None:
     """Run the command line; user-fixable errors are printed without a traceback."""
     try:
-        app()
-    except AgentcommError as error:
-        complain(str(error))
+        status = app(prog_name="agentcomm", standalone_mode=False)
+    except (AgentcommError, UsageError) as error:
+        text = str(error) if isinstance(error, AgentcommError) else plain(error)
+        complain(text)
         raise SystemExit(2) from None
+    except (KeyboardInterrupt, typer.Abort):
+        raise SystemExit(130) from None
+    raise SystemExit(status or 0)

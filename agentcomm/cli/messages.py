@@ -9,7 +9,8 @@ import typer
 from rich.table import Table
 
 from agentcomm import api
-from agentcomm.cli.options import RunFolder, Trust, takes_conditions
+from agentcomm.base.modules import import_modules
+from agentcomm.cli.options import Attack, Defense, Plugins, RunFolder, Trust, takes_conditions
 from agentcomm.cli.screen import console
 
 
@@ -19,12 +20,14 @@ def messages(
     conditions: dict[str, Any],
     episode: Annotated[int, typer.Option(help="Index of the episode, from 0.")] = 0,
     seed: Annotated[int | None, typer.Option(help="Training seed of the team. Default: the first.")] = None,
-    attack: Annotated[str | None, typer.Option(help="Attack of the cell, as for evaluate.")] = None,
-    defense: Annotated[str | None, typer.Option(help="Defenses of the cell, joined with +.")] = None,
+    attack: Attack = None,
+    defense: Defense = None,
+    plugins: Plugins = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines instead of a table.")] = False,
     trust: Trust = False,
 ) -> None:
     """Replay an episode of RUN and show every message."""
+    import_modules(plugins or ())
     found = api.messages(run, episode, seed, attack, defense, conditions, trust)
     if as_json:
         for entry in found:

@@ -6,57 +6,92 @@ import inspect
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
-from agentcomm.runs.choices import Carrier, Choice, TransportConfig
-from agentcomm.runs.conditions import SharedConditions
+from agentcomm.cli.completion import plugins, run_folders, words
+from agentcomm.runs.choices import Carrier, TransportConfig
+from agentcomm.runs.conditions import GateControlName, SharedConditions
 
 Root = Annotated[Path, typer.Option(help="Folder that contains the run folders.")]
 Trust = Annotated[
     bool,
     typer.Option("--trust", help="Import the modules and read the files that the run names, whoever made it."),
 ]
-RunFolder = Annotated[Path, typer.Argument(help="Folder of the run, such as runs/demo.")]
+RunFolder = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Folder of the run, such as runs/demo.", autocompletion=run_folders)
+]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(metavar="MODULE", help="A module of yours that registers plug-ins; can be repeated."),
+]
+
+_WRITTEN: dict[str, Any] = {"metavar": "NAME[:KEY=VALUE,...]"}
+_ATTACK: dict[str, Any] = _WRITTEN | {"autocompletion": plugins("attack")}
+_DEFENSE: dict[str, Any] = _WRITTEN | {"autocompletion": plugins("defense")}
+Attacks = Annotated[
+    list[str] | None, typer.Option(help="An attack; repeat it for more. Default: the config's.", **_ATTACK)
+]
+Defenses = Annotated[
+    list[str] | None,
+    typer.Option(help="A defense; repeat it for more, or join those that act together: authenticate+clip.", **_DEFENSE),
+]
+Attack = Annotated[str | None, typer.Option(help="Attack of the cell.", **_ATTACK)]
+Defense = Annotated[str | None, typer.Option(help="Defenses of the cell, joined with +.", **_DEFENSE)]
 
 # Options by parameter. Each shared condition gets an option made from its field.
 CONDITIONS: dict[str, Any] = {
     "env": Annotated[
         list[str] | None,
-        typer.Option(help="Environment overrides to evaluate without attacks, such as predators=8 or failure=0.05."),
+        typer.Option(metavar="KEY=VALUE,...", help="Changed environment, without attacks, such as failure=0.05."),
     ],
     "gates": Annotated[
         list[str] | None,
         typer.Option(
-            help="Evaluate without attacks with all gates open, closed, or random with the team's own frequency."
+            metavar="open|closed|random",
+            help="Control all gates, without attacks; random: with the team's own frequency.",
+            autocompletion=words(get_args(GateControlName)),
         ),
     ],
     "channel": Annotated[
         list[str] | None,
         typer.Option(
-            help="Channels instead of the run's transport; join with +: loss:probability=0.2+delay:seconds=0.1."
+            help="Channels in place of the run's; join several with +: loss+delay.",
+            autocompletion=plugins("channel"),
+            **_WRITTEN,
         ),
     ],
     "codec": Annotated[
         list[str] | None,
         typer.Option(
-            help="Codec instead of the run's transport; with --channel, every codec is combined with every channel."
+            help="Codec in place of the run's; crossed with every --channel.",
+            autocompletion=plugins("codec"),
+            **_WRITTEN,
         ),
     ],
     "step_seconds": Annotated[
         float | None,
-        typer.Option(help="Duration of a step with these channels and codecs, in seconds. Default: 0.1."),
+        typer.Option(metavar="SECONDS", help="Duration of a step with these channels and codecs. Default: 0.1."),
     ],
 }
 CONDITIONS["carrier"] = Annotated[
-    Carrier | None,
-    typer.Option(help=f"{(TransportConfig.model_fields['carrier'].description or '').capitalize()}. Default: batch."),
+    str | None,
+    typer.Option(
+        metavar="|".join(get_args(Carrier)),
+        help=f"{(TransportConfig.model_fields['carrier'].description or '').capitalize()}. Default: batch.",
+        autocompletion=words(get_args(Carrier)),
+    ),
 ]
 for _name, _field in SharedConditions.model_fields.items():
+    _words = get_args(_field.annotation)  # of a closed set; the config's check names them all
     CONDITIONS[_name] = Annotated[
-        _field.annotation | None,  # type: ignore[operator]
-        typer.Option(help=f"{(_field.description or '').capitalize()}. Default: the config's."),
+        (str if _words else _field.annotation) | None,  # type: ignore[operator]
+        typer.Option(
+            help=f"{(_field.description or '').capitalize()}. Default: the config's.",
+            metavar="|".join(_words) or {float: "NUMBER"}.get(_field.annotation, _name.upper()),  # type: ignore[arg-type]
+            autocompletion=words(_words),
+        ),
     ]
 
 
@@ -88,20 +123,20 @@ def _keys(
     channel: list[str] | None,
     codec: list[str] | None,
     step_seconds: float | None,
-    carrier: Carrier | None,
+    carrier: str | None,
     **shared: Any,
 ) -> dict[str, Any]:
     """The given options as keys of the config."""
     found: dict[str, Any] = {name: value for name, value in shared.items() if value is not None}
     if env is not None:
-        found["environments"] = [Choice.parse(f"environment:{text}").arguments for text in env]
+        found["environments"] = env
     if gates is not None:
         found["gates"] = gates
     rest = {"step_seconds": step_seconds, "carrier": carrier}
     rest = {name: value for name, value in rest.items() if value is not None}
     if not channel and not codec and not rest:
         return found
-    channels = [[Choice.parse(part) for part in text.split("+")] for text in channel or []] or [[]]
-    codecs: list[Choice | None] = [*(Choice.parse(text) for text in codec or [])] or [None]
+    channels: list[str | list[str]] = [*(channel or [])] or [[]]
+    codecs: list[str | None] = [*(codec or [])] or [None]
     found["transports"] = [{"channels": c, "codec": written, **rest} for c in channels for written in codecs]
     return found

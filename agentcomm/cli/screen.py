@@ -1,4 +1,4 @@
-"""What commands print: consoles, lines that can be copied, and progress bars."""
+"""What commands print: consoles, and lines that can be copied."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
 from agentcomm.base.documents import read_rows
@@ -52,40 +51,3 @@ def warn_of_broken_lines(run: Path) -> None:
     _, broken = read_rows(path, CellRow, str(path))
     if broken:
         say(f"Skipped {broken} unreadable line(s) of {path}; evaluate again to restore the cells.")
-
-
-class Bar:
-    """Shows training as a progress bar with rate, episode length and success."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self.task: Any = None
-
-    def team(self, name: str, done: int, total: int) -> None:
-        """Start a bar for one team."""
-        self.progress.start()
-        self.task = self.progress.add_task(visible(name), total=total, completed=done, note="")
-
-    def iteration(self, row: dict[str, Any]) -> None:
-        """Advance it."""
-        shown = []
-        if "env_steps_per_second" in row:
-            shown.append(f"{row['env_steps_per_second'] / 1000:.1f}k steps/s")
-        if "episode_length" in row:
-            shown.append(f"length {row['episode_length']:.1f}")
-        if "success" in row:
-            shown.append(f"success {row['success']:.2f}")
-        self.progress.update(self.task, completed=row["env_steps"], note=" ".join(shown))
-
-
-def training_progress() -> Progress:
-    """The bar of training, with a note of rate, episode length and success."""
-    return Progress(
-        TextColumn("{task.description:<10}", markup=False),
-        BarColumn(bar_width=10),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[note]}", markup=False),
-        console=console,
-    )

@@ -9,17 +9,21 @@ from typing import Annotated
 import typer
 
 from agentcomm import api
+from agentcomm.cli.completion import config_files
 from agentcomm.cli.options import Root, Trust
-from agentcomm.cli.screen import Bar, say, training_progress
+from agentcomm.cli.screen import say
 from agentcomm.runs.config import RunConfig, load
 from agentcomm.runs.folder import Run
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="YAML config; see examples/.")],
+    config: Annotated[
+        Path,
+        typer.Argument(metavar="CONFIG", help="YAML config; `agentcomm init` writes one.", autocompletion=config_files),
+    ],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of the config, such as training.env_steps=100000."),
+        typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of the config, such as policy=mappo."),
     ] = None,
     resume: Annotated[bool, typer.Option(help="Resume the run from its last checkpoints.")] = False,
     root: Root = Path("runs"),
@@ -36,17 +40,13 @@ def train_teams(config: RunConfig, root: Path, resume: bool, again: str | None =
     """Train with a progress bar; Ctrl-C ends the command, and says that ``again`` resumes it."""
     from agentcomm.training.trainer import Stopped
 
-    progress = training_progress()
     try:
-        run = api.train(config, root=root, resume=resume, watcher=Bar(progress), trust=trust)
+        run = api.train(config, root=root, resume=resume, trust=trust)
     except Stopped as stopped:
-        progress.stop()
         where = shlex.quote(str(root / config.name / "config.yaml"))
         command = again or f"agentcomm train {where} --resume"
         say(f"Stopped; all progress is saved. Resume with:\n  {command}{_in(root)}")
         raise typer.Exit(128 + stopped.number) from None  # as shells report a signal
-    finally:
-        progress.stop()
     say(f"Trained teams are in {run.path}. Next: agentcomm evaluate {shlex.quote(str(run.path))}")
     return run
 

@@ -56,11 +56,13 @@ class Attack(Plugin[A_co]):
         risks: Ids ``<class>.<layer>.<name>`` of the risks in the survey arXiv 2506.19676 that it realizes.
         needs_fragmentation: Whether it acts on fragments, and so needs a channel that fragments messages.
         own_control: Whether it implements its no-op control itself, like every attack on a directory.
+        directs: Whether its messages are directives, which members obey with the evaluation's ``obedience``.
     """
 
     risks: tuple[str, ...] = ()
     needs_fragmentation: ClassVar[bool] = False
     own_control: ClassVar[bool] = False
+    directs: ClassVar[bool] = False
 
     def __init__(self, config: A_co, team_shape: TeamShape) -> None:
         self.config = config

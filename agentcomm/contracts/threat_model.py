@@ -9,24 +9,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from agentcomm.base.errors import did_you_mean
+from agentcomm.base.fields import Strict
 
 Power = Literal["read", "modify", "inject", "drop", "delay", "reorder", "replay", "register", "act", "reward"]
 Knowledge = Literal["none", "protocol", "graph", "policy", "defense"]
 Objective = Literal["untargeted", "targeted", "exfiltrate", "exhaust", "evade"]
 
 
-class Position(BaseModel):
+class Position(Strict):
     """The position of the attacker.
 
     ``edge``: on the path of links; ``node``: a compromised agent of the team; ``newcomer``: an outsider that can only
     send messages to agents; ``observer``: reads links and changes nothing; ``hub``: runs the directory in which agents
     find each other, and is on no message's path; ``sensor``: between the world and agents' observations.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["edge", "node", "newcomer", "observer", "hub", "sensor"]
     links: tuple[tuple[int, int], ...] | None = Field(
@@ -50,14 +49,12 @@ class Position(BaseModel):
         return self
 
 
-class Budget(BaseModel):
+class Budget(Strict):
     """Limits on an attack; None for no limit.
 
     Each message touched or injected, action, reward and changed sensor reading costs 1; a sensor reading is one index,
     or an agent's whole vector of numbers.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     per_step: int | None = Field(None, ge=0, description="most edits per world and step")
     per_episode: int | None = Field(None, ge=0, description="most edits per world and episode")

@@ -130,6 +130,7 @@ class TopologyChoice(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
     axis: ClassVar[Literal["topology"]] = "topology"
+    accepts: ClassVar[str] = "the name of a topology, or {name: NAME, key: value}"
 
     name: str = Field(description="name of the topology; see `agentcomm list topologies`")
 
@@ -137,6 +138,8 @@ class TopologyChoice(BaseModel):
     @classmethod
     def _check(cls, data: Any) -> Any:
         """Reject unknown topologies and wrong arguments, and replace the name by the registry's."""
+        if isinstance(data, str):
+            data = {"name": data}
         if not isinstance(data, dict) or not isinstance(data.get("name"), str):
             return data
         try:
@@ -145,6 +148,16 @@ class TopologyChoice(BaseModel):
             raise PydanticCustomError("plugin", "{problem}", {"problem": str(error)}) from None
         plugin.Config.model_validate({key: value for key, value in data.items() if key != "name"})
         return data | {"name": plugin.name}
+
+    @classmethod
+    def arguments_of(cls, given: Any) -> type[BaseModel] | None:
+        """The arguments of the topology that ``given`` names; None if it names none."""
+        name = given.get("name") if isinstance(given, dict) else given
+        try:
+            config: type[BaseModel] = registry.find(cls.axis, str(name)).Config
+        except PluginError:
+            return None
+        return config
 
     def build(self, num_agents: int, width: int) -> Topology:
         """Build the topology for a team of N agents whose hidden vectors have ``width`` entries."""

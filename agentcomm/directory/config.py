@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from agentcomm.base.fields import Strict
 
 # Steps for which a request that is left half open occupies the hub, the one in which it arrives included.
 HALF_OPEN_STEPS = 4
 
 
-class DirectoryConfig(BaseModel):
+class DirectoryConfig(Strict):
     """Arguments of a directory."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     slots: int = Field(16, ge=1, le=4096, description="cards it can hold")
     newcomers: int = Field(12, ge=1, le=4096, description="identities that outsiders can have")

@@ -30,6 +30,7 @@ from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.threat_model import ThreatModel
 from agentcomm.contracts.world import World
 from agentcomm.evaluation.cells import Cell, Group, plan
+from agentcomm.evaluation.fitting import check_conditions
 from agentcomm.evaluation.identity import Identities, mark_stale
 from agentcomm.evaluation.integrity import Integrity
 from agentcomm.evaluation.metrics import measure, score_of
@@ -177,6 +178,7 @@ def _misfits(run: Run, cells: Sequence[Cell]) -> dict[str, str]:
     for kind in kinds:
         if kind.id in missing and (kind.attack_label, kind.defense_label) not in able:
             raise missing[kind.id]
+    check_conditions(cells, run.config, next(iter(teams.values())).policy)
     return {c.id: str(missing[kind.id]) for c, kind in zip(cells, kinds, strict=True) if kind.id in missing}
 
 

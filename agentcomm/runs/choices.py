@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from agentcomm.base import registry
-from agentcomm.base.errors import ConfigError
+from agentcomm.base.errors import ConfigError, together
+from agentcomm.base.fields import Strict
 from agentcomm.base.registry import Axis
 from agentcomm.base.text import shorten
 from agentcomm.base.values import parse_yaml, to_yaml
 
 Carrier = Literal["batch", "objects"]
-
-
-class Strict(BaseModel):
-    """A frozen part of a config that rejects unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+# Keys whose value may be a name alone; an override of an argument then gives it the form with arguments.
+NAMED = ("environment", "policy", "codec", "topology")
 
 
 class Choice(BaseModel):
-    """A plug-in by name, with its arguments as further keys."""
+    """A plug-in by name, with its arguments as further keys; a text has the form of :meth:`parse`."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
+    accepts: ClassVar[str] = "the name of a plug-in, or {name: NAME, key: value}"
+    plural: ClassVar[str] = "plug-ins, each NAME or {name: NAME, key: value}"
 
     name: str = Field(description="name of the plug-in; see `agentcomm list`")
 
@@ -52,30 +52,73 @@ class Choice(BaseModel):
         Raises:
             ConfigError: If the text has none of these forms.
         """
-        label = re.fullmatch(r"\s*([\w./-]+)\((.*)\)\s*", text)  # the form in tables: name(key=value)
-        name, _, rest = text.partition(":") if label is None else (label[1], ":", label[2])
-        data: dict[str, Any] = {"name": name.strip()}
-        for part in _split(rest):
-            apply_override(data, part, where=f"{text!r}")
-        if not data["name"]:
-            raise ConfigError(f"{text!r} names no plug-in; write name or name:key=value,key=value")
-        return cls.model_validate(data)
+        try:
+            return cls.model_validate(_named(text))
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, data: Any) -> Any:
+        """A text as name and arguments."""
+        if isinstance(data, str):
+            return _named(data)
+        if isinstance(data, dict) and "name" not in data and len(data) == 1:
+            (name, arguments), *_ = data.items()
+            if isinstance(name, str) and isinstance(arguments, dict | None):
+                inside = "".join(f", {shorten(key)[1:-1]}: ..." for key in arguments or {})
+                raise ValueError(f"has no name; write {{name: {name}{inside}}}")
+        return data
+
+
+def _named(text: str) -> dict[str, Any]:
+    """Name and arguments in a text of the form of :meth:`Choice.parse`.
+
+    Raises:
+        ValueError: If the text has another form.
+    """
+    label = re.fullmatch(r"\s*([\w./-]+)\((.*)\)\s*", text)  # the form in tables: name(key=value)
+    name, _, rest = text.partition(":") if label is None else (label[1], ":", label[2])
+    name = name.strip()
+    if not name:
+        raise ValueError(f"{shorten(text)} names no plug-in; write name or name:key=value,key=value")
+    if several := [part.strip() for part in re.split(r"[,+]|\s+", name) if part.strip()][1:]:
+        parts = [part for part in re.split(r"[,+\s]+", name.strip("[] ")) if part]
+        raise ValueError(
+            f"{shorten(text)} names {len(several) + 1} plug-ins: in a config, write the list [{', '.join(parts)}]; on"
+            f" the command line, repeat the option for each, or join defenses that act together: {'+'.join(parts)}"
+        )
+    data: dict[str, Any] = {}
+    for part in _split(rest):
+        key = part.partition("=")[0].strip()
+        if key == "name" or key in data:
+            raise ValueError(f"{shorten(text)}: {key!r} is given twice; keep one of them")
+        try:
+            apply_override(data, part, where=shorten(text))
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+    return {"name": name} | data
+
+
+def split_joined(group: Any) -> Any:
+    """Plug-ins that act together as a list; in a text they are joined with +."""
+    return _split(group, "+") if isinstance(group, str) else group
 
 
 def as_yaml(value: Any) -> str:
     """A value as one line of YAML, as in overrides and command-line options."""
-    return to_yaml(value, default_flow_style=True, width=10**6).strip().removesuffix("...").strip()
+    return to_yaml(value, default_flow_style=True, width=2**31).strip().removesuffix("...").strip()
 
 
-def _split(text: str) -> list[str]:
-    """Split at commas outside brackets."""
+def _split(text: str, at: str = ",") -> list[str]:
+    """The parts of a text between commas, or another character, outside brackets."""
     parts, depth, start = [], 0, 0
     for position, char in enumerate(text):
         depth += (char in "[{(") - (char in "]})")
-        if char == "," and depth == 0:
+        if char == at and depth == 0 and (at != "+" or text[position + 1 :].lstrip()[:1].isalpha()):  # not that of 1e+3
             parts.append(text[start:position])
             start = position + 1
-    return [p for p in (*parts, text[start:]) if p.strip()]
+    return [part for part in (*parts, text[start:]) if part.strip()]
 
 
 class TransportConfig(Strict):
@@ -88,6 +131,11 @@ class TransportConfig(Strict):
         "batch",
         description="messages as tensors of all worlds (batch), or as real envelopes one by one (objects; slow)",
     )
+
+    @field_validator("channels", mode="before")
+    @classmethod
+    def _joined(cls, channels: Any) -> Any:
+        return split_joined(channels)
 
     @property
     def label(self) -> str:
@@ -111,13 +159,20 @@ class TransportConfig(Strict):
         Raises:
             AgentcommError: If a plug-in is unknown or an argument is invalid.
         """
-        for choice in self.channels:
-            build("channel", choice)
-        if self.codec is not None:
-            build("codec", self.codec)
+        chosen: list[tuple[Axis, Choice]] = [("channel", channel) for channel in self.channels]
+        check_choices(chosen + ([] if self.codec is None else [("codec", self.codec)]))
 
 
 PLAIN_TRANSPORT = TransportConfig()
+
+
+def check_choices(chosen: Iterable[tuple[Axis, Choice]]) -> None:
+    """Check the arguments of plug-ins.
+
+    Raises:
+        AgentcommError: If a plug-in is unknown or an argument is invalid; the text names all mistakes.
+    """
+    together(*(partial(build, axis, choice) for axis, choice in chosen))
 
 
 def build(axis: Axis, choice: Choice) -> Any:
@@ -155,14 +210,20 @@ def apply_override(data: dict[str, Any], text: str, where: str = "override") -> 
     """
     path, equals, raw = text.partition("=")
     if not equals or not path.strip():
-        raise ConfigError(f"{where}: {text!r} is not of the form key=value")
+        raise ConfigError(f"{where}: {shorten(text)} is not of the form key=value")
+    path = path.strip()
     value = parse_yaml(raw, f"{where}: the value of {shorten(path)}", ConfigError)
-    *parents, last = path.strip().split(".")
+    *parents, last = path.split(".")
     node: Any = data
     for key in parents:
-        node = node.setdefault(key, {}) if isinstance(node, dict) else node
+        if key in NAMED and isinstance(node.get(key), str):
+            node[key] = {"name": node[key]}
+        if node.get(key) is None:
+            node[key] = {}
+        node = node[key]
         if not isinstance(node, dict):
-            raise ConfigError(f"{where}: {path!r} leads into {key!r}, which is a {type(node).__name__}, not a mapping")
-    if not isinstance(node, dict):
-        raise ConfigError(f"{where}: {path!r} leads into something that is not a mapping")
+            kind = "a list" if isinstance(node, list) else shorten(node)
+            raise ConfigError(
+                f"{where}: {path!r} leads into {key!r}, which is {kind}, not a mapping; set {key} as a whole"
+            )
     node[last] = value

@@ -8,14 +8,17 @@ and the cell's id if they differ from their defaults.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from agentcomm.base import registry
-from agentcomm.base.errors import ConfigError, explain
-from agentcomm.runs.choices import PLAIN_TRANSPORT, Choice, Strict, TransportConfig, as_yaml, build, canonical
+from agentcomm.base.errors import ConfigError, together
+from agentcomm.base.explain import explain
+from agentcomm.base.fields import Strict
+from agentcomm.runs.choices import PLAIN_TRANSPORT, Choice, TransportConfig, as_yaml, build, canonical
 
 GateControlName = Literal["open", "closed", "random"]
 Decisions = Literal["greedy", "sampled"]
@@ -28,9 +31,14 @@ class SharedConditions(Strict):
     obedience: float = Field(
         0.0, ge=0, le=1, description="probability that members obey a directive (a stand-in for language models)"
     )
-    device: str = Field(
-        "cpu", pattern=r"^(cpu|cuda)(:\d+)?$", description="device of worlds and policies, such as cuda:0"
-    )
+    device: str = Field("cpu", description="device of worlds and policies, such as cuda:0")
+
+    @field_validator("device")
+    @classmethod
+    def _is_device(cls, device: str) -> str:
+        if not re.fullmatch(r"(cpu|cuda)(:\d+)?", device):
+            raise ValueError("must be cpu, cuda or cuda:NUMBER")
+        return device
 
 
 class Conditions(SharedConditions):
@@ -102,10 +110,12 @@ class Conditions(SharedConditions):
         Raises:
             AgentcommError: If a plug-in is unknown or an argument is invalid.
         """
+        together(lambda: self._check_environment(environment), self.transport.check)
+
+    def _check_environment(self, environment: Choice) -> None:
         if "name" in self.environment:
             raise ConfigError("environments: 'name' cannot be changed; the team was trained in this environment")
         build("environment", environment.changed(self.environment))
-        self.transport.check()
 
     def _shared(self, usual: Conditions) -> dict[str, str]:
         """Shared conditions that differ from ``usual``, as text."""
@@ -128,6 +138,13 @@ class ConditionsConfig(SharedConditions):
     transports: tuple[TransportConfig, ...] = Field(
         (), description="transports besides that of training, each crossed with all attacks and defenses"
     )
+
+    @field_validator("environments", mode="before")
+    @classmethod
+    def _from_texts(cls, given: Any) -> Any:
+        """Texts ``key=value,key=value`` as mappings."""
+        given = [given] if isinstance(given, str | Mapping) else given
+        return [_overrides(one) if isinstance(one, str) else one for one in given] if _is_list(given) else given
 
     def expand(self, own: TransportConfig) -> list[Conditions]:
         """All conditions of the grid, the run's own first.
@@ -154,5 +171,16 @@ class ConditionsConfig(SharedConditions):
         try:
             return ConditionsConfig.model_validate(kept | dict(given))
         except ValidationError as error:
-            known = {"": list(ConditionsConfig.model_fields), "transports": list(TransportConfig.model_fields)}
-            raise ConfigError(explain(error, "conditions", known)) from None
+            raise ConfigError(explain(error, "conditions", ConditionsConfig, kept | dict(given))) from None
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _overrides(text: str) -> dict[str, Any]:
+    """The mapping in a text ``key=value,key=value``; ValueError if it has another form."""
+    try:
+        return Choice.parse(f"environment:{text}").arguments
+    except ConfigError:
+        raise ValueError("write key=value,key=value, such as predators=8,failure=0.05") from None

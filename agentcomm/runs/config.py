@@ -6,19 +6,34 @@ anything runs; errors name the field, the value and how to fix it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from agentcomm.base import inputs
 from agentcomm.base.documents import read_yaml
-from agentcomm.base.errors import ConfigError, did_you_mean, explain
+from agentcomm.base.errors import ConfigError, did_you_mean, together
+from agentcomm.base.explain import explain
+from agentcomm.base.fields import Strict
 from agentcomm.base.modules import import_modules
+from agentcomm.base.registry import Axis
 from agentcomm.base.values import to_yaml
-from agentcomm.runs.choices import PLAIN_TRANSPORT, Choice, Strict, TransportConfig, apply_override, build
+from agentcomm.runs.choices import (
+    NAMED,
+    PLAIN_TRANSPORT,
+    Choice,
+    TransportConfig,
+    apply_override,
+    check_choices,
+    split_joined,
+)
 from agentcomm.runs.conditions import ConditionsConfig
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.runs.record import Origin, check_format, consent, take
@@ -31,7 +46,9 @@ Variant = Literal["team", "control"]
 class TrainingConfig(Strict):
     """How teams are trained."""
 
-    env_steps: int = Field(400_000, ge=1, description="joint environment steps per team")
+    env_steps: int = Field(
+        400_000, ge=1, description="joint environment steps per team; rounded up to whole fragments of all worlds"
+    )
     worlds: int = Field(256, ge=1, description="parallel worlds of each runner")
     fragment: int = Field(16, ge=1, description="steps per world and iteration")
     runners: int = Field(0, ge=0, description="remote env runners; 0 to sample in the learner's process")
@@ -60,13 +77,18 @@ class EvaluationConfig(ConditionsConfig):
     seed: int = Field(1_000_003, ge=0, description="seed of the episodes, the same for every cell")
     recordings: int = Field(4, ge=0, description="episodes recorded for the report's player")
 
+    @field_validator("defenses", mode="before")
+    @classmethod
+    def _groups(cls, groups: Any) -> Any:
+        """Names alone as groups of one; a text joins the members of a group with +."""
+        groups = [groups] if isinstance(groups, str) else groups
+        return [split_joined(group) for group in groups] if isinstance(groups, list | tuple) else groups
+
 
 class RunConfig(Strict):
     """The complete config of a run."""
 
-    name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the run and of its folder below runs/"
-    )
+    name: str = Field(description="name of the run and of its folder below runs/")
     environment: Choice = Field(description="environment of the agents")
     policy: Choice = Field(description="policy of the agents")
     attacks: tuple[Choice, ...] = Field((), description="attacks present during training")
@@ -81,13 +103,20 @@ class RunConfig(Strict):
         (), description="folders in which these modules are looked for first; the working directory comes last"
     )
 
+    @field_validator("name")
+    @classmethod
+    def _is_folder(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise ValueError("must consist of letters, digits, '.', '_' and '-', and begin with a letter or digit")
+        return name
+
     @field_validator("seeds")
     @classmethod
     def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(seeds)) != len(seeds):
-            raise ValueError("seeds must differ from each other")
+            raise ValueError("must differ from each other")
         if min(seeds) < 0:
-            raise ValueError("seeds must not be negative")
+            raise ValueError("must not be negative")
         return seeds
 
     @model_validator(mode="after")
@@ -100,21 +129,34 @@ class RunConfig(Strict):
             )
         return self
 
-    def check(self) -> RunConfig:
+    @field_validator("attacks", "defenses", mode="before")
+    @classmethod
+    def _joined(cls, group: Any) -> Any:
+        return split_joined(group)
+
+    def check(self, without: Collection[str] = ()) -> RunConfig:
         """Check the arguments of every plug-in.
 
+        Args:
+            without: Top-level keys to leave out.
+
         Raises:
-            AgentcommError: If a plug-in is unknown or an argument is invalid.
+            AgentcommError: If a plug-in is unknown or an argument is invalid; the text names all mistakes.
         """
         self.import_plugins()
-        build("environment", self.environment)
-        build("policy", self.policy)
-        for conditions in self.evaluation.expand(self.transport):
-            conditions.check(self.environment)
-        for choice in (*self.attacks, *self.evaluation.attacks):
-            build("attack", choice)
-        for choice in (*self.defenses, *(d for group in self.evaluation.defenses for d in group)):
-            build("defense", choice)
+        chosen: list[tuple[str, Axis, Choice]] = [
+            ("environment", "environment", self.environment),
+            ("policy", "policy", self.policy),
+            *(("attacks", "attack", choice) for choice in self.attacks),
+            *(("defenses", "defense", choice) for choice in self.defenses),
+            *(("evaluation", "attack", choice) for choice in self.evaluation.attacks),
+            *(("evaluation", "defense", choice) for group in self.evaluation.defenses for choice in group),
+        ]
+        conditions = [] if "environment" in without else self.evaluation.expand(self.transport)
+        together(
+            lambda: check_choices((axis, choice) for key, axis, choice in chosen if key not in without),
+            *(partial(under.check, self.environment) for under in conditions),
+        )
         return self
 
     def import_plugins(self) -> None:
@@ -133,8 +175,28 @@ def parse(data: Any, where: str) -> RunConfig:
     try:
         config = RunConfig.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(explain(error, where, _known(RunConfig))) from None
+        invalid = ConfigError(explain(error, where, RunConfig, data))
+        together(partial(_raise, invalid), partial(_check_rest, data, error))
+        raise invalid from None
     return config.check()
+
+
+def _raise(error: ConfigError) -> None:
+    raise error
+
+
+def _check_rest(data: dict[str, Any], error: ValidationError) -> None:
+    """Check the plug-ins in the valid parts of a config."""
+    rest, wrong = dict(data), {"environment", "policy"} - data.keys()
+    for first, *inner in (map(str, item["loc"]) for item in error.errors() if item["loc"]):
+        part = rest.get(first)
+        if inner and isinstance(part, dict) and first not in NAMED:
+            rest[first] = {key: value for key, value in part.items() if key != inner[0]}
+        else:
+            wrong.add(first)
+            rest.pop(first, None)
+    with suppress(ValidationError):
+        RunConfig.model_validate({"name": "rest", "environment": "-", "policy": "-"} | rest).check(wrong)
 
 
 def load(path: str | Path, overrides: Iterable[str] = (), trust: bool | None = None) -> RunConfig:
@@ -173,8 +235,7 @@ def _read(path: Path, overrides: Iterable[str], trust: bool | None) -> tuple[Run
         raise ConfigError(f"no config at {path}; {did_you_mean(path.name, near)}") from None
     record = take(data, path)
     if isinstance(data, dict):
-        for text in overrides:
-            apply_override(data, text)
+        data = overridden(data, overrides)
     if record is None:
         return parse(data, f"config {path}"), None
     names = {key: _texts(data.get(key)) for key in ("plugins", "plugin_folders")}
@@ -190,17 +251,21 @@ def _texts(value: Any) -> list[str]:
     return [text for text in value if isinstance(text, str)] if isinstance(value, list | tuple) else []
 
 
+def overridden(data: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """The data, in which overrides ``dotted.key=value`` are set.
+
+    Raises:
+        ConfigError: If an override has another form, or a key is given twice.
+    """
+    overrides = list(overrides)
+    keys = Counter(str(text).partition("=")[0].strip() for text in overrides)
+    if twice := [key for key, number in keys.items() if number > 1]:
+        raise ConfigError(f"overrides: {', '.join(twice)} given twice; keep one of them")
+    together(*(partial(apply_override, data, str(text)) for text in overrides))
+    return data
+
+
 def dump(config: RunConfig, record: Mapping[str, Any] | None = None) -> str:
     """The config as YAML that :func:`load` reads back, below the record of a run if there is one."""
     whole = {**(record or {}), **config.model_dump(mode="json")}
     return to_yaml(whole, sort_keys=False, default_flow_style=None, width=100)
-
-
-def _known(model: type[BaseModel], prefix: str = "") -> dict[str, Iterable[str]]:
-    """Field names below each dotted prefix, for spelling hints."""
-    known: dict[str, Iterable[str]] = {prefix: list(model.model_fields)}
-    for name, info in model.model_fields.items():
-        for part in (info.annotation, *get_args(info.annotation)):
-            if isinstance(part, type) and issubclass(part, BaseModel):
-                known |= _known(part, f"{prefix}.{name}".lstrip("."))
-    return known

@@ -19,12 +19,13 @@ from safetensors.torch import load_file, save_file
 from agentcomm.base import inputs, manifest
 from agentcomm.base.documents import read_json
 from agentcomm.base.errors import AgentcommError, CheckpointError
+from agentcomm.base.fields import Strict
 from agentcomm.base.files import new_folder
 from agentcomm.base.manifest import FolderFormat
 from agentcomm.base.versions import versions
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.runs.assembly import make_policy, make_world
-from agentcomm.runs.choices import Choice, Strict
+from agentcomm.runs.choices import Choice
 from agentcomm.runs.config import Variant
 from agentcomm.runs.settle import changed_paths
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from agentcomm.base.fields import Strict
 
 
-class PPOSettings(BaseModel):
+class PPOSettings(Strict):
     """Arguments of PPO."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     learning_rate: float = Field(3e-3, gt=0, description="learning rate of Adam at the start")
     final_learning_rate: float = Field(1e-4, gt=0, description="learning rate at the end of training (linear decay)")

@@ -46,6 +46,7 @@ class Directive(Attack[DirectiveConfig]):
     """Sends one directive to its targets."""
 
     risks = ("ua.l3.text", "ua.l3.harmful_task", "ua.l2.authority_abuse", "ae.l3.real_world_damage")
+    directs = True
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:

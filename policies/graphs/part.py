@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from agentcomm.base.fields import Strict
 
-class Part(BaseModel):
+
+class Part(Strict):
     """Arguments of a part of a policy."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def others(num_agents: int, device: torch.device | None = None) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agentcomm.cli import screen, tables
-from agentcomm.cli.screen import Bar, training_progress
+from agentcomm.progress import training_bar
 
 EVIL = "[bold red]x[/] :smile: \x1b[31mred\x1b]0;title\x07 \u202erev [/not closed] \\[ \x9b2J"
 
@@ -41,10 +41,9 @@ def test_labels_and_errors_cannot_speak_to_the_terminal(monkeypatch: pytest.Monk
     ],
 )
 def test_the_bar_shows_what_a_row_has(row: dict[str, Any], note: str) -> None:
-    bar = Bar(training_progress())
-    bar.progress.disable = True
-    bar.team("team-0", 0, 100)
-    bar.iteration(row)
-    (task,) = bar.progress.tasks
-    assert (task.completed, task.fields["note"]) == (10, note)
-    bar.progress.stop()
+    with training_bar(True) as bar:
+        assert bar is not None
+        bar.team("team-0", 0, 100)
+        bar.iteration(row)
+        (task,) = bar.progress.tasks
+        assert (task.completed, task.fields["note"]) == (10, note)

@@ -8,6 +8,7 @@ import pytest
 from small import small, small_data
 
 from agentcomm.base.errors import AgentcommError, ConfigError
+from agentcomm.base.values import to_yaml
 from agentcomm.runs.choices import Choice, apply_override
 from agentcomm.runs.config import dump, load, parse
 
@@ -98,3 +99,49 @@ def test_choices_are_read_from_one_word(text: str, name: str, arguments: dict[st
 def test_a_choice_needs_a_name() -> None:
     with pytest.raises(ConfigError, match="names no plug-in"):
         Choice.parse(":a=1")
+
+
+def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    wrong = {"seeds": [0, "x"], "paths": [], "attacks": ["dorp", {"name": "noise", "epsilom": 3}]}
+    wrong |= {"evaluation": {"gates": ["shut"], "attacks": ["reply"], "environments": [{"sise": 3}]}}
+    path.write_text(to_yaml(small_data() | wrong), encoding="utf-8")
+    with pytest.raises(ConfigError) as found:
+        load(path, ["policy=mapppo", "training.worldz=3", "training.env_steps=many"])
+    words = [
+        "seeds[1]",
+        "evaluation.transports",
+        "dorp",
+        "epsilom",
+        "'closed'",
+        "'reply'",
+        "sise",
+        "mapppo",
+        "worldz",
+        "many",
+    ]
+    assert [word for word in words if word not in str(found.value)] == []
+    with pytest.raises(ConfigError, match=r"'a' is not of the form key=value\n.*'b\.c' is not of the form"):
+        load(path, ["a", "b.c"])
+
+
+def test_a_key_has_one_value(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(dump(small()) + "seeds: [1]\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"line \d+.*the key 'seeds' is already given in line \d+"):
+        load(path)
+    path.write_text(dump(small()), encoding="utf-8")
+    with pytest.raises(ConfigError, match="seeds given twice"):
+        load(path, ["seeds=[1]", "seeds=[2]"])
+    with pytest.raises(ConfigError, match="'probability' is given twice"):
+        Choice.parse("drop:probability=1,probability=0.5")
+
+
+def test_overrides_accept_names_and_scalars(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(dump(small()), encoding="utf-8")
+    found = load(path, ["policy=mappo", "policy.width=32", "seeds=3", "attacks=[drop]", "training.env_steps=1e6"])
+    assert found.policy == Choice.parse("mappo:width=32")
+    assert (found.seeds, found.attacks, found.training.env_steps) == ((3,), (Choice(name="drop"),), 1_000_000)
+    with pytest.raises(ConfigError, match="leads into 'attacks', which is a list, not a mapping"):
+        load(path, ["attacks.0.probability=1"])

@@ -1,0 +1,5 @@
+"""``python -m agentcomm``: the command line."""
+
+from agentcomm.cli.main import main
+
+main()

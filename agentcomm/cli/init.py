@@ -1,0 +1,50 @@
+"""The command ``init``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agentcomm.base.errors import ConfigError, together
+from agentcomm.base.values import parse_yaml
+from agentcomm.cli.completion import plugins
+from agentcomm.cli.screen import say
+from agentcomm.cli.template import template
+from agentcomm.runs.choices import Choice
+from agentcomm.runs.config import parse
+from agentcomm.runs.given import choice_of
+
+
+def init(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of the run; the config is written to NAME.yaml.")
+    ] = "mine",
+    env: Annotated[
+        str,
+        typer.Option(
+            metavar="ENVIRONMENT", help="Environment, also with arguments.", autocompletion=plugins("environment")
+        ),
+    ] = "predator_capture_prey:observation=indices",
+    policy: Annotated[
+        str, typer.Option(metavar="POLICY", help="Policy, also with arguments.", autocompletion=plugins("policy"))
+    ] = "commformer",
+) -> None:
+    """Write a config with every common key, explained, for an environment and a policy; it trains as it is."""
+    from agentcomm.runs.assembly import make_policy, make_world
+
+    path = Path(f"{name}.yaml")
+    chosen: dict[str, Choice] = {}
+    together(
+        lambda: chosen.update(environment=choice_of("environment", env)),
+        lambda: chosen.update(policy=choice_of("policy", policy)),
+    )
+    text = template(name, chosen["environment"], chosen["policy"])
+    config = parse(parse_yaml(text, f"the config {path}"), f"the config {path}")
+    world = make_world(config.environment, 1)  # shows whether they fit
+    make_policy(config.policy, world)
+    if path.exists():
+        raise ConfigError(f"{path} exists already; choose another name (agentcomm init NAME), or delete the file")
+    path.write_text(text, encoding="utf-8")
+    say(f"The config is in {path}; edit it as you like. Next: agentcomm train {path}")

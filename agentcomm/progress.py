@@ -1,0 +1,112 @@
+"""Progress bars of training and evaluation, on the terminal's error stream or in a notebook; otherwise nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from agentcomm.base.text import visible
+
+if TYPE_CHECKING:
+    from agentcomm.evaluation.cells import Cell
+
+
+def _console(wanted: bool | None) -> Console | None:
+    """Where bars are shown; None for nowhere.
+
+    Args:
+        wanted: True and False decide; None shows bars to those who can see them: in a terminal or a notebook.
+    """
+    if wanted is False:
+        return None
+    console = Console(stderr=True)
+    if console.is_jupyter and find_spec("ipywidgets") is None:  # rich would warn and show nothing
+        return Console(file=sys.stderr, force_jupyter=False, force_terminal=True, width=80)
+    return console if wanted or console.is_jupyter or sys.stderr.isatty() else None
+
+
+class TrainingBar:
+    """Shows training as a bar per team, with rate, episode length and success; a watcher of training."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.task: Any = None
+
+    def team(self, name: str, done: int, total: int) -> None:
+        """Start a bar for one team."""
+        self.task = self.progress.add_task(visible(name), total=total, completed=done, note="")
+
+    def iteration(self, row: dict[str, Any]) -> None:
+        """Advance it."""
+        shown = []
+        if "env_steps_per_second" in row:
+            shown.append(f"{row['env_steps_per_second'] / 1000:.1f}k steps/s")
+        if "episode_length" in row:
+            shown.append(f"length {row['episode_length']:.1f}")
+        if "success" in row:
+            shown.append(f"success {row['success']:.2f}")
+        self.progress.update(self.task, completed=row["env_steps"], note=" ".join(shown))
+
+
+@contextmanager
+def training_bar(wanted: bool | None = None) -> Iterator[TrainingBar | None]:
+    """A bar of training while the context lasts; None if nobody would see it."""
+    columns: tuple[ProgressColumn, ...] = (
+        TextColumn("{task.description:<10}", markup=False),
+        BarColumn(bar_width=10),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}", markup=False),
+    )
+    console = _console(wanted)
+    if console is None:
+        yield None
+        return
+    with Progress(*columns, console=console) as progress:
+        yield TrainingBar(progress)
+
+
+@contextmanager
+def evaluation_bar(wanted: bool | None = None) -> Iterator[Callable[[Cell, float, int], None] | None]:
+    """A bar of evaluation while the context lasts; None if nobody would see it.
+
+    It is called before each cell, and within cells that take long, with a number of finished cells that has fractions.
+    """
+    columns: tuple[ProgressColumn, ...] = (
+        TextColumn("evaluating"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.description}", markup=False),
+    )
+    console = _console(wanted)
+    if console is None:
+        yield None
+        return
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=None)
+        last = [1]
+
+        def watch(cell: Cell, done: float, total: int) -> None:
+            label = f"{'clean' if cell.attack is None else cell.attack.label} / {cell.defense_label}"
+            progress.update(task, completed=done, total=total, description=visible(label))
+            last[0] = total
+
+        yield watch
+        progress.update(task, completed=last[0], total=last[0], description="")
