@@ -162,12 +162,13 @@ def evaluate(
         writing(run.path, kept),
         evaluation_bar(False if watch is not None and progress is None else progress) as bar,
     ):
-        _check_foreign(run.config, chosen["attacks"], grouped, [under.transport for under in chosen["conditions"]])
         evaluator = None
-        if isolate:
+        if isolate:  # the quick checks would run plug-ins in this process
             from agentcomm.evaluation.isolate import Isolated
 
             evaluator = Isolated(run)
+        else:
+            _check_foreign(run.config, chosen["attacks"], grouped, [under.transport for under in chosen["conditions"]])
         told = watch or bar or (lambda cell, done, total: None)
         return evaluate_grid(run, chosen["attacks"], chosen["defenses"], chosen["conditions"], told, evaluator)
 

@@ -51,7 +51,7 @@ def check_attack(
     Raises:
         AssertionError: If the attack breaks the contract.
     """
-    config: AttackConfig = checked_config("attack", attack, Attack, arguments)
+    config: AttackConfig = checked_config("attack", attack, Attack, arguments, quick)
     found, attack = hooks(attack), _answering(attack)
     require(bool(found), f"it overrides no hook, so it has no effect: {', '.join(HOOKS)}")
     shape = make_team_shape(num_agents, 2, width)

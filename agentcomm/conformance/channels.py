@@ -73,7 +73,7 @@ def check_channel(
     Raises:
         AssertionError: If the channel breaks the contract.
     """
-    config: ChannelConfig = checked_config("channel", channel, Channel, arguments)
+    config: ChannelConfig = checked_config("channel", channel, Channel, arguments, quick)
     control = None if noop_control is None else checked_config("channel", channel, Channel, noop_control)
     for degree in (2,) if quick else (0, 2):
         team_shape = make_team_shape(num_agents, degree)

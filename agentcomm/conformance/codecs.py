@@ -37,7 +37,7 @@ def check_codec(
     Raises:
         AssertionError: If the codec breaks the contract.
     """
-    config: CodecConfig = checked_config("codec", codec, Codec, arguments)
+    config: CodecConfig = checked_config("codec", codec, Codec, arguments, quick)
     team_shape = TeamShape(WORLDS, AGENTS, AGENTS - 1, width, ROUNDS, torch.device("cpu"))
     made = codec(config, team_shape)
     check_memory(made.memory, WORLDS)

@@ -38,7 +38,9 @@ def require(condition: bool | Tensor, problem: str) -> None:
         raise ConformanceError(problem)
 
 
-def checked_config(axis: Axis, plugin: type[Plugin], base: type[Plugin], arguments: dict[str, Any] | None) -> Any:
+def checked_config(
+    axis: Axis, plugin: type[Plugin], base: type[Plugin], arguments: dict[str, Any] | None, quick: bool = False
+) -> Any:
     """A plug-in's config with these arguments, after :func:`check_plugin`.
 
     Args:
@@ -46,6 +48,7 @@ def checked_config(axis: Axis, plugin: type[Plugin], base: type[Plugin], argumen
         plugin: The plug-in's class.
         base: The class that it must derive from.
         arguments: Its arguments; None for the defaults.
+        quick: Whether to accept arguments without descriptions.
 
     Raises:
         ConfigError: If the plug-in is no class of that axis, or an argument is unknown or invalid.
@@ -54,19 +57,19 @@ def checked_config(axis: Axis, plugin: type[Plugin], base: type[Plugin], argumen
     if not (isinstance(plugin, type) and issubclass(plugin, base)):
         example = f"check_{axis}(My{base.__name__})"
         raise ConfigError(f"check_{axis} takes a class that derives from {base.__name__}, as {example}; not {plugin!r}")
-    check_plugin(plugin, base.Config)
+    check_plugin(plugin, base.Config, quick)
     return config_of(plugin, {} if arguments is None else arguments, f"{axis} {plugin.name!r}")
 
 
-def check_plugin(plugin: type[Plugin], base: type[PluginConfig]) -> None:
-    """Check the version, and that the config is frozen, has descriptions and rejects unknown keys."""
+def check_plugin(plugin: type[Plugin], base: type[PluginConfig], quick: bool = False) -> None:
+    """Check the version, and that the config is frozen, rejects unknown keys and has descriptions unless ``quick``."""
     require(isinstance(plugin.version, str), f"version is {plugin.version!r}, not a string")
     config = plugin.Config
     require(isinstance(config, type) and issubclass(config, base), f"Config is {config!r}, not a {base.__name__}")
     require(config.model_config.get("frozen") is True, "Config is not frozen")
     require(config.model_config.get("extra") == "forbid", "Config accepts unknown keys")
     for name, info in config.model_fields.items():
-        require(bool(info.description), f"argument {name!r} has no description")
+        require(quick or bool(info.description), f"argument {name!r} has no description")
 
 
 def check_memory(make: Callable[[], dict[str, Tensor]], worlds: int) -> None:

@@ -60,7 +60,7 @@ def check_defense(
     Raises:
         AssertionError: If the defense breaks the contract.
     """
-    config: DefenseConfig = checked_config("defense", defense, Defense, arguments)
+    config: DefenseConfig = checked_config("defense", defense, Defense, arguments, quick)
     hooks = defense_hooks(defense)
     require(bool(hooks), "it overrides no hook, and so does nothing")
     _check_declarations(defense)

@@ -53,7 +53,7 @@ def check_policy(
 def _check_policy(policy_factory: PolicyFactory, world_factory: WorldFactory, num_worlds: int, quick: bool) -> None:
     world = world_factory(num_worlds)
     policy = policy_factory(world)
-    check_plugin(type(policy), PolicyConfig)
+    check_plugin(type(policy), PolicyConfig, quick)
     observation = world.reset(seed=0)
     check_graphs(policy.topology, _call(policy, "encode", observation))
     learns = bool(policy.graph_parameters())

@@ -74,14 +74,13 @@ def check_attacks(
         RequirementError: If an attack lacks something that it needs.
         AgentcommError: If it does not fit the team, or its code fails.
     """
-    one_world = replace(deployment.shape, num_worlds=1)
     for choice, attack in zip(choices, attacks, strict=True):
-        what, agents = _what("attack", choice), one_world.num_agents
+        what, agents = _what("attack", choice), deployment.shape.num_agents
         with calling(what, "threat_model"):
             answered(attack.threat_model(), ThreatModel, what, "threat_model", "a ThreatModel")
         _require(what, attack, deployment)
         with fitting(what, "its set-up", agents):
-            Adversary([attack], one_world, 0, directory)
+            Adversary([attack], deployment.shape, 0, directory)
 
 
 def check_defenses(choices: Sequence[Choice], defenses: Sequence[Defense], deployment: Deployment) -> None:

@@ -31,7 +31,7 @@ from agentcomm.contracts.threat_model import Position, ThreatModel
 
 class Crash(Attack):
     def threat_model(self):
-        return ThreatModel(Position(kind="edge"), frozenset({"read", "drop"}))
+        return ThreatModel(Position(kind="edge"), frozenset({"read", "drop"}), budget=self.config.budget)
 
     def on_messages(self, view):
         self.end()
