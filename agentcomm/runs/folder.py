@@ -113,7 +113,7 @@ class Run:
     def write_config(self) -> None:
         """Write ``config.yaml`` if the run is new or was resumed with another config."""
         path = self.path / "config.yaml"
-        if self.config_before != self.config or not path.exists():
+        if self.config_before != self.config or not (path.exists() and _has_results(self.path)):
             folders = self.located().plugin_folders
             write_signed(path, dump(self.config, entry(self.path, self.config.plugins, folders)))
             self.config_before = self.config

@@ -12,6 +12,7 @@ import pytest
 import torch
 from small import untrained
 
+from agentcomm import api
 from agentcomm.base import registry
 from agentcomm.contracts.defense import Defense
 from agentcomm.contracts.verdicts import Verdicts
@@ -56,10 +57,11 @@ def test_a_defense_that_breaks_its_contract(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., Any], plugin: type[Defense], text: str
 ) -> None:
     run = untrained(tmp_path)
+    monkeypatch.setattr(api, "_check_foreign", lambda *_: None)  # which finds them before any cell is evaluated
     monkeypatch.setitem(registry._registered, ("defense", plugin.name), plugin)
     said = command("evaluate", str(run.path), "--attack", "drop", "--defense", plugin.name, cwd=run.path, code=1)
-    assert f"cell none / {plugin.name}: {text}" in said.stderr
-    assert f"cell drop / {plugin.name}: {text}" in said.stderr
+    assert f"no attack / {plugin.name}: {text}" in said.stderr
+    assert f"drop / {plugin.name}: {text}" in said.stderr
     rows = [json.loads(line) for line in run.cells.read_text().splitlines()]
     spoiled = [row for row in rows if row["defenses"]]
     assert len(spoiled) == 2

@@ -15,6 +15,7 @@ from agentcomm.base import registry
 from agentcomm.base.errors import HookError, NumberError
 from agentcomm.conformance.metrics import some_episodes
 from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.metric import Metric
 from agentcomm.contracts.threat_model import Position, ThreatModel
 from agentcomm.evaluation.metrics import measure
@@ -36,15 +37,20 @@ class Endless(Attack):
     def threat_model(self) -> ThreatModel:
         return ThreatModel(Position(kind="edge"), frozenset())
 
+    def on_messages(self, view: Any) -> MessageEdits:
+        return MessageEdits()
+
     def succeeded(self, attacked: Any, clean: Any) -> Any:
         return torch.full((len(attacked.length),), math.nan)
 
 
 def test_success_that_is_no_number(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "_check_foreign", lambda *_: None)
     monkeypatch.setitem(registry._registered, ("attack", "endless"), Endless)
     rows = api.evaluate(run, ["endless"], [])
     failed = [row for row in rows if row["status"] == "failed"]
-    assert [row["error"] for row in failed] == ["NumberError: attack 'endless': attack_success is nan"]
+    (error,) = [row["error"] for row in failed]
+    assert error.startswith("HookError: attack 'endless': what succeeded returns must be torch.bool (16,)")
 
 
 @pytest.mark.parametrize(

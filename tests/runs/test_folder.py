@@ -34,6 +34,11 @@ except RunError as error:
 """
 
 
+def begun(folder: Path) -> None:
+    """A run in which something has been completed, so that it can be resumed only."""
+    (create(small(), folder).path / "cells.jsonl").touch()
+
+
 def race(folder: Path, mode: str) -> list[str]:
     """What four processes say that start the same run at once, with other seeds each."""
     at = time.time() + 8
@@ -58,7 +63,7 @@ def race(folder: Path, mode: str) -> list[str]:
 @pytest.mark.parametrize("mode", ["start", "resume"])
 def test_of_simultaneous_starts_one_wins(tmp_path: Path, mode: str) -> None:
     if mode == "resume":
-        create(small(), tmp_path / "runs")
+        begun(tmp_path / "runs")
     said = race(tmp_path, mode)
     winner = said.index("won\n") + 1
     others = [text for text in said if text != "won\n"]
@@ -86,13 +91,14 @@ def test_a_locked_run_is_not_changed(tmp_path: Path) -> None:
 
 
 def test_the_config_is_written_once_nothing_can_refuse_the_run(tmp_path: Path) -> None:
-    create(small(), tmp_path)
+    begun(tmp_path)
     before = (tmp_path / "small" / "config.yaml").read_bytes()
     with claim(small("seeds=[0, 5]"), tmp_path, resume=True) as run:
         assert (tmp_path / "small" / "config.yaml").read_bytes() == before
         assert run.config_before.seeds == (0,)
     assert (tmp_path / "small" / "config.yaml").read_bytes() == before
-    assert {file.name for file in (tmp_path / "small").iterdir()} <= {"config.yaml", ".signature", ".lock"}
+    left = {file.name for file in (tmp_path / "small").iterdir()}
+    assert left <= {"config.yaml", ".signature", ".lock", "cells.jsonl"}
 
 
 @pytest.mark.parametrize("resume", [False, True])
