@@ -155,7 +155,7 @@ def test_replay_spends_a_budget_on_whole_replays(suppress: bool) -> None:
     network = comms(s, [attack("replay", s, age=1, suppress=suppress, budget={"per_step": 4})])
     carry(network, conversation(s, 5, closed=0, ends=0))
     pairs = 2 if suppress else 4
-    assert network.ledger["forged"].tolist() == [4 * pairs] * s.num_worlds
+    assert network.ledger["replayed"].tolist() == [4 * pairs] * s.num_worlds
     assert network.ledger["dropped"].tolist() == [4 * pairs * suppress] * s.num_worlds
     assert not network.guards[0].violations
 

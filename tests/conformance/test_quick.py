@@ -177,7 +177,7 @@ def test_training_and_evaluation_check_first(tmp_path: Path, monkeypatch: pytest
 
 def test_the_testbeds_own_plug_ins_are_not_foreign() -> None:
     for axis in registry.AXES:
-        assert not any(foreign(registry.find(axis, name)) for name in registry.names(axis))
+        assert not any(foreign(point.load()) for point in registry._announced(axis).values())
     assert foreign(Obeys)
 
 
@@ -202,11 +202,3 @@ def test_wrong_arguments_of_checks_are_explained(check_one: Callable[..., None],
         check_one(OracleHint)
     with pytest.raises(ConfigError, match=r"arguments are a dict of names and values, not \['bad'\]"):
         check_one(plugin, ["bad"])
-
-
-@pytest.mark.parametrize("given", [Obeys, [Obeys], [3], [{"probability": 0.5}], [None]])
-def test_attacks_and_defenses_are_given_by_name(tmp_path: Path, given: Any) -> None:
-    run = create(small(), tmp_path)
-    for arguments in ((given, []), ([], given)):
-        with pytest.raises(ConfigError, match=r"given as a name, such as 'drop' or 'drop:probability=0\.5', or a dict"):
-            api.evaluate(run, *arguments)

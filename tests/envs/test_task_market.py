@@ -402,5 +402,5 @@ def test_a_network_installs_attacks_on_its_directory_and_refuses_them_elsewhere(
     make_comms(world, policy)
     assert not world.directory.guards
     elsewhere = find("environment", "oracle_hint")(build_config("environment", "oracle_hint", {}), 3)
-    with pytest.raises(ConfigError, match="blast needs a directory, but oracle_hint has none"):
+    with pytest.raises(ConfigError, match="attack 'blast' cannot be used here: it needs a directory"):
         make_comms(elsewhere, make_policy(Choice(name="commnet"), elsewhere), [Choice(name="blast")])

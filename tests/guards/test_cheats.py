@@ -38,7 +38,6 @@ VIOLATIONS = {
     "OutOfReach": "drop out of reach",
 }
 FAILURES = {
-    "Huge": r"payload \(speak\), round 1, of agent .* is NaN",  # its budget sets no norm, and the policy overflows
     "MemoryRow": r"memory 'm' must be a plain tensor \[16, \.\.\.\], a row per world, not \[17\]",
     "MemoryResize": "on_messages must not resize the tensors of view.memory",
     "Reads": "reads view.payload, which requires the power 'read'",
@@ -63,7 +62,7 @@ KNOWN = {
     "Closure": "the closure of view.predict_logits holds all traffic",
     "OtherMemory": "the garbage collector reaches all objects of the process",
 }
-PERMITTED = ("Honest",)
+PERMITTED = ("Honest", "Huge")  # its budget sets no norm, and the policy overflows
 
 
 @pytest.fixture(scope="module")
@@ -174,8 +173,9 @@ def test_the_secret_of_actions_cannot_be_drawn_ahead(run: Run) -> None:
 @pytest.mark.parametrize("name", [*KNOWN, *PERMITTED])
 def test_what_is_known_or_permitted_is_evaluated(run: Run, name: str) -> None:
     found = row(run, name)
-    assert not found["violations"].keys() & {STATE, SETTINGS, GENERATOR, THREAT}
-    assert found["status"] in ("ok", "inconclusive"), found["error"]
+    assert not found.get("violations", {}).keys() & {STATE, SETTINGS, GENERATOR, THREAT}
+    assert found["status"] == "failed" if name == "Huge" else found["status"] in ("ok", "inconclusive"), found["error"]
+    assert name != "Huge" or "round 1, of agent 'perception_0' in world 0, step 0 is NaN" in found["error"]
 
 
 def test_the_conformance_check_finds_what_crosses_worlds() -> None:

@@ -134,7 +134,7 @@ ENVIRONMENT: list[tuple[str, Change, type[AgentcommError], str]] = [
     ("advance", lambda t: replace(t, reward=t.reward[0]), HookError, r"reward must be torch.float32 \(4, 3\)"),
     ("advance", lambda t: replace(t, reward=t.reward.double()), HookError, r"reward must be .* not torch.float64"),
     ("advance", crash, HookError, r"failed in step: ZeroDivisionError: inside a plug-in \(.*test_finite.py, line"),
-    ("advance", nothing, HookError, "must return a Transition, but returned None"),
+    ("advance", nothing, HookError, "advance must return a Transition, but returned None"),
 ]
 
 

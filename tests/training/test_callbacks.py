@@ -56,7 +56,8 @@ def test_the_others_are_called(tmp_path: Path, as_class: bool) -> None:
         config.callbacks(**functions)
     algorithm = config.build_algo()
     result = algorithm.train()
-    algorithm.load_checkpoint(algorithm.save_to_path(str(tmp_path / "checkpoint")))
+    algorithm.save_checkpoint(str(tmp_path))
+    algorithm.load_checkpoint(str(tmp_path))
     algorithm.stop()
     assert {name for name, _ in CALLS} == set(CALLED) - ELSEWHERE
     ended = [given for name, given in CALLS if name == "on_episode_end"]

@@ -18,7 +18,8 @@ def test_details_cover_all_processes_that_trained_a_team(tmp_path: Path) -> None
         {"iteration": 4, "threads": 8, "runner_restarts": 2},
     ]
     path = tmp_path / "progress.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    about = {"env_steps": 128, "seconds": 1.0}
+    path.write_text("".join(json.dumps(row | about) + "\n" for row in rows), encoding="utf-8")
     assert _history(path) == {"threads": [[1, 2], [3, 8]], "runner_restarts": 3}
 
 
