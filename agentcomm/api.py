@@ -50,7 +50,7 @@ def train(
         root: Folder that contains the run folders.
         resume: Whether to resume an existing run.
         watcher: Notified of each team and each iteration, in place of the progress bar.
-        trust: Whether to import the modules and read the files that a resumed run names, whoever made it.
+        trust: Whether to import the modules and read the files that a run's config names, whoever made it.
         progress: Whether to show a progress bar; by default, in a terminal or a notebook.
 
     Returns:
@@ -61,7 +61,7 @@ def train(
         agentcomm.training.trainer.Stopped: After Ctrl-C or SIGTERM, once a checkpoint is written.
     """
     words = [overrides] if isinstance(overrides, str) else list(overrides)
-    checked = _config(config, words, trust if resume else None).check()
+    checked = _config(config, words, trust).check()
     if not isinstance(root, str | os.PathLike):
         raise ConfigError(f"root is the path of a folder, not {shorten(root)}")
     from agentcomm.training.trainer import train as train_run
@@ -78,7 +78,7 @@ def train(
     return run
 
 
-def _config(config: Any, overrides: list[str], trust: bool | None) -> RunConfig:
+def _config(config: Any, overrides: list[str], trust: bool) -> RunConfig:
     """A validated config.
 
     Raises:
@@ -163,10 +163,10 @@ def evaluate(
         evaluation_bar(False if watch is not None and progress is None else progress) as bar,
     ):
         evaluator = None
-        if isolate:  # the quick checks would run plug-ins in this process
+        if isolate:
             from agentcomm.evaluation.isolate import Isolated
 
-            evaluator = Isolated(run)
+            evaluator = Isolated(run, check=f"{__name__}:{_check_foreign.__name__}")
         else:
             _check_foreign(run.config, chosen["attacks"], grouped, [under.transport for under in chosen["conditions"]])
         told = watch or bar or (lambda cell, done, total: None)

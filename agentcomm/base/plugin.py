@@ -26,6 +26,10 @@ class PluginConfig(Strict):
         fields = [name for name, field in type(self).model_fields.items() if is_path(field)]
         return [Path(getattr(self, name)) for name in fields if getattr(self, name) is not None]
 
+    def code(self) -> list[str]:
+        """Modules besides the plug-in's own whose code determines what it does; part of the identity of a cell."""
+        return []
+
 
 # Covariant, so that a plug-in with a config of its own counts as one of its axis.
 C_co = TypeVar("C_co", bound=PluginConfig, default=PluginConfig, covariant=True)

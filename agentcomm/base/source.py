@@ -40,6 +40,13 @@ def code_hash(plugin: type) -> str:
     return hash_of(name.encode() + source for name, source in sorted(found.items()))
 
 
+def module_hash(name: str) -> str:
+    """Hash of a module and of what it imports, as of a plug-in; of nothing if it has not been imported."""
+    found: dict[str, bytes] = {}
+    _collect(sys.modules.get(name), name.partition(".")[0], found)
+    return hash_of(module.encode() + source for module, source in sorted(found.items()))
+
+
 def path_hash(path: Path) -> str:
     """Hash of a file, or of all files in a folder with their names; ``missing`` if there is neither."""
     if path.is_file():

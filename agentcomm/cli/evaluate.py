@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,13 +31,14 @@ def evaluate(
 ) -> None:
     """Evaluate the trained teams of RUN under attacks and defenses; skips cells that are already evaluated."""
     import_modules(plugins or ())
+    began = datetime.now(UTC).isoformat(timespec="seconds")
     rows = evaluate_cells(run, attack, defense, conditions, isolate, trust)
     console.print(tables.cells(rows))
     if any("attack_success" in row.get("metrics", {}) for row in rows):
         console.print(tables.success(rows))
     if (broken := tables.violations(rows)) is not None:
         console.print(broken)
-    for line in (*tables.reasons(rows), *notes(rows)):
+    for line in (*tables.replaced(rows, began), *tables.reasons(rows), *notes(rows)):
         say(line)
     warn_of_broken_lines(run)
     say(f"All cells are in {run / 'cells.jsonl'}. Next: agentcomm report {shlex.quote(str(run))}")

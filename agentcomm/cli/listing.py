@@ -15,7 +15,7 @@ from agentcomm.base.registry import Axis
 from agentcomm.base.text import shorten
 from agentcomm.cli import catalog
 from agentcomm.cli.completion import axes, listed
-from agentcomm.cli.options import Plugins
+from agentcomm.cli.options import Plugins, Trust
 from agentcomm.cli.screen import console, say
 from agentcomm.runs.config import load
 
@@ -32,10 +32,11 @@ def list_(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A config whose plugins are listed, too.", metavar="FILE")] = None,
     plugins: Plugins = None,
+    trust: Trust = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all about every plug-in.")] = False,
 ) -> None:
     """List all plug-ins, those of an AXIS, or everything about one: arguments, ranges, defaults, threat model."""
-    import_modules((*(load(config).plugins if config else ()), *(plugins or ())))
+    import_modules((*(load(config, trust=trust).plugins if config else ()), *(plugins or ())))
     if axis == "risks":
         _list_risks(name, as_json)
         return

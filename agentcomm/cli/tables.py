@@ -94,6 +94,12 @@ def failures(rows: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
+def replaced(rows: list[dict[str, Any]], began: str) -> list[str]:
+    """Why cells were evaluated again since ``began``, a line per reason."""
+    again = Counter(row["replaces"] for row in rows if row.get("replaces") and row["time"] >= began)
+    return [f"Evaluated again: {number} cell(s), because {reason}." for reason, number in again.items()]
+
+
 def reasons(rows: list[dict[str, Any]]) -> list[str]:
     """Why cells are inconclusive, a line per attack, defense and reason."""
     lines = [

@@ -33,7 +33,7 @@ def train(
 
     Ctrl-C or SIGTERM writes a checkpoint and stops; resume with --resume.
     """
-    train_teams(load(config, overrides or (), trust if resume else None), root, resume, trust=trust)
+    train_teams(load(config, overrides or (), trust), root, resume, trust=trust)
 
 
 def train_teams(config: RunConfig, root: Path, resume: bool, again: str | None = None, trust: bool = False) -> Run:

@@ -6,8 +6,10 @@ A cell is known only if its row has the same identity. Rows whose identity is an
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -16,7 +18,7 @@ from agentcomm.base.errors import AgentcommError
 from agentcomm.base.files import write_text
 from agentcomm.base.inputs import find_input
 from agentcomm.base.registry import Axis
-from agentcomm.base.source import code_hash, core_hash, hash_of, path_hash
+from agentcomm.base.source import code_hash, core_hash, hash_of, module_hash, path_hash
 from agentcomm.evaluation.cells import Cell
 from agentcomm.runs.choices import Choice, build
 from agentcomm.runs.conditions import Conditions
@@ -75,7 +77,12 @@ class Identities:
         choice = Choice.model_validate_json(choice_as_json)
         plugin = registry.find(axis, choice.name)
         found: Identity = {f"{axis} {plugin.name!r}": f"version {plugin.version}, code {code_hash(plugin)}"}
-        return found | {str(path): path_hash(find_input(path)) for path in build(axis, choice).inputs()}
+        config = build(axis, choice)
+        for name in config.code():
+            with suppress(ImportError):  # reported where it is used
+                importlib.import_module(name)
+            found[f"module {name!r}"] = module_hash(name)
+        return found | {str(path): path_hash(find_input(path)) for path in config.inputs()}
 
 
 def differences(before: Identity, now: Identity) -> str:

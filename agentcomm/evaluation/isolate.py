@@ -32,7 +32,8 @@ from agentcomm.base.inputs import looking_in
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.grid import Evaluator
 from agentcomm.evaluation.setup import Rows
-from agentcomm.runs.folder import open_run
+from agentcomm.runs.config import RunConfig
+from agentcomm.runs.folder import Run, open_run
 
 CELLS = TypeAdapter(list[Cell])
 COMMAND = [sys.executable, "-c", "from agentcomm.evaluation.isolate import main; main()"]
@@ -56,7 +57,13 @@ class Isolated(Evaluator):
 
     Args:
         run: The run.
+        check: Function to check plug-ins with before any cell is evaluated, as ``module:function``; it takes the run's
+            config, attacks, defenses and transports. None for no check.
     """
+
+    def __init__(self, run: Run, check: str | None = None) -> None:
+        super().__init__(run)
+        self.check = check
 
     def misfits(self, cells: Sequence[Cell]) -> dict[str, str]:
         """As in this process, but a crash is left to the cell that causes it."""
@@ -100,6 +107,7 @@ class Isolated(Evaluator):
             files = {name: str(Path(folder) / name) for name in ("about", "answer")}
             job = {
                 "what": what,
+                "check": self.check,
                 "run": str(self.run.path.absolute()),
                 "cells": CELLS.dump_python(list(cells), mode="json"),
                 "known": known,
@@ -184,11 +192,22 @@ def _answer(job: dict[str, Any]) -> Any:
 
 def _asked(job: dict[str, Any], evaluator: Evaluator, cells: list[Cell]) -> Any:
     if job["what"] == "misfits":
+        if job["check"] is not None:
+            _check(job["check"], evaluator.run.config, cells)
         return evaluator.misfits(cells)
     if job["what"] == "record":
         return evaluator.record(cells, job["known"])
     write_text(Path(job["about"]), json.dumps(evaluator.about(cells[0])))
     return evaluator.row(cells[0], job["known"])
+
+
+def _check(function: str, config: RunConfig, cells: list[Cell]) -> None:
+    """Check the plug-ins of some cells."""
+    module, _, name = function.partition(":")
+    attacks = [cell.attack for cell in cells if cell.attack is not None]
+    defenses = [defense for cell in cells for defense in cell.defenses]
+    transports = [cell.conditions.transport for cell in cells]
+    getattr(importlib.import_module(module), name)(config, attacks, defenses, transports)
 
 
 def _end_with_parent() -> None:

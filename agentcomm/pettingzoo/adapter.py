@@ -31,6 +31,10 @@ class ParallelWorldConfig(WorldConfig):
     arguments: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of that function")
     max_steps: int = Field(1000, ge=1, description="steps after which an episode is truncated")
 
+    def code(self) -> list[str]:
+        """The module of the environment."""
+        return [self.make.partition(":")[0]]
+
 
 class ParallelWorld(World[ParallelWorldConfig]):
     """B parallel environments with discrete actions, stepped one after the other.

@@ -13,8 +13,9 @@ from markupsafe import Markup
 
 from agentcomm.evaluation.statistics import Estimate
 from agentcomm.report.caveats import caveats
-from agentcomm.report.results import NONE, Measure, Results, Scores
-from agentcomm.report.text import fixed, named, percent, signed, span
+from agentcomm.report.phrases import amount, brief, complement, in_brackets, percent_interval
+from agentcomm.report.results import NONE, Results
+from agentcomm.report.text import fixed, named, percent, signed
 from agentcomm.report.verdicts import (
     below_floor,
     best_defense,
@@ -64,42 +65,6 @@ def answer(results: Results, notes: Iterable[str] = ()) -> Answer:
     )
 
 
-def _brief(results: Results, label: str) -> Markup:
-    """An attack's name if it is unambiguous, otherwise its full label."""
-    record = results.records.get(label) or {}
-    name = str(record.get("name") or label)
-    namesakes = [r for r in results.records.values() if r.get("name") == name]
-    return named([name if len(namesakes) == 1 else label])
-
-
-def _amount(value: float, measure: Measure, digits: int | None = None) -> Markup:
-    return Markup("<b>{}&nbsp;{}</b>").format(fixed(value, measure.digits if digits is None else digits), measure.unit)
-
-
-def _in_brackets(estimate: Estimate, digits: int, scores: Scores | None = None, first: bool = False) -> Markup:
-    """The interval, or with too few seeds the single values; explained only where ``first``."""
-    text = span(estimate, digits)
-    if text and first:
-        return Markup(" <small>({}; 95% interval over {}&nbsp;seeds)</small>").format(text, estimate.seeds)
-    if text:
-        return Markup(" <small>({})</small>").format(text)
-    if scores and estimate.seeds > 1:
-        values = ", ".join(fixed(v, digits) for v in scores.values() if math.isfinite(v))
-        return Markup(" <small>(seeds: {})</small>").format(values)
-    return Markup(" <small>(one seed)</small>") if estimate.seeds == 1 and first else Markup("")
-
-
-def _percent_interval(estimate: Estimate) -> Markup:
-    text = span(estimate, 0, 100.0, "%")
-    return Markup(" <small>({})</small>").format(text) if text else Markup("")
-
-
-def _complement(estimate: Estimate) -> Estimate:
-    """One minus an estimate."""
-    ends = estimate.interval and (1 - estimate.interval[1], 1 - estimate.interval[0])
-    return Estimate(1 - estimate.value, ends, estimate.seeds, estimate.excluded, estimate.reason)
-
-
 def _learned(results: Results) -> list[Markup]:
     """Whether the teams have learned their task."""
     known, left = results.learned(), unlearned(results)
@@ -108,7 +73,7 @@ def _learned(results: Results) -> list[Markup]:
     before = results.estimate(results.reference("untrained"))
     after = results.estimate(results.reference("sampled"))
     scores = Markup("{} before training, {} after it, with sampled actions").format(
-        _amount(before.value, results.primary), _amount(after.value, results.primary)
+        amount(before.value, results.primary), amount(after.value, results.primary)
     )
     if not left:
         return [Markup("The team has learned: {}.").format(scores)]
@@ -144,15 +109,27 @@ def _headline(results: Results, voc: Estimate) -> Markup:
     lost = 1 - results.retained(results.scores(order[0])).value
     if not math.isfinite(lost):
         return first
-    takes = percent(lost)
-    if lost > 1:
-        takes = "more than all" if below_floor(results, results.scores(order[0])) else "all"
-    second = Markup(" {} takes {} of that").format(_brief(results, order[0]), takes)
+    if _smaller_elsewhere(results, voc):  # a share would be one of another difference
+        loss = results.gain(results.clean, results.scores(order[0])).value
+        takes = Markup("costs {}&nbsp;{}").format(fixed(loss, digits), unit)
+    elif lost > 1:
+        takes = Markup("takes {} of that").format(
+            "more than all" if below_floor(results, results.scores(order[0])) else "all"
+        )
+    else:
+        takes = Markup("takes {} of that").format(percent(lost))
+    second = Markup(" {} {}").format(brief(results, order[0]), takes)
     best = best_defense(results, order[0])
     back = results.recovered(order[0], best[0]) if best else None
     if best is None or back is None or not helpful(results, order[0], best[0]):
         return first + second + Markup(".")
     return first + second + Markup("; {} recovers {}.").format(named([best[0]]), percent(min(back.value, 1.0)))
+
+
+def _smaller_elsewhere(results: Results, voc: Estimate) -> bool:
+    """Whether the value of communication is smaller with the decisions that the main grid does not use."""
+    least: float = 0.5 * 10**-results.primary.digits
+    return results.gain(results.clean, results.floor).value - voc.value > least
 
 
 def _worth(results: Results, voc: Estimate) -> Markup:
@@ -162,7 +139,7 @@ def _worth(results: Results, voc: Estimate) -> Markup:
         return Markup("The cell without attack and defense has no score, so there is no baseline for comparison.")
     verb = "finishes an episode in" if m.key == "mean_steps" else "reaches"
     text = Markup("Without attacks, the team {} {}{}.").format(
-        verb, _amount(clean.value, m), _in_brackets(clean, m.digits, results.clean, first=True)
+        verb, amount(clean.value, m), in_brackets(clean, m.digits, results.clean, first=True)
     )
     if not floor.known:
         return text + Markup(
@@ -171,21 +148,32 @@ def _worth(results: Results, voc: Estimate) -> Markup:
         )
     text += Markup(" The same team retrained without messages {} {}{}.").format(
         "needs" if m.key == "mean_steps" else "reaches",
-        _amount(floor.value, m),
-        _in_brackets(floor, m.digits, results.floor),
+        amount(floor.value, m),
+        in_brackets(floor, m.digits, results.floor),
     )
     if unheard(results):
         return text + Markup(
             " <strong>Dropping all of its messages does not measurably hurt</strong>: the difference is {}&nbsp;{}{}. "
             "There is nothing that attacks on messages could reduce, so this run has no retained fractions."
-        ).format(signed(silence(results).value, m.digits), m.unit, _in_brackets(silence(results), m.digits))
+        ).format(signed(silence(results).value, m.digits), m.unit, in_brackets(silence(results), m.digits))
     if worthless(results, voc):
         return text + Markup(
             " <strong>Communication has no measurable value here</strong>: the difference is {}&nbsp;{}{}. "
             "Attacks on messages cannot reduce it further, so this run has no retained fractions."
-        ).format(signed(voc.value, m.digits), m.unit, _in_brackets(voc, m.digits))
+        ).format(signed(voc.value, m.digits), m.unit, in_brackets(voc, m.digits))
+    if _smaller_elsewhere(results, voc):
+        other = "greedy" if results.decisions == "sampled" else "sampled"
+        return text + Markup(
+            " The difference is {}. With {} decisions of both it is {}{}; the smaller one counts as the value of "
+            "communication. Shares below are of the larger one."
+        ).format(
+            amount(results.gain(results.clean, results.floor).value, m),
+            other,
+            amount(voc.value, m),
+            in_brackets(voc, m.digits),
+        )
     return text + Markup(" The value of communication is the difference, {}{}.").format(
-        _amount(voc.value, m), _in_brackets(voc, m.digits)
+        amount(voc.value, m), in_brackets(voc, m.digits)
     )
 
 
@@ -198,9 +186,9 @@ def _attacks(results: Results, voc: Estimate) -> list[Markup]:
         return [Markup("None of the {} attacks measurably harms the undefended team.").format(len(order))]
     worst = results.estimate(results.scores(hurting[0]))
     text = Markup("Without defenses, {} is the most harmful attack: {}{}").format(
-        _brief(results, hurting[0]), _amount(worst.value, m), _in_brackets(worst, m.digits, results.scores(hurting[0]))
+        brief(results, hurting[0]), amount(worst.value, m), in_brackets(worst, m.digits, results.scores(hurting[0]))
     )
-    lost = _complement(results.retained(results.scores(hurting[0])))
+    lost = complement(results.retained(results.scores(hurting[0])))
     if worthless(results, voc) or not lost.known:
         text += Markup(".")
     elif below_floor(results, results.scores(hurting[0])):
@@ -209,13 +197,13 @@ def _attacks(results: Results, voc: Estimate) -> list[Markup]:
         text += Markup(", the same as without any messages.")
     else:
         text += Markup(", a loss of <b>{}</b>{} of the value of communication.").format(
-            percent(lost.value), _percent_interval(lost)
+            percent(lost.value), percent_interval(lost)
         )
     for attack in hurting[1:4]:
-        share = _complement(results.retained(results.scores(attack)))
+        share = complement(results.retained(results.scores(attack)))
         if not worthless(results, voc) and share.known:
             text += Markup(" {} costs <b>{}</b>{}.").format(
-                _brief(results, attack), percent(share.value), _percent_interval(share)
+                brief(results, attack), percent(share.value), percent_interval(share)
             )
     noop_control = [a for a in order if a not in hurting]
     if noop_control:
@@ -237,10 +225,10 @@ def _defenses(results: Results, voc: Estimate) -> list[Markup]:
         back = results.recovered(hurting[0], best[0])
         if back.known and helpful(results, hurting[0], best[0]):
             text += Markup("Against {}, {} recovers <b>{}</b>{} of the damage.").format(
-                _brief(results, hurting[0]), named([best[0]]), percent(back.value), _percent_interval(back)
+                brief(results, hurting[0]), named([best[0]]), percent(back.value), percent_interval(back)
             )
         else:
-            text += Markup("Against {}, no evaluated defense measurably helps.").format(_brief(results, hurting[0]))
+            text += Markup("Against {}, no evaluated defense measurably helps.").format(brief(results, hurting[0]))
     worst = {d: results.estimate(results.over_attacks(d, "worst")) for d in results.defenses}
     worst = {d: e for d, e in worst.items() if e.known}
     if len(worst) > 1 and len(order) > 1:
@@ -261,8 +249,8 @@ def _worst_case(results: Results, voc: Estimate, pick: str, score: Estimate) -> 
         Markup("{} is best with").format(named([pick]))
         if pick != NONE
         else "no defense is measurably better than none:",
-        _amount(score.value, m),
-        _in_brackets(score, m.digits, scores),
+        amount(score.value, m),
+        in_brackets(score, m.digits, scores),
     )
     kept = results.retained(scores)
     if worthless(results, voc) or not kept.known:
@@ -284,7 +272,7 @@ def _backfires(results: Results) -> Markup:
                         loss.value,
                         Markup("{} under {} ({} instead of {})").format(
                             named([defense]),
-                            _brief(results, attack),
+                            brief(results, attack),
                             score,
                             fixed(results.estimate(alone).value, m.digits),
                         ),
@@ -309,7 +297,7 @@ def _unanswered(results: Results, voc: Estimate, hurting: Sequence[str]) -> Mark
                 how = Markup("at best {} retained, with {}").format(percent(kept.value), named([best[0]]))
             else:
                 how = Markup("{} retained, no defense measurably helps").format(percent(kept.value))
-            left.append(Markup("{} ({})").format(_brief(results, attack), how))
+            left.append(Markup("{} ({})").format(brief(results, attack), how))
     if left:
         return Markup("<strong>Not countered by any evaluated defense:</strong> {}.").format(Markup(", ").join(left))
     return Markup(

@@ -181,6 +181,11 @@ class Results:
         known = [value for value in values if value.known]
         return min(known, key=lambda value: value.value) if known else self.gain(self.clean, self.floor)
 
+    @property
+    def decisions(self) -> str:
+        """How the team of the main grid decides: greedy or sampled."""
+        return next((str(row["decisions"]) for row in self.rows(None, NONE) if row.get("decisions")), "greedy")
+
     def reference(self, name: str, variant: str = "team") -> Scores:
         """Primary score by seed of a reference (``agentcomm/evaluation/references.py``); NaN where there is none."""
         return {

@@ -42,8 +42,8 @@ class Choice(BaseModel):
         return f"{self.name}({given})" if given else self.name
 
     def changed(self, arguments: Mapping[str, Any]) -> Choice:
-        """A copy with some arguments replaced."""
-        return Choice.model_validate(self.model_dump() | dict(arguments))
+        """A copy with some arguments replaced; of arguments that are mappings, some keys."""
+        return Choice.model_validate(_merged(self.model_dump(), arguments))
 
     @classmethod
     def parse(cls, text: str) -> Choice:
@@ -108,6 +108,15 @@ def split_joined(group: Any) -> Any:
 def as_yaml(value: Any) -> str:
     """A value as one line of YAML, as in overrides and command-line options."""
     return to_yaml(value, default_flow_style=True, width=2**31).strip().removesuffix("...").strip()
+
+
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    merged = {**old, **new}
+    for key, value in new.items():
+        before = old.get(key)
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            merged[key] = _merged(before, value)
+    return merged
 
 
 def _split(text: str, at: str = ",") -> list[str]:

@@ -199,13 +199,13 @@ def _check_rest(data: dict[str, Any], error: ValidationError) -> None:
         RunConfig.model_validate({"name": "rest", "environment": "-", "policy": "-"} | rest).check(wrong)
 
 
-def load(path: str | Path, overrides: Iterable[str] = (), trust: bool | None = None) -> RunConfig:
+def load(path: str | Path, overrides: Iterable[str] = (), trust: bool = False) -> RunConfig:
     """Read a YAML config and apply overrides. Paths in the config of a run are made absolute.
 
     Args:
         path: The file.
         overrides: Overrides ``dotted.key=value``.
-        trust: See :func:`agentcomm.runs.record.consent`; None if reading this config is consent to what it imports.
+        trust: Whether to import what the config of a run names, whoever made it; other configs are the user's own.
 
     Raises:
         AgentcommError: If the file is missing or invalid.
@@ -227,7 +227,7 @@ def load_run(path: Path, trust: bool = False) -> tuple[RunConfig, Origin]:
     return config, origin
 
 
-def _read(path: Path, overrides: Iterable[str], trust: bool | None) -> tuple[RunConfig, Origin | None]:
+def _read(path: Path, overrides: Iterable[str], trust: bool) -> tuple[RunConfig, Origin | None]:
     try:
         data = read_yaml(path, f"config {path}", error=ConfigError)
     except FileNotFoundError:
@@ -241,8 +241,7 @@ def _read(path: Path, overrides: Iterable[str], trust: bool | None) -> tuple[Run
     names = {key: _texts(data.get(key)) for key in ("plugins", "plugin_folders")}
     origin = Origin(record, path.parent, own=True)
     homes = [inputs.located(folder, origin.folders) for folder in names["plugin_folders"]]
-    if trust is not None:
-        origin = replace(origin, own=consent(record, path, names["plugins"], homes, trust))
+    origin = replace(origin, own=consent(record, path, names["plugins"], homes, trust))
     config = parse(data | ({"plugin_folders": homes} if homes else {}), f"config {path}")
     return config.model_copy(update={"plugin_folders": tuple(names["plugin_folders"])}), origin
 

@@ -116,6 +116,10 @@ def test_teams_with_and_without_messages_are_decoded_alike() -> None:
     results = Results(referenced(sampled=18.0, resampled=15.0))
     assert results.value_of_communication().value == pytest.approx(3.0), "not 20 - 15, and not 20 - 4"
     assert results.reference("sampled", "control") == dict.fromkeys(SEEDS, 15.0)
+    text = said(referenced(sampled=18.0, resampled=15.0))
+    assert "Communication is worth 3.00 return to this team. drop costs 8.00 return." in text
+    assert "The difference is 16.00 return. With sampled decisions of both it is 3.00 return" in text
+    assert "the difference, 3.00" not in text
 
 
 def test_success_of_attacks_stands_beside_that_of_their_controls() -> None:
