@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 
 import torch
 
 from agentcomm.base import registry
 from agentcomm.base.calling import calling
-from agentcomm.base.errors import ConfigError, RequirementError
+from agentcomm.base.errors import CheckpointError, ConfigError, RequirementError
 from agentcomm.base.seeds import derive
 from agentcomm.contracts.channel import Channel
 from agentcomm.contracts.codec import Codec
@@ -137,10 +138,42 @@ def check_training(config: RunConfig) -> None:
         policy = make_policy(config.policy, world)
         comms = make_comms(world, policy, config.attacks, config.defenses, transport=config.transport)
         where = deployment(world, policy)
+        _check_planned(config, world, policy)
     for choice, guard in zip(config.attacks, comms.adversary.guards, strict=True):
         reason = guard.attack.idle(where)
         if reason is not None:
             raise RequirementError(f"training under attack '{choice.label}' would be training without it: {reason}")
+
+
+def _check_planned(config: RunConfig, world: World, policy: CommPolicy) -> None:
+    """Check that what is to be evaluated finds what it needs under some of the conditions.
+
+    Attacks may need a policy that is trained later; whatever else is wrong with them is said when they are evaluated.
+    """
+    transports = [under.transport for under in config.evaluation.expand(config.transport) if under.crossed]
+    for attack in config.evaluation.attacks:
+        try:
+            _somewhere(partial(make_comms, world, policy, [attack], ()), transports)
+        except RequirementError:
+            raise
+        except (CheckpointError, ConfigError):
+            continue
+    for group in config.evaluation.defenses:
+        _somewhere(partial(make_comms, world, policy, (), group), transports)
+
+
+def _somewhere(make: Callable[..., Comms], transports: Sequence[TransportConfig]) -> None:
+    """Make something with one of the transports, or raise the last requirement that is not met."""
+    missing: RequirementError | None = None
+    for transport in transports:
+        try:
+            make(transport=transport)
+        except RequirementError as error:
+            missing = error
+        else:
+            return
+    if missing is not None:
+        raise missing
 
 
 def deployment(

@@ -15,6 +15,7 @@ from agentcomm.base import registry, source
 from agentcomm.base.registry import AXES, forms
 from agentcomm.evaluation import identity
 from agentcomm.evaluation.cells import Cell
+from agentcomm.pettingzoo.adapter import ParallelWorldConfig
 from agentcomm.report.load import load_run as load
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_policy, make_world
@@ -142,6 +143,27 @@ def test_files_weights_and_core_are_part_of_the_identity(
     before = now()
     monkeypatch.setattr(identity, "core_hash", lambda: "another")
     assert identity.differences(before, now()) == "agentcomm changed"
+
+
+def test_code_of_third_party_environments_is_part_of_the_identity(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lantern.py").write_text("def make(): return 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(registry.find("environment", "predator_capture_prey").Config, "code", lambda self: ["lantern"])
+    cell = Cell("team", 0, None, (), 8, 0)
+    before = identity.Identities(run).of(cell)
+    (tmp_path / "lantern.py").write_text("def make(): return 2\n")
+    assert identity.differences(before, identity.Identities(run).of(cell)) == "module 'lantern' changed"
+    sys.modules.pop("lantern")
+    assert ParallelWorldConfig(make="lantern:make").code() == ["lantern"]
+
+
+def test_overrides_of_mappings_keep_the_other_keys() -> None:
+    trained = Choice(name="zoo", arguments={"doors": 4, "horizon": 6})
+    assert trained.changed({"arguments": {"leave": 0.5, "doors": 2}}).arguments == {
+        "arguments": {"doors": 2, "horizon": 6, "leave": 0.5}
+    }
 
 
 def test_rows_of_older_versions_are_left_out_of_the_report(run: Run) -> None:

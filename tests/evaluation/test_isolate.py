@@ -15,7 +15,7 @@ import pytest
 from small import small
 
 from agentcomm import api
-from agentcomm.base.errors import ConfigError
+from agentcomm.base.errors import ConfigError, ConformanceError
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_policy, make_world
 from agentcomm.runs.folder import Run, create, teams
@@ -69,6 +69,12 @@ class Hangs(Crash):
 @register("attack", "drops")
 class Drops(Crash):
     pass
+
+
+@register("attack", "oversteps")
+class Oversteps(Crash):
+    def threat_model(self):
+        return ThreatModel(Position(kind="edge"), frozenset({"read"}), budget=self.config.budget)
 """
 
 
@@ -102,6 +108,12 @@ def test_rows_and_recordings_are_the_same(run: Run) -> None:
     together = api.evaluate(*grid)
     assert same(apart) == same(together)
     assert recorded == (run.path / "episodes.json").read_text()
+
+
+def test_plugins_are_checked_there_too(run: Run) -> None:
+    with pytest.raises(ConformanceError, match=r"attack 'oversteps'.*breaks the contract"):
+        api.evaluate(run, ["oversteps"], isolate=True)
+    assert not run.cells.exists()
 
 
 def test_a_crash_is_its_cells_failure(run: Run) -> None:

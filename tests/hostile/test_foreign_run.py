@@ -17,6 +17,7 @@ from damage import write_run
 from agentcomm import api
 from agentcomm.base.errors import AgentcommError, FileError, RunError
 from agentcomm.base.files import append_line
+from agentcomm.cli.listing import list_
 
 EVIL = """
 from pathlib import Path
@@ -25,6 +26,10 @@ Path(r"{marker}").touch()
 COMMANDS: dict[str, Callable[..., object]] = {
     "evaluate": api.evaluate,
     "messages": api.messages,
+    "train another": lambda run, trust=False: api.train(
+        run / "config.yaml", ["name=another", "training.env_steps=1"], root=run.parent / str(trust), trust=trust
+    ),
+    "list": lambda run, trust=False: list_(config=run / "config.yaml", trust=trust),
     "resume": lambda run, trust=False: api.train(run / "config.yaml", root=run.parent, resume=True, trust=trust),
 }
 

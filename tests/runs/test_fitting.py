@@ -173,3 +173,22 @@ def test_training_under_an_attack_without_effect_is_refused() -> None:
 def test_trained_attackers_need_a_policy(name: str) -> None:
     with pytest.raises(ConfigError, match="policy=<folder of a trained attacker> is needed, or untrained=true"):
         fit(name)
+
+
+@pytest.mark.parametrize(
+    ("planned", "words"),
+    [
+        ({"defenses": [["codeword"]]}, "'codeword' cannot be used here: it needs codec 'vq'"),
+        ({"attacks": ["fragment"]}, "'fragment' cannot be used here"),
+        ({"defenses": [["codeword"]], "transports": [{"codec": "vq"}]}, None),
+        ({"attacks": ["fragment"], "transports": [{"channels": ["fragments"]}]}, None),
+        ({"attacks": ["mask:policy=trained_later"]}, None),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused_before_training(planned: dict[str, Any], words: str | None) -> None:
+    config = small(evaluation={"episodes": 8} | planned)
+    if words is None:
+        check_training(config)
+    else:
+        with pytest.raises(RequirementError, match=words):
+            check_training(config)
