@@ -141,41 +141,47 @@ def evaluate(
     Raises:
         AgentcommError: If no team is trained, a plug-in does not fit the team, or conditions have no effect on it.
     """
-    from agentcomm.evaluation.grid import evaluate as evaluate_grid
-
     run = run_of(run, trust)
     settings = run.config.evaluation
     chosen: dict[str, Any] = {}
     together(
         lambda: chosen.update(attacks=settings.attacks if attacks is None else _adopted(run, attacks_of(attacks))),
-        lambda: chosen.update(
-            defenses=settings.defenses
-            if defenses is None
-            else tuple(_adopted(run, group, "defense") for group in groups_of(defenses))
-        ),
+        lambda: chosen.update(defenses=settings.defenses if defenses is None else _groups(run, defenses)),
         lambda: chosen.update(conditions=_grid(conditions, run.config)),
     )
-    grouped = [defense for group in chosen["defenses"] for defense in group]
     kept = "finished cells are kept; repeat the command to evaluate the rest"
     with (
         looking_in(run.places()),
         writing(run.path, kept),
         evaluation_bar(False if watch is not None and progress is None else progress) as bar,
     ):
-        evaluator = None
-        if isolate:
-            from agentcomm.evaluation.isolate import Isolated
+        return _evaluated(run, chosen, watch or bar or (lambda cell, done, total: None), isolate)
 
-            evaluator = Isolated(run, check=f"{__name__}:{_check_foreign.__name__}")
-        else:
-            _check_foreign(run.config, chosen["attacks"], grouped, [under.transport for under in chosen["conditions"]])
-        told = watch or bar or (lambda cell, done, total: None)
-        return evaluate_grid(run, chosen["attacks"], chosen["defenses"], chosen["conditions"], told, evaluator)
+
+def _evaluated(
+    run: Run, chosen: Mapping[str, Any], watch: Callable[[Cell, float, int], None], isolate: bool
+) -> list[dict[str, Any]]:
+    """Evaluate the grid of the chosen attacks, defenses and conditions, after the quick checks of foreign plug-ins."""
+    from agentcomm.evaluation.grid import evaluate as evaluate_grid
+
+    evaluator = None
+    if isolate:
+        from agentcomm.evaluation.isolate import Isolated
+
+        evaluator = Isolated(run, check=f"{__name__}:{_check_foreign.__name__}")
+    else:
+        grouped = [defense for group in chosen["defenses"] for defense in group]
+        _check_foreign(run.config, chosen["attacks"], grouped, [under.transport for under in chosen["conditions"]])
+    return evaluate_grid(run, chosen["attacks"], chosen["defenses"], chosen["conditions"], watch, evaluator)
 
 
 def _adopted(run: Run, group: Group, axis: Axis = "attack") -> Group:
     """Plug-ins whose files are found from the run's folder as well."""
     return tuple(run.adopt(axis, choice) for choice in group)
+
+
+def _groups(run: Run, given: Any) -> tuple[Group, ...]:
+    return tuple(_adopted(run, group, "defense") for group in groups_of(given))
 
 
 def _expanded(given: Any, config: RunConfig) -> list[Conditions]:

@@ -121,14 +121,12 @@ W_co = TypeVar("W_co", bound=WorldConfig, default=WorldConfig, covariant=True)
 class World(Plugin[W_co], State):
     """B copies of an environment.
 
-    An environment implements :meth:`begin`, :meth:`advance`, :meth:`observe` and :meth:`success`, and keeps all of its
-    mutable state in ``self.state``, a dict of tensors with leading dimension B. All randomness comes from the generator
-    passed to it.
+    An environment implements :meth:`begin`, :meth:`advance`, :meth:`observe` and :meth:`success`, and keeps all mutable
+    state in ``self.state``, a dict of tensors [B, ...]. All randomness comes from the generator passed to it.
 
     An environment with ``can_lose_members`` keeps ``state["alive"]`` [B, N] bool if its config ``loses_members``, and
-    respects it: members that have left are not observed, do not act, earn nothing and are not waited for. Other
-    environments reject the arguments that make members fail. One whose members come and go by its own rules overrides
-    ``loses_members``; at least one member is present at any time. Whoever makes worlds closes them.
+    respects it: members that have left are not observed, do not act, earn nothing and are not waited for. One whose
+    members come and go by its own rules overrides ``loses_members``; at least one is always present. Close worlds.
 
     Attributes:
         agents: Names of the N agents.
@@ -138,7 +136,7 @@ class World(Plugin[W_co], State):
         state: Named tensors [B, ...].
         alive: [B, N] bool, members that are present; all unless the world ``loses_members``.
         roles: Role of each agent; agents of the same role can stand in for each other.
-        score: Name of the metric by which teams are compared in this task. The metric says which direction is better.
+        score: Name of the metric by which teams are compared in this task.
     """
 
     score: str = "mean_return"

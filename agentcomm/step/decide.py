@@ -99,12 +99,11 @@ def decide(
     noise = draw_action_noise((*shape, policy.num_actions), generator, hidden.device)
     logits, action = team.act(state, noise, inboxes)
     value = policy.expected_return(ask(policy, policy.value, shape, hidden))
-    log_probability = logits.log_softmax(-1).gather(-1, action.unsqueeze(-1)).squeeze(-1)
-    _note(policy, comms, "gate logit (listen)", gates.log_probability)
     # A logit that is not finite, except -inf for an impossible action, makes all of them NaN.
-    _note(policy, comms, "action logits (act)", log_probability)
-    if generator is not None:  # greedy teams do not use it
-        _note(policy, comms, "value (value)", value)
+    log_probability = logits.log_softmax(-1).gather(-1, action.unsqueeze(-1)).squeeze(-1)
+    noted = {"gate logit (listen)": gates.log_probability, "action logits (act)": log_probability}
+    for field, number in (noted | ({} if generator is None else {"value (value)": value})).items():
+        _note(policy, comms, field, number)  # greedy teams do not use their value
     return Decision(
         action=action,
         gate=gates.open,
