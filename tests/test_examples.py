@@ -33,10 +33,11 @@ def test_example_configs_are_valid(path: Path) -> None:
     assert load(path).name == path.stem
 
 
-def documented(name: str, number: int, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The module that the documentation shows as its code block of that number."""
+def documented(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module of that name in the documentation, whose code block begins with it."""
     monkeypatch.setattr(registry, "_registered", dict(registry._registered))
-    code = (ROOT / "docs" / "adding.md").read_text().split("```python\n")[number].partition("```")[0]
+    blocks = (ROOT / "docs" / "adding.md").read_text().split("```python\n")[1:]
+    (code,) = [block.partition("```")[0] for block in blocks if block.startswith(f'"""{name}:')]
     module = ModuleType(name)
     monkeypatch.setitem(sys.modules, name, module)
     exec(compile(code, "docs/adding.md", "exec"), module.__dict__)
@@ -44,34 +45,39 @@ def documented(name: str, number: int, monkeypatch: pytest.MonkeyPatch) -> Modul
 
 
 def test_the_attack_in_the_documentation_keeps_its_contract(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_attack(documented("flip", 1, monkeypatch).Flip, {"probability": 1.0})
+    check_attack(documented("flip", monkeypatch).Flip, {"probability": 1.0})
+
+
+@pytest.mark.parametrize("name", ["liar", "echo"])
+def test_further_attacks_in_the_documentation_keep_their_contract(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_attack(getattr(documented(name, monkeypatch), name.capitalize()))
 
 
 def test_the_defense_in_the_documentation_keeps_its_contract(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_defense(documented("quiet", 2, monkeypatch).Quiet)
+    check_defense(documented("quiet", monkeypatch).Quiet)
 
 
 def test_the_channel_in_the_documentation_keeps_its_contract(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_channel(documented("curfew", 3, monkeypatch).Curfew, {"day": 2})
+    check_channel(documented("curfew", monkeypatch).Curfew, {"day": 2})
 
 
 def test_the_policy_in_the_documentation_keeps_its_contract(monkeypatch: pytest.MonkeyPatch) -> None:
-    documented("loudest", 4, monkeypatch)
+    documented("loudest", monkeypatch)
     choice = Choice(name="loudest", width=16, topology={"name": "random"})  # type: ignore[call-arg]
     where = Choice(name="predator_capture_prey", max_steps=8)  # type: ignore[call-arg]
     check_policy(lambda world: make_policy(choice, world), lambda count: make_world(where, count))
 
 
 def test_the_topology_in_the_documentation_keeps_its_contract(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_topology(documented("star", 5, monkeypatch).Star)
+    check_topology(documented("star", monkeypatch).Star)
 
 
 def test_the_metric_in_the_documentation_keeps_its_contract(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_metric(documented("slowest", 6, monkeypatch).Slowest)
+    check_metric(documented("slowest", monkeypatch).Slowest)
 
 
 def test_the_third_party_environment_in_the_documentation_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    documented("zoo", 7, monkeypatch)
+    documented("zoo", monkeypatch)
     own = Choice(name="zoo", make="envs.gridworld.predator_prey:parallel_env", max_steps=4)  # type: ignore[call-arg]
     check_world(lambda count: make_world(own, count), num_worlds=2, resumes=False)
 
