@@ -6,6 +6,7 @@ import inspect
 import re
 import shlex
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -14,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agentcomm.base.fields import form
-from agentcomm.base.registry import Axis, find, names
+from agentcomm.base.registry import Axis, find, names, registered_modules
 from agentcomm.base.risks import RISKS
 from agentcomm.runs.choices import as_yaml
 
@@ -150,21 +151,30 @@ def details(about: dict[str, Any]) -> RenderableType:
     return Group(*parts)
 
 
-def example(axis: Axis, name: str) -> str:
-    """A command that uses a plug-in, with arguments under which it has a visible effect."""
+def example(axis: Axis, name: str, modules: Sequence[str] = ()) -> str:
+    """A command that uses a plug-in, with arguments under which it has a visible effect.
+
+    Args:
+        axis: The plug-in's axis.
+        name: Its name.
+        modules: Modules given by the user; the command names them if a module registers the plug-in.
+    """
+    modules = modules if find(axis, name).__module__ in registered_modules() else ()
+    imports = "".join(f" --plugins {shlex.quote(module)}" for module in modules)
     arguments = find(axis, name).forms().get("", {})
     given = ",".join(f"{key}={as_yaml(value)}" for key, value in arguments.items())
     text = f"{name}:{given}" if given else name
     quoted = shlex.quote(text)
     if axis in ("environment", "policy"):
         option = "--env" if axis == "environment" else "--policy"
-        return f"agentcomm init mine {option} {quoted}"
+        return f"agentcomm init mine {option} {quoted}{imports}"
     if axis == "topology":
-        keys = " ".join(shlex.quote(f"policy.topology.{key}={as_yaml(value)}") for key, value in arguments.items())
-        return f"agentcomm train mine.yaml policy.topology={name} {keys}".strip()
+        keys = [f"policy.topology.{key}={as_yaml(value)}" for key, value in arguments.items()]
+        keys += [f"plugins={as_yaml(list(modules))}"] if modules else []
+        return shlex.join(["agentcomm", "train", "mine.yaml", f"policy.topology={name}", *keys])
     if axis == "metric":
         return "agentcomm evaluate runs/mine  # cells have every metric that applies to them"
-    return f"agentcomm evaluate runs/mine --{axis} {quoted}"
+    return f"agentcomm evaluate runs/mine --{axis} {quoted}{imports}"
 
 
 def _plain(page: str) -> str:

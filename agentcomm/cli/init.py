@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from agentcomm.base.errors import ConfigError, together
+from agentcomm.base.modules import import_modules
 from agentcomm.base.values import parse_yaml
-from agentcomm.cli.completion import plugins
+from agentcomm.cli.completion import plugins as completed
+from agentcomm.cli.options import WRITTEN, Plugins
 from agentcomm.cli.screen import say
 from agentcomm.cli.template import template
 from agentcomm.runs.choices import Choice
@@ -23,24 +25,24 @@ def init(
     ] = "mine",
     env: Annotated[
         str,
-        typer.Option(
-            metavar="ENVIRONMENT", help="Environment, also with arguments.", autocompletion=plugins("environment")
-        ),
+        typer.Option(metavar=WRITTEN, help="Environment.", autocompletion=completed("environment")),
     ] = "predator_capture_prey:observation=indices",
     policy: Annotated[
-        str, typer.Option(metavar="POLICY", help="Policy, also with arguments.", autocompletion=plugins("policy"))
+        str, typer.Option(metavar=WRITTEN, help="Policy.", autocompletion=completed("policy"))
     ] = "commformer",
+    plugins: Plugins = None,
 ) -> None:
     """Write a config with every common key, explained, for an environment and a policy; it trains as it is."""
     from agentcomm.runs.assembly import make_policy, make_world
 
     path = Path(f"{name}.yaml")
+    import_modules(plugins or ())
     chosen: dict[str, Choice] = {}
     together(
         lambda: chosen.update(environment=choice_of("environment", env)),
         lambda: chosen.update(policy=choice_of("policy", policy)),
     )
-    text = template(name, chosen["environment"], chosen["policy"])
+    text = template(name, chosen["environment"], chosen["policy"], plugins or ())
     config = parse(parse_yaml(text, f"the config {path}"), f"the config {path}")
     world = make_world(config.environment, 1)  # shows whether they fit
     make_policy(config.policy, world)

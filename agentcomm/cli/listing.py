@@ -36,7 +36,8 @@ def list_(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all about every plug-in.")] = False,
 ) -> None:
     """List all plug-ins, those of an AXIS, or everything about one: arguments, ranges, defaults, threat model."""
-    import_modules((*(load(config, trust=trust).plugins if config else ()), *(plugins or ())))
+    modules = (*(load(config, trust=trust).plugins if config else ()), *(plugins or ()))
+    import_modules(modules)
     if axis == "risks":
         _list_risks(name, as_json)
         return
@@ -47,7 +48,7 @@ def list_(
             typer.echo(json.dumps(found, indent=1))
             return
         console.print(catalog.details(found))
-        say(f"\nexample: {catalog.example(chosen, found['name'])}")
+        say(f"\nexample: {catalog.example(chosen, found['name'], modules)}")
         return
     if chosen is None and not as_json:
         console.print(catalog.overview({registry.PLURAL[a]: registry.names(a) for a in registry.AXES}))

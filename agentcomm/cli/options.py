@@ -27,7 +27,8 @@ Plugins = Annotated[
     typer.Option(metavar="MODULE", help="A module of yours that registers plug-ins; can be repeated."),
 ]
 
-_WRITTEN: dict[str, Any] = {"metavar": "NAME[:KEY=VALUE,...]"}
+WRITTEN = "NAME[:KEY=VALUE,...]"
+_WRITTEN: dict[str, Any] = {"metavar": WRITTEN}
 _ATTACK: dict[str, Any] = _WRITTEN | {"autocompletion": plugins("attack")}
 _DEFENSE: dict[str, Any] = _WRITTEN | {"autocompletion": plugins("defense")}
 Attacks = Annotated[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -19,8 +19,14 @@ ATTACKS = [{"name": "drop", "probability": 0.5}, {"name": "noise", "epsilon": 4}
 DEFENSES = [["authenticate"], ["clip"]]
 
 
-def template(name: str, environment: Choice, policy: Choice) -> str:
+def template(name: str, environment: Choice, policy: Choice, plugins: Sequence[str] = ()) -> str:
     """The text of a config for an environment and a policy, with every field's default and description.
+
+    Args:
+        name: Name of the run.
+        environment: Its environment.
+        policy: Its policy.
+        plugins: Modules that register plug-ins.
 
     Raises:
         AgentcommError: If a plug-in is unknown or an argument is invalid.
@@ -36,7 +42,7 @@ def template(name: str, environment: Choice, policy: Choice) -> str:
         "",
         *_plugin("policy", policy),
         "",
-        *_keys(RunConfig, {}, "", ("seeds", "control", "attacks", "defenses", "plugins")),
+        *_keys(RunConfig, {"plugins": list(plugins)}, "", ("seeds", "control", "attacks", "defenses", "plugins")),
         "",
         *_section("training", fields["training"].description, TrainingConfig, {}),
         "",

@@ -51,6 +51,12 @@ class ParallelWorld(World[ParallelWorldConfig]):
     Such environments cannot save their state: :meth:`restore` starts new episodes from the saved generator.
     """
 
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """An environment to try the adapter with, except for subclasses that create their own."""
+        own = cls.__init__ is not ParallelWorld.__init__
+        return {"": {} if own else {"make": "envs.gridworld.predator_prey:parallel_env"}}
+
     def __init__(
         self,
         config: ParallelWorldConfig,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,25 @@ from agentcomm.base import registry
 from agentcomm.base.values import parse_yaml
 from agentcomm.cli.template import template
 from agentcomm.runs.choices import Choice
-from agentcomm.runs.config import EvaluationConfig, RunConfig, TrainingConfig, parse
+from agentcomm.runs.config import EvaluationConfig, RunConfig, TrainingConfig, load, parse
 
 Command = Callable[..., Any]
 FORMS = {axis: [(n, a) for n, a in registry.forms(axis).values()] for axis in ("environment", "policy")}
+LANTERN = """
+from agentcomm.pettingzoo.view import view
+
+def make(size=4):
+    return view("predator_prey", size=size)
+"""
+ZOO = '''
+"""{name}: any PettingZoo parallel environment."""
+from agentcomm.base.registry import register
+from agentcomm.pettingzoo.adapter import ParallelWorld
+
+@register("environment", "{name}")
+class Zoo(ParallelWorld):
+    pass
+'''
 NEEDS_A_TEAM = "attacker"  # names the folder of a trained victim
 
 
@@ -55,6 +71,27 @@ def test_a_config_is_written_once(tmp_path: Path, command: Command) -> None:
     before = (tmp_path / "mine.yaml").read_text(encoding="utf-8")
     assert "mine.yaml exists already" in command("init", "mine", cwd=tmp_path, code=2).stderr
     assert (tmp_path / "mine.yaml").read_text(encoding="utf-8") == before
+
+
+def test_an_environment_of_ones_own(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "init_lantern.py").write_text(LANTERN)
+    (tmp_path / "init_zoo.py").write_text(ZOO.format(name="zoo_of_init"))
+    env = "zoo_of_init:make=init_lantern:make,max_steps=8"
+    command("init", "mine", "--plugins", "init_zoo", "--env", env, "--policy", "mappo:width=8", cwd=tmp_path)
+    config = load(tmp_path / "mine.yaml")
+    assert config.plugins == ("init_zoo",)
+    assert config.environment.arguments["make"] == "init_lantern:make"
+    assert config.environment.arguments["max_steps"] == 8
+    assert config.policy.arguments["width"] == 8
+
+
+def test_the_example_of_a_plug_in_of_ones_own_is_a_command_that_works(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "listed_zoo.py").write_text(ZOO.format(name="zoo_of_list"))
+    said = command("list", "environments", "zoo_of_list", "--plugins", "listed_zoo", cwd=tmp_path).stdout
+    example = said.partition("example: agentcomm ")[2]
+    assert "--plugins listed_zoo" in example
+    agentcomm(*shlex.split(example), cwd=tmp_path)
+    assert (tmp_path / "mine.yaml").exists()
 
 
 @pytest.mark.ray
