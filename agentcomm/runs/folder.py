@@ -12,19 +12,21 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
-from agentcomm.base.errors import CheckpointError, RunError, did_you_mean
+from agentcomm.base.documents import read_yaml
+from agentcomm.base.errors import AgentcommError, CheckpointError, RunError, did_you_mean
 from agentcomm.base.files import clean, make_folder, write_text
 from agentcomm.base.inputs import Places, portable
 from agentcomm.base.registry import Axis
 from agentcomm.runs import policy_file
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.config import RunConfig, Variant, dump, load_run
-from agentcomm.runs.record import Origin, entry, write_signed
+from agentcomm.runs.record import KEY, Origin, entry, write_signed
 from agentcomm.runs.settle import changed_paths, located, settled
 
 # Fields that may change when a run is resumed: what has been trained stays what it is.
 CHANGES = {"seeds", "control", "evaluation", "plugin_folders"}
 TRAINING_CHANGES = {"env_steps", "threads", "checkpoint_every", "keep_checkpoints"}
+MOST_LISTED = 10  # runs named in an error
 
 
 def team_name(variant: Variant, seed: int) -> str:
@@ -57,6 +59,9 @@ class Run:
         self._given: list[str] = []
         self.config_before = config
         self._locked_by: int | None = None  # thread that holds the lock
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
 
     @property
     def cells(self) -> Path:
@@ -238,8 +243,38 @@ def run_folder(path: str | Path) -> Path:
     """
     path = Path(path)
     if not (path / "config.yaml").exists():
-        if (Path("runs") / path / "config.yaml").exists():
-            raise RunError(f"no run at {path}; did you mean '{Path('runs') / path}'?")
-        near = sorted(p.parent.name for p in path.parent.glob("*/config.yaml")) if path.parent.is_dir() else []
-        raise RunError(f"no run at {path}; {did_you_mean(path.name, near)}")
+        raise RunError(_no_run(path))
     return path
+
+
+def _no_run(path: Path) -> str:
+    """Why a path is not the folder of a run, and what may be meant instead."""
+    if path.is_file():
+        return _not_a_folder(path)
+    if inside := _runs_in(path):
+        listed = ", ".join(inside[:MOST_LISTED]) + (", ..." if len(inside) > MOST_LISTED else "")
+        return f"{path} holds the run{'s' * (len(inside) > 1)} {listed}; name one of them, such as {path / inside[0]}"
+    if (Path("runs") / path / "config.yaml").exists():
+        return f"no run at {path}; did you mean '{Path('runs') / path}'?"
+    near = _runs_in(path.parent)
+    return f"no run at {path}; {did_you_mean(path.name, near) if near else 'train one first: agentcomm train CONFIG'}"
+
+
+def _not_a_folder(path: Path) -> str:
+    """Which run is meant by a file."""
+    try:
+        data = read_yaml(path, str(path))
+    except (OSError, AgentcommError):
+        data = None
+    name = data.get("name") if isinstance(data, dict) else None
+    if not isinstance(name, str):
+        return f"{path} is a file, not the folder of a run; that of the run NAME is runs/NAME"
+    run = path.parent if path.name == "config.yaml" and KEY in data else Path("runs") / name
+    if (run / "config.yaml").exists():
+        return f"{path} is a config, not a run; its run is {run}"
+    return f"{path} is a config, not a run; train it first (agentcomm train {path}), its run is then {run}"
+
+
+def _runs_in(path: Path) -> list[str]:
+    """Names of the runs in a folder."""
+    return sorted(config.parent.name for config in path.glob("*/config.yaml")) if path.is_dir() else []

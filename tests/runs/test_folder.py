@@ -12,7 +12,7 @@ import pytest
 from small import small
 
 from agentcomm.base.errors import RunError
-from agentcomm.runs.folder import claim, create, open_run
+from agentcomm.runs.folder import claim, create, open_run, run_folder
 
 # Starts at an agreed time, so that several processes do so at once; the winner holds the run until its input ends.
 STARTER = """
@@ -134,3 +134,33 @@ def test_a_run_that_another_process_begins_is_not_started_again(tmp_path: Path) 
     run = create(small(), tmp_path)
     with run.lock(), pytest.raises(RunError, match="is writing to"):
         create(small("policy.width=8"), tmp_path)
+
+
+def test_a_config_in_place_of_a_run_leads_to_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("lantern.yaml").write_text("name: small\n")
+    with pytest.raises(RunError, match=r"lantern.yaml is a config, not a run; train it first .agentcomm train lantern"):
+        run_folder("lantern.yaml")
+    create(small(), Path("runs"))
+    for given in ("lantern.yaml", "runs/small/config.yaml"):
+        with pytest.raises(RunError, match=f"{given} is a config, not a run; its run is runs/small$"):
+            run_folder(given)
+    Path("notes.txt").write_bytes(b"\0\xff")
+    with pytest.raises(RunError, match=r"notes.txt is a file, not the folder of a run"):
+        run_folder("notes.txt")
+
+
+def test_a_folder_of_runs_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunError, match=r"no run at runs; train one first: agentcomm train CONFIG"):
+        run_folder("runs")
+    for name in ("b", "a"):
+        create(small(f"name={name}"), Path("runs"))
+    with pytest.raises(RunError, match=r"^runs holds the runs a, b; name one of them, such as runs/a$"):
+        run_folder("runs")
+    with pytest.raises(RunError, match="no run at runs/c; known: a, b"):
+        run_folder("runs/c")
+
+
+def test_a_run_shows_where_it_is(tmp_path: Path) -> None:
+    assert repr(create(small(), tmp_path)) == f"Run({str(tmp_path / 'small')!r})"
