@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 import sys
 from collections.abc import Iterable
 from importlib.machinery import PathFinder
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from agentcomm.base.calling import described
 from agentcomm.base.errors import ConfigError
@@ -66,15 +67,48 @@ def import_modules(names: Iterable[str], folders: Iterable[str] = ()) -> None:
     for name in names:
         if name in sys.modules:
             continue
+        _check_name(name, folders)
         file = find_module(name, folders)
         if file is not None and (home := str(home_of(name, file))) not in sys.path:
             sys.path.append(home)
-        before = list(sys.path)
+        before, failed = list(sys.path), f"plugins: cannot import {name!r}"
         if file is not None and find_module(name) != file:  # another module of this name comes first
             sys.path.insert(0, str(home_of(name, file)))
         try:
             importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            missing = error.name is not None and f"{name}.".startswith(f"{error.name}.")  # not one that it imports
+            raise ConfigError(f"{failed}: {_not_found(name, folders) if missing else described(error)}") from error
         except (Exception, SystemExit) as error:  # a plug-in's module may raise anything
-            raise ConfigError(f"plugins: cannot import {name!r}: {described(error)}") from error
+            raise ConfigError(f"{failed}: {described(error)}") from error
         finally:
             sys.path[:] = before
+
+
+def _check_name(name: str, folders: list[str]) -> None:
+    """Check that a module is given by its name.
+
+    Raises:
+        ConfigError: If it is given as a file.
+    """
+    path = PurePosixPath(name.replace("\\", "/"))
+    if len(path.parts) == 1 and (path.suffix != ".py" or find_module(name, folders) is not None):
+        return
+    path = path.with_suffix("") if path.suffix == ".py" else path
+    if path.is_absolute() or ".." in path.parts:
+        use = f"{path.name}, and put its folder ({path.parent}) on PYTHONPATH"
+    else:
+        use = ".".join(path.parts)
+    raise ConfigError(
+        f"plugins: {name!r} is a file; give the name of its module, without .py and with dots for slashes: {use}"
+    )
+
+
+def _not_found(name: str, folders: list[str]) -> str:
+    """Where a module was looked for, and how it is found."""
+    path = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    searched = dict.fromkeys((*folders, *path, str(Path.cwd())))
+    return (
+        f"there is no such module in {', '.join(searched)} or among installed packages; put"
+        f" {name.replace('.', '/')}.py into one of these folders, or add the folder that holds it to PYTHONPATH"
+    )

@@ -162,7 +162,8 @@ def _announcement(axis: Axis, name: str) -> tuple[str, EntryPoint]:
         raise PluginError(f"{axis} {name!r} is announced by several packages; write {choices}")
     other = next((a for a in AXES if name in names(a)), None)
     hint = f"it is {article(other)}" if other is not None else did_you_mean(name, names(axis))
-    raise PluginError(f"unknown {axis} {shorten(name)}; {hint} (your own modules go into the config's plugins)")
+    own = "your own modules go into the config's plugins or, on evaluate and init, into --plugins"
+    raise PluginError(f"unknown {axis} {shorten(name)}; {hint} ({own})")
 
 
 def forms(axis: Axis) -> dict[str, tuple[str, dict[str, Any]]]:
