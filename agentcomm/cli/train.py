@@ -9,11 +9,16 @@ from typing import Annotated
 import typer
 
 from agentcomm import api
+from agentcomm.base.documents import read_rows
 from agentcomm.cli.completion import config_files
 from agentcomm.cli.options import Root, Trust
 from agentcomm.cli.screen import say
 from agentcomm.runs.config import RunConfig, load
-from agentcomm.runs.folder import Run
+from agentcomm.runs.folder import Run, team_name, teams
+from agentcomm.runs.rows import ProgressRow
+
+# Numbers of a team after training, as they are called in its progress.
+SHOWN = {"return": "episode_return", "episode length": "episode_length", "success": "success"}
 
 
 def train(
@@ -47,8 +52,27 @@ def train_teams(config: RunConfig, root: Path, resume: bool, again: str | None =
         command = again or f"agentcomm train {where} --resume"
         say(f"Stopped; all progress is saved. Resume with:\n  {command}{_in(root)}")
         raise typer.Exit(128 + stopped.number) from None  # as shells report a signal
+    for line in learned(run):
+        say(line)
     say(f"Trained teams are in {run.path}. Next: agentcomm evaluate {shlex.quote(str(run.path))}")
     return run
+
+
+def learned(run: Run) -> list[str]:
+    """What each team has learned, in a line: the last numbers of its progress, averages of recent episodes."""
+    lines = []
+    for variant, seed in teams(run.config):
+        path = run.team(variant, seed) / "progress.jsonl"
+        rows, _ = read_rows(path, ProgressRow, str(path))
+        if not rows:
+            continue
+        last = {label: number for label, key in SHOWN.items() if isinstance(number := rows[-1].get(key), int | float)}
+        ended = (
+            ", ".join(f"{label} {number:.2f}" for label, number in last.items())
+            or "not every world has finished an episode"
+        )
+        lines.append(f"{team_name(variant, seed)}: {rows[-1]['env_steps']:,} env steps; {ended}")
+    return lines
 
 
 def _in(root: Path) -> str:

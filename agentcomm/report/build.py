@@ -92,7 +92,7 @@ def render(run: RunData) -> str:
         threats=views.threats(results),
         change_header=change_header,
         change_rows=change_rows,
-        learning=learning_charts(run.curves),
+        learning=learning_charts(run.curves, results.primary.key),
         graphs=pictures(*_graphs(results)),
         shapes=kinds_of(_graphs(results)[1]),
         gate=_gate_chart(results),

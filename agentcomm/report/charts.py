@@ -138,9 +138,15 @@ def mean_line(label: str, style: str, lines: Sequence[Line]) -> Line:
     return Line(label, style, grid.tolist(), np.mean(rows, axis=0).tolist())
 
 
-def learning_charts(curves: Sequence[Curve]) -> list[Chart]:
-    """Charts of episode length, success rate and open gates in training: a faint line per seed, and their mean."""
-    wanted = (
+def learning_charts(curves: Sequence[Curve], score: str) -> list[Chart]:
+    """Charts of episode length, success rate and open gates in training: a faint line per seed, and their mean.
+
+    Args:
+        curves: Learning curves of all teams.
+        score: The metric by which cells are scored; the return is shown first if it is ``mean_return``.
+    """
+    wanted: tuple[tuple[str, str, tuple[float, float] | None], ...] = (
+        *((("Episode return", "episode_return", None),) if score == "mean_return" else ()),
         ("Episode length in steps", "episode_length", None),
         ("Success rate", "success", (0.0, 1.0)),
         ("Share of open gates", "gate_open", (0.0, 1.0)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -15,8 +16,9 @@ import torch
 import yaml
 from processes import agentcomm, rows, start
 from safetensors.torch import load_file
-from small import small_data
+from small import small_data, untrained
 
+from agentcomm.cli.train import learned
 from agentcomm.runs.config import parse
 from benchmarks.plain_loop import PlainLoop
 
@@ -53,6 +55,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "config.yaml").write_text(yaml.safe_dump(small_data("training.evaluate_every=1")), encoding="utf-8")
     said = agentcomm("train", "config.yaml", cwd=folder)
     assert "agentcomm evaluate runs/small" in said.stdout
+    assert re.search(r"team-0: 256 env steps; return -?\d.*, episode length \d.*, success [01]", said.stdout)
+    assert "control-0: 256 env steps; return" in said.stdout
     assert said.stderr == ""
     return folder
 
@@ -76,6 +80,19 @@ def test_training_leaves_what_is_promised(trained: Path) -> None:
     details = json.loads((run / "teams" / "team-0" / "policy" / "policy.json").read_text())["details"]
     assert details["threads"] == [[1, 1]]  # one from iteration 1 on
     assert details["runner_restarts"] == 0
+
+
+def test_the_last_numbers_of_every_team_are_shown(tmp_path: Path) -> None:
+    run = untrained(tmp_path)
+    progress = run.team("team", 0) / "progress.jsonl"
+    row = {"iteration": 1, "env_steps": 4096, "seconds": 1.0}
+    scores = {"episode_return": -0.5, "episode_length": 6.25, "success": 1.0}
+    progress.write_text(json.dumps(row) + "\n" + json.dumps(row | {"env_steps": 8192} | scores) + "\n")
+    (run.team("control", 0) / "progress.jsonl").write_text(json.dumps(row) + "\n")
+    assert learned(run) == [
+        "team-0: 8,192 env steps; return -0.50, episode length 6.25, success 1.00",
+        "control-0: 4,096 env steps; not every world has finished an episode",
+    ]
 
 
 def test_a_module_of_ones_own_is_found_beside_the_config(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import synthetic
 from agentcomm.base.errors import FileError, RunError
 from agentcomm.report import build_report
 from agentcomm.report.build import embed
-from agentcomm.report.charts import Line, chart, ticks
+from agentcomm.report.charts import Line, chart, learning_charts, ticks
 from agentcomm.report.graphs import pictures
 from agentcomm.report.load import load_run
 from agentcomm.report.narrative import answer
@@ -190,6 +190,18 @@ def test_untrusted_names_stay_text(tmp_path: Path) -> None:
     assert "img" not in found.tags
     assert found.handlers == []
     assert found.tags.count("script") == 2
+
+
+def test_learning_shows_the_score_of_the_cells(tmp_path: Path) -> None:
+    curves = load_run(synthetic.write_run(tmp_path / "demo")).curves
+    usual = ["Episode length in steps", "Success rate", "Share of open gates"]
+    assert [c.title for c in learning_charts(curves, "mean_steps")] == usual
+    assert [c.title for c in learning_charts(curves, "mean_return")] == ["Episode return", *usual]
+    rows = exact()
+    for row in rows:
+        row["score"] = {"metric": "mean_return", "unit": "return", "better": "higher"}
+    page = build_report(synthetic.write_run(tmp_path / "own", rows=rows)).read_text()
+    assert "Episode return" in page
 
 
 def test_embedded_json_cannot_leave_its_element() -> None:
