@@ -194,14 +194,25 @@ def _grid(given: Any, config: RunConfig) -> list[Conditions]:
     """All conditions of a grid, checked.
 
     Raises:
-        AgentcommError: If some are invalid, or a given environment is the one of training.
+        AgentcommError: If some are invalid, or a given environment is the one of training; the text names all mistakes.
     """
+    keys = given if isinstance(given, Mapping) else {}
+    together(*(partial(_checked, {key: value}, config) for key, value in keys.items()))
+    return _checked(given, config)
+
+
+def _checked(given: Any, config: RunConfig) -> list[Conditions]:
+    """See :func:`_grid`; keys that cannot be read hide other mistakes."""
     found = _expanded(given, config)
     together(*(partial(under.check, config.environment) for under in found))
-    for under in found if isinstance(given, Mapping) and "environments" in given else ():
-        if under.environment and not under.canonical(config.environment).environment:
-            raise ConfigError(f"environments: {as_yaml(under.environment)} is how the team was trained; leave it out")
+    changed = found if isinstance(given, Mapping) and "environments" in given else ()
+    together(*(partial(_check_changes, under, config) for under in changed))
     return found
+
+
+def _check_changes(under: Conditions, config: RunConfig) -> None:
+    if under.environment and not under.canonical(config.environment).environment:
+        raise ConfigError(f"environments: {as_yaml(under.environment)} is how the team was trained; leave it out")
 
 
 def messages(

@@ -119,6 +119,24 @@ def test_conditions_without_effect_are_refused(
     assert not made.cells.exists()
 
 
+@pytest.mark.parametrize("isolate", [False, True])
+def test_mistakes_that_show_with_the_team_are_named_together(tmp_path: Path, isolate: bool) -> None:
+    made = untrained(tmp_path, policy="commnet")
+    with pytest.raises(ConfigError) as caught:
+        agentcomm.evaluate(made, ["fragment"], ["codeword"], {"gates": "open"}, isolate=isolate)
+    said = str(caught.value).splitlines()
+    for start in ("gates=open changes nothing", "attack 'fragment'", "defense 'codeword'"):
+        assert [line for line in said if start in line], said
+
+
+def test_mistakes_in_several_conditions_are_named_together(run: Run) -> None:
+    asked = {"gates": "opne", "environments": [{"sise": 4}, {"max_steps": 8}], "transports": {"codec": "int9"}}
+    with pytest.raises(ConfigError) as caught:
+        agentcomm.evaluate(run, [], [], asked)
+    for text in ("opne", "sise", "int9"):
+        assert text in str(caught.value)
+
+
 def test_conditions_with_effect_are_accepted(tmp_path: Path) -> None:
     made = untrained(tmp_path, policy="commnet")
     asked = {"gates": "closed", "obedience": 0.5, "environments": {"max_steps": 6}, "transports": {"codec": "float16"}}

@@ -18,7 +18,7 @@ import torch
 
 from agentcomm.base.calling import described
 from agentcomm.base.documents import read_rows
-from agentcomm.base.errors import AgentcommError, RequirementError
+from agentcomm.base.errors import AgentcommError, RequirementError, together
 from agentcomm.base.files import append_line
 from agentcomm.base.log import event_log
 from agentcomm.base.registry import find
@@ -174,11 +174,16 @@ def _misfits(run: Run, cells: Sequence[Cell]) -> dict[str, str]:
         except RequirementError as error:
             missing[kind.id] = error
     able = {(kind.attack_label, kind.defense_label) for kind in kinds if kind.id not in missing}
-    for kind in kinds:
-        if kind.id in missing and (kind.attack_label, kind.defense_label) not in able:
-            raise missing[kind.id]
-    check_conditions(cells, run.config, next(iter(teams.values())).policy)
+    never = [k.id for k in kinds if k.id in missing and (k.attack_label, k.defense_label) not in able]
+    together(
+        lambda: check_conditions(cells, run.config, next(iter(teams.values())).policy),
+        *(partial(_raise, missing[unable]) for unable in never),
+    )
     return {c.id: str(missing[kind.id]) for c, kind in zip(cells, kinds, strict=True) if kind.id in missing}
+
+
+def _raise(error: AgentcommError) -> None:
+    raise error
 
 
 def _tell(watch: Callable[[Cell, float, int], None], cell: Cell, done: int, total: int, share: float) -> None:

@@ -26,7 +26,7 @@ import torch
 from pydantic import TypeAdapter
 
 from agentcomm.base import errors, registry
-from agentcomm.base.errors import AgentcommError, RunError
+from agentcomm.base.errors import AgentcommError, ConfigError, RunError, SeveralErrors
 from agentcomm.base.files import write_text
 from agentcomm.base.inputs import looking_in
 from agentcomm.evaluation.cells import Cell
@@ -178,7 +178,8 @@ def main() -> None:
             importlib.import_module(module)
         answer = {"value": _answer(job)}
     except AgentcommError as error:
-        answer = {"error": [type(error).__name__, str(error)]}
+        kind = ConfigError if isinstance(error, SeveralErrors) else type(error)  # the text has all mistakes
+        answer = {"error": [kind.__name__, str(error)]}
     write_text(Path(job["answer"]), json.dumps(answer))
     sys.stdout.flush()
     os._exit(0)  # whatever threads plug-ins left behind
