@@ -28,7 +28,7 @@ CONFIG = """name: NAME
 environment: {name: predator_capture_prey, observation: indices, max_steps: 10}
 policy: {name: commformer, width: 16, gate: {cost: 0.01}}
 seeds: [0, 1]
-training: {env_steps: 196608, worlds: 64, fragment: 8, evaluate_every: 0, checkpoint_every: 2, threads: 1}
+training: {env_steps: 65536, worlds: 64, fragment: 8, evaluate_every: 0, checkpoint_every: 2, threads: 1}
 evaluation: {episodes: 8192, recordings: RECORDINGS, attacks: [drop, noise, replay], defenses: [[authenticate], [clip]]}
 """
 TIMED = {"seconds", "time", "env_steps_per_second", "threads"}

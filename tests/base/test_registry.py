@@ -182,7 +182,8 @@ def test_a_full_name_says_which_package(monkeypatch: pytest.MonkeyPatch) -> None
         registry.register("attack", "drop")(type("Mine", (Plugin,), {}))
 
 
-def test_everything_here_has_a_full_name() -> None:
+def test_everything_here_has_a_full_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
     for axis, name in announced():
         assert registry.find(axis, f"agentcomm/{name}") is registry.find(axis, name)
         assert registry.find(axis, name).name == name
