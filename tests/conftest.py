@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from agentcomm.base import registry
+
 # Test processes share the cores. Torch reads this when it is first imported, and so do commands that tests start.
 os.environ["OMP_NUM_THREADS"] = "1"
 # The key that signs the runs of this user, away from the user's own settings.
@@ -41,3 +43,12 @@ def ray_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     log = tmp_path_factory.mktemp("ray") / "ray.log"
     with ray_session(log, runners=3):
         yield log
+
+
+@pytest.fixture(autouse=True)
+def _plugins_of_one_test() -> Iterator[None]:
+    """Plug-ins that a test registers are gone after it."""
+    before = dict(registry._registered)
+    yield
+    registry._registered.clear()
+    registry._registered.update(before)
