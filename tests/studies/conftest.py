@@ -10,6 +10,8 @@ from types import ModuleType
 
 import pytest
 
+from agentcomm.base import registry
+
 STUDIES = Path(__file__).parents[2] / "studies"
 
 
@@ -20,3 +22,9 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleT
     yield importlib.import_module
     for path in STUDIES.glob("*.py"):
         sys.modules.pop(path.stem, None)
+
+
+@pytest.fixture(autouse=True)
+def _only_the_testbeds_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages name all attacks; those that test modules register are not among them."""
+    monkeypatch.setattr(registry, "_registered", {})
