@@ -64,7 +64,7 @@ class TrainingBar:
 
 @contextmanager
 def training_bar(wanted: bool | None = None) -> Iterator[TrainingBar | None]:
-    """A bar of training while the context lasts; None if nobody would see it."""
+    """A bar of training while the context lasts; None where it would not be seen."""
     columns: tuple[ProgressColumn, ...] = (
         TextColumn("{task.description:<10}", markup=False),
         BarColumn(bar_width=10),
@@ -83,7 +83,7 @@ def training_bar(wanted: bool | None = None) -> Iterator[TrainingBar | None]:
 
 @contextmanager
 def evaluation_bar(wanted: bool | None = None) -> Iterator[Callable[[Cell, float, int], None] | None]:
-    """A bar of evaluation while the context lasts; None if nobody would see it.
+    """A bar of evaluation while the context lasts; None where it would not be seen.
 
     It is called before each cell, and within cells that take long, with a number of finished cells that has fractions.
     """

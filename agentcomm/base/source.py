@@ -40,7 +40,7 @@ def code_hash(plugin: type) -> str:
     return hash_of(name.encode() + source for name, source in sorted(found.items()))
 
 
-def module_hash(name: str) -> str:
+def imported_hash(name: str) -> str:
     """Hash of a module and of what it imports, as of a plug-in; of nothing if it has not been imported."""
     found: dict[str, bytes] = {}
     _collect(sys.modules.get(name), name.partition(".")[0], found)

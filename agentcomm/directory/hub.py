@@ -250,8 +250,8 @@ class Directory:
         served = served.scatter_add(1, skill.expand_as(asked), asked.long()) > 0
         requirement = torch.eye(self.skills, device=self.device).expand(self.num_worlds, -1, -1)
         shelf = Shelf.of(self.cards, self.reputation(), self.skills)
-        nobody = torch.zeros(self.num_worlds, self.skills, self.principals, dtype=torch.bool, device=self.device)
-        return self._named(shelf, requirement, served, nobody, shelf.ties(guard.base.own)).principal
+        excluded = torch.zeros(self.num_worlds, self.skills, self.principals, dtype=torch.bool, device=self.device)
+        return self._named(shelf, requirement, served, excluded, shelf.ties(guard.base.own)).principal
 
     def first_answers(
         self, worlds: Tensor, requirement: Tensor, excluded: Tensor, generator: torch.Generator

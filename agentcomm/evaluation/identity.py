@@ -18,7 +18,7 @@ from agentcomm.base.errors import AgentcommError
 from agentcomm.base.files import write_text
 from agentcomm.base.inputs import find_input
 from agentcomm.base.registry import Axis
-from agentcomm.base.source import code_hash, core_hash, hash_of, module_hash, path_hash
+from agentcomm.base.source import code_hash, core_hash, hash_of, imported_hash, path_hash
 from agentcomm.evaluation.cells import Cell
 from agentcomm.runs.choices import Choice, build
 from agentcomm.runs.conditions import Conditions
@@ -81,7 +81,7 @@ class Identities:
         for name in config.code():
             with suppress(ImportError):  # reported where it is used
                 importlib.import_module(name)
-            found[f"module {name!r}"] = module_hash(name)
+            found[f"module {name!r}"] = imported_hash(name)
         return found | {str(path): path_hash(find_input(path)) for path in config.inputs()}
 
 

@@ -64,7 +64,7 @@ class GuardBase(State):
         self.who = f"attack {attack.name!r}"
         self._claimed = attack.threat_model()
         self.threat = _own_copy(self.who, self._claimed)
-        self._shown = copy.deepcopy(self.threat)  # views hold this one, so that nobody can change the guard's
+        self._shown = copy.deepcopy(self.threat)  # views hold this one, so that an attack cannot change the guard's
         self.noop_control = attack.config.noop_control
         node, agents = self.threat.position.node, shape.num_agents
         if node is not None and node >= agents:

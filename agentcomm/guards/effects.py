@@ -97,16 +97,6 @@ def check_edits(who: str, edits: MessageEdits) -> None:
             raise HookError(f"{who}: edits.fragments.begin must be in 0 .. {MOST_FRAGMENTS}, not {least} .. {most}")
 
 
-def check_tensor(name: str, what: str, value: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    """Check the shape and type of a tensor that a defense returned; None passes.
-
-    Raises:
-        ValueError: If the shape or type is wrong.
-    """
-    if value is not None and (value.shape != shape or value.dtype != dtype):
-        raise ValueError(f"{name}: {what} must be {dtype} {shape}, not {value.dtype} {tuple(value.shape)}")
-
-
 def completed(inject: Envelopes) -> Envelopes:
     """Fill in header fields that an attack left out as honest senders write them."""
     expiry = inject.sent_at + LIFETIME if inject.expiry is None else inject.expiry

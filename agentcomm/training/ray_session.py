@@ -171,7 +171,7 @@ def _folder() -> Iterator[Path]:
 
 
 def _remove_if_left(folder: Path) -> None:
-    """Remove a folder whose process was killed: nobody holds its lock."""
+    """Remove a folder whose process was killed: its lock is free."""
     lock = folder / ".lock"
     with suppress(OSError, Timeout):
         if folder.is_symlink() or folder.stat().st_uid != os.getuid() or not lock.exists():
