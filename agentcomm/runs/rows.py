@@ -33,6 +33,44 @@ class AttackRecord(BaseModel):
     arguments: dict[str, Any] = {}
     version: Text = ""
     threat: Threat | None = None
+    assumes: dict[str, Any] = {}
+
+
+class Counterpart(BaseModel):
+    """The same episodes without the attack, under its matched control, or with the messages it touches dropped."""
+
+    metrics: dict[str, Number | None] = {}
+    ledger: dict[str, Count] = {}
+    spent: dict[str, Number | None] = {}
+
+
+class Effect(BaseModel):
+    """The effect of an attack, in units of the world's score; positive values are worse for the team."""
+
+    damage: Number | None = None
+    control_damage: Number | None = None
+    silence: Number | None = None
+    lie: Number | None = None
+    worse: Number | None = None
+    better: Number | None = None
+    predicate: Text = ""
+    rate: Number | None = None
+    control_rate: Number | None = None
+    clean_rate: Number | None = None
+    success: Number | None = None
+
+
+class Detection(BaseModel):
+    """How well the scores of a defense tell attacked messages from others."""
+
+    auroc: Number | None = None
+    auprc: Number | None = None
+    tpr: Number | None = None
+    fpr: Number | None = None
+    tpr_at_1_fpr: Number | None = None
+    delay: Number | None = None
+    false_isolations: Number | None = None
+    curve: Annotated[list[tuple[Number, Number]], Field(max_length=50)] = []
 
 
 class CellRow(BaseModel):
@@ -56,6 +94,13 @@ class CellRow(BaseModel):
     references: dict[str, dict[str, Any]] | None = None
     metrics: dict[str, Number | None] = {}
     ledger: dict[str, Count] = {}
+    counterparts: dict[Literal["clean", "control", "silence"], Counterpart] = {}
+    spent: dict[str, Number | None] = {}
+    effect: Effect | None = None
+    outcome: Literal["success", "resisted", "inconclusive", "unscored"] | None = None
+    detection: dict[str, Detection] = {}
+    edges: list[list[Number]] = []
+    provenance: dict[str, Text | int | bool | None] | None = None
     violations: dict[str, Any] = {}
     gate_by_step: Numbers = []
     agents: list[Text] = []
