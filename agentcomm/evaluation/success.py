@@ -167,7 +167,7 @@ def _held(attacked: Attacked, found: Mapping[str, Attacked], score: Metric, told
     if control.adversary is not None and guard.attack.secrets() > 1 and attacked.adversary.action_guards:
         mine, theirs = (played.adversary.action_guards[0] for played in (attacked, control) if played.adversary)
         return Held("an observer's best guess is the secret", mine.told, theirs.told, 0.0)
-    predicate = guard.attack.predicate()
+    predicate = guard.predicate()
     if predicate is None:
         worse, better, level = _versus(score, attacked, control), _versus(score, control, attacked), clean
         text = "the team's score is worse than under the matched control"
@@ -175,15 +175,15 @@ def _held(attacked: Attacked, found: Mapping[str, Attacked], score: Metric, told
     judge_of_control = guard if control.adversary is None else control.adversary.guards[0]
     won = guard.succeeded(attacked.episodes, clean.episodes)
     matched = judge_of_control.succeeded(control.episodes, clean.episodes)
-    return Held(
-        predicate, won, matched, float(judge_of_control.succeeded(clean.episodes, clean.episodes).float().mean())
-    )
+    plain = judge_of_control.succeeded(clean.episodes, clean.episodes)
+    return Held(predicate, won, matched, float(plain.float().mean()))
 
 
 def _versus(score: Metric, first: Attacked, second: Attacked) -> Tensor:
     """[B] bool, episodes in which the first score is worse than the second."""
     one, other = score.by_episode(first.episodes), score.by_episode(second.episodes)
-    assert one is not None and other is not None
+    assert one is not None
+    assert other is not None
     return _sign(score) * (one.double() - other.double()) > TOLERANCE
 
 

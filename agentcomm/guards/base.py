@@ -229,6 +229,18 @@ class GuardBase(State):
             answer = self.attack.succeeded(copy.deepcopy(attacked), copy.deepcopy(clean))
         return self.take_tensor("what succeeded returns", answer, tuple(clean.success.shape), torch.bool)
 
+    def predicate(self) -> str | None:
+        """What counts as success in an episode; None for a worse score than under the matched control.
+
+        Raises:
+            HookError: If its method raises an error, or returns something else.
+        """
+        with self.effects.watched(), calling(self.who, "predicate"):
+            answer = self.attack.predicate()
+        if answer is not None and type(answer) is not str:
+            raise HookError(f"{self.who}: predicate must return text or None, not {named(answer)}")
+        return answer
+
     def assumes(self, deployment: Deployment) -> dict[str, float | bool | str]:
         """What the attack's effect presupposes of its victims.
 
@@ -237,9 +249,7 @@ class GuardBase(State):
         """
         with self.effects.watched(), calling(self.who, "assumes"):
             answer = self.attack.assumes(deployment)
-        if type(answer) is not dict or not all(
-            isinstance(value, bool | int | float | str) for value in answer.values()
-        ):
+        if type(answer) is not dict or not all(isinstance(value, int | float | str) for value in answer.values()):
             raise HookError(f"{self.who}: assumes must return a dict of numbers, flags or text, not {answer!r}")
         return {str(name): value for name, value in answer.items()}
 

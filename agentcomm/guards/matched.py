@@ -8,7 +8,7 @@ else (``GuardBase.chance``), and have the same shape whatever is drawn for, so t
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def direction(change: Tensor, generator: torch.Generator, low: Tensor | float, high: Tensor | float) -> Tensor:
@@ -30,15 +30,16 @@ def direction(change: Tensor, generator: torch.Generator, low: Tensor | float, h
     length = change.norm(dim=-1, keepdim=True)
     free = drawn * (length / drawn.norm(dim=-1, keepdim=True).clamp_min(1e-12))
     high, low = (torch.as_tensor(bound, dtype=change.dtype, device=change.device) for bound in (high, low))
-    if bool(((free <= high) & (free >= low)).all()):
-        return free
+    inside = ((free <= high) & (free >= low)).all(-1, keepdim=True)
+    if bool(inside.all()):
+        return torch.where(inside, free, 0.0)
     room = torch.where(drawn > 0, high, -low).expand_as(drawn)
     wide = (room.square().sum(-1, keepdim=True) >= length.square() * (1 - 1e-6)).expand_as(drawn)
     # Where these signs have too little room, each entry moves to its wider side.
     other = torch.maximum(high, -low).expand_as(drawn)
     sign = torch.where(wide, drawn.sign(), torch.where(high >= -low, 1.0, -1.0).expand_as(drawn).to(drawn.dtype))
     matched: Tensor = sign * _filled(drawn.abs(), torch.where(wide, room, other), length)
-    return matched
+    return torch.where(inside, free, matched)
 
 
 def _filled(size: Tensor, most: Tensor, length: Tensor) -> Tensor:
@@ -51,7 +52,7 @@ def _filled(size: Tensor, most: Tensor, length: Tensor) -> Tensor:
     ratio, order = (most / size.clamp_min(1e-12)).sort(-1)
     bounded = most.gather(-1, order).square().cumsum(-1)
     square = size.gather(-1, order).square()
-    rest = (square.sum(-1, keepdim=True) - square.cumsum(-1)).clamp_min(0)
+    rest = nn.functional.pad(square.flip(-1).cumsum(-1).flip(-1)[..., 1:], (0, 1))  # of those behind
     wanted = length.square()
     reached = bounded + ratio.square() * rest
     count = (reached <= wanted).sum(-1, keepdim=True)

@@ -10,9 +10,9 @@ from agentcomm.cli import tables
 
 
 def row(conditions: str | None, succeeded: float) -> dict[str, Any]:
-    metrics = {"mean_steps": 10.0, "success": 0.5, "attack_success": succeeded, "control_success": 0.25}
+    metrics, effect = {"mean_steps": 10.0, "success": 0.5}, {"success": succeeded, "damage": 3.5, "silence": None}
     about = {"attack": {"label": "drop"}, "defense_label": "none", "conditions_label": conditions, "variant": "team"}
-    return about | {"status": "ok", "decisions": "greedy", "metrics": metrics}
+    return about | {"status": "ok", "decisions": "greedy", "metrics": metrics, "effect": effect}
 
 
 def text(table: Any) -> str:
