@@ -24,7 +24,7 @@ D_co = TypeVar("D_co", bound=DirectoryAttackConfig, default=DirectoryAttackConfi
 class DirectoryAttack(Attack[D_co]):
     """An attack on a directory. Implement ``threat_model``, ``on_directory`` and :meth:`share`."""
 
-    def predicate(self) -> str:
+    def predicate(self) -> str | None:
         """The share of :meth:`share`, and its threshold."""
         what = (type(self).share.__doc__ or "its share").partition("\n")[0].rstrip(".")
         return f"{what[:1].lower()}{what[1:]} is above {self.config.threshold:g}"

@@ -219,6 +219,8 @@ def _evaluate(
             adversary, defenses = comms.adversary, comms.network.defenses
             if adversary.guards:
                 row["attack"]["threat"] = _threat(adversary.guards[0].threat)
+            for guard in adversary.directory_guards:
+                guard.sent = []  # the control sends as many cards
             episodes = run_cell(cell, world, policy, comms, gates, progress=progress)
         score = score_of(world)
         row["score"] = {"metric": score.name, "unit": score.unit, "better": score.better}

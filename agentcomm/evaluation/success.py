@@ -107,8 +107,12 @@ def judge(
         with prepare(twin, saved, cell.episodes) as parts:
             clean_twins[twin.id] = run_cell(twin, *parts, gates, progress=progress)
 
+    sent = attacked.adversary.directory_guards
+
     def run(run_as: RunAs) -> Attacked:
         with prepare(cell, saved, cell.episodes, run_as) as (world, policy, comms):
+            for other, matched in zip(sent, comms.adversary.directory_guards, strict=True):
+                matched.pace = list(other.sent or ())
             return Attacked(run_cell(cell, world, policy, comms, gates, progress=progress), comms.adversary)
 
     clean = Attacked(clean_twins[twin.id])

@@ -65,6 +65,9 @@ class DirectoryGuard(State):
         looks_up: Whether its requests are look-ups.
         taken: [B, M] bool, cards sent in the last step that were registered; set by the directory.
         answers: [B, K, k] int64, answers to its look-ups of the last step; set by the directory.
+        sent: Cards [B, M] bool sent in each step since it was set to an empty list; None to record nothing.
+        pace: Such a record of the attack, for its control to send as many: outsiders take new names when theirs lose
+            reputation, which a control's never do. None to send cards where the attack asks for them.
 
     Raises:
         ValueError: If no directory can be reached from the attack's position.
@@ -83,6 +86,8 @@ class DirectoryGuard(State):
         self._rated, self.looks_up = base.announced("ratings"), bool(base.attack.sends_lookups())
         self.taken = torch.zeros(worlds, self._cards, dtype=torch.bool, device=device)
         self.answers = torch.full((worlds, shape.skills, shape.listed), -1, dtype=torch.int64, device=device)
+        self.sent: list[Tensor] | None = None
+        self.pace: list[Tensor] | None = None
 
     def reset(self, worlds: Tensor) -> None:
         """Forget the episodes of the given worlds ([W] indices)."""
@@ -109,6 +114,9 @@ class DirectoryGuard(State):
         answer = base.ask("on_directory", self._view(cards, reputation, requirement, wanted, step, left))
         edits = base.take("on_directory", answer, DirectoryEdits, self._forms(wanted.shape[1], slots, skills))
         where, made = self._registrations(edits.register, skills)
+        if self.pace:  # as many cards as the attack
+            where = self.pace.pop(0)
+            made = replace(made, present=where.clone())
         empty = self._requests(edits.requests)
         modify = self._permit(edits.modify, "modify", "hub")
         if modify is not None:
@@ -119,6 +127,8 @@ class DirectoryGuard(State):
         parts = [where, empty, rated] if modify is None else [where, empty, rated, modify]
         granted = torch.split(base.spend(torch.cat(parts, 1), left), [part.shape[1] for part in parts], 1)
         where, empty, rated = granted[:3]
+        if self.sent is not None:
+            self.sent.append(where)
         claim = reputation_change = None
         if modify is not None:
             modify = granted[3]
@@ -157,7 +167,8 @@ class DirectoryGuard(State):
         number = torch.arange(self._cards, device=made.key.device).expand_as(made.key)
         name = torch.where(made.principal < members, (members + number).clamp_max(last), made.principal)
         plain = Cards.empty(len(name), self._cards, self.shape.skills, name.device)
-        made = replace(plain, present=made.present, origin=made.origin, principal=name, key=name)
+        origin = torch.full_like(name, members)  # whatever the card says, the attacker is behind it
+        made = replace(plain, present=made.present, origin=origin, principal=name, key=name)
         ratings = edits.ratings
         if ratings is not None:
             ratings = replace(ratings, principal=torch.full_like(ratings.principal, last))

@@ -51,6 +51,10 @@ class HubPoison(DirectoryAttack[HubPoisonConfig]):
             reputation=reputation if c.field in ("reputation", "both") else None,
         )
 
+    def predicate(self) -> None:
+        """Its goal is a worse score: any change of claims, such as its control's, makes answers differ."""
+        return
+
     def share(self, facts: Facts) -> Tensor:
         """Share of answers that list other agents than an honest hub's would."""
         return facts.share("poisoned")

@@ -18,6 +18,9 @@ class RecursiveConfig(StrangerConfig):
     """Arguments of ``recursive``."""
 
     copies: int = Field(3, ge=0, le=4096, description="members that get a copy in each step; all if there are fewer")
+    threshold: float = Field(
+        0.0, ge=0, le=1, description="share of members' steps blocked above which an episode counts as a success"
+    )
     stalls: bool = Field(True, description="keep the task until its deadline once its hops are used up")
 
 

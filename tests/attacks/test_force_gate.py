@@ -219,11 +219,11 @@ def test_it_succeeds_where_more_or_fewer_messages_are_sent() -> None:
     clean = play(world, policy, comms(team_shape_of(world, policy)), 1)
     won = {}
     for goal in ("open", "closed"):
-        for noop_control in (True, False):
-            network = installed(world, policy, goal=goal, noop_control=noop_control)
+        for run_as in ("attack", "control"):
+            network = installed(world, policy, goal=goal, run_as=run_as)
             attacked = play(world, policy, network, 1)
-            won[goal, noop_control] = network.guards[0].attack.succeeded(attacked, clean).float().mean()
+            won[goal, run_as] = network.guards[0].attack.succeeded(attacked, clean).float().mean()
             sent = [e.messages["sent"].sum() / e.length.sum() for e in (attacked, clean)]
-            assert (sent[0] > sent[1]) == (goal == "open" and not noop_control)
-    assert won["open", True] == won["closed", True] == 0
-    assert min(won["open", False], won["closed", False]) > 0.6
+            assert run_as == "control" or (sent[0] > sent[1]) == (goal == "open")
+    for goal in ("open", "closed"):
+        assert won[goal, "attack"] > max(0.6, won[goal, "control"] + 0.1)
