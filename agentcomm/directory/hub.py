@@ -283,9 +283,8 @@ class Directory:
         for guard, permitted in zip(self.guards, done, strict=True):
             sent = torch.cat([permitted.where, permitted.empty], 1)
             present.append(sent)
-            at = torch.rand(sent.shape, generator=guard.base.own, device=self.device)
-            at[:, permitted.where.shape[1] :] += permitted.yields
-            arrival.append(at)
+            arrival.append(torch.rand(sent.shape, generator=guard.base.own, device=self.device))
+            arrival[-1][:, permitted.where.shape[1] :] += permitted.yields
         order = torch.cat(arrival, 1).masked_fill(~torch.cat(present, 1), torch.inf).argsort(dim=1, stable=True)
         rank = order.argsort(1)
         waits = self.state["half_open"]

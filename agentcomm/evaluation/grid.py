@@ -39,7 +39,7 @@ from agentcomm.evaluation.reasons import Played, inconclusive, refuses_everythin
 from agentcomm.evaluation.recordings import record
 from agentcomm.evaluation.references import references
 from agentcomm.evaluation.setup import Rows, gate_probability, load_team, prepare, run_cell
-from agentcomm.evaluation.success import Attacked, Judged, judge, outcome
+from agentcomm.evaluation.success import Attacked, Judged, begin_record, judge, outcome
 from agentcomm.runs.assembly import deployment
 from agentcomm.runs.choices import Choice, TransportConfig
 from agentcomm.runs.conditions import Conditions
@@ -219,8 +219,7 @@ def _evaluate(
             adversary, defenses = comms.adversary, comms.network.defenses
             if adversary.guards:
                 row["attack"]["threat"] = _threat(adversary.guards[0].threat)
-            for guard in adversary.directory_guards:
-                guard.sent = []  # the control sends as many cards
+            begin_record(adversary)
             episodes = run_cell(cell, world, policy, comms, gates, progress=progress)
         score = score_of(world)
         row["score"] = {"metric": score.name, "unit": score.unit, "better": score.better}
@@ -243,8 +242,7 @@ def _evaluate(
     except (Exception, SystemExit) as error:  # a plug-in must not end the command
         before.restore()
         text = f"{type(error).__name__}: {error}" if isinstance(error, AgentcommError) else described(error)
-        about = row if cell.attack is None else row | {"outcome": "unscored"}
-        return about | {"status": "failed", "error": text, "seconds": 0.0}
+        return row | {"status": "failed", "error": text, "seconds": 0.0}
     for actions in adversary.action_guards:
         row["attack"]["actions"] = {
             "changed": int(actions.changed.sum()),
@@ -302,6 +300,7 @@ def _about(cell: Cell, saved: SavedPolicy, own: TransportConfig) -> dict[str, An
         "decisions": cell.conditions.decisions,
         "training": saved.details,
         "status": "ok",
+        "outcome": None if cell.attack is None else "unscored",
         "error": None,
         "versions": versions(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -131,6 +131,12 @@ def judge(
     return Judged(fields, {} if told is None else told.metrics, held.significant)
 
 
+def begin_record(adversary: Adversary) -> None:
+    """Record what the control of an attack is to send as often as the attack does; call before its episodes."""
+    for guard in adversary.directory_guards:
+        guard.sent = []
+
+
 def touches(guard: GuardBase) -> bool:
     """Whether an attack can drop, change or delay the team's messages."""
     can = guard.threat.powers & {"drop", "modify", "delay", "reorder"}

@@ -135,7 +135,7 @@ class DirectoryGuard(State):
             claim = self._bound("edits.claim", edits.claim, modify)
             reputation_change = self._bound("edits.reputation", edits.reputation, modify)
         if base.run_as == "control":
-            made, edits, claim, reputation_change = self._control(made, edits, cards, claim, reputation_change)
+            made, edits, claim, reputation_change = self._control(made, edits, claim, reputation_change)
         if modify is not None:
             changes = [x.flatten(2) for x in (claim, reputation_change) if x is not None]
             base.spending.change(torch.cat(changes, 2).norm(dim=2) if changes else modify * 0.0, modify)
@@ -155,7 +155,7 @@ class DirectoryGuard(State):
         )
 
     def _control(
-        self, made: Cards, edits: DirectoryEdits, cards: Cards, claim: Tensor | None, reputation: Tensor | None
+        self, made: Cards, edits: DirectoryEdits, claim: Tensor | None, reputation: Tensor | None
     ) -> tuple[Cards, DirectoryEdits, Tensor | None, Tensor | None]:
         """The matched control of permitted edits, which costs as many requests.
 
