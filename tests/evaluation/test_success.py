@@ -22,7 +22,7 @@ ATTACKS = ["noise", "directive:action=1", "pollute:node=1", "covert:messages=8",
 def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """Cells of an untrained team whose actions depend on what it hears, by attack."""
     environment = {"name": "oracle_hint", "members": 4, "symbols": 3, "max_steps": 4, "observation": "indices"}
-    overrides = ("control=false", "evaluation.episodes=400", "evaluation.recordings=0")
+    overrides = ("control=false", "evaluation.episodes=300", "evaluation.recordings=0")
     run = create(small(*overrides, environment=environment), tmp_path_factory.mktemp("success"))
     config = run.config
     policy = make_policy(config.policy, make_world(config.environment, 1), "team", 0)

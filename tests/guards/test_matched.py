@@ -65,7 +65,7 @@ def test_both_transports_agree_on_a_control(form: str) -> None:
     assert all(map(torch.equal, *said))
 
 
-@pytest.mark.parametrize("form", ["tamper", "delay", "replay", "drop(probability=0.5)", "insider"])
+@pytest.mark.parametrize("form", ["tamper", "delay", "replay", "drop", "insider"])
 def test_in_silence_nothing_is_heard_but_untouched_messages(form: str) -> None:
     form = next(known for known in MESSAGE_FORMS if known.startswith(form))
     exchanges = conversation(team_shape(32, 4, 2), 5, ends=0.0)
@@ -79,7 +79,7 @@ def test_in_silence_nothing_is_heard_but_untouched_messages(form: str) -> None:
     assert silent.ledger["dropped"].sum() == sum(attack.ledger[fate].sum() for fate in fates)
     assert not sum(silent.ledger[fate].sum() for fate in ("forged", "replayed", "delayed", "tampered"))
     assert touches(attack.guards[0])
-    assert needs_silence(attack.guards[0]) == (form[:4] != "drop")
+    assert needs_silence(attack.guards[0]) == (form != "drop")
 
 
 def test_chosen_messages_are_dropped_at_random_by_the_control() -> None:
