@@ -15,6 +15,7 @@ from agentcomm.conformance.conversations import heard, reader
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.threat_model import Budget, Position
 from agentcomm.contracts.views import MessageView
+from agentcomm.evaluation.exfiltration import exfiltrates
 from agentcomm.evaluation.success import needs_silence, touches
 from agentcomm.guards.matched import direction, other_actions, readings, shuffled
 
@@ -152,11 +153,7 @@ def test_every_attack_with_another_objective_than_the_score_has_a_predicate() ->
         made = known_attack(form, s)
         threat = made.threat_model()
         if threat.objective == "exfiltrate":
-            assert (
-                made.secrets() > 1
-                or threat.powers == {"read"}
-                or type(made).decode is not type(made).__mro__[-2].decode
-            )
+            assert made.secrets() > 1 or exfiltrates(made)
         elif threat.objective == "targeted" and made.name not in ("hijack_edges",):
             assert made.predicate() is not None or made.config.goal == "worst", form  # type: ignore[attr-defined]
 
