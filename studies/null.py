@@ -100,8 +100,8 @@ def apart(cells: Cells) -> list[Comparison]:
 def success(chance: np.ndarray, steps: int = STEPS, failure: float = 0.0, stalled: int = 0) -> np.ndarray:
     """[..] chance of agreeing on the right answer, by the chance of a vote for it.
 
-    All present members must vote alike. After each step, each of them fails with probability ``failure``, but one stays.
-    A stalled member votes for the other symbol.
+    All present members must vote alike. After each step, each of them fails with probability ``failure``, but one
+    stays. A stalled member votes for the other symbol.
     """
     present = np.zeros((MEMBERS + 1, *chance.shape))
     present[MEMBERS] = 1.0
@@ -178,8 +178,8 @@ def page(cells: Cells, seeds: int, episodes: int, seconds: float) -> str:
 
 PAGE_TEXT = """# Null experiment and known effects
 
-`python studies/null.py` evaluates SEEDS scripted teams with `agentcomm evaluate` and applies the statistics of the pages
-(`agentcomm/statistics/`). The teams vote by chance and ignore all messages. Measured in SECONDS s.
+`python studies/null.py` evaluates SEEDS scripted teams with `agentcomm.evaluate` and applies the statistics of the
+pages (`agentcomm/statistics/`). The teams vote by chance and ignore all messages. Measured in SECONDS s.
 
 ## Nothing is found where nothing is
 
