@@ -11,7 +11,7 @@ from torch import Tensor
 
 from agentcomm.base.plugin import foreign
 from agentcomm.conformance.common import checked_config, require
-from agentcomm.contracts.judged import LEVELS, Judged, levels
+from agentcomm.contracts.scored import LEVELS, ScoredMessages, levels
 from agentcomm.contracts.metric import GROUPS, DetectorMetric, Metric, MetricConfig, PairedMetric, SuiteMetric
 from agentcomm.contracts.outcome import DIRECTORY_COUNTS, Contact, Episodes, Facts, Guesses
 from agentcomm.contracts.suite import Suite
@@ -83,18 +83,18 @@ def some_episodes(count: int, directory: bool = True, late: bool = True, seed: i
         action_by_step=torch.randint(0, 5, (steps, count, agents), generator=g).short(),
         edges=counts(agents, agents) * _path(agents),
         contact=Contact(touched, torch.arange(agents).expand(count, -1) == 0),
-        judged={"clip": some_judged(touched, seed)},
+        scored={"clip": some_scored(touched, seed)},
         isolations={"quarantine": counts()},
         guesses=Guesses(60, 50, 100, 8.0),
     )
 
 
-def some_judged(touched: Tensor, seed: int = 0) -> Judged:
-    """Synthetic counts of the messages that a defense judged, the first of which an attack touched in steps [B]."""
+def some_scored(touched: Tensor, seed: int = 0) -> ScoredMessages:
+    """Synthetic counts of the messages that a defense scored, the first of which an attack touched in steps [B]."""
     g = torch.Generator().manual_seed(seed)
     scores = torch.rand(2, 50, generator=g) + torch.tensor([[0.0], [0.5]])
     counts = torch.stack([torch.bincount(levels(score), minlength=LEVELS) for score in scores])
-    return Judged(counts, torch.tensor([2, 30]), touched, touched + 1)
+    return ScoredMessages(counts, torch.tensor([2, 30]), touched, touched + 1)
 
 
 def some_suite(seed: int = 0) -> Suite:
@@ -151,7 +151,7 @@ def _value(metric: Metric, episodes: Episodes, other: Episodes) -> float | None:
     if isinstance(metric, PairedMetric):
         return metric.compare(episodes, other)
     if isinstance(metric, DetectorMetric):
-        return metric.of(episodes.judged["clip"], other.judged["clip"])
+        return metric.of(episodes.scored["clip"], other.scored["clip"])
     return metric.value(episodes)
 
 
@@ -193,8 +193,8 @@ def _reversed(episodes: Episodes) -> Episodes:
     if episodes.action_by_step is not None:
         plain["action_by_step"] = plain["action_by_step"].transpose(0, 1)
     turned = {
-        by: replace(judged, first_attacked=judged.first_attacked.flip(0), first_flagged=judged.first_flagged.flip(0))
-        for by, judged in episodes.judged.items()
+        by: replace(scored, first_attacked=scored.first_attacked.flip(0), first_flagged=scored.first_flagged.flip(0))
+        for by, scored in episodes.scored.items()
     }
     return replace(
         episodes,
@@ -204,6 +204,6 @@ def _reversed(episodes: Episodes) -> Episodes:
         refused_by=part("refused_by"),
         isolations=part("isolations"),
         contact=None if episodes.contact is None else Contact(found["contact.0"], found["contact.1"]),
-        judged=turned,
+        scored=turned,
         facts=None if episodes.facts is None else Facts(**part("facts")),
     )

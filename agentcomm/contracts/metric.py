@@ -15,7 +15,7 @@ from torch import Tensor
 from typing_extensions import TypeVar
 
 from agentcomm.base.plugin import Plugin, PluginConfig
-from agentcomm.contracts.judged import Judged
+from agentcomm.contracts.scored import ScoredMessages
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.contracts.suite import Suite
 
@@ -118,12 +118,12 @@ class DetectorMetric(Metric[M_co]):
     """A number of a defense that gives scores: how well they tell messages that an attack touched from others."""
 
     @abstractmethod
-    def of(self, judged: Judged, clean: Judged | None) -> float | None:
+    def of(self, scored: ScoredMessages, clean: ScoredMessages | None) -> float | None:
         """The number of a defense in a cell; None if the metric does not apply.
 
         Args:
-            judged: The messages that it judged in the cell, and in the clean episodes.
-            clean: Those that it judged in the same episodes without an attack, by which thresholds are chosen; None if
+            scored: The messages that it scored in the cell, and in the clean episodes.
+            clean: Those that it scored in the same episodes without an attack, by which thresholds are chosen; None if
                 they are not known, as in the cell without an attack itself.
         """
 

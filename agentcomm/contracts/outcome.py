@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from agentcomm.contracts.judged import Judged
+from agentcomm.contracts.scored import ScoredMessages
 
 # Counters of a directory per episode, in the order of its state.
 DIRECTORY_COUNTS = (
@@ -127,7 +127,7 @@ class Episodes:
         action_by_step: [T, B, N] int16, the action of each member in each step; arbitrary after an episode's end.
         edges: [B, N, N] int64, messages that receiver i accepted from agent j, their true sender, in each episode.
         contact: Where the attack first reached the team; None without an attack on messages.
-        judged: The messages that each defense judged, for defenses that give scores.
+        scored: The messages that each defense scored, for defenses that give scores.
         isolations: [B] int64, links that a defense closed, for each defense that closes links.
         guesses: Guesses of an attack that exfiltrates; None without one.
         frames: Frames of each recorded world, for the report's player.
@@ -148,7 +148,7 @@ class Episodes:
     action_by_step: Tensor | None = None
     edges: Tensor | None = None
     contact: Contact | None = None
-    judged: Mapping[str, Judged] = field(default_factory=dict)
+    scored: Mapping[str, ScoredMessages] = field(default_factory=dict)
     isolations: Mapping[str, Tensor] = field(default_factory=dict)
     guesses: Guesses | None = None
     frames: list[list[dict[str, Any]]] = field(default_factory=list)

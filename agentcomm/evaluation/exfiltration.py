@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from agentcomm.contracts.attack import Attack
-from agentcomm.contracts.outcome import Guesses
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.leakage import Intercepted, listen
 from agentcomm.evaluation.probe import guesses
@@ -42,10 +41,8 @@ def exfiltrates(attack: Attack) -> bool:
     return _reads(attack) or type(attack).decode is not Attack.decode
 
 
-def exfiltrated(
-    cell: Cell, saved: SavedPolicy, attack: Attack, gates: float | None
-) -> tuple[dict[str, float], Guesses]:
-    """Success rates of the attack and its control, and the attack's guesses.
+def exfiltrated(cell: Cell, saved: SavedPolicy, attack: Attack, gates: float | None) -> dict[str, float]:
+    """Success rates of the attack and its control, and shares of right guesses.
 
     Args:
         cell: The attacked cell.
@@ -56,10 +53,14 @@ def exfiltrated(
     if _reads(attack):
         return inferred(_intercept(cell, saved, gates))
     counts = [_decoded(cell, saved, gates, noop) for noop in (False, True)]
-    won, control = (beyond_chance(right, asked - right) for right, asked, _ in counts)
-    rates = {"attack_success": float(won.float().mean()), "control_success": float(control.float().mean())}
-    right, asked, steps = (int(count.sum()) for count in counts[0])
-    return rates, Guesses(right, asked / 2, asked, asked / max(steps, 1))
+    won, control = (beyond_chance(right, asked - right) for right, asked in counts)
+    right, asked = counts[0]
+    return {
+        "attack_success": float(won.float().mean()),
+        "control_success": float(control.float().mean()),
+        "guessed_right": float(right.sum() / asked.sum().clamp_min(1)),
+        "guessed_right_a_priori": 0.5,
+    }
 
 
 def beyond_chance(better: Tensor, worse: Tensor) -> Tensor:
@@ -67,8 +68,8 @@ def beyond_chance(better: Tensor, worse: Tensor) -> Tensor:
     return better - worse - 1 > CRITICAL * (better + worse).double().sqrt()
 
 
-def inferred(heard: Intercepted) -> tuple[dict[str, float], Guesses]:
-    """Success rates of a reader and of its control, and its guesses."""
+def inferred(heard: Intercepted) -> dict[str, float]:
+    """Success rates of a reader and of its control, and shares of right guesses with and without messages."""
     shuffled = heard.shuffled()
     episodes = int(heard.episode.max()) + 1
     better, worse, control_better, control_worse = torch.zeros(4, episodes, dtype=torch.int64)
@@ -82,11 +83,12 @@ def inferred(heard: Intercepted) -> tuple[dict[str, float], Guesses]:
             less.index_add_(0, heard.episode, (defined & usual & ~found).long())
         right, known = right + int((told & defined).sum()), known + int((usual & defined).sum())
         asked += int(defined.sum())
-    rates = {
+    return {
         "attack_success": float(beyond_chance(better, worse).float().mean()),
         "control_success": float(beyond_chance(control_better, control_worse).float().mean()),
+        "guessed_right": right / max(asked, 1),
+        "guessed_right_a_priori": known / max(asked, 1),
     }
-    return rates, Guesses(right, known, asked)
 
 
 def _reads(attack: Attack) -> bool:
@@ -123,8 +125,8 @@ class _Accomplice(Stage):
 
     def __init__(self, guard: GuardBase) -> None:
         self.guard = guard
-        self.right, self.asked, self.steps, self._right, self._asked = torch.zeros(
-            5, guard.shape.num_worlds, dtype=torch.int64, device=guard.shape.device
+        self.right, self.asked, self._right, self._asked = torch.zeros(
+            4, guard.shape.num_worlds, dtype=torch.int64, device=guard.shape.device
         )
 
     def __call__(self, x: Exchange) -> None:
@@ -144,15 +146,14 @@ class _Accomplice(Stage):
         """Count the step in the worlds whose episode was still running."""
         self.right += self._right * record.running
         self.asked += self._asked * record.running
-        self.steps += record.running
         self._right.zero_()
         self._asked.zero_()
 
 
-def _decoded(cell: Cell, saved: SavedPolicy, gates: float | None, noop_control: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """[B] int64 bits that the accomplice decoded right, all bits that it decoded, and steps."""
+def _decoded(cell: Cell, saved: SavedPolicy, gates: float | None, noop_control: bool) -> tuple[Tensor, Tensor]:
+    """[B] int64 bits that the accomplice decoded right, and all bits that it decoded."""
     with prepare(cell, saved, cell.episodes, noop_control) as (world, policy, comms):
         accomplice = _Accomplice(comms.adversary.guards[0])
         comms.network.stages.append(accomplice)
         run_cell(cell, world, policy, comms, gates, follow=accomplice.follow)
-    return accomplice.right, accomplice.asked, accomplice.steps
+    return accomplice.right, accomplice.asked

@@ -32,7 +32,7 @@ from agentcomm.evaluation.cells import Cell, Group, plan
 from agentcomm.evaluation.fitting import check_conditions
 from agentcomm.evaluation.identity import Identities, mark_stale
 from agentcomm.evaluation.integrity import Integrity
-from agentcomm.evaluation.metrics import detection, measure, score_of
+from agentcomm.evaluation.metrics import measure, score_of
 from agentcomm.evaluation.progress import CellProgress
 from agentcomm.evaluation.reasons import Played, inconclusive, refuses_everything
 from agentcomm.evaluation.recordings import record
@@ -223,17 +223,14 @@ def _evaluate(
         row["score"] = {"metric": score.name, "unit": score.unit, "better": score.better}
         if _has_references(cell):
             row["references"] = references(cell, saved, episodes, score, progress)
-        success: dict[str, float] = {}
-        counterparts: dict[str, Episodes] = {}
+        success = {}
         if cell.attack is None:
             clean_twins[cell.id] = episodes
             if (error := refuses_everything(episodes, defenses)) is not None:
                 raise RequirementError(error)
         else:
-            success, episodes = attack_success(cell, saved, episodes, gates, clean_twins, progress)
-            counterparts = {"clean": clean_twins[replace(cell, attack=None).id]}
-        metrics = measure(episodes, counterparts) | success
-        detected = detection(episodes, counterparts)
+            success = attack_success(cell, saved, episodes, gates, clean_twins, progress)
+        metrics = measure(episodes) | success
         where = _where(cell, world, policy, comms, config)
         reason = inconclusive(Played(adversary, where, _graph(policy), episodes), defenses)
         before.check()
@@ -251,8 +248,6 @@ def _evaluate(
         row |= {"status": "inconclusive", "reason": reason}
     return row | {
         "metrics": metrics,
-        "detection": detected,
-        "edges": episodes.edge_means(),
         "ledger": episodes.totals(),
         "violations": {rule: n for guard in adversary.guards for rule, n in guard.violations.items()},
         "gate_by_step": episodes.gate_by_step,

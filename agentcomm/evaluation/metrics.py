@@ -45,7 +45,7 @@ def measure(episodes: Episodes, counterparts: Mapping[str, Episodes] = ALONE) ->
 
 
 def detection(episodes: Episodes, counterparts: Mapping[str, Episodes] = ALONE) -> dict[str, dict[str, Any]]:
-    """How well each defense detects attacked messages: its metrics, ``curve``, and how many messages it judged.
+    """How well each defense detects attacked messages: its metrics, ``curve``, and how many messages it scored.
 
     Of defenses that close links, ``false_isolations`` are those that they close without the attack, per 1,000 episodes.
 
@@ -59,16 +59,16 @@ def detection(episodes: Episodes, counterparts: Mapping[str, Episodes] = ALONE) 
     """
     clean = counterparts.get("clean")
     found: dict[str, dict[str, Any]] = {}
-    for defense, judged in episodes.judged.items():
-        own = None if clean is None else clean.judged.get(defense)
-        judged = judged if own is None else judged.beside(own)
-        others, attacked = judged.counts.sum(1).tolist()
-        about: dict[str, Any] = {"attacked": attacked, "others": others, "curve": curve(judged)}
+    for defense, scored in episodes.scored.items():
+        own = None if clean is None else clean.scored.get(defense)
+        scored = scored if own is None else scored.beside(own)
+        others, attacked = scored.counts.sum(1).tolist()
+        about: dict[str, Any] = {"attacked": attacked, "others": others, "curve": curve(scored)}
         for name, metric in _metrics():
             if not isinstance(metric, DetectorMetric):
                 continue
             with calling(f"metric {name!r}", "of"):
-                value = metric.of(judged, own)
+                value = metric.of(scored, own)
             about |= {} if _number(name, value) is None else {name: value}
         found[defense] = about
     peaceful = clean if counterparts else episodes

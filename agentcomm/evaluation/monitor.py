@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agentcomm.contracts.judged import LEVELS, Judged, levels
+from agentcomm.contracts.scored import LEVELS, ScoredMessages, levels
 from agentcomm.contracts.outcome import Contact
 from agentcomm.contracts.traffic import LIFETIME
 from agentcomm.network.exchange import Exchange
@@ -62,7 +62,7 @@ class Monitor(Stage):
             flagged = (x.flagged[by],) if by in x.flagged else ()
             if by not in self.counts:
                 self.counts[by] = _Count(self.worlds, self.device)
-            self.counts[by].add(score, x.judged[by], touched, self.running, x.step, *flagged)
+            self.counts[by].add(score, x.scored[by], touched, self.running, x.step, *flagged)
         for at, stage in enumerate(self.quarantines):
             closed = (stage.until > x.step.view(-1, 1, 1)) & running
             self.isolations[stage.defense.name] += (closed & ~self.closed[at]).sum((1, 2))
@@ -72,9 +72,9 @@ class Monitor(Stage):
         """Where the attack first reached the team; None without an attack on messages."""
         return Contact(self.first, self.receivers) if self.attacked else None
 
-    def judged(self) -> dict[str, Judged]:
-        """The messages that each defense judged."""
-        return {by: count.judged() for by, count in self.counts.items()}
+    def scored(self) -> dict[str, ScoredMessages]:
+        """The messages that each defense scored."""
+        return {by: count.scored() for by, count in self.counts.items()}
 
     def _zeros(self, *sizes: int) -> Tensor:
         return torch.zeros(self.worlds, *sizes, dtype=torch.int64, device=self.device)
@@ -97,7 +97,7 @@ class Monitor(Stage):
 
 
 class _Count:
-    """Counts the messages that one defense judged, as in :class:`Judged`.
+    """Counts the messages that one defense scored, as in :class:`ScoredMessages`.
 
     Exchanges are counted together, a few at a time: one by one, most of the time would go into starting operations.
     """
@@ -110,42 +110,42 @@ class _Count:
         self._waiting: list[tuple[Tensor, ...]] = []  # per exchange: the arguments of `add`
 
     def add(
-        self, score: Tensor, judged: Tensor, touched: Tensor, running: Tensor, step: Tensor, *flagged: Tensor
+        self, score: Tensor, scored: Tensor, touched: Tensor, running: Tensor, step: Tensor, *flagged: Tensor
     ) -> None:
         """Count the messages of one exchange.
 
         Args:
             score: [B, N, M].
-            judged: [B, N, M] bool.
+            scored: [B, N, M] bool.
             touched: [B, N, M] bool, messages that an attack touched.
             running: [B] bool, worlds to count.
             step: [B] int64.
             *flagged: [B, N, M] bool, if the defense decides about single messages.
         """
-        self._waiting.append((score, judged, touched, running, step, *flagged))
+        self._waiting.append((score, scored, touched, running, step, *flagged))
         if len(self._waiting) == TOGETHER:
             self._count()
 
-    def judged(self) -> Judged:
+    def scored(self) -> ScoredMessages:
         """The counts so far."""
         if self._waiting:
             self._count()
-        return Judged(self.counts, self.flagged, self.first_attacked, self.first_flagged)
+        return ScoredMessages(self.counts, self.flagged, self.first_attacked, self.first_flagged)
 
     def _count(self) -> None:
         """Count the exchanges that wait."""
-        score, judged, touched, running, step, *flagged = (
+        score, scored, touched, running, step, *flagged = (
             torch.stack(part) for part in zip(*self._waiting, strict=True)
         )
         self._waiting.clear()
-        judged = judged & running.view(*running.shape, 1, 1)
+        scored = scored & running.view(*running.shape, 1, 1)
         place = levels(score) + touched * LEVELS
-        self.counts += torch.bincount(place[judged], minlength=2 * LEVELS).view(2, LEVELS)
-        attacked = judged & touched
+        self.counts += torch.bincount(place[scored], minlength=2 * LEVELS).view(2, LEVELS)
+        attacked = scored & touched
         self.first_attacked = _first(self.first_attacked, attacked, step)
         for decided in flagged:
             hit = decided & attacked
-            both = torch.stack([(decided & judged & ~touched).sum(), hit.sum()])
+            both = torch.stack([(decided & scored & ~touched).sum(), hit.sum()])
             self.flagged = both if self.flagged is None else self.flagged + both
             self.first_flagged = _first(self.first_flagged, hit, step)
 

@@ -19,7 +19,7 @@ def attack_success(
     gates: float | None,
     clean_twins: dict[str, Episodes],
     progress: CellProgress | None = None,
-) -> tuple[dict[str, float], Episodes]:
+) -> dict[str, float]:
     """Success rate of an attack by its own predicate, and of its no-op control.
 
     Attacks that exfiltrate have a predicate and a control in :mod:`agentcomm.evaluation.exfiltration`.
@@ -31,9 +31,6 @@ def attack_success(
         gates: Probability that controlled gates are open; None if the policy controls the gates.
         clean_twins: Episodes of cells without attack, by id; this cell's are added if missing.
         progress: Told about each step.
-
-    Returns:
-        The rates, and the attacked episodes with the guesses of an attack that exfiltrates.
     """
     twin = replace(cell, attack=None)
     if twin.id not in clean_twins:
@@ -43,14 +40,12 @@ def attack_success(
         control = run_cell(cell, world, policy, comms, gates, progress=progress)
     guard, clean = comms.adversary.guards[0], clean_twins[twin.id]
     if exfiltrates(guard.attack):
-        rates, guesses = exfiltrated(cell, saved, guard.attack, gates)
-        attacked = replace(attacked, guesses=guesses)
+        rates = exfiltrated(cell, saved, guard.attack, gates)
     else:
         won, noop = (float(guard.succeeded(episodes, clean).float().mean()) for episodes in (attacked, control))
         rates = {"attack_success": won, "control_success": noop}
-    rates |= {
+    return rates | {
         "control_steps": float(control.length.float().mean()),
         "control_return": float(control.total_reward.mean()),
         "control_harm": float(control.harm.float().mean()),
     }
-    return rates, attacked

@@ -2,7 +2,7 @@
 
 A message is attacked if an attack forged, copied, changed or delayed it; all others are not, also those that an attack
 could only read. Among these are the messages of the same episodes without the attack. Messages that were refused before
-they reached a defense are not judged by it. Thresholds come from the episodes without the attack alone.
+they reached a defense are not scored by it. Thresholds come from the episodes without the attack alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from agentcomm.contracts.judged import Judged
+from agentcomm.contracts.scored import ScoredMessages
 from agentcomm.contracts.metric import DetectorMetric, Group, Metric
 from agentcomm.contracts.outcome import Episodes
 
@@ -31,9 +31,9 @@ class Auroc(DetectorMetric):
     better, source = "higher", FAWCETT
     group: ClassVar[Group] = "detection"
 
-    def of(self, judged: Judged, clean: Judged | None) -> float | None:
+    def of(self, scored: ScoredMessages, clean: ScoredMessages | None) -> float | None:
         """The area under the ROC curve, as a Mann-Whitney statistic."""
-        others, attacked = judged.counts.double()
+        others, attacked = scored.counts.double()
         if not bool(others.any()) or not bool(attacked.any()):
             return None
         below = others.cumsum(0) - others
@@ -46,9 +46,9 @@ class Auprc(DetectorMetric):
     better, source = "higher", DAVIS
     group: ClassVar[Group] = "detection"
 
-    def of(self, judged: Judged, clean: Judged | None) -> float | None:
+    def of(self, scored: ScoredMessages, clean: ScoredMessages | None) -> float | None:
         """The area under the precision-recall curve, without interpolation."""
-        others, attacked = judged.counts.double().flip(1)
+        others, attacked = scored.counts.double().flip(1)
         if not bool(others.any()) or not bool(attacked.any()):
             return None
         found, false = attacked.cumsum(0), others.cumsum(0)
@@ -61,9 +61,9 @@ class Tpr(DetectorMetric):
     better, source = "higher", FAWCETT
     group: ClassVar[Group] = "detection"
 
-    def of(self, judged: Judged, clean: Judged | None) -> float | None:
+    def of(self, scored: ScoredMessages, clean: ScoredMessages | None) -> float | None:
         """The share; None without attacked messages, or if the defense decides nothing about single ones."""
-        return _flagged(judged, 1)
+        return _flagged(scored, 1)
 
 
 class Fpr(DetectorMetric):
@@ -72,9 +72,9 @@ class Fpr(DetectorMetric):
     better, source = "lower", FAWCETT
     group: ClassVar[Group] = "detection"
 
-    def of(self, judged: Judged, clean: Judged | None) -> float | None:
+    def of(self, scored: ScoredMessages, clean: ScoredMessages | None) -> float | None:
         """The share; None without such messages, or if the defense decides nothing about single ones."""
-        return _flagged(judged, 0)
+        return _flagged(scored, 0)
 
 
 class TprAt1Fpr(DetectorMetric):
@@ -83,11 +83,11 @@ class TprAt1Fpr(DetectorMetric):
     better, source = "higher", CARLINI
     group: ClassVar[Group] = "detection"
 
-    def of(self, judged: Judged, clean: Judged | None) -> float | None:
+    def of(self, scored: ScoredMessages, clean: ScoredMessages | None) -> float | None:
         """The share, at a threshold from the clean episodes; None if there are none."""
-        if clean is None or not bool(judged.counts[1].any()) or not bool(clean.counts.any()):
+        if clean is None or not bool(scored.counts[1].any()) or not bool(clean.counts.any()):
             return None
-        false, found = (_reaching(counts) for counts in (clean.counts.sum(0), judged.counts[1]))
+        false, found = (_reaching(counts) for counts in (clean.counts.sum(0), scored.counts[1]))
         return float(found.masked_fill(false > FALSE_POSITIVES, 0.0).amax())
 
 
@@ -100,12 +100,12 @@ class Delay(DetectorMetric):
     unit, better, source = "steps", "lower", CUSUM
     group: ClassVar[Group] = "detection"
 
-    def of(self, judged: Judged, clean: Judged | None) -> float | None:
+    def of(self, scored: ScoredMessages, clean: ScoredMessages | None) -> float | None:
         """The mean delay; None if no attacked message was flagged."""
-        caught = judged.first_flagged >= 0
+        caught = scored.first_flagged >= 0
         if not bool(caught.any()):
             return None
-        return float((judged.first_flagged - judged.first_attacked)[caught].double().mean())
+        return float((scored.first_flagged - scored.first_attacked)[caught].double().mean())
 
 
 class Isolations(Metric):
@@ -120,15 +120,15 @@ class Isolations(Metric):
         return 1000.0 * torch.stack(closed).sum(0) if closed else None
 
 
-def curve(judged: Judged) -> list[tuple[float, float]]:
+def curve(scored: ScoredMessages) -> list[tuple[float, float]]:
     """ROC curve of a defense's scores: (false, true positive rate) at up to ``POINTS`` thresholds, highest first.
 
     Empty without attacked messages, or without others.
     """
-    if not bool(judged.counts.any(1).all()):
+    if not bool(scored.counts.any(1).all()):
         return []
-    rates = torch.stack([_reaching(counts) for counts in judged.counts]).flip(1)
-    rates = rates[:, judged.counts.flip(1).any(0)]
+    rates = torch.stack([_reaching(counts) for counts in scored.counts]).flip(1)
+    rates = rates[:, scored.counts.flip(1).any(0)]
     rates = torch.cat([rates.new_zeros(2, 1), rates], 1)
     if rates.shape[1] > POINTS:  # evenly along the curve, which is monotone in both rates
         length = rates.sum(0) / 2
@@ -137,12 +137,12 @@ def curve(judged: Judged) -> list[tuple[float, float]]:
     return [(round(false, 6), round(true, 6)) for false, true in rates.T.tolist()]
 
 
-def _flagged(judged: Judged, kind: int) -> float | None:
+def _flagged(scored: ScoredMessages, kind: int) -> float | None:
     """Share of flagged messages among those that are attacked (1), or not (0)."""
-    total = judged.counts[kind].sum()
-    if judged.flagged is None or not bool(total):
+    total = scored.counts[kind].sum()
+    if scored.flagged is None or not bool(total):
         return None
-    return float(judged.flagged[kind] / total)
+    return float(scored.flagged[kind] / total)
 
 
 def _reaching(counts: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class Exchange:
         arrived: The messages that reach the receivers, before gates and defenses refuse any.
         refused: [B, N, M] bool, refused messages, by the name of the defense, or ``gate``.
         scores: [B, N, M] float32, suspicion scores, by the name of the defense; 0 in empty slots.
-        judged: [B, N, M] bool, messages that got a score, by the name of the defense.
+        scored: [B, N, M] bool, messages that got a score, by the name of the defense.
         flagged: [B, N, M] bool, those of them that the defense refused, scaled or replaced, by its name; without
             defenses that judge inboxes as a whole.
         coding: [B, N, D] coding error of each payload; None without a codec.
@@ -68,7 +68,7 @@ class Exchange:
     written: Traffic | None = None
     refused: dict[str, Tensor] = field(default_factory=dict)
     scores: dict[str, Tensor] = field(default_factory=dict)
-    judged: dict[str, Tensor] = field(default_factory=dict)
+    scored: dict[str, Tensor] = field(default_factory=dict)
     flagged: dict[str, Tensor] = field(default_factory=dict)
     coding: Tensor | None = None
     payload_bytes: Tensor | None = None
@@ -145,7 +145,7 @@ class Exchange:
         present = self.traffic.present
         score = score.masked_fill(~present, 0.0)
         self.scores[by] = score.maximum(self.scores[by]) if by in self.scores else score
-        self.judged[by] = present | self.judged[by] if by in self.judged else present
+        self.scored[by] = present | self.scored[by] if by in self.scored else present
         if flagged is not None:
             self.flagged[by] = flagged | self.flagged[by] if by in self.flagged else flagged
 

@@ -24,15 +24,15 @@ def levels(score: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The messages that a defense judged in B episodes. Messages refused before they reached it do not count.
+class ScoredMessages:
+    """The messages that a defense scored in B episodes. Messages refused before they reached it do not count.
 
     Attributes:
         counts: [2, LEVELS] int64, messages by the level of their score; the first row has those that no attack
             touched, the second those that an attack forged, copied, changed or delayed.
         flagged: [2] int64, how many of either the defense refused, scaled or replaced; None if it judges inboxes as a
             whole.
-        first_attacked: [B] int64, step of the first judged message that an attack touched; -1 without any.
+        first_attacked: [B] int64, step of the first scored message that an attack touched; -1 without any.
         first_flagged: [B] int64, step of the first such message that the defense flagged; -1 without any.
     """
 
@@ -41,7 +41,7 @@ class Judged:
     first_attacked: Tensor
     first_flagged: Tensor
 
-    def beside(self, clean: Judged) -> Judged:
+    def beside(self, clean: ScoredMessages) -> ScoredMessages:
         """These messages, and as others those of the same episodes without an attack.
 
         An attack on all messages leaves no others to compare with; honest ones are in the clean episodes.
@@ -51,4 +51,4 @@ class Judged:
         if flagged is not None and clean.flagged is not None:
             flagged = flagged.clone()
             flagged[0] += clean.flagged.sum()
-        return Judged(counts, flagged, self.first_attacked, self.first_flagged)
+        return ScoredMessages(counts, flagged, self.first_attacked, self.first_flagged)
