@@ -11,9 +11,9 @@ from torch import Tensor
 
 from agentcomm.base.plugin import foreign
 from agentcomm.conformance.common import checked_config, require
-from agentcomm.contracts.scored import LEVELS, ScoredMessages, levels
 from agentcomm.contracts.metric import GROUPS, DetectorMetric, Metric, MetricConfig, PairedMetric, SuiteMetric
 from agentcomm.contracts.outcome import DIRECTORY_COUNTS, Contact, Episodes, Facts, Guesses
+from agentcomm.contracts.scored import LEVELS, ScoredMessages, levels
 from agentcomm.contracts.suite import Suite
 from agentcomm.network.ledger import COUNTS
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from typing_extensions import TypeVar
 
 from agentcomm.base.plugin import Plugin, PluginConfig
-from agentcomm.contracts.scored import ScoredMessages
 from agentcomm.contracts.outcome import Episodes
+from agentcomm.contracts.scored import ScoredMessages
 from agentcomm.contracts.suite import Suite
 
 # What a security claim reports.

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agentcomm.contracts.scored import LEVELS, ScoredMessages, levels
 from agentcomm.contracts.outcome import Contact
+from agentcomm.contracts.scored import LEVELS, ScoredMessages, levels
 from agentcomm.contracts.traffic import LIFETIME
 from agentcomm.network.exchange import Exchange
 from agentcomm.network.network import Network

@@ -180,7 +180,7 @@ class Tally:
             action_by_step=torch.stack(self.action_by_step),
             edges=monitor.edges[..., :-1].clone(),
             contact=monitor.contact(),
-            judged=monitor.judged(),
+            scored=monitor.scored(),
             isolations=monitor.isolations,
             frames=frames,
         )

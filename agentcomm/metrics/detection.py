@@ -12,9 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from agentcomm.contracts.scored import ScoredMessages
 from agentcomm.contracts.metric import DetectorMetric, Group, Metric
 from agentcomm.contracts.outcome import Episodes
+from agentcomm.contracts.scored import ScoredMessages
 
 FAWCETT = "Fawcett, An introduction to ROC analysis, Pattern Recognition Letters 27, 2006, section 7"
 DAVIS = "Davis and Goadrich, The relationship between precision-recall and ROC curves, ICML 2006"
