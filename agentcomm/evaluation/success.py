@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from scipy.stats import binomtest
+from scipy.special import bdtrc
 from torch import Tensor
 
 from agentcomm.contracts.attack import RunAs, hooks
@@ -80,7 +80,7 @@ class Held:
     def significant(self) -> bool:
         """Whether the attack wins more of the episodes that only one of both wins, by an exact sign test."""
         ahead, behind = int((self.won & ~self.control).sum()), int((self.control & ~self.won).sum())
-        return ahead > behind and bool(binomtest(ahead, ahead + behind).pvalue <= LEVEL)
+        return ahead > behind and bool(2 * bdtrc(ahead - 1, ahead + behind, 0.5) <= LEVEL)
 
 
 def judge(

@@ -182,10 +182,10 @@ class ActionGuard(State):
         )
         index, again = taken.view(-1, 1), again.view(-1, 1)
         likelihood = distributions.gather(2, index.unsqueeze(1).expand(-1, distributions.shape[1], -1)).squeeze(-1)
-        if self.base.run_as == "control":  # its actions do not depend on the secret
-            likelihood, again = torch.ones_like(likelihood), torch.zeros_like(again)
         posterior = self.posterior[worlds] * ((1 - again) * likelihood + again * probability.gather(1, index))
-        self.posterior[worlds] = posterior / posterior.sum(-1, keepdim=True)
+        # Actions of a matched control may be impossible to an observer that believes in the attack.
+        total = posterior.sum(-1, keepdim=True)
+        self.posterior[worlds] = torch.where(total > 0, posterior / total, 1 / posterior.shape[1])
         shown = self._view(drawn.step[where], drawn.remaining[where], probability, worlds)
         self.base.ask("after_action", shown, distributions, taken)
 

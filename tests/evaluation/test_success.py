@@ -22,7 +22,7 @@ ATTACKS = ["noise", "directive:action=1", "pollute:node=1", "covert:messages=8",
 def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """Cells of an untrained team whose actions depend on what it hears, by attack."""
     environment = {"name": "oracle_hint", "members": 4, "symbols": 3, "max_steps": 4, "observation": "indices"}
-    overrides = ("control=false", "evaluation.episodes=400", "evaluation.recordings=0")
+    overrides = ("control=false", "evaluation.episodes=300", "evaluation.recordings=0")
     run = create(small(*overrides, environment=environment), tmp_path_factory.mktemp("success"))
     config = run.config
     policy = make_policy(config.policy, make_world(config.environment, 1), "team", 0)
@@ -40,7 +40,7 @@ def test_an_attack_that_only_changes_random_draws_has_no_success(rows: dict[str,
     """Noise against noise of the same norm: episodes differ in both directions, and as many in each."""
     effect = rows["noise"]["effect"]
     assert min(effect["worse"], effect["better"]) > 0.1
-    assert abs(effect["success"]) < 0.08
+    assert abs(effect["success"]) < 3 * ((effect["worse"] + effect["better"]) / 300) ** 0.5, "standard errors"
     assert rows["noise"]["outcome"] == "resisted"
     norms = rows["noise"]["spent"]["norm"], rows["noise"]["counterparts"]["control"]["spent"]["norm"]
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)
@@ -66,7 +66,7 @@ def test_attacks_with_a_goal_of_their_own_are_judged_by_it(rows: dict[str, dict[
     assert told["effect"]["clean_rate"] == 0
     assert told["outcome"] == "success"
     assert hidden["predicate"] == "an observer's best guess is the secret"
-    assert hidden["rate"] > hidden["control_rate"] == 0
+    assert hidden["rate"] > hidden["control_rate"] > 0, "the control tells it by chance, once in eight"
     assert stalled["predicate"].endswith("worse than under the matched control")
 
 

@@ -15,6 +15,7 @@ from agentcomm.conformance.conversations import heard, reader
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.threat_model import Budget, Position
 from agentcomm.contracts.views import MessageView
+from agentcomm.evaluation.exfiltration import exfiltrates
 from agentcomm.evaluation.success import needs_silence, touches
 from agentcomm.guards.matched import direction, other_actions, readings, shuffled
 
@@ -65,7 +66,7 @@ def test_both_transports_agree_on_a_control(form: str) -> None:
     assert all(map(torch.equal, *said))
 
 
-@pytest.mark.parametrize("form", ["tamper", "delay", "replay", "drop(probability=0.5)", "insider"])
+@pytest.mark.parametrize("form", ["tamper", "delay", "replay", "drop", "insider"])
 def test_in_silence_nothing_is_heard_but_untouched_messages(form: str) -> None:
     form = next(known for known in MESSAGE_FORMS if known.startswith(form))
     exchanges = conversation(team_shape(32, 4, 2), 5, ends=0.0)
@@ -79,7 +80,7 @@ def test_in_silence_nothing_is_heard_but_untouched_messages(form: str) -> None:
     assert silent.ledger["dropped"].sum() == sum(attack.ledger[fate].sum() for fate in fates)
     assert not sum(silent.ledger[fate].sum() for fate in ("forged", "replayed", "delayed", "tampered"))
     assert touches(attack.guards[0])
-    assert needs_silence(attack.guards[0]) == (form[:4] != "drop")
+    assert needs_silence(attack.guards[0]) == (form != "drop")
 
 
 def test_chosen_messages_are_dropped_at_random_by_the_control() -> None:
@@ -152,11 +153,7 @@ def test_every_attack_with_another_objective_than_the_score_has_a_predicate() ->
         made = known_attack(form, s)
         threat = made.threat_model()
         if threat.objective == "exfiltrate":
-            assert (
-                made.secrets() > 1
-                or threat.powers == {"read"}
-                or type(made).decode is not type(made).__mro__[-2].decode
-            )
+            assert made.secrets() > 1 or exfiltrates(made)
         elif threat.objective == "targeted" and made.name not in ("hijack_edges",):
             assert made.predicate() is not None or made.config.goal == "worst", form  # type: ignore[attr-defined]
 
