@@ -120,8 +120,8 @@ class Isolations(Metric):
         return 1000.0 * torch.stack(closed).sum(0) if closed else None
 
 
-def curve(scored: ScoredMessages) -> list[tuple[float, float]]:
-    """ROC curve of a defense's scores: (false, true positive rate) at up to ``POINTS`` thresholds, highest first.
+def curve(scored: ScoredMessages) -> list[list[float]]:
+    """ROC curve of a defense's scores: [false, true positive rate] at up to ``POINTS`` thresholds, highest first.
 
     Empty without attacked messages, or without others.
     """
@@ -134,7 +134,7 @@ def curve(scored: ScoredMessages) -> list[tuple[float, float]]:
         length = rates.sum(0) / 2
         at = torch.searchsorted(length.contiguous(), torch.linspace(0, 1, POINTS, dtype=length.dtype).to(length.device))
         rates = rates[:, at.clamp(max=rates.shape[1] - 1).unique_consecutive()]  # type: ignore[no-untyped-call]
-    return [(round(false, 6), round(true, 6)) for false, true in rates.T.tolist()]
+    return [[round(false, 6), round(true, 6)] for false, true in rates.T.tolist()]
 
 
 def _flagged(scored: ScoredMessages, kind: int) -> float | None:

@@ -72,7 +72,7 @@ class Detection(BaseModel):
     false_isolations: Number | None = None
     attacked: Count = 0
     others: Count = 0
-    curve: Annotated[list[tuple[Number, Number]], Field(max_length=50)] = []
+    curve: Annotated[list[Annotated[list[Number], Field(min_length=2, max_length=2)]], Field(max_length=50)] = []
 
 
 class CellRow(BaseModel):

@@ -15,6 +15,7 @@ from agentcomm.evaluation.play import play
 from agentcomm.metrics.detection import Auprc, Auroc, TprAt1Fpr, curve
 from agentcomm.runs.assembly import make_comms, make_policy, make_world
 from agentcomm.runs.choices import Choice
+from agentcomm.runs.rows import CellRow
 
 NONE = torch.full((2,), -1)
 DEFENSES = {"median": {"name": "median", "least": 2}}  # agents hear two others
@@ -80,6 +81,7 @@ def test_scores_of_defenses_tell_attacked_messages_from_others() -> None:
     clean = {"clean": episodes(None, *names)}
     found = detection(episodes("noise", *names), clean)
     assert found["clip"]["auroc"] == 1.0
+    CellRow.model_validate({"variant": "team", "seed": 0, "detection": found}, strict=True)
     assert (found["clip"]["tpr"], found["clip"]["fpr"], found["clip"]["delay"]) == (1.0, 0.0, 0.0)
     assert found["hold_last"]["attacked"] > 0
     strict = ("authenticate", "quarantine")
