@@ -27,6 +27,7 @@ LAYERS = (
     ("runs",),
     ("evaluation",),
     ("training", "report"),
+    ("export",),
     ("api",),
     ("cli",),
 )
@@ -39,8 +40,9 @@ BESIDE = {
     "codecs": ("right", 2.4),
     "defenses": ("right", 3.6),
     "metrics": ("right", 4.8),
-    "pettingzoo": ("right", 6.0),
-    "conformance": ("right", 7.2),
+    "statistics": ("right", 6.0),
+    "pettingzoo": ("right", 7.2),
+    "conformance": ("right", 8.4),
 }
 EVERYWHERE = ("base", "contracts")  # imported by all rooms: their arrows are drawn for plug-ins only
 PLUG_INS = ("envs", "policies", "attacks", "channels", "codecs", "defenses", "metrics")
