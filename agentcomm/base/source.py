@@ -14,7 +14,7 @@ from types import ModuleType
 
 PACKAGE = Path(__file__).parents[1]
 # Folders through which every cell passes, and folders of the package with plug-ins.
-CORE = ("base", "contracts", "wire", "guards", "directory", "network", "step", "runs", "evaluation")
+CORE = ("base", "contracts", "wire", "guards", "directory", "network", "step", "runs", "evaluation", "metrics")
 PLUGINS = ("channels", "codecs", "defenses", "pettingzoo")
 
 

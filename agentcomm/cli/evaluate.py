@@ -36,6 +36,8 @@ def evaluate(
     console.print(tables.cells(rows))
     if any(row.get("effect") for row in rows):
         console.print(tables.success(rows))
+    if (worth := tables.suites(rows)) is not None:
+        console.print(worth)
     if (broken := tables.violations(rows)) is not None:
         console.print(broken)
     for line in (*tables.replaced(rows, began), *tables.reasons(rows), *notes(rows)):

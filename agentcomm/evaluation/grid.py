@@ -33,7 +33,7 @@ from agentcomm.evaluation.cells import Cell, Group, plan
 from agentcomm.evaluation.fitting import check_conditions
 from agentcomm.evaluation.identity import Identities, mark_stale
 from agentcomm.evaluation.integrity import Integrity
-from agentcomm.evaluation.metrics import measure, score_of
+from agentcomm.evaluation.metrics import detection, measure, score_of
 from agentcomm.evaluation.progress import CellProgress
 from agentcomm.evaluation.reasons import Played, inconclusive, refuses_everything
 from agentcomm.evaluation.recordings import record
@@ -233,7 +233,9 @@ def _evaluate(
         else:
             judged = judge(cell, saved, Attacked(episodes, adversary), score, gates, clean_twins, progress)
             row |= judged.fields
-        metrics = measure(episodes) | ({} if judged is None else judged.metrics)
+            episodes = replace(episodes, guesses=judged.guesses)
+        counterparts = {} if judged is None else judged.counterparts
+        metrics, detected = measure(episodes, counterparts), detection(episodes, counterparts)
         where = _where(cell, world, policy, comms, config)
         if adversary.guards:
             row["attack"]["assumes"] = adversary.guards[0].assumes(where)
@@ -254,6 +256,8 @@ def _evaluate(
     return row | {
         "outcome": outcome(row["status"], judged),
         "metrics": metrics,
+        "detection": detected,
+        "edges": episodes.edge_means(),
         "ledger": episodes.totals(),
         "violations": {rule: n for guard in adversary.guards for rule, n in guard.violations.items()},
         "gate_by_step": episodes.gate_by_step,
