@@ -27,6 +27,7 @@ from agentcomm.runs.given import Given, attacks_of, choice_of, conditions_of, gr
 
 if TYPE_CHECKING:
     from agentcomm.evaluation.cells import Cell, Group
+    from agentcomm.evaluation.grid import Evaluator
     from agentcomm.training.trainer import Watcher
 
 # The run's own conditions only.
@@ -107,6 +108,9 @@ def evaluate(
     isolate: bool = False,
     trust: bool = False,
     progress: bool | None = None,
+    jobs: int = 1,
+    address: str | None = None,
+    retry_failed: bool = False,
 ) -> list[dict[str, Any]]:
     """Evaluate trained teams under attacks and defenses, on common random numbers.
 
@@ -134,6 +138,10 @@ def evaluate(
         isolate: Whether to evaluate each cell in a process of its own, so that a plug-in cannot spoil another cell.
         trust: Whether to import the modules and read the files that the run names, whoever made it.
         progress: Whether to show a progress bar; by default, in a terminal or a notebook.
+        jobs: Number of processes that evaluate cells at the same time; the rows do not depend on it.
+        address: Ray cluster on which to evaluate them instead: ``"auto"``, or ``"host:port"``.
+        retry_failed: Whether to evaluate failed cells again; otherwise, their rows are kept until what they depend on
+            changes.
 
     Returns:
         One row per cell, as in ``cells.jsonl``.
@@ -148,6 +156,7 @@ def evaluate(
         lambda: chosen.update(attacks=settings.attacks if attacks is None else _adopted(run, attacks_of(attacks))),
         lambda: chosen.update(defenses=settings.defenses if defenses is None else _groups(run, defenses)),
         lambda: chosen.update(conditions=_grid(conditions, run.config)),
+        lambda: _check_jobs(jobs, isolate, address),
     )
     kept = "finished cells are kept; repeat the command to evaluate the rest"
     with (
@@ -155,24 +164,39 @@ def evaluate(
         writing(run.path, kept),
         evaluation_bar(False if watch is not None and progress is None else progress) as bar,
     ):
-        return _evaluated(run, chosen, watch or bar or (lambda cell, done, total: None), isolate)
+        from agentcomm.evaluation.grid import evaluate as evaluate_grid
+
+        if not isolate:
+            grouped = [defense for group in chosen["defenses"] for defense in group]
+            _check_foreign(run.config, chosen["attacks"], grouped, [under.transport for under in chosen["conditions"]])
+        shown = watch or bar or (lambda cell, done, total: None)
+        return evaluate_grid(
+            run, **chosen, watch=shown, evaluator=_evaluator(run, jobs, isolate, address), retry_failed=retry_failed
+        )
 
 
-def _evaluated(
-    run: Run, chosen: Mapping[str, Any], watch: Callable[[Cell, float, int], None], isolate: bool
-) -> list[dict[str, Any]]:
-    """Evaluate the grid of the chosen attacks, defenses and conditions, after the quick checks of foreign plug-ins."""
-    from agentcomm.evaluation.grid import evaluate as evaluate_grid
+def _evaluator(run: Run, jobs: int = 1, isolate: bool = False, address: str | None = None) -> Evaluator | None:
+    """What evaluates cells; None for this process."""
+    if address is not None:
+        from agentcomm.training.cluster import Cluster
 
-    evaluator = None
-    if isolate:
-        from agentcomm.evaluation.isolate import Isolated
+        return Cluster(run, address)
+    if jobs == 1 and not isolate:
+        return None
+    from agentcomm.evaluation.processes import Processes
 
-        evaluator = Isolated(run, check=f"{__name__}:{_check_foreign.__name__}")
-    else:
-        grouped = [defense for group in chosen["defenses"] for defense in group]
-        _check_foreign(run.config, chosen["attacks"], grouped, [under.transport for under in chosen["conditions"]])
-    return evaluate_grid(run, chosen["attacks"], chosen["defenses"], chosen["conditions"], watch, evaluator)
+    return Processes(run, jobs, isolate, check=f"{__name__}:{_check_foreign.__name__}")
+
+
+def _check_jobs(jobs: Any, isolate: bool = False, address: Any = None) -> None:
+    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
+        raise ConfigError(f"jobs: must be a whole number from 1 (got {shorten(jobs)})")
+    if address is not None and not isinstance(address, str):
+        raise ConfigError(f"address: must be 'auto' or 'host:port' of a Ray cluster (got {shorten(address)})")
+    if address is not None and (isolate or jobs > 1):
+        raise ConfigError(
+            "address: a Ray cluster decides itself how many cells run at once; leave out jobs and isolate"
+        )
 
 
 def _adopted(run: Run, group: Group, axis: Axis = "attack") -> Group:
