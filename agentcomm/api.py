@@ -1,4 +1,4 @@
-"""The Python API: train, evaluate, messages, report. Each function corresponds to a command."""
+"""The Python API: train, evaluate, rerun, messages, report. Each function corresponds to a command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from agentcomm.base.plugin import foreign
 from agentcomm.base.registry import Axis, find, names
 from agentcomm.base.text import shorten
 from agentcomm.contracts.topology import TopologyChoice
+from agentcomm.evaluators import check_jobs, evaluator_for
 from agentcomm.progress import evaluation_bar, training_bar
+from agentcomm.reruns import rerun as rerun
 from agentcomm.runs import config as configs
 from agentcomm.runs.assembly import check_training
 from agentcomm.runs.choices import Choice, TransportConfig, as_yaml, build
@@ -27,7 +29,6 @@ from agentcomm.runs.given import Given, attacks_of, choice_of, conditions_of, gr
 
 if TYPE_CHECKING:
     from agentcomm.evaluation.cells import Cell, Group
-    from agentcomm.evaluation.grid import Evaluator
     from agentcomm.training.trainer import Watcher
 
 # The run's own conditions only.
@@ -156,7 +157,7 @@ def evaluate(
         lambda: chosen.update(attacks=settings.attacks if attacks is None else _adopted(run, attacks_of(attacks))),
         lambda: chosen.update(defenses=settings.defenses if defenses is None else _groups(run, defenses)),
         lambda: chosen.update(conditions=_grid(conditions, run.config)),
-        lambda: _check_jobs(jobs, isolate, address),
+        lambda: check_jobs(jobs, isolate, address),
     )
     kept = "finished cells are kept; repeat the command to evaluate the rest"
     with (
@@ -170,33 +171,8 @@ def evaluate(
             grouped = [defense for group in chosen["defenses"] for defense in group]
             _check_foreign(run.config, chosen["attacks"], grouped, [under.transport for under in chosen["conditions"]])
         shown = watch or bar or (lambda cell, done, total: None)
-        return evaluate_grid(
-            run, **chosen, watch=shown, evaluator=_evaluator(run, jobs, isolate, address), retry_failed=retry_failed
-        )
-
-
-def _evaluator(run: Run, jobs: int = 1, isolate: bool = False, address: str | None = None) -> Evaluator | None:
-    """What evaluates cells; None for this process."""
-    if address is not None:
-        from agentcomm.training.cluster import Cluster
-
-        return Cluster(run, address)
-    if jobs == 1 and not isolate:
-        return None
-    from agentcomm.evaluation.processes import Processes
-
-    return Processes(run, jobs, isolate, check=f"{__name__}:{_check_foreign.__name__}")
-
-
-def _check_jobs(jobs: Any, isolate: bool = False, address: Any = None) -> None:
-    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
-        raise ConfigError(f"jobs: must be a whole number from 1 (got {shorten(jobs)})")
-    if address is not None and not isinstance(address, str):
-        raise ConfigError(f"address: must be 'auto' or 'host:port' of a Ray cluster (got {shorten(address)})")
-    if address is not None and (isolate or jobs > 1):
-        raise ConfigError(
-            "address: a Ray cluster decides itself how many cells run at once; leave out jobs and isolate"
-        )
+        evaluator = evaluator_for(run, jobs, isolate, address, check=f"{__name__}:{_check_foreign.__name__}")
+        return evaluate_grid(run, **chosen, watch=shown, evaluator=evaluator, retry_failed=retry_failed)
 
 
 def _adopted(run: Run, group: Group, axis: Axis = "attack") -> Group:

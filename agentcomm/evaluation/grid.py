@@ -156,7 +156,7 @@ def evaluate(
         cells = [cell for cell in cells if cell.id not in misfits]
         known = stored.current(stored.forget_failed(run, rows, cells) if retry_failed else rows)
         todo = [cell for cell in cells if cell.id not in known]
-        tally, code = Tally(watch, len(cells)), provenance.code(run.config)
+        tally, code = Tally(watch, len(cells)), provenance.code(run.config_before)
         for cell in cells:
             if cell.id in known:
                 tally.tell(cell, 0)

@@ -45,11 +45,11 @@ class Identities:
             AgentcommError: If a plug-in is unknown.
         """
         found = {"agentcomm": core_hash(), "the team's policy": self._team(cell.variant, cell.seed)}
-        for axis, choice in self._choices(cell):
+        for axis, choice in self.choices(cell):
             found |= self._plugin(axis, choice.model_dump_json())
         return found
 
-    def _choices(self, cell: Cell) -> Iterator[tuple[Axis, Choice]]:
+    def choices(self, cell: Cell) -> Iterator[tuple[Axis, Choice]]:
         """All plug-ins of a cell."""
         config, transport = self.run.config, cell.conditions.transport
         yield "environment", config.environment.changed(cell.conditions.environment)
