@@ -47,8 +47,6 @@ def check_jobs(jobs: Any, isolate: bool = False, address: Any = None) -> None:
         return
     host, colon, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
     if address != "auto" and not (host and colon and port.isdigit()):
-        raise ConfigError(
-            f"address: must be auto or HOST:PORT of a Ray cluster, such as 10.0.0.1:6379 (got {shorten(address)})"
-        )
+        raise ConfigError(f"address: must be auto, or HOST:PORT such as 10.0.0.1:6379 (got {shorten(address)})")
     if isolate or jobs > 1:
         raise ConfigError("address: the Ray cluster decides how many cells run at once; leave out jobs and isolate")

@@ -112,9 +112,7 @@ def _check(config: RunConfig, grid: GridConfig) -> None:
 def _check_new(folder: Path, resume: bool) -> None:
     """Refuse to train in a folder that is in use."""
     if not resume and any(folder.glob("teams/*/*")):
-        raise RunError(
-            f"{folder} already holds a run of this grid; resume it (--resume), or give the grid another name"
-        )
+        raise RunError(f"{folder} already holds a run of this grid; resume it (--resume), or name the grid otherwise")
 
 
 def _open(runs: list[Run], path: str, grid: GridConfig, trust: bool) -> None:

@@ -28,22 +28,24 @@ def grid(
 
     \b
     name: mine
-    runs: [runs/first, runs/second]            # trained runs, and/or teams that the grid trains:
-    environments: [predator_prey]              #   each environment with each policy
-    policies: [commformer, {name: ic3net, width: 32}]
+    runs: \\[runs/first, runs/second]            # trained runs, and/or teams to train:
+    environments: \\[predator_prey]              # each environment with each policy
+    policies: \\[commformer, {name: ic3net, width: 32}]
     training: {env_steps: 1e6}
-    seeds: [0, 1, 2]
-    attacks: [drop, {name: noise, epsilon: 2}]
-    budgets: [{per_episode: 4}, {per_episode: 16}]   # every attack with each of them
-    defenses: [clip, authenticate+clip]        # besides no defense
-    conditions: {transports: [{channels: [loss]}], decisions: greedy}
+    seeds: \\[0, 1, 2]
+    attacks: \\[drop, {name: noise, epsilon: 2}]
+    budgets: \\[{per_episode: 4}, {}]            # every attack with each of them
+    defenses: \\[clip, authenticate+clip]        # besides no defense
+    conditions: {transports: \\[{channels: \\[loss]}], decisions: greedy}
     episodes: 512
 
-    Everything is checked before anything runs. Cells go to the cells.jsonl of their run; those of teams that the
-    grid trains to runs/NAME/ENVIRONMENT-POLICY. Finished cells are never evaluated twice: repeat the command after an interruption,
-    with --resume if it trains. Failed cells are recorded, and the grid goes on. On a Ray cluster
-    (`ray start --head`, and `ray start --address=HOST:PORT` on other machines), add --address.
-    """  # noqa: D301 - typer keeps the lines of the example after \b
+    Everything is checked before anything runs. Cells go to the cells.jsonl of their run; runs/NAME/ has the teams
+    that the grid trains. Finished cells are never evaluated twice: repeat the command after an interruption, with
+    --resume if it trains. Failed cells are recorded, and the grid goes on.
+
+    With --address, cells are tasks of a Ray cluster: `ray start --head` on one machine, and
+    `ray start --address=HOST:PORT` on the others.
+    """  # noqa: D301 - typer keeps lines after \b
     from agentcomm.training.trainer import Stopped
 
     again = f"agentcomm grid {shlex.quote(str(file))} --resume"

@@ -72,9 +72,7 @@ def select(run: Run, cell: str | None, sample: int | None, seed: int, everything
     if sample is None:
         return list(found.values())
     if not 1 <= sample <= len(found):
-        raise ConfigError(
-            f"sample: must be from 1 to {len(found)}, the number of cells that are not stale (got {sample})"
-        )
+        raise ConfigError(f"sample: must be from 1 to {len(found)}, as many cells are not stale (got {sample})")
     return random.Random(seed).sample(list(found.values()), sample)
 
 
@@ -167,8 +165,9 @@ def _refuse_stale(run: Run, rows: Sequence[Row], cells: Sequence[Cell]) -> None:
     if not stale:
         return
     listed = "\n".join(f"  {name}: {reason}" for name, reason in list(stale.items())[:MOST_LISTED])
-    commits = {(row.get("provenance") or {}).get("commit") for row in rows if row["id"] in stale} - {None}
-    hint = f" (their code is that of commit {', '.join(sorted(commits))})" if commits else ""
+    made = [(row.get("provenance") or {}).get("commit") for row in rows if row["id"] in stale]
+    commits = sorted({commit for commit in made if commit})
+    hint = f" (they are of commit {', '.join(commits)})" if commits else ""
     raise RunError(
         f"{len(stale)} of {len(cells)} cells cannot be run again, since they are stale{hint}:\n{listed}\n"
         f"evaluate them again: agentcomm evaluate {run.path}"

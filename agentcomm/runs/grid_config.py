@@ -66,7 +66,7 @@ class GridConfig(Strict):
             raise ValueError("environments and policies go together: name at least one of each, or leave out both")
         if not self.runs and not self.environments:
             raise ValueError(
-                "names no teams: give runs (folders of trained runs), or environments and policies to train"
+                "names no teams: give runs (folders of trained ones), or environments and policies to train"
             )
         return self
 
