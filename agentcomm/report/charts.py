@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,7 +23,7 @@ class Line:
 
     Attributes:
         label: Name at its end; empty for the faint lines of single seeds.
-        style: CSS class: team, control or attacked.
+        style: CSS class: team, control, attacked, chance, or s0 to s5.
         xs: Ascending.
         ys: Values, NaN for a gap.
         faint: Whether the line is one seed of several.
@@ -107,8 +107,8 @@ def chart(title: str, x_label: str, lines: Sequence[Line], y_range: tuple[float,
     return Chart(
         title=title,
         x_label=x_label,
-        x_ticks=[Tick(across(x), _short(x)) for x in ticks(left, right)],
-        y_ticks=[Tick(up(y), _short(y)) for y in y_values if low - 1e-9 <= y <= high + 1e-9],
+        x_ticks=[Tick(across(x), short(x)) for x in ticks(left, right)],
+        y_ticks=[Tick(up(y), short(y)) for y in y_values if low - 1e-9 <= y <= high + 1e-9],
         lines=[d for d in drawn if not d.label] + named,
         summary=f"{title}. {summary}.",
     )
@@ -192,17 +192,19 @@ def _path(points: Sequence[tuple[float, float] | None]) -> str:
     return "".join(parts)
 
 
-def _apart(lines: list[Drawn], gap: float = 11.0) -> list[Drawn]:
-    """Move labels at the same height apart."""
+def _apart(lines: list[Drawn], gap: float = 12.0) -> list[Drawn]:
+    """Move labels at the same height apart, and those below the plot up again."""
     lines = sorted(lines, key=lambda d: d.y)
-    out: list[Drawn] = []
+    places: list[float] = []
     for line in lines:
-        y = line.y if not out else max(line.y, out[-1].y + gap)
-        out.append(Drawn(line.path, line.style, line.faint, line.label, line.x, y, line.last))
-    return out
+        places.append(line.y if not places else max(line.y, places[-1] + gap))
+    for i in reversed(range(len(places))):
+        limit = 100.0 if i + 1 == len(places) else places[i + 1] - gap
+        places[i] = min(places[i], limit)
+    return [replace(line, y=round(y, 2)) for line, y in zip(lines, places, strict=True)]
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:g}{letter}"

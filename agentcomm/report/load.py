@@ -70,12 +70,13 @@ def load_run(folder: Path) -> RunData:
     rows, broken = read_rows(path, CellRow, str(path), folder)
     current = [row for row in rows if not row.get("stale")]
     again = {row.get("id") for row in current}
-    stale = dict.fromkeys(str(row["stale"]) for row in rows if row.get("stale") and row.get("id") not in again)
+    stale = {row.get("id"): str(row["stale"]) for row in rows if row.get("stale") and row.get("id") not in again}
     cells = _cells(current)
     if not cells:
         detail = f" ({broken} unreadable lines)" if broken else ""
         raise RunError(f"{folder} contains no evaluated cell{detail}; run `agentcomm evaluate` first")
-    notes += [f"Cells evaluated earlier are left out: {reason} since. Evaluate them again." for reason in stale]
+    if stale:
+        notes.append(_stale(list(stale.values())))
     if broken:
         notes.append(f"{_lines(broken)} of cells.jsonl could not be read and {_is_are(broken)} skipped.")
     text, config = _config(folder, notes)
@@ -89,6 +90,17 @@ def load_run(folder: Path) -> RunData:
         episodes=_episodes(folder, notes),
         notes=notes,
     )
+
+
+def _stale(reasons: list[str]) -> str:
+    """One sentence on cells that are left out, with everything that changed since they were evaluated."""
+    changed = dict.fromkeys(
+        part for reason in reasons for part in reason.removesuffix(" changed").split(", ") if reason.endswith(" changed")
+    )
+    others = dict.fromkeys(reason for reason in reasons if not reason.endswith(" changed"))
+    why = "; ".join([*([f"{', '.join(changed)} changed"] if changed else []), *others])
+    what = "1 cell is" if len(reasons) == 1 else f"{len(reasons)} cells are"
+    return f"{what} left out as stale, since {why}; evaluate {'it' if len(reasons) == 1 else 'them'} again."
 
 
 def number(value: Any) -> float:
