@@ -46,6 +46,10 @@ class NumberError(AgentcommError):
     """A number that is not finite (NaN or infinite), reported where it arises."""
 
 
+class StatisticsError(AgentcommError):
+    """Scores or arguments that a statistic is not defined for."""
+
+
 class HookError(AgentcommError):
     """Code of a plug-in raised an error or broke its contract; the message names the plug-in and the hook."""
 
