@@ -66,14 +66,10 @@ def _headline(results: Results, claims: Claims) -> Markup:
         return Markup("Messages are worth {} to this team{}.").format(
             amount(gain.value, m), small(between(gain, m.digits, first=True))
         )
-    other = Markup("") if rule == results.decisions else Markup(" with {} actions").format(rule)
-    told = Markup("; no difference is supported") if len(results.seeds) >= CLAIM_SEEDS else Markup("")
-    return Markup("With messages the team {} {}, retrained without them {}{}{}.").format(
-        m.verb,
-        amount(results.estimate(ours).value, m),
-        amount(results.estimate(theirs).value, m),
-        other,
-        told,
+    told = Markup(": no difference is supported") if len(results.seeds) >= CLAIM_SEEDS else Markup("")
+    other = Markup("") if rule == results.decisions else Markup(" <small>(both with {} actions)</small>").format(rule)
+    return Markup("The team {} {} with messages and {} when retrained without them{}{}.").format(
+        m.verb, amount(results.estimate(ours).value, m), amount(results.estimate(theirs).value, m), other, told
     )
 
 

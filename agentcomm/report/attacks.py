@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ from agentcomm.report.text import DASH, assumption, between, fixed, listed, seve
 from agentcomm.statistics import CLAIM_SEEDS
 
 FIRST = 8  # attacks in the figure beside the answer
+EFFECTS = ("damage", "its control", "silence", "lie", "success", "own rate", "its control", "clean", "cells by outcome")
+THREATS = ("position", "powers", "knowledge", "budget", "version", "edits", "edits of its control", "success means")
 
 
 def attacks(results: Results, claims: Claims) -> list[Markup]:
@@ -44,7 +46,7 @@ def attacks(results: Results, claims: Claims) -> list[Markup]:
         ]
         out.append(
             Markup(
-                "Damage is what dropping the touched messages costs (silence), and what their content adds to it (lie). {}."
+                "Damage is what dropping the touched messages costs (silence) plus what their content adds (lie). {}."
             ).format(Markup("; ").join(said))
         )
     return out
@@ -53,7 +55,9 @@ def attacks(results: Results, claims: Claims) -> list[Markup]:
 def _costly(results: Results, claims: Claims, order: list[str]) -> Markup:
     """Which attacks cost something, where that is supported; otherwise the damages as numbers."""
     costly = [a for a in order if claims.costs(a)]
-    said = listed([Markup("{} {}").format(brief(results, a), part(results, effect(results, a)["damage"])) for a in order[:3]])
+    said = listed(
+        [Markup("{} {}").format(brief(results, a), part(results, effect(results, a)["damage"])) for a in order[:3]]
+    )
     if not costly:
         few = len(results.seeds) < CLAIM_SEEDS
         why = f"with {several(len(results.seeds), 'seed')}, nothing is claimed" if few else "no damage is supported"
@@ -170,23 +174,36 @@ def _row(results: Results, attack: str, found: Effect, place: Any) -> DamageRow:
     )
 
 
-def table(results: Results) -> tuple[list[str], list[tuple[str, str, list[str]]]]:
-    """Header, and label, assumptions and entries of each attack; columns that are empty everywhere are left out."""
-    header = ["damage", "control", "silence", "lie", "success", "own rate", "control", "clean", "success means"]
-    header += ["outcome, cells", "edits", "control's", "position", "powers", "knowledge", "budget", "version"]
-    rows = []
+@dataclass(frozen=True)
+class Table:
+    """A table with a row per attack: its label, what it assumes, and the entries; columns without any are left out."""
+
+    header: list[str]
+    rows: list[tuple[str, str, list[str]]]
+
+
+def tables(results: Results) -> list[Table]:
+    """What each attack does without defenses, and what it may do and spent."""
+    digits, effects, threats = results.primary.digits, {}, {}
     for label in results.attacks:
-        found, record = effect(results, label), results.records[label]
-        digits = results.primary.digits
+        found = effect(results, label)
         in_score = [found[name] for name in ("damage", "control_damage", "silence", "lie")]
         shares = [found[name] for name in ("success", "rate", "control_rate", "clean_rate")]
-        entries = [fixed(p.value, digits) + between(p.estimate, digits) for p in in_score]
-        entries += [fixed(p.value, 2) + between(p.estimate, 2) for p in shares]
         outcomes = ", ".join(f"{count} {word}" for word, count in found.outcomes.items())
-        entries += [found.predicate or DASH, outcomes, *(_edits(s) for s in (found.spent, found.control_spent))]
-        rows.append((label, assumption(results.assumes(label)), [*entries, *_threat(record)]))
-    kept = [i for i in range(len(header)) if any(entries[i] not in ("", DASH) for _, _, entries in rows)]
-    return [header[i] for i in kept], [(a, words, [entries[i] for i in kept]) for a, words, entries in rows]
+        effects[label] = [
+            *(fixed(p.value, digits) + between(p.estimate, digits) for p in in_score),
+            *(fixed(p.value, 2) + between(p.estimate, 2) for p in shares),
+            outcomes,
+        ]
+        edits = [_edits(spent) for spent in (found.spent, found.control_spent)]
+        threats[label] = [*_threat(results.records[label]), *edits, found.predicate or DASH]
+    return [_table(results, EFFECTS, effects), _table(results, THREATS, threats)]
+
+
+def _table(results: Results, header: Sequence[str], entries: Mapping[str, list[str]]) -> Table:
+    kept = [i for i in range(len(header)) if any(row[i] not in ("", DASH) for row in entries.values())]
+    rows = [(a, assumption(results.assumes(a)), [row[i] for i in kept]) for a, row in entries.items()]
+    return Table([header[i] for i in kept], rows)
 
 
 def _threat(record: Mapping[str, Any]) -> list[str]:

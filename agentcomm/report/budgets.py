@@ -11,9 +11,10 @@ from agentcomm.base.errors import AgentcommError
 from agentcomm.base.registry import find
 from agentcomm.report.charts import Chart, Line, chart
 from agentcomm.report.effects import Part, effect
-from agentcomm.report.results import NONE, Results, spread
+from agentcomm.report.results import NONE, Results
+from agentcomm.statistics import REAL
 
-SERIES = 5  # defenses in one chart
+SERIES = 6  # lines in one chart
 MEMBERS = 3  # attacks that make a curve
 
 
@@ -50,7 +51,7 @@ def assumption_curves(results: Results) -> list[Chart]:
         points = {level: results.gains(clean.get(level, {}), by_seed) for level, by_seed in levels.items()}
         if own is not None and attack in results.attacks:
             points[own] = effect(results, attack)["damage"].by_seed
-        lines = [_line("no defense", "attacked", {x: Part(spread(v), v) for x, v in points.items()})]
+        lines = [_line("no defense", "attacked", {x: Part(v, REAL) for x, v in points.items()})]
         drawn = chart(f"Damage of {attack} in {results.primary.unit}", "obedience of the victims", lines)
         if drawn is not None and len(points) >= MEMBERS:
             charts.append(drawn)
@@ -78,20 +79,24 @@ def _families(results: Results) -> Iterator[tuple[str, str, str, dict[float, str
                 rest = {k: v for k, v in leaves.items() if k != key}
                 if _is_number(value):
                     groups.setdefault(json.dumps(rest, sort_keys=True, default=str), {})[float(value)] = label
-            for rest, forms in groups.items():
+            for others, forms in groups.items():
                 if len(forms) >= MEMBERS:
-                    words = ", ".join(f"{k} {v}" for k, v in json.loads(rest).items())
+                    words = ", ".join(f"{k} {v}" for k, v in json.loads(others).items())
                     yield name, key, words, dict(sorted(forms.items()))
 
 
 def _lines(results: Results, forms: Mapping[float, str]) -> list[Line]:
-    """A line per defense, and one for the control of the undefended attack."""
-    lines = []
-    for number, defense in enumerate(results.defenses[:SERIES]):
-        found = {x: effect(results, label, defense)["damage"] for x, label in forms.items()}
-        lines.append(_line("no defense" if defense == NONE else defense, f"s{number}", found))
-        if defense == NONE:
-            lines += _seeds(found, f"s{number}")
+    """A line per defense, one for several that make no difference, and one for the control of the undefended attack."""
+    found: dict[tuple[float, ...], list[str]] = {}
+    parts: dict[str, dict[float, Part]] = {}
+    for defense in results.defenses:
+        parts[defense] = {x: effect(results, label, defense)["damage"] for x, label in forms.items()}
+        ys = tuple(round(part.value, 4) for part in parts[defense].values())
+        found.setdefault(ys, []).append(defense)
+    lines = _seeds(parts[NONE], "s0")
+    for number, alike in enumerate(list(found.values())[:SERIES]):
+        label = ", ".join("no defense" if defense == NONE else defense for defense in alike)
+        lines.append(_line(label, f"s{number}", parts[alike[0]]))
     control = {x: effect(results, label)["control_damage"] for x, label in forms.items()}
     return [*lines, _line("control", "control", control)]
 

@@ -91,7 +91,7 @@ def _contents(run: RunData) -> dict[str, Any]:
         "heat": heat,
         "same_episodes": len({(row.get("episodes"), row.get("episode_seed")) for row in run.cells}) == 1,
         "attacks": attacks.attacks(results, claims) if results.judged else [],
-        "attack_table": attacks.table(results),
+        "attack_tables": attacks.tables(results),
         "budgets": budgets.curves(results),
         "defenses": defenses.defenses(results, claims) if results.judged else [],
         "fronts": defenses.fronts(results),

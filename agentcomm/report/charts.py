@@ -15,6 +15,7 @@ from agentcomm.report.load import Curve, number
 from agentcomm.report.text import fixed
 
 POINTS = 120  # largest number of points per line
+WRAPPED = 14  # characters of a label in one line
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,8 @@ def learning_charts(curves: Sequence[Curve], score: str) -> list[Chart]:
                 continue  # it has no gate
             seeds = [_learning_line(c, key) for c in curves if c.variant == variant]
             seeds = [line for line in seeds if any(math.isfinite(y) for y in line.ys)]
+            if key == "gate_open" and all(y == 1.0 for line in seeds for y in line.ys):
+                continue  # a team without gates
             if len(seeds) > 1:
                 lines += [*seeds, mean_line(name, variant, seeds)]
             elif seeds:
@@ -195,16 +198,19 @@ def _path(points: Sequence[tuple[float, float] | None]) -> str:
 def _apart(lines: list[Drawn], gap: float = 12.0) -> list[Drawn]:
     """Move labels at the same height apart, and those below the plot up again."""
     lines = sorted(lines, key=lambda d: d.y)
+    heights = [gap * (0.4 + 0.6 * math.ceil((len(line.label) + len(line.last) + 1) / WRAPPED)) for line in lines]
     places: list[float] = []
-    for line in lines:
-        places.append(line.y if not places else max(line.y, places[-1] + gap))
+    for i, line in enumerate(lines):
+        least = places[-1] + (heights[i - 1] + heights[i]) / 2 if places else line.y
+        places.append(max(line.y, least))
     for i in reversed(range(len(places))):
-        limit = 100.0 if i + 1 == len(places) else places[i + 1] - gap
+        limit = 100.0 if i + 1 == len(places) else places[i + 1] - (heights[i] + heights[i + 1]) / 2
         places[i] = min(places[i], limit)
     return [replace(line, y=round(y, 2)) for line, y in zip(lines, places, strict=True)]
 
 
 def short(value: float) -> str:
+    """A number at a tick, such as ``400k``."""
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:g}{letter}"

@@ -87,6 +87,9 @@ def conditions(results: Results) -> list[Group]:
     """Cells under other conditions, by the kind of condition; the team and its control side by side."""
     own = next((row.get("conditions") or {} for row in results.rows(None, NONE)), {})
     cells: dict[tuple[str, str, str, str], dict[str, list[dict[str, Any]]]] = {}
+    if results.changed:
+        both = {variant: results.rows(None, NONE, variant) for variant in ("team", "control")}
+        cells["The run's own", "as in the grid above", "", NONE] = both
     for row in results.changed:
         attack = row.get("attack")
         place = (

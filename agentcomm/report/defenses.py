@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -12,7 +12,7 @@ from agentcomm.report.charts import Tick, short, ticks
 from agentcomm.report.claims import Claims
 from agentcomm.report.effects import averted, undefended
 from agentcomm.report.phrases import amount
-from agentcomm.report.results import NONE, How, Results, Scores, spread
+from agentcomm.report.results import NONE, Results, Scores, spread
 from agentcomm.report.text import between, fixed, named, several, signed, small
 from agentcomm.statistics import Estimate
 
@@ -22,7 +22,11 @@ def defenses(results: Results, claims: Claims) -> list[Markup]:
     names = [d for d in results.defenses if d != NONE]
     if not names:
         return [Markup("No defense was evaluated.")] if results.attacks else []
-    return [text for text in (_help(results, claims, names), _both_ways(results, names), _tax(results, claims, names)) if text]
+    return [
+        text
+        for text in (_help(results, claims, names), _both_ways(results, names), _tax(results, claims, names))
+        if text
+    ]
 
 
 def _help(results: Results, claims: Claims, names: Sequence[str]) -> Markup:
@@ -55,9 +59,9 @@ def _both_ways(results: Results, names: Sequence[str]) -> Markup:
             parts.append(Markup("{} {} better, {} worse").format(named([defense]), better, worse))
     if not parts:
         return Markup("")
-    return Markup("Number of the {} under which the team scores better or worse with a defense than without: {}.").format(
-        several(len(undefended(results)), "attack"), Markup("; ").join(parts)
-    )
+    return Markup(
+        "Number of the {} under which the team scores better or worse with a defense than without: {}."
+    ).format(several(len(undefended(results)), "attack"), Markup("; ").join(parts))
 
 
 def _tax(results: Results, claims: Claims, names: Sequence[str]) -> Markup:
@@ -98,7 +102,6 @@ class Point:
     y: float
     front: bool
     text: str
-    label_left: bool
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,9 @@ def fronts(results: Results) -> list[Front]:
                 if x.known and y.known:
                     points[defense] = (x.value, y.value)
             if len(points) > 1:
-                title = f"Damage averted in the {y_label}" if how == "worst" else "Damage averted, mean over the attacks"
+                title = (
+                    f"Damage averted in the {y_label}" if how == "worst" else "Damage averted, mean over the attacks"
+                )
                 found.append(_front(title, x_label, f"{results.primary.unit} averted", points))
     return found
 
@@ -159,7 +164,6 @@ def _front(title: str, x_label: str, y_label: str, points: dict[str, tuple[float
             up(points[names[0]][1]),
             any(name in best for name in names),
             "cost {}, averted {}".format(*(signed(value, 2) for value in points[names[0]])),
-            across(points[names[0]][0]) > 55,
         )
         for names in places.values()
     ]
@@ -176,7 +180,7 @@ def _front(title: str, x_label: str, y_label: str, points: dict[str, tuple[float
     )
 
 
-def _dominated(point: tuple[float, float], others: Sequence[tuple[float, float]]) -> bool:
+def _dominated(point: tuple[float, float], others: Iterable[tuple[float, float]]) -> bool:
     """Whether another one costs no more and averts no less, and is better in one of them."""
     x, y = point
     return any(a <= x and b >= y and (a, b) != (x, y) for a, b in others)

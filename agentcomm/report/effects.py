@@ -6,7 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from agentcomm.report.load import number
 from agentcomm.report.results import NONE, How, Results, Scores, spread
@@ -17,22 +19,33 @@ SHARES = ("rate", "control_rate", "clean_rate", "worse", "better")
 SPENT = ("edits", "messages", "bytes", "norm")
 
 
-@dataclass(frozen=True)
 class Part:
-    """One number of an effect, over seeds and in each of them."""
+    """One number of an effect in each seed.
 
-    estimate: Estimate
-    by_seed: Scores
+    Args:
+        by_seed: Its values.
+        scale: The values that it can take.
+    """
+
+    def __init__(self, by_seed: Scores, scale: Scale) -> None:
+        self.by_seed = by_seed
+        self._scale = scale
+
+    @cached_property
+    def estimate(self) -> Estimate:
+        """Its mean over seeds, with the interval."""
+        return spread(self.by_seed, self._scale)
 
     @property
     def known(self) -> bool:
         """Whether there is a value."""
-        return self.estimate.known
+        return any(map(math.isfinite, self.by_seed.values()))
 
     @property
     def value(self) -> float:
         """Its mean over seeds; NaN without a value."""
-        return self.estimate.value
+        values = [value for value in self.by_seed.values() if math.isfinite(value)]
+        return sum(values) / len(values) if values else math.nan
 
 
 @dataclass(frozen=True)
@@ -60,26 +73,18 @@ class Effect:
         return self.parts[name]
 
 
+_KNOWN: WeakKeyDictionary[Results, dict[tuple[str, str], Effect]] = WeakKeyDictionary()
+
+
 def effect(results: Results, attack: str, defense: str = NONE) -> Effect:
     """The effect of one attack under one set of defenses.
 
     Rows without a recorded effect have only their damage: the difference from the same defenses without the attack.
     """
-    rows = results.rows(attack, defense)
-    steps = results.primary.scale.of_differences
-    parts = {name: _part(rows, name, steps) for name in IN_SCORE} | {name: _part(rows, name, SHARE) for name in SHARES}
-    parts["success"] = _part(rows, "success", SHARE.of_differences)
-    if not parts["damage"].known:
-        damage = results.gains(results.scores(None, defense), results.scores(attack, defense))
-        parts["damage"] = Part(spread(damage, steps), damage)
-    return Effect(
-        parts=parts,
-        predicate=next((str(row["effect"]["predicate"]) for row in rows if _of(row).get("predicate")), ""),
-        outcomes=Counter(str(row.get("outcome") or row.get("status")) for row in rows),
-        spent=_spent([row.get("spent") or {} for row in rows]),
-        control_spent=_spent([((row.get("counterparts") or {}).get("control") or {}).get("spent") or {} for row in rows]),
-        reasons=tuple(dict.fromkeys(str(row["reason"]) for row in rows if row.get("reason"))),
-    )
+    known = _KNOWN.setdefault(results, {})
+    if (attack, defense) not in known:
+        known[attack, defense] = _effect(results, attack, defense)
+    return known[attack, defense]
 
 
 def undefended(results: Results) -> list[str]:
@@ -105,7 +110,9 @@ def averted(results: Results, defense: str, how: How) -> Scores:
     Only attacks count that have a damage with and without the defense in that seed, and that assume nothing of their
     victims.
     """
-    pairs = [(effect(results, a)["damage"].by_seed, effect(results, a, defense)["damage"].by_seed) for a in results.shown]
+    pairs = [
+        (effect(results, a)["damage"].by_seed, effect(results, a, defense)["damage"].by_seed) for a in results.shown
+    ]
     out = {}
     for seed in results.seeds:
         both = [(alone.get(seed, math.nan), kept.get(seed, math.nan)) for alone, kept in pairs]
@@ -116,6 +123,26 @@ def averted(results: Results, defense: str, how: How) -> Scores:
     return out
 
 
+def _effect(results: Results, attack: str, defense: str) -> Effect:
+    rows = results.rows(attack, defense)
+    steps = results.primary.scale.of_differences
+    parts = {name: _part(rows, name, steps) for name in IN_SCORE} | {name: _part(rows, name, SHARE) for name in SHARES}
+    parts["success"] = _part(rows, "success", SHARE.of_differences)
+    if not parts["damage"].known:
+        damage = results.gains(results.scores(None, defense), results.scores(attack, defense))
+        parts["damage"] = Part(damage, steps)
+    return Effect(
+        parts=parts,
+        predicate=next((str(row["effect"]["predicate"]) for row in rows if _of(row).get("predicate")), ""),
+        outcomes=Counter(str(row.get("outcome") or row.get("status")) for row in rows),
+        spent=_spent([row.get("spent") or {} for row in rows]),
+        control_spent=_spent(
+            [((row.get("counterparts") or {}).get("control") or {}).get("spent") or {} for row in rows]
+        ),
+        reasons=tuple(dict.fromkeys(str(row["reason"]) for row in rows if row.get("reason"))),
+    )
+
+
 def _of(row: dict[str, Any]) -> dict[str, Any]:
     found = row.get("effect")
     return found if isinstance(found, dict) else {}
@@ -124,7 +151,7 @@ def _of(row: dict[str, Any]) -> dict[str, Any]:
 def _part(rows: Sequence[dict[str, Any]], name: str, scale: Scale) -> Part:
     """One number of the effect; NaN where the cell failed, was inconclusive, or has none."""
     by_seed = {row["seed"]: number(_of(row).get(name)) if row.get("status") == "ok" else math.nan for row in rows}
-    return Part(spread(by_seed, scale), by_seed)
+    return Part(by_seed, scale)
 
 
 def _spent(records: Sequence[dict[str, Any]]) -> dict[str, float]:

@@ -17,11 +17,11 @@ from agentcomm.report.text import DASH, fixed, percent
 def timeline(results: Results) -> Chart | None:
     """Share of open gates by step: each seed without attacks, the mean, and the mean under two attacks.
 
-    The attacks are the one with the largest damage, and the one that changes the gates most.
+    The attacks are the one with the largest damage, and the one that changes the gates most. A team whose gates are
+    always open has no timeline.
     """
-    by_attack = {attack: _seeds(results, attack) for attack in (None, *results.attacks)}
-    clean = by_attack.pop(None)
-    means = {a: mean_line(str(a), "", lines) for a, lines in by_attack.items() if lines}
+    clean, by_attack = _seeds(results, None), {attack: _seeds(results, attack) for attack in results.attacks}
+    means = {a: mean_line(a, "", lines) for a, lines in by_attack.items() if lines}
     shown = [a for a in undefended(results) if a in means][:1]
     if clean:
         base = mean_line("clean", "team", clean)
@@ -31,7 +31,9 @@ def timeline(results: Results) -> Chart | None:
     else:
         lines = []
     for style, attack in zip(("attacked", "s2"), shown, strict=False):
-        lines.append(Line(str(attack), style, means[attack].xs, means[attack].ys))
+        lines.append(Line(attack, style, means[attack].xs, means[attack].ys))
+    if all(y == 1.0 for line in lines for y in line.ys):
+        return None  # a team without gates
     return chart("Share of open gates by step of the episode", "step", lines, (0.0, 1.0))
 
 

@@ -11,7 +11,7 @@ from agentcomm.report.load import number
 from agentcomm.report.measures import SUCCESS
 from agentcomm.report.results import NONE, How, Results, Scores, spread
 from agentcomm.report.text import DASH, assumption, fixed, percent, several, signed, span
-from agentcomm.statistics import Estimate
+from agentcomm.statistics import MIN_SEEDS, Estimate
 
 WORST = "worst of the attacks"
 AVERAGE = "mean of the attacks"
@@ -110,8 +110,13 @@ class Heatmap:
         return rows
 
     @property
+    def dotted(self) -> bool:
+        """Whether there are too few seeds for intervals, and several to show."""
+        return 1 < len(self.results.seeds) < MIN_SEEDS
+
+    @property
     def between_floor_and_clean(self) -> bool:
-        """Whether colors run from the floor to the clean score; otherwise from the worst score of the run to the best."""
+        """Whether colors run from the floor to the clean score, and not from the worst to the best score of the run."""
         gain = self.results.gains({0: self.clean}, {0: self.floor})[0]
         return math.isfinite(gain) and gain > 0
 
@@ -147,7 +152,9 @@ class Heatmap:
         for key, _ in self.measures:
             if key == "damage":
                 damage = damage_over_attacks(r, defense, how)
-                faces.append(self._face(key, spread(damage), damage, r.primary.digits, self._harm(spread(damage).value)))
+                faces.append(
+                    self._face(key, spread(damage), damage, r.primary.digits, self._harm(spread(damage).value))
+                )
             elif key == "success-of-attack":
                 faces.append(Face(key, DASH, "", [], None, []))
             elif key == "retained":
@@ -236,17 +243,23 @@ def _attacker(found: Effect | None) -> Face:
 def _facts(results: Results, attack: str | None, defense: str, found: Effect | None) -> list[tuple[str, str]]:
     rows, by_seed, m = results.rows(attack, defense), results.scores(attack, defense), results.primary
     clean = results.estimate(results.scores(None, defense))
-    facts = [("seeds", ", ".join(str(seed) for seed in by_seed)), (f"{m.label.lower()} by seed", _values(by_seed, m.digits))]
+    facts = [
+        ("seeds", ", ".join(str(seed) for seed in by_seed)),
+        (f"{m.label.lower()} by seed", _values(by_seed, m.digits)),
+    ]
     if found is not None:
         facts.append(("clean, same defenses", fixed(clean.value, m.digits)))
-        for name, words in (("damage", "damage"), ("control_damage", "damage of its control"), ("silence", "silence"), ("lie", "lie")):
+        for name, words in (
+            ("damage", "damage"),
+            ("control_damage", "damage of its control"),
+            ("silence", "silence"),
+            ("lie", "lie"),
+        ):
             if found[name].known:
                 facts.append((words, fixed(found[name].value, m.digits)))
         if found.predicate:
             facts.append(("success means", found.predicate))
-        for name in SPENT:
-            if name in found.spent:
-                facts.append((f"{name} spent", _spent(found, name)))
+        facts += [(f"{name} spent", _spent(found, name)) for name in SPENT if name in found.spent]
         outcomes = [f"{count} {word}" for word, count in found.outcomes.items() if word != "ok"]
         facts += [("outcomes", ", ".join(outcomes))] if outcomes else []
     episodes = sum(int(row.get("episodes") or 0) for row in rows if row.get("status") == "ok")

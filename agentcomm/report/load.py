@@ -95,7 +95,10 @@ def load_run(folder: Path) -> RunData:
 def _stale(reasons: list[str]) -> str:
     """One sentence on cells that are left out, with everything that changed since they were evaluated."""
     changed = dict.fromkeys(
-        part for reason in reasons for part in reason.removesuffix(" changed").split(", ") if reason.endswith(" changed")
+        part
+        for reason in reasons
+        for part in reason.removesuffix(" changed").split(", ")
+        if reason.endswith(" changed")
     )
     others = dict.fromkeys(reason for reason in reasons if not reason.endswith(" changed"))
     why = "; ".join([*([f"{', '.join(changed)} changed"] if changed else []), *others])

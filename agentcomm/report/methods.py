@@ -33,13 +33,16 @@ def methods(run: RunData, results: Results, claims: Claims) -> list[tuple[str, s
             f"{' and '.join(decisions)}; the worth of messages is the smaller of two: teams with and without"
             " messages both greedy, or both with sampled actions",
         ),
-        ("Cells", f"{len(run.cells)} evaluated, {len(results.failed)} failed, {len(results.inconclusive)} inconclusive"),
+        (
+            "Cells",
+            f"{len(run.cells)} evaluated, {len(results.failed)} failed, {len(results.inconclusive)} inconclusive",
+        ),
         ("Episodes per cell", ", ".join(f"{n:,}" for n in episodes) or DASH),
         ("Seed of the episodes", f"{', '.join(draws) or '?'}{'; the same for every cell' if len(draws) == 1 else ''}"),
         (
             "Intervals",
-            f"Student's t over training seeds, {LEVEL:.0%}, on a scale that keeps the bounds of the score; with fewer than "
-            f"{MIN_SEEDS} seeds, a dot for each",
+            f"Student's t over training seeds, {LEVEL:.0%}, on a scale that keeps the bounds of the score;"
+            f" with fewer than {MIN_SEEDS} seeds, a dot for each",
         ),
         (
             "Claims",

@@ -48,7 +48,11 @@
   // What agent i observed, as facts and as numbers.
   function observed(frame, i) {
     const facts = Object.entries(frame.facts || {}).filter(([name, values]) => name !== "role" && values[i] !== -1);
-    const words = facts.map(([name, values]) => (/^(sees|is|has) /.test(name) ? (values[i] ? name : name.replace(/^(sees|is|has) /, "$1 not ")) : `${name} ${values[i]}`));
+    const words = facts.map(([name, values]) => {
+      if (name.startsWith("sees ")) return values[i] ? name : `does not see ${name.slice(5)}`;
+      if (name.startsWith("is ")) return values[i] ? name : `is not ${name.slice(3)}`;
+      return `${name} ${values[i]}`;
+    });
     const numbers = (frame.observations || [])[i] || [];
     const shown = numbers.slice(0, 24).join(" ") + (numbers.length > 24 ? ` … (${numbers.length} numbers)` : "");
     return [words.join(", "), shown];

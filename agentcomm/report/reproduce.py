@@ -74,7 +74,8 @@ def _own(run: RunData, notes: Counter[str]) -> tuple[Conditions, list[Conditions
     try:
         config = RunConfig.model_validate(run.config)
     except ValidationError as error:
-        notes[f"config.yaml does not fit this version, so commands state every option: {_why(error, 'config.yaml', RunConfig)}"] += 1
+        why = _why(error, "config.yaml", RunConfig)
+        notes[f"config.yaml does not fit this version, so commands state every option: {why}"] += 1
         return Conditions(), []
     first, *more = (_canonical(under, config, notes) for under in config.evaluation.expand(config.transport))
     return first, more

@@ -70,7 +70,7 @@ class Detection(BaseModel):
     tpr_at_1_fpr: Number | None = None
     delay: Number | None = None
     false_isolations: Number | None = None
-    curve: Annotated[list[tuple[Number, Number]], Field(max_length=50)] = []
+    curve: Annotated[list[Annotated[list[Number], Field(min_length=2, max_length=2)]], Field(max_length=50)] = []
 
 
 class CellRow(BaseModel):
