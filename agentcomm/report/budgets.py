@@ -75,7 +75,7 @@ def _families(results: Results) -> Iterator[tuple[str, str, str, dict[float, str
         for key in keys:
             groups: dict[str, dict[float, str]] = {}
             for label, leaves in own.items():
-                value = leaves.get(key, _default(name, key))
+                value = leaves[key] if key in leaves else _default(name, key)
                 rest = {k: v for k, v in leaves.items() if k != key}
                 if _is_number(value):
                     groups.setdefault(json.dumps(rest, sort_keys=True, default=str), {})[float(value)] = label

@@ -11,6 +11,7 @@ from agentcomm.report.load import Curve, number
 from agentcomm.report.measures import SUCCESS
 from agentcomm.report.results import NONE, Results, Scores, spread
 from agentcomm.report.text import DASH, between, fixed, percent, signed
+from agentcomm.runs.conditions import PLAIN_CONDITIONS
 from agentcomm.statistics import POSITIVE
 
 
@@ -80,12 +81,13 @@ KINDS = {
     "obedience": "Obedience",
     "device": "Device",
 }
+PLAIN = PLAIN_CONDITIONS.model_dump(mode="json")
 HEADER = ("with messages", "success", "retrained without", "success", "messages per step")
 
 
 def conditions(results: Results) -> list[Group]:
     """Cells under other conditions, by the kind of condition; the team and its control side by side."""
-    own = next((row.get("conditions") or {} for row in results.rows(None, NONE)), {})
+    own = next((row["conditions"] for row in results.rows(None, NONE) if row.get("conditions")), PLAIN)
     cells: dict[tuple[str, str, str, str], dict[str, list[dict[str, Any]]]] = {}
     if results.changed:
         both = {variant: results.rows(None, NONE, variant) for variant in ("team", "control")}

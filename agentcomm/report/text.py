@@ -47,7 +47,9 @@ def between(estimate: Estimate, digits: int, by_seed: Mapping[int, float] | None
     if text := span(estimate, digits):
         return f" ({text}{f'; 95% interval over {estimate.seeds} seeds' if first else ''})"
     if by_seed and estimate.seeds > 1:
-        return f" (seeds: {', '.join(fixed(v, digits) for v in by_seed.values() if math.isfinite(v))})"
+        values = [fixed(v, digits) for v in by_seed.values() if math.isfinite(v)]
+        alike = estimate.seeds > 3 and len(set(values)) == 1
+        return f" (all {estimate.seeds} seeds alike)" if alike else f" (seeds: {', '.join(values)})"
     return " (one seed)" if estimate.seeds == 1 and first else ""
 
 

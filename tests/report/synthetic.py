@@ -136,6 +136,24 @@ def cells(
     return with_effects(rows)
 
 
+def exact(seeds: tuple[int, ...] = (0, 1, 2), floor: float = 14.0) -> list[dict[str, Any]]:
+    """Cells with round numbers: clean 6, replay 10 alone and 7 with authenticate, drop 8 whatever one does."""
+    rows = []
+    rng = np.random.default_rng(0)
+    for seed in seeds:
+        rows.append(cell(rng, "control", seed, None, "none", floor))
+        for attack, defense, steps in (
+            (None, "none", 6.0),
+            (None, "authenticate", 6.5),
+            ("replay(rate=1.0)", "none", 10.0),
+            ("replay(rate=1.0)", "authenticate", 7.0),
+            ("drop(probability=0.5)", "none", 8.0),
+            ("drop(probability=0.5)", "authenticate", 8.0),
+        ):
+            rows.append(cell(rng, "team", seed, attack, defense, steps))
+    return rows
+
+
 def with_effects(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows with what evaluation records besides scores: effects, controls, detection, traffic, and provenance."""
     clean = {(r["variant"], r["seed"], r["defense_label"]): r["metrics"] for r in rows if r["attack"] is None}
