@@ -28,6 +28,7 @@ class Line:
         xs: Ascending.
         ys: Values, NaN for a gap.
         faint: Whether the line is one seed of several.
+        note: What stands at its end; its last value if empty.
     """
 
     label: str
@@ -35,6 +36,7 @@ class Line:
     xs: Sequence[float]
     ys: Sequence[float]
     faint: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Drawn:
     x: float
     y: float
     last: str
+    noted: bool
 
 
 @dataclass(frozen=True)
@@ -101,10 +104,10 @@ def chart(title: str, x_label: str, lines: Sequence[Line], y_range: tuple[float,
     for line in sorted(lines, key=lambda line: not line.faint):
         points = [(across(x), up(y)) if math.isfinite(y) else None for x, y in zip(line.xs, line.ys, strict=True)]
         end = [p for p in points if p is not None][-1]
-        last = [y for y in line.ys if math.isfinite(y)][-1]
-        drawn.append(Drawn(_path(points), line.style, line.faint, line.label, *end, fixed(last, 2 if high <= 2 else 1)))
+        last = fixed([y for y in line.ys if math.isfinite(y)][-1], 2 if high <= 2 else 1)
+        drawn.append(Drawn(_path(points), line.style, line.faint, line.label, *end, line.note or last, bool(line.note)))
     named = _apart([d for d in drawn if d.label])
-    summary = "; ".join(f"{d.label} ends at {d.last}" for d in named)
+    summary = "; ".join(f"{d.label} {d.last}" if d.noted else f"{d.label} ends at {d.last}" for d in named)
     return Chart(
         title=title,
         x_label=x_label,

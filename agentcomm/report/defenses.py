@@ -95,9 +95,10 @@ def _more_bytes(results: Results, defense: str) -> Estimate:
 
 @dataclass(frozen=True)
 class Point:
-    """A defense in a chart, places in percent; ``front`` if no other one is both cheaper and better."""
+    """Defenses at one place in a chart, in percent; ``front`` if no other one is both cheaper and better."""
 
     name: str
+    label: str
     x: float
     y: float
     front: bool
@@ -128,12 +129,11 @@ def fronts(results: Results) -> list[Front]:
     for cost, x_label in costs:
         for how, y_label in (("worst", "worst case"), ("mean", "mean over the attacks")):
             points = {NONE: (0.0, 0.0)}
-            for defense in names:
+            for defense in names:  # unknown ones keep their number
                 x = spread(_taxes(results, defense)) if cost == "score" else _more_bytes(results, defense)
                 y = spread(averted(results, defense, "worst" if how == "worst" else "mean"))
-                if x.known and y.known:
-                    points[defense] = (x.value, y.value)
-            if len(points) > 1:
+                points[defense] = (x.value, y.value)
+            if any(math.isfinite(x + y) for name, (x, y) in points.items() if name != NONE):
                 title = (
                     f"Damage averted in the {y_label}" if how == "worst" else "Damage averted, mean over the attacks"
                 )
@@ -142,6 +142,8 @@ def fronts(results: Results) -> list[Front]:
 
 
 def _front(title: str, x_label: str, y_label: str, points: dict[str, tuple[float, float]]) -> Front:
+    numbers = {name: str(number) for number, name in enumerate(points)}
+    points = {name: point for name, point in points.items() if all(map(math.isfinite, point))}
     xs, ys = zip(*points.values(), strict=True)
     (left, right), (low, high) = _padded(xs), _padded(ys)
 
@@ -160,6 +162,7 @@ def _front(title: str, x_label: str, y_label: str, points: dict[str, tuple[float
     drawn = [
         Point(
             ", ".join("no defense" if name == NONE else name for name in names),
+            ", ".join(numbers[name] for name in names),
             across(points[names[0]][0]),
             up(points[names[0]][1]),
             any(name in best for name in names),

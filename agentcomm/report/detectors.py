@@ -69,9 +69,10 @@ def curves(found: Found) -> list[Chart]:
         shown = list(own.items())[:LINES]
         lines = [Line("", "chance", [0.0, 1.0], [0.0, 1.0])]
         for style, (attack, seeds) in enumerate(shown):
-            mean = np.mean([line.ys for line in seeds], axis=0).tolist()
-            lines.append(Line(attack, f"s{style}", RATES.tolist(), mean))
-        title = f"ROC of {detector}: true positive rate"
+            mean = np.mean([line.ys for line in seeds], axis=0)
+            area = fixed(float(np.trapezoid(mean, RATES)), 2)
+            lines.append(Line(attack, f"s{style}", RATES.tolist(), mean.tolist(), note=area))
+        title = f"ROC of {detector}: true positive rate, and area below it"
         drawn = chart(title, "false positive rate", lines, (0.0, 1.0)) if shown else None
         if drawn is not None:
             charts.append(drawn)

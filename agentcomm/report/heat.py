@@ -109,6 +109,19 @@ class Heatmap:
                 rows.append(HeatRow(name, "", cells, summary=True))
         return rows
 
+    def ramps(self) -> list[tuple[str, str]]:
+        """The ends of the color scale for each measure."""
+        words = {
+            "damage": ("most damage of the run", "none"),
+            "success-of-attack": ("the attack always succeeds", "no more often than its control"),
+            SUCCESS.key: ("never", "always"),
+            "retained": ("as without messages, or worse", "as without the attack"),
+        }
+        of_run = ("worst score of the run", "best score of the run")
+        floor = ("as without messages, or worse", "as without the attack")
+        words[self.results.primary.key] = floor if self.between_floor_and_clean else of_run
+        return [words[key] for key, _ in self.measures]
+
     @property
     def dotted(self) -> bool:
         """Whether there are too few seeds for intervals, and several to show."""
