@@ -156,9 +156,17 @@ def _front(title: str, x_label: str, y_label: str, points: dict[str, tuple[float
     best = [name for name, point in points.items() if not _dominated(point, points.values())]
     best.sort(key=lambda name: points[name])
     path = "M" + "L".join(f"{across(points[n][0]):g} {up(points[n][1]):g}" for n in best)
-    places: dict[tuple[int, int], list[str]] = {}  # defenses at one place share a label
+    places: list[list[str]] = []  # defenses at nearly one place share a label
     for name, (x, y) in points.items():
-        places.setdefault((round(across(x) / 3), round(up(y) / 6)), []).append(name)
+        near = (
+            group
+            for group in places
+            if abs(across(x) - across(points[group[0]][0])) < 3 and abs(up(y) - up(points[group[0]][1])) < 5
+        )
+        if (group := next(near, None)) is None:
+            places.append([name])
+        else:
+            group.append(name)
     drawn = [
         Point(
             ", ".join("no defense" if name == NONE else name for name in names),
@@ -168,7 +176,7 @@ def _front(title: str, x_label: str, y_label: str, points: dict[str, tuple[float
             any(name in best for name in names),
             "cost {}, averted {}".format(*(signed(value, 2) for value in points[names[0]])),
         )
-        for names in places.values()
+        for names in places
     ]
     said = "; ".join(f"{p.name}: {p.text}{', on the front' if p.front else ''}" for p in drawn)
     return Front(

@@ -51,7 +51,7 @@ def table(results: Results, found: Found) -> tuple[list[str], list[list[str]]]:
         for key, _, scale, digits in COLUMNS:
             values: Scores = {seed: number(record.get(key)) for seed, record in by_seed.items()}
             mean = spread(values, scale)
-            row.append(fixed(mean.value, digits) + between(mean, digits, values))
+            row.append(fixed(mean.value, digits) + between(mean, digits))
         rows.append(row)
     header = ["detector", "attack", "together with", *(name for _, name, _, _ in COLUMNS)]
     kept = [i for i in range(len(header)) if any(row[i] not in ("", DASH) for row in rows)]
