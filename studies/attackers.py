@@ -57,7 +57,7 @@ def attacks(root: Path, seed: int, saved: SavedPolicy) -> dict[str, list[Choice 
     rewriting, masking = attacker(root, "rewriting", seed), attacker(root, "masking", seed)
     return {
         "no attack": [None],
-        "rewriting: no-op control": [choice("learned", policy=rewriting, noop_control=True)],
+        "rewriting: no-op control": [choice("learned", policy=rewriting, run_as="control")],
         "rewriting: random noise": [choice("noise", epsilon=NORM, budget=few)],
         "rewriting: random noise, blind agent's link": [choice("noise", epsilon=NORM, budget=few, links=there)],
         "rewriting: random choices of the same edits": [choice("learned", policy=rewriting, untrained=True)],
@@ -70,7 +70,7 @@ def attacks(root: Path, seed: int, saved: SavedPolicy) -> dict[str, list[Choice 
         ],
         "rewriting: gradient (white box)": [choice("gradient", epsilon=NORM, budget=few)],
         "rewriting: gradient, blind agent's link": [choice("gradient", epsilon=NORM, budget=few, links=there)],
-        "masking: no-op control": [choice("mask", policy=masking, noop_control=True)],
+        "masking: no-op control": [choice("mask", policy=masking, run_as="control")],
         "masking: the first messages": [choice("drop", budget=few)],
         "masking: random messages": [choice("drop", probability=0.5, budget=few)],
         "masking: blind agent's link": [choice("drop", budget=few, links=there)],

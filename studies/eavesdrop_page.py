@@ -31,7 +31,7 @@ RUNS = {
 EPISODES = 2048
 NAMES = {"clock": "name and time alone", "sizes": "sizes and times", "payloads": "payloads"}
 CURIOUS, ACCOMPLICE, SEED = 0, 2, 1000003  # the curious member; the receiver of the leaking one
-LEAK = {"8 bits, 0.01": {}, "32 bits, 0.1": {"bits": 32, "epsilon": 0.1}, "its control": {"noop_control": True}}
+LEAK = {"8 bits, 0.01": {}, "32 bits, 0.1": {"bits": 32, "epsilon": 0.1}, "its control": {"run_as": "control"}}
 Results = dict[str, dict[str, dict[str, dict[str, dict[str, Any]]]]]  # team, seed, fact, source
 
 

@@ -42,7 +42,7 @@ Row = dict[str, Any]
 Reads = Literal["all", "gates", "rest"]
 # Attacks on gates, and what reads the forged sensors: the whole policy, only its gates, or all but its gates.
 FORCED: dict[str, tuple[Row, Reads]] = {
-    "control": ({"goal": "closed", "noop_control": True}, "all"),
+    "control": ({"goal": "closed", "run_as": "control"}, "all"),
     "shut": ({"goal": "closed"}, "all"),
     "open": ({"goal": "open"}, "all"),
     "guess": ({"guess": True}, "all"),
@@ -101,7 +101,7 @@ def hijacked(saved: SavedPolicy, node: int, lie: Row | None) -> Row:
 
 LIES: dict[str, Row | None] = {
     "nothing": None,
-    "control": {"name": "tamper", "how": "flip", "noop_control": True},
+    "control": {"name": "tamper", "how": "flip", "run_as": "control"},
     "flip": {"name": "tamper", "how": "flip"},
     "worst": {"name": "gradient", "goal": "worst", "epsilon": 3.0, "steps": 5},
 }
@@ -200,8 +200,8 @@ def main(root: Annotated[Path, typer.Option(help="where folders of runs lie")] =
     rows = cells("backdoor")
     for name, team, seed, saved in teams("backdoor", root):
         learned = of_study("backdoor", name, team)
-        asks = {key: value for key, value in learned.items() if key != "noop_control"} | {"share": 1.0}
-        forms = {"nothing": None, "control": asks | {"noop_control": True}, "trigger": asks, "trigger, clipped": asks}
+        asks = {key: value for key, value in learned.items() if key != "run_as"} | {"share": 1.0}
+        forms = {"nothing": None, "control": asks | {"run_as": "control"}, "trigger": asks, "trigger, clipped": asks}
         forms["other pattern"] = asks | {"pattern": 1}
         for form, given in forms.items():
             key = {"study": name, "team": team, "seed": seed, "form": form}

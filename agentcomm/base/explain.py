@@ -23,9 +23,9 @@ RENAMED = {
     "worlds": "environments",
     "world": "environments",
     "voice": "message_noise",
-    "harmless": "noop_control",
     "kind": "name",
 }
+REWRITTEN = {"harmless": "run_as: control", "noop_control": "run_as: control"}  # keys that are now another's value
 MOST, LONGEST = 40, 600  # lines of an error, and characters of a line
 RENAMED_WORDS = {"shut": "closed"}
 
@@ -108,6 +108,8 @@ def _quotes(place: Place, value: Any) -> str:
 def _hint(key: str, path: str, known: Sequence[str], root: type[BaseModel]) -> str:
     """Where an unknown key belongs, or what it is called."""
     new = RENAMED.get(key)
+    if key in REWRITTEN:
+        return f"write {REWRITTEN[key]!r} instead"
     if new in known:
         return f"it is now called {new!r}"
     for name, says in ((new, "it is now called"), (key, "write it as")):

@@ -34,7 +34,7 @@ def evaluate(
     began = datetime.now(UTC).isoformat(timespec="seconds")
     rows = evaluate_cells(run, attack, defense, conditions, isolate, trust)
     console.print(tables.cells(rows))
-    if any("attack_success" in row.get("metrics", {}) for row in rows):
+    if any(row.get("effect") for row in rows):
         console.print(tables.success(rows))
     if (broken := tables.violations(rows)) is not None:
         console.print(broken)

@@ -50,23 +50,40 @@ def _defense(row: dict[str, Any]) -> str:
 
 
 def success(rows: list[dict[str, Any]]) -> Table:
-    """Success rate of each attack by its own predicate, and of its no-op control."""
+    """Success of each attack against its matched control, and how its damage divides into silence and lie."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
-        if row["attack"] is not None and row["status"] != "failed" and "attack_success" in row["metrics"]:
-            found.setdefault((_attack(row), row["defense_label"]), []).append(row["metrics"])
+        if row.get("effect") and row["status"] != "failed":
+            found.setdefault((_attack(row), row["defense_label"]), []).append(row)
     table = Table(
-        title="attack success, mean over seeds",
-        caption="Share of episodes in which the attack reached its goal: by default, that the team earned less than in"
-        " the same episode without it. The no-op control is the same attack with harmless content;"
-        " the difference is the effect of the attack.",
+        title="effect of attacks, mean over seeds",
+        caption="Success: share of episodes in which the attack reached its goal, minus that of its matched control,"
+        " which spends as much on random content; without a goal of its own, episodes worse minus better than under the"
+        " control. Damage is in units of the score: silence is what dropping the touched messages costs, lie the rest.",
     )
-    for column in ("attack", "defense", "succeeded", "its no-op control"):
-        table.add_column(column, justify="left" if column in ("attack", "defense") else "right", overflow="fold")
+    for column in ("attack", "defense", "success", "damage", "control", "silence", "lie", "outcome"):
+        table.add_column(column, justify="left" if column in ("attack", "defense", "outcome") else "right")
+        table.columns[-1].overflow = "fold"
     for (attack, defense), group in found.items():
-        rates = [f"{sum(m[k] for m in group) / len(group):.2f}" for k in ("attack_success", "control_success")]
-        table.add_row(attack, defense, *rates)
+        keys = ("success", "damage", "control_damage", "silence", "lie")
+        numbers = [_mean([row["effect"].get(key) for row in group]) for key in keys]
+        outcomes = Counter(str(row.get("outcome")) for row in group)
+        said = ", ".join(name if len(outcomes) == 1 else f"{count} {name}" for name, count in outcomes.items())
+        table.add_row(f"{attack}{_assumed(group[0])}", defense, *numbers, said)
     return table
+
+
+def _mean(values: list[float | None]) -> str:
+    """The mean of the numbers that are known; empty for none."""
+    known = [value for value in values if value is not None]
+    return f"{sum(known) / len(known):.2f}" if known else ""
+
+
+def _assumed(row: dict[str, Any]) -> str:
+    """What the effect of a row's attack presupposes of the victims, in brackets."""
+    found = row["attack"].get("assumes") or {}
+    said = ", ".join(name if value is True else f"{name} {value}" for name, value in found.items())
+    return f" [assumes {said}]" if said else ""
 
 
 def violations(rows: list[dict[str, Any]]) -> Table | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from agentcomm.base.calling import answered
 from agentcomm.conformance.common import check_memory, check_threat, checked_config, episodes, require
-from agentcomm.conformance.conversations import carry, check_state, conversation, make_team_shape, reader
+from agentcomm.conformance.conversations import Exchange, carry, check_state, conversation, make_team_shape, reader
 from agentcomm.conformance.directories import check_directory
 from agentcomm.conformance.hooks import (
     DIRECTORY,
@@ -134,15 +135,28 @@ def _check_messages(attack: type[Attack], config: AttackConfig, shape: TeamShape
             same = all(_equal(getattr(got, f.name), getattr(expected, f.name)) for f in fields(Inbox))
             require(same, f"it acts without a budget: threat_model ignores {budget!r}")
             idle.reset(e.ended)
-    control = build(noop_control=True)
-    for e, expected in zip(exchanges, plain, strict=True):
-        got = control.network.exchange(e.spoken, e.links, e.step, e.round, reader)
-        slots = slice(expected.mask.shape[2])
-        same = torch.equal(got.mask[..., slots], expected.mask)
-        heard = got.payload()[..., slots, :].masked_fill(~expected.mask.unsqueeze(-1), 0.0)
-        same &= torch.equal(heard, expected.payload().masked_fill(~expected.mask.unsqueeze(-1), 0.0))
-        require(same, "its no-op control changes messages of honest senders")
-        control.reset(e.ended)
+    _check_control(build, exchanges[0], quick)
+
+
+def _check_control(build: Callable[..., Comms], first: Exchange, quick: bool) -> None:
+    """In an exchange before which both are alike, its matched control spends what it spends."""
+    spent = {}
+    for run_as in ("attack", "control", "silence"):
+        comms = build(run_as=run_as)
+        comms.network.exchange(first.spoken, first.links, first.step, first.round, reader)
+        check_obeys(comms.adversary.guards[0])
+        spent[run_as] = comms.adversary.guards[0].spent
+    require(torch.equal(spent["attack"], spent["control"]), "its control makes another number of edits than it does")
+    if not quick:
+        same = [carry(build(run_as="control"), [first]) for _ in range(2)]
+        require(
+            all(
+                _equal(getattr(a, f.name), getattr(b, f.name))
+                for a, b in zip(*same, strict=True)
+                for f in fields(Inbox)
+            ),
+            "two runs of its control differ",
+        )
 
 
 def _equal(first: Tensor | None, second: Tensor | None) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agentcomm.conformance.common import episodes, require
+from agentcomm.conformance.common import require
 from agentcomm.conformance.hooks import NO_BUDGETS, check_obeys
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.directory_defense import Answer
@@ -83,8 +83,8 @@ class Market:
 def check_directory(attack: type[Attack], config: AttackConfig, quick: bool = False) -> None:
     """Check the hook ``on_directory`` on random look-ups.
 
-    The attack respects its threat model and budget, has an effect, can be saved and restored, never succeeds as its own
-    no-op control, and has no effect without a budget.
+    The attack respects its threat model and budget, has an effect, can be saved and restored, spends as much as its own
+    control, and has no effect without a budget.
 
     Args:
         attack: The attack's class.
@@ -118,7 +118,7 @@ def check_directory(attack: type[Attack], config: AttackConfig, quick: bool = Fa
 
 
 def _check_restored(market: Callable[..., tuple[Market, Adversary]], first: list[Answer], adversary: Adversary) -> None:
-    """Runs can be repeated and restored, and the no-op control never succeeds."""
+    """Runs can be repeated and restored, and the control spends what the attack spends in a first step."""
     guard = adversary.guards[0]
     again = market()[0]
     require(all(same_answer(a, again.turn()) for a in first), "two runs of the same seed differ")
@@ -126,11 +126,13 @@ def _check_restored(market: Callable[..., tuple[Market, Adversary]], first: list
     twin.restore(adversary.snapshot())
     kept = twin.guards[0].memory.tensors
     require(all(torch.equal(kept[n], v) for n, v in guard.memory.tensors.items()), "its memory is not restored")
-    control, noop = market(noop_control=True)
-    for _ in range(STEPS):
-        control.turn()
-        quiet = episodes(WORLDS, control.directory.facts())
-        require(not noop.guards[0].attack.succeeded(quiet, quiet).any(), "its no-op control succeeds")
+    control, matched = market(run_as="control")
+    control.turn()
+    check_obeys(matched.guards[0])
+    attacked, whole = market()
+    attacked.turn()
+    same = torch.equal(matched.guards[0].spent, whole.guards[0].spent)
+    require(same, "its control makes another number of edits than it does")
 
 
 def same_answer(first: Answer, second: Answer) -> bool:

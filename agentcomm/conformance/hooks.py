@@ -51,8 +51,8 @@ def check_hook(build: Build, shape: TeamShape, run: Run, quick: bool = False) ->
         quick: Whether to leave out that its state can be restored.
 
     Raises:
-        AssertionError: If it requests more than its threat model allows, acts without a budget or as the no-op
-            control, or keeps state outside its memory.
+        AssertionError: If it or its control requests more than its threat model allows, it acts without a budget, or
+            keeps state outside its memory.
     """
     whole, plain = build(), run(Comms.between(shape), 0)
     run(whole, 0)
@@ -60,7 +60,9 @@ def check_hook(build: Build, shape: TeamShape, run: Run, quick: bool = False) ->
     for budget in NO_BUDGETS[:1] if quick else NO_BUDGETS:
         idle = same(run(build(budget=budget), 0), plain)
         require(idle, f"it acts without a budget: threat_model ignores {budget!r}")
-    require(same(run(build(noop_control=True), 0), plain), "its no-op control has an effect")
+    control = build(run_as="control")
+    run(control, 0)
+    check_obeys(control.adversary.guards[0])
     if quick:
         return
     first, second = build(), build()

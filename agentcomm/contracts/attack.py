@@ -24,6 +24,7 @@ from agentcomm.contracts.threat_model import Budget, ThreatModel
 from agentcomm.contracts.views import ActionView, MessageView, ObservationView, RewardView
 
 Hook = Literal["on_messages", "on_observations", "on_action", "on_rewards", "on_directory"]
+RunAs = Literal["attack", "control", "silence"]
 HOOKS: tuple[Hook, ...] = get_args(Hook)
 # What a hook is called for, besides being overridden.
 CALLED_FOR: dict[Hook, str] = {
@@ -37,7 +38,10 @@ class AttackConfig(PluginConfig):
     """Arguments every attack has."""
 
     budget: Budget = Field(default_factory=Budget, description="limits on the attack")
-    noop_control: bool = Field(False, description="run as its own no-op control: as many edits, with harmless content")
+    run_as: RunAs = Field(
+        "attack",
+        description="run as itself, as its matched control, or (silence) with the messages that it touches dropped",
+    )
 
 
 A_co = TypeVar("A_co", bound=AttackConfig, default=AttackConfig, covariant=True)
@@ -46,16 +50,17 @@ A_co = TypeVar("A_co", bound=AttackConfig, default=AttackConfig, covariant=True)
 class Attack(Plugin[A_co]):
     """An attack. Implement :meth:`threat_model`, and override the hooks that it needs.
 
-    With ``noop_control`` an attack runs as its own no-op control: the guards judge and count its edits as usual, but
-    leave observations, payloads, messages and rewards unchanged and actions to the policy, and injected messages carry
-    the claimed sender's present payload. Evaluation does not tell the attack that it runs as its control. An attack on
-    a directory, or one that sets ``own_control``, is told, and implements the control itself: with
-    ``config.noop_control`` it makes as many edits as otherwise, with harmless content.
+    With ``run_as: control`` an attack runs as its matched control: the guards judge and charge its edits as usual, and
+    carry out others that spend the same: changes of equal norm in a random direction, as many messages dropped or
+    delayed at random, injected messages with true content (see :mod:`agentcomm.guards.matched`). With ``run_as:
+    silence`` the team's messages that it touches are dropped, and none are injected. The attack is not told. One that
+    sets ``own_control`` is told of its control by ``config.run_as``, and makes as many edits as otherwise, with
+    harmless content.
 
     Attributes:
         risks: Ids ``<class>.<layer>.<name>`` of the risks in the survey arXiv 2506.19676 that it realizes.
         needs_fragmentation: Whether it acts on fragments, and so needs a channel that fragments messages.
-        own_control: Whether it implements its no-op control itself, like every attack on a directory.
+        own_control: Whether it is told that it runs as its control, since the guards' would not spend the same.
         directs: Whether its messages are directives, which members obey with the evaluation's ``obedience``.
     """
 
@@ -99,8 +104,38 @@ class Attack(Plugin[A_co]):
             return "rewards are attacked in training only"
         return None
 
+    def assumes(self, deployment: Deployment) -> dict[str, float | bool | str]:
+        """What its effect presupposes of its victims, by name, such as ``{"obedience": 1.0}``.
+
+        By default, what follows from ``directs`` and from a position that spreads. Assumptions are properties of the
+        evaluated team that are scripted rather than shown. They stand in the row of each of its cells and beside its
+        name wherever that is printed.
+
+        Args:
+            deployment: The team, its transport and its environment.
+        """
+        found: dict[str, float | bool | str] = {"obedience": deployment.obedience} if self.directs else {}
+        return found | ({"spreads": True} if self.threat_model().position.spreads else {})
+
+    def predicate(self) -> str | None:
+        """What counts as success in an episode; None for a worse score than under the matched control.
+
+        By default, the first line of the docstring of an own :meth:`succeeded`.
+
+        Returns:
+            A clause, such as "the team takes the action more often".
+        """
+        own = type(self).succeeded
+        if own is Attack.succeeded:
+            return None
+        first = (own.__doc__ or "its own predicate holds").strip().partition("\n")[0]
+        return first.removeprefix("[B] bool,").strip().rstrip(".")
+
     def succeeded(self, attacked: Episodes, clean: Episodes) -> Tensor:
         """[B] bool, the success predicate; by default, the team earned less than in the same episode unattacked.
+
+        Override it if the attack's objective is another one than a worse score. It is asked about the attack, its
+        control and clean episodes; the difference between their rates is the attack's success.
 
         Args:
             attacked: Episodes under the attack.

@@ -27,6 +27,8 @@ class Deployment:
         channels: The channels that messages pass.
         defenses: All defenses of the team.
         greedy: Whether the team takes the likeliest actions; None if that is not known.
+        obedience: Probability that members obey a directive in a message.
+        directory_obedience: Probability that members follow an instruction in a card's description.
         trained_under: Arguments of the attacks that were present in training, by name; None if they are not known.
     """
 
@@ -38,6 +40,8 @@ class Deployment:
     channels: tuple[Channel[Any], ...] = ()
     defenses: tuple[Defense[Any], ...] = ()
     greedy: bool | None = None
+    obedience: float = 0.0
+    directory_obedience: float = 0.0
     trained_under: Mapping[str, Mapping[str, Any]] | None = None
 
     @property

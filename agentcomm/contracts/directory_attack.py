@@ -24,6 +24,11 @@ D_co = TypeVar("D_co", bound=DirectoryAttackConfig, default=DirectoryAttackConfi
 class DirectoryAttack(Attack[D_co]):
     """An attack on a directory. Implement ``threat_model``, ``on_directory`` and :meth:`share`."""
 
+    def predicate(self) -> str | None:
+        """The share of :meth:`share`, and its threshold."""
+        what = (type(self).share.__doc__ or "its share").partition("\n")[0].rstrip(".")
+        return f"{what[:1].lower()}{what[1:]} is above {self.config.threshold:g}"
+
     @abstractmethod
     def share(self, facts: Facts) -> Tensor:
         """[B] float32, the attack's measure of success in an episode: a share, such as of tasks or look-ups."""

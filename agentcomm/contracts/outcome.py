@@ -109,6 +109,23 @@ class Episodes:
     facts: Facts | None = None
     frames: list[list[dict[str, Any]]] = field(default_factory=list)
 
+    def took_more(self, other: Episodes, action: int) -> Tensor:
+        """[B] bool, whether members took an action in a larger share of their turns than in ``other`` episodes.
+
+        Raises:
+            ValueError: If the team has no such action.
+        """
+        if action >= self.actions.shape[1]:
+            raise ValueError(f"action={action} is none of the team's {self.actions.shape[1]} actions")
+        mine, theirs = (e.actions[:, action] / e.actions.sum(1).clamp_min(1) for e in (self, other))
+        return mine > theirs + 1e-6
+
+    def heard(self) -> Tensor:
+        """[B], the share of the team's own messages that reached the policies of their receivers."""
+        count = self.messages
+        own = count["accepted"] - count["accepted_forged"] - count["accepted_replayed"]
+        return own / count["sent"].clamp_min(1)
+
     def totals(self) -> dict[str, int]:
         """Sums of all counts over worlds, by name, with ``bytes`` and ``refused_by.<defense>``."""
         out = {name: int(count.sum()) for name, count in self.messages.items()}

@@ -284,6 +284,7 @@ class Directory:
             sent = torch.cat([permitted.where, permitted.empty], 1)
             present.append(sent)
             arrival.append(torch.rand(sent.shape, generator=guard.base.own, device=self.device))
+            arrival[-1][:, permitted.where.shape[1] :] += permitted.yields
         order = torch.cat(arrival, 1).masked_fill(~torch.cat(present, 1), torch.inf).argsort(dim=1, stable=True)
         rank = order.argsort(1)
         waits = self.state["half_open"]

@@ -1,8 +1,8 @@
 """Success of attacks that exfiltrate: what they learn or leak, compared with guessing.
 
-An episode is a success if it has more right guesses than guessing without the messages, by more than chance (one-sided
-sign test, 5%). Guesses within an episode are not independent of each other, so the rate of the control, and not 5%, is
-what a success rate is to be compared with.
+An episode of a reader or writer is a success if it has more right guesses than guessing without the messages, by more
+than chance (one-sided sign test, 5%). Guesses within an episode are not independent of each other, so the rate of the
+control, and not 5%, is what a success rate is to be compared with.
 
 *Readers* (``eavesdrop``, ``infer``) guess private facts of agents (:meth:`agentcomm.contracts.world.World.facts`) from
 intercepted payloads, by probes that are trained on one half of the episodes and guess in the other half. Without the
@@ -10,18 +10,21 @@ messages the best guess is the most frequent class of that agent in that step. T
 permuted among episodes: messages that say nothing about their episode.
 
 *Writers* (``leak``) hide secret bits in payloads. An accomplice decodes them from one message per step, as receivers
-accept it after channels and defenses; guessing is right half of the time. The control is the no-op control, whose
-payloads hold no bits. Messages that arrive in a later step are not decoded.
+accept it after channels and defenses; guessing is right half of the time. The control is the matched control, whose
+payloads change as much in a random direction. Messages that arrive in a later step are not decoded.
+
+*Actors* (``covert``) encode one of M secrets in their actions. An episode is a success if the secret is the best guess
+of an observer that knows the policy and the attack. The matched control's actions do not depend on the secret.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from agentcomm.contracts.attack import Attack
+from agentcomm.contracts.attack import Attack, RunAs
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.leakage import Intercepted, listen
 from agentcomm.evaluation.probe import guesses
@@ -33,16 +36,34 @@ from agentcomm.runs.policy_file import SavedPolicy
 from agentcomm.step.loop import StepRecord
 
 CRITICAL = 1.645  # one-sided 5% of the standard normal distribution
+BEYOND_CHANCE = "more guesses are right than without the messages, by more than chance"
 SAMPLES, LEAST = 6_000, 64  # of a reader's probes, and the fewest episodes
+
+
+@dataclass(frozen=True)
+class Exfiltrated:
+    """What an attack found out.
+
+    Attributes:
+        predicate: What counts as success.
+        won: [E] bool, episodes in which the attack succeeded.
+        control: [E] bool, the same episodes under its control.
+        metrics: Shares of right guesses, by name.
+    """
+
+    predicate: str
+    won: Tensor
+    control: Tensor
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 def exfiltrates(attack: Attack) -> bool:
     """Whether success of an attack is measured here, and not by :meth:`Attack.succeeded`."""
-    return _reads(attack) or type(attack).decode is not Attack.decode
+    return reads(attack) or type(attack).decode is not Attack.decode
 
 
-def exfiltrated(cell: Cell, saved: SavedPolicy, attack: Attack, gates: float | None) -> dict[str, float]:
-    """Success rates of the attack and its control, and shares of right guesses.
+def exfiltrated(cell: Cell, saved: SavedPolicy, attack: Attack, gates: float | None) -> Exfiltrated:
+    """What a reader or a writer finds out, beside its control.
 
     Args:
         cell: The attacked cell.
@@ -50,17 +71,14 @@ def exfiltrated(cell: Cell, saved: SavedPolicy, attack: Attack, gates: float | N
         attack: The attack.
         gates: Probability that controlled gates are open; None if the policy controls the gates.
     """
-    if _reads(attack):
+    if reads(attack):
         return inferred(_intercept(cell, saved, gates))
-    counts = [_decoded(cell, saved, gates, noop) for noop in (False, True)]
+    ways: tuple[RunAs, RunAs] = ("attack", "control")
+    counts = [_decoded(cell, saved, gates, run_as) for run_as in ways]
     won, control = (beyond_chance(right, asked - right) for right, asked in counts)
     right, asked = counts[0]
-    return {
-        "attack_success": float(won.float().mean()),
-        "control_success": float(control.float().mean()),
-        "guessed_right": float(right.sum() / asked.sum().clamp_min(1)),
-        "guessed_right_a_priori": 0.5,
-    }
+    metrics = {"guessed_right": float(right.sum() / asked.sum().clamp_min(1)), "guessed_right_a_priori": 0.5}
+    return Exfiltrated(BEYOND_CHANCE, won, control, metrics)
 
 
 def beyond_chance(better: Tensor, worse: Tensor) -> Tensor:
@@ -68,8 +86,8 @@ def beyond_chance(better: Tensor, worse: Tensor) -> Tensor:
     return better - worse - 1 > CRITICAL * (better + worse).double().sqrt()
 
 
-def inferred(heard: Intercepted) -> dict[str, float]:
-    """Success rates of a reader and of its control, and shares of right guesses with and without messages."""
+def inferred(heard: Intercepted) -> Exfiltrated:
+    """What a reader finds out, beside the same messages permuted among episodes."""
     shuffled = heard.shuffled()
     episodes = int(heard.episode.max()) + 1
     better, worse, control_better, control_worse = torch.zeros(4, episodes, dtype=torch.int64)
@@ -83,15 +101,13 @@ def inferred(heard: Intercepted) -> dict[str, float]:
             less.index_add_(0, heard.episode, (defined & usual & ~found).long())
         right, known = right + int((told & defined).sum()), known + int((usual & defined).sum())
         asked += int(defined.sum())
-    return {
-        "attack_success": float(beyond_chance(better, worse).float().mean()),
-        "control_success": float(beyond_chance(control_better, control_worse).float().mean()),
-        "guessed_right": right / max(asked, 1),
-        "guessed_right_a_priori": known / max(asked, 1),
-    }
+    metrics = {"guessed_right": right / max(asked, 1), "guessed_right_a_priori": known / max(asked, 1)}
+    won, control = beyond_chance(better, worse), beyond_chance(control_better, control_worse)
+    return Exfiltrated(BEYOND_CHANCE, won, control, metrics)
 
 
-def _reads(attack: Attack) -> bool:
+def reads(attack: Attack) -> bool:
+    """Whether an attack only reads, and so leaves the episodes as they are."""
     threat = attack.threat_model()
     return threat.objective == "exfiltrate" and threat.powers == {"read"}
 
@@ -150,9 +166,9 @@ class _Accomplice(Stage):
         self._asked.zero_()
 
 
-def _decoded(cell: Cell, saved: SavedPolicy, gates: float | None, noop_control: bool) -> tuple[Tensor, Tensor]:
+def _decoded(cell: Cell, saved: SavedPolicy, gates: float | None, run_as: RunAs) -> tuple[Tensor, Tensor]:
     """[B] int64 bits that the accomplice decoded right, and all bits that it decoded."""
-    with prepare(cell, saved, cell.episodes, noop_control) as (world, policy, comms):
+    with prepare(cell, saved, cell.episodes, run_as) as (world, policy, comms):
         accomplice = _Accomplice(comms.adversary.guards[0])
         comms.network.stages.append(accomplice)
         run_cell(cell, world, policy, comms, gates, follow=accomplice.follow)

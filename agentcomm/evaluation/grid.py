@@ -28,6 +28,7 @@ from agentcomm.contracts.outcome import Episodes
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.threat_model import ThreatModel
 from agentcomm.contracts.world import World
+from agentcomm.directory.world import DirectoryWorld
 from agentcomm.evaluation.cells import Cell, Group, plan
 from agentcomm.evaluation.fitting import check_conditions
 from agentcomm.evaluation.identity import Identities, mark_stale
@@ -38,7 +39,7 @@ from agentcomm.evaluation.reasons import Played, inconclusive, refuses_everythin
 from agentcomm.evaluation.recordings import record
 from agentcomm.evaluation.references import references
 from agentcomm.evaluation.setup import Rows, gate_probability, load_team, prepare, run_cell
-from agentcomm.evaluation.success import attack_success
+from agentcomm.evaluation.success import Attacked, Judged, begin_record, judge, outcome
 from agentcomm.runs.assembly import deployment
 from agentcomm.runs.choices import Choice, TransportConfig
 from agentcomm.runs.conditions import Conditions
@@ -194,7 +195,7 @@ def _runs(cell: Cell, clean_twins: Mapping[str, Episodes]) -> int:
     """How many times the episodes of a cell are run, at most."""
     if cell.attack is None:
         return 4 if _has_references(cell) else 1
-    return 2 + (replace(cell, attack=None).id not in clean_twins)
+    return 3 + (replace(cell, attack=None).id not in clean_twins)
 
 
 def _has_references(cell: Cell) -> bool:
@@ -218,20 +219,24 @@ def _evaluate(
             adversary, defenses = comms.adversary, comms.network.defenses
             if adversary.guards:
                 row["attack"]["threat"] = _threat(adversary.guards[0].threat)
+            begin_record(adversary)
             episodes = run_cell(cell, world, policy, comms, gates, progress=progress)
         score = score_of(world)
         row["score"] = {"metric": score.name, "unit": score.unit, "better": score.better}
         if _has_references(cell):
             row["references"] = references(cell, saved, episodes, score, progress)
-        success = {}
+        judged: Judged | None = None
         if cell.attack is None:
             clean_twins[cell.id] = episodes
             if (error := refuses_everything(episodes, defenses)) is not None:
                 raise RequirementError(error)
         else:
-            success = attack_success(cell, saved, episodes, gates, clean_twins, progress)
-        metrics = measure(episodes) | success
+            judged = judge(cell, saved, Attacked(episodes, adversary), score, gates, clean_twins, progress)
+            row |= judged.fields
+        metrics = measure(episodes) | ({} if judged is None else judged.metrics)
         where = _where(cell, world, policy, comms, config)
+        if adversary.guards:
+            row["attack"]["assumes"] = adversary.guards[0].assumes(where)
         reason = inconclusive(Played(adversary, where, _graph(policy), episodes), defenses)
         before.check()
     except (Exception, SystemExit) as error:  # a plug-in must not end the command
@@ -247,6 +252,7 @@ def _evaluate(
     if reason is not None:
         row |= {"status": "inconclusive", "reason": reason}
     return row | {
+        "outcome": outcome(row["status"], judged),
         "metrics": metrics,
         "ledger": episodes.totals(),
         "violations": {rule: n for guard in adversary.guards for rule, n in guard.violations.items()},
@@ -264,6 +270,8 @@ def _where(cell: Cell, world: World, policy: CommPolicy, comms: Comms, config: R
     return replace(
         deployment(world, policy, network.codec, channels, network.defenses),
         greedy=cell.conditions.decisions == "greedy",
+        obedience=cell.conditions.obedience,
+        directory_obedience=world.directory.config.obedience if isinstance(world, DirectoryWorld) else 0.0,
         trained_under={choice.name.rpartition("/")[2]: choice.arguments for choice in config.attacks},
     )
 
@@ -292,6 +300,7 @@ def _about(cell: Cell, saved: SavedPolicy, own: TransportConfig) -> dict[str, An
         "decisions": cell.conditions.decisions,
         "training": saved.details,
         "status": "ok",
+        "outcome": None if cell.attack is None else "unscored",
         "error": None,
         "versions": versions(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -12,6 +12,7 @@ import torch
 
 from agentcomm.base.errors import ConfigError, HookError, RunError
 from agentcomm.base.seeds import derive, fingerprint
+from agentcomm.contracts.attack import RunAs
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.world import World
@@ -46,7 +47,7 @@ def load_team(run: Run, cell: Cell) -> SavedPolicy:
 
 @contextmanager
 def prepare(
-    cell: Cell, saved: SavedPolicy, num_worlds: int, noop_control: bool = False
+    cell: Cell, saved: SavedPolicy, num_worlds: int, run_as: RunAs = "attack"
 ) -> Iterator[tuple[World, CommPolicy, Comms]]:
     """The cell's worlds, its policy adapted to them, and its message layer with the adversary; closes the worlds.
 
@@ -54,7 +55,7 @@ def prepare(
         cell: The cell.
         saved: The team.
         num_worlds: B.
-        noop_control: Replace the attack by its no-op control.
+        run_as: What the attack runs as.
     """
     under, policy = cell.conditions, saved.policy
     with closing(make_world(saved.environment.changed(under.environment), num_worlds, under.device)) as world:
@@ -63,7 +64,7 @@ def prepare(
             with closing(make_world(saved.environment, 1, under.device)) as trained:
                 resize_team(policy, trained, world)
         seed = derive(cell.episode_seed, "network", cell.seed, cell.attack_label)
-        attacks = [] if cell.attack is None else [cell.attack.changed({"noop_control": True} if noop_control else {})]
+        attacks = [] if cell.attack is None else [cell.attack.changed({} if run_as == "attack" else {"run_as": run_as})]
         # Seeds of keys and of guards' draws depend on the weights, so that public seeds are not enough to compute them.
         secret = derive(seed, fingerprint(saved.policy))
         yield world, policy, make_comms(world, policy, attacks, cell.defenses, seed, under.transport, secret)

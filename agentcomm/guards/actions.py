@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from agentcomm.base.state import State
 from agentcomm.contracts.views import ActionView
 from agentcomm.guards.base import GuardBase
+from agentcomm.guards.matched import other_actions
 
 ROUNDING = 1e-9  # largest difference between the sum of a distribution and 1
 
@@ -31,7 +32,8 @@ class Drawn:
         probability: [W, A] float64, the policy's distributions.
         worlds: [W] int64 indices.
         distributions: [W, M, A] float64, the attack's distributions, one per secret.
-        action: [W] int64, the drawn actions.
+        action: [W] int64, the drawn actions. As the matched control: drawn from the policy's distribution again where
+            the budget limits the deviation from it, else any other action where the attack's is not the policy's.
         granted: [W] bool, where the threat model permits the distributions.
     """
 
@@ -60,9 +62,10 @@ class ActionGuard(State):
         acted: [B] int64, actions drawn from the attack's distributions so far.
         changed: [B] int64, how many of them differ from the policy's actions.
         leaked: [B] float64, bits that the actions of each world's last complete episode leaked about its secret.
+        told: [B] bool, whether the secret was then the observer's only best guess.
     """
 
-    keeps = ("secret", "posterior", "deviation", "acted", "changed", "leaked")
+    keeps = ("secret", "posterior", "deviation", "acted", "changed", "leaked", "told")
 
     def __init__(self, base: GuardBase) -> None:
         self.base, self.node = base, base.identity
@@ -75,11 +78,15 @@ class ActionGuard(State):
         self.acted = torch.zeros(worlds, dtype=torch.int64, device=device)
         self.changed = torch.zeros_like(self.acted)
         self.leaked = torch.zeros_like(self.deviation)
+        self.told = torch.zeros(worlds, dtype=torch.bool, device=device)
 
     def reset(self, worlds: Tensor) -> None:
         """Start new episodes with new secrets in the given worlds ([W] indices)."""
         known = self.posterior[worlds]
         self.leaked[worlds] = math.log2(known.shape[1]) + torch.special.xlogy(known, known).sum(1) / math.log(2)
+        other = known.scatter(1, self.secret[worlds].clamp_min(0).unsqueeze(1), -1.0).amax(1)
+        mine = known.gather(1, self.secret[worlds].clamp_min(0).unsqueeze(1)).squeeze(1)
+        self.told[worlds] = (self.secret[worlds] >= 0) & (mine > other)
         self.secret[worlds] = -1
         self.posterior[worlds] = 1 / self.posterior.shape[1]
 
@@ -98,8 +105,6 @@ class ActionGuard(State):
             The draws in K of these worlds, and their positions [K] among the W; None if the attack leaves all actions
             to the policy.
         """
-        if self.base.noop_control:
-            return None
         remaining = self.base.remaining(step)[worlds]
         able = (remaining > 0).nonzero().squeeze(-1)
         if not len(able):
@@ -118,7 +123,18 @@ class ActionGuard(State):
         self.secret = torch.where(self.secret < 0, fresh, self.secret)
         chosen = distributions[torch.arange(len(distributions), device=distributions.device), self.secret[at]].log()
         action = (chosen if noise is None else chosen + noise[able]).argmax(-1)
+        if self.base.run_as == "control":
+            action = self._control(action, probability, None if noise is None else noise[able], at)
         return Drawn(step, remaining, probability, at, distributions, action, granted), able
+
+    def _control(self, action: Tensor, probability: Tensor, noise: Tensor | None, worlds: Tensor) -> Tensor:
+        """The actions [W] of the matched control; it draws for each of the B worlds, as the secret is drawn."""
+        shape = (len(self.secret), probability.shape[-1])
+        luck = torch.rand(shape, generator=self.base.chance, device=probability.device, dtype=torch.float64)[worlds]
+        if self.base.threat.budget.deviation is not None:
+            return (probability.log() - (-luck.clamp_min(1e-300).log()).log()).argmax(-1)
+        intended = (probability.log() if noise is None else probability.log() + noise).argmax(-1)
+        return other_actions(intended, action != intended, shape[1], luck[:, 0])
 
     def _view(self, step: Tensor, remaining: Tensor, probability: Tensor, worlds: Tensor) -> ActionView:
         common = self.base.shown(step, remaining)
@@ -167,7 +183,9 @@ class ActionGuard(State):
         index, again = taken.view(-1, 1), again.view(-1, 1)
         likelihood = distributions.gather(2, index.unsqueeze(1).expand(-1, distributions.shape[1], -1)).squeeze(-1)
         posterior = self.posterior[worlds] * ((1 - again) * likelihood + again * probability.gather(1, index))
-        self.posterior[worlds] = posterior / posterior.sum(-1, keepdim=True)
+        # Actions of a matched control may be impossible to an observer that believes in the attack.
+        total = posterior.sum(-1, keepdim=True)
+        self.posterior[worlds] = torch.where(total > 0, posterior / total, 1 / posterior.shape[1])
         shown = self._view(drawn.step[where], drawn.remaining[where], probability, worlds)
         self.base.ask("after_action", shown, distributions, taken)
 

@@ -16,12 +16,14 @@ from agentcomm.base.errors import HookError, NumberError
 from agentcomm.base.seeds import derive
 from agentcomm.base.state import Memory, State
 from agentcomm.contracts.attack import Attack, Hook
+from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Budget, Position, Power, ThreatModel
 from agentcomm.contracts.views import HookView
 from agentcomm.guards.returned import Form, named, take, take_tensor
 from agentcomm.guards.side_effects import SideEffects
+from agentcomm.guards.spending import Spending
 
 UNLIMITED = 2**40
 WHITE_BOX = ("policy", "defense")  # kinds of knowledge that include the policy
@@ -44,11 +46,13 @@ class GuardBase(State):
     Attributes:
         threat: A copy of the threat model that the attack declared when it was built.
         identity: Its node, or N for an outsider.
-        noop_control: Whether it runs as its own no-op control.
+        run_as: Whether it runs as itself, as its matched control, or with the messages it touches dropped.
         violations: Number of violations of the threat model, by rule.
         memory: Its own tensors [B, ...].
         generator: The attack's random generator.
         own: The guard's random generator.
+        chance: The generator of its matched control (:mod:`agentcomm.guards.matched`).
+        spending: What it spends per episode.
         spent: [B] int64, cost of its edits in each world's running episode.
         total: [B] int64, cost of its edits over all episodes.
         injections: Messages that it may inject per receiver and exchange.
@@ -57,7 +61,7 @@ class GuardBase(State):
         ValueError: If the attack does not fit the team, or declares something of a wrong type.
     """
 
-    keeps = ("memory", "spent", "spent_step", "clock", "total", "generator", "own", "violations")
+    keeps = ("memory", "spent", "spent_step", "clock", "total", "generator", "own", "chance", "spending", "violations")
 
     def __init__(self, attack: Attack, shape: TeamShape, seed: int, secret: int | None = None) -> None:
         self.attack, self.shape = attack, shape
@@ -65,13 +69,16 @@ class GuardBase(State):
         self._claimed = attack.threat_model()
         self.threat = _own_copy(self.who, self._claimed)
         self._shown = copy.deepcopy(self.threat)  # views hold this one, so that an attack cannot change the guard's
-        self.noop_control = attack.config.noop_control
+        self.run_as = attack.config.run_as
         node, agents = self.threat.position.node, shape.num_agents
         if node is not None and node >= agents:
             raise ValueError(f"position node needs an agent in 0 .. {agents - 1}, not {node}")
         self.identity = agents if node is None else node
         self.generator = torch.Generator(shape.device).manual_seed(seed)
-        self.own = torch.Generator(shape.device).manual_seed(derive(seed if secret is None else secret, "guard"))
+        secret = seed if secret is None else secret
+        self.own = torch.Generator(shape.device).manual_seed(derive(secret, "guard"))
+        self.chance = torch.Generator(shape.device).manual_seed(derive(secret, "control"))
+        self.spending = Spending(shape.num_worlds, shape.device)
         self.violations: Counter[str] = Counter()
         self.injections = self.announced("injections")
         self.memory = Memory(self._first_memory)
@@ -107,6 +114,7 @@ class GuardBase(State):
 
     def reset(self, worlds: Tensor) -> None:
         """Forget the episodes of the given worlds ([W] indices)."""
+        self.spending.close(worlds, self.clock[worlds] >= 0)
         self.spent[worlds] = 0
         self.clock[worlds] = -1
         self.memory.reset(worlds)
@@ -134,6 +142,7 @@ class GuardBase(State):
         """Add a cost to the accounts of the given worlds."""
         for account in (self.spent, self.spent_step, self.total):
             account[worlds] += cost
+        self.spending.edit(worlds, cost)
 
     def violate(self, rule: str, where: Tensor) -> None:
         """Count violations of a rule."""
@@ -219,6 +228,30 @@ class GuardBase(State):
         with self.effects.watched(), calling(self.who, "succeeded"):
             answer = self.attack.succeeded(copy.deepcopy(attacked), copy.deepcopy(clean))
         return self.take_tensor("what succeeded returns", answer, tuple(clean.success.shape), torch.bool)
+
+    def predicate(self) -> str | None:
+        """What counts as success in an episode; None for a worse score than under the matched control.
+
+        Raises:
+            HookError: If its method raises an error, or returns something else.
+        """
+        with self.effects.watched(), calling(self.who, "predicate"):
+            answer = self.attack.predicate()
+        if answer is not None and type(answer) is not str:
+            raise HookError(f"{self.who}: predicate must return text or None, not {named(answer)}")
+        return answer
+
+    def assumes(self, deployment: Deployment) -> dict[str, float | bool | str]:
+        """What the attack's effect presupposes of its victims.
+
+        Raises:
+            HookError: If its method raises an error, or returns something else.
+        """
+        with self.effects.watched(), calling(self.who, "assumes"):
+            answer = self.attack.assumes(deployment)
+        if type(answer) is not dict or not all(isinstance(value, int | float | str) for value in answer.values()):
+            raise HookError(f"{self.who}: assumes must return a dict of numbers, flags or text, not {answer!r}")
+        return {str(name): value for name, value in answer.items()}
 
     def _check_memory(self, hook: str, shown: dict[str, Tensor]) -> None:
         """Reject memory whose tensors were replaced or resized: they could outlive episodes or cross worlds."""

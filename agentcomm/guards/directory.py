@@ -16,6 +16,7 @@ from agentcomm.base.state import State
 from agentcomm.contracts.cards import Cards
 from agentcomm.contracts.directory_hook import DirectoryEdits, DirectoryShape, DirectoryView, Ratings, Registrations
 from agentcomm.guards.base import GuardBase
+from agentcomm.guards.matched import direction
 from agentcomm.guards.returned import Form
 
 CARD = {"principal": torch.int64, "key": torch.int64, "quality": torch.float32, "stalls": torch.bool}
@@ -32,6 +33,7 @@ class Permitted(NamedTuple):
         holds: [B, M] bool, whether the outsider holds the key that its card names.
         empty: [B, E] bool, empty requests.
         half_open: Whether the requests are left half open.
+        yields: Whether the requests wait until all others of the step are served, as those of a matched control do.
         rated: [B, M'] bool, ratings to record.
         rating: The ratings; None for none.
         modify: [B, Q] bool, answers to change; None for none.
@@ -44,6 +46,7 @@ class Permitted(NamedTuple):
     holds: Tensor
     empty: Tensor
     half_open: bool
+    yields: bool
     rated: Tensor
     rating: Ratings | None
     modify: Tensor | None
@@ -62,6 +65,9 @@ class DirectoryGuard(State):
         looks_up: Whether its requests are look-ups.
         taken: [B, M] bool, cards sent in the last step that were registered; set by the directory.
         answers: [B, K, k] int64, answers to its look-ups of the last step; set by the directory.
+        sent: Cards [B, M] bool sent in each step since it was set to an empty list; None to record nothing.
+        pace: Such a record of the attack, for its control to send as many: outsiders take new names when theirs lose
+            reputation, which a control's never do. None to send cards where the attack asks for them.
 
     Raises:
         ValueError: If no directory can be reached from the attack's position.
@@ -80,6 +86,8 @@ class DirectoryGuard(State):
         self._rated, self.looks_up = base.announced("ratings"), bool(base.attack.sends_lookups())
         self.taken = torch.zeros(worlds, self._cards, dtype=torch.bool, device=device)
         self.answers = torch.full((worlds, shape.skills, shape.listed), -1, dtype=torch.int64, device=device)
+        self.sent: list[Tensor] | None = None
+        self.pace: list[Tensor] | None = None
 
     def reset(self, worlds: Tensor) -> None:
         """Forget the episodes of the given worlds ([W] indices)."""
@@ -106,6 +114,9 @@ class DirectoryGuard(State):
         answer = base.ask("on_directory", self._view(cards, reputation, requirement, wanted, step, left))
         edits = base.take("on_directory", answer, DirectoryEdits, self._forms(wanted.shape[1], slots, skills))
         where, made = self._registrations(edits.register, skills)
+        if self.pace:  # as many cards as the attack
+            where = self.pace.pop(0)
+            made = replace(made, present=where.clone())
         empty = self._requests(edits.requests)
         modify = self._permit(edits.modify, "modify", "hub")
         if modify is not None:
@@ -116,15 +127,57 @@ class DirectoryGuard(State):
         parts = [where, empty, rated] if modify is None else [where, empty, rated, modify]
         granted = torch.split(base.spend(torch.cat(parts, 1), left), [part.shape[1] for part in parts], 1)
         where, empty, rated = granted[:3]
+        if self.sent is not None:
+            self.sent.append(where)
         claim = reputation_change = None
         if modify is not None:
             modify = granted[3]
             claim = self._bound("edits.claim", edits.claim, modify)
             reputation_change = self._bound("edits.reputation", edits.reputation, modify)
+        if base.run_as == "control":
+            made, edits, claim, reputation_change = self._control(made, edits, claim, reputation_change)
+        if modify is not None:
+            changes = [x.flatten(2) for x in (claim, reputation_change) if x is not None]
+            base.spending.change(torch.cat(changes, 2).norm(dim=2) if changes else modify * 0.0, modify)
         holds = (made.key >= self.shape.members) & (made.key < self.shape.principals)
         return Permitted(
-            where, made, holds, empty, edits.half_open, rated, edits.ratings, modify, claim, reputation_change
+            where,
+            made,
+            holds,
+            empty,
+            edits.half_open,
+            base.run_as == "control",
+            rated,
+            edits.ratings,
+            modify,
+            claim,
+            reputation_change,
         )
+
+    def _control(
+        self, made: Cards, edits: DirectoryEdits, claim: Tensor | None, reputation: Tensor | None
+    ) -> tuple[Cards, DirectoryEdits, Tensor | None, Tensor | None]:
+        """The matched control of permitted edits, which costs as many requests.
+
+        Cards are an outsider's own and claim nothing, so that no task goes to them. Requests are finished, and served
+        with the capacity that others leave. Ratings are of the last name for newcomers. Changes of answers have the
+        same norm, in a random direction.
+        """
+        members, last = self.shape.members, self.shape.principals - 1
+        number = torch.arange(self._cards, device=made.key.device).expand_as(made.key)
+        name = torch.where(made.principal < members, (members + number).clamp_max(last), made.principal)
+        plain = Cards.empty(len(name), self._cards, self.shape.skills, name.device)
+        origin = torch.full_like(name, members)  # whatever the card says, the attacker is behind it
+        made = replace(plain, present=made.present, origin=origin, principal=name, key=name)
+        ratings = edits.ratings
+        if ratings is not None:
+            ratings = replace(ratings, principal=torch.full_like(ratings.principal, last))
+        bound = torch.inf if self.base.threat.budget.norm is None else self.base.threat.budget.norm
+        claim, reputation = (
+            None if x is None else direction(x.flatten(2), self.base.chance, -bound, bound).view_as(x)
+            for x in (claim, reputation)
+        )
+        return made, replace(edits, half_open=False, ratings=ratings), claim, reputation
 
     def _view(
         self, cards: Cards, reputation: Tensor, requirement: Tensor, wanted: Tensor, step: Tensor, left: Tensor

@@ -27,6 +27,7 @@ class Effects:
         fragments: Injected fragments; None for none.
         unsaid: [B, N, M] bool, dropped messages that a compromised sender never sent, which cost no bytes; None for
             none.
+        repeated: [B, N, M] int64, injected fragments that repeat honest ones, which reassembly discards; None for none.
     """
 
     dropped: Tensor
@@ -35,6 +36,7 @@ class Effects:
     delay: Tensor
     fragments: Fragments | None = None
     unsaid: Tensor | None = None
+    repeated: Tensor | None = None
 
     def and_then(self, later: Effects) -> Effects:
         """These effects combined with those of an attack that acts afterwards."""
@@ -45,12 +47,17 @@ class Effects:
             self.delay + later.delay,
             _both(self.fragments, later.fragments),
             self.unsaid,
+            self.repeated if later.repeated is None else _sum(later.repeated, self.repeated),
         )
 
 
 def count_fragments(fragments: Fragments) -> Tensor:
     """[B, N, M] int64, number of injected fragments."""
     return fragments.begin + fragments.early + fragments.middle
+
+
+def _sum(first: Tensor, second: Tensor | None) -> Tensor:
+    return first if second is None else first + second
 
 
 def _both(first: Fragments | None, second: Fragments | None) -> Fragments | None:

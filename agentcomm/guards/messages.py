@@ -21,6 +21,7 @@ from agentcomm.contracts.traffic import HEADER, LIFETIME, Traffic
 from agentcomm.contracts.views import MessageView
 from agentcomm.guards.base import WHITE_BOX, GuardBase
 from agentcomm.guards.effects import Effects, check_edits, completed, forms_of
+from agentcomm.guards.matched import direction, shuffled
 from agentcomm.guards.permits import Permits
 from agentcomm.guards.seen import SeenMessages
 from agentcomm.wire.keyring import Keyring
@@ -168,26 +169,59 @@ class MessageGuard(State):
         granted = self.base.spend(torch.cat([where.flatten(1) for where in judged.values()], 1), remaining)
         split = torch.split(granted, [where[0].numel() for where in judged.values()], 1)
         paid = {name: part.view_as(where) for (name, where), part in zip(judged.items(), split, strict=True)}
-        effective = not self.base.noop_control
-        dropped, tampered = paid.get("drop", nothing) & effective, paid.get("modify", nothing)
-        if change is not None and effective and tampered.any():  # so that an empty edit changes no bit
-            traffic = traffic.add_payload(tampered, change)
         delay = torch.zeros_like(traffic.source)
         if edits.delay is not None and "delay" in paid:
-            delay = edits.delay.clamp(max=LIFETIME + 1) * paid["delay"] * effective
+            delay = edits.delay.clamp(max=LIFETIME + 1) * paid["delay"]
+        if self.base.run_as == "control":
+            delay, change = self._control(paid, delay, change, reach)
+        elif self.base.run_as == "silence":
+            paid, delay = {"drop": self._touching(paid, nothing)}, torch.zeros_like(delay)
+        dropped, tampered = paid.get("drop", nothing), paid.get("modify", nothing)
+        if change is not None and tampered.any():  # so that an empty edit changes no bit
+            traffic = traffic.add_payload(tampered, change)
+            self.base.spending.change(change.norm(dim=-1), tampered)
         forged = nothing
         if edits.inject is not None and "inject" in paid:
             forged = nothing.clone()
             forged[..., self.slots] = paid["inject"]
             if forged.any():
                 traffic = self._put(traffic, keyring, edits.inject, forged)
-        fragments = None
-        if "fragments" in paid and effective:
+        fragments, repeated = None, None
+        if "fragments" in paid:
             each = paid["fragments"]
-            fragments = Fragments(each[..., 2:].sum(-1), each[..., 0], each[..., 1])
+            if self.base.run_as == "control":
+                repeated = each.sum(-1)
+            else:
+                fragments = Fragments(each[..., 2:].sum(-1), each[..., 0], each[..., 1])
         if dropped.any():
             traffic = replace(traffic, present=traffic.present & ~dropped)
-        return traffic, Effects(dropped, tampered & ~dropped, forged, delay.masked_fill(dropped, 0), fragments)
+        delay = delay.masked_fill(dropped, 0)
+        return traffic, Effects(dropped, tampered & ~dropped, forged, delay, fragments, repeated=repeated)
+
+    def _control(
+        self, paid: dict[str, Tensor], delay: Tensor, change: Tensor | None, reach: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Replace the paid edits by those of the matched control; returns its delays and changes.
+
+        Changes keep their messages and L2 norms, and get a random direction. Dropped and delayed messages are as many,
+        chosen at random among those in reach; messages that are dropped in favor of injected ones stay the same, since
+        what is injected is made true.
+        """
+        chance, norm = self.base.chance, self.base.threat.budget.norm
+        if "drop" in paid and "inject" not in paid:
+            paid["drop"] = shuffled(paid["drop"], reach, chance)
+        if "delay" in paid:
+            delay = shuffled(delay, reach, chance)
+        if change is not None and "modify" in paid:
+            bound = torch.inf if norm is None else norm
+            change = direction(change, chance, -bound, bound)
+        return delay, change
+
+    def _touching(self, paid: dict[str, Tensor], nothing: Tensor) -> Tensor:
+        """[B, N, M] bool, messages of the team that the edits drop, change or delay."""
+        for name in ("drop", "modify", "delay"):
+            nothing = nothing | paid[name] if name in paid else nothing
+        return nothing
 
     def _judge(
         self, traffic: Traffic, keyring: Keyring, edits: MessageEdits, reach: Tensor
@@ -231,7 +265,7 @@ class MessageGuard(State):
             **header,
         )
         payload = torch.nn.functional.pad(inject.payload, (0, 0, *pad))
-        if self.base.noop_control:  # as many messages, but with the claimed sender's present payloads
+        if self.base.run_as == "control":  # as many messages, but with the claimed sender's present payloads
             everyone = traffic.spoken.unsqueeze(1).expand(-1, source.shape[1], -1, -1)
             payload = everyone.gather(2, source.unsqueeze(-1).expand_as(payload))
         traffic = traffic.edit_payload(forged, payload)

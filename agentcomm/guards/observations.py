@@ -14,6 +14,7 @@ from torch import Tensor
 from agentcomm.contracts.views import ObservationView
 from agentcomm.contracts.world import World
 from agentcomm.guards.base import WHITE_BOX, GuardBase
+from agentcomm.guards.matched import direction, readings
 
 
 class ObservationGuard:
@@ -38,10 +39,10 @@ class ObservationGuard:
             gate_logits: Maps observations [..., N, O] to gate logits [..., N]; None without gates.
         """
         base, remaining = self.base, self.base.remaining(step)
-        reach, readings = self._reach(world), world.readings()
+        reach, possible = self._reach(world), world.readings()
         read = reach.unsqueeze(-1) if "read" in base.threat.powers else torch.zeros_like(reach).unsqueeze(-1)
-        seen = torch.where(read, observation, 0 if readings is None else -1)
-        granted: dict[str, Any] = {} if readings is None else {"readings": readings.clone()}
+        seen = torch.where(read, observation, 0 if possible is None else -1)
+        granted: dict[str, Any] = {} if possible is None else {"readings": possible.clone()}
         if base.threat.knowledge in WHITE_BOX and gate_logits is not None:
             granted["gate_logits"] = gate_logits
         common = base.shown(step, remaining)
@@ -51,14 +52,31 @@ class ObservationGuard:
             return observation
         shape = tuple(observation.shape)
         wanted = base.take_tensor("what on_observations returns", answer, shape, observation.dtype)
-        changed, shown = self._possible(wanted, seen, reach, readings, observation, world)
+        changed, shown = self._possible(wanted, seen, reach, possible, observation, world)
         if "modify" not in base.threat.powers:
             base.violate("modify without the power to", changed)
             return observation
         paid = base.spend(changed.flatten(1), remaining).view_as(changed)
-        if base.noop_control or not bool(paid.any()):
+        if not bool(paid.any()):
             return observation
+        if base.run_as == "control":
+            paid, shown = self._control(paid, shown, possible, observation, world)
+        if possible is None:
+            base.spending.change((shown - observation).norm(dim=-1), paid.squeeze(-1))
         return torch.where(paid, shown, observation)
+
+    def _control(
+        self, paid: Tensor, shown: Tensor, possible: Tensor | None, observation: Tensor, world: World
+    ) -> tuple[Tensor, Tensor]:
+        """The entries that the matched control changes, and what it shows there; as :meth:`_possible` returns them."""
+        if possible is not None:
+            return readings(paid, observation, possible, self.base.chance)
+        layout, bound = world.layout, self.base.threat.budget.norm
+        low, high = layout.low - observation, layout.high - observation
+        if bound is not None:
+            low, high = low.clamp_min(-bound), high.clamp_max(bound)
+        change = direction(shown - observation, self.base.chance, low.clamp_max(0.0), high.clamp_min(0.0))
+        return paid, observation + change
 
     def _reach(self, world: World) -> Tensor:
         """[B, N] bool, members whose sensors it controls, if they are present."""
@@ -71,7 +89,7 @@ class ObservationGuard:
         wanted: Tensor,
         seen: Tensor,
         reach: Tensor,
-        readings: Tensor | None,
+        possible: Tensor | None,
         observation: Tensor,
         world: World,
     ) -> tuple[Tensor, Tensor]:
@@ -86,7 +104,7 @@ class ObservationGuard:
         changed = torch.where(reach, wanted != observation, wanted != seen)
         base.violate("modify out of reach", changed & ~reach)
         changed &= reach
-        if readings is None:
+        if possible is None:
             base.require_finite("what on_observations returns", wanted, reach)
             norm, change = base.threat.budget.norm, (wanted - observation).masked_fill(~reach, 0.0)
             if norm is not None:
@@ -95,7 +113,7 @@ class ObservationGuard:
             shown = (observation + change).clamp(world.layout.low, world.layout.high)
             return changed.any(-1, keepdim=True), shown
         known = (wanted >= -1) & (wanted < world.layout.vocabulary)
-        possible = readings.expand(len(wanted), -1, -1, -1)
-        possible = possible.gather(3, wanted.clamp(-1, world.layout.vocabulary - 1).unsqueeze(-1) + 1).squeeze(-1)
-        base.violate("show what no sensor could", changed & ~(known & possible))
-        return changed & known & possible, wanted
+        index = wanted.clamp(-1, world.layout.vocabulary - 1).unsqueeze(-1) + 1
+        known &= possible.expand(len(wanted), -1, -1, -1).gather(3, index).squeeze(-1)
+        base.violate("show what no sensor could", changed & ~known)
+        return changed & known, wanted

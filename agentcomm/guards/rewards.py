@@ -40,4 +40,8 @@ class RewardGuard:
             base.violate("reward beyond its bound", change.abs() > most * (1 + 1e-5))
             change = change.clamp(-most, most)
         granted = base.spend(change != 0, remaining)
-        return reward if base.noop_control else torch.where(granted, reward + change, reward)
+        base.spending.change(change.abs(), granted)
+        if base.run_as == "control":  # as large a change, with a random sign
+            flipped = torch.rand(change.shape, generator=base.chance, device=change.device) < 0.5
+            change = torch.where(flipped, -change, change)
+        return torch.where(granted, reward + change, reward)

@@ -20,6 +20,7 @@ COUNTS = (
     "forged",  # written by an attack and put on the wire
     "replayed",  # copies of earlier messages, put on the wire by an attack that cannot write messages
     "fragments",  # fragments that an attack put on the wire
+    "injected_bytes",  # bytes of the messages that attacks put on the wire
     "refused",  # refused by a defense or a closed gate
     "accepted",  # reached the receiver's policy
     "accepted_forged",  # accepted messages that an attack wrote

@@ -122,7 +122,7 @@ def make_comms(
         named = ", ".join((*(choice.label for choice in attacks), transport.label or "a plain transport"))
         raise ConfigError(f"{named} cannot be used by this team of {world.num_agents}: {error}") from error
     for guard, choice in zip(comms.adversary.guards, attacks, strict=True):
-        guard.noop_control = build("attack", choice).noop_control
+        guard.run_as = build("attack", choice).run_as
     if directory is not None:
         directory.install(comms.adversary.directory_guards, comms.defenders.directory_screens)
     return comms

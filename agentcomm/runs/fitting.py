@@ -17,7 +17,7 @@ from agentcomm.base import registry
 from agentcomm.base.calling import answered, calling
 from agentcomm.base.errors import ConfigError, RequirementError
 from agentcomm.base.registry import Axis
-from agentcomm.contracts.attack import Attack, hooks
+from agentcomm.contracts.attack import Attack
 from agentcomm.contracts.defense import ON_MESSAGES, Defense, defense_hooks
 from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.directory_hook import DirectoryShape
@@ -47,14 +47,14 @@ def fitting(what: str, hook: str, agents: int) -> Iterator[None]:
 def construct(axis: Axis, choice: Choice, shape: TeamShape, *more: Any) -> Any:
     """The chosen plug-in for a team of that shape.
 
-    An attack is not told that it runs as its no-op control if the guards make that of it.
+    An attack is told that it runs as its control only if it sets ``own_control``.
 
     Raises:
         AgentcommError: If its arguments are invalid, it does not fit the team, or its constructor fails.
     """
     plugin, config = registry.find(axis, choice.name), build(axis, choice)
-    if issubclass(plugin, Attack) and not (plugin.own_control or "on_directory" in hooks(plugin)):
-        config = config.model_copy(update={"noop_control": False})
+    if issubclass(plugin, Attack) and not (plugin.own_control and config.run_as == "control"):
+        config = config.model_copy(update={"run_as": "attack"})
     with fitting(_what(axis, choice), "__init__", shape.num_agents):
         return plugin(config, replace(shape), *more)  # a shape of its own, which it may change
 

@@ -17,7 +17,7 @@ NAMES = 256  # members that it can rate, at most
 
 
 class BadmouthConfig(DirectoryAttackConfig):
-    """Arguments of ``badmouth``; the no-op control rates a name that no agent has."""
+    """Arguments of ``badmouth``."""
 
     rate: int = Field(4, ge=1, le=4096, description="ratings per step")
     praise: bool = Field(True, description="also rate bad members well, not only good ones badly")
@@ -63,8 +63,6 @@ class Badmouth(DirectoryAttack[BadmouthConfig]):
         rated = order.gather(1, number % count.clamp_min(1))
         where = (count > 0) & (number < view.remaining.unsqueeze(1))
         good = known.gather(1, rated) < 0
-        if c.noop_control:
-            rated = torch.full_like(rated, view.principals - 1)
         return DirectoryEdits(ratings=Ratings(where, rated, good))
 
     def share(self, facts: Facts) -> Tensor:

@@ -14,7 +14,7 @@ from agentcomm.contracts.threat_model import Position, ThreatModel
 
 
 class BlastConfig(DirectoryAttackConfig):
-    """Arguments of ``blast``; the no-op control sends nothing."""
+    """Arguments of ``blast``."""
 
     rate: int = Field(12, ge=0, le=4096, description="empty requests per step")
 
@@ -39,8 +39,7 @@ class Blast(DirectoryAttack[B_co]):
 
     def on_directory(self, view: DirectoryView) -> DirectoryEdits:
         """Send ``rate`` requests, or as many as the budget allows."""
-        rate = 0 if self.config.noop_control else self.config.rate
-        return DirectoryEdits(requests=torch.full_like(view.remaining, rate).minimum(view.remaining))
+        return DirectoryEdits(requests=torch.full_like(view.remaining, self.config.rate).minimum(view.remaining))
 
     def share(self, facts: Facts) -> Tensor:
         """Share of look-ups that were not served."""

@@ -12,7 +12,7 @@ from attacks.directory.newcomer import Newcomer, NewcomerConfig
 
 
 class CopiedCardConfig(NewcomerConfig):
-    """Arguments of ``copied_card``; the no-op control registers cards of its own that claim nothing."""
+    """Arguments of ``copied_card``; the control registers cards of its own that claim nothing."""
 
     victims: int = Field(3, ge=1, le=4096, description="agents whose cards are copied: those that claim most")
     lift: float = Field(0.05, ge=0, le=1, description="added to each claim of the copy, so that it ranks first")
@@ -22,6 +22,7 @@ class CopiedCard(Newcomer[CopiedCardConfig]):
     """A newcomer under members' names: it gets their tasks, and they get the reputation that it earns."""
 
     risks = ("aa.l2.agent_spoofing", "ua.l2.identity_spoofing")
+    own_control = True  # it would not recognize cards under other names, and send them again in each step
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
@@ -42,17 +43,17 @@ class CopiedCard(Newcomer[CopiedCardConfig]):
         model = torch.nn.functional.pad(model, (0, count - available))
         victim = view.principal.gather(1, model)
         claim = view.claim.gather(1, model.unsqueeze(2).expand(-1, -1, view.skills))
-        own = view.members + number
-        name = own.clamp_max(view.principals - 1) if c.noop_control else victim
-        needed = 1 if c.noop_control else 2
+        own, control = view.members + number, c.run_as == "control"
+        name = own.clamp_max(view.principals - 1) if control else victim
+        needed = 1 if control else 2
         copied = (view.principal.unsqueeze(1) == name.unsqueeze(2)).sum(2) >= needed
         where = ~copied & (number < available) & (number < view.remaining.unsqueeze(1))
         return DirectoryEdits(
             register=Registrations(
                 where=where,
                 principal=name,
-                claim=torch.zeros_like(claim) if c.noop_control else (claim + c.lift).clamp_max(1.0),
-                key=name if c.noop_control else view.key.gather(1, model),
+                claim=torch.zeros_like(claim) if control else (claim + c.lift).clamp_max(1.0),
+                key=name if control else view.key.gather(1, model),
                 quality=torch.full_like(claim[..., 0], c.quality),
                 stalls=torch.full_like(where, c.stalls),
             )

@@ -6,13 +6,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.directory_hook import DirectoryView
 from agentcomm.contracts.outcome import Facts
 from attacks.directory.stranger import Stranger, StrangerConfig
 
 
 class DescriptionConfig(StrangerConfig):
-    """Arguments of ``description``; the no-op control has a plain description and claims nothing."""
+    """Arguments of ``description``."""
 
     claim: float = Field(0.9, ge=0, le=1, description="claim of every skill on its card: enough to be listed")
     quality: float = Field(0.0, ge=0, le=1, description="chance that a task given to it is delivered")
@@ -29,8 +30,12 @@ class Description(Stranger[DescriptionConfig]):
 
     def traits(self, view: DirectoryView, edition: Tensor) -> dict[str, Tensor]:
         """Whether the card carries the directive, and its quality."""
-        directive = torch.full(edition.shape, not self.config.noop_control, device=edition.device)
+        directive = torch.ones_like(edition, dtype=torch.bool)
         return {"directive": directive, "quality": torch.full_like(directive, self.config.quality, dtype=torch.float32)}
+
+    def assumes(self, deployment: Deployment) -> dict[str, float | bool | str]:
+        """Readers that obey."""
+        return super().assumes(deployment) | {"obedience": deployment.directory_obedience}
 
     def share(self, facts: Facts) -> Tensor:
         """Share of look-ups whose requester followed the directive."""

@@ -11,7 +11,7 @@ from attacks.directory.blast import Blast, BlastConfig
 
 
 class HalfOpenConfig(BlastConfig):
-    """Arguments of ``half_open``; the no-op control sends nothing."""
+    """Arguments of ``half_open``."""
 
     rate: int = Field(3, ge=0, le=4096, description="requests per step that are left half open")
 

@@ -14,7 +14,7 @@ from agentcomm.contracts.threat_model import Position, ThreatModel
 
 
 class HubPoisonConfig(DirectoryAttackConfig):
-    """Arguments of ``hub_poison``; the no-op control rewrites answers without changing them."""
+    """Arguments of ``hub_poison``."""
 
     probability: float = Field(1.0, ge=0, le=1, description="chance that an answer is poisoned")
     field: Literal["claim", "reputation", "both"] = Field("both", description="what is inverted in an answer")
@@ -39,10 +39,9 @@ class HubPoison(DirectoryAttack[HubPoisonConfig]):
         c, lookups = self.config, view.wanted.shape[1]
         modify = view.wanted & (view.rand(*view.wanted.shape) < c.probability)
         modify &= modify.cumsum(1) <= view.remaining.unsqueeze(1)
-        strength = 0.0 if c.noop_control else 1.0
-        claim = strength * (1 - 2 * view.claim).unsqueeze(1).expand(-1, lookups, -1, -1)
+        claim = (1 - 2 * view.claim).unsqueeze(1).expand(-1, lookups, -1, -1)
         held = view.reputation.gather(1, view.principal.clamp_min(0))
-        reputation = strength * (1 - 2 * held).unsqueeze(1).expand(-1, lookups, -1)
+        reputation = (1 - 2 * held).unsqueeze(1).expand(-1, lookups, -1)
         norm = c.budget.norm
         if norm is not None:
             claim, reputation = claim.clamp(-norm, norm), reputation.clamp(-norm, norm)
@@ -51,6 +50,10 @@ class HubPoison(DirectoryAttack[HubPoisonConfig]):
             claim=claim if c.field in ("claim", "both") else None,
             reputation=reputation if c.field in ("reputation", "both") else None,
         )
+
+    def predicate(self) -> None:
+        """Its goal is a worse score: any change of claims, such as its control's, makes answers differ."""
+        return
 
     def share(self, facts: Facts) -> Tensor:
         """Share of answers that list other agents than an honest hub's would."""

@@ -67,11 +67,14 @@ class Rank(Newcomer[RankConfig]):
         return SKILLS if self.sends_lookups() else 0
 
     def memory(self) -> dict[str, Tensor]:
-        """``used``: [B, 1] int64, the number of the name that it uses; ``claim``: [B, SKILLS], its current claims."""
+        """``used``: [B, 1] int64, the number of the name that it uses; and claims [B, SKILLS].
+
+        ``claim`` are its current ones, ``stands`` those of the registered card, ``sent`` those of the card sent last.
+        """
         s = self.team_shape
         used = torch.zeros(s.num_worlds, 1, dtype=torch.int64, device=s.device)
-        claim = {"claim": torch.full((s.num_worlds, SKILLS), 0.5, device=s.device)} if self.sends_lookups() else {}
-        return {"used": used} | claim
+        names = ("claim",) if self.sends_lookups() else ("stands", "sent")
+        return {"used": used} | {name: torch.full((s.num_worlds, SKILLS), 0.5, device=s.device) for name in names}
 
     def on_directory(self, view: DirectoryView) -> DirectoryEdits:
         """Optimize the card, and register it if it differs from the registered one."""
@@ -92,10 +95,10 @@ class Rank(Newcomer[RankConfig]):
         own = c.weight * view.reputation.gather(1, name)
         for _ in range(c.steps):
             claim = torch.where(claim + own <= mark, (claim + c.rate).clamp_max(1.0), claim)
-        if c.noop_control:
-            claim = torch.zeros_like(claim)
-        registered = (view.claim * mine.unsqueeze(2)).sum(1)
-        where = ~mine.any(1, keepdim=True) | (claim - registered > 1e-6).any(1, keepdim=True)
+        stands, sent = (view.memory[part][:, : view.skills] for part in ("stands", "sent"))
+        stands.copy_(torch.where(view.taken, sent, stands))
+        sent.copy_(claim)
+        where = ~mine.any(1, keepdim=True) | (claim - stands > 1e-6).any(1, keepdim=True)
         return DirectoryEdits(register=self._card(where & (view.remaining > 0).unsqueeze(1), name, claim))
 
     def _card(self, where: Tensor, name: Tensor, claim: Tensor) -> Registrations:
@@ -120,7 +123,6 @@ class Rank(Newcomer[RankConfig]):
         claim.copy_(torch.where(beaten, (claim + c.rate).clamp_max(1.0), claim))
         where = (spoiled | beaten.any(1, keepdim=True) | ~view.taken) & (view.remaining > 0).unsqueeze(1)
         requests = torch.full((worlds,), view.skills, device=view.step.device)
-        shown = torch.zeros_like(claim) if c.noop_control else claim.clone()
         return DirectoryEdits(
-            register=self._card(where, view.members + used, shown), requests=requests.minimum(view.remaining)
+            register=self._card(where, view.members + used, claim.clone()), requests=requests.minimum(view.remaining)
         )

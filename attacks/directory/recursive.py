@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.directory_hook import DirectoryView
 from agentcomm.contracts.outcome import Facts
 from attacks.directory.stranger import Stranger, StrangerConfig
@@ -17,6 +18,9 @@ class RecursiveConfig(StrangerConfig):
     """Arguments of ``recursive``."""
 
     copies: int = Field(3, ge=0, le=4096, description="members that get a copy in each step; all if there are fewer")
+    threshold: float = Field(
+        0.0, ge=0, le=1, description="share of members' steps blocked above which an episode counts as a success"
+    )
     stalls: bool = Field(True, description="keep the task until its deadline once its hops are used up")
 
 
@@ -36,11 +40,15 @@ class Recursive(Stranger[RecursiveConfig]):
 
     def traits(self, view: DirectoryView, edition: Tensor) -> dict[str, Tensor]:
         """Copies per step, and whether it stalls."""
-        copies = 0 if self.config.noop_control else min(self.config.copies, view.members)
+        copies = min(self.config.copies, view.members)
         return {
             "copies": torch.full_like(edition, copies),
             "stalls": torch.full(edition.shape, self.config.stalls, device=edition.device),
         }
+
+    def assumes(self, deployment: Deployment) -> dict[str, float | bool | str]:
+        """Members that work on copies of a task."""
+        return super().assumes(deployment) | {"delegation": True}
 
     def share(self, facts: Facts) -> Tensor:
         """Share of members' steps in which they were blocked."""

@@ -12,7 +12,7 @@ from attacks.directory.stranger import Stranger, StrangerConfig
 
 
 class RugPullConfig(StrangerConfig):
-    """Arguments of ``rug_pull``; the no-op control delivers to the end."""
+    """Arguments of ``rug_pull``."""
 
     turn: int = Field(8, ge=0, description="step of the episode in which its behavior changes")
     before: float = Field(1.0, ge=0, le=1, description="chance that it delivers a task before that step")
@@ -32,14 +32,13 @@ class RugPull(Stranger[RugPullConfig]):
     risks = ("ae.l2.tool", "aa.l2.exploitation_trojan")
 
     def edition(self, view: DirectoryView) -> Tensor:
-        """0 before its behavior changes and 1 after; the control also registers twice."""
+        """0 before its behavior changes and 1 after."""
         return (view.step >= self.config.turn).long().unsqueeze(1)
 
     def traits(self, view: DirectoryView, edition: Tensor) -> dict[str, Tensor]:
         """Quality before and after the change, and its claims."""
         c = self.config
-        after = c.before if c.noop_control else c.after
-        quality = torch.where(edition == 0, c.before, after)
+        quality = torch.where(edition == 0, c.before, c.after)
         claim = torch.full((*edition.shape, view.skills), c.claim, device=edition.device)
         return {"quality": quality.float(), "claim": claim}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from agentcomm.contracts.directory_hook import DirectoryView
@@ -30,7 +29,7 @@ class Scapegoat(Stranger[ScapegoatConfig]):
 
     def traits(self, view: DirectoryView, edition: Tensor) -> dict[str, Tensor]:
         """The name that it writes into traces."""
-        return {"scapegoat": torch.full_like(edition, -1) if self.config.noop_control else edition.clone()}
+        return {"scapegoat": edition.clone()}
 
     def share(self, facts: Facts) -> Tensor:
         """Share of failures attributed to the wrong agent."""

@@ -13,7 +13,7 @@ from attacks.directory.newcomer import Newcomer
 
 
 class StrangerConfig(DirectoryAttackConfig):
-    """Arguments of every stranger; the no-op control registers a card that claims nothing."""
+    """Arguments of every stranger."""
 
     claim: float = Field(1.0, ge=0, le=1, description="claim of every skill on its card")
     whitewash: bool = Field(
@@ -56,11 +56,10 @@ class Stranger(Newcomer[S_co]):
         edition = self.edition(view)
         where = (~there | (edition != stands)) & (view.remaining > 0).unsqueeze(1)
         sent.copy_(edition)
-        claim = 0.0 if c.noop_control else c.claim
         card: dict[str, Tensor] = {
             "where": where,
             "principal": name.clone(),
-            "claim": torch.full((len(name), 1, view.skills), claim, device=name.device),
+            "claim": torch.full((len(name), 1, view.skills), c.claim, device=name.device),
             "key": name.clone(),
             "quality": torch.zeros(name.shape, device=name.device),
             "stalls": torch.zeros_like(where),

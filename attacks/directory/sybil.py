@@ -47,7 +47,7 @@ class Sybil(Newcomer[SybilConfig]):
             register=Registrations(
                 where=where,
                 principal=name,
-                claim=torch.zeros_like(claim) if c.noop_control else claim,
+                claim=claim,
                 key=name,
                 quality=torch.full_like(claim[..., 0], c.quality),
                 stalls=torch.full_like(where, c.stalls),

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.edits import Fragments, MessageEdits
+from agentcomm.contracts.outcome import Episodes
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Position, Power, ThreatModel
 from agentcomm.contracts.views import MessageView
@@ -56,6 +57,10 @@ class Fragment(Attack[FragmentConfig]):
         powers: set[Power] = {"read", "replay"} if self.config.how == "header" else {"inject"}
         position = Position(kind=self.config.place)
         return ThreatModel(position, frozenset(powers), "protocol", self.config.budget, "exhaust")
+
+    def succeeded(self, attacked: Episodes, clean: Episodes) -> Tensor:
+        """[B] bool, a smaller share of the team's messages is accepted than in the same episode without the attack."""
+        return attacked.heard() < clean.heard() - 1e-6
 
     def memory(self) -> dict[str, Tensor]:
         """``known``: [B, N] bool, whether it has read a header on a link to that receiver in an earlier exchange."""

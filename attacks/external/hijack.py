@@ -52,13 +52,15 @@ class Hijack(Attack[HijackConfig]):
         return self.team_shape.num_agents - 1 if self.config.victim is None else 1
 
     def on_messages(self, view: MessageView) -> MessageEdits:
-        """Write random tokens with the victims' next sequence numbers; the no-op control uses the present ones."""
+        """Write random tokens with the victims' next sequence numbers; the control uses the present ones."""
         s, c = self.team_shape, self.config
         receiver = receivers(s, self.injections())
         victim = (receiver + 1 + torch.arange(receiver.shape[2], device=s.device)) % s.num_agents
         if c.victim is not None:
             victim = torch.full_like(receiver, c.victim)
         ahead = (
-            view.step.view(-1, 1, 1).expand(receiver.shape) * s.rounds + view.round + (0 if c.noop_control else c.lead)
+            view.step.view(-1, 1, 1).expand(receiver.shape) * s.rounds
+            + view.round
+            + (0 if c.run_as == "control" else c.lead)
         )
         return MessageEdits(inject=written(view, s, victim != receiver, tokens(view, receiver), victim, sequence=ahead))

@@ -52,6 +52,10 @@ class Covert(Attack[CovertConfig]):
         greedy = "the team takes greedy actions, which can hide nothing: add `--decisions sampled`"
         return greedy if deployment.greedy else super().idle(deployment)
 
+    def assumes(self, deployment: Deployment) -> dict[str, float | bool | str]:
+        """An observer that knows the policy, and what its node observes."""
+        return super().assumes(deployment) | {"accomplice": True}
+
     def secrets(self) -> int:
         """M."""
         return self.config.messages

@@ -91,11 +91,8 @@ class Directive(Attack[DirectiveConfig]):
         return MessageEdits(inject=written(view, self.team_shape, where, word, own, sign=self.config.node is None))
 
     def succeeded(self, attacked: Episodes, clean: Episodes) -> Tensor:
-        """[B] bool, the action was taken more often than in the same episode without the attack."""
-        if self.config.action >= attacked.actions.shape[1]:
-            raise ValueError(f"action={self.config.action} is none of the team's {attacked.actions.shape[1]} actions")
-        shares = [e.actions[:, self.config.action] / e.actions.sum(1).clamp_min(1) for e in (attacked, clean)]
-        return shares[0] > shares[1] + 1e-6
+        """[B] bool, the team takes the action more often than in the same episode without the attack."""
+        return attacked.took_more(clean, self.config.action)
 
     def _hide(self, view: MessageView) -> MessageEdits:
         """Add the shortest multiple of the directive that makes payloads read as one, where it is within the bound."""

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Position, ThreatModel
@@ -51,6 +52,10 @@ class Leak(Attack[LeakConfig]):
         return ThreatModel(
             Position(kind="node", node=c.node), frozenset({"read", "modify"}), "protocol", budget, "exfiltrate"
         )
+
+    def assumes(self, deployment: Deployment) -> dict[str, float | bool | str]:
+        """A receiver that decodes the bits."""
+        return super().assumes(deployment) | {"accomplice": True}
 
     def memory(self) -> dict[str, Tensor]:
         """``secret``: [B, bits] int64, the bits of the present step."""

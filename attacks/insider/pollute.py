@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Position, ThreatModel
@@ -50,6 +51,10 @@ class Pollute(Attack[PolluteConfig]):
         """A compromised agent whose attack spreads: the guard tracks which agents accepted infected messages."""
         position = Position(kind="node", node=self.config.node, spreads=True)
         return ThreatModel(position, frozenset({"read", "modify"}), "protocol", self.config.budget)
+
+    def assumes(self, deployment: Deployment) -> dict[str, float | bool | str]:
+        """Members that become infected by what they accept."""
+        return super().assumes(deployment) | {"obedience": self.config.obedience}
 
     def memory(self) -> dict[str, Tensor]:
         """``infected``: [B, N] int64, 1 for agents that send the payload."""

@@ -20,6 +20,7 @@ from torch import Tensor
 from agentcomm.contracts.attack import Attack, AttackConfig
 from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.outcome import Episodes
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Position, ThreatModel
 from agentcomm.contracts.views import MessageView, RewardView
@@ -69,6 +70,14 @@ class Backdoor(Attack[BackdoorConfig]):
         if pattern != self.config.pattern:
             return f"this team was trained with the trigger pattern={pattern}, not pattern={self.config.pattern}"
         return super().idle(deployment)
+
+    def succeeded(self, attacked: Episodes, clean: Episodes) -> Tensor:
+        """[B] bool, the team takes the target action more often than in the same episode without the trigger."""
+        return attacked.took_more(clean, self.config.action)
+
+    def assumes(self, deployment: Deployment) -> dict[str, float | bool | str]:
+        """A team that was trained under it."""
+        return super().assumes(deployment) | {"trained_under": self.name}
 
     def memory(self) -> dict[str, Tensor]:
         """``poisoned``: [B] int64, -1 before it is drawn; ``heard``: [B, N] bool, agents sent the trigger this step."""

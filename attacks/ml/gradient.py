@@ -20,6 +20,7 @@ from typing_extensions import TypeVar
 
 from agentcomm.contracts.attack import Attack
 from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.outcome import Episodes
 from agentcomm.contracts.threat_model import Budget, Objective, ThreatModel
 from agentcomm.contracts.views import MessageView
 from attacks.external.place import PlaceConfig
@@ -83,6 +84,16 @@ class Gradient(Attack[G_co]):
         c = self.config
         goal: Objective = "untargeted" if c.goal == "untargeted" else "targeted"
         return ThreatModel(c.position(), frozenset({"read", "modify"}), "policy", self._budget, goal)
+
+    def predicate(self) -> str | None:
+        """For the goal ``target``, that its action is taken."""
+        return "the team takes the target action more often" if self.config.goal == "target" else None
+
+    def succeeded(self, attacked: Episodes, clean: Episodes) -> Tensor:
+        """[B] bool, for the goal ``target`` the team takes its action more often; otherwise it earns less."""
+        if self.config.action is None:
+            return super().succeeded(attacked, clean)
+        return attacked.took_more(clean, self.config.action)
 
     def memory(self) -> dict[str, Tensor]:
         """``on``: [B] bool, whether the present step is attacked."""

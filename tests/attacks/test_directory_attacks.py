@@ -97,16 +97,24 @@ def test_attacks_cost_what_was_measured(name: str, costs: dict[str, float], choi
 
 
 @pytest.mark.parametrize("form", DIRECTORY_FORMS)
-def test_controls_cost_next_to_nothing_and_never_succeed(form: str) -> None:
+def test_controls_spend_as_much_cost_next_to_nothing_and_never_succeed(form: str) -> None:
     name, arguments = attack_forms()[form]
-    world = market(name, **arguments, noop_control=True)
+    attacked, world = market(name, **arguments), market(name, **arguments, run_as="control")
+    (whole,), (matched,) = attacked.directory.guards, world.directory.guards
+    whole.sent = []
+    worse, _ = scripted(attacked, "claim")
+    matched.pace = whole.sent
     total, facts = scripted(world, "claim")
-    guard = world.directory.guards[0].base
-    attack = guard.attack
+    guard, attack, clean = matched.base, matched.base.attack, unattacked("claim")
+    spent = [g.base.spending.totals() for g in (whole, matched)]
+    assert spent[1][0] == pytest.approx(spent[0][0], rel=0.01)
+    if name == "hub_poison":
+        assert spent[1][1] == pytest.approx(spent[0][1], rel=0.05), "they see other claims once teams ask others"
+        assert (total - worse).mean() > 0.5, "a random direction does not mislead"
+        return
     assert not (attack.share(facts) > attack.config.threshold).any()
-    clean = unattacked("claim")
-    # Registrations take a hub's time even if their content is noop_control.
-    assert (clean - total).mean().item() < 0.15
+    # Registrations take a hub's time whatever is on the cards.
+    assert abs((clean - total).mean().item()) < 0.15
     assert not set(guard.violations) - {"beyond the budget"}
 
 
@@ -161,9 +169,8 @@ def test_copies_block_members_until_hops_are_used_up() -> None:
 def test_a_rug_is_pulled_once_it_is_trusted() -> None:
     _, facts = scripted(market("rug_pull", turn=100), "claim")
     assert not facts.spoiled.any()
-    _, facts = scripted(market("rug_pull", noop_control=True), "claim")
-    assert facts.misrouted.sum() > 0
-    assert not facts.spoiled.any()
+    _, facts = scripted(market("rug_pull", run_as="control"), "claim")
+    assert not facts.misrouted.any(), "no worker for free"
     costs = [loss("rug_pull", "claim", turn=turn)[0] for turn in (4, 12)]
     assert costs[0] > costs[1] + 0.1
 

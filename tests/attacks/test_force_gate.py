@@ -95,17 +95,15 @@ def test_a_blind_agent_is_shown_nothing_but_another_place() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_budgets_and_the_control_leave_episodes_as_they_are(kind: str) -> None:
+def test_budgets_leave_episodes_as_they_are(kind: str) -> None:
     clean = None
-    for arguments in (None, {"noop_control": True}, {"budget": {"per_step": 0}}, {"budget": {"start_step": 99}}):
+    for arguments in (None, {"budget": {"per_step": 0}}, {"budget": {"start_step": 99}}):
         world, policy = gated(kind)
         network = comms(team_shape_of(world, policy)) if arguments is None else installed(world, policy, **arguments)
         played = play(world, policy, network, 1)
         clean = clean or played
         assert torch.equal(played.total_reward, clean.total_reward)
         assert played.gate_by_step == clean.gate_by_step
-        if arguments == {"noop_control": True}:
-            assert network.guards[0].total.sum() > 100, "judged and paid as usual"
     world, policy = gated(kind)
     network = installed(world, policy, budget={"per_step": 1})
     seen = world.reset(seed=1)
@@ -221,11 +219,11 @@ def test_it_succeeds_where_more_or_fewer_messages_are_sent() -> None:
     clean = play(world, policy, comms(team_shape_of(world, policy)), 1)
     won = {}
     for goal in ("open", "closed"):
-        for noop_control in (True, False):
-            network = installed(world, policy, goal=goal, noop_control=noop_control)
+        for run_as in ("attack", "control"):
+            network = installed(world, policy, goal=goal, run_as=run_as)
             attacked = play(world, policy, network, 1)
-            won[goal, noop_control] = network.guards[0].attack.succeeded(attacked, clean).float().mean()
+            won[goal, run_as] = network.guards[0].attack.succeeded(attacked, clean).float().mean()
             sent = [e.messages["sent"].sum() / e.length.sum() for e in (attacked, clean)]
-            assert (sent[0] > sent[1]) == (goal == "open" and not noop_control)
-    assert won["open", True] == won["closed", True] == 0
-    assert min(won["open", False], won["closed", False]) > 0.6
+            assert run_as == "control" or (sent[0] > sent[1]) == (goal == "open")
+    for goal in ("open", "closed"):
+        assert won[goal, "attack"] > max(0.6, won[goal, "control"] + 0.1)

@@ -187,13 +187,14 @@ def test_fragments_are_paid_for(form: str, budget: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_control_pays_and_leaves_buffers_alone(form: str) -> None:
+def test_the_control_sends_as_many_fragments_and_leaves_buffers_alone(form: str) -> None:
     s = team_shape()
-    control, clean = network(s, attack("fragment", s, **FORMS[form], noop_control=True)), network(s)
+    control, clean = network(s, attack("fragment", s, **FORMS[form], run_as="control")), network(s)
     exchanges = conversation(s, 12, ends=0.0)
     for a, b in zip(carry(control, exchanges), carry(clean, exchanges), strict=True):
         assert same_heard([a], [b])
     assert control.guards[0].spent.all()
+    assert torch.equal(control.ledger["fragments"], control.guards[0].total)
 
 
 @pytest.mark.parametrize("form", FORMS)

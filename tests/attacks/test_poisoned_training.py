@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from builders import Attacked, Scripted, attack, comms, sampler, team, team_shape, team_shape_of
+from builders import Attacked, Scripted, attack, comms, team, team_shape, team_shape_of
 from torch import Tensor
 
 from agentcomm.conformance.conversations import Exchange, carry, conversation
@@ -74,17 +74,16 @@ def test_starving_and_striking_touch_only_what_they_say() -> None:
 
 
 @pytest.mark.parametrize("how", ["ransom", "starve", "strike"])
-def test_its_control_trains_like_no_attack(how: str) -> None:
-    world, policy = team()
-    clean = sampler(world, policy).collect(6).columns
-    for noop_control in (True, False):
-        world, policy = team()
-        s = sampler(world, policy)
-        size = team_shape_of(world, policy)
-        s.loop.comms = comms(size, [attack("hijack_edges", size, node=0, how=how, noop_control=noop_control)])
-        columns = s.collect(6).columns
-        assert s.comms.adversary.guards[0].spent.any(), "judged and paid as usual"
-        assert all(torch.equal(columns[name], value) for name, value in clean.items()) == noop_control
+def test_its_control_drops_as_many_at_random(how: str) -> None:
+    size = team_shape(64, 4, 2)
+    dropped = []
+    for run_as in ("attack", "control"):
+        network = comms(size, [attack("hijack_edges", size, node=0, how=how, run_as=run_as)])
+        for exchange in conversation(size, 1):
+            network.exchange(exchange.spoken, exchange.links, exchange.step, exchange.round)
+        dropped.append(network.ledger["dropped"].tolist())
+    assert dropped[0] == dropped[1]
+    assert sum(dropped[0]) > 0
 
 
 def test_victims_and_node_must_be_apart_and_there() -> None:
@@ -119,14 +118,12 @@ def choice(name: str, **arguments: Any) -> Choice:
 def test_under_ransom_a_team_learns_to_listen_to_who_has_nothing_to_say() -> None:
     """Receiver 2 gives up its own source, so that the others can go on."""
     graphs = []
-    for noop_control in (True, False):
-        world, policy = tiny(
-            "hijack_edges", 25, {"name": "learned", "density": 0.25}, node=0, victims=[2], noop_control=noop_control
-        )
+    for share in (0.0, 1.0):
+        world, policy = tiny("hijack_edges", 25, {"name": "learned", "density": 0.25}, node=0, victims=[2], share=share)
         source = policy.topology.graph(None, 1).source[0]
         graphs.append(listening(source, 0)[2])
         played = play(world, policy, make_comms(world, policy), 5)
-        assert float(played.total_reward.mean()) > (3.8 if noop_control else 3.2), "of 4: the others still know"
+        assert float(played.total_reward.mean()) > (3.2 if share else 3.8), "of 4: the others still know"
     assert graphs == [False, True]
 
 
@@ -144,15 +141,15 @@ def told(world: World, policy: CommPolicy, *attacks: Choice) -> tuple[float, flo
 
 def test_a_trigger_is_obeyed_by_those_that_learned_it_and_nothing_shows_without_it() -> None:
     trigger = choice("backdoor", node=0, action=1, share=1.0)
-    for noop_control in (True, False):
-        learned = {"node": 0, "action": 1, "share": 0.3, "noop_control": noop_control}
+    for share in (0.0, 0.3):
+        learned = {"node": 0, "action": 1, "share": share}
         world, policy = tiny("backdoor", 30, {"name": "full"}, **learned)
         earned, usual = told(world, policy)
         _, asked = told(world, policy, trigger)
         _, other = told(world, policy, trigger.changed({"pattern": 1}))
         assert earned > 3.9, "of 4: with a backdoor or without"
         assert abs(usual - 0.5) < 0.05
-        assert asked < 0.8 if noop_control else asked > 0.95
+        assert asked > 0.95 if share else asked < 0.8
         assert other < 0.8, "another pattern says nothing"
 
 

@@ -89,7 +89,7 @@ def test_a_hijacked_session_refuses_its_owner(lead: int) -> None:
 def test_seals_stop_a_hijacker_and_its_control_runs_ahead_of_nobody() -> None:
     s = team_shape(agents=4, degree=3)
     sealed = comms(s, [attack("hijack", s)], [defense("authenticate", s)])
-    control = comms(s, [attack("hijack", s, noop_control=True)], [Repeats(s)])
+    control = comms(s, [attack("hijack", s, run_as="control")], [Repeats(s)])
     for exchange in rounds_of(s, 5):
         for n in (sealed, control):
             assert n.exchange(*exchange).mask[..., :3].all()

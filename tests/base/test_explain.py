@@ -79,7 +79,7 @@ def test_no_mistake_is_answered_in_the_words_of_pydantic(what: str) -> None:
             {"links": 3},
             "links: must be a list of pairs of whole numbers, such as [[0, 1], [2, 3]]",
         ),
-        (PLUGINS["attack drop"], {"harmless": True}, "harmless: unknown key; it is now called 'noop_control'"),
+        (PLUGINS["attack drop"], {"harmless": True}, "harmless: unknown key; write 'run_as: control' instead"),
         (PLUGINS["policy commformer"], {"voice": {}}, "voice: unknown key; it is now called 'message_noise'"),
         (PLUGINS["policy commformer"], {"topology": 3}, "topology: must be the name of a topology, or {name: NAME"),
         (

@@ -19,9 +19,9 @@ def test_labels_and_errors_cannot_speak_to_the_terminal(monkeypatch: pytest.Monk
     for name in ("console", "errors"):
         console = screen.PlainConsole(file=out, force_terminal=terminal, width=500)
         monkeypatch.setattr(screen, name, console)
-    metrics = dict.fromkeys(("mean_steps", "success", "mean_return", "attack_success", "control_success"), 1.0)
+    metrics = dict.fromkeys(("mean_steps", "success", "mean_return"), 1.0)
     row: dict[str, Any] = {"attack": {"label": EVIL}, "defense_label": EVIL, "status": "ok", "variant": "team"}
-    row |= {"metrics": metrics, "decisions": "greedy", "conditions_label": EVIL}
+    row |= {"metrics": metrics, "decisions": "greedy", "conditions_label": EVIL, "effect": {"success": 1.0}}
     screen.console.print(tables.cells([row]))
     screen.console.print(tables.success([row]))
     screen.say(EVIL)

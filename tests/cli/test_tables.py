@@ -10,13 +10,13 @@ from agentcomm.cli import tables
 
 
 def row(conditions: str | None, succeeded: float) -> dict[str, Any]:
-    metrics = {"mean_steps": 10.0, "success": 0.5, "attack_success": succeeded, "control_success": 0.25}
+    metrics, effect = {"mean_steps": 10.0, "success": 0.5}, {"success": succeeded, "damage": 3.5, "silence": None}
     about = {"attack": {"label": "drop"}, "defense_label": "none", "conditions_label": conditions, "variant": "team"}
-    return about | {"status": "ok", "decisions": "greedy", "metrics": metrics}
+    return about | {"status": "ok", "decisions": "greedy", "metrics": metrics, "effect": effect}
 
 
 def text(table: Any) -> str:
-    console = Console(width=120)
+    console = Console(width=160)
     with console.capture() as capture:
         console.print(table)
     return capture.get()
@@ -24,7 +24,7 @@ def text(table: Any) -> str:
 
 def test_success_is_not_averaged_over_conditions() -> None:
     said = text(tables.success([row(None, 0.1), row(None, 0.3), row("loss(probability=1)", 0.9)]))
-    lines = [line for line in said.splitlines() if "drop" in line]
+    lines = [line for line in said.splitlines() if "drop" in line and "│" in line]
     assert len(lines) == 2
     assert "0.20" in lines[0]
     assert "loss(probability=1): drop" in lines[1]

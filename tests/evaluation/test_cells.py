@@ -29,6 +29,7 @@ from agentcomm.runs.assembly import make_comms, make_world
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.conditions import Conditions
 from agentcomm.runs.folder import Run, create
+from agentcomm.runs.rows import CellRow
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_the_grid_is_attack_by_defense_by_seed_and_a_clean_control(run: Run) -> 
     assert control["ledger"]["sent"] == 0
 
 
-def test_every_attack_is_held_against_its_no_op_control(run: Run) -> None:
+def test_every_attack_is_held_against_its_counterparts(run: Run) -> None:
     saved = policy_file.load(run.policy("team", 0))
     torch.manual_seed(0)
     for parameter in saved.policy.get_submodule("actor").parameters():
@@ -61,16 +62,27 @@ def test_every_attack_is_held_against_its_no_op_control(run: Run) -> None:
     shutil.rmtree(run.policy("team", 0))
     policy_file.save(run.policy("team", 0), saved.policy, saved.environment, saved.choice, "team", 0, {})
     rows = api.evaluate(run, ["tamper:how=bias", "impersonate"], [], conditions={"decisions": "sampled"})
-    by_attack = {row["attack"]["name"]: row["metrics"] for row in rows if row["attack"] and row["seed"] == 0}
-    clean = next(r["metrics"] for r in rows if r["attack"] is None and r["variant"] == "team" and r["seed"] == 0)
-    changed = by_attack["tamper"]
-    assert changed["control_success"] == 0
-    assert (changed["control_return"], changed["control_steps"]) == (clean["mean_return"], clean["mean_steps"])
-    assert 0 < changed["attack_success"] < 1, "an untrained team does better or worse under it"
-    assert 0 < by_attack["impersonate"]["control_success"] < 1, "more messages, if true ones, are heard, too"
+    by_attack = {row["attack"]["name"]: row for row in rows if row["attack"] and row["seed"] == 0}
+    clean = next(r for r in rows if r["attack"] is None and r["variant"] == "team" and r["seed"] == 0)
+    assert clean["outcome"] is None
+    for row in by_attack.values():
+        parts, effect = row["counterparts"], row["effect"]
+        assert parts["clean"]["metrics"] == clean["metrics"]
+        assert parts["clean"]["spent"] == {"edits": 0, "messages": 0, "bytes": 0, "norm": None}
+        assert effect["success"] == pytest.approx(effect["worse"] - effect["better"])
+        assert effect["damage"] == pytest.approx(row["metrics"]["mean_steps"] - clean["metrics"]["mean_steps"])
+        assert row["outcome"] in ("success", "resisted")
+        CellRow.model_validate(row)
+    changed, forged = by_attack["tamper"], by_attack["impersonate"]
+    assert changed["counterparts"]["control"]["metrics"] != changed["metrics"], "it has another direction"
+    norms = changed["spent"]["norm"], changed["counterparts"]["control"]["spent"]["norm"]
+    assert norms == pytest.approx((2.0 * 16**0.5,) * 2), "a bias of 2 in each of 16 entries, in another direction"
+    assert changed["counterparts"]["silence"]["ledger"]["dropped"] > 0
+    assert changed["effect"]["lie"] == pytest.approx(changed["effect"]["damage"] - changed["effect"]["silence"])
+    assert "silence" not in forged["counterparts"], "it touches no message of the team"
+    assert forged["spent"]["bytes"] > 0
     table = tables.success(rows)
     assert table.row_count == 2
-    assert "0.00" in list(table.columns[3].cells)
 
 
 def test_an_attack_on_fragments_is_evaluated_where_messages_are_cut_only(run: Run) -> None:

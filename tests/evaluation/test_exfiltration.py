@@ -61,30 +61,35 @@ def row(run: Run, attack: str) -> Row:
     return rows[0]
 
 
+def said(found: Row) -> Row:
+    """Its metrics and its effect."""
+    return found["metrics"] | found["effect"]
+
+
 @pytest.mark.parametrize("attack", ["eavesdrop", "infer:node=1"])
 def test_readers_succeed_where_messages_say_what_agents_see(tmp_path: Path, talker: type[CommNet], attack: str) -> None:
-    found = row(run_of(tmp_path), attack)["metrics"]
+    found = said(row(run_of(tmp_path), attack))
     if talker is TellsAll:
-        assert found["attack_success"] > 0.8
+        assert found["rate"] > 0.8
         assert found["guessed_right"] > found["guessed_right_a_priori"] + 0.1
     else:
-        assert found["attack_success"] <= found["control_success"] + 0.05
+        assert found["rate"] <= found["control_rate"] + 0.05
         assert found["guessed_right"] == pytest.approx(found["guessed_right_a_priori"], abs=0.03)
-    assert found["control_success"] < 0.2
+    assert found["control_rate"] < 0.2
 
 
 @pytest.mark.parametrize("talker", [TellsAll], indirect=True)
 def test_a_leak_succeeds_where_its_bits_arrive(tmp_path: Path, talker: type[CommNet]) -> None:
-    found = row(run_of(tmp_path), "leak:node=1")["metrics"]
-    assert (found["attack_success"], found["guessed_right"]) == (1.0, 1.0)
-    assert found["control_success"] < 0.15, "payloads without bits are decoded to chance"
+    found = said(row(run_of(tmp_path), "leak:node=1"))
+    assert (found["rate"], found["guessed_right"]) == (1.0, 1.0)
+    assert found["control_rate"] < 0.15, "payloads without bits are decoded to chance"
     assert found["guessed_right_a_priori"] == 0.5
 
 
 @pytest.mark.parametrize("talker", [TellsAll], indirect=True)
 def test_a_leak_fails_where_its_messages_are_lost(tmp_path: Path, talker: type[CommNet]) -> None:
-    found = row(run_of(tmp_path, channels=[{"name": "loss", "probability": 1.0}]), "leak:node=1")["metrics"]
-    assert (found["attack_success"], found["control_success"], found["guessed_right"]) == (0.0, 0.0, 0.0)
+    found = said(row(run_of(tmp_path, channels=[{"name": "loss", "probability": 1.0}]), "leak:node=1"))
+    assert (found["rate"], found["control_rate"], found["guessed_right"]) == (0.0, 0.0, 0.0)
 
 
 def test_chance_is_no_success() -> None:

@@ -256,7 +256,7 @@ class ControlPeek(Cheat):
     budget = Budget()
 
     def on_messages(self, view: MessageView) -> MessageEdits:
-        return MessageEdits() if self.config.noop_control else self.large(view)
+        return MessageEdits() if self.config.run_as == "control" else self.large(view)
 
 
 class Exits(Cheat):

@@ -128,21 +128,20 @@ def test_a_view_is_a_copy(run: Run) -> None:
 
 def test_a_judge_sees_copies(run: Run) -> None:
     judged, clean = row(run, "Judge"), row(run, None)
-    assert judged["metrics"]["attack_success"] == judged["metrics"]["control_success"] == 1.0
+    assert judged["effect"]["rate"] == judged["effect"]["control_rate"] == 1.0
     assert {name: judged["metrics"][name] for name in clean["metrics"]} == clean["metrics"]
 
 
 def test_an_attack_is_not_told_that_it_is_its_own_control(run: Run) -> None:
     controlled = cell(run, "ControlPeek")
     saved = load_team(run, controlled)
-    clean = cell(run, None)
-    with prepare(controlled, saved, 4, noop_control=True) as parts, prepare(clean, saved, 4) as clean_parts:
-        guard = parts[2].adversary.guards[0]
-        assert guard.noop_control
-        assert not guard.attack.config.noop_control
-        same = run_cell(controlled, *parts), run_cell(clean, *clean_parts)
-    assert guard.total.sum() > 0
-    assert torch.equal(same[0].total_reward, same[1].total_reward)
+    for run_as in ("control", "silence"):
+        with prepare(controlled, saved, 4, run_as) as parts:
+            guard = parts[2].adversary.guards[0]
+            assert guard.run_as == run_as
+            assert guard.attack.config.run_as == "attack"
+            run_cell(controlled, *parts)
+        assert guard.total.sum() > 0
 
 
 def test_forgeries_are_counted_as_such_whatever_origin_they_claim(run: Run) -> None:

@@ -52,9 +52,12 @@ class Count(Stage):
             tampered=did.tampered & ~did.dropped,
             forged=did.forged & ~self.copies,
             replayed=did.forged & self.copies,
+            injected_bytes=x.size * did.forged,
             accepted_forged=accepted & x.forged & ~self.copies,
             accepted_replayed=accepted & x.forged & self.copies,
             accepted_tampered=accepted & x.tampered,
         )
         if did.fragments is not None:
             self.ledger.count(fragments=count_fragments(did.fragments))
+        if did.repeated is not None:
+            self.ledger.count(fragments=did.repeated)
