@@ -27,29 +27,41 @@ def attacks(results: Results, claims: Claims) -> list[Markup]:
     if not order:
         return []
     out = [_costly(results, claims, order)]
-    beyond = [a for a in order if _recorded(effect(results, a))]
-    if beyond:
-        more = [a for a in beyond if effect(results, a)["success"].value > 0]
-        out.append(
-            Markup(
-                "{} of {} attacks with a matched control do worse to the team than the control in more episodes than "
-                "better. A control spends what the attack spends, without its intent."
-            ).format(len(more), len(beyond))
-        )
-    split = [a for a in order if effect(results, a)["silence"].known and effect(results, a)["lie"].known]
-    if split:
-        said = [
-            Markup("{}: {} silence and {} lie").format(
-                brief(results, a), *(_number(results, effect(results, a)[name].value) for name in ("silence", "lie"))
-            )
-            for a in split[:3]
-        ]
-        out.append(
-            Markup(
-                "Damage is what dropping the touched messages costs (silence) plus what their content adds (lie). {}."
-            ).format(Markup("; ").join(said))
-        )
+    out += [text for text in (_held(results, order), _split(results, order)) if text]
     return out
+
+
+def _held(results: Results, order: list[str]) -> Markup:
+    """In which cells the undefended attacks beat their matched controls."""
+    cells = {a: effect(results, a).outcomes for a in order if effect(results, a)["success"].known}
+    if not cells:
+        return Markup("")
+    won = {a: outcomes["success"] for a, outcomes in cells.items() if outcomes["success"]}
+    total = sum(outcomes["success"] + outcomes["resisted"] for outcomes in cells.values())
+    text = Markup(
+        "A matched control spends what the attack spends, without its intent. Held against it, episode by episode, the"
+        " attacks succeed in {} of {} undefended cells{}."
+    )
+    each = [Markup("{} in {}").format(brief(results, a), count) for a, count in won.items()]
+    return text.format(sum(won.values()), total, Markup(": {}").format(listed(each)) if each else "")
+
+
+def _split(results: Results, order: list[str]) -> Markup:
+    """Damage as silence and lie, of the attacks with the largest damage."""
+    split = [a for a in order if effect(results, a)["silence"].known and effect(results, a)["lie"].known][:3]
+    if not split:
+        return Markup("")
+    parts = [(a, effect(results, a)["silence"].value, effect(results, a)["lie"].value) for a in split]
+    said = [
+        Markup("{}: {} silence and {} lie").format(brief(results, a), _number(results, silence), _number(results, lie))
+        for a, silence, lie in parts
+    ]
+    text = Markup(
+        "Damage is what dropping the touched messages costs (silence) plus what their content adds (lie). {}."
+    )
+    negative = any(lie < 0 for _, _, lie in parts)
+    note = " Where the lie is negative, the changed messages still do less damage than none." if negative else ""
+    return text.format(Markup("; ").join(said)) + note
 
 
 def _costly(results: Results, claims: Claims, order: list[str]) -> Markup:
@@ -92,7 +104,7 @@ class DamageRow:
         whisker: Its interval.
         dots: Its seeds, if they are too few for an interval.
         silence: What dropping the touched messages costs.
-        lie: What goes beyond it.
+        lie: What goes beyond it; from silence back to the damage if the content does less damage than none.
         parts: Silence and lie as text.
     """
 
@@ -232,10 +244,6 @@ def _plain(value: Any) -> str:
 
 def _edits(spent: Mapping[str, float]) -> str:
     return f"{spent['edits']:,.0f}" if "edits" in spent else DASH
-
-
-def _recorded(found: Effect) -> bool:
-    return found["success"].known
 
 
 def _number(results: Results, value: float) -> Markup:

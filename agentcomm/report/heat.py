@@ -243,7 +243,8 @@ def _attacker(found: Effect | None) -> Face:
     if found is None or not found["success"].known:
         return Face(key, DASH, "", [], None, ["no control recorded"] if found else [])
     success = found["success"].estimate
-    if found["rate"].known:
+    own = found["rate"].by_seed != found["worse"].by_seed  # attacks without a predicate count worse episodes
+    if found["rate"].known and own:
         notes = [f"{fixed(found['rate'].value, 2)}, control {fixed(found['control_rate'].value, 2)}"]
     else:
         notes = [f"{fixed(found['worse'].value, 2)} worse, {fixed(found['better'].value, 2)} better"]

@@ -81,7 +81,7 @@ def test_damage_stands_beside_that_of_its_control() -> None:
     text = said(rows)
     assert "it costs 4.0 steps (its matched control: 0.4)" in text
     assert "replay: 1.3 silence and 2.7 lie" in text
-    assert "2 of 2 attacks with a matched control do worse to the team than the control in more episodes" in text
+    assert "the attacks succeed in 20 of 20 undefended cells: replay in 10 and drop in 10." in text
     heat = Heatmap(Results(rows), Claims(Results(rows)))
     face = heat.rows()[1].cells[0].faces[1]
     assert (face.measure, face.number, face.notes) == ("damage", "4.0", ["control 0.4", "silence 1.3 + lie 2.7"])

@@ -63,6 +63,18 @@ def test_curves_join_forms_that_differ_in_one_number() -> None:
     assert "no defense ends at 3.0" in drawn.summary
 
 
+def test_damage_is_drawn_over_the_obedience_of_victims() -> None:
+    rows = []
+    for level, steps in ((0.0, 6.0), (0.5, 9.0), (1.0, 12.0)):
+        under = Conditions(obedience=level)
+        for attack, extra in ((None, 0.0), ("directive", steps - 6.0)):
+            row = synthetic.cell(synthetic.np.random.default_rng(0), "team", 0, attack, "none", 6.0 + extra)
+            rows.append(row | {"conditions": under.model_dump(mode="json"), "conditions_label": under.label()})
+    (drawn,) = curves(Results(rows))
+    assert drawn.x_label == "obedience of the victims"
+    assert "no defense ends at 6.0" in drawn.summary
+
+
 def test_fronts_and_detectors() -> None:
     results = Results(synthetic.cells([0, 1, 2]))
     first = fronts(results)[0]
