@@ -51,12 +51,14 @@ bench: setup
 	$(BIN)/python -m benchmarks.attacks
 	$(BIN)/python -m benchmarks.wire
 	$(BIN)/python -m benchmarks.delta
+	$(BIN)/python -m benchmarks.statistics
 	$(BIN)/python -m benchmarks.demo
 
 fuzz: setup
 	$(BIN)/python -m benchmarks.fuzz_wire
 
 experiments: setup
+	$(BIN)/python studies/null.py
 	$(BIN)/python studies/run.py commformer
 	$(BIN)/python studies/commformer_page.py
 	$(BIN)/python studies/run.py paths --seeds 3

@@ -16,8 +16,8 @@ from typing import Any
 # The variable must be set before torch is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-_API = ("train", "evaluate", "messages", "report")
-__all__ = ["evaluate", "messages", "report", "train"]
+_API = ("train", "evaluate", "messages", "report", "export")
+__all__ = ["evaluate", "export", "messages", "report", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The Python API: train, evaluate, messages, report. Each function corresponds to a command."""
+"""The Python API: train, evaluate, messages, report, export. Each function corresponds to a command."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ from agentcomm.runs.assembly import check_training
 from agentcomm.runs.choices import Choice, TransportConfig, as_yaml, build
 from agentcomm.runs.conditions import Conditions
 from agentcomm.runs.config import RunConfig
-from agentcomm.runs.folder import Run, claim, run_folder
-from agentcomm.runs.given import Given, attacks_of, choice_of, conditions_of, group_of, groups_of, run_of
+from agentcomm.runs.folder import Run, claim
+from agentcomm.runs.given import Given, attacks_of, choice_of, conditions_of, folder_of, group_of, groups_of, run_of
 
 if TYPE_CHECKING:
     from agentcomm.evaluation.cells import Cell, Group
+    from agentcomm.export import Exported
     from agentcomm.training.trainer import Watcher
 
 # The run's own conditions only.
@@ -302,10 +303,24 @@ def report(run: Run | str | Path, output: str | Path | None = None) -> Path:
     """
     from agentcomm.report import build_report
 
-    if not isinstance(run, Run | str | os.PathLike):
-        raise ConfigError(f"a run is what train() returns, or the path of its folder, not {shorten(run)}")
-    folder = run.path if isinstance(run, Run) else run_folder(run)
-    return build_report(folder, None if output is None else Path(output))
+    return build_report(folder_of(run), None if output is None else Path(output))
+
+
+def export(runs: Run | str | Path | Sequence[Run | str | Path], format: str, output: str | Path) -> Exported:
+    """Write the evaluated cells of runs for other tools and return the path, and notes about what is left out.
+
+    Args:
+        runs: A run, its folder, or several of them; nothing that they name is imported.
+        format: ``marl-eval``, ``csv``, ``parquet`` or ``latex``; the modules of :mod:`agentcomm.export` describe them.
+        output: The file to write.
+
+    Raises:
+        AgentcommError: If a run does not exist or has no evaluated cell, or the file cannot be written.
+    """
+    from agentcomm.export import export_runs
+
+    several = [runs] if isinstance(runs, Run | str | os.PathLike) else list(runs)
+    return export_runs([folder_of(run) for run in several], format, Path(output))
 
 
 def _check_foreign(

@@ -27,6 +27,7 @@ LAYERS = (
     ("runs",),
     ("evaluation",),
     ("training", "report"),
+    ("export",),
     ("api",),
     ("cli",),
 )
@@ -38,8 +39,9 @@ BESIDE = {
     "channels": ("right", 1.2),
     "codecs": ("right", 2.6),
     "defenses": ("right", 4.0),
-    "pettingzoo": ("right", 5.8),
-    "conformance": ("right", 7.2),
+    "statistics": ("right", 5.4),
+    "pettingzoo": ("right", 6.8),
+    "conformance": ("right", 8.2),
 }
 EVERYWHERE = ("base", "contracts")  # imported by all rooms: their arrows are drawn for plug-ins only
 PLUG_INS = ("envs", "policies", "attacks", "channels", "codecs", "defenses")

@@ -63,7 +63,16 @@ def make_folder(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file's content in one step: readers see the old or the new text, never a part.
+    """Replace a file's content in one step, see :func:`write_bytes`.
+
+    Raises:
+        FileError: If it cannot be written; an older file is unchanged then.
+    """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file's content in one step: readers see the old or the new content, never a part.
 
     Raises:
         FileError: If it cannot be written; an older file is unchanged then.
@@ -71,8 +80,8 @@ def write_text(path: Path, text: str) -> None:
     temporary = _temporary(path)
     with writing(path, "the file there is unchanged" if path.is_file() else ""):
         try:
-            with temporary.open("x", encoding="utf-8") as file:
-                file.write(text)
+            with temporary.open("xb") as file:
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

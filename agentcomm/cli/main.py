@@ -11,6 +11,7 @@ from agentcomm.base.versions import versions
 from agentcomm.cli.command import Command, Group, UsageError, plain
 from agentcomm.cli.demo import demo
 from agentcomm.cli.evaluate import evaluate
+from agentcomm.cli.export import export
 from agentcomm.cli.init import init
 from agentcomm.cli.listing import list_
 from agentcomm.cli.messages import messages
@@ -53,6 +54,7 @@ for _name, _run, _example in (
     ("train", train, "agentcomm train mine.yaml policy=mappo training.env_steps=1e6"),
     ("evaluate", evaluate, "agentcomm evaluate runs/mine --attack noise:epsilon=2 --defense clip"),
     ("report", report, "agentcomm report runs/mine"),
+    ("export", export, "agentcomm export runs/mine --format csv --output mine.csv"),
     ("messages", messages, "agentcomm messages runs/mine --episode 3 --attack replay"),
     ("list", list_, "agentcomm list attacks gradient"),
     ("demo", demo, "agentcomm demo --no-show"),

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from agentcomm.evaluation.statistics import LEVEL, RESAMPLES, percentile_interval
+from agentcomm.statistics import ratio
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Finding:
     Attributes:
         accuracy: Share of correctly classified samples.
         prior: Accuracy of always predicting the most frequent class in training.
-        gain: Interval of accuracy - prior, from resampled test episodes; None with fewer than ``MIN_EPISODES``.
+        gain: 95% interval of accuracy - prior over test episodes; None with fewer than ``MIN_EPISODES``.
         bits: Entropy of the fact minus the probe's cross-entropy, in bits; below 0 if the probe overfits.
         entropy: Entropy of the fact, in bits, by the frequencies in training.
         classes: Number of classes in training.
@@ -78,7 +78,7 @@ def probe(features: Tensor, fact: Tensor, episode: Tensor, seed: int = 0, hidden
     return Finding(
         accuracy=float(right.mean()),
         prior=float(usual.mean()),
-        gain=_interval(right - usual, episode[test], seed),
+        gain=_interval(right - usual, episode[test]),
         bits=float(nats.mean() / np.log(2)),
         entropy=float(-(frequency * frequency.log2()).sum()),
         classes=int((count > 0).sum()),
@@ -141,14 +141,11 @@ def _fit(
     return model
 
 
-def _interval(difference: Tensor, episode: Tensor, seed: int) -> tuple[float, float] | None:
-    """Percentile interval of the mean over samples, resampling whole episodes."""
+def _interval(difference: Tensor, episode: Tensor) -> tuple[float, float] | None:
+    """Interval of the mean over samples; whole episodes are independent, samples of one episode are not."""
     _, place = torch.unique(episode, return_inverse=True)
     episodes = int(place.max()) + 1
     if episodes < MIN_EPISODES:
         return None
     total = np.bincount(place.numpy(), difference.numpy(), episodes)
-    samples = np.bincount(place.numpy(), minlength=episodes)
-    rng = np.random.default_rng(seed)
-    drawn = [rng.integers(episodes, size=episodes) for _ in range(RESAMPLES // 4)]
-    return percentile_interval(np.array([total[d].sum() / samples[d].sum() for d in drawn]), LEVEL)
+    return ratio(total, np.bincount(place.numpy(), minlength=episodes)).interval

@@ -74,7 +74,7 @@ class Results:
         }
 
     def assumes(self, attack: str) -> dict[str, Any]:
-        """What the effect of an attack presupposes of its victims, such as obedience above 0; empty for most attacks."""
+        """What the effect of an attack presupposes of its victims; empty for most attacks."""
         found = self.records.get(attack, {}).get("assumes")
         return {name: value for name, value in found.items() if value} if isinstance(found, Mapping) else {}
 

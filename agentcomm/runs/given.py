@@ -17,7 +17,7 @@ from agentcomm.base.registry import Axis, article, find
 from agentcomm.base.text import shorten
 from agentcomm.runs.choices import Choice, build, split_joined
 from agentcomm.runs.conditions import Conditions, ConditionsConfig
-from agentcomm.runs.folder import Run, open_run
+from agentcomm.runs.folder import Run, open_run, run_folder
 
 # A plug-in: "name", "name:key=value", {"name": ..., key: value}, a Choice, or its class, which must be registered.
 Given = str | Choice | Mapping[str, Any] | type[Plugin]
@@ -31,11 +31,22 @@ def run_of(given: Any, trust: bool = False) -> Run:
     Raises:
         AgentcommError: If there is none.
     """
-    if isinstance(given, Run):
-        return given
+    return given if isinstance(given, Run) else open_run(_path(given), trust)
+
+
+def folder_of(given: Any) -> Path:
+    """The folder of a run, which is not opened.
+
+    Raises:
+        AgentcommError: If there is none.
+    """
+    return given.path if isinstance(given, Run) else run_folder(_path(given))
+
+
+def _path(given: Any) -> Path:
     if not isinstance(given, str | os.PathLike):
         raise ConfigError(f"a run is what train() returns, or the path of its folder, not {shorten(given)}")
-    return open_run(Path(given), trust)
+    return Path(given)
 
 
 def choice_of(axis: Axis, given: Any) -> Choice:

@@ -35,6 +35,7 @@ from agentcomm.statistics.estimates import (
     Estimate,
     Scale,
     estimate,
+    ratio,
     retained_fraction,
     unseen_share,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "performance_profile",
     "permutation",
     "probability_of_improvement",
+    "ratio",
     "retained_fraction",
     "roc",
     "select_and_report",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +25,7 @@ LEVEL = 0.95
 
 TOO_FEW = f"fewer than {MIN_SEEDS} seeds: an interval over seeds would be misleading"
 EQUAL = "all seeds are equal: their spread says nothing about other seeds"
+NO_DENOMINATOR = "the denominator cannot be told from zero"
 NOTHING_TO_RETAIN = "clean and floor cannot be told apart: there is nothing to retain"
 ROUNDING = 1e-9  # relative error of sums of floats
 
@@ -171,9 +172,9 @@ def retained_fraction(
 ) -> Estimate:
     """Retained fraction of a gain: (attacked - floor) / (clean - floor), 1 = unaffected, 0 = back at the floor.
 
-    A ratio of means over seeds, paired by seed, so that one seed with a small gain does not dominate. The interval is
-    Fieller's (1954), which exists exactly where a t test tells the gain from zero. The fraction is the same for scores
-    of which less is better. It is negative if the attacked score is worse than the floor.
+    A ratio of means over seeds, paired by seed, so that one seed with a small gain does not dominate; see
+    :func:`ratio`. The fraction is the same for scores of which less is better. It is negative if the attacked score is
+    worse than the floor.
 
     Returns:
         The estimate; NaN with a reason if clean - floor cannot be told from zero.
@@ -183,23 +184,39 @@ def retained_fraction(
     seeds, excluded = len(kept), len(table) - len(kept)
     if not seeds:
         return Estimate(math.nan, None, 0, excluded, "no seed has all three of attacked, clean and floor")
-    part, whole = kept[:, 0] - kept[:, 2], kept[:, 1] - kept[:, 2]
-    a, g = float(part.mean()), float(whole.mean())
-    negligible = ROUNDING * max(1.0, float(np.abs(kept).max()))
+    found = ratio(kept[:, 0] - kept[:, 2], kept[:, 1] - kept[:, 2])
+    return replace(
+        found, excluded=excluded, reason=NOTHING_TO_RETAIN if found.reason == NO_DENOMINATOR else found.reason
+    )
+
+
+def ratio(parts: ArrayLike, wholes: ArrayLike) -> Estimate:
+    """Ratio of two means with Fieller's interval, which exists exactly where a t test tells the denominator from zero.
+
+    Args:
+        parts: [S] numerators, one per seed (or other independent unit).
+        wholes: [S] denominators.
+
+    Returns:
+        The estimate; NaN with a reason if the denominator cannot be told from zero.
+    """
+    part, whole = np.asarray(parts, dtype=np.float64), np.asarray(wholes, dtype=np.float64)
+    seeds, a, g = len(part), float(part.mean()), float(whole.mean())
+    negligible = ROUNDING * max(1.0, float(np.abs([part, whole]).max()))
     if seeds < MIN_SEEDS:
         if not (whole * np.sign(g) > negligible).all():
-            return Estimate(math.nan, None, seeds, excluded, NOTHING_TO_RETAIN)
-        return Estimate(a / g, None, seeds, excluded, TOO_FEW)
+            return Estimate(math.nan, None, seeds, 0, NO_DENOMINATOR)
+        return Estimate(a / g, None, seeds, 0, TOO_FEW)
     (aa, ag), (_, gg) = np.cov(part, whole) / seeds * float(t.ppf(0.5 + LEVEL / 2, seeds - 1)) ** 2
     if abs(g) <= negligible or g * g <= gg:
-        return Estimate(math.nan, None, seeds, excluded, NOTHING_TO_RETAIN)
+        return Estimate(math.nan, None, seeds, 0, NO_DENOMINATOR)
     # The ratios r with (a - r g)^2 <= t^2 var(a - r g): between the roots of a quadratic.
     square, linear, constant = g * g - gg, a * g - ag, a * a - aa
     root = math.sqrt(max(0.0, linear * linear - square * constant))
     if root <= ROUNDING * square:
-        return Estimate(a / g, None, seeds, excluded, EQUAL)
+        return Estimate(a / g, None, seeds, 0, EQUAL)
     low, high = float((linear - root) / square), float((linear + root) / square)
-    return Estimate(a / g, (low, high), seeds, excluded, method="Fieller")
+    return Estimate(a / g, (low, high), seeds, 0, method="Fieller")
 
 
 def aligned(*sides: Mapping[int, float]) -> Array:
