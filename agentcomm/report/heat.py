@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agentcomm.report.claims import Claims
@@ -148,7 +149,7 @@ class Heatmap:
             elif key == "retained":
                 faces.append(self._retained(by_seed))
             else:
-                faces.append(self._score(key, self.results.scores(attack, defense, key)))
+                faces.append(self._score(key, self.results.scores(attack, defense, key), found))
         reasons = [str(row.get("error") or "no error recorded") for row in bad] + list(found.reasons if found else ())
         return HeatCell(
             status=status,
@@ -185,7 +186,7 @@ class Heatmap:
         )
 
     def _face(
-        self, key: str, found: Estimate, by_seed: Scores, digits: int, level: float | None, notes: tuple[str, ...] = ()
+        self, key: str, found: Estimate, by_seed: Scores, digits: int, level: float | None, notes: Sequence[str] = ()
     ) -> Face:
         """A number with its interval or, with too few seeds for one, a dot for each."""
         interval = span(found, digits)
@@ -197,12 +198,15 @@ class Heatmap:
         shown = dots if not interval and len(dots) > 1 else []
         return Face(key, fixed(found.value, digits), interval, shown, level, [note for note in notes if note])
 
-    def _score(self, key: str, by_seed: Scores) -> Face:
-        found = self.results.estimate(by_seed, key)
+    def _score(self, key: str, by_seed: Scores, effect_of: Effect | None = None) -> Face:
+        found, digits = self.results.estimate(by_seed, key), self.results.primary.digits
         if key == SUCCESS.key and key != self.results.primary.key:
             return self._face(key, found, by_seed, SUCCESS.digits, _clip(found.value))
-        note = "▾ worse than without messages" if self._below(by_seed) else ""
-        return self._face(key, found, by_seed, self.results.primary.digits, self._level(found.value), (note,))
+        notes = ["▾ worse than without messages"] if self._below(by_seed) else []
+        if effect_of is not None and effect_of["control_damage"].known:
+            numbers = [fixed(effect_of[name].value, digits) for name in ("damage", "control_damage")]
+            notes.append("damage {}, control {}".format(*numbers))
+        return self._face(key, found, by_seed, digits, self._level(found.value), notes)
 
     def _damage(self, found: Effect | None) -> Face:
         if found is None:

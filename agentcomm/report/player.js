@@ -83,7 +83,8 @@
     const detail = html("p", { className: "detail" });
     const table = html("table", { className: "views" });
     const seen = html("details", { className: "seen", open: true }, html("summary", { textContent: "What each agent saw" }), table);
-    const node = html("div", { className: "panel" }, html("label", { className: "choose" }, html("span", { textContent: title }), choose), board, strip, status, detail, seen);
+    const chosen = html("b", { className: "chosen" }); // in place of the selection on paper
+    const node = html("div", { className: "panel" }, html("label", { className: "choose" }, html("span", { textContent: title }), choose, chosen), board, strip, status, detail, seen);
     const self = { node, episode: null, drawing: null };
 
     self.fill = (wanted) => {
@@ -100,6 +101,7 @@
     };
     self.load = (episode) => {
       self.episode = episode;
+      chosen.textContent = nameOf(episode);
       self.drawing = Draw.board(data, episode);
       board.replaceChildren(self.drawing.svg);
       strip.replaceChildren(...episode.steps.slice(0, -1).map((frame) => html("i", { className: mood(frame) })));

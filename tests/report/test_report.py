@@ -83,6 +83,7 @@ def test_damage_stands_beside_that_of_its_control() -> None:
     assert "replay: 1.3 silence and 2.7 lie" in text
     assert "the attacks succeed in 20 of 20 undefended cells: replay in 10 and drop in 10." in text
     heat = Heatmap(Results(rows), Claims(Results(rows)))
+    assert heat.rows()[1].cells[0].faces[0].notes == ["damage 4.0, control 0.4"]
     face = heat.rows()[1].cells[0].faces[1]
     assert (face.measure, face.number, face.notes) == ("damage", "4.0", ["control 0.4", "silence 1.3 + lie 2.7"])
     assert ("edits spent", "76,000, control 76,000") in _rounded(heat.rows()[1].cells[0].facts)
