@@ -16,16 +16,16 @@ from typing import Any
 # The variable must be set before torch is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-_API = ("train", "evaluate", "messages", "report", "export")
-__all__ = ["evaluate", "export", "messages", "report", "train"]
+_API = ("train", "evaluate", "rerun", "messages", "report", "export", "grid")
+__all__ = ["evaluate", "export", "grid", "messages", "report", "rerun", "train"]
 
 
 def __getattr__(name: str) -> Any:
     """Load the API on first use, so that `import agentcomm` is fast."""
     if name in _API:
-        from agentcomm import api
+        from agentcomm import api, grids
 
-        return getattr(api, name)
+        return getattr(grids if name == "grid" else api, name)
     raise AttributeError(f"module 'agentcomm' has no attribute {name!r}")
 
 

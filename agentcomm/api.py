@@ -1,4 +1,4 @@
-"""The Python API: train, evaluate, messages, report, export. Each function corresponds to a command."""
+"""The Python API: train, evaluate, rerun, messages, report, export. Each function corresponds to a command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from agentcomm.base.plugin import foreign
 from agentcomm.base.registry import Axis, find, names
 from agentcomm.base.text import shorten
 from agentcomm.contracts.topology import TopologyChoice
+from agentcomm.evaluators import check_jobs, evaluator_for
 from agentcomm.progress import evaluation_bar, training_bar
+from agentcomm.reruns import rerun as rerun
 from agentcomm.runs import config as configs
 from agentcomm.runs.assembly import check_training
 from agentcomm.runs.choices import Choice, TransportConfig, as_yaml, build
@@ -108,6 +110,9 @@ def evaluate(
     isolate: bool = False,
     trust: bool = False,
     progress: bool | None = None,
+    jobs: int = 1,
+    address: str | None = None,
+    retry_failed: bool = False,
 ) -> list[dict[str, Any]]:
     """Evaluate trained teams under attacks and defenses, on common random numbers.
 
@@ -135,6 +140,10 @@ def evaluate(
         isolate: Whether to evaluate each cell in a process of its own, so that a plug-in cannot spoil another cell.
         trust: Whether to import the modules and read the files that the run names, whoever made it.
         progress: Whether to show a progress bar; by default, in a terminal or a notebook.
+        jobs: Number of processes that evaluate cells at the same time; the rows do not depend on it.
+        address: Ray cluster on which to evaluate them instead: ``"auto"``, or ``"host:port"``.
+        retry_failed: Whether to evaluate failed cells again; otherwise, their rows are kept until what they depend on
+            changes.
 
     Returns:
         One row per cell, as in ``cells.jsonl``.
@@ -149,6 +158,7 @@ def evaluate(
         lambda: chosen.update(attacks=settings.attacks if attacks is None else _adopted(run, attacks_of(attacks))),
         lambda: chosen.update(defenses=settings.defenses if defenses is None else _groups(run, defenses)),
         lambda: chosen.update(conditions=_grid(conditions, run.config)),
+        lambda: check_jobs(jobs, isolate, address),
     )
     kept = "finished cells are kept; repeat the command to evaluate the rest"
     with (
@@ -156,24 +166,14 @@ def evaluate(
         writing(run.path, kept),
         evaluation_bar(False if watch is not None and progress is None else progress) as bar,
     ):
-        return _evaluated(run, chosen, watch or bar or (lambda cell, done, total: None), isolate)
+        from agentcomm.evaluation.grid import evaluate as evaluate_grid
 
-
-def _evaluated(
-    run: Run, chosen: Mapping[str, Any], watch: Callable[[Cell, float, int], None], isolate: bool
-) -> list[dict[str, Any]]:
-    """Evaluate the grid of the chosen attacks, defenses and conditions, after the quick checks of foreign plug-ins."""
-    from agentcomm.evaluation.grid import evaluate as evaluate_grid
-
-    evaluator = None
-    if isolate:
-        from agentcomm.evaluation.isolate import Isolated
-
-        evaluator = Isolated(run, check=f"{__name__}:{_check_foreign.__name__}")
-    else:
-        grouped = [defense for group in chosen["defenses"] for defense in group]
-        _check_foreign(run.config, chosen["attacks"], grouped, [under.transport for under in chosen["conditions"]])
-    return evaluate_grid(run, chosen["attacks"], chosen["defenses"], chosen["conditions"], watch, evaluator)
+        if not isolate:
+            grouped = [defense for group in chosen["defenses"] for defense in group]
+            _check_foreign(run.config, chosen["attacks"], grouped, [under.transport for under in chosen["conditions"]])
+        shown = watch or bar or (lambda cell, done, total: None)
+        evaluator = evaluator_for(run, jobs, isolate, address, check=f"{__name__}:{_check_foreign.__name__}")
+        return evaluate_grid(run, **chosen, watch=shown, evaluator=evaluator, retry_failed=retry_failed)
 
 
 def _adopted(run: Run, group: Group, axis: Axis = "attack") -> Group:

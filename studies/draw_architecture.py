@@ -37,14 +37,15 @@ BESIDE = {
     "attacks": ("left", 3.6),
     "envs": ("left", 5.4),
     "channels": ("right", 1.2),
-    "codecs": ("right", 2.6),
-    "defenses": ("right", 4.0),
-    "statistics": ("right", 5.4),
-    "pettingzoo": ("right", 6.8),
-    "conformance": ("right", 8.2),
+    "codecs": ("right", 2.4),
+    "defenses": ("right", 3.6),
+    "metrics": ("right", 4.8),
+    "statistics": ("right", 6.0),
+    "pettingzoo": ("right", 7.2),
+    "conformance": ("right", 8.4),
 }
 EVERYWHERE = ("base", "contracts")  # imported by all rooms: their arrows are drawn for plug-ins only
-PLUG_INS = ("envs", "policies", "attacks", "channels", "codecs", "defenses")
+PLUG_INS = ("envs", "policies", "attacks", "channels", "codecs", "defenses", "metrics")
 
 WIDTH, MARGIN, SIDE, ROW, BOX, TOP, GAP = 1200, 36, 150, 86, 48, 84, 130
 COLORS = {"layer": ("#e9f0f7", "#2b5d8a"), "plug-in": ("#fbefe8", "#c2572b"), "beside": ("#ebf4ec", "#4d8b57")}

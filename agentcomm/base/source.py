@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib.util
 import inspect
+import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -14,7 +15,7 @@ from types import ModuleType
 
 PACKAGE = Path(__file__).parents[1]
 # Folders through which every cell passes, and folders of the package with plug-ins.
-CORE = ("base", "contracts", "wire", "guards", "directory", "network", "step", "runs", "evaluation")
+CORE = ("base", "contracts", "wire", "guards", "directory", "network", "step", "runs", "evaluation", "metrics")
 PLUGINS = ("channels", "codecs", "defenses", "pettingzoo")
 
 
@@ -23,6 +24,29 @@ def core_hash() -> str:
     """Hash of the testbed's code that evaluates cells, without plug-ins."""
     files = sorted(path for folder in CORE for path in (PACKAGE / folder).rglob("*.py"))
     return hash_of(str(path.relative_to(PACKAGE)).encode() + path.read_bytes() for path in files)
+
+
+@lru_cache(1)
+def revision() -> tuple[str | None, bool | None]:
+    """Git commit of the source tree that this code runs from, and whether tracked files differ from it.
+
+    Asks git once per process. Both are None if the code was installed without a repository, or git is missing.
+    """
+    root = PACKAGE.parent
+    if _git(root, "ls-files", "--error-unmatch", str(PACKAGE / "__init__.py")) is None:
+        return None, None  # a repository around the folder in which agentcomm is installed is not its own
+    commit, changed = _git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain", "--untracked-files=no")
+    return (None, None) if commit is None or changed is None else (commit, bool(changed))
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    """What git answers; None if it fails."""
+    command = ["git", "-C", str(folder), *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
 
 
 def code_hash(plugin: type) -> str:

@@ -67,7 +67,7 @@ def describe(axis: Axis, name: str) -> dict[str, Any]:
         about |= {"hooks": sorted(defense_hooks(plugin)), "order": plugin.order}
         about |= {name: getattr(plugin, name) for name in DECLARED}
     if axis == "metric":
-        about |= {"unit": plugin.unit, "better": plugin.better}
+        about |= {name: getattr(plugin, name) for name in ("group", "unit", "better", "source")}
     return about
 
 
@@ -121,14 +121,16 @@ def overview(found: dict[str, list[str]]) -> Table:
 
 
 def plugin_table(axis: str, found: list[dict[str, Any]]) -> Table:
-    """A table of the plug-ins of an axis, one line each."""
+    """A table of the plug-ins of an axis, one line each; of metrics a second one with group, unit and source."""
     table = Table(title=axis, title_justify="left", box=None, padding=(0, 2, 0, 0), expand=True)
     table.add_column(
         "name", no_wrap=True, style="bold", min_width=max((len(plugin["name"]) for plugin in found), default=4)
     )
     table.add_column("description", no_wrap=True, overflow="ellipsis", ratio=1)
     for plugin in found:
-        table.add_row(Text(plugin["name"]), Text(plugin["summary"]))
+        below = _metric_text(plugin).replace("\n", "; ").removeprefix("; ")
+        text = Text(plugin["summary"])
+        table.add_row(Text(plugin["name"]), text.append(f"\n{below}", style="dim") if below else text)
     return table
 
 
@@ -221,8 +223,12 @@ def _threat_text(plugin: dict[str, Any]) -> str:
 
 
 def _metric_text(plugin: dict[str, Any]) -> str:
-    """A metric's unit and direction; nothing for other plug-ins."""
-    return f"\nunit: {plugin['unit']}; better: {plugin['better']}" if "unit" in plugin else ""
+    """A metric's group, unit, direction and source; nothing for other plug-ins."""
+    if "unit" not in plugin:
+        return ""
+    source = f"\nsource: {plugin['source']}" if plugin["source"] else ""
+    unit = f"unit: {plugin['unit']}; " if plugin["unit"] else ""
+    return f"\ngroup: {plugin['group']}; {unit}better: {plugin['better']}{source}"
 
 
 def _defense_text(plugin: dict[str, Any]) -> str:

@@ -12,7 +12,17 @@ import typer
 from agentcomm import api
 from agentcomm.base.modules import import_modules
 from agentcomm.cli import tables
-from agentcomm.cli.options import Attacks, Defenses, Plugins, RunFolder, Trust, takes_conditions
+from agentcomm.cli.options import (
+    Address,
+    Attacks,
+    Defenses,
+    Jobs,
+    Plugins,
+    RetryFailed,
+    RunFolder,
+    Trust,
+    takes_conditions,
+)
 from agentcomm.cli.screen import complain, console, say, warn_of_broken_lines
 from agentcomm.evaluation.fitting import notes
 
@@ -27,15 +37,21 @@ def evaluate(
     isolate: Annotated[
         bool, typer.Option("--isolate", help="Evaluate each cell in a process of its own, for plug-ins that crash.")
     ] = False,
+    jobs: Jobs = 1,
+    address: Address = None,
+    retry_failed: RetryFailed = False,
     trust: Trust = False,
 ) -> None:
     """Evaluate the trained teams of RUN under attacks and defenses; skips cells that are already evaluated."""
     import_modules(plugins or ())
     began = datetime.now(UTC).isoformat(timespec="seconds")
-    rows = evaluate_cells(run, attack, defense, conditions, isolate, trust)
+    more: dict[str, Any] = {"jobs": jobs, "address": address, "retry_failed": retry_failed}
+    rows = evaluate_cells(run, attack, defense, conditions, isolate=isolate, trust=trust, **more)
     console.print(tables.cells(rows))
     if any(row.get("effect") for row in rows):
         console.print(tables.success(rows))
+    if (worth := tables.suites(rows)) is not None:
+        console.print(worth)
     if (broken := tables.violations(rows)) is not None:
         console.print(broken)
     for line in (*tables.replaced(rows, began), *tables.reasons(rows), *notes(rows)):
@@ -44,7 +60,10 @@ def evaluate(
     say(f"All cells are in {run / 'cells.jsonl'}. Next: agentcomm report {shlex.quote(str(run))}")
     failed = tables.failures(rows)
     if failed:
-        complain(f"{len(failed)} failed\n" + "\n".join(failed))
+        number = sum(row["status"] == "failed" for row in rows)
+        complain(
+            f"{number} failed; to evaluate them again, repeat the command with --retry-failed\n" + "\n".join(failed)
+        )
         raise typer.Exit(1)
 
 
@@ -53,12 +72,11 @@ def evaluate_cells(
     attack: list[str] | None = None,
     defense: list[str] | None = None,
     conditions: dict[str, Any] | None = None,
-    isolate: bool = False,
-    trust: bool = False,
+    **more: Any,
 ) -> list[dict[str, Any]]:
     """Evaluate cells with a progress bar; Ctrl-C ends the command."""
     try:
-        return api.evaluate(run, attack, defense, conditions, isolate=isolate, trust=trust)
+        return api.evaluate(run, attack, defense, conditions, **more)
     except KeyboardInterrupt:
         say("Stopped; finished cells are saved. Run the same command again to evaluate the rest.")
         raise typer.Exit(130) from None

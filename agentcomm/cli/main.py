@@ -12,10 +12,12 @@ from agentcomm.cli.command import Command, Group, UsageError, plain
 from agentcomm.cli.demo import demo
 from agentcomm.cli.evaluate import evaluate
 from agentcomm.cli.export import export
+from agentcomm.cli.grid import grid
 from agentcomm.cli.init import init
 from agentcomm.cli.listing import list_
 from agentcomm.cli.messages import messages
 from agentcomm.cli.report import report
+from agentcomm.cli.rerun import rerun
 from agentcomm.cli.screen import complain
 from agentcomm.cli.train import train
 
@@ -53,6 +55,8 @@ for _name, _run, _example in (
     ("init", init, "agentcomm init mine --env predator_prey --policy ic3net"),
     ("train", train, "agentcomm train mine.yaml policy=mappo training.env_steps=1e6"),
     ("evaluate", evaluate, "agentcomm evaluate runs/mine --attack noise:epsilon=2 --defense clip"),
+    ("grid", grid, "agentcomm grid grid.yaml --jobs 2"),
+    ("rerun", rerun, "agentcomm rerun runs/mine --sample 5"),
     ("report", report, "agentcomm report runs/mine"),
     ("export", export, "agentcomm export runs/mine --format csv --output mine.csv"),
     ("messages", messages, "agentcomm messages runs/mine --episode 3 --attack replay"),

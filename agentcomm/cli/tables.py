@@ -7,6 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
+from agentcomm.evaluation.metrics import measure_suites
+
 
 def cells(rows: list[dict[str, Any]]) -> Table:
     """The environment's score by attack and defense, averaged over seeds; teams without messages have their own row."""
@@ -84,6 +86,28 @@ def _assumed(row: dict[str, Any]) -> str:
     found = row["attack"].get("assumes") or {}
     said = ", ".join(name if value is True else f"{name} {value}" for name, value in found.items())
     return f" [assumes {said}]" if said else ""
+
+
+def suites(rows: list[dict[str, Any]]) -> Table | None:
+    """What communication is worth and how much of it attacks leave, by defenses; None without a retrained team."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for suite, over, _ in measure_suites(rows):
+        where = f"{suite.conditions}: {suite.defenses}" if suite.conditions else suite.defenses
+        found.setdefault(where, []).append(over)
+    if not any("value_of_communication" in over for group in found.values() for over in group):
+        return None
+    table = Table(
+        title="value of communication, mean over seeds",
+        caption="Gain over the team that was retrained without messages, in units of the score, and the share of it"
+        " that is left under the attacks: on average, and under the worst one for each seed.",
+    )
+    table.add_column("defense", overflow="fold")
+    keys = ("value_of_communication", "defense_tax", "retained_fraction", "worst_retained_fraction")
+    for column in ("value", "tax", "retained", "at worst"):
+        table.add_column(column, justify="right", overflow="fold")
+    for where, group in found.items():
+        table.add_row(where, *(_mean([over.get(key) for over in group]) for key in keys))
+    return table
 
 
 def violations(rows: list[dict[str, Any]]) -> Table | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
+
+from agentcomm.contracts.scored import ScoredMessages
 
 # Counters of a directory per episode, in the order of its state.
 DIRECTORY_COUNTS = (
@@ -75,6 +78,35 @@ class Facts:
         return share
 
 
+class Contact(NamedTuple):
+    """Where an attack on messages first reached the team.
+
+    Attributes:
+        step: [B] int64, the first step in which a message reached a receiver that an attack forged, copied or changed,
+            or in which an attack dropped or delayed one that was for it; -1 if that never happened.
+        receivers: [B, N] bool, the receivers to whom it happened in that step.
+    """
+
+    step: Tensor
+    receivers: Tensor
+
+
+class Guesses(NamedTuple):
+    """Guesses of an attack that exfiltrates, over all episodes.
+
+    Attributes:
+        right: Private facts that it guessed right from messages, or bits that its accomplice decoded right.
+        prior: Those that would be guessed right without the messages: the most frequent ones, or half of the bits.
+        asked: All of them.
+        bits_per_step: Decoded bits per step; None if it guesses facts.
+    """
+
+    right: int
+    prior: float
+    asked: int
+    bits_per_step: float | None = None
+
+
 @dataclass(frozen=True)
 class Episodes:
     """The outcome of B episodes.
@@ -92,6 +124,12 @@ class Episodes:
         gate_by_step: Share of open gates in running worlds, per step; None after the last episode has ended.
         gate_open: Share of open gates over all steps.
         facts: Counters of the directory until each episode's end; None in a world without a directory.
+        action_by_step: [T, B, N] int16, the action of each member in each step; arbitrary after an episode's end.
+        edges: [B, N, N] int64, messages that receiver i accepted from agent j, their true sender, in each episode.
+        contact: Where the attack first reached the team; None without an attack on messages.
+        scored: The messages that each defense scored, for defenses that give scores.
+        isolations: [B] int64, links that a defense closed, for each defense that closes links.
+        guesses: Guesses of an attack that exfiltrates; None without one.
         frames: Frames of each recorded world, for the report's player.
     """
 
@@ -107,6 +145,12 @@ class Episodes:
     gate_by_step: list[float | None]
     gate_open: float
     facts: Facts | None = None
+    action_by_step: Tensor | None = None
+    edges: Tensor | None = None
+    contact: Contact | None = None
+    scored: Mapping[str, ScoredMessages] = field(default_factory=dict)
+    isolations: Mapping[str, Tensor] = field(default_factory=dict)
+    guesses: Guesses | None = None
     frames: list[list[dict[str, Any]]] = field(default_factory=list)
 
     def took_more(self, other: Episodes, action: int) -> Tensor:
@@ -131,3 +175,10 @@ class Episodes:
         out = {name: int(count.sum()) for name, count in self.messages.items()}
         out["bytes"] = int(self.bytes.sum())
         return out | {f"refused_by.{name}": int(count.sum()) for name, count in self.refused_by.items()}
+
+    def edge_means(self) -> list[list[float]]:
+        """[N][N] messages per step that receiver i accepted from agent j, over all episodes; empty if not recorded."""
+        if self.edges is None:
+            return []
+        found: list[list[float]] = (self.edges.sum(0) / self.length.sum()).tolist()
+        return found

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from agentcomm.contracts.traffic import Traffic
@@ -90,6 +91,15 @@ class Verdicts:
     scale: Tensor | None = None
     replace: Replacement | None = None
     score: Tensor | None = None
+
+    def flagged(self, present: Tensor) -> Tensor:
+        """[B, N, M] bool, which of the messages ``present`` are refused, scaled or replaced."""
+        where = torch.zeros_like(present) if self.refuse is None else self.refuse
+        if self.scale is not None:
+            where = where | (self.scale != 1)
+        if self.replace is not None:
+            where = where | self.replace.where
+        return where & present
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,7 +42,7 @@ class Authenticate(Defense[AuthenticateConfig]):
         return {"last": torch.full(shape, -1, dtype=torch.int64, device=s.device)}
 
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
-        """Refuse what fails any of the three checks."""
+        """Refuse what fails any of the three checks; its score is 1, that of all others 0."""
         d = delivered
         good = d.present & d.sealed_by_sender & (d.audience == d.receiver)
         sender = d.sender.clamp(0, self.team_shape.num_agents)
@@ -57,4 +57,4 @@ class Authenticate(Defense[AuthenticateConfig]):
         good &= ~(twice & good.unsqueeze(-2)).tril(-1).any(-1)
         accepted = torch.where(good, d.sequence, -1)
         memory["last"].scatter_reduce_(2, sender, accepted, "amax")
-        return Verdicts(refuse=~good)
+        return Verdicts(refuse=~good, score=(~good).float())

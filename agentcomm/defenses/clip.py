@@ -2,11 +2,12 @@
 
 Honest tokens leave a layer normalization without gain, so their length is exactly sqrt(D). Shortening
 what is longer bounds how much one message can weigh. It is free on clean traffic, and says nothing about
-a lie of the right length.
+a lie of the right length. The score is how far a payload reaches beyond the allowed length.
 """
 
 from __future__ import annotations
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -31,6 +32,7 @@ class Clip(Defense[ClipConfig]):
         limit = self.config.radius * self.team_shape.width**0.5
         length = delivered.payload.norm(dim=-1)
         too_long = (length > 1.01 * limit) & delivered.present
+        beyond = torch.nan_to_num(length / limit - 1.01, torch.finfo(length.dtype).max).clamp_min(0.0)
         if not bool(too_long.any()):
-            return Verdicts()
-        return Verdicts(scale=(limit / length.clamp_min(limit)).masked_fill(~too_long, 1.0))
+            return Verdicts(score=beyond)
+        return Verdicts(scale=(limit / length.clamp_min(limit)).masked_fill(~too_long, 1.0), score=beyond)

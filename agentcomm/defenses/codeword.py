@@ -50,10 +50,15 @@ class Codeword(Defense[CodewordConfig]):
         return super().unmet(deployment) or f"{needs}: {here}"
 
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
-        """Refuse payloads with a part that equals no codeword."""
+        """Refuse payloads with a part that equals no codeword; the score is the largest distance to the nearest one.
+
+        Distances are maxima over coordinates (l-inf), which are 0 for equal parts only: nothing is squared away.
+        """
         groups, codewords, width = self._codebook.shape
         parts = delivered.payload.reshape(*delivered.present.shape, groups, width)
-        same = torch.ones(*parts.shape[:-1], codewords, dtype=torch.bool, device=parts.device)
+        distance = torch.zeros(*parts.shape[:-1], codewords, device=parts.device)
         for i in range(width):
-            same &= parts[..., i, None] == self._codebook[..., i]
-        return Verdicts(refuse=delivered.present & ~same.any(-1).all(-1))
+            distance = torch.maximum(distance, (parts[..., i, None] - self._codebook[..., i]).abs())
+        # What is not a number is at the largest distance.
+        score = distance.nan_to_num(torch.finfo(distance.dtype).max).amin(-1).amax(-1)
+        return Verdicts(refuse=delivered.present & (score != 0), score=score)

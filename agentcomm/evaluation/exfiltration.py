@@ -19,12 +19,13 @@ of an observer that knows the policy and the attack. The matched control's actio
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from agentcomm.contracts.attack import Attack, RunAs
+from agentcomm.contracts.outcome import Guesses
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.leakage import Intercepted, listen
 from agentcomm.evaluation.probe import guesses
@@ -48,13 +49,13 @@ class Exfiltrated:
         predicate: What counts as success.
         won: [E] bool, episodes in which the attack succeeded.
         control: [E] bool, the same episodes under its control.
-        metrics: Shares of right guesses, by name.
+        guesses: The attack's guesses.
     """
 
     predicate: str
     won: Tensor
     control: Tensor
-    metrics: dict[str, float] = field(default_factory=dict)
+    guesses: Guesses
 
 
 def exfiltrates(attack: Attack) -> bool:
@@ -75,10 +76,9 @@ def exfiltrated(cell: Cell, saved: SavedPolicy, attack: Attack, gates: float | N
         return inferred(_intercept(cell, saved, gates))
     ways: tuple[RunAs, RunAs] = ("attack", "control")
     counts = [_decoded(cell, saved, gates, run_as) for run_as in ways]
-    won, control = (beyond_chance(right, asked - right) for right, asked in counts)
-    right, asked = counts[0]
-    metrics = {"guessed_right": float(right.sum() / asked.sum().clamp_min(1)), "guessed_right_a_priori": 0.5}
-    return Exfiltrated(BEYOND_CHANCE, won, control, metrics)
+    won, control = (beyond_chance(right, asked - right) for right, asked, _ in counts)
+    right, asked, steps = (int(count.sum()) for count in counts[0])
+    return Exfiltrated(BEYOND_CHANCE, won, control, Guesses(right, asked / 2, asked, asked / max(steps, 1)))
 
 
 def beyond_chance(better: Tensor, worse: Tensor) -> Tensor:
@@ -101,9 +101,8 @@ def inferred(heard: Intercepted) -> Exfiltrated:
             less.index_add_(0, heard.episode, (defined & usual & ~found).long())
         right, known = right + int((told & defined).sum()), known + int((usual & defined).sum())
         asked += int(defined.sum())
-    metrics = {"guessed_right": right / max(asked, 1), "guessed_right_a_priori": known / max(asked, 1)}
     won, control = beyond_chance(better, worse), beyond_chance(control_better, control_worse)
-    return Exfiltrated(BEYOND_CHANCE, won, control, metrics)
+    return Exfiltrated(BEYOND_CHANCE, won, control, Guesses(right, known, asked))
 
 
 def reads(attack: Attack) -> bool:
@@ -141,8 +140,8 @@ class _Accomplice(Stage):
 
     def __init__(self, guard: GuardBase) -> None:
         self.guard = guard
-        self.right, self.asked, self._right, self._asked = torch.zeros(
-            4, guard.shape.num_worlds, dtype=torch.int64, device=guard.shape.device
+        self.right, self.asked, self.steps, self._right, self._asked = torch.zeros(
+            5, guard.shape.num_worlds, dtype=torch.int64, device=guard.shape.device
         )
 
     def __call__(self, x: Exchange) -> None:
@@ -162,14 +161,15 @@ class _Accomplice(Stage):
         """Count the step in the worlds whose episode was still running."""
         self.right += self._right * record.running
         self.asked += self._asked * record.running
+        self.steps += record.running
         self._right.zero_()
         self._asked.zero_()
 
 
-def _decoded(cell: Cell, saved: SavedPolicy, gates: float | None, run_as: RunAs) -> tuple[Tensor, Tensor]:
-    """[B] int64 bits that the accomplice decoded right, and all bits that it decoded."""
+def _decoded(cell: Cell, saved: SavedPolicy, gates: float | None, run_as: RunAs) -> tuple[Tensor, Tensor, Tensor]:
+    """[B] int64 bits that the accomplice decoded right, all bits that it decoded, and steps."""
     with prepare(cell, saved, cell.episodes, run_as) as (world, policy, comms):
         accomplice = _Accomplice(comms.adversary.guards[0])
         comms.network.stages.append(accomplice)
         run_cell(cell, world, policy, comms, gates, follow=accomplice.follow)
-    return accomplice.right, accomplice.asked
+    return accomplice.right, accomplice.asked, accomplice.steps

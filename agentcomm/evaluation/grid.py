@@ -1,14 +1,15 @@
 """Evaluates the grid of cells: attack x defense x conditions x seed, on common random numbers.
 
 All cells share their episodes (the world's seed is the same), and an attack draws the same random numbers
-whatever the defense. Finished cells are appended to ``cells.jsonl``; cells that are already there are not
-evaluated again.
+whatever the defense. Finished cells are appended to ``cells.jsonl``, also those that failed; cells that are already
+there are not evaluated again.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +18,6 @@ from typing import Any
 import torch
 
 from agentcomm.base.calling import described
-from agentcomm.base.documents import read_rows
 from agentcomm.base.errors import AgentcommError, RequirementError, together
 from agentcomm.base.files import append_line
 from agentcomm.base.log import event_log
@@ -29,15 +29,18 @@ from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.threat_model import ThreatModel
 from agentcomm.contracts.world import World
 from agentcomm.directory.world import DirectoryWorld
+from agentcomm.evaluation import provenance, stored
 from agentcomm.evaluation.cells import Cell, Group, plan
 from agentcomm.evaluation.fitting import check_conditions
 from agentcomm.evaluation.identity import Identities, mark_stale
 from agentcomm.evaluation.integrity import Integrity
-from agentcomm.evaluation.metrics import measure, score_of
+from agentcomm.evaluation.metrics import detection, measure, score_of
 from agentcomm.evaluation.progress import CellProgress
+from agentcomm.evaluation.provenance import one_thread
 from agentcomm.evaluation.reasons import Played, inconclusive, refuses_everything
 from agentcomm.evaluation.recordings import record
 from agentcomm.evaluation.references import references
+from agentcomm.evaluation.schedule import Batch, Finished, Tally, Tell, Watch, batches
 from agentcomm.evaluation.setup import Rows, gate_probability, load_team, prepare, run_cell
 from agentcomm.evaluation.success import Attacked, Judged, begin_record, judge, outcome
 from agentcomm.runs.assembly import deployment
@@ -46,12 +49,11 @@ from agentcomm.runs.conditions import Conditions
 from agentcomm.runs.config import RunConfig
 from agentcomm.runs.folder import Run
 from agentcomm.runs.policy_file import SavedPolicy
-from agentcomm.runs.rows import CellRow
 from agentcomm.step.comms import Comms
 
 
 class Evaluator:
-    """Evaluates cells in this process; :mod:`agentcomm.evaluation.isolate` does it in processes of their own.
+    """Evaluates cells in this process; :mod:`agentcomm.evaluation.processes` does it in others.
 
     Args:
         run: The run.
@@ -89,6 +91,20 @@ class Evaluator:
         progress = CellProgress(_runs(cell, self._clean_twins), tell)
         return _evaluate(cell, self._saved(cell), self.run.config, known, self._clean_twins, progress)
 
+    def rows(self, batches: Sequence[Batch], known: Rows, tell: Tell) -> Finished:
+        """Evaluate batches of cells; each row as soon as it is there.
+
+        Args:
+            batches: From :func:`agentcomm.evaluation.schedule.batches`.
+            known: Rows of evaluated cells, by id, to which the caller adds the new ones.
+            tell: Called when a cell is begun, and about every second with its finished share.
+        """
+        for batch in batches:
+            self._clean_twins.clear()  # no other batch has the same
+            for cell in batch:
+                tell(cell, 0)
+                yield cell, self.row(cell, known, partial(tell, cell))
+
     def record(self, cells: Sequence[Cell], known: Rows) -> None:
         """Record scenes of the cells for the player."""
         record(self.run, cells, known, self.run.config.evaluation.recordings)
@@ -105,8 +121,9 @@ def evaluate(
     attacks: Sequence[Choice],
     defenses: Sequence[Group],
     conditions: Sequence[Conditions],
-    watch: Callable[[Cell, float, int], None] = lambda cell, done, total: None,
+    watch: Watch = lambda cell, done, total: None,
     evaluator: Evaluator | None = None,
+    retry_failed: bool = False,
 ) -> list[dict[str, Any]]:
     """Evaluate every cell of the grid that is not in ``cells.jsonl`` yet, and record scenes for the player.
 
@@ -116,8 +133,9 @@ def evaluate(
         defenses: Groups of defenses used together, besides no defense.
         conditions: Conditions of the cells.
         watch: Called before each cell, and about every second within one that takes longer, with the cell, the number
-            of finished cells (within a cell with the finished share of it) and the total.
+            of finished cells (with the finished shares of those under way) and the total.
         evaluator: Evaluates the cells; None to do so in this process.
+        retry_failed: Whether to evaluate failed cells again, although nothing they depend on has changed.
 
     Returns:
         The rows of the whole grid, in order.
@@ -126,37 +144,34 @@ def evaluate(
         AgentcommError: If no team is trained, or an attack or defense does not fit the team.
     """
     cells, evaluator = plan(run, attacks, defenses, conditions), evaluator or Evaluator(run)
-    with run.lock():
+    with run.lock(), one_thread():
         identities = Identities(run)
-        rows, _ = read_rows(run.cells, CellRow, str(run.cells), run.path)
+        rows = stored.read(run)
         stale = mark_stale(run, rows, identities)
-        known = _usable(rows)
         log = event_log(run.events)
         for old, reason in stale.items():
             log.info("stale", id=old, reason=reason)
         for name, reason in (misfits := evaluator.misfits(cells)).items():
             log.warning("cell_skipped", id=name, reason=reason)
         cells = [cell for cell in cells if cell.id not in misfits]
-        for done, cell in enumerate(cells):
-            watch(cell, done, len(cells))
+        known = stored.current(stored.forget_failed(run, rows, cells) if retry_failed else rows)
+        todo = [cell for cell in cells if cell.id not in known]
+        tally, code = Tally(watch, len(cells)), provenance.code(run.config_before)
+        for cell in cells:
             if cell.id in known:
-                continue
-            row = evaluator.row(cell, known, partial(_tell, watch, cell, done, len(cells)))
-            row |= {"identity": identities.of(cell), "replaces": stale.get(cell.id)}
-            known[cell.id] = row
-            append_line(run.cells, row)
-            log.info("cell", id=cell.id, status=row["status"], seconds=row["seconds"])
-    evaluator.record(cells, known)
+                tally.tell(cell, 0)
+                tally.finish(cell)
+        with closing(evaluator.rows(batches(todo), known, tally.tell)) as finished:
+            for cell, row in finished:
+                row["provenance"] |= code
+                row |= {"identity": identities.of(cell), "replaces": stale.get(cell.id)}
+                known[cell.id] = row
+                append_line(run.cells, row)
+                log.info("cell", id=cell.id, status=row["status"], seconds=row["seconds"])
+                tally.finish(cell)
+        stored.put_in_order(run, cells)
+        evaluator.record(cells, known)
     return [known[cell.id] for cell in cells]
-
-
-def evaluated(run: Run) -> dict[str, dict[str, Any]]:
-    """Rows of the evaluated cells that are not stale, by id."""
-    return _usable(read_rows(run.cells, CellRow, str(run.cells), run.path)[0])
-
-
-def _usable(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {row["id"]: row for row in rows if row.get("status") != "failed" and not row.get("stale")}
 
 
 def _misfits(run: Run, cells: Sequence[Cell]) -> dict[str, str]:
@@ -185,10 +200,6 @@ def _misfits(run: Run, cells: Sequence[Cell]) -> dict[str, str]:
 
 def _raise(error: AgentcommError) -> None:
     raise error
-
-
-def _tell(watch: Callable[[Cell, float, int], None], cell: Cell, done: int, total: int, share: float) -> None:
-    watch(cell, done + share, total)
 
 
 def _runs(cell: Cell, clean_twins: Mapping[str, Episodes]) -> int:
@@ -233,7 +244,9 @@ def _evaluate(
         else:
             judged = judge(cell, saved, Attacked(episodes, adversary), score, gates, clean_twins, progress)
             row |= judged.fields
-        metrics = measure(episodes) | ({} if judged is None else judged.metrics)
+            episodes = replace(episodes, guesses=judged.guesses)
+        counterparts = {} if judged is None else judged.counterparts
+        metrics, detected = measure(episodes, counterparts), detection(episodes, counterparts)
         where = _where(cell, world, policy, comms, config)
         if adversary.guards:
             row["attack"]["assumes"] = adversary.guards[0].assumes(where)
@@ -254,6 +267,8 @@ def _evaluate(
     return row | {
         "outcome": outcome(row["status"], judged),
         "metrics": metrics,
+        "detection": detected,
+        "edges": episodes.edge_means(),
         "ledger": episodes.totals(),
         "violations": {rule: n for guard in adversary.guards for rule, n in guard.violations.items()},
         "gate_by_step": episodes.gate_by_step,
@@ -303,6 +318,7 @@ def _about(cell: Cell, saved: SavedPolicy, own: TransportConfig) -> dict[str, An
         "outcome": None if cell.attack is None else "unscored",
         "error": None,
         "versions": versions(),
+        "provenance": provenance.machine(cell.conditions.device),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

@@ -7,7 +7,6 @@ A cell is known only if its row has the same identity. Rows whose identity is an
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
@@ -15,10 +14,10 @@ from typing import Any
 
 from agentcomm.base import registry
 from agentcomm.base.errors import AgentcommError
-from agentcomm.base.files import write_text
 from agentcomm.base.inputs import find_input
 from agentcomm.base.registry import Axis
 from agentcomm.base.source import code_hash, core_hash, hash_of, imported_hash, path_hash
+from agentcomm.evaluation import stored
 from agentcomm.evaluation.cells import Cell
 from agentcomm.runs.choices import Choice, build
 from agentcomm.runs.conditions import Conditions
@@ -46,11 +45,11 @@ class Identities:
             AgentcommError: If a plug-in is unknown.
         """
         found = {"agentcomm": core_hash(), "the team's policy": self._team(cell.variant, cell.seed)}
-        for axis, choice in self._choices(cell):
+        for axis, choice in self.choices(cell):
             found |= self._plugin(axis, choice.model_dump_json())
         return found
 
-    def _choices(self, cell: Cell) -> Iterator[tuple[Axis, Choice]]:
+    def choices(self, cell: Cell) -> Iterator[tuple[Axis, Choice]]:
         """All plug-ins of a cell."""
         config, transport = self.run.config, cell.conditions.transport
         yield "environment", config.environment.changed(cell.conditions.environment)
@@ -125,7 +124,7 @@ def mark_stale(run: Run, rows: list[dict[str, Any]], identities: Identities) -> 
     """
     reasons: dict[str, str] = {}
     for row in rows:
-        if row.get("stale") or row.get("status") == "failed":
+        if row.get("stale"):
             continue
         try:
             now = identities.of(cell_of(row))
@@ -134,5 +133,5 @@ def mark_stale(run: Run, rows: list[dict[str, Any]], identities: Identities) -> 
         if reason := differences(row.get("identity") or {}, now):
             row["stale"] = reasons[row["id"]] = reason
     if reasons:
-        write_text(run.cells, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+        stored.write(run, rows)
     return reasons

@@ -1,40 +1,162 @@
-"""Built-in metrics, and the evaluation of all registered metrics."""
+"""Evaluates all registered metrics: on the episodes of a cell, and on the suite of all cells of a team."""
 
 from __future__ import annotations
 
 import math
-from typing import ClassVar
-
-from torch import Tensor
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from agentcomm.base import registry
 from agentcomm.base.calling import calling
 from agentcomm.base.errors import ConfigError, HookError, NumberError
-from agentcomm.contracts.metric import Metric, PooledMetric
-from agentcomm.contracts.outcome import SHARES, Episodes
+from agentcomm.contracts.metric import DetectorMetric, Metric, PairedMetric, SuiteMetric
+from agentcomm.contracts.outcome import Episodes
+from agentcomm.contracts.suite import Row, Suite
 from agentcomm.contracts.world import World
+from agentcomm.metrics.detection import curve
+
+ALONE: Mapping[str, Episodes] = {}
 
 
-def measure(episodes: Episodes) -> dict[str, float]:
-    """Values of all registered metrics that apply, by name.
+def measure(episodes: Episodes, counterparts: Mapping[str, Episodes] = ALONE) -> dict[str, float]:
+    """Values of all registered metrics of episodes that apply, by name.
+
+    Args:
+        episodes: The episodes of a cell.
+        counterparts: Of an attacked cell, the same episodes without the attack (``clean``), under its matched control
+            (``control``), or with the messages it touches dropped (``silence``), as far as they are known.
 
     Raises:
         NumberError: If a metric's value is not finite.
         HookError: If a metric raises an error, or its value is no number.
     """
     found: dict[str, float] = {}
-    for name in registry.names("metric"):
-        metric: Metric = registry.find("metric", name)(registry.build_config("metric", name, {}))
-        with calling(f"metric {name!r}", "value"):
-            value = metric.value(episodes)
-        if value is None:
-            continue
-        if not isinstance(value, int | float):
-            raise HookError(f"metric {name!r}: value must return a number or None, not {type(value).__name__}")
-        if not math.isfinite(value):
-            raise NumberError(f"metric {name!r} is {value}; a metric that does not apply returns None")
-        found[name] = value
+    for name, metric in _metrics():
+        if isinstance(metric, PairedMetric):
+            with calling(f"metric {name!r}", "compare"):
+                value = metric.against_any(episodes, counterparts)
+        else:
+            with calling(f"metric {name!r}", "value"):
+                value = metric.value(episodes)
+        if (checked := _number(name, value)) is not None:
+            found[name] = checked
     return found
+
+
+def detection(episodes: Episodes, counterparts: Mapping[str, Episodes] = ALONE) -> dict[str, dict[str, Any]]:
+    """How well each defense detects attacked messages: its metrics, ``curve``, and how many messages it scored.
+
+    Of defenses that close links, ``false_isolations`` are those that they close without the attack, per 1,000 episodes.
+
+    Args:
+        episodes: The episodes of a cell.
+        counterparts: As for :func:`measure`, empty for a cell without attack; thresholds are chosen by ``clean``.
+
+    Raises:
+        NumberError: If a metric's value is not finite.
+        HookError: If a metric raises an error, or its value is no number.
+    """
+    clean = counterparts.get("clean")
+    found: dict[str, dict[str, Any]] = {}
+    for defense, scored in episodes.scored.items():
+        own = None if clean is None else clean.scored.get(defense)
+        scored = scored if own is None else scored.beside(own)
+        others, attacked = scored.counts.sum(1).tolist()
+        about: dict[str, Any] = {"attacked": attacked, "others": others, "curve": curve(scored)}
+        for name, metric in _metrics():
+            if not isinstance(metric, DetectorMetric):
+                continue
+            with calling(f"metric {name!r}", "of"):
+                value = metric.of(scored, own)
+            about |= {} if _number(name, value) is None else {name: value}
+        found[defense] = about
+    peaceful = clean if counterparts else episodes
+    for defense, closed in ({} if peaceful is None else peaceful.isolations).items():
+        found.setdefault(defense, {})["false_isolations"] = 1000 * float(closed.double().mean())
+    return found
+
+
+class SuiteNumbers(NamedTuple):
+    """The metrics of a suite: of the suite by name, and of single attacks by name and the attack's label."""
+
+    suite: Suite
+    over: dict[str, float]
+    by_attack: dict[str, dict[str, float]]
+
+
+def measure_suites(rows: Iterable[Row]) -> list[SuiteNumbers]:
+    """Values of all registered metrics over suites, for each seed, defenses and conditions in some rows.
+
+    Args:
+        rows: Rows of ``cells.jsonl``; stale ones are ignored.
+
+    Raises:
+        NumberError: If a metric's value is not finite.
+        HookError: If a metric raises an error, or its value is no number.
+    """
+    metrics = [(name, metric) for name, metric in _metrics() if isinstance(metric, SuiteMetric)]
+    found = []
+    for suite in suites(rows):
+        over: dict[str, float] = {}
+        by_attack: dict[str, dict[str, float]] = {}
+        for name, metric in metrics:
+            with calling(f"metric {name!r}", "over"):
+                value, single = metric.over(suite), metric.by_attack(suite)
+            if (checked := _number(name, value)) is not None:
+                over[name] = checked
+            for label, each in single.items():
+                _number(name, each)
+                by_attack.setdefault(name, {})[label] = each
+        found.append(SuiteNumbers(suite, over, by_attack))
+    return found
+
+
+def suites(rows: Iterable[Row]) -> list[Suite]:
+    """The suites in some rows: the teams' cells by seed, defenses and conditions, in the order of their first rows."""
+    rows = [row for row in rows if not row.get("stale")]
+    grouped: dict[tuple[int, str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row["variant"] == "team":
+            grouped[row["seed"], row["defense_label"], row.get("conditions_label") or ""].append(row)
+    return [_suite(*key, group, rows) for key, group in grouped.items()]
+
+
+def _suite(seed: int, defenses: str, conditions: str, group: list[Row], rows: list[Row]) -> Suite:
+    """One suite.
+
+    Args:
+        seed: Training seed.
+        defenses: Label of its defenses.
+        conditions: Label of its conditions.
+        group: Its rows.
+        rows: All rows, among which its references are.
+    """
+    valid = [row for row in group if row.get("status") == "ok"]
+    score: Mapping[str, Any] = next(
+        (row["score"] for row in group if row.get("score")), {"metric": "", "better": "higher"}
+    )
+    first = group[0]
+
+    def reference(**fields: Any) -> Row | None:
+        """The last clean cell of this seed with these fields, decoded in the same way and environment."""
+        fields |= {"seed": seed, "attack": None, "status": "ok", "defense_label": "none"}
+        fields |= {name: first.get(name) for name in ("decisions", "environment")}
+        same = (row for row in reversed(rows) if all(row.get(name) == value for name, value in fields.items()))
+        return next(same, None)
+
+    return Suite(
+        seed=seed,
+        defenses=defenses,
+        conditions=conditions,
+        score=score["metric"],
+        better=score["better"],
+        clean=next((row for row in reversed(valid) if row["attack"] is None), None),
+        undefended=reference(variant="team", conditions_label=first.get("conditions_label")),
+        floor=reference(variant="control"),
+        attacked={row["attack"]["label"]: row for row in valid if row["attack"] is not None},
+        unscored=tuple(row["attack"]["label"] for row in group if row["attack"] is not None and row not in valid),
+    )
 
 
 def score_of(world: World) -> Metric:
@@ -51,159 +173,23 @@ def score_of(world: World) -> Metric:
     return metric
 
 
-class MeanSteps(Metric):
-    """Mean length of an episode, in steps."""
-
-    unit, better = "steps", "lower"
-
-    def by_episode(self, episodes: Episodes) -> Tensor:
-        """[B] steps."""
-        return episodes.length
+def _metrics() -> Iterator[tuple[str, Metric]]:
+    """All registered metrics with their default arguments, by name."""
+    for name in registry.names("metric"):
+        yield name, registry.find("metric", name)(registry.build_config("metric", name, {}))
 
 
-class Success(Metric):
-    """Share of episodes in which the team succeeds."""
+def _number(name: str, value: object) -> float | None:
+    """The value of a metric; None if it does not apply.
 
-    better = "higher"
-
-    def by_episode(self, episodes: Episodes) -> Tensor:
-        """[B] bool."""
-        return episodes.success
-
-
-class MeanReturn(Metric):
-    """Return of an episode, averaged over present agents."""
-
-    unit, better = "reward", "higher"
-
-    def by_episode(self, episodes: Episodes) -> Tensor:
-        """[B] reward."""
-        return episodes.total_reward
-
-
-class Harm(Metric):
-    """Harm in an episode, as counted by the environment."""
-
-    better = "lower"
-
-    def by_episode(self, episodes: Episodes) -> Tensor:
-        """[B] counts."""
-        return episodes.harm
-
-
-class GateOpen(Metric):
-    """Share of open gates over all steps and agents."""
-
-    def value(self, episodes: Episodes) -> float:
-        """The share."""
-        return episodes.gate_open
-
-
-class MessagesPerStep(PooledMetric):
-    """Messages that the team sends per step."""
-
-    unit, better = "messages", "lower"
-
-    def parts(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
-        """Messages and steps."""
-        return episodes.messages["sent"], episodes.length
-
-
-class BytesPerStep(PooledMetric):
-    """Bytes that the team puts on the wire per step."""
-
-    unit, better = "bytes", "lower"
-
-    def parts(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
-        """Bytes and steps."""
-        return episodes.bytes, episodes.length
-
-
-class LatencySteps(PooledMetric):
-    """Mean latency of arrived messages, in steps; applies if channels or attacks delay messages."""
-
-    unit, better = "steps", "lower"
-
-    def parts(self, episodes: Episodes) -> tuple[Tensor, Tensor] | None:
-        """Latency in steps, and arrived messages."""
-        steps, seconds = episodes.late_by
-        return (steps, _arrived(episodes)) if seconds.any() else None
-
-
-class LatencyMs(PooledMetric):
-    """Mean latency of arrived messages, in milliseconds; applies if channels or attacks delay messages."""
-
-    unit, better, scale = "ms", "lower", 1000
-
-    def parts(self, episodes: Episodes) -> tuple[Tensor, Tensor] | None:
-        """Latency in seconds, and arrived messages."""
-        seconds = episodes.late_by[1]
-        return (seconds, _arrived(episodes)) if seconds.any() else None
-
-
-def _arrived(episodes: Episodes) -> Tensor:
-    return episodes.messages["accepted"] + episodes.messages["refused"]
-
-
-class DirectoryShare(PooledMetric):
-    """A failure of a directory as a share; applies to worlds with a directory.
-
-    Attributes:
-        count: Name of the count (:class:`agentcomm.contracts.outcome.Facts`).
+    Raises:
+        NumberError: If it is not finite.
+        HookError: If it is no number.
     """
-
-    better = "lower"
-    count: ClassVar[str]
-
-    def parts(self, episodes: Episodes) -> tuple[Tensor, Tensor] | None:
-        """The count, and the count of which it is a share."""
-        facts = episodes.facts
-        return None if facts is None else (getattr(facts, self.count), getattr(facts, SHARES[self.count]))
-
-
-class Unserved(DirectoryShare):
-    """Share of look-ups beyond the hub's capacity."""
-
-    count = "unserved"
-
-
-class Poisoned(DirectoryShare):
-    """Share of look-ups whose answer differs from that of an honest hub."""
-
-    count = "poisoned"
-
-
-class Obeyed(DirectoryShare):
-    """Share of look-ups after which the requester followed an instruction in a card's description."""
-
-    count = "obeyed"
-
-
-class Misrouted(DirectoryShare):
-    """Share of routed tasks that an outsider received."""
-
-    count = "misrouted"
-
-
-class Spoiled(DirectoryShare):
-    """Share of routed tasks that an outsider received and did not deliver."""
-
-    count = "spoiled"
-
-
-class Blocked(DirectoryShare):
-    """Share of members' steps in which copies of a task kept them from taking another one."""
-
-    count = "blocked"
-
-
-class Slandered(DirectoryShare):
-    """Share of recorded outcomes and ratings that are outsiders' ratings of members."""
-
-    count = "slandered"
-
-
-class Misblamed(DirectoryShare):
-    """Share of attributed failures that are attributed to the wrong name."""
-
-    count = "misblamed"
+    if value is None:
+        return None
+    if not isinstance(value, int | float):
+        raise HookError(f"metric {name!r}: value must return a number or None, not {type(value).__name__}")
+    if not math.isfinite(value):
+        raise NumberError(f"metric {name!r} is {value}; a metric that does not apply returns None")
+    return value

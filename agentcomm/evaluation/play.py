@@ -17,6 +17,7 @@ from agentcomm.contracts.outcome import Episodes, Facts
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.world import World
 from agentcomm.directory.world import DirectoryWorld
+from agentcomm.evaluation.monitor import Monitor
 from agentcomm.network.ledger import COUNTS
 from agentcomm.network.network import Network
 from agentcomm.network.record import ExchangeRecord, Fate
@@ -70,21 +71,26 @@ def play(
     loop.reset(seed)
     comms.network.ledger.clear()
     tally, frames = Tally(world, comms.network), Frames(world, record)
-    for number in range(world.max_steps):
-        frames.look(loop.observation)
-        step = loop.step()
-        if watch is not None:
-            watch(step.exchanges)
-        if follow is not None:
-            follow(step)
-        frames.add(step)
-        loop.finish(step)  # the ledger counts messages in transit as late
-        tally.add(step)
-        if progress is not None:
-            progress(number + 1, loop.running)
-        if not bool(loop.running.any()):
-            break
-    policy.train(was_training)
+    comms.network.stages.append(tally.monitor)
+    try:
+        for number in range(world.max_steps):
+            frames.look(loop.observation)
+            tally.monitor.running = loop.running
+            step = loop.step()
+            if watch is not None:
+                watch(step.exchanges)
+            if follow is not None:
+                follow(step)
+            frames.add(step)
+            loop.finish(step)  # the ledger counts messages in transit as late
+            tally.add(step)
+            if progress is not None:
+                progress(number + 1, loop.running)
+            if not bool(loop.running.any()):
+                break
+    finally:
+        comms.network.stages.remove(tally.monitor)
+        policy.train(was_training)
     return tally.episodes(frames.by_world)
 
 
@@ -106,7 +112,7 @@ class Tally:
     """
 
     def __init__(self, world: World, network: Network) -> None:
-        self.world, self.ledger = world, network.ledger
+        self.world, self.ledger, self.monitor = world, network.ledger, Monitor(network)
         self.directory = world.directory if isinstance(world, DirectoryWorld) else None
         # Values of each world at the end of its episode, by name.
         self.at_end: dict[str, Tensor] = {}
@@ -114,6 +120,7 @@ class Tally:
         self.counts: Tensor | None = None  # [B, counters of the directory] at the end of each episode
         self.total = torch.zeros(world.num_worlds, device=world.device)
         self.actions = world.length.new_zeros(world.num_worlds, world.num_actions)
+        self.action_by_step: list[Tensor] = []
         self.gate_by_step: list[float | None] = []
         self.opened = self.asked = 0
 
@@ -123,6 +130,7 @@ class Tally:
         acting = record.running.unsqueeze(1).expand_as(decision.gate)
         acting = acting if alive is None else acting & alive
         self.actions.scatter_add_(1, decision.action, acting.long())
+        self.action_by_step.append(decision.action.short())
         gate = decision.gate[acting]
         self.opened, self.asked = self.opened + int(gate.sum()), self.asked + gate.numel()
         self.gate_by_step.append(float(gate.float().mean()) if gate.numel() else None)
@@ -155,7 +163,7 @@ class Tally:
         Args:
             frames: Frames of each recorded world.
         """
-        end = self.at_end
+        end, monitor = self.at_end, self.monitor
         return Episodes(
             length=end["length"],
             success=end["success"],
@@ -169,6 +177,11 @@ class Tally:
             gate_by_step=self.gate_by_step + [None] * (self.world.max_steps - len(self.gate_by_step)),
             gate_open=self.opened / max(self.asked, 1),
             facts=None if self.counts is None else Facts.of(self.counts),
+            action_by_step=torch.stack(self.action_by_step),
+            edges=monitor.edges[..., :-1].clone(),
+            contact=monitor.contact(),
+            scored=monitor.scored(),
+            isolations=monitor.isolations,
             frames=frames,
         )
 

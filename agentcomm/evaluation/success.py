@@ -18,7 +18,7 @@ from torch import Tensor
 
 from agentcomm.contracts.attack import RunAs, hooks
 from agentcomm.contracts.metric import Metric
-from agentcomm.contracts.outcome import Episodes
+from agentcomm.contracts.outcome import Episodes, Guesses
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.exfiltration import Exfiltrated, exfiltrated, exfiltrates, reads
 from agentcomm.evaluation.metrics import measure
@@ -38,12 +38,14 @@ class Judged(NamedTuple):
 
     Attributes:
         fields: ``counterparts``, ``spent`` and ``effect`` of the row.
-        metrics: Metrics that attacks with an own measure add.
+        counterparts: The episodes of the counterparts, by name.
+        guesses: Guesses of an attack that exfiltrates; None without one.
         won: Whether it beats its control by a sign test over episodes.
     """
 
     fields: dict[str, Any]
-    metrics: dict[str, float]
+    counterparts: dict[str, Episodes]
+    guesses: Guesses | None
     won: bool
 
 
@@ -128,7 +130,8 @@ def judge(
         "spent": spent(attacked),
         "effect": _effect(attacked, found, score, held),
     }
-    return Judged(fields, {} if told is None else told.metrics, held.significant)
+    episodes = {name: played.episodes for name, played in found.items()}
+    return Judged(fields, episodes, None if told is None else told.guesses, held.significant)
 
 
 def begin_record(adversary: Adversary) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from agentcomm.base.errors import RunError
 from agentcomm.evaluation.cells import Cell
-from agentcomm.evaluation.grid import evaluated
 from agentcomm.evaluation.setup import gate_probability, load_team, prepare, run_cell
+from agentcomm.evaluation.stored import evaluated
 from agentcomm.network.record import ExchangeRecord, Fate
 from agentcomm.runs.folder import Run
 

@@ -41,6 +41,9 @@ class Exchange:
         arrived: The messages that reach the receivers, before gates and defenses refuse any.
         refused: [B, N, M] bool, refused messages, by the name of the defense, or ``gate``.
         scores: [B, N, M] float32, suspicion scores, by the name of the defense; 0 in empty slots.
+        scored: [B, N, M] bool, messages that got a score, by the name of the defense.
+        flagged: [B, N, M] bool, those of them that the defense refused, scaled or replaced, by its name; without
+            defenses that judge inboxes as a whole.
         coding: [B, N, D] coding error of each payload; None without a codec.
         payload_bytes: [B, N] int64 bytes of each agent's encoded payload; None without a codec.
         numbers: Where numbers are noted that must be finite; None for nowhere.
@@ -65,6 +68,8 @@ class Exchange:
     written: Traffic | None = None
     refused: dict[str, Tensor] = field(default_factory=dict)
     scores: dict[str, Tensor] = field(default_factory=dict)
+    scored: dict[str, Tensor] = field(default_factory=dict)
+    flagged: dict[str, Tensor] = field(default_factory=dict)
     coding: Tensor | None = None
     payload_bytes: Tensor | None = None
     numbers: Numbers | None = None
@@ -129,10 +134,20 @@ class Exchange:
         self.refused[by] = where | self.refused[by] if by in self.refused else where
         self.traffic = replace(self.traffic, present=self.traffic.present & ~where)
 
-    def suspect(self, by: str, score: Tensor) -> None:
-        """Note a defense's scores [B, N, M] of the messages that are still present."""
-        score = score.masked_fill(~self.traffic.present, 0.0)
+    def suspect(self, by: str, score: Tensor, flagged: Tensor | None) -> None:
+        """Note a defense's scores [B, N, M] of the messages that are still present.
+
+        Args:
+            by: Name of the defense.
+            score: [B, N, M] float32.
+            flagged: [B, N, M] bool, those that it refuses, scales or replaces; None if it judges inboxes as a whole.
+        """
+        present = self.traffic.present
+        score = score.masked_fill(~present, 0.0)
         self.scores[by] = score.maximum(self.scores[by]) if by in self.scores else score
+        self.scored[by] = present | self.scored[by] if by in self.scored else present
+        if flagged is not None:
+            self.flagged[by] = flagged | self.flagged[by] if by in self.flagged else flagged
 
     def note(self, what: str, field: str, value: Tensor, where: Tensor | None = None) -> None:
         """Note numbers [B, N, ...] of a plug-in that must be finite.

@@ -70,6 +70,8 @@ class Detection(BaseModel):
     tpr_at_1_fpr: Number | None = None
     delay: Number | None = None
     false_isolations: Number | None = None
+    attacked: Count = 0
+    others: Count = 0
     curve: Annotated[list[Annotated[list[Number], Field(min_length=2, max_length=2)]], Field(max_length=50)] = []
 
 

@@ -62,7 +62,7 @@ def ray_session(log: Path, runners: int = 0) -> Iterator[None]:
         _check_joined(runners)
         yield
         return
-    with _diverted(log), _folder() as folder, _environment():
+    with diverted(log), _folder() as folder, _environment():
         before = signal.getsignal(signal.SIGTERM)
         try:
             _start(folder, runners, log)
@@ -194,7 +194,7 @@ def _report(data: dict[str, Any], **_: Any) -> None:
 
 
 @contextmanager
-def _diverted(log: Path) -> Iterator[None]:
+def diverted(log: Path) -> Iterator[None]:
     """Redirect the standard error of C++ code, Ray's loggers, and what its processes report, to a file.
 
     Ray's core prints to file descriptor 2, regardless of Python's logging; Python's own standard error

@@ -29,3 +29,15 @@ def test_success_is_not_averaged_over_conditions() -> None:
     assert "0.20" in lines[0]
     assert "loss(probability=1): drop" in lines[1]
     assert "0.90" in lines[1]
+
+
+def test_the_value_of_communication_stands_beside_what_attacks_leave_of_it() -> None:
+    def row(steps: float, attack: str | None = None, variant: str = "team") -> dict[str, Any]:
+        about = None if attack is None else {"label": attack}
+        plain = {"variant": variant, "seed": 0, "defense_label": "none", "status": "ok", "attack": about}
+        return plain | {"metrics": {"mean_steps": steps}, "score": {"metric": "mean_steps", "better": "lower"}}
+
+    table = tables.suites([row(5), row(15, variant="control"), row(10, "noise"), row(20, "drop")])
+    assert table is not None
+    assert [next(iter(column.cells)) for column in table.columns] == ["none", "10.00", "", "0.00", "-0.50"]
+    assert tables.suites([row(5), row(10, "noise")]) is None

@@ -116,7 +116,9 @@ def test_finished_cells_are_not_evaluated_again(run: Run) -> None:
     first = api.evaluate(run, ["drop"], [])
     seen: list[str] = []
     again = api.evaluate(run, ["drop", "noise"], [], watch=lambda cell, done, total: seen.append(cell.id))
-    assert len(run.cells.read_text().splitlines()) == len(again) == len(set(seen)), "a slow cell is told of several times"
+    assert (
+        len(run.cells.read_text().splitlines()) == len(again) == len(set(seen))
+    )  # a slow cell is told of several times
     assert [r for r in again if r in first] == first
 
 

@@ -13,12 +13,18 @@ from agentcomm.base.errors import NumberError
 from agentcomm.cli.catalog import describe
 from agentcomm.conformance import check_metric
 from agentcomm.conformance.metrics import some_episodes
-from agentcomm.contracts.metric import Metric, MetricConfig
+from agentcomm.contracts.metric import GROUPS, DetectorMetric, Metric, MetricConfig, PairedMetric, SuiteMetric
 from agentcomm.contracts.outcome import SHARES, Episodes
 from agentcomm.evaluation.metrics import measure
 
-EVERYWHERE = {"mean_steps", "success", "mean_return", "harm", "gate_open", "messages_per_step", "bytes_per_step"}
+EVERYWHERE = {
+    *("mean_steps", "success", "mean_return", "harm", "gate_open", "messages_per_step", "bytes_per_step"),
+    *("bytes_per_agent_step", "density", "traffic_gini", "traffic_sd", "algebraic_connectivity", "r_robustness"),
+    *("attack_accepted", "isolations", "guessed_right", "guessed_right_a_priori", "guessing_advantage"),
+    "covert_bits_per_step",
+}
 LATE = {"latency_ms", "latency_steps"}
+PAIRED = {"blast_radius", "propagation_0", "propagation_1", "propagation_2"}
 
 
 @pytest.mark.parametrize("form", registry.forms("metric"))
@@ -27,11 +33,18 @@ def test_registered_metrics_conform(form: str) -> None:
     check_metric(registry.find("metric", name), arguments)
 
 
+def test_every_group_but_certificates_has_a_metric() -> None:
+    found = {registry.find("metric", name).group for name in registry.names("metric")}
+    assert found == set(GROUPS) - {"certificate"}  # no defense certifies anything
+
+
 @pytest.mark.parametrize("directory", [True, False])
 @pytest.mark.parametrize("late", [True, False])
 def test_cells_have_the_metrics_that_apply(directory: bool, late: bool) -> None:
     expected = EVERYWHERE | (LATE if late else set()) | (set(SHARES) if directory else set())
-    assert measure(some_episodes(5, directory, late)).keys() == expected
+    episodes = some_episodes(5, directory, late)
+    assert measure(episodes).keys() == expected
+    assert measure(episodes, {"clean": some_episodes(5, seed=1)}).keys() == expected | PAIRED
 
 
 def test_metrics_are_what_they_say() -> None:
@@ -46,8 +59,12 @@ def test_metrics_are_what_they_say() -> None:
     assert found["gate_open"] == e.gate_open
     assert found["messages_per_step"] == sum(e.messages["sent"].tolist()) / steps
     assert found["bytes_per_step"] == sum(e.bytes.tolist()) / steps
+    assert found["bytes_per_agent_step"] == sum(e.bytes.tolist()) / steps / 4
     assert found["latency_steps"] == sum(e.late_by[0].tolist()) / arrived
     assert found["latency_ms"] == pytest.approx(1000 * sum(e.late_by[1].tolist()) / arrived)
+    assert (found["guessed_right"], found["guessed_right_a_priori"]) == (0.6, 0.5)
+    assert found["guessing_advantage"] == pytest.approx(0.1)
+    assert found["covert_bits_per_step"] == pytest.approx(8 * 0.0290494)  # 1 - H(0.6) of each bit
     for name, of in SHARES.items():
         part, whole = (sum(getattr(e.facts, count).tolist()) for count in (name, of))
         assert found[name] == part / whole
@@ -74,7 +91,7 @@ def test_a_metric_of_another_package_is_measured(monkeypatch: pytest.MonkeyPatch
     registry.register("metric", "longest")(Longest)
     assert measure(some_episodes(4)) == before | {"longest": float(some_episodes(4).length.max())}
     about = describe("metric", "longest")
-    assert (about["unit"], about["better"]) == ("steps", "lower")
+    assert (about["unit"], about["better"], about["group"], about["source"]) == ("steps", "lower", "task", "")
 
 
 class WrongShape(Longest):
@@ -111,6 +128,25 @@ class WrongDirection(Longest):
     better = "up"  # type: ignore[assignment]
 
 
+class WrongGroup(Longest):
+    group = "safety"  # type: ignore[assignment]
+
+
+class FirstOfBoth(PairedMetric):
+    def compare(self, attacked: Episodes, other: Episodes) -> float:
+        return float(attacked.length[0] - other.length[0])
+
+
+class NoDetector(DetectorMetric):
+    def of(self, judged: object, clean: object) -> None:
+        return None
+
+
+class AnyAttack(SuiteMetric):
+    def over(self, suite: object) -> float:
+        return 1.0
+
+
 class NeedyConfig(MetricConfig):
     needed: int
 
@@ -133,6 +169,10 @@ def test_the_smallest_metric_conforms() -> None:
         (Draws, "global generator"),
         (Never, "applies to none"),
         (WrongDirection, "better is 'up'"),
+        (WrongGroup, "group is 'safety'"),
+        (FirstOfBoth, "order of the episodes"),
+        (NoDetector, "applies to none"),
+        (AnyAttack, "a suite without cells"),
         (Needy, "has no description"),
     ],
 )

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from agentcomm.base.answers import check_tensor
 from agentcomm.base.calling import answered, calling
 from agentcomm.base.state import Memory
-from agentcomm.contracts.defense import Defense
+from agentcomm.contracts.defense import Defense, defense_hooks
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.transport import Transport
 from agentcomm.contracts.verdicts import Delivered, ExchangeOutcome, InboxView, Replacement, Responses, Verdicts
@@ -28,6 +28,7 @@ class Screen(Stage):
     def __init__(self, defense: Defense, memory: Memory, transport: Transport) -> None:
         self.defense, self.memory, self.transport = defense, memory, transport
         self.who = f"defense {defense.name!r}"
+        self.judges_singly = "aggregate" not in defense_hooks(type(defense))
 
     def __call__(self, x: Exchange) -> None:
         """Refuse messages, scale and replace payloads, note scores."""
@@ -37,7 +38,8 @@ class Screen(Stage):
         self._check(verdicts, x)
         if verdicts.score is not None:
             x.note(self.who, "score (screen)", verdicts.score, x.traffic.present)
-            x.suspect(self.defense.name, verdicts.score)
+            flagged = verdicts.flagged(x.traffic.present) if self.judges_singly else None
+            x.suspect(self.defense.name, verdicts.score, flagged)
         if verdicts.refuse is not None:
             x.refuse(self.defense.name, verdicts.refuse)
         if verdicts.scale is not None:
