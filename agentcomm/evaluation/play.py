@@ -66,7 +66,7 @@ def play(
         None if gates is None else GateControl(gates, _generator(world, seed, "gates")),
         _interpreter(world, policy, obedience, seed) if obedience else None,
         trace=bool(record or watch or follow),
-        collect_facts=follow is not None,
+        collect_facts=bool(record) or follow is not None,
     )
     loop.reset(seed)
     comms.network.ledger.clear()
@@ -74,7 +74,7 @@ def play(
     comms.network.stages.append(tally.monitor)
     try:
         for number in range(world.max_steps):
-            frames.look()
+            frames.look(loop.observation)
             tally.monitor.running = loop.running
             step = loop.step()
             if watch is not None:
@@ -198,10 +198,12 @@ class Frames:
         self.world = world
         self.by_world: list[list[dict[str, Any]]] = [[] for _ in range(count)]
         self._scenes: list[dict[str, Any]] = []
+        self._before: Tensor | None = None
 
-    def look(self) -> None:
-        """Capture the scenes before a step."""
+    def look(self, observation: Tensor) -> None:
+        """Capture the scenes before a step, and the observations [B, N, O] before attacks change them."""
         self._scenes = [self.world.scene(w) for w in range(len(self.by_world))]
+        self._before = observation[: len(self.by_world)].clone()
 
     def add(self, record: StepRecord) -> None:
         """Record one step of the running worlds; after the last step, also the final scene."""
@@ -216,13 +218,27 @@ class Frames:
         return self._scenes[w] | {
             "actions": [self.world.action_names[a] for a in record.decision.action[w].tolist()],
             "gates": record.decision.gate[w].tolist(),
-            "messages": [message for exchange in record.exchanges for message in _messages(exchange, w)],
+            "messages": [m for exchange in record.exchanges for m in _messages(exchange, w, int(record.at[w]))],
             "reward": [round(r, 4) for r in record.step.reward[w].tolist()],
+            "observations": [_compact(seen) for seen in record.observation[w].tolist()],
+            "altered": self._altered(record, w),
+            "facts": {name: values[w].tolist() for name, values in record.facts.items()},
         }
 
+    def _altered(self, record: StepRecord, w: int) -> list[bool]:
+        """For each agent, whether an attack changed what it observed."""
+        assert self._before is not None
+        return [bool(changed) for changed in (record.observation[w] != self._before[w]).any(-1)]
 
-def _messages(exchange: ExchangeRecord, w: int) -> list[dict[str, Any]]:
-    """The messages of one exchange in one world, as plain values."""
+
+def _compact(observation: list[float]) -> list[float | int]:
+    """An observation with two decimals; whole numbers and indices as integers."""
+    rounded = [round(value, 2) for value in observation]
+    return [int(value) if value == int(value) else value for value in rounded]
+
+
+def _messages(exchange: ExchangeRecord, w: int, at: int) -> list[dict[str, Any]]:
+    """The messages of one exchange in one world in step ``at``, as plain values."""
     fields, fate = exchange.fields, exchange.fields["fate"][w]
     return [
         {
@@ -231,6 +247,8 @@ def _messages(exchange: ExchangeRecord, w: int) -> list[dict[str, Any]]:
             "round": exchange.round,
             "fate": str(Fate(fate[receiver, slot])),
             "accepted": bool(fields["accepted"][w, receiver, slot]),
+            "refused_by": next((by for by, where in exchange.refused.items() if where[w, receiver, slot]), None),
+            "age": at - int(fields["sent_at"][w, receiver, slot]),
         }
         for receiver, slot in zip(*fate.nonzero(), strict=True)
     ]

@@ -4,56 +4,72 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from agentcomm.evaluation.statistics import MIN_SEEDS, Estimate, coverage_of_range
+from agentcomm.report.claims import Claims
+from agentcomm.report.phrases import briefly
 from agentcomm.report.results import Results
-from agentcomm.report.text import named, percent
+from agentcomm.report.text import named, several
+from agentcomm.statistics import CLAIM_SEEDS, MIN_SEEDS
 
 
-def caveats(results: Results, voc: Estimate) -> list[Markup]:
-    """Sentences on what limits the conclusions; empty if nothing does.
+def caveats(results: Results, claims: Claims) -> list[Markup]:
+    """Sentences on what limits the conclusions; empty if nothing does."""
+    out = [*_seeds(results, claims), *_excluded(results)]
+    assumed = [attack for attack in results.attacks if results.assumes(attack)]
+    if assumed:
+        out.append(
+            Markup("What {} would do rests on an assumption about the victims, and shows no risk by itself.").format(
+                briefly(results, assumed)
+            )
+        )
+    return out
 
-    Args:
-        results: All cells of the run.
-        voc: Value of communication.
-    """
-    out = []
+
+def _seeds(results: Results, claims: Claims) -> list[Markup]:
     seeds = len(results.seeds)
     if not seeds:
-        out.append(Markup("No team was evaluated, only its control."))
-    elif seeds < MIN_SEEDS:
-        out.append(
+        return [Markup("No team was evaluated, only its control.")]
+    if seeds < CLAIM_SEEDS:
+        shown = "each seed is a dot" if seeds < MIN_SEEDS else "intervals are Student's t"
+        return [
+            Markup("{}: {}, and nothing is claimed in words, which takes {} seeds.").format(
+                several(seeds, "training seed"), shown, CLAIM_SEEDS
+            )
+        ]
+    if not claims.possible:
+        return [
             Markup(
-                "{} training {}: intervals over seeds are not meaningful, so single values are shown instead. "
-                "Differences may be due to the choice of the seed."
-            ).format("One" if seeds == 1 else "Two", "seed" if seeds == 1 else "seeds")
-        )
-    elif seeds == MIN_SEEDS:
-        out.append(
-            Markup(
-                "With {} training seeds, a 95% interval over seeds is approximately the range of their values and "
-                "covers the true value in about {} of experiments, not 95%. Use 10 seeds for published results."
-            ).format(seeds, percent(coverage_of_range(seeds)))
-        )
-    elif seeds < 10:
-        out.append(Markup("Intervals are based on {} training seeds. Use 10 for published results.").format(seeds))
+                "{} possible claims are too many for {} seeds: even the surest has an adjusted p above 5%. "
+                "Evaluate more seeds, or fewer attacks and defenses."
+            ).format(len(claims.tested), seeds)
+        ]
+    return []
+
+
+def _excluded(results: Results) -> list[Markup]:
+    out = []
     if results.failed:
-        many = len(results.failed) > 1
+        count = len(results.failed)
         out.append(
             Markup("{} failed: {} excluded, not scored as zero.").format(
-                f"{len(results.failed)} cells" if many else "1 cell", "they are" if many else "it is"
+                several(count, "cell"), "it is" if count == 1 else "they are"
             )
         )
     if results.inconclusive:
         idle = list(dict.fromkeys(str(row["attack"]["label"]) for row in results.inconclusive))
+        count = len(results.inconclusive)
+        reasons = dict.fromkeys(str(row["reason"]) for row in results.inconclusive if row.get("reason"))
+        why = Markup(": {}").format("; ".join(list(reasons)[:2])) if reasons else Markup("")
         out.append(
-            Markup(
-                "In {}, the attack had no effect on any message ({}); this says nothing about robustness and is "
-                "not scored."
-            ).format("1 cell" if len(results.inconclusive) == 1 else f"{len(results.inconclusive)} cells", named(idle))
+            Markup("{} of {} {} inconclusive and not scored{}.").format(
+                several(count, "cell"), named(idle), "is" if count == 1 else "are", why
+            )
         )
-    partial = voc.excluded
-    if voc.known and partial:
+    excluded = results.compare(results.clean, results.floor).difference.excluded
+    one_sided = set(results.clean) ^ set(results.floor)
+    if results.floor and (excluded or one_sided):
         out.append(
-            Markup("{} of the seeds lack the team or its control and are excluded from comparisons.").format(partial)
+            Markup("{} without a score of both the team and its control excluded from comparisons.").format(
+                several(excluded + len(one_sided), "seed") + (" is" if excluded + len(one_sided) == 1 else " are")
+            )
         )
     return out

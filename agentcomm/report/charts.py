@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from agentcomm.report.load import Curve, number
 from agentcomm.report.text import fixed
 
 POINTS = 120  # largest number of points per line
+WRAPPED = 14  # characters of a label in one line
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,11 @@ class Line:
 
     Attributes:
         label: Name at its end; empty for the faint lines of single seeds.
-        style: CSS class: team, control or attacked.
+        style: CSS class: team, control, attacked, chance, or s0 to s5.
         xs: Ascending.
         ys: Values, NaN for a gap.
         faint: Whether the line is one seed of several.
+        note: What stands at its end; its last value if empty.
     """
 
     label: str
@@ -34,6 +36,7 @@ class Line:
     xs: Sequence[float]
     ys: Sequence[float]
     faint: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Drawn:
     x: float
     y: float
     last: str
+    noted: bool
 
 
 @dataclass(frozen=True)
@@ -100,15 +104,15 @@ def chart(title: str, x_label: str, lines: Sequence[Line], y_range: tuple[float,
     for line in sorted(lines, key=lambda line: not line.faint):
         points = [(across(x), up(y)) if math.isfinite(y) else None for x, y in zip(line.xs, line.ys, strict=True)]
         end = [p for p in points if p is not None][-1]
-        last = [y for y in line.ys if math.isfinite(y)][-1]
-        drawn.append(Drawn(_path(points), line.style, line.faint, line.label, *end, fixed(last, 2 if high <= 2 else 1)))
+        last = fixed([y for y in line.ys if math.isfinite(y)][-1], 2 if high <= 2 else 1)
+        drawn.append(Drawn(_path(points), line.style, line.faint, line.label, *end, line.note or last, bool(line.note)))
     named = _apart([d for d in drawn if d.label])
-    summary = "; ".join(f"{d.label} ends at {d.last}" for d in named)
+    summary = "; ".join(f"{d.label} {d.last}" if d.noted else f"{d.label} ends at {d.last}" for d in named)
     return Chart(
         title=title,
         x_label=x_label,
-        x_ticks=[Tick(across(x), _short(x)) for x in ticks(left, right)],
-        y_ticks=[Tick(up(y), _short(y)) for y in y_values if low - 1e-9 <= y <= high + 1e-9],
+        x_ticks=[Tick(across(x), short(x)) for x in ticks(left, right)],
+        y_ticks=[Tick(up(y), short(y)) for y in y_values if low - 1e-9 <= y <= high + 1e-9],
         lines=[d for d in drawn if not d.label] + named,
         summary=f"{title}. {summary}.",
     )
@@ -160,6 +164,8 @@ def learning_charts(curves: Sequence[Curve], score: str) -> list[Chart]:
                 continue  # it has no gate
             seeds = [_learning_line(c, key) for c in curves if c.variant == variant]
             seeds = [line for line in seeds if any(math.isfinite(y) for y in line.ys)]
+            if key == "gate_open" and all(y == 1.0 for line in seeds for y in line.ys):
+                continue  # a team without gates
             if len(seeds) > 1:
                 lines += [*seeds, mean_line(name, variant, seeds)]
             elif seeds:
@@ -192,17 +198,22 @@ def _path(points: Sequence[tuple[float, float] | None]) -> str:
     return "".join(parts)
 
 
-def _apart(lines: list[Drawn], gap: float = 11.0) -> list[Drawn]:
-    """Move labels at the same height apart."""
+def _apart(lines: list[Drawn], gap: float = 12.0) -> list[Drawn]:
+    """Move labels at the same height apart, and those below the plot up again."""
     lines = sorted(lines, key=lambda d: d.y)
-    out: list[Drawn] = []
-    for line in lines:
-        y = line.y if not out else max(line.y, out[-1].y + gap)
-        out.append(Drawn(line.path, line.style, line.faint, line.label, line.x, y, line.last))
-    return out
+    heights = [gap * (0.4 + 0.6 * math.ceil((len(line.label) + len(line.last) + 1) / WRAPPED)) for line in lines]
+    places: list[float] = []
+    for i, line in enumerate(lines):
+        least = places[-1] + (heights[i - 1] + heights[i]) / 2 if places else line.y
+        places.append(max(line.y, least))
+    for i in reversed(range(len(places))):
+        limit = 100.0 if i + 1 == len(places) else places[i + 1] - (heights[i] + heights[i + 1]) / 2
+        places[i] = min(places[i], limit)
+    return [replace(line, y=round(y, 2)) for line, y in zip(lines, places, strict=True)]
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """A number at a tick, such as ``400k``."""
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:g}{letter}"

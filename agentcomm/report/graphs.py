@@ -1,4 +1,4 @@
-"""The executed communication graph as SVG geometry, over all seeds and for each seed."""
+"""The executed communication graph and its traffic as SVG geometry, over all seeds and for each seed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 SHAPES = ("circle", "square", "triangle", "diamond", "hexagon")
 RADIUS = 34.0  # of the ring of nodes, in a box of 100 x 100
+
+Matrices = Mapping[int, Sequence[Sequence[float]]]
+Weight = tuple[int, int, float, str]  # sender, receiver, width of the edge from 0 to 1, and its words
 
 
 @dataclass(frozen=True)
@@ -60,22 +63,66 @@ class Picture:
     view: str
 
 
-def pictures(graphs: Mapping[int, Sequence[Sequence[float]]], agents: Sequence[str]) -> list[Picture]:
-    """The graph over all seeds (if there are several), then one for each seed.
+def pictures(graphs: Matrices, agents: Sequence[str], traffic: Matrices | None = None) -> list[Picture]:
+    """The graph and the traffic over all seeds (if there are several), then both of each seed.
 
     Args:
         graphs: Executed adjacency by seed; entry [i][j] = receiver i hears sender j. Other shapes are skipped.
         agents: Names of the N agents.
+        traffic: Mean accepted messages per step from sender j to receiver i by seed, in the same layout.
     """
     n = len(agents)
-    fitting = {s: g for s, g in graphs.items() if len(g) == n and all(len(row) == n for row in g)}
-    if not n or not fitting:
+    links, flows = _fitting(graphs, n), _fitting(traffic or {}, n)
+    if not n or not (links or flows):
         return []
     out = []
-    if len(fitting) > 1:
-        out.append(_picture(f"all {len(fitting)} seeds", list(fitting.values()), agents, wide=True))
-    out += [_picture(f"seed {s}", [g], agents, wide=len(fitting) == 1) for s, g in sorted(fitting.items())]
+    if len(links) > 1:
+        out.append(_picture(f"graph, all {len(links)} seeds", _shares(list(links.values()), agents), agents, wide=True))
+    if len(flows) > 1:
+        mean = [[sum(f[i][j] for f in flows.values()) / len(flows) for j in range(n)] for i in range(n)]
+        title = f"traffic, mean of {len(flows)} seeds"
+        out.append(_picture(title, _flows(mean, None, agents), agents, wide=True))
+    seeds = sorted({*links, *flows})
+    for seed in seeds:
+        link, flow = links.get(seed), flows.get(seed)
+        edges = _shares([link], agents) if flow is None and link is not None else _flows(flow or [], link, agents)
+        out.append(_picture(f"seed {seed}", edges, agents, wide=len(seeds) == 1))
     return out
+
+
+def _fitting(matrices: Matrices, n: int) -> dict[int, Sequence[Sequence[float]]]:
+    return {s: m for s, m in matrices.items() if n and len(m) == n and all(len(row) == n for row in m)}
+
+
+def _shares(graphs: Sequence[Sequence[Sequence[float]]], agents: Sequence[str]) -> list[Weight]:
+    """Edges by the share of graphs that have them."""
+    out = []
+    for receiver, sender in _pairs(len(agents)):
+        share = sum(bool(g[receiver][sender]) for g in graphs) / len(graphs)
+        words = f"{agents[receiver]} hears {agents[sender]}"
+        if len(graphs) > 1:
+            words += f" in {round(share * len(graphs))} of {len(graphs)} seeds"
+        if share:
+            out.append((sender, receiver, share, words))
+    return out
+
+
+def _flows(
+    flow: Sequence[Sequence[float]], links: Sequence[Sequence[float]] | None, agents: Sequence[str]
+) -> list[Weight]:
+    """Edges by their share of the busiest edge's messages; edges of the graph without messages have none."""
+    most = max((flow[i][j] for i, j in _pairs(len(agents))), default=0.0) or 1.0
+    out = []
+    for receiver, sender in _pairs(len(agents)):
+        rate = flow[receiver][sender]
+        if rate > 0 or (links is not None and links[receiver][sender]):
+            words = f"{agents[receiver]} accepts {rate:.2f} messages per step from {agents[sender]}"
+            out.append((sender, receiver, min(1.0, max(0.0, rate / most)), words))
+    return out
+
+
+def _pairs(n: int) -> list[tuple[int, int]]:
+    return [(receiver, sender) for receiver in range(n) for sender in range(n) if sender != receiver]
 
 
 def kind_of(agent: str) -> str:
@@ -95,7 +142,7 @@ def short_name(agent: str) -> str:
     return agent[:1].upper() + (number.group() if number else "")
 
 
-def _picture(title: str, graphs: Sequence[Sequence[Sequence[float]]], agents: Sequence[str], wide: bool) -> Picture:
+def _picture(title: str, weights: Sequence[Weight], agents: Sequence[str], wide: bool) -> Picture:
     n = len(agents)
     shapes = kinds_of(agents)
     size = min(9.0, 75.0 / n)
@@ -118,17 +165,8 @@ def _picture(title: str, graphs: Sequence[Sequence[Sequence[float]]], agents: Se
                 anchor,
             )
         )
-    edges, said = [], []
-    for receiver in range(n):
-        for sender in range(n):
-            share = sum(bool(g[receiver][sender]) for g in graphs) / len(graphs)
-            if sender == receiver or not share:
-                continue
-            words = f"{agents[receiver]} hears {agents[sender]}"
-            if len(graphs) > 1:
-                words += f" in {round(share * len(graphs))} of {len(graphs)} seeds"
-            edges.append(_edge(nodes[sender], nodes[receiver], share, size, words))
-            said.append(words)
+    edges = [_edge(nodes[sender], nodes[receiver], weight, size, words) for sender, receiver, weight, words in weights]
+    said = [words for *_, words in weights]
     summary = f"{title}: " + ("; ".join(said[:40]) or "no edges")
     wide = wide and n <= 12
     top = min(node.y for node in nodes) - size - (10 if wide else 3)

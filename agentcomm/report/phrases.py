@@ -1,49 +1,46 @@
-"""Phrases of the summary: attacks, amounts and intervals."""
+"""Phrases of the sentences: attacks with what they assume, and amounts."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from agentcomm.evaluation.statistics import Estimate
-from agentcomm.report.results import Measure, Results, Scores
-from agentcomm.report.text import fixed, named, span
+from agentcomm.report.effects import Part
+from agentcomm.report.measures import Measure
+from agentcomm.report.results import Results, Scores
+from agentcomm.report.text import assumption, between, fixed, listed, small
 
 
 def brief(results: Results, label: str) -> Markup:
-    """An attack's name if it is unambiguous, otherwise its full label."""
+    """An attack's name if it is unambiguous, otherwise its full label, with what it assumes of its victims."""
     record = results.records.get(label) or {}
     name = str(record.get("name") or label)
     namesakes = [r for r in results.records.values() if r.get("name") == name]
-    return named([name if len(namesakes) == 1 else label])
+    code = Markup("<code>{}</code>").format(name if len(namesakes) == 1 else label)
+    assumed = assumption(results.assumes(label))
+    return Markup("{} (assuming {})").format(code, assumed) if assumed else code
 
 
-def amount(value: float, measure: Measure, digits: int | None = None) -> Markup:
+def briefly(results: Results, labels: Sequence[str], most: int = 6) -> Markup:
+    """Several attacks; those beyond ``most`` as a number."""
+    parts = [brief(results, label) for label in labels[:most]]
+    rest = len(labels) - most
+    return listed([*parts, Markup("{} more").format(rest)] if rest > 0 else parts)
+
+
+def amount(value: float, measure: Measure) -> Markup:
     """A number in bold, with the measure's unit."""
-    return Markup("<b>{}&nbsp;{}</b>").format(fixed(value, measure.digits if digits is None else digits), measure.unit)
+    return Markup("<b>{}&nbsp;{}</b>").format(fixed(value, measure.digits), measure.unit)
 
 
-def in_brackets(estimate: Estimate, digits: int, scores: Scores | None = None, first: bool = False) -> Markup:
-    """The interval, or with too few seeds the single values; explained only where ``first``."""
-    text = span(estimate, digits)
-    if text and first:
-        return Markup(" <small>({}; 95% interval over {}&nbsp;seeds)</small>").format(text, estimate.seeds)
-    if text:
-        return Markup(" <small>({})</small>").format(text)
-    if scores and estimate.seeds > 1:
-        values = ", ".join(fixed(v, digits) for v in scores.values() if math.isfinite(v))
-        return Markup(" <small>(seeds: {})</small>").format(values)
-    return Markup(" <small>(one seed)</small>") if estimate.seeds == 1 and first else Markup("")
+def score(results: Results, by_seed: Scores, first: bool = False) -> Markup:
+    """A score with its interval or its seeds."""
+    found = results.estimate(by_seed)
+    return amount(found.value, results.primary) + small(between(found, results.primary.digits, by_seed, first))
 
 
-def percent_interval(estimate: Estimate) -> Markup:
-    """The interval of a share, in percent; empty without one."""
-    text = span(estimate, 0, 100.0, "%")
-    return Markup(" <small>({})</small>").format(text) if text else Markup("")
-
-
-def complement(estimate: Estimate) -> Estimate:
-    """One minus an estimate."""
-    ends = estimate.interval and (1 - estimate.interval[1], 1 - estimate.interval[0])
-    return Estimate(1 - estimate.value, ends, estimate.seeds, estimate.excluded, estimate.reason)
+def part(results: Results, number: Part) -> Markup:
+    """A part of an effect with its interval or its seeds."""
+    measure = results.primary
+    return amount(number.value, measure) + small(between(number.estimate, measure.digits, number.by_seed))

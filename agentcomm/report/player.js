@@ -1,11 +1,13 @@
 // The player: two recordings side by side, at the same step.
-(() => {
+(async () => {
   const root = document.querySelector("[data-player]");
   const source = document.querySelector("[data-episodes]");
   if (!root || !source) return;
-  const data = JSON.parse(source.textContent);
+  const bytes = Uint8Array.from(atob(source.textContent), (c) => c.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const data = JSON.parse(await new Response(stream).text());
   for (const frame of data.episodes.flatMap((e) => e.steps)) {
-    frame.messages = frame.messages.map(([sender, receiver, fate, accepted]) => ({ sender, receiver, fate, accepted: accepted === 1 }));
+    frame.messages = frame.messages.map(([sender, receiver, [fate, verdict], by, age, round]) => ({ sender, receiver, fate, verdict, by, age, round }));
   }
   const scenes = [...new Set(data.episodes.map((e) => e.scene ?? 0))].sort((a, b) => a - b);
   const severalSeeds = new Set(data.episodes.map((e) => e.seed)).size > 1;
@@ -24,11 +26,9 @@
   const longest = () => Math.max(...state.panels.map((panel) => last(panel.episode)));
 
   function tally(frame) {
-    const all = frame.messages;
     const counts = new Map();
-    for (const message of all) {
-      const refused = !message.accepted && !Draw.goneBy(message);
-      const words = refused ? `${message.fate}, refused` : message.fate;
+    for (const message of frame.messages) {
+      const words = Draw.verdict(message);
       counts.set(words, (counts.get(words) || 0) + 1);
     }
     return [...counts].map(([words, count]) => `${count} ${words}`).join(" · ") || "no messages";
@@ -37,10 +37,42 @@
   // The worst fate among a step's messages.
   function mood(frame) {
     const all = frame.messages;
-    if (all.some((m) => ["forged", "replayed", "tampered"].includes(m.fate) && m.accepted)) return "hit";
-    if (all.some(Draw.goneBy)) return "lost";
-    if (all.some((m) => !m.accepted)) return "held";
+    if (all.some((m) => ["forged", "replayed", "tampered"].includes(m.fate) && m.verdict === "accepted")) return "hit";
+    if (all.some((m) => m.verdict === "gone")) return "lost";
+    if (all.some((m) => m.verdict === "refused")) return "held";
     return all.length ? "fine" : "still";
+  }
+
+  const short = (i) => data.short[i] ?? "outsider";
+
+  // What agent i observed, as facts and as numbers.
+  function observed(frame, i) {
+    const facts = Object.entries(frame.facts || {}).filter(([name, values]) => name !== "role" && values[i] !== -1);
+    const words = facts.map(([name, values]) => {
+      if (name.startsWith("sees ")) return values[i] ? name : `does not see ${name.slice(5)}`;
+      if (name.startsWith("is ")) return values[i] ? name : `is not ${name.slice(3)}`;
+      return `${name} ${values[i]}`;
+    });
+    const numbers = (frame.observations || [])[i] || [];
+    const shown = numbers.slice(0, 24).join(" ") + (numbers.length > 24 ? ` … (${numbers.length} numbers)` : "");
+    return [words.join(", "), shown];
+  }
+
+  // A table of what every agent observed and received in a step.
+  function views(frame) {
+    const rows = data.agents.map((name, i) => {
+      const [facts, numbers] = observed(frame, i);
+      const inbox = frame.messages.filter((m) => m.receiver === i).map((m) => {
+        const place = `from ${short(m.sender)}${m.round ? `, round ${m.round + 1}` : ""}`;
+        return html("li", { className: `v-${m.verdict} f-${m.fate}`, textContent: `${place}: ${Draw.verdict(m)}` });
+      });
+      const saw = html("td", {}, facts);
+      if (frame.altered && frame.altered[i]) saw.append(html("b", { className: "altered", textContent: " changed by an attack" }));
+      if (numbers) saw.append(html("span", { className: "numbers-seen", textContent: numbers }));
+      return html("tr", {}, html("th", { scope: "row", textContent: data.short[i], title: name }), saw, html("td", {}, inbox.length ? html("ul", {}, ...inbox) : "nothing"));
+    });
+    const head = ["agent", "observed", "received"].map((words) => html("th", { scope: "col", textContent: words }));
+    return [html("thead", {}, html("tr", {}, ...head)), html("tbody", {}, ...rows)];
   }
 
   function panel(index, title) {
@@ -49,7 +81,10 @@
     const strip = html("div", { className: "strip", ariaHidden: "true" });
     const status = html("p", { className: "status" });
     const detail = html("p", { className: "detail" });
-    const node = html("div", { className: "panel" }, html("label", { className: "choose" }, html("span", { textContent: title }), choose), board, strip, status, detail);
+    const table = html("table", { className: "views" });
+    const seen = html("details", { className: "seen", open: true }, html("summary", { textContent: "What each agent saw" }), table);
+    const chosen = html("b", { className: "chosen" }); // in place of the selection on paper
+    const node = html("div", { className: "panel" }, html("label", { className: "choose" }, html("span", { textContent: title }), choose, chosen), board, strip, status, detail, seen);
     const self = { node, episode: null, drawing: null };
 
     self.fill = (wanted) => {
@@ -66,6 +101,7 @@
     };
     self.load = (episode) => {
       self.episode = episode;
+      chosen.textContent = nameOf(episode);
       self.drawing = Draw.board(data, episode);
       board.replaceChildren(self.drawing.svg);
       strip.replaceChildren(...episode.steps.slice(0, -1).map((frame) => html("i", { className: mood(frame) })));
@@ -82,6 +118,8 @@
       status.classList.toggle("over", over);
       const actions = frame.actions ? data.short.map((name, i) => `${name} ${frame.actions[i]}`).join(", ") : "";
       detail.textContent = actions || "\u00a0";
+      seen.hidden = over;
+      if (!over) table.replaceChildren(...views(frame));
       self.drawing.svg.setAttribute("aria-label", `${nameOf(self.episode)}: ${status.textContent}. ${actions}`);
     };
     choose.addEventListener("change", () => {
@@ -167,7 +205,7 @@
     fit();
   });
   root.addEventListener("keydown", (event) => {
-    if (event.target.matches("select") || event.altKey || event.ctrlKey || event.metaKey) return;
+    if (event.target.matches("select, summary") || event.altKey || event.ctrlKey || event.metaKey) return;
     const moves = { ArrowLeft: () => go(state.step - 1), ArrowRight: () => go(state.step + 1), Home: () => go(0), End: () => go(longest()) };
     if (event.key === " " && !event.target.matches("button")) moves[" "] = () => (state.timer ? pause() : start());
     const move = moves[event.key];

@@ -2,9 +2,18 @@
 const Draw = (() => {
   const NS = "http://www.w3.org/2000/svg";
   const CELL = 10;
-  const GLYPHS = { dropped: "\u00d7", lost: "\u00d7", delayed: "\u2026", tampered: "~", forged: "!", replayed: "\u21bb" };
+  const GLYPHS = { dropped: "\u00d7", lost: "\u00d7", delayed: "\u2026", late: "\u2026", tampered: "~", forged: "!", replayed: "\u21bb" };
   // Messages that do not arrive in this step.
-  const goneBy = (message) => ["dropped", "lost", "delayed"].includes(message.fate);
+  const goneBy = (message) => message.verdict === "gone";
+  const NAMES = { delivered: "delivered", dropped: "dropped by an attack", lost: "lost by a channel", delayed: "delayed" };
+
+  // What became of a message, in words.
+  function verdict({ fate, verdict: outcome, by, age }) {
+    const words = fate === "late" ? `late by ${age} ${age === 1 ? "step" : "steps"}` : NAMES[fate] || fate;
+    if (outcome === "gone") return words;
+    const accepted = fate === "delivered" ? "accepted" : `${words}, accepted`;
+    return outcome === "accepted" ? accepted : `${fate === "delivered" ? "" : `${words}, `}refused${by ? ` by ${by}` : ""}`;
+  }
 
   function make(name, attributes = {}, ...children) {
     const node = document.createElementNS(NS, name);
@@ -62,13 +71,15 @@ const Draw = (() => {
       y: (from.y + to.y) / 2 + ((to.x - from.x) / length) * bend,
     };
     const start = toward(from, middle, from.r + 0.5);
-    const refused = !message.accepted && !goneBy(message);
+    const refused = message.verdict === "refused";
     let end = toward(to, middle, to.r + (refused ? 2.2 : 0.7));
     if (goneBy(message)) end = { x: (start.x + 2 * middle.x + end.x) / 4, y: (start.y + 2 * middle.y + end.y) / 4 };
     const base = refused || goneBy(message) ? end : toward(end, middle, 1.9);
     const control = goneBy(message) ? toward(start, middle, Math.hypot(middle.x - start.x, middle.y - start.y) / 2) : middle;
     const group = make("g", { class: `message ${message.fate}${refused ? " refused" : ""}` });
-    group.append(make("path", { d: `M${start.x} ${start.y}Q${control.x} ${control.y} ${base.x} ${base.y}` }));
+    const title = make("title");
+    title.textContent = verdict(message);
+    group.append(title, make("path", { d: `M${start.x} ${start.y}Q${control.x} ${control.y} ${base.x} ${base.y}` }));
     const ahead = toward(middle, to, 1);
     const ux = ahead.x - middle.x;
     const uy = ahead.y - middle.y;
@@ -94,7 +105,7 @@ const Draw = (() => {
     const same = new Set();
     for (const message of frame.messages) {
       const to = spots[message.receiver];
-      const what = `${message.sender}>${message.receiver} ${message.fate} ${message.accepted}`;
+      const what = `${message.sender}>${message.receiver} ${message.fate} ${message.verdict} ${message.by}`;
       // one arrow for what several rounds of a step have in common; the line below the board counts them
       if (!to || message.sender === message.receiver || same.has(what)) continue;
       same.add(what);
@@ -183,17 +194,19 @@ const Draw = (() => {
     const from = { x: 0.5, y: 2.5, r: 0 };
     const to = { x: 15.5, y: 2.5, r: 0 };
     const entries = [
-      ["delivered", true, "delivered"],
-      ["dropped", false, "dropped by an attack"],
-      ["lost", false, "lost or (with dots) delayed by a channel"],
-      ["tampered", true, "changed by an attack"],
-      ["forged", true, "forged in the name of the agent where it starts"],
-      ["replayed", true, "a copy of one of its earlier messages"],
-      ["forged", false, "refused by a defense"],
+      ["delivered", "accepted", "accepted"],
+      ["delivered", "refused", "refused by a defense or a closed gate"],
+      ["dropped", "gone", "dropped by an attack"],
+      ["lost", "gone", "lost by a channel"],
+      ["delayed", "gone", "delayed"],
+      ["late", "accepted", "late: sent in an earlier step"],
+      ["tampered", "accepted", "changed by an attack"],
+      ["forged", "accepted", "forged in the name of the agent where it starts"],
+      ["replayed", "accepted", "a copy of one of its earlier messages"],
     ];
-    const pictures = entries.map(([fate, accepted, words]) => {
+    const pictures = entries.map(([fate, outcome, words]) => {
       const svg = make("svg", { viewBox: "0 0 16 5", class: "key-arrow", "aria-hidden": "true" });
-      svg.append(arrow({ fate, accepted }, from, to, 0.01));
+      svg.append(arrow({ fate, verdict: outcome }, from, to, 0.01));
       return [svg, words];
     });
     const closed = make("svg", { viewBox: "-2 -2 4 4", class: "key-shape", "aria-hidden": "true" });
@@ -205,5 +218,5 @@ const Draw = (() => {
     return [...pictures, [closed, "closed gate: does not listen"], [prey, "prey"], [seen, "in sight"]];
   }
 
-  return { board, legend, goneBy };
+  return { board, legend, verdict };
 })();

@@ -1,97 +1,21 @@
-"""Results by attack and defense: cells aggregated over seeds, with intervals."""
+"""Results by attack and defense: cells aggregated over seeds."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from agentcomm.evaluation.statistics import Estimate, estimate, paired_difference, retained_fraction
 from agentcomm.report.load import number
+from agentcomm.report.measures import Measure, declared, scale_of
+from agentcomm.statistics import REAL, Comparison, Estimate, Scale, compare, estimate, retained_fraction
 
 NONE = "none"
-WORST = "worst of the attacks"
-AVERAGE = "mean of the attacks"
-# Differences below this share of the clean score are negligible, whatever their interval: with three seeds the interval
-# is only their range, which excludes zero by chance in one of four cases.
-NEGLIGIBLE = 0.02
-NEGLIGIBLE_ALONE = 0.05  # the same for too few seeds for an interval
 
 Scores = dict[int, float]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A metric by which cells are scored.
-
-    Attributes:
-        key: Name of the metric.
-        label: Name in the report.
-        unit: Unit behind the number.
-        better: Which direction is better.
-        digits: Decimals to print.
-    """
-
-    key: str
-    label: str
-    unit: str
-    better: Literal["lower", "higher"]
-    digits: int
-
-    def worst(self, scores: Sequence[float]) -> float:
-        """The worst of some scores; NaN if any is unknown."""
-        if not scores or any(math.isnan(s) for s in scores):
-            return math.nan
-        return max(scores) if self.better == "lower" else min(scores)
-
-
-STEPS = Measure("mean_steps", "Steps", "steps", "lower", 1)
-SUCCESS = Measure("success", "Success", "success", "higher", 2)
-RETURN = Measure("mean_return", "Return", "return", "higher", 2)
-KNOWN = {measure.key: measure for measure in (STEPS, SUCCESS, RETURN)}
-
-
-@dataclass(frozen=True)
-class CellSummary:
-    """The results of one attack (or none) under one set of defenses, over all seeds.
-
-    Attributes:
-        attack: Label of the attack, None for no attack.
-        defense: Label of the defenses.
-        scores: Estimate by measure key.
-        retained: Retained fraction.
-        by_seed: Primary score of each seed, NaN where it failed.
-        failed: Number of seeds whose cell failed.
-        errors: Their distinct error messages.
-        ledger: Counts, summed over seeds.
-        episodes: Number of episodes, summed over seeds.
-        summary: Whether it aggregates all attacks of a column.
-    """
-
-    attack: str | None
-    defense: str
-    scores: dict[str, Estimate]
-    retained: Estimate
-    by_seed: Scores
-    failed: int = 0
-    errors: tuple[str, ...] = ()
-    ledger: dict[str, int] = field(default_factory=dict)
-    episodes: int = 0
-    summary: bool = False
-
-    @property
-    def status(self) -> Literal["ok", "failed", "inconclusive", "missing"]:
-        """``ok`` if any seed has a score, ``missing`` if it was not evaluated, otherwise why it has no score."""
-        if not self.by_seed:
-            return "missing"
-        if any(not math.isnan(v) for v in self.by_seed.values()):
-            return "ok"
-        if self.summary:
-            return "missing"
-        return "failed" if self.failed else "inconclusive"
+How = Literal["worst", "mean"]
 
 
 class Results:
@@ -102,12 +26,13 @@ class Results:
 
     Attributes:
         attacks: Labels of attacks in order of appearance.
+        records: The attack of a row, by label.
         defenses: Labels of defense sets, ``none`` first.
         seeds: Seeds of the team, including those of failed cells.
-        changed: Rows of cells under other conditions, by their differences.
+        changed: Rows of cells under other conditions.
         failed: Rows of cells that failed.
         inconclusive: Rows of cells whose attack had no effect on any message; they have no score.
-        primary: The measure of retained fractions and of the summary: the score that the environment declares.
+        primary: The measure by which teams are compared: the score that the environment declares.
     """
 
     def __init__(self, cells: Sequence[dict[str, Any]]) -> None:
@@ -115,13 +40,9 @@ class Results:
         self.records: dict[str, dict[str, Any]] = {}
         attacks: dict[str, None] = {}
         defenses: dict[str, None] = {NONE: None}
-        changed: dict[str, list[dict[str, Any]]] = {}
         usual = _usual(cells)
-        for row in cells:
-            if what := _change(row, usual):
-                changed.setdefault(what, []).append(row)
-        self.changed = changed
-        cells = [row for row in cells if not _change(row, usual)]
+        self.changed = [row for row in cells if _conditions(row) != usual]
+        cells = [row for row in cells if _conditions(row) == usual]
         for row in cells:
             record: dict[str, Any] | None = row.get("attack")
             label = None if record is None else str(record["label"])
@@ -138,7 +59,7 @@ class Results:
         every = [row for rows in self._rows.values() for row in rows.values()]
         self.failed = [row for row in every if row.get("status") not in ("ok", "inconclusive")]
         self.inconclusive = [row for row in every if row.get("status") == "inconclusive" and row.get("attack")]
-        self.primary = _declared(every)
+        self.primary: Measure = declared(every)
 
     def rows(self, attack: str | None, defense: str, variant: str = "team") -> list[dict[str, Any]]:
         """Rows of one cell, one per seed."""
@@ -152,6 +73,16 @@ class Results:
             for row in self.rows(attack, defense, variant)
         }
 
+    def assumes(self, attack: str) -> dict[str, Any]:
+        """What the effect of an attack presupposes of its victims; empty for most attacks."""
+        found = self.records.get(attack, {}).get("assumes")
+        return {name: value for name, value in found.items() if value} if isinstance(found, Mapping) else {}
+
+    @property
+    def shown(self) -> list[str]:
+        """Attacks that assume nothing of their victims: only those count in what is said about all attacks."""
+        return [attack for attack in self.attacks if not self.assumes(attack)]
+
     @property
     def clean(self) -> Scores:
         """Primary score by seed of the team without attacks and defenses."""
@@ -162,24 +93,31 @@ class Results:
         """Primary score by seed of the team retrained without messages."""
         return self.scores(None, variant="control")
 
-    def estimate(self, scores: Scores) -> Estimate:
-        """Mean over seeds with its interval. All estimates share the same resamples, so that they are comparable."""
-        return estimate(list(scores.values()), _rng())
+    def estimate(self, scores: Scores, key: str = "") -> Estimate:
+        """Mean over seeds of a metric, with its interval; of the primary score if none is named."""
+        return spread(scores, self.primary.scale if key in ("", self.primary.key) else scale_of(key))
 
-    def gain(self, ours: Scores, theirs: Scores) -> Estimate:
+    def gains(self, ours: Scores, theirs: Scores) -> Scores:
+        """Improvement of ``ours`` over ``theirs`` (positive = better) in each seed of both."""
+        sign = -1 if self.primary.better == "lower" else 1
+        return {seed: sign * (ours[seed] - theirs[seed]) for seed in ours if seed in theirs}
+
+    def compare(self, ours: Scores, theirs: Scores) -> Comparison:
         """Improvement of ``ours`` over ``theirs`` (positive = better), paired by seed."""
-        low_is_good = self.primary.better == "lower"
-        return paired_difference(theirs, ours, _rng()) if low_is_good else paired_difference(ours, theirs, _rng())
+        gains = self.gains(ours, theirs)
+        return compare(gains, dict.fromkeys(gains, 0.0))
 
-    def value_of_communication(self) -> Estimate:
-        """Improvement of the team over the one retrained without messages, both decoded alike.
+    def worth(self) -> tuple[Scores, Scores, str]:
+        """Scores of the team and of the one retrained without messages, decoded alike, and how.
 
         Of greedy and sampled decisions, those count with which the improvement is smaller: teams without messages often
         do better with sampled actions, and their greedy ones run in circles.
         """
-        values = [self.gain(self.reference(rule), self.reference(rule, "control")) for rule in ("greedy", "sampled")]
-        known = [value for value in values if value.known]
-        return min(known, key=lambda value: value.value) if known else self.gain(self.clean, self.floor)
+        pairs = [(self.reference(rule), self.reference(rule, "control"), rule) for rule in ("greedy", "sampled")]
+        pairs.append((self.clean, self.floor, self.decisions))
+        by_value = [(self.compare(ours, theirs).difference.value, n) for n, (ours, theirs, _) in enumerate(pairs)]
+        known = [(value, n) for value, n in by_value[:2] if math.isfinite(value)]
+        return pairs[min(known)[1] if known else 2]
 
     @property
     def decisions(self) -> str:
@@ -198,106 +136,46 @@ class Results:
         found = {row["seed"]: (row.get("references") or {}).get("learned") for row in self.rows(None, NONE)}
         return {seed: bool(about.get("learned")) for seed, about in found.items() if isinstance(about, dict)}
 
+    @property
+    def judged(self) -> bool:
+        """Whether anything is said about messages and attacks: not if no team has learned."""
+        learned = self.learned()
+        return not learned or any(learned.values())
+
     def retained(self, scores: Scores) -> Estimate:
         """Retained fraction of some scores."""
-        return retained_fraction(scores, self.clean, self.floor, _rng())
+        return retained_fraction(scores, self.clean, self.floor)
 
-    def recovered(self, attack: str, defense: str) -> Estimate:
-        """Share of an attack's damage that a defense recovers."""
-        return retained_fraction(self.scores(attack, defense), self.clean, self.scores(attack), _rng())
+    def idle(self, attack: str, defense: str) -> set[int]:
+        """Seeds in which an attack had no effect on any message."""
+        return {row["seed"] for row in self.rows(attack, defense) if row.get("status") == "inconclusive"}
 
-    def cell(self, attack: str | None, defense: str) -> CellSummary:
-        """One attack under one set of defenses."""
-        rows = self.rows(attack, defense)
-        by_seed = self.scores(attack, defense)
-        ledger: dict[str, int] = {}
-        for row in rows:
-            for name, count in (row.get("ledger") or {}).items():
-                if not math.isnan(number(count)):
-                    ledger[str(name)] = ledger.get(str(name), 0) + int(count)
-        bad = [row for row in rows if row.get("status") not in ("ok", "inconclusive")]
-        return CellSummary(
-            attack=attack,
-            defense=defense,
-            scores={m.key: self.estimate(self.scores(attack, defense, m.key)) for m in (self.primary, SUCCESS)},
-            retained=self.retained(by_seed),
-            by_seed=by_seed,
-            failed=len(bad),
-            errors=tuple(dict.fromkeys(str(row.get("error") or "no error recorded") for row in bad)),
-            ledger=ledger,
-            episodes=sum(int(row.get("episodes") or 0) for row in rows if row.get("status") == "ok"),
-        )
-
-    def over_attacks(self, defense: str, how: Literal["worst", "mean"], key: str = "") -> Scores:
+    def over_attacks(self, defense: str, how: How, key: str = "") -> Scores:
         """Per seed, the worst or mean score over all attacks; NaN for a seed that lacks any of them.
 
-        Attacks that had no effect on any message are excluded.
+        Attacks that had no effect on any message are excluded, and so are those that assume something of their victims.
         """
-        measure = SUCCESS if key == SUCCESS.key else self.primary
-        idle = {(row["seed"], row["attack"]["label"], row.get("defense_label")) for row in self.inconclusive}
-        columns = [(attack, self.scores(attack, defense, measure.key)) for attack in self.attacks]
+        measure = self.primary if key in ("", self.primary.key) else Measure(key, key, "", "higher", 2)
+        columns = [(self.idle(a, defense), self.scores(a, defense, measure.key)) for a in self.shown]
         out = {}
         for seed in sorted({seed for _, column in columns for seed in column}):
-            scores = [c.get(seed, math.nan) for attack, c in columns if (seed, attack, defense) not in idle]
+            scores = [column.get(seed, math.nan) for idle, column in columns if seed not in idle]
             if scores:
                 out[seed] = measure.worst(scores) if how == "worst" else float(np.mean(scores))
         return out
 
-    def summary(self, defense: str, how: Literal["worst", "mean"]) -> CellSummary:
-        """The attacks of a column, aggregated seed by seed."""
-        by_seed = self.over_attacks(defense, how)
-        return CellSummary(
-            attack=WORST if how == "worst" else AVERAGE,
-            defense=defense,
-            scores={m.key: self.estimate(self.over_attacks(defense, how, m.key)) for m in (self.primary, SUCCESS)},
-            retained=self.retained(by_seed),
-            by_seed=by_seed,
-            failed=sum(math.isnan(score) for score in by_seed.values()),
-            summary=True,
-        )
 
-    def negligible(self, difference: Estimate) -> bool:
-        """Whether a difference in the primary score cannot be distinguished from zero.
-
-        Judged by its interval over seeds, if there is one, and by its size.
-        """
-        if not difference.known:
-            return True
-        clean = self.estimate(self.clean).value
-        scale = abs(clean) if math.isfinite(clean) else 1.0
-        if difference.interval is None:
-            return abs(difference.value) < NEGLIGIBLE_ALONE * scale
-        return abs(difference.value) < NEGLIGIBLE * scale or not difference.excludes(0.0)
-
-
-def _declared(cells: Sequence[dict[str, Any]]) -> Measure:
-    """The score that the environment declares; the return where no cell names one."""
-    for row in cells:
-        score = row.get("score")
-        if isinstance(score, dict):
-            key, unit = str(score.get("metric")), str(score.get("unit") or score.get("metric"))
-            better: Literal["lower", "higher"] = "lower" if score.get("better") == "lower" else "higher"
-            return KNOWN.get(key) or Measure(key, key.replace("_", " ").capitalize(), unit, better, 2)
-    return RETURN
+def spread(values: Scores, scale: Scale = REAL) -> Estimate:
+    """Mean over seeds; the scale is ignored if a value lies beyond it, as in files that something else has written."""
+    inside = all(scale.low <= value <= scale.high for value in values.values() if math.isfinite(value))
+    return estimate(values, scale if inside else REAL)
 
 
 def _usual(cells: Sequence[dict[str, Any]]) -> str:
     """The label of the conditions of the main grid: the run's own or, if those are missing, the first."""
-    labels = [str(row.get("conditions_label") or "") for row in cells]
+    labels = [_conditions(row) for row in cells]
     return "" if "" in labels else labels[0] if labels else ""
 
 
-def _change(row: dict[str, Any], usual: str) -> str:
-    """The differences of a cell from the main grid, as text; empty for a cell of the grid."""
-    label = str(row.get("conditions_label") or "")
-    if label == usual:
-        return ""
-    stages = [row.get("attack") and row["attack"]["label"], row.get("defense_label", NONE)]
-    what = [label, *(str(stage) for stage in stages if stage and stage != NONE)]
-    if row["variant"] == "control":
-        what.append("retrained without messages")
-    return ", ".join(what)
-
-
-def _rng() -> np.random.Generator:
-    return np.random.default_rng(20210830)
+def _conditions(row: dict[str, Any]) -> str:
+    return str(row.get("conditions_label") or "")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from markupsafe import Markup
 
-from agentcomm.evaluation.statistics import Estimate
+from agentcomm.statistics import Estimate
+
+DASH = "\N{EM DASH}"
 
 
 def fixed(value: float, digits: int) -> str:
     """A number with a Unicode minus sign and no negative zero; a dash for NaN."""
     if not math.isfinite(value):
-        return "\N{EM DASH}"
+        return DASH
     text = f"{value:.{digits}f}"
     return text.lstrip("-") if float(text) == 0 else text.replace("-", "\N{MINUS SIGN}")
 
@@ -26,7 +29,7 @@ def signed(value: float, digits: int) -> str:
 
 def percent(fraction: float) -> str:
     """A share as whole percent."""
-    return f"{fixed(100 * fraction, 0)}%" if math.isfinite(fraction) else "\N{EM DASH}"
+    return f"{fixed(100 * fraction, 0)}%" if math.isfinite(fraction) else DASH
 
 
 def span(estimate: Estimate, digits: int, scale: float = 1.0, suffix: str = "") -> str:
@@ -39,9 +42,40 @@ def span(estimate: Estimate, digits: int, scale: float = 1.0, suffix: str = "") 
     return f"{low} to {high}{suffix}"
 
 
+def between(estimate: Estimate, digits: int, by_seed: Mapping[int, float] | None = None, first: bool = False) -> str:
+    """The interval in brackets, or with too few seeds the single values; ``first`` says what the interval is."""
+    if text := span(estimate, digits):
+        return f" ({text}{f'; 95% interval over {estimate.seeds} seeds' if first else ''})"
+    if by_seed and estimate.seeds > 1:
+        values = [fixed(v, digits) for v in by_seed.values() if math.isfinite(v)]
+        alike = estimate.seeds > 3 and len(set(values)) == 1
+        return f" (all {estimate.seeds} seeds alike)" if alike else f" (seeds: {', '.join(values)})"
+    return " (one seed)" if estimate.seeds == 1 and first else ""
+
+
+def small(text: str) -> Markup:
+    """Brackets in small letters, after a narrow space that does not break."""
+    return Markup(" <small>{}</small>").format(text.strip()) if text else Markup("")
+
+
+def several(count: int, noun: str) -> str:
+    """``1 cell``, ``3 cells``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def named(labels: Sequence[str]) -> Markup:
     """Labels as code, joined by commas and ``and``."""
-    codes = [Markup("<code>{}</code>").format(label) for label in labels]
-    if len(codes) < 2:
-        return codes[0] if codes else Markup("")
-    return Markup("{} and {}").format(Markup(", ").join(codes[:-1]), codes[-1])
+    return listed([Markup("<code>{}</code>").format(label) for label in labels])
+
+
+def listed(parts: Sequence[Markup]) -> Markup:
+    """Parts joined by commas and ``and``."""
+    if len(parts) < 2:
+        return parts[0] if parts else Markup("")
+    return Markup("{} and {}").format(Markup(", ").join(parts[:-1]), parts[-1])
+
+
+def assumption(assumes: Mapping[str, Any]) -> str:
+    """What an attack presupposes of its victims, such as ``obedience 1.0``; empty if nothing."""
+    words = [str(k).replace("_", " ") if v is True else f"{str(k).replace('_', ' ')} {v}" for k, v in assumes.items()]
+    return ", ".join(words)

@@ -149,12 +149,17 @@ class Recordings(BaseModel):
                 receiver: Count
                 fate: Text
                 accepted: bool = False
+                refused_by: Text | None = None
+                age: int = 0
 
             agents: list[Any] | None = None
             prey: list[Any] | None = None
             actions: list[Text | None] | None = None
             gates: list[bool | float | None] | None = None
             messages: list[Message] = []
+            observations: list[Numbers] = []
+            altered: list[bool] = []
+            facts: dict[Text, Numbers] = {}
 
         label: Text
         scene: Count = 0

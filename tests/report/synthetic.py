@@ -133,7 +133,71 @@ def cells(
             for attack in attacks:
                 steps = CLEAN + (ATTACKS[attack][0][column] - CLEAN) * value / (FLOOR - CLEAN) + shift
                 rows.append(cell(rng, "team", seed, attack, defense, steps + float(rng.normal(0, 0.15))))
+    return with_effects(rows)
+
+
+def exact(seeds: tuple[int, ...] = (0, 1, 2), floor: float = 14.0) -> list[dict[str, Any]]:
+    """Cells with round numbers: clean 6, replay 10 alone and 7 with authenticate, drop 8 whatever one does."""
+    rows = []
+    rng = np.random.default_rng(0)
+    for seed in seeds:
+        rows.append(cell(rng, "control", seed, None, "none", floor))
+        for attack, defense, steps in (
+            (None, "none", 6.0),
+            (None, "authenticate", 6.5),
+            ("replay(rate=1.0)", "none", 10.0),
+            ("replay(rate=1.0)", "authenticate", 7.0),
+            ("drop(probability=0.5)", "none", 8.0),
+            ("drop(probability=0.5)", "authenticate", 8.0),
+        ):
+            rows.append(cell(rng, "team", seed, attack, defense, steps))
     return rows
+
+
+def with_effects(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with what evaluation records besides scores: effects, controls, detection, traffic, and provenance."""
+    clean = {(r["variant"], r["seed"], r["defense_label"]): r["metrics"] for r in rows if r["attack"] is None}
+    for row in rows:
+        row["provenance"] = {"commit": "0a1b2c3d", "dirty": False, "config": "c0ff", "cpu": "a CPU", "cores": 2}
+        row["identity"] = {"agentcomm": "beef", "the team's policy": f"5eed{row['seed']}"}
+        if row["variant"] == "team":
+            row["edges"] = [[0.7 * edge for edge in line] for line in row["graph"]]
+        before = clean.get((row["variant"], row["seed"], row["defense_label"]))
+        if row["attack"] is None or before is None or row["status"] != "ok":
+            continue
+        row |= _effect(row, before)
+        if "clip" in row["defense_label"]:
+            good = 0.97 if row["attack"]["name"] == "noise" else 0.6
+            curve = [[x / 20, (x / 20) ** (1 / good - 0.999)] for x in range(21)]
+            row["detection"] = {"clip": {"auroc": good, "tpr": good - 0.1, "fpr": 0.02, "delay": 1.5, "curve": curve}}
+    return rows
+
+
+def _effect(row: dict[str, Any], clean: dict[str, float]) -> dict[str, Any]:
+    """A control that does a tenth of the damage; dropping the same messages does a third of it."""
+    damage = row["metrics"]["mean_steps"] - clean["mean_steps"]
+    by_control = {**clean, "mean_steps": clean["mean_steps"] + 0.1 * damage}
+    silent = {**clean, "mean_steps": clean["mean_steps"] + damage / 3}
+    spent = {"edits": row["ledger"]["sent"] // 3, "messages": row["ledger"]["sent"] // 3, "bytes": 0, "norm": None}
+    worse, better = (0.7, 0.1) if damage > 0.5 else (0.2, 0.2)
+    return {
+        "spent": spent,
+        "counterparts": {
+            "clean": {"metrics": clean, "ledger": {}, "spent": {}},
+            "control": {"metrics": by_control, "ledger": {}, "spent": spent},
+            "silence": {"metrics": silent, "ledger": {}, "spent": spent},
+        },
+        "effect": {
+            "damage": damage,
+            "control_damage": 0.1 * damage,
+            "silence": damage / 3,
+            "lie": damage - damage / 3,
+            "worse": worse,
+            "better": better,
+            "success": worse - better,
+        },
+        "outcome": "success" if damage > 0.5 else "resisted",
+    }
 
 
 def progress(variant: str, seed: int) -> list[dict[str, Any]]:
@@ -163,6 +227,10 @@ def progress(variant: str, seed: int) -> list[dict[str, Any]]:
     return rows
 
 
+def by(defense: str, accepted: bool, fate: str) -> dict[str, Any]:
+    return {"refused_by": None if accepted or fate == "dropped" else defense.partition("+")[0], "age": 0}
+
+
 def episode(scene: int, label: str, attack: str | None, defense: str, sabotage: bool, forged: bool) -> dict[str, Any]:
     """Agents walk to the prey; under a sabotage that nothing stops they dither first."""
     rng = np.random.default_rng(scene)
@@ -190,7 +258,10 @@ def episode(scene: int, label: str, attack: str | None, defense: str, sabotage: 
                 fate, accepted = "dropped", False
             if attack and attack.startswith("noise"):
                 fate, accepted = "tampered", "authenticate" not in defense
-            messages.append({"sender": sender, "receiver": receiver, "round": 0, "fate": fate, "accepted": accepted})
+            messages.append(
+                {"sender": sender, "receiver": receiver, "round": 0, "fate": fate, "accepted": accepted}
+                | by(defense, accepted, fate)
+            )
             if forged:
                 message = {
                     "sender": sender,
@@ -199,13 +270,16 @@ def episode(scene: int, label: str, attack: str | None, defense: str, sabotage: 
                     "fate": "forged",
                     "accepted": defense == "none",
                 }
-                messages.append(message)
+                messages.append(message | by(defense, defense == "none", "forged"))
         frame = {
             "agents": [list(a) for a in agents],
             "prey": [prey],
             "actions": actions,
             "gates": gates,
             "messages": messages,
+            "observations": [[r, c, -1] for r, c in agents],
+            "altered": [False] * 3,
+            "facts": {"row": [r for r, _ in agents], "sees the prey": [int(a == prey) for a in agents[:2]] + [-1]},
         }
         steps.append(frame | {"reward": [-0.05] * 3})
         captured = captured or (actions[2] == "capture" and agents[2] == prey)

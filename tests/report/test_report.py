@@ -9,121 +9,157 @@ import synthetic
 
 from agentcomm.base.errors import FileError, RunError
 from agentcomm.report import build_report
-from agentcomm.report.build import embed
-from agentcomm.report.charts import Line, chart, learning_charts, ticks
-from agentcomm.report.graphs import pictures
+from agentcomm.report.answer import answer, team
+from agentcomm.report.attacks import attacks
+from agentcomm.report.claims import Claims
+from agentcomm.report.defenses import defenses
+from agentcomm.report.heat import Heatmap
 from agentcomm.report.load import load_run
-from agentcomm.report.narrative import answer
+from agentcomm.report.reproduce import commands
 from agentcomm.report.results import Results
-from agentcomm.report.text import fixed, signed
-from agentcomm.runs.conditions import Conditions
 
 Rows = list[dict]  # type: ignore[type-arg]
 
 
 def said(rows: Rows) -> str:
-    """The answer to some cells as plain text."""
-    found = answer(Results(rows))
-    html = " ".join([found.headline, *found.paragraphs, "CAVEATS", *found.caveats])
+    """The answer to some cells and the sentences of the sections as plain text."""
+    results = Results(rows)
+    claims = Claims(results)
+    found = answer(results, claims)
+    sections = [*team(results, claims), *attacks(results, claims), *defenses(results, claims)]
+    html = " ".join([found.headline, found.second, found.evidence, *sections, "CAVEATS", *found.caveats])
     return re.sub(r"<[^>]+>", "", html).replace("&nbsp;", " ")
 
 
-def exact(seeds: tuple[int, ...] = (0, 1, 2), floor: float = 14.0) -> Rows:
-    """Cells with round numbers: clean 6, replay 10 alone and 7 with authenticate, drop 8 whatever one does."""
-    rows = []
-    rng = synthetic.np.random.default_rng(0)
-    for seed in seeds:
-        rows.append(synthetic.cell(rng, "control", seed, None, "none", floor))
-        for attack, defense, steps in (
-            (None, "none", 6.0),
-            (None, "authenticate", 6.5),
-            ("replay(rate=1.0)", "none", 10.0),
-            ("replay(rate=1.0)", "authenticate", 7.0),
-            ("drop(probability=0.5)", "none", 8.0),
-            ("drop(probability=0.5)", "authenticate", 8.0),
-        ):
-            rows.append(synthetic.cell(rng, "team", seed, attack, defense, steps))
-    return rows
+TEN = tuple(range(10))
 
 
-def test_words_follow_from_the_numbers() -> None:
-    text = said(exact())
-    assert "Communication is worth 8.0 steps to this team. replay takes 50% of that; authenticate recovers 75%." in text
-    assert "finishes an episode in 6.0 steps" in text
-    assert "retrained without messages needs 14.0 steps" in text
-    assert "drop costs 25%" in text
-    assert "In the worst case over 2 attacks, authenticate is best with 8.0 steps" in text
+def test_words_follow_from_the_numbers_of_ten_seeds() -> None:
+    text = said(synthetic.exact(TEN))
+    assert "Messages are worth 8.0 steps to this team" in text
     assert (
-        "Not countered by any evaluated defense: replay (at best 88% retained, with authenticate), drop (75% retained"
-        in text
+        "Of 2 attacks, replay was chosen as the worst on half of the seeds; on the other 5, it costs 4.0 steps" in text
     )
-    assert "authenticate costs 0.50 steps and 12% more bytes" in text
-    assert "covers the true value in about 75% of experiments" in text
+    assert "and 0.5 steps with authenticate, the defense chosen against it" in text
+    assert "retrained without messages needs 14.0 steps" in text
+    assert "2 of 2 attacks cost the undefended team something: replay and drop" in text
+    assert "authenticate helps: it averts 2.0 steps" in text
+    assert "authenticate 1 better, 0 worse" in text
+    assert "authenticate costs +0.50 steps (all 10 seeds alike), 12% more bytes" in text
+    assert "10 trained teams (seeds 0 to 9); 10 teams retrained without messages" in text
+    assert "5 of 5 possible claims supported" in text
 
 
-def test_worse_than_no_messages_is_said() -> None:
-    rows = exact()
-    for row in rows:
-        if row["attack"] and row["attack"]["name"] == "replay" and row["defense_label"] == "none":
-            row["metrics"]["mean_steps"] = 16.0
-    text = said(rows)
-    assert "replay takes more than all of that" in text
-    assert "worse than without any messages" in text
+CLAIMS = re.compile(r"\b(measurabl[ey]|costs?|helps?|backfires?|harms?|worth [\d.]+)\b")
 
 
-def test_defense_that_makes_it_worse_is_named() -> None:
-    rows = exact()
-    for row in rows:
-        if row["attack"] and row["attack"]["name"] == "drop" and row["defense_label"] == "authenticate":
-            row["metrics"]["mean_steps"] = 11.0
-    text = said(rows)
-    assert "Some defenses backfire: authenticate under drop (11.0 instead of 8.0)." in text
-    assert "In the worst case over 2 attacks, no defense is measurably better than none: 10.0 steps" in text
-
-
-@pytest.mark.parametrize(("seeds", "words"), [((0,), "One training seed"), ((4, 9), "Two training seeds")])
-def test_few_seeds_give_values_instead_of_intervals(seeds: tuple[int, ...], words: str) -> None:
-    text = said(exact(seeds))
-    assert f"{words}: intervals over seeds are not meaningful" in text
-    assert "95% interval" not in text
+@pytest.mark.parametrize(("seeds", "words"), [((0,), "1 training seed"), ((4, 9), "2 training seeds"), (TEN[:9], "9")])
+def test_too_few_seeds_give_numbers_and_no_claims(seeds: tuple[int, ...], words: str) -> None:
+    text = said(synthetic.exact(seeds))
+    claims = [word for word in CLAIMS.findall(text) if word != "cost"]  # "Clean cost" names a number
+    assert claims == []
+    assert "The team needs 6.0 steps with messages and 14.0 steps when retrained without them." in text
+    assert words in text
+    assert "too few to call an attack the worst or a defense the best" in text
     assert ("seeds: 6.0, 6.0" in text) == (len(seeds) == 2)
+    assert "0 of 5 possible claims supported" in text
 
 
-def test_messages_without_value_are_flagged() -> None:
-    text = said(exact(floor=6.05))
-    assert "no better than the same team retrained without messages" in text
-    assert "so this run has no retained fractions" in text
-    assert "retained," not in text
+def test_ten_seeds_without_a_difference_give_no_claims() -> None:
+    rows = synthetic.exact(TEN)
+    rng = synthetic.np.random.default_rng(1)
+    for row in rows:
+        row["metrics"]["mean_steps"] = 10.0 + float(rng.normal())
+    text = said(rows)
+    assert "no difference is supported" in text
+    assert CLAIMS.findall(text.replace("Clean cost", "")) == []
+    assert Heatmap(Results(rows), Claims(Results(rows))).measures[-1][0] != "retained"
+
+
+def test_damage_stands_beside_that_of_its_control() -> None:
+    rows = synthetic.with_effects(synthetic.exact(TEN))
+    text = said(rows)
+    assert "it costs 4.0 steps (its matched control: 0.4)" in text
+    assert "replay: 1.3 silence and 2.7 lie" in text
+    assert "the attacks succeed in 20 of 20 undefended cells: replay in 10 and drop in 10." in text
+    heat = Heatmap(Results(rows), Claims(Results(rows)))
+    assert heat.rows()[1].cells[0].faces[0].notes == ["damage 4.0, control 0.4"]
+    face = heat.rows()[1].cells[0].faces[1]
+    assert (face.measure, face.number, face.notes) == ("damage", "4.0", ["control 0.4", "silence 1.3 + lie 2.7"])
+    assert ("edits spent", "76,000, control 76,000") in _rounded(heat.rows()[1].cells[0].facts)
+
+
+def _rounded(facts: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(name, re.sub(r"\d+,\d{3}", "76,000", value)) for name, value in facts]
+
+
+def test_an_assumption_stands_in_every_label_and_shows_no_risk() -> None:
+    rows = synthetic.exact(TEN)
+    for row in rows:
+        if row["attack"] and row["attack"]["name"] == "replay":
+            row["attack"]["assumes"] = {"obedience": 1.0}
+    results = Results(rows)
+    text = said(rows)
+    assert results.shown == ["drop(probability=0.5)"]
+    assert results.over_attacks("none", "worst") == dict.fromkeys(TEN, 8.0)
+    assert "Of 1 attack, drop was chosen as the worst" in text
+    assert "replay (assuming obedience 1.0)" in text
+    assert "shows no risk by itself" in text
+    row = next(row for row in Heatmap(results, Claims(results)).rows() if row.label.startswith("replay"))
+    assert row.assumes == "obedience 1.0"
+
+
+def test_intervals_keep_the_bounds() -> None:
+    rows = synthetic.exact(TEN[:5])
+    for row, success, steps in zip(rows, [1.0, 0.2] * 20, [20.0, 19.0, 2.0, 20.0] * 10, strict=False):
+        row["metrics"] |= {"success": success, "mean_steps": steps}
+    results = Results(rows)
+    for defense in results.defenses:
+        for attack in (None, *results.attacks):
+            for key, high in (("success", 1.0), ("mean_steps", 20.0)):
+                found = results.estimate(results.scores(attack, defense, key), key)
+                assert found.interval is None or 0 <= found.interval[0] <= found.interval[1] <= high
+
+
+def test_too_many_claims_for_the_seeds_are_said() -> None:
+    rows = synthetic.exact(TEN)
+    for seed in TEN:
+        for n in range(30):
+            rows.append(synthetic.cell(synthetic.np.random.default_rng(0), "team", seed, f"a{n}", "none", 9.0))
+    text = said(rows)
+    assert "35 possible claims are too many for 10 seeds" in text
 
 
 def test_without_control_nothing_is_said_about_worth() -> None:
-    text = said([row for row in exact() if row["variant"] == "team"])
-    assert "the value of its messages was not measured" in text
+    text = said([row for row in synthetic.exact() if row["variant"] == "team"])
+    assert "what its messages are worth was not measured" in text
     assert "there is no floor" in text
 
 
 def test_failed_cells_are_never_scored() -> None:
-    rows = exact()
+    rows = synthetic.exact()
     bad = next(r for r in rows if r["attack"] and r["attack"]["name"] == "replay" and r["defense_label"] == "none")
     bad |= {"status": "failed", "error": "ValueError: no", "metrics": {"mean_steps": 0.0}}
-    cell = Results(rows).cell("replay(rate=1.0)", "none")
-    assert (cell.scores["mean_steps"].value, cell.failed, cell.status) == (10.0, 1, "ok")
-    assert cell.scores["mean_steps"].interval is None
-    assert Results(rows).summary("none", "worst").scores["mean_steps"].seeds == 2
+    results = Results(rows)
+    cell = Heatmap(results, Claims(results)).rows()[1].cells[0]
+    assert (cell.faces[0].number, cell.status, cell.partial) == ("10.0", "ok", "2 of 3 seeds")
+    assert cell.reasons == ["ValueError: no"]
+    assert results.estimate(results.over_attacks("none", "worst")).seeds == 2
     assert "1 cell failed: it is excluded, not scored as zero." in said(rows)
 
 
 def test_an_attack_that_never_acted_says_nothing() -> None:
-    rows = exact()
+    rows = synthetic.exact(TEN)
     for row in rows:
         if row["attack"] and row["attack"]["name"] == "replay":
-            row["status"] = "inconclusive"
+            row |= {"status": "inconclusive", "reason": "no messages pass its links", "metrics": {"mean_steps": 0.0}}
     results = Results(rows)
-    assert results.cell("replay(rate=1.0)", "none").status == "inconclusive"
-    assert results.summary("none", "worst").scores["mean_steps"].value == 8.0
+    cell = Heatmap(results, Claims(results)).rows()[1].cells[0]
+    assert (cell.status, cell.reasons) == ("inconclusive", ["no messages pass its links"])
+    assert results.over_attacks("none", "worst") == dict.fromkeys(TEN, 8.0)
     text = said(rows)
-    assert "In 6 cells, the attack had no effect on any message (replay(rate=1.0))" in text
-    assert "drop takes 25%" in text
+    assert "20 cells of replay(rate=1.0) are inconclusive and not scored: no messages pass its links." in text
+    assert "drop was chosen as the worst" in text
 
 
 class Outline(HTMLParser):
@@ -159,9 +195,25 @@ def test_page_is_one_file_with_every_section(tmp_path: Path) -> None:
     assert found.loads == []
     assert "url(" not in page
     assert len(page) < 400_000
-    for section in ("answer", "grid", "learning", "graph", "gate", "player", "cost", "made"):
-        assert f'id="{section}"' in page
+    order = [
+        "answer",
+        "grid",
+        "attacks",
+        "defenses",
+        "detectors",
+        "graph",
+        "gate",
+        "player",
+        "learning",
+        "cost",
+        "made",
+    ]
+    found_at = [page.index(f'id="{section}"') for section in [*order, "reproduce"]]
+    assert found_at == sorted(found_at)
     assert "perception_1 hears perception_0 in 3 of 3 seeds" in page
+    assert "accepts 0.70 messages per step from" in page
+    assert "agentcomm rerun runs/demo" in page
+    assert "0a1b2c3d" in page
     assert "agentcomm 0.1.0" in page
     assert [p.name for p in run.iterdir() if p.name.startswith(".")] == []
 
@@ -174,7 +226,7 @@ def test_page_is_the_same_every_time(tmp_path: Path) -> None:
 
 def test_untrusted_names_stay_text(tmp_path: Path) -> None:
     evil = "x</script><img src=x onerror=alert(1)>"
-    rows = exact()
+    rows = synthetic.exact()
     for row in rows:
         if row["attack"]:
             row["attack"]["label"] = row["attack"]["label"].replace("replay", evil)
@@ -192,24 +244,6 @@ def test_untrusted_names_stay_text(tmp_path: Path) -> None:
     assert found.tags.count("script") == 2
 
 
-def test_learning_shows_the_score_of_the_cells(tmp_path: Path) -> None:
-    curves = load_run(synthetic.write_run(tmp_path / "demo")).curves
-    usual = ["Episode length in steps", "Success rate", "Share of open gates"]
-    assert [c.title for c in learning_charts(curves, "mean_steps")] == usual
-    assert [c.title for c in learning_charts(curves, "mean_return")] == ["Episode return", *usual]
-    rows = exact()
-    for row in rows:
-        row["score"] = {"metric": "mean_return", "unit": "return", "better": "higher"}
-    page = build_report(synthetic.write_run(tmp_path / "own", rows=rows)).read_text()
-    assert "Episode return" in page
-
-
-def test_embedded_json_cannot_leave_its_element() -> None:
-    text = embed({"a": "</script><!--", "b": [float("nan"), 1.5]})
-    assert "<" not in text
-    assert json.loads(text) == {"a": "</script><!--", "b": [None, 1.5]}
-
-
 def test_without_cells_the_error_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="run `agentcomm evaluate` first"):
         build_report(tmp_path)
@@ -219,7 +253,7 @@ def test_without_cells_the_error_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_truncated_line_is_counted_and_duplicates_resolved(tmp_path: Path) -> None:
-    rows = exact()
+    rows = synthetic.exact()
     again = json.loads(json.dumps(rows[1]))
     again["metrics"]["mean_steps"] = 6.3
     run = synthetic.write_run(tmp_path / "demo", rows=[*rows, again])
@@ -237,10 +271,11 @@ def test_cells_alone_are_enough(tmp_path: Path) -> None:
     assert "config.yaml is missing" in page
     assert 'id="player"' not in page
     assert "No attack was evaluated." in page
+    assert "agentcomm rerun" in page
 
 
 def test_sparse_cells_do_not_break_the_page(tmp_path: Path) -> None:
-    rows = exact()
+    rows = synthetic.exact()
     for row in rows:
         for key in ("ledger", "graph", "gate_by_step", "agents", "versions", "seconds", "time", "episodes"):
             row.pop(key)
@@ -252,10 +287,33 @@ def test_sparse_cells_do_not_break_the_page(tmp_path: Path) -> None:
     assert "episodes.json is damaged" in build_report(tmp_path).read_text()
 
 
+def test_stale_cells_are_left_out_in_one_line(tmp_path: Path) -> None:
+    rows = synthetic.exact()
+    reasons = ["agentcomm changed", "attack 'drop', agentcomm changed", "it was evaluated by an older version"]
+    for row, reason in zip(rows[2:5], reasons, strict=True):
+        row["stale"] = reason
+    run = synthetic.write_run(tmp_path / "demo", rows=rows)
+    assert load_run(run).notes == [
+        "3 cells are left out as stale, since agentcomm, attack 'drop' changed; it was evaluated by an older version;"
+        " evaluate them again."
+    ]
+
+
+def test_commands_say_what_they_leave_out(tmp_path: Path) -> None:
+    rows = synthetic.exact()
+    rows[1]["conditions"] = {"weather": "rain"}
+    run = synthetic.write_run(tmp_path / "demo", rows=rows)
+    (run / "config.yaml").write_text("name: demo\nenvironment: 3\n")
+    notes = commands(load_run(run)).notes
+    assert len(notes) == 2
+    assert "config.yaml does not fit this version" in notes[0]
+    assert "conditions of another version are left out" in notes[1]
+
+
 def test_old_page_survives_a_failed_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = synthetic.write_run(tmp_path / "demo")
     before = build_report(run).read_text()
-    synthetic.write_cells(run, exact())
+    synthetic.write_cells(run, synthetic.exact())
 
     def fail(*_: object) -> None:
         raise OSError("disk")
@@ -264,59 +322,3 @@ def test_old_page_survives_a_failed_write(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(FileError, match=r"report\.html: disk; the file there is unchanged"):
         build_report(run)
     assert (run / "report.html").read_text() == before
-
-
-def test_graph_runs_from_sender_to_receiver() -> None:
-    first, *single = pictures({0: [[0, 1], [0, 0]], 1: [[0, 1], [1, 0]]}, ["a_0", "b_0"])
-    assert len(single) == 2
-    assert {(e.title, e.share) for e in first.edges} == {
-        ("a_0 hears b_0 in 2 of 2 seeds", 1.0),
-        ("b_0 hears a_0 in 1 of 2 seeds", 0.5),
-    }
-    sender = first.nodes[1]
-    x, y = map(float, re.findall(r"-?[\d.]+", first.edges[-1].path)[:2])
-    assert abs(x - sender.x) + abs(y - sender.y) < 20
-    assert pictures({0: [[0, 1]]}, ["a", "b"]) == []
-
-
-def test_charts_have_round_ticks_and_gaps() -> None:
-    assert ticks(0, 18.7) == [0, 5, 10, 15]
-    assert ticks(0.0, 1.0) == [0, 0.5, 1.0]
-    assert ticks(3, 3) == [3]
-    drawn = chart("t", "x", [Line("a", "team", [0, 1, 2, 3], [1.0, float("nan"), 1.0, 0.0])], (0, 1))
-    assert drawn is not None
-    assert drawn.lines[0].path == "M0 0h0M66.67 0L100 100"
-    assert chart("t", "x", [Line("a", "team", [0.0], [float("nan")])]) is None
-
-
-def test_numbers_as_text() -> None:
-    assert fixed(-0.001, 2) == "0.00"
-    assert fixed(-1.5, 1) == "\u22121.5"
-    assert fixed(float("nan"), 1) == "\u2014"
-    assert [signed(x, 1) for x in (0.0, 0.04, 0.2, -0.2)] == ["0.0", "0.0", "+0.2", "\u22120.2"]
-
-
-def test_other_conditions_have_a_table_of_their_own(tmp_path: Path) -> None:
-    rows = exact()
-    before = Results(rows)
-    extra = []
-    for row in rows:
-        if row["attack"] is None and row["defense_label"] == "none":
-            for under in (Conditions(environment={"failure": 0.05}), Conditions(gates="open")):
-                copy = json.loads(json.dumps(row))
-                copy |= {"conditions": under.model_dump(mode="json"), "conditions_label": under.label()}
-                copy["id"] += under.label()
-                copy["metrics"]["mean_steps"] = 11.5
-                extra.append(copy)
-    run = synthetic.write_run(tmp_path / "demo", rows=[*rows, *extra])
-    loaded = load_run(run)
-    after = Results(loaded.cells)
-    assert after.clean == before.clean, "they are no part of the grid"
-    assert after.floor == before.floor
-    assert set(after.changed) >= {"failure=0.05", "failure=0.05, retrained without messages", "gates open"}
-    page = build_report(run).read_text()
-    assert 'id="changed"' in page
-    assert "11.5" in page
-    assert "--env failure=0.05 --gates open" in page
-    plain = synthetic.write_run(tmp_path / "plain", rows=rows)
-    assert 'id="changed"' not in build_report(plain).read_text()

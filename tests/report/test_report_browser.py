@@ -1,30 +1,17 @@
 """The page in a real browser: everything is clicked, and the console and the network stay silent."""
 
 import re
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import browsing
 import pytest
 import synthetic
+from browsing import opened
 
 from agentcomm.report import build_report
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-ARGUMENTS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--no-first-run",
-]
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(BROWSER is None, reason="no chromium, chromium-browser or google-chrome on the path"),
-]
+pytestmark = browsing.MARKS
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 
@@ -37,38 +24,21 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_report(synthetic.write_run(tmp_path_factory.mktemp("runs") / "demo", rows=rows))
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@contextmanager
-def opened(browser: Any, report: Path, **options: Any) -> Iterator[Any]:
-    """The page, and at the end the check that it had nothing to complain about and asked nobody for anything."""
-    page = browser.new_page(**{"viewport": {"width": 1280, "height": 900}} | options)
-    trouble: list[str] = []
-    page.on("console", lambda m: trouble.append(f"{m.type}: {m.text}"))
-    page.on("pageerror", lambda e: trouble.append(f"error: {e}"))
-    page.on("request", lambda r: r.url == report.as_uri() or r.url.startswith("data:") or trouble.append(r.url))
-    page.goto(report.as_uri())
-    yield page
-    page.close()
-    assert trouble == []
-
-
 def test_heatmap_shows_each_measure_and_explains_its_cells(browser: Any, report: Path) -> None:
     with opened(browser, report) as page:
-        assert "Communication is worth" in page.locator("h1").inner_text()
+        assert "steps with messages" in page.locator("h1").inner_text()
         cell = page.locator(".heat tbody tr:nth-child(6) td").first
         assert cell.locator(".face:visible b").inner_text().startswith("16.")
-        page.get_by_text("Success", exact=True).click()
+        assert cell.locator(".face:visible .seeds i").count() == 3
+        assert "worse than without messages" in cell.inner_text()
+        page.get_by_text("Damage", exact=True).click()
+        assert cell.locator(".face:visible b").inner_text().startswith("9.")
+        assert "control 0.9" in cell.inner_text()
+        assert "silence 3." in cell.inner_text()
+        page.get_by_text("Success of the attack", exact=True).click()
+        assert cell.locator(".face:visible b").inner_text() == "0.60"
+        page.get_by_text("Success of the team", exact=True).click()
         assert cell.locator(".face:visible b").inner_text().startswith("0.")
-        page.get_by_text("Retained fraction", exact=True).click()
-        assert cell.locator(".face:visible b").inner_text().startswith("\u2212")
-        assert "below the floor" in cell.inner_text()
         cell.hover()
         tip = page.get_by_role("tooltip")
         assert "impersonate(victim=0)" in tip.inner_text()
@@ -106,6 +76,10 @@ def test_player_plays_steps_scrubs_and_selects(browser: Any, report: Path) -> No
         assert right.locator(".message.refused").count() == 0
         choose.select_option(label="replay + authenticate")
         assert right.locator(".message.refused").count() == 3
+        assert "3 forged, refused by authenticate" in right.locator(".status").inner_text()
+        saw = right.locator(".views tbody tr").first
+        assert "does not see the prey" in saw.inner_text()
+        assert "from C0: forged, refused by authenticate" in saw.inner_text()
         choose.select_option(label="noise")
         assert right.locator(".message.tampered").count() == 3
         page.get_by_role("button", name="Step forward").click()

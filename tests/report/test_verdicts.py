@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import synthetic
 
-from agentcomm.report.narrative import answer
-from agentcomm.report.results import RETURN, STEPS, Results
-from agentcomm.report.views import threats
+from agentcomm.report.answer import answer, team
+from agentcomm.report.attacks import tables
+from agentcomm.report.claims import Claims
+from agentcomm.report.effects import effect
+from agentcomm.report.measures import RETURN, STEPS
+from agentcomm.report.results import Results
+from agentcomm.statistics import Scale
 
 Rows = list[dict[str, Any]]
 RETURNS = {"metric": "mean_return", "unit": "reward", "better": "higher"}
-SEEDS = (0, 1, 2)
+SEEDS = tuple(range(10))
 
 
 def said(rows: Rows) -> str:
-    """The answer to some cells as plain text."""
-    found = answer(Results(rows))
-    html = " ".join([found.headline, *found.paragraphs])
+    """The answer to some cells and what is said about the team, as plain text."""
+    results = Results(rows)
+    claims = Claims(results)
+    found = answer(results, claims)
+    html = " ".join([found.headline, found.second, *team(results, claims)])
     return re.sub(r"<[^>]+>", "", html).replace("&nbsp;", " ")
 
 
@@ -44,16 +51,16 @@ def test_longer_is_better_where_each_step_pays() -> None:
     results = Results(survival())
     assert results.primary is not STEPS
     text = said(survival())
-    assert "Communication is worth 16.00 return to this team. drop takes 50% of that" in text
-    assert "measurable" not in text
+    assert "Messages are worth 16.00 return to this team" in text
+    assert "it costs 8.00 return" in text
 
 
 def test_fewer_steps_are_better_where_the_task_says_so() -> None:
     rows = synthetic.cells([0, 1, 2])
-    assert Results(rows).primary is STEPS
+    assert Results(rows).primary == replace(STEPS, scale=Scale(0.0, 20.0))
     for row in rows:
         row["metrics"]["mean_steps"] = 20.0
-    assert Results(rows).primary is STEPS, "also if all episodes have one length"
+    assert Results(rows).primary.key == STEPS.key, "also if all episodes have one length"
 
 
 def test_a_score_of_ones_own_keeps_its_direction_and_unit() -> None:
@@ -61,7 +68,8 @@ def test_a_score_of_ones_own_keeps_its_direction_and_unit() -> None:
     for row in rows:
         row["score"] = {"metric": "fuel", "unit": "liters", "better": "lower"}
         row["metrics"]["fuel"] = 100 - row["metrics"]["mean_return"]
-    assert "Communication is worth 16.00 liters to this team. drop takes 50% of that" in said(rows)
+    assert "Messages are worth 16.00 liters to this team" in said(rows)
+    assert "it costs 8.00 liters" in said(rows)
 
 
 @pytest.mark.parametrize("steps", [19.9, 3.0, 20.0])
@@ -70,12 +78,12 @@ def test_one_more_attack_changes_no_other_verdict(steps: float) -> None:
     alone = survival()
     noise = [cell("team", seed, "noise(scale=2.0)", steps, 7.9) for seed in SEEDS]
     for first, second in ((alone, alone + noise), (alone, noise + alone)):
-        ours, theirs = (Results(rows).cell("drop(probability=0.5)", "none") for rows in (first, second))
-        assert ours == theirs
-    assert Results(alone).value_of_communication() == Results(alone + noise).value_of_communication()
+        ours, theirs = (effect(Results(rows), "drop(probability=0.5)")["damage"] for rows in (first, second))
+        assert ours.estimate == theirs.estimate
+    assert Results(alone).worth() == Results(alone + noise).worth()
 
 
-def referenced(learned: tuple[bool, ...] = (True, True, True), **scores: float) -> Rows:
+def referenced(learned: tuple[bool, ...] = (True,) * 10, **scores: float) -> Rows:
     """Cells with references: by default, team and control act alike greedy and sampled."""
     shown = {"greedy": 20.0, "sampled": 20.0, "untrained": 2.0, "silent": 5.0} | scores
     rows = survival()
@@ -89,48 +97,49 @@ def referenced(learned: tuple[bool, ...] = (True, True, True), **scores: float) 
 
 
 def test_whether_the_team_has_learned_comes_first() -> None:
-    found = answer(Results(referenced()))
-    assert "The team has learned:" in found.paragraphs[0]
-    text = said(referenced((True, False, True)))
-    assert "1 of 3 teams have not learned (seed 1)" in text
+    results = Results(referenced())
+    assert "The team has learned:" in team(results, Claims(results))[0]
+    text = said(referenced((True, False) * 5))
+    assert "5 of 10 teams have not learned (seed 1, 3, 5, 7, 9)" in text
     assert "drop" in text
 
 
 def test_a_team_that_has_not_learned_gets_no_verdicts() -> None:
-    text = said(referenced((False, False, False)))
+    text = said(referenced((False,) * 10))
     assert text.startswith("The team has not learned its task, so nothing can be said about its messages.")
-    assert "No verdicts are given." in text
-    assert "drop" not in text
+    assert "No conclusions are drawn" in text
+    assert "it costs" not in text
+    assert "damage" not in text
 
 
-def test_messages_whose_loss_does_not_hurt_are_worth_nothing() -> None:
+def test_the_score_without_any_message_is_shown() -> None:
     text = said(referenced(silent=20.0))
-    assert text.startswith("The team does as well when all of its messages are dropped.")
-    assert "Dropping all of its messages does not measurably hurt" in text
-    assert "retained," not in text
-    assert "Communication is worth" not in text
+    assert "With all of its messages dropped, the team reaches 20.00 return" in text
 
 
 def test_teams_with_and_without_messages_are_decoded_alike() -> None:
     """The greedy control runs in circles and earns 4; sampled, it earns 15, and the team 18."""
-    results = Results(referenced(sampled=18.0, resampled=15.0))
-    assert results.value_of_communication().value == pytest.approx(3.0), "not 20 - 15, and not 20 - 4"
+    rows = referenced(sampled=18.0, resampled=15.0)
+    results = Results(rows)
+    assert results.compare(*results.worth()[:2]).difference.value == pytest.approx(3.0), "not 20 - 15, and not 20 - 4"
     assert results.reference("sampled", "control") == dict.fromkeys(SEEDS, 15.0)
-    text = said(referenced(sampled=18.0, resampled=15.0))
-    assert "Communication is worth 3.00 return to this team. drop costs 8.00 return." in text
-    assert "The difference is 16.00 return. With sampled decisions of both it is 3.00 return" in text
-    assert "the difference, 3.00" not in text
+    text = said(rows)
+    assert "Messages are worth 3.00 return to this team" in text
+    assert "With sampled actions, the two reach 18.00 return" in text
 
 
 def test_success_of_attacks_stands_beside_that_of_their_controls() -> None:
     rows = survival()
     for row in rows:
         if row["attack"]:
-            row["metrics"] |= {"attack_success": 0.5 + row["seed"] / 10, "control_success": 0.25}
-    ((label, shown),) = threats(Results(rows))
+            rate = 0.5 + row["seed"] / 100
+            row["effect"] = {"damage": 8.0, "rate": rate, "control_rate": 0.25, "success": rate - 0.25}
+    shown, _ = tables(Results(rows))
+    assert shown.header == ["damage", "success", "own rate", "its control", "cells by outcome"]
+    ((label, _, entries),) = shown.rows
     assert label == "drop(probability=0.5)"
-    assert shown[-3].startswith("0.60 (0.50")
-    assert shown[-2].startswith("0.25")
+    assert entries[2].startswith("0.55 (0.5")
+    assert entries[3].startswith("0.25")
 
 
 def test_rows_without_a_score_are_compared_by_their_return() -> None:
