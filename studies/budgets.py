@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from book import NONE, Book, Claim, direction
 from cells import Series
 from figures import COLORS, lines, panels, save
-from plan import BUDGETED, BUDGETS, NORMS, label, limited
+from plan import BUDGETED, BUDGETS, NORMS, label, limited, sized
 from study import command, page, table
 
 Curves = dict[str, list[Series]]
@@ -27,7 +27,7 @@ def curves(book: Book, field: str) -> Curves:
 def norms(book: Book) -> Curves:
     """Damage of attacks that change payloads by at most epsilon."""
     series = book.cells.series
-    return {a: [series("capture", "effect.damage", f"{a}:epsilon={e}") for e in some] for a, some in NORMS.items()}
+    return {a: [series("capture", "effect.damage", sized(a, e)) for e in some] for a, some in NORMS.items()}
 
 
 def figure(book: Book, damage: Curves, control: Curves) -> str:
@@ -51,24 +51,24 @@ def falls(damage: Curves) -> list[Series]:
     return [larger - smaller for some in damage.values() for smaller, larger in itertools.pairwise(some)]
 
 
-def claims(damage: Curves, control: Curves, by_norm: Curves) -> dict[str, Claim]:
+def claims(book: Book, damage: Curves, control: Curves, by_norm: Curves) -> dict[str, Claim]:
     """One per attack: whether a single message does damage; and one per norm."""
     out = {}
     for attack, some in damage.items():
-        name = label(attack)
+        name, spent = label(attack), book.value(control[attack][0])
         out[attack] = Claim(
-            some[0] - control[attack][0],
-            f"One message per episode is enough for `{name}` to do damage beyond its control: {{d}} steps.",
-            f"With one message per episode, `{name}` does less damage than its control: {{d}} steps.",
-            f"That one message per episode does damage with `{name}` is not shown: {{d}} steps beyond its control.",
+            some[0],
+            f"One message per episode is enough for `{name}` to do damage: {{d}} steps (its control: {spent}).",
+            f"With one message per episode, `{name}` helps the team: {{d}} steps (its control: {spent}).",
+            f"That one message per episode does damage with `{name}` is not shown: {{d}} steps (its control: {spent}).",
         )
     for attack, some in by_norm.items():
-        small, large = NORMS[attack][0], NORMS[attack][-1]
+        name, small, large = label(attack), NORMS[attack][0], NORMS[attack][-1]
         out[f"norm {attack}"] = Claim(
             some[-1] - some[0],
-            f"`{attack}` does more damage at epsilon {large:g} than at {small:g}: {{d}} steps.",
-            f"`{attack}` does less damage at epsilon {large:g} than at {small:g}: {{d}} steps.",
-            f"That `{attack}` does more damage at epsilon {large:g} than at {small:g} is not shown: {{d}} steps.",
+            f"`{name}` does more damage at epsilon {large:g} than at {small:g}: {{d}} steps.",
+            f"`{name}` does less damage at epsilon {large:g} than at {small:g}: {{d}} steps.",
+            f"That `{name}` does more damage at epsilon {large:g} than at {small:g} is not shown: {{d}} steps.",
         )
     return out
 
@@ -85,7 +85,7 @@ def normed(book: Book, by_norm: Curves) -> str:
     rows = []
     for attack, some in by_norm.items():
         found = dict(zip(NORMS[attack], some, strict=True))
-        rows.append([f"`{attack}`", *(book.value(found[e]) if e in found else NONE for e in every)])
+        rows.append([f"`{label(attack)}`", *(book.value(found[e]) if e in found else NONE for e in every)])
     return table(("attack", *(f"{e:g}" for e in every)), rows)
 
 
@@ -111,15 +111,15 @@ def made(book: Book) -> str:
     """The page."""
     damage, control = curves(book, "effect.damage"), curves(book, "effect.control_damage")
     by_norm = norms(book)
-    judged = book.judge(claims(damage, control, by_norm))
+    judged = book.judge(claims(book, damage, control, by_norm))
     able = [f"`{label(a)}`" for a in BUDGETED if judged[a].outcome == "above"]
     four = BUDGETS.index(4)
-    first = (
-        f"With a single message per episode, {len(able)} of {len(BUDGETED)} attacks do damage beyond their matched"
-        f" control{f' ({chr(44).join(able)})' if able else ''}."
-    )
+    told = f" ({', '.join(able)})" if able else ""
+    first = f"With a single message per episode, {len(able)} of {len(BUDGETED)} attacks do damage{told}."
     whole = book.mean(damage["tamper"][-1])
-    second = f"With four, `tamper` does {book.mean(damage['tamper'][four])} steps of damage, and without a limit {whole}."
+    second = (
+        f"With four, `tamper` does {book.mean(damage['tamper'][four])} steps of damage, and without a limit {whole}."
+    )
     parts = [
         figure(book, damage, control),
         "Damage in steps; dots are teams, bands 95% intervals over teams, dashed the matched control.\n",
@@ -127,7 +127,8 @@ def made(book: Book) -> str:
         monotone(book, damage),
         "## How much a message is changed\n",
         normed(book, by_norm),
-        "Damage in steps by the largest change epsilon. Epsilon bounds each coordinate of `noise` and `gradient`, and the length of the whole change of `rewrite`.\n",
+        "Damage in steps by the largest change epsilon. Epsilon bounds each coordinate of `noise` and"
+        " `gradient`, and the length of the whole change of `rewrite`.\n",
     ]
     question = "How many messages must an attack touch, and how far must it change them, to hurt a team?"
     return page(book, "Damage against budget", question, f"{first} {second}", parts, judged)

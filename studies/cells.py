@@ -152,6 +152,18 @@ class Cells:
         values = {seed: read(row, of) for seed, row in sorted(found.items()) if row["status"] == "ok"}
         return Series(spec, {seed: float(value) for seed, value in values.items() if value is not None})
 
+    def assumes(self, run: str, attack: str, conditions: Conditions = OWN) -> dict[str, Any]:
+        """What the effect of an attack presupposes of its victims; empty if nothing."""
+        rows = self.rows(run, attack, conditions=conditions).values()
+        found = [(row.get("attack") or {}).get("assumes") or {} for row in rows]
+        return dict(found[0]) if found else {}
+
+    def named(self, run: str, attack: str, conditions: Conditions = OWN) -> str:
+        """An attack as pages name it: its label, and what its effect presupposes."""
+        found = self.assumes(run, attack, conditions)
+        told = ", ".join(name if value is True else f"{name} {value:g}" for name, value in found.items())
+        return f"`{label(attack)}` (assumes {told})" if told else f"`{label(attack)}`"
+
     def troubles(self, grids: Iterable[Grid]) -> list[tuple[str, str, str, str, int, str]]:
         """Planned cells that are not scored: run, attack, defense, status, number of teams, and reason."""
         found: dict[tuple[str, str, str, str], list[str]] = {}

@@ -16,6 +16,7 @@ from study import command, page, table
 
 MARGIN = 0.25  # steps; without attack, a team needs about six
 ALL = ("none", *DEFENSES)
+ASSUMING = ("pollute",)  # its effect presupposes that exposed members become infected
 HARMED = ("noise:epsilon=0.5", "drift", "delay")  # declared before evaluation as those that authenticate makes worse
 Grid = dict[str, dict[str, Series]]
 
@@ -37,9 +38,10 @@ def worst(found: Grid, defense: str) -> Series:
 
 
 def whole(found: Grid) -> Grid:
-    """Attacks that are scored for every team under every defense."""
+    """Attacks that are scored for every team under every defense, and presuppose nothing of their victims."""
     most = max((len(s.values) for by in found.values() for s in by.values()), default=0)
-    return {a: by for a, by in found.items() if all(len(s.values) == most for s in by.values())}
+    scored = {a: by for a, by in found.items() if all(len(s.values) == most for s in by.values())}
+    return {a: by for a, by in scored.items() if a not in ASSUMING}
 
 
 def undefended(book: Book) -> str:
@@ -48,16 +50,16 @@ def undefended(book: Book) -> str:
     for attack in FORMS:
         fields = ("damage", "control_damage", "silence", "lie", "success")
         series = [book.cells.series("capture", f"effect.{name}", attack) for name in fields]
-        rows.append([f"`{label(attack)}`", book.mean(series[0]), *(book.value(s) for s in series[1:])])
+        rows.append([book.cells.named("capture", attack), book.mean(series[0]), *(book.value(s) for s in series[1:])])
     return table(("attack", "damage in steps", "control", "silence", "lie", "success"), rows)
 
 
-def defended(book: Book, found: Grid, defenses: Sequence[str]) -> str:
+def defended(book: Book, run: str, found: Grid, defenses: Sequence[str]) -> str:
     """Damage under each defense; arrows where it differs from the first column by the exact test."""
     first, *others = defenses
     rows = []
     for attack, by in found.items():
-        row = [f"`{label(attack)}`", book.value(by[first])]
+        row = [book.cells.named(run, attack), book.value(by[first])]
         for defense in others:
             mark = {"above": " \u25b2", "below": " \u25bc", "neither": ""}[direction(by[defense] - by[first])]
             row.append(book.value(by[defense]) + mark)
@@ -168,14 +170,18 @@ def made(book: Book) -> str:
         f"What each defense costs without an attack; dots are teams, grey is the margin of {MARGIN} steps.\n",
         "## Without a defense\n",
         undefended(book),
+        "Attacks that act at random, such as `noise`, `drop` and `delay`, are hardly told from their controls,"
+        " which spend"
+        " as much at random: what they do is worth their budget, and no more. Where *lie* is negative, false messages"
+        " do less than missing ones.\n",
         "## Under each defense\n",
-        defended(book, found, ALL),
+        defended(book, "capture", found, ALL),
         "\u25b2 more damage than without the defense, \u25bc less, by the same uncorrected test. Damage is measured"
         " against the same defense without an attack.\n",
         "## When messages are refused\n",
-        defended(book, responses, ("authenticate", *RESPONSES)),
+        defended(book, "capture", responses, ("authenticate", *RESPONSES)),
         "## Agreement, where a median is possible\n",
-        defended(book, united, ("none", "median")),
+        defended(book, "agreement", united, ("none", "median")),
     ]
     question = "What does each defense buy against each attack on messages, and which attacks does it make worse?"
     return page(book, "Attacks against defenses", question, answer(book, found, judged), parts, judged)

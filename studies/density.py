@@ -36,7 +36,12 @@ def agreement(book: Book) -> tuple[str, str]:
     rows = [["no attack: return", *(book.mean(book.cells.series(run, "metrics.mean_return")) for run in AGREEMENTS)]]
     kept = []
     for attack in DENSE:
-        rows.append([f"`{label(attack)}`: damage", *(book.mean(damage(book, run, attack)) for run in AGREEMENTS)])
+        rows.append(
+            [
+                f"{book.cells.named(AGREEMENTS[-1], attack)}: damage",
+                *(book.mean(damage(book, run, attack)) for run in AGREEMENTS),
+            ]
+        )
         left = []
         for run in AGREEMENTS:
             clean = book.cells.series(run, "metrics.mean_return")
@@ -50,7 +55,8 @@ def graphs(book: Book) -> str:
     """Damage by graph in Predator-Capture-Prey."""
     rows = [["no attack: steps", *(book.mean(book.cells.series(run, "metrics.mean_steps")) for run in GRAPHS)]]
     for attack in GRAPH_FORMS:
-        rows.append([f"`{label(attack)}`: damage", *(book.mean(damage(book, run, attack)) for run in GRAPHS)])
+        lost = [book.mean(damage(book, run, attack)) for run in GRAPHS]
+        rows.append([f"{book.cells.named(GRAPHS[0], attack)}: damage", *lost])
     return table(("", *NAMES.values()), rows)
 
 
@@ -86,7 +92,8 @@ def claims(book: Book) -> dict[str, Claim]:
     for attack in DENSE:
         out[attack] = Claim(
             damage(book, "agreement_1", attack) - damage(book, "agreement", attack),
-            f"`{label(attack)}` does less damage to members that listen to four others than to one, by {{d}} of return.",
+            f"`{label(attack)}` does less damage to members that listen to four others than to one, by {{d}} of"
+            f" return.",
             f"`{label(attack)}` does more damage to members that listen to four others than to one: {{d}} of return.",
             f"That the number of links changes the damage of `{label(attack)}` is not shown: {{d}} of return.",
         )

@@ -14,6 +14,8 @@ from study import command, page, table
 
 RUN, MARGIN = "capture_gated", 0.25
 GATES = {"its own": OWN, "open": {"gates": "open"}, "closed": {"gates": "closed"}, "random": {"gates": "random"}}
+# Attacks that do not act at random; others are hardly told from their controls.
+DIRECTED = ("force_gate", "force_gate:goal=open", "force_gate:probability=0.25", "tamper", "flood")
 METRICS = ("mean_steps", "gate_open", "messages_per_step")
 
 
@@ -43,7 +45,9 @@ def attacked(book: Book) -> str:
         )
         shares = [book.share(series(RUN, f"metrics.{name}", attack)) for name in METRICS[1:2]]
         sent = book.value(series(RUN, "metrics.messages_per_step", attack))
-        rows.append([f"`{label(attack)}`", book.mean(damage), book.value(control), book.value(success), *shares, sent])
+        rows.append(
+            [book.cells.named(RUN, attack), book.mean(damage), book.value(control), book.value(success), *shares, sent]
+        )
     return table(("attack", "damage in steps", "control", "success", "gates open", "messages per step"), rows)
 
 
@@ -87,7 +91,7 @@ def claims(book: Book) -> dict[str, Claim]:
             "That always open gates differ from the team's own is not shown: {d} steps.",
         ),
     }
-    for attack in GATED:
+    for attack in DIRECTED:
         out[attack] = Claim(
             damage[attack] - control[attack],
             f"`{label(attack)}` does damage beyond its control: {{d}} steps.",

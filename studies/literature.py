@@ -37,7 +37,7 @@ class Published(NamedTuple):
     claim: Claim | None
 
 
-def tested(name: str, difference: Series, unit: str, holds: str, oracle: str = REWARD, **more: float) -> Claim:
+def claimed(name: str, difference: Series, unit: str, holds: str, oracle: str = REWARD, **more: float) -> Claim:
     """A claim whose words are the same for all outcomes, besides the verdict."""
     margin = more.get("margin")
     return Claim(
@@ -63,16 +63,14 @@ def damage(book: Book, run: str, attack: str, defense: str = "none") -> Series:
 def graph_claims(book: Book) -> list[Published]:
     """On graphs and gates."""
     sparse, random, full = (steps(book, run) for run in ("capture", "capture_random", "capture_full"))
-    sent, gated = (
-        book.cells.series(run, "metrics.messages_per_step") for run in ("capture", "capture_gated")
-    )
+    sent, gated = (book.cells.series(run, "metrics.messages_per_step") for run in ("capture", "capture_gated"))
     return [
         Published(
             "Parity of the sparse graph",
             "a learned graph with 40% of the links does as well as the full graph",
             "CommFormer, ICLR 2024 (arXiv 2405.08550)",
             "SMAC there; Predator-Capture-Prey here",
-            tested(
+            claimed(
                 "Parity of the sparse graph",
                 sparse - full,
                 "steps",
@@ -85,7 +83,7 @@ def graph_claims(book: Book) -> list[Published]:
             "a learned graph does better than a random one with as many links",
             "CommFormer, ICLR 2024",
             "three agents here, so that there are eight graphs in all",
-            tested(
+            claimed(
                 "Worth of learning the graph",
                 random - sparse,
                 "steps",
@@ -97,7 +95,7 @@ def graph_claims(book: Book) -> list[Published]:
             "a gate that decides when to listen saves communication",
             "CommFormer, journal version (arXiv 2411.00382)",
             "no code was published; the gate is ours",
-            tested("Saving by a temporal gate", sent - gated, "messages per step", "gated teams send fewer messages"),
+            claimed("Saving by a temporal gate", sent - gated, "messages per step", "gated teams send fewer messages"),
         ),
     ]
 
@@ -118,7 +116,7 @@ def attack_claims(book: Book) -> list[Published]:
             "small white-box changes of messages ruin a team that hardly notices random ones (AP 82 to 8)",
             "Tu et al., ICCV 2021 (arXiv 2101.06560)",
             "perception there; the control spends the same norm in a random direction",
-            tested(
+            claimed(
                 "Gradients against noise",
                 gradient - control,
                 "steps",
@@ -130,7 +128,7 @@ def attack_claims(book: Book) -> list[Published]:
             "more benign agents dilute the attack of one",
             "Tu et al., ICCV 2021",
             "Agreement with five members; one listens to one or to four others",
-            tested(
+            claimed(
                 "Dilution",
                 alone - crowd,
                 "of return",
@@ -142,7 +140,7 @@ def attack_claims(book: Book) -> list[Published]:
             "a median over messages helps without knowledge of the threat",
             "Tu et al., ICCV 2021",
             "a median over inboxes of four messages",
-            tested(
+            claimed(
                 "Robust aggregation",
                 crowd - median,
                 "of return",
@@ -154,14 +152,14 @@ def attack_claims(book: Book) -> list[Published]:
             "voting over messages destroys information that only one agent has (AME scores 0.00 on Hallway)",
             "Yuan et al., MA3C, 2024 (arXiv 2305.05116), on AME",
             "a median instead of AME's vote; every member has a signal of its own",
-            tested("Price of consensus", clean - held, "of return", "a median costs return without an attack"),
+            claimed("Price of consensus", clean - held, "of return", "a median costs return without an attack"),
         ),
         Published(
             "Where to strike",
             "the messages with the largest gradients are better targets than random ones (29 of 30 settings)",
             "Standen, Kim and Szabo, AAMAS 2026 (arXiv 2605.13170)",
             "equal norms; one message per exchange, or each of three with probability 0.33",
-            tested(
+            claimed(
                 "Where to strike",
                 weakest - anyone,
                 "steps",
@@ -181,14 +179,14 @@ def other_claims(book: Book) -> list[Published]:
             "actions can carry a secret that no test on their statistics finds",
             "Sokota et al., minimum entropy coupling (arXiv 2410.21666)",
             "a trained team with nearly deterministic actions, so that little fits in",
-            tested("A message in actions", bits, "bits per episode", "actions carry bits of a secret", PREDICATE),
+            claimed("A message in actions", bits, "bits per episode", "actions carry bits of a secret", PREDICATE),
         ),
         Published(
             "Fragment attacks",
             "receivers that authenticate whole messages are open to attacks on single fragments",
             "Predictive-CSM (arXiv 2506.01767), the problem that it states",
             "delivery there, steps of a task here; its chained hash is not built",
-            tested(
+            claimed(
                 "Fragment attacks",
                 cut,
                 "steps",
@@ -236,10 +234,13 @@ def made(book: Book) -> str:
     answer = (
         f"Of {len(published)} published claims, {reproduced} are reproduced, {len(failed)} are not"
         f" ({', '.join(failed) or 'none'}) and {not_comparable} cannot be compared."
-        " *Not reproduced* means in these tasks, with these teams, at this budget of training; it does not mean refuted."
+        " *Not reproduced* means in these tasks, with these teams, at this budget of training; it does not mean"
+        " refuted."
     )
     parts = [
-        save(dot_plot(shown, "measured difference; above zero the claim holds"), book, "claims", "Measured differences"),
+        save(
+            dot_plot(shown, "measured difference; above zero the claim holds"), book, "claims", "Measured differences"
+        ),
         "Each claim's difference, team by team, in its own unit (see below); for parity, close to zero.\n",
         table(("claim", "what the paper says", "source", "what differs here", "verdict"), rows),
         f"Attacks on fragments: {', '.join(f'`{label(a)}`' for a in CUTS)}.\n",

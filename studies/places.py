@@ -23,7 +23,7 @@ HEADER = ("damage in steps", "control", "silence", "lie", "success")
 def positions() -> dict[str, str]:
     """Attacks by who carries them out."""
     inside = {f"{NAMES[node]}, compromised": f"tamper:node={node}" for node in range(3)}
-    return inside | {"everybody's links": "tamper"} | {f"an outsider, `{a}`": a for a in OUTSIDE}
+    return inside | {"everybody's links": "tamper"} | {f"an outsider, `{label(a)}`": a for a in OUTSIDE}
 
 
 def who(book: Book) -> str:
@@ -109,13 +109,15 @@ def claims(book: Book, only: Mapping[str, list[Series]], starts: Mapping[str, li
             into - other,
             f"`{attack}` on the blind agent's link does more damage than on another link, by {{d}} steps.",
             f"`{attack}` on the blind agent's link does less damage than on another link: {{d}} steps.",
-            f"That `{attack}` on the blind agent's link does more damage than on another link is not shown: {{d}} steps.",
+            f"That `{attack}` on the blind agent's link does more damage than on another link is not shown: {{d}}"
+            f" steps.",
         )
         out[f"when {attack}"] = Claim(
             only[attack][1] - only[attack][-1],
             f"`{attack}` in step {MOMENTS[1]} alone does more damage than in step {MOMENTS[-1]} alone, by {{d}} steps.",
             f"`{attack}` in step {MOMENTS[1]} alone does less damage than in step {MOMENTS[-1]} alone: {{d}} steps.",
-            f"That `{attack}` does more damage in step {MOMENTS[1]} than in step {MOMENTS[-1]} is not shown: {{d}} steps.",
+            f"That `{attack}` does more damage in step {MOMENTS[1]} than in step {MOMENTS[-1]} is not shown:"
+            f" {{d}} steps.",
         )
         out[f"start {attack}"] = Claim(
             starts[attack][0] - starts[attack][-1],

@@ -46,7 +46,10 @@ def label(attack: str) -> str:
 @cache
 def group_label(defenses: str) -> str:
     """The label of a group of defenses in rows."""
-    return "+".join(canonical("defense", Choice.parse(name)).label for name in defenses.split("+") if name != "none") or "none"
+    return (
+        "+".join(canonical("defense", Choice.parse(name)).label for name in defenses.split("+") if name != "none")
+        or "none"
+    )
 
 
 def limited(attack: str, **budget: int) -> str:
@@ -62,7 +65,7 @@ ON_PATH += ("drop", "drop:probability=0.5", "jam", "cut")
 OUTSIDE = ("impersonate", "hijack", "flood")
 INSIDE = ("tamper:node=0", "insider", "evade", "abuse", "pollute")
 WHITE_BOX = ("gradient:epsilon=0.5", "gradient:epsilon=0.5,steps=1", "gradient:epsilon=0.5,goal=worst")
-WHITE_BOX += ("rewrite:epsilon=2", "rewrite:epsilon=2,blind=true")
+WHITE_BOX += ("rewrite:epsilon=2,steps=3", "rewrite:epsilon=2,blind=true")
 FORMS = ON_PATH + OUTSIDE + INSIDE + WHITE_BOX
 DEFENSES = ("authenticate", "clip", "authenticate+clip")
 RESPONSES = ("authenticate+hold_last", "authenticate+quarantine")
@@ -70,11 +73,11 @@ RESPONSES = ("authenticate+hold_last", "authenticate+quarantine")
 REFUSED = ("noise", "noise:epsilon=0.5", "tamper", "partial", "drift", "replay", "impersonate", "flood", "reorder")
 
 BUDGETS = (1, 2, 4, 8, 16)  # messages per episode
-BUDGETED = ("drop", "delay", "replay", "noise", "tamper", "impersonate", "flood", "gradient:epsilon=0.5")
+BUDGETED = ("drop", "delay", "replay", "noise", "tamper", "impersonate", "flood", "gradient:epsilon=0.5,steps=1")
 NORMS = {
     "noise": (0.25, 0.5, 1.0, 2.0, 4.0),
-    "gradient": (0.125, 0.25, 0.5, 1.0),
-    "rewrite": (0.5, 1.0, 2.0, 4.0),
+    "gradient:steps=1": (0.125, 0.25, 0.5, 1.0),
+    "rewrite:steps=3": (0.5, 1.0, 2.0, 4.0),
 }
 
 LINKS = tuple((sender, receiver) for sender in range(3) for receiver in range(3) if sender != receiver)
@@ -105,6 +108,11 @@ REACTOR = ("tamper", "drop", "noise", "gradient:goal=target,action=2,norm=l2,eps
 UNITED = ("contradict", "contradict:share=1", "stall", "churn", "churn:away=2")
 
 
+def sized(attack: str, epsilon: float) -> str:
+    """An attack with a largest change of payloads."""
+    return f"{attack}{',' if ':' in attack else ':'}epsilon={epsilon}"
+
+
 def moment(attack: str, step: int) -> str:
     """An attack on all messages of one step."""
     return limited(attack, start_step=step, per_episode=PER_STEP) if step else limited(attack, per_episode=PER_STEP)
@@ -131,7 +139,7 @@ STUDIES: dict[str, tuple[Grid, ...]] = {
     "defenses": (*MATRIX, Grid("agreement", DENSE, ("median",))),
     "budgets": (
         Grid("capture", tuple(limited(a, per_episode=n) for a in BUDGETED for n in BUDGETS)),
-        Grid("capture", tuple(f"{a}:epsilon={e}" for a, norms in NORMS.items() for e in norms)),
+        Grid("capture", tuple(sized(a, e) for a, norms in NORMS.items() for e in norms)),
         Grid("capture", BUDGETED),
     ),
     "places": (

@@ -30,7 +30,7 @@ def readers(book: Book) -> str:
     rows = []
     for name, run, attack in (*((a, RUN, a) for a in READERS), ("eavesdrop, gated team", GATED, READERS[0])):
         accuracy, prior = right(book, run, attack)
-        told = f"`{label(attack)}`" + (", gated team" if run == GATED else "")
+        told = book.cells.named(run, attack) + (", gated team" if run == GATED else "")
         rate, control = (book.cells.series(run, f"effect.{f}", attack) for f in ("rate", "control_rate"))
         gain = book.mean(accuracy - prior, 1, percent=True)
         rows.append([told, book.share(prior, 1), book.share(accuracy, 1), gain, book.share(rate), book.share(control)])
@@ -52,7 +52,7 @@ def leaks(book: Book) -> str:
         accuracy, _ = right(book, RUN, attack, conditions)
         damage = book.cells.series(RUN, "effect.damage", attack, conditions=conditions)
         codec = f", codec `{conditions['codec']}`" if conditions else ""
-        told = f"`{label(attack)}`{codec}"
+        told = book.cells.named(RUN, attack, conditions) + codec
         rows.append([told, book.share(accuracy, 1), book.mean(leaked(book, attack, conditions)), book.mean(damage)])
     return table(("attack", "bits read correctly", "bits per message", "damage in steps"), rows)
 
@@ -71,7 +71,7 @@ def covert(book: Book) -> str:
         off = book.cells.series(RUN, "attack.actions.deviation", attack, conditions=SAMPLED)
         bits = book.cells.series(RUN, "attack.actions.bits", attack, conditions=SAMPLED)
         told = [book.mean(bits), book.mean(per_step(book, attack), 3), book.share(series[0]), book.mean(series[1])]
-        rows.append([f"`{label(attack)}`", *told, book.value(off, 6)])
+        rows.append([book.cells.named(RUN, attack, SAMPLED), *told, book.value(off, 6)])
     header = ("attack", "bits per episode", "bits per step", "secrets told", "damage in steps", "change of action law")
     return table(header, rows)
 
@@ -203,7 +203,8 @@ def made(book: Book) -> str:
         " episodes. A probe gives a lower bound: another reader may learn more.\n",
         "## In the low digits of messages\n",
         leaks(book),
-        "Bits per message: capacity of a binary symmetric channel with the measured accuracy, times the hidden bits. The"
+        "Bits per message: capacity of a binary symmetric channel with the measured accuracy, times the hidden"
+        " bits. The"
         " attack presupposes an accomplice among the receivers.\n",
         "## In actions\n",
         covert(book),

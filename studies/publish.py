@@ -1,4 +1,4 @@
-"""Copies a trained run into studies/runs/: its config and exported policies, without checkpoints and without paths of this machine.
+"""Copies a trained run into studies/runs/: config and policies, without checkpoints and paths of a machine.
 
 python studies/publish.py runs/capture    writes studies/runs/capture
 """
@@ -39,7 +39,7 @@ def publish(source: Path, root: Path = RUNS) -> Path:
     run = open_run(source)
     if run.config.plugins or run.config.plugin_folders:
         raise RunError(f"{source} names plug-in modules, which a published run cannot have")
-    if missing := [f"{variant}-{seed}" for variant, seed in teams(run.config) if not run.policy(variant, seed).exists()]:
+    if missing := [f"{variant}-{seed}" for variant, seed in teams(run.config) if (variant, seed) not in run.trained()]:
         raise RunError(f"{source} has no trained {', '.join(missing)}; resume its training first")
     target = root / run.config.name
     shutil.rmtree(target / "teams", ignore_errors=True)

@@ -22,7 +22,7 @@ from agentcomm import api
 from agentcomm.base.errors import AgentcommError
 from agentcomm.runs.choices import TransportConfig
 from agentcomm.runs.conditions import Conditions
-from agentcomm.runs.folder import Run
+from agentcomm.runs.folder import Run, open_run
 
 JOBS = os.cpu_count() or 1
 
@@ -42,7 +42,7 @@ def evaluate(studies: Sequence[str], jobs: int = JOBS, root: Path = RUNS, only: 
     for done, grid in enumerate(grids):
         if only and grid.run not in only:
             continue
-        run = api.open_run(root / grid.run)
+        run = open_run(root / grid.run)
         typer.echo(f"[{done + 1}/{len(grids)}, {time.monotonic() - began:.0f} s] {_named(grid)}")
         under = [_conditions(run, fields) for fields in grid.conditions]
         rows = api.evaluate(run, list(grid.attacks), list(grid.defenses), under, jobs=jobs)
@@ -61,7 +61,9 @@ def _conditions(run: Run, fields: Under) -> Conditions:
 
 def _named(grid: Grid) -> str:
     defenses = len(grid.defenses) + 1
-    return f"{grid.run}: {len(grid.attacks)} attacks x {defenses} groups of defenses x {len(grid.conditions)} conditions"
+    return (
+        f"{grid.run}: {len(grid.attacks)} attacks x {defenses} groups of defenses x {len(grid.conditions)} conditions"
+    )
 
 
 def main(

@@ -26,9 +26,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)]) + "\n"
 
 
-def page(
-    book: Book, title: str, question: str, answer: str, parts: Sequence[str], judged: Mapping[str, Judged]
-) -> str:
+def page(book: Book, title: str, question: str, answer: str, parts: Sequence[str], judged: Mapping[str, Judged]) -> str:
     """The frame of a page: question, answer, figures and tables, claims, and method.
 
     Args:
@@ -45,7 +43,8 @@ def page(
 
 
 CLAIMS = (
-    "The words of each claim were fixed for every outcome before the cells were evaluated; the test picks them. *p* is"
+    "The words of each claim were fixed for every outcome before the ten teams were evaluated; the test picks"
+    " them. *p* is"
     " corrected for all claims of this page (Holm); ten teams can reach 0.002 at best."
 )
 
@@ -68,7 +67,8 @@ def method(book: Book) -> str:
         " messages, and *lie* what goes beyond. *Success* is the share of episodes that are worse than under the"
         " control minus the share that are better, or the rate of the attack's own predicate minus the control's.\n",
         f"`python studies/{name}.py` evaluates the missing cells and writes this page from them;"
-        f" [numbers.json]({name}/numbers.json) and [claims.json]({name}/claims.json) say how each is made of fields of cells, and"
+        f" [numbers.json]({name}/numbers.json) and [claims.json]({name}/claims.json) say how each is made of"
+        f" fields of cells, and"
         " `tests/studies/recompute.py` makes them again without the testbed's code. `agentcomm rerun` evaluates a"
         " printed cell again.\n",
         _missing(grids, book, runs, here),

@@ -7,7 +7,7 @@ python studies/threats.py --page    only writes the page
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from book import NONE, PREDICATE, PROBE, REWARD, Book, Claim, Judged
 from cells import Series
@@ -31,11 +31,12 @@ class Shown(NamedTuple):
     oracle: str = REWARD
 
 
+SPENT_HARM = "counterparts.control.metrics.harm"
 OBEDIENT = {"obedience": 1.0}
 JUDGED: dict[str, Shown] = {
     "ua.l1.confidentiality": Shown("capture", "eavesdrop", OWN, PROBE),
     "ua.l1.integrity": Shown("capture", "tamper"),
-    "ua.l1.availability": Shown("capture", "drop"),
+    "ua.l1.availability": Shown("capture", "flood"),
     "ua.l2.identity_spoofing": Shown("capture", "impersonate"),
     "ua.l2.session_manipulation": Shown("capture", "hijack"),
     "ua.l2.authority_abuse": Shown("capture", "abuse", OWN, PREDICATE),
@@ -46,7 +47,7 @@ JUDGED: dict[str, Shown] = {
     "aa.l2.agent_spoofing": Shown("market", "copied_card"),
     "aa.l2.exploitation_trojan": Shown("capture", "insider"),
     "aa.l2.responsibility_evasion": Shown("market", "scapegoat", OWN, PREDICATE),
-    "aa.l2.dos": Shown("capture", "flood"),
+    "aa.l2.dos": Shown("market", "half_open"),
     "aa.l2.registration_pollution": Shown("market", "sybil"),
     "aa.l2.seo_poisoning": Shown("market", "rank"),
     "aa.l2.non_convergence": Shown("agreement", "contradict:share=1"),
@@ -54,7 +55,7 @@ JUDGED: dict[str, Shown] = {
     "aa.l3.privacy_leakage": Shown("capture", "infer:node=0", OWN, PROBE),
     "aa.l3.description_poisoning": Shown("market", "description:claim=1"),
     "aa.l3.centralised_poisoning": Shown("market", "hub_poison"),
-    "aa.l3.semantic_rewriting": Shown("capture", "rewrite:epsilon=2"),
+    "aa.l3.semantic_rewriting": Shown("capture", "rewrite:epsilon=2,steps=3"),
     "aa.l3.cognitive_drift": Shown("capture", "drift"),
     "aa.l3.contextual_fragmentation": Shown("capture", "partial"),
     "ae.l2.tool": Shown("market", "rug_pull:turn=4"),
@@ -75,25 +76,12 @@ def series(book: Book, shown: Shown, field: str) -> Series:
     return book.cells.series(shown.run, f"effect.{field}", shown.attack, conditions=shown.conditions)
 
 
-def assumptions(book: Book, shown: Shown) -> dict[str, Any]:
-    """What an attack presupposes of its victims."""
-    for row in book.cells.rows(shown.run, shown.attack, conditions=shown.conditions).values():
-        if found := (row.get("attack") or {}).get("assumes"):
-            return dict(found)
-    return {}
-
-
-def assumed(found: dict[str, Any]) -> str:
-    """Assumptions as part of a label."""
-    return ", ".join(name if value is True else f"{name} {value}" for name, value in found.items())
-
-
 def claims(book: Book) -> dict[str, Claim]:
     """One per attack that presupposes nothing."""
     out: dict[str, Claim] = {}
     for shown in dict.fromkeys((s.run, s.attack) for s in JUDGED.values()):
         judged = next(s for s in JUDGED.values() if (s.run, s.attack) == shown)
-        if assumptions(book, judged):
+        if book.cells.assumes(*judged[:3]):
             continue
         name = f"`{label(judged.attack)}` ({judged.run})"
         out["/".join(shown)] = Claim(
@@ -116,8 +104,8 @@ def verdict(book: Book, risk: str, judged: dict[str, Judged]) -> str:
         return "not measured"
     if not series(book, shown, "success"):
         return f"**{next(iter(rows))['status']}**"
-    if found := assumptions(book, shown):
-        return f"only under an assumption: {assumed(found)}"
+    if book.cells.assumes(*shown[:3]):
+        return "only under its assumption"
     outcome = judged[f"{shown.run}/{shown.attack}"].outcome
     return {"above": "**shown**", "below": "not shown (the opposite)", "neither": "not shown"}[outcome]
 
@@ -137,7 +125,7 @@ def catalogue(book: Book, judged: dict[str, Judged]) -> str:
                 continue
             shown = JUDGED[risk]
             damage = series(book, shown, "damage") - series(book, shown, "control_damage")
-            by = f"`{label(shown.attack)}`, {shown.run}"
+            by = f"{book.cells.named(*shown[:3])}, {shown.run}"
             others = [f"`{n}`" for n, a in attacks.items() if risk in a.risks and n != shown.attack.partition(":")[0]]
             by += f" (also {', '.join(others)})" if others else ""
             effects = [book.mean(damage), book.mean(series(book, shown, "success"))]
@@ -153,12 +141,15 @@ def effects(book: Book, run: str, attacks: Sequence[str]) -> str:
     for attack in attacks:
         conditions = OBEDIENT if attack.startswith("directive") else OWN
         shown = Shown(run, attack, conditions)
-        found = assumptions(book, shown)
-        told = f"`{label(attack)}`" + (f" (assumes {assumed(found)})" if found else "")
         fields = ("damage", "control_damage", "silence", "lie", "success")
         some = [series(book, shown, field) for field in fields]
-        rows.append([told, book.mean(some[0]), *(book.value(s) for s in some[1:])])
-    return table(("attack", "damage", "control", "silence", "lie", "success"), rows)
+        row = [book.cells.named(*shown[:3]), book.mean(some[0]), *(book.value(s) for s in some[1:])]
+        if run == "reactor":
+            done = book.cells.series(run, "metrics.harm", attack, conditions=conditions)
+            row.append(book.value(done - book.cells.series(run, SPENT_HARM, attack, conditions=conditions)))
+        rows.append(row)
+    header = ("attack", "damage", "control", "silence", "lie", "success")
+    return table((*header, "harm beyond the control") if run == "reactor" else header, rows)
 
 
 def curves(book: Book) -> tuple[str, str]:
@@ -198,17 +189,21 @@ def made(book: Book) -> str:
     rest = len(RISKS) - shown - under - absent
     answer = (
         f"Of {len(RISKS)} risks, {shown} are shown: the attack by which the risk is judged succeeds more often than a"
-        f" control that spends as much, by an exact test over ten teams. {under} more have an effect only if victims are"
+        f" control that spends as much, by an exact test over ten teams. {under} more have an effect only if"
+        f" victims are"
         f" scripted to comply, {rest} are not shown or inconclusive, and {absent} cannot occur in these environments."
     )
     figure, table_of = curves(book)
     gone = table(("earlier statement", "why it no longer stands"), [list(pair) for pair in WITHDRAWN])
     parts = [
         catalogue(book, judged),
-        "The attack by which a risk is judged was fixed before evaluation, so that no largest effect was picked. Damage"
+        "The attack by which a risk is judged was fixed after a trial on one team and before the others were"
+        " evaluated, so"
+        " that no largest effect was picked. Damage"
         " is in steps in Predator-Capture-Prey (capture) and in return elsewhere. More forms of attacks on messages:"
         " [defenses.md](defenses.md); on gates: [gates.md](gates.md); readers and covert channels:"
-        " [privacy.md](privacy.md). The attacks `backdoor`, `hijack_edges`, `learned` and `mask` must be trained, and are"
+        " [privacy.md](privacy.md). The attacks `backdoor`, `hijack_edges`, `learned` and `mask` must be"
+        " trained, and are"
         " not measured here.\n",
         "## Effects that presuppose something\n",
         figure,

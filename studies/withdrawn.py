@@ -29,7 +29,8 @@ WITHDRAWN: tuple[tuple[str, str], ...] = (
     ),
     (
         "Success of `drop` 0.98, of `delay` 0.92, and so on",
-        "\u201cthe team earned less\u201d has a base rate near one in five by decision noise alone; success is now worse minus"
+        "\u201cthe team earned less\u201d has a base rate near one in five by decision noise alone; success is"
+        " now worse minus"
         " better than the control",
     ),
     (
@@ -61,7 +62,8 @@ WITHDRAWN: tuple[tuple[str, str], ...] = (
     ),
     (
         "Intervals of the older pages",
-        "bootstrap over three or five teams covers 49 to 83% instead of 95%; 37 of 197 intervals reached impossible values",
+        "bootstrap over three or five teams covers 49 to 83% instead of 95%; 37 of 197 intervals reached"
+        " impossible values",
     ),
     (
         "CommFormer page: edges that matter, gates as actions or straight through, peers, teams of other sizes",

@@ -2,9 +2,9 @@
 
 python tests/studies/recompute.py [DOCS] [RUNS]
 
-``docs/STUDY/numbers.json`` says how each printed number is made of fields of cells, and ``claims.json`` which words each
-outcome of a test allows. What is checked: the number, as printed; that every number in tables and claims has such an
-entry; that the printed words are those of the outcome; and that a row named after an attack holds numbers of it.
+``docs/STUDY/numbers.json`` says how each printed number is made of fields of cells, and ``claims.json`` which words
+each outcome of a test allows. What is checked: the number, as printed; that every number in tables and claims has such
+an entry; that the printed words are those of the outcome; and that a row named after an attack holds numbers of it.
 """
 
 from __future__ import annotations
@@ -196,10 +196,10 @@ def attacks_of(spec: Any) -> set[str]:
 
 
 def same(shown: str, made: str) -> bool:
-    """Whether a number of an attack may stand in the row of a label; columns may set its budget, or its only argument."""
+    """Whether a number of an attack may stand in the row of a label; columns may set a budget or a norm."""
     if "(" not in shown:
         return shown == made.partition("(")[0]
-    return shown == re.sub(r"budget=\{[^}]*\}(, )?", "", made)
+    return shown in {re.sub(rf"{given}(, )?", "", made) for given in (r"budget=\{[^}]*\}", r"epsilon=[\d.]+")} | {made}
 
 
 def table_cells(page: str) -> list[tuple[str, str, str]]:
@@ -256,9 +256,9 @@ def uncovered(study: str, page: str, records: list[Spec]) -> list[str]:
             found.append(f"{study}: {plain} in row {first} is of {sorted(listed)}")
     for line in page.splitlines():
         if line.startswith(("- ", "**Answer")) and "judged by" in line:
-            for token in re.findall(r"-?\d+\.\d+", CODE.sub("", line)):
-                if token not in known and not re.search(rf"(margin|most|than|at) {re.escape(token)}", line):
-                    found.append(f"{study}: {token} in a claim has no entry: {line[:80]}")
+            tokens = [t for t in re.findall(r"-?\d+\.\d+", CODE.sub("", line)) if t not in known]
+            odd = [t for t in tokens if not re.search(rf"(margin|most|than|at) {re.escape(t)}", line)]
+            found += [f"{study}: {token} in a claim has no entry: {line[:80]}" for token in odd]
     return found
 
 
