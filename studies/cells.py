@@ -161,7 +161,8 @@ class Cells:
     def named(self, run: str, attack: str, conditions: Conditions = OWN) -> str:
         """An attack as pages name it: its label, and what its effect presupposes."""
         found = self.assumes(run, attack, conditions)
-        told = ", ".join(name if value is True else f"{name} {value:g}" for name, value in found.items())
+        texts = {name: f"{value:g}" if isinstance(value, int | float) else value for name, value in found.items()}
+        told = ", ".join(name if found[name] is True else f"{name} {text}" for name, text in texts.items())
         return f"`{label(attack)}` (assumes {told})" if told else f"`{label(attack)}`"
 
     def troubles(self, grids: Iterable[Grid]) -> list[tuple[str, str, str, str, int, str]]:

@@ -15,6 +15,7 @@ from plan import CUTS, SAMPLED, label
 from study import command, page, table
 
 MARGIN = 0.25  # steps
+SECRETS = 64  # of which `covert` tells one
 VERDICTS = {"above": "reproduced", "below": "not reproduced: the opposite", "neither": "not reproduced"}
 
 
@@ -39,10 +40,10 @@ class Published(NamedTuple):
 
 def claimed(name: str, difference: Series, unit: str, holds: str, oracle: str = REWARD, **more: float) -> Claim:
     """A claim whose words are the same for all outcomes, besides the verdict."""
-    margin = more.get("margin")
+    margin, start = more.get("margin"), f"{holds[0].upper()}{holds[1:]}"
     return Claim(
         difference,
-        f"**{name}: reproduced.** {holds}: {{d}} {unit}.",
+        f"**{name}: reproduced.** {start}: {{d}} {unit}.",
         f"**{name}: not reproduced.** The opposite is the case. Expected: {holds}. Measured: {{d}} {unit}.",
         f"**{name}: not reproduced.** Not shown here: {holds}. Measured: {{d}} {unit}.",
         oracle,
@@ -171,7 +172,8 @@ def attack_claims(book: Book) -> list[Published]:
 
 def other_claims(book: Book) -> list[Published]:
     """On covert channels, on fragments, and claims that cannot be compared."""
-    bits = book.cells.series("capture", "attack.actions.bits", "covert:node=2", conditions=SAMPLED)
+    rate = book.cells.series("capture", "effect.rate", "covert:node=2", conditions=SAMPLED)
+    told = (rate - 1 / SECRETS) * 100.0
     cut = across("known", [damage(book, "capture_fragments", attack, "authenticate") for attack in CUTS])
     return [
         Published(
@@ -179,7 +181,13 @@ def other_claims(book: Book) -> list[Published]:
             "actions can carry a secret that no test on their statistics finds",
             "Sokota et al., minimum entropy coupling (arXiv 2410.21666)",
             "a trained team with nearly deterministic actions, so that little fits in",
-            claimed("A message in actions", bits, "bits per episode", "actions carry bits of a secret", PREDICATE),
+            claimed(
+                "A message in actions",
+                told,
+                "percentage points",
+                f"an observer of actions tells one of {SECRETS} secrets more often than by chance",
+                PREDICATE,
+            ),
         ),
         Published(
             "Fragment attacks",

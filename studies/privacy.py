@@ -16,6 +16,7 @@ RUN, GATED = "capture", "capture_gated"
 BITS = {"leak:bits=32": 32.0}  # secret bits per step; 8 otherwise
 NODE = "covert:node=2"
 MARGIN = 0.25  # steps
+SECRETS = 64  # of which `covert` tells one
 
 
 def right(book: Book, run: str, attack: str, conditions: Conditions = OWN) -> tuple[Series, Series]:
@@ -155,14 +156,13 @@ def claims(book: Book) -> dict[str, Claim]:
             PREDICATE,
             digits=1,
         )
-    control = book.cells.series(RUN, "effect.control_rate", NODE, conditions=SAMPLED)
     rate = book.cells.series(RUN, "effect.rate", NODE, conditions=SAMPLED)
     out["covert"] = Claim(
-        (rate - control) * 100.0,
-        "An observer of the blind agent's actions learns one of 64 secrets more often than from its control, by {d}"
+        (rate - 1 / SECRETS) * 100.0,
+        f"An observer of the blind agent's actions tells one of {SECRETS} secrets more often than by chance, by {{d}}"
         " percentage points.",
-        "An observer of the blind agent's actions learns the secret less often than from its control: {d} points.",
-        "That an observer of actions learns the secret is not shown: {d} points beyond the control.",
+        "An observer of the blind agent's actions tells the secret less often than by chance: {d} points.",
+        "That an observer of actions tells the secret is not shown: {d} points beyond chance.",
         PREDICATE,
         digits=1,
     )

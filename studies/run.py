@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
-from cells import RUNS
-from plan import STUDIES, Grid
+from cells import RUNS as FOLDER
+from plan import RUNS, STUDIES, Grid
 from plan import Conditions as Under
 
 from agentcomm import api
@@ -27,7 +27,7 @@ from agentcomm.runs.folder import Run, open_run
 JOBS = os.cpu_count() or 1
 
 
-def evaluate(studies: Sequence[str], jobs: int = JOBS, root: Path = RUNS, only: Sequence[str] = ()) -> None:
+def evaluate(studies: Sequence[str], jobs: int = JOBS, root: Path = FOLDER, only: Sequence[str] = ()) -> None:
     """Evaluate the cells of some studies that are missing.
 
     Args:
@@ -37,7 +37,7 @@ def evaluate(studies: Sequence[str], jobs: int = JOBS, root: Path = RUNS, only: 
         only: Names of runs to evaluate; all if empty.
     """
     torch.set_num_threads(1)
-    grids = list({repr(grid): grid for name in studies for grid in STUDIES[name]}.values())
+    grids = merged(grid for name in studies for grid in STUDIES[name])
     began = time.monotonic()
     for done, grid in enumerate(grids):
         if only and grid.run not in only:
@@ -49,6 +49,16 @@ def evaluate(studies: Sequence[str], jobs: int = JOBS, root: Path = RUNS, only: 
         for row in rows:
             if row["status"] == "failed":
                 typer.echo(f"failed: {grid.run} {row['id']}: {row['error']}", err=True)
+
+
+def merged(grids: Iterable[Grid]) -> list[Grid]:
+    """Grids that differ only in their attacks as one, so that processes start seldom."""
+    found: dict[str, Grid] = {}
+    for grid in grids:
+        key = repr((grid.run, grid.defenses, grid.conditions))
+        before = found.get(key, grid._replace(attacks=()))
+        found[key] = grid._replace(attacks=tuple(dict.fromkeys((*before.attacks, *grid.attacks))))
+    return sorted(found.values(), key=lambda grid: RUNS.index(grid.run))
 
 
 def _conditions(run: Run, fields: Under) -> Conditions:
@@ -70,7 +80,7 @@ def main(
     studies: Annotated[list[str] | None, typer.Argument(help=f"some of {', '.join(STUDIES)}; all by default")] = None,
     jobs: Annotated[int, typer.Option(help="cells at a time, one thread each")] = JOBS,
     run: Annotated[list[str] | None, typer.Option(help="only this run; may be given several times")] = None,
-    root: Annotated[Path, typer.Option(help="where published runs lie")] = RUNS,
+    root: Annotated[Path, typer.Option(help="where published runs lie")] = FOLDER,
 ) -> None:
     """Evaluate the cells that are missing."""
     if unknown := set(studies or ()) - set(STUDIES):

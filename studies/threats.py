@@ -186,12 +186,15 @@ def made(book: Book) -> str:
     shown = sum(v == "**shown**" for v in verdicts.values())
     under = sum(v.startswith("only under") for v in verdicts.values())
     absent = sum(bool(about.absent) for about in RISKS.values())
-    rest = len(RISKS) - shown - under - absent
+    rest = [
+        f"`{risk}`" for risk, v in verdicts.items() if not (v == "**shown**" or v.startswith(("only", "no attack")))
+    ]
     answer = (
         f"Of {len(RISKS)} risks, {shown} are shown: the attack by which the risk is judged succeeds more often than a"
         f" control that spends as much, by an exact test over ten teams. {under} more have an effect only if"
         f" victims are"
-        f" scripted to comply, {rest} are not shown or inconclusive, and {absent} cannot occur in these environments."
+        f" scripted to comply, {len(rest)} are not shown"
+        f" ({', '.join(rest) or 'none'}), and {absent} cannot occur in these environments."
     )
     figure, table_of = curves(book)
     gone = table(("earlier statement", "why it no longer stands"), [list(pair) for pair in WITHDRAWN])

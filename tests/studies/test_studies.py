@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 import recompute
 import synthetic
+import yaml
 
 from agentcomm import api
 from agentcomm.base.errors import RunError
 from agentcomm.evaluation.identity import Identities, cell_of, differences
-from agentcomm.runs.folder import open_run
-from tests.small import untrained
+from agentcomm.runs.config import parse
+from agentcomm.runs.folder import create, open_run
+from tests.small import as_initialized, untrained
 
 ROOT = Path(__file__).parents[2]
 RUNS, DOCS = ROOT / "studies" / "runs", ROOT / "docs"
@@ -146,6 +148,27 @@ def test_a_published_run_is_used_by_somebody_else(
     shutil.rmtree(source.policy("control", 0))
     with pytest.raises(RunError, match="no trained control-0"):
         scripts("publish").publish(source.path, tmp_path / "runs")
+
+
+@pytest.mark.slow
+def test_every_planned_cell_can_be_evaluated(scripts: Scripts, tmp_path: Path) -> None:
+    """On teams that are not trained, in a few episodes; the pages can be written from these cells."""
+    plan, study, cells = scripts("plan"), scripts("study"), scripts("cells")
+    for name in plan.RUNS:
+        data = yaml.safe_load((ROOT / "studies" / "teams" / f"{name}.yaml").read_text(encoding="utf-8"))
+        data |= {"seeds": [0], "evaluation": {"episodes": 4, "recordings": 0}}
+        as_initialized(create(parse(data, name), tmp_path))
+    scripts("run").evaluate(list(plan.STUDIES), 1, tmp_path)
+    found = cells.Cells.read(tmp_path)
+    wanted = {cell for grids in plan.STUDIES.values() for grid in grids for cell in plan.cells(grid)}
+    assert {(*cell[:4], cells.told(json.loads(cell[4]))) for cell in wanted} == {
+        (run, variant, attack, defense, conditions) for run, variant, attack, defense, conditions in found.by_key
+    }
+    statuses = {row["status"]: row.get("error") for some in found.by_key.values() for row in some.values()}
+    assert set(statuses) <= {"ok", "inconclusive"}, statuses
+    for name in plan.STUDIES:
+        study.write(name, scripts(name).made, found, tmp_path / "docs")
+        assert not recompute.errors(name, tmp_path / "docs", recompute.read_cells(tmp_path))
 
 
 @pytest.mark.slow
