@@ -41,6 +41,7 @@ class Claim(NamedTuple):
         oracle: Who decided what counts as good, or as success.
         margin: Of an equivalence claim.
         digits: Of the difference.
+        kind: The class of evidence, if it is more than a comparison of teams, such as a single known answer.
     """
 
     difference: Series
@@ -50,6 +51,7 @@ class Claim(NamedTuple):
     oracle: str = REWARD
     margin: float | None = None
     digits: int = 2
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ class Book:
             words = {word: getattr(claim, word).replace("{d}", d) for word in ("above", "below", "neither")}
             self.claims.append({"test": tests[at]} | words)
             kind = "exact paired test" if claim.margin is None else f"equivalence test, margin {claim.margin:g},"
+            kind = f"{claim.kind}; {kind}" if claim.kind else kind
             seeds = self.seeds(claim.difference)
             evidence = f"{kind} over {seeds} teams, p {told}, corrected {corrected}; judged by {claim.oracle}"
             outcome = _outcome(claim, adjusted[name])
