@@ -151,6 +151,7 @@ def test_a_published_run_is_used_by_somebody_else(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_every_planned_cell_can_be_evaluated(scripts: Scripts, tmp_path: Path) -> None:
     """On teams that are not trained, in a few episodes; the pages can be written from these cells."""
     plan, study, cells = scripts("plan"), scripts("study"), scripts("cells")
@@ -172,6 +173,7 @@ def test_every_planned_cell_can_be_evaluated(scripts: Scripts, tmp_path: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_printed_cells_are_evaluated_again_bit_for_bit(name: str) -> None:
     if not (RUNS / name / "cells.jsonl").exists():
