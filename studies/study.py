@@ -43,11 +43,11 @@ def page(book: Book, title: str, question: str, answer: str, parts: Sequence[str
 
 
 CLAIMS = (
-    "The words of each claim were fixed for every outcome before the ten teams were evaluated; the test picks them. *p*"
-    " is for one claim, and *corrected* for all claims of this page (Holm); ten teams can reach 0.002 at best."
-    " Intervals are not corrected. How strong the evidence is: an *exact paired test* flips the signs of"
-    " differences between teams; an *equivalence test* shows that a difference stays within a margin; *a single known answer* is one task"
-    " with one solution; *analytical* follows from the construction. *Judged by* says who made the oracle."
+    "The words of each claim were fixed for every outcome before the ten teams were evaluated; the test picks them."
+    " *p* is for one claim, and *corrected* for all claims of this page (Holm); ten teams can reach 0.002 at best."
+    " Intervals are not corrected. How strong the evidence is: an *exact paired test* flips the signs of differences"
+    " between teams; an *equivalence test* shows that a difference stays within a margin; *a single known answer* is"
+    " one task with one solution; *analytical* follows from the construction. *Judged by* says who made the oracle."
 )
 
 
