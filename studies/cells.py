@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from plan import OWN, Conditions, Grid, group_label, label
+from plan import OWN, Conditions, Grid, group_label, label, other_scout, planned
 
 from agentcomm.base.documents import read_rows
 from agentcomm.runs.choices import TransportConfig
@@ -144,8 +144,25 @@ class Cells:
     ) -> Series:
         """A field of a cell, such as ``effect.damage``, in the rows that are scored.
 
-        Cells that failed, or whose attack could not act, are no zeros: they are left out, and pages name them.
+        Cells that failed, or whose attack could not act, are no zeros: they are left out, and pages name them. Attacks
+        by a scout are those of either scout (:func:`plan.other_scout`).
         """
+        one = self.exactly(run, of, attack, defense, conditions, variant)
+        other = None if attack is None else other_scout(run, attack)
+        if other is None:
+            return one
+        return across("known", [one, self.exactly(run, of, other, defense, conditions, variant)])
+
+    def exactly(
+        self,
+        run: str,
+        of: str,
+        attack: str | None = None,
+        defense: str = "none",
+        conditions: Conditions = OWN,
+        variant: str = "team",
+    ) -> Series:
+        """As :meth:`series`, for one scout."""
         spec = {"run": run, "variant": variant, "attack": "none" if attack is None else label(attack)}
         spec |= {"defense": group_label(defense), "conditions": told(conditions), "field": of}
         found = self.rows(run, attack, defense, conditions, variant)
@@ -163,14 +180,15 @@ class Cells:
         found = self.assumes(run, attack, conditions)
         texts = {name: f"{value:g}" if isinstance(value, int | float) else value for name, value in found.items()}
         told = ", ".join(name if found[name] is True else f"{name} {text}" for name, text in texts.items())
-        return f"`{label(attack)}` (assumes {told})" if told else f"`{label(attack)}`"
+        by = ", either scout" if other_scout(run, attack) else ""
+        return f"`{label(attack)}`{by}" + (f" (assumes {told})" if told else "")
 
     def troubles(self, grids: Iterable[Grid]) -> list[tuple[str, str, str, str, int, str]]:
         """Planned cells that are not scored: run, attack, defense, status, number of teams, and reason."""
         found: dict[tuple[str, str, str, str], list[str]] = {}
         for grid in grids:
             for conditions in grid.conditions:
-                for attack in () if "gates" in conditions else grid.attacks:
+                for attack in () if "gates" in conditions else planned(grid):
                     for defense in ("none", *grid.defenses):
                         for row in self.rows(grid.run, attack, defense, conditions).values():
                             if row["status"] != "ok":

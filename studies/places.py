@@ -30,10 +30,10 @@ def who(book: Book) -> str:
     """Effects by position."""
     rows = []
     for name, attack in positions().items():
-        series = [book.cells.series("capture", f"effect.{field}", attack) for field in FIELDS]
+        series = [book.cells.exactly("capture", f"effect.{field}", attack) for field in FIELDS]
         told = name if "`" in name else f"{name}, `{label(attack)}`"
-        rows.append([told, book.mean(series[0]), *(book.value(s) for s in series[1:])])
-    return table(("attacker", *HEADER), rows)
+        rows.append([told, book.seeds(series[0]), book.mean(series[0]), *(book.value(s) for s in series[1:])])
+    return table(("attacker", "teams", *HEADER), rows)
 
 
 def on_link(book: Book, attack: str, sender: int, receiver: int) -> Series:
@@ -92,8 +92,8 @@ def when_figure(book: Book, only: Mapping[str, list[Series]], starts: Mapping[st
 
 def claims(book: Book, only: Mapping[str, list[Series]], starts: Mapping[str, list[Series]]) -> dict[str, Claim]:
     """Who, where and when."""
-    damage = {node: book.cells.series("capture", "effect.damage", f"tamper:node={node}") for node in range(3)}
-    scouts = across("mean", [damage[0], damage[1]])
+    damage = {node: book.cells.exactly("capture", "effect.damage", f"tamper:node={node}") for node in range(3)}
+    scouts = across("known", [damage[0], damage[1]])
     out = {
         "who": Claim(
             scouts - damage[BLIND],
@@ -148,6 +148,7 @@ def made(book: Book) -> str:
         " six links; dots are the teams that have the link.\n",
         "## Who\n",
         who(book),
+        "An agent that nobody in a team listens to can tell nobody anything: those teams are left out.\n",
         "## Where\n",
         where(book),
         "With fewer than ten teams, a row claims nothing; with fewer than five it has no interval.\n",

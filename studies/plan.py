@@ -43,6 +43,23 @@ def label(attack: str) -> str:
     return canonical("attack", Choice.parse(attack)).label
 
 
+INSIDERS = ("insider", "evade", "abuse", "pollute", "leak")
+
+
+def other_scout(run: str, attack: str) -> str | None:
+    """The same attack by the other scout, for attacks by agent 0 in Predator-Capture-Prey; None for other attacks.
+
+    Agents there listen to one other agent each, and not every team listens to agent 0. Such an attack is carried out by
+    either scout, and its numbers are means over the scouts that anybody listens to.
+    """
+    if not run.startswith("capture"):
+        return None
+    if attack == "tamper:node=0":
+        return "tamper:node=1"
+    name = attack.partition(":")[0]
+    return f"{attack}{',' if ':' in attack else ':'}node=1" if name in INSIDERS else None
+
+
 @cache
 def group_label(defenses: str) -> str:
     """The label of a group of defenses in rows."""
@@ -192,11 +209,17 @@ STUDIES: dict[str, tuple[Grid, ...]] = {
 RUNS = tuple(dict.fromkeys(grid.run for grids in STUDIES.values() for grid in grids))
 
 
+def planned(grid: Grid) -> tuple[str, ...]:
+    """The attacks of a grid, by either scout."""
+    others = (other_scout(grid.run, attack) for attack in grid.attacks)
+    return tuple(dict.fromkeys((*grid.attacks, *(other for other in others if other))))
+
+
 def cells(grid: Grid) -> Iterator[tuple[str, str, str, str, str]]:
     """Run, variant, attack, defense and conditions of a grid's cells, each for all seeds."""
     for conditions in grid.conditions:
         told = json.dumps(conditions, sort_keys=True)
-        for attack in ("none", *map(label, grid.attacks)):
+        for attack in ("none", *map(label, planned(grid))):
             if attack != "none" and "gates" in conditions:
                 continue
             for defense in ("none", *grid.defenses):

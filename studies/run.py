@@ -15,7 +15,7 @@ from typing import Annotated
 import torch
 import typer
 from cells import RUNS as FOLDER
-from plan import RUNS, STUDIES, Grid
+from plan import RUNS, STUDIES, Grid, planned
 from plan import Conditions as Under
 
 from agentcomm import api
@@ -57,7 +57,7 @@ def merged(grids: Iterable[Grid]) -> list[Grid]:
     for grid in grids:
         key = repr((grid.run, grid.defenses, grid.conditions))
         before = found.get(key, grid._replace(attacks=()))
-        found[key] = grid._replace(attacks=tuple(dict.fromkeys((*before.attacks, *grid.attacks))))
+        found[key] = grid._replace(attacks=tuple(dict.fromkeys((*before.attacks, *planned(grid)))))
     return sorted(found.values(), key=lambda grid: RUNS.index(grid.run))
 
 

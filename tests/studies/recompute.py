@@ -15,6 +15,7 @@ import math
 import re
 import sys
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +95,14 @@ def mean(x: np.ndarray, bounds: tuple[float | None, float | None] = (None, None)
     return m, tuple(ends)
 
 
+@cache
+def signs(n: int) -> np.ndarray:
+    return np.array(list(itertools.product((1.0, -1.0), repeat=n)))
+
+
 def sign_flip(x: np.ndarray) -> float:
-    totals = [abs(np.dot(signs, x)) for signs in itertools.product((1, -1), repeat=len(x))]
-    return float(np.mean(np.array(totals) >= abs(x.sum()) - 1e-9 * np.abs(x).sum()))
+    totals = np.abs(signs(len(x)) @ x)
+    return float(np.mean(totals >= abs(x.sum()) - 1e-9 * np.abs(x).sum()))
 
 
 def equivalence(x: np.ndarray, margin: float) -> float:
