@@ -84,7 +84,7 @@ def evaluate_cell(
         where = _where(cell, world, policy, comms, config)
         if adversary.guards:
             row["attack"]["assumes"] = adversary.guards[0].assumes(where)
-        reason = inconclusive(Played(adversary, where, _graph(policy), episodes), defenses)
+        reason = inconclusive(Played(adversary, where, executed_graph(policy), episodes), defenses)
         before.check()
     except (Exception, SystemExit) as error:  # a plug-in must not end the command
         before.restore()
@@ -107,7 +107,7 @@ def evaluate_cell(
         "violations": {rule: n for guard in adversary.guards for rule, n in guard.violations.items()},
         "gate_by_step": episodes.gate_by_step,
         "agents": list(world.agents),
-        "graph": _graph(policy),
+        "graph": executed_graph(policy),
         "seconds": round(time.perf_counter() - began, 3),
     }
 
@@ -157,7 +157,7 @@ def about(cell: Cell, saved: SavedPolicy, own: TransportConfig) -> dict[str, Any
     }
 
 
-def _graph(policy: CommPolicy) -> list[list[int]]:
+def executed_graph(policy: CommPolicy) -> list[list[int]]:
     """Adjacency of the executed graph: [i][j] = 1 if receiver i listens to sender j; empty if it changes per step."""
     if policy.topology.dynamic:
         return []

@@ -21,7 +21,7 @@ from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.threat_model import Position, ThreatModel
 from agentcomm.contracts.topology import Graph
 from agentcomm.contracts.views import MessageView
-from agentcomm.evaluation import grid
+from agentcomm.evaluation import row as rows_of_cells
 from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
 from agentcomm.runs import policy_file
@@ -252,7 +252,7 @@ def test_the_recorded_graph_has_the_links_that_are_kept() -> None:
     kept = torch.zeros_like(source, dtype=torch.bool)
     kept[0, 1, 0] = True
     policy.topology.graph = lambda draw, worlds, hidden=None: Graph(source, kept)  # type: ignore[method-assign]
-    rows = grid._graph(policy)
+    rows = rows_of_cells.executed_graph(policy)
     assert sum(map(sum, rows)) == 1
     assert rows[1][int(source[0, 1, 0])] == 1
 
