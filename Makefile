@@ -2,7 +2,7 @@
 # make check  lint, types, import rules           make test-slow   tests that take minutes
 # make bench  measure; writes benchmarks/*.md     make setup       only set up; all other targets do it themselves
 # make fuzz   a million malformed messages, each of which must be rejected with an error or read
-# make experiments   takes hours: trains and evaluates all of studies/, writes the pages in docs/; resumes
+# make experiments   evaluates what is missing for the pages in docs/ (an hour if nothing is there), and writes them
 #
 # Set-up needs only Python 3.11 and make. If pip would fetch a CUDA build of torch, name an index of CPU
 # builds: make setup TORCH_FLAGS="--index-url ..."
@@ -59,22 +59,8 @@ fuzz: setup
 
 experiments: setup
 	$(BIN)/python studies/null.py
-	$(BIN)/python studies/run.py commformer
-	$(BIN)/python studies/commformer_page.py
-	$(BIN)/python studies/run.py paths --seeds 3
-	$(BIN)/python studies/paths_page.py
-	$(BIN)/python studies/covert_page.py
-	$(BIN)/python studies/eavesdrop_page.py
-	$(BIN)/python studies/run.py attackers --seeds 1
-	$(BIN)/python studies/attackers.py
-	$(BIN)/python studies/run.py threats --seeds 3
-	$(BIN)/python studies/threats.py
-	$(BIN)/python studies/threats_page.py
-	$(BIN)/python studies/writeups_page.py
-	$(BIN)/python studies/run.py hijack --seeds 3
-	$(BIN)/python studies/run.py backdoor --seeds 3
-	$(BIN)/python studies/threats_learned.py
-	$(BIN)/python studies/threats_learned_page.py
+	$(BIN)/python studies/run.py
+	$(BIN)/python studies/pages.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

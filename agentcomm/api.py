@@ -1,4 +1,4 @@
-"""The Python API: train, evaluate, rerun, messages, report, export. Each function corresponds to a command."""
+"""The Python API: train, evaluate, rerun, messages; report, pictures, compare and export are in ``reports.py``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ from agentcomm.base.text import shorten
 from agentcomm.contracts.topology import TopologyChoice
 from agentcomm.evaluators import check_jobs, evaluator_for
 from agentcomm.progress import evaluation_bar, training_bar
+from agentcomm.reports import compare as compare
+from agentcomm.reports import export as export
+from agentcomm.reports import pictures as pictures
+from agentcomm.reports import report as report
 from agentcomm.reruns import rerun as rerun
 from agentcomm.runs import config as configs
 from agentcomm.runs.assembly import check_training
@@ -25,11 +29,10 @@ from agentcomm.runs.choices import Choice, TransportConfig, as_yaml, build
 from agentcomm.runs.conditions import Conditions
 from agentcomm.runs.config import RunConfig
 from agentcomm.runs.folder import Run, claim
-from agentcomm.runs.given import Given, attacks_of, choice_of, conditions_of, folder_of, group_of, groups_of, run_of
+from agentcomm.runs.given import Given, attacks_of, choice_of, conditions_of, group_of, groups_of, run_of
 
 if TYPE_CHECKING:
     from agentcomm.evaluation.cells import Cell, Group
-    from agentcomm.export import Exported
     from agentcomm.training.trainer import Watcher
 
 # The run's own conditions only.
@@ -289,38 +292,6 @@ def _one(conditions: Any, config: RunConfig) -> Conditions:
 def _whole(value: Any, what: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigError(f"{what}: must be a whole number (got {shorten(value)})")
-
-
-def report(run: Run | str | Path, output: str | Path | None = None) -> Path:
-    """Write a run's report and return its path; nothing that the run names is imported.
-
-    Args:
-        run: A run or its folder.
-        output: The file to write; None for ``report.html`` in the run's folder.
-
-    Raises:
-        AgentcommError: If the run does not exist, no cell has been evaluated, or the file cannot be written.
-    """
-    from agentcomm.report import build_report
-
-    return build_report(folder_of(run), None if output is None else Path(output))
-
-
-def export(runs: Run | str | Path | Sequence[Run | str | Path], format: str, output: str | Path) -> Exported:
-    """Write the evaluated cells of runs for other tools and return the path, and notes about what is left out.
-
-    Args:
-        runs: A run, its folder, or several of them; nothing that they name is imported.
-        format: ``marl-eval``, ``csv``, ``parquet`` or ``latex``; the modules of :mod:`agentcomm.export` describe them.
-        output: The file to write.
-
-    Raises:
-        AgentcommError: If a run does not exist or has no evaluated cell, or the file cannot be written.
-    """
-    from agentcomm.export import export_runs
-
-    several = [runs] if isinstance(runs, Run | str | os.PathLike) else list(runs)
-    return export_runs([folder_of(run) for run in several], format, Path(output))
 
 
 def _check_foreign(

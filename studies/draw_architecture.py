@@ -28,6 +28,7 @@ LAYERS = (
     ("evaluation",),
     ("training", "report"),
     ("export",),
+    ("reports",),
     ("api",),
     ("cli",),
 )

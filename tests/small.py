@@ -47,7 +47,11 @@ def small(*overrides: str, **fields: Any) -> RunConfig:
 
 def untrained(root: Path, *overrides: str) -> Run:
     """A run whose teams have policies as they are initialized."""
-    run = create(small(*overrides), root)
+    return as_initialized(create(small(*overrides), root))
+
+
+def as_initialized(run: Run) -> Run:
+    """The run with policies as they are initialized."""
     config = run.config
     for variant, seed in teams(config):
         policy = make_policy(config.policy, make_world(config.environment, 1), variant, seed)

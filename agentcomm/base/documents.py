@@ -88,12 +88,25 @@ def read_json(
 
 
 def read_rows(
-    path: Path, model: type[BaseModel] | None, what: str, within: Path | None = None, error: Error = FileError
+    path: Path,
+    model: type[BaseModel] | None,
+    what: str,
+    within: Path | None = None,
+    error: Error = FileError,
+    growing: bool = False,
 ) -> tuple[list[dict[str, Any]], int]:
     """The objects of a file with one JSON object per line.
 
     A run that was killed may leave a truncated last line: lines that are no JSON object or do not fit ``model`` are
     skipped and counted.
+
+    Args:
+        path: The file.
+        model: Schema of a line; None for any object.
+        what: What it is, for errors.
+        within: Folder that the file must be in once links are followed; None for anywhere.
+        error: Class of the errors.
+        growing: Whether another process may be writing the last line: a part of a line is then not counted.
 
     Returns:
         The objects, and the number of skipped lines; nothing if there is no such file.
@@ -107,13 +120,14 @@ def read_rows(
         return [], 0
     rows: list[dict[str, Any]] = []
     broken = 0
-    for line in content.split(b"\n"):
+    lines = content.split(b"\n")
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             rows.append(_checked(parse_json(line.decode("utf-8")), model))
         except ValueError:
-            broken += 1
+            broken += not (growing and number == len(lines))
     return rows, broken
 
 

@@ -9,6 +9,7 @@ import typer
 from agentcomm.base.errors import AgentcommError
 from agentcomm.base.versions import versions
 from agentcomm.cli.command import Command, Group, UsageError, plain
+from agentcomm.cli.compare import compare
 from agentcomm.cli.demo import demo
 from agentcomm.cli.evaluate import evaluate
 from agentcomm.cli.export import export
@@ -58,6 +59,7 @@ for _name, _run, _example in (
     ("grid", grid, "agentcomm grid grid.yaml --jobs 2"),
     ("rerun", rerun, "agentcomm rerun runs/mine --sample 5"),
     ("report", report, "agentcomm report runs/mine"),
+    ("compare", compare, "agentcomm compare runs/mine runs/other --output compare.html"),
     ("export", export, "agentcomm export runs/mine --format csv --output mine.csv"),
     ("messages", messages, "agentcomm messages runs/mine --episode 3 --attack replay"),
     ("list", list_, "agentcomm list attacks gradient"),

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
 from agentcomm.base.errors import FileError
 from agentcomm.base.files import make_folder, write_text
-from agentcomm.base.text import visible
 from agentcomm.report import attacks, budgets, costs, defenses, detectors, gates
 from agentcomm.report.answer import answer, team
 from agentcomm.report.charts import learning_charts
@@ -24,8 +18,8 @@ from agentcomm.report.methods import identities, methods
 from agentcomm.report.recordings import player
 from agentcomm.report.reproduce import commands
 from agentcomm.report.results import Results
+from agentcomm.report.templates import fill
 
-HERE = Path(__file__).parent
 STYLES = ("page.css", "figures.css", "player.css", "print.css")
 SCRIPTS = ("table.js", "player_draw.js", "player.js")
 
@@ -58,24 +52,7 @@ def build_report(run: Path, output: Path | None = None) -> Path:
 
 def render(run: RunData) -> str:
     """The page as HTML text."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    script, style = (
-        "\n".join((HERE / name).read_text(encoding="utf-8") for name in names) for names in (SCRIPTS, STYLES)
-    )
-    return environment.get_template("page.html").render(
-        run=run,
-        style=Markup(style),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        **_contents(run),
-    )
+    return fill("page.html", STYLES, SCRIPTS, run=run, **_contents(run))
 
 
 def _contents(run: RunData) -> dict[str, Any]:
@@ -112,8 +89,3 @@ def _contents(run: RunData) -> dict[str, Any]:
         "identities": identities(run.cells),
         "commands": commands(run),
     }
-
-
-def _shown(value: Any) -> Any:
-    """Text of the page with control characters, and those that change the direction of writing, made visible."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value

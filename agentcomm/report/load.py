@@ -59,20 +59,25 @@ class RunData:
     notes: list[str] = field(default_factory=list)
 
 
-def load_run(folder: Path) -> RunData:
+def load_run(folder: Path, live: bool = False) -> RunData:
     """Read a run folder.
 
+    Args:
+        folder: The folder.
+        live: Whether the run may still be training or evaluated: it may have no cells yet, and last lines without an
+            end are being written.
+
     Raises:
-        RunError: If it contains no evaluated cell.
+        RunError: If it contains no evaluated cell, unless ``live``.
     """
     notes: list[str] = []
     path = folder / "cells.jsonl"
-    rows, broken = read_rows(path, CellRow, str(path), folder)
+    rows, broken = read_rows(path, CellRow, str(path), folder, growing=live)
     current = [row for row in rows if not row.get("stale")]
     again = {row.get("id") for row in current}
     stale = {row.get("id"): str(row["stale"]) for row in rows if row.get("stale") and row.get("id") not in again}
     cells = _cells(current)
-    if not cells:
+    if not cells and not live:
         detail = f" ({broken} unreadable lines)" if broken else ""
         raise RunError(f"{folder} contains no evaluated cell{detail}; run `agentcomm evaluate` first")
     if stale:
@@ -86,7 +91,7 @@ def load_run(folder: Path) -> RunData:
         config=config,
         config_text=text,
         cells=cells,
-        curves=_curves(folder, notes),
+        curves=_curves(folder, notes, live),
         episodes=_episodes(folder, notes),
         notes=notes,
     )
@@ -140,7 +145,7 @@ def _config(folder: Path, notes: list[str]) -> tuple[str, dict[str, Any]]:
     return "", {}
 
 
-def _curves(folder: Path, notes: list[str]) -> list[Curve]:
+def _curves(folder: Path, notes: list[str], live: bool) -> list[Curve]:
     curves = []
     for path in sorted(folder.glob("teams/*/progress.jsonl")):
         variant, _, seed = path.parent.name.rpartition("-")
@@ -148,7 +153,7 @@ def _curves(folder: Path, notes: list[str]) -> list[Curve]:
             continue
         name = f"{path.parent.name}/progress.jsonl"
         try:
-            rows, broken = read_rows(path, ProgressRow, name, folder)
+            rows, broken = read_rows(path, ProgressRow, name, folder, growing=live)
         except AgentcommError as error:
             notes.append(f"{error}.")
             continue

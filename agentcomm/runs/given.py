@@ -31,7 +31,7 @@ def run_of(given: Any, trust: bool = False) -> Run:
     Raises:
         AgentcommError: If there is none.
     """
-    return given if isinstance(given, Run) else open_run(_path(given), trust)
+    return given if isinstance(given, Run) else open_run(path_of(given), trust)
 
 
 def folder_of(given: Any) -> Path:
@@ -40,10 +40,17 @@ def folder_of(given: Any) -> Path:
     Raises:
         AgentcommError: If there is none.
     """
-    return given.path if isinstance(given, Run) else run_folder(_path(given))
+    return given.path if isinstance(given, Run) else run_folder(path_of(given))
 
 
-def _path(given: Any) -> Path:
+def path_of(given: Any) -> Path:
+    """The path of a run, or of a folder of runs, which need not exist.
+
+    Raises:
+        ConfigError: If it is neither a run nor a path.
+    """
+    if isinstance(given, Run):
+        return given.path
     if not isinstance(given, str | os.PathLike):
         raise ConfigError(f"a run is what train() returns, or the path of its folder, not {shorten(given)}")
     return Path(given)

@@ -33,7 +33,7 @@ Workers stand for whatever can be called by a description of itself, tools inclu
 do is done with the chance ``directory.obedience``: a requester then asks the card that says so, whatever it wanted.
 
 Messages matter because skills are private: workers know their own, and requesters know whom they were served by.
-``envs/market/scripted.py`` has the floors, ``studies/threats/task_market.yaml`` a market in which teams learn to talk.
+``envs/market/scripted.py`` has the floors, ``studies/teams/market.yaml`` is a market in which teams learn to talk.
 """
 
 from __future__ import annotations

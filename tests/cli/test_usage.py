@@ -14,7 +14,7 @@ import pytest
 from agentcomm.cli.main import app
 
 Command = Callable[..., Any]
-NAMES = ["init", "train", "evaluate", "report", "messages", "list", "demo"]
+NAMES = ["init", "train", "evaluate", "report", "compare", "messages", "list", "demo"]
 
 
 @pytest.mark.parametrize(

@@ -1,30 +1,17 @@
 """The page in a real browser: everything is clicked, and the console and the network stay silent."""
 
 import re
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import browsing
 import pytest
 import synthetic
+from browsing import opened
 
 from agentcomm.report import build_report
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-ARGUMENTS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--no-first-run",
-]
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(BROWSER is None, reason="no chromium, chromium-browser or google-chrome on the path"),
-]
+pytestmark = browsing.MARKS
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 
@@ -35,29 +22,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if row["attack"] and row["attack"]["name"] == "impersonate" and row["defense_label"] == "clip":
             row |= {"status": "failed", "error": "ValueError: <i>broken</i>"}
     return build_report(synthetic.write_run(tmp_path_factory.mktemp("runs") / "demo", rows=rows))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@contextmanager
-def opened(browser: Any, report: Path, **options: Any) -> Iterator[Any]:
-    """The page, and at the end the check that it had nothing to complain about and asked nobody for anything."""
-    page = browser.new_page(**{"viewport": {"width": 1280, "height": 900}} | options)
-    trouble: list[str] = []
-    page.on("console", lambda m: trouble.append(f"{m.type}: {m.text}"))
-    page.on("pageerror", lambda e: trouble.append(f"error: {e}"))
-    page.on("request", lambda r: r.url == report.as_uri() or r.url.startswith("data:") or trouble.append(r.url))
-    page.goto(report.as_uri())
-    page.locator(".panel").nth(1).wait_for()  # recordings are unpacked in the background
-    yield page
-    page.close()
-    assert trouble == []
 
 
 def test_heatmap_shows_each_measure_and_explains_its_cells(browser: Any, report: Path) -> None:

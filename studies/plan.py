@@ -1,0 +1,246 @@
+"""The cells that each study needs; studies share cells, and no cell is evaluated twice.
+
+python studies/plan.py --count    prints how many cells there are, by run and study
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from agentcomm.runs.choices import Choice, canonical
+
+SEEDS = tuple(range(10))
+WITH_CONTROL = ("capture", "reactor", "agreement", "market")  # teams without messages were trained besides
+Conditions = Mapping[str, Any]
+OWN: Conditions = {}
+
+
+class Grid(NamedTuple):
+    """Attacks x defenses x conditions on the teams of a run.
+
+    Attributes:
+        run: Name of the published run.
+        attacks: Written as for ``agentcomm evaluate --attack``.
+        defenses: Groups such as ``authenticate+clip``, besides none.
+        conditions: Fields of :class:`agentcomm.runs.conditions.Conditions` that differ from the run's own.
+    """
+
+    run: str
+    attacks: tuple[str, ...] = ()
+    defenses: tuple[str, ...] = ()
+    conditions: tuple[Conditions, ...] = (OWN,)
+
+
+@cache
+def label(attack: str) -> str:
+    """The label of an attack in rows."""
+    return canonical("attack", Choice.parse(attack)).label
+
+
+INSIDERS = ("insider", "evade", "abuse", "pollute", "leak")
+
+
+def other_scout(run: str, attack: str) -> str | None:
+    """The same attack by the other scout, for attacks by agent 0 in Predator-Capture-Prey; None for other attacks.
+
+    Agents there listen to one other agent each, and not every team listens to agent 0. Such an attack is carried out by
+    either scout, and its numbers are means over the scouts that anybody listens to.
+    """
+    if not run.startswith("capture"):
+        return None
+    if attack == "tamper:node=0":
+        return "tamper:node=1"
+    name = attack.partition(":")[0]
+    return f"{attack}{',' if ':' in attack else ':'}node=1" if name in INSIDERS else None
+
+
+@cache
+def group_label(defenses: str) -> str:
+    """The label of a group of defenses in rows."""
+    return (
+        "+".join(canonical("defense", Choice.parse(name)).label for name in defenses.split("+") if name != "none")
+        or "none"
+    )
+
+
+def limited(attack: str, **budget: int) -> str:
+    """An attack with limits of its budget."""
+    mark = "," if ":" in attack else ":"
+    return f"{attack}{mark}budget={json.dumps(budget)}" if budget else attack
+
+
+# Forms of attacks on messages; on Predator-Capture-Prey each runs against every defense.
+ON_PATH = ("noise", "noise:epsilon=0.5", "tamper", "tamper:how=bias", "tamper:how=permute", "tamper:how=swap")
+ON_PATH += ("tamper:how=zero", "partial", "drift", "replay", "delay", "reorder")
+ON_PATH += ("drop", "drop:probability=0.5", "jam", "cut")
+OUTSIDE = ("impersonate", "hijack", "flood")
+INSIDE = ("tamper:node=0", "insider", "evade", "abuse", "pollute")
+WHITE_BOX = ("gradient:epsilon=0.5", "gradient:epsilon=0.5,steps=1", "gradient:epsilon=0.5,goal=worst")
+WHITE_BOX += ("rewrite:epsilon=2,steps=3", "rewrite:epsilon=2,blind=true")
+FORMS = ON_PATH + OUTSIDE + INSIDE + WHITE_BOX
+DEFENSES = ("authenticate", "clip", "authenticate+clip")
+RESPONSES = ("authenticate+hold_last", "authenticate+quarantine")
+# Forms under the responses to refused messages: those whose messages `authenticate` refuses.
+REFUSED = ("noise", "noise:epsilon=0.5", "tamper", "partial", "drift", "replay", "impersonate", "flood", "reorder")
+
+BUDGETS = (1, 2, 4, 8, 16)  # messages per episode
+BUDGETED = ("drop", "delay", "replay", "noise", "tamper", "impersonate", "flood", "gradient:epsilon=0.5,steps=1")
+NORMS = {
+    "noise": (0.25, 0.5, 1.0, 2.0, 4.0),
+    "gradient:steps=1": (0.125, 0.25, 0.5, 1.0),
+    "rewrite:steps=3": (0.5, 1.0, 2.0, 4.0),
+}
+
+LINKS = tuple((sender, receiver) for sender in range(3) for receiver in range(3) if sender != receiver)
+STARTS = (1, 2, 3, 4, 6)  # first attacked step; from step 0 is the attack without a limit
+MOMENTS = (0, 1, 2, 3, 4, 6)  # the only attacked step: the team sends six messages per step
+PER_STEP = 6
+PLACED = ("drop", "tamper")
+
+GATED = ("force_gate", "force_gate:goal=open", "force_gate:guess=true", "force_gate:probability=0.25")
+GATED += ("force_gate:goal=open,probability=0.25", "jam", "drop", "tamper", "noise", "flood")
+
+AGREEMENTS = ("agreement_1", "agreement_2", "agreement_3", "agreement")
+DENSE = ("tamper", "tamper:node=0", "contradict:share=1", "noise", "drop:probability=0.5", "drop")
+GRAPHS = ("capture", "capture_random", "capture_full")
+GRAPH_FORMS = ("drop", "drop:probability=0.5", "jam", "tamper", "tamper:node=0", "noise", "replay")
+
+LEAKS = ("leak:epsilon=0.001", "leak", "leak:epsilon=0.1", "leak:bits=32")
+CODECS = ("float16", "int8")
+COVERT = ("covert:node=0", "covert:node=1", "covert:node=2", "covert:node=2,messages=2")
+WARDENS = (0.05, 0.1, 0.2, 0.4)
+READERS = ("eavesdrop", "infer:node=0", "infer:node=2")
+
+OBEDIENCE = (0.0, 0.25, 0.5, 0.75, 1.0)
+CUTS = ("fragment", "fragment:how=header", "fragment:how=fake", "fragment:how=middle")
+MARKET = ("sybil", "rank", "rank:knowledge=none", "copied_card", "description:claim=1", "recursive")
+MARKET += ("rug_pull:turn=4", "scapegoat", "badmouth", "hub_poison", "blast", "half_open")
+REACTOR = ("tamper", "drop", "noise", "gradient:goal=target,action=2,norm=l2,epsilon=2")
+UNITED = ("contradict", "contradict:share=1", "stall", "churn", "churn:away=2")
+
+
+def sized(attack: str, epsilon: float) -> str:
+    """An attack with a largest change of payloads."""
+    return f"{attack}{',' if ':' in attack else ':'}epsilon={epsilon}"
+
+
+def moment(attack: str, step: int) -> str:
+    """An attack on all messages of one step."""
+    return limited(attack, start_step=step, per_episode=PER_STEP) if step else limited(attack, per_episode=PER_STEP)
+
+
+def linked(attack: str, sender: int, receiver: int) -> str:
+    """An attack on one link."""
+    return f"{attack}:links=[[{sender}, {receiver}]]"
+
+
+def watched(probability: float) -> str:
+    """A warden that samples some actions again."""
+    return f"warden:probability={probability}"
+
+
+def aware(probability: float) -> str:
+    """A covert sender that expects a warden."""
+    return f"covert:node=2,resample={probability}"
+
+
+SAMPLED = {"decisions": "sampled"}
+MATRIX = (Grid("capture", FORMS, DEFENSES), Grid("capture", REFUSED, RESPONSES))
+STUDIES: dict[str, tuple[Grid, ...]] = {
+    "defenses": (*MATRIX, Grid("agreement", DENSE, ("median",))),
+    "budgets": (
+        Grid("capture", tuple(limited(a, per_episode=n) for a in BUDGETED for n in BUDGETS)),
+        Grid("capture", tuple(sized(a, e) for a, norms in NORMS.items() for e in norms)),
+        Grid("capture", BUDGETED),
+    ),
+    "places": (
+        Grid("capture", tuple(f"tamper:node={node}" for node in range(3))),
+        Grid("capture", tuple(linked(a, *link) for a in PLACED for link in LINKS)),
+        Grid("capture", (*PLACED, *(limited(a, start_step=t) for a in PLACED for t in STARTS))),
+        Grid("capture", tuple(moment(a, t) for a in PLACED for t in MOMENTS)),
+        Grid("capture", OUTSIDE),
+    ),
+    "gates": (
+        Grid("capture_gated", GATED),
+        Grid("capture_gated", (), (), (OWN, {"gates": "open"}, {"gates": "closed"}, {"gates": "random"})),
+        Grid("capture"),
+    ),
+    "density": (
+        *(Grid(run, DENSE) for run in AGREEMENTS),
+        *(Grid(run, GRAPH_FORMS) for run in GRAPHS),
+    ),
+    "privacy": (
+        Grid("capture", (*READERS, *LEAKS)),
+        Grid("capture_gated", READERS[:1]),
+        Grid("capture", ("leak",), (), tuple({"codec": codec} for codec in CODECS)),
+        Grid("capture", COVERT, (), (SAMPLED,)),
+        Grid("capture", ("covert:node=2",), tuple(watched(p) for p in WARDENS), (SAMPLED,)),
+        *(Grid("capture", (aware(p),), (watched(p),), (SAMPLED,)) for p in WARDENS),
+    ),
+    "literature": (
+        Grid("capture", ("gradient:epsilon=2,weakest=1", "gradient:epsilon=2,probability=0.33", *WHITE_BOX)),
+        *(Grid(run) for run in (*GRAPHS, "capture_gated", "oracle_hint")),
+        Grid("capture_fragments", CUTS, ("authenticate",)),
+        *(Grid(run, DENSE) for run in AGREEMENTS),
+        Grid("agreement", DENSE, ("median",)),
+        Grid("capture", ("covert:node=2",), (), (SAMPLED,)),
+    ),
+    "threats": (
+        *MATRIX,
+        Grid("capture", ("directive",), (), tuple({"obedience": p} for p in OBEDIENCE)),
+        Grid("capture", tuple(f"pollute:obedience={p}" for p in OBEDIENCE)),
+        Grid("capture", (*READERS, "leak")),
+        Grid("capture_gated", GATED[:2]),
+        Grid("reactor", ("directive:action=2",), (), tuple({"obedience": p} for p in OBEDIENCE)),
+        Grid("reactor", ("directive:action=2,node=0",), (), ({"obedience": 1.0},)),
+        Grid("reactor", REACTOR),
+        Grid("agreement", UNITED),
+        Grid("capture_fragments", CUTS),
+        Grid("market", MARKET),
+        Grid("capture", ("covert:node=2",), (), (SAMPLED,)),
+    ),
+}
+RUNS = tuple(dict.fromkeys(grid.run for grids in STUDIES.values() for grid in grids))
+
+
+def planned(grid: Grid) -> tuple[str, ...]:
+    """The attacks of a grid, by either scout."""
+    others = (other_scout(grid.run, attack) for attack in grid.attacks)
+    return tuple(dict.fromkeys((*grid.attacks, *(other for other in others if other))))
+
+
+def cells(grid: Grid) -> Iterator[tuple[str, str, str, str, str]]:
+    """Run, variant, attack, defense and conditions of a grid's cells, each for all seeds."""
+    for conditions in grid.conditions:
+        told = json.dumps(conditions, sort_keys=True)
+        for attack in ("none", *map(label, planned(grid))):
+            if attack != "none" and "gates" in conditions:
+                continue
+            for defense in ("none", *grid.defenses):
+                yield grid.run, "team", attack, defense, told
+        if grid.run in WITH_CONTROL and not {"gates", "codec"} & set(conditions):
+            yield grid.run, "control", "none", "none", told
+
+
+def main(count: Annotated[bool, typer.Option("--count", help="print the numbers of cells")] = True) -> None:
+    """Print how many cells there are."""
+    found = {name: {cell for grid in grids for cell in cells(grid)} for name, grids in STUDIES.items()}
+    everything = set().union(*found.values())
+    attacked = sum(cell[2] != "none" for cell in everything)
+    if count:
+        for name, some in found.items():
+            typer.echo(f"{name:12} {len(some) * len(SEEDS):6} cells")
+        for run, number in Counter(cell[0] for cell in everything).items():
+            typer.echo(f"  {run:18} {number * len(SEEDS):6} cells")
+        seeds = len(SEEDS)
+        typer.echo(f"All {len(everything) * seeds} cells, of which {attacked * seeds} attacked")
+
+
+if __name__ == "__main__":
+    typer.run(main)
