@@ -204,7 +204,7 @@ def _apart(lines: list[Drawn], gap: float = 12.0) -> list[Drawn]:
     heights = [gap * (0.4 + 0.6 * math.ceil((len(line.label) + len(line.last) + 1) / WRAPPED)) for line in lines]
     places: list[float] = []
     for i, line in enumerate(lines):
-        least = places[-1] + (heights[i - 1] + heights[i]) / 2 if places else line.y
+        least = places[-1] + (heights[i - 1] + heights[i]) / 2 if places else heights[i] / 2 - gap / 2
         places.append(max(line.y, least))
     for i in reversed(range(len(places))):
         limit = 100.0 if i + 1 == len(places) else places[i + 1] - (heights[i] + heights[i + 1]) / 2

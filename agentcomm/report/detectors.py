@@ -14,6 +14,7 @@ from agentcomm.report.results import Results, Scores, spread
 from agentcomm.report.text import DASH, assumption, between, fixed
 from agentcomm.statistics import POSITIVE, SHARE
 
+NAMES = ("detector", "attack", "together with")
 COLUMNS = (
     ("auroc", "AUROC", SHARE, 2),
     ("auprc", "AUPRC", SHARE, 2),
@@ -53,27 +54,30 @@ def table(results: Results, found: Found) -> tuple[list[str], list[list[str]]]:
             mean = spread(values, scale)
             row.append(fixed(mean.value, digits) + between(mean, digits))
         rows.append(row)
-    header = ["detector", "attack", "together with", *(name for _, name, _, _ in COLUMNS)]
+    header = [*NAMES, *(name for _, name, _, _ in COLUMNS)]
     kept = [i for i in range(len(header)) if any(row[i] not in ("", DASH) for row in rows)]
     return [header[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
 def curves(found: Found) -> list[Chart]:
-    """ROC curves of each detector: one line per attack, the mean of the seeds' true positive rates."""
+    """ROC curves of each detector, mean over seeds: a line per attack, or for several that are alike."""
     charts = []
     for detector in dict.fromkeys(key[0] for key in found):
-        own: dict[str, list[Line]] = {}
+        own: dict[str, tuple[list[float], float]] = {}
         for (name, attack, _), by_seed in found.items():
-            if name == detector and attack not in own and (lines := _roc(by_seed)):
-                own[attack] = lines
-        shown = list(own.items())[:LINES]
+            if name == detector and attack not in own and (seeds := _roc(by_seed)):
+                area = spread({seed: number(record.get("auroc")) for seed, record in by_seed.items()}, SHARE)
+                own[attack] = np.mean([line.ys for line in seeds], axis=0).tolist(), area.value
+        alike: dict[tuple[float, ...], list[str]] = {}
+        for attack, (rates, _) in own.items():
+            alike.setdefault(tuple(round(rate, 3) for rate in rates), []).append(attack)
         lines = [Line("", "chance", [0.0, 1.0], [0.0, 1.0])]
-        for style, (attack, seeds) in enumerate(shown):
-            mean = np.mean([line.ys for line in seeds], axis=0)
-            area = fixed(float(np.trapezoid(mean, RATES)), 2)
-            lines.append(Line(attack, f"s{style}", RATES.tolist(), mean.tolist(), note=area))
-        title = f"ROC of {detector}: true positive rate, and area below it"
-        drawn = chart(title, "false positive rate", lines, (0.0, 1.0)) if shown else None
+        for style, attacks in enumerate(list(alike.values())[:LINES]):
+            rates, area_below = own[attacks[0]]
+            label = ", ".join(attacks)
+            lines.append(Line(label, f"s{style}", RATES.tolist(), rates, note=fixed(area_below, 2)))
+        title = f"ROC of {detector}: true positive rate, and AUROC"
+        drawn = chart(title, "false positive rate", lines, (0.0, 1.0)) if own else None
         if drawn is not None:
             charts.append(drawn)
     return charts

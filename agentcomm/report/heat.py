@@ -113,8 +113,8 @@ class Heatmap:
     def ramps(self) -> list[tuple[str, str]]:
         """The ends of the color scale for each measure."""
         words = {
-            "damage": ("most damage of the run", "none"),
-            "success-of-attack": ("the attack always succeeds", "no more often than its control"),
+            "damage": ("most damage of the run", "as much gained"),
+            "success-of-attack": ("the attack always wins", "its control always wins"),
             SUCCESS.key: ("never", "always"),
             "retained": ("as without messages, or worse", "as without the attack"),
         }

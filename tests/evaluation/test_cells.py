@@ -209,6 +209,10 @@ def test_recordings_hold_the_same_scenes_for_every_cell(run: Run) -> None:
     starts = [e["steps"][0]["agents"] for e in recorded["episodes"]]
     assert all(start == starts[0] for start in starts)
     assert recorded["kinds"] == ["perception", "perception", "capture"]
+    frame = recorded["episodes"][0]["steps"][0]
+    assert len(frame["observations"]) == len(frame["facts"]["row"]) == 3
+    assert frame["altered"] == [False] * 3
+    assert all(m["age"] == 0 and (m["refused_by"] is None) == m["accepted"] for m in frame["messages"])
 
 
 def test_changed_environments_and_controlled_gates(run: Run) -> None:
