@@ -23,6 +23,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 NONE = "\N{EM DASH}"
 LEVEL = 0.05
 REWARD = "the environment's reward"
+LEDGER = "the ledger of messages"
 PREDICATE = "the attack's own predicate"
 PROBE = "a probe that we trained"
 REFERENCE = "the reference implementation"

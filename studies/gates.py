@@ -6,7 +6,7 @@ python studies/gates.py --page    only writes the page
 
 from __future__ import annotations
 
-from book import Book, Claim
+from book import LEDGER, Book, Claim
 from cells import Series
 from figures import COLORS, dots, panels, save
 from plan import GATED, OWN, label
@@ -64,6 +64,7 @@ def claims(book: Book) -> dict[str, Claim]:
             "The gate saves {d} messages per step, compared with teams that were trained without one.",
             "The gate costs messages: {d} per step.",
             "That the gate saves messages is not shown: {d} per step.",
+            LEDGER,
         ),
         "costs": Claim(
             steps - without,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from book import PREDICATE, REWARD, Book, Claim, Judged
+from book import LEDGER, PREDICATE, REWARD, Book, Claim, Judged
 from cells import Series, across
 from figures import dot_plot, save
 from plan import CUTS, SAMPLED, label
@@ -116,7 +116,13 @@ def graph_claims(book: Book) -> list[Published]:
             "a gate that decides when to listen saves communication",
             "CommFormer, journal version (arXiv 2411.00382)",
             "no code was published; the gate is ours",
-            claimed("Saving by a temporal gate", sent - gated, "messages per step", "gated teams send fewer messages"),
+            claimed(
+                "Saving by a temporal gate",
+                sent - gated,
+                "messages per step",
+                "gated teams send fewer messages",
+                LEDGER,
+            ),
         ),
     ]
 

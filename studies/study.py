@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 from book import DOCS, Book, Judged
-from cells import RUNS, Cells
-from plan import STUDIES, Grid, group_label
+from cells import RUNS, Cells, told
+from plan import STUDIES, Grid, cells, group_label
 from run import JOBS, evaluate
 
 from agentcomm.base.errors import AgentcommError
@@ -81,18 +81,21 @@ def method(book: Book) -> str:
 def _missing(grids: Sequence[Grid], book: Book, runs: Sequence[str], here: set[str]) -> str:
     """Cells that are not scored, in words."""
     lines = [f"- `{run}`: not evaluated yet" for run in runs if run not in here]
+    known, every = set(book.cells.by_key), {cell for grid in grids if grid.run in here for cell in cells(grid)}
+    if absent := len({(*c[:3], group_label(c[3]), told(json.loads(c[4]))) for c in every} - known):
+        lines.append(f"- {absent} other cells: not evaluated yet")
     for run, attack, defense, status, teams, reason in book.cells.troubles(grids):
         under = "" if defense == "none" else f" under `{group_label(defense)}`"
-        told = reason if len(reason) <= MOST_REASON else reason[: MOST_REASON - 1] + "\N{HORIZONTAL ELLIPSIS}"
-        lines.append(f"- {status}: `{attack}`{under} on {run}, {teams} teams ({told})")
+        why = reason if len(reason) <= MOST_REASON else reason[: MOST_REASON - 1] + "\N{HORIZONTAL ELLIPSIS}"
+        lines.append(f"- {status}: `{attack}`{under} on {run}, {teams} teams ({why})")
     if not lines:
         return "Every planned cell was scored.\n"
     return "Cells that are not scored (they count neither as resisted nor as zero):\n\n" + "\n".join(lines) + "\n"
 
 
-def write(name: str, made: Write, cells: Cells, docs: Path = DOCS) -> Path:
+def write(name: str, made: Write, found: Cells, docs: Path = DOCS) -> Path:
     """Write docs/NAME.md, and how its numbers and claims are made."""
-    book = Book(name, cells, docs)
+    book = Book(name, found, docs)
     text = made(book)
     where = docs / f"{name}.md"
     (docs / name).mkdir(parents=True, exist_ok=True)

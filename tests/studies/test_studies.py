@@ -162,7 +162,7 @@ def test_every_planned_cell_can_be_evaluated(scripts: Scripts, tmp_path: Path) -
     scripts("run").evaluate(list(plan.STUDIES), 1, tmp_path)
     found = cells.Cells.read(tmp_path)
     wanted = {cell for grids in plan.STUDIES.values() for grid in grids for cell in plan.cells(grid)}
-    assert {(*cell[:4], cells.told(json.loads(cell[4]))) for cell in wanted} == {
+    assert {(*c[:3], plan.group_label(c[3]), cells.told(json.loads(c[4]))) for c in wanted} == {
         (run, variant, attack, defense, conditions) for run, variant, attack, defense, conditions in found.by_key
     }
     statuses = {row["status"]: row.get("error") for some in found.by_key.values() for row in some.values()}
