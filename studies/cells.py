@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from plan import OWN, Conditions, Grid, group_label, label, other_scout, planned
+from plan import OWN, Conditions, Grid, group_label, label, other_sender, planned
 
 from agentcomm.base.documents import read_rows
 from agentcomm.runs.choices import TransportConfig
@@ -145,10 +145,10 @@ class Cells:
         """A field of a cell, such as ``effect.damage``, in the rows that are scored.
 
         Cells that failed, or whose attack could not act, are no zeros: they are left out, and pages name them. Attacks
-        by a scout are those of either scout (:func:`plan.other_scout`).
+        by agent 0 are means over agents 0 and 1 (:func:`plan.other_sender`).
         """
         one = self.exactly(run, of, attack, defense, conditions, variant)
-        other = None if attack is None else other_scout(run, attack)
+        other = None if attack is None else other_sender(run, attack)
         if other is None:
             return one
         return across("known", [one, self.exactly(run, of, other, defense, conditions, variant)])
@@ -162,7 +162,7 @@ class Cells:
         conditions: Conditions = OWN,
         variant: str = "team",
     ) -> Series:
-        """As :meth:`series`, for one scout."""
+        """As :meth:`series`, for one agent."""
         spec = {"run": run, "variant": variant, "attack": "none" if attack is None else label(attack)}
         spec |= {"defense": group_label(defense), "conditions": told(conditions), "field": of}
         found = self.rows(run, attack, defense, conditions, variant)
@@ -180,7 +180,7 @@ class Cells:
         found = self.assumes(run, attack, conditions)
         texts = {name: f"{value:g}" if isinstance(value, int | float) else value for name, value in found.items()}
         told = ", ".join(name if found[name] is True else f"{name} {text}" for name, text in texts.items())
-        by = ", either scout" if other_scout(run, attack) else ""
+        by = ", by agent 0 or 1" if other_sender(run, attack) else ""
         return f"`{label(attack)}`{by}" + (f" (assumes {told})" if told else "")
 
     def troubles(self, grids: Iterable[Grid]) -> list[tuple[str, str, str, str, int, str]]:

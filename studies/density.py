@@ -13,7 +13,7 @@ from plan import AGREEMENTS, DENSE, GRAPH_FORMS, GRAPHS, label
 from study import command, page, table
 
 NAMES = {"capture": "learned, one link", "capture_random": "random, one link", "capture_full": "full, two links"}
-KEPT = ("tamper:node=0", "contradict:share=1", "drop:probability=0.5", "noise")
+KEPT = ("tamper:node=0", "tamper", "drop:probability=0.5", "drop")
 
 
 def attacked(book: Book, run: str, attack: str) -> Series:

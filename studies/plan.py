@@ -43,17 +43,15 @@ def label(attack: str) -> str:
     return canonical("attack", Choice.parse(attack)).label
 
 
-INSIDERS = ("insider", "evade", "abuse", "pollute", "leak")
+INSIDERS = ("insider", "evade", "abuse", "pollute", "leak", "contradict")
 
 
-def other_scout(run: str, attack: str) -> str | None:
-    """The same attack by the other scout, for attacks by agent 0 in Predator-Capture-Prey; None for other attacks.
+def other_sender(run: str, attack: str) -> str | None:
+    """The same attack by agent 1, for attacks that agent 0 carries out with its messages; None for other attacks.
 
-    Agents there listen to one other agent each, and not every team listens to agent 0. Such an attack is carried out by
-    either scout, and its numbers are means over the scouts that anybody listens to.
+    In sparse graphs, not every team listens to agent 0. Such an attack is carried out by agents 0 and 1 in turn, which
+    in Predator-Capture-Prey are the scouts, and its numbers are means over those that anybody listens to.
     """
-    if not run.startswith("capture"):
-        return None
     if attack == "tamper:node=0":
         return "tamper:node=1"
     name = attack.partition(":")[0]
@@ -107,7 +105,7 @@ GATED = ("force_gate", "force_gate:goal=open", "force_gate:guess=true", "force_g
 GATED += ("force_gate:goal=open,probability=0.25", "jam", "drop", "tamper", "noise", "flood")
 
 AGREEMENTS = ("agreement_1", "agreement_2", "agreement_3", "agreement")
-DENSE = ("tamper", "tamper:node=0", "contradict:share=1", "noise", "drop:probability=0.5", "drop")
+DENSE = ("tamper", "tamper:node=0", "noise", "drop:probability=0.5", "drop")
 GRAPHS = ("capture", "capture_random", "capture_full")
 GRAPH_FORMS = ("drop", "drop:probability=0.5", "jam", "tamper", "tamper:node=0", "noise", "replay")
 
@@ -210,8 +208,8 @@ RUNS = tuple(dict.fromkeys(grid.run for grids in STUDIES.values() for grid in gr
 
 
 def planned(grid: Grid) -> tuple[str, ...]:
-    """The attacks of a grid, by either scout."""
-    others = (other_scout(grid.run, attack) for attack in grid.attacks)
+    """The attacks of a grid, by agents 0 and 1."""
+    others = (other_sender(grid.run, attack) for attack in grid.attacks)
     return tuple(dict.fromkeys((*grid.attacks, *(other for other in others if other))))
 
 
