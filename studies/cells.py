@@ -85,7 +85,7 @@ def across(how: str, series: Sequence[Series]) -> Series:
     """
     by = {"mean": np.mean, "max": np.max, "min": np.min, "known": np.mean}[how]
     combined = set.union if how == "known" else set.intersection
-    seeds = sorted(combined(*(set(one.values) for one in series)))
+    seeds = sorted(combined(*(set(one.values) for one in series))) if series else []
     known = {seed: [one.values[seed] for one in series if seed in one.values] for seed in seeds}
     values = {seed: float(by(some)) for seed, some in known.items()}
     return Series({"op": how, "of": [one.spec for one in series]}, values)
