@@ -15,7 +15,6 @@ from plan import CUTS, SAMPLED, label
 from study import command, page, table
 
 MARGIN = 0.25  # steps
-ANSWERS = 8.0  # of an agent in an episode of Oracle-Hint
 SECRETS = 64  # of which `covert` tells one
 VERDICTS = {"above": "reproduced", "below": "not reproduced: the opposite", "neither": "not reproduced"}
 
@@ -66,26 +65,7 @@ def graph_claims(book: Book) -> list[Published]:
     """On graphs and gates."""
     sparse, random, full = (steps(book, run) for run in ("capture", "capture_random", "capture_full"))
     sent, gated = (book.cells.series(run, "metrics.messages_per_step") for run in ("capture", "capture_gated"))
-    hints = book.cells.series("oracle_hint", "metrics.mean_return") / ANSWERS
     return [
-        Published(
-            "Finding the right edges",
-            "training finds the edges that matter",
-            "CommFormer, ICLR 2024",
-            "Oracle-Hint, where one graph alone lets all eight agents answer right",
-            Claim(
-                hints - 1.0,
-                "**Finding the right edges: reproduced.** Teams learn the one graph that informs everybody: the share"
-                " of right answers differs from 1 by at most 0.05: {d}.",
-                "",
-                "**Finding the right edges: not reproduced.** That teams learn the one graph that informs everybody is"
-                " not shown: the share of right answers differs from 1 by {d}.",
-                REWARD,
-                0.05,
-                3,
-                "a single known answer",
-            ),
-        ),
         Published(
             "Parity of the sparse graph",
             "a learned graph with 40% of the links does as well as the full graph",

@@ -183,7 +183,7 @@ STUDIES: dict[str, tuple[Grid, ...]] = {
     ),
     "literature": (
         Grid("capture", ("gradient:epsilon=2,weakest=1", "gradient:epsilon=2,probability=0.33", *WHITE_BOX)),
-        *(Grid(run) for run in (*GRAPHS, "capture_gated", "oracle_hint")),
+        *(Grid(run) for run in (*GRAPHS, "capture_gated")),
         Grid("capture_fragments", CUTS, ("authenticate",)),
         *(Grid(run, DENSE) for run in AGREEMENTS),
         Grid("agreement", DENSE, ("median",)),
