@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from agentcomm.evaluation.metrics import measure_suites
+from agentcomm.report.text import OUTCOMES, counted
 
 
 def cells(rows: list[dict[str, Any]]) -> Table:
@@ -70,7 +71,8 @@ def success(rows: list[dict[str, Any]]) -> Table:
         keys = ("success", "damage", "control_damage", "silence", "lie")
         numbers = [_mean([row["effect"].get(key) for row in group]) for key in keys]
         outcomes = Counter(str(row.get("outcome")) for row in group)
-        said = ", ".join(name if len(outcomes) == 1 else f"{count} {name}" for name, count in outcomes.items())
+        one = str(group[0].get("outcome"))
+        said = counted(outcomes) if len(outcomes) > 1 else OUTCOMES.get(one, one)
         table.add_row(f"{attack}{_assumed(group[0])}", defense, *numbers, said)
     return table
 

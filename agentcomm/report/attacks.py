@@ -13,7 +13,7 @@ from agentcomm.report.claims import Claims
 from agentcomm.report.effects import Effect, effect, undefended
 from agentcomm.report.phrases import brief, briefly, part
 from agentcomm.report.results import Results
-from agentcomm.report.text import DASH, assumption, between, fixed, listed, several, signed
+from agentcomm.report.text import DASH, assumption, between, counted, fixed, listed, several, signed
 from agentcomm.statistics import CLAIM_SEEDS
 
 FIRST = 8  # attacks in the figure beside the answer
@@ -201,7 +201,7 @@ def tables(results: Results) -> list[Table]:
         found = effect(results, label)
         in_score = [found[name] for name in ("damage", "control_damage", "silence", "lie")]
         shares = [found[name] for name in ("success", "rate", "control_rate", "clean_rate")]
-        outcomes = ", ".join(f"{count} {word}" for word, count in found.outcomes.items())
+        outcomes = counted(found.outcomes)
         effects[label] = [
             *(fixed(p.value, digits) + between(p.estimate, digits) for p in in_score),
             *(fixed(p.value, 2) + between(p.estimate, 2) for p in shares),

@@ -11,7 +11,7 @@ from agentcomm.report.effects import SPENT, Effect, damage_over_attacks, effect
 from agentcomm.report.load import number
 from agentcomm.report.measures import SUCCESS
 from agentcomm.report.results import NONE, How, Results, Scores, spread
-from agentcomm.report.text import DASH, assumption, fixed, percent, several, signed, span
+from agentcomm.report.text import DASH, assumption, counted, fixed, percent, several, signed, span
 from agentcomm.statistics import MIN_SEEDS, Estimate
 
 WORST = "worst of the attacks"
@@ -278,8 +278,8 @@ def _facts(results: Results, attack: str | None, defense: str, found: Effect | N
         if found.predicate:
             facts.append(("success means", found.predicate))
         facts += [(f"{name} spent", _spent(found, name)) for name in SPENT if name in found.spent]
-        outcomes = [f"{count} {word}" for word, count in found.outcomes.items() if word != "ok"]
-        facts += [("outcomes", ", ".join(outcomes))] if outcomes else []
+        outcomes = counted({word: count for word, count in found.outcomes.items() if word != "ok"})
+        facts += [("outcomes", outcomes)] if outcomes else []
     episodes = sum(int(row.get("episodes") or 0) for row in rows if row.get("status") == "ok")
     return [*facts, *([("episodes", f"{episodes:,}")] if episodes else []), *_ledger(rows)]
 

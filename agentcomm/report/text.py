@@ -11,6 +11,8 @@ from markupsafe import Markup
 from agentcomm.statistics import Estimate
 
 DASH = "\N{EM DASH}"
+# An attack that is its own control, such as random noise, resists nothing: it may do harm, but none beyond the control.
+OUTCOMES = {"success": "better than its control", "resisted": "no better than its control"}
 
 
 def fixed(value: float, digits: int) -> str:
@@ -61,6 +63,11 @@ def small(text: str) -> Markup:
 def several(count: int, noun: str) -> str:
     """``1 cell``, ``3 cells``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def counted(outcomes: Mapping[str, int]) -> str:
+    """Numbers of cells by the outcome of their attack."""
+    return ", ".join(f"{count} {OUTCOMES.get(name, name)}" for name, count in outcomes.items())
 
 
 def named(labels: Sequence[str]) -> Markup:
