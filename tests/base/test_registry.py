@@ -17,7 +17,7 @@ from pydantic import ValidationError
 import agentcomm.channels
 import agentcomm.codecs
 import agentcomm.defenses
-import agentcomm.evaluation
+import agentcomm.metrics
 import attacks
 import envs
 import policies
@@ -41,7 +41,7 @@ FOLDERS: dict[registry.Axis, Any] = {
     "channel": agentcomm.channels,
     "codec": agentcomm.codecs,
     "topology": policies,
-    "metric": agentcomm.evaluation,
+    "metric": agentcomm.metrics,
 }
 
 
