@@ -84,10 +84,13 @@ def _missing(grids: Sequence[Grid], book: Book, runs: Sequence[str], here: set[s
     known, every = set(book.cells.by_key), {cell for grid in grids if grid.run in here for cell in cells(grid)}
     if absent := len({(*c[:3], group_label(c[3]), told(json.loads(c[4]))) for c in every} - known):
         lines.append(f"- {absent} other cells: not evaluated yet")
+    grouped: dict[tuple[str, str, str, int, str], list[str]] = {}
     for run, attack, defense, status, teams, reason in book.cells.troubles(grids):
-        under = "" if defense == "none" else f" under `{group_label(defense)}`"
         why = reason if len(reason) <= MOST_REASON else reason[: MOST_REASON - 1] + "\N{HORIZONTAL ELLIPSIS}"
-        lines.append(f"- {status}: `{attack}`{under} on {run}, {teams} teams ({why})")
+        grouped.setdefault((run, attack, status, teams, why), []).append(group_label(defense))
+    for (run, attack, status, teams, why), defenses in grouped.items():
+        under = "" if defenses == ["none"] else f", with {', '.join(f'`{defense}`' for defense in defenses)}"
+        lines.append(f"- {status}: `{attack}` on {run}, {teams} of its teams{under} ({why})")
     if not lines:
         return "Every planned cell was scored.\n"
     return "Cells that are not scored (they count neither as resisted nor as zero):\n\n" + "\n".join(lines) + "\n"
