@@ -3,7 +3,7 @@
     python -m benchmarks.kills --kills 20
 
 Each command is started again after each kill, as a user would, until it ends by itself. The finished run is compared
-with an undisturbed one: weights bit for bit, rows of progress and cells without the time that they took, recordings and
+with an undisturbed one, which evaluates in a single process: weights bit for bit, rows of progress and cells without the time that they took, recordings and
 the page as they are. Writes ``benchmarks/kills.md``.
 """
 
@@ -31,7 +31,7 @@ seeds: [0, 1]
 training: {env_steps: 65536, worlds: 64, fragment: 8, evaluate_every: 0, checkpoint_every: 2, threads: 1}
 evaluation: {episodes: 8192, recordings: RECORDINGS, attacks: [drop, noise, replay], defenses: [[authenticate], [clip]]}
 """
-TIMED = {"seconds", "time", "env_steps_per_second", "threads"}
+TIMED = {"seconds", "time", "env_steps_per_second", "threads", "config"}  # config: a hash; the runs have two names
 COMMAND = [sys.executable, "-c", "from agentcomm.cli.main import main; main()"]
 
 
@@ -131,9 +131,9 @@ def main() -> None:
         began = time.perf_counter()
         command(folder, "evaluate", "runs/calm").wait()
         lasted = time.perf_counter() - began
-        killed = disturbed(folder, ("evaluate", "runs/wild"), asked.kills, 8.0, draw)
+        killed = disturbed(folder, ("evaluate", "runs/wild", "--jobs", "2"), asked.kills, 8.0, draw)
         ours, theirs = rows(calm / "cells.jsonl"), rows(wild / "cells.jsonl")
-        note("evaluation and recording (24 cells)", killed, ours == theirs)
+        note("evaluation and recording (24 cells) in two processes, against one", killed, ours == theirs)
         same = (calm / "episodes.json").read_bytes() == (wild / "episodes.json").read_bytes()
         note("recorded episodes", killed, same)
         killed = recording(folder, wild, asked.kills, lasted, draw)
