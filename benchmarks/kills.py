@@ -3,8 +3,8 @@
     python -m benchmarks.kills --kills 20
 
 Each command is started again after each kill, as a user would, until it ends by itself. The finished run is compared
-with an undisturbed one, which evaluates in a single process: weights bit for bit, rows of progress and cells without the time that they took, recordings and
-the page as they are. Writes ``benchmarks/kills.md``.
+with an undisturbed one, which evaluates in a single process: weights bit for bit, rows of progress and cells without the
+time that they took, recordings and the page as they are. Writes ``benchmarks/kills.md``.
 """
 
 from __future__ import annotations
