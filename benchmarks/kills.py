@@ -3,7 +3,7 @@
     python -m benchmarks.kills --kills 20
 
 Each command is started again after each kill, as a user would, until it ends by itself. The finished run is compared
-with an undisturbed one, which evaluates in a single process: weights bit for bit, rows of progress and cells without the
+with an undisturbed one, which evaluates in one process: weights bit for bit, rows of progress and cells without the
 time that they took, recordings and the page as they are. Writes ``benchmarks/kills.md``.
 """
 
