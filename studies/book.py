@@ -91,6 +91,7 @@ class Book:
 
     def mean(self, series: Series, digits: int = 2, scale: Scale = REAL, percent: bool = False) -> str:
         """``0.41 (0.30 to 0.52)``: mean over teams with its 95% interval, if there are enough teams."""
+        scale = SUCCESS if series.spec.get("field") == "effect.success" else scale
         e, spec = estimate(series.values, scale), self._stat("mean", series, scale)
         return self._noted(interval(e, digits, percent), spec, digits, percent, True)
 
