@@ -38,9 +38,9 @@ def _seeds(results: Results, claims: Claims) -> list[Markup]:
     if not claims.possible:
         return [
             Markup(
-                "{} possible claims are too many for {} seeds: even the surest has an adjusted p above 5%. "
-                "Evaluate more seeds, or fewer attacks and defenses."
-            ).format(len(claims.tested), seeds)
+                "{} possible claims about attacks and defenses are too many for {} seeds: even the surest has an "
+                "adjusted p above 5%. Evaluate more seeds, or fewer attacks and defenses."
+            ).format(len(claims.tested.keys() - {"worth"}), seeds)
         ]
     return []
 

@@ -1,6 +1,9 @@
-"""The claims of a page: everything that it may state in words, as one family of tests.
+"""The claims of a page: everything that it may state in words.
 
-A claim needs ten seeds and an adjusted p of at most 5% (Holm over the family). Without it, the page shows numbers only.
+The worth of messages is tested first, and by itself. Only if it is supported, the other claims are: one family, with p
+adjusted by Holm. In this fixed sequence (Maurer, Hothorn and Lehmacher 1995), a page of a team to which messages are
+worth nothing makes a false claim with at most 5%, and so does any other. A claim needs ten seeds and an adjusted p of
+at most 5%. Without it, the page shows numbers only.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ class Claims:
     def __init__(self, results: Results) -> None:
         self.results = results
         zero = dict.fromkeys(results.seeds, 0.0)
-        found = {"worth": results.compare(*results.worth()[:2])}
+        worth = results.compare(*results.worth()[:2])
+        found = {}
         for attack in undefended(results):
             found[f"damage of {attack}"] = compare(effect(results, attack)["damage"].by_seed, zero)
         for defense in results.defenses:
@@ -34,10 +38,13 @@ class Claims:
                 found[f"tax of {defense}"] = results.compare(results.clean, results.scores(None, defense))
                 found[f"help of {defense}"] = compare(averted(results, defense, "mean"), zero)
         self.tested = family({name: test for name, test in found.items() if test.seeds})
+        if worth.seeds:
+            self.tested |= family({"worth": worth})
 
     def _holds(self, claim: str) -> bool:
-        test = self.tested.get(claim)
-        return test is not None and test.supported and test.difference.value > 0
+        test, first = self.tested.get(claim), self.tested.get("worth")
+        allowed = first is None or (first.supported and first.difference.value > 0)
+        return test is not None and allowed and test.supported and test.difference.value > 0
 
     @property
     def worth(self) -> bool:
@@ -59,13 +66,14 @@ class Claims:
     @property
     def supported(self) -> int:
         """Number of supported claims."""
-        return sum(test.supported for test in self.tested.values())
+        return sum(self._holds(claim) for claim in self.tested)
 
     @property
     def possible(self) -> bool:
         """Whether the seeds could support a claim at all: the smallest exact p of n pairs is 2^(1-n)."""
         seeds = len(self.results.seeds)
-        return seeds >= CLAIM_SEEDS and 2.0 ** (1 - seeds) * len(self.tested) <= SIGNIFICANT
+        others = len(self.tested.keys() - {"worth"})
+        return seeds >= CLAIM_SEEDS and 2.0 ** (1 - seeds) * others <= SIGNIFICANT
 
     def worst_attack(self) -> Selected | None:
         """The undefended attack of the largest damage, chosen on half of the seeds and measured on the others."""

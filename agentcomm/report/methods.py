@@ -46,7 +46,8 @@ def methods(run: RunData, results: Results, claims: Claims) -> list[tuple[str, s
         ),
         (
             "Claims",
-            f"{several(len(claims.tested), 'comparison')}, paired by seed, exact sign-flip test, Holm over all of them;"
+            f"{several(len(claims.tested), 'comparison')}, paired by seed, exact sign-flip test; the worth of messages"
+            " first, then Holm over the others;"
             f" words such as costs and helps take {CLAIM_SEEDS} seeds and an adjusted p of at most 5%",
         ),
         *_provenance(run.cells),

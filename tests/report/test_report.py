@@ -127,7 +127,7 @@ def test_too_many_claims_for_the_seeds_are_said() -> None:
         for n in range(30):
             rows.append(synthetic.cell(synthetic.np.random.default_rng(0), "team", seed, f"a{n}", "none", 9.0))
     text = said(rows)
-    assert "35 possible claims are too many for 10 seeds" in text
+    assert "34 possible claims about attacks and defenses are too many for 10 seeds" in text
 
 
 def test_without_control_nothing_is_said_about_worth() -> None:
