@@ -51,11 +51,23 @@ def test_list_shows_every_axis_and_json(tmp_path: Path, command: Command) -> Non
     assert all(argument["description"] for argument in drop["arguments"])
     defenses = {d["name"]: d for d in json.loads(command("list", "defenses", "--json", cwd=tmp_path).stdout)}
     assert defenses["authenticate"]["needs_seal"]
-    assert (defenses["median"]["hooks"], defenses["median"]["lossless"]) == (["aggregate"], False)
+    assert (defenses["median"]["hooks"], defenses["median"]["lossless"]) == (["aggregate", "screen"], False)
 
 
 def test_every_command_explains_itself(tmp_path: Path, command: Command) -> None:
     names = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
-    assert sorted(names) == ["demo", "evaluate", "init", "list", "messages", "report", "train"]
+    assert sorted(names) == [
+        "compare",
+        "demo",
+        "evaluate",
+        "export",
+        "grid",
+        "init",
+        "list",
+        "messages",
+        "report",
+        "rerun",
+        "train",
+    ]
     for name in names:
         assert "Usage" in command(name, "--help", cwd=tmp_path).stdout
