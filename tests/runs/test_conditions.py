@@ -73,7 +73,7 @@ def test_every_field_is_among_the_cases() -> None:
     assert {field for field, _ in CASES} == set(Conditions.model_fields)
 
 
-# provenance.py takes every device but "cpu" for a GPU. Mending it makes all published cells stale, so it waits for them.
+# provenance.py takes every device but "cpu" for a GPU. Mending it makes all published cells stale, so it has to wait.
 KNOWN = pytest.mark.xfail(strict=True, reason="provenance asks for the name of a GPU")
 
 
