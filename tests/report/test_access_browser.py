@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import browsing
-import grids
+import made_grids
 import pytest
 import synthetic
 from browsing import opened
@@ -26,7 +26,7 @@ LARGEST, SLOWEST = 15e6, 2.0  # bytes of the report of a large grid, and seconds
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Address of each kind of page."""
     root = tmp_path_factory.mktemp("pages")
-    rows = grids.cells(grids.ATTACKS[1:4] + grids.ATTACKS[9:], grids.DEFENSES[3:5])
+    rows = made_grids.cells(made_grids.ATTACKS[1:4] + made_grids.ATTACKS[9:], made_grids.DEFENSES[3:5])
     whole = synthetic.write_run(root / "runs" / "whole", rows=rows)
     small = synthetic.write_run(root / "runs" / "small", seeds=(0, 1))
     young = synthetic.write_run(root / "runs" / "young", seeds=(0,))
@@ -42,7 +42,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 @pytest.mark.slow
 def test_a_large_grid_opens_at_once(browser: Any, tmp_path: Path) -> None:
-    page_file = build_report(grids.write_run(tmp_path / "large"))
+    page_file = build_report(made_grids.write_run(tmp_path / "large"))
     assert page_file.stat().st_size < LARGEST
     took = []
     for _ in range(3):  # the best, as other work shares the processor

@@ -3,7 +3,7 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
-import grids
+import made_grids
 import pytest
 import synthetic
 
@@ -14,7 +14,7 @@ from agentcomm.report.drawing import Drawing
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    rows = grids.cells(grids.ATTACKS[1:4] + grids.ATTACKS[8:], grids.DEFENSES[2:5])
+    rows = made_grids.cells(made_grids.ATTACKS[1:4] + made_grids.ATTACKS[8:], made_grids.DEFENSES[2:5])
     return synthetic.write_run(tmp_path_factory.mktemp("runs") / "drawn", rows=rows)
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import made_cells
 import pytest
 import recompute
-import synthetic
 import yaml
 
 from agentcomm import api
@@ -53,7 +53,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def made_up(scripts: Scripts, tmp_path: Path, undrawn: None) -> tuple[Path, recompute.Cells]:
     """Pages of all studies, written from made-up cells, and those cells."""
-    rows = synthetic.rows(scripts)
+    rows = made_cells.rows(scripts)
     cells, study = scripts("cells").Cells(rows), scripts("study")
     for name in scripts("plan").STUDIES:
         study.write(name, scripts(name).made, cells, tmp_path)
@@ -94,7 +94,7 @@ def test_numbers_of_made_up_cells_are_recomputed(made_up: tuple[Path, recompute.
 
 @pytest.mark.usefixtures("undrawn")
 def test_fewer_teams_than_ten_claim_nothing(scripts: Scripts, tmp_path: Path) -> None:
-    cells = scripts("cells").Cells(synthetic.rows(scripts, seeds=4))
+    cells = scripts("cells").Cells(made_cells.rows(scripts, seeds=4))
     scripts("study").write("budgets", scripts("budgets").made, cells, tmp_path)
     assert json.loads((tmp_path / "budgets" / "claims.json").read_text()) == []
     assert "so nothing is claimed" in (tmp_path / "budgets.md").read_text(encoding="utf-8")
