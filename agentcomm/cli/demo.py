@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import webbrowser
 from importlib.resources import files
@@ -27,7 +28,7 @@ def demo(
     """Run a complete example: train, evaluate and report (about ten minutes)."""
     config = load(Path(str(files("agentcomm").joinpath("demo.yaml"))))
     run = train_teams(config, root, resume, "agentcomm demo --resume")
-    rows = evaluate_cells(run.path)
+    rows = evaluate_cells(run.path, jobs=min(4, os.cpu_count() or 1))
     console.print(tables.cells(rows))
     console.print(tables.success(rows))
     page = api.report(run)
