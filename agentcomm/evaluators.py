@@ -36,7 +36,7 @@ def evaluator_for(
 
 
 def check_jobs(jobs: Any, isolate: bool = False, address: Any = None) -> None:
-    """Check who is to evaluate cells.
+    """Check the options that choose how cells are evaluated.
 
     Raises:
         ConfigError: If the number of processes or the address is invalid, or both are given.

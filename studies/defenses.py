@@ -27,7 +27,7 @@ def damages(book: Book, run: str, forms: Sequence[str], defenses: Sequence[str])
 
 
 def cost(book: Book, defense: str) -> Series:
-    """Steps that a defense costs a team that nobody attacks."""
+    """Steps that a defense costs an unattacked team."""
     clean = book.cells.series("capture", "metrics.mean_steps")
     return book.cells.series("capture", "metrics.mean_steps", None, defense) - clean
 

@@ -148,7 +148,7 @@ def made(book: Book) -> str:
         " six links; dots are the teams that have the link.\n",
         "## Who\n",
         who(book),
-        "An agent that nobody in a team listens to can tell nobody anything: those teams are left out.\n",
+        "Teams in which no agent listens to the attacked one are left out, since its messages reach no one.\n",
         "## Where\n",
         where(book),
         "With fewer than ten teams, a row claims nothing; with fewer than five it has no interval.\n",
@@ -158,7 +158,7 @@ def made(book: Book) -> str:
         table(("attack", *(f"step {t}" for t in MOMENTS)), single),
         "Damage in steps when all messages from a step on are attacked:\n",
         table(("attack", *(f"from {t}" for t in (0, *STARTS))), later),
-        "Teams that nobody attacks need about six steps, so late steps of many episodes do not exist.\n",
+        "Unattacked teams need about six steps, so many episodes have no late steps.\n",
     ]
     question = "Which attackers, links and moments matter?"
     answer = f"{judged['where drop'].sentence} {judged['when drop'].sentence}"
