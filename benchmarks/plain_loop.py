@@ -11,7 +11,7 @@ import torch
 from agentcomm.base.seeds import derive
 from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
-from agentcomm.runs.assembly import make_comms, make_policy, make_world
+from agentcomm.runs.assembly import environment_of, make_comms, make_policy, make_world
 from agentcomm.runs.config import RunConfig, Variant
 from agentcomm.training.ppo import Update
 from agentcomm.training.rollout import Sampler
@@ -33,6 +33,7 @@ class PlainLoop:
     """The same worlds, policy, loss and optimizers as in RLlib, called one after the other."""
 
     def __init__(self, run: RunConfig, variant: Variant = "team", seed: int = 0) -> None:
+        run = run.model_copy(update={"environment": environment_of(run.environment, seed)})
         training = run.training
         self.run = run
         world = make_world(run.environment, training.worlds)
