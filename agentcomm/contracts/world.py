@@ -9,7 +9,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
@@ -114,6 +114,13 @@ class WorldConfig(PluginConfig):
         """Whether members can be absent."""
         return self.failure > 0 or self.fewest is not None
 
+    def of_team(self, seed: int) -> Self:
+        """The arguments for the team of a training seed: the same for all teams, unless something is drawn per team.
+
+        A team is trained and evaluated with what this returns, which its policy file records.
+        """
+        return self
+
 
 W_co = TypeVar("W_co", bound=WorldConfig, default=WorldConfig, covariant=True)
 
@@ -137,9 +144,12 @@ class World(Plugin[W_co], State):
         alive: [B, N] bool, members that are present; all unless the world ``loses_members``.
         roles: Role of each agent; agents of the same role can stand in for each other.
         score: Name of the metric by which teams are compared in this task.
+        link_price: What each link on which a message is sent costs its receiver per step, in units of reward. The loop
+            of a team subtracts it from the rewards, in training and in evaluation.
     """
 
     score: str = "mean_return"
+    link_price: float = 0.0
     agents: tuple[str, ...]
     action_names: tuple[str, ...]
     layout: Observation
