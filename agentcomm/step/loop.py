@@ -58,7 +58,9 @@ class StepRecord:
     def mean_reward(self) -> Tensor:
         """[B] reward of the world, mean over present members: those that have left earn nothing, and do not count."""
         reward = self.step.reward
-        return reward.mean(1) if self.alive is None else (reward * self.alive).sum(1) / self.alive.sum(1)
+        if self.alive is None:
+            return reward.mean(1)
+        return (reward * self.alive).sum(1) / self.alive.sum(1).clamp_min(1)
 
     @property
     def ended(self) -> Tensor:

@@ -216,11 +216,12 @@ class Sampler(State):
         listening_cost = self.policy.listening_cost() if gated else 0.0
         reward = torch.stack([r.reward - listening_cost * _open_gates(r) for r in records])
         value = torch.stack([d.value for d in decisions])
-        done = torch.stack([step.done for step in steps])
-        bootstrap = self._bootstrap(records, reward)
+        gone = torch.stack([step.left if r.alive is None else step.left | ~r.alive for r, step in zip(records, steps)])
+        ends = torch.stack([step.done for step in steps]).unsqueeze(-1) | gone
+        bootstrap = self._bootstrap(records, reward).masked_fill(gone, 0.0)
         last = self._value(self.loop.observation, self.loop.memory, self.loop.alive)
         self._check_value(last, "of the next observations")
-        advantage = advantages(reward, value, done, bootstrap, last, self.settings.gamma, self.settings.gae_lambda)
+        advantage = advantages(reward, value, ends, bootstrap, last, self.settings.gamma, self.settings.gae_lambda)
         observation = torch.stack([r.observation for r in records])
         columns = {
             "observation": observation if observation.is_floating_point() else observation.to(self._index_dtype),
