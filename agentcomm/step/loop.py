@@ -221,7 +221,8 @@ class TeamLoop(State):
             numbers.note(f"attack {rewards.base.attack.name!r}", "reward", reward)
         self.observation = step.observation
         here = self.alive
-        self.memory = decision.memory if here is None else decision.memory * here.unsqueeze(-1)
+        # Whoever took the place of a member that left remembers nothing of it.
+        self.memory = decision.memory if here is None else decision.memory * (here & ~step.left).unsqueeze(-1)
         exchanges: list[ExchangeRecord] = []
         if self.trace and network.trace is not None:
             exchanges, network.trace = network.trace, None

@@ -244,7 +244,9 @@ class Sampler(State):
             return {name: column.flatten(0, 1) for name, column in columns.items()}
         at = torch.stack([r.at for r in records])
         time = torch.arange(len(records), dtype=torch.int32, device=at.device)
-        columns |= {"memory": torch.stack(memory), "time": time.unsqueeze(1).expand_as(at), "first": at == 0}
+        left = torch.stack([torch.zeros_like(steps[0].left), *(step.left for step in steps[:-1])])
+        first = (at == 0).unsqueeze(-1) | left  # whether an agent remembers nothing yet
+        columns |= {"memory": torch.stack(memory), "time": time.unsqueeze(1).expand_as(at), "first": first}
         return {name: column.transpose(0, 1).flatten(0, 1) for name, column in columns.items()}
 
     def _check_value(self, value: Tensor, field: str) -> None:
