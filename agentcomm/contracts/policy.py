@@ -7,6 +7,10 @@ delivers, and every agent hears; then act. The same template runs in rollouts, w
 
 The agents of an ``autoregressive`` policy act in turns: messages of the last round tell their senders' actions, and an
 agent acts once it has received those of the agents that it listens to and that come before it.
+
+A policy with a memory also implements ``recall``, called after ``encode``, and may implement ``retain``, called before
+``act``. The memory is a tensor [B, N, S] that belongs to the loop (:class:`agentcomm.step.loop.TeamLoop`): it is 0 when
+an episode starts, for members that join, and for those that have left.
 """
 
 from __future__ import annotations
@@ -47,7 +51,10 @@ class CommPolicy(Plugin[P_co], nn.Module):
             open.
         message_noise: The stochastic encoder of messages (a :class:`MessageNoise`); None for messages without noise.
         autoregressive: Whether the last round tells actions. Such a policy also implements ``tell``, and its ``hear``,
-            ``act`` and ``tell`` treat each agent independently, because they are called with some of the agents only.
+            ``retain``, ``act`` and ``tell`` treat each agent independently, because they are called with some of the
+            agents only.
+        memory_width: Width S of an agent's memory; 0 for a policy without memory.
+        keeps_heard: Whether ``retain`` is implemented, so that messages depend on those of earlier steps.
         num_agents: N of the present team.
         num_actions: A.
     """
@@ -58,6 +65,8 @@ class CommPolicy(Plugin[P_co], nn.Module):
     gate: Any  # a TemporalGate or None
     message_noise: Any  # a MessageNoise or None
     autoregressive: bool = False
+    memory_width: int = 0
+    keeps_heard: bool = False
     num_agents: int
     num_actions: int
     return_mean: Tensor
@@ -85,6 +94,33 @@ class CommPolicy(Plugin[P_co], nn.Module):
     def encode(self, observation: Tensor) -> Tensor:
         """Observations [B, N, O] -> hidden vectors [B, N, H], before any message is received."""
 
+    def recall(self, encoded: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Add memory to encoded observations, before gates, graph, critic and messages: what is seen.
+
+        Args:
+            encoded: [B, N, H], as ``encode`` returns it.
+            memory: [B, N, S], memory of earlier steps.
+
+        Returns:
+            Hidden vectors [B, N, H], and the memory with this step's observations.
+        """
+        return encoded, memory
+
+    def retain(self, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Add memory to the state after the last round, before ``act``: what is heard.
+
+        Agents act on what they have just heard; their hidden vectors, and so gates, graph, critic and messages, depend
+        on it from the next step on. In an autoregressive policy the last round includes the actions of earlier agents.
+
+        Args:
+            state: [B, N, H] after the last round.
+            memory: [B, N, S], as ``recall`` returned it.
+
+        Returns:
+            The state to act on [B, N, H], and the memory with this step's messages.
+        """
+        return state, memory
+
     @abstractmethod
     def speak(self, hidden: Tensor, round_: int) -> Tensor:
         """Hidden vectors [B, N, H] -> payloads [B, N, D] of this round."""
@@ -99,7 +135,9 @@ class CommPolicy(Plugin[P_co], nn.Module):
 
     @abstractmethod
     def value(self, hidden: Tensor) -> Tensor:
-        """Encoded observations [B, N, H] -> values [B, N] in units of the normalized return; used in training only.
+        """Hidden vectors before any message [B, N, H] -> values [B, N] in units of the normalized return.
+
+        Used in training only.
 
         The critic may use all agents' observations, but no gates, messages or actions: it is the baseline of all of
         these, and a critic that knew whether a gate was open would leave no advantage to the gate.
@@ -114,7 +152,7 @@ class CommPolicy(Plugin[P_co], nn.Module):
 
         Args:
             observation: [R, N, O].
-            hidden: [R, N, H], its encoding by ``encode``.
+            hidden: [R, N, H], its encoding by ``encode`` and ``recall``.
         """
         return None
 
@@ -157,14 +195,26 @@ class CommPolicy(Plugin[P_co], nn.Module):
         """Most exchanges of messages in a step: one per round, and of an autoregressive last round one per turn."""
         return self.rounds - 1 + self.num_agents if self.autoregressive else self.rounds
 
-    def run(self, hidden: Tensor, deliver: Deliver, action: Tensor | None = None) -> Tensor:
+    def run(
+        self, hidden: Tensor, deliver: Deliver, action: Tensor | None = None, memory: Tensor | None = None
+    ) -> Tensor:
         """Run all rounds and return action logits [B, N, A].
 
         Args:
             hidden: [B, N, H], encoded observations; zero for agents that have left.
             deliver: Maps a round and its payloads [B, N, D] to the inboxes.
             action: [B, N] int64, actions told in the last round; for autoregressive policies only.
+            memory: [B, N, S], as ``recall`` returned it; None for one of 0.
         """
+        state = self.communicate(hidden, deliver, action)
+        if self.keeps_heard:
+            state, _ = self.retain(
+                state, state.new_zeros(*state.shape[:2], self.memory_width) if memory is None else memory
+            )
+        return self.act(state)
+
+    def communicate(self, hidden: Tensor, deliver: Deliver, action: Tensor | None = None) -> Tensor:
+        """Run all rounds and return the state [B, N, H] after them; arguments as in :meth:`run`."""
         state = hidden
         for round_ in range(self.rounds):
             if self.autoregressive and round_ == self.rounds - 1:
@@ -174,4 +224,4 @@ class CommPolicy(Plugin[P_co], nn.Module):
             else:
                 spoken = self.speak(state, round_)
             state = self.hear(state, deliver(round_, spoken), round_)
-        return self.act(state)
+        return state

@@ -7,7 +7,7 @@ rewards, if the team learns.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -58,7 +58,9 @@ class StepRecord:
     def mean_reward(self) -> Tensor:
         """[B] reward of the world, mean over present members: those that have left earn nothing, and do not count."""
         reward = self.step.reward
-        return reward.mean(1) if self.alive is None else (reward * self.alive).sum(1) / self.alive.sum(1)
+        if self.alive is None:
+            return reward.mean(1)
+        return (reward * self.alive).sum(1) / self.alive.sum(1).clamp_min(1)
 
     @property
     def ended(self) -> Tensor:
@@ -88,13 +90,14 @@ class TeamLoop(State):
         observation: [B, N, O] of the next step, before any attack on sensors.
         running: [B] bool, worlds whose episode is still running; all of them while the team learns.
         graph: The graph in use; None if the policy builds one in every step.
+        memory: [B, N, S] what agents remember of earlier steps; 0 where an episode starts and for absent members.
         draw: [B] int64 seeds with which the graph was sampled; [0] for the executed graph.
     """
 
     # The graph is not part of the state: it is sampled per fragment, and state is saved between fragments.
     keeps: ClassVar[tuple[str, ...]] = (
         *("world", "comms"),
-        *("generator", "control", "interpreter", "observation", "running"),
+        *("generator", "control", "interpreter", "observation", "running", "memory"),
     )
 
     def __init__(
@@ -115,6 +118,7 @@ class TeamLoop(State):
         self.learning, self.trace, self.collect_facts = learning, trace, collect_facts
         self.observation = torch.zeros(0, device=world.device)
         self.running = torch.ones(world.num_worlds, dtype=torch.bool, device=world.device)
+        self.memory = torch.zeros(world.num_worlds, world.num_agents, policy.memory_width, device=world.device)
         self.draw = torch.zeros(0, dtype=torch.int64, device=world.device)
         dynamic = policy.topology.dynamic
         self.graph: Graph | None = (
@@ -126,6 +130,7 @@ class TeamLoop(State):
         """Restore the state; worlds that could not be saved have started new episodes."""
         super().restore(saved)
         self.observation = self.world.observe()
+        self.memory = self.memory.masked_fill((self.world.length == 0).view(-1, 1, 1), 0.0)
 
     @property
     def alive(self) -> Tensor | None:
@@ -141,6 +146,25 @@ class TeamLoop(State):
         self.observation = self._observed(lambda: self.world.reset(seed), "reset")
         self.running = torch.ones_like(self.running)
         self._forget(torch.arange(self.world.num_worlds, device=self.world.device))
+
+    def move_to(self, world: World) -> Tensor:
+        """Go on in other worlds that the team fits, such as those of the same environment with other arguments.
+
+        Episodes continue if the state of both has the same form and can be restored; else new ones start.
+
+        Returns:
+            [W] int64 indices of the worlds whose episode was given up.
+        """
+        old, self.world = self.world, world
+        if _forms(world) == _forms(old):
+            world.restore(old.snapshot())
+            self.observation = self._observed(world.observe, "observe")
+        else:
+            world.generator.set_state(old.generator.get_state())
+            self.observation = self._observed(world.reset, "reset")
+        given_up = (world.length != old.length).nonzero().squeeze(1)
+        self._forget(given_up)
+        return given_up
 
     def draw_graph(self) -> None:
         """Sample one graph per world, which is used until the next call.
@@ -173,7 +197,7 @@ class TeamLoop(State):
         world, network, adversary, alive = self.world, self.comms.network, self.comms.adversary, self.alive
         if self.trace:
             network.trace = []
-        observation = adversary.on_observations(self.observation, world, at, self.policy)
+        observation = adversary.on_observations(self.observation, world, at, self.policy, self.memory)
         for sensors in adversary.observation_guards:
             numbers.note(f"attack {sensors.base.attack.name!r}", "observation", observation)
         decision = decide(
@@ -186,13 +210,18 @@ class TeamLoop(State):
             alive,
             self.control,
             self.interpreter,
+            self.memory,
         )
         facts = world.facts() if self.collect_facts else {}
         step = self._advance(decision.action, at, numbers)
+        if world.link_price:
+            step = replace(step, reward=step.reward - world.link_price * decision.asked.sum(-1))
         reward = adversary.on_rewards(step.reward, decision.action, at) if self.learning else step.reward
         for rewards in adversary.reward_guards:
             numbers.note(f"attack {rewards.base.attack.name!r}", "reward", reward)
         self.observation = step.observation
+        here = self.alive
+        self.memory = decision.memory if here is None else decision.memory * here.unsqueeze(-1)
         exchanges: list[ExchangeRecord] = []
         if self.trace and network.trace is not None:
             exchanges, network.trace = network.trace, None
@@ -250,5 +279,11 @@ class TeamLoop(State):
         self.observation = self._observed(self.world.observe, "observe")
 
     def _forget(self, worlds: Tensor) -> None:
-        """Reset message layer and adversary in some worlds ([W] indices)."""
+        """Reset message layer, adversary and memory in some worlds ([W] indices)."""
         self.comms.reset(worlds)
+        self.memory = self.memory.index_fill(0, worlds, 0.0)  # not in place: the record of the step has the old one
+
+
+def _forms(world: World) -> dict[str, torch.Size]:
+    """Shapes of the tensors in a world's state."""
+    return {name: value.shape for name, value in world.state.items()}
