@@ -1,8 +1,7 @@
-"""Fixed graphs: no links, all links, a ring, an exponential graph, random graphs, and a graph chosen by its number."""
+"""Fixed graphs: no links, all links, a ring, an exponential graph, and random graphs."""
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from typing import Any, Self
 
@@ -104,48 +103,6 @@ class Random(FixedGraph[RandomConfig]):
         keys = torch.rand(candidates.shape, generator=torch.Generator().manual_seed(self.seed))
         count = degree(self.config.density, num_agents) if num_agents > 1 else 0
         return candidates.gather(1, keys.topk(count, dim=-1).indices.sort(-1).values)
-
-
-class NumberedConfig(TopologyConfig):
-    """Arguments of Numbered."""
-
-    density: float = Field(0.4, gt=0, le=1, description="senders kept per receiver, as a share of N")
-    number: int = Field(0, ge=0, description="number of the graph, modulo the number of graphs")
-
-
-class Numbered(FixedGraph[NumberedConfig]):
-    """One of all graphs with k senders per receiver, by its number, so that all of them can be tried.
-
-    There are C(N - 1, k)^N: eight for three agents and k = 1. The number's digits in base C(N - 1, k), the last agent's
-    last, are the ranks of the receivers' senders among all sets of k others in lexicographic order.
-    """
-
-    @classmethod
-    def forms(cls) -> dict[str, dict[str, Any]]:
-        """A number that is larger than that of most graphs."""
-        return {"": {"number": 12345}}
-
-    def senders(self, num_agents: int) -> Tensor:
-        """[N, k], with k from the density."""
-        count = degree(self.config.density, num_agents) if num_agents > 1 else 0
-        rest, rows = self.config.number, []
-        for candidates in reversed(others(num_agents).tolist()):
-            rest, rank = divmod(rest, math.comb(len(candidates), count))
-            rows.append(_subset(candidates, count, rank))
-        return torch.tensor(rows[::-1], dtype=torch.int64).view(num_agents, count)
-
-
-def _subset(candidates: list[int], count: int, rank: int) -> list[int]:
-    """The subset of ``count`` candidates with this rank in lexicographic order."""
-    chosen: list[int] = []
-    for place, candidate in enumerate(candidates):
-        after = count - len(chosen) - 1
-        with_it = math.comb(len(candidates) - place - 1, after) if after >= 0 else 0
-        if rank < with_it:
-            chosen.append(candidate)
-        else:
-            rank -= with_it
-    return chosen
 
 
 def _at_hops(hops: set[int], num_agents: int) -> Tensor:

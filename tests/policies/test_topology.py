@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import permutations
-from math import comb
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from torch import Tensor
 from agentcomm.base.errors import ConfigError
 from agentcomm.contracts.topology import Topology, TopologyChoice, TopologyConfig
 from policies.graphs.dynamic import DynamicConfig, DynamicGraph
-from policies.graphs.fixed import Exponential, Numbered, NumberedConfig, Random, RandomConfig, Ring
+from policies.graphs.fixed import Exponential, Random, RandomConfig, Ring
 from policies.graphs.learned import EXACT, EmbeddedConfig, EmbeddedGraph, LearnedConfig, LearnedGraph
 from policies.graphs.noise import gumbel, logistic
 from policies.graphs.part import degree
@@ -100,12 +99,7 @@ def test_small_rings() -> None:
 
 
 @pytest.mark.parametrize(
-    "choice",
-    [
-        *({"name": n} for n in ("none", "full", "ring", "exponential")),
-        {"name": "random", "seed": 3},
-        {"name": "numbered", "number": 77},
-    ],
+    "choice", [*({"name": n} for n in ("none", "full", "ring", "exponential")), {"name": "random", "seed": 3}]
 )
 @pytest.mark.parametrize("agents", [1, 2, 5, 8])
 def test_a_given_graph_of_another_size_is_that_of_a_team_of_that_size(choice: dict[str, Any], agents: int) -> None:
@@ -114,18 +108,6 @@ def test_a_given_graph_of_another_size_is_that_of_a_team_of_that_size(choice: di
     fresh = TopologyChoice.model_validate(choice).build(agents, 8)
     assert topology.degree == fresh.degree
     assert torch.equal(topology.graph(None, 2).source, fresh.graph(None, 2).source)
-
-
-@pytest.mark.parametrize(("agents", "density"), [(3, 0.4), (4, 0.5), (1, 0.4)])
-def test_numbers_count_all_graphs(agents: int, density: float) -> None:
-    k = degree(density, agents) if agents > 1 else 0
-    every = comb(agents - 1, k) ** agents
-    tables = [Numbered(NumberedConfig(density=density, number=n), agents).table for n in range(every + 1)]
-    is_graph(tables[0].unsqueeze(0), 1, agents, k)
-    assert len({tuple(table.flatten().tolist()) for table in tables}) == every
-    assert torch.equal(tables[0], tables[-1]), "numbers wrap around"
-    if agents == 3:
-        assert [t.flatten().tolist() for t in tables[:3]] == [[1, 0, 0], [1, 0, 1], [1, 2, 0]]
 
 
 def test_a_random_graph_is_its_teams_own() -> None:
