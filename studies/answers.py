@@ -39,7 +39,8 @@ def whisper(members: int, graph: str) -> Answer:
 
 def value(answer: Answer) -> float:
     """The value of an answer."""
-    return {"collisions": _collisions, "cliques": _cliques, "relay": _relay, "whisper": _whisper}[answer["task"]](answer)
+    of_task = {"collisions": _collisions, "cliques": _cliques, "relay": _relay, "whisper": _whisper}
+    return of_task[answer["task"]](answer)
 
 
 def _reward(known: float, symbols: int) -> float:
