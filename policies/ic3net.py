@@ -5,7 +5,8 @@ individual: every agent has its own reward, as the environments here provide it,
 agent's observation, but not the gate: a critic that knew it would leave no advantage to the gate.
 
 Deviations: feed-forward, where the paper has an LSTM, so a round is CommNet's (:mod:`policies.commnet`), and the gate
-depends on this step's observation instead of the last hidden state. The mean is over accepted messages, where the paper
+depends on this step's observation instead of the last hidden state, unless the policy has a ``memory`` (of GRU cells).
+The mean is over accepted messages, where the paper
 divides by N - 1 even if agents are silent. Payloads are CommNet's, of length sqrt(D).
 """
 
@@ -52,6 +53,7 @@ class IC3Net(CommNet[IC3NetConfig]):
                 "rounds": 2,
             },
             "no gate": {"width": 8, "gate": None},
+            "memory": {"width": 8, "memory": {"heard": False}},
         }
 
     def __init__(self, config: IC3NetConfig, layout: Observation, num_agents: int, num_actions: int) -> None:

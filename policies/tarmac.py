@@ -44,8 +44,9 @@ class TarMAC(TokenPolicy[TarMACConfig]):
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
-        """The default width, and a narrow payload."""
-        return {"": {}, "narrow": {"width": 8, "signature": 3}}
+        """The default width, a narrow payload, and a memory of what is heard."""
+        small = {"width": 8, "signature": 3}
+        return {"": {}, "narrow": small, "memory": small | {"memory": {"seen": False}}}
 
     def __init__(self, config: TarMACConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
         super().__init__(config, layout, num_agents, num_actions, config.topology)
