@@ -4,10 +4,9 @@ The gate is at the sender and is an action, sampled and trained together with th
 individual: every agent has its own reward, as the environments here provide it, and its own critic. The critic sees the
 agent's observation, but not the gate: a critic that knew it would leave no advantage to the gate.
 
-Deviations: feed-forward, where the paper has an LSTM, so a round is CommNet's (:mod:`policies.commnet`), and the gate
-depends on this step's observation instead of the last hidden state, unless the policy has a ``memory`` (of GRU cells).
-The mean is over accepted messages, where the paper
-divides by N - 1 even if agents are silent. Payloads are CommNet's, of length sqrt(D).
+Deviations: feed-forward unless there is a ``memory``, and then with GRU cells, where the paper has an LSTM: a round is
+CommNet's (:mod:`policies.commnet`), and the gate depends on this step's observation, too. The mean is over accepted
+messages, where the paper divides by N - 1 even if agents are silent. Payloads are CommNet's, of length sqrt(D).
 """
 
 from __future__ import annotations
