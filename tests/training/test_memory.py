@@ -123,10 +123,10 @@ def test_an_unchanged_policy_finds_the_recorded_memory_at_every_chunk_again() ->
 def test_chunks_cover_every_row_once_and_do_not_cross_worlds() -> None:
     time = torch.arange(STEPS).repeat(3)
     chunks = Chunks(time, 5)
-    rows, chosen = chunks.pack({"row": torch.arange(3 * STEPS), "time": time}, torch.arange(12.0).view(-1, 1, 1))
+    rows, chosen = chunks.pack({"row": torch.arange(3 * STEPS), "time": time}, torch.arange(9.0).view(-1, 1, 1))
     assert rows["row"].sort().values.tolist() == list(range(3 * STEPS))
-    assert rows["sizes"].tolist() == [12, 12, 12, 9, 9]
-    start = rows["row"][:12]
+    assert rows["sizes"].tolist() == [9, 9, 9, 6, 6]
+    start = rows["row"][:9]
     assert torch.equal(rows["memory"].flatten(), chosen.float())
     for place, part in enumerate(rows["row"].split(rows["sizes"].tolist())):
         assert torch.equal(part, start[: len(part)] + place)
