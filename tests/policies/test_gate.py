@@ -108,7 +108,7 @@ def test_ratio_is_one_before_the_first_step(side: str, decoder: str, form: str |
     assert not now.gate_log_probability.any()
     optimizer = torch.optim.Adam(policy.parameters(), 3e-3)
     stats = Update(policy, PPOSettings(minibatch=None), optimizer, None, generator()).run(columns)
-    assert stats["first_ratio_error"] < 1e-6
+    assert stats["first_ratio_error"] < 1e-5
     assert stats["ratio_error"] > 1e-4, "the parameters moved"
 
 
