@@ -25,7 +25,17 @@ from torch import Tensor
 
 from agentcomm.contracts.world import DrawnMessage, Transition, World, WorldConfig
 from agentcomm.pettingzoo.view import ParallelView
-from envs.symbols import arranged, check_keys, check_mode, draw_dots, draw_links, draw_text, layout, read_numbers
+from envs.symbols import (
+    arranged,
+    check_keys,
+    check_mode,
+    draw_dots,
+    draw_links,
+    draw_text,
+    layout,
+    read_numbers,
+    readings,
+)
 
 
 class WhisperConfig(WorldConfig):
@@ -103,6 +113,11 @@ class Whisper(World[WhisperConfig]):
         held, symbol = self.holding[chosen], self.state["symbol"][chosen].unsqueeze(1)
         step = self.symbols + self.length[chosen].unsqueeze(1).expand_as(held)
         return arranged(torch.stack([torch.where(held, symbol, self.state["named"][chosen]), step], 2), self.layout)
+
+    def readings(self) -> Tensor | None:
+        """The first entry shows a symbol or nothing, the second a step."""
+        steps = range(self.symbols, self.layout.vocabulary)
+        return readings(self, range(-1, self.symbols), steps)
 
     def success(self) -> Tensor:
         """[B] bool, all agents named the right symbol in the last step."""
