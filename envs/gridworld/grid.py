@@ -50,6 +50,10 @@ class GridConfig(WorldConfig):
         None, ge=2, description="rows and columns of a random part of the grid that each episode stays in; all of it"
     )
 
+    start: int | None = Field(
+        None, ge=2, description="rows and columns of a random square in which agents and prey start; the whole grid"
+    )
+
     @property
     @abstractmethod
     def num_agents(self) -> int:
@@ -137,14 +141,15 @@ class GridWorld(World[G_co]):
 
     def _draw_cells(self, worlds: Tensor, generator: torch.Generator) -> Tensor:
         """[W, N + 1] distinct random cells, with an arena within a new one in a random place."""
-        side = self.config.arena or self.size
+        side = self.config.start or self.config.arena or self.size
         # The positions of the largest random keys are a uniform draw without replacement.
         keys = torch.rand(len(worlds), side**2, generator=generator, device=self.device)
         drawn = keys.topk(self.num_agents + 1, dim=1).indices
-        if self.config.arena is None:
+        if side == self.size and self.config.arena is None:
             return drawn
         first = torch.randint(self.size - side + 1, (len(worlds), 2), generator=generator, device=self.device)
-        self.state["arena"][worlds] = torch.cat([first, first + side - 1], 1)
+        if self.config.arena is not None:
+            self.state["arena"][worlds] = torch.cat([first, first + side - 1], 1)
         return (first[:, :1] + drawn // side) * self.size + first[:, 1:] + drawn % side
 
     def _read(self, scene: Mapping[str, Any]) -> Tensor:
