@@ -46,12 +46,8 @@ class GridConfig(WorldConfig):
 
     size: int = Field(5, ge=2, le=40, description="rows and columns of the grid")
     vision: int = Field(1, ge=0, le=10, description="cells that an agent sees in each direction")
-    arena: int | None = Field(
-        None, ge=2, description="rows and columns of a random part of the grid that each episode stays in; all of it"
-    )
-
     start: int | None = Field(
-        None, ge=2, description="rows and columns of a random square in which agents and prey start; the whole grid"
+        None, ge=2, description="rows and columns of a random square in which all start; the whole grid when not given"
     )
 
     @property
@@ -61,9 +57,9 @@ class GridConfig(WorldConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.arena is not None and self.arena > self.size:
-            raise ValueError(f"arena={self.arena} is larger than the grid of size={self.size}")
-        name, side = ("size", self.size) if self.arena is None else ("arena", self.arena)
+        if self.start is not None and self.start > self.size:
+            raise ValueError(f"start={self.start} is larger than the grid of size={self.size}")
+        name, side = ("size", self.size) if self.start is None else ("start", self.start)
         if self.num_agents + 1 > side**2:
             raise ValueError(f"{self.num_agents} agents and a prey need distinct cells; {name}={side} has {side**2}")
         if self.fewest is not None and self.fewest > self.num_agents:
@@ -77,8 +73,7 @@ G_co = TypeVar("G_co", bound=GridConfig, default=GridConfig, covariant=True)
 class GridWorld(World[G_co]):
     """B grids; subclasses add the rules.
 
-    State: ``cells`` [B, N] and ``prey`` [B, 1], both int64 cell numbers; where members can fail ``alive`` [B, N] bool;
-    with an ``arena`` [B, 4] int64 first row, first column, last row and last column of each world's.
+    State: ``cells`` [B, N] and ``prey`` [B, 1], both int64 cell numbers; where members can fail ``alive`` [B, N] bool.
     """
 
     can_lose_members = True
@@ -107,10 +102,6 @@ class GridWorld(World[G_co]):
             "cells": torch.zeros(num_worlds, len(team), dtype=torch.int64, device=self.device),
             "prey": torch.zeros(num_worlds, 1, dtype=torch.int64, device=self.device),
         }
-        if config.arena is not None:
-            self.state["arena"] = torch.tensor([0, 0, config.size - 1, config.size - 1], device=self.device).repeat(
-                num_worlds, 1
-            )
         if config.loses_members:
             self.state["alive"] = torch.ones(num_worlds, len(team), dtype=torch.bool, device=self.device)
 
@@ -121,7 +112,7 @@ class GridWorld(World[G_co]):
         return tuple(kinds.index(kind) for kind in self.team)
 
     def begin(self, worlds: Tensor, generator: torch.Generator, scene: Mapping[str, Any] | None = None) -> None:
-        """Put agents and prey on distinct random cells, or on those of the scene.
+        """Put agents and prey on distinct random cells, of a random square if ``start`` is given, or of the scene.
 
         Args:
             worlds: [W] int64 indices.
@@ -133,24 +124,19 @@ class GridWorld(World[G_co]):
             ValueError: If a key is missing or unknown, or a position is not a cell of the grid.
         """
         if scene is None:
-            drawn = self._draw_cells(worlds, generator)
+            side = self.config.start or self.size
+            # The positions of the largest random keys are a uniform draw without replacement.
+            keys = torch.rand(len(worlds), side**2, generator=generator, device=self.device)
+            drawn = keys.topk(self.num_agents + 1, dim=1).indices
+            if side < self.size:
+                first = torch.randint(
+                    self.size - side + 1, (2, len(worlds), 1), generator=generator, device=self.device
+                )
+                drawn = (first[0] + drawn // side) * self.size + first[1] + drawn % side
         else:
             drawn = self._read(scene).expand(len(worlds), -1)
         self.state["cells"][worlds] = drawn[:, :-1]
         self.state["prey"][worlds] = drawn[:, -1:]
-
-    def _draw_cells(self, worlds: Tensor, generator: torch.Generator) -> Tensor:
-        """[W, N + 1] distinct random cells, with an arena within a new one in a random place."""
-        side = self.config.start or self.config.arena or self.size
-        # The positions of the largest random keys are a uniform draw without replacement.
-        keys = torch.rand(len(worlds), side**2, generator=generator, device=self.device)
-        drawn = keys.topk(self.num_agents + 1, dim=1).indices
-        if side == self.size and self.config.arena is None:
-            return drawn
-        first = torch.randint(self.size - side + 1, (len(worlds), 2), generator=generator, device=self.device)
-        if self.config.arena is not None:
-            self.state["arena"][worlds] = torch.cat([first, first + side - 1], 1)
-        return (first[:, :1] + drawn // side) * self.size + first[:, 1:] + drawn % side
 
     def _read(self, scene: Mapping[str, Any]) -> Tensor:
         expected = {"positions": self.num_agents, "prey": 1}
@@ -186,10 +172,6 @@ class GridWorld(World[G_co]):
         cells, prey = self.state["cells"], self.state["prey"]
         before = cells == prey
         moved = torch.take(self._next_cell, cells * self.num_actions + actions)
-        if "arena" in self.state:
-            top, left, bottom, right = self.state["arena"].unsqueeze(2).unbind(1)
-            row, column = moved // self.size, moved % self.size
-            moved = row.clamp(top, bottom) * self.size + column.clamp(left, right)
         self.state["cells"] = cells = torch.where(before, cells, moved)
         return before, cells == prey
 

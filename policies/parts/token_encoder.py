@@ -38,8 +38,8 @@ class TokenEncoder(nn.Module):
         self.width = width
         if by_grid and not layout.grids:
             raise ConfigError(
-                "grid_embedding=true needs an environment that observes cells of a grid as indices; give the environment"
-                " observation=indices, or leave grid_embedding out"
+                "grid_embedding=true needs an environment that observes cells of a grid as indices; give the"
+                " environment observation=indices, or leave grid_embedding out"
             )
         self.inputs = layout.vocabulary or layout.width
         if layout.kind == "indices":

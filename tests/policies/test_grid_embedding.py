@@ -38,5 +38,5 @@ def test_grid_worlds_declare_their_cells() -> None:
     world, policy = team(3, world={"observation": "indices"}, grid_embedding=True)
     assert world.layout.grids == ((0, 4, 4),)
     assert policy.encode(world.reset(0)).shape == (3, world.num_agents, 16)
-    with pytest.raises(ConfigError, match="grid_embedding=true needs .* observation=indices"):
+    with pytest.raises(ConfigError, match=r"grid_embedding=true needs .* observation=indices"):
         team(3, grid_embedding=True)
