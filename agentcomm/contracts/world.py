@@ -34,6 +34,8 @@ class Observation:
         vocabulary: Number of distinct indices (``indices`` only, else 0).
         low: Smallest value an entry can take (``dense`` only).
         high: Largest value an entry can take (``dense`` only).
+        grids: First code, rows and columns of blocks of codes that number the cells of a grid, row by row (``indices``
+            only). Policies may embed such codes by row and column.
     """
 
     kind: Literal["dense", "indices"]
@@ -41,6 +43,7 @@ class Observation:
     vocabulary: int = 0
     low: float = -math.inf
     high: float = math.inf
+    grids: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True)
