@@ -46,9 +46,8 @@ def value(answer: Answer) -> float:
     """The value of an answer."""
     if answer["task"] == "given":
         return float(answer["value"])
-    return {"collisions": _collisions, "cliques": _cliques, "relay": _relay, "whisper": _whisper}[answer["task"]](
-        answer
-    )
+    of_task = {"collisions": _collisions, "cliques": _cliques, "relay": _relay, "whisper": _whisper}
+    return of_task[answer["task"]](answer)
 
 
 def _reward(known: float, symbols: int) -> float:

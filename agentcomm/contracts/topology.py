@@ -47,10 +47,12 @@ class Topology(Plugin[T_co], nn.Module):
         needs_held_out: Whether it learns from worlds that the model does not learn from.
         dynamic: Whether every step has a new graph, computed from agents' observations. Its parameters are trained with
             the model's.
+        scheduled: Whether the graph depends on the step of the episode; see :meth:`at`.
     """
 
     learned: ClassVar[bool] = False
     dynamic: ClassVar[bool] = False
+    scheduled: ClassVar[bool] = False
     needs_held_out: bool = False
     degree: int
 
@@ -70,12 +72,27 @@ class Topology(Plugin[T_co], nn.Module):
     def graph(self, draw: Tensor | None, num_worlds: int, hidden: Tensor | None = None) -> Graph:
         """The graphs of the draws [B], or the executed graph for None. Dynamic ones depend on ``hidden`` [B, N, H]."""
 
+    def at(self, graph: Graph, step: Tensor) -> Graph:
+        """The graph in the present step, given what :meth:`graph` returned; called only if it is ``scheduled``.
+
+        Args:
+            graph: The graph, of the same degree.
+            step: [B] int64, steps since each world's episode began.
+        """
+        return graph
+
     def draw(self, num_worlds: int, generator: torch.Generator) -> Tensor:
         """[B] int64, draws that determine one sampled graph per world; [0] if nothing is sampled."""
         return torch.zeros(0, dtype=torch.int64, device=generator.device)
 
     def weight(self, source: Tensor, draw: Tensor, hidden: Tensor | None = None) -> Tensor | None:
-        """Straight-through weights [B, N, k] (value 1) of recorded edges; None if no gradient flows through them."""
+        """Relaxed edges [B, N, K] in 0 .. 1, whose gradient reaches the graph's parameters; None without any.
+
+        Args:
+            source: [B, N, K] int64, senders: those of recorded graphs, or more.
+            draw: [B] int64, the draws of the recorded graphs.
+            hidden: [B, N, H] for dynamic graphs.
+        """
         return None
 
     def anneal(self, progress: float) -> None:
@@ -173,10 +190,14 @@ class TemporalGate(Protocol):
         side: The side that decides.
         straight_through: Whether its gradients flow through received messages instead of through its own
             log-probability; see :mod:`policies.parts.gate`.
+        forced_open: Share of straight-through gates that are forced open in rollouts.
+        dropped: Share of their open links that are dropped in rollouts.
     """
 
     side: Literal["receiver", "sender"]
     straight_through: bool
+    forced_open: float
+    dropped: float
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """Hidden vectors [B, N, H] -> logits [B, N] of open gates."""
@@ -184,6 +205,14 @@ class TemporalGate(Protocol):
 
     def weight(self, logit: Tensor, noise: Tensor) -> Tensor:
         """Relaxed gates [B, N] for given noise, through which gradients flow (straight-through only)."""
+        ...
+
+    def note(self, rate: Tensor) -> None:
+        """Called with the share [] of its open decisions in every update."""
+        ...
+
+    def anneal(self, progress: float) -> None:
+        """Called with the progress of training (0 .. 1) after every update."""
         ...
 
 
