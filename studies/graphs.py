@@ -89,9 +89,10 @@ def claims(book: Book) -> dict[str, Claim]:
         )
         out[f"share {task.run}"] = Claim(
             share(book, task) - LEAST,
-            f"In {task.title}, that is more than {LEAST} of the worth of messages: beyond it by {{d}}.",
-            f"In {task.title}, that is less than {LEAST} of the worth of messages: {{d}} from it.",
-            f"In {task.title}, that it is more than {LEAST} of the worth of messages is not shown: {{d}} from it.",
+            f"In {task.title}, learning the graph adds more than {LEAST} of the worth of messages, by {{d}}.",
+            f"In {task.title}, learning the graph adds less than {LEAST} of the worth of messages: {{d}}.",
+            f"In {task.title}, that learning the graph adds more than {LEAST} of the worth of messages is not shown:"
+            f" {{d}} from it.",
         )
     for task, wanted in (
         *((COLLISIONS[n], "97% of the right graph's reward") for n in (16, 64)),
@@ -101,7 +102,7 @@ def claims(book: Book) -> dict[str, Claim]:
         out[f"goal {task.run}"] = Claim(
             score(book, task) - float(task.goal or 0),
             f"In {task.title}, learned graphs reach {wanted}, and {{d}} more.",
-            f"In {task.title}, learned graphs miss {wanted}, by {{d}}.",
+            f"In {task.title}, learned graphs miss {wanted}: {{d}}.",
             f"In {task.title}, that learned graphs reach more than {wanted} is not shown: {{d}} from it.",
             digits=3,
         )

@@ -177,7 +177,7 @@ STUDIES: dict[str, tuple[Grid, ...]] = {
         *(Grid(run) for one in SCENARIOS for run in (one.run, *one.graphs.values())),
         *(Grid(run) for run in EIGHT),
     ),
-    "policies": (Grid("capture"), *(Grid(run) for run in PEERS.values())),
+    "methods": (Grid("capture"), *(Grid(run) for run in PEERS.values())),
     "tasks": tuple(Grid(run) for run in (*EASY_TASKS, *(one.run for one in SCENARIOS))),
     "sizes": (
         *(Grid(run) for run in SIZED),

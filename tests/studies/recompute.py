@@ -295,7 +295,7 @@ def uncovered(study: str, page: str, records: list[Spec]) -> list[str]:
     for line in page.splitlines():
         if line.startswith(("- ", "**Answer")) and "judged by" in line:
             tokens = [t for t in re.findall(r"-?\d+\.\d+", CODE.sub("", line)) if t not in known]
-            odd = [t for t in tokens if not re.search(rf"(margin|most|than|at) {re.escape(t)}", line)]
+            odd = [t for t in tokens if not re.search(rf"(margin|most|least|than|at) {re.escape(t)}", line)]
             found += [f"{study}: {token} in a claim has no entry: {line[:80]}" for token in odd]
     return found
 

@@ -1,7 +1,7 @@
-"""Writes docs/policies.md: methods of communication on the same task, with the same budget of tuning and training.
+"""Writes docs/methods.md: methods of communication on the same task, with the same budget of tuning and training.
 
-python studies/policies.py           evaluates the missing cells and writes the page
-python studies/policies.py --page    only writes the page
+python studies/methods.py           evaluates the missing cells and writes the page
+python studies/methods.py --page    only writes the page
 """
 
 from __future__ import annotations
@@ -113,4 +113,4 @@ def made(book: Book) -> str:
 
 
 if __name__ == "__main__":
-    command("policies", made)
+    command("methods", made)
