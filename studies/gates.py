@@ -19,7 +19,7 @@ from study import command, page, table
 UNGATED = "capture"
 MARGIN = 0.02  # of the return
 SAVED = 0.3  # of the messages
-MAIN = {kind: PRICED[kind, "0.03"] for kind in ("straight through", "action")}
+MAIN = {kind: PRICED[kind, "0.03"] for kind in ("straight-through", "action")}
 GATES = {"its own": OWN, "open": {"gates": "open"}, "closed": {"gates": "closed"}, "random": {"gates": "random"}}
 
 
@@ -108,7 +108,7 @@ def claims(book: Book) -> dict[str, Claim]:
 def figure(book: Book) -> str:
     """Return against messages, by gate and control."""
     picture, axes = panels(1, 1, (6.4, 3.8))
-    marks = {"its own": "o", "open": "^", "closed": "v", "random": "x"}
+    marks = {"its own": "o", "open": "^", "random": "x"}  # closed ones would be far below
     runs = {UNGATED: "no gate", **{run: f"{kind}, {price}" for (kind, price), run in PRICED.items()}}
     for place, (run, name) in enumerate(runs.items()):
         color = COLORS[4] if run == UNGATED else COLORS[0] if name.startswith("action") else COLORS[1]
@@ -137,7 +137,7 @@ def made(book: Book) -> str:
     judged = book.judge(claims(book))
     parts = [
         figure(book),
-        "Means over teams. Round: own gates; triangles up: all open; down: all closed; crosses: random gates that are"
+        "Means over teams. Round: own gates; triangles: all open; crosses: random gates that are"
         " open as often. Further up and left is better.\n",
         "## What a gate saves\n",
         priced(book),
@@ -161,7 +161,7 @@ def made(book: Book) -> str:
     ]
     question = "What does a gate that decides when to listen save, does it open when it should, and what if somebody"
     question += " forces it?"
-    answer = f"{judged['saves straight through'].sentence} {judged['costs straight through'].sentence}"
+    answer = f"{judged['saves straight-through'].sentence} {judged['costs straight-through'].sentence}"
     return page(book, "The gate: when to listen", question, answer, parts, judged)
 
 

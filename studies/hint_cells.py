@@ -30,7 +30,7 @@ def rows(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
     for line in lines:
         if not (match := LINE.search(line)):
             continue
-        label = hint(match["kind"].replace("_", " "), match["price"], match["logit"])
+        label = hint(match["kind"].replace("_", "-"), match["price"], match["logit"])
         for seed, text in enumerate(match["found"].split()):
             precision, recall, reward = map(float, text.split("/"))
             about = {"id": f"team-{seed}|{label}", "variant": "team", "seed": seed, "attack": None, "status": "ok"}

@@ -233,7 +233,7 @@ def planned(grid: Grid) -> tuple[str, ...]:
 def cells(grid: Grid) -> Iterator[tuple[str, str, str, str, str]]:
     """Run, variant, attack, defense and conditions of a grid's cells, each for all seeds."""
     for conditions in grid.conditions:
-        told = json.dumps(conditions, sort_keys=True)
+        told = json.dumps(conditions)
         for attack in ("none", *map(label, planned(grid))):
             if attack != "none" and "gates" in conditions:
                 continue

@@ -95,10 +95,10 @@ PRICED = {
     ("action", "0.03"): "capture_gated",
     ("action", "0.1"): "capture_gate_action_10",
     ("action", "rate 0.5"): "capture_gate_action_rate",
-    ("straight through", "0.01"): "capture_gate_through_01",
-    ("straight through", "0.03"): "capture_gate_through_03",
-    ("straight through", "0.1"): "capture_gate_through_10",
-    ("straight through", "rate 0.5"): "capture_gate_through_rate",
+    ("straight-through", "0.01"): "capture_gate_through_01",
+    ("straight-through", "0.03"): "capture_gate_through_03",
+    ("straight-through", "0.1"): "capture_gate_through_10",
+    ("straight-through", "rate 0.5"): "capture_gate_through_rate",
 }
 PEERS = {
     "CommFormer": "peer_commformer",
@@ -122,7 +122,7 @@ PEERS = {
 EASY_TASKS = ("traffic_easy", "traffic_medium", "traffic_hard", "prey_10", "prey_10_memory", "prey_20")
 CARRIED = {"members": 128, "copies": 2}  # a team of 64 on the cliques of 128
 HINT = "hint_gate"
-KINDS, PRICES, LOGITS = ("straight through", "action"), ("0.03", "0.1"), ("3.0", "0.0", "-3.0")
+KINDS, PRICES, LOGITS = ("straight-through", "action"), ("0.03", "0.1"), ("3.0", "0.0", "-3.0")
 
 
 def hint(kind: str, price: str, logit: str) -> str:
