@@ -117,6 +117,7 @@ def test_every_printed_number_is_what_the_cells_say(name: str) -> None:
     assert not recompute.errors(name, DOCS, published_cells())
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("name", WRITTEN)
 def test_pages_are_what_their_scripts_write(name: str, scripts: Scripts, tmp_path: Path) -> None:
     scripts("study").write(name, scripts(name).made, scripts("cells").Cells(published_rows()), tmp_path)
