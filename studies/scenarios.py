@@ -113,12 +113,20 @@ PEERS = {
     "MAGIC": "peer_magic",
     "MAGIC, with memory": "peer_magic_memory",
     "ExpoComm, static": "peer_expocomm_static",
+    "ExpoComm, static as released": "peer_expocomm_released",
     "ExpoComm, one peer": "peer_expocomm_one_peer",
     "SLIM": "peer_slim",
     "CoDe": "peer_code",
     "CommFormer with DDCL": "peer_ddcl",
     "MAPPO, no messages": "peer_mappo",
     "IPPO, no messages": "peer_ippo",
+}
+ORDERED = {
+    "CommFormer, a learned graph of each step": "whisper",
+    "CommFormer, one peer per step, given": "whisper_one_peer",
+    "CommFormer, exponential graph": "whisper_exponential",
+    "ExpoComm, static": "whisper_expocomm_static",
+    "ExpoComm, one peer": "whisper_expocomm_one_peer",
 }
 EASY_TASKS = ("traffic_easy", "traffic_medium", "traffic_hard", "prey_10", "prey_10_memory", "prey_20")
 CARRIED = {"members": 128, "copies": 2}  # a team of 64 on the cliques of 128
