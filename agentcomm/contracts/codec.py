@@ -91,6 +91,10 @@ class Codec(Plugin[C_co]):
         """Fresh memory: tensors [B, ...], whose rows are reset when the episode of their world ends."""
         return {}
 
+    def price(self, payload: Tensor) -> Tensor | None:
+        """[...] what payloads [..., D] cost in the loss of training, differentiable; None for nothing."""
+        return None
+
     @abstractmethod
     def pack(self, payload: NDArray[np.float32]) -> bytes:
         """One payload [D] (for a stateful codec, one frame) as bytes."""

@@ -68,6 +68,7 @@ class Inbox:
         weight: [B, N, M] straight-through weight of the edge (value 1), or None.
         links: [B, N, k] int64, the graph's senders.
         coding: [B, N, D] coding error of a codec, which ``spoken`` includes. None without a codec.
+        age: [B, N, M] int64, steps since each message was sent, by its envelope; None if none can be older than 0.
         receiver: [B, R] int64, the receivers; None for all N agents in order.
         cache: Keeps projections of ``spoken`` from one turn to the next.
 
@@ -82,6 +83,7 @@ class Inbox:
     delta: Tensor | None = None
     weight: Tensor | None = None
     coding: Tensor | None = None
+    age: Tensor | None = None
     receiver: Tensor | None = None
     cache: ProjectionCache | None = None
 
@@ -118,7 +120,9 @@ class Inbox:
                 return inbox.spoken.new_zeros(*inbox.mask.shape[:2], slots, inbox.spoken.shape[-1])
             return nn.functional.pad(inbox.delta, (0, 0, 0, slots - inbox.mask.shape[-1]))
 
-        scale = delta = None
+        scale = delta = age = None
+        if self.age is not None and later.age is not None:
+            age = torch.where(where, widen(later.age), widen(self.age))
         if self.scale is not None or later.scale is not None:
             scale = torch.where(where, widen(factor(later)), widen(factor(self)))
         if self.delta is not None or later.delta is not None:
@@ -129,6 +133,7 @@ class Inbox:
             mask=torch.where(where, widen(later.mask), widen(self.mask)),
             scale=scale,
             delta=delta,
+            age=age,
         )
 
     def rows(self, rows: Tensor, cache: ProjectionCache) -> Inbox:
@@ -146,6 +151,7 @@ class Inbox:
             (self.links + offset).flatten(0, 1).unsqueeze(0),
             None if self.scale is None else pick(self.scale),
             None if self.delta is None else pick(self.delta),
+            age=None if self.age is None else pick(self.age),
             receiver=rows.unsqueeze(0),
             cache=cache,
         )

@@ -48,6 +48,7 @@ class CommPolicy(Plugin[P_co], nn.Module):
         message_noise: The stochastic encoder of messages (a :class:`MessageNoise`); None for messages without noise.
         autoregressive: Whether the last round tells actions. Such a policy also implements ``tell``, and its ``hear``,
             ``act`` and ``tell`` treat each agent independently, because they are called with some of the agents only.
+        reads_age: Whether ``hear`` reads the age of messages (``Inbox.age``), which rollouts then record.
         num_agents: N of the present team.
         num_actions: A.
     """
@@ -58,6 +59,7 @@ class CommPolicy(Plugin[P_co], nn.Module):
     gate: Any  # a TemporalGate or None
     message_noise: Any  # a MessageNoise or None
     autoregressive: bool = False
+    reads_age: bool = False
     num_agents: int
     num_actions: int
     return_mean: Tensor

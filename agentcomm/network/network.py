@@ -178,4 +178,4 @@ class Network(State):
             stage(x)
         if self.trace is not None:
             self.trace += records_of(x, self.copies)
-        return x.deliver(self.team_shape.degree)
+        return x.deliver(self.team_shape.degree, dated=self.link is not None or self.spare > 0)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from agentcomm.contracts.codec import Codec
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.step.gates import gate_log_probability
@@ -27,6 +28,7 @@ class Reevaluation:
             gates.
         nats: [R, rounds, N, D] information in each entry of a message, in nats; None without message noise.
         auxiliary: The policy's auxiliary loss, a scalar; None without.
+        price: [R, N] what the codec charges for an agent's messages of all rounds; None if it charges nothing.
     """
 
     log_probability: Tensor
@@ -37,6 +39,7 @@ class Reevaluation:
     openness: Tensor
     nats: Tensor | None = None
     auxiliary: Tensor | None = None
+    price: Tensor | None = None
 
 
 def reevaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool = False) -> Reevaluation:
