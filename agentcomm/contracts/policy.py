@@ -7,6 +7,10 @@ delivers, and every agent hears; then act. The same template runs in rollouts, w
 
 The agents of an ``autoregressive`` policy act in turns: messages of the last round tell their senders' actions, and an
 agent acts once it has received those of the agents that it listens to and that come before it.
+
+A policy with a memory also implements ``recall``, called after ``encode``, and may implement ``retain``, called before
+``act``. The memory is a tensor [B, N, S] that belongs to the loop (:class:`agentcomm.step.loop.TeamLoop`): it is 0 when
+an episode starts, for members that join, and for those that have left.
 """
 
 from __future__ import annotations
@@ -47,8 +51,11 @@ class CommPolicy(Plugin[P_co], nn.Module):
             open.
         message_noise: The stochastic encoder of messages (a :class:`MessageNoise`); None for messages without noise.
         autoregressive: Whether the last round tells actions. Such a policy also implements ``tell``, and its ``hear``,
-            ``act`` and ``tell`` treat each agent independently, because they are called with some of the agents only.
+            ``retain``, ``act`` and ``tell`` treat each agent independently, because they are called with some of the
+            agents only.
         reads_age: Whether ``hear`` reads the age of messages (``Inbox.age``), which rollouts then record.
+        memory_width: Width S of an agent's memory; 0 for a policy without memory.
+        keeps_heard: Whether ``retain`` is implemented, so that messages depend on those of earlier steps.
         num_agents: N of the present team.
         num_actions: A.
     """
@@ -60,6 +67,8 @@ class CommPolicy(Plugin[P_co], nn.Module):
     message_noise: Any  # a MessageNoise or None
     autoregressive: bool = False
     reads_age: bool = False
+    memory_width: int = 0
+    keeps_heard: bool = False
     num_agents: int
     num_actions: int
     return_mean: Tensor
@@ -87,6 +96,33 @@ class CommPolicy(Plugin[P_co], nn.Module):
     def encode(self, observation: Tensor) -> Tensor:
         """Observations [B, N, O] -> hidden vectors [B, N, H], before any message is received."""
 
+    def recall(self, encoded: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Add memory to encoded observations, before gates, graph, critic and messages: what is seen.
+
+        Args:
+            encoded: [B, N, H], as ``encode`` returns it.
+            memory: [B, N, S], memory of earlier steps.
+
+        Returns:
+            Hidden vectors [B, N, H], and the memory with this step's observations.
+        """
+        return encoded, memory
+
+    def retain(self, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Add memory to the state after the last round, before ``act``: what is heard.
+
+        Agents act on what they have just heard; their hidden vectors, and so gates, graph, critic and messages, depend
+        on it from the next step on. In an autoregressive policy the last round includes the actions of earlier agents.
+
+        Args:
+            state: [B, N, H] after the last round.
+            memory: [B, N, S], as ``recall`` returned it.
+
+        Returns:
+            The state to act on [B, N, H], and the memory with this step's messages.
+        """
+        return state, memory
+
     @abstractmethod
     def speak(self, hidden: Tensor, round_: int) -> Tensor:
         """Hidden vectors [B, N, H] -> payloads [B, N, D] of this round."""
@@ -101,7 +137,9 @@ class CommPolicy(Plugin[P_co], nn.Module):
 
     @abstractmethod
     def value(self, hidden: Tensor) -> Tensor:
-        """Encoded observations [B, N, H] -> values [B, N] in units of the normalized return; used in training only.
+        """Hidden vectors before any message [B, N, H] -> values [B, N] in units of the normalized return.
+
+        Used in training only.
 
         The critic may use all agents' observations, but no gates, messages or actions: it is the baseline of all of
         these, and a critic that knew whether a gate was open would leave no advantage to the gate.
@@ -116,7 +154,7 @@ class CommPolicy(Plugin[P_co], nn.Module):
 
         Args:
             observation: [R, N, O].
-            hidden: [R, N, H], its encoding by ``encode``.
+            hidden: [R, N, H], its encoding by ``encode`` and ``recall``.
         """
         return None
 

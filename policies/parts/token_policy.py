@@ -16,6 +16,7 @@ from agentcomm.contracts.topology import TopologyChoice
 from agentcomm.contracts.world import Observation, World
 from policies.parts.bottleneck import Bottleneck, BottleneckConfig
 from policies.parts.gate import Gate, GateConfig
+from policies.parts.memory import GRUMemory, MemoryConfig
 from policies.parts.token_encoder import TokenEncoder
 
 
@@ -23,6 +24,7 @@ class TokenPolicyConfig(PolicyConfig):
     """Arguments of all token policies."""
 
     width: int = Field(64, ge=4, le=1024, description="width D of tokens and payloads")
+    memory: MemoryConfig | None = Field(None, description="memory of earlier steps; none when not given")
 
 
 class HeadsConfig(TokenPolicyConfig):
@@ -43,8 +45,8 @@ T_co = TypeVar("T_co", bound=TokenPolicyConfig, default=TokenPolicyConfig, covar
 class TokenPolicy(CommPolicy[T_co]):
     """Encodes observations as tokens, updates them in R rounds of messages, and acts on the result.
 
-    The critic sees each agent's own token and, if it is centralized, the mean token of the team. The policy is
-    feed-forward: it has no memory of earlier steps.
+    The critic sees each agent's own token and, if it is centralized, the mean token of the team. Tokens depend on
+    earlier steps if the config has a ``memory``.
     """
 
     gate: Gate | None
@@ -74,6 +76,9 @@ class TokenPolicy(CommPolicy[T_co]):
         self.actor = nn.Sequential(nn.Linear(width, width), nn.GELU(), last)
         nn.init.orthogonal_(last.weight, 0.01)
         nn.init.zeros_(last.bias)
+        self.memory = None if config.memory is None else GRUMemory(config.memory, width)
+        if self.memory is not None:
+            self.memory_width, self.keeps_heard = self.memory.width, self.memory.heard is not None
 
     @classmethod
     def for_world(cls, config: PolicyConfig, world: World) -> Self:
@@ -97,6 +102,14 @@ class TokenPolicy(CommPolicy[T_co]):
         """Tokens before the first round."""
         token: Tensor = self.encoder(observation)
         return token
+
+    def recall(self, encoded: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens with what the agent remembers."""
+        return (encoded, memory) if self.memory is None else self.memory.recall(encoded, memory)
+
+    def retain(self, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens with what the agent has heard, now and before."""
+        return (state, memory) if self.memory is None else self.memory.retain(state, memory)
 
     def speak(self, hidden: Tensor, round_: int) -> Tensor:
         """The token itself, unless a subclass overrides it."""
