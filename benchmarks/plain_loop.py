@@ -49,6 +49,7 @@ class PlainLoop:
             torch.optim.Adam(model, lr=training.ppo.learning_rate, fused=True),
             torch.optim.Adam(graph, lr=self.policy.topology.config.learning_rate) if graph else None,
             generator,
+            comms.network.codec,
         )
         self.env_steps = 0
 

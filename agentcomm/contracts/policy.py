@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,6 +33,24 @@ from agentcomm.contracts.world import World
 
 class PolicyConfig(PluginConfig):
     """Arguments every policy has."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Recorded steps, from which auxiliary losses are computed.
+
+    Attributes:
+        observation: [R, N, O].
+        hidden: [R, N, H], its encoding by ``encode`` and ``recall``.
+        action: [R, N] int64.
+        following: [R] int64, row of the next step of the same episode; -1 where it is not among these rows, as at the
+            end of an episode or a chunk. Rows of policies without memory are shuffled, so it is -1 everywhere.
+    """
+
+    observation: Tensor
+    hidden: Tensor
+    action: Tensor
+    following: Tensor
 
 
 Deliver = Callable[[int, Tensor], Inbox]
@@ -149,13 +168,8 @@ class CommPolicy(Plugin[P_co], nn.Module):
         """Hidden vectors before the last round and actions [B, N] -> payloads [B, N, D] of the last round."""
         raise NotImplementedError(f"{type(self).__name__} is not autoregressive and tells no actions")
 
-    def auxiliary(self, observation: Tensor, hidden: Tensor) -> Tensor | None:
-        """An auxiliary loss, added to PPO's; None for none.
-
-        Args:
-            observation: [R, N, O].
-            hidden: [R, N, H], its encoding by ``encode`` and ``recall``.
-        """
+    def auxiliary(self, steps: Steps) -> Tensor | None:
+        """An auxiliary loss of recorded steps, added to PPO's; None for none."""
         return None
 
     def anneal(self, progress: float) -> None:

@@ -80,6 +80,11 @@ def _numbers(policy: CommPolicy) -> int:
     return policy.width if policy.message_noise is None else int(policy.message_noise.spoken.sum())
 
 
+def make_codec(team_shape: TeamShape, transport: TransportConfig) -> Codec | None:
+    """The codec of a transport; None if it has none."""
+    return None if transport.codec is None else construct("codec", transport.codec, team_shape)
+
+
 def make_comms(
     world: World,
     policy: CommPolicy,
@@ -110,7 +115,7 @@ def make_comms(
     made = [construct("attack", choice, team_shape) for choice in attacks]
     slots = team_shape.degree + sum(attack.injections() for attack in made)
     channels = [construct("channel", choice, team_shape, slots) for choice in transport.channels]
-    codec = None if transport.codec is None else construct("codec", transport.codec, team_shape)
+    codec = make_codec(team_shape, transport)
     defended = [construct("defense", choice, team_shape) for choice in defenses]
     where = deployment(world, policy, codec, channels, defended)
     check_attacks(attacks, made, where, sizes)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from agentcomm.contracts.codec import Codec
 from agentcomm.contracts.inbox import Inbox
-from agentcomm.contracts.policy import CommPolicy
+from agentcomm.contracts.policy import CommPolicy, Steps
 from agentcomm.step.gates import gate_log_probability
 
 
@@ -42,17 +42,20 @@ class Reevaluation:
     price: Tensor | None = None
 
 
-def reevaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool = False) -> Reevaluation:
+def reevaluate(
+    policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool = False, codec: Codec | None = None
+) -> Reevaluation:
     """Reevaluate recorded decisions, repeating the effect of the network on every message.
 
     Args:
         policy: The policy.
         rows: Columns ``observation`` [R, N, O], ``action`` [R, N], ``gate`` [R, N], ``links`` [R, N, k],
             ``mask`` [R, rounds, N, M]; where messages were disturbed ``source`` and ``scale`` [R, rounds, N, M] and
-            ``delta`` [R, rounds, N, M, D]; with a sampled graph ``draw`` [R], with straight-through gates
+            ``delta`` [R, rounds, N, M, D]; where their age is read ``age`` [R, rounds, N, M]; with a sampled graph ``draw`` [R], with straight-through gates
             ``gate_noise`` [R, N], with a codec ``coding`` [R, rounds, N, D], with noisy messages ``noise_draw`` [R],
             with members that can leave ``alive`` [R, N].
         graph_gradient: Whether gradients reach the graph's parameters.
+        codec: The codec that encodes messages, which may charge for them.
     """
     links, action, observation = rows["links"].long(), rows["action"].long(), rows["observation"]
     observation = observation if observation.is_floating_point() else observation.long()
@@ -74,11 +77,14 @@ def reevaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: b
         gate_log = gate_log_probability(logit, rows["gate"])
         gate_entropy = nn.functional.softplus(logit) - logit * logit.sigmoid()
     nats: list[Tensor] = []
+    prices: list[Tensor] = []
 
     def deliver(round_: int, spoken: Tensor) -> Inbox:
         if policy.message_noise is not None:
             spoken, information = policy.message_noise(spoken, rows["noise_draw"], round_)
             nats.append(information)
+        if codec is not None and (price := codec.price(spoken)) is not None:
+            prices.append(price)
         return _inbox(rows, links, round_, spoken, weight)
 
     log_probabilities = policy.run(hidden, deliver, action).log_softmax(-1)
@@ -90,7 +96,8 @@ def reevaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: b
         value=policy.value(hidden),
         openness=openness,
         nats=torch.stack(nats, 1) if nats else None,
-        auxiliary=policy.auxiliary(observation, hidden),
+        auxiliary=policy.auxiliary(Steps(observation, hidden, action, action.new_full(action.shape[:1], -1))),
+        price=torch.stack(prices).sum(0) if prices else None,
     )
 
 
@@ -117,4 +124,5 @@ def _inbox(rows: Mapping[str, Tensor], links: Tensor, round_: int, spoken: Tenso
         rows["scale"][:, round_] if "scale" in rows else None,
         rows["delta"][:, round_] if "delta" in rows else None,
         weight if weight is None or not spare else nn.functional.pad(weight, (0, spare), value=1.0),
+        age=rows["age"][:, round_] if "age" in rows else None,
     )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from agentcomm.base.calling import calling
 from agentcomm.base.errors import NumberError
 from agentcomm.base.numbers import FIXES, all_finite, first_not_finite, shown
+from agentcomm.contracts.codec import Codec
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.replay import Reevaluation, reevaluate
@@ -65,6 +66,7 @@ def ppo_loss(
     entropy: float,
     graph_gradient: bool,
     advantage_scale: float | Tensor = 1.0,
+    codec: Codec | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Clipped surrogate, Huber value loss and entropy bonus.
 
@@ -79,9 +81,10 @@ def ppo_loss(
         entropy: Current weight of the entropy bonus.
         graph_gradient: Whether gradients reach the graph.
         advantage_scale: Divisor of the advantages, also applied to the cost of straight-through gates.
+        codec: The codec that encodes messages, which may charge for them.
     """
     with calling(f"policy {policy.name!r}", "an update"):
-        now = reevaluate(policy, rows, graph_gradient)
+        now = reevaluate(policy, rows, graph_gradient, codec)
     acted = rows["active"].float()
     act_share = acted / acted.sum().clamp_min(1)
     alive = rows["alive"].float() if "alive" in rows else torch.ones_like(acted)
@@ -120,7 +123,7 @@ def ppo_loss(
 def _add_costs(
     loss: Tensor, policy: CommPolicy, now: Reevaluation, alive_share: Tensor, advantage_scale: float | Tensor
 ) -> Tensor:
-    """Add the cost of straight-through gates, the policy's auxiliary loss and the cost of message bits to a loss.
+    """Add the cost of straight-through gates, the policy's auxiliary loss and the price of messages to a loss.
 
     Args:
         loss: The loss without these terms.
@@ -133,6 +136,8 @@ def _add_costs(
         loss = loss + policy.listening_cost() / advantage_scale * (now.openness * alive_share).sum()
     if now.auxiliary is not None:
         loss = loss + now.auxiliary
+    if now.price is not None:
+        loss = loss + (now.price * alive_share).sum()
     if now.nats is not None:
         # Each sender pays for its message, in every round.
         loss = loss + policy.message_noise.weight * (now.nats.sum((1, 3)) * alive_share).sum()
@@ -148,6 +153,7 @@ class Update:
         optimizer: Optimizer of the model's parameters.
         graph_optimizer: Optimizer of the graph's parameters, if it has any.
         generator: Shuffles rows.
+        codec: The codec that encodes messages, which may charge for them.
     """
 
     def __init__(
@@ -157,8 +163,9 @@ class Update:
         optimizer: torch.optim.Optimizer,
         graph_optimizer: torch.optim.Optimizer | None,
         generator: torch.Generator,
+        codec: Codec | None = None,
     ) -> None:
-        self.policy, self.settings, self.generator = policy, settings, generator
+        self.policy, self.settings, self.generator, self.codec = policy, settings, generator, codec
         self.optimizer = optimizer
         graph = policy.graph_parameters()
         own = {id(p) for p in graph}
@@ -232,7 +239,7 @@ class Update:
             NumberError: If the loss or a gradient is not finite; the parameters are left as they were.
         """
         scale = self._advantage_scale
-        loss, stats = ppo_loss(self.policy, rows, self.settings, self.entropy, False, scale)
+        loss, stats = ppo_loss(self.policy, rows, self.settings, self.entropy, False, scale, self.codec)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         stats["grad_norm"] = nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
@@ -241,7 +248,7 @@ class Update:
         self.optimizer.step()
         graph_due, self._graph_due = self._graph_due and bool(self._held_out), False
         if graph_due and self.graph is not None and self.graph.due:
-            self.graph.step(ppo_loss(self.policy, self._held_out, self.settings, 0.0, True, scale)[0])
+            self.graph.step(ppo_loss(self.policy, self._held_out, self.settings, 0.0, True, scale, self.codec)[0])
         return stats
 
     def _check(self, stats: Mapping[str, Tensor]) -> None:
