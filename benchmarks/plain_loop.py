@@ -11,7 +11,7 @@ import torch
 from agentcomm.base.seeds import derive
 from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
-from agentcomm.runs.assembly import make_comms, make_policy, make_world
+from agentcomm.runs.assembly import environment_of, make_comms, make_policy, make_world
 from agentcomm.runs.config import RunConfig, Variant
 from agentcomm.training.ppo import Update
 from agentcomm.training.rollout import Sampler
@@ -30,19 +30,22 @@ class Timing:
 
 
 class PlainLoop:
-    """The same worlds, policy, loss and optimizers as in RLlib, called one after the other."""
+    """The same worlds, policy, loss and optimizers as in RLlib, called one after the other, on any device."""
 
-    def __init__(self, run: RunConfig, variant: Variant = "team", seed: int = 0) -> None:
+    def __init__(
+        self, run: RunConfig, variant: Variant = "team", seed: int = 0, device: str | torch.device = "cpu"
+    ) -> None:
+        run = run.model_copy(update={"environment": environment_of(run.environment, seed)})
         training = run.training
         self.run = run
-        world = make_world(run.environment, training.worlds)
-        self.policy = make_policy(run.policy, world, variant, seed)
+        world = make_world(run.environment, training.worlds, device)
+        self.policy = make_policy(run.policy, world, variant, seed).to(device)
         comms = make_comms(world, self.policy, run.attacks, run.defenses, derive(seed, "runner", 0), run.transport)
         self.sampler = Sampler(world, self.policy, comms, training.ppo, derive(seed, "runner", 0))
         graph = self.policy.graph_parameters()
         own = {id(p) for p in graph}
         model = [p for p in self.policy.parameters() if id(p) not in own]
-        generator = torch.Generator().manual_seed(derive(seed, "shuffle"))
+        generator = torch.Generator(device).manual_seed(derive(seed, "shuffle"))
         self.update = Update(
             self.policy,
             training.ppo,

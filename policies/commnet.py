@@ -21,6 +21,7 @@ from agentcomm.contracts.topology import TopologyChoice
 from agentcomm.contracts.world import Observation
 from policies.graphs.topology import FULL, NO_LINKS
 from policies.parts.gate import GateConfig
+from policies.parts.mixing import mean_mix
 from policies.parts.token_policy import TokenPolicy, TokenPolicyConfig
 
 
@@ -58,9 +59,6 @@ class CommNet(TokenPolicy[N_co]):
 
     def hear(self, hidden: Tensor, inbox: Inbox, round_: int) -> Tensor:
         """LN(h + tanh(H h + C c))."""
-        images = inbox.project(self.heard[round_]).masked_fill(~inbox.mask.unsqueeze(-1), 0.0)
-        if inbox.weight is not None:
-            images = images * inbox.weight.unsqueeze(-1)
-        mean = images.sum(2) / inbox.mask.sum(2, keepdim=True).clamp_min(1)
+        mean = mean_mix(inbox.project(self.heard[round_]), inbox)
         change = (self.own[round_](hidden) + mean).tanh()
         return nn.functional.layer_norm(hidden + change, (self.width,))

@@ -23,6 +23,7 @@ from agentcomm.contracts.policy import PolicyConfig
 from agentcomm.contracts.topology import TopologyChoice
 from agentcomm.contracts.world import Observation
 from policies.graphs.topology import DYNAMIC, NO_LINKS
+from policies.parts.mixing import softmax_mix
 from policies.parts.token_policy import HeadsConfig, TokenPolicy
 
 
@@ -50,11 +51,7 @@ class GraphAttention(nn.Module):
         images = torch.cat([own.unsqueeze(2), heard], 2).unflatten(-1, self.heads)
         receiver = (images[:, :, :1] * self.toward_receiver).sum(-1)
         scores = nn.functional.leaky_relu(receiver + (images * self.toward_sender).sum(-1), 0.2)
-        silent = nn.functional.pad(~inbox.mask, (1, 0), value=False).unsqueeze(-1)
-        attention = scores.masked_fill(silent, float("-inf")).softmax(2)
-        if inbox.weight is not None:
-            attention = attention * nn.functional.pad(inbox.weight, (1, 0), value=1.0).unsqueeze(-1)
-        mixed = (attention.unsqueeze(-1) * images).sum(2).flatten(-2)
+        mixed = softmax_mix(scores, images, inbox).flatten(-2)
         return nn.functional.layer_norm(hidden + nn.functional.elu(mixed), hidden.shape[-1:])
 
 

@@ -26,6 +26,7 @@ from agentcomm.contracts.policy import CommPolicy, PolicyConfig, Steps
 from agentcomm.contracts.topology import TopologyChoice
 from agentcomm.contracts.world import Observation, World
 from policies.graphs.topology import LEARNED, NO_LINKS
+from policies.parts.mixing import softmax_mix
 
 
 class TalkingConfig(PolicyConfig):
@@ -137,11 +138,8 @@ class Talking(CommPolicy[TalkingConfig]):
         """Attend in the message space to the agent itself and to accepted messages, and decode the result."""
         messages = torch.cat([self.speak(hidden, round_).unsqueeze(2), inbox.payload()], 2)
         scores = (self.query(hidden, self.kind).unsqueeze(2) * messages).sum(-1) * self.width**-0.5
-        silent = nn.functional.pad(~inbox.mask, (1, 0), value=False)
-        attention = scores.masked_fill(silent, float("-inf")).softmax(2)
-        if inbox.weight is not None:
-            attention = attention * nn.functional.pad(inbox.weight, (1, 0), value=1.0)
-        heard = self.decoder((attention.unsqueeze(-1) * messages).sum(2), self.kind)
+        mixed = softmax_mix(scores.unsqueeze(-1), messages.unsqueeze(-2), inbox).squeeze(-2)
+        heard = self.decoder(mixed, self.kind)
         state = self._norm(hidden + heard, self.kind)
         return self._norm(state + self.digest(nn.functional.gelu(state), self.kind), self.kind)
 

@@ -21,6 +21,7 @@ from agentcomm.contracts.policy import PolicyConfig
 from agentcomm.contracts.topology import TopologyChoice
 from agentcomm.contracts.world import Observation
 from policies.graphs.topology import FULL, NO_LINKS
+from policies.parts.mixing import softmax_mix
 from policies.parts.token_policy import TokenPolicy, TokenPolicyConfig
 
 
@@ -69,10 +70,6 @@ class TarMAC(TokenPolicy[TarMACConfig]):
         messages = torch.cat([self.speak(hidden, round_).unsqueeze(2), inbox.payload()], 2)
         signature, value = messages.split(self.split, -1)
         scores = (self.query(hidden).unsqueeze(2) * signature).sum(-1) * self.split[0] ** -0.5
-        silent = nn.functional.pad(~inbox.mask, (1, 0), value=False)
-        attention = scores.masked_fill(silent, float("-inf")).softmax(2)
-        if inbox.weight is not None:
-            attention = attention * nn.functional.pad(inbox.weight, (1, 0), value=1.0)
-        heard = (attention.unsqueeze(-1) * value).sum(2)
+        heard = softmax_mix(scores.unsqueeze(-1), value.unsqueeze(-2), inbox).squeeze(-2)
         state: Tensor = self.combine(torch.cat([heard, hidden], -1))
         return state.tanh()

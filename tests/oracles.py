@@ -28,9 +28,7 @@ def pairs(source: Tensor, values: Tensor | None = None) -> Tensor:
     return out
 
 
-def dense_attention(
-    block: ListeningBlock, token: Tensor, said: Tensor, heard: Tensor, graph: Tensor, weight: Tensor | None = None
-) -> Tensor:
+def dense_attention(block: ListeningBlock, token: Tensor, said: Tensor, heard: Tensor, graph: Tensor) -> Tensor:
     """The layer over all pairs of agents at once, as in the paper.
 
     Args:
@@ -39,7 +37,6 @@ def dense_attention(
         said: [B, N, N, D] what i hears of j.
         heard: [B, N, N] bool, whether i hears j.
         graph: [B, N, N] bool, whether i listens to j: what the relation follows, whatever was lost or added.
-        weight: [B, N, N] factor of i's attention to j.
     """
     width = token.shape[-1]
     heads = (block.heads, width // block.heads)
@@ -53,8 +50,6 @@ def dense_attention(
     q, k, v = q.unflatten(-1, heads), k.unflatten(-1, heads), (said @ val.T).unflatten(-1, heads)
     scores = torch.einsum("bihd,bijhd->bijh", q, k) / heads[1] ** 0.5
     attention = scores.masked_fill(~(heard | own).unsqueeze(-1), -torch.inf).softmax(2)
-    if weight is not None:
-        attention = attention * torch.where(own, 1.0, weight).unsqueeze(-1)
     mixed = torch.einsum("bijh,bijhd->bihd", attention, v).flatten(-2)
     x = block.norm(token + block.out(mixed))
     return nn.functional.layer_norm(x + block.feed(x), (width,))

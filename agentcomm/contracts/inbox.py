@@ -65,7 +65,12 @@ class Inbox:
         mask: [B, N, M] bool, accepted messages.
         scale: [B, N, M] factor, or None for 1.
         delta: [B, N, M, D] offset, or None for 0.
-        weight: [B, N, M] straight-through weight of the edge (value 1), or None.
+        weight: [B, N, M] straight-through weight of a link, with value 1 where its message was heard and 0 where it was
+            closed. None in rollouts, and where no gradient reaches links.
+        closed: [B, N, M] bool, links without a message only because a graph or gate with such weights closed them; both
+            ends are present. Their payloads are those that would have been sent. False in spare slots, None without.
+        listening: [B, N] straight-through weight of a receiver's gate, with value 1 where it was open and 0 where it
+            was closed, or None.
         links: [B, N, k] int64, the graph's senders.
         coding: [B, N, D] coding error of a codec, which ``spoken`` includes. None without a codec.
         age: [B, N, M] int64, steps since each message was sent, by its envelope; None if none can be older than 0.
@@ -86,6 +91,20 @@ class Inbox:
     age: Tensor | None = None
     receiver: Tensor | None = None
     cache: ProjectionCache | None = None
+    closed: Tensor | None = None
+    listening: Tensor | None = None
+
+    @property
+    def audible(self) -> Tensor:
+        """[B, N, M] bool, slots whose payload matters: those that were heard, and those that were closed."""
+        return self.mask if self.closed is None else self.mask | self.closed
+
+    @property
+    def joint(self) -> Tensor:
+        """[B, N, M] bool, slots that a receiver hears if its gate is open."""
+        if self.closed is None or self.listening is None:
+            return self.mask
+        return self.mask | (self.closed & (self.listening.detach() == 0).unsqueeze(-1))
 
     def mutual(self) -> Tensor:
         """[B, N, M] bool, slots whose sender also listens to the receiver (A_ji)."""
@@ -120,9 +139,14 @@ class Inbox:
                 return inbox.spoken.new_zeros(*inbox.mask.shape[:2], slots, inbox.spoken.shape[-1])
             return nn.functional.pad(inbox.delta, (0, 0, 0, slots - inbox.mask.shape[-1]))
 
-        scale = delta = age = None
-        if self.age is not None and later.age is not None:
-            age = torch.where(where, widen(later.age), widen(self.age))
+        def either(early: Tensor | None, late: Tensor | None, missing: float) -> Tensor | None:
+            if early is None and late is None:
+                return None
+            parts = (late, later.mask), (early, self.mask)
+            new, old = (torch.full_like(mask, missing) if x is None else x for x, mask in parts)
+            return torch.where(where, widen(new), widen(old))
+
+        scale = delta = None
         if self.scale is not None or later.scale is not None:
             scale = torch.where(where, widen(factor(later)), widen(factor(self)))
         if self.delta is not None or later.delta is not None:
@@ -133,7 +157,9 @@ class Inbox:
             mask=torch.where(where, widen(later.mask), widen(self.mask)),
             scale=scale,
             delta=delta,
-            age=age,
+            weight=either(self.weight, later.weight, 1.0),
+            closed=either(self.closed, later.closed, False),
+            age=either(self.age, later.age, 0.0),
         )
 
     def rows(self, rows: Tensor, cache: ProjectionCache) -> Inbox:
@@ -144,16 +170,22 @@ class Inbox:
         def pick(x: Tensor) -> Tensor:
             return x.flatten(0, 1)[rows].unsqueeze(0)
 
+        def pick_if(x: Tensor | None) -> Tensor | None:
+            return None if x is None else pick(x)
+
         return Inbox(
             cache.spoken,
             pick(self.source + offset),
             pick(self.mask),
             (self.links + offset).flatten(0, 1).unsqueeze(0),
-            None if self.scale is None else pick(self.scale),
-            None if self.delta is None else pick(self.delta),
-            age=None if self.age is None else pick(self.age),
+            pick_if(self.scale),
+            pick_if(self.delta),
+            pick_if(self.weight),
+            age=pick_if(self.age),
             receiver=rows.unsqueeze(0),
             cache=cache,
+            closed=pick_if(self.closed),
+            listening=pick_if(self.listening),
         )
 
     def payload(self) -> Tensor:

@@ -9,7 +9,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
@@ -113,6 +113,13 @@ class WorldConfig(PluginConfig):
     def loses_members(self) -> bool:
         """Whether members can be absent."""
         return self.failure > 0 or self.fewest is not None
+
+    def of_team(self, seed: int) -> Self:
+        """The arguments for the team of a training seed: the same for all teams, unless something is drawn per team.
+
+        A team is trained and evaluated with what this returns, which its policy file records.
+        """
+        return self
 
 
 W_co = TypeVar("W_co", bound=WorldConfig, default=WorldConfig, covariant=True)

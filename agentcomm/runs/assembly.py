@@ -34,6 +34,14 @@ def make_world(choice: Choice, num_worlds: int, device: str | torch.device = "cp
     return world
 
 
+def environment_of(choice: Choice, seed: int) -> Choice:
+    """The environment of the team of a training seed, with what it draws per team."""
+    config = build("environment", choice)
+    drawn = config.of_team(seed)
+    given = {name: getattr(drawn, name) for name in type(config).model_fields}
+    return choice.changed({name: value for name, value in given.items() if value != getattr(config, name)})
+
+
 def make_policy(choice: Choice, world: World, variant: Variant = "team", seed: int = 0) -> CommPolicy:
     """The chosen policy for a world, with weights initialized from the seed; ``control`` sends no messages."""
     plugin: type[CommPolicy] = registry.find("policy", choice.name)

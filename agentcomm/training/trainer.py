@@ -21,6 +21,7 @@ from agentcomm.base.files import append_line
 from agentcomm.base.log import event_log
 from agentcomm.base.versions import FORMAT
 from agentcomm.runs import policy_file
+from agentcomm.runs.assembly import environment_of
 from agentcomm.runs.config import Variant
 from agentcomm.runs.folder import Run, team_name
 from agentcomm.runs.rows import ProgressRow
@@ -123,6 +124,7 @@ def _train_team(run: Run, variant: Variant, seed: int, watcher: Watcher, stoppin
     from agentcomm.training.algorithm import CommPPOConfig
 
     config, folder = run.located(), run.team(variant, seed)
+    config = config.model_copy(update={"environment": environment_of(config.environment, seed)})
     training = config.training
     name = team_name(variant, seed)
     log = log.bind(team=name)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from agentcomm.contracts.inbox import Inbox
+from policies.parts.mixing import softmax_mix
 
 
 class ListeningBlock(nn.Module):
@@ -54,12 +55,7 @@ class ListeningBlock(nn.Module):
             own_score = (query * own_key).sum(-1) + toward[:, :, 1]
             related = toward.gather(2, inbox.mutual().long().unsqueeze(-1).expand(-1, -1, -1, self.heads))
             scores = torch.cat([own_score.unsqueeze(2), (query.unsqueeze(2) * heard_key).sum(-1) + related], 2)
-            mask = nn.functional.pad(inbox.mask, (1, 0), value=True).unsqueeze(-1)
-            attention = (scores * heads[1] ** -0.5).masked_fill(~mask, float("-inf")).softmax(2)
-            to_others = attention[:, :, 1:]
-            if inbox.weight is not None:
-                to_others = to_others * inbox.weight.unsqueeze(-1)
-            mixed = (to_others.unsqueeze(-1) * heard_value).sum(2) + attention[:, :, 0].unsqueeze(-1) * own_value
-            mixed = mixed.flatten(-2)
+            values = torch.cat([own_value.unsqueeze(2), heard_value], 2)
+            mixed = softmax_mix(scores * heads[1] ** -0.5, values, inbox).flatten(-2)
         token = self.norm(token + self.out(mixed))
         return nn.functional.layer_norm(token + self.feed(token), (width,))

@@ -15,8 +15,11 @@ from agentcomm.base.errors import ConfigError
 from agentcomm.base.registry import build_config
 from agentcomm.conformance import check_world
 from agentcomm.contracts.world import DrawnMessage
+from agentcomm.runs.assembly import environment_of
+from agentcomm.runs.choices import Choice
 from envs.gridworld.drawing import FATE_COLORS
-from envs.oracle_hint import CELL, OracleHint, OracleHintConfig
+from envs.oracle_hint import OracleHint, OracleHintConfig
+from envs.symbols import CELL
 
 
 def make(num_worlds: int = 1, **arguments: Any) -> OracleHint:
@@ -26,9 +29,22 @@ def make(num_worlds: int = 1, **arguments: Any) -> OracleHint:
 
 
 @pytest.mark.parametrize("observation", ["dense", "indices"])
-@pytest.mark.parametrize("arguments", [{"members": 2, "symbols": 2, "max_steps": 1}, {"members": 5, "symbols": 3}])
+@pytest.mark.parametrize(
+    "arguments",
+    [{"members": 2, "symbols": 2, "max_steps": 1}, {"members": 5, "symbols": 3}, {"members": 3, "moment": "random"}],
+)
 def test_conforms(arguments: dict[str, Any], observation: str) -> None:
     check_world(lambda num_worlds: make(num_worlds, observation=observation, **arguments))
+
+
+def test_every_team_has_its_own_wiring_unless_it_is_given() -> None:
+    """The training seed draws it, and training, evaluation and the policy file all get that number."""
+    drawn = Choice(name="oracle_hint")
+    assert environment_of(drawn, 3).arguments == {"wiring": 3}
+    assert environment_of(environment_of(drawn, 3), 4).arguments == {"wiring": 3}
+    given_ = Choice.model_validate({"name": "oracle_hint", "wiring": 5})
+    assert environment_of(given_, 3) == given_
+    assert torch.equal(make().informative, make(wiring=0).informative)
 
 
 @given(st.integers(2, 64), st.integers(0, 2**40))
@@ -83,6 +99,68 @@ def test_floors() -> None:
     reward, success = play(world, informed=False)
     assert reward == pytest.approx(0.25, abs=0.007), "four standard errors of 64,000 guesses"
     assert success == 0
+
+
+STEPS, SYMBOLS = 8, 4
+
+
+@pytest.mark.parametrize("shown_to", ["receiver", "sender"])
+@pytest.mark.parametrize("price", [0.03, 0.1])
+def test_values_of_gates_at_a_random_moment(shown_to: str, price: float) -> None:
+    """Scripted gates earn what theory says: 1 - c, 1 - c T, 1 / S, and 1 / S + (1 - 1 / S) q - c q T."""
+    world = make(4_000, moment="random", shown_to=shown_to, members=6)
+    generator = torch.Generator().manual_seed(1)
+    gates = {
+        "moment": lambda: world.counting,  # what the receiver observes, or its source told it by speaking
+        "open": lambda: torch.ones_like(world.counting),
+        "closed": lambda: torch.zeros_like(world.counting),
+        "chance": lambda: torch.rand(world.counting.shape, generator=generator) < 0.3,
+    }
+    guess = 1 / SYMBOLS
+    expected = {
+        "moment": 1 - price,
+        "open": 1 - price * STEPS,
+        "closed": guess,
+        "chance": guess + (1 - guess) * 0.3 - price * 0.3 * STEPS,
+    }
+    for name, gate in gates.items():
+        world.reset(seed=0)
+        earned = torch.zeros(4_000, 6)
+        for _ in range(STEPS):
+            open_ = gate()
+            guesses = torch.where(open_, world.state["secrets"][:, world.informative], 0)
+            earned += world.step(guesses, auto_reset=False).reward - price * open_
+        error = 4 * earned.std() / earned.numel() ** 0.5 + 1e-6
+        assert earned.mean().item() == pytest.approx(expected[name], abs=error.item()), name
+
+
+@pytest.mark.parametrize("shown_to", ["receiver", "sender"])
+def test_one_entry_shows_the_moment_to_one_agent(shown_to: str) -> None:
+    world = make(200, moment="random", shown_to=shown_to, observation="indices")
+    dense = make(200, moment="random", shown_to=shown_to)
+    seen, counted = world.reset(seed=0), torch.zeros(200, 8)
+    assert torch.equal(dense.reset(seed=0)[..., SYMBOLS] > 0, seen[..., 1] == SYMBOLS)
+    for _ in range(STEPS):
+        counting, told = world.counting.clone(), seen[..., 1] == SYMBOLS
+        assert torch.equal(told[:, world.informative] if shown_to == "sender" else told, counting)
+        right = world.state["secrets"][:, world.informative]
+        step = world.step(right, auto_reset=False)
+        assert torch.equal(step.reward, counting.float())
+        counted += counting
+        seen = step.observation
+    assert (counted == 1).all()
+    assert (seen[..., 1] == -1).all(), "nothing counts after the last step"
+    assert step.success.all()
+
+
+def test_a_scene_gives_the_moments() -> None:
+    world = make(members=3, moment="random")
+    world.reset(scene={"secrets": [3, 0, 1], "moments": [0, 2, 1]})
+    assert world.observe()[0, :, 4].tolist() == [1, 0, 0]
+    assert world.scene(0)["moments"] == [0, 2, 1]
+    assert "its guess counts in step 2" in world.render(0, "ansi").splitlines()[1]
+    with pytest.raises(ValueError, match=r"list of 3 steps 0 \.\. 7"):
+        world.reset(scene={"secrets": [3, 0, 1], "moments": [0, 8, 1]})
 
 
 def test_one_wrong_guess_spoils_the_episode() -> None:

@@ -40,7 +40,7 @@ CHANGES = {
     "predator_capture_prey": {"size": 6, "vision": 2, "max_steps": 9},
     "task_market": {"requesters": 2, "workers": 4, "skills": 2, "deadline": 3, "hops": 1, "max_steps": 9},
     "reactor": {"members": 4, "slack": 2, "margin": 2, "wiring": 2, "max_steps": 9},
-    "oracle_hint": {"members": 5, "symbols": 3, "wiring": 2, "max_steps": 9},
+    "oracle_hint": {"members": 5, "symbols": 3, "wiring": 2, "max_steps": 9, "moment": "random"},
     "agreement": {"members": 5, "symbols": 3, "max_steps": 9},
 }
 SCENE = {"positions": [[0, 0], [1, 1], [4, 4]], "prey": [[2, 3]]}

@@ -1,0 +1,79 @@
+"""What the tasks in which agents name symbols have in common: observations, scenes and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from agentcomm.contracts.world import DrawnMessage, Observation
+from envs.gridworld.drawing import FATE_COLORS, Picture
+
+CELL = 16  # pixels of a picture per sender and receiver
+
+
+def layout(kind: Literal["dense", "indices"], width: int, vocabulary: int) -> Observation:
+    """The layout of observations of ``width`` indices into ``vocabulary`` codes, or of their one-hot codes."""
+    if kind == "dense":
+        return Observation("dense", vocabulary, low=0.0, high=1.0)
+    return Observation("indices", width, vocabulary)
+
+
+def arranged(indices: Tensor, where: Observation) -> Tensor:
+    """Observations of a layout: indices [B, N, K] with -1 for unused entries, or the sum of their one-hot codes."""
+    if where.kind == "indices":
+        return indices
+    return one_hot(indices + 1, where.width + 1)[..., 1:].sum(-2).float()
+
+
+def check_keys(scene: Mapping[str, Any], keys: Collection[str]) -> None:
+    """Raise a ValueError unless a scene has exactly these keys."""
+    if set(scene) != set(keys):
+        only = f"the one key {next(iter(keys))!r}" if len(keys) == 1 else f"the keys {', '.join(map(repr, keys))}"
+        raise ValueError(f"scene: it must have {only}, not {list(scene)}")
+
+
+def read_numbers(scene: Mapping[str, Any], key: str, count: int, below: int, what: str = "symbols") -> Tensor:
+    """[count] int64, the numbers 0 .. below - 1 that a scene lists under a key.
+
+    Raises:
+        ValueError: If there are more or fewer, or one is out of range.
+    """
+    given = scene[key]
+    valid = isinstance(given, list) and all(type(number) is int and 0 <= number < below for number in given)
+    if not valid or len(given) != count:
+        raise ValueError(f"scene: {key!r} must be a list of {count} {what} 0 .. {below - 1}, not {given!r}")
+    return torch.tensor(given)
+
+
+def draw_text(lines: Sequence[str], agents: Sequence[str], links: Sequence[DrawnMessage] | None) -> str:
+    """The lines, and one line per message."""
+    drawn = [f"{agents[link.sender]} -> {agents[link.receiver]}: {link.fate}" for link in links or ()]
+    return "\n".join([*lines, *drawn])
+
+
+def draw_links(agents: int, links: Sequence[DrawnMessage] | None) -> Picture:
+    """The messages of a step as a matrix of receivers (rows) and senders (columns), in the colors of their fates."""
+    picture = np.full((agents * CELL, agents * CELL, 3), 255, np.uint8)
+    for link in links or ():
+        row, column = link.receiver * CELL, link.sender * CELL
+        picture[row : row + CELL, column : column + CELL] = FATE_COLORS[link.fate]
+    return picture
+
+
+def draw_dots(picture: Picture, dots: Mapping[tuple[int, int], int]) -> Picture:
+    """The picture with dots: cells (receiver, sender) and their gray values 0 .. 255."""
+    for (receiver, sender), shade in dots.items():
+        row, column = receiver * CELL + CELL // 4, sender * CELL + CELL // 4
+        picture[row : row + CELL // 2, column : column + CELL // 2] = shade
+    return picture
+
+
+def check_mode(mode: str) -> None:
+    """Raise a ValueError for an unknown render mode."""
+    if mode not in ("ansi", "rgb_array"):
+        raise ValueError(f"render mode must be 'ansi' or 'rgb_array', not {mode!r}")
