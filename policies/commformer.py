@@ -32,7 +32,9 @@ from policies.parts.token_policy import HeadsConfig, TokenPolicy
 class CommFormerConfig(HeadsConfig):
     """Arguments of CommFormer."""
 
-    blocks: int = Field(1, ge=1, le=8, description="encoder blocks, each a round of messages")
+    blocks: int = Field(
+        1, ge=0, le=8, description="encoder blocks, each a round of messages; 0 for the decoder's round alone"
+    )
     decoder: Literal["parallel", "autoregressive"] = Field(
         "parallel", description="agents act all at once, or in turns after receiving the actions of earlier agents"
     )
@@ -58,6 +60,7 @@ class CommFormer(TokenPolicy[CommFormerConfig]):
             "straight-through graph": {"topology": {"name": "learned", "estimator": "straight_through"}},
             "no links": {"width": 8, "topology": {"name": "none"}},
             "in turns": {"decoder": "autoregressive"},
+            "one round": {"width": 8, "blocks": 0},
             "message_noise": {"message_noise": {}},
         }
 

@@ -144,9 +144,12 @@ class World(Plugin[W_co], State):
         alive: [B, N] bool, members that are present; all unless the world ``loses_members``.
         roles: Role of each agent; agents of the same role can stand in for each other.
         score: Name of the metric by which teams are compared in this task.
+        link_price: What each link on which a message is sent costs its receiver per step, in units of reward. The loop
+            of a team subtracts it from the rewards, in training and in evaluation.
     """
 
     score: str = "mean_return"
+    link_price: float = 0.0
     agents: tuple[str, ...]
     action_names: tuple[str, ...]
     layout: Observation

@@ -36,6 +36,7 @@ class Decision:
         value: [B, N] expected return, in units of reward; 0 for members that have left.
         logits: [B, N, A] action logits.
         links: [B, N, k] int64, the senders that the graph keeps for each receiver.
+        asked: [B, N, k] bool, links that graph, gates and membership left open, before the network.
         draw: [B] int64 seed of the graph sampled for this step; [0] without.
         noise_draw: [B] int64 seed of the message noise; [0] without noise.
         inboxes: The delivered messages, per round.
@@ -49,6 +50,7 @@ class Decision:
     value: Tensor
     logits: Tensor
     links: Tensor
+    asked: Tensor
     draw: Tensor
     noise_draw: Tensor
     inboxes: list[Inbox]
@@ -113,6 +115,7 @@ def decide(
         value=value if alive is None else value * alive,
         logits=logits,
         links=links.source,
+        asked=links.present,
         draw=draw,
         noise_draw=message_draw,
         inboxes=inboxes,

@@ -7,7 +7,7 @@ rewards, if the team learns.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -189,6 +189,8 @@ class TeamLoop(State):
         )
         facts = world.facts() if self.collect_facts else {}
         step = self._advance(decision.action, at, numbers)
+        if world.link_price:
+            step = replace(step, reward=step.reward - world.link_price * decision.asked.sum(-1))
         reward = adversary.on_rewards(step.reward, decision.action, at) if self.learning else step.reward
         for rewards in adversary.reward_guards:
             numbers.note(f"attack {rewards.base.attack.name!r}", "reward", reward)

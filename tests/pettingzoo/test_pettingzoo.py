@@ -13,6 +13,7 @@ from pettingzoo import ParallelEnv
 from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 import envs.agreement
+import envs.cliques
 import envs.gridworld.predator_capture_prey
 import envs.gridworld.predator_prey
 import envs.market.task_market
@@ -32,6 +33,7 @@ GRIDS = {
 MAKERS = GRIDS | {
     "oracle_hint": envs.oracle_hint.parallel_env,
     "agreement": envs.agreement.parallel_env,
+    "cliques": envs.cliques.parallel_env,
     "reactor": envs.reactor.parallel_env,
     "task_market": envs.market.task_market.parallel_env,
 }
@@ -42,6 +44,7 @@ CHANGES = {
     "reactor": {"members": 4, "slack": 2, "margin": 2, "wiring": 2, "max_steps": 9},
     "oracle_hint": {"members": 5, "symbols": 3, "wiring": 2, "max_steps": 9, "moment": "random"},
     "agreement": {"members": 5, "symbols": 3, "max_steps": 9},
+    "cliques": {"members": 7, "group": 3, "error": 0.1, "wiring": 2, "max_steps": 9},
 }
 SCENE = {"positions": [[0, 0], [1, 1], [4, 4]], "prey": [[2, 3]]}
 

@@ -212,7 +212,7 @@ def test_the_control_hears_nothing_and_keeps_the_rest() -> None:
     [
         ({"heads": 3}, "heads=3 does not divide width=64"),
         ({"width": 2}, "width: .*4"),
-        ({"blocks": 0}, "blocks: .*from 1 to 8"),
+        ({"blocks": -1}, "blocks: .*from 0 to 8"),
         ({"decoder": "serial"}, "decoder: .*or autoregressive"),
         ({"topology": {"name": "lerned"}}, "topology: unknown topology 'lerned'; did you mean 'learned'"),
         (
