@@ -180,8 +180,8 @@ class ExpoComm(CommPolicy[ExpoCommConfig]):
         if self.layout.kind == "indices":
             codes = heard.new_zeros(*observation.shape[:-1], self.layout.vocabulary)
             observation = codes.scatter_add_(-1, observation.clamp_min(0), (observation >= 0).to(codes.dtype))
-        team = observation.mean(1, keepdim=True)
-        return self.config.weight * (self.predict(heard) - team).square().sum(-1).mean()
+        error: Tensor = (self.predict(heard) - observation.mean(1, keepdim=True)).square().sum(-1).mean()
+        return self.config.weight * error
 
 
 def contrast(memory: Tensor, temperature: float) -> Tensor:

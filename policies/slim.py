@@ -79,6 +79,11 @@ class SLIM(TokenPolicy[SLIMConfig]):
         self.keeps_heard = True
         self._size_cache()
 
+    def _block(self, round_: int) -> _Block:
+        block = self.blocks[round_]
+        assert isinstance(block, _Block)
+        return block
+
     def _size_cache(self) -> None:
         self.cache_width = self.num_agents * (self.width + 1)
         self.memory_width = self.cache_width + (0 if self.memory is None else self.memory.width)
@@ -125,12 +130,12 @@ class SLIM(TokenPolicy[SLIMConfig]):
 
     def speak(self, hidden: Tensor, round_: int) -> Tensor:
         """Narrow messages of length sqrt(D)."""
-        said = self.blocks[round_].encoder(hidden[..., : self.config.width])
+        said = self._block(round_).encoder(hidden[..., : self.config.width])
         return nn.functional.layer_norm(said, (self.width,))
 
     def hear(self, hidden: Tensor, inbox: Inbox, round_: int) -> Tensor:
         """Attend to cached and received messages, and put the latter into the cache."""
-        block = self.blocks[round_]
+        block = self._block(round_)
         token = hidden[..., : self.config.width]
         cache = hidden[..., self.config.width :].unflatten(-1, (-1, self.width + 1))
         payload = inbox.payload()

@@ -50,7 +50,9 @@ def test_the_error_does_not_depend_on_what_is_said() -> None:
     made = codec()
     payload = 3 * torch.randn(B, N, D, generator=torch.Generator().manual_seed(0))
     error = heard(made, payload, torch.arange(B)) - payload
-    assert abs(float(torch.corrcoef(torch.stack([payload.flatten(), error.flatten()]))[0, 1])) < 4 / error.numel() ** 0.5
+    assert (
+        abs(float(torch.corrcoef(torch.stack([payload.flatten(), error.flatten()]))[0, 1])) < 4 / error.numel() ** 0.5
+    )
 
 
 def test_the_wrong_sender_or_number_is_decoded_with_other_noise() -> None:
@@ -93,7 +95,9 @@ def test_the_price_is_that_of_the_bound_on_bits_and_enters_the_loss() -> None:
     without, _ = ppo_loss(policy, rows, PPOSettings(), 0.0, False, codec=free)
     charged, _ = ppo_loss(policy, rows, PPOSettings(), 0.0, False, codec=dear)
     spoken = reevaluate(policy, rows, codec=dear).price
-    assert spoken is not None and float((charged - without).detach()) == pytest.approx(float(spoken.detach().mean()), rel=1e-3)
+    assert spoken is not None and float((charged - without).detach()) == pytest.approx(
+        float(spoken.detach().mean()), rel=1e-3
+    )
     grown = policy.encoder.linear.weight
     assert torch.autograd.grad(spoken.sum(), grown)[0].abs().sum() > 0
 
