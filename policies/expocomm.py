@@ -1,4 +1,4 @@
-"""ExpoComm (Li et al., ICLR 2025, arXiv 2502.19717): messages over an exponential graph, with memories of what is heard.
+"""ExpoComm (Li et al., ICLR 2025, 2502.19717): messages over an exponential graph, and memories of what is heard.
 
 Each agent keeps what it saw, ``h = GRU(relu(W o), h)``, and what it heard, m; its message is the m of the step before,
 so information travels one hop per step. It acts on [h, m].
@@ -19,8 +19,9 @@ that our environments do not offer.
 
 Deviations: PPO with a central critic where the paper uses IDQN or QMIX; agents know who they are; memories are those of
 the step before, as the critic's; negatives come from other rows of a minibatch, most of them of other episodes; the
-weight of the loss is fixed, while the released contrastive learner scales it to the size of its Q-loss; and in the turn
-without a peer, or if its message is lost, an agent takes its own memory in place of the peer's.
+weight of the loss is fixed, while the released contrastive learner scales it to the size of its Q-loss; the turns of
+one-peer are the topology's, without one for the agent itself; and if a peer's message is lost, the agent takes its own
+memory in its place.
 """
 
 from __future__ import annotations

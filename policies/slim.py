@@ -4,7 +4,8 @@ A message encoder maps an agent's hidden vector to a payload of few numbers, so 
 what the policy can represent. Every receiver keeps a cache with the last message of each sender. A small transformer
 layer attends to the cache and to the messages of this round, and gives the policy a context vector:
 
-    z_i = LN(E h_i),  c_i = O Attention(h_i; own z_i, cached z_j, heard z_j),  h_i' = LN(h_i + c_i), h_i'' = LN(h_i' + F h_i')
+    z_i = LN(E h_i)    c_i = O Attention(h_i; own z_i, cached z_j, heard z_j)
+    h_i' = LN(h_i + c_i)    h_i'' = LN(h_i' + F(h_i'))
 
 Cached messages compete with those heard now in one softmax; a bias per head, learned, weighs how old they are. The
 metric ``bandwidth_budget`` is the paper's beta: message width x rounds x share of links in use.

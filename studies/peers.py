@@ -1,6 +1,6 @@
 """Tune and train methods of communication with the same small budget, on Predator-Capture-Prey.
 
-python studies/peers.py slim [--rates 0.003] [--steps 200000]    one line per setting and seed, and the best setting
+python studies/peers.py slim    prints a line per setting, and the best one
 
 Every method has the same budget: learning rates 1e-3 and 3e-3, one option of its architecture in two settings, two seeds
 of 200,000 environment steps each. The setting with the lowest mean number of steps, greedily in 2,048 episodes, is

@@ -1,7 +1,7 @@
 """ddcl: quantization with subtractive dither, which is differentiable (DDCL, arXiv 2511.01554).
 
 Sender and receivers share noise u, uniform in (-delta/2, delta/2). The sender transmits the integers
-``n = round((z + u) / delta)`` and receivers reconstruct ``delta n - u``. The error is uniform in (-delta/2, delta/2) and
+``n = round((z + u) / delta)`` and receivers reconstruct ``delta n - u``. The error is uniform in the same interval and
 independent of z (Schuchman, IEEE Trans. Commun. Technol. 12(4), 1964), so it is additive noise: d/dz = 1 without bias.
 A rollout records the error, and an update adds it to the present payload as a constant.
 
@@ -9,9 +9,9 @@ Training charges ``price`` per bit of the bound ``sum log2(2 |z| / delta + 1)``,
 worth less than bits.
 
 Deviations, since no code has been found and the paper was read in summaries only: u is a counter-based hash of a seed,
-the sender and the sequence number, so nobody stores or sends it; integers are written in Elias gamma code (IEEE Trans.
-Inf. Theory 21(2), 1975), whose real size is what the ledger counts; and the price applies to all payloads, whoever
-listens.
+the sender and the sequence number, so nobody stores or sends it, and it repeats with each episode; integers are written
+in Elias gamma code (IEEE Trans. Inf. Theory 21(2), 1975), whose real size is what the ledger counts; and the price
+applies to all payloads, whoever listens.
 """
 
 from __future__ import annotations

@@ -83,8 +83,8 @@ def reevaluate(
             ``mask`` [R, rounds, N, M]; where messages were disturbed ``source`` and ``scale`` [R, rounds, N, M] and
             ``delta`` [R, rounds, N, M, D]; where their age is read ``age`` [R, rounds, N, M]; with a sampled graph
             ``draw`` [R], with straight-through gates ``gate_noise`` [R, N], with a codec ``coding`` [R, rounds, N, D],
-            with noisy messages ``noise_draw`` [R], with members that can leave ``alive`` [R, N]. For policies with a memory, rows are sequences, step by step
-            (:meth:`agentcomm.step.chunks.Chunks.pack`).
+            with noisy messages ``noise_draw`` [R], with members that can leave ``alive`` [R, N]. For policies with a
+            memory, rows are sequences, step by step (:meth:`agentcomm.step.chunks.Chunks.pack`).
         graph_gradient: Whether gradients reach the graph's parameters.
         codec: The codec that encodes messages, which may charge for them.
     """

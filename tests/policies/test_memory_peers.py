@@ -18,6 +18,7 @@ from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
 from agentcomm.runs.assembly import make_comms
 from agentcomm.runs.ppo_settings import PPOSettings
+from agentcomm.step.chunks import Chunks
 from agentcomm.step.decide import decide
 from agentcomm.step.replay import reevaluate
 from agentcomm.training.rollout import Sampler
@@ -53,8 +54,7 @@ def talk(policy: CommPolicy, observations: Tensor) -> Tensor:
 
 def inbox_of(policy: CommPolicy, spoken: Tensor, mask: Tensor | None = None, age: Tensor | None = None) -> Inbox:
     """Messages [B, N, D] on all links of a full graph."""
-    worlds, agents, _ = spoken.shape
-    source = policy.topology.graph(None, worlds).source
+    source = policy.topology.graph(None, len(spoken)).source
     heard = torch.ones_like(source, dtype=torch.bool) if mask is None else mask
     return Inbox(spoken, source, heard, source, age=age)
 
@@ -118,21 +118,23 @@ def test_slim_attends_to_cached_and_present_messages_in_one_softmax() -> None:
     stored = state[..., 16:].unflatten(-1, (4, 5))
     others = ~torch.eye(4, dtype=torch.bool)
     said = spoken.unsqueeze(1).expand(-1, 4, -1, -1)
-    assert torch.allclose(stored[:, others][..., :4], said[:, others]) and (stored[:, others][..., 4] == 1).all()
+    torch.testing.assert_close(stored[:, others][..., :4], said[:, others])
+    assert (stored[:, others][..., 4] == 1).all()
     assert torch.equal(stored[:, ~others], cache[:, ~others]), "nobody hears itself"
 
 
 def test_slims_cache_holds_what_was_heard_last_and_grows_old() -> None:
     _, policy = team("slim", message=4)
     memory = torch.zeros(2, 4, policy.memory_width)
-    for at, hears in enumerate((True, False, False)):
+    said: list[Tensor] = []
+    for hears in (True, False, False):
         hidden, memory = policy.recall(policy.encode(torch.zeros(2, 4, policy.encoder.layout.width)), memory)
         spoken = policy.speak(hidden, 0)
-        first = spoken if not at else first
+        said.append(spoken)
         mask = torch.full((2, 4, 3), hears)
         _, memory = policy.retain(policy.hear(hidden, inbox_of(policy, spoken, mask), 0), memory)
     cache = memory.unflatten(-1, (4, 5))
-    torch.testing.assert_close(cache[:, 0, 1:, :4], first[:, 1:])
+    torch.testing.assert_close(cache[:, 0, 1:, :4], said[0][:, 1:])
     torch.testing.assert_close(cache[:, 0, :, 4], torch.tensor([0.0, 1 / 3, 1 / 3, 1 / 3]).expand(2, -1))
 
 
@@ -166,10 +168,28 @@ def test_delayed_messages_are_replayed_with_their_age(name: str) -> None:
     sampler = Sampler(world, policy, comms(shape, channels=[late]), PPOSettings(), 0)
     for _ in range(2):
         columns = sampler.collect(8).columns
-    again = reevaluate(policy, columns_of(policy, columns))
-    assert (again.log_probability.exp() / columns_of(policy, columns)["log_probability"].exp() - 1).abs().max() < 1e-4
+    memory = columns.pop("memory")
+    rows, _ = Chunks(columns["time"], 8).pack(columns, memory)
+    again = reevaluate(policy, rows)
+    assert (again.log_probability - rows["log_probability"]).abs().max() < 1e-5
     if name == "code":
         assert set(columns["age"][columns["mask"]].tolist()) >= {0, 1, 2}
+
+
+def test_steps_know_which_follow_them() -> None:
+    world, policy = team("code")
+    seen: list[Steps] = []
+    policy.auxiliary = seen.append
+    columns = Sampler(world, policy, comms(team_shape_of(world, policy)), PPOSettings(chunk=4), 0).collect(10).columns
+    memory = columns.pop("memory")
+    rows, _ = Chunks(columns["time"], 4).pack(columns | {"row": torch.arange(60)}, memory)
+    reevaluate(policy, rows)
+    following, row, time = seen[0].following, rows["row"], rows["time"]
+    for at, after in enumerate(following.tolist()):
+        later = (row == row[at] + 1).nonzero().flatten()
+        follows = len(later) == 1 and time[later] % 4 != 0 and not rows["first"][later]
+        assert after == (int(later) if follows else -1)
+    assert (following >= 0).sum() > 20
 
 
 def test_codes_losses_are_those_of_its_docstring() -> None:
