@@ -73,7 +73,7 @@ class Inbox:
             was closed, or None.
         links: [B, N, k] int64, the graph's senders.
         coding: [B, N, D] coding error of a codec, which ``spoken`` includes. None without a codec.
-        age: [B, N, M] int64, steps since each message was sent, by its envelope; None if none can be older than 0.
+        age: [B, N, M] int64, steps since each message was sent, by its envelope; None if none is older than 0.
         receiver: [B, R] int64, the receivers; None for all N agents in order.
         cache: Keeps projections of ``spoken`` from one turn to the next.
 

@@ -174,7 +174,9 @@ class Exchange:
         """
         t = self.traffic
         delta, scale = t.delta, t.scale
-        age = t.age(self.step) if dated else None
+        age = t.age(self.step).masked_fill(~t.present, 0) if dated else None
+        if age is not None and not bool(age.any()):
+            age = None
         if delta is not None:
             # Refused payloads must not reach the policy: even if masked, a huge one overflows to NaN.
             delta = delta.masked_fill(~t.present.unsqueeze(-1), 0.0)

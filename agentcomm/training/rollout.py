@@ -304,8 +304,12 @@ def record_inboxes(inboxes: list[list[Inbox]], links: Tensor, reads_age: bool = 
     columns = {"mask": column(lambda i: slot(i.mask))}
     if disturbed:
         columns["source"] = column(lambda i: slot(i.source).to(torch.int16))
-    if reads_age and flat[0].age is not None:
-        columns["age"] = column(lambda i: slot(i.age).to(torch.int8))
+    if reads_age and any(i.age is not None for i in flat):
+
+        def age(inbox: Inbox) -> Tensor:
+            return torch.zeros_like(inbox.source) if inbox.age is None else inbox.age
+
+        columns["age"] = column(lambda i: slot(age(i)).to(torch.int8))
     if any(i.scale is not None for i in flat):
 
         def factor(inbox: Inbox) -> Tensor:
