@@ -98,17 +98,23 @@ class CoDe(TokenPolicy[CoDeConfig]):
         """The losses on the future, stability and diversity of intents, weighted."""
         intent, config = self.speak(steps.hidden, 0), self.config
         loss = config.diversity * likeness(intent)
-        known = steps.following >= 0
-        later = steps.following.clamp_min(0)
-        change = (intent - intent[later]).square().mean((1, 2))
-        loss = loss + config.stability * (change * known).sum() / known.sum().clamp_min(1)
+        known, later = steps.following >= 0, steps.following.clamp_min(0)
+        agent = torch.arange(known.shape[1], device=known.device)
+        change = (intent - intent[later, agent]).square().mean(-1)
+        loss = loss + config.stability * _mean(change, known)
         logits = self.predict(intent).unflatten(-1, (config.horizon, self.num_actions)).log_softmax(-1)
-        at, real = torch.arange(len(known), device=known.device), torch.ones_like(known)
+        row, real = torch.arange(len(known), device=known.device).unsqueeze(1), torch.ones_like(known)
         for ahead in range(config.horizon):
-            chosen = logits[:, :, ahead].gather(-1, steps.action[at].unsqueeze(-1)).squeeze(-1).mean(1)
-            loss = loss - config.future / config.horizon * (chosen * real).sum() / real.sum().clamp_min(1)
-            real, at = real & known[at], later[at]
+            action = steps.action[row, agent].unsqueeze(-1)
+            surprise = -logits[:, :, ahead].gather(-1, action).squeeze(-1)
+            loss = loss + config.future / config.horizon * _mean(surprise, real)
+            real, row = real & known[row, agent], later[row, agent]
         return loss
+
+
+def _mean(values: Tensor, where: Tensor) -> Tensor:
+    """The mean of values [R, N] where a mask [R, N] is True; 0 if it is nowhere."""
+    return (values * where).sum() / where.sum().clamp_min(1)
 
 
 def likeness(intent: Tensor) -> Tensor:

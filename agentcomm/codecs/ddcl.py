@@ -27,6 +27,7 @@ from torch import Tensor
 from agentcomm.base.errors import MessageError
 from agentcomm.codecs.bits import BitReader, BitWriter
 from agentcomm.contracts.codec import Codec, CodecConfig, Coded, Received
+from agentcomm.contracts.shape import TeamShape
 from agentcomm.wire.keyring import mix
 
 STEPS = 2**20  # largest |n|: float32 tells its multiples of delta apart
@@ -51,6 +52,10 @@ class DDCL(Codec[DDCLConfig]):
         """The default, and fine steps."""
         return {"": {}, "fine": {"delta": 0.05, "seed": 3}}
 
+    def __init__(self, config: DDCLConfig, team_shape: TeamShape) -> None:
+        super().__init__(config, team_shape)
+        self.charges = config.price > 0
+
     def noise(self, sender: Tensor, sequence: Tensor) -> Tensor:
         """[..., D], the shared noise of messages with these senders and sequence numbers, int64 [...] each."""
         start = mix(mix(sequence + self.config.seed * _STRIDE) + sender)
@@ -70,10 +75,8 @@ class DDCL(Codec[DDCLConfig]):
         """Subtract the noise that belongs to the claimed sender and the sequence number."""
         return received.values - self.noise(received.sender, received.sequence)
 
-    def price(self, payload: Tensor) -> Tensor | None:
+    def price(self, payload: Tensor) -> Tensor:
         """The price of a bit times the bound ``sum log2(2 |z| / delta + 1)``."""
-        if not self.config.price:
-            return None
         return self.config.price * (2 * payload.abs() / self.config.delta + 1).log2().sum(-1)
 
     def pack(self, payload: NDArray[np.float32]) -> bytes:

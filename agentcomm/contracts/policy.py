@@ -43,8 +43,8 @@ class Steps:
         observation: [R, N, O].
         hidden: [R, N, H], its encoding by ``encode`` and ``recall``.
         action: [R, N] int64.
-        following: [R] int64, row of the next step of the same episode; -1 where it is not among these rows, as at the
-            end of an episode or a chunk. Rows of policies without memory are shuffled, so it is -1 everywhere.
+        following: [R, N] int64, row of a member's next step in the same episode; -1 where it is not among these rows, as
+            at the end of an episode or a chunk. Rows of policies without memory are shuffled: it is -1 everywhere.
     """
 
     observation: Tensor
@@ -72,6 +72,8 @@ class CommPolicy(Plugin[P_co], nn.Module):
         autoregressive: Whether the last round tells actions. Such a policy also implements ``tell``, and its ``hear``,
             ``retain``, ``act`` and ``tell`` treat each agent independently, because they are called with some of the
             agents only.
+        message_price: What payloads [..., D] cost in the loss of training, [...], where a codec charges for them
+            (:meth:`agentcomm.contracts.codec.Codec.price`); None for nothing.
         reads_age: Whether ``hear`` reads the age of messages (``Inbox.age``), which rollouts then record.
         memory_width: Width S of an agent's memory; 0 for a policy without memory.
         keeps_heard: Whether ``retain`` is implemented, so that messages depend on those of earlier steps.
@@ -84,6 +86,7 @@ class CommPolicy(Plugin[P_co], nn.Module):
     topology: Topology
     gate: Any  # a TemporalGate or None
     message_noise: Any  # a MessageNoise or None
+    message_price: Callable[[Tensor], Tensor] | None = None
     autoregressive: bool = False
     reads_age: bool = False
     memory_width: int = 0
@@ -173,8 +176,10 @@ class CommPolicy(Plugin[P_co], nn.Module):
         return None
 
     def anneal(self, progress: float) -> None:
-        """Update buffers that depend on the progress of training (0 .. 1), such as the topology's."""
+        """Update buffers that depend on the progress of training (0 .. 1), such as those of topology and gate."""
         self.topology.anneal(progress)
+        if self.gate is not None:
+            self.gate.anneal(progress)
 
     def listen(self, hidden: Tensor) -> Tensor | None:
         """Gate logits [B, N] from encoded observations [B, N, H]; None if gates are always open."""

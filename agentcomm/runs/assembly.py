@@ -89,6 +89,11 @@ def _numbers(policy: CommPolicy) -> int:
     return policy.width if policy.message_noise is None else int(policy.message_noise.spoken.sum())
 
 
+def charge_for_messages(policy: CommPolicy, codec: Codec | None) -> None:
+    """Let training pay what a codec charges for the policy's messages."""
+    policy.message_price = codec.price if codec is not None and codec.charges else None
+
+
 def make_codec(team_shape: TeamShape, transport: TransportConfig) -> Codec | None:
     """The codec of a transport; None if it has none."""
     return None if transport.codec is None else construct("codec", transport.codec, team_shape)

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from agentcomm.contracts.codec import Codec
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import CommPolicy, Steps
 from agentcomm.step.gates import gate_log_probability
+from agentcomm.step.straight_through import Carried, Choice, carry
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Reevaluation:
             gates.
         nats: [R, rounds, N, D] information in each entry of a message, in nats; None without message noise.
         auxiliary: The policy's auxiliary loss, a scalar; None without.
-        price: [R, N] what the codec charges for an agent's messages of all rounds; None if it charges nothing.
+        choices: Decisions of straight-through gates and dynamic graphs.
+        price: [R, N] what an agent's messages of all rounds cost; None if they cost nothing.
     """
 
     log_probability: Tensor
@@ -40,6 +41,7 @@ class Reevaluation:
     openness: Tensor
     nats: Tensor | None = None
     auxiliary: Tensor | None = None
+    choices: tuple[Choice, ...] = ()
     price: Tensor | None = None
 
 
@@ -55,6 +57,7 @@ class _Heard(NamedTuple):
     gate_entropy: Tensor
     openness: Tensor
     nats: Tensor | None
+    choices: tuple[Choice, ...]
     price: Tensor | None
 
 
@@ -73,7 +76,7 @@ class Recalled(NamedTuple):
 
 
 def reevaluate(
-    policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool = False, codec: Codec | None = None
+    policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool = False, frozen: Tensor | None = None
 ) -> Reevaluation:
     """Reevaluate recorded decisions, repeating the effect of the network on every message.
 
@@ -81,24 +84,25 @@ def reevaluate(
         policy: The policy.
         rows: Columns ``observation`` [R, N, O], ``action`` [R, N], ``gate`` [R, N], ``links`` [R, N, k],
             ``mask`` [R, rounds, N, M]; where messages were disturbed ``source`` and ``scale`` [R, rounds, N, M] and
-            ``delta`` [R, rounds, N, M, D]; where their age is read ``age`` [R, rounds, N, M]; with a sampled graph
-            ``draw`` [R], with straight-through gates ``gate_noise`` [R, N], with a codec ``coding`` [R, rounds, N, D],
-            with noisy messages ``noise_draw`` [R], with members that can leave ``alive`` [R, N]. For policies with a
-            memory, rows are sequences, step by step (:meth:`agentcomm.step.chunks.Chunks.pack`).
-        graph_gradient: Whether gradients reach the graph's parameters.
-        codec: The codec that encodes messages, which may charge for them.
+            ``delta`` [R, rounds, N, M, D]; where it is read ``age`` [R, rounds, N, M]; with a sampled graph ``draw``
+            [R], with straight-through gates ``gate_noise`` [R, N], with these or a dynamic graph ``asked`` and
+            ``closed`` [R, N, k], with a codec ``coding`` [R, rounds, N, D], with noisy messages ``noise_draw`` [R],
+            with members that can leave ``alive`` [R, N]. For policies with a memory, rows are sequences, step by step
+            (:meth:`agentcomm.step.chunks.Chunks.pack`).
+        graph_gradient: Whether gradients reach a learned graph's parameters.
+        frozen: [] bool, whether no gradient reaches straight-through decisions; None for no.
     """
     observation, action = _observation(rows), rows["action"].long()
     heard: _Heard | None = None
     if policy.memory_width:
-        steps = list(unroll(policy, rows, graph_gradient, codec))
+        steps = list(unroll(policy, rows, graph_gradient, frozen))
         hidden = torch.cat([step.hidden for step in steps])
         if policy.keeps_heard:
             heard = _joined([step.heard for step in steps if step.heard is not None])
     else:
         hidden = _present(policy.encode(observation), rows)
     if heard is None:
-        heard = _hear(policy, rows, hidden, graph_gradient, codec)
+        heard = _hear(policy, rows, hidden, graph_gradient, frozen)
     log_probabilities = policy.act(heard.state).log_softmax(-1)
     return Reevaluation(
         log_probability=log_probabilities.gather(-1, action.unsqueeze(-1)).squeeze(-1),
@@ -109,20 +113,21 @@ def reevaluate(
         openness=heard.openness,
         nats=heard.nats,
         auxiliary=policy.auxiliary(Steps(observation, hidden, action, _following(rows))),
+        choices=heard.choices,
         price=heard.price,
     )
 
 
 def unroll(
-    policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool = False, codec: Codec | None = None
+    policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool = False, frozen: Tensor | None = None
 ) -> Iterator[Recalled]:
     """Recall the memory of sequences step by step, from the recorded one at their start.
 
     Args:
         policy: A policy with a memory.
         rows: As for :func:`reevaluate`.
-        graph_gradient: Whether gradients reach the graph's parameters.
-        codec: As for :func:`reevaluate`.
+        graph_gradient: As for :func:`reevaluate`.
+        frozen: As for :func:`reevaluate`.
     """
     encoded, memory, start = policy.encode(_observation(rows)), rows["memory"], 0
     columns = {name: value for name, value in rows.items() if name not in ("memory", "sizes")}
@@ -133,7 +138,7 @@ def unroll(
         hidden, memory = policy.recall(encoded[start : start + size], memory)
         hidden, heard = _present(hidden, step), None
         if policy.keeps_heard:
-            heard = _hear(policy, step, hidden, graph_gradient, codec)
+            heard = _hear(policy, step, hidden, graph_gradient, frozen)
             state, memory = policy.retain(heard.state, memory)
             heard = heard._replace(state=state)
         memory = _present(memory, step)
@@ -154,41 +159,34 @@ def _present(vectors: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
 def _joined(parts: Sequence[_Heard]) -> _Heard:
     """One step after the other."""
     nats = [part.nats for part in parts if part.nats is not None]
-    prices = [part.price for part in parts if part.price is not None]
     state, log, entropy, openness = (torch.cat(list(column)) for column in list(zip(*parts, strict=True))[:4])
-    whole = (torch.cat(kept) if kept else None for kept in (nats, prices))
-    return _Heard(state, log, entropy, openness, *whole)
+    choices = tuple(choice for part in parts for choice in part.choices)
+    prices = [part.price for part in parts if part.price is not None]
+    information, price = (torch.cat(kept) if kept else None for kept in (nats, prices))
+    return _Heard(state, log, entropy, openness, information, choices, price)
 
 
 def _following(rows: Mapping[str, Tensor]) -> Tensor:
-    """[R] int64, the row of the next step of the same episode; -1 where there is none, and without sequences."""
-    count, device = len(rows["action"]), rows["action"].device
+    """[R, N] int64, the row of a member's next step in the same episode; -1 if there is none, and without sequences."""
     if "sizes" not in rows:
-        return torch.full((count,), -1, device=device)
-    row, sizes = torch.arange(count, device=device), rows["sizes"]
+        return torch.full_like(rows["action"], -1, dtype=torch.int64)
+    count, sizes = len(rows["action"]), rows["sizes"]
+    row = torch.arange(count, device=sizes.device)
     later = nn.functional.pad(sizes[1:], (0, 1))  # as many sequences have a next step
     size, later, end = (x.repeat_interleave(sizes, output_size=count) for x in (sizes, later, sizes.cumsum(0)))
     following = torch.where(row - (end - size) < later, row + size, -1)
-    return following.masked_fill(rows["first"][following.clamp_min(0)], -1)
+    ends = (following < 0).unsqueeze(1) | rows["first"][following]
+    return torch.where(ends, -1, following.unsqueeze(1))
 
 
 def _hear(
-    policy: CommPolicy, rows: Mapping[str, Tensor], hidden: Tensor, graph_gradient: bool, codec: Codec | None
+    policy: CommPolicy, rows: Mapping[str, Tensor], hidden: Tensor, graph_gradient: bool, frozen: Tensor | None
 ) -> _Heard:
     """Repeat the gates and messages of recorded steps [R], given their hidden vectors [R, N, H]."""
-    links, action = rows["links"].long(), rows["action"].long()
     logit = policy.listen(hidden)
-    openness = rows["gate"].to(hidden.dtype)
-    gate_entropy = gate_log = torch.zeros_like(openness)
-    weight = None
-    if policy.topology.dynamic or graph_gradient:
-        weight = policy.topology.weight(links, rows["draw"], hidden)
-    if logit is not None and policy.gate.straight_through:
-        soft = policy.gate.weight(logit, rows["gate_noise"])
-        openness = openness + (soft - soft.detach())
-        at = _gate_weight(policy, openness, links)
-        weight = at.expand(links.shape) if weight is None else weight * at
-    elif logit is not None:
+    carried = carry(policy, rows, hidden, logit, graph_gradient, frozen)
+    gate_entropy = gate_log = torch.zeros_like(carried.openness)
+    if logit is not None and not policy.gate.straight_through:
         gate_log = gate_log_probability(logit, rows["gate"])
         gate_entropy = nn.functional.softplus(logit) - logit * logit.sigmoid()
     nats: list[Tensor] = []
@@ -198,37 +196,47 @@ def _hear(
         if policy.message_noise is not None:
             spoken, information = policy.message_noise(spoken, rows["noise_draw"], round_)
             nats.append(information)
-        if codec is not None and (price := codec.price(spoken)) is not None:
-            prices.append(price)
-        return _inbox(rows, links, round_, spoken, weight)
+        if policy.message_price is not None:
+            prices.append(policy.message_price(spoken))
+        return _inbox(policy, rows, carried, round_, spoken)
 
-    state = policy.communicate(hidden, deliver, action)
-    price = torch.stack(prices).sum(0) if prices else None
-    return _Heard(state, gate_log, gate_entropy, openness, torch.stack(nats, 1) if nats else None, price)
-
-
-def _gate_weight(policy: CommPolicy, openness: Tensor, links: Tensor) -> Tensor:
-    """Factors of value 1, [R, N, k] or [R, N, 1], through which gradients reach straight-through gates."""
-    at = openness.unsqueeze(-1)
-    if policy.gate.side == "sender":
-        at = openness.unsqueeze(1).expand(-1, openness.shape[1], -1).gather(2, links)
-    # The value is also 1 for closed gates, whose messages are masked.
-    return at - at.detach() + 1
+    state = policy.communicate(hidden, deliver, rows["action"].long())
+    kept, price = torch.stack(nats, 1) if nats else None, torch.stack(prices).sum(0) if prices else None
+    return _Heard(state, gate_log, gate_entropy, carried.openness, kept, carried.choices, price)
 
 
-def _inbox(rows: Mapping[str, Tensor], links: Tensor, round_: int, spoken: Tensor, weight: Tensor | None) -> Inbox:
+def _inbox(policy: CommPolicy, rows: Mapping[str, Tensor], carried: Carried, round_: int, spoken: Tensor) -> Inbox:
     """The inboxes of a recorded round, with the agents' current payloads in place of the recorded ones."""
-    mask = rows["mask"][:, round_]
+    mask, links = rows["mask"][:, round_], rows["links"].long()
     if "coding" in rows:
         spoken = spoken + rows["coding"][:, round_]
-    spare = mask.shape[-1] - links.shape[-1]
-    return Inbox(
-        spoken,
-        rows["source"][:, round_].long() if "source" in rows else links,
-        mask,
-        links,
-        rows["scale"][:, round_] if "scale" in rows else None,
-        rows["delta"][:, round_] if "delta" in rows else None,
-        weight if weight is None or not spare else nn.functional.pad(weight, (0, spare), value=1.0),
-        age=rows["age"][:, round_] if "age" in rows else None,
-    )
+    source = rows["source"][:, round_].long() if "source" in rows else links
+    scale = rows["scale"][:, round_] if "scale" in rows else None
+    delta = rows["delta"][:, round_] if "delta" in rows else None
+    age = rows["age"][:, round_] if "age" in rows else None
+    if carried.weight is None and carried.listening is None:
+        return Inbox(spoken, source, mask, links, scale, delta, age=age)
+    degree, extra = links.shape[-1], carried.source.shape[-1] - links.shape[-1]
+    spare = mask.shape[-1] - degree
+
+    def spread(x: Tensor, value: float) -> Tensor:
+        """[R, N, k + extra] -> [R, N, k + spare + extra], as slots lie."""
+        first = nn.functional.pad(x[..., :degree], (0, spare), value=value)
+        return torch.cat([first, x[..., degree:]], -1) if spare else x
+
+    mask, source = nn.functional.pad(mask, (0, extra)), nn.functional.pad(source, (0, extra))
+    closed = None
+    if carried.closed is not None:
+        senders = carried.source
+        closed = carried.closed
+        if policy.autoregressive and round_ == policy.rounds - 1:
+            closed = closed & (senders < torch.arange(senders.shape[1], device=senders.device).view(1, -1, 1))
+        closed = spread(closed, False) & ~mask
+        # The network did not touch what was not sent.
+        source = torch.where(closed, spread(senders, 0), source)
+        scale = None if scale is None else nn.functional.pad(scale, (0, extra), value=1.0).masked_fill(closed, 1.0)
+        if delta is not None:
+            delta = nn.functional.pad(delta, (0, 0, 0, extra)).masked_fill(closed.unsqueeze(-1), 0.0)
+        age = None if age is None else nn.functional.pad(age, (0, extra)).masked_fill(closed, 0)
+    weight = None if carried.weight is None else spread(carried.weight, 1.0)
+    return Inbox(spoken, source, mask, links, scale, delta, weight, None, age, None, None, closed, carried.listening)

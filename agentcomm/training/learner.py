@@ -44,8 +44,7 @@ class CommLearner(TorchLearner):
             )
         generator = torch.Generator(self.device)
         generator.manual_seed(derive(int(config.env_config["seed"]), "shuffle"))
-        codec = self.module[module_id].codec
-        self.steps = Update(policy, config.settings(), optimizer, graph_optimizer, generator, codec)
+        self.steps = Update(policy, config.settings(), optimizer, graph_optimizer, generator)
         self._ratio_errors: list[torch.Tensor] = []
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
@@ -87,8 +86,7 @@ class CommLearner(TorchLearner):
     def compute_loss_for_module(self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: Any) -> Any:
         """The model's loss on rows of a batch, for callers that go through RLlib's own hooks."""
         policy, settings = self.module[module_id].policy, config.settings()
-        steps = self.steps
-        return ppo_loss(policy, batch, settings, steps.entropy, graph_gradient=False, codec=steps.codec)[0]
+        return ppo_loss(policy, batch, settings, self.steps.entropy, graph_gradient=False)[0]
 
     def parameter_shapes(self) -> dict[str, list[tuple[int, ...]]]:
         """Shapes of the parameters of every optimizer, in its order."""

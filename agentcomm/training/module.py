@@ -7,14 +7,12 @@ from typing import Any
 
 from ray.rllib.core.rl_module.torch import TorchRLModule
 
-from agentcomm.runs.assembly import make_codec, make_policy, make_world, shape_of
+from agentcomm.runs.assembly import charge_for_messages, make_codec, make_policy, make_world, shape_of
 from agentcomm.runs.config import RunConfig
 
 
 class CommModule(TorchRLModule):
-    """Holds a :class:`agentcomm.contracts.policy.CommPolicy` and its team's codec.
-
-    ``model_config`` names the run, variant and seed.
+    """Holds a :class:`agentcomm.contracts.policy.CommPolicy`; ``model_config`` names the run, variant and seed.
 
     Sampling and the loss use ``self.policy`` directly, because both need messages, which RLlib's
     forward methods do not support.
@@ -27,7 +25,7 @@ class CommModule(TorchRLModule):
         run.import_plugins()
         with closing(make_world(run.environment, 1)) as world:
             self.policy = make_policy(run.policy, world, settings["variant"], settings["seed"])
-            self.codec = make_codec(shape_of(world, self.policy), run.transport)
+            charge_for_messages(self.policy, make_codec(shape_of(world, self.policy), run.transport))
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         raise NotImplementedError(

@@ -216,7 +216,7 @@ class Sampler(State):
         listening_cost = self.policy.listening_cost() if gated else 0.0
         reward = torch.stack([r.reward - listening_cost * _open_gates(r) for r in records])
         value = torch.stack([d.value for d in decisions])
-        gone = torch.stack([step.left if r.alive is None else step.left | ~r.alive for r, step in zip(records, steps)])
+        gone = torch.stack([r.step.left if r.alive is None else r.step.left | ~r.alive for r in records])
         ends = torch.stack([step.done for step in steps]).unsqueeze(-1) | gone
         bootstrap = self._bootstrap(records, reward).masked_fill(gone, 0.0)
         last = self._value(self.loop.observation, self.loop.memory, self.loop.alive)
@@ -260,6 +260,9 @@ class Sampler(State):
             columns["draw"] = torch.stack([d.draw for d in decisions])
         if decisions[0].gate_noise is not None:
             columns["gate_noise"] = torch.stack([d.gate_noise for d in decisions if d.gate_noise is not None])
+        closed = [d.closed for d in decisions if d.closed is not None]
+        if closed:
+            columns |= {"asked": torch.stack([d.asked for d in decisions]), "closed": torch.stack(closed)}
         if self.policy.message_noise is not None:
             columns["noise_draw"] = torch.stack([d.noise_draw for d in decisions])
         return columns

@@ -78,12 +78,12 @@ class DynamicGraph(Topology[DynamicConfig]):
         return Graph(source, logits.gather(2, source) > 0)
 
     def weight(self, source: Tensor, draw: Tensor, hidden: Tensor | None = None) -> Tensor | None:
-        """Value 1 with the gradient of sigmoid((logit + noise) / tau)."""
+        """sigmoid((logit + noise) / tau)."""
         if hidden is None:
             raise ValueError("a dynamic graph needs hidden vectors")
         logits = self.logits(hidden)
-        soft = ((logits + logistic(draw, *logits.shape[1:])) / self.config.temperature).sigmoid().gather(2, source)
-        return soft - soft.detach() + 1
+        soft: Tensor = ((logits + logistic(draw, *logits.shape[1:])) / self.config.temperature).sigmoid()
+        return soft.gather(2, source)
 
     def resize(self, identity: Tensor) -> None:
         """Adapt to any number of agents."""

@@ -13,6 +13,7 @@ from agentcomm.base import registry
 from agentcomm.codecs.ddcl import DDCL
 from agentcomm.contracts.codec import Received
 from agentcomm.contracts.shape import TeamShape
+from agentcomm.runs.assembly import charge_for_messages
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.replay import reevaluate
 from agentcomm.training.ppo import ppo_loss
@@ -73,7 +74,7 @@ def test_updates_repeat_the_error_so_that_gradients_pass_unchanged() -> None:
     shape = team_shape_of(world, policy)
     made = codec(shape)
     columns = Sampler(world, policy, comms(shape, codec=made), PPOSettings(), 0).collect(8).columns
-    again = reevaluate(policy, columns, codec=made)
+    again = reevaluate(policy, columns)
     assert (again.log_probability - columns["log_probability"]).abs().max() < 1e-5
     constant = columns["coding"] if "delta" not in columns else columns["delta"]
     assert constant.abs().max() > 0.01
@@ -84,21 +85,21 @@ def test_updates_repeat_the_error_so_that_gradients_pass_unchanged() -> None:
 
 
 def test_the_price_is_that_of_the_bound_on_bits_and_enters_the_loss() -> None:
+    payload = torch.tensor([[0.0, 0.5, -1.5, 3.5]])
+    assert codec(price=4e-3).price(payload) == pytest.approx(4e-3 * (0 + 1 + 2 + 3))
+    assert not codec(price=0.0).charges
     world, policy = team(5, topology={"name": "full"})
     shape = team_shape_of(world, policy)
-    free, dear = codec(shape, price=0.0), codec(shape, price=4e-3)
-    payload = torch.tensor([[0.0, 0.5, -1.5, 3.5]])
-    assert codec(TeamShape(1, 1, 0, 4, 1, torch.device("cpu"))).price(payload) == pytest.approx(4e-3 * (0 + 1 + 2 + 3))
-    assert free.price(payload) is None
-    columns = Sampler(world, policy, comms(shape, codec=dear), PPOSettings(), 0).collect(4).columns
-    rows = {name: value.long() if name == "links" else value for name, value in columns.items()}
-    without, _ = ppo_loss(policy, rows, PPOSettings(), 0.0, False, codec=free)
-    charged, _ = ppo_loss(policy, rows, PPOSettings(), 0.0, False, codec=dear)
-    spoken = reevaluate(policy, rows, codec=dear).price
-    assert spoken is not None
-    assert float((charged - without).detach()) == pytest.approx(float(spoken.detach().mean()), rel=1e-3)
-    grown = policy.encoder.linear.weight
-    assert torch.autograd.grad(spoken.sum(), grown)[0].abs().sum() > 0
+    made = codec(shape)
+    rows = Sampler(world, policy, comms(shape, codec=made), PPOSettings(), 0).collect(4).columns
+    rows["links"] = rows["links"].long()
+    free, _ = ppo_loss(policy, rows, PPOSettings(), 0.0, False)
+    charge_for_messages(policy, made)
+    charged, _ = ppo_loss(policy, rows, PPOSettings(), 0.0, False)
+    price = reevaluate(policy, rows).price
+    assert price is not None
+    assert float((charged - free).detach()) == pytest.approx(float(price.detach().mean()), rel=1e-3)
+    assert torch.autograd.grad(price.sum(), policy.encoder.linear.weight)[0].abs().sum() > 0
 
 
 def test_cheap_messages_have_few_bytes() -> None:

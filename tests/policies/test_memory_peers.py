@@ -187,15 +187,15 @@ def test_steps_know_which_follow_them() -> None:
     following, row, time = seen[0].following, rows["row"], rows["time"]
     for at, after in enumerate(following.tolist()):
         later = (row == row[at] + 1).nonzero().flatten()
-        follows = len(later) == 1 and time[later] % 4 != 0 and not rows["first"][later]
-        assert after == (int(later) if follows else -1)
+        follows = len(later) == 1 and time[later] % 4 != 0 and not rows["first"][later].any()
+        assert after == 4 * [int(later) if follows else -1]
     assert (following >= 0).sum() > 20
 
 
 def test_codes_losses_are_those_of_its_docstring() -> None:
     world, policy = team("code", horizon=2, future=1.0, stability=0.0, diversity=0.0)
     hidden, action = torch.randn(4, 4, 16), torch.randint(5, (4, 4))
-    following = torch.tensor([1, 2, -1, -1])
+    following = torch.tensor([1, 2, -1, -1]).unsqueeze(1).expand(-1, 4)
     observation = torch.zeros(4, 4, world.layout.width)
     steps = Steps(observation, hidden, action, following)
     logits = policy.predict(policy.speak(hidden, 0)).unflatten(-1, (2, -1)).log_softmax(-1)

@@ -48,7 +48,7 @@ def test_agents_have_hidden_vectors_of_their_own_size() -> None:
 
 def own_losses(policy: Any, observation: torch.Tensor) -> torch.Tensor:
     action = torch.zeros(observation.shape[:2], dtype=torch.int64)
-    made: torch.Tensor = policy.auxiliary(Steps(observation, policy.encode(observation), action, action[:, 0] - 1))
+    made: torch.Tensor = policy.auxiliary(Steps(observation, policy.encode(observation), action, action - 1))
     return made
 
 
