@@ -43,7 +43,7 @@ class Steps:
         observation: [R, N, O].
         hidden: [R, N, H], its encoding by ``encode`` and ``recall``.
         action: [R, N] int64.
-        following: [R, N] int64, row of a member's next step in the same episode; -1 where it is not among these rows, as
+        following: [R, N] int64, row of a member's next step in the same episode; -1 where these rows lack it, as
             at the end of an episode or a chunk. Rows of policies without memory are shuffled: it is -1 everywhere.
     """
 

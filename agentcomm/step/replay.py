@@ -175,8 +175,8 @@ def _following(rows: Mapping[str, Tensor]) -> Tensor:
     later = nn.functional.pad(sizes[1:], (0, 1))  # as many sequences have a next step
     size, later, end = (x.repeat_interleave(sizes, output_size=count) for x in (sizes, later, sizes.cumsum(0)))
     following = torch.where(row - (end - size) < later, row + size, -1)
-    ends = (following < 0).unsqueeze(1) | rows["first"][following]
-    return torch.where(ends, -1, following.unsqueeze(1))
+    ends = (following < 0).unsqueeze(1) | rows["first"].view(count, -1)[following]
+    return torch.where(ends, -1, following.unsqueeze(1)).expand_as(rows["action"])
 
 
 def _hear(
