@@ -64,7 +64,8 @@ class Codec(Plugin[C_co]):
 
     Attributes:
         charges: Whether training pays for what is sent; if so, :meth:`price` is called.
-        stateful: Whether decoding depends on earlier messages; if so, :meth:`decode` is called.
+        stateful: Whether decoding depends on more than the payload, such as earlier messages or the sender; if so,
+            :meth:`decode` is called.
     """
 
     stateful: ClassVar[bool] = False
