@@ -18,6 +18,7 @@ from agentcomm.contracts.policy import CommPolicy, Deliver, PolicyConfig
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.world import World
 from agentcomm.runs.ppo_settings import PPOSettings
+from agentcomm.step.chunks import Chunks
 from agentcomm.step.comms import Comms
 from agentcomm.step.replay import reevaluate
 from agentcomm.training.rollout import Sampler
@@ -183,13 +184,19 @@ def _check_replay(policy: CommPolicy, world: World, attacked: bool) -> set[str]:
     team_shape = TeamShape(*sizes, device=world.device)
     comms = Comms.between(team_shape, [Disturb(AttackConfig(), team_shape)] if attacked else [])
     ambient = torch.get_rng_state()
-    fragment = Sampler(world, policy, comms, PPOSettings(held_out=0.0), seed=0).collect(16)
+    settings = PPOSettings(held_out=0.0)
+    fragment = Sampler(world, policy, comms, settings, seed=0).collect(16)
     require(torch.equal(ambient, torch.get_rng_state()), "randomness is drawn from torch's global generator")
-    now = reevaluate(policy, fragment.columns, graph_gradient=topology.learned)
-    differences = [getattr(now, name) - fragment.columns[name] for name in ("log_probability", "gate_log_probability")]
+    columns = fragment.columns
+    if policy.memory_width:
+        memory = columns.pop("memory")
+        columns, _ = Chunks(columns["time"], settings.chunk).pack(columns, memory)
+    now = reevaluate(policy, columns, graph_gradient=topology.learned)
+    differences = [getattr(now, name) - columns[name] for name in ("log_probability", "gate_log_probability")]
     error = torch.stack(differences).abs().max().detach()
     require(error < 1e-4, f"reevaluating a rollout changes its log-probabilities by up to {float(error):.2g}")
     loss = (now.log_probability + now.gate_log_probability + now.entropy + now.value).sum()
+    loss = loss if now.auxiliary is None else loss + now.auxiliary
     policy.zero_grad()
     torch.autograd.backward(loss)
     require(all(p.grad is None or p.grad.isfinite().all() for p in policy.parameters()), "a gradient is not finite")

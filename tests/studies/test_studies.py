@@ -19,7 +19,7 @@ import yaml
 from agentcomm import api
 from agentcomm.base.errors import RunError
 from agentcomm.evaluation.identity import Identities, cell_of, differences
-from agentcomm.runs.config import parse
+from agentcomm.runs.config import load, parse
 from agentcomm.runs.folder import create, open_run
 from tests.small import as_initialized, untrained
 
@@ -54,6 +54,12 @@ def test_the_plan_is_about_teams_that_are_trained(scripts: Scripts) -> None:
     cells = {cell for grids in plan.STUDIES.values() for grid in grids for cell in plan.cells(grid)}
     assert 100 < len(cells) < 800, "an hour on two cores"
     assert set(plan.STUDIES) <= set(SCRIPTS)
+
+
+def test_configs_of_teams_are_valid() -> None:
+    for path in sorted((ROOT / "studies" / "teams").glob("*.yaml")):
+        config = load(path)
+        assert (config.name, config.training.threads is not None) == (path.stem, True)
 
 
 @pytest.fixture
