@@ -12,7 +12,7 @@ from functools import cache
 from typing import Annotated, Any, NamedTuple
 
 import typer
-from scenarios import CARRIED, CLIQUES, COLLISIONS, EASY_TASKS, EIGHT, ORDERED, PEERS, PRICED, SCENARIOS
+from scenarios import CARRIED, CLIQUES, COLLISIONS, EIGHT, ORDERED, OTHER_TASKS, PEERS, PRICED, SCENARIOS
 
 from agentcomm.runs.choices import Choice, canonical
 
@@ -178,7 +178,7 @@ STUDIES: dict[str, tuple[Grid, ...]] = {
         *(Grid(run) for run in EIGHT),
     ),
     "methods": tuple(Grid(run) for run in ("capture", *PEERS.values(), *ORDERED.values())),
-    "tasks": tuple(Grid(run) for run in (*EASY_TASKS, *(one.run for one in SCENARIOS))),
+    "tasks": tuple(Grid(run) for run in (*OTHER_TASKS, *(one.run for one in SCENARIOS))),
     "sizes": (
         *(Grid(run) for run in SIZED),
         Grid("cliques_64_embedded", (), (), (OWN, {"environment": CARRIED})),

@@ -128,7 +128,7 @@ ORDERED = {
     "ExpoComm, static": "whisper_expocomm_static",
     "ExpoComm, one peer": "whisper_expocomm_one_peer",
 }
-EASY_TASKS = ("traffic_easy", "traffic_medium", "traffic_hard", "prey_10", "prey_10_memory", "prey_20")
+OTHER_TASKS = ("traffic_easy", "traffic_medium", "traffic_hard", "prey_10", "prey_10_memory", "prey_20")
 CARRIED = {"members": 128, "copies": 2}  # a team of 64 on the cliques of 128
 HINT = "hint_gate"
 KINDS, PRICES, LOGITS = ("straight-through", "action"), ("0.03", "0.1"), ("3.0", "0.0", "-3.0")
