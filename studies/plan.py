@@ -153,7 +153,11 @@ def aware(probability: float) -> str:
 SAMPLED = {"decisions": "sampled"}
 MATRIX = (Grid("capture", FORMS, DEFENSES), Grid("capture", REFUSED, RESPONSES))
 CONTROLLED: tuple[Conditions, ...] = (OWN, {"gates": "open"}, {"gates": "closed"}, {"gates": "random"})
-SIZED = tuple(one.run for one in (*COLLISIONS.values(), *CLIQUES.values()))
+SIZED = tuple(
+    run
+    for one in (*COLLISIONS.values(), *CLIQUES.values())
+    for run in (one.run, *(one.graphs[name] for name in ("random", "full") if name in one.graphs))
+)
 STUDIES: dict[str, tuple[Grid, ...]] = {
     "defenses": (*MATRIX, Grid("agreement", DENSE, ("median",))),
     "budgets": (
