@@ -21,7 +21,8 @@ class Graph(NamedTuple):
 
     Attributes:
         source: [B, N, k] int64, senders per receiver: different ones, and never the receiver itself.
-        kept: [B, N, k] bool, edges that exist; None for all. Only graphs of varying degree need it.
+        kept: [B, N, k] bool, edges that exist; None for all. Only graphs of varying degree need it. With a graph per
+            round [B, G, N, k]: later rounds use the last of the G graphs.
     """
 
     source: Tensor
@@ -75,7 +76,7 @@ class Topology(Plugin[T_co], nn.Module):
         return torch.zeros(0, dtype=torch.int64, device=generator.device)
 
     def weight(self, source: Tensor, draw: Tensor, hidden: Tensor | None = None) -> Tensor | None:
-        """Straight-through weights [B, N, k] (value 1) of recorded edges; None if no gradient flows through them."""
+        """Straight-through weights of recorded edges, shaped like ``kept``; None if no gradient flows through them."""
         return None
 
     def anneal(self, progress: float) -> None:

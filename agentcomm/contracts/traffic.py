@@ -29,13 +29,19 @@ LIFETIME = 16  # steps after which a message counts as stale
 HOPS = 8  # largest number of hops of a message
 
 
+def per_round(kept: Tensor, round_: int) -> Tensor:
+    """Those of a round [B, N, k] from one set of flags or weights per graph of a step, [B, G, N, k] or [B, N, k]."""
+    return kept if kept.dim() == 3 else kept[:, min(round_, kept.shape[1] - 1)]
+
+
 class Links(NamedTuple):
     """The links over which messages travel in one exchange.
 
     Attributes:
         source: [B, N, k] int64, the senders that the graph keeps for each receiver.
         open: [B, N] bool, receivers that listen.
-        carried: [B, N, k] bool, links on which the sender sends a message; None for all.
+        carried: [B, N, k] bool, links on which the sender sends a message; None for all. Those of a whole step may be
+            [B, G, N, k], one set per round; see :meth:`of_round`.
         due: [B, N] bool, receivers whose messages this exchange carries; None for all. Where agents act in turns,
             the others receive theirs in another exchange of the step.
     """
@@ -44,6 +50,10 @@ class Links(NamedTuple):
     open: Tensor
     carried: Tensor | None = None
     due: Tensor | None = None
+
+    def of_round(self, round_: int) -> Links:
+        """The links of one round."""
+        return self if self.carried is None else self._replace(carried=per_round(self.carried, round_))
 
     @property
     def listening(self) -> Tensor:

@@ -165,7 +165,7 @@ class _TeamStep:
         inboxes: list[Inbox] = []
         for round_ in range(policy.rounds - policy.autoregressive):
             said = ask(policy, policy.speak, (*state.shape[:2], policy.width), state, round_)
-            inboxes.append(self.exchange(self.add_noise(said, round_), self.links, round_, state))
+            inboxes.append(self.exchange(self.add_noise(said, round_), self.links.of_round(round_), round_, state))
             state = ask(policy, policy.hear, tuple(state.shape), state, inboxes[-1], round_)
         return state, inboxes
 
@@ -174,7 +174,7 @@ class _TeamStep:
         policy, shape = self.policy, state.shape[:2]
         if policy.autoregressive:
             logits, action, told = decide_sequentially(
-                policy, state, self.links, self.exchange, noise, self.add_noise, self.choose
+                policy, state, self.links.of_round(policy.rounds - 1), self.exchange, noise, self.add_noise, self.choose
             )
             inboxes.append(told)
             return logits, action
@@ -203,7 +203,7 @@ class _TeamStep:
         else:
             predict = None
             if state is not None and not self.policy.autoregressive:
-                predict = partial(predict_logits, self.policy, state, links, number)
+                predict = partial(predict_logits, self.policy, state, self.links, number)
             inbox = self.comms.network.exchange(spoken, links, self.step, number, predict)
         if self.interpreter is not None:
             self.interpreter.read(inbox)

@@ -93,7 +93,8 @@ def make_links(policy: CommPolicy, graph: Graph, gate: Tensor, alive: Tensor | N
     open_, carried = gate, graph.kept
 
     def of_senders(flag: Tensor) -> Tensor:
-        return flag.unsqueeze(1).expand(-1, flag.shape[1], -1).gather(2, graph.source)
+        own = flag.unsqueeze(1).expand(-1, flag.shape[1], -1).gather(2, graph.source)
+        return own.unsqueeze(1) if graph.kept is not None and graph.kept.dim() == 4 else own
 
     if policy.gate is not None and policy.gate.side == "sender":
         speaking = of_senders(gate)

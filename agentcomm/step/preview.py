@@ -39,7 +39,7 @@ def preview_messages(
         graph = policy.topology.graph(None, len(observation), hidden)
     gate = open_gates(policy, hidden).open
     said = add_message_noise(policy, policy.speak(hidden, 0), 0)
-    return said, make_links(policy, graph, gate, alive)
+    return said, make_links(policy, graph, gate, alive).of_round(0)
 
 
 def predict_logits(policy: CommPolicy, state: Tensor, links: Links, round_: int, inbox: Inbox) -> Tensor:
@@ -55,5 +55,5 @@ def predict_logits(policy: CommPolicy, state: Tensor, links: Links, round_: int,
     state = policy.hear(state, inbox, round_)
     for later in range(round_ + 1, policy.rounds):
         said = add_message_noise(policy, policy.speak(state, later), later)
-        state = policy.hear(state, Inbox(said, links.source, links.present, links.source), later)
+        state = policy.hear(state, Inbox(said, links.source, links.of_round(later).present, links.source), later)
     return policy.act(state)
