@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import CommPolicy
+from agentcomm.contracts.traffic import per_round
 from agentcomm.step.gates import gate_log_probability
 
 
@@ -76,7 +77,7 @@ def reevaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: b
         if policy.message_noise is not None:
             spoken, information = policy.message_noise(spoken, rows["noise_draw"], round_)
             nats.append(information)
-        return _inbox(rows, links, round_, spoken, weight)
+        return _inbox(rows, links, round_, spoken, None if weight is None else per_round(weight, round_))
 
     log_probabilities = policy.run(hidden, deliver, action).log_softmax(-1)
     return Reevaluation(

@@ -2,8 +2,14 @@
 
 As in MAGIC the scheduler is centralized: it uses the hidden vectors of all agents. One graph attention layer mixes
 them, and an MLP over each pair decides whether the receiver listens to the sender, sampled by a Gumbel softmax over two
-classes, which amounts to a threshold with logistic noise. MAGIC computes one such graph per round; here all rounds of a
-step use the same graph.
+classes, which amounts to a threshold with logistic noise. Like MAGIC it can compute a graph for every round, all of
+them from the hidden vectors before the first round.
+
+With ``degree`` each receiver keeps the senders with the largest logits, sampled by Gumbel top-k. A sender's weight is
+its share of the softmax, as if all of the receiver's links were drawn at once.
+
+Edges start open and stay so for the first part of training: agents that cannot use messages yet hear noise, which would
+teach the scheduler to close all edges before anybody has learned to talk.
 """
 
 from __future__ import annotations
@@ -14,17 +20,22 @@ from torch import Tensor, nn
 
 from agentcomm.contracts.topology import Graph, Topology, TopologyConfig
 from policies.graphs.fixed import NoLinks
-from policies.graphs.noise import logistic, new_draws
+from policies.graphs.noise import gumbel, logistic, new_draws
 from policies.graphs.part import others
 
 
 class DynamicConfig(TopologyConfig):
     """Arguments of DynamicGraph."""
 
+    rounds: int = Field(1, ge=1, le=8, description="graphs per step, one per round; further rounds use the last one")
+    degree: int | None = Field(None, ge=1, description="senders kept per receiver; any number when not given")
+    warmup: float = Field(
+        0.25, ge=0, lt=1, description="share of training in which edges are open by chance, before the scheduler learns"
+    )
     hidden: int = Field(32, ge=1, description="width of the scheduler")
     temperature: float = Field(1.0, gt=0, description="temperature of the Gumbel softmax")
     initial_logit: float = Field(
-        1.0, description="initial logit of edges, which are kept with probability sigmoid(this)"
+        3.0, description="initial logit of edges, which are kept with probability sigmoid(this)"
     )
 
 
@@ -32,6 +43,7 @@ class DynamicGraph(Topology[DynamicConfig]):
     """MAGIC's scheduler, trained with the model by a straight-through estimator."""
 
     dynamic = True
+    learns: Tensor
     _others: Tensor
 
     def __init__(self, config: DynamicConfig, num_agents: int, width: int) -> None:
@@ -42,9 +54,10 @@ class DynamicGraph(Topology[DynamicConfig]):
         self.attend_from, self.attend_to = nn.Linear(size, 1, bias=False), nn.Linear(size, 1, bias=False)
         # The first layer of the MLP over the pair [h_i, h_j], split into its two halves.
         self.receiver, self.sender = nn.Linear(size, size), nn.Linear(size, size, bias=False)
-        self.keep = nn.Linear(size, 1)
+        self.keep = nn.Linear(size, config.rounds)
         nn.init.orthogonal_(self.keep.weight, 0.01)
         nn.init.constant_(self.keep.bias, config.initial_logit)
+        self.register_buffer("learns", torch.tensor(float(config.warmup == 0)))
         self.register_buffer("_others", others(num_agents), persistent=False)
 
     @classmethod
@@ -55,35 +68,48 @@ class DynamicGraph(Topology[DynamicConfig]):
         return cls(config, num_agents, width)  # type: ignore[arg-type]
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Hidden vectors [B, N, H] -> logits [B, N, N] of edges (row: receiver)."""
+        """Hidden vectors [B, N, H] -> logits [B, G, N, N] of the edges of each graph (row: receiver)."""
         seen = self.notice(hidden)
         scores = nn.functional.leaky_relu(self.attend_from(seen) + self.attend_to(seen).transpose(1, 2), 0.2)
         noticed = nn.functional.elu(scores.softmax(-1) @ seen)
         pair = self.receiver(noticed).unsqueeze(2) + self.sender(noticed).unsqueeze(1)
-        out: Tensor = self.keep(nn.functional.relu(pair)).squeeze(-1)
+        out: Tensor = self.keep(nn.functional.relu(pair)).movedim(-1, 1)
         return out
+
+    def anneal(self, progress: float) -> None:
+        """Let the scheduler learn after its warm-up."""
+        self.learns.fill_(float(progress >= self.config.warmup))
 
     def draw(self, num_worlds: int, generator: torch.Generator) -> Tensor:
         """One draw per world."""
         return new_draws(num_worlds, generator)
 
     def graph(self, draw: Tensor | None, num_worlds: int, hidden: Tensor | None = None) -> Graph:
-        """All other agents as senders, and which of these edges are kept."""
+        """All other agents as senders, and which of these edges are kept [B, G, N, N - 1]."""
+        scores = self._scores(self._others.expand(num_worlds, -1, -1), draw, hidden)
+        keeps = self.config.degree
+        if keeps is None:
+            kept = scores > 0
+        else:
+            best = scores.topk(min(keeps, self.degree), -1).indices
+            kept = torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, best, True)
+        return Graph(self._others.expand(num_worlds, -1, -1), kept)
+
+    def weight(self, source: Tensor, draw: Tensor, hidden: Tensor | None = None) -> Tensor | None:
+        """[B, G, N, N - 1], sigmoid((logit + noise) / tau), or of a given degree a softmax over the senders."""
+        scores = self._scores(source, draw, hidden) / self.config.temperature
+        soft = scores.sigmoid() if self.config.degree is None else scores.softmax(-1)
+        return soft.detach() + self.learns * (soft - soft.detach())
+
+    def _scores(self, source: Tensor, draw: Tensor | None, hidden: Tensor | None) -> Tensor:
+        """Logits [B, G, N, N - 1] of the senders [B, N, N - 1], with the noise of the draws [B] if there are any."""
         if hidden is None:
             raise ValueError("a dynamic graph needs hidden vectors")
         logits = self.logits(hidden)
         if draw is not None:
-            logits = logits + logistic(draw, *logits.shape[1:])
-        source = self._others.expand(len(hidden), -1, -1)
-        return Graph(source, logits.gather(2, source) > 0)
-
-    def weight(self, source: Tensor, draw: Tensor, hidden: Tensor | None = None) -> Tensor | None:
-        """Value 1 with the gradient of sigmoid((logit + noise) / tau)."""
-        if hidden is None:
-            raise ValueError("a dynamic graph needs hidden vectors")
-        logits = self.logits(hidden)
-        soft = ((logits + logistic(draw, *logits.shape[1:])) / self.config.temperature).sigmoid().gather(2, source)
-        return soft - soft.detach() + 1
+            noise = logistic if self.config.degree is None else gumbel
+            logits = logits + noise(draw, *logits.shape[1:])
+        return logits.gather(3, source.unsqueeze(1).expand(-1, logits.shape[1], -1, -1))
 
     def resize(self, identity: Tensor) -> None:
         """Adapt to any number of agents."""
