@@ -195,14 +195,26 @@ class CommPolicy(Plugin[P_co], nn.Module):
         """Most exchanges of messages in a step: one per round, and of an autoregressive last round one per turn."""
         return self.rounds - 1 + self.num_agents if self.autoregressive else self.rounds
 
-    def run(self, hidden: Tensor, deliver: Deliver, action: Tensor | None = None) -> Tensor:
+    def run(
+        self, hidden: Tensor, deliver: Deliver, action: Tensor | None = None, memory: Tensor | None = None
+    ) -> Tensor:
         """Run all rounds and return action logits [B, N, A].
 
         Args:
             hidden: [B, N, H], encoded observations; zero for agents that have left.
             deliver: Maps a round and its payloads [B, N, D] to the inboxes.
             action: [B, N] int64, actions told in the last round; for autoregressive policies only.
+            memory: [B, N, S], as ``recall`` returned it; None for one of 0.
         """
+        state = self.communicate(hidden, deliver, action)
+        if self.keeps_heard:
+            state, _ = self.retain(
+                state, state.new_zeros(*state.shape[:2], self.memory_width) if memory is None else memory
+            )
+        return self.act(state)
+
+    def communicate(self, hidden: Tensor, deliver: Deliver, action: Tensor | None = None) -> Tensor:
+        """Run all rounds and return the state [B, N, H] after them; arguments as in :meth:`run`."""
         state = hidden
         for round_ in range(self.rounds):
             if self.autoregressive and round_ == self.rounds - 1:
@@ -212,4 +224,4 @@ class CommPolicy(Plugin[P_co], nn.Module):
             else:
                 spoken = self.speak(state, round_)
             state = self.hear(state, deliver(round_, spoken), round_)
-        return self.act(state)
+        return state

@@ -132,7 +132,7 @@ class ObservationView(HookView):
         observation: [B, N, O], in reach and with power read; -1 (indices) or 0 (numbers) elsewhere.
         readings: [N, O, V + 1] bool, of index observations: indices that each entry can show, shifted by one; the first
             place stands for -1, nothing.
-        gate_logits: Maps observations [..., N, O] to gate logits [..., N]; differentiable for dense observations.
+        gate_logits: Maps observations [..., B, N, O] to gate logits [..., B, N]; differentiable for dense observations.
     """
 
     NEEDS: ClassVar[Mapping[str, str]] = {

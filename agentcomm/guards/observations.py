@@ -36,7 +36,7 @@ class ObservationGuard:
             observation: [B, N, O], the observations without the attack.
             world: Defines what sensors can show, and which members are present.
             step: [B] int64.
-            gate_logits: Maps observations [..., N, O] to gate logits [..., N]; None without gates.
+            gate_logits: Maps observations [..., B, N, O] to gate logits [..., B, N]; None without gates.
         """
         base, remaining = self.base, self.base.remaining(step)
         reach, possible = self._reach(world), world.readings()

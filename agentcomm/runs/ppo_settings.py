@@ -14,6 +14,7 @@ class PPOSettings(Strict):
     final_learning_rate: float = Field(1e-4, gt=0, description="learning rate at the end of training (linear decay)")
     epochs: int = Field(3, ge=1, description="passes over each batch")
     minibatch: int | None = Field(512, ge=1, description="joint steps per gradient step; none for the whole batch")
+    chunk: int = Field(16, ge=1, description="most steps through which a policy with a memory is unrolled at once")
     clip: float = Field(0.2, gt=0, lt=1, description="clipping range of the probability ratio")
     gamma: float = Field(0.99, ge=0, le=1, description="discount factor")
     gae_lambda: float = Field(0.95, ge=0, le=1, description="lambda of generalized advantage estimation")

@@ -25,6 +25,7 @@ from agentcomm.guards.directory import DirectoryGuard
 from agentcomm.guards.messages import MessageGuard
 from agentcomm.guards.observations import ObservationGuard
 from agentcomm.guards.rewards import RewardGuard
+from agentcomm.step.perceive import perceive
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,9 @@ class Adversary(State):
             guard.reset(worlds)
 
     @torch.no_grad()
-    def on_observations(self, observation: Tensor, world: World, step: Tensor, policy: CommPolicy) -> Tensor:
+    def on_observations(
+        self, observation: Tensor, world: World, step: Tensor, policy: CommPolicy, memory: Tensor | None = None
+    ) -> Tensor:
         """The observations [B, N, O] on which agents decide: those of the world, unless an attack changes them.
 
         Args:
@@ -123,10 +126,12 @@ class Adversary(State):
             world: The worlds.
             step: [B] int64.
             policy: The policy, whose gates can be predicted by attacks that know it.
+            memory: [B, N, S] what agents remember of earlier steps; None at the start of episodes.
         """
 
         def gate_logits(seen: Tensor) -> Tensor:
-            logit = policy.listen(policy.encode(seen.flatten(0, -3)))
+            remembered = None if memory is None else memory.expand(*seen.shape[:-3], *memory.shape).flatten(0, -3)
+            logit = policy.listen(perceive(policy, seen.flatten(0, -3), remembered)[0])
             assert logit is not None
             return logit.view(seen.shape[:-1])
 

@@ -16,9 +16,10 @@ from agentcomm.contracts.traffic import Links
 from agentcomm.step.actions import choose_action, draw_action_noise
 from agentcomm.step.comms import Comms
 from agentcomm.step.gates import GateControl, make_links, open_gates
-from agentcomm.step.hooks import ask, ask_graph
+from agentcomm.step.hooks import ask, ask_graph, ask_memory
 from agentcomm.step.interpreter import Interpreter
 from agentcomm.step.message_noise import add_message_noise, draw_message_noise
+from agentcomm.step.perceive import perceive
 from agentcomm.step.preview import predict_logits
 from agentcomm.step.turns import decide_sequentially
 
@@ -40,6 +41,7 @@ class Decision:
         draw: [B] int64 seed of the graph sampled for this step; [0] without.
         noise_draw: [B] int64 seed of the message noise; [0] without noise.
         inboxes: The delivered messages, per round.
+        memory: [B, N, S] memory after the step; 0 for members that have left.
     """
 
     action: Tensor
@@ -54,6 +56,7 @@ class Decision:
     draw: Tensor
     noise_draw: Tensor
     inboxes: list[Inbox]
+    memory: Tensor
 
 
 @torch.no_grad()
@@ -67,6 +70,7 @@ def decide(
     alive: Tensor | None = None,
     control: GateControl | None = None,
     interpreter: Interpreter | None = None,
+    memory: Tensor | None = None,
 ) -> Decision:
     """One decision of the whole team in every world.
 
@@ -80,23 +84,22 @@ def decide(
         alive: [B, N] bool, present members; None for all.
         control: Controls the gates instead of the policy.
         interpreter: Makes members obey directives in messages.
+        memory: [B, N, S] memory of earlier steps; None at the start of episodes.
 
     Raises:
         HookError: If a hook of a plug-in raises an error or breaks its contract.
     """
     shape = observation.shape[:2]
-    hidden = ask(policy, policy.encode, (*shape, None), observation)
+    hidden, memory = perceive(policy, observation, memory, alive)
     _note(policy, comms, "hidden state (encode)", hidden, implied=True)
     if interpreter is not None:
         interpreter.begin(*shape)
-    if alive is not None:
-        hidden = hidden * alive.unsqueeze(-1)
     graph, draw = (graph, step[:0]) if graph is not None else _new_graph(policy, hidden, generator)
     gates = open_gates(policy, hidden, generator, control)
     with calling(f"topology {policy.topology.name!r}", "graph"):  # whose senders may not be agents
         links = make_links(policy, graph, gates.open, alive)
     message_draw = draw_message_noise(policy, step, generator)
-    team = _TeamStep(policy, links, comms, step, alive, interpreter, message_draw)
+    team = _TeamStep(policy, links, comms, step, alive, interpreter, message_draw, memory)
     state, inboxes = team.communicate(hidden)
     noise = draw_action_noise((*shape, policy.num_actions), generator, hidden.device)
     logits, action = team.act(state, noise, inboxes)
@@ -119,6 +122,7 @@ def decide(
         draw=draw,
         noise_draw=message_draw,
         inboxes=inboxes,
+        memory=team.memory if alive is None else team.memory * alive.unsqueeze(-1),
     )
 
 
@@ -137,7 +141,7 @@ def _new_graph(policy: CommPolicy, hidden: Tensor, generator: torch.Generator | 
     return ask_graph(policy.topology, draw if len(draw) else None, worlds, agents, hidden), draw
 
 
-@dataclass(frozen=True)
+@dataclass
 class _TeamStep:
     """One step of a team: its rounds of messages, and its actions.
 
@@ -149,6 +153,7 @@ class _TeamStep:
         alive: [B, N] bool, present members; None for all.
         interpreter: Makes members obey directives in messages.
         message_draw: [B] int64 seed of the message noise; [0] for none.
+        memory: [B, N, S] with this step's observations and, after :meth:`act`, its messages.
     """
 
     policy: CommPolicy
@@ -158,6 +163,7 @@ class _TeamStep:
     alive: Tensor | None
     interpreter: Interpreter | None
     message_draw: Tensor
+    memory: Tensor
 
     def communicate(self, hidden: Tensor) -> tuple[Tensor, list[Inbox]]:
         """Run all rounds before the actions; returns the state [B, N, H] after them, and the delivered messages."""
@@ -174,14 +180,32 @@ class _TeamStep:
         policy, shape = self.policy, state.shape[:2]
         if policy.autoregressive:
             logits, action, told = decide_sequentially(
-                policy, state, self.links.of_round(policy.rounds - 1), self.exchange, noise, self.add_noise, self.choose
+                policy,
+                state,
+                self.links.of_round(policy.rounds - 1),
+                self.exchange,
+                noise,
+                self.add_noise,
+                self.choose,
+                self.retain,
             )
             inboxes.append(told)
             return logits, action
+        if policy.keeps_heard:
+            state, self.memory = ask_memory(policy, policy.retain, state, self.memory)
         logits = ask(policy, policy.act, (*shape, policy.num_actions), state)
         all_rows = torch.arange(shape.numel(), device=state.device)
         action = self.choose(logits.flatten(0, 1), None if noise is None else noise.flatten(0, 1), all_rows)
         return logits, action.view(shape)
+
+    def retain(self, state: Tensor, rows: Tensor) -> Tensor:
+        """States [1, R, H] of the agents ``rows`` (world * N + agent) after their turn, with what they remember."""
+        if not self.policy.keeps_heard:
+            return state
+        memory = self.memory.flatten(0, 1)
+        state, kept = ask_memory(self.policy, self.policy.retain, state, memory[rows].unsqueeze(0))
+        self.memory = memory.index_copy(0, rows, kept[0]).view_as(self.memory)
+        return state
 
     def add_noise(self, said: Tensor, round_: int) -> Tensor:
         """Payloads [B, N, D] of a round, with message noise."""
@@ -203,7 +227,7 @@ class _TeamStep:
         else:
             predict = None
             if state is not None and not self.policy.autoregressive:
-                predict = partial(predict_logits, self.policy, state, self.links, number)
+                predict = partial(predict_logits, self.policy, state, self.memory, self.links, number)
             inbox = self.comms.network.exchange(spoken, links, self.step, number, predict)
         if self.interpreter is not None:
             self.interpreter.read(inbox)

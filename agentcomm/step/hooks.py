@@ -21,6 +21,8 @@ RETURNS = {
     "hear": "hidden vectors [B, N, H]",
     "act": "action logits [B, N, A]",
     "value": "values [B, N]",
+    "recall": "a pair of hidden vectors [B, N, H] and memory [B, N, S]",
+    "retain": "a pair of hidden vectors [B, N, H] and memory [B, N, S]",
 }
 
 
@@ -41,6 +43,31 @@ def ask(policy: CommPolicy, hook: Callable[..., Any], shape: tuple[int | None, .
         answer = answered(hook(*arguments), Tensor, what, hook.__name__, RETURNS[hook.__name__])
     check_tensor(what, f"what {hook.__name__} returns", answer, shape)
     return answer
+
+
+def ask_memory(policy: CommPolicy, hook: Callable[..., Any], vectors: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+    """Call ``recall`` or ``retain`` of a policy.
+
+    Args:
+        policy: The policy.
+        hook: Its method.
+        vectors: [B, N, H] encoded observations or states.
+        memory: [B, N, S].
+
+    Returns:
+        Vectors and memory, of the same shapes.
+
+    Raises:
+        HookError: If the hook raises an error, or does not return such a pair.
+    """
+    what, name = f"policy {policy.name!r}", hook.__name__
+    with calling(what, name):
+        answer = answered(hook(vectors, memory), tuple, what, name, RETURNS[name])
+    if len(answer) != 2:
+        raise HookError(f"{what}: {name} must return {RETURNS[name]}, but returned {len(answer)} values")
+    check_tensor(what, f"the vectors that {name} returns", answer[0], tuple(vectors.shape), optional=False)
+    check_tensor(what, f"the memory that {name} returns", answer[1], tuple(memory.shape), optional=False)
+    return answer[0], answer[1]
 
 
 def ask_graph(topology: Topology, draw: Tensor | None, worlds: int, agents: int, hidden: Tensor | None = None) -> Graph:

@@ -88,13 +88,14 @@ class TeamLoop(State):
         observation: [B, N, O] of the next step, before any attack on sensors.
         running: [B] bool, worlds whose episode is still running; all of them while the team learns.
         graph: The graph in use; None if the policy builds one in every step.
+        memory: [B, N, S] what agents remember of earlier steps; 0 where an episode starts and for absent members.
         draw: [B] int64 seeds with which the graph was sampled; [0] for the executed graph.
     """
 
     # The graph is not part of the state: it is sampled per fragment, and state is saved between fragments.
     keeps: ClassVar[tuple[str, ...]] = (
         *("world", "comms"),
-        *("generator", "control", "interpreter", "observation", "running"),
+        *("generator", "control", "interpreter", "observation", "running", "memory"),
     )
 
     def __init__(
@@ -115,6 +116,7 @@ class TeamLoop(State):
         self.learning, self.trace, self.collect_facts = learning, trace, collect_facts
         self.observation = torch.zeros(0, device=world.device)
         self.running = torch.ones(world.num_worlds, dtype=torch.bool, device=world.device)
+        self.memory = torch.zeros(world.num_worlds, world.num_agents, policy.memory_width, device=world.device)
         self.draw = torch.zeros(0, dtype=torch.int64, device=world.device)
         dynamic = policy.topology.dynamic
         self.graph: Graph | None = (
@@ -126,6 +128,7 @@ class TeamLoop(State):
         """Restore the state; worlds that could not be saved have started new episodes."""
         super().restore(saved)
         self.observation = self.world.observe()
+        self.memory = self.memory.masked_fill((self.world.length == 0).view(-1, 1, 1), 0.0)
 
     @property
     def alive(self) -> Tensor | None:
@@ -173,7 +176,7 @@ class TeamLoop(State):
         world, network, adversary, alive = self.world, self.comms.network, self.comms.adversary, self.alive
         if self.trace:
             network.trace = []
-        observation = adversary.on_observations(self.observation, world, at, self.policy)
+        observation = adversary.on_observations(self.observation, world, at, self.policy, self.memory)
         for sensors in adversary.observation_guards:
             numbers.note(f"attack {sensors.base.attack.name!r}", "observation", observation)
         decision = decide(
@@ -186,6 +189,7 @@ class TeamLoop(State):
             alive,
             self.control,
             self.interpreter,
+            self.memory,
         )
         facts = world.facts() if self.collect_facts else {}
         step = self._advance(decision.action, at, numbers)
@@ -195,6 +199,8 @@ class TeamLoop(State):
         for rewards in adversary.reward_guards:
             numbers.note(f"attack {rewards.base.attack.name!r}", "reward", reward)
         self.observation = step.observation
+        here = self.alive
+        self.memory = decision.memory if here is None else decision.memory * here.unsqueeze(-1)
         exchanges: list[ExchangeRecord] = []
         if self.trace and network.trace is not None:
             exchanges, network.trace = network.trace, None
@@ -252,5 +258,6 @@ class TeamLoop(State):
         self.observation = self._observed(self.world.observe, "observe")
 
     def _forget(self, worlds: Tensor) -> None:
-        """Reset message layer and adversary in some worlds ([W] indices)."""
+        """Reset message layer, adversary and memory in some worlds ([W] indices)."""
         self.comms.reset(worlds)
+        self.memory = self.memory.index_fill(0, worlds, 0.0)  # not in place: the record of the step has the old one

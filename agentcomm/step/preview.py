@@ -15,11 +15,16 @@ from agentcomm.contracts.topology import Graph
 from agentcomm.contracts.traffic import Links
 from agentcomm.step.gates import make_links, open_gates
 from agentcomm.step.message_noise import add_message_noise
+from agentcomm.step.perceive import perceive
 
 
 @torch.no_grad()
 def preview_messages(
-    policy: CommPolicy, observation: Tensor, graph: Graph | None, alive: Tensor | None = None
+    policy: CommPolicy,
+    observation: Tensor,
+    graph: Graph | None,
+    alive: Tensor | None = None,
+    memory: Tensor | None = None,
 ) -> tuple[Tensor, Links]:
     """The messages that a greedy team is about to send in a step's first round, and their links.
 
@@ -28,13 +33,12 @@ def preview_messages(
         observation: [B, N, O].
         graph: The graph in use; None if the policy builds one in every step.
         alive: [B, N] bool, present members; None for all.
+        memory: [B, N, S] memory of earlier steps; None at the start of episodes.
 
     Returns:
         Payloads [B, N, D], and the links.
     """
-    hidden = policy.encode(observation)
-    if alive is not None:
-        hidden = hidden * alive.unsqueeze(-1)
+    hidden, _ = perceive(policy, observation, memory, alive)
     if graph is None:
         graph = policy.topology.graph(None, len(observation), hidden)
     gate = open_gates(policy, hidden).open
@@ -42,12 +46,15 @@ def preview_messages(
     return said, make_links(policy, graph, gate, alive).of_round(0)
 
 
-def predict_logits(policy: CommPolicy, state: Tensor, links: Links, round_: int, inbox: Inbox) -> Tensor:
+def predict_logits(
+    policy: CommPolicy, state: Tensor, memory: Tensor, links: Links, round_: int, inbox: Inbox
+) -> Tensor:
     """Action logits [B, N, A] of a team given an inbox, if later rounds are not attacked.
 
     Args:
         policy: A policy whose agents all act at once.
         state: [B, N, H] before the round.
+        memory: [B, N, S] with this step's observations.
         links: The step's links.
         round_: The round.
         inbox: The messages of that round; gradients flow through their payloads.
@@ -56,4 +63,4 @@ def predict_logits(policy: CommPolicy, state: Tensor, links: Links, round_: int,
     for later in range(round_ + 1, policy.rounds):
         said = add_message_noise(policy, policy.speak(state, later), later)
         state = policy.hear(state, Inbox(said, links.source, links.of_round(later).present, links.source), later)
-    return policy.act(state)
+    return policy.act(policy.retain(state, memory)[0])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,34 @@ class Reevaluation:
     auxiliary: Tensor | None = None
 
 
+class _Heard(NamedTuple):
+    """Gates and messages of recorded steps; see :class:`Reevaluation`.
+
+    Attributes:
+        state: [R, N, H], state of the agents after the last round.
+    """
+
+    state: Tensor
+    gate_log_probability: Tensor
+    gate_entropy: Tensor
+    openness: Tensor
+    nats: Tensor | None
+
+
+class Recalled(NamedTuple):
+    """One step of sequences.
+
+    Attributes:
+        memory: [C, N, S] memory before the step.
+        hidden: [C, N, H] hidden vectors before any message.
+        heard: Gates and messages; None if memory does not depend on them.
+    """
+
+    memory: Tensor
+    hidden: Tensor
+    heard: _Heard | None
+
+
 def reevaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool = False) -> Reevaluation:
     """Reevaluate recorded decisions, repeating the effect of the network on every message.
 
@@ -49,14 +78,79 @@ def reevaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: b
             ``mask`` [R, rounds, N, M]; where messages were disturbed ``source`` and ``scale`` [R, rounds, N, M] and
             ``delta`` [R, rounds, N, M, D]; with a sampled graph ``draw`` [R], with straight-through gates
             ``gate_noise`` [R, N], with a codec ``coding`` [R, rounds, N, D], with noisy messages ``noise_draw`` [R],
-            with members that can leave ``alive`` [R, N].
+            with members that can leave ``alive`` [R, N]. For policies with a memory, rows are sequences, step by step
+            (:meth:`agentcomm.step.chunks.Chunks.pack`).
         graph_gradient: Whether gradients reach the graph's parameters.
     """
-    links, action, observation = rows["links"].long(), rows["action"].long(), rows["observation"]
-    observation = observation if observation.is_floating_point() else observation.long()
-    hidden = policy.encode(observation)
-    if "alive" in rows:
-        hidden = hidden * rows["alive"].unsqueeze(-1)
+    observation, action = _observation(rows), rows["action"].long()
+    heard: _Heard | None = None
+    if policy.memory_width:
+        steps = list(unroll(policy, rows, graph_gradient))
+        hidden = torch.cat([step.hidden for step in steps])
+        if policy.keeps_heard:
+            heard = _joined([step.heard for step in steps if step.heard is not None])
+    else:
+        hidden = _present(policy.encode(observation), rows)
+    if heard is None:
+        heard = _hear(policy, rows, hidden, graph_gradient)
+    log_probabilities = policy.act(heard.state).log_softmax(-1)
+    return Reevaluation(
+        log_probability=log_probabilities.gather(-1, action.unsqueeze(-1)).squeeze(-1),
+        gate_log_probability=heard.gate_log_probability,
+        entropy=-(log_probabilities.exp() * log_probabilities).sum(-1),
+        gate_entropy=heard.gate_entropy,
+        value=policy.value(hidden),
+        openness=heard.openness,
+        nats=heard.nats,
+        auxiliary=policy.auxiliary(observation, hidden),
+    )
+
+
+def unroll(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool = False) -> Iterator[Recalled]:
+    """Recall the memory of sequences step by step, from the recorded one at their start.
+
+    Args:
+        policy: A policy with a memory.
+        rows: As for :func:`reevaluate`.
+        graph_gradient: Whether gradients reach the graph's parameters.
+    """
+    encoded, memory, start = policy.encode(_observation(rows)), rows["memory"], 0
+    columns = {name: value for name, value in rows.items() if name not in ("memory", "sizes")}
+    for size in rows["sizes"].tolist():
+        step = {name: value[start : start + size] for name, value in columns.items()}
+        memory = memory[:size].masked_fill(step["first"].view(-1, 1, 1), 0.0)
+        before = memory
+        hidden, memory = policy.recall(encoded[start : start + size], memory)
+        hidden, heard = _present(hidden, step), None
+        if policy.keeps_heard:
+            heard = _hear(policy, step, hidden, graph_gradient)
+            state, memory = policy.retain(heard.state, memory)
+            heard = heard._replace(state=state)
+        memory = _present(memory, step)
+        start += size
+        yield Recalled(before, hidden, heard)
+
+
+def _observation(rows: Mapping[str, Tensor]) -> Tensor:
+    observation = rows["observation"]
+    return observation if observation.is_floating_point() else observation.long()
+
+
+def _present(vectors: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
+    """Vectors [R, N, ...], 0 for members that have left."""
+    return vectors * rows["alive"].unsqueeze(-1) if "alive" in rows else vectors
+
+
+def _joined(parts: Sequence[_Heard]) -> _Heard:
+    """One step after the other."""
+    nats = [part.nats for part in parts if part.nats is not None]
+    state, log, entropy, openness = (torch.cat(list(column)) for column in list(zip(*parts, strict=True))[:4])
+    return _Heard(state, log, entropy, openness, torch.cat(nats) if nats else None)
+
+
+def _hear(policy: CommPolicy, rows: Mapping[str, Tensor], hidden: Tensor, graph_gradient: bool) -> _Heard:
+    """Repeat the gates and messages of recorded steps [R], given their hidden vectors [R, N, H]."""
+    links, action = rows["links"].long(), rows["action"].long()
     logit = policy.listen(hidden)
     openness = rows["gate"].to(hidden.dtype)
     gate_entropy = gate_log = torch.zeros_like(openness)
@@ -79,17 +173,8 @@ def reevaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: b
             nats.append(information)
         return _inbox(rows, links, round_, spoken, None if weight is None else per_round(weight, round_))
 
-    log_probabilities = policy.run(hidden, deliver, action).log_softmax(-1)
-    return Reevaluation(
-        log_probability=log_probabilities.gather(-1, action.unsqueeze(-1)).squeeze(-1),
-        gate_log_probability=gate_log,
-        entropy=-(log_probabilities.exp() * log_probabilities).sum(-1),
-        gate_entropy=gate_entropy,
-        value=policy.value(hidden),
-        openness=openness,
-        nats=torch.stack(nats, 1) if nats else None,
-        auxiliary=policy.auxiliary(observation, hidden),
-    )
+    state = policy.communicate(hidden, deliver, action)
+    return _Heard(state, gate_log, gate_entropy, openness, torch.stack(nats, 1) if nats else None)
 
 
 def _gate_weight(policy: CommPolicy, openness: Tensor, links: Tensor) -> Tensor:

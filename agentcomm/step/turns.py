@@ -51,6 +51,7 @@ def decide_sequentially(
     choose: Callable[[Tensor, Tensor | None, Tensor], Tensor] = lambda logits, noise, rows: choose_action(
         logits, noise
     ),
+    retain: Callable[[Tensor, Tensor], Tensor] = lambda state, rows: state,
 ) -> tuple[Tensor, Tensor, Inbox]:
     """Run the last round of an autoregressive policy: in each turn, some agents receive messages, act and send actions.
 
@@ -62,6 +63,7 @@ def decide_sequentially(
         noise: [B, N, A] Gumbel noise for sampling actions; None for greedy actions.
         add_noise: Takes payloads [B, N, D] and their round; returns them with message noise.
         choose: Takes logits [R, A], their noise, and the agents ``rows`` [R] (world * N + agent); returns actions [R].
+        retain: Takes states [1, R, H] after the round and the agents ``rows``; returns states with their memory.
 
     Returns:
         Logits [B, N, A], actions [B, N], and the inbox of each agent at its turn.
@@ -83,6 +85,7 @@ def decide_sequentially(
         rows = due.flatten().nonzero().squeeze(-1)
         before = flat[:, rows]
         state = ask(policy, policy.hear, tuple(before.shape), before, inbox.rows(rows, cache), last)
+        state = retain(state, rows)
         logits[rows] = ask(policy, policy.act, (1, len(rows), policy.num_actions), state)[0]
         action = actions[rows] = choose(logits[rows], None if flat_noise is None else flat_noise[rows], rows)
         said = spoken.new_zeros(worlds * agents, policy.width)

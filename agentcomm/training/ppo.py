@@ -20,6 +20,7 @@ from agentcomm.contracts.policy import CommPolicy
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.replay import Reevaluation, reevaluate
 from agentcomm.training.graph_step import GraphStep
+from agentcomm.training.minibatches import batch_of
 
 Rows = dict[str, Tensor]
 
@@ -203,27 +204,18 @@ class Update:
         self._held_out = {}
         if self.graph is not None:
             self.graph.on_fresh(rows)
-            if bool(held.any()):
-                self._held_out = {name: value[held] for name, value in rows.items()}
-                rows = {name: value[~held] for name, value in rows.items()}
-        if self.policy.topology.learned:  # only the update of the graph needs the draws
-            rows.pop("draw", None)
         for name in ("observation", "action", "links", "source"):  # recorded as small integers, used as indices
             if name in rows and not rows[name].is_floating_point():
                 rows[name] = rows[name].long()
-        count = len(rows["advantage"])
-        size = min(self.settings.minibatch or count, count)
+        batch = batch_of(self.policy, rows, self.settings)
+        if self.graph is not None and bool(held.any()):
+            batch, self._held_out = batch.without(held)
+        if self.policy.topology.learned:  # only the update of the graph needs the draws
+            batch.rows.pop("draw", None)
         for epoch in range(self.settings.epochs):
             self._epoch = epoch
             self._graph_due = epoch % self.settings.graph_every == 0
-            if size == count:
-                yield rows
-                continue
-            order = torch.randperm(count, generator=self.generator, device=held.device)
-            # A remainder smaller than a minibatch is left to the next shuffle.
-            for start in range(0, count - size + 1, size):
-                index = order[start : start + size]
-                yield {name: value[index] for name, value in rows.items()}
+            yield from batch.epoch(epoch, self.policy, self.generator)
 
     def step(self, rows: Rows) -> dict[str, Tensor]:
         """One gradient step of the model and, at the start of an epoch, one of the graph if it is due.

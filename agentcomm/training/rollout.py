@@ -21,6 +21,7 @@ from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.comms import Comms
 from agentcomm.step.decide import Decision
 from agentcomm.step.loop import StepRecord, TeamLoop
+from agentcomm.step.perceive import perceive
 from agentcomm.training.ppo import Rows, advantages
 
 
@@ -29,7 +30,8 @@ class Fragment:
     """T steps of B worlds.
 
     Attributes:
-        columns: Named tensors [T * B, ...]; see :func:`agentcomm.step.replay.reevaluate` and ``ppo_loss``.
+        columns: Named tensors [T * B, ...]; see :func:`agentcomm.step.replay.reevaluate` and ``ppo_loss``. With a
+            memory, :class:`agentcomm.step.chunks.Chunks` makes sequences of them.
         env_steps: T * B.
         agents: N.
         episodes: How many episodes ended.
@@ -107,13 +109,16 @@ class Sampler(State):
         loop.draw_graph()
         before = self.comms.network.ledger.messages.clone()
         records: list[StepRecord] = []
+        memory: list[Tensor] = []  # at the start of chunks
         ended: list[Tensor] = []
-        for _ in range(steps):
+        for number in range(steps):
+            if not number % self.settings.chunk:
+                memory.append(loop.memory)
             record = loop.step()
             ended += self._count(record)
             loop.finish(record)
             records.append(record)
-        columns = self._columns(records)
+        columns = self._columns(records, memory)
         gates = columns["gate"][columns["alive"]] if "alive" in columns else columns["gate"]
         counts = (self.comms.network.ledger.messages - before).sum(1)
         return Fragment(
@@ -150,21 +155,28 @@ class Sampler(State):
         """[T, B, N] expected return after the steps at which episodes were truncated; 0 elsewhere."""
         bootstrap = torch.zeros_like(like)
         places: list[Tensor] = []  # indices of these steps in the flattened [T * B]
-        last: list[tuple[Tensor, Tensor]] = []  # final observations and present members
+        last: list[tuple[Tensor, Tensor, Tensor]] = []  # final observations, memory after the step, present members
         for number, record in enumerate(records):
             step = record.step
             cut = step.truncated[step.finished]
-            places.append(step.finished[cut] + number * self.world.num_worlds)
-            last.append((step.final_observation[cut], step.final_alive[cut]))
+            worlds = step.finished[cut]
+            places.append(worlds + number * self.world.num_worlds)
+            last.append((step.final_observation[cut], record.decision.memory[worlds], step.final_alive[cut]))
         where = torch.cat(places)
         if len(where):
-            observed, present = (torch.cat(parts) for parts in zip(*last, strict=True))
-            bootstrap.flatten(0, 1)[where] = self._value(observed, present if self.world.loses_members else None)
+            observed, memory, present = (torch.cat(parts) for parts in zip(*last, strict=True))
+            there = present if self.world.loses_members else None
+            bootstrap.flatten(0, 1)[where] = self._value(observed, memory, there)
             self._check_value(bootstrap.flatten(0, 1)[where], "of the last observations of episodes")
         return bootstrap
 
-    def _columns(self, records: list[StepRecord]) -> Rows:
-        """The columns of T steps for an update, [T * B, ...] each."""
+    def _columns(self, records: list[StepRecord], memory: list[Tensor]) -> Rows:
+        """The columns of T steps for an update, [T * B, ...] each; of a policy with a memory world by world.
+
+        Args:
+            records: The steps.
+            memory: [B, N, S] at the start of each chunk.
+        """
         decisions, steps = [r.decision for r in records], [r.step for r in records]
         # The loss charges straight-through gates instead.
         gated = self.policy.gate is not None and not self.policy.gate.straight_through
@@ -172,7 +184,8 @@ class Sampler(State):
         reward = torch.stack([r.reward - listening_cost * _open_gates(r) for r in records])
         value = torch.stack([d.value for d in decisions])
         done = torch.stack([step.done for step in steps])
-        bootstrap, last = self._bootstrap(records, reward), self._value(self.loop.observation, self.loop.alive)
+        bootstrap = self._bootstrap(records, reward)
+        last = self._value(self.loop.observation, self.loop.memory, self.loop.alive)
         self._check_value(last, "of the next observations")
         advantage = advantages(reward, value, done, bootstrap, last, self.settings.gamma, self.settings.gae_lambda)
         observation = torch.stack([r.observation for r in records])
@@ -193,7 +206,12 @@ class Sampler(State):
             columns["alive"] = torch.stack(alive)
         columns |= self._draws(decisions)
         columns |= record_inboxes([d.inboxes for d in decisions], columns["links"])
-        return {name: column.flatten(0, 1) for name, column in columns.items()}
+        if not self.policy.memory_width:
+            return {name: column.flatten(0, 1) for name, column in columns.items()}
+        at = torch.stack([r.at for r in records])
+        time = torch.arange(len(records), dtype=torch.int32, device=at.device)
+        columns |= {"memory": torch.stack(memory), "time": time.unsqueeze(1).expand_as(at), "first": at == 0}
+        return {name: column.transpose(0, 1).flatten(0, 1) for name, column in columns.items()}
 
     def _check_value(self, value: Tensor, field: str) -> None:
         if not all_finite([value]):
@@ -217,12 +235,11 @@ class Sampler(State):
             return {}
         return dict(zip(("length", "success", "return"), self.last.mean(1).tolist(), strict=True))
 
-    def _value(self, observation: Tensor, alive: Tensor | None) -> Tensor:
+    def _value(self, observation: Tensor, memory: Tensor, alive: Tensor | None) -> Tensor:
         """Expected return at the end of a fragment or of a truncated episode; 0 for members that have left."""
-        hidden = self.policy.encode(observation)
-        if alive is None:
-            return self.policy.expected_return(self.policy.value(hidden))
-        return self.policy.expected_return(self.policy.value(hidden * alive.unsqueeze(-1))) * alive
+        hidden, _ = perceive(self.policy, observation, memory, alive)
+        value = self.policy.expected_return(self.policy.value(hidden))
+        return value if alive is None else value * alive
 
 
 def _open_gates(record: StepRecord) -> Tensor:
