@@ -62,9 +62,11 @@ class Links(NamedTuple):
 
     @property
     def present(self) -> Tensor:
-        """[B, N, k] bool, links on which a message travels."""
+        """Links on which a message travels, [B, N, k] bool, or [B, G, N, k] with a set of links per round."""
         present = self.listening.unsqueeze(-1).expand_as(self.source)
-        return present if self.carried is None else present & self.carried
+        if self.carried is None:
+            return present
+        return self.carried & (present if self.carried.dim() == 3 else present.unsqueeze(1))
 
     def only(self, due: Tensor, carried: Tensor) -> Links:
         """The links of the receivers ``due`` [B, N] that are also in ``carried`` [B, N, k]."""

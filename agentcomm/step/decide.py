@@ -37,7 +37,8 @@ class Decision:
         value: [B, N] expected return, in units of reward; 0 for members that have left.
         logits: [B, N, A] action logits.
         links: [B, N, k] int64, the senders that the graph keeps for each receiver.
-        asked: [B, N, k] bool, links that graph, gates and membership left open, before the network.
+        asked: [B, N, k] bool, links that graph, gates and membership left open, before the network; [B, G, N, k] with a
+            graph per round.
         draw: [B] int64 seed of the graph sampled for this step; [0] without.
         noise_draw: [B] int64 seed of the message noise; [0] without noise.
         inboxes: The delivered messages, per round.
@@ -57,6 +58,11 @@ class Decision:
     noise_draw: Tensor
     inboxes: list[Inbox]
     memory: Tensor
+
+    @property
+    def num_asked(self) -> Tensor:
+        """[B, N], number of links on which each receiver asks for a message in any round."""
+        return (self.asked if self.asked.dim() == 3 else self.asked.any(1)).sum(-1)
 
 
 @torch.no_grad()

@@ -154,9 +154,11 @@ def _hear(policy: CommPolicy, rows: Mapping[str, Tensor], hidden: Tensor, graph_
     logit = policy.listen(hidden)
     openness = rows["gate"].to(hidden.dtype)
     gate_entropy = gate_log = torch.zeros_like(openness)
-    weight = None
+    weight = closed = None
     if policy.topology.dynamic or graph_gradient:
         weight = policy.topology.weight(links, rows["draw"], hidden)
+    if weight is not None and "asked" in rows:
+        weight, closed = rows["asked"] + weight - weight.detach(), _closed(rows, links)
     if logit is not None and policy.gate.straight_through:
         soft = policy.gate.weight(logit, rows["gate_noise"])
         openness = openness + (soft - soft.detach())
@@ -171,7 +173,8 @@ def _hear(policy: CommPolicy, rows: Mapping[str, Tensor], hidden: Tensor, graph_
         if policy.message_noise is not None:
             spoken, information = policy.message_noise(spoken, rows["noise_draw"], round_)
             nats.append(information)
-        return _inbox(rows, links, round_, spoken, None if weight is None else per_round(weight, round_))
+        now = [None if part is None else per_round(part, round_) for part in (weight, closed)]
+        return _inbox(rows, links, round_, spoken, *now)
 
     state = policy.communicate(hidden, deliver, action)
     return _Heard(state, gate_log, gate_entropy, openness, torch.stack(nats, 1) if nats else None)
@@ -186,7 +189,24 @@ def _gate_weight(policy: CommPolicy, openness: Tensor, links: Tensor) -> Tensor:
     return at - at.detach() + 1
 
 
-def _inbox(rows: Mapping[str, Tensor], links: Tensor, round_: int, spoken: Tensor, weight: Tensor | None) -> Inbox:
+def _closed(rows: Mapping[str, Tensor], links: Tensor) -> Tensor:
+    """Links [R, (G,) N, k] that were not asked for a message although both ends were present."""
+    closed = ~rows["asked"]
+    if "alive" not in rows:
+        return closed
+    alive = rows["alive"]
+    both = alive.unsqueeze(-1) & alive.unsqueeze(1).expand(-1, alive.shape[1], -1).gather(2, links)
+    return closed & (both if closed.dim() == 3 else both.unsqueeze(1))
+
+
+def _inbox(
+    rows: Mapping[str, Tensor],
+    links: Tensor,
+    round_: int,
+    spoken: Tensor,
+    weight: Tensor | None,
+    closed: Tensor | None,
+) -> Inbox:
     """The inboxes of a recorded round, with the agents' current payloads in place of the recorded ones."""
     mask = rows["mask"][:, round_]
     if "coding" in rows:
@@ -200,4 +220,5 @@ def _inbox(rows: Mapping[str, Tensor], links: Tensor, round_: int, spoken: Tenso
         rows["scale"][:, round_] if "scale" in rows else None,
         rows["delta"][:, round_] if "delta" in rows else None,
         weight if weight is None or not spare else nn.functional.pad(weight, (0, spare), value=1.0),
+        closed=closed if closed is None or not spare else nn.functional.pad(closed, (0, spare)),
     )

@@ -37,6 +37,7 @@ class LearnedConfig(LearnedTopologyConfig):
     """Arguments of LearnedGraph."""
 
     density: float = Field(0.4, gt=0, le=1, description="senders kept per receiver, as a share of N")
+    degree: int | None = Field(None, ge=1, description="senders kept per receiver, whatever the density")
     estimator: Literal["score", "straight_through"] = Field("score", description="gradient estimator of the logits")
     temperature: float = Field(1.0, gt=0, description="initial temperature of the softmax (straight_through)")
     final_temperature: float = Field(0.5, gt=0, description="temperature of the softmax at the end of training")
@@ -63,7 +64,7 @@ class LearnedGraph(LearnedTopology[L_co]):
 
     def __init__(self, config: L_co, num_agents: int) -> None:
         super().__init__(config)
-        self.degree = degree(config.density, num_agents)
+        self.degree = degree(config.density, num_agents, config.degree)
         self.needs_held_out = config.estimator == "straight_through"
         self._make_logits(num_agents)
         self.register_buffer("temperature", torch.tensor(config.temperature))
@@ -193,5 +194,5 @@ class EmbeddedGraph(LearnedGraph[EmbeddedConfig]):
         same = identity.unsqueeze(0) == identity.unsqueeze(1)
         count = len(identity)
         self._identity = identity.to(self._identity.device)
-        self.degree = min(degree(self.config.density, count), int((~same).sum(-1).min()))
+        self.degree = min(degree(self.config.density, count, self.config.degree), int((~same).sum(-1).min()))
         self._excluded = same.to(self._excluded.device)
