@@ -157,8 +157,10 @@ class CommPolicy(Plugin[P_co], nn.Module):
         return None
 
     def anneal(self, progress: float) -> None:
-        """Update buffers that depend on the progress of training (0 .. 1), such as the topology's."""
+        """Update buffers that depend on the progress of training (0 .. 1), such as those of topology and gate."""
         self.topology.anneal(progress)
+        if self.gate is not None:
+            self.gate.anneal(progress)
 
     def listen(self, hidden: Tensor) -> Tensor | None:
         """Gate logits [B, N] from encoded observations [B, N, H]; None if gates are always open."""

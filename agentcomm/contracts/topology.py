@@ -87,7 +87,15 @@ class Topology(Plugin[T_co], nn.Module):
         return torch.zeros(0, dtype=torch.int64, device=generator.device)
 
     def weight(self, source: Tensor, draw: Tensor, hidden: Tensor | None = None) -> Tensor | None:
-        """Straight-through weights of recorded edges, shaped like ``kept``; None if no gradient flows through them."""
+        """Relaxed edges [B, N, K] in 0 .. 1, whose gradient reaches the graph's parameters; None without any.
+
+        Those above a half are open. With a graph per round [B, G, N, K].
+
+        Args:
+            source: [B, N, K] int64, senders: those of recorded graphs, or more.
+            draw: [B] int64, the draws of the recorded graphs.
+            hidden: [B, N, H] for dynamic graphs.
+        """
         return None
 
     def anneal(self, progress: float) -> None:
@@ -185,10 +193,14 @@ class TemporalGate(Protocol):
         side: The side that decides.
         straight_through: Whether its gradients flow through received messages instead of through its own
             log-probability; see :mod:`policies.parts.gate`.
+        forced_open: Share of straight-through gates that are forced open in rollouts.
+        dropped: Share of their open links that are dropped in rollouts.
     """
 
     side: Literal["receiver", "sender"]
     straight_through: bool
+    forced_open: float
+    dropped: float
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """Hidden vectors [B, N, H] -> logits [B, N] of open gates."""
@@ -196,6 +208,14 @@ class TemporalGate(Protocol):
 
     def weight(self, logit: Tensor, noise: Tensor) -> Tensor:
         """Relaxed gates [B, N] for given noise, through which gradients flow (straight-through only)."""
+        ...
+
+    def note(self, rate: Tensor) -> None:
+        """Called with the share [] of its open decisions in every update."""
+        ...
+
+    def anneal(self, progress: float) -> None:
+        """Called with the progress of training (0 .. 1) after every update."""
         ...
 
 

@@ -34,6 +34,11 @@ def per_round(kept: Tensor, round_: int) -> Tensor:
     return kept if kept.dim() == 3 else kept[:, min(round_, kept.shape[1] - 1)]
 
 
+def like(kept: Tensor | None, flag: Tensor) -> Tensor:
+    """Flags or weights of links [B, N, k], to be combined with those of ``kept``, which may have a set per graph."""
+    return flag.unsqueeze(1) if kept is not None and kept.dim() == 4 else flag
+
+
 class Links(NamedTuple):
     """The links over which messages travel in one exchange.
 

@@ -15,7 +15,7 @@ from agentcomm.contracts.topology import Graph
 from agentcomm.contracts.traffic import Links
 from agentcomm.step.actions import choose_action, draw_action_noise
 from agentcomm.step.comms import Comms
-from agentcomm.step.gates import GateControl, make_links, open_gates
+from agentcomm.step.gates import GateControl, closed_links, drop_links, make_links, open_gates
 from agentcomm.step.hooks import ask, ask_at, ask_graph, ask_memory
 from agentcomm.step.interpreter import Interpreter
 from agentcomm.step.message_noise import add_message_noise, draw_message_noise
@@ -39,6 +39,8 @@ class Decision:
         links: [B, N, k] int64, the senders that the graph keeps for each receiver.
         asked: [B, N, k] bool, links that graph, gates and membership left open, before the network; [B, G, N, k] with a
             graph per round.
+        closed: Links between present members that only the edge or only the gate closed, shaped like ``asked``; None
+            without straight-through gates and dynamic graphs.
         draw: [B] int64 seed of the graph sampled for this step; [0] without.
         noise_draw: [B] int64 seed of the message noise; [0] without noise.
         inboxes: The delivered messages, per round.
@@ -54,6 +56,7 @@ class Decision:
     logits: Tensor
     links: Tensor
     asked: Tensor
+    closed: Tensor | None
     draw: Tensor
     noise_draw: Tensor
     inboxes: list[Inbox]
@@ -77,6 +80,7 @@ def decide(
     control: GateControl | None = None,
     interpreter: Interpreter | None = None,
     memory: Tensor | None = None,
+    learning: bool = False,
 ) -> Decision:
     """One decision of the whole team in every world.
 
@@ -91,6 +95,7 @@ def decide(
         control: Controls the gates instead of the policy.
         interpreter: Makes members obey directives in messages.
         memory: [B, N, S] memory of earlier steps; None at the start of episodes.
+        learning: Whether straight-through gates explore: some are forced open, and some of their links dropped.
 
     Raises:
         HookError: If a hook of a plug-in raises an error or breaks its contract.
@@ -102,9 +107,12 @@ def decide(
         interpreter.begin(*shape)
     graph, draw = (graph, step[:0]) if graph is not None else _new_graph(policy, hidden, generator)
     graph = ask_at(policy.topology, graph, step)
-    gates = open_gates(policy, hidden, generator, control)
+    explores = learning and generator is not None
+    gates = open_gates(policy, hidden, generator, control, explores)
     with calling(f"topology {policy.topology.name!r}", "graph"):  # whose senders may not be agents
-        links = make_links(policy, graph, gates.open, alive)
+        links, closed = make_links(policy, graph, gates.open, alive), closed_links(policy, graph, gates.open, alive)
+    if explores:
+        links = drop_links(policy, links, generator)
     message_draw = draw_message_noise(policy, step, generator)
     team = _TeamStep(policy, links, comms, step, alive, interpreter, message_draw, memory)
     state, inboxes = team.communicate(hidden)
@@ -126,6 +134,7 @@ def decide(
         logits=logits,
         links=links.source,
         asked=links.present,
+        closed=closed,
         draw=draw,
         noise_draw=message_draw,
         inboxes=inboxes,

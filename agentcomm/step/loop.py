@@ -211,6 +211,7 @@ class TeamLoop(State):
             self.control,
             self.interpreter,
             self.memory,
+            self.learning,
         )
         facts = world.facts() if self.collect_facts else {}
         step = self._advance(decision.action, at, numbers)

@@ -13,6 +13,7 @@ from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.traffic import per_round
 from agentcomm.step.gates import gate_log_probability
+from agentcomm.step.straight_through import Carried, Choice, carry
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Reevaluation:
             gates.
         nats: [R, rounds, N, D] information in each entry of a message, in nats; None without message noise.
         auxiliary: The policy's auxiliary loss, a scalar; None without.
+        choices: Decisions of straight-through gates and dynamic graphs.
     """
 
     log_probability: Tensor
@@ -39,6 +41,7 @@ class Reevaluation:
     openness: Tensor
     nats: Tensor | None = None
     auxiliary: Tensor | None = None
+    choices: tuple[Choice, ...] = ()
 
 
 class _Heard(NamedTuple):
@@ -53,6 +56,7 @@ class _Heard(NamedTuple):
     gate_entropy: Tensor
     openness: Tensor
     nats: Tensor | None
+    choices: tuple[Choice, ...]
 
 
 class Recalled(NamedTuple):
@@ -69,7 +73,9 @@ class Recalled(NamedTuple):
     heard: _Heard | None
 
 
-def reevaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool = False) -> Reevaluation:
+def reevaluate(
+    policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool = False, frozen: Tensor | None = None
+) -> Reevaluation:
     """Reevaluate recorded decisions, repeating the effect of the network on every message.
 
     Args:
@@ -77,22 +83,24 @@ def reevaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: b
         rows: Columns ``observation`` [R, N, O], ``action`` [R, N], ``gate`` [R, N], ``links`` [R, N, k],
             ``mask`` [R, rounds, N, M]; where messages were disturbed ``source`` and ``scale`` [R, rounds, N, M] and
             ``delta`` [R, rounds, N, M, D]; with a sampled graph ``draw`` [R], with straight-through gates
-            ``gate_noise`` [R, N], with a codec ``coding`` [R, rounds, N, D], with noisy messages ``noise_draw`` [R],
-            with members that can leave ``alive`` [R, N]. For policies with a memory, rows are sequences, step by step
+            ``gate_noise`` [R, N], with these or a dynamic graph ``asked`` and ``closed`` [R, N, k] (or [R, G, N, k], with
+            a graph per round), with a codec ``coding`` [R, rounds, N, D], with noisy messages ``noise_draw`` [R], with
+            members that can leave ``alive`` [R, N]. For policies with a memory, rows are sequences, step by step
             (:meth:`agentcomm.step.chunks.Chunks.pack`).
-        graph_gradient: Whether gradients reach the graph's parameters.
+        graph_gradient: Whether gradients reach a learned graph's parameters.
+        frozen: [] bool, whether no gradient reaches straight-through decisions; None for no.
     """
     observation, action = _observation(rows), rows["action"].long()
     heard: _Heard | None = None
     if policy.memory_width:
-        steps = list(unroll(policy, rows, graph_gradient))
+        steps = list(unroll(policy, rows, graph_gradient, frozen))
         hidden = torch.cat([step.hidden for step in steps])
         if policy.keeps_heard:
             heard = _joined([step.heard for step in steps if step.heard is not None])
     else:
         hidden = _present(policy.encode(observation), rows)
     if heard is None:
-        heard = _hear(policy, rows, hidden, graph_gradient)
+        heard = _hear(policy, rows, hidden, graph_gradient, frozen)
     log_probabilities = policy.act(heard.state).log_softmax(-1)
     return Reevaluation(
         log_probability=log_probabilities.gather(-1, action.unsqueeze(-1)).squeeze(-1),
@@ -103,16 +111,20 @@ def reevaluate(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: b
         openness=heard.openness,
         nats=heard.nats,
         auxiliary=policy.auxiliary(observation, hidden),
+        choices=heard.choices,
     )
 
 
-def unroll(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool = False) -> Iterator[Recalled]:
+def unroll(
+    policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool = False, frozen: Tensor | None = None
+) -> Iterator[Recalled]:
     """Recall the memory of sequences step by step, from the recorded one at their start.
 
     Args:
         policy: A policy with a memory.
         rows: As for :func:`reevaluate`.
-        graph_gradient: Whether gradients reach the graph's parameters.
+        graph_gradient: As for :func:`reevaluate`.
+        frozen: As for :func:`reevaluate`.
     """
     encoded, memory, start = policy.encode(_observation(rows)), rows["memory"], 0
     columns = {name: value for name, value in rows.items() if name not in ("memory", "sizes")}
@@ -123,7 +135,7 @@ def unroll(policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool 
         hidden, memory = policy.recall(encoded[start : start + size], memory)
         hidden, heard = _present(hidden, step), None
         if policy.keeps_heard:
-            heard = _hear(policy, step, hidden, graph_gradient)
+            heard = _hear(policy, step, hidden, graph_gradient, frozen)
             state, memory = policy.retain(heard.state, memory)
             heard = heard._replace(state=state)
         memory = _present(memory, step)
@@ -145,26 +157,18 @@ def _joined(parts: Sequence[_Heard]) -> _Heard:
     """One step after the other."""
     nats = [part.nats for part in parts if part.nats is not None]
     state, log, entropy, openness = (torch.cat(list(column)) for column in list(zip(*parts, strict=True))[:4])
-    return _Heard(state, log, entropy, openness, torch.cat(nats) if nats else None)
+    choices = tuple(choice for part in parts for choice in part.choices)
+    return _Heard(state, log, entropy, openness, torch.cat(nats) if nats else None, choices)
 
 
-def _hear(policy: CommPolicy, rows: Mapping[str, Tensor], hidden: Tensor, graph_gradient: bool) -> _Heard:
+def _hear(
+    policy: CommPolicy, rows: Mapping[str, Tensor], hidden: Tensor, graph_gradient: bool, frozen: Tensor | None
+) -> _Heard:
     """Repeat the gates and messages of recorded steps [R], given their hidden vectors [R, N, H]."""
-    links, action = rows["links"].long(), rows["action"].long()
     logit = policy.listen(hidden)
-    openness = rows["gate"].to(hidden.dtype)
-    gate_entropy = gate_log = torch.zeros_like(openness)
-    weight = closed = None
-    if policy.topology.dynamic or graph_gradient:
-        weight = policy.topology.weight(links, rows["draw"], hidden)
-    if weight is not None and "asked" in rows:
-        weight, closed = rows["asked"] + weight - weight.detach(), _closed(rows, links)
-    if logit is not None and policy.gate.straight_through:
-        soft = policy.gate.weight(logit, rows["gate_noise"])
-        openness = openness + (soft - soft.detach())
-        at = _gate_weight(policy, openness, links)
-        weight = at.expand(links.shape) if weight is None else weight * at
-    elif logit is not None:
+    carried = carry(policy, rows, hidden, logit, graph_gradient, frozen)
+    gate_entropy = gate_log = torch.zeros_like(carried.openness)
+    if logit is not None and not policy.gate.straight_through:
         gate_log = gate_log_probability(logit, rows["gate"])
         gate_entropy = nn.functional.softplus(logit) - logit * logit.sigmoid()
     nats: list[Tensor] = []
@@ -173,52 +177,43 @@ def _hear(policy: CommPolicy, rows: Mapping[str, Tensor], hidden: Tensor, graph_
         if policy.message_noise is not None:
             spoken, information = policy.message_noise(spoken, rows["noise_draw"], round_)
             nats.append(information)
-        now = [None if part is None else per_round(part, round_) for part in (weight, closed)]
-        return _inbox(rows, links, round_, spoken, *now)
+        return _inbox(policy, rows, carried, round_, spoken)
 
-    state = policy.communicate(hidden, deliver, action)
-    return _Heard(state, gate_log, gate_entropy, openness, torch.stack(nats, 1) if nats else None)
-
-
-def _gate_weight(policy: CommPolicy, openness: Tensor, links: Tensor) -> Tensor:
-    """Factors of value 1, [R, N, k] or [R, N, 1], through which gradients reach straight-through gates."""
-    at = openness.unsqueeze(-1)
-    if policy.gate.side == "sender":
-        at = openness.unsqueeze(1).expand(-1, openness.shape[1], -1).gather(2, links)
-    # The value is also 1 for closed gates, whose messages are masked.
-    return at - at.detach() + 1
+    state = policy.communicate(hidden, deliver, rows["action"].long())
+    kept = torch.stack(nats, 1) if nats else None
+    return _Heard(state, gate_log, gate_entropy, carried.openness, kept, carried.choices)
 
 
-def _closed(rows: Mapping[str, Tensor], links: Tensor) -> Tensor:
-    """Links [R, (G,) N, k] that were not asked for a message although both ends were present."""
-    closed = ~rows["asked"]
-    if "alive" not in rows:
-        return closed
-    alive = rows["alive"]
-    both = alive.unsqueeze(-1) & alive.unsqueeze(1).expand(-1, alive.shape[1], -1).gather(2, links)
-    return closed & (both if closed.dim() == 3 else both.unsqueeze(1))
-
-
-def _inbox(
-    rows: Mapping[str, Tensor],
-    links: Tensor,
-    round_: int,
-    spoken: Tensor,
-    weight: Tensor | None,
-    closed: Tensor | None,
-) -> Inbox:
+def _inbox(policy: CommPolicy, rows: Mapping[str, Tensor], carried: Carried, round_: int, spoken: Tensor) -> Inbox:
     """The inboxes of a recorded round, with the agents' current payloads in place of the recorded ones."""
-    mask = rows["mask"][:, round_]
+    mask, links = rows["mask"][:, round_], rows["links"].long()
     if "coding" in rows:
         spoken = spoken + rows["coding"][:, round_]
-    spare = mask.shape[-1] - links.shape[-1]
-    return Inbox(
-        spoken,
-        rows["source"][:, round_].long() if "source" in rows else links,
-        mask,
-        links,
-        rows["scale"][:, round_] if "scale" in rows else None,
-        rows["delta"][:, round_] if "delta" in rows else None,
-        weight if weight is None or not spare else nn.functional.pad(weight, (0, spare), value=1.0),
-        closed=closed if closed is None or not spare else nn.functional.pad(closed, (0, spare)),
-    )
+    source = rows["source"][:, round_].long() if "source" in rows else links
+    scale = rows["scale"][:, round_] if "scale" in rows else None
+    delta = rows["delta"][:, round_] if "delta" in rows else None
+    if carried.weight is None and carried.listening is None:
+        return Inbox(spoken, source, mask, links, scale, delta)
+    degree, extra = links.shape[-1], carried.source.shape[-1] - links.shape[-1]
+    spare = mask.shape[-1] - degree
+
+    def spread(x: Tensor, value: float) -> Tensor:
+        """[R, N, k + extra] -> [R, N, k + spare + extra], as slots lie."""
+        first = nn.functional.pad(x[..., :degree], (0, spare), value=value)
+        return torch.cat([first, x[..., degree:]], -1) if spare else x
+
+    mask, source = nn.functional.pad(mask, (0, extra)), nn.functional.pad(source, (0, extra))
+    closed = None
+    if carried.closed is not None:
+        senders = carried.source
+        closed = per_round(carried.closed, round_)
+        if policy.autoregressive and round_ == policy.rounds - 1:
+            closed = closed & (senders < torch.arange(senders.shape[1], device=senders.device).view(1, -1, 1))
+        closed = spread(closed, False) & ~mask
+        # The network did not touch what was not sent.
+        source = torch.where(closed, spread(senders, 0), source)
+        scale = None if scale is None else nn.functional.pad(scale, (0, extra), value=1.0).masked_fill(closed, 1.0)
+        if delta is not None:
+            delta = nn.functional.pad(delta, (0, 0, 0, extra)).masked_fill(closed.unsqueeze(-1), 0.0)
+    weight = None if carried.weight is None else spread(per_round(carried.weight, round_), 1.0)
+    return Inbox(spoken, source, mask, links, scale, delta, weight, closed=closed, listening=carried.listening)

@@ -19,10 +19,15 @@ from agentcomm.base.numbers import FIXES, all_finite, first_not_finite, shown
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.replay import Reevaluation, reevaluate
+from agentcomm.step.straight_through import Choice
 from agentcomm.training.graph_step import GraphStep
 from agentcomm.training.minibatches import batch_of
 
 Rows = dict[str, Tensor]
+
+# Straight-through decisions are not in the ratio, so clipping does not hold them: their gradient stops for the rest of
+# an update once this share of the recorded decisions would flip.
+MOST_FLIPPED = 0.05
 
 
 def advantages(
@@ -65,6 +70,7 @@ def ppo_loss(
     entropy: float,
     graph_gradient: bool,
     advantage_scale: float | Tensor = 1.0,
+    frozen: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Clipped surrogate, Huber value loss and entropy bonus.
 
@@ -79,9 +85,10 @@ def ppo_loss(
         entropy: Current weight of the entropy bonus.
         graph_gradient: Whether gradients reach the graph.
         advantage_scale: Divisor of the advantages, also applied to the cost of straight-through gates.
+        frozen: [] bool, whether no gradient reaches straight-through gates and dynamic graphs; None for no.
     """
     with calling(f"policy {policy.name!r}", "an update"):
-        now = reevaluate(policy, rows, graph_gradient)
+        now = reevaluate(policy, rows, graph_gradient, frozen)
     acted = rows["active"].float()
     act_share = acted / acted.sum().clamp_min(1)
     alive = rows["alive"].float() if "alive" in rows else torch.ones_like(acted)
@@ -114,7 +121,39 @@ def ppo_loss(
             "clip_fraction": mean(((ratio - 1).abs() > settings.clip).float()),
             "ratio_error": (ratio - 1).abs().max(),
         }
-    return loss, stats
+    return loss, stats | _watch(now.choices)
+
+
+def _watch(choices: tuple[Choice, ...]) -> dict[str, Tensor]:
+    """Statistics of straight-through decisions; those of gradients are computed once gradients are.
+
+    ``flipped`` is the share of recorded decisions that the present logits would change, ``gradient_open`` and
+    ``gradient_closed`` the summed sizes of the loss's gradients with respect to relaxed decisions.
+    """
+    if not choices:
+        return {}
+    known = torch.stack([choice.known.sum() for choice in choices]).sum().clamp_min(1)
+    found = {"flipped": torch.stack([choice.flipped.sum() for choice in choices]).sum() / known}
+    for name in ("gradient_open", "gradient_closed"):
+        found[name] = torch.zeros((), device=known.device)
+    for choice in choices:
+        if choice.relaxed.requires_grad:
+
+            def add(gradient: Tensor, open_: Tensor = choice.open) -> None:
+                size = gradient.abs()
+                found["gradient_open"] += (size * open_).sum()
+                found["gradient_closed"] += (size * ~open_).sum()
+
+            choice.relaxed.register_hook(add)
+    return found
+
+
+def _open_rate(rows: Mapping[str, Tensor]) -> Tensor:
+    """[], share of gates that decided to open, among those of present members that were not forced open."""
+    decided = rows.get("alive", torch.ones_like(rows["gate"]))
+    if "gate_noise" in rows:
+        decided = decided & rows["gate_noise"].isfinite()
+    return (rows["gate"] & decided).sum() / decided.sum().clamp_min(1)
 
 
 def _add_costs(
@@ -170,6 +209,7 @@ class Update:
         self._held_out: Rows = {}
         self._advantage_scale: float | Tensor = 1.0
         self._graph_due = False
+        self._frozen: Tensor | None = None
         self._epoch = 0
 
     def anneal_rates(self, progress: float) -> None:
@@ -201,6 +241,9 @@ class Update:
         if chosen.numel() > 1:  # fewer have no spread, as where all agents but one have left
             self._advantage_scale = chosen.std() + 1e-8
             rows["advantage"] = (advantage - chosen.mean()) / self._advantage_scale
+        if gate is not None:
+            gate.note(_open_rate(rows))
+        self._frozen = None
         held = rows.pop("held_out")
         self._held_out = {}
         if self.graph is not None:
@@ -225,13 +268,16 @@ class Update:
             NumberError: If the loss or a gradient is not finite; the parameters are left as they were.
         """
         scale = self._advantage_scale
-        loss, stats = ppo_loss(self.policy, rows, self.settings, self.entropy, False, scale)
+        loss, stats = ppo_loss(self.policy, rows, self.settings, self.entropy, False, scale, self._frozen)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         stats["grad_norm"] = nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
         stats["loss"] = loss.detach()
         self._check(stats)
         self.optimizer.step()
+        if "flipped" in stats:
+            moved = stats["flipped"] > MOST_FLIPPED
+            self._frozen = moved if self._frozen is None else self._frozen | moved
         graph_due, self._graph_due = self._graph_due and bool(self._held_out), False
         if graph_due and self.graph is not None and self.graph.due:
             self.graph.step(ppo_loss(self.policy, self._held_out, self.settings, 0.0, True, scale)[0])

@@ -261,6 +261,9 @@ class Sampler(State):
             columns["asked"] = torch.stack([d.asked for d in decisions])
         if decisions[0].gate_noise is not None:
             columns["gate_noise"] = torch.stack([d.gate_noise for d in decisions if d.gate_noise is not None])
+        closed = [d.closed for d in decisions if d.closed is not None]
+        if closed:
+            columns |= {"asked": torch.stack([d.asked for d in decisions]), "closed": torch.stack(closed)}
         if self.policy.message_noise is not None:
             columns["noise_draw"] = torch.stack([d.noise_draw for d in decisions])
         return columns

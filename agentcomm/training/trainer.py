@@ -249,7 +249,8 @@ def _row(algorithm: Any, result: Row, seconds: float, took: float, flips: int) -
     }
     row |= {name: value for name, value in sampled.items() if name.startswith("messages_")}
     names = ("policy_loss", "value_loss", "entropy", "kl", "clip_fraction", "grad_norm", "first_ratio_error")
-    row |= {name: learned[name] for name in names if name in learned}
+    choices = ("flipped", "gradient_open", "gradient_closed")  # of straight-through gates and dynamic graphs
+    row |= {name: learned[name] for name in (*names, *choices) if name in learned}
     topology = algorithm.env_runner.module.policy.topology
     if topology.learned:
         entropy = topology.row_entropy()

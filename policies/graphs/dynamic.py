@@ -5,8 +5,8 @@ them, and an MLP over each pair decides whether the receiver listens to the send
 classes, which amounts to a threshold with logistic noise. Like MAGIC it can compute a graph for every round, all of
 them from the hidden vectors before the first round.
 
-With ``degree`` each receiver keeps the senders with the largest logits, sampled by Gumbel top-k. A sender's weight is
-its share of the softmax, as if all of the receiver's links were drawn at once.
+With ``degree`` each receiver keeps the senders with the largest logits, sampled by Gumbel top-k: its threshold lies
+between the last sender kept and the first one left out.
 
 Edges start open and stay so for the first part of training: agents that cannot use messages yet hear noise, which would
 teach the scheduler to close all edges before anybody has learned to talk.
@@ -86,30 +86,30 @@ class DynamicGraph(Topology[DynamicConfig]):
 
     def graph(self, draw: Tensor | None, num_worlds: int, hidden: Tensor | None = None) -> Graph:
         """All other agents as senders, and which of these edges are kept [B, G, N, N - 1]."""
-        scores = self._scores(self._others.expand(num_worlds, -1, -1), draw, hidden)
-        keeps = self.config.degree
-        if keeps is None:
-            kept = scores > 0
-        else:
-            best = scores.topk(min(keeps, self.degree), -1).indices
-            kept = torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, best, True)
-        return Graph(self._others.expand(num_worlds, -1, -1), kept)
+        source = self._others.expand(num_worlds, -1, -1)
+        return Graph(source, self._margins(source, draw, hidden) > 0)
 
     def weight(self, source: Tensor, draw: Tensor, hidden: Tensor | None = None) -> Tensor | None:
-        """[B, G, N, N - 1], sigmoid((logit + noise) / tau), or of a given degree a softmax over the senders."""
-        scores = self._scores(source, draw, hidden) / self.config.temperature
-        soft = scores.sigmoid() if self.config.degree is None else scores.softmax(-1)
+        """sigmoid(margin / tau) [B, G, N, N - 1] of the edges, whose gradient is 0 during the warm-up."""
+        soft = (self._margins(source, draw, hidden) / self.config.temperature).sigmoid()
         return soft.detach() + self.learns * (soft - soft.detach())
 
-    def _scores(self, source: Tensor, draw: Tensor | None, hidden: Tensor | None) -> Tensor:
-        """Logits [B, G, N, N - 1] of the senders [B, N, N - 1], with the noise of the draws [B] if there are any."""
+    def _margins(self, source: Tensor, draw: Tensor | None, hidden: Tensor | None) -> Tensor:
+        """[B, G, N, N - 1], by how much the logits of the senders [B, N, N - 1], with noise, exceed the threshold.
+
+        The threshold is 0, or with a given degree halfway between the last sender kept and the first one left out.
+        """
         if hidden is None:
             raise ValueError("a dynamic graph needs hidden vectors")
-        logits = self.logits(hidden)
+        logits, keeps = self.logits(hidden), self.config.degree
         if draw is not None:
-            noise = logistic if self.config.degree is None else gumbel
+            noise = logistic if keeps is None else gumbel
             logits = logits + noise(draw, *logits.shape[1:])
-        return logits.gather(3, source.unsqueeze(1).expand(-1, logits.shape[1], -1, -1))
+        scores = logits.gather(3, source.unsqueeze(1).expand(-1, logits.shape[1], -1, -1))
+        if keeps is None or keeps >= self.degree:
+            return scores if keeps is None else scores - scores.detach().amin(-1, keepdim=True) + 1
+        around = scores.detach().topk(keeps + 1, -1).values[..., -2:]
+        return scores - around.mean(-1, keepdim=True)
 
     def resize(self, identity: Tensor) -> None:
         """Adapt to any number of agents."""

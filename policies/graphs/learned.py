@@ -8,8 +8,9 @@ gradient estimators:
 without replacement). It credits an edge with all of its consequences, including those two hops away. The graph's step
 comes before the model's, so all worlds are held out.
 
-*straight_through*: CommFormer's. Weights of value 1 with the gradient of a softmax propagate the loss of some held-out
-worlds to the logits. It measures the immediate effect of an additional edge, but not what agents would learn from it.
+*straight_through*: CommFormer's. Weights with the gradient of a softmax propagate the loss of some held-out worlds to
+the logits, and all edges outside the graph are offered as closed links. It measures the immediate effect of an
+additional edge, but not what agents would learn from it.
 
 Unlike in the released code, the diagonal is excluded, logits start from small random numbers instead of ties, and
 edges have a learning rate of their own.
@@ -125,12 +126,12 @@ class LearnedGraph(LearnedTopology[L_co]):
         return top
 
     def weight(self, source: Tensor, draw: Tensor, hidden: Tensor | None = None) -> Tensor | None:
-        """Value 1 with the gradient of softmax((alpha + g) / tau) at the chosen edges."""
+        """softmax((alpha + g) / tau) over all senders, at those of ``source`` [B, N, K]."""
         different, which = draw.unique(return_inverse=True)
         soft = (self._scores(different) / self.temperature).softmax(-1)
         place = (which.view(-1, 1, 1), torch.arange(source.shape[1], device=source.device).view(1, -1, 1), source)
         chosen: Tensor = soft[place]
-        return chosen - chosen.detach() + 1  # in this order exactly 1
+        return chosen
 
     def log_probability(self, source: Tensor, draw: Tensor) -> Tensor:
         """[U, N], log-probabilities of the rows that were sampled by draws [U], in the order of sampling.

@@ -86,10 +86,10 @@ class TokenPolicy(CommPolicy[T_co]):
         return cls(config, world.layout, world.num_agents, world.num_actions)  # type: ignore[arg-type, call-arg]
 
     def listening_cost(self) -> float:
-        """The gate's cost times degree / N."""
+        """The gate's present price times degree / N."""
         if self.gate is None:
             return 0.0
-        return float(self.gate.cost * self.topology.degree / self.num_agents)
+        return float(self.gate.price * self.topology.degree / self.num_agents)
 
     def resize_team(self, identity: Sequence[int]) -> None:
         """Give agents the embeddings of the agents that they stand in for."""
