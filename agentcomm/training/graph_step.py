@@ -22,9 +22,9 @@ def score_loss(topology: Any, rows: Mapping[str, Tensor], rounds: int) -> Tensor
     """Score-function loss: minus the credit of each sampled row times its log-probability, averaged over graphs.
 
     A row is the senders of one receiver. Within a step it matters to the receiver itself and, if there are further
-    rounds, to those whom the receiver's messages reach in them. Its credit is the sum of their advantages, compared
-    with that of the same receiver's rows in other graphs. Crediting every row with the whole team's advantage has the
-    same mean where agents interact in no other way, but N times the variance.
+    rounds, to those whom the receiver's messages reach in them. Its credit is the sum of their advantages, each compared
+    with the same agent's mean under all graphs. Crediting every row with the whole team's advantage has the same mean
+    where agents interact in no other way, but N times the variance.
 
     Args:
         topology: A learned graph.
@@ -36,7 +36,9 @@ def score_loss(topology: Any, rows: Mapping[str, Tensor], rounds: int) -> Tensor
     there = rows["alive"].float() if "alive" in rows else torch.ones_like(rows["advantage"])
     none = there.new_zeros(len(different), there.shape[1])
     count = none.index_add(0, which, there)
-    gained = none.index_add(0, which, rows["advantage"] * there) / count.clamp_min(1)
+    gained = none.index_add(0, which, rows["advantage"] * there)
+    gained = gained / count.clamp_min(1) - gained.sum(0) / count.sum(0).clamp_min(1)
+    gained = gained.masked_fill(count == 0, 0.0)
     place = torch.arange(len(which), device=which.device)
     first = torch.full_like(different, len(which)).scatter_reduce_(0, which, place, "amin")
     source = rows["links"][first].long()
@@ -45,8 +47,7 @@ def score_loss(topology: Any, rows: Mapping[str, Tensor], rounds: int) -> Tensor
         heard_by = torch.zeros_like(gained).scatter_add_(1, source.flatten(1), _of_receivers(reached, source))
         credit, reached = credit + heard_by, heard_by
     share = count / count.sum().clamp_min(1)
-    baseline = (credit * count).sum(0) / count.sum(0).clamp_min(1)
-    loss: Tensor = -((credit - baseline) * topology.log_probability(source, different) * share).sum()
+    loss: Tensor = -(credit * topology.log_probability(source, different) * share).sum()
     return loss
 
 

@@ -87,29 +87,34 @@ class DynamicGraph(Topology[DynamicConfig]):
     def graph(self, draw: Tensor | None, num_worlds: int, hidden: Tensor | None = None) -> Graph:
         """All other agents as senders, and which of these edges are kept [B, G, N, N - 1]."""
         source = self._others.expand(num_worlds, -1, -1)
-        return Graph(source, self._margins(source, draw, hidden) > 0)
+        scores, keeps = self._scores(source, draw, hidden), self.config.degree
+        if keeps is None:
+            return Graph(source, scores > 0)
+        best = scores.topk(min(keeps, self.degree), -1).indices
+        return Graph(source, torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, best, True))
 
     def weight(self, source: Tensor, draw: Tensor, hidden: Tensor | None = None) -> Tensor | None:
-        """sigmoid(margin / tau) [B, G, N, N - 1] of the edges, whose gradient is 0 during the warm-up."""
-        soft = (self._margins(source, draw, hidden) / self.config.temperature).sigmoid()
-        return soft.detach() + self.learns * (soft - soft.detach())
-
-    def _margins(self, source: Tensor, draw: Tensor | None, hidden: Tensor | None) -> Tensor:
-        """[B, G, N, N - 1], by how much the logits of the senders [B, N, N - 1], with noise, exceed the threshold.
+        """sigmoid((logit + noise - threshold) / tau) [B, G, N, N - 1], without gradient during the warm-up.
 
         The threshold is 0, or with a given degree halfway between the last sender kept and the first one left out.
         """
+        scores, keeps = self._scores(source, draw, hidden), self.config.degree
+        if keeps is not None and keeps < self.degree:
+            scores = scores - scores.detach().topk(keeps + 1, -1).values[..., -2:].mean(-1, keepdim=True)
+        elif keeps is not None:
+            scores = scores - scores.detach().amin(-1, keepdim=True) + 1
+        soft = (scores / self.config.temperature).sigmoid()
+        return soft.detach() + self.learns * (soft - soft.detach())
+
+    def _scores(self, source: Tensor, draw: Tensor | None, hidden: Tensor | None) -> Tensor:
+        """Logits [B, G, N, N - 1] of the senders [B, N, N - 1], with the noise of the draws [B] if there are any."""
         if hidden is None:
             raise ValueError("a dynamic graph needs hidden vectors")
-        logits, keeps = self.logits(hidden), self.config.degree
+        logits = self.logits(hidden)
         if draw is not None:
-            noise = logistic if keeps is None else gumbel
+            noise = logistic if self.config.degree is None else gumbel
             logits = logits + noise(draw, *logits.shape[1:])
-        scores = logits.gather(3, source.unsqueeze(1).expand(-1, logits.shape[1], -1, -1))
-        if keeps is None or keeps >= self.degree:
-            return scores if keeps is None else scores - scores.detach().amin(-1, keepdim=True) + 1
-        around = scores.detach().topk(keeps + 1, -1).values[..., -2:]
-        return scores - around.mean(-1, keepdim=True)
+        return logits.gather(3, source.unsqueeze(1).expand(-1, logits.shape[1], -1, -1))
 
     def resize(self, identity: Tensor) -> None:
         """Adapt to any number of agents."""
