@@ -216,7 +216,7 @@ class Sampler(State):
         listening_cost = self.policy.listening_cost() if gated else 0.0
         reward = torch.stack([r.reward - listening_cost * _open_gates(r) for r in records])
         value = torch.stack([d.value for d in decisions])
-        gone = torch.stack([step.left if r.alive is None else step.left | ~r.alive for r, step in zip(records, steps)])
+        gone = torch.stack([r.step.left if r.alive is None else r.step.left | ~r.alive for r in records])
         ends = torch.stack([step.done for step in steps]).unsqueeze(-1) | gone
         bootstrap = self._bootstrap(records, reward).masked_fill(gone, 0.0)
         last = self._value(self.loop.observation, self.loop.memory, self.loop.alive)

@@ -74,6 +74,7 @@ def draw_picture(scene: dict[str, Any], blind: Sequence[bool], links: Sequence[D
 
 
 def middle(row: int, column: int) -> Point:
+    """Pixel in the middle of a cell."""
     return np.array([(row + 0.5) * CELL, (column + 0.5) * CELL])
 
 
@@ -99,6 +100,7 @@ def _line(picture: Picture, start: Point, end: Point, color: tuple[int, int, int
 
 
 def arrow(picture: Picture, start: Point, end: Point, color: tuple[int, int, int]) -> None:
+    """Draw an arrow that ends short of the disc around its end."""
     along = (end - start) / max(float(np.linalg.norm(end - start)), 1.0)
     across = np.array([-along[1], along[0]])
     # Moved a little to one side, so that messages in both directions stay visible.

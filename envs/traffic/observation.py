@@ -5,6 +5,7 @@ Shapes: B worlds, N slots for cars, C road cells, R routes, W = (2 * vision + 1)
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -68,7 +69,7 @@ class CarSight:
             return None
         shows = torch.zeros(self.layout.width, self.layout.vocabulary + 1, dtype=torch.bool)
         starts = [0, self._first_route, self._first_action, self._first_count]
-        for entry, (start, end) in enumerate(zip(starts, starts[1:], strict=False)):
+        for entry, (start, end) in enumerate(pairwise(starts)):
             shows[entry, start + 1 : end + 1] = True
         for place in range(self._window):
             start = self._first_count + place * self._cars + 1

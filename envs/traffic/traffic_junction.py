@@ -173,8 +173,7 @@ class TrafficJunction(World[TrafficJunctionConfig]):
         """
         (worlds, cars), count = taken.shape, len(self.roads.plan.arrivals)
         luck = torch.rand(worlds, 2 * count + cars, generator=generator, device=self.device)
-        comes, choice, key = luck.split([count, count, cars], 1)
-        wants = comes < self.rate
+        wants, choice, key = luck[:, :count] < self.rate, luck[:, count : 2 * count], luck[:, 2 * count :]
         option = (choice * self.roads.options).long().clamp_max(self.roads.options - 1)
         route = option + torch.arange(count, device=self.device) * self.roads.options
         # Arrivals that come, in order, and then the others: the n-th place belongs to the n-th car that arrives.
@@ -185,7 +184,7 @@ class TrafficJunction(World[TrafficJunctionConfig]):
         rank = torch.arange(arriving, device=self.device)
         enters = (rank < wants.sum(1, keepdim=True)) & (rank < room)
         arrived = torch.zeros_like(taken).scatter(1, slot, enters)
-        chosen = torch.full_like(slot, -1).new_full((worlds, cars), -1)
+        chosen = torch.full_like(taken, -1, dtype=torch.int64)
         return arrived, chosen.scatter(1, slot, route.gather(1, order)[:, :arriving])
 
     def observe(self, worlds: Tensor | None = None) -> Tensor:

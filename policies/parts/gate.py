@@ -108,7 +108,8 @@ class Gate(nn.Module):
         c = self.config
         if c.target_rate is not None:
             self.price.add_(c.price_step * (self.rate - c.target_rate)).clamp_min_(0.0)
-        elif progress >= c.full_from:
-            self.price.fill_(c.cost)
+        elif progress <= c.free_until and c.free_until:
+            self.price.fill_(0.0)
         else:
-            self.price.fill_(c.cost * max(progress - c.free_until, 0.0) / (c.full_from - c.free_until))
+            ramp = max(c.full_from - c.free_until, 1e-9)
+            self.price.fill_(c.cost * min((progress - c.free_until) / ramp, 1.0) if c.full_from else c.cost)
