@@ -6,7 +6,10 @@ classes, which amounts to a threshold with logistic noise. Like MAGIC it can com
 them from the hidden vectors before the first round.
 
 With ``degree`` each receiver keeps the senders with the largest logits, sampled by Gumbel top-k: its threshold lies
-between the last sender kept and the first one left out.
+between the last sender kept and the first one left out. The executed graph has the noise of one fixed draw: without it
+all receivers would choose the same of several good senders.
+
+Unlike in the released code an agent's own vector is added to the mixture, which in large teams would hardly contain it.
 
 Edges start open and stay so for the first part of training: agents that cannot use messages yet hear noise, which would
 teach the scheduler to close all edges before anybody has learned to talk.
@@ -44,6 +47,7 @@ class DynamicGraph(Topology[DynamicConfig]):
 
     dynamic = True
     learns: Tensor
+    _tie_break: Tensor
     _others: Tensor
 
     def __init__(self, config: DynamicConfig, num_agents: int, width: int) -> None:
@@ -58,6 +62,7 @@ class DynamicGraph(Topology[DynamicConfig]):
         nn.init.orthogonal_(self.keep.weight, 0.01)
         nn.init.constant_(self.keep.bias, config.initial_logit)
         self.register_buffer("learns", torch.tensor(float(config.warmup == 0)))
+        self.register_buffer("_tie_break", torch.zeros(1, dtype=torch.int64), persistent=False)
         self.register_buffer("_others", others(num_agents), persistent=False)
 
     @classmethod
@@ -71,7 +76,7 @@ class DynamicGraph(Topology[DynamicConfig]):
         """Hidden vectors [B, N, H] -> logits [B, G, N, N] of the edges of each graph (row: receiver)."""
         seen = self.notice(hidden)
         scores = nn.functional.leaky_relu(self.attend_from(seen) + self.attend_to(seen).transpose(1, 2), 0.2)
-        noticed = nn.functional.elu(scores.softmax(-1) @ seen)
+        noticed = nn.functional.elu(seen + scores.softmax(-1) @ seen)
         pair = self.receiver(noticed).unsqueeze(2) + self.sender(noticed).unsqueeze(1)
         out: Tensor = self.keep(nn.functional.relu(pair)).movedim(-1, 1)
         return out
@@ -107,13 +112,14 @@ class DynamicGraph(Topology[DynamicConfig]):
         return soft.detach() + self.learns * (soft - soft.detach())
 
     def _scores(self, source: Tensor, draw: Tensor | None, hidden: Tensor | None) -> Tensor:
-        """Logits [B, G, N, N - 1] of the senders [B, N, N - 1], with the noise of the draws [B] if there are any."""
+        """Logits [B, G, N, N - 1] of the senders [B, N, N - 1], with the noise of the draws [B]."""
         if hidden is None:
             raise ValueError("a dynamic graph needs hidden vectors")
         logits = self.logits(hidden)
-        if draw is not None:
-            noise = logistic if self.config.degree is None else gumbel
-            logits = logits + noise(draw, *logits.shape[1:])
+        if self.config.degree is not None:
+            logits = logits + gumbel(self._tie_break if draw is None else draw, *logits.shape[1:])
+        elif draw is not None:
+            logits = logits + logistic(draw, *logits.shape[1:])
         return logits.gather(3, source.unsqueeze(1).expand(-1, logits.shape[1], -1, -1))
 
     def resize(self, identity: Tensor) -> None:

@@ -403,7 +403,7 @@ def test_a_dynamic_graph_of_given_degree_keeps_the_best_senders(keeps: int) -> N
     hidden, draw = 5 * torch.randn(40, 5, 8), topology.draw(40, generator())
     for given in (None, draw):
         source, kept = topology.graph(given, 40, hidden)
-        scores = topology.logits(hidden)[:, 0] + (0 if given is None else gumbel(draw, 1, 5, 5)[:, 0])
+        scores = topology.logits(hidden)[:, 0] + gumbel(torch.zeros(1).long() if given is None else draw, 1, 5, 5)[:, 0]
         assert kept is not None
         assert (kept.sum(-1) == keeps).all()
         scores = scores.gather(2, source)
