@@ -83,8 +83,8 @@ def reevaluate(
         rows: Columns ``observation`` [R, N, O], ``action`` [R, N], ``gate`` [R, N], ``links`` [R, N, k],
             ``mask`` [R, rounds, N, M]; where messages were disturbed ``source`` and ``scale`` [R, rounds, N, M] and
             ``delta`` [R, rounds, N, M, D]; with a sampled graph ``draw`` [R], with straight-through gates
-            ``gate_noise`` [R, N], with these or a dynamic graph ``asked`` and ``closed`` [R, N, k] (or [R, G, N, k], with
-            a graph per round), with a codec ``coding`` [R, rounds, N, D], with noisy messages ``noise_draw`` [R], with
+            ``gate_noise`` [R, N], with these or a dynamic graph ``asked`` and ``closed`` [R, N, k] (with a graph per
+            round [R, G, N, k]), with a codec ``coding`` [R, rounds, N, D], with noisy messages ``noise_draw`` [R], with
             members that can leave ``alive`` [R, N]. For policies with a memory, rows are sequences, step by step
             (:meth:`agentcomm.step.chunks.Chunks.pack`).
         graph_gradient: Whether gradients reach a learned graph's parameters.

@@ -22,9 +22,9 @@ def score_loss(topology: Any, rows: Mapping[str, Tensor], rounds: int) -> Tensor
     """Score-function loss: minus the credit of each sampled row times its log-probability, averaged over graphs.
 
     A row is the senders of one receiver. Within a step it matters to the receiver itself and, if there are further
-    rounds, to those whom the receiver's messages reach in them. Its credit is the sum of their advantages, each compared
-    with the same agent's mean under all graphs. Crediting every row with the whole team's advantage has the same mean
-    where agents interact in no other way, but N times the variance.
+    rounds, to those whom the receiver's messages reach in them. Its credit is the sum of their advantages, each
+    compared with the same agent's mean under all graphs. Crediting every row with the whole team's advantage has the
+    same mean where agents interact in no other way, but N times the variance.
 
     Args:
         topology: A learned graph.

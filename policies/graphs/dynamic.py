@@ -17,6 +17,8 @@ teach the scheduler to close all edges before anybody has learned to talk.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -71,6 +73,11 @@ class DynamicGraph(Topology[DynamicConfig]):
         if num_agents == 1:
             return NoLinks(TopologyConfig(), num_agents)
         return cls(config, num_agents, width)  # type: ignore[arg-type]
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Any number of senders, and a given one with a graph per round."""
+        return {"": {}, "degree": {"degree": 2, "rounds": 2, "warmup": 0.0}}
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden vectors [B, N, H] -> logits [B, G, N, N] of the edges of each graph (row: receiver)."""

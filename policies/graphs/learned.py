@@ -5,8 +5,9 @@ its steps on data that the model has not been trained on (the paper's bi-level s
 gradient estimators:
 
 *score*: REINFORCE on fresh rollouts, with the log-probabilities of sampled graphs (Plackett-Luce: Gumbel top-k draws
-without replacement). It credits an edge with all of its consequences, including those two hops away. The graph's step
-comes before the model's, so all worlds are held out.
+without replacement). It credits the senders of a receiver with what the receiver gained, and with what those gained
+whom its messages reach in later rounds of the step: each row is judged by a few rewards instead of all N. The graph's
+step comes before the model's, so all worlds are held out.
 
 *straight_through*: CommFormer's. Weights with the gradient of a softmax propagate the loss of some held-out worlds to
 the logits, and all edges outside the graph are offered as closed links. It measures the immediate effect of an

@@ -401,9 +401,9 @@ def test_weights_of_a_dynamic_graph_are_a_sigmoid_that_learns_after_the_warm_up(
 def test_a_dynamic_graph_of_given_degree_keeps_the_best_senders(keeps: int) -> None:
     topology = dynamic(degree=keeps)
     hidden, draw = 5 * torch.randn(40, 5, 8), topology.draw(40, generator())
-    for given in (None, draw):
-        source, kept = topology.graph(given, 40, hidden)
-        scores = topology.logits(hidden)[:, 0] + gumbel(torch.zeros(1).long() if given is None else draw, 1, 5, 5)[:, 0]
+    for seed in (None, draw):
+        source, kept = topology.graph(seed, 40, hidden)
+        scores = topology.logits(hidden)[:, 0] + gumbel(torch.zeros(1).long() if seed is None else seed, 1, 5, 5)[:, 0]
         assert kept is not None
         assert (kept.sum(-1) == keeps).all()
         scores = scores.gather(2, source)
