@@ -164,7 +164,7 @@ def test_a_favoured_diagonal_still_does_not_compete() -> None:
 
 
 @pytest.mark.parametrize("exact", [False, True])
-def test_straight_through_weights_are_a_softmax(exact: bool) -> None:
+def test_weights_are_the_softmax(exact: bool) -> None:
     topology = learned(temperature=0.7)
     draw = topology.draw(4, generator(1))
     noise = gumbel(draw, 6, 6)
