@@ -10,8 +10,8 @@ python studies/hint_gate.py --kind straight_through --price 0.03 --logit 3 --see
 from __future__ import annotations
 
 import argparse
-import json
 import itertools
+import json
 import sys
 import time
 from pathlib import Path
@@ -21,10 +21,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from agentcomm.runs.assembly import make_comms, make_world  # noqa: E402
-from agentcomm.runs.config import RunConfig, parse  # noqa: E402
-from agentcomm.step.loop import TeamLoop  # noqa: E402
-from benchmarks.plain_loop import PlainLoop  # noqa: E402
+from agentcomm.runs.assembly import make_comms, make_world
+from agentcomm.runs.config import RunConfig, parse
+from agentcomm.step.loop import TeamLoop
+from benchmarks.plain_loop import PlainLoop
 
 WORLDS, STEPS, MEMBERS = 64, 8, 2
 KINDS, PRICES, LOGITS, SIDES = ("straight_through", "action"), (0.03, 0.1), (3.0, 0.0, -3.0), ("receiver", "sender")

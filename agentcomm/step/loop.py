@@ -216,14 +216,14 @@ class TeamLoop(State):
         facts = world.facts() if self.collect_facts else {}
         step = self._advance(decision.action, at, numbers)
         if world.link_price:
-            step = replace(step, reward=step.reward - world.link_price * decision.asked.sum(-1))
+            step = replace(step, reward=step.reward - world.link_price * decision.num_asked)
         reward = adversary.on_rewards(step.reward, decision.action, at) if self.learning else step.reward
         for rewards in adversary.reward_guards:
             numbers.note(f"attack {rewards.base.attack.name!r}", "reward", reward)
         self.observation = step.observation
-        here = self.alive
-        # Whoever took the place of a member that left remembers nothing of it.
-        self.memory = decision.memory if here is None else decision.memory * (here & ~step.left).unsqueeze(-1)
+        self.memory = decision.memory
+        if world.loses_members:  # whose places others may have taken already
+            self.memory = self.memory.masked_fill(step.left.unsqueeze(-1), 0.0)
         exchanges: list[ExchangeRecord] = []
         if self.trace and network.trace is not None:
             exchanges, network.trace = network.trace, None
