@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -13,6 +14,7 @@ from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
 from agentcomm.runs.assembly import environment_of, make_comms, make_policy, make_world
 from agentcomm.runs.config import RunConfig, Variant
+from agentcomm.runs.schedule import environment_at
 from agentcomm.training.ppo import Update
 from agentcomm.training.rollout import Sampler
 
@@ -38,10 +40,11 @@ class PlainLoop:
         run = run.model_copy(update={"environment": environment_of(run.environment, seed)})
         training = run.training
         self.run = run
-        world = make_world(run.environment, training.worlds, device)
+        environment = partial(environment_at, run.environment, training.schedule)
+        world = make_world(environment(0.0), training.worlds, device)
         self.policy = make_policy(run.policy, world, variant, seed).to(device)
         comms = make_comms(world, self.policy, run.attacks, run.defenses, derive(seed, "runner", 0), run.transport)
-        self.sampler = Sampler(world, self.policy, comms, training.ppo, derive(seed, "runner", 0))
+        self.sampler = Sampler(world, self.policy, comms, training.ppo, derive(seed, "runner", 0), environment)
         graph = self.policy.graph_parameters()
         own = {id(p) for p in graph}
         model = [p for p in self.policy.parameters() if id(p) not in own]
@@ -60,6 +63,7 @@ class PlainLoop:
         total = self.run.training.env_steps
         self.update.anneal_rates(self.env_steps / total)
         began = time.perf_counter()
+        self.sampler.follow_schedule(self.env_steps / total)
         fragment = self.sampler.collect(self.run.training.fragment)
         sampled = time.perf_counter()
         self.update.run(fragment.columns)

@@ -163,8 +163,8 @@ class Attacker(World[AttackerConfig]):
     def _preview(self) -> None:
         """Compute the attacker agents' observations from the messages that the team is about to send."""
         loop, team_shape = self.loop, self.steered.team_shape
-        said, links = preview_messages(self.victim, loop.observation, loop.graph, loop.alive, loop.memory)
         step = self.team.length.clone()
+        said, links = preview_messages(self.victim, loop.observation, loop.graph, step, loop.alive, loop.memory)
         traffic = Traffic.on_links(said, links, step, 0, team_shape.rounds, self.comms.network.spare)
         self.state["sight"], self.state["able"] = self.steered.sight(
             self.comms.adversary.message_guards[0].show(traffic, step, 0)

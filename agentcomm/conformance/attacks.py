@@ -120,7 +120,7 @@ def _check_messages(attack: type[Attack], config: AttackConfig, shape: TeamShape
         comms = Comms.between(team, [attack(config, team)], directory=DIRECTORY)
         carry(comms, conversation(team, 6 if quick else 16, seed=1))
         check_obeys(comms.adversary.guards[0])
-    exchanges = conversation(shape, 3 if quick else 10, seed=0)
+    exchanges = conversation(shape, 3 if quick else 7, seed=0)
 
     def build(**changes: Any) -> Comms:
         return Comms.between(shape, [attack(config.model_copy(update=changes), shape)], seed=1, directory=DIRECTORY)

@@ -85,10 +85,10 @@ def check_channel(
             check_memory(made.memory, team_shape.num_worlds)
             return Comms.between(team_shape, attacks, seed=1, channels=[_Watched(made)], step_seconds=STEP_SECONDS)
 
-        exchanges = conversation(team_shape, 4 if quick else 12, seed=degree)
+        exchanges = conversation(team_shape, 4 if quick else 7, seed=degree)
         check_state(build, exchanges, quick)
         for attacked in (False, True):
-            _check_books(build(attacked), conversation(team_shape, 5 if quick else 40, seed=2))
+            _check_books(build(attacked), conversation(team_shape, 5 if quick else 16, seed=2))
         if control is not None:
             passed = same_heard(
                 carry(build(attacked=False, given=control), exchanges), carry(Comms.between(team_shape), exchanges)

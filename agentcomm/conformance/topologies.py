@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import product
 from typing import Any
 
 import torch
@@ -61,8 +62,11 @@ def check_graphs(topology: Topology, hidden: Tensor) -> None:
     sampled = topology.learned or topology.dynamic
     require(len(draw) == (b if sampled else 0), f"draw returns {len(draw)} draws for {b} worlds")
     receiver = torch.arange(n, device=hidden.device).view(1, -1, 1)
-    for given in (None, draw) if sampled else (None,):
+    steps = range(4) if topology.scheduled else range(1)
+    for given, step in product((None, draw) if sampled else (None,), steps):
         graph = topology.graph(given, b, hidden)
+        if topology.scheduled:
+            graph = topology.at(graph, torch.arange(b, device=hidden.device) + step)
         source, kept = answered(graph, Graph, f"topology {topology.name!r}", "graph", "a Graph")
         shape = (b, n, topology.degree)
         require(source.shape == shape, f"graph has senders of shape {tuple(source.shape)}, not {shape}")

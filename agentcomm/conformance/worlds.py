@@ -198,7 +198,8 @@ def _check_refusals(world: World) -> None:
 def _check_members(factory: WorldFactory, num_worlds: int, actions: list[Tensor]) -> None:
     """Agents that have left have no effect, compared with a twin in which only their actions differ.
 
-    Members that fail stay away until the next episode; agents of third-party environments may come back.
+    Members that fail stay away until the next episode; where members return, others may take their places, and agents
+    of third-party environments may come back.
     """
     world, twin = factory(num_worlds), factory(num_worlds)
     observation = world.reset(seed=8)
@@ -208,16 +209,18 @@ def _check_members(factory: WorldFactory, num_worlds: int, actions: list[Tensor]
     others = _random_actions(world, len(actions), seed=2)
     for joint, other in zip(actions, others, strict=True):
         alive = world.alive.clone()
-        require(alive.any(1).all(), "a world has no agents left")
+        require(world.members_return or bool(alive.any(1).all()), "a world has no agents left")
         require((observation[~alive] == empty).all(), f"agents that have left must observe {empty} only")
         step = world.step(joint)
         require(not step.active[~alive].any(), "agents that have left are active")
         require((step.reward[~alive] == 0).all(), "agents that have left get a reward")
         differs = _difference(step, twin.step(torch.where(alive, joint, other)))
         require(differs is None, f"{differs} depends on actions of agents that have left")
-        left = world.alive.clone()
-        left[step.finished] = step.final_alive
-        back = world.config.loses_members and (left & ~alive).any()
+        require(not step.left[~alive].any(), "agents leave that were not present")
+        now = world.alive.clone()
+        now[step.finished] = step.final_alive
+        require(not (alive & ~now & ~step.left).any(), "left does not list the agents that left")
+        back = world.config.loses_members and (now & ~alive).any()
         require(not back, "an agent returns within an episode")
         require(
             (step.final_observation[~step.final_alive] == empty).all(), "agents that have left have a final observation"

@@ -47,10 +47,12 @@ class Topology(Plugin[T_co], nn.Module):
         needs_held_out: Whether it learns from worlds that the model does not learn from.
         dynamic: Whether every step has a new graph, computed from agents' observations. Its parameters are trained with
             the model's.
+        scheduled: Whether the graph depends on the step of the episode; see :meth:`at`.
     """
 
     learned: ClassVar[bool] = False
     dynamic: ClassVar[bool] = False
+    scheduled: ClassVar[bool] = False
     needs_held_out: bool = False
     degree: int
 
@@ -69,6 +71,15 @@ class Topology(Plugin[T_co], nn.Module):
     @abstractmethod
     def graph(self, draw: Tensor | None, num_worlds: int, hidden: Tensor | None = None) -> Graph:
         """The graphs of the draws [B], or the executed graph for None. Dynamic ones depend on ``hidden`` [B, N, H]."""
+
+    def at(self, graph: Graph, step: Tensor) -> Graph:
+        """The graph in the present step, given what :meth:`graph` returned; called only if it is ``scheduled``.
+
+        Args:
+            graph: The graph, of the same degree.
+            step: [B] int64, steps since each world's episode began.
+        """
+        return graph
 
     def draw(self, num_worlds: int, generator: torch.Generator) -> Tensor:
         """[B] int64, draws that determine one sampled graph per world; [0] if nothing is sampled."""

@@ -52,12 +52,14 @@ class Transition:
         terminated: [B] bool, episodes that ended by the rules.
         active: [B, N] bool, agents that still took part in this step.
         truncated: [B] bool, episodes truncated by the environment itself; None if only ``max_steps`` truncates.
+        left: [B, N] bool, members that left, even if others are in their places already; None if none can be.
     """
 
     reward: Tensor
     terminated: Tensor
     active: Tensor
     truncated: Tensor | None = None
+    left: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Step:
         terminated: [B] bool, episodes that ended by the rules.
         truncated: [B] bool, episodes truncated at ``max_steps`` (never together with terminated).
         active: [B, N] bool, agents whose action counted in this step.
+        left: [B, N] bool, members that left in this step.
         length: [B] int64, steps of the episode so far, this one included.
         success: [B] bool, whether the task's goal is reached (meaningful where done).
         finished: [F] int64, indices of the worlds whose episode ended.
@@ -85,6 +88,7 @@ class Step:
     terminated: Tensor
     truncated: Tensor
     active: Tensor
+    left: Tensor
     length: Tensor
     success: Tensor
     finished: Tensor
@@ -133,7 +137,7 @@ class World(Plugin[W_co], State):
 
     An environment with ``can_lose_members`` keeps ``state["alive"]`` [B, N] bool if its config ``loses_members``, and
     respects it: members that have left are not observed, do not act, earn nothing and are not waited for. One whose
-    members come and go by its own rules overrides ``loses_members``; at least one is always present. Close worlds.
+    members come and go by its own rules overrides ``loses_members``; one is always present, unless they return.
 
     Attributes:
         agents: Names of the N agents.
@@ -142,6 +146,7 @@ class World(Plugin[W_co], State):
         layout: The observation's layout.
         state: Named tensors [B, ...].
         alive: [B, N] bool, members that are present; all unless the world ``loses_members``.
+        members_return: Whether members join during episodes, in places of others that left; there may be none at times.
         roles: Role of each agent; agents of the same role can stand in for each other.
         score: Name of the metric by which teams are compared in this task.
         link_price: What each link on which a message is sent costs its receiver per step, in units of reward. The loop
@@ -154,6 +159,7 @@ class World(Plugin[W_co], State):
     action_names: tuple[str, ...]
     layout: Observation
     can_lose_members: ClassVar[bool] = False
+    members_return: ClassVar[bool] = False
     keeps: ClassVar[tuple[str, ...]] = ("state", "length", "generator")
 
     def __init__(self, config: W_co, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:
@@ -196,8 +202,6 @@ class World(Plugin[W_co], State):
     def num_actions(self) -> int:
         """Size of each agent's discrete action space."""
         return len(self.action_names)
-
-    # ---- what an environment implements
 
     @abstractmethod
     def begin(self, worlds: Tensor, generator: torch.Generator, scene: Mapping[str, Any] | None = None) -> None:
@@ -243,7 +247,7 @@ class World(Plugin[W_co], State):
         return {}
 
     def readings(self) -> Tensor | None:
-        """[N, K, vocabulary + 1] bool, indices that each entry of each agent's observation can show; None if dense.
+        """[N, K, vocabulary + 1] bool, indices that each entry of an observation can show; None if dense.
 
         The first place stands for -1. An entry without a sensor can show at most one value. By default, all indices.
         """
@@ -262,17 +266,12 @@ class World(Plugin[W_co], State):
     def close(self) -> None:
         """Release what the worlds hold, such as simulators; can be called again. Does nothing by default."""
 
-    # ---- what this class provides
-
     def reset(self, seed: int | None = None, scene: Mapping[str, Any] | None = None) -> Tensor:
-        """Start new episodes in all worlds.
+        """Start new episodes in all worlds; returns observations [B, N, O].
 
         Args:
             seed: Seeds the world's generator; None continues with its present state.
             scene: A fixed initial state, used in every world.
-
-        Returns:
-            Observations [B, N, O].
         """
         if seed is not None:
             self.generator.manual_seed(seed)
@@ -291,7 +290,7 @@ class World(Plugin[W_co], State):
             ValueError: If the actions' shape, type or range is wrong.
         """
         self._check(actions)
-        what = f"environment {self.name!r}"
+        what, before = f"environment {self.name!r}", self.alive.clone()
         transition = answered(self.advance(actions, self.generator), Transition, what, "advance", "a Transition")
         self.length += 1
         length = self.length.clone()
@@ -302,6 +301,7 @@ class World(Plugin[W_co], State):
         success = self.success()
         if self.config.failure:
             self._fail()
+        left = before & ~self.alive if transition.left is None else transition.left
         finished = (transition.terminated | truncated).nonzero().squeeze(-1)
         final = self.observe(finished) if len(finished) else None
         final_alive = self.alive[finished]
@@ -315,6 +315,7 @@ class World(Plugin[W_co], State):
             terminated=transition.terminated,
             truncated=truncated,
             active=transition.active,
+            left=left,
             length=length,
             success=success,
             finished=finished,

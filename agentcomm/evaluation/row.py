@@ -159,7 +159,7 @@ def about(cell: Cell, saved: SavedPolicy, own: TransportConfig) -> dict[str, Any
 
 def executed_graph(policy: CommPolicy) -> list[list[int]]:
     """Adjacency of the executed graph: [i][j] = 1 if receiver i listens to sender j; empty if it changes per step."""
-    if policy.topology.dynamic:
+    if policy.topology.dynamic or policy.topology.scheduled:
         return []
     graph = policy.topology.graph(None, 1)
     kept = torch.ones_like(graph.source) if graph.kept is None else graph.kept.long()

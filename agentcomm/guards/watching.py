@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from operator import is_
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -137,8 +138,11 @@ def _dict(target: dict[Any, Any]) -> Restore:
     before = dict(target)
 
     def restore() -> bool:
-        if len(target) == len(before) and all(k in target and _kept(target[k], v) for k, v in before.items()):
-            return False
+        if len(target) == len(before):
+            if all(map(is_, target, before)) and all(map(is_, target.values(), before.values())):
+                return False  # the usual case, without a call per entry
+            if all(k in target and _kept(target[k], v) for k, v in before.items()):
+                return False
         target.clear()
         target.update(before)
         return True

@@ -19,7 +19,8 @@ RenderMode = Literal["ansi", "rgb_array"] | None
 class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics are not typed for mypy
     """One world as a PettingZoo ``ParallelEnv``.
 
-    Agents stay until the episode ends, unless the world lets members fail: those are terminated and leave.
+    Agents stay until the episode ends, unless the world lets members fail: those are terminated and leave. Where
+    members return, all agents stay, because PettingZoo knows no return; absent ones observe zeros and are not active.
     ``infos[agent]`` has ``active`` (whether the agent's action counted in this step) and ``success`` (whether the
     task's goal is reached).
 
@@ -125,6 +126,8 @@ class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics 
 
     def _present(self) -> list[str]:
         """Present agents."""
+        if self.world.members_return:
+            return list(self.possible_agents)
         present = self.world.alive[0].tolist()
         return [agent for agent, here in zip(self.possible_agents, present, strict=True) if here]
 

@@ -175,7 +175,7 @@ const Draw = (() => {
       trails.replaceChildren(
         ...(grid ? frame.agents : []).flatMap((_, i) => {
           if (gone(frame, i)) return [];
-          const past = episode.steps.slice(Math.max(0, t - 4), t + 1).map((old) => old.agents[i]);
+          const past = episode.steps.slice(Math.max(0, t - 4), t + 1).filter((old) => !gone(old, i)).map((old) => old.agents[i]);
           return make("path", { d: `M${past.map(([row, column]) => `${(column + 0.5) * CELL} ${(row + 0.5) * CELL}`).join("L")}` });
         }),
       );

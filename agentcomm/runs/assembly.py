@@ -23,6 +23,7 @@ from agentcomm.directory.world import DirectoryWorld
 from agentcomm.runs.choices import PLAIN_TRANSPORT, Choice, TransportConfig, build
 from agentcomm.runs.config import RunConfig, Variant
 from agentcomm.runs.fitting import check_attacks, check_defenses, construct
+from agentcomm.runs.schedule import ends_of
 from agentcomm.step.comms import Comms
 
 
@@ -131,9 +132,14 @@ def make_comms(
         raise ConfigError(f"{named} cannot be used by this team of {world.num_agents}: {error}") from error
     for guard, choice in zip(comms.adversary.guards, attacks, strict=True):
         guard.run_as = build("attack", choice).run_as
-    if directory is not None:
-        directory.install(comms.adversary.directory_guards, comms.defenders.directory_screens)
+    install_directory(world, comms)
     return comms
+
+
+def install_directory(world: World, comms: Comms) -> None:
+    """Let attacks and defenses act on the world's directory, if it has one."""
+    if isinstance(world, DirectoryWorld):
+        world.directory.install(comms.adversary.directory_guards, comms.defenders.directory_screens)
 
 
 def check_training(config: RunConfig) -> None:
@@ -147,6 +153,7 @@ def check_training(config: RunConfig) -> None:
         comms = make_comms(world, policy, config.attacks, config.defenses, transport=config.transport)
         where = deployment(world, policy)
         _check_planned(config, world, policy)
+        _check_phases(config, world)
     for choice, guard in zip(config.attacks, comms.adversary.guards, strict=True):
         reason = guard.attack.idle(where)
         if reason is not None:
@@ -182,6 +189,28 @@ def _somewhere(make: Callable[..., Comms], transports: Sequence[TransportConfig]
             return
     if missing is not None:
         raise missing
+
+
+def _check_phases(config: RunConfig, world: World) -> None:
+    """Check that a team that fits the run's environment fits those of its schedule of training."""
+    for number, phase in enumerate(config.training.schedule):
+        for choice in ends_of(config.environment, phase):
+            with closing(make_world(choice, 1)) as other:
+                for what, of in _INTERFACE.items():
+                    if of(other) != of(world):
+                        raise ConfigError(
+                            f"training.schedule[{number}].environment changes the {what} from {of(world)} to"
+                            f" {of(other)}; a schedule may only change what a trained team can cope with"
+                        )
+
+
+# What a policy is built for.
+_INTERFACE: dict[str, Callable[[World], object]] = {
+    "agents": lambda world: world.agents,
+    "roles": lambda world: world.roles,
+    "actions": lambda world: world.action_names,
+    "observation": lambda world: world.layout,
+}
 
 
 def deployment(

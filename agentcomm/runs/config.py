@@ -37,6 +37,7 @@ from agentcomm.runs.choices import (
 from agentcomm.runs.conditions import ConditionsConfig
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.runs.record import Origin, check_format, consent, take
+from agentcomm.runs.schedule import Phase, check_order, check_schedule
 from agentcomm.runs.settle import located
 
 # The team as configured, or the same team retrained without messages.
@@ -53,6 +54,9 @@ class TrainingConfig(Strict):
     fragment: int = Field(16, ge=1, description="steps per world and iteration")
     runners: int = Field(0, ge=0, description="remote env runners; 0 to sample in the learner's process")
     ppo: PPOSettings = Field(PPOSettings(), description="arguments of PPO")
+    schedule: tuple[Phase, ...] = Field(
+        (), description="changes of the environment in training only, each until a share of training is done"
+    )
     evaluate_every: int = Field(
         10, ge=0, description="iterations between evaluations during training; 0 for no evaluation"
     )
@@ -64,6 +68,12 @@ class TrainingConfig(Strict):
     checkpoint_every: int = Field(10, ge=1, description="iterations between checkpoints")
     keep_checkpoints: int = Field(2, ge=1, description="checkpoints to keep")
     threads: int | None = Field(None, ge=1, description="torch threads of the learner; none for torch's default")
+
+    @field_validator("schedule")
+    @classmethod
+    def _in_order(cls, schedule: tuple[Phase, ...]) -> tuple[Phase, ...]:
+        check_order(schedule)
+        return schedule
 
 
 class EvaluationConfig(ConditionsConfig):
@@ -155,6 +165,7 @@ class RunConfig(Strict):
         conditions = [] if "environment" in without else self.evaluation.expand(self.transport)
         together(
             lambda: check_choices((axis, choice) for key, axis, choice in chosen if key not in without),
+            lambda: check_schedule(self.environment, () if "environment" in without else self.training.schedule),
             *(partial(under.check, self.environment) for under in conditions),
         )
         return self

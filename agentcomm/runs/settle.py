@@ -121,6 +121,14 @@ def _with_paths(config: RunConfig, new: Callable[[str], str]) -> RunConfig:
         "transports": tuple(_transport(transport, change) for transport in evaluation.transports),
         "environments": tuple(inputs.change_paths(world, given, new) for given in evaluation.environments),
     }
-    changed = _in_training(config, change)
-    folders = tuple(new(folder) for folder in whole.plugin_folders)
-    return changed.model_copy(update={"evaluation": evaluation.model_copy(update=update), "plugin_folders": folders})
+    training = whole.training
+    phases = tuple(
+        phase.model_copy(update={"environment": inputs.change_paths(world, phase.environment, new)})
+        for phase in training.schedule
+    )
+    parts = {
+        "training": training.model_copy(update={"schedule": phases}),
+        "evaluation": evaluation.model_copy(update=update),
+        "plugin_folders": tuple(new(folder) for folder in whole.plugin_folders),
+    }
+    return _in_training(config, change).model_copy(update=parts)

@@ -16,7 +16,7 @@ from agentcomm.contracts.traffic import Links
 from agentcomm.step.actions import choose_action, draw_action_noise
 from agentcomm.step.comms import Comms
 from agentcomm.step.gates import GateControl, closed_links, drop_links, make_links, open_gates
-from agentcomm.step.hooks import ask, ask_graph, ask_memory
+from agentcomm.step.hooks import ask, ask_at, ask_graph, ask_memory
 from agentcomm.step.interpreter import Interpreter
 from agentcomm.step.message_noise import add_message_noise, draw_message_noise
 from agentcomm.step.perceive import perceive
@@ -100,6 +100,7 @@ def decide(
     if interpreter is not None:
         interpreter.begin(*shape)
     graph, draw = (graph, step[:0]) if graph is not None else _new_graph(policy, hidden, generator)
+    graph = ask_at(policy.topology, graph, step)
     explores = learning and generator is not None
     gates = open_gates(policy, hidden, generator, control, explores)
     with calling(f"topology {policy.topology.name!r}", "graph"):  # whose senders may not be agents

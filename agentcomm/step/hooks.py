@@ -70,6 +70,22 @@ def ask_memory(policy: CommPolicy, hook: Callable[..., Any], vectors: Tensor, me
     return answer[0], answer[1]
 
 
+def ask_at(topology: Topology, graph: Graph, step: Tensor) -> Graph:
+    """The graphs of a topology in the steps [B] of the worlds.
+
+    Raises:
+        HookError: If the topology raises an error, or returns no graphs of the team.
+    """
+    if not topology.scheduled:
+        return graph
+    what = f"topology {topology.name!r}"
+    with calling(what, "at"):
+        now = answered(topology.at(graph, step), Graph, what, "at", "a Graph")
+    check_tensor(what, "at: source", now.source, tuple(graph.source.shape), torch.int64, optional=False)
+    check_tensor(what, "at: kept", now.kept, tuple(graph.source.shape), torch.bool)
+    return now
+
+
 def ask_graph(topology: Topology, draw: Tensor | None, worlds: int, agents: int, hidden: Tensor | None = None) -> Graph:
     """Let a topology make graphs.
 

@@ -58,7 +58,9 @@ class StepRecord:
     def mean_reward(self) -> Tensor:
         """[B] reward of the world, mean over present members: those that have left earn nothing, and do not count."""
         reward = self.step.reward
-        return reward.mean(1) if self.alive is None else (reward * self.alive).sum(1) / self.alive.sum(1)
+        if self.alive is None:
+            return reward.mean(1)
+        return (reward * self.alive).sum(1) / self.alive.sum(1).clamp_min(1)
 
     @property
     def ended(self) -> Tensor:
@@ -144,6 +146,25 @@ class TeamLoop(State):
         self.observation = self._observed(lambda: self.world.reset(seed), "reset")
         self.running = torch.ones_like(self.running)
         self._forget(torch.arange(self.world.num_worlds, device=self.world.device))
+
+    def move_to(self, world: World) -> Tensor:
+        """Go on in other worlds that the team fits, such as those of the same environment with other arguments.
+
+        Episodes continue if the state of both has the same form and can be restored; else new ones start.
+
+        Returns:
+            [W] int64 indices of the worlds whose episode was given up.
+        """
+        old, self.world = self.world, world
+        if _forms(world) == _forms(old):
+            world.restore(old.snapshot())
+            self.observation = self._observed(world.observe, "observe")
+        else:
+            world.generator.set_state(old.generator.get_state())
+            self.observation = self._observed(world.reset, "reset")
+        given_up = (world.length != old.length).nonzero().squeeze(1)
+        self._forget(given_up)
+        return given_up
 
     def draw_graph(self) -> None:
         """Sample one graph per world, which is used until the next call.
@@ -262,3 +283,8 @@ class TeamLoop(State):
         """Reset message layer, adversary and memory in some worlds ([W] indices)."""
         self.comms.reset(worlds)
         self.memory = self.memory.index_fill(0, worlds, 0.0)  # not in place: the record of the step has the old one
+
+
+def _forms(world: World) -> dict[str, torch.Size]:
+    """Shapes of the tensors in a world's state."""
+    return {name: value.shape for name, value in world.state.items()}

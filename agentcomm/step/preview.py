@@ -14,6 +14,7 @@ from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.topology import Graph
 from agentcomm.contracts.traffic import Links
 from agentcomm.step.gates import make_links, open_gates
+from agentcomm.step.hooks import ask_at
 from agentcomm.step.message_noise import add_message_noise
 from agentcomm.step.perceive import perceive
 
@@ -23,6 +24,7 @@ def preview_messages(
     policy: CommPolicy,
     observation: Tensor,
     graph: Graph | None,
+    step: Tensor,
     alive: Tensor | None = None,
     memory: Tensor | None = None,
 ) -> tuple[Tensor, Links]:
@@ -32,6 +34,7 @@ def preview_messages(
         policy: A policy whose agents all act at once.
         observation: [B, N, O].
         graph: The graph in use; None if the policy builds one in every step.
+        step: [B] int64, steps since each episode began.
         alive: [B, N] bool, present members; None for all.
         memory: [B, N, S] memory of earlier steps; None at the start of episodes.
 
@@ -41,6 +44,7 @@ def preview_messages(
     hidden, _ = perceive(policy, observation, memory, alive)
     if graph is None:
         graph = policy.topology.graph(None, len(observation), hidden)
+    graph = ask_at(policy.topology, graph, step)
     gate = open_gates(policy, hidden).open
     said = add_message_noise(policy, policy.speak(hidden, 0), 0)
     return said, make_links(policy, graph, gate, alive)

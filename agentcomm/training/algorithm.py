@@ -82,6 +82,12 @@ class CommPPO(PPO):
         self._size.end()
         return result
 
+    @property
+    def progress(self) -> float:
+        """Share of training done (0 .. 1)."""
+        done = float(self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
+        return min(done / int(self.config.env_config["run"]["training"]["env_steps"]), 1.0)
+
     def training_step(self) -> None:
         """Sample, update, and send the new weights to the runners."""
         config = self.config

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
 from agentcomm.runs.assembly import make_comms, make_world
 from agentcomm.runs.config import RunConfig
+from agentcomm.runs.schedule import environment_at
 from agentcomm.training.callbacks import EndedEpisode, RunnerCallbacks
 from agentcomm.training.evaluation_size import MOST_EPISODES
 from agentcomm.training.rollout import Sampler
@@ -113,12 +115,22 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         self.stop()
         run, policy = self.run, self.module.policy
         seed = derive(self.seed, "runner", self.worker_index or 0)
+        environment = partial(environment_at, run.environment, run.training.schedule)
         with ExitStack() as undo:
-            world = undo.enter_context(closing(make_world(run.environment, run.training.worlds)))
+            world = undo.enter_context(closing(make_world(environment(0.0), run.training.worlds)))
             comms = make_comms(world, policy, run.attacks, run.defenses, seed, run.transport)
-            self.sampler = Sampler(world, policy, comms, self.config.settings(), seed)
+            sampler = self.sampler = Sampler(world, policy, comms, self.config.settings(), seed, environment)
+            undo.callback(lambda: sampler.world.close())  # a schedule may have replaced the first ones
             self._worlds = undo.pop_all()
         self.callbacks.call("on_environment_created", env=world, env_context=self.config.env_config)
+
+    def follow_schedule(self, progress: float) -> None:
+        """Sample from now on in the environment for a share of training done (0 .. 1)."""
+        assert self.sampler is not None, "this runner does not sample"
+        before = self.sampler.world
+        self.sampler.follow_schedule(progress)
+        if self.sampler.world is not before:
+            self.callbacks.call("on_environment_created", env=self.sampler.world, env_context=self.config.env_config)
 
     def make_module(self) -> None:
         """Build the policy; the first synchronization sets its weights."""

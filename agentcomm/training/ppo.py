@@ -33,7 +33,7 @@ MOST_FLIPPED = 0.05
 def advantages(
     reward: Tensor,
     value: Tensor,
-    done: Tensor,
+    ends: Tensor,
     bootstrap: Tensor,
     last_value: Tensor,
     gamma: float,
@@ -44,8 +44,8 @@ def advantages(
     Args:
         reward: [T, B, N].
         value: [T, B, N] of the state acted in.
-        done: [T, B] bool, terminated or truncated.
-        bootstrap: [T, B, N] value of the final state where truncated, 0 where terminated.
+        ends: [T, B, N] bool, whether an agent's return ends: with the episode, or because it left.
+        bootstrap: [T, B, N] value of the final state where the episode was truncated, else 0.
         last_value: [B, N] value of the state after the last step.
         gamma: Discount.
         gae_lambda: Decay of the sum.
@@ -56,9 +56,8 @@ def advantages(
     out = torch.empty_like(reward)
     following, running = last_value, torch.zeros_like(last_value)
     for t in reversed(range(reward.shape[0])):
-        ends = done[t].unsqueeze(-1)
-        delta = reward[t] + gamma * torch.where(ends, bootstrap[t], following) - value[t]
-        running = delta + gamma * gae_lambda * running.masked_fill(ends, 0.0)
+        delta = reward[t] + gamma * torch.where(ends[t], bootstrap[t], following) - value[t]
+        running = delta + gamma * gae_lambda * running.masked_fill(ends[t], 0.0)
         out[t] = running
         following = value[t]
     return out

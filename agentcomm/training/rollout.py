@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -17,6 +19,8 @@ from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.topology import LearnedTopology
 from agentcomm.contracts.world import World
 from agentcomm.network.ledger import COUNTS
+from agentcomm.runs.assembly import install_directory, make_world
+from agentcomm.runs.choices import Choice
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.comms import Comms
 from agentcomm.step.decide import Decision
@@ -64,17 +68,30 @@ class Sampler(State):
         comms: The team's message layer, and its adversary.
         settings: Discounts and the share of held-out worlds.
         seed: Seed of the worlds and of the policy's sampling.
+        environment: The environment by share of training done, if a schedule changes it; ``world`` is the first one's.
 
     Attributes:
         loop: The loop that takes the team's steps.
+        progress: Share of training done (0 .. 1), as far as the schedule has been followed.
         returns: [B] reward summed over each running episode, mean over agents.
         last: [3, B] length, success and return of each world's last episode; -1 before the first has ended.
     """
 
-    keeps: ClassVar[tuple[str, ...]] = ("loop", "returns", "last")
+    keeps: ClassVar[tuple[str, ...]] = ("loop", "returns", "last", "progress")
 
-    def __init__(self, world: World, policy: CommPolicy, comms: Comms, settings: PPOSettings, seed: int) -> None:
+    def __init__(
+        self,
+        world: World,
+        policy: CommPolicy,
+        comms: Comms,
+        settings: PPOSettings,
+        seed: int,
+        environment: Callable[[float], Choice] | None = None,
+    ) -> None:
         self.settings = settings
+        self.progress = 0.0
+        self._environment_at = environment
+        self._environment = None if environment is None else environment(0.0)
         generator = torch.Generator(world.device).manual_seed(derive(seed, "policy"))
         self.loop = TeamLoop(world, policy, comms, generator, learning=True)
         self.loop.reset(derive(seed, "world"))
@@ -101,6 +118,22 @@ class Sampler(State):
     def comms(self) -> Comms:
         """The team's message layer, and its adversary."""
         return self.loop.comms
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Restore the state, in the environment that the schedule had reached."""
+        self.follow_schedule(saved["progress"])
+        super().restore(saved)
+
+    def follow_schedule(self, progress: float) -> None:
+        """Go on in the environment for a share of training done (0 .. 1); only between fragments."""
+        self.progress = progress
+        if self._environment_at is None or (now := self._environment_at(progress)) == self._environment:
+            return
+        self._environment = now
+        with closing(self.world) as old:
+            world = make_world(now, old.num_worlds, old.device)
+            install_directory(world, self.comms)
+            self.returns[self.loop.move_to(world)] = 0
 
     @torch.no_grad()
     def collect(self, steps: int) -> Fragment:
@@ -183,11 +216,12 @@ class Sampler(State):
         listening_cost = self.policy.listening_cost() if gated else 0.0
         reward = torch.stack([r.reward - listening_cost * _open_gates(r) for r in records])
         value = torch.stack([d.value for d in decisions])
-        done = torch.stack([step.done for step in steps])
-        bootstrap = self._bootstrap(records, reward)
+        gone = torch.stack([r.step.left if r.alive is None else r.step.left | ~r.alive for r in records])
+        ends = torch.stack([step.done for step in steps]).unsqueeze(-1) | gone
+        bootstrap = self._bootstrap(records, reward).masked_fill(gone, 0.0)
         last = self._value(self.loop.observation, self.loop.memory, self.loop.alive)
         self._check_value(last, "of the next observations")
-        advantage = advantages(reward, value, done, bootstrap, last, self.settings.gamma, self.settings.gae_lambda)
+        advantage = advantages(reward, value, ends, bootstrap, last, self.settings.gamma, self.settings.gae_lambda)
         observation = torch.stack([r.observation for r in records])
         columns = {
             "observation": observation if observation.is_floating_point() else observation.to(self._index_dtype),

@@ -11,6 +11,7 @@ import traceback
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from agentcomm.base import errors
@@ -66,8 +67,13 @@ class Attempt:
     failure: Failure | None = None
 
 
-def attempt(runner: BatchFirstEnvRunner) -> Attempt:
-    """Sample a fragment in a runner's process. After an error, the next attempt begins with new worlds."""
+def attempt(runner: BatchFirstEnvRunner, progress: float) -> Attempt:
+    """Sample a fragment in a runner's process. After an error, the next attempt begins with new worlds.
+
+    Args:
+        runner: The runner.
+        progress: Share of training done (0 .. 1).
+    """
     restarted, runner.restarted = runner.restarted, False
     if runner.awaits_weights and not runner.broken:
         return Attempt(restarted=restarted, behind=True)
@@ -76,6 +82,7 @@ def attempt(runner: BatchFirstEnvRunner) -> Attempt:
             raise runner.broken
         if runner.sampler is None:
             runner.make_env()
+        runner.follow_schedule(progress)
         return Attempt(runner.sample(), runner.get_metrics(), restarted)
     except Exception as error:
         failure = Failure.of(runner.worker_index or 0, error)
@@ -117,12 +124,14 @@ class ParallelSampler:
     def _round(self) -> list[Attempt]:
         """One fragment of each runner that returns one."""
         group = self.algorithm.env_runner_group
+        progress = self.algorithm.progress
         if not group.num_remote_workers():
             runner = group.local_env_runner
+            runner.follow_schedule(progress)
             return [Attempt(runner.sample(), runner.get_metrics())]
         self._wait_for_restarts()
         found = []
-        for result in group._worker_manager.foreach_actor(attempt):
+        for result in group._worker_manager.foreach_actor(partial(attempt, progress=progress)):
             if not result.ok:
                 self._died(result.actor_id, result.get())
                 continue

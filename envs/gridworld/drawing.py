@@ -25,7 +25,7 @@ BACKGROUND, LINE, SEEN = (255, 255, 255), (208, 215, 222), (234, 243, 255)
 PREY_COLOR, SIGHTED_COLOR, BLIND_COLOR = (191, 57, 137), (9, 105, 218), (36, 41, 47)
 
 
-def _present(scene: dict[str, Any]) -> list[int]:
+def present(scene: dict[str, Any]) -> list[int]:
     """Agents that have not left."""
     return [agent for agent in range(len(scene["agents"])) if scene.get("alive") is None or scene["alive"][agent]]
 
@@ -38,7 +38,7 @@ def draw_text(scene: dict[str, Any], names: Sequence[str], links: Sequence[Drawn
         grid[row][column] += "*"
     # Numbers of two digits that share a cell are separated.
     separator = "," if len(names) > 10 else ""
-    for agent in _present(scene):
+    for agent in present(scene):
         row, column = scene["agents"][agent]
         grid[row][column] += (separator if grid[row][column] else "") + str(agent)
     width = max(len(mark) for line in grid for mark in line)
@@ -56,34 +56,35 @@ def draw_picture(scene: dict[str, Any], blind: Sequence[bool], links: Sequence[D
     """
     size = scene["size"]
     picture = np.full((size * CELL + 1, size * CELL + 1, 3), BACKGROUND, dtype=np.uint8)
-    for agent in _present(scene):
+    for agent in present(scene):
         (row, column), vision = scene["agents"][agent], scene["vision"][agent]
         if vision is not None:
             top, left = max(row - vision, 0) * CELL, max(column - vision, 0) * CELL
             picture[top : (row + vision + 1) * CELL, left : (column + vision + 1) * CELL] = SEEN
     picture[::CELL] = picture[:, ::CELL] = LINE
     for row, column in scene["prey"]:
-        _stamp(picture, _middle(row, column), CELL * 0.42, PREY_COLOR, order=1)
-    places = [_middle(row, column) + _aside(agent, len(blind)) for agent, (row, column) in enumerate(scene["agents"])]
-    for agent in _present(scene):
+        stamp(picture, middle(row, column), CELL * 0.42, PREY_COLOR, order=1)
+    places = [middle(row, column) + aside(agent, len(blind)) for agent, (row, column) in enumerate(scene["agents"])]
+    for agent in present(scene):
         color = BLIND_COLOR if blind[agent] else SIGHTED_COLOR
-        _stamp(picture, places[agent], CELL * 0.15, color, order=np.inf if blind[agent] else 2)
+        stamp(picture, places[agent], CELL * 0.15, color, order=np.inf if blind[agent] else 2)
     for link in links:
-        _arrow(picture, places[link.sender], places[link.receiver], FATE_COLORS[link.fate])
+        arrow(picture, places[link.sender], places[link.receiver], FATE_COLORS[link.fate])
     return picture
 
 
-def _middle(row: int, column: int) -> Point:
+def middle(row: int, column: int) -> Point:
+    """Pixel in the middle of a cell."""
     return np.array([(row + 0.5) * CELL, (column + 0.5) * CELL])
 
 
-def _aside(agent: int, count: int) -> Point:
+def aside(agent: int, count: int) -> Point:
     """Offset of an agent within its cell, so that agents that share a cell stay visible."""
     angle = 2 * np.pi * agent / count
     return CELL * 0.27 * np.array([np.sin(angle), np.cos(angle)])
 
 
-def _stamp(picture: Picture, center: Point, radius: float, color: tuple[int, int, int], order: float) -> None:
+def stamp(picture: Picture, center: Point, radius: float, color: tuple[int, int, int], order: float) -> None:
     """Fill pixels within ``radius`` of ``center``; by the norm's order a diamond (1), disc (2) or square (inf)."""
     rows, columns = np.indices(picture.shape[:2])
     offset = np.stack([rows - center[0], columns - center[1]], axis=-1)
@@ -98,7 +99,8 @@ def _line(picture: Picture, start: Point, end: Point, color: tuple[int, int, int
         picture[rows + down, columns + right] = color
 
 
-def _arrow(picture: Picture, start: Point, end: Point, color: tuple[int, int, int]) -> None:
+def arrow(picture: Picture, start: Point, end: Point, color: tuple[int, int, int]) -> None:
+    """Draw an arrow that ends short of the disc around its end."""
     along = (end - start) / max(float(np.linalg.norm(end - start)), 1.0)
     across = np.array([-along[1], along[0]])
     # Moved a little to one side, so that messages in both directions stay visible.

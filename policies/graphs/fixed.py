@@ -1,4 +1,4 @@
-"""Fixed graphs: no links, all links, a ring, an exponential graph, and random graphs."""
+"""Fixed graphs: no links, all links, a ring, exponential graphs, and random graphs."""
 
 from __future__ import annotations
 
@@ -75,6 +75,25 @@ class Exponential(FixedGraph):
     def senders(self, num_agents: int) -> Tensor:
         """[N, log2(N) rounded up]."""
         return _at_hops({2**power for power in range(num_agents.bit_length())}, num_agents)
+
+
+class OnePeer(FixedGraph):
+    """In step t agent i listens to i - 2^(t mod log2 N) (one-peer exponential: Ying et al., 2021, arXiv 2110.13363)."""
+
+    scheduled = True
+
+    def senders(self, num_agents: int) -> Tensor:
+        """[N, 1], those of the first step."""
+        return _at_hops({num_agents - 1}, num_agents)
+
+    def at(self, graph: Graph, step: Tensor) -> Graph:
+        """Each agent's sender in the steps [B] of the worlds."""
+        num_agents = graph.source.shape[1]
+        if num_agents == 1:
+            return graph
+        hop = 2 ** (step % (num_agents - 1).bit_length())
+        agents = torch.arange(num_agents, device=step.device)
+        return Graph((agents - hop.unsqueeze(1)).remainder(num_agents).unsqueeze(2))
 
 
 class RandomConfig(TopologyConfig):

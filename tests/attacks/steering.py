@@ -20,13 +20,13 @@ from agentcomm.runs.assembly import make_policy, make_world
 from agentcomm.runs.choices import Choice
 
 
-class Whisper(World):
+class Murmur(World):
     """One agent sees a bit, the other must name it; a new bit in every step."""
 
     agents = ("sees", "acts")
     action_names = ("no", "yes")
     layout = Observation("dense", 2)
-    name = "whisper"
+    name = "murmur"
 
     def __init__(self, config: WorldConfig, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:
         super().__init__(config, num_worlds, device)
@@ -99,7 +99,7 @@ class Telling(CommPolicy):
 
 def register(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_registered", dict(registry._registered))
-    registry.register("environment", "whisper")(Whisper)
+    registry.register("environment", "murmur")(Murmur)
     registry.register("policy", "telling")(Telling)
 
 
@@ -114,8 +114,8 @@ def save(folder: Path, environment: Choice, policy: Choice, seed: int = 0) -> st
     return str(folder)
 
 
-def whispering(folder: Path) -> str:
-    return save(folder, choice("whisper", max_steps=8), choice("telling"))
+def murmuring(folder: Path) -> str:
+    return save(folder, choice("murmur", max_steps=8), choice("telling"))
 
 
 def small_team(folder: Path, size: int = 4, **policy: Any) -> str:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from builders import Attacked, attack, comms, team_shape, team_shape_of
 from small import small
-from steering import choice, register, save, small_team, whispering
+from steering import choice, murmuring, register, save, small_team
 from torch import Tensor
 
 from agentcomm import api
@@ -110,7 +110,7 @@ def test_the_guard_is_in_force_in_training(tmp_path: Path, power: str, budget: d
 
 def test_harm_is_the_reward_and_stealth_has_its_price(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     register(monkeypatch)
-    victim = whispering(tmp_path / "victim")
+    victim = murmuring(tmp_path / "victim")
     for price in (0.0, 0.3):
         w = world(victim, 32, budget={"norm": 4.0}, phrases=1, price=price)
         w.reset(0)
@@ -128,7 +128,7 @@ def test_harm_is_the_reward_and_stealth_has_its_price(tmp_path: Path, monkeypatc
 
 def test_phrases_are_messages_of_honest_agents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     register(monkeypatch)
-    w = world(whispering(tmp_path / "victim"), 3, budget={}, phrases=6, links=[[0, 1]])
+    w = world(murmuring(tmp_path / "victim"), 3, budget={}, phrases=6, links=[[0, 1]])
     assert w.action_names == ("leave", "flip", "say_1", "say_2", "say_3", "say_4", "say_5", "say_6")
     assert w.steered.phrases.abs().eq(1).all(), "the one who sees says 1 or -1"
     assert {float(v) for v in w.steered.phrases.flatten()} == {-1.0, 1.0}
@@ -172,7 +172,7 @@ def test_an_attacker_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pow
     """From half of what can be had to nearly all of it, in seconds; the ratio starts at one, the guard holds."""
     register(monkeypatch)
     arguments: dict[str, Any] = {"power": power, "budget": {"norm": 2.0, "per_episode": 4}, "phrases": 2}
-    w = world(whispering(tmp_path / "victim"), 64, **arguments)
+    w = world(murmuring(tmp_path / "victim"), 64, **arguments)
     chosen = choice("mappo", width=16)
     policy = registry.find("policy", "mappo").for_world(registry.build_config("policy", "mappo", {"width": 16}), w)
     learning = PPOSettings(minibatch=128, learning_rate=0.01, entropy=0.0, final_entropy=0.0, gamma=0.9)

@@ -57,17 +57,16 @@ def slots_of(s: TeamShape, forms: list[str]) -> int:
 
 @pytest.mark.parametrize("form", [None, *TEAM_FORMS])
 @given(seed=st.integers(0, 2**31), agents=st.integers(3, 5), steps=st.integers(1, 6))
-@settings(max_examples=2, deadline=None)
+@settings(max_examples=1, deadline=None)
 def test_transports_agree_under_every_attack(form: str | None, seed: int, agents: int, steps: int) -> None:
     s = team_shape(worlds=2, agents=agents, degree=2, width=4)
-    for defenses in ("none", "both"):
-        agree(s, conversation(s, steps, seed=seed), [] if form is None else [form], defenses, seed)
+    agree(s, conversation(s, steps, seed=seed), [] if form is None else [form], "both", seed)
 
 
 @pytest.mark.parametrize("form", TEAM_FORMS)
 def test_every_attack_keeps_to_its_threat_model_and_its_messages_add_up(form: str) -> None:
     s = team_shape(worlds=2, agents=5)
-    network = agree(s, conversation(s, 16), [form], "none", 0)
+    network = agree(s, conversation(s, 12), [form], "none", 0)
     assert not network.guards[0].violations
     assert network.guards[0].spent.any() or form not in MESSAGE_FORMS, "it did something"
     network.reset(torch.arange(s.num_worlds))  # what is still kept back will never come
@@ -88,7 +87,7 @@ def test_transports_agree_on_every_channel(channel: str) -> None:
     """Bytes wait, take hops and are lost as tensors do."""
     s = team_shape(worlds=2)
     forms = ["impersonate stale", "noise"]
-    n = agree(s, conversation(s, 12, seed=4), forms, "both", 7, channels=[channel, "delay jitter"])
+    n = agree(s, conversation(s, 8, seed=4), forms, "both", 7, channels=[channel, "delay jitter"])
     assert int(n.ledger.steps.sum()) > 0
 
 

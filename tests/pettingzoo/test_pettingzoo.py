@@ -19,6 +19,9 @@ import envs.gridworld.predator_prey
 import envs.market.task_market
 import envs.oracle_hint
 import envs.reactor
+import envs.relay_line
+import envs.traffic.traffic_junction
+import envs.whisper
 from agentcomm.base.errors import ConfigError, PluginError
 from agentcomm.base.registry import build_config, find
 from agentcomm.conformance import check_seeds, check_world
@@ -35,7 +38,10 @@ MAKERS = GRIDS | {
     "agreement": envs.agreement.parallel_env,
     "cliques": envs.cliques.parallel_env,
     "reactor": envs.reactor.parallel_env,
+    "relay_line": envs.relay_line.parallel_env,
+    "whisper": envs.whisper.parallel_env,
     "task_market": envs.market.task_market.parallel_env,
+    "traffic_junction": envs.traffic.traffic_junction.parallel_env,
 }
 CHANGES = {
     "predator_prey": {"size": 6, "vision": 2, "max_steps": 9},
@@ -44,7 +50,10 @@ CHANGES = {
     "reactor": {"members": 4, "slack": 2, "margin": 2, "wiring": 2, "max_steps": 9},
     "oracle_hint": {"members": 5, "symbols": 3, "wiring": 2, "max_steps": 9, "moment": "random"},
     "agreement": {"members": 5, "symbols": 3, "max_steps": 9},
+    "relay_line": {"members": 5, "symbols": 3, "max_steps": 9},
+    "whisper": {"members": 5, "symbols": 3, "max_steps": 9},
     "cliques": {"members": 7, "group": 3, "error": 0.1, "wiring": 2, "max_steps": 9},
+    "traffic_junction": {"difficulty": "medium", "vision": 0, "arrival": 0.4, "max_steps": 9},
 }
 SCENE = {"positions": [[0, 0], [1, 1], [4, 4]], "prey": [[2, 3]]}
 

@@ -105,17 +105,17 @@ def decided(policy: CommPolicy, observation: Tensor, seed: int, alive: Tensor | 
 def replayed_logits(policy: Any, rows: dict[str, Tensor], observation: Tensor) -> Tensor:
     """Logits of :func:`agentcomm.step.replay.reevaluate`, of which it returns only one."""
     kept: list[Tensor] = []
-    original = policy.run
+    original = policy.act
 
     def spy(*arguments: Any) -> Tensor:
         kept.append(original(*arguments))
         return kept[0]
 
-    policy.run = spy
+    policy.act = spy
     try:
         reevaluate(policy, {**rows, "observation": observation})
     finally:
-        del policy.run
+        del policy.act
     return kept[0]
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from agentcomm.base.errors import ConfigError
 from agentcomm.contracts.topology import Topology, TopologyChoice, TopologyConfig
 from policies.graphs.dynamic import DynamicConfig, DynamicGraph
-from policies.graphs.fixed import Exponential, Random, RandomConfig, Ring
+from policies.graphs.fixed import Exponential, OnePeer, Random, RandomConfig, Ring
 from policies.graphs.learned import EXACT, EmbeddedConfig, EmbeddedGraph, LearnedConfig, LearnedGraph
 from policies.graphs.noise import gumbel, logistic
 from policies.graphs.part import degree
@@ -82,6 +82,24 @@ def test_ring_and_exponential_graph(agents: int) -> None:
         links = torch.eye(agents).scatter(1, topology.graph(None, 1).source[0], 1)
         reached = torch.linalg.matrix_power(links.clamp(max=1).double(), diameter)
         assert (reached > 0).all(), "everybody hears of everybody within so many rounds"
+
+
+@pytest.mark.parametrize("agents", [1, 2, 5, 8])
+def test_one_peer(agents: int) -> None:
+    """In step t agent i listens to i - 2^(t mod log2 N), in each world by its own step; after log2 N steps all met."""
+    topology, period = OnePeer(TopologyConfig(), agents), (agents - 1).bit_length()
+    step, reached = torch.tensor([0, 1, 7]), torch.eye(agents)
+    source = topology.at(topology.graph(None, 3), step).source
+    is_graph(source, 3, agents, min(1, agents - 1))
+    for world, t in enumerate(step.tolist()):
+        for i in range(agents if agents > 1 else 0):
+            assert int(source[world, i, 0]) == (i - 2 ** (t % period)) % agents
+    for t in range(period):
+        links = topology.at(topology.graph(None, 1), torch.tensor([t])).source[0]
+        reached = (torch.eye(agents).scatter(1, links, 1) @ reached).clamp(max=1)
+    assert (reached == 1).all()
+    topology.resize(torch.arange(4))
+    assert topology.at(topology.graph(None, 1), torch.tensor([1])).source[0, :, 0].tolist() == [2, 3, 0, 1]
 
 
 def test_small_rings() -> None:

@@ -18,9 +18,9 @@ from agentcomm.training.rollout import Sampler
 
 
 def naive(
-    reward: Tensor, value: Tensor, done: Tensor, bootstrap: Tensor, last: Tensor, gamma: float, lam: float
+    reward: Tensor, value: Tensor, ends: Tensor, bootstrap: Tensor, last: Tensor, gamma: float, lam: float
 ) -> Tensor:
-    """One world and agent at a time, episode by episode: sum of (gamma * lambda)^l delta up to the episode's end."""
+    """One world and agent at a time, episode by episode: sum of (gamma * lambda)^l delta up to the end of its stay."""
     steps, worlds, agents = reward.shape
     out = torch.zeros_like(reward)
     for b in range(worlds):
@@ -29,10 +29,10 @@ def naive(
                 total, weight = 0.0, 1.0
                 for u in range(t, steps):
                     following = value[u + 1, b, n] if u + 1 < steps else last[b, n]
-                    after = bootstrap[u, b, n] if done[u, b] else following
+                    after = bootstrap[u, b, n] if ends[u, b, n] else following
                     total = total + weight * (reward[u, b, n] + gamma * after - value[u, b, n])
                     weight *= gamma * lam
-                    if done[u, b]:
+                    if ends[u, b, n]:
                         break
                 out[t, b, n] = total
     return out
@@ -43,19 +43,19 @@ def naive(
 def test_advantages_equal_a_plain_loop(seed: int, gamma: float, lam: float) -> None:
     g = torch.Generator().manual_seed(seed)
     reward, value, final = torch.randn(3, 7, 2, 2, generator=g)
-    done = torch.rand(7, 2, generator=g) < 0.3
-    truncated = done & (torch.rand(7, 2, generator=g) < 0.5)
-    bootstrap = final * truncated.unsqueeze(-1)
+    ends = torch.rand(7, 2, 2, generator=g) < 0.3
+    truncated = ends & (torch.rand(7, 2, 2, generator=g) < 0.5)
+    bootstrap = final * truncated
     last = torch.randn(2, 2, generator=g)
-    expected = naive(reward, value, done, bootstrap, last, gamma, lam)
-    got = advantages(reward, value, done, bootstrap, last, gamma, lam)
+    expected = naive(reward, value, ends, bootstrap, last, gamma, lam)
+    got = advantages(reward, value, ends, bootstrap, last, gamma, lam)
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_lambda_one_gives_discounted_returns_and_nothing_crosses_an_end() -> None:
     reward = torch.tensor([1.0, 2.0, 4.0, 8.0]).view(4, 1, 1)
     value = torch.tensor([0.5, 0.25, 3.0, 1.0]).view(4, 1, 1)
-    ends, none = torch.tensor([[False], [True], [False], [False]]), torch.zeros(4, 1, 1)
+    ends, none = torch.tensor([False, True, False, False]).view(4, 1, 1), torch.zeros(4, 1, 1)
     last = torch.full((1, 1), 16.0)
     terminated = advantages(reward, value, ends, none, last, 0.5, 1.0).flatten()
     assert terminated.tolist() == [1 + 1 - 0.5, 2 - 0.25, 4 + 4 + 4 - 3, 8 + 8 - 1]

@@ -48,6 +48,7 @@ class StandIn:
         self.manager = Manager(answers)
         self.restarts = restarts
         self.recreated = 0
+        self.progress = 0.0
         self.env_runner_group = SimpleNamespace(
             _worker_manager=self.manager,
             num_remote_workers=lambda: 1,
@@ -153,11 +154,12 @@ def test_an_attempt_after_an_error_begins_with_new_worlds() -> None:
         sampler="worlds",
         worker_index=2,
         make_env=lambda: made.append(1),
+        follow_schedule=lambda progress: None,
         sample=sample,
         stop=lambda: None,
     )
     for number in range(2):
-        found = attempt(runner)
+        found = attempt(runner, 0.0)
         assert len(made) == number
         assert found.failure is not None
         assert str(found.failure.error).startswith("env runner 2: ZeroDivisionError: in step 3 (")
@@ -168,7 +170,7 @@ def test_an_error_of_construction_is_sent_by_the_first_attempt() -> None:
     runner: Any = SimpleNamespace(
         restarted=True, awaits_weights=True, broken=OSError("no licence file on this node"), worker_index=1
     )
-    found = attempt(runner)
+    found = attempt(runner, 0.0)
     assert found.failure is not None
     assert "env runner 1: OSError: no licence file on this node" in str(found.failure.error)
 
