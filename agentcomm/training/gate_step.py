@@ -94,6 +94,8 @@ class GateStep:
             alive = rows.get("alive", torch.ones_like(rows["gate"])).float()
             loss = loss + price_of(self.policy, now.openness, alive / alive.sum().clamp_min(1), scale)
         stats = watch(now.choices)
-        for parameter, gradient in zip(self.parameters, torch.autograd.grad(loss, self.parameters), strict=True):
-            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+        found = torch.autograd.grad(loss, self.parameters, allow_unused=True)  # a policy may ignore weights
+        for parameter, gradient in zip(self.parameters, found, strict=True):
+            if gradient is not None:
+                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
         return {name: stats[name] for name in ("gradient_open", "gradient_closed")}
