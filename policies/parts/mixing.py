@@ -12,8 +12,9 @@ where a is the attention that slot j has, or would have if it were heard. A rece
 once, so its gradient is the joint difference, output with all of its links minus output without any. Marginals are
 constants: an unheard message has no gradient, so that nobody learns to speak unheard.
 
-Every function adds ``w - w.detach()``, which is 0, times the slot's share of the marginal to the coefficient with which
-the message enters the sum. The extra gradient costs no pass over the payloads.
+Every function adds the difference of w from the recorded decision, times the slot's share of the marginal, to the
+coefficient with which the message enters the sum. It is 0 unless an update moves the decision to see what it changes
+(:mod:`agentcomm.training.gate_step`), and the extra gradient costs no pass over the payloads.
 """
 
 from __future__ import annotations
