@@ -62,6 +62,7 @@ class CommFormer(TokenPolicy[CommFormerConfig]):
             "in turns": {"decoder": "autoregressive"},
             "one round": {"width": 8, "blocks": 0},
             "message_noise": {"message_noise": {}},
+            "memory": {"width": 8, "memory": {"width": 6}},
         }
 
     def __init__(self, config: CommFormerConfig, layout: Observation, num_agents: int, num_actions: int) -> None:

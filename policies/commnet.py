@@ -5,7 +5,7 @@ without any (section 3.1: ``h_i' = tanh(H h_i + C c_i)``); each round has matric
 h_i, the output of a layer normalization without gain: honest payloads have length sqrt(D).
 
 Deviations: the paper's skip connection leads from the encoding h_i^0 into every round; here it leads from round to
-round, because a step's state is one vector. Feed-forward, as the paper's first model, without memory.
+round, because a step's state is one vector. Feed-forward, as the paper's first model, unless there is a ``memory``.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ The gate is at the sender and is an action, sampled and trained together with th
 individual: every agent has its own reward, as the environments here provide it, and its own critic. The critic sees the
 agent's observation, but not the gate: a critic that knew it would leave no advantage to the gate.
 
-Deviations: feed-forward, where the paper has an LSTM, so a round is CommNet's (:mod:`policies.commnet`), and the gate
-depends on this step's observation instead of the last hidden state. The mean is over accepted messages, where the paper
-divides by N - 1 even if agents are silent. Payloads are CommNet's, of length sqrt(D).
+Deviations: feed-forward unless there is a ``memory``, and then with GRU cells, where the paper has an LSTM: a round is
+CommNet's (:mod:`policies.commnet`), and the gate depends on this step's observation, too. The mean is over accepted
+messages, where the paper divides by N - 1 even if agents are silent. Payloads are CommNet's, of length sqrt(D).
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class IC3Net(CommNet[IC3NetConfig]):
                 "rounds": 2,
             },
             "no gate": {"width": 8, "gate": None},
+            "memory": {"width": 8, "memory": {"heard": False}},
         }
 
     def __init__(self, config: IC3NetConfig, layout: Observation, num_agents: int, num_actions: int) -> None:

@@ -4,7 +4,8 @@ A payload is the concatenation of a signature k_j and a value v_j. Receiver i at
 to the accepted messages, ``a_ij = softmax_j(q_i . k_j / sqrt(d_k))``, aggregates ``c_i = sum_j a_ij v_j``, and updates
 its state to ``h_i' = tanh(W [c_i, h_i])``; rounds share their weights (section 4).
 
-Deviations: feed-forward, where the paper has a GRU, so messages are received in the step in which they are sent; and
+Deviations: feed-forward unless there is a ``memory``, and then messages change it once, after the last round, where
+the paper feeds those of the step before to its GRU; messages are received in the step in which they are sent; and
 payloads are outputs of a layer normalization without gain, so that honest ones have length sqrt(D).
 """
 
@@ -44,8 +45,9 @@ class TarMAC(TokenPolicy[TarMACConfig]):
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
-        """The default width, and a narrow payload."""
-        return {"": {}, "narrow": {"width": 8, "signature": 3}}
+        """The default width, a narrow payload, and a memory of what is heard."""
+        small = {"width": 8, "signature": 3}
+        return {"": {}, "narrow": small, "memory": small | {"memory": {"seen": False}}}
 
     def __init__(self, config: TarMACConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
         super().__init__(config, layout, num_agents, num_actions, config.topology)

@@ -107,6 +107,8 @@ def rows_of(decision: Decision, observation: Tensor, **more: Tensor) -> dict[str
         **{name: column[0] for name, column in record_inboxes([decision.inboxes], decision.links[None]).items()},
         **more,
     }
+    if decision.closed is not None:
+        rows |= {"asked": decision.asked, "closed": decision.closed}
     return rows if decision.gate_noise is None else rows | {"gate_noise": decision.gate_noise}
 
 

@@ -18,9 +18,11 @@ from agentcomm.contracts.policy import CommPolicy, Deliver, PolicyConfig
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.world import World
 from agentcomm.runs.ppo_settings import PPOSettings
-from agentcomm.step.chunks import Chunks
 from agentcomm.step.comms import Comms
+from agentcomm.step.hooks import ask_memory
+from agentcomm.step.perceive import perceive
 from agentcomm.step.replay import reevaluate
+from agentcomm.training.minibatches import batch_of
 from agentcomm.training.rollout import Sampler
 
 RETURNS = {
@@ -83,7 +85,19 @@ def _run(policy: CommPolicy, observation: Tensor, deliver: Deliver, worlds: Tens
     """Logits, with arbitrary actions for autoregressive policies that depend on the index of the world."""
     actions = _some_actions(policy, len(observation) if worlds is None else int(worlds.max()) + 1)
     actions = (actions if worlds is None else actions[worlds]).to(observation.device)
-    return policy.run(policy.encode(observation), deliver, actions)
+    hidden, memory = perceive(policy, observation, _some_memory(policy, observation))
+    return policy.run(hidden, deliver, actions, memory)
+
+
+def _hidden(policy: CommPolicy, observation: Tensor) -> Tensor:
+    """[worlds, N, H] before any message."""
+    return perceive(policy, observation, _some_memory(policy, observation))[0]
+
+
+def _some_memory(policy: CommPolicy, observation: Tensor) -> Tensor:
+    """[worlds, N, S], some memory of each agent that depends on its own observation in [worlds, N, O]."""
+    seen = observation.double().sum(-1, keepdim=True)
+    return (seen * (1 + torch.arange(policy.memory_width, device=observation.device))).sin().float()
 
 
 def _call(policy: CommPolicy, hook: str, *arguments: Any) -> Tensor:
@@ -107,8 +121,9 @@ def _check_parts(policy: CommPolicy, observation: Tensor, world: World) -> None:
     require(sizes == (n, world.num_actions), f"num_agents and num_actions are {sizes}")
     ambient = torch.get_rng_state()
     hidden = _call(policy, "encode", observation)
-    first = hidden
     require(hidden.shape[:2] == (b, n), f"encode returns {tuple(hidden.shape)}, not one vector per world and agent")
+    hidden, memory = perceive(policy, observation, _some_memory(policy, observation))
+    first = hidden
     gate = policy.listen(hidden)
     require(gate is None or gate.shape == (b, n), "listen does not return one logit per world and agent")
     for round_ in range(policy.rounds):
@@ -122,6 +137,8 @@ def _check_parts(policy: CommPolicy, observation: Tensor, world: World) -> None:
         require(heard.shape == hidden.shape, f"hear turns {tuple(hidden.shape)} into {tuple(heard.shape)}")
         require(torch.equal(said, spoken), "hear changes the payloads of others")
         hidden = heard
+    if policy.keeps_heard:
+        hidden, _ = ask_memory(policy, policy.retain, hidden, memory)
     _call(policy, "act", hidden)
     logits, value = _run(policy, observation, _clear(source)), _call(policy, "value", first)
     shape = (b, n, world.num_actions)
@@ -144,9 +161,10 @@ def _check_secrecy(policy: CommPolicy, observation: Tensor) -> None:
     The critic may use the observations of all agents, but no messages.
     """
     b, n = observation.shape[:2]
-    source = policy.topology.graph(None, b, policy.encode(observation)).source
+    hidden = _hidden(policy, observation)
+    source = policy.topology.graph(None, b, hidden).source
     closed = torch.zeros(b, n, dtype=torch.bool, device=observation.device)
-    own = policy.listen(policy.encode(observation))
+    own = policy.listen(hidden)
     logits = _run(policy, observation, _clear(source, closed))
     for agent in range(n):
         other = observation.roll(1, 0)
@@ -154,7 +172,7 @@ def _check_secrecy(policy: CommPolicy, observation: Tensor) -> None:
         seen = _run(policy, other, _clear(source, closed))
         same = torch.allclose(seen[:, agent], logits[:, agent], atol=1e-4)
         require(same, "an agent's logits depend on observations of others without messages")
-        gate = policy.listen(policy.encode(other))
+        gate = policy.listen(_hidden(policy, other))
         if gate is not None and own is not None:
             require(
                 torch.allclose(gate[:, agent], own[:, agent], atol=1e-4),
@@ -184,15 +202,12 @@ def _check_replay(policy: CommPolicy, world: World, attacked: bool) -> set[str]:
     team_shape = TeamShape(*sizes, device=world.device)
     comms = Comms.between(team_shape, [Disturb(AttackConfig(), team_shape)] if attacked else [])
     ambient = torch.get_rng_state()
-    settings = PPOSettings(held_out=0.0)
+    settings = PPOSettings(held_out=0.0, minibatch=None, chunk=5)
     fragment = Sampler(world, policy, comms, settings, seed=0).collect(16)
     require(torch.equal(ambient, torch.get_rng_state()), "randomness is drawn from torch's global generator")
-    columns = fragment.columns
-    if policy.memory_width:
-        memory = columns.pop("memory")
-        columns, _ = Chunks(columns["time"], settings.chunk).pack(columns, memory)
-    now = reevaluate(policy, columns, graph_gradient=topology.learned)
-    differences = [getattr(now, name) - columns[name] for name in ("log_probability", "gate_log_probability")]
+    rows = next(batch_of(policy, fragment.columns, settings).epoch(0, policy, torch.Generator()))
+    now = reevaluate(policy, rows, graph_gradient=topology.learned)
+    differences = [getattr(now, name) - rows[name] for name in ("log_probability", "gate_log_probability")]
     error = torch.stack(differences).abs().max().detach()
     require(error < 1e-4, f"reevaluating a rollout changes its log-probabilities by up to {float(error):.2g}")
     loss = (now.log_probability + now.gate_log_probability + now.entropy + now.value).sum()

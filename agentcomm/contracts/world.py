@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import TypeVar
 
+from agentcomm.base.answers import check_actions
 from agentcomm.base.calling import answered
 from agentcomm.base.errors import ConfigError
 from agentcomm.base.plugin import Plugin, PluginConfig
@@ -28,12 +29,13 @@ class Observation:
 
     Attributes:
         kind: ``dense`` for float vectors [.., width]; ``indices`` for int64 vectors [.., width] of indices into
-            ``vocabulary`` rows, with -1 for unused entries. An index vector stands for the sum of the one-hot codes of
-            its entries.
+            ``vocabulary`` rows, with -1 for unused entries: the sum of the one-hot codes of its entries.
         width: O for dense, K for indices.
         vocabulary: Number of distinct indices (``indices`` only, else 0).
         low: Smallest value an entry can take (``dense`` only).
         high: Largest value an entry can take (``dense`` only).
+        grids: First code, rows and columns of blocks of codes that number the cells of a grid, row by row (``indices``
+            only). Policies may embed such codes by row and column.
     """
 
     kind: Literal["dense", "indices"]
@@ -41,6 +43,7 @@ class Observation:
     vocabulary: int = 0
     low: float = -math.inf
     high: float = math.inf
+    grids: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,10 +122,7 @@ class WorldConfig(PluginConfig):
         return self.failure > 0 or self.fewest is not None
 
     def of_team(self, seed: int) -> Self:
-        """The arguments for the team of a training seed: the same for all teams, unless something is drawn per team.
-
-        A team is trained and evaluated with what this returns, which its policy file records.
-        """
+        """The arguments for the team of a training seed, if something is drawn per team; its policy file has them."""
         return self
 
 
@@ -149,8 +149,7 @@ class World(Plugin[W_co], State):
         members_return: Whether members join during episodes, in places of others that left; there may be none at times.
         roles: Role of each agent; agents of the same role can stand in for each other.
         score: Name of the metric by which teams are compared in this task.
-        link_price: What each link on which a message is sent costs its receiver per step, in units of reward. The loop
-            of a team subtracts it from the rewards, in training and in evaluation.
+        link_price: Reward that a link with a message costs its receiver per step, which the loop of a team subtracts.
     """
 
     score: str = "mean_return"
@@ -196,7 +195,7 @@ class World(Plugin[W_co], State):
         """[B, N] bool, members that are present; expanded ones if members cannot leave."""
         if self.loses_members:
             return self.state["alive"]
-        return torch.ones(1, 1, dtype=torch.bool, device=self.device).expand(self.num_worlds, self.num_agents)
+        return torch.ones((1, 1), dtype=torch.bool, device=self.device).expand(self.num_worlds, self.num_agents)
 
     @property
     def num_actions(self) -> int:
@@ -257,10 +256,7 @@ class World(Plugin[W_co], State):
         return torch.ones(shape, dtype=torch.bool, device=self.device)
 
     def facts(self) -> dict[str, Tensor]:
-        """Private facts of agents that messages may leak: by name, classes [B, N] int64 from 0, or -1 if undefined.
-
-        Environments add facts that their agents observe.
-        """
+        """Facts that agents observe and messages may leak: by name, classes [B, N] int64 from 0, or -1 if undefined."""
         return {"role": torch.tensor(self.roles, device=self.device).expand(self.num_worlds, -1)}
 
     def close(self) -> None:
@@ -289,15 +285,14 @@ class World(Plugin[W_co], State):
         Raises:
             ValueError: If the actions' shape, type or range is wrong.
         """
-        self._check(actions)
+        check_actions(actions, (self.num_worlds, self.num_agents), self.num_actions)
         what, before = f"environment {self.name!r}", self.alive.clone()
         transition = answered(self.advance(actions, self.generator), Transition, what, "advance", "a Transition")
         self.length += 1
         length = self.length.clone()
-        truncated = self.length >= self.max_steps
+        truncated = (self.length >= self.max_steps) & ~transition.terminated
         if transition.truncated is not None:
-            truncated |= transition.truncated
-        truncated &= ~transition.terminated
+            truncated |= transition.truncated & ~transition.terminated
         success = self.success()
         if self.config.failure:
             self._fail()
@@ -338,18 +333,6 @@ class World(Plugin[W_co], State):
         alive = self.state["alive"]
         luck = torch.rand(alive.shape, generator=self.generator, device=self.device).masked_fill(~alive, -1.0)
         self.state["alive"] = alive & ((luck >= self.config.failure) | (luck == luck.amax(1, keepdim=True)))
-
-    def _check(self, actions: Tensor) -> None:
-        if actions.shape != (self.num_worlds, self.num_agents):
-            raise ValueError(
-                f"actions must have shape {(self.num_worlds, self.num_agents)} (worlds, agents),"
-                f" not {tuple(actions.shape)}"
-            )
-        if actions.dtype.is_floating_point or actions.dtype == torch.bool:
-            raise ValueError(f"actions must be integers, not {actions.dtype}")
-        low, high = torch.aminmax(actions)
-        if low < 0 or high >= self.num_actions:
-            raise ValueError(f"actions must lie in 0 .. {self.num_actions - 1}, but go from {int(low)} to {int(high)}")
 
 
 @dataclass(frozen=True)

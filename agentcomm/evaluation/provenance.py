@@ -35,7 +35,7 @@ def machine(device: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cpu": _cpu(),
         "cores": os.cpu_count() or 1,
-        "device": device if device == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})",
+        "device": device if device.startswith("cpu") else f"{device} ({torch.cuda.get_device_name(device)})",
         "torch": torch.__version__,
     }
 

@@ -221,8 +221,9 @@ class TeamLoop(State):
         for rewards in adversary.reward_guards:
             numbers.note(f"attack {rewards.base.attack.name!r}", "reward", reward)
         self.observation = step.observation
-        here = self.alive
-        self.memory = decision.memory if here is None else decision.memory * here.unsqueeze(-1)
+        self.memory = decision.memory
+        if world.loses_members:  # whose places others may have taken already
+            self.memory = self.memory.masked_fill(step.left.unsqueeze(-1), 0.0)
         exchanges: list[ExchangeRecord] = []
         if self.trace and network.trace is not None:
             exchanges, network.trace = network.trace, None

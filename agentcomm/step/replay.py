@@ -133,7 +133,7 @@ def unroll(
     columns = {name: value for name, value in rows.items() if name not in ("memory", "sizes")}
     for size in rows["sizes"].tolist():
         step = {name: value[start : start + size] for name, value in columns.items()}
-        memory = memory[:size].masked_fill(step["first"].view(-1, 1, 1), 0.0)
+        memory = memory[:size].masked_fill(step["first"].unsqueeze(-1), 0.0)
         before = memory
         hidden, memory = policy.recall(encoded[start : start + size], memory)
         hidden, heard = _present(hidden, step), None

@@ -55,8 +55,8 @@ class ChunkBatch:
     policy changes, it is computed again before each later epoch, from the start of the fragment and without gradient.
 
     Args:
-        rows: Columns [R, ...], world by world, with ``time`` and ``first`` [R], and ``memory`` [C, N, S] at the start
-            of chunks.
+        rows: Columns [R, ...], world by world, with ``time`` [R], ``first`` [R, N] (a member whose episode starts), and
+            ``memory`` [C, N, S] at the start of chunks.
         settings: PPO's arguments.
     """
 

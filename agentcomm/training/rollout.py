@@ -242,9 +242,11 @@ class Sampler(State):
         columns |= record_inboxes([d.inboxes for d in decisions], columns["links"], self.policy.reads_age)
         if not self.policy.memory_width:
             return {name: column.flatten(0, 1) for name, column in columns.items()}
-        at = torch.stack([r.at for r in records])
-        time = torch.arange(len(records), dtype=torch.int32, device=at.device)
-        columns |= {"memory": torch.stack(memory), "time": time.unsqueeze(1).expand_as(at), "first": at == 0}
+        first = torch.stack([r.at for r in records]).unsqueeze(-1) == 0
+        left = torch.stack([step.left for step in steps]).roll(1, 0)
+        left[0] = False  # the recorded memory does without
+        time = torch.arange(len(records), dtype=torch.int32, device=first.device).unsqueeze(1)
+        columns |= {"memory": torch.stack(memory), "time": time.expand(first.shape[:2]), "first": first | left}
         return {name: column.transpose(0, 1).flatten(0, 1) for name, column in columns.items()}
 
     def _check_value(self, value: Tensor, field: str) -> None:

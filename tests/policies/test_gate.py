@@ -95,7 +95,7 @@ def test_controlled_gates_open_as_often_as_asked(gate: dict[str, Any] | None) ->
 @pytest.mark.parametrize("side", SIDES)
 def test_ratio_is_one_before_the_first_step(side: str, decoder: str, form: str | None) -> None:
     """The noise is replayed, and openness has the value of the gate that was recorded."""
-    gate = {"kind": "straight_through", "side": side, "initial_logit": 0.0, "cost": 0.1}
+    gate = {"kind": "straight_through", "side": side, "initial_logit": 0.0, "cost": 0.1, "dropped": 0.0}
     world, policy = team(8, gate=gate, decoder=decoder, topology={"name": "full"})
     columns = sampler(world, policy, form).collect(10).columns
     assert 0.2 < columns["gate"].float().mean() < 0.8
@@ -108,7 +108,7 @@ def test_ratio_is_one_before_the_first_step(side: str, decoder: str, form: str |
     assert not now.gate_log_probability.any()
     optimizer = torch.optim.Adam(policy.parameters(), 3e-3)
     stats = Update(policy, PPOSettings(minibatch=None), optimizer, None, generator()).run(columns)
-    assert stats["first_ratio_error"] < 1e-6
+    assert stats["first_ratio_error"] < 1e-5
     assert stats["ratio_error"] > 1e-4, "the parameters moved"
 
 
@@ -130,15 +130,15 @@ def gate_gradient(policy: Any, rows: dict[str, Tensor], value: Any) -> Tensor:
 
 @pytest.mark.parametrize("decoder", ["parallel", "autoregressive"])
 @pytest.mark.parametrize("side", SIDES)
-def test_the_task_reaches_gates_that_were_open(side: str, decoder: str) -> None:
-    """Who was shut heard nothing, or was not heard: that says nothing of what listening would have been worth."""
+def test_the_task_reaches_open_and_closed_gates(side: str, decoder: str) -> None:
+    """Except those on which no message depends: the first agent listens to nobody in turns, the last is not heard."""
     gate = {"kind": "straight_through", "side": side, "initial_logit": 0.0}
     world, policy = team(30, world=CREW, gate=gate, decoder=decoder, topology={"name": "full"})
     seen = world.reset(seed=0)
     d = decide(policy, seen, policy.topology.graph(None, 30), None, world.length, generator())
     rows = rows_of(d, seen)
     gradient = gate_gradient(policy, rows, lambda: reevaluate(policy, rows).log_probability.sum())
-    assert torch.equal(gradient != 0, d.gate)
+    assert (gradient != 0).all()
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -147,6 +147,7 @@ def test_cost_pushes_all_logits_down(side: str) -> None:
     world, policy = team(
         30, gate={"kind": "straight_through", "side": side, "initial_logit": 0.0, "cost": cost, "temperature": 0.8}
     )
+    policy.anneal(1.0)  # until the price has risen
     columns = sampler(world, policy).collect(4).columns
     columns["advantage"] = torch.zeros_like(columns["advantage"])
     plain = PPOSettings(value_weight=0)
@@ -155,7 +156,9 @@ def test_cost_pushes_all_logits_down(side: str) -> None:
         return lambda: ppo_loss(policy, columns, plain, 0.0, False, scale)[0]
 
     got = gate_gradient(policy, columns, loss(1.0))
-    assert (got > 0).all(), "so that descent shuts gates"
+    decided = columns["gate_noise"].isfinite()
+    assert (got[decided] > 0).all(), "so that descent closes gates"
+    assert not got[~decided].any(), "nobody decided to open those that were forced open"
     with torch.no_grad():
         logit = policy.gate(policy.encode(columns["observation"]))
         p = ((logit + columns["gate_noise"]) / 0.8).sigmoid()

@@ -38,6 +38,7 @@ def act(policy: CommPolicy, world: World) -> torch.Tensor:
 def test_teams_of_other_sizes_act(kind: str, observation: str, decoder: str) -> None:
     arguments = {"topology": {"name": kind}, "decoder": decoder, "gate": {"initial_logit": 0.0, "cost": 0.1}}
     trained, policy = team(5, world=CREW | {"observation": observation}, **arguments)
+    policy.anneal(1.0)  # until the price has risen
     for sizes in ((1, 1), (4, 4), (9, 2), (4, 2)):
         world = crew(*sizes, observation=observation)
         resize_team(policy, trained, world)

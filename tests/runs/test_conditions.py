@@ -73,13 +73,7 @@ def test_every_field_is_among_the_cases() -> None:
     assert {field for field, _ in CASES} == set(Conditions.model_fields)
 
 
-# provenance.py takes every device but "cpu" for a GPU. Mending it makes all published cells stale, so it has to wait.
-KNOWN = pytest.mark.xfail(strict=True, reason="provenance asks for the name of a GPU")
-
-
-@pytest.mark.parametrize(
-    ("field", "value"), [pytest.param(*case, marks=[KNOWN] if case[0] == "device" else []) for case in CASES]
-)
+@pytest.mark.parametrize(("field", "value"), CASES)
 def test_a_condition_is_asked_for_evaluated_and_replayed(run: Run, field: str, value: Any) -> None:
     usual = Conditions()
     under = Conditions(**{field: value})

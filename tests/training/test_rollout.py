@@ -129,6 +129,7 @@ def test_listening_costs_what_the_gate_says_and_is_not_part_of_the_return() -> N
     runs = []
     for cost in (0.0, 0.3):
         world, policy = team(6, gate={"initial_logit": 0.0, "cost": cost}, topology={"name": "full"})
+        policy.anneal(1.0)  # until the price has risen
         s = Sampler(world, policy, comms(team_shape_of(world, policy)), PPOSettings(gae_lambda=0.0, gamma=0.0), 0)
         runs.append(s.collect(9))
     free, paid = (f.columns["advantage"] for f in runs)
