@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import CommPolicy, Steps
+from agentcomm.contracts.traffic import per_round
 from agentcomm.step.gates import gate_log_probability
 from agentcomm.step.straight_through import Carried, Choice, carry
 
@@ -86,8 +87,9 @@ def reevaluate(
             ``mask`` [R, rounds, N, M]; where messages were disturbed ``source`` and ``scale`` [R, rounds, N, M] and
             ``delta`` [R, rounds, N, M, D]; where it is read ``age`` [R, rounds, N, M]; with a sampled graph ``draw``
             [R], with straight-through gates ``gate_noise`` [R, N], with these or a dynamic graph ``asked`` and
-            ``closed`` [R, N, k], with a codec ``coding`` [R, rounds, N, D], with noisy messages ``noise_draw`` [R],
-            with members that can leave ``alive`` [R, N]. For policies with a memory, rows are sequences, step by step
+            ``closed`` [R, N, k] (with a graph per round [R, G, N, k]), with a codec ``coding`` [R, rounds, N, D], with
+            noisy messages ``noise_draw`` [R], with members that can leave ``alive`` [R, N]. For policies with a memory,
+            rows are sequences, step by step
             (:meth:`agentcomm.step.chunks.Chunks.pack`).
         graph_gradient: Whether gradients reach a learned graph's parameters.
         frozen: [] bool, whether no gradient reaches straight-through decisions; None for no.
@@ -228,7 +230,7 @@ def _inbox(policy: CommPolicy, rows: Mapping[str, Tensor], carried: Carried, rou
     closed = None
     if carried.closed is not None:
         senders = carried.source
-        closed = carried.closed
+        closed = per_round(carried.closed, round_)
         if policy.autoregressive and round_ == policy.rounds - 1:
             closed = closed & (senders < torch.arange(senders.shape[1], device=senders.device).view(1, -1, 1))
         closed = spread(closed, False) & ~mask
@@ -238,5 +240,5 @@ def _inbox(policy: CommPolicy, rows: Mapping[str, Tensor], carried: Carried, rou
         if delta is not None:
             delta = nn.functional.pad(delta, (0, 0, 0, extra)).masked_fill(closed.unsqueeze(-1), 0.0)
         age = None if age is None else nn.functional.pad(age, (0, extra)).masked_fill(closed, 0)
-    weight = None if carried.weight is None else spread(carried.weight, 1.0)
+    weight = None if carried.weight is None else spread(per_round(carried.weight, round_), 1.0)
     return Inbox(spoken, source, mask, links, scale, delta, weight, None, age, None, None, closed, carried.listening)

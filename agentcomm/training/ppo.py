@@ -204,7 +204,9 @@ class Update:
         graph = policy.graph_parameters()
         own = {id(p) for p in graph}
         self.parameters = [p for p in policy.parameters() if id(p) not in own]
-        self.graph = None if graph_optimizer is None else GraphStep(policy.topology, graph, graph_optimizer)
+        self.graph = (
+            None if graph_optimizer is None else GraphStep(policy.topology, graph, graph_optimizer, policy.rounds)
+        )
         self.entropy, self.learning_rate = settings.entropy, settings.learning_rate
         self._held_out: Rows = {}
         self._advantage_scale: float | Tensor = 1.0

@@ -260,6 +260,7 @@ class Sampler(State):
             columns["draw"] = self.loop.draw.expand(len(decisions), -1)
         elif self.policy.topology.dynamic:
             columns["draw"] = torch.stack([d.draw for d in decisions])
+            columns["asked"] = torch.stack([d.asked for d in decisions])
         if decisions[0].gate_noise is not None:
             columns["gate_noise"] = torch.stack([d.gate_noise for d in decisions if d.gate_noise is not None])
         closed = [d.closed for d in decisions if d.closed is not None]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pytest import MonkeyPatch
 
 from agentcomm.contracts.inbox import Inbox
 from policies.parts import attention
@@ -16,7 +15,7 @@ WORLDS, AGENTS, WIDTH = 5, 9, 12
 @pytest.mark.parametrize("degree", [5, 8])
 @pytest.mark.parametrize("heads", [1, 3])
 @pytest.mark.parametrize("own", [True, False])
-def test_both_ways_are_equal(degree: int, heads: int, own: bool, monkeypatch: MonkeyPatch) -> None:
+def test_both_ways_are_equal(degree: int, heads: int, own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(degree + heads)
     block = ListeningBlock(WIDTH, heads)
     others = torch.stack([torch.tensor([j for j in range(AGENTS) if j != i]) for i in range(AGENTS)])
