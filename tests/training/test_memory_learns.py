@@ -21,10 +21,10 @@ def test_a_line_passes_on_what_it_remembers(memory: dict[str, Any] | None) -> No
         "environment": {"name": "relay_line"},
         "policy": {"name": "commformer", "width": 32, "topology": {"name": "full"}, "memory": memory},
         "transport": {"channels": [{"name": "relay", "layout": "line", "limit": 1, "seconds": 0}]},
-        "training": {"env_steps": 160_000, "worlds": 256, "fragment": 16, "ppo": {"minibatch": 2048}},
+        "training": {"env_steps": 130_000, "worlds": 256, "fragment": 16, "ppo": {"minibatch": 1024}},
     }
     loop = PlainLoop(RunConfig.model_validate(config))
-    while loop.env_steps < 160_000:
+    while loop.env_steps < 130_000:
         loop.iterate()
     reached = loop.evaluate(1024)["mean_return"] / 8
     best = expected(RelayLineConfig(), "right", memory=memory is not None)
