@@ -73,12 +73,14 @@ def check_graphs(topology: Topology, hidden: Tensor) -> None:
         require(source.dtype == torch.int64, f"graph has senders of type {source.dtype}, not torch.int64")
         require(((source >= 0) & (source < n)).all(), "graph names agents that do not exist")
         require((source != receiver).all(), "an agent is its own neighbor")
-        require(kept is None or kept.shape == shape, "kept must be None or have one entry per sender")
+        several = kept is not None and kept.dim() == 4  # graphs, one per round
+        fits = kept is None or (kept[:, 0] if several else kept).shape == shape
+        require(fits, "kept must be None or have one entry per sender, or per round and sender")
         ordered = source.sort(-1).values
         require((ordered.diff(dim=-1) > 0).all(), "a receiver has the same neighbor twice")
     if sampled:
         weight = topology.weight(source, draw, hidden)
-        if weight is None or weight.shape != source.shape:
+        if weight is None or weight.shape != (source if kept is None else kept).shape:
             raise AssertionError("a sampled graph has no weight per edge")
         require(((weight >= 0) & (weight <= 1)).all(), "relaxed edges are not between 0 and 1")
 

@@ -21,7 +21,8 @@ class Graph(NamedTuple):
 
     Attributes:
         source: [B, N, k] int64, senders per receiver: different ones, and never the receiver itself.
-        kept: [B, N, k] bool, edges that exist; None for all. Only graphs of varying degree need it.
+        kept: [B, N, k] bool, edges that exist; None for all. Only graphs of varying degree need it. With a graph per
+            round [B, G, N, k]: later rounds use the last of the G graphs.
     """
 
     source: Tensor
@@ -87,6 +88,8 @@ class Topology(Plugin[T_co], nn.Module):
 
     def weight(self, source: Tensor, draw: Tensor, hidden: Tensor | None = None) -> Tensor | None:
         """Relaxed edges [B, N, K] in 0 .. 1, whose gradient reaches the graph's parameters; None without any.
+
+        Those above a half are open. With a graph per round [B, G, N, K].
 
         Args:
             source: [B, N, K] int64, senders: those of recorded graphs, or more.

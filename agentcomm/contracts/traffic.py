@@ -29,13 +29,24 @@ LIFETIME = 16  # steps after which a message counts as stale
 HOPS = 8  # largest number of hops of a message
 
 
+def per_round(kept: Tensor, round_: int) -> Tensor:
+    """Those of a round [B, N, k] from one set of flags or weights per graph of a step, [B, G, N, k] or [B, N, k]."""
+    return kept if kept.dim() == 3 else kept[:, min(round_, kept.shape[1] - 1)]
+
+
+def like(kept: Tensor | None, flag: Tensor) -> Tensor:
+    """Flags or weights of links [B, N, k], to be combined with those of ``kept``, which may have a set per graph."""
+    return flag.unsqueeze(1) if kept is not None and kept.dim() == 4 else flag
+
+
 class Links(NamedTuple):
     """The links over which messages travel in one exchange.
 
     Attributes:
         source: [B, N, k] int64, the senders that the graph keeps for each receiver.
         open: [B, N] bool, receivers that listen.
-        carried: [B, N, k] bool, links on which the sender sends a message; None for all.
+        carried: [B, N, k] bool, links on which the sender sends a message; None for all. Those of a whole step may be
+            [B, G, N, k], one set per round; see :meth:`of_round`.
         due: [B, N] bool, receivers whose messages this exchange carries; None for all. Where agents act in turns,
             the others receive theirs in another exchange of the step.
     """
@@ -45,6 +56,10 @@ class Links(NamedTuple):
     carried: Tensor | None = None
     due: Tensor | None = None
 
+    def of_round(self, round_: int) -> Links:
+        """The links of one round."""
+        return self if self.carried is None else self._replace(carried=per_round(self.carried, round_))
+
     @property
     def listening(self) -> Tensor:
         """[B, N] bool, receivers that listen in this exchange."""
@@ -52,9 +67,11 @@ class Links(NamedTuple):
 
     @property
     def present(self) -> Tensor:
-        """[B, N, k] bool, links on which a message travels."""
+        """Links on which a message travels, [B, N, k] bool, or [B, G, N, k] with a set of links per round."""
         present = self.listening.unsqueeze(-1).expand_as(self.source)
-        return present if self.carried is None else present & self.carried
+        if self.carried is None:
+            return present
+        return self.carried & (present if self.carried.dim() == 3 else present.unsqueeze(1))
 
     def only(self, due: Tensor, carried: Tensor) -> Links:
         """The links of the receivers ``due`` [B, N] that are also in ``carried`` [B, N, k]."""
@@ -143,6 +160,10 @@ class Traffic:
     def receiver(self) -> Tensor:
         """[B, N, M] int64, the receiver in whose inbox each slot is."""
         return torch.arange(self.source.shape[1], device=self.source.device).view(1, -1, 1).expand_as(self.source)
+
+    def age(self, step: Tensor) -> Tensor:
+        """[B, N, M] int64, steps between ``sent_at``, which attacks can forge, and ``step`` [B]; at least 0."""
+        return (step.view(-1, 1, 1) - self.sent_at).clamp(0, LIFETIME)
 
     def payload(self) -> Tensor:
         """[B, N, M, D] current payloads."""

@@ -37,9 +37,10 @@ class Decision:
         value: [B, N] expected return, in units of reward; 0 for members that have left.
         logits: [B, N, A] action logits.
         links: [B, N, k] int64, the senders that the graph keeps for each receiver.
-        asked: [B, N, k] bool, links that graph, gates and membership left open, before the network.
-        closed: [B, N, k] bool, links between present members that only the edge or only the gate closed; None without
-            straight-through gates and dynamic graphs.
+        asked: [B, N, k] bool, links that graph, gates and membership left open, before the network; [B, G, N, k] with a
+            graph per round.
+        closed: Links between present members that only the edge or only the gate closed, shaped like ``asked``; None
+            without straight-through gates and dynamic graphs.
         draw: [B] int64 seed of the graph sampled for this step; [0] without.
         noise_draw: [B] int64 seed of the message noise; [0] without noise.
         inboxes: The delivered messages, per round.
@@ -60,6 +61,11 @@ class Decision:
     noise_draw: Tensor
     inboxes: list[Inbox]
     memory: Tensor
+
+    @property
+    def num_asked(self) -> Tensor:
+        """[B, N], number of links on which each receiver asks for a message in any round."""
+        return (self.asked if self.asked.dim() == 3 else self.asked.any(1)).sum(-1)
 
 
 @torch.no_grad()
@@ -181,7 +187,7 @@ class _TeamStep:
         inboxes: list[Inbox] = []
         for round_ in range(policy.rounds - policy.autoregressive):
             said = ask(policy, policy.speak, (*state.shape[:2], policy.width), state, round_)
-            inboxes.append(self.exchange(self.add_noise(said, round_), self.links, round_, state))
+            inboxes.append(self.exchange(self.add_noise(said, round_), self.links.of_round(round_), round_, state))
             state = ask(policy, policy.hear, tuple(state.shape), state, inboxes[-1], round_)
         return state, inboxes
 
@@ -190,7 +196,14 @@ class _TeamStep:
         policy, shape = self.policy, state.shape[:2]
         if policy.autoregressive:
             logits, action, told = decide_sequentially(
-                policy, state, self.links, self.exchange, noise, self.add_noise, self.choose, self.retain
+                policy,
+                state,
+                self.links.of_round(policy.rounds - 1),
+                self.exchange,
+                noise,
+                self.add_noise,
+                self.choose,
+                self.retain,
             )
             inboxes.append(told)
             return logits, action
@@ -230,7 +243,7 @@ class _TeamStep:
         else:
             predict = None
             if state is not None and not self.policy.autoregressive:
-                predict = partial(predict_logits, self.policy, state, self.memory, links, number)
+                predict = partial(predict_logits, self.policy, state, self.memory, self.links, number)
             inbox = self.comms.network.exchange(spoken, links, self.step, number, predict)
         if self.interpreter is not None:
             self.interpreter.read(inbox)

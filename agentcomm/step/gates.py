@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from agentcomm.base.state import State
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.topology import Graph
-from agentcomm.contracts.traffic import Links
+from agentcomm.contracts.traffic import Links, like
 
 
 @dataclass(frozen=True)
@@ -98,16 +98,16 @@ def make_links(policy: CommPolicy, graph: Graph, gate: Tensor, alive: Tensor | N
     """
     open_, carried = gate, graph.kept
     if policy.gate is not None and policy.gate.side == "sender":
-        speaking = _of_senders(gate, graph.source)
+        speaking = like(carried, _of_senders(gate, graph.source))
         open_, carried = torch.ones_like(gate), speaking if carried is None else carried & speaking
     if alive is not None:
-        present = _of_senders(alive, graph.source)
+        present = like(carried, _of_senders(alive, graph.source))
         open_, carried = open_ & alive, present if carried is None else carried & present
     return Links(graph.source, open_, carried)
 
 
 def closed_links(policy: CommPolicy, graph: Graph, gate: Tensor, alive: Tensor | None) -> Tensor | None:
-    """[B, N, k] bool, links that a straight-through gate or an edge of a dynamic graph closed; None without either.
+    """Links that a straight-through gate or an edge of a dynamic graph closed; None without either.
 
     One of the two must have closed the link alone: otherwise opening one would change nothing.
 
@@ -116,12 +116,16 @@ def closed_links(policy: CommPolicy, graph: Graph, gate: Tensor, alive: Tensor |
         graph: The communication graph.
         gate: [B, N] bool, open gates.
         alive: [B, N] bool, present members; None for all.
+
+    Returns:
+        [B, N, k] bool, or [B, G, N, k] with a graph per round.
     """
     straight = policy.gate is not None and policy.gate.straight_through
     if not straight and not policy.topology.dynamic:
         return None
     sender = policy.gate is not None and policy.gate.side == "sender"
     opened = _of_senders(gate, graph.source) if sender else gate.unsqueeze(-1).expand_as(graph.source)
+    opened = like(graph.kept, opened)
     kept = torch.ones_like(opened) if graph.kept is None else graph.kept
     closed = torch.zeros_like(opened)
     if policy.topology.dynamic:
@@ -129,7 +133,7 @@ def closed_links(policy: CommPolicy, graph: Graph, gate: Tensor, alive: Tensor |
     if straight:
         closed = closed | (kept & ~opened)
     if alive is not None:
-        closed = closed & alive.unsqueeze(-1) & _of_senders(alive, graph.source)
+        closed = closed & like(graph.kept, alive.unsqueeze(-1) & _of_senders(alive, graph.source))
     return closed
 
 

@@ -104,7 +104,8 @@ def ask_graph(topology: Topology, draw: Tensor | None, worlds: int, agents: int,
         graph = topology.graph(draw, worlds, hidden)
     answered(graph, Graph, what, "graph", "a Graph")
     check_tensor(what, "graph: source", graph.source, shape, torch.int64, optional=False)
-    check_tensor(what, "graph: kept", graph.kept, shape, torch.bool)
+    rounds = () if graph.kept is None or graph.kept.dim() == 3 else (None,)
+    check_tensor(what, "graph: kept", graph.kept, (worlds, *rounds, *shape[1:]), torch.bool)
     if hidden is None and graph.source.numel():  # one of every step is not worth a copy to the host
         low, high = (int(end) for end in torch.aminmax(graph.source))
         if low < 0 or high >= agents:

@@ -216,7 +216,7 @@ class TeamLoop(State):
         facts = world.facts() if self.collect_facts else {}
         step = self._advance(decision.action, at, numbers)
         if world.link_price:
-            step = replace(step, reward=step.reward - world.link_price * decision.asked.sum(-1))
+            step = replace(step, reward=step.reward - world.link_price * decision.num_asked)
         reward = adversary.on_rewards(step.reward, decision.action, at) if self.learning else step.reward
         for rewards in adversary.reward_guards:
             numbers.note(f"attack {rewards.base.attack.name!r}", "reward", reward)

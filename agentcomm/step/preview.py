@@ -47,7 +47,7 @@ def preview_messages(
     graph = ask_at(policy.topology, graph, step)
     gate = open_gates(policy, hidden).open
     said = add_message_noise(policy, policy.speak(hidden, 0), 0)
-    return said, make_links(policy, graph, gate, alive)
+    return said, make_links(policy, graph, gate, alive).of_round(0)
 
 
 def predict_logits(
@@ -66,5 +66,5 @@ def predict_logits(
     state = policy.hear(state, inbox, round_)
     for later in range(round_ + 1, policy.rounds):
         said = add_message_noise(policy, policy.speak(state, later), later)
-        state = policy.hear(state, Inbox(said, links.source, links.present, links.source), later)
+        state = policy.hear(state, Inbox(said, links.source, links.of_round(later).present, links.source), later)
     return policy.act(policy.retain(state, memory)[0])

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.contracts.policy import CommPolicy
+from agentcomm.contracts.traffic import like, per_round
 
 
 class Choice(NamedTuple):
@@ -42,8 +43,8 @@ class Carried(NamedTuple):
     Attributes:
         source: [R, N, K] int64, senders: those of the graph, then those that are offered to a learned one.
         openness: [R, N], 1 where a gate was open and 0 where it was closed, with the gradient of the relaxed gate.
-        weight: [R, N, K] as in :class:`agentcomm.contracts.inbox.Inbox`, or None.
-        closed: [R, N, K] bool, or None.
+        weight: [R, N, K] as in :class:`agentcomm.contracts.inbox.Inbox`, [R, G, N, K] with a graph per round, or None.
+        closed: Bool, shaped like ``weight``, or None.
         listening: [R, N], or None.
         choices: The decisions.
     """
@@ -79,7 +80,7 @@ def carry(
     gate = rows["gate"]
     openness = gate.to(hidden.dtype)
     source = _offered(links) if graph_gradient else links
-    by_gate = _of_links(policy, gate, source)  # what the gate said about each link
+    by_gate = like(closed, _of_links(policy, gate, source))  # what the gate said about each link
     ratio = 1.0 if closed is None else _delivered(policy, rows, links)
     weight = listening = None
     if policy.topology.dynamic or graph_gradient:
@@ -96,9 +97,9 @@ def carry(
         openness = _weight(gate, soft, 1.0)
         if policy.gate.side == "receiver":
             listening = _weight(gate, soft, ratio)
-            weight = None if weight is None else weight * gate.unsqueeze(-1)
+            weight = None if weight is None else weight * like(closed, gate.unsqueeze(-1))
         else:
-            spoken = _of_links(policy, _weight(gate, soft, ratio), source)
+            spoken = like(closed, _of_links(policy, _weight(gate, soft, ratio), source))
             weight = spoken if weight is None else weight * spoken
     return Carried(source, openness, weight, closed, listening, tuple(choices))
 
@@ -126,7 +127,7 @@ def _of_links(policy: CommPolicy, gate: Tensor, source: Tensor) -> Tensor:
 
 
 def _kept(policy: CommPolicy, closed: Tensor | None, by_gate: Tensor, source: Tensor, links: Tensor) -> Tensor:
-    """[R, N, K] bool, edges that the graph kept."""
+    """[R, N, K] bool, edges that the graph kept; [R, G, N, K] with a graph per round."""
     if not policy.topology.dynamic:
         return (torch.arange(source.shape[-1], device=links.device) < links.shape[-1]).expand_as(source)
     assert closed is not None
@@ -159,9 +160,8 @@ def _closed_offers(
 
 def _delivered(policy: CommPolicy, rows: Mapping[str, Tensor], links: Tensor) -> Tensor:
     """[], share of the messages asked for that were delivered; 1 if none was asked for."""
-    asked = rows["asked"].unsqueeze(1).expand(-1, policy.rounds, -1, -1)
+    asked = torch.stack([per_round(rows["asked"], round_) for round_ in range(policy.rounds)], 1)
     if policy.autoregressive:
-        asked = asked.clone()
         asked[:, -1] &= links < torch.arange(links.shape[1], device=links.device).view(1, -1, 1)
     count = asked.sum()
     return torch.where(count > 0, (asked & rows["mask"][..., : links.shape[-1]]).sum() / count.clamp_min(1), 1.0)

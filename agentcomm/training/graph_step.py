@@ -18,28 +18,42 @@ from agentcomm.base.numbers import FIXES, all_finite
 Rows = dict[str, Tensor]
 
 
-def score_loss(topology: Any, rows: Mapping[str, Tensor]) -> Tensor:
-    """Score-function loss: minus the advantage of each sampled graph times its log-probability, averaged over graphs.
+def score_loss(topology: Any, rows: Mapping[str, Tensor], rounds: int) -> Tensor:
+    """Score-function loss: minus the credit of each sampled row times its log-probability, averaged over graphs.
 
-    A graph's advantage is the mean over all steps of the worlds that used it, and over present agents.
+    A row is the senders of one receiver. Within a step it matters to the receiver itself and, if there are further
+    rounds, to those whom the receiver's messages reach in them. Its credit is the sum of their advantages, each
+    compared with the same agent's mean under all graphs. Crediting every row with the whole team's advantage has the
+    same mean where agents interact in no other way, but N times the variance.
 
     Args:
         topology: A learned graph.
         rows: Columns ``draw`` [R], ``links`` [R, N, k], ``advantage`` [R, N] (normalized), with members that can
             leave ``alive`` [R, N].
+        rounds: Rounds of messages per step.
     """
     different, which = rows["draw"].unique(return_inverse=True)
     there = rows["alive"].float() if "alive" in rows else torch.ones_like(rows["advantage"])
-    none = there.new_zeros(len(different))
-    count = none.index_add(0, which, there.sum(1))
-    gained = none.index_add(0, which, (rows["advantage"] * there).sum(1))
+    none = there.new_zeros(len(different), there.shape[1])
+    count = none.index_add(0, which, there)
+    gained = none.index_add(0, which, rows["advantage"] * there)
+    gained = gained / count.clamp_min(1) - gained.sum(0) / count.sum(0).clamp_min(1)
+    gained = gained.masked_fill(count == 0, 0.0)
     place = torch.arange(len(which), device=which.device)
     first = torch.full_like(different, len(which)).scatter_reduce_(0, which, place, "amin")
-    logs = topology.log_probability(rows["links"][first].long(), different).sum(1)
-    total = count.sum().clamp_min(1)
-    advantage = gained / count.clamp_min(1) - gained.sum() / total
-    loss: Tensor = -(advantage * logs * count / total).sum()
+    source = rows["links"][first].long()
+    credit = reached = gained
+    for _ in range(rounds - 1):
+        heard_by = torch.zeros_like(gained).scatter_add_(1, source.flatten(1), _of_receivers(reached, source))
+        credit, reached = credit + heard_by, heard_by
+    share = count / count.sum().clamp_min(1)
+    loss: Tensor = -(credit * topology.log_probability(source, different) * share).sum()
     return loss
+
+
+def _of_receivers(values: Tensor, source: Tensor) -> Tensor:
+    """Values [U, N] of receivers at each of their links, [U, N * k]."""
+    return values.unsqueeze(-1).expand_as(source).flatten(1)
 
 
 class GraphStep:
@@ -49,10 +63,13 @@ class GraphStep:
         topology: A learned graph.
         parameters: Its parameters.
         optimizer: Their optimizer.
+        rounds: Rounds of messages per step.
     """
 
-    def __init__(self, topology: Any, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-        self.topology, self.parameters, self.optimizer = topology, parameters, optimizer
+    def __init__(
+        self, topology: Any, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, rounds: int
+    ) -> None:
+        self.topology, self.parameters, self.optimizer, self.rounds = topology, parameters, optimizer, rounds
 
     @property
     def due(self) -> bool:
@@ -62,7 +79,7 @@ class GraphStep:
     def on_fresh(self, rows: Mapping[str, Tensor]) -> None:
         """One step from rollouts that the model has not been updated with."""
         if self.due and not self.topology.needs_held_out:
-            self.step(score_loss(self.topology, rows))
+            self.step(score_loss(self.topology, rows, self.rounds))
 
     def step(self, loss: Tensor) -> None:
         """One gradient step; gradients of other parameters are not changed.

@@ -172,6 +172,8 @@ def _add_costs(
         loss = loss + policy.listening_cost() / advantage_scale * (now.openness * alive_share).sum()
     if now.auxiliary is not None:
         loss = loss + now.auxiliary
+    if now.price is not None:
+        loss = loss + (now.price * alive_share).sum()
     if now.nats is not None:
         # Each sender pays for its message, in every round.
         loss = loss + policy.message_noise.weight * (now.nats.sum((1, 3)) * alive_share).sum()
@@ -202,7 +204,9 @@ class Update:
         graph = policy.graph_parameters()
         own = {id(p) for p in graph}
         self.parameters = [p for p in policy.parameters() if id(p) not in own]
-        self.graph = None if graph_optimizer is None else GraphStep(policy.topology, graph, graph_optimizer)
+        self.graph = (
+            None if graph_optimizer is None else GraphStep(policy.topology, graph, graph_optimizer, policy.rounds)
+        )
         self.entropy, self.learning_rate = settings.entropy, settings.learning_rate
         self._held_out: Rows = {}
         self._advantage_scale: float | Tensor = 1.0

@@ -2,11 +2,22 @@
 
 As in MAGIC the scheduler is centralized: it uses the hidden vectors of all agents. One graph attention layer mixes
 them, and an MLP over each pair decides whether the receiver listens to the sender, sampled by a Gumbel softmax over two
-classes, which amounts to a threshold with logistic noise. MAGIC computes one such graph per round; here all rounds of a
-step use the same graph.
+classes, which amounts to a threshold with logistic noise. Like MAGIC it can compute a graph for every round, all of
+them from the hidden vectors before the first round.
+
+With ``degree`` each receiver keeps the senders with the largest logits, sampled by Gumbel top-k: its threshold lies
+between the last sender kept and the first one left out. The executed graph has the noise of one fixed draw: without it
+all receivers would choose the same of several good senders.
+
+Unlike in the released code an agent's own vector is added to the mixture, which in large teams would hardly contain it.
+
+Edges start open and stay so for the first part of training: agents that cannot use messages yet hear noise, which would
+teach the scheduler to close all edges before anybody has learned to talk.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -14,17 +25,22 @@ from torch import Tensor, nn
 
 from agentcomm.contracts.topology import Graph, Topology, TopologyConfig
 from policies.graphs.fixed import NoLinks
-from policies.graphs.noise import logistic, new_draws
+from policies.graphs.noise import gumbel, logistic, new_draws
 from policies.graphs.part import others
 
 
 class DynamicConfig(TopologyConfig):
     """Arguments of DynamicGraph."""
 
+    rounds: int = Field(1, ge=1, le=8, description="graphs per step, one per round; further rounds use the last one")
+    degree: int | None = Field(None, ge=1, description="senders kept per receiver; any number when not given")
+    warmup: float = Field(
+        0.25, ge=0, lt=1, description="share of training in which edges are open by chance, before the scheduler learns"
+    )
     hidden: int = Field(32, ge=1, description="width of the scheduler")
     temperature: float = Field(1.0, gt=0, description="temperature of the Gumbel softmax")
     initial_logit: float = Field(
-        1.0, description="initial logit of edges, which are kept with probability sigmoid(this)"
+        3.0, description="initial logit of edges, which are kept with probability sigmoid(this)"
     )
 
 
@@ -32,6 +48,8 @@ class DynamicGraph(Topology[DynamicConfig]):
     """MAGIC's scheduler, trained with the model by a straight-through estimator."""
 
     dynamic = True
+    learns: Tensor
+    _tie_break: Tensor
     _others: Tensor
 
     def __init__(self, config: DynamicConfig, num_agents: int, width: int) -> None:
@@ -42,9 +60,11 @@ class DynamicGraph(Topology[DynamicConfig]):
         self.attend_from, self.attend_to = nn.Linear(size, 1, bias=False), nn.Linear(size, 1, bias=False)
         # The first layer of the MLP over the pair [h_i, h_j], split into its two halves.
         self.receiver, self.sender = nn.Linear(size, size), nn.Linear(size, size, bias=False)
-        self.keep = nn.Linear(size, 1)
+        self.keep = nn.Linear(size, config.rounds)
         nn.init.orthogonal_(self.keep.weight, 0.01)
         nn.init.constant_(self.keep.bias, config.initial_logit)
+        self.register_buffer("learns", torch.tensor(float(config.warmup == 0)))
+        self.register_buffer("_tie_break", torch.zeros(1, dtype=torch.int64), persistent=False)
         self.register_buffer("_others", others(num_agents), persistent=False)
 
     @classmethod
@@ -54,36 +74,60 @@ class DynamicGraph(Topology[DynamicConfig]):
             return NoLinks(TopologyConfig(), num_agents)
         return cls(config, num_agents, width)  # type: ignore[arg-type]
 
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Any number of senders, and a given one with a graph per round."""
+        return {"": {}, "degree": {"degree": 2, "rounds": 2, "warmup": 0.0}}
+
     def logits(self, hidden: Tensor) -> Tensor:
-        """Hidden vectors [B, N, H] -> logits [B, N, N] of edges (row: receiver)."""
+        """Hidden vectors [B, N, H] -> logits [B, G, N, N] of the edges of each graph (row: receiver)."""
         seen = self.notice(hidden)
         scores = nn.functional.leaky_relu(self.attend_from(seen) + self.attend_to(seen).transpose(1, 2), 0.2)
-        noticed = nn.functional.elu(scores.softmax(-1) @ seen)
+        noticed = nn.functional.elu(seen + scores.softmax(-1) @ seen)
         pair = self.receiver(noticed).unsqueeze(2) + self.sender(noticed).unsqueeze(1)
-        out: Tensor = self.keep(nn.functional.relu(pair)).squeeze(-1)
+        out: Tensor = self.keep(nn.functional.relu(pair)).movedim(-1, 1)
         return out
+
+    def anneal(self, progress: float) -> None:
+        """Let the scheduler learn after its warm-up."""
+        self.learns.fill_(float(progress >= self.config.warmup))
 
     def draw(self, num_worlds: int, generator: torch.Generator) -> Tensor:
         """One draw per world."""
         return new_draws(num_worlds, generator)
 
     def graph(self, draw: Tensor | None, num_worlds: int, hidden: Tensor | None = None) -> Graph:
-        """All other agents as senders, and which of these edges are kept."""
-        if hidden is None:
-            raise ValueError("a dynamic graph needs hidden vectors")
-        logits = self.logits(hidden)
-        if draw is not None:
-            logits = logits + logistic(draw, *logits.shape[1:])
-        source = self._others.expand(len(hidden), -1, -1)
-        return Graph(source, logits.gather(2, source) > 0)
+        """All other agents as senders, and which of these edges are kept [B, G, N, N - 1]."""
+        source = self._others.expand(num_worlds, -1, -1)
+        scores, keeps = self._scores(source, draw, hidden), self.config.degree
+        if keeps is None:
+            return Graph(source, scores > 0)
+        best = scores.topk(min(keeps, self.degree), -1).indices
+        return Graph(source, torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, best, True))
 
     def weight(self, source: Tensor, draw: Tensor, hidden: Tensor | None = None) -> Tensor | None:
-        """sigmoid((logit + noise) / tau)."""
+        """sigmoid((logit + noise - threshold) / tau) [B, G, N, N - 1], without gradient during the warm-up.
+
+        The threshold is 0, or with a given degree halfway between the last sender kept and the first one left out.
+        """
+        scores, keeps = self._scores(source, draw, hidden), self.config.degree
+        if keeps is not None and keeps < self.degree:
+            scores = scores - scores.detach().topk(keeps + 1, -1).values[..., -2:].mean(-1, keepdim=True)
+        elif keeps is not None:
+            scores = scores - scores.detach().amin(-1, keepdim=True) + 1
+        soft = (scores / self.config.temperature).sigmoid()
+        return soft.detach() + self.learns * (soft - soft.detach())
+
+    def _scores(self, source: Tensor, draw: Tensor | None, hidden: Tensor | None) -> Tensor:
+        """Logits [B, G, N, N - 1] of the senders [B, N, N - 1], with the noise of the draws [B]."""
         if hidden is None:
             raise ValueError("a dynamic graph needs hidden vectors")
         logits = self.logits(hidden)
-        soft: Tensor = ((logits + logistic(draw, *logits.shape[1:])) / self.config.temperature).sigmoid()
-        return soft.gather(2, source)
+        if self.config.degree is not None:
+            logits = logits + gumbel(self._tie_break if draw is None else draw, *logits.shape[1:])
+        elif draw is not None:
+            logits = logits + logistic(draw, *logits.shape[1:])
+        return logits.gather(3, source.unsqueeze(1).expand(-1, logits.shape[1], -1, -1))
 
     def resize(self, identity: Tensor) -> None:
         """Adapt to any number of agents."""

@@ -100,6 +100,7 @@ class RandomConfig(TopologyConfig):
     """Arguments of Random."""
 
     density: float = Field(0.4, gt=0, le=1, description="senders kept per receiver, as a share of N")
+    degree: int | None = Field(None, ge=1, description="senders kept per receiver, whatever the density")
     seed: int | None = Field(None, ge=0, description="seed of the graph; another graph for every team when not given")
 
 
@@ -120,7 +121,7 @@ class Random(FixedGraph[RandomConfig]):
         """[N, k], with k from the density."""
         candidates = others(num_agents)
         keys = torch.rand(candidates.shape, generator=torch.Generator().manual_seed(self.seed))
-        count = degree(self.config.density, num_agents) if num_agents > 1 else 0
+        count = degree(self.config.density, num_agents, self.config.degree) if num_agents > 1 else 0
         return candidates.gather(1, keys.topk(count, dim=-1).indices.sort(-1).values)
 
 

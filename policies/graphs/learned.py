@@ -5,8 +5,9 @@ its steps on data that the model has not been trained on (the paper's bi-level s
 gradient estimators:
 
 *score*: REINFORCE on fresh rollouts, with the log-probabilities of sampled graphs (Plackett-Luce: Gumbel top-k draws
-without replacement). It credits an edge with all of its consequences, including those two hops away. The graph's step
-comes before the model's, so all worlds are held out.
+without replacement). It credits the senders of a receiver with what the receiver gained, and with what those gained
+whom its messages reach in later rounds of the step: each row is judged by a few rewards instead of all N. The graph's
+step comes before the model's, so all worlds are held out.
 
 *straight_through*: CommFormer's. Weights with the gradient of a softmax propagate the loss of some held-out worlds to
 the logits, and all edges outside the graph are offered as closed links. It measures the immediate effect of an
@@ -38,6 +39,7 @@ class LearnedConfig(LearnedTopologyConfig):
     """Arguments of LearnedGraph."""
 
     density: float = Field(0.4, gt=0, le=1, description="senders kept per receiver, as a share of N")
+    degree: int | None = Field(None, ge=1, description="senders kept per receiver, whatever the density")
     estimator: Literal["score", "straight_through"] = Field("score", description="gradient estimator of the logits")
     temperature: float = Field(1.0, gt=0, description="initial temperature of the softmax (straight_through)")
     final_temperature: float = Field(0.5, gt=0, description="temperature of the softmax at the end of training")
@@ -64,7 +66,7 @@ class LearnedGraph(LearnedTopology[L_co]):
 
     def __init__(self, config: L_co, num_agents: int) -> None:
         super().__init__(config)
-        self.degree = degree(config.density, num_agents)
+        self.degree = degree(config.density, num_agents, config.degree)
         self.needs_held_out = config.estimator == "straight_through"
         self._make_logits(num_agents)
         self.register_buffer("temperature", torch.tensor(config.temperature))
@@ -194,5 +196,5 @@ class EmbeddedGraph(LearnedGraph[EmbeddedConfig]):
         same = identity.unsqueeze(0) == identity.unsqueeze(1)
         count = len(identity)
         self._identity = identity.to(self._identity.device)
-        self.degree = min(degree(self.config.density, count), int((~same).sum(-1).min()))
+        self.degree = min(degree(self.config.density, count, self.config.degree), int((~same).sum(-1).min()))
         self._excluded = same.to(self._excluded.device)

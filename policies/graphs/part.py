@@ -18,6 +18,6 @@ def others(num_agents: int, device: torch.device | None = None) -> Tensor:
     return (agents.unsqueeze(1) + 1 + agents[: num_agents - 1]).remainder(num_agents).sort(-1).values
 
 
-def degree(density: float, num_agents: int) -> int:
-    """Senders per receiver: k = max(int(N * density), 1), at most N - 1."""
-    return min(max(int(num_agents * density), 1), num_agents - 1)
+def degree(density: float, num_agents: int, exactly: int | None = None) -> int:
+    """Senders per receiver: k = ``exactly`` or else max(int(N * density), 1), at most N - 1."""
+    return min(max(int(num_agents * density), 1) if exactly is None else exactly, num_agents - 1)

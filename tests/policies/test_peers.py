@@ -249,23 +249,27 @@ def test_ic3nets_gate_stays_at_the_sender_whatever_else_is_configured() -> None:
 # ---- MAGIC
 
 
+@pytest.mark.parametrize("last", [False, True])
 @torch.no_grad()
-def test_magic_equals_a_plain_loop() -> None:
+def test_magic_equals_a_plain_loop(last: bool) -> None:
     world, policy = team("magic", heads=2)
     hidden = policy.encode(world.reset(0))
-    inbox, layer = random_inbox(policy, hidden, 1), policy.layers[1]
-    payload, got = inbox.payload(), policy.hear(hidden, inbox, 1)
+    round_ = int(last)
+    inbox, layer = random_inbox(policy, hidden, round_), policy.layers[round_]
+    layer.bias.normal_()
+    payload, got = inbox.payload(), policy.hear(hidden, inbox, round_)
     for b in range(6):
         for i in range(4):
             known = [hidden[b, i]] + [payload[b, i, m] for m in range(3) if inbox.mask[b, i, m]]
             images = [layer.project.weight @ h for h in known]
             mixed = []
-            for head, part in enumerate((slice(0, 8), slice(8, 16))):
+            for head, part in enumerate((slice(0, 16), slice(16, 32)) if last else (slice(0, 8), slice(8, 16))):
                 toward = layer.toward_receiver[head] @ images[0][part]
                 scores = torch.stack([toward + layer.toward_sender[head] @ image[part] for image in images])
                 weights = nn.functional.leaky_relu(scores, 0.2).softmax(0)
                 mixed.append(sum(w * image[part] for w, image in zip(weights, images, strict=True)))
-            expected = nn.functional.layer_norm(hidden[b, i] + nn.functional.elu(torch.cat(mixed)), (16,))
+            heard = sum(mixed) / 2 + layer.bias if last else nn.functional.elu(torch.cat(mixed) + layer.bias)
+            expected = nn.functional.layer_norm(hidden[b, i] + heard, (16,))
             torch.testing.assert_close(got[b, i], expected, rtol=1e-5, atol=1e-5)
 
 
@@ -274,20 +278,33 @@ def test_magics_graph_follows_what_is_seen_and_messages_follow_the_graph(rounds:
     world, policy = team("magic", num_worlds=16, crew=3, rounds=rounds)
     with torch.no_grad():
         first = policy.encode(record(world, policy, steps=1)["observation"])
-        policy.topology.keep.bias.sub_(policy.topology.logits(first).median())
+        policy.topology.keep.bias.sub_(policy.topology.logits(first).movedim(1, -1).flatten(0, -2).median(0).values)
     rows = record(world, policy, steps=1)
     observation = rows["observation"].clone().requires_grad_()
     hidden = policy.encode(observation)
     source, kept = policy.topology.graph(rows["draw"], 16, hidden)
-    assert torch.equal(rows["mask"], kept.unsqueeze(1).expand_as(rows["mask"]))
+    assert torch.equal(rows["mask"], kept[:, :rounds])
+    assert rounds == 1 or not torch.equal(kept[:, 0], kept[:, 1]), "each round has a graph of its own"
     assert 0.1 < kept.float().mean() < 0.9
     executed = policy.topology.graph(None, 16, hidden).kept
     assert len(executed.flatten(1).unique(dim=0)) > 1, "it depends on what is seen"
-    logits = policy.run(hidden, lambda _, spoken: Inbox(spoken, source, kept, source))
-    heard = torch.zeros(16, 5, 5).scatter(2, source, kept.float()) + torch.eye(5)
-    reach = torch.linalg.matrix_power(heard, rounds) > 0
+    logits = policy.run(hidden, lambda round_, spoken: Inbox(spoken, source, kept[:, round_], source))
+    heard = [torch.zeros(16, 5, 5).scatter(2, source, kept[:, r].float()) + torch.eye(5) for r in range(rounds)]
+    reach = (heard[-1] @ heard[0] if rounds == 2 else heard[0]) > 0
     assert not reach.all()
     assert torch.equal(per_sender(logits.square().sum(-1), observation) != 0, reach)
+
+
+def test_closed_edges_of_both_rounds_teach_magics_scheduler() -> None:
+    world, policy = team("magic", num_worlds=16)
+    with torch.no_grad():
+        policy.topology.keep.bias.fill_(-9.0)
+    policy.topology.anneal(1.0)
+    rows = record(world, policy, steps=2)
+    assert not rows["mask"].any()
+    loss = reevaluate(policy, rows).log_probability.square().sum()
+    (gradient,) = torch.autograd.grad(loss, policy.topology.keep.bias)
+    assert (gradient != 0).all()
 
 
 # ---- critics, and teams that never speak

@@ -359,7 +359,7 @@ def test_a_dynamic_graph_depends_on_what_agents_see() -> None:
     hidden = 5 * torch.randn(40, 5, 8)
     source, kept = topology.graph(None, 40, hidden)
     assert kept is not None
-    assert torch.equal(kept, topology.logits(hidden).gather(2, source) > 0)
+    assert torch.equal(kept[:, 0], topology.logits(hidden)[:, 0].gather(2, source) > 0)
     assert len({str(k.tolist()) for k in kept}) > 5
     one_by_one = [topology.graph(None, 1, hidden[b : b + 1]).kept for b in range(40)]
     assert torch.equal(torch.cat([k for k in one_by_one if k is not None]), kept)
@@ -377,18 +377,41 @@ def test_edges_are_kept_as_often_as_their_logits_say(logit: float) -> None:
     assert float(kept.float().mean()) == pytest.approx(torch.tensor(logit).sigmoid().item(), abs=0.03)
 
 
-def test_weights_of_a_dynamic_graph_are_the_sigmoid() -> None:
-    topology = dynamic(temperature=0.6)
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_weights_of_a_dynamic_graph_are_a_sigmoid_that_learns_after_the_warm_up(rounds: int) -> None:
+    topology = dynamic(temperature=0.6, rounds=rounds)
     hidden = torch.randn(4, 5, 8)
     draw = topology.draw(4, generator())
     source = topology.graph(draw, 4, hidden).source
+    outer = torch.randn(4, rounds, 5, 4)
+    noisy = topology.logits(hidden) + logistic(draw, rounds, 5, 5)
+    p = (noisy / 0.6).sigmoid().gather(3, source.unsqueeze(1).expand(-1, rounds, -1, -1))
+    for progress in (0.0, 0.25):
+        topology.anneal(progress)
+        weight = topology.weight(source, draw, hidden)
+        assert weight is not None
+        torch.testing.assert_close(weight, p)
+        (got,) = torch.autograd.grad((weight * outer).sum(), topology.keep.bias)
+        expected = (outer * p * (1 - p) / 0.6).sum((0, 2, 3)).detach() * (progress > 0)
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("keeps", [1, 3, 4])
+@torch.no_grad()
+def test_a_dynamic_graph_of_given_degree_keeps_the_best_senders(keeps: int) -> None:
+    topology = dynamic(degree=keeps)
+    hidden, draw = 5 * torch.randn(40, 5, 8), topology.draw(40, generator())
+    for seed in (None, draw):
+        source, kept = topology.graph(seed, 40, hidden)
+        scores = topology.logits(hidden)[:, 0] + gumbel(torch.zeros(1).long() if seed is None else seed, 1, 5, 5)[:, 0]
+        assert kept is not None
+        assert (kept.sum(-1) == keeps).all()
+        scores = scores.gather(2, source)
+        worst = scores.masked_fill(~kept[:, 0], torch.inf).amin(-1)
+        assert (worst >= scores.masked_fill(kept[:, 0], -torch.inf).amax(-1)).all(), "agents may tie"
     weight = topology.weight(source, draw, hidden)
     assert weight is not None
-    outer = torch.randn(4, 5, 4)
-    (got,) = torch.autograd.grad((weight * outer).sum(), topology.keep.bias)
-    p = ((topology.logits(hidden) + logistic(draw, 5, 5)) / 0.6).sigmoid().gather(2, source)
-    torch.testing.assert_close(weight, p)
-    torch.testing.assert_close(got, (outer * p * (1 - p) / 0.6).sum().detach().view(1), rtol=1e-4, atol=1e-5)
+    assert torch.equal(weight > 0.5, kept)
 
 
 @torch.no_grad()
@@ -399,4 +422,4 @@ def test_a_dynamic_graph_takes_any_number_of_agents() -> None:
         source, kept = topology.graph(None, 3, torch.randn(3, agents, 8))
         is_graph(source, 3, agents, agents - 1)
         assert kept is not None
-        assert kept.shape == source.shape
+        assert kept.shape == source.unsqueeze(1).shape

@@ -123,10 +123,12 @@ def rows_for(topology: LearnedGraph, worlds: int, steps: int, seed: int = 0) -> 
 
 @pytest.mark.parametrize("gone", [False, True])
 @pytest.mark.parametrize("embedded", [False, True])
-@given(seed=st.integers(0, 2**20), k=st.integers(1, 3), graphs=st.integers(1, 5))
+@given(seed=st.integers(0, 2**20), k=st.integers(1, 3), graphs=st.integers(1, 5), rounds=st.integers(1, 2))
 @settings(max_examples=10, deadline=None)
-def test_the_scores_gradient_is_that_of_reinforce(embedded: bool, gone: bool, seed: int, k: int, graphs: int) -> None:
-    """Row by row: (what the agents that were there gained - mean) * grad log p(the row's graph)."""
+def test_the_scores_gradient_is_that_of_reinforce(
+    embedded: bool, gone: bool, seed: int, k: int, graphs: int, rounds: int
+) -> None:
+    """Receiver by receiver: its credit under the graph * grad log p(its row), as often as the graph was used."""
     topology = learned(4, k, seed, embedded, graphs=graphs)
     rows = rows_for(topology, 7, 3, seed)
     if gone:
@@ -134,20 +136,44 @@ def test_the_scores_gradient_is_that_of_reinforce(embedded: bool, gone: bool, se
         alive[:, 0] = True
         rows |= {"alive": alive, "advantage": torch.where(alive, rows["advantage"], 1e6)}
     there = rows.get("alive", torch.ones(21, 4, dtype=torch.bool))
-    mean = rows["advantage"][there].mean()
     total = torch.zeros((), dtype=torch.float64)
-    for row in range(21):
-        log = torch.zeros((), dtype=torch.float64)
+    draws = rows["draw"].tolist()
+    gained, used = {}, {}
+    for draw in set(draws):
+        same = torch.tensor([d == draw for d in draws])
         for i in range(4):
-            order = drawn_order(topology, rows["links"][row, i].tolist(), int(rows["draw"][row]), i)
-            log = log + sequence_probability(topology.logits()[i], order, i).log()
-        gained = sum(float(rows["advantage"][row, i] - mean) for i in range(4) if there[row, i])
-        total = total - gained * log
+            present = same & there[:, i]
+            used[draw, i] = int(present.sum())
+            mean = rows["advantage"][there[:, i], i].mean()
+            gained[draw, i] = float(rows["advantage"][present, i].mean() - mean) if used[draw, i] else 0.0
+    credit = dict(gained)
+    for draw, i in credit if rounds == 2 else ():
+        links = rows["links"][draws.index(draw)].tolist()
+        credit[draw, i] += sum(gained[draw, j] for j in range(4) if i in links[j])
+    for i in range(4):
+        for draw in set(draws):
+            order = drawn_order(topology, rows["links"][draws.index(draw), i].tolist(), draw, i)
+            log = sequence_probability(topology.logits()[i], order, i).log()
+            total = total - credit[draw, i] * used[draw, i] * log
     parameters = list(topology.parameters())
     expected = torch.autograd.grad(total / int(there.sum()), parameters)
-    got = torch.autograd.grad(score_loss(topology, rows), parameters)
+    got = torch.autograd.grad(score_loss(topology, rows, rounds), parameters)
     for a, b in zip(got, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_a_row_is_credited_to_those_whom_it_reaches() -> None:
+    """Only receiver 0 gained. Its own row got it that, and with two rounds the rows of those that it listens to."""
+    topology = learned(5, 1, graphs=64)
+    rows = rows_for(topology, 64, 1)
+    links = rows["links"].long()[..., 0]
+    rows["advantage"] = torch.zeros(64, 5)
+    rows["advantage"][:, 0] = (links[:, 0] == 1).float() + (links[:, 1] == 2).float()
+    for rounds, taught in ((1, {0}), (2, {0, 1, 2, 3, 4})):
+        (gradient,) = torch.autograd.grad(score_loss(topology, rows, rounds), [topology.edges])
+        assert set((gradient != 0).any(1).nonzero().flatten().tolist()) == taught
+        assert gradient[0].argmin() == 1
+        assert rounds == 1 or gradient[1].argmin() == 2
 
 
 @pytest.mark.parametrize("embedded", [False, True])
@@ -159,7 +185,7 @@ def test_graphs_whose_worlds_did_better_get_likelier(embedded: bool, k: int) -> 
     better = rows["draw"] == draws[0]
     rows["advantage"] = better.float().unsqueeze(1).expand(-1, 5) - 0.2
     parameters = list(topology.parameters())
-    step = GraphStep(topology, parameters, torch.optim.SGD(parameters, 0.1))
+    step = GraphStep(topology, parameters, torch.optim.SGD(parameters, 0.1), 2)
 
     def likely() -> Tensor:
         with torch.no_grad():
@@ -174,7 +200,7 @@ def test_graphs_whose_worlds_did_better_get_likelier(embedded: bool, k: int) -> 
     assert gained[0] > 0
     assert gained[1] < 0
     rows["advantage"] = torch.full((12, 5), 3.0)  # all did equally well
-    (gradient, *_) = torch.autograd.grad(score_loss(topology, rows), parameters)
+    (gradient, *_) = torch.autograd.grad(score_loss(topology, rows, 2), parameters)
     assert gradient.abs().max() < 1e-6
 
 
