@@ -137,20 +137,20 @@ def unroll(
         graph_gradient: As for :func:`reevaluate`.
         frozen: As for :func:`reevaluate`.
     """
-    encoded, memory, start = policy.encode(_observation(rows)), rows["memory"], 0
-    columns = {name: value for name, value in rows.items() if name not in ("memory", "sizes")}
-    for size in rows["sizes"].tolist():
-        step = {name: value[start : start + size] for name, value in columns.items()}
-        memory = memory[:size].masked_fill(step["first"].unsqueeze(-1), 0.0)
+    memory, sizes = rows["memory"], rows["sizes"].tolist()
+    # Split at once: the gradient of a slice is as large as the whole.
+    columns = {name: torch.split(value, sizes) for name, value in rows.items() if name not in ("memory", "sizes")}
+    for number, encoded in enumerate(torch.split(policy.encode(_observation(rows)), sizes)):
+        step = {name: parts[number] for name, parts in columns.items()}
+        memory = memory[: len(encoded)].masked_fill(step["first"].unsqueeze(-1), 0.0)
         before = memory
-        hidden, memory = policy.recall(encoded[start : start + size], memory)
+        hidden, memory = policy.recall(encoded, memory)
         hidden, heard = _present(hidden, step), None
         if policy.keeps_heard:
             heard = _hear(policy, step, hidden, graph_gradient, frozen)
             state, memory = policy.retain(heard.state, memory)
             heard = heard._replace(state=state)
         memory = _present(memory, step)
-        start += size
         yield Recalled(before, hidden, heard)
 
 
