@@ -12,7 +12,7 @@ import torch
 from agentcomm.base.seeds import derive
 from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
-from agentcomm.runs.assembly import environment_of, make_comms, make_policy, make_world
+from agentcomm.runs.assembly import charge_for_messages, environment_of, make_comms, make_policy, make_world
 from agentcomm.runs.config import RunConfig, Variant
 from agentcomm.runs.schedule import environment_at
 from agentcomm.training.ppo import Update
@@ -44,6 +44,7 @@ class PlainLoop:
         world = make_world(environment(0.0), training.worlds, device)
         self.policy = make_policy(run.policy, world, variant, seed).to(device)
         comms = make_comms(world, self.policy, run.attacks, run.defenses, derive(seed, "runner", 0), run.transport)
+        charge_for_messages(self.policy, comms.network.codec)
         self.sampler = Sampler(world, self.policy, comms, training.ppo, derive(seed, "runner", 0), environment)
         graph = self.policy.graph_parameters()
         own = {id(p) for p in graph}

@@ -18,17 +18,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from agentcomm.contracts.world import DrawnMessage, Observation, Transition, World, WorldConfig
+from agentcomm.contracts.world import DrawnMessage, Transition, World, WorldConfig
 from agentcomm.pettingzoo.view import ParallelView
-from envs.gridworld.drawing import FATE_COLORS
-
-CELL = 16  # pixels of the picture per member
+from envs.symbols import arranged, check_keys, check_mode, draw_dots, draw_links, draw_text, layout, read_numbers
 
 
 class AgreementConfig(WorldConfig):
@@ -62,10 +59,7 @@ class Agreement(World[AgreementConfig]):
         s, self.symbols = config.symbols, config.symbols
         self.agents = tuple(f"member_{number}" for number in range(config.members))
         self.action_names = tuple(f"vote_{symbol}" for symbol in range(s))
-        if config.observation == "dense":
-            self.layout = Observation("dense", 2 * s, low=0.0, high=1.0)
-        else:
-            self.layout = Observation("indices", 2, 2 * s)
+        self.layout = layout(config.observation, 2, 2 * s)
         shape = (num_worlds, config.members)
         self.state = {
             "truth": torch.zeros(num_worlds, dtype=torch.int64, device=self.device),
@@ -101,14 +95,9 @@ class Agreement(World[AgreementConfig]):
         self.state["alive"][worlds] = True
 
     def _read(self, scene: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-        if set(scene) != {"truth", "signals"}:
-            raise ValueError(f"scene: it must have the keys 'truth' and 'signals', not {list(scene)}")
-        truth, signals = scene["truth"], scene["signals"]
-        if not isinstance(signals, list) or len(signals) != self.num_agents:
-            raise ValueError(f"scene: 'signals' must be a list of {self.num_agents} symbols, not {signals!r}")
-        if not all(type(symbol) is int and 0 <= symbol < self.symbols for symbol in (truth, *signals)):
-            raise ValueError(f"scene: symbols are 0 .. {self.symbols - 1}, not {truth!r} and {signals!r}")
-        return torch.tensor(truth, device=self.device), torch.tensor(signals, device=self.device)
+        check_keys(scene, ("truth", "signals"))
+        truth = read_numbers({"truth": [scene["truth"]]}, "truth", 1, self.symbols)
+        return truth.to(self.device), read_numbers(scene, "signals", self.num_agents, self.symbols).to(self.device)
 
     def advance(self, actions: Tensor, generator: torch.Generator) -> Transition:
         """Count the votes of the members that are present."""
@@ -129,9 +118,7 @@ class Agreement(World[AgreementConfig]):
         signals, votes = self.state["signals"][chosen], self.state["votes"][chosen]
         seen = torch.stack([signals, torch.where(votes >= 0, votes + self.symbols, -1)], -1)
         seen = seen.masked_fill(~self.alive[chosen].unsqueeze(-1), -1)
-        if self.layout.kind == "indices":
-            return seen
-        return one_hot(seen + 1, 2 * self.symbols + 1)[..., 1:].sum(2).float()
+        return arranged(seen, self.layout)
 
     def success(self) -> Tensor:
         """[B] bool, the team has agreed on the right answer."""
@@ -155,25 +142,17 @@ class Agreement(World[AgreementConfig]):
         Raises:
             ValueError: If the mode is unknown.
         """
+        check_mode(mode)
         truth, signals, votes = self.scene(world).values()
-        if mode == "ansi":
-            lines = [f"the answer is {truth}"]
-            lines += [
-                f"{agent} sees {signal}, " + ("has not voted" if vote < 0 else f"voted {vote}")
-                for agent, signal, vote in zip(self.agents, signals, votes, strict=True)
-            ]
-            lines += [f"{self.agents[x.sender]} -> {self.agents[x.receiver]}: {x.fate}" for x in links or []]
-            return "\n".join(lines)
         if mode == "rgb_array":
-            picture = np.full((self.num_agents * CELL, self.num_agents * CELL, 3), 255, np.uint8)
-            for link in links or []:
-                row, column = link.receiver * CELL, link.sender * CELL
-                picture[row : row + CELL, column : column + CELL] = FATE_COLORS[link.fate]
-            for member, vote in enumerate(votes):
-                at = member * CELL + CELL // 4
-                picture[at : at + CELL // 2, at : at + CELL // 2] = 0 if vote == truth else 160
-            return picture
-        raise ValueError(f"render mode must be 'ansi' or 'rgb_array', not {mode!r}")
+            dots = {(member, member): 0 if vote == truth else 160 for member, vote in enumerate(votes)}
+            return draw_dots(draw_links(self.num_agents, links), dots)
+        lines = [f"the answer is {truth}"]
+        lines += [
+            f"{agent} sees {signal}, " + ("has not voted" if vote < 0 else f"voted {vote}")
+            for agent, signal, vote in zip(self.agents, signals, votes, strict=True)
+        ]
+        return draw_text(lines, self.agents, links)
 
 
 def own_votes(world: Agreement) -> Tensor:

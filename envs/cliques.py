@@ -29,7 +29,17 @@ from torch import Tensor
 
 from agentcomm.contracts.world import DrawnMessage, Transition, World, WorldConfig
 from agentcomm.pettingzoo.view import ParallelView
-from envs.symbols import arranged, check_keys, check_mode, draw_dots, draw_links, draw_text, layout, read_numbers
+from envs.symbols import (
+    arranged,
+    check_keys,
+    check_mode,
+    draw_dots,
+    draw_links,
+    draw_text,
+    layout,
+    read_numbers,
+    readings,
+)
 
 
 class CliquesConfig(WorldConfig):
@@ -127,6 +137,10 @@ class Cliques(World[CliquesConfig]):
         """[B, N, 2] float32 one-hot bits, or [B, N, 1] int64 with ``observation="indices"``."""
         seen = self.state["seen"] if worlds is None else self.state["seen"][worlds]
         return arranged(seen.unsqueeze(2), self.layout).clone()
+
+    def readings(self) -> Tensor | None:
+        """The entry shows one of the two bits."""
+        return readings(self, (0, 1))
 
     def success(self) -> Tensor:
         """[B] bool, all agents named the right bit in all steps of the episode."""

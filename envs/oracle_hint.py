@@ -31,7 +31,17 @@ from torch import Tensor
 
 from agentcomm.contracts.world import DrawnMessage, Transition, World, WorldConfig
 from agentcomm.pettingzoo.view import ParallelView
-from envs.symbols import arranged, check_keys, check_mode, draw_dots, draw_links, draw_text, layout, read_numbers
+from envs.symbols import (
+    arranged,
+    check_keys,
+    check_mode,
+    draw_dots,
+    draw_links,
+    draw_text,
+    layout,
+    read_numbers,
+    readings,
+)
 
 
 class OracleHintConfig(WorldConfig):
@@ -152,6 +162,12 @@ class OracleHint(World[OracleHintConfig]):
         if self.once:
             seen = torch.cat([seen, torch.where(self.told[chosen], self.symbols, -1).unsqueeze(2)], 2)
         return arranged(seen, self.layout)
+
+    def readings(self) -> Tensor | None:
+        """The first entry shows a secret, the second that a guess counts."""
+        if not self.once:
+            return super().readings()
+        return readings(self, range(self.symbols), (-1, self.symbols))
 
     def success(self) -> Tensor:
         """[B] bool, all guesses of the episode that counted were right."""

@@ -23,7 +23,17 @@ from torch import Tensor
 
 from agentcomm.contracts.world import DrawnMessage, Transition, World, WorldConfig
 from agentcomm.pettingzoo.view import ParallelView
-from envs.symbols import arranged, check_keys, check_mode, draw_dots, draw_links, draw_text, layout, read_numbers
+from envs.symbols import (
+    arranged,
+    check_keys,
+    check_mode,
+    draw_dots,
+    draw_links,
+    draw_text,
+    layout,
+    read_numbers,
+    readings,
+)
 
 
 class RelayLineConfig(WorldConfig):
@@ -90,6 +100,13 @@ class RelayLine(World[RelayLineConfig]):
         seen = torch.full((len(worlds), self.num_agents), -1, device=self.device)
         seen[:, 0] = self.state["symbol"][worlds]
         return seen
+
+    def readings(self) -> Tensor | None:
+        """The head observes a symbol, the others nothing."""
+        shown = readings(self, range(self.num_actions))
+        if shown is not None:
+            shown[1:] = torch.arange(self.num_actions + 1, device=self.device) == 0
+        return shown
 
     def success(self) -> Tensor:
         """[B] bool, all agents named the right symbol in the last step."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from agentcomm.contracts.world import DrawnMessage, Observation
+from agentcomm.contracts.world import DrawnMessage, Observation, World
 from envs.gridworld.drawing import FATE_COLORS, Picture
 
 CELL = 16  # pixels of a picture per sender and receiver
@@ -28,6 +28,17 @@ def arranged(indices: Tensor, where: Observation) -> Tensor:
     if where.kind == "indices":
         return indices
     return one_hot(indices + 1, where.width + 1)[..., 1:].sum(-2).float()
+
+
+def readings(world: World, *entries: Collection[int]) -> Tensor | None:
+    """What :meth:`World.readings` returns, given the indices that each entry can show, -1 for none."""
+    where = world.layout
+    if where.kind == "dense":
+        return None
+    shown = torch.zeros(world.num_agents, where.width, where.vocabulary + 1, dtype=torch.bool, device=world.device)
+    for entry, indices in enumerate(entries):
+        shown[:, entry, [index + 1 for index in indices]] = True
+    return shown
 
 
 def check_keys(scene: Mapping[str, Any], keys: Collection[str]) -> None:

@@ -1,9 +1,10 @@
 """Whisper: a random agent holds a symbol that all must come to know, so the order of listening decides how fast.
 
-In each episode a random agent holds a random symbol. In every step each agent names a symbol or passes: 1 for the right
-symbol, 0 for a wrong one, and 1 / ``symbols``, the value of a guess, for passing. An agent observes the step, and the
-symbol that it named in the step before; the holder observes its symbol instead. An agent that has come to know the
-symbol can therefore remember it by naming it.
+In each episode a random agent holds a random symbol. In every step each agent names a symbol or passes: it gets 1 for
+the right symbol, loses ``wrong`` for a wrong one, and gets 1 / ``symbols`` for passing, as much as a guess is worth if
+wrong symbols cost nothing. An agent observes the step, and the symbol that it named in the step before; the holder
+observes its symbol instead. An agent that has come to know the symbol can therefore remember it by naming it, and as
+guesses cost more than they are worth, one that names a symbol knows it.
 
 The task is meant for the channel ``airtime``, in which only one of a sender's listeners, a random one, gets its message
 in an exchange.
@@ -25,7 +26,17 @@ from torch import Tensor
 
 from agentcomm.contracts.world import DrawnMessage, Transition, World, WorldConfig
 from agentcomm.pettingzoo.view import ParallelView
-from envs.symbols import arranged, check_keys, check_mode, draw_dots, draw_links, draw_text, layout, read_numbers
+from envs.symbols import (
+    arranged,
+    check_keys,
+    check_mode,
+    draw_dots,
+    draw_links,
+    draw_text,
+    layout,
+    read_numbers,
+    readings,
+)
 
 
 class WhisperConfig(WorldConfig):
@@ -33,6 +44,7 @@ class WhisperConfig(WorldConfig):
 
     members: int = Field(16, ge=2, le=1024, description="number of agents")
     symbols: int = Field(4, ge=2, le=64, description="number of symbols")
+    wrong: float = Field(0.1, ge=0, description="reward lost by naming a wrong symbol")
     max_steps: int = Field(8, ge=1, description="steps of an episode; 2 log2(members) is usual")
 
 
@@ -94,7 +106,7 @@ class Whisper(World[WhisperConfig]):
         right = actions == self.state["symbol"].unsqueeze(1)
         self.state["named"] = actions.masked_fill(passed, -1)
         never = torch.zeros(self.num_worlds, dtype=torch.bool, device=self.device)
-        reward = right.float() + passed / self.symbols
+        reward = right.float() + passed / self.symbols - self.config.wrong * ~(right | passed)
         return Transition(reward=reward, terminated=never, active=torch.ones_like(right))
 
     def observe(self, worlds: Tensor | None = None) -> Tensor:
@@ -103,6 +115,11 @@ class Whisper(World[WhisperConfig]):
         held, symbol = self.holding[chosen], self.state["symbol"][chosen].unsqueeze(1)
         step = self.symbols + self.length[chosen].unsqueeze(1).expand_as(held)
         return arranged(torch.stack([torch.where(held, symbol, self.state["named"][chosen]), step], 2), self.layout)
+
+    def readings(self) -> Tensor | None:
+        """The first entry shows a symbol or nothing, the second a step."""
+        steps = range(self.symbols, self.layout.vocabulary)
+        return readings(self, range(-1, self.symbols), steps)
 
     def success(self) -> Tensor:
         """[B] bool, all agents named the right symbol in the last step."""
@@ -144,8 +161,12 @@ def name_known(world: Whisper, known: Tensor) -> Tensor:
 
 
 def parallel_env(
-    members: int = 16, symbols: int = 4, max_steps: int = 8, render_mode: Literal["ansi", "rgb_array"] | None = None
+    members: int = 16,
+    symbols: int = 4,
+    wrong: float = 0.1,
+    max_steps: int = 8,
+    render_mode: Literal["ansi", "rgb_array"] | None = None,
 ) -> ParallelView:
     """One Whisper world as a PettingZoo parallel environment."""
-    config = WhisperConfig(members=members, symbols=symbols, max_steps=max_steps, observation="dense")
+    config = WhisperConfig(members=members, symbols=symbols, wrong=wrong, max_steps=max_steps, observation="dense")
     return ParallelView(Whisper(config), "whisper", render_mode)

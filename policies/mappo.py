@@ -1,7 +1,7 @@
 """MAPPO (Yu et al., NeurIPS 2022, arXiv 2103.01955): no messages, and a centralized critic.
 
-Deviations: feed-forward unless there is a ``memory``, where the paper's main results use a GRU; actor and critic share the encoder; the critic's
-global state is the agent's own token and the mean token of the team.
+Deviations: feed-forward unless there is a ``memory``, where the paper's main results use a GRU; actor and critic share
+the encoder; the critic's global state is the agent's own token and the mean token of the team.
 """
 
 from __future__ import annotations

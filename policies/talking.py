@@ -22,7 +22,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from agentcomm.contracts.inbox import Inbox
-from agentcomm.contracts.policy import CommPolicy, PolicyConfig
+from agentcomm.contracts.policy import CommPolicy, PolicyConfig, Steps
 from agentcomm.contracts.topology import TopologyChoice
 from agentcomm.contracts.world import Observation, World
 from policies.graphs.topology import LEARNED, NO_LINKS
@@ -154,8 +154,9 @@ class Talking(CommPolicy[TalkingConfig]):
         out: Tensor = self.critic(own + self.critic_team(own.mean(1, keepdim=True)))
         return out.squeeze(-1)
 
-    def auxiliary(self, observation: Tensor, hidden: Tensor) -> Tensor:
+    def auxiliary(self, steps: Steps) -> Tensor:
         """Cycle and cross-decoding losses, per entry; the cross loss pairs every agent with the next kind."""
+        observation, hidden = steps.observation, steps.hidden
         message = self.speak(hidden, 0)
         cycle = self._error(self.decoder(message, self.kind), hidden, self.kind)
         other = (self.kind + 1) % len(self.config.sizes)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from answers import Answer
+from answers import value as value_of
 from cells import Cells, Series, Spec
 
 from agentcomm.statistics.comparison import CLAIM_SEEDS
@@ -109,6 +111,12 @@ class Book:
     def share(self, series: Series, digits: int = 0) -> str:
         """A share as a percentage, with its interval."""
         return self.mean(series, digits, SHARE, True)
+
+    def answer(self, answer: Answer | None, digits: int = 3) -> str:
+        """A known answer or a goal; a dash if there is none."""
+        if answer is None:
+            return NONE
+        return self._noted(number(value_of(answer), digits), {"stat": "answer", "of": answer}, digits, False, False)
 
     def seeds(self, series: Series) -> str:
         """Number of teams that were scored."""

@@ -26,9 +26,9 @@ Key = tuple[str, str, str, str, str]
 Spec = dict[str, Any]
 
 
-def told(conditions: Conditions) -> str:
-    """The label of conditions in rows, such as ``decisions sampled``."""
-    return _told(json.dumps(dict(conditions)))
+def told(conditions: Conditions | str) -> str:
+    """The label of conditions in rows, such as ``decisions sampled``, which may itself be given."""
+    return conditions if isinstance(conditions, str) else _told(json.dumps(dict(conditions)))
 
 
 @cache
@@ -126,7 +126,7 @@ class Cells:
         run: str,
         attack: str | None = None,
         defense: str = "none",
-        conditions: Conditions = OWN,
+        conditions: Conditions | str = OWN,
         variant: str = "team",
     ) -> dict[int, Row]:
         """The rows of a cell by seed."""
@@ -139,7 +139,7 @@ class Cells:
         of: str,
         attack: str | None = None,
         defense: str = "none",
-        conditions: Conditions = OWN,
+        conditions: Conditions | str = OWN,
         variant: str = "team",
     ) -> Series:
         """A field of a cell, such as ``effect.damage``, in the rows that are scored.
@@ -159,7 +159,7 @@ class Cells:
         of: str,
         attack: str | None = None,
         defense: str = "none",
-        conditions: Conditions = OWN,
+        conditions: Conditions | str = OWN,
         variant: str = "team",
     ) -> Series:
         """As :meth:`series`, for one agent."""

@@ -1,4 +1,4 @@
-"""Writes docs/gates.md: what a learned gate saves, and what happens if somebody forces it.
+"""Writes docs/gates.md: what a learned gate saves, whether it opens when it should, and what if somebody forces it.
 
 python studies/gates.py           evaluates the missing cells and writes the page
 python studies/gates.py --page    only writes the page
@@ -6,122 +6,130 @@ python studies/gates.py --page    only writes the page
 
 from __future__ import annotations
 
+import gates_attacked
+import numpy as np
 from book import LEDGER, Book, Claim
 from cells import Series
-from figures import COLORS, dots, panels, save
-from plan import GATED, OWN, label
+from figures import COLORS, panels, save
+from measured import RULES, SAID, Rule, clean
+from plan import OWN
+from scenarios import HINT, KINDS, LOGITS, PRICED, PRICES, hint
 from study import command, page, table
 
-RUN, MARGIN = "capture_gated", 0.25
+UNGATED = "capture"
+MARGIN = 0.02  # of the return
+SAVED = 0.3  # of the messages
+MAIN = {kind: PRICED[kind, "0.03"] for kind in ("straight-through", "action")}
 GATES = {"its own": OWN, "open": {"gates": "open"}, "closed": {"gates": "closed"}, "random": {"gates": "random"}}
-# Attacks that do not act at random; others are hardly told from their controls.
-DIRECTED = ("force_gate", "force_gate:goal=open", "force_gate:probability=0.25", "tamper", "flood")
-METRICS = ("mean_steps", "gate_open", "messages_per_step")
 
 
-def clean(book: Book, metric: str, gates: str = "its own") -> Series:
-    """A metric of the gated team without an attack."""
-    return book.cells.series(RUN, f"metrics.{metric}", None, conditions=GATES[gates])
+def of(book: Book, run: str, metric: str, gates: str = "its own", rule: Rule = "greedy") -> Series:
+    """A metric of a team with its own gates or with gates that we control."""
+    return clean(book, run, metric, rule, GATES[gates])
+
+
+def priced(book: Book) -> str:
+    """Both kinds of gates at all prices."""
+    rows = []
+    for (kind, price), run in PRICED.items():
+        steps = [book.mean(of(book, run, "mean_steps", rule=rule)) for rule in RULES]
+        found = [book.mean(of(book, run, "mean_return"), 3), book.share(of(book, run, "gate_open"))]
+        name = f"{kind}, {'price' if price[0] == '0' else 'price set by the target'} {price}"
+        rows.append([name, *steps, *found, book.mean(of(book, run, "messages_per_step"))])
+    steps = [book.mean(of(book, UNGATED, "mean_steps", rule=rule)) for rule in RULES]
+    rows.append(["no gate", *steps, book.mean(of(book, UNGATED, "mean_return"), 3), ""])
+    rows[-1].append(book.mean(of(book, UNGATED, "messages_per_step")))
+    return table(("gate", "steps, greedy", "steps, sampled", "return", "gates open", "messages per step"), rows)
 
 
 def controlled(book: Book) -> str:
-    """The team with its own gates and with gates that we control."""
+    """Teams with their own gates and with gates that we control."""
     rows = []
-    for gates in GATES:
-        steps, share, messages = (clean(book, metric, gates) for metric in METRICS)
-        rows.append([f"{gates} gates", book.mean(steps), book.share(share), book.mean(messages)])
-    steps, messages = (book.cells.series("capture", f"metrics.{m}") for m in ("mean_steps", "messages_per_step"))
-    rows.append(["team that was trained without a gate", book.mean(steps), "", book.mean(messages)])
-    return table(("", "steps", "gates open", "messages per step"), rows)
+    for (kind, price), run in PRICED.items():
+        steps = [book.mean(of(book, run, "mean_steps", gates)) for gates in GATES]
+        sent = [book.value(of(book, run, "messages_per_step", gates), 1) for gates in ("its own", "random")]
+        rows.append([f"{kind}, {price}", *steps, *sent])
+    columns = ("own gates", "open", "closed", "random")
+    return table(("gate", *columns, "messages, own", "messages, random"), rows)
 
 
-def attacked(book: Book) -> str:
-    """What attacks do to steps, gates and messages."""
+def hinted(book: Book) -> str:
+    """Whether gates open exactly when they should."""
     rows = []
-    for attack in GATED:
-        series = book.cells.series
-        damage, control, success = (
-            series(RUN, f"effect.{name}", attack) for name in ("damage", "control_damage", "success")
-        )
-        shares = [book.share(series(RUN, f"metrics.{name}", attack)) for name in METRICS[1:2]]
-        sent = book.value(series(RUN, "metrics.messages_per_step", attack))
-        rows.append(
-            [book.cells.named(RUN, attack), book.mean(damage), book.value(control), book.value(success), *shares, sent]
-        )
-    return table(("attack", "damage in steps", "control", "success", "gates open", "messages per step"), rows)
+    for kind in KINDS:
+        for price in PRICES:
+            for logit in LOGITS:
+                series = {
+                    name: book.cells.series(HINT, f"metrics.{name}", conditions=hint(kind, price, logit))
+                    for name in ("precision", "recall", "exact")
+                }
+                found = [book.value(series[name], 3) for name in ("precision", "recall")]
+                rows.append([f"{kind}, price {price}, initial logit {logit}", *found])
+                rows[-1] += [book.value(series["exact"], 0, True), book.seeds(series["exact"])]
+    return table(("gate", "precision", "recall", "gates with both at 0.95 or more", "teams"), rows)
 
 
 def claims(book: Book) -> dict[str, Claim]:
-    """What the gate is worth, and what forcing it does."""
-    ungated = book.cells.series("capture", "metrics.messages_per_step")
-    without = book.cells.series("capture", "metrics.mean_steps")
-    steps, sent = clean(book, "mean_steps"), clean(book, "messages_per_step")
-    damage = {a: book.cells.series(RUN, "effect.damage", a) for a in GATED}
-    control = {a: book.cells.series(RUN, "effect.control_damage", a) for a in GATED}
-    out = {
-        "saves": Claim(
-            ungated - sent,
-            "The gate saves {d} messages per step, compared with teams that were trained without one.",
-            "The gate costs messages: {d} per step.",
-            "That the gate saves messages is not shown: {d} per step.",
+    """What gates at a price of 0.03 save and cost."""
+    sent, reward = (of(book, UNGATED, metric) for metric in ("messages_per_step", "mean_return"))
+    out = {}
+    for kind, run in MAIN.items():
+        own, steps = of(book, run, "messages_per_step"), of(book, run, "mean_steps")
+        out[f"saves {kind}"] = Claim(
+            sent * (1 - SAVED) - own,
+            f"The {kind} gate sends at most 70% of the messages of teams without a gate, and {{d}} per step fewer.",
+            f"The {kind} gate sends more than 70% of the messages of teams without a gate: {{d}} per step.",
+            f"That the {kind} gate sends at most 70% of the messages of teams without a gate is not shown: {{d}}.",
             LEDGER,
-        ),
-        "costs": Claim(
-            steps - without,
-            f"The gate costs at most {MARGIN} steps: {{d}}.",
-            "",
-            f"That the gate costs at most {MARGIN} steps is not shown: {{d}}.",
-            margin=MARGIN,
-        ),
-        "random": Claim(
-            clean(book, "mean_steps", "random") - steps,
-            "Random gates that are open as often cost {d} steps: when a gate opens matters.",
-            "Random gates that are open as often do better: {d} steps.",
-            "That it matters when the gate is open, and not only how often, is not shown: {d} steps.",
-        ),
-        "closed": Claim(
-            clean(book, "mean_steps", "closed") - steps,
-            "Gates that are always closed cost {d} steps.",
-            "Gates that are always closed save steps: {d}.",
-            "That closed gates cost steps is not shown: {d}.",
-        ),
-        "open": Claim(
-            clean(book, "mean_steps", "open") - steps,
-            "Gates that are always open cost {d} steps.",
-            "Gates that are always open save steps: {d}.",
-            "That always open gates differ from the team's own is not shown: {d} steps.",
-        ),
-    }
-    for attack in DIRECTED:
-        out[attack] = Claim(
-            damage[attack] - control[attack],
-            f"`{label(attack)}` does damage beyond its control: {{d}} steps.",
-            f"`{label(attack)}` does less damage than its control: {{d}} steps.",
-            f"That `{label(attack)}` does damage beyond its control is not shown: {{d}} steps.",
         )
-    out["guess"] = Claim(
-        damage["force_gate"] - damage["force_gate:guess=true"],
-        "Knowing the policy makes forcing gates closed more harmful than guessing, by {d} steps.",
-        "Guessing is more harmful than forcing gates closed with knowledge of the policy: {d} steps.",
-        "That knowing the policy makes forcing gates more harmful than guessing is not shown: {d} steps.",
-    )
-    return out
+        out[f"costs {kind}"] = Claim(
+            (of(book, run, "mean_return") - reward) / reward,
+            f"The {kind} gate changes the return by at most {MARGIN} of it: {{d}}.",
+            "",
+            f"That the {kind} gate changes the return by at most {MARGIN} of it is not shown: {{d}}.",
+            margin=MARGIN,
+            digits=3,
+        )
+        out[f"random {kind}"] = Claim(
+            of(book, run, "mean_steps", "random") - steps,
+            f"Random gates that are open as often as the {kind} gate cost {{d}} steps: when a gate opens matters.",
+            f"Random gates that are open as often as the {kind} gate do better: {{d}} steps.",
+            f"That it matters when the {kind} gate opens, and not only how often, is not shown: {{d}} steps.",
+        )
+        out[f"open {kind}"] = Claim(
+            of(book, run, "mean_steps", "open") - steps,
+            f"Forcing the {kind} gate open costs {{d}} steps.",
+            f"Forcing the {kind} gate open saves steps: {{d}}.",
+            f"That forcing the {kind} gate open changes the number of steps is not shown: {{d}}.",
+        )
+    return out | gates_attacked.claims(book)
 
 
 def figure(book: Book) -> str:
-    """Steps and messages under control and under attack."""
-    picture, axes = panels(2, 2, (8.6, 3.6), sharey=True)
-    harm = {label(a): book.cells.series(RUN, "effect.damage", a) for a in GATED}
-    sent = {label(a): book.cells.series(RUN, "metrics.messages_per_step", a) for a in GATED}
-    dots(axes[0], harm, "damage in steps")
-    dots(axes[1], sent, "messages per step", dict.fromkeys(sent, COLORS[2]))
-    own = clean(book, "messages_per_step")
-    if own:
-        mean = sum(own.values.values()) / len(own.values)
-        axes[1].axvline(mean, color=COLORS[1], lw=1)
-        axes[1].annotate("no attack", (mean, -0.5), fontsize=7, color=COLORS[1], ha="left", va="bottom")
+    """Return against messages, by gate and control."""
+    picture, axes = panels(1, 1, (6.4, 3.8))
+    marks = {"its own": "o", "open": "^", "random": "x"}  # closed ones would be far below
+    runs = {UNGATED: "no gate", **{run: f"{kind}, {price}" for (kind, price), run in PRICED.items()}}
+    for place, (run, name) in enumerate(runs.items()):
+        color = COLORS[4] if run == UNGATED else COLORS[0] if name.startswith("action") else COLORS[1]
+        for gates, mark in marks.items() if run != UNGATED else (("its own", "s"),):
+            x, y = (list(of(book, run, m, gates).values.values()) for m in ("messages_per_step", "mean_return"))
+            if not x:
+                continue
+            axes[0].plot([np.mean(x)], [np.mean(y)], mark, color=color, ms=5, alpha=1 if gates == "its own" else 0.35)
+            if gates == "its own":
+                axes[0].annotate(
+                    name,
+                    (np.mean(x), np.mean(y)),
+                    xytext=(4, 4 - 8 * (place % 2)),
+                    textcoords="offset points",
+                    fontsize=6.5,
+                    color=color,
+                )
+    axes[0].set_xlabel("messages per step")
+    axes[0].set_ylabel("return")
     picture.tight_layout()
-    return save(picture, book, "forced", "Damage and messages of a gated team under attack")
+    return save(picture, book, "front", "Return against messages per step by gate")
 
 
 def made(book: Book) -> str:
@@ -129,19 +137,32 @@ def made(book: Book) -> str:
     judged = book.judge(claims(book))
     parts = [
         figure(book),
-        "A gated team under attack, team by team.\n",
-        "## Without an attack\n",
+        "Means over teams. Round: own gates; triangles: all open; crosses: random gates that are"
+        " open as often. Further up and left is better.\n",
+        "## What a gate saves\n",
+        priced(book),
+        f"{SAID} Each agent decides in every step, from what it sees, whether to listen; an open gate costs its price"
+        " times degree / agents of reward in training only. The price rises from 0 in the first quarter of training to"
+        " its full size after three quarters; with a target rate it follows the rate.\n",
+        "## Gates that we control, steps\n",
         controlled(book),
-        "Random gates are open with the team's own frequency. Each agent decides in every step, from what it sees,"
-        " whether to listen; an open gate cost 0.03 of reward in training.\n",
+        "Random gates are open with the team's own frequency.\n",
+        "## Does it open at the right moment?\n",
+        hinted(book),
+        "Oracle-Hint with one moment that counts, which is shown to the receiver: the best gate opens exactly then,"
+        " whatever the price below 0.75. Teams of `studies/hint_gate.py`, trained with prices from different initial"
+        " logits, greedy gates in 1,000 episodes; numbers are as that script rounded them.\n",
         "## Under attack\n",
-        attacked(book),
+        gates_attacked.figure(book),
+        "A gated team under attack, team by team.\n",
+        gates_attacked.attacked(book),
         "`force_gate` changes one of the numbers that an agent's sensors report; with `guess` at random, otherwise with"
         " knowledge of the policy. It changes what agents see, so its damage is not only that of the gate.\n",
     ]
-    question = "What does a gate that decides when to listen save, and what if somebody forces it?"
-    answer = f"{judged['saves'].sentence} {judged['force_gate'].sentence}"
-    return page(book, "The gate under attack", question, answer, parts, judged)
+    question = "What does a gate that decides when to listen save, does it open when it should, and what if somebody"
+    question += " forces it?"
+    answer = f"{judged['saves straight-through'].sentence} {judged['costs straight-through'].sentence}"
+    return page(book, "The gate: when to listen", question, answer, parts, judged)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,13 @@ from functools import cache
 from typing import Annotated, Any, NamedTuple
 
 import typer
+from scenarios import CARRIED, CLIQUES, COLLISIONS, EIGHT, ORDERED, OTHER_TASKS, PEERS, PRICED, SCENARIOS
 
 from agentcomm.runs.choices import Choice, canonical
 
 SEEDS = tuple(range(10))
-WITH_CONTROL = ("capture", "reactor", "agreement", "market")  # teams without messages were trained besides
+# Of these runs, teams without messages were trained besides.
+WITH_CONTROL = ("capture", "reactor", "agreement", "market", *(one.run for one in SCENARIOS[1:]))
 Conditions = Mapping[str, Any]
 OWN: Conditions = {}
 
@@ -150,6 +152,12 @@ def aware(probability: float) -> str:
 
 SAMPLED = {"decisions": "sampled"}
 MATRIX = (Grid("capture", FORMS, DEFENSES), Grid("capture", REFUSED, RESPONSES))
+CONTROLLED: tuple[Conditions, ...] = (OWN, {"gates": "open"}, {"gates": "closed"}, {"gates": "random"})
+SIZED = tuple(
+    run
+    for one in (*COLLISIONS.values(), *CLIQUES.values())
+    for run in (one.run, *(one.graphs[name] for name in ("random", "full") if name in one.graphs))
+)
 STUDIES: dict[str, tuple[Grid, ...]] = {
     "defenses": (*MATRIX, Grid("agreement", DENSE, ("median",))),
     "budgets": (
@@ -166,8 +174,21 @@ STUDIES: dict[str, tuple[Grid, ...]] = {
     ),
     "gates": (
         Grid("capture_gated", GATED),
-        Grid("capture_gated", (), (), (OWN, {"gates": "open"}, {"gates": "closed"}, {"gates": "random"})),
+        *(Grid(run, (), (), CONTROLLED) for run in PRICED.values()),
         Grid("capture"),
+    ),
+    "graphs": (
+        *(Grid(run) for one in SCENARIOS for run in (one.run, *one.graphs.values())),
+        *(Grid(run) for run in EIGHT),
+    ),
+    "methods": tuple(Grid(run) for run in ("capture", *PEERS.values(), *ORDERED.values())),
+    "tasks": tuple(Grid(run) for run in (*OTHER_TASKS, *(one.run for one in SCENARIOS))),
+    "sizes": (
+        *(Grid(run) for run in SIZED),
+        Grid("cliques_64_embedded", (), (), (OWN, {"environment": CARRIED})),
+        Grid("cliques_128_embedded"),
+        Grid("prey_team_5", (), (), (OWN, {"environment": {"predators": 10}})),
+        Grid("prey_team_10"),
     ),
     "density": (
         *(Grid(run, DENSE) for run in AGREEMENTS),
@@ -216,13 +237,13 @@ def planned(grid: Grid) -> tuple[str, ...]:
 def cells(grid: Grid) -> Iterator[tuple[str, str, str, str, str]]:
     """Run, variant, attack, defense and conditions of a grid's cells, each for all seeds."""
     for conditions in grid.conditions:
-        told = json.dumps(conditions, sort_keys=True)
+        told = json.dumps(conditions)
         for attack in ("none", *map(label, planned(grid))):
             if attack != "none" and "gates" in conditions:
                 continue
             for defense in ("none", *grid.defenses):
                 yield grid.run, "team", attack, defense, told
-        if grid.run in WITH_CONTROL and not {"gates", "codec"} & set(conditions):
+        if grid.run in WITH_CONTROL and not {"gates", "codec", "environment"} & set(conditions):
             yield grid.run, "control", "none", "none", told
 
 

@@ -54,8 +54,8 @@ CLAIMS = (
 def method(book: Book) -> str:
     """How the numbers of a page were made, and what is missing from them."""
     name, grids = book.study, STUDIES[book.study]
-    rows = [row for some in book.cells.by_key.values() for row in some.values()]
     runs = sorted({grid.run for grid in grids})
+    rows = [row for key, some in book.cells.by_key.items() if key[0] in runs for row in some.values()]
     here = {key[0] for key in book.cells.by_key}
     episodes = "/".join(map(str, sorted({row["episodes"] for row in rows}))) or "no"
     linked = ", ".join(f"[{run}](../studies/runs/{run}/config.yaml)" for run in runs)

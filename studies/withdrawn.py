@@ -67,7 +67,8 @@ WITHDRAWN: tuple[tuple[str, str], ...] = (
     ),
     (
         "CommFormer page: edges that matter, gates as actions or straight through, peers, teams of other sizes",
-        f"{NO_RECORD}, except the worth of graph and gate (literature.md, gates.md)",
+        "three to five teams, and no record of the code that made the cells; measured again in graphs.md, gates.md,"
+        " methods.md and sizes.md",
     ),
     ("Paths page: codecs, bottlenecks, lossy networks", NO_RECORD),
     (

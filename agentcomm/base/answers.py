@@ -1,4 +1,4 @@
-"""Checks of tensors that plug-ins return, which name the plug-in and what is wrong."""
+"""Checks of tensors that plug-ins return, which name the plug-in and what is wrong, and of actions."""
 
 from __future__ import annotations
 
@@ -47,3 +47,23 @@ def _described(value: object) -> str:
     if isinstance(value, Tensor):
         return f"{value.dtype} {tuple(value.shape)}"
     return "None" if value is None else f"{type(value).__name__}"
+
+
+def check_actions(actions: Tensor, shape: tuple[int, int], below: int) -> None:
+    """Check actions given to worlds.
+
+    Args:
+        actions: The actions.
+        shape: Numbers of worlds and of agents.
+        below: Number of actions.
+
+    Raises:
+        ValueError: If they do not have this shape, are not integers, or do not lie in 0 .. below - 1.
+    """
+    if actions.shape != shape:
+        raise ValueError(f"actions must have shape {shape} (worlds, agents), not {tuple(actions.shape)}")
+    if actions.dtype.is_floating_point or actions.dtype == torch.bool:
+        raise ValueError(f"actions must be integers, not {actions.dtype}")
+    low, high = torch.aminmax(actions)
+    if low < 0 or high >= below:
+        raise ValueError(f"actions must lie in 0 .. {below - 1}, but go from {int(low)} to {int(high)}")

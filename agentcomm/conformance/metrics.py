@@ -86,6 +86,7 @@ def some_episodes(count: int, directory: bool = True, late: bool = True, seed: i
         scored={"clip": some_scored(touched, seed)},
         isolations={"quarantine": counts()},
         guesses=Guesses(60, 50, 100, 8.0),
+        numbers=16,
     )
 
 

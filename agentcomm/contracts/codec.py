@@ -63,10 +63,13 @@ class Codec(Plugin[C_co]):
     the last bit, and ``pack(x)`` has ``ceil(bits / 8)`` bytes.
 
     Attributes:
-        stateful: Whether decoding depends on earlier messages; if so, :meth:`decode` is called.
+        charges: Whether training pays for what is sent; if so, :meth:`price` is called.
+        stateful: Whether decoding depends on more than the payload, such as earlier messages or the sender; if so,
+            :meth:`decode` is called.
     """
 
     stateful: ClassVar[bool] = False
+    charges: bool = False
 
     def __init__(self, config: C_co, team_shape: TeamShape) -> None:
         self.config = config
@@ -90,6 +93,10 @@ class Codec(Plugin[C_co]):
     def memory(self) -> dict[str, Tensor]:
         """Fresh memory: tensors [B, ...], whose rows are reset when the episode of their world ends."""
         return {}
+
+    def price(self, payload: Tensor) -> Tensor:
+        """[...] what payloads [..., D] cost in the loss of training, differentiable; called if ``charges``."""
+        raise NotImplementedError(f"codec {self.name!r} charges nothing")
 
     @abstractmethod
     def pack(self, payload: NDArray[np.float32]) -> bytes:

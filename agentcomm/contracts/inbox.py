@@ -73,6 +73,7 @@ class Inbox:
             was closed, or None.
         links: [B, N, k] int64, the graph's senders.
         coding: [B, N, D] coding error of a codec, which ``spoken`` includes. None without a codec.
+        age: [B, N, M] int64, steps since each message was sent, by its envelope; None if none is older than 0.
         receiver: [B, R] int64, the receivers; None for all N agents in order.
         cache: Keeps projections of ``spoken`` from one turn to the next.
 
@@ -87,6 +88,7 @@ class Inbox:
     delta: Tensor | None = None
     weight: Tensor | None = None
     coding: Tensor | None = None
+    age: Tensor | None = None
     receiver: Tensor | None = None
     cache: ProjectionCache | None = None
     closed: Tensor | None = None
@@ -157,6 +159,7 @@ class Inbox:
             delta=delta,
             weight=either(self.weight, later.weight, 1.0),
             closed=either(self.closed, later.closed, False),
+            age=either(self.age, later.age, 0.0),
         )
 
     def rows(self, rows: Tensor, cache: ProjectionCache) -> Inbox:
@@ -178,6 +181,7 @@ class Inbox:
             pick_if(self.scale),
             pick_if(self.delta),
             pick_if(self.weight),
+            age=pick_if(self.age),
             receiver=rows.unsqueeze(0),
             cache=cache,
             closed=pick_if(self.closed),

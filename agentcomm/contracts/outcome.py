@@ -130,6 +130,7 @@ class Episodes:
         scored: The messages that each defense scored, for defenses that give scores.
         isolations: [B] int64, links that a defense closed, for each defense that closes links.
         guesses: Guesses of an attack that exfiltrates; None without one.
+        numbers: Numbers in a payload, before a codec encodes it.
         frames: Frames of each recorded world, for the report's player.
     """
 
@@ -151,6 +152,7 @@ class Episodes:
     scored: Mapping[str, ScoredMessages] = field(default_factory=dict)
     isolations: Mapping[str, Tensor] = field(default_factory=dict)
     guesses: Guesses | None = None
+    numbers: int = 0
     frames: list[list[dict[str, Any]]] = field(default_factory=list)
 
     def took_more(self, other: Episodes, action: int) -> Tensor:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -32,6 +33,24 @@ from agentcomm.contracts.world import World
 
 class PolicyConfig(PluginConfig):
     """Arguments every policy has."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Recorded steps, from which auxiliary losses are computed.
+
+    Attributes:
+        observation: [R, N, O].
+        hidden: [R, N, H], its encoding by ``encode`` and ``recall``.
+        action: [R, N] int64.
+        following: [R, N] int64, row of a member's next step in the same episode; -1 where these rows lack it, as
+            at the end of an episode or a chunk. Rows of policies without memory are shuffled: it is -1 everywhere.
+    """
+
+    observation: Tensor
+    hidden: Tensor
+    action: Tensor
+    following: Tensor
 
 
 Deliver = Callable[[int, Tensor], Inbox]
@@ -53,6 +72,9 @@ class CommPolicy(Plugin[P_co], nn.Module):
         autoregressive: Whether the last round tells actions. Such a policy also implements ``tell``, and its ``hear``,
             ``retain``, ``act`` and ``tell`` treat each agent independently, because they are called with some of the
             agents only.
+        message_price: What payloads [..., D] cost in the loss of training, [...], where a codec charges for them
+            (:meth:`agentcomm.contracts.codec.Codec.price`); None for nothing.
+        reads_age: Whether ``hear`` reads the age of messages (``Inbox.age``), which rollouts then record.
         memory_width: Width S of an agent's memory; 0 for a policy without memory.
         keeps_heard: Whether ``retain`` is implemented, so that messages depend on those of earlier steps.
         num_agents: N of the present team.
@@ -64,7 +86,9 @@ class CommPolicy(Plugin[P_co], nn.Module):
     topology: Topology
     gate: Any  # a TemporalGate or None
     message_noise: Any  # a MessageNoise or None
+    message_price: Callable[[Tensor], Tensor] | None = None
     autoregressive: bool = False
+    reads_age: bool = False
     memory_width: int = 0
     keeps_heard: bool = False
     num_agents: int
@@ -147,13 +171,8 @@ class CommPolicy(Plugin[P_co], nn.Module):
         """Hidden vectors before the last round and actions [B, N] -> payloads [B, N, D] of the last round."""
         raise NotImplementedError(f"{type(self).__name__} is not autoregressive and tells no actions")
 
-    def auxiliary(self, observation: Tensor, hidden: Tensor) -> Tensor | None:
-        """An auxiliary loss, added to PPO's; None for none.
-
-        Args:
-            observation: [R, N, O].
-            hidden: [R, N, H], its encoding by ``encode`` and ``recall``.
-        """
+    def auxiliary(self, steps: Steps) -> Tensor | None:
+        """An auxiliary loss of recorded steps, added to PPO's; None for none."""
         return None
 
     def anneal(self, progress: float) -> None:

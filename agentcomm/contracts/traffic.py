@@ -161,6 +161,10 @@ class Traffic:
         """[B, N, M] int64, the receiver in whose inbox each slot is."""
         return torch.arange(self.source.shape[1], device=self.source.device).view(1, -1, 1).expand_as(self.source)
 
+    def age(self, step: Tensor) -> Tensor:
+        """[B, N, M] int64, steps between ``sent_at``, which attacks can forge, and ``step`` [B]; at least 0."""
+        return (step.view(-1, 1, 1) - self.sent_at).clamp(0, LIFETIME)
+
     def payload(self) -> Tensor:
         """[B, N, M, D] current payloads."""
         return self.to_inbox(self.present, self.source).payload()

@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import TypeVar
 
+from agentcomm.base.answers import check_actions
 from agentcomm.base.calling import answered
 from agentcomm.base.errors import ConfigError
 from agentcomm.base.plugin import Plugin, PluginConfig
@@ -33,6 +34,8 @@ class Observation:
         vocabulary: Number of distinct indices (``indices`` only, else 0).
         low: Smallest value an entry can take (``dense`` only).
         high: Largest value an entry can take (``dense`` only).
+        grids: First code, rows and columns of blocks of codes that number the cells of a grid, row by row (``indices``
+            only). Policies may embed such codes by row and column.
     """
 
     kind: Literal["dense", "indices"]
@@ -40,6 +43,7 @@ class Observation:
     vocabulary: int = 0
     low: float = -math.inf
     high: float = math.inf
+    grids: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -281,7 +285,7 @@ class World(Plugin[W_co], State):
         Raises:
             ValueError: If the actions' shape, type or range is wrong.
         """
-        self._check(actions)
+        check_actions(actions, (self.num_worlds, self.num_agents), self.num_actions)
         what, before = f"environment {self.name!r}", self.alive.clone()
         transition = answered(self.advance(actions, self.generator), Transition, what, "advance", "a Transition")
         self.length += 1
@@ -329,16 +333,6 @@ class World(Plugin[W_co], State):
         alive = self.state["alive"]
         luck = torch.rand(alive.shape, generator=self.generator, device=self.device).masked_fill(~alive, -1.0)
         self.state["alive"] = alive & ((luck >= self.config.failure) | (luck == luck.amax(1, keepdim=True)))
-
-    def _check(self, actions: Tensor) -> None:
-        if actions.shape != (self.num_worlds, self.num_agents):
-            shape = (self.num_worlds, self.num_agents)
-            raise ValueError(f"actions must have shape {shape} (worlds, agents), not {tuple(actions.shape)}")
-        if actions.dtype.is_floating_point or actions.dtype == torch.bool:
-            raise ValueError(f"actions must be integers, not {actions.dtype}")
-        low, high = torch.aminmax(actions)
-        if low < 0 or high >= self.num_actions:
-            raise ValueError(f"actions must lie in 0 .. {self.num_actions - 1}, but go from {int(low)} to {int(high)}")
 
 
 @dataclass(frozen=True)

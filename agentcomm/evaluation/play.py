@@ -123,6 +123,7 @@ class Tally:
         self.action_by_step: list[Tensor] = []
         self.gate_by_step: list[float | None] = []
         self.opened = self.asked = 0
+        self.numbers = network.payload_numbers
 
     def add(self, record: StepRecord) -> None:
         """Count one step, after messages in transit in ended episodes have been counted as late."""
@@ -182,6 +183,7 @@ class Tally:
             contact=monitor.contact(),
             scored=monitor.scored(),
             isolations=monitor.isolations,
+            numbers=self.numbers,
             frames=frames,
         )
 

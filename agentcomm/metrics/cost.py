@@ -12,6 +12,7 @@ from agentcomm.contracts.outcome import Episodes
 IC3NET = "Singh et al., IC3Net, ICLR 2019, section 3"
 SCHEDNET = "Kim et al., Learning to schedule communication in multi-agent reinforcement learning, ICLR 2019, section 2"
 COMMFORMER = "Hu et al., Learning multi-agent communication from graph modeling perspective, ICLR 2024, section 4"
+SLIM = "Canesse et al., Decoupling communication from policy, arXiv 2605.21085 (2026)"
 RFC = "Almes et al., A one-way delay metric for IP performance metrics, RFC 7679, section 3"
 
 
@@ -59,6 +60,24 @@ class BytesPerAgentStep(PooledMetric):
         if episodes.edges is None:
             return None
         return episodes.bytes, episodes.length * episodes.edges.shape[1]
+
+
+class BandwidthBudget(PooledMetric):
+    """beta: message width x rounds x share of links in use, as numbers per step from each agent to each other one.
+
+    The paper normalizes by constants of its tasks that we do not know; this one compares any two teams of a task, and
+    gates and actions told in turns are counted as they happen. Codecs change bytes, not this number.
+    """
+
+    unit, better, source = "numbers", "lower", SLIM
+    group: ClassVar[Group] = "cost"
+
+    def parts(self, episodes: Episodes) -> tuple[Tensor, Tensor] | None:
+        """Numbers in the messages sent, and pairs of agents in all steps."""
+        if episodes.edges is None or episodes.edges.shape[1] < 2 or not episodes.numbers:
+            return None
+        agents = episodes.edges.shape[1]
+        return episodes.messages["sent"] * episodes.numbers, episodes.length * agents * (agents - 1)
 
 
 class Density(Metric):

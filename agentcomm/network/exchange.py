@@ -101,7 +101,7 @@ class Exchange:
 
         def after(changed: Traffic) -> Tensor:
             assert predict_logits is not None
-            return predict_logits(changed.to_inbox(changed.present, links.source))
+            return predict_logits(replace(changed.to_inbox(changed.present, links.source), age=changed.age(step)))
 
         return cls(
             spoken=spoken,
@@ -165,14 +165,18 @@ class Exchange:
             value = value.masked_fill(away if value.dim() == away.dim() else away.unsqueeze(-1), 0.0)
         self.numbers.note(what, f"{field}, round {self.round},", value)
 
-    def deliver(self, degree: int) -> Inbox:
+    def deliver(self, degree: int, dated: bool = False) -> Inbox:
         """The receivers' inboxes; without the spare slots if all of them are empty.
 
         Args:
             degree: k, number of slots for the graph's links.
+            dated: Whether messages can be older than this step.
         """
         t = self.traffic
         delta, scale = t.delta, t.scale
+        age = t.age(self.step).masked_fill(~t.present, 0) if dated else None
+        if age is not None and not bool(age.any()):
+            age = None
         if delta is not None:
             # Refused payloads must not reach the policy: even if masked, a huge one overflows to NaN.
             delta = delta.masked_fill(~t.present.unsqueeze(-1), 0.0)
@@ -181,4 +185,5 @@ class Exchange:
             source, present = source[..., :degree], present[..., :degree]
             scale = None if scale is None else scale[..., :degree]
             delta = None if delta is None else delta[..., :degree, :]
-        return Inbox(t.spoken, source, present, self.links.source, scale, delta, coding=self.coding)
+            age = None if age is None else age[..., :degree]
+        return Inbox(t.spoken, source, present, self.links.source, scale, delta, coding=self.coding, age=age)

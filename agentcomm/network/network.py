@@ -59,6 +59,7 @@ class Network(State):
         stages: Stages, in the order in which messages pass them.
         defenses: Defenses, in their fixed order.
         memories: Memory of each defense, shared by its hooks on messages and actions.
+        payload_numbers: Numbers in a payload that carry information.
         ledger: Counts of messages and bytes.
         copies: [M] bool, slots of attacks that inject copies of earlier messages only.
         trace: Records of all exchanges since it was set to an empty list; None to record nothing.
@@ -108,7 +109,8 @@ class Network(State):
         partial = numbers is not None and numbers != team_shape.width
         if (codec is not None or partial) and not self.transport.writes_codecs:
             raise ValueError(f"{type(self.transport).__name__} carries whole float32 payloads only: use no codec")
-        self.stages = self._stages(4 * (team_shape.width if numbers is None else numbers))
+        self.payload_numbers = team_shape.width if numbers is None else numbers
+        self.stages = self._stages(4 * self.payload_numbers)
         self.trace: list[ExchangeRecord] | None = None
         self.numbers: Numbers | None = None
 
@@ -178,4 +180,4 @@ class Network(State):
             stage(x)
         if self.trace is not None:
             self.trace += records_of(x, self.copies)
-        return x.deliver(self.team_shape.degree)
+        return x.deliver(self.team_shape.degree, dated=self.link is not None or self.spare > 0)

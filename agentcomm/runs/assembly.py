@@ -89,6 +89,16 @@ def _numbers(policy: CommPolicy) -> int:
     return policy.width if policy.message_noise is None else int(policy.message_noise.spoken.sum())
 
 
+def charge_for_messages(policy: CommPolicy, codec: Codec | None) -> None:
+    """Let training pay what a codec charges for the policy's messages."""
+    policy.message_price = codec.price if codec is not None and codec.charges else None
+
+
+def make_codec(team_shape: TeamShape, transport: TransportConfig) -> Codec | None:
+    """The codec of a transport; None if it has none."""
+    return None if transport.codec is None else construct("codec", transport.codec, team_shape)
+
+
 def make_comms(
     world: World,
     policy: CommPolicy,
@@ -119,7 +129,7 @@ def make_comms(
     made = [construct("attack", choice, team_shape) for choice in attacks]
     slots = team_shape.degree + sum(attack.injections() for attack in made)
     channels = [construct("channel", choice, team_shape, slots) for choice in transport.channels]
-    codec = None if transport.codec is None else construct("codec", transport.codec, team_shape)
+    codec = make_codec(team_shape, transport)
     defended = [construct("defense", choice, team_shape) for choice in defenses]
     where = deployment(world, policy, codec, channels, defended)
     check_attacks(attacks, made, where, sizes)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from agentcomm.contracts.inbox import Inbox
-from agentcomm.contracts.policy import CommPolicy
+from agentcomm.contracts.policy import CommPolicy, Steps
 from agentcomm.contracts.traffic import per_round
 from agentcomm.step.gates import gate_log_probability
 from agentcomm.step.straight_through import Carried, Choice, carry
@@ -31,6 +31,7 @@ class Reevaluation:
         nats: [R, rounds, N, D] information in each entry of a message, in nats; None without message noise.
         auxiliary: The policy's auxiliary loss, a scalar; None without.
         choices: Decisions of straight-through gates and dynamic graphs.
+        price: [R, N] what an agent's messages of all rounds cost; None if they cost nothing.
     """
 
     log_probability: Tensor
@@ -42,6 +43,7 @@ class Reevaluation:
     nats: Tensor | None = None
     auxiliary: Tensor | None = None
     choices: tuple[Choice, ...] = ()
+    price: Tensor | None = None
 
 
 class _Heard(NamedTuple):
@@ -57,6 +59,7 @@ class _Heard(NamedTuple):
     openness: Tensor
     nats: Tensor | None
     choices: tuple[Choice, ...]
+    price: Tensor | None
 
 
 class Recalled(NamedTuple):
@@ -82,10 +85,11 @@ def reevaluate(
         policy: The policy.
         rows: Columns ``observation`` [R, N, O], ``action`` [R, N], ``gate`` [R, N], ``links`` [R, N, k],
             ``mask`` [R, rounds, N, M]; where messages were disturbed ``source`` and ``scale`` [R, rounds, N, M] and
-            ``delta`` [R, rounds, N, M, D]; with a sampled graph ``draw`` [R], with straight-through gates
-            ``gate_noise`` [R, N], with these or a dynamic graph ``asked`` and ``closed`` [R, N, k] (with a graph per
-            round [R, G, N, k]), with a codec ``coding`` [R, rounds, N, D], with noisy messages ``noise_draw`` [R], with
-            members that can leave ``alive`` [R, N]. For policies with a memory, rows are sequences, step by step
+            ``delta`` [R, rounds, N, M, D]; where it is read ``age`` [R, rounds, N, M]; with a sampled graph ``draw``
+            [R], with straight-through gates ``gate_noise`` [R, N], with these or a dynamic graph ``asked`` and
+            ``closed`` [R, N, k] (with a graph per round [R, G, N, k]), with a codec ``coding`` [R, rounds, N, D], with
+            noisy messages ``noise_draw`` [R], with members that can leave ``alive`` [R, N]. For policies with a memory,
+            rows are sequences, step by step
             (:meth:`agentcomm.step.chunks.Chunks.pack`).
         graph_gradient: Whether gradients reach a learned graph's parameters.
         frozen: [] bool, whether no gradient reaches straight-through decisions; None for no.
@@ -110,8 +114,9 @@ def reevaluate(
         value=policy.value(hidden),
         openness=heard.openness,
         nats=heard.nats,
-        auxiliary=policy.auxiliary(observation, hidden),
+        auxiliary=policy.auxiliary(Steps(observation, hidden, action, _following(rows))),
         choices=heard.choices,
+        price=heard.price,
     )
 
 
@@ -158,7 +163,22 @@ def _joined(parts: Sequence[_Heard]) -> _Heard:
     nats = [part.nats for part in parts if part.nats is not None]
     state, log, entropy, openness = (torch.cat(list(column)) for column in list(zip(*parts, strict=True))[:4])
     choices = tuple(choice for part in parts for choice in part.choices)
-    return _Heard(state, log, entropy, openness, torch.cat(nats) if nats else None, choices)
+    prices = [part.price for part in parts if part.price is not None]
+    information, price = (torch.cat(kept) if kept else None for kept in (nats, prices))
+    return _Heard(state, log, entropy, openness, information, choices, price)
+
+
+def _following(rows: Mapping[str, Tensor]) -> Tensor:
+    """[R, N] int64, the row of a member's next step in the same episode; -1 if there is none, and without sequences."""
+    if "sizes" not in rows:
+        return torch.full_like(rows["action"], -1, dtype=torch.int64)
+    count, sizes = len(rows["action"]), rows["sizes"]
+    row = torch.arange(count, device=sizes.device)
+    later = nn.functional.pad(sizes[1:], (0, 1))  # as many sequences have a next step
+    size, later, end = (x.repeat_interleave(sizes, output_size=count) for x in (sizes, later, sizes.cumsum(0)))
+    following = torch.where(row - (end - size) < later, row + size, -1)
+    ends = (following < 0).unsqueeze(1) | rows["first"].view(count, -1)[following]
+    return torch.where(ends, -1, following.unsqueeze(1)).expand_as(rows["action"])
 
 
 def _hear(
@@ -172,16 +192,19 @@ def _hear(
         gate_log = gate_log_probability(logit, rows["gate"])
         gate_entropy = nn.functional.softplus(logit) - logit * logit.sigmoid()
     nats: list[Tensor] = []
+    prices: list[Tensor] = []
 
     def deliver(round_: int, spoken: Tensor) -> Inbox:
         if policy.message_noise is not None:
             spoken, information = policy.message_noise(spoken, rows["noise_draw"], round_)
             nats.append(information)
+        if policy.message_price is not None:
+            prices.append(policy.message_price(spoken))
         return _inbox(policy, rows, carried, round_, spoken)
 
     state = policy.communicate(hidden, deliver, rows["action"].long())
-    kept = torch.stack(nats, 1) if nats else None
-    return _Heard(state, gate_log, gate_entropy, carried.openness, kept, carried.choices)
+    kept, price = torch.stack(nats, 1) if nats else None, torch.stack(prices).sum(0) if prices else None
+    return _Heard(state, gate_log, gate_entropy, carried.openness, kept, carried.choices, price)
 
 
 def _inbox(policy: CommPolicy, rows: Mapping[str, Tensor], carried: Carried, round_: int, spoken: Tensor) -> Inbox:
@@ -192,8 +215,9 @@ def _inbox(policy: CommPolicy, rows: Mapping[str, Tensor], carried: Carried, rou
     source = rows["source"][:, round_].long() if "source" in rows else links
     scale = rows["scale"][:, round_] if "scale" in rows else None
     delta = rows["delta"][:, round_] if "delta" in rows else None
+    age = rows["age"][:, round_] if "age" in rows else None
     if carried.weight is None and carried.listening is None:
-        return Inbox(spoken, source, mask, links, scale, delta)
+        return Inbox(spoken, source, mask, links, scale, delta, age=age)
     degree, extra = links.shape[-1], carried.source.shape[-1] - links.shape[-1]
     spare = mask.shape[-1] - degree
 
@@ -215,5 +239,6 @@ def _inbox(policy: CommPolicy, rows: Mapping[str, Tensor], carried: Carried, rou
         scale = None if scale is None else nn.functional.pad(scale, (0, extra), value=1.0).masked_fill(closed, 1.0)
         if delta is not None:
             delta = nn.functional.pad(delta, (0, 0, 0, extra)).masked_fill(closed.unsqueeze(-1), 0.0)
+        age = None if age is None else nn.functional.pad(age, (0, extra)).masked_fill(closed, 0)
     weight = None if carried.weight is None else spread(per_round(carried.weight, round_), 1.0)
-    return Inbox(spoken, source, mask, links, scale, delta, weight, closed=closed, listening=carried.listening)
+    return Inbox(spoken, source, mask, links, scale, delta, weight, None, age, None, None, closed, carried.listening)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ray.rllib.core.rl_module.torch import TorchRLModule
 
-from agentcomm.runs.assembly import make_policy, make_world
+from agentcomm.runs.assembly import charge_for_messages, make_codec, make_policy, make_world, shape_of
 from agentcomm.runs.config import RunConfig
 
 
@@ -25,6 +25,7 @@ class CommModule(TorchRLModule):
         run.import_plugins()
         with closing(make_world(run.environment, 1)) as world:
             self.policy = make_policy(run.policy, world, settings["variant"], settings["seed"])
+            charge_for_messages(self.policy, make_codec(shape_of(world, self.policy), run.transport))
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         raise NotImplementedError(

@@ -172,6 +172,8 @@ def _add_costs(
         loss = loss + policy.listening_cost() / advantage_scale * (now.openness * alive_share).sum()
     if now.auxiliary is not None:
         loss = loss + now.auxiliary
+    if now.price is not None:
+        loss = loss + (now.price * alive_share).sum()
     if now.nats is not None:
         # Each sender pays for its message, in every round.
         loss = loss + policy.message_noise.weight * (now.nats.sum((1, 3)) * alive_share).sum()

@@ -239,7 +239,7 @@ class Sampler(State):
         if alive:
             columns["alive"] = torch.stack(alive)
         columns |= self._draws(decisions)
-        columns |= record_inboxes([d.inboxes for d in decisions], columns["links"])
+        columns |= record_inboxes([d.inboxes for d in decisions], columns["links"], self.policy.reads_age)
         if not self.policy.memory_width:
             return {name: column.flatten(0, 1) for name, column in columns.items()}
         first = torch.stack([r.at for r in records]).unsqueeze(-1) == 0
@@ -287,12 +287,13 @@ def _open_gates(record: StepRecord) -> Tensor:
     return record.decision.gate if record.alive is None else record.decision.gate & record.alive
 
 
-def record_inboxes(inboxes: list[list[Inbox]], links: Tensor) -> Rows:
+def record_inboxes(inboxes: list[list[Inbox]], links: Tensor, reads_age: bool = False) -> Rows:
     """Delivered messages of T steps of R rounds as columns [T, B, R, ...]; changes are recorded only if there are any.
 
     Args:
         inboxes: Inboxes per step and round.
         links: [T, B, N, k], for teams without rounds.
+        reads_age: Whether the policy reads the age of messages.
     """
     flat = [inbox for step in inboxes for inbox in step]
     if not flat:
@@ -309,6 +310,12 @@ def record_inboxes(inboxes: list[list[Inbox]], links: Tensor) -> Rows:
     columns = {"mask": column(lambda i: slot(i.mask))}
     if disturbed:
         columns["source"] = column(lambda i: slot(i.source).to(torch.int16))
+    if reads_age and any(i.age is not None for i in flat):
+
+        def age(inbox: Inbox) -> Tensor:
+            return torch.zeros_like(inbox.source) if inbox.age is None else inbox.age
+
+        columns["age"] = column(lambda i: slot(age(i)).to(torch.int8))
     if any(i.scale is not None for i in flat):
 
         def factor(inbox: Inbox) -> Tensor:

@@ -46,6 +46,9 @@ class GridConfig(WorldConfig):
 
     size: int = Field(5, ge=2, le=40, description="rows and columns of the grid")
     vision: int = Field(1, ge=0, le=10, description="cells that an agent sees in each direction")
+    start: int | None = Field(
+        None, ge=2, description="rows and columns of a random square in which all start; the whole grid when not given"
+    )
 
     @property
     @abstractmethod
@@ -54,9 +57,11 @@ class GridConfig(WorldConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.num_agents + 1 > self.size**2:
-            cells = self.size**2
-            raise ValueError(f"{self.num_agents} agents and a prey need distinct cells; size={self.size} has {cells}")
+        if self.start is not None and self.start > self.size:
+            raise ValueError(f"start={self.start} is larger than the grid of size={self.size}")
+        name, side = ("size", self.size) if self.start is None else ("start", self.start)
+        if self.num_agents + 1 > side**2:
+            raise ValueError(f"{self.num_agents} agents and a prey need distinct cells; {name}={side} has {side**2}")
         if self.fewest is not None and self.fewest > self.num_agents:
             raise ValueError(f"fewest={self.fewest} is more than the team's {self.num_agents} members")
         return self
@@ -107,7 +112,7 @@ class GridWorld(World[G_co]):
         return tuple(kinds.index(kind) for kind in self.team)
 
     def begin(self, worlds: Tensor, generator: torch.Generator, scene: Mapping[str, Any] | None = None) -> None:
-        """Put agents and prey on distinct random cells, or on those of the scene.
+        """Put agents and prey on distinct random cells, of a random square if ``start`` is given, or of the scene.
 
         Args:
             worlds: [W] int64 indices.
@@ -119,9 +124,15 @@ class GridWorld(World[G_co]):
             ValueError: If a key is missing or unknown, or a position is not a cell of the grid.
         """
         if scene is None:
+            side = self.config.start or self.size
             # The positions of the largest random keys are a uniform draw without replacement.
-            keys = torch.rand(len(worlds), self.size**2, generator=generator, device=self.device)
+            keys = torch.rand(len(worlds), side**2, generator=generator, device=self.device)
             drawn = keys.topk(self.num_agents + 1, dim=1).indices
+            if side < self.size:
+                first = torch.randint(
+                    self.size - side + 1, (2, len(worlds), 1), generator=generator, device=self.device
+                )
+                drawn = (first[0] + drawn // side) * self.size + first[1] + drawn % side
         else:
             drawn = self._read(scene).expand(len(worlds), -1)
         self.state["cells"][worlds] = drawn[:, :-1]

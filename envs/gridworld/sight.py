@@ -52,7 +52,8 @@ class Sight:
         if kind == "dense":
             self.layout = Observation("dense", window_cells * self._cell_width, low=-float(any(blind)), high=n)
         else:
-            self.layout = Observation("indices", n + 1, cells + window_cells * (1 + len(kinds)) + any(blind))
+            vocabulary = cells + window_cells * (1 + len(kinds)) + any(blind)
+            self.layout = Observation("indices", n + 1, vocabulary, grids=((0, size, size),))
 
         # With row-major codes of stride 2S, the difference of two codes identifies the offset (rows, columns).
         cell, stride = torch.arange(cells), 2 * size

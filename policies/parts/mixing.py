@@ -51,6 +51,36 @@ def softmax_mix(scores: Tensor, values: Tensor, inbox: Inbox) -> Tensor:
     return out if away is None else out - away.unsqueeze(-1) * out.detach()
 
 
+def pair_scores(query: Tensor, key: Tensor, inbox: Inbox) -> Tensor:
+    """Products [B, N, M, heads] of each receiver's query with the key of each slot's sender, both [B, N, heads, W]."""
+    pairs = query.transpose(1, 2) @ key.permute(0, 2, 3, 1)
+    return pairs.gather(3, _sources(inbox, query.shape[2])).permute(0, 2, 3, 1)
+
+
+def softmax_mix_pairs(scores: Tensor, own: Tensor, values: Tensor, inbox: Inbox) -> Tensor:
+    """:func:`softmax_mix` of messages that arrive as they were spoken, without straight-through weights.
+
+    Args:
+        scores: [B, N, 1 + M, heads], as there.
+        own: [B, N, heads, W] value of the agent itself.
+        values: [B, N, heads, W] value of each sender's message.
+        inbox: The received messages.
+
+    Returns:
+        [B, N, heads, W].
+    """
+    attention = _attention(scores, inbox.mask)
+    agents, heads = values.shape[1:3]
+    slots = attention[:, :, 1:].permute(0, 3, 1, 2)
+    pairs = slots.new_zeros(len(slots), heads, agents, agents).scatter_add(3, _sources(inbox, heads), slots)
+    return (pairs @ values.transpose(1, 2)).transpose(1, 2) + attention[:, :, 0].unsqueeze(-1) * own
+
+
+def _sources(inbox: Inbox, heads: int) -> Tensor:
+    """[B, heads, N, M] sender of each slot."""
+    return inbox.source.unsqueeze(1).expand(-1, heads, -1, -1)
+
+
 def mean_mix(values: Tensor, inbox: Inbox) -> Tensor:
     """The mean [B, N, W] of the messages ``values`` [B, N, M, W] that an agent heard; 0 without any."""
     count = inbox.mask.sum(2, keepdim=True)

@@ -24,6 +24,9 @@ class TokenPolicyConfig(PolicyConfig):
     """Arguments of all token policies."""
 
     width: int = Field(64, ge=4, le=1024, description="width D of tokens and payloads")
+    grid_embedding: bool = Field(
+        False, description="embed cells of a grid by their row and column, not one by one; for index observations"
+    )
     memory: MemoryConfig | None = Field(None, description="memory of earlier steps; none when not given")
 
 
@@ -66,7 +69,7 @@ class TokenPolicy(CommPolicy[T_co]):
         width = config.width
         self.width, self.num_agents, self.num_actions = width, num_agents, num_actions
         self.topology = topology.build(num_agents, width)
-        self.encoder = TokenEncoder(layout, num_agents, width)
+        self.encoder = TokenEncoder(layout, num_agents, width, config.grid_embedding)
         self.gate = None if gate is None else Gate(gate, width)
         self.message_noise = None if message_noise is None else Bottleneck(message_noise, width)
         self.critic_own = nn.Linear(width, width)

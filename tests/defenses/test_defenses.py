@@ -88,7 +88,7 @@ FALSE = [form for form in MESSAGE_FORMS if form not in (*MISSING, *MIXED, *OWN)]
 def test_matrix_of_verdicts(form: str, defenses: str) -> None:
     s = team_shape(worlds=6)
     network = comms(s, [known_attack(form, s)], known_defenses(defenses, s))
-    carry(network, conversation(s, 20, seed=9, closed=0))
+    carry(network, conversation(s, 12, seed=9, closed=0))
     n = network.ledger
     attacked = n["forged"] + n["replayed"] + n["tampered"]
     false = n["accepted_forged"] + n["accepted_replayed"] + n["accepted_tampered"]

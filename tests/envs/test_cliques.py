@@ -14,7 +14,7 @@ from agentcomm.base.registry import build_config
 from agentcomm.conformance import check_world
 from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
-from agentcomm.runs.assembly import environment_of, make_comms, make_policy, make_world
+from agentcomm.runs.assembly import environment_of, make_comms, make_policy, make_world, resize_team
 from agentcomm.runs.choices import Choice
 from agentcomm.step.loop import TeamLoop
 from envs.cliques import Cliques, CliquesConfig, expected, groups, majorities, majority, own_bits, right_graph
@@ -53,6 +53,22 @@ def test_copies_join_the_groups_of_those_that_they_stand_in_for() -> None:
     # Twice the links, all of them right, and five percent is what a team carried to twice its size may lose.
     assert expected(small.model_copy(update={"price": 0.01}), "right", 4) == pytest.approx(0.902, abs=5e-4)
     assert expected(large.model_copy(update={"price": 0.01}), "right", 8) == pytest.approx(0.900, abs=5e-4)
+
+
+def test_a_team_is_carried_to_twice_its_size() -> None:
+    """Its agents stand in for themselves and for their copies, and its graph doubles within the groups."""
+    small, large = ({"name": "cliques", "members": 64}, {"name": "cliques", "members": 128, "copies": 2})
+    trained, world = (make_world(Choice.model_validate(given), 1) for given in (small, large))
+    topology = {"name": "embedded", "density": 0.0625}
+    chosen = Choice.model_validate({"name": "commformer", "width": 8, "blocks": 0, "topology": topology})
+    policy = make_policy(chosen, trained)
+    assert isinstance(policy, CommFormer)
+    before = policy.topology.graph(None, 1).source[0]
+    resize_team(policy, trained, world)
+    after = policy.topology.graph(None, 1).source[0]
+    assert policy.encoder.identity.tolist() == [*range(64), *range(64)]
+    assert policy.topology.degree == 8
+    assert torch.equal((after % 64).sort(1).values[:, ::2], before.repeat(2, 1))
 
 
 def test_majorities() -> None:

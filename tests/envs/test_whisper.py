@@ -142,9 +142,9 @@ def test_a_sender_chooses_each_listener_equally_often() -> None:
 
 
 def test_rewards() -> None:
-    world = make(members=3, symbols=4, max_steps=2)
+    world = make(members=3, symbols=4, max_steps=2, wrong=0.75)
     world.reset(scene={"symbol": [2], "holder": [1]})
-    assert world.step(torch.tensor([[2, 0, 4]]), auto_reset=False).reward.tolist() == [[1.0, 0.0, 0.25]]
+    assert world.step(torch.tensor([[2, 0, 4]]), auto_reset=False).reward.tolist() == [[1.0, -0.75, 0.25]]
     assert world.step(torch.tensor([[2, 2, 2]]), auto_reset=False).success.all()
 
 

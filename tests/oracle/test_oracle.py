@@ -40,7 +40,14 @@ def present(group: str) -> dict[str, Case]:
     return GROUPS[group]()
 
 
-CASES = [(group, case) for group in GROUPS for case in recorded(group) if case not in BIT_BY_BIT]
+# A whole grid in ten seconds, of which the other grid of cells shows the same; ``record.py --check`` compares it, too.
+SLOW = {("cells", "task_market")}
+CASES = [
+    pytest.param(group, case, marks=[pytest.mark.slow] * ((group, case) in SLOW))
+    for group in GROUPS
+    for case in recorded(group)
+    if case not in BIT_BY_BIT
+]
 
 
 @pytest.mark.parametrize(("group", "case"), CASES)

@@ -51,7 +51,7 @@ CHANGES = {
     "oracle_hint": {"members": 5, "symbols": 3, "wiring": 2, "max_steps": 9, "moment": "random"},
     "agreement": {"members": 5, "symbols": 3, "max_steps": 9},
     "relay_line": {"members": 5, "symbols": 3, "max_steps": 9},
-    "whisper": {"members": 5, "symbols": 3, "max_steps": 9},
+    "whisper": {"members": 5, "symbols": 3, "wrong": 0.25, "max_steps": 9},
     "cliques": {"members": 7, "group": 3, "error": 0.1, "wiring": 2, "max_steps": 9},
     "traffic_junction": {"difficulty": "medium", "vision": 0, "arrival": 0.4, "max_steps": 9},
 }

@@ -27,7 +27,21 @@ def rows(script: Callable[[str], ModuleType], seeds: int = 10) -> dict[str, list
                 key = (variant, attack, shown, under)
                 if key not in found.setdefault(run, {}):
                     found[run][key] = [row(run, *key, seed) for seed in range(seeds)]
-    return {run: [one for some in by.values() for one in some] for run, by in found.items()}
+    out = {run: [one for some in by.values() for one in some] for run, by in found.items()}
+    return out | {"hint_gate": list(script("hint_cells").rows(hints(seeds)))}
+
+
+def hints(seeds: int) -> list[str]:
+    """Lines of the script that trains gates on the hint task."""
+    own = np.random.default_rng(0)
+    lines = ["straight_through sender price 0.03 logit 3.0: 0 of 1 seeds exact;"]
+    for kind in ("straight_through", "action"):
+        for price in (0.03, 0.1):
+            for logit in (3.0, 0.0, -3.0):
+                shown = "  ".join(f"{0.9 + 0.1 * own.random():.2f}/1.00/0.95" for _ in range(seeds))
+                start = f"{kind} receiver price {price} logit {logit}: {seeds} of {seeds} seeds exact;"
+                lines.append(f"{start} precision/recall/reward {shown}; 12 s")
+    return lines
 
 
 def row(run: str, variant: str, attack: str, defense: str, conditions: str, seed: int) -> Row:
@@ -53,6 +67,9 @@ def row(run: str, variant: str, attack: str, defense: str, conditions: str, seed
             "harm": own.random(),
         },
     }
+    made["metrics"] |= {"success": own.random(), "bytes_per_step": 900 + own.random()}
+    made["training"] = {"env_steps": 401408, "seconds": 42 + own.random()}
+    made["references"] = {"sampled": {name: 1.02 * value for name, value in made["metrics"].items()}}
     if attack == "none":
         return made
     name = attack.partition("(")[0]

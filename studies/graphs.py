@@ -1,0 +1,164 @@
+"""Writes docs/graphs.md: what a learned graph is worth, by task.
+
+python studies/graphs.py           evaluates the missing cells and writes the page
+python studies/graphs.py --page    only writes the page
+"""
+
+from __future__ import annotations
+
+import answers
+from book import NONE, Book, Claim
+from cells import Series
+from figures import COLORS, dots, panels, save
+from measured import RULES, SAID, Rule, clean, score, share, silent
+from scenarios import CAPTURE, CLIQUES, COLLISIONS, EIGHT, SCENARIOS, WHISPER, Scenario
+from study import command, page, table
+
+COLUMNS = ("random", "full", "ring", "exponential", "one_peer")
+LEAST = 0.6  # of the worth of messages
+
+
+def compared(book: Book, rule: Rule) -> str:
+    """Every task with every graph."""
+    rows = []
+    for task in SCENARIOS:
+        given = [book.mean(score(book, task, task.graphs[g], rule), 3) if g in task.graphs else "" for g in COLUMNS]
+        ends = [book.mean(series, 3) for series in (score(book, task, "", rule), silent(book, task, rule))]
+        rows.append([_named(task), ends[0], *given, ends[1]])
+    names = ("random, same k", "full", "ring", "exponential", "one peer per step")
+    return table(("task", "learned", *names, "no messages"), rows)
+
+
+def known(book: Book) -> str:
+    """What the best and other graphs reach by calculation."""
+    rows = []
+    for task in SCENARIOS:
+        if task.right is not None:
+            found = [book.answer(a) for a in (task.right, task.full, task.random, task.silent)]
+            ratio = score(book, task) / answers.value(task.right)
+            rows.append([task.title, *found, book.value(score(book, task), 3), book.share(ratio, 1)])
+    return table(("task", "right graph", "full", "random", "no messages", "learned", "learned, of the right one"), rows)
+
+
+def shares(book: Book) -> str:
+    """What learning the graph adds, as a part of the worth of messages."""
+    rows = [[task.title, book.mean(_difference(book, task), 3), book.mean(share(book, task), 2)] for task in SCENARIOS]
+    return table(("task", "learned better than random by", "part of the worth of messages"), rows)
+
+
+def eight(book: Book) -> str:
+    """All graphs of three agents with one link each."""
+    rows = []
+    for run, heard in EIGHT.items():
+        found = [book.mean(clean(book, run, "mean_steps", rule)) for rule in RULES]
+        rows.append([f"{heard}", *found, book.value(clean(book, run, "messages_per_step"))])
+    learned = [book.mean(score(book, CAPTURE, "", rule)) for rule in RULES]
+    rows.append(["learned", *learned, book.value(clean(book, CAPTURE.run, "messages_per_step"))])
+    return table(("agents 0, 1, 2 listen to", "steps, greedy", "steps, sampled", "messages per step"), rows)
+
+
+def best(book: Book) -> str:
+    """The best of the eight, chosen on half of the teams."""
+    name, steps = book.chosen({run: clean(book, run, "mean_steps") for run in EIGHT}, "lower")
+    if name == NONE:
+        return "The best of the eight graphs is not known before all are measured.\n"
+    half = "chosen on half of the teams and reported on the other"
+    return f"The best of the eight, {half}, is the one in which agents listen to {EIGHT[name]}: {steps} steps.\n"
+
+
+def _named(task: Scenario) -> str:
+    return f"{task.title} ({'steps, fewer are better' if task.better == 'lower' else 'reward per step'})"
+
+
+def _difference(book: Book, task: Scenario) -> Series:
+    """By how much a learned graph is better than a random one."""
+    found = score(book, task) - score(book, task, task.graphs["random"])
+    return found * -1.0 if task.better == "lower" else found
+
+
+def claims(book: Book) -> dict[str, Claim]:
+    """Learned against random graphs, the part of the worth of messages, and what each task asks for."""
+    out: dict[str, Claim] = {}
+    for task in SCENARIOS:
+        out[f"worth {task.run}"] = Claim(
+            _difference(book, task),
+            f"In {task.title}, learned graphs do better than random ones with as many links, by {{d}}.",
+            f"In {task.title}, learned graphs do worse than random ones with as many links: {{d}}.",
+            f"In {task.title}, that learned graphs do better than random ones with as many links is not shown: {{d}}.",
+            digits=3,
+        )
+        out[f"share {task.run}"] = Claim(
+            share(book, task) - LEAST,
+            f"In {task.title}, learning the graph adds more than {LEAST} of the worth of messages, by {{d}}.",
+            f"In {task.title}, learning the graph adds less than {LEAST} of the worth of messages: {{d}}.",
+            f"In {task.title}, that learning the graph adds more than {LEAST} of the worth of messages is not shown:"
+            f" {{d}} from it.",
+        )
+    for task, wanted in (
+        *((COLLISIONS[n], "97% of the right graph's reward") for n in (16, 64)),
+        (CLIQUES[64], "a reward of at least 0.88"),
+        (WHISPER, "what a new random matching in every step reaches"),
+    ):
+        out[f"goal {task.run}"] = Claim(
+            score(book, task) - float(task.goal or 0),
+            f"In {task.title}, learned graphs reach {wanted}, and {{d}} more.",
+            f"In {task.title}, learned graphs miss {wanted}: {{d}}.",
+            f"In {task.title}, that learned graphs reach more than {wanted} is not shown: {{d}} from it.",
+            digits=3,
+        )
+    return out
+
+
+def figure(book: Book) -> str:
+    """What learning the graph adds by task, and the eight graphs."""
+    picture, axes = panels(2, 2, (9.4, 3.6))
+    dots(axes[0], {task.title: share(book, task) for task in SCENARIOS}, "part of the worth of messages")
+    axes[0].axvline(LEAST, color=COLORS[1], lw=1)
+    axes[0].set_xlim(-0.6, 1.6)
+    entries = {heard: clean(book, run, "mean_steps") for run, heard in EIGHT.items()}
+    entries["learned"] = score(book, CAPTURE)
+    dots(axes[1], entries, "steps (Predator-Capture-Prey)", {"learned": COLORS[1]})
+    if any(entries.values()):
+        low, high = (end(v for s in entries.values() for v in s.values.values()) for end in (min, max))
+        axes[1].set_xlim(low - 0.2, high + 0.2)
+    axes[1].set_ylabel("agents 0, 1, 2 listen to")
+    picture.tight_layout()
+    return save(picture, book, "worth", "What learning a graph adds, by task; all eight graphs of three agents")
+
+
+def made(book: Book) -> str:
+    """The page."""
+    judged = book.judge(claims(book))
+    worth = {name: judged[f"share {name}"] for name in (task.run for task in SCENARIOS)}
+    large = [task.title for task in SCENARIOS if worth[task.run].outcome == "above"]
+    parts = [
+        figure(book),
+        "Left: (learned - random) / (learned - no messages), team by team; the line is at 0.6. Right: the mean number"
+        " of steps of teams on each of the eight graphs, and on the learned one.\n",
+        "## Greedy decisions\n",
+        compared(book, "greedy"),
+        f"{SAID} With three agents, ring, exponential and full graph are the same. `whisper` has a new graph in every"
+        " step, if it is learned. Teams without messages were trained so.\n",
+        "## Sampled decisions\n",
+        compared(book, "sampled"),
+        "## Known answers\n",
+        known(book),
+        "In closed form, for agents that make the best of what they hear; tests hold scripted agents against them.\n",
+        "## What learning the graph adds\n",
+        shares(book),
+        "## All eight graphs of Predator-Capture-Prey\n",
+        eight(book),
+        best(book),
+    ]
+    question = (
+        "Is a learned graph better than a random one with as many links, and how much of what messages are worth?"
+    )
+    answer = (
+        f"{judged['worth capture'].sentence} The part of the worth of messages that a learned graph adds to a random"
+        f" one is more than {LEAST} in {', '.join(large) or 'none of the tasks'}."
+    )
+    return page(book, "What a learned graph is worth", question, answer, parts, judged)
+
+
+if __name__ == "__main__":
+    command("graphs", made)

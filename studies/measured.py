@@ -1,0 +1,39 @@
+"""Numbers of teams that nobody attacks, decided greedily or drawn at random."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from book import Book
+from cells import Series
+from plan import OWN, Conditions
+from scenarios import Scenario
+
+Rule = Literal["greedy", "sampled"]
+RULES: tuple[Rule, ...] = ("greedy", "sampled")
+SAID = "Greedy decisions take the likeliest action and open gates that are more likely open; sampled ones draw both."
+
+
+def clean(
+    book: Book, run: str, metric: str, rule: Rule = "greedy", conditions: Conditions = OWN, variant: str = "team"
+) -> Series:
+    """A metric of a team. Each cell without an attack holds the other rule of decisions beside its own."""
+    field = f"metrics.{metric}" if rule == "greedy" else f"references.sampled.{metric}"
+    return book.cells.series(run, field, None, conditions=conditions, variant=variant)
+
+
+def score(book: Book, task: Scenario, run: str = "", rule: Rule = "greedy", variant: str = "team") -> Series:
+    """What a team reaches in a task: that of the learned graph, or of another run."""
+    found = clean(book, run or task.run, task.metric, rule, variant=variant)
+    return found if task.factor == 1 else found * task.factor
+
+
+def silent(book: Book, task: Scenario, rule: Rule = "greedy") -> Series:
+    """What teams reach that were trained without messages."""
+    return score(book, task, "", rule, "control")
+
+
+def share(book: Book, task: Scenario) -> Series:
+    """The part of the worth of messages that a learned graph adds to a random one with as many links."""
+    learned = score(book, task)
+    return (learned - score(book, task, task.graphs["random"])) / (learned - silent(book, task))
