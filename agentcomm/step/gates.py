@@ -141,11 +141,8 @@ def drop_links(policy: CommPolicy, links: Links, generator: torch.Generator | No
     """The links without a random share, so that the receivers of straight-through gates learn both cases."""
     if policy.gate is None or not policy.gate.straight_through or not policy.gate.dropped:
         return links
-    stays = like(
-        links.carried,
-        torch.rand(links.source.shape, generator=generator, device=links.source.device) >= policy.gate.dropped,
-    )
-    return links._replace(carried=stays if links.carried is None else links.carried & stays)
+    stays = torch.rand(links.source.shape, generator=generator, device=links.source.device) >= policy.gate.dropped
+    return links._replace(carried=stays if links.carried is None else links.carried & like(links.carried, stays))
 
 
 def _of_senders(flag: Tensor, source: Tensor) -> Tensor:
