@@ -53,7 +53,7 @@ def gradient(policy: Any, columns: Any, parameter: Any) -> Any:
 @pytest.mark.parametrize("name", ON_GRAPHS)
 def test_a_graph_without_any_edge_learns(name: str) -> None:
     world, _ = team(12)
-    policy = policy_of(name, world, topology={"name": "dynamic", "initial_logit": CLOSED})
+    policy = policy_of(name, world, topology={"name": "dynamic", "initial_logit": CLOSED, "warmup": 0.0})
     columns = rolled(world, policy)
     assert not columns["mask"].any()
     assert columns["closed"].float().mean() > 0.9, "all but those that an action closed as well"
@@ -78,14 +78,14 @@ MIXED: dict[str, dict[str, Any]] = {
     "sender": {"gate": {"kind": "straight_through", "initial_logit": 0.0, "side": "sender"}, "topology": "full"},
     "both": {
         "gate": {"kind": "straight_through", "initial_logit": 0.0},
-        "topology": {"name": "dynamic", "initial_logit": 0.0},
+        "topology": {"name": "dynamic", "initial_logit": 0.0, "warmup": 0.0},
     },
     "in turns": {
         "gate": {"kind": "straight_through", "initial_logit": 0.0},
         "decoder": "autoregressive",
-        "topology": {"name": "dynamic", "initial_logit": 0.0},
+        "topology": {"name": "dynamic", "initial_logit": 0.0, "warmup": 0.0},
     },
-    "action": {"gate": {"initial_logit": 0.0}, "topology": {"name": "dynamic", "initial_logit": 0.0}},
+    "action": {"gate": {"initial_logit": 0.0}, "topology": {"name": "dynamic", "initial_logit": 0.0, "warmup": 0.0}},
 }
 
 
