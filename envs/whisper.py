@@ -4,7 +4,7 @@ In each episode a random agent holds a random symbol. In every step each agent n
 the right symbol, loses ``wrong`` for a wrong one, and gets 1 / ``symbols`` for passing, as much as a guess is worth if
 wrong symbols cost nothing. An agent observes the step, and the symbol that it named in the step before; the holder
 observes its symbol instead. An agent that has come to know the symbol can therefore remember it by naming it, and as
-guesses cost more than they are worth, one that names a symbol knows it.
+guesses cost more than they are worth, one that names a symbol knows it. Episodes end after ``max_steps`` steps.
 
 The task is meant for the channel ``airtime``, in which only one of a sender's listeners, a random one, gets its message
 in an exchange.
@@ -105,9 +105,11 @@ class Whisper(World[WhisperConfig]):
         passed = actions == self.symbols
         right = actions == self.state["symbol"].unsqueeze(1)
         self.state["named"] = actions.masked_fill(passed, -1)
-        never = torch.zeros(self.num_worlds, dtype=torch.bool, device=self.device)
+        # Agents observe the step, so the end is part of the task: there is no return after it to estimate from the last
+        # observation, which depends on the last action (Pardo et al., ICML 2018, arXiv 1712.00378).
+        over = self.length + 1 >= self.max_steps
         reward = right.float() + passed / self.symbols - self.config.wrong * ~(right | passed)
-        return Transition(reward=reward, terminated=never, active=torch.ones_like(right))
+        return Transition(reward=reward, terminated=over, active=torch.ones_like(right))
 
     def observe(self, worlds: Tensor | None = None) -> Tensor:
         """[B, N, 2] int64, codes of the symbol held or named last (-1 for none) and of the step; or one-hot."""

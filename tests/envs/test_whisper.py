@@ -145,7 +145,9 @@ def test_rewards() -> None:
     world = make(members=3, symbols=4, max_steps=2, wrong=0.75)
     world.reset(scene={"symbol": [2], "holder": [1]})
     assert world.step(torch.tensor([[2, 0, 4]]), auto_reset=False).reward.tolist() == [[1.0, -0.75, 0.25]]
-    assert world.step(torch.tensor([[2, 2, 2]]), auto_reset=False).success.all()
+    step = world.step(torch.tensor([[2, 2, 2]]), auto_reset=False)
+    assert step.success.all()
+    assert step.terminated.all(), "agents observe the step, so no value is estimated beyond the last one"
 
 
 def test_agents_observe_step_and_own_last_name_and_the_holder_its_symbol() -> None:
