@@ -117,7 +117,8 @@ def made(book: Book) -> str:
         "## The budget\n",
         "`studies/peers.py` tuned every method with the same budget: learning rates of 0.001 and 0.003, one option of"
         " the architecture in two settings, and two seeds of 200,000 environment steps each. The best setting was then"
-        " trained with the ten seeds of this page, none of which was used for tuning, for 400,000 steps.\n",
+        " trained with the ten seeds of this page, none of which was used for tuning, for 400,000 steps. Variants with"
+        " memory, ExpoComm as released, MAPPO and IPPO were not tuned themselves.\n",
     ]
     question = "Which methods of communication learn Predator-Capture-Prey, with equal budgets?"
     answer = (
