@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--side", choices=SIDES, nargs="*", default=SIDES[:1])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--updates", type=int, default=400, help=f"of {WORLDS * STEPS} steps of a team each")
-    parser.add_argument("--more", default="{}")
+    parser.add_argument("--more", default="{}", help="further arguments of the gate, and of ppo, as JSON")
     given = parser.parse_args()
     torch.set_num_threads(1)
     for kind, price, logit, side in itertools.product(given.kind, given.price, given.logit, given.side):
