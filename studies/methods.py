@@ -116,9 +116,9 @@ def made(book: Book) -> str:
         "A sender reaches one listener per exchange. The random matching was simulated.\n",
         "## The budget\n",
         "Every team was trained for 400,000 environment steps with the settings of its config, linked below. Where a"
-        " config names a learning rate or an option, it was the best of the grid of `studies/peers.py`, which is equally"
-        " large for all methods: learning rates of 0.001 and 0.003, one option of the architecture in two settings, and"
-        " two seeds of 200,000 steps each, none of them a seed of this page. All other settings are the defaults.\n",
+        " config names a learning rate or an option, it was the best of the grid of `studies/peers.py`, which is"
+        " equally large for all methods: learning rates of 0.001 and 0.003, one option of the architecture in two settings,"
+        " and two seeds of 200,000 steps each, none of them a seed of this page. All other settings are the defaults.\n",
     ]
     question = "Which methods of communication learn Predator-Capture-Prey, with equal budgets?"
     answer = (
