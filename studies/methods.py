@@ -115,10 +115,14 @@ def made(book: Book) -> str:
         ordered(book),
         "A sender reaches one listener per exchange. The random matching was simulated.\n",
         "## The budget\n",
-        "Every team was trained for 400,000 environment steps with the settings of its config, linked below. Where a"
-        " config names a learning rate or an option, it was the best of the grid of `studies/peers.py`, which is"
-        " equally large for all methods: learning rates of 0.001 and 0.003, one option of the architecture in two settings,"
-        " and two seeds of 200,000 steps each, none of them a seed of this page. All other settings are the defaults.\n",
+        "Every method was trained with the same settings of PPO, for 400,000 steps and with the ten seeds of this page."
+        " `studies/peers.py` gives each the same small budget of tuning: two learning rates, one option of its"
+        " architecture in two settings, two other seeds, 200,000 steps. That tuning is not complete. It has chosen"
+        " ExpoComm's grounding loss, which predicts observations, and DDCL's price of 0.0004 per bit, because that"
+        " of the paper, 0.004, silences the team; all other options are defaults.\n",
+        "The static ExpoComm as released mixes only memories, which start at 0: no observation ever enters a message,"
+        " and its teams are silent whatever they send (`tests/policies/test_memory_peers.py`). The corrected one adds"
+        " what an agent sees to its memory. Both send the memory of the step before, so news travels a step late.\n",
     ]
     question = "Which methods of communication learn Predator-Capture-Prey, with equal budgets?"
     answer = (

@@ -2,9 +2,9 @@
 
 python studies/peers.py slim    prints a line per setting, and the best one
 
-Every method has the same budget: learning rates 1e-3 and 3e-3, one option of its architecture in two settings, two
-seeds of 200,000 environment steps each. The setting with the lowest mean number of steps, greedily in 2,048 episodes,
-is trained with other seeds and 400,000 steps (``studies/teams/peer_*.yaml``). A method stands in a table only if its
+The budget of every method: learning rates 1e-3 and 3e-3, one option of its architecture in two settings, and two seeds
+of 200,000 environment steps each. The setting with the lowest mean number of steps, greedily in 2,048 episodes, is for
+training with other seeds and 400,000 steps (``studies/teams/peer_*.yaml``). A method stands in a table only if its
 teams need at most 6.8 steps: a scripted team without messages needs 18.3, a told one 6.34.
 """
 

@@ -71,6 +71,9 @@ class Inbox:
             ends are present. Their payloads are those that would have been sent. False in spare slots, None without.
         listening: [B, N] straight-through weight of a receiver's gate, with value 1 where it was open and 0 where it
             was closed, or None.
+        open: [B, N] bool, the recorded gate of the receiver; given with ``listening``.
+
+    Weights may lie between 0 and 1, too: then the mixed messages lie between those with and without the message.
         links: [B, N, k] int64, the graph's senders.
         coding: [B, N, D] coding error of a codec, which ``spoken`` includes. None without a codec.
         age: [B, N, M] int64, steps since each message was sent, by its envelope; None if none is older than 0.
@@ -93,6 +96,20 @@ class Inbox:
     cache: ProjectionCache | None = None
     closed: Tensor | None = None
     listening: Tensor | None = None
+    open: Tensor | None = None
+
+    @property
+    def moved(self) -> Tensor:
+        """[B, N, M], how far the weight of a link is from what was heard: 0, but for its gradient."""
+        assert self.weight is not None
+        return torch.where(self.audible, self.weight - self.mask.to(self.weight.dtype), 0.0)
+
+    @property
+    def turned(self) -> Tensor:
+        """[B, N], how far the weight of a receiver's gate is from the recorded gate: 0, but for its gradient."""
+        assert self.listening is not None
+        assert self.open is not None
+        return self.listening - self.open.to(self.listening.dtype)
 
     @property
     def audible(self) -> Tensor:
@@ -102,9 +119,9 @@ class Inbox:
     @property
     def joint(self) -> Tensor:
         """[B, N, M] bool, slots that a receiver hears if its gate is open."""
-        if self.closed is None or self.listening is None:
+        if self.closed is None or self.open is None:
             return self.mask
-        return self.mask | (self.closed & (self.listening.detach() == 0).unsqueeze(-1))
+        return self.mask | (self.closed & ~self.open.unsqueeze(-1))
 
     def mutual(self) -> Tensor:
         """[B, N, M] bool, slots whose sender also listens to the receiver (A_ji)."""
@@ -186,6 +203,7 @@ class Inbox:
             cache=cache,
             closed=pick_if(self.closed),
             listening=pick_if(self.listening),
+            open=pick_if(self.open),
         )
 
     def payload(self) -> Tensor:

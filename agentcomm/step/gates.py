@@ -142,7 +142,7 @@ def drop_links(policy: CommPolicy, links: Links, generator: torch.Generator | No
     if policy.gate is None or not policy.gate.straight_through or not policy.gate.dropped:
         return links
     stays = torch.rand(links.source.shape, generator=generator, device=links.source.device) >= policy.gate.dropped
-    return links._replace(carried=stays if links.carried is None else links.carried & stays)
+    return links._replace(carried=stays if links.carried is None else links.carried & like(links.carried, stays))
 
 
 def _of_senders(flag: Tensor, source: Tensor) -> Tensor:

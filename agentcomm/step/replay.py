@@ -77,7 +77,11 @@ class Recalled(NamedTuple):
 
 
 def reevaluate(
-    policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool = False, frozen: Tensor | None = None
+    policy: CommPolicy,
+    rows: Mapping[str, Tensor],
+    graph_gradient: bool = False,
+    frozen: Tensor | bool = False,
+    moved: torch.Generator | None = None,
 ) -> Reevaluation:
     """Reevaluate recorded decisions, repeating the effect of the network on every message.
 
@@ -92,7 +96,9 @@ def reevaluate(
             rows are sequences, step by step
             (:meth:`agentcomm.step.chunks.Chunks.pack`).
         graph_gradient: Whether gradients reach a learned graph's parameters.
-        frozen: [] bool, whether no gradient reaches straight-through decisions; None for no.
+        frozen: Whether no gradient reaches straight-through decisions, [] bool or known beforehand.
+        moved: Chooses straight-through decisions to move towards the opposite ones; None leaves all as recorded. Not
+            for sequences.
     """
     observation, action = _observation(rows), rows["action"].long()
     heard: _Heard | None = None
@@ -104,7 +110,7 @@ def reevaluate(
     else:
         hidden = _present(policy.encode(observation), rows)
     if heard is None:
-        heard = _hear(policy, rows, hidden, graph_gradient, frozen)
+        heard = _hear(policy, rows, hidden, graph_gradient, frozen, moved)
     log_probabilities = policy.act(heard.state).log_softmax(-1)
     return Reevaluation(
         log_probability=log_probabilities.gather(-1, action.unsqueeze(-1)).squeeze(-1),
@@ -121,7 +127,7 @@ def reevaluate(
 
 
 def unroll(
-    policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool = False, frozen: Tensor | None = None
+    policy: CommPolicy, rows: Mapping[str, Tensor], graph_gradient: bool = False, frozen: Tensor | bool = False
 ) -> Iterator[Recalled]:
     """Recall the memory of sequences step by step, from the recorded one at their start.
 
@@ -131,20 +137,20 @@ def unroll(
         graph_gradient: As for :func:`reevaluate`.
         frozen: As for :func:`reevaluate`.
     """
-    encoded, memory, start = policy.encode(_observation(rows)), rows["memory"], 0
-    columns = {name: value for name, value in rows.items() if name not in ("memory", "sizes")}
-    for size in rows["sizes"].tolist():
-        step = {name: value[start : start + size] for name, value in columns.items()}
-        memory = memory[:size].masked_fill(step["first"].unsqueeze(-1), 0.0)
+    memory, sizes = rows["memory"], rows["sizes"].tolist()
+    # Split at once: the gradient of a slice is as large as the whole.
+    columns = {name: torch.split(value, sizes) for name, value in rows.items() if name not in ("memory", "sizes")}
+    for number, encoded in enumerate(torch.split(policy.encode(_observation(rows)), sizes)):
+        step = {name: parts[number] for name, parts in columns.items()}
+        memory = memory[: len(encoded)].masked_fill(step["first"].unsqueeze(-1), 0.0)
         before = memory
-        hidden, memory = policy.recall(encoded[start : start + size], memory)
+        hidden, memory = policy.recall(encoded, memory)
         hidden, heard = _present(hidden, step), None
         if policy.keeps_heard:
             heard = _hear(policy, step, hidden, graph_gradient, frozen)
             state, memory = policy.retain(heard.state, memory)
             heard = heard._replace(state=state)
         memory = _present(memory, step)
-        start += size
         yield Recalled(before, hidden, heard)
 
 
@@ -182,11 +188,16 @@ def _following(rows: Mapping[str, Tensor]) -> Tensor:
 
 
 def _hear(
-    policy: CommPolicy, rows: Mapping[str, Tensor], hidden: Tensor, graph_gradient: bool, frozen: Tensor | None
+    policy: CommPolicy,
+    rows: Mapping[str, Tensor],
+    hidden: Tensor,
+    graph_gradient: bool,
+    frozen: Tensor | bool,
+    moved: torch.Generator | None = None,
 ) -> _Heard:
     """Repeat the gates and messages of recorded steps [R], given their hidden vectors [R, N, H]."""
     logit = policy.listen(hidden)
-    carried = carry(policy, rows, hidden, logit, graph_gradient, frozen)
+    carried = carry(policy, rows, hidden, logit, graph_gradient, frozen, moved)
     gate_entropy = gate_log = torch.zeros_like(carried.openness)
     if logit is not None and not policy.gate.straight_through:
         gate_log = gate_log_probability(logit, rows["gate"])
@@ -241,4 +252,18 @@ def _inbox(policy: CommPolicy, rows: Mapping[str, Tensor], carried: Carried, rou
             delta = nn.functional.pad(delta, (0, 0, 0, extra)).masked_fill(closed.unsqueeze(-1), 0.0)
         age = None if age is None else nn.functional.pad(age, (0, extra)).masked_fill(closed, 0)
     weight = None if carried.weight is None else spread(per_round(carried.weight, round_), 1.0)
-    return Inbox(spoken, source, mask, links, scale, delta, weight, None, age, None, None, closed, carried.listening)
+    if weight is not None and carried.closed is not None:  # a closed link in whose slot a late message arrived
+        weight = weight.masked_fill(spread(per_round(carried.closed, round_), False) & mask, 1.0)
+    return Inbox(
+        spoken,
+        source,
+        mask,
+        links,
+        scale,
+        delta,
+        weight,
+        age=age,
+        closed=closed,
+        listening=carried.listening,
+        open=None if carried.listening is None else rows["gate"],
+    )

@@ -17,6 +17,8 @@ from torch import Tensor
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.traffic import like, per_round
 
+MOVED = 0.25  # share of the decisions that are moved
+
 
 class Choice(NamedTuple):
     """Recorded straight-through decisions, of gates [R, N] or of edges [R, N, k].
@@ -63,7 +65,8 @@ def carry(
     hidden: Tensor,
     logit: Tensor | None,
     graph_gradient: bool,
-    frozen: Tensor | None,
+    frozen: Tensor | bool,
+    moved: torch.Generator | None = None,
 ) -> Carried:
     """The weights of recorded links.
 
@@ -74,7 +77,9 @@ def carry(
         hidden: [R, N, H], before any message.
         logit: [R, N] gate logits; None without a gate.
         graph_gradient: Whether gradients reach the parameters of a learned graph.
-        frozen: [] bool, whether no gradient reaches straight-through decisions; None for no.
+        frozen: Whether no gradient reaches straight-through decisions, [] bool or known beforehand.
+        moved: Chooses decisions to move by a random part of the way towards the opposite one; only these have a
+            gradient then. None leaves all as recorded.
     """
     links, closed, choices = rows["links"].long(), rows.get("closed"), []
     gate = rows["gate"]
@@ -84,39 +89,50 @@ def carry(
     ratio = 1.0 if closed is None else _delivered(policy, rows, links)
     weight = listening = None
     if policy.topology.dynamic or graph_gradient:
-        relaxed = _maybe(policy.topology.weight(source, rows["draw"], hidden), frozen)
         kept = _kept(policy, closed, by_gate, source, links)
-        weight = _weight(kept, relaxed, ratio)
+        relaxed, value = _decided(kept, policy.topology.weight(source, rows["draw"], hidden), frozen, moved)
+        weight = value + _change(kept, relaxed, ratio)
         if graph_gradient:
             closed = _closed_offers(rows, closed, by_gate, source, links)
         else:
             choices.append(Choice(relaxed, kept, rows["asked"] | rows["closed"]))
     if logit is not None and policy.gate.straight_through:
-        soft = _maybe(policy.gate.weight(logit, rows["gate_noise"]), frozen)
+        soft, value = _decided(gate, policy.gate.weight(logit, rows["gate_noise"]), frozen, moved)
         choices.append(Choice(soft, gate, rows.get("alive", torch.ones_like(gate))))
-        openness = _weight(gate, soft, 1.0)
+        openness = openness + _change(gate, soft, 1.0)
+        opened = value + _change(gate, soft, ratio)
         if policy.gate.side == "receiver":
-            listening = _weight(gate, soft, ratio)
+            listening = opened
             weight = None if weight is None else weight * like(closed, gate.unsqueeze(-1))
         else:
-            spoken = like(closed, _of_links(policy, _weight(gate, soft, ratio), source))
+            spoken = like(closed, _of_links(policy, opened, source))
             weight = spoken if weight is None else weight * spoken
+    if frozen is True:  # nothing but masks is needed
+        return Carried(source, openness.detach(), None, None, None, tuple(choices))
     return Carried(source, openness, weight, closed, listening, tuple(choices))
 
 
-def _maybe(relaxed: Tensor | None, frozen: Tensor | None) -> Tensor:
-    """Relaxed decisions, without gradient where they are frozen."""
+def _decided(
+    open_: Tensor, relaxed: Tensor | None, frozen: Tensor | bool, moved: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """Relaxed decisions, with gradient where they are to have one, and the values of the decisions, moved or not."""
     if relaxed is None:
         raise ValueError("a graph that is sampled in updates needs weights")
-    return relaxed if frozen is None else torch.where(frozen, relaxed.detach(), relaxed)
+    value, fixed = open_.to(relaxed.dtype), relaxed.detach()
+    if moved is not None:
+        chosen, part = torch.rand((2, *open_.shape), generator=moved, device=open_.device)
+        away = chosen < MOVED
+        relaxed = torch.where(away, relaxed, fixed)
+        value = torch.where(open_, 1 - part * away, part * away)
+    if isinstance(frozen, bool):
+        return fixed if frozen else relaxed, value
+    return torch.where(frozen, fixed, relaxed), value
 
 
-def _weight(open_: Tensor, relaxed: Tensor, ratio: float | Tensor) -> Tensor:
-    """The recorded decision with the gradient of the relaxed one, times ``ratio`` where it was closed."""
+def _change(open_: Tensor, relaxed: Tensor, ratio: float | Tensor) -> Tensor:
+    """0 with the gradient of relaxed decisions, times ``ratio`` where they were closed."""
     change = relaxed - relaxed.detach()
-    return open_.to(relaxed.dtype) + (
-        change if isinstance(ratio, float) else torch.where(open_, change, change * ratio)
-    )
+    return change if isinstance(ratio, float) else torch.where(open_, change, change * ratio)
 
 
 def _of_links(policy: CommPolicy, gate: Tensor, source: Tensor) -> Tensor:

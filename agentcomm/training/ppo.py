@@ -19,7 +19,7 @@ from agentcomm.base.numbers import FIXES, all_finite, first_not_finite, shown
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.replay import Reevaluation, reevaluate
-from agentcomm.step.straight_through import Choice
+from agentcomm.training.gate_step import GateStep, price_of, watch
 from agentcomm.training.graph_step import GraphStep
 from agentcomm.training.minibatches import batch_of
 
@@ -70,7 +70,7 @@ def ppo_loss(
     entropy: float,
     graph_gradient: bool,
     advantage_scale: float | Tensor = 1.0,
-    frozen: Tensor | None = None,
+    frozen: Tensor | bool = False,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Clipped surrogate, Huber value loss and entropy bonus.
 
@@ -85,7 +85,7 @@ def ppo_loss(
         entropy: Current weight of the entropy bonus.
         graph_gradient: Whether gradients reach the graph.
         advantage_scale: Divisor of the advantages, also applied to the cost of straight-through gates.
-        frozen: [] bool, whether no gradient reaches straight-through gates and dynamic graphs; None for no.
+        frozen: Whether no gradient reaches straight-through gates and dynamic graphs, [] bool or known beforehand.
     """
     with calling(f"policy {policy.name!r}", "an update"):
         now = reevaluate(policy, rows, graph_gradient, frozen)
@@ -121,31 +121,7 @@ def ppo_loss(
             "clip_fraction": mean(((ratio - 1).abs() > settings.clip).float()),
             "ratio_error": (ratio - 1).abs().max(),
         }
-    return loss, stats | _watch(now.choices)
-
-
-def _watch(choices: tuple[Choice, ...]) -> dict[str, Tensor]:
-    """Statistics of straight-through decisions; those of gradients are computed once gradients are.
-
-    ``flipped`` is the share of recorded decisions that the present logits would change, ``gradient_open`` and
-    ``gradient_closed`` the summed sizes of the loss's gradients with respect to relaxed decisions.
-    """
-    if not choices:
-        return {}
-    known = torch.stack([choice.known.sum() for choice in choices]).sum().clamp_min(1)
-    found = {"flipped": torch.stack([choice.flipped.sum() for choice in choices]).sum() / known}
-    for name in ("gradient_open", "gradient_closed"):
-        found[name] = torch.zeros((), device=known.device)
-    for choice in choices:
-        if choice.relaxed.requires_grad:
-
-            def add(gradient: Tensor, open_: Tensor = choice.open) -> None:
-                size = gradient.abs()
-                found["gradient_open"] += (size * open_).sum()
-                found["gradient_closed"] += (size * ~open_).sum()
-
-            choice.relaxed.register_hook(add)
-    return found
+    return loss, stats | watch(now.choices)
 
 
 def _open_rate(rows: Mapping[str, Tensor]) -> Tensor:
@@ -169,7 +145,7 @@ def _add_costs(
         advantage_scale: Divisor of the advantages.
     """
     if policy.gate is not None and policy.gate.straight_through:
-        loss = loss + policy.listening_cost() / advantage_scale * (now.openness * alive_share).sum()
+        loss = loss + price_of(policy, now.openness, alive_share, advantage_scale)
     if now.auxiliary is not None:
         loss = loss + now.auxiliary
     if now.price is not None:
@@ -207,11 +183,12 @@ class Update:
         self.graph = (
             None if graph_optimizer is None else GraphStep(policy.topology, graph, graph_optimizer, policy.rounds)
         )
+        self.gates = GateStep(policy, generator)
         self.entropy, self.learning_rate = settings.entropy, settings.learning_rate
         self._held_out: Rows = {}
         self._advantage_scale: float | Tensor = 1.0
         self._graph_due = False
-        self._frozen: Tensor | None = None
+        self._frozen: Tensor | bool = False
         self._epoch = 0
 
     def anneal_rates(self, progress: float) -> None:
@@ -245,7 +222,7 @@ class Update:
             rows["advantage"] = (advantage - chosen.mean()) / self._advantage_scale
         if gate is not None:
             gate.note(_open_rate(rows))
-        self._frozen = None
+        self._frozen = False
         held = rows.pop("held_out")
         self._held_out = {}
         if self.graph is not None:
@@ -269,17 +246,19 @@ class Update:
         Raises:
             NumberError: If the loss or a gradient is not finite; the parameters are left as they were.
         """
-        scale = self._advantage_scale
-        loss, stats = ppo_loss(self.policy, rows, self.settings, self.entropy, False, scale, self._frozen)
+        scale, moving = self._advantage_scale, self.gates.applies(rows)
+        frozen = True if moving else self._frozen
+        loss, stats = ppo_loss(self.policy, rows, self.settings, self.entropy, False, scale, frozen)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
+        if moving:
+            stats |= self.gates.add_gradients(rows, scale, self._frozen)
         stats["grad_norm"] = nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
         stats["loss"] = loss.detach()
         self._check(stats)
         self.optimizer.step()
         if "flipped" in stats:
-            moved = stats["flipped"] > MOST_FLIPPED
-            self._frozen = moved if self._frozen is None else self._frozen | moved
+            self._frozen = (stats["flipped"] > MOST_FLIPPED) | self._frozen
         graph_due, self._graph_due = self._graph_due and bool(self._held_out), False
         if graph_due and self.graph is not None and self.graph.due:
             self.graph.step(ppo_loss(self.policy, self._held_out, self.settings, 0.0, True, scale)[0])

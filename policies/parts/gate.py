@@ -6,7 +6,8 @@ was open (see ``CommPolicy.value``).
 
 *straight_through*: the gate is a Gumbel sigmoid. Whether it was open was sampled with noise that the rollout records;
 the update replays the decision with the gradient of the sigmoid, and adds the cost to the loss. Open and closed gates
-alike learn from the difference that their messages make or would have made (:mod:`policies.parts.mixing`). Rollouts
+alike learn from the difference that their messages make or would have made (:mod:`policies.parts.mixing`,
+:mod:`agentcomm.training.gate_step`). Rollouts
 force a few gates open and drop a few of their links, so that receivers know both cases; neither trains the gate.
 
 Early in training messages mean little yet, and a price would close gates for good: it starts at 0 and rises later. With

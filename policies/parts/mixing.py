@@ -12,8 +12,9 @@ where a is the attention that slot j has, or would have if it were heard. A rece
 once, so its gradient is the joint difference, output with all of its links minus output without any. Marginals are
 constants: an unheard message has no gradient, so that nobody learns to speak unheard.
 
-Every function adds ``w - w.detach()``, which is 0, times the slot's share of the marginal to the coefficient with which
-the message enters the sum. The extra gradient costs no pass over the payloads.
+Every function adds the difference of w from the recorded decision, times the slot's share of the marginal, to the
+coefficient with which the message enters the sum. It is 0 unless an update moves the decision to see what it changes
+(:mod:`agentcomm.training.gate_step`), and the extra gradient costs no pass over the payloads.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ def softmax_mix(scores: Tensor, values: Tensor, inbox: Inbox) -> Tensor:
     attention = _attention(scores, inbox.mask)
     away = None
     if inbox.weight is not None:
-        credit, away = _softmax_credit(scores, attention, inbox, inbox.weight)
+        credit, away = _softmax_credit(scores, attention, inbox)
         attention = attention + credit
     if inbox.listening is not None:
         with torch.no_grad():
             joint = _attention(scores, inbox.joint)
             joint[:, :, 0] -= 1
-        attention = attention + _zero(inbox.listening)[..., None, None] * joint
+        attention = attention + inbox.turned[..., None, None] * joint
     # The agent's own value last: the order of the additions decides the last bit.
     heard = (attention[:, :, 1:].unsqueeze(-1) * values[:, :, 1:]).sum(2)
     out = heard + attention[:, :, 0].unsqueeze(-1) * values[:, :, 0]
@@ -92,13 +93,13 @@ def mean_mix(values: Tensor, inbox: Inbox) -> Tensor:
             others = torch.where(inbox.mask, count - 1, count + 1)
             share = inbox.audible / others.clamp_min(1)
             relative = share * (others > 0)  # the only message heard is compared with 0, others with the mean
-        credit = _zero(inbox.weight)
+        credit = inbox.moved
         away = (credit * relative).sum(2)
         coefficient = coefficient + credit * share * count.clamp_min(1)
     if inbox.listening is not None:
         joint = inbox.joint
         share = joint * count.clamp_min(1) / joint.sum(2, keepdim=True).clamp_min(1)
-        coefficient = coefficient + _zero(inbox.listening).unsqueeze(-1) * share
+        coefficient = coefficient + inbox.turned.unsqueeze(-1) * share
     out = (_heard(values, inbox.audible) * coefficient.unsqueeze(-1)).sum(2) / count.clamp_min(1)
     return out if away is None else out - away.unsqueeze(-1) * out.detach()
 
@@ -109,15 +110,10 @@ def sum_mix(values: Tensor, inbox: Inbox) -> Tensor:
         return _heard(values, inbox.mask).sum(2)
     coefficient = inbox.mask.to(values.dtype)
     if inbox.weight is not None:
-        coefficient = coefficient + _zero(inbox.weight) * inbox.audible
+        coefficient = coefficient + inbox.moved * inbox.audible
     if inbox.listening is not None:
-        coefficient = coefficient + _zero(inbox.listening).unsqueeze(-1) * inbox.joint
+        coefficient = coefficient + inbox.turned.unsqueeze(-1) * inbox.joint
     return (_heard(values, inbox.audible) * coefficient.unsqueeze(-1)).sum(2)
-
-
-def _zero(weight: Tensor) -> Tensor:
-    """0 with the gradient of ``weight``."""
-    return weight - weight.detach()
 
 
 def _heard(values: Tensor, mask: Tensor) -> Tensor:
@@ -136,7 +132,7 @@ def _attention(scores: Tensor, mask: Tensor) -> Tensor:
     return _masked(scores, mask).softmax(2)
 
 
-def _softmax_credit(scores: Tensor, attention: Tensor, inbox: Inbox, weight: Tensor) -> tuple[Tensor, Tensor]:
+def _softmax_credit(scores: Tensor, attention: Tensor, inbox: Inbox) -> tuple[Tensor, Tensor]:
     """Zeros with the gradient of the weights: [B, N, 1 + M, heads] per slot, and their sum [B, N, heads]."""
     with torch.no_grad():
         open_ = attention[:, :, 1:]
@@ -145,5 +141,5 @@ def _softmax_credit(scores: Tensor, attention: Tensor, inbox: Inbox, weight: Ten
             normalizer = _masked(scores, inbox.mask).logsumexp(2, keepdim=True)
             added = (scores[:, :, 1:] - normalizer).sigmoid()
             share = torch.where(inbox.closed.unsqueeze(-1), added, share)
-    credit = _zero(weight).unsqueeze(-1) * share
+    credit = inbox.moved.unsqueeze(-1) * share
     return nn.functional.pad(credit, (0, 0, 1, 0)), credit.sum(2)

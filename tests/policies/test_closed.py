@@ -53,7 +53,7 @@ def gradient(policy: Any, columns: Any, parameter: Any) -> Any:
 @pytest.mark.parametrize("name", ON_GRAPHS)
 def test_a_graph_without_any_edge_learns(name: str) -> None:
     world, _ = team(12)
-    policy = policy_of(name, world, topology={"name": "dynamic", "initial_logit": CLOSED})
+    policy = policy_of(name, world, topology={"name": "dynamic", "initial_logit": CLOSED, "warmup": 0.0})
     columns = rolled(world, policy)
     assert not columns["mask"].any()
     assert columns["closed"].float().mean() > 0.9, "all but those that an action closed as well"
@@ -78,14 +78,14 @@ MIXED: dict[str, dict[str, Any]] = {
     "sender": {"gate": {"kind": "straight_through", "initial_logit": 0.0, "side": "sender"}, "topology": "full"},
     "both": {
         "gate": {"kind": "straight_through", "initial_logit": 0.0},
-        "topology": {"name": "dynamic", "initial_logit": 0.0},
+        "topology": {"name": "dynamic", "initial_logit": 0.0, "warmup": 0.0},
     },
     "in turns": {
         "gate": {"kind": "straight_through", "initial_logit": 0.0},
         "decoder": "autoregressive",
-        "topology": {"name": "dynamic", "initial_logit": 0.0},
+        "topology": {"name": "dynamic", "initial_logit": 0.0, "warmup": 0.0},
     },
-    "action": {"gate": {"initial_logit": 0.0}, "topology": {"name": "dynamic", "initial_logit": 0.0}},
+    "action": {"gate": {"initial_logit": 0.0}, "topology": {"name": "dynamic", "initial_logit": 0.0, "warmup": 0.0}},
 }
 
 
@@ -114,7 +114,7 @@ def test_a_link_is_closed_where_one_decision_alone_closed_it(form: str) -> None:
     assert closed.any()
     assert not (closed & asked).any()
     hidden = policy.encode(columns["observation"])
-    found = carry(policy, columns, hidden, policy.listen(hidden), False, None)
+    found = carry(policy, columns, hidden, policy.listen(hidden), False, False)
     for choice in found.choices:
         noisy = choice.relaxed > 0.5
         assert torch.equal(noisy[choice.known], choice.open[choice.known]), "decisions are recovered"
@@ -150,7 +150,7 @@ def test_closed_links_count_as_often_as_messages_arrive() -> None:
         lossy = [channel("loss", shape, policy.topology.degree, probability=probability)]
         columns = rolled(world, policy, 4, channels=lossy)
         hidden = policy.encode(columns["observation"])
-        found = carry(policy, columns, hidden, policy.listen(hidden), False, None)
+        found = carry(policy, columns, hidden, policy.listen(hidden), False, False)
         assert found.listening is not None
         (slope,) = torch.autograd.grad(found.listening.sum(), found.choices[0].relaxed)
         assert (slope[columns["gate"]] == 1).all()
@@ -190,7 +190,7 @@ def test_a_learned_graph_is_offered_all_other_senders() -> None:
     world, policy = team(8, world=CREW, topology=topology)
     columns = rolled(world, policy, 6)
     hidden = policy.encode(columns["observation"])
-    found = carry(policy, columns, hidden, None, True, None)
+    found = carry(policy, columns, hidden, None, True, False)
     agents = world.num_agents
     everybody = torch.cat([found.source, torch.arange(agents).view(1, -1, 1).expand(len(hidden), -1, -1)], -1)
     assert torch.equal(everybody.sort(-1).values, torch.arange(agents).expand_as(everybody))

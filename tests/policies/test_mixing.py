@@ -71,7 +71,7 @@ def test_the_gradient_of_a_receivers_gate_is_the_joint_difference(name: str) -> 
     open_ = torch.tensor([0.0, 1, 0, 1, 1, 0], dtype=torch.float64).expand(2, -1)
     inbox = replace(inbox, mask=inbox.mask & (open_ > 0).unsqueeze(-1))
     listening = open_.clone().requires_grad_()
-    found = gradients(mix, scores, values, replace(inbox, listening=listening), listening)
+    found = gradients(mix, scores, values, replace(inbox, listening=listening, open=open_ > 0), listening)
     everything = torch.where((open_ > 0).unsqueeze(-1), inbox.mask, inbox.closed)
     nothing = torch.zeros_like(inbox.mask)
     difference = mix(scores, values, heard_by(inbox, everything)) - mix(scores, values, heard_by(inbox, nothing))
@@ -91,7 +91,7 @@ def test_closed_links_change_nothing_and_have_no_other_gradient(name: str) -> No
         if carried:
             weight = inbox.mask.float().requires_grad_()
             listening = inbox.mask.any(-1).float().requires_grad_()
-            here = replace(inbox, weight=weight, listening=listening)
+            here = replace(inbox, weight=weight, listening=listening, open=listening > 0)
         out = mix(s, v, here)
         grads = torch.autograd.grad(out.square().sum(), (s, v), allow_unused=True)
         results.append([out, *(g for g in grads if g is not None)])
