@@ -27,6 +27,7 @@ def rerun(
     watch: Callable[[Any, float, int], None] | None = None,
     trust: bool = False,
     progress: bool | None = None,
+    changed: bool = False,
 ) -> list[Rerun]:
     """Run cells again from their rows and the team's policy, and compare every recorded number bit for bit.
 
@@ -42,6 +43,7 @@ def rerun(
         watch: As for :func:`agentcomm.evaluate`.
         trust: As for :func:`agentcomm.evaluate`.
         progress: As for :func:`agentcomm.evaluate`.
+        changed: Whether stale cells are run, too: code has changed since, but are their numbers still the same?
 
     Returns:
         One :class:`agentcomm.evaluation.rerun.Rerun` per cell, with the values that differ.
@@ -54,6 +56,6 @@ def rerun(
 
     check_jobs(jobs)
     run = run_of(run if isinstance(run, Run) else Path(run), trust)
-    rows = select(run, cell, sample, seed, everything)
+    rows = select(run, cell, sample, seed, everything, changed)
     with looking_in(run.places()), evaluation_bar(False if watch is not None and progress is None else progress) as bar:
-        return run_again(run, rows, watch or bar or (lambda cell, done, total: None), evaluator_for(run, jobs))
+        return run_again(run, rows, watch or bar or (lambda cell, done, total: None), evaluator_for(run, jobs), changed)

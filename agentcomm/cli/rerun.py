@@ -23,6 +23,9 @@ def rerun(
     sample: Annotated[int | None, typer.Option(metavar="N", help="Run N cells again, chosen at random.")] = None,
     seed: Annotated[int, typer.Option(metavar="S", help="Seed of that choice.")] = 0,
     everything: Annotated[bool, typer.Option("--all", help="Run all cells again that are not stale.")] = False,
+    changed: Annotated[
+        bool, typer.Option(help="Run stale cells, too: their code has changed, but are their numbers still the same?")
+    ] = False,
     jobs: Jobs = 1,
     plugins: Plugins = None,
     trust: Trust = False,
@@ -34,7 +37,9 @@ def rerun(
     """
     import_modules(plugins or ())
     try:
-        found = api.rerun(run, cell, sample=sample, seed=seed, everything=everything, jobs=jobs, trust=trust)
+        found = api.rerun(
+            run, cell, sample=sample, seed=seed, everything=everything, jobs=jobs, trust=trust, changed=changed
+        )
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     different = [one for one in found if one.differences]

@@ -55,8 +55,12 @@ class Rerun:
     differences: tuple[Difference, ...]
 
 
-def select(run: Run, cell: str | None, sample: int | None, seed: int, everything: bool) -> list[Row]:
-    """The rows to run again: one by its id or a unique part of it, a random sample, or all that are not stale.
+def select(
+    run: Run, cell: str | None, sample: int | None, seed: int, everything: bool, changed: bool = False
+) -> list[Row]:
+    """The rows to run again: one by its id or a unique part of it, a random sample, or all.
+
+    Of the sample and of all, stale cells are left out unless ``changed`` is given.
 
     Raises:
         AgentcommError: If the choice is not one of these, or no row or several rows fit.
@@ -64,7 +68,7 @@ def select(run: Run, cell: str | None, sample: int | None, seed: int, everything
     if (cell is not None) + (sample is not None) + everything != 1:
         raise ConfigError("name one cell by its id or a part of it, or ask for --sample N, or for --all")
     rows = stored.read(run)
-    found = stored.current(rows)
+    found = {row["id"]: row for row in rows if row["status"] != "failed"} if changed else stored.current(rows)
     if not rows:
         raise RunError(f"{run.path} has no evaluated cells; evaluate it first: agentcomm evaluate {run.path}")
     if cell is not None:
@@ -81,6 +85,7 @@ def rerun(
     rows: Sequence[Row],
     watch: Watch = lambda cell, done, total: None,
     evaluator: Evaluator | None = None,
+    changed: bool = False,
 ) -> list[Rerun]:
     """Run recorded cells again; nothing is written.
 
@@ -89,6 +94,7 @@ def rerun(
         rows: Rows from :func:`select`.
         watch: As for :func:`agentcomm.evaluation.grid.evaluate`.
         evaluator: Evaluates the cells; None to do so in this process.
+        changed: Whether cells are run although code that they depend on has changed: are their numbers still the same?
 
     Returns:
         The outcome for each row, in order.
@@ -98,8 +104,10 @@ def rerun(
     """
     evaluator, recorded = evaluator or Evaluator(run), {row["id"]: row for row in rows}
     cells = [cell_of(row) for row in rows]
-    _refuse_stale(run, rows, cells)
-    known, tally = stored.evaluated(run), Tally(watch, len(cells))
+    if not changed:
+        _refuse_stale(run, rows, cells)
+    known: dict[str, Row] = {} if changed else stored.evaluated(run)  # clean counterparts, which are run again, too
+    tally = Tally(watch, len(cells))
     again: dict[str, Rerun] = {}
     with one_thread(), closing(evaluator.rows(batches(cells), known, tally.tell)) as finished:
         for cell, row in finished:
@@ -109,13 +117,13 @@ def rerun(
 
 
 def compare(recorded: Row, now: Row) -> Rerun:
-    """Compare all values of two rows of a cell but those of their making."""
+    """Compare all recorded values of a cell but those of its making; what was not recorded then is not compared."""
     before, after = (dict(_values("", row)) for row in (recorded, json.loads(json.dumps(now))))
-    names = list(before | after)
+    names = list(before)
     different = [
-        Difference(name, before.get(name, MISSING), after.get(name, MISSING))
+        Difference(name, before[name], after.get(name, MISSING))
         for name in names
-        if not _same(before.get(name, MISSING), after.get(name, MISSING))
+        if not _same(before[name], after.get(name, MISSING))
     ]
     return Rerun(recorded["id"], len(names), tuple(different))
 
