@@ -123,6 +123,8 @@ def earn(comms: Comms, seed: int) -> list[Tensor]:
 class _Sensors:
     """A stand-in for a world and a policy with gates, for attacks on sensors."""
 
+    name, memory_width = "sensors", 0
+
     def __init__(self, shape: TeamShape, kind: Any) -> None:
         self.layout = Observation(kind, WIDTH, VOCABULARY if kind == "indices" else 0)
         self.num_agents, self.device, self.gate = shape.num_agents, shape.device, True
