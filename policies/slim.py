@@ -25,6 +25,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from agentcomm.base.errors import ConfigError
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import PolicyConfig
 from agentcomm.contracts.topology import TopologyChoice
@@ -75,6 +76,11 @@ class SLIM(TokenPolicy[SLIMConfig]):
 
     def __init__(self, config: SLIMConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
         super().__init__(config, layout, num_agents, num_actions, config.topology, config.gate)
+        if self.topology.dynamic:
+            raise ConfigError(
+                f"topology {config.topology.name!r} is computed from hidden vectors, which in policy 'slim' hold caches;"
+                " choose a topology that is given or learned"
+            )
         self.rounds, self.width = config.rounds, config.message
         self.blocks = nn.ModuleList(_Block(config.width, config.message, config.heads) for _ in range(config.rounds))
         self.keeps_heard = True

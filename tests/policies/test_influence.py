@@ -103,7 +103,10 @@ def decided(policy: CommPolicy, observation: Tensor, seed: int, alive: Tensor | 
 
 
 def replayed_logits(policy: Any, rows: dict[str, Tensor], observation: Tensor) -> Tensor:
-    """Logits of :func:`agentcomm.step.replay.reevaluate`, of which it returns only one."""
+    """Logits of :func:`agentcomm.step.replay.reevaluate`, of which it returns only one.
+
+    Straight-through gates are frozen: their own gradient, also of closed ones, is not what messages tell.
+    """
     kept: list[Tensor] = []
     original = policy.act
 
@@ -113,7 +116,7 @@ def replayed_logits(policy: Any, rows: dict[str, Tensor], observation: Tensor) -
 
     policy.act = spy
     try:
-        reevaluate(policy, {**rows, "observation": observation})
+        reevaluate(policy, {**rows, "observation": observation}, frozen=torch.tensor(True))
     finally:
         del policy.act
     return kept[0]
