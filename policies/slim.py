@@ -78,7 +78,7 @@ class SLIM(TokenPolicy[SLIMConfig]):
         super().__init__(config, layout, num_agents, num_actions, config.topology, config.gate)
         if self.topology.dynamic:
             raise ConfigError(
-                f"topology {config.topology.name!r} is computed from hidden vectors, which in policy 'slim' hold caches;"
+                f"topology {config.topology.name!r} is computed from hidden vectors, which in 'slim' hold caches;"
                 " choose a topology that is given or learned"
             )
         self.rounds, self.width = config.rounds, config.message
