@@ -47,6 +47,7 @@ check: setup
 bench: setup
 	$(BIN)/python -m benchmarks.throughput
 	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.closed
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.attacks
 	$(BIN)/python -m benchmarks.wire
