@@ -54,7 +54,7 @@ class TrafficJunctionConfig(WorldConfig):
     @model_validator(mode="before")
     @classmethod
     def _steps(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and "max_steps" not in data and data.get("difficulty") in MAPS:
+        if isinstance(data, Mapping) and "max_steps" not in data and str(data.get("difficulty")) in MAPS:
             return {**data, "max_steps": MAPS[data["difficulty"]].max_steps}
         return data
 
