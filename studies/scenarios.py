@@ -102,7 +102,7 @@ PRICED = {
     ("straight-through", "rate 0.5"): "capture_gate_through_rate",
 }
 PEERS = {
-    "CommFormer": "peer_commformer",
+    "CommFormer": "capture",
     "CommFormer, with memory": "peer_commformer_memory",
     "MAT (full graph)": "peer_mat",
     "CommNet": "peer_commnet",
