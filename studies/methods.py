@@ -129,8 +129,8 @@ def made(book: Book) -> str:
     ]
     question = "Which methods of communication learn Predator-Capture-Prey, with equal budgets?"
     answer = (
-        f"{len(inside)} of the {len(trained)} methods that were trained reach the reference level of {PEER_LIMIT} steps with"
-        " greedy decisions."
+        f"{len(inside)} of the {len(trained)} methods that were trained reach the reference level of {PEER_LIMIT} steps"
+        " with greedy decisions."
         f" {judged['magic'].sentence}"
     )
     return page(book, "Methods of communication with equal budgets", question, answer, parts, judged)
