@@ -86,7 +86,7 @@ def figure(book: Book) -> str:
     """Steps of every method, greedily and sampled."""
     picture, axes = panels(2, 2, (9.4, 4.2), sharey=True)
     for one, rule in zip(axes, RULES, strict=True):
-        entries = {name: steps(book, name, rule) for name in PEERS}
+        entries = {name: steps(book, name, rule) for name in PEERS if steps(book, name)}
         dots(one, entries, f"steps, {rule}")
         one.axvline(PEER_LIMIT, color=COLORS[1], lw=1)
         one.set_xlim(4.5, 20.5)
