@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from textwrap import wrap
 from typing import Any
 
 from pydantic import BaseModel
@@ -15,6 +16,7 @@ from agentcomm.runs.choices import Choice, TransportConfig, build
 from agentcomm.runs.config import EvaluationConfig, RunConfig, TrainingConfig
 
 WIDTH = 100  # columns of a line with its comment
+MOST = 150  # columns of a comment
 ATTACKS = [{"name": "drop", "probability": 0.5}, {"name": "noise", "epsilon": 4}]
 DEFENSES = [["authenticate"], ["clip"]]
 
@@ -93,5 +95,5 @@ def _line(key: str, value: Any, comment: str, indent: str = "") -> Iterator[str]
     if len(text) + len(comment) + 4 <= WIDTH:
         yield f"{text}  # {comment}"
     else:
-        yield f"{indent}# {comment}"
+        yield from (f"{indent}# {line}" for line in wrap(comment, MOST))
         yield text

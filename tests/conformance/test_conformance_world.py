@@ -160,8 +160,10 @@ class SameObservationBuffer(Counter):
 
 
 class AcceptsAnything(Counter):
-    def _check(self, actions: Tensor) -> None:
-        pass
+    def step(self, actions: Tensor, auto_reset: bool = True) -> Step:
+        shape = (self.num_worlds, self.num_agents)
+        fits = actions.shape == shape and actions.dtype == torch.int64 and 0 <= actions.min() <= actions.max() < 2
+        return super().step(actions if fits else torch.zeros(shape, dtype=torch.int64), auto_reset)
 
 
 class ForgetsFinalObservation(Counter):

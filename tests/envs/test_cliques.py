@@ -161,7 +161,7 @@ def test_links_cost_their_price_in_training_and_in_evaluation(topology: Any, gat
         record = loop.step()
         paid.append(record.step.reward)
         assert torch.equal(record.reward, record.step.reward), "what is learned from is what is reported"
-    asked = record.decision.asked.sum(2)
+    asked = record.decision.num_asked
     assert torch.allclose(paid[0] - paid[1], 0.25 * asked)
     assert asked.unique().numel() > 1 or (gate is None and topology["name"] == "random")
     returns, sent = [], 0.0

@@ -19,7 +19,8 @@ from agentcomm.evaluation.metrics import measure
 
 EVERYWHERE = {
     *("mean_steps", "success", "mean_return", "harm", "gate_open", "messages_per_step", "bytes_per_step"),
-    *("bytes_per_agent_step", "density", "traffic_gini", "traffic_sd", "algebraic_connectivity", "r_robustness"),
+    *("bytes_per_agent_step", "bandwidth_budget", "density", "traffic_gini", "traffic_sd"),
+    *("algebraic_connectivity", "r_robustness"),
     *("attack_accepted", "isolations", "guessed_right", "guessed_right_a_priori", "guessing_advantage"),
     "covert_bits_per_step",
 }
