@@ -58,7 +58,7 @@ def method(book: Book) -> str:
     rows = [row for key, some in book.cells.by_key.items() if key[0] in runs for row in some.values()]
     here = {key[0] for key in book.cells.by_key}
     episodes = "/".join(map(str, sorted({row["episodes"] for row in rows}))) or "no"
-    linked = ", ".join(f"[{run}](../studies/runs/{run}/config.yaml)" for run in runs)
+    linked = ", ".join(f"[{run}](../studies/runs/{run}/config.yaml)" for run in runs if run in here)
     lines = [
         "## Method\n",
         f"Teams: {linked}, ten seeds each unless a table says otherwise, {episodes} greedy episodes per cell, the same"
