@@ -42,6 +42,9 @@ def evaluate(studies: Sequence[str], jobs: int = JOBS, root: Path = FOLDER, only
     for done, grid in enumerate(grids):
         if only and grid.run not in only:
             continue
+        if not (root / grid.run / "config.yaml").exists():
+            typer.echo(f"{grid.run} is not trained yet: python studies/train.py --publish {grid.run}")
+            continue
         run = open_run(root / grid.run)
         typer.echo(f"[{done + 1}/{len(grids)}, {time.monotonic() - began:.0f} s] {_named(grid)}")
         under = [_conditions(run, fields) for fields in grid.conditions]
