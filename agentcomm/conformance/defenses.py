@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from agentcomm.base.countermeasures import COUNTERMEASURES
 from agentcomm.conformance.common import check_memory, checked_config, require
 from agentcomm.conformance.conversations import (
     carry,
@@ -87,6 +88,9 @@ def _check_declarations(defense: type[Defense]) -> None:
         value = getattr(defense, name)
         texts = isinstance(value, tuple) and all(isinstance(text, str) for text in value)
         require(texts, f"{name} is {value!r}, not a tuple of texts")
+    for answer in defense.answers:
+        known = answer in COUNTERMEASURES
+        require(known, f"answers: {answer!r} is no id such as aa.l2.dos_defense (agentcomm/base/countermeasures.py)")
     waives = issubclass(defense.Config, IdentityConfig)
     require(
         waives == defense.needs_identity, "needs_identity goes with a config that is an IdentityConfig, and only so"

@@ -6,6 +6,7 @@ messages and actions share a memory (:meth:`Defense.memory`); ``on_directory`` h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal, get_args
 
 from pydantic import Field
@@ -123,7 +124,7 @@ class Defense(Plugin[D_co]):
             return f"its order is {self.order!r}; choose one of {', '.join(ORDERS)}"
         if "on_directory" in found and not deployment.directory:
             return f"it needs a directory, but {deployment.environment} has none"
-        return self._unidentified(deployment)
+        return self._unidentified(deployment) or misplaced(deployment.defenses)
 
     def _unidentified(self, deployment: Deployment) -> str | None:
         """Why it cannot keep books by claimed sender; None if it can, or keeps none."""
@@ -192,6 +193,29 @@ def authenticates(defense: Defense) -> bool:
     return defense.order == "authenticate" and "screen" in defense_hooks(type(defense))
 
 
+def misplaced(group: Sequence[Defense | type[Defense]]) -> str | None:
+    """Why the defenses of a group cannot act in their order; None if they can.
+
+    Args:
+        group: The defenses as listed. They run by ``order``, those of one order as listed; all of them screen messages
+            before any aggregates inboxes.
+    """
+    ran = sorted(group, key=lambda d: ("aggregate" in defense_hooks(_kind(d)), ORDERS.index(d.order)))
+    for at, reader in enumerate(ran):
+        changers = [other for other in ran[:at] if other.changes_payloads]
+        if reader.reads_originals and changers:
+            other = changers[0]
+            both = {"aggregate" in defense_hooks(_kind(d)) for d in (reader, other)}
+            movable = reader.order == other.order and len(both) == 1
+            fix = f"list them as {reader.name}+{other.name}" if movable else "leave one of them out"
+            return f"{reader.name} needs payloads as they arrived, but {other.name} changes them before it: {fix}"
+    return None
+
+
+def _kind(defense: Defense | type[Defense]) -> type[Defense]:
+    return defense if isinstance(defense, type) else type(defense)
+
+
 def needs_judge(defense: Defense, deployment: Deployment, scores: bool = False) -> str | None:
     """Why a defense that acts on the decisions of others has nothing to act on; None if it has.
 
@@ -202,7 +226,9 @@ def needs_judge(defense: Defense, deployment: Deployment, scores: bool = False) 
     """
     others = [other for other in deployment.defenses if type(other) is not type(defense)]
     judges = [other for other in others if "screen" in defense_hooks(type(other))]
-    if any(other.refuses or scores for other in judges if ORDERS.index(other.order) <= ORDERS.index(defense.order)):
+    if "respond" not in defense_hooks(type(defense)):  # called before those that come after it
+        judges = [other for other in judges if ORDERS.index(other.order) <= ORDERS.index(defense.order)]
+    if any(other.refuses or scores for other in judges):
         return None
     named = ", ".join(other.name for other in others) or "none"
     what = "refuses or scores messages" if scores else "refuses messages"

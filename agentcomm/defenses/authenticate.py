@@ -26,6 +26,7 @@ class Authenticate(Defense[AuthenticateConfig]):
     """Checks the seal, then the audience, then freshness; remembers the last sequence number per sender."""
 
     order = "authenticate"
+    answers = ("ua.l1.integrity_authentication", "ua.l2.identity_authentication", "ua.l2.session_status_verification")
     needs_seal = True
     history = None
     fails_open = False

@@ -27,6 +27,7 @@ class Median(Defense[MedianConfig]):
     """Aggregates each inbox; of an even number of values, the mean of the two in the middle counts."""
 
     order = "trust"
+    answers = ("aa.l3.cross_validation",)
     refuses = False
     lossless = False
     changes_payloads = True

@@ -32,6 +32,7 @@ class Exchange:
         sent: [B, N, M] bool, messages that agents send.
         put: [B, N, M] bool, all messages that agents and attacks put on the wire.
         effects: Effects of attacks in this exchange.
+        insider: Effects of compromised senders among them; None without such attacks.
         forged: [B, N, M] bool, messages in ``traffic`` that an attack put on the wire.
         tampered: [B, N, M] bool, messages in ``traffic`` that an attack changed.
         lost: [B, N, M] bool, messages that the channels lost.
@@ -46,6 +47,7 @@ class Exchange:
         scored: [B, N, M] bool, messages that got a score, by the name of the defense.
         flagged: [B, N, M] bool, those of them that the defense refused, scaled or replaced, by its name; without
             defenses that judge inboxes as a whole.
+        shut_out: [B, N, M] bool, messages refused for a link or gate that a defense has closed; None for none.
         repaired: [B, N, M] bool, refused messages in whose places receivers hear something else; None for none.
         coding: [B, N, D] coding error of each payload; None without a codec.
         payload_bytes: [B, N] int64 bytes of each agent's encoded payload; None without a codec.
@@ -74,6 +76,8 @@ class Exchange:
     scores: dict[str, Tensor] = field(default_factory=dict)
     scored: dict[str, Tensor] = field(default_factory=dict)
     flagged: dict[str, Tensor] = field(default_factory=dict)
+    insider: Effects | None = None
+    shut_out: Tensor | None = None
     repaired: Tensor | None = None
     coding: Tensor | None = None
     payload_bytes: Tensor | None = None

@@ -59,7 +59,7 @@ class AttackSenders(Stage):
         """Apply each attack in turn; messages dropped here were never sent."""
         for guard in self.guards:
             x.attacked(*guard.apply(x.traffic, self.keyring, x.step, x.round, x.links.due, x.predict_logits))
-        x.effects = replace(x.effects, unsaid=x.effects.dropped)
+        x.effects = x.insider = replace(x.effects, unsaid=x.effects.dropped)
 
 
 class Seal(Stage):
