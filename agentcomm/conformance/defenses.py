@@ -118,20 +118,23 @@ def _check_history(make: Callable[[TeamShape], Defense]) -> None:
 
 def _check_messages(make: Callable[[TeamShape], Defense], shape: TeamShape, responds: bool, quick: bool) -> None:
     """On random conversations: verdicts, state, and what becomes of clean messages."""
-    for degree in (shape.degree,) if quick else (0, shape.degree):
-        team_shape = replace(shape, degree=degree)
-        exchanges = conversation(team_shape, 5 if quick else 10, seed=3 if degree else 0)
 
-        def build(attacked: bool = True, team_shape: TeamShape = team_shape) -> Comms:
-            attacks = [Disturb(AttackConfig(), team_shape)] if attacked else []
-            others = [Refuse(DefenseConfig(), team_shape)] if attacked and responds else []
-            return Comms.between(team_shape, attacks, [*others, make(team_shape)], seed=1)
+    def build(team_shape: TeamShape = shape, attacked: bool = True) -> Comms:
+        attacks = [Disturb(AttackConfig(), team_shape)] if attacked else []
+        others = [Refuse(DefenseConfig(), team_shape)] if attacked and responds else []
+        return Comms.between(team_shape, attacks, [*others, make(team_shape)], seed=1)
 
-        carry(build(), exchanges)
+    exchanges = conversation(shape, 4 if quick else 8, seed=3)
+    check_state(build, exchanges, quick)
+    talks = {shape: exchanges}
+    if not quick:
+        alone = replace(shape, degree=0)
+        talks[alone] = conversation(alone, 3)
+        carry(build(alone), talks[alone])
+    for team_shape, talk in talks.items():
         if make(team_shape).lossless:
-            passed = same_heard(carry(build(attacked=False), exchanges), carry(Comms.between(team_shape), exchanges))
+            passed = same_heard(carry(build(team_shape, attacked=False), talk), carry(Comms.between(team_shape), talk))
             require(passed, "clean messages are refused or changed (set lossless = False if that is its price)")
-    check_state(build, exchanges[:4] if quick else exchanges, quick)
 
 
 def _check_actions(make: Callable[[TeamShape], Defense], num_agents: int) -> None:
