@@ -32,9 +32,9 @@ Order = Literal[
 ORDERS: tuple[Order, ...] = get_args(Order)
 READING = ORDERS.index("content")  # defenses from this one on see decoded payloads, and may replace them
 
-DefenseHook = Literal["screen", "aggregate", "on_action", "on_directory", "respond"]
+DefenseHook = Literal["screen", "aggregate", "subsets", "on_action", "on_directory", "respond"]
 DEFENSE_HOOKS: tuple[DefenseHook, ...] = get_args(DefenseHook)
-ON_MESSAGES: frozenset[DefenseHook] = frozenset(("screen", "aggregate", "respond"))
+ON_MESSAGES: frozenset[DefenseHook] = frozenset(("screen", "aggregate", "subsets", "respond"))
 
 
 class DefenseConfig(PluginConfig):
@@ -56,6 +56,8 @@ class Defense(Plugin[D_co]):
         fails_open: Whether it lets pass what it cannot judge, such as messages without a seal or a history.
         lossless: Whether clean messages pass unchanged, bit for bit. Defenses that pay for robustness with clean
             performance are not.
+        noise: Standard deviation of the Gaussian noise in each entry of what the members of a vote hear
+            (:meth:`subsets`); it is drawn from the defense's generator, so set ``draws`` then.
     """
 
     order: ClassVar[Order]
@@ -65,6 +67,7 @@ class Defense(Plugin[D_co]):
     refuses: ClassVar[bool] = True
     fails_open: ClassVar[bool] = True
     lossless: ClassVar[bool] = True
+    noise: float = 0.0
 
     def __init__(self, config: D_co, team_shape: TeamShape) -> None:
         self.config = config
@@ -82,6 +85,24 @@ class Defense(Plugin[D_co]):
             return f"its order is {self.order!r}; choose one of {', '.join(ORDERS)}"
         if "on_directory" in found and not deployment.directory:
             return f"it needs a directory, but {deployment.environment} has none"
+        return self._no_vote(deployment) if "subsets" in found else None
+
+    def _no_vote(self, deployment: Deployment) -> str | None:
+        """Why a policy cannot decide by a vote over subsets of its messages; None if it can."""
+        voting = [other.name for other in deployment.defenses if "subsets" in defense_hooks(type(other))]
+        if len(voting) > 1:
+            return f"one defense at most can let the policy vote, but there are {', '.join(voting)}: deploy one of them"
+        if deployment.shape.rounds > 1:
+            number = deployment.shape.rounds
+            return (
+                f"its vote is over what agents hear in one round before they all act at once, but this policy exchanges"
+                f" messages {number} times per step: use a policy with rounds=1 that does not act in turns"
+            )
+        if deployment.remembers:
+            return (
+                "its vote would not bound what a policy remembers of messages: use a policy without memory, or with"
+                " memory: {heard: false}"
+            )
         return None
 
     def memory(self) -> dict[str, Tensor]:
@@ -104,6 +125,19 @@ class Defense(Plugin[D_co]):
         Returns:
             [B, N, M, D] float32, payloads to use instead where ``inbox.present``; None to leave them. They become
             offsets to what the senders said, so gradients still reach these.
+        """
+        return None
+
+    def subsets(self, inbox: InboxView, memory: dict[str, Tensor]) -> Tensor | None:
+        """Called in every exchange, after all messages were screened and aggregated. Lets the policy decide by vote.
+
+        The policy is asked once per subset what to do if it had heard that part of the messages only, with Gaussian
+        noise of standard deviation :attr:`noise` in every entry, and does what most subsets lead to. With one subset
+        there is no vote; it is what the team hears, and learns from, in training.
+
+        Returns:
+            [S, B, N, M] bool, the slots that each of S subsets may hear, whether or not a message is there; None to let
+            the policy hear all.
         """
         return None
 
