@@ -138,8 +138,8 @@ def episodes(world: World, policy: CommPolicy, edges: tuple[tuple[int, int], ...
     ("environment", "policy"),
     [
         ("predator_capture_prey", {"gate": {"initial_logit": 0.0}, "blocks": 2}),
-        ("predator_capture_prey", {"decoder": "autoregressive", "gate": {"initial_logit": -0.5}}),
-        ("oracle_hint", {"memory": {}, "gate": {"initial_logit": -0.5}}),
+        ("predator_capture_prey", {"decoder": "autoregressive", "gate": {"initial_logit": 0.0}}),
+        ("oracle_hint", {"memory": {}, "gate": {"initial_logit": 0.0}}),
         ("oracle_hint", {"gate": {"initial_logit": 0.0, "side": "sender"}}),
     ],
 )
