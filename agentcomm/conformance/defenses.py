@@ -11,11 +11,19 @@ from torch import Tensor
 
 from agentcomm.base.calling import answered
 from agentcomm.conformance.common import check_memory, checked_config, require
-from agentcomm.conformance.conversations import carry, check_state, conversation, make_team_shape, same_heard
+from agentcomm.conformance.conversations import (
+    carry,
+    check_state,
+    clean_examples,
+    conversation,
+    make_team_shape,
+    same_heard,
+)
 from agentcomm.conformance.directories import LOOKUPS, MEMBERS, STEPS, WORLDS, Market, same_answer
 from agentcomm.conformance.disturb import Disturb, DisturbDirectory, Refuse
 from agentcomm.conformance.hooks import ACTIONS, act, same
 from agentcomm.contracts.attack import AttackConfig
+from agentcomm.contracts.calibrating import Learned, learn, take_over
 from agentcomm.contracts.defense import ORDERS, READING, Defense, DefenseConfig, defense_hooks
 from agentcomm.contracts.directory_defense import Answer, DirectoryRequests, DirectoryVerdicts
 from agentcomm.contracts.shape import TeamShape
@@ -33,6 +41,7 @@ from agentcomm.step.comms import Comms
 Memory = dict[str, Tensor]
 Hook = Callable[[Any, Any, Memory], Any]
 JUNK = 1e9
+EPISODES = 16  # for a calibration
 ANSWERS: dict[str, type] = {
     "screen": Verdicts,
     "on_action": ActionVerdicts,
@@ -66,8 +75,15 @@ def check_defense(
     _check_declarations(defense)
     watched = _watched(defense)
 
+    learned: dict[TeamShape, Learned] = {}
+
     def make(team_shape: TeamShape) -> Defense:
-        return watched(config, team_shape)
+        made, any_size = watched(config, team_shape), replace(team_shape, num_worlds=0)
+        if made.calibration:
+            if any_size not in learned:
+                learned[any_size] = learn(made, clean_examples(team_shape, min(made.calibration, EPISODES)), seed=0)
+            take_over(made, learned[any_size])
+        return made
 
     _check_history(make)
     if hooks & {"screen", "aggregate", "respond"}:
