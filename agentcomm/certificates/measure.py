@@ -150,10 +150,16 @@ def _reach(played: Played, links: Sequence[int], nodes: Sequence[int], injects: 
         else:
             reach = reach_of_nodes(recorded, range(recorded.source.shape[2]))
         kept = steps_unchanged(reach, recorded.running)
-        least = kept.amin((0, 1)).tolist() if kept.shape[1] else recorded.running.sum(1).amin().repeat(kept.shape[2]).tolist()
+        least = (
+            kept.amin((0, 1)).tolist()
+            if kept.shape[1]
+            else recorded.running.sum(1).amin().repeat(kept.shape[2]).tolist()
+        )
         for count in counts:
             found = worst(reach & played.acting.unsqueeze(1), recorded.running, min(count, len(names[attacker])))
-            rows.append(row | {"count": count} | _worst_row(found, played, names[attacker]) | {"steps_unchanged": least})
+            rows.append(
+                row | {"count": count} | _worst_row(found, played, names[attacker]) | {"steps_unchanged": least}
+            )
     return rows
 
 

@@ -65,7 +65,9 @@ class Ensemble(Defense[EnsembleConfig]):
         if k >= degree:
             return f"each member hears k={k} links, but agents of this team have {degree}: use a smaller k"
         if (number := comb(degree, k)) > MOST:
-            return f"there are {number} subsets of k={k} of {degree} links, and {MOST} at most can be kept: use another k"
+            return (
+                f"there are {number} subsets of k={k} of {degree} links, and {MOST} at most can be kept: use another k"
+            )
         if self.config.samples is not None and self.config.samples > number:
             return f"there are {number} subsets, fewer than samples={self.config.samples}: leave samples out"
         return None

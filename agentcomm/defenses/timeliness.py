@@ -58,7 +58,9 @@ class Timeliness(Defense[TimelinessConfig]):
         alike = torch.cosine_similarity(payload, before, dim=-1).clamp(0.0, 1.0).masked_fill(known < 0, 0.0)
         late = present & (age > 0)
         scale = torch.where(late, self.config.discount ** (age * (1 - alike)), 1.0)
-        at = torch.minimum(delivered.sent_at, delivered.step.view(-1, 1, 1))  # a forged one must not outdate what follows
+        at = torch.minimum(
+            delivered.sent_at, delivered.step.view(-1, 1, 1)
+        )  # a forged one must not outdate what follows
         self._remember(present & ~refuse, link, at, payload, sent, last)
         return Verdicts(refuse=refuse, scale=scale, score=torch.where(refuse, 1.0, 1 - scale))
 

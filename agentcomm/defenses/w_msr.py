@@ -47,7 +47,9 @@ class WMSR(Defense[WMSRConfig]):
         """The mean of the receiver's own values and those that are kept, in every slot."""
         own, present = inbox.own.unsqueeze(2), inbox.present.unsqueeze(-1)
         values = bounded(inbox.payload)
-        kept = present & ~_extreme(values, own, present, self.config.f) & ~_extreme(-values, -own, present, self.config.f)
+        kept = (
+            present & ~_extreme(values, own, present, self.config.f) & ~_extreme(-values, -own, present, self.config.f)
+        )
         total = own + values.masked_fill(~kept, 0.0).sum(2, keepdim=True)
         mean = total / (1 + kept.sum(2, keepdim=True))
         return torch.where(present, mean, inbox.payload)

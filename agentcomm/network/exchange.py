@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from agentcomm.base.numbers import Numbers
-from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.inbox import Inbox, Members
 from agentcomm.contracts.traffic import Links, Traffic
 from agentcomm.guards.effects import Effects
 
@@ -35,7 +36,8 @@ class Exchange:
         tampered: [B, N, M] bool, messages in ``traffic`` that an attack changed.
         lost: [B, N, M] bool, messages that the channels lost.
         covered: [B, N, M] bool, delayed messages in whose slots an earlier message arrives now.
-        size: [B, N, M] int64 bytes on the wire.
+        size: [B, N, M] int64 bytes of the messages put on the wire.
+        arrived_size: [B, N, M] int64 bytes of the messages that arrive, which may have been sent earlier.
         written: The messages as their senders wrote and sealed them; None without attacks on the wire.
         departed: The messages on the wire after all attacks.
         arrived: The messages that reach the receivers, before gates and defenses refuse any.
@@ -47,6 +49,7 @@ class Exchange:
         coding: [B, N, D] coding error of each payload; None without a codec.
         payload_bytes: [B, N] int64 bytes of each agent's encoded payload; None without a codec.
         numbers: Where numbers are noted that must be finite; None for nowhere.
+        members: The members of a vote, if a defense lets the policy decide by one. None for none.
     """
 
     spoken: Tensor
@@ -63,6 +66,7 @@ class Exchange:
     lost: Tensor
     covered: Tensor
     size: Tensor
+    arrived_size: Tensor
     departed: Traffic
     arrived: Traffic
     written: Traffic | None = None
@@ -73,6 +77,7 @@ class Exchange:
     coding: Tensor | None = None
     payload_bytes: Tensor | None = None
     numbers: Numbers | None = None
+    members: Members | None = None
 
     @classmethod
     def begin(
@@ -118,9 +123,17 @@ class Exchange:
             lost=none,
             covered=none,
             size=zero,
+            arrived_size=zero,
             departed=traffic,
             arrived=traffic,
         )
+
+    @cached_property
+    def link(self) -> Tensor:
+        """[B, N, M] int64, the agent at the other end of the link that each slot belongs to; N for spare slots."""
+        source = self.links.source
+        spare = self.traffic.slots - source.shape[-1]
+        return nn.functional.pad(source, (0, spare), value=source.shape[1]) if spare else source
 
     def attacked(self, traffic: Traffic, did: Effects) -> None:
         """Take over the traffic that an attack returned, and its effects."""
@@ -180,10 +193,12 @@ class Exchange:
         if delta is not None:
             # Refused payloads must not reach the policy: even if masked, a huge one overflows to NaN.
             delta = delta.masked_fill(~t.present.unsqueeze(-1), 0.0)
-        source, present = t.source, t.present
+        source, present, members = t.source, t.present, self.members
         if t.slots > degree and not bool(present[..., degree:].any()):
             source, present = source[..., :degree], present[..., :degree]
             scale = None if scale is None else scale[..., :degree]
             delta = None if delta is None else delta[..., :degree, :]
             age = None if age is None else age[..., :degree]
-        return Inbox(t.spoken, source, present, self.links.source, scale, delta, coding=self.coding, age=age)
+            members = None if members is None else replace(members, heard=members.heard[..., :degree])
+        more = {"coding": self.coding, "age": age, "members": members}
+        return Inbox(t.spoken, source, present, self.links.source, scale, delta, **more)

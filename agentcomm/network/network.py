@@ -3,8 +3,9 @@
 Each exchange passes through a list of stages (``agentcomm/network/stages/``): codec -> attacks of compromised senders
 -> seals -> attacks on the wire -> transport, which measures bytes -> channels and transit -> receivers read -> closed
 gates and quarantined links -> defenses up to authorization -> decoding -> the other defenses, which screen single
-messages and then aggregate inboxes -> ledger -> responses. A network has only the stages that it needs. Their state
-(memories, messages in transit, counters) is kept per world and reset when an episode ends.
+messages and then aggregate inboxes or choose parts of them for a vote -> ledger -> responses. A network has only the
+stages that it needs. Their state (memories, messages in transit, counters) is kept per world and reset when an episode
+ends.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from agentcomm.base.numbers import Numbers
 from agentcomm.base.seeds import derive
-from agentcomm.base.state import Memory, State
+from agentcomm.base.state import DrawingMemory, Memory, State
 from agentcomm.contracts.calibrating import require_calibrated
 from agentcomm.contracts.channel import Channel
 from agentcomm.contracts.codec import Codec
@@ -34,6 +35,7 @@ from agentcomm.network.stages.defending import Aggregate, Quarantine, Respond, S
 from agentcomm.network.stages.receiving import CloseGates, Decode, Receive
 from agentcomm.network.stages.sending import AttackSenders, Encode, Seal
 from agentcomm.network.stages.stage import Stage
+from agentcomm.network.stages.voting import ChooseSubsets
 from agentcomm.network.stages.wire import AttackWire, Carry, Send
 from agentcomm.network.transports import TRANSPORTS, MakeTransport
 from agentcomm.wire.envelope import PLAIN
@@ -94,9 +96,9 @@ class Network(State):
         for guard in guards:
             self.copies[guard.slots] = guard.copies_only
         self.defenses = sorted(defenses, key=lambda d: ORDERS.index(d.order))
-        self.memories = [Memory(defense.memory) for defense in self.defenses]
-        keys = torch.Generator(team_shape.device)
         secret = seed if secret is None else secret
+        self.memories = [_memory(defense, derive(secret, "defense", at)) for at, defense in enumerate(self.defenses)]
+        keys = torch.Generator(team_shape.device)
         keys.manual_seed(derive(secret, "keys"))
         self.keyring = Keyring(team_shape.num_agents, team_shape.width, keys, team_shape.device, team_shape.num_worlds)
         self.codec = codec
@@ -123,6 +125,7 @@ class Network(State):
         """
         transport, codec, guards = self.transport, self.codec, self.guards
         sealed = any(d.needs_seal for d in self.defenses)
+        added = sum(d.message_bytes for d in self.defenses)
         senders = [guard for guard in guards if guard.at_sender]
         on_wire = [guard for guard in guards if not guard.at_sender]
         spreading = [guard for guard in guards if guard.base.threat.position.spreads]
@@ -135,7 +138,7 @@ class Network(State):
             *([AttackSenders(senders, self.keyring)] if senders else []),
             *([Seal(self.keyring)] if sealed else []),
             *([AttackWire(on_wire, self.keyring)] if on_wire else []),
-            Send(transport, sealed, plain, PLAIN if codec is None else codec.name),
+            Send(transport, sealed, plain, PLAIN if codec is None else codec.name, added),
             *([] if self.link is None else [Carry(self.link, transport, self.ledger)]),
             Receive(transport),
             *([CloseGates()] if self.spare or self.link is not None else []),
@@ -144,9 +147,10 @@ class Network(State):
             *([Decode(codec, memory)] if codec is not None and codec.stateful else []),
             *(screen for reads, screen in screens if reads),
             *(Aggregate(d, m) for d, m, h in used if "aggregate" in h),
+            *(ChooseSubsets(d, m) for d, m, h in used if "subsets" in h),
             *([Spread(spreading)] if spreading else []),
             Count(self.ledger, bool(guards), self.copies),
-            *(Respond(*response) for response in responding),
+            *(Respond(*response, self.keyring) for response in responding),
         ]
 
     def reset(self, worlds: Tensor) -> None:
@@ -188,3 +192,10 @@ class Network(State):
         if self.trace is not None:
             self.trace += records_of(x, self.copies)
         return x.deliver(self.team_shape.degree, dated=self.link is not None or self.spare > 0)
+
+
+def _memory(defense: Defense, seed: int) -> Memory:
+    """A defense's memory, with a generator of its own if it draws."""
+    if not defense.draws:
+        return Memory(defense.memory)
+    return DrawingMemory(defense.memory, torch.Generator(defense.team_shape.device).manual_seed(seed))

@@ -161,7 +161,10 @@ def test_attacks_on_real_teams_change_nothing_that_is_certified(environment: str
         certified = played.acting & ~reach[:, sets].any(1)
         changed = now != actions[:, :steps]
         assert not (changed & certified[:, :steps]).any()
-        assert int((~changed & played.acting[:, :steps]).sum()) >= worst(reach, played.recorded.running, len(sets)).certified
+        assert (
+            int((~changed & played.acting[:, :steps]).sum())
+            >= worst(reach, played.recorded.running, len(sets)).certified
+        )
         changed_somewhere += int(changed.sum())
     assert changed_somewhere
     assert played.acting.any()
