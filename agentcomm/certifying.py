@@ -46,8 +46,8 @@ def certify(
         trust: As for :func:`agentcomm.evaluate`.
 
     Returns:
-        One row per team, certificate and attacker: how many ``decisions`` there were, how many are ``certified`` against
-        the worst attacker, and what the certificate adds to that.
+        One row per team, certificate and attacker: how many ``decisions`` there were, how many are ``certified``
+        against the worst attacker, and what the certificate adds to that.
 
     Raises:
         AgentcommError: If no team is trained, or an argument is invalid.

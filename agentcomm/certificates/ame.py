@@ -1,9 +1,10 @@
 """Certificates of a vote over subsets of links (AME; Sun et al., ICLR 2023; defense ``ensemble``).
 
-A receiver has n links, of which an attacker controls C; every member of the vote hears k of them. Of the C(n, k) subsets
-C(n - C, k) touch no attacked link, so at most K = C(n, k) - C(n - C, k) votes are the attacker's.
+A receiver has n links, of which an attacker controls C; every member of the vote hears k of them. Of the C(n, k)
+subsets C(n - C, k) touch no attacked link, so at most K = C(n, k) - C(n - C, k) votes are the attacker's.
 
-- An action with more than K votes is *benign*: at least one honest subset leads to it, so the clean policy could take it.
+- An action with more than K votes is *benign*: at least one honest subset leads to it, so the clean policy could take
+  it.
 - An action that leads the second by more than 2 K votes without an attack is *unchanged* under any.
 - With D subsets drawn at random the number of attacked ones is hypergeometric, and both hold with a probability.
 - No k is admissible for n = 2 (three agents): one attacked link can always break the unanimity that it takes there.

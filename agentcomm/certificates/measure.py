@@ -1,6 +1,7 @@
 """Certificates of a trained team: clean episodes are played, and every decision in them is examined.
 
-The rows are counts over all decisions of a team's episodes, and worst cases; nothing is averaged over seeds or episodes.
+The rows are counts over all decisions of a team's episodes, and worst cases; nothing is averaged over seeds or
+episodes.
 """
 
 from __future__ import annotations
@@ -150,16 +151,12 @@ def _reach(played: Played, links: Sequence[int], nodes: Sequence[int], injects: 
         else:
             reach = reach_of_nodes(recorded, range(recorded.source.shape[2]))
         kept = steps_unchanged(reach, recorded.running)
-        least = (
-            kept.amin((0, 1)).tolist()
-            if kept.shape[1]
-            else recorded.running.sum(1).amin().repeat(kept.shape[2]).tolist()
-        )
+        shortest = recorded.running.sum(1).amin().expand(kept.shape[2])
+        least = (kept.amin((0, 1)) if kept.shape[1] else shortest).tolist()
         for count in counts:
             found = worst(reach & played.acting.unsqueeze(1), recorded.running, min(count, len(names[attacker])))
-            rows.append(
-                row | {"count": count} | _worst_row(found, played, names[attacker]) | {"steps_unchanged": least}
-            )
+            more = {"count": count, "steps_unchanged": least}
+            rows.append(row | more | _worst_row(found, played, names[attacker]))
     return rows
 
 
@@ -178,7 +175,7 @@ def _worst_row(found: Worst, played: Played, names: Sequence[str]) -> Row:
 def _robustness(played: Played) -> Row:
     """The least robust of the graphs on which messages were sent, over all steps and rounds."""
     recorded = played.recorded
-    worlds, steps, rounds, agents, degree = recorded.sent.shape
+    rounds, agents, degree = recorded.sent.shape[2:]
     running = recorded.running[:, :, None].expand(-1, -1, rounds)
     source = recorded.source.unsqueeze(2).expand(-1, -1, rounds, -1, -1)[running]
     together = torch.cat([source.flatten(1), recorded.sent[running].long().flatten(1)], 1).unique(dim=0)

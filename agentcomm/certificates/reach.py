@@ -1,9 +1,9 @@
 """Reach of an attack: whose actions an attacker on some links or nodes can change, given what a clean episode recorded.
 
 The attacker may change, hold back or replace whatever is sent on its links, in any way and knowing everything; one on a
-node also acts for it. Where it can, a message that the clean team did not send may be injected as well (``injects``). What
-it cannot touch in a step stays bit for bit as in the clean episode, so the graph and the gates that were recorded hold
-until its first effect, which then spreads:
+node also acts for it. Where it can, a message that the clean team did not send may be injected as well (``injects``).
+What it cannot touch in a step stays bit for bit as in the clean episode, so the graph and the gates that were recorded
+hold until its first effect, which then spreads:
 
 - within a step over the rounds of messages: whoever hears an affected agent in a later round is affected; where agents
   act in turns, over the order of the last round as well;
@@ -11,9 +11,9 @@ until its first effect, which then spreads:
   observations do not depend on actions, only through what agents remember of messages. What an affected agent remembers
   may open its gate or change a dynamic graph, so its recorded gates no longer hold.
 
-An agent that is not affected in a step provably takes the action of the clean episode. The analysis follows dependencies,
-not magnitudes: an affected agent need not act differently. The reach of several links or nodes is the union of their
-reaches. It covers attacks on messages (and actions of nodes), not on sensors or on a directory.
+An agent that is not affected in a step provably takes the action of the clean episode. The analysis follows
+dependencies, not magnitudes: an affected agent need not act differently. The reach of several links or nodes is the
+union of their reaches. It covers attacks on messages (and actions of nodes), not on sensors or on a directory.
 
 Shapes: B episodes, T steps, R rounds, N agents, k links per receiver, L links or nodes of the attacker.
 """

@@ -1,9 +1,9 @@
 """r-robustness of a communication graph, the condition of W-MSR (LeBlanc et al., IEEE JSAC 2013).
 
-A directed graph is r-robust if of any two disjoint, nonempty sets of agents at least one contains an agent with r or more
-senders outside of its set. With at most F attackers in every inbox, agents that average by W-MSR agree within the range of
-honest values if the graph is (2 F + 1)-robust. To decide r-robustness is co-NP-complete (Zhang, Fata and Sundaram, 2015):
-it is computed exactly for up to 12 agents here, by a minimum over subsets, and bounded for more.
+A directed graph is r-robust if of any two disjoint, nonempty sets of agents at least one contains an agent with r or
+more senders outside of its set. With at most F attackers in every inbox, agents that average by W-MSR agree within the
+range of honest values if the graph is (2 F + 1)-robust. To decide r-robustness is co-NP-complete (Zhang, Fata and
+Sundaram, 2015): it is computed exactly for up to 12 agents here, by a minimum over subsets, and bounded for more.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ def robustness(hears: Tensor) -> int:
 def robustness_bounds(hears: Tensor) -> tuple[int, int]:
     """Bounds of the largest r for which a graph is r-robust; equal for up to 12 agents.
 
-    The smaller of two disjoint sets has at most N // 2 members, so each of them hears at least d - N // 2 + 1 others, with
-    d the fewest senders of any agent. No graph is more than ceil(N / 2)-robust, nor more than the second fewest senders:
-    take two sets of one agent each.
+    The smaller of two disjoint sets has at most N // 2 members, so each of them hears at least d - N // 2 + 1 others,
+    with d the fewest senders of any agent. No graph is more than ceil(N / 2)-robust, nor more than the second fewest
+    senders: take two sets of one agent each.
     """
     agents = len(hears)
     if agents <= EXACT:

@@ -1,9 +1,9 @@
 """Certified radius of a vote over noisy copies (Cohen, Rosenfeld and Kolter, ICML 2019; defense ``smoothing``).
 
-If the noisy policy takes an action with a probability of at least p > 1/2, it is its likeliest action for every change of
-what the agent hears that is shorter than sigma times the p-quantile of the standard normal distribution (Theorem 1 with
-p_B = 1 - p_A). The length is that of all payloads of the inbox together. p is bounded from the votes by Clopper and
-Pearson's interval, for all actions at once (Bonferroni), since the same votes choose the action and certify it.
+If the noisy policy takes an action with a probability of at least p > 1/2, it is its likeliest action for every change
+of what the agent hears that is shorter than sigma times the p-quantile of the standard normal distribution (Theorem 1
+with p_B = 1 - p_A). The length is that of all payloads of the inbox together. p is bounded from the votes by Clopper
+and Pearson's interval, for all actions at once (Bonferroni), since the same votes choose the action and certify it.
 """
 
 from __future__ import annotations

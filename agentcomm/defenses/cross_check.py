@@ -3,8 +3,8 @@
 A source is the link that a message came in by, never the sender that it claims: forging a second sender does not make a
 second source. A message is confirmed by itself and every message from another link within ``radius`` of it. What fewer
 than ``quorum`` sources confirm is refused, also when fewer messages than that arrive at all (it fails closed), so that
-``quorum - 1`` attackers cannot get a content of their own accepted. The score is the distance to the nearest confirmation
-that is missing.
+``quorum - 1`` attackers cannot get a content of their own accepted. The score is the distance to the nearest
+confirmation that is missing.
 
 It suits tasks in which members report the same thing. Where senders know different things nothing is ever confirmed,
 and an attacker who jams links silences honest minorities. Colluding attackers on ``quorum`` links confirm each other.

@@ -2,9 +2,9 @@
 
 The ablated message ensemble (AME; Sun et al., "Certifiably robust policy learning against adversarial communication",
 ICLR 2023). The policy is asked once for each subset of k links what to do if it had heard these only, and the action
-that most subsets lead to is taken. A subset counts links, not messages: those on which nothing came are heard as silence,
-so that an attacker who drops messages gains no more than one who changes them, and what came in by no link is never
-heard. With ``samples`` D subsets are drawn anew in every exchange, the same for all receivers.
+that most subsets lead to is taken. A subset counts links, not messages: those on which nothing came are heard as
+silence, so that an attacker who drops messages gains no more than one who changes them, and what came in by no link is
+never heard. With ``samples`` D subsets are drawn anew in every exchange, the same for all receivers.
 
 If an attacker controls C of n links, C(n - C, k) of the C(n, k) subsets do not touch it. An action with more votes than
 the rest have members is one that the policy takes on honest messages alone (:mod:`agentcomm.certificates.ame`, also for
@@ -65,9 +65,7 @@ class Ensemble(Defense[EnsembleConfig]):
         if k >= degree:
             return f"each member hears k={k} links, but agents of this team have {degree}: use a smaller k"
         if (number := comb(degree, k)) > MOST:
-            return (
-                f"there are {number} subsets of k={k} of {degree} links, and {MOST} at most can be kept: use another k"
-            )
+            return f"there are {number} subsets of k={k} of {degree} links, and {MOST} at most can be kept"
         if self.config.samples is not None and self.config.samples > number:
             return f"there are {number} subsets, fewer than samples={self.config.samples}: leave samples out"
         return None

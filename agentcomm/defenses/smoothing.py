@@ -1,9 +1,9 @@
 """smoothing: decide by a vote of the policy over copies of the inbox with Gaussian noise.
 
-Randomized smoothing (Cohen, Rosenfeld and Kolter, "Certified adversarial robustness via randomized smoothing", ICML 2019)
-of what an agent hears in one step. The action that most copies lead to does not depend on changes of the payloads that
-are shorter than a radius, which :mod:`agentcomm.certificates.smoothing` computes from the votes. What came in by no link
-is never heard.
+Randomized smoothing (Cohen, Rosenfeld and Kolter, "Certified adversarial robustness via randomized smoothing", ICML
+2019) of what an agent hears in one step. The action that most copies lead to does not depend on changes of the payloads
+that are shorter than a radius, which :mod:`agentcomm.certificates.smoothing` computes from the votes. What came in by
+no link is never heard.
 
 Honest payloads have length sqrt(D), entries of about 1. A radius never exceeds a few ``sigma``, far less than a message
 that is replaced altogether: it bounds small changes in many messages, the opposite of ``ensemble``. A policy that was

@@ -1,8 +1,8 @@
 """subset: every receiver hears k of its links, drawn uniformly in every step.
 
-How a team is trained for ``ensemble`` (AME; Sun et al., ICLR 2023): the policy learns to act on any k messages. A link on
-which nothing came counts as one of the k. It is no protection by itself: an attacker's message is heard in a share k / n
-of the steps.
+How a team is trained for ``ensemble`` (AME; Sun et al., ICLR 2023): the policy learns to act on any k messages. A link
+on which nothing came counts as one of the k. It is no protection by itself: an attacker's message is heard in a share k
+/ n of the steps.
 """
 
 from __future__ import annotations

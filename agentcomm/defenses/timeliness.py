@@ -1,14 +1,14 @@
 """timeliness: a message counts less the older it is, unless its sender's intent has not changed; superseded ones go.
 
 For policies that do not read ages themselves, after CoDe (Song et al., AAAI 2025; ``policies/intent.py``): there a
-message's weight decays by ``discount`` per step of its age, and stable intents stay useful when they are delayed. Here a
-payload that is ``age`` steps old is scaled by ``discount ** (age * (1 - c))``, where c is its cosine with the latest
+message's weight decays by ``discount`` per step of its age, and stable intents stay useful when they are delayed. Here
+a payload that is ``age`` steps old is scaled by ``discount ** (age * (1 - c))``, where c is its cosine with the latest
 payload on the same link, 0 if there is none and never below 0. A message that was sent before one that the receiver has
 already accepted on that link is refused, and so is one older than ``oldest`` steps.
 
-The age is what the envelope says: attackers that forge ``sent_at`` get around it unless ``authenticate`` seals envelopes.
-It cannot bring back what a delayed message would have said in time, and does not judge fresh messages. Clean messages
-that are not late pass unchanged. History is kept per link, not per claimed sender, so nobody can be framed.
+The age is what the envelope says: attackers that forge ``sent_at`` get around it unless ``authenticate`` seals
+envelopes. It cannot bring back what a delayed message would have said in time, and does not judge fresh messages. Clean
+messages that are not late pass unchanged. History is kept per link, not per claimed sender, so nobody can be framed.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ Weighted mean-subsequence-reduced (LeBlanc et al., "Resilient asymptotic consens
 coordinate by coordinate: of the values above the receiver's own the F largest are dropped (all, if there are fewer), of
 those below the F smallest; the mean of the rest and the own value takes the place of every message. With at most F
 attackers in an inbox the result lies between honest values. If all agents average like this again and again and the
-graph is (2 F + 1)-robust (:mod:`agentcomm.certificates.robustness`), honest agents agree within the range of their first
-values. A policy does more with a message than averaging, so that theorem says nothing about its reward; and messages
-that are not comparable with the receiver's own lose what they say.
+graph is (2 F + 1)-robust (:mod:`agentcomm.certificates.robustness`), honest agents agree within the range of their
+first values. A policy does more with a message than averaging, so that theorem says nothing about its reward; and
+messages that are not comparable with the receiver's own lose what they say.
 """
 
 from __future__ import annotations
@@ -65,5 +65,5 @@ def _extreme(values: Tensor, own: Tensor, present: Tensor, count: int) -> Tensor
         count: How many.
     """
     above = present & (values > own)
-    rank = values.masked_fill(~above, -torch.inf).argsort(2, descending=True, stable=True).argsort(2)
+    rank = values.masked_fill(~above, -torch.inf).argsort(dim=2, descending=True, stable=True).argsort(dim=2)
     return above & (rank < count)

@@ -20,7 +20,7 @@ from agentcomm.certificates.ame import (
 from agentcomm.defenses.ensemble import subsets_of
 from agentcomm.step.vote import count_votes, median_vote, vote_logits
 
-# The largest admissible k by number of agents and of attacked messages, and the number of subsets (Sun et al., ICLR 2023).
+# The largest admissible k, and its number of subsets, by number of agents and of attacked messages (Sun et al., 2023).
 TABLE = {
     3: [None],
     4: [(1, 3)],

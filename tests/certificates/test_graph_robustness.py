@@ -60,7 +60,7 @@ def test_links_make_a_graph() -> None:
 
 @pytest.mark.parametrize("agents", [7, 4])
 def test_w_msr_agrees_where_the_condition_holds(agents: int) -> None:
-    """One liar that tells everybody something else: honest agents agree, within their first values, on a 3-robust graph."""
+    """Under one liar honest agents agree on a 3-robust graph, and stay within their first values on any."""
     from builders import comms, defense, team_shape
 
     from agentcomm.contracts.traffic import Links
