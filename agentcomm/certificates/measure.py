@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import comb
 from typing import Any
 
 import torch
@@ -99,7 +100,7 @@ def _obstacle(comms: Comms) -> str | None:
         return "channels: what is lost or late on one link may depend on what is sent on others"
     for defense in network.defenses:
         hooks = defense_hooks(type(defense))
-        if defense.draws:
+        if defense.draws and not (isinstance(defense, Ensemble) and defense.config.samples is None):
             return f"defense {defense.name}: it draws random numbers, so that no decision is the same twice"
         if "respond" in hooks:
             return f"defense {defense.name}: its responses may reach agents that no message reaches"
@@ -197,22 +198,14 @@ def _robustness(played: Played) -> Row:
 
 def _vote(played: Played, votes: Tensor, defense: Ensemble, links: int, count: int) -> Row:
     """Decisions by vote that an attacker on some links of each receiver cannot turn."""
-    k, samples = defense.config.k, defense.config.samples
-    attacked = min(count, links)
-    top = votes.topk(2, -1).values if votes.shape[-1] > 1 else torch.nn.functional.pad(votes, (0, 1))
-    first, second = (top[..., place][played.acting].tolist() for place in (0, 1))
-    pairs = dict.fromkeys(zip(first, second, strict=True), 0)
-    for pair in zip(first, second, strict=True):
-        pairs[pair] += 1
-    harmless = unchanged = 0
-    for (most, next_), number in pairs.items():
-        if samples is None:
-            harmless += number * ame.benign(most, links, k, attacked)
-            unchanged += number * ame.unchanged(most, next_, links, k, attacked)
-        else:
-            harmless += number * (ame.confidence(most, samples, links, k, attacked) >= CONFIDENCE)
-            held = ame.confidence_unchanged(most, next_, samples, links, k, attacked)
-            unchanged += number * (held >= CONFIDENCE)
+    k, samples, attacked = defense.config.k, defense.config.samples, min(count, links)
+    first, second = torch.nn.functional.pad(votes, (0, 1)).topk(2, -1).values.unbind(-1)
+    harmless, unchanged = _tables(defense, links, attacked)
+    benign, held = harmless[first], unchanged[(first - second)]
+    if played.recorded.couples:  # what is decided later depends on earlier decisions of all
+        whole = (held | ~played.acting).all(-1).long().cumprod(1)
+        held = held & torch.nn.functional.pad(whole[:, :-1], (1, 0), value=1).bool().unsqueeze(-1)
+    acting, given = played.acting, first[played.acting]
     return {
         "certificate": "vote",
         "attacker": "links of each receiver",
@@ -223,11 +216,27 @@ def _vote(played: Played, votes: Tensor, defense: Ensemble, links: int, count: i
         "confidence": 1.0 if samples is None else CONFIDENCE,
         "admissible": ame.median_holds(links, k, attacked),
         "largest_k": ame.largest_heard(links, attacked),
-        "decisions": int(played.acting.sum()),
-        "benign": harmless,
-        "certified": unchanged,
-        "votes_least": min(first, default=0),
+        "decisions": int(acting.sum()),
+        "benign": int((benign & acting).sum()),
+        "certified": int((held & acting).sum()),
+        "episodes_certified": int((held | ~acting).all(-1).all(-1).sum()),
+        "votes_least": int(given.min()) if len(given) else 0,
     }
+
+
+def _tables(defense: Ensemble, links: int, attacked: int) -> tuple[Tensor, Tensor]:
+    """Whether an action is benign, by its votes, and unchanged, by its lead: [S + 1] bool each."""
+    k, samples = defense.config.k, defense.config.samples
+    if samples is None:
+        numbers = range(comb(links, k) + 1)
+        harmless = [ame.benign(votes, links, k, attacked) for votes in numbers]
+        held = [ame.unchanged(lead, 0, links, k, attacked) for lead in numbers]
+    else:
+        numbers = range(samples + 1)
+        harmless = [ame.confidence(votes, samples, links, k, attacked) >= CONFIDENCE for votes in numbers]
+        held = [ame.confidence_unchanged(lead, 0, samples, links, k, attacked) >= CONFIDENCE for lead in numbers]
+    device = defense.team_shape.device
+    return torch.tensor(harmless, device=device), torch.tensor(held, device=device)
 
 
 def _radius(played: Played, votes: Tensor, defense: Smoothing, alpha: float = 1 - CONFIDENCE) -> Row:

@@ -70,6 +70,8 @@ def _details(row: dict[str, Any]) -> str:
     if row["certificate"] == "vote":
         number = "all subsets" if row["samples"] is None else f"{row['samples']} samples"
         fits = "admissible" if row["admissible"] else f"not admissible (largest: {row['largest_k'] or 'none'})"
-        return f"k={row['k']} of {row['links']} links, {number}: {fits}; {row['benign']} benign"
+        return f"k={row['k']} of {row['links']} links, {number}: {fits}; {row['benign']} benign;" + (
+            f" {row['episodes_certified']} of {row['episodes']} episodes whole"
+        )
     radii = ", ".join(f"{number} at {length}" for length, number in row["by_radius"].items())
     return f"radius: {radii}; least {row['radius_least']:.3g} of at most {row['radius_most_possible']:.3g}"
