@@ -223,7 +223,8 @@ def worst(reach: Tensor, running: Tensor, count: int) -> Worst:
 def _groups(number: int, count: int, together: int = 256) -> Iterator[Tensor]:
     """All sets of ``count`` of ``number``, some at a time: [G, count] int64."""
     every = torch.tensor(list(combinations(range(number), count)), dtype=torch.int64)
-    yield from every.split(together)
+    for first in range(0, len(every), together):
+        yield every[first : first + together]
 
 
 def _first_step(reach: Tensor) -> Tensor:

@@ -200,5 +200,5 @@ class Exchange:
             delta = None if delta is None else delta[..., :degree, :]
             age = None if age is None else age[..., :degree]
             members = None if members is None else replace(members, heard=members.heard[..., :degree])
-        more = {"coding": self.coding, "age": age, "members": members}
-        return Inbox(t.spoken, source, present, self.links.source, scale, delta, **more)
+        links, coding = self.links.source, self.coding
+        return Inbox(t.spoken, source, present, links, scale, delta, coding=coding, age=age, members=members)
