@@ -95,7 +95,7 @@ class Defense(Plugin[D_co]):
     differentiable: ClassVar[bool] = False
     draws: ClassVar[bool] = False
     in_training: ClassVar[bool] = True
-    reselects: ClassVar[bool] = False
+    reselects: bool = False
     history: ClassVar[int | None] = 0
     latency: ClassVar[int] = 0
     refuses: ClassVar[bool] = True
@@ -225,3 +225,20 @@ def defense_hooks(defense: type[Defense]) -> frozenset[DefenseHook]:
 def authenticates(defense: Defense) -> bool:
     """Whether a defense authenticates the senders of messages."""
     return defense.order == "authenticate" and "screen" in defense_hooks(type(defense))
+
+
+def needs_judge(defense: Defense, deployment: Deployment, scores: bool = False) -> str | None:
+    """Why a defense that acts on the decisions of others has nothing to act on; None if it has.
+
+    Args:
+        defense: The defense.
+        deployment: Where it is deployed.
+        scores: Whether scores are enough, besides refusals.
+    """
+    others = [other for other in deployment.defenses if type(other) is not type(defense)]
+    judges = [other for other in others if "screen" in defense_hooks(type(other))]
+    if any(other.refuses or scores for other in judges if ORDERS.index(other.order) <= ORDERS.index(defense.order)):
+        return None
+    named = ", ".join(other.name for other in others) or "none"
+    what = "refuses or scores messages" if scores else "refuses messages"
+    return f"it needs another defense that {what}, such as authenticate+{defense.name} (here: {named})"

@@ -46,6 +46,7 @@ class Exchange:
         scored: [B, N, M] bool, messages that got a score, by the name of the defense.
         flagged: [B, N, M] bool, those of them that the defense refused, scaled or replaced, by its name; without
             defenses that judge inboxes as a whole.
+        repaired: [B, N, M] bool, refused messages in whose places receivers hear something else; None for none.
         coding: [B, N, D] coding error of each payload; None without a codec.
         payload_bytes: [B, N] int64 bytes of each agent's encoded payload; None without a codec.
         numbers: Where numbers are noted that must be finite; None for nowhere.
@@ -74,6 +75,7 @@ class Exchange:
     scores: dict[str, Tensor] = field(default_factory=dict)
     scored: dict[str, Tensor] = field(default_factory=dict)
     flagged: dict[str, Tensor] = field(default_factory=dict)
+    repaired: Tensor | None = None
     coding: Tensor | None = None
     payload_bytes: Tensor | None = None
     numbers: Numbers | None = None
@@ -135,6 +137,12 @@ class Exchange:
         spare = self.traffic.slots - source.shape[-1]
         return nn.functional.pad(source, (0, spare), value=source.shape[1]) if spare else source
 
+    @property
+    def accepted(self) -> Tensor:
+        """[B, N, M] bool, messages that no gate or defense has refused so far."""
+        present = self.traffic.present
+        return present if self.repaired is None else present & ~self.repaired
+
     def attacked(self, traffic: Traffic, did: Effects) -> None:
         """Take over the traffic that an attack returned, and its effects."""
         self.traffic, self.effects = traffic, self.effects.and_then(did)
@@ -146,6 +154,12 @@ class Exchange:
         where = where & self.traffic.present
         self.refused[by] = where | self.refused[by] if by in self.refused else where
         self.traffic = replace(self.traffic, present=self.traffic.present & ~where)
+
+    def repair(self, where: Tensor, payload: Tensor) -> None:
+        """Put payloads [B, N, M, D] into the places ``where`` [B, N, M] of refused messages."""
+        traffic = self.traffic.edit_payload(where, payload)
+        self.traffic = replace(traffic, present=traffic.present | where)
+        self.repaired = where if self.repaired is None else self.repaired | where
 
     def suspect(self, by: str, score: Tensor, flagged: Tensor | None) -> None:
         """Note a defense's scores [B, N, M] of the messages that are still present.

@@ -21,7 +21,7 @@ from agentcomm.base.state import DrawingMemory, Memory, State
 from agentcomm.contracts.calibrating import require_calibrated
 from agentcomm.contracts.channel import Channel
 from agentcomm.contracts.codec import Codec
-from agentcomm.contracts.defense import ORDERS, READING, Defense, defense_hooks
+from agentcomm.contracts.defense import ORDERS, READING, Defense, authenticates, defense_hooks
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import Links
@@ -125,6 +125,7 @@ class Network(State):
         """
         transport, codec, guards = self.transport, self.codec, self.guards
         sealed = any(d.needs_seal for d in self.defenses)
+        proofs = [d.name for d in self.defenses if authenticates(d)]
         added = sum(d.message_bytes for d in self.defenses)
         senders = [guard for guard in guards if guard.at_sender]
         on_wire = [guard for guard in guards if not guard.at_sender]
@@ -150,7 +151,7 @@ class Network(State):
             *(ChooseSubsets(d, m) for d, m, h in used if "subsets" in h),
             *([Spread(spreading)] if spreading else []),
             Count(self.ledger, bool(guards), self.copies),
-            *(Respond(*response, self.keyring) for response in responding),
+            *(Respond(*response, self.keyring, proofs) for response in responding),
         ]
 
     def reset(self, worlds: Tensor) -> None:
