@@ -68,7 +68,7 @@ def certify(
         from agentcomm.certificates.measure import certificates
         from agentcomm.evaluation.cells import Cell
 
-        under = Conditions(transport=run.config.transport, decisions=decisions)  # type: ignore[arg-type]
+        under = Conditions(transport=run.config.transport, decisions=decisions)
         rows: list[dict[str, Any]] = []
         for seed in seeds:
             cell = Cell("team", seed, None, group, episodes, run.config.evaluation.seed, under)
@@ -83,8 +83,8 @@ def certify(
 def _write(run: Run, rows: list[dict[str, Any]]) -> None:
     """Add rows to the run's file in place of earlier ones about the same."""
     path = run.path / FILE
-    about = ("certificate", "variant", "seed", "defenses", "episodes", "episode_seed", "conditions")
-    about = (*about, "attacker", "count", "injects")
+    team = ("certificate", "variant", "seed", "defenses", "episodes", "episode_seed", "conditions")
+    about = (*team, "attacker", "count", "injects")
 
     def key(row: dict[str, Any]) -> tuple[Any, ...]:
         return tuple(row.get(name) for name in about)

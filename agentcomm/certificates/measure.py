@@ -179,7 +179,8 @@ def _robustness(played: Played) -> Row:
     rounds, agents, degree = recorded.sent.shape[2:]
     running = recorded.running[:, :, None].expand(-1, -1, rounds)
     source = recorded.source.unsqueeze(2).expand(-1, -1, rounds, -1, -1)[running]
-    together = torch.cat([source.flatten(1), recorded.sent[running].long().flatten(1)], 1).unique(dim=0)
+    together = torch.cat([source.flatten(1), recorded.sent[running].long().flatten(1)], 1)
+    together = torch.unique(together, dim=0)
     bounds = []
     for row in together[:GRAPHS]:
         heard, kept = row.view(2, agents, degree)
