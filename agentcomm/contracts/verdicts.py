@@ -169,6 +169,8 @@ class ActionRequest:
         agent: [R] int64.
         logits: [R, A] of its policy.
         action: [R] int64, what it is about to do.
+        committed: [R] int64, what it would do by its policy and the random numbers that it has committed to: the
+            likeliest action of a greedy team, else the sample that these numbers give.
     """
 
     step: Tensor
@@ -176,6 +178,7 @@ class ActionRequest:
     agent: Tensor
     logits: Tensor
     action: Tensor
+    committed: Tensor
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Exchange:
             cannot be predicted.
         traffic: The messages in their current form.
         sent: [B, N, M] bool, messages that agents send.
-        put: [B, N, M] bool, all messages that agents and attacks put on the wire.
+        put: [B, N, M] bool, all messages that agents, defenses and attacks put on the wire.
         effects: Effects of attacks in this exchange.
         forged: [B, N, M] bool, messages in ``traffic`` that an attack put on the wire.
         tampered: [B, N, M] bool, messages in ``traffic`` that an attack changed.
@@ -47,6 +47,8 @@ class Exchange:
         coding: [B, N, D] coding error of each payload; None without a codec.
         payload_bytes: [B, N] int64 bytes of each agent's encoded payload; None without a codec.
         numbers: Where numbers are noted that must be finite; None for nowhere.
+        dummy: [B, N, M] bool, dummies that defenses put on the wire; None without any.
+        covered_from: The traffic before and after dummies were added; None without any.
     """
 
     spoken: Tensor
@@ -73,6 +75,8 @@ class Exchange:
     coding: Tensor | None = None
     payload_bytes: Tensor | None = None
     numbers: Numbers | None = None
+    dummy: Tensor | None = None
+    covered_from: tuple[Traffic, Traffic] | None = None
 
     @classmethod
     def begin(
@@ -126,7 +130,7 @@ class Exchange:
         """Take over the traffic that an attack returned, and its effects."""
         self.traffic, self.effects = traffic, self.effects.and_then(did)
         self.forged, self.tampered = self.effects.forged, self.effects.tampered & ~self.effects.dropped
-        self.put = self.sent | self.forged
+        self.put = self.put | self.forged
 
     def refuse(self, by: str, where: Tensor) -> None:
         """Refuse the present messages ``where`` [B, N, M], on behalf of a defense or ``gate``."""

@@ -24,6 +24,7 @@ class Fate(IntEnum):
     LOST = 5
     DELAYED = 6
     REPLAYED = 7
+    DUMMY = 8
 
     def __str__(self) -> str:
         return self.name.lower()
@@ -68,6 +69,7 @@ def _fates(x: Exchange, arrived: Tensor, put: Tensor, copies: Tensor) -> Tensor:
     fate = arrived.to(torch.int8) * int(Fate.DELIVERED)
     for where, became in (
         (missing, Fate.DELAYED),
+        *([] if x.dummy is None else [(missing & x.dummy, Fate.DUMMY)]),
         (missing & x.lost, Fate.LOST),
         (missing & x.effects.dropped, Fate.DROPPED),
         (arrived & x.tampered, Fate.TAMPERED),
