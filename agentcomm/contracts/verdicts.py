@@ -23,6 +23,10 @@ class Verifier(Protocol):
         """[B, N, M] bool, whether the claimed sender's key made the seal over these very fields."""
         ...
 
+    def signers(self, traffic: Traffic) -> Tensor:
+        """[B, N, M] int64, the key that made the seal over these very fields, whatever the claimed sender; -1 for none."""
+        ...
+
 
 class Delivered:
     """What receivers see of an exchange: everything on the envelope, never its true origin.
@@ -62,6 +66,11 @@ class Delivered:
         """[B, N, M] bool, whether the seal is the claimed sender's and covers these very fields."""
         return self._verifier.verify(self._arrived)
 
+    @cached_property
+    def sealed_by(self) -> Tensor:
+        """[B, N, M] int64, whose key made the seal over these very fields, under whatever name; -1 for nobody's."""
+        return self._verifier.signers(self._arrived)
+
 
 class Replacement(NamedTuple):
     """Payloads to use in place of those received.
@@ -85,12 +94,15 @@ class Verdicts:
         replace: Payloads to use instead. No gradient reaches the sender of a replaced payload.
         score: [B, N, M] float32, how suspicious each message is: what detection is measured by. Finite; larger is more
             suspicious.
+        answerable: [B, N, M] int64, who has to answer for each message, should it do harm: an agent, N for somebody
+            outside the team, -1 for nobody known.
     """
 
     refuse: Tensor | None = None
     scale: Tensor | None = None
     replace: Replacement | None = None
     score: Tensor | None = None
+    answerable: Tensor | None = None
 
     def flagged(self, present: Tensor) -> Tensor:
         """[B, N, M] bool, which of the messages ``present`` are refused, scaled or replaced."""

@@ -51,14 +51,18 @@ class Quota(Defense[QuotaConfig]):
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
         """By name, and by link in a small inbox."""
-        return {"": {"unauthenticated": True}, "by link": {"by": "link", "depth": 4, "unauthenticated": True}}
+        return {"": {"unauthenticated": True}, "by link": {"by": "link", "depth": 4}}
 
     def unmet(self, deployment: Deployment) -> str | None:
-        """Links need no names; the places of an inbox must cover the links, or honest messages would not fit."""
+        """The places of an inbox must cover the links, or honest messages would not fit."""
         if self.config.depth is not None and self.config.depth < self.team_shape.degree:
             few = f"depth={self.config.depth} is less than the {self.team_shape.degree} links of an inbox"
             return f"{few}, so messages of honest senders would not fit"
         return super().unmet(deployment)
+
+    def _unidentified(self, deployment: Deployment) -> str | None:
+        """Links are known without any names."""
+        return None if self.config.by == "link" else super()._unidentified(deployment)
 
     def memory(self) -> dict[str, Tensor]:
         """``tokens`` [B, N, N + 1] float64 by receiver and principal; ``filled`` [B] int64, exchange of the last refill.
