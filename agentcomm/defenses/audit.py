@@ -1,13 +1,14 @@
 """audit: every receiver keeps a hash-linked log of what it accepted, and names who is answerable for each message.
 
-The answerable one is whose key has sealed the message, whatever name it claims; if no key has sealed it as it is, nobody
-of the team has written it so, and the path is answerable. Whoever sends under colleagues' names (``evade``) is named all
-the same. :class:`agentcomm.evaluation.attribution.Auditor` holds these names against the truth.
+The answerable one is whose key has sealed the message, whatever name it claims; if no key has sealed it as it is,
+nobody of the team has written it so, and the path is answerable. Whoever sends under colleagues' names (``evade``) is
+named all the same. :class:`agentcomm.evaluation.attribution.Auditor` holds these names against the truth.
 
-A log is a chain: each entry, the messages of one exchange, is hashed with the head before it (Schneier and Kelsey, USENIX
-Security 1998), so none can be removed or changed without changing all heads after it. Messages carry their sender's
-head, which receivers log (PeerReview; Haeberlen et al., SOSP 2007): who rewrites its log contradicts the heads that
-others hold. Every receiver is one hop of what is passed on, so content can be followed back from log to log.
+A log is a chain: each entry, the messages of one exchange, is hashed with the head before it (Schneier and Kelsey,
+USENIX Security 1998), so none can be removed or changed without changing all heads after it. Messages carry their
+sender's head, which receivers log (PeerReview; Haeberlen et al., SOSP 2007): who rewrites its log contradicts the
+heads that others hold. Every receiver is one hop of what is passed on, so content can be followed back from log to
+log.
 
 It refuses nothing: deploy ``authenticate`` for that. It cannot stop a stolen or shared key, whose owner is named; an
 insider that leaves out its seal, which looks like a fault of the path; and if all that have witnessed a head collude

@@ -1,9 +1,9 @@
 """authenticate: accept a message only if it is the claimed sender's, for me, fresh, and not seen before.
 
-Freshness is an age in steps. Copies are found with a window of sequence numbers per sender that slides with the highest
-one (RFC 4303, section 3.4.3; RFC 6347, section 4.1.2.6): delayed and overtaken messages pass once, their copies do not.
-The window holds the numbers themselves in a ring instead of bits that have to be shifted (RFC 6479), and is as long as
-messages can be fresh, so no honest message is below it.
+Freshness is an age in steps. Copies are found with a window of sequence numbers per sender that slides with the
+highest one (RFC 4303, section 3.4.3; RFC 6347, section 4.1.2.6): delayed and overtaken messages pass once, their
+copies do not. The window holds the numbers themselves in a ring instead of bits that have to be shifted (RFC 6479),
+and is as long as messages can be fresh, so no honest message is below it.
 
 Answers tampering, impersonation and replay. What it rejects is lost, so tampering becomes loss: the team must be able
 to bear that. It cannot stop a compromised agent, which holds its own key; an attacker on the path that holds a message

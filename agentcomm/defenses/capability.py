@@ -1,14 +1,15 @@
 """capability: a message must carry a token that permits its sender to say it, to this receiver, in this round, now.
 
 Default deny. A receiver issues a token to each agent that its graph selects, or that a list names: a message
-authentication code by the receiver's key over (principal, audience, rounds, expiry, episode), truncated to 16 bytes. The
-principal puts it into its messages until it expires (after ``lifetime`` steps; tokens of links that the graph still has
-are renewed). A token is bound to its principal's key: it counts only in messages that this key has sealed, so a copied
-token is worthless to others (holder-of-key confirmation; RFC 7800).
+authentication code by the receiver's key over (principal, audience, rounds, expiry, episode), truncated to 16 bytes.
+The principal puts it into its messages until it expires (after ``lifetime`` steps; tokens of links that the graph
+still has are renewed). A token is bound to its principal's key: it counts only in messages that this key has sealed,
+so a copied token is worthless to others (holder-of-key confirmation; RFC 7800).
 
-Seals are symbolic in the batch, and so are tokens: no code can be forged, hence a message carries a valid token exactly
-if its seal is its sender's and the sender holds an unexpired token for it (``until``). The bytes are those of real ones.
-The message that brings a token to its principal goes out of band, once per link and lifetime, and is not counted.
+Seals are symbolic in the batch, and so are tokens: no code can be forged, hence a message carries a valid token
+exactly if its seal is its sender's and the sender holds an unexpired token for it (``until``). The bytes are those of
+real ones. The message that brings a token to its principal goes out of band, once per link and lifetime, and is not
+counted.
 
 It cannot stop misuse within the scope: whoever holds a token may say anything. A token outlives the edge for which it
 was issued by up to ``lifetime`` steps: nothing revokes it. Whoever steals a key steals its tokens as well.

@@ -1,4 +1,5 @@
-"""committed_actions: agents commit to the randomness of their actions, and a supervisor carries out what follows from it.
+"""committed_actions: agents commit to the randomness of their actions, and a supervisor carries out what follows from
+it.
 
 A covert channel hides its bits in the choice among actions that the policy finds likely (``covert``; minimum entropy
 coupling, arXiv 2410.21666). If the seed that an agent samples with is fixed before the episode, nothing is left to
@@ -8,9 +9,9 @@ Honest agents lose nothing: it is the action that they have sampled.
 
 It assumes trusted randomness: a seed that agents choose themselves could encode the secret, so it must come from a
 public beacon or a joint coin toss. The supervisor must be trusted, and know every agent's policy and input; it costs a
-second evaluation of the policy per action. It also overrules an agent that obeys an instruction in a message against its
-policy. It cannot stop what hides in messages (``leak``), in when an agent acts, or in the policy itself: a backdoor is
-part of the declared policy.
+second evaluation of the policy per action. It also overrules an agent that obeys an instruction in a message against
+its policy. It cannot stop what hides in messages (``leak``), in when an agent acts, or in the policy itself: a
+backdoor is part of the declared policy.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Who talks when tells what agents see: gates and learned links open for a reason (``ua.l1.confidentiality``). With a
 dummy on every silent link an observer of times and directions sees the same in every step, so nothing can be inferred
-from them (constant-rate cover traffic; Chaum, CACM 1981; Levine et al., FC 2004). Receivers discard dummies. Every dummy
-costs the bytes of a message and occupies slow channels like one.
+from them (constant-rate cover traffic; Chaum, CACM 1981; Levine et al., FC 2004). Receivers discard dummies. Every
+dummy costs the bytes of a message and occupies slow channels like one.
 
 It assumes that payloads are encrypted: whoever reads them tells dummies apart. Sizes that depend on the content need
 ``padding``. It cannot hide which senders a graph picks, if a team picks fewer than all and others in every step; what

@@ -1,17 +1,17 @@
 """hop_limit: bound how far content travels, and end loops, even if forwarders pose as its authors.
 
-The hops left on an envelope change on the way, so no seal covers them: they bound honest relays (``relays``) and nothing
-else. A forwarder that sends what it has heard as a message of its own starts again with all hops ("re-rooting"; prompt
-infection spreads that way: ``pollute``). So depth is not read from the message. A log shared by the team notes who
-accepted which content from whom, by authenticated sender. A message whose content its sender has accepted before is a
-forwarded one: it keeps the root of that content and is one hop deeper, whatever it claims. What goes deeper than
-``limit`` is refused, and so is what comes back to its root.
+The hops left on an envelope change on the way, so no seal covers them: they bound honest relays (``relays``) and
+nothing else. A forwarder that sends what it has heard as a message of its own starts again with all hops
+("re-rooting"; prompt infection spreads that way: ``pollute``). So depth is not read from the message. A log shared by
+the team notes who accepted which content from whom, by authenticated sender. A message whose content its sender has
+accepted before is a forwarded one: it keeps the root of that content and is one hop deeper, whatever it claims. What
+goes deeper than ``limit`` is refused, and so is what comes back to its root.
 
 Content is compared by four random projections, up to ``tolerance`` in units of the length of honest payloads.
 
 It assumes that the log is kept and read by somebody trusted, such as a hub. It cannot stop forwarders that change
-content by more than the tolerance, wait for more than ``horizon`` steps or pass it on outside the network, nor the root
-itself. Honest agents that repeat what they have heard, as those with a small vocabulary do, are refused as well.
+content by more than the tolerance, wait for more than ``horizon`` steps or pass it on outside the network, nor the
+root itself. Honest agents that repeat what they have heard, as those with a small vocabulary do, are refused as well.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """padding: fill messages up to the next multiple of a bucket, so that their sizes tell little about their contents.
 
 Codecs that spend more bytes on richer payloads, and numbers in headers that grow, give each message a size of its own.
-Padded to buckets, an observer learns the number of the bucket and no more; with a bucket as long as the longest message,
-nothing (RFC 8446, section 5.4; RFC 8467).
+Padded to buckets, an observer learns the number of the bucket and no more; with a bucket as long as the longest
+message, nothing (RFC 8446, section 5.4; RFC 8467).
 
 It assumes that payloads are encrypted, padding included. It cannot hide whether a message is sent: see
 ``constant_rate``. Small buckets leave as many distinguishable sizes as they are many.

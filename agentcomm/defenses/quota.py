@@ -10,9 +10,9 @@ A principal is an authenticated name, or the link that messages come in by. Name
 worthless: an attacker would empty the buckets of those that it names.
 
 It cannot stop a principal that stays within its rate, nor many principals with valid names (a Sybil attack multiplies
-the quota), nor what a flood does to the wire before it reaches the inbox, such as the queue of a slow channel. By link,
-messages that come in by no link of the graph share one bucket; those that an attacker puts on an honest agent's own
-link would share its bucket, and are counted there only as far as they are not told apart.
+the quota), nor what a flood does to the wire before it reaches the inbox, such as the queue of a slow channel. By
+link, messages that come in by no link of the graph share one bucket; those that an attacker puts on an honest agent's
+own link would share its bucket, and are counted there only as far as they are not told apart.
 """
 
 from __future__ import annotations
@@ -103,4 +103,4 @@ class Quota(Defense[QuotaConfig]):
         if paid.shape[-1] <= depth:
             return paid
         rank = (before * (self.team_shape.num_agents + 1) + turn).masked_fill(~paid, torch.iinfo(torch.int64).max)
-        return rank.argsort(-1, stable=True).argsort(-1) < depth
+        return torch.argsort(rank, dim=-1, stable=True).argsort(-1) < depth

@@ -1,8 +1,8 @@
 """Attribution of harm: an auditor reads envelopes after an attack and names a culprit; how often is it right?
 
 The auditor knows which accepted messages were harmful (forged or tampered with). It counts them by claimed sender, or
-with defense ``audit`` by whom its logs hold answerable, and attributes the harm to the most frequent one. The culprit is
-the true sender of most of them.
+with defense ``audit`` by whom its logs hold answerable, and attributes the harm to the most frequent one. The culprit
+is the true sender of most of them.
 """
 
 from __future__ import annotations

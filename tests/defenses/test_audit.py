@@ -19,20 +19,18 @@ TALK = conversation(S, 8, closed=0, ends=0)
 def verdict(made: Attack, defenses: list[str], transport: str = "batch") -> Attribution:
     network, auditor = comms(S, [made], [defense(n, S) for n in defenses], transport=transport), Auditor(8, 4)
     network.network.trace = []
-    carry(network, TALK)
+    carry(network, TALK[:4])
     for record in network.network.trace:
         auditor.read(record, np.ones(8, bool))
     return auditor.verdict()
 
 
-@pytest.mark.parametrize("transport", ["batch", "objects"])
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize(("share", "transport"), [(0.0, "batch"), (0.5, "batch"), (1.0, "batch"), (0.5, "objects")])
 def test_evaders_are_named(share: float, transport: str) -> None:
     """Under colleagues' names, but sealed with its own key, as it has no other."""
     by_name = verdict(attack("evade", S, node=1, share=share, scapegoat=3), [])
-    assert by_name.accuracy == (1.0 if share == 0 else by_name.accuracy)
-    if share == 1.0:
-        assert by_name.accuracy == 0
+    if share in (0.0, 1.0):
+        assert by_name.accuracy == 1 - share
     audited = verdict(attack("evade", S, node=1, share=share, scapegoat=3), ["audit"], transport)
     assert (audited.attributed == 1).all()
     assert audited.accuracy == 1
@@ -86,7 +84,7 @@ def test_an_entry_cannot_be_changed_or_removed(at: int) -> None:
     assert found[0, 1] == at
     assert int((found == 32).sum()) == found.numel() - 1
     removed = log["entries"].clone()
-    removed[0, 1, at:] = log["entries"][0, 1, at:].roll(-1)
+    removed[0, 1, at:] = torch.cat([log["entries"][0, 1, at + 1 :], removed.new_zeros(1)])
     assert first_broken(log["heads"], removed)[0, 1] == at
 
 
@@ -111,6 +109,6 @@ def test_transports_name_the_same() -> None:
     for transport in ("batch", "objects"):
         network = comms(S, [attack("evade", S, node=1), attack("noise", S)], [defense("audit", S)], transport=transport)
         network.network.trace = []
-        carry(network, TALK[:6])
+        carry(network, TALK[:3])
         names.append([r.answerable["audit"][r.fields["fate"] > 0] for r in network.network.trace])
     assert all(np.array_equal(a, b) for a, b in zip(*names, strict=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from builders import attack, comms, defense, team_shape
@@ -28,7 +30,7 @@ def leak(defenses: list[str], steps: int = 12) -> tuple[float, float, bool]:
         mine = ROWS[1::3]
         listener.see(logits[mine].double().softmax(-1), done[mine])
         deviates |= bool((done != action).any())
-    entropy = -torch.special.xlogy(guard.posterior, guard.posterior).sum(1) / torch.log(torch.tensor(2.0))
+    entropy = -torch.special.xlogy(guard.posterior, guard.posterior).sum(1) / math.log(2)
     right = (listener.guess == guard.secret).double().mean()
     return float((3 - entropy).mean()), float(right), deviates
 

@@ -6,9 +6,22 @@ from typing import Any
 
 import pytest
 import torch
-from builders import Attacked, Scripted, attack, channel, comms, defense, same_inbox, sampler, team, team_shape, team_shape_of
+from builders import (
+    Attacked,
+    Scripted,
+    attack,
+    comms,
+    defense,
+    known_channel,
+    same_inbox,
+    sampler,
+    team,
+    team_shape,
+    team_shape_of,
+)
 from torch import Tensor
 
+from agentcomm.base import registry
 from agentcomm.base.errors import HookError
 from agentcomm.base.seeds import derive
 from agentcomm.conformance.conversations import carry, conversation, same_heard
@@ -28,9 +41,8 @@ def made(names: list[str], attacks: list[Any] | None = None, **more: Any) -> Att
     return comms(S, attacks or [], [defense(name, S) for name in names], **more)
 
 
-@pytest.mark.parametrize("transport", ["batch", "objects"])
-def test_receivers_get_the_same_and_the_wire_carries_more(transport: str) -> None:
-    plain, covered = made([], transport=transport), made(["constant_rate"], transport=transport)
+def test_receivers_get_the_same_and_the_wire_carries_more() -> None:
+    plain, covered = made([]), made(["constant_rate"])
     assert same_heard(carry(plain, TALK), carry(covered, TALK))
     one, other = plain.ledger, covered.ledger
     assert torch.equal(one["sent"], other["sent"])
@@ -50,8 +62,9 @@ def test_transports_agree_on_dummies_under_attack() -> None:
     books = []
     for transport in ("batch", "objects"):
         network = made(["authenticate", *BOTH], [attack("noise", S, probability=0.5)], transport=transport)
-        inboxes = carry(network, TALK)
+        inboxes = carry(network, TALK[:4])
         books.append((network.ledger.messages, network.ledger.bytes, torch.stack([i.mask.sum() for i in inboxes])))
+        assert int(network.ledger["accepted"].sum()) > 0
     assert all(torch.equal(a, b) for a, b in zip(*books, strict=True))
 
 
@@ -77,21 +90,12 @@ def test_every_link_carries_something_in_every_exchange() -> None:
 
 @pytest.mark.parametrize("name", ["delay jitter", "relay", "bursts", "fragments"])
 def test_dummies_that_are_late_or_lost_reach_nobody(name: str) -> None:
-    from builders import known_channel  # a channel of each kind
-
-    slow = [known_channel(name, S, S.degree)] if name in _channels() else [channel(name.split()[0], S, S.degree)]
-    network = made(["constant_rate"], channels=slow, seed=4)
+    network = made(["constant_rate"], channels=[known_channel(name, S, S.degree)], seed=4)
     word = dummy_payload(S.width, S.device)
     for inbox in carry(network, TALK):
         assert not ((inbox.payload() == word).all(-1) & inbox.mask).any()
     assert int(network.ledger["accepted"].sum()) > 0
     assert (network.ledger["accepted"] <= network.ledger["sent"]).all()
-
-
-def _channels() -> dict[str, Any]:
-    from agentcomm.base import registry
-
-    return registry.forms("channel")
 
 
 def test_copies_of_dummies_are_dummies() -> None:
@@ -104,7 +108,7 @@ def test_copies_of_dummies_are_dummies() -> None:
 
 def test_attacks_waste_their_budget_on_dummies() -> None:
     """An attack on the wire cannot tell them apart, so part of what it drops is nothing."""
-    few = {"events_per_step": 3}
+    few = {"per_step": 3}
     counts = []
     for names in ([], ["constant_rate"]):
         network = made(names, [attack("drop", S, probability=0.5, budget=few)])
@@ -130,7 +134,9 @@ def told(heard: Intercepted) -> Tensor:
     """[F] how much each size differs between episodes, for the same agent and step."""
     group = heard.agent * (int(heard.step.max()) + 1) + heard.step
     count = torch.zeros(int(group.max()) + 1).index_add_(0, group, torch.ones(len(group)))
-    mean = torch.zeros(len(count), heard.sizes.shape[1]).index_add_(0, group, heard.sizes) / count.clamp(min=1).unsqueeze(1)
+    mean = torch.zeros(len(count), heard.sizes.shape[1]).index_add_(0, group, heard.sizes) / count.clamp(
+        min=1
+    ).unsqueeze(1)
     return (heard.sizes - mean[group]).abs().amax(0)
 
 
@@ -143,14 +149,13 @@ def test_sizes_and_silence_tell_nothing_any_more() -> None:
 def test_a_codec_needs_padding_as_well() -> None:
     world, built = team(2)
     s = team_shape_of(world, built)
-    from agentcomm.base import registry
 
-    def huffman() -> Codec:
+    def encoded() -> Codec:
         shape = team_shape(24, s.num_agents, s.degree, s.width, s.rounds)
         return registry.find("codec", "fedzip")(registry.build_config("codec", "fedzip", {}), shape)
 
-    assert (told(intercepted(["constant_rate"], huffman())) > 0).any(), "sizes of encoded payloads differ"
-    assert (told(intercepted(BOTH, huffman())) == 0).all()
+    assert (told(intercepted(["constant_rate"], encoded())) > 0).any(), "sizes of encoded payloads differ"
+    assert (told(intercepted(BOTH, encoded())) == 0).all()
 
 
 # ---- padding

@@ -39,7 +39,9 @@ def test_an_infection_goes_as_deep_as_the_limit(limit: int) -> None:
 
 
 def test_content_that_comes_back_to_its_root_is_a_loop() -> None:
-    network = comms(LINE, [attack("pollute", LINE, node=0)], [defense("hop_limit", LINE, limit=64, unauthenticated=True)])
+    network = comms(
+        LINE, [attack("pollute", LINE, node=0)], [defense("hop_limit", LINE, limit=64, unauthenticated=True)]
+    )
     network.network.trace = []
     line(network, 12)
     refused = torch.stack([torch.as_tensor(r.refused["hop_limit"][0, :, 0]) for r in network.network.trace])

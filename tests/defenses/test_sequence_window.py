@@ -28,9 +28,9 @@ def test_overtaken_honest_messages_pass(transport: str) -> None:
     """Half of the messages take two steps: every sender's numbers arrive out of order."""
     delay = attack("delay", S, steps=2, probability=0.5)
     network = comms(S, [delay], [defense("authenticate", S, window=2)], transport=transport)
-    carry(network, TALK)
+    carry(network, TALK if transport == "batch" else TALK[:12])
     n = network.ledger
-    assert int(n["delayed"].sum()) > 50
+    assert int(n["delayed"].sum()) > 20
     assert not n["refused"].any(), "delay is no replay"
     network.reset(torch.arange(S.num_worlds))
     assert torch.equal(n["accepted"], n["sent"] - n["late"])
@@ -66,7 +66,9 @@ def replaying(ages: tuple[int, ...]) -> Scripted:
         old = [kept[step - age] for age in ages if step - age in kept]
         if len(old) < len(ages):
             return MessageEdits()
-        return MessageEdits(inject=Envelopes(**{n: torch.cat([k[n] for k in old], 2) for n in (*FIELDS, "payload", "where")}))
+        return MessageEdits(
+            inject=Envelopes(**{n: torch.cat([k[n] for k in old], 2) for n in (*FIELDS, "payload", "where")})
+        )
 
     return Scripted(S, ["read", "replay"], edits, injections=len(ages))
 
