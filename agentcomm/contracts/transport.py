@@ -88,7 +88,7 @@ class Transport(State, ABC):
 
     @abstractmethod
     def signers(self, traffic: Traffic) -> Tensor:
-        """[B, N, M] int64, the key that made the seal over the message received, whoever it claims to be from; or -1."""
+        """[B, N, M] int64, the key that made the seal over the message received, under whatever name; or -1."""
 
     @abstractmethod
     def reset(self, worlds: Tensor) -> None:

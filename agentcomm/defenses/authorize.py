@@ -76,7 +76,7 @@ class Authorize(Defense[AuthorizeConfig]):
         """Lengths are measured before decoding, so the codec's output must be the payload itself."""
         if self._bounded and deployment.codec is not None and deployment.codec.stateful:
             codec = deployment.codec.name
-            return f"codec {codec!r} sends changes of payloads, whose lengths say nothing about those: leave out the bounds"
+            return f"codec {codec!r} sends changes of payloads, whose lengths say nothing: leave out the bounds"
         return super().unmet(deployment)
 
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:

@@ -1,5 +1,4 @@
-"""committed_actions: agents commit to the randomness of their actions, and a supervisor carries out what follows from
-it.
+"""committed_actions: agents commit to the seeds of their actions, and a supervisor carries out what follows from them.
 
 A covert channel hides its bits in the choice among actions that the policy finds likely (``covert``; minimum entropy
 coupling, arXiv 2410.21666). If the seed that an agent samples with is fixed before the episode, nothing is left to

@@ -65,7 +65,7 @@ class Quota(Defense[QuotaConfig]):
         return None if self.config.by == "link" else super()._unidentified(deployment)
 
     def memory(self) -> dict[str, Tensor]:
-        """``tokens`` [B, N, N + 1] float64 by receiver and principal; ``filled`` [B] int64, exchange of the last refill.
+        """``tokens`` [B, N, N + 1] float64 by receiver and principal; ``filled`` [B] int64, the last refill.
 
         The last principal stands for all outsiders, or for messages that come in by no link.
         """

@@ -99,4 +99,4 @@ class Pad(Stage):
         check_tensor(self.who, "pad", size, tuple(x.size.shape), torch.int64, optional=False)
         if bool((size < x.size).any()):
             raise HookError(f"{self.who}: pad makes messages shorter; it can only add bytes")
-        x.size = torch.where(x.put & ~x.forged & (x.size > 0), size, x.size)
+        x.size = x.arrived_size = torch.where(x.put & ~x.forged & (x.size > 0), size, x.size)
