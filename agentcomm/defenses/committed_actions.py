@@ -29,7 +29,7 @@ class CommittedActions(Defense):
     answers = ("ua.l3.behavior_auditing_and_restriction",)
     fails_open = False
 
-    def assumes(self, deployment: Deployment) -> dict[str, bool | str]:
+    def assumes(self, deployment: Deployment) -> dict[str, bool | float | str]:
         """Seeds that no agent has chosen, and a supervisor that sees what agents see."""
         return super().assumes(deployment) | {"trusted_randomness": True, "trusted_supervisor": True}
 
