@@ -58,6 +58,10 @@ class Verifier(Protocol):
         """[B, N, M] bool, whether the claimed sender's key made the seal over these very fields."""
         ...
 
+    def signers(self, traffic: Traffic) -> Tensor:
+        """[B, N, M] int64, the key that made the seal over these very fields, under whatever name; or -1."""
+        ...
+
 
 class Delivered:
     """What receivers see of an exchange: everything on the envelope, never its true origin.
@@ -130,6 +134,11 @@ class Delivered:
         """[B, N, M] bool, whether the seal is the claimed sender's and covers these very fields."""
         return self._verifier.verify(self._arrived)
 
+    @cached_property
+    def sealed_by(self) -> Tensor:
+        """[B, N, M] int64, whose key made the seal over these very fields, under whatever name; -1 for nobody's."""
+        return self._verifier.signers(self._arrived)
+
 
 class Replacement(NamedTuple):
     """Payloads to use in place of those received.
@@ -155,6 +164,8 @@ class Verdicts:
             suspicious.
         repair: Payloads to put into the places of refused messages (:attr:`Delivered.refused`), which receivers then
             hear instead.
+        answerable: [B, N, M] int64, who has to answer for each message, should it do harm: an agent, N for somebody
+            outside the team, -1 for nobody known.
     """
 
     refuse: Tensor | None = None
@@ -162,6 +173,7 @@ class Verdicts:
     replace: Replacement | None = None
     score: Tensor | None = None
     repair: Replacement | None = None
+    answerable: Tensor | None = None
 
     def flagged(self, present: Tensor) -> Tensor:
         """[B, N, M] bool, which of the messages ``present`` are refused, scaled or replaced."""
@@ -265,6 +277,8 @@ class ActionRequest:
         agent: [R] int64.
         logits: [R, A] of its policy.
         action: [R] int64, what it is about to do.
+        committed: [R] int64, what it would do by its policy and the random numbers that it has committed to: the
+            likeliest action of a greedy team, else the sample that these numbers give.
     """
 
     step: Tensor
@@ -272,6 +286,7 @@ class ActionRequest:
     agent: Tensor
     logits: Tensor
     action: Tensor
+    committed: Tensor
 
 
 @dataclass(frozen=True)

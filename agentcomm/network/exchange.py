@@ -30,7 +30,7 @@ class Exchange:
             cannot be predicted.
         traffic: The messages in their current form.
         sent: [B, N, M] bool, messages that agents send.
-        put: [B, N, M] bool, all messages that agents and attacks put on the wire.
+        put: [B, N, M] bool, all messages that agents, defenses and attacks put on the wire.
         effects: Effects of attacks in this exchange.
         forged: [B, N, M] bool, messages in ``traffic`` that an attack put on the wire.
         tampered: [B, N, M] bool, messages in ``traffic`` that an attack changed.
@@ -47,10 +47,13 @@ class Exchange:
         flagged: [B, N, M] bool, those of them that the defense refused, scaled or replaced, by its name; without
             defenses that judge inboxes as a whole.
         repaired: [B, N, M] bool, refused messages in whose places receivers hear something else; None for none.
+        answerable: [B, N, M] int64, who has to answer for each message, by the name of the defense that says so.
         coding: [B, N, D] coding error of each payload; None without a codec.
         payload_bytes: [B, N] int64 bytes of each agent's encoded payload; None without a codec.
         numbers: Where numbers are noted that must be finite; None for nowhere.
         members: The members of a vote, if a defense lets the policy decide by one. None for none.
+        dummy: [B, N, M] bool, dummies that defenses put on the wire; None without any.
+        covered_from: The traffic before and after dummies were added; None without any.
     """
 
     spoken: Tensor
@@ -76,10 +79,13 @@ class Exchange:
     scored: dict[str, Tensor] = field(default_factory=dict)
     flagged: dict[str, Tensor] = field(default_factory=dict)
     repaired: Tensor | None = None
+    answerable: dict[str, Tensor] = field(default_factory=dict)
     coding: Tensor | None = None
     payload_bytes: Tensor | None = None
     numbers: Numbers | None = None
     members: Members | None = None
+    dummy: Tensor | None = None
+    covered_from: tuple[Traffic, Traffic] | None = None
 
     @classmethod
     def begin(
@@ -147,7 +153,7 @@ class Exchange:
         """Take over the traffic that an attack returned, and its effects."""
         self.traffic, self.effects = traffic, self.effects.and_then(did)
         self.forged, self.tampered = self.effects.forged, self.effects.tampered & ~self.effects.dropped
-        self.put = self.sent | self.forged
+        self.put = self.put | self.forged
 
     def refuse(self, by: str, where: Tensor) -> None:
         """Refuse the present messages ``where`` [B, N, M], on behalf of a defense or ``gate``."""

@@ -31,6 +31,7 @@ from agentcomm.network.ledger import Ledger
 from agentcomm.network.link import Link
 from agentcomm.network.record import ExchangeRecord, records_of
 from agentcomm.network.stages.accounts import Count, Spread
+from agentcomm.network.stages.covering import Cover, Discard, Pad
 from agentcomm.network.stages.defending import Aggregate, Quarantine, Respond, Screen
 from agentcomm.network.stages.receiving import CloseGates, Decode, Receive
 from agentcomm.network.stages.sending import AttackSenders, Encode, Seal
@@ -137,11 +138,14 @@ class Network(State):
         return [
             *([] if codec is None else [Encode(codec, memory)]),
             *([AttackSenders(senders, self.keyring)] if senders else []),
+            *(Cover(d, m) for d, m, h in used if "cover" in h),
             *([Seal(self.keyring)] if sealed else []),
             *([AttackWire(on_wire, self.keyring)] if on_wire else []),
             Send(transport, sealed, plain, PLAIN if codec is None else codec.name, added),
+            *(Pad(d) for d, _, h in used if "pad" in h),
             *([] if self.link is None else [Carry(self.link, transport, self.ledger)]),
             Receive(transport),
+            *([Discard()] if any("cover" in h for _, _, h in used) else []),
             *([CloseGates()] if self.spare or self.link is not None else []),
             *(quarantine for _, _, quarantine in responding),
             *(screen for reads, screen in screens if not reads),

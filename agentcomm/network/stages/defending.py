@@ -45,6 +45,8 @@ class Screen(Stage):
             x.note(self.who, "score (screen)", verdicts.score, x.traffic.present)
             flagged = verdicts.flagged(x.traffic.present) if self.judges_singly else None
             x.suspect(self.defense.name, verdicts.score, flagged)
+        if verdicts.answerable is not None:
+            x.answerable[self.defense.name] = verdicts.answerable
         if verdicts.refuse is not None:
             x.refuse(self.defense.name, verdicts.refuse)
         if verdicts.scale is not None:
@@ -65,6 +67,7 @@ class Screen(Stage):
         check_tensor(self.who, "refuse", verdicts.refuse, shape, torch.bool)
         check_tensor(self.who, "scale", verdicts.scale, shape, torch.float32)
         check_tensor(self.who, "score", verdicts.score, shape, torch.float32)
+        check_tensor(self.who, "answerable", verdicts.answerable, shape, torch.int64)
         for name in ("replace", "repair"):
             new = getattr(verdicts, name)
             if new is not None:
