@@ -49,6 +49,8 @@ class Defense(Plugin[D_co]):
 
     Attributes:
         order: Its place among the defenses; they always run in the order of ``ORDERS``.
+        adaptive: Attacks, written as for ``--attack``, that know it and aim at its weakness. Without any it is shown as
+            *not tested*.
         needs_seal: Whether messages must be sealed for it to work; a seal adds bytes to each.
         history: Steps of an episode that it remembers: 0 for none, None for all of them.
         latency: Steps by which it keeps messages back.
@@ -59,6 +61,7 @@ class Defense(Plugin[D_co]):
     """
 
     order: ClassVar[Order]
+    adaptive: tuple[str, ...] = ()
     needs_seal: ClassVar[bool] = False
     history: ClassVar[int | None] = 0
     latency: ClassVar[int] = 0

@@ -26,6 +26,7 @@ class Authenticate(Defense[AuthenticateConfig]):
     """Checks the seal, then the audience, then freshness; remembers the last sequence number per sender."""
 
     order = "authenticate"
+    adaptive = ("sleeper", "late")
     needs_seal = True
     history = None
     fails_open = False

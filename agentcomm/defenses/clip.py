@@ -25,6 +25,7 @@ class Clip(Defense[ClipConfig]):
     """Scales payloads back to the allowed length."""
 
     order = "content"
+    adaptive = ("rewrite:epsilon=4.0,adaptive=true", "noise:adaptive=true")
     refuses = False
 
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:

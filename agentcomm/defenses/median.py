@@ -27,6 +27,7 @@ class Median(Defense[MedianConfig]):
     """Aggregates each inbox; of an even number of values, the mean of the two in the middle counts."""
 
     order = "trust"
+    adaptive = ("little", "collude", "gradient:adaptive=true")
     refuses = False
     lossless = False
 
