@@ -1,8 +1,8 @@
 """collude: several senders tell each receiver one and the same lie.
 
 Aimed at defenses that believe what most say: ``quorum``, ``cross_check``, ``audit``, ``ensemble``, ``median``. They
-hold only while liars are a minority; with ``share`` the attacker takes as many messages of each inbox as it can get. The lie
-is negated from what these senders would have said on average, pushed where it does most harm, or what one of them says
+hold only while liars are a minority; with ``share`` the attacker takes as many messages of each inbox as it can get.
+The lie is negated from what these senders would have said on average, pushed where it does most harm, or what they say
 in truth to another receiver; its length is that of an honest payload.
 """
 
