@@ -27,6 +27,7 @@ class Clip(Defense[ClipConfig]):
     order = "content"
     adaptive = ("rewrite:epsilon=4.0,adaptive=true", "noise:adaptive=true")
     refuses = False
+    changes_payloads = True
 
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
         """Scale down payloads longer than the radius; 1% of slack keeps rounding out of it."""

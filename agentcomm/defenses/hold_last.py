@@ -28,6 +28,7 @@ class HoldLast(Defense[HoldLastConfig]):
     order = "content"
     adaptive = ("slow_drift", "rewrite:epsilon=4.0,adaptive=true")
     refuses = False
+    changes_payloads = True
     history = None
 
     def memory(self) -> dict[str, Tensor]:
