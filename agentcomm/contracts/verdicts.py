@@ -71,6 +71,7 @@ class Delivered:
         link: [B, N, M] int64, the agent at the other end of the link that each slot belongs to; N for spare slots.
         size: [B, N, M] int64 bytes of each message on the wire.
         draws: The defense's random numbers.
+        traced: Whether ``payload`` carries gradients, as in an attacker's prediction.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Delivered:
         link: Tensor,
         size: Tensor,
         draws: Draws,
+        traced: bool = False,
     ) -> None:
         self._traffic = traffic
         self._verifier = verifier
@@ -90,6 +92,7 @@ class Delivered:
         self.link = link
         self.size = size
         self._draws = draws
+        self._traced = traced
         self.step = step
         self.round = round_
         self.present = traffic.present
@@ -106,7 +109,8 @@ class Delivered:
     @cached_property
     def payload(self) -> Tensor:
         """[B, N, M, D] payloads as received."""
-        return self._traffic.payload().detach()
+        payload = self._traffic.payload()
+        return payload if self._traced else payload.detach()
 
     def rand(self, *shape: int) -> Tensor:
         """Uniform random numbers in [0, 1) from the defense's generator."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from agentcomm.base.numbers import Numbers
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.traffic import Links, Traffic
 from agentcomm.guards.effects import Effects
+from agentcomm.guards.messages import MessageGuard
 
 PredictLogits = Callable[[Inbox], Tensor]  # action logits [B, N, A] given an inbox
 
@@ -49,6 +50,9 @@ class Exchange:
         coding: [B, N, D] coding error of each payload; None without a codec.
         payload_bytes: [B, N] int64 bytes of each agent's encoded payload; None without a codec.
         numbers: Where numbers are noted that must be finite; None for nowhere.
+        predict_defended: Action logits [B, N, A] after the deployed defenses, given this exchange, whether the messages
+            are still to be sealed, and some traffic; None without defenses or attacks that know them.
+        traced: Whether defenses are shown payloads with their gradients, as in predictions.
     """
 
     spoken: Tensor
@@ -76,6 +80,8 @@ class Exchange:
     coding: Tensor | None = None
     payload_bytes: Tensor | None = None
     numbers: Numbers | None = None
+    predict_defended: Callable[[Exchange, bool, Traffic], Tensor] | None = None
+    traced: bool = False
 
     @classmethod
     def begin(
@@ -132,6 +138,12 @@ class Exchange:
         source = self.links.source
         spare = self.traffic.slots - source.shape[-1]
         return nn.functional.pad(source, (0, spare), value=source.shape[1]) if spare else source
+
+    def prediction(self, guard: MessageGuard) -> Callable[[Traffic], Tensor] | None:
+        """Maps traffic to action logits [B, N, A] as an attack predicts them: through the defenses if it knows these."""
+        if self.predict_logits is None or self.predict_defended is None or guard.base.threat.knowledge != "defense":
+            return self.predict_logits
+        return partial(self.predict_defended, self, guard.at_sender)
 
     def attacked(self, traffic: Traffic, did: Effects) -> None:
         """Take over the traffic that an attack returned, and its effects."""
