@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from builders import Attacked, Scripted, attack, comms, defense, same_inbox, team_shape
+from builders import Attacked, Scripted, attack, comms, defense, same_inbox, team_shape, team_shape_of
 from torch import Tensor
 
 from agentcomm.base.errors import ConfigError
@@ -18,6 +21,9 @@ from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Position, ThreatModel
 from agentcomm.contracts.verdicts import Delivered, Verdicts
 from agentcomm.contracts.views import MessageView
+from agentcomm.evaluation.play import play
+from agentcomm.runs import policy_file
+from agentcomm.runs.assembly import make_world
 
 S = team_shape(worlds=4, agents=5, degree=3)
 STACKS = (("clip",), ("median",), ("hold_last",), ("authenticate",), ("authenticate", "clip", "median"))
@@ -158,3 +164,21 @@ def test_who_knows_the_defense_does_more_harm_to_it(stack: tuple[str, ...]) -> N
 def test_samples_need_knowledge_of_the_defenses() -> None:
     with pytest.raises(ConfigError, match="needs adaptive=true"):
         attack("gradient", S, samples=4)
+
+
+def test_the_white_box_is_at_least_as_strong_as_the_black_box_on_a_trained_team() -> None:
+    """At equal norm, on a published team; episodes take longer the more harm is done."""
+    saved = policy_file.load(Path(__file__).parents[2] / "studies/runs/capture/teams/team-0/policy")
+    steps = {}
+    arguments: dict[str, Any]
+    for name, arguments in (
+        ("gradient", {"epsilon": 0.5, "steps": 2}),
+        ("noise", {"epsilon": 0.5}),
+        ("tamper", {"how": "bias", "strength": 0.5}),
+        ("learned", {"untrained": True, "budget": {"norm": 0.5}}),
+    ):
+        with closing(make_world(saved.environment, 32, "cpu")) as world:
+            s = team_shape_of(world, saved.policy)
+            steps[name] = play(world, saved.policy, comms(s, [attack(name, s, **arguments)]), 1_000_003).length
+    white = steps.pop("gradient").float().mean()
+    assert white > 1.5 * max(taken.float().mean() for taken in steps.values())
