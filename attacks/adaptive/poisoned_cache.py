@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 
 from agentcomm.contracts.directory_hook import DirectoryEdits, DirectoryView
-from agentcomm.contracts.threat_model import Position, ThreatModel
+from agentcomm.contracts.threat_model import Position, Power, ThreatModel
 from attacks.directory.stranger import Stranger, StrangerConfig
 
 
@@ -37,7 +37,7 @@ class PoisonedCache(Stranger[PoisonedCacheConfig]):
 
     def threat_model(self) -> ThreatModel:
         """A newcomer that reads public cards, registers its own, sends requests, and knows that answers are kept."""
-        powers = frozenset({"read", "register", "inject"})
+        powers: frozenset[Power] = frozenset({"read", "register", "inject"})
         return ThreatModel(Position(kind="newcomer"), powers, "defense", self.config.budget)
 
     def requests(self) -> int:
