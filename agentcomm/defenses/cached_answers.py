@@ -23,6 +23,7 @@ class CachedAnswers(Defense):
 
     order = "response"
     answers = ("aa.l1.controller_isolation_and_enhancement",)
+    adaptive = ("poisoned_cache",)
     history = None
     lossless = False  # a hub can be overloaded without an attack
 

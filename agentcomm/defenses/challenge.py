@@ -16,6 +16,7 @@ class Challenge(Defense):
 
     order = "authenticate"
     answers = ("aa.l2.capability_verification", "ae.l1.resource_authentication")
+    adaptive = ("sybil:distance=0.0",)
     fails_open = False
 
     def on_directory(self, requests: DirectoryRequests, memory: dict[str, Tensor]) -> DirectoryVerdicts:

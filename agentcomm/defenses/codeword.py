@@ -29,6 +29,7 @@ class Codeword(Defense[CodewordConfig]):
 
     order = "content"
     answers = ("aa.l3.cross_agent_input_detection",)
+    adaptive = ("substitute:exact=true",)
     fails_open = False
     reads_originals = True
     lossless = False  # where senders do not speak through the codec

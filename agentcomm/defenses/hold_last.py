@@ -27,6 +27,7 @@ class HoldLast(Defense[HoldLastConfig]):
 
     order = "content"
     answers = ("aa.l3.cross_agent_input_detection",)
+    adaptive = ("slow_drift", "rewrite:epsilon=4.0,adaptive=true")
     refuses = False
     changes_payloads = True
     history = None

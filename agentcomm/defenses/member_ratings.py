@@ -16,6 +16,7 @@ class MemberRatings(Defense):
 
     order = "authorize"
     answers = ("aa.l2.evidence_based_ranking",)
+    adaptive = ("rug_pull",)
     fails_open = False
 
     def on_directory(self, requests: DirectoryRequests, memory: dict[str, Tensor]) -> DirectoryVerdicts:

@@ -39,6 +39,7 @@ class Quarantine(Defense[QuarantineConfig]):
 
     order = "response"
     answers = ("aa.l2.behavior_auditing",)
+    adaptive = ("sleeper", "frame:how=tamper")
     history = None
 
     @classmethod

@@ -24,6 +24,7 @@ class RequestTimeout(Defense[RequestTimeoutConfig]):
 
     order = "quota"
     answers = ("aa.l2.dos_defense",)
+    adaptive = ("blast",)
 
     def on_directory(self, requests: DirectoryRequests, memory: dict[str, Tensor]) -> DirectoryVerdicts:
         """Close what is too old."""

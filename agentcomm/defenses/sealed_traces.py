@@ -16,6 +16,7 @@ class SealedTraces(Defense):
 
     order = "audit"
     answers = ("aa.l2.causal_tracing",)
+    adaptive = ("rank:stalls=true",)
     fails_open = False
 
     def on_directory(self, requests: DirectoryRequests, memory: dict[str, Tensor]) -> DirectoryVerdicts:

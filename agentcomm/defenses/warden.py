@@ -25,6 +25,7 @@ class Warden(Defense[WardenConfig]):
 
     order = "response"
     answers = ("aa.l3.permission_classification",)
+    adaptive = ("covert:resample=0.2",)
 
     def on_action(self, request: ActionRequest, memory: dict[str, Tensor]) -> ActionVerdicts:
         """The same chance for every action."""
