@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from small import small, small_data
 
+from agentcomm.base.risks import RISKS
 from agentcomm.cli.main import app
 from agentcomm.runs.folder import create
 
