@@ -9,16 +9,25 @@ from typing import Any
 import torch
 
 from agentcomm.conformance.common import check_memory, checked_config, require
-from agentcomm.conformance.conversations import carry, check_state, conversation, make_team_shape, same_heard
+from agentcomm.conformance.conversations import (
+    carry,
+    check_state,
+    clean_examples,
+    conversation,
+    make_team_shape,
+    same_heard,
+)
 from agentcomm.conformance.defense_hooks import watched
 from agentcomm.conformance.directories import LOOKUPS, MEMBERS, STEPS, WORLDS, Market, same_answer
 from agentcomm.conformance.disturb import Disturb, DisturbDirectory, Refuse
 from agentcomm.conformance.hooks import act, same
 from agentcomm.contracts.attack import AttackConfig
+from agentcomm.contracts.calibrating import Learned, learn, take_over
 from agentcomm.contracts.defense import ORDERS, Defense, DefenseConfig, IdentityConfig, defense_hooks
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.step.comms import Comms
 
+EPISODES = 16  # for a calibration
 FLAGS = (
     *("needs_seal", "needs_identity", "refuses", "fails_open", "lossless", "changes_payloads", "reads_originals"),
     *("differentiable", "draws", "in_training", "reselects"),
@@ -50,8 +59,15 @@ def check_defense(
     _check_declarations(defense)
     checked = watched(defense)
 
+    learned: dict[TeamShape, Learned] = {}
+
     def make(team_shape: TeamShape) -> Defense:
-        return checked(config, team_shape)
+        made, any_size = checked(config, team_shape), replace(team_shape, num_worlds=0)
+        if made.calibration:
+            if any_size not in learned:
+                learned[any_size] = learn(made, clean_examples(team_shape, min(made.calibration, EPISODES)), seed=0)
+            take_over(made, learned[any_size])
+        return made
 
     _check_history(make)
     if hooks & {"screen", "aggregate", "respond"}:

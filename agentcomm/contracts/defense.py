@@ -16,6 +16,7 @@ from agentcomm.base.plugin import Plugin, PluginConfig
 from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.directory_defense import DirectoryRequests, DirectoryVerdicts
 from agentcomm.contracts.directory_hook import DirectoryShape
+from agentcomm.contracts.examples import Examples
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.verdicts import (
     ActionRequest,
@@ -77,6 +78,9 @@ class Defense(Plugin[D_co]):
         fails_open: Whether it lets pass what it cannot judge, such as messages without a seal or a history.
         lossless: Whether clean messages pass unchanged, bit for bit. Defenses that pay for robustness with clean
             performance are not.
+        calibration: Clean episodes of the team that it needs before it can judge, in :meth:`calibrate`; 0 for none. It
+            cannot be used in training then, where the team changes.
+        calibrated: Whether it has been calibrated.
     """
 
     order: ClassVar[Order]
@@ -95,6 +99,8 @@ class Defense(Plugin[D_co]):
     refuses: ClassVar[bool] = True
     fails_open: ClassVar[bool] = True
     lossless: ClassVar[bool] = True
+    calibration: ClassVar[int] = 0
+    calibrated: bool = False
 
     def __init__(self, config: D_co, team_shape: TeamShape) -> None:
         self.config = config
@@ -128,6 +134,17 @@ class Defense(Plugin[D_co]):
             "it keeps books by claimed sender, and nothing authenticates senders, so attackers could frame others:"
             f" deploy authenticate+{self.name}, or set unauthenticated=true to see what they can do"
         )
+
+    def calibrate(self, examples: Examples) -> None:
+        """Learn from clean messages of the team, before any hook is called; only with ``calibration`` above 0.
+
+        Evaluation does so once per team and conditions, and gives what it sets on itself to its other instances: it
+        must not depend on the number of worlds, and must not change later. Draw from ``examples.generator``; torch's
+        global generator is seeded, too. There may be no message at all.
+
+        Args:
+            examples: Messages of ``calibration`` clean episodes.
+        """
 
     def memory(self) -> dict[str, Tensor]:
         """Fresh memory: tensors [B, ...] that are reset with their world."""

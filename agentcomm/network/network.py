@@ -17,6 +17,7 @@ from torch import Tensor
 from agentcomm.base.numbers import Numbers
 from agentcomm.base.seeds import derive
 from agentcomm.base.state import DrawingMemory, Memory, State
+from agentcomm.contracts.calibrating import require_calibrated
 from agentcomm.contracts.channel import Channel
 from agentcomm.contracts.codec import Codec
 from agentcomm.contracts.defense import ORDERS, READING, Defense, defense_hooks
@@ -174,7 +175,13 @@ class Network(State):
         Returns:
             The receivers' inboxes. Spare slots are omitted in exchanges without injections, so that an
             attack that does nothing leaves a run bit-identical.
+
+        Raises:
+            RequirementError: If a defense has not been calibrated.
+            HookError: If a hook of a plug-in raises an error or breaks its contract.
         """
+        for defense in self.defenses:
+            require_calibrated(defense)
         x = Exchange.begin(spoken, links, step, round_, self.team_shape.rounds, self.spare, predict_logits)
         x.numbers = self.numbers
         for stage in self.stages:
