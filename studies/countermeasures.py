@@ -25,6 +25,7 @@ from suite import (
     DROP,
     FILTER,
     FRAGMENTED,
+    FRAME,
     FRAMED,
     GRADIENT,
     MINORITY,
@@ -36,6 +37,8 @@ from suite import (
     TRAINED,
     TRAINED_UNDER,
     Task,
+    able,
+    installed,
     retraining,
 )
 
@@ -47,6 +50,8 @@ STEPS = "metrics.mean_steps"
 
 def damage(book: Book, run: str, attack: str, defense: str = "none") -> Series:
     """Damage of an attack, in the units of the score."""
+    if not (able(attack) and installed(defense)):
+        return Series({}, {})
     return book.cells.series(run, "effect.damage", attack, defense)
 
 
@@ -112,7 +117,7 @@ def framed(book: Book) -> str:
     rows = []
     for group in ("none", *FRAMED):
         row = [f"`{group_label(group)}`", book.value(score(book, CAPTURE, None, group))]
-        rows.append([*row, book.mean(damage(book, CAPTURE.run, "frame:how=forge", group))])
+        rows.append([*row, book.mean(damage(book, CAPTURE.run, FRAME, group))])
     return table(("defense", "steps without an attack", "damage of `frame`"), rows)
 
 
@@ -183,7 +188,7 @@ def claims(book: Book) -> dict[str, Claim]:
             digits=3,
         )
     out |= _targets(book)
-    first, second = (damage(book, CAPTURE.run, "frame:how=forge", group) for group in FRAMED)
+    first, second = (damage(book, CAPTURE.run, FRAME, group) for group in FRAMED)
     out["order"] = Claim(
         first - second,
         "Trust without authentication lets an outsider frame honest senders: {d} more steps of damage than after it.",

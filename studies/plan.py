@@ -18,6 +18,7 @@ from suite import (
     CUTS,
     DROP,
     FRAGMENTED,
+    FRAME,
     FRAMED,
     MINORITY,
     NOISE,
@@ -26,6 +27,7 @@ from suite import (
     TASKS,
     TRAINED,
     TRAINED_UNDER,
+    able,
     installed,
 )
 
@@ -230,8 +232,11 @@ STUDIES: dict[str, tuple[Grid, ...]] = {
         *(Grid(run, TRAINED_UNDER) for base, others in TRAINED.items() for run in (base, *others)),
         *(Grid(run, (MINORITY, DROP, NOISE)) for run in OF_NINE),
         *(Grid(run, (MINORITY, DROP, NOISE), (group,)) for run, group in OUTVOTED.items() if installed(group)),
-        Grid("capture", ("frame:how=forge",), tuple(group for group in FRAMED if installed(group))),
-        Grid(FRAGMENTED, CUTS, tuple(group for group in CHAINS if installed(group))),
+        *(
+            Grid("capture", (FRAME,), tuple(group for group in FRAMED if installed(group)))
+            for _ in filter(able, [FRAME])
+        ),
+        Grid(FRAGMENTED, CUTS, tuple(filter(installed, CHAINS))),
     ),
     "threats": (
         *MATRIX,

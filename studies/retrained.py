@@ -2,9 +2,9 @@
 
 python studies/retrained.py --jobs 2    trains two attackers for each of ten teams; some minutes each
 
-An attacker on all links learns by PPO to lengthen the episodes of a trained, frozen team of capture.yaml: first without
-a filter, then against one. Both are evaluated with and without it. In the literature an attacker that is retrained
-against a frozen filter takes back 20 to 30% of the return (Xue et al., AAMAS 2022).
+An attacker on the path of all links learns by PPO to lengthen the episodes of a trained, frozen team of capture.yaml:
+first without a filter, then against one. Both are evaluated with and without it. In the literature an attacker that is
+retrained against a frozen filter takes back 20 to 30% of the return (Xue et al., AAMAS 2022).
 """
 
 from __future__ import annotations
@@ -38,14 +38,15 @@ from agentcomm.runs.config import parse
 from benchmarks.plain_loop import PlainLoop
 
 EPISODES, SEED = 512, 1_000_003
+BUDGET = {"norm": 4.0, "per_step": 2}  # any change of a third of the messages
 VICTIMS = RUNS / "capture" / "teams"
 Row = dict[str, Any]
 
 
 def environment(seed: int, filtered: bool) -> dict[str, Any]:
-    """The world of an attacker of a team, which may rewrite every message as it likes."""
+    """The world of an attacker of a team, which may rewrite some messages as it likes."""
     victim = str(VICTIMS / f"team-{seed}" / "policy")
-    about = {"name": "attacker", "victim": victim, "power": "modify", "budget": {"norm": 4.0}, "observation": "dense"}
+    about = {"name": "attacker", "victim": victim, "power": "modify", "budget": BUDGET, "observation": "dense"}
     return about | {"defenses": [Choice.parse(FILTER).model_dump()] if filtered else []}
 
 
@@ -95,7 +96,7 @@ def rows(seed: int, steps: int) -> list[Row]:
 def main(
     jobs: Annotated[int, typer.Option(help="teams at a time, one thread each")] = 2,
     seeds: Annotated[int, typer.Option(help="teams")] = 10,
-    steps: Annotated[int, typer.Option(help="environment steps of each attacker")] = 100_000,
+    steps: Annotated[int, typer.Option(help="environment steps of each attacker")] = 40_000,
 ) -> None:
     """Train the attackers and write the cells."""
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:

@@ -62,7 +62,12 @@ def names(group: str) -> tuple[str, ...]:
 
 def installed(group: str) -> bool:
     """Whether all defenses of a group are installed."""
-    return set(names(group)) <= set(registry.names("defense"))
+    return set(names(group)) <= {"none", *registry.names("defense")}
+
+
+def able(attack: str) -> bool:
+    """Whether an attack is installed."""
+    return Choice.parse(attack).name in registry.names("attack")
 
 
 def plugins(group: str) -> Iterator[type[Defense]]:
@@ -74,8 +79,7 @@ def plugins(group: str) -> Iterator[type[Defense]]:
 def adaptive(group: str, directory: bool) -> tuple[str, ...]:
     """Attacks that were written against a group's last defense; those on a directory only where there is one."""
     *_, last = plugins(group)
-    kinds = {attack: Choice.parse(attack).name for attack in last.adaptive}
-    found = {a: hooks(registry.find("attack", name)) for a, name in kinds.items() if name in registry.names("attack")}
+    found = {a: hooks(registry.find("attack", Choice.parse(a).name)) for a in last.adaptive if able(a)}
     return tuple(attack for attack, used in found.items() if directory or "on_directory" not in used)
 
 
@@ -154,12 +158,13 @@ OUTVOTED = {"agreement_9_median": "median", "agreement_9_subset": "ensemble"}
 OF_NINE = ("agreement_9_dropout", "agreement_9_adversarial")
 
 # Agents whose messages are refused in the name of others: trust without authentication, and with it.
+FRAME = "frame:how=forge"
 FRAMED = ("reputation:unauthenticated=true", "authenticate+reputation")
 FRAGMENTED = "capture_fragments"
 CHAINS = ("authenticate", "authenticate+fragment_chain", "fragment_chain:keyed=false")
 
 RETRAINED = "retrained"  # cells of studies/retrained.py
-FILTER = "hold_last:threshold=1"
+FILTER = "hold_last:threshold=1.5"
 ALONE = "no attacker"
 
 

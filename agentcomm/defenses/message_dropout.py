@@ -1,12 +1,12 @@
 """message_dropout: refuse a random share of messages in training, so that a team learns to act without them.
 
 The cheap baseline of all training-time defenses: a team that has met losses in training keeps more of its score when
-messages are dropped, jammed, or refused by other defenses. Name it in a run's ``defenses``; evaluation is without those,
-and drops messages only with ``--defense message_dropout``. To let losses rise during training, move ``probability`` in
-``training.schedule``.
+messages are dropped, jammed, or refused by other defenses. Name it in a run's ``defenses``; evaluation is without
+those, and drops messages only with ``--defense message_dropout``. To let losses rise during training, move
+``probability`` in ``training.schedule``.
 
-It acts before all other defenses, so that these learn of losses, too. It does not recognize attacks: false messages that
-arrive are believed as before, and it gives no scores.
+It acts before all other defenses, so that these learn of losses, too. It does not recognize attacks: false messages
+that arrive are believed as before, and it gives no scores.
 """
 
 from __future__ import annotations
