@@ -33,7 +33,11 @@ def floor(book: Book, task: Task) -> Series:
 def kept(book: Book, task: Task, found: Series) -> str:
     """What is left of the worth of messages."""
     clean, least = score(book, task), floor(book, task)
-    return book.retained(found, clean, least) if found and clean and least else NONE
+    if not (found and clean and least):
+        return NONE
+    if found.values == clean.values:  # nothing is lost, and there is no interval
+        return book.value((found - least) / (clean - least), 0, percent=True)
+    return book.retained(found, clean, least)
 
 
 def worst(task: Task, found: Sequence[Series]) -> Series:

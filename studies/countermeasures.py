@@ -50,7 +50,7 @@ STEPS = "metrics.mean_steps"
 
 def damage(book: Book, run: str, attack: str, defense: str = "none") -> Series:
     """Damage of an attack, in the units of the score."""
-    if not (able(attack) and installed(defense)):
+    if not able(attack):
         return Series({}, {})
     return book.cells.series(run, "effect.damage", attack, defense)
 
@@ -187,17 +187,23 @@ def claims(book: Book) -> dict[str, Claim]:
             f"With a lying member, that training under it helps under `{defense}` is not shown: {{d}} of return.",
             digits=3,
         )
-    out |= _targets(book)
-    first, second = (damage(book, CAPTURE.run, FRAME, group) for group in FRAMED)
-    out["order"] = Claim(
-        first - second,
-        "Trust without authentication lets an outsider frame honest senders: {d} more steps of damage than after it.",
-        "Trust without authentication suffers less from framing than after it: {d} steps.",
-        "That authentication before trust changes the damage of framing is not shown: {d} steps.",
-    )
+    return out | _targets(book) | _of_defenses(book)
+
+
+def _of_defenses(book: Book) -> dict[str, Claim]:
+    """Claims about trust, fragments and an attacker that is retrained."""
+    out = {}
+    if len(FRAMED) == len(("before", "after")):
+        first, second = (damage(book, CAPTURE.run, FRAME, group) for group in FRAMED)
+        out["order"] = Claim(
+            first - second,
+            "Without authentication, trust lets an outsider frame honest senders: {d} more steps of damage.",
+            "Without authentication, trust suffers less from framing: {d} steps.",
+            "That authentication before trust changes the damage of framing is not shown: {d} steps.",
+        )
     for attack in CUTS:
         out[attack] = Claim(
-            delivery(book, attack, CHAINS[1]) - DELIVERED,
+            delivery(book, attack, CHAINS[min(1, len(CHAINS) - 1)]) - DELIVERED,
             f"Under `{label(attack)}`, keyed chains deliver more than 90% of all messages: by {{d}}.",
             f"Under `{label(attack)}`, keyed chains deliver less than 90% of all messages: by {{d}}.",
             f"Under `{label(attack)}`, that keyed chains deliver more or less than 90% is not shown: {{d}}.",
@@ -220,6 +226,8 @@ def _targets(book: Book) -> dict[str, Claim]:
     """Claims about single defenses and attacks, fixed before evaluation."""
     out = {}
     for group, attack in TARGETED:
+        if not installed(group):
+            continue
         out[f"{group} {attack}"] = Claim(
             damage(book, CAPTURE.run, attack, group) - damage(book, CAPTURE.run, attack),
             f"`{group}` raises the damage of `{label(attack)}` by {{d}} steps.",

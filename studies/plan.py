@@ -28,7 +28,6 @@ from suite import (
     TRAINED,
     TRAINED_UNDER,
     able,
-    installed,
 )
 
 from agentcomm.runs.choices import Choice, canonical
@@ -231,12 +230,9 @@ STUDIES: dict[str, tuple[Grid, ...]] = {
         *(Grid(task.run, task.attacks(one), (one.group,)) for task in TASKS for one in task.known),
         *(Grid(run, TRAINED_UNDER) for base, others in TRAINED.items() for run in (base, *others)),
         *(Grid(run, (MINORITY, DROP, NOISE)) for run in OF_NINE),
-        *(Grid(run, (MINORITY, DROP, NOISE), (group,)) for run, group in OUTVOTED.items() if installed(group)),
-        *(
-            Grid("capture", (FRAME,), tuple(group for group in FRAMED if installed(group)))
-            for _ in filter(able, [FRAME])
-        ),
-        Grid(FRAGMENTED, CUTS, tuple(filter(installed, CHAINS))),
+        *(Grid(run, (MINORITY, DROP, NOISE), (group,)) for run, group in OUTVOTED.items()),
+        Grid("capture", tuple(filter(able, (FRAME,))), FRAMED),
+        Grid(FRAGMENTED, CUTS, CHAINS),
     ),
     "threats": (
         *MATRIX,

@@ -154,14 +154,15 @@ TRAINED = {
 }
 TRAINED["capture"] += ("capture_adversarial_population", "capture_bottleneck")
 TRAINED_UNDER = (DROP, NOISE, TAMPER, GRADIENT)
-OUTVOTED = {"agreement_9_median": "median", "agreement_9_subset": "ensemble"}
+VOTES = {"agreement_9_median": "median", "agreement_9_subset": "ensemble"}
+OUTVOTED = {run: group for run, group in VOTES.items() if installed(group)}
 OF_NINE = ("agreement_9_dropout", "agreement_9_adversarial")
 
 # Agents whose messages are refused in the name of others: trust without authentication, and with it.
 FRAME = "frame:how=forge"
-FRAMED = ("reputation:unauthenticated=true", "authenticate+reputation")
+FRAMED = tuple(filter(installed, ("reputation:unauthenticated=true", "authenticate+reputation")))
 FRAGMENTED = "capture_fragments"
-CHAINS = ("authenticate", "authenticate+fragment_chain", "fragment_chain:keyed=false")
+CHAINS = tuple(filter(installed, ("authenticate", "authenticate+fragment_chain", "fragment_chain:keyed=false")))
 
 RETRAINED = "retrained"  # cells of studies/retrained.py
 FILTER = "hold_last:threshold=1.5"

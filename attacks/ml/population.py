@@ -23,7 +23,7 @@ from agentcomm.contracts.attack import Attack, AttackConfig, hooks
 from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.shape import TeamShape
-from agentcomm.contracts.threat_model import Knowledge, Position, ThreatModel
+from agentcomm.contracts.threat_model import Knowledge, Position, Power, ThreatModel
 from agentcomm.contracts.traffic import HEADER
 from agentcomm.contracts.views import MessageView
 from agentcomm.runs.choices import Choice, build, split_joined
@@ -80,17 +80,17 @@ class Population(Attack[PopulationConfig]):
                     f" {', '.join(sorted(threat.powers))}; members must be on the path (edge), and may only"
                     f" {', '.join(sorted(POWERS))}"
                 )
-        self._powers = frozenset().union(*(threat.powers for threat in self.threats))
+        self._powers: frozenset[Power] = frozenset(power for threat in self.threats for power in threat.powers)
         places = [_links(threat.position, team_shape.num_agents) for threat in self.threats]
         self._links = torch.stack(places).to(team_shape.device)  # [members, N, N] bool, by receiver and sender
 
     def threat_model(self) -> ThreatModel:
         """On all links, with the powers and the knowledge of all members; reads, to tell links apart."""
-        powers = self._powers | {"read"}
+        powers: set[Power] = {"read", *self._powers}
         knowledge = max((threat.knowledge for threat in self.threats), key=KNOWLEDGE.index)
         norms = [threat.budget.norm for threat in self.threats if "modify" in threat.powers]
         norm = None if None in norms else max((norm for norm in norms if norm is not None), default=None)
-        return ThreatModel(Position(kind="edge"), powers, knowledge, self.config.budget.at_most(norm=norm))
+        return ThreatModel(Position(kind="edge"), frozenset(powers), knowledge, self.config.budget.at_most(norm=norm))
 
     def unmet(self, deployment: Deployment) -> str | None:
         """What it or a member needs and does not find."""
@@ -151,9 +151,9 @@ class Population(Attack[PopulationConfig]):
         receiver = torch.arange(agents, device=mine.device).view(1, -1, 1)
         on_path = self._links[number][receiver, view.sender.clamp(0, agents - 1)]
         reach = view.reach & mine.view(-1, 1, 1) & on_path
-        granted = (
-            {name: torch.where(reach, view.granted[name], -1) for name in HEADER} if "read" in threat.powers else {}
-        )
+        granted: dict[str, Any] = {}
+        if "read" in threat.powers:
+            granted.update({name: torch.where(reach, view.granted[name], -1) for name in HEADER})
         if granted:
             granted["payload"] = view.payload.masked_fill(~reach.unsqueeze(-1), 0.0)
         if threat.knowledge in ("policy", "defense") and view.shows("predict_logits"):
