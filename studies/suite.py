@@ -164,11 +164,5 @@ FRAMED = tuple(filter(installed, ("reputation:unauthenticated=true", "authentica
 FRAGMENTED = "capture_fragments"
 CHAINS = tuple(filter(installed, ("authenticate", "authenticate+fragment_chain", "fragment_chain:keyed=false")))
 
-RETRAINED = "retrained"  # cells of studies/retrained.py
-FILTER = "hold_last:threshold=1.5"
-ALONE = "no attacker"
-
-
-def retraining(against: bool, half: bool = False) -> str:
-    """The label of an attacker that was trained against the filter, or without it; half way or at its end."""
-    return f"attacker trained {'against the filter' if against else 'without a filter'}{', half way' if half else ''}"
+RETRAINED = "retrained"  # cells that studies/retrained_cells.py makes
+FILTER = "median"

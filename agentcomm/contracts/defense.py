@@ -34,9 +34,9 @@ Order = Literal[
 ORDERS: tuple[Order, ...] = get_args(Order)
 READING = ORDERS.index("content")  # defenses from this one on see decoded payloads, and may replace them
 
-DefenseHook = Literal["screen", "aggregate", "on_action", "on_directory", "respond"]
+DefenseHook = Literal["screen", "aggregate", "subsets", "on_action", "on_directory", "respond"]
 DEFENSE_HOOKS: tuple[DefenseHook, ...] = get_args(DefenseHook)
-ON_MESSAGES: frozenset[DefenseHook] = frozenset(("screen", "aggregate", "respond"))
+ON_MESSAGES: frozenset[DefenseHook] = frozenset(("screen", "aggregate", "subsets", "respond"))
 
 
 class DefenseConfig(PluginConfig):
@@ -78,6 +78,8 @@ class Defense(Plugin[D_co]):
         fails_open: Whether it lets pass what it cannot judge, such as messages without a seal or a history.
         lossless: Whether clean messages pass unchanged, bit for bit. Defenses that pay for robustness with clean
             performance are not.
+        noise: Standard deviation of the Gaussian noise in each entry of what the members of a vote hear
+            (:meth:`subsets`); it is drawn from the defense's generator, so set ``draws`` then.
         calibration: Clean episodes of the team that it needs before it can judge, in :meth:`calibrate`; 0 for none. It
             cannot be used in training then, where the team changes.
         calibrated: Whether it has been calibrated.
@@ -93,12 +95,13 @@ class Defense(Plugin[D_co]):
     differentiable: ClassVar[bool] = False
     draws: ClassVar[bool] = False
     in_training: ClassVar[bool] = True
-    reselects: ClassVar[bool] = False
+    reselects: bool = False
     history: ClassVar[int | None] = 0
     latency: ClassVar[int] = 0
     refuses: ClassVar[bool] = True
     fails_open: ClassVar[bool] = True
     lossless: ClassVar[bool] = True
+    noise: float = 0.0
     calibration: ClassVar[int] = 0
     calibrated: bool = False
 
@@ -123,7 +126,26 @@ class Defense(Plugin[D_co]):
             return f"its order is {self.order!r}; choose one of {', '.join(ORDERS)}"
         if "on_directory" in found and not deployment.directory:
             return f"it needs a directory, but {deployment.environment} has none"
-        return self._unidentified(deployment)
+        no_vote = self._no_vote(deployment) if "subsets" in found else None
+        return no_vote or self._unidentified(deployment)
+
+    def _no_vote(self, deployment: Deployment) -> str | None:
+        """Why a policy cannot decide by a vote over subsets of its messages; None if it can."""
+        voting = [other.name for other in deployment.defenses if "subsets" in defense_hooks(type(other))]
+        if len(voting) > 1:
+            return f"one defense at most can let the policy vote, but there are {', '.join(voting)}: deploy one of them"
+        if deployment.shape.rounds > 1:
+            number = deployment.shape.rounds
+            return (
+                f"its vote is over what agents hear in one round before they all act at once, but this policy exchanges"
+                f" messages {number} times per step: use a policy with rounds=1 that does not act in turns"
+            )
+        if deployment.remembers:
+            return (
+                "its vote would not bound what a policy remembers of messages: use a policy without memory, or with"
+                " memory: {heard: false}"
+            )
+        return None
 
     def _unidentified(self, deployment: Deployment) -> str | None:
         """Why it cannot keep books by claimed sender; None if it can, or keeps none."""
@@ -169,6 +191,19 @@ class Defense(Plugin[D_co]):
         """
         return None
 
+    def subsets(self, inbox: InboxView, memory: dict[str, Tensor]) -> Tensor | None:
+        """Called in every exchange, after all messages were screened and aggregated. Lets the policy decide by vote.
+
+        The policy is asked once per subset what to do if it had heard that part of the messages only, with Gaussian
+        noise of standard deviation :attr:`noise` in every entry, and does what most subsets lead to. With one subset
+        there is no vote; it is what the team hears, and learns from, in training.
+
+        Returns:
+            [S, B, N, M] bool, the slots that each of S subsets may hear, whether or not a message is there; None to let
+            the policy hear all.
+        """
+        return None
+
     def on_action(self, request: ActionRequest, memory: dict[str, Tensor]) -> ActionVerdicts:
         """Called when agents are about to act, after attacks on actions. Once per step, or per turn of agents."""
         return ActionVerdicts()
@@ -190,3 +225,20 @@ def defense_hooks(defense: type[Defense]) -> frozenset[DefenseHook]:
 def authenticates(defense: Defense) -> bool:
     """Whether a defense authenticates the senders of messages."""
     return defense.order == "authenticate" and "screen" in defense_hooks(type(defense))
+
+
+def needs_judge(defense: Defense, deployment: Deployment, scores: bool = False) -> str | None:
+    """Why a defense that acts on the decisions of others has nothing to act on; None if it has.
+
+    Args:
+        defense: The defense.
+        deployment: Where it is deployed.
+        scores: Whether scores are enough, besides refusals.
+    """
+    others = [other for other in deployment.defenses if type(other) is not type(defense)]
+    judges = [other for other in others if "screen" in defense_hooks(type(other))]
+    if any(other.refuses or scores for other in judges if ORDERS.index(other.order) <= ORDERS.index(defense.order)):
+        return None
+    named = ", ".join(other.name for other in others) or "none"
+    what = "refuses or scores messages" if scores else "refuses messages"
+    return f"it needs another defense that {what}, such as authenticate+{defense.name} (here: {named})"

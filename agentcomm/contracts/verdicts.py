@@ -71,6 +71,7 @@ class Delivered:
         link: [B, N, M] int64, the agent at the other end of the link that each slot belongs to; N for spare slots.
         size: [B, N, M] int64 bytes of each message on the wire.
         draws: The defense's random numbers.
+        unheard: [B, N, M] bool, messages to closed gates, which no defense judged; None for none.
     """
 
     def __init__(
@@ -83,7 +84,9 @@ class Delivered:
         link: Tensor,
         size: Tensor,
         draws: Draws,
+        unheard: Tensor | None = None,
     ) -> None:
+        self._unheard = unheard
         self._traffic = traffic
         self._verifier = verifier
         self._arrived = arrived
@@ -107,6 +110,12 @@ class Delivered:
     def payload(self) -> Tensor:
         """[B, N, M, D] payloads as received."""
         return self._traffic.payload().detach()
+
+    @cached_property
+    def refused(self) -> Tensor:
+        """[B, N, M] bool, messages that the defenses before it refused."""
+        refused = self._arrived.present & ~self.present
+        return refused if self._unheard is None else refused & ~self._unheard
 
     def rand(self, *shape: int) -> Tensor:
         """Uniform random numbers in [0, 1) from the defense's generator."""
@@ -144,12 +153,15 @@ class Verdicts:
         replace: Payloads to use instead. No gradient reaches the sender of a replaced payload.
         score: [B, N, M] float32, how suspicious each message is: what detection is measured by. Finite; larger is more
             suspicious.
+        repair: Payloads to put into the places of refused messages (:attr:`Delivered.refused`), which receivers then
+            hear instead.
     """
 
     refuse: Tensor | None = None
     scale: Tensor | None = None
     replace: Replacement | None = None
     score: Tensor | None = None
+    repair: Replacement | None = None
 
     def flagged(self, present: Tensor) -> Tensor:
         """[B, N, M] bool, which of the messages ``present`` are refused, scaled or replaced."""
@@ -210,6 +222,7 @@ class ExchangeOutcome:
         link: [B, N, M] int64, the agent at the other end of the link that a message came in by; N for messages that
             came in by none.
         refused: [B, N, M] bool, rejected messages, by the name of the defense that rejected them, or ``gate``.
+        unproven: [B, N, M] bool, messages rejected by a defense that authenticates senders: nobody knows who sent them.
         scores: [B, N, M] float32, the scores that defenses gave, by name.
     """
 
@@ -220,6 +233,7 @@ class ExchangeOutcome:
     sender: Tensor
     audience: Tensor
     link: Tensor
+    unproven: Tensor
     refused: Mapping[str, Tensor] = field(default_factory=dict)
     scores: Mapping[str, Tensor] = field(default_factory=dict)
 

@@ -55,7 +55,7 @@ def records_of(x: Exchange, copies: Tensor) -> list[ExchangeRecord]:
         copies: [M] bool, slots of attacks that inject copies of earlier messages only.
     """
     fates = _fates(x, x.arrived.present, x.put, copies)
-    records = [_record(x, x.arrived, fates, x.traffic.present, x.refused, x.scores)]
+    records = [_record(x, x.arrived, fates, x.accepted, x.refused, x.scores)]
     if bool(x.covered.any()):
         none = torch.zeros_like(x.sent)
         records.append(_record(x, x.departed, _fates(x, none, x.covered, copies), none, {}, {}))
