@@ -45,6 +45,7 @@ class Reputation(Defense[ReputationConfig]):
 
     order = "trust"
     answers = ("aa.l2.behavior_auditing_and_responsibility_tracing",)
+    adaptive = ("sleeper", "frame")
     needs_identity = True
     history = None
     draws = True
