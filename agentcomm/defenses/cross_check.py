@@ -35,6 +35,7 @@ class CrossCheck(Defense[CrossCheckConfig]):
     """Counts, for each message, the links that confirm it."""
 
     order = "trust"
+    adaptive = ("little", "collude")
     lossless = False
     fails_open = False
     reads_originals = True

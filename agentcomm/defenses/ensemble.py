@@ -43,6 +43,7 @@ class Ensemble(Defense[EnsembleConfig]):
     """Votes over subsets of links; for policies with one round of messages whose agents all act at once."""
 
     order = "trust"
+    adaptive = ("collude", "little")
     refuses = False
     lossless = False
     in_training = False  # the gradient of a vote is not that of a policy: train with `subset`

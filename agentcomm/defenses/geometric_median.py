@@ -26,6 +26,8 @@ class GeometricMedianConfig(DefenseConfig):
 class GeometricMedian(CenterRule[GeometricMedianConfig]):
     """Smoothed Weiszfeld."""
 
+    adaptive = ("little", "collude", "gradient:adaptive=true")
+
     @property
     def least(self) -> int:
         """Fewer have no majority."""

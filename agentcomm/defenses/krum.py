@@ -31,6 +31,8 @@ class KrumConfig(DefenseConfig):
 class Krum(CenterRule[KrumConfig]):
     """Krum and multi-Krum."""
 
+    adaptive = ("little", "collude", "gradient:adaptive=true")
+
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
         """The mildest, which fits three messages."""

@@ -34,6 +34,7 @@ class Smoothing(Defense[SmoothingConfig]):
     """Votes over noisy copies; for policies with one round of messages whose agents all act at once."""
 
     order = "trust"
+    adaptive = ("gradient:adaptive=true,samples=4,epsilon=2.0", "substitute")
     refuses = False
     lossless = False
     in_training = False  # the gradient of a vote is not that of a policy

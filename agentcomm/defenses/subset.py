@@ -28,6 +28,7 @@ class Subset(Defense[SubsetConfig]):
     """Draws one subset per world and receiver; of what came in by no link nothing is heard."""
 
     order = "trust"
+    adaptive = ("collude", "little")
     refuses = False
     lossless = False
     draws: ClassVar[bool] = True

@@ -33,6 +33,7 @@ class Timeliness(Defense[TimelinessConfig]):
     """Remembers, per receiver, link and round, when the latest accepted message was sent, and what it said."""
 
     order = "content"
+    adaptive = ("late",)
     history = None
     changes_payloads = True
 

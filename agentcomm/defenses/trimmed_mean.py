@@ -27,6 +27,8 @@ class TrimmedMeanConfig(DefenseConfig):
 class TrimmedMean(CenterRule[TrimmedMeanConfig]):
     """The mean of the values in the middle."""
 
+    adaptive = ("little", "collude", "gradient:adaptive=true")
+
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
         """Against one attacker."""

@@ -33,6 +33,7 @@ class WMSR(Defense[WMSRConfig]):
 
     name = "w_msr"
     order = "trust"
+    adaptive = ("little", "collude", "gradient:adaptive=true")
     refuses = False
     lossless = False
     changes_payloads = True
