@@ -214,6 +214,5 @@ def draws_of(defense: Defense, memory: Memory) -> Draws:
 def inbox_view(x: Exchange, draws: Draws) -> InboxView:
     """The accepted messages of an exchange, as defenses see inboxes."""
     t = x.traffic
-    payload = t.payload() if x.traced else t.payload().detach()
-    payload = payload.masked_fill(~t.present.unsqueeze(-1), 0.0)
+    payload = (t.payload() if x.traced else t.payload().detach()).masked_fill(~t.present.unsqueeze(-1), 0.0)
     return InboxView(x.step, x.round, t.present, t.sender, payload, x.spoken.detach(), t.sent_at, x.link, draws)
