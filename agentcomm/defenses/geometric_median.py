@@ -27,6 +27,7 @@ class GeometricMedian(CenterRule[GeometricMedianConfig]):
     """Smoothed Weiszfeld."""
 
     adaptive = ("little", "collude", "gradient:adaptive=true")
+    differentiable = True
 
     @property
     def least(self) -> int:
