@@ -44,6 +44,7 @@ class Reputation(Defense[ReputationConfig]):
     """Trust per receiver and sender; needs other defenses that refuse or score messages."""
 
     order = "trust"
+    answers = ("aa.l2.behavior_auditing",)
     adaptive = ("sleeper", "frame")
     needs_identity = True
     history = None

@@ -64,14 +64,8 @@ class Prediction(State):
         assert x.predict_logits is not None
         if at_sender and self.sealed:
             traffic = self.keyring.seal(traffic)
-        fresh: dict[str, Any] = {
-            "refused": {},
-            "scores": {},
-            "scored": {},
-            "flagged": {},
-            "answerable": {},
-            "repaired": None,
-        }
+        fresh: dict[str, Any] = {name: {} for name in ("refused", "scores", "scored", "flagged", "answerable")}
+        fresh |= {"repaired": None, "shut_out": None}
         twin = replace(x, traffic=traffic, arrived=traffic, members=None, numbers=None, traced=True, **fresh)
         memories: dict[int, Memory] = {}
         for stage in self.stages:
