@@ -14,6 +14,7 @@ from agentcomm.conformance.common import require
 from agentcomm.conformance.hooks import ACTIONS
 from agentcomm.contracts.defense import ORDERS, READING, Defense, defense_hooks
 from agentcomm.contracts.directory_defense import Answer, DirectoryRequests, DirectoryVerdicts
+from agentcomm.contracts.outgoing import Outgoing
 from agentcomm.contracts.verdicts import (
     ActionRequest,
     ActionVerdicts,
@@ -38,7 +39,9 @@ ANSWERS: dict[str, type] = {
 
 def watched(defense: type[Defense]) -> type[Defense]:
     """The same defense, each of whose hooks is checked whenever it is called."""
-    checks: dict[str, Callable[[Hook], Hook]] = {
+    checks: dict[str, Callable[[Any], Any]] = {
+        "cover": _cover,
+        "pad": _pad,
         "screen": _screen,
         "aggregate": _aggregate,
         "subsets": _subsets,
@@ -81,6 +84,27 @@ def _equal(first: Tensor | None, second: Tensor | None, where: Tensor | slice = 
     return torch.equal(first[where], second[where])
 
 
+def _cover(hook: Hook) -> Hook:
+    def cover(self: Defense, outgoing: Outgoing, memory: Memory) -> Tensor | None:
+        dummy: Tensor | None = _called(hook, self, outgoing, memory)
+        _typed("cover", dummy, outgoing.sent.shape, torch.bool)
+        return dummy
+
+    return cover
+
+
+def _pad(hook: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:
+    def pad(self: Defense, size: Tensor) -> Tensor:
+        before = size.clone()
+        padded = hook(self, size)
+        _typed("pad", padded, size.shape, torch.int64)
+        require(torch.equal(before, size), "pad changes the sizes that it is shown")
+        require((padded >= size).all(), "pad makes messages shorter")
+        return padded
+
+    return pad
+
+
 def _screen(hook: Hook) -> Hook:
     names = ("present", "sender", "audience", "sequence", "sent_at", "sent_round", "key", "payload", "step")
 
@@ -104,7 +128,7 @@ def _screen(hook: Hook) -> Hook:
         changed = verdicts.scale is not None or verdicts.replace is not None
         require(self.changes_payloads or not changed, "it changes payloads: set changes_payloads = True")
         _check_repair(verdicts, delivered)
-        sealed = self.needs_seal or "sealed_by_sender" not in vars(delivered)
+        sealed = self.needs_seal or not {"sealed_by_sender", "sealed_by"} & vars(delivered).keys()
         require(sealed, "it asks whose seal it is: set needs_seal = True")
         _check_empty(hook, self, delivered, draws, before, memory, verdicts)
         return verdicts
@@ -178,7 +202,7 @@ def _on_action(hook: Hook) -> Hook:
         known = chosen is None or ((chosen >= -1) & (chosen < request.logits.shape[-1])).all()
         require(known, f"replace is no action in 0 .. {ACTIONS - 1}, nor -1")
         some = request.world > 0
-        rows = {name: getattr(request, name)[some] for name in ("world", "agent", "logits", "action")}
+        rows = {name: getattr(request, name)[some] for name in ("world", "agent", "logits", "action", "committed")}
         alone: ActionVerdicts = hook(self, replace(request, **rows), before)
         for name in ("resample", "replace"):
             whole, part = getattr(verdicts, name), getattr(alone, name)

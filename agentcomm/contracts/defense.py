@@ -17,6 +17,7 @@ from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.directory_defense import DirectoryRequests, DirectoryVerdicts
 from agentcomm.contracts.directory_hook import DirectoryShape
 from agentcomm.contracts.examples import Examples
+from agentcomm.contracts.outgoing import Outgoing
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.verdicts import (
     ActionRequest,
@@ -34,9 +35,9 @@ Order = Literal[
 ORDERS: tuple[Order, ...] = get_args(Order)
 READING = ORDERS.index("content")  # defenses from this one on see decoded payloads, and may replace them
 
-DefenseHook = Literal["screen", "aggregate", "subsets", "on_action", "on_directory", "respond"]
+DefenseHook = Literal["cover", "pad", "screen", "aggregate", "subsets", "on_action", "on_directory", "respond"]
 DEFENSE_HOOKS: tuple[DefenseHook, ...] = get_args(DefenseHook)
-ON_MESSAGES: frozenset[DefenseHook] = frozenset(("screen", "aggregate", "subsets", "respond"))
+ON_MESSAGES: frozenset[DefenseHook] = frozenset(("cover", "pad", "screen", "aggregate", "subsets", "respond"))
 
 
 class DefenseConfig(PluginConfig):
@@ -168,6 +169,10 @@ class Defense(Plugin[D_co]):
             examples: Messages of ``calibration`` clean episodes.
         """
 
+    def assumes(self, deployment: Deployment) -> dict[str, bool | float | str]:
+        """What it takes for granted and no simulation checks, such as trusted hardware; named in its results."""
+        return {}
+
     def memory(self) -> dict[str, Tensor]:
         """Fresh memory: tensors [B, ...] that are reset with their world."""
         return {}
@@ -177,6 +182,25 @@ class Defense(Plugin[D_co]):
         return {}
 
     # ---- hooks; each may change its memory in place
+
+    def cover(self, outgoing: Outgoing, memory: dict[str, Tensor]) -> Tensor | None:
+        """Called in every exchange, at the senders, before messages are sealed. Sends dummies, which receivers discard.
+
+        Returns:
+            [B, N, k] bool, links on which a dummy is sent where no message is; None for none.
+        """
+        return None
+
+    def pad(self, size: Tensor) -> Tensor:
+        """Called in every exchange, at the senders, once messages are written. Makes messages longer.
+
+        Args:
+            size: [B, N, M] int64 bytes.
+
+        Returns:
+            [B, N, M] int64 bytes on the wire, at least as many.
+        """
+        return size
 
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
         """Called in every exchange. Judges each message by itself."""

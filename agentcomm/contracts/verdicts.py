@@ -58,6 +58,10 @@ class Verifier(Protocol):
         """[B, N, M] bool, whether the claimed sender's key made the seal over these very fields."""
         ...
 
+    def signers(self, traffic: Traffic) -> Tensor:
+        """[B, N, M] int64, the key that made the seal over these very fields, under whatever name; or -1."""
+        ...
+
 
 class Delivered:
     """What receivers see of an exchange: everything on the envelope, never its true origin.
@@ -72,6 +76,7 @@ class Delivered:
         size: [B, N, M] int64 bytes of each message on the wire.
         draws: The defense's random numbers.
         unheard: [B, N, M] bool, messages to closed gates, which no defense judged; None for none.
+        traced: Whether ``payload`` carries gradients, as in an attacker's prediction.
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class Delivered:
         size: Tensor,
         draws: Draws,
         unheard: Tensor | None = None,
+        traced: bool = False,
     ) -> None:
         self._unheard = unheard
         self._traffic = traffic
@@ -93,6 +99,7 @@ class Delivered:
         self.link = link
         self.size = size
         self._draws = draws
+        self._traced = traced
         self.step = step
         self.round = round_
         self.present = traffic.present
@@ -109,7 +116,8 @@ class Delivered:
     @cached_property
     def payload(self) -> Tensor:
         """[B, N, M, D] payloads as received."""
-        return self._traffic.payload().detach()
+        payload = self._traffic.payload()
+        return payload if self._traced else payload.detach()
 
     @cached_property
     def refused(self) -> Tensor:
@@ -129,6 +137,11 @@ class Delivered:
     def sealed_by_sender(self) -> Tensor:
         """[B, N, M] bool, whether the seal is the claimed sender's and covers these very fields."""
         return self._verifier.verify(self._arrived)
+
+    @cached_property
+    def sealed_by(self) -> Tensor:
+        """[B, N, M] int64, whose key made the seal over these very fields, under whatever name; -1 for nobody's."""
+        return self._verifier.signers(self._arrived)
 
 
 class Replacement(NamedTuple):
@@ -155,6 +168,8 @@ class Verdicts:
             suspicious.
         repair: Payloads to put into the places of refused messages (:attr:`Delivered.refused`), which receivers then
             hear instead.
+        answerable: [B, N, M] int64, who has to answer for each message, should it do harm: an agent, N for somebody
+            outside the team, -1 for nobody known.
     """
 
     refuse: Tensor | None = None
@@ -162,6 +177,7 @@ class Verdicts:
     replace: Replacement | None = None
     score: Tensor | None = None
     repair: Replacement | None = None
+    answerable: Tensor | None = None
 
     def flagged(self, present: Tensor) -> Tensor:
         """[B, N, M] bool, which of the messages ``present`` are refused, scaled or replaced."""
@@ -265,6 +281,8 @@ class ActionRequest:
         agent: [R] int64.
         logits: [R, A] of its policy.
         action: [R] int64, what it is about to do.
+        committed: [R] int64, what it would do by its policy and the random numbers that it has committed to: the
+            likeliest action of a greedy team, else the sample that these numbers give.
     """
 
     step: Tensor
@@ -272,6 +290,7 @@ class ActionRequest:
     agent: Tensor
     logits: Tensor
     action: Tensor
+    committed: Tensor
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from agentcomm.base.numbers import Numbers
 from agentcomm.contracts.inbox import Inbox, Members
 from agentcomm.contracts.traffic import Links, Traffic
 from agentcomm.guards.effects import Effects
+from agentcomm.guards.messages import MessageGuard
 
 PredictLogits = Callable[[Inbox], Tensor]  # action logits [B, N, A] given an inbox
 
@@ -30,7 +31,7 @@ class Exchange:
             cannot be predicted.
         traffic: The messages in their current form.
         sent: [B, N, M] bool, messages that agents send.
-        put: [B, N, M] bool, all messages that agents and attacks put on the wire.
+        put: [B, N, M] bool, all messages that agents, defenses and attacks put on the wire.
         effects: Effects of attacks in this exchange.
         forged: [B, N, M] bool, messages in ``traffic`` that an attack put on the wire.
         tampered: [B, N, M] bool, messages in ``traffic`` that an attack changed.
@@ -47,10 +48,16 @@ class Exchange:
         flagged: [B, N, M] bool, those of them that the defense refused, scaled or replaced, by its name; without
             defenses that judge inboxes as a whole.
         repaired: [B, N, M] bool, refused messages in whose places receivers hear something else; None for none.
+        answerable: [B, N, M] int64, who has to answer for each message, by the name of the defense that says so.
         coding: [B, N, D] coding error of each payload; None without a codec.
         payload_bytes: [B, N] int64 bytes of each agent's encoded payload; None without a codec.
         numbers: Where numbers are noted that must be finite; None for nowhere.
         members: The members of a vote, if a defense lets the policy decide by one. None for none.
+        dummy: [B, N, M] bool, dummies that defenses put on the wire; None without any.
+        covered_from: The traffic before and after dummies were added; None without any.
+        predict_defended: Action logits [B, N, A] after the deployed defenses, given this exchange, whether the messages
+            are still to be sealed, and some traffic; None without defenses or attacks that know them.
+        traced: Whether defenses are shown payloads with their gradients, as in predictions.
     """
 
     spoken: Tensor
@@ -76,10 +83,15 @@ class Exchange:
     scored: dict[str, Tensor] = field(default_factory=dict)
     flagged: dict[str, Tensor] = field(default_factory=dict)
     repaired: Tensor | None = None
+    answerable: dict[str, Tensor] = field(default_factory=dict)
     coding: Tensor | None = None
     payload_bytes: Tensor | None = None
     numbers: Numbers | None = None
     members: Members | None = None
+    dummy: Tensor | None = None
+    covered_from: tuple[Traffic, Traffic] | None = None
+    predict_defended: Callable[[Exchange, bool, Traffic], Tensor] | None = None
+    traced: bool = False
 
     @classmethod
     def begin(
@@ -143,11 +155,17 @@ class Exchange:
         present = self.traffic.present
         return present if self.repaired is None else present & ~self.repaired
 
+    def prediction(self, guard: MessageGuard) -> Callable[[Traffic], Tensor] | None:
+        """Maps traffic to action logits [B, N, A] as an attack predicts them: through the defenses if it knows these."""
+        if self.predict_logits is None or self.predict_defended is None or guard.base.threat.knowledge != "defense":
+            return self.predict_logits
+        return partial(self.predict_defended, self, guard.at_sender)
+
     def attacked(self, traffic: Traffic, did: Effects) -> None:
         """Take over the traffic that an attack returned, and its effects."""
         self.traffic, self.effects = traffic, self.effects.and_then(did)
         self.forged, self.tampered = self.effects.forged, self.effects.tampered & ~self.effects.dropped
-        self.put = self.sent | self.forged
+        self.put = self.put | self.forged
 
     def refuse(self, by: str, where: Tensor) -> None:
         """Refuse the present messages ``where`` [B, N, M], on behalf of a defense or ``gate``."""
