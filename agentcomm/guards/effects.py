@@ -38,6 +38,12 @@ class Effects:
     unsaid: Tensor | None = None
     repeated: Tensor | None = None
 
+    @property
+    def touched(self) -> Tensor:
+        """[B, N, M] bool, slots in which it did anything."""
+        touched = self.dropped | self.tampered | self.forged | (self.delay > 0)
+        return touched if self.fragments is None else touched | (count_fragments(self.fragments) > 0)
+
     def and_then(self, later: Effects) -> Effects:
         """These effects combined with those of an attack that acts afterwards."""
         return Effects(

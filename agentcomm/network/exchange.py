@@ -33,6 +33,7 @@ class Exchange:
         sent: [B, N, M] bool, messages that agents send.
         put: [B, N, M] bool, all messages that agents, defenses and attacks put on the wire.
         effects: Effects of attacks in this exchange.
+        insider: Effects of compromised senders among them; None without such attacks.
         forged: [B, N, M] bool, messages in ``traffic`` that an attack put on the wire.
         tampered: [B, N, M] bool, messages in ``traffic`` that an attack changed.
         lost: [B, N, M] bool, messages that the channels lost.
@@ -47,6 +48,7 @@ class Exchange:
         scored: [B, N, M] bool, messages that got a score, by the name of the defense.
         flagged: [B, N, M] bool, those of them that the defense refused, scaled or replaced, by its name; without
             defenses that judge inboxes as a whole.
+        shut_out: [B, N, M] bool, messages refused for a link or gate that a defense has closed; None for none.
         repaired: [B, N, M] bool, refused messages in whose places receivers hear something else; None for none.
         answerable: [B, N, M] int64, who has to answer for each message, by the name of the defense that says so.
         coding: [B, N, D] coding error of each payload; None without a codec.
@@ -82,6 +84,8 @@ class Exchange:
     scores: dict[str, Tensor] = field(default_factory=dict)
     scored: dict[str, Tensor] = field(default_factory=dict)
     flagged: dict[str, Tensor] = field(default_factory=dict)
+    insider: Effects | None = None
+    shut_out: Tensor | None = None
     repaired: Tensor | None = None
     answerable: dict[str, Tensor] = field(default_factory=dict)
     coding: Tensor | None = None
@@ -156,7 +160,7 @@ class Exchange:
         return present if self.repaired is None else present & ~self.repaired
 
     def prediction(self, guard: MessageGuard) -> Callable[[Traffic], Tensor] | None:
-        """Maps traffic to action logits [B, N, A] as an attack predicts them: through the defenses if it knows these."""
+        """Maps traffic to the action logits [B, N, A] that an attack predicts, through defenses if it knows them."""
         if self.predict_logits is None or self.predict_defended is None or guard.base.threat.knowledge != "defense":
             return self.predict_logits
         return partial(self.predict_defended, self, guard.at_sender)

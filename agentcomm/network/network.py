@@ -164,6 +164,12 @@ class Network(State):
             *(Respond(*response, self.keyring, proofs) for response in responding),
         ]
 
+    def given_up(self, step: Tensor) -> Tensor | None:
+        """[B, N, N] bool, senders whose links receivers have given up in the steps [B]; None if they give up none."""
+        stages = [stage for stage in self.stages if isinstance(stage, Quarantine) and stage.defense.reselects]
+        closed = [stage.until[..., :-1] >= step.view(-1, 1, 1) for stage in stages]
+        return torch.stack(closed).any(0) if closed else None
+
     def reset(self, worlds: Tensor) -> None:
         """Reset the given worlds ([W] indices) for new episodes; counters continue."""
         for stage in self.stages:
