@@ -50,6 +50,8 @@ class Bristle(Defense[BristleConfig]):
         weight: [N, k], weight of each slot of each receiver.
     """
 
+    answers = ("aa.l3.cross_agent_input_detection",)
+    adaptive = ("little", "rewrite:epsilon=4.0,adaptive=true")
     order = "trust"
     refuses = False
     lossless = False
