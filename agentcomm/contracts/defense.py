@@ -15,6 +15,7 @@ from agentcomm.base.plugin import Plugin, PluginConfig
 from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.directory_defense import DirectoryRequests, DirectoryVerdicts
 from agentcomm.contracts.directory_hook import DirectoryShape
+from agentcomm.contracts.fragments import ArrivingFragments
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.verdicts import (
     ActionRequest,
@@ -32,9 +33,9 @@ Order = Literal[
 ORDERS: tuple[Order, ...] = get_args(Order)
 READING = ORDERS.index("content")  # defenses from this one on see decoded payloads, and may replace them
 
-DefenseHook = Literal["screen", "aggregate", "on_action", "on_directory", "respond"]
+DefenseHook = Literal["reassemble", "screen", "aggregate", "on_action", "on_directory", "respond"]
 DEFENSE_HOOKS: tuple[DefenseHook, ...] = get_args(DefenseHook)
-ON_MESSAGES: frozenset[DefenseHook] = frozenset(("screen", "aggregate", "respond"))
+ON_MESSAGES: frozenset[DefenseHook] = frozenset(("reassemble", "screen", "aggregate", "respond"))
 
 
 class DefenseConfig(PluginConfig):
@@ -92,7 +93,20 @@ class Defense(Plugin[D_co]):
         """Fresh memory of ``on_directory``, in a directory of these sizes: tensors [B, ...]."""
         return {}
 
+    @property
+    def fragment_bytes(self) -> int:
+        """Bytes that it adds to every fragment of a message that is fragmented."""
+        return 0
+
     # ---- hooks; each may change its memory in place
+
+    def reassemble(self, arriving: ArrivingFragments, memory: dict[str, Tensor]) -> Tensor | None:
+        """Called where a channel fragments messages, before fragments take up a receiver's buffer.
+
+        Returns:
+            [B, N, M, E] bool, entries not to accept; None to accept all. A refused message never arrives.
+        """
+        return None
 
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
         """Called in every exchange. Judges each message by itself."""

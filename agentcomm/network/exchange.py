@@ -33,6 +33,7 @@ class Exchange:
         effects: Effects of attacks in this exchange.
         forged: [B, N, M] bool, messages in ``traffic`` that an attack put on the wire.
         tampered: [B, N, M] bool, messages in ``traffic`` that an attack changed.
+        altered: [B, N, M] bool, messages in ``traffic`` that an attack changed after their senders had sealed them.
         lost: [B, N, M] bool, messages that the channels lost.
         covered: [B, N, M] bool, delayed messages in whose slots an earlier message arrives now.
         size: [B, N, M] int64 bytes on the wire.
@@ -60,6 +61,7 @@ class Exchange:
     effects: Effects
     forged: Tensor
     tampered: Tensor
+    altered: Tensor
     lost: Tensor
     covered: Tensor
     size: Tensor
@@ -115,6 +117,7 @@ class Exchange:
             effects=Effects(none, none, none, zero),
             forged=none,
             tampered=none,
+            altered=none,
             lost=none,
             covered=none,
             size=zero,

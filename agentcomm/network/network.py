@@ -27,6 +27,7 @@ from agentcomm.guards.messages import MessageGuard
 from agentcomm.network.exchange import Exchange, PredictLogits
 from agentcomm.network.ledger import Ledger
 from agentcomm.network.link import Link
+from agentcomm.network.reassembly import CheckedReassembly
 from agentcomm.network.record import ExchangeRecord, records_of
 from agentcomm.network.stages.accounts import Count, Spread
 from agentcomm.network.stages.defending import Aggregate, Quarantine, Respond, Screen
@@ -110,15 +111,16 @@ class Network(State):
         if (codec is not None or partial) and not self.transport.writes_codecs:
             raise ValueError(f"{type(self.transport).__name__} carries whole float32 payloads only: use no codec")
         self.payload_numbers = team_shape.width if numbers is None else numbers
-        self.stages = self._stages(4 * self.payload_numbers)
+        self.stages = self._stages(4 * self.payload_numbers, derive(seed, "reassembly"))
         self.trace: list[ExchangeRecord] | None = None
         self.numbers: Numbers | None = None
 
-    def _stages(self, plain: int) -> list[Stage]:
+    def _stages(self, plain: int, seed: int) -> list[Stage]:
         """The stages of this network, in the order in which messages pass them.
 
         Args:
             plain: Bytes of an uncompressed payload.
+            seed: Seed of draws at reassembly.
         """
         transport, codec, guards = self.transport, self.codec, self.guards
         sealed = any(d.needs_seal for d in self.defenses)
@@ -127,6 +129,8 @@ class Network(State):
         spreading = [guard for guard in guards if guard.base.threat.position.spreads]
         memory = Memory(dict if codec is None else codec.memory)
         used = [(d, m, defense_hooks(type(d))) for d, m in zip(self.defenses, self.memories, strict=True)]
+        checks = [(d, m) for d, m, h in used if "reassemble" in h]
+        check = CheckedReassembly(checks, self.team_shape, seed) if checks else None
         screens = [(ORDERS.index(d.order) >= READING, Screen(d, m, transport)) for d, m, h in used if "screen" in h]
         responding = [(d, m, Quarantine(d, self.team_shape)) for d, m, h in used if "respond" in h]
         return [
@@ -135,7 +139,7 @@ class Network(State):
             *([Seal(self.keyring)] if sealed else []),
             *([AttackWire(on_wire, self.keyring)] if on_wire else []),
             Send(transport, sealed, plain, PLAIN if codec is None else codec.name),
-            *([] if self.link is None else [Carry(self.link, transport, self.ledger)]),
+            *([] if self.link is None else [Carry(self.link, transport, self.ledger, check)]),
             Receive(transport),
             *([CloseGates()] if self.spare or self.link is not None else []),
             *(quarantine for _, _, quarantine in responding),
