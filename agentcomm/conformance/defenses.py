@@ -15,9 +15,11 @@ from agentcomm.conformance.conversations import carry, check_state, conversation
 from agentcomm.conformance.directories import LOOKUPS, MEMBERS, STEPS, WORLDS, Market, same_answer
 from agentcomm.conformance.disturb import Disturb, DisturbDirectory, Refuse
 from agentcomm.conformance.hooks import ACTIONS, act, same
+from agentcomm.conformance.reassembly import check_reassembly
 from agentcomm.contracts.attack import AttackConfig
 from agentcomm.contracts.defense import ORDERS, READING, Defense, DefenseConfig, defense_hooks
 from agentcomm.contracts.directory_defense import Answer, DirectoryRequests, DirectoryVerdicts
+from agentcomm.contracts.fragments import ArrivingFragments
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.verdicts import (
     ActionRequest,
@@ -72,6 +74,8 @@ def check_defense(
     _check_history(make)
     if hooks & {"screen", "aggregate", "respond"}:
         _check_messages(make, make_team_shape(num_agents, 3, width), "respond" in hooks, quick)
+    if "reassemble" in hooks:
+        check_reassembly(make, quick)
     if "on_action" in hooks:
         _check_actions(make, num_agents)
     if "on_directory" in hooks:
@@ -170,6 +174,7 @@ def _market_shape() -> TeamShape:
 def _watched(defense: type[Defense]) -> type[Defense]:
     """The same defense, each of whose hooks is checked whenever it is called."""
     checks: dict[str, Callable[[Hook], Hook]] = {
+        "reassemble": _reassemble,
         "screen": _screen,
         "aggregate": _aggregate,
         "on_action": _on_action,
@@ -209,6 +214,15 @@ def _equal(first: Tensor | None, second: Tensor | None, where: Tensor | slice = 
     if first is None or second is None:
         return first is second
     return torch.equal(first[where], second[where])
+
+
+def _reassemble(hook: Hook) -> Hook:
+    def reassemble(self: Defense, arriving: ArrivingFragments, memory: Memory) -> Tensor | None:
+        refused: Tensor | None = _called(hook, self, arriving, memory)
+        _typed("reassemble", refused, arriving.count.shape, torch.bool)
+        return refused
+
+    return reassemble
 
 
 def _screen(hook: Hook) -> Hook:
