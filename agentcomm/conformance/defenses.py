@@ -302,7 +302,8 @@ def _on_action(hook: Hook) -> Hook:
 
 def _on_directory(hook: Hook) -> Hook:
     refusals = {"refuse_cards": "card_sent", "refuse_ratings": "rating_sent"}
-    refusals |= {"close": "half_open", "refuse_traces": "trace_name"}
+    refusals |= {"close": "half_open", "refuse_traces": "trace_name", "turn_away_cards": "card_sent"}
+    refusals |= {"turn_away_requests": "request_sent", "strip": "card_sent"}
 
     def on_directory(self: Defense, requests: DirectoryRequests, memory: Memory) -> DirectoryVerdicts:
         before = _copied(memory)
@@ -330,7 +331,8 @@ def _on_directory(hook: Hook) -> Hook:
 
 def _rest(requests: DirectoryRequests) -> DirectoryRequests:
     """The same without the first of the worlds."""
-    rows = {f.name: getattr(requests, f.name)[1:] for f in fields(requests) if f.name != "answer"}
+    rows: dict[str, Any] = {f.name: getattr(requests, f.name) for f in fields(requests) if f.name != "answer"}
+    rows = {name: value[1:] if isinstance(value, Tensor) else value for name, value in rows.items()}
     answer = requests.answer
     if answer is not None:
         answer = Answer(**{f.name: getattr(answer, f.name)[1:] for f in fields(Answer)})
