@@ -14,6 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from agentcomm.contracts.verdicts import Draws
+
 # A message that is never completed, data of a message that was never begun, a first fragment in the message's place,
 # the message itself, and a forged fragment in the middle of it.
 ENTRIES = ("begin", "stray", "early", "message", "middle")
@@ -76,7 +78,7 @@ class ArrivingFragments:
         completed: [B, N, N + 1] int64, messages in each claimed sender's name that receivers have put together since
             the last exchange.
         failed: [B, N, N + 1] int64, those given up at their timeout, or discarded for a wrong checksum.
-        luck: float32, a uniform random number in [0, 1) for each entry.
+        draws: The defense's random numbers.
     """
 
     step: Tensor
@@ -87,7 +89,11 @@ class ArrivingFragments:
     chained: Tensor
     completed: Tensor
     failed: Tensor
-    luck: Tensor
+    draws: Draws
+
+    def rand(self, *shape: int) -> Tensor:
+        """Uniform random numbers in [0, 1) from the defense's own generator; it must declare that it draws."""
+        return self.draws.rand(*shape)
 
 
 class Accepted(Protocol):

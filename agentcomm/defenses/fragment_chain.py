@@ -39,13 +39,16 @@ class FragmentChainConfig(DefenseConfig):
     up: float = Field(0.05, ge=0, le=1, description="share of the missing trust that a completed message restores")
     down: float = Field(0.25, ge=0, le=1, description="trust that an incomplete message costs")
     probation: float = Field(0.02, ge=0, le=1, description="share of a distrusted sender's messages still accepted")
-    unauthenticated: bool = Field(False, description="allow trust in names that nothing proves")
+    unauthenticated: bool = Field(False, description="allow trust in names that the chain does not prove")
 
 
 class FragmentChain(Defense[FragmentChainConfig]):
     """Accepts the next fragment with the right tag, from senders that are trusted."""
 
     order = "reassemble"
+    answers = ("ua.l1.dos_mitigation", "ua.l2.session_status_verification", "aa.l2.dos_defense")
+    adaptive = ("fragment:how=missing,probability=0.1",)
+    draws = True
     history = None
     fails_open = False
     lossless = False  # packets that are lost cost trust, and tags make more packets
@@ -93,6 +96,6 @@ class FragmentChain(Defense[FragmentChainConfig]):
         if c.chain != "none":
             refuse = ~(arriving.keyed if c.chain == "keyed" else arriving.chained)
         if c.trust:
-            named = trust.gather(2, arriving.sender.flatten(2)).view_as(arriving.luck)
-            refuse = refuse | ((named < c.threshold) & (arriving.luck >= c.probation))
+            named = trust.gather(2, arriving.sender.flatten(2)).view_as(arriving.sender)
+            refuse = refuse | ((named < c.threshold) & (arriving.rand(*named.shape) >= c.probation))
         return refuse

@@ -112,16 +112,15 @@ class Network(State):
         if (codec is not None or partial) and not self.transport.writes_codecs:
             raise ValueError(f"{type(self.transport).__name__} carries whole float32 payloads only: use no codec")
         self.payload_numbers = team_shape.width if numbers is None else numbers
-        self.stages = self._stages(4 * self.payload_numbers, derive(seed, "reassembly"))
+        self.stages = self._stages(4 * self.payload_numbers)
         self.trace: list[ExchangeRecord] | None = None
         self.numbers: Numbers | None = None
 
-    def _stages(self, plain: int, seed: int) -> list[Stage]:
+    def _stages(self, plain: int) -> list[Stage]:
         """The stages of this network, in the order in which messages pass them.
 
         Args:
             plain: Bytes of an uncompressed payload.
-            seed: Seed of draws at reassembly.
         """
         transport, codec, guards = self.transport, self.codec, self.guards
         sealed = any(d.needs_seal for d in self.defenses)
@@ -132,7 +131,7 @@ class Network(State):
         memory = Memory(dict if codec is None else codec.memory)
         used = [(d, m, defense_hooks(type(d))) for d, m in zip(self.defenses, self.memories, strict=True)]
         checks = [(d, m) for d, m, h in used if "reassemble" in h]
-        check = CheckedReassembly(checks, self.team_shape, seed) if checks else None
+        check = CheckedReassembly(checks, self.team_shape) if checks else None
         screens = [(ORDERS.index(d.order) >= READING, Screen(d, m, transport)) for d, m, h in used if "screen" in h]
         responding = [(d, m, Quarantine(d, self.team_shape)) for d, m, h in used if "respond" in h]
         return [

@@ -15,6 +15,8 @@ from agentcomm.contracts.defense import Defense
 from agentcomm.contracts.fragments import ENTRIES, MESSAGE, ArrivingFragments, ForgedFragments
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import Traffic
+from agentcomm.contracts.verdicts import Draws
+from agentcomm.network.stages.defending import draws_of
 
 
 @dataclass(frozen=True)
@@ -31,20 +33,17 @@ class CheckedReassembly(State):
     Args:
         checks: Each defense with its memory, which the network resets and saves.
         shape: Shape of the team.
-        seed: Seed of the draws that defenses are shown.
 
     Attributes:
         tag_bytes: Bytes that every fragment carries for them.
         refused: [B, N, M] bool, messages refused in the present exchange, by the name of the defense.
     """
 
-    keeps = ("generator", "completed", "failed")
+    keeps = ("completed", "failed")
 
-    def __init__(self, checks: Sequence[tuple[Defense, Memory]], shape: TeamShape, seed: int) -> None:
+    def __init__(self, checks: Sequence[tuple[Defense, Memory]], shape: TeamShape) -> None:
         self.checks, self.agents = list(checks), shape.num_agents
         self.tag_bytes = sum(defense.fragment_bytes for defense, _ in checks)
-        self.generator = torch.Generator(shape.device)
-        self.generator.manual_seed(seed)
         sizes = (shape.num_worlds, shape.num_agents, shape.num_agents + 1)
         self.completed = torch.zeros(sizes, dtype=torch.int64, device=shape.device)
         self.failed = torch.zeros_like(self.completed)
@@ -65,10 +64,10 @@ class CheckedReassembly(State):
         self, arriving: Tensor, sender: Tensor, forged: ForgedFragments | None, step: Tensor, round_: int
     ) -> AcceptedFragments:
         """See :meth:`agentcomm.contracts.fragments.Reassembly.accept`."""
-        view = self._view(arriving, sender, forged, step, round_)
-        refused = torch.zeros_like(view.keyed)
+        refused = torch.zeros(*arriving.shape, len(ENTRIES), dtype=torch.bool, device=arriving.device)
         for defense, memory in self.checks:
             what = f"defense {defense.name!r}"
+            view = self._view(arriving, sender, forged, step, round_, draws_of(defense, memory))
             with calling(what, "reassemble"):
                 wanted = defense.reassemble(view, memory.tensors)
             check_tensor(what, "reassemble", wanted, tuple(refused.shape), torch.bool)
@@ -95,7 +94,7 @@ class CheckedReassembly(State):
         self.failed += failed
 
     def _view(
-        self, arriving: Tensor, sender: Tensor, forged: ForgedFragments | None, step: Tensor, round_: int
+        self, arriving: Tensor, sender: Tensor, forged: ForgedFragments | None, step: Tensor, round_: int, draws: Draws
     ) -> ArrivingFragments:
         """Who each entry claims to come from, and which tags are right."""
         no = torch.zeros_like(arriving)
@@ -109,7 +108,6 @@ class CheckedReassembly(State):
             names = torch.stack([forged.sender, forged.sender, sender, sender, sender], -1)
             middle = forged.chained
         # An altered message has the tags of what it said before. Without a key, whoever altered it makes new ones.
-        luck = torch.rand(count.shape, generator=self.generator, device=count.device)
         return ArrivingFragments(
             step=step,
             round=round_,
@@ -119,5 +117,5 @@ class CheckedReassembly(State):
             chained=torch.stack([~no, no, ~no, ~no, middle], -1),
             completed=self.completed.clone(),
             failed=self.failed.clone(),
-            luck=luck,
+            draws=draws,
         )

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import torch
 from builders import Attacked, attack, channel, comms, defense, team, team_shape, team_shape_of
+from torch import Tensor
 
 from agentcomm.base.errors import RequirementError
 from agentcomm.conformance.conversations import carry, conversation, same_heard
 from agentcomm.contracts.fragments import ENTRIES, ArrivingFragments
 from agentcomm.contracts.shape import TeamShape
+from agentcomm.contracts.verdicts import Draws
 from agentcomm.runs.assembly import make_comms
 from agentcomm.runs.choices import Choice, TransportConfig
 from agentcomm.runs.ppo_settings import PPOSettings
@@ -53,6 +55,17 @@ def test_nobody_can_stop_fragments_that_are_missing() -> None:
     assert share("missing fragment", "keyed + trust") <= share("missing fragment", "none")
 
 
+class Luck(Draws):
+    """The same number whatever is drawn."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__(None, torch.device("cpu"), "fragment_chain")
+        self.value = value
+
+    def rand(self, *shape: int) -> Tensor:
+        return torch.full(shape, self.value)
+
+
 def arriving(count: int = 1, completed: int = 0, failed: int = 0, luck: float = 0.5) -> ArrivingFragments:
     """One message by agent 1 to agent 0 of two, and nothing else."""
     shape = (1, 2, 1, len(ENTRIES))
@@ -62,7 +75,7 @@ def arriving(count: int = 1, completed: int = 0, failed: int = 0, luck: float = 
     done, bad = book.clone(), book.clone()
     done[0, 0, 1], bad[0, 0, 1] = completed, failed
     sender, right = torch.ones_like(message), torch.ones(shape, dtype=torch.bool)
-    return ArrivingFragments(book[:, 0, 0], 0, message, sender, right, right, done, bad, torch.full(shape, luck))
+    return ArrivingFragments(book[:, 0, 0], 0, message, sender, right, right, done, bad, Luck(luck))
 
 
 def test_trust_falls_fast_and_recovers_slowly() -> None:
