@@ -22,6 +22,7 @@ class Deployment:
         shape: Shape of the team.
         environment: Name of its environment.
         directory: Whether its members find each other through a directory.
+        votes: Whether its members' actions are votes for one of the same options.
         gated: Whether its policy has gates.
         codec: Compresses payloads; None for uncompressed float32 numbers.
         channels: The channels that messages pass.
@@ -35,6 +36,7 @@ class Deployment:
     shape: TeamShape
     environment: str
     directory: bool = False
+    votes: bool = False
     gated: bool = False
     codec: Codec[Any] | None = None
     channels: tuple[Channel[Any], ...] = ()

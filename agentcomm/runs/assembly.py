@@ -245,6 +245,7 @@ def deployment(
         shape=shape_of(world, policy),
         environment=world.name,
         directory=isinstance(world, DirectoryWorld),
+        votes=world.votes,
         gated=policy.gate is not None,
         codec=codec,
         channels=tuple(channels),
