@@ -33,6 +33,8 @@ class Admission(Defense[AdmissionConfig]):
     """Remembers which names have been let in."""
 
     order = "quota"
+    answers = ("aa.l1.controller_isolation_and_enhancement", "aa.l2.governed_registry", "aa.l2.dos_defense")
+    adaptive = ("rank:whitewash=false",)
     history = None
     fails_open = False
 

@@ -46,7 +46,7 @@ class FragmentChain(Defense[FragmentChainConfig]):
     """Accepts the next fragment with the right tag, from senders that are trusted."""
 
     order = "reassemble"
-    answers = ("ua.l1.dos_mitigation", "ua.l2.session_status_verification", "aa.l2.dos_defense")
+    answers = ("ua.l1.dos_mitigation", "ua.l2.session_status_verification", "aa.l3.context_completeness")
     adaptive = ("fragment:how=missing,probability=0.1",)
     draws = True
     history = None

@@ -29,6 +29,8 @@ class InstructionFilter(Defense[InstructionFilterConfig]):
     """Strips descriptions. Plain ones have nothing to lose, so false alarms cost nothing here."""
 
     order = "content"
+    answers = ("aa.l3.instruction_filtering",)
+    adaptive = ("description:whitewash=true",)
     history = None
 
     def directory_memory(self, shape: DirectoryShape) -> dict[str, Tensor]:

@@ -30,6 +30,8 @@ class Pinning(Defense[PinningConfig]):
     """Refuses cards of a known name with another digest. The cards that stand are the pins."""
 
     order = "authorize"
+    answers = ("ae.l2.tool_scanning",)
+    adaptive = ("rug_pull:rename=true",)
     fails_open = False
     lossless = False  # members' updates need approval
 

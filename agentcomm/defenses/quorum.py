@@ -38,7 +38,8 @@ class Quorum(Defense[QuorumConfig]):
     """Counts votes, and carries out what wins."""
 
     order = "response"
-    answers = ("aa.l2.task_life_cycle_monitoring",)
+    answers = ("aa.l2.life_cycle_monitoring",)
+    adaptive = ("contradict",)
     fails_open = True
     lossless = False  # members that are outvoted must follow
 

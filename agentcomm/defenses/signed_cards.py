@@ -23,6 +23,8 @@ class SignedCards(Defense):
     """Refuses cards without a valid signature at the hub, and ignores them in answers."""
 
     order = "authenticate"
+    answers = ("aa.l2.capability_verification", "ae.l1.resource_authentication")
+    adaptive = ("copied_card:lift=0.0",)
     fails_open = False
 
     def on_directory(self, requests: DirectoryRequests, memory: dict[str, Tensor]) -> DirectoryVerdicts:

@@ -60,5 +60,6 @@ def serve(
     sent = torch.cat(present, 1)
     rank = torch.cat(arrival, 1).masked_fill(~sent, torch.inf).argsort(dim=1, stable=True).argsort(1)
     parts = torch.split(sent & (rank < capacity), [part.shape[1] for part in present], 1)
-    split = [part.split([p.where.shape[1], p.empty.shape[1]], 1) for part, p in zip(parts[1:], done, strict=True)]
-    return Served(parts[0], [first for first, _ in split], [second for _, second in split])
+    cards_first = [p.where.shape[1] for p in done]
+    served = [part[:, :at] for part, at in zip(parts[1:], cards_first, strict=True)]
+    return Served(parts[0], served, [part[:, at:] for part, at in zip(parts[1:], cards_first, strict=True)])

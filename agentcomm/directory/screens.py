@@ -98,7 +98,7 @@ class DirectoryScreens(State):
             seen["answer_signed"] = torch.zeros(
                 len(worlds), 0, self.shape.listed, dtype=torch.bool, device=worlds.device
             )
-            seen |= parts | {"members": self.shape.members}
+            seen |= {**parts, "members": self.shape.members}
         for defense, memory in zip(self.defenses, self.memories, strict=True):
             requests = DirectoryRequests(worlds=worlds, answer=answer, **seen)
             what = f"defense {defense.name!r}"

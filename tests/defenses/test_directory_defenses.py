@@ -47,6 +47,7 @@ def share(name: str, attack: str, *defenses: str) -> float:
         ("copied_card", ("signed_cards",), "misrouted", 0.0),
         ("copied_card:lift=0.0", ("signed_cards", "challenge"), "misrouted", 0.0),
         ("rug_pull", ("pinning",), "spoiled", 0.0),
+        ("rank", ("track_record",), "misrouted", 0.5),
     ],
 )
 def test_each_answers_its_attack(attack: str, defenses: tuple[str, ...], what: str, most: float) -> None:
