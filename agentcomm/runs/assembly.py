@@ -247,6 +247,7 @@ def deployment(
         directory=isinstance(world, DirectoryWorld),
         votes=world.votes,
         gated=policy.gate is not None,
+        remembers=policy.keeps_heard,
         codec=codec,
         channels=tuple(channels),
         defenses=tuple(defenses),

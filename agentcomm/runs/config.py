@@ -83,6 +83,7 @@ class EvaluationConfig(ConditionsConfig):
     defenses: tuple[tuple[Choice, ...], ...] = Field(
         (), description="lists of defenses used together, besides no defense"
     )
+    adaptive: bool = Field(False, description="also evaluate each defense under the attacks that are aimed at it")
     episodes: int = Field(2048, ge=1, description="episodes per cell")
     seed: int = Field(1_000_003, ge=0, description="seed of the episodes, the same for every cell")
     recordings: int = Field(4, ge=0, description="episodes recorded for the report's player")
