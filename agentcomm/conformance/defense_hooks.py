@@ -14,11 +14,8 @@ from agentcomm.conformance.common import require
 from agentcomm.conformance.hooks import ACTIONS
 from agentcomm.contracts.defense import ORDERS, READING, Defense, defense_hooks
 from agentcomm.contracts.directory_defense import Answer, DirectoryRequests, DirectoryVerdicts
-<<<<<<< HEAD
 from agentcomm.contracts.fragments import ArrivingFragments
-=======
 from agentcomm.contracts.outgoing import Outgoing
->>>>>>> main
 from agentcomm.contracts.verdicts import (
     ActionRequest,
     ActionVerdicts,
@@ -43,14 +40,10 @@ ANSWERS: dict[str, type] = {
 
 def watched(defense: type[Defense]) -> type[Defense]:
     """The same defense, each of whose hooks is checked whenever it is called."""
-<<<<<<< HEAD
-    checks: dict[str, Callable[[Hook], Hook]] = {
-        "reassemble": _reassemble,
-=======
     checks: dict[str, Callable[[Any], Any]] = {
         "cover": _cover,
         "pad": _pad,
->>>>>>> main
+        "reassemble": _reassemble,
         "screen": _screen,
         "aggregate": _aggregate,
         "subsets": _subsets,
@@ -93,7 +86,6 @@ def _equal(first: Tensor | None, second: Tensor | None, where: Tensor | slice = 
     return torch.equal(first[where], second[where])
 
 
-<<<<<<< HEAD
 def _reassemble(hook: Hook) -> Hook:
     def reassemble(self: Defense, arriving: ArrivingFragments, memory: Memory) -> Tensor | None:
         refused: Tensor | None = _called(hook, self, arriving, memory)
@@ -101,7 +93,8 @@ def _reassemble(hook: Hook) -> Hook:
         return refused
 
     return reassemble
-=======
+
+
 def _cover(hook: Hook) -> Hook:
     def cover(self: Defense, outgoing: Outgoing, memory: Memory) -> Tensor | None:
         dummy: Tensor | None = _called(hook, self, outgoing, memory)
@@ -121,7 +114,6 @@ def _pad(hook: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Tenso
         return padded
 
     return pad
->>>>>>> main
 
 
 def _screen(hook: Hook) -> Hook:

@@ -17,11 +17,8 @@ from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.directory_defense import DirectoryRequests, DirectoryVerdicts
 from agentcomm.contracts.directory_hook import DirectoryShape
 from agentcomm.contracts.examples import Examples
-<<<<<<< HEAD
 from agentcomm.contracts.fragments import ArrivingFragments
-=======
 from agentcomm.contracts.outgoing import Outgoing
->>>>>>> main
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.verdicts import (
     ActionRequest,
@@ -39,15 +36,11 @@ Order = Literal[
 ORDERS: tuple[Order, ...] = get_args(Order)
 READING = ORDERS.index("content")  # defenses from this one on see decoded payloads, and may replace them
 
-<<<<<<< HEAD
-DefenseHook = Literal["reassemble", "screen", "aggregate", "on_action", "on_directory", "respond"]
+DefenseHook = Literal[
+    "cover", "pad", "reassemble", "screen", "aggregate", "subsets", "on_action", "on_directory", "respond"
+]
 DEFENSE_HOOKS: tuple[DefenseHook, ...] = get_args(DefenseHook)
-ON_MESSAGES: frozenset[DefenseHook] = frozenset(("reassemble", "screen", "aggregate", "respond"))
-=======
-DefenseHook = Literal["cover", "pad", "screen", "aggregate", "subsets", "on_action", "on_directory", "respond"]
-DEFENSE_HOOKS: tuple[DefenseHook, ...] = get_args(DefenseHook)
-ON_MESSAGES: frozenset[DefenseHook] = frozenset(("cover", "pad", "screen", "aggregate", "subsets", "respond"))
->>>>>>> main
+ON_MESSAGES: frozenset[DefenseHook] = frozenset(set(DEFENSE_HOOKS) - {"on_action", "on_directory"})
 
 
 class DefenseConfig(PluginConfig):
@@ -198,7 +191,6 @@ class Defense(Plugin[D_co]):
 
     # ---- hooks; each may change its memory in place
 
-<<<<<<< HEAD
     def reassemble(self, arriving: ArrivingFragments, memory: dict[str, Tensor]) -> Tensor | None:
         """Called where a channel fragments messages, before fragments take up a receiver's buffer.
 
@@ -207,7 +199,6 @@ class Defense(Plugin[D_co]):
         """
         return None
 
-=======
     def cover(self, outgoing: Outgoing, memory: dict[str, Tensor]) -> Tensor | None:
         """Called in every exchange, at the senders, before messages are sealed. Sends dummies, which receivers discard.
 
@@ -227,7 +218,6 @@ class Defense(Plugin[D_co]):
         """
         return size
 
->>>>>>> main
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
         """Called in every exchange. Judges each message by itself."""
         return Verdicts()

@@ -161,11 +161,8 @@ class World(Plugin[W_co], State):
     layout: Observation
     can_lose_members: ClassVar[bool] = False
     members_return: ClassVar[bool] = False
-<<<<<<< HEAD
     votes: ClassVar[bool] = False
-=======
     exogenous: ClassVar[bool] = False
->>>>>>> main
     keeps: ClassVar[tuple[str, ...]] = ("state", "length", "generator")
 
     def __init__(self, config: W_co, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:

@@ -33,12 +33,8 @@ class LastGood(Defense[LastGoodConfig]):
     """Keeps the last good answer per look-up and skill; there are as many look-ups as agents at most."""
 
     order = "response"
-<<<<<<< HEAD:agentcomm/defenses/last_good.py
     answers = ("aa.l1.controller_isolation_and_enhancement",)
-    adaptive = ("hub_poison:probability=0.5",)
-=======
     adaptive = ("poisoned_cache",)
->>>>>>> main:agentcomm/defenses/cached_answers.py
     history = None
     lossless = False  # a hub can be overloaded without an attack
 

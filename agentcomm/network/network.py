@@ -29,11 +29,8 @@ from agentcomm.guards.messages import MessageGuard
 from agentcomm.network.exchange import Exchange, PredictLogits
 from agentcomm.network.ledger import Ledger
 from agentcomm.network.link import Link
-<<<<<<< HEAD
-from agentcomm.network.reassembly import CheckedReassembly
-=======
 from agentcomm.network.prediction import Prediction
->>>>>>> main
+from agentcomm.network.reassembly import CheckedReassembly
 from agentcomm.network.record import ExchangeRecord, records_of
 from agentcomm.network.stages.accounts import Count, Spread
 from agentcomm.network.stages.covering import Cover, Discard, Pad
@@ -154,12 +151,8 @@ class Network(State):
             *([Seal(self.keyring)] if sealed else []),
             *([AttackWire(on_wire, self.keyring)] if on_wire else []),
             Send(transport, sealed, plain, PLAIN if codec is None else codec.name, added),
-<<<<<<< HEAD
-            *([] if self.link is None else [Carry(self.link, transport, self.ledger, check)]),
-=======
             *(Pad(d) for d, _, h in used if "pad" in h),
-            *([] if self.link is None else [Carry(self.link, transport, self.ledger)]),
->>>>>>> main
+            *([] if self.link is None else [Carry(self.link, transport, self.ledger, check)]),
             Receive(transport),
             *([Discard()] if any("cover" in h for _, _, h in used) else []),
             *([CloseGates()] if self.spare or self.link is not None else []),

@@ -28,14 +28,10 @@ class AttackWire(Stage):
         """Apply each attack in turn."""
         x.written = x.traffic
         for guard in self.guards:
-<<<<<<< HEAD
-            traffic, did = guard.apply(x.traffic, self.keyring, x.step, x.round, x.links.due, x.predict_logits)
+            predict = x.prediction(guard)
+            traffic, did = guard.apply(x.traffic, self.keyring, x.step, x.round, x.links.due, predict)
             x.altered = x.altered | did.tampered
             x.attacked(traffic, did)
-=======
-            predict = x.prediction(guard)
-            x.attacked(*guard.apply(x.traffic, self.keyring, x.step, x.round, x.links.due, predict))
->>>>>>> main
 
 
 class Send(Stage):
