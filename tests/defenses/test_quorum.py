@@ -23,7 +23,7 @@ def decided(votes: Tensor, step: int = 0, faulty: int = 1, present: Tensor | Non
     here = torch.ones_like(votes, dtype=torch.bool) if present is None else present
     world, agent = here.nonzero(as_tuple=True)
     action = votes[world, agent]
-    request = ActionRequest(torch.full((worlds,), step), world, agent, torch.zeros(len(world), 3), action)
+    request = ActionRequest(torch.full((worlds,), step), world, agent, torch.zeros(len(world), 3), action, action)
     replace = made.on_action(request, {}).replace
     assert replace is not None
     return torch.full((worlds,), -1).index_put((world,), replace)
