@@ -159,8 +159,9 @@ class Exchange:
         return present if self.repaired is None else present & ~self.repaired
 
     def prediction(self, guard: MessageGuard) -> Callable[[Traffic], Tensor] | None:
-        """Maps traffic to action logits [B, N, A] as an attack predicts them: through the defenses if it knows these."""
-        if self.predict_logits is None or self.predict_defended is None or guard.base.threat.knowledge != "defense":
+        """Maps traffic to action logits [B, N, A] as an attack predicts them: through the defenses if it knows them."""
+        knows = guard.base.threat.knowledge == "defense"
+        if self.predict_logits is None or self.predict_defended is None or not knows:
             return self.predict_logits
         return partial(self.predict_defended, self, guard.at_sender)
 
