@@ -27,6 +27,7 @@ class TrimmedMeanConfig(DefenseConfig):
 class TrimmedMean(CenterRule[TrimmedMeanConfig]):
     """The mean of the values in the middle."""
 
+    answers = ("aa.l3.cross_validation",)
     adaptive = ("little", "collude", "gradient:adaptive=true")
 
     @classmethod
