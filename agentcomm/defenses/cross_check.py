@@ -37,7 +37,6 @@ class CrossCheck(Defense[CrossCheckConfig]):
     answers = ("aa.l3.cross_validation",)
     adaptive = ("collude",)
     order = "trust"
-    adaptive = ("little", "collude")
     lossless = False
     fails_open = False
     reads_originals = True

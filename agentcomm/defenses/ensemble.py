@@ -45,7 +45,6 @@ class Ensemble(Defense[EnsembleConfig]):
     answers = ("aa.l3.cross_validation",)
     adaptive = ("collude", "gradient:adaptive=true,samples=4")
     order = "trust"
-    adaptive = ("collude", "little")
     refuses = False
     lossless = False
     in_training = False  # the gradient of a vote is not that of a policy: train with `subset`

@@ -36,7 +36,6 @@ class Smoothing(Defense[SmoothingConfig]):
     answers = ("aa.l3.cross_agent_input_detection",)
     adaptive = ("gradient:adaptive=true,samples=4", "rewrite:adaptive=true,samples=4")
     order = "trust"
-    adaptive = ("gradient:adaptive=true,samples=4,epsilon=2.0", "substitute")
     refuses = False
     lossless = False
     in_training = False  # the gradient of a vote is not that of a policy

@@ -29,7 +29,6 @@ class Subset(Defense[SubsetConfig]):
 
     adaptive = ("gradient:adaptive=true,samples=4",)
     order = "trust"
-    adaptive = ("collude", "little")
     refuses = False
     lossless = False
     draws: ClassVar[bool] = True

@@ -34,7 +34,6 @@ class Timeliness(Defense[TimelinessConfig]):
 
     adaptive = ("late",)
     order = "content"
-    adaptive = ("late",)
     history = None
     changes_payloads = True
 

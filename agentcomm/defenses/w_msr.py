@@ -35,7 +35,6 @@ class WMSR(Defense[WMSRConfig]):
     answers = ("aa.l3.cross_validation",)
     adaptive = ("little", "gradient:adaptive=true")
     order = "trust"
-    adaptive = ("little", "collude", "gradient:adaptive=true")
     refuses = False
     lossless = False
     changes_payloads = True
