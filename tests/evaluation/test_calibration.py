@@ -51,7 +51,6 @@ def test_examples_are_what_receivers_get_and_logits_are_what_they_do(policy: dic
     found = examples(clean, 4)
     assert found.episodes == 4
     assert found.payload.shape == (len(found.step), 3, 2, clean.policy.width)
-    assert found.logits is not None
     world = make_world(Choice(name="predator_prey"), 4)
     again = examples(replace(clean, world=world), 4)
     assert torch.equal(found.payload, again.payload)
@@ -60,7 +59,6 @@ def test_examples_are_what_receivers_get_and_logits_are_what_they_do(policy: dic
     (gradient,) = torch.autograd.grad(logits.square().sum(), payload)
     assert (gradient[found.present].abs().sum(-1) > 0).any()
     first = found.take(found.episode == 0)
-    assert first.logits is not None
     torch.testing.assert_close(first.logits(first.payload), logits[found.episode == 0].detach())
     early, late = found.split(0.5)
     assert set(early.episode.tolist()) == {0, 1}
@@ -74,7 +72,6 @@ def test_the_logits_are_those_of_the_loop() -> None:
     loop = TeamLoop(own, clean.policy, Comms.between(shape_of(own, clean.policy)))
     loop.reset(derive(clean.seed, "calibration"))
     record = loop.step()
-    assert found.logits is not None
     logits = found.logits(found.payload)
     for round_ in range(clean.policy.rounds):  # both predict the same end of the step
         at = (found.step == 0) & (found.round == round_)
