@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from agentcomm.base.state import DrawingMemory
 from agentcomm.conformance.common import require
 from agentcomm.contracts.examples import Examples
 from agentcomm.contracts.inbox import Inbox, gather_agents
@@ -121,6 +122,9 @@ def check_state(build: Callable[[], Comms], exchanges: list[Exchange], quick: bo
     used.reset(torch.arange(used.network.team_shape.num_worlds))
     for old, fresh in zip(used.adversary.guards, new.adversary.guards, strict=True):
         old.generator.set_state(fresh.generator.get_state())
+    for kept, made in zip(used.network.memories, new.network.memories, strict=True):
+        if isinstance(kept, DrawingMemory) and isinstance(made, DrawingMemory):
+            kept.generator.set_state(made.generator.get_state())
     old_link, new_link = used.network.link, new.network.link
     if old_link is not None and new_link is not None:
         old_link.generator.set_state(new_link.generator.get_state())
