@@ -20,13 +20,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.contracts.defense import IdentityConfig
 from agentcomm.contracts.examples import Examples
 from agentcomm.defenses.parts.detector import Detector, DetectorConfig, Messages
 
 FARTHEST = 50.0  # standard deviations that one message counts at most, so that an alarm ends
 
 
-class DriftAlarmConfig(DetectorConfig):
+class DriftAlarmConfig(DetectorConfig, IdentityConfig):
     """Arguments of ``drift_alarm``."""
 
     chart: Literal["cusum", "ewma"] = Field("cusum", description="cumulative sum, or moving average, of distances")
@@ -44,7 +45,7 @@ class DriftAlarm(Detector[DriftAlarmConfig]):
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
         """Both charts."""
-        return {"": {}, "ewma": {"chart": "ewma"}}
+        return {"": {"unauthenticated": True}, "ewma": {"chart": "ewma", "unauthenticated": True}}
 
     def memory(self) -> dict[str, Tensor]:
         """``chart`` [B, N, N + 1] by receiver and claimed sender; place N is an outsider's."""

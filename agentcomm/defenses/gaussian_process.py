@@ -21,12 +21,13 @@ others were true. It goes by claimed sender.
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.contracts.defense import IdentityConfig
 from agentcomm.contracts.examples import Examples
 from agentcomm.contracts.verdicts import Delivered, Verdicts
 from agentcomm.defenses.parts.detector import Detector, DetectorConfig, Messages
@@ -35,7 +36,7 @@ SHRINK = 0.1  # towards independent agents
 NOISE = 0.02  # variance of a whitened entry that no other agent explains, at least
 
 
-class GaussianProcessConfig(DetectorConfig):
+class GaussianProcessConfig(DetectorConfig, IdentityConfig):
     """Arguments of ``gaussian_process``."""
 
     liar: float = Field(3.0, gt=1, description="spread of a liar's messages, in units of that of clean messages")
@@ -48,6 +49,11 @@ class GaussianProcess(Detector[GaussianProcessConfig]):
     needs_identity: ClassVar[bool] = True
     changes_payloads: ClassVar[bool] = True
     differentiable: ClassVar[bool] = True
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Without authentication."""
+        return {"": {"unauthenticated": True}}
 
     def fit(self, messages: Messages, examples: Examples) -> None:
         """Whiten the entries of messages, and estimate mean and kernel of each round."""

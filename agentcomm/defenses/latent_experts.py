@@ -18,12 +18,13 @@ latent state.
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.contracts.defense import IdentityConfig
 from agentcomm.contracts.examples import Examples
 from agentcomm.contracts.verdicts import Delivered, Replacement, Verdicts
 from agentcomm.defenses.parts.detector import Detector, DetectorConfig, Messages
@@ -33,7 +34,7 @@ PASSES = 2  # in which experts lose weight
 NOISE = 0.05  # smallest variance of an entry that is not explained, in units of the spread of clean messages
 
 
-class LatentExpertsConfig(DetectorConfig):
+class LatentExpertsConfig(DetectorConfig, IdentityConfig):
     """Arguments of ``latent_experts``."""
 
     latent: int = Field(6, ge=1, description="dimensions of the latent state")
@@ -73,6 +74,11 @@ class LatentExperts(Detector[LatentExpertsConfig]):
     needs_identity: ClassVar[bool] = True
     changes_payloads: ClassVar[bool] = True
     differentiable: ClassVar[bool] = True
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Without authentication."""
+        return {"": {"unauthenticated": True}}
 
     def fit(self, messages: Messages, examples: Examples) -> None:
         """Fit the factor analysis of each round to what agents say."""

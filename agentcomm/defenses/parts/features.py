@@ -11,8 +11,9 @@ from agentcomm.defenses.parts.detector import Messages
 class Features(nn.Module):
     """Features of each message: [..., N, M, F] from messages.
 
-    A message is described by itself, by the inbox without it (mean and spread), by its neighborhood (the mean of the
-    others, weighted by their similarity to it), by what its receiver says, by claimed sender and by round.
+    A message is described by itself and its Mahalanobis distance from clean messages, by the inbox without it (mean
+    and spread), by its neighborhood (the mean of the others, weighted by their similarity to it), by what its receiver
+    says, by claimed sender and by round.
 
     Args:
         clean: Clean messages, which set mean and scale.
@@ -22,19 +23,23 @@ class Features(nn.Module):
 
     mean: Tensor
     spread: Tensor
+    whitening: Tensor
 
     def __init__(self, clean: Messages, agents: int, rounds: int) -> None:
         super().__init__()
         known = clean.payload[clean.present]
         self.register_buffer("mean", known.mean(0))
         self.register_buffer("spread", known.std(0).clamp_min(1e-3 + 0.05 * float(known.std())))
+        centered = (known - self.mean) / self.spread
+        value, vector = torch.linalg.eigh(centered.T @ centered / len(centered))
+        self.register_buffer("whitening", vector / value.clamp_min(1e-4 + 0.003 * float(value.mean())).sqrt())
         self.agents, self.rounds = agents, rounds
         self.width = known.shape[-1]
 
     @property
     def size(self) -> int:
         """F."""
-        return 5 * self.width + self.agents + 1 + self.rounds + 1
+        return 5 * self.width + self.agents + 1 + self.rounds + 2
 
     def forward(self, m: Messages) -> Tensor:
         """Features [B, N, M, F]; entries are bounded, so that no payload blinds the network."""
@@ -46,13 +51,13 @@ class Features(nn.Module):
         others = (total - unit) / count.clamp_min(1)
         spread = ((square - unit.square()) / count.clamp_min(1) - others.square()).clamp_min(0).sqrt()
         near = self._neighborhood(unit, m.present)
+        far = (unit @ self.whitening).square().mean(-1, keepdim=True).log1p()
         sender = nn.functional.one_hot(m.sender, self.agents + 1).float()
         turn = nn.functional.one_hot(m.round, self.rounds).float()
         turn = turn.view(len(m.round), 1, 1, -1).expand(*unit.shape[:-1], -1)
         alone = count / max(m.present.shape[-1], 1)
-        return torch.cat(
-            [squash(unit), squash(others), squash(spread), squash(near), squash(own), sender, turn, alone], -1
-        )
+        vectors = [squash(part) for part in (unit, others, spread, near, own)]
+        return torch.cat([*vectors, far, sender, turn, alone], -1)
 
     def _neighborhood(self, unit: Tensor, present: Tensor) -> Tensor:
         """[B, N, M, D], the mean of the other messages of an inbox, weighted by similarity."""
