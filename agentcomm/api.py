@@ -15,6 +15,7 @@ from agentcomm.base.inputs import looking_in
 from agentcomm.base.plugin import foreign
 from agentcomm.base.registry import Axis, find, names
 from agentcomm.base.text import shorten
+from agentcomm.certifying import certify as certify
 from agentcomm.contracts.topology import TopologyChoice
 from agentcomm.evaluators import check_jobs, evaluator_for
 from agentcomm.progress import evaluation_bar, training_bar

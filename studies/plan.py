@@ -187,8 +187,8 @@ STUDIES: dict[str, tuple[Grid, ...]] = {
         *(Grid(run) for run in SIZED),
         Grid("cliques_64_embedded", (), (), (OWN, {"environment": CARRIED})),
         Grid("cliques_128_embedded"),
-        Grid("prey_team_5", (), (), (OWN, {"environment": {"predators": 10}})),
-        Grid("prey_team_10"),
+        Grid("agreement", (), (), (OWN, {"environment": {"members": 10}})),
+        Grid("agreement_10"),
     ),
     "density": (
         *(Grid(run, DENSE) for run in AGREEMENTS),

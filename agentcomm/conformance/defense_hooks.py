@@ -14,6 +14,7 @@ from agentcomm.conformance.common import require
 from agentcomm.conformance.hooks import ACTIONS
 from agentcomm.contracts.defense import ORDERS, READING, Defense, defense_hooks
 from agentcomm.contracts.directory_defense import Answer, DirectoryRequests, DirectoryVerdicts
+from agentcomm.contracts.outgoing import Outgoing
 from agentcomm.contracts.verdicts import (
     ActionRequest,
     ActionVerdicts,
@@ -38,9 +39,12 @@ ANSWERS: dict[str, type] = {
 
 def watched(defense: type[Defense]) -> type[Defense]:
     """The same defense, each of whose hooks is checked whenever it is called."""
-    checks: dict[str, Callable[[Hook], Hook]] = {
+    checks: dict[str, Callable[[Any], Any]] = {
+        "cover": _cover,
+        "pad": _pad,
         "screen": _screen,
         "aggregate": _aggregate,
+        "subsets": _subsets,
         "on_action": _on_action,
         "on_directory": _on_directory,
         "respond": _respond,
@@ -80,6 +84,27 @@ def _equal(first: Tensor | None, second: Tensor | None, where: Tensor | slice = 
     return torch.equal(first[where], second[where])
 
 
+def _cover(hook: Hook) -> Hook:
+    def cover(self: Defense, outgoing: Outgoing, memory: Memory) -> Tensor | None:
+        dummy: Tensor | None = _called(hook, self, outgoing, memory)
+        _typed("cover", dummy, outgoing.sent.shape, torch.bool)
+        return dummy
+
+    return cover
+
+
+def _pad(hook: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:
+    def pad(self: Defense, size: Tensor) -> Tensor:
+        before = size.clone()
+        padded = hook(self, size)
+        _typed("pad", padded, size.shape, torch.int64)
+        require(torch.equal(before, size), "pad changes the sizes that it is shown")
+        require((padded >= size).all(), "pad makes messages shorter")
+        return padded
+
+    return pad
+
+
 def _screen(hook: Hook) -> Hook:
     names = ("present", "sender", "audience", "sequence", "sent_at", "sent_round", "key", "payload", "step")
 
@@ -100,12 +125,24 @@ def _screen(hook: Hook) -> Hook:
             _typed("replace.payload", payload, delivered.payload.shape, torch.float32)
             require(not (where & ~present).any(), "it replaces payloads of messages that are not there")
             require(payload[where].isfinite().all(), "replace.payload is not finite")
-        sealed = self.needs_seal or "sealed_by_sender" not in vars(delivered)
+        changed = verdicts.scale is not None or verdicts.replace is not None
+        require(self.changes_payloads or not changed, "it changes payloads: set changes_payloads = True")
+        _check_repair(verdicts, delivered)
+        sealed = self.needs_seal or not {"sealed_by_sender", "sealed_by"} & vars(delivered).keys()
         require(sealed, "it asks whose seal it is: set needs_seal = True")
         _check_empty(hook, self, delivered, draws, before, memory, verdicts)
         return verdicts
 
     return screen
+
+
+def _check_repair(verdicts: Verdicts, delivered: Delivered) -> None:
+    if verdicts.repair is not None:
+        where, payload = verdicts.repair
+        _typed("repair.where", where, delivered.present.shape, torch.bool)
+        _typed("repair.payload", payload, delivered.payload.shape, torch.float32)
+        require(not (where & ~delivered.refused).any(), "it repairs messages that no defense has refused")
+        require(payload[where].isfinite().all(), "repair.payload is not finite")
 
 
 def _check_empty(
@@ -120,7 +157,7 @@ def _check_empty(
     """Nothing depends on payloads in slots that hold no message."""
     traffic, present = delivered._traffic, delivered.present
     junk = traffic.edit_payload(~present, torch.full_like(delivered.payload, JUNK))
-    shown = delivered._arrived, delivered.link, delivered.size, draws
+    shown = delivered._arrived, delivered.link, delivered.size, draws, delivered._unheard
     again = Delivered(junk, delivered._verifier, delivered.step, delivered.round, *shown)
     other: Verdicts = hook(made, again, before)
     alike = all(_equal(getattr(verdicts, n), getattr(other, n), present) for n in ("refuse", "score"))
@@ -131,12 +168,26 @@ def _check_empty(
 def _aggregate(hook: Hook) -> Hook:
     def aggregate(self: Defense, inbox: InboxView, memory: Memory) -> Tensor | None:
         new: Tensor | None = _called(hook, self, inbox, memory)
+        require(self.changes_payloads or new is None, "it changes payloads: set changes_payloads = True")
         _typed("aggregate", new, inbox.payload.shape, torch.float32)
         finite = new is None or not inbox.payload.isfinite().all() or new[inbox.present].isfinite().all()
         require(finite, "what it aggregates to is not finite")
         return new
 
     return aggregate
+
+
+def _subsets(hook: Hook) -> Hook:
+    def subsets(self: Defense, inbox: InboxView, memory: Memory) -> Tensor | None:
+        heard: Tensor | None = _called(hook, self, inbox, memory)
+        sizes = inbox.present.shape
+        fits = heard is None or (heard.dtype == torch.bool and heard.dim() == 4 and heard.shape[1:] == sizes)
+        require(
+            fits and (heard is None or len(heard) > 0), f"subsets must be torch.bool (S, {', '.join(map(str, sizes))})"
+        )
+        return heard
+
+    return subsets
 
 
 def _on_action(hook: Hook) -> Hook:
@@ -151,7 +202,7 @@ def _on_action(hook: Hook) -> Hook:
         known = chosen is None or ((chosen >= -1) & (chosen < request.logits.shape[-1])).all()
         require(known, f"replace is no action in 0 .. {ACTIONS - 1}, nor -1")
         some = request.world > 0
-        rows = {name: getattr(request, name)[some] for name in ("world", "agent", "logits", "action")}
+        rows = {name: getattr(request, name)[some] for name in ("world", "agent", "logits", "action", "committed")}
         alone: ActionVerdicts = hook(self, replace(request, **rows), before)
         for name in ("resample", "replace"):
             whole, part = getattr(verdicts, name), getattr(alone, name)

@@ -23,7 +23,7 @@ from agentcomm.conformance.disturb import Disturb, DisturbDirectory, Refuse
 from agentcomm.conformance.hooks import act, same
 from agentcomm.contracts.attack import AttackConfig
 from agentcomm.contracts.calibrating import Learned, learn, take_over
-from agentcomm.contracts.defense import ORDERS, Defense, DefenseConfig, IdentityConfig, defense_hooks
+from agentcomm.contracts.defense import ON_MESSAGES, ORDERS, Defense, DefenseConfig, IdentityConfig, defense_hooks
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.step.comms import Comms
 
@@ -70,7 +70,7 @@ def check_defense(
         return made
 
     _check_history(make)
-    if hooks & {"screen", "aggregate", "respond"}:
+    if hooks & ON_MESSAGES:
         _check_messages(make, make_team_shape(num_agents, 3, width), "respond" in hooks, quick)
     if "on_action" in hooks:
         _check_actions(make, num_agents)

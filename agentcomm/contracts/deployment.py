@@ -23,6 +23,7 @@ class Deployment:
         environment: Name of its environment.
         directory: Whether its members find each other through a directory.
         gated: Whether its policy has gates.
+        remembers: Whether its policy remembers the messages of earlier steps.
         codec: Compresses payloads; None for uncompressed float32 numbers.
         channels: The channels that messages pass.
         defenses: All defenses of the team.
@@ -36,6 +37,7 @@ class Deployment:
     environment: str
     directory: bool = False
     gated: bool = False
+    remembers: bool = False
     codec: Codec[Any] | None = None
     channels: tuple[Channel[Any], ...] = ()
     defenses: tuple[Defense[Any], ...] = ()

@@ -51,7 +51,7 @@ class Monitor(Stage):
     def __call__(self, x: Exchange) -> None:
         """Count one exchange in the worlds that are running."""
         running = self.running.view(-1, 1, 1)
-        accepted = x.traffic.present & running
+        accepted = x.accepted & running
         self.edges.scatter_add_(2, x.traffic.origin.clamp(0, self.agents), accepted.long())
         touched = x.forged | x.tampered
         if self.attacked:

@@ -14,6 +14,7 @@ from agentcomm.base.calling import described
 from agentcomm.base.errors import AgentcommError, RequirementError
 from agentcomm.base.registry import find
 from agentcomm.base.versions import FORMAT, versions
+from agentcomm.contracts.defense import ORDERS
 from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.contracts.policy import CommPolicy
@@ -84,6 +85,10 @@ def evaluate_cell(
         where = _where(cell, world, policy, comms, config)
         if adversary.guards:
             row["attack"]["assumes"] = adversary.guards[0].assumes(where)
+        listed = sorted(row["defenses"], key=lambda told: ORDERS.index(find("defense", told["name"]).order))
+        for told, defense in zip(listed, defenses, strict=True):
+            if assumed := defense.assumes(where):
+                told["assumes"] = assumed
         reason = inconclusive(Played(adversary, where, executed_graph(policy), episodes), defenses)
         before.check()
     except (Exception, SystemExit) as error:  # a plug-in must not end the command

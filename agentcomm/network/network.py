@@ -3,8 +3,9 @@
 Each exchange passes through a list of stages (``agentcomm/network/stages/``): codec -> attacks of compromised senders
 -> seals -> attacks on the wire -> transport, which measures bytes -> channels and transit -> receivers read -> closed
 gates and quarantined links -> defenses up to authorization -> decoding -> the other defenses, which screen single
-messages and then aggregate inboxes -> ledger -> responses. A network has only the stages that it needs. Their state
-(memories, messages in transit, counters) is kept per world and reset when an episode ends.
+messages and then aggregate inboxes or choose parts of them for a vote -> ledger -> responses. A network has only the
+stages that it needs. Their state (memories, messages in transit, counters) is kept per world and reset when an episode
+ends.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from agentcomm.base.state import DrawingMemory, Memory, State
 from agentcomm.contracts.calibrating import require_calibrated
 from agentcomm.contracts.channel import Channel
 from agentcomm.contracts.codec import Codec
-from agentcomm.contracts.defense import ORDERS, READING, Defense, defense_hooks
+from agentcomm.contracts.defense import ORDERS, READING, Defense, authenticates, defense_hooks
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import Links
@@ -30,10 +31,12 @@ from agentcomm.network.ledger import Ledger
 from agentcomm.network.link import Link
 from agentcomm.network.record import ExchangeRecord, records_of
 from agentcomm.network.stages.accounts import Count, Spread
+from agentcomm.network.stages.covering import Cover, Discard, Pad
 from agentcomm.network.stages.defending import Aggregate, Quarantine, Respond, Screen
 from agentcomm.network.stages.receiving import CloseGates, Decode, Receive
 from agentcomm.network.stages.sending import AttackSenders, Encode, Seal
 from agentcomm.network.stages.stage import Stage
+from agentcomm.network.stages.voting import ChooseSubsets
 from agentcomm.network.stages.wire import AttackWire, Carry, Send
 from agentcomm.network.transports import TRANSPORTS, MakeTransport
 from agentcomm.wire.envelope import PLAIN
@@ -123,6 +126,7 @@ class Network(State):
         """
         transport, codec, guards = self.transport, self.codec, self.guards
         sealed = any(d.needs_seal for d in self.defenses)
+        proofs = [d.name for d in self.defenses if authenticates(d)]
         added = sum(d.message_bytes for d in self.defenses)
         senders = [guard for guard in guards if guard.at_sender]
         on_wire = [guard for guard in guards if not guard.at_sender]
@@ -134,20 +138,24 @@ class Network(State):
         return [
             *([] if codec is None else [Encode(codec, memory)]),
             *([AttackSenders(senders, self.keyring)] if senders else []),
+            *(Cover(d, m) for d, m, h in used if "cover" in h),
             *([Seal(self.keyring)] if sealed else []),
             *([AttackWire(on_wire, self.keyring)] if on_wire else []),
             Send(transport, sealed, plain, PLAIN if codec is None else codec.name, added),
+            *(Pad(d) for d, _, h in used if "pad" in h),
             *([] if self.link is None else [Carry(self.link, transport, self.ledger)]),
             Receive(transport),
+            *([Discard()] if any("cover" in h for _, _, h in used) else []),
             *([CloseGates()] if self.spare or self.link is not None else []),
             *(quarantine for _, _, quarantine in responding),
             *(screen for reads, screen in screens if not reads),
             *([Decode(codec, memory)] if codec is not None and codec.stateful else []),
             *(screen for reads, screen in screens if reads),
             *(Aggregate(d, m) for d, m, h in used if "aggregate" in h),
+            *(ChooseSubsets(d, m) for d, m, h in used if "subsets" in h),
             *([Spread(spreading)] if spreading else []),
             Count(self.ledger, bool(guards), self.copies),
-            *(Respond(*response, self.keyring) for response in responding),
+            *(Respond(*response, self.keyring, proofs) for response in responding),
         ]
 
     def reset(self, worlds: Tensor) -> None:

@@ -246,6 +246,7 @@ def deployment(
         environment=world.name,
         directory=isinstance(world, DirectoryWorld),
         gated=policy.gate is not None,
+        remembers=policy.keeps_heard,
         codec=codec,
         channels=tuple(channels),
         defenses=tuple(defenses),

@@ -22,7 +22,7 @@ class Spread(Stage):
     def __call__(self, x: Exchange) -> None:
         """Tell the attacks which messages were accepted."""
         for guard in self.guards:
-            guard.spread(x.traffic.present)
+            guard.spread(x.accepted)
 
 
 class Count(Stage):
@@ -39,7 +39,7 @@ class Count(Stage):
 
     def __call__(self, x: Exchange) -> None:
         """Count the messages by their fate."""
-        accepted, did = x.traffic.present, x.effects
+        accepted, did = x.accepted, x.effects
         self.ledger.count(sent=x.sent, accepted=accepted)
         self.ledger.carry(x.put, x.size)
         for by, where in x.refused.items():
