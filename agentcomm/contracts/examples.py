@@ -73,7 +73,7 @@ class Examples:
         Args:
             share: Share of the episodes in the first part; each part has at least one if there are two.
         """
-        known = self.episode.unique()
+        known = torch.unique(self.episode)
         first = known[: max(1, min(len(known) - 1, round(share * len(known))))]
         early = torch.isin(self.episode, first)
         return self.take(early), self.take(~early)

@@ -87,7 +87,7 @@ class DriftAlarm(Detector[DriftAlarmConfig]):
         charts = m.payload.new_zeros(int(episode.max()) + 1, agents, agents + 1)
         score = m.payload.new_zeros(m.present.shape)
         time = m.step * self.rounds + m.round
-        for moment in time.unique().tolist():
+        for moment in torch.unique(time).tolist():
             rows = (time == moment).nonzero().squeeze(1)
             memory = {"chart": charts[episode[rows]]}
             score[rows] = self.score(m.rows(rows), memory)
@@ -99,4 +99,5 @@ class DriftAlarm(Detector[DriftAlarmConfig]):
         at = m.round.view(-1, 1, 1)
         unit = (m.payload - self.mean[at, m.sender]) / self.spread[at, m.sender]
         mean, spread = self.usual
-        return ((unit.square().mean(-1).sqrt() - mean) / spread).clamp_max(FARTHEST)
+        distance: Tensor = (unit.square().mean(-1).sqrt() - mean) / spread
+        return distance.clamp_max(FARTHEST)

@@ -96,7 +96,8 @@ class GaussianProcess(Detector[GaussianProcessConfig]):
         usual = kernel.diagonal(dim1=-2, dim2=-1) * self.config.liar**2
         truth = error.square().mean(-1) / variance + variance.log()
         lie = away.square().mean(-1) / usual + usual.log()
-        return (truth - lie)[..., 1:] / 2
+        odds: Tensor = (truth - lie)[..., 1:] / 2
+        return odds
 
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
         """Scale payloads by the probability of truth; those that are not finite are refused."""

@@ -115,8 +115,8 @@ class Forest(NamedTuple):
             levels.append((feature, cut, leaf, depth + _cuts(inside).float()))
             value = samples.gather(-1, feature.gather(1, node).unsqueeze(-1)).squeeze(-1)
             node = 2 * node + (value > cut.gather(1, node))
-        parts = [torch.cat(part, 1) for part in zip(*levels, strict=True)]
-        return cls(*parts, usual=float(_cuts(torch.tensor(count))))
+        features_, cuts, leaves, paths = (torch.cat(part, 1) for part in zip(*levels, strict=True))
+        return cls(features_, cuts, leaves, paths, float(_cuts(torch.tensor(count))))
 
     def score(self, features: Tensor) -> Tensor:
         """[n] anomaly scores in (0, 1) of messages [n, F] (Liu et al., equation 2)."""

@@ -64,5 +64,5 @@ class Reconstruct(Detector[ReconstructConfig]):
         if self.limit == 0.0:
             return Verdicts(score=score)
         unit = self.network(self.messages(delivered))[..., 1:]
-        payload = (self.features.mean + self.features.spread * unit).clamp(-self.limit, self.limit)
+        payload: Tensor = (self.features.mean + self.features.spread * unit).clamp(-self.limit, self.limit)
         return Verdicts(replace=Replacement(flagged, torch.where(flagged.unsqueeze(-1), payload, 0.0)), score=score)
