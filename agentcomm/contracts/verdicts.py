@@ -76,6 +76,7 @@ class Delivered:
         size: [B, N, M] int64 bytes of each message on the wire.
         draws: The defense's random numbers.
         unheard: [B, N, M] bool, messages to closed gates, which no defense judged; None for none.
+        traced: Whether ``payload`` carries gradients, as in an attacker's prediction.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Delivered:
         size: Tensor,
         draws: Draws,
         unheard: Tensor | None = None,
+        traced: bool = False,
     ) -> None:
         self._unheard = unheard
         self._traffic = traffic
@@ -97,6 +99,7 @@ class Delivered:
         self.link = link
         self.size = size
         self._draws = draws
+        self._traced = traced
         self.step = step
         self.round = round_
         self.present = traffic.present
@@ -118,7 +121,8 @@ class Delivered:
     @cached_property
     def payload(self) -> Tensor:
         """[B, N, M, D] payloads as received."""
-        return self._traffic.payload().detach()
+        payload = self._traffic.payload()
+        return payload if self._traced else payload.detach()
 
     @cached_property
     def refused(self) -> Tensor:

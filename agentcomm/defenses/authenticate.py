@@ -36,6 +36,7 @@ class Authenticate(Defense[AuthenticateConfig]):
 
     version = "2"
     order = "authenticate"
+    adaptive = ("sleeper", "late")
     needs_seal = True
     history = None
     fails_open = False

@@ -22,6 +22,7 @@ class CachedAnswers(Defense):
     """Keeps the last good answer per look-up and skill; there are as many look-ups as agents at most."""
 
     order = "response"
+    adaptive = ("poisoned_cache",)
     history = None
     lossless = False  # a hub can be overloaded without an attack
 

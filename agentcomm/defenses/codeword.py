@@ -28,6 +28,7 @@ class Codeword(Defense[CodewordConfig]):
     """Compares every part of a payload with all codewords of its group."""
 
     order = "content"
+    adaptive = ("substitute:exact=true",)
     fails_open = False
     lossless = False  # where senders do not speak through the codec
 

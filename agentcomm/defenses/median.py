@@ -24,6 +24,8 @@ class MedianConfig(DefenseConfig):
 class Median(CenterRule[MedianConfig]):
     """Aggregates each inbox; of an even number of values, the mean of the two in the middle counts."""
 
+    adaptive = ("little", "collude", "gradient:adaptive=true")
+
     @property
     def least(self) -> int:
         """As configured."""

@@ -15,6 +15,7 @@ class MemberRatings(Defense):
     """Refuses everybody else's ratings."""
 
     order = "authorize"
+    adaptive = ("rug_pull",)
     fails_open = False
 
     def on_directory(self, requests: DirectoryRequests, memory: dict[str, Tensor]) -> DirectoryVerdicts:

@@ -38,6 +38,7 @@ class Quarantine(Defense[QuarantineConfig]):
     """Counts refusals per link; needs other defenses that refuse."""
 
     order = "response"
+    adaptive = ("sleeper", "frame:how=tamper")
     history = None
 
     @classmethod

@@ -15,6 +15,7 @@ class SealedTraces(Defense):
     """Refuses names without their owners' seals; the one that was asked counts instead."""
 
     order = "audit"
+    adaptive = ("rank:stalls=true",)
     fails_open = False
 
     def on_directory(self, requests: DirectoryRequests, memory: dict[str, Tensor]) -> DirectoryVerdicts:

@@ -22,7 +22,7 @@ from agentcomm.contracts.threat_model import ThreatModel
 from agentcomm.contracts.world import World
 from agentcomm.directory.world import DirectoryWorld
 from agentcomm.evaluation import provenance
-from agentcomm.evaluation.cells import Cell
+from agentcomm.evaluation.cells import Cell, is_aimed
 from agentcomm.evaluation.integrity import Integrity
 from agentcomm.evaluation.metrics import detection, measure, score_of
 from agentcomm.evaluation.progress import CellProgress
@@ -149,6 +149,7 @@ def about(cell: Cell, saved: SavedPolicy, own: TransportConfig) -> dict[str, Any
         "attack": None if cell.attack is None else _describe("attack", cell.attack),
         "defenses": [_describe("defense", d) for d in cell.defenses],
         "defense_label": cell.defense_label,
+        "adaptive": is_aimed(cell),
         "episodes": cell.episodes,
         "episode_seed": cell.episode_seed,
         "decisions": cell.conditions.decisions,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from agentcomm.base.numbers import Numbers
 from agentcomm.contracts.inbox import Inbox, Members
 from agentcomm.contracts.traffic import Links, Traffic
 from agentcomm.guards.effects import Effects
+from agentcomm.guards.messages import MessageGuard
 
 PredictLogits = Callable[[Inbox], Tensor]  # action logits [B, N, A] given an inbox
 
@@ -54,6 +55,9 @@ class Exchange:
         members: The members of a vote, if a defense lets the policy decide by one. None for none.
         dummy: [B, N, M] bool, dummies that defenses put on the wire; None without any.
         covered_from: The traffic before and after dummies were added; None without any.
+        predict_defended: Action logits [B, N, A] after the deployed defenses, given this exchange, whether the messages
+            are still to be sealed, and some traffic; None without defenses or attacks that know them.
+        traced: Whether defenses are shown payloads with their gradients, as in predictions.
     """
 
     spoken: Tensor
@@ -86,6 +90,8 @@ class Exchange:
     members: Members | None = None
     dummy: Tensor | None = None
     covered_from: tuple[Traffic, Traffic] | None = None
+    predict_defended: Callable[[Exchange, bool, Traffic], Tensor] | None = None
+    traced: bool = False
 
     @classmethod
     def begin(
@@ -148,6 +154,13 @@ class Exchange:
         """[B, N, M] bool, messages that no gate or defense has refused so far."""
         present = self.traffic.present
         return present if self.repaired is None else present & ~self.repaired
+
+    def prediction(self, guard: MessageGuard) -> Callable[[Traffic], Tensor] | None:
+        """Maps traffic to action logits [B, N, A] as an attack predicts them: through the defenses if it knows them."""
+        knows = guard.base.threat.knowledge == "defense"
+        if self.predict_logits is None or self.predict_defended is None or not knows:
+            return self.predict_logits
+        return partial(self.predict_defended, self, guard.at_sender)
 
     def attacked(self, traffic: Traffic, did: Effects) -> None:
         """Take over the traffic that an attack returned, and its effects."""

@@ -29,6 +29,7 @@ from agentcomm.guards.messages import MessageGuard
 from agentcomm.network.exchange import Exchange, PredictLogits
 from agentcomm.network.ledger import Ledger
 from agentcomm.network.link import Link
+from agentcomm.network.prediction import Prediction
 from agentcomm.network.record import ExchangeRecord, records_of
 from agentcomm.network.stages.accounts import Count, Spread
 from agentcomm.network.stages.covering import Cover, Discard, Pad
@@ -62,6 +63,7 @@ class Network(State):
     Attributes:
         stages: Stages, in the order in which messages pass them.
         defenses: Defenses, in their fixed order.
+        prediction: Predicts what the defenses make of messages, for attacks that know them; None without such attacks.
         memories: Memory of each defense, shared by its hooks on messages and actions.
         payload_numbers: Numbers in a payload that carry information.
         ledger: Counts of messages and bytes.
@@ -73,7 +75,7 @@ class Network(State):
         ValueError: If the transport is unknown, or cannot carry the output of the codec.
     """
 
-    keeps = ("stages", "memories", "ledger", "transport", "keyring")
+    keeps = ("stages", "memories", "ledger", "transport", "keyring", "prediction")
 
     def __init__(
         self,
@@ -115,6 +117,10 @@ class Network(State):
             raise ValueError(f"{type(self.transport).__name__} carries whole float32 payloads only: use no codec")
         self.payload_numbers = team_shape.width if numbers is None else numbers
         self.stages = self._stages(4 * self.payload_numbers)
+        self.prediction: Prediction | None = None
+        if self.defenses and any(guard.base.threat.knowledge == "defense" for guard in guards):
+            sealed = any(defense.needs_seal for defense in self.defenses)
+            self.prediction = Prediction(self.stages, self.keyring, sealed, derive(seed, "prediction"))
         self.trace: list[ExchangeRecord] | None = None
         self.numbers: Numbers | None = None
 
@@ -192,6 +198,7 @@ class Network(State):
             require_calibrated(defense)
         x = Exchange.begin(spoken, links, step, round_, self.team_shape.rounds, self.spare, predict_logits)
         x.numbers = self.numbers
+        x.predict_defended = None if self.prediction is None else self.prediction.logits
         for stage in self.stages:
             stage(x)
         if self.trace is not None:

@@ -40,6 +40,7 @@ class GridConfig(Strict):
     defenses: tuple[tuple[Choice, ...], ...] = Field(
         (), description="lists of defenses used together, besides no defense"
     )
+    adaptive: bool = Field(False, description="also evaluate each defense under the attacks that are aimed at it")
     conditions: ConditionsConfig = Field(ConditionsConfig(), description="conditions of the cells")
     episodes: int = Field(512, ge=1, description="episodes per cell")
     episode_seed: int = Field(1_000_003, ge=0, description="seed of the episodes, the same for every cell")

@@ -12,8 +12,16 @@ from agentcomm.base.calling import answered, calling
 from agentcomm.base.state import DrawingMemory, Memory
 from agentcomm.contracts.defense import Defense, defense_hooks
 from agentcomm.contracts.shape import TeamShape
-from agentcomm.contracts.transport import Transport
-from agentcomm.contracts.verdicts import Delivered, Draws, ExchangeOutcome, InboxView, Replacement, Responses, Verdicts
+from agentcomm.contracts.verdicts import (
+    Delivered,
+    Draws,
+    ExchangeOutcome,
+    InboxView,
+    Replacement,
+    Responses,
+    Verdicts,
+    Verifier,
+)
 from agentcomm.network.exchange import Exchange
 from agentcomm.network.stages.stage import Stage
 from agentcomm.wire.keyring import Keyring
@@ -28,7 +36,7 @@ class Screen(Stage):
         transport: Tells whose seal it is.
     """
 
-    def __init__(self, defense: Defense, memory: Memory, transport: Transport) -> None:
+    def __init__(self, defense: Defense, memory: Memory, transport: Verifier) -> None:
         self.defense, self.memory, self.transport = defense, memory, transport
         self.who = f"defense {defense.name!r}"
         self.draws = draws_of(defense, memory)
@@ -36,7 +44,7 @@ class Screen(Stage):
 
     def __call__(self, x: Exchange) -> None:
         """Refuse messages, scale and replace payloads, note scores."""
-        shown = x.arrived, x.link, x.arrived_size, self.draws, x.refused.get("gate")
+        shown = x.arrived, x.link, x.arrived_size, self.draws, x.refused.get("gate"), x.traced
         delivered = Delivered(x.traffic, self.transport, x.step, x.round, *shown)
         with calling(self.who, "screen"):
             verdicts = self.defense.screen(delivered, self.memory.tensors)
@@ -206,5 +214,5 @@ def draws_of(defense: Defense, memory: Memory) -> Draws:
 def inbox_view(x: Exchange, draws: Draws) -> InboxView:
     """The accepted messages of an exchange, as defenses see inboxes."""
     t = x.traffic
-    payload = t.payload().detach().masked_fill(~t.present.unsqueeze(-1), 0.0)
+    payload = (t.payload() if x.traced else t.payload().detach()).masked_fill(~t.present.unsqueeze(-1), 0.0)
     return InboxView(x.step, x.round, t.present, t.sender, payload, x.spoken.detach(), t.sent_at, x.link, draws)

@@ -58,7 +58,8 @@ class AttackSenders(Stage):
     def __call__(self, x: Exchange) -> None:
         """Apply each attack in turn; messages dropped here were never sent."""
         for guard in self.guards:
-            x.attacked(*guard.apply(x.traffic, self.keyring, x.step, x.round, x.links.due, x.predict_logits))
+            predict = x.prediction(guard)
+            x.attacked(*guard.apply(x.traffic, self.keyring, x.step, x.round, x.links.due, predict))
         x.effects = replace(x.effects, unsaid=x.effects.dropped)
 
 

@@ -27,7 +27,8 @@ class AttackWire(Stage):
         """Apply each attack in turn."""
         x.written = x.traffic
         for guard in self.guards:
-            x.attacked(*guard.apply(x.traffic, self.keyring, x.step, x.round, x.links.due, x.predict_logits))
+            predict = x.prediction(guard)
+            x.attacked(*guard.apply(x.traffic, self.keyring, x.step, x.round, x.links.due, predict))
 
 
 class Send(Stage):
