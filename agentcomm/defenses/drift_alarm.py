@@ -39,6 +39,7 @@ class DriftAlarm(Detector[DriftAlarmConfig]):
     """Keeps a control chart per receiver and claimed sender."""
 
     history = None
+    answers = ("aa.l3.drift_detection",)
     adaptive = ("slow_drift",)
     needs_identity: ClassVar[bool] = True
 

@@ -45,6 +45,7 @@ class GaussianProcessConfig(DetectorConfig, IdentityConfig):
 class GaussianProcess(Detector[GaussianProcessConfig]):
     """A Gaussian process over the identities of agents."""
 
+    answers = ("aa.l3.cross_validation",)
     adaptive = ("substitute", "slow_drift")
     needs_identity: ClassVar[bool] = True
     changes_payloads: ClassVar[bool] = True

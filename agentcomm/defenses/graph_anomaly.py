@@ -14,8 +14,6 @@ corruption that it was trained on; messages that are only missing or late.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor, nn
 
 from agentcomm.contracts.examples import Examples
@@ -31,8 +29,8 @@ class GraphAnomalyConfig(DetectorConfig):
 class GraphAnomaly(Detector[GraphAnomalyConfig]):
     """Scores messages by a network that tells clean messages from corrupted ones."""
 
+    answers = ("aa.l3.cross_agent_input_detection",)
     adaptive = ("substitute", "slow_drift")
-    differentiable: ClassVar[bool] = True
 
     def fit(self, messages: Messages, examples: Examples) -> None:
         """Train the network on clean messages and corrupted copies of them."""

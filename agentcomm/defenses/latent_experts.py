@@ -70,6 +70,7 @@ class LatentExperts(Detector[LatentExpertsConfig]):
     """A product of Gaussian experts over a latent state."""
 
     refuses = False
+    answers = ("aa.l3.cross_validation",)
     adaptive = ("substitute", "slow_drift")
     needs_identity: ClassVar[bool] = True
     changes_payloads: ClassVar[bool] = True

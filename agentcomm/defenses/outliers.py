@@ -41,6 +41,7 @@ class OutliersConfig(DetectorConfig):
 class Outliers(Detector[OutliersConfig]):
     """Scores messages by an outlier model of clean ones."""
 
+    answers = ("aa.l3.cross_agent_input_detection",)
     adaptive = ("substitute", "slow_drift")
 
     @classmethod

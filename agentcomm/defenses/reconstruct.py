@@ -35,6 +35,7 @@ class Reconstruct(Detector[ReconstructConfig]):
     """Replaces messages that it takes for corrupted by reconstructions."""
 
     refuses = False
+    answers = ("aa.l3.cross_agent_input_detection",)
     adaptive = ("substitute", "slow_drift")
     changes_payloads: ClassVar[bool] = True
     differentiable: ClassVar[bool] = True

@@ -42,6 +42,7 @@ class ReliabilityConfig(DetectorConfig):
 class Reliability(Detector[ReliabilityConfig]):
     """Scales messages by a learned weight in (0, 1]."""
 
+    answers = ("aa.l3.cross_agent_input_detection",)
     adaptive = ("sleeper", "gradient:adaptive=true")
     changes_payloads: ClassVar[bool] = True
     differentiable: ClassVar[bool] = True
