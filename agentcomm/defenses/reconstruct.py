@@ -49,7 +49,7 @@ class Reconstruct(Detector[ReconstructConfig]):
 
         def loss(made: Messages, corrupted: Tensor, clean: Messages) -> Tensor:
             out = self.network(made)
-            error = (out[..., 1:] - (clean.payload - features.mean) / features.spread).square().mean(-1)
+            error: Tensor = (out[..., 1:] - (clean.payload - features.mean) / features.spread).square().mean(-1)
             return balanced(out[..., 0], corrupted, clean.present) + error[clean.present].mean()
 
         train(self.network, messages, features.spread, loss, examples.generator)

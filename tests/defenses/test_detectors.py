@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from agentcomm.runs.assembly import make_world, shape_of
 from agentcomm.runs.choices import PLAIN_TRANSPORT
 from agentcomm.runs.folder import open_run
 
-DETECTORS = {
+DETECTORS: dict[str, dict[str, Any]] = {
     "outliers": {},
     "outliers:density": {"by": "density"},
     "graph_anomaly": {},
@@ -71,7 +72,7 @@ def fresh(form: str, worlds: int) -> Detector:
 def moments(found: Examples) -> list[Tensor]:
     """The rows of each exchange."""
     time = found.step * 2 + found.round
-    return [(time == moment).nonzero().squeeze(1) for moment in time.unique().tolist()]
+    return [(time == moment).nonzero().squeeze(1) for moment in torch.unique(time).tolist()]
 
 
 def flagged_by(detector: Detector, found: Examples) -> Tensor:
@@ -97,6 +98,9 @@ def delivered(found: Examples) -> Delivered:
 
 class NotAsked:
     def verify(self, traffic: Traffic) -> Tensor:
+        raise AssertionError
+
+    def signers(self, traffic: Traffic) -> Tensor:
         raise AssertionError
 
 
