@@ -122,7 +122,7 @@ AGREEMENT = Task(
     (NOISE, MINORITY, DROP, GRADIENT),
     (
         *_each((MINORITY,), "median", "trimmed_mean", "krum", "geometric_median", "w_msr", "bristle", "cross_check"),
-        *_each((MINORITY,), "ensemble", "graph_anomaly", "authenticate+reputation", "authenticate+median"),
+        *_each((MINORITY,), "ensemble:k=2", "graph_anomaly", "authenticate+reputation", "authenticate+median"),
         *_each((NOISE,), "clip", "outliers"),
         *_each((TAMPER, FORGED), "authenticate"),
         *_each(("stall:node=2",), "quorum"),
@@ -158,7 +158,7 @@ TRAINED = {
 }
 TRAINED[CAPTURE.run] += ("capture_adversarial_population", "capture_bottleneck")
 TRAINED_UNDER = (DROP, NOISE, TAMPER, GRADIENT)
-VOTES = {"agreement_9_median": "median", "agreement_9_subset": "ensemble"}
+VOTES = {"agreement_9_median": "median", "agreement_9_subset": "ensemble:k=2"}
 OUTVOTED = {run: group for run, group in VOTES.items() if installed(group)}
 OF_NINE = ("agreement_9_dropout", "agreement_9_adversarial")
 
