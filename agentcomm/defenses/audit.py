@@ -58,7 +58,8 @@ class Audit(Defense[AuditConfig]):
     """Logs accepted messages, and says whose they are."""
 
     order = "audit"
-    answers = ("aa.l2.behavior_auditing_and_responsibility_tracing", "aa.l2.causal_tracing_and_localization")
+    answers = ("aa.l2.behavior_auditing", "aa.l2.causal_tracing")
+    adaptive = ("evade", "collude")
     needs_seal = True
     refuses = False
     history = None

@@ -26,7 +26,8 @@ class CommittedActions(Defense):
     """Stands between agents and their actuators."""
 
     order = "response"
-    answers = ("ua.l3.behavior_auditing_and_restriction",)
+    answers = ("aa.l3.permission_classification", "ua.l3.capability_boundary_control")
+    adaptive = ("covert", "leak")
     fails_open = False
 
     def assumes(self, deployment: Deployment) -> dict[str, bool | float | str]:

@@ -106,6 +106,15 @@ def test_copies_of_dummies_are_dummies() -> None:
     assert int(network.ledger["replayed"].sum()) > int(network.ledger["sent"].sum() * 0.5)
 
 
+def test_a_changed_dummy_is_heard_only_where_somebody_listens() -> None:
+    """Without seals it has become a message; behind a closed gate it is refused all the same."""
+    network = made(["constant_rate"], [attack("noise", S)])
+    for e, inbox in zip(TALK, carry(network, TALK), strict=True):
+        assert not inbox.mask[~e.links.open].any()
+    sealed = made(["authenticate", "constant_rate"], [attack("noise", S)])
+    assert not any(inbox.mask.any() for inbox in carry(sealed, TALK))
+
+
 def test_attacks_waste_their_budget_on_dummies() -> None:
     """An attack on the wire cannot tell them apart, so part of what it drops is nothing."""
     few = {"per_step": 3}
