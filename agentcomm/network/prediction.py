@@ -23,6 +23,7 @@ from agentcomm.base.state import Memory, State
 from agentcomm.contracts.traffic import Traffic
 from agentcomm.contracts.verdicts import Draws
 from agentcomm.network.exchange import Exchange
+from agentcomm.network.stages.covering import Discard
 from agentcomm.network.stages.defending import Aggregate, Quarantine, Screen
 from agentcomm.network.stages.receiving import CloseGates, Decode
 from agentcomm.network.stages.stage import Stage
@@ -43,7 +44,9 @@ class Prediction(State):
 
     def __init__(self, stages: Sequence[Stage], keyring: Keyring, sealed: bool, seed: int) -> None:
         self.stages = [
-            stage for stage in stages if isinstance(stage, CloseGates | Quarantine | Screen | Decode | Aggregate)
+            stage
+            for stage in stages
+            if isinstance(stage, CloseGates | Discard | Quarantine | Screen | Decode | Aggregate)
         ]
         self.keyring, self.sealed = keyring, sealed
         self.generator = torch.Generator(keyring.episode.device).manual_seed(seed)
