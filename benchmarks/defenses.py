@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from agentcomm.evaluation.calibration import Clean, calibrate
 from rich.console import Console
 from rich.progress import track
 
@@ -26,6 +25,7 @@ from agentcomm.base.files import write_text
 from agentcomm.base.versions import versions
 from agentcomm.contracts.defense import defense_hooks
 from agentcomm.contracts.world import World
+from agentcomm.evaluation.calibration import Clean, calibrate
 from agentcomm.runs.assembly import make_comms, make_policy, make_world
 from agentcomm.runs.choices import Choice, TransportConfig
 from agentcomm.step.loop import TeamLoop

@@ -109,7 +109,7 @@ CAPTURE = Task(
         *_each((DRIFT,), "drift_alarm"),
         *_each((LATE,), "timeliness"),
         *_each((MEMBER,), "authenticate+reputation"),
-        *_each((), "padding", "constant_rate", "hop_limit", "taint"),
+        *_each((), "padding", "constant_rate", "authenticate+hop_limit", "taint"),
     ),
 )
 MINORITY = "tamper:node=2"
@@ -124,6 +124,7 @@ AGREEMENT = Task(
         *_each((MINORITY,), "ensemble", "graph_anomaly", "authenticate+reputation", "authenticate+median"),
         *_each((NOISE,), "clip", "outliers"),
         *_each((TAMPER, FORGED), "authenticate"),
+        *_each(("stall:node=2",), "quorum"),
     ),
 )
 MARKET = "market"
@@ -135,12 +136,14 @@ TRADE = Task(
     "higher",
     LISTED,
     (
-        *_each(("copied_card",), "challenge", "pinning"),
+        *_each(("copied_card",), "challenge", "signed_cards"),
+        *_each(("rug_pull:turn=4",), "pinning"),
         *_each(("badmouth",), "member_ratings"),
-        *_each(("sybil",), "admission"),
+        *_each(("sybil",), "admission", "track_record"),
         *_each(("half_open",), "request_timeout"),
-        *_each(("blast",), "cached_answers", "last_good"),
-        *_each(("hub_poison",), "quorum"),
+        *_each(("blast",), "last_good"),
+        *_each(("hub_poison",), "signed_cards+last_good"),
+        *_each(("description",), "instruction_filter"),
         *_each(("scapegoat",), "sealed_traces"),
     ),
 )
@@ -158,17 +161,12 @@ VOTES = {"agreement_9_median": "median", "agreement_9_subset": "ensemble"}
 OUTVOTED = {run: group for run, group in VOTES.items() if installed(group)}
 OF_NINE = ("agreement_9_dropout", "agreement_9_adversarial")
 
-# Agents whose messages are refused in the name of others: trust without authentication, and with it.
+# Trust in senders whose messages `clip` finds too long, without authentication and after it.
 FRAME = "frame:how=forge"
-FRAMED = tuple(filter(installed, ("reputation:unauthenticated=true", "authenticate+reputation")))
+TRUST = ("clip+reputation:unauthenticated=true,suspicion=0.5", "authenticate+clip+reputation:suspicion=0.5")
+FRAMED = tuple(filter(installed, TRUST))
 FRAGMENTED = "capture_fragments"
 CHAINS = tuple(filter(installed, ("authenticate", "authenticate+fragment_chain", "fragment_chain:keyed=false")))
 
-RETRAINED = "retrained"  # cells of studies/retrained.py
-FILTER = "hold_last:threshold=1.5"
-ALONE = "no attacker"
-
-
-def retraining(against: bool, half: bool = False) -> str:
-    """The label of an attacker that was trained against the filter, or without it; half way or at its end."""
-    return f"attacker trained {'against the filter' if against else 'without a filter'}{', half way' if half else ''}"
+RETRAINED = "retrained"  # cells that studies/retrained_cells.py makes
+FILTER = "median"
