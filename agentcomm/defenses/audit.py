@@ -58,7 +58,7 @@ class Audit(Defense[AuditConfig]):
     """Logs accepted messages, and says whose they are."""
 
     order = "audit"
-    answers = ("aa.l2.behavior_auditing", "aa.l2.causal_tracing")
+    answers = ("aa.l2.behavior_auditing_and_responsibility_tracing", "aa.l2.causal_tracing_and_localization")
     adaptive = ("evade", "collude")
     needs_seal = True
     refuses = False

@@ -26,7 +26,7 @@ class CommittedActions(Defense):
     """Stands between agents and their actuators."""
 
     order = "response"
-    answers = ("aa.l3.permission_classification", "ua.l3.capability_boundary_control")
+    answers = ("ua.l3.behavior_auditing_and_restriction",)
     adaptive = ("covert", "leak")
     fails_open = False
 
