@@ -266,6 +266,7 @@ def deployment(
         shape=shape_of(world, policy),
         environment=world.name,
         directory=isinstance(world, DirectoryWorld),
+        votes=world.votes,
         gated=policy.gate is not None,
         remembers=policy.keeps_heard,
         codec=codec,
