@@ -14,6 +14,7 @@ from agentcomm.conformance.common import require
 from agentcomm.conformance.hooks import ACTIONS
 from agentcomm.contracts.defense import ORDERS, READING, Defense, defense_hooks
 from agentcomm.contracts.directory_defense import Answer, DirectoryRequests, DirectoryVerdicts
+from agentcomm.contracts.fragments import ArrivingFragments
 from agentcomm.contracts.outgoing import Outgoing
 from agentcomm.contracts.verdicts import (
     ActionRequest,
@@ -42,6 +43,7 @@ def watched(defense: type[Defense]) -> type[Defense]:
     checks: dict[str, Callable[[Any], Any]] = {
         "cover": _cover,
         "pad": _pad,
+        "reassemble": _reassemble,
         "screen": _screen,
         "aggregate": _aggregate,
         "subsets": _subsets,
@@ -82,6 +84,15 @@ def _equal(first: Tensor | None, second: Tensor | None, where: Tensor | slice = 
     if first is None or second is None:
         return first is second
     return torch.equal(first[where], second[where])
+
+
+def _reassemble(hook: Hook) -> Hook:
+    def reassemble(self: Defense, arriving: ArrivingFragments, memory: Memory) -> Tensor | None:
+        refused: Tensor | None = _called(hook, self, arriving, memory)
+        _typed("reassemble", refused, arriving.count.shape, torch.bool)
+        return refused
+
+    return reassemble
 
 
 def _cover(hook: Hook) -> Hook:
@@ -264,7 +275,8 @@ def _on_action(hook: Hook) -> Hook:
 
 def _on_directory(hook: Hook) -> Hook:
     refusals = {"refuse_cards": "card_sent", "refuse_ratings": "rating_sent"}
-    refusals |= {"close": "half_open", "refuse_traces": "trace_name"}
+    refusals |= {"close": "half_open", "refuse_traces": "trace_name", "turn_away_cards": "card_sent"}
+    refusals |= {"turn_away_requests": "request_sent", "strip": "card_sent"}
 
     def on_directory(self: Defense, requests: DirectoryRequests, memory: Memory) -> DirectoryVerdicts:
         before = _copied(memory)
@@ -292,7 +304,8 @@ def _on_directory(hook: Hook) -> Hook:
 
 def _rest(requests: DirectoryRequests) -> DirectoryRequests:
     """The same without the first of the worlds."""
-    rows = {f.name: getattr(requests, f.name)[1:] for f in fields(requests) if f.name != "answer"}
+    rows: dict[str, Any] = {f.name: getattr(requests, f.name) for f in fields(requests) if f.name != "answer"}
+    rows = {name: value[1:] if isinstance(value, Tensor) else value for name, value in rows.items()}
     answer = requests.answer
     if answer is not None:
         answer = Answer(**{f.name: getattr(answer, f.name)[1:] for f in fields(Answer)})

@@ -22,6 +22,7 @@ from agentcomm.conformance.defense_hooks import watched
 from agentcomm.conformance.directories import LOOKUPS, MEMBERS, STEPS, WORLDS, Market, same_answer
 from agentcomm.conformance.disturb import Disturb, DisturbDirectory, Refuse
 from agentcomm.conformance.hooks import act, same
+from agentcomm.conformance.reassembly import check_reassembly
 from agentcomm.contracts.attack import AttackConfig
 from agentcomm.contracts.calibrating import Learned, learn, take_over
 from agentcomm.contracts.defense import ON_MESSAGES, ORDERS, Defense, DefenseConfig, IdentityConfig, defense_hooks
@@ -73,6 +74,8 @@ def check_defense(
     _check_history(make)
     if hooks & ON_MESSAGES:
         _check_messages(make, make_team_shape(num_agents, 3, width), "respond" in hooks, quick)
+    if "reassemble" in hooks:
+        check_reassembly(make, quick)
     if "on_action" in hooks:
         _check_actions(make, num_agents)
     if "on_directory" in hooks:

@@ -18,6 +18,7 @@ from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.directory_defense import DirectoryRequests, DirectoryVerdicts
 from agentcomm.contracts.directory_hook import DirectoryShape
 from agentcomm.contracts.examples import Examples
+from agentcomm.contracts.fragments import ArrivingFragments
 from agentcomm.contracts.outgoing import Outgoing
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.verdicts import (
@@ -36,9 +37,11 @@ Order = Literal[
 ORDERS: tuple[Order, ...] = get_args(Order)
 READING = ORDERS.index("content")  # defenses from this one on see decoded payloads, and may replace them
 
-DefenseHook = Literal["cover", "pad", "screen", "aggregate", "subsets", "on_action", "on_directory", "respond"]
+DefenseHook = Literal[
+    "cover", "pad", "reassemble", "screen", "aggregate", "subsets", "on_action", "on_directory", "respond"
+]
 DEFENSE_HOOKS: tuple[DefenseHook, ...] = get_args(DefenseHook)
-ON_MESSAGES: frozenset[DefenseHook] = frozenset(("cover", "pad", "screen", "aggregate", "subsets", "respond"))
+ON_MESSAGES: frozenset[DefenseHook] = frozenset(set(DEFENSE_HOOKS) - {"on_action", "on_directory"})
 
 
 class DefenseConfig(PluginConfig):
@@ -182,7 +185,20 @@ class Defense(Plugin[D_co]):
         """Fresh memory of ``on_directory``, in a directory of these sizes: tensors [B, ...]."""
         return {}
 
+    @property
+    def fragment_bytes(self) -> int:
+        """Bytes that it adds to every fragment of a message that is fragmented."""
+        return 0
+
     # ---- hooks; each may change its memory in place
+
+    def reassemble(self, arriving: ArrivingFragments, memory: dict[str, Tensor]) -> Tensor | None:
+        """Called where a channel fragments messages, before fragments take up a receiver's buffer.
+
+        Returns:
+            [B, N, M, E] bool, entries not to accept; None to accept all. A refused message never arrives.
+        """
+        return None
 
     def cover(self, outgoing: Outgoing, memory: dict[str, Tensor]) -> Tensor | None:
         """Called in every exchange, at the senders, before messages are sealed. Sends dummies, which receivers discard.

@@ -36,6 +36,7 @@ class Exchange:
         insider: Effects of compromised senders among them; None without such attacks.
         forged: [B, N, M] bool, messages in ``traffic`` that an attack put on the wire.
         tampered: [B, N, M] bool, messages in ``traffic`` that an attack changed.
+        altered: [B, N, M] bool, messages in ``traffic`` that an attack changed after their senders had sealed them.
         lost: [B, N, M] bool, messages that the channels lost.
         covered: [B, N, M] bool, delayed messages in whose slots an earlier message arrives now.
         size: [B, N, M] int64 bytes of the messages put on the wire.
@@ -73,6 +74,7 @@ class Exchange:
     effects: Effects
     forged: Tensor
     tampered: Tensor
+    altered: Tensor
     lost: Tensor
     covered: Tensor
     size: Tensor
@@ -138,6 +140,7 @@ class Exchange:
             effects=Effects(none, none, none, zero),
             forged=none,
             tampered=none,
+            altered=none,
             lost=none,
             covered=none,
             size=zero,
@@ -160,8 +163,9 @@ class Exchange:
         return present if self.repaired is None else present & ~self.repaired
 
     def prediction(self, guard: MessageGuard) -> Callable[[Traffic], Tensor] | None:
-        """Maps traffic to the action logits [B, N, A] that an attack predicts, through defenses if it knows them."""
-        if self.predict_logits is None or self.predict_defended is None or guard.base.threat.knowledge != "defense":
+        """Maps traffic to action logits [B, N, A] as an attack predicts them: through the defenses if it knows them."""
+        knows = guard.base.threat.knowledge == "defense"
+        if self.predict_logits is None or self.predict_defended is None or not knows:
             return self.predict_logits
         return partial(self.predict_defended, self, guard.at_sender)
 

@@ -38,11 +38,12 @@ from agentcomm.runs.choices import (
 from agentcomm.runs.conditions import ConditionsConfig
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.runs.record import Origin, check_format, consent, take
-from agentcomm.runs.schedule import Phase, check_order, check_schedule
+from agentcomm.runs.schedule import Phase, Setup, check_order, check_schedule
 from agentcomm.runs.settle import located
 
 # The team as configured, or the same team retrained without messages.
 Variant = Literal["team", "control"]
+_SCHEDULED = {"environment", "attacks", "defenses", "transport"}  # keys that a schedule is about
 
 
 class TrainingConfig(Strict):
@@ -56,7 +57,9 @@ class TrainingConfig(Strict):
     runners: int = Field(0, ge=0, description="remote env runners; 0 to sample in the learner's process")
     ppo: PPOSettings = Field(PPOSettings(), description="arguments of PPO")
     schedule: tuple[Phase, ...] = Field(
-        (), description="changes of the environment in training only, each until a share of training is done"
+        (),
+        description="changes of environment, attacks, defenses and channels in training only, each until a share of"
+        " training is done",
     )
     evaluate_every: int = Field(
         10, ge=0, description="iterations between evaluations during training; 0 for no evaluation"
@@ -146,6 +149,11 @@ class RunConfig(Strict):
     def _joined(cls, group: Any) -> Any:
         return split_joined(group)
 
+    @property
+    def setup(self) -> Setup:
+        """What teams are trained in after the last phase of the schedule."""
+        return Setup(self.environment, self.attacks, self.defenses, self.transport)
+
     def check(self, without: Collection[str] = ()) -> RunConfig:
         """Check the arguments of every plug-in.
 
@@ -168,7 +176,7 @@ class RunConfig(Strict):
         together(
             lambda: check_choices((axis, choice) for key, axis, choice in chosen if key not in without),
             *(partial(check_group, group) for group in self._groups(without)),
-            lambda: check_schedule(self.environment, () if "environment" in without else self.training.schedule),
+            lambda: check_schedule(self.setup, () if set(without) & _SCHEDULED else self.training.schedule),
             *(partial(under.check, self.environment) for under in conditions),
         )
         return self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -19,9 +19,9 @@ from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.topology import LearnedTopology
 from agentcomm.contracts.world import World
 from agentcomm.network.ledger import COUNTS
-from agentcomm.runs.assembly import install_directory, make_world
-from agentcomm.runs.choices import Choice
+from agentcomm.runs.assembly import install_directory, make_comms, make_world
 from agentcomm.runs.ppo_settings import PPOSettings
+from agentcomm.runs.schedule import Setup
 from agentcomm.step.comms import Comms
 from agentcomm.step.decide import Decision
 from agentcomm.step.loop import StepRecord, TeamLoop
@@ -68,7 +68,8 @@ class Sampler(State):
         comms: The team's message layer, and its adversary.
         settings: Discounts and the share of held-out worlds.
         seed: Seed of the worlds and of the policy's sampling.
-        environment: The environment by share of training done, if a schedule changes it; ``world`` is the first one's.
+        setup: What the team is trained in by share of training done, if a schedule changes it; ``world`` and
+            ``comms`` are those at the start.
 
     Attributes:
         loop: The loop that takes the team's steps.
@@ -86,12 +87,12 @@ class Sampler(State):
         comms: Comms,
         settings: PPOSettings,
         seed: int,
-        environment: Callable[[float], Choice] | None = None,
+        setup: Callable[[float], Setup] | None = None,
     ) -> None:
-        self.settings = settings
+        self.settings, self.seed = settings, seed
         self.progress = 0.0
-        self._environment_at = environment
-        self._environment = None if environment is None else environment(0.0)
+        self._setup_at = setup
+        self._setup = None if setup is None else setup(0.0)
         generator = torch.Generator(world.device).manual_seed(derive(seed, "policy"))
         self.loop = TeamLoop(world, policy, comms, generator, learning=True)
         self.loop.reset(derive(seed, "world"))
@@ -120,20 +121,27 @@ class Sampler(State):
         return self.loop.comms
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """Restore the state, in the environment that the schedule had reached."""
+        """Restore the state, under what the schedule had reached."""
         self.follow_schedule(saved["progress"])
         super().restore(saved)
 
     def follow_schedule(self, progress: float) -> None:
-        """Go on in the environment for a share of training done (0 .. 1); only between fragments."""
+        """Go on with what a team is trained in at a share of training done (0 .. 1); only between fragments."""
         self.progress = progress
-        if self._environment_at is None or (now := self._environment_at(progress)) == self._environment:
+        if self._setup_at is None or (now := self._setup_at(progress)) == (before := self._setup):
             return
-        self._environment = now
-        with closing(self.world) as old:
-            world = make_world(now, old.num_worlds, old.device)
-            install_directory(world, self.comms)
-            self.returns[self.loop.move_to(world)] = 0
+        self._setup = now
+        if before is None or now.environment != before.environment:
+            with closing(self.world) as old:
+                world = make_world(now.environment, old.num_worlds, old.device)
+                install_directory(world, self.comms)
+                self.returns[self.loop.move_to(world)] = 0
+        if before is None or replace(now, environment=before.environment) != before:
+            # The same attacks, defenses and channels with other arguments: what they remember stays.
+            state = self.comms.snapshot()
+            parts = (now.attacks, now.defenses, self.seed, now.transport)
+            self.loop.comms = make_comms(self.world, self.policy, *parts)
+            self.loop.comms.restore(state)
 
     @torch.no_grad()
     def collect(self, steps: int) -> Fragment:
