@@ -10,11 +10,13 @@ from functools import partial
 import torch
 
 from agentcomm.base.seeds import derive
+from agentcomm.contracts.world import World
 from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
 from agentcomm.runs.assembly import charge_for_messages, environment_of, make_comms, make_policy, make_world
 from agentcomm.runs.config import RunConfig, Variant
 from agentcomm.runs.schedule import environment_at
+from agentcomm.step.comms import Comms
 from agentcomm.training.ppo import Update
 from agentcomm.training.rollout import Sampler
 
@@ -43,9 +45,14 @@ class PlainLoop:
         environment = partial(environment_at, run.environment, training.schedule)
         world = make_world(environment(0.0), training.worlds, device)
         self.policy = make_policy(run.policy, world, variant, seed).to(device)
-        comms = make_comms(world, self.policy, run.attacks, run.defenses, derive(seed, "runner", 0), run.transport)
-        charge_for_messages(self.policy, comms.network.codec)
-        self.sampler = Sampler(world, self.policy, comms, training.ppo, derive(seed, "runner", 0), environment)
+        runner = derive(seed, "runner", 0)
+
+        def comms(world: World) -> Comms:
+            return make_comms(world, self.policy, run.attacks, run.defenses, runner, run.transport)
+
+        made = comms(world)
+        charge_for_messages(self.policy, made.network.codec)
+        self.sampler = Sampler(world, self.policy, made, training.ppo, runner, environment, comms)
         graph = self.policy.graph_parameters()
         own = {id(p) for p in graph}
         model = [p for p in self.policy.parameters() if id(p) not in own]

@@ -38,6 +38,7 @@ from agentcomm.evaluation.play import play
 from agentcomm.runs.assembly import make_comms, make_world
 from agentcomm.runs.config import RunConfig
 from agentcomm.runs.schedule import environment_at
+from agentcomm.step.comms import Comms
 from agentcomm.training.callbacks import EndedEpisode, RunnerCallbacks
 from agentcomm.training.evaluation_size import MOST_EPISODES
 from agentcomm.training.rollout import Sampler
@@ -118,8 +119,12 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         environment = partial(environment_at, run.environment, run.training.schedule)
         with ExitStack() as undo:
             world = undo.enter_context(closing(make_world(environment(0.0), run.training.worlds)))
-            comms = make_comms(world, policy, run.attacks, run.defenses, seed, run.transport)
-            sampler = self.sampler = Sampler(world, policy, comms, self.config.settings(), seed, environment)
+
+            def comms(world: World) -> Comms:
+                return make_comms(world, policy, run.attacks, run.defenses, seed, run.transport)
+
+            settings = self.config.settings()
+            sampler = self.sampler = Sampler(world, policy, comms(world), settings, seed, environment, comms)
             undo.callback(lambda: sampler.world.close())  # a schedule may have replaced the first ones
             self._worlds = undo.pop_all()
         self.callbacks.call("on_environment_created", env=world, env_context=self.config.env_config)

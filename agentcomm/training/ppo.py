@@ -93,8 +93,7 @@ def ppo_loss(
     act_share = acted / acted.sum().clamp_min(1)
     alive = rows["alive"].float() if "alive" in rows else torch.ones_like(acted)
     alive_share = alive / alive.sum().clamp_min(1)
-    gated = policy.gate is not None and not policy.gate.straight_through
-    share = alive_share if gated else act_share
+    share = alive_share if _decides_on_links(policy) else act_share
 
     def mean(x: Tensor, over: Tensor = share) -> Tensor:
         return (x * over).sum()
@@ -122,6 +121,11 @@ def ppo_loss(
             "ratio_error": (ratio - 1).abs().max(),
         }
     return loss, stats | watch(now.choices)
+
+
+def _decides_on_links(policy: CommPolicy) -> bool:
+    """Whether agents have actions that decide on their links, in whose ratio they are."""
+    return policy.topology.acts or (policy.gate is not None and not policy.gate.straight_through)
 
 
 def _open_rate(rows: Mapping[str, Tensor]) -> Tensor:
@@ -214,7 +218,7 @@ class Update:
         advantage = rows["advantage"]
         gate = self.policy.gate
         # A gate that is an action also acts where its agent has no other action.
-        acting = rows["active"] if gate is None or gate.straight_through else rows.get("alive")
+        acting = rows.get("alive") if _decides_on_links(self.policy) else rows["active"]
         chosen = advantage if acting is None else advantage[acting]
         self._advantage_scale = 1.0
         if chosen.numel() > 1:  # fewer have no spread, as where all agents but one have left

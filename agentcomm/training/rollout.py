@@ -69,6 +69,7 @@ class Sampler(State):
         settings: Discounts and the share of held-out worlds.
         seed: Seed of the worlds and of the policy's sampling.
         environment: The environment by share of training done, if a schedule changes it; ``world`` is the first one's.
+        remake: Makes ``comms`` for the worlds again, for graphs whose degree changes in training.
 
     Attributes:
         loop: The loop that takes the team's steps.
@@ -87,8 +88,10 @@ class Sampler(State):
         settings: PPOSettings,
         seed: int,
         environment: Callable[[float], Choice] | None = None,
+        remake: Callable[[World], Comms] | None = None,
     ) -> None:
         self.settings = settings
+        self._remake = remake
         self.progress = 0.0
         self._environment_at = environment
         self._environment = None if environment is None else environment(0.0)
@@ -119,10 +122,27 @@ class Sampler(State):
         """The team's message layer, and its adversary."""
         return self.loop.comms
 
+    def snapshot(self) -> dict[str, Any]:
+        """The state, of a message layer that fits the graph."""
+        self._follow_degree()
+        return super().snapshot()
+
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Restore the state, in the environment that the schedule had reached."""
         self.follow_schedule(saved["progress"])
+        self._follow_degree()
         super().restore(saved)
+
+    def _follow_degree(self) -> None:
+        """Start over with a new message layer if the degree of the graph has changed."""
+        if self.comms.network.team_shape.degree == self.policy.topology.degree:
+            return
+        if self._remake is None:
+            raise ValueError(
+                f"topology {self.policy.topology.name!r} has changed its degree, but nothing remakes comms"
+            )
+        self.loop.start_over(self._remake(self.world))
+        self.returns.zero_()
 
     def follow_schedule(self, progress: float) -> None:
         """Go on in the environment for a share of training done (0 .. 1); only between fragments."""
@@ -138,6 +158,7 @@ class Sampler(State):
     @torch.no_grad()
     def collect(self, steps: int) -> Fragment:
         """Collect T further steps of all worlds, with one graph per world or, if it is dynamic, per step."""
+        self._follow_degree()
         loop = self.loop
         loop.draw_graph()
         before = self.comms.network.ledger.messages.clone()
@@ -258,7 +279,7 @@ class Sampler(State):
         columns: Rows = {}
         if len(self.loop.draw):
             columns["draw"] = self.loop.draw.expand(len(decisions), -1)
-        elif self.policy.topology.dynamic:
+        elif self.policy.topology.relaxed:
             columns["draw"] = torch.stack([d.draw for d in decisions])
             columns["asked"] = torch.stack([d.asked for d in decisions])
         if decisions[0].gate_noise is not None:
