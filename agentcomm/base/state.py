@@ -74,6 +74,21 @@ class Memory(State):
             self.tensors[name][worlds] = fresh[worlds]
 
 
+class DrawingMemory(Memory):
+    """A memory whose owner also draws random numbers.
+
+    Args:
+        make: As for :class:`Memory`.
+        generator: The owner's generator; it is saved and restored, but not reset.
+    """
+
+    keeps = ("generator",)
+
+    def __init__(self, make: Callable[[], dict[str, Tensor]], generator: torch.Generator) -> None:
+        super().__init__(make)
+        self.generator = generator
+
+
 def _kept(owner: type) -> tuple[str, ...]:
     named = (name for base in reversed(owner.__mro__) for name in vars(base).get("keeps", ()))
     return tuple(dict.fromkeys(named))

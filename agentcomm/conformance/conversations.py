@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from agentcomm.base.state import DrawingMemory
 from agentcomm.conformance.common import require
-from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.examples import Examples
+from agentcomm.contracts.inbox import Inbox, gather_agents
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import Links
 from agentcomm.step.comms import Comms
@@ -120,7 +122,35 @@ def check_state(build: Callable[[], Comms], exchanges: list[Exchange], quick: bo
     used.reset(torch.arange(used.network.team_shape.num_worlds))
     for old, fresh in zip(used.adversary.guards, new.adversary.guards, strict=True):
         old.generator.set_state(fresh.generator.get_state())
+    for kept, made in zip(used.network.memories, new.network.memories, strict=True):
+        if isinstance(kept, DrawingMemory) and isinstance(made, DrawingMemory):
+            kept.generator.set_state(made.generator.get_state())
     old_link, new_link = used.network.link, new.network.link
     if old_link is not None and new_link is not None:
         old_link.generator.set_state(new_link.generator.get_state())
     require(same_heard(carry(used, exchanges), carry(new, exchanges)), "state of an episode affects the next one")
+
+
+def clean_examples(s: TeamShape, episodes: int, num_steps: int = 6) -> Examples:
+    """Random conversations of a team as examples for a calibration, which are read by :func:`reader`."""
+    s = replace(s, num_worlds=episodes, device=torch.device("cpu"))
+    exchanges = conversation(s, num_steps, seed=11, ends=0.0)
+    present = torch.cat([e.links.present for e in exchanges])
+    payload = torch.cat([gather_agents(e.spoken, e.links.source) for e in exchanges])
+    rounds = torch.tensor([e.round for e in exchanges])
+
+    def logits(changed: Tensor) -> Tensor:
+        heard = (changed * present.unsqueeze(-1)).sum(2)
+        return heard @ torch.cos(torch.arange(3.0 * s.width)).view(-1, 3)
+
+    return Examples(
+        payload=payload.masked_fill(~present.unsqueeze(-1), 0.0),
+        present=present,
+        sender=torch.cat([e.links.source for e in exchanges]),
+        own=torch.cat([e.spoken for e in exchanges]),
+        step=torch.cat([e.step for e in exchanges]),
+        round=rounds.repeat_interleave(episodes),
+        episode=torch.arange(episodes).repeat(len(exchanges)),
+        generator=torch.Generator().manual_seed(0),
+        logits=logits,
+    )

@@ -3,42 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from agentcomm.base.calling import answered
 from agentcomm.conformance.common import check_memory, checked_config, require
-from agentcomm.conformance.conversations import carry, check_state, conversation, make_team_shape, same_heard
+from agentcomm.conformance.conversations import (
+    carry,
+    check_state,
+    clean_examples,
+    conversation,
+    make_team_shape,
+    same_heard,
+)
+from agentcomm.conformance.defense_hooks import watched
 from agentcomm.conformance.directories import LOOKUPS, MEMBERS, STEPS, WORLDS, Market, same_answer
 from agentcomm.conformance.disturb import Disturb, DisturbDirectory, Refuse
-from agentcomm.conformance.hooks import ACTIONS, act, same
+from agentcomm.conformance.hooks import act, same
 from agentcomm.contracts.attack import AttackConfig
-from agentcomm.contracts.defense import ORDERS, READING, Defense, DefenseConfig, defense_hooks
-from agentcomm.contracts.directory_defense import Answer, DirectoryRequests, DirectoryVerdicts
+from agentcomm.contracts.calibrating import Learned, learn, take_over
+from agentcomm.contracts.defense import ORDERS, Defense, DefenseConfig, IdentityConfig, defense_hooks
 from agentcomm.contracts.shape import TeamShape
-from agentcomm.contracts.verdicts import (
-    ActionRequest,
-    ActionVerdicts,
-    Delivered,
-    ExchangeOutcome,
-    InboxView,
-    Responses,
-    Verdicts,
-)
 from agentcomm.step.comms import Comms
 
-Memory = dict[str, Tensor]
-Hook = Callable[[Any, Any, Memory], Any]
-JUNK = 1e9
-ANSWERS: dict[str, type] = {
-    "screen": Verdicts,
-    "on_action": ActionVerdicts,
-    "on_directory": DirectoryVerdicts,
-    "respond": Responses,
-}
+EPISODES = 16  # for a calibration
+FLAGS = (
+    *("needs_seal", "needs_identity", "refuses", "fails_open", "lossless", "changes_payloads", "reads_originals"),
+    *("differentiable", "draws", "in_training", "reselects"),
+)
 
 
 def check_defense(
@@ -64,10 +57,17 @@ def check_defense(
     hooks = defense_hooks(defense)
     require(bool(hooks), "it overrides no hook, and so does nothing")
     _check_declarations(defense)
-    watched = _watched(defense)
+    checked = watched(defense)
+
+    learned: dict[TeamShape, Learned] = {}
 
     def make(team_shape: TeamShape) -> Defense:
-        return watched(config, team_shape)
+        made, any_size = checked(config, team_shape), replace(team_shape, num_worlds=0)
+        if made.calibration:
+            if any_size not in learned:
+                learned[any_size] = learn(made, clean_examples(team_shape, min(made.calibration, EPISODES)), seed=0)
+            take_over(made, learned[any_size])
+        return made
 
     _check_history(make)
     if hooks & {"screen", "aggregate", "respond"}:
@@ -80,9 +80,18 @@ def check_defense(
 
 def _check_declarations(defense: type[Defense]) -> None:
     require(defense.order in ORDERS, f"order is {defense.order!r}, not one of {', '.join(ORDERS)}")
-    for name in ("needs_seal", "refuses", "fails_open", "lossless"):
+    for name in FLAGS:
         value = getattr(defense, name)
         require(isinstance(value, bool), f"{name} is {value!r}, not True or False")
+    for name in ("answers", "adaptive"):
+        value = getattr(defense, name)
+        texts = isinstance(value, tuple) and all(isinstance(text, str) for text in value)
+        require(texts, f"{name} is {value!r}, not a tuple of texts")
+    waives = issubclass(defense.Config, IdentityConfig)
+    require(
+        waives == defense.needs_identity, "needs_identity goes with a config that is an IdentityConfig, and only so"
+    )
+    require(not defense.reselects or "respond" in defense_hooks(defense), "it reselects, but closes no links (respond)")
     history, latency = defense.history, defense.latency
     require(
         history is None or (isinstance(history, int) and history >= 0), f"history is {history!r}, not steps or None"
@@ -93,6 +102,8 @@ def _check_declarations(defense: type[Defense]) -> None:
 def _check_history(make: Callable[[TeamShape], Defense]) -> None:
     """It remembers something exactly if it says so, and all of its memory has a row per world."""
     made, shape = make(_market_shape()), Market().directory.shape
+    added = made.message_bytes
+    require(isinstance(added, int) and added >= 0, f"message_bytes is {added!r}, not a number of bytes")
     check_memory(made.memory, WORLDS)
     check_memory(lambda: made.directory_memory(shape), WORLDS)
     remembers = bool(made.memory() or made.directory_memory(shape))
@@ -162,174 +173,3 @@ def _check_directory(make: Callable[[TeamShape], Defense]) -> None:
 
 def _market_shape() -> TeamShape:
     return TeamShape(WORLDS, max(MEMBERS, LOOKUPS), 1, 8, 1, torch.device("cpu"))
-
-
-# ---- looking over a defense's shoulder
-
-
-def _watched(defense: type[Defense]) -> type[Defense]:
-    """The same defense, each of whose hooks is checked whenever it is called."""
-    checks: dict[str, Callable[[Hook], Hook]] = {
-        "screen": _screen,
-        "aggregate": _aggregate,
-        "on_action": _on_action,
-        "on_directory": _on_directory,
-        "respond": _respond,
-    }
-    members: dict[str, Any] = {hook: checks[hook](getattr(defense, hook)) for hook in defense_hooks(defense)}
-    made: type[Defense] = type(defense.__name__, (defense,), {"name": defense.name} | members)
-    return made
-
-
-def _called(hook: Hook, made: Defense, view: Any, memory: Memory, names: tuple[str, ...] = ()) -> Any:
-    """What a hook answers; it must leave its view alone, and its memory where it is."""
-    where = hook.__name__
-    names = names or tuple(f.name for f in fields(view) if isinstance(getattr(view, f.name), Tensor))
-    before, places = {name: getattr(view, name).clone() for name in names}, dict(memory)
-    answer = hook(made, view, memory)
-    if where in ANSWERS:
-        answered(answer, ANSWERS[where], f"defense {made.name!r}", where, f"{ANSWERS[where].__name__}(...)")
-    changed = [name for name, value in before.items() if not torch.equal(value, getattr(view, name))]
-    require(not changed, f"{where} changes {', '.join(changed)} of what it is shown")
-    kept = places.keys() == memory.keys() and all(memory[name] is value for name, value in places.items())
-    require(kept, f"{where} swaps tensors of its memory; they must be changed in place")
-    return answer
-
-
-def _typed(what: str, value: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    fits = value is None or (value.shape == shape and value.dtype == dtype)
-    require(fits, f"{what} must be {dtype} {tuple(shape)}")
-
-
-def _copied(memory: Memory) -> Memory:
-    return {name: value.clone() for name, value in memory.items()}
-
-
-def _equal(first: Tensor | None, second: Tensor | None, where: Tensor | slice = slice(None)) -> bool:
-    if first is None or second is None:
-        return first is second
-    return torch.equal(first[where], second[where])
-
-
-def _screen(hook: Hook) -> Hook:
-    names = ("present", "sender", "audience", "sequence", "sent_at", "sent_round", "key", "payload", "step")
-
-    def screen(self: Defense, delivered: Delivered, memory: Memory) -> Verdicts:
-        before = _copied(memory)
-        verdicts: Verdicts = _called(hook, self, delivered, memory, names)
-        present = delivered.present
-        _typed("refuse", verdicts.refuse, present.shape, torch.bool)
-        require(self.refuses or verdicts.refuse is None, "it refuses messages: leave refuses = True")
-        for name in ("scale", "score"):
-            value = getattr(verdicts, name)
-            _typed(name, value, present.shape, torch.float32)
-            require(value is None or value[present].isfinite().all(), f"{name} is not finite")
-        if verdicts.replace is not None:
-            where, payload = verdicts.replace
-            require(ORDERS.index(self.order) >= READING, f"order {self.order!r} is too early to replace payloads")
-            _typed("replace.where", where, present.shape, torch.bool)
-            _typed("replace.payload", payload, delivered.payload.shape, torch.float32)
-            require(not (where & ~present).any(), "it replaces payloads of messages that are not there")
-            require(payload[where].isfinite().all(), "replace.payload is not finite")
-        sealed = self.needs_seal or "sealed_by_sender" not in vars(delivered)
-        require(sealed, "it asks whose seal it is: set needs_seal = True")
-        _check_empty(hook, self, delivered, before, memory, verdicts)
-        return verdicts
-
-    return screen
-
-
-def _check_empty(
-    hook: Hook, made: Defense, delivered: Delivered, before: Memory, after: Memory, verdicts: Verdicts
-) -> None:
-    """Nothing depends on payloads in slots that hold no message."""
-    traffic, present = delivered._traffic, delivered.present
-    junk = traffic.edit_payload(~present, torch.full_like(delivered.payload, JUNK))
-    again = Delivered(junk, delivered._verifier, delivered.step, delivered.round, delivered._arrived)
-    other: Verdicts = hook(made, again, before)
-    alike = all(_equal(getattr(verdicts, n), getattr(other, n), present) for n in ("refuse", "score"))
-    alike &= all(torch.equal(before[name], value) for name, value in after.items())
-    require(alike, "it judges payloads of messages that are not there")
-
-
-def _aggregate(hook: Hook) -> Hook:
-    def aggregate(self: Defense, inbox: InboxView, memory: Memory) -> Tensor | None:
-        new: Tensor | None = _called(hook, self, inbox, memory)
-        _typed("aggregate", new, inbox.payload.shape, torch.float32)
-        finite = new is None or not inbox.payload.isfinite().all() or new[inbox.present].isfinite().all()
-        require(finite, "what it aggregates to is not finite")
-        return new
-
-    return aggregate
-
-
-def _on_action(hook: Hook) -> Hook:
-    def on_action(self: Defense, request: ActionRequest, memory: Memory) -> ActionVerdicts:
-        before = _copied(memory)
-        verdicts: ActionVerdicts = _called(hook, self, request, memory)
-        shape = request.action.shape
-        _typed("resample", verdicts.resample, shape, torch.float64)
-        _typed("replace", verdicts.replace, shape, torch.int64)
-        chance, chosen = verdicts.resample, verdicts.replace
-        require(chance is None or ((chance >= 0) & (chance <= 1)).all(), "resample is no chance in [0, 1]")
-        known = chosen is None or ((chosen >= -1) & (chosen < request.logits.shape[-1])).all()
-        require(known, f"replace is no action in 0 .. {ACTIONS - 1}, nor -1")
-        some = request.world > 0
-        rows = {name: getattr(request, name)[some] for name in ("world", "agent", "logits", "action")}
-        alone: ActionVerdicts = hook(self, replace(request, **rows), before)
-        for name in ("resample", "replace"):
-            whole, part = getattr(verdicts, name), getattr(alone, name)
-            apart = _equal(None if whole is None else whole[some], part)
-            require(apart, f"{name}: worlds are not independent of each other")
-        return verdicts
-
-    return on_action
-
-
-def _on_directory(hook: Hook) -> Hook:
-    refusals = {"refuse_cards": "card_sent", "refuse_ratings": "rating_sent"}
-    refusals |= {"close": "half_open", "refuse_traces": "trace_name"}
-
-    def on_directory(self: Defense, requests: DirectoryRequests, memory: Memory) -> DirectoryVerdicts:
-        before = _copied(memory)
-        verdicts: DirectoryVerdicts = _called(hook, self, requests, memory)
-        for name, by in refusals.items():
-            _typed(name, getattr(verdicts, name), getattr(requests, by).shape, torch.bool)
-        given, told = requests.answer, verdicts.answer
-        require(told is None or given is not None, "it answers where there was no look-up")
-        if given is not None and told is not None:
-            for field in fields(Answer):
-                was, new = getattr(given, field.name), getattr(told, field.name)
-                _typed(f"answer.{field.name}", new, was.shape, was.dtype)
-        alone: DirectoryVerdicts = hook(self, _rest(requests), before)
-        parts = [(getattr(verdicts, name), getattr(alone, name)) for name in refusals]
-        if told is not None and alone.answer is not None:
-            parts += [(getattr(told, f.name), getattr(alone.answer, f.name)) for f in fields(Answer)]
-        apart = all(_equal(None if whole is None else whole[1:], part) for whole, part in parts)
-        others = requests.worlds[1:]
-        apart &= all(torch.equal(before[name][others], value[others]) for name, value in memory.items())
-        require(apart, "worlds are not independent of each other")
-        return verdicts
-
-    return on_directory
-
-
-def _rest(requests: DirectoryRequests) -> DirectoryRequests:
-    """The same without the first of the worlds."""
-    rows = {f.name: getattr(requests, f.name)[1:] for f in fields(requests) if f.name != "answer"}
-    answer = requests.answer
-    if answer is not None:
-        answer = Answer(**{f.name: getattr(answer, f.name)[1:] for f in fields(Answer)})
-    return DirectoryRequests(**rows, answer=answer)
-
-
-def _respond(hook: Hook) -> Hook:
-    def respond(self: Defense, outcome: ExchangeOutcome, memory: Memory) -> Responses:
-        responses: Responses = _called(hook, self, outcome, memory)
-        worlds, agents = outcome.arrived.shape[:2]
-        _typed("quarantine", responses.quarantine, (worlds, agents, agents), torch.int64)
-        steps = responses.quarantine
-        require(steps is None or (steps >= 0).all(), "quarantine is no number of steps")
-        return responses
-
-    return respond

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, get_args
 
+from pydantic import Field
 from torch import Tensor
 from typing_extensions import TypeVar
 
@@ -15,6 +16,7 @@ from agentcomm.base.plugin import Plugin, PluginConfig
 from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.directory_defense import DirectoryRequests, DirectoryVerdicts
 from agentcomm.contracts.directory_hook import DirectoryShape
+from agentcomm.contracts.examples import Examples
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.verdicts import (
     ActionRequest,
@@ -41,6 +43,15 @@ class DefenseConfig(PluginConfig):
     """Arguments every defense has."""
 
 
+class IdentityConfig(DefenseConfig):
+    """Arguments of a defense that keeps books by claimed sender."""
+
+    unauthenticated: bool = Field(
+        False,
+        description="keep books by claimed sender even if nothing authenticates it; attackers can then frame others",
+    )
+
+
 D_co = TypeVar("D_co", bound=DefenseConfig, default=DefenseConfig, covariant=True)
 
 
@@ -49,26 +60,56 @@ class Defense(Plugin[D_co]):
 
     Attributes:
         order: Its place among the defenses; they always run in the order of ``ORDERS``.
+        answers: Ids of the survey's defenses that it carries out (:mod:`agentcomm.base.countermeasures`).
+        adaptive: Attacks, written as for ``--attack``, that know it and aim at its weakness. Without any it is shown as
+            *not tested*.
         needs_seal: Whether messages must be sealed for it to work; a seal adds bytes to each.
+        needs_identity: Whether it keeps books by claimed sender. It then needs a defense of order ``authenticate``,
+            unless its config, an :class:`IdentityConfig`, does without.
+        changes_payloads: Whether it scales, replaces or aggregates payloads.
+        reads_originals: Whether it needs payloads that no other defense has changed.
+        differentiable: Whether gradients of its result with respect to payloads are of use to an attacker.
+        draws: Whether it draws random numbers; it draws them from the view that it is shown.
+        in_training: Whether a team can be trained under it.
+        reselects: Whether receivers hear the next best sender of their graph in place of one that it has quarantined.
         history: Steps of an episode that it remembers: 0 for none, None for all of them.
         latency: Steps by which it keeps messages back.
         refuses: Whether its ``screen`` may refuse messages; a defense that only scales or replaces them does not.
         fails_open: Whether it lets pass what it cannot judge, such as messages without a seal or a history.
         lossless: Whether clean messages pass unchanged, bit for bit. Defenses that pay for robustness with clean
             performance are not.
+        calibration: Clean episodes of the team that it needs before it can judge, in :meth:`calibrate`; 0 for none. It
+            cannot be used in training then, where the team changes.
+        calibrated: Whether it has been calibrated.
     """
 
     order: ClassVar[Order]
+    answers: tuple[str, ...] = ()
+    adaptive: tuple[str, ...] = ()
     needs_seal: ClassVar[bool] = False
+    needs_identity: ClassVar[bool] = False
+    changes_payloads: ClassVar[bool] = False
+    reads_originals: ClassVar[bool] = False
+    differentiable: ClassVar[bool] = False
+    draws: ClassVar[bool] = False
+    in_training: ClassVar[bool] = True
+    reselects: ClassVar[bool] = False
     history: ClassVar[int | None] = 0
     latency: ClassVar[int] = 0
     refuses: ClassVar[bool] = True
     fails_open: ClassVar[bool] = True
     lossless: ClassVar[bool] = True
+    calibration: ClassVar[int] = 0
+    calibrated: bool = False
 
     def __init__(self, config: D_co, team_shape: TeamShape) -> None:
         self.config = config
         self.team_shape = team_shape
+
+    @property
+    def message_bytes(self) -> int:
+        """Bytes that it adds to every message on the wire, besides the seal."""
+        return 0
 
     def unmet(self, deployment: Deployment) -> str | None:
         """What it needs and does not find where it is deployed; None if it can work. It is refused with that text.
@@ -82,7 +123,28 @@ class Defense(Plugin[D_co]):
             return f"its order is {self.order!r}; choose one of {', '.join(ORDERS)}"
         if "on_directory" in found and not deployment.directory:
             return f"it needs a directory, but {deployment.environment} has none"
-        return None
+        return self._unidentified(deployment)
+
+    def _unidentified(self, deployment: Deployment) -> str | None:
+        """Why it cannot keep books by claimed sender; None if it can, or keeps none."""
+        waived = isinstance(self.config, IdentityConfig) and self.config.unauthenticated
+        if not self.needs_identity or waived or any(authenticates(other) for other in deployment.defenses):
+            return None
+        return (
+            "it keeps books by claimed sender, and nothing authenticates senders, so attackers could frame others:"
+            f" deploy authenticate+{self.name}, or set unauthenticated=true to see what they can do"
+        )
+
+    def calibrate(self, examples: Examples) -> None:
+        """Learn from clean messages of the team, before any hook is called; only with ``calibration`` above 0.
+
+        Evaluation does so once per team and conditions, and gives what it sets on itself to its other instances: it
+        must not depend on the number of worlds, and must not change later. Draw from ``examples.generator``; torch's
+        global generator is seeded, too. There may be no message at all.
+
+        Args:
+            examples: Messages of ``calibration`` clean episodes.
+        """
 
     def memory(self) -> dict[str, Tensor]:
         """Fresh memory: tensors [B, ...] that are reset with their world."""
@@ -123,3 +185,8 @@ class Defense(Plugin[D_co]):
 def defense_hooks(defense: type[Defense]) -> frozenset[DefenseHook]:
     """The hooks that a defense overrides."""
     return frozenset(name for name in DEFENSE_HOOKS if getattr(defense, name) is not getattr(Defense, name))
+
+
+def authenticates(defense: Defense) -> bool:
+    """Whether a defense authenticates the senders of messages."""
+    return defense.order == "authenticate" and "screen" in defense_hooks(type(defense))

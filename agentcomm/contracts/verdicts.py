@@ -13,7 +13,42 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from agentcomm.base.errors import HookError
 from agentcomm.contracts.traffic import Traffic
+
+
+class Draws:
+    """Random numbers from a defense's own generator, which is saved and restored with its memory.
+
+    Args:
+        generator: The generator; None for a defense that does not declare that it draws.
+        device: Where the numbers are needed.
+        defense: Name of the defense.
+    """
+
+    def __init__(self, generator: torch.Generator | None, device: torch.device, defense: str) -> None:
+        self._generator, self._device, self._defense = generator, device, defense
+
+    def rand(self, *shape: int) -> Tensor:
+        """Uniform random numbers in [0, 1)."""
+        return torch.rand(shape, generator=self._source(), device=self._device)
+
+    def randn(self, *shape: int) -> Tensor:
+        """Standard normal random numbers."""
+        return torch.randn(shape, generator=self._source(), device=self._device)
+
+    def copy(self) -> Draws:
+        """The same random numbers once more, from the present one on."""
+        if self._generator is None:
+            return self
+        again = torch.Generator(self._device)
+        again.set_state(self._generator.get_state())
+        return Draws(again, self._device, self._defense)
+
+    def _source(self) -> torch.Generator:
+        if self._generator is None:
+            raise HookError(f"defense {self._defense!r} draws random numbers, but does not say so: set draws = True")
+        return self._generator
 
 
 class Verifier(Protocol):
@@ -33,12 +68,28 @@ class Delivered:
         step: [B] int64, the receivers' clock.
         round_: Exchange within the step.
         arrived: The messages before any defense touched them, which is what their seals are about.
+        link: [B, N, M] int64, the agent at the other end of the link that each slot belongs to; N for spare slots.
+        size: [B, N, M] int64 bytes of each message on the wire.
+        draws: The defense's random numbers.
     """
 
-    def __init__(self, traffic: Traffic, verifier: Verifier, step: Tensor, round_: int, arrived: Traffic) -> None:
+    def __init__(
+        self,
+        traffic: Traffic,
+        verifier: Verifier,
+        step: Tensor,
+        round_: int,
+        arrived: Traffic,
+        link: Tensor,
+        size: Tensor,
+        draws: Draws,
+    ) -> None:
         self._traffic = traffic
         self._verifier = verifier
         self._arrived = arrived
+        self.link = link
+        self.size = size
+        self._draws = draws
         self.step = step
         self.round = round_
         self.present = traffic.present
@@ -56,6 +107,14 @@ class Delivered:
     def payload(self) -> Tensor:
         """[B, N, M, D] payloads as received."""
         return self._traffic.payload().detach()
+
+    def rand(self, *shape: int) -> Tensor:
+        """Uniform random numbers in [0, 1) from the defense's generator."""
+        return self._draws.rand(*shape)
+
+    def randn(self, *shape: int) -> Tensor:
+        """Standard normal random numbers from the defense's generator."""
+        return self._draws.randn(*shape)
 
     @cached_property
     def sealed_by_sender(self) -> Tensor:
@@ -111,7 +170,11 @@ class InboxView:
         round: Exchange within the step.
         present: [B, N, M] bool, accepted messages.
         sender: [B, N, M] int64, who each claims to come from.
-        payload: [B, N, M, D] as received and screened.
+        payload: [B, N, M, D] as received and screened; 0 where no message was accepted.
+        own: [B, N, D], what the receiver itself says in this exchange.
+        sent_at: [B, N, M] int64, step in which each claims to have been sent.
+        link: [B, N, M] int64, the agent at the other end of the link that each slot belongs to; N for spare slots.
+        draws: The defense's random numbers.
     """
 
     step: Tensor
@@ -119,6 +182,18 @@ class InboxView:
     present: Tensor
     sender: Tensor
     payload: Tensor
+    own: Tensor
+    sent_at: Tensor
+    link: Tensor
+    draws: Draws
+
+    def rand(self, *shape: int) -> Tensor:
+        """Uniform random numbers in [0, 1) from the defense's generator."""
+        return self.draws.rand(*shape)
+
+    def randn(self, *shape: int) -> Tensor:
+        """Standard normal random numbers from the defense's generator."""
+        return self.draws.randn(*shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +206,7 @@ class ExchangeOutcome:
         arrived: [B, N, M] bool, messages that reached their receivers.
         accepted: [B, N, M] bool, those of them that no defense refused.
         sender: [B, N, M] int64, who each claims to come from. Anybody can write that: see ``link``.
+        audience: [B, N, M] int64, the receiver that each is written for.
         link: [B, N, M] int64, the agent at the other end of the link that a message came in by; N for messages that
             came in by none.
         refused: [B, N, M] bool, rejected messages, by the name of the defense that rejected them, or ``gate``.
@@ -142,6 +218,7 @@ class ExchangeOutcome:
     arrived: Tensor
     accepted: Tensor
     sender: Tensor
+    audience: Tensor
     link: Tensor
     refused: Mapping[str, Tensor] = field(default_factory=dict)
     scores: Mapping[str, Tensor] = field(default_factory=dict)
@@ -154,9 +231,14 @@ class Responses:
     Attributes:
         quarantine: [B, N, N] int64, for how many steps after this one receiver i rejects everything that comes in by
             the link from agent j or in its name; 0 leaves the link as it is.
+        shut: [B, N] int64, for how many steps after this one a receiver accepts nothing; 0 leaves its gate as it is.
+        rekey: [B, N] bool, agents that get a new key. Seals by their old keys no longer verify, also those of honest
+            messages in transit.
     """
 
     quarantine: Tensor | None = None
+    shut: Tensor | None = None
+    rekey: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,6 +26,7 @@ class Clip(Defense[ClipConfig]):
 
     order = "content"
     refuses = False
+    changes_payloads = True
 
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
         """Scale down payloads longer than the radius; 1% of slack keeps rounding out of it."""

@@ -27,6 +27,7 @@ class HoldLast(Defense[HoldLastConfig]):
 
     order = "content"
     refuses = False
+    changes_payloads = True
     history = None
 
     def memory(self) -> dict[str, Tensor]:

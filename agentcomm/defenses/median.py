@@ -29,6 +29,7 @@ class Median(Defense[MedianConfig]):
     order = "trust"
     refuses = False
     lossless = False
+    changes_payloads = True
 
     def unmet(self, deployment: Deployment) -> str | None:
         """It needs inboxes of at least ``least`` messages; those of a team without messages are always empty."""

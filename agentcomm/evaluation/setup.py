@@ -16,6 +16,7 @@ from agentcomm.contracts.attack import RunAs
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.world import World
+from agentcomm.evaluation.calibration import Clean, calibrate
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.play import play
 from agentcomm.evaluation.progress import CellProgress
@@ -99,7 +100,7 @@ def run_cell(
     follow: Callable[[StepRecord], None] | None = None,
     progress: CellProgress | None = None,
 ) -> Episodes:
-    """Run a cell's episodes, one per world; see :func:`agentcomm.evaluation.play.play`.
+    """Calibrate a cell's defenses, and run its episodes, one per world; see :func:`agentcomm.evaluation.play.play`.
 
     Args:
         cell: The cell.
@@ -115,8 +116,13 @@ def run_cell(
     Raises:
         HookError: If the weights of the policy changed.
     """
-    generator, weights = None, fingerprint(policy)
-    if cell.conditions.decisions == "sampled":
+    sampled, weights = cell.conditions.decisions == "sampled", fingerprint(policy)
+    clean = Clean(
+        world, policy, cell.conditions.transport, sampled, gates, derive(cell.episode_seed, "clean", cell.seed)
+    )
+    calibrate(comms.network.defenses, clean)
+    generator = None
+    if sampled:
         generator = torch.Generator(world.device).manual_seed(derive(cell.episode_seed, "decisions", cell.seed))
     episodes = play(
         world,

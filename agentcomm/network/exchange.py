@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from agentcomm.base.numbers import Numbers
 from agentcomm.contracts.inbox import Inbox
@@ -35,7 +36,8 @@ class Exchange:
         tampered: [B, N, M] bool, messages in ``traffic`` that an attack changed.
         lost: [B, N, M] bool, messages that the channels lost.
         covered: [B, N, M] bool, delayed messages in whose slots an earlier message arrives now.
-        size: [B, N, M] int64 bytes on the wire.
+        size: [B, N, M] int64 bytes of the messages put on the wire.
+        arrived_size: [B, N, M] int64 bytes of the messages that arrive, which may have been sent earlier.
         written: The messages as their senders wrote and sealed them; None without attacks on the wire.
         departed: The messages on the wire after all attacks.
         arrived: The messages that reach the receivers, before gates and defenses refuse any.
@@ -63,6 +65,7 @@ class Exchange:
     lost: Tensor
     covered: Tensor
     size: Tensor
+    arrived_size: Tensor
     departed: Traffic
     arrived: Traffic
     written: Traffic | None = None
@@ -118,9 +121,17 @@ class Exchange:
             lost=none,
             covered=none,
             size=zero,
+            arrived_size=zero,
             departed=traffic,
             arrived=traffic,
         )
+
+    @cached_property
+    def link(self) -> Tensor:
+        """[B, N, M] int64, the agent at the other end of the link that each slot belongs to; N for spare slots."""
+        source = self.links.source
+        spare = self.traffic.slots - source.shape[-1]
+        return nn.functional.pad(source, (0, spare), value=source.shape[1]) if spare else source
 
     def attacked(self, traffic: Traffic, did: Effects) -> None:
         """Take over the traffic that an attack returned, and its effects."""

@@ -29,6 +29,7 @@ class Passed:
         tampered: bool, arrived messages that an attack changed.
         seconds: float32 latency of the arrived messages, in seconds.
         steps: int64 latency in whole steps.
+        size: int64 bytes of the arrived messages, with what channels added.
         extra: int64 bytes that channels added to the messages sent now.
         waits: int64 delay of the messages sent now, in steps.
         hops: int64 hops that they took.
@@ -41,6 +42,7 @@ class Passed:
     tampered: Tensor
     seconds: Tensor
     steps: Tensor
+    size: Tensor
     extra: Tensor
     waits: Tensor
     hops: Tensor
@@ -117,8 +119,10 @@ class Link(State):
         traffic = replace(traffic, present=traffic.present & ~did.lost, hops=traffic.hops - did.hops)
         waits = self._steps(seconds)
         endless = traffic.present & (waits > LIFETIME)
-        arrived = self.transit.pass_through(traffic, (forged, tampered), seconds, waits, step, round_)
-        traffic, (forged, tampered), seconds, late = arrived
+        marks = forged, tampered, size + did.extra
+        traffic, (forged, tampered, arrived), seconds, late = self.transit.pass_through(
+            traffic, marks, seconds, waits, step, round_
+        )
         return Passed(
             traffic=traffic,
             lost=did.lost,
@@ -127,6 +131,7 @@ class Link(State):
             tampered=tampered,
             seconds=seconds,
             steps=self._steps(seconds),
+            size=arrived,
             extra=did.extra,
             waits=waits,
             hops=did.hops,

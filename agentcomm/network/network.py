@@ -16,7 +16,8 @@ from torch import Tensor
 
 from agentcomm.base.numbers import Numbers
 from agentcomm.base.seeds import derive
-from agentcomm.base.state import Memory, State
+from agentcomm.base.state import DrawingMemory, Memory, State
+from agentcomm.contracts.calibrating import require_calibrated
 from agentcomm.contracts.channel import Channel
 from agentcomm.contracts.codec import Codec
 from agentcomm.contracts.defense import ORDERS, READING, Defense, defense_hooks
@@ -93,9 +94,9 @@ class Network(State):
         for guard in guards:
             self.copies[guard.slots] = guard.copies_only
         self.defenses = sorted(defenses, key=lambda d: ORDERS.index(d.order))
-        self.memories = [Memory(defense.memory) for defense in self.defenses]
-        keys = torch.Generator(team_shape.device)
         secret = seed if secret is None else secret
+        self.memories = [_memory(defense, derive(secret, "defense", at)) for at, defense in enumerate(self.defenses)]
+        keys = torch.Generator(team_shape.device)
         keys.manual_seed(derive(secret, "keys"))
         self.keyring = Keyring(team_shape.num_agents, team_shape.width, keys, team_shape.device, team_shape.num_worlds)
         self.codec = codec
@@ -122,6 +123,7 @@ class Network(State):
         """
         transport, codec, guards = self.transport, self.codec, self.guards
         sealed = any(d.needs_seal for d in self.defenses)
+        added = sum(d.message_bytes for d in self.defenses)
         senders = [guard for guard in guards if guard.at_sender]
         on_wire = [guard for guard in guards if not guard.at_sender]
         spreading = [guard for guard in guards if guard.base.threat.position.spreads]
@@ -134,7 +136,7 @@ class Network(State):
             *([AttackSenders(senders, self.keyring)] if senders else []),
             *([Seal(self.keyring)] if sealed else []),
             *([AttackWire(on_wire, self.keyring)] if on_wire else []),
-            Send(transport, sealed, plain, PLAIN if codec is None else codec.name),
+            Send(transport, sealed, plain, PLAIN if codec is None else codec.name, added),
             *([] if self.link is None else [Carry(self.link, transport, self.ledger)]),
             Receive(transport),
             *([CloseGates()] if self.spare or self.link is not None else []),
@@ -145,7 +147,7 @@ class Network(State):
             *(Aggregate(d, m) for d, m, h in used if "aggregate" in h),
             *([Spread(spreading)] if spreading else []),
             Count(self.ledger, bool(guards), self.copies),
-            *(Respond(*response) for response in responding),
+            *(Respond(*response, self.keyring) for response in responding),
         ]
 
     def reset(self, worlds: Tensor) -> None:
@@ -173,7 +175,13 @@ class Network(State):
         Returns:
             The receivers' inboxes. Spare slots are omitted in exchanges without injections, so that an
             attack that does nothing leaves a run bit-identical.
+
+        Raises:
+            RequirementError: If a defense has not been calibrated.
+            HookError: If a hook of a plug-in raises an error or breaks its contract.
         """
+        for defense in self.defenses:
+            require_calibrated(defense)
         x = Exchange.begin(spoken, links, step, round_, self.team_shape.rounds, self.spare, predict_logits)
         x.numbers = self.numbers
         for stage in self.stages:
@@ -181,3 +189,10 @@ class Network(State):
         if self.trace is not None:
             self.trace += records_of(x, self.copies)
         return x.deliver(self.team_shape.degree, dated=self.link is not None or self.spare > 0)
+
+
+def _memory(defense: Defense, seed: int) -> Memory:
+    """A defense's memory, with a generator of its own if it draws."""
+    if not defense.draws:
+        return Memory(defense.memory)
+    return DrawingMemory(defense.memory, torch.Generator(defense.team_shape.device).manual_seed(seed))

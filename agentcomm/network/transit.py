@@ -14,7 +14,8 @@ from torch import Tensor
 from agentcomm.base.state import State
 from agentcomm.contracts.traffic import HEADER, Traffic
 
-FIELDS = ("source", "origin", *HEADER)  # followed by two marks: forged and tampered
+FIELDS = ("source", "origin", *HEADER)  # followed by the marks: forged, tampered, and size in bytes
+Marks = tuple[Tensor, Tensor, Tensor]  # [B, N, M] bool, bool and int64
 
 
 class Transit(State):
@@ -38,7 +39,7 @@ class Transit(State):
         self.longest = longest
         shape = (num_worlds, exchanges, longest + 1, agents, slots)
         self._due = torch.full(shape, -1, dtype=torch.int64, device=device)  # step of arrival; -1 for an empty place
-        self._numbers = torch.zeros(*shape, len(FIELDS) + 2, dtype=torch.int64, device=device)
+        self._numbers = torch.zeros(*shape, len(FIELDS) + 3, dtype=torch.int64, device=device)
         self._seconds = torch.zeros(shape, device=device)
         self._payload = torch.zeros(*shape, width, device=device)
         self._worlds = torch.arange(num_worlds, device=device)
@@ -55,13 +56,13 @@ class Transit(State):
         return forgotten
 
     def pass_through(
-        self, traffic: Traffic, marks: tuple[Tensor, Tensor], seconds: Tensor, steps: Tensor, step: Tensor, round_: int
-    ) -> tuple[Traffic, tuple[Tensor, Tensor], Tensor, Tensor]:
+        self, traffic: Traffic, marks: Marks, seconds: Tensor, steps: Tensor, step: Tensor, round_: int
+    ) -> tuple[Traffic, Marks, Tensor, Tensor]:
         """Store the delayed messages and release those that are due.
 
         Args:
             traffic: The messages of one exchange.
-            marks: [B, N, M] bool each, forged and tampered messages.
+            marks: Which messages are forged and tampered, and their sizes.
             seconds: [B, N, M] delay of each message in seconds.
             steps: [B, N, M] int64 delay in whole steps.
             step: [B] int64.
@@ -86,11 +87,11 @@ class Transit(State):
         traffic = traffic.edit_payload(taken, self._payload[place])
         numbers = torch.where(taken.unsqueeze(-1), self._numbers[place], _numbers(traffic, marks)).unbind(-1)
         traffic = replace(traffic, **dict(zip(FIELDS, numbers, strict=False)))
-        marks = numbers[-2].bool(), numbers[-1].bool()
+        marks = numbers[-3].bool(), numbers[-2].bool(), numbers[-1]
         return traffic, marks, torch.where(taken, self._seconds[place], seconds), late
 
     def _keep(
-        self, traffic: Traffic, marks: tuple[Tensor, Tensor], seconds: Tensor, steps: Tensor, step: Tensor, round_: int
+        self, traffic: Traffic, marks: Marks, seconds: Tensor, steps: Tensor, step: Tensor, round_: int
     ) -> Tensor:
         """Store the delayed messages; returns [B, N, M], the number of older messages that they overtake."""
         waits = traffic.present & (steps > 0) & (steps <= self.longest)
@@ -111,7 +112,7 @@ class Transit(State):
         return late
 
 
-def _numbers(traffic: Traffic, marks: tuple[Tensor, Tensor]) -> Tensor:
+def _numbers(traffic: Traffic, marks: Marks) -> Tensor:
     """[B, N, M, F] int64, all fields of a message except payload and delay, stored together."""
     fields = [getattr(traffic, name) for name in FIELDS]
     return torch.stack([*fields, *(mark.long() for mark in marks)], -1)

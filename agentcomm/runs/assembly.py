@@ -162,12 +162,22 @@ def check_training(config: RunConfig) -> None:
         policy = make_policy(config.policy, world)
         comms = make_comms(world, policy, config.attacks, config.defenses, transport=config.transport)
         where = deployment(world, policy)
+        for defense in comms.network.defenses:
+            _check_trainable(defense)
         _check_planned(config, world, policy)
         _check_phases(config, world)
     for choice, guard in zip(config.attacks, comms.adversary.guards, strict=True):
         reason = guard.attack.idle(where)
         if reason is not None:
             raise RequirementError(f"training under attack '{choice.label}' would be training without it: {reason}")
+
+
+def _check_trainable(defense: Defense) -> None:
+    if defense.calibration:
+        raise RequirementError(
+            f"defense {defense.name!r} cannot be used in training: it learns from {defense.calibration} clean episodes"
+            " of the trained team, which does not exist yet; list it under evaluation.defenses"
+        )
 
 
 def _check_planned(config: RunConfig, world: World, policy: CommPolicy) -> None:

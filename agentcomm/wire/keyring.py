@@ -49,9 +49,11 @@ class Keyring(State):
 
     Attributes:
         episode: [B] int64, number of each world's running episode; every episode of every world has its own.
+        generation: [B, N + 1] int64, how often each key was renewed in the running episode.
+        renewed: Whether any key was ever renewed.
     """
 
-    keeps = ("episode",)
+    keeps = ("episode", "generation", "renewed")
 
     def __init__(
         self, num_agents: int, width: int, generator: torch.Generator, device: torch.device, num_worlds: int = 1
@@ -64,11 +66,20 @@ class Keyring(State):
         self._fields = draw(7) | 1
         self._coordinates = draw(width) | 1
         self._episode_factor = draw(1) | 1
+        self._generation_factor = draw(1) | 1
         self.episode = torch.arange(num_worlds, device=device)
+        self.generation = torch.zeros(num_worlds, num_agents + 1, dtype=torch.int64, device=device)
+        self.renewed = False
 
     def reset(self, worlds: Tensor) -> None:
-        """Begin the next episode in the given worlds ([W] indices)."""
+        """Begin the next episode in the given worlds ([W] indices), with the first keys."""
         self.episode[worlds] += len(self.episode)
+        self.generation[worlds] = 0
+
+    def renew(self, agents: Tensor) -> None:
+        """Give some agents ([B, N] bool) new keys; seals by their old ones no longer verify."""
+        self.generation[:, :-1] += agents
+        self.renewed = True
 
     def digest(self, payload: Tensor) -> Tensor:
         """Digest of the exact bits of float32 payloads: [..., D] -> [...] int64.
@@ -91,7 +102,13 @@ class Keyring(State):
         body = body + traffic.sender * f[0] + traffic.audience * f[1] + traffic.sequence * f[2]
         body = body + traffic.sent_at * f[3] + traffic.sent_round * f[4] + key * f[5] + traffic.expiry * f[6]
         body = body + (self.episode * self._episode_factor).view(-1, 1, 1)
-        return mix(mix(body) + self._secrets[key.clamp(0, self.num_agents)])
+        return mix(mix(body) + self._secret(key.clamp(0, self.num_agents)))
+
+    def _secret(self, key: Tensor) -> Tensor:
+        """[B, N, M] the present secrets of the keys [B, N, M]."""
+        if not self.renewed:
+            return self._secrets[key]
+        return self._secrets[key] + self.generation.gather(1, key.flatten(1)).view(key.shape) * self._generation_factor
 
     def seal(self, traffic: Traffic) -> Traffic:
         """Seal every present message with its true sender's key."""

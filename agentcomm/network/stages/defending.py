@@ -1,19 +1,20 @@
-"""Defenses: they judge single messages and whole inboxes, and close links for the exchanges to come."""
+"""Defenses: they judge single messages and whole inboxes, close links and gates, and renew keys."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from agentcomm.base.answers import check_tensor
 from agentcomm.base.calling import answered, calling
-from agentcomm.base.state import Memory
+from agentcomm.base.state import DrawingMemory, Memory
 from agentcomm.contracts.defense import Defense, defense_hooks
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.transport import Transport
-from agentcomm.contracts.verdicts import Delivered, ExchangeOutcome, InboxView, Replacement, Responses, Verdicts
+from agentcomm.contracts.verdicts import Delivered, Draws, ExchangeOutcome, InboxView, Replacement, Responses, Verdicts
 from agentcomm.network.exchange import Exchange
 from agentcomm.network.stages.stage import Stage
+from agentcomm.wire.keyring import Keyring
 
 
 class Screen(Stage):
@@ -28,11 +29,13 @@ class Screen(Stage):
     def __init__(self, defense: Defense, memory: Memory, transport: Transport) -> None:
         self.defense, self.memory, self.transport = defense, memory, transport
         self.who = f"defense {defense.name!r}"
+        self.draws = draws_of(defense, memory)
         self.judges_singly = "aggregate" not in defense_hooks(type(defense))
 
     def __call__(self, x: Exchange) -> None:
         """Refuse messages, scale and replace payloads, note scores."""
-        delivered = Delivered(x.traffic, self.transport, x.step, x.round, x.arrived)
+        shown = x.arrived, x.link, x.arrived_size, self.draws
+        delivered = Delivered(x.traffic, self.transport, x.step, x.round, *shown)
         with calling(self.who, "screen"):
             verdicts = self.defense.screen(delivered, self.memory.tensors)
         self._check(verdicts, x)
@@ -74,13 +77,16 @@ class Aggregate(Stage):
     def __init__(self, defense: Defense, memory: Memory) -> None:
         self.defense, self.memory = defense, memory
         self.who = f"defense {defense.name!r}"
+        self.draws = draws_of(defense, memory)
 
     def __call__(self, x: Exchange) -> None:
         """Put its payloads in the place of those received."""
         t = x.traffic
         payload = t.payload().detach().masked_fill(~t.present.unsqueeze(-1), 0.0)
+        shown = x.spoken.detach(), t.sent_at, x.link, self.draws
+        inbox = InboxView(x.step, x.round, t.present, t.sender, payload, *shown)
         with calling(self.who, "aggregate"):
-            new = self.defense.aggregate(InboxView(x.step, x.round, t.present, t.sender, payload), self.memory.tensors)
+            new = self.defense.aggregate(inbox, self.memory.tensors)
         check_tensor(self.who, "aggregate", new, tuple(payload.shape), torch.float32)
         if new is not None:
             x.note(self.who, "payload (aggregate)", new, t.present)
@@ -88,7 +94,7 @@ class Aggregate(Stage):
 
 
 class Quarantine(Stage):
-    """Links that a defense has closed for some time.
+    """Links and gates that a defense has closed for some time.
 
     Args:
         defense: The defense in whose name messages are rejected.
@@ -96,29 +102,37 @@ class Quarantine(Stage):
 
     Attributes:
         until: [B, N, N + 1] int64, step up to which a receiver rejects a sender; the last column, for outsiders, is -1.
+        shut_until: [B, N] int64, step up to which a receiver accepts nothing.
     """
 
-    keeps = ("until",)
+    keeps = ("until", "shut_until")
 
     def __init__(self, defense: Defense, shape: TeamShape) -> None:
         self.defense = defense
         sizes = (shape.num_worlds, shape.num_agents, shape.num_agents + 1)
         self.until = torch.full(sizes, -1, dtype=torch.int64, device=shape.device)
+        self.shut_until = self.until[..., 0].clone()
 
     def __call__(self, x: Exchange) -> None:
-        """Reject what comes in by a closed link, or in the name of the agent at its other end."""
-        closed = self.until >= x.step.view(-1, 1, 1)
+        """Reject what comes in by a closed link or gate, or in the name of the agent at the link's other end."""
+        closed = self.until.maximum(self.shut_until.unsqueeze(-1)) >= x.step.view(-1, 1, 1)
         sender = x.traffic.sender.clamp(0, closed.shape[-1] - 1)
-        x.refuse(self.defense.name, closed.gather(2, sender) | closed.gather(2, links_of(x)))
+        x.refuse(self.defense.name, closed.gather(2, sender) | closed.gather(2, x.link))
 
     def close(self, steps: Tensor, now: Tensor) -> None:
         """Close links [B, N, N] for so many steps after the present one [B]; where that is 0, nothing changes."""
         later = torch.where(steps > 0, now.view(-1, 1, 1) + steps, -1)
         self.until[..., :-1] = self.until[..., :-1].maximum(later)
 
+    def shut(self, steps: Tensor, now: Tensor) -> None:
+        """Close gates [B, N] for so many steps after the present one [B]; where that is 0, nothing changes."""
+        later = torch.where(steps > 0, now.view(-1, 1) + steps, -1)
+        self.shut_until = self.shut_until.maximum(later)
+
     def reset(self, worlds: Tensor) -> None:
-        """Open all links of the given worlds ([W] indices)."""
+        """Open all links and gates of the given worlds ([W] indices)."""
         self.until[worlds] = -1
+        self.shut_until[worlds] = -1
 
 
 class Respond(Stage):
@@ -127,35 +141,43 @@ class Respond(Stage):
     Args:
         defense: The defense.
         memory: Its memory, which its other hooks share; the network resets and saves it.
-        quarantine: The links that it has closed.
+        quarantine: The links and gates that it has closed.
+        keyring: The agents' keys.
     """
 
-    def __init__(self, defense: Defense, memory: Memory, quarantine: Quarantine) -> None:
-        self.defense, self.memory, self.quarantine = defense, memory, quarantine
+    def __init__(self, defense: Defense, memory: Memory, quarantine: Quarantine, keyring: Keyring) -> None:
+        self.defense, self.memory, self.quarantine, self.keyring = defense, memory, quarantine, keyring
         self.who = f"defense {defense.name!r}"
 
     def __call__(self, x: Exchange) -> None:
-        """Close links from the next exchange on."""
+        """Close links and gates and renew keys, from the next exchange on."""
         outcome = ExchangeOutcome(
             step=x.step,
             round=x.round,
             arrived=x.arrived.present,
             accepted=x.traffic.present,
             sender=x.traffic.sender,
-            link=links_of(x),
+            audience=x.traffic.audience,
+            link=x.link,
             refused=dict(x.refused),
             scores=dict(x.scores),
         )
         with calling(self.who, "respond"):
             responses = self.defense.respond(outcome, self.memory.tensors)
         answered(responses, Responses, self.who, "respond", "Responses(...)")
-        steps, (worlds, agents) = responses.quarantine, x.spoken.shape[:2]
-        check_tensor(self.who, "quarantine", steps, (worlds, agents, agents), torch.int64)
-        if steps is not None:
-            self.quarantine.close(steps, x.step)
+        worlds, agents = x.spoken.shape[:2]
+        check_tensor(self.who, "quarantine", responses.quarantine, (worlds, agents, agents), torch.int64)
+        check_tensor(self.who, "shut", responses.shut, (worlds, agents), torch.int64)
+        check_tensor(self.who, "rekey", responses.rekey, (worlds, agents), torch.bool)
+        if responses.quarantine is not None:
+            self.quarantine.close(responses.quarantine, x.step)
+        if responses.shut is not None:
+            self.quarantine.shut(responses.shut, x.step)
+        if responses.rekey is not None:
+            self.keyring.renew(responses.rekey)
 
 
-def links_of(x: Exchange) -> Tensor:
-    """[B, N, M] int64, the agent at the other end of the link that each slot belongs to; N for spare slots."""
-    source = x.links.source
-    return nn.functional.pad(source, (0, x.traffic.slots - source.shape[-1]), value=source.shape[1])
+def draws_of(defense: Defense, memory: Memory) -> Draws:
+    """The random numbers of a defense that has this memory."""
+    generator = memory.generator if isinstance(memory, DrawingMemory) else None
+    return Draws(generator, defense.team_shape.device, defense.name)

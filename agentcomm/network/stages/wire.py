@@ -38,10 +38,11 @@ class Send(Stage):
         sealed: Whether every sender seals its messages.
         plain: Bytes of an uncompressed payload.
         codec: Name of the codec.
+        added: Bytes that defenses add to every message.
     """
 
-    def __init__(self, transport: Transport, sealed: bool, plain: int, codec: str = PLAIN) -> None:
-        self.transport, self.sealed, self.plain, self.codec = transport, sealed, plain, codec
+    def __init__(self, transport: Transport, sealed: bool, plain: int, codec: str = PLAIN, added: int = 0) -> None:
+        self.transport, self.sealed, self.plain, self.codec, self.added = transport, sealed, plain, codec, added
 
     def __call__(self, x: Exchange) -> None:
         """Record the messages on the wire and their size."""
@@ -54,7 +55,9 @@ class Send(Stage):
         put = x.put if unsaid is None else x.put & ~unsaid
         wire = Wire(put, x.effects.tampered, self.sealed, payload, self.codec)
         size = self.transport.send(x.traffic if x.written is None else x.written, x.traffic, wire)
-        x.size = size if unsaid is None else size.masked_fill(unsaid, 0)
+        if self.added:
+            size = size + self.added
+        x.size = x.arrived_size = size if unsaid is None else size.masked_fill(unsaid, 0)
 
 
 class Carry(Stage):
@@ -70,7 +73,7 @@ class Carry(Stage):
         delay, fragments = x.effects.delay, x.effects.fragments
         out = self.link.carry(x.traffic, x.size, x.forged, x.tampered, delay, x.step, x.round, fragments, x.numbers)
         x.traffic, x.lost, x.forged, x.tampered = out.traffic, out.lost, out.forged, out.tampered
-        x.size = x.size + out.extra
+        x.size, x.arrived_size = x.size + out.extra, out.size
         released = out.traffic.present & (out.steps > 0)
         x.covered = x.put & released
         self.transport.carry(x.step, x.round, out.lost, out.waits, out.hops, released)

@@ -42,7 +42,8 @@ class ObjectTransport(Transport):
     writes_codecs: ClassVar[bool] = False
 
     def __init__(self, team_shape: TeamShape, keyring: Keyring, seed: int) -> None:
-        self.keys = HmacKeys(derive(seed, "real keys"), team_shape.num_agents)
+        self._seed, self._agents = seed, team_shape.num_agents
+        self._keys: dict[int, HmacKeys] = {}  # by how often they were renewed
         self.wire: dict[Place, bytes] = {}
         self._keyring = keyring
         self._kept_back: dict[tuple[int, int, Place], bytes] = {}  # by round, and step in which they are due
@@ -99,7 +100,8 @@ class ObjectTransport(Transport):
                 fields[name][place] = getattr(envelope, name)
             fields["key"][place] = -1 if envelope.key is None else envelope.key
             payload[place] = torch.from_numpy(unpack_floats(envelope.payload))
-            self._verdicts[place] = self.keys.verify(envelope, self._episode(place))
+            keys = self._keys_of(place, envelope.sender)
+            self._verdicts[place] = keys.verify(envelope, self._episode(place))
         return replace(traffic, **fields).edit_payload(traffic.present, payload)
 
     def verify(self, traffic: Traffic) -> Tensor:
@@ -115,9 +117,8 @@ class ObjectTransport(Transport):
         """An agent's message, with its own seal if all agents seal; otherwise only compromised agents may seal."""
         if not sealed:
             return self._forgery(traffic, place)
-        envelope = self.keys.seal(
-            self._envelope(traffic, place, None, b""), int(traffic.origin[place]), self._episode(place)
-        )
+        origin, plain = int(traffic.origin[place]), self._envelope(traffic, place, None, b"")
+        envelope = self._keys_of(place, origin).seal(plain, origin, self._episode(place))
         self._seals[int(traffic.seal[place])] = envelope.seal
         return envelope
 
@@ -128,9 +129,17 @@ class ObjectTransport(Transport):
             return self._envelope(traffic, place, None if key < 0 else key, self._seals[tag])
         envelope = self._envelope(traffic, place, key, bytes(32))
         if bool(self._keyring.tag(traffic, traffic.key)[place] == tag):
-            envelope = self.keys.seal(envelope, key, self._episode(place))
+            envelope = self._keys_of(place, key).seal(envelope, key, self._episode(place))
             self._seals[tag] = envelope.seal
         return envelope
+
+    def _keys_of(self, place: Place, agent: int) -> HmacKeys:
+        """The keys as often renewed as that of an agent in a place's world; agents are any numbers."""
+        renewed = int(self._keyring.generation[place[0], min(agent, self._agents)])
+        if renewed not in self._keys:
+            generation = (renewed,) if renewed else ()
+            self._keys[renewed] = HmacKeys(derive(self._seed, "real keys", *generation), self._agents)
+        return self._keys[renewed]
 
     def _episode(self, place: Place) -> int:
         """Number of the episode that runs in a place's world."""

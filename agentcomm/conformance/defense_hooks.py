@@ -1,0 +1,214 @@
+"""Checks a defense whenever one of its hooks is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agentcomm.base.calling import answered
+from agentcomm.conformance.common import require
+from agentcomm.conformance.hooks import ACTIONS
+from agentcomm.contracts.defense import ORDERS, READING, Defense, defense_hooks
+from agentcomm.contracts.directory_defense import Answer, DirectoryRequests, DirectoryVerdicts
+from agentcomm.contracts.verdicts import (
+    ActionRequest,
+    ActionVerdicts,
+    Delivered,
+    Draws,
+    ExchangeOutcome,
+    InboxView,
+    Responses,
+    Verdicts,
+)
+
+Memory = dict[str, Tensor]
+Hook = Callable[[Any, Any, Memory], Any]
+JUNK = 1e9
+ANSWERS: dict[str, type] = {
+    "screen": Verdicts,
+    "on_action": ActionVerdicts,
+    "on_directory": DirectoryVerdicts,
+    "respond": Responses,
+}
+
+
+def watched(defense: type[Defense]) -> type[Defense]:
+    """The same defense, each of whose hooks is checked whenever it is called."""
+    checks: dict[str, Callable[[Hook], Hook]] = {
+        "screen": _screen,
+        "aggregate": _aggregate,
+        "on_action": _on_action,
+        "on_directory": _on_directory,
+        "respond": _respond,
+    }
+    members: dict[str, Any] = {hook: checks[hook](getattr(defense, hook)) for hook in defense_hooks(defense)}
+    made: type[Defense] = type(defense.__name__, (defense,), {"name": defense.name} | members)
+    return made
+
+
+def _called(hook: Hook, made: Defense, view: Any, memory: Memory, names: tuple[str, ...] = ()) -> Any:
+    """What a hook answers; it must leave its view alone, and its memory where it is."""
+    where = hook.__name__
+    names = names or tuple(f.name for f in fields(view) if isinstance(getattr(view, f.name), Tensor))
+    before, places = {name: getattr(view, name).clone() for name in names}, dict(memory)
+    answer = hook(made, view, memory)
+    if where in ANSWERS:
+        answered(answer, ANSWERS[where], f"defense {made.name!r}", where, f"{ANSWERS[where].__name__}(...)")
+    changed = [name for name, value in before.items() if not torch.equal(value, getattr(view, name))]
+    require(not changed, f"{where} changes {', '.join(changed)} of what it is shown")
+    kept = places.keys() == memory.keys() and all(memory[name] is value for name, value in places.items())
+    require(kept, f"{where} swaps tensors of its memory; they must be changed in place")
+    return answer
+
+
+def _typed(what: str, value: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    fits = value is None or (value.shape == shape and value.dtype == dtype)
+    require(fits, f"{what} must be {dtype} {tuple(shape)}")
+
+
+def _copied(memory: Memory) -> Memory:
+    return {name: value.clone() for name, value in memory.items()}
+
+
+def _equal(first: Tensor | None, second: Tensor | None, where: Tensor | slice = slice(None)) -> bool:
+    if first is None or second is None:
+        return first is second
+    return torch.equal(first[where], second[where])
+
+
+def _screen(hook: Hook) -> Hook:
+    names = ("present", "sender", "audience", "sequence", "sent_at", "sent_round", "key", "payload", "step")
+
+    def screen(self: Defense, delivered: Delivered, memory: Memory) -> Verdicts:
+        before, draws = _copied(memory), delivered._draws.copy()
+        verdicts: Verdicts = _called(hook, self, delivered, memory, names)
+        present = delivered.present
+        _typed("refuse", verdicts.refuse, present.shape, torch.bool)
+        require(self.refuses or verdicts.refuse is None, "it refuses messages: leave refuses = True")
+        for name in ("scale", "score"):
+            value = getattr(verdicts, name)
+            _typed(name, value, present.shape, torch.float32)
+            require(value is None or value[present].isfinite().all(), f"{name} is not finite")
+        if verdicts.replace is not None:
+            where, payload = verdicts.replace
+            require(ORDERS.index(self.order) >= READING, f"order {self.order!r} is too early to replace payloads")
+            _typed("replace.where", where, present.shape, torch.bool)
+            _typed("replace.payload", payload, delivered.payload.shape, torch.float32)
+            require(not (where & ~present).any(), "it replaces payloads of messages that are not there")
+            require(payload[where].isfinite().all(), "replace.payload is not finite")
+        sealed = self.needs_seal or "sealed_by_sender" not in vars(delivered)
+        require(sealed, "it asks whose seal it is: set needs_seal = True")
+        _check_empty(hook, self, delivered, draws, before, memory, verdicts)
+        return verdicts
+
+    return screen
+
+
+def _check_empty(
+    hook: Hook,
+    made: Defense,
+    delivered: Delivered,
+    draws: Draws,
+    before: Memory,
+    after: Memory,
+    verdicts: Verdicts,
+) -> None:
+    """Nothing depends on payloads in slots that hold no message."""
+    traffic, present = delivered._traffic, delivered.present
+    junk = traffic.edit_payload(~present, torch.full_like(delivered.payload, JUNK))
+    shown = delivered._arrived, delivered.link, delivered.size, draws
+    again = Delivered(junk, delivered._verifier, delivered.step, delivered.round, *shown)
+    other: Verdicts = hook(made, again, before)
+    alike = all(_equal(getattr(verdicts, n), getattr(other, n), present) for n in ("refuse", "score"))
+    alike &= all(torch.equal(before[name], value) for name, value in after.items())
+    require(alike, "it judges payloads of messages that are not there")
+
+
+def _aggregate(hook: Hook) -> Hook:
+    def aggregate(self: Defense, inbox: InboxView, memory: Memory) -> Tensor | None:
+        new: Tensor | None = _called(hook, self, inbox, memory)
+        _typed("aggregate", new, inbox.payload.shape, torch.float32)
+        finite = new is None or not inbox.payload.isfinite().all() or new[inbox.present].isfinite().all()
+        require(finite, "what it aggregates to is not finite")
+        return new
+
+    return aggregate
+
+
+def _on_action(hook: Hook) -> Hook:
+    def on_action(self: Defense, request: ActionRequest, memory: Memory) -> ActionVerdicts:
+        before = _copied(memory)
+        verdicts: ActionVerdicts = _called(hook, self, request, memory)
+        shape = request.action.shape
+        _typed("resample", verdicts.resample, shape, torch.float64)
+        _typed("replace", verdicts.replace, shape, torch.int64)
+        chance, chosen = verdicts.resample, verdicts.replace
+        require(chance is None or ((chance >= 0) & (chance <= 1)).all(), "resample is no chance in [0, 1]")
+        known = chosen is None or ((chosen >= -1) & (chosen < request.logits.shape[-1])).all()
+        require(known, f"replace is no action in 0 .. {ACTIONS - 1}, nor -1")
+        some = request.world > 0
+        rows = {name: getattr(request, name)[some] for name in ("world", "agent", "logits", "action")}
+        alone: ActionVerdicts = hook(self, replace(request, **rows), before)
+        for name in ("resample", "replace"):
+            whole, part = getattr(verdicts, name), getattr(alone, name)
+            apart = _equal(None if whole is None else whole[some], part)
+            require(apart, f"{name}: worlds are not independent of each other")
+        return verdicts
+
+    return on_action
+
+
+def _on_directory(hook: Hook) -> Hook:
+    refusals = {"refuse_cards": "card_sent", "refuse_ratings": "rating_sent"}
+    refusals |= {"close": "half_open", "refuse_traces": "trace_name"}
+
+    def on_directory(self: Defense, requests: DirectoryRequests, memory: Memory) -> DirectoryVerdicts:
+        before = _copied(memory)
+        verdicts: DirectoryVerdicts = _called(hook, self, requests, memory)
+        for name, by in refusals.items():
+            _typed(name, getattr(verdicts, name), getattr(requests, by).shape, torch.bool)
+        given, told = requests.answer, verdicts.answer
+        require(told is None or given is not None, "it answers where there was no look-up")
+        if given is not None and told is not None:
+            for field in fields(Answer):
+                was, new = getattr(given, field.name), getattr(told, field.name)
+                _typed(f"answer.{field.name}", new, was.shape, was.dtype)
+        alone: DirectoryVerdicts = hook(self, _rest(requests), before)
+        parts = [(getattr(verdicts, name), getattr(alone, name)) for name in refusals]
+        if told is not None and alone.answer is not None:
+            parts += [(getattr(told, f.name), getattr(alone.answer, f.name)) for f in fields(Answer)]
+        apart = all(_equal(None if whole is None else whole[1:], part) for whole, part in parts)
+        others = requests.worlds[1:]
+        apart &= all(torch.equal(before[name][others], value[others]) for name, value in memory.items())
+        require(apart, "worlds are not independent of each other")
+        return verdicts
+
+    return on_directory
+
+
+def _rest(requests: DirectoryRequests) -> DirectoryRequests:
+    """The same without the first of the worlds."""
+    rows = {f.name: getattr(requests, f.name)[1:] for f in fields(requests) if f.name != "answer"}
+    answer = requests.answer
+    if answer is not None:
+        answer = Answer(**{f.name: getattr(answer, f.name)[1:] for f in fields(Answer)})
+    return DirectoryRequests(**rows, answer=answer)
+
+
+def _respond(hook: Hook) -> Hook:
+    def respond(self: Defense, outcome: ExchangeOutcome, memory: Memory) -> Responses:
+        responses: Responses = _called(hook, self, outcome, memory)
+        worlds, agents = outcome.arrived.shape[:2]
+        _typed("quarantine", responses.quarantine, (worlds, agents, agents), torch.int64)
+        _typed("shut", responses.shut, (worlds, agents), torch.int64)
+        _typed("rekey", responses.rekey, (worlds, agents), torch.bool)
+        for name in ("quarantine", "shut"):
+            steps = getattr(responses, name)
+            require(steps is None or (steps >= 0).all(), f"{name} is no number of steps")
+        return responses
+
+    return respond

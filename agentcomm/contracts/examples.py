@@ -1,0 +1,69 @@
+"""Examples: the messages of clean episodes, from which a defense learns what honest messages look like.
+
+Shapes: S samples, N agents, k inbox slots per receiver, D payload width, A actions. A sample is one exchange of one
+episode, with the inboxes of all receivers. Where agents act in turns, all turns of the last round are one sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Messages that receivers got in clean episodes of the very team, without attack and without defense.
+
+    Attributes:
+        payload: [S, N, k, D] float32, as received; 0 where there is no message.
+        present: [S, N, k] bool.
+        sender: [S, N, k] int64; all of them are true.
+        own: [S, N, D] float32, what the receiver itself says in this exchange.
+        step: [S] int64, steps since the episode began.
+        round: [S] int64, exchange within the step.
+        episode: [S] int64, 0 .. episodes - 1.
+        generator: For everything that calibration draws.
+        logits: Action logits [S, N, A] of the greedy team if agents received other payloads [S, N, k, D] in these
+            exchanges, differentiable; None for agents that act in turns.
+    """
+
+    payload: Tensor
+    present: Tensor
+    sender: Tensor
+    own: Tensor
+    step: Tensor
+    round: Tensor
+    episode: Tensor
+    generator: torch.Generator
+    logits: Callable[[Tensor], Tensor] | None = None
+
+    @property
+    def episodes(self) -> int:
+        """Number of episodes."""
+        return int(self.episode.max()) + 1 if len(self.episode) else 0
+
+    def take(self, rows: Tensor) -> Examples:
+        """The samples ``rows`` ([S] bool or indices), with the same generator."""
+        logits = self.logits
+
+        def part(payload: Tensor) -> Tensor:
+            assert logits is not None
+            return logits(self.payload.index_put((torch.arange(len(self.payload))[rows.cpu()],), payload))[rows]
+
+        tensors = {name: getattr(self, name)[rows] for name in TENSORS}
+        return replace(self, **tensors, logits=None if logits is None else part)
+
+    def split(self, share: float) -> tuple[Examples, Examples]:
+        """Two parts with different episodes, such as one to fit a model and one to set its threshold.
+
+        Args:
+            share: Share of the episodes in the first part; each part has at least one if there are two.
+        """
+        first = max(1, min(self.episodes - 1, round(share * self.episodes)))
+        return self.take(self.episode < first), self.take(self.episode >= first)
+
+
+TENSORS = ("payload", "present", "sender", "own", "step", "round", "episode")
