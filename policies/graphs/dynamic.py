@@ -12,7 +12,8 @@ all receivers would choose the same of several good senders.
 With ``estimator: action`` the choice of these senders is an action of the receiver instead: its log-probability joins
 the PPO ratio, and what it earns decides. A straight-through gradient asks what a message would have changed, as if it
 always came; only what was tried shows that a sender is no use while others listen to it, too
-(:mod:`agentcomm.channels.airtime`).
+(:mod:`agentcomm.channels.airtime`). A choice is credited with the advantages of all agents, since who needs no message
+still takes it from others.
 
 Unlike in the released code an agent's own vector is added to the mixture, which in large teams would hardly contain it.
 
