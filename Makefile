@@ -50,6 +50,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.closed
 	$(BIN)/python -m benchmarks.overhead
 	$(BIN)/python -m benchmarks.attacks
+	$(BIN)/python -m benchmarks.defenses
 	$(BIN)/python -m benchmarks.wire
 	$(BIN)/python -m benchmarks.delta
 	$(BIN)/python -m benchmarks.statistics

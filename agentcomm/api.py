@@ -15,6 +15,7 @@ from agentcomm.base.inputs import looking_in
 from agentcomm.base.plugin import foreign
 from agentcomm.base.registry import Axis, find, names
 from agentcomm.base.text import shorten
+from agentcomm.certifying import certify as certify
 from agentcomm.contracts.topology import TopologyChoice
 from agentcomm.evaluators import check_jobs, evaluator_for
 from agentcomm.progress import evaluation_bar, training_bar
@@ -116,6 +117,7 @@ def evaluate(
     jobs: int = 1,
     address: str | None = None,
     retry_failed: bool = False,
+    adaptive: bool | None = None,
 ) -> list[dict[str, Any]]:
     """Evaluate trained teams under attacks and defenses, on common random numbers.
 
@@ -147,6 +149,8 @@ def evaluate(
         address: Ray cluster on which to evaluate them instead: ``"auto"``, or ``"host:port"``.
         retry_failed: Whether to evaluate failed cells again; otherwise, their rows are kept until what they depend on
             changes.
+        adaptive: Whether to add, for each group of defenses, the attacks that are aimed at them (``Defense.adaptive``)
+            and fit the team; their rows have ``adaptive`` set. None for the config's.
 
     Returns:
         One row per cell, as in ``cells.jsonl``.
@@ -176,7 +180,9 @@ def evaluate(
             _check_foreign(run.config, chosen["attacks"], grouped, [under.transport for under in chosen["conditions"]])
         shown = watch or bar or (lambda cell, done, total: None)
         evaluator = evaluator_for(run, jobs, isolate, address, check=f"{__name__}:{_check_foreign.__name__}")
-        return evaluate_grid(run, **chosen, watch=shown, evaluator=evaluator, retry_failed=retry_failed)
+        aimed = settings.adaptive if adaptive is None else adaptive
+        more: dict[str, Any] = {"retry_failed": retry_failed, "adaptive": aimed}
+        return evaluate_grid(run, **chosen, watch=shown, evaluator=evaluator, **more)
 
 
 def _adopted(run: Run, group: Group, axis: Axis = "attack") -> Group:

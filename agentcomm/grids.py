@@ -29,6 +29,7 @@ def grid(
     trust: bool = False,
     progress: bool | None = None,
     watch: Callable[[Any, float, int], None] | None = None,
+    adaptive: bool = False,
 ) -> dict[Path, list[dict[str, Any]]]:
     """Evaluate a grid: environment x policy x attack x defense x budget x conditions x seed.
 
@@ -45,6 +46,7 @@ def grid(
         trust: As for :func:`agentcomm.evaluate`.
         progress: As for :func:`agentcomm.evaluate`.
         watch: As for :func:`agentcomm.evaluate`.
+        adaptive: As for :func:`agentcomm.evaluate`, besides the grid's own field.
 
     Returns:
         The rows of each run, by its folder.
@@ -74,6 +76,7 @@ def grid(
         jobs=jobs,
         address=address,
         retry_failed=retry_failed,
+        adaptive=adaptive or config.adaptive,
     )
     return {run.path: evaluate(run, conditions=_conditions(config)) for run in runs}
 
@@ -97,6 +100,7 @@ def _planned(config: RunConfig, grid: GridConfig) -> RunConfig:
     cells = {
         "attacks": grid.budgeted(),
         "defenses": grid.defenses,
+        "adaptive": grid.adaptive,
         "episodes": grid.episodes,
         "seed": grid.episode_seed,
         "recordings": grid.recordings,

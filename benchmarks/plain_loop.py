@@ -10,13 +10,10 @@ from functools import partial
 import torch
 
 from agentcomm.base.seeds import derive
-from agentcomm.contracts.world import World
 from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
 from agentcomm.runs.assembly import charge_for_messages, environment_of, make_comms, make_policy, make_world
 from agentcomm.runs.config import RunConfig, Variant
-from agentcomm.runs.schedule import environment_at
-from agentcomm.step.comms import Comms
 from agentcomm.training.ppo import Update
 from agentcomm.training.rollout import Sampler
 
@@ -42,17 +39,14 @@ class PlainLoop:
         run = run.model_copy(update={"environment": environment_of(run.environment, seed)})
         training = run.training
         self.run = run
-        environment = partial(environment_at, run.environment, training.schedule)
-        world = make_world(environment(0.0), training.worlds, device)
+        setup = partial(run.setup.at, training.schedule)
+        first = setup(0.0)
+        world = make_world(first.environment, training.worlds, device)
         self.policy = make_policy(run.policy, world, variant, seed).to(device)
-        runner = derive(seed, "runner", 0)
-
-        def comms(world: World) -> Comms:
-            return make_comms(world, self.policy, run.attacks, run.defenses, runner, run.transport)
-
-        made = comms(world)
-        charge_for_messages(self.policy, made.network.codec)
-        self.sampler = Sampler(world, self.policy, made, training.ppo, runner, environment, comms)
+        started = derive(seed, "runner", 0)
+        comms = make_comms(world, self.policy, first.attacks, first.defenses, started, first.transport)
+        charge_for_messages(self.policy, comms.network.codec)
+        self.sampler = Sampler(world, self.policy, comms, training.ppo, started, setup)
         graph = self.policy.graph_parameters()
         own = {id(p) for p in graph}
         model = [p for p in self.policy.parameters() if id(p) not in own]

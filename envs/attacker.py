@@ -7,8 +7,11 @@ holds them to that threat model in training, too. The attacks ``learned`` and ``
 
 All attacker agents get the same reward, the negated mean reward of the team's members; each also pays ``price`` for its
 message, times the size of the change as a share of the longest allowed one, or in full if the message is masked (the
-penalty of R-MACRL and DMAC; arXiv 2108.03803, 2504.21278). With a policy without messages (``ippo``, ``mappo``) they
-act independently; with a communicating policy they coordinate over a channel that the team cannot see.
+penalty of R-MACRL and DMAC; arXiv 2108.03803, 2504.21278). The team may be defended (``defenses``): an attacker that is
+trained again against the frozen defended team shows what a defense is worth against one that has adapted to it.
+
+With a policy without messages (``ippo``, ``mappo``) they act independently; with a communicating policy they coordinate
+over a channel that the team cannot see.
 """
 
 from __future__ import annotations
@@ -21,7 +24,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.base import registry
 from agentcomm.base.errors import CheckpointError, ConfigError
 from agentcomm.base.inputs import InputPath, find_input
 from agentcomm.base.seeds import derive
@@ -32,10 +34,12 @@ from agentcomm.contracts.threat_model import Budget, Position, ThreatModel
 from agentcomm.contracts.traffic import Traffic
 from agentcomm.contracts.views import MessageView
 from agentcomm.contracts.world import DrawnMessage, Observation, Transition, World, WorldConfig
+from agentcomm.evaluation.calibration import Clean, calibrate
 from agentcomm.evaluation.play import play
 from agentcomm.runs import policy_file
-from agentcomm.runs.assembly import make_world
-from agentcomm.runs.choices import Choice, build
+from agentcomm.runs.assembly import deployment, make_world
+from agentcomm.runs.choices import PLAIN_TRANSPORT, Choice
+from agentcomm.runs.fitting import check_defenses, construct
 from agentcomm.step.comms import Comms
 from agentcomm.step.loop import TeamLoop
 from agentcomm.step.preview import preview_messages
@@ -64,7 +68,7 @@ class AttackerConfig(WorldConfig):
     )
     phrases: int = Field(8, ge=0, le=256, description="messages of honest agents that it can substitute for others")
     price: float = Field(0.0, ge=0, description="cost of attacking a message, in units of reward, to train stealth")
-    defenses: tuple[Choice, ...] = Field((), description="defenses of the team in training")
+    defenses: tuple[Choice, ...] = Field((), description="defenses of the frozen team that it trains against")
 
 
 class SteeredByActions(Steered):
@@ -142,8 +146,10 @@ class Attacker(World[AttackerConfig]):
         return self.loop.comms
 
     def _comms(self, seed: int) -> Comms:
-        team_shape = self.steered.team_shape
-        defenses = [registry.find("defense", c.name)(build("defense", c), team_shape) for c in self.config.defenses]
+        team_shape, chosen = self.steered.team_shape, self.config.defenses
+        defenses = [construct("defense", choice, team_shape) for choice in chosen]
+        check_defenses(chosen, defenses, deployment(self.team, self.victim, defenses=defenses))
+        calibrate(defenses, Clean(self.team, self.victim, PLAIN_TRANSPORT))
         return Comms.between(team_shape, [self.steered], defenses, derive(seed, "attacker"))
 
     def reset(self, seed: int | None = None, scene: Mapping[str, Any] | None = None) -> Tensor:

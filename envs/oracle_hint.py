@@ -74,6 +74,8 @@ class OracleHint(World[OracleHintConfig]):
         informative: [N] int64, the source of each agent: ground truth for evaluations, which no agent observes.
     """
 
+    exogenous = True  # secrets are drawn, whatever agents guess
+
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
         """The default team, a small one, and guesses that count once."""

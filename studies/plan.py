@@ -13,12 +13,28 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 from scenarios import CARRIED, CLIQUES, COLLISIONS, EIGHT, ORDERED, OTHER_TASKS, PEERS, PRICED, SCENARIOS
+from suite import (
+    CHAINS,
+    CUTS,
+    DROP,
+    FRAGMENTED,
+    FRAME,
+    FRAMED,
+    MINORITY,
+    NOISE,
+    OF_NINE,
+    OUTVOTED,
+    TASKS,
+    TRAINED,
+    TRAINED_UNDER,
+    able,
+)
 
 from agentcomm.runs.choices import Choice, canonical
 
 SEEDS = tuple(range(10))
 # Of these runs, teams without messages were trained besides.
-WITH_CONTROL = ("capture", "reactor", "agreement", "market", *(one.run for one in SCENARIOS[1:]))
+WITH_CONTROL = ("capture", "reactor", "agreement", "agreement_9", "market", *(one.run for one in SCENARIOS[1:]))
 Conditions = Mapping[str, Any]
 OWN: Conditions = {}
 
@@ -118,7 +134,6 @@ WARDENS = (0.05, 0.1, 0.2, 0.4)
 READERS = ("eavesdrop", "infer:node=0", "infer:node=2")
 
 OBEDIENCE = (0.0, 0.25, 0.5, 0.75, 1.0)
-CUTS = ("fragment", "fragment:how=header", "fragment:how=fake", "fragment:how=middle")
 MARKET = ("sybil", "rank", "rank:knowledge=none", "copied_card", "description:claim=1", "recursive")
 MARKET += ("rug_pull:turn=4", "scapegoat", "badmouth", "hub_poison", "blast", "half_open")
 REACTOR = ("tamper", "drop", "noise", "gradient:goal=target,action=2,norm=l2,epsilon=2")
@@ -187,8 +202,8 @@ STUDIES: dict[str, tuple[Grid, ...]] = {
         *(Grid(run) for run in SIZED),
         Grid("cliques_64_embedded", (), (), (OWN, {"environment": CARRIED})),
         Grid("cliques_128_embedded"),
-        Grid("prey_team_5", (), (), (OWN, {"environment": {"predators": 10}})),
-        Grid("prey_team_10"),
+        Grid("agreement", (), (), (OWN, {"environment": {"members": 10}})),
+        Grid("agreement_10"),
     ),
     "density": (
         *(Grid(run, DENSE) for run in AGREEMENTS),
@@ -209,6 +224,15 @@ STUDIES: dict[str, tuple[Grid, ...]] = {
         *(Grid(run, DENSE) for run in AGREEMENTS),
         Grid("agreement", DENSE, ("median",)),
         Grid("capture", ("covert:node=2",), (), (SAMPLED,)),
+    ),
+    "countermeasures": (
+        *(Grid(task.run, task.suite) for task in TASKS),
+        *(Grid(task.run, task.attacks(one), (one.group,)) for task in TASKS for one in task.known),
+        *(Grid(run, TRAINED_UNDER) for base, others in TRAINED.items() for run in (base, *others)),
+        *(Grid(run, (MINORITY, DROP, NOISE)) for run in OF_NINE),
+        *(Grid(run, (MINORITY, DROP, NOISE), (group,)) for run, group in OUTVOTED.items()),
+        Grid("capture", tuple(filter(able, (FRAME,))), FRAMED),
+        Grid(FRAGMENTED, CUTS, CHAINS),
     ),
     "threats": (
         *MATRIX,

@@ -17,7 +17,7 @@ from scenarios import CARRIED, CLIQUES, COLLISIONS, Scenario
 from study import command, page, table
 
 TO_128: Conditions = {"environment": CARRIED}
-TO_TEN: Conditions = {"environment": {"predators": 10}}
+TO_TEN: Conditions = {"environment": {"members": 10}}
 STEPS = 8
 
 
@@ -40,8 +40,8 @@ def carried(book: Book) -> tuple[Series, Series]:
 
 
 def doubled(book: Book) -> tuple[Series, Series]:
-    """Steps of teams of five played as ten, and of teams that were trained as ten."""
-    return clean(book, "prey_team_5", "mean_steps", conditions=TO_TEN), clean(book, "prey_team_10", "mean_steps")
+    """Return of teams of five played as ten, and of teams that were trained as ten."""
+    return clean(book, "agreement", "mean_return", conditions=TO_TEN), clean(book, "agreement_10", "mean_return")
 
 
 def others(book: Book) -> str:
@@ -52,9 +52,9 @@ def others(book: Book) -> str:
         ("cliques, reward per step: trained and evaluated with 64", own, 3),
         ("cliques, reward per step: trained with 64, evaluated with 128", carried(book)[0], 3),
         ("cliques, reward per step: trained and evaluated with 128", carried(book)[1], 3),
-        ("Predator-Prey, steps: trained and evaluated with 5", clean(book, "prey_team_5", "mean_steps"), 2),
-        ("Predator-Prey, steps: trained with 5, evaluated with 10", doubled(book)[0], 2),
-        ("Predator-Prey, steps: trained and evaluated with 10", doubled(book)[1], 2),
+        ("Agreement, return: trained and evaluated with 5", clean(book, "agreement", "mean_return"), 3),
+        ("Agreement, return: trained with 5, evaluated with 10", doubled(book)[0], 3),
+        ("Agreement, return: trained and evaluated with 10", doubled(book)[1], 3),
     ):
         rows.append([name, book.mean(series, digits), book.seeds(series)])
     return table(("", "reached, greedy", "teams"), rows)
@@ -73,11 +73,11 @@ def claims(book: Book) -> dict[str, Claim]:
             digits=3,
         ),
         "doubled": Claim(
-            ten * 1.1 - five,
-            "Teams of five that play as ten need at most 10% more steps than teams trained as ten, with {d} to spare.",
-            "Teams of five that play as ten need over 10% more steps than teams trained as ten: {d}.",
-            "That teams of five that play as ten need at most 10% more steps than teams trained as ten is not shown:"
-            " {d}.",
+            five - ten * 0.9,
+            "Teams of five that play as ten reach at least 90% of the return of teams trained as ten, and {d} more.",
+            "Teams of five that play as ten reach less than 90% of the return of teams trained as ten: {d}.",
+            "That teams of five that play as ten reach 90% of the return of teams trained as ten is not shown: {d}.",
+            digits=3,
         ),
     }
     for task in (*COLLISIONS.values(), *CLIQUES.values()):
@@ -128,7 +128,7 @@ def made(book: Book) -> str:
         "## Teams in another size\n",
         others(book),
         "Graphs from embeddings and full graphs fit any number of agents: in a team of twice the size, agent i + 64"
-        " has the embedding of agent i, and so has predator i + 5. Nothing is trained again.\n",
+        " has the embedding of agent i, and so has member i + 5. Nothing is trained again.\n",
     ]
     question = "Do graphs learn in large teams, and can a team play in another size than it was trained in?"
     answer = f"{judged['carried'].sentence} {judged['doubled'].sentence}"

@@ -13,6 +13,7 @@ from agentcomm import api
 from agentcomm.base.modules import import_modules
 from agentcomm.cli import tables
 from agentcomm.cli.options import (
+    Adaptive,
     Address,
     Attacks,
     Defenses,
@@ -40,18 +41,22 @@ def evaluate(
     jobs: Jobs = 1,
     address: Address = None,
     retry_failed: RetryFailed = False,
+    adaptive: Adaptive = False,
     trust: Trust = False,
 ) -> None:
     """Evaluate the trained teams of RUN under attacks and defenses; skips cells that are already evaluated."""
     import_modules(plugins or ())
     began = datetime.now(UTC).isoformat(timespec="seconds")
     more: dict[str, Any] = {"jobs": jobs, "address": address, "retry_failed": retry_failed}
+    more["adaptive"] = adaptive or None  # the config may ask for it, too
     rows = evaluate_cells(run, attack, defense, conditions, isolate=isolate, trust=trust, **more)
     console.print(tables.cells(rows))
     if any(row.get("effect") for row in rows):
         console.print(tables.success(rows))
     if (worth := tables.suites(rows)) is not None:
         console.print(worth)
+    if (aimed := tables.adaptive(rows)) is not None:
+        console.print(aimed)
     if (broken := tables.violations(rows)) is not None:
         console.print(broken)
     for line in (*tables.replaced(rows, began), *tables.reasons(rows), *notes(rows)):

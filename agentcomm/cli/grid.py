@@ -11,7 +11,7 @@ import typer
 from agentcomm import grids
 from agentcomm.cli import tables
 from agentcomm.cli.completion import config_files
-from agentcomm.cli.options import Address, Jobs, RetryFailed, Root, Trust
+from agentcomm.cli.options import Adaptive, Address, Jobs, RetryFailed, Root, Trust
 from agentcomm.cli.screen import complain, console, say
 
 
@@ -21,6 +21,7 @@ def grid(
     address: Address = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the training of the grid's teams.")] = False,
     retry_failed: RetryFailed = False,
+    adaptive: Adaptive = False,
     root: Root = Path("runs"),
     trust: Trust = False,
 ) -> None:
@@ -36,6 +37,7 @@ def grid(
     attacks: \\[drop, {name: noise, epsilon: 2}]
     budgets: \\[{per_episode: 4}, {}]            # every attack with each of them
     defenses: \\[clip, authenticate+clip]        # besides no defense
+    adaptive: true                              # each defense also under the attacks that are aimed at it
     conditions: {transports: \\[{channels: \\[loss]}], decisions: greedy}
     episodes: 512
 
@@ -50,7 +52,7 @@ def grid(
 
     again = f"agentcomm grid {shlex.quote(str(file))} --resume"
     try:
-        found = grids.grid(file, root, jobs, address, resume, retry_failed, trust)
+        found = grids.grid(file, root, jobs, address, resume, retry_failed, trust, adaptive=adaptive)
     except Stopped as stopped:
         say(f"Stopped; all progress is saved. Resume with: {again}")
         raise typer.Exit(128 + stopped.number) from None  # as shells report a signal
@@ -61,6 +63,8 @@ def grid(
     for run, rows in found.items():
         say(f"{run}:")
         console.print(tables.cells(rows))
+        if (aimed := tables.adaptive(rows)) is not None:
+            console.print(aimed)
         failed += [f"{run}: {line}" for line in tables.failures(rows)]
         say(f"{len(rows)} cells are in {run / 'cells.jsonl'}. Next: agentcomm report {shlex.quote(str(run))}")
     if failed:

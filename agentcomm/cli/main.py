@@ -8,6 +8,7 @@ import typer
 
 from agentcomm.base.errors import AgentcommError
 from agentcomm.base.versions import versions
+from agentcomm.cli.certify import certify
 from agentcomm.cli.command import Command, Group, UsageError, plain
 from agentcomm.cli.compare import compare
 from agentcomm.cli.demo import demo
@@ -58,6 +59,7 @@ for _name, _run, _example in (
     ("evaluate", evaluate, "agentcomm evaluate runs/mine --attack noise:epsilon=2 --defense clip"),
     ("grid", grid, "agentcomm grid grid.yaml --jobs 2"),
     ("rerun", rerun, "agentcomm rerun runs/mine --sample 5"),
+    ("certify", certify, "agentcomm certify runs/mine --attack-links 1 --attack-links 2 --defense ensemble:k=2"),
     ("report", report, "agentcomm report runs/mine"),
     ("compare", compare, "agentcomm compare runs/mine runs/other --output compare.html"),
     ("export", export, "agentcomm export runs/mine --format csv --output mine.csv"),

@@ -37,6 +37,11 @@ RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Evaluate failed cells again; otherwise, they are kept as failed.")
 ]
 
+Adaptive = Annotated[
+    bool,
+    typer.Option("--adaptive", help="Add each defense's adaptive attacks: those that know it and aim at its weakness."),
+]
+
 WRITTEN = "NAME[:KEY=VALUE,...]"
 _WRITTEN: dict[str, Any] = {"metavar": WRITTEN}
 _ATTACK: dict[str, Any] = _WRITTEN | {"autocompletion": plugins("attack")}

@@ -112,6 +112,35 @@ def suites(rows: list[dict[str, Any]]) -> Table | None:
     return table
 
 
+def adaptive(rows: list[dict[str, Any]]) -> Table | None:
+    """The worst attack that is aimed at each of the defenses; None without defenses."""
+    defended = [row for row in rows if row["defense_label"] != "none"]
+    if not defended:
+        return None
+    table = Table(
+        title="worst adaptive attack, mean over seeds",
+        caption="Attacks that know the defense and aim at its weakness; --adaptive adds them.",
+    )
+    for column in ("defense", "attack", "score", "without attack"):
+        table.add_column(column, justify="left" if column in ("defense", "attack") else "right", overflow="fold")
+    for defense in dict.fromkeys(row["defense_label"] for row in defended):
+        known = [row for row in defended if row["defense_label"] == defense and row["status"] == "ok"]
+        found: dict[str, list[float]] = {}
+        for row in known:
+            if row.get("adaptive") or row["attack"] is None:
+                score = row["metrics"].get(row["score"]["metric"])
+                found.setdefault(_attack(row), []).extend([] if score is None else [score])
+        means = {attack: sum(values) / len(values) for attack, values in found.items() if values}
+        clean = means.pop("no attack", None)
+        if not means:
+            table.add_row(defense, "not tested", "", "" if clean is None else f"{clean:.2f}")
+            continue
+        lower = next(row["score"]["better"] for row in known) == "lower"
+        worst = (max if lower else min)(means, key=lambda attack: means[attack])
+        table.add_row(defense, worst, f"{means[worst]:.2f}", "" if clean is None else f"{clean:.2f}")
+    return table
+
+
 def violations(rows: list[dict[str, Any]]) -> Table | None:
     """Broken rules of threat models by attack and rule, summed over cells; None if no rule was broken."""
     found: Counter[tuple[str, str, str]] = Counter()

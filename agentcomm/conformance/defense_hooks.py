@@ -14,6 +14,8 @@ from agentcomm.conformance.common import require
 from agentcomm.conformance.hooks import ACTIONS
 from agentcomm.contracts.defense import ORDERS, READING, Defense, defense_hooks
 from agentcomm.contracts.directory_defense import Answer, DirectoryRequests, DirectoryVerdicts
+from agentcomm.contracts.fragments import ArrivingFragments
+from agentcomm.contracts.outgoing import Outgoing
 from agentcomm.contracts.verdicts import (
     ActionRequest,
     ActionVerdicts,
@@ -38,9 +40,13 @@ ANSWERS: dict[str, type] = {
 
 def watched(defense: type[Defense]) -> type[Defense]:
     """The same defense, each of whose hooks is checked whenever it is called."""
-    checks: dict[str, Callable[[Hook], Hook]] = {
+    checks: dict[str, Callable[[Any], Any]] = {
+        "cover": _cover,
+        "pad": _pad,
+        "reassemble": _reassemble,
         "screen": _screen,
         "aggregate": _aggregate,
+        "subsets": _subsets,
         "on_action": _on_action,
         "on_directory": _on_directory,
         "respond": _respond,
@@ -80,6 +86,36 @@ def _equal(first: Tensor | None, second: Tensor | None, where: Tensor | slice = 
     return torch.equal(first[where], second[where])
 
 
+def _reassemble(hook: Hook) -> Hook:
+    def reassemble(self: Defense, arriving: ArrivingFragments, memory: Memory) -> Tensor | None:
+        refused: Tensor | None = _called(hook, self, arriving, memory)
+        _typed("reassemble", refused, arriving.count.shape, torch.bool)
+        return refused
+
+    return reassemble
+
+
+def _cover(hook: Hook) -> Hook:
+    def cover(self: Defense, outgoing: Outgoing, memory: Memory) -> Tensor | None:
+        dummy: Tensor | None = _called(hook, self, outgoing, memory)
+        _typed("cover", dummy, outgoing.sent.shape, torch.bool)
+        return dummy
+
+    return cover
+
+
+def _pad(hook: Callable[[Any, Tensor], Tensor]) -> Callable[[Any, Tensor], Tensor]:
+    def pad(self: Defense, size: Tensor) -> Tensor:
+        before = size.clone()
+        padded = hook(self, size)
+        _typed("pad", padded, size.shape, torch.int64)
+        require(torch.equal(before, size), "pad changes the sizes that it is shown")
+        require((padded >= size).all(), "pad makes messages shorter")
+        return padded
+
+    return pad
+
+
 def _screen(hook: Hook) -> Hook:
     names = ("present", "sender", "audience", "sequence", "sent_at", "sent_round", "key", "payload", "step")
 
@@ -100,12 +136,27 @@ def _screen(hook: Hook) -> Hook:
             _typed("replace.payload", payload, delivered.payload.shape, torch.float32)
             require(not (where & ~present).any(), "it replaces payloads of messages that are not there")
             require(payload[where].isfinite().all(), "replace.payload is not finite")
-        sealed = self.needs_seal or "sealed_by_sender" not in vars(delivered)
+        changed = verdicts.scale is not None or verdicts.replace is not None
+        require(self.changes_payloads or not changed, "it changes payloads: set changes_payloads = True")
+        _check_repair(verdicts, delivered)
+        sealed = self.needs_seal or not {"sealed_by_sender", "sealed_by"} & vars(delivered).keys()
         require(sealed, "it asks whose seal it is: set needs_seal = True")
-        _check_empty(hook, self, delivered, draws, before, memory, verdicts)
+        hostile = _copied(before)
+        _check_empty(hook, self, delivered, draws.copy(), before, memory, verdicts)
+        if not delivered.step.any():
+            _check_hostile(hook, self, delivered, draws, hostile)
         return verdicts
 
     return screen
+
+
+def _check_repair(verdicts: Verdicts, delivered: Delivered) -> None:
+    if verdicts.repair is not None:
+        where, payload = verdicts.repair
+        _typed("repair.where", where, delivered.present.shape, torch.bool)
+        _typed("repair.payload", payload, delivered.payload.shape, torch.float32)
+        require(not (where & ~delivered.refused).any(), "it repairs messages that no defense has refused")
+        require(payload[where].isfinite().all(), "repair.payload is not finite")
 
 
 def _check_empty(
@@ -120,7 +171,7 @@ def _check_empty(
     """Nothing depends on payloads in slots that hold no message."""
     traffic, present = delivered._traffic, delivered.present
     junk = traffic.edit_payload(~present, torch.full_like(delivered.payload, JUNK))
-    shown = delivered._arrived, delivered.link, delivered.size, draws
+    shown = delivered._arrived, delivered.link, delivered.size, draws, delivered._unheard
     again = Delivered(junk, delivered._verifier, delivered.step, delivered.round, *shown)
     other: Verdicts = hook(made, again, before)
     alike = all(_equal(getattr(verdicts, n), getattr(other, n), present) for n in ("refuse", "score"))
@@ -128,15 +179,75 @@ def _check_empty(
     require(alike, "it judges payloads of messages that are not there")
 
 
+def _check_hostile(hook: Hook, made: Defense, delivered: Delivered, draws: Draws, memory: Memory) -> None:
+    """Payloads that are not finite leave no such numbers in verdicts and memory."""
+    traffic = delivered._traffic.edit_payload(delivered.present, _hostile(delivered.payload))
+    shown = delivered._arrived, delivered.link, delivered.size, draws, delivered._unheard
+    known = _infinite(memory)
+    verdicts: Verdicts = hook(
+        made, Delivered(traffic, delivered._verifier, delivered.step, delivered.round, *shown), memory
+    )
+    kept = delivered.present if verdicts.refuse is None else delivered.present & ~verdicts.refuse
+    numbers = {"scale": (verdicts.scale, kept), "score": (verdicts.score, delivered.present)}
+    for name in ("replace", "repair"):
+        new = getattr(verdicts, name)
+        if new is not None:
+            numbers[name] = new.payload, new.where
+    for name, (value, where) in numbers.items():
+        require(value is None or value[where].isfinite().all(), f"{name} is not finite under infinite payloads")
+    require(_infinite(memory) <= known, "infinite payloads leave such numbers in its memory")
+
+
+def _hostile(payload: Tensor) -> Tensor:
+    """Payloads [B, N, M, D], some of which start with an infinite number or with none at all, by slot."""
+    hostile = payload.clone()
+    for at, value in enumerate((torch.nan, torch.inf, -torch.inf)):
+        hostile[:, :, at::4, 0] = value
+    return hostile
+
+
+def _infinite(memory: Memory) -> int:
+    """How many numbers of a memory are not finite."""
+    return sum(int((~value.isfinite()).sum()) for value in memory.values())
+
+
 def _aggregate(hook: Hook) -> Hook:
     def aggregate(self: Defense, inbox: InboxView, memory: Memory) -> Tensor | None:
+        before, draws = _copied(memory), inbox.draws.copy()
         new: Tensor | None = _called(hook, self, inbox, memory)
+        require(self.changes_payloads or new is None, "it changes payloads: set changes_payloads = True")
         _typed("aggregate", new, inbox.payload.shape, torch.float32)
         finite = new is None or not inbox.payload.isfinite().all() or new[inbox.present].isfinite().all()
         require(finite, "what it aggregates to is not finite")
+        if not inbox.step.any():
+            _check_hostile_inbox(hook, self, inbox, before, draws)
         return new
 
     return aggregate
+
+
+def _check_hostile_inbox(hook: Hook, made: Defense, inbox: InboxView, memory: Memory, draws: Draws) -> None:
+    """Payloads that are not finite stay as they are, or are replaced by finite ones."""
+    payload = torch.where(inbox.present.unsqueeze(-1), _hostile(inbox.payload), inbox.payload)
+    known = _infinite(memory)
+    new: Tensor | None = hook(made, replace(inbox, payload=payload, draws=draws), memory)
+    if new is not None:
+        left = (new == payload) | (new.isnan() & payload.isnan())
+        require((left | new.isfinite())[inbox.present].all(), "what it aggregates infinite payloads to is not finite")
+    require(_infinite(memory) <= known, "infinite payloads leave such numbers in its memory")
+
+
+def _subsets(hook: Hook) -> Hook:
+    def subsets(self: Defense, inbox: InboxView, memory: Memory) -> Tensor | None:
+        heard: Tensor | None = _called(hook, self, inbox, memory)
+        sizes = inbox.present.shape
+        fits = heard is None or (heard.dtype == torch.bool and heard.dim() == 4 and heard.shape[1:] == sizes)
+        require(
+            fits and (heard is None or len(heard) > 0), f"subsets must be torch.bool (S, {', '.join(map(str, sizes))})"
+        )
+        return heard
+
+    return subsets
 
 
 def _on_action(hook: Hook) -> Hook:
@@ -151,7 +262,7 @@ def _on_action(hook: Hook) -> Hook:
         known = chosen is None or ((chosen >= -1) & (chosen < request.logits.shape[-1])).all()
         require(known, f"replace is no action in 0 .. {ACTIONS - 1}, nor -1")
         some = request.world > 0
-        rows = {name: getattr(request, name)[some] for name in ("world", "agent", "logits", "action")}
+        rows = {name: getattr(request, name)[some] for name in ("world", "agent", "logits", "action", "committed")}
         alone: ActionVerdicts = hook(self, replace(request, **rows), before)
         for name in ("resample", "replace"):
             whole, part = getattr(verdicts, name), getattr(alone, name)
@@ -164,7 +275,8 @@ def _on_action(hook: Hook) -> Hook:
 
 def _on_directory(hook: Hook) -> Hook:
     refusals = {"refuse_cards": "card_sent", "refuse_ratings": "rating_sent"}
-    refusals |= {"close": "half_open", "refuse_traces": "trace_name"}
+    refusals |= {"close": "half_open", "refuse_traces": "trace_name", "turn_away_cards": "card_sent"}
+    refusals |= {"turn_away_requests": "request_sent", "strip": "card_sent"}
 
     def on_directory(self: Defense, requests: DirectoryRequests, memory: Memory) -> DirectoryVerdicts:
         before = _copied(memory)
@@ -192,7 +304,8 @@ def _on_directory(hook: Hook) -> Hook:
 
 def _rest(requests: DirectoryRequests) -> DirectoryRequests:
     """The same without the first of the worlds."""
-    rows = {f.name: getattr(requests, f.name)[1:] for f in fields(requests) if f.name != "answer"}
+    rows: dict[str, Any] = {f.name: getattr(requests, f.name) for f in fields(requests) if f.name != "answer"}
+    rows = {name: value[1:] if isinstance(value, Tensor) else value for name, value in rows.items()}
     answer = requests.answer
     if answer is not None:
         answer = Answer(**{f.name: getattr(answer, f.name)[1:] for f in fields(Answer)})

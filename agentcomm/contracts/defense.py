@@ -6,6 +6,7 @@ messages and actions share a memory (:meth:`Defense.memory`); ``on_directory`` h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal, get_args
 
 from pydantic import Field
@@ -17,6 +18,8 @@ from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.directory_defense import DirectoryRequests, DirectoryVerdicts
 from agentcomm.contracts.directory_hook import DirectoryShape
 from agentcomm.contracts.examples import Examples
+from agentcomm.contracts.fragments import ArrivingFragments
+from agentcomm.contracts.outgoing import Outgoing
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.verdicts import (
     ActionRequest,
@@ -34,9 +37,11 @@ Order = Literal[
 ORDERS: tuple[Order, ...] = get_args(Order)
 READING = ORDERS.index("content")  # defenses from this one on see decoded payloads, and may replace them
 
-DefenseHook = Literal["screen", "aggregate", "on_action", "on_directory", "respond"]
+DefenseHook = Literal[
+    "cover", "pad", "reassemble", "screen", "aggregate", "subsets", "on_action", "on_directory", "respond"
+]
 DEFENSE_HOOKS: tuple[DefenseHook, ...] = get_args(DefenseHook)
-ON_MESSAGES: frozenset[DefenseHook] = frozenset(("screen", "aggregate", "respond"))
+ON_MESSAGES: frozenset[DefenseHook] = frozenset(set(DEFENSE_HOOKS) - {"on_action", "on_directory"})
 
 
 class DefenseConfig(PluginConfig):
@@ -78,6 +83,8 @@ class Defense(Plugin[D_co]):
         fails_open: Whether it lets pass what it cannot judge, such as messages without a seal or a history.
         lossless: Whether clean messages pass unchanged, bit for bit. Defenses that pay for robustness with clean
             performance are not.
+        noise: Standard deviation of the Gaussian noise in each entry of what the members of a vote hear
+            (:meth:`subsets`); it is drawn from the defense's generator, so set ``draws`` then.
         calibration: Clean episodes of the team that it needs before it can judge, in :meth:`calibrate`; 0 for none. It
             cannot be used in training then, where the team changes.
         calibrated: Whether it has been calibrated.
@@ -93,12 +100,13 @@ class Defense(Plugin[D_co]):
     differentiable: ClassVar[bool] = False
     draws: ClassVar[bool] = False
     in_training: ClassVar[bool] = True
-    reselects: ClassVar[bool] = False
+    reselects: bool = False
     history: ClassVar[int | None] = 0
     latency: ClassVar[int] = 0
     refuses: ClassVar[bool] = True
     fails_open: ClassVar[bool] = True
     lossless: ClassVar[bool] = True
+    noise: float = 0.0
     calibration: ClassVar[int] = 0
     calibrated: bool = False
 
@@ -123,7 +131,26 @@ class Defense(Plugin[D_co]):
             return f"its order is {self.order!r}; choose one of {', '.join(ORDERS)}"
         if "on_directory" in found and not deployment.directory:
             return f"it needs a directory, but {deployment.environment} has none"
-        return self._unidentified(deployment)
+        no_vote = self._no_vote(deployment) if "subsets" in found else None
+        return no_vote or self._unidentified(deployment) or misplaced(deployment.defenses)
+
+    def _no_vote(self, deployment: Deployment) -> str | None:
+        """Why a policy cannot decide by a vote over subsets of its messages; None if it can."""
+        voting = [other.name for other in deployment.defenses if "subsets" in defense_hooks(type(other))]
+        if len(voting) > 1:
+            return f"one defense at most can let the policy vote, but there are {', '.join(voting)}: deploy one of them"
+        if deployment.shape.rounds > 1:
+            number = deployment.shape.rounds
+            return (
+                f"its vote is over what agents hear in one round before they all act at once, but this policy exchanges"
+                f" messages {number} times per step: use a policy with rounds=1 that does not act in turns"
+            )
+        if deployment.remembers:
+            return (
+                "its vote would not bound what a policy remembers of messages: use a policy without memory, or with"
+                " memory: {heard: false}"
+            )
+        return None
 
     def _unidentified(self, deployment: Deployment) -> str | None:
         """Why it cannot keep books by claimed sender; None if it can, or keeps none."""
@@ -146,6 +173,10 @@ class Defense(Plugin[D_co]):
             examples: Messages of ``calibration`` clean episodes.
         """
 
+    def assumes(self, deployment: Deployment) -> dict[str, bool | float | str]:
+        """What it takes for granted and no simulation checks, such as trusted hardware; named in its results."""
+        return {}
+
     def memory(self) -> dict[str, Tensor]:
         """Fresh memory: tensors [B, ...] that are reset with their world."""
         return {}
@@ -154,7 +185,39 @@ class Defense(Plugin[D_co]):
         """Fresh memory of ``on_directory``, in a directory of these sizes: tensors [B, ...]."""
         return {}
 
+    @property
+    def fragment_bytes(self) -> int:
+        """Bytes that it adds to every fragment of a message that is fragmented."""
+        return 0
+
     # ---- hooks; each may change its memory in place
+
+    def reassemble(self, arriving: ArrivingFragments, memory: dict[str, Tensor]) -> Tensor | None:
+        """Called where a channel fragments messages, before fragments take up a receiver's buffer.
+
+        Returns:
+            [B, N, M, E] bool, entries not to accept; None to accept all. A refused message never arrives.
+        """
+        return None
+
+    def cover(self, outgoing: Outgoing, memory: dict[str, Tensor]) -> Tensor | None:
+        """Called in every exchange, at the senders, before messages are sealed. Sends dummies, which receivers discard.
+
+        Returns:
+            [B, N, k] bool, links on which a dummy is sent where no message is; None for none.
+        """
+        return None
+
+    def pad(self, size: Tensor) -> Tensor:
+        """Called in every exchange, at the senders, once messages are written. Makes messages longer.
+
+        Args:
+            size: [B, N, M] int64 bytes.
+
+        Returns:
+            [B, N, M] int64 bytes on the wire, at least as many.
+        """
+        return size
 
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
         """Called in every exchange. Judges each message by itself."""
@@ -166,6 +229,19 @@ class Defense(Plugin[D_co]):
         Returns:
             [B, N, M, D] float32, payloads to use instead where ``inbox.present``; None to leave them. They become
             offsets to what the senders said, so gradients still reach these.
+        """
+        return None
+
+    def subsets(self, inbox: InboxView, memory: dict[str, Tensor]) -> Tensor | None:
+        """Called in every exchange, after all messages were screened and aggregated. Lets the policy decide by vote.
+
+        The policy is asked once per subset what to do if it had heard that part of the messages only, with Gaussian
+        noise of standard deviation :attr:`noise` in every entry, and does what most subsets lead to. With one subset
+        there is no vote; it is what the team hears, and learns from, in training.
+
+        Returns:
+            [S, B, N, M] bool, the slots that each of S subsets may hear, whether or not a message is there; None to let
+            the policy hear all.
         """
         return None
 
@@ -190,3 +266,46 @@ def defense_hooks(defense: type[Defense]) -> frozenset[DefenseHook]:
 def authenticates(defense: Defense) -> bool:
     """Whether a defense authenticates the senders of messages."""
     return defense.order == "authenticate" and "screen" in defense_hooks(type(defense))
+
+
+def misplaced(group: Sequence[Defense | type[Defense]]) -> str | None:
+    """Why the defenses of a group cannot act in their order; None if they can.
+
+    Args:
+        group: The defenses as listed. They run by ``order``, those of one order as listed; all of them screen messages
+            before any aggregates inboxes.
+    """
+    ran = sorted((d for d in group if d.order in ORDERS), key=_position)
+    for at, reader in enumerate(ran):
+        changers = [other for other in ran[:at] if other.changes_payloads]
+        if reader.reads_originals and changers:
+            other = changers[0]
+            movable = _position(reader) == _position(other)
+            fix = f"list them as {reader.name}+{other.name}" if movable else "leave one of them out"
+            return f"{reader.name} needs payloads as they arrived, but {other.name} changes them before it: {fix}"
+    return None
+
+
+def _position(defense: Defense | type[Defense]) -> tuple[bool, int]:
+    """Where a defense reads or changes payloads, among others."""
+    kind = defense if isinstance(defense, type) else type(defense)
+    return "aggregate" in defense_hooks(kind), ORDERS.index(defense.order)
+
+
+def needs_judge(defense: Defense, deployment: Deployment, scores: bool = False) -> str | None:
+    """Why a defense that acts on the decisions of others has nothing to act on; None if it has.
+
+    Args:
+        defense: The defense.
+        deployment: Where it is deployed.
+        scores: Whether scores are enough, besides refusals.
+    """
+    others = [other for other in deployment.defenses if type(other) is not type(defense)]
+    judges = [other for other in others if "screen" in defense_hooks(type(other))]
+    if "respond" not in defense_hooks(type(defense)):  # called before those that come after it
+        judges = [other for other in judges if ORDERS.index(other.order) <= ORDERS.index(defense.order)]
+    if any(other.refuses or scores for other in judges):
+        return None
+    named = ", ".join(other.name for other in others) or "none"
+    what = "refuses or scores messages" if scores else "refuses messages"
+    return f"it needs another defense that {what}, such as authenticate+{defense.name} (here: {named})"

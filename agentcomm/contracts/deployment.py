@@ -22,7 +22,9 @@ class Deployment:
         shape: Shape of the team.
         environment: Name of its environment.
         directory: Whether its members find each other through a directory.
+        votes: Whether its members' actions are votes for one of the same options.
         gated: Whether its policy has gates.
+        remembers: Whether its policy remembers the messages of earlier steps.
         codec: Compresses payloads; None for uncompressed float32 numbers.
         channels: The channels that messages pass.
         defenses: All defenses of the team.
@@ -35,7 +37,9 @@ class Deployment:
     shape: TeamShape
     environment: str
     directory: bool = False
+    votes: bool = False
     gated: bool = False
+    remembers: bool = False
     codec: Codec[Any] | None = None
     channels: tuple[Channel[Any], ...] = ()
     defenses: tuple[Defense[Any], ...] = ()

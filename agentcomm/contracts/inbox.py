@@ -11,6 +11,7 @@ by index, and changes in transit are stored per slot:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -55,6 +56,24 @@ class ProjectionCache:
         return self._images[key]
 
 
+@dataclass(frozen=True, eq=False)
+class Members:
+    """The members of a vote: the inboxes that a policy is asked about instead of the one that was delivered.
+
+    Attributes:
+        heard: [S, B, N, M] bool, the slots that each member may hear.
+        noise: Standard deviation of the Gaussian noise added to each entry of what a member hears.
+        randn: Standard normal random numbers of a shape.
+    """
+
+    heard: Tensor
+    noise: float
+    randn: Callable[..., Tensor]
+
+    def __len__(self) -> int:
+        return len(self.heard)
+
+
 @dataclass(frozen=True)
 class Inbox:
     """The messages that receivers may use: the slots where ``mask`` is True.
@@ -79,6 +98,7 @@ class Inbox:
         age: [B, N, M] int64, steps since each message was sent, by its envelope; None if none is older than 0.
         receiver: [B, R] int64, the receivers; None for all N agents in order.
         cache: Keeps projections of ``spoken`` from one turn to the next.
+        members: The members of a vote, if a defense lets the policy decide by one. None for none.
 
     The inboxes of a subset of receivers (see :meth:`rows`) form one world with all B * N agents.
     """
@@ -97,6 +117,7 @@ class Inbox:
     closed: Tensor | None = None
     listening: Tensor | None = None
     open: Tensor | None = None
+    members: Members | None = None
 
     @property
     def moved(self) -> Tensor:
@@ -144,6 +165,33 @@ class Inbox:
             coding = coding * self.scale.unsqueeze(-1)
         delta = coding if self.delta is None else self.delta + coding
         return replace(self, spoken=self.spoken - self.coding, delta=delta, coding=None)
+
+    def of_members(self, first: int, last: int) -> Inbox:
+        """The inboxes of some members of a vote, one after the other, as of (last - first) * B worlds."""
+        assert self.members is not None
+        chosen = self.members.heard[first:last]
+        count = len(chosen)
+
+        def again(x: Tensor | None) -> Tensor | None:
+            return None if x is None else x.repeat(count, *[1] * (x.dim() - 1))
+
+        delta = again(self.delta)
+        if self.members.noise:
+            sizes = (count * len(self.mask), *self.mask.shape[1:], self.spoken.shape[-1])
+            drawn = self.members.noise * self.members.randn(*sizes)
+            delta = drawn if delta is None else delta + drawn
+        return replace(
+            self,
+            spoken=self.spoken.repeat(count, 1, 1),
+            source=self.source.repeat(count, 1, 1),
+            mask=(self.mask & chosen).flatten(0, 1),
+            links=self.links.repeat(count, 1, 1),
+            scale=again(self.scale),
+            delta=delta,
+            coding=again(self.coding),
+            age=again(self.age),
+            members=None,
+        )
 
     def merge(self, later: Inbox, receivers: Tensor) -> Inbox:
         """These inboxes, with those of ``receivers`` [B, N] bool taken from a later exchange of the same payloads."""

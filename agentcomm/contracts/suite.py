@@ -23,6 +23,7 @@ class Suite:
         undefended: The cell without attack and defenses.
         floor: The cell of the team that was trained again without messages, decoded in the same way.
         attacked: The cells under attack, by the attack's label.
+        aimed: Labels of those of them that were evaluated under these defenses only, since they are aimed at them.
         unscored: Labels of attacks whose cell failed or is inconclusive; they count neither as harmless nor as harm.
     """
 
@@ -36,6 +37,7 @@ class Suite:
     floor: Row | None
     attacked: Mapping[str, Row]
     unscored: tuple[str, ...] = ()
+    aimed: frozenset[str] = frozenset()
 
     def value(self, row: Row | None) -> float | None:
         """The score of a cell, turned so that larger values are better; None if it is not known."""

@@ -87,5 +87,9 @@ class Transport(State, ABC):
         """[B, N, M] bool, whether the claimed sender's key made the seal over the message received in this exchange."""
 
     @abstractmethod
+    def signers(self, traffic: Traffic) -> Tensor:
+        """[B, N, M] int64, the key that made the seal over the message received, under whatever name; or -1."""
+
+    @abstractmethod
     def reset(self, worlds: Tensor) -> None:
         """Discard the messages in transit in the given worlds ([W] indices)."""

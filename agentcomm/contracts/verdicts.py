@@ -58,6 +58,10 @@ class Verifier(Protocol):
         """[B, N, M] bool, whether the claimed sender's key made the seal over these very fields."""
         ...
 
+    def signers(self, traffic: Traffic) -> Tensor:
+        """[B, N, M] int64, the key that made the seal over these very fields, under whatever name; or -1."""
+        ...
+
 
 class Delivered:
     """What receivers see of an exchange: everything on the envelope, never its true origin.
@@ -71,6 +75,8 @@ class Delivered:
         link: [B, N, M] int64, the agent at the other end of the link that each slot belongs to; N for spare slots.
         size: [B, N, M] int64 bytes of each message on the wire.
         draws: The defense's random numbers.
+        unheard: [B, N, M] bool, messages to closed gates, which no defense judged; None for none.
+        traced: Whether ``payload`` carries gradients, as in an attacker's prediction.
     """
 
     def __init__(
@@ -83,13 +89,17 @@ class Delivered:
         link: Tensor,
         size: Tensor,
         draws: Draws,
+        unheard: Tensor | None = None,
+        traced: bool = False,
     ) -> None:
+        self._unheard = unheard
         self._traffic = traffic
         self._verifier = verifier
         self._arrived = arrived
         self.link = link
         self.size = size
         self._draws = draws
+        self._traced = traced
         self.step = step
         self.round = round_
         self.present = traffic.present
@@ -103,10 +113,22 @@ class Delivered:
         self.sent_round = traffic.sent_round
         self.key = traffic.key
 
+    @property
+    def own(self) -> Tensor:
+        """[B, N, D] what the receiver itself says in this exchange."""
+        return self._traffic.spoken.detach()
+
     @cached_property
     def payload(self) -> Tensor:
         """[B, N, M, D] payloads as received."""
-        return self._traffic.payload().detach()
+        payload = self._traffic.payload()
+        return payload if self._traced else payload.detach()
+
+    @cached_property
+    def refused(self) -> Tensor:
+        """[B, N, M] bool, messages that the defenses before it refused."""
+        refused = self._arrived.present & ~self.present
+        return refused if self._unheard is None else refused & ~self._unheard
 
     def rand(self, *shape: int) -> Tensor:
         """Uniform random numbers in [0, 1) from the defense's generator."""
@@ -120,6 +142,11 @@ class Delivered:
     def sealed_by_sender(self) -> Tensor:
         """[B, N, M] bool, whether the seal is the claimed sender's and covers these very fields."""
         return self._verifier.verify(self._arrived)
+
+    @cached_property
+    def sealed_by(self) -> Tensor:
+        """[B, N, M] int64, whose key made the seal over these very fields, under whatever name; -1 for nobody's."""
+        return self._verifier.signers(self._arrived)
 
 
 class Replacement(NamedTuple):
@@ -144,12 +171,18 @@ class Verdicts:
         replace: Payloads to use instead. No gradient reaches the sender of a replaced payload.
         score: [B, N, M] float32, how suspicious each message is: what detection is measured by. Finite; larger is more
             suspicious.
+        repair: Payloads to put into the places of refused messages (:attr:`Delivered.refused`), which receivers then
+            hear instead, and take to be as old as those.
+        answerable: [B, N, M] int64, who has to answer for each message, should it do harm: an agent, N for somebody
+            outside the team, -1 for nobody known.
     """
 
     refuse: Tensor | None = None
     scale: Tensor | None = None
     replace: Replacement | None = None
     score: Tensor | None = None
+    repair: Replacement | None = None
+    answerable: Tensor | None = None
 
     def flagged(self, present: Tensor) -> Tensor:
         """[B, N, M] bool, which of the messages ``present`` are refused, scaled or replaced."""
@@ -209,7 +242,9 @@ class ExchangeOutcome:
         audience: [B, N, M] int64, the receiver that each is written for.
         link: [B, N, M] int64, the agent at the other end of the link that a message came in by; N for messages that
             came in by none.
-        refused: [B, N, M] bool, rejected messages, by the name of the defense that rejected them, or ``gate``.
+        refused: [B, N, M] bool, rejected messages, by the name of the defense that rejected them, or ``gate``; without
+            those that came in by closed links, which say nothing new about anybody.
+        unproven: [B, N, M] bool, messages rejected by a defense that authenticates senders: nobody knows who sent them.
         scores: [B, N, M] float32, the scores that defenses gave, by name.
     """
 
@@ -220,6 +255,7 @@ class ExchangeOutcome:
     sender: Tensor
     audience: Tensor
     link: Tensor
+    unproven: Tensor
     refused: Mapping[str, Tensor] = field(default_factory=dict)
     scores: Mapping[str, Tensor] = field(default_factory=dict)
 
@@ -251,6 +287,8 @@ class ActionRequest:
         agent: [R] int64.
         logits: [R, A] of its policy.
         action: [R] int64, what it is about to do.
+        committed: [R] int64, what it would do by its policy and the random numbers that it has committed to: the
+            likeliest action of a greedy team, else the sample that these numbers give.
     """
 
     step: Tensor
@@ -258,6 +296,7 @@ class ActionRequest:
     agent: Tensor
     logits: Tensor
     action: Tensor
+    committed: Tensor
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,8 @@ class MessageView(HookView):
         key: [B, N, M] int64, id of the key, -1 for none.
         seal: [B, N, M] int64, 0 for none.
         predict_logits: Maps changes [B, N, M, D] of the payloads in reach to the action logits [B, N, A] of all agents
-            without other interference; differentiable.
+            without other interference; differentiable. With knowledge 'defense', what the deployed defenses make of
+            them is predicted, too (:mod:`agentcomm.network.prediction`); otherwise, as if there were none.
     """
 
     NEEDS: ClassVar[Mapping[str, str]] = {

@@ -144,11 +144,13 @@ class World(Plugin[W_co], State):
         num_actions: Number of actions of each agent.
         action_names: Names of the actions.
         layout: The observation's layout.
+        votes: Whether actions are votes of all members for one of the same options, which a defense may count.
         state: Named tensors [B, ...].
         alive: [B, N] bool, members that are present; all unless the world ``loses_members``.
         members_return: Whether members join during episodes, in places of others that left; there may be none at times.
         roles: Role of each agent; agents of the same role can stand in for each other.
         score: Name of the metric by which teams are compared in this task.
+        exogenous: Whether what agents observe, and when episodes end, does not depend on their actions.
         link_price: Reward that a link with a message costs its receiver per step, which the loop of a team subtracts.
     """
 
@@ -159,6 +161,8 @@ class World(Plugin[W_co], State):
     layout: Observation
     can_lose_members: ClassVar[bool] = False
     members_return: ClassVar[bool] = False
+    votes: ClassVar[bool] = False
+    exogenous: ClassVar[bool] = False
     keeps: ClassVar[tuple[str, ...]] = ("state", "length", "generator")
 
     def __init__(self, config: W_co, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:

@@ -15,6 +15,8 @@ class SealedTraces(Defense):
     """Refuses names without their owners' seals; the one that was asked counts instead."""
 
     order = "audit"
+    answers = ("aa.l2.causal_tracing_and_localization",)
+    adaptive = ("rank:stalls=true",)
     fails_open = False
 
     def on_directory(self, requests: DirectoryRequests, memory: dict[str, Tensor]) -> DirectoryVerdicts:

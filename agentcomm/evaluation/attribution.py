@@ -1,7 +1,8 @@
 """Attribution of harm: an auditor reads envelopes after an attack and names a culprit; how often is it right?
 
-The auditor knows which accepted messages were harmful (forged or tampered with). It counts them by claimed sender and
-attributes the harm to the most frequent one. The culprit is the true sender of most of them.
+The auditor knows which accepted messages were harmful (forged or tampered with). It counts them by claimed sender, or
+with defense ``audit`` by whom its logs hold answerable, and attributes the harm to the most frequent one. The culprit
+is the true sender of most of them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Attribution:
     Attributes:
         attributed: [B] int64, the agent that the auditor names; N for an outsider, -1 without harmful messages.
         culprit: [B] int64, the true sender of most harmful messages; N and -1 as above.
-        covered: Share of the harmful messages that name their true sender.
+        covered: Share of the harmful messages that name their true sender, or whose logs do.
     """
 
     attributed: np.ndarray
@@ -44,7 +45,7 @@ class Auditor:
     """
 
     def __init__(self, episodes: int, agents: int) -> None:
-        # [B, N + 1 claimed senders, N + 1 origins] accepted harmful messages
+        # [B, N + 1 claimed or answerable senders, N + 1 origins] accepted harmful messages
         self.counts = np.zeros((episodes, agents + 1, agents + 1), np.int64)
 
     def follow(self, record: StepRecord) -> None:
@@ -56,8 +57,8 @@ class Auditor:
         """Count the harmful messages of one exchange in the worlds that are ``running`` [B]."""
         f = exchange.fields
         harmful = f["accepted"] & np.isin(f["fate"], HARMFUL) & running[:, None, None]
-        world = harmful.nonzero()[0]
-        np.add.at(self.counts, (world, f["sender"][harmful], f["origin"][harmful]), 1)
+        world, named = harmful.nonzero()[0], next(iter(exchange.answerable.values()), f["sender"])
+        np.add.at(self.counts, (world, named[harmful], f["origin"][harmful]), 1)
 
     def verdict(self) -> Attribution:
         """The attribution by claimed senders, compared with the true senders."""

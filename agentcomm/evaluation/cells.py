@@ -62,13 +62,24 @@ class Cell:
 
 
 def plan(
-    run: Run, attacks: Sequence[Choice], defenses: Sequence[Group], conditions: Sequence[Conditions]
+    run: Run,
+    attacks: Sequence[Choice],
+    defenses: Sequence[Group],
+    conditions: Sequence[Conditions],
+    adaptive: bool = False,
 ) -> list[Cell]:
     """All cells of a grid over the trained teams.
 
     The control sends no messages: it is evaluated without attacks and gate control, and with the run's own transport
     only. Attacks on fragments are skipped under conditions without fragmentation, unless none of the conditions has
     it: then :func:`agentcomm.runs.assembly.make_comms` reports what is missing.
+
+    Args:
+        run: The run.
+        attacks: Attacks, each by itself, besides no attack.
+        defenses: Groups of defenses used together, besides no defense.
+        conditions: Conditions of the cells.
+        adaptive: Whether to add, for each group of defenses, the attacks that these declare as aimed at them.
 
     Raises:
         RunError: If no team is trained.
@@ -90,9 +101,25 @@ def plan(
             if variant == "team" and under.crossed:
                 able = [a for a in attacks if under in fitting[a.label] or not fitting[a.label]]
                 pairs = [(attack, group) for attack in (None, *able) for group in groups]
+                pairs += [(attack, group) for group in groups if adaptive for attack in aimed_at(group)]
             made = [Cell(variant, seed, *pair, settings.episodes, settings.seed, under) for pair in pairs]
             cells += [cell.canonical(environment) for cell in made]
     return list({cell.id: cell for cell in cells}.values())
+
+
+def aimed_at(group: Group) -> list[Choice]:
+    """The attacks that defenses declare as aimed at them (``Defense.adaptive``), in their one spelling.
+
+    Raises:
+        AgentcommError: If one of them is unknown or has invalid arguments.
+    """
+    texts = [text for defense in group for text in find("defense", defense.name).adaptive]
+    return [canonical("attack", Choice.parse(text)) for text in dict.fromkeys(texts)]
+
+
+def is_aimed(cell: Cell) -> bool:
+    """Whether the attack of a cell is aimed at one of its defenses."""
+    return cell.attack is not None and canonical("attack", cell.attack) in aimed_at(cell.defenses)
 
 
 def _works(attack: Choice, transport: TransportConfig) -> bool:

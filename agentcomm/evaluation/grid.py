@@ -50,7 +50,7 @@ class Evaluator:
 
         Returns:
             Ids of the cells whose attack or defenses lack something under their conditions, but not under all, with the
-            reason.
+            reason; and of those whose attack is only there since it is aimed at a defense, and does not fit the team.
 
         Raises:
             AgentcommError: If an attack or a group of defenses cannot be used under any of the conditions.
@@ -105,6 +105,7 @@ def evaluate(
     watch: Watch = lambda cell, done, total: None,
     evaluator: Evaluator | None = None,
     retry_failed: bool = False,
+    adaptive: bool = False,
 ) -> list[dict[str, Any]]:
     """Evaluate every cell of the grid that is not in ``cells.jsonl`` yet, and record scenes for the player.
 
@@ -117,6 +118,7 @@ def evaluate(
             of finished cells (with the finished shares of those under way) and the total.
         evaluator: Evaluates the cells; None to do so in this process.
         retry_failed: Whether to evaluate failed cells again, although nothing they depend on has changed.
+        adaptive: Whether to add, for each group of defenses, the attacks that are aimed at them and fit the team.
 
     Returns:
         The rows of the whole grid, in order.
@@ -124,7 +126,7 @@ def evaluate(
     Raises:
         AgentcommError: If no team is trained, or an attack or defense does not fit the team.
     """
-    cells, evaluator = plan(run, attacks, defenses, conditions), evaluator or Evaluator(run)
+    cells, evaluator = plan(run, attacks, defenses, conditions, adaptive), evaluator or Evaluator(run)
     with run.lock(), one_thread():
         identities = Identities(run)
         rows = stored.read(run)
@@ -171,7 +173,12 @@ def _misfits(run: Run, cells: Sequence[Cell]) -> dict[str, str]:
         except RequirementError as error:
             missing[kind.id] = error
     able = {(kind.attack_label, kind.defense_label) for kind in kinds if kind.id not in missing}
-    never = [k.id for k in kinds if k.id in missing and (k.attack_label, k.defense_label) not in able]
+    asked = {kind.attack_label for kind in kinds if not kind.defenses}  # the others are aimed at defenses
+    never = [
+        kind.id
+        for kind in kinds
+        if kind.id in missing and kind.attack_label in asked and (kind.attack_label, kind.defense_label) not in able
+    ]
     together(
         lambda: check_conditions(cells, run.config, next(iter(teams.values())).policy),
         *(partial(_raise, missing[unable]) for unable in never),

@@ -8,7 +8,7 @@ their sizes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -93,7 +93,14 @@ class Intercepted:
         return replace(self, payloads=payloads)
 
 
-def intercept(run: Run, seed: int, episodes: int, sampled: bool = False, attack: Choice = EAVESDROP) -> Intercepted:
+def intercept(
+    run: Run,
+    seed: int,
+    episodes: int,
+    sampled: bool = False,
+    attack: Choice = EAVESDROP,
+    defenses: Sequence[Choice] = (),
+) -> Intercepted:
     """Run episodes of a trained team and intercept its messages.
 
     Args:
@@ -102,6 +109,7 @@ def intercept(run: Run, seed: int, episodes: int, sampled: bool = False, attack:
         episodes: Number of episodes, which differ from those of evaluation.
         sampled: Whether actions and gates are sampled instead of greedy.
         attack: An attack that reads messages.
+        defenses: Defenses of the team, such as cover traffic.
 
     Raises:
         RunError: If that team is not trained.
@@ -111,7 +119,7 @@ def intercept(run: Run, seed: int, episodes: int, sampled: bool = False, attack:
     saved = policy_file.load(run.policy("team", seed))
     own = derive(run.config.evaluation.seed, "overhear", seed)
     with closing(make_world(saved.environment, episodes)) as world:
-        comms = make_comms(world, saved.policy, (attack,), transport=run.config.transport)
+        comms = make_comms(world, saved.policy, (attack,), defenses, transport=run.config.transport)
         generator = torch.Generator(world.device).manual_seed(derive(own, "decisions")) if sampled else None
         return listen(
             world, comms, lambda follow: play(world, saved.policy, comms, own, generator=generator, follow=follow)

@@ -155,8 +155,18 @@ def _suite(seed: int, defenses: str, conditions: str, group: list[Row], rows: li
         undefended=reference(variant="team", conditions_label=first.get("conditions_label")),
         floor=reference(variant="control"),
         attacked={row["attack"]["label"]: row for row in valid if row["attack"] is not None},
+        aimed=frozenset(row["attack"]["label"] for row in valid if row.get("adaptive")) - _undefended(first, rows),
         unscored=tuple(row["attack"]["label"] for row in group if row["attack"] is not None and row not in valid),
     )
+
+
+def _undefended(like: Row, rows: Iterable[Row]) -> frozenset[str]:
+    """Labels of the attacks under which the same team was evaluated without defenses."""
+    same = {"variant": "team", "seed": like["seed"], "defense_label": "none"}
+    found = (
+        row for row in rows if row["attack"] is not None and all(row[name] == value for name, value in same.items())
+    )
+    return frozenset(row["attack"]["label"] for row in found)
 
 
 def score_of(world: World) -> Metric:

@@ -14,6 +14,7 @@ from agentcomm.base.calling import described
 from agentcomm.base.errors import AgentcommError, RequirementError
 from agentcomm.base.registry import find
 from agentcomm.base.versions import FORMAT, versions
+from agentcomm.contracts.defense import ORDERS
 from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.contracts.policy import CommPolicy
@@ -21,7 +22,7 @@ from agentcomm.contracts.threat_model import ThreatModel
 from agentcomm.contracts.world import World
 from agentcomm.directory.world import DirectoryWorld
 from agentcomm.evaluation import provenance
-from agentcomm.evaluation.cells import Cell
+from agentcomm.evaluation.cells import Cell, is_aimed
 from agentcomm.evaluation.integrity import Integrity
 from agentcomm.evaluation.metrics import detection, measure, score_of
 from agentcomm.evaluation.progress import CellProgress
@@ -84,6 +85,10 @@ def evaluate_cell(
         where = _where(cell, world, policy, comms, config)
         if adversary.guards:
             row["attack"]["assumes"] = adversary.guards[0].assumes(where)
+        listed = sorted(row["defenses"], key=lambda told: ORDERS.index(find("defense", told["name"]).order))
+        for told, defense in zip(listed, defenses, strict=True):
+            if assumed := defense.assumes(where):
+                told["assumes"] = assumed
         reason = inconclusive(Played(adversary, where, executed_graph(policy), episodes), defenses)
         before.check()
     except (Exception, SystemExit) as error:  # a plug-in must not end the command
@@ -144,6 +149,7 @@ def about(cell: Cell, saved: SavedPolicy, own: TransportConfig) -> dict[str, Any
         "attack": None if cell.attack is None else _describe("attack", cell.attack),
         "defenses": [_describe("defense", d) for d in cell.defenses],
         "defense_label": cell.defense_label,
+        "adaptive": is_aimed(cell),
         "episodes": cell.episodes,
         "episode_seed": cell.episode_seed,
         "decisions": cell.conditions.decisions,

@@ -20,7 +20,10 @@ INFORMED = "defense"  # knowledge of attacks that adapt to the defense
 
 
 class RetainedFraction(SuiteMetric):
-    """Share of the value of communication that is left under attack, averaged over attacks; may be below 0."""
+    """Share of the value of communication that is left under attack, averaged over attacks; may be below 0.
+
+    Attacks that are aimed at the defenses, and evaluated under these only, do not count in the average.
+    """
 
     better, source = "higher", AGARWAL
     group: ClassVar[Group] = "retained"
@@ -32,6 +35,11 @@ class RetainedFraction(SuiteMetric):
             return {}
         scores = {label: suite.value(row) for label, row in suite.attacked.items()}
         return {label: (score - floor) / (clean - floor) for label, score in scores.items() if score is not None}
+
+    def over(self, suite: Suite) -> float | None:
+        """The mean over the attacks that are evaluated with any defenses."""
+        shares = [share for label, share in self.by_attack(suite).items() if label not in suite.aimed]
+        return sum(shares) / len(shares) if shares else None
 
 
 class WorstRetainedFraction(RetainedFraction):
@@ -97,6 +105,8 @@ class DefenseTax(SuiteMetric):
 class AdaptiveGain(SuiteMetric):
     """How much more the worst attack that knows the defense takes than the worst that does not, in units of the score.
 
+    Attacks know the defense if they are aimed at it (``Defense.adaptive``), or their threat model says so.
+
     Below 0, the attacks that should adapt do not: their search failed, so that they say nothing about the defense.
     """
 
@@ -109,7 +119,8 @@ class AdaptiveGain(SuiteMetric):
         for row in suite.attacked.values():
             loss = _gain(suite, suite.clean, row)
             if loss is not None:
-                damage[(row["attack"].get("threat") or {}).get("knowledge") == INFORMED].append(loss)
+                knows = (row["attack"].get("threat") or {}).get("knowledge")
+                damage[bool(row.get("adaptive")) or knows == INFORMED].append(loss)
         if suite.defenses == "none" or not all(damage.values()):
             return None
         return max(damage[True]) - max(damage[False])

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
 
 from agentcomm.base.numbers import Numbers
-from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.inbox import Inbox, Members
 from agentcomm.contracts.traffic import Links, Traffic
 from agentcomm.guards.effects import Effects
+from agentcomm.guards.messages import MessageGuard
 
 PredictLogits = Callable[[Inbox], Tensor]  # action logits [B, N, A] given an inbox
 
@@ -30,10 +31,12 @@ class Exchange:
             cannot be predicted.
         traffic: The messages in their current form.
         sent: [B, N, M] bool, messages that agents send.
-        put: [B, N, M] bool, all messages that agents and attacks put on the wire.
+        put: [B, N, M] bool, all messages that agents, defenses and attacks put on the wire.
         effects: Effects of attacks in this exchange.
+        insider: Effects of compromised senders among them; None without such attacks.
         forged: [B, N, M] bool, messages in ``traffic`` that an attack put on the wire.
         tampered: [B, N, M] bool, messages in ``traffic`` that an attack changed.
+        altered: [B, N, M] bool, messages in ``traffic`` that an attack changed after their senders had sealed them.
         lost: [B, N, M] bool, messages that the channels lost.
         covered: [B, N, M] bool, delayed messages in whose slots an earlier message arrives now.
         size: [B, N, M] int64 bytes of the messages put on the wire.
@@ -46,9 +49,18 @@ class Exchange:
         scored: [B, N, M] bool, messages that got a score, by the name of the defense.
         flagged: [B, N, M] bool, those of them that the defense refused, scaled or replaced, by its name; without
             defenses that judge inboxes as a whole.
+        shut_out: [B, N, M] bool, messages refused for a link or gate that a defense has closed; None for none.
+        repaired: [B, N, M] bool, refused messages in whose places receivers hear something else; None for none.
+        answerable: [B, N, M] int64, who has to answer for each message, by the name of the defense that says so.
         coding: [B, N, D] coding error of each payload; None without a codec.
         payload_bytes: [B, N] int64 bytes of each agent's encoded payload; None without a codec.
         numbers: Where numbers are noted that must be finite; None for nowhere.
+        members: The members of a vote, if a defense lets the policy decide by one. None for none.
+        dummy: [B, N, M] bool, dummies that defenses put on the wire; None without any.
+        covered_from: The traffic before and after dummies were added; None without any.
+        predict_defended: Action logits [B, N, A] after the deployed defenses, given this exchange, whether the messages
+            are still to be sealed, and some traffic; None without defenses or attacks that know them.
+        traced: Whether defenses are shown payloads with their gradients, as in predictions.
     """
 
     spoken: Tensor
@@ -62,6 +74,7 @@ class Exchange:
     effects: Effects
     forged: Tensor
     tampered: Tensor
+    altered: Tensor
     lost: Tensor
     covered: Tensor
     size: Tensor
@@ -73,9 +86,18 @@ class Exchange:
     scores: dict[str, Tensor] = field(default_factory=dict)
     scored: dict[str, Tensor] = field(default_factory=dict)
     flagged: dict[str, Tensor] = field(default_factory=dict)
+    insider: Effects | None = None
+    shut_out: Tensor | None = None
+    repaired: Tensor | None = None
+    answerable: dict[str, Tensor] = field(default_factory=dict)
     coding: Tensor | None = None
     payload_bytes: Tensor | None = None
     numbers: Numbers | None = None
+    members: Members | None = None
+    dummy: Tensor | None = None
+    covered_from: tuple[Traffic, Traffic] | None = None
+    predict_defended: Callable[[Exchange, bool, Traffic], Tensor] | None = None
+    traced: bool = False
 
     @classmethod
     def begin(
@@ -118,6 +140,7 @@ class Exchange:
             effects=Effects(none, none, none, zero),
             forged=none,
             tampered=none,
+            altered=none,
             lost=none,
             covered=none,
             size=zero,
@@ -133,17 +156,36 @@ class Exchange:
         spare = self.traffic.slots - source.shape[-1]
         return nn.functional.pad(source, (0, spare), value=source.shape[1]) if spare else source
 
+    @property
+    def accepted(self) -> Tensor:
+        """[B, N, M] bool, messages that no gate or defense has refused so far."""
+        present = self.traffic.present
+        return present if self.repaired is None else present & ~self.repaired
+
+    def prediction(self, guard: MessageGuard) -> Callable[[Traffic], Tensor] | None:
+        """Maps traffic to action logits [B, N, A] as an attack predicts them: through the defenses if it knows them."""
+        knows = guard.base.threat.knowledge == "defense"
+        if self.predict_logits is None or self.predict_defended is None or not knows:
+            return self.predict_logits
+        return partial(self.predict_defended, self, guard.at_sender)
+
     def attacked(self, traffic: Traffic, did: Effects) -> None:
         """Take over the traffic that an attack returned, and its effects."""
         self.traffic, self.effects = traffic, self.effects.and_then(did)
         self.forged, self.tampered = self.effects.forged, self.effects.tampered & ~self.effects.dropped
-        self.put = self.sent | self.forged
+        self.put = self.put | self.forged
 
     def refuse(self, by: str, where: Tensor) -> None:
         """Refuse the present messages ``where`` [B, N, M], on behalf of a defense or ``gate``."""
         where = where & self.traffic.present
         self.refused[by] = where | self.refused[by] if by in self.refused else where
         self.traffic = replace(self.traffic, present=self.traffic.present & ~where)
+
+    def repair(self, where: Tensor, payload: Tensor) -> None:
+        """Put payloads [B, N, M, D] into the places ``where`` [B, N, M] of refused messages."""
+        traffic = self.traffic.edit_payload(where, payload)
+        self.traffic = replace(traffic, present=traffic.present | where)
+        self.repaired = where if self.repaired is None else self.repaired | where
 
     def suspect(self, by: str, score: Tensor, flagged: Tensor | None) -> None:
         """Note a defense's scores [B, N, M] of the messages that are still present.
@@ -191,10 +233,12 @@ class Exchange:
         if delta is not None:
             # Refused payloads must not reach the policy: even if masked, a huge one overflows to NaN.
             delta = delta.masked_fill(~t.present.unsqueeze(-1), 0.0)
-        source, present = t.source, t.present
+        source, present, members = t.source, t.present, self.members
         if t.slots > degree and not bool(present[..., degree:].any()):
             source, present = source[..., :degree], present[..., :degree]
             scale = None if scale is None else scale[..., :degree]
             delta = None if delta is None else delta[..., :degree, :]
             age = None if age is None else age[..., :degree]
-        return Inbox(t.spoken, source, present, self.links.source, scale, delta, coding=self.coding, age=age)
+            members = None if members is None else replace(members, heard=members.heard[..., :degree])
+        links, coding = self.links.source, self.coding
+        return Inbox(t.spoken, source, present, links, scale, delta, coding=coding, age=age, members=members)

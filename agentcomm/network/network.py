@@ -3,8 +3,9 @@
 Each exchange passes through a list of stages (``agentcomm/network/stages/``): codec -> attacks of compromised senders
 -> seals -> attacks on the wire -> transport, which measures bytes -> channels and transit -> receivers read -> closed
 gates and quarantined links -> defenses up to authorization -> decoding -> the other defenses, which screen single
-messages and then aggregate inboxes -> ledger -> responses. A network has only the stages that it needs. Their state
-(memories, messages in transit, counters) is kept per world and reset when an episode ends.
+messages and then aggregate inboxes or choose parts of them for a vote -> ledger -> responses. A network has only the
+stages that it needs. Their state (memories, messages in transit, counters) is kept per world and reset when an episode
+ends.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from agentcomm.base.state import DrawingMemory, Memory, State
 from agentcomm.contracts.calibrating import require_calibrated
 from agentcomm.contracts.channel import Channel
 from agentcomm.contracts.codec import Codec
-from agentcomm.contracts.defense import ORDERS, READING, Defense, defense_hooks
+from agentcomm.contracts.defense import ORDERS, READING, Defense, authenticates, defense_hooks
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import Links
@@ -28,12 +29,16 @@ from agentcomm.guards.messages import MessageGuard
 from agentcomm.network.exchange import Exchange, PredictLogits
 from agentcomm.network.ledger import Ledger
 from agentcomm.network.link import Link
+from agentcomm.network.prediction import Prediction
+from agentcomm.network.reassembly import CheckedReassembly
 from agentcomm.network.record import ExchangeRecord, records_of
 from agentcomm.network.stages.accounts import Count, Spread
+from agentcomm.network.stages.covering import Cover, Discard, Pad
 from agentcomm.network.stages.defending import Aggregate, Quarantine, Respond, Screen
 from agentcomm.network.stages.receiving import CloseGates, Decode, Receive
 from agentcomm.network.stages.sending import AttackSenders, Encode, Seal
 from agentcomm.network.stages.stage import Stage
+from agentcomm.network.stages.voting import ChooseSubsets
 from agentcomm.network.stages.wire import AttackWire, Carry, Send
 from agentcomm.network.transports import TRANSPORTS, MakeTransport
 from agentcomm.wire.envelope import PLAIN
@@ -59,6 +64,7 @@ class Network(State):
     Attributes:
         stages: Stages, in the order in which messages pass them.
         defenses: Defenses, in their fixed order.
+        prediction: Predicts what the defenses make of messages, for attacks that know them; None without such attacks.
         memories: Memory of each defense, shared by its hooks on messages and actions.
         payload_numbers: Numbers in a payload that carry information.
         ledger: Counts of messages and bytes.
@@ -70,7 +76,7 @@ class Network(State):
         ValueError: If the transport is unknown, or cannot carry the output of the codec.
     """
 
-    keeps = ("stages", "memories", "ledger", "transport", "keyring")
+    keeps = ("stages", "memories", "ledger", "transport", "keyring", "prediction")
 
     def __init__(
         self,
@@ -112,6 +118,10 @@ class Network(State):
             raise ValueError(f"{type(self.transport).__name__} carries whole float32 payloads only: use no codec")
         self.payload_numbers = team_shape.width if numbers is None else numbers
         self.stages = self._stages(4 * self.payload_numbers)
+        self.prediction: Prediction | None = None
+        if self.defenses and any(guard.base.threat.knowledge == "defense" for guard in guards):
+            sealed = any(defense.needs_seal for defense in self.defenses)
+            self.prediction = Prediction(self.stages, self.keyring, sealed, derive(seed, "prediction"))
         self.trace: list[ExchangeRecord] | None = None
         self.numbers: Numbers | None = None
 
@@ -123,32 +133,45 @@ class Network(State):
         """
         transport, codec, guards = self.transport, self.codec, self.guards
         sealed = any(d.needs_seal for d in self.defenses)
+        proofs = [d.name for d in self.defenses if authenticates(d)]
         added = sum(d.message_bytes for d in self.defenses)
         senders = [guard for guard in guards if guard.at_sender]
         on_wire = [guard for guard in guards if not guard.at_sender]
         spreading = [guard for guard in guards if guard.base.threat.position.spreads]
         memory = Memory(dict if codec is None else codec.memory)
         used = [(d, m, defense_hooks(type(d))) for d, m in zip(self.defenses, self.memories, strict=True)]
+        checks = [(d, m) for d, m, h in used if "reassemble" in h]
+        check = CheckedReassembly(checks, self.team_shape) if checks else None
         screens = [(ORDERS.index(d.order) >= READING, Screen(d, m, transport)) for d, m, h in used if "screen" in h]
         responding = [(d, m, Quarantine(d, self.team_shape)) for d, m, h in used if "respond" in h]
         return [
             *([] if codec is None else [Encode(codec, memory)]),
             *([AttackSenders(senders, self.keyring)] if senders else []),
+            *(Cover(d, m) for d, m, h in used if "cover" in h),
             *([Seal(self.keyring)] if sealed else []),
             *([AttackWire(on_wire, self.keyring)] if on_wire else []),
             Send(transport, sealed, plain, PLAIN if codec is None else codec.name, added),
-            *([] if self.link is None else [Carry(self.link, transport, self.ledger)]),
+            *(Pad(d) for d, _, h in used if "pad" in h),
+            *([] if self.link is None else [Carry(self.link, transport, self.ledger, check)]),
             Receive(transport),
+            *([Discard()] if any("cover" in h for _, _, h in used) else []),
             *([CloseGates()] if self.spare or self.link is not None else []),
             *(quarantine for _, _, quarantine in responding),
             *(screen for reads, screen in screens if not reads),
             *([Decode(codec, memory)] if codec is not None and codec.stateful else []),
             *(screen for reads, screen in screens if reads),
             *(Aggregate(d, m) for d, m, h in used if "aggregate" in h),
+            *(ChooseSubsets(d, m) for d, m, h in used if "subsets" in h),
             *([Spread(spreading)] if spreading else []),
             Count(self.ledger, bool(guards), self.copies),
-            *(Respond(*response, self.keyring) for response in responding),
+            *(Respond(*response, self.keyring, proofs) for response in responding),
         ]
+
+    def given_up(self, step: Tensor) -> Tensor | None:
+        """[B, N, N] bool, senders whose links receivers have given up in the steps [B]; None if they give up none."""
+        stages = [stage for stage in self.stages if isinstance(stage, Quarantine) and stage.defense.reselects]
+        closed = [stage.until[..., :-1] >= step.view(-1, 1, 1) for stage in stages]
+        return torch.stack(closed).any(0) if closed else None
 
     def reset(self, worlds: Tensor) -> None:
         """Reset the given worlds ([W] indices) for new episodes; counters continue."""
@@ -184,6 +207,7 @@ class Network(State):
             require_calibrated(defense)
         x = Exchange.begin(spoken, links, step, round_, self.team_shape.rounds, self.spare, predict_logits)
         x.numbers = self.numbers
+        x.predict_defended = None if self.prediction is None else self.prediction.logits
         for stage in self.stages:
             stage(x)
         if self.trace is not None:

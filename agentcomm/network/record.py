@@ -24,6 +24,7 @@ class Fate(IntEnum):
     LOST = 5
     DELAYED = 6
     REPLAYED = 7
+    DUMMY = 8
 
     def __str__(self) -> str:
         return self.name.lower()
@@ -39,12 +40,14 @@ class ExchangeRecord:
             :class:`Fate`), ``accepted``, ``size`` in bytes, and ``length`` of the payload.
         refused: bool, messages refused by each defense, or by ``gate``.
         scores: float32, suspicion scores by each defense that gives some; 0 in empty slots.
+        answerable: int64, who has to answer for each message by each defense that says so: an agent, N for an outsider.
     """
 
     round: int
     fields: dict[str, np.ndarray]
     refused: dict[str, np.ndarray]
     scores: dict[str, np.ndarray] = field(default_factory=dict)
+    answerable: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def records_of(x: Exchange, copies: Tensor) -> list[ExchangeRecord]:
@@ -55,10 +58,10 @@ def records_of(x: Exchange, copies: Tensor) -> list[ExchangeRecord]:
         copies: [M] bool, slots of attacks that inject copies of earlier messages only.
     """
     fates = _fates(x, x.arrived.present, x.put, copies)
-    records = [_record(x, x.arrived, fates, x.traffic.present, x.refused, x.scores)]
+    records = [_record(x, x.arrived, fates, x.accepted, x.refused, x.scores, x.answerable)]
     if bool(x.covered.any()):
         none = torch.zeros_like(x.sent)
-        records.append(_record(x, x.departed, _fates(x, none, x.covered, copies), none, {}, {}))
+        records.append(_record(x, x.departed, _fates(x, none, x.covered, copies), none, {}, {}, {}))
     return records
 
 
@@ -68,6 +71,7 @@ def _fates(x: Exchange, arrived: Tensor, put: Tensor, copies: Tensor) -> Tensor:
     fate = arrived.to(torch.int8) * int(Fate.DELIVERED)
     for where, became in (
         (missing, Fate.DELAYED),
+        *([] if x.dummy is None else [(missing & x.dummy, Fate.DUMMY)]),
         (missing & x.lost, Fate.LOST),
         (missing & x.effects.dropped, Fate.DROPPED),
         (arrived & x.tampered, Fate.TAMPERED),
@@ -85,6 +89,7 @@ def _record(
     accepted: Tensor,
     refused: dict[str, Tensor],
     scores: dict[str, Tensor],
+    answerable: dict[str, Tensor],
 ) -> ExchangeRecord:
     fields = {name: getattr(traffic, name) for name in ("sender", "origin", "sequence", "sent_at", "expiry", "hops")}
     fields |= {"fate": fate, "accepted": accepted, "size": x.size, "length": traffic.payload().norm(dim=-1)}
@@ -93,4 +98,5 @@ def _record(
         {name: value.cpu().numpy().copy() for name, value in fields.items()},
         {by: where.cpu().numpy().copy() for by, where in refused.items()},
         {by: score.cpu().numpy().copy() for by, score in scores.items()},
+        {by: whom.cpu().numpy().copy() for by, whom in answerable.items()},
     )

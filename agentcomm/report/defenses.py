@@ -24,7 +24,12 @@ def defenses(results: Results, claims: Claims) -> list[Markup]:
         return [Markup("No defense was evaluated.")] if results.attacks else []
     return [
         text
-        for text in (_help(results, claims, names), _both_ways(results, names), _tax(results, claims, names))
+        for text in (
+            _help(results, claims, names),
+            _both_ways(results, names),
+            _adaptive(results, names),
+            _tax(results, claims, names),
+        )
         if text
     ]
 
@@ -62,6 +67,31 @@ def _both_ways(results: Results, names: Sequence[str]) -> Markup:
     return Markup(
         "Number of the {} under which the team scores better or worse with a defense than without: {}."
     ).format(several(len(undefended(results)), "attack"), Markup("; ").join(parts))
+
+
+def _adaptive(results: Results, names: Sequence[str]) -> Markup:
+    """What the worst attack that is aimed at each defense takes from the defended team; defenses without are named."""
+    parts, untested = [], []
+    for defense in names:
+        losses = {
+            attack: spread(results.gains(results.scores(None, defense), results.scores(attack, defense)))
+            for attack in results.aimed.get(defense, [])
+        }
+        known = {attack: loss for attack, loss in losses.items() if loss.known}
+        if not known:
+            untested.append(defense)
+            continue
+        worst = max(known, key=lambda attack: known[attack].value)
+        number = Markup("{}&nbsp;{}").format(signed(known[worst].value, results.primary.digits), results.primary.unit)
+        parts.append(Markup("{} {} ({})").format(named([defense]), number, worst))
+    text = Markup("")
+    if parts:
+        text += Markup("Damage of the worst attack that knows the defense and aims at its weakness: {}. ").format(
+            Markup("; ").join(parts)
+        )
+    if untested:
+        text += Markup("<b>Not tested</b> against such an attack: {}.").format(named(untested))
+    return text
 
 
 def _tax(results: Results, claims: Claims, names: Sequence[str]) -> Markup:

@@ -25,7 +25,8 @@ class Results:
         cells: Rows of cells.jsonl.
 
     Attributes:
-        attacks: Labels of attacks in order of appearance.
+        attacks: Labels of attacks in order of appearance, without those that are only aimed at some of the defenses.
+        aimed: By label of defenses, the attacks that are aimed at them.
         records: The attack of a row, by label.
         defenses: Labels of defense sets, ``none`` first.
         seeds: Seeds of the team, including those of failed cells.
@@ -38,6 +39,7 @@ class Results:
     def __init__(self, cells: Sequence[dict[str, Any]]) -> None:
         self._rows: dict[tuple[str, str | None, str], dict[int, dict[str, Any]]] = {}
         self.records: dict[str, dict[str, Any]] = {}
+        self.aimed: dict[str, list[str]] = {}
         attacks: dict[str, None] = {}
         defenses: dict[str, None] = {NONE: None}
         usual = _usual(cells)
@@ -50,8 +52,11 @@ class Results:
             if row["variant"] == "team":
                 defenses[defense] = None
                 if label is not None and record is not None:
-                    attacks[label] = None
                     self.records[label] = record
+                    if not row.get("adaptive"):
+                        attacks[label] = None
+                    elif label not in self.aimed.setdefault(defense, []):
+                        self.aimed[defense].append(label)
             self._rows.setdefault((row["variant"], label, defense), {})[row["seed"]] = row
         self.attacks = list(attacks)
         self.defenses = list(defenses)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -23,7 +24,6 @@ from agentcomm.directory.world import DirectoryWorld
 from agentcomm.runs.choices import PLAIN_TRANSPORT, Choice, TransportConfig, build
 from agentcomm.runs.config import RunConfig, Variant
 from agentcomm.runs.fitting import check_attacks, check_defenses, construct
-from agentcomm.runs.schedule import ends_of
 from agentcomm.step.comms import Comms
 
 
@@ -165,7 +165,7 @@ def check_training(config: RunConfig) -> None:
         for defense in comms.network.defenses:
             _check_trainable(defense)
         _check_planned(config, world, policy)
-        _check_phases(config, world)
+        _check_phases(config, world, policy, comms)
     for choice, guard in zip(config.attacks, comms.adversary.guards, strict=True):
         reason = guard.attack.idle(where)
         if reason is not None:
@@ -178,6 +178,10 @@ def _check_trainable(defense: Defense) -> None:
             f"defense {defense.name!r} cannot be used in training: it learns from {defense.calibration} clean episodes"
             " of the trained team, which does not exist yet; list it under evaluation.defenses"
         )
+    if not defense.in_training or defense.reselects:
+        reason = "links that it closes are replaced (reselect=true), which the update cannot credit"
+        reason = reason if defense.in_training else "it is for evaluation only"
+        raise RequirementError(f"defense {defense.name!r} cannot be used in training: {reason}")
 
 
 def _check_planned(config: RunConfig, world: World, policy: CommPolicy) -> None:
@@ -211,17 +215,34 @@ def _somewhere(make: Callable[..., Comms], transports: Sequence[TransportConfig]
         raise missing
 
 
-def _check_phases(config: RunConfig, world: World) -> None:
-    """Check that a team that fits the run's environment fits those of its schedule of training."""
+def _check_phases(config: RunConfig, world: World, policy: CommPolicy, comms: Comms) -> None:
+    """Check that a team that fits the run's config fits all phases of its schedule of training."""
     for number, phase in enumerate(config.training.schedule):
-        for choice in ends_of(config.environment, phase):
-            with closing(make_world(choice, 1)) as other:
+        where = f"training.schedule[{number}]"
+        for setup in config.setup.ends(phase):
+            with closing(make_world(setup.environment, 1)) as other:
                 for what, of in _INTERFACE.items():
                     if of(other) != of(world):
                         raise ConfigError(
-                            f"training.schedule[{number}].environment changes the {what} from {of(world)} to"
+                            f"{where}.environment changes the {what} from {of(world)} to"
                             f" {of(other)}; a schedule may only change what a trained team can cope with"
                         )
+                parts = (setup.attacks, setup.defenses)
+                changed = make_comms(other, policy, *parts, transport=setup.transport)
+                if _form(changed.snapshot()) != _form(comms.snapshot()):
+                    raise ConfigError(
+                        f"{where} changes how much attacks, defenses or channels remember; a schedule may only change"
+                        " arguments such as probabilities"
+                    )
+
+
+def _form(state: Any) -> Any:
+    """The names and shapes in a saved state."""
+    if isinstance(state, dict):
+        return {name: _form(value) for name, value in state.items()}
+    if isinstance(state, list):
+        return [_form(value) for value in state]
+    return getattr(state, "shape", None)
 
 
 # What a policy is built for.
@@ -245,7 +266,9 @@ def deployment(
         shape=shape_of(world, policy),
         environment=world.name,
         directory=isinstance(world, DirectoryWorld),
+        votes=world.votes,
         gated=policy.gate is not None,
+        remembers=policy.keeps_heard,
         codec=codec,
         channels=tuple(channels),
         defenses=tuple(defenses),

@@ -32,16 +32,18 @@ from agentcomm.runs.choices import (
     TransportConfig,
     apply_override,
     check_choices,
+    check_group,
     split_joined,
 )
 from agentcomm.runs.conditions import ConditionsConfig
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.runs.record import Origin, check_format, consent, take
-from agentcomm.runs.schedule import Phase, check_order, check_schedule
+from agentcomm.runs.schedule import Phase, Setup, check_order, check_schedule
 from agentcomm.runs.settle import located
 
 # The team as configured, or the same team retrained without messages.
 Variant = Literal["team", "control"]
+_SCHEDULED = {"environment", "attacks", "defenses", "transport"}  # keys that a schedule is about
 
 
 class TrainingConfig(Strict):
@@ -55,7 +57,9 @@ class TrainingConfig(Strict):
     runners: int = Field(0, ge=0, description="remote env runners; 0 to sample in the learner's process")
     ppo: PPOSettings = Field(PPOSettings(), description="arguments of PPO")
     schedule: tuple[Phase, ...] = Field(
-        (), description="changes of the environment in training only, each until a share of training is done"
+        (),
+        description="changes of environment, attacks, defenses and channels in training only, each until a share of"
+        " training is done",
     )
     evaluate_every: int = Field(
         10, ge=0, description="iterations between evaluations during training; 0 for no evaluation"
@@ -83,6 +87,7 @@ class EvaluationConfig(ConditionsConfig):
     defenses: tuple[tuple[Choice, ...], ...] = Field(
         (), description="lists of defenses used together, besides no defense"
     )
+    adaptive: bool = Field(False, description="also evaluate each defense under the attacks that are aimed at it")
     episodes: int = Field(2048, ge=1, description="episodes per cell")
     seed: int = Field(1_000_003, ge=0, description="seed of the episodes, the same for every cell")
     recordings: int = Field(4, ge=0, description="episodes recorded for the report's player")
@@ -144,6 +149,11 @@ class RunConfig(Strict):
     def _joined(cls, group: Any) -> Any:
         return split_joined(group)
 
+    @property
+    def setup(self) -> Setup:
+        """What teams are trained in after the last phase of the schedule."""
+        return Setup(self.environment, self.attacks, self.defenses, self.transport)
+
     def check(self, without: Collection[str] = ()) -> RunConfig:
         """Check the arguments of every plug-in.
 
@@ -165,10 +175,16 @@ class RunConfig(Strict):
         conditions = [] if "environment" in without else self.evaluation.expand(self.transport)
         together(
             lambda: check_choices((axis, choice) for key, axis, choice in chosen if key not in without),
-            lambda: check_schedule(self.environment, () if "environment" in without else self.training.schedule),
+            *(partial(check_group, group) for group in self._groups(without)),
+            lambda: check_schedule(self.setup, () if set(without) & _SCHEDULED else self.training.schedule),
             *(partial(under.check, self.environment) for under in conditions),
         )
         return self
+
+    def _groups(self, without: Collection[str]) -> list[tuple[Choice, ...]]:
+        """The defenses that act together, in training and in evaluation, without those of some top-level keys."""
+        planned = [] if "evaluation" in without else list(self.evaluation.defenses)
+        return planned if "defenses" in without else [self.defenses, *planned]
 
     def import_plugins(self) -> None:
         """Import the modules named in ``plugins``."""

@@ -16,7 +16,7 @@ from agentcomm.base.errors import ConfigError, did_you_mean, together
 from agentcomm.base.explain import explain
 from agentcomm.base.fields import Strict
 from agentcomm.base.modules import import_modules
-from agentcomm.runs.choices import Choice, check_choices, split_joined
+from agentcomm.runs.choices import Choice, check_choices, check_group, split_joined
 from agentcomm.runs.conditions import ConditionsConfig
 from agentcomm.runs.config import RunConfig, TrainingConfig
 
@@ -40,6 +40,7 @@ class GridConfig(Strict):
     defenses: tuple[tuple[Choice, ...], ...] = Field(
         (), description="lists of defenses used together, besides no defense"
     )
+    adaptive: bool = Field(False, description="also evaluate each defense under the attacks that are aimed at it")
     conditions: ConditionsConfig = Field(ConditionsConfig(), description="conditions of the cells")
     episodes: int = Field(512, ge=1, description="episodes per cell")
     episode_seed: int = Field(1_000_003, ge=0, description="seed of the episodes, the same for every cell")
@@ -103,7 +104,8 @@ class GridConfig(Strict):
         chosen += [("policy", choice) for choice in self.policies]
         chosen += [("attack", choice) for choice in self.budgeted()]
         chosen += [("defense", choice) for group in self.defenses for choice in group]
-        together(lambda: check_choices(chosen), *(partial(_check_run, run) for run in self.runs))
+        groups = (partial(check_group, group) for group in self.defenses)
+        together(lambda: check_choices(chosen), *groups, *(partial(_check_run, run) for run in self.runs))
         names = Counter(config.name for config in self.to_train())
         if twice := [name for name, number in names.items() if number > 1]:
             raise ConfigError(f"environments and policies: {', '.join(twice)} would be trained twice; name each once")

@@ -84,6 +84,7 @@ class CellRow(BaseModel):
     seed: Count
     attack: AttackRecord | None = None
     defense_label: Text = "none"
+    adaptive: bool = False
     conditions: dict[str, Any] | None = None
     conditions_label: Text | None = None
     environment: dict[str, Any] | None = None

@@ -98,7 +98,7 @@ class Comms(State):
         action, overruled = self.adversary.on_action(logits, action, noise, step, rows, alive)
         if not overruled and not self.defenders.supervising:
             return action
-        supervised = self.defenders.on_action(logits, action, noise is None, step, rows, self.network.numbers)
+        supervised = self.defenders.on_action(logits, action, noise, step, rows, self.network.numbers)
         self.adversary.settle(overruled, *supervised)
         return supervised.action
 

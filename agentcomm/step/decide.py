@@ -16,12 +16,14 @@ from agentcomm.contracts.traffic import Links
 from agentcomm.step.actions import choose_action, draw_action_noise
 from agentcomm.step.comms import Comms
 from agentcomm.step.gates import GateControl, closed_links, drop_links, make_links, open_gates
-from agentcomm.step.hooks import ask, ask_at, ask_graph, ask_memory
+from agentcomm.step.hooks import ask, ask_at, ask_graph, ask_memory, ask_ranking
 from agentcomm.step.interpreter import Interpreter
 from agentcomm.step.message_noise import add_message_noise, draw_message_noise
 from agentcomm.step.perceive import perceive
 from agentcomm.step.preview import predict_logits
+from agentcomm.step.reselect import reselect
 from agentcomm.step.turns import decide_sequentially
+from agentcomm.step.vote import count_votes, member_logits, vote_logits
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Decision:
         noise_draw: [B] int64 seed of the message noise; [0] without noise.
         inboxes: The delivered messages, per round.
         memory: [B, N, S] memory after the step; 0 for members that have left.
+        votes: [B, N, A] int64, how many members of a vote chose each action; None if there was no vote.
     """
 
     action: Tensor
@@ -61,6 +64,7 @@ class Decision:
     noise_draw: Tensor
     inboxes: list[Inbox]
     memory: Tensor
+    votes: Tensor | None = None
 
     @property
     def num_asked(self) -> Tensor:
@@ -107,6 +111,9 @@ def decide(
         interpreter.begin(*shape)
     graph, draw = (graph, step[:0]) if graph is not None else _new_graph(policy, hidden, generator)
     graph = ask_at(policy.topology, graph, step)
+    given_up = None if comms is None else comms.network.given_up(step)
+    if given_up is not None:
+        graph = reselect(graph, given_up, ask_ranking(policy.topology, shape[1]), alive)
     explores = learning and generator is not None
     gates = open_gates(policy, hidden, generator, control, explores)
     with calling(f"topology {policy.topology.name!r}", "graph"):  # whose senders may not be agents
@@ -142,6 +149,7 @@ def decide(
         noise_draw=message_draw,
         inboxes=inboxes,
         memory=team.memory if alive is None else team.memory * alive.unsqueeze(-1),
+        votes=team.votes,
     )
 
 
@@ -173,6 +181,7 @@ class _TeamStep:
         interpreter: Makes members obey directives in messages.
         message_draw: [B] int64 seed of the message noise; [0] for none.
         memory: [B, N, S] with this step's observations and, after :meth:`act`, its messages.
+        votes: [B, N, A] int64 votes for each action, after :meth:`act`; None without a vote.
     """
 
     policy: CommPolicy
@@ -183,6 +192,7 @@ class _TeamStep:
     interpreter: Interpreter | None
     message_draw: Tensor
     memory: Tensor
+    votes: Tensor | None = None
 
     def communicate(self, hidden: Tensor) -> tuple[Tensor, list[Inbox]]:
         """Run all rounds before the actions; returns the state [B, N, H] after them, and the delivered messages."""
@@ -190,8 +200,11 @@ class _TeamStep:
         inboxes: list[Inbox] = []
         for round_ in range(policy.rounds - policy.autoregressive):
             said = ask(policy, policy.speak, (*state.shape[:2], policy.width), state, round_)
-            inboxes.append(self.exchange(self.add_noise(said, round_), self.links.of_round(round_), round_, state))
-            state = ask(policy, policy.hear, tuple(state.shape), state, inboxes[-1], round_)
+            inbox = self.exchange(self.add_noise(said, round_), self.links.of_round(round_), round_, state)
+            inboxes.append(inbox)
+            if inbox.members is not None:  # which are asked when agents act
+                return state, inboxes
+            state = ask(policy, policy.hear, tuple(state.shape), state, inbox, round_)
         return state, inboxes
 
     def act(self, state: Tensor, noise: Tensor | None, inboxes: list[Inbox]) -> tuple[Tensor, Tensor]:
@@ -210,12 +223,26 @@ class _TeamStep:
             )
             inboxes.append(told)
             return logits, action
-        if policy.keeps_heard:
-            state, self.memory = ask_memory(policy, policy.retain, state, self.memory)
-        logits = ask(policy, policy.act, (*shape, policy.num_actions), state)
+        if inboxes and inboxes[-1].members is not None:
+            logits, noise = self.vote(state, noise, inboxes[-1]), None
+        else:
+            if policy.keeps_heard:
+                state, self.memory = ask_memory(policy, policy.retain, state, self.memory)
+            logits = ask(policy, policy.act, (*shape, policy.num_actions), state)
         all_rows = torch.arange(shape.numel(), device=state.device)
         action = self.choose(logits.flatten(0, 1), None if noise is None else noise.flatten(0, 1), all_rows)
         return logits, action.view(shape)
+
+    def vote(self, state: Tensor, noise: Tensor | None, inbox: Inbox) -> Tensor:
+        """Logits [B, N, A] whose largest is the action that most members of a vote choose.
+
+        Args:
+            state: [B, N, H] before the only round.
+            noise: [B, N, A] Gumbel noise for sampling; None for greedy actions.
+            inbox: The delivered messages, with the members.
+        """
+        self.votes = count_votes(member_logits(self.policy, state, inbox, 0), noise)
+        return vote_logits(self.votes)
 
     def retain(self, state: Tensor, rows: Tensor) -> Tensor:
         """States [1, R, H] of the agents ``rows`` (world * N + agent) after their turn, with what they remember."""
@@ -248,6 +275,8 @@ class _TeamStep:
             if state is not None and not self.policy.autoregressive:
                 predict = partial(predict_logits, self.policy, state, self.memory, self.links, number)
             inbox = self.comms.network.exchange(spoken, links, self.step, number, predict)
+            if inbox.members is not None and len(inbox.members) == 1:  # no vote, so the team can learn from it
+                inbox = inbox.of_members(0, 1)
         if self.interpreter is not None:
             self.interpreter.read(inbox)
         return inbox

@@ -23,6 +23,7 @@ from agentcomm.contracts.directory_hook import DirectoryShape
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.verdicts import ActionRequest, ActionVerdicts
 from agentcomm.directory.screens import DirectoryScreens
+from agentcomm.step.actions import choose_action
 
 
 class Supervised(NamedTuple):
@@ -82,7 +83,7 @@ class Defenders(State):
         self,
         logits: Tensor,
         action: Tensor,
-        greedy: bool,
+        noise: Tensor | None,
         step: Tensor,
         rows: Tensor,
         numbers: Numbers | None = None,
@@ -92,7 +93,8 @@ class Defenders(State):
         Args:
             logits: [R, A] of the policy.
             action: [R] int64, what they are about to do.
-            greedy: Whether the team takes the likeliest actions, so that sampling again gives these.
+            noise: [R, A] Gumbel noise that the policy's actions are sampled with; None if the team takes the likeliest
+                actions, so that sampling again gives these.
             step: [B] int64.
             rows: [R] int64, whose actions these are, as world * N + agent.
             numbers: Where chances are noted, which must be finite; None for nowhere.
@@ -103,8 +105,9 @@ class Defenders(State):
         resample = torch.zeros(action.shape, dtype=torch.float64, device=action.device)
         replaced = torch.zeros_like(action, dtype=torch.bool)
         world, agent = rows // self.shape.num_agents, rows % self.shape.num_agents
+        committed = choose_action(logits, noise)
         for defense, memory in self.supervising:
-            request = ActionRequest(step, world, agent, logits, action)
+            request = ActionRequest(step, world, agent, logits, action, committed)
             what = f"defense {defense.name!r}"
             with calling(what, "on_action"):
                 verdicts = defense.on_action(request, memory.tensors)
@@ -112,7 +115,7 @@ class Defenders(State):
             if numbers is not None and verdicts.resample is not None:
                 numbers.note(what, "resample (on_action)", verdicts.resample, rows=(world, agent))
             if verdicts.resample is not None:
-                action = self._sample_again(logits, action, greedy, verdicts.resample)
+                action = self._sample_again(logits, action, noise is None, verdicts.resample)
                 resample = 1 - (1 - resample) * (1 - verdicts.resample)
             if verdicts.replace is not None:
                 chosen = verdicts.replace >= 0

@@ -37,8 +37,6 @@ from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
 from agentcomm.runs.assembly import make_comms, make_world
 from agentcomm.runs.config import RunConfig
-from agentcomm.runs.schedule import environment_at
-from agentcomm.step.comms import Comms
 from agentcomm.training.callbacks import EndedEpisode, RunnerCallbacks
 from agentcomm.training.evaluation_size import MOST_EPISODES
 from agentcomm.training.rollout import Sampler
@@ -116,15 +114,12 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         self.stop()
         run, policy = self.run, self.module.policy
         seed = derive(self.seed, "runner", self.worker_index or 0)
-        environment = partial(environment_at, run.environment, run.training.schedule)
+        setup = partial(run.setup.at, run.training.schedule)
+        first = setup(0.0)
         with ExitStack() as undo:
-            world = undo.enter_context(closing(make_world(environment(0.0), run.training.worlds)))
-
-            def comms(world: World) -> Comms:
-                return make_comms(world, policy, run.attacks, run.defenses, seed, run.transport)
-
-            settings = self.config.settings()
-            sampler = self.sampler = Sampler(world, policy, comms(world), settings, seed, environment, comms)
+            world = undo.enter_context(closing(make_world(first.environment, run.training.worlds)))
+            comms = make_comms(world, policy, first.attacks, first.defenses, seed, first.transport)
+            sampler = self.sampler = Sampler(world, policy, comms, self.config.settings(), seed, setup)
             undo.callback(lambda: sampler.world.close())  # a schedule may have replaced the first ones
             self._worlds = undo.pop_all()
         self.callbacks.call("on_environment_created", env=world, env_context=self.config.env_config)

@@ -7,6 +7,7 @@ graphs fixed, the graph with the model fixed (:mod:`agentcomm.training.graph_ste
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -137,7 +138,7 @@ def _with_others(advantage: Tensor) -> Tensor:
     Who listens to a sender may take it from others, which the agent's own advantage does not tell.
     """
     others = advantage.sum(1, keepdim=True) - advantage
-    return advantage + others / advantage.shape[1] ** 0.5
+    return advantage + others / math.sqrt(advantage.shape[1])
 
 
 def _decides_on_links(policy: CommPolicy) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -14,19 +14,19 @@ from agentcomm.base.errors import NumberError
 from agentcomm.base.numbers import FIXES, all_finite
 from agentcomm.base.seeds import derive
 from agentcomm.base.state import State
-from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.topology import LearnedTopology
 from agentcomm.contracts.world import World
 from agentcomm.network.ledger import COUNTS
-from agentcomm.runs.assembly import install_directory, make_world
-from agentcomm.runs.choices import Choice
+from agentcomm.runs.assembly import install_directory, make_comms, make_world
 from agentcomm.runs.ppo_settings import PPOSettings
+from agentcomm.runs.schedule import Setup
 from agentcomm.step.comms import Comms
 from agentcomm.step.decide import Decision
 from agentcomm.step.loop import StepRecord, TeamLoop
 from agentcomm.step.perceive import perceive
 from agentcomm.training.ppo import Rows, advantages
+from agentcomm.training.recording import record_inboxes
 
 
 @dataclass
@@ -68,8 +68,8 @@ class Sampler(State):
         comms: The team's message layer, and its adversary.
         settings: Discounts and the share of held-out worlds.
         seed: Seed of the worlds and of the policy's sampling.
-        environment: The environment by share of training done, if a schedule changes it; ``world`` is the first one's.
-        remake: Makes ``comms`` for the worlds again, for graphs whose degree changes in training.
+        setup: What the team is trained in by share of training done, if a schedule changes it; ``world`` and
+            ``comms`` are those at the start.
 
     Attributes:
         loop: The loop that takes the team's steps.
@@ -87,14 +87,12 @@ class Sampler(State):
         comms: Comms,
         settings: PPOSettings,
         seed: int,
-        environment: Callable[[float], Choice] | None = None,
-        remake: Callable[[World], Comms] | None = None,
+        setup: Callable[[float], Setup] | None = None,
     ) -> None:
-        self.settings = settings
-        self._remake = remake
+        self.settings, self.seed = settings, seed
         self.progress = 0.0
-        self._environment_at = environment
-        self._environment = None if environment is None else environment(0.0)
+        self._setup_at = setup
+        self._setup = None if setup is None else setup(0.0)
         generator = torch.Generator(world.device).manual_seed(derive(seed, "policy"))
         self.loop = TeamLoop(world, policy, comms, generator, learning=True)
         self.loop.reset(derive(seed, "world"))
@@ -128,32 +126,38 @@ class Sampler(State):
         return super().snapshot()
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """Restore the state, in the environment that the schedule had reached."""
+        """Restore the state, under what the schedule had reached."""
         self.follow_schedule(saved["progress"])
-        self._follow_degree()
         super().restore(saved)
 
     def _follow_degree(self) -> None:
-        """Start over with a new message layer if the degree of the graph has changed."""
+        """Start over with a message layer of another size if the degree of the graph has changed."""
         if self.comms.network.team_shape.degree == self.policy.topology.degree:
             return
-        if self._remake is None:
-            raise ValueError(
-                f"topology {self.policy.topology.name!r} has changed its degree, but nothing remakes comms"
-            )
-        self.loop.start_over(self._remake(self.world))
+        if self._setup is None:
+            raise ValueError(f"topology {self.policy.topology.name!r} has changed its degree: a sampler needs a setup")
+        parts = (self._setup.attacks, self._setup.defenses, self.seed, self._setup.transport)
+        self.loop.start_over(make_comms(self.world, self.policy, *parts))
         self.returns.zero_()
 
     def follow_schedule(self, progress: float) -> None:
-        """Go on in the environment for a share of training done (0 .. 1); only between fragments."""
+        """Go on with what a team is trained in at a share of training done (0 .. 1); only between fragments."""
         self.progress = progress
-        if self._environment_at is None or (now := self._environment_at(progress)) == self._environment:
+        self._follow_degree()
+        if self._setup_at is None or (now := self._setup_at(progress)) == (before := self._setup):
             return
-        self._environment = now
-        with closing(self.world) as old:
-            world = make_world(now, old.num_worlds, old.device)
-            install_directory(world, self.comms)
-            self.returns[self.loop.move_to(world)] = 0
+        self._setup = now
+        if before is None or now.environment != before.environment:
+            with closing(self.world) as old:
+                world = make_world(now.environment, old.num_worlds, old.device)
+                install_directory(world, self.comms)
+                self.returns[self.loop.move_to(world)] = 0
+        if before is None or replace(now, environment=before.environment) != before:
+            # The same attacks, defenses and channels with other arguments: what they remember stays.
+            state = self.comms.snapshot()
+            parts = (now.attacks, now.defenses, self.seed, now.transport)
+            self.loop.comms = make_comms(self.world, self.policy, *parts)
+            self.loop.comms.restore(state)
 
     @torch.no_grad()
     def collect(self, steps: int) -> Fragment:
@@ -306,56 +310,3 @@ class Sampler(State):
 def _open_gates(record: StepRecord) -> Tensor:
     """[B, N] bool, open gates of present members."""
     return record.decision.gate if record.alive is None else record.decision.gate & record.alive
-
-
-def record_inboxes(inboxes: list[list[Inbox]], links: Tensor, reads_age: bool = False) -> Rows:
-    """Delivered messages of T steps of R rounds as columns [T, B, R, ...]; changes are recorded only if there are any.
-
-    Args:
-        inboxes: Inboxes per step and round.
-        links: [T, B, N, k], for teams without rounds.
-        reads_age: Whether the policy reads the age of messages.
-    """
-    flat = [inbox for step in inboxes for inbox in step]
-    if not flat:
-        return {"mask": torch.zeros_like(links, dtype=torch.bool).unsqueeze(2)[:, :, :0]}
-    slots = max(inbox.mask.shape[-1] for inbox in flat)
-    disturbed = slots > flat[0].links.shape[-1] or any(i.scale is not None or i.delta is not None for i in flat)
-
-    def column(pick: Any) -> Tensor:
-        return torch.stack([torch.stack([pick(inbox) for inbox in step], 1) for step in inboxes])
-
-    def slot(x: Tensor, value: float = 0) -> Tensor:
-        return torch.nn.functional.pad(x, (0, slots - x.shape[-1]), value=value)
-
-    columns = {"mask": column(lambda i: slot(i.mask))}
-    if disturbed:
-        columns["source"] = column(lambda i: slot(i.source).to(torch.int16))
-    if reads_age and any(i.age is not None for i in flat):
-
-        def age(inbox: Inbox) -> Tensor:
-            return torch.zeros_like(inbox.source) if inbox.age is None else inbox.age
-
-        columns["age"] = column(lambda i: slot(age(i)).to(torch.int8))
-    if any(i.scale is not None for i in flat):
-
-        def factor(inbox: Inbox) -> Tensor:
-            return torch.ones_like(inbox.mask, dtype=torch.float32) if inbox.scale is None else inbox.scale
-
-        columns["scale"] = column(lambda i: slot(factor(i)))
-    if any(i.delta is not None for i in flat):
-        width = flat[0].spoken.shape[-1]
-
-        def offset(inbox: Inbox) -> Tensor:
-            if inbox.delta is None:
-                return inbox.spoken.new_zeros(*inbox.mask.shape[:2], slots, width)
-            return torch.nn.functional.pad(inbox.delta, (0, 0, 0, slots - inbox.mask.shape[-1]))
-
-        columns["delta"] = column(offset)
-    if any(i.coding is not None for i in flat):
-
-        def coding(inbox: Inbox) -> Tensor:
-            return torch.zeros_like(inbox.spoken) if inbox.coding is None else inbox.coding
-
-        columns["coding"] = column(coding)
-    return columns

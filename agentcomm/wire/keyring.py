@@ -122,3 +122,8 @@ class Keyring(State):
     def verify(self, traffic: Traffic) -> Tensor:
         """[B, N, M] bool, whether the claimed sender's key made the seal over exactly these fields in this episode."""
         return (traffic.key == traffic.sender) & (traffic.seal == self.tag(traffic, traffic.sender))
+
+    def signers(self, traffic: Traffic) -> Tensor:
+        """[B, N, M] int64, the key that made the seal over exactly these fields, whoever the sender; -1 for none."""
+        known = (traffic.key >= 0) & (traffic.key <= self.num_agents)
+        return torch.where(known & (traffic.seal == self.tag(traffic, traffic.key)), traffic.key, -1)

@@ -67,8 +67,12 @@ class Verifier(ABC):
     """What a receiver needs to verify seals."""
 
     @abstractmethod
+    def signer(self, envelope: Envelope, episode: int) -> int | None:
+        """The key that made the seal over exactly these fields in this episode; None for none. Never raises."""
+
     def verify(self, envelope: Envelope, episode: int) -> bool:
         """Whether the claimed sender's key made the seal over exactly these fields in this episode. Never raises."""
+        return envelope.key == envelope.sender and self.signer(envelope, episode) is not None
 
 
 class Keys(Verifier):
@@ -108,12 +112,12 @@ class HmacKeys(Keys):
         mac.update(message)
         return mac.finalize()
 
-    def verify(self, envelope: Envelope, episode: int) -> bool:
-        """Whether the seal was made with the claimed sender's key; compared in constant time."""
+    def signer(self, envelope: Envelope, episode: int) -> int | None:
+        """The key that the seal names, if it made the seal; compared in constant time."""
         key = envelope.key
-        if key is None or key != envelope.sender or key > self.num_agents:
-            return False
-        return hmac.compare_digest(self._tag(key, signed_bytes(envelope, key, episode)), envelope.seal)
+        if key is None or key > self.num_agents:
+            return None
+        return key if hmac.compare_digest(self._tag(key, signed_bytes(envelope, key, episode)), envelope.seal) else None
 
 
 class Ed25519PublicKeys(Verifier):
@@ -122,16 +126,16 @@ class Ed25519PublicKeys(Verifier):
     def __init__(self, keys: list[Ed25519PublicKey]) -> None:
         self._keys = keys
 
-    def verify(self, envelope: Envelope, episode: int) -> bool:
-        """Whether the seal was made with the claimed sender's private key in this episode."""
+    def signer(self, envelope: Envelope, episode: int) -> int | None:
+        """The key that the seal names, if its private key made the seal in this episode."""
         key = envelope.key
-        if key is None or key != envelope.sender or key >= len(self._keys):
-            return False
+        if key is None or key >= len(self._keys):
+            return None
         try:
             self._keys[key].verify(envelope.seal, signed_bytes(envelope, key, episode))
         except InvalidSignature:
-            return False
-        return True
+            return None
+        return key
 
 
 class Ed25519Keys(Keys):
@@ -154,6 +158,6 @@ class Ed25519Keys(Keys):
     def _tag(self, key: int, message: bytes) -> bytes:
         return self._private[key].sign(message)
 
-    def verify(self, envelope: Envelope, episode: int) -> bool:
-        """Whether the seal was made with the claimed sender's private key in this episode."""
-        return self.public.verify(envelope, episode)
+    def signer(self, envelope: Envelope, episode: int) -> int | None:
+        """The key that the seal names, if its private key made the seal in this episode."""
+        return self.public.signer(envelope, episode)

@@ -4,7 +4,12 @@ One step is FGSM (Goodfellow et al. 2015), several with projection are PGD (Madr
 et al., ICCV 2021 (arXiv 2101.06560). ``weakest`` > 0 is Finding the Weakest Link (Standen et al. 2026, arXiv
 2605.13170): with the proxy P(message) = sum of absolute gradients, only the messages with the largest proxies (where,
 and thereby who) are changed, and only in steps in whose first exchange the sum of these proxies reaches a threshold
-(when).
+(when). Of all iterates, each receiver gets the one with the largest loss, and messages that are best left alone are.
+
+With ``adaptive`` it knows the deployed defenses: gradients pass through those that are differentiable, others count as
+the identity on the way back (backward-pass approximation), and with ``samples`` the loss is averaged over draws of
+those that are random (Athalye, Carlini and Wagner, "Obfuscated gradients give a false sense of security", ICML 2018).
+Where a gradient leads nowhere, a random corner of the ball is tried, too.
 """
 
 from __future__ import annotations
@@ -21,10 +26,11 @@ from typing_extensions import TypeVar
 from agentcomm.contracts.attack import Attack
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.outcome import Episodes
-from agentcomm.contracts.threat_model import Budget, Objective, ThreatModel
+from agentcomm.contracts.threat_model import Budget, Knowledge, Objective, ThreatModel
 from agentcomm.contracts.views import MessageView
 from attacks.external.place import PlaceConfig
 
+Loss = Callable[[Tensor], Tensor]
 BOUNDS = {"linf": "norm", "l2": "length"}  # fields of the budget
 
 
@@ -44,9 +50,13 @@ class GradientConfig(PlaceConfig):
     weakest: int = Field(0, ge=0, description="messages changed per exchange, those with the largest proxies; 0: all")
     threshold: float = Field(0.0, ge=0, description="smallest proxy of a message that is changed")
     when: float = Field(0.0, ge=0, description="smallest sum of changed messages' proxies in a step that is attacked")
+    adaptive: bool = Field(False, description="knows the deployed defenses, and predicts what passes through them")
+    samples: int = Field(1, ge=1, le=64, description="draws of random defenses to average over, with adaptive")
 
     @model_validator(mode="after")
     def _a_target(self) -> Self:
+        if self.samples > 1 and not self.adaptive:
+            raise ValueError("samples averages over draws of the deployed defenses: it needs adaptive=true")
         if (self.goal == "target") != (self.action is not None):
             raise ValueError("goal=target needs action=<number>, and only that goal does")
         return self
@@ -80,10 +90,11 @@ class Gradient(Attack[G_co]):
         return bound
 
     def threat_model(self) -> ThreatModel:
-        """On the path, or a compromised agent; reads and modifies, and knows the policy."""
+        """On the path, or a compromised agent; reads and modifies, and knows the policy, or also the defenses."""
         c = self.config
         goal: Objective = "untargeted" if c.goal == "untargeted" else "targeted"
-        return ThreatModel(c.position(), frozenset({"read", "modify"}), "policy", self._budget, goal)
+        knows: Knowledge = "defense" if c.adaptive else "policy"
+        return ThreatModel(c.position(), frozenset({"read", "modify"}), knows, self._budget, goal)
 
     def predicate(self) -> str | None:
         """For the goal ``target``, that its action is taken."""
@@ -106,23 +117,38 @@ class Gradient(Attack[G_co]):
         if not bool(view.reach.any()):
             return MessageEdits(modify=view.reach, change=start)
         loss = self._loss(predict_logits, start)
-        steepest = _gradient(loss, start)
-        some = self._where(view, steepest)
-        change = start
+        reached, slope = _climb(loss, start)
+        some = self._where(view, slope)
+        change, best = start, _Best(start, reached)
         for number in range(self.config.steps):
-            slope = steepest if number == 0 else _gradient(loss, change)
+            if number:
+                reached, slope = _climb(loss, change)
+                best.offer(change, reached)
             change = self._project(change + self._step(slope), view)
-        return MessageEdits(modify=some, change=change)
+        best.offer(change, loss(change))
+        if self.config.adaptive:
+            corner = self._project(self._step(view.randn(*start.shape)) / self.config.step_size, view)
+            best.offer(corner, loss(corner))
+        return MessageEdits(modify=some & best.change.any(-1), change=best.change)
 
-    def _loss(self, predict_logits: Callable[[Tensor], Tensor], unchanged: Tensor) -> Callable[[Tensor], Tensor]:
-        """The objective that the attack maximizes, summed over worlds and receivers, as a function of the change."""
-        clean = predict_logits(unchanged).flatten(0, 1)
-        goal = self.config.goal
-        if goal == "untargeted":
-            best = clean.argmax(-1)
-            return lambda change: cross_entropy(predict_logits(change).flatten(0, 1), best, reduction="sum")
-        wanted = clean.argmin(-1) if goal == "worst" else torch.full_like(clean[:, 0], self.config.action or 0).long()
-        return lambda change: -cross_entropy(predict_logits(change).flatten(0, 1), wanted, reduction="sum")
+    def _loss(self, predict_logits: Callable[[Tensor], Tensor], unchanged: Tensor) -> Loss:
+        """The objective that the attack maximizes, [B, N] by receiver, as a function of the change."""
+
+        def logits(change: Tensor) -> Tensor:
+            drawn = [predict_logits(change) for _ in range(self.config.samples)]
+            return drawn[0] if len(drawn) == 1 else torch.stack(drawn).log_softmax(-1).mean(0)
+
+        clean, goal = logits(unchanged), self.config.goal
+        sign, wanted = 1.0, clean.argmax(-1)
+        if goal != "untargeted":
+            sign = -1.0
+            wanted = clean.argmin(-1) if goal == "worst" else torch.full_like(wanted, self.config.action or 0)
+
+        def loss(change: Tensor) -> Tensor:
+            away = cross_entropy(logits(change).flatten(0, 1), wanted.flatten(), reduction="none")
+            return sign * away.view_as(wanted)
+
+        return loss
 
     def _where(self, view: MessageView, slope: Tensor) -> Tensor:
         """[B, N, M] bool, messages to change: all drawn ones, or those with the largest proxies."""
@@ -152,8 +178,22 @@ class Gradient(Attack[G_co]):
 
 
 @torch.enable_grad()
-def _gradient(loss: Callable[[Tensor], Tensor], change: Tensor) -> Tensor:
-    """Gradient of the loss with respect to the change [B, N, M, D]."""
+def _climb(loss: Loss, change: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss [B, N] at a change [B, N, M, D], and the gradient of its sum [B, N, M, D]."""
     change = change.detach().requires_grad_()
-    slope: tuple[Tensor, ...] = torch.autograd.grad(loss(change), change)
-    return slope[0]
+    reached = loss(change)
+    slope: tuple[Tensor, ...] = torch.autograd.grad(reached.sum(), change)
+    return reached.detach(), slope[0]
+
+
+class _Best:
+    """The change [B, N, M, D] with the largest loss [B, N] of each receiver so far."""
+
+    def __init__(self, change: Tensor, reached: Tensor) -> None:
+        self.change, self.reached = change, reached
+
+    def offer(self, change: Tensor, reached: Tensor) -> None:
+        """Take over the parts of another change whose receivers lose more."""
+        better = reached > self.reached
+        self.change = torch.where(better[..., None, None], change, self.change)
+        self.reached = torch.where(better, reached, self.reached)

@@ -75,7 +75,7 @@ def test_clean_rollouts_are_bit_identical(defenses: str, gate: dict[str, float] 
 
 # MISSING: messages are taken away, and nothing false is accepted, whoever defends.
 # Some of each kind, or messages that come late: what becomes of these is asserted where the attack's own tests are.
-MIXED = ["tamper swap", "flood", "drift", "evade", "evade sometimes", "directive at node"]
+MIXED = ["tamper swap", "flood", "trickle", "drift", "evade", "evade sometimes", "directive at node"]
 MIXED += [form for form in MESSAGE_FORMS if kind(form).powers & {"delay", "reorder"}]
 # A compromised agent seals its own lie, and an outsider what it says in its own name. Authentication must let it pass.
 OWN = [form for form in MESSAGE_FORMS if kind(form).position == "node" and form not in (*MIXED, *MISSING)]

@@ -54,11 +54,11 @@ def test_what_a_defense_has_chosen_tells_nothing() -> None:
 
 
 def test_two_wardens_are_one_with_a_higher_chance() -> None:
-    logits, action, _ = drawn()
+    logits, action, noise = drawn()
     two = comms(S, [], [defense("warden", S, probability=0.5), defense("warden", S, probability=0.2)])
-    out = two.defenders.on_action(logits, action, False, STEP, ROWS)
+    out = two.defenders.on_action(logits, action, noise, STEP, ROWS)
     torch.testing.assert_close(out.resample, torch.full((150,), 0.6).double())
-    again = two.defenders.on_action(logits, action, False, STEP, ROWS).action
+    again = two.defenders.on_action(logits, action, noise, STEP, ROWS).action
     assert not torch.equal(out.action, again)
 
 

@@ -14,7 +14,7 @@ from agentcomm.cli.template import template
 from agentcomm.runs.assembly import check_training
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.config import RunConfig, dump, parse
-from agentcomm.runs.schedule import Phase, environment_at
+from agentcomm.runs.schedule import Phase, Setup
 from agentcomm.training import checkpoint
 from agentcomm.training.algorithm import CommPPOConfig
 from benchmarks.plain_loop import PlainLoop
@@ -22,20 +22,23 @@ from benchmarks.plain_loop import PlainLoop
 GRID = Choice(name="predator_capture_prey", observation="indices", max_steps=8)
 # Two iterations of 128 steps in each phase: a ramp, then members that fail, then the environment of the config.
 SCHEDULE = [
-    {"until": 0.33, "environment": {"max_steps": {"from": 3, "to": 5}}},
+    {"until": 0.33, "environment": {"max_steps": {"from": 3, "to": 5}}, "channels": {"loss": {"probability": 0.3}}},
     {"until": 0.66, "environment": {"failure": 0.2}},
 ]
 
 
+LOSSY = "transport.channels=[loss]"
+
+
 def scheduled(*overrides: str, schedule: Any = SCHEDULE) -> RunConfig:
-    data = small_data("training.env_steps=768", "training.checkpoint_every=100", *overrides)
+    data = small_data("training.env_steps=768", "training.checkpoint_every=100", *(overrides or (LOSSY,)))
     data["training"]["schedule"] = schedule
     return parse(data, "test config")
 
 
 def changes(progress: float, *phases: dict[str, Any]) -> dict[str, Any]:
     """What the environment of training differs in from the config's."""
-    now = environment_at(GRID, [Phase.model_validate(phase) for phase in phases], progress).arguments
+    now = Setup(GRID).at([Phase.model_validate(phase) for phase in phases], progress).environment.arguments
     return {key: value for key, value in now.items() if GRID.arguments.get(key) != value}
 
 
@@ -59,6 +62,9 @@ def test_phases_follow_each_other_and_numbers_move() -> None:
         ([{"until": 0.5, "environment": {}}, {"until": 0.5, "environment": {}}], "put the phases in order"),
         ([{"until": 1.5, "environment": {}}], "until.*1.5"),
         ([{"environment": {}}], "until"),
+        ([{"until": 0.5, "channels": {"loss": {"probability": 2}}}], r"schedule\[0\].channels.loss: .*probability"),
+        ([{"until": 0.5, "channels": {"delay": {}}}], r"the run has 0 channels of the name 'delay', .*it has: loss"),
+        ([{"until": 0.5, "channels": {"loss": {"probability": {"to": 1}}}}], r"loss.probability: .*exactly 'from'"),
     ],
 )
 def test_mistakes_are_named(schedule: Any, why: str) -> None:
@@ -98,6 +104,31 @@ def test_episodes_continue_where_they_can_and_the_ratio_is_one() -> None:
     assert bool((lengths[2][1] == 0).all()), "members that fail have another state, so new episodes start"
     assert len(plain.evaluate(16)) > 0
     assert plain.run.environment.arguments["max_steps"] == 8
+
+
+def test_losses_rise_and_what_attacks_and_channels_remember_stays() -> None:
+    """Of 8 x 16 worlds' steps: no loss at first, then more and more; generators and counters go on."""
+    ramp = {"probability": {"from": 0.0, "to": 0.9}}
+    run = scheduled(
+        LOSSY,
+        "attacks=[{name: noise, probability: 0.5}]",
+        "defenses=[hold_last]",
+        schedule=[{"until": 0.66, "channels": {"loss": ramp}, "attacks": {"noise": {"epsilon": {"from": 0, "to": 2}}}}],
+    )
+    check_training(run)
+    plain, lost, before = PlainLoop(run), [], 0
+    for _ in range(6):
+        plain.sampler.follow_schedule(plain.env_steps / 768)
+        comms = plain.sampler.comms
+        assert int(comms.network.ledger["sent"].sum()) >= before, "counters go on"
+        fragment = plain.sampler.collect(8)
+        before = int(comms.network.ledger["sent"].sum())
+        lost.append(fragment.messages["lost"] / fragment.messages["sent"])
+        plain.env_steps += fragment.env_steps
+        assert plain.update.run(fragment.columns)["first_ratio_error"] < 1e-5
+    assert lost[0] == 0
+    assert lost[1] < lost[2] < lost[3]
+    assert lost[4] < 0.2, "afterwards, that of the config"
 
 
 @pytest.mark.ray

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from agentcomm.guards.effects import count_fragments
 from agentcomm.guards.messages import MessageGuard
 from agentcomm.network.exchange import Exchange
 from agentcomm.network.ledger import Ledger
@@ -22,7 +21,7 @@ class Spread(Stage):
     def __call__(self, x: Exchange) -> None:
         """Tell the attacks which messages were accepted."""
         for guard in self.guards:
-            guard.spread(x.traffic.present)
+            guard.spread(x.accepted)
 
 
 class Count(Stage):
@@ -39,7 +38,7 @@ class Count(Stage):
 
     def __call__(self, x: Exchange) -> None:
         """Count the messages by their fate."""
-        accepted, did = x.traffic.present, x.effects
+        accepted, did = x.accepted, x.effects
         self.ledger.count(sent=x.sent, accepted=accepted)
         self.ledger.carry(x.put, x.size)
         for by, where in x.refused.items():
@@ -58,6 +57,6 @@ class Count(Stage):
             accepted_tampered=accepted & x.tampered,
         )
         if did.fragments is not None:
-            self.ledger.count(fragments=count_fragments(did.fragments))
+            self.ledger.count(fragments=did.fragments.count())
         if did.repeated is not None:
             self.ledger.count(fragments=did.repeated)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor
 
@@ -10,8 +12,16 @@ from agentcomm.base.calling import answered, calling
 from agentcomm.base.state import DrawingMemory, Memory
 from agentcomm.contracts.defense import Defense, defense_hooks
 from agentcomm.contracts.shape import TeamShape
-from agentcomm.contracts.transport import Transport
-from agentcomm.contracts.verdicts import Delivered, Draws, ExchangeOutcome, InboxView, Replacement, Responses, Verdicts
+from agentcomm.contracts.verdicts import (
+    Delivered,
+    Draws,
+    ExchangeOutcome,
+    InboxView,
+    Replacement,
+    Responses,
+    Verdicts,
+    Verifier,
+)
 from agentcomm.network.exchange import Exchange
 from agentcomm.network.stages.stage import Stage
 from agentcomm.wire.keyring import Keyring
@@ -26,7 +36,7 @@ class Screen(Stage):
         transport: Tells whose seal it is.
     """
 
-    def __init__(self, defense: Defense, memory: Memory, transport: Transport) -> None:
+    def __init__(self, defense: Defense, memory: Memory, transport: Verifier) -> None:
         self.defense, self.memory, self.transport = defense, memory, transport
         self.who = f"defense {defense.name!r}"
         self.draws = draws_of(defense, memory)
@@ -34,7 +44,7 @@ class Screen(Stage):
 
     def __call__(self, x: Exchange) -> None:
         """Refuse messages, scale and replace payloads, note scores."""
-        shown = x.arrived, x.link, x.arrived_size, self.draws
+        shown = x.arrived, x.link, x.arrived_size, self.draws, x.refused.get("gate"), x.traced
         delivered = Delivered(x.traffic, self.transport, x.step, x.round, *shown)
         with calling(self.who, "screen"):
             verdicts = self.defense.screen(delivered, self.memory.tensors)
@@ -43,6 +53,8 @@ class Screen(Stage):
             x.note(self.who, "score (screen)", verdicts.score, x.traffic.present)
             flagged = verdicts.flagged(x.traffic.present) if self.judges_singly else None
             x.suspect(self.defense.name, verdicts.score, flagged)
+        if verdicts.answerable is not None:
+            x.answerable[self.defense.name] = verdicts.answerable
         if verdicts.refuse is not None:
             x.refuse(self.defense.name, verdicts.refuse)
         if verdicts.scale is not None:
@@ -52,18 +64,25 @@ class Screen(Stage):
             where = verdicts.replace.where & x.traffic.present
             x.note(self.who, "replacement (screen)", verdicts.replace.payload, where)
             x.traffic = x.traffic.edit_payload(where, verdicts.replace.payload)
+        if verdicts.repair is not None:
+            where = verdicts.repair.where & delivered.refused
+            x.note(self.who, "repair (screen)", verdicts.repair.payload, where)
+            x.repair(where, verdicts.repair.payload)
 
     def _check(self, verdicts: Verdicts, x: Exchange) -> None:
         answered(verdicts, Verdicts, self.who, "screen", "Verdicts(...)")
-        shape, replace = tuple(x.traffic.present.shape), verdicts.replace
+        shape = tuple(x.traffic.present.shape)
         check_tensor(self.who, "refuse", verdicts.refuse, shape, torch.bool)
         check_tensor(self.who, "scale", verdicts.scale, shape, torch.float32)
         check_tensor(self.who, "score", verdicts.score, shape, torch.float32)
-        if replace is not None:
-            answered(replace, Replacement, self.who, "screen", "a Replacement as replace")
-            check_tensor(self.who, "replace.where", replace.where, shape, torch.bool, optional=False)
-            sizes = (*shape, x.spoken.shape[-1])
-            check_tensor(self.who, "replace.payload", replace.payload, sizes, torch.float32, optional=False)
+        check_tensor(self.who, "answerable", verdicts.answerable, shape, torch.int64)
+        for name in ("replace", "repair"):
+            new = getattr(verdicts, name)
+            if new is not None:
+                answered(new, Replacement, self.who, "screen", f"a Replacement as {name}")
+                check_tensor(self.who, f"{name}.where", new.where, shape, torch.bool, optional=False)
+                sizes = (*shape, x.spoken.shape[-1])
+                check_tensor(self.who, f"{name}.payload", new.payload, sizes, torch.float32, optional=False)
 
 
 class Aggregate(Stage):
@@ -81,13 +100,10 @@ class Aggregate(Stage):
 
     def __call__(self, x: Exchange) -> None:
         """Put its payloads in the place of those received."""
-        t = x.traffic
-        payload = t.payload().detach().masked_fill(~t.present.unsqueeze(-1), 0.0)
-        shown = x.spoken.detach(), t.sent_at, x.link, self.draws
-        inbox = InboxView(x.step, x.round, t.present, t.sender, payload, *shown)
+        t, inbox = x.traffic, inbox_view(x, self.draws)
         with calling(self.who, "aggregate"):
             new = self.defense.aggregate(inbox, self.memory.tensors)
-        check_tensor(self.who, "aggregate", new, tuple(payload.shape), torch.float32)
+        check_tensor(self.who, "aggregate", new, tuple(inbox.payload.shape), torch.float32)
         if new is not None:
             x.note(self.who, "payload (aggregate)", new, t.present)
             x.traffic = t.offset_payload(t.present, new)
@@ -103,29 +119,37 @@ class Quarantine(Stage):
     Attributes:
         until: [B, N, N + 1] int64, step up to which a receiver rejects a sender; the last column, for outsiders, is -1.
         shut_until: [B, N] int64, step up to which a receiver accepts nothing.
+        used: Whether the defense has ever answered which links or gates to close.
     """
 
-    keeps = ("until", "shut_until")
+    keeps = ("until", "shut_until", "used")
 
     def __init__(self, defense: Defense, shape: TeamShape) -> None:
         self.defense = defense
         sizes = (shape.num_worlds, shape.num_agents, shape.num_agents + 1)
         self.until = torch.full(sizes, -1, dtype=torch.int64, device=shape.device)
         self.shut_until = self.until[..., 0].clone()
+        self.used = False
 
     def __call__(self, x: Exchange) -> None:
         """Reject what comes in by a closed link or gate, or in the name of the agent at the link's other end."""
+        if not self.used:
+            return
         closed = self.until.maximum(self.shut_until.unsqueeze(-1)) >= x.step.view(-1, 1, 1)
         sender = x.traffic.sender.clamp(0, closed.shape[-1] - 1)
-        x.refuse(self.defense.name, closed.gather(2, sender) | closed.gather(2, x.link))
+        where = closed.gather(2, sender) | closed.gather(2, x.link)
+        x.refuse(self.defense.name, where)
+        x.shut_out = where if x.shut_out is None else x.shut_out | where
 
     def close(self, steps: Tensor, now: Tensor) -> None:
         """Close links [B, N, N] for so many steps after the present one [B]; where that is 0, nothing changes."""
+        self.used = True
         later = torch.where(steps > 0, now.view(-1, 1, 1) + steps, -1)
         self.until[..., :-1] = self.until[..., :-1].maximum(later)
 
     def shut(self, steps: Tensor, now: Tensor) -> None:
         """Close gates [B, N] for so many steps after the present one [B]; where that is 0, nothing changes."""
+        self.used = True
         later = torch.where(steps > 0, now.view(-1, 1) + steps, -1)
         self.shut_until = self.shut_until.maximum(later)
 
@@ -143,10 +167,14 @@ class Respond(Stage):
         memory: Its memory, which its other hooks share; the network resets and saves it.
         quarantine: The links and gates that it has closed.
         keyring: The agents' keys.
+        proofs: Names of the defenses that authenticate senders.
     """
 
-    def __init__(self, defense: Defense, memory: Memory, quarantine: Quarantine, keyring: Keyring) -> None:
-        self.defense, self.memory, self.quarantine, self.keyring = defense, memory, quarantine, keyring
+    def __init__(
+        self, defense: Defense, memory: Memory, quarantine: Quarantine, keyring: Keyring, proofs: Collection[str]
+    ) -> None:
+        self.defense, self.memory, self.quarantine = defense, memory, quarantine
+        self.keyring, self.proofs = keyring, proofs
         self.who = f"defense {defense.name!r}"
 
     def __call__(self, x: Exchange) -> None:
@@ -155,11 +183,12 @@ class Respond(Stage):
             step=x.step,
             round=x.round,
             arrived=x.arrived.present,
-            accepted=x.traffic.present,
+            accepted=x.accepted,
             sender=x.traffic.sender,
             audience=x.traffic.audience,
             link=x.link,
-            refused=dict(x.refused),
+            unproven=self._unproven(x),
+            refused={by: _judged(where, x.shut_out) for by, where in x.refused.items()},
             scores=dict(x.scores),
         )
         with calling(self.who, "respond"):
@@ -176,8 +205,27 @@ class Respond(Stage):
         if responses.rekey is not None:
             self.keyring.renew(responses.rekey)
 
+    def _unproven(self, x: Exchange) -> Tensor:
+        """[B, N, M] bool, messages whose claimed senders did not prove to have sent them."""
+        unproven = torch.zeros_like(x.traffic.present)
+        for name in self.proofs:
+            unproven = unproven | x.refused[name] if name in x.refused else unproven
+        return unproven
+
+
+def _judged(refused: Tensor, shut_out: Tensor | None) -> Tensor:
+    """Refused messages [B, N, M] without those that nobody judged, since a link or gate was closed."""
+    return refused if shut_out is None else refused & ~shut_out
+
 
 def draws_of(defense: Defense, memory: Memory) -> Draws:
     """The random numbers of a defense that has this memory."""
     generator = memory.generator if isinstance(memory, DrawingMemory) else None
     return Draws(generator, defense.team_shape.device, defense.name)
+
+
+def inbox_view(x: Exchange, draws: Draws) -> InboxView:
+    """The accepted messages of an exchange, as defenses see inboxes."""
+    t = x.traffic
+    payload = (t.payload() if x.traced else t.payload().detach()).masked_fill(~t.present.unsqueeze(-1), 0.0)
+    return InboxView(x.step, x.round, t.present, t.sender, payload, x.spoken.detach(), t.sent_at, x.link, draws)

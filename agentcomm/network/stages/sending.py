@@ -58,8 +58,9 @@ class AttackSenders(Stage):
     def __call__(self, x: Exchange) -> None:
         """Apply each attack in turn; messages dropped here were never sent."""
         for guard in self.guards:
-            x.attacked(*guard.apply(x.traffic, self.keyring, x.step, x.round, x.links.due, x.predict_logits))
-        x.effects = replace(x.effects, unsaid=x.effects.dropped)
+            predict = x.prediction(guard)
+            x.attacked(*guard.apply(x.traffic, self.keyring, x.step, x.round, x.links.due, predict))
+        x.effects = x.insider = replace(x.effects, unsaid=x.effects.dropped)
 
 
 class Seal(Stage):

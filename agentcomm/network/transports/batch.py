@@ -50,5 +50,9 @@ class BatchTransport(Transport):
         """[B, N, M] bool, by the symbolic keyring."""
         return self._keyring.verify(traffic)
 
+    def signers(self, traffic: Traffic) -> Tensor:
+        """[B, N, M] int64, by the symbolic keyring; -1 for none."""
+        return self._keyring.signers(traffic)
+
     def reset(self, worlds: Tensor) -> None:
         """Do nothing: this transport has no state."""

@@ -48,7 +48,7 @@ class ObjectTransport(Transport):
         self._keyring = keyring
         self._kept_back: dict[tuple[int, int, Place], bytes] = {}  # by round, and step in which they are due
         self._seals: dict[int, bytes] = {0: b""}  # symbolic seal -> real seal, which attackers may copy
-        self._verdicts = torch.zeros(0, dtype=torch.bool)
+        self._signers = torch.zeros(0, dtype=torch.int64)
 
     def send(self, sent: Traffic, departed: Traffic, wire: Wire) -> Tensor:
         """Write every message as its sender or an attacker does, and apply what attacks did on the wire to the bytes.
@@ -92,7 +92,7 @@ class ObjectTransport(Transport):
     def receive(self, traffic: Traffic) -> Traffic:
         """Decode the bytes that arrive, and verify their seals with the real keys."""
         fields = {name: getattr(traffic, name).clone() for name in (*NUMBERS, "key")}
-        self._verdicts = torch.zeros_like(traffic.present)
+        self._signers = torch.full_like(traffic.source, -1)
         payload = traffic.payload()
         for place in _places(traffic.present):
             envelope = decode(self.wire[place])
@@ -100,13 +100,18 @@ class ObjectTransport(Transport):
                 fields[name][place] = getattr(envelope, name)
             fields["key"][place] = -1 if envelope.key is None else envelope.key
             payload[place] = torch.from_numpy(unpack_floats(envelope.payload))
-            keys = self._keys_of(place, envelope.sender)
-            self._verdicts[place] = keys.verify(envelope, self._episode(place))
+            if envelope.key is not None:
+                signer = self._keys_of(place, envelope.key).signer(envelope, self._episode(place))
+                self._signers[place] = -1 if signer is None else signer
         return replace(traffic, **fields).edit_payload(traffic.present, payload)
 
     def verify(self, traffic: Traffic) -> Tensor:
         """[B, N, M] bool, whether the real keys verified the seals."""
-        return self._verdicts
+        return (self._signers >= 0) & (self._signers == traffic.sender)
+
+    def signers(self, traffic: Traffic) -> Tensor:
+        """[B, N, M] int64, whose real key made each seal; -1 for none."""
+        return self._signers
 
     def reset(self, worlds: Tensor) -> None:
         """Discard the bytes in transit in the given worlds ([W] indices)."""

@@ -1,0 +1,136 @@
+"""Predicts what the deployed defenses make of messages, for attacks whose threat model has knowledge ``defense``.
+
+The receivers' stages are run on copies of their memories, with random numbers that are not the defenses' own, so that
+nothing of the run changes. Gradients pass through defenses that are ``differentiable``; those of others pass as if the
+defense had changed nothing (backward-pass approximation: Athalye, Carlini and Wagner, "Obfuscated gradients give a
+false sense of security", ICML 2018, section 4.1). Rejected messages are masked.
+
+Messages are sealed as they will be when the attack is done: those of a compromised agent with its key, and those on
+the wire not anew, so that changes break their seals. Of a vote over subsets of messages, the mean log-probability of a
+few members is predicted. Channels, and what defenses do in later rounds, are not.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agentcomm.base.state import Memory, State
+from agentcomm.contracts.inbox import Members
+from agentcomm.contracts.traffic import Traffic
+from agentcomm.contracts.verdicts import Draws
+from agentcomm.network.exchange import Exchange
+from agentcomm.network.stages.covering import Discard
+from agentcomm.network.stages.defending import Aggregate, Quarantine, Screen
+from agentcomm.network.stages.receiving import CloseGates, Decode
+from agentcomm.network.stages.stage import Stage
+from agentcomm.network.stages.voting import ChooseSubsets
+from agentcomm.wire.keyring import Keyring
+
+RECEIVING = (Discard, CloseGates, Quarantine, Screen, Decode, Aggregate, ChooseSubsets)
+MEMBERS = 8  # members of a vote that are asked, at most
+
+
+class Prediction(State):
+    """The receivers' part of a network, to be run on copies.
+
+    Args:
+        stages: All stages of the network.
+        keyring: Seals and verifies; also in networks whose transport makes real seals.
+        sealed: Whether senders seal their messages.
+        seed: Seed of the random numbers with which defenses that draw are predicted.
+    """
+
+    keeps = ("generator",)
+
+    def __init__(self, stages: Sequence[Stage], keyring: Keyring, sealed: bool, seed: int) -> None:
+        self.stages = [stage for stage in stages if isinstance(stage, RECEIVING)]
+        self.keyring, self.sealed = keyring, sealed
+        self.generator = torch.Generator(keyring.episode.device).manual_seed(seed)
+
+    def logits(self, x: Exchange, at_sender: bool, traffic: Traffic) -> Tensor:
+        """The team's action logits [B, N, A] if these messages are on the wire; gradients reach their payloads.
+
+        Args:
+            x: The exchange, which is left as it is.
+            at_sender: Whether the messages are still to be sealed.
+            traffic: The messages.
+        """
+        assert x.predict_logits is not None
+        if at_sender and self.sealed:
+            traffic = self.keyring.seal(traffic)
+        fresh: dict[str, Any] = {name: {} for name in ("refused", "scores", "scored", "flagged", "answerable")}
+        fresh |= {"repaired": None, "shut_out": None}
+        twin = replace(x, traffic=traffic, arrived=traffic, members=None, numbers=None, traced=True, **fresh)
+        memories: dict[int, Memory] = {}
+        for stage in self.stages:
+            self._run(self._copy(stage, memories), twin)
+        seen = twin.traffic
+        if seen.delta is not None:  # even if masked, a huge payload overflows to NaN
+            seen = replace(seen, delta=seen.delta.masked_fill(~seen.present.unsqueeze(-1), 0.0))
+        if twin.members is None:
+            return x.predict_logits(seen)
+        return torch.stack([x.predict_logits(part).log_softmax(-1) for part in _parts(seen, twin.members)]).mean(0)
+
+    def _copy(self, stage: Stage, memories: dict[int, Memory]) -> Stage:
+        """A stage with a copied memory, which it shares with the copies of stages that share the original."""
+        if not isinstance(stage, Screen | Aggregate | ChooseSubsets | Decode):
+            return stage  # it keeps nothing, or only reads what it keeps
+        twin, memory = copy.copy(stage), stage.memory
+        if id(memory) not in memories:
+            memories[id(memory)] = copy.copy(memory)
+            memories[id(memory)].tensors = {name: kept.clone() for name, kept in memory.tensors.items()}
+        twin.memory = memories[id(memory)]
+        if isinstance(twin, Screen):
+            twin.transport = self.keyring
+        if not isinstance(twin, Decode) and twin.defense.draws:
+            twin.draws = Draws(self.generator, self.generator.device, twin.defense.name)
+        return twin
+
+    def _run(self, stage: Stage, x: Exchange) -> None:
+        """Run a stage, with the gradients of the identity unless its defense is differentiable."""
+        if not torch.is_grad_enabled() or _differentiable(stage):
+            return stage(x)
+        before = x.traffic
+        with torch.no_grad():
+            stage(x)
+        x.traffic = _straight_through(before, x.traffic)
+        return None
+
+
+def _parts(traffic: Traffic, members: Members) -> Iterator[Traffic]:
+    """What some members of a vote hear, evenly spaced among them."""
+    for number in torch.linspace(0, len(members) - 1, min(len(members), MEMBERS)).long().tolist():
+        part = replace(traffic, present=traffic.present & members.heard[number])
+        if members.noise:
+            part = part.add_payload(part.present, members.noise * members.randn(*part.payload().shape))
+        yield part
+
+
+def _differentiable(stage: Stage) -> bool:
+    """Whether gradients can pass through a stage as it is."""
+    if isinstance(stage, Screen | Aggregate):
+        return stage.defense.differentiable
+    return not isinstance(stage, Decode)
+
+
+def _straight_through(before: Traffic, after: Traffic) -> Traffic:
+    """The messages after a stage, whose payloads have the gradients of those before it."""
+    if after.scale is before.scale and after.delta is before.delta:
+        return replace(before, present=after.present)
+    old, new = before.payload(), after.payload()
+    where = (new != old).any(-1)
+    slope = torch.where(old.isfinite(), old - old.detach(), 0.0)
+    scale = torch.ones_like(new[..., 0]) if before.scale is None else before.scale
+    delta = torch.zeros_like(new) if before.delta is None else before.delta
+    return replace(
+        before,
+        present=after.present,
+        scale=scale.masked_fill(where, 0.0),
+        delta=torch.where(where.unsqueeze(-1), new + slope, delta),
+    )

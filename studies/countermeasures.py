@@ -1,0 +1,324 @@
+"""Writes docs/countermeasures.md: what each defense buys, at what price, and against whom who knows it.
+
+python studies/countermeasures.py           evaluates the missing cells and writes the page
+python studies/countermeasures.py --page    only writes the page
+"""
+
+from __future__ import annotations
+
+from math import comb
+from typing import Any
+
+import answers
+from book import LEDGER, NONE, Book, Claim, Judged
+from cells import Series
+from countered import best, carried, choices, costs, detected, floor, front, mean, measured, score, worse
+from figures import COLORS, panels, save
+from plan import group_label, label
+from study import command, page, table
+from suite import (
+    AGREEMENT,
+    CAPTURE,
+    CHAINS,
+    CUTS,
+    DROP,
+    FILTER,
+    FRAGMENTED,
+    FRAME,
+    FRAMED,
+    GRADIENT,
+    MINORITY,
+    NOISE,
+    OF_NINE,
+    OUTVOTED,
+    RETRAINED,
+    TASKS,
+    TRAINED,
+    TRAINED_UNDER,
+    Task,
+    able,
+    installed,
+)
+
+GOAL = 0.15  # most of what messages are worth that dropping half of them may cost a team trained for it
+DELIVERED = 0.9  # least share of messages that keyed chains must deliver
+SIZES, LIARS = (3, 4, 5, 6, 8, 9, 10, 16, 20), (1, 2, 3, 4)
+
+
+def damage(book: Book, run: str, attack: str, defense: str = "none") -> Series:
+    """Damage of an attack, in the units of the score."""
+    if not able(attack):
+        return Series({}, {})
+    return book.cells.series(run, "effect.damage", attack, defense)
+
+
+# ---- training
+
+
+def trained(book: Book) -> str:
+    """Teams that were trained under a defense or an attack, beside those that were not."""
+    rows = []
+    for base, others in TRAINED.items():
+        for run in (base, *others):
+            row = [f"`{run}`", book.value(score(book, CAPTURE, run=run))]
+            rows.append(row + [book.value(score(book, CAPTURE, attack, run=run)) for attack in TRAINED_UNDER])
+    names = [f"`{label(attack)}`" for attack in TRAINED_UNDER]
+    return table(("teams", "steps without an attack", *names), rows)
+
+
+def outvoted(book: Book) -> str:
+    """Agreement of nine: teams that were trained under a vote, beside those that get it afterwards."""
+    cases = [(AGREEMENT.run, "none"), *((run, "none") for run in OF_NINE)]
+    for run, defense in OUTVOTED.items():
+        cases += [(AGREEMENT.run, defense), (run, defense)]
+    rows = []
+    for run, defense in dict.fromkeys(cases):
+        found = [score(book, AGREEMENT, attack, defense, run) for attack in (None, MINORITY, DROP, NOISE)]
+        rows.append([f"`{run}`", f"`{group_label(defense)}`", *(book.value(series, 3) for series in found)])
+    attacks = [f"`{label(attack)}`" for attack in (MINORITY, DROP, NOISE)]
+    return table(("teams", "evaluated under", "return without an attack", *attacks), rows)
+
+
+def dropped(book: Book, run: str) -> Series:
+    """What dropping half of the messages costs, as a share of what messages are worth to these teams."""
+    worth = floor(book, CAPTURE) - score(book, CAPTURE, run=run)
+    return damage(book, run, DROP) / worth
+
+
+# ---- ensembles
+
+
+def admissible(size: int, liars: int) -> int | None:
+    """The largest k for which most of the k-subsets of ``size - 1`` messages have no lie (AME, Sun et al. 2023)."""
+    if 2 * liars >= size - 1:
+        return None
+    fits = [k for k in range(1, size) if 2 * comb(size - 1 - liars, k) > comb(size - 1, k)]
+    return max(fits, default=None)
+
+
+def ensembles(book: Book) -> str:
+    """Largest admissible k by size of the team and number of liars."""
+    rows = []
+    for size in SIZES:
+        found = [admissible(size, liars) for liars in LIARS]
+        shown = ["none" if k is None else book.answer(answers.given(k), 0) for k in found]
+        rows.append([f"`{size}` agents", *shown])
+    return table(("team", *(f"`{liars}` lying" for liars in LIARS)), rows)
+
+
+# ---- order, fragments, retraining
+
+
+def framed(book: Book) -> str:
+    """Trust before authentication, and after it."""
+    rows = []
+    for group in ("none", *FRAMED):
+        row = [f"`{group_label(group)}`", book.value(score(book, CAPTURE, None, group))]
+        rows.append([*row, book.mean(damage(book, CAPTURE.run, FRAME, group))])
+    return table(("defense", "steps without an attack", "damage of `frame`"), rows)
+
+
+def delivery(book: Book, attack: str, defense: str) -> Series:
+    """Share of the team's messages that reach their receivers whole."""
+    ledger = [book.cells.series(FRAGMENTED, f"ledger.{name}", attack, defense) for name in ("accepted", "sent")]
+    forged = book.cells.series(FRAGMENTED, "ledger.accepted_forged", attack, defense)
+    return (ledger[0] - forged) / ledger[1]
+
+
+def fragments(book: Book) -> str:
+    """Delivery under attacks on fragments."""
+    rows = []
+    for attack in CUTS:
+        found = [delivery(book, attack, group) for group in ("none", *CHAINS)]
+        rows.append([f"`{label(attack)}`", *(book.mean(series, 1, percent=True) for series in found)])
+    return table(("attack", *(f"`{group_label(group)}`" for group in ("none", *CHAINS))), rows)
+
+
+def under(book: Book, attacker: str) -> Series:
+    """Return of teams of nine under an attacker of ``studies/retrained.py``."""
+    return book.cells.series(RETRAINED, "metrics.mean_return", None, "none", attacker)
+
+
+def retrained(book: Book) -> str:
+    """Returns under attackers that were trained without and against the filter."""
+    names = {
+        "clean": "none, without the filter",
+        "clean, defended": "none",
+        "attacked": "trained without the filter, and without it",
+        "attacked, defended": "trained without the filter",
+        "retrained, defended": "trained against the filter",
+    }
+    return table(("attacker", "return"), [[name, book.mean(under(book, key), 3)] for key, name in names.items()])
+
+
+# ---- the page
+
+
+def claims(book: Book) -> dict[str, Claim]:
+    """What the page may say."""
+    out = {}
+    for run in ("capture", "capture_dropout", "capture_full", "capture_full_dropout", "capture_curriculum"):
+        share = f"of what messages are worth to teams of `{run}`"
+        out[f"drop {run}"] = Claim(
+            dropped(book, run) - GOAL,
+            f"Dropping half of the messages costs more than 15% {share}: beyond it by {{d}} of their worth.",
+            f"Dropping half of the messages costs less than 15% {share}: {{d}} of their worth from it.",
+            f"That dropping half of the messages costs less or more than 15% {share} is not shown: {{d}} from it.",
+        )
+    pairs = (("capture_adversarial_gradient", GRADIENT), ("capture_adversarial_noise", NOISE))
+    pairs += (("capture_adversarial_population", GRADIENT), ("capture_bottleneck", GRADIENT))
+    for run, attack in pairs:
+        out[run] = Claim(
+            score(book, CAPTURE, attack, run=run) - score(book, CAPTURE, attack),
+            f"Under `{label(attack)}`, teams of `{run}` need {{d}} steps more than others.",
+            f"Under `{label(attack)}`, teams of `{run}` need fewer steps than others: {{d}}.",
+            f"Under `{label(attack)}`, that teams of `{run}` differ from others is not shown: {{d}} steps.",
+        )
+    for run, defense in OUTVOTED.items():
+        ahead = score(book, AGREEMENT, MINORITY, defense, run) - score(book, AGREEMENT, MINORITY, defense)
+        out[run] = Claim(
+            ahead,
+            f"With a lying member, teams trained under it do better under `{defense}` than others: {{d}} of return.",
+            f"With a lying member, teams trained under it do worse under `{defense}` than others: {{d}} of return.",
+            f"With a lying member, that training under it helps under `{defense}` is not shown: {{d}} of return.",
+            digits=3,
+        )
+    return out | _targets(book) | _of_defenses(book)
+
+
+def _of_defenses(book: Book) -> dict[str, Claim]:
+    """Claims about trust, fragments and an attacker that is retrained."""
+    out = {}
+    if len(FRAMED) == len(("before", "after")):
+        first, second = (damage(book, CAPTURE.run, FRAME, group) for group in FRAMED)
+        out["order"] = Claim(
+            first - second,
+            "Without authentication, trust lets an outsider frame honest senders: {d} more steps of damage.",
+            "Without authentication, trust suffers less from framing: {d} steps.",
+            "That authentication before trust changes the damage of framing is not shown: {d} steps.",
+        )
+    for attack in CUTS:
+        out[attack] = Claim(
+            delivery(book, attack, CHAINS[min(1, len(CHAINS) - 1)]) - DELIVERED,
+            f"Under `{label(attack)}`, keyed chains deliver more than 90% of all messages: by {{d}}.",
+            f"Under `{label(attack)}`, keyed chains deliver less than 90% of all messages: by {{d}}.",
+            f"Under `{label(attack)}`, that keyed chains deliver more or less than 90% is not shown: {{d}}.",
+            LEDGER,
+        )
+    out["retrained"] = Claim(
+        under(book, "attacked, defended") - under(book, "retrained, defended"),
+        f"An attacker that is retrained against `{FILTER}` takes back {{d}} of return.",
+        f"An attacker that is retrained against `{FILTER}` does less than before: {{d}} of return.",
+        f"That retraining against `{FILTER}` helps the attacker is not shown: {{d}} of return.",
+        digits=3,
+    )
+    return out
+
+
+TARGETED = (("authenticate", "tamper"), ("clip", NOISE), ("authenticate", GRADIENT), ("outliers", NOISE))
+
+
+def _targets(book: Book) -> dict[str, Claim]:
+    """Claims about single defenses and attacks, fixed before evaluation."""
+    out = {}
+    for group, attack in TARGETED:
+        if not installed(group):
+            continue
+        out[f"{group} {attack}"] = Claim(
+            damage(book, CAPTURE.run, attack, group) - damage(book, CAPTURE.run, attack),
+            f"`{group}` raises the damage of `{label(attack)}` by {{d}} steps.",
+            f"`{group}` lowers the damage of `{label(attack)}`: {{d}} steps.",
+            f"That `{group}` changes the damage of `{label(attack)}` is not shown: {{d}} steps.",
+        )
+    return out
+
+
+def advice(book: Book, judged: dict[str, Judged]) -> str:
+    """Two sentences."""
+    drop, (group, left) = judged["drop capture_full_dropout"].sentence, best(book, CAPTURE)
+    if group == NONE:
+        return drop
+    return (
+        f"{drop} Of all defenses that are deployed afterwards, `{group_label(group)}` has the best worst case over the"
+        f" suite: {left} steps, on the teams on which it was not chosen."
+    )
+
+
+def drawn(tasks: dict[str, list[Any]]) -> Any:
+    """Worst case against bytes, by task."""
+    figure, axes = panels(len(tasks), 3, (9.6, 3.0))
+    for axis, (title, found) in zip(axes, tasks.items(), strict=True):
+        for one in found:
+            on = not any(other.beats(one) for other in found)
+            color = COLORS[1] if on else COLORS[4]
+            axis.plot([mean(one.size)], [100 * mean(one.kept)], "o", color=color, ms=4, alpha=0.8)
+            if on:
+                axis.annotate(one.group, (mean(one.size), 100 * mean(one.kept)), fontsize=6, color=color)
+        axis.set_title(title)
+        axis.set_xlabel("bytes per message")
+    axes[0].set_ylabel("kept under the worst, percent")
+    return figure
+
+
+def task_part(book: Book, task: Task, known: dict[str, float]) -> str:
+    """The section of a task."""
+    suite = ", ".join(f"`{label(attack)}`" for attack in task.suite)
+    return "\n".join(
+        [
+            f"## {task.title}\n",
+            f"The suite: {suite}.\n",
+            measured(book, task, known),
+            "More damage than without the defense, by an exact test at 5% without correction:\n",
+            worse(book, task),
+        ]
+    )
+
+
+def made(book: Book) -> str:
+    """The page."""
+    known = costs()
+    judged = book.judge(claims(book))
+    found = {task.title: choices(book, task, known) for task in TASKS}
+    parts = [
+        save(drawn(found), book, "front", "What is kept under the worst attack against bytes per message"),
+        "What is kept of the worth of messages under the worst attack of the suite, against the bytes that a defense"
+        " adds to each message; orange: no other defense is better in one respect and worse in none.\n",
+        "Shares in tables are what is kept of the worth of messages: 100% is the team without attack and defense, 0% a"
+        " team that was trained without messages. *Clean* below 100% is a defense's tax. *Targets* are the attacks that"
+        " a defense is made against, fixed before evaluation; the *worst* is taken team by team. *Attacks that know it*"
+        " were written against the last defense of a group; without any it is *not tested*. Microseconds are of"
+        " [the benchmark](../benchmarks/defenses.md), summed over a group.\n",
+        *(task_part(book, task, known) for task in TASKS),
+        "## What no other defense beats\n",
+        *(f"{title}:\n\n{front(book, some)}" for title, some in found.items()),
+        "## Detection\n",
+        "Under the targets of each defense, for each that gives scores.\n",
+        detected(book),
+        "## Another task\n",
+        "Kept under the targets, with the same arguments; none was tuned on the second task.\n",
+        carried(book),
+        "## Trained under a defense\n",
+        trained(book),
+        "`authenticate` and `clip` pass clean messages unchanged, so that training under them alone is training without"
+        " them. Dropping messages shows what a team has learned to do without.\n",
+        outvoted(book),
+        "## Ensembles of subsets\n",
+        "The largest k of AME for which most of the k-subsets of an inbox hold no lie. A team of three has none: two"
+        " messages cannot outvote a lie, so on Predator-Capture-Prey an ensemble proves nothing.\n",
+        ensembles(book),
+        "## Trust and authentication\n",
+        framed(book),
+        "## Fragments\n",
+        "Share of the team's messages that arrive whole.\n",
+        fragments(book),
+        "## An attacker that is retrained\n",
+        f"Teams of nine in Agreement, behind the frozen filter `{FILTER}`, under attackers on the links of a third of"
+        " them that learned with or without it (`studies/retrained.py`).\n",
+        retrained(book),
+    ]
+    question = "What does each defense buy, at what price, and what is left against an attacker that knows it?"
+    return page(book, "Countermeasures", question, advice(book, judged), parts, judged)
+
+
+if __name__ == "__main__":
+    command("countermeasures", made)
