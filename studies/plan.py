@@ -17,6 +17,7 @@ from suite import (
     CHAINS,
     CUTS,
     DROP,
+    EXCLUSIVE,
     FRAGMENTED,
     FRAME,
     FRAMED,
@@ -27,14 +28,24 @@ from suite import (
     TASKS,
     TRAINED,
     TRAINED_UNDER,
+    VOTE,
     able,
+    installed,
 )
 
 from agentcomm.runs.choices import Choice, canonical
 
 SEEDS = tuple(range(10))
 # Of these runs, teams without messages were trained besides.
-WITH_CONTROL = ("capture", "reactor", "agreement", "agreement_9", "market", *(one.run for one in SCENARIOS[1:]))
+WITH_CONTROL = (
+    "capture",
+    "reactor",
+    "agreement",
+    "agreement_9",
+    "hint_9",
+    "market",
+    *(one.run for one in SCENARIOS[1:]),
+)
 Conditions = Mapping[str, Any]
 OWN: Conditions = {}
 
@@ -231,6 +242,7 @@ STUDIES: dict[str, tuple[Grid, ...]] = {
         *(Grid(run, TRAINED_UNDER) for base, others in TRAINED.items() for run in (base, *others)),
         *(Grid(run, (MINORITY, DROP, NOISE)) for run in OF_NINE),
         *(Grid(run, (MINORITY, DROP, NOISE), (group,)) for run, group in OUTVOTED.items()),
+        *(Grid(run, (), tuple(filter(installed, (VOTE,)))) for run in EXCLUSIVE),
         Grid("capture", tuple(filter(able, (FRAME,))), FRAMED),
         Grid(FRAGMENTED, CUTS, CHAINS),
     ),

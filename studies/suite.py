@@ -112,18 +112,19 @@ CAPTURE = Task(
         *_each((), "padding", "constant_rate", "authenticate+hop_limit", "taint"),
     ),
 )
-MINORITY = "tamper:node=2"
+MINORITY = "collude:share=0.25"  # two messages of eight, which tell each receiver the same lie
+THIRD = "tamper:probability=0.3"
 AGREEMENT = Task(
     "Agreement of nine",
     "agreement_9",
     "mean_return",
     "higher",
-    (NOISE, TAMPER, MINORITY, DROP, FORGED, GRADIENT),
+    (NOISE, THIRD, MINORITY, DROP, FORGED),
     (
         *_each((MINORITY,), "median", "trimmed_mean", "krum", "geometric_median", "w_msr", "bristle", "cross_check"),
-        *_each((MINORITY,), "ensemble", "graph_anomaly", "authenticate+reputation", "authenticate+median"),
+        *_each((MINORITY,), "ensemble:k=2", "graph_anomaly", "authenticate+reputation", "authenticate+median"),
         *_each((NOISE,), "clip", "outliers"),
-        *_each((TAMPER, FORGED), "authenticate"),
+        *_each((THIRD, FORGED), "authenticate"),
     ),
 )
 MARKET = "market"
@@ -154,9 +155,13 @@ TRAINED = {
 }
 TRAINED["capture"] += ("capture_adversarial_population", "capture_bottleneck")
 TRAINED_UNDER = (DROP, NOISE, TAMPER, GRADIENT)
-VOTES = {"agreement_9_median": "median", "agreement_9_subset": "ensemble"}
+VOTES = {"agreement_9_median": "median", "agreement_9_subset": "ensemble:k=2"}
 OUTVOTED = {run: group for run, group in VOTES.items() if installed(group)}
 OF_NINE = ("agreement_9_dropout", "agreement_9_adversarial")
+
+# Each agent needs what only one other knows, so that a vote has nothing to agree on.
+EXCLUSIVE = ("hint_9", "hint_9_subset")
+VOTE = "ensemble:k=2"
 
 # Trust in senders whose messages `clip` finds too long, without authentication and after it.
 FRAME = "frame:how=forge"
