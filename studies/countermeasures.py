@@ -31,6 +31,7 @@ from suite import (
     OUTVOTED,
     RETRAINED,
     TASKS,
+    UNKEYED,
     VOTE,
     Task,
     installed,
@@ -137,6 +138,14 @@ def _of_defenses(book: Book) -> dict[str, Claim]:
             f"Under `{label(attack)}`, keyed chains deliver more than 90% of all messages: by {{d}}.",
             f"Under `{label(attack)}`, keyed chains deliver less than 90% of all messages: by {{d}}.",
             f"Under `{label(attack)}`, that keyed chains deliver more or less than 90% is not shown: {{d}}.",
+            LEDGER,
+        )
+    if UNKEYED in CHAINS:
+        out["unkeyed"] = Claim(
+            delivery(book, CUTS[0], UNKEYED) - DELIVERED,
+            f"Under `{label(CUTS[0])}`, chains without keys deliver more than 90% of all messages: by {{d}}.",
+            f"Under `{label(CUTS[0])}`, chains without keys deliver less than 90% of all messages: by {{d}}.",
+            f"Under `{label(CUTS[0])}`, that chains without keys deliver more or less than 90% is not shown: {{d}}.",
             LEDGER,
         )
     voted = [book.cells.series(run, RETURN, None, how) for run, how in zip(EXCLUSIVE, ("none", VOTE), strict=True)]

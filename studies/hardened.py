@@ -67,8 +67,6 @@ def exclusive(book: Book) -> str:
         for defense in ("none", VOTE):
             found = book.cells.series(run, RETURN, None, defense)
             rows.append([f"`{run}`", f"`{group_label(defense)}`", book.mean(found, 3)])
-    silent = book.cells.series(EXCLUSIVE[0], RETURN, variant="control")
-    rows.append([f"`{EXCLUSIVE[0]}`, without messages", "`none`", book.mean(silent, 3)])
     return table(("teams", "evaluated under", "return"), rows)
 
 

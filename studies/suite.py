@@ -125,6 +125,7 @@ AGREEMENT = Task(
         *_each((MINORITY,), "ensemble:k=2", "graph_anomaly", "authenticate+reputation", "authenticate+median"),
         *_each((NOISE,), "clip", "outliers"),
         *_each((THIRD, FORGED), "authenticate"),
+        *_each(("stall:node=2",), "quorum"),
     ),
 )
 MARKET = "market"
@@ -136,12 +137,14 @@ TRADE = Task(
     "higher",
     LISTED,
     (
-        *_each(("copied_card",), "challenge", "pinning"),
+        *_each(("copied_card",), "challenge", "signed_cards"),
+        *_each(("rug_pull:turn=4",), "pinning"),
         *_each(("badmouth",), "member_ratings"),
-        *_each(("sybil",), "admission"),
+        *_each(("sybil",), "admission", "track_record"),
         *_each(("half_open",), "request_timeout"),
-        *_each(("blast",), "cached_answers", "last_good"),
-        *_each(("hub_poison",), "quorum"),
+        *_each(("blast",), "last_good"),
+        *_each(("hub_poison",), "signed_cards+last_good"),
+        *_each(("description",), "instruction_filter"),
         *_each(("scapegoat",), "sealed_traces"),
     ),
 )
@@ -168,7 +171,10 @@ FRAME = "frame:how=forge"
 TRUST = ("clip+reputation:unauthenticated=true,suspicion=0.5", "authenticate+clip+reputation:suspicion=0.5")
 FRAMED = tuple(filter(installed, TRUST))
 FRAGMENTED = "capture_fragments"
-CHAINS = tuple(filter(installed, ("authenticate", "authenticate+fragment_chain", "fragment_chain:keyed=false")))
+UNKEYED = "fragment_chain:chain=unkeyed,trust=false"
+CHAINS = tuple(
+    filter(installed, ("authenticate", "fragment_chain", UNKEYED, "fragment_chain:chain=none,unauthenticated=true"))
+)
 
 RETRAINED = "retrained"  # cells that studies/retrained_cells.py makes
 FILTER = "median"

@@ -31,6 +31,7 @@ class Rekey(Defense[RekeyConfig]):
     """Counts failed authentications per claimed sender; needs a defense that authenticates."""
 
     order = "response"
+    answers = ("ua.l2.identity_authentication",)
     needs_seal = True
     history = None
 

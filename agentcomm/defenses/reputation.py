@@ -44,6 +44,7 @@ class Reputation(Defense[ReputationConfig]):
     """Trust per receiver and sender; needs other defenses that refuse or score messages."""
 
     order = "trust"
+    answers = ("aa.l2.behavior_auditing",)
     needs_identity = True
     history = None
     draws = True

@@ -32,6 +32,8 @@ class WMSR(Defense[WMSRConfig]):
     """W-MSR with equal weights."""
 
     name = "w_msr"
+    answers = ("aa.l3.cross_validation",)
+    adaptive = ("little", "gradient:adaptive=true")
     order = "trust"
     refuses = False
     lossless = False

@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,7 +60,8 @@ class Prediction(State):
         assert x.predict_logits is not None
         if at_sender and self.sealed:
             traffic = self.keyring.seal(traffic)
-        fresh = {"refused": {}, "scores": {}, "scored": {}, "flagged": {}, "answerable": {}, "repaired": None}
+        fresh: dict[str, Any] = {name: {} for name in ("refused", "scores", "scored", "flagged", "answerable")}
+        fresh |= {"repaired": None, "shut_out": None}
         twin = replace(x, traffic=traffic, arrived=traffic, numbers=None, traced=True, **fresh)
         memories: dict[int, Memory] = {}
         for stage in self.stages:

@@ -133,7 +133,9 @@ class Quarantine(Stage):
         """Reject what comes in by a closed link or gate, or in the name of the agent at the link's other end."""
         closed = self.until.maximum(self.shut_until.unsqueeze(-1)) >= x.step.view(-1, 1, 1)
         sender = x.traffic.sender.clamp(0, closed.shape[-1] - 1)
-        x.refuse(self.defense.name, closed.gather(2, sender) | closed.gather(2, x.link))
+        where = closed.gather(2, sender) | closed.gather(2, x.link)
+        x.refuse(self.defense.name, where)
+        x.shut_out = where if x.shut_out is None else x.shut_out | where
 
     def close(self, steps: Tensor, now: Tensor) -> None:
         """Close links [B, N, N] for so many steps after the present one [B]; where that is 0, nothing changes."""
@@ -180,7 +182,7 @@ class Respond(Stage):
             audience=x.traffic.audience,
             link=x.link,
             unproven=self._unproven(x),
-            refused=dict(x.refused),
+            refused={by: _judged(where, x.shut_out) for by, where in x.refused.items()},
             scores=dict(x.scores),
         )
         with calling(self.who, "respond"):
@@ -203,6 +205,11 @@ class Respond(Stage):
         for name in self.proofs:
             unproven = unproven | x.refused[name] if name in x.refused else unproven
         return unproven
+
+
+def _judged(refused: Tensor, shut_out: Tensor | None) -> Tensor:
+    """Refused messages [B, N, M] without those that nobody judged, since a link or gate was closed."""
+    return refused if shut_out is None else refused & ~shut_out
 
 
 def draws_of(defense: Defense, memory: Memory) -> Draws:
