@@ -29,8 +29,10 @@ TEXT = (
     "agents here exchange vectors, not text that a guard model could read; a directive is found as content, if at all"
 )
 PICTURES = "no agent here perceives images or sound; purified vectors are `aa.l3.cross_agent_input_detection`"
-HUMAN = "the harm is done to a person, and there are no people in these environments"
-DAMAGE = "whatever damages these worlds is an ordinary action of a task; a shield would be part of the environment"
+SPEAKERS = "defenses here act on what is received; how little a message gives away is trained (`message_noise`)"
+DAMAGE = (
+    "no action here is harmful by itself, only in states that the actuator does not see, so none can be stopped there"
+)
 
 COUNTERMEASURES: dict[str, Countermeasure] = {
     "ua.l1.encryption_and_traffic_obfuscation": Countermeasure(
@@ -57,9 +59,11 @@ COUNTERMEASURES: dict[str, Countermeasure] = {
     "ua.l3.multimodal_purification": Countermeasure(
         "pictures and sound are randomized, compressed or purified", ("ua.l3.multimodal",), PICTURES
     ),
-    "ua.l3.privacy_protection": Countermeasure("what is said gives away less about who says it", ("ua.l3.privacy",)),
-    "ua.l3.behavior_restriction": Countermeasure(
-        "what an agent tells its user is audited and restricted", ("ua.l3.psychological",), HUMAN
+    "ua.l3.privacy_protection": Countermeasure(
+        "what is said gives away less about who says it", ("ua.l3.privacy",), SPEAKERS
+    ),
+    "ua.l3.behavior_auditing_and_restriction": Countermeasure(
+        "what an agent does is audited, and restricted to what it should do", ("ua.l3.psychological",)
     ),
     "ua.l3.capability_boundary_control": Countermeasure(
         "agents act within an allowed range, whatever they are told", ("ua.l3.harmful_task",)
@@ -70,10 +74,10 @@ COUNTERMEASURES: dict[str, Countermeasure] = {
     "aa.l2.capability_verification": Countermeasure(
         "an agent proves its identity and that it can do what its card says", ("aa.l2.agent_spoofing",)
     ),
-    "aa.l2.behavior_auditing": Countermeasure(
+    "aa.l2.behavior_auditing_and_responsibility_tracing": Countermeasure(
         "agents are watched, and those that turn on others are trusted less", ("aa.l2.exploitation_trojan",)
     ),
-    "aa.l2.causal_tracing": Countermeasure(
+    "aa.l2.causal_tracing_and_localization": Countermeasure(
         "a record that cannot be altered says who did what", ("aa.l2.responsibility_evasion",)
     ),
     "aa.l2.dos_defense": Countermeasure(
@@ -119,6 +123,6 @@ COUNTERMEASURES: dict[str, Countermeasure] = {
         "entries that others rely on need an origin, or agreement among several", ("ae.l3.memory", "ae.l3.knowledge")
     ),
     "ae.l3.damage_prevention": Countermeasure(
-        "an action that does damage is stopped at the actuator", ("ae.l3.real_world_damage",)
+        "an action that does damage is stopped at the actuator", ("ae.l3.real_world_damage",), DAMAGE
     ),
 }

@@ -143,8 +143,8 @@ def clean_examples(s: TeamShape, episodes: int, num_steps: int = 6) -> Examples:
     payload = torch.cat([gather_agents(e.spoken, e.links.source) for e in exchanges])
     rounds = torch.tensor([e.round for e in exchanges])
 
-    def logits(changed: Tensor) -> Tensor:
-        heard = (changed * present.unsqueeze(-1)).sum(2)
+    def predict(rows: Tensor, changed: Tensor) -> Tensor:
+        heard = (changed * present[rows].unsqueeze(-1)).sum(2)
         return heard @ torch.cos(torch.arange(3.0 * s.width)).view(-1, 3)
 
     return Examples(
@@ -156,5 +156,6 @@ def clean_examples(s: TeamShape, episodes: int, num_steps: int = 6) -> Examples:
         round=rounds.repeat_interleave(episodes),
         episode=torch.arange(episodes).repeat(len(exchanges)),
         generator=torch.Generator().manual_seed(0),
-        logits=logits,
+        index=torch.arange(len(payload)),
+        predict=predict,
     )

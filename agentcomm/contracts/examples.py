@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from agentcomm.base.errors import RequirementError
+
 
 @dataclass(frozen=True, eq=False)
 class Examples:
@@ -26,8 +28,8 @@ class Examples:
         round: [S] int64, exchange within the step.
         episode: [S] int64, 0 .. episodes - 1.
         generator: For everything that calibration draws.
-        logits: Action logits [S, N, A] of the greedy team if agents received other payloads [S, N, k, D] in these
-            exchanges, differentiable; None for agents that act in turns.
+        index: [S] int64, the rows of these samples for ``predict``.
+        predict: Action logits given rows and payloads; None for agents that act in turns. See :meth:`logits`.
     """
 
     payload: Tensor
@@ -38,23 +40,32 @@ class Examples:
     round: Tensor
     episode: Tensor
     generator: torch.Generator
-    logits: Callable[[Tensor], Tensor] | None = None
+    index: Tensor
+    predict: Callable[[Tensor, Tensor], Tensor] | None = None
 
     @property
     def episodes(self) -> int:
         """Number of episodes."""
         return int(self.episode.max()) + 1 if len(self.episode) else 0
 
+    def logits(self, payload: Tensor) -> Tensor:
+        """Action logits [S, N, A] of the greedy team if agents received other payloads in these exchanges.
+
+        Later exchanges of the step follow from these; gradients flow through the payloads.
+
+        Args:
+            payload: [S, N, k, D].
+
+        Raises:
+            RequirementError: If agents act in turns, so that their logits depend on each other's actions.
+        """
+        if self.predict is None:
+            raise RequirementError("agents that act in turns have no logits of a whole exchange to learn from")
+        return self.predict(self.index, payload)
+
     def take(self, rows: Tensor) -> Examples:
         """The samples ``rows`` ([S] bool or indices), with the same generator."""
-        logits = self.logits
-
-        def part(payload: Tensor) -> Tensor:
-            assert logits is not None
-            return logits(self.payload.index_put((torch.arange(len(self.payload))[rows.cpu()],), payload))[rows]
-
-        tensors = {name: getattr(self, name)[rows] for name in TENSORS}
-        return replace(self, **tensors, logits=None if logits is None else part)
+        return replace(self, **{name: getattr(self, name)[rows] for name in TENSORS})
 
     def split(self, share: float) -> tuple[Examples, Examples]:
         """Two parts with different episodes, such as one to fit a model and one to set its threshold.
@@ -62,8 +73,10 @@ class Examples:
         Args:
             share: Share of the episodes in the first part; each part has at least one if there are two.
         """
-        first = max(1, min(self.episodes - 1, round(share * self.episodes)))
-        return self.take(self.episode < first), self.take(self.episode >= first)
+        known = torch.unique(self.episode)
+        first = known[: max(1, min(len(known) - 1, round(share * len(known))))]
+        early = torch.isin(self.episode, first)
+        return self.take(early), self.take(~early)
 
 
-TENSORS = ("payload", "present", "sender", "own", "step", "round", "episode")
+TENSORS = ("payload", "present", "sender", "own", "step", "round", "episode", "index")

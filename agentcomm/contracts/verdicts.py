@@ -113,6 +113,11 @@ class Delivered:
         self.sent_round = traffic.sent_round
         self.key = traffic.key
 
+    @property
+    def own(self) -> Tensor:
+        """[B, N, D] what the receiver itself says in this exchange."""
+        return self._traffic.spoken.detach()
+
     @cached_property
     def payload(self) -> Tensor:
         """[B, N, M, D] payloads as received."""

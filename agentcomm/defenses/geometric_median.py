@@ -28,6 +28,7 @@ class GeometricMedian(CenterRule[GeometricMedianConfig]):
 
     answers = ("aa.l3.cross_validation",)
     adaptive = ("little", "collude", "gradient:adaptive=true")
+    differentiable = True
 
     @property
     def least(self) -> int:

@@ -38,7 +38,7 @@ class Quarantine(Defense[QuarantineConfig]):
     """Counts refusals per link; needs other defenses that refuse."""
 
     order = "response"
-    answers = ("aa.l2.behavior_auditing",)
+    answers = ("aa.l2.behavior_auditing_and_responsibility_tracing",)
     adaptive = ("sleeper", "frame:how=tamper")
     history = None
 

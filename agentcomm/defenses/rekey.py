@@ -32,6 +32,7 @@ class Rekey(Defense[RekeyConfig]):
 
     order = "response"
     answers = ("ua.l2.identity_authentication",)
+    adaptive = ("frame", "late")
     needs_seal = True
     history = None
 

@@ -35,6 +35,7 @@ class ShutGate(Defense[ShutGateConfig]):
 
     order = "response"
     answers = ("ua.l1.dos_mitigation",)
+    adaptive = ("frame:how=tamper", "sleeper")
     history = None
 
     @classmethod

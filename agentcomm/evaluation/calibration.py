@@ -189,18 +189,20 @@ def _joined(policy: CommPolicy, taken: list[_Sample], generator: torch.Generator
     sizes = [len(sample.episode) for sample in taken]
     rounds = torch.tensor([sample.round for sample in taken]).repeat_interleave(torch.tensor(sizes)).to(world.device)
 
-    def logits(payload: Tensor) -> Tensor:
-        found = []
+    def predict(rows: Tensor, payload: Tensor) -> Tensor:
+        found, places = [], []
         for number in range(policy.rounds):
-            at = rounds == number
-            if not bool(at.any()):
+            place = (rounds[rows] == number).nonzero().squeeze(1)
+            at = rows[place]
+            if not len(at):
                 continue
             spoken, source = box["spoken"][at], box["source"][at]
             links = Links(source, spoken.new_ones(spoken.shape[:2], dtype=torch.bool), asked[at])
-            delta = payload[at] - gather_agents(spoken, source)
+            delta = payload[place] - gather_agents(spoken, source)
             inbox = Inbox(spoken, source, box["mask"][at], source, delta=delta, age=box["age"][at])
             found.append(predict_logits(policy, state[at], memory[at], links, number, inbox))
-        return torch.cat(found)
+            places.append(place)
+        return torch.cat(found)[torch.cat(places).argsort()]
 
     return Examples(
         payload=box["payload"],
@@ -211,7 +213,8 @@ def _joined(policy: CommPolicy, taken: list[_Sample], generator: torch.Generator
         round=rounds,
         episode=torch.cat([sample.episode for sample in taken]),
         generator=generator,
-        logits=None if policy.autoregressive else logits,
+        index=torch.arange(len(rounds), device=world.device),
+        predict=None if policy.autoregressive else predict,
     )
 
 
@@ -221,4 +224,4 @@ def _nothing(policy: CommPolicy, generator: torch.Generator, world: World) -> Ex
     payload = torch.zeros(0, agents, degree, policy.width, device=device)
     none = torch.zeros(0, agents, degree, dtype=torch.int64, device=device)
     zero = torch.zeros(0, dtype=torch.int64, device=device)
-    return Examples(payload, none.bool(), none, payload.sum(2), zero, zero, zero, generator)
+    return Examples(payload, none.bool(), none, payload.sum(2), zero, zero, zero, generator, zero)

@@ -89,6 +89,8 @@ class Monitor(Stage):
         """[B] closed links among those of ``where`` [B, N, N + 1], by defense; one may be deployed twice."""
         found: dict[str, Tensor] = {}
         for stage, count in zip(self.quarantines, self.isolated, strict=True):
+            if not stage.used:
+                continue
             total = (count * where).sum((1, 2))
             found[stage.defense.name] = found.get(stage.defense.name, 0) + total
         return found

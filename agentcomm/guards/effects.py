@@ -43,7 +43,7 @@ class Effects:
     def touched(self) -> Tensor:
         """[B, N, M] bool, slots in which it did anything."""
         touched = self.dropped | self.tampered | self.forged | (self.delay > 0)
-        return touched if self.fragments is None else touched | (count_fragments(self.fragments) > 0)
+        return touched if self.fragments is None else touched | (self.fragments.count() > 0)
 
     def and_then(self, later: Effects) -> Effects:
         """These effects combined with those of an attack that acts afterwards."""

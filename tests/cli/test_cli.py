@@ -49,7 +49,10 @@ def test_countermeasures_are_listed_with_the_defenses_that_carry_them_out(tmp_pa
         "each is carried out, or it is said why not"
     )
     assert {risk for measure in listed for risk in measure["against"]} == RISKS.keys()
-    assert "quarantine" in command("list", "countermeasures", "aa.l2.behavior_auditing", cwd=tmp_path).stdout
+    assert (
+        "quarantine"
+        in command("list", "countermeasures", "aa.l2.behavior_auditing_and_responsibility_tracing", cwd=tmp_path).stdout
+    )
 
 
 def test_list_shows_every_axis_and_json(tmp_path: Path, command: Command) -> None:

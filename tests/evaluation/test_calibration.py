@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
 from builders import comms, team_shape
+from small import small, untrained
 from torch import Tensor
 
+from agentcomm import api
 from agentcomm.base.errors import RequirementError
 from agentcomm.base.seeds import derive
 from agentcomm.conformance.conversations import conversation
@@ -17,8 +20,9 @@ from agentcomm.contracts.calibrating import learn, take_over
 from agentcomm.contracts.defense import Defense, DefenseConfig
 from agentcomm.contracts.examples import Examples
 from agentcomm.contracts.verdicts import Delivered, Verdicts
+from agentcomm.evaluation import calibration
 from agentcomm.evaluation.calibration import Clean, calibrate, examples
-from agentcomm.runs.assembly import make_policy, make_world, shape_of
+from agentcomm.runs.assembly import check_training, make_policy, make_world, shape_of
 from agentcomm.runs.choices import PLAIN_TRANSPORT, Choice, TransportConfig
 from agentcomm.step.comms import Comms
 from agentcomm.step.loop import TeamLoop
@@ -51,7 +55,6 @@ def test_examples_are_what_receivers_get_and_logits_are_what_they_do(policy: dic
     found = examples(clean, 4)
     assert found.episodes == 4
     assert found.payload.shape == (len(found.step), 3, 2, clean.policy.width)
-    assert found.logits is not None
     world = make_world(Choice(name="predator_prey"), 4)
     again = examples(replace(clean, world=world), 4)
     assert torch.equal(found.payload, again.payload)
@@ -60,7 +63,6 @@ def test_examples_are_what_receivers_get_and_logits_are_what_they_do(policy: dic
     (gradient,) = torch.autograd.grad(logits.square().sum(), payload)
     assert (gradient[found.present].abs().sum(-1) > 0).any()
     first = found.take(found.episode == 0)
-    assert first.logits is not None
     torch.testing.assert_close(first.logits(first.payload), logits[found.episode == 0].detach())
     early, late = found.split(0.5)
     assert set(early.episode.tolist()) == {0, 1}
@@ -74,7 +76,6 @@ def test_the_logits_are_those_of_the_loop() -> None:
     loop = TeamLoop(own, clean.policy, Comms.between(shape_of(own, clean.policy)))
     loop.reset(derive(clean.seed, "calibration"))
     record = loop.step()
-    assert found.logits is not None
     logits = found.logits(found.payload)
     for round_ in range(clean.policy.rounds):  # both predict the same end of the step
         at = (found.step == 0) & (found.round == round_)
@@ -113,3 +114,17 @@ def test_without_calibration_it_judges_nothing() -> None:
         network.exchange(exchange.spoken, exchange.links, exchange.step, exchange.round)
     take_over(learner, {"mean": torch.zeros(shape.width), "calibrated": True})
     network.exchange(exchange.spoken, exchange.links, exchange.step, exchange.round)
+
+
+def test_rows_are_the_same_again_in_a_process_that_knows_nothing(tmp_path: Path) -> None:
+    run = untrained(tmp_path, "control=false")
+    rows = api.evaluate(run, [], ["gaussian_process:unauthenticated=true"])
+    assert rows[1]["detection"]["gaussian_process"]["others"] > 0
+    calibration._played.clear()
+    calibration._learned.clear()
+    assert [one.differences for one in api.rerun(run, everything=True)] == [(), ()]
+
+
+def test_teams_cannot_be_trained_under_it() -> None:
+    with pytest.raises(RequirementError, match="256 clean episodes of the trained team, which does not exist yet"):
+        check_training(small(defenses=[{"name": "graph_anomaly"}]))
