@@ -105,11 +105,18 @@ CAPTURE = Task(
         *_each((NOISE,), "clip", "hold_last", "hold_last:threshold=1"),
         *_each((FLOOD,), "authenticate+quota"),
         *_each((FORGED,), "authenticate+capability", "authenticate+authorize"),
-        *_each((NOISE, TAMPER), "outliers", "reconstruct", "reliability", "latent_experts", "gaussian_process"),
-        *_each((DRIFT,), "drift_alarm"),
+        *_each(
+            (NOISE, TAMPER),
+            "outliers",
+            "reconstruct",
+            "reliability",
+            "latent_experts",
+            "gaussian_process:unauthenticated=true",
+        ),
+        *_each((DRIFT,), "drift_alarm:unauthenticated=true"),
         *_each((LATE,), "timeliness"),
         *_each((MEMBER,), "authenticate+reputation"),
-        *_each((), "padding", "constant_rate", "authenticate+hop_limit", "taint"),
+        *_each((), "padding", "constant_rate", "authenticate+hop_limit", "authenticate+taint"),
     ),
 )
 MINORITY = "collude:share=0.25"  # two messages of eight, which tell each receiver the same lie
