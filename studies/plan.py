@@ -14,6 +14,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from scenarios import CARRIED, CLIQUES, COLLISIONS, EIGHT, ORDERED, OTHER_TASKS, PEERS, PRICED, SCENARIOS
 from suite import (
+    CAPTURE,
     CHAINS,
     CUTS,
     DROP,
@@ -39,10 +40,10 @@ SEEDS = tuple(range(10))
 # Of these runs, teams without messages were trained besides.
 WITH_CONTROL = (
     "capture",
+    CAPTURE.run,
     "reactor",
     "agreement",
     "agreement_9",
-    "hint_9",
     "market",
     *(one.run for one in SCENARIOS[1:]),
 )
@@ -243,7 +244,7 @@ STUDIES: dict[str, tuple[Grid, ...]] = {
         *(Grid(run, (MINORITY, DROP, NOISE)) for run in OF_NINE),
         *(Grid(run, (MINORITY, DROP, NOISE), (group,)) for run, group in OUTVOTED.items()),
         *(Grid(run, (), tuple(filter(installed, (VOTE,)))) for run in EXCLUSIVE),
-        Grid("capture", tuple(filter(able, (FRAME,))), FRAMED),
+        Grid(CAPTURE.run, tuple(filter(able, (FRAME,))), FRAMED),
         Grid(FRAGMENTED, CUTS, CHAINS),
     ),
     "threats": (
