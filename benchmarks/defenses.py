@@ -30,7 +30,7 @@ from agentcomm.runs.assembly import make_comms, make_policy, make_world
 from agentcomm.runs.choices import Choice, TransportConfig
 from agentcomm.step.loop import TeamLoop
 
-WORLDS, STEPS, WARM = 1024, 16, 2
+WORLDS, STEPS, WARM = 1024, 10, 1
 LIMIT = 0.25  # largest share of a step without a stated reason
 TEAM: dict[str, Any] = {"name": "agreement", "members": 9, "observation": "indices"}
 MARKET: dict[str, Any] = {"name": "task_market"}

@@ -6,14 +6,13 @@ python studies/countermeasures.py --page    only writes the page
 
 from __future__ import annotations
 
-from math import comb
 from typing import Any
 
-import answers
 from book import LEDGER, NONE, Book, Claim, Judged
 from cells import Series
-from countered import best, carried, choices, costs, detected, floor, front, mean, measured, score, worse
+from countered import best, carried, choices, costs, detected, front, mean, measured, score, worse
 from figures import COLORS, panels, save
+from hardened import RETURN, damage, dropped, ensembles, exclusive, outvoted, trained
 from plan import group_label, label
 from study import command, page, table
 from suite import (
@@ -21,7 +20,7 @@ from suite import (
     CAPTURE,
     CHAINS,
     CUTS,
-    DROP,
+    EXCLUSIVE,
     FILTER,
     FRAGMENTED,
     FRAME,
@@ -29,81 +28,17 @@ from suite import (
     GRADIENT,
     MINORITY,
     NOISE,
-    OF_NINE,
     OUTVOTED,
     RETRAINED,
     TASKS,
-    TRAINED,
-    TRAINED_UNDER,
+    UNKEYED,
+    VOTE,
     Task,
-    able,
     installed,
 )
 
 GOAL = 0.15  # most of what messages are worth that dropping half of them may cost a team trained for it
 DELIVERED = 0.9  # least share of messages that keyed chains must deliver
-SIZES, LIARS = (3, 4, 5, 6, 8, 9, 10, 16, 20), (1, 2, 3, 4)
-
-
-def damage(book: Book, run: str, attack: str, defense: str = "none") -> Series:
-    """Damage of an attack, in the units of the score."""
-    if not able(attack):
-        return Series({}, {})
-    return book.cells.series(run, "effect.damage", attack, defense)
-
-
-# ---- training
-
-
-def trained(book: Book) -> str:
-    """Teams that were trained under a defense or an attack, beside those that were not."""
-    rows = []
-    for base, others in TRAINED.items():
-        for run in (base, *others):
-            row = [f"`{run}`", book.value(score(book, CAPTURE, run=run))]
-            rows.append(row + [book.value(score(book, CAPTURE, attack, run=run)) for attack in TRAINED_UNDER])
-    names = [f"`{label(attack)}`" for attack in TRAINED_UNDER]
-    return table(("teams", "steps without an attack", *names), rows)
-
-
-def outvoted(book: Book) -> str:
-    """Agreement of nine: teams that were trained under a vote, beside those that get it afterwards."""
-    cases = [(AGREEMENT.run, "none"), *((run, "none") for run in OF_NINE)]
-    for run, defense in OUTVOTED.items():
-        cases += [(AGREEMENT.run, defense), (run, defense)]
-    rows = []
-    for run, defense in dict.fromkeys(cases):
-        found = [score(book, AGREEMENT, attack, defense, run) for attack in (None, MINORITY, DROP, NOISE)]
-        rows.append([f"`{run}`", f"`{group_label(defense)}`", *(book.value(series, 3) for series in found)])
-    attacks = [f"`{label(attack)}`" for attack in (MINORITY, DROP, NOISE)]
-    return table(("teams", "evaluated under", "return without an attack", *attacks), rows)
-
-
-def dropped(book: Book, run: str) -> Series:
-    """What dropping half of the messages costs, as a share of what messages are worth to these teams."""
-    worth = floor(book, CAPTURE) - score(book, CAPTURE, run=run)
-    return damage(book, run, DROP) / worth
-
-
-# ---- ensembles
-
-
-def admissible(size: int, liars: int) -> int | None:
-    """The largest k for which most of the k-subsets of ``size - 1`` messages have no lie (AME, Sun et al. 2023)."""
-    if 2 * liars >= size - 1:
-        return None
-    fits = [k for k in range(1, size) if 2 * comb(size - 1 - liars, k) > comb(size - 1, k)]
-    return max(fits, default=None)
-
-
-def ensembles(book: Book) -> str:
-    """Largest admissible k by size of the team and number of liars."""
-    rows = []
-    for size in SIZES:
-        found = [admissible(size, liars) for liars in LIARS]
-        shown = ["none" if k is None else book.answer(answers.given(k), 0) for k in found]
-        rows.append([f"`{size}` agents", *shown])
-    return table(("team", *(f"`{liars}` lying" for liars in LIARS)), rows)
 
 
 # ---- order, fragments, retraining
@@ -136,7 +71,7 @@ def fragments(book: Book) -> str:
 
 def under(book: Book, attacker: str) -> Series:
     """Return of teams of nine under an attacker of ``studies/retrained.py``."""
-    return book.cells.series(RETRAINED, "metrics.mean_return", None, "none", attacker)
+    return book.cells.series(RETRAINED, RETURN, None, "none", attacker)
 
 
 def retrained(book: Book) -> str:
@@ -205,6 +140,22 @@ def _of_defenses(book: Book) -> dict[str, Claim]:
             f"Under `{label(attack)}`, that keyed chains deliver more or less than 90% is not shown: {{d}}.",
             LEDGER,
         )
+    if UNKEYED in CHAINS:
+        out["unkeyed"] = Claim(
+            delivery(book, CUTS[0], UNKEYED) - DELIVERED,
+            f"Under `{label(CUTS[0])}`, chains without keys deliver more than 90% of all messages: by {{d}}.",
+            f"Under `{label(CUTS[0])}`, chains without keys deliver less than 90% of all messages: by {{d}}.",
+            f"Under `{label(CUTS[0])}`, that chains without keys deliver more or less than 90% is not shown: {{d}}.",
+            LEDGER,
+        )
+    voted = [book.cells.series(run, RETURN, None, how) for run, how in zip(EXCLUSIVE, ("none", VOTE), strict=True)]
+    out["exclusive"] = Claim(
+        voted[0] - voted[1],
+        "Where only one agent knows what another needs, a vote costs {d} of return, also for teams trained for it.",
+        "Where only one agent knows what another needs, teams that vote do better: {d} of return.",
+        "That a vote costs return where only one agent knows what another needs is not shown: {d}.",
+        digits=3,
+    )
     out["retrained"] = Claim(
         under(book, "attacked, defended") - under(book, "retrained, defended"),
         f"An attacker that is retrained against `{FILTER}` takes back {{d}} of return.",
@@ -306,6 +257,8 @@ def made(book: Book) -> str:
         "The largest k of AME for which most of the k-subsets of an inbox hold no lie. A team of three has none: two"
         " messages cannot outvote a lie, so on Predator-Capture-Prey an ensemble proves nothing.\n",
         ensembles(book),
+        "Where each agent needs what only one other knows, most subsets are without it, and the vote is lost:\n",
+        exclusive(book),
         "## Trust and authentication\n",
         framed(book),
         "## Fragments\n",

@@ -18,6 +18,7 @@ from suite import (
     CHAINS,
     CUTS,
     DROP,
+    EXCLUSIVE,
     FRAGMENTED,
     FRAME,
     FRAMED,
@@ -28,7 +29,9 @@ from suite import (
     TASKS,
     TRAINED,
     TRAINED_UNDER,
+    VOTE,
     able,
+    installed,
 )
 
 from agentcomm.runs.choices import Choice, canonical
@@ -240,6 +243,7 @@ STUDIES: dict[str, tuple[Grid, ...]] = {
         *(Grid(run, TRAINED_UNDER) for base, others in TRAINED.items() for run in (base, *others)),
         *(Grid(run, (MINORITY, DROP, NOISE)) for run in OF_NINE),
         *(Grid(run, (MINORITY, DROP, NOISE), (group,)) for run, group in OUTVOTED.items()),
+        *(Grid(run, (), tuple(filter(installed, (VOTE,)))) for run in EXCLUSIVE),
         Grid(CAPTURE.run, tuple(filter(able, (FRAME,))), FRAMED),
         Grid(FRAGMENTED, CUTS, CHAINS),
     ),

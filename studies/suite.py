@@ -106,14 +106,22 @@ CAPTURE = Task(
         *_each((NOISE,), "clip", "hold_last", "hold_last:threshold=1"),
         *_each((FLOOD,), "authenticate+quota"),
         *_each((FORGED,), "authenticate+capability", "authenticate+authorize"),
-        *_each((NOISE, TAMPER), "outliers", "reconstruct", "reliability", "latent_experts", "gaussian_process"),
-        *_each((DRIFT,), "drift_alarm"),
+        *_each(
+            (NOISE, TAMPER),
+            "outliers",
+            "reconstruct",
+            "reliability",
+            "latent_experts:unauthenticated=true",
+            "gaussian_process:unauthenticated=true",
+        ),
+        *_each((DRIFT,), "drift_alarm:unauthenticated=true"),
         *_each((LATE,), "timeliness"),
         *_each((MEMBER,), "authenticate+reputation"),
-        *_each((), "padding", "constant_rate", "authenticate+hop_limit", "taint"),
+        *_each((), "padding", "constant_rate", "authenticate+hop_limit", "authenticate+taint"),
     ),
 )
-MINORITY = "tamper:node=2"
+MINORITY = "collude:share=0.25"  # two messages of eight, which tell each receiver the same lie
+THIRD = "tamper:probability=0.3"
 AGREEMENT = Task(
     "Agreement of nine",
     "agreement_9",
@@ -124,7 +132,7 @@ AGREEMENT = Task(
         *_each((MINORITY,), "median", "trimmed_mean", "krum", "geometric_median", "w_msr", "bristle", "cross_check"),
         *_each((MINORITY,), "ensemble:k=2", "graph_anomaly", "authenticate+reputation", "authenticate+median"),
         *_each((NOISE,), "clip", "outliers"),
-        *_each((TAMPER, FORGED), "authenticate"),
+        *_each((THIRD, FORGED), "authenticate"),
         *_each(("stall:node=2",), "quorum"),
     ),
 )
@@ -162,12 +170,19 @@ VOTES = {"agreement_9_median": "median", "agreement_9_subset": "ensemble:k=2"}
 OUTVOTED = {run: group for run, group in VOTES.items() if installed(group)}
 OF_NINE = ("agreement_9_dropout", "agreement_9_adversarial")
 
+# Each agent needs what only one other knows, so that a vote has nothing to agree on.
+EXCLUSIVE = ("hint_9", "hint_9_subset")
+VOTE = "ensemble:k=2"
+
 # Trust in senders whose messages `clip` finds too long, without authentication and after it.
 FRAME = "frame:how=forge"
 TRUST = ("clip+reputation:unauthenticated=true,suspicion=0.5", "authenticate+clip+reputation:suspicion=0.5")
 FRAMED = tuple(filter(installed, TRUST))
 FRAGMENTED = "capture_fragments"
-CHAINS = tuple(filter(installed, ("authenticate", "authenticate+fragment_chain", "fragment_chain:keyed=false")))
+UNKEYED = "fragment_chain:chain=unkeyed,trust=false"
+CHAINS = tuple(
+    filter(installed, ("authenticate", "fragment_chain", UNKEYED, "fragment_chain:chain=none,unauthenticated=true"))
+)
 
 RETRAINED = "retrained"  # cells that studies/retrained_cells.py makes
 FILTER = "median"
