@@ -15,7 +15,7 @@ from agentcomm.contracts.shape import TeamShape
 from agentcomm.step.comms import Comms
 
 SEEDS = (0, 1, 2)
-WORLDS, AGENTS, WIDTH, STEPS = 16, 7, 64, 60
+WORLDS, AGENTS, WIDTH, STEPS = 8, 7, 64, 40
 CHANNEL: dict[str, Any] = {"mtu": 127, "header": 5, "loss": 0.002, "buffers": 4, "timeout": 12}
 ATTACKS: dict[str, dict[str, Any] | None] = {
     "no attack": None,
