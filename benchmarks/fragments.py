@@ -97,6 +97,7 @@ come from the attacker's own address, trust alone can single it out.
 
 def main() -> None:
     """Measure and write the page."""
+    torch.set_num_threads(1)  # small tensors: a second thread only waits
     cells = [(attack, defense) for attack in ATTACKS for defense in DEFENSES]
     shares: dict[tuple[str, str], list[float]] = {}
     sizes: dict[str, float] = {}
