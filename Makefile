@@ -52,6 +52,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.attacks
 	$(BIN)/python -m benchmarks.defenses
 	$(BIN)/python -m benchmarks.wire
+	$(BIN)/python -m benchmarks.fragments
 	$(BIN)/python -m benchmarks.delta
 	$(BIN)/python -m benchmarks.statistics
 	$(BIN)/python -m benchmarks.grid studies/runs/capture
