@@ -18,7 +18,6 @@ from plan import group_label, label
 from study import command, page, table
 from suite import (
     AGREEMENT,
-    ALONE,
     CAPTURE,
     CHAINS,
     CUTS,
@@ -39,13 +38,11 @@ from suite import (
     Task,
     able,
     installed,
-    retraining,
 )
 
 GOAL = 0.15  # most of what messages are worth that dropping half of them may cost a team trained for it
 DELIVERED = 0.9  # least share of messages that keyed chains must deliver
 SIZES, LIARS = (3, 4, 5, 6, 8, 9, 10, 16, 20), (1, 2, 3, 4)
-STEPS = "metrics.mean_steps"
 
 
 def damage(book: Book, run: str, attack: str, defense: str = "none") -> Series:
@@ -137,22 +134,21 @@ def fragments(book: Book) -> str:
     return table(("attack", *(f"`{group_label(group)}`" for group in ("none", *CHAINS))), rows)
 
 
-def steps(book: Book, what: str, defense: str) -> Series:
-    """Steps of a team under an attacker of ``studies/retrained.py``."""
-    return book.cells.series(RETRAINED, STEPS, None, defense, what)
-
-
-def taken_back(book: Book) -> tuple[Series, Series]:
-    """Steps that retraining adds under the filter, and steps that the filter had won back."""
-    before, after = (steps(book, retraining(against), FILTER) for against in (False, True))
-    return after - before, steps(book, retraining(False), "none") - before
+def under(book: Book, attacker: str) -> Series:
+    """Return of teams of nine under an attacker of ``studies/retrained.py``."""
+    return book.cells.series(RETRAINED, "metrics.mean_return", None, "none", attacker)
 
 
 def retrained(book: Book) -> str:
-    """Steps under attackers that were trained with and without the filter."""
-    whom = (ALONE, *(retraining(against, half) for against in (False, True) for half in (True, False)))
-    rows = [[who, *(book.mean(steps(book, who, defense)) for defense in ("none", FILTER))] for who in whom]
-    return table(("attacker", "without a filter", f"`{group_label(FILTER)}`"), rows)
+    """Returns under attackers that were trained without and against the filter."""
+    names = {
+        "clean": "none, without the filter",
+        "clean, defended": "none",
+        "attacked": "trained without the filter, and without it",
+        "attacked, defended": "trained without the filter",
+        "retrained, defended": "trained against the filter",
+    }
+    return table(("attacker", "return"), [[name, book.mean(under(book, key), 3)] for key, name in names.items()])
 
 
 # ---- the page
@@ -209,12 +205,12 @@ def _of_defenses(book: Book) -> dict[str, Claim]:
             f"Under `{label(attack)}`, that keyed chains deliver more or less than 90% is not shown: {{d}}.",
             LEDGER,
         )
-    back, _ = taken_back(book)
     out["retrained"] = Claim(
-        back,
-        f"An attacker that is retrained against `{group_label(FILTER)}` takes back {{d}} steps.",
-        f"An attacker that is retrained against `{group_label(FILTER)}` does less than before: {{d}} steps.",
-        f"That retraining against `{group_label(FILTER)}` helps the attacker is not shown: {{d}} steps.",
+        under(book, "attacked, defended") - under(book, "retrained, defended"),
+        f"An attacker that is retrained against `{FILTER}` takes back {{d}} of return.",
+        f"An attacker that is retrained against `{FILTER}` does less than before: {{d}} of return.",
+        f"That retraining against `{FILTER}` helps the attacker is not shown: {{d}} of return.",
+        digits=3,
     )
     return out
 
@@ -316,8 +312,8 @@ def made(book: Book) -> str:
         "Share of the team's messages that arrive whole.\n",
         fragments(book),
         "## An attacker that is retrained\n",
-        f"Steps of teams of Predator-Capture-Prey under attackers that learned with or without the filter"
-        f" `{group_label(FILTER)}` (`studies/retrained.py`).\n",
+        f"Teams of nine in Agreement, behind the frozen filter `{FILTER}`, under attackers on the links of a third of"
+        " them that learned with or without it (`studies/retrained.py`).\n",
         retrained(book),
     ]
     question = "What does each defense buy, at what price, and what is left against an attacker that knows it?"

@@ -1,110 +1,168 @@
-"""What does an attacker take back that is retrained against a frozen filter? Writes studies/runs/retrained/cells.jsonl.
+"""What an attacker that is trained again takes back from a defense.
 
-python studies/retrained.py --jobs 2    trains two attackers for each of ten teams; some minutes each
+python studies/retrained.py runs/agreement_9 --defense median     trains the missing attackers, and prints the table
 
-An attacker on the path of all links learns by PPO to lengthen the episodes of a trained, frozen team of capture.yaml:
-first without a filter, then against one. Both are evaluated with and without it. In the literature an attacker that is
-retrained against a frozen filter takes back 20 to 30% of the return (Xue et al., AAMAS 2022).
+Per seed, one attacker is trained against the frozen team and one against the same team with the defense, with equal
+budgets and until the curve is flat: in stages, until one improves the mean return of its last fifth by less than a
+share of what training has gained so far. The first attacker is evaluated with and without the defense, the second with
+it. R-MACRL reports that retraining takes back 20 to 30% of the return (Xue et al., AAMAS 2022, arXiv 2108.03803).
+
+Attackers lie below ROOT; a seed whose row is in ROOT/retrained.jsonl is done. Repeat the command to resume.
 """
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from contextlib import closing
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from cells import RUNS
-from plan import group_label
-from suite import ALONE, FILTER, RETRAINED, retraining
-
-from agentcomm.base.files import write_text
-from agentcomm.contracts.policy import CommPolicy
-from agentcomm.evaluation.metrics import measure
+from agentcomm import api
+from agentcomm.base.files import append_line
+from agentcomm.base.seeds import derive
+from agentcomm.evaluation.calibration import Clean, calibrate
 from agentcomm.evaluation.play import play
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_comms, make_world
-from agentcomm.runs.choices import Choice
-from agentcomm.runs.config import parse
-from benchmarks.plain_loop import PlainLoop
+from agentcomm.runs.choices import PLAIN_TRANSPORT, Choice, split_joined
+from agentcomm.statistics import estimate
+from agentcomm.training.ray_session import ray_session
 
-EPISODES, SEED = 512, 1_000_003
-BUDGET = {"norm": 4.0, "per_step": 2}  # any change of a third of the messages
-VICTIMS = RUNS / "capture" / "teams"
-Row = dict[str, Any]
-
-
-def environment(seed: int, filtered: bool) -> dict[str, Any]:
-    """The world of an attacker of a team, which may rewrite some messages as it likes."""
-    victim = str(VICTIMS / f"team-{seed}" / "policy")
-    about = {"name": "attacker", "victim": victim, "power": "modify", "budget": BUDGET, "observation": "dense"}
-    return about | {"defenses": [Choice.parse(FILTER).model_dump()] if filtered else []}
+STAGE, MOST, FLAT = 20_000, 4, 0.1  # env steps of a stage, stages at most, and the share of the gain that is flat
+EPISODES, EPISODE_SEED = 512, 1_000_003
+TRAINING = {"worlds": 64, "fragment": 10, "threads": 1, "evaluate_every": 0, "checkpoint_every": 16}
+PPO = {"learning_rate": 0.003, "final_learning_rate": 0.003, "minibatch": 2048}
+SCORES = ("clean", "clean, defended", "attacked", "attacked, defended", "retrained, defended")
 
 
-def attacker(seed: int, filtered: bool, steps: int) -> Iterator[CommPolicy]:
-    """A trained attacker, half way and at its end."""
-    training = {"env_steps": steps, "worlds": 128, "fragment": 16, "evaluate_every": 0}
-    about = {"name": "attacker", "environment": environment(seed, filtered), "policy": {"name": "mappo", "width": 32}}
-    loop = PlainLoop(parse(about | {"training": training}, "studies/retrained.py"), seed=seed)
-    for share in (0.5, 1.0):
-        while loop.env_steps < share * steps:
-            loop.iterate()
-        yield loop.policy
+def config(name: str, victim: Path, senders: int, norm: float, defenses: Sequence[Choice], seed: int) -> dict[str, Any]:
+    """The run of one attacker, which controls all messages of the first few senders."""
+    team = policy_file.load(victim)
+    agents = team.policy.num_agents
+    links = [[sender, other] for sender in range(senders) for other in range(agents) if other != sender]
+    environment = {"name": "attacker", "victim": str(victim.resolve()), "links": links, "budget": {"norm": norm}}
+    environment["defenses"] = [choice.model_dump(mode="json") for choice in defenses]
+    training = TRAINING | {"ppo": PPO}
+    evaluation = {"recordings": 0}
+    return {
+        "name": name,
+        "environment": environment,
+        "policy": {"name": "mappo"},
+        "control": False,
+        "seeds": [seed],
+        "training": training,
+        "evaluation": evaluation,
+    }
 
 
-def attacked(seed: int, filtered: bool, policy: CommPolicy) -> dict[str, float]:
-    """Metrics of a team under a trained attacker; returns are those of the attacker, and are left out."""
-    chosen = Choice.model_validate(environment(seed, filtered))
-    with closing(make_world(chosen, EPISODES)) as world:
-        found = measure(play(world, policy, make_comms(world, policy), SEED))
-    return {"mean_steps": found["mean_steps"]}
+def train(made: dict[str, Any], root: Path) -> tuple[Path, int, bool]:
+    """Train an attacker until its curve is flat; returns its policy's folder, env steps, and whether it is flat."""
+    seed, last = made["seeds"][0], None
+    for stage in range(1, MOST + 1):
+        steps = stage * STAGE
+        run = api.train(made, [f"training.env_steps={steps}"], root, resume=True, progress=False)
+        returns = curve(run.path / "teams" / f"team-{seed}" / "progress.jsonl")
+        now = mean_of_last_fifth(returns)
+        gain = now - returns[0]
+        if last is not None and now - last < FLAT * max(gain, 1e-9):
+            return run.policy("team", seed), steps, True
+        last = now
+    return run.policy("team", seed), steps, False
 
 
-def alone(seed: int, filtered: bool) -> dict[str, float]:
-    """Metrics of a team without an attacker."""
-    saved = policy_file.load(VICTIMS / f"team-{seed}" / "policy")
-    with closing(make_world(saved.environment, EPISODES)) as world:
-        comms = make_comms(world, saved.policy, (), [Choice.parse(FILTER)] if filtered else [])
-        return {"mean_steps": measure(play(world, saved.policy, comms, SEED))["mean_steps"]}
+def curve(path: Path) -> list[float]:
+    """The attacker's mean return in each iteration."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return [row["episode_return"] for row in rows if row.get("episode_return") is not None]
 
 
-def rows(seed: int, steps: int) -> list[Row]:
-    """The rows of a team."""
-    torch.set_num_threads(1)
-    found = {(ALONE, filtered): alone(seed, filtered) for filtered in (False, True)}
-    for trained in (False, True):
-        for half, policy in zip((True, False), attacker(seed, trained, steps), strict=True):
-            for filtered in (False, True):
-                found[retraining(trained, half), filtered] = attacked(seed, filtered, policy)
-    return [
-        {"id": f"team-{seed}|{what}|{filtered}", "variant": "team", "seed": seed, "attack": None, "status": "ok"}
-        | {"defense_label": group_label(FILTER) if filtered else "none", "conditions_label": what, "episodes": EPISODES}
-        | {"metrics": metrics}
-        for (what, filtered), metrics in found.items()
-    ]
+def mean_of_last_fifth(values: Sequence[float]) -> float:
+    """Mean of the last fifth of the values, at least one."""
+    tail = values[-max(len(values) // 5, 1) :]
+    return sum(tail) / len(tail)
+
+
+def score(victim: Path, attacker: Path | None, defenses: Sequence[Choice], episodes: int) -> float:
+    """The team's mean return over episodes that all cells of its seed share."""
+    saved = policy_file.load(victim)
+    attacks = (
+        [] if attacker is None else [Choice.model_validate({"name": "learned", "policy": str(attacker.resolve())})]
+    )
+    with closing(make_world(saved.environment, episodes, torch.device("cpu"))) as world:
+        comms = make_comms(world, saved.policy, attacks, defenses, derive(EPISODE_SEED, "retrained"))
+        calibrate(comms.network.defenses, Clean(world, saved.policy, PLAIN_TRANSPORT))
+        return float(play(world, saved.policy, comms, EPISODE_SEED).total_reward.mean())
+
+
+def one(
+    victim: Path, seed: int, senders: int, norm: float, defenses: tuple[Choice, ...], root: Path, episodes: int
+) -> dict[str, Any]:
+    """The row of one seed."""
+    plain, *trained = train(config(f"plain-{seed}", victim, senders, norm, (), seed), root)
+    again, *retrained = train(config(f"defended-{seed}", victim, senders, norm, defenses, seed), root)
+    cells = ((None, ()), (None, defenses), (plain, ()), (plain, defenses), (again, defenses))
+    scores = [score(victim, attacker, group, episodes) for attacker, group in cells]
+    return {
+        "seed": seed,
+        "victim": str(victim),
+        "defenses": "+".join(choice.label for choice in defenses),
+        "senders": senders,
+        "norm": norm,
+        "scores": dict(zip(SCORES, scores, strict=True)),
+        "env_steps": {"plain": trained[0], "defended": retrained[0]},
+        "flat": {"plain": trained[1], "defended": retrained[1]},
+    }
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Mean returns over seeds with 95% intervals, and what retraining takes back."""
+    lines = []
+    for name in SCORES:
+        found = estimate({row["seed"]: row["scores"][name] for row in rows})
+        lines.append(f"{name:<22}{found.value:8.3f}  {interval(found.interval)}")
+    lost = {row["seed"]: row["scores"][SCORES[3]] - row["scores"][SCORES[4]] for row in rows}
+    averted = {row["seed"]: row["scores"][SCORES[3]] - row["scores"][SCORES[2]] for row in rows}
+    back = estimate(lost)
+    lines.append(f"{'taken back':<22}{back.value:8.3f}  {interval(back.interval)}")
+    total = sum(averted.values())
+    if total > 0:
+        lines.append(f"{100 * sum(lost.values()) / total:.0f}% of the return that the defense had averted")
+    flat = sum(all(row["flat"].values()) for row in rows)
+    lines.append(f"{flat} of {len(rows)} seeds with flat curves; at most {MOST * STAGE:,} env steps per attacker")
+    return "\n".join(lines)
+
+
+def interval(ends: tuple[float, float] | None) -> str:
+    """An interval as text; empty for too few seeds."""
+    return "" if ends is None else f"[{ends[0]:.3f}, {ends[1]:.3f}]"
 
 
 def main(
-    jobs: Annotated[int, typer.Option(help="teams at a time, one thread each")] = 2,
-    seeds: Annotated[int, typer.Option(help="teams")] = 10,
-    steps: Annotated[int, typer.Option(help="environment steps of each attacker")] = 40_000,
+    run: Annotated[Path, typer.Argument(help="folder of the attacked teams' run")],
+    defense: Annotated[str, typer.Option(help="defenses, joined with +")] = "median",
+    senders: Annotated[int, typer.Option(help="senders whose messages the attacker controls")] = 3,
+    norm: Annotated[float, typer.Option(help="largest change of a payload entry")] = 2.0,
+    seeds: Annotated[str, typer.Option(help="training seeds of the teams")] = "0,1,2,3,4",
+    root: Annotated[Path, typer.Option(help="where attackers and rows lie")] = Path("runs/retrained"),
+    episodes: Annotated[int, typer.Option(help="episodes per cell")] = EPISODES,
 ) -> None:
-    """Train the attackers and write the cells."""
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        found = [row for some in pool.map(rows, range(seeds), [steps] * seeds) for row in some]
-    target: Path = RUNS / RETRAINED / "cells.jsonl"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_text(target, "".join(json.dumps(row) + "\n" for row in found))
-    typer.echo(f"Wrote {len(found)} cells to {target}")
+    """Train the attackers that are missing, and print what retraining takes back."""
+    root.mkdir(parents=True, exist_ok=True)
+    path, defenses = root / "retrained.jsonl", tuple(Choice.parse(text) for text in split_joined(defense))
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    done = {row["seed"]: row for row in rows}
+    with ray_session(root / "ray.log"):
+        for seed in (int(text) for text in seeds.split(",")):
+            victim = run / "teams" / f"team-{seed}" / "policy"
+            if seed not in done:
+                done[seed] = one(victim, seed, senders, norm, defenses, root, episodes)
+                append_line(path, done[seed])
+            typer.echo(json.dumps(done[seed]))
+    typer.echo(table(list(done.values())))
 
 
 if __name__ == "__main__":

@@ -109,7 +109,7 @@ CAPTURE = Task(
         *_each((DRIFT,), "drift_alarm"),
         *_each((LATE,), "timeliness"),
         *_each((MEMBER,), "authenticate+reputation"),
-        *_each((), "padding", "constant_rate", "hop_limit", "taint"),
+        *_each((), "padding", "constant_rate", "authenticate+hop_limit", "taint"),
     ),
 )
 MINORITY = "tamper:node=2"
@@ -158,17 +158,12 @@ VOTES = {"agreement_9_median": "median", "agreement_9_subset": "ensemble"}
 OUTVOTED = {run: group for run, group in VOTES.items() if installed(group)}
 OF_NINE = ("agreement_9_dropout", "agreement_9_adversarial")
 
-# Agents whose messages are refused in the name of others: trust without authentication, and with it.
+# Trust in senders whose messages `clip` finds too long, without authentication and after it.
 FRAME = "frame:how=forge"
-FRAMED = tuple(filter(installed, ("reputation:unauthenticated=true", "authenticate+reputation")))
+TRUST = ("clip+reputation:unauthenticated=true,suspicion=0.5", "authenticate+clip+reputation:suspicion=0.5")
+FRAMED = tuple(filter(installed, TRUST))
 FRAGMENTED = "capture_fragments"
 CHAINS = tuple(filter(installed, ("authenticate", "authenticate+fragment_chain", "fragment_chain:keyed=false")))
 
-RETRAINED = "retrained"  # cells of studies/retrained.py
-FILTER = "hold_last:threshold=1.5"
-ALONE = "no attacker"
-
-
-def retraining(against: bool, half: bool = False) -> str:
-    """The label of an attacker that was trained against the filter, or without it; half way or at its end."""
-    return f"attacker trained {'against the filter' if against else 'without a filter'}{', half way' if half else ''}"
+RETRAINED = "retrained"  # cells that studies/retrained_cells.py makes
+FILTER = "median"
