@@ -48,6 +48,7 @@ class Agreement(World[AgreementConfig]):
     """
 
     can_lose_members = True
+    votes = True
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:

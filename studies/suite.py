@@ -124,6 +124,7 @@ AGREEMENT = Task(
         *_each((MINORITY,), "ensemble", "graph_anomaly", "authenticate+reputation", "authenticate+median"),
         *_each((NOISE,), "clip", "outliers"),
         *_each((TAMPER, FORGED), "authenticate"),
+        *_each(("stall:node=2",), "quorum"),
     ),
 )
 MARKET = "market"
@@ -135,12 +136,14 @@ TRADE = Task(
     "higher",
     LISTED,
     (
-        *_each(("copied_card",), "challenge", "pinning"),
+        *_each(("copied_card",), "challenge", "signed_cards"),
+        *_each(("rug_pull:turn=4",), "pinning"),
         *_each(("badmouth",), "member_ratings"),
-        *_each(("sybil",), "admission"),
+        *_each(("sybil",), "admission", "track_record"),
         *_each(("half_open",), "request_timeout"),
-        *_each(("blast",), "cached_answers", "last_good"),
-        *_each(("hub_poison",), "quorum"),
+        *_each(("blast",), "last_good"),
+        *_each(("hub_poison",), "signed_cards+last_good"),
+        *_each(("description",), "instruction_filter"),
         *_each(("scapegoat",), "sealed_traces"),
     ),
 )

@@ -1,4 +1,4 @@
-"""The output of ``agentcomm list``: plug-ins and risks as plain values and as tables."""
+"""The output of ``agentcomm list``: plug-ins, risks and countermeasures as plain values and as tables."""
 
 from __future__ import annotations
 
@@ -14,12 +14,17 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from agentcomm.base.countermeasures import COUNTERMEASURES
 from agentcomm.base.fields import form
 from agentcomm.base.registry import Axis, find, names, registered_modules
 from agentcomm.base.risks import RISKS
 from agentcomm.runs.choices import as_yaml
 
-DECLARED = ("needs_seal", "history", "latency", "fails_open", "lossless")  # what a defense takes and costs
+# What a defense takes and costs.
+DECLARED = (
+    *("needs_seal", "needs_identity", "history", "latency", "fails_open", "lossless", "changes_payloads"),
+    *("reads_originals", "differentiable", "draws", "in_training"),
+)
 
 
 def page(axis: Axis, name: str) -> str:
@@ -66,6 +71,7 @@ def describe(axis: Axis, name: str) -> dict[str, Any]:
 
         about |= {"hooks": sorted(defense_hooks(plugin)), "order": plugin.order}
         about |= {name: getattr(plugin, name) for name in DECLARED}
+        about |= {name: list(getattr(plugin, name)) for name in ("answers", "adaptive")}
     if axis == "metric":
         about |= {name: getattr(plugin, name) for name in ("group", "unit", "better", "source")}
     return about
@@ -78,6 +84,16 @@ def risks() -> list[dict[str, Any]]:
         {"id": risk, "definition": about.definition, "owasp": list(about.owasp)}
         | {"attacks": [name for name, carried in attacks.items() if risk in carried], "absent": about.absent}
         for risk, about in RISKS.items()
+    ]
+
+
+def countermeasures() -> list[dict[str, Any]]:
+    """Every defense that the survey names as plain values, with the plug-ins that carry it out."""
+    defenses = {name: find("defense", name).answers for name in names("defense")}
+    return [
+        {"id": measure, "definition": about.definition, "against": list(about.against)}
+        | {"defenses": [name for name, answers in defenses.items() if measure in answers], "absent": about.absent}
+        for measure, about in COUNTERMEASURES.items()
     ]
 
 
@@ -185,13 +201,13 @@ def _plain(page: str) -> str:
     return re.sub(r":\w+:`~?([^`]*)`", r"\1", page).replace("``", "")
 
 
-def risk_table(found: list[dict[str, Any]]) -> Table:
-    """A table of all risks with the attacks that realize them."""
-    table = Table(title="risks", title_justify="left")
-    for column in ("id", "definition", "attacks"):
+def survey_table(title: str, found: list[dict[str, Any]], carried: str) -> Table:
+    """A table of risks or countermeasures, with the plug-ins under the key ``carried`` that carry them out."""
+    table = Table(title=title, title_justify="left")
+    for column in ("id", "definition", carried):
         table.add_column(column, overflow="fold")
     for about in found:
-        table.add_row(about["id"], about["definition"], ", ".join(about["attacks"]) or f"none: {about['absent']}")
+        table.add_row(about["id"], about["definition"], ", ".join(about[carried]) or f"none: {about['absent']}")
     return table
 
 
@@ -238,8 +254,14 @@ def _defense_text(plugin: dict[str, Any]) -> str:
     parts = [f"{', '.join(plugin['hooks'])}; {plugin['order']}"]
     history = plugin["history"]
     parts += ["needs seals"] if plugin["needs_seal"] else []
+    parts += ["needs authenticated senders"] if plugin["needs_identity"] else []
+    parts += ["needs payloads as they arrived"] if plugin["reads_originals"] else []
     parts += [] if history == 0 else [f"remembers {'an episode' if history is None else f'{history} steps'}"]
     parts += [f"delays by {plugin['latency']} steps"] if plugin["latency"] else []
     parts += [] if plugin["lossless"] else ["changes clean messages"]
+    parts += ["random"] if plugin["draws"] else []
+    parts += [] if plugin["in_training"] else ["not in training"]
     parts += ["fails open" if plugin["fails_open"] else "fails closed"]
-    return f"\n{'; '.join(parts)}"
+    answers = f"\nanswers: {', '.join(plugin['answers'])}" if plugin["answers"] else ""
+    tested = ", ".join(plugin["adaptive"]) or "none: not tested"
+    return f"\n{'; '.join(parts)}{answers}\nattacks that know it: {tested}"

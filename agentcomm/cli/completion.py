@@ -26,7 +26,7 @@ def config_files(incomplete: str) -> list[str]:
 
 def axes(incomplete: str) -> list[str]:
     """Axes as arguments of ``agentcomm list``."""
-    return [name for name in (*registry.PLURAL.values(), "risks") if name.startswith(incomplete)]
+    return [name for name in (*registry.PLURAL.values(), "risks", "countermeasures") if name.startswith(incomplete)]
 
 
 def listed(ctx: Any, incomplete: str) -> list[str]:

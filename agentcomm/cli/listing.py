@@ -19,12 +19,16 @@ from agentcomm.cli.options import Plugins, Trust
 from agentcomm.cli.screen import console, say
 from agentcomm.runs.config import load
 
+SURVEY = {"risks": "risk", "countermeasures": "countermeasure"}  # lists of the survey, and the name of an entry
+
 
 def list_(
     axis: Annotated[
         str | None,
         typer.Argument(
-            metavar="AXIS", help=f"One of {', '.join(registry.PLURAL.values())}, risks.", autocompletion=axes
+            metavar="AXIS",
+            help=f"One of {', '.join(registry.PLURAL.values())}, risks, countermeasures.",
+            autocompletion=axes,
         ),
     ] = None,
     name: Annotated[
@@ -38,8 +42,8 @@ def list_(
     """List all plug-ins, those of an AXIS, or everything about one: arguments, ranges, defaults, threat model."""
     modules = (*(load(config, trust=trust).plugins if config else ()), *(plugins or ()))
     import_modules(modules)
-    if axis == "risks":
-        _list_risks(name, as_json)
+    if axis in SURVEY:
+        _list_survey(axis, name, as_json)
         return
     chosen = None if axis is None else _axis(axis)
     if chosen is not None and name is not None:
@@ -53,7 +57,7 @@ def list_(
     if chosen is None and not as_json:
         console.print(catalog.overview({registry.PLURAL[a]: registry.names(a) for a in registry.AXES}))
         say("\nOne axis: agentcomm list attacks. One plug-in: agentcomm list attacks drop.")
-        say("The 30 risks and their attacks: agentcomm list risks.")
+        say("The 30 risks and their attacks: agentcomm list risks. The 30 defenses: agentcomm list countermeasures.")
         return
     by_axis = {a: [_described(a, n) for n in registry.names(a)] for a in registry.AXES if chosen in (None, a)}
     if as_json:
@@ -81,17 +85,19 @@ def _axis(text: str) -> Axis:
     owner = next((a for a in registry.AXES if text in registry.names(a)), None)
     hint = f"{text!r} is {registry.article(owner)}: agentcomm list {registry.PLURAL[owner]} {text}" if owner else None
     raise ConfigError(
-        f"unknown axis {shorten(text)}; {hint or did_you_mean(text, [*registry.PLURAL.values(), 'risks'])}"
+        f"unknown axis {shorten(text)}; {hint or did_you_mean(text, [*registry.PLURAL.values(), *SURVEY])}"
     )
 
 
-def _list_risks(name: str | None, as_json: bool) -> None:
-    risks = [risk for risk in catalog.risks() if name in (None, risk["id"])]
-    if not risks:
+def _list_survey(what: str, name: str | None, as_json: bool) -> None:
+    """List risks or countermeasures, or the one with that id."""
+    every, carried = (catalog.risks(), "attacks") if what == "risks" else (catalog.countermeasures(), "defenses")
+    found = [one for one in every if name in (None, one["id"])]
+    if not found:
         raise ConfigError(
-            f"unknown risk {shorten(name)}; {did_you_mean(str(name), [r['id'] for r in catalog.risks()])}"
+            f"unknown {SURVEY[what]} {shorten(name)}; {did_you_mean(str(name), [r['id'] for r in every])}"
         )
     if as_json:
-        typer.echo(json.dumps(risks, indent=1))
+        typer.echo(json.dumps(found, indent=1))
     else:
-        console.print(catalog.risk_table(risks))
+        console.print(catalog.survey_table(what, found, carried))

@@ -103,9 +103,10 @@ def check_state(build: Callable[[], Comms], exchanges: list[Exchange], quick: bo
         quick: Whether to check only that runs are reproducible.
     """
     ambient = torch.get_rng_state()
-    whole = carry(build(), exchanges)
+    whole, used, new = carry(build(), exchanges), build(), build()
     require(torch.equal(ambient, torch.get_rng_state()), "randomness is drawn from torch's global generator")
-    require(same_heard(whole, carry(build(), exchanges)), "the same seed and messages give different results")
+    again = same_heard(whole, carry(used, exchanges))
+    require(again, "the same seed and messages give different results")
     if quick:
         return
     half = len(exchanges) // 2 + 1  # between two rounds of a step
@@ -117,9 +118,13 @@ def check_state(build: Callable[[], Comms], exchanges: list[Exchange], quick: bo
     others = list(range(1, first.network.team_shape.num_worlds))
     apart = same_heard(whole, carry(build(), exchanges, changed=0), others)
     require(apart, "worlds are not independent of each other")
-    used, new = build(), build()
-    carry(used, exchanges)
     used.reset(torch.arange(used.network.team_shape.num_worlds))
+    _rewind(used, new)
+    require(same_heard(whole, carry(used, exchanges)), "state of an episode affects the next one")
+
+
+def _rewind(used: Comms, new: Comms) -> None:
+    """Set all random generators of a message layer to those of a new one."""
     for old, fresh in zip(used.adversary.guards, new.adversary.guards, strict=True):
         old.generator.set_state(fresh.generator.get_state())
     for kept, made in zip(used.network.memories, new.network.memories, strict=True):
@@ -128,7 +133,6 @@ def check_state(build: Callable[[], Comms], exchanges: list[Exchange], quick: bo
     old_link, new_link = used.network.link, new.network.link
     if old_link is not None and new_link is not None:
         old_link.generator.set_state(new_link.generator.get_state())
-    require(same_heard(carry(used, exchanges), carry(new, exchanges)), "state of an episode affects the next one")
 
 
 def clean_examples(s: TeamShape, episodes: int, num_steps: int = 6) -> Examples:

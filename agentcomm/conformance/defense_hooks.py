@@ -14,6 +14,7 @@ from agentcomm.conformance.common import require
 from agentcomm.conformance.hooks import ACTIONS
 from agentcomm.contracts.defense import ORDERS, READING, Defense, defense_hooks
 from agentcomm.contracts.directory_defense import Answer, DirectoryRequests, DirectoryVerdicts
+from agentcomm.contracts.fragments import ArrivingFragments
 from agentcomm.contracts.outgoing import Outgoing
 from agentcomm.contracts.verdicts import (
     ActionRequest,
@@ -42,6 +43,7 @@ def watched(defense: type[Defense]) -> type[Defense]:
     checks: dict[str, Callable[[Any], Any]] = {
         "cover": _cover,
         "pad": _pad,
+        "reassemble": _reassemble,
         "screen": _screen,
         "aggregate": _aggregate,
         "subsets": _subsets,
@@ -82,6 +84,15 @@ def _equal(first: Tensor | None, second: Tensor | None, where: Tensor | slice = 
     if first is None or second is None:
         return first is second
     return torch.equal(first[where], second[where])
+
+
+def _reassemble(hook: Hook) -> Hook:
+    def reassemble(self: Defense, arriving: ArrivingFragments, memory: Memory) -> Tensor | None:
+        refused: Tensor | None = _called(hook, self, arriving, memory)
+        _typed("reassemble", refused, arriving.count.shape, torch.bool)
+        return refused
+
+    return reassemble
 
 
 def _cover(hook: Hook) -> Hook:
@@ -130,7 +141,10 @@ def _screen(hook: Hook) -> Hook:
         _check_repair(verdicts, delivered)
         sealed = self.needs_seal or not {"sealed_by_sender", "sealed_by"} & vars(delivered).keys()
         require(sealed, "it asks whose seal it is: set needs_seal = True")
-        _check_empty(hook, self, delivered, draws, before, memory, verdicts)
+        hostile = _copied(before)
+        _check_empty(hook, self, delivered, draws.copy(), before, memory, verdicts)
+        if not delivered.step.any():
+            _check_hostile(hook, self, delivered, draws, hostile)
         return verdicts
 
     return screen
@@ -165,16 +179,62 @@ def _check_empty(
     require(alike, "it judges payloads of messages that are not there")
 
 
+def _check_hostile(hook: Hook, made: Defense, delivered: Delivered, draws: Draws, memory: Memory) -> None:
+    """Payloads that are not finite leave no such numbers in verdicts and memory."""
+    traffic = delivered._traffic.edit_payload(delivered.present, _hostile(delivered.payload))
+    shown = delivered._arrived, delivered.link, delivered.size, draws, delivered._unheard
+    known = _infinite(memory)
+    verdicts: Verdicts = hook(
+        made, Delivered(traffic, delivered._verifier, delivered.step, delivered.round, *shown), memory
+    )
+    kept = delivered.present if verdicts.refuse is None else delivered.present & ~verdicts.refuse
+    numbers = {"scale": (verdicts.scale, kept), "score": (verdicts.score, delivered.present)}
+    for name in ("replace", "repair"):
+        new = getattr(verdicts, name)
+        if new is not None:
+            numbers[name] = new.payload, new.where
+    for name, (value, where) in numbers.items():
+        require(value is None or value[where].isfinite().all(), f"{name} is not finite under infinite payloads")
+    require(_infinite(memory) <= known, "infinite payloads leave such numbers in its memory")
+
+
+def _hostile(payload: Tensor) -> Tensor:
+    """Payloads [B, N, M, D], some of which start with an infinite number or with none at all, by slot."""
+    hostile = payload.clone()
+    for at, value in enumerate((torch.nan, torch.inf, -torch.inf)):
+        hostile[:, :, at::4, 0] = value
+    return hostile
+
+
+def _infinite(memory: Memory) -> int:
+    """How many numbers of a memory are not finite."""
+    return sum(int((~value.isfinite()).sum()) for value in memory.values())
+
+
 def _aggregate(hook: Hook) -> Hook:
     def aggregate(self: Defense, inbox: InboxView, memory: Memory) -> Tensor | None:
+        before, draws = _copied(memory), inbox.draws.copy()
         new: Tensor | None = _called(hook, self, inbox, memory)
         require(self.changes_payloads or new is None, "it changes payloads: set changes_payloads = True")
         _typed("aggregate", new, inbox.payload.shape, torch.float32)
         finite = new is None or not inbox.payload.isfinite().all() or new[inbox.present].isfinite().all()
         require(finite, "what it aggregates to is not finite")
+        if not inbox.step.any():
+            _check_hostile_inbox(hook, self, inbox, before, draws)
         return new
 
     return aggregate
+
+
+def _check_hostile_inbox(hook: Hook, made: Defense, inbox: InboxView, memory: Memory, draws: Draws) -> None:
+    """Payloads that are not finite stay as they are, or are replaced by finite ones."""
+    payload = torch.where(inbox.present.unsqueeze(-1), _hostile(inbox.payload), inbox.payload)
+    known = _infinite(memory)
+    new: Tensor | None = hook(made, replace(inbox, payload=payload, draws=draws), memory)
+    if new is not None:
+        left = (new == payload) | (new.isnan() & payload.isnan())
+        require((left | new.isfinite())[inbox.present].all(), "what it aggregates infinite payloads to is not finite")
+    require(_infinite(memory) <= known, "infinite payloads leave such numbers in its memory")
 
 
 def _subsets(hook: Hook) -> Hook:
@@ -215,7 +275,8 @@ def _on_action(hook: Hook) -> Hook:
 
 def _on_directory(hook: Hook) -> Hook:
     refusals = {"refuse_cards": "card_sent", "refuse_ratings": "rating_sent"}
-    refusals |= {"close": "half_open", "refuse_traces": "trace_name"}
+    refusals |= {"close": "half_open", "refuse_traces": "trace_name", "turn_away_cards": "card_sent"}
+    refusals |= {"turn_away_requests": "request_sent", "strip": "card_sent"}
 
     def on_directory(self: Defense, requests: DirectoryRequests, memory: Memory) -> DirectoryVerdicts:
         before = _copied(memory)
@@ -243,7 +304,8 @@ def _on_directory(hook: Hook) -> Hook:
 
 def _rest(requests: DirectoryRequests) -> DirectoryRequests:
     """The same without the first of the worlds."""
-    rows = {f.name: getattr(requests, f.name)[1:] for f in fields(requests) if f.name != "answer"}
+    rows: dict[str, Any] = {f.name: getattr(requests, f.name) for f in fields(requests) if f.name != "answer"}
+    rows = {name: value[1:] if isinstance(value, Tensor) else value for name, value in rows.items()}
     answer = requests.answer
     if answer is not None:
         answer = Answer(**{f.name: getattr(answer, f.name)[1:] for f in fields(Answer)})

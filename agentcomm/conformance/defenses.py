@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from agentcomm.base.countermeasures import COUNTERMEASURES
 from agentcomm.conformance.common import check_memory, checked_config, require
 from agentcomm.conformance.conversations import (
     carry,
@@ -21,6 +22,7 @@ from agentcomm.conformance.defense_hooks import watched
 from agentcomm.conformance.directories import LOOKUPS, MEMBERS, STEPS, WORLDS, Market, same_answer
 from agentcomm.conformance.disturb import Disturb, DisturbDirectory, Refuse
 from agentcomm.conformance.hooks import act, same
+from agentcomm.conformance.reassembly import check_reassembly
 from agentcomm.contracts.attack import AttackConfig
 from agentcomm.contracts.calibrating import Learned, learn, take_over
 from agentcomm.contracts.defense import ON_MESSAGES, ORDERS, Defense, DefenseConfig, IdentityConfig, defense_hooks
@@ -72,6 +74,8 @@ def check_defense(
     _check_history(make)
     if hooks & ON_MESSAGES:
         _check_messages(make, make_team_shape(num_agents, 3, width), "respond" in hooks, quick)
+    if "reassemble" in hooks:
+        check_reassembly(make, quick)
     if "on_action" in hooks:
         _check_actions(make, num_agents)
     if "on_directory" in hooks:
@@ -87,6 +91,9 @@ def _check_declarations(defense: type[Defense]) -> None:
         value = getattr(defense, name)
         texts = isinstance(value, tuple) and all(isinstance(text, str) for text in value)
         require(texts, f"{name} is {value!r}, not a tuple of texts")
+    for answer in defense.answers:
+        known = answer in COUNTERMEASURES
+        require(known, f"answers: {answer!r} is no id such as aa.l2.dos_defense (agentcomm/base/countermeasures.py)")
     waives = issubclass(defense.Config, IdentityConfig)
     require(
         waives == defense.needs_identity, "needs_identity goes with a config that is an IdentityConfig, and only so"
@@ -114,20 +121,23 @@ def _check_history(make: Callable[[TeamShape], Defense]) -> None:
 
 def _check_messages(make: Callable[[TeamShape], Defense], shape: TeamShape, responds: bool, quick: bool) -> None:
     """On random conversations: verdicts, state, and what becomes of clean messages."""
-    for degree in (shape.degree,) if quick else (0, shape.degree):
-        team_shape = replace(shape, degree=degree)
-        exchanges = conversation(team_shape, 5 if quick else 10, seed=3 if degree else 0)
 
-        def build(attacked: bool = True, team_shape: TeamShape = team_shape) -> Comms:
-            attacks = [Disturb(AttackConfig(), team_shape)] if attacked else []
-            others = [Refuse(DefenseConfig(), team_shape)] if attacked and responds else []
-            return Comms.between(team_shape, attacks, [*others, make(team_shape)], seed=1)
+    def build(team_shape: TeamShape = shape, attacked: bool = True) -> Comms:
+        attacks = [Disturb(AttackConfig(), team_shape)] if attacked else []
+        others = [Refuse(DefenseConfig(), team_shape)] if attacked and responds else []
+        return Comms.between(team_shape, attacks, [*others, make(team_shape)], seed=1)
 
-        carry(build(), exchanges)
+    exchanges = conversation(shape, 4 if quick else 8, seed=3)
+    check_state(build, exchanges, quick)
+    talks = {shape: exchanges}
+    if not quick:
+        alone = replace(shape, degree=0)
+        talks[alone] = conversation(alone, 3)
+        carry(build(alone), talks[alone])
+    for team_shape, talk in talks.items():
         if make(team_shape).lossless:
-            passed = same_heard(carry(build(attacked=False), exchanges), carry(Comms.between(team_shape), exchanges))
+            passed = same_heard(carry(build(team_shape, attacked=False), talk), carry(Comms.between(team_shape), talk))
             require(passed, "clean messages are refused or changed (set lossless = False if that is its price)")
-    check_state(build, exchanges[:4] if quick else exchanges, quick)
 
 
 def _check_actions(make: Callable[[TeamShape], Defense], num_agents: int) -> None:

@@ -85,6 +85,7 @@ def some_episodes(count: int, directory: bool = True, late: bool = True, seed: i
         contact=Contact(touched, torch.arange(agents).expand(count, -1) == 0),
         scored={"clip": some_scored(touched, seed)},
         isolations={"quarantine": counts()},
+        false_isolations={"quarantine": counts()},
         guesses=Guesses(60, 50, 100, 8.0),
         numbers=16,
     )
@@ -178,6 +179,7 @@ def _tensors(episodes: Episodes) -> dict[str, Tensor]:
     found |= {f"messages.{name}": value for name, value in episodes.messages.items()}
     found |= {f"refused_by.{name}": value for name, value in episodes.refused_by.items()}
     found |= {f"isolations.{name}": value for name, value in episodes.isolations.items()}
+    found |= {f"false_isolations.{name}": value for name, value in episodes.false_isolations.items()}
     if episodes.contact is not None:
         found |= {"contact.0": episodes.contact.step, "contact.1": episodes.contact.receivers}
     return found | ({} if episodes.facts is None else {f"facts.{n}": v for n, v in vars(episodes.facts).items()})
@@ -204,6 +206,7 @@ def _reversed(episodes: Episodes) -> Episodes:
         messages=part("messages"),
         refused_by=part("refused_by"),
         isolations=part("isolations"),
+        false_isolations=part("false_isolations"),
         contact=None if episodes.contact is None else Contact(found["contact.0"], found["contact.1"]),
         scored=turned,
         facts=None if episodes.facts is None else Facts(**part("facts")),

@@ -72,6 +72,29 @@ class Cards:
         """As entries of a world's state."""
         return {f"card_{field.name}": getattr(self, field.name) for field in fields(self)}
 
+    def of_name(self, name: Tensor) -> Tensor:
+        """[B, M, S] bool, the cards that bear each of the names [B, M]."""
+        return self.present.unsqueeze(1) & (self.principal.unsqueeze(1) == name.unsqueeze(2))
+
+    def same(self, new: Cards) -> Tensor:
+        """[B, M, S] bool, whether all but the origin is the same on each of the new cards [B, M]."""
+        same = (self.claim.unsqueeze(1) == new.claim.unsqueeze(2)).all(3)
+        for name in ("principal", "key", "quality", "stalls", "directive", "copies", "scapegoat"):
+            same &= getattr(self, name).unsqueeze(1) == getattr(new, name).unsqueeze(2)
+        return same
+
+    def signs(self, new: Cards) -> Tensor:
+        """[B, M, S] bool, whether the signature of a card fits each of the new cards [B, M]."""
+        same = self.present.unsqueeze(1) & (self.claim.unsqueeze(1) == new.claim.unsqueeze(2)).all(3)
+        for name in ("principal", "key"):
+            same &= getattr(self, name).unsqueeze(1) == getattr(new, name).unsqueeze(2)
+        return same
+
+    def signed(self, members: int) -> Tensor:
+        """[B, S] bool, cards with a signature by the key on them: their holder's, or copied with all that it covers."""
+        holds = torch.where(self.origin < members, self.key == self.origin, self.key >= members)
+        return self.present & (holds | (self.signs(self) & holds.unsqueeze(1)).any(2))
+
     def put(self, where: Tensor, new: Cards, outsider: int) -> tuple[Cards, Tensor]:
         """Register cards: in the place of the same origin's card of the same name, or in a free one.
 

@@ -15,7 +15,7 @@ from agentcomm.base.answers import check_tensor
 from agentcomm.base.calling import answered, calling
 from agentcomm.base.numbers import Numbers
 from agentcomm.base.plugin import Plugin, PluginConfig
-from agentcomm.contracts.edits import Fragments
+from agentcomm.contracts.fragments import ForgedFragments, Reassembly
 from agentcomm.contracts.shape import TeamShape
 
 
@@ -32,7 +32,8 @@ class ChannelInput:
         step_seconds: Seconds that a step of the episode takes.
         round: Round within the step.
         generator: The channel's own randomness.
-        fragments: Additional fragments that attacks put on the wire; None for none.
+        fragments: What attacks did to fragments; None for nothing.
+        reassembly: Checks fragments before they take up a buffer; None if receivers accept all.
     """
 
     present: Tensor
@@ -43,7 +44,8 @@ class ChannelInput:
     step_seconds: float
     round: int
     generator: torch.Generator
-    fragments: Fragments | None = None
+    fragments: ForgedFragments | None = None
+    reassembly: Reassembly | None = None
 
     @property
     def receiver(self) -> Tensor:
@@ -111,6 +113,11 @@ class Channel(Plugin[C_co]):
     def memory(self) -> dict[str, Tensor]:
         """Fresh memory: tensors [B, ...], whose rows are reset when the episode of their world ends."""
         return {}
+
+    @property
+    def room(self) -> int | None:
+        """Bytes of a fragment that are left for data, and for tags; None if it does not fragment messages."""
+        return None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ messages and actions share a memory (:meth:`Defense.memory`); ``on_directory`` h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal, get_args
 
 from pydantic import Field
@@ -17,6 +18,7 @@ from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.directory_defense import DirectoryRequests, DirectoryVerdicts
 from agentcomm.contracts.directory_hook import DirectoryShape
 from agentcomm.contracts.examples import Examples
+from agentcomm.contracts.fragments import ArrivingFragments
 from agentcomm.contracts.outgoing import Outgoing
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.verdicts import (
@@ -35,9 +37,11 @@ Order = Literal[
 ORDERS: tuple[Order, ...] = get_args(Order)
 READING = ORDERS.index("content")  # defenses from this one on see decoded payloads, and may replace them
 
-DefenseHook = Literal["cover", "pad", "screen", "aggregate", "subsets", "on_action", "on_directory", "respond"]
+DefenseHook = Literal[
+    "cover", "pad", "reassemble", "screen", "aggregate", "subsets", "on_action", "on_directory", "respond"
+]
 DEFENSE_HOOKS: tuple[DefenseHook, ...] = get_args(DefenseHook)
-ON_MESSAGES: frozenset[DefenseHook] = frozenset(("cover", "pad", "screen", "aggregate", "subsets", "respond"))
+ON_MESSAGES: frozenset[DefenseHook] = frozenset(set(DEFENSE_HOOKS) - {"on_action", "on_directory"})
 
 
 class DefenseConfig(PluginConfig):
@@ -128,7 +132,7 @@ class Defense(Plugin[D_co]):
         if "on_directory" in found and not deployment.directory:
             return f"it needs a directory, but {deployment.environment} has none"
         no_vote = self._no_vote(deployment) if "subsets" in found else None
-        return no_vote or self._unidentified(deployment)
+        return no_vote or self._unidentified(deployment) or misplaced(deployment.defenses)
 
     def _no_vote(self, deployment: Deployment) -> str | None:
         """Why a policy cannot decide by a vote over subsets of its messages; None if it can."""
@@ -181,7 +185,20 @@ class Defense(Plugin[D_co]):
         """Fresh memory of ``on_directory``, in a directory of these sizes: tensors [B, ...]."""
         return {}
 
+    @property
+    def fragment_bytes(self) -> int:
+        """Bytes that it adds to every fragment of a message that is fragmented."""
+        return 0
+
     # ---- hooks; each may change its memory in place
+
+    def reassemble(self, arriving: ArrivingFragments, memory: dict[str, Tensor]) -> Tensor | None:
+        """Called where a channel fragments messages, before fragments take up a receiver's buffer.
+
+        Returns:
+            [B, N, M, E] bool, entries not to accept; None to accept all. A refused message never arrives.
+        """
+        return None
 
     def cover(self, outgoing: Outgoing, memory: dict[str, Tensor]) -> Tensor | None:
         """Called in every exchange, at the senders, before messages are sealed. Sends dummies, which receivers discard.
@@ -251,6 +268,30 @@ def authenticates(defense: Defense) -> bool:
     return defense.order == "authenticate" and "screen" in defense_hooks(type(defense))
 
 
+def misplaced(group: Sequence[Defense | type[Defense]]) -> str | None:
+    """Why the defenses of a group cannot act in their order; None if they can.
+
+    Args:
+        group: The defenses as listed. They run by ``order``, those of one order as listed; all of them screen messages
+            before any aggregates inboxes.
+    """
+    ran = sorted((d for d in group if d.order in ORDERS), key=_position)
+    for at, reader in enumerate(ran):
+        changers = [other for other in ran[:at] if other.changes_payloads]
+        if reader.reads_originals and changers:
+            other = changers[0]
+            movable = _position(reader) == _position(other)
+            fix = f"list them as {reader.name}+{other.name}" if movable else "leave one of them out"
+            return f"{reader.name} needs payloads as they arrived, but {other.name} changes them before it: {fix}"
+    return None
+
+
+def _position(defense: Defense | type[Defense]) -> tuple[bool, int]:
+    """Where a defense reads or changes payloads, among others."""
+    kind = defense if isinstance(defense, type) else type(defense)
+    return "aggregate" in defense_hooks(kind), ORDERS.index(defense.order)
+
+
 def needs_judge(defense: Defense, deployment: Deployment, scores: bool = False) -> str | None:
     """Why a defense that acts on the decisions of others has nothing to act on; None if it has.
 
@@ -261,7 +302,9 @@ def needs_judge(defense: Defense, deployment: Deployment, scores: bool = False) 
     """
     others = [other for other in deployment.defenses if type(other) is not type(defense)]
     judges = [other for other in others if "screen" in defense_hooks(type(other))]
-    if any(other.refuses or scores for other in judges if ORDERS.index(other.order) <= ORDERS.index(defense.order)):
+    if "respond" not in defense_hooks(type(defense)):  # called before those that come after it
+        judges = [other for other in judges if ORDERS.index(other.order) <= ORDERS.index(defense.order)]
+    if any(other.refuses or scores for other in judges):
         return None
     named = ", ".join(other.name for other in others) or "none"
     what = "refuses or scores messages" if scores else "refuses messages"

@@ -22,6 +22,7 @@ class Deployment:
         shape: Shape of the team.
         environment: Name of its environment.
         directory: Whether its members find each other through a directory.
+        votes: Whether its members' actions are votes for one of the same options.
         gated: Whether its policy has gates.
         remembers: Whether its policy remembers the messages of earlier steps.
         codec: Compresses payloads; None for uncompressed float32 numbers.
@@ -36,6 +37,7 @@ class Deployment:
     shape: TeamShape
     environment: str
     directory: bool = False
+    votes: bool = False
     gated: bool = False
     remembers: bool = False
     codec: Codec[Any] | None = None

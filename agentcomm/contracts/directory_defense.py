@@ -38,9 +38,16 @@ class DirectoryRequests:
 
     Attributes:
         worlds: [W] int64, indices of the worlds that all this is about; memory has a row for each of the B worlds.
-        card_sent: [W, M] bool, cards to register.
+        members: Principals 0 .. members - 1 are the team's members.
+        card_sent: [W, M] bool, cards to register: the members' new ones first, then those from outside.
         card_name: [W, M] int64, the principal on each card.
-        card_proved: [W, M] bool, whether who registers it has proved to hold the key of that name.
+        card_proved: [W, M] bool, whether who registers it has proved to hold the key of that name, in this session.
+        card_signed: [W, M] bool, whether that key has signed these very claims, now or on a card that is registered.
+        card_known: [W, M] bool, whether a card of that name is registered.
+        card_changed: [W, M] bool, whether its digest is that of no registered card of that name. The digest covers
+            claims, key, description, and the software that the card offers as far as the hub has it.
+        card_directive: [W, M] bool, whether its description tells its reader what to do.
+        request_sent: [W, E] bool, other requests from outside.
         rating_sent: [W, M'] bool, ratings.
         rating_name: [W, M'] int64, whom each is about.
         rating_good: [W, M'] bool.
@@ -51,12 +58,19 @@ class DirectoryRequests:
         requirement: [W, Q, K] of the look-ups that ``answer`` is about.
         own: [W, Q] bool, look-ups that are made by whoever has the task to give, not by somebody who passes it on.
         answer: The answers about to leave the hub; None at other moments.
+        answer_signed: [W, Q, k] bool, whether the key on the card has signed the claims that the answer shows.
     """
 
     worlds: Tensor
+    members: int
     card_sent: Tensor
     card_name: Tensor
     card_proved: Tensor
+    card_signed: Tensor
+    card_known: Tensor
+    card_changed: Tensor
+    card_directive: Tensor
+    request_sent: Tensor
     rating_sent: Tensor
     rating_name: Tensor
     rating_good: Tensor
@@ -66,6 +80,7 @@ class DirectoryRequests:
     trace_proved: Tensor
     requirement: Tensor
     own: Tensor
+    answer_signed: Tensor
     answer: Answer | None = None
 
 
@@ -75,6 +90,9 @@ class DirectoryVerdicts:
 
     Attributes:
         refuse_cards: [W, M] bool, cards not to register; they have taken the hub's time all the same.
+        turn_away_cards: [W, M] bool, cards not to register that take none of the hub's time.
+        turn_away_requests: [W, E] bool, requests that take none of the hub's time, and are not answered.
+        strip: [W, M] bool, cards whose descriptions no reader is shown.
         refuse_ratings: [W, M'] bool, ratings not to book.
         close: [W, T] bool, by age as in ``half_open``: requests to wait for no longer.
         refuse_traces: [W, Q] bool, names not to believe; the one that was asked counts instead.
@@ -82,6 +100,9 @@ class DirectoryVerdicts:
     """
 
     refuse_cards: Tensor | None = None
+    turn_away_cards: Tensor | None = None
+    turn_away_requests: Tensor | None = None
+    strip: Tensor | None = None
     refuse_ratings: Tensor | None = None
     close: Tensor | None = None
     refuse_traces: Tensor | None = None

@@ -45,19 +45,26 @@ class Envelopes:
 
 @dataclass(frozen=True)
 class Fragments:
-    """Fragments of messages that an attack injects, all [B, N, M], by the slot of the message that they concern.
+    """What an attack does to fragments, all [B, N, M], by the slot of the message that they concern.
 
     A channel that fragments messages (``fragments``) puts them into receivers' buffers; other channels ignore them.
+    ``early`` and ``middle`` are in the name of that message's sender.
 
     Attributes:
         begin: int64, first fragments of messages that are never completed, ahead of the message in the slot.
         early: bool, a first fragment under that message's id, ahead of the honest one.
         middle: bool, a forged fragment in the middle of that message.
+        stray: int64, data fragments of messages of which no first fragment is sent, ahead of the message; None for 0.
+        missing: bool, one fragment of that message is removed; None for none.
+        sender: int64, who ``begin`` and ``stray`` claim to come from; None for an outsider's own address, N.
     """
 
     begin: Tensor
     early: Tensor
     middle: Tensor
+    stray: Tensor | None = None
+    missing: Tensor | None = None
+    sender: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ class MessageEdits:
         delay: [B, N, M] int64, steps for which to hold messages back (power delay or reorder); 0 for none.
         inject: Messages to inject (power inject, or replay for exact copies of messages that it has seen).
         fragments: Fragments to inject (power inject; with replay only first fragments of messages whose header it has
-            seen).
+            seen, in their senders' names) or to remove (power drop).
     """
 
     drop: Tensor | None = None

@@ -129,6 +129,7 @@ class Episodes:
         contact: Where the attack first reached the team; None without an attack on messages.
         scored: The messages that each defense scored, for defenses that give scores.
         isolations: [B] int64, links that a defense closed, for each defense that closes links.
+        false_isolations: [B] int64, those of them on which, and on whose other end, no attack acted in the episode.
         guesses: Guesses of an attack that exfiltrates; None without one.
         numbers: Numbers in a payload, before a codec encodes it.
         frames: Frames of each recorded world, for the report's player.
@@ -151,6 +152,7 @@ class Episodes:
     contact: Contact | None = None
     scored: Mapping[str, ScoredMessages] = field(default_factory=dict)
     isolations: Mapping[str, Tensor] = field(default_factory=dict)
+    false_isolations: Mapping[str, Tensor] = field(default_factory=dict)
     guesses: Guesses | None = None
     numbers: int = 0
     frames: list[list[dict[str, Any]]] = field(default_factory=list)
@@ -173,10 +175,17 @@ class Episodes:
         return own / count["sent"].clamp_min(1)
 
     def totals(self) -> dict[str, int]:
-        """Sums of all counts over worlds, by name, with ``bytes`` and ``refused_by.<defense>``."""
+        """Sums of all counts over worlds, by name.
+
+        With ``bytes``, and by defense ``refused_by``, ``isolated_by`` and ``falsely_isolated_by``.
+        """
         out = {name: int(count.sum()) for name, count in self.messages.items()}
         out["bytes"] = int(self.bytes.sum())
-        return out | {f"refused_by.{name}": int(count.sum()) for name, count in self.refused_by.items()}
+        by_defense = {"refused_by": self.refused_by, "isolated_by": self.isolations}
+        by_defense |= {"falsely_isolated_by": self.false_isolations}
+        return out | {
+            f"{what}.{name}": int(count.sum()) for what, by in by_defense.items() for name, count in by.items()
+        }
 
     def edge_means(self) -> list[list[float]]:
         """[N][N] messages per step that receiver i accepted from agent j, over all episodes; empty if not recorded."""

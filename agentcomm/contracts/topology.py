@@ -98,6 +98,13 @@ class Topology(Plugin[T_co], nn.Module):
         """
         return None
 
+    def ranking(self) -> Tensor | None:
+        """Scores [N, N] of senders per receiver, by which a receiver that gives up a link chooses another one.
+
+        None without a preference.
+        """
+        return None
+
     def anneal(self, progress: float) -> None:
         """Update buffers that depend on the progress of training (0 .. 1); none by default."""
 

@@ -172,7 +172,7 @@ class Verdicts:
         score: [B, N, M] float32, how suspicious each message is: what detection is measured by. Finite; larger is more
             suspicious.
         repair: Payloads to put into the places of refused messages (:attr:`Delivered.refused`), which receivers then
-            hear instead.
+            hear instead, and take to be as old as those.
         answerable: [B, N, M] int64, who has to answer for each message, should it do harm: an agent, N for somebody
             outside the team, -1 for nobody known.
     """
@@ -242,7 +242,8 @@ class ExchangeOutcome:
         audience: [B, N, M] int64, the receiver that each is written for.
         link: [B, N, M] int64, the agent at the other end of the link that a message came in by; N for messages that
             came in by none.
-        refused: [B, N, M] bool, rejected messages, by the name of the defense that rejected them, or ``gate``.
+        refused: [B, N, M] bool, rejected messages, by the name of the defense that rejected them, or ``gate``; without
+            those that came in by closed links, which say nothing new about anybody.
         unproven: [B, N, M] bool, messages rejected by a defense that authenticates senders: nobody knows who sent them.
         scores: [B, N, M] float32, the scores that defenses gave, by name.
     """

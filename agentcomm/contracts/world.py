@@ -144,6 +144,7 @@ class World(Plugin[W_co], State):
         num_actions: Number of actions of each agent.
         action_names: Names of the actions.
         layout: The observation's layout.
+        votes: Whether actions are votes of all members for one of the same options, which a defense may count.
         state: Named tensors [B, ...].
         alive: [B, N] bool, members that are present; all unless the world ``loses_members``.
         members_return: Whether members join during episodes, in places of others that left; there may be none at times.
@@ -160,6 +161,7 @@ class World(Plugin[W_co], State):
     layout: Observation
     can_lose_members: ClassVar[bool] = False
     members_return: ClassVar[bool] = False
+    votes: ClassVar[bool] = False
     exogenous: ClassVar[bool] = False
     keeps: ClassVar[tuple[str, ...]] = ("state", "length", "generator")
 

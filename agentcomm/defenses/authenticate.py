@@ -36,6 +36,12 @@ class Authenticate(Defense[AuthenticateConfig]):
 
     version = "2"
     order = "authenticate"
+    answers = (
+        "ua.l1.integrity_authentication",
+        "ua.l2.identity_authentication",
+        "ua.l2.session_status_verification",
+        "aa.l3.semantic_integrity",
+    )
     adaptive = ("sleeper", "late")
     needs_seal = True
     history = None

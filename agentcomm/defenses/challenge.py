@@ -15,6 +15,7 @@ class Challenge(Defense):
     """Refuses cards without a proof. A refused card has taken the hub's time all the same."""
 
     order = "authenticate"
+    answers = ("aa.l2.capability_verification", "ae.l1.resource_authentication")
     adaptive = ("sybil:distance=0.0",)
     fails_open = False
 

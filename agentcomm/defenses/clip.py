@@ -25,6 +25,7 @@ class Clip(Defense[ClipConfig]):
     """Scales payloads back to the allowed length."""
 
     order = "content"
+    answers = ("aa.l3.cross_agent_input_detection",)
     adaptive = ("rewrite:epsilon=4.0,adaptive=true", "noise:adaptive=true")
     refuses = False
     differentiable = True

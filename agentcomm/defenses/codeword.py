@@ -28,8 +28,10 @@ class Codeword(Defense[CodewordConfig]):
     """Compares every part of a payload with all codewords of its group."""
 
     order = "content"
+    answers = ("aa.l3.cross_agent_input_detection",)
     adaptive = ("substitute:exact=true",)
     fails_open = False
+    reads_originals = True
     lossless = False  # where senders do not speak through the codec
 
     def __init__(self, config: CodewordConfig, team_shape: TeamShape) -> None:

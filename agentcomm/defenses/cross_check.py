@@ -34,6 +34,8 @@ class CrossCheckConfig(DefenseConfig):
 class CrossCheck(Defense[CrossCheckConfig]):
     """Counts, for each message, the links that confirm it."""
 
+    answers = ("aa.l3.cross_validation",)
+    adaptive = ("collude",)
     order = "trust"
     lossless = False
     fails_open = False

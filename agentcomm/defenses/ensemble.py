@@ -42,6 +42,8 @@ class EnsembleConfig(DefenseConfig):
 class Ensemble(Defense[EnsembleConfig]):
     """Votes over subsets of links; for policies with one round of messages whose agents all act at once."""
 
+    answers = ("aa.l3.cross_validation",)
+    adaptive = ("collude", "gradient:adaptive=true,samples=4")
     order = "trust"
     refuses = False
     lossless = False

@@ -26,6 +26,10 @@ class GeometricMedianConfig(DefenseConfig):
 class GeometricMedian(CenterRule[GeometricMedianConfig]):
     """Smoothed Weiszfeld."""
 
+    answers = ("aa.l3.cross_validation",)
+    adaptive = ("little", "collude", "gradient:adaptive=true")
+    differentiable = True
+
     @property
     def least(self) -> int:
         """Fewer have no majority."""

@@ -26,6 +26,7 @@ class HoldLast(Defense[HoldLastConfig]):
     """Remembers the last accepted payload per receiver, claimed sender and round; the first one is accepted unseen."""
 
     order = "content"
+    answers = ("aa.l3.cross_agent_input_detection",)
     adaptive = ("slow_drift", "rewrite:epsilon=4.0,adaptive=true")
     refuses = False
     changes_payloads = True

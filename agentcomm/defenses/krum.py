@@ -31,6 +31,9 @@ class KrumConfig(DefenseConfig):
 class Krum(CenterRule[KrumConfig]):
     """Krum and multi-Krum."""
 
+    answers = ("aa.l3.cross_validation", "aa.l3.cross_agent_input_detection")
+    adaptive = ("little", "collude", "gradient:adaptive=true")
+
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
         """The mildest, which fits three messages."""

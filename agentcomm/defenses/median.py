@@ -24,6 +24,7 @@ class MedianConfig(DefenseConfig):
 class Median(CenterRule[MedianConfig]):
     """Aggregates each inbox; of an even number of values, the mean of the two in the middle counts."""
 
+    answers = ("aa.l3.cross_validation",)
     adaptive = ("little", "collude", "gradient:adaptive=true")
 
     @property

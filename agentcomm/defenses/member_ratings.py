@@ -15,6 +15,7 @@ class MemberRatings(Defense):
     """Refuses everybody else's ratings."""
 
     order = "authorize"
+    answers = ("aa.l2.evidence_based_ranking",)
     adaptive = ("rug_pull",)
     fails_open = False
 

@@ -38,6 +38,7 @@ class Quarantine(Defense[QuarantineConfig]):
     """Counts refusals per link; needs other defenses that refuse."""
 
     order = "response"
+    answers = ("aa.l2.behavior_auditing_and_responsibility_tracing",)
     adaptive = ("sleeper", "frame:how=tamper")
     history = None
 
@@ -61,8 +62,11 @@ class Quarantine(Defense[QuarantineConfig]):
         return {"refused": zero, "closings": zero.clone()}
 
     def unmet(self, deployment: Deployment) -> str | None:
-        """It needs another defense that refuses messages."""
-        return super().unmet(deployment) or needs_judge(self, deployment)
+        """It needs another defense that refuses messages; to reselect, a graph that leaves somebody out."""
+        missing = super().unmet(deployment) or needs_judge(self, deployment)
+        if missing is None and self.reselects and deployment.shape.degree >= deployment.shape.num_agents - 1:
+            return "with reselect=true it needs a sparser topology: agents of this team may hear all others already"
+        return missing
 
     def respond(self, outcome: ExchangeOutcome, memory: dict[str, Tensor]) -> Responses:
         """Close links that have reached the limit, and begin to count from 0."""

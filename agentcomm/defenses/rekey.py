@@ -31,6 +31,8 @@ class Rekey(Defense[RekeyConfig]):
     """Counts failed authentications per claimed sender; needs a defense that authenticates."""
 
     order = "response"
+    answers = ("ua.l2.identity_authentication",)
+    adaptive = ("frame", "late")
     needs_seal = True
     history = None
 

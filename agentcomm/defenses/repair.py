@@ -29,6 +29,7 @@ class Repair(Defense[RepairConfig]):
     """Remembers the last accepted payload per link and round; needs other defenses that refuse messages."""
 
     order = "response"
+    adaptive = ("sleeper", "frame:how=tamper")
     history = None
     refuses = False
     changes_payloads = True

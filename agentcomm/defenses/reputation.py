@@ -44,6 +44,8 @@ class Reputation(Defense[ReputationConfig]):
     """Trust per receiver and sender; needs other defenses that refuse or score messages."""
 
     order = "trust"
+    answers = ("aa.l2.behavior_auditing_and_responsibility_tracing",)
+    adaptive = ("sleeper", "frame")
     needs_identity = True
     history = None
     draws = True

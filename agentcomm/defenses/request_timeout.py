@@ -23,6 +23,7 @@ class RequestTimeout(Defense[RequestTimeoutConfig]):
     """Closes requests once they have occupied the hub for that many steps."""
 
     order = "quota"
+    answers = ("aa.l2.dos_defense",)
     adaptive = ("blast",)
 
     def on_directory(self, requests: DirectoryRequests, memory: dict[str, Tensor]) -> DirectoryVerdicts:

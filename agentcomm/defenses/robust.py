@@ -39,7 +39,8 @@ class CenterRule(Defense[D_co]):
     refuses = False
     lossless = False
     changes_payloads = True
-    differentiable: ClassVar[bool] = True
+    # Gradients of a selection are sparse: taken as the identity, they do more harm.
+    differentiable: ClassVar[bool] = False
 
     @property
     @abstractmethod

@@ -15,6 +15,7 @@ class SealedTraces(Defense):
     """Refuses names without their owners' seals; the one that was asked counts instead."""
 
     order = "audit"
+    answers = ("aa.l2.causal_tracing_and_localization",)
     adaptive = ("rank:stalls=true",)
     fails_open = False
 

@@ -34,6 +34,8 @@ class ShutGate(Defense[ShutGateConfig]):
     """Counts refused messages per receiver; needs other defenses that refuse messages."""
 
     order = "response"
+    answers = ("ua.l1.dos_mitigation",)
+    adaptive = ("frame:how=tamper", "sleeper")
     history = None
 
     @classmethod

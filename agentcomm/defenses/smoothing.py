@@ -33,6 +33,8 @@ class SmoothingConfig(DefenseConfig):
 class Smoothing(Defense[SmoothingConfig]):
     """Votes over noisy copies; for policies with one round of messages whose agents all act at once."""
 
+    answers = ("aa.l3.cross_agent_input_detection",)
+    adaptive = ("gradient:adaptive=true,samples=4", "rewrite:adaptive=true,samples=4")
     order = "trust"
     refuses = False
     lossless = False

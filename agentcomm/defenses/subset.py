@@ -27,6 +27,7 @@ class SubsetConfig(DefenseConfig):
 class Subset(Defense[SubsetConfig]):
     """Draws one subset per world and receiver; of what came in by no link nothing is heard."""
 
+    adaptive = ("gradient:adaptive=true,samples=4",)
     order = "trust"
     refuses = False
     lossless = False

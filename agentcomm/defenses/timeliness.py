@@ -32,6 +32,7 @@ class TimelinessConfig(DefenseConfig):
 class Timeliness(Defense[TimelinessConfig]):
     """Remembers, per receiver, link and round, when the latest accepted message was sent, and what it said."""
 
+    adaptive = ("late",)
     order = "content"
     history = None
     changes_payloads = True

@@ -27,6 +27,9 @@ class TrimmedMeanConfig(DefenseConfig):
 class TrimmedMean(CenterRule[TrimmedMeanConfig]):
     """The mean of the values in the middle."""
 
+    answers = ("aa.l3.cross_validation",)
+    adaptive = ("little", "collude", "gradient:adaptive=true")
+
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
         """Against one attacker."""

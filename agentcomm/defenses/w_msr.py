@@ -11,7 +11,7 @@ messages that are not comparable with the receiver's own lose what they say.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -32,11 +32,12 @@ class WMSR(Defense[WMSRConfig]):
     """W-MSR with equal weights."""
 
     name = "w_msr"
+    answers = ("aa.l3.cross_validation",)
+    adaptive = ("little", "gradient:adaptive=true")
     order = "trust"
     refuses = False
     lossless = False
     changes_payloads = True
-    differentiable: ClassVar[bool] = True
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:

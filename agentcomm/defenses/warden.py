@@ -24,6 +24,7 @@ class Warden(Defense[WardenConfig]):
     """Stands between agents and their actuators; it must be trusted, and know every agent's policy and input."""
 
     order = "response"
+    answers = ("aa.l3.permission_classification",)
     adaptive = ("covert:resample=0.2",)
 
     def on_action(self, request: ActionRequest, memory: dict[str, Tensor]) -> ActionVerdicts:

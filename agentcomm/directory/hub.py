@@ -24,8 +24,9 @@ from agentcomm.contracts.directory_defense import Answer
 from agentcomm.contracts.directory_hook import DirectoryShape
 from agentcomm.contracts.outcome import DIRECTORY_COUNTS, Facts
 from agentcomm.directory.config import HALF_OPEN_STEPS, DirectoryConfig
+from agentcomm.directory.queue import serve
 from agentcomm.directory.ranking import most_able
-from agentcomm.directory.screens import DirectoryScreens, Judged, requests_of
+from agentcomm.directory.screens import DirectoryScreens, Judged, requests_of, sent_in, signed_answers
 from agentcomm.directory.shelf import Shelf
 from agentcomm.guards.directory import DirectoryGuard, Permitted
 
@@ -210,26 +211,33 @@ class Directory:
         """
         reputation = self.reputation()
         done = [guard.act(self.cards, reputation, requirement, wanted, step) for guard in self.guards]
-        judged = self._judge(done)
+        judged = self._judge(done, renew, claim)
         self._rate(done, judged.ratings)
-        served, renewed, accepted, looked = self._serve(wanted, renew, done, generator)
-        self._register(renewed, claim, done, accepted, judged.cards)
+        served, renewed, accepted, looked = self._serve(wanted, renew, done, judged, generator)
+        self._register(renewed, claim, done, accepted, judged)
         for guard, asked in zip(self.guards, looked, strict=True):
             if guard.looks_up:
                 guard.answers = self._answer_outside(asked, guard)
         answer = self._answer(requirement, wanted, served, excluded, done, generator)
         return self._send(answer, self._everywhere, requirement, own)
 
-    def _judge(self, done: list[Permitted]) -> Judged:
+    def _judge(self, done: list[Permitted], renew: Tensor, claim: Tensor) -> Judged:
         """What defenses say of the requests of this step; the hub waits no longer for those that they close."""
-        parts = {"half_open": self.state["half_open"].flip(1)} | requests_of(done)  # by steps since they came
+        parts = {"half_open": self.state["half_open"].flip(1)}  # by steps since they came
+        parts |= sent_in(done, renew)
+        if self.screens.defenses:
+            parts |= requests_of(done, self.cards, claim, self.members)
         judged = self.screens.judge(self._everywhere, parts)
         self.state["half_open"] = self.state["half_open"].masked_fill(judged.closed.flip(1), 0)
         return judged
 
     def _send(self, answer: Answer, worlds: Tensor, requirement: Tensor, own: Tensor) -> Answer:
         """What look-ups are told in the end."""
-        judged = self.screens.judge(worlds, {"requirement": requirement, "own": own}, answer)
+        if not self.screens.defenses:
+            return answer
+        cards = Cards.of({name: value[worlds] for name, value in self.cards.state().items()})
+        signed = signed_answers(answer, cards, self.members)
+        judged = self.screens.judge(worlds, {"requirement": requirement, "own": own, "answer_signed": signed}, answer)
         assert judged.answer is not None
         return judged.answer
 
@@ -271,47 +279,35 @@ class Directory:
         return self._send(answer, worlds, requirement, torch.ones_like(served))
 
     def _serve(
-        self, wanted: Tensor, renew: Tensor, done: list[Permitted], generator: torch.Generator
+        self, wanted: Tensor, renew: Tensor, done: list[Permitted], judged: Judged, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
-        """Who is among the first ``capacity`` requests: look-ups, renewals, and each attack's cards and requests.
-
-        The world's generator draws for honest requests alone, so that an attack does not change what it draws later.
-        """
-        honest = torch.cat([wanted, renew], 1)
-        present = [honest]
-        arrival = [torch.rand(honest.shape, generator=generator, device=self.device)]
-        for guard, permitted in zip(self.guards, done, strict=True):
-            sent = torch.cat([permitted.where, permitted.empty], 1)
-            present.append(sent)
-            arrival.append(torch.rand(sent.shape, generator=guard.base.own, device=self.device))
-            arrival[-1][:, permitted.where.shape[1] :] += permitted.yields
-        order = torch.cat(arrival, 1).masked_fill(~torch.cat(present, 1), torch.inf).argsort(dim=1, stable=True)
-        rank = order.argsort(1)
+        """Who is among the first ``capacity`` requests: look-ups, renewals, and each attack's cards and requests."""
         waits = self.state["half_open"]
-        first = torch.cat(present, 1) & (rank < self.config.capacity - waits.sum(1, keepdim=True))
-        parts = torch.split(first, [part.shape[1] for part in present], 1)
-        accepted = [part[:, : p.where.shape[1]] for part, p in zip(parts[1:], done, strict=True)]
-        empty = [part[:, p.where.shape[1] :] for part, p in zip(parts[1:], done, strict=True)]
+        left = self.config.capacity - waits.sum(1, keepdim=True)
+        outside = judged.cards_away[:, self.members :], judged.requests_away
+        honest, accepted, empty = serve(torch.cat([wanted, renew], 1), done, self.guards, outside, left, generator)
         more = torch.zeros(self.num_worlds, 1, dtype=torch.int64, device=self.device)
         for asked, permitted in zip(empty, done, strict=True):
             more = more + permitted.half_open * asked.sum(1, keepdim=True)
         self.state["half_open"] = torch.cat([waits, more], 1)[:, 1:]
-        served, renewed = torch.split(parts[0], [wanted.shape[1], renew.shape[1]], 1)
+        served, renewed = torch.split(honest, [wanted.shape[1], renew.shape[1]], 1)
         self._count(asked=wanted, unserved=wanted & ~served)
         return served, renewed, accepted, empty
 
     def _register(
-        self, renewed: Tensor, claim: Tensor, done: list[Permitted], accepted: list[Tensor], refused: Tensor
+        self, renewed: Tensor, claim: Tensor, done: list[Permitted], accepted: list[Tensor], judged: Judged
     ) -> None:
-        """Put up cards: members' renewed ones, then outsiders' that were served and not refused [B, M]."""
+        """Put up cards: members' renewed ones, then outsiders', as far as they were served and not refused."""
         cards = self.cards
         own = torch.arange(self.members, device=self.device).expand(self.num_worlds, -1)
         empty = Cards.empty(self.num_worlds, self.members, self.skills, self.device)
         fresh = replace(empty, present=torch.ones_like(empty.present), principal=own, origin=own, key=own, claim=claim)
-        cards, _ = cards.put(renewed, fresh, self.members)
-        bad = torch.split(refused, [where.shape[1] for where in accepted], 1) if accepted else ()
-        for guard, permitted, where, no in zip(self.guards, done, accepted, bad, strict=True):
-            cards, fits = cards.put(where & ~no, permitted.cards, self.members)
+        cards, _ = cards.put(renewed & ~judged.cards[:, : self.members], fresh, self.members)
+        sizes = [self.members, *(where.shape[1] for where in accepted)]
+        bad, plain = (torch.split(part, sizes, 1)[1:] for part in (judged.cards, judged.stripped))
+        for guard, permitted, where, no, mute in zip(self.guards, done, accepted, bad, plain, strict=True):
+            sent = replace(permitted.cards, directive=permitted.cards.directive & ~mute)
+            cards, fits = cards.put(where & ~no, sent, self.members)
             guard.taken = fits
             self._count(refused=permitted.where & ~fits, registered=fits)
         self.state |= cards.state()

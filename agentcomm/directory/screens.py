@@ -14,6 +14,7 @@ from agentcomm.base.calling import answered, calling
 from agentcomm.base.errors import HookError, NumberError
 from agentcomm.base.numbers import first_not_finite
 from agentcomm.base.state import Memory, State
+from agentcomm.contracts.cards import Cards
 from agentcomm.contracts.defense import Defense
 from agentcomm.contracts.directory_defense import Answer, DirectoryRequests, DirectoryVerdicts
 from agentcomm.contracts.directory_hook import DirectoryShape
@@ -21,9 +22,11 @@ from agentcomm.guards.directory import Permitted
 
 BY_CARD, BY_RATING, BY_AGE, BY_LOOKUP = "card_sent", "rating_sent", "half_open", "trace_name"
 REFUSALS = {"refuse_cards": BY_CARD, "refuse_ratings": BY_RATING, "close": BY_AGE, "refuse_traces": BY_LOOKUP}
+REFUSALS |= {"turn_away_cards": BY_CARD, "turn_away_requests": "request_sent", "strip": BY_CARD}
+CARD = tuple(f"card_{what}" for what in ("sent", "proved", "signed", "known", "changed", "directive"))
 PARTS: dict[str, torch.dtype] = {
-    **dict.fromkeys(("card_sent", "card_proved", "rating_sent", "rating_good", "rating_by_member"), torch.bool),
-    **dict.fromkeys(("trace_proved", "own"), torch.bool),
+    **dict.fromkeys((*CARD, "rating_sent", "rating_good", "rating_by_member"), torch.bool),
+    **dict.fromkeys(("trace_proved", "own", "request_sent"), torch.bool),
     **dict.fromkeys(("card_name", "rating_name", "half_open", "trace_name"), torch.int64),
 }
 
@@ -34,6 +37,9 @@ class Judged:
 
     Attributes:
         cards: [W, M] bool, cards not to register.
+        cards_away: [W, M] bool, those of them that take none of the hub's time.
+        requests_away: [W, E] bool, requests that take none of the hub's time.
+        stripped: [W, M] bool, cards whose descriptions no reader is shown.
         ratings: [W, M'] bool, ratings not to book.
         closed: [W, T] bool, half-open requests not to wait for, by age.
         traces: [W, Q] bool, names on traces not to believe.
@@ -41,6 +47,9 @@ class Judged:
     """
 
     cards: Tensor
+    cards_away: Tensor
+    requests_away: Tensor
+    stripped: Tensor
     ratings: Tensor
     closed: Tensor
     traces: Tensor
@@ -58,7 +67,7 @@ class DirectoryScreens(State):
     keeps = ("memories",)
 
     def __init__(self, defenses: Sequence[Defense], shape: DirectoryShape) -> None:
-        self.defenses, self.skills = list(defenses), shape.skills
+        self.defenses, self.shape = list(defenses), shape
         self.memories = [Memory(_maker(defense, shape)) for defense in self.defenses]
 
     def reset(self, worlds: Tensor) -> None:
@@ -85,8 +94,11 @@ class DirectoryScreens(State):
         seen: dict[str, Any] = {}
         if self.defenses:
             seen = {name: _nothing(worlds, dtype) for name, dtype in PARTS.items()}
-            seen["requirement"] = torch.zeros(len(worlds), 0, self.skills, device=worlds.device)
-            seen |= parts
+            seen["requirement"] = torch.zeros(len(worlds), 0, self.shape.skills, device=worlds.device)
+            seen["answer_signed"] = torch.zeros(
+                len(worlds), 0, self.shape.listed, dtype=torch.bool, device=worlds.device
+            )
+            seen |= {**parts, "members": self.shape.members}
         for defense, memory in zip(self.defenses, self.memories, strict=True):
             requests = DirectoryRequests(worlds=worlds, answer=answer, **seen)
             what = f"defense {defense.name!r}"
@@ -97,28 +109,76 @@ class DirectoryScreens(State):
                 wanted = getattr(verdicts, name)
                 refused[name] = so_far if wanted is None else so_far | wanted
             answer = answer if verdicts.answer is None else verdicts.answer
-        cards, ratings, closed, traces = refused.values()
-        return Judged(cards, ratings, closed, traces, answer)
+        return Judged(
+            cards=refused["refuse_cards"] | refused["turn_away_cards"],
+            cards_away=refused["turn_away_cards"],
+            requests_away=refused["turn_away_requests"],
+            stripped=refused["strip"],
+            ratings=refused["refuse_ratings"],
+            closed=refused["close"],
+            traces=refused["refuse_traces"],
+            answer=answer,
+        )
 
 
 def _nothing(worlds: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros(len(worlds), 0, dtype=dtype, device=worlds.device)
 
 
-def requests_of(done: Sequence[Permitted]) -> dict[str, Tensor]:
-    """What attacks send in one step, one attack's after the other's, as defenses are shown it."""
-    if not done:
-        return {}
-    rated = torch.cat([permitted.rated for permitted in done], 1)
+def sent_in(done: Sequence[Permitted], renew: Tensor) -> dict[str, Tensor]:
+    """What is sent in one step: members' new cards ([B, members] bool), then what each attack sends, in turn."""
     return {
-        "card_sent": torch.cat([permitted.where for permitted in done], 1),
-        "card_name": torch.cat([permitted.cards.principal for permitted in done], 1),
-        "card_proved": torch.cat([p.holds & (p.cards.key == p.cards.principal) for p in done], 1),
-        "rating_sent": rated,
-        "rating_name": torch.cat([_rated(p, "principal", torch.int64) for p in done], 1),
-        "rating_good": torch.cat([_rated(p, "good", torch.bool) for p in done], 1),
-        "rating_by_member": torch.zeros_like(rated),  # members report outcomes instead
+        "card_sent": torch.cat([renew, *(p.where for p in done)], 1),
+        "request_sent": torch.cat([renew[:, :0], *(p.empty for p in done)], 1),
+        "rating_sent": torch.cat([renew[:, :0], *(p.rated for p in done)], 1),
     }
+
+
+def requests_of(done: Sequence[Permitted], cards: Cards, claim: Tensor, members: int) -> dict[str, Tensor]:
+    """What the cards and ratings of :func:`sent_in` are about, as defenses are shown it.
+
+    Args:
+        done: What each attack sends.
+        cards: [B, S], those registered.
+        claim: [B, members, K], the claims on members' new cards.
+        members: Number of members.
+    """
+    own = torch.arange(members, device=claim.device).expand(len(claim), -1)
+    yes, no = torch.ones_like(own, dtype=torch.bool), torch.zeros_like(own, dtype=torch.bool)
+    kept, same = cards.of_name(own), (cards.claim.unsqueeze(1) == claim.unsqueeze(2)).all(3)
+    card: dict[str, list[Tensor]] = {
+        "name": [own],
+        "proved": [yes],
+        "signed": [yes],
+        "known": [kept.any(2)],
+        "changed": [kept.any(2) & ~(kept & same).any(2)],
+        "directive": [no],
+    }
+    signed = cards.signed(members).unsqueeze(1)
+    for p in done:
+        kept = cards.of_name(p.cards.principal)
+        card["name"].append(p.cards.principal)
+        card["proved"].append(p.holds & (p.cards.key == p.cards.principal))
+        card["signed"].append(p.holds | (signed & cards.signs(p.cards)).any(2))
+        card["known"].append(kept.any(2))
+        card["changed"].append(kept.any(2) & ~(kept & cards.same(p.cards)).any(2))
+        card["directive"].append(p.cards.directive)
+    ratings = {
+        "rating_name": torch.cat([own[:, :0], *(_rated(p, "principal", torch.int64) for p in done)], 1),
+        "rating_good": torch.cat([no[:, :0], *(_rated(p, "good", torch.bool) for p in done)], 1),
+        "rating_by_member": torch.cat(
+            [no[:, :0], *(torch.zeros_like(p.rated) for p in done)], 1
+        ),  # they report outcomes
+    }
+    return ratings | {f"card_{name}": torch.cat(values, 1) for name, values in card.items()}
+
+
+def signed_answers(answer: Answer, cards: Cards, members: int) -> Tensor:
+    """[W, Q, k] bool, whether the claims that answers show have been signed with the key on the card."""
+    at = answer.slot.clamp_min(0)
+    worlds = torch.arange(len(at), device=at.device).view(-1, 1, 1)
+    shown = (cards.claim[worlds, at] == answer.claim).all(3)
+    return shown & (answer.slot >= 0) & cards.signed(members)[worlds, at]
 
 
 def _rated(permitted: Permitted, name: str, dtype: torch.dtype) -> Tensor:

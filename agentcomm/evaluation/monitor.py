@@ -42,7 +42,8 @@ class Monitor(Stage):
         self.counts: dict[str, _Count] = {}
         self.quarantines = [stage for stage in network.stages if isinstance(stage, Quarantine)]
         self.closed = [stage.until >= 0 for stage in self.quarantines]
-        self.isolations = {stage.defense.name: self._zeros() for stage in self.quarantines}
+        self.isolated = [torch.zeros_like(stage.until) for stage in self.quarantines]
+        self.suspect = self._zeros(self.agents, self.agents + 1) > 0
         delays = any({"delay", "reorder"} & guard.base.threat.powers for guard in network.guards)
         # Messages that an attack delayed, by step and round in which they were sent: they arrive in the same slot.
         sizes = ((LIFETIME + 1) * self.rounds, self.worlds, self.agents, network.team_shape.degree + network.spare)
@@ -63,10 +64,18 @@ class Monitor(Stage):
             if by not in self.counts:
                 self.counts[by] = _Count(self.worlds, self.device)
             self.counts[by].add(score, x.scored[by], touched, self.running, x.step, *flagged)
-        for at, stage in enumerate(self.quarantines):
-            closed = (stage.until > x.step.view(-1, 1, 1)) & running
-            self.isolations[stage.defense.name] += (closed & ~self.closed[at]).sum((1, 2))
-            self.closed[at] = closed
+        if self.quarantines:
+            self._isolations(x)
+
+    @property
+    def isolations(self) -> dict[str, Tensor]:
+        """[B] links that each defense has closed."""
+        return self._closed_by(torch.ones_like(self.suspect))
+
+    @property
+    def false_isolations(self) -> dict[str, Tensor]:
+        """[B] those of them on which, and on whose other end, no attack has acted in the episode."""
+        return self._closed_by(~self.suspect)
 
     def contact(self) -> Contact | None:
         """Where the attack first reached the team; None without an attack on messages."""
@@ -75,6 +84,33 @@ class Monitor(Stage):
     def scored(self) -> dict[str, ScoredMessages]:
         """The messages that each defense scored."""
         return {by: count.scored() for by, count in self.counts.items()}
+
+    def _closed_by(self, where: Tensor) -> dict[str, Tensor]:
+        """[B] closed links among those of ``where`` [B, N, N + 1], by defense; one may be deployed twice."""
+        found: dict[str, Tensor] = {}
+        for stage, count in zip(self.quarantines, self.isolated, strict=True):
+            if not stage.used:
+                continue
+            total = (count * where).sum((1, 2))
+            found[stage.defense.name] = found.get(stage.defense.name, 0) + total
+        return found
+
+    def _isolations(self, x: Exchange) -> None:
+        """Count closed links, and note the links that attacks act on, by themselves or through their senders."""
+        running = self.running.view(-1, 1, 1)
+        for at, stage in enumerate(self.quarantines):
+            closed = (stage.until > x.step.view(-1, 1, 1)) & running
+            self.isolated[at] += closed & ~self.closed[at]
+            self.closed[at] = closed
+        if not self.attacked:
+            return
+        acted = torch.zeros_like(self.edges).scatter_add_(2, x.link, (x.effects.touched & running).long())
+        self.suspect |= acted > 0
+        if x.insider is not None:
+            origin = x.departed.origin.clamp(0, self.agents).flatten(1)
+            acted = self._zeros(self.agents + 1)
+            acted.scatter_add_(1, origin, (x.insider.touched & running).flatten(1).long())
+            self.suspect |= (acted > 0).unsqueeze(1)
 
     def _zeros(self, *sizes: int) -> Tensor:
         return torch.zeros(self.worlds, *sizes, dtype=torch.int64, device=self.device)

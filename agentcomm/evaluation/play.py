@@ -183,6 +183,7 @@ class Tally:
             contact=monitor.contact(),
             scored=monitor.scored(),
             isolations=monitor.isolations,
+            false_isolations=monitor.false_isolations,
             numbers=self.numbers,
             frames=frames,
         )

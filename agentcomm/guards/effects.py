@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from agentcomm.base.errors import HookError
-from agentcomm.contracts.edits import Envelopes, Fragments, MessageEdits
+from agentcomm.contracts.edits import Envelopes, MessageEdits
+from agentcomm.contracts.fragments import ForgedFragments
 from agentcomm.contracts.traffic import HEADER, HOPS, LIFETIME, Traffic
 from agentcomm.guards.returned import Form
 
@@ -24,7 +25,7 @@ class Effects:
         tampered: [B, N, M] bool.
         forged: [B, N, M] bool.
         delay: [B, N, M] int64, steps.
-        fragments: Injected fragments; None for none.
+        fragments: Fragments put on the wire or taken off it; None for none.
         unsaid: [B, N, M] bool, dropped messages that a compromised sender never sent, which cost no bytes; None for
             none.
         repeated: [B, N, M] int64, injected fragments that repeat honest ones, which reassembly discards; None for none.
@@ -34,9 +35,15 @@ class Effects:
     tampered: Tensor
     forged: Tensor
     delay: Tensor
-    fragments: Fragments | None = None
+    fragments: ForgedFragments | None = None
     unsaid: Tensor | None = None
     repeated: Tensor | None = None
+
+    @property
+    def touched(self) -> Tensor:
+        """[B, N, M] bool, slots in which it did anything."""
+        touched = self.dropped | self.tampered | self.forged | (self.delay > 0)
+        return touched if self.fragments is None else touched | (self.fragments.count() > 0)
 
     def and_then(self, later: Effects) -> Effects:
         """These effects combined with those of an attack that acts afterwards."""
@@ -51,20 +58,15 @@ class Effects:
         )
 
 
-def count_fragments(fragments: Fragments) -> Tensor:
-    """[B, N, M] int64, number of injected fragments."""
-    return fragments.begin + fragments.early + fragments.middle
-
-
 def _sum(first: Tensor, second: Tensor | None) -> Tensor:
     return first if second is None else first + second
 
 
-def _both(first: Fragments | None, second: Fragments | None) -> Fragments | None:
+def _both(first: ForgedFragments | None, second: ForgedFragments | None) -> ForgedFragments | None:
     """Fragments of two attacks."""
     if first is None or second is None:
         return first or second
-    return Fragments(first.begin + second.begin, first.early | second.early, first.middle | second.middle)
+    return first.and_then(second)
 
 
 def forms_of(traffic: Traffic, injections: int) -> dict[str, Form]:
@@ -77,8 +79,10 @@ def forms_of(traffic: Traffic, injections: int) -> dict[str, Form]:
     slots, width, number = tuple(traffic.present.shape), traffic.spoken.shape[-1], traffic.spoken.dtype
     places = (*slots[:2], injections)
     return {
-        **dict.fromkeys(("drop", "modify", "fragments.early", "fragments.middle"), (slots, torch.bool)),
-        **dict.fromkeys(("delay", "fragments.begin"), (slots, torch.int64)),
+        **dict.fromkeys(("drop", "modify"), (slots, torch.bool)),
+        **{f"fragments.{name}": (slots, torch.bool) for name in ("early", "middle", "missing")},
+        **{f"fragments.{name}": (slots, torch.int64) for name in ("begin", "stray", "sender")},
+        "delay": (slots, torch.int64),
         "change": ((*slots, width), number),
         "inject.where": (places, torch.bool),
         "inject.payload": ((*places, width), number),
@@ -98,10 +102,14 @@ def check_edits(who: str, edits: MessageEdits) -> None:
     """
     if edits.modify is not None and edits.change is None:
         raise HookError(f"{who}: edits.modify needs edits.change")
-    if edits.fragments is not None and edits.fragments.begin.numel():
-        least, most = (int(x) for x in edits.fragments.begin.aminmax())
-        if least < 0 or most > MOST_FRAGMENTS:
-            raise HookError(f"{who}: edits.fragments.begin must be in 0 .. {MOST_FRAGMENTS}, not {least} .. {most}")
+    for name in ("begin", "stray"):
+        count = None if edits.fragments is None else getattr(edits.fragments, name)
+        if count is not None and count.numel():
+            least, most = (int(x) for x in count.aminmax())
+            if least < 0 or most > MOST_FRAGMENTS:
+                raise HookError(
+                    f"{who}: edits.fragments.{name} must be in 0 .. {MOST_FRAGMENTS}, not {least} .. {most}"
+                )
 
 
 def completed(inject: Envelopes) -> Envelopes:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.base.state import State
-from agentcomm.contracts.edits import Envelopes, Fragments, MessageEdits
+from agentcomm.contracts.edits import Envelopes, MessageEdits
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Position, Power
 from agentcomm.contracts.traffic import HEADER, LIFETIME, Traffic
@@ -192,7 +192,8 @@ class MessageGuard(State):
             if self.base.run_as == "control":
                 repeated = each.sum(-1)
             else:
-                fragments = Fragments(each[..., 2:].sum(-1), each[..., 0], each[..., 1])
+                assert edits.fragments is not None
+                fragments = self._permits.put(edits.fragments, each)
         if dropped.any():
             traffic = replace(traffic, present=traffic.present & ~dropped)
         delay = delay.masked_fill(dropped, 0)

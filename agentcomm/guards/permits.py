@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.contracts.edits import Envelopes, Fragments
+from agentcomm.contracts.fragments import ForgedFragments
 from agentcomm.contracts.traffic import Traffic
 from agentcomm.guards.base import GuardBase
 from agentcomm.guards.seen import SeenMessages
@@ -55,27 +56,54 @@ class Permits:
         return None
 
     def fragments(self, wanted: Fragments, traffic: Traffic, reach: Tensor) -> Tensor | None:
-        """[B, N, M, 2 + F] bool, permitted fragments: early, middle, and up to F that begin another message."""
-        counts = torch.arange(int(wanted.begin.max()) if wanted.begin.numel() else 0, device=wanted.begin.device)
-        begin = counts < wanted.begin.unsqueeze(-1)
+        """[B, N, M, 3 + F + F'] bool, permitted fragments: early, middle, missing; up to F begun, F' stray ones."""
+        begin = _one_by_one(wanted.begin)
+        stray = begin[..., :0] if wanted.stray is None else _one_by_one(wanted.stray)
+        missing = torch.zeros_like(wanted.early) if wanted.missing is None else wanted.missing
         named = torch.stack([wanted.early, wanted.middle], -1)
-        all_ = torch.cat([named, begin], -1)
+        if "drop" not in self.threat.powers:
+            self.violate("drop fragments without the power to", missing)
+            missing = torch.zeros_like(missing)
+        all_ = torch.cat([named, begin, stray], -1)
         if not {"inject", "replay"} & self.threat.powers:
             self.violate("fragments without the power to inject", all_)
-            return None
+            named, begin, stray = (torch.zeros_like(part) for part in (named, begin, stray))
         if self.threat.position.kind in ("observer", "hub"):
             self.violate(f"fragments from position {self.threat.position.kind}", all_)
             return None
         if "inject" not in self.threat.powers:
             seen = self.seen.anything().view(*traffic.source.shape[:2], 1, 1)
-            self.violate("fragments of what it has not seen", named)
-            self.violate("fragments of what it has not seen", begin & ~seen)
-            named, begin = torch.zeros_like(named), begin & seen
+            if wanted.sender is not None:  # copies keep the name that is on them
+                named_by = wanted.sender.clamp(0, self.seen.names.shape[2] - 1)
+                seen = seen & self.seen.names.gather(2, named_by).unsqueeze(-1)
+            self.violate("fragments of what it has not seen", torch.cat([named, begin & ~seen, stray], -1))
+            named, begin, stray = torch.zeros_like(named), begin & seen, torch.zeros_like(stray)
+        loose = torch.cat([begin, stray], -1)
+        if wanted.sender is not None:
+            inside = ((wanted.sender >= 0) & (wanted.sender <= len(self.links))).unsqueeze(-1)
+            self.violate("fragments from an unknown sender", loose & ~inside)
+            loose = loose & inside
         if self.threat.position.kind == "edge":
-            on_link = self.links.any(1).view(1, -1, 1, 1)
-            self.violate("fragments out of reach", torch.cat([named & ~reach.unsqueeze(-1), begin & ~on_link], -1))
-            named, begin = named & reach.unsqueeze(-1), begin & on_link
-        return torch.cat([named, begin], -1)
+            here, on_link = reach.unsqueeze(-1), self.links.any(1).view(1, -1, 1, 1)
+            self.violate("fragments out of reach", torch.cat([named & ~here, loose & ~on_link], -1))
+            named, loose = named & here, loose & on_link
+        self.violate("drop out of reach", missing & ~reach)
+        return torch.cat([named, (missing & reach).unsqueeze(-1), loose], -1)
+
+    def put(self, wanted: Fragments, paid: Tensor) -> ForgedFragments:
+        """The fragments [B, N, M, 3 + F + F'] that are paid for; one that reads continues chains that need no key."""
+        begun = int(wanted.begin.max()) if wanted.begin.numel() else 0
+        early, middle, missing = paid[..., 0], paid[..., 1], paid[..., 2]
+        outsider = torch.full_like(wanted.begin, len(self.links))
+        return ForgedFragments(
+            begin=paid[..., 3 : 3 + begun].sum(-1),
+            stray=paid[..., 3 + begun :].sum(-1),
+            early=early,
+            middle=middle,
+            missing=missing,
+            sender=outsider if wanted.sender is None else wanted.sender,
+            chained=torch.full_like(early, "read" in self.threat.powers),
+        )
 
     def _may_address(self, inject: Envelopes) -> Tensor:
         """[B, N, S] bool, messages with permitted addresses: on-path attackers inject on their own links only."""
@@ -115,3 +143,9 @@ class Permits:
             self.violate("modify beyond the length", modify & (longest > length * (1 + 1e-5)))
             change = change * (length / longest.clamp_min(max(length, 1e-30))).unsqueeze(-1)
         return modify, change
+
+
+def _one_by_one(count: Tensor) -> Tensor:
+    """[..., F] bool, the first ``count`` [...] of F."""
+    most = int(count.max()) if count.numel() else 0
+    return torch.arange(most, device=count.device) < count.unsqueeze(-1)

@@ -17,17 +17,22 @@ class SeenMessages(State):
 
     Attributes:
         seen: [B, T, rounds, N, M] int64 by step, 0 for no message; T grows with the longest episode.
+        names: [B, N, N + 1] bool, claimed senders of messages to each receiver.
     """
 
-    keeps = ("seen",)
+    keeps = ("seen", "names")
 
     def __init__(self, team_shape: TeamShape) -> None:
         shape = (team_shape.num_worlds, 0, team_shape.rounds, team_shape.num_agents, 0)
         self.seen = torch.zeros(shape, dtype=torch.int64, device=team_shape.device)
+        agents = team_shape.num_agents
+        names = (team_shape.num_worlds, agents, agents + 1)
+        self.names = torch.zeros(names, dtype=torch.bool, device=team_shape.device)
 
     def reset(self, worlds: Tensor) -> None:
         """Forget the given worlds' episodes ([W] indices)."""
         self.seen[worlds] = 0
+        self.names[worlds] = False
 
     def anything(self) -> Tensor:
         """[B, N] bool, whether any message to that receiver was seen."""
@@ -52,6 +57,10 @@ class SeenMessages(State):
             self.seen = grown
         prints = _fingerprint(traffic, keyring.digests(traffic))
         self.seen[torch.arange(len(step), device=step.device), step, round_] = torch.where(reach, prints, 0)
+        last = self.names.shape[2] - 1
+        self.names |= self.names.new_zeros(self.names.shape).scatter_reduce(
+            2, traffic.sender.clamp(0, last), reach, "amax"
+        )
 
     def known(self, inject: Envelopes, digests: Tensor) -> Tensor:
         """[B, N, S] bool, whether the attack saw exactly this message at the step, round and receiver of its header."""

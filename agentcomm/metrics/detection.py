@@ -120,6 +120,18 @@ class Isolations(Metric):
         return 1000.0 * torch.stack(closed).sum(0) if closed else None
 
 
+class FalseIsolations(Metric):
+    """Closed links on which, and on whose other end, no attack acted in the episode, per 1,000 episodes."""
+
+    unit, better, source = "per 1,000 episodes", "lower", FALSE_ALARMS
+    group: ClassVar[Group] = "detection"
+
+    def by_episode(self, episodes: Episodes) -> Tensor | None:
+        """[B] links of all defenses, in thousandths; None without a defense that closes links."""
+        closed = list(episodes.false_isolations.values())
+        return 1000.0 * torch.stack(closed).sum(0) if closed else None
+
+
 def curve(scored: ScoredMessages) -> list[list[float]]:
     """ROC curve of a defense's scores: [false, true positive rate] at up to ``POINTS`` thresholds, highest first.
 

@@ -33,8 +33,10 @@ class Exchange:
         sent: [B, N, M] bool, messages that agents send.
         put: [B, N, M] bool, all messages that agents, defenses and attacks put on the wire.
         effects: Effects of attacks in this exchange.
+        insider: Effects of compromised senders among them; None without such attacks.
         forged: [B, N, M] bool, messages in ``traffic`` that an attack put on the wire.
         tampered: [B, N, M] bool, messages in ``traffic`` that an attack changed.
+        altered: [B, N, M] bool, messages in ``traffic`` that an attack changed after their senders had sealed them.
         lost: [B, N, M] bool, messages that the channels lost.
         covered: [B, N, M] bool, delayed messages in whose slots an earlier message arrives now.
         size: [B, N, M] int64 bytes of the messages put on the wire.
@@ -47,6 +49,7 @@ class Exchange:
         scored: [B, N, M] bool, messages that got a score, by the name of the defense.
         flagged: [B, N, M] bool, those of them that the defense refused, scaled or replaced, by its name; without
             defenses that judge inboxes as a whole.
+        shut_out: [B, N, M] bool, messages refused for a link or gate that a defense has closed; None for none.
         repaired: [B, N, M] bool, refused messages in whose places receivers hear something else; None for none.
         answerable: [B, N, M] int64, who has to answer for each message, by the name of the defense that says so.
         coding: [B, N, D] coding error of each payload; None without a codec.
@@ -71,6 +74,7 @@ class Exchange:
     effects: Effects
     forged: Tensor
     tampered: Tensor
+    altered: Tensor
     lost: Tensor
     covered: Tensor
     size: Tensor
@@ -82,6 +86,8 @@ class Exchange:
     scores: dict[str, Tensor] = field(default_factory=dict)
     scored: dict[str, Tensor] = field(default_factory=dict)
     flagged: dict[str, Tensor] = field(default_factory=dict)
+    insider: Effects | None = None
+    shut_out: Tensor | None = None
     repaired: Tensor | None = None
     answerable: dict[str, Tensor] = field(default_factory=dict)
     coding: Tensor | None = None
@@ -134,6 +140,7 @@ class Exchange:
             effects=Effects(none, none, none, zero),
             forged=none,
             tampered=none,
+            altered=none,
             lost=none,
             covered=none,
             size=zero,

@@ -11,7 +11,7 @@ from torch import Tensor
 from agentcomm.base.numbers import Numbers
 from agentcomm.base.state import Memory, State
 from agentcomm.contracts.channel import Channel, ChannelInput, compose
-from agentcomm.contracts.edits import Fragments
+from agentcomm.contracts.fragments import ForgedFragments, Reassembly
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import LIFETIME, Traffic
 from agentcomm.network.transit import Transit
@@ -87,7 +87,8 @@ class Link(State):
         delay: Tensor,
         step: Tensor,
         round_: int,
-        fragments: Fragments | None = None,
+        fragments: ForgedFragments | None = None,
+        reassembly: Reassembly | None = None,
         numbers: Numbers | None = None,
     ) -> Passed:
         """Carry one exchange.
@@ -100,7 +101,8 @@ class Link(State):
             delay: [B, N, M] int64 delay by attacks, in steps.
             step: [B] int64.
             round_: Round within the step.
-            fragments: Additional fragments that attacks put on the wire.
+            fragments: What attacks did to fragments.
+            reassembly: Checks fragments before they take up a buffer; None if receivers accept all.
             numbers: Where delays are noted, which must be finite; None for nowhere.
         """
         entering = ChannelInput(
@@ -113,6 +115,7 @@ class Link(State):
             round_,
             self.generator,
             fragments,
+            reassembly,
         )
         did = compose(self.channels, [memory.tensors for memory in self.memories], entering, numbers)
         seconds = did.seconds + delay * self.step_seconds

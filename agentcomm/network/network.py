@@ -30,6 +30,7 @@ from agentcomm.network.exchange import Exchange, PredictLogits
 from agentcomm.network.ledger import Ledger
 from agentcomm.network.link import Link
 from agentcomm.network.prediction import Prediction
+from agentcomm.network.reassembly import CheckedReassembly
 from agentcomm.network.record import ExchangeRecord, records_of
 from agentcomm.network.stages.accounts import Count, Spread
 from agentcomm.network.stages.covering import Cover, Discard, Pad
@@ -139,6 +140,8 @@ class Network(State):
         spreading = [guard for guard in guards if guard.base.threat.position.spreads]
         memory = Memory(dict if codec is None else codec.memory)
         used = [(d, m, defense_hooks(type(d))) for d, m in zip(self.defenses, self.memories, strict=True)]
+        checks = [(d, m) for d, m, h in used if "reassemble" in h]
+        check = CheckedReassembly(checks, self.team_shape) if checks else None
         screens = [(ORDERS.index(d.order) >= READING, Screen(d, m, transport)) for d, m, h in used if "screen" in h]
         responding = [(d, m, Quarantine(d, self.team_shape)) for d, m, h in used if "respond" in h]
         return [
@@ -149,7 +152,7 @@ class Network(State):
             *([AttackWire(on_wire, self.keyring)] if on_wire else []),
             Send(transport, sealed, plain, PLAIN if codec is None else codec.name, added),
             *(Pad(d) for d, _, h in used if "pad" in h),
-            *([] if self.link is None else [Carry(self.link, transport, self.ledger)]),
+            *([] if self.link is None else [Carry(self.link, transport, self.ledger, check)]),
             Receive(transport),
             *([Discard()] if any("cover" in h for _, _, h in used) else []),
             *([CloseGates()] if self.spare or self.link is not None else []),
@@ -163,6 +166,12 @@ class Network(State):
             Count(self.ledger, bool(guards), self.copies),
             *(Respond(*response, self.keyring, proofs) for response in responding),
         ]
+
+    def given_up(self, step: Tensor) -> Tensor | None:
+        """[B, N, N] bool, senders whose links receivers have given up in the steps [B]; None if they give up none."""
+        stages = [stage for stage in self.stages if isinstance(stage, Quarantine) and stage.defense.reselects]
+        closed = [stage.until[..., :-1] >= step.view(-1, 1, 1) for stage in stages]
+        return torch.stack(closed).any(0) if closed else None
 
     def reset(self, worlds: Tensor) -> None:
         """Reset the given worlds ([W] indices) for new episodes; counters continue."""

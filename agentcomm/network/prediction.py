@@ -6,27 +6,34 @@ defense had changed nothing (backward-pass approximation: Athalye, Carlini and W
 false sense of security", ICML 2018, section 4.1). Rejected messages are masked.
 
 Messages are sealed as they will be when the attack is done: those of a compromised agent with its key, and those on
-the wire not anew, so that changes break their seals. Channels, later rounds' defenses and votes over subsets of
-messages are not predicted.
+the wire not anew, so that changes break their seals. Of a vote over subsets of messages, the mean log-probability of a
+few members is predicted. Channels, and what defenses do in later rounds, are not.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from agentcomm.base.state import Memory, State
+from agentcomm.contracts.inbox import Members
 from agentcomm.contracts.traffic import Traffic
 from agentcomm.contracts.verdicts import Draws
 from agentcomm.network.exchange import Exchange
+from agentcomm.network.stages.covering import Discard
 from agentcomm.network.stages.defending import Aggregate, Quarantine, Screen
 from agentcomm.network.stages.receiving import CloseGates, Decode
 from agentcomm.network.stages.stage import Stage
+from agentcomm.network.stages.voting import ChooseSubsets
 from agentcomm.wire.keyring import Keyring
+
+RECEIVING = (Discard, CloseGates, Quarantine, Screen, Decode, Aggregate, ChooseSubsets)
+MEMBERS = 8  # members of a vote that are asked, at most
 
 
 class Prediction(State):
@@ -42,9 +49,7 @@ class Prediction(State):
     keeps = ("generator",)
 
     def __init__(self, stages: Sequence[Stage], keyring: Keyring, sealed: bool, seed: int) -> None:
-        self.stages = [
-            stage for stage in stages if isinstance(stage, CloseGates | Quarantine | Screen | Decode | Aggregate)
-        ]
+        self.stages = [stage for stage in stages if isinstance(stage, RECEIVING)]
         self.keyring, self.sealed = keyring, sealed
         self.generator = torch.Generator(keyring.episode.device).manual_seed(seed)
 
@@ -59,19 +64,22 @@ class Prediction(State):
         assert x.predict_logits is not None
         if at_sender and self.sealed:
             traffic = self.keyring.seal(traffic)
-        fresh = {"refused": {}, "scores": {}, "scored": {}, "flagged": {}, "answerable": {}, "repaired": None}
-        twin = replace(x, traffic=traffic, arrived=traffic, numbers=None, traced=True, **fresh)
+        fresh: dict[str, Any] = {name: {} for name in ("refused", "scores", "scored", "flagged", "answerable")}
+        fresh |= {"repaired": None, "shut_out": None}
+        twin = replace(x, traffic=traffic, arrived=traffic, members=None, numbers=None, traced=True, **fresh)
         memories: dict[int, Memory] = {}
         for stage in self.stages:
             self._run(self._copy(stage, memories), twin)
         seen = twin.traffic
         if seen.delta is not None:  # even if masked, a huge payload overflows to NaN
             seen = replace(seen, delta=seen.delta.masked_fill(~seen.present.unsqueeze(-1), 0.0))
-        return x.predict_logits(seen)
+        if twin.members is None:
+            return x.predict_logits(seen)
+        return torch.stack([x.predict_logits(part).log_softmax(-1) for part in _parts(seen, twin.members)]).mean(0)
 
     def _copy(self, stage: Stage, memories: dict[int, Memory]) -> Stage:
         """A stage with a copied memory, which it shares with the copies of stages that share the original."""
-        if not isinstance(stage, Screen | Aggregate | Decode):
+        if not isinstance(stage, Screen | Aggregate | ChooseSubsets | Decode):
             return stage  # it keeps nothing, or only reads what it keeps
         twin, memory = copy.copy(stage), stage.memory
         if id(memory) not in memories:
@@ -93,6 +101,15 @@ class Prediction(State):
             stage(x)
         x.traffic = _straight_through(before, x.traffic)
         return None
+
+
+def _parts(traffic: Traffic, members: Members) -> Iterator[Traffic]:
+    """What some members of a vote hear, evenly spaced among them."""
+    for number in torch.linspace(0, len(members) - 1, min(len(members), MEMBERS)).long().tolist():
+        part = replace(traffic, present=traffic.present & members.heard[number])
+        if members.noise:
+            part = part.add_payload(part.present, members.noise * members.randn(*part.payload().shape))
+        yield part
 
 
 def _differentiable(stage: Stage) -> bool:

@@ -178,6 +178,10 @@ def _check_trainable(defense: Defense) -> None:
             f"defense {defense.name!r} cannot be used in training: it learns from {defense.calibration} clean episodes"
             " of the trained team, which does not exist yet; list it under evaluation.defenses"
         )
+    if not defense.in_training or defense.reselects:
+        reason = "links that it closes are replaced (reselect=true), which the update cannot credit"
+        reason = reason if defense.in_training else "it is for evaluation only"
+        raise RequirementError(f"defense {defense.name!r} cannot be used in training: {reason}")
 
 
 def _check_planned(config: RunConfig, world: World, policy: CommPolicy) -> None:
@@ -262,6 +266,7 @@ def deployment(
         shape=shape_of(world, policy),
         environment=world.name,
         directory=isinstance(world, DirectoryWorld),
+        votes=world.votes,
         gated=policy.gate is not None,
         remembers=policy.keeps_heard,
         codec=codec,

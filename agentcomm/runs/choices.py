@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from agentcomm.base import registry
-from agentcomm.base.errors import ConfigError, together
+from agentcomm.base.errors import ConfigError, PluginError, RequirementError, together
 from agentcomm.base.fields import Strict
 from agentcomm.base.registry import Axis
 from agentcomm.base.text import shorten
@@ -182,6 +183,25 @@ def check_choices(chosen: Iterable[tuple[Axis, Choice]]) -> None:
         AgentcommError: If a plug-in is unknown or an argument is invalid; the text names all mistakes.
     """
     together(*(partial(build, axis, choice) for axis, choice in chosen))
+
+
+def check_group(group: Sequence[Choice]) -> None:
+    """Check that defenses can act together in their order.
+
+    Raises:
+        ConfigError: If a defense is given twice, or one needs what another takes away before it.
+    """
+    labels = [choice.label for choice in group]
+    if twice := [label for label, number in Counter(labels).items() if number > 1]:
+        raise ConfigError(f"{'+'.join(labels)} contains a defense twice: {twice[0]}; name it once")
+    from agentcomm.contracts.defense import misplaced  # not before it is needed: torch takes a second
+
+    try:
+        problem = misplaced([registry.find("defense", choice.name) for choice in group])
+    except PluginError:  # which the check of its arguments reports
+        return
+    if problem is not None:
+        raise RequirementError(f"defenses {'+'.join(labels)} cannot be used together: {problem}")
 
 
 def build(axis: Axis, choice: Choice) -> Any:

@@ -32,6 +32,7 @@ from agentcomm.runs.choices import (
     TransportConfig,
     apply_override,
     check_choices,
+    check_group,
     split_joined,
 )
 from agentcomm.runs.conditions import ConditionsConfig
@@ -174,10 +175,16 @@ class RunConfig(Strict):
         conditions = [] if "environment" in without else self.evaluation.expand(self.transport)
         together(
             lambda: check_choices((axis, choice) for key, axis, choice in chosen if key not in without),
+            *(partial(check_group, group) for group in self._groups(without)),
             lambda: check_schedule(self.setup, () if set(without) & _SCHEDULED else self.training.schedule),
             *(partial(under.check, self.environment) for under in conditions),
         )
         return self
+
+    def _groups(self, without: Collection[str]) -> list[tuple[Choice, ...]]:
+        """The defenses that act together, in training and in evaluation, without those of some top-level keys."""
+        planned = [] if "evaluation" in without else list(self.evaluation.defenses)
+        return planned if "defenses" in without else [self.defenses, *planned]
 
     def import_plugins(self) -> None:
         """Import the modules named in ``plugins``."""

@@ -15,7 +15,7 @@ from agentcomm.base.explain import explain
 from agentcomm.base.plugin import Plugin
 from agentcomm.base.registry import Axis, article, find
 from agentcomm.base.text import shorten
-from agentcomm.runs.choices import Choice, build, split_joined
+from agentcomm.runs.choices import Choice, build, check_group, split_joined
 from agentcomm.runs.conditions import Conditions, ConditionsConfig
 from agentcomm.runs.folder import Run, open_run, run_folder
 
@@ -110,9 +110,7 @@ def group_of(given: Any) -> Group:
         AgentcommError: If something in it is wrong; the text names all mistakes.
     """
     group = tuple(_all(partial(choice_of, "defense"), _each(split_joined(given), "defenses")))
-    labels = [choice.label for choice in group]
-    if len(set(labels)) < len(labels):
-        raise ConfigError(f"{'+'.join(labels)} contains a defense twice")
+    check_group(group)
     return group
 
 

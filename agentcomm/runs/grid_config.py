@@ -16,7 +16,7 @@ from agentcomm.base.errors import ConfigError, did_you_mean, together
 from agentcomm.base.explain import explain
 from agentcomm.base.fields import Strict
 from agentcomm.base.modules import import_modules
-from agentcomm.runs.choices import Choice, check_choices, split_joined
+from agentcomm.runs.choices import Choice, check_choices, check_group, split_joined
 from agentcomm.runs.conditions import ConditionsConfig
 from agentcomm.runs.config import RunConfig, TrainingConfig
 
@@ -104,7 +104,8 @@ class GridConfig(Strict):
         chosen += [("policy", choice) for choice in self.policies]
         chosen += [("attack", choice) for choice in self.budgeted()]
         chosen += [("defense", choice) for group in self.defenses for choice in group]
-        together(lambda: check_choices(chosen), *(partial(_check_run, run) for run in self.runs))
+        groups = (partial(check_group, group) for group in self.defenses)
+        together(lambda: check_choices(chosen), *groups, *(partial(_check_run, run) for run in self.runs))
         names = Counter(config.name for config in self.to_train())
         if twice := [name for name, number in names.items() if number > 1]:
             raise ConfigError(f"environments and policies: {', '.join(twice)} would be trained twice; name each once")

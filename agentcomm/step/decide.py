@@ -16,11 +16,12 @@ from agentcomm.contracts.traffic import Links
 from agentcomm.step.actions import choose_action, draw_action_noise
 from agentcomm.step.comms import Comms
 from agentcomm.step.gates import GateControl, closed_links, drop_links, make_links, open_gates
-from agentcomm.step.hooks import ask, ask_at, ask_graph, ask_memory
+from agentcomm.step.hooks import ask, ask_at, ask_graph, ask_memory, ask_ranking
 from agentcomm.step.interpreter import Interpreter
 from agentcomm.step.message_noise import add_message_noise, draw_message_noise
 from agentcomm.step.perceive import perceive
 from agentcomm.step.preview import predict_logits
+from agentcomm.step.reselect import reselect
 from agentcomm.step.turns import decide_sequentially
 from agentcomm.step.vote import count_votes, member_logits, vote_logits
 
@@ -110,6 +111,9 @@ def decide(
         interpreter.begin(*shape)
     graph, draw = (graph, step[:0]) if graph is not None else _new_graph(policy, hidden, generator)
     graph = ask_at(policy.topology, graph, step)
+    given_up = None if comms is None else comms.network.given_up(step)
+    if given_up is not None:
+        graph = reselect(graph, given_up, ask_ranking(policy.topology, shape[1]), alive)
     explores = learning and generator is not None
     gates = open_gates(policy, hidden, generator, control, explores)
     with calling(f"topology {policy.topology.name!r}", "graph"):  # whose senders may not be agents

@@ -86,6 +86,19 @@ def ask_at(topology: Topology, graph: Graph, step: Tensor) -> Graph:
     return now
 
 
+def ask_ranking(topology: Topology, agents: int) -> Tensor | None:
+    """A topology's scores [N, N] of senders; None without a preference.
+
+    Raises:
+        HookError: If it raises an error, or returns something else.
+    """
+    what = f"topology {topology.name!r}"
+    with calling(what, "ranking"):
+        ranking = topology.ranking()
+    check_tensor(what, "ranking", ranking, (agents, agents), torch.float32)
+    return ranking
+
+
 def ask_graph(topology: Topology, draw: Tensor | None, worlds: int, agents: int, hidden: Tensor | None = None) -> Graph:
     """Let a topology make graphs.
 

@@ -40,8 +40,8 @@ class Frame(Attack[FrameConfig]):
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
-        """In the victim's name, and on its links."""
-        return {"": {"burst": 1, "period": 3}, "tamper": {"how": "tamper", "victim": 1}}
+        """In the victim's name."""
+        return {"": {"burst": 1, "period": 3}}
 
     def __init__(self, config: FrameConfig, team_shape: TeamShape) -> None:
         super().__init__(config, team_shape)

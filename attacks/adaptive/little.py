@@ -42,8 +42,8 @@ class Little(Adaptive[LittleConfig]):
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
-        """A minority of every inbox, and one compromised agent."""
-        return {"": {"z": [1.0, 2.0]}, "at node": {"node": 1, "z": [1.5]}}
+        """A minority of every inbox."""
+        return {"": {"z": [1.0, 2.0]}}
 
     def memory(self) -> dict[str, Tensor]:
         """Sums over what was said in its reach in this episode: ``count`` [B, rounds], ``sum``, ``squares`` [.., D]."""

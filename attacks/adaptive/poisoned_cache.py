@@ -1,8 +1,8 @@
 """poisoned_cache: be in the directory's last good answers, then keep it too busy to give better ones.
 
-Aimed at ``cached_answers`` and ``last_good``, which go on with what the directory said last: an answer that was
-poisoned once is used again, and the outsider's card stays in it although its reputation has fallen. First it registers
-a card that claims every skill; then it sends more empty requests than the hub can serve.
+Aimed at ``last_good``, which goes on with what the directory said last: an answer that was poisoned once is used again,
+and the outsider's card stays in it although its reputation has fallen. First it registers a card that claims every
+skill; then it sends more empty requests than the hub can serve.
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ class Substitute(Adaptive[SubstituteConfig]):
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
-        """By changes, and bit for bit."""
-        return {"": {"tries": 2}, "exact": {"tries": 2, "exact": True}}
+        """Bit for bit."""
+        return {"": {"tries": 2, "exact": True}}
 
     def threat_model(self) -> ThreatModel:
         """Reads, and modifies, or (``exact``) drops and injects; knows the policy and the deployed defenses."""

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.contracts.directory_hook import DirectoryView
+from agentcomm.contracts.directory_hook import DirectoryEdits, DirectoryView
 from agentcomm.contracts.outcome import Facts
 from attacks.directory.stranger import Stranger, StrangerConfig
 
@@ -20,6 +20,7 @@ class RugPullConfig(StrangerConfig):
     whitewash: bool = Field(
         False, description="register under a new name once its reputation is below a stranger's (whitewashing)"
     )
+    rename: bool = Field(False, description="change its name with its behavior, as where cards are pinned")
 
 
 class RugPull(Stranger[RugPullConfig]):
@@ -34,6 +35,12 @@ class RugPull(Stranger[RugPullConfig]):
     def edition(self, view: DirectoryView) -> Tensor:
         """0 before its behavior changes and 1 after."""
         return (view.step >= self.config.turn).long().unsqueeze(1)
+
+    def on_directory(self, view: DirectoryView) -> DirectoryEdits:
+        """Take a new name for the changed card, if it has to."""
+        if self.config.rename and view.members + 1 < view.principals:
+            view.memory["used"].copy_(view.memory["used"].maximum(self.edition(view)))
+        return super().on_directory(view)
 
     def traits(self, view: DirectoryView, edition: Tensor) -> dict[str, Tensor]:
         """Quality before and after the change, and its claims."""

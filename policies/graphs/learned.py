@@ -92,6 +92,10 @@ class LearnedGraph(LearnedTopology[L_co]):
         """Logits alpha [N, N] of edges (row: receiver)."""
         return self.edges
 
+    def ranking(self) -> Tensor:
+        """The logits."""
+        return self.logits().detach()
+
     def anneal(self, progress: float) -> None:
         """Set temperature and phase for the progress of training (0 .. 1)."""
         c = self.config

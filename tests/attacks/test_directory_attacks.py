@@ -215,7 +215,7 @@ def test_who_knows_no_cards_climbs_by_what_look_ups_show() -> None:
 
 def test_last_good_answers_lessen_what_a_blast_costs() -> None:
     plain, half = loss("blast", "claim")
-    kept, _ = loss("blast", "claim", {"cached_answers": {}})
+    kept, _ = loss("blast", "claim", {"last_good": {}})
     assert 0 < kept < plain - half
 
 

@@ -15,6 +15,7 @@ from agentcomm.conformance.conversations import carry, conversation, same_heard
 from agentcomm.contracts.attack import Attack
 from agentcomm.contracts.channel import ChannelInput
 from agentcomm.contracts.edits import Fragments, MessageEdits
+from agentcomm.contracts.fragments import ForgedFragments
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Position
 from agentcomm.contracts.traffic import HOPS
@@ -57,7 +58,8 @@ def test_buffers_fill_as_in_a_loop() -> None:
         begin = (torch.rand(shape, generator=h) < 0.1).long()
         early, middle = (torch.rand(shape, generator=h) < 0.1 for _ in range(2))
         at, zero = torch.full((worlds,), step), size * 0
-        entering = ChannelInput(present, zero, size, zero + HOPS, at, 0.1, 0, g, Fragments(begin, early, middle))
+        forged = ForgedFragments(begin, zero, early, middle, ~present & present, zero, ~present & present)
+        entering = ChannelInput(present, zero, size, zero + HOPS, at, 0.1, 0, g, forged)
         lost = c.carry(entering, memory).lost
         chance = torch.rand(shape, generator=mirror)
         assert lost is not None

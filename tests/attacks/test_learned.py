@@ -15,7 +15,7 @@ from torch import Tensor
 
 from agentcomm import api
 from agentcomm.base import registry
-from agentcomm.base.errors import AgentcommError, CheckpointError, ConfigError
+from agentcomm.base.errors import AgentcommError, CheckpointError, ConfigError, RequirementError
 from agentcomm.cli import catalog
 from agentcomm.conformance.conversations import carry, check_state, conversation, same_heard
 from agentcomm.contracts.edits import MessageEdits
@@ -143,6 +143,8 @@ def test_a_defense_can_be_trained_against(tmp_path: Path) -> None:
     w.step(torch.ones(4, w.num_agents, dtype=torch.int64))
     assert w.comms.network.ledger["accepted_tampered"].sum() == 0
     assert w.comms.network.ledger["tampered"].sum() > 0
+    with pytest.raises(RequirementError, match="another defense that refuses"):
+        world(victim, defenses=[{"name": "quarantine"}])
 
 
 def test_an_attackers_place_must_fit_the_team(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from small import small, small_data
 
+from agentcomm.base.risks import RISKS
 from agentcomm.cli.main import app
 from agentcomm.runs.folder import create
 
@@ -39,6 +40,19 @@ def test_risks_are_listed_with_the_attacks_that_carry_them_out(tmp_path: Path, c
         "each is carried out, or it is said why not"
     )
     assert "sybil" in command("list", "risks", cwd=tmp_path).stdout
+
+
+def test_countermeasures_are_listed_with_the_defenses_that_carry_them_out(tmp_path: Path, command: Command) -> None:
+    listed = json.loads(command("list", "countermeasures", "--json", cwd=tmp_path).stdout)
+    assert len(listed) == 30
+    assert all(bool(measure["defenses"]) != bool(measure["absent"]) for measure in listed), (
+        "each is carried out, or it is said why not"
+    )
+    assert {risk for measure in listed for risk in measure["against"]} == RISKS.keys()
+    assert (
+        "quarantine"
+        in command("list", "countermeasures", "aa.l2.behavior_auditing_and_responsibility_tracing", cwd=tmp_path).stdout
+    )
 
 
 def test_list_shows_every_axis_and_json(tmp_path: Path, command: Command) -> None:

@@ -97,6 +97,35 @@ class FillsIn(Short):
         return Verdicts(replace=Replacement(~delivered.present, torch.zeros_like(delivered.payload)))
 
 
+class BelievesLengths(Short):
+    def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
+        return Verdicts(score=delivered.payload.norm(dim=-1).masked_fill(~delivered.present, 0.0))
+
+
+class Poisoned(Short):
+    def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
+        memory["refused"] += delivered.payload.masked_fill(~delivered.present.unsqueeze(-1), 0.0).sum((1, 2, 3))
+        return Verdicts()
+
+
+class Gambles(Short):
+    def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
+        return Verdicts(refuse=delivered.present & (torch.rand(delivered.present.shape) < 0))
+
+
+class RepairsAll(Short):
+    def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
+        return Verdicts(repair=Replacement(delivered.present, torch.zeros_like(delivered.payload)))
+
+
+class KnowsWhoIsWho(Short):
+    needs_identity = True
+
+
+class AnswersAnything(Short):
+    answers = ("aa.l2.luck",)
+
+
 class HalfAPayload(Short):
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
         return Verdicts(replace=Replacement(delivered.present, delivered.payload[..., :1]))
@@ -160,11 +189,20 @@ class Hasty(Short):
 class Mean(Defense):
     """Everybody hears the mean."""
 
-    order, lossless = "trust", False
+    order, lossless, changes_payloads = "trust", False, True
 
     def aggregate(self, inbox: InboxView, memory: dict[str, Tensor]) -> Tensor | None:
         count = inbox.present.sum(-1, keepdim=True).clamp_min(1).unsqueeze(-1)
-        return (inbox.payload.sum(2, keepdim=True) / count).expand_as(inbox.payload)
+        return (inbox.payload.nan_to_num(0, 0, 0).sum(2, keepdim=True) / count).expand_as(inbox.payload)
+
+
+class Undeclared(Mean):
+    changes_payloads = False
+
+
+class PassesOn(Mean):
+    def aggregate(self, inbox: InboxView, memory: dict[str, Tensor]) -> Tensor | None:
+        return inbox.payload.mean(2, keepdim=True).expand_as(inbox.payload)
 
 
 class NoPrice(Mean):
@@ -178,7 +216,7 @@ class OneForAll(Mean):
 
 class MixesWorlds(Mean):
     def aggregate(self, inbox: InboxView, memory: dict[str, Tensor]) -> Tensor | None:
-        return inbox.payload.mean(0, keepdim=True).expand_as(inbox.payload)
+        return inbox.payload.nan_to_num(0, 0, 0).mean(0, keepdim=True).expand_as(inbox.payload)
 
 
 class DividesByNothing(Mean):
@@ -317,6 +355,14 @@ BROKEN: list[tuple[Any, str]] = [
     (ScoresNothing, "score is not finite"),
     (Crowd, "not independent"),
     (FillsIn, "messages that are not there"),
+    (BelievesLengths, "score is not finite under infinite payloads"),
+    (Poisoned, "infinite payloads leave such numbers in its memory"),
+    (Gambles, "global generator"),
+    (RepairsAll, "repairs messages that no defense has refused"),
+    (KnowsWhoIsWho, "IdentityConfig"),
+    (AnswersAnything, "'aa.l2.luck' is no id"),
+    (Undeclared, "set changes_payloads"),
+    (PassesOn, "aggregates infinite payloads"),
     (HalfAPayload, "replace.payload must be torch.float32"),
     (TooEarly, "too early to replace"),
     (SeesGhosts, "judges payloads of messages that are not there"),

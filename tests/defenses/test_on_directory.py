@@ -56,7 +56,7 @@ def test_they_need_a_directory() -> None:
 def test_their_memory_is_saved_with_the_rest() -> None:
     world = make_world(Choice(name="task_market"), 5)
     policy = make_policy(Choice(name="ippo"), world)
-    made = make_comms(world, policy, [], [Choice(name="cached_answers")])
+    made = make_comms(world, policy, [], [Choice(name="last_good")])
     world.reset(seed=0)
     kept = made.defenders.directory_screens
     assert kept is not None

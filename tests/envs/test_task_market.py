@@ -146,7 +146,7 @@ def test_a_forged_trace_puts_the_blame_on_another(sealed: bool, blamed: int) -> 
 
 def test_the_last_good_answer_is_kept_by_skill_where_it_is_cached() -> None:
     for cached in (False, True):
-        defenses = ["cached_answers"] if cached else []
+        defenses = ["last_good"] if cached else []
         world = small([ABLE, [0.9]], *defenses, deadline=9, directory=SMALL["directory"] | {"capacity": 1})
         fresh = world.state["shown_name"].clone()
         assert fresh[0, 0].tolist() == [0, 1, -1]
@@ -190,7 +190,7 @@ def test_tasks_and_money_are_conserved(
         deadline=deadline,
         pooled=pooled,
         directory={"slots": slots, "capacity": capacity, "obedience": 0.5},
-        defenses={"cached_answers": {}} if seed % 2 == 0 else {},
+        defenses={"last_good": {}} if seed % 2 == 0 else {},
     )
     world.reset(seed=seed)
     s = world.state

@@ -48,7 +48,7 @@ def fit(attack: str = "", defenses: str = "", policy: dict[str, Any] | None = No
         ("median", {}, "inboxes of least=3 messages, but agents of this team hear at most 2"),
         ("challenge", {}, "'challenge' cannot be used here: it needs a directory, but predator_capture_prey has none"),
         ("request_timeout", {}, "needs a directory"),
-        ("cached_answers", {}, "needs a directory"),
+        ("last_good", {}, "needs a directory"),
         ("member_ratings", {}, "needs a directory"),
         ("sealed_traces", {}, "needs a directory"),
     ],

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from agentcomm.guards.effects import count_fragments
 from agentcomm.guards.messages import MessageGuard
 from agentcomm.network.exchange import Exchange
 from agentcomm.network.ledger import Ledger
@@ -58,6 +57,6 @@ class Count(Stage):
             accepted_tampered=accepted & x.tampered,
         )
         if did.fragments is not None:
-            self.ledger.count(fragments=count_fragments(did.fragments))
+            self.ledger.count(fragments=did.fragments.count())
         if did.repeated is not None:
             self.ledger.count(fragments=did.repeated)

@@ -119,29 +119,37 @@ class Quarantine(Stage):
     Attributes:
         until: [B, N, N + 1] int64, step up to which a receiver rejects a sender; the last column, for outsiders, is -1.
         shut_until: [B, N] int64, step up to which a receiver accepts nothing.
+        used: Whether the defense has ever answered which links or gates to close.
     """
 
-    keeps = ("until", "shut_until")
+    keeps = ("until", "shut_until", "used")
 
     def __init__(self, defense: Defense, shape: TeamShape) -> None:
         self.defense = defense
         sizes = (shape.num_worlds, shape.num_agents, shape.num_agents + 1)
         self.until = torch.full(sizes, -1, dtype=torch.int64, device=shape.device)
         self.shut_until = self.until[..., 0].clone()
+        self.used = False
 
     def __call__(self, x: Exchange) -> None:
         """Reject what comes in by a closed link or gate, or in the name of the agent at the link's other end."""
+        if not self.used:
+            return
         closed = self.until.maximum(self.shut_until.unsqueeze(-1)) >= x.step.view(-1, 1, 1)
         sender = x.traffic.sender.clamp(0, closed.shape[-1] - 1)
-        x.refuse(self.defense.name, closed.gather(2, sender) | closed.gather(2, x.link))
+        where = closed.gather(2, sender) | closed.gather(2, x.link)
+        x.refuse(self.defense.name, where)
+        x.shut_out = where if x.shut_out is None else x.shut_out | where
 
     def close(self, steps: Tensor, now: Tensor) -> None:
         """Close links [B, N, N] for so many steps after the present one [B]; where that is 0, nothing changes."""
+        self.used = True
         later = torch.where(steps > 0, now.view(-1, 1, 1) + steps, -1)
         self.until[..., :-1] = self.until[..., :-1].maximum(later)
 
     def shut(self, steps: Tensor, now: Tensor) -> None:
         """Close gates [B, N] for so many steps after the present one [B]; where that is 0, nothing changes."""
+        self.used = True
         later = torch.where(steps > 0, now.view(-1, 1) + steps, -1)
         self.shut_until = self.shut_until.maximum(later)
 
@@ -180,7 +188,7 @@ class Respond(Stage):
             audience=x.traffic.audience,
             link=x.link,
             unproven=self._unproven(x),
-            refused=dict(x.refused),
+            refused={by: _judged(where, x.shut_out) for by, where in x.refused.items()},
             scores=dict(x.scores),
         )
         with calling(self.who, "respond"):
@@ -203,6 +211,11 @@ class Respond(Stage):
         for name in self.proofs:
             unproven = unproven | x.refused[name] if name in x.refused else unproven
         return unproven
+
+
+def _judged(refused: Tensor, shut_out: Tensor | None) -> Tensor:
+    """Refused messages [B, N, M] without those that nobody judged, since a link or gate was closed."""
+    return refused if shut_out is None else refused & ~shut_out
 
 
 def draws_of(defense: Defense, memory: Memory) -> Draws:

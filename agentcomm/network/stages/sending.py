@@ -60,7 +60,7 @@ class AttackSenders(Stage):
         for guard in self.guards:
             predict = x.prediction(guard)
             x.attacked(*guard.apply(x.traffic, self.keyring, x.step, x.round, x.links.due, predict))
-        x.effects = replace(x.effects, unsaid=x.effects.dropped)
+        x.effects = x.insider = replace(x.effects, unsaid=x.effects.dropped)
 
 
 class Seal(Stage):

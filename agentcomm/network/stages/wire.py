@@ -12,6 +12,7 @@ from agentcomm.guards.messages import MessageGuard
 from agentcomm.network.exchange import Exchange
 from agentcomm.network.ledger import Ledger
 from agentcomm.network.link import Link
+from agentcomm.network.reassembly import CheckedReassembly
 from agentcomm.network.stages.stage import Stage
 from agentcomm.wire.envelope import PLAIN
 from agentcomm.wire.keyring import Keyring
@@ -28,7 +29,9 @@ class AttackWire(Stage):
         x.written = x.traffic
         for guard in self.guards:
             predict = x.prediction(guard)
-            x.attacked(*guard.apply(x.traffic, self.keyring, x.step, x.round, x.links.due, predict))
+            traffic, did = guard.apply(x.traffic, self.keyring, x.step, x.round, x.links.due, predict)
+            x.altered = x.altered | did.tampered
+            x.attacked(traffic, did)
 
 
 class Send(Stage):
@@ -62,25 +65,42 @@ class Send(Stage):
 
 
 class Carry(Stage):
-    """The link carries messages to the receivers; delayed ones arrive in a later step."""
+    """The link carries messages to the receivers; delayed ones arrive in a later step.
 
-    keeps = ("link",)
+    Args:
+        link: The link.
+        transport: Follows messages, as envelopes.
+        ledger: Counts.
+        reassembly: Checks fragments before they take up a buffer; None if receivers accept all.
+    """
 
-    def __init__(self, link: Link, transport: Transport, ledger: Ledger) -> None:
-        self.link, self.transport, self.ledger = link, transport, ledger
+    keeps = ("link", "reassembly")
+
+    def __init__(
+        self, link: Link, transport: Transport, ledger: Ledger, reassembly: CheckedReassembly | None = None
+    ) -> None:
+        self.link, self.transport, self.ledger, self.reassembly = link, transport, ledger, reassembly
 
     def __call__(self, x: Exchange) -> None:
         """Replace the messages on the wire by those that arrive now."""
-        delay, fragments = x.effects.delay, x.effects.fragments
-        out = self.link.carry(x.traffic, x.size, x.forged, x.tampered, delay, x.step, x.round, fragments, x.numbers)
+        delay, fragments, check = x.effects.delay, x.effects.fragments, self.reassembly
+        if check is not None:
+            check.begin(x.traffic, x.altered)
+        attacked = (x.forged, x.tampered, delay)
+        out = self.link.carry(x.traffic, x.size, *attacked, x.step, x.round, fragments, check, x.numbers)
         x.traffic, x.lost, x.forged, x.tampered = out.traffic, out.lost, out.forged, out.tampered
         x.size, x.arrived_size = x.size + out.extra, out.size
         released = out.traffic.present & (out.steps > 0)
         x.covered = x.put & released
         self.transport.carry(x.step, x.round, out.lost, out.waits, out.hops, released)
-        self.ledger.count(lost=out.lost, late=out.late)
+        lost = out.lost
+        for by, where in {} if check is None else check.refused.items():
+            x.refused[by], lost = where, lost & ~where
+        self.ledger.count(lost=lost, late=out.late)
         self.ledger.arrive(x.traffic.present, out.steps, out.seconds)
 
     def reset(self, worlds: Tensor) -> None:
         """Count messages in transit at the end of an episode as late."""
+        if self.reassembly is not None:
+            self.reassembly.reset(worlds)
         self.ledger.cut_off(worlds, self.link.reset(worlds))
