@@ -76,6 +76,7 @@ class Detector(Defense[K_co]):
     order = "content"
     lossless = False
     in_training: ClassVar[bool] = False
+    reads_originals: ClassVar[bool] = True  # it has learned from messages that no defense had changed
     calibration = 256
     threshold: float = TOP / 2
     limit: float = 0.0
