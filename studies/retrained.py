@@ -59,11 +59,17 @@ def config(name: str, victim: Path, senders: int, norm: float, defenses: Sequenc
     }
 
 
-def train(made: dict[str, Any], root: Path) -> tuple[Path, int, bool]:
-    """Train an attacker until its curve is flat; returns its policy's folder, env steps, and whether it is flat."""
+def train(made: dict[str, Any], root: Path, length: int) -> tuple[Path, int, bool]:
+    """Train an attacker until its curve is flat; returns its policy's folder, env steps, and whether it is flat.
+
+    Args:
+        made: Its config.
+        root: Where its run lies.
+        length: Env steps of a stage.
+    """
     seed, last = made["seeds"][0], None
     for stage in range(1, MOST + 1):
-        steps = stage * STAGE
+        steps = stage * length
         run = api.train(made, [f"training.env_steps={steps}"], root, resume=True, progress=False)
         returns = curve(run.path / "teams" / f"team-{seed}" / "progress.jsonl")
         now = mean_of_last_fifth(returns)
@@ -86,26 +92,26 @@ def mean_of_last_fifth(values: Sequence[float]) -> float:
     return sum(tail) / len(tail)
 
 
-def score(victim: Path, attacker: Path | None, defenses: Sequence[Choice], episodes: int) -> float:
+def score(victim: Path, attacker: Path | None, defenses: Sequence[Choice]) -> float:
     """The team's mean return over episodes that all cells of its seed share."""
     saved = policy_file.load(victim)
     attacks = (
         [] if attacker is None else [Choice.model_validate({"name": "learned", "policy": str(attacker.resolve())})]
     )
-    with closing(make_world(saved.environment, episodes, torch.device("cpu"))) as world:
+    with closing(make_world(saved.environment, EPISODES, torch.device("cpu"))) as world:
         comms = make_comms(world, saved.policy, attacks, defenses, derive(EPISODE_SEED, "retrained"))
         calibrate(comms.network.defenses, Clean(world, saved.policy, PLAIN_TRANSPORT))
         return float(play(world, saved.policy, comms, EPISODE_SEED).total_reward.mean())
 
 
 def one(
-    victim: Path, seed: int, senders: int, norm: float, defenses: tuple[Choice, ...], root: Path, episodes: int
+    victim: Path, seed: int, senders: int, norm: float, defenses: tuple[Choice, ...], root: Path, stage: int
 ) -> dict[str, Any]:
     """The row of one seed."""
-    plain, *trained = train(config(f"plain-{seed}", victim, senders, norm, (), seed), root)
-    again, *retrained = train(config(f"defended-{seed}", victim, senders, norm, defenses, seed), root)
+    plain, *trained = train(config(f"plain-{seed}", victim, senders, norm, (), seed), root, stage)
+    again, *retrained = train(config(f"defended-{seed}", victim, senders, norm, defenses, seed), root, stage)
     cells = ((None, ()), (None, defenses), (plain, ()), (plain, defenses), (again, defenses))
-    scores = [score(victim, attacker, group, episodes) for attacker, group in cells]
+    scores = [score(victim, attacker, group) for attacker, group in cells]
     return {
         "seed": seed,
         "victim": str(victim),
@@ -132,7 +138,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     if total > 0:
         lines.append(f"{100 * sum(lost.values()) / total:.0f}% of the return that the defense had averted")
     flat = sum(all(row["flat"].values()) for row in rows)
-    lines.append(f"{flat} of {len(rows)} seeds with flat curves; at most {MOST * STAGE:,} env steps per attacker")
+    lines.append(f"{flat} of {len(rows)} seeds whose curves are flat after at most {MOST} stages")
     return "\n".join(lines)
 
 
@@ -148,7 +154,7 @@ def main(
     norm: Annotated[float, typer.Option(help="largest change of a payload entry")] = 2.0,
     seeds: Annotated[str, typer.Option(help="training seeds of the teams")] = "0,1,2,3,4",
     root: Annotated[Path, typer.Option(help="where attackers and rows lie")] = Path("runs/retrained"),
-    episodes: Annotated[int, typer.Option(help="episodes per cell")] = EPISODES,
+    stage: Annotated[int, typer.Option(help=f"env steps of a stage of training, of {MOST} at most")] = STAGE,
 ) -> None:
     """Train the attackers that are missing, and print what retraining takes back."""
     root.mkdir(parents=True, exist_ok=True)
@@ -159,7 +165,7 @@ def main(
         for seed in (int(text) for text in seeds.split(",")):
             victim = run / "teams" / f"team-{seed}" / "policy"
             if seed not in done:
-                done[seed] = one(victim, seed, senders, norm, defenses, root, episodes)
+                done[seed] = one(victim, seed, senders, norm, defenses, root, stage)
                 append_line(path, done[seed])
             typer.echo(json.dumps(done[seed]))
     typer.echo(table(list(done.values())))

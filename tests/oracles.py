@@ -12,7 +12,7 @@ from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.traffic import Links
 from agentcomm.step.actions import choose_action
 from agentcomm.step.decide import Decision
-from agentcomm.training.rollout import record_inboxes
+from agentcomm.training.recording import record_inboxes
 from policies.parts.attention import ListeningBlock
 
 CREW = {"perception_agents": 4, "capture_agents": 2}

@@ -122,7 +122,13 @@ def _threat(attack: Any) -> dict[str, Any] | None:
 def _default(info: Any) -> Any:
     if info.is_required():
         return "required"
-    value = info.get_default(call_default_factory=True)
+    return _plainly(info.get_default(call_default_factory=True))
+
+
+def _plainly(value: Any) -> Any:
+    """A default as plain values."""
+    if isinstance(value, tuple):
+        return [_plainly(item) for item in value]
     return value.model_dump(mode="json", exclude_defaults=True) if hasattr(value, "model_dump") else value
 
 

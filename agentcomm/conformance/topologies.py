@@ -78,7 +78,12 @@ def check_graphs(topology: Topology, hidden: Tensor) -> None:
         require(fits, "kept must be None or have one entry per sender, or per round and sender")
         ordered = source.sort(-1).values
         require((ordered.diff(dim=-1) > 0).all(), "a receiver has the same neighbor twice")
-    if sampled:
+    if topology.acts:
+        for of_choice in topology.choice(source, hidden):
+            require(
+                of_choice.shape == (b, n) and bool(of_choice.isfinite().all()), "choice is not a number per receiver"
+            )
+    elif sampled:
         weight = topology.weight(source, draw, hidden)
         if weight is None or weight.shape != (source if kept is None else kept).shape:
             raise AssertionError("a sampled graph has no weight per edge")

@@ -95,8 +95,8 @@ class Codec(Plugin[C_co]):
         return {}
 
     def price(self, payload: Tensor) -> Tensor:
-        """[...] what payloads [..., D] cost in the loss of training, differentiable; called if ``charges``."""
-        raise NotImplementedError(f"codec {self.name!r} charges nothing")
+        """[...] what payloads [..., D] cost in the loss of training, differentiable: 0 unless it ``charges``."""
+        return payload.new_zeros(payload.shape[:-1])
 
     @abstractmethod
     def pack(self, payload: NDArray[np.float32]) -> bytes:

@@ -146,9 +146,14 @@ class Inbox:
 
     def mutual(self) -> Tensor:
         """[B, N, M] bool, slots whose sender also listens to the receiver (A_ji)."""
-        receiver = self.receiver
+        receiver, (worlds, agents, degree) = self.receiver, self.links.shape
+        if (
+            receiver is None and self.source.shape[-1] * degree > agents
+        ):  # pairs of agents are fewer than pairs of links
+            listens = torch.zeros(worlds, agents, agents, dtype=torch.bool, device=self.links.device)
+            return listens.scatter_(2, self.links, True).transpose(1, 2).gather(2, self.source)
         if receiver is None:
-            receiver = torch.arange(self.links.shape[1], device=self.links.device).unsqueeze(0)
+            receiver = torch.arange(agents, device=self.links.device).unsqueeze(0)
         return (gather_agents(self.links, self.source) == receiver[..., None, None]).any(-1)
 
     def materialized(self) -> Inbox:

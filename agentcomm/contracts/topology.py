@@ -48,6 +48,8 @@ class Topology(Plugin[T_co], nn.Module):
         needs_held_out: Whether it learns from worlds that the model does not learn from.
         dynamic: Whether every step has a new graph, computed from agents' observations. Its parameters are trained with
             the model's.
+        acts: Whether a dynamic topology's choices of senders are actions of their receivers, with log-probabilities in
+            PPO's ratio; see :meth:`choice`. Otherwise its edges have straight-through weights.
         scheduled: Whether the graph depends on the step of the episode; see :meth:`at`.
     """
 
@@ -55,6 +57,7 @@ class Topology(Plugin[T_co], nn.Module):
     dynamic: ClassVar[bool] = False
     scheduled: ClassVar[bool] = False
     needs_held_out: bool = False
+    acts: bool = False
     degree: int
 
     def __init__(self, config: T_co) -> None:
@@ -97,6 +100,21 @@ class Topology(Plugin[T_co], nn.Module):
             hidden: [B, N, H] for dynamic graphs.
         """
         return None
+
+    @property
+    def relaxed(self) -> bool:
+        """Whether the edges of a dynamic graph have straight-through weights in updates."""
+        return self.dynamic and not self.acts
+
+    def choice(self, source: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probability and entropy in nats [B, N] of each receiver's choice of senders; 0 unless it is an action.
+
+        Args:
+            source: [B, N, k] int64, senders as :meth:`graph` sampled them.
+            hidden: [B, N, H].
+        """
+        zero = hidden.new_zeros(source.shape[:2])
+        return zero, zero
 
     def ranking(self) -> Tensor | None:
         """Scores [N, N] of senders per receiver, by which a receiver that gives up a link chooses another one.

@@ -94,7 +94,7 @@ class HopLimit(Defense[HopLimitConfig]):
         content = (d.payload / self.team_shape.width**0.5).nan_to_num(0.0, 1e30, -1e30).clamp(-1e30, 1e30)
         prints = content @ self._directions
         sender = d.sender.clamp(0, agents)
-        depth, root = self._trace(prints, sender, memory)
+        depth, root = self._trace(prints, sender, d.present, memory)
         taken = HOPS - d.hops
         good = d.present & (depth <= self.config.limit) & ((root != d.receiver) | (depth == 1))
         good &= (taken >= 0) & (taken <= self.config.relays)
@@ -122,12 +122,29 @@ class HopLimit(Defense[HopLimitConfig]):
         memory["at"][worlds, place] = number
         return place
 
-    def _trace(self, prints: Tensor, sender: Tensor, memory: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def _trace(
+        self, prints: Tensor, sender: Tensor, present: Tensor, memory: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
         """Depth and root of contents [B, N, M, 4] of messages from ``sender`` [B, N, M], each [B, N, M] int64."""
+        agents, flat = self.team_shape.num_agents, sender.flatten(1)
+        said = prints.masked_fill(~present.unsqueeze(-1), -torch.inf).flatten(1, 2)
+        most = torch.full((len(prints), agents + 1, PROJECTIONS), -torch.inf, device=prints.device)
+        most.scatter_reduce_(1, flat.unsqueeze(-1).expand_as(said), said, "amax")
+        same = most.gather(1, flat.unsqueeze(-1).expand_as(said)) == said
+        if not bool(
+            (same.all(-1) | ~present.flatten(1)).all()
+        ):  # somebody says different things to different receivers
+            return self._look_up(prints, sender, memory)
+        everybody = torch.arange(agents + 1, device=sender.device).view(1, -1, 1).expand(len(sender), -1, 1)
+        depth, root = self._look_up(most.clamp(-1e30, 1e30).unsqueeze(2), everybody, memory)
+        return depth.squeeze(2).gather(1, flat).view_as(sender), root.squeeze(2).gather(1, flat).view_as(sender)
+
+    def _look_up(self, prints: Tensor, sender: Tensor, memory: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Depth and root [B, P, Q] of contents [B, P, Q, 4], by what their senders [B, P, Q] have accepted."""
         agents = self.team_shape.num_agents
         worlds = torch.arange(len(sender), device=sender.device).view(-1, 1, 1)
         inbox = sender.clamp(max=agents - 1)  # what the sender has accepted; an outsider has accepted nothing here
-        heard = memory["depth"].transpose(1, 2)[worlds, inbox].flatten(3)  # [B, N, M, E * (N + 2)]
+        heard = memory["depth"].transpose(1, 2)[worlds, inbox].flatten(3)  # [B, P, Q, E * (N + 2)]
         alike = (heard < FAR) & (sender < agents).unsqueeze(-1)
         for at in range(PROJECTIONS):
             known = memory["print"][..., at].transpose(1, 2)[worlds, inbox].flatten(3)

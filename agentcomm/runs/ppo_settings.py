@@ -20,7 +20,9 @@ class PPOSettings(Strict):
     gae_lambda: float = Field(0.95, ge=0, le=1, description="lambda of generalized advantage estimation")
     entropy: float = Field(0.02, ge=0, description="weight of the entropy bonus at the start")
     final_entropy: float = Field(0.002, ge=0, description="weight at the end of training (linear decay)")
-    gate_entropy: float = Field(0.0, ge=0, description="weight of the gate's entropy bonus")
+    gate_entropy: float = Field(
+        0.0, ge=0, description="weight of the entropy bonus of gates and of choices of senders that are actions"
+    )
     value_weight: float = Field(0.5, ge=0, description="weight of the value loss (Huber)")
     max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
     graph_every: int = Field(1, ge=1, description="epochs between updates of a straight-through graph")

@@ -35,7 +35,7 @@ class Decision:
         gate: [B, N] bool, open gates.
         gate_noise: [B, N] noise with which straight-through gates were sampled; None without such gates.
         log_probability: [B, N] log-probability of the action.
-        gate_log_probability: [B, N] log-probability of the gate; 0 unless it is an action.
+        gate_log_probability: [B, N] log-probability of the gate and of the choice of senders; 0 unless actions.
         value: [B, N] expected return, in units of reward; 0 for members that have left.
         logits: [B, N, A] action logits.
         links: [B, N, k] int64, the senders that the graph keeps for each receiver.
@@ -120,6 +120,9 @@ def decide(
         links, closed = make_links(policy, graph, gates.open, alive), closed_links(policy, graph, gates.open, alive)
     if explores:
         links = drop_links(policy, links, generator)
+    by_action = gates.log_probability
+    if policy.topology.acts and generator is not None:
+        by_action = by_action + policy.topology.choice(graph.source, hidden)[0]
     message_draw = draw_message_noise(policy, step, generator)
     team = _TeamStep(policy, links, comms, step, alive, interpreter, message_draw, memory)
     state, inboxes = team.communicate(hidden)
@@ -128,7 +131,7 @@ def decide(
     value = policy.expected_return(ask(policy, policy.value, shape, hidden))
     # A logit that is not finite, except -inf for an impossible action, makes all of them NaN.
     log_probability = logits.log_softmax(-1).gather(-1, action.unsqueeze(-1)).squeeze(-1)
-    noted = {"gate logit (listen)": gates.log_probability, "action logits (act)": log_probability}
+    noted = {"gate logit (listen)": by_action, "action logits (act)": log_probability}
     for field, number in (noted | ({} if generator is None else {"value (value)": value})).items():
         _note(policy, comms, field, number)  # greedy teams do not use their value
     return Decision(
@@ -136,7 +139,7 @@ def decide(
         gate=gates.open,
         gate_noise=gates.noise,
         log_probability=log_probability,
-        gate_log_probability=gates.log_probability,
+        gate_log_probability=by_action,
         value=value if alive is None else value * alive,
         logits=logits,
         links=links.source,

@@ -121,14 +121,14 @@ def closed_links(policy: CommPolicy, graph: Graph, gate: Tensor, alive: Tensor |
         [B, N, k] bool, or [B, G, N, k] with a graph per round.
     """
     straight = policy.gate is not None and policy.gate.straight_through
-    if not straight and not policy.topology.dynamic:
+    if not straight and not policy.topology.relaxed:
         return None
     sender = policy.gate is not None and policy.gate.side == "sender"
     opened = _of_senders(gate, graph.source) if sender else gate.unsqueeze(-1).expand_as(graph.source)
     opened = like(graph.kept, opened)
     kept = torch.ones_like(opened) if graph.kept is None else graph.kept
     closed = torch.zeros_like(opened)
-    if policy.topology.dynamic:
+    if policy.topology.relaxed:
         closed = closed | (~kept & opened)
     if straight:
         closed = closed | (kept & ~opened)

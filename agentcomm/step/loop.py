@@ -143,7 +143,19 @@ class TeamLoop(State):
         Args:
             seed: Seed of the worlds.
         """
-        self.observation = self._observed(lambda: self.world.reset(seed), "reset")
+        self._reset(lambda: self.world.reset(seed))
+
+    def start_over(self, comms: Comms) -> None:
+        """Start new episodes in all worlds with another message layer, as one of another degree.
+
+        Args:
+            comms: Message layer and adversary.
+        """
+        self.comms = comms
+        self._reset(self.world.reset)
+
+    def _reset(self, reset: Callable[[], Tensor]) -> None:
+        self.observation = self._observed(reset, "reset")
         self.running = torch.ones_like(self.running)
         self._forget(torch.arange(self.world.num_worlds, device=self.world.device))
 

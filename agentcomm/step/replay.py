@@ -22,9 +22,9 @@ class Reevaluation:
 
     Attributes:
         log_probability: [R, N] log-probability of the actions.
-        gate_log_probability: [R, N] log-probability of gates that are actions; 0 otherwise.
+        gate_log_probability: [R, N] log-probability of gates and of choices of senders that are actions; else 0.
         entropy: [R, N] entropy of the action distribution, in nats.
-        gate_entropy: [R, N] entropy of gates that are actions, in nats; 0 otherwise.
+        gate_entropy: [R, N] entropy of gates and of choices of senders that are actions, in nats; else 0.
         value: [R, N] expected return, in units of the normalized return.
         openness: [R, N], 1 where a gate was open and 0 where it was closed, with the gradient of straight-through
             gates.
@@ -202,6 +202,9 @@ def _hear(
     if logit is not None and not policy.gate.straight_through:
         gate_log = gate_log_probability(logit, rows["gate"])
         gate_entropy = nn.functional.softplus(logit) - logit * logit.sigmoid()
+    if policy.topology.acts:
+        chosen, spread = policy.topology.choice(rows["links"].long(), hidden)
+        gate_log, gate_entropy = gate_log + chosen, gate_entropy + spread
     nats: list[Tensor] = []
     prices: list[Tensor] = []
 

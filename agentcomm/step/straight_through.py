@@ -88,7 +88,7 @@ def carry(
     by_gate = like(closed, _of_links(policy, gate, source))  # what the gate said about each link
     ratio = 1.0 if closed is None else _delivered(policy, rows, links)
     weight = listening = None
-    if policy.topology.dynamic or graph_gradient:
+    if policy.topology.relaxed or graph_gradient:
         kept = _kept(policy, closed, by_gate, source, links)
         relaxed, value = _decided(kept, policy.topology.weight(source, rows["draw"], hidden), frozen, moved)
         weight = value + _change(kept, relaxed, ratio)
@@ -144,7 +144,7 @@ def _of_links(policy: CommPolicy, gate: Tensor, source: Tensor) -> Tensor:
 
 def _kept(policy: CommPolicy, closed: Tensor | None, by_gate: Tensor, source: Tensor, links: Tensor) -> Tensor:
     """[R, N, K] bool, edges that the graph kept; [R, G, N, K] with a graph per round."""
-    if not policy.topology.dynamic:
+    if not policy.topology.relaxed:
         return (torch.arange(source.shape[-1], device=links.device) < links.shape[-1]).expand_as(source)
     assert closed is not None
     # A link is closed if either its edge or its gate is, but not both.

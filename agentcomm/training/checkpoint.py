@@ -148,6 +148,7 @@ def restore(algorithm: Any, path: Path) -> Facts:
             f"checkpoint {path} is one of training.runners={facts.runners}, not {algorithm.config.num_env_runners}"
         )
     try:
+        _follow(algorithm, facts.env_steps)
         state = arrays.load(path / STRUCTURE, path / ARRAYS, _expected(algorithm))
         _set_state(algorithm, state, facts.iteration)
     except Exception as error:  # torch and RLlib raise many kinds for a state that does not fit
@@ -202,6 +203,12 @@ def _runners(algorithm: Any) -> dict[int, Any]:
         local_env_runner=not algorithm.config.num_env_runners,
     )
     return dict(states)
+
+
+def _follow(algorithm: Any, env_steps: int) -> None:
+    """Let graphs and message layers of the runners have the size that they have after so many steps."""
+    progress = env_steps / algorithm.config.env_config["run"]["training"]["env_steps"]
+    algorithm.env_runner_group.foreach_env_runner(lambda r: r.broken or r.module.policy.anneal(progress))
 
 
 def _expected(algorithm: Any) -> dict[str, Any]:

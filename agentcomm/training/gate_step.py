@@ -67,7 +67,7 @@ class GateStep:
         self.parameters: list[nn.Parameter] = []
         if policy.gate is not None and policy.gate.straight_through:
             self.parameters += policy.gate.parameters()
-        if policy.topology.dynamic:
+        if policy.topology.relaxed:
             self.parameters += policy.topology.parameters()
 
     def applies(self, rows: Mapping[str, Tensor]) -> bool:

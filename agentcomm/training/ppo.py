@@ -1,12 +1,13 @@
 """PPO for a communicating team: advantages, the loss, and the bi-level update. Plain torch, no Ray.
 
-The probability ratio is per agent, jointly for action and gate. A learned graph is trained by CommFormer's bi-level
-scheme (arXiv 2405.08550, first-order): the model is updated with the recorded graphs fixed, the graph with the model
-fixed (:mod:`agentcomm.training.graph_step`).
+The probability ratio is per agent, jointly for action and gate; a choice of senders has a ratio of its own. A learned
+graph is trained by CommFormer's bi-level scheme (arXiv 2405.08550, first-order): the model is updated with the recorded
+graphs fixed, the graph with the model fixed (:mod:`agentcomm.training.graph_step`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -93,18 +94,20 @@ def ppo_loss(
     act_share = acted / acted.sum().clamp_min(1)
     alive = rows["alive"].float() if "alive" in rows else torch.ones_like(acted)
     alive_share = alive / alive.sum().clamp_min(1)
-    gated = policy.gate is not None and not policy.gate.straight_through
-    share = alive_share if gated else act_share
+    share = alive_share if _decides_on_links(policy) else act_share
 
     def mean(x: Tensor, over: Tensor = share) -> Tensor:
         return (x * over).sum()
 
-    log_ratio = (now.log_probability - rows["log_probability"]) * acted
-    log_ratio = log_ratio + now.gate_log_probability - rows["gate_log_probability"]
-    ratio = log_ratio.exp()
-    advantage = rows["advantage"]
-    clipped = ratio.clamp(1 - settings.clip, 1 + settings.clip)
-    surrogate = mean(torch.minimum(ratio * advantage, clipped * advantage))
+    acting = (now.log_probability - rows["log_probability"]) * acted
+    log_ratio = acting + now.gate_log_probability - rows["gate_log_probability"]
+    ratio, advantage = log_ratio.exp(), rows["advantage"]
+    if policy.topology.acts:
+        linking = now.gate_log_probability - rows["gate_log_probability"]
+        surrogate = mean(_clipped(acting.exp(), advantage, settings.clip), act_share)
+        surrogate = surrogate + mean(_clipped(linking.exp(), _with_others(advantage * alive), settings.clip))
+    else:
+        surrogate = mean(_clipped(ratio, advantage, settings.clip))
     target = (rows["target"] - policy.return_mean) / policy.return_scale
     value_loss = mean(nn.functional.huber_loss(now.value, target, reduction="none"), alive_share)
     loss = -surrogate + settings.value_weight * value_loss
@@ -122,6 +125,25 @@ def ppo_loss(
             "ratio_error": (ratio - 1).abs().max(),
         }
     return loss, stats | watch(now.choices)
+
+
+def _clipped(ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
+    """[R, N], the clipped surrogate of PPO."""
+    return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
+
+
+def _with_others(advantage: Tensor) -> Tensor:
+    """[R, N], advantages of agents plus the sum of the others' over sqrt(N), so that neither drowns the other.
+
+    Who listens to a sender may take it from others, which the agent's own advantage does not tell.
+    """
+    others = advantage.sum(1, keepdim=True) - advantage
+    return advantage + others / math.sqrt(advantage.shape[1])
+
+
+def _decides_on_links(policy: CommPolicy) -> bool:
+    """Whether agents have actions that decide on their links, in whose ratio they are."""
+    return policy.topology.acts or (policy.gate is not None and not policy.gate.straight_through)
 
 
 def _open_rate(rows: Mapping[str, Tensor]) -> Tensor:
@@ -214,7 +236,7 @@ class Update:
         advantage = rows["advantage"]
         gate = self.policy.gate
         # A gate that is an action also acts where its agent has no other action.
-        acting = rows["active"] if gate is None or gate.straight_through else rows.get("alive")
+        acting = rows.get("alive") if _decides_on_links(self.policy) else rows["active"]
         chosen = advantage if acting is None else advantage[acting]
         self._advantage_scale = 1.0
         if chosen.numel() > 1:  # fewer have no spread, as where all agents but one have left

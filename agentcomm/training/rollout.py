@@ -14,7 +14,6 @@ from agentcomm.base.errors import NumberError
 from agentcomm.base.numbers import FIXES, all_finite
 from agentcomm.base.seeds import derive
 from agentcomm.base.state import State
-from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.topology import LearnedTopology
 from agentcomm.contracts.world import World
@@ -27,6 +26,7 @@ from agentcomm.step.decide import Decision
 from agentcomm.step.loop import StepRecord, TeamLoop
 from agentcomm.step.perceive import perceive
 from agentcomm.training.ppo import Rows, advantages
+from agentcomm.training.recording import record_inboxes
 
 
 @dataclass
@@ -120,14 +120,30 @@ class Sampler(State):
         """The team's message layer, and its adversary."""
         return self.loop.comms
 
+    def snapshot(self) -> dict[str, Any]:
+        """The state, of a message layer that fits the graph."""
+        self._follow_degree()
+        return super().snapshot()
+
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Restore the state, under what the schedule had reached."""
         self.follow_schedule(saved["progress"])
         super().restore(saved)
 
+    def _follow_degree(self) -> None:
+        """Start over with a message layer of another size if the degree of the graph has changed."""
+        if self.comms.network.team_shape.degree == self.policy.topology.degree:
+            return
+        if self._setup is None:
+            raise ValueError(f"topology {self.policy.topology.name!r} has changed its degree: a sampler needs a setup")
+        parts = (self._setup.attacks, self._setup.defenses, self.seed, self._setup.transport)
+        self.loop.start_over(make_comms(self.world, self.policy, *parts))
+        self.returns.zero_()
+
     def follow_schedule(self, progress: float) -> None:
         """Go on with what a team is trained in at a share of training done (0 .. 1); only between fragments."""
         self.progress = progress
+        self._follow_degree()
         if self._setup_at is None or (now := self._setup_at(progress)) == (before := self._setup):
             return
         self._setup = now
@@ -146,6 +162,7 @@ class Sampler(State):
     @torch.no_grad()
     def collect(self, steps: int) -> Fragment:
         """Collect T further steps of all worlds, with one graph per world or, if it is dynamic, per step."""
+        self._follow_degree()
         loop = self.loop
         loop.draw_graph()
         before = self.comms.network.ledger.messages.clone()
@@ -266,7 +283,7 @@ class Sampler(State):
         columns: Rows = {}
         if len(self.loop.draw):
             columns["draw"] = self.loop.draw.expand(len(decisions), -1)
-        elif self.policy.topology.dynamic:
+        elif self.policy.topology.relaxed:
             columns["draw"] = torch.stack([d.draw for d in decisions])
             columns["asked"] = torch.stack([d.asked for d in decisions])
         if decisions[0].gate_noise is not None:
@@ -293,56 +310,3 @@ class Sampler(State):
 def _open_gates(record: StepRecord) -> Tensor:
     """[B, N] bool, open gates of present members."""
     return record.decision.gate if record.alive is None else record.decision.gate & record.alive
-
-
-def record_inboxes(inboxes: list[list[Inbox]], links: Tensor, reads_age: bool = False) -> Rows:
-    """Delivered messages of T steps of R rounds as columns [T, B, R, ...]; changes are recorded only if there are any.
-
-    Args:
-        inboxes: Inboxes per step and round.
-        links: [T, B, N, k], for teams without rounds.
-        reads_age: Whether the policy reads the age of messages.
-    """
-    flat = [inbox for step in inboxes for inbox in step]
-    if not flat:
-        return {"mask": torch.zeros_like(links, dtype=torch.bool).unsqueeze(2)[:, :, :0]}
-    slots = max(inbox.mask.shape[-1] for inbox in flat)
-    disturbed = slots > flat[0].links.shape[-1] or any(i.scale is not None or i.delta is not None for i in flat)
-
-    def column(pick: Any) -> Tensor:
-        return torch.stack([torch.stack([pick(inbox) for inbox in step], 1) for step in inboxes])
-
-    def slot(x: Tensor, value: float = 0) -> Tensor:
-        return torch.nn.functional.pad(x, (0, slots - x.shape[-1]), value=value)
-
-    columns = {"mask": column(lambda i: slot(i.mask))}
-    if disturbed:
-        columns["source"] = column(lambda i: slot(i.source).to(torch.int16))
-    if reads_age and any(i.age is not None for i in flat):
-
-        def age(inbox: Inbox) -> Tensor:
-            return torch.zeros_like(inbox.source) if inbox.age is None else inbox.age
-
-        columns["age"] = column(lambda i: slot(age(i)).to(torch.int8))
-    if any(i.scale is not None for i in flat):
-
-        def factor(inbox: Inbox) -> Tensor:
-            return torch.ones_like(inbox.mask, dtype=torch.float32) if inbox.scale is None else inbox.scale
-
-        columns["scale"] = column(lambda i: slot(factor(i)))
-    if any(i.delta is not None for i in flat):
-        width = flat[0].spoken.shape[-1]
-
-        def offset(inbox: Inbox) -> Tensor:
-            if inbox.delta is None:
-                return inbox.spoken.new_zeros(*inbox.mask.shape[:2], slots, width)
-            return torch.nn.functional.pad(inbox.delta, (0, 0, 0, slots - inbox.mask.shape[-1]))
-
-        columns["delta"] = column(offset)
-    if any(i.coding is not None for i in flat):
-
-        def coding(inbox: Inbox) -> Tensor:
-            return torch.zeros_like(inbox.spoken) if inbox.coding is None else inbox.coding
-
-        columns["coding"] = column(coding)
-    return columns

@@ -153,14 +153,14 @@ def _train_team(run: Run, variant: Variant, seed: int, watcher: Watcher, stoppin
                     writer.add_scalar(key, value, done)
             watcher.iteration(row)
             last = done >= training.env_steps
-            if last or stopping() or algorithm.iteration % training.checkpoint_every == 0:
+            number = stopping()  # asked once: a signal that comes later must not stop what was not saved
+            if last or number or algorithm.iteration % training.checkpoint_every == 0:
                 saved = checkpoint.save(algorithm, folder, training.keep_checkpoints)
                 log.info("checkpoint", path=saved.name, env_steps=done)
-            if stopping() and not last:
+            if number and not last:
                 log.info("stopped", env_steps=done)
                 raise Stopped(
-                    f"{name} was stopped after {done} env steps; resume the run to continue from its checkpoint",
-                    stopping(),
+                    f"{name} was stopped after {done} env steps; resume the run to continue from its checkpoint", number
                 )
         writer.close()
         details = {"env_steps": done, "seconds": round(seconds, 3)} | _history(folder / "progress.jsonl")

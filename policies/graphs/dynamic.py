@@ -9,6 +9,12 @@ With ``degree`` each receiver keeps the senders with the largest logits, sampled
 between the last sender kept and the first one left out. The executed graph has the noise of one fixed draw: without it
 all receivers would choose the same of several good senders.
 
+With ``estimator: action`` the choice of these senders is an action of the receiver instead: its log-probability joins
+the PPO ratio, and what it earns decides. A straight-through gradient asks what a message would have changed, as if it
+always came; only what was tried shows that a sender is no use while others listen to it, too
+(:mod:`agentcomm.channels.airtime`). A choice is credited with the advantages of all agents, since who needs no message
+still takes it from others.
+
 Unlike in the released code an agent's own vector is added to the mixture, which in large teams would hardly contain it.
 
 Edges start open and stay so for the first part of training: agents that cannot use messages yet hear noise, which would
@@ -17,10 +23,10 @@ teach the scheduler to close all edges before anybody has learned to talk.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from agentcomm.contracts.topology import Graph, Topology, TopologyConfig
@@ -34,6 +40,9 @@ class DynamicConfig(TopologyConfig):
 
     rounds: int = Field(1, ge=1, le=8, description="graphs per step, one per round; further rounds use the last one")
     degree: int | None = Field(None, ge=1, description="senders kept per receiver; any number when not given")
+    estimator: Literal["straight_through", "action"] = Field(
+        "straight_through", description="how the scheduler is trained; 'action' needs a degree"
+    )
     warmup: float = Field(
         0.25, ge=0, lt=1, description="share of training in which edges are open by chance, before the scheduler learns"
     )
@@ -43,9 +52,15 @@ class DynamicConfig(TopologyConfig):
         3.0, description="initial logit of edges, which are kept with probability sigmoid(this)"
     )
 
+    @model_validator(mode="after")
+    def _one_choice(self) -> Self:
+        if self.estimator == "action" and (self.degree is None or self.rounds > 1):
+            raise ValueError("estimator='action' needs a degree, the number of senders to choose, and rounds=1")
+        return self
+
 
 class DynamicGraph(Topology[DynamicConfig]):
-    """MAGIC's scheduler, trained with the model by a straight-through estimator."""
+    """MAGIC's scheduler, trained with the model by a straight-through estimator or as an action of the receivers."""
 
     dynamic = True
     learns: Tensor
@@ -54,7 +69,8 @@ class DynamicGraph(Topology[DynamicConfig]):
 
     def __init__(self, config: DynamicConfig, num_agents: int, width: int) -> None:
         super().__init__(config)
-        self.degree = num_agents - 1
+        self.acts = config.estimator == "action"
+        self._set_degree(num_agents)
         size = config.hidden
         self.notice = nn.Linear(width, size)
         self.attend_from, self.attend_to = nn.Linear(size, 1, bias=False), nn.Linear(size, 1, bias=False)
@@ -77,7 +93,15 @@ class DynamicGraph(Topology[DynamicConfig]):
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
         """Any number of senders, and a given one with a graph per round."""
-        return {"": {}, "degree": {"degree": 2, "rounds": 2, "warmup": 0.0}}
+        return {
+            "": {},
+            "degree": {"degree": 2, "rounds": 2, "warmup": 0.0},
+            "action": {"degree": 2, "estimator": "action", "warmup": 0.0},
+        }
+
+    def _set_degree(self, num_agents: int) -> None:
+        most = num_agents - 1
+        self.degree = min(self.config.degree or most, most) if self.acts else most
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden vectors [B, N, H] -> logits [B, G, N, N] of the edges of each graph (row: receiver)."""
@@ -100,6 +124,8 @@ class DynamicGraph(Topology[DynamicConfig]):
         """All other agents as senders, and which of these edges are kept [B, G, N, N - 1]."""
         source = self._others.expand(num_worlds, -1, -1)
         scores, keeps = self._scores(source, draw, hidden), self.config.degree
+        if self.acts:  # in the order of sampling
+            return Graph(source.gather(2, scores[:, 0].topk(self.degree, -1).indices))
         if keeps is None:
             return Graph(source, scores > 0)
         best = scores.topk(min(keeps, self.degree), -1).indices
@@ -110,6 +136,8 @@ class DynamicGraph(Topology[DynamicConfig]):
 
         The threshold is 0, or with a given degree halfway between the last sender kept and the first one left out.
         """
+        if self.acts:
+            return None
         scores, keeps = self._scores(source, draw, hidden), self.config.degree
         if keeps is not None and keeps < self.degree:
             scores = scores - scores.detach().topk(keeps + 1, -1).values[..., -2:].mean(-1, keepdim=True)
@@ -117,6 +145,21 @@ class DynamicGraph(Topology[DynamicConfig]):
             scores = scores - scores.detach().amin(-1, keepdim=True) + 1
         soft = (scores / self.config.temperature).sigmoid()
         return soft.detach() + self.learns * (soft - soft.detach())
+
+    def choice(self, source: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probability of sampling these senders in this order (Plackett-Luce), and entropy of the first choice."""
+        if not self.acts:
+            return super().choice(source, hidden)
+        logits = self.logits(hidden)[:, 0]
+        own = torch.eye(logits.shape[-1], dtype=torch.bool, device=logits.device)
+        logits = (logits.detach() + self.learns * (logits - logits.detach())).masked_fill(own, float("-inf"))
+        first = logits.log_softmax(-1)
+        entropy = -(first.exp() * first.masked_fill(own, 0.0)).sum(-1)
+        chosen, log_probability = first, torch.zeros_like(entropy)
+        for place in source.unbind(-1):
+            log_probability = log_probability + chosen.gather(-1, place.unsqueeze(-1)).squeeze(-1)
+            chosen = chosen.scatter(-1, place.unsqueeze(-1), float("-inf")).log_softmax(-1)
+        return log_probability, entropy
 
     def _scores(self, source: Tensor, draw: Tensor | None, hidden: Tensor | None) -> Tensor:
         """Logits [B, G, N, N - 1] of the senders [B, N, N - 1], with the noise of the draws [B]."""
@@ -132,4 +175,4 @@ class DynamicGraph(Topology[DynamicConfig]):
     def resize(self, identity: Tensor) -> None:
         """Adapt to any number of agents."""
         self._others = others(len(identity)).to(self._others.device)
-        self.degree = len(identity) - 1
+        self._set_degree(len(identity))

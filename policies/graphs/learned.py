@@ -11,7 +11,9 @@ step comes before the model's, so all worlds are held out.
 
 *straight_through*: CommFormer's. Weights with the gradient of a softmax propagate the loss of some held-out worlds to
 the logits, and all edges outside the graph are offered as closed links. It measures the immediate effect of an
-additional edge, but not what agents would learn from it.
+additional edge, but not what agents would learn from it. In large teams hardly any edge is of use, and few receivers
+hear anything from which they could learn to listen; with ``dense_until`` all of them hear everybody at first, and the
+graph is cut to its best k edges per receiver once they do.
 
 Unlike in the released code, the diagonal is excluded, logits start from small random numbers instead of ties, and
 edges have a learning rate of their own.
@@ -19,10 +21,10 @@ edges have a learning rate of their own.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from typing_extensions import TypeVar
 
@@ -46,6 +48,18 @@ class LearnedConfig(LearnedTopologyConfig):
     exact_after: float = Field(0.8, gt=0, le=1, description="share of training after which the exact graph is used")
     graphs: int = Field(256, ge=1, description="number of different graphs per rollout, which worlds share in turn")
     initial_logit: float | None = Field(None, description="initial logit of all edges; random when not given")
+    dense_until: float = Field(
+        0.0, ge=0, lt=1, description="share of training in which receivers keep all senders (straight_through)"
+    )
+
+    @model_validator(mode="after")
+    def _dense_learns(self) -> Self:
+        if self.dense_until and self.estimator != "straight_through":
+            raise ValueError(
+                f"dense_until={self.dense_until} needs estimator='straight_through': in a dense graph nothing is"
+                f" sampled that 'score' could learn from"
+            )
+        return self
 
 
 class EmbeddedConfig(LearnedConfig):
@@ -59,16 +73,22 @@ L_co = TypeVar("L_co", bound=LearnedConfig, default=LearnedConfig, covariant=Tru
 
 
 class LearnedGraph(LearnedTopology[L_co]):
-    """One logit per possible edge, alpha [N, N] (row: receiver), sampled by Gumbel top-k."""
+    """One logit per possible edge, alpha [N, N] (row: receiver), sampled by Gumbel top-k.
 
+    Attributes:
+        dense: [], nonzero while receivers keep all senders; None if they never do.
+    """
+
+    dense: Tensor | None
     temperature: Tensor
     _excluded: Tensor
 
     def __init__(self, config: L_co, num_agents: int) -> None:
         super().__init__(config)
-        self.degree = degree(config.density, num_agents, config.degree)
+        self._kept = degree(config.density, num_agents, config.degree)
         self.needs_held_out = config.estimator == "straight_through"
         self._make_logits(num_agents)
+        self.register_buffer("dense", torch.tensor(1.0) if config.dense_until else None)
         self.register_buffer("temperature", torch.tensor(config.temperature))
         self.register_buffer("exact", torch.tensor(0.0))
         self.register_buffer("_excluded", torch.eye(num_agents, dtype=torch.bool), persistent=False)
@@ -82,6 +102,16 @@ class LearnedGraph(LearnedTopology[L_co]):
     def forms(cls) -> dict[str, dict[str, Any]]:
         """Both gradient estimators."""
         return {"": {}, "straight through": {"estimator": "straight_through", "density": 0.6, "graphs": 4}}
+
+    @property
+    def degree(self) -> int:  # type: ignore[override]
+        """k; while the graph is dense, all senders."""
+        return self._most if self.dense is not None and bool(self.dense) else self._kept
+
+    @property
+    def _most(self) -> int:
+        """How many senders each receiver could have."""
+        return int((~self._excluded).sum(-1).min())
 
     def _make_logits(self, num_agents: int) -> None:
         start = self.config.initial_logit
@@ -101,6 +131,8 @@ class LearnedGraph(LearnedTopology[L_co]):
         c = self.config
         self.temperature.fill_(c.temperature * (c.final_temperature / c.temperature) ** min(progress, 1.0))
         self.exact.fill_(float(progress >= c.exact_after))
+        if self.dense is not None:
+            self.dense.fill_(float(progress < c.dense_until))
 
     def draw(self, num_worlds: int, generator: torch.Generator) -> Tensor:
         """One draw per world, ``graphs`` different ones; all ``EXACT`` in the final phase."""
@@ -200,5 +232,5 @@ class EmbeddedGraph(LearnedGraph[EmbeddedConfig]):
         same = identity.unsqueeze(0) == identity.unsqueeze(1)
         count = len(identity)
         self._identity = identity.to(self._identity.device)
-        self.degree = min(degree(self.config.density, count, self.config.degree), int((~same).sum(-1).min()))
         self._excluded = same.to(self._excluded.device)
+        self._kept = min(degree(self.config.density, count, self.config.degree), self._most)

@@ -75,5 +75,5 @@ class ListeningBlock(nn.Module):
 def _is_dense(inbox: Inbox) -> bool:
     """Whether most pairs are linked in a team that is not small, and all messages arrive as they were spoken."""
     agents, slots = inbox.spoken.shape[1], inbox.mask.shape[2]
-    plain = all(x is None for x in (inbox.scale, inbox.delta, inbox.weight, inbox.listening, inbox.receiver))
+    plain = all(x is None for x in (inbox.scale, inbox.delta, inbox.listening, inbox.receiver))
     return plain and agents >= DENSE_AGENTS and 2 * slots >= agents

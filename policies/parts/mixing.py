@@ -59,7 +59,7 @@ def pair_scores(query: Tensor, key: Tensor, inbox: Inbox) -> Tensor:
 
 
 def softmax_mix_pairs(scores: Tensor, own: Tensor, values: Tensor, inbox: Inbox) -> Tensor:
-    """:func:`softmax_mix` of messages that arrive as they were spoken, without straight-through weights.
+    """:func:`softmax_mix` of messages that arrive as they were spoken, without gates of receivers.
 
     Args:
         scores: [B, N, 1 + M, heads], as there.
@@ -71,10 +71,15 @@ def softmax_mix_pairs(scores: Tensor, own: Tensor, values: Tensor, inbox: Inbox)
         [B, N, heads, W].
     """
     attention = _attention(scores, inbox.mask)
+    away = None
+    if inbox.weight is not None:
+        credit, away = _softmax_credit(scores, attention, inbox)
+        attention = attention + credit
     agents, heads = values.shape[1:3]
     slots = attention[:, :, 1:].permute(0, 3, 1, 2)
     pairs = slots.new_zeros(len(slots), heads, agents, agents).scatter_add(3, _sources(inbox, heads), slots)
-    return (pairs @ values.transpose(1, 2)).transpose(1, 2) + attention[:, :, 0].unsqueeze(-1) * own
+    out = (pairs @ values.transpose(1, 2)).transpose(1, 2) + attention[:, :, 0].unsqueeze(-1) * own
+    return out if away is None else out - away.unsqueeze(-1) * out.detach()
 
 
 def _sources(inbox: Inbox, heads: int) -> Tensor:

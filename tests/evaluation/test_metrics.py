@@ -21,7 +21,14 @@ EVERYWHERE = {
     *("mean_steps", "success", "mean_return", "harm", "gate_open", "messages_per_step", "bytes_per_step"),
     *("bytes_per_agent_step", "bandwidth_budget", "density", "traffic_gini", "traffic_sd"),
     *("algebraic_connectivity", "r_robustness"),
-    *("attack_accepted", "isolations", "guessed_right", "guessed_right_a_priori", "guessing_advantage"),
+    *(
+        "attack_accepted",
+        "isolations",
+        "false_isolations",
+        "guessed_right",
+        "guessed_right_a_priori",
+        "guessing_advantage",
+    ),
     "covert_bits_per_step",
 }
 LATE = {"latency_ms", "latency_steps"}

@@ -36,6 +36,32 @@ def test_both_ways_are_equal(degree: int, heads: int, own: bool, monkeypatch: py
         torch.testing.assert_close(dense, gathered, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("closes", [False, True])
+def test_both_ways_give_links_the_same_gradient(closes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(2)
+    block, token = ListeningBlock(WIDTH, 2), torch.randn(WORLDS, AGENTS, WIDTH)
+    links = torch.stack([torch.tensor([j for j in range(AGENTS) if j != i]) for i in range(AGENTS)])
+    links = links.expand(WORLDS, -1, -1)
+    closed = (torch.rand(links.shape) < 0.5) if closes else torch.zeros(links.shape, dtype=torch.bool)
+    weight = (~closed).float().requires_grad_()
+    inbox = Inbox(token, links, ~closed, links, weight=weight, closed=closed if closes else None)
+    found = []
+    for smallest in (AGENTS, AGENTS + 1):
+        monkeypatch.setattr(attention, "DENSE_AGENTS", smallest)
+        found.append(torch.autograd.grad(block(token, inbox).square().sum(), [weight, *block.parameters()]))
+    for dense, gathered in zip(*found, strict=True):
+        torch.testing.assert_close(dense, gathered, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("degree", [1, 3, 8])
+def test_who_also_listens_is_found_by_pairs_of_agents_or_of_links(degree: int) -> None:
+    links = torch.rand(3, AGENTS, AGENTS).diagonal_scatter(torch.full((3, AGENTS), -1.0), 0, 1, 2).topk(degree).indices
+    source = links[..., torch.randperm(degree)]
+    inbox = Inbox(torch.randn(3, AGENTS, 2), source, torch.ones_like(source, dtype=torch.bool), links)
+    expected = [[[i in links[w, j].tolist() for j in source[w, i].tolist()] for i in range(AGENTS)] for w in range(3)]
+    assert inbox.mutual().tolist() == expected
+
+
 def test_sparse_and_changed_messages_are_gathered() -> None:
     spoken = torch.randn(1, 9, 4)
     links = torch.zeros(1, 9, 3, dtype=torch.int64)
