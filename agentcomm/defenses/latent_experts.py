@@ -30,14 +30,14 @@ from agentcomm.contracts.verdicts import Delivered, Replacement, Verdicts
 from agentcomm.defenses.parts.detector import Detector, DetectorConfig, Messages
 
 FREEDOM = 4.0  # degrees of freedom of Student's t distribution
-PASSES = 2  # in which experts lose weight
+PASSES = 1  # in which experts lose weight
 NOISE = 0.05  # smallest variance of an entry that is not explained, in units of the spread of clean messages
 
 
 class LatentExpertsConfig(DetectorConfig, IdentityConfig):
     """Arguments of ``latent_experts``."""
 
-    latent: int = Field(6, ge=1, description="dimensions of the latent state")
+    latent: int = Field(4, ge=1, description="dimensions of the latent state")
 
 
 class Model(NamedTuple):
@@ -119,12 +119,13 @@ class LatentExperts(Detector[LatentExpertsConfig]):
 
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
         """Score all messages, and pull those above the threshold towards what the others predict."""
-        score, flagged = self.judged(delivered, memory)
-        if self.limit == 0.0:
-            return Verdicts(score=score)
+        if not self.able(delivered):
+            return Verdicts(score=self.flagged(delivered, None)[0])
         m = self.messages(delivered)
+        distance, predicted = self._judge(m)
+        score, flagged = self.flagged(delivered, distance)
         share = (max(self.threshold, 1e-6) / score.clamp_min(1e-6)).clamp_max(1.0).unsqueeze(-1)
-        predicted = (self.mean + self.spread * self._judge(m)[1]).clamp(-self.limit, self.limit)
+        predicted = (self.mean + self.spread * predicted).clamp(-self.limit, self.limit)
         payload = torch.where(flagged.unsqueeze(-1), share * m.payload + (1 - share) * predicted, 0.0)
         return Verdicts(replace=Replacement(flagged, payload), score=score)
 

@@ -8,7 +8,8 @@ difference from the mean of the other messages in the inbox, in units of the spr
 comes from held-out clean episodes (:mod:`agentcomm.defenses.parts.detector`).
 
 What they cannot stop: content that honest senders use at other times (``substitute``, ``replay``), small changes, and
-lies of many senders at once where these are each of an honest form. They know neither sender nor time.
+lies of many senders at once where these are each of an honest form. They know neither sender nor time. Both cost more
+than a step of a small team: each message is compared with a forest, or with hundreds of others.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from agentcomm.defenses.parts.features import squash
 
 SAMPLES = 256  # per tree, as recommended by Liu et al.
 DEPTH = 8  # log2(SAMPLES)
-REFERENCES = 512  # clean messages whose density is known
+REFERENCES = 256  # clean messages whose density is known
 NEAREST = 20  # neighbors, as in TIF
 CLOSEST = 0.02  # smallest distance: agents often say the very same
 
@@ -35,7 +36,7 @@ class OutliersConfig(DetectorConfig):
     """Arguments of ``outliers``."""
 
     by: Literal["forest", "density"] = Field("forest", description="isolation forest, or local outlier factor")
-    trees: int = Field(50, ge=1, description="trees of the forest")
+    trees: int = Field(32, ge=1, description="trees of the forest")
 
 
 class Outliers(Detector[OutliersConfig]):
@@ -77,19 +78,16 @@ class Outliers(Detector[OutliersConfig]):
 
 
 class Forest(NamedTuple):
-    """An isolation forest of T trees; node v of a tree has the children 2v + 1 and 2v + 2.
+    """An isolation forest of T complete trees of depth ``DEPTH``: below a leaf, everything goes left.
 
     Attributes:
-        feature: [T, V] int64, feature that a node compares.
-        cut: [T, V], with what; larger values go right.
-        leaf: [T, V] bool, nodes without children.
-        path: [T, V] expected number of cuts that isolate a message that ends in this node.
+        levels: Per level [T, V] int64, the feature that each of V nodes compares, and [T, V] with what: larger values
+            go right.
+        path: [T, 2 ** DEPTH] expected number of cuts that isolate a message that ends there.
         usual: Expected number of cuts among all samples of a tree.
     """
 
-    feature: Tensor
-    cut: Tensor
-    leaf: Tensor
+    levels: list[tuple[Tensor, Tensor]]
     path: Tensor
     usual: float
 
@@ -100,36 +98,42 @@ class Forest(NamedTuple):
         keys = torch.rand(trees, len(features), generator=generator, device=device)
         samples = features[keys.topk(count, 1).indices]  # [T, count, F]
         node = torch.zeros(trees, count, dtype=torch.int64, device=device)  # of this level, that a sample is in
-        levels: list[tuple[Tensor, ...]] = []
+        levels: list[tuple[Tensor, Tensor]] = []
+        ended = torch.zeros(trees, 1, dtype=torch.bool, device=device)  # nodes that are leaves, or below one
+        path = torch.zeros(trees, 1, device=device)
         for depth in range(DEPTH + 1):
-            size, width = 2**depth, samples.shape[-1]
+            size = 2**depth
             inside = node.new_zeros(trees, size).scatter_add_(1, node, torch.ones_like(node))
+            path = torch.where(ended, path, depth + _cuts(inside).float())
+            if depth == DEPTH:
+                break
             at = node.unsqueeze(-1).expand_as(samples)
-            low = samples.new_full((trees, size, width), math.inf).scatter_reduce(1, at, samples, "amin")
-            high = samples.new_full((trees, size, width), -math.inf).scatter_reduce(1, at, samples, "amax")
+            ends = samples.new_full((2, trees, size, samples.shape[-1]), math.inf)
+            low, high = (
+                ends[0].scatter_reduce(1, at, samples, "amin"),
+                (-ends[1]).scatter_reduce(1, at, samples, "amax"),
+            )
             chance = torch.rand(low.shape, generator=generator, device=device).masked_fill(high <= low, -1.0)
             feature = chance.argmax(-1)
-            leaf = (chance.amax(-1) < 0) | torch.tensor(depth == DEPTH, device=device)
-            ends = (end.gather(-1, feature.unsqueeze(-1)).squeeze(-1) for end in (low, high))
-            bottom, top = (end.nan_to_num(0.0, 0.0, 0.0) for end in ends)
+            ended = ended | (chance.amax(-1) < 0)
+            bottom, top = (end.gather(-1, feature.unsqueeze(-1)).squeeze(-1) for end in (low, high))
             cut = bottom + (top - bottom) * torch.rand(bottom.shape, generator=generator, device=device)
-            levels.append((feature, cut, leaf, depth + _cuts(inside).float()))
+            cut = cut.masked_fill(ended, math.inf)
+            levels.append((feature, cut))
             value = samples.gather(-1, feature.gather(1, node).unsqueeze(-1)).squeeze(-1)
             node = 2 * node + (value > cut.gather(1, node))
-        features_, cuts, leaves, paths = (torch.cat(part, 1) for part in zip(*levels, strict=True))
-        return cls(features_, cuts, leaves, paths, float(_cuts(torch.tensor(count))))
+            ended, path = (part.repeat_interleave(2, 1) for part in (ended, path))
+        return cls(levels, path, float(_cuts(torch.tensor(count))))
 
     def score(self, features: Tensor) -> Tensor:
         """[n] anomaly scores in (0, 1) of messages [n, F] (Liu et al., equation 2)."""
-        trees, nodes = self.cut.shape
-        node = torch.zeros(len(features), trees, dtype=torch.int64, device=features.device)
-        start = torch.arange(trees, device=features.device) * nodes
-        feature, cut, leaf, path = (part.flatten() for part in self[:4])
-        for _ in range(DEPTH):
-            place = start + node
-            right = features.gather(1, feature[place]) > cut[place]
-            node = torch.where(leaf[place], node, 2 * node + 1 + right)
-        return torch.exp2(-path[start + node].mean(1) / max(self.usual, 1e-6))
+        trees = torch.arange(len(self.path), device=features.device)
+        node = torch.zeros(len(features), len(trees), dtype=torch.int64, device=features.device)
+        for feature, cut in self.levels:
+            place = trees * feature.shape[1] + node
+            node = 2 * node + (features.gather(1, feature.view(-1)[place]) > cut.view(-1)[place])
+        path = self.path.view(-1)[trees * self.path.shape[1] + node]
+        return torch.exp2(-path.mean(1) / max(self.usual, 1e-6))
 
 
 def _cuts(samples: Tensor) -> Tensor:

@@ -61,9 +61,9 @@ class Reconstruct(Detector[ReconstructConfig]):
 
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
         """Score all messages, and reconstruct those above the threshold."""
-        score, flagged = self.judged(delivered, memory)
-        if self.limit == 0.0:
-            return Verdicts(score=score)
-        unit = self.network(self.messages(delivered))[..., 1:]
-        payload: Tensor = (self.features.mean + self.features.spread * unit).clamp(-self.limit, self.limit)
+        if not self.able(delivered):
+            return Verdicts(score=self.flagged(delivered, None)[0])
+        out: Tensor = self.network(self.messages(delivered))
+        score, flagged = self.flagged(delivered, out[..., 0])
+        payload = (self.features.mean + self.features.spread * out[..., 1:]).clamp(-self.limit, self.limit)
         return Verdicts(replace=Replacement(flagged, torch.where(flagged.unsqueeze(-1), payload, 0.0)), score=score)

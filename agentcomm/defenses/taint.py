@@ -44,7 +44,7 @@ class Taint(Defense[TaintConfig]):
     order = "trust"
     history = None
     lossless = True
-    answers = ("aa.l3.permission_classification", "ae.l3.memory_and_knowledge_protection")
+    answers = ("aa.l3.cross_agent_input_detection", "ae.l3.memory_and_knowledge_protection")
     adaptive = ("launder", "substitute")
     changes_payloads: ClassVar[bool] = True
 

@@ -21,6 +21,7 @@ from agentcomm.contracts.outcome import Episodes
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.views import MessageView
 from agentcomm.contracts.world import World
+from agentcomm.evaluation.calibration import Clean, calibrate
 from agentcomm.evaluation.play import play
 from agentcomm.evaluation.probe import Finding, probe
 from agentcomm.network.record import ExchangeRecord
@@ -120,6 +121,7 @@ def intercept(
     own = derive(run.config.evaluation.seed, "overhear", seed)
     with closing(make_world(saved.environment, episodes)) as world:
         comms = make_comms(world, saved.policy, (attack,), defenses, transport=run.config.transport)
+        calibrate(comms.network.defenses, Clean(world, saved.policy, run.config.transport, sampled, seed=own))
         generator = torch.Generator(world.device).manual_seed(derive(own, "decisions")) if sampled else None
         return listen(
             world, comms, lambda follow: play(world, saved.policy, comms, own, generator=generator, follow=follow)

@@ -76,6 +76,7 @@ class Detector(Defense[K_co]):
     order = "content"
     lossless = False
     in_training: ClassVar[bool] = False
+    reads_originals: ClassVar[bool] = True  # it has learned from messages that no defense had changed
     calibration = 256
     threshold: float = TOP / 2
     limit: float = 0.0
@@ -129,11 +130,23 @@ class Detector(Defense[K_co]):
 
     def judged(self, delivered: Delivered, memory: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Scores [B, N, M], and which messages are flagged [B, N, M] bool."""
-        if self.limit == 0.0 or delivered.present.shape[-1] == 0:
+        return self.flagged(delivered, self.score(self.messages(delivered), memory) if self.able(delivered) else None)
+
+    def able(self, delivered: Delivered) -> bool:
+        """Whether there can be something to judge: teams without messages leave nothing to learn from."""
+        return self.limit > 0.0 and delivered.present.shape[-1] > 0
+
+    def flagged(self, delivered: Delivered, score: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Finite scores, and which messages are flagged, as in :meth:`judged`.
+
+        Args:
+            delivered: The messages.
+            score: [B, N, M] as from :meth:`score`; None to flag nothing.
+        """
+        if score is None:
             nothing = torch.zeros(delivered.present.shape, device=delivered.present.device)
             return nothing, nothing.bool()
-        broken = ~delivered.payload.isfinite().all(-1)
-        score = bounded(self.score(self.messages(delivered), memory)).masked_fill(broken, TOP)
+        score = bounded(score).masked_fill(~delivered.payload.isfinite().all(-1), TOP)
         score = score.masked_fill(~delivered.present, 0.0)
         return score, (score > self.threshold) & delivered.present
 
