@@ -157,7 +157,7 @@ def retrained(book: Book) -> str:
 def claims(book: Book) -> dict[str, Claim]:
     """What the page may say."""
     out = {}
-    for run in ("capture", "capture_dropout", "capture_full", "capture_full_dropout", "capture_curriculum"):
+    for run in (CAPTURE.run, "capture_dropout", "capture_full", "capture_full_dropout", "capture_curriculum"):
         share = f"of what messages are worth to teams of `{run}`"
         out[f"drop {run}"] = Claim(
             dropped(book, run) - GOAL,

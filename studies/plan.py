@@ -14,6 +14,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from scenarios import CARRIED, CLIQUES, COLLISIONS, EIGHT, ORDERED, OTHER_TASKS, PEERS, PRICED, SCENARIOS
 from suite import (
+    CAPTURE,
     CHAINS,
     CUTS,
     DROP,
@@ -34,7 +35,15 @@ from agentcomm.runs.choices import Choice, canonical
 
 SEEDS = tuple(range(10))
 # Of these runs, teams without messages were trained besides.
-WITH_CONTROL = ("capture", "reactor", "agreement", "agreement_9", "market", *(one.run for one in SCENARIOS[1:]))
+WITH_CONTROL = (
+    "capture",
+    CAPTURE.run,
+    "reactor",
+    "agreement",
+    "agreement_9",
+    "market",
+    *(one.run for one in SCENARIOS[1:]),
+)
 Conditions = Mapping[str, Any]
 OWN: Conditions = {}
 
@@ -231,7 +240,7 @@ STUDIES: dict[str, tuple[Grid, ...]] = {
         *(Grid(run, TRAINED_UNDER) for base, others in TRAINED.items() for run in (base, *others)),
         *(Grid(run, (MINORITY, DROP, NOISE)) for run in OF_NINE),
         *(Grid(run, (MINORITY, DROP, NOISE), (group,)) for run, group in OUTVOTED.items()),
-        Grid("capture", tuple(filter(able, (FRAME,))), FRAMED),
+        Grid(CAPTURE.run, tuple(filter(able, (FRAME,))), FRAMED),
         Grid(FRAGMENTED, CUTS, CHAINS),
     ),
     "threats": (

@@ -95,13 +95,14 @@ ON_WIRE = (TAMPER, FORGED, REPLAY)
 
 CAPTURE = Task(
     "Predator-Capture-Prey",
-    "capture",
+    "capture_defended",
     "mean_steps",
     "lower",
-    (NOISE, TAMPER, MEMBER, DROP, REPLAY, FORGED, GRADIENT),
+    (NOISE, TAMPER, MEMBER, DROP, GRADIENT),
     (
         *_each(ON_WIRE, "authenticate", "authenticate+clip", "authenticate+hold_last", "authenticate+quarantine"),
         *_each(ON_WIRE, "authenticate+rekey", "authenticate+shut_gate", "authenticate+repair", "authenticate+audit"),
+        *_each((*ON_WIRE, NOISE), "authenticate+clip+repair"),
         *_each((NOISE,), "clip", "hold_last", "hold_last:threshold=1"),
         *_each((FLOOD,), "authenticate+quota"),
         *_each((FORGED,), "authenticate+capability", "authenticate+authorize"),
@@ -118,17 +119,17 @@ AGREEMENT = Task(
     "agreement_9",
     "mean_return",
     "higher",
-    (NOISE, TAMPER, MINORITY, DROP, FORGED, GRADIENT),
+    (NOISE, MINORITY, DROP, GRADIENT),
     (
         *_each((MINORITY,), "median", "trimmed_mean", "krum", "geometric_median", "w_msr", "bristle", "cross_check"),
-        *_each((MINORITY,), "ensemble", "graph_anomaly", "authenticate+reputation", "authenticate+median"),
+        *_each((MINORITY,), "ensemble:k=2", "graph_anomaly", "authenticate+reputation", "authenticate+median"),
         *_each((NOISE,), "clip", "outliers"),
         *_each((TAMPER, FORGED), "authenticate"),
         *_each(("stall:node=2",), "quorum"),
     ),
 )
 MARKET = "market"
-LISTED = ("sybil", "copied_card", "rug_pull:turn=4", "badmouth", "hub_poison", "blast")
+LISTED = ("sybil", "copied_card", "badmouth", "blast")
 TRADE = Task(
     "task market",
     MARKET,
@@ -152,12 +153,12 @@ CUTS = ("fragment", "fragment:how=header", "fragment:how=fake", "fragment:how=mi
 
 # Teams that were trained under a defense or an attack, beside those that get the defense afterwards.
 TRAINED = {
-    "capture": ("capture_dropout", "capture_adversarial_noise", "capture_adversarial_gradient"),
+    CAPTURE.run: ("capture_dropout", "capture_adversarial_noise", "capture_adversarial_gradient"),
     "capture_full": ("capture_full_dropout", "capture_curriculum"),
 }
-TRAINED["capture"] += ("capture_adversarial_population", "capture_bottleneck")
+TRAINED[CAPTURE.run] += ("capture_adversarial_population", "capture_bottleneck")
 TRAINED_UNDER = (DROP, NOISE, TAMPER, GRADIENT)
-VOTES = {"agreement_9_median": "median", "agreement_9_subset": "ensemble"}
+VOTES = {"agreement_9_median": "median", "agreement_9_subset": "ensemble:k=2"}
 OUTVOTED = {run: group for run, group in VOTES.items() if installed(group)}
 OF_NINE = ("agreement_9_dropout", "agreement_9_adversarial")
 

@@ -59,6 +59,7 @@ class Audit(Defense[AuditConfig]):
 
     order = "audit"
     answers = ("aa.l2.behavior_auditing_and_responsibility_tracing", "aa.l2.causal_tracing_and_localization")
+    adaptive = ("evade", "collude")
     needs_seal = True
     refuses = False
     history = None

@@ -44,7 +44,8 @@ class Authorize(Defense[AuthorizeConfig]):
     """Looks claimed sender and receiver up, then measures the payload."""
 
     order = "authorize"
-    answers = ("ua.l2.authority_verification",)
+    answers = ("ua.l2.authority_verification", "aa.l3.permission_classification")
+    adaptive = ("abuse:distance=0",)
     needs_identity = True
     fails_open = False
 

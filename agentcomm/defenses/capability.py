@@ -46,6 +46,7 @@ class Capability(Defense[CapabilityConfig]):
 
     order = "authorize"
     answers = ("ua.l2.authority_verification", "ua.l3.capability_boundary_control")
+    adaptive = ("abuse:distance=0",)
     needs_seal = True
     history = None
     fails_open = False

@@ -27,6 +27,7 @@ class CommittedActions(Defense):
 
     order = "response"
     answers = ("ua.l3.behavior_auditing_and_restriction",)
+    adaptive = ("covert", "leak")
     fails_open = False
 
     def assumes(self, deployment: Deployment) -> dict[str, bool | float | str]:

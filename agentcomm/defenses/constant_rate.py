@@ -24,6 +24,7 @@ class ConstantRate(Defense):
 
     order = "schema"
     answers = ("ua.l1.encryption_and_traffic_obfuscation",)
+    adaptive = ("eavesdrop:encrypted=true",)
     refuses = False
 
     def assumes(self, deployment: Deployment) -> dict[str, bool | float | str]:

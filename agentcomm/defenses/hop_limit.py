@@ -49,6 +49,7 @@ class HopLimit(Defense[HopLimitConfig]):
 
     order = "authorize"
     answers = ("aa.l2.dos_defense",)
+    adaptive = ("pollute:mutation=0.1",)
     needs_identity = True
     history = None
     fails_open = False

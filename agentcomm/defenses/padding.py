@@ -30,6 +30,7 @@ class Padding(Defense[PaddingConfig]):
 
     order = "schema"
     answers = ("ua.l1.encryption_and_traffic_obfuscation",)
+    adaptive = ("eavesdrop:encrypted=true",)
     refuses = False
 
     @classmethod

@@ -44,6 +44,7 @@ class Quota(Defense[QuotaConfig]):
 
     order = "quota"
     answers = ("ua.l1.dos_mitigation", "aa.l2.dos_defense")
+    adaptive = ("trickle",)
     needs_identity = True
     history = None
     fails_open = False

@@ -84,13 +84,13 @@ class Intercepted:
         return replace(self, payloads=torch.cat(past, 1))
 
     def shuffled(self, seed: int = 0) -> Intercepted:
-        """The control: payloads permuted among episodes, separately for each agent and step."""
+        """The control: payloads and sizes permuted among episodes, separately for each agent and step."""
         noise = torch.rand(len(self.step), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         group = self.agent * (int(self.step.max()) + 1) + self.step
         place, dealt = group.argsort(stable=True), (group + noise).argsort()
-        payloads = torch.empty_like(self.payloads)
-        payloads[place] = self.payloads[dealt]
-        return replace(self, payloads=payloads)
+        payloads, sizes = torch.empty_like(self.payloads), torch.empty_like(self.sizes)
+        payloads[place], sizes[place] = self.payloads[dealt], self.sizes[dealt]
+        return replace(self, payloads=payloads, sizes=sizes)
 
 
 def intercept(

@@ -143,6 +143,7 @@ class Network(State):
         checks = [(d, m) for d, m, h in used if "reassemble" in h]
         check = CheckedReassembly(checks, self.team_shape) if checks else None
         screens = [(ORDERS.index(d.order) >= READING, Screen(d, m, transport)) for d, m, h in used if "screen" in h]
+        covered = any("cover" in h for _, _, h in used)
         responding = [(d, m, Quarantine(d, self.team_shape)) for d, m, h in used if "respond" in h]
         return [
             *([] if codec is None else [Encode(codec, memory)]),
@@ -154,8 +155,8 @@ class Network(State):
             *(Pad(d) for d, _, h in used if "pad" in h),
             *([] if self.link is None else [Carry(self.link, transport, self.ledger, check)]),
             Receive(transport),
-            *([Discard()] if any("cover" in h for _, _, h in used) else []),
-            *([CloseGates()] if self.spare or self.link is not None else []),
+            *([Discard()] if covered else []),
+            *([CloseGates()] if self.spare or self.link is not None or covered else []),
             *(quarantine for _, _, quarantine in responding),
             *(screen for reads, screen in screens if not reads),
             *([Decode(codec, memory)] if codec is not None and codec.stateful else []),

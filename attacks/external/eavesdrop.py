@@ -20,6 +20,7 @@ class EavesdropConfig(AttackConfig):
     links: tuple[tuple[int, int], ...] | None = Field(
         None, description="tapped links as [sender, receiver]; all when not given"
     )
+    encrypted: bool = Field(False, description="payloads are encrypted: only sizes and times of messages tell anything")
 
 
 class Eavesdrop(Attack[EavesdropConfig]):

@@ -27,6 +27,9 @@ class PolluteConfig(AttackConfig):
 
     node: int = Field(0, ge=0, description="the compromised agent that is infected first")
     obedience: float = Field(1.0, ge=0, le=1, description="chance per step that an exposed agent becomes infected")
+    mutation: float = Field(
+        0.0, ge=0, le=2, description="length of the change that every infected message gets, in units of sqrt(width)"
+    )
 
 
 class Pollute(Attack[PolluteConfig]):
@@ -72,4 +75,8 @@ class Pollute(Attack[PolluteConfig]):
             exposed.scatter_reduce_(1, sender.flatten(1), view.reach.flatten(1).long(), "amax")
             infected |= exposed * (view.rand(*infected.shape) < self.config.obedience)
         sends = view.reach & infected.unsqueeze(1).expand(-1, agents, -1).gather(2, sender).bool()
-        return MessageEdits(modify=sends, change=self._word - view.payload)
+        word = self._word.expand_as(view.payload)
+        if self.config.mutation:  # content that is never the same cannot be followed by what it says
+            change = torch.nn.functional.normalize(view.randn(*word.shape), dim=-1)
+            word = word + self.config.mutation * view.width**0.5 * change
+        return MessageEdits(modify=sends, change=word - view.payload)

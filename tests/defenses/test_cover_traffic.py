@@ -24,10 +24,11 @@ from torch import Tensor
 from agentcomm.base import registry
 from agentcomm.base.errors import HookError
 from agentcomm.base.seeds import derive
-from agentcomm.conformance.conversations import carry, conversation, same_heard
+from agentcomm.conformance.conversations import carry, conversation, reader, same_heard
 from agentcomm.contracts.codec import Codec
 from agentcomm.contracts.defense import Defense, DefenseConfig
 from agentcomm.contracts.edits import MessageEdits
+from agentcomm.contracts.threat_model import Position, ThreatModel
 from agentcomm.evaluation.leakage import Intercepted, listen
 from agentcomm.evaluation.play import play
 from agentcomm.network.stages.covering import dummy_payload
@@ -104,6 +105,15 @@ def test_copies_of_dummies_are_dummies() -> None:
     for inbox in carry(network, TALK):
         assert not ((inbox.payload() == word).all(-1) & inbox.mask).any()
     assert int(network.ledger["replayed"].sum()) > int(network.ledger["sent"].sum() * 0.5)
+
+
+def test_a_changed_dummy_is_heard_only_where_somebody_listens() -> None:
+    """Without seals it has become a message; behind a closed gate it is refused all the same."""
+    network = made(["constant_rate"], [attack("noise", S)])
+    for e, inbox in zip(TALK, carry(network, TALK), strict=True):
+        assert not inbox.mask[~e.links.open].any()
+    sealed = made(["authenticate", "constant_rate"], [attack("noise", S)])
+    assert not any(inbox.mask.any() for inbox in carry(sealed, TALK))
 
 
 def test_attacks_waste_their_budget_on_dummies() -> None:
@@ -199,3 +209,24 @@ def test_rollouts_are_bit_identical_under_cover() -> None:
         collected = sampler(world, policy, None, form).collect(8)
         columns.append([value for _, value in sorted(collected.columns.items())])
     assert all(torch.equal(a, b) for a, b in zip(*columns, strict=True))
+
+
+def test_an_attack_that_knows_the_policy_expects_that_dummies_are_discarded() -> None:
+    """With an empty change, it predicts what the team would do without dummies."""
+
+    class Knows(Scripted):
+        def threat_model(self) -> ThreatModel:
+            return ThreatModel(Position(kind="edge"), frozenset({"read", "modify"}), "policy", self.config.budget)
+
+    predicted: dict[str, list[Tensor]] = {"": [], "constant_rate": []}
+    for names, out in predicted.items():
+
+        def edits(view: Any, out: list[Tensor] = out) -> MessageEdits:
+            out.append(view.predict_logits(torch.zeros(*view.reach.shape, S.width)))
+            return MessageEdits()
+
+        network = made([names] if names else [], [Knows(S, ["read", "modify"], edits)])
+        for e in TALK:
+            network.exchange(e.spoken, e.links, e.step, e.round, reader)
+    for plain, covered in zip(*predicted.values(), strict=True):
+        torch.testing.assert_close(plain, covered, rtol=0, atol=1e-5)

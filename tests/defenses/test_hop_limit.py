@@ -38,6 +38,14 @@ def test_an_infection_goes_as_deep_as_the_limit(limit: int) -> None:
     assert infected[1:] == [n <= limit for n in range(1, 6)]
 
 
+def test_an_infection_that_mutates_is_not_recognized() -> None:
+    """The adaptive attack: every copy differs from all others by more than the tolerance."""
+    guarded = [defense("authenticate", LINE), defense("hop_limit", LINE)]
+    assert line(comms(LINE, [attack("pollute", LINE, node=0, mutation=0.1)], guarded), 8)[-1][1:].all()
+    small = comms(LINE, [attack("pollute", LINE, node=0, mutation=1e-5)], guarded)
+    assert not line(small, 8)[-1][2:].any()
+
+
 def test_content_that_comes_back_to_its_root_is_a_loop() -> None:
     network = comms(
         LINE, [attack("pollute", LINE, node=0)], [defense("hop_limit", LINE, limit=64, unauthenticated=True)]

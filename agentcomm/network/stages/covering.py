@@ -60,6 +60,8 @@ class Cover(Stage):
         before = x.traffic
         x.traffic = before.edit_payload(dummy, content)
         x.traffic = replace(x.traffic, present=before.present | dummy)
+        if (predict := x.predict_logits) is not None:  # which knows that receivers discard dummies
+            x.predict_logits = lambda changed: predict(replace(changed, present=changed.present & ~dummy))
         x.covered_from = (before if x.covered_from is None else x.covered_from[0], x.traffic)
         x.dummy, x.put = dummy if x.dummy is None else x.dummy | dummy, x.put | dummy
 
