@@ -52,13 +52,19 @@ def attacked(book: Book, task: Task, group: str, attacks: Sequence[str]) -> Scor
     return {attack: series for attack, series in found.items() if most and len(series.values) == most}
 
 
+def met(book: Book, task: Task, group: str) -> Scores:
+    """Scores under the suite, for defenses that meet it; none for others."""
+    return attacked(book, task, group, task.suite) if group in ("none", *task.whole) else {}
+
+
 def changes(book: Book, task: Task, one: Deployed) -> Scores:
     """By how much a defense changes the damage of each attack."""
 
     def damage(attack: str, group: str) -> Series:
         return book.cells.series(task.run, "effect.damage", attack, group)
 
-    return {a: damage(a, one.group) - damage(a, "none") for a in dict.fromkeys((*task.suite, *one.targets))}
+    met = (*(task.suite if one.group in task.whole else ()), *one.targets)
+    return {a: damage(a, one.group) - damage(a, "none") for a in dict.fromkeys(met)}
 
 
 def bytes_of(book: Book, task: Task, group: str) -> Series:
@@ -89,7 +95,7 @@ def measured(book: Book, task: Task, known: dict[str, float]) -> str:
     """One row per defense of a task."""
     rows = []
     for one in (Deployed("none", ()), *task.known):
-        suite = attacked(book, task, one.group, task.suite)
+        suite = met(book, task, one.group)
         targets = list(attacked(book, task, one.group, one.targets).values())
         row = [f"`{group_label(one.group)}`", kept(book, task, score(book, task, None, one.group))]
         row.append(kept(book, task, across("mean", targets)) if targets else NONE)
@@ -187,7 +193,7 @@ def choices(book: Book, task: Task, known: dict[str, float]) -> list[Choice]:
     found = []
     clean, least = score(book, task), floor(book, task)
     for one in (Deployed("none", ()), *task.known):
-        suite, size = attacked(book, task, one.group, task.suite), bytes_of(book, task, one.group)
+        suite, size = met(book, task, one.group), bytes_of(book, task, one.group)
         timed = [known.get(name) for name in names(one.group) if name != "none"]
         if suite and size and clean and least and None not in timed:
             share = (worst(task, list(suite.values())) - least) / (clean - least)
@@ -209,7 +215,7 @@ def front(book: Book, found: Sequence[Choice]) -> str:
 
 def best(book: Book, task: Task) -> tuple[str, str]:
     """The defense with the best worst case, chosen on half of the teams, and its score on the others."""
-    by = {one.group: attacked(book, task, one.group, task.suite) for one in task.known}
+    by = {group: met(book, task, group) for group in task.whole}
     most = max((len(found) for found in by.values()), default=0)
     options = {group: worst(task, list(found.values())) for group, found in by.items() if found and len(found) == most}
     return book.chosen(options, task.better)

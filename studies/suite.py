@@ -1,6 +1,7 @@
 """The suite of docs/countermeasures.md: tasks, attacks, and the defenses that are deployed against them.
 
-Targets were declared before anything was evaluated: they are the attacks that a defense is made against.
+Targets are the attacks that a defense is made against. They were declared before anything was evaluated, with one
+exception: the lying minority of Agreement was chosen after a look at one team, on which one lying member did little.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ class Task(NamedTuple):
         run: The teams; their controls have no messages.
         metric: The environment's score, a metric of rows.
         better: Which way it improves.
-        suite: Attacks that every defense meets.
+        suite: Attacks that defenses meet besides those that they are made against.
         deployed: Defenses.
+        whole: Groups of defenses that meet the suite. The others meet their targets and what was written against them.
     """
 
     title: str
@@ -44,6 +46,7 @@ class Task(NamedTuple):
     better: Literal["higher", "lower"]
     suite: tuple[str, ...]
     deployed: tuple[Deployed, ...]
+    whole: tuple[str, ...]
 
     @property
     def known(self) -> tuple[Deployed, ...]:
@@ -51,8 +54,9 @@ class Task(NamedTuple):
         return tuple(one for one in self.deployed if installed(one.group))
 
     def attacks(self, one: Deployed) -> tuple[str, ...]:
-        """Attacks that a defense meets: the suite, its targets, and those written against it."""
-        return tuple(dict.fromkeys((*self.suite, *one.targets, *adaptive(one.group, self.run == MARKET))))
+        """Attacks that a defense meets: the suite or not, its targets, and those written against it."""
+        suite = self.suite if one.group in self.whole else ()
+        return tuple(dict.fromkeys((*suite, *one.targets, *adaptive(one.group, self.run == MARKET))))
 
 
 def names(group: str) -> tuple[str, ...]:
@@ -119,6 +123,10 @@ CAPTURE = Task(
         *_each((MEMBER,), "authenticate+reputation"),
         *_each((), "padding", "constant_rate", "authenticate+hop_limit", "authenticate+taint"),
     ),
+    (
+        *("authenticate", "clip", "hold_last", "authenticate+clip", "authenticate+clip+repair"),
+        *("outliers", "reconstruct", "reliability", "authenticate+reputation"),
+    ),
 )
 MINORITY = "collude:share=0.25"  # two messages of eight, which tell each receiver the same lie
 THIRD = "tamper:probability=0.3"
@@ -135,6 +143,7 @@ AGREEMENT = Task(
         *_each((THIRD, FORGED), "authenticate"),
         *_each(("stall:node=2",), "quorum"),
     ),
+    ("median", "trimmed_mean", "krum", "ensemble:k=2", "clip", "authenticate", "authenticate+median"),
 )
 MARKET = "market"
 LISTED = ("sybil", "copied_card", "badmouth", "blast")
@@ -155,6 +164,7 @@ TRADE = Task(
         *_each(("description",), "instruction_filter"),
         *_each(("scapegoat",), "sealed_traces"),
     ),
+    (),
 )
 TASKS = (CAPTURE, AGREEMENT, TRADE)
 CUTS = ("fragment", "fragment:how=header", "fragment:how=fake", "fragment:how=middle")
