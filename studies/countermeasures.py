@@ -30,6 +30,7 @@ from suite import (
     NOISE,
     OUTVOTED,
     RETRAINED,
+    TARGETED,
     TASKS,
     UNKEYED,
     VOTE,
@@ -164,9 +165,6 @@ def _of_defenses(book: Book) -> dict[str, Claim]:
         digits=3,
     )
     return out
-
-
-TARGETED = (("authenticate", "tamper"), ("clip", NOISE), ("authenticate", GRADIENT), ("outliers", NOISE))
 
 
 def _targets(book: Book) -> dict[str, Claim]:

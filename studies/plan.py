@@ -26,6 +26,7 @@ from suite import (
     NOISE,
     OF_NINE,
     OUTVOTED,
+    TARGETED,
     TASKS,
     TRAINED,
     TRAINED_UNDER,
@@ -59,12 +60,14 @@ class Grid(NamedTuple):
         attacks: Written as for ``agentcomm evaluate --attack``.
         defenses: Groups such as ``authenticate+clip``, besides none.
         conditions: Fields of :class:`agentcomm.runs.conditions.Conditions` that differ from the run's own.
+        teams: How many of the run's teams; None for all of them.
     """
 
     run: str
     attacks: tuple[str, ...] = ()
     defenses: tuple[str, ...] = ()
     conditions: tuple[Conditions, ...] = (OWN,)
+    teams: int | None = None
 
 
 @cache
@@ -239,7 +242,8 @@ STUDIES: dict[str, tuple[Grid, ...]] = {
     ),
     "countermeasures": (
         *(Grid(task.run, task.suite) for task in TASKS),
-        *(Grid(task.run, task.attacks(one), (one.group,)) for task in TASKS for one in task.known),
+        *(Grid(task.run, task.attacks(one), (one.group,), teams=task.teams) for task in TASKS for one in task.known),
+        *(Grid(CAPTURE.run, (attack,), (group,)) for group, attack in TARGETED),
         *(Grid(run, TRAINED_UNDER) for base, others in TRAINED.items() for run in (base, *others)),
         *(Grid(run, (MINORITY, DROP, NOISE)) for run in OF_NINE),
         *(Grid(run, (MINORITY, DROP, NOISE), (group,)) for run, group in OUTVOTED.items()),

@@ -46,6 +46,8 @@ def evaluate(studies: Sequence[str], jobs: int = JOBS, root: Path = FOLDER, only
             typer.echo(f"{grid.run} is not trained yet: python studies/train.py --publish {grid.run}")
             continue
         run = open_run(root / grid.run)
+        if grid.teams:
+            run.config = run.config.model_copy(update={"seeds": run.config.seeds[: grid.teams]})
         typer.echo(f"[{done + 1}/{len(grids)}, {time.monotonic() - began:.0f} s] {_named(grid)}")
         under = [_conditions(run, fields) for fields in grid.conditions]
         rows = api.evaluate(run, list(grid.attacks), list(grid.defenses), under, jobs=jobs)
@@ -58,7 +60,7 @@ def merged(grids: Iterable[Grid]) -> list[Grid]:
     """Grids that differ only in their attacks as one, so that processes start seldom."""
     found: dict[str, Grid] = {}
     for grid in grids:
-        key = repr((grid.run, grid.defenses, grid.conditions))
+        key = repr((grid.run, grid.defenses, grid.conditions, grid.teams))
         before = found.get(key, grid._replace(attacks=()))
         found[key] = grid._replace(attacks=tuple(dict.fromkeys((*before.attacks, *planned(grid)))))
     return sorted(found.values(), key=lambda grid: RUNS.index(grid.run))

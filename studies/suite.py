@@ -38,6 +38,7 @@ class Task(NamedTuple):
         suite: Attacks that defenses meet besides those that they are made against.
         deployed: Defenses.
         whole: Groups of defenses that meet the suite. The others meet their targets and what was written against them.
+        teams: How many teams have defenses; None for all. Cells that claims are about are evaluated for all teams.
     """
 
     title: str
@@ -47,6 +48,7 @@ class Task(NamedTuple):
     suite: tuple[str, ...]
     deployed: tuple[Deployed, ...]
     whole: tuple[str, ...]
+    teams: int | None = None
 
     @property
     def known(self) -> tuple[Deployed, ...]:
@@ -127,7 +129,10 @@ CAPTURE = Task(
         *("authenticate", "clip", "hold_last", "authenticate+clip", "authenticate+clip+repair"),
         *("outliers", "reconstruct", "reliability", "authenticate+reputation"),
     ),
+    teams=5,
 )
+# Claims about single defenses, fixed before evaluation.
+TARGETED = (("authenticate", TAMPER), ("clip", NOISE), ("authenticate", GRADIENT), ("outliers", NOISE))
 MINORITY = "collude:share=0.25"  # two messages of eight, which tell each receiver the same lie
 THIRD = "tamper:probability=0.3"
 AGREEMENT = Task(
