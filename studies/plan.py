@@ -14,6 +14,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from scenarios import CARRIED, CLIQUES, COLLISIONS, EIGHT, ORDERED, OTHER_TASKS, PEERS, PRICED, SCENARIOS
 from suite import (
+    AGREEMENT,
     CAPTURE,
     CHAINS,
     CUTS,
@@ -246,7 +247,11 @@ STUDIES: dict[str, tuple[Grid, ...]] = {
         *(Grid(CAPTURE.run, (attack,), (group,)) for group, attack in TARGETED),
         *(Grid(run, TRAINED_UNDER) for base, others in TRAINED.items() for run in (base, *others)),
         *(Grid(run, (MINORITY, DROP, NOISE)) for run in OF_NINE),
-        *(Grid(run, (MINORITY, DROP, NOISE), (group,)) for run, group in OUTVOTED.items()),
+        *(
+            Grid(name, (MINORITY, DROP, NOISE), (group,))
+            for run, group in OUTVOTED.items()
+            for name in (run, AGREEMENT.run)
+        ),
         *(Grid(run, (), tuple(filter(installed, (VOTE,)))) for run in EXCLUSIVE),
         Grid(CAPTURE.run, tuple(filter(able, (FRAME,))), FRAMED),
         Grid(FRAGMENTED, CUTS, CHAINS),

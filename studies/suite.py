@@ -109,7 +109,7 @@ CAPTURE = Task(
         *_each(ON_WIRE, "authenticate", "authenticate+clip", "authenticate+hold_last", "authenticate+quarantine"),
         *_each(ON_WIRE, "authenticate+rekey", "authenticate+shut_gate", "authenticate+repair", "authenticate+audit"),
         *_each((*ON_WIRE, NOISE), "authenticate+clip+repair"),
-        *_each((NOISE,), "clip", "hold_last", "hold_last:threshold=1"),
+        *_each((NOISE,), "clip", "hold_last"),
         *_each((FLOOD,), "authenticate+quota"),
         *_each((FORGED,), "authenticate+capability", "authenticate+authorize"),
         *_each(
@@ -149,6 +149,7 @@ AGREEMENT = Task(
         *_each(("stall:node=2",), "quorum"),
     ),
     ("median", "trimmed_mean", "krum", "ensemble:k=2", "clip", "authenticate", "authenticate+median"),
+    teams=5,
 )
 MARKET = "market"
 LISTED = ("sybil", "copied_card", "badmouth", "blast")
