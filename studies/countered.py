@@ -15,6 +15,7 @@ from study import table
 from suite import AGREEMENT, CAPTURE, MARKET, TASKS, Deployed, Task, adaptive, names
 
 COSTS = Path(__file__).parents[1] / "benchmarks" / "defenses.json"
+FEWEST = 6  # teams with which an exact test can reach 5%
 SCORES = ("tpr", "fpr", "auroc", "tpr_at_1_fpr", "delay")
 NOT_TESTED = "*not tested*"
 Scores = dict[str, Series]
@@ -58,13 +59,14 @@ def met(book: Book, task: Task, group: str) -> Scores:
 
 
 def changes(book: Book, task: Task, one: Deployed) -> Scores:
-    """By how much a defense changes the damage of each attack."""
+    """By how much a defense changes the damage of each attack that enough teams met."""
 
     def damage(attack: str, group: str) -> Series:
         return book.cells.series(task.run, "effect.damage", attack, group)
 
     met = (*(task.suite if one.group in task.whole else ()), *one.targets)
-    return {a: damage(a, one.group) - damage(a, "none") for a in dict.fromkeys(met)}
+    found = {a: damage(a, one.group) - damage(a, "none") for a in dict.fromkeys(met)}
+    return {a: series for a, series in found.items() if len(series.values) >= FEWEST}
 
 
 def bytes_of(book: Book, task: Task, group: str) -> Series:
@@ -107,7 +109,8 @@ def measured(book: Book, task: Task, known: dict[str, float]) -> str:
         aimed = list(attacked(book, task, one.group, meant).values())
         row.append(kept(book, task, worst(task, aimed)) if aimed else NOT_TESTED)
         added = bytes_of(book, task, one.group)
-        row.append(book.count(list(changes(book, task, one).values()), "above")[1])
+        changed = list(changes(book, task, one).values())
+        row.append(book.count(changed, "above")[1] if changed else NONE)
         rows.append([*row, book.value(added, 0) if added else NONE, microseconds(book, one.group, known)])
     header = ("defense", "clean", "under its targets", "under the worst of the suite", "under attacks that know it")
     return table((*header, "attacks made worse", "bytes per message", "microseconds per message"), rows)
@@ -120,7 +123,9 @@ def worse(book: Book, task: Task) -> str:
         for one in task.known
     }
     lines = [f"- `{group_label(group)}`: {', '.join(attacks)}" for group, attacks in found.items() if attacks]
-    return ("\n".join(lines) or "No defense makes an attack worse.") + "\n"
+    if not any(changes(book, task, one) for one in task.known):
+        return "Not tested: five teams are too few.\n"
+    return ("\n".join(lines) or "Of those tested, no defense makes an attack worse.") + "\n"
 
 
 def detected(book: Book) -> str:
