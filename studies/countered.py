@@ -32,7 +32,9 @@ def floor(book: Book, task: Task) -> Series:
 
 
 def kept(book: Book, task: Task, found: Series) -> str:
-    """What is left of the worth of messages."""
+    """What is left of the worth of messages; in the market, whose directory is attacked, the return."""
+    if task.run == MARKET:
+        return book.mean(found, 2) if found else NONE
     clean, least = score(book, task), floor(book, task)
     if not (found and clean and least):
         return NONE

@@ -217,8 +217,8 @@ def task_part(book: Book, task: Task, known: dict[str, float]) -> str:
             f"## {task.title}\n",
             f"The suite: {suite}.\n",
             measured(book, task, known),
-            "More damage than without the defense, by an exact test at 5% without correction, among the attacks that all"
-            " ten teams met; five teams cannot show it:\n",
+            "More damage than without the defense, by an exact test at 5% without correction, among the attacks that"
+            " all ten teams met; five teams cannot show it:\n",
             worse(book, task),
         ]
     )
@@ -228,13 +228,14 @@ def made(book: Book) -> str:
     """The page."""
     known = costs()
     judged = book.judge(claims(book))
-    found = {task.title: choices(book, task, known) for task in TASKS}
+    found = {task.title: choices(book, task, known) for task in TASKS if task.whole}
     parts = [
         save(drawn(found), book, "front", "What is kept under the worst attack against bytes per message"),
         "What is kept of the worth of messages under the worst attack of the suite, against the bytes that a defense"
         " adds to each message; orange: no other defense is better in one respect and worse in none.\n",
         "Shares in tables are what is kept of the worth of messages: 100% is the team without attack and defense, 0% a"
-        " team that was trained without messages. *Clean* below 100% is a defense's tax. *Targets* are the attacks that"
+        " team that was trained without messages; in the market, whose directory is attacked and not its messages,"
+        " tables show returns. *Clean* below 100% is a defense's tax. *Targets* are the attacks that"
         " a defense is made against, fixed before evaluation; the *worst* is taken team by team. *Attacks that know it*"
         " were written against the last defense of a group; without any it is *not tested*. Microseconds are of"
         " [the benchmark](../benchmarks/defenses.md), summed over a group.\n",
