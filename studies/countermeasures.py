@@ -149,10 +149,10 @@ def _of_defenses(book: Book) -> dict[str, Claim]:
             f"Under `{label(CUTS[0])}`, that chains without keys deliver more or less than 90% is not shown: {{d}}.",
             LEDGER,
         )
-    voted = [book.cells.series(run, RETURN, None, how) for run, how in zip(EXCLUSIVE, ("none", VOTE), strict=True)]
+    voted = [book.cells.series(EXCLUSIVE[0], RETURN, None, how) for how in ("none", VOTE)]
     out["exclusive"] = Claim(
         voted[0] - voted[1],
-        "Where only one agent knows what another needs, a vote costs {d} of return, also for teams trained for it.",
+        "Where only one agent knows what another needs, a vote costs {d} of return.",
         "Where only one agent knows what another needs, teams that vote do better: {d} of return.",
         "That a vote costs return where only one agent knows what another needs is not shown: {d}.",
         digits=3,
