@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -12,13 +13,15 @@ from torch import Tensor
 
 from agentcomm.base import registry
 from agentcomm.conformance.conversations import Exchange as Exchange
+from agentcomm.conformance.conversations import clean_examples
 from agentcomm.conformance.conversations import conversation as conversation
 from agentcomm.contracts.attack import Attack
+from agentcomm.contracts.calibrating import Learned, learn, take_over
 from agentcomm.contracts.channel import Channel
 from agentcomm.contracts.codec import Codec
 from agentcomm.contracts.defense import Defense
 from agentcomm.contracts.edits import Envelopes, MessageEdits
-from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.inbox import Inbox, Members
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Budget, Position, Power, ThreatModel
@@ -31,6 +34,8 @@ from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.adversary import Adversary
 from agentcomm.step.comms import Comms
 from agentcomm.training.rollout import Sampler
+
+CLEAN = 16  # clean episodes for a calibration
 
 
 def team_shape(worlds: int = 3, agents: int = 4, degree: int = 2, width: int = 8, rounds: int = 2) -> TeamShape:
@@ -66,7 +71,18 @@ def known_attack(form: str, s: TeamShape, **more: Any) -> Attack:
 
 
 def known_defenses(form: str, s: TeamShape) -> list[Defense]:
-    return [defense(name, s, **arguments) for name, arguments in defenses(form)]
+    made = [defense(name, s, **arguments) for name, arguments in defenses(form)]
+    for at, one in enumerate(made):
+        if one.calibration:
+            take_over(one, _learned(form, at, replace(s, num_worlds=CLEAN)))
+    return made
+
+
+@cache
+def _learned(form: str, at: int, s: TeamShape) -> Learned:
+    """What the defense at this place of a stack learns from random conversations of a team."""
+    name, arguments = defenses(form)[at]
+    return learn(defense(name, s, **arguments), clean_examples(s, s.num_worlds), seed=0)
 
 
 class Attacked(Comms):
@@ -111,6 +127,10 @@ def same_inbox(first: Inbox, second: Inbox) -> bool:
     """Bit for bit."""
     for field in fields(Inbox):
         a, b = getattr(first, field.name), getattr(second, field.name)
+        if isinstance(a, Members) and isinstance(b, Members):
+            if a.noise != b.noise:
+                return False
+            a, b = a.heard, b.heard
         if (a is None) != (b is None) or (a is not None and not torch.equal(a, b)):
             return False
     return True

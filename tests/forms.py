@@ -11,7 +11,7 @@ import torch
 
 from agentcomm.base import registry
 from agentcomm.contracts.attack import Attack, Hook, hooks
-from agentcomm.contracts.defense import defense_hooks
+from agentcomm.contracts.defense import Defense, DefenseHook, defense_hooks
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.threat_model import Power
 
@@ -60,6 +60,28 @@ def one_of_each_kind(forms: Iterable[str]) -> tuple[str, ...]:
     return tuple(first.values())
 
 
+class DefenseKind(NamedTuple):
+    """What a network sees of a defense. Defenses of one kind differ in what they decide, not in what becomes of it."""
+
+    hooks: frozenset[DefenseHook]
+    order: str
+    draws: bool
+    refuses: bool
+    changes_payloads: bool
+
+
+def one_defense_of_each_kind() -> tuple[str, ...]:
+    """The first form of each kind, but for those that act on a directory alone."""
+    first: dict[DefenseKind, str] = {}
+    for form, (name, _) in registry.forms("defense").items():
+        plugin: type[Defense] = registry.find("defense", name)
+        found = defense_hooks(plugin)
+        if found != {"on_directory"}:
+            what = DefenseKind(found, plugin.order, plugin.draws, plugin.refuses, plugin.changes_payloads)
+            first.setdefault(what, form)
+    return tuple(first.values())
+
+
 def _edits(form: str) -> bool:
     """Whether it does something to messages on any path: those on fragments need a channel that cuts messages."""
     k = kind(form)
@@ -89,12 +111,8 @@ def defenses(form: str) -> list[Plugin]:
     return STACKS[form] if form in STACKS else [registry.forms("defense")[form]]
 
 
-# Those that do not act on a directory alone.
-TEAM_DEFENSES = tuple(
-    form
-    for form, (name, _) in registry.forms("defense").items()
-    if defense_hooks(registry.find("defense", name)) != {"on_directory"}
-)
+# Those that do not act on a directory alone, one of each kind. Conformance checks every form.
+TEAM_DEFENSES = one_defense_of_each_kind()
 # What is crossed wherever a property depends on what an attack does to messages: each kind under both defenses, and
-# one attack under each defense. One more defense is one more row.
+# one attack under each kind of defense.
 PAIRS = [*product(KINDS, ("both",)), *(("impersonate", form) for form in TEAM_DEFENSES)]

@@ -119,11 +119,11 @@ def check_state(build: Callable[[], Comms], exchanges: list[Exchange], quick: bo
     apart = same_heard(whole, carry(build(), exchanges, changed=0), others)
     require(apart, "worlds are not independent of each other")
     used.reset(torch.arange(used.network.team_shape.num_worlds))
-    _rewind(used, new)
+    rewind(used, new)
     require(same_heard(whole, carry(used, exchanges)), "state of an episode affects the next one")
 
 
-def _rewind(used: Comms, new: Comms) -> None:
+def rewind(used: Comms, new: Comms) -> None:
     """Set all random generators of a message layer to those of a new one."""
     for old, fresh in zip(used.adversary.guards, new.adversary.guards, strict=True):
         old.generator.set_state(fresh.generator.get_state())

@@ -79,7 +79,7 @@ class Bristle(Defense[BristleConfig]):
         """Measure how useful each slot of each receiver is."""
         agents, slots = examples.present.shape[1:]
         self.weight = torch.ones(agents, slots, device=examples.payload.device)
-        if examples.logits is None or not len(examples.payload):
+        if examples.predict is None or not len(examples.payload):
             return  # usefulness cannot be measured: the prioritizer works alone
         with torch.no_grad():
             heard = examples.present.unsqueeze(-1)
@@ -110,7 +110,6 @@ class Bristle(Defense[BristleConfig]):
 
 def _probability(examples: Examples, payload: Tensor, action: Tensor) -> Tensor:
     """[S, N], how likely actions [S, N, 1] are if receivers hear these payloads [S, N, k, D]."""
-    assert examples.logits is not None
     return examples.logits(payload).softmax(-1).gather(-1, action).squeeze(-1)
 
 

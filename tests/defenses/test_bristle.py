@@ -34,14 +34,14 @@ def examples() -> Examples:
     g = torch.Generator().manual_seed(0)
     payload, own = torch.randn(40, 4, 3, 4, generator=g), torch.randn(40, 4, 4, generator=g)
 
-    def logits(heard: torch.Tensor) -> torch.Tensor:
+    def predict(rows: torch.Tensor, heard: torch.Tensor) -> torch.Tensor:
         signal = 4 * heard[:, :, 0, 0]
         return torch.stack([signal, -signal], -1)
 
     present = torch.ones(40, 4, 3, dtype=torch.bool)
     sender = torch.tensor([[j for j in range(4) if j != i] for i in range(4)]).expand(40, -1, -1)
     step = torch.arange(40)
-    return Examples(payload, present, sender, own, step % 5, step * 0, step // 5, g, logits)
+    return Examples(payload, present, sender, own, step % 5, step * 0, step // 5, g, step, predict)
 
 
 def test_useful_links_weigh_more() -> None:
@@ -49,14 +49,14 @@ def test_useful_links_weigh_more() -> None:
     learn(made, examples(), 0)
     assert (made.weight[:, 0] > made.weight[:, 1:].amax(1) + 0.3).all()  # type: ignore[attr-defined]
     blind = defense("bristle", S)
-    learn(blind, replace(examples(), logits=None), 0)
+    learn(blind, replace(examples(), predict=None), 0)
     assert blind.weight.eq(1).all()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("lie", [100.0, float("inf"), float("nan")])
 def test_what_is_far_away_is_not_heard(lie: float) -> None:
     made = defense("bristle", S, exploit=2, explore=0)
-    learn(made, replace(examples(), logits=None), 0)
+    learn(made, replace(examples(), predict=None), 0)
     own = torch.randn(2, 4, 4, generator=torch.Generator().manual_seed(1))
     payload = own.unsqueeze(2).repeat(1, 1, 3, 1) + 0.1
     payload[:, :, 1] = lie
