@@ -45,7 +45,7 @@ def fit(attack: str = "", defenses: str = "", policy: dict[str, Any] | None = No
         ("codeword:seed=3", {"codec": {"name": "vq"}}, "seed=3, not 0"),
         ("quarantine", {}, r"another defense that refuses messages.*\(here: none\)"),
         ("clip+hold_last+quarantine", {}, r"another defense that refuses messages.*clip, hold_last"),
-        ("median", {}, "inboxes of least=3 messages, but agents of this team hear at most 2"),
+        ("median", {}, "inboxes of 3 messages or more, but agents of this team hear at most 2"),
         ("challenge", {}, "'challenge' cannot be used here: it needs a directory, but predator_capture_prey has none"),
         ("request_timeout", {}, "needs a directory"),
         ("last_good", {}, "needs a directory"),

@@ -20,22 +20,29 @@ from benchmarks.plain_loop import PlainLoop
 TEAM = {"name": "agreement", "members": 7, "max_steps": 5, "observation": "indices"}
 MARKET = {"name": "task_market", "max_steps": 5}
 FULL = {"name": "commformer", "width": 8, "blocks": 0, "topology": {"name": "full"}}
+# Some defenses need inboxes of several messages, others a graph that leaves somebody out.
+GRAPHS = ({}, {"topology": {"name": "ring"}})
 TRANSPORTS: tuple[dict[str, Any], ...] = ({}, {"channels": [{"name": "fragments", "mtu": 100}]}, {"codec": "vq"})
 BEFORE = ((), ("authenticate",))
 # Lies on the wire and from a member; those on the wire are refused by authenticate.
 ATTACKS = [{"name": "tamper", "probability": 0.3}, {"name": "noise", "position": "node", "node": 1}]
-FORMS = [form for form, (name, _) in registry.forms("defense").items() if registry.find("defense", name).in_training]
+# Those that replace links are refused in training (test_defenses_that_replace_links_are_refused).
+FORMS = [
+    form
+    for form, (name, arguments) in registry.forms("defense").items()
+    if registry.find("defense", name).in_training and not arguments.get("reselect")
+]
 
 
 def configs(form: str) -> Iterator[RunConfig]:
     """A small team under a defense, with what it may need besides."""
     name, arguments = registry.forms("defense")[form]
     directory = "on_directory" in defense_hooks(registry.find("defense", name))
-    for transport, before in product(TRANSPORTS, BEFORE):
+    for graph, transport, before in product(GRAPHS, TRANSPORTS, BEFORE):
         data = small_data(
             "training.worlds=6", "training.fragment=7", "training.ppo.epochs=2", "training.ppo.held_out=0"
         )
-        data |= {"environment": MARKET if directory else TEAM, "policy": FULL, "transport": transport}
+        data |= {"environment": MARKET if directory else TEAM, "policy": FULL | graph, "transport": transport}
         others = [{"name": other} for other in before if other != name]
         yield parse(data | {"attacks": ATTACKS, "defenses": [*others, {"name": name, **arguments}]}, form)
 
@@ -57,6 +64,15 @@ def test_the_first_ratio_is_one_under_every_defense(form: str) -> None:
         assert found["ratio_error"] > 1e-6, "the policy did not move, so the ratio says nothing"
         return
     pytest.fail(f"{form} fits none of the small teams: {reasons[0]}")
+
+
+def test_defenses_that_replace_links_are_refused() -> None:
+    refusals = []
+    for config in configs("quarantine strict"):
+        with pytest.raises((RequirementError, ConfigError)) as refusal:
+            check_training(config)
+        refusals.append(str(refusal.value))
+    assert any("cannot be used in training" in words and "reselect=true" in words for words in refusals)
 
 
 def test_message_dropout_refuses_its_share_in_training_and_not_in_evaluation() -> None:
