@@ -70,10 +70,10 @@ def damage_of(view: MessageView) -> Callable[[Tensor], Tensor] | None:
 
 @torch.enable_grad()
 def slope_of(loss: Callable[[Tensor], Tensor], change: Tensor) -> Tensor:
-    """Gradient [B, N, M, D] of the losses' sum at a change."""
+    """Gradient [B, N, M, D] of the losses' sum at a change; 0 where it is not defined, as that of a distance at 0."""
     change = change.detach().requires_grad_()
     slope: tuple[Tensor, ...] = torch.autograd.grad(loss(change).sum(), change)
-    return slope[0]
+    return slope[0].nan_to_num(0.0, 0.0, 0.0)
 
 
 def most_harmful(view: MessageView, candidates: Sequence[Tensor]) -> Tensor:
