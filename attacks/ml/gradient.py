@@ -4,12 +4,13 @@ One step is FGSM (Goodfellow et al. 2015), several with projection are PGD (Madr
 et al., ICCV 2021 (arXiv 2101.06560). ``weakest`` > 0 is Finding the Weakest Link (Standen et al. 2026, arXiv
 2605.13170): with the proxy P(message) = sum of absolute gradients, only the messages with the largest proxies (where,
 and thereby who) are changed, and only in steps in whose first exchange the sum of these proxies reaches a threshold
-(when). Of all iterates, each receiver gets the one with the largest loss, and messages that are best left alone are.
+(when).
 
 With ``adaptive`` it knows the deployed defenses: gradients pass through those that are differentiable, others count as
 the identity on the way back (backward-pass approximation), and with ``samples`` the loss is averaged over draws of
 those that are random (Athalye, Carlini and Wagner, "Obfuscated gradients give a false sense of security", ICML 2018).
-Where a gradient leads nowhere, a random corner of the ball is tried, too.
+Where a gradient leads nowhere, a random corner of the ball is tried, too, and of all that was tried each receiver gets
+what has the largest loss.
 """
 
 from __future__ import annotations
@@ -125,10 +126,11 @@ class Gradient(Attack[G_co]):
                 reached, slope = _climb(loss, change)
                 best.offer(change, reached)
             change = self._project(change + self._step(slope), view)
+        if not self.config.adaptive:
+            return MessageEdits(modify=some, change=change)
         best.offer(change, loss(change))
-        if self.config.adaptive:
-            corner = self._project(self._step(view.randn(*start.shape)) / self.config.step_size, view)
-            best.offer(corner, loss(corner))
+        corner = self._project(self._step(view.randn(*start.shape)) / self.config.step_size, view)
+        best.offer(corner, loss(corner))
         return MessageEdits(modify=some & best.change.any(-1), change=best.change)
 
     def _loss(self, predict_logits: Callable[[Tensor], Tensor], unchanged: Tensor) -> Loss:
