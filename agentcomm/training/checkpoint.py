@@ -152,6 +152,7 @@ def restore(algorithm: Any, path: Path) -> Facts:
         state = arrays.load(path / STRUCTURE, path / ARRAYS, _expected(algorithm))
         _set_state(algorithm, state, facts.iteration)
     except Exception as error:  # torch and RLlib raise many kinds for a state that does not fit
+        _follow(algorithm, 0)
         raise CheckpointError(
             f"checkpoint {path} does not fit this team ({type(error).__name__}: {error}); {CHECKPOINT.remedy}"
         ) from error

@@ -136,7 +136,7 @@ def test_losses_rise_and_what_attacks_and_channels_remember_stays() -> None:
 @pytest.mark.parametrize("at", [1, 2, 3])
 def test_a_resumed_team_equals_an_uninterrupted_one(tmp_path: Path, at: int) -> None:
     """Interrupted within a phase, before a switch that keeps episodes, and before one that does not."""
-    run = scheduled("training.evaluate_every=1")
+    run = scheduled("training.evaluate_every=1", LOSSY)
     plain, algorithm = PlainLoop(run), CommPPOConfig().team(run, "team", 0).build_algo()
     for _ in range(at):
         plain.iterate()
