@@ -142,7 +142,7 @@ AGREEMENT = Task(
     "higher",
     (NOISE, MINORITY, DROP, GRADIENT),
     (
-        *_each((MINORITY,), "median", "trimmed_mean", "krum", "geometric_median", "w_msr", "bristle", "cross_check"),
+        *_each((MINORITY,), "median", "trimmed_mean", "krum", "geometric_median", "w_msr", "cross_check"),
         *_each((MINORITY,), "ensemble:k=2", "graph_anomaly", "authenticate+reputation", "authenticate+median"),
         *_each((NOISE,), "clip", "outliers"),
         *_each((THIRD, FORGED), "authenticate"),
