@@ -38,7 +38,7 @@ def kept(book: Book, task: Task, found: Series) -> str:
     clean, least = score(book, task), floor(book, task)
     if not (found and clean and least):
         return NONE
-    if all(clean.values.get(seed) == value for seed, value in found.values.items()):  # nothing is lost, and there is no interval
+    if all(clean.values.get(seed) == value for seed, value in found.values.items()):  # nothing is lost: no interval
         return book.value((found - least) / (clean - least), 0, percent=True)
     return book.retained(found, clean, least)
 
