@@ -132,14 +132,9 @@ def _plainly(value: Any) -> Any:
     return value.model_dump(mode="json", exclude_defaults=True) if hasattr(value, "model_dump") else value
 
 
-def overview(found: dict[str, list[str]]) -> Table:
-    """The names of all plug-ins, by axis."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column()
-    for axis, names_ in found.items():
-        table.add_row(axis, Text(" ".join(names_) or "none"))
-    return table
+def overview(found: dict[str, list[str]]) -> Group:
+    """The names of all plug-ins, by axis; over the whole width, so that they fit a screen."""
+    return Group(*(Text.assemble((axis, "bold"), " ", " ".join(names_) or "none") for axis, names_ in found.items()))
 
 
 def plugin_table(axis: str, found: list[dict[str, Any]]) -> Table:
