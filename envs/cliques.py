@@ -27,9 +27,11 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from agentcomm.contracts.world import DrawnMessage, Transition, World, WorldConfig
+from agentcomm.contracts.world import DrawnMessage, Transition, World
 from agentcomm.pettingzoo.view import ParallelView
 from envs.symbols import (
+    Members,
+    WiredConfig,
     arranged,
     check_keys,
     check_mode,
@@ -42,16 +44,14 @@ from envs.symbols import (
 )
 
 
-class CliquesConfig(WorldConfig):
+class CliquesConfig(WiredConfig):
     """Arguments of Cliques."""
 
-    members: int = Field(16, ge=2, le=1024, description="number of agents")
+    members: Members = 16
     group: int = Field(5, ge=2, description="size of the smallest groups")
     error: float = Field(0.2, ge=0, le=0.5, description="chance that an agent sees its group's bit flipped")
     price: float = Field(0.0, ge=0, description="what a link costs its receiver per step, in units of reward")
-    wiring: int | None = Field(None, ge=0, description="seed of the groups; the team's training seed when not given")
     copies: int = Field(1, ge=1, description="agents of each group per agent for whom the groups are drawn")
-    max_steps: int = Field(8, ge=1, description="steps of an episode")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -60,10 +60,6 @@ class CliquesConfig(WorldConfig):
         if self.group > self.members // self.copies:
             raise ValueError(f"group={self.group} is more than members / copies = {self.members // self.copies}")
         return self
-
-    def of_team(self, seed: int) -> Self:
-        """The arguments with the team's own groups."""
-        return self if self.wiring is not None else self.model_copy(update={"wiring": seed})
 
 
 class Cliques(World[CliquesConfig]):

@@ -23,15 +23,17 @@ the first hop or all at the second, and two hops along an even cycle make two cy
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.contracts.world import DrawnMessage, Transition, World, WorldConfig
+from agentcomm.contracts.world import DrawnMessage, Transition, World
 from agentcomm.pettingzoo.view import ParallelView
 from envs.symbols import (
+    Symbols,
+    WiredConfig,
     arranged,
     check_keys,
     check_mode,
@@ -44,23 +46,14 @@ from envs.symbols import (
 )
 
 
-class OracleHintConfig(WorldConfig):
+class OracleHintConfig(WiredConfig):
     """Arguments of Oracle-Hint."""
 
-    members: int = Field(8, ge=2, le=1024, description="number of agents")
-    symbols: int = Field(4, ge=2, le=64, description="number of values of a secret")
-    wiring: int | None = Field(
-        None, ge=0, description="seed of the agents' sources; the team's training seed when not given"
-    )
-    max_steps: int = Field(8, ge=1, description="steps of an episode")
+    symbols: Symbols = 4
     moment: Literal["every", "random"] = Field("every", description="whether guesses count in every step, or in one")
     shown_to: Literal["receiver", "sender"] = Field(
         "receiver", description="who observes that a guess counts if moment is random: the agent, or its source"
     )
-
-    def of_team(self, seed: int) -> Self:
-        """The arguments with the team's own wiring."""
-        return self if self.wiring is not None else self.model_copy(update={"wiring": seed})
 
 
 class OracleHint(World[OracleHintConfig]):

@@ -18,12 +18,13 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from agentcomm.contracts.world import DrawnMessage, Transition, World, WorldConfig
+from agentcomm.contracts.world import DrawnMessage, Transition, World
 from agentcomm.pettingzoo.view import ParallelView
 from envs.symbols import (
+    Symbols,
+    SymbolsConfig,
     arranged,
     check_keys,
     check_mode,
@@ -36,12 +37,10 @@ from envs.symbols import (
 )
 
 
-class RelayLineConfig(WorldConfig):
+class RelayLineConfig(SymbolsConfig):
     """Arguments of Relay line."""
 
-    members: int = Field(8, ge=2, le=1024, description="number of agents")
-    symbols: int = Field(4, ge=2, le=64, description="number of symbols")
-    max_steps: int = Field(8, ge=1, description="steps of an episode")
+    symbols: Symbols = 4
 
 
 class RelayLine(World[RelayLineConfig]):

@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from agentcomm.contracts.world import DrawnMessage, Observation, World
+from agentcomm.contracts.world import DrawnMessage, Observation, World, WorldConfig
 from envs.gridworld.drawing import FATE_COLORS, Picture
 
 CELL = 16  # pixels of a picture per sender and receiver
+
+Members = Annotated[int, Field(ge=2, le=1024, description="number of agents")]
+Symbols = Annotated[int, Field(ge=2, le=64, description="number of symbols")]
+Steps = Annotated[int, Field(ge=1, description="steps of an episode")]
+
+
+class SymbolsConfig(WorldConfig):
+    """Arguments of all tasks in which agents name symbols in episodes of fixed length."""
+
+    members: Members = 8
+    max_steps: Steps = 8
+
+
+class WiredConfig(SymbolsConfig):
+    """Arguments of those in which it is drawn per team which agents inform each other."""
+
+    wiring: int | None = Field(
+        None, ge=0, description="seed of what informs whom; the team's training seed when not given"
+    )
+
+    def of_team(self, seed: int) -> Self:
+        """The arguments with the team's own wiring."""
+        return self if self.wiring is not None else self.model_copy(update={"wiring": seed})
 
 
 def layout(kind: Literal["dense", "indices"], width: int, vocabulary: int) -> Observation:

@@ -24,9 +24,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.contracts.world import DrawnMessage, Transition, World, WorldConfig
+from agentcomm.contracts.world import DrawnMessage, Transition, World
 from agentcomm.pettingzoo.view import ParallelView
 from envs.symbols import (
+    Members,
+    Symbols,
+    SymbolsConfig,
     arranged,
     check_keys,
     check_mode,
@@ -39,11 +42,11 @@ from envs.symbols import (
 )
 
 
-class WhisperConfig(WorldConfig):
+class WhisperConfig(SymbolsConfig):
     """Arguments of Whisper."""
 
-    members: int = Field(16, ge=2, le=1024, description="number of agents")
-    symbols: int = Field(4, ge=2, le=64, description="number of symbols")
+    members: Members = 16
+    symbols: Symbols = 4
     wrong: float = Field(0.1, ge=0, description="reward lost by naming a wrong symbol")
     max_steps: int = Field(8, ge=1, description="steps of an episode; 2 log2(members) is usual")
 

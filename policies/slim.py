@@ -123,7 +123,7 @@ class SLIM(TokenPolicy[SLIMConfig]):
         token, kept = super().retain(token, memory[..., self.cache_width :])
         return torch.cat([token, cache], -1), torch.cat([cache, kept], -1)
 
-    def listen(self, hidden: Tensor) -> Tensor | None:
+    def listen(self, hidden: Tensor) -> Tensor:
         """Gate logits from tokens."""
         return super().listen(hidden[..., : self.config.width])
 

@@ -23,7 +23,6 @@ from agentcomm.defenses.ensemble import Ensemble
 from agentcomm.defenses.smoothing import Smoothing
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.setup import gate_probability, load_team, prepare, run_cell
-from agentcomm.evaluation.stored import evaluated
 from agentcomm.runs.folder import Run
 from agentcomm.step.comms import Comms
 from agentcomm.step.loop import StepRecord
@@ -54,8 +53,9 @@ class Played:
 def play(run: Run, cell: Cell) -> Played:
     """Play the episodes of a cell without attack."""
     steps: list[StepRecord] = []
-    gates = gate_probability(cell, evaluated(run))
-    with prepare(cell, load_team(run, cell), cell.episodes) as (world, policy, comms):
+    saved = load_team(run, cell)
+    gates = gate_probability(cell, saved, {})
+    with prepare(cell, saved, cell.episodes) as (world, policy, comms):
         run_cell(cell, world, policy, comms, gates, follow=steps.append)
         return record(steps, world, policy, comms)
 

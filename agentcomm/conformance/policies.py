@@ -124,8 +124,8 @@ def _check_parts(policy: CommPolicy, observation: Tensor, world: World) -> None:
     require(hidden.shape[:2] == (b, n), f"encode returns {tuple(hidden.shape)}, not one vector per world and agent")
     hidden, memory = perceive(policy, observation, _some_memory(policy, observation))
     first = hidden
-    gate = policy.listen(hidden)
-    require(gate is None or gate.shape == (b, n), "listen does not return one logit per world and agent")
+    gated = policy.gate is None or policy.listen(hidden).shape == (b, n)
+    require(gated, "listen does not return one logit per world and agent")
     for round_ in range(policy.rounds):
         last = policy.autoregressive and round_ == policy.rounds - 1
         spoken = policy.tell(hidden, _some_actions(policy, b)) if last else _call(policy, "speak", hidden, round_)
@@ -164,7 +164,7 @@ def _check_secrecy(policy: CommPolicy, observation: Tensor) -> None:
     hidden = _hidden(policy, observation)
     source = policy.topology.graph(None, b, hidden).source
     closed = torch.zeros(b, n, dtype=torch.bool, device=observation.device)
-    own = policy.listen(hidden)
+    own = None if policy.gate is None else policy.listen(hidden)
     logits = _run(policy, observation, _clear(source, closed))
     for agent in range(n):
         other = observation.roll(1, 0)
@@ -172,8 +172,8 @@ def _check_secrecy(policy: CommPolicy, observation: Tensor) -> None:
         seen = _run(policy, other, _clear(source, closed))
         same = torch.allclose(seen[:, agent], logits[:, agent], atol=1e-4)
         require(same, "an agent's logits depend on observations of others without messages")
-        gate = policy.listen(_hidden(policy, other))
-        if gate is not None and own is not None:
+        if own is not None:
+            gate = policy.listen(_hidden(policy, other))
             require(
                 torch.allclose(gate[:, agent], own[:, agent], atol=1e-4),
                 "a gate depends on observations of other agents",

@@ -18,8 +18,8 @@ class Cards:
 
     Attributes:
         present: [B, S] bool, places in use.
-        principal: [B, S] int64, who the card says it is; -1 where there is none. Reputation goes to this name.
-        origin: [B, S] int64, who really answers when the card's holder is asked: a member, or ``members`` for any
+        principal: [B, S] int64, the name on the card; -1 where there is none. Reputation goes to this name.
+        origin: [B, S] int64, the agent that really answers requests to the card: a member, or ``members`` for any
             outsider. Ground truth: worlds route by it and metrics read it, rankers and defenses may not.
         key: [B, S] int64, the key id on the card.
         claim: [B, S, K] float32 in [0, 1], the skills it claims.

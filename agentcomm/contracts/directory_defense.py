@@ -41,7 +41,7 @@ class DirectoryRequests:
         members: Principals 0 .. members - 1 are the team's members.
         card_sent: [W, M] bool, cards to register: the members' new ones first, then those from outside.
         card_name: [W, M] int64, the principal on each card.
-        card_proved: [W, M] bool, whether who registers it has proved to hold the key of that name, in this session.
+        card_proved: [W, M] bool, whether its sender has proved to hold the key of that name, in this session.
         card_signed: [W, M] bool, whether that key has signed these very claims, now or on a card that is registered.
         card_known: [W, M] bool, whether a card of that name is registered.
         card_changed: [W, M] bool, whether its digest is that of no registered card of that name. The digest covers
@@ -49,14 +49,14 @@ class DirectoryRequests:
         card_directive: [W, M] bool, whether its description tells its reader what to do.
         request_sent: [W, E] bool, other requests from outside.
         rating_sent: [W, M'] bool, ratings.
-        rating_name: [W, M'] int64, whom each is about.
+        rating_name: [W, M'] int64, the rated name.
         rating_good: [W, M'] bool.
         rating_by_member: [W, M'] bool, whether a member of the team gave it.
         half_open: [W, T] int64, requests left half open, by the steps for which they have occupied the hub: 1 .. T.
         trace_name: [W, Q] int64, the last name on the trace of each task; -1 for none.
         trace_proved: [W, Q] bool, whether the holder of that name has sealed it.
         requirement: [W, Q, K] of the look-ups that ``answer`` is about.
-        own: [W, Q] bool, look-ups that are made by whoever has the task to give, not by somebody who passes it on.
+        own: [W, Q] bool, look-ups of the agent whose task it is, not of one that passes the task on.
         answer: The answers about to leave the hub; None at other moments.
         answer_signed: [W, Q, k] bool, whether the key on the card has signed the claims that the answer shows.
     """

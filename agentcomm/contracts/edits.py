@@ -56,7 +56,7 @@ class Fragments:
         middle: bool, a forged fragment in the middle of that message.
         stray: int64, data fragments of messages of which no first fragment is sent, ahead of the message; None for 0.
         missing: bool, one fragment of that message is removed; None for none.
-        sender: int64, who ``begin`` and ``stray`` claim to come from; None for an outsider's own address, N.
+        sender: int64, claimed sender of ``begin`` and ``stray``; None for an outsider's own address, N.
     """
 
     begin: Tensor

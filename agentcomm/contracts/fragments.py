@@ -1,7 +1,8 @@
 """Fragments of messages: what attacks put on the wire, and what a receiver sees of those that reach it.
 
-Tags of fragments are symbolic, as seals are in the batch: nobody makes a keyed tag without the key, and everybody who
-knows what it is about makes one without a key. So figures are an upper bound for short tags, which can be guessed.
+Tags of fragments are symbolic, as seals are in the batch: a keyed tag cannot be made without the key, and a tag without
+a key can be made by every agent that knows its content. So figures are an upper bound for short tags, which can be
+guessed.
 
 Shapes: B worlds, N agents, M inbox slots per receiver, E = 5 entries per slot in order of arrival (``ENTRIES``).
 """
@@ -32,7 +33,7 @@ class ForgedFragments:
         early: bool, a first fragment under that message's id, ahead of the honest one.
         middle: bool, a forged fragment in the middle of that message.
         missing: bool, one fragment of that message is taken off the wire.
-        sender: int64, who ``begin`` and ``stray`` claim to come from; N for an outsider's own address.
+        sender: int64, claimed sender of ``begin`` and ``stray``; N for an outsider's own address.
         chained: bool, whether ``middle`` continues a chain of tags that are made without a key.
     """
 
@@ -72,7 +73,7 @@ class ArrivingFragments:
         step: [B] int64.
         round: Exchange within the step.
         count: int64, fragments or messages of that kind; 0 for none.
-        sender: int64, who they claim to come from; N for an outsider.
+        sender: int64, their claimed sender; N for an outsider.
         keyed: bool, whether their tags are the claimed sender's, for a message that it has not sent before.
         chained: bool, whether their tags are right if made without a key: the message was begun, and none is missing.
         completed: [B, N, N + 1] int64, messages in each claimed sender's name that receivers have put together since

@@ -120,16 +120,17 @@ class Inbox:
     members: Members | None = None
 
     @property
-    def moved(self) -> Tensor:
-        """[B, N, M], how far the weight of a link is from what was heard: 0, but for its gradient."""
-        assert self.weight is not None
+    def moved(self) -> Tensor | None:
+        """[B, N, M], how far the weight of a link is from what was heard: 0, but for its gradient; None without."""
+        if self.weight is None:
+            return None
         return torch.where(self.audible, self.weight - self.mask.to(self.weight.dtype), 0.0)
 
     @property
-    def turned(self) -> Tensor:
-        """[B, N], how far the weight of a receiver's gate is from the recorded gate: 0, but for its gradient."""
-        assert self.listening is not None
-        assert self.open is not None
+    def turned(self) -> Tensor | None:
+        """[B, N], how far the weight of a gate is from the recorded gate: 0, but for its gradient; None without."""
+        if self.listening is None or self.open is None:
+            return None
         return self.listening - self.open.to(self.listening.dtype)
 
     @property
@@ -166,19 +167,18 @@ class Inbox:
         delta = coding if self.delta is None else self.delta + coding
         return replace(self, spoken=self.spoken - self.coding, delta=delta, coding=None)
 
-    def of_members(self, first: int, last: int) -> Inbox:
+    def of_members(self, members: Members, first: int, last: int) -> Inbox:
         """The inboxes of some members of a vote, one after the other, as of (last - first) * B worlds."""
-        assert self.members is not None
-        chosen = self.members.heard[first:last]
+        chosen = members.heard[first:last]
         count = len(chosen)
 
         def again(x: Tensor | None) -> Tensor | None:
             return None if x is None else x.repeat(count, *[1] * (x.dim() - 1))
 
         delta = again(self.delta)
-        if self.members.noise:
+        if members.noise:
             sizes = (count * len(self.mask), *self.mask.shape[1:], self.spoken.shape[-1])
-            drawn = self.members.noise * self.members.randn(*sizes)
+            drawn = members.noise * members.randn(*sizes)
             delta = drawn if delta is None else delta + drawn
         return replace(
             self,

@@ -181,10 +181,8 @@ class CommPolicy(Plugin[P_co], nn.Module):
         if self.gate is not None:
             self.gate.anneal(progress)
 
-    def listen(self, hidden: Tensor) -> Tensor | None:
-        """Gate logits [B, N] from encoded observations [B, N, H]; None if gates are always open."""
-        if self.gate is None:
-            return None
+    def listen(self, hidden: Tensor) -> Tensor:
+        """Gate logits [B, N] from encoded observations [B, N, H]; called only if there is a ``gate``."""
         logit: Tensor = self.gate(hidden)
         return logit
 

@@ -145,7 +145,7 @@ class Delivered:
 
     @cached_property
     def sealed_by(self) -> Tensor:
-        """[B, N, M] int64, whose key made the seal over these very fields, under whatever name; -1 for nobody's."""
+        """[B, N, M] int64, agent whose key made the seal over these very fields, under any name; -1 for no key."""
         return self._verifier.signers(self._arrived)
 
 
@@ -173,8 +173,8 @@ class Verdicts:
             suspicious.
         repair: Payloads to put into the places of refused messages (:attr:`Delivered.refused`), which receivers then
             hear instead, and take to be as old as those.
-        answerable: [B, N, M] int64, who has to answer for each message, should it do harm: an agent, N for somebody
-            outside the team, -1 for nobody known.
+        answerable: [B, N, M] int64, the accountable sender of each message: an agent, N for an outsider, -1 if it is
+            unknown.
     """
 
     refuse: Tensor | None = None
@@ -202,7 +202,7 @@ class InboxView:
         step: [B] int64.
         round: Exchange within the step.
         present: [B, N, M] bool, accepted messages.
-        sender: [B, N, M] int64, who each claims to come from.
+        sender: [B, N, M] int64, claimed sender of each.
         payload: [B, N, M, D] as received and screened; 0 where no message was accepted.
         own: [B, N, D], what the receiver itself says in this exchange.
         sent_at: [B, N, M] int64, step in which each claims to have been sent.
@@ -238,13 +238,13 @@ class ExchangeOutcome:
         round: Exchange within the step.
         arrived: [B, N, M] bool, messages that reached their receivers.
         accepted: [B, N, M] bool, those of them that no defense refused.
-        sender: [B, N, M] int64, who each claims to come from. Anybody can write that: see ``link``.
+        sender: [B, N, M] int64, claimed sender of each, which every sender can choose: see ``link``.
         audience: [B, N, M] int64, the receiver that each is written for.
         link: [B, N, M] int64, the agent at the other end of the link that a message came in by; N for messages that
             came in by none.
         refused: [B, N, M] bool, rejected messages, by the name of the defense that rejected them, or ``gate``; without
-            those that came in by closed links, which say nothing new about anybody.
-        unproven: [B, N, M] bool, messages rejected by a defense that authenticates senders: nobody knows who sent them.
+            those that came in by closed links, which say nothing new about their senders.
+        unproven: [B, N, M] bool, messages rejected by a defense that authenticates senders: their senders are unknown.
         scores: [B, N, M] float32, the scores that defenses gave, by name.
     """
 

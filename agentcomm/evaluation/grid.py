@@ -16,7 +16,6 @@ from typing import Any
 from agentcomm.base.errors import AgentcommError, RequirementError, together
 from agentcomm.base.files import append_line
 from agentcomm.base.log import event_log
-from agentcomm.contracts.outcome import Episodes
 from agentcomm.evaluation import provenance, stored
 from agentcomm.evaluation.cells import Cell, Group, plan
 from agentcomm.evaluation.fitting import check_conditions
@@ -26,7 +25,7 @@ from agentcomm.evaluation.provenance import one_thread
 from agentcomm.evaluation.recordings import record
 from agentcomm.evaluation.row import about, evaluate_cell, runs_of
 from agentcomm.evaluation.schedule import Batch, Finished, Tally, Tell, Watch, batches
-from agentcomm.evaluation.setup import Rows, load_team, prepare
+from agentcomm.evaluation.setup import Episodic, load_team, prepare
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.conditions import Conditions
 from agentcomm.runs.folder import Run
@@ -43,7 +42,7 @@ class Evaluator:
     def __init__(self, run: Run) -> None:
         self.run, self.own = run, run.config.transport.canonical()
         self._team: tuple[object, SavedPolicy] | None = None  # the last one loaded
-        self._clean_twins: dict[str, Episodes] = {}
+        self._clean_twins: Episodic = {}
 
     def misfits(self, cells: Sequence[Cell]) -> dict[str, str]:
         """Set up every cell once with a single world, to find errors before a long evaluation starts.
@@ -61,34 +60,32 @@ class Evaluator:
         """The fields of a cell's row that are known before evaluation."""
         return about(cell, self._saved(cell), self.own)
 
-    def row(self, cell: Cell, known: Rows, tell: Callable[[float], None] = lambda share: None) -> dict[str, Any]:
+    def row(self, cell: Cell, tell: Callable[[float], None] = lambda share: None) -> dict[str, Any]:
         """Evaluate a cell; an error in a plug-in marks it as failed.
 
         Args:
             cell: The cell.
-            known: Rows of evaluated cells, by id.
             tell: Called about every second with the finished share of the cell.
         """
         progress = CellProgress(runs_of(cell, self._clean_twins), tell)
-        return evaluate_cell(cell, self._saved(cell), self.run.config, known, self._clean_twins, progress)
+        return evaluate_cell(cell, self._saved(cell), self.run.config, self._clean_twins, progress)
 
-    def rows(self, batches: Sequence[Batch], known: Rows, tell: Tell) -> Finished:
+    def rows(self, batches: Sequence[Batch], tell: Tell) -> Finished:
         """Evaluate batches of cells; each row as soon as it is there.
 
         Args:
             batches: From :func:`agentcomm.evaluation.schedule.batches`.
-            known: Rows of evaluated cells, by id, to which the caller adds the new ones.
             tell: Called when a cell is begun, and about every second with its finished share.
         """
         for batch in batches:
             self._clean_twins.clear()  # no other batch has the same
             for cell in batch:
                 tell(cell, 0)
-                yield cell, self.row(cell, known, partial(tell, cell))
+                yield cell, self.row(cell, partial(tell, cell))
 
-    def record(self, cells: Sequence[Cell], known: Rows) -> None:
+    def record(self, cells: Sequence[Cell]) -> None:
         """Record scenes of the cells for the player."""
-        record(self.run, cells, known, self.run.config.evaluation.recordings)
+        record(self.run, cells, self.run.config.evaluation.recordings)
 
     def _saved(self, cell: Cell) -> SavedPolicy:
         team = (cell.variant, cell.seed, cell.conditions.device)
@@ -144,7 +141,7 @@ def evaluate(
             if cell.id in known:
                 tally.tell(cell, 0)
                 tally.finish(cell)
-        with closing(evaluator.rows(batches(todo), known, tally.tell)) as finished:
+        with closing(evaluator.rows(batches(todo), tally.tell)) as finished:
             for cell, row in finished:
                 row["provenance"] |= code
                 row |= {"identity": identities.of(cell), "replaces": stale.get(cell.id)}
@@ -153,7 +150,7 @@ def evaluate(
                 log.info("cell", id=cell.id, status=row["status"], seconds=row["seconds"])
                 tally.finish(cell)
         stored.put_in_order(run, cells)
-        evaluator.record(cells, known)
+        evaluator.record([cell for cell in cells if known[cell.id]["status"] != "failed"])
     return [known[cell.id] for cell in cells]
 
 

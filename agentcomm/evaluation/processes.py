@@ -29,8 +29,7 @@ from agentcomm.base import errors, registry
 from agentcomm.base.errors import RunError
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.grid import Evaluator
-from agentcomm.evaluation.schedule import Batch, Finished, Tell, needed
-from agentcomm.evaluation.setup import Rows
+from agentcomm.evaluation.schedule import Batch, Finished, Tell
 from agentcomm.evaluation.worker import CELLS
 from agentcomm.runs.folder import Run
 
@@ -137,14 +136,14 @@ class Processes(Evaluator):
         if not self.isolate:
             return super().misfits(cells)
         try:
-            found: dict[str, str] = self._ask("misfits", cells, {})
+            found: dict[str, str] = self._ask("misfits", cells)
         except Crash:
             return {}
         return found
 
-    def rows(self, batches: Sequence[Batch], known: Rows, tell: Tell) -> Finished:
+    def rows(self, batches: Sequence[Batch], tell: Tell) -> Finished:
         """Evaluate batches; a crash marks the cell under way as failed."""
-        pool = _Pool(self, batches, known)
+        pool = _Pool(self, batches)
         try:
             for what, cell, value in pool.news():
                 if what == "share":
@@ -159,35 +158,34 @@ class Processes(Evaluator):
         finally:
             pool.end()
 
-    def record(self, cells: Sequence[Cell], known: Rows) -> None:
+    def record(self, cells: Sequence[Cell]) -> None:
         """Record scenes of the cells for the player.
 
         Raises:
             RunError: If the process crashed.
         """
         if not self.isolate:
-            return super().record(cells, known)
+            return super().record(cells)
         try:
-            self._ask("record", cells, known)
+            self._ask("record", cells)
         except Crash as crash:
             raise RunError(
                 f"all cells are evaluated, but scenes for the player could not be recorded: {crash}"
             ) from None
 
-    def job(self, what: str, cells: Sequence[Cell], known: Rows) -> dict[str, Any]:
+    def job(self, what: str, cells: Sequence[Cell]) -> dict[str, Any]:
         """What a worker is asked."""
         return {
             "what": what,
             "check": self.check,
             "run": str(self.run.path.absolute()),
             "cells": CELLS.dump_python(list(cells), mode="json"),
-            "known": dict(known),
         }
 
-    def _ask(self, what: str, cells: Sequence[Cell], known: Rows) -> Any:
+    def _ask(self, what: str, cells: Sequence[Cell]) -> Any:
         worker = Worker()
         try:
-            *_, answer = worker.ask(self.job(what, cells, known))
+            *_, answer = worker.ask(self.job(what, cells))
         finally:
             worker.end()
         return answer["result"]
@@ -199,12 +197,11 @@ class _Pool:
     Args:
         owner: Whose cells they are.
         batches: All batches.
-        known: Rows of evaluated cells.
     """
 
-    def __init__(self, owner: Processes, batches: Sequence[Batch], known: Rows) -> None:
+    def __init__(self, owner: Processes, batches: Sequence[Batch]) -> None:
         self._owner = owner
-        self._batches = deque((batch, dict(needed(batch, known))) for batch in batches)
+        self._batches = deque(batches)
         self._news: SimpleQueue[tuple[str, Any, Any]] = SimpleQueue()
         self._lock, self._stopped = threading.Lock(), False
         self._workers: set[Worker] = set()
@@ -238,25 +235,25 @@ class _Pool:
         try:
             while self._batches and not self._stopped:
                 with suppress(IndexError):  # another thread was faster
-                    worker = self._evaluate(*self._batches.popleft(), worker)
+                    worker = self._evaluate(self._batches.popleft(), worker)
         except BaseException as error:  # passed on to the thread that waits for news
             self._news.put(("error", None, error))
         finally:
             self._end(worker)
             self._news.put(("end", None, None))
 
-    def _evaluate(self, batch: Batch, known: dict[str, Any], worker: Worker | None) -> Worker | None:
+    def _evaluate(self, batch: Batch, worker: Worker | None) -> Worker | None:
         """Evaluate a batch; returns the worker for the next one."""
         left = deque(batch)
         while left and (worker := worker or self._start()) is not None:
             part, about = list(left)[: 1 if self._owner.isolate else None], None
             try:
-                for answer in worker.ask(self._owner.job("rows", part, known)):
+                for answer in worker.ask(self._owner.job("rows", part)):
                     about = answer.get("about", about)
                     if "share" in answer:
                         self._news.put(("share", left[0], answer["share"]))
                     elif "row" in answer:
-                        known[left[0].id], about = answer["row"], None
+                        about = None
                         self._news.put(("row", left.popleft(), answer["row"]))
             except Crash as crash:
                 if not self._stopped:

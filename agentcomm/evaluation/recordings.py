@@ -10,20 +10,19 @@ from agentcomm.base.files import write_text
 from agentcomm.base.versions import FORMAT
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.evaluation.cells import Cell
-from agentcomm.evaluation.setup import Rows, gate_probability, load_team, prepare, run_cell
+from agentcomm.evaluation.setup import gate_probability, load_team, prepare, run_cell
 from agentcomm.runs.folder import Run
 
 
-def record(run: Run, cells: Sequence[Cell], rows: Rows, scenes: int) -> None:
+def record(run: Run, cells: Sequence[Cell], scenes: int) -> None:
     """Write ``episodes.json``: scenes of the first team's cells under the first of their conditions.
 
     Args:
         run: The run.
-        cells: All cells of a grid.
-        rows: Their rows, by id; failed cells are skipped.
+        cells: The cells of a grid that did not fail.
         scenes: Number of scenes per cell.
     """
-    teams = [cell for cell in cells if cell.variant == "team" and rows[cell.id]["status"] != "failed"]
+    teams = [cell for cell in cells if cell.variant == "team"]
     shown = [c for c in teams if (c.seed, c.conditions) == (teams[0].seed, teams[0].conditions)]
     if not shown or not scenes:
         return
@@ -32,7 +31,7 @@ def record(run: Run, cells: Sequence[Cell], rows: Rows, scenes: int) -> None:
     about: dict[str, Any] = {}
     for cell in shown:
         with prepare(cell, saved, scenes) as (world, policy, comms):
-            recorded = run_cell(cell, world, policy, comms, gate_probability(cell, rows), record=scenes)
+            recorded = run_cell(cell, world, policy, comms, gate_probability(cell, saved, {}), record=scenes)
             first = world.scene(0)
         episodes += [_episode(cell, number, recorded) for number in range(scenes)]
         about = {"agents": list(world.agents), "actions": list(world.action_names)}

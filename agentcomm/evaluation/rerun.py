@@ -106,10 +106,9 @@ def rerun(
     cells = [cell_of(row) for row in rows]
     if not changed:
         _refuse_stale(run, rows, cells)
-    known: dict[str, Row] = {} if changed else stored.evaluated(run)  # clean counterparts, which are run again, too
     tally = Tally(watch, len(cells))
     again: dict[str, Rerun] = {}
-    with one_thread(), closing(evaluator.rows(batches(cells), known, tally.tell)) as finished:
+    with one_thread(), closing(evaluator.rows(batches(cells), tally.tell)) as finished:
         for cell, row in finished:
             again[cell.id] = compare(recorded[cell.id], row)
             tally.finish(cell)

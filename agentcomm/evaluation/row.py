@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +15,6 @@ from agentcomm.base.registry import find
 from agentcomm.base.versions import FORMAT, versions
 from agentcomm.contracts.defense import ORDERS
 from agentcomm.contracts.deployment import Deployment
-from agentcomm.contracts.outcome import Episodes
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.threat_model import ThreatModel
 from agentcomm.contracts.world import World
@@ -28,7 +26,7 @@ from agentcomm.evaluation.metrics import detection, measure, score_of
 from agentcomm.evaluation.progress import CellProgress
 from agentcomm.evaluation.reasons import Played, inconclusive, refuses_everything
 from agentcomm.evaluation.references import references
-from agentcomm.evaluation.setup import Rows, gate_probability, prepare, run_cell
+from agentcomm.evaluation.setup import Episodic, gate_probability, prepare, run_cell, without_control
 from agentcomm.evaluation.success import Attacked, Judged, begin_record, judge, outcome
 from agentcomm.runs.assembly import deployment
 from agentcomm.runs.choices import Choice, TransportConfig
@@ -37,11 +35,12 @@ from agentcomm.runs.policy_file import SavedPolicy
 from agentcomm.step.comms import Comms
 
 
-def runs_of(cell: Cell, clean_twins: Mapping[str, Episodes]) -> int:
+def runs_of(cell: Cell, clean_twins: Episodic) -> int:
     """How many times the episodes of a cell are run, at most."""
+    own = cell.conditions.gates == "random" and without_control(cell).id not in clean_twins
     if cell.attack is None:
-        return 4 if _has_references(cell) else 1
-    return 3 + (replace(cell, attack=None).id not in clean_twins)
+        return 4 if _has_references(cell) else 1 + own
+    return 3 + own + (replace(cell, attack=None).id not in clean_twins)
 
 
 def _has_references(cell: Cell) -> bool:
@@ -49,18 +48,13 @@ def _has_references(cell: Cell) -> bool:
 
 
 def evaluate_cell(
-    cell: Cell,
-    saved: SavedPolicy,
-    config: RunConfig,
-    rows: Rows,
-    clean_twins: dict[str, Episodes],
-    progress: CellProgress,
+    cell: Cell, saved: SavedPolicy, config: RunConfig, clean_twins: Episodic, progress: CellProgress
 ) -> dict[str, Any]:
     """Evaluate a cell; an error in a plug-in marks the cell as failed."""
     began, before = time.perf_counter(), Integrity(saved.policy)
     row = about(cell, saved, config.transport.canonical())
     try:
-        gates = gate_probability(cell, rows)
+        gates = gate_probability(cell, saved, clean_twins, progress)
         with prepare(cell, saved, cell.episodes) as (world, policy, comms):
             adversary, defenses = comms.adversary, comms.network.defenses
             if adversary.guards:

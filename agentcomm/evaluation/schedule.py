@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 from agentcomm.evaluation.cells import Cell
-from agentcomm.evaluation.setup import Rows
+from agentcomm.evaluation.setup import without_control
 
 Batch = Sequence[Cell]
 Finished = Generator[tuple[Cell, dict[str, Any]], None, None]  # cells and their rows
@@ -17,23 +17,13 @@ Tell = Callable[[Cell, float], None]
 def batches(cells: Sequence[Cell]) -> list[Batch]:
     """Cells that go to one process together: those of a team with the same defenses and conditions.
 
-    They share the episodes without attack. Cells with random gates go to the cell from which they take the frequency.
+    They share the episodes without attack, and cells with random gates those from which they take the frequency.
     """
     found: dict[Any, list[Cell]] = {}
     for cell in cells:
-        under = cell.conditions
-        if under.gates == "random":
-            under = under.model_copy(update={"gates": None})
+        under = (without_control(cell) if cell.conditions.gates == "random" else cell).conditions
         found.setdefault((cell.variant, cell.seed, cell.defense_label, under.model_dump_json()), []).append(cell)
     return list(found.values())
-
-
-def needed(batch: Batch, known: Rows) -> Rows:
-    """The rows that a batch may depend on: random gates take their frequency from another cell."""
-    if not any(cell.conditions.gates == "random" for cell in batch):
-        return {}
-    teams = {(cell.variant, cell.seed) for cell in batch}
-    return {name: row for name, row in known.items() if (row["variant"], row["seed"]) in teams}
 
 
 class Tally:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from typing import Any
 
 import torch
 
-from agentcomm.base.errors import ConfigError, HookError, RunError
+from agentcomm.base.errors import ConfigError, HookError
 from agentcomm.base.seeds import derive, fingerprint
 from agentcomm.contracts.attack import RunAs
 from agentcomm.contracts.outcome import Episodes
@@ -28,7 +27,7 @@ from agentcomm.runs.policy_file import SavedPolicy
 from agentcomm.step.comms import Comms
 from agentcomm.step.loop import StepRecord
 
-Rows = Mapping[str, dict[str, Any]]  # evaluated cells by id
+Episodic = dict[str, Episodes]  # episodes that were run, by the id of their cell
 
 
 def load_team(run: Run, cell: Cell) -> SavedPolicy:
@@ -71,22 +70,46 @@ def prepare(
         yield world, policy, make_comms(world, policy, attacks, cell.defenses, seed, under.transport, secret)
 
 
-def gate_probability(cell: Cell, rows: Rows) -> float | None:
+def gate_probability(
+    cell: Cell, saved: SavedPolicy, before: Episodic, progress: CellProgress | None = None
+) -> float | None:
     """The probability that controlled gates are open; None if the policy controls the gates.
+
+    Random gates open as often as in the same cell without gate control, whose episodes are run for that. So a cell
+    depends on no other cell, and can be run again from its row alone.
 
     Args:
         cell: The cell.
-        rows: Evaluated cells. Random gates open as often as in the same cell without gate control.
-
-    Raises:
-        RunError: If that cell has not been evaluated.
+        saved: Its team.
+        before: As for :func:`episodes_of`.
+        progress: Told about each step.
     """
     if cell.conditions.gates != "random":
         return {None: None, "open": 1.0, "closed": 0.0}[cell.conditions.gates]
-    own = rows.get(replace(cell, conditions=cell.conditions.model_copy(update={"gates": None})).id)
-    if own is None or own["status"] != "ok":
-        raise RunError("random gates take their frequency from the cell without gate control: evaluate it first")
-    return float(own["metrics"]["gate_open"])
+    return episodes_of(without_control(cell), saved, before, progress=progress).gate_open
+
+
+def without_control(cell: Cell) -> Cell:
+    """The same cell with gates that the policy controls."""
+    return replace(cell, conditions=cell.conditions.model_copy(update={"gates": None}))
+
+
+def episodes_of(
+    cell: Cell, saved: SavedPolicy, before: Episodic, gates: float | None = None, progress: CellProgress | None = None
+) -> Episodes:
+    """The episodes of a cell on which another one depends.
+
+    Args:
+        cell: The cell.
+        saved: Its team.
+        before: Episodes that were run before; those of the cell are added if they are missing.
+        gates: From :func:`gate_probability`.
+        progress: Told about each step.
+    """
+    if cell.id not in before:
+        with prepare(cell, saved, cell.episodes) as parts:
+            before[cell.id] = run_cell(cell, *parts, gates, progress=progress)
+    return before[cell.id]
 
 
 def run_cell(

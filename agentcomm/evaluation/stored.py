@@ -29,11 +29,6 @@ def current(rows: Sequence[Row]) -> dict[str, Row]:
     return {row["id"]: row for row in rows if not row.get("stale")}
 
 
-def evaluated(run: Run) -> dict[str, Row]:
-    """Rows of the evaluated cells that are neither stale nor failed, by id."""
-    return {name: row for name, row in current(read(run)).items() if row.get("status") != "failed"}
-
-
 def write(run: Run, rows: Sequence[Row]) -> None:
     """Replace all rows in one step."""
     write_text(run.cells, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))

@@ -24,7 +24,7 @@ from agentcomm.evaluation.exfiltration import Exfiltrated, exfiltrated, exfiltra
 from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.progress import CellProgress
 from agentcomm.evaluation.reasons import TOUCHED
-from agentcomm.evaluation.setup import prepare, run_cell
+from agentcomm.evaluation.setup import Episodic, episodes_of, prepare, run_cell
 from agentcomm.guards.base import GuardBase
 from agentcomm.runs.policy_file import SavedPolicy
 from agentcomm.step.adversary import Adversary
@@ -89,7 +89,7 @@ def judge(
     attacked: Attacked,
     score: Metric,
     gates: float | None,
-    clean_twins: dict[str, Episodes],
+    clean_twins: Episodic,
     progress: CellProgress | None = None,
 ) -> Judged:
     """Run an attacked cell's episodes without its attack, under its control and in silence, and compare.
@@ -100,15 +100,12 @@ def judge(
         attacked: Its episodes.
         score: The world's score.
         gates: Probability that controlled gates are open; None if the policy controls the gates.
-        clean_twins: Episodes of cells without attack, by id; this cell's are added if missing.
+        clean_twins: Episodes of cells without attack; this cell's are added if they are missing.
         progress: Told about each step.
     """
     assert attacked.adversary is not None
-    guard, twin = attacked.adversary.guards[0], replace(cell, attack=None)
-    if twin.id not in clean_twins:
-        with prepare(twin, saved, cell.episodes) as parts:
-            clean_twins[twin.id] = run_cell(twin, *parts, gates, progress=progress)
-
+    guard = attacked.adversary.guards[0]
+    clean = Attacked(episodes_of(replace(cell, attack=None), saved, clean_twins, gates, progress))
     sent = attacked.adversary.directory_guards
 
     def run(run_as: RunAs) -> Attacked:
@@ -117,7 +114,6 @@ def judge(
                 matched.pace = list(other.sent or ())
             return Attacked(run_cell(cell, world, policy, comms, gates, progress=progress), comms.adversary)
 
-    clean = Attacked(clean_twins[twin.id])
     found = {"clean": clean, "control": clean if reads(guard.attack) else run("control")}
     if needs_silence(guard):
         found["silence"] = run("silence")

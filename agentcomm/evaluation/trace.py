@@ -10,7 +10,6 @@ from typing import Any
 from agentcomm.base.errors import RunError
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.setup import gate_probability, load_team, prepare, run_cell
-from agentcomm.evaluation.stored import evaluated
 from agentcomm.network.record import ExchangeRecord, Fate
 from agentcomm.runs.folder import Run
 
@@ -33,16 +32,16 @@ def messages(run: Run, cell: Cell, episode: int) -> list[dict[str, Any]]:
         ``late``: a newer message overtook them, or the episode ended.
 
     Raises:
-        RunError: If the team is not trained, the episode does not exist, or random gates need the frequency of a cell
-            that has not been evaluated.
+        RunError: If the team is not trained, or the episode does not exist.
     """
     if (cell.variant, cell.seed) not in run.trained():
         raise RunError(f"{run.path} has no trained team of seed {cell.seed}")
     if not 0 <= episode < cell.episodes:
         raise RunError(f"episode {episode} is not one of 0 .. {cell.episodes - 1}")
     traces: list[list[ExchangeRecord]] = []
-    gates = gate_probability(cell, evaluated(run))
-    with prepare(cell, load_team(run, cell), cell.episodes) as (world, policy, comms):
+    saved = load_team(run, cell)
+    gates = gate_probability(cell, saved, {})
+    with prepare(cell, saved, cell.episodes) as (world, policy, comms):
         episodes = run_cell(cell, world, policy, comms, gates, watch=traces.append)
     length = int(episodes.length[episode])
     exchanges = [(step, record) for step, trace in enumerate(traces[:length]) for record in trace]

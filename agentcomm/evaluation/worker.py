@@ -66,8 +66,8 @@ def _do(job: dict[str, Any], say: Say) -> Any:
                 _check(job["check"], evaluator.run.config, cells)
             return evaluator.misfits(cells)
         if job["what"] == "record":
-            return evaluator.record(cells, job["known"])
-        return _evaluate(evaluator, cells, job["known"], say)
+            return evaluator.record(cells)
+        return _evaluate(evaluator, cells, say)
 
 
 @cache
@@ -75,14 +75,13 @@ def _evaluator(path: str) -> Evaluator:
     return Evaluator(open_run(path, trust=True))  # the command that asks has the user's consent
 
 
-def _evaluate(evaluator: Evaluator, cells: list[Cell], known: dict[str, Any], say: Say) -> None:
+def _evaluate(evaluator: Evaluator, cells: list[Cell], say: Say) -> None:
     """Say the known part of each cell's row before it is evaluated, then its progress, and its row."""
 
     def tell(cell: Cell, share: float) -> None:
         say({"share": share} if share else {"share": 0.0, "about": evaluator.about(cell)})
 
-    for cell, row in evaluator.rows([cells], known, tell):
-        known[cell.id] = row
+    for _, row in evaluator.rows([cells], tell):
         say({"row": row})
 
 

@@ -15,7 +15,9 @@ from agentcomm.contracts.traffic import Links, Traffic
 from agentcomm.guards.effects import Effects
 from agentcomm.guards.messages import MessageGuard
 
-PredictLogits = Callable[[Inbox], Tensor]  # action logits [B, N, A] given an inbox
+# Action logits [B, N, A] given an inbox, and given some traffic.
+PredictLogits = Callable[[Inbox], Tensor]
+PredictOfTraffic = Callable[[Traffic], Tensor]
 
 
 @dataclass
@@ -51,15 +53,16 @@ class Exchange:
             defenses that judge inboxes as a whole.
         shut_out: [B, N, M] bool, messages refused for a link or gate that a defense has closed; None for none.
         repaired: [B, N, M] bool, refused messages in whose places receivers hear something else; None for none.
-        answerable: [B, N, M] int64, who has to answer for each message, by the name of the defense that says so.
+        answerable: [B, N, M] int64, the accountable sender of each message, by the name of the defense that names it.
         coding: [B, N, D] coding error of each payload; None without a codec.
         payload_bytes: [B, N] int64 bytes of each agent's encoded payload; None without a codec.
         numbers: Where numbers are noted that must be finite; None for nowhere.
         members: The members of a vote, if a defense lets the policy decide by one. None for none.
         dummy: [B, N, M] bool, dummies that defenses put on the wire; None without any.
         covered_from: The traffic before and after dummies were added; None without any.
-        predict_defended: Action logits [B, N, A] after the deployed defenses, given this exchange, whether the messages
-            are still to be sealed, and some traffic; None without defenses or attacks that know them.
+        predict_defended: Action logits [B, N, A] after the deployed defenses, given this exchange, ``predict_logits``,
+            whether the messages are still to be sealed, and some traffic; None without defenses or attacks that know
+            them.
         traced: Whether defenses are shown payloads with their gradients, as in predictions.
     """
 
@@ -67,7 +70,7 @@ class Exchange:
     links: Links
     step: Tensor
     round: int
-    predict_logits: Callable[[Traffic], Tensor] | None
+    predict_logits: PredictOfTraffic | None
     traffic: Traffic
     sent: Tensor
     put: Tensor
@@ -96,7 +99,7 @@ class Exchange:
     members: Members | None = None
     dummy: Tensor | None = None
     covered_from: tuple[Traffic, Traffic] | None = None
-    predict_defended: Callable[[Exchange, bool, Traffic], Tensor] | None = None
+    predict_defended: Callable[[Exchange, PredictOfTraffic, bool, Traffic], Tensor] | None = None
     traced: bool = False
 
     @classmethod
@@ -124,16 +127,12 @@ class Exchange:
         traffic = Traffic.on_links(spoken, links, step, round_, rounds, spare)
         none, zero = torch.zeros_like(traffic.present), torch.zeros_like(traffic.source)
 
-        def after(changed: Traffic) -> Tensor:
-            assert predict_logits is not None
-            return predict_logits(replace(changed.to_inbox(changed.present, links.source), age=changed.age(step)))
-
         return cls(
             spoken=spoken,
             links=links,
             step=step,
             round=round_,
-            predict_logits=None if predict_logits is None else after,
+            predict_logits=None if predict_logits is None else partial(_of_traffic, predict_logits, links, step),
             traffic=traffic,
             sent=traffic.present,
             put=traffic.present,
@@ -162,12 +161,12 @@ class Exchange:
         present = self.traffic.present
         return present if self.repaired is None else present & ~self.repaired
 
-    def prediction(self, guard: MessageGuard) -> Callable[[Traffic], Tensor] | None:
+    def prediction(self, guard: MessageGuard) -> PredictOfTraffic | None:
         """Maps traffic to action logits [B, N, A] as an attack predicts them: through the defenses if it knows them."""
         knows = guard.base.threat.knowledge == "defense"
         if self.predict_logits is None or self.predict_defended is None or not knows:
             return self.predict_logits
-        return partial(self.predict_defended, self, guard.at_sender)
+        return partial(self.predict_defended, self, self.predict_logits, guard.at_sender)
 
     def attacked(self, traffic: Traffic, did: Effects) -> None:
         """Take over the traffic that an attack returned, and its effects."""
@@ -242,3 +241,8 @@ class Exchange:
             members = None if members is None else replace(members, heard=members.heard[..., :degree])
         links, coding = self.links.source, self.coding
         return Inbox(t.spoken, source, present, links, scale, delta, coding=coding, age=age, members=members)
+
+
+def _of_traffic(predict: PredictLogits, links: Links, step: Tensor, traffic: Traffic) -> Tensor:
+    """Action logits [B, N, A] if this traffic on these links is delivered in the steps [B]."""
+    return predict(replace(traffic.to_inbox(traffic.present, links.source), age=traffic.age(step)))

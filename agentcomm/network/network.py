@@ -152,7 +152,7 @@ class Network(State):
             *([Seal(self.keyring)] if sealed else []),
             *([AttackWire(on_wire, self.keyring)] if on_wire else []),
             Send(transport, sealed, plain, PLAIN if codec is None else codec.name, added),
-            *(Pad(d) for d, _, h in used if "pad" in h),
+            *(Pad(d, m) for d, m, h in used if "pad" in h),
             *([] if self.link is None else [Carry(self.link, transport, self.ledger, check)]),
             Receive(transport),
             *([Discard()] if covered else []),

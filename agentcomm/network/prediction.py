@@ -24,11 +24,11 @@ from agentcomm.base.state import Memory, State
 from agentcomm.contracts.inbox import Members
 from agentcomm.contracts.traffic import Traffic
 from agentcomm.contracts.verdicts import Draws
-from agentcomm.network.exchange import Exchange
+from agentcomm.network.exchange import Exchange, PredictOfTraffic
 from agentcomm.network.stages.covering import Discard
 from agentcomm.network.stages.defending import Aggregate, Quarantine, Screen
 from agentcomm.network.stages.receiving import CloseGates, Decode
-from agentcomm.network.stages.stage import Stage
+from agentcomm.network.stages.stage import DefenseStage, Stage
 from agentcomm.network.stages.voting import ChooseSubsets
 from agentcomm.wire.keyring import Keyring
 
@@ -53,15 +53,15 @@ class Prediction(State):
         self.keyring, self.sealed = keyring, sealed
         self.generator = torch.Generator(keyring.episode.device).manual_seed(seed)
 
-    def logits(self, x: Exchange, at_sender: bool, traffic: Traffic) -> Tensor:
+    def logits(self, x: Exchange, predict: PredictOfTraffic, at_sender: bool, traffic: Traffic) -> Tensor:
         """The team's action logits [B, N, A] if these messages are on the wire; gradients reach their payloads.
 
         Args:
             x: The exchange, which is left as it is.
+            predict: The logits [B, N, A] given the messages that receivers accept.
             at_sender: Whether the messages are still to be sealed.
             traffic: The messages.
         """
-        assert x.predict_logits is not None
         if at_sender and self.sealed:
             traffic = self.keyring.seal(traffic)
         fresh: dict[str, Any] = {name: {} for name in ("refused", "scores", "scored", "flagged", "answerable")}
@@ -74,12 +74,12 @@ class Prediction(State):
         if seen.delta is not None:  # even if masked, a huge payload overflows to NaN
             seen = replace(seen, delta=seen.delta.masked_fill(~seen.present.unsqueeze(-1), 0.0))
         if twin.members is None:
-            return x.predict_logits(seen)
-        return torch.stack([x.predict_logits(part).log_softmax(-1) for part in _parts(seen, twin.members)]).mean(0)
+            return predict(seen)
+        return torch.stack([predict(part).log_softmax(-1) for part in _parts(seen, twin.members)]).mean(0)
 
     def _copy(self, stage: Stage, memories: dict[int, Memory]) -> Stage:
         """A stage with a copied memory, which it shares with the copies of stages that share the original."""
-        if not isinstance(stage, Screen | Aggregate | ChooseSubsets | Decode):
+        if not isinstance(stage, DefenseStage | Decode):
             return stage  # it keeps nothing, or only reads what it keeps
         twin, memory = copy.copy(stage), stage.memory
         if id(memory) not in memories:
@@ -88,7 +88,7 @@ class Prediction(State):
         twin.memory = memories[id(memory)]
         if isinstance(twin, Screen):
             twin.transport = self.keyring
-        if not isinstance(twin, Decode) and twin.defense.draws:
+        if isinstance(twin, DefenseStage) and twin.defense.draws:
             twin.draws = Draws(self.generator, self.generator.device, twin.defense.name)
         return twin
 
@@ -105,8 +105,10 @@ class Prediction(State):
 
 def _parts(traffic: Traffic, members: Members) -> Iterator[Traffic]:
     """What some members of a vote hear, evenly spaced among them."""
-    for number in torch.linspace(0, len(members) - 1, min(len(members), MEMBERS)).long().tolist():
-        part = replace(traffic, present=traffic.present & members.heard[number])
+    count = min(len(members), MEMBERS)
+    for number in range(count):
+        heard = members.heard[number * (len(members) - 1) // max(count - 1, 1)]
+        part = replace(traffic, present=traffic.present & heard)
         if members.noise:
             part = part.add_payload(part.present, members.noise * members.randn(*part.payload().shape))
         yield part

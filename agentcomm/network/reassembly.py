@@ -16,7 +16,7 @@ from agentcomm.contracts.fragments import ENTRIES, MESSAGE, ArrivingFragments, F
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import Traffic
 from agentcomm.contracts.verdicts import Draws
-from agentcomm.network.stages.defending import draws_of
+from agentcomm.network.stages.stage import draws_of
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class CheckedReassembly(State):
     def _view(
         self, arriving: Tensor, sender: Tensor, forged: ForgedFragments | None, step: Tensor, round_: int, draws: Draws
     ) -> ArrivingFragments:
-        """Who each entry claims to come from, and which tags are right."""
+        """The claimed sender of each entry, and which tags are right."""
         no = torch.zeros_like(arriving)
         count = torch.stack([arriving.long() if name == "message" else no.long() for name in ENTRIES], -1)
         names = sender.unsqueeze(-1).expand_as(count)
@@ -107,7 +107,7 @@ class CheckedReassembly(State):
             )
             names = torch.stack([forged.sender, forged.sender, sender, sender, sender], -1)
             middle = forged.chained
-        # An altered message has the tags of what it said before. Without a key, whoever altered it makes new ones.
+        # An altered message has the tags of what it said before. Without a key, the attacker makes new ones.
         return ArrivingFragments(
             step=step,
             round=round_,

@@ -40,7 +40,7 @@ class ExchangeRecord:
             :class:`Fate`), ``accepted``, ``size`` in bytes, and ``length`` of the payload.
         refused: bool, messages refused by each defense, or by ``gate``.
         scores: float32, suspicion scores by each defense that gives some; 0 in empty slots.
-        answerable: int64, who has to answer for each message by each defense that says so: an agent, N for an outsider.
+        answerable: int64, the accountable sender of each message by each defense that names one; N for an outsider.
     """
 
     round: int

@@ -131,9 +131,7 @@ class Adversary(State):
 
         def gate_logits(seen: Tensor) -> Tensor:
             remembered = None if memory is None else memory.expand(*seen.shape[:-3], *memory.shape).flatten(0, -3)
-            logit = policy.listen(perceive(policy, seen.flatten(0, -3), remembered)[0])
-            assert logit is not None
-            return logit.view(seen.shape[:-1])
+            return policy.listen(perceive(policy, seen.flatten(0, -3), remembered)[0]).view(seen.shape[:-1])
 
         for guard in self.observation_guards:
             observation = guard.apply(observation, world, step, None if policy.gate is None else gate_logits)

@@ -2,7 +2,8 @@
 
 A fragment's rows lie world by world. They are cut into chunks of at most L steps of one world, of which the memory at
 the start is recorded. :meth:`Chunks.pack` puts chunks side by side, step by step and longest first, so that one step of
-all of them is one slice of rows, and nothing needs padding.
+all of them is one slice of rows, and nothing needs padding. Where chunks lie is known on the host, so that splitting
+rows copies nothing from the device.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ class Chunks:
         length: L, the most steps of a chunk.
 
     Attributes:
-        start: [C] int64, the first row of each chunk.
-        size: [C] int64, its number of rows.
+        start: [C] int64 on the host, the first row of each chunk.
+        size: [C] int64 on the host, its number of rows.
     """
 
     def __init__(self, time: Tensor, length: int) -> None:
+        time = time.cpu()  # once per update
         self.start = (time % length == 0).nonzero().squeeze(1)
         self.size = torch.diff(self.start, append=self.start.new_full((1,), len(time)))
 
@@ -40,19 +42,19 @@ class Chunks:
         Args:
             rows: Columns [R, ...].
             memory: [C, N, S] memory at the start of the chunks.
-            chosen: [c] int64, which chunks; None for all.
+            chosen: [c] int64 on the host, which chunks; None for all.
 
         Returns:
-            The columns of these chunks, step by step, with their ``memory`` [c, N, S] and ``sizes`` [L] int64, how many
-            of them have each step; and [c] int64, which chunks they are, longest first.
+            The columns of these chunks, step by step, with their ``memory`` [c, N, S] and ``sizes`` [L] int64 on the
+            host, how many of them have each step; and [c] int64 on the host, which chunks they are, longest first.
         """
-        chosen = torch.arange(len(self), device=memory.device) if chosen is None else chosen
+        chosen = torch.arange(len(self)) if chosen is None else chosen
         size, order = self.size[chosen].sort(descending=True, stable=True)
         chosen = chosen[order]
-        steps = torch.arange(int(size[0]) if len(size) else 0, device=size.device)
+        steps = torch.arange(int(size[0]) if len(size) else 0)
         sizes = (size > steps.unsqueeze(1)).sum(1)
-        place = torch.arange(int(sizes.sum()), device=size.device)
+        place = torch.arange(int(sizes.sum()))
         step = steps.repeat_interleave(sizes)
-        index = self.start[chosen][place - (sizes.cumsum(0) - sizes)[step]] + step
+        index = (self.start[chosen][place - (sizes.cumsum(0) - sizes)[step]] + step).to(memory.device)
         packed = {name: value[index] for name, value in rows.items()}
-        return packed | {"memory": memory[chosen], "sizes": sizes}, chosen
+        return packed | {"memory": memory[chosen.to(memory.device)], "sizes": sizes}, chosen

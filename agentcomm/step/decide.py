@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.base.calling import calling
-from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.inbox import Inbox, Members
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.topology import Graph
 from agentcomm.contracts.traffic import Links
@@ -223,8 +223,8 @@ class _TeamStep:
             )
             inboxes.append(told)
             return logits, action
-        if inboxes and inboxes[-1].members is not None:
-            logits, noise = self.vote(state, noise, inboxes[-1]), None
+        if inboxes and (members := inboxes[-1].members) is not None:
+            logits, noise = self.vote(state, noise, inboxes[-1], members), None
         else:
             if policy.keeps_heard:
                 state, self.memory = ask_memory(policy, policy.retain, state, self.memory)
@@ -233,15 +233,16 @@ class _TeamStep:
         action = self.choose(logits.flatten(0, 1), None if noise is None else noise.flatten(0, 1), all_rows)
         return logits, action.view(shape)
 
-    def vote(self, state: Tensor, noise: Tensor | None, inbox: Inbox) -> Tensor:
+    def vote(self, state: Tensor, noise: Tensor | None, inbox: Inbox, members: Members) -> Tensor:
         """Logits [B, N, A] whose largest is the action that most members of a vote choose.
 
         Args:
             state: [B, N, H] before the only round.
             noise: [B, N, A] Gumbel noise for sampling; None for greedy actions.
-            inbox: The delivered messages, with the members.
+            inbox: The delivered messages.
+            members: The members.
         """
-        self.votes = count_votes(member_logits(self.policy, state, inbox, 0), noise)
+        self.votes = count_votes(member_logits(self.policy, state, inbox, members, 0), noise)
         return vote_logits(self.votes)
 
     def retain(self, state: Tensor, rows: Tensor) -> Tensor:
@@ -276,7 +277,7 @@ class _TeamStep:
                 predict = partial(predict_logits, self.policy, state, self.memory, self.links, number)
             inbox = self.comms.network.exchange(spoken, links, self.step, number, predict)
             if inbox.members is not None and len(inbox.members) == 1:  # no vote, so the team can learn from it
-                inbox = inbox.of_members(0, 1)
+                inbox = inbox.of_members(inbox.members, 0, 1)
         if self.interpreter is not None:
             self.interpreter.read(inbox)
         return inbox

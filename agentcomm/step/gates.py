@@ -69,9 +69,9 @@ def open_gates(
     if control is not None:
         chance = torch.rand(shape, generator=control.generator, device=hidden.device)
         return Gates(chance < control.probability, None, zero)
-    logit = policy.listen(hidden)
-    if logit is None:
+    if policy.gate is None:
         return Gates(torch.ones(shape, dtype=torch.bool, device=hidden.device), None, zero)
+    logit = policy.listen(hidden)
     if generator is None:
         open_, noise = logit > 0, zero
     else:

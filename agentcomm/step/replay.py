@@ -178,7 +178,7 @@ def _following(rows: Mapping[str, Tensor]) -> Tensor:
     """[R, N] int64, the row of a member's next step in the same episode; -1 if there is none, and without sequences."""
     if "sizes" not in rows:
         return torch.full_like(rows["action"], -1, dtype=torch.int64)
-    count, sizes = len(rows["action"]), rows["sizes"]
+    count, sizes = len(rows["action"]), rows["sizes"].to(rows["action"].device)
     row = torch.arange(count, device=sizes.device)
     later = nn.functional.pad(sizes[1:], (0, 1))  # as many sequences have a next step
     size, later, end = (x.repeat_interleave(sizes, output_size=count) for x in (sizes, later, sizes.cumsum(0)))
@@ -196,7 +196,7 @@ def _hear(
     moved: torch.Generator | None = None,
 ) -> _Heard:
     """Repeat the gates and messages of recorded steps [R], given their hidden vectors [R, N, H]."""
-    logit = policy.listen(hidden)
+    logit = None if policy.gate is None else policy.listen(hidden)
     carried = carry(policy, rows, hidden, logit, graph_gradient, frozen, moved)
     gate_entropy = gate_log = torch.zeros_like(carried.openness)
     if logit is not None and not policy.gate.straight_through:

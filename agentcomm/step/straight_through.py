@@ -89,7 +89,7 @@ def carry(
     ratio = 1.0 if closed is None else _delivered(policy, rows, links)
     weight = listening = None
     if policy.topology.relaxed or graph_gradient:
-        kept = _kept(policy, closed, by_gate, source, links)
+        kept = _kept(policy, rows, by_gate)
         relaxed, value = _decided(kept, policy.topology.weight(source, rows["draw"], hidden), frozen, moved)
         weight = value + _change(kept, relaxed, ratio)
         if graph_gradient:
@@ -142,11 +142,12 @@ def _of_links(policy: CommPolicy, gate: Tensor, source: Tensor) -> Tensor:
     return gate.unsqueeze(-1).expand_as(source)
 
 
-def _kept(policy: CommPolicy, closed: Tensor | None, by_gate: Tensor, source: Tensor, links: Tensor) -> Tensor:
-    """[R, N, K] bool, edges that the graph kept; [R, G, N, K] with a graph per round."""
+def _kept(policy: CommPolicy, rows: Mapping[str, Tensor], by_gate: Tensor) -> Tensor:
+    """[R, N, K] bool, edges that the graph kept, given what gates said of each link; [R, G, N, K] per round."""
     if not policy.topology.relaxed:
-        return (torch.arange(source.shape[-1], device=links.device) < links.shape[-1]).expand_as(source)
-    assert closed is not None
+        degree = rows["links"].shape[-1]
+        return (torch.arange(by_gate.shape[-1], device=by_gate.device) < degree).expand_as(by_gate)
+    closed = rows["closed"]
     # A link is closed if either its edge or its gate is, but not both.
     straight = policy.gate is not None and policy.gate.straight_through
     return closed != by_gate if straight else ~closed

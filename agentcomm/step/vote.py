@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.inbox import Inbox, Members
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.step.actions import choose_action
 from agentcomm.step.hooks import ask
@@ -18,23 +18,23 @@ TOGETHER = 2**24  # entries of payloads that are computed on at once; more only 
 NO_VOTE = 1e-3  # counted for actions without votes, so that logarithms are finite
 
 
-def member_logits(policy: CommPolicy, state: Tensor, inbox: Inbox, round_: int) -> Tensor:
+def member_logits(policy: CommPolicy, state: Tensor, inbox: Inbox, members: Members, round_: int) -> Tensor:
     """Action logits [S, B, N, A] of each member of a vote; gradients flow through payloads.
 
     Args:
         policy: A policy with one round of messages, whose agents act at once and do not remember what they hear.
         state: [B, N, H] before the round.
-        inbox: The delivered messages, with the members.
+        inbox: The delivered messages.
+        members: The members.
         round_: The round.
     """
-    assert inbox.members is not None
-    size, (worlds, agents, slots) = len(inbox.members), inbox.mask.shape
+    size, (worlds, agents, slots) = len(members), inbox.mask.shape
     chunk = max(1, TOGETHER // max(1, worlds * agents * slots * policy.width))
     parts = []
     for first in range(0, size, chunk):
         last = min(size, first + chunk)
         before = state.repeat(last - first, 1, 1)
-        after = ask(policy, policy.hear, tuple(before.shape), before, inbox.of_members(first, last), round_)
+        after = ask(policy, policy.hear, tuple(before.shape), before, inbox.of_members(members, first, last), round_)
         logits = ask(policy, policy.act, (*after.shape[:2], policy.num_actions), after)
         parts.append(logits.view(last - first, worlds, agents, -1))
     return torch.cat(parts)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +26,7 @@ from agentcomm.base.text import reason
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.grid import Evaluator
 from agentcomm.evaluation.identity import Identities, differences
-from agentcomm.evaluation.schedule import Batch, Finished, Tell, needed
-from agentcomm.evaluation.setup import Rows
+from agentcomm.evaluation.schedule import Batch, Finished, Tell
 from agentcomm.evaluation.worker import CELLS
 from agentcomm.runs.choices import build
 from agentcomm.runs.folder import Run, open_run, team_name
@@ -56,12 +55,10 @@ class _Task:
 
     Attributes:
         cells: Its cells.
-        known: Rows that they depend on.
         lost: How often it was lost.
     """
 
     cells: Batch
-    known: Rows
     lost: int = 0
 
 
@@ -78,7 +75,7 @@ class Cluster(Evaluator):
         self.address = address
         self._identities = Identities(run)
 
-    def rows(self, batches: Sequence[Batch], known: Rows, tell: Tell) -> Finished:
+    def rows(self, batches: Sequence[Batch], tell: Tell) -> Finished:
         """Evaluate batches; rows come task by task.
 
         Raises:
@@ -87,7 +84,7 @@ class Cluster(Evaluator):
         """
         if not batches:
             return
-        todo = deque(_Task(part, needed(batch, known)) for batch in batches for part in _parts(batch))
+        todo = deque(_Task(part) for batch in batches for part in _parts(batch))
         running: dict[Any, _Task] = {}
         with _joined(self.address, self.run.path / "ray.log"):
             files = {team: ray.put(self._files(cells)) for team, cells in _by_team(batches).items()}
@@ -131,9 +128,9 @@ class Cluster(Evaluator):
         """Submit a lost task again, or cell by cell if that may find the one that ends its process; or give it up."""
         lost = task.lost + 1
         if lost < MOST_LOST:
-            todo.append(_Task(task.cells, task.known, lost))
-        elif len(task.cells) > 1 and not _depends(task.cells):
-            todo.extend(_Task([cell], task.known) for cell in task.cells)
+            todo.append(_Task(task.cells, lost))
+        elif len(task.cells) > 1:
+            todo.extend(_Task([cell]) for cell in task.cells)
         else:
             text = f"its task was lost {lost} times, the last time with: {reason(error).partition('. ')[0]}"
             return [(c, self.about(c) | {"status": "failed", "error": text, "seconds": 0.0}) for c in task.cells]
@@ -169,15 +166,9 @@ def _by_team(batches: Sequence[Batch]) -> dict[Any, list[Cell]]:
     return found
 
 
-def _depends(cells: Batch) -> bool:
-    """Whether a cell of a batch may depend on another one: random gates do."""
-    return any(cell.conditions.gates == "random" for cell in cells)
-
-
 def _parts(batch: Batch) -> list[Batch]:
     """A batch in parts that are small enough for a task."""
-    step = len(batch) if _depends(batch) else LARGEST_TASK
-    return [batch[at : at + step] for at in range(0, len(batch), step)]
+    return [batch[at : at + LARGEST_TASK] for at in range(0, len(batch), LARGEST_TASK)]
 
 
 @contextmanager
@@ -208,10 +199,10 @@ def _submit(task: _Task, files: Any) -> Any:
     # Ray would also retry a task that ends its own process, without end or record; `Cluster` counts instead.
     gpus = int(task.cells[0].conditions.device != "cpu")
     remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=0, scheduling_strategy="SPREAD")(_evaluate)
-    return remote.remote(files, CELLS.dump_python(list(task.cells), mode="json"), dict(task.known))
+    return remote.remote(files, CELLS.dump_python(list(task.cells), mode="json"))
 
 
-def _evaluate(files: Files, cells: list[dict[str, Any]], known: dict[str, Any]) -> dict[str, Any]:
+def _evaluate(files: Files, cells: list[dict[str, Any]]) -> dict[str, Any]:
     """The task: evaluates cells on a node.
 
     Returns:
@@ -227,16 +218,13 @@ def _evaluate(files: Files, cells: list[dict[str, Any]], known: dict[str, Any]) 
         try:
             run = open_run(Path(folder, "runs", FOLDER), trust=True)  # the command that asks has the user's consent
             with looking_in(run.places()):
-                return _rows(run, CELLS.validate_python(cells), known) | {"node": node}
+                return _rows(run, CELLS.validate_python(cells)) | {"node": node}
         except AgentcommError as error:
             kind = ConfigError if isinstance(error, SeveralErrors) else type(error)
             return {"error": [kind.__name__, str(error)], "node": node}
 
 
-def _rows(run: Run, cells: list[Cell], known: Mapping[str, Any]) -> dict[str, Any]:
-    rows, identities = dict(known), Identities(run)
-    found = []
-    for cell, row in Evaluator(run).rows([cells], rows, lambda cell, share: None):
-        rows[cell.id] = row
-        found.append(row)
-    return {"rows": found, "identities": [identities.of(cell) for cell in cells]}
+def _rows(run: Run, cells: list[Cell]) -> dict[str, Any]:
+    identities = Identities(run)
+    rows = [row for _, row in Evaluator(run).rows([cells], lambda cell, share: None)]
+    return {"rows": rows, "identities": [identities.of(cell) for cell in cells]}

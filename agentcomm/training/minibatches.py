@@ -44,7 +44,7 @@ class StepBatch:
         if size == count:
             yield self.rows
             return
-        for index in _shuffled(count, size, generator):
+        for index in _parts(_shuffled(count, generator), size):
             yield {name: value[index] for name, value in self.rows.items()}
 
 
@@ -67,8 +67,9 @@ class ChunkBatch:
 
     def without(self, held: Tensor) -> tuple[ChunkBatch, Rows]:
         """The batch without the chunks of some worlds, whose rows [R] are held out, and their chunks."""
-        of_chunks = held[self.chunks.start]
-        kept = {name: value[~held] for name, value in self.rows.items()} | {"memory": self.memory[~of_chunks]}
+        of_chunks = held.cpu()[self.chunks.start]
+        kept = {name: value[~held] for name, value in self.rows.items()}
+        kept["memory"] = self.memory[~of_chunks.to(held.device)]
         packed, _ = self.chunks.pack(self.rows, self.memory, of_chunks.nonzero().squeeze(1))
         return ChunkBatch(kept, self.settings), packed
 
@@ -81,7 +82,7 @@ class ChunkBatch:
         if size >= rows:
             yield self.chunks.pack(self.rows, self.memory)[0]
             return
-        for chosen in _shuffled(count, max(size // self.settings.chunk, 1), generator):
+        for chosen in _parts(_shuffled(count, generator).cpu(), max(size // self.settings.chunk, 1)):
             yield self.chunks.pack(self.rows, self.memory, chosen)[0]
 
     @torch.no_grad()
@@ -89,12 +90,12 @@ class ChunkBatch:
         """Compute the memory at the start of chunks with the present policy, from that at the start of the fragment."""
         fragments = Chunks(self.rows["time"], len(self.rows["time"]))
         first = torch.searchsorted(self.chunks.start, fragments.start)  # the first chunk of each fragment
-        packed, order = fragments.pack(self.rows, self.memory[first])
+        packed, order = fragments.pack(self.rows, self.memory[first.to(self.memory.device)])
         again = self.memory.clone()
         for at, step in enumerate(unroll(policy, packed)):
             number, place = divmod(at, self.settings.chunk)
             if not place:
-                again[first[order[: len(step.memory)]] + number] = step.memory
+                again[(first[order[: len(step.memory)]] + number).to(again.device)] = step.memory
         self.memory = again
 
 
@@ -103,8 +104,12 @@ def batch_of(policy: CommPolicy, rows: Rows, settings: PPOSettings) -> StepBatch
     return ChunkBatch(rows, settings) if policy.memory_width else StepBatch(rows, settings)
 
 
-def _shuffled(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Random indices, ``size`` at a time."""
-    order = torch.randperm(count, generator=generator, device=generator.device)
-    for start in range(0, count - size + 1, size):
+def _shuffled(count: int, generator: torch.Generator) -> Tensor:
+    """[count] int64, random indices."""
+    return torch.randperm(count, generator=generator, device=generator.device)
+
+
+def _parts(order: Tensor, size: int) -> Iterator[Tensor]:
+    """The entries of ``order``, ``size`` at a time."""
+    for start in range(0, len(order) - size + 1, size):
         yield order[start : start + size]

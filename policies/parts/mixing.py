@@ -38,14 +38,14 @@ def softmax_mix(scores: Tensor, values: Tensor, inbox: Inbox) -> Tensor:
     """
     attention = _attention(scores, inbox.mask)
     away = None
-    if inbox.weight is not None:
-        credit, away = _softmax_credit(scores, attention, inbox)
+    if (moved := inbox.moved) is not None:
+        credit, away = _softmax_credit(scores, attention, inbox, moved)
         attention = attention + credit
-    if inbox.listening is not None:
+    if (turned := inbox.turned) is not None:
         with torch.no_grad():
             joint = _attention(scores, inbox.joint)
             joint[:, :, 0] -= 1
-        attention = attention + inbox.turned[..., None, None] * joint
+        attention = attention + turned[..., None, None] * joint
     # The agent's own value last: the order of the additions decides the last bit.
     heard = (attention[:, :, 1:].unsqueeze(-1) * values[:, :, 1:]).sum(2)
     out = heard + attention[:, :, 0].unsqueeze(-1) * values[:, :, 0]
@@ -72,8 +72,8 @@ def softmax_mix_pairs(scores: Tensor, own: Tensor, values: Tensor, inbox: Inbox)
     """
     attention = _attention(scores, inbox.mask)
     away = None
-    if inbox.weight is not None:
-        credit, away = _softmax_credit(scores, attention, inbox)
+    if (moved := inbox.moved) is not None:
+        credit, away = _softmax_credit(scores, attention, inbox, moved)
         attention = attention + credit
     agents, heads = values.shape[1:3]
     slots = attention[:, :, 1:].permute(0, 3, 1, 2)
@@ -93,18 +93,17 @@ def mean_mix(values: Tensor, inbox: Inbox) -> Tensor:
     if inbox.weight is None and inbox.listening is None:
         return _heard(values, inbox.mask).sum(2) / count.clamp_min(1)
     coefficient, away = inbox.mask.to(values.dtype), None
-    if inbox.weight is not None:
+    if (moved := inbox.moved) is not None:
         with torch.no_grad():
             others = torch.where(inbox.mask, count - 1, count + 1)
             share = inbox.audible / others.clamp_min(1)
             relative = share * (others > 0)  # the only message heard is compared with 0, others with the mean
-        credit = inbox.moved
-        away = (credit * relative).sum(2)
-        coefficient = coefficient + credit * share * count.clamp_min(1)
-    if inbox.listening is not None:
+        away = (moved * relative).sum(2)
+        coefficient = coefficient + moved * share * count.clamp_min(1)
+    if (turned := inbox.turned) is not None:
         joint = inbox.joint
         share = joint * count.clamp_min(1) / joint.sum(2, keepdim=True).clamp_min(1)
-        coefficient = coefficient + inbox.turned.unsqueeze(-1) * share
+        coefficient = coefficient + turned.unsqueeze(-1) * share
     out = (_heard(values, inbox.audible) * coefficient.unsqueeze(-1)).sum(2) / count.clamp_min(1)
     return out if away is None else out - away.unsqueeze(-1) * out.detach()
 
@@ -114,10 +113,10 @@ def sum_mix(values: Tensor, inbox: Inbox) -> Tensor:
     if inbox.weight is None and inbox.listening is None:
         return _heard(values, inbox.mask).sum(2)
     coefficient = inbox.mask.to(values.dtype)
-    if inbox.weight is not None:
-        coefficient = coefficient + inbox.moved * inbox.audible
-    if inbox.listening is not None:
-        coefficient = coefficient + inbox.turned.unsqueeze(-1) * inbox.joint
+    if (moved := inbox.moved) is not None:
+        coefficient = coefficient + moved * inbox.audible
+    if (turned := inbox.turned) is not None:
+        coefficient = coefficient + turned.unsqueeze(-1) * inbox.joint
     return (_heard(values, inbox.audible) * coefficient.unsqueeze(-1)).sum(2)
 
 
@@ -137,7 +136,7 @@ def _attention(scores: Tensor, mask: Tensor) -> Tensor:
     return _masked(scores, mask).softmax(2)
 
 
-def _softmax_credit(scores: Tensor, attention: Tensor, inbox: Inbox) -> tuple[Tensor, Tensor]:
+def _softmax_credit(scores: Tensor, attention: Tensor, inbox: Inbox, moved: Tensor) -> tuple[Tensor, Tensor]:
     """Zeros with the gradient of the weights: [B, N, 1 + M, heads] per slot, and their sum [B, N, heads]."""
     with torch.no_grad():
         open_ = attention[:, :, 1:]
@@ -146,5 +145,5 @@ def _softmax_credit(scores: Tensor, attention: Tensor, inbox: Inbox) -> tuple[Te
             normalizer = _masked(scores, inbox.mask).logsumexp(2, keepdim=True)
             added = (scores[:, :, 1:] - normalizer).sigmoid()
             share = torch.where(inbox.closed.unsqueeze(-1), added, share)
-    credit = inbox.moved.unsqueeze(-1) * share
+    credit = moved.unsqueeze(-1) * share
     return nn.functional.pad(credit, (0, 0, 1, 0)), credit.sum(2)

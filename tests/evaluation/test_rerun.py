@@ -62,6 +62,19 @@ def test_a_part_of_an_id_or_a_sample_will_do(run: Run) -> None:
     assert chosen[0] == chosen[1]
 
 
+@pytest.mark.parametrize(("own", "jobs", "changed"), [("stale", 1, False), ("stale", 1, True), ("missing", 2, False)])
+def test_random_gates_need_no_row_of_another_cell(run: Run, own: str, jobs: int, changed: bool) -> None:
+    """The frequency of the team's own gates is found by running the cell without gate control."""
+    rows = [json.loads(line) for line in run.cells.read_text().splitlines()]
+    random = next(row for row in rows if row["conditions"]["gates"] == "random")
+    for row in rows:
+        row["stale"] = None if row is random else "agentcomm changed"
+    kept = [row for row in rows if row is random or own == "stale"]
+    run.cells.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    (found,) = api.rerun(run, random["id"], changed=changed, jobs=jobs)
+    assert (found.id, found.differences) == (random["id"], ())
+
+
 def test_stale_cells_are_refused_and_say_what_changed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identity, "core_hash", lambda: "another")
     with pytest.raises(RunError, match=r"5 of 5 cells cannot be run again.*stale.*\n.*: agentcomm changed"):

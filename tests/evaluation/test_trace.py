@@ -82,5 +82,7 @@ def test_an_episode_that_there_is_not_is_named(run: Run) -> None:
         api.messages(run, seed=7)
     with pytest.raises(ConfigError, match=r"several cells \(failure=0.2; gates open\)"):
         api.messages(run, conditions={"environments": [{"failure": 0.2}], "gates": ["open"]})
-    with pytest.raises(RunError, match="evaluate it first"):
-        api.messages(run, conditions={"gates": ["random"]})
+
+
+def test_random_gates_need_no_evaluated_cell(run: Run) -> None:
+    assert {entry["fate"] for entry in api.messages(run, conditions={"gates": ["random"]})} == {"delivered"}

@@ -120,7 +120,8 @@ def test_a_link_is_closed_where_one_decision_alone_closed_it(form: str) -> None:
     assert closed.any()
     assert not (closed & asked).any()
     hidden = policy.encode(columns["observation"])
-    found = carry(policy, columns, hidden, policy.listen(hidden), False, False)
+    logit = None if policy.gate is None else policy.listen(hidden)
+    found = carry(policy, columns, hidden, logit, False, False)
     for choice in found.choices:
         noisy = choice.relaxed > 0.5
         assert torch.equal(noisy[choice.known], choice.open[choice.known]), "decisions are recovered"

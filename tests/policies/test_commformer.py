@@ -85,9 +85,7 @@ def test_shapes_and_honest_payload_length(kind: str, observation: str, decoder: 
     seen, action = world.reset(seed=0), actions(5, world.num_actions)
     hidden = policy.encode(seen)
     assert hidden.shape == (5, 6, 16)
-    gate = policy.listen(hidden)
-    assert gate is not None
-    assert gate.shape == (5, 6)
+    assert policy.listen(hidden).shape == (5, 6)
     assert policy.value(hidden).shape == (5, 6)
     source = policy.topology.graph(None, 5, hidden).source
     assert run(policy, seen, source, action=action).shape == (5, 6, world.num_actions)

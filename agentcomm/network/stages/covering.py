@@ -16,11 +16,9 @@ from torch import Tensor, nn
 from agentcomm.base.answers import check_tensor
 from agentcomm.base.calling import calling
 from agentcomm.base.errors import HookError
-from agentcomm.base.state import Memory
-from agentcomm.contracts.defense import Defense
 from agentcomm.contracts.outgoing import Outgoing
 from agentcomm.network.exchange import Exchange
-from agentcomm.network.stages.stage import Stage
+from agentcomm.network.stages.stage import DefenseStage, Stage
 
 SEED = 20030818
 
@@ -31,17 +29,8 @@ def dummy_payload(width: int, device: torch.device) -> Tensor:
     return word
 
 
-class Cover(Stage):
-    """One defense sends dummies at the senders.
-
-    Args:
-        defense: The defense.
-        memory: Its memory, which its other hooks share; the network resets and saves it.
-    """
-
-    def __init__(self, defense: Defense, memory: Memory) -> None:
-        self.defense, self.memory = defense, memory
-        self.who = f"defense {defense.name!r}"
+class Cover(DefenseStage):
+    """One defense sends dummies at the senders."""
 
     def __call__(self, x: Exchange) -> None:
         """Put dummies on links that carry nothing."""
@@ -83,16 +72,8 @@ class Discard(Stage):
         x.arrived = replace(x.arrived, present=x.arrived.present & ~gone)
 
 
-class Pad(Stage):
-    """One defense pads messages of agents, and dummies.
-
-    Args:
-        defense: The defense.
-    """
-
-    def __init__(self, defense: Defense) -> None:
-        self.defense = defense
-        self.who = f"defense {defense.name!r}"
+class Pad(DefenseStage):
+    """One defense pads messages of agents, and dummies."""
 
     def __call__(self, x: Exchange) -> None:
         """Make messages longer; those that attacks write have the length that these give them."""

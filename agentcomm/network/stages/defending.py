@@ -9,7 +9,7 @@ from torch import Tensor
 
 from agentcomm.base.answers import check_tensor
 from agentcomm.base.calling import answered, calling
-from agentcomm.base.state import DrawingMemory, Memory
+from agentcomm.base.state import Memory
 from agentcomm.contracts.defense import Defense, defense_hooks
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.verdicts import (
@@ -23,11 +23,11 @@ from agentcomm.contracts.verdicts import (
     Verifier,
 )
 from agentcomm.network.exchange import Exchange
-from agentcomm.network.stages.stage import Stage
+from agentcomm.network.stages.stage import DefenseStage, Stage
 from agentcomm.wire.keyring import Keyring
 
 
-class Screen(Stage):
+class Screen(DefenseStage):
     """One defense judges message by message.
 
     Args:
@@ -37,9 +37,8 @@ class Screen(Stage):
     """
 
     def __init__(self, defense: Defense, memory: Memory, transport: Verifier) -> None:
-        self.defense, self.memory, self.transport = defense, memory, transport
-        self.who = f"defense {defense.name!r}"
-        self.draws = draws_of(defense, memory)
+        super().__init__(defense, memory)
+        self.transport = transport
         self.judges_singly = "aggregate" not in defense_hooks(type(defense))
 
     def __call__(self, x: Exchange) -> None:
@@ -85,18 +84,8 @@ class Screen(Stage):
                 check_tensor(self.who, f"{name}.payload", new.payload, sizes, torch.float32, optional=False)
 
 
-class Aggregate(Stage):
-    """One defense changes the accepted messages of each inbox together.
-
-    Args:
-        defense: The defense.
-        memory: Its memory, which its other hooks share; the network resets and saves it.
-    """
-
-    def __init__(self, defense: Defense, memory: Memory) -> None:
-        self.defense, self.memory = defense, memory
-        self.who = f"defense {defense.name!r}"
-        self.draws = draws_of(defense, memory)
+class Aggregate(DefenseStage):
+    """One defense changes the accepted messages of each inbox together."""
 
     def __call__(self, x: Exchange) -> None:
         """Put its payloads in the place of those received."""
@@ -159,7 +148,7 @@ class Quarantine(Stage):
         self.shut_until[worlds] = -1
 
 
-class Respond(Stage):
+class Respond(DefenseStage):
     """One defense answers what has happened.
 
     Args:
@@ -173,9 +162,8 @@ class Respond(Stage):
     def __init__(
         self, defense: Defense, memory: Memory, quarantine: Quarantine, keyring: Keyring, proofs: Collection[str]
     ) -> None:
-        self.defense, self.memory, self.quarantine = defense, memory, quarantine
-        self.keyring, self.proofs = keyring, proofs
-        self.who = f"defense {defense.name!r}"
+        super().__init__(defense, memory)
+        self.quarantine, self.keyring, self.proofs = quarantine, keyring, proofs
 
     def __call__(self, x: Exchange) -> None:
         """Close links and gates and renew keys, from the next exchange on."""
@@ -214,14 +202,8 @@ class Respond(Stage):
 
 
 def _judged(refused: Tensor, shut_out: Tensor | None) -> Tensor:
-    """Refused messages [B, N, M] without those that nobody judged, since a link or gate was closed."""
+    """Refused messages [B, N, M] that were judged, and not only refused because a link or gate was closed."""
     return refused if shut_out is None else refused & ~shut_out
-
-
-def draws_of(defense: Defense, memory: Memory) -> Draws:
-    """The random numbers of a defense that has this memory."""
-    generator = memory.generator if isinstance(memory, DrawingMemory) else None
-    return Draws(generator, defense.team_shape.device, defense.name)
 
 
 def inbox_view(x: Exchange, draws: Draws) -> InboxView:

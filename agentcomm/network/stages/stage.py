@@ -10,7 +10,9 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
-from agentcomm.base.state import State
+from agentcomm.base.state import DrawingMemory, Memory, State
+from agentcomm.contracts.defense import Defense
+from agentcomm.contracts.verdicts import Draws
 from agentcomm.network.exchange import Exchange
 
 
@@ -24,3 +26,23 @@ class Stage(State, ABC):
     def reset(self, worlds: Tensor) -> None:
         """Reset the state of the given worlds ([W] indices); most stages have none."""
         return None
+
+
+class DefenseStage(Stage):
+    """A stage that calls one hook of a defense.
+
+    Args:
+        defense: The defense.
+        memory: Its memory, which its other hooks share; the network resets and saves it.
+    """
+
+    def __init__(self, defense: Defense, memory: Memory) -> None:
+        self.defense, self.memory = defense, memory
+        self.who = f"defense {defense.name!r}"
+        self.draws = draws_of(defense, memory)
+
+
+def draws_of(defense: Defense, memory: Memory) -> Draws:
+    """The random numbers of a defense that has this memory."""
+    generator = memory.generator if isinstance(memory, DrawingMemory) else None
+    return Draws(generator, defense.team_shape.device, defense.name)

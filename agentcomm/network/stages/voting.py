@@ -6,26 +6,14 @@ import torch
 
 from agentcomm.base.answers import check_tensor
 from agentcomm.base.calling import calling
-from agentcomm.base.state import Memory
-from agentcomm.contracts.defense import Defense
 from agentcomm.contracts.inbox import Members
 from agentcomm.network.exchange import Exchange
-from agentcomm.network.stages.defending import draws_of, inbox_view
-from agentcomm.network.stages.stage import Stage
+from agentcomm.network.stages.defending import inbox_view
+from agentcomm.network.stages.stage import DefenseStage
 
 
-class ChooseSubsets(Stage):
-    """One defense chooses subsets of each inbox.
-
-    Args:
-        defense: The defense.
-        memory: Its memory, which its other hooks share; the network resets and saves it.
-    """
-
-    def __init__(self, defense: Defense, memory: Memory) -> None:
-        self.defense, self.memory = defense, memory
-        self.who = f"defense {defense.name!r}"
-        self.draws = draws_of(defense, memory)
+class ChooseSubsets(DefenseStage):
+    """One defense chooses subsets of each inbox."""
 
     def __call__(self, x: Exchange) -> None:
         """Hand the subsets on with the inboxes."""
