@@ -189,8 +189,8 @@ def advice(book: Book, judged: dict[str, Judged]) -> str:
         group, left = best(book, CAPTURE, attacks)
         if group != NONE:
             told.append(
-                f"Of all defenses that are deployed afterwards, `{group_label(group)}` keeps most under the worst attack"
-                f" on {who}: {left}% of what they are worth, on teams on which it was not chosen."
+                f"Of all defenses that are deployed afterwards, `{group_label(group)}` keeps most under the worst"
+                f" attack on {who}: {left} percent of what they are worth, on teams on which it was not chosen."
             )
     return " ".join(told)
 
