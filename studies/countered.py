@@ -89,27 +89,31 @@ def microseconds(book: Book, group: str, known: dict[str, float]) -> str:
 
 def measured(book: Book, task: Task, known: dict[str, float]) -> str:
     """One row per defense of a task."""
+    header = ["defense", "clean", "its targets without it", "with it", "worst of the suite", "of its limited attacks"]
+    header += ["of attacks that know it", "attacks made worse", "bytes per message", "microseconds per message"]
     rows = []
     for one in (Deployed("none", ()), *task.known):
-        aimed = () if one.group == "none" else task.adaptive(one)
-        groups = ((one.targets, "mean"), (task.suite, ""), (task.limited, ""), (aimed, ""))
-        found = [list(attacked(book, task, one.group, attacks).values()) for attacks, _ in groups]
         row = [f"`{group_label(one.group)}`", kept(book, task, score(book, task, None, one.group))]
-        for series, (_, how) in zip(found, groups, strict=True):
-            together = across(how, series) if how else worst(task, series)
-            row.append(kept(book, task, together) if series else NONE)
+        row += [under(book, task, group, one.targets, "mean") for group in ("none", one.group)]
+        row += [under(book, task, one.group, attacks) for attacks in (task.suite, task.limited)]
         if one.group == "none":
-            rows.append([*row[:-1], "", "", "", ""])
+            rows.append([*row, "", "", "", ""])
             continue
-        row[-1] = row[-1] if aimed else NOT_TESTED
+        aimed = task.adaptive(one)
+        row.append(under(book, task, one.group, aimed) if aimed else NOT_TESTED)
         added, changed = bytes_of(book, task, one.group), list(changes(book, task, one).values())
         row.append(book.count(changed, "above")[1] if changed else NONE)
         rows.append([*row, book.value(added, 0) if added else NONE, microseconds(book, one.group, known)])
-    header = ["defense", "clean", "under its targets", "under the worst of the suite"]
-    header += ["of its limited attacks", "of attacks that know it"]
-    header += ["attacks made worse", "bytes per message", "microseconds per message"]
-    shown = [at for at in range(len(header)) if task.limited or at != 4]
+    shown = [at for at, name in enumerate(header) if task.limited or "limited" not in name]
     return table([header[at] for at in shown], [[row[at] for at in shown] for row in rows])
+
+
+def under(book: Book, task: Task, group: str, attacks: Sequence[str], how: str = "worst") -> str:
+    """What is kept under the worst of several attacks, or under their mean."""
+    found = list(attacked(book, task, group, attacks).values())
+    if not found:
+        return NONE
+    return kept(book, task, worst(task, found) if how == "worst" else across(how, found))
 
 
 def worse(book: Book, task: Task) -> str:
