@@ -6,9 +6,10 @@ python studies/countermeasures.py --page    only writes the page
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from book import LEDGER, NONE, Book, Claim, Judged
+from book import LEDGER, NONE, Book, Claim, Judged, direction
 from cells import Series
 from countered import best, carried, choices, costs, detected, front, mean, measured, score, worse
 from figures import COLORS, panels, save
@@ -21,7 +22,7 @@ from suite import (
     CHAINS,
     CUTS,
     EXCLUSIVE,
-    FILTER,
+    FILTERS,
     FRAGMENTED,
     FRAME,
     FRAMED,
@@ -70,13 +71,13 @@ def fragments(book: Book) -> str:
     return table(("attack", *(f"`{group_label(group)}`" for group in ("none", *CHAINS))), rows)
 
 
-def under(book: Book, attacker: str) -> Series:
+def under(book: Book, attacker: str, defense: str) -> Series:
     """Return of teams of nine under an attacker of ``studies/retrained.py``."""
-    return book.cells.series(RETRAINED, RETURN, None, "none", attacker)
+    return book.cells.series(RETRAINED, RETURN, None, defense, attacker)
 
 
 def retrained(book: Book) -> str:
-    """Returns under attackers that were trained without and against the filter."""
+    """Returns under attackers that were trained without and against a filter."""
     names = {
         "clean": "none, without the filter",
         "clean, defended": "none",
@@ -84,7 +85,17 @@ def retrained(book: Book) -> str:
         "attacked, defended": "trained without the filter",
         "retrained, defended": "trained against the filter",
     }
-    return table(("attacker", "return"), [[name, book.mean(under(book, key), 3)] for key, name in names.items()])
+    rows = [[name, *(book.mean(under(book, key, one), 3) for one in FILTERS)] for key, name in names.items()]
+    return table(("attacker", *(f"`{group_label(one)}`" for one in FILTERS)), [*rows, ["kept", *kept_back(book)]])
+
+
+def kept_back(book: Book) -> Iterator[str]:
+    """By filter, what is kept of the return that it averts once the attacker is retrained; a dash if it averts none."""
+    for one in FILTERS:
+        keys = ("attacked", "attacked, defended", "retrained, defended")
+        plain, behind, again = (under(book, key, one) for key in keys)
+        averts = direction(behind - plain) == "above"
+        yield book.retained(again, behind, plain) if averts else NONE
 
 
 # ---- the page
@@ -157,13 +168,14 @@ def _of_defenses(book: Book) -> dict[str, Claim]:
         "That a vote costs return where only one agent knows what another needs is not shown: {d}.",
         digits=3,
     )
-    out["retrained"] = Claim(
-        under(book, "attacked, defended") - under(book, "retrained, defended"),
-        f"An attacker that is retrained against `{FILTER}` takes back {{d}} of return.",
-        f"An attacker that is retrained against `{FILTER}` does less than before: {{d}} of return.",
-        f"That retraining against `{FILTER}` helps the attacker is not shown: {{d}} of return.",
-        digits=3,
-    )
+    for one in FILTERS:
+        out[f"retrained {one}"] = Claim(
+            under(book, "attacked, defended", one) - under(book, "retrained, defended", one),
+            f"An attacker that is retrained against `{one}` takes back {{d}} of return.",
+            f"An attacker that is retrained against `{one}` does less than before: {{d}} of return.",
+            f"That retraining against `{one}` helps the attacker is not shown: {{d}} of return.",
+            digits=3,
+        )
     return out
 
 
@@ -269,8 +281,9 @@ def made(book: Book) -> str:
         "Share of the team's messages that arrive whole.\n",
         fragments(book),
         "## An attacker that is retrained\n",
-        f"Teams of nine in Agreement, behind the frozen filter `{FILTER}`, under attackers on the links of a third of"
-        " them that learned with or without it (`studies/retrained.py`).\n",
+        "Return of teams of nine in Agreement behind a frozen filter, under attackers on the links of a third of them"
+        " that learned with or without it (`studies/retrained.py`). *Kept* is the share of the averted damage that is"
+        " still averted after the attacker is retrained, where the filter averts any.\n",
         retrained(book),
     ]
     question = "What does each defense buy, at what price, and what is left against an attacker that knows it?"
