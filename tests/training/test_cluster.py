@@ -51,7 +51,7 @@ def test_a_task_needs_no_common_disk(tmp_path: Path) -> None:
     ]
     expected = [Identities(run).of(cell) for cell in cells]
     shutil.move(run.path, tmp_path / "elsewhere")
-    answer = cluster._evaluate(files, cluster.CELLS.dump_python(cells, mode="json"), {})
+    answer = cluster._evaluate(files, cluster.CELLS.dump_python(cells, mode="json"))
     assert "error" not in answer, answer
     assert answer["identities"] == expected
     assert [row["status"] for row in answer["rows"]] == ["ok", "ok"]
@@ -60,7 +60,7 @@ def test_a_task_needs_no_common_disk(tmp_path: Path) -> None:
 def test_lost_tasks_are_submitted_again_until_the_cell_that_ends_them_is_known(tmp_path: Path) -> None:
     run = untrained(tmp_path, "control=false")
     evaluator, cells, todo = Cluster(run, "auto"), cells_of(run), deque()
-    todo.append(cluster._Task(cells, {}))
+    todo.append(cluster._Task(cells))
     failed = []
     for _ in range(100):
         if not todo:
