@@ -40,14 +40,17 @@ def _comparisons(count: int) -> tuple[tuple[int, int], ...]:
 
 
 def largest(values: Tensor, among: Tensor, count: int) -> Tensor:
-    """[M, ...] bool, the ``count`` largest of the values [M, ...] that are ``among`` [M, ...]; of equal ones the first.
+    """[M, ...] bool, the ``count`` largest of the finite values [M, ...] that are ``among`` [M, ...] bool.
 
-    Values may be -inf only where they are not among them.
+    Of equal ones the first are taken.
     """
-    left, taken = among, torch.zeros_like(among)
-    for _ in range(min(count, len(values))):
-        top = values.masked_fill(~left, -torch.inf).amax(0)
-        best = left & (values == top)
-        best &= best.cumsum(0, dtype=torch.uint8) == 1
-        left, taken = left & ~best, taken | best
+    left, taken = torch.where(among, values, -torch.inf), torch.zeros_like(among)
+    for turn in range(min(count, len(values))):
+        left = left.masked_fill(taken, -torch.inf) if turn else left
+        best = among & ~taken & (left == left.amax(0))
+        earlier = torch.zeros_like(best[0])
+        for slot in best:
+            slot &= ~earlier
+            earlier |= slot
+        taken |= best
     return taken
