@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from agentcomm.base.masks import zero_unless
+from agentcomm.base.memo import Memo
 from agentcomm.contracts.inbox import Inbox
-from agentcomm.contracts.payloads import Payloads
 
 # Fields of an envelope besides its payload.
 HEADER = ("sender", "audience", "sequence", "sent_at", "expiry", "hops", "sent_round", "key", "seal")
@@ -100,7 +100,7 @@ class Traffic:
         sent_round: [B, N, M] int64, round of the step in which it was sent.
         key: [B, N, M] int64, id of the key that the seal names; -1 for none.
         seal: [B, N, M] int64, symbolic tag over all fields above except origin and hops; 0 for none.
-        payloads: What :meth:`payload` has computed; changed copies share it.
+        computed: What :meth:`payload` has computed; changed copies share it.
     """
 
     spoken: Tensor
@@ -118,7 +118,7 @@ class Traffic:
     seal: Tensor
     scale: Tensor | None = None
     delta: Tensor | None = None
-    payloads: Payloads = field(default_factory=Payloads, repr=False, compare=False)
+    computed: Memo = field(default_factory=Memo, repr=False, compare=False)
 
     @classmethod
     def on_links(cls, spoken: Tensor, links: Links, step: Tensor, round_: int, rounds: int, spare: int) -> Traffic:
@@ -172,7 +172,7 @@ class Traffic:
     def payload(self) -> Tensor:
         """[B, N, M, D] current payloads; do not change them in place."""
         parts = (self.spoken, self.source, self.scale, self.delta)
-        return self.payloads.of(parts, lambda: self.to_inbox(self.present, self.source).payload())
+        return self.computed.of(parts, lambda: self.to_inbox(self.present, self.source).payload())
 
     def edit_payload(self, where: Tensor, new: Tensor) -> Traffic:
         """Replace the payloads of the slots ``where`` [B, N, M] by ``new`` [B, N, M, D], which are constants."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from agentcomm.base.memo import Memo
 from agentcomm.base.state import State
 from agentcomm.contracts.inbox import gather_agents
 from agentcomm.contracts.traffic import Traffic
@@ -71,6 +72,7 @@ class Keyring(State):
         self.episode = torch.arange(num_worlds, device=device)
         self.generation = torch.zeros(num_worlds, num_agents + 1, dtype=torch.int64, device=device)
         self.renewed = False
+        self._said = Memo()  # digests of what agents say, which are needed to seal and to verify
 
     def reset(self, worlds: Tensor) -> None:
         """Begin the next episode in the given worlds ([W] indices), with the first keys."""
@@ -94,7 +96,8 @@ class Keyring(State):
 
     def digests(self, traffic: Traffic) -> Tensor:
         """[B, N, M] digest of the payload in each slot; computed once per sender for payloads that were not changed."""
-        said = gather_agents(self.digest(traffic.spoken).unsqueeze(-1), traffic.source).squeeze(-1)
+        spoken = self._said.of((traffic.spoken,), lambda: self.digest(traffic.spoken))
+        said = gather_agents(spoken.unsqueeze(-1), traffic.source).squeeze(-1)
         if traffic.scale is None and traffic.delta is None:
             return said
         changed = torch.zeros_like(traffic.present) if traffic.scale is None else traffic.scale != 1

@@ -1,4 +1,4 @@
-"""Payloads of a form of the messages, computed once however many stages and defenses read them."""
+"""Memo: a result that is computed once, for as long as what it follows from stays the same."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable
 from torch import Tensor
 
 
-class Payloads:
-    """The payloads that were computed last, for as long as they and what they were computed from do not change.
+class Memo:
+    """The last result, while neither it nor the tensors that it was computed from have changed.
 
-    Tensors that need gradients are computed each time, since each prediction has a graph of its own.
+    Results that need gradients are computed each time, since each prediction has a graph of its own.
     """
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class Payloads:
         self._value: Tensor | None = None
 
     def of(self, parts: tuple[Tensor | None, ...], compute: Callable[[], Tensor]) -> Tensor:
-        """The payloads that follow from ``parts``, which are compared by identity and by their count of changes."""
+        """The result of ``compute``, which depends on ``parts`` alone; they are compared by identity and version."""
         known = self._value
         if known is not None and _same(self._state, _state(known, *parts)):
             return known
