@@ -27,6 +27,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.base.masks import finite
 from agentcomm.contracts.defense import IdentityConfig
 from agentcomm.contracts.examples import Examples
 from agentcomm.contracts.verdicts import Delivered, Verdicts
@@ -103,6 +104,6 @@ class GaussianProcess(Detector[GaussianProcessConfig]):
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
         """Scale payloads by the probability of truth; those that are not finite are refused."""
         score, flagged = self.judged(delivered, memory)
-        broken = flagged & ~delivered.payload.isfinite().all(-1)
+        broken = flagged & ~finite(delivered.payload)
         scale = self.weights(score, flagged, sharpness=math.sqrt(self.team_shape.width))
         return Verdicts(refuse=broken, scale=scale, score=score)

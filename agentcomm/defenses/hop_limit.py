@@ -22,6 +22,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.base.masks import repeated
 from agentcomm.contracts.defense import Defense, IdentityConfig
 from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.shape import TeamShape
@@ -106,8 +107,7 @@ class HopLimit(Defense[HopLimitConfig]):
     ) -> None:
         """Write accepted messages into the log; of several by one sender in an inbox the first counts."""
         worlds = torch.arange(len(place), device=place.device)
-        same = (sender.unsqueeze(-1) == sender.unsqueeze(-2)) & good.unsqueeze(-2)
-        to = torch.where(good & ~same.tril(-1).any(-1), sender, self.team_shape.num_agents + 1)
+        to = torch.where(good & ~repeated(good, sender), sender, self.team_shape.num_agents + 1)
         for name, value in noted.items():
             where = to if value.dim() == to.dim() else to.unsqueeze(-1).expand_as(value)
             memory[name][worlds, place] = memory[name][worlds, place].scatter(2, where, value)

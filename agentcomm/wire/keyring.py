@@ -90,7 +90,7 @@ class Keyring(State):
         -0.0 counts as 0.0: the numbers are equal, and adding a change of zero turns one into the other.
         """
         numbers = (payload.detach().float() + 0.0).contiguous()
-        rows = torch.split(numbers.view(torch.int32).flatten(0, -2), max(CHUNK // numbers.shape[-1], 1))
+        rows = torch.split(numbers.view(torch.int32).view(-1, numbers.shape[-1]), max(CHUNK // numbers.shape[-1], 1))
         mixed = [(mix(part.to(torch.int64)).mul_(self._coordinates)).sum(-1) for part in rows]
         return mix(torch.cat(mixed).view(numbers.shape[:-1]))
 
