@@ -25,6 +25,7 @@ from torch import Tensor
 from agentcomm.base.masks import repeated
 from agentcomm.contracts.defense import Defense, IdentityConfig
 from agentcomm.contracts.deployment import Deployment
+from agentcomm.contracts.inbox import gather_agents
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import HOPS
 from agentcomm.contracts.verdicts import Delivered, Verdicts
@@ -141,16 +142,23 @@ class HopLimit(Defense[HopLimitConfig]):
 
     def _look_up(self, prints: Tensor, sender: Tensor, memory: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Depth and root [B, P, Q] of contents [B, P, Q, 4], by what their senders [B, P, Q] have accepted."""
-        agents = self.team_shape.num_agents
-        worlds = torch.arange(len(sender), device=sender.device).view(-1, 1, 1)
+        agents, tolerance = self.team_shape.num_agents, self.config.tolerance
         inbox = sender.clamp(max=agents - 1)  # what the sender has accepted; an outsider has accepted nothing here
-        heard = memory["depth"].transpose(1, 2)[worlds, inbox].flatten(3)  # [B, P, Q, E * (N + 2)]
-        alike = (heard < FAR) & (sender < agents).unsqueeze(-1)
-        for at in range(PROJECTIONS):
-            known = memory["print"][..., at].transpose(1, 2)[worlds, inbox].flatten(3)
-            alike &= (known - prints[..., at].unsqueeze(-1)).abs() <= self.config.tolerance
-        least, first = torch.where(alike, heard, FAR).min(-1)
-        roots = memory["root"].transpose(1, 2)[worlds, inbox].flatten(3)
-        root = roots.gather(3, first.unsqueeze(-1)).squeeze(-1)
+        prefix = memory["print"][..., 0].transpose(1, 2).flatten(2)  # [B, N, E * (N + 2)]
+        away = gather_agents(prefix, inbox) - prints[..., :1]
+        alike = (away.abs_() <= tolerance) & (sender < agents).unsqueeze(-1)
+        # Few contents agree in the first projection, so only these are compared in all of them.
+        world, *query, place = alike.nonzero(as_tuple=True)
+        entry = world, place // (agents + 2), inbox[world, *query], place % (agents + 2)
+        depth = memory["depth"][entry]
+        same = (depth < FAR) & ((memory["print"][entry] - prints[world, *query]).abs() <= tolerance).all(-1)
+        # The least depth counts, and of equally deep ones the first in the log.
+        size = alike.shape[-1]
+        found = torch.where(same, depth * size + place, FAR * size)
+        flat = (world * sender.shape[1] + query[0]) * sender.shape[2] + query[1]
+        best = torch.full_like(sender, FAR * size).flatten().scatter_reduce(0, flat, found, "amin").view_as(sender)
+        least, first = best // size, best % size
+        worlds = torch.arange(len(sender), device=sender.device).view(-1, 1, 1)
+        root = memory["root"][worlds, first // (agents + 2), inbox, first % (agents + 2)]
         forwarded = least < FAR
         return torch.where(forwarded, least + 1, 1), torch.where(forwarded, root, sender)
