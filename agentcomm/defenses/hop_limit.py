@@ -9,7 +9,7 @@ goes deeper than ``limit`` is refused, and so is what comes back to its root.
 
 Content is compared by four random projections, up to ``tolerance`` in units of the length of honest payloads.
 
-It assumes that the log is kept and read by somebody trusted, such as a hub. It cannot stop forwarders that change
+It assumes that the log is kept and read by a trusted party, such as a hub. It cannot stop forwarders that change
 content by more than the tolerance, wait for more than ``horizon`` steps or pass it on outside the network, nor the
 root itself. Honest agents that repeat what they have heard, as those with a small vocabulary do, are refused as well.
 """
@@ -32,7 +32,7 @@ from agentcomm.contracts.verdicts import Delivered, Verdicts
 
 PROJECTIONS = 4
 SEED = 20250117
-FAR = 1 << 16  # depth of content that nobody has said
+FAR = 1 << 16  # depth of content that no agent has said
 
 
 class HopLimitConfig(IdentityConfig):
@@ -70,7 +70,7 @@ class HopLimit(Defense[HopLimitConfig]):
         self._directions = torch.nn.functional.normalize(directions, dim=0).to(team_shape.device)
 
     def assumes(self, deployment: Deployment) -> dict[str, bool | float | str]:
-        """A log that is kept and read by somebody trusted."""
+        """A log that is kept and read by a trusted party."""
         return super().assumes(deployment) | {"trusted_log": True}
 
     def memory(self) -> dict[str, Tensor]:
@@ -134,10 +134,10 @@ class HopLimit(Defense[HopLimitConfig]):
         same = most.gather(1, flat.unsqueeze(-1).expand_as(said)) == said
         if not bool(
             (same.all(-1) | ~present.flatten(1)).all()
-        ):  # somebody says different things to different receivers
+        ):  # a sender says different things to different receivers
             return self._look_up(prints, sender, memory)
-        everybody = torch.arange(agents + 1, device=sender.device).view(1, -1, 1).expand(len(sender), -1, 1)
-        depth, root = self._look_up(most.clamp(-1e30, 1e30).unsqueeze(2), everybody, memory)
+        everyone = torch.arange(agents + 1, device=sender.device).view(1, -1, 1).expand(len(sender), -1, 1)
+        depth, root = self._look_up(most.clamp(-1e30, 1e30).unsqueeze(2), everyone, memory)
         return depth.squeeze(2).gather(1, flat).view_as(sender), root.squeeze(2).gather(1, flat).view_as(sender)
 
     def _look_up(self, prints: Tensor, sender: Tensor, memory: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -3,8 +3,8 @@
 The score of a message is the sum of its squared distances to its n - f - 2 nearest others, of n messages. Krum takes
 the message with the lowest score, multi-Krum the mean of the ``m`` lowest (Blanchard et al., "Machine learning with
 adversaries", NeurIPS 2017). With f attackers it needs n > 2 f + 2: an inbox of a team with fewer links is refused, and
-one with fewer messages in some step is left alone. In contrast to a median, plain Krum delivers a message that somebody
-has sent. It does not stop f attackers that agree with each other near honest messages: their mutual distances are 0, so
+one with fewer messages in some step is left alone. In contrast to a median, plain Krum delivers a message that was
+sent. It does not stop f attackers that agree with each other near honest messages: their mutual distances are 0, so
 they win.
 """
 

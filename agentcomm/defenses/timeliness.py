@@ -8,7 +8,7 @@ already accepted on that link is refused, and so is one older than ``oldest`` st
 
 The age is what the envelope says: attackers that forge ``sent_at`` get around it unless ``authenticate`` seals
 envelopes. It cannot bring back what a delayed message would have said in time, and does not judge fresh messages. Clean
-messages that are not late pass unchanged. History is kept per link, not per claimed sender, so nobody can be framed.
+messages that are not late pass unchanged. History is kept per link, not per claimed sender, so no sender can be framed.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from pydantic import Field
@@ -21,7 +21,7 @@ from typing_extensions import TypeVar
 
 from agentcomm.base.errors import RequirementError
 from agentcomm.base.masks import finite, zero_unless
-from agentcomm.contracts.defense import Defense, DefenseConfig
+from agentcomm.contracts.defense import Defense, DefenseConfig, IdentityConfig
 from agentcomm.contracts.examples import Examples
 from agentcomm.contracts.verdicts import Delivered, Verdicts
 
@@ -184,6 +184,24 @@ class Detector(Defense[K_co]):
         clean = zero_unless(present, clean)
         sender = sender.clamp(0, self.team_shape.num_agents)
         return Messages(clean, present, sender, own.clamp(-self.limit, self.limit), round_, step)
+
+
+class SenderConfig(DetectorConfig, IdentityConfig):
+    """Arguments that every detector has that goes by claimed sender."""
+
+
+S_co = TypeVar("S_co", bound=SenderConfig, default=SenderConfig, covariant=True)
+
+
+class SenderDetector(Detector[S_co]):
+    """A detector that knows what each agent usually says, and so goes by claimed sender."""
+
+    needs_identity: ClassVar[bool] = True
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Without authentication."""
+        return {"": {"unauthenticated": True}}
 
 
 def bounded(score: Tensor) -> Tensor:
