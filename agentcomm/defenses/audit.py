@@ -2,7 +2,8 @@
 
 The accountable sender is the owner of the key that has sealed the message, whatever name it claims; if no key has
 sealed it as it is, no member has written it so, and the path is accountable. An agent that uses others' names
-(``evade``) is named all the same. :class:`agentcomm.evaluation.attribution.Auditor` holds these names against the truth.
+(``evade``) is named all the same. :class:`agentcomm.evaluation.attribution.Auditor` compares these names
+with the truth.
 
 A log is a chain: each entry, the messages of one exchange, is hashed with the head before it (Schneier and Kelsey,
 USENIX Security 1998), so none can be removed or changed without changing all heads after it. Messages carry their
