@@ -15,12 +15,14 @@ replays it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from agentcomm.base.masks import zero_unless
+from agentcomm.base.memo import Memo
 from agentcomm.contracts.inbox import Inbox
 
 # Fields of an envelope besides its payload.
@@ -98,6 +100,7 @@ class Traffic:
         sent_round: [B, N, M] int64, round of the step in which it was sent.
         key: [B, N, M] int64, id of the key that the seal names; -1 for none.
         seal: [B, N, M] int64, symbolic tag over all fields above except origin and hops; 0 for none.
+        computed: What :meth:`payload` has computed; changed copies share it.
     """
 
     spoken: Tensor
@@ -115,6 +118,7 @@ class Traffic:
     seal: Tensor
     scale: Tensor | None = None
     delta: Tensor | None = None
+    computed: Memo = field(default_factory=Memo, repr=False, compare=False)
 
     @classmethod
     def on_links(cls, spoken: Tensor, links: Links, step: Tensor, round_: int, rounds: int, spare: int) -> Traffic:
@@ -166,8 +170,9 @@ class Traffic:
         return (step.view(-1, 1, 1) - self.sent_at).clamp(0, LIFETIME)
 
     def payload(self) -> Tensor:
-        """[B, N, M, D] current payloads."""
-        return self.to_inbox(self.present, self.source).payload()
+        """[B, N, M, D] current payloads; do not change them in place."""
+        parts = (self.spoken, self.source, self.scale, self.delta)
+        return self.computed.of(parts, lambda: self.to_inbox(self.present, self.source).payload())
 
     def edit_payload(self, where: Tensor, new: Tensor) -> Traffic:
         """Replace the payloads of the slots ``where`` [B, N, M] by ``new`` [B, N, M, D], which are constants."""
@@ -184,13 +189,14 @@ class Traffic:
 
         Gradients still reach the senders, and a huge payload that is replaced leaves no rounding errors behind.
         """
-        offset = new - replace(self, delta=None).payload()
-        delta = torch.zeros_like(new) if self.delta is None else self.delta
-        return replace(self, delta=torch.where(where.unsqueeze(-1), offset, delta))
+        offset = new - replace(self.to_inbox(self.present, self.source), delta=None).payload()
+        if self.delta is None:
+            return replace(self, delta=zero_unless(where, offset))
+        return replace(self, delta=torch.where(where.unsqueeze(-1), offset, self.delta))
 
     def add_payload(self, where: Tensor, change: Tensor) -> Traffic:
         """Add ``change`` [B, N, M, D] to the payloads of the slots ``where``."""
-        masked = torch.where(where.unsqueeze(-1), change, 0.0)
+        masked = zero_unless(where, change)
         return replace(self, delta=masked if self.delta is None else self.delta + masked)
 
     def scale_payload(self, factor: Tensor) -> Traffic:

@@ -1,8 +1,9 @@
-"""audit: every receiver keeps a hash-linked log of what it accepted, and names who is answerable for each message.
+"""audit: every receiver keeps a hash-linked log of what it accepted, and names the accountable sender of each message.
 
-The answerable one is whose key has sealed the message, whatever name it claims; if no key has sealed it as it is,
-nobody of the team has written it so, and the path is answerable. Whoever sends under colleagues' names (``evade``) is
-named all the same. :class:`agentcomm.evaluation.attribution.Auditor` holds these names against the truth.
+The accountable sender is the owner of the key that has sealed the message, whatever name it claims; if no key has
+sealed it as it is, no member has written it so, and the path is accountable. An agent that uses others' names
+(``evade``) is named all the same. :class:`agentcomm.evaluation.attribution.Auditor` compares these names
+with the truth.
 
 A log is a chain: each entry, the messages of one exchange, is hashed with the head before it (Schneier and Kelsey,
 USENIX Security 1998), so none can be removed or changed without changing all heads after it. Messages carry their
@@ -12,7 +13,7 @@ log.
 
 It refuses nothing: deploy ``authenticate`` for that. It cannot stop a stolen or shared key, whose owner is named; an
 insider that leaves out its seal, which looks like a fault of the path; and if all that have witnessed a head collude
-with the one that rewrites its log, nobody contradicts it. The log holds an entry per exchange, here the last
+with the one that rewrites its log, no other log contradicts it. The log holds an entry per exchange, here the last
 ``entries``, of 32 bytes of hash and 12 bytes per message; messages carry 36 bytes more.
 """
 

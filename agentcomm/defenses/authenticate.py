@@ -19,6 +19,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.base.masks import repeated
 from agentcomm.contracts.defense import Defense, DefenseConfig
 from agentcomm.contracts.verdicts import Delivered, Verdicts
 
@@ -79,10 +80,7 @@ class Authenticate(Defense[AuthenticateConfig]):
         good &= d.sequence > memory["last"].gather(2, sender) - self.length
         good &= d.sequence != memory["seen"].gather(2, place)
         # Within one inbox the same message may lie twice; the first copy counts.
-        twice = (d.sender.unsqueeze(-1) == d.sender.unsqueeze(-2)) & (
-            d.sequence.unsqueeze(-1) == d.sequence.unsqueeze(-2)
-        )
-        good &= ~(twice & good.unsqueeze(-2)).tril(-1).any(-1)
+        good &= ~repeated(good, d.sender, d.sequence)
         # Only messages that pass all checks move a window: forged numbers cannot lock out the sender they name.
         accepted = torch.where(good, d.sequence, -1)
         memory["last"].scatter_reduce_(2, sender, accepted, "amax")

@@ -1,10 +1,10 @@
 """authorize: accept a message only on a permitted link, and only if its payload is of the permitted kind.
 
 Default deny: a receiver accepts what comes from the agents that it listens to by the team's graph, or on the links of
-a list. A list narrows the graph; it cannot add links over which nobody sends. On each permitted link a payload may
+a list. A list narrows the graph; it cannot add links that carry no messages. On each permitted link a payload may
 have at most a given length, in units of sqrt(D), that of honest payloads.
 
-It needs names that are authenticated, since anybody can write a permitted name. It cannot stop misuse within the
+It needs names that are authenticated, since any attacker can write a permitted name. It cannot stop misuse within the
 permission: a permitted sender may say anything of that length. Lists have to be written and kept up to date, and a
 receiver whose senders change from step to step permits all that its graph picks, so whoever steers a learned graph
 (``hijack_edges``) is permitted as well.

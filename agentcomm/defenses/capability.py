@@ -11,8 +11,8 @@ exactly if its seal is its sender's and the sender holds an unexpired token for 
 real ones. The message that brings a token to its principal goes out of band, once per link and lifetime, and is not
 counted.
 
-It cannot stop misuse within the scope: whoever holds a token may say anything. A token outlives the edge for which it
-was issued by up to ``lifetime`` steps: nothing revokes it. Whoever steals a key steals its tokens as well.
+It cannot stop misuse within the scope: the holder of a token may say anything. A token outlives the edge for which it
+was issued by up to ``lifetime`` steps: nothing revokes it. A thief of a key has its tokens as well.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 An honest payload consists of codewords, bit for bit, so anything else is an alarm: noise, a nudge along a gradient, a
 payload of an attacker's own making. It costs no bits and needs no keys.
 
-Its limits: whoever knows the codebook replaces one codeword by another, or replays a whole message, and passes. The
+Its limits: an attacker that knows the codebook replaces one codeword by another, or replays a message, and passes. The
 codebook bounds what can be said, not by whom. Give it the codec's own arguments, and place defenses that rescale
 payloads (``clip``) after it.
 """

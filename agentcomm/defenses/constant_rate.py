@@ -5,9 +5,9 @@ dummy on every silent link an observer of times and directions sees the same in 
 from them (constant-rate cover traffic; Chaum, CACM 1981; Levine et al., FC 2004). Receivers discard dummies. Every
 dummy costs the bytes of a message and occupies slow channels like one.
 
-It assumes that payloads are encrypted: whoever reads them tells dummies apart. Sizes that depend on the content need
+It assumes that payloads are encrypted: readers tell dummies apart. Sizes that depend on the content need
 ``padding``. It cannot hide which senders a graph picks, if a team picks fewer than all and others in every step; what
-the endpoints know; an agent that a compromised node silences; nor anything from whoever can also see actions.
+the endpoints know; an agent that a compromised node silences; nor anything from observers that also see actions.
 """
 
 from __future__ import annotations

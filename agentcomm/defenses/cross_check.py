@@ -18,9 +18,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.base.masks import finite
 from agentcomm.contracts.defense import Defense, DefenseConfig
 from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.verdicts import Delivered, Verdicts
+from agentcomm.defenses.parts.ranking import in_order
 from agentcomm.defenses.robust import bounded
 
 
@@ -64,9 +66,9 @@ class CrossCheck(Defense[CrossCheckConfig]):
         away = torch.cdist(values, values, compute_mode="donot_use_mm_for_euclid_dist") / self.team_shape.width**0.5
         # A link has one slot, so messages in two slots come from two links.
         other = counts.unsqueeze(-2) & ~torch.eye(slots, dtype=torch.bool, device=present.device)
-        ordered = away.masked_fill(~other, torch.inf).sort(-1).values
-        needed = ordered[..., self.config.quorum - 2]  # distance to the last confirmation that is needed
+        ordered = in_order(away.masked_fill(~other, torch.inf).movedim(-1, 0).contiguous())
+        needed = ordered[self.config.quorum - 2]  # distance to the last confirmation that is needed
         score = torch.nan_to_num(needed / self.config.radius, posinf=torch.finfo(needed.dtype).max)
-        confirmed = (needed <= self.config.radius) & delivered.payload.isfinite().all(-1)
+        confirmed = (needed <= self.config.radius) & finite(delivered.payload)
         # A message that came in by no link may repeat what the team says, but it is not a source itself.
         return Verdicts(refuse=present & ~(confirmed & counts), score=score.masked_fill(~present, 0.0))

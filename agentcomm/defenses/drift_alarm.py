@@ -14,20 +14,19 @@ claimed sender: without authentication, an attacker can raise the alarm about an
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.contracts.defense import IdentityConfig
 from agentcomm.contracts.examples import Examples
-from agentcomm.defenses.parts.detector import Detector, DetectorConfig, Messages
+from agentcomm.defenses.parts.detector import Messages, SenderConfig, SenderDetector
 
 FARTHEST = 50.0  # standard deviations that one message counts at most, so that an alarm ends
 
 
-class DriftAlarmConfig(DetectorConfig, IdentityConfig):
+class DriftAlarmConfig(SenderConfig):
     """Arguments of ``drift_alarm``."""
 
     chart: Literal["cusum", "ewma"] = Field("cusum", description="cumulative sum, or moving average, of distances")
@@ -35,13 +34,12 @@ class DriftAlarmConfig(DetectorConfig, IdentityConfig):
     weight: float = Field(0.3, gt=0, le=1, description="weight of the newest message in the moving average")
 
 
-class DriftAlarm(Detector[DriftAlarmConfig]):
+class DriftAlarm(SenderDetector[DriftAlarmConfig]):
     """Keeps a control chart per receiver and claimed sender."""
 
     history = None
     answers = ("aa.l3.drift_detection",)
     adaptive = ("slow_drift",)
-    needs_identity: ClassVar[bool] = True
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:

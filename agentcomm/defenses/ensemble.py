@@ -4,7 +4,7 @@ The ablated message ensemble (AME; Sun et al., "Certifiably robust policy learni
 ICLR 2023). The policy is asked once for each subset of k links what to do if it had heard these only, and the action
 that most subsets lead to is taken. A subset counts links, not messages: those on which nothing came are heard as
 silence, so that an attacker who drops messages gains no more than one who changes them, and what came in by no link is
-never heard. With ``samples`` D subsets are drawn anew in every exchange, the same for all receivers.
+never heard. With ``samples`` D subsets are drawn in every exchange, the same for all receivers.
 
 If an attacker controls C of n links, C(n - C, k) of the C(n, k) subsets do not touch it. An action with more votes than
 the rest have members is one that the policy takes on honest messages alone (:mod:`agentcomm.certificates.ame`, also for

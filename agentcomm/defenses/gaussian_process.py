@@ -21,40 +21,34 @@ others were true. It goes by claimed sender.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.contracts.defense import IdentityConfig
+from agentcomm.base.masks import finite
 from agentcomm.contracts.examples import Examples
 from agentcomm.contracts.verdicts import Delivered, Verdicts
-from agentcomm.defenses.parts.detector import Detector, DetectorConfig, Messages
+from agentcomm.defenses.parts.detector import Messages, SenderConfig, SenderDetector
 
 SHRINK = 0.1  # towards independent agents
 NOISE = 0.02  # variance of a whitened entry that no other agent explains, at least
 
 
-class GaussianProcessConfig(DetectorConfig, IdentityConfig):
+class GaussianProcessConfig(SenderConfig):
     """Arguments of ``gaussian_process``."""
 
     liar: float = Field(3.0, gt=1, description="spread of a liar's messages, in units of that of clean messages")
 
 
-class GaussianProcess(Detector[GaussianProcessConfig]):
+class GaussianProcess(SenderDetector[GaussianProcessConfig]):
     """A Gaussian process over the identities of agents."""
 
     answers = ("aa.l3.cross_validation",)
     adaptive = ("substitute", "slow_drift")
-    needs_identity: ClassVar[bool] = True
     changes_payloads: ClassVar[bool] = True
     differentiable: ClassVar[bool] = True
-
-    @classmethod
-    def forms(cls) -> dict[str, dict[str, Any]]:
-        """Without authentication."""
-        return {"": {"unauthenticated": True}}
 
     def fit(self, messages: Messages, examples: Examples) -> None:
         """Whiten the entries of messages, and estimate mean and kernel of each round."""
@@ -72,7 +66,7 @@ class GaussianProcess(Detector[GaussianProcessConfig]):
             kernel = torch.einsum("sid,sjd->ij", away, away) / (len(unit) * unit.shape[-1])
             kernel = kernel * (1 - SHRINK + SHRINK * torch.eye(agents, device=own.device))
             kernel = torch.nn.functional.pad(kernel, (0, 1, 0, 1))
-            kernel[-1, -1] = kernel.diagonal()[:-1].mean()  # outsiders are like nobody
+            kernel[-1, -1] = kernel.diagonal()[:-1].mean()  # an outsider is like no member
             means.append(torch.cat([mean, mean.mean(0, keepdim=True)]))
             kernels.append(kernel + NOISE * torch.eye(agents + 1, device=own.device))
         self.mean, self.kernel = torch.stack(means), torch.stack(kernels)  # [R, N + 1, D], [R, N + 1, N + 1]
@@ -103,6 +97,6 @@ class GaussianProcess(Detector[GaussianProcessConfig]):
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
         """Scale payloads by the probability of truth; those that are not finite are refused."""
         score, flagged = self.judged(delivered, memory)
-        broken = flagged & ~delivered.payload.isfinite().all(-1)
+        broken = flagged & ~finite(delivered.payload)
         scale = self.weights(score, flagged, sharpness=math.sqrt(self.team_shape.width))
         return Verdicts(refuse=broken, scale=scale, score=score)

@@ -12,8 +12,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.base.masks import finite, repeated
 from agentcomm.contracts.defense import Defense, DefenseConfig
 from agentcomm.contracts.verdicts import Delivered, Replacement, Verdicts
+from agentcomm.defenses.parts.books import read, write
 
 
 class HoldLastConfig(DefenseConfig):
@@ -45,19 +47,19 @@ class HoldLast(Defense[HoldLastConfig]):
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
         """Score every message by its distance to the last one, and replace it beyond the threshold."""
         agents, width = self.team_shape.num_agents, self.team_shape.width
-        last, known = (memory[name].select(3, delivered.round) for name in ("last", "known"))
-        sender, payload = delivered.sender.clamp(0, agents), delivered.payload
-        before = last.gather(2, sender.unsqueeze(-1).expand(*sender.shape, width))
+        known, sender, payload = (
+            memory["known"].select(3, delivered.round),
+            delivered.sender.clamp(0, agents),
+            delivered.payload,
+        )
+        before = read(memory["last"], sender, delivered.round)
         judged = delivered.present & known.gather(2, sender)
         distance = torch.nan_to_num((payload - before).norm(dim=-1) / width**0.5, torch.finfo(payload.dtype).max)
         far = judged & (distance > 1.01 * self.config.threshold)  # 1% of slack keeps rounding out of it
-        self._remember(delivered.present & ~far & payload.isfinite().all(-1), sender, payload, last, known)
-        return Verdicts(replace=Replacement(far, before), score=distance.masked_fill(~judged, 0.0))
-
-    def _remember(self, accepted: Tensor, sender: Tensor, payload: Tensor, last: Tensor, known: Tensor) -> None:
-        """Keep accepted payloads; of several in one sender's name the first counts."""
-        same = (sender.unsqueeze(-1) == sender.unsqueeze(-2)) & accepted.unsqueeze(-2)
-        place = torch.where(accepted & ~same.tril(-1).any(-1), sender, self.team_shape.num_agents + 1)
-        last.scatter_(2, place.unsqueeze(-1).expand_as(payload), payload)
+        accepted = delivered.present & ~far & finite(payload)
+        # Of several in one sender's name the first counts; the last place takes the rest.
+        place = torch.where(accepted & ~repeated(accepted, sender), sender, agents + 1)
+        write(memory["last"], place, delivered.round, payload)
         known.scatter_(2, place, accepted)
-        last[:, :, -1], known[:, :, -1] = 0.0, False
+        memory["last"][:, :, -1, delivered.round], known[:, :, -1] = 0.0, False
+        return Verdicts(replace=Replacement(far, before), score=distance.masked_fill(~judged, 0.0))

@@ -9,7 +9,7 @@ goes deeper than ``limit`` is refused, and so is what comes back to its root.
 
 Content is compared by four random projections, up to ``tolerance`` in units of the length of honest payloads.
 
-It assumes that the log is kept and read by somebody trusted, such as a hub. It cannot stop forwarders that change
+It assumes that the log is kept and read by a trusted party, such as a hub. It cannot stop forwarders that change
 content by more than the tolerance, wait for more than ``horizon`` steps or pass it on outside the network, nor the
 root itself. Honest agents that repeat what they have heard, as those with a small vocabulary do, are refused as well.
 """
@@ -22,15 +22,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.base.masks import repeated
 from agentcomm.contracts.defense import Defense, IdentityConfig
 from agentcomm.contracts.deployment import Deployment
+from agentcomm.contracts.inbox import gather_agents
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import HOPS
 from agentcomm.contracts.verdicts import Delivered, Verdicts
 
 PROJECTIONS = 4
 SEED = 20250117
-FAR = 1 << 16  # depth of content that nobody has said
+FAR = 1 << 16  # depth of content that no agent has said
 
 
 class HopLimitConfig(IdentityConfig):
@@ -68,7 +70,7 @@ class HopLimit(Defense[HopLimitConfig]):
         self._directions = torch.nn.functional.normalize(directions, dim=0).to(team_shape.device)
 
     def assumes(self, deployment: Deployment) -> dict[str, bool | float | str]:
-        """A log that is kept and read by somebody trusted."""
+        """A log that is kept and read by a trusted party."""
         return super().assumes(deployment) | {"trusted_log": True}
 
     def memory(self) -> dict[str, Tensor]:
@@ -106,8 +108,7 @@ class HopLimit(Defense[HopLimitConfig]):
     ) -> None:
         """Write accepted messages into the log; of several by one sender in an inbox the first counts."""
         worlds = torch.arange(len(place), device=place.device)
-        same = (sender.unsqueeze(-1) == sender.unsqueeze(-2)) & good.unsqueeze(-2)
-        to = torch.where(good & ~same.tril(-1).any(-1), sender, self.team_shape.num_agents + 1)
+        to = torch.where(good & ~repeated(good, sender), sender, self.team_shape.num_agents + 1)
         for name, value in noted.items():
             where = to if value.dim() == to.dim() else to.unsqueeze(-1).expand_as(value)
             memory[name][worlds, place] = memory[name][worlds, place].scatter(2, where, value)
@@ -133,24 +134,31 @@ class HopLimit(Defense[HopLimitConfig]):
         same = most.gather(1, flat.unsqueeze(-1).expand_as(said)) == said
         if not bool(
             (same.all(-1) | ~present.flatten(1)).all()
-        ):  # somebody says different things to different receivers
+        ):  # a sender says different things to different receivers
             return self._look_up(prints, sender, memory)
-        everybody = torch.arange(agents + 1, device=sender.device).view(1, -1, 1).expand(len(sender), -1, 1)
-        depth, root = self._look_up(most.clamp(-1e30, 1e30).unsqueeze(2), everybody, memory)
+        everyone = torch.arange(agents + 1, device=sender.device).view(1, -1, 1).expand(len(sender), -1, 1)
+        depth, root = self._look_up(most.clamp(-1e30, 1e30).unsqueeze(2), everyone, memory)
         return depth.squeeze(2).gather(1, flat).view_as(sender), root.squeeze(2).gather(1, flat).view_as(sender)
 
     def _look_up(self, prints: Tensor, sender: Tensor, memory: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Depth and root [B, P, Q] of contents [B, P, Q, 4], by what their senders [B, P, Q] have accepted."""
-        agents = self.team_shape.num_agents
-        worlds = torch.arange(len(sender), device=sender.device).view(-1, 1, 1)
+        agents, tolerance = self.team_shape.num_agents, self.config.tolerance
         inbox = sender.clamp(max=agents - 1)  # what the sender has accepted; an outsider has accepted nothing here
-        heard = memory["depth"].transpose(1, 2)[worlds, inbox].flatten(3)  # [B, P, Q, E * (N + 2)]
-        alike = (heard < FAR) & (sender < agents).unsqueeze(-1)
-        for at in range(PROJECTIONS):
-            known = memory["print"][..., at].transpose(1, 2)[worlds, inbox].flatten(3)
-            alike &= (known - prints[..., at].unsqueeze(-1)).abs() <= self.config.tolerance
-        least, first = torch.where(alike, heard, FAR).min(-1)
-        roots = memory["root"].transpose(1, 2)[worlds, inbox].flatten(3)
-        root = roots.gather(3, first.unsqueeze(-1)).squeeze(-1)
+        prefix = memory["print"][..., 0].transpose(1, 2).flatten(2)  # [B, N, E * (N + 2)]
+        away = gather_agents(prefix, inbox) - prints[..., :1]
+        alike = (away.abs_() <= tolerance) & (sender < agents).unsqueeze(-1)
+        # Few contents agree in the first projection, so only these are compared in all of them.
+        world, *query, place = alike.nonzero(as_tuple=True)
+        entry = world, place // (agents + 2), inbox[world, *query], place % (agents + 2)
+        depth = memory["depth"][entry]
+        same = (depth < FAR) & ((memory["print"][entry] - prints[world, *query]).abs() <= tolerance).all(-1)
+        # The least depth counts, and of equally deep ones the first in the log.
+        size = alike.shape[-1]
+        found = torch.where(same, depth * size + place, FAR * size)
+        flat = (world * sender.shape[1] + query[0]) * sender.shape[2] + query[1]
+        best = torch.full_like(sender, FAR * size).flatten().scatter_reduce(0, flat, found, "amin").view_as(sender)
+        least, first = best // size, best % size
+        worlds = torch.arange(len(sender), device=sender.device).view(-1, 1, 1)
+        root = memory["root"][worlds, first // (agents + 2), inbox, first % (agents + 2)]
         forwarded = least < FAR
         return torch.where(forwarded, least + 1, 1), torch.where(forwarded, root, sender)

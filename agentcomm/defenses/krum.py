@@ -3,8 +3,8 @@
 The score of a message is the sum of its squared distances to its n - f - 2 nearest others, of n messages. Krum takes
 the message with the lowest score, multi-Krum the mean of the ``m`` lowest (Blanchard et al., "Machine learning with
 adversaries", NeurIPS 2017). With f attackers it needs n > 2 f + 2: an inbox of a team with fewer links is refused, and
-one with fewer messages in some step is left alone. In contrast to a median, plain Krum delivers a message that somebody
-has sent. It does not stop f attackers that agree with each other near honest messages: their mutual distances are 0, so
+one with fewer messages in some step is left alone. In contrast to a median, plain Krum delivers a message that was
+sent. It does not stop f attackers that agree with each other near honest messages: their mutual distances are 0, so
 they win.
 """
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from agentcomm.contracts.defense import DefenseConfig
 from agentcomm.contracts.deployment import Deployment
+from agentcomm.defenses.parts.ranking import in_order
 from agentcomm.defenses.robust import CenterRule, bounded
 
 
@@ -83,6 +84,6 @@ def krum_scores(values: Tensor, present: Tensor, nearest: Tensor) -> Tensor:
     away = torch.cdist(values, values, compute_mode="donot_use_mm_for_euclid_dist").square()
     both = present.unsqueeze(-1) & present.unsqueeze(-2)
     other = ~torch.eye(values.shape[2], dtype=torch.bool, device=values.device)
-    ordered = away.masked_fill(~(both & other), torch.inf).sort(-1).values
-    total = ordered.cumsum(-1).gather(-1, (nearest.clamp_min(1) - 1).unsqueeze(-1).expand(*present.shape, 1))
-    return total.squeeze(-1).masked_fill(~present, torch.inf)
+    ordered = in_order(away.masked_fill(~(both & other), torch.inf).movedim(-1, 0).contiguous())
+    total = ordered.cumsum(0).gather(0, (nearest.clamp_min(1) - 1).expand_as(present).unsqueeze(0))
+    return total.squeeze(0).masked_fill(~present, torch.inf)

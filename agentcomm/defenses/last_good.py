@@ -4,7 +4,7 @@ Agents survive a hub that is overloaded (``blast``, ``half_open``) or gone, and 
 rejects. The price is that answers may be ``age`` steps old: who has left since is asked all the same.
 
 It cannot stop: a hub that answers wrongly, as an answer poisoned once is used again, unless ``signed_cards`` tells it
-from a good one; a hub that is gone before it has answered. A skill that nobody looked up before stays without answer.
+from a good one; a hub that is gone before it has answered. A skill that was never looked up has no answer.
 """
 
 from __future__ import annotations

@@ -18,23 +18,22 @@ latent state.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.contracts.defense import IdentityConfig
 from agentcomm.contracts.examples import Examples
 from agentcomm.contracts.verdicts import Delivered, Replacement, Verdicts
-from agentcomm.defenses.parts.detector import Detector, DetectorConfig, Messages
+from agentcomm.defenses.parts.detector import Messages, SenderConfig, SenderDetector
 
 FREEDOM = 4.0  # degrees of freedom of Student's t distribution
 PASSES = 1  # in which experts lose weight
 NOISE = 0.05  # smallest variance of an entry that is not explained, in units of the spread of clean messages
 
 
-class LatentExpertsConfig(DetectorConfig, IdentityConfig):
+class LatentExpertsConfig(SenderConfig):
     """Arguments of ``latent_experts``."""
 
     latent: int = Field(4, ge=1, description="dimensions of the latent state")
@@ -66,20 +65,14 @@ class Opinion(NamedTuple):
     shift: Tensor
 
 
-class LatentExperts(Detector[LatentExpertsConfig]):
+class LatentExperts(SenderDetector[LatentExpertsConfig]):
     """A product of Gaussian experts over a latent state."""
 
     refuses = False
     answers = ("aa.l3.cross_validation",)
     adaptive = ("substitute", "slow_drift")
-    needs_identity: ClassVar[bool] = True
     changes_payloads: ClassVar[bool] = True
     differentiable: ClassVar[bool] = True
-
-    @classmethod
-    def forms(cls) -> dict[str, dict[str, Any]]:
-        """Without authentication."""
-        return {"": {"unauthenticated": True}}
 
     def fit(self, messages: Messages, examples: Examples) -> None:
         """Fit the factor analysis of each round to what agents say."""

@@ -12,7 +12,7 @@ from agentcomm.contracts.directory_defense import DirectoryRequests, DirectoryVe
 
 
 class MemberRatings(Defense):
-    """Refuses everybody else's ratings."""
+    """Refuses the ratings of outsiders."""
 
     order = "authorize"
     answers = ("aa.l2.evidence_based_ranking",)

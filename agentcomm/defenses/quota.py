@@ -4,7 +4,7 @@ Each receiver keeps a token bucket per principal, which fills at ``rate`` and ho
 costs one (RFC 2697 in its simplest form). Messages that can pay share the inbox of ``depth`` places in rounds: every
 principal's first message goes before anybody's second (fair queueing of messages of one size, for which deficit round
 robin is round robin; Shreedhar and Varghese, SIGCOMM 1995). Which principal is served first turns from exchange to
-exchange, so that nobody is starved where there are more principals than places.
+exchange, so that no principal is starved where there are more principals than places.
 
 A principal is an authenticated name, or the link that messages come in by. Names that nothing authenticates are
 worthless: an attacker would empty the buckets of those that it names.

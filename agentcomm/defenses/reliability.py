@@ -24,6 +24,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from agentcomm.base.masks import finite
 from agentcomm.contracts.examples import Examples
 from agentcomm.contracts.verdicts import Delivered, Verdicts
 from agentcomm.defenses.parts.detector import Detector, DetectorConfig, Messages
@@ -120,5 +121,5 @@ class Reliability(Detector[ReliabilityConfig]):
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
         """Scale payloads by their weights; those that are not finite are refused."""
         score, flagged = self.judged(delivered, memory)
-        broken = flagged & ~delivered.payload.isfinite().all(-1)
+        broken = flagged & ~finite(delivered.payload)
         return Verdicts(refuse=broken, scale=self.weights(score, flagged, sharpness=1.0), score=score)

@@ -14,9 +14,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.base.masks import finite
 from agentcomm.contracts.defense import Defense, DefenseConfig, needs_judge
 from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.verdicts import Delivered, Replacement, Verdicts
+from agentcomm.defenses.parts.books import read, write
 
 
 class RepairConfig(DefenseConfig):
@@ -56,14 +58,13 @@ class Repair(Defense[RepairConfig]):
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
         """Repair refused messages, and remember accepted ones."""
         d, agents = delivered, self.team_shape.num_agents
-        last, at = (memory[name].select(3, d.round) for name in ("last", "at"))
-        wide = d.link.unsqueeze(-1).expand_as(d.payload)
-        before, when = last.gather(2, wide), at.gather(2, d.link)
+        last, at = memory["last"], memory["at"].select(3, d.round)
+        before, when = read(last, d.link, d.round), at.gather(2, d.link)
         now = d.step.view(-1, 1, 1)
         where = d.refused & (d.link < agents) & (when >= 0) & (now - when <= self.config.steps)
         # A link has one slot, so no two messages of an exchange are remembered in one place but N, which is cleared.
-        kept = d.present & (d.link < agents) & d.payload.isfinite().all(-1)
-        last.scatter_(2, wide, torch.where(kept.unsqueeze(-1), d.payload, before))
+        kept = d.present & (d.link < agents) & finite(d.payload)
+        write(last, d.link, d.round, torch.where(kept.unsqueeze(-1), d.payload, before))
         at.scatter_(2, d.link, torch.where(kept, now, when))
-        last[:, :, agents], at[:, :, agents] = 0.0, -1
+        last[:, :, agents, d.round], at[:, :, agents] = 0.0, -1
         return Verdicts(repair=Replacement(where, before))

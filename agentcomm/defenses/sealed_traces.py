@@ -1,6 +1,6 @@
 """sealed_traces: a name on the trace of a task counts only if its owner has sealed it.
 
-Answers scapegoats: whoever fails a task cannot write another's name into its trace, and is blamed itself.
+Answers scapegoats: an agent that fails a task cannot write another's name into its trace, and is blamed itself.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ only treated as data of little weight. This answers lies that honest agents have
 these pass a check of the message alone. Suspicion works backwards: what has been accepted before it arose is tainted,
 too.
 
-What it cannot stop: lies that no other defense refuses, since nobody is suspected; relays that strip labels, for they
+What it cannot stop: lies that no other defense refuses, since no sender is suspected; relays that strip labels, which
 are kept here by the receivers' network and not by the senders; an attacker on the links of an honest agent, whose
 refused messages make it suspected. A label costs a bit per agent and message.
 """

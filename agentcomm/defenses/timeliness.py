@@ -8,7 +8,7 @@ already accepted on that link is refused, and so is one older than ``oldest`` st
 
 The age is what the envelope says: attackers that forge ``sent_at`` get around it unless ``authenticate`` seals
 envelopes. It cannot bring back what a delayed message would have said in time, and does not judge fresh messages. Clean
-messages that are not late pass unchanged. History is kept per link, not per claimed sender, so nobody can be framed.
+messages that are not late pass unchanged. History is kept per link, not per claimed sender, so no sender can be framed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from agentcomm.contracts.defense import Defense, DefenseConfig
 from agentcomm.contracts.verdicts import Delivered, Verdicts
+from agentcomm.defenses.parts.books import read, write
 from agentcomm.defenses.robust import bounded
 
 
@@ -50,25 +51,21 @@ class Timeliness(Defense[TimelinessConfig]):
     def screen(self, delivered: Delivered, memory: dict[str, Tensor]) -> Verdicts:
         """Refuse superseded messages, scale late ones; the score is what is lacking to full weight."""
         link, present = delivered.link, delivered.present
-        sent, last = (memory[name].select(3, delivered.round) for name in ("sent", "last"))
+        sent, last = memory["sent"].select(3, delivered.round), memory["last"]
         known = sent.gather(2, link)
         age = (delivered.step.view(-1, 1, 1) - delivered.sent_at).clamp_min(0)
         refuse = present & ((age > self.config.oldest) | (delivered.sent_at < known))
         payload = bounded(delivered.payload)
-        before = last.gather(2, link.unsqueeze(-1).expand(*link.shape, payload.shape[-1]))
+        before = read(last, link, delivered.round)
         alike = torch.cosine_similarity(payload, before, dim=-1).clamp(0.0, 1.0).masked_fill(known < 0, 0.0)
         late = present & (age > 0)
         scale = torch.where(late, self.config.discount ** (age * (1 - alike)), 1.0)
         at = torch.minimum(
             delivered.sent_at, delivered.step.view(-1, 1, 1)
         )  # a forged one must not outdate what follows
-        self._remember(present & ~refuse, link, at, payload, sent, last)
-        return Verdicts(refuse=refuse, scale=scale, score=torch.where(refuse, 1.0, 1 - scale))
-
-    def _remember(self, kept: Tensor, link: Tensor, at: Tensor, payload: Tensor, sent: Tensor, last: Tensor) -> None:
-        """Keep what was accepted: each link has one slot of its own, and the last place takes the rest."""
-        nobody = sent.shape[2] - 1
-        place = torch.where(kept, link, nobody)
+        # Each link has one slot of its own, and the last place takes what is not to be kept.
+        place = torch.where(present & ~refuse, link, sent.shape[2] - 1)
         sent.scatter_(2, place, at)
-        last.scatter_(2, place.unsqueeze(-1).expand_as(payload), payload)
-        sent[:, :, nobody], last[:, :, nobody] = -1, 0.0
+        write(last, place, delivered.round, payload)
+        sent[:, :, -1], last[:, :, -1, delivered.round] = -1, 0.0
+        return Verdicts(refuse=refuse, scale=scale, score=torch.where(refuse, 1.0, 1 - scale))

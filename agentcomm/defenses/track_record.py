@@ -4,7 +4,7 @@ Requesters read each claim times its owner's reputation, which comes from outcom
 listed by that order. A stranger's claims, with a reputation of 0.5, count half.
 
 Answers cards that are made to rank first (``rank``). It cannot stop: an attacker that earns a reputation first
-(``rug_pull``), or takes a new name for each failure (``rank``), while nobody else has a record yet; false ratings,
+(``rug_pull``), or takes a new name for each failure (``rank``), while no other name has a record yet; false ratings,
 unless ``member_ratings`` refuses them; a hub that lists only its own choice. Good newcomers wait longer for tasks.
 """
 

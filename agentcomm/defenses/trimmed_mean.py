@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.base.masks import zero_unless
 from agentcomm.contracts.defense import DefenseConfig
 from agentcomm.defenses.robust import CenterRule, ranked
 
@@ -43,9 +44,9 @@ class TrimmedMean(CenterRule[TrimmedMeanConfig]):
     def center(self, payload: Tensor, present: Tensor) -> Tensor:
         """The trimmed mean of each inbox."""
         f, count = self.config.f, present.sum(-1)
-        place = torch.arange(payload.shape[2], device=payload.device)
-        kept = (place >= f) & (place < (count - f).unsqueeze(-1))
+        place = torch.arange(payload.shape[2], device=payload.device).view(-1, 1, 1)
+        kept = (place >= f) & (place < count - f)
         # More than f values that are not finite leave no honest mean; the result must still be finite.
-        values = ranked(payload, present).masked_fill(~kept.unsqueeze(-1), 0.0).nan_to_num(0.0, 0.0, 0.0)
-        mean: Tensor = (values / kept.sum(-1).clamp_min(1)[..., None, None]).sum(2)
+        values = zero_unless(kept, ranked(payload, present)).nan_to_num(0.0, 0.0, 0.0)
+        mean: Tensor = (values / kept.sum(0).clamp_min(1).unsqueeze(-1)).movedim(0, 2).contiguous().sum(2)
         return mean.nan_to_num(0.0, 0.0, 0.0)

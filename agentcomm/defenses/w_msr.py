@@ -19,6 +19,7 @@ from torch import Tensor
 
 from agentcomm.contracts.defense import Defense, DefenseConfig
 from agentcomm.contracts.verdicts import InboxView
+from agentcomm.defenses.parts.ranking import largest
 from agentcomm.defenses.robust import bounded
 
 
@@ -46,25 +47,10 @@ class WMSR(Defense[WMSRConfig]):
 
     def aggregate(self, inbox: InboxView, memory: dict[str, Tensor]) -> Tensor | None:
         """The mean of the receiver's own values and those that are kept, in every slot."""
-        own, present = inbox.own.unsqueeze(2), inbox.present.unsqueeze(-1)
-        values = bounded(inbox.payload)
-        kept = (
-            present & ~_extreme(values, own, present, self.config.f) & ~_extreme(-values, -own, present, self.config.f)
-        )
-        total = own + values.masked_fill(~kept, 0.0).sum(2, keepdim=True)
-        mean = total / (1 + kept.sum(2, keepdim=True))
-        return torch.where(present, mean, inbox.payload)
-
-
-def _extreme(values: Tensor, own: Tensor, present: Tensor, count: int) -> Tensor:
-    """[B, N, M, D] bool, the ``count`` largest of the values above the own one, coordinate by coordinate.
-
-    Args:
-        values: [B, N, M, D].
-        own: [B, N, 1, D].
-        present: [B, N, M, 1] bool.
-        count: How many.
-    """
-    above = present & (values > own)
-    rank = values.masked_fill(~above, -torch.inf).argsort(dim=2, descending=True, stable=True).argsort(dim=2)
-    return above & (rank < count)
+        own, values = inbox.own, bounded(inbox.payload).movedim(2, 0).contiguous()
+        present = inbox.present.movedim(2, 0).unsqueeze(-1).expand_as(values).contiguous()
+        high, low = (present & beyond for beyond in (values > own, values < own))
+        kept = present & ~largest(values, high, self.config.f) & ~largest(-values, low, self.config.f)
+        total = own + values.masked_fill(~kept, 0.0).movedim(0, 2).contiguous().sum(2)
+        mean = total / (1 + kept.sum(0))
+        return torch.where(inbox.present.unsqueeze(-1), mean.unsqueeze(2), inbox.payload)

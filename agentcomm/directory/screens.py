@@ -145,7 +145,7 @@ def requests_of(done: Sequence[Permitted], cards: Cards, claim: Tensor, members:
     """
     own = torch.arange(members, device=claim.device).expand(len(claim), -1)
     yes, no = torch.ones_like(own, dtype=torch.bool), torch.zeros_like(own, dtype=torch.bool)
-    kept, same = cards.of_name(own), (cards.claim.unsqueeze(1) == claim.unsqueeze(2)).all(3)
+    kept, same = cards.of_name(own), cards.claims(claim)
     card: dict[str, list[Tensor]] = {
         "name": [own],
         "proved": [yes],

@@ -253,7 +253,9 @@ class MessageGuard(State):
         def spread(values: Tensor) -> Tensor:
             return torch.nn.functional.pad(values, pad)
 
-        header = {name: torch.where(forged, spread(getattr(inject, name)), getattr(traffic, name)) for name in HEADER}
+        header: dict[str, Any] = {
+            name: torch.where(forged, spread(getattr(inject, name)), getattr(traffic, name)) for name in HEADER
+        }
         # The receiver attributes a message to its claimed sender. A newcomer is no agent's neighbor; its messages point
         # to the receiver itself.
         known = header["sender"] < self.base.shape.num_agents

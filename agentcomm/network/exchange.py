@@ -9,6 +9,7 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor, nn
 
+from agentcomm.base.masks import zero_unless
 from agentcomm.base.numbers import Numbers
 from agentcomm.contracts.inbox import Inbox, Members
 from agentcomm.contracts.traffic import Links, Traffic
@@ -213,8 +214,7 @@ class Exchange:
         if self.numbers is None:
             return
         if where is not None:
-            away = ~where
-            value = value.masked_fill(away if value.dim() == away.dim() else away.unsqueeze(-1), 0.0)
+            value = value.masked_fill(~where, 0.0) if value.dim() == where.dim() else zero_unless(where, value)
         self.numbers.note(what, f"{field}, round {self.round},", value)
 
     def deliver(self, degree: int, dated: bool = False) -> Inbox:
@@ -231,7 +231,7 @@ class Exchange:
             age = None
         if delta is not None:
             # Refused payloads must not reach the policy: even if masked, a huge one overflows to NaN.
-            delta = delta.masked_fill(~t.present.unsqueeze(-1), 0.0)
+            delta = zero_unless(t.present, delta)
         source, present, members = t.source, t.present, self.members
         if t.slots > degree and not bool(present[..., degree:].any()):
             source, present = source[..., :degree], present[..., :degree]

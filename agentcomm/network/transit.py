@@ -7,6 +7,7 @@ the newest is delivered; the others are late.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,7 +87,8 @@ class Transit(State):
             return traffic, marks, seconds, late
         traffic = traffic.edit_payload(taken, self._payload[place])
         numbers = torch.where(taken.unsqueeze(-1), self._numbers[place], _numbers(traffic, marks)).unbind(-1)
-        traffic = replace(traffic, **dict(zip(FIELDS, numbers, strict=False)))
+        fields: dict[str, Any] = dict(zip(FIELDS, numbers, strict=False))
+        traffic = replace(traffic, **fields)
         marks = numbers[-3].bool(), numbers[-2].bool(), numbers[-1]
         return traffic, marks, torch.where(taken, self._seconds[place], seconds), late
 

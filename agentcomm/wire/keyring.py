@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from agentcomm.base.memo import Memo
 from agentcomm.base.state import State
 from agentcomm.contracts.inbox import gather_agents
 from agentcomm.contracts.traffic import Traffic
@@ -19,18 +20,19 @@ from agentcomm.contracts.traffic import Traffic
 # Odd multipliers of the splitmix64 finalizer (Steele, Lea and Flood, OOPSLA 2014), as signed 64-bit.
 _MIX_A = -0x40A7B892E31B1A47
 _MIX_B = -0x6B2FB644ECCEEE15
+CHUNK = 1 << 17  # numbers that are mixed at a time: what is computed of them stays in a processor's cache
 
 
 def mix(x: Tensor) -> Tensor:
     """Scramble 64-bit numbers by a bijection."""
-    x = (x ^ _shift(x, 30)) * _MIX_A
-    x = (x ^ _shift(x, 27)) * _MIX_B
-    return x ^ _shift(x, 31)
+    x = _folded(x, 30).mul_(_MIX_A)
+    x = _folded(x, 27).mul_(_MIX_B)
+    return _folded(x, 31)
 
 
-def _shift(x: Tensor, by: int) -> Tensor:
-    """Logical right shift. An arithmetic one would scramble x and ~x to the same number."""
-    return (x >> by) & ((1 << (64 - by)) - 1)
+def _folded(x: Tensor, by: int) -> Tensor:
+    """``x ^ (x >> by)`` with a logical shift: an arithmetic one would scramble x and ~x to the same number."""
+    return (x >> by).bitwise_and_((1 << (64 - by)) - 1).bitwise_xor_(x)
 
 
 class Keyring(State):
@@ -70,6 +72,7 @@ class Keyring(State):
         self.episode = torch.arange(num_worlds, device=device)
         self.generation = torch.zeros(num_worlds, num_agents + 1, dtype=torch.int64, device=device)
         self.renewed = False
+        self._said = Memo()  # digests of what agents say, which are needed to seal and to verify
 
     def reset(self, worlds: Tensor) -> None:
         """Begin the next episode in the given worlds ([W] indices), with the first keys."""
@@ -86,14 +89,23 @@ class Keyring(State):
 
         -0.0 counts as 0.0: the numbers are equal, and adding a change of zero turns one into the other.
         """
-        bits = (payload.detach().float() + 0.0).contiguous().view(torch.int32).to(torch.int64)
-        return mix((mix(bits) * self._coordinates).sum(-1))
+        numbers = (payload.detach().float() + 0.0).contiguous()
+        rows = torch.split(numbers.view(torch.int32).view(-1, numbers.shape[-1]), max(CHUNK // numbers.shape[-1], 1))
+        mixed = [(mix(part.to(torch.int64)).mul_(self._coordinates)).sum(-1) for part in rows]
+        return mix(torch.cat(mixed).view(numbers.shape[:-1]))
 
     def digests(self, traffic: Traffic) -> Tensor:
-        """[B, N, M] digest of the payload in each slot; computed once per sender if no payload was changed."""
-        if traffic.delta is None and traffic.scale is None:
-            return gather_agents(self.digest(traffic.spoken).unsqueeze(-1), traffic.source).squeeze(-1)
-        return self.digest(traffic.payload())
+        """[B, N, M] digest of the payload in each slot; computed once per sender for payloads that were not changed."""
+        spoken = self._said.of((traffic.spoken,), lambda: self.digest(traffic.spoken))
+        said = gather_agents(spoken.unsqueeze(-1), traffic.source).squeeze(-1)
+        if traffic.scale is None and traffic.delta is None:
+            return said
+        changed = torch.zeros_like(traffic.present) if traffic.scale is None else traffic.scale != 1
+        if traffic.delta is not None:
+            changed = changed | (traffic.delta.abs().sum(-1) != 0)
+        at = changed.flatten().nonzero().squeeze(1)
+        digests = self.digest(traffic.payload().flatten(0, -2).index_select(0, at))
+        return said.flatten().index_copy(0, at, digests).view(said.shape)
 
     def tag(self, traffic: Traffic, key: Tensor, digests: Tensor | None = None) -> Tensor:
         """Seals [B, N, M] by ``key`` [B, N, M] over the current traffic."""

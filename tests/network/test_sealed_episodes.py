@@ -76,7 +76,7 @@ def swapped(recorded: Any) -> Any:
     """The recording of two worlds, with the worlds exchanged."""
     if isinstance(recorded, dict):
         return {(1 - world, *place): data for (world, *place), data in recorded.items()}
-    fields = {name: value.flip(0) for name, value in vars(recorded).items() if value is not None}
+    fields = {name: value.flip(0) for name, value in vars(recorded).items() if isinstance(value, torch.Tensor)}
     return Traffic(**fields)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from pydantic import Field
@@ -20,7 +20,8 @@ from torch import Tensor
 from typing_extensions import TypeVar
 
 from agentcomm.base.errors import RequirementError
-from agentcomm.contracts.defense import Defense, DefenseConfig
+from agentcomm.base.masks import finite, zero_unless
+from agentcomm.contracts.defense import Defense, DefenseConfig, IdentityConfig
 from agentcomm.contracts.examples import Examples
 from agentcomm.contracts.verdicts import Delivered, Verdicts
 
@@ -146,7 +147,7 @@ class Detector(Defense[K_co]):
         if score is None:
             nothing = torch.zeros(delivered.present.shape, device=delivered.present.device)
             return nothing, nothing.bool()
-        score = bounded(score).masked_fill(~delivered.payload.isfinite().all(-1), TOP)
+        score = bounded(score).masked_fill(~finite(delivered.payload), TOP)
         score = score.masked_fill(~delivered.present, 0.0)
         return score, (score > self.threshold) & delivered.present
 
@@ -180,9 +181,27 @@ class Detector(Defense[K_co]):
         self, payload: Tensor, present: Tensor, sender: Tensor, own: Tensor, round_: Tensor, step: Tensor
     ) -> Messages:
         clean = payload.nan_to_num(0.0, self.limit, -self.limit).clamp(-self.limit, self.limit)
-        clean = clean.masked_fill(~present.unsqueeze(-1), 0.0)
+        clean = zero_unless(present, clean)
         sender = sender.clamp(0, self.team_shape.num_agents)
         return Messages(clean, present, sender, own.clamp(-self.limit, self.limit), round_, step)
+
+
+class SenderConfig(DetectorConfig, IdentityConfig):
+    """Arguments that every detector has that goes by claimed sender."""
+
+
+S_co = TypeVar("S_co", bound=SenderConfig, default=SenderConfig, covariant=True)
+
+
+class SenderDetector(Detector[S_co]):
+    """A detector that knows what each agent usually says, and so goes by claimed sender."""
+
+    needs_identity: ClassVar[bool] = True
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Without authentication."""
+        return {"": {"unauthenticated": True}}
 
 
 def bounded(score: Tensor) -> Tensor:

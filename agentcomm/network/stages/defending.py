@@ -9,6 +9,7 @@ from torch import Tensor
 
 from agentcomm.base.answers import check_tensor
 from agentcomm.base.calling import answered, calling
+from agentcomm.base.masks import zero_unless
 from agentcomm.base.state import Memory
 from agentcomm.contracts.defense import Defense, defense_hooks
 from agentcomm.contracts.shape import TeamShape
@@ -209,5 +210,5 @@ def _judged(refused: Tensor, shut_out: Tensor | None) -> Tensor:
 def inbox_view(x: Exchange, draws: Draws) -> InboxView:
     """The accepted messages of an exchange, as defenses see inboxes."""
     t = x.traffic
-    payload = (t.payload() if x.traced else t.payload().detach()).masked_fill(~t.present.unsqueeze(-1), 0.0)
+    payload = zero_unless(t.present, t.payload() if x.traced else t.payload().detach())
     return InboxView(x.step, x.round, t.present, t.sender, payload, x.spoken.detach(), t.sent_at, x.link, draws)
