@@ -240,8 +240,6 @@ def made(book: Book) -> str:
         " were written against the last defense of a group; without any it is *not tested*. Microseconds are of"
         " [the benchmark](../benchmarks/defenses.md), summed over a group.\n",
         *(task_part(book, task, known) for task in TASKS),
-        "`bristle` is left out: without an attack it keeps none of the worth of messages here, which has not been"
-        " explained.\n",
         "## What no other defense beats\n",
         *(f"{title}:\n\n{front(book, some)}" for title, some in found.items()),
         "## Detection\n",

@@ -142,7 +142,7 @@ AGREEMENT = Task(
     "higher",
     (NOISE, MINORITY, DROP, GRADIENT),
     (
-        *_each((MINORITY,), "median", "trimmed_mean", "krum", "geometric_median", "w_msr", "cross_check"),
+        *_each((MINORITY,), "median", "trimmed_mean", "krum", "geometric_median", "w_msr", "cross_check", "bristle"),
         *_each((MINORITY,), "ensemble:k=2", "graph_anomaly", "authenticate+reputation", "authenticate+median"),
         *_each((NOISE,), "clip", "outliers"),
         *_each((THIRD, FORGED), "authenticate"),
@@ -202,3 +202,7 @@ CHAINS = tuple(
 
 RETRAINED = "retrained"  # cells that studies/retrained_cells.py makes
 FILTER = "median"
+
+# Runs whose certificates are held against attacks, and whether their teams exchange messages once per step.
+CERTIFIED = {"capture": False, "capture_gated": False, "agreement_9": True, "agreement_9_subset": True, "hint_9": True}
+SMOOTHED = "smoothing:sigma=0.25,samples=100"
