@@ -2,8 +2,8 @@
 
 After Bristle (Verbraeken, de Vos and Pouwelse, arXiv 2110.11006), which integrates models of Byzantine peers; here
 messages are integrated. The *prioritizer* ranks an inbox of n messages by distance from what the receiver itself says,
-and keeps (1 - a)^2 n of the nearest third, (2 a - 2 a^2) n of the middle one and a^2 n of the farthest, drawn at random;
-a = 0.4 in the authors' code. The *integrator* puts one mean in the place of all messages,
+and keeps (1 - a)^2 n of the nearest third, (2 a - 2 a^2) n of the middle one and a^2 n of the farthest, at random in
+each; a = 0.4 in the authors' code. The *integrator* puts one mean in the place of all messages,
 
     mean   = (own + sum_j weight_j message_j) / (1 + sum_j weight_j)
     weight = max(0, 10 sigmoid(score / 100) - 4) * max(0, mean_c - std_c of u_j)
