@@ -23,7 +23,7 @@ from typing import Annotated, NamedTuple
 import torch
 import typer
 from cells import RUNS
-from suite import CERTIFIED, SMOOTHED, VOTE
+from suite import CERTIFIED, PROVED, SMOOTHED, VOTE
 
 from agentcomm.base.documents import read_rows
 from agentcomm.base.files import append_line
@@ -144,7 +144,7 @@ def main(
     seeds: Annotated[int, typer.Option(help="teams of each run")] = 10,
 ) -> None:
     """Certify and attack the missing teams."""
-    target = root / "certified" / "cells.jsonl"
+    target = root / PROVED / "cells.jsonl"
     target.parent.mkdir(parents=True, exist_ok=True)
     known = read_rows(target, None, str(target))[0] if target.exists() else []
     done = {(row["team"], row["certificate"]) for row in known}

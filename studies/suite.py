@@ -205,4 +205,5 @@ FILTER = "median"
 
 # Runs whose certificates are held against attacks, and whether their teams exchange messages once per step.
 CERTIFIED = {"capture": False, "capture_gated": False, "agreement_9": True, "agreement_9_subset": True, "hint_9": True}
+PROVED = "certified"  # cells that studies/certified.py makes
 SMOOTHED = "smoothing:sigma=0.25,samples=100"
