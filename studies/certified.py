@@ -9,8 +9,9 @@ command fails otherwise. Rows go to studies/runs/certified/cells.jsonl, one per 
 
 - *reach*: C links, the same in all episodes, whose messages are changed or held back; attacked are the worst.
 - *vote*: C links of every receiver, under an ensemble of subsets of two (AME).
-- *radius*: all that a receiver hears, changed by at most a length, under smoothing. First steps only: what is observed
-  later depends on what was decided. As noise is drawn, each decision may be wrong with a probability of 1%.
+- *radius*: all that a receiver hears, changed by at most a length, under smoothing. Episodes are cut to their first
+  step, as what is observed later depends on what was decided. As noise is drawn, each decision may be wrong with a
+  probability of 1%.
 """
 
 from __future__ import annotations
@@ -49,14 +50,12 @@ class Claimed(NamedTuple):
         decisions: Of clean episodes.
         certified: How many of them it cannot change.
         attacks: Attacks in that budget.
-        steps: How many of the first steps count; None for all.
     """
 
     budget: str
     decisions: int
     certified: int
     attacks: Sequence[Row]
-    steps: int | None = None
 
 
 def on_links(links: Sequence[Sequence[int]]) -> list[Row]:
@@ -71,6 +70,11 @@ def of_each(agents: int, count: int) -> list[list[int]]:
     """C links of every receiver: those of the first other agents."""
     others = [[j for j in range(agents) if j != i] for i in range(agents)]
     return [[j, i] for i in range(agents) for j in others[i][:count]]
+
+
+def words(count: int) -> str:
+    """So many links."""
+    return f"{count} link" + ("s" if count > 1 else "")
 
 
 def claims(run: Run, cell: Cell, clean: Played) -> Iterator[Claimed]:
@@ -91,20 +95,20 @@ def claims(run: Run, cell: Cell, clean: Played) -> Iterator[Claimed]:
         for length in (times * SIGMA for times in RADII):
             change: Row = {"name": "gradient", "norm": "l2", "epsilon": length / degree**0.5}
             attacks = [change, change | {"adaptive": True}, change | {"adaptive": True, "samples": 4}]
-            yield Claimed(f"length {length:g}", len(radii), int((radii > length).sum()), attacks, 1)
+            yield Claimed(f"length {length:g}", len(radii), int((radii > length).sum()), attacks)
         return
     for row in certificates(run, cell, COUNTS):
         if row["certificate"] == "reach" and not cell.defenses:
             links = [[int(agent) for agent in name.split(">")] for name in row["worst"]]
-            yield Claimed(f"{row['count']} links", row["decisions"], row["certified"], on_links(links))
+            yield Claimed(words(row["count"]), row["decisions"], row["certified"], on_links(links))
         elif row["certificate"] == "vote":
-            links, budget = of_each(agents, row["count"]), f"{row['count']} links of each receiver"
+            links, budget = of_each(agents, row["count"]), f"{words(row['count'])} of each receiver"
             yield Claimed(budget, row["decisions"], row["certified"], on_links(links))
 
 
-def left(clean: Played, attacked: Played, steps: int | None) -> int:
+def left(clean: Played, attacked: Played) -> int:
     """How many decisions of clean episodes are the same under attack."""
-    least = min(clean.action.shape[1], attacked.action.shape[1], steps or clean.action.shape[1])
+    least = min(clean.action.shape[1], attacked.action.shape[1])
     first, then = ((one.action[:, :least], one.acting[:, :least]) for one in (clean, attacked))
     return int(((first[0] == then[0]) & first[1] & then[1]).sum())
 
@@ -112,7 +116,8 @@ def left(clean: Played, attacked: Played, steps: int | None) -> int:
 def rows(run: Run, seed: int, kind: str, defense: str | None) -> Iterator[Row]:
     """Cells of a team: what is certified, and what the strongest attack leaves."""
     group = () if defense is None else (run.adopt("defense", Choice.parse(defense)),)
-    under = Conditions(transport=run.config.transport)
+    changes = {"max_steps": 1} if kind == "radius" else {}
+    under = Conditions(transport=run.config.transport, environment=changes)
     cell = Cell("team", seed, None, group, EPISODES, run.config.evaluation.seed, under)
     cell = cell.canonical(run.config.environment)
     clean = play(run, cell)
@@ -120,7 +125,7 @@ def rows(run: Run, seed: int, kind: str, defense: str | None) -> Iterator[Row]:
         found: dict[str, int] = {}
         for attack in claim.attacks:
             struck = replace(cell, attack=Choice.model_validate(attack)).canonical(run.config.environment)
-            found[struck.attack_label] = left(clean, play(run, struck), claim.steps)
+            found[struck.attack_label] = left(clean, play(run, struck))
         strongest = min(found, key=lambda name: found[name])
         condition = f"{run.path.name}, {kind}, {claim.budget}"
         about: Row = {"id": f"team-{seed}|{condition}", "variant": "team", "seed": seed, "attack": None}

@@ -248,9 +248,9 @@ def main(
     generations: Annotated[int, typer.Option(help="generations after the first team")] = 3,
     attackers: Annotated[int, typer.Option(help="new attackers per generation")] = 2,
     most: Annotated[int, typer.Option(help="most attackers in the population")] = 4,
-    first: Annotated[int, typer.Option(help="env steps of the team before the first generation")] = 250_000,
-    further: Annotated[int, typer.Option(help="env steps of the team per generation")] = 50_000,
-    attack: Annotated[int, typer.Option(help="env steps of an attacker")] = 20_000,
+    first: Annotated[int, typer.Option(help="env steps of the team before the first generation")] = 400_000,
+    further: Annotated[int, typer.Option(help="env steps of the team per generation")] = 80_000,
+    attack: Annotated[int, typer.Option(help="env steps of an attacker")] = 30_000,
 ) -> None:
     """Train what is missing, and print each generation."""
     root.mkdir(parents=True, exist_ok=True)
