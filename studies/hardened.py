@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import comb
-
 import answers
 from book import Book
 from cells import Series
@@ -13,17 +11,21 @@ from study import table
 from suite import (
     AGREEMENT,
     CAPTURE,
+    CERTIFIED,
     DROP,
     EXCLUSIVE,
     MINORITY,
     NOISE,
     OF_NINE,
     OUTVOTED,
+    PROVED,
     TRAINED,
     TRAINED_UNDER,
     VOTE,
     able,
 )
+
+from agentcomm.certificates.ame import largest_heard
 
 RETURN = "metrics.mean_return"
 SIZES, LIARS = (3, 4, 5, 6, 8, 9, 10, 16, 20), (1, 2, 3, 4)
@@ -76,19 +78,26 @@ def dropped(book: Book, run: str) -> Series:
     return damage(book, run, DROP) / worth
 
 
-def admissible(size: int, liars: int) -> int | None:
-    """The largest k for which most of the k-subsets of ``size - 1`` messages have no lie (AME, Sun et al. 2023)."""
-    if 2 * liars >= size - 1:
-        return None
-    fits = [k for k in range(1, size) if 2 * comb(size - 1 - liars, k) > comb(size - 1, k)]
-    return max(fits, default=None)
-
-
 def ensembles(book: Book) -> str:
     """Largest admissible k by size of the team and number of liars."""
     rows = []
     for size in SIZES:
-        found = [admissible(size, liars) for liars in LIARS]
+        found = [largest_heard(size - 1, liars) for liars in LIARS]
         shown = ["none" if k is None else book.answer(answers.given(k), 0) for k in found]
         rows.append([f"`{size}` agents", *shown])
     return table(("team", *(f"`{liars}` lying" for liars in LIARS)), rows)
+
+
+def certified(book: Book) -> str:
+    """Shares of decisions that no attack can change, beside those that the strongest attack left, team by team."""
+    rows = []
+    for run in CERTIFIED:
+        labels = dict.fromkeys(
+            key[4] for key in book.cells.by_key if key[0] == PROVED and key[4].startswith(f"{run}, ")
+        )
+        for condition in labels:
+            _, kind, budget = condition.split(", ")
+            shares = [f"metrics.{name}_share" for name in ("certified", "empirical")]
+            found = [book.each(book.cells.series(PROVED, of, None, "none", condition)) for of in shares]
+            rows.append([f"`{run}`", kind, f"`{budget}`", *found])
+    return table(("teams", "certificate", "attacker controls", "certified", "left by the strongest attack"), rows)

@@ -151,7 +151,7 @@ AGREEMENT = Task(
     (NOISE, MINORITY, DROP, GRADIENT),
     (*SOME, MINORITY, DROP),
     (
-        *_each((MINORITY,), "median", "trimmed_mean", "krum", "geometric_median", "w_msr", "cross_check"),
+        *_each((MINORITY,), "median", "trimmed_mean", "krum", "geometric_median", "w_msr", "cross_check", "bristle"),
         *_each((MINORITY,), "ensemble:k=2", "graph_anomaly", "authenticate+reputation", "authenticate+median"),
         *_each((NOISE,), "clip", "outliers"),
         *_each((THIRD, FORGED), "authenticate"),
@@ -211,3 +211,8 @@ CHAINS = tuple(
 RETRAINED = "retrained"  # cells that studies/retrained_cells.py makes
 # A robust mean, and the detector that averts most of what attackers do that were trained without it (on four teams).
 FILTERS = ("median", "graph_anomaly")
+
+# Runs whose certificates are held against attacks, and whether their teams exchange messages once per step.
+CERTIFIED = {"capture": False, "capture_gated": False, "agreement_9": True, "agreement_9_subset": True, "hint_9": True}
+PROVED = "certified"  # cells that studies/certified.py makes
+SMOOTHED = "smoothing:sigma=0.25,samples=100"

@@ -13,9 +13,8 @@ subsets C(n - C, k) touch no attacked link, so at most K = C(n, k) - C(n - C, k)
 
 from __future__ import annotations
 
+from fractions import Fraction
 from math import comb
-
-from scipy.stats import hypergeom
 
 
 def attacked_subsets(links: int, heard: int, attacked: int) -> int:
@@ -65,10 +64,19 @@ def confidence(votes: int, samples: int, links: int, heard: int, attacked: int) 
         attacked: C.
     """
     number = attacked_subsets(links, heard, attacked)
-    return float(hypergeom.cdf(votes - 1, comb(links, heard), number, samples))
+    return _at_most(votes - 1, comb(links, heard), number, samples)
 
 
 def confidence_unchanged(votes: int, second: int, samples: int, links: int, heard: int, attacked: int) -> float:
     """Probability that an action keeps winning under any attack: 2 K is less than its lead, K attacked samples."""
     number = attacked_subsets(links, heard, attacked)
-    return float(hypergeom.cdf((votes - second - 1) // 2, comb(links, heard), number, samples))
+    return _at_most((votes - second - 1) // 2, comb(links, heard), number, samples)
+
+
+def _at_most(most: int, subsets: int, attacked: int, samples: int) -> float:
+    """Probability that at most ``most`` of the samples are attacked: the hypergeometric distribution, in whole numbers.
+
+    Importing the one of scipy.stats takes longer than certifying a team.
+    """
+    ways = sum(comb(attacked, hit) * comb(subsets - attacked, samples - hit) for hit in range(min(most, samples) + 1))
+    return float(Fraction(ways, comb(subsets, samples)))

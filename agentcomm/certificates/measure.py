@@ -40,12 +40,14 @@ class Played:
     Attributes:
         recorded: What they recorded.
         acting: [B, T, N] bool, decisions of present members in running episodes.
+        action: [B, T, N] int64, what they decided.
         votes: [B, T, N, A] int64, votes for each action; None without a vote.
         obstacle: Why reach cannot be certified; None if it can.
     """
 
     recorded: Recorded
     acting: Tensor
+    action: Tensor
     votes: Tensor | None
     obstacle: str | None
 
@@ -90,7 +92,8 @@ def record(steps: Sequence[StepRecord], world: World, policy: CommPolicy, comms:
     )
     votes = [d.votes for d in decisions if d.votes is not None]
     acting = torch.stack(here, 1) & running.unsqueeze(-1)
-    return Played(recorded, acting, torch.stack(votes, 1) if votes else None, _obstacle(comms))
+    action = torch.stack([d.action for d in decisions], 1)
+    return Played(recorded, acting, action, torch.stack(votes, 1) if votes else None, _obstacle(comms))
 
 
 def _obstacle(comms: Comms) -> str | None:

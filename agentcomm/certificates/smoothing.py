@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from math import sqrt
 
-from scipy.stats import beta, norm
+from scipy.special import betaincinv, ndtri
 
 
 def lower_bound(votes: int, samples: int, alpha: float) -> float:
     """One-sided lower Clopper-Pearson bound, at confidence 1 - alpha, of a probability seen ``votes`` times."""
-    return 0.0 if votes == 0 else float(beta.ppf(alpha, votes, samples - votes + 1))
+    return 0.0 if votes == 0 else float(betaincinv(votes, samples - votes + 1, alpha))
 
 
 def radius(votes: int, samples: int, sigma: float, actions: int, alpha: float = 0.001) -> float:
@@ -29,7 +29,7 @@ def radius(votes: int, samples: int, sigma: float, actions: int, alpha: float = 
         alpha: Probability with which a certificate may be wrong.
     """
     likely = lower_bound(votes, samples, alpha / actions)
-    return sigma * float(norm.ppf(likely)) if likely > 0.5 else 0.0
+    return sigma * float(ndtri(likely)) if likely > 0.5 else 0.0
 
 
 def message_radius(total: float, attacked: int) -> float:

@@ -3,7 +3,8 @@
 ``forest`` is the isolation forest of Liu et al. (ICDM 2008): the fewer random cuts separate a message from clean
 ones, the more suspicious it is. ``density`` is the local outlier factor of Breunig et al. (SIGMOD 2000), as TIF uses
 it on multi-agent traffic (WMNC 2025): how much sparser clean messages are around it than around its neighbors. Both
-are evaluated as tensors: no message is copied to the host. Features of a message are its entries, its length, and its
+are evaluated as tensors: no message is copied to the host, as scikit-learn's would be, with whose scores a test
+compares them. Features of a message are its entries, its length, and its
 difference from the mean of the other messages in the inbox, in units of the spread of clean messages. The threshold
 comes from held-out clean episodes (:mod:`agentcomm.defenses.parts.detector`).
 
