@@ -117,10 +117,12 @@ def _names(
     """Restores which objects some names stand for; with ``more``, new names are deleted."""
     space = read()
     before = {name: space[name] for name in names}
-    count = len(space)
+    values, count = list(before.values()), len(space)
 
     def restore() -> bool:
         now, changed = read(), False
+        if all(map(is_, map(now.get, before), values)) and not (more and len(now) > count):
+            return False  # the usual case, without a call per name
         for name, value in before.items():
             if name not in now or not _kept(now[name], value):
                 assign(name, value)
