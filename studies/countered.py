@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import answers
-from book import NONE, Book, direction
+from book import CLAIM_SEEDS, LEVEL, NONE, Book, direction
 from cells import Series, across
 from plan import group_label, label
 from study import table
-from suite import AGREEMENT, CAPTURE, MARKET, TASKS, Deployed, Task, adaptive, names
+from suite import AGREEMENT, CAPTURE, MARKET, TASKS, Deployed, Task, names
 
 COSTS = Path(__file__).parents[1] / "benchmarks" / "defenses.json"
-FEWEST = 6  # teams with which an exact test can reach 5%
 SCORES = ("tpr", "fpr", "auroc", "tpr_at_1_fpr", "delay")
 NOT_TESTED = "*not tested*"
 Scores = dict[str, Series]
@@ -49,26 +48,19 @@ def worst(task: Task, found: Sequence[Series]) -> Series:
 
 
 def attacked(book: Book, task: Task, group: str, attacks: Sequence[str]) -> Scores:
-    """Scores under attacks that are scored for every team."""
+    """Scores under attacks that are scored for any team."""
     found = {attack: score(book, task, attack, group) for attack in attacks}
-    most = max((len(series.values) for series in found.values()), default=0)
-    return {attack: series for attack, series in found.items() if most and len(series.values) == most}
-
-
-def met(book: Book, task: Task, group: str) -> Scores:
-    """Scores under the suite, for defenses that meet it; none for others."""
-    return attacked(book, task, group, task.suite) if group in ("none", *task.whole) else {}
+    return {attack: series for attack, series in found.items() if series}
 
 
 def changes(book: Book, task: Task, one: Deployed) -> Scores:
-    """By how much a defense changes the damage of each attack that enough teams met."""
+    """By how much a defense changes the damage of each attack of the suite and of its targets."""
 
     def damage(attack: str, group: str) -> Series:
         return book.cells.series(task.run, "effect.damage", attack, group)
 
-    met = (*(task.suite if one.group in task.whole else ()), *one.targets)
-    found = {a: damage(a, one.group) - damage(a, "none") for a in dict.fromkeys(met)}
-    return {a: series for a, series in found.items() if len(series.values) >= FEWEST}
+    found = {a: damage(a, one.group) - damage(a, "none") for a in task.attacks(one)}
+    return {a: series for a, series in found.items() if len(series.values) >= CLAIM_SEEDS}
 
 
 def bytes_of(book: Book, task: Task, group: str) -> Series:
@@ -97,37 +89,45 @@ def microseconds(book: Book, group: str, known: dict[str, float]) -> str:
 
 def measured(book: Book, task: Task, known: dict[str, float]) -> str:
     """One row per defense of a task."""
+    header = ["defense", "clean", "its targets without it", "with it", "worst of the suite", "of its limited attacks"]
+    header += ["of attacks that know it", "attacks made worse", "bytes per message", "microseconds per message"]
     rows = []
     for one in (Deployed("none", ()), *task.known):
-        suite = met(book, task, one.group)
-        targets = list(attacked(book, task, one.group, one.targets).values())
         row = [f"`{group_label(one.group)}`", kept(book, task, score(book, task, None, one.group))]
-        row.append(kept(book, task, across("mean", targets)) if targets else NONE)
-        row.append(kept(book, task, worst(task, list(suite.values()))) if suite else NONE)
+        row += [under(book, task, group, one.targets, "mean") for group in ("none", one.group)]
+        row += [under(book, task, one.group, attacks) for attacks in (task.suite, task.limited)]
         if one.group == "none":
             rows.append([*row, "", "", "", ""])
             continue
-        meant = adaptive(one.group, task.run == MARKET)
-        aimed = list(attacked(book, task, one.group, meant).values())
-        row.append(kept(book, task, worst(task, aimed)) if aimed else NOT_TESTED)
-        added = bytes_of(book, task, one.group)
-        changed = list(changes(book, task, one).values())
+        aimed = task.adaptive(one)
+        row.append(under(book, task, one.group, aimed) if aimed else NOT_TESTED)
+        added, changed = bytes_of(book, task, one.group), list(changes(book, task, one).values())
         row.append(book.count(changed, "above")[1] if changed else NONE)
         rows.append([*row, book.value(added, 0) if added else NONE, microseconds(book, one.group, known)])
-    header = ("defense", "clean", "under its targets", "under the worst of the suite", "under attacks that know it")
-    return table((*header, "attacks made worse", "bytes per message", "microseconds per message"), rows)
+    shown = [at for at, name in enumerate(header) if task.limited or "limited" not in name]
+    return table([header[at] for at in shown], [[row[at] for at in shown] for row in rows])
+
+
+def under(book: Book, task: Task, group: str, attacks: Sequence[str], how: str = "worst") -> str:
+    """What is kept under the worst of several attacks, or under their mean."""
+    found = list(attacked(book, task, group, attacks).values())
+    if not found:
+        return NONE
+    return kept(book, task, worst(task, found) if how == "worst" else across(how, found))
 
 
 def worse(book: Book, task: Task) -> str:
     """The attacks that each defense makes worse, by name."""
-    found = {
-        one.group: [f"`{label(a)}`" for a, change in changes(book, task, one).items() if direction(change) == "above"]
-        for one in task.known
-    }
-    lines = [f"- `{group_label(group)}`: {', '.join(attacks)}" for group, attacks in found.items() if attacks]
-    if not any(changes(book, task, one) for one in task.known):
-        return "Not tested: five teams are too few.\n"
-    return ("\n".join(lines) or "Of those tested, no defense makes an attack worse.") + "\n"
+    found = {one.group: changes(book, task, one) for one in task.known}
+    lines = []
+    for group, changed in found.items():
+        if attacks := [f"`{label(a)}`" for a, change in changed.items() if direction(change) == "above"]:
+            lines.append(f"- `{group_label(group)}`: {', '.join(attacks)}")
+    if not (tests := sum(map(len, found.values()))):
+        return "Not evaluated yet.\n"
+    chance = book.answer(answers.given(round(tests * LEVEL / 2, 1)), 1)
+    told = f"More damage than without the defense, by an exact test at 5% without correction; by chance, {chance} such"
+    return "\n".join([f"{told} cases are expected at most.\n", *(lines or ["None."])]) + "\n"
 
 
 def detected(book: Book) -> str:
@@ -171,7 +171,7 @@ class Choice(NamedTuple):
 
     Attributes:
         group: The defenses.
-        kept: Share of the worth of messages that is left under the worst of the suite.
+        kept: Share of the worth of messages that is left under the worst of the suite's limited attacks.
         size: Bytes that it adds to each message.
         time: Microseconds per message.
     """
@@ -198,14 +198,19 @@ def mean(series: Series) -> float:
 def choices(book: Book, task: Task, known: dict[str, float]) -> list[Choice]:
     """All defenses of a task that are measured."""
     found = []
-    clean, least = score(book, task), floor(book, task)
-    for one in (Deployed("none", ()), *task.known):
-        suite, size = met(book, task, one.group), bytes_of(book, task, one.group)
-        timed = [known.get(name) for name in names(one.group) if name != "none"]
-        if suite and size and clean and least and None not in timed:
-            share = (worst(task, list(suite.values())) - least) / (clean - least)
-            found.append(Choice(one.group, share, size, sum(t for t in timed if t is not None)))
+    for group, share in least_kept(book, task, task.limited).items():
+        size, timed = bytes_of(book, task, group), [known.get(name) for name in names(group) if name != "none"]
+        if size and None not in timed:
+            found.append(Choice(group, share, size, sum(t for t in timed if t is not None)))
     return found
+
+
+def least_kept(book: Book, task: Task, attacks: Sequence[str]) -> dict[str, Series]:
+    """Share of the worth of messages that is left under the worst of some attacks, by defense."""
+    clean, least = score(book, task), floor(book, task)
+    met = {one.group: attacked(book, task, one.group, attacks) for one in (Deployed("none", ()), *task.known)}
+    whole = {group: list(found.values()) for group, found in met.items() if len(found) == len(attacks)}
+    return {group: (worst(task, found) - least) / (clean - least) for group, found in whole.items()}
 
 
 def front(book: Book, found: Sequence[Choice]) -> str:
@@ -216,13 +221,15 @@ def front(book: Book, found: Sequence[Choice]) -> str:
             time = book.answer(answers.given(round(one.time, 3)), 3)
             numbers = book.mean(one.kept, 0, percent=True), book.value(one.size, 0), time
             rows.append([f"`{group_label(one.group)}`", *numbers])
-    header = ("defense", "kept under the worst of the suite", "bytes per message", "microseconds per message")
+    header = ("defense", "kept under the worst limited attack", "bytes per message", "microseconds per message")
     return table(header, rows)
 
 
-def best(book: Book, task: Task) -> tuple[str, str]:
-    """The defense with the best worst case, chosen on half of the teams, and its score on the others."""
-    by = {group: met(book, task, group) for group in task.whole}
-    most = max((len(found) for found in by.values()), default=0)
-    options = {group: worst(task, list(found.values())) for group, found in by.items() if found and len(found) == most}
-    return book.chosen(options, task.better)
+def best(book: Book, task: Task, attacks: Sequence[str]) -> tuple[str, str]:
+    """The defense that keeps most under the worst attack, chosen on half of the teams, and what it keeps on the others.
+
+    Returns:
+        The defense, and percent of the worth of messages.
+    """
+    kept = least_kept(book, task, attacks)
+    return book.chosen({group: share * 100 for group, share in kept.items() if group != "none"}, "higher", 0)

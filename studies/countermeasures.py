@@ -6,9 +6,10 @@ python studies/countermeasures.py --page    only writes the page
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from book import LEDGER, NONE, Book, Claim, Judged
+from book import LEDGER, NONE, Book, Claim, Judged, direction
 from cells import Series
 from countered import best, carried, choices, costs, detected, front, mean, measured, score, worse
 from figures import COLORS, panels, save
@@ -21,7 +22,7 @@ from suite import (
     CHAINS,
     CUTS,
     EXCLUSIVE,
-    FILTER,
+    FILTERS,
     FRAGMENTED,
     FRAME,
     FRAMED,
@@ -70,13 +71,13 @@ def fragments(book: Book) -> str:
     return table(("attack", *(f"`{group_label(group)}`" for group in ("none", *CHAINS))), rows)
 
 
-def under(book: Book, attacker: str) -> Series:
+def under(book: Book, attacker: str, defense: str) -> Series:
     """Return of teams of nine under an attacker of ``studies/retrained.py``."""
-    return book.cells.series(RETRAINED, RETURN, None, "none", attacker)
+    return book.cells.series(RETRAINED, RETURN, None, defense, attacker)
 
 
 def retrained(book: Book) -> str:
-    """Returns under attackers that were trained without and against the filter."""
+    """Returns under attackers that were trained without and against a filter."""
     names = {
         "clean": "none, without the filter",
         "clean, defended": "none",
@@ -84,7 +85,17 @@ def retrained(book: Book) -> str:
         "attacked, defended": "trained without the filter",
         "retrained, defended": "trained against the filter",
     }
-    return table(("attacker", "return"), [[name, book.mean(under(book, key), 3)] for key, name in names.items()])
+    rows = [[name, *(book.mean(under(book, key, one), 3) for one in FILTERS)] for key, name in names.items()]
+    return table(("attacker", *(f"`{group_label(one)}`" for one in FILTERS)), [*rows, ["kept", *kept_back(book)]])
+
+
+def kept_back(book: Book) -> Iterator[str]:
+    """By filter, what is kept of the return that it averts once the attacker is retrained; a dash if it averts none."""
+    for one in FILTERS:
+        keys = ("attacked", "attacked, defended", "retrained, defended")
+        plain, behind, again = (under(book, key, one) for key in keys)
+        averts = direction(behind - plain) == "above"
+        yield book.retained(again, behind, plain) if averts else NONE
 
 
 # ---- the page
@@ -157,13 +168,14 @@ def _of_defenses(book: Book) -> dict[str, Claim]:
         "That a vote costs return where only one agent knows what another needs is not shown: {d}.",
         digits=3,
     )
-    out["retrained"] = Claim(
-        under(book, "attacked, defended") - under(book, "retrained, defended"),
-        f"An attacker that is retrained against `{FILTER}` takes back {{d}} of return.",
-        f"An attacker that is retrained against `{FILTER}` does less than before: {{d}} of return.",
-        f"That retraining against `{FILTER}` helps the attacker is not shown: {{d}} of return.",
-        digits=3,
-    )
+    for one in FILTERS:
+        out[f"retrained {one}"] = Claim(
+            under(book, "attacked, defended", one) - under(book, "retrained, defended", one),
+            f"An attacker that is retrained against `{one}` takes back {{d}} of return.",
+            f"An attacker that is retrained against `{one}` does less than before: {{d}} of return.",
+            f"That retraining against `{one}` helps the attacker is not shown: {{d}} of return.",
+            digits=3,
+        )
     return out
 
 
@@ -183,14 +195,16 @@ def _targets(book: Book) -> dict[str, Claim]:
 
 
 def advice(book: Book, judged: dict[str, Judged]) -> str:
-    """Two sentences."""
-    drop, (group, left) = judged["drop capture_full_dropout"].sentence, best(book, CAPTURE)
-    if group == NONE:
-        return drop
-    return (
-        f"{drop} Of all defenses that are deployed afterwards, `{group_label(group)}` has the best worst case over the"
-        f" suite: {left} steps, on the teams on which it was not chosen."
-    )
+    """A few sentences."""
+    told = [judged["drop capture_full_dropout"].sentence]
+    for attacks, who in ((CAPTURE.limited, "a third to a half of the messages"), (CAPTURE.suite, "all messages")):
+        group, left = best(book, CAPTURE, attacks)
+        if group != NONE:
+            told.append(
+                f"Of all defenses that are deployed afterwards, `{group_label(group)}` keeps most under the worst"
+                f" attack on {who}: {left} percent of what they are worth, on teams on which it was not chosen."
+            )
+    return " ".join(told)
 
 
 def drawn(tasks: dict[str, list[Any]]) -> Any:
@@ -211,14 +225,12 @@ def drawn(tasks: dict[str, list[Any]]) -> Any:
 
 def task_part(book: Book, task: Task, known: dict[str, float]) -> str:
     """The section of a task."""
-    suite = ", ".join(f"`{label(attack)}`" for attack in task.suite)
+    suite, limited = (", ".join(f"`{label(attack)}`" for attack in some) for some in (task.suite, task.limited))
     return "\n".join(
         [
             f"## {task.title}\n",
-            f"The suite: {suite}.\n",
+            f"The suite: {suite}{f'; limited: {limited}' if limited else ''}.\n",
             measured(book, task, known),
-            "More damage than without the defense, by an exact test at 5% without correction, among the attacks that"
-            " all ten teams met; five teams cannot show it:\n",
             worse(book, task),
         ]
     )
@@ -228,16 +240,18 @@ def made(book: Book) -> str:
     """The page."""
     known = costs()
     judged = book.judge(claims(book))
-    found = {task.title: choices(book, task, known) for task in TASKS if task.whole}
+    found = {task.title: choices(book, task, known) for task in TASKS if task.limited}
     parts = [
         save(drawn(found), book, "front", "What is kept under the worst attack against bytes per message"),
-        "What is kept of the worth of messages under the worst attack of the suite, against the bytes that a defense"
-        " adds to each message; orange: no other defense is better in one respect and worse in none.\n",
+        "What is kept of the worth of messages under the worst limited attack, against the bytes that a defense adds to"
+        " each message; orange: no other defense is better in one respect and worse in none.\n",
         "Shares in tables are what is kept of the worth of messages: 100% is the team without attack and defense, 0% a"
         " team that was trained without messages; in the market, whose directory is attacked and not its messages,"
-        " tables show returns. *Clean* below 100% is a defense's tax. *Targets* are the attacks that"
-        " a defense is made against, fixed before evaluation; the *worst* is taken team by team. *Attacks that know it*"
-        " were written against the last defense of a group; without any it is *not tested*. Microseconds are of"
+        " tables show returns. *Clean* below 100% is a defense's tax. *Targets* are the attacks that a defense is made"
+        " against, fixed before evaluation; the *worst* is taken team by team. Attacks of the suite reach all messages"
+        " on the wire, so that a defense can at best silence them; *limited* ones reach a share of them. *Attacks that"
+        " know it* were written against the last defense of a group and met five teams (ten in the market); they do"
+        " not repeat the suite, whose attacks may do more. Without any it is *not tested*. Microseconds are of"
         " [the benchmark](../benchmarks/defenses.md), summed over a group.\n",
         *(task_part(book, task, known) for task in TASKS),
         "`bristle` is left out: without an attack it keeps none of the worth of messages here, which has not been"
@@ -267,8 +281,9 @@ def made(book: Book) -> str:
         "Share of the team's messages that arrive whole.\n",
         fragments(book),
         "## An attacker that is retrained\n",
-        f"Teams of nine in Agreement, behind the frozen filter `{FILTER}`, under attackers on the links of a third of"
-        " them that learned with or without it (`studies/retrained.py`).\n",
+        "Return of teams of nine in Agreement behind a frozen filter, under attackers on the links of a third of them"
+        " that learned with or without it (`studies/retrained.py`). *Kept* is the share of the averted damage that is"
+        " still averted after the attacker is retrained, where the filter averts any.\n",
         retrained(book),
     ]
     question = "What does each defense buy, at what price, and what is left against an attacker that knows it?"

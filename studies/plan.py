@@ -242,8 +242,9 @@ STUDIES: dict[str, tuple[Grid, ...]] = {
         Grid("capture", ("covert:node=2",), (), (SAMPLED,)),
     ),
     "countermeasures": (
-        *(Grid(task.run, task.suite) for task in TASKS),
-        *(Grid(task.run, task.attacks(one), (one.group,), teams=task.teams) for task in TASKS for one in task.known),
+        *(Grid(task.run, task.declared) for task in TASKS),
+        *(Grid(task.run, task.attacks(one), (one.group,)) for task in TASKS for one in task.known),
+        *(Grid(task.run, task.adaptive(one), (one.group,), teams=task.teams) for task in TASKS for one in task.known),
         *(Grid(CAPTURE.run, (attack,), (group,)) for group, attack in TARGETED),
         *(Grid(run, TRAINED_UNDER) for base, others in TRAINED.items() for run in (base, *others)),
         *(Grid(run, (MINORITY, DROP, NOISE)) for run in OF_NINE),

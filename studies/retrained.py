@@ -68,22 +68,39 @@ def train(made: dict[str, Any], root: Path, length: int) -> tuple[Path, int, boo
         length: Env steps of a stage.
     """
     seed, last = made["seeds"][0], None
+    folder = root / made["name"] / "teams" / f"team-{seed}"
     for stage in range(1, MOST + 1):
         steps = stage * length
-        run = api.train(made, [f"training.env_steps={steps}"], root, resume=True, progress=False)
-        returns = curve(run.path / "teams" / f"team-{seed}" / "progress.jsonl")
+        if trained_for(folder) < steps:  # not before an earlier call was stopped
+            api.train(made, [f"training.env_steps={steps}"], root, resume=True, progress=False)
+        returns = curve(folder, steps)
         now = mean_of_last_fifth(returns)
-        gain = now - returns[0]
-        if last is not None and now - last < FLAT * max(gain, 1e-9):
-            return run.policy("team", seed), steps, True
+        if last is not None and now - last < FLAT * max(now - returns[0], 1e-9):
+            return folder / "policy", steps, True
         last = now
-    return run.policy("team", seed), steps, False
+    return folder / "policy", steps, False
 
 
-def curve(path: Path) -> list[float]:
-    """The attacker's mean return in each iteration."""
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return [row["episode_return"] for row in rows if row.get("episode_return") is not None]
+def progress(folder: Path) -> list[dict[str, Any]]:
+    """What is recorded of each iteration of an attacker's training; empty before it."""
+    path = folder / "progress.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def trained_for(folder: Path) -> int:
+    """Env steps for which an attacker was trained."""
+    return max((row["env_steps"] for row in progress(folder)), default=0)
+
+
+def curve(folder: Path, steps: int) -> list[float]:
+    """The attacker's mean return in each iteration up to a stage of as many env steps."""
+    rows, found = progress(folder), []
+    for row in rows:
+        if row.get("episode_return") is not None:
+            found.append(row["episode_return"])
+        if row["env_steps"] >= steps:
+            break
+    return found
 
 
 def mean_of_last_fifth(values: Sequence[float]) -> float:

@@ -1,7 +1,7 @@
 """Makes cells of what studies/retrained.py writes, so that docs/countermeasures.md can be written from them.
 
-python studies/retrained.py studies/runs/agreement_9 --defense median --seeds 0,1,2,3,4,5,6,7,8,9
-python studies/retrained_cells.py runs/retrained/retrained.jsonl    writes studies/runs/retrained/cells.jsonl
+python studies/retrained.py studies/runs/agreement_9 --defense median --root runs/median --seeds 0,1,2,3,4,5,6,7,8,9
+python studies/retrained_cells.py runs/*/retrained.jsonl    writes studies/runs/retrained/cells.jsonl
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from cells import RUNS
+from retrained import EPISODES
 from suite import RETRAINED
 
 from agentcomm.base.files import write_text
@@ -23,14 +24,15 @@ def rows(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
     for line in lines:
         team = json.loads(line)
         for label, value in team["scores"].items():
-            about = {"id": f"team-{team['seed']}|{label}", "variant": "team", "seed": team["seed"], "attack": None}
-            about |= {"status": "ok", "defense_label": "none", "conditions_label": label, "episodes": 512}
+            name = f"team-{team['seed']}|{team['defenses']}|{label}"
+            about = {"id": name, "variant": "team", "seed": team["seed"], "attack": None, "status": "ok"}
+            about |= {"defense_label": team["defenses"], "conditions_label": label, "episodes": EPISODES}
             yield about | {"metrics": {"mean_return": value}}
 
 
-def main(path: Annotated[Path, typer.Argument(help="the file that retrained.py wrote")]) -> None:
+def main(paths: Annotated[list[Path], typer.Argument(help="files that retrained.py wrote")]) -> None:
     """Write the cells."""
-    found = list(rows(path.read_text(encoding="utf-8").splitlines()))
+    found = [row for path in paths for row in rows(path.read_text(encoding="utf-8").splitlines())]
     target = RUNS / RETRAINED / "cells.jsonl"
     target.parent.mkdir(parents=True, exist_ok=True)
     write_text(target, "".join(json.dumps(row) + "\n" for row in found))

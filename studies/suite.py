@@ -2,6 +2,8 @@
 
 Targets are the attacks that a defense is made against. They were declared before anything was evaluated, with one
 exception: the lying minority of Agreement was chosen after a look at one team, on which one lying member did little.
+The attacks on a share of the messages were added once the others had shown that on the wire an attacker of all messages
+leaves nothing to any defense; they were declared before any of their cells was evaluated.
 """
 
 from __future__ import annotations
@@ -35,10 +37,10 @@ class Task(NamedTuple):
         run: The teams; their controls have no messages.
         metric: The environment's score, a metric of rows.
         better: Which way it improves.
-        suite: Attacks that defenses meet besides those that they are made against.
+        suite: Attacks on all messages, which each defense meets besides those that it is made against.
+        limited: The same attacks on a share of the messages.
         deployed: Defenses.
-        whole: Groups of defenses that meet the suite. The others meet their targets and what was written against them.
-        teams: How many teams have defenses; None for all. Cells that claims are about are evaluated for all teams.
+        teams: How many teams meet the attacks that were written against their defense, which are the slowest.
     """
 
     title: str
@@ -46,19 +48,27 @@ class Task(NamedTuple):
     metric: str
     better: Literal["higher", "lower"]
     suite: tuple[str, ...]
+    limited: tuple[str, ...]
     deployed: tuple[Deployed, ...]
-    whole: tuple[str, ...]
-    teams: int | None = None
+    teams: int = 5
 
     @property
     def known(self) -> tuple[Deployed, ...]:
         """Defenses all of whose plug-ins are installed."""
         return tuple(one for one in self.deployed if installed(one.group))
 
+    @property
+    def declared(self) -> tuple[str, ...]:
+        """The whole suite."""
+        return tuple(dict.fromkeys((*self.suite, *self.limited)))
+
     def attacks(self, one: Deployed) -> tuple[str, ...]:
-        """Attacks that a defense meets: the suite or not, its targets, and those written against it."""
-        suite = self.suite if one.group in self.whole else ()
-        return tuple(dict.fromkeys((*suite, *one.targets, *adaptive(one.group, self.run == MARKET))))
+        """Attacks that a defense meets on all teams: the suite and its targets."""
+        return tuple(dict.fromkeys((*self.declared, *one.targets)))
+
+    def adaptive(self, one: Deployed) -> tuple[str, ...]:
+        """Attacks that were written against a defense."""
+        return adaptive(one.group, self.run == MARKET)
 
 
 def names(group: str) -> tuple[str, ...]:
@@ -96,6 +106,8 @@ def _each(targets: tuple[str, ...], *groups: str) -> tuple[Deployed, ...]:
 DROP, NOISE, TAMPER, SWAP = "drop:probability=0.5", "noise", "tamper", "tamper:how=swap"
 MEMBER, REPLAY, FORGED = "tamper:node=0", "replay", "impersonate"
 GRADIENT = "gradient:epsilon=0.5,steps=1"
+SHARE = "probability=0.33"  # of the messages that an attacker with a limit reaches
+SOME = (f"noise:{SHARE}", f"tamper:{SHARE}", f"{GRADIENT},{SHARE}")
 LATE, DRIFT, FLOOD = "delay", "drift", "flood"
 ON_WIRE = (TAMPER, FORGED, REPLAY)
 
@@ -105,6 +117,7 @@ CAPTURE = Task(
     "mean_steps",
     "lower",
     (NOISE, TAMPER, MEMBER, DROP, GRADIENT),
+    (*SOME, DROP),
     (
         *_each(ON_WIRE, "authenticate", "authenticate+clip", "authenticate+hold_last", "authenticate+quarantine"),
         *_each(ON_WIRE, "authenticate+rekey", "authenticate+shut_gate", "authenticate+repair", "authenticate+audit"),
@@ -125,11 +138,6 @@ CAPTURE = Task(
         *_each((MEMBER,), "authenticate+reputation"),
         *_each((), "padding", "constant_rate", "authenticate+hop_limit", "authenticate+taint"),
     ),
-    (
-        *("authenticate", "clip", "hold_last", "authenticate+clip", "authenticate+clip+repair"),
-        *("outliers", "reconstruct", "reliability", "authenticate+reputation"),
-    ),
-    teams=5,
 )
 # Claims about single defenses, fixed before evaluation.
 TARGETED = (("authenticate", TAMPER), ("clip", NOISE), ("authenticate", GRADIENT), ("outliers", NOISE))
@@ -141,6 +149,7 @@ AGREEMENT = Task(
     "mean_return",
     "higher",
     (NOISE, MINORITY, DROP, GRADIENT),
+    (*SOME, MINORITY, DROP),
     (
         *_each((MINORITY,), "median", "trimmed_mean", "krum", "geometric_median", "w_msr", "cross_check"),
         *_each((MINORITY,), "ensemble:k=2", "graph_anomaly", "authenticate+reputation", "authenticate+median"),
@@ -148,8 +157,6 @@ AGREEMENT = Task(
         *_each((THIRD, FORGED), "authenticate"),
         *_each(("stall:node=2",), "quorum"),
     ),
-    ("median", "trimmed_mean", "krum", "ensemble:k=2", "clip", "authenticate", "authenticate+median"),
-    teams=5,
 )
 MARKET = "market"
 LISTED = ("sybil", "copied_card", "badmouth", "blast")
@@ -159,6 +166,7 @@ TRADE = Task(
     "mean_return",
     "higher",
     LISTED,
+    (),
     (
         *_each(("copied_card",), "challenge", "signed_cards"),
         *_each(("rug_pull:turn=4",), "pinning"),
@@ -170,7 +178,7 @@ TRADE = Task(
         *_each(("description",), "instruction_filter"),
         *_each(("scapegoat",), "sealed_traces"),
     ),
-    (),
+    teams=10,
 )
 TASKS = (CAPTURE, AGREEMENT, TRADE)
 CUTS = ("fragment", "fragment:how=header", "fragment:how=fake", "fragment:how=middle")
@@ -201,4 +209,5 @@ CHAINS = tuple(
 )
 
 RETRAINED = "retrained"  # cells that studies/retrained_cells.py makes
-FILTER = "median"
+# A robust mean, and the detector that averts most of what attackers do that were trained without it (on four teams).
+FILTERS = ("median", "graph_anomaly")

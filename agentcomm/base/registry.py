@@ -50,6 +50,7 @@ BASES: dict[Axis, str] = {
 }
 
 _registered: dict[tuple[Axis, str], type[Plugin]] = {}
+_imported: dict[tuple[Axis, str], tuple[dict[str, EntryPoint], type[Any]]] = {}  # found before, in these entry points
 P = TypeVar("P", bound=type[Plugin])
 
 
@@ -119,8 +120,12 @@ def find(axis: Axis, name: str) -> type[Any]:
     """
     if (axis, name) in _registered:
         return _registered[axis, name]
+    announced = _announced(axis)
+    before, imported = _imported.get((axis, name), (None, Plugin))
+    if before is announced:
+        return imported
     known, point = _announcement(axis, name)
-    twice = sorted(full for full, p in _announced(axis).items() if p.value == point.value)
+    twice = sorted(full for full, p in announced.items() if p.value == point.value)
     if len(twice) > 1:
         both = " and ".join(repr(other) for other in twice)
         raise PluginError(f"{point.value} is announced as {axis} {both}; a plug-in has one name: announce it once")
@@ -131,6 +136,7 @@ def find(axis: Axis, name: str) -> type[Any]:
         raise PluginError(_why_not(point, error)) from error
     _check_base(axis, name, plugin, point.value)
     plugin.name = known
+    _imported[axis, name] = announced, plugin
     return plugin
 
 
