@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentcomm.base.errors import ConfigError, together
+from agentcomm.base.errors import AgentcommError, ConfigError, together
 from agentcomm.base.files import writing
 from agentcomm.base.inputs import looking_in
 from agentcomm.base.plugin import foreign
@@ -118,6 +118,7 @@ def evaluate(
     address: str | None = None,
     retry_failed: bool = False,
     adaptive: bool | None = None,
+    keep_going: bool = False,
 ) -> list[dict[str, Any]]:
     """Evaluate trained teams under attacks and defenses, on common random numbers.
 
@@ -151,6 +152,8 @@ def evaluate(
             changes.
         adaptive: Whether to add, for each group of defenses, the attacks that are aimed at them (``Defense.adaptive``)
             and fit the team; their rows have ``adaptive`` set. None for the config's.
+        keep_going: Whether a plug-in of another distribution that fails its quick conformance check only marks its
+            cells as failed; otherwise, none is evaluated.
 
     Returns:
         One row per cell, as in ``cells.jsonl``.
@@ -175,13 +178,15 @@ def evaluate(
     ):
         from agentcomm.evaluation.grid import evaluate as evaluate_grid
 
-        if not isolate:
+        if not isolate and not keep_going:
             grouped = [defense for group in chosen["defenses"] for defense in group]
             _check_foreign(run.config, chosen["attacks"], grouped, [under.transport for under in chosen["conditions"]])
         shown = watch or bar or (lambda cell, done, total: None)
         evaluator = evaluator_for(run, jobs, isolate, address, check=f"{__name__}:{_check_foreign.__name__}")
         aimed = settings.adaptive if adaptive is None else adaptive
         more: dict[str, Any] = {"retry_failed": retry_failed, "adaptive": aimed}
+        if keep_going:
+            more["refuse"] = partial(_refusal, run.config, {})
         return evaluate_grid(run, **chosen, watch=shown, evaluator=evaluator, **more)
 
 
@@ -324,3 +329,21 @@ def _check_foreign(
     from agentcomm.conformance.quick import check_foreign
 
     check_foreign(config.environment, config.policy, attacks, defenses, transports)
+
+
+def _refusal(config: RunConfig, problems: dict[str, str], cell: Cell) -> str | None:
+    """What is wrong with the plug-ins of a cell; ``problems`` keeps what was found, by plug-in, empty for nothing."""
+    parts: dict[str, tuple[list[Choice], list[Choice], list[TransportConfig]]] = {
+        f"defense {defense.label}": ([], [defense], []) for defense in cell.defenses
+    }
+    if cell.attack is not None:
+        parts[f"attack {cell.attack.label}"] = ([cell.attack], [], [])
+    parts[cell.conditions.transport.model_dump_json()] = ([], [], [cell.conditions.transport])
+    for name, part in parts.items():
+        if name not in problems:
+            try:
+                _check_foreign(config, *part)
+                problems[name] = ""
+            except AgentcommError as error:
+                problems[name] = f"{type(error).__name__}: {error}"
+    return next((problems[name] for name in parts if problems[name]), None)

@@ -33,7 +33,8 @@ def grid(
 ) -> dict[Path, list[dict[str, Any]]]:
     """Evaluate a grid: environment x policy x attack x defense x budget x conditions x seed.
 
-    Everything is checked before anything runs. Cells go to the ``cells.jsonl`` of their run, so that evaluate, report
+    Everything is checked before anything runs; a plug-in of another distribution that fails its quick conformance check
+    only marks its cells as failed. Cells go to the ``cells.jsonl`` of their run, so that evaluate, report
     and rerun work on it. Finished cells are not evaluated again.
 
     Args:
@@ -77,6 +78,7 @@ def grid(
         address=address,
         retry_failed=retry_failed,
         adaptive=adaptive or config.adaptive,
+        keep_going=True,
     )
     return {run.path: evaluate(run, conditions=_conditions(config)) for run in runs}
 

@@ -23,11 +23,13 @@ ALONE = ("ray", "browser")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Group tests for ``pytest --dist loadgroup``: those that start Ray run in one process, and so do the browser's."""
+    """Group tests for ``pytest --dist loadgroup``: all that start Ray run in one process, and so do the browser's.
+
+    The others run file by file, so that what the tests of a file share is made once.
+    """
     if item.config.pluginmanager.hasplugin("xdist"):
-        for name in ALONE:
-            if item.get_closest_marker(name):
-                item.add_marker(pytest.mark.xdist_group(name))
+        alone = next((name for name in ALONE if item.get_closest_marker(name)), item.path.name)
+        item.add_marker(pytest.mark.xdist_group(alone))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

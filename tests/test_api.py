@@ -127,6 +127,7 @@ def test_mistakes_that_show_with_the_team_are_named_together(tmp_path: Path, iso
     said = str(caught.value).splitlines()
     for start in ("gates=open changes nothing", "attack 'fragment'", "defense 'codeword'"):
         assert [line for line in said if start in line], said
+    assert not made.cells.exists()
 
 
 def test_mistakes_in_several_conditions_are_named_together(run: Run) -> None:

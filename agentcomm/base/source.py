@@ -114,8 +114,13 @@ def _counts(file: Path, name: str, package: str) -> bool:
     return not installed or top in (package, "attacks", "envs", "policies")
 
 
-def _imports(source: bytes, package: str) -> Iterator[str]:
-    """Full names of all modules that a source may import."""
+@lru_cache(1024)
+def _imports(source: bytes, package: str) -> tuple[str, ...]:
+    """Full names of all modules that a source may import; the cells of a grid ask for the same sources again."""
+    return tuple(_imported(source, package))
+
+
+def _imported(source: bytes, package: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

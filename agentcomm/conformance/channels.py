@@ -75,6 +75,7 @@ def check_channel(
     """
     config: ChannelConfig = checked_config("channel", channel, Channel, arguments, quick)
     control = None if noop_control is None else checked_config("channel", channel, Channel, noop_control)
+    watched: type[_Watched] = type(channel.__name__, (_Watched,), {"name": channel.name})  # errors name the channel
     for degree in (2,) if quick else (0, 2):
         team_shape = make_team_shape(num_agents, degree)
 
@@ -83,10 +84,10 @@ def check_channel(
             slots = team_shape.degree + sum(attack.injections() for attack in attacks)
             made = channel(given, team_shape, slots)
             check_memory(made.memory, team_shape.num_worlds)
-            return Comms.between(team_shape, attacks, seed=1, channels=[_Watched(made)], step_seconds=STEP_SECONDS)
+            return Comms.between(team_shape, attacks, seed=1, channels=[watched(made)], step_seconds=STEP_SECONDS)
 
         exchanges = conversation(team_shape, 4 if quick else 7, seed=degree)
-        check_state(build, exchanges, quick)
+        check_state(build, exchanges, quick or degree == 0)
         for attacked in (False, True):
             _check_books(build(attacked), conversation(team_shape, 5 if quick else 16, seed=2))
         if control is not None:

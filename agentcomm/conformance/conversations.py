@@ -103,16 +103,18 @@ def check_state(build: Callable[[], Comms], exchanges: list[Exchange], quick: bo
         quick: Whether to check only that runs are reproducible.
     """
     ambient = torch.get_rng_state()
-    whole, used, new = carry(build(), exchanges), build(), build()
+    half = len(exchanges) // 2 + 1  # between two rounds of a step
+    first, used, new = build(), build(), build()
+    whole = carry(first, exchanges[:half])
+    saved = first.snapshot()
+    whole += carry(first, exchanges[half:])
     require(torch.equal(ambient, torch.get_rng_state()), "randomness is drawn from torch's global generator")
     again = same_heard(whole, carry(used, exchanges))
     require(again, "the same seed and messages give different results")
     if quick:
         return
-    half = len(exchanges) // 2 + 1  # between two rounds of a step
-    first, second = build(), build()
-    carry(first, exchanges[:half])
-    second.restore(first.snapshot())
+    second = build()
+    second.restore(saved)
     resumed = same_heard(whole[half:], carry(second, exchanges[half:]))
     require(resumed, "a restored run differs: some state is kept outside memory")
     others = list(range(1, first.network.team_shape.num_worlds))

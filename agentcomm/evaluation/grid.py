@@ -7,7 +7,7 @@ there are not evaluated again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -103,6 +103,7 @@ def evaluate(
     evaluator: Evaluator | None = None,
     retry_failed: bool = False,
     adaptive: bool = False,
+    refuse: Callable[[Cell], str | None] = lambda cell: None,
 ) -> list[dict[str, Any]]:
     """Evaluate every cell of the grid that is not in ``cells.jsonl`` yet, and record scenes for the player.
 
@@ -116,6 +117,7 @@ def evaluate(
         evaluator: Evaluates the cells; None to do so in this process.
         retry_failed: Whether to evaluate failed cells again, although nothing they depend on has changed.
         adaptive: Whether to add, for each group of defenses, the attacks that are aimed at them and fit the team.
+        refuse: Why a cell is not to be evaluated; its row says that it failed, and why. None for cells that are.
 
     Returns:
         The rows of the whole grid, in order.
@@ -131,7 +133,9 @@ def evaluate(
         log = event_log(run.events)
         for old, reason in stale.items():
             log.info("stale", id=old, reason=reason)
-        for name, reason in (misfits := evaluator.misfits(cells)).items():
+        refused = {cell.id: problem for cell in cells if (problem := refuse(cell)) is not None}
+        sound = [cell for cell in cells if cell.id not in refused]
+        for name, reason in (misfits := evaluator.misfits(sound) if sound else {}).items():
             log.warning("cell_skipped", id=name, reason=reason)
         cells = [cell for cell in cells if cell.id not in misfits]
         known = stored.current(stored.forget_failed(run, rows, cells) if retry_failed else rows)
@@ -141,7 +145,7 @@ def evaluate(
             if cell.id in known:
                 tally.tell(cell, 0)
                 tally.finish(cell)
-        with closing(evaluator.rows(batches(todo), tally.tell)) as finished:
+        with closing(_rows(evaluator, todo, refused, tally.tell)) as finished:
             for cell, row in finished:
                 row["provenance"] |= code
                 row |= {"identity": identities.of(cell), "replaces": stale.get(cell.id)}
@@ -152,6 +156,14 @@ def evaluate(
         stored.put_in_order(run, cells)
         evaluator.record([cell for cell in cells if known[cell.id]["status"] != "failed"])
     return [known[cell.id] for cell in cells]
+
+
+def _rows(evaluator: Evaluator, cells: Sequence[Cell], refused: Mapping[str, str], tell: Tell) -> Finished:
+    """The rows of refused cells, by id with the reason, and then those that are evaluated."""
+    for cell in cells:
+        if cell.id in refused:
+            yield cell, evaluator.about(cell) | {"status": "failed", "error": refused[cell.id], "seconds": 0.0}
+    yield from evaluator.rows(batches([cell for cell in cells if cell.id not in refused]), tell)
 
 
 def _misfits(run: Run, cells: Sequence[Cell]) -> dict[str, str]:

@@ -32,6 +32,7 @@ class Watcher:
         self.package = package
         self.restorers: list[Restore] = []
         self._seen: dict[int, object] = {}  # holds the objects, so that ids stay unique
+        self._globals: dict[int, dict[str, Any]] = {}  # by module, so that functions of one share a look
 
     def restore(self) -> bool:
         """Undo all changes; whether there were any."""
@@ -78,11 +79,13 @@ class Watcher:
         """Watch the attributes of a class, and what its methods refer to."""
         if not self._own(owner):
             return
-        names = [name for name in vars(owner) if not name.startswith("__") and name != "_abc_impl"]
+        names = {n: value for n, value in vars(owner).items() if not n.startswith("__") and n != "_abc_impl"}
         self.restorers.append(
             _names(lambda: vars(owner), lambda n, v: setattr(owner, n, v), lambda n: delattr(owner, n), names)
         )
-        for value in list(vars(owner).values()):
+        for name, value in list(vars(owner).items()):
+            if name.startswith("__pydantic_"):  # a config's schema, nested deeply; fields are watched as they are
+                continue
             value = getattr(value, "__func__", None) or getattr(value, "fget", None) or value
             self.value(value)
         for base in owner.__bases__:
@@ -96,9 +99,11 @@ class Watcher:
         self._each(cell.cell_contents for cell in function.__closure__ or () if _filled(cell))
         space = function.__globals__
         names = [name for name in _referred(function.__code__) if name in space]
-        if names:
-            self.restorers.append(_names(lambda: space, space.__setitem__, space.__delitem__, names, more=False))
+        known = self._globals.setdefault(id(space), {})
+        if names and not known:
+            self.restorers.append(_names(lambda: space, space.__setitem__, space.__delitem__, known, more=False))
         for name in names:
+            known.setdefault(name, space[name])
             self.value(space[name])
 
 
@@ -111,16 +116,17 @@ def _names(
     read: Callable[[], Mapping[str, Any]],
     assign: Callable[[str, Any], None],
     delete: Callable[[str], None],
-    names: list[str],
+    before: Mapping[str, Any],
     more: bool = True,
 ) -> Restore:
     """Restores which objects some names stand for; with ``more``, new names are deleted."""
-    space = read()
-    before = {name: space[name] for name in names}
-    count = len(space)
+    count = len(read())
 
     def restore() -> bool:
         now, changed = read(), False
+        same = before.keys() <= now.keys() and all(map(is_, map(now.get, before), before.values()))
+        if same and not (more and len(now) > count):
+            return False  # the usual case, without a call per name
         for name, value in before.items():
             if name not in now or not _kept(now[name], value):
                 assign(name, value)

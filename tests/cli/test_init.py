@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import agentcomm
 
 from agentcomm.base import registry
 from agentcomm.base.values import parse_yaml
@@ -90,15 +90,17 @@ def test_the_example_of_a_plug_in_of_ones_own_is_a_command_that_works(tmp_path: 
     said = command("list", "environments", "zoo_of_list", "--plugins", "listed_zoo", cwd=tmp_path).stdout
     example = said.partition("example: agentcomm ")[2]
     assert "--plugins listed_zoo" in example
-    agentcomm(*shlex.split(example), cwd=tmp_path)
+    del sys.modules["listed_zoo"], registry._registered["environment", "zoo_of_list"]  # as in another process
+    command(*shlex.split(example), cwd=tmp_path)
     assert (tmp_path / "mine.yaml").exists()
 
 
 @pytest.mark.ray
-def test_a_written_config_trains_as_it_is(tmp_path: Path) -> None:
-    agentcomm("init", cwd=tmp_path)
+@pytest.mark.usefixtures("ray_running")
+def test_a_written_config_trains_as_it_is(tmp_path: Path, command: Command) -> None:
+    command("init", cwd=tmp_path)
     few = ["training.env_steps=256", "training.worlds=16", "training.evaluation_worlds=8", "evaluation.episodes=8"]
-    said = agentcomm("train", "mine.yaml", *few, cwd=tmp_path)
+    said = command("train", "mine.yaml", *few, cwd=tmp_path)
     assert "agentcomm evaluate runs/mine" in said.stdout
     assert said.stderr == ""
-    assert "drop(probability=0.5)" in agentcomm("evaluate", "runs/mine", cwd=tmp_path).stdout
+    assert "drop(probability=0.5)" in command("evaluate", "runs/mine", cwd=tmp_path).stdout

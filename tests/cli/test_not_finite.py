@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from processes import agentcomm, rows
+from processes import rows
 from small import small_data
 
-pytestmark = pytest.mark.ray
+from agentcomm.base import registry
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_running")]
 ENVIRONMENT = """
 from dataclasses import replace
 from agentcomm.base.registry import find, register
@@ -30,18 +35,19 @@ class Spoiled(find("environment", "predator_prey")):
 ERROR = "environment 'spoiled': reward of agent 'predator_1' in world 5, step"
 
 
-def test_training_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+def test_training_keeps_the_last_good_checkpoint(tmp_path: Path, command: Callable[..., Any]) -> None:
     (tmp_path / "spoiled.py").write_text(ENVIRONMENT)
     environment = {"name": "spoiled", "size": 3, "predators": 3, "max_steps": 6}
     own = {"plugins": ["spoiled"], "environment": environment, "control": False}
     data = small_data("training.env_steps=512", **own)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
-    said = agentcomm("train", "config.yaml", cwd=tmp_path, code=2)
+    said = command("train", "config.yaml", cwd=tmp_path, code=2)
     team = tmp_path / "runs" / "small" / "teams" / "team-0"
     assert f"error: team-0, iteration 3: {ERROR}" in said.stderr
     assert "The last checkpoint is runs/small/teams/team-0/checkpoints/iteration-000002; resume from it." in said.stderr
     assert [row["iteration"] for row in rows(team / "progress.jsonl")] == [1, 2]
     assert not list(team.glob("policy*"))
     (tmp_path / "spoiled.py").write_text(ENVIRONMENT.replace("20", "10**9"))
-    agentcomm("train", "config.yaml", "--resume", cwd=tmp_path)
+    del sys.modules["spoiled"], registry._registered["environment", "spoiled"]  # as in another process
+    command("train", "config.yaml", "--resume", cwd=tmp_path)
     assert [row["iteration"] for row in rows(team / "progress.jsonl")] == [1, 2, 3, 4]

@@ -1,4 +1,4 @@
-"""``agentcomm train``, and commands on what it has trained, each in a process of its own, as a user types them."""
+"""``agentcomm train``, its interruptions, and commands on what it has trained."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from agentcomm.cli.train import learned
 from agentcomm.runs.config import parse
 from benchmarks.plain_loop import PlainLoop
 
+Command = Callable[..., Any]
 pytestmark = pytest.mark.ray
 PLUGIN = """
 from agentcomm.base.registry import register
@@ -95,27 +96,29 @@ def test_the_last_numbers_of_every_team_are_shown(tmp_path: Path) -> None:
     ]
 
 
-def test_a_module_of_ones_own_is_found_beside_the_config(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("ray_running")
+def test_a_module_of_ones_own_is_found_beside_the_config(tmp_path: Path, command: Command) -> None:
     """By a remote runner, too."""
     (tmp_path / "my_attacks.py").write_text(PLUGIN)
     own = {"plugins": ["my_attacks"], "attacks": [{"name": "gentle"}], "control": False}
     data = small_data("training.runners=1", "training.env_steps=128", **own)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
-    agentcomm("train", "config.yaml", cwd=tmp_path)
+    command("train", "config.yaml", cwd=tmp_path)
     progress = rows(tmp_path / "runs" / "small" / "teams" / "team-0" / "progress.jsonl")
     assert progress[0]["first_ratio_error"] < 1e-5
     assert 0 < progress[0]["messages_dropped"] < progress[0]["messages_sent"]
-    said = agentcomm("evaluate", "runs/small", "--attack", "gentle:probability=1", cwd=tmp_path)
+    said = command("evaluate", "runs/small", "--attack", "gentle:probability=1", cwd=tmp_path)
     assert "gentle(probability=1)" in said.stdout
 
 
-def test_what_an_environment_raises_in_a_remote_runner_ends_training(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("ray_running")
+def test_what_an_environment_raises_in_a_remote_runner_ends_training(tmp_path: Path, command: Command) -> None:
     """In the terminal and in the run's events, with file and line."""
     (tmp_path / "licensed.py").write_text(BROKEN)
     environment = {"name": "licensed", "max_steps": 8}
     data = small_data("training.runners=1", plugins=["licensed"], environment=environment)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
-    said = agentcomm("train", "config.yaml", cwd=tmp_path, code=2)
+    said = command("train", "config.yaml", cwd=tmp_path, code=2)
     assert "ConnectionError: licence server does not answer" in said.stderr
     assert "licensed.py, line 9" in said.stderr
     found = rows(tmp_path / "runs" / "small" / "events.jsonl")
@@ -124,16 +127,16 @@ def test_what_an_environment_raises_in_a_remote_runner_ends_training(tmp_path: P
     assert not list((tmp_path / "runs" / "small").rglob("checkpoints/*"))
 
 
-def test_evaluate_and_report(copied: Path) -> None:
-    said = agentcomm("evaluate", "runs/small", "--attack", "drop", "--defense", "clip", cwd=copied)
+def test_evaluate_and_report(copied: Path, command: Command) -> None:
+    said = command("evaluate", "runs/small", "--attack", "drop", "--defense", "clip", cwd=copied)
     assert "retrained without messages" in said.stdout
     assert "drop" in said.stdout
-    said = agentcomm("report", "runs/small", cwd=copied)
+    said = command("report", "runs/small", cwd=copied)
     assert "runs/small/report.html" in said.stdout.replace("\n", "")
     assert (copied / "runs" / "small" / "report.html").stat().st_size > 10_000
 
 
-def test_a_second_run_into_the_same_folder_is_refused(trained: Path, command: Callable[..., Any]) -> None:
+def test_a_second_run_into_the_same_folder_is_refused(trained: Path, command: Command) -> None:
     said = command("train", "config.yaml", cwd=trained, code=2)
     assert "already holds a run" in said.stderr
     assert "--resume" in said.stderr
@@ -141,10 +144,11 @@ def test_a_second_run_into_the_same_folder_is_refused(trained: Path, command: Ca
     assert "differs in training.worlds" in said.stderr
 
 
-def test_a_run_can_be_given_more_seeds(copied: Path, command: Callable[..., Any]) -> None:
+@pytest.mark.usefixtures("ray_running")
+def test_a_run_can_be_given_more_seeds(copied: Path, command: Command) -> None:
     teams = copied / "runs" / "small" / "teams"
     before = (teams / "team-0" / "policy" / "policy.safetensors").read_bytes()
-    agentcomm("train", "config.yaml", "seeds=[0, 5]", "control=false", "--resume", cwd=copied)
+    command("train", "config.yaml", "seeds=[0, 5]", "control=false", "--resume", cwd=copied)
     assert (teams / "team-5" / "policy" / "policy.json").exists()
     assert (teams / "team-0" / "policy" / "policy.safetensors").read_bytes() == before
     assert "seeds: [0, 5]" in (copied / "runs" / "small" / "config.yaml").read_text(encoding="utf-8")

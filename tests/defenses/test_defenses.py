@@ -22,7 +22,7 @@ from builders import (
     team,
     team_shape,
 )
-from forms import MESSAGE_FORMS, MISSING, STACKS, kind
+from forms import KINDS, MESSAGE_FORMS, MISSING, STACKS, kind
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -82,9 +82,12 @@ OWN = [form for form in MESSAGE_FORMS if kind(form).position == "node" and form 
 OWN = [form for form in OWN if form != "abuse wrong audience"] + ["directive"]
 # Changed on the wire, or sent in another's name: authentication refuses all of it, nothing else does.
 FALSE = [form for form in MESSAGE_FORMS if form not in (*MISSING, *MIXED, *OWN)]
+# Each form without and with authentication; what clipping adds to either, one form of each kind.
+ASKED = [*MISSING, *FALSE, *OWN]
+MATRIX = [*product(ASKED, ("none", "both")), *product([f for f in ASKED if f in KINDS], ("clip", "authenticate"))]
 
 
-@pytest.mark.parametrize(("form", "defenses"), list(product([*MISSING, *FALSE, *OWN], STACKS)))
+@pytest.mark.parametrize(("form", "defenses"), MATRIX)
 def test_matrix_of_verdicts(form: str, defenses: str) -> None:
     s = team_shape(worlds=6)
     network = comms(s, [known_attack(form, s)], known_defenses(defenses, s))
