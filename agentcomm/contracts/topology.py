@@ -157,11 +157,6 @@ class LearnedTopology(Topology[L_co]):
     learned = True
     exact: Tensor
 
-    @property
-    def learning(self) -> bool:
-        """Whether the graph is being trained: by default until training uses the executed graph."""
-        return not bool(self.exact)
-
     @abstractmethod
     def log_probability(self, source: Tensor, draw: Tensor) -> Tensor:
         """[U, N], log-probabilities of the rows [U, N, k] that were sampled by the draws [U]."""

@@ -73,8 +73,8 @@ class GraphStep:
 
     @property
     def due(self) -> bool:
-        """Whether the graph is being trained."""
-        return bool(self.topology.learning)
+        """Whether the graph still learns: until training uses the executed graph."""
+        return not bool(self.topology.exact)
 
     def on_fresh(self, rows: Mapping[str, Tensor]) -> None:
         """One step from rollouts that the model has not been updated with."""

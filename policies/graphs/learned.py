@@ -13,9 +13,7 @@ step comes before the model's, so all worlds are held out.
 the logits, and all edges outside the graph are offered as closed links. It measures the immediate effect of an
 additional edge, but not what agents would learn from it. In large teams hardly any edge is of use, and few receivers
 hear anything from which they could learn to listen; with ``dense_until`` all of them hear everybody at first, and the
-graph is cut to its best k edges per receiver once they do. Before agents can read messages, the gradient says nothing
-about edges, and an optimizer that normalizes it follows it all the same, until the softmax has no gradient left:
-``learns_from`` lets the graph wait for the model.
+graph is cut to its best k edges per receiver once they do.
 
 Unlike in the released code, the diagonal is excluded, logits start from small random numbers instead of ties, and
 edges have a learning rate of their own.
@@ -53,17 +51,9 @@ class LearnedConfig(LearnedTopologyConfig):
     dense_until: float = Field(
         0.0, ge=0, lt=1, description="share of training in which receivers keep all senders (straight_through)"
     )
-    learns_from: float = Field(
-        0.0, ge=0, lt=1, description="share of training after which the graph learns; until then only the model does"
-    )
 
     @model_validator(mode="after")
     def _dense_learns(self) -> Self:
-        if self.learns_from >= self.exact_after:
-            raise ValueError(
-                f"learns_from={self.learns_from} must be less than exact_after={self.exact_after}: a graph that is"
-                f" executed exactly is not trained any more"
-            )
         if self.dense_until and self.estimator != "straight_through":
             raise ValueError(
                 f"dense_until={self.dense_until} needs estimator='straight_through': in a dense graph nothing is"
@@ -87,11 +77,9 @@ class LearnedGraph(LearnedTopology[L_co]):
 
     Attributes:
         dense: [], nonzero while receivers keep all senders; None if they never do.
-        waits: [], nonzero while the graph does not learn yet; None if it learns from the start.
     """
 
     dense: Tensor | None
-    waits: Tensor | None
     temperature: Tensor
     _excluded: Tensor
 
@@ -101,7 +89,6 @@ class LearnedGraph(LearnedTopology[L_co]):
         self.needs_held_out = config.estimator == "straight_through"
         self._make_logits(num_agents)
         self.register_buffer("dense", torch.tensor(1.0) if config.dense_until else None)
-        self.register_buffer("waits", torch.tensor(1.0) if config.learns_from else None)
         self.register_buffer("temperature", torch.tensor(config.temperature))
         self.register_buffer("exact", torch.tensor(0.0))
         self.register_buffer("_excluded", torch.eye(num_agents, dtype=torch.bool), persistent=False)
@@ -120,11 +107,6 @@ class LearnedGraph(LearnedTopology[L_co]):
     def degree(self) -> int:  # type: ignore[override]
         """k; while the graph is dense, all senders."""
         return self._most if self.dense is not None and bool(self.dense) else self._kept
-
-    @property
-    def learning(self) -> bool:
-        """Whether the graph is being trained."""
-        return super().learning and not (self.waits is not None and bool(self.waits))
 
     @property
     def _most(self) -> int:
@@ -151,8 +133,6 @@ class LearnedGraph(LearnedTopology[L_co]):
         self.exact.fill_(float(progress >= c.exact_after))
         if self.dense is not None:
             self.dense.fill_(float(progress < c.dense_until))
-        if self.waits is not None:
-            self.waits.fill_(float(progress < c.learns_from))
 
     def draw(self, num_worlds: int, generator: torch.Generator) -> Tensor:
         """One draw per world, ``graphs`` different ones; all ``EXACT`` in the final phase."""

@@ -61,20 +61,6 @@ def test_only_straight_through_learns_from_a_dense_graph() -> None:
     assert "topology.dense" not in PlainLoop(dense(dense_until=0.0)).policy.state_dict(), "older weights still fit"
 
 
-def test_a_graph_waits_until_the_model_has_learned() -> None:
-    loop = PlainLoop(dense(learns_from=0.25))
-    topology = loop.policy.topology
-    moved = []
-    for _ in range(4):
-        before = topology.logits().detach().clone()
-        loop.iterate()
-        moved.append(not torch.equal(before, topology.logits()))
-    assert moved == [False, True, True, False]
-    with pytest.raises(AgentcommError, match=r"learns_from=0\.75 must be less than exact_after=0\.75"):
-        dense(learns_from=0.75)
-    assert "topology.waits" not in PlainLoop(dense()).policy.state_dict(), "older weights still fit"
-
-
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_running")
 @pytest.mark.parametrize("at", [1, 2, 3])
