@@ -4,6 +4,10 @@ An agent's guess counts in one step of an episode, which it is told when it come
 gate that opens in that step only earns 1 - c and is the best one. Printed for each seed: the share of open gates that
 were open in the right step (precision), and the share of right steps in which gates were open (recall), both greedy.
 
+Settings are the same for all initial logits. Agents whose gates start closed must still hear enough to learn to read
+messages, so a share of straight-through gates is forced open, gates that are actions have an entropy bonus, and prices
+rise in the second half of training.
+
 python studies/hint_gate.py --kind straight_through --price 0.03 --logit 3 --seeds 10
 """
 
@@ -29,15 +33,16 @@ from benchmarks.plain_loop import PlainLoop
 WORLDS, STEPS, MEMBERS = 64, 8, 2
 KINDS, PRICES, LOGITS, SIDES = ("straight_through", "action"), (0.03, 0.1), (3.0, 0.0, -3.0), ("receiver", "sender")
 GOOD = 0.95
+GATE = {"forced_open": 0.3, "free_until": 0.5, "full_from": 0.9}  # forced_open acts on straight-through gates only
+PPO = {"gamma": 0.0, "entropy": 0.05, "final_entropy": 0.05, "gate_entropy": 0.05}  # gate_entropy on the others only
 
 
 def settings(updates: int, side: str, ppo: dict[str, Any] | None = None, **gate: Any) -> RunConfig:
     """Two agents, each of which must guess the other's secret in one of eight steps."""
     environment = {"name": "oracle_hint", "members": MEMBERS, "max_steps": STEPS, "moment": "random", "shown_to": side}
-    policy = {"name": "commformer", "width": 32, "blocks": 0, "topology": "full", "gate": {"side": side, **gate}}
+    policy = {"name": "commformer", "width": 32, "blocks": 0, "topology": "full", "gate": {"side": side} | GATE | gate}
     # Steps do not depend on each other, and a guess without information is to stay one.
-    ppo = {"gamma": 0.0, "entropy": 0.05, "final_entropy": 0.05} | (ppo or {})
-    training: dict[str, Any] = {"worlds": WORLDS, "fragment": STEPS, "evaluate_every": 0, "ppo": ppo}
+    training: dict[str, Any] = {"worlds": WORLDS, "fragment": STEPS, "evaluate_every": 0, "ppo": PPO | (ppo or {})}
     training["env_steps"] = updates * WORLDS * STEPS
     return parse({"name": "hint", "environment": environment, "policy": policy, "training": training}, "hint_gate")
 
