@@ -49,6 +49,7 @@ REASONS = {
     "audit": HASHES,
     "authenticate": HASHES,
     "capability": HASHES,
+    "bristle": "sorts each inbox four times, by distance and then by place: half of it",
     "codeword": "compares every part of a payload with all codewords",
     "cross_check": PAIRS,
     "ensemble": "the policy decides once per subset",
