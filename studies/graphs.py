@@ -146,6 +146,7 @@ def made(book: Book) -> str:
         "In closed form, for agents that make the best of what they hear; tests hold scripted agents against them.\n",
         "## What learning the graph adds\n",
         shares(book),
+        "Where no teams were trained without messages, the known answer of such agents stands in for them.\n",
         "## All eight graphs of Predator-Capture-Prey\n",
         eight(book),
         best(book),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import answers
 from book import Book
 from cells import Series
 from plan import OWN, Conditions
@@ -34,6 +35,10 @@ def silent(book: Book, task: Scenario, rule: Rule = "greedy") -> Series:
 
 
 def share(book: Book, task: Scenario) -> Series:
-    """The part of the worth of messages that a learned graph adds to a random one with as many links."""
-    learned = score(book, task)
-    return (learned - score(book, task, task.graphs["random"])) / (learned - silent(book, task))
+    """The part of the worth of messages that a learned graph adds to a random one with as many links.
+
+    Where no teams were trained without messages, the known answer of such agents stands in.
+    """
+    learned, without = score(book, task), silent(book, task)
+    least = without if without or task.silent is None else answers.value(task.silent)
+    return (learned - score(book, task, task.graphs["random"])) / (learned - least)
