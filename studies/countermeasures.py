@@ -11,7 +11,7 @@ from typing import Any
 
 from book import LEDGER, NONE, Book, Claim, Judged, direction
 from cells import Series
-from countered import best, carried, choices, costs, detected, front, mean, measured, score, worse
+from countered import best, carried, choices, costs, detected, front, least_kept, mean, measured, score, worse
 from figures import COLORS, panels, save
 from hardened import RETURN, certified, damage, dropped, ensembles, exclusive, outvoted, trained
 from plan import group_label, label
@@ -200,9 +200,11 @@ def advice(book: Book, judged: dict[str, Judged]) -> str:
     for attacks, who in ((CAPTURE.limited, "a third to a half of the messages"), (CAPTURE.suite, "all messages")):
         group, left = best(book, CAPTURE, attacks)
         if group != NONE:
+            without = book.mean(least_kept(book, CAPTURE, attacks)["none"] * 100, 0)
             told.append(
                 f"Of all defenses that are deployed afterwards, `{group_label(group)}` keeps most under the worst"
-                f" attack on {who}: {left} percent of what they are worth, on teams on which it was not chosen."
+                f" attack on {who}: {left} percent of what they are worth, on teams on which it was not chosen, beside"
+                f" {without} without a defense."
             )
     return " ".join(told)
 
