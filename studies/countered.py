@@ -109,9 +109,9 @@ def measured(book: Book, task: Task, known: dict[str, float]) -> str:
 
 
 def under(book: Book, task: Task, group: str, attacks: Sequence[str], how: str = "worst") -> str:
-    """What is kept under the worst of several attacks, or under their mean."""
+    """What is kept under the mean of several attacks, or under the worst if all of them are scored."""
     found = list(attacked(book, task, group, attacks).values())
-    if not found:
+    if not found or (how == "worst" and attacks in (task.suite, task.limited) and len(found) < len(attacks)):
         return NONE
     return kept(book, task, worst(task, found) if how == "worst" else across(how, found))
 

@@ -1,7 +1,7 @@
 """Makes cells of what studies/hint_gate.py prints, so that docs/gates.md can be written and computed again from them.
 
 python studies/hint_gate.py > hint.log
-python studies/hint_cells.py hint.log    writes studies/runs/hint_gate/cells.jsonl
+python studies/hint_cells.py hint.log    puts them into studies/runs/hint_gate/cells.jsonl
 """
 
 from __future__ import annotations
@@ -41,11 +41,13 @@ def rows(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 
 def main(logs: Annotated[list[Path], typer.Argument(help="files with what hint_gate.py printed")]) -> None:
-    """Write the cells."""
-    found = [row for log in logs for row in rows(log.read_text(encoding="utf-8").splitlines())]
+    """Write the cells; others that are there stay."""
+    found = {row["id"]: row for log in logs for row in rows(log.read_text(encoding="utf-8").splitlines())}
     target = RUNS / HINT / "cells.jsonl"
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_text(target, "".join(json.dumps(row) + "\n" for row in found))
+    before = target.read_text(encoding="utf-8").splitlines() if target.exists() else ()
+    whole = {row["id"]: row for row in map(json.loads, before)} | found
+    write_text(target, "".join(json.dumps(row) + "\n" for row in whole.values()))
     typer.echo(f"Wrote {len(found)} cells to {target}")
 
 

@@ -134,6 +134,7 @@ HINT = "hint_gate"
 KINDS, PRICES, LOGITS = ("straight-through", "action"), ("0.03", "0.1"), ("3.0", "0.0", "-3.0")
 
 
-def hint(kind: str, price: str, logit: str) -> str:
-    """The label of conditions of a cell of the hint task."""
-    return f"{kind} gate of the receiver, price {price}, initial logit {logit}"
+def hint(kind: str, price: str, logit: str, explored: bool = True) -> str:
+    """The label of conditions of a cell of the hint task, with the present settings or those without exploration."""
+    label = f"{kind} gate of the receiver, price {price}, initial logit {logit}"
+    return f"{label}, closed gates explored" if explored else label
