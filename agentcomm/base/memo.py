@@ -18,7 +18,12 @@ class Memo:
         self._value: Tensor | None = None
 
     def of(self, parts: tuple[Tensor | None, ...], compute: Callable[[], Tensor]) -> Tensor:
-        """The result of ``compute``, which depends on ``parts`` alone; they are compared by identity and version."""
+        """The result of ``compute``, which depends on ``parts`` alone; they are compared by identity and version.
+
+        Parts that need gradients are never looked up: a result that was computed while none were recorded has no graph.
+        """
+        if any(part is not None and part.requires_grad for part in parts):
+            return compute()
         known = self._value
         if known is not None and _same(self._state, _state(known, *parts)):
             return known
