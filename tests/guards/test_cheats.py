@@ -95,7 +95,7 @@ def cell(run: Run, name: str | None, *defenses: str) -> Cell:
 
 
 def row(run: Run, name: str | None, *defenses: str) -> dict[str, Any]:
-    return Evaluator(run).row(cell(run, name, *defenses), {})
+    return Evaluator(run).row(cell(run, name, *defenses))
 
 
 def test_every_cheat_is_accounted_for() -> None:
@@ -115,7 +115,7 @@ def test_what_goes_beyond_is_counted_as_a_violation(run: Run, name: str) -> None
 def test_what_cannot_be_judged_fails(run: Run, name: str) -> None:
     weights = fingerprint(load_team(run, cell(run, None)).policy)
     evaluator = Evaluator(run)
-    found = evaluator.row(cell(run, name), {})
+    found = evaluator.row(cell(run, name))
     assert found["status"] == "failed"
     assert re.search(FAILURES[name], found["error"]), found["error"]
     assert CHEATS[name].name in found["error"] or "the code of a plug-in" in found["error"]
