@@ -185,7 +185,7 @@ class Cells:
 
     def troubles(self, grids: Iterable[Grid]) -> list[tuple[str, str, str, str, int, str]]:
         """Planned cells that are not scored: run, attack, defense, status, number of teams, and reason."""
-        found: dict[tuple[str, str, str, str], list[str]] = {}
+        found: dict[tuple[str, str, str, str], dict[str, str]] = {}  # reasons by the cell's id: grids share cells
         for grid in grids:
             for conditions in grid.conditions:
                 for attack in () if "gates" in conditions else planned(grid):
@@ -193,8 +193,8 @@ class Cells:
                         for row in self.rows(grid.run, attack, defense, conditions).values():
                             if row["status"] != "ok":
                                 key = grid.run, label(attack), defense, row["status"]
-                                found.setdefault(key, []).append(row.get("reason") or row.get("error") or "")
-        return [(*key, len(reasons), reasons[0]) for key, reasons in found.items()]
+                                found.setdefault(key, {})[row["id"]] = row.get("reason") or row.get("error") or ""
+        return [(*key, len(reasons), next(iter(reasons.values()))) for key, reasons in found.items()]
 
 
 def key_of(run: str, row: Row) -> Key:

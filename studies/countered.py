@@ -201,7 +201,8 @@ def choices(book: Book, task: Task, known: dict[str, float]) -> list[Choice]:
     for group, share in least_kept(book, task, task.limited).items():
         size, timed = bytes_of(book, task, group), [known.get(name) for name in names(group) if name != "none"]
         if size and None not in timed:
-            found.append(Choice(group, share, size, sum(t for t in timed if t is not None)))
+            time = max(sum(t for t in timed if t is not None), 0.0)  # below zero only by noise
+            found.append(Choice(group, share, size, time))
     return found
 
 
