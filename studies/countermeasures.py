@@ -213,12 +213,14 @@ def drawn(tasks: dict[str, list[Any]]) -> Any:
     """Worst case against bytes, by task."""
     figure, axes = panels(len(tasks), 3, (9.6, 3.0))
     for axis, (title, found) in zip(axes, tasks.items(), strict=True):
+        front = [one for one in found if not any(other.beats(one) for other in found)]
         for one in found:
-            on = not any(other.beats(one) for other in found)
-            color = COLORS[1] if on else COLORS[4]
+            color = COLORS[1] if one in front else COLORS[4]
             axis.plot([mean(one.size)], [100 * mean(one.kept)], "o", color=color, ms=4, alpha=0.8)
-            if on:
-                axis.annotate(one.group, (mean(one.size), 100 * mean(one.kept)), fontsize=6, color=color)
+        line = {"arrowstyle": "-", "lw": 0.5, "color": COLORS[1]}
+        for place, one in enumerate(sorted(front, key=lambda one: -mean(one.kept))):  # names below each other
+            at, text = (mean(one.size), 100 * mean(one.kept)), (0.3, 0.8 - 0.1 * place)
+            axis.annotate(one.group, at, text, "data", "axes fraction", line, fontsize=6, color=COLORS[1])
         axis.set_title(title)
         axis.set_xlabel("bytes per message")
     axes[0].set_ylabel("kept under the worst, percent")
