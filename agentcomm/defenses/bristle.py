@@ -12,9 +12,9 @@ each; a = 0.4 in the authors' code. The *integrator* puts one mean in the place 
 with sums over kept messages only. In the authors' code u is the F1 score of a model for class c on a test set. Here
 classes are the actions that a receiver takes with all messages; u_own is the F1 score with which it takes them if every
 message is its own, u_j if every message is that of slot j. As a message has no columns by class, its weight is that of
-the authors' foreign columns, from the sum of scores. The trusted test set are the clean episodes of calibration: nobody
-measures the usefulness of a message under attack, so a weight belongs to a slot, and an attacker on a useful link keeps
-it. Whoever stays near what the receiver says gets past the prioritizer.
+the authors' foreign columns, from the sum of scores. The trusted test set are the clean episodes of calibration:
+usefulness under attack is not measured, so a weight belongs to a slot, and an attacker on a useful link keeps
+it. A message near what the receiver says gets past the prioritizer.
 
 Its price without an attack is that of the method. Messages that agree with the receiver's own are nearest, so cutting
 far ones cuts dissent: on the ten teams of ``agreement_9`` it keeps 61% of what messages are worth (44 to 78%). Without
