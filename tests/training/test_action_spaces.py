@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -26,9 +25,8 @@ ATTACKS = [{"name": "gradient"}, {"name": "stall", "node": 1, "share": 0.5}, {"n
 
 
 @pytest.fixture(autouse=True)
-def _registered() -> Iterator[None]:
+def _registered() -> None:
     register("environment", "matching")(Matching)
-    yield
 
 
 def loop(space: str, policy: str = "parallel", masks: bool = False, **more: Any) -> PlainLoop:
