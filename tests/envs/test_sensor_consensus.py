@@ -40,7 +40,7 @@ def score(world: SensorConsensus, answers: Tensor) -> Tensor:
 @pytest.mark.parametrize(("members", "faulty", "noise"), [(9, 2, 0.2), (8, 3, 0.1), (5, 0, 0.3), (64, 9, 0.2)])
 @pytest.mark.parametrize("rule", RULES)
 def test_rules_earn_what_is_expected(rule: rules.Rule, members: int, faulty: int, noise: float) -> None:
-    world = make(20_000, members=members, faulty=faulty, noise=noise)
+    world = make(5_000, members=members, faulty=faulty, noise=noise)
     world.reset(seed=0)
     within_error(score(world, RULES[rule](world)), rules.expected(world.config, rule))
 
@@ -61,13 +61,13 @@ def test_known_answers_of_the_default_team() -> None:
 
 def test_answers_are_rounded_to_bins() -> None:
     """In fine bins rounding costs next to nothing; random answers are uniform on 0 .. 1."""
-    world = make(20_000, bins=256)
+    world = make(5_000, bins=256)
     world.reset(seed=0)
     step = world.step(world.bins_of(rules.trimmed_mean(world)), auto_reset=False)
     within_error(step.reward.mean(1), rules.expected(world.config, "trimmed_mean"))
     world.reset(seed=0)
     generator = torch.Generator().manual_seed(0)
-    step = world.step(torch.randint(256, (20_000, 9), generator=generator), auto_reset=False)
+    step = world.step(torch.randint(256, (5_000, 9), generator=generator), auto_reset=False)
     within_error(step.reward.mean(1), -(1 / 12 + 0.6**2 / 12) / 0.2**2)
 
 
@@ -111,7 +111,7 @@ def test_w_msr_agrees_on_graphs_that_are_robust_enough(reach: int, agrees: bool)
 
 
 def test_faulty_sensors_are_drawn_evenly_and_read_what_they_should() -> None:
-    world = make(20_000)
+    world = make(5_000)
     world.reset(seed=1)
     seen, faulty, x = (world.state[name] for name in ("readings", "faulty", "quantity"))
     assert bool((faulty.sum(1) == 2).all())
@@ -121,7 +121,7 @@ def test_faulty_sensors_are_drawn_evenly_and_read_what_they_should() -> None:
     assert set(ends.flatten().tolist()) == {0.0, 1.0}
     assert torch.equal(ends[:, 0], ends[:, 1]), "all are at the same end"
     assert float((seen - x.unsqueeze(1)).abs()[~faulty].max()) <= 0.2 + 1e-6
-    wild = make(20_000, fault="random")
+    wild = make(5_000, fault="random")
     wild.reset(seed=1)
     within_error(wild.state["readings"][wild.state["faulty"]], 0.5)
 

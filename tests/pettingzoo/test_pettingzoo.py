@@ -21,6 +21,7 @@ import envs.hallway_c
 import envs.market.task_market
 import envs.oracle_hint
 import envs.reactor
+import envs.relay.relay
 import envs.relay_line
 import envs.sensors.sensor_consensus
 import envs.traffic.traffic_junction
@@ -46,10 +47,12 @@ MAKERS = GRIDS | {
     "hallway": envs.hallway.parallel_env,
     "hallway_c": envs.hallway_c.parallel_env,
     "sensor_consensus": envs.sensors.sensor_consensus.parallel_env,
+    "relay": envs.relay.relay.parallel_env,
     "task_market": envs.market.task_market.parallel_env,
     "traffic_junction": envs.traffic.traffic_junction.parallel_env,
 }
 CHANGES = {
+    "relay": {"members": 6, "layout": "geometric", "poor": 0.5, "wiring": 2, "max_steps": 9},
     "sensor_consensus": {"members": 4, "faulty": 1, "fault": "random", "bins": 5, "max_steps": 9},
     "hallway": {"lengths": (3, 4), "clock": True, "max_steps": 9},
     "hallway_c": {"lengths": (3, 4), "clock": False, "times": 3, "max_steps": 9},
