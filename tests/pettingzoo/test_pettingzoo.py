@@ -14,6 +14,7 @@ from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 import envs.agreement
 import envs.cliques
+import envs.cyber_defense
 import envs.gridworld.predator_capture_prey
 import envs.gridworld.predator_prey
 import envs.hallway
@@ -24,6 +25,7 @@ import envs.reactor
 import envs.relay.relay
 import envs.relay_line
 import envs.sensors.sensor_consensus
+import envs.speaker_listener
 import envs.traffic.traffic_junction
 import envs.whisper
 from agentcomm.base.errors import ConfigError, PluginError
@@ -48,10 +50,14 @@ MAKERS = GRIDS | {
     "hallway_c": envs.hallway_c.parallel_env,
     "sensor_consensus": envs.sensors.sensor_consensus.parallel_env,
     "relay": envs.relay.relay.parallel_env,
+    "speaker_listener": envs.speaker_listener.parallel_env,
+    "cyber_defense": envs.cyber_defense.parallel_env,
     "task_market": envs.market.task_market.parallel_env,
     "traffic_junction": envs.traffic.traffic_junction.parallel_env,
 }
 CHANGES = {
+    "cyber_defense": {"subnets": 3, "hosts": 2, "lateral": 0.6, "entry": 0.2, "max_steps": 9},
+    "speaker_listener": {"landmarks": 4, "words": 7, "max_steps": 9},
     "relay": {"members": 6, "layout": "geometric", "poor": 0.5, "wiring": 2, "max_steps": 9},
     "sensor_consensus": {"members": 4, "faulty": 1, "fault": "random", "bins": 5, "max_steps": 9},
     "hallway": {"lengths": (3, 4), "clock": True, "max_steps": 9},
