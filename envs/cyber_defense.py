@@ -35,9 +35,9 @@ compromised host counts ``critical`` times.
 | ``critical`` | 2 | weight of the last subnet | ``downtime`` | 1 | of an offline host |
 | ``max_steps`` | 30 | | ``isolation`` | 0.5 | of an isolated subnet, per host |
 
-Floors (mean return of an agent; the scripts below in ``tests/envs/test_cyber_defense.py``): -2.5 if the host is restored
-that most logs name, the neighbors' included; -13.5 if it is one that the own subnet notices, -12.1 at random, -22.2 if
-all are isolated, -26.3 if nobody does anything.
+Floors (mean return of an agent; the scripts below in ``tests/envs/test_cyber_defense.py``): -2.5 if the host is
+restored that most logs name, the neighbors' included; -13.5 if it is one that the own subnet notices, -12.1 at random,
+-22.2 if all are isolated, -26.3 if nobody does anything.
 
 The setting is that of CAGE Challenge 4 (TTCP 2023, https://github.com/cage-challenge/cage-challenge-4): an agent per
 zone, an intruder that moves laterally, restoring costs availability, zones of higher priority, false alarms and short
@@ -49,7 +49,7 @@ Versions: 1.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -92,7 +92,7 @@ class CyberDefense(World[CyberDefenseConfig]):
     an alert; ``logged`` [B, N, K, H] bool, hosts of the K neighbors that are logged as sources; ``harmed`` [B] int64.
     """
 
-    masks_actions: ClassVar[bool] = True
+    masks_actions = True
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,8 @@ directions. A step lasts 0.1 units of time: position += 0.1 velocity, and then v
 | | |
 |---|---|
 | agents | ``speaker``, ``listener`` |
-| actions | 0 none, then a push of 1: 1 left, 2 right, 3 down, 4 up; of the speaker, its words (``words``) |
+| actions | listener: 0 none, then a push of 1: 1 left, 2 right, 3 down, 4 up; speaker: its words |
+| ``continuous`` | listener: a push to the right and up, each in -1 .. 1; speaker: the numbers of its word |
 | observation | speaker: the goal, one-hot; listener: velocity, the way to each landmark, the speaker's last word |
 | reward | both: minus the squared distance of the listener from the goal |
 | success | the listener touches the goal: a distance of at most 0.115 |
@@ -18,17 +19,20 @@ directions. A step lasts 0.1 units of time: position += 0.1 velocity, and then v
 |---|---|---|
 | ``landmarks`` | 3 | number of landmarks |
 | ``words`` | 0 | words that the world itself carries from speaker to listener, one step late; 3 in mpe2 |
+| ``continuous`` | false | pushes of any size in two directions |
 | ``max_steps`` | 25 | |
 
 By default the speaker has no words and its actions do nothing: what it has to say goes through messages.
 
-The entries of the other role are 0. Returns of scripted agents: -7.7 with messages, -15.8 without, -40.7 at random.
+The entries of the other role are 0. Returns of scripted agents: -7.7 with messages (continuous: -6.1), -15.8
+without, -40.7 at random.
 
 Known answers: a listener that knows the goal stops at it and loses nothing more; one that does not is best off in the
 middle of the landmarks, at a mean squared distance of (1 - 1 / L) 2 / 3 from the goal: 4 / 9 for L = 3
 (:func:`expected`). :func:`steer` moves a listener either way.
 
-Versions: 1. Deviations from mpe2: the speaker observes the goal one-hot instead of its color, and no words by default.
+Versions: 1. Deviations from mpe2: the speaker observes the goal one-hot instead of its color, and has no words by
+default; of continuous pushes, mpe2 takes four, to the left, right, down and up, and adds them up.
 """
 
 from __future__ import annotations
@@ -43,6 +47,9 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from agentcomm.base.errors import ConfigError
+from agentcomm.contracts.actions import ActionSpace
+from agentcomm.contracts.continuous import Continuous
+from agentcomm.contracts.discrete import Discrete
 from agentcomm.contracts.world import DrawnMessage, Observation, Transition, World, WorldConfig
 from agentcomm.pettingzoo.view import ParallelView
 from envs.canvas import AGENT, GOAL, QUIET, Mark, draw, frame
@@ -62,6 +69,7 @@ class SpeakerListenerConfig(WorldConfig):
     words: int = Field(
         0, ge=0, le=16, description="words that the world carries from the speaker to the listener; 3 in mpe2"
     )
+    continuous: bool = Field(False, description="pushes of any size in -1 .. 1 in two directions, not one of four")
     max_steps: int = Field(25, ge=1, description="steps of an episode")
 
 
@@ -69,15 +77,15 @@ class SpeakerListener(World[SpeakerListenerConfig]):
     """B copies of Speaker-Listener.
 
     State: ``position`` and ``velocity`` [B, 2] float32 of the listener; ``speaker`` [B, 2] and ``landmarks`` [B, L, 2]
-    float32; ``goal`` [B] int64; ``word`` [B] int64, the speaker's last, -1 for none.
+    float32; ``goal`` [B] int64; ``word`` [B, words] float32, the speaker's last, 0 before the first.
     """
 
     agents = ("speaker", "listener")
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
-        """Without words, and with more of them than there are pushes."""
-        return {"": {}, "words": {"landmarks": 2, "words": 6}}
+        """Without words, with more of them than there are pushes, and with continuous pushes."""
+        return {"": {}, "words": {"landmarks": 2, "words": 6}, "continuous": {"words": 1, "continuous": True}}
 
     def __init__(self, config: SpeakerListenerConfig, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:
         super().__init__(config, num_worlds, device)
@@ -85,6 +93,11 @@ class SpeakerListener(World[SpeakerListenerConfig]):
             raise ConfigError("speaker_listener observes positions: use observation=dense")
         moves = ("none", "left", "right", "down", "up")
         self.action_names = (*moves, *(f"word_{number}" for number in range(len(moves), config.words)))
+        # The speaker needs an action, even if it has nothing to say.
+        words, wide = max(config.words, 1), max(config.words, 2)
+        self._actions: ActionSpace = Discrete(self.action_names, sizes=(words, len(moves)))
+        if config.continuous:
+            self._actions = Continuous((-1.0,) * wide, (1.0,) * wide, dimensions=(words, 2))
         self.layout = Observation("dense", 3 * config.landmarks + 2 + config.words)
         self._pushes = torch.tensor(PUSHES, device=self.device)
         zero = torch.zeros(num_worlds, 2, device=self.device)
@@ -94,8 +107,13 @@ class SpeakerListener(World[SpeakerListenerConfig]):
             "speaker": zero.clone(),
             "landmarks": torch.zeros(num_worlds, config.landmarks, 2, device=self.device),
             "goal": torch.zeros(num_worlds, dtype=torch.int64, device=self.device),
-            "word": torch.full((num_worlds,), -1, device=self.device),
+            "word": torch.zeros(num_worlds, config.words, device=self.device),
         }
+
+    @property
+    def actions(self) -> ActionSpace:
+        """Pushes of the listener and words of the speaker."""
+        return self._actions
 
     @property
     def roles(self) -> tuple[int, ...]:
@@ -123,7 +141,7 @@ class SpeakerListener(World[SpeakerListenerConfig]):
         self.state["landmarks"][worlds] = places[..., 2:, :]
         self.state["velocity"][worlds] = 0.0
         self.state["goal"][worlds] = goal
-        self.state["word"][worlds] = -1
+        self.state["word"][worlds] = 0.0
 
     def _read(self, scene: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         check_keys(scene, ("listener", "landmarks", "goal"))
@@ -140,18 +158,21 @@ class SpeakerListener(World[SpeakerListenerConfig]):
 
     def advance(self, actions: Tensor, generator: torch.Generator) -> Transition:
         """Move the listener, and hand on the word of the speaker."""
-        moves = actions[:, LISTENER]
-        push = self._pushes[torch.where(moves < len(PUSHES), moves, 0)]
+        said, moves, words = actions[:, SPEAKER], actions[:, LISTENER], self.config.words
+        if self.config.continuous:
+            push, word = moves[:, :2], said[:, :words]
+        else:
+            push = self._pushes[moves]
+            word = one_hot(said, len(self.action_names))[:, :words].float()
         velocity = self.state["velocity"]
-        said = actions[:, SPEAKER]
         self.state |= {
             "position": self.state["position"] + STEP * velocity,
             "velocity": (1 - DAMPING) * velocity + STEP * PUSH * push,
-            "word": said.masked_fill(said >= self.config.words, -1),
+            "word": word.clone(),
         }
         reward = -self._to_goal().square().sum(1, keepdim=True)
         never = torch.zeros(self.num_worlds, dtype=torch.bool, device=self.device)
-        return Transition(reward.expand(-1, 2).clone(), never, torch.ones_like(actions, dtype=torch.bool))
+        return Transition(reward.expand(-1, 2).clone(), never, never.logical_not().unsqueeze(1).expand(-1, 2).clone())
 
     @property
     def goals(self) -> Tensor:
@@ -168,8 +189,7 @@ class SpeakerListener(World[SpeakerListenerConfig]):
         state = {name: value[chosen] for name, value in self.state.items()}
         goal = one_hot(state["goal"], self.config.landmarks).float()
         ways = (state["landmarks"] - state["position"].unsqueeze(1)).flatten(1)
-        word = one_hot(state["word"] + 1, self.config.words + 1)[:, 1:].float()
-        heard = torch.cat([torch.zeros_like(goal), state["velocity"], ways, word], 1)
+        heard = torch.cat([torch.zeros_like(goal), state["velocity"], ways, state["word"]], 1)
         told = torch.cat([goal, torch.zeros_like(heard[:, goal.shape[1] :])], 1)
         return torch.stack([told, heard], 1)
 
@@ -183,9 +203,9 @@ class SpeakerListener(World[SpeakerListenerConfig]):
         return super().facts() | {"goal": goal}
 
     def scene(self, world: int) -> dict[str, Any]:
-        """All places, the goal, and the speaker's last word (-1 for none)."""
-        found: dict[str, Any] = {name: int(self.state[name][world]) for name in ("goal", "word")}
-        for name in ("position", "speaker", "landmarks"):
+        """All places, the goal, and the speaker's last word."""
+        found: dict[str, Any] = {"goal": int(self.state["goal"][world])}
+        for name in ("position", "speaker", "landmarks", "word"):
             found[name] = (self.state[name][world].double() * 1e4).round().div(1e4).tolist()
         return found
 
@@ -223,18 +243,21 @@ def _two(scene: Mapping[str, Any]) -> tuple[list[float], list[float]]:
 
 
 def steer(world: SpeakerListener, target: Tensor) -> Tensor:
-    """[B, 2] int64, actions with which the listener comes to rest at a target [B, 2].
+    """[B, 2, ...], actions with which the listener comes to rest at a target [B, 2].
 
-    It looks at where it would come to rest, velocity / 2.5 further on, and pushes along the direction in which that is
-    farthest from the target, by which the place of rest moves by 0.2.
+    It looks at where it would come to rest, which a push of 1 moves by 0.2, and pushes along the direction in which
+    that is farthest from the target; along both, as far as it is necessary, if pushes are continuous.
     """
-    rest = place_of_rest(world)
-    off = target - rest
+    off, reach = target - place_of_rest(world), STEP * STEP * PUSH / DAMPING
+    if world.config.continuous:
+        push = (off / reach).clamp(-1.0, 1.0)
+        actions = torch.zeros(len(off), 2, *world.actions.shape, device=world.device)
+        actions[:, LISTENER, :2] = push
+        return actions
     along = off.abs().argmax(1)
     way = off.gather(1, along.unsqueeze(1)).squeeze(1)
-    push = 1 + 2 * along + (way > 0)
-    still = way.abs() < STEP * STEP * PUSH / DAMPING / 2
-    return torch.stack([torch.zeros_like(push), push.masked_fill(still, 0)], 1)
+    move = (1 + 2 * along + (way > 0)).masked_fill(way.abs() < reach / 2, 0)
+    return torch.stack([torch.zeros_like(move), move], 1)
 
 
 def place_of_rest(world: SpeakerListener) -> Tensor:
@@ -243,12 +266,12 @@ def place_of_rest(world: SpeakerListener) -> Tensor:
 
 
 def told(world: SpeakerListener) -> Tensor:
-    """[B, 2] int64, actions of a listener that knows the goal."""
+    """[B, 2, ...], actions of a listener that knows the goal."""
     return steer(world, world.goals)
 
 
 def silent(world: SpeakerListener) -> Tensor:
-    """[B, 2] int64, actions of a listener that does not: it goes to the middle of the landmarks."""
+    """[B, 2, ...], actions of a listener that does not: it goes to the middle of the landmarks."""
     return steer(world, world.state["landmarks"].mean(1))
 
 
@@ -260,9 +283,10 @@ def expected(config: SpeakerListenerConfig, team: Literal["silent", "told"]) -> 
 def parallel_env(
     landmarks: int = 3,
     words: int = 0,
+    continuous: bool = False,
     max_steps: int = 25,
     render_mode: Literal["ansi", "rgb_array"] | None = None,
 ) -> ParallelView:
     """One Speaker-Listener world as a PettingZoo parallel environment."""
-    config = SpeakerListenerConfig(landmarks=landmarks, words=words, max_steps=max_steps)
+    config = SpeakerListenerConfig(landmarks=landmarks, words=words, continuous=continuous, max_steps=max_steps)
     return ParallelView(SpeakerListener(config), "speaker_listener", render_mode)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -21,13 +22,14 @@ def make(worlds: int = 1, **arguments: Any) -> SpeakerListener:
     return SpeakerListener(SpeakerListenerConfig(**arguments), worlds)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_dynamics_are_those_of_mpe2(seed: int) -> None:
-    theirs = pytest.importorskip("mpe2.simple_speaker_listener_v4").parallel_env()
+@pytest.mark.parametrize("continuous", [False, True])
+@pytest.mark.parametrize("seed", range(2))
+def test_dynamics_are_those_of_mpe2(seed: int, continuous: bool) -> None:
+    theirs = pytest.importorskip("mpe2.simple_speaker_listener_v4").parallel_env(continuous_actions=continuous)
     seen, _ = theirs.reset(seed=seed)
     their_world = theirs.unwrapped.world
     speaker, listener = their_world.agents
-    ours = make(words=3)
+    ours = make(words=3, continuous=continuous)
     landmarks = [landmark.state.p_pos.tolist() for landmark in their_world.landmarks]
     goal = their_world.landmarks.index(speaker.goal_b)
     ours.reset(scene={"listener": listener.state.p_pos.tolist(), "landmarks": landmarks, "goal": goal})
@@ -36,11 +38,23 @@ def test_dynamics_are_those_of_mpe2(seed: int) -> None:
         observed = ours.observe()[0]
         assert observed[1, 3:].tolist() == pytest.approx(seen["listener_0"].tolist(), abs=1e-5)
         assert int(observed[0, :3].argmax()) == int(seen["speaker_0"].argmax())
-        word, move = torch.randint(3, (), generator=generator), torch.randint(5, (), generator=generator)
-        seen, rewards, _, truncated, _ = theirs.step({"speaker_0": int(word), "listener_0": int(move)})
-        step = ours.step(torch.stack([word, move]).unsqueeze(0), auto_reset=False)
+        joint, their_joint = draw(continuous, generator)
+        seen, rewards, _, truncated, _ = theirs.step(their_joint)
+        step = ours.step(joint, auto_reset=False)
         assert step.reward[0].tolist() == pytest.approx([rewards["speaker_0"], rewards["listener_0"]], abs=1e-5)
         assert all(truncated.values()) == step.truncated.item() == (number == 24)
+
+
+def draw(continuous: bool, generator: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
+    """Random actions for one world of ours, and the same for mpe2."""
+    if not continuous:
+        word, move = torch.randint(3, (), generator=generator), torch.randint(5, (), generator=generator)
+        return torch.stack([word, move]).unsqueeze(0), {"speaker_0": int(word), "listener_0": int(move)}
+    word, push = torch.rand(3, generator=generator), 2 * torch.rand(2, generator=generator) - 1
+    x, y = push.tolist()
+    four = np.array([0, max(-x, 0), max(x, 0), max(-y, 0), max(y, 0)], np.float32)
+    joint = torch.stack([word, torch.cat([push, torch.zeros(1)])]).unsqueeze(0)
+    return joint, {"speaker_0": word.numpy(), "listener_0": four}
 
 
 def play(world: SpeakerListener, act: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -62,9 +76,10 @@ def test_floors() -> None:
     told_last, told_total, success = play(world, speaker_listener.told)
     assert float(told_last.mean()) == pytest.approx(speaker_listener.expected(world.config, "told"), abs=0.01)
     assert float(success.float().mean()) > 0.85
-    _, random_total, _ = play(world, lambda w: torch.randint(5, (w.num_worlds, 2), generator=generator))
-    returns = [float(value.mean()) for value in (told_total, total, random_total)]
-    assert returns == pytest.approx([-7.7, -15.8, -40.7], rel=0.04)
+    _, random_total, _ = play(world, lambda w: w.actions.draw((w.num_worlds, 2), generator, w.device))
+    _, smooth_total, _ = play(make(4_000, continuous=True), speaker_listener.told)
+    returns = [float(value.mean()) for value in (told_total, smooth_total, total, random_total)]
+    assert returns == pytest.approx([-7.7, -6.1, -15.8, -40.7], rel=0.04)
 
 
 def test_who_sees_what() -> None:
@@ -81,22 +96,26 @@ def test_who_sees_what() -> None:
 
 
 def test_without_words_the_speaker_changes_nothing() -> None:
-    one, other = make(3), make(3)
+    world = make(3)
+    available = world.actions.available(world.device)
+    assert available is not None
+    assert available.tolist() == [[True] + [False] * 4, [True] * 5], "it has one action"
+    one, other = make(3, continuous=True), make(3, continuous=True)
     for world in (one, other):
         world.reset(seed=1)
-    first = one.step(torch.tensor([[0, 3]]).expand(3, -1))
-    second = other.step(torch.tensor([[4, 3]]).expand(3, -1))
+    first = one.step(torch.tensor([[[1.0, 0.0], [0.5, -1.0]]]).expand(3, -1, -1))
+    second = other.step(torch.tensor([[[-1.0, 0.0], [0.5, -1.0]]]).expand(3, -1, -1))
     assert torch.equal(first.observation, second.observation)
 
 
-@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=40), st.integers(0, 99))
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4)), min_size=1, max_size=40), st.integers(0, 99))
 @settings(max_examples=40, deadline=None)
 def test_the_listener_stays_within_reach(actions: list[tuple[int, int]], seed: int) -> None:
     """A push of 0.5 per step and a loss of a quarter bound its speed by 2."""
     world = make(2, words=7, max_steps=100)
     world.reset(seed)
     for number, joint in enumerate(actions):
-        step = world.step(torch.tensor([joint, joint[::-1]]), auto_reset=False)
+        step = world.step(torch.tensor([joint, (6 - joint[0], 4 - joint[1])]), auto_reset=False)
         assert bool(step.observation.isfinite().all())
         assert float(world.state["velocity"].abs().max()) <= 2.0 + 1e-5
         assert float(world.state["position"].abs().max()) <= 1 + 0.2 * (number + 1)

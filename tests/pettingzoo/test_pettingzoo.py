@@ -31,6 +31,7 @@ import envs.whisper
 from agentcomm.base.errors import ConfigError, PluginError
 from agentcomm.base.registry import build_config, find
 from agentcomm.conformance import check_seeds, check_world
+from agentcomm.contracts.discrete import Discrete as ActionSizes
 from agentcomm.contracts.world import DrawnMessage
 from agentcomm.pettingzoo.adapter import ParallelWorld, ParallelWorldConfig
 from agentcomm.pettingzoo.view import ParallelView, view
@@ -57,7 +58,7 @@ MAKERS = GRIDS | {
 }
 CHANGES = {
     "cyber_defense": {"subnets": 3, "hosts": 2, "lateral": 0.6, "entry": 0.2, "max_steps": 9},
-    "speaker_listener": {"landmarks": 4, "words": 7, "max_steps": 9},
+    "speaker_listener": {"landmarks": 4, "words": 7, "continuous": True, "max_steps": 9},
     "relay": {"members": 6, "layout": "geometric", "poor": 0.5, "wiring": 2, "max_steps": 9},
     "sensor_consensus": {"members": 4, "faulty": 1, "fault": "random", "bins": 5, "max_steps": 9},
     "hallway": {"lengths": (3, 4), "clock": True, "max_steps": 9},
@@ -92,9 +93,12 @@ def test_view_describes_itself(name: str) -> None:
     assert env.possible_agents == list(env.world.agents)
     observations, infos = env.reset(seed=0)
     assert list(observations) == list(infos) == env.agents
+    sizes = dict.fromkeys(env.agents, env.world.num_actions)
+    if isinstance(env.world.actions, ActionSizes) and env.world.actions.sizes is not None:
+        sizes = dict(zip(env.agents, env.world.actions.sizes, strict=True))
     for agent, observation in observations.items():
         assert env.observation_space(agent).contains(observation)
-        assert env.action_space(agent).n == env.world.num_actions
+        assert env.action_space(agent).n == sizes[agent]
     assert env.state_space.contains(env.state())
 
 
@@ -153,7 +157,7 @@ def test_steps_are_refused_when_wrong() -> None:
         env.step({"predator_0": 0})
     with pytest.raises(ValueError, match=r"0 \.\. 4"):
         env.step(dict.fromkeys(env.agents, 5))
-    with pytest.raises(ValueError, match="integers"):
+    with pytest.raises(ValueError, match=r"must be in Discrete\(5\), not array\(0.5\)"):
         env.step(dict.fromkeys(env.agents, 0.5))  # type: ignore[arg-type]
     *_, truncations, _ = env.step(dict.fromkeys(env.agents, 4))
     assert all(truncations.values())
