@@ -15,6 +15,7 @@ from pettingzoo.test import parallel_api_test, parallel_seed_test
 import envs.agreement
 import envs.cliques
 import envs.cyber_defense
+import envs.food.food_collector
 import envs.gridworld.predator_capture_prey
 import envs.gridworld.predator_prey
 import envs.hallway
@@ -53,14 +54,16 @@ MAKERS = GRIDS | {
     "relay": envs.relay.relay.parallel_env,
     "speaker_listener": envs.speaker_listener.parallel_env,
     "cyber_defense": envs.cyber_defense.parallel_env,
+    "food_collector": envs.food.food_collector.parallel_env,
     "task_market": envs.market.task_market.parallel_env,
     "traffic_junction": envs.traffic.traffic_junction.parallel_env,
 }
 CHANGES = {
+    "food_collector": {"members": 3, "poisons": 2, "continuous": True, "max_steps": 9},
     "cyber_defense": {"subnets": 3, "hosts": 2, "lateral": 0.6, "entry": 0.2, "max_steps": 9},
     "speaker_listener": {"landmarks": 4, "words": 7, "continuous": True, "max_steps": 9},
     "relay": {"members": 6, "layout": "geometric", "poor": 0.5, "wiring": 2, "max_steps": 9},
-    "sensor_consensus": {"members": 4, "faulty": 1, "fault": "random", "bins": 5, "max_steps": 9},
+    "sensor_consensus": {"members": 4, "faulty": 1, "fault": "random", "continuous": True, "max_steps": 9},
     "hallway": {"lengths": (3, 4), "clock": True, "max_steps": 9},
     "hallway_c": {"lengths": (3, 4), "clock": False, "times": 3, "max_steps": 9},
     "predator_prey": {"size": 6, "vision": 2, "max_steps": 9},
