@@ -25,7 +25,14 @@ from agentcomm.contracts.policy import CommPolicy, PolicyConfig
 from agentcomm.contracts.topology import TopologyChoice
 from agentcomm.contracts.world import World
 from agentcomm.pettingzoo.message_actions_calling import Caller, load_callable, module_of
-from agentcomm.pettingzoo.message_actions_inbox import Array, Messages, Received, Symbols, receive
+from agentcomm.pettingzoo.message_actions_inbox import (
+    Array,
+    Messages,
+    Received,
+    Symbols,
+    fixed_topology,
+    receive,
+)
 
 NO_LINKS = TopologyChoice(name="none")
 FULL = TopologyChoice(name="full")
@@ -84,12 +91,7 @@ class Foreign(CommPolicy[ForeignConfig]):
     def __init__(self, config: ForeignConfig, world: World) -> None:
         super().__init__(config)
         self.num_agents, self.num_actions = world.num_agents, world.num_actions
-        self.topology = config.topology.build(world.num_agents, config.messages.width)
-        if self.topology.learned or self.topology.dynamic:
-            raise ConfigError(
-                f"topology: {config.topology.name} is learned together with a policy of the testbed; choose a fixed one,"
-                " such as full, ring, exponential or random"
-            )
+        self.topology = fixed_topology(config.topology, world.num_agents, config.messages.width)
         self.width, self.gate = config.messages.width, Silence()
         self.memory_width = self.width + 1 + config.state
         rows = self.topology.degree + 1

@@ -14,15 +14,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from gymnasium.spaces import Dict, Space
+from gymnasium.spaces import Space
 from pettingzoo import ParallelEnv
 from pettingzoo.utils import BaseParallelWrapper
 
-from agentcomm.base.seeds import derive
-from agentcomm.contracts.inbox import Inbox
 from agentcomm.network.ledger import COUNTS
-from agentcomm.pettingzoo.message_actions_inbox import Messages, Received, Symbols, receive
+from agentcomm.pettingzoo.message_actions_inbox import Messages, Symbols
 from agentcomm.pettingzoo.message_actions_layer import MessageLayer
 from agentcomm.pettingzoo.message_actions_spaces import FlatSpaces, NestedSpaces
 from agentcomm.pettingzoo.spaces import check_kind

@@ -19,9 +19,10 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Sp
 from pydantic import Field
 from torch import Tensor
 
+from agentcomm.base.errors import ConfigError
 from agentcomm.base.fields import Strict
 from agentcomm.contracts.inbox import Inbox
-from agentcomm.contracts.topology import TopologyChoice
+from agentcomm.contracts.topology import Topology, TopologyChoice
 
 F = TypeVar("F", bound=Callable[..., Any])
 Array = np.ndarray[Any, Any]
@@ -179,7 +180,22 @@ def inbox_space(messages: Messages, rows: int, agents: int) -> Dict:
     )
 
 
-class Spoken(NamedTuple):
+def fixed_topology(choice: TopologyChoice, agents: int, width: int) -> Topology:
+    """Build a topology that needs no training.
+
+    Raises:
+        ConfigError: If it is learned.
+    """
+    made = choice.build(agents, width)
+    if made.learned or made.dynamic:
+        raise ConfigError(
+            f"topology: {choice.name} is learned together with a policy of the testbed; choose a fixed one, such as"
+            " full, ring, exponential or random"
+        )
+    return made
+
+
+class Declared(NamedTuple):
     """How a callable takes part as a team's policy; see :func:`foreign_policy`."""
 
     messages: Messages
@@ -211,9 +227,8 @@ def foreign_policy(
     """
 
     def declare(function: F) -> F:
-        function.spoken = Spoken(  # type: ignore[attr-defined]
-            messages or Symbols(), batched, state, TopologyChoice.model_validate(topology)
-        )
+        choice = TopologyChoice.model_validate(topology)
+        function.declared = Declared(messages or Symbols(), batched, state, choice)  # type: ignore[attr-defined]
         return function
 
     return declare

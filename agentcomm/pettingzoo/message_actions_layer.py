@@ -9,17 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agentcomm.base.errors import ConfigError, RequirementError
-from agentcomm.base.explain import explain
+from agentcomm.base.errors import RequirementError
 from agentcomm.base.registry import find
 from agentcomm.base.seeds import derive
 from agentcomm.contracts.attack import hooks
 from agentcomm.contracts.defense import ON_MESSAGES, defense_hooks
 from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.shape import TeamShape
-from agentcomm.contracts.topology import Graph, Topology, TopologyChoice
+from agentcomm.contracts.topology import Graph, TopologyChoice
 from agentcomm.contracts.traffic import Links
-from agentcomm.pettingzoo.message_actions_inbox import Array, Messages, Received, receive
+from agentcomm.pettingzoo.message_actions_inbox import Array, Messages, Received, fixed_topology, receive
 from agentcomm.runs.assembly import connect
 from agentcomm.runs.choices import Choice, TransportConfig
 from agentcomm.runs.given import attacks_of, group_of
@@ -127,21 +126,6 @@ class MessageLayer:
         graph = ask_at(self.topology, self.graph, step)
         given_up = self.comms.network.given_up(step)
         return graph if given_up is None else reselect(graph, given_up, self.topology.ranking(), alive)
-
-
-def fixed_topology(choice: TopologyChoice, agents: int, width: int) -> Topology:
-    """Build a topology that needs no training.
-
-    Raises:
-        ConfigError: If it is learned.
-    """
-    made = choice.build(agents, width)
-    if made.learned or made.dynamic:
-        raise ConfigError(
-            f"topology: {choice.name} is learned together with a policy of the testbed; choose a fixed one, such as"
-            " full, ring, exponential or random"
-        )
-    return made
 
 
 def _check_acts_on_messages(attacks: Sequence[Choice], defenses: Sequence[Choice]) -> None:

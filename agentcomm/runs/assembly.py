@@ -194,6 +194,10 @@ def check_training(config: RunConfig) -> None:
     """
     with closing(make_world(config.environment, 1)) as world:
         policy = make_policy(config.policy, world)
+        if not any(parameter.requires_grad for parameter in policy.parameters()):
+            raise ConfigError(
+                f"policy {config.policy.name!r} has no weights, so there is nothing to train; evaluate it instead"
+            )
         comms = make_comms(world, policy, config.attacks, config.defenses, transport=config.transport)
         where = deployment(world, policy)
         for defense in comms.network.defenses:
