@@ -82,8 +82,14 @@ class MessageActionWrapper(BaseParallelWrapper):  # type: ignore[misc]  # Pettin
         self.layer = MessageLayer(name, len(self._names), self.messages, topology, attacks, defenses, transport)
         make = FlatSpaces if flat else NestedSpaces
         self._spaces = {
-            agent: make(agent, env.observation_space(agent), env.action_space(agent), self.messages, self.layer.rows,
-                        len(self._names))
+            agent: make(
+                agent,
+                env.observation_space(agent),
+                env.action_space(agent),
+                self.messages,
+                self.layer.rows,
+                len(self._names),
+            )
             for agent in self._names
         }
         self._t = 0

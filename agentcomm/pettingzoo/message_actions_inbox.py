@@ -106,7 +106,7 @@ class Received(NamedTuple):
     Attributes:
         payload: [..., K, D] float32: one-hot symbols, or vectors; 0 in rows without a message.
         mask: [..., K] bool, rows with a message.
-        sender: [..., K] int64, its sender as claimed, by number; N stands for outsiders, and for nobody in the last row.
+        sender: [..., K] int64, its sender as claimed, by number; N for outsiders, and for an empty last row.
         senders: N + 1, number of names that a sender can have.
     """
 
@@ -128,14 +128,12 @@ class Received(NamedTuple):
 
     def of(self, world: int, agent: int) -> Received:
         """The inbox of one agent in one world of a batch."""
-        return Received(
-            self.payload[world, agent], self.mask[world, agent], self.sender[world, agent], self.senders
-        )
+        return Received(self.payload[world, agent], self.mask[world, agent], self.sender[world, agent], self.senders)
 
     def numpy(self) -> Received:
         """The same as arrays."""
-        parts = (part.cpu().numpy() for part in (self.payload, self.mask, self.sender))
-        return Received(*parts, self.senders)
+        payload, mask, sender = (part.cpu().numpy() for part in (self.payload, self.mask, self.sender))
+        return Received(payload, mask, sender, self.senders)
 
 
 def receive(inbox: Inbox, messages: Messages) -> Received:

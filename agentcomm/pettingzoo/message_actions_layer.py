@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -135,20 +135,20 @@ def _check_acts_on_messages(attacks: Sequence[Choice], defenses: Sequence[Choice
         RequirementError: If one does not.
     """
     for choice in attacks:
-        if other := hooks(find("attack", choice.name)) - {"on_messages"}:
-            raise RequirementError(
-                f"attack '{choice.label}' acts through {', '.join(sorted(other))}, which a wrapped environment has not:"
-                f" {ELSEWHERE}"
-            )
+        _refuse(f"attack '{choice.label}'", hooks(find("attack", choice.name)) - {"on_messages"})
     for choice in defenses:
         defense = find("defense", choice.name)
-        if other := defense_hooks(defense) - ON_MESSAGES:
-            raise RequirementError(
-                f"defense '{choice.label}' acts through {', '.join(sorted(other))}, which a wrapped environment has"
-                f" not: {ELSEWHERE}"
-            )
+        _refuse(f"defense '{choice.label}'", defense_hooks(defense) - ON_MESSAGES)
         if defense.calibration:
             raise RequirementError(
                 f"defense '{choice.label}' learns from clean episodes of the trained team, which a wrapped environment"
                 f" does not have: {ELSEWHERE}"
             )
+
+
+def _refuse(what: str, other: Collection[str]) -> None:
+    """Refuse a plug-in that acts through other hooks than those on messages."""
+    if other:
+        raise RequirementError(
+            f"{what} acts through {', '.join(sorted(other))}, which a wrapped environment does not have: {ELSEWHERE}"
+        )

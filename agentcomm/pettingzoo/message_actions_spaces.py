@@ -87,9 +87,9 @@ class FlatSpaces(NestedSpaces):
     def _actions(self, own: Space[Any]) -> Space[Any]:
         symbols = isinstance(self.messages, Symbols)
         if symbols and isinstance(own, Discrete):
-            return MultiDiscrete([int(own.n), int(self.messages.space.n)])  # type: ignore[attr-defined]
+            return MultiDiscrete([int(own.n), int(self.messages.space.n)])
         if symbols and isinstance(own, MultiDiscrete) and not np.any(own.start):
-            return MultiDiscrete([*own.nvec.ravel(), int(self.messages.space.n)])  # type: ignore[attr-defined]
+            return MultiDiscrete([*own.nvec.ravel(), int(self.messages.space.n)])
         if not symbols and isinstance(own, Box) and own.dtype.kind == "f":
             said = self.messages.space
             assert isinstance(said, Box)
@@ -113,7 +113,8 @@ class FlatSpaces(NestedSpaces):
             ValueError: If the action has the wrong length or type.
         """
         given = np.asarray(action)
-        if given.shape != self.action.shape or given.dtype.kind not in ("iu" if isinstance(self.action, MultiDiscrete) else "fiu"):
+        kinds = "iu" if isinstance(self.action, MultiDiscrete) else "fiu"
+        if given.shape != self.action.shape or given.dtype.kind not in kinds:
             raise ValueError(f"the action of agent {self.agent!r} is {action!r:.60}, not in {self.action}")
         if isinstance(self._does, Box):
             size = len(given) - self.messages.width

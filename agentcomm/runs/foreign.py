@@ -100,7 +100,7 @@ def from_callable(
         for seed, paths in enumerate(teams):
             team = Choice.model_validate(chosen | paths)
             for variant in ("team", "control") if silent is not None else ("team",):
-                _save(run, run.adopt("policy", team), variant, seed)  # type: ignore[arg-type]
+                _save(run, run.adopt("policy", team), variant, seed)
         run.write_config()
     return run
 
@@ -112,7 +112,7 @@ def _save(run: Run, choice: Choice, variant: Variant, seed: int) -> None:
         return
     with closing(make_world(environment, 1)) as world:
         policy = make_policy(choice, world, variant, seed)
-    policy.taken_over.fill_(1)  # type: ignore[operator, union-attr]
+    policy.taken_over.fill_(1)  # type: ignore[operator]
     policy_file.save(folder, policy, environment, choice, variant, seed, {"foreign": choice.arguments["make"]})
 
 
@@ -132,11 +132,12 @@ def _located(policy: Any) -> tuple[str, str]:
         module = policy.partition(":")[0]
         import_modules([module])
         return policy, module
-    module, name = getattr(policy, "__module__", None), getattr(policy, "__qualname__", "<unnamed>")
+    module = str(getattr(policy, "__module__", None))
+    name = str(getattr(policy, "__qualname__", "<unnamed>"))
     if module == "__main__" and (file := getattr(sys.modules["__main__"], "__file__", None)):
         module = Path(file).stem  # a script imports itself again, under this name
         import_modules([module], [str(Path(file).absolute().parent)])
-    if not isinstance(module, str) or module == "__main__" or not FORM.fullmatch(f"{module}:{name}"):
+    if module == "__main__" or not FORM.fullmatch(f"{module}:{name}"):
         raise ConfigError(
             f"policy: {shorten(policy)} cannot be imported again by its name; define a function at the top of a module,"
             " and give 'module:function'"

@@ -1,0 +1,84 @@
+"""Train stock RLlib PPO on an environment with messages, and evaluate what it learned under attacks and a defense.
+
+The head of a line sees a symbol, and all must name it: the others know it only from messages. Run it in the folder of
+this file, or with this folder on PYTHONPATH: evaluation imports it by its name.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import agentcomm
+from agentcomm.pettingzoo.message_actions import MessageActionWrapper
+from agentcomm.pettingzoo.message_actions_inbox import Received, Symbols, foreign_policy
+
+os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "PYTHONWARNINGS": "ignore"}
+MEMBERS, SYMBOLS = 3, 3
+SILENT = 8 * (1 + (MEMBERS - 1) / SYMBOLS) / MEMBERS  # best mean return without messages: the head knows, others guess
+
+
+def wrapped(config=None):
+    """The environment: actions carry a symbol, observations an inbox. All share the reward, so that telling pays."""
+    return MessageActionWrapper(
+        "relay_line", Symbols(symbols=SYMBOLS), team_reward=True, members=MEMBERS, symbols=SYMBOLS
+    )
+
+
+def train(folder, most=40):
+    """Train PPO as it comes, one policy for all agents, until the team beats silence; returns its mean return."""
+    from ray.rllib.algorithms.ppo import PPOConfig
+    from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv
+    from ray.tune import register_env
+
+    register_env("wrapped", lambda config: ParallelPettingZooEnv(wrapped(config)))
+    config = (
+        PPOConfig()
+        .environment("wrapped")
+        .env_runners(num_env_runners=0, rollout_fragment_length=200)
+        .multi_agent(policies={"shared"}, policy_mapping_fn=lambda *_, **__: "shared")
+        .training(train_batch_size=1000, minibatch_size=500, num_epochs=10, lr=2e-3, gamma=0.8, entropy_coeff=0.01)
+        .debugging(seed=0, log_level="ERROR")
+    )
+    algorithm, reached = config.build_algo(), 0.0
+    for number in range(most):
+        result = algorithm.train()["env_runners"]
+        reached = result["episode_return_mean"] / MEMBERS
+        print(f"{1000 * (number + 1)} env steps: mean return {reached:.2f} (silent: at most {SILENT:.2f})", flush=True)
+        if reached > SILENT + 0.9 * (8 - SILENT):
+            break
+    algorithm.get_module("shared").save_to_path(Path(folder).absolute())
+    algorithm.stop()
+    return reached
+
+
+@foreign_policy(Symbols(symbols=SYMBOLS), batched=True)
+def load(checkpoint):
+    """The trained policy as a callable: for all worlds and agents at once, logits of actions, and greedy symbols."""
+    from ray.rllib.core.rl_module import RLModule
+
+    module = RLModule.from_checkpoint(checkpoint)
+
+    def policy(observation: np.ndarray, inbox: Received):
+        seen = torch.from_numpy(inbox.flat(observation))  # [worlds, agents, W], as the wrapper shows it
+        with torch.no_grad():
+            out = module.forward_inference({"obs": seen.flatten(0, 1)})["action_dist_inputs"].numpy()
+        out = out.reshape(*observation.shape[:2], -1)
+        return out[..., :SYMBOLS], out[..., SYMBOLS:].argmax(-1)
+
+    return policy
+
+
+def main(folder="foreign_learner", most=40, episodes=1024):
+    """Train, evaluate, and write the report."""
+    reached = train(folder, most)
+    environment = f"relay_line:members={MEMBERS},symbols={SYMBOLS}"
+    run = agentcomm.from_callable(load, environment, checkpoints=folder, name="foreign_learner", episodes=episodes)
+    agentcomm.evaluate(run, attacks=["drop:probability=0.5", "impersonate"], defenses=["authenticate"])
+    return reached, agentcomm.report(run)
+
+
+if __name__ == "__main__":
+    print(main(*sys.argv[1:]))
