@@ -20,6 +20,9 @@ from pettingzoo.utils import BaseParallelWrapper
 
 from agentcomm.network.ledger import COUNTS
 from agentcomm.pettingzoo.message_actions_inbox import Messages, Symbols
+from agentcomm.pettingzoo.message_actions_inbox import Received as Received
+from agentcomm.pettingzoo.message_actions_inbox import Vectors as Vectors
+from agentcomm.pettingzoo.message_actions_inbox import foreign_policy as foreign_policy
 from agentcomm.pettingzoo.message_actions_layer import MessageLayer
 from agentcomm.pettingzoo.message_actions_spaces import FlatSpaces, NestedSpaces
 from agentcomm.pettingzoo.spaces import check_kind
