@@ -75,6 +75,9 @@ class MessageActionWrapper(BaseParallelWrapper):  # type: ignore[misc]  # Pettin
         Raises:
             AgentcommError: If the environment or a plug-in is unknown, or something does not fit.
         """
+        chosen: dict[str, Any] = {"topology": topology, "attacks": attacks, "defenses": defenses}
+        chosen |= {"transport": transport, "flat": flat, "team_reward": team_reward}
+        self._made_with = (env, messages, chosen | arguments)
         env = view(env, **arguments) if isinstance(env, str) else env
         check_kind(env, "the wrapped environment")
         super().__init__(env)
@@ -98,6 +101,10 @@ class MessageActionWrapper(BaseParallelWrapper):  # type: ignore[misc]  # Pettin
         self._t = 0
         self._said = np.zeros((len(self._names), self.messages.width), np.float32)
         self._speaks = np.zeros(len(self._names), bool)
+
+    def __reduce__(self) -> Any:
+        """Copies, as vectorizing tools make them, are new environments of the same kind; a seeded reset starts them."""
+        return _made, self._made_with
 
     def observation_space(self, agent: Any) -> Space[Any]:
         """The agent's own observation with its inbox."""
@@ -160,3 +167,7 @@ class MessageActionWrapper(BaseParallelWrapper):  # type: ignore[misc]  # Pettin
             agent: self._spaces[agent].join(observation, received.of(0, self._names.index(agent)))
             for agent, observation in observations.items()
         }
+
+
+def _made(env: Any, messages: Messages | None, chosen: dict[str, Any]) -> MessageActionWrapper:
+    return MessageActionWrapper(env, messages, **chosen)
