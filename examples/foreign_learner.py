@@ -4,6 +4,7 @@ The head of a line sees a symbol, and all must name it: the others know it only 
 this file, or with this folder on PYTHONPATH: evaluation imports it by its name.
 """
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -14,11 +15,13 @@ import torch
 import agentcomm
 from agentcomm.pettingzoo.message_actions import MessageActionWrapper, Received, Symbols, foreign_policy
 
+logging.getLogger("ray").setLevel(logging.ERROR)
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
 MEMBERS, SYMBOLS = 3, 3
 SILENT = 8 * (1 + (MEMBERS - 1) / SYMBOLS) / MEMBERS  # best mean return without messages: the head knows, others guess
 
 
+# --8<-- [start:env]
 def wrapped(config=None):
     """The environment: actions carry a symbol, observations an inbox. All share the reward, so that telling pays."""
     return MessageActionWrapper(
@@ -26,6 +29,10 @@ def wrapped(config=None):
     )
 
 
+# --8<-- [end:env]
+
+
+# --8<-- [start:train]
 def train(folder, most=40):
     """Train PPO as it comes, one policy for all agents, until the team beats silence; returns its mean return."""
     import ray
@@ -55,6 +62,10 @@ def train(folder, most=40):
     return reached
 
 
+# --8<-- [end:train]
+
+
+# --8<-- [start:load]
 @foreign_policy(Symbols(symbols=SYMBOLS), batched=True)
 def load(checkpoint):
     """The trained policy as a callable: for all worlds and agents at once, logits of actions, and greedy symbols."""
@@ -72,14 +83,36 @@ def load(checkpoint):
     return policy
 
 
+# --8<-- [end:load]
+
+
+# --8<-- [start:scripted]
+@foreign_policy(Symbols(symbols=SYMBOLS))
+def scripted(agent: str, observation: np.ndarray, inbox: Received):
+    """The same by hand: the head says what it sees and does it; the others do what the head says, and are silent."""
+    if observation.any():
+        return int(observation.argmax()), int(observation.argmax())
+    return (int(inbox.payload[0].argmax()) if inbox.mask[0] else 0), None
+
+
+# --8<-- [end:scripted]
+
+
+# --8<-- [start:main]
 def main(folder="checkpoint", most=40, episodes=1024):
-    """Train, evaluate, and write the report."""
+    """Train, evaluate both, and write their reports."""
     reached = train(folder, most)
     environment = f"relay_line:members={MEMBERS},symbols={SYMBOLS}"
-    run = agentcomm.from_callable(load, environment, checkpoints=folder, name="foreign_learner", episodes=episodes)
-    agentcomm.evaluate(run, attacks=["drop:probability=0.5", "impersonate"], defenses=["authenticate"])
-    return reached, agentcomm.report(run)
+    reports = []
+    for name, policy, weights in (("learner", load, [folder]), ("scripted", scripted, [])):
+        run = agentcomm.from_callable(policy, environment, checkpoints=weights, name=name, episodes=episodes)
+        agentcomm.evaluate(run, attacks=["drop:probability=0.5", "impersonate"], defenses=["authenticate"])
+        reports.append(agentcomm.report(run))
+    return reached, reports
+
+
+# --8<-- [end:main]
 
 
 if __name__ == "__main__":
-    print(main(*sys.argv[1:]))
+    print(*main(*sys.argv[1:]))

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from agentcomm.base.errors import ConfigError
 from agentcomm.base.inputs import InputPath
+from agentcomm.contracts.actions import ActionSpace
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import CommPolicy, PolicyConfig
 from agentcomm.contracts.topology import TopologyChoice
@@ -76,8 +77,8 @@ class Foreign(CommPolicy[ForeignConfig]):
     """A callable as a team's policy.
 
     A hidden vector has room for an agent's observation, its pending message, whether there is one, what it remembers,
-    and K rows of its inbox; after the step, for its action logits. The memory is the next message, whether there is
-    one, and what the callable remembers.
+    and K rows of its inbox; after the step, for the parameters of its action. The memory is the next message, whether
+    there is one, and what the callable remembers.
 
     Attributes:
         taken_over: [], 1 if the team acts by the callable, 0 if it acts at random.
@@ -90,18 +91,18 @@ class Foreign(CommPolicy[ForeignConfig]):
 
     def __init__(self, config: ForeignConfig, world: World) -> None:
         super().__init__(config)
-        self.num_agents, self.num_actions = world.num_agents, world.num_actions
+        self.num_agents, self.actions = world.num_agents, self.actions_in(config, world)
         self.topology = fixed_topology(config.topology, world.num_agents, config.messages.width)
         self.width, self.gate = config.messages.width, Silence()
         self.memory_width = self.width + 1 + config.state
         rows = self.topology.degree + 1
         self._sizes = [world.layout.width, self.memory_width, rows * self.width, rows, rows]
-        self._padding = max(0, self.num_actions - sum(self._sizes))
+        self._padding = max(0, self.actions.parameters - sum(self._sizes))
         self.register_buffer("taken_over", torch.tensor(0.0))
         function = load_callable(config.make, config.checkpoint)
         what = f"policy {config.make!r}"
         sizes = (config.messages, config.state, config.batched)
-        self._caller = Caller(function, what, world.agents, world.num_actions, *sizes)
+        self._caller = Caller(function, what, world.agents, self.actions, *sizes)
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
@@ -118,6 +119,11 @@ class Foreign(CommPolicy[ForeignConfig]):
         if not config.make:
             raise ConfigError("policy foreign: make names the callable, such as make: my_module:policy")
         return cls(config, world)
+
+    @classmethod
+    def actions_in(cls, config: PolicyConfig, world: World) -> ActionSpace:
+        """Continuous actions are not squashed: the callable gives them within their bounds."""
+        return world.actions.with_squashing(False)
 
     @classmethod
     def without_messages(cls, config: PolicyConfig) -> PolicyConfig:
@@ -160,7 +166,7 @@ class Foreign(CommPolicy[ForeignConfig]):
         return self._joined(seen, memory, got.payload.flatten(-2), got.mask.float(), got.sender.float())
 
     def retain(self, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Ask the callable; returns its logits, in the place of the state, and its next messages."""
+        """Ask the callable; returns its actions, in the place of the state, and its next messages."""
         if not self.taken_over:
             return torch.zeros_like(state), torch.zeros_like(memory)
         seen, kept, payload, mask, sender = (part.detach().cpu().numpy() for part in self._split(state))
@@ -168,13 +174,13 @@ class Foreign(CommPolicy[ForeignConfig]):
         received = Received(payload.reshape(rows), mask > 0, sender.astype(np.int64), self.num_agents + 1)
         got = self._caller(seen, received, kept[..., self.width + 1 :])
         after = np.concatenate([got.payload, got.speaks[..., None].astype(np.float32), got.state], -1)
-        logits = torch.from_numpy(got.logits).to(state)
-        rest = state.shape[-1] - self.num_actions
-        return torch.nn.functional.pad(logits, (0, rest)), torch.from_numpy(after).to(memory)
+        rest = state.shape[-1] - self.actions.parameters
+        does = torch.nn.functional.pad(torch.from_numpy(got.parameters).to(state), (0, rest))
+        return does, torch.from_numpy(after).to(memory)
 
     def act(self, hidden: Tensor) -> Tensor:
-        """Action logits [B, N, A], after :meth:`retain`."""
-        return hidden[..., : self.num_actions]
+        """Parameters of actions [B, N, P], after :meth:`retain`."""
+        return hidden[..., : self.actions.parameters]
 
     def value(self, hidden: Tensor) -> Tensor:
         """0: there is no critic."""

@@ -7,26 +7,31 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from agentcomm.base.calling import calling, described
 from agentcomm.base.errors import ConfigError, HookError
 from agentcomm.base.inputs import find_input
+from agentcomm.contracts.actions import ActionSpace
+from agentcomm.contracts.continuous import Continuous
+from agentcomm.contracts.discrete import MultiDiscrete
 from agentcomm.pettingzoo.message_actions_inbox import Array, Messages, Received
 
-IMPOSSIBLE = np.float32(-1e9)  # logit of the actions that were not chosen
+UNLIKELY = np.float32(-1e6)  # logit of actions that were not chosen: lower than any noise, higher than masked ones
+NARROW = np.float32(-10)  # spread of continuous actions: sampled ones differ from the chosen ones by less than 1%
 
 
 class Answers(NamedTuple):
     """What the agents of a batch do.
 
     Attributes:
-        logits: [B, N, A] float32 action logits.
+        parameters: [B, N, P] float32, parameters of their action distributions.
         payload: [B, N, D] float32, their next messages; 0 for those that say nothing.
         speaks: [B, N] bool, agents that say something.
         state: [B, N, S] float32, what they remember.
     """
 
-    logits: Array
+    parameters: Array
     payload: Array
     speaks: Array
     state: Array
@@ -75,7 +80,7 @@ class Caller:
         function: The callable.
         what: The callable, for errors.
         agents: Names of the agents.
-        actions: A.
+        actions: What agents can do.
         messages: What messages are.
         state: Numbers that each agent remembers.
         batched: Whether it takes all worlds and agents at once.
@@ -86,7 +91,7 @@ class Caller:
         function: Callable[..., Any],
         what: str,
         agents: Sequence[str],
-        actions: int,
+        actions: ActionSpace,
         messages: Messages,
         state: int,
         batched: bool,
@@ -117,13 +122,13 @@ class Caller:
         shape = observation.shape[:2]
         if message is None:
             silent = np.zeros((*shape, self.messages.width), np.float32), np.zeros(shape, bool)
-            return Answers(self._logits(action, shape), *silent, self._remembered(after, state))
-        return Answers(self._logits(action, shape), *self._said(message, shape), self._remembered(after, state))
+            return Answers(self._parameters(action, shape), *silent, self._remembered(after, state))
+        return Answers(self._parameters(action, shape), *self._said(message, shape), self._remembered(after, state))
 
     def _each(self, observation: Array, received: Received, state: Array) -> Answers:
         worlds, agents = observation.shape[:2]
         answers = Answers(
-            np.zeros((worlds, agents, self.actions), np.float32),
+            np.zeros((worlds, agents, self.actions.parameters), np.float32),
             np.zeros((worlds, agents, self.messages.width), np.float32),
             np.zeros((worlds, agents), bool),
             np.zeros_like(state),
@@ -133,7 +138,7 @@ class Caller:
                 kept = (state[world, agent],) if self.state else ()
                 inbox = received.of(world, agent)
                 action, message, after = self._called(name, observation[world, agent], inbox, *kept)
-                answers.logits[world, agent] = self._logits(action, ())
+                answers.parameters[world, agent] = self._parameters(action, ())
                 if message is not None:
                     answers.payload[world, agent], answers.speaks[world, agent] = self._said(message, ())
                 answers.state[world, agent] = self._remembered(after, state[world, agent])
@@ -148,21 +153,22 @@ class Caller:
             raise HookError(f"{self.what} must return a tuple ({', '.join(wanted)}), not {_shown(answer)}")
         return answer if self.state else (*answer, None)
 
-    def _logits(self, action: Any, shape: tuple[int, ...]) -> Array:
-        """Logits [*shape, A] of actions [*shape], or as they are."""
-        given = np.asarray(action)
-        if given.dtype.kind == "f" and given.shape == (*shape, self.actions):
+    def _parameters(self, action: Any, shape: tuple[int, ...]) -> Array:
+        """Parameters [*shape, P] of the distributions of actions [*shape, ...], or as they are."""
+        given, space = np.asarray(action), self.actions
+        if given.dtype.kind == "f" and given.shape == (*shape, space.parameters):
             if np.isnan(given).any():
-                raise HookError(f"{self.what} returns action logits that are not numbers (NaN)")
+                raise HookError(f"{self.what} returns parameters of actions that are not numbers (NaN)")
             return given.astype(np.float32)
-        if given.dtype.kind not in "iu" or given.shape != shape or ((given < 0) | (given >= self.actions)).any():
+        kinds = "fiu" if isinstance(space, Continuous) else "iu"
+        fits = given.dtype.kind in kinds and given.shape == (*shape, *space.shape)
+        if not fits or not bool(space.valid(torch.from_numpy(given.astype(np.float64))).all()):
+            numbers = _form((*shape, space.parameters))
             raise HookError(
-                f"{self.what} must return actions {_form(shape)} from 0 to {self.actions - 1}, or logits"
-                f" {_form((*shape, self.actions))} as floats, not {_shown(action)}"
+                f"{self.what} must return actions {_form((*shape, *space.shape))}, {space.expected}, or parameters"
+                f" {numbers} of their distributions as floats, such as logits, not {_shown(action)}"
             )
-        logits: Array = np.full((*shape, self.actions), IMPOSSIBLE, np.float32)
-        np.put_along_axis(logits, given[..., None], 0.0, -1)
-        return logits
+        return _certain(given, space)
 
     def _said(self, message: Any, shape: tuple[int, ...]) -> tuple[Array, Array]:
         """Payloads and who speaks."""
@@ -182,6 +188,22 @@ class Caller:
         if given.shape != before.shape or given.dtype.kind not in "fiub" or not np.isfinite(given).all():
             raise HookError(f"{self.what} must return a state {_form(before.shape)} of numbers, not {_shown(after)}")
         return given.astype(np.float32)
+
+
+def _certain(action: Array, space: ActionSpace) -> Array:
+    """Parameters [..., P] of which the likeliest action is the given one [..., *shape]."""
+    if isinstance(space, Continuous):
+        low, high = np.array(space.low), np.array(space.high)
+        bounded = np.isfinite(low) & np.isfinite(high)
+        middle, half = np.where(bounded, (low + high) / 2, 0), np.where(bounded, (high - low) / 2, 1)
+        mean = (action - middle) / half
+        return np.concatenate([mean, np.full_like(mean, NARROW)], -1).astype(np.float32)
+    sizes = space.components if isinstance(space, MultiDiscrete) else (space.parameters,)
+    parts = np.split(action, len(sizes), -1) if isinstance(space, MultiDiscrete) else [action[..., None]]
+    logits = [np.full((*action.shape[: len(action.shape) - len(space.shape)], size), UNLIKELY) for size in sizes]
+    for each, chosen in zip(logits, parts, strict=True):
+        np.put_along_axis(each, chosen, 0.0, -1)
+    return np.concatenate(logits, -1)
 
 
 def _form(shape: tuple[int, ...]) -> str:

@@ -209,7 +209,7 @@ def foreign_policy(
 
     Per agent, it is called as ``policy(agent, observation, inbox)`` with the agent's name, its observation [O] and a
     :class:`Received` of one agent, and returns an action and a message; None as message says nothing. An action is a
-    number, or [A] logits from which evaluation takes the likeliest or a sample.
+    number, or [A] logits from which evaluation takes the likeliest or a sample; a vector for other action spaces.
 
     Batched, it is called as ``policy(observation, inbox)`` with arrays [B, N, O] and a :class:`Received` of [B, N], and
     returns actions [B, N] (or logits [B, N, A]) and messages [B, N] of symbols, or [B, N, D] of vectors.

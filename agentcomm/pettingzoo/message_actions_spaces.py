@@ -64,6 +64,8 @@ class NestedSpaces:
 class FlatSpaces(NestedSpaces):
     """One ``Box`` for observations, and one ``MultiDiscrete`` or one ``Box`` for actions; arguments as its base.
 
+    Action masks are left out: a learner that uses them needs dictionaries. Evaluated callables are not shown any.
+
     Raises:
         ConfigError: If own actions and messages are not both discrete or both continuous.
     """
@@ -72,8 +74,9 @@ class FlatSpaces(NestedSpaces):
         self, agent: Any, observation: Space[Any], action: Space[Any], messages: Messages, rows: int, agents: int
     ) -> None:
         super().__init__(agent, observation, action, messages, rows, agents)
-        self._seen, self._does = observation, action
-        low, high = _bounds(agent, observation)
+        self._masked = isinstance(observation, Dict) and set(observation) == {"observation", "action_mask"}
+        self._seen, self._does = observation["observation"] if self._masked else observation, action
+        low, high = _bounds(agent, self._seen)
         rest = rows * (1 + agents + 1)
         top = 1.0 if isinstance(messages, Symbols) else messages.limit
         size = rows * messages.width
@@ -103,6 +106,7 @@ class FlatSpaces(NestedSpaces):
 
     def join(self, observation: Any, received: Received) -> Array:
         """[W] float32, an observation with an inbox."""
+        observation = observation["observation"] if self._masked else observation
         seen = np.asarray(observation) if isinstance(self._seen, Box) else flatten(self._seen, observation)
         return received.flat(np.asarray(seen, np.float32).ravel())
 

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from agentcomm import api
 from agentcomm.base import registry
 from agentcomm.base.errors import AgentcommError, ConfigError, HookError
 from agentcomm.conformance import check_policy
+from agentcomm.contracts.continuous import Continuous
+from agentcomm.contracts.discrete import Discrete, MultiDiscrete
 from agentcomm.contracts.world import World
 from agentcomm.evaluation import stored
 from agentcomm.pettingzoo.message_actions_calling import Caller
@@ -52,6 +55,7 @@ def quiet(agent, observation, inbox):
     return int(observation.argmax()), None
 '''
 LINE = "relay_line:members=3"
+FOUR = Discrete(tuple("0123"))
 
 
 @pytest.fixture
@@ -132,7 +136,10 @@ def test_a_foreign_policy_keeps_the_contract(form: str) -> None:
 
 WRONG: dict[str, tuple[Callable[..., Any], str]] = {
     "no tuple": (lambda *_: 3, r"must return a tuple \(action, message\), not 3"),
-    "an action that does not exist": (lambda *_: (7, 1), r"actions \(one number\) from 0 to 3, or logits \[4\]"),
+    "an action that does not exist": (
+        lambda *_: (7, 1),
+        r"actions \(one number\), whole numbers in 0 .. 3, or parameters \[4\]",
+    ),
     "a fraction": (lambda *_: (0.5, 1), "not 0.5"),
     "a message that does not exist": (lambda *_: (1, 4), r"messages \(one number\) of Discrete\(4\), not 4"),
     "no numbers": (lambda *_: (np.full(4, np.nan), 1), "NaN"),
@@ -143,10 +150,26 @@ WRONG: dict[str, tuple[Callable[..., Any], str]] = {
 @pytest.mark.parametrize("kind", WRONG)
 def test_a_wrong_answer_is_named(kind: str) -> None:
     function, message = WRONG[kind]
-    caller = Caller(function, "policy 'mine'", ["a"], 4, Symbols(), 0, batched=False)
+    caller = Caller(function, "policy 'mine'", ["a"], FOUR, Symbols(), 0, batched=False)
     empty = Received(np.zeros((1, 1, 1, 4)), np.zeros((1, 1, 1), bool), np.ones((1, 1, 1), int), 2)
     with pytest.raises(HookError, match=f"policy 'mine' {message}" if kind == "an error" else message):
         caller(np.zeros((1, 1, 2)), empty, np.zeros((1, 1, 0)))
+
+
+@pytest.mark.parametrize(
+    ("space", "action"),
+    [
+        (FOUR, [2, 0]),
+        (MultiDiscrete((3, 2)), [[2, 0], [1, 1]]),
+        (Continuous((-1.0, 0.0), (1.0, 4.0), squashed=False), [[0.25, 3.0], [-1.0, 0.0]]),
+    ],
+)
+def test_actions_of_all_kinds_are_the_likeliest(space: Any, action: Any) -> None:
+    given = np.array([action])
+    caller = Caller(lambda *_: (given, None), "policy 'mine'", "ab", space, Symbols(), 0, batched=True)
+    empty = Received(np.zeros((1, 2, 1, 4)), np.zeros((1, 2, 1), bool), np.ones((1, 2, 1), int), 3)
+    parameters = torch.from_numpy(caller(np.zeros((1, 2, 5)), empty, np.zeros((1, 2, 0))).parameters)
+    assert np.allclose(space.executed(space.choose(parameters, None)), given)
 
 
 def test_answers_of_a_batch_are_checked() -> None:
@@ -158,10 +181,12 @@ def test_answers_of_a_batch_are_checked() -> None:
         ((right[0], np.full((2, 3, 2), np.inf), state), "of Box"),
         ((right[0][0], right[1], state), r"actions \[2, 3\]"),
     ):
-        caller = Caller(lambda *_, answer=answer: answer, "policy 'mine'", "abc", 4, Vectors(width=2), 1, batched=True)
+        caller = Caller(
+            lambda *_, answer=answer: answer, "policy 'mine'", "abc", FOUR, Vectors(width=2), 1, batched=True
+        )
         with pytest.raises(HookError, match=message):
             caller(np.zeros((2, 3, 5)), empty, state)
-    caller = Caller(lambda *_: (right[0], None, state), "policy 'mine'", "abc", 4, Vectors(width=2), 1, batched=True)
+    caller = Caller(lambda *_: (right[0], None, state), "policy 'mine'", "abc", FOUR, Vectors(width=2), 1, batched=True)
     assert not caller(np.zeros((2, 3, 5)), empty, state).speaks.any()
 
 

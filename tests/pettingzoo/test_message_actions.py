@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from typing import Any, ClassVar
 
@@ -209,6 +210,13 @@ def test_an_attack_without_budget_changes_no_bit() -> None:
 def test_what_cannot_work_is_refused_at_once(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises((RequirementError, ConfigError), match=message):
         MessageActionWrapper("relay_line", **arguments, **LINE)
+
+
+def test_copies_are_environments_of_the_same_kind() -> None:
+    """Vectorizing tools copy environments."""
+    env = MessageActionWrapper("relay_line", attacks="impersonate", **LINE)
+    env.reset(seed=4)
+    assert all(map(np.array_equal, rolled(pickle.loads(pickle.dumps(env))), rolled(env)))
 
 
 def test_wrong_actions_are_named() -> None:
