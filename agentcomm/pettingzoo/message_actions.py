@@ -18,6 +18,8 @@ from gymnasium.spaces import Space
 from pettingzoo import ParallelEnv
 from pettingzoo.utils import BaseParallelWrapper
 
+from agentcomm.base.errors import ConfigError
+from agentcomm.base.text import shorten
 from agentcomm.network.ledger import COUNTS
 from agentcomm.pettingzoo.message_actions_inbox import Messages, Symbols
 from agentcomm.pettingzoo.message_actions_inbox import Received as Received
@@ -25,7 +27,6 @@ from agentcomm.pettingzoo.message_actions_inbox import Vectors as Vectors
 from agentcomm.pettingzoo.message_actions_inbox import foreign_policy as foreign_policy
 from agentcomm.pettingzoo.message_actions_layer import MessageLayer
 from agentcomm.pettingzoo.message_actions_spaces import FlatSpaces, NestedSpaces
-from agentcomm.pettingzoo.spaces import check_kind
 from agentcomm.pettingzoo.view import view
 from agentcomm.runs.given import Given
 
@@ -79,7 +80,17 @@ class MessageActionWrapper(BaseParallelWrapper):  # type: ignore[misc]  # Pettin
         chosen |= {"transport": transport, "flat": flat, "team_reward": team_reward}
         self._made_with = (env, messages, chosen | arguments)
         env = view(env, **arguments) if isinstance(env, str) else env
-        check_kind(env, "the wrapped environment")
+        if missing := [
+            part for part in ("possible_agents", "observation_space", "action_space") if not hasattr(env, part)
+        ]:
+            raise ConfigError(
+                f"a PettingZoo ParallelEnv or the name of an environment is needed, not {shorten(env)}, which has no"
+                f" {', '.join(missing)}"
+            )
+        if not isinstance(env, ParallelEnv) and hasattr(env, "agent_iter"):
+            raise ConfigError(
+                "a parallel environment is needed: convert it with pettingzoo.utils.conversions.aec_to_parallel"
+            )
         super().__init__(env)
         self.messages, self.team_reward = messages or Symbols(), team_reward
         self.metadata = dict(getattr(env, "metadata", {}))

@@ -26,6 +26,7 @@ class NestedSpaces:
     Attributes:
         observation: Space of observations with an inbox.
         action: Space of actions with a message.
+        message: Space of messages.
     """
 
     observation: Space[Any]
@@ -34,9 +35,9 @@ class NestedSpaces:
     def __init__(
         self, agent: Any, observation: Space[Any], action: Space[Any], messages: Messages, rows: int, agents: int
     ) -> None:
-        self.agent, self.messages = agent, messages
+        self.agent, self.messages, self.message = agent, messages, messages.space
         self.observation = Dict({"observation": observation, "inbox": inbox_space(messages, rows, agents)})
-        self.action = Dict({"action": action, "message": messages.space})
+        self.action = Dict({"action": action, "message": self.message})
 
     def join(self, observation: Any, received: Received) -> Any:
         """An observation with an inbox."""
@@ -56,8 +57,8 @@ class NestedSpaces:
 
     def _message(self, message: Any) -> Array:
         given = np.asarray(message)
-        if given.shape != self.messages.space.shape or not self.messages.holds(given):
-            raise ValueError(f"the message of agent {self.agent!r} is {message!r:.60}, not in {self.messages.space}")
+        if given.shape != self.message.shape or not self.messages.holds(given):
+            raise ValueError(f"the message of agent {self.agent!r} is {message!r:.60}, not in {self.message}")
         return given
 
 
@@ -90,11 +91,11 @@ class FlatSpaces(NestedSpaces):
     def _actions(self, own: Space[Any]) -> Space[Any]:
         symbols = isinstance(self.messages, Symbols)
         if symbols and isinstance(own, Discrete):
-            return MultiDiscrete([int(own.n), int(self.messages.space.n)])
+            return MultiDiscrete([int(own.n), int(self.message.n)])
         if symbols and isinstance(own, MultiDiscrete) and not np.any(own.start):
-            return MultiDiscrete([*own.nvec.ravel(), int(self.messages.space.n)])
+            return MultiDiscrete([*own.nvec.ravel(), int(self.message.n)])
         if not symbols and isinstance(own, Box) and own.dtype.kind == "f":
-            said = self.messages.space
+            said = self.message
             assert isinstance(said, Box)
             low, high = (np.concatenate([getattr(own, side).ravel(), getattr(said, side)]) for side in ("low", "high"))
             return Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
