@@ -12,11 +12,13 @@ import torch
 from agentcomm.base.calling import calling, described
 from agentcomm.base.errors import ConfigError, HookError
 from agentcomm.base.inputs import find_input
+from agentcomm.base.modules import check_permitted
 from agentcomm.contracts.actions import ActionSpace
 from agentcomm.contracts.continuous import Continuous
 from agentcomm.contracts.discrete import MultiDiscrete
 from agentcomm.pettingzoo.message_actions_inbox import Array, Messages, Received
 
+OWN = "policies.foreign"  # whose examples anybody may use
 UNLIKELY = np.float32(-1e6)  # logit of actions that were not chosen: lower than any noise, higher than masked ones
 NARROW = np.float32(-10)  # spread of continuous actions: sampled ones differ from the chosen ones by less than 1%
 
@@ -51,12 +53,14 @@ def load_callable(make: str, checkpoint: str | None = None) -> Callable[..., Any
             function is the callable itself.
 
     Raises:
-        ConfigError: If it cannot be imported, or is none.
+        ConfigError: If it cannot be imported, is none, or comes from a module that no config in use names.
         HookError: If the code fails.
     """
     module, colon, name = make.partition(":")
     if not (module and colon and name):
         raise ConfigError(f"make must be 'package.module:function', not {make!r}")
+    if module != OWN:
+        check_permitted([module])
     try:
         found: Any = importlib.import_module(module)
         for part in name.split("."):

@@ -146,24 +146,34 @@ def receive(inbox: Inbox, messages: Messages) -> Received:
     Returns:
         Tensors for a batch.
     """
-    worlds, agents, degree = inbox.links.shape
-    device = inbox.mask.device
-    own = torch.arange(agents, device=device).view(1, -1, 1)
+    agents = inbox.links.shape[1]
+    width, slots = inbox.spoken.shape[-1], inbox.mask.shape[-1]
+    if not slots:
+        return empty(inbox.links, width)
+    own = torch.arange(agents, device=inbox.mask.device).view(1, -1, 1)
     claimed = inbox.source.masked_fill(inbox.source == own, agents)
     same = claimed.unsqueeze(3) == inbox.links.unsqueeze(2)  # [B, N, M, k]
     row = torch.cat([same, ~same.any(-1, keepdim=True)], -1) & inbox.mask.unsqueeze(-1)
-    number = torch.arange(1, inbox.mask.shape[-1] + 1, device=device).view(1, 1, -1, 1)
-    slot = (row * number).amax(2) - 1 if inbox.mask.shape[-1] else row.new_full((worlds, agents, degree + 1), -1).long()
-    mask, slot = slot >= 0, slot.clamp_min(0)
-    width = inbox.spoken.shape[-1]
-    if not inbox.mask.shape[-1]:
-        payload = inbox.spoken.new_zeros(worlds, agents, degree + 1, width)
-        last = own.expand(worlds, -1, -1)
-    else:
-        payload = messages.read(inbox.payload().gather(2, slot.unsqueeze(-1).expand(-1, -1, -1, width)))
-        last = claimed.gather(2, slot[..., -1:])
-    sender = torch.cat([inbox.links, last.masked_fill(~mask[..., -1:], agents)], -1)
+    number = torch.arange(1, slots + 1, device=row.device).view(1, 1, -1, 1)
+    last = (row * number).amax(2) - 1  # the last slot of each row, or -1
+    mask, slot = last >= 0, last.clamp_min(0)
+    payload = messages.read(inbox.payload().gather(2, slot.unsqueeze(-1).expand(-1, -1, -1, width)))
+    other = claimed.gather(2, slot[..., -1:]).masked_fill(~mask[..., -1:], agents)
+    sender = torch.cat([inbox.links, other], -1)
     return Received(payload.masked_fill(~mask.unsqueeze(-1), 0.0), mask, sender, agents + 1)
+
+
+def empty(links: Tensor, width: int) -> Received:
+    """Inboxes without messages.
+
+    Args:
+        links: [B, N, k] int64, whom agents listen to.
+        width: D.
+    """
+    rows = (*links.shape[:2], links.shape[2] + 1)
+    sender = torch.nn.functional.pad(links, (0, 1), value=links.shape[1])
+    mask = torch.zeros(rows, dtype=torch.bool, device=links.device)
+    return Received(torch.zeros(*rows, width, device=links.device), mask, sender, links.shape[1] + 1)
 
 
 def inbox_space(messages: Messages, rows: int, agents: int) -> Dict:

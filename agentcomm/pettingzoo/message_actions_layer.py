@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +17,7 @@ from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.topology import Graph, TopologyChoice
 from agentcomm.contracts.traffic import Links
-from agentcomm.pettingzoo.message_actions_inbox import Array, Messages, Received, fixed_topology, receive
+from agentcomm.pettingzoo.message_actions_inbox import Array, Messages, Received, empty, fixed_topology, receive
 from agentcomm.runs.assembly import connect
 from agentcomm.runs.choices import Choice, TransportConfig
 from agentcomm.runs.given import attacks_of, group_of
@@ -116,10 +115,7 @@ class MessageLayer:
 
     def nothing(self) -> Received:
         """Empty inboxes, with a first dimension of one world."""
-        rows = (1, self.num_agents, self.rows)
-        sender = np.concatenate([self.graph.source.numpy(), np.full((1, self.num_agents, 1), self.num_agents)], -1)
-        payload = np.zeros((*rows, self.messages.width), np.float32)
-        return Received(payload, np.zeros(rows, bool), sender, self.num_agents + 1)
+        return empty(self.graph.source, self.messages.width).numpy()
 
     def _graph(self, step: Tensor, alive: Tensor) -> Graph:
         """Who listens to whom in a step [1], without links that receivers have given up."""

@@ -200,6 +200,10 @@ def test_mistakes_are_named_before_anything_runs(agents: Path) -> None:
         with pytest.raises(AgentcommError, match=message):
             api.from_callable(policy, LINE)
     assert not (agents / "runs").exists()
+    where = make_world(Choice.model_validate({"name": "relay_line"}), 1)
+    other = Choice.model_validate({"name": "foreign", "make": "subprocess:getoutput", "checkpoint": "echo"})
+    with pytest.raises(ConfigError, match="no config in use names that module"):
+        make_policy(other, where)
     run = api.from_callable("my_agents:tells", LINE, episodes=4)
     with pytest.raises(AgentcommError, match="attack 'gradient' cannot be used here: it needs knowledge of the policy"):
         api.evaluate(run, attacks=["gradient"])

@@ -16,6 +16,7 @@ from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 from agentcomm.base import registry
 from agentcomm.base.errors import AgentcommError, ConfigError, RequirementError
+from agentcomm.base.modules import permit
 from agentcomm.base.seeds import derive
 from agentcomm.contracts.attack import hooks
 from agentcomm.contracts.inbox import Inbox
@@ -107,7 +108,6 @@ def pick(agent: str, observation: np.ndarray, inbox: Received) -> tuple[int, int
     return total % 4, (total // 2) % 5
 
 
-pick.declared = None  # type: ignore[attr-defined]
 MESSAGES = {"symbols": 4, "silence": True}
 STACKS: list[tuple[list[str], str, dict[str, Any]]] = [
     ([], "", {}),
@@ -124,6 +124,7 @@ def test_the_wrapper_and_the_loop_run_the_same_episodes(
 ) -> None:
     """Step for step: what the trained policy is evaluated with is what it was trained with."""
     choice = Choice.model_validate({"name": "foreign", "make": "test_message_actions:pick", "messages": MESSAGES})
+    permit(["test_message_actions"])
     world = make_world(Choice.model_validate({"name": "relay_line"} | LINE), 1)
     policy = make_policy(choice, world)
     policy.taken_over.fill_(1)  # type: ignore[operator]
@@ -247,5 +248,8 @@ def test_messages_are_sorted_by_claimed_sender_and_read_safely() -> None:
     assert torch.equal(got.payload[0, 0, 1], payload[0, 0, 2]), "of two messages that claim agent 2, the later one"
     assert got.payload[0, 0, 2].tolist() == [0.0, 1.5], "not a number, and infinite"
     assert (got.payload[0, 2] == 0).all()
+    alone = receive(Inbox(spoken, links[..., :0], mask[..., :0], links[..., :0]), Vectors(width=2))
+    assert alone.payload.shape == (1, 3, 1, 2)
+    assert not alone.mask.any()
     read = receive(Inbox(spoken, source, mask, links, delta=payload), Symbols(symbols=2))
     assert read.payload[0, 0].tolist() == [[0, 1], [0, 1], [0, 1]]
