@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 import agentcomm
 from agentcomm.base import registry
+from agentcomm.base.documents import read_rows
 from agentcomm.conformance import (
     check_attack,
     check_channel,
@@ -107,3 +110,36 @@ def test_the_ten_lines_run_as_a_script(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert (tmp_path / "runs" / "ten-lines" / "report.html").exists()
+
+
+@pytest.fixture
+def foreign_learner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The example module, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    yield importlib.import_module("foreign_learner")
+    sys.modules.pop("foreign_learner")
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_running")
+def test_a_foreign_learner_is_evaluated(foreign_learner: Any, tmp_path: Path) -> None:
+    """After an iteration of training; the scripted agents are as good as can be."""
+    _, reports = foreign_learner.main(str(tmp_path / "checkpoint"), most=1, episodes=64)
+    assert [report.parent.name for report in reports] == ["learner", "scripted"]
+    rows = read_rows(tmp_path / "runs" / "scripted" / "cells.jsonl", None, "cells")[0]
+    score = {
+        (row["attack"] or {}).get("name", "") + row["defense_label"]: row["metrics"]["mean_return"] for row in rows
+    }
+    assert score["none"] == score["impersonateauthenticate"] > score["impersonatenone"] + 1
+    assert score["none"] > score["dropnone"] + 1
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_running")
+def test_a_foreign_learner_beats_silence(foreign_learner: Any, tmp_path: Path) -> None:
+    foreign_learner.main(str(tmp_path / "checkpoint"), episodes=256)
+    rows = read_rows(tmp_path / "runs" / "learner" / "cells.jsonl", None, "cells")[0]
+    assert rows[0]["metrics"]["mean_return"] > (foreign_learner.SILENT + 8) / 2
+    assert rows[0]["references"]["silent"]["mean_return"] < foreign_learner.SILENT + 0.2

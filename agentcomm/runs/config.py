@@ -22,7 +22,7 @@ from agentcomm.base.documents import read_yaml
 from agentcomm.base.errors import ConfigError, did_you_mean, together
 from agentcomm.base.explain import explain
 from agentcomm.base.fields import Strict
-from agentcomm.base.modules import import_modules
+from agentcomm.base.modules import import_modules, permit
 from agentcomm.base.registry import Axis
 from agentcomm.base.values import to_yaml
 from agentcomm.runs.choices import (
@@ -189,6 +189,7 @@ class RunConfig(Strict):
     def import_plugins(self) -> None:
         """Import the modules named in ``plugins``."""
         import_modules(self.plugins, self.plugin_folders)
+        permit(self.plugins)
 
 
 def parse(data: Any, where: str) -> RunConfig:
