@@ -1,0 +1,70 @@
+"""The wheel has everything that it needs: outside the repository, it trains, evaluates and reports; and the tutorial runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOK = ROOT / "examples" / "tutorial.ipynb"
+
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(1200)]
+
+
+def run(*words: object, cwd: Path, path: Path | None = None) -> str:
+    """Run Python in a folder, with another one on the import path; returns what it prints."""
+    env = os.environ | ({} if path is None else {"PYTHONPATH": str(path)})
+    done = subprocess.run([sys.executable, *map(str, words)], cwd=cwd, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_wheel_runs_the_demo_outside_the_repository(tmp_path: Path) -> None:
+    """Its config with less training; `make wheel` runs all of it."""
+    pip = ("-m", "pip", "-q", "--disable-pip-version-check")
+    run(*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, ROOT, cwd=tmp_path)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.partition("/")[0] for name in names} == {
+        *("agentcomm", "envs", "policies", "attacks"),
+        next(name for name in names if ".dist-info/" in name).partition("/")[0],
+    }
+    target = tmp_path / "installed"
+    run(*pip, "install", "--no-deps", "--target", target, wheel, cwd=tmp_path)
+    code = "import agentcomm, envs, policies, attacks; print(agentcomm.__file__, envs.__file__)"
+    assert run("-c", code, cwd=tmp_path, path=target).count(str(target)) == 2
+    agentcomm = ("-m", "agentcomm")
+    small = ("training.env_steps=4096", "seeds=[0]", "evaluation.episodes=64")
+    run(*agentcomm, "train", target / "agentcomm" / "demo.yaml", *small, cwd=tmp_path, path=target)
+    run(*agentcomm, "evaluate", "runs/demo", cwd=tmp_path, path=target)
+    run(*agentcomm, "report", "runs/demo", cwd=tmp_path, path=target)
+    rows = [json.loads(line) for line in (tmp_path / "runs/demo/cells.jsonl").read_text().splitlines()]
+    assert len(rows) > 10
+    assert all(row["status"] in ("ok", "inconclusive") for row in rows)
+    assert (tmp_path / "runs" / "demo" / "report.html").stat().st_size > 100_000
+    run(*agentcomm, "new", "policy", "owl", cwd=tmp_path, path=target)
+
+
+def test_the_tutorial_runs(tmp_path: Path) -> None:
+    """From nothing to an attack of one's own, with the effects that it speaks of, within a quarter of an hour."""
+    nbformat = pytest.importorskip("nbformat")
+    client = pytest.importorskip("nbclient").NotebookClient
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    client(notebook, timeout=900, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    rows = [json.loads(line) for line in (tmp_path / "runs/tutorial/cells.jsonl").read_text().splitlines()]
+    score = {
+        (row["attack"] and row["attack"]["label"], row["defense_label"], row["variant"]): row["metrics"]["mean_return"]
+        for row in rows
+    }
+    assert score[None, "none", "team"] > 9
+    assert score[None, "none", "control"] < 3.5
+    assert score["yesterday", "none", "team"] < score["noise", "none", "team"], "aimed edits do more than noise"
+    assert (tmp_path / "runs" / "tutorial" / "report.html").exists()
+    outputs = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
+    assert not any(output.get("name") == "stderr" for cell in outputs for output in cell), "nothing warns"
