@@ -17,8 +17,8 @@ class LoudestConfig(TokenPolicyConfig):
 class Loudest(TokenPolicy[LoudestConfig]):
     rounds = 1
 
-    def __init__(self, config, layout, num_agents, num_actions):
-        super().__init__(config, layout, num_agents, num_actions, config.topology)
+    def __init__(self, config, layout, num_agents, actions):
+        super().__init__(config, layout, num_agents, actions, config.topology)
 
     @classmethod
     def without_messages(cls, config):

@@ -6,6 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from agentcomm.contracts.actions import ActionSpace
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import PolicyConfig
 from agentcomm.contracts.topology import TopologyChoice
@@ -26,8 +27,8 @@ class MyPolicy(TokenPolicy[MyPolicyConfig]):
 
     rounds = 1
 
-    def __init__(self, config: MyPolicyConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
-        super().__init__(config, layout, num_agents, num_actions, config.topology)
+    def __init__(self, config: MyPolicyConfig, layout: Observation, num_agents: int, actions: ActionSpace) -> None:
+        super().__init__(config, layout, num_agents, actions, config.topology)
         self.heard = nn.Parameter(nn.init.orthogonal_(torch.empty(self.width, self.width)))
 
     @classmethod

@@ -6,6 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from agentcomm.contracts.actions import ActionSpace
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import PolicyConfig
 from agentcomm.contracts.topology import TopologyChoice
@@ -25,8 +26,8 @@ class LookoutConfig(TokenPolicyConfig):
 class Lookout(TokenPolicy[LookoutConfig]):
     """Encoder, action head and critic are those of all token policies; this class says how agents hear."""
 
-    def __init__(self, config: LookoutConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
-        super().__init__(config, layout, num_agents, num_actions, config.topology)
+    def __init__(self, config: LookoutConfig, layout: Observation, num_agents: int, actions: ActionSpace) -> None:
+        super().__init__(config, layout, num_agents, actions, config.topology)
         self.rounds = config.rounds
         self.importance = nn.Linear(self.width, 1)
         self.content = nn.Linear(self.width, self.width, bias=False)
