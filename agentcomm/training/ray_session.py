@@ -22,9 +22,6 @@ from filelock import FileLock, Timeout
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
-# In a notebook, Ray tells users to install packages for displays that they never see.
-logging.getLogger("ray.widgets").setLevel(logging.WARNING)
-
 import ray
 import ray.rllib  # its loggers must exist before they are diverted
 from ray._private import ray_constants, services
