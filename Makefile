@@ -54,6 +54,7 @@ docs-serve: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
 
 wheel: setup
+	rm -rf build dist # what is left in build/ would get into the wheel
 	$(BIN)/python -m pip -q wheel --no-deps --wheel-dir dist .
 	$(PYTHON) -m venv dist/venv
 	dist/venv/bin/python -m pip -q install $(TORCH_FLAGS) torch==2.13.0
