@@ -46,6 +46,7 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.worlds
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.closed
 	$(BIN)/python -m benchmarks.overhead
