@@ -65,7 +65,7 @@ CASES = (
 )
 
 
-def rate(step: Callable[[], Any], per_call: int, seconds: float = 0.5, repeats: int = 3) -> float:
+def rate(step: Callable[[], Any], per_call: int, seconds: float = 0.2, repeats: int = 3) -> float:
     """Median over repeats of calls per second of processor time, times ``per_call``, after a short warm-up."""
     for _ in range(5):
         step()

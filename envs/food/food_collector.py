@@ -49,7 +49,7 @@ from agentcomm.contracts.continuous import Continuous
 from agentcomm.contracts.world import DrawnMessage, Observation, Transition, World, WorldConfig
 from agentcomm.pettingzoo.view import ParallelView
 from envs.canvas import AGENT, GOAL, HARMED, QUIET, Mark, draw, frame
-from envs.food.sensing import CENTER, OBSTACLE, RAYS, TRIES, outside, pushed_out, rays, to_discs, to_walls
+from envs.food.sensing import CENTER, OBSTACLE, RAYS, TRIES, length, outside, pushed_out, rays, to_discs, to_walls
 from envs.symbols import check_keys, check_mode, draw_text
 
 BODY, FOOD, POISON = 0.015, 0.03, 0.01125  # radii
@@ -155,13 +155,13 @@ class FoodCollector(World[FoodCollectorConfig]):
         if self.config.continuous:  # what walls and obstacle took of the step is lost
             velocity = place - before["place"]
         hungry = ~before["eaten"]
-        fed = hungry & ((place - before["food"]).norm(dim=2) <= BODY + FOOD)
-        touched = (place.unsqueeze(2) - before["poison"].unsqueeze(1)).norm(dim=3) <= BODY + POISON
+        fed = hungry & (length(place - before["food"]) <= BODY + FOOD)
+        touched = length(place.unsqueeze(2) - before["poison"].unsqueeze(1)) <= BODY + POISON
         luck = torch.rand((*before["poison"].shape[:2], TRIES, 2), generator=generator, device=self.device)
         poison = torch.where(touched.any(1).unsqueeze(2), outside(luck, FOOD), before["poison"])
         eaten = before["eaten"] | fed
         self.state |= {"place": place, "velocity": velocity, "poison": poison, "eaten": eaten}
-        reward = EATEN * fed + POISONED * touched.sum(2) + EFFORT * effort.norm(dim=2) + HUNGER * ~eaten
+        reward = EATEN * fed + POISONED * touched.sum(2) + EFFORT * length(effort) + HUNGER * ~eaten
         return Transition(reward=reward, terminated=eaten.all(1), active=torch.ones_like(eaten))
 
     def sensed(self, worlds: Tensor) -> Tensor:
