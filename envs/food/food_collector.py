@@ -19,6 +19,7 @@ six sensors, which do not reach far; it also sees the food of others, and can on
 |---|---|---|
 | ``members`` | 9 | agents and pieces of food |
 | ``poisons`` | 1 | discs of radius 0.01125, which move elsewhere when touched |
+| ``near`` | none | how far food is from its agent at first, in each direction, for curricula |
 | ``continuous`` | false | accelerations instead of nine velocities |
 | ``max_steps`` | 200 | |
 
@@ -49,7 +50,7 @@ from agentcomm.contracts.continuous import Continuous
 from agentcomm.contracts.world import DrawnMessage, Observation, Transition, World, WorldConfig
 from agentcomm.pettingzoo.view import ParallelView
 from envs.canvas import AGENT, GOAL, HARMED, QUIET, Mark, draw, frame
-from envs.food.sensing import CENTER, OBSTACLE, RAYS, TRIES, outside, pushed_out, rays, to_discs, to_walls
+from envs.food.sensing import CENTER, OBSTACLE, RAYS, TRIES, length, outside, pushed_out, rays, to_discs, to_walls
 from envs.symbols import check_keys, check_mode, draw_text
 
 BODY, FOOD, POISON = 0.015, 0.03, 0.01125  # radii
@@ -68,6 +69,9 @@ class FoodCollectorConfig(WorldConfig):
 
     members: int = Field(9, ge=2, le=64, description="number of agents, and of pieces of food")
     poisons: int = Field(1, ge=0, le=64, description="number of poisons")
+    near: float | None = Field(
+        None, gt=0, le=1, description="distance in each direction within which food is at first, for curricula; any"
+    )
     continuous: bool = Field(False, description="accelerations of any size in two directions, not nine velocities")
     max_steps: int = Field(200, ge=1, description="steps of an episode")
 
@@ -124,8 +128,11 @@ class FoodCollector(World[FoodCollectorConfig]):
         count = 2 * n + self.config.poisons
         luck = torch.rand(len(worlds), count, TRIES, 2, generator=generator, device=self.device)
         places = outside(luck, FOOD) if scene is None else self._read(scene)
-        self.state["place"][worlds] = places[..., :n, :]
-        self.state["food"][worlds] = places[..., n : 2 * n, :]
+        place, food = places[..., :n, :], places[..., n : 2 * n, :]
+        if self.config.near is not None and scene is None:
+            food = pushed_out(place + self.config.near * (2 * luck[:, n : 2 * n, 0] - 1), FOOD)
+        self.state["place"][worlds] = place
+        self.state["food"][worlds] = food
         self.state["poison"][worlds] = places[..., 2 * n :, :]
         self.state["velocity"][worlds] = 0.0
         self.state["eaten"][worlds] = False
@@ -155,13 +162,13 @@ class FoodCollector(World[FoodCollectorConfig]):
         if self.config.continuous:  # what walls and obstacle took of the step is lost
             velocity = place - before["place"]
         hungry = ~before["eaten"]
-        fed = hungry & ((place - before["food"]).norm(dim=2) <= BODY + FOOD)
-        touched = (place.unsqueeze(2) - before["poison"].unsqueeze(1)).norm(dim=3) <= BODY + POISON
+        fed = hungry & (length(place - before["food"]) <= BODY + FOOD)
+        touched = length(place.unsqueeze(2) - before["poison"].unsqueeze(1)) <= BODY + POISON
         luck = torch.rand((*before["poison"].shape[:2], TRIES, 2), generator=generator, device=self.device)
         poison = torch.where(touched.any(1).unsqueeze(2), outside(luck, FOOD), before["poison"])
         eaten = before["eaten"] | fed
         self.state |= {"place": place, "velocity": velocity, "poison": poison, "eaten": eaten}
-        reward = EATEN * fed + POISONED * touched.sum(2) + EFFORT * effort.norm(dim=2) + HUNGER * ~eaten
+        reward = EATEN * fed + POISONED * touched.sum(2) + EFFORT * length(effort) + HUNGER * ~eaten
         return Transition(reward=reward, terminated=eaten.all(1), active=torch.ones_like(eaten))
 
     def sensed(self, worlds: Tensor) -> Tensor:
@@ -234,10 +241,13 @@ class FoodCollector(World[FoodCollectorConfig]):
 def parallel_env(
     members: int = 9,
     poisons: int = 1,
+    near: float | None = None,
     continuous: bool = False,
     max_steps: int = 200,
     render_mode: Literal["ansi", "rgb_array"] | None = None,
 ) -> ParallelView:
     """One Food Collector world as a PettingZoo parallel environment."""
-    config = FoodCollectorConfig(members=members, poisons=poisons, continuous=continuous, max_steps=max_steps)
+    config = FoodCollectorConfig(
+        members=members, poisons=poisons, near=near, continuous=continuous, max_steps=max_steps
+    )
     return ParallelView(FoodCollector(config), "food_collector", render_mode)

@@ -119,6 +119,13 @@ def test_agents_stay_outside_of_the_obstacle_and_within_the_walls(continuous: bo
             assert float((where - CENTER).norm(dim=2).min()) >= OBSTACLE + radius - 1e-5
 
 
+def test_food_may_be_near_at_first() -> None:
+    world = make(500, near=0.1)
+    world.reset(seed=0)
+    away = (world.state["food"] - world.state["place"]).abs().amax(2)
+    assert float((away <= 0.1 + 1e-5).float().mean()) > 0.9, "but for food that would be in the obstacle or in a wall"
+
+
 def test_places_are_uniform_outside_of_the_obstacle() -> None:
     where = outside(torch.rand(20_000, TRIES, 2, generator=torch.Generator().manual_seed(0)), 0.0)
     assert where.mean(0).tolist() == pytest.approx([0.5, 0.5], abs=0.01)
