@@ -188,7 +188,7 @@ def test_parallel_world_agrees_with_the_native_one_step_for_step(name: str) -> N
     for _ in range(60):
         # The two draw different starts, so each new episode is copied over.
         for world in fresh.nonzero().flatten().tolist():
-            source = slow._envs[world].world.state
+            source = slow._shard.envs[world].world.state
             for key, value in source.items():
                 native.state[key][world] = value[0]
         assert torch.equal(slow.observe(), native.observe())
@@ -250,7 +250,7 @@ def test_agents_that_leave_are_padded_and_inactive() -> None:
     assert (first[:, 1] != 0).all()
     actions = torch.tensor([[3, 3, 0]] * 2)
     step = world.step(actions)
-    assert world._envs[0].actions == [{"short": 1, "long": 4, "longest": 0}], (
+    assert world._shard.envs[0].actions == [{"short": 1, "long": 4, "longest": 0}], (
         "modulo its own number, from its own start"
     )
     assert step.active.tolist() == [[True, True, True]] * 2
