@@ -21,7 +21,8 @@ class AgentSpaces:
     """The spaces of one agent.
 
     Observations are flattened as Gymnasium does. Images, which are ``uint8`` boxes of two dimensions or more, are
-    scaled to 0 .. 1. A dictionary's key ``action_mask`` is the mask of the agent's actions, not part of its observation.
+    scaled to 0 .. 1. A dictionary's key ``action_mask`` is the mask of the agent's actions and not part of what it
+    observes.
 
     Args:
         agent: The agent, for messages.
