@@ -18,11 +18,13 @@ from typing import Any, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
+from agentcomm.contracts.actions import ActionSpace
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import PolicyConfig
 from agentcomm.contracts.topology import TopologyChoice
 from agentcomm.contracts.world import Observation
 from policies.graphs.topology import LEARNED, NO_LINKS
+from policies.parts.actions import action_embedding
 from policies.parts.attention import ListeningBlock
 from policies.parts.bottleneck import BottleneckConfig
 from policies.parts.gate import GateConfig
@@ -65,13 +67,13 @@ class CommFormer(TokenPolicy[CommFormerConfig]):
             "memory": {"width": 8, "memory": {"width": 6}},
         }
 
-    def __init__(self, config: CommFormerConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
-        super().__init__(config, layout, num_agents, num_actions, config.topology, config.gate, config.message_noise)
+    def __init__(self, config: CommFormerConfig, layout: Observation, num_agents: int, actions: ActionSpace) -> None:
+        super().__init__(config, layout, num_agents, actions, config.topology, config.gate, config.message_noise)
         self.rounds = config.blocks + 1
         self.blocks = nn.ModuleList(ListeningBlock(config.width, config.heads) for _ in range(self.rounds))
         self.autoregressive = config.decoder == "autoregressive"
         if self.autoregressive:
-            self.action = nn.Embedding(num_actions, config.width)
+            self.action = action_embedding(actions, config.width)
 
     @classmethod
     def without_messages(cls, config: PolicyConfig) -> CommFormerConfig:

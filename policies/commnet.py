@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import TypeVar
 
+from agentcomm.contracts.actions import ActionSpace
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import PolicyConfig
 from agentcomm.contracts.topology import TopologyChoice
@@ -43,10 +44,10 @@ class CommNet(TokenPolicy[N_co]):
         config: N_co,
         layout: Observation,
         num_agents: int,
-        num_actions: int,
+        actions: ActionSpace,
         gate: GateConfig | None = None,
     ) -> None:
-        super().__init__(config, layout, num_agents, num_actions, config.topology, gate)
+        super().__init__(config, layout, num_agents, actions, config.topology, gate)
         self.rounds = config.rounds
         width = config.width
         self.own = nn.ModuleList(nn.Linear(width, width) for _ in range(self.rounds))

@@ -33,6 +33,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from agentcomm.contracts.actions import ActionSpace
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import CommPolicy, PolicyConfig, Steps
 from agentcomm.contracts.topology import TopologyChoice
@@ -76,11 +77,11 @@ class ExpoComm(CommPolicy[ExpoCommConfig]):
             "released": {"width": 16, "mixes_only": True},
         }
 
-    def __init__(self, config: ExpoCommConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
+    def __init__(self, config: ExpoCommConfig, layout: Observation, num_agents: int, actions: ActionSpace) -> None:
         super().__init__(config)
         width = config.width
         self.layout, self.gate = layout, None
-        self.width, self.num_agents, self.num_actions = width, num_agents, num_actions
+        self.width, self.num_agents, self.actions = width, num_agents, actions
         self.memory_width = 2 * width
         chosen = config.topology or TopologyChoice(name="one_peer" if config.variant == "one_peer" else "exponential")
         self.topology = chosen.build(num_agents, 2 * width)
@@ -93,7 +94,7 @@ class ExpoComm(CommPolicy[ExpoCommConfig]):
         else:
             self.mix = nn.Linear(2 * width, width)
             self.heard = nn.GRUCell(width, width)
-        self.actor = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, num_actions))
+        self.actor = nn.Sequential(nn.Linear(2 * width, width), nn.ReLU(), nn.Linear(width, actions.parameters))
         nn.init.orthogonal_(self.actor[-1].weight, 0.01)  # type: ignore[arg-type]
         nn.init.zeros_(self.actor[-1].bias)  # type: ignore[arg-type]
         self.critic_own, self.critic_team = nn.Linear(2 * width, width), nn.Linear(2 * width, width, bias=False)
@@ -106,7 +107,7 @@ class ExpoComm(CommPolicy[ExpoCommConfig]):
     def for_world(cls, config: PolicyConfig, world: World) -> ExpoComm:
         """The policy for a world's sizes."""
         assert isinstance(config, ExpoCommConfig)
-        return cls(config, world.layout, world.num_agents, world.num_actions)
+        return cls(config, world.layout, world.num_agents, cls.actions_in(config, world))
 
     @classmethod
     def without_messages(cls, config: PolicyConfig) -> PolicyConfig:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from agentcomm.contracts.actions import ActionSpace
 from agentcomm.contracts.policy import PolicyConfig
 from agentcomm.contracts.world import Observation
 from policies.commnet import CommNet, CommNetConfig
@@ -55,8 +56,8 @@ class IC3Net(CommNet[IC3NetConfig]):
             "memory": {"width": 8, "memory": {"heard": False}},
         }
 
-    def __init__(self, config: IC3NetConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
-        super().__init__(config, layout, num_agents, num_actions, config.gate)
+    def __init__(self, config: IC3NetConfig, layout: Observation, num_agents: int, actions: ActionSpace) -> None:
+        super().__init__(config, layout, num_agents, actions, config.gate)
 
     @classmethod
     def without_messages(cls, config: PolicyConfig) -> PolicyConfig:

@@ -24,6 +24,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from agentcomm.contracts.actions import ActionSpace
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import PolicyConfig, Steps
 from agentcomm.contracts.topology import TopologyChoice
@@ -62,8 +63,8 @@ class CoDe(TokenPolicy[CoDeConfig]):
             "gated": {"width": 16, "rounds": 2, "memory": None, "gate": {"initial_logit": 0.5}},
         }
 
-    def __init__(self, config: CoDeConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
-        super().__init__(config, layout, num_agents, num_actions, config.topology, config.gate)
+    def __init__(self, config: CoDeConfig, layout: Observation, num_agents: int, actions: ActionSpace) -> None:
+        super().__init__(config, layout, num_agents, actions, config.topology, config.gate)
         width = config.width
         self.rounds = config.rounds
         self.intent = nn.Linear(width, width)
@@ -71,7 +72,9 @@ class CoDe(TokenPolicy[CoDeConfig]):
         self.key, self.content = nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
         self.out = nn.Linear(width, width)
         self.feed = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
-        self.predict = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, config.horizon * num_actions))
+        self.predict = nn.Sequential(
+            nn.Linear(width, width), nn.GELU(), nn.Linear(width, config.horizon * actions.parameters)
+        )
 
     @classmethod
     def without_messages(cls, config: PolicyConfig) -> PolicyConfig:
@@ -102,11 +105,10 @@ class CoDe(TokenPolicy[CoDeConfig]):
         agent = torch.arange(known.shape[1], device=known.device)
         change = (intent - intent[later, agent]).square().mean(-1)
         loss = loss + config.stability * _mean(change, known)
-        logits = self.predict(intent).unflatten(-1, (config.horizon, self.num_actions)).log_softmax(-1)
+        parameters = self.predict(intent).unflatten(-1, (config.horizon, self.actions.parameters))
         row, real = torch.arange(len(known), device=known.device).unsqueeze(1), torch.ones_like(known)
         for ahead in range(config.horizon):
-            action = steps.action[row, agent].unsqueeze(-1)
-            surprise = -logits[:, :, ahead].gather(-1, action).squeeze(-1)
+            surprise = -self.actions.log_probability(parameters[:, :, ahead], steps.action[row, agent])
             loss = loss + config.future / config.horizon * _mean(surprise, real)
             real, row = real & known[row, agent], later[row, agent]
         return loss

@@ -22,6 +22,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from agentcomm.contracts.actions import ActionSpace
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import PolicyConfig
 from agentcomm.contracts.topology import TopologyChoice
@@ -72,8 +73,8 @@ class MAGIC(TokenPolicy[MAGICConfig]):
         """One head, and several."""
         return {"": {}, "heads": {"width": 8, "heads": 2}}
 
-    def __init__(self, config: MAGICConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
-        super().__init__(config, layout, num_agents, num_actions, config.topology)
+    def __init__(self, config: MAGICConfig, layout: Observation, num_agents: int, actions: ActionSpace) -> None:
+        super().__init__(config, layout, num_agents, actions, config.topology)
         self.rounds = config.rounds
         last = self.rounds - 1
         self.layers = nn.ModuleList(GraphAttention(config.width, config.heads, r == last) for r in range(self.rounds))

@@ -6,6 +6,7 @@ the encoder; the critic's global state is the agent's own token and the mean tok
 
 from __future__ import annotations
 
+from agentcomm.contracts.actions import ActionSpace
 from agentcomm.contracts.policy import PolicyConfig
 from agentcomm.contracts.world import Observation
 from policies.graphs.topology import NO_LINKS
@@ -17,8 +18,8 @@ class MAPPO(TokenPolicy[TokenPolicyConfig]):
 
     rounds = 0
 
-    def __init__(self, config: TokenPolicyConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
-        super().__init__(config, layout, num_agents, num_actions, NO_LINKS)
+    def __init__(self, config: TokenPolicyConfig, layout: Observation, num_agents: int, actions: ActionSpace) -> None:
+        super().__init__(config, layout, num_agents, actions, NO_LINKS)
 
     @classmethod
     def without_messages(cls, config: PolicyConfig) -> PolicyConfig:

@@ -16,10 +16,12 @@ from typing import Any
 from pydantic import Field
 from torch import Tensor, nn
 
+from agentcomm.contracts.actions import ActionSpace
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import PolicyConfig
 from agentcomm.contracts.world import Observation
 from policies.graphs.topology import FULL, NO_LINKS
+from policies.parts.actions import action_embedding
 from policies.parts.attention import ListeningBlock
 from policies.parts.token_policy import HeadsConfig, TokenPolicy
 
@@ -41,12 +43,12 @@ class MAT(TokenPolicy[MATConfig]):
         """The defaults, several blocks, and no messages."""
         return {"": {}, "deep": {"width": 16, "heads": 2, "blocks": 2}, "no links": {"width": 8, "messages": False}}
 
-    def __init__(self, config: MATConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
+    def __init__(self, config: MATConfig, layout: Observation, num_agents: int, actions: ActionSpace) -> None:
         topology = FULL if config.messages else NO_LINKS
-        super().__init__(config, layout, num_agents, num_actions, topology)
+        super().__init__(config, layout, num_agents, actions, topology)
         self.rounds = config.blocks + 1
         self.blocks = nn.ModuleList(ListeningBlock(config.width, config.heads) for _ in range(self.rounds))
-        self.action = nn.Embedding(num_actions, config.width)
+        self.action = action_embedding(actions, config.width)
 
     @classmethod
     def without_messages(cls, config: PolicyConfig) -> PolicyConfig:

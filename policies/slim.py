@@ -26,6 +26,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from agentcomm.base.errors import ConfigError
+from agentcomm.contracts.actions import ActionSpace
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import PolicyConfig
 from agentcomm.contracts.topology import TopologyChoice
@@ -74,8 +75,8 @@ class SLIM(TokenPolicy[SLIMConfig]):
             "narrow": {"width": 16, "message": 4, "rounds": 2, "heads": 1, "gate": {"initial_logit": 0.5}},
         }
 
-    def __init__(self, config: SLIMConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
-        super().__init__(config, layout, num_agents, num_actions, config.topology, config.gate)
+    def __init__(self, config: SLIMConfig, layout: Observation, num_agents: int, actions: ActionSpace) -> None:
+        super().__init__(config, layout, num_agents, actions, config.topology, config.gate)
         if self.topology.dynamic:
             raise ConfigError(
                 f"topology {config.topology.name!r} is computed from hidden vectors, which in 'slim' hold caches;"

@@ -21,6 +21,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from agentcomm.contracts.actions import ActionSpace
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import CommPolicy, PolicyConfig, Steps
 from agentcomm.contracts.topology import TopologyChoice
@@ -80,11 +81,11 @@ class Talking(CommPolicy[TalkingConfig]):
         """The default sizes, and smaller ones."""
         return {"": {}, "narrow": {"width": 16, "sizes": [16, 8]}}
 
-    def __init__(self, config: TalkingConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
+    def __init__(self, config: TalkingConfig, layout: Observation, num_agents: int, actions: ActionSpace) -> None:
         super().__init__(config)
         self.layout, self.gate = layout, None
         self.width, self.rounds = config.width, config.rounds
-        self.num_agents, self.num_actions = num_agents, num_actions
+        self.num_agents, self.actions = num_agents, actions
         self.topology = config.topology.build(num_agents, max(config.sizes))
         sizes, kinds = list(config.sizes), len(config.sizes)
         self.register_buffer("kind", torch.arange(num_agents) % kinds, persistent=False)
@@ -98,7 +99,7 @@ class Talking(CommPolicy[TalkingConfig]):
         self.digest = PerKind(sizes, sizes)
         self.critic_own, self.critic_team = PerKind(sizes, [self.width] * kinds), nn.Linear(self.width, self.width)
         self.critic = nn.Sequential(nn.GELU(), nn.Linear(self.width, 1))
-        self.actor = PerKind(sizes, [num_actions] * kinds)
+        self.actor = PerKind(sizes, [actions.parameters] * kinds)
         with torch.no_grad():
             self.actor.weight.mul_(0.01)
 
@@ -106,7 +107,7 @@ class Talking(CommPolicy[TalkingConfig]):
     def for_world(cls, config: PolicyConfig, world: World) -> Talking:
         """The policy for a world's sizes."""
         assert isinstance(config, TalkingConfig)
-        return cls(config, world.layout, world.num_agents, world.num_actions)
+        return cls(config, world.layout, world.num_agents, cls.actions_in(config, world))
 
     @classmethod
     def without_messages(cls, config: PolicyConfig) -> PolicyConfig:

@@ -17,6 +17,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from agentcomm.contracts.actions import ActionSpace
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import PolicyConfig
 from agentcomm.contracts.topology import TopologyChoice
@@ -49,8 +50,8 @@ class TarMAC(TokenPolicy[TarMACConfig]):
         small = {"width": 8, "signature": 3}
         return {"": {}, "narrow": small, "memory": small | {"memory": {"seen": False}}}
 
-    def __init__(self, config: TarMACConfig, layout: Observation, num_agents: int, num_actions: int) -> None:
-        super().__init__(config, layout, num_agents, num_actions, config.topology)
+    def __init__(self, config: TarMACConfig, layout: Observation, num_agents: int, actions: ActionSpace) -> None:
+        super().__init__(config, layout, num_agents, actions, config.topology)
         self.rounds = config.rounds
         width = config.width
         self.split = [config.signature, width - config.signature]

@@ -41,7 +41,7 @@ class DeafVoter(CommPolicy[DeafVoterConfig]):
 
     def __init__(self, config: DeafVoterConfig, world: World) -> None:
         super().__init__(config)
-        self.num_agents, self.num_actions = world.num_agents, world.num_actions
+        self.num_agents, self.actions = world.num_agents, world.actions
         self.rounds, self.width, self.gate = 1, world.num_actions, None
         self.topology = config.topology.build(world.num_agents, self.width)
         chance = LEAST + (MOST - LEAST) * torch.rand(())
@@ -61,7 +61,7 @@ class DeafVoter(CommPolicy[DeafVoterConfig]):
     def encode(self, observation: Tensor) -> Tensor:
         """Observations [B, N, 2] of indices -> the signals, one-hot, [B, N, A]."""
         signal = observation[..., 0].clamp_min(0)
-        return nn.functional.one_hot(signal, self.num_actions).float()
+        return nn.functional.one_hot(signal, self.actions.parameters).float()
 
     def speak(self, hidden: Tensor, round_: int) -> Tensor:
         """Payloads [B, N, D]: the signals."""
@@ -73,7 +73,7 @@ class DeafVoter(CommPolicy[DeafVoterConfig]):
 
     def act(self, hidden: Tensor) -> Tensor:
         """Logits [B, N, A]; outside of updates with Gumbel noise, so that the largest one is a draw."""
-        logits = hidden * (self.skill + torch.log(torch.tensor(self.num_actions - 1.0)))
+        logits = hidden * (self.skill + torch.log(torch.tensor(self.actions.parameters - 1.0)))
         if self.training:
             return logits
         generator = torch.Generator().manual_seed(derive(self.config.noise, "deaf voter", next(_calls)))

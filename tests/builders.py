@@ -30,6 +30,7 @@ from agentcomm.contracts.world import World
 from agentcomm.directory.hub import Directory
 from agentcomm.directory.screens import DirectoryScreens
 from agentcomm.guards.base import GuardBase
+from agentcomm.runs.assembly import shape_of
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.step.adversary import Adversary
 from agentcomm.step.comms import Comms
@@ -214,7 +215,7 @@ def team(
 
 
 def team_shape_of(world: World, policy: CommPolicy) -> TeamShape:
-    return team_shape(world.num_worlds, world.num_agents, policy.topology.degree, policy.width, policy.exchanges)
+    return shape_of(world, policy)
 
 
 def sampler(

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.traffic import Links
-from agentcomm.step.actions import choose_action
 from agentcomm.step.decide import Decision
 from agentcomm.training.recording import record_inboxes
 from policies.parts.attention import ListeningBlock
@@ -116,11 +115,11 @@ def one_after_the_other(policy: CommPolicy, hidden: Tensor, links: Links, gumbel
     """Logits [B, N, A] of a last round in which each agent waits for all before it: no turns, no cache."""
     agents = hidden.shape[1]
     spoken = torch.zeros(*hidden.shape[:2], policy.width)
-    logits = torch.zeros(*hidden.shape[:2], policy.num_actions)
+    logits = torch.zeros(*hidden.shape[:2], policy.actions.parameters)
     mask = links.present & (links.source < torch.arange(agents).view(1, -1, 1))
     for i in range(agents):
         inbox = Inbox(spoken.clone(), links.source, mask, links.source)
         logits[:, i] = policy.act(policy.hear(hidden, inbox, policy.rounds - 1))[:, i]
-        action = choose_action(logits, gumbel)
+        action = policy.actions.choose(logits, gumbel)
         spoken[:, i] = policy.tell(hidden, action)[:, i]
     return logits

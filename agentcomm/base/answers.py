@@ -49,20 +49,23 @@ def _described(value: object) -> str:
     return "None" if value is None else f"{type(value).__name__}"
 
 
-def check_actions(actions: Tensor, shape: tuple[int, int], below: int) -> None:
-    """Check actions given to worlds.
+def check_numbers(what: str, numbers: Tensor, shape: tuple[int, ...], below: int | Tensor) -> None:
+    """Check whole numbers that are given to worlds.
 
     Args:
-        actions: The actions.
-        shape: Numbers of worlds and of agents.
-        below: Number of actions.
+        what: The numbers, such as ``actions``.
+        numbers: The numbers.
+        shape: Their shape: worlds, agents, and the size of vectors.
+        below: What they must lie below; of the shape of the last dimensions where it differs.
 
     Raises:
         ValueError: If they do not have this shape, are not integers, or do not lie in 0 .. below - 1.
     """
-    if actions.shape != shape:
-        raise ValueError(f"actions must have shape {shape} (worlds, agents), not {tuple(actions.shape)}")
-    if actions.dtype.is_floating_point or actions.dtype == torch.bool:
-        raise ValueError(f"actions must be integers, not {actions.dtype}")
-    if not bool(((actions >= 0) & (actions < below)).all()):  # one copy to the host
-        raise ValueError(f"actions must lie in 0 .. {below - 1}, but go from {actions.min()} to {actions.max()}")
+    if numbers.shape != shape:
+        axes = ", ".join(("worlds", "agents", "numbers")[: len(shape)])
+        raise ValueError(f"{what} must have shape {shape} ({axes}), not {tuple(numbers.shape)}")
+    if numbers.dtype.is_floating_point or numbers.dtype == torch.bool:
+        raise ValueError(f"{what} must be integers, not {numbers.dtype}")
+    if not bool(((numbers >= 0) & (numbers < below)).all()):  # one copy to the host
+        most = f"0 .. {below - 1}" if isinstance(below, int) else f"0 up to below {below.tolist()}"
+        raise ValueError(f"{what} must lie in {most}, but go from {numbers.min()} to {numbers.max()}")

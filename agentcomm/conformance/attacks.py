@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,15 @@ from torch import Tensor
 
 from agentcomm.base.calling import answered
 from agentcomm.conformance.common import check_memory, check_threat, checked_config, episodes, require
-from agentcomm.conformance.conversations import Exchange, carry, check_state, conversation, make_team_shape, reader
+from agentcomm.conformance.conversations import (
+    SPACES,
+    Exchange,
+    carry,
+    check_state,
+    conversation,
+    make_team_shape,
+    reader,
+)
 from agentcomm.conformance.directories import check_directory
 from agentcomm.conformance.hooks import (
     DIRECTORY,
@@ -63,9 +72,7 @@ def check_attack(
     require(made.injections() == made.injections() >= 0, "injections changes from call to call")
     _check_predicate(made, shape.num_worlds)
 
-    def build(**changes: Any) -> Comms:
-        return Comms.between(shape, [attack(config.model_copy(update=changes), shape)], seed=1, directory=DIRECTORY)
-
+    build = partial(_comms, attack, config, shape)
     if "on_directory" in found:
         check_directory(attack, config, quick)
     if "on_messages" in found:
@@ -73,10 +80,17 @@ def check_attack(
     if "on_observations" in found and position == "sensor":
         check_observations(build, shape, quick)
     if "on_action" in found and "act" in powers:
-        check_actions(build, shape, quick)
+        for space in SPACES[:1] if quick else SPACES:
+            acting = replace(shape, actions=space)
+            check_actions(partial(_comms, attack, config, acting), acting, quick)
     if "on_rewards" in found and "reward" in powers:
         check_hook(build, shape, earn, quick)
     _check_limits(attack, config, shape)
+
+
+def _comms(attack: type[Attack], config: AttackConfig, shape: TeamShape, **changes: Any) -> Comms:
+    """A team's message layer with the attack, whose config is changed."""
+    return Comms.between(shape, [attack(config.model_copy(update=changes), shape)], seed=1, directory=DIRECTORY)
 
 
 def _answering(attack: type[Attack]) -> type[Attack]:
@@ -122,9 +136,7 @@ def _check_messages(attack: type[Attack], config: AttackConfig, shape: TeamShape
         check_obeys(comms.adversary.guards[0])
     exchanges = conversation(shape, 3 if quick else 7, seed=0)
 
-    def build(**changes: Any) -> Comms:
-        return Comms.between(shape, [attack(config.model_copy(update=changes), shape)], seed=1, directory=DIRECTORY)
-
+    build = partial(_comms, attack, config, shape)
     check_state(build, exchanges, quick)
     clean = Comms.between(shape).network
     plain = [clean.exchange(e.spoken, e.links, e.step, e.round) for e in exchanges]

@@ -11,16 +11,25 @@ from torch.nn.functional import pad
 
 from agentcomm.base.state import DrawingMemory
 from agentcomm.conformance.common import require
+from agentcomm.contracts.continuous import Continuous
+from agentcomm.contracts.discrete import Discrete, MultiDiscrete
 from agentcomm.contracts.examples import Examples
 from agentcomm.contracts.inbox import Inbox, gather_agents
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.traffic import Links
 from agentcomm.step.comms import Comms
 
+# An action space of each kind; the first is that of teams whose actions do not matter.
+SPACES = (
+    Discrete(("a", "b", "c", "d", "e")),
+    MultiDiscrete((3, 2)),
+    Continuous((-1.0, -2.0), (1.0, 2.0)),
+)
+
 
 def make_team_shape(num_agents: int, degree: int, width: int = 8) -> TeamShape:
     """The shape of a team in three worlds with two rounds per step."""
-    return TeamShape(3, num_agents, min(degree, num_agents - 1), width, 2, torch.device("cpu"))
+    return TeamShape(3, num_agents, min(degree, num_agents - 1), width, 2, torch.device("cpu"), SPACES[0])
 
 
 @dataclass(frozen=True)

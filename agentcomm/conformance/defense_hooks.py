@@ -11,7 +11,6 @@ from torch import Tensor
 
 from agentcomm.base.calling import answered
 from agentcomm.conformance.common import require
-from agentcomm.conformance.hooks import ACTIONS
 from agentcomm.contracts.defense import ORDERS, READING, Defense, defense_hooks
 from agentcomm.contracts.directory_defense import Answer, DirectoryRequests, DirectoryVerdicts
 from agentcomm.contracts.fragments import ArrivingFragments
@@ -254,13 +253,13 @@ def _on_action(hook: Hook) -> Hook:
     def on_action(self: Defense, request: ActionRequest, memory: Memory) -> ActionVerdicts:
         before = _copied(memory)
         verdicts: ActionVerdicts = _called(hook, self, request, memory)
-        shape = request.action.shape
-        _typed("resample", verdicts.resample, shape, torch.float64)
-        _typed("replace", verdicts.replace, shape, torch.int64)
+        space = self.team_shape.actions
+        _typed("resample", verdicts.resample, request.agent.shape, torch.float64)
+        _typed("replace", verdicts.replace, request.action.shape, space.dtype)
         chance, chosen = verdicts.resample, verdicts.replace
         require(chance is None or ((chance >= 0) & (chance <= 1)).all(), "resample is no chance in [0, 1]")
-        known = chosen is None or ((chosen >= -1) & (chosen < request.logits.shape[-1])).all()
-        require(known, f"replace is no action in 0 .. {ACTIONS - 1}, nor -1")
+        known = chosen is None or (space.valid(chosen) | space.left_alone(chosen)).all()
+        require(known, f"replace is no action of {space}, nor -1 or NaN")
         some = request.world > 0
         rows = {name: getattr(request, name)[some] for name in ("world", "agent", "logits", "action", "committed")}
         alone: ActionVerdicts = hook(self, replace(request, **rows), before)

@@ -11,6 +11,7 @@ import torch
 from agentcomm.base.countermeasures import COUNTERMEASURES
 from agentcomm.conformance.common import check_memory, checked_config, require
 from agentcomm.conformance.conversations import (
+    SPACES,
     carry,
     check_state,
     clean_examples,
@@ -77,7 +78,8 @@ def check_defense(
     if "reassemble" in hooks:
         check_reassembly(make, quick)
     if "on_action" in hooks:
-        _check_actions(make, num_agents)
+        for space in SPACES[:1] if quick else SPACES:
+            _check_actions(make, replace(make_team_shape(num_agents, 2), actions=space))
     if "on_directory" in hooks:
         _check_directory(make)
 
@@ -140,9 +142,8 @@ def _check_messages(make: Callable[[TeamShape], Defense], shape: TeamShape, resp
             require(passed, "clean messages are refused or changed (set lossless = False if that is its price)")
 
 
-def _check_actions(make: Callable[[TeamShape], Defense], num_agents: int) -> None:
+def _check_actions(make: Callable[[TeamShape], Defense], team_shape: TeamShape) -> None:
     """On random actions: verdicts and state; greedy ones stay as they are."""
-    team_shape = make_team_shape(num_agents, 2)
 
     def build() -> Comms:
         return Comms.between(team_shape, [], [make(team_shape)], seed=1)

@@ -17,7 +17,7 @@ from agentcomm.contracts.world import Observation
 from agentcomm.guards.base import GuardBase
 from agentcomm.step.comms import Comms
 
-ACTIONS, WIDTH, VOCABULARY = 5, 6, 12
+WIDTH, VOCABULARY = 6, 12
 DIRECTORY = DirectoryShape(
     members=4, principals=10, skills=3, listed=3
 )  # for attacks on a directory, whose hook is not called here
@@ -78,17 +78,17 @@ def same(first: list[Tensor], second: list[Tensor]) -> bool:
 
 
 def act(comms: Comms, seed: int, steps: int = 8, greedy: bool = False) -> list[Tensor]:
-    """Actions [B, N] of agents whose logits are random, step by step."""
+    """Actions [B, N, ...] of agents whose distributions are random, step by step."""
     s, g = comms.network.team_shape, torch.Generator().manual_seed(seed)
     rows, at, out = torch.arange(s.num_worlds * s.num_agents), torch.zeros(s.num_worlds, dtype=torch.int64), []
     for _ in range(steps):
-        logits = torch.randn(len(rows), ACTIONS, generator=g)
-        noise = -torch.empty(logits.shape).exponential_(generator=g).log_()
+        logits = torch.randn(len(rows), s.actions.parameters, generator=g)
+        noise = s.actions.noise((len(rows),), g, logits.device)
         alive = torch.rand(s.num_worlds, s.num_agents, generator=g) < 0.9
         ended = (torch.rand(s.num_worlds, generator=g) < 0.2).nonzero().squeeze(-1)
-        action = (logits if greedy else logits + noise).argmax(-1)
+        action = s.actions.choose(logits, None if greedy else noise)
         done = comms.on_action(logits, action, None if greedy else noise, at, rows, alive)
-        out.append(done.view(s.num_worlds, s.num_agents))
+        out.append(done.view(s.num_worlds, s.num_agents, *s.actions.shape))
         comms.reset(ended)
         at = at + 1
         at[ended] = 0
@@ -114,7 +114,7 @@ def earn(comms: Comms, seed: int) -> list[Tensor]:
         comms.network.exchange(e.spoken, e.links, e.step, e.round, reader)
         if e.round == s.rounds - 1:
             reward = torch.randn(s.num_worlds, s.num_agents, generator=g)
-            action = torch.randint(ACTIONS, reward.shape, generator=g)
+            action = torch.randint(s.actions.options, reward.shape, generator=g)
             out.append(comms.adversary.on_rewards(reward, action, e.step))
             comms.reset(e.ended)
     return out

@@ -29,7 +29,7 @@ RETURNS = {
     "encode": "hidden vectors [B, N, H]",
     "speak": "payloads [B, N, D]",
     "hear": "hidden vectors [B, N, H]",
-    "act": "action logits [B, N, A]",
+    "act": "action parameters [B, N, P]",
     "value": "values [B, N]",
 }
 
@@ -78,7 +78,7 @@ def _check_policy(policy_factory: PolicyFactory, world_factory: WorldFactory, nu
 def _some_actions(policy: CommPolicy, worlds: int) -> Tensor:
     """[worlds, N] arbitrary actions."""
     agents = torch.arange(policy.num_agents)
-    return (torch.arange(worlds).unsqueeze(1) + agents) % policy.num_actions
+    return policy.actions.from_option((torch.arange(worlds).unsqueeze(1) + agents) % policy.actions.options)
 
 
 def _run(policy: CommPolicy, observation: Tensor, deliver: Deliver, worlds: Tensor | None = None) -> Tensor:
@@ -117,8 +117,8 @@ def _check_parts(policy: CommPolicy, observation: Tensor, world: World) -> None:
     b, n = observation.shape[:2]
     source = policy.topology.graph(None, b, _call(policy, "encode", observation)).source
     require(policy.rounds >= 0 and policy.width > 0, f"rounds is {policy.rounds}, width is {policy.width}")
-    sizes = (policy.num_agents, policy.num_actions)
-    require(sizes == (n, world.num_actions), f"num_agents and num_actions are {sizes}")
+    sizes = (policy.num_agents, policy.actions)
+    require(sizes == (n, type(policy).actions_in(policy.config, world)), f"num_agents and actions are {sizes}")
     ambient = torch.get_rng_state()
     hidden = _call(policy, "encode", observation)
     require(hidden.shape[:2] == (b, n), f"encode returns {tuple(hidden.shape)}, not one vector per world and agent")
@@ -141,7 +141,7 @@ def _check_parts(policy: CommPolicy, observation: Tensor, world: World) -> None:
         hidden, _ = ask_memory(policy, policy.retain, hidden, memory)
     _call(policy, "act", hidden)
     logits, value = _run(policy, observation, _clear(source)), _call(policy, "value", first)
-    shape = (b, n, world.num_actions)
+    shape = (b, n, world.actions.parameters)
     require(logits.shape == shape, f"act returns {tuple(logits.shape)}, not {shape}")
     require(value.shape == (b, n), f"value returns {tuple(value.shape)}, not {(b, n)}")
     require(logits.isfinite().all() and value.isfinite().all(), "logits or values are not finite")

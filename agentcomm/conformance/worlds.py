@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import fields
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from agentcomm.base.calling import answered
 from agentcomm.conformance.common import WorldFactory, closing_worlds, require
-from agentcomm.contracts.world import Step, World
+from agentcomm.contracts.step import Step
+from agentcomm.contracts.world import World
 
 
 def check_world(
@@ -45,6 +47,7 @@ def check_world(
         _check_refusals(world)
         if world.loses_members:
             _check_members(factory, num_worlds, actions)
+        _check_masks(world, actions)
         if resumes:
             _check_resuming(factory, num_worlds, actions)
             _check_final_observations(factory, num_worlds, actions)
@@ -59,8 +62,8 @@ def _check_device(world: World, value: Tensor, what: str) -> None:
 
 def _random_actions(world: World, num_steps: int, seed: int) -> list[Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    shape = (num_steps, world.num_worlds, world.num_agents)
-    return list(torch.randint(world.num_actions, shape, generator=generator).to(world.device))
+    shape, cpu = (world.num_worlds, world.num_agents), torch.device("cpu")
+    return [world.actions.draw(shape, generator, cpu).to(world.device) for _ in range(num_steps)]
 
 
 def _difference(first: Step, second: Step) -> str | None:
@@ -75,7 +78,8 @@ def _check_description(world: World) -> None:
     answered(world.observe(), Tensor, f"environment {world.name!r}", "observe", "observations [B, N, O]")
     require(len(world.agents) > 0, "agents is empty")
     require(len(set(world.agents)) == len(world.agents), f"agents are not distinct: {world.agents}")
-    require(len(set(world.action_names)) == len(world.action_names), f"actions are not distinct: {world.action_names}")
+    names = world.actions.names
+    require(len(set(names)) == len(names), f"actions are not distinct: {names}")
     layout = world.layout
     require(layout.width > 0, f"layout.width is {layout.width}")
     require(
@@ -177,13 +181,17 @@ def _check_randomness(factory: WorldFactory, num_worlds: int, actions: list[Tens
 def _check_refusals(world: World) -> None:
     world.reset(seed=0)
     b, n = world.num_worlds, world.num_agents
-    good = torch.zeros(b, n, dtype=torch.int64, device=world.device)
+    space = world.actions
+    good = space.draw((b, n), torch.Generator().manual_seed(0), torch.device("cpu")).to(world.device)
+    other = good.long() if good.is_floating_point() else good.float()
     before = world.observe()
+    far = math.inf if good.is_floating_point() else 10**6
     for bad, what in (
         (good[:, :0], "actions of a wrong shape"),
-        (good.float(), "floating-point actions"),
-        (good - 1, "negative actions"),
-        (good + world.num_actions, "actions beyond num_actions"),
+        (other, f"actions of type {other.dtype}"),
+        (good - far, "actions far too small"),
+        (good + far, "actions far too large"),
+        (torch.full_like(good, math.nan) if good.is_floating_point() else good - far, "actions that are not finite"),
     ):
         try:
             world.step(bad)
@@ -214,7 +222,8 @@ def _check_members(factory: WorldFactory, num_worlds: int, actions: list[Tensor]
         step = world.step(joint)
         require(not step.active[~alive].any(), "agents that have left are active")
         require((step.reward[~alive] == 0).all(), "agents that have left get a reward")
-        differs = _difference(step, twin.step(torch.where(alive, joint, other)))
+        there = alive.view(*alive.shape, *(1,) * (joint.dim() - 2))
+        differs = _difference(step, twin.step(torch.where(there, joint, other)))
         require(differs is None, f"{differs} depends on actions of agents that have left")
         require(not step.left[~alive].any(), "agents leave that were not present")
         now = world.alive.clone()
@@ -231,6 +240,22 @@ def _check_members(factory: WorldFactory, num_worlds: int, actions: list[Tensor]
         missed or not world.config.loses_members,
         f"no agent left in {len(actions)} steps: check with a larger failure or a smaller fewest",
     )
+
+
+def _check_masks(world: World, actions: list[Tensor]) -> None:
+    """In every state, each agent has something to do."""
+    shape = (world.num_worlds, world.num_agents, world.actions.parameters)
+    world.reset(seed=9)
+    for joint in actions:
+        allowed = world.available()
+        if allowed is None:
+            return
+        right = allowed.shape == shape and allowed.dtype == torch.bool
+        require(right, f"allowed returns {allowed.dtype} {tuple(allowed.shape)}, not torch.bool {shape}")
+        parameters = world.actions.masked(torch.zeros(shape, device=allowed.device), allowed)
+        chosen = world.actions.choose(parameters, None)
+        require(bool(world.actions.permitted(parameters, chosen).all()), "an agent has no possible action")
+        world.step(joint)
 
 
 def _check_resuming(factory: WorldFactory, num_worlds: int, actions: list[Tensor]) -> None:

@@ -172,7 +172,7 @@ class Attack(Plugin[A_co]):
         """Called with the power ``act`` before its node acts.
 
         Returns:
-            [W, M, A] float64, action distributions of its node, one per secret (:meth:`secrets`); the guard draws the
+            [W, M, C] float64, action distributions of its node, one per secret (:meth:`secrets`); the guard draws the
             action from that of the episode's secret. None to leave the action to the policy.
         """
         return None
@@ -183,7 +183,7 @@ class Attack(Plugin[A_co]):
         Args:
             view: The view of :meth:`on_action`, in the worlds where its distributions were permitted.
             distributions: [W, M, A] float64.
-            action: [W] int64.
+            action: [W] int64, cells of the actions.
         """
 
     def on_rewards(self, view: RewardView) -> Tensor | None:

@@ -49,7 +49,7 @@ class Examples:
         return int(self.episode.max()) + 1 if len(self.episode) else 0
 
     def logits(self, payload: Tensor) -> Tensor:
-        """Action logits [S, N, A] of the greedy team if agents received other payloads in these exchanges.
+        """Action parameters [S, N, P] of the greedy team if agents received other payloads in these exchanges.
 
         Later exchanges of the step follow from these; gradients flow through the payloads.
 

@@ -116,7 +116,7 @@ class Episodes:
         success: [B] bool.
         total_reward: [B] summed reward, mean over present agents.
         harm: [B] int64 harm done (:attr:`agentcomm.contracts.world.World.harm`).
-        actions: [B, A] int64, how often members took each action.
+        actions: [B, A] int64, how often members took an action of each option of the action space.
         messages: Counts of the ledger by name, [B] each, until each episode's end.
         bytes: [B] bytes on the wire until each episode's end.
         late_by: Latency of all arrived messages, summed: [B] steps, and [B] seconds; zero without channels.
@@ -124,7 +124,8 @@ class Episodes:
         gate_by_step: Share of open gates in running worlds, per step; None after the last episode has ended.
         gate_open: Share of open gates over all steps.
         facts: Counters of the directory until each episode's end; None in a world without a directory.
-        action_by_step: [T, B, N] int16, the action of each member in each step; arbitrary after an episode's end.
+        action_by_step: [T, B, N, ...] int16, or float32 of continuous actions, the action of each member in each step;
+            arbitrary after an episode's end.
         edges: [B, N, N] int64, messages that receiver i accepted from agent j, their true sender, in each episode.
         contact: Where the attack first reached the team; None without an attack on messages.
         scored: The messages that each defense scored, for defenses that give scores.

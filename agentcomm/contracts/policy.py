@@ -21,11 +21,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import TypeVar
 
 from agentcomm.base.errors import ConfigError
 from agentcomm.base.plugin import Plugin, PluginConfig
+from agentcomm.contracts.actions import ActionSpace
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.topology import Topology
 from agentcomm.contracts.world import World
@@ -33,6 +35,8 @@ from agentcomm.contracts.world import World
 
 class PolicyConfig(PluginConfig):
     """Arguments every policy has."""
+
+    squashed: bool = Field(True, description="squash continuous actions into their bounds by tanh, instead of clipping")
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Steps:
     Attributes:
         observation: [R, N, O].
         hidden: [R, N, H], its encoding by ``encode`` and ``recall``.
-        action: [R, N] int64.
+        action: [R, N, ...] of the action space.
         following: [R, N] int64, row of a member's next step in the same episode; -1 where these rows lack it, as
             at the end of an episode or a chunk. Rows of policies without memory are shuffled: it is -1 everywhere.
     """
@@ -78,7 +82,7 @@ class CommPolicy(Plugin[P_co], nn.Module):
         memory_width: Width S of an agent's memory; 0 for a policy without memory.
         keeps_heard: Whether ``retain`` is implemented, so that messages depend on those of earlier steps.
         num_agents: N of the present team.
-        num_actions: A.
+        actions: What agents can do; ``act`` returns its parameters.
     """
 
     rounds: int
@@ -92,7 +96,7 @@ class CommPolicy(Plugin[P_co], nn.Module):
     memory_width: int = 0
     keeps_heard: bool = False
     num_agents: int
-    num_actions: int
+    actions: ActionSpace
     return_mean: Tensor
     return_scale: Tensor
 
@@ -108,6 +112,11 @@ class CommPolicy(Plugin[P_co], nn.Module):
     @abstractmethod
     def for_world(cls, config: PolicyConfig, world: World) -> CommPolicy:
         """Build the policy that fits a world's agents, observations and actions."""
+
+    @classmethod
+    def actions_in(cls, config: PolicyConfig, world: World) -> ActionSpace:
+        """The actions of a policy in a world."""
+        return world.actions.with_squashing(config.squashed)
 
     @classmethod
     @abstractmethod
@@ -155,7 +164,7 @@ class CommPolicy(Plugin[P_co], nn.Module):
 
     @abstractmethod
     def act(self, hidden: Tensor) -> Tensor:
-        """Hidden vectors [B, N, H] after the last round -> action logits [B, N, A]."""
+        """Hidden vectors [B, N, H] after the last round -> parameters of action distributions [B, N, P], as logits."""
 
     @abstractmethod
     def value(self, hidden: Tensor) -> Tensor:
@@ -168,7 +177,7 @@ class CommPolicy(Plugin[P_co], nn.Module):
         """
 
     def tell(self, hidden: Tensor, action: Tensor) -> Tensor:
-        """Hidden vectors before the last round and actions [B, N] -> payloads [B, N, D] of the last round."""
+        """Hidden vectors before the last round and actions [B, N, ...] -> payloads [B, N, D] of the last round."""
         raise NotImplementedError(f"{type(self).__name__} is not autoregressive and tells no actions")
 
     def auxiliary(self, steps: Steps) -> Tensor | None:
@@ -217,12 +226,12 @@ class CommPolicy(Plugin[P_co], nn.Module):
     def run(
         self, hidden: Tensor, deliver: Deliver, action: Tensor | None = None, memory: Tensor | None = None
     ) -> Tensor:
-        """Run all rounds and return action logits [B, N, A].
+        """Run all rounds and return parameters of action distributions [B, N, P].
 
         Args:
             hidden: [B, N, H], encoded observations; zero for agents that have left.
             deliver: Maps a round and its payloads [B, N, D] to the inboxes.
-            action: [B, N] int64, actions told in the last round; for autoregressive policies only.
+            action: [B, N, ...] actions told in the last round; for autoregressive policies only.
             memory: [B, N, S], as ``recall`` returned it; None for one of 0.
         """
         state = self.communicate(hidden, deliver, action)

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
+from agentcomm.contracts.actions import ActionSpace
+from agentcomm.contracts.discrete import NO_CHOICE
+
 
 @dataclass(frozen=True)
 class TeamShape:
@@ -18,6 +21,7 @@ class TeamShape:
         width: D, width of payloads.
         rounds: Exchanges of messages per step.
         device: Device of all tensors.
+        actions: What its agents can do.
     """
 
     num_worlds: int
@@ -26,3 +30,4 @@ class TeamShape:
     width: int
     rounds: int
     device: torch.device
+    actions: ActionSpace = NO_CHOICE

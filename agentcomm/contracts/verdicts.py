@@ -285,9 +285,9 @@ class ActionRequest:
         step: [B] int64.
         world: [R] int64, world of each agent.
         agent: [R] int64.
-        logits: [R, A] of its policy.
-        action: [R] int64, what it is about to do.
-        committed: [R] int64, what it would do by its policy and the random numbers that it has committed to: the
+        logits: [R, P] parameters of its policy's action distribution, such as logits.
+        action: [R, ...], what it is about to do.
+        committed: [R, ...], what it would do by its policy and the random numbers that it has committed to: the
             likeliest action of a greedy team, else the sample that these numbers give.
     """
 
@@ -305,7 +305,7 @@ class ActionVerdicts:
 
     Attributes:
         resample: [R] float64 in [0, 1], chance that the action is sampled again from the policy's distribution.
-        replace: [R] int64, action to carry out instead; -1 to leave it.
+        replace: [R, ...], action to carry out instead; -1 to leave it, or NaN where actions are continuous.
     """
 
     resample: Tensor | None = None

@@ -3,7 +3,8 @@
 A view has no optional fields. Attributes that the threat model does not grant are absent, and reading one raises
 :class:`agentcomm.base.errors.ThreatModelError`; :meth:`HookView.shows` tells whether an attribute is present.
 
-Shapes: B worlds, N agents, M inbox slots per receiver, D payload width, O observation width, A actions.
+Shapes: B worlds, N agents, M inbox slots per receiver, D payload width, O observation width, P parameters of an action
+distribution (logits of discrete actions), C cells of the action space (the actions, if they are discrete).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.base.errors import ThreatModelError
+from agentcomm.contracts.actions import ActionSpace
 from agentcomm.contracts.threat_model import ThreatModel
 
 READ = "the power 'read'"
@@ -87,6 +89,7 @@ class MessageView(HookView):
         round: Round of the exchange within the step.
         width: Payload width D.
         identity: Owner of the attacker's key: its node, or N for an outsider.
+        actions: The action space, which tells what action parameters mean.
         payload: [B, N, M, D].
         sender: [B, N, M] int64, claimed sender.
         audience: [B, N, M] int64, claimed receiver.
@@ -97,9 +100,9 @@ class MessageView(HookView):
         sent_round: [B, N, M] int64, round of sending.
         key: [B, N, M] int64, id of the key, -1 for none.
         seal: [B, N, M] int64, 0 for none.
-        predict_logits: Maps changes [B, N, M, D] of the payloads in reach to the action logits [B, N, A] of all agents
-            without other interference; differentiable. With knowledge 'defense', what the deployed defenses make of
-            them is predicted, too (:mod:`agentcomm.network.prediction`); otherwise, as if there were none.
+        predict_logits: Maps changes [B, N, M, D] of the payloads in reach to the action parameters [B, N, P] of all
+            agents without other interference; differentiable. With knowledge 'defense', what the deployed defenses make
+            of them is predicted, too (:mod:`agentcomm.network.prediction`); otherwise, as if there were none.
     """
 
     NEEDS: ClassVar[Mapping[str, str]] = {
@@ -111,6 +114,7 @@ class MessageView(HookView):
     round: int
     width: int
     identity: int
+    actions: ActionSpace
     payload: Tensor = field(init=False, repr=False)
     sender: Tensor = field(init=False, repr=False)
     audience: Tensor = field(init=False, repr=False)
@@ -151,7 +155,7 @@ class ActionView(HookView):
     """A compromised agent before its action, in the W worlds in which it acts; ``step`` and ``remaining`` are [W].
 
     Attributes:
-        probability: [W, A] float64, the policy's distribution of its action; one-hot where the team decides greedily.
+        probability: [W, C] float64, the policy's distribution of its action; one-hot where the team decides greedily.
         worlds: [W] int64, indices of the worlds into ``memory``.
     """
 
@@ -165,7 +169,7 @@ class RewardView(HookView):
 
     Attributes:
         reward: [B, N], the rewards earned.
-        action: [B, N] int64, the actions taken.
+        action: [B, N] int64, the options of the action space that the actions taken belong to.
     """
 
     reward: Tensor

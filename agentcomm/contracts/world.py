@@ -16,11 +16,13 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import TypeVar
 
-from agentcomm.base.answers import check_actions
 from agentcomm.base.calling import answered
 from agentcomm.base.errors import ConfigError
 from agentcomm.base.plugin import Plugin, PluginConfig
 from agentcomm.base.state import State
+from agentcomm.contracts.actions import ActionSpace
+from agentcomm.contracts.discrete import Discrete
+from agentcomm.contracts.step import Step
 
 
 @dataclass(frozen=True)
@@ -65,45 +67,6 @@ class Transition:
     left: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Step:
-    """One step of all worlds.
-
-    Worlds whose episode ended are already reset: ``observation`` is that of the new episode, and
-    ``final_observation`` has the last one of the old episode.
-
-    Attributes:
-        observation: [B, N, O], the next observations.
-        reward: [B, N] float32.
-        terminated: [B] bool, episodes that ended by the rules.
-        truncated: [B] bool, episodes truncated at ``max_steps`` (never together with terminated).
-        active: [B, N] bool, agents whose action counted in this step.
-        left: [B, N] bool, members that left in this step.
-        length: [B] int64, steps of the episode so far, this one included.
-        success: [B] bool, whether the task's goal is reached (meaningful where done).
-        finished: [F] int64, indices of the worlds whose episode ended.
-        final_observation: [F, N, O], last observations in these worlds.
-        final_alive: [F, N] bool, members that were present at the end in these worlds.
-    """
-
-    observation: Tensor
-    reward: Tensor
-    terminated: Tensor
-    truncated: Tensor
-    active: Tensor
-    left: Tensor
-    length: Tensor
-    success: Tensor
-    finished: Tensor
-    final_observation: Tensor
-    final_alive: Tensor
-
-    @property
-    def done(self) -> Tensor:
-        """[B] bool, terminated or truncated."""
-        return self.terminated | self.truncated
-
-
 class WorldConfig(PluginConfig):
     """Arguments every environment has."""
 
@@ -141,8 +104,10 @@ class World(Plugin[W_co], State):
 
     Attributes:
         agents: Names of the N agents.
-        num_actions: Number of actions of each agent.
-        action_names: Names of the actions.
+        action_names: Names of the actions, of an environment with discrete ones.
+        num_actions: Their number.
+        actions: The action space.
+        masks_actions: Whether actions can be impossible at times (:meth:`allowed`).
         layout: The observation's layout.
         votes: Whether actions are votes of all members for one of the same options, which a defense may count.
         state: Named tensors [B, ...].
@@ -159,6 +124,7 @@ class World(Plugin[W_co], State):
     agents: tuple[str, ...]
     action_names: tuple[str, ...]
     layout: Observation
+    masks_actions: bool = False
     can_lose_members: ClassVar[bool] = False
     members_return: ClassVar[bool] = False
     votes: ClassVar[bool] = False
@@ -202,9 +168,29 @@ class World(Plugin[W_co], State):
         return torch.ones((1, 1), dtype=torch.bool, device=self.device).expand(self.num_worlds, self.num_agents)
 
     @property
+    def actions(self) -> ActionSpace:
+        """The action space; discrete, with ``action_names``, unless an environment overrides it."""
+        return Discrete(self.action_names)
+
+    @property
     def num_actions(self) -> int:
-        """Size of each agent's discrete action space."""
+        """Number of discrete actions."""
         return len(self.action_names)
+
+    def allowed(self) -> Tensor:
+        """[B, N, P] bool, parameters of the possible actions in the present state, if the world ``masks_actions``.
+
+        Every agent has at least one possible action, also after it has left. Policies never choose others; an
+        environment that gets one all the same, as from a random PettingZoo agent, takes it as doing nothing.
+        """
+        raise NotImplementedError(f"{type(self).__name__} masks actions, but does not say which are allowed")
+
+    def available(self) -> Tensor | None:
+        """[B, N, P] bool, what agents can do in the present state; None if they can always do everything."""
+        ever = self.actions.available(self.device)
+        if not self.masks_actions:
+            return None if ever is None else ever.expand(self.num_worlds, -1, -1)
+        return self.allowed() if ever is None else self.allowed() & ever
 
     @abstractmethod
     def begin(self, worlds: Tensor, generator: torch.Generator, scene: Mapping[str, Any] | None = None) -> None:
@@ -224,7 +210,7 @@ class World(Plugin[W_co], State):
         """Apply the rules once to all worlds.
 
         Args:
-            actions: [B, N] int64, already checked.
+            actions: [B, N, ...] of the action space, already checked.
             generator: Source of all randomness.
         """
 
@@ -283,13 +269,13 @@ class World(Plugin[W_co], State):
         """Advance every world by one step and restart those whose episode ended.
 
         Args:
-            actions: [B, N] integers in 0 .. num_actions - 1.
+            actions: [B, N, ...] of the action space.
             auto_reset: Whether to restart worlds whose episode ended.
 
         Raises:
             ValueError: If the actions' shape, type or range is wrong.
         """
-        check_actions(actions, (self.num_worlds, self.num_agents), self.num_actions)
+        self.actions.check(actions, (self.num_worlds, self.num_agents))
         what, before = f"environment {self.name!r}", self.alive.clone()
         transition = answered(self.advance(actions, self.generator), Transition, what, "advance", "a Transition")
         self.length += 1

@@ -88,13 +88,17 @@ class Bristle(Defense[BristleConfig]):
         g = examples.generator
         examples = examples.take(torch.randperm(len(examples.step), generator=g, device=g.device)[:SAMPLES])
         with torch.no_grad():
-            logits = examples.logits(examples.payload)
+            logits = self._scores(examples, examples.payload)
             action, classes = logits.argmax(-1), logits.shape[-1]
-            alone = _f1(examples.logits(examples.own.unsqueeze(2).expand_as(examples.payload)), action)
+            alone = _f1(self._scores(examples, examples.own.unsqueeze(2).expand_as(examples.payload)), action)
             known = one_hot(action, classes).any(0).T  # [A, N]
             for slot in range(slots):
                 told = examples.payload[:, :, slot : slot + 1].expand_as(examples.payload)
-                self.weight[:, slot] = integrator(alone, _f1(examples.logits(told), action), known)
+                self.weight[:, slot] = integrator(alone, _f1(self._scores(examples, told), action), known)
+
+    def _scores(self, examples: Examples, payload: Tensor) -> Tensor:
+        """[S, N, A] by option of the action space."""
+        return self.team_shape.actions.option_scores(examples.logits(payload))
 
     def aggregate(self, inbox: InboxView, memory: dict[str, Tensor]) -> Tensor | None:
         """The mean of the receiver's own message and those that are kept, in every slot."""

@@ -53,7 +53,7 @@ class Reliability(Detector[ReliabilityConfig]):
         g = examples.generator
         order = torch.randperm(len(examples.step), generator=g, device=g.device)[:SAMPLES]
         examples, messages = examples.take(order), messages.rows(order)
-        best = examples.logits(examples.payload).detach().argmax(-1)
+        best = self._scores(examples, examples.payload).detach().argmax(-1)
         payload, attacked = self._attacked(examples, best)
         unreliable, labeled = self._labels(examples, payload, attacked, best)
         features = Features(messages, self.team_shape.num_agents, self.rounds)
@@ -74,7 +74,7 @@ class Reliability(Detector[ReliabilityConfig]):
         chosen = torch.rand(examples.present.shape, generator=g, device=g.device) < SHARE
         where = examples.present & chosen & (third > 0)
         leaf = clean.clone().requires_grad_()
-        preference = examples.logits(leaf).log_softmax(-1).gather(-1, best.unsqueeze(-1)).sum()
+        preference = self._scores(examples, leaf).log_softmax(-1).gather(-1, best.unsqueeze(-1)).sum()
         (slope,) = torch.autograd.grad(preference, leaf, allow_unused=True, materialize_grads=True)
         length = known.norm(dim=-1).mean() * (0.2 + 1.8 * torch.rand(len(clean), 1, 1, 1, generator=g, device=g.device))
         against = clean - length * nn.functional.normalize(slope, dim=-1)
@@ -83,17 +83,21 @@ class Reliability(Detector[ReliabilityConfig]):
         payload = torch.where((third == 1).unsqueeze(-1), replaced, against)
         return torch.where(where.unsqueeze(-1), payload, clean), where
 
+    def _scores(self, examples: Examples, payload: Tensor) -> Tensor:
+        """[S, N, A], how the team's agents weigh each option of the action space."""
+        return self.team_shape.actions.option_scores(examples.logits(payload))
+
     def _labels(self, examples: Examples, payload: Tensor, attacked: Tensor, best: Tensor) -> tuple[Tensor, Tensor]:
         """Which messages are unreliable, and which are labeled at all, [S, N, k] bool each."""
         unreliable, labeled = torch.zeros_like(attacked), torch.zeros_like(attacked)
         slots = payload.shape[2]
         some = torch.randperm(slots, generator=examples.generator, device=payload.device)[:SLOTS].tolist()
         with torch.no_grad():
-            whole = examples.logits(payload)
+            whole = self._scores(examples, payload)
             for slot in some:
                 without = payload.clone()
                 without[:, :, slot] = 0.0
-                effect = whole - examples.logits(without)
+                effect = whole - self._scores(examples, without)
                 raised = effect.gather(-1, best.unsqueeze(-1)).squeeze(-1) >= effect.mean(-1)
                 unreliable[:, :, slot] = attacked[:, :, slot] & ~raised
                 labeled[:, :, slot] = examples.present[:, :, slot]

@@ -29,4 +29,4 @@ class Warden(Defense[WardenConfig]):
 
     def on_action(self, request: ActionRequest, memory: dict[str, Tensor]) -> ActionVerdicts:
         """The same chance for every action."""
-        return ActionVerdicts(resample=torch.full_like(request.action, self.config.probability, dtype=torch.float64))
+        return ActionVerdicts(resample=torch.full_like(request.agent, self.config.probability, dtype=torch.float64))

@@ -137,6 +137,9 @@ def _play(world: World, clean: Clean) -> Examples:
     return _joined(policy, taken, generator("calibrate"), world)
 
 
+PREDICTED_FROM = ("state", "memory", "asked", "allowed")
+
+
 @dataclass(frozen=True)
 class _Sample:
     """One exchange of the worlds that were running, and what the team needs to act on it.
@@ -149,6 +152,7 @@ class _Sample:
         state: [S, N, H] before the exchange.
         memory: [S, N, S'] with this step's observations.
         asked: [S, N, k] bool, or [S, G, N, k]: links that were open before the network.
+        allowed: [S, N, P] bool, what agents could do.
     """
 
     round: int
@@ -158,12 +162,15 @@ class _Sample:
     state: Tensor
     memory: Tensor
     asked: Tensor
+    allowed: Tensor
 
 
 def _samples(policy: CommPolicy, record: StepRecord, memory: Tensor, alive: Tensor | None) -> list[_Sample]:
     """The exchanges of one step; the states before them are computed again from what was delivered."""
     decision, rows = record.decision, record.running.nonzero().squeeze(1)
     state, memory = perceive(policy, record.observation, memory, alive)
+    every = torch.ones((), dtype=torch.bool, device=state.device).expand_as(decision.logits)
+    allowed = every if decision.allowed is None else decision.allowed
     out = []
     for number, inbox in enumerate(decision.inboxes):
         parts = {
@@ -173,7 +180,8 @@ def _samples(policy: CommPolicy, record: StepRecord, memory: Tensor, alive: Tens
             "spoken": inbox.spoken[rows],
             "age": (torch.zeros_like(inbox.source) if inbox.age is None else inbox.age)[rows],
         }
-        out.append(_Sample(number, rows, record.at[rows], parts, state[rows], memory[rows], decision.asked[rows]))
+        where = (record.at[rows], parts, state[rows], memory[rows], decision.asked[rows], allowed[rows])
+        out.append(_Sample(number, rows, *where))
         if number + 1 < len(decision.inboxes):
             state = policy.hear(state, inbox, number)
     return out
@@ -185,7 +193,7 @@ def _joined(policy: CommPolicy, taken: list[_Sample], generator: torch.Generator
     if not taken:
         return _nothing(policy, generator, world)
     box = {name: torch.cat([sample.inbox[name] for sample in taken]) for name in taken[0].inbox}
-    state, memory, asked = (torch.cat([getattr(s, name) for s in taken]) for name in ("state", "memory", "asked"))
+    state, memory, asked, allowed = (torch.cat([getattr(s, name) for s in taken]) for name in PREDICTED_FROM)
     sizes = [len(sample.episode) for sample in taken]
     rounds = torch.tensor([sample.round for sample in taken]).repeat_interleave(torch.tensor(sizes)).to(world.device)
 
@@ -200,7 +208,7 @@ def _joined(policy: CommPolicy, taken: list[_Sample], generator: torch.Generator
             links = Links(source, spoken.new_ones(spoken.shape[:2], dtype=torch.bool), asked[at])
             delta = payload[place] - gather_agents(spoken, source)
             inbox = Inbox(spoken, source, box["mask"][at], source, delta=delta, age=box["age"][at])
-            found.append(predict_logits(policy, state[at], memory[at], links, number, inbox))
+            found.append(predict_logits(policy, state[at], memory[at], links, allowed[at], number, inbox))
             places.append(place)
         return torch.cat(found)[torch.cat(places).argsort()]
 

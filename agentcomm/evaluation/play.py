@@ -100,7 +100,7 @@ def _generator(world: World, seed: int, purpose: str) -> torch.Generator:
 
 def _interpreter(world: World, policy: CommPolicy, obedience: float, seed: int) -> Interpreter:
     draws = _generator(world, seed, "obedience")
-    return Interpreter(obedience, policy.num_actions, policy.width, draws)
+    return Interpreter(obedience, policy.actions, policy.width, draws)
 
 
 class Tally:
@@ -119,7 +119,7 @@ class Tally:
         self.refused_by: dict[str, Tensor] = {}
         self.counts: Tensor | None = None  # [B, counters of the directory] at the end of each episode
         self.total = torch.zeros(world.num_worlds, device=world.device)
-        self.actions = world.length.new_zeros(world.num_worlds, world.num_actions)
+        self.actions = world.length.new_zeros(world.num_worlds, world.actions.options)
         self.action_by_step: list[Tensor] = []
         self.gate_by_step: list[float | None] = []
         self.opened = self.asked = 0
@@ -130,8 +130,9 @@ class Tally:
         decision, alive = record.decision, record.alive
         acting = record.running.unsqueeze(1).expand_as(decision.gate)
         acting = acting if alive is None else acting & alive
-        self.actions.scatter_add_(1, decision.action, acting.long())
-        self.action_by_step.append(decision.action.short())
+        action = decision.action
+        self.actions.scatter_add_(1, self.world.actions.option_of(action), acting.long())
+        self.action_by_step.append(action if action.is_floating_point() else action.short())
         gate = decision.gate[acting]
         self.opened, self.asked = self.opened + int(gate.sum()), self.asked + gate.numel()
         self.gate_by_step.append(float(gate.float().mean()) if gate.numel() else None)
@@ -219,7 +220,7 @@ class Frames:
 
     def _frame(self, record: StepRecord, w: int) -> dict[str, Any]:
         return self._scenes[w] | {
-            "actions": [self.world.action_names[a] for a in record.decision.action[w].tolist()],
+            "actions": self.world.actions.described(record.decision.action[w]),
             "gates": record.decision.gate[w].tolist(),
             "messages": [m for exchange in record.exchanges for m in _messages(exchange, w, int(record.at[w]))],
             "reward": [round(r, 4) for r in record.step.reward[w].tolist()],

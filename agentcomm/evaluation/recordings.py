@@ -34,7 +34,7 @@ def record(run: Run, cells: Sequence[Cell], scenes: int) -> None:
             recorded = run_cell(cell, world, policy, comms, gate_probability(cell, saved, {}), record=scenes)
             first = world.scene(0)
         episodes += [_episode(cell, number, recorded) for number in range(scenes)]
-        about = {"agents": list(world.agents), "actions": list(world.action_names)}
+        about = {"agents": list(world.agents), "actions": list(world.actions.names)}
         about |= {key: first[key] for key in ("kinds", "size", "vision") if key in first}
     write_text(run.path / "episodes.json", json.dumps({"format": FORMAT} | about | {"episodes": episodes}))
 

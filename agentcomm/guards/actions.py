@@ -1,9 +1,11 @@
 """The guard of actions: it holds an attack with power ``act`` to its own node and to the distributions it states.
 
-The attack never acts itself. It states the action distribution of its node for each of M secrets; the guard holds the
-secret and draws the action. So the guard can compute the distribution seen by an observer that knows everything but
-the secret: the mean of the stated distributions, weighted by the posterior of the secret given the actions so far. Its
-distance from the policy's distribution is recorded, and bounded by the budget.
+The attack never acts itself. It states the action distribution of its node for each of M secrets, as probabilities of
+the cells of the action space (:mod:`agentcomm.contracts.actions`); the guard holds the secret and draws the cell. The
+place of the action within its cell remains the policy's, and tells nothing. So the guard can compute the distribution
+seen by an observer that knows everything but the secret: the mean of the stated distributions, weighted by the
+posterior of the secret given the actions so far. Its distance from the policy's distribution is recorded, and bounded
+by the budget.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from agentcomm.base.state import State
+from agentcomm.contracts.discrete import gumbel
 from agentcomm.contracts.views import ActionView
 from agentcomm.guards.base import GuardBase
 from agentcomm.guards.matched import other_actions
@@ -29,11 +32,11 @@ class Drawn:
     Attributes:
         step: [W] int64.
         remaining: [W] int64, budget left.
-        probability: [W, A] float64, the policy's distributions.
+        probability: [W, C] float64, the policy's distributions.
         worlds: [W] int64 indices.
-        distributions: [W, M, A] float64, the attack's distributions, one per secret.
-        action: [W] int64, the drawn actions. As the matched control: drawn from the policy's distribution again where
-            the budget limits the deviation from it, else any other action where the attack's is not the policy's.
+        distributions: [W, M, C] float64, the attack's distributions, one per secret.
+        cell: [W] int64, the drawn cells. As the matched control: drawn from the policy's distribution again where
+            the budget limits the deviation from it, else any other cell where the attack's is not the policy's.
         granted: [W] bool, where the threat model permits the distributions.
     """
 
@@ -42,7 +45,7 @@ class Drawn:
     probability: Tensor
     worlds: Tensor
     distributions: Tensor
-    action: Tensor
+    cell: Tensor
     granted: Tensor
 
 
@@ -57,10 +60,10 @@ class ActionGuard(State):
         secret: [B] int64, the secret that its actions encode in this episode; -1 before the first action.
         posterior: [B, M] float64, belief about the secret of an observer that knows the policy, its input and the
             attack, and has seen all actions of the episode.
-        deviation: [B] float64, largest difference so far between an action's probability to that observer and
+        deviation: [B] float64, largest difference so far between a cell's probability to that observer and
             under the policy.
-        acted: [B] int64, actions drawn from the attack's distributions so far.
-        changed: [B] int64, how many of them differ from the policy's actions.
+        acted: [B] int64, cells drawn from the attack's distributions so far.
+        changed: [B] int64, how many of them differ from those of the policy's actions.
         leaked: [B] float64, bits that the actions of each world's last complete episode leaked about its secret.
         told: [B] bool, whether the secret was then the observer's only best guess.
     """
@@ -91,15 +94,16 @@ class ActionGuard(State):
         self.posterior[worlds] = 1 / self.posterior.shape[1]
 
     def draw(
-        self, probability: Tensor, noise: Tensor | None, worlds: Tensor, step: Tensor
+        self, probability: Tensor, noise: Tensor | None, worlds: Tensor, step: Tensor, greedy: bool
     ) -> tuple[Drawn, Tensor] | None:
-        """Draw its node's actions from the attack's distributions, where its budget allows.
+        """Draw the cells of its node's actions from the attack's distributions, where its budget allows.
 
         Args:
-            probability: [W, A] float64, the policy's distributions.
-            noise: [W, A] Gumbel noise that the policy's actions are drawn with; None if the team decides greedily.
+            probability: [W, C] float64, the policy's distributions.
+            noise: [W, C] Gumbel noise that the policy's actions are drawn with; None if there is none.
             worlds: [W] int64 indices of the worlds in which the node acts now.
             step: [B] int64.
+            greedy: Whether the team decides greedily.
 
         Returns:
             The draws in K of these worlds, and their positions [K] among the W; None if the attack leaves all actions
@@ -114,7 +118,7 @@ class ActionGuard(State):
         answer = self.base.ask("on_action", self._view(step, remaining, probability, at))
         if answer is None:
             return None
-        distributions, granted = self._judge(answer, probability, at, greedy=noise is None)
+        distributions, granted = self._judge(answer, probability, at, greedy)
         self.base.charge(at, granted.long())
         # Always one number for each of the B worlds, so that worlds do not affect each other's draws.
         fresh = torch.randint(
@@ -122,19 +126,26 @@ class ActionGuard(State):
         )
         self.secret = torch.where(self.secret < 0, fresh, self.secret)
         chosen = distributions[torch.arange(len(distributions), device=distributions.device), self.secret[at]].log()
-        action = (chosen if noise is None else chosen + noise[able]).argmax(-1)
+        if not greedy:
+            noise = self._noise(probability)[at] if noise is None else noise[able]
+            chosen = chosen + noise
+        cell = chosen.argmax(-1)
         if self.base.run_as == "control":
-            action = self._control(action, probability, None if noise is None else noise[able], at)
-        return Drawn(step, remaining, probability, at, distributions, action, granted), able
+            cell = self._control(cell, probability, None if greedy else noise, at)
+        return Drawn(step, remaining, probability, at, distributions, cell, granted), able
 
-    def _control(self, action: Tensor, probability: Tensor, noise: Tensor | None, worlds: Tensor) -> Tensor:
-        """The actions [W] of the matched control; it draws for each of the B worlds, as the secret is drawn."""
+    def _noise(self, probability: Tensor) -> Tensor:
+        """Gumbel noise [B, C], where the noise of the policy's actions is of another kind."""
+        return gumbel((len(self.secret), probability.shape[-1]), self.base.own, probability.device)
+
+    def _control(self, cell: Tensor, probability: Tensor, noise: Tensor | None, worlds: Tensor) -> Tensor:
+        """The cells [W] of the matched control; it draws for each of the B worlds, as the secret is drawn."""
         shape = (len(self.secret), probability.shape[-1])
         luck = torch.rand(shape, generator=self.base.chance, device=probability.device, dtype=torch.float64)[worlds]
         if self.base.threat.budget.deviation is not None:
             return (probability.log() - (-luck.clamp_min(1e-300).log()).log()).argmax(-1)
         intended = (probability.log() if noise is None else probability.log() + noise).argmax(-1)
-        return other_actions(intended, action != intended, shape[1], luck[:, 0])
+        return other_actions(intended, cell != intended, shape[1], luck[:, 0])
 
     def _view(self, step: Tensor, remaining: Tensor, probability: Tensor, worlds: Tensor) -> ActionView:
         common = self.base.shown(step, remaining)
@@ -162,23 +173,23 @@ class ActionGuard(State):
         return distributions, granted
 
     def overrule(self, drawn: Drawn, intended: Tensor) -> Tensor:
-        """The node's actions [W]: the drawn ones where they are permitted, else the policy's ``intended`` [W]."""
-        taken = torch.where(drawn.granted, drawn.action, intended)
+        """The cells [W] of the node's actions: the drawn ones where permitted, else the policy's ``intended`` [W]."""
+        taken = torch.where(drawn.granted, drawn.cell, intended)
         self.changed[drawn.worlds] += taken != intended
         return taken
 
-    def settle(self, drawn: Drawn, action: Tensor, resample: Tensor, replaced: Tensor) -> None:
-        """Update the posterior with the actions taken in the end, and show them to the attack.
+    def settle(self, drawn: Drawn, cell: Tensor, resample: Tensor, replaced: Tensor) -> None:
+        """Update the posterior with the actions taken in the end, and show their cells to the attack.
 
         Args:
             drawn: The draws.
-            action: [W] int64, the actions that the node took.
+            cell: [W] int64, cells of the actions that the node took.
             resample: [W] float64, chance that a defense resampled the action from the policy's distribution.
             replaced: [W] bool, actions chosen by a defense, which reveal nothing.
         """
         where = drawn.granted & ~replaced
         worlds, distributions, probability, taken, again = (
-            x[where] for x in (drawn.worlds, drawn.distributions, drawn.probability, action, resample)
+            x[where] for x in (drawn.worlds, drawn.distributions, drawn.probability, cell, resample)
         )
         index, again = taken.view(-1, 1), again.view(-1, 1)
         likelihood = distributions.gather(2, index.unsqueeze(1).expand(-1, distributions.shape[1], -1)).squeeze(-1)

@@ -155,6 +155,7 @@ class MessageGuard(State):
             round=round_,
             width=traffic.spoken.shape[-1],
             identity=self.base.identity,
+            actions=self.base.shape.actions,
             granted=granted,
         )
 

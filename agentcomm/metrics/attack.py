@@ -124,7 +124,8 @@ def _changed(attacked: Episodes, other: Episodes) -> Tensor | None:
     steps = min(len(ours), len(theirs))
     last = torch.minimum(attacked.length, other.length)
     running = torch.arange(steps, device=ours.device).view(-1, 1) < last
-    return (ours[:steps] != theirs[:steps]) & running.unsqueeze(-1)
+    differs = ours[:steps] != theirs[:steps]
+    return (differs.flatten(3).any(3) if differs.dim() > 3 else differs) & running.unsqueeze(-1)
 
 
 def _at_hop(contact: Contact, edges: Tensor, hop: int) -> Tensor:

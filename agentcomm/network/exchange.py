@@ -16,7 +16,7 @@ from agentcomm.contracts.traffic import Links, Traffic
 from agentcomm.guards.effects import Effects
 from agentcomm.guards.messages import MessageGuard
 
-# Action logits [B, N, A] given an inbox, and given some traffic.
+# Action parameters [B, N, P] given an inbox, and given some traffic.
 PredictLogits = Callable[[Inbox], Tensor]
 PredictOfTraffic = Callable[[Traffic], Tensor]
 
@@ -30,8 +30,8 @@ class Exchange:
         links: Links over which messages travel.
         step: [B] int64, step of each world's episode.
         round: Round within the step.
-        predict_logits: Action logits [B, N, A] given some traffic, for attacks that know the policy; None where they
-            cannot be predicted.
+        predict_logits: Action parameters [B, N, P] given some traffic, for attacks that know the policy; None where
+            they cannot be predicted.
         traffic: The messages in their current form.
         sent: [B, N, M] bool, messages that agents send.
         put: [B, N, M] bool, all messages that agents, defenses and attacks put on the wire.
@@ -61,9 +61,9 @@ class Exchange:
         members: The members of a vote, if a defense lets the policy decide by one. None for none.
         dummy: [B, N, M] bool, dummies that defenses put on the wire; None without any.
         covered_from: The traffic before and after dummies were added; None without any.
-        predict_defended: Action logits [B, N, A] after the deployed defenses, given this exchange, ``predict_logits``,
-            whether the messages are still to be sealed, and some traffic; None without defenses or attacks that know
-            them.
+        predict_defended: Action parameters [B, N, P] after the deployed defenses, given this exchange,
+            ``predict_logits``, whether the messages are still to be sealed, and some traffic; None without defenses or
+            attacks that know them.
         traced: Whether defenses are shown payloads with their gradients, as in predictions.
     """
 
@@ -163,7 +163,7 @@ class Exchange:
         return present if self.repaired is None else present & ~self.repaired
 
     def prediction(self, guard: MessageGuard) -> PredictOfTraffic | None:
-        """Maps traffic to action logits [B, N, A] as an attack predicts them: through the defenses if it knows them."""
+        """Maps traffic to action parameters [B, N, P] as an attack predicts them: through defenses if it knows them."""
         knows = guard.base.threat.knowledge == "defense"
         if self.predict_logits is None or self.predict_defended is None or not knows:
             return self.predict_logits
@@ -244,5 +244,5 @@ class Exchange:
 
 
 def _of_traffic(predict: PredictLogits, links: Links, step: Tensor, traffic: Traffic) -> Tensor:
-    """Action logits [B, N, A] if this traffic on these links is delivered in the steps [B]."""
+    """Action parameters [B, N, P] if this traffic on these links is delivered in the steps [B]."""
     return predict(replace(traffic.to_inbox(traffic.present, links.source), age=traffic.age(step)))

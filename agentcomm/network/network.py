@@ -121,7 +121,9 @@ class Network(State):
         self.prediction: Prediction | None = None
         if self.defenses and any(guard.base.threat.knowledge == "defense" for guard in guards):
             sealed = any(defense.needs_seal for defense in self.defenses)
-            self.prediction = Prediction(self.stages, self.keyring, sealed, derive(seed, "prediction"))
+            self.prediction = Prediction(
+                self.stages, self.keyring, sealed, derive(seed, "prediction"), team_shape.actions
+            )
         self.trace: list[ExchangeRecord] | None = None
         self.numbers: Numbers | None = None
 
@@ -194,7 +196,7 @@ class Network(State):
             links: Links over which messages travel.
             step: [B] int64, steps since each world's episode began.
             round_: Round within the step, 0 .. rounds - 1, in this order.
-            predict_logits: Action logits [B, N, A] of the team given an inbox, for attacks that know the policy.
+            predict_logits: Action parameters [B, N, P] of the team given an inbox, for attacks that know the policy.
 
         Returns:
             The receivers' inboxes. Spare slots are omitted in exchanges without injections, so that an

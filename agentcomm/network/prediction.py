@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.base.state import Memory, State
+from agentcomm.contracts.actions import ActionSpace
 from agentcomm.contracts.inbox import Members
 from agentcomm.contracts.traffic import Traffic
 from agentcomm.contracts.verdicts import Draws
@@ -44,21 +45,24 @@ class Prediction(State):
         keyring: Seals and verifies; also in networks whose transport makes real seals.
         sealed: Whether senders seal their messages.
         seed: Seed of the random numbers with which defenses that draw are predicted.
+        actions: The action space.
     """
 
     keeps = ("generator",)
 
-    def __init__(self, stages: Sequence[Stage], keyring: Keyring, sealed: bool, seed: int) -> None:
+    def __init__(
+        self, stages: Sequence[Stage], keyring: Keyring, sealed: bool, seed: int, actions: ActionSpace
+    ) -> None:
         self.stages = [stage for stage in stages if isinstance(stage, RECEIVING)]
-        self.keyring, self.sealed = keyring, sealed
+        self.keyring, self.sealed, self.actions = keyring, sealed, actions
         self.generator = torch.Generator(keyring.episode.device).manual_seed(seed)
 
     def logits(self, x: Exchange, predict: PredictOfTraffic, at_sender: bool, traffic: Traffic) -> Tensor:
-        """The team's action logits [B, N, A] if these messages are on the wire; gradients reach their payloads.
+        """The team's action parameters [B, N, P] if these messages are on the wire; gradients reach their payloads.
 
         Args:
             x: The exchange, which is left as it is.
-            predict: The logits [B, N, A] given the messages that receivers accept.
+            predict: The parameters given the messages that receivers accept.
             at_sender: Whether the messages are still to be sealed.
             traffic: The messages.
         """
@@ -75,7 +79,7 @@ class Prediction(State):
             seen = replace(seen, delta=seen.delta.masked_fill(~seen.present.unsqueeze(-1), 0.0))
         if twin.members is None:
             return predict(seen)
-        return torch.stack([predict(part).log_softmax(-1) for part in _parts(seen, twin.members)]).mean(0)
+        return self.actions.average(torch.stack([predict(part) for part in _parts(seen, twin.members)]))
 
     def _copy(self, stage: Stage, memories: dict[int, Memory]) -> Stage:
         """A stage with a copied memory, which it shares with the copies of stages that share the original."""

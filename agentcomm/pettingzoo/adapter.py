@@ -20,10 +20,14 @@ from torch import Tensor
 from typing_extensions import TypeVar
 
 from agentcomm.base.errors import ConfigError
+from agentcomm.contracts.actions import ActionSpace
+from agentcomm.contracts.continuous import Continuous
+from agentcomm.contracts.discrete import Discrete, MultiDiscrete
 from agentcomm.contracts.world import DrawnMessage, Observation, Transition, World, WorldConfig
 from agentcomm.pettingzoo.kinds import Recipe
 from agentcomm.pettingzoo.processes import Processes
 from agentcomm.pettingzoo.shard import Arrays, Shard, bounds
+from agentcomm.pettingzoo.simulator import Team
 
 
 class ParallelWorldConfig(WorldConfig):
@@ -45,6 +49,19 @@ class ParallelWorldConfig(WorldConfig):
         """The module of the environment."""
         module = self.make.rpartition(":")[0]
         return [module] if module else []
+
+
+def action_space(team: Team) -> ActionSpace:
+    """The action space of a team."""
+    if team.kind == "discrete":
+        sizes = tuple(spaces.sizes[0] for spaces in team.spaces)
+        return Discrete(tuple(map(str, range(team.options))), None if len(set(sizes)) == 1 else sizes)
+    if team.kind == "multi_discrete":
+        each = tuple((*spaces.sizes, *(1,) * (team.dimensions - len(spaces.sizes))) for spaces in team.spaces)
+        return MultiDiscrete(tuple(map(max, zip(*each, strict=True))), None if len(set(each)) == 1 else each)
+    dimensions = tuple(len(spaces.action_low) for spaces in team.spaces)
+    low, high = (tuple(bound.tolist()) for bound in team.action_bounds)
+    return Continuous(low, high, None if len(set(dimensions)) == 1 else dimensions)
 
 
 P_co = TypeVar("P_co", bound=ParallelWorldConfig, default=ParallelWorldConfig, covariant=True)
@@ -108,10 +125,20 @@ class ParallelWorld(World[P_co]):
         self.agents = tuple(str(name) for name in team.names)
         low, high = bounds(team)
         self.layout = Observation("dense", team.width, low=min(0.0, float(low.min())), high=max(0.0, float(high.max())))
-        if team.kind != "discrete" or team.masked:
-            raise ConfigError("not yet")
-        self.action_names = tuple(str(number) for number in range(team.options))
+        self.masks_actions = team.masked
+        if team.kind == "discrete":
+            self.action_names = tuple(map(str, range(team.options)))
+        self._actions = action_space(team)
         self._share_alive()
+
+    @property
+    def actions(self) -> ActionSpace:
+        """Discrete, multi-discrete or continuous actions; where agents differ, with what each of them has."""
+        return self._actions
+
+    def allowed(self) -> Tensor:
+        """[B, N, A] bool, from the environment's masks; all of an agent's actions if it has none, or has left."""
+        return self._copied(self._arrays.mask)
 
     @property
     def loses_members(self) -> bool:

@@ -67,6 +67,14 @@ class Team:
                 f"{what}: some agents have continuous actions, and others discrete ones; the policies of a team have"
                 f" one kind: convert the actions of some in a wrapper"
             )
+        low, high = team.action_bounds
+        for name, of in zip(names, spaces, strict=True):
+            size = len(of.action_low)
+            if not ((of.action_low == low[:size]).all() and (of.action_high == high[:size]).all()):
+                raise ConfigError(
+                    f"{what}: the bounds of the actions of agent {name!r} are not those of the agent with the most"
+                    f" dimensions: rescale all actions to -1 .. 1 in a wrapper"
+                )
         return team
 
     @property
@@ -83,6 +91,12 @@ class Team:
     def dimensions(self) -> int:
         """K or D, most dimensions of an agent's action."""
         return max(len(spaces.sizes) or len(spaces.action_low) for spaces in self.spaces)
+
+    @property
+    def action_bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """[D] each, bounds of continuous actions; those of any agent that has the dimension, as all have the same."""
+        widest = max(self.spaces, key=lambda spaces: len(spaces.action_low))
+        return widest.action_low, widest.action_high
 
     @property
     def width(self) -> int:

@@ -76,7 +76,7 @@ class AgentSpaces:
             self.kind = "multi_discrete"
             sizes = action.nvec.tolist() if isinstance(action, MultiDiscrete) else [2] * action.shape[0]
             self.sizes, self._start = tuple(sizes), getattr(action, "start", 0)
-        elif isinstance(action, Box) and action.dtype.kind == "f" and action.is_bounded():
+        elif isinstance(action, Box) and action.dtype.kind == "f":
             self.kind = "continuous"
             self.action_low, self.action_high = (b.ravel().astype(np.float32) for b in (action.low, action.high))
         else:
@@ -193,11 +193,9 @@ def _check_observation_space(agent: str, space: Any) -> None:
 
 def _how(action: Any) -> str:
     """How to convert an action space to a supported one."""
-    if isinstance(action, Box) and action.dtype.kind == "f":
-        return "give all its dimensions finite bounds in a wrapper"
     if isinstance(action, Box):
         return "return MultiDiscrete for whole numbers in a wrapper"
-    return "return Discrete, a one-dimensional MultiDiscrete or MultiBinary, or a bounded Box in a wrapper"
+    return "return Discrete, a one-dimensional MultiDiscrete or MultiBinary, or Box in a wrapper"
 
 
 def _shown(observation: Any) -> str:

@@ -7,11 +7,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Dict
 from pettingzoo import ParallelEnv
 
 from agentcomm.base import registry
+from agentcomm.contracts.discrete import Discrete
 from agentcomm.contracts.world import DrawnMessage, World
+from agentcomm.pettingzoo.action_spaces import action_spaces, mask_space
 
 RenderMode = Literal["ansi", "rgb_array"] | None
 
@@ -37,12 +39,15 @@ class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics 
             render_mode: Output of :meth:`render`: text ("ansi"), an [H, W, 3] image ("rgb_array") or None.
 
         Raises:
-            ValueError: If the world has several copies or no dense observation, or the mode is unknown.
+            ValueError: If the world has several copies or no dense observation, masks actions that are not discrete, or
+                the mode is unknown.
         """
         if world.num_worlds != 1:
             raise ValueError(f"a PettingZoo view shows one world, not {world.num_worlds}")
         if world.layout.kind != "dense":
             raise ValueError("a PettingZoo view needs observation='dense', not 'indices'")
+        if world.masks_actions and not isinstance(world.actions, Discrete):
+            raise ValueError("a PettingZoo view has masks of discrete actions only")
         if render_mode not in (None, "ansi", "rgb_array"):
             raise ValueError(f"render_mode must be 'ansi', 'rgb_array' or None, not {render_mode!r}")
         self.world = world
@@ -56,21 +61,26 @@ class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics 
         self.possible_agents = list(world.agents)
         self.agents: list[str] = []
         layout = world.layout
-        self.observation_spaces = {
-            agent: Box(layout.low, layout.high, (layout.width,), np.float32) for agent in world.agents
-        }
-        self.action_spaces = {agent: Discrete(world.num_actions) for agent in world.agents}
+        self.action_spaces = dict(zip(world.agents, action_spaces(world.actions, world.num_agents), strict=True))
+        seen = Box(layout.low, layout.high, (layout.width,), np.float32)
+        self.observation_spaces: dict[str, Any] = dict.fromkeys(world.agents, seen)
+        if world.masks_actions:
+            self.observation_spaces = {
+                agent: Dict({"observation": seen, "action_mask": mask_space(self.action_spaces[agent])})
+                for agent in world.agents
+            }
         size = sum(value[0].numel() for value in world.state.values())
         self.state_space = Box(-np.inf, np.inf, (size,), np.float32)
         self._links: list[DrawnMessage] = []
+        self._dtype = np.float32 if world.actions.dtype.is_floating_point else np.int64
         self._seeded = False
 
     def observation_space(self, agent: str) -> Any:
-        """The agent's ``Box``."""
+        """The agent's ``Box``; with masks a ``Dict`` of ``observation`` and ``action_mask``."""
         return self.observation_spaces[agent]
 
     def action_space(self, agent: str) -> Any:
-        """The agent's ``Discrete``."""
+        """The agent's ``Discrete``, ``MultiDiscrete`` or ``Box``."""
         return self.action_spaces[agent]
 
     def reset(
@@ -93,28 +103,32 @@ class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics 
         observation = self.world.reset(seed, scene or None)
         self.agents = self._present()
         self._links = []
-        return self._of(self.agents, observation[0].cpu().numpy()), {agent: {} for agent in self.agents}
+        return self._of(self.agents, self._seen(observation)), {agent: {} for agent in self.agents}
 
     def step(
-        self, actions: Mapping[str, int]
+        self, actions: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
         """Take one step with an action for every agent.
 
         Raises:
             RuntimeError: If no episode is running.
-            ValueError: If an agent's action is missing or out of range, or an agent is unknown.
+            ValueError: If an agent's action is missing or out of range, or an agent is unknown. Masked actions are in
+                range: they do nothing.
         """
         if not self.agents:
             raise RuntimeError("no episode is running: call reset first")
         if set(actions) != set(self.agents):
             raise ValueError(f"actions must have exactly the keys {self.agents}, not {list(actions)}")
-        joint = np.array([[actions.get(agent, 0) for agent in self.possible_agents]])
+        joint = np.zeros((1, len(self.possible_agents), *self.world.actions.shape), self._dtype)
+        for number, agent in enumerate(self.possible_agents):
+            if agent in actions:
+                self._write(joint[0, number : number + 1], agent, np.asarray(actions[agent]))
         step = self.world.step(torch.as_tensor(joint, device=self.world.device), auto_reset=False)
         agents, left = self.agents, self._present()
         terminated, truncated, success = bool(step.terminated[0]), bool(step.truncated[0]), bool(step.success[0])
         active = self._of(agents, step.active[0].tolist())
         result = (
-            self._of(agents, step.observation[0].cpu().numpy()),
+            self._of(agents, self._seen(step.observation)),
             self._of(agents, step.reward[0].tolist()),
             {agent: terminated or agent not in left for agent in agents},
             dict.fromkeys(agents, truncated),
@@ -123,6 +137,25 @@ class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics 
         self.agents = [] if terminated or truncated else left
         self._links = []
         return result
+
+    def _write(self, place: np.ndarray, agent: str, action: np.ndarray) -> None:
+        """Write an agent's action to its place [1, ...] among those of all; dimensions that it does not have stay 0.
+
+        Raises:
+            ValueError: If shape or type of the action is not that of the agent's space.
+        """
+        if action.shape != self.action_spaces[agent].shape or not np.can_cast(action.dtype, self._dtype, "same_kind"):
+            raise ValueError(f"the action of {agent!r} must be in {self.action_spaces[agent]}, not {action!r}")
+        place[(slice(None), *(slice(size) for size in action.shape))] = action
+
+    def _seen(self, observation: torch.Tensor) -> list[Any]:
+        """What each agent observes, and its action mask if there are masks."""
+        seen, allowed = observation[0].cpu().numpy(), self.world.available()
+        if not self.world.masks_actions or allowed is None:
+            return list(seen)
+        sizes = [self.action_spaces[agent].n for agent in self.possible_agents]
+        masks = [mask[:size] for mask, size in zip(allowed[0].cpu().numpy().astype(np.int8), sizes, strict=True)]
+        return [{"observation": x, "action_mask": mask} for x, mask in zip(seen, masks, strict=True)]
 
     def _present(self) -> list[str]:
         """Present agents."""

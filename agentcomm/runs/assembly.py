@@ -66,8 +66,8 @@ def resize_team(policy: CommPolicy, trained: World, world: World) -> None:
     """
     if _input(trained.layout) != _input(world.layout):
         raise ConfigError(f"the policy was trained for observations {trained.layout}, not {world.layout}")
-    if trained.action_names != world.action_names:
-        raise ConfigError(f"the policy was trained for actions {trained.action_names}, not {world.action_names}")
+    if trained.actions.widest() != world.actions.widest():
+        raise ConfigError(f"the policy was trained for actions {trained.actions}, not {world.actions}")
     if trained.roles == world.roles:
         return
     seen: dict[int, int] = {}
@@ -251,7 +251,7 @@ def _form(state: Any) -> Any:
 _INTERFACE: dict[str, Callable[[World], object]] = {
     "agents": lambda world: world.agents,
     "roles": lambda world: world.roles,
-    "actions": lambda world: world.action_names,
+    "actions": lambda world: world.actions,
     "observation": lambda world: world.layout,
 }
 
@@ -286,4 +286,5 @@ def shape_of(world: World, policy: CommPolicy) -> TeamShape:
         width=policy.width,
         rounds=policy.exchanges,
         device=world.device,
+        actions=policy.actions,
     )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from agentcomm.base.seeds import derive
 from agentcomm.base.state import State
@@ -30,11 +30,19 @@ from agentcomm.step.perceive import perceive
 
 @dataclass(frozen=True)
 class Overruled:
-    """Actions that an attack has drawn in place of the policy's, and their indices ``at``."""
+    """Cells that an attack has drawn in place of the policy's.
+
+    Attributes:
+        guard: The attack's guard.
+        drawn: The draws, in K worlds.
+        at: [K] int64, indices of the actions.
+        parameters: [K, P] of the policy's distributions.
+    """
 
     guard: ActionGuard
     drawn: Drawn
     at: Tensor
+    parameters: Tensor
 
 
 class Adversary(State):
@@ -154,12 +162,12 @@ class Adversary(State):
         rows: Tensor,
         alive: Tensor | None = None,
     ) -> tuple[Tensor, list[Overruled]]:
-        """The intended actions [R]: those of the policy, unless a compromised agent overrides them.
+        """The intended actions [R, ...]: those of the policy, unless a compromised agent overrides them.
 
         Args:
-            logits: [R, A] logits of the policy.
-            action: [R] actions of the policy.
-            noise: [R, A] Gumbel noise with which actions were sampled; None for greedy actions.
+            logits: [R, P] parameters of the policy.
+            action: [R, ...] actions of the policy.
+            noise: Noise with which actions were sampled; None for greedy actions.
             step: [B] int64.
             rows: [R] int64, the agents, as world * N + agent.
             alive: [B, N] bool, present members; None for all.
@@ -169,10 +177,13 @@ class Adversary(State):
         """
         if not self.action_guards:
             return action, []
+        space = self.shape.actions
+        intended = space.cell_of(logits, action)
         if noise is None:
-            probability = nn.functional.one_hot(action, logits.shape[-1]).double()
+            probability = torch.nn.functional.one_hot(intended, space.cells).double()
         else:
-            probability = logits.double().softmax(-1)
+            probability = space.cell_probability(logits)
+        cell_noise = None if noise is None else space.cell_noise(noise)
         world, agent = rows // self.shape.num_agents, rows % self.shape.num_agents
         overruled = []
         for guard in self.action_guards:
@@ -180,12 +191,14 @@ class Adversary(State):
             if alive is not None:
                 mine = mine & alive[world, agent]
             at = mine.nonzero().squeeze(-1)
-            out = guard.draw(probability[at], None if noise is None else noise[at], world[at], step)
+            own_noise = None if cell_noise is None else cell_noise[at]
+            out = guard.draw(probability[at], own_noise, world[at], step, greedy=noise is None)
             if out is not None:
                 drawn, kept = out
                 at = at[kept]
-                action = action.index_put((at,), guard.overrule(drawn, action[at]))
-                overruled.append(Overruled(guard, drawn, at))
+                cell = guard.overrule(drawn, intended[at])
+                action = action.index_put((at,), space.moved(logits[at], action[at], cell))
+                overruled.append(Overruled(guard, drawn, at, logits[at]))
         return action, overruled
 
     @torch.no_grad()
@@ -194,9 +207,10 @@ class Adversary(State):
 
         Args:
             overruled: As :meth:`on_action` returned it.
-            action: [R] int64, executed actions.
+            action: [R, ...], executed actions.
             resample: [R] float64, chance that a defense resampled the action from the policy's distribution.
             replaced: [R] bool, actions chosen by a defense.
         """
         for done in overruled:
-            done.guard.settle(done.drawn, action[done.at], resample[done.at], replaced[done.at])
+            cell = self.shape.actions.cell_of(done.parameters, action[done.at])
+            done.guard.settle(done.drawn, cell, resample[done.at], replaced[done.at])

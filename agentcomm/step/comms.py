@@ -85,12 +85,12 @@ class Comms(State):
         rows: Tensor,
         alive: Tensor | None = None,
     ) -> Tensor:
-        """The actions [R] to execute: those of the policy, unless an attack overrides them, and then a defense.
+        """The actions [R, ...] to execute: those of the policy, unless an attack overrides them, and then a defense.
 
         Args:
-            logits: [R, A] logits of the policy.
-            action: [R] int64, actions of the policy.
-            noise: [R, A] Gumbel noise with which actions were sampled; None for greedy actions.
+            logits: [R, P] parameters of the policy.
+            action: [R, ...] actions of the policy.
+            noise: Noise with which actions were sampled; None for greedy actions.
             step: [B] int64.
             rows: [R] int64, the agents, as world * N + agent.
             alive: [B, N] bool, present members; None for all.

@@ -13,7 +13,6 @@ from agentcomm.contracts.inbox import Inbox, Members
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.topology import Graph
 from agentcomm.contracts.traffic import Links
-from agentcomm.step.actions import choose_action, draw_action_noise
 from agentcomm.step.comms import Comms
 from agentcomm.step.gates import GateControl, closed_links, drop_links, make_links, open_gates
 from agentcomm.step.hooks import ask, ask_at, ask_graph, ask_memory, ask_ranking
@@ -23,7 +22,7 @@ from agentcomm.step.perceive import perceive
 from agentcomm.step.preview import predict_logits
 from agentcomm.step.reselect import reselect
 from agentcomm.step.turns import decide_sequentially
-from agentcomm.step.vote import count_votes, member_logits, vote_logits
+from agentcomm.step.vote import member_logits
 
 
 @dataclass(frozen=True)
@@ -31,13 +30,14 @@ class Decision:
     """A team's decision in one step, and everything needed to reevaluate it.
 
     Attributes:
-        action: [B, N] int64.
+        action: [B, N, ...] of the policy's action space.
         gate: [B, N] bool, open gates.
         gate_noise: [B, N] noise with which straight-through gates were sampled; None without such gates.
         log_probability: [B, N] log-probability of the action.
         gate_log_probability: [B, N] log-probability of the gate and of the choice of senders; 0 unless actions.
         value: [B, N] expected return, in units of reward; 0 for members that have left.
-        logits: [B, N, A] action logits.
+        logits: [B, N, P] parameters of the action distributions, masked.
+        allowed: [B, N, P] bool, what was possible; None for everything.
         links: [B, N, k] int64, the senders that the graph keeps for each receiver.
         asked: [B, N, k] bool, links that graph, gates and membership left open, before the network; [B, G, N, k] with a
             graph per round.
@@ -47,7 +47,7 @@ class Decision:
         noise_draw: [B] int64 seed of the message noise; [0] without noise.
         inboxes: The delivered messages, per round.
         memory: [B, N, S] memory after the step; 0 for members that have left.
-        votes: [B, N, A] int64, how many members of a vote chose each action; None if there was no vote.
+        votes: [B, N, A] int64, how many members of a vote chose each discrete action; None if there was no vote.
     """
 
     action: Tensor
@@ -65,6 +65,7 @@ class Decision:
     inboxes: list[Inbox]
     memory: Tensor
     votes: Tensor | None = None
+    allowed: Tensor | None = None
 
     @property
     def num_asked(self) -> Tensor:
@@ -85,6 +86,7 @@ def decide(
     interpreter: Interpreter | None = None,
     memory: Tensor | None = None,
     learning: bool = False,
+    allowed: Tensor | None = None,
 ) -> Decision:
     """One decision of the whole team in every world.
 
@@ -100,6 +102,7 @@ def decide(
         interpreter: Makes members obey directives in messages.
         memory: [B, N, S] memory of earlier steps; None at the start of episodes.
         learning: Whether straight-through gates explore: some are forced open, and some of their links dropped.
+        allowed: [B, N, P] bool, what agents can do; None for everything.
 
     Raises:
         HookError: If a hook of a plug-in raises an error or breaks its contract.
@@ -124,13 +127,13 @@ def decide(
     if policy.topology.acts and generator is not None:
         by_action = by_action + policy.topology.choice(graph.source, hidden)[0]
     message_draw = draw_message_noise(policy, step, generator)
-    team = _TeamStep(policy, links, comms, step, alive, interpreter, message_draw, memory)
+    team = _TeamStep(policy, links, comms, step, alive, interpreter, message_draw, memory, allowed)
     state, inboxes = team.communicate(hidden)
-    noise = draw_action_noise((*shape, policy.num_actions), generator, hidden.device)
+    noise = None if generator is None else policy.actions.noise(shape, generator, hidden.device)
     logits, action = team.act(state, noise, inboxes)
     value = policy.expected_return(ask(policy, policy.value, shape, hidden))
-    # A logit that is not finite, except -inf for an impossible action, makes all of them NaN.
-    log_probability = logits.log_softmax(-1).gather(-1, action.unsqueeze(-1)).squeeze(-1)
+    # A parameter that is not finite makes the log-probability NaN.
+    log_probability = policy.actions.log_probability(logits, action)
     noted = {"gate logit (listen)": by_action, "action logits (act)": log_probability}
     for field, number in (noted | ({} if generator is None else {"value (value)": value})).items():
         _note(policy, comms, field, number)  # greedy teams do not use their value
@@ -150,6 +153,7 @@ def decide(
         inboxes=inboxes,
         memory=team.memory if alive is None else team.memory * alive.unsqueeze(-1),
         votes=team.votes,
+        allowed=allowed,
     )
 
 
@@ -181,6 +185,7 @@ class _TeamStep:
         interpreter: Makes members obey directives in messages.
         message_draw: [B] int64 seed of the message noise; [0] for none.
         memory: [B, N, S] with this step's observations and, after :meth:`act`, its messages.
+        allowed: [B, N, P] bool, what agents can do; None for everything.
         votes: [B, N, A] int64 votes for each action, after :meth:`act`; None without a vote.
     """
 
@@ -192,6 +197,7 @@ class _TeamStep:
     interpreter: Interpreter | None
     message_draw: Tensor
     memory: Tensor
+    allowed: Tensor | None
     votes: Tensor | None = None
 
     def communicate(self, hidden: Tensor) -> tuple[Tensor, list[Inbox]]:
@@ -208,7 +214,7 @@ class _TeamStep:
         return state, inboxes
 
     def act(self, state: Tensor, noise: Tensor | None, inboxes: list[Inbox]) -> tuple[Tensor, Tensor]:
-        """Logits [B, N, A] and actions [B, N]; appends messages about actions to ``inboxes``."""
+        """Parameters [B, N, P] and actions [B, N, ...]; appends messages about actions to ``inboxes``."""
         policy, shape = self.policy, state.shape[:2]
         if policy.autoregressive:
             logits, action, told = decide_sequentially(
@@ -220,6 +226,7 @@ class _TeamStep:
                 self.add_noise,
                 self.choose,
                 self.retain,
+                self.allowed,
             )
             inboxes.append(told)
             return logits, action
@@ -228,22 +235,24 @@ class _TeamStep:
         else:
             if policy.keeps_heard:
                 state, self.memory = ask_memory(policy, policy.retain, state, self.memory)
-            logits = ask(policy, policy.act, (*shape, policy.num_actions), state)
+            logits = ask(policy, policy.act, (*shape, policy.actions.parameters), state)
+            logits = policy.actions.masked(logits, self.allowed)
         all_rows = torch.arange(shape.numel(), device=state.device)
         action = self.choose(logits.flatten(0, 1), None if noise is None else noise.flatten(0, 1), all_rows)
-        return logits, action.view(shape)
+        return logits, action.view(*shape, *policy.actions.shape)
 
     def vote(self, state: Tensor, noise: Tensor | None, inbox: Inbox, members: Members) -> Tensor:
-        """Logits [B, N, A] whose largest is the action that most members of a vote choose.
+        """Parameters [B, N, P] whose likeliest action is the one that the members of a vote choose.
 
         Args:
             state: [B, N, H] before the only round.
-            noise: [B, N, A] Gumbel noise for sampling; None for greedy actions.
+            noise: Noise of actions [B, N]; None for greedy ones.
             inbox: The delivered messages.
             members: The members.
         """
-        self.votes = count_votes(member_logits(self.policy, state, inbox, members, 0), noise)
-        return vote_logits(self.votes)
+        each = member_logits(self.policy, state, inbox, members, 0, self.allowed)
+        logits, self.votes = self.policy.actions.vote(each, noise)
+        return logits
 
     def retain(self, state: Tensor, rows: Tensor) -> Tensor:
         """States [1, R, H] of the agents ``rows`` (world * N + agent) after their turn, with what they remember."""
@@ -274,7 +283,7 @@ class _TeamStep:
         else:
             predict = None
             if state is not None and not self.policy.autoregressive:
-                predict = partial(predict_logits, self.policy, state, self.memory, self.links, number)
+                predict = partial(predict_logits, self.policy, state, self.memory, self.links, self.allowed, number)
             inbox = self.comms.network.exchange(spoken, links, self.step, number, predict)
             if inbox.members is not None and len(inbox.members) == 1:  # no vote, so the team can learn from it
                 inbox = inbox.of_members(inbox.members, 0, 1)
@@ -283,16 +292,20 @@ class _TeamStep:
         return inbox
 
     def choose(self, logits: Tensor, noise: Tensor | None, rows: Tensor) -> Tensor:
-        """The actions [R] that the agents ``rows`` (world * N + agent) execute.
+        """The actions [R, ...] that the agents ``rows`` (world * N + agent) execute.
 
         Args:
-            logits: [R, A] logits of the policy.
-            noise: [R, A] Gumbel noise for sampling; None for greedy actions.
+            logits: [R, P] parameters of the policy, masked.
+            noise: Noise of actions [R]; None for greedy actions.
             rows: [R] int64.
         """
-        action = choose_action(logits, noise)
+        space = self.policy.actions
+        own = action = space.choose(logits, noise)
         if self.interpreter is not None:
             action = self.interpreter.obey(action, rows)
         if self.comms is not None:
             action = self.comms.on_action(logits, action, noise, self.step, rows, self.alive)
-        return action
+        if self.allowed is None or action is own:
+            return action
+        possible = space.permitted(logits, action)  # whoever wants something else from an agent may not know
+        return torch.where(possible.view(-1, *(1,) * len(space.shape)), action, own)

@@ -18,19 +18,19 @@ from agentcomm.base.errors import HookError
 from agentcomm.base.numbers import Numbers
 from agentcomm.base.seeds import derive
 from agentcomm.base.state import Memory, State
+from agentcomm.contracts.actions import ActionSpace
 from agentcomm.contracts.defense import Defense, defense_hooks
 from agentcomm.contracts.directory_hook import DirectoryShape
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.verdicts import ActionRequest, ActionVerdicts
 from agentcomm.directory.screens import DirectoryScreens
-from agentcomm.step.actions import choose_action
 
 
 class Supervised(NamedTuple):
     """Actions after all defenses.
 
     Attributes:
-        action: [R] int64, what is carried out.
+        action: [R, ...], what is carried out.
         resample: [R] float64, chance with which the action was sampled again from the policy's distribution.
         replaced: [R] bool, actions that a defense has chosen.
     """
@@ -88,13 +88,13 @@ class Defenders(State):
         rows: Tensor,
         numbers: Numbers | None = None,
     ) -> Supervised:
-        """What agents do [R] after each defense has judged it in turn.
+        """What agents do [R, ...] after each defense has judged it in turn.
 
         Args:
-            logits: [R, A] of the policy.
-            action: [R] int64, what they are about to do.
-            noise: [R, A] Gumbel noise that the policy's actions are sampled with; None if the team takes the likeliest
-                actions, so that sampling again gives these.
+            logits: [R, P] parameters of the policy.
+            action: [R, ...], what they are about to do.
+            noise: Noise that the policy's actions are sampled with; None if the team takes the likeliest actions, so
+                that sampling again gives these.
             step: [B] int64.
             rows: [R] int64, whose actions these are, as world * N + agent.
             numbers: Where chances are noted, which must be finite; None for nowhere.
@@ -102,44 +102,50 @@ class Defenders(State):
         Raises:
             HookError: If a defense raises an error or breaks its contract.
         """
-        resample = torch.zeros(action.shape, dtype=torch.float64, device=action.device)
-        replaced = torch.zeros_like(action, dtype=torch.bool)
+        resample = torch.zeros(len(rows), dtype=torch.float64, device=action.device)
+        replaced = torch.zeros_like(resample, dtype=torch.bool)
         world, agent = rows // self.shape.num_agents, rows % self.shape.num_agents
-        committed = choose_action(logits, noise)
+        space = self.shape.actions
+        committed = space.choose(logits, noise)
         for defense, memory in self.supervising:
             request = ActionRequest(step, world, agent, logits, action, committed)
             what = f"defense {defense.name!r}"
             with calling(what, "on_action"):
                 verdicts = defense.on_action(request, memory.tensors)
-            _check(what, verdicts, logits)
+            _check(what, verdicts, space, action)
             if numbers is not None and verdicts.resample is not None:
                 numbers.note(what, "resample (on_action)", verdicts.resample, rows=(world, agent))
             if verdicts.resample is not None:
                 action = self._sample_again(logits, action, noise is None, verdicts.resample)
                 resample = 1 - (1 - resample) * (1 - verdicts.resample)
             if verdicts.replace is not None:
-                chosen = verdicts.replace >= 0
-                action, replaced = torch.where(chosen, verdicts.replace, action), replaced | chosen
+                chosen = ~space.left_alone(verdicts.replace)
+                action, replaced = _where(chosen, verdicts.replace, action), replaced | chosen
         return Supervised(action, resample, replaced)
 
     def _sample_again(self, logits: Tensor, action: Tensor, greedy: bool, chance: Tensor) -> Tensor:
         """Some actions as the policy would sample them again."""
-        again = torch.rand(action.shape, generator=self.generator, device=action.device) < chance.float()
-        fresh = torch.empty_like(logits).exponential_(generator=self.generator).log_()
-        return torch.where(again, (logits if greedy else logits - fresh).argmax(-1), action)
+        space, rows = self.shape.actions, (len(action),)
+        again = torch.rand(rows, generator=self.generator, device=action.device) < chance.float()
+        fresh = space.noise(rows, self.generator, action.device)
+        return _where(again, space.choose(logits, None if greedy else fresh), action)
 
 
-def _check(what: str, verdicts: ActionVerdicts, logits: Tensor) -> None:
-    """Check what a defense returned about actions that have the logits [R, A]."""
+def _where(rows: Tensor, those: Tensor, others: Tensor) -> Tensor:
+    """Actions [R, ...] of one kind in some rows ([R] bool), and of another elsewhere."""
+    return torch.where(rows.view(-1, *(1,) * (others.dim() - 1)), those, others)
+
+
+def _check(what: str, verdicts: ActionVerdicts, space: ActionSpace, action: Tensor) -> None:
+    """Check what a defense returned about actions [R, ...]."""
     answered(verdicts, ActionVerdicts, what, "on_action", "ActionVerdicts(...)")
-    rows, actions = logits.shape
-    check_tensor(what, "resample", verdicts.resample, (rows,), torch.float64)
-    check_tensor(what, "replace", verdicts.replace, (rows,), torch.int64)
-    for field, value, low, high in (
-        ("resample", verdicts.resample, 0, 1),
-        ("replace", verdicts.replace, -1, actions - 1),
-    ):
-        if value is not None and bool(((value < low) | (value > high)).any()):
-            raise HookError(
-                f"{what}: {field} must lie in {low} .. {high}, but goes from {value.min()} to {value.max()}"
-            )
+    resample, replace = verdicts.resample, verdicts.replace
+    check_tensor(what, "resample", resample, (len(action),), torch.float64)
+    check_tensor(what, "replace", replace, tuple(action.shape), space.dtype)
+    if resample is not None and bool(((resample < 0) | (resample > 1)).any()):
+        raise HookError(f"{what}: resample must lie in 0 .. 1, but goes from {resample.min()} to {resample.max()}")
+    if replace is not None and not bool((space.valid(replace) | space.left_alone(replace)).all()):
+        raise HookError(
+            f"{what}: replace must be {space.expected}, or {space.none} to leave an action alone, but goes from"
+            f" {replace.min()} to {replace.max()}"
+        )

@@ -19,7 +19,7 @@ RETURNS = {
     "speak": "payloads [B, N, D]",
     "tell": "payloads [B, N, D]",
     "hear": "hidden vectors [B, N, H]",
-    "act": "action logits [B, N, A]",
+    "act": "action parameters [B, N, P]",
     "value": "values [B, N]",
     "recall": "a pair of hidden vectors [B, N, H] and memory [B, N, S]",
     "retain": "a pair of hidden vectors [B, N, H] and memory [B, N, S]",

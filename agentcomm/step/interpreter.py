@@ -1,9 +1,10 @@
 """An obedient interpreter: a scripted stand-in for members whose language model follows instructions in messages.
 
-There is no language model here. A *directive*, one public payload per action, stands for "do X". A member that accepts
-a message whose cosine similarity to a directive exceeds that of honest messages executes the directive with a fixed
-probability, its ``obedience``; otherwise it executes the action of its policy. The delivery of such messages, their
-possible senders and the effect of defenses are simulated in full; how a language model would read them is not.
+There is no language model here. A *directive*, one public payload per option of the action space, stands for "do X". A
+member that accepts a message whose cosine similarity to a directive exceeds that of honest messages executes the
+directive with a fixed probability, its ``obedience``; otherwise it executes the action of its policy. The delivery of
+such messages, their possible senders and the effect of defenses are simulated in full; how a language model would read
+them is not.
 
 The interpreter is a property of the evaluated team. It draws one number per member and step from its own generator,
 independent of the messages, so that teams of different obedience share these numbers: a member that obeys at 0.3 also
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.base.state import State
+from agentcomm.contracts.actions import ActionSpace
 from agentcomm.contracts.inbox import Inbox
 
 SEED = 20260513
@@ -41,7 +43,7 @@ class Interpreter(State):
 
     Args:
         obedience: Probability that a member obeys a directive.
-        num_actions: A, the number of directives: one per action.
+        actions: The action space, with a directive per option.
         width: Payload width D.
         generator: Decides which members obey.
 
@@ -51,12 +53,12 @@ class Interpreter(State):
 
     keeps: ClassVar[tuple[str, ...]] = ("generator",)
 
-    def __init__(self, obedience: float, num_actions: int, width: int, generator: torch.Generator) -> None:
+    def __init__(self, obedience: float, actions: ActionSpace, width: int, generator: torch.Generator) -> None:
         if not 0 <= obedience <= 1:
             raise ValueError(f"obedience must be a probability, not {obedience}")
-        self.obedience, self.generator = obedience, generator
+        self.obedience, self.generator, self._actions = obedience, generator, actions
         self._threshold = threshold(width)
-        patterns = torch.stack([directive(action, width) for action in range(num_actions)])
+        patterns = torch.stack([directive(action, width) for action in range(actions.options)])
         self._patterns = torch.nn.functional.normalize(patterns, dim=1).to(generator.device)
         self._told = self._closest = self._luck = torch.zeros(0, device=generator.device)
 
@@ -79,7 +81,8 @@ class Interpreter(State):
         self._told = torch.where(clearer, action, self._told)
 
     def obey(self, action: Tensor, rows: Tensor) -> Tensor:
-        """Actions [R] of the members ``rows`` (world * N + agent), given their policies' actions ``action`` [R]."""
+        """Actions [R, ...] of the members ``rows`` (world * N + agent), given their policies' actions."""
         told = self._told.flatten()[rows]
         obeys = (told >= 0) & (self._luck.flatten()[rows] < self.obedience)
-        return torch.where(obeys, told, action)
+        wanted = self._actions.from_option(told.clamp_min(0))
+        return torch.where(obeys.view(-1, *(1,) * (action.dim() - 1)), wanted, action)

@@ -18,8 +18,9 @@ from agentcomm.base.calling import calling
 from agentcomm.base.numbers import Numbers
 from agentcomm.base.state import State
 from agentcomm.contracts.policy import CommPolicy
+from agentcomm.contracts.step import Step
 from agentcomm.contracts.topology import Graph
-from agentcomm.contracts.world import Step, World
+from agentcomm.contracts.world import World
 from agentcomm.network.record import ExchangeRecord
 from agentcomm.step.comms import Comms
 from agentcomm.step.decide import Decision, decide
@@ -224,12 +225,17 @@ class TeamLoop(State):
             self.interpreter,
             self.memory,
             self.learning,
+            world.available(),
         )
         facts = world.facts() if self.collect_facts else {}
-        step = self._advance(decision.action, at, numbers)
+        step = self._advance(self.policy.actions.executed(decision.action), at, numbers)
         if world.link_price:
             step = replace(step, reward=step.reward - world.link_price * decision.num_asked)
-        reward = adversary.on_rewards(step.reward, decision.action, at) if self.learning else step.reward
+        reward = (
+            adversary.on_rewards(step.reward, self.policy.actions.option_of(decision.action), at)
+            if self.learning
+            else step.reward
+        )
         for rewards in adversary.reward_guards:
             numbers.note(f"attack {rewards.base.attack.name!r}", "reward", reward)
         self.observation = step.observation
@@ -242,7 +248,7 @@ class TeamLoop(State):
         return StepRecord(at, observation, decision, step, reward, alive, self.running, exchanges, facts)
 
     def _advance(self, action: Tensor, at: Tensor, numbers: Numbers) -> Step:
-        """The world's response to actions [B, N] in a step [B], checked."""
+        """The world's response to actions [B, N, ...] in a step [B], checked."""
         world = self.world
         with calling(self._environment, "step"):
             step = world.step(action, auto_reset=self.learning)

@@ -51,15 +51,22 @@ def preview_messages(
 
 
 def predict_logits(
-    policy: CommPolicy, state: Tensor, memory: Tensor, links: Links, round_: int, inbox: Inbox
+    policy: CommPolicy,
+    state: Tensor,
+    memory: Tensor,
+    links: Links,
+    allowed: Tensor | None,
+    round_: int,
+    inbox: Inbox,
 ) -> Tensor:
-    """Action logits [B, N, A] of a team given an inbox, if later rounds are not attacked.
+    """Parameters of the action distributions [B, N, P] of a team given an inbox, if later rounds are not attacked.
 
     Args:
         policy: A policy whose agents all act at once.
         state: [B, N, H] before the round.
         memory: [B, N, S] with this step's observations.
         links: The step's links.
+        allowed: [B, N, P] bool, what agents can do; None for everything.
         round_: The round.
         inbox: The messages of that round; gradients flow through their payloads.
     """
@@ -67,4 +74,4 @@ def predict_logits(
     for later in range(round_ + 1, policy.rounds):
         said = add_message_noise(policy, policy.speak(state, later), later)
         state = policy.hear(state, Inbox(said, links.source, links.of_round(later).present, links.source), later)
-    return policy.act(policy.retain(state, memory)[0])
+    return policy.actions.masked(policy.act(policy.retain(state, memory)[0]), allowed)

@@ -87,20 +87,19 @@ def reevaluate(
 
     Args:
         policy: The policy.
-        rows: Columns ``observation`` [R, N, O], ``action`` [R, N], ``gate`` [R, N], ``links`` [R, N, k],
-            ``mask`` [R, rounds, N, M]; where messages were disturbed ``source`` and ``scale`` [R, rounds, N, M] and
-            ``delta`` [R, rounds, N, M, D]; where it is read ``age`` [R, rounds, N, M]; with a sampled graph ``draw``
-            [R], with straight-through gates ``gate_noise`` [R, N], with these or a dynamic graph ``asked`` and
-            ``closed`` [R, N, k] (with a graph per round [R, G, N, k]), with a codec ``coding`` [R, rounds, N, D], with
-            noisy messages ``noise_draw`` [R], with members that can leave ``alive`` [R, N]. For policies with a memory,
-            rows are sequences, step by step
-            (:meth:`agentcomm.step.chunks.Chunks.pack`).
+        rows: Columns ``observation`` [R, N, O], ``action`` [R, N, ...], ``gate`` [R, N], ``links`` [R, N, k], ``mask``
+            [R, rounds, N, M]; where messages were disturbed ``source`` and ``scale`` [R, rounds, N, M] and ``delta``
+            [R, rounds, N, M, D]; where it is read ``age`` [R, rounds, N, M]; with a sampled graph ``draw`` [R], with
+            straight-through gates ``gate_noise`` [R, N], with these or a dynamic graph ``asked`` and ``closed`` [R, N,
+            k] (with a graph per round [R, G, N, k]), with a codec ``coding`` [R, rounds, N, D], with noisy messages
+            ``noise_draw`` [R], with masks ``allowed`` [R, N, P], with members that can leave ``alive`` [R, N]. For
+            policies with a memory, rows are sequences, step by step (:meth:`agentcomm.step.chunks.Chunks.pack`).
         graph_gradient: Whether gradients reach a learned graph's parameters.
         frozen: Whether no gradient reaches straight-through decisions, [] bool or known beforehand.
         moved: Chooses straight-through decisions to move towards the opposite ones; None leaves all as recorded. Not
             for sequences.
     """
-    observation, action = _observation(rows), rows["action"].long()
+    observation, action, allowed = _observation(rows), _action(rows), rows.get("allowed")
     heard: _Heard | None = None
     if policy.memory_width:
         steps = list(unroll(policy, rows, graph_gradient, frozen))
@@ -111,11 +110,13 @@ def reevaluate(
         hidden = _present(policy.encode(observation), rows)
     if heard is None:
         heard = _hear(policy, rows, hidden, graph_gradient, frozen, moved)
-    log_probabilities = policy.act(heard.state).log_softmax(-1)
+    if allowed is None and (ever := policy.actions.available(action.device)) is not None:
+        allowed = ever.expand(len(action), -1, -1)
+    logits = policy.actions.masked(policy.act(heard.state), allowed)
     return Reevaluation(
-        log_probability=log_probabilities.gather(-1, action.unsqueeze(-1)).squeeze(-1),
+        log_probability=policy.actions.log_probability(logits, action),
         gate_log_probability=heard.gate_log_probability,
-        entropy=-(log_probabilities.exp() * log_probabilities).sum(-1),
+        entropy=policy.actions.entropy(logits),
         gate_entropy=heard.gate_entropy,
         value=policy.value(hidden),
         openness=heard.openness,
@@ -159,6 +160,11 @@ def _observation(rows: Mapping[str, Tensor]) -> Tensor:
     return observation if observation.is_floating_point() else observation.long()
 
 
+def _action(rows: Mapping[str, Tensor]) -> Tensor:
+    action = rows["action"]
+    return action if action.is_floating_point() else action.long()
+
+
 def _present(vectors: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
     """Vectors [R, N, ...], 0 for members that have left."""
     return vectors * rows["alive"].unsqueeze(-1) if "alive" in rows else vectors
@@ -177,14 +183,14 @@ def _joined(parts: Sequence[_Heard]) -> _Heard:
 def _following(rows: Mapping[str, Tensor]) -> Tensor:
     """[R, N] int64, the row of a member's next step in the same episode; -1 if there is none, and without sequences."""
     if "sizes" not in rows:
-        return torch.full_like(rows["action"], -1, dtype=torch.int64)
+        return torch.full_like(rows["gate"], -1, dtype=torch.int64)
     count, sizes = len(rows["action"]), rows["sizes"].to(rows["action"].device)
     row = torch.arange(count, device=sizes.device)
     later = nn.functional.pad(sizes[1:], (0, 1))  # as many sequences have a next step
     size, later, end = (x.repeat_interleave(sizes, output_size=count) for x in (sizes, later, sizes.cumsum(0)))
     following = torch.where(row - (end - size) < later, row + size, -1)
     ends = (following < 0).unsqueeze(1) | rows["first"].view(count, -1)[following]
-    return torch.where(ends, -1, following.unsqueeze(1)).expand_as(rows["action"])
+    return torch.where(ends, -1, following.unsqueeze(1)).expand_as(rows["gate"])
 
 
 def _hear(
@@ -216,7 +222,7 @@ def _hear(
             prices.append(policy.message_price(spoken))
         return _inbox(policy, rows, carried, round_, spoken)
 
-    state = policy.communicate(hidden, deliver, rows["action"].long())
+    state = policy.communicate(hidden, deliver, _action(rows))
     kept, price = torch.stack(nats, 1) if nats else None, torch.stack(prices).sum(0) if prices else None
     return _Heard(state, gate_log, gate_entropy, carried.openness, kept, carried.choices, price)
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from agentcomm.contracts.inbox import Inbox, ProjectionCache
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.traffic import Links
-from agentcomm.step.actions import choose_action
 from agentcomm.step.hooks import ask
 
 
@@ -48,10 +47,9 @@ def decide_sequentially(
     exchange: Callable[[Tensor, Links, int], Inbox],
     noise: Tensor | None,
     add_noise: Callable[[Tensor, int], Tensor] = lambda said, round_: said,
-    choose: Callable[[Tensor, Tensor | None, Tensor], Tensor] = lambda logits, noise, rows: choose_action(
-        logits, noise
-    ),
+    choose: Callable[[Tensor, Tensor | None, Tensor], Tensor] | None = None,
     retain: Callable[[Tensor, Tensor], Tensor] = lambda state, rows: state,
+    allowed: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Inbox]:
     """Run the last round of an autoregressive policy: in each turn, some agents receive messages, act and send actions.
 
@@ -60,13 +58,15 @@ def decide_sequentially(
         hidden: [B, N, H] before the round.
         links: The step's links.
         exchange: Takes payloads, links and the number of the exchange; returns the inboxes.
-        noise: [B, N, A] Gumbel noise for sampling actions; None for greedy actions.
+        noise: Noise of actions [B, N]; None for greedy actions.
         add_noise: Takes payloads [B, N, D] and their round; returns them with message noise.
-        choose: Takes logits [R, A], their noise, and the agents ``rows`` [R] (world * N + agent); returns actions [R].
+        choose: Takes parameters [R, P], their noise, and the agents ``rows`` [R] (world * N + agent); returns actions
+            [R, ...]. None for those of the policy.
         retain: Takes states [1, R, H] after the round and the agents ``rows``; returns states with their memory.
+        allowed: [B, N, P] bool, what agents can do; None for everything.
 
     Returns:
-        Logits [B, N, A], actions [B, N], and the inbox of each agent at its turn.
+        Parameters [B, N, P], actions [B, N, ...], and the inbox of each agent at its turn.
     """
     last = policy.rounds - 1
     worlds, agents, _ = hidden.shape
@@ -74,8 +74,10 @@ def decide_sequentially(
     flat = hidden.flatten(0, 1).unsqueeze(0)
     spoken = hidden.new_zeros(worlds, agents, policy.width)
     cache = ProjectionCache(spoken.view(1, worlds * agents, policy.width))
-    logits = hidden.new_zeros(worlds * agents, policy.num_actions)
-    actions = turn.new_zeros(worlds * agents)
+    space = policy.actions
+    logits = hidden.new_zeros(worlds * agents, space.parameters)
+    actions = torch.zeros(worlds * agents, *space.shape, dtype=space.dtype, device=hidden.device)
+    mask = None if allowed is None else allowed.flatten(0, 1)
     flat_noise = None if noise is None else noise.flatten(0, 1)
     told: Inbox | None = None
     for number in range(int(turn.max()) + 1):
@@ -86,11 +88,13 @@ def decide_sequentially(
         before = flat[:, rows]
         state = ask(policy, policy.hear, tuple(before.shape), before, inbox.rows(rows, cache), last)
         state = retain(state, rows)
-        logits[rows] = ask(policy, policy.act, (1, len(rows), policy.num_actions), state)[0]
-        action = actions[rows] = choose(logits[rows], None if flat_noise is None else flat_noise[rows], rows)
+        stated = ask(policy, policy.act, (1, len(rows), space.parameters), state)[0]
+        stated = logits[rows] = space.masked(stated, None if mask is None else mask[rows])
+        own_noise = None if flat_noise is None else flat_noise[rows]
+        action = actions[rows] = space.choose(stated, own_noise) if choose is None else choose(stated, own_noise, rows)
         said = spoken.new_zeros(worlds * agents, policy.width)
         said[rows] = ask(policy, policy.tell, (1, len(rows), policy.width), before, action.unsqueeze(0))[0]
         # Noise depends on the agent's index in its world, so it is added to all payloads, and only these rows are kept.
         cache.speak(rows, add_noise(said.view_as(spoken), last).flatten(0, 1)[rows])
     assert told is not None
-    return logits.view(worlds, agents, -1), actions.view(worlds, agents), told
+    return logits.view(worlds, agents, -1), actions.view(worlds, agents, *space.shape), told

@@ -173,8 +173,10 @@ class CommPPOConfig(PPOConfig):
         training, ppo = run.training, run.training.ppo
         with closing(make_world(run.environment, 1)) as world:
             shape, limits = (world.num_agents, world.layout.width), {"max_steps": world.max_steps}
+            acting = (world.num_agents, *world.actions.shape)
         observations = gymnasium.spaces.Box(-np.inf, np.inf, shape, np.float32)
-        actions = gymnasium.spaces.MultiDiscrete([world.num_actions] * world.num_agents)
+        # Told to RLlib alone, which never samples from it: agents act through agentcomm.step.
+        actions = gymnasium.spaces.Box(-np.inf, np.inf, acting, np.float32)
         silent: dict[str, Any] = {"attacks": (), "defenses": ()}
         told = {"run": run.model_dump(mode="json"), "variant": variant, "seed": seed}
         clean = told | {"run": run.model_copy(update=silent).model_dump(mode="json")}

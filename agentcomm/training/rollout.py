@@ -248,9 +248,10 @@ class Sampler(State):
         self._check_value(last, "of the next observations")
         advantage = advantages(reward, value, ends, bootstrap, last, self.settings.gamma, self.settings.gae_lambda)
         observation = torch.stack([r.observation for r in records])
+        action = torch.stack([d.action for d in decisions])
         columns = {
             "observation": observation if observation.is_floating_point() else observation.to(self._index_dtype),
-            "action": torch.stack([d.action for d in decisions]).to(torch.int16),
+            "action": action if action.is_floating_point() else action.to(torch.int16),
             "gate": torch.stack([d.gate for d in decisions]),
             "log_probability": torch.stack([d.log_probability for d in decisions]),
             "gate_log_probability": torch.stack([d.gate_log_probability for d in decisions]),
@@ -281,6 +282,8 @@ class Sampler(State):
     def _draws(self, decisions: list[Decision]) -> Rows:
         """[T, B, ...] seeds and noise of graphs, straight-through gates and message noise."""
         columns: Rows = {}
+        if self.world.masks_actions:
+            columns["allowed"] = torch.stack([d.allowed for d in decisions if d.allowed is not None])
         if len(self.loop.draw):
             columns["draw"] = self.loop.draw.expand(len(decisions), -1)
         elif self.policy.topology.relaxed:

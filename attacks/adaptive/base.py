@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import normalize
 from typing_extensions import TypeVar
 
 from agentcomm.contracts.attack import Attack
@@ -54,16 +54,16 @@ class Adaptive(Attack[A_co]):
 def damage_of(view: MessageView) -> Callable[[Tensor], Tensor] | None:
     """Maps changes [B, N, M, D] to the loss [B, N] of each receiver's present best action; None if it is unknown.
 
-    The loss is the cross-entropy of the action that the receiver would take if the messages were left as they are.
+    The loss is the cross-entropy of the action that the receiver would take if the messages were left as they are; of
+    continuous actions, the log-density of one far from it.
     """
     if not view.shows("predict_logits"):
         return None
     unchanged = torch.zeros(*view.reach.shape, view.width, device=view.step.device)
-    best = view.predict_logits(unchanged).argmax(-1).flatten()
+    sign, action = view.actions.untargeted(view.predict_logits(unchanged))
 
     def loss(change: Tensor) -> Tensor:
-        logits = view.predict_logits(change)
-        return cross_entropy(logits.flatten(0, 1), best, reduction="none").view(logits.shape[:2])
+        return sign * view.actions.log_probability(view.predict_logits(change), action)
 
     return loss
 

@@ -21,7 +21,6 @@ from typing import Any, Literal, Self
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 from typing_extensions import TypeVar
 
 from agentcomm.contracts.attack import Attack
@@ -135,20 +134,21 @@ class Gradient(Attack[G_co]):
 
     def _loss(self, predict_logits: Callable[[Tensor], Tensor], unchanged: Tensor) -> Loss:
         """The objective that the attack maximizes, [B, N] by receiver, as a function of the change."""
+        space = self.team_shape.actions
 
         def logits(change: Tensor) -> Tensor:
             drawn = [predict_logits(change) for _ in range(self.config.samples)]
-            return drawn[0] if len(drawn) == 1 else torch.stack(drawn).log_softmax(-1).mean(0)
+            return drawn[0] if len(drawn) == 1 else space.average(torch.stack(drawn))
 
         clean, goal = logits(unchanged), self.config.goal
-        sign, wanted = 1.0, clean.argmax(-1)
-        if goal != "untargeted":
-            sign = -1.0
-            wanted = clean.argmin(-1) if goal == "worst" else torch.full_like(wanted, self.config.action or 0)
+        if goal == "untargeted":
+            sign, wanted = space.untargeted(clean)
+        else:
+            option = torch.full(clean.shape[:2], self.config.action or 0, device=clean.device)
+            sign, wanted = 1.0, space.unlikeliest(clean) if goal == "worst" else space.from_option(option)
 
         def loss(change: Tensor) -> Tensor:
-            away = cross_entropy(logits(change).flatten(0, 1), wanted.flatten(), reduction="none")
-            return sign * away.view_as(wanted)
+            return sign * space.log_probability(logits(change), wanted)
 
         return loss
 

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from typing_extensions import TypeVar
 
+from agentcomm.contracts.actions import ActionSpace
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import CommPolicy, PolicyConfig
 from agentcomm.contracts.topology import TopologyChoice
@@ -60,14 +61,14 @@ class TokenPolicy(CommPolicy[T_co]):
         config: T_co,
         layout: Observation,
         num_agents: int,
-        num_actions: int,
+        actions: ActionSpace,
         topology: TopologyChoice,
         gate: GateConfig | None = None,
         message_noise: BottleneckConfig | None = None,
     ) -> None:
         super().__init__(config)
         width = config.width
-        self.width, self.num_agents, self.num_actions = width, num_agents, num_actions
+        self.width, self.num_agents, self.actions = width, num_agents, actions
         self.topology = topology.build(num_agents, width)
         self.encoder = TokenEncoder(layout, num_agents, width, config.grid_embedding)
         self.gate = None if gate is None else Gate(gate, width)
@@ -75,7 +76,7 @@ class TokenPolicy(CommPolicy[T_co]):
         self.critic_own = nn.Linear(width, width)
         self.critic_team = nn.Linear(width, width, bias=False) if self.central_critic else None
         self.critic = nn.Sequential(nn.GELU(), nn.Linear(width, 1))
-        last = nn.Linear(width, num_actions)
+        last = nn.Linear(width, actions.parameters)
         self.actor = nn.Sequential(nn.Linear(width, width), nn.GELU(), last)
         nn.init.orthogonal_(last.weight, 0.01)
         nn.init.zeros_(last.bias)
@@ -86,7 +87,7 @@ class TokenPolicy(CommPolicy[T_co]):
     @classmethod
     def for_world(cls, config: PolicyConfig, world: World) -> Self:
         """The policy for a world's sizes."""
-        return cls(config, world.layout, world.num_agents, world.num_actions)  # type: ignore[arg-type, call-arg]
+        return cls(config, world.layout, world.num_agents, cls.actions_in(config, world))  # type: ignore[arg-type, call-arg]
 
     def listening_cost(self) -> float:
         """The gate's present price times degree / N."""

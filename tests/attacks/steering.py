@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from agentcomm.base import registry
+from agentcomm.contracts.discrete import Discrete
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import CommPolicy, PolicyConfig
 from agentcomm.contracts.topology import Graph, Topology, TopologyConfig
@@ -70,7 +71,7 @@ class Telling(CommPolicy):
 
     def __init__(self, config: PolicyConfig) -> None:
         super().__init__(config)
-        self.num_agents = self.num_actions = 2
+        self.num_agents, self.actions = 2, Discrete(("plus", "minus"))
         self.scale = nn.Parameter(torch.ones(1))
 
     @classmethod

@@ -17,8 +17,9 @@ from agentcomm.certificates.ame import (
     median_holds,
     unchanged,
 )
+from agentcomm.contracts.continuous import Continuous
+from agentcomm.contracts.discrete import Discrete
 from agentcomm.defenses.ensemble import subsets_of
-from agentcomm.step.vote import count_votes, median_vote, vote_logits
 
 # The largest admissible k, and its number of subsets, by number of agents and of attacked messages (Sun et al., 2023).
 TABLE = {
@@ -90,13 +91,14 @@ def test_votes_are_counted() -> None:
     logits = torch.randn(7, 3, 2, 4, generator=torch.Generator().manual_seed(0))
     noise = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(1))
     for drawn in (None, noise):
-        votes = count_votes(logits, drawn)
+        wins, votes = Discrete(("a", "b", "c", "d")).vote(logits, drawn)
+        assert votes is not None
         action = (logits if drawn is None else logits + drawn).argmax(-1)
         assert votes.sum(-1).eq(7).all()
         for world, agent in product(range(3), range(2)):
             assert votes[world, agent].tolist() == torch.bincount(action[:, world, agent], minlength=4).tolist()
-        assert torch.equal(vote_logits(votes).argmax(-1), votes.argmax(-1))
-        assert vote_logits(votes).isfinite().all()
+        assert torch.equal(wins.argmax(-1), votes.argmax(-1))
+        assert wins.isfinite().all()
 
 
 @pytest.mark.parametrize("lie", [1e30, -1e30, float("nan"), float("inf")])
@@ -105,6 +107,12 @@ def test_the_median_of_continuous_actions_stays_between_honest_ones(lie: float) 
     assert median_holds(links, heard, attacked)
     honest = torch.randn(comb(links, heard), 4, 3, generator=torch.Generator().manual_seed(0))
     hit = subsets_of(links, heard)[:, :attacked].any(1)
+    space = Continuous((-1.0,) * 3, (1.0,) * 3)
+
+    def median_vote(means: torch.Tensor) -> torch.Tensor:
+        parameters, _ = space.vote(torch.cat([means, torch.zeros_like(means)], -1), None)
+        return space.choose(parameters, None)
+
     median = median_vote(torch.where(hit[:, None, None], torch.tensor(lie), honest))
     clean = honest[~hit]
     assert ((median >= clean.amin(0)) & (median <= clean.amax(0))).all()

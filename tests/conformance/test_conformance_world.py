@@ -13,7 +13,8 @@ from torch import Tensor
 from agentcomm.base import registry
 from agentcomm.base.errors import ConfigError
 from agentcomm.conformance import check_world
-from agentcomm.contracts.world import Observation, Step, Transition, World, WorldConfig
+from agentcomm.contracts.step import Step
+from agentcomm.contracts.world import Observation, Transition, World, WorldConfig
 from agentcomm.pettingzoo.adapter import ParallelWorld
 
 

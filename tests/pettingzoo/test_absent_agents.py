@@ -9,7 +9,8 @@ from builders import sampler
 from pettingzoo_zoo import Agents, scripted
 
 from agentcomm.contracts.policy import CommPolicy
-from agentcomm.contracts.world import Step, World
+from agentcomm.contracts.step import Step
+from agentcomm.contracts.world import World
 from agentcomm.evaluation.leakage import Intercepted, intercept
 from agentcomm.evaluation.play import play
 from agentcomm.runs.assembly import make_comms, make_policy

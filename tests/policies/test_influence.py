@@ -31,7 +31,7 @@ def random_links(worlds: int, degree: int, seed: int) -> Tensor:
 def moved(policy: CommPolicy, observation: Tensor, source: Tensor, open_: Tensor | None = None) -> Tensor:
     """[B, N, N] bool, whether any gradient at all leads from the logits of i to the observation of j."""
     observation = observation.clone().requires_grad_()
-    action = torch.randint(policy.num_actions, source.shape[:2], generator=torch.Generator().manual_seed(1))
+    action = torch.randint(policy.actions.options, source.shape[:2], generator=torch.Generator().manual_seed(1))
     return influence(run(policy, observation, source, open_, action), observation) > 0
 
 

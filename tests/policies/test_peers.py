@@ -354,7 +354,7 @@ def test_mats_agents_know_the_actions_of_those_before_them() -> None:
     told = reevaluate(mat, rows).log_probability
     for agent in range(4):
         other = rows["action"].clone()
-        other[:, agent] = (other[:, agent] + 1) % mat.num_actions
+        other[:, agent] = (other[:, agent] + 1) % mat.actions.options
         changed = (reevaluate(mat, rows | {"action": other}).log_probability != told).any(0)
         assert changed.tolist() == [i >= agent for i in range(4)]
 

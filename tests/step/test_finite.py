@@ -245,7 +245,12 @@ DEFENSE: list[tuple[str, Change, type[AgentcommError], str]] = [
         HookError,
         "resample must lie in 0 .. 1, but goes from 2.0 to 2.0",
     ),
-    ("on_action", swapped(replace=unknown), HookError, "replace must lie in -1 .. 4, but goes from 5 to 5"),
+    (
+        "on_action",
+        swapped(replace=unknown),
+        HookError,
+        "replace must be whole numbers in 0 .. 4, or -1 to leave an action alone",
+    ),
     ("on_action", crash, HookError, "failed in on_action: ZeroDivisionError"),
 ]
 

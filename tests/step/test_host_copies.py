@@ -37,7 +37,10 @@ ELSEWHERE = {
 }
 # Places that copy a number per step or per minibatch, or are of a hot class, with the reason.
 ALLOWED = {
+    "contracts/actions.py:ActionSpace.described": "for players and errors",
     "contracts/cards.py:Cards.signed": "without copied cards, no signature is checked",
+    "contracts/continuous.py:Continuous.check": "checks actions given to a world, once per step",
+    "contracts/continuous.py:Continuous.described": "for players and errors",
     "contracts/inbox.py:Inbox.project": "with few changed payloads, products are computed for these alone",
     "network/exchange.py:Exchange.deliver": "empty spare slots would cost the policy more than a copy",
     "network/stages/covering.py:Pad.__call__": "checks the answer of a plug-in",

@@ -7,6 +7,7 @@ import torch
 from builders import attack, comms, team, team_shape_of
 from torch import Tensor
 
+from agentcomm.contracts.discrete import Discrete
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.evaluation.play import play
@@ -15,7 +16,7 @@ from agentcomm.step.interpreter import Interpreter, directive, threshold
 
 
 def reading(obedience: float = 1.0, actions: int = 3, width: int = 32, seed: int = 0) -> Interpreter:
-    return Interpreter(obedience, actions, width, torch.Generator().manual_seed(seed))
+    return Interpreter(obedience, Discrete(tuple(map(str, range(actions)))), width, torch.Generator().manual_seed(seed))
 
 
 def inbox(payload: Tensor, mask: Tensor | None = None) -> Inbox:
@@ -102,7 +103,7 @@ def test_the_policys_law_is_recorded_as_it_is() -> None:
     observation, at = world.reset(seed=1), torch.zeros(8, dtype=torch.int64)
     runs = []
     for obedience in (0.0, 1.0):
-        interpreter = Interpreter(obedience, policy.num_actions, policy.width, torch.Generator().manual_seed(0))
+        interpreter = Interpreter(obedience, policy.actions, policy.width, torch.Generator().manual_seed(0))
         network = comms(s, [attack("directive", s, action=1)])
         runs.append(decide(policy, observation, graph, network, at, None, interpreter=interpreter))
     assert torch.equal(runs[0].logits, runs[1].logits)

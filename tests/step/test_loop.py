@@ -157,7 +157,7 @@ def loop(form: str | None, seed: int, worlds: int = 6) -> TeamLoop:
         network,
         generators[0],
         GateControl(0.7, generators[1]),
-        Interpreter(0.5, policy.num_actions, policy.width, generators[2]),
+        Interpreter(0.5, policy.actions, policy.width, generators[2]),
         learning=True,
     )
     made.reset(seed)
