@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from agentcomm.base.errors import AgentcommError, ConfigError, together
 from agentcomm.base.files import writing
 from agentcomm.base.inputs import looking_in
+from agentcomm.base.log import warn_once
 from agentcomm.base.plugin import foreign
-from agentcomm.base.registry import Axis, find, names
+from agentcomm.base.registry import Axis, find, loadable, problems
 from agentcomm.base.text import shorten
 from agentcomm.certifying import certify as certify
 from agentcomm.contracts.topology import TopologyChoice
@@ -313,6 +314,8 @@ def _check_foreign(
 ) -> None:
     """Run the quick conformance checks of plug-ins from outside this distribution.
 
+    Metrics are used without being asked for: those that cannot be loaded are left out, which is logged.
+
     Raises:
         AgentcommError: If one of them breaks its contract.
     """
@@ -321,7 +324,8 @@ def _check_foreign(
     for transport in transports:
         chosen += [("channel", channel) for channel in transport.channels]
         chosen += [] if transport.codec is None else [("codec", transport.codec)]
-    used = [find(axis, choice.name) for axis, choice in chosen] + [find("metric", name) for name in names("metric")]
+    used = [find(axis, choice.name) for axis, choice in chosen] + [*loadable("metric").values()]
+    warn_once(problems(["metric"]))
     parts = [value for _, value in build("policy", config.policy)]
     used += [find("topology", part.name) for part in parts if isinstance(part, TopologyChoice)]
     if not any(map(foreign, used)):

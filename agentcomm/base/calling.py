@@ -6,12 +6,14 @@ import sysconfig
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from agentcomm.base.errors import AgentcommError, HookError
+from agentcomm.base.errors import AgentcommError, HookError, ThreatModelError
 from agentcomm.base.explain import explain
 
 PACKAGE = Path(__file__).parents[1]
@@ -30,9 +32,12 @@ def calling(what: str, hook: str) -> Iterator[None]:
     Raises:
         HookError: If the code raises anything but an :class:`AgentcommError`, which passes unchanged, as does Ctrl-C.
             An attempt to end the process (``SystemExit``) is such an error, too.
+        ThreatModelError: If the code reads what it may not; names the line.
     """
     try:
         yield
+    except ThreatModelError as error:
+        raise (error if ", line " in str(error) else ThreatModelError(f"{error}{place(error)}")) from error.__cause__
     except (AgentcommError, KeyboardInterrupt):
         raise
     except BaseException as error:
@@ -67,20 +72,46 @@ def described(error: BaseException) -> str:
 
 
 def place(error: BaseException) -> str:
-    """File and line of the innermost frame outside this package, and outside installed libraries if there is one.
+    """File and line of the innermost frame of the user's code.
 
-    Of a syntax error, those of the text that cannot be parsed. Empty for errors that the testbed itself raises.
+    That is code outside installed packages or, without any, of a package that announces plug-ins; next come the
+    testbed's own plug-ins, then other libraries. Of a syntax error, file and line of the text that cannot be parsed.
+    Empty for errors that the testbed itself raises.
     """
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}, line {error.lineno})"
-    outside = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if PACKAGE not in Path(frame.filename).parents
-        and ("site-packages" in frame.filename or not frame.filename.startswith(("<frozen", "<string>", STANDARD)))
+    frames = [
+        (frame.f_globals.get("__name__", "").partition(".")[0], frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
     ]
-    frames = [frame for frame in outside if "site-packages" not in frame.filename] or outside
-    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    outside = [
+        (_nearness(package, file), file, line)
+        for package, file, line in frames
+        if PACKAGE not in Path(file).parents
+        and ("site-packages" in file or not file.startswith(("<frozen", "<string>", STANDARD)))
+    ]
+    nearest = max((near for near, _, _ in outside), default=0)
+    found = [f" ({file}, line {line})" for near, file, line in outside if near == nearest]
+    return found[-1] if found else ""
+
+
+def _nearness(package: str, file: str) -> int:
+    """How much the code of a package is the user's own, from 0 for libraries to 3."""
+    if package in ("envs", "policies", "attacks"):
+        return 1
+    if "site-packages" not in file:
+        return 3
+    return 2 if package in _announcing() else 0
+
+
+@cache
+def _announcing() -> frozenset[str]:
+    """The packages that announce plug-ins."""
+    points = entry_points()
+    groups = [group for group in points.groups if group.startswith("agentcomm.")]
+    return frozenset(
+        point.value.partition(":")[0].partition(".")[0] for g in groups for point in points.select(group=g)
+    )
 
 
 def _model(name: str, base: type[BaseModel] = BaseModel) -> type[BaseModel]:

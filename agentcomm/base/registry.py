@@ -2,8 +2,8 @@
 
 Installed packages announce plug-ins as entry points in one group per axis (``agentcomm.environments``,
 ``agentcomm.policies``, ...); the plug-ins in this repository are announced in the same way as those of other packages.
-Each has the full name ``package/name``, with the name of its distribution; ``name`` alone is enough where only one
-package announces it. A script or notebook can add a plug-in with :func:`register`.
+Each has the full name ``package/name``, with the name of its distribution. ``name`` alone is enough where only one
+package announces it, and for the testbed's own plug-ins. A script or notebook can add one with :func:`register`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, TypeVar, get_args
@@ -50,7 +50,10 @@ BASES: dict[Axis, str] = {
 }
 
 _registered: dict[tuple[Axis, str], type[Plugin]] = {}
-_imported: dict[tuple[Axis, str], tuple[dict[str, EntryPoint], type[Any]]] = {}  # found before, in these entry points
+# What was found before in these entry points, and what could not be loaded.
+_imported: dict[tuple[Axis, str], tuple[dict[str, EntryPoint], type[Any]]] = {}
+_broken: dict[tuple[Axis, str], tuple[dict[str, EntryPoint], str]] = {}
+OWN = "agentcomm/"  # how full names of the testbed's own plug-ins begin
 P = TypeVar("P", bound=type[Plugin])
 
 
@@ -87,14 +90,20 @@ def _announced(axis: Axis) -> dict[str, EntryPoint]:
 
 def _package(point: EntryPoint) -> str:
     """Name of the distribution that announces a plug-in."""
-    return point.module.partition(".")[0] if point.dist is None else point.dist.name
+    return point.value.partition(":")[0].partition(".")[0] if point.dist is None else point.dist.name
 
 
 def _by_name(axis: Axis) -> dict[str, EntryPoint]:
-    """Entry points of installed packages, by their shortest unambiguous name."""
+    """Entry points of installed packages, by their shortest unambiguous name.
+
+    The testbed's own plug-ins keep theirs, so that installing a package changes the meaning of no config.
+    """
     announced = _announced(axis)
     count = Counter(point.name for point in announced.values())
-    return {point.name if count[point.name] == 1 else full: point for full, point in announced.items()}
+    return {
+        point.name if count[point.name] == 1 or full == OWN + point.name else full: point
+        for full, point in announced.items()
+    }
 
 
 def article(axis: Axis) -> str:
@@ -126,7 +135,7 @@ def find(axis: Axis, name: str) -> type[Any]:
         return imported
     known, point = _announcement(axis, name)
     twice = sorted(full for full, p in announced.items() if p.value == point.value)
-    if len(twice) > 1:
+    if len(twice) > 1 and announced.get(OWN + known) is not point:
         both = " and ".join(repr(other) for other in twice)
         raise PluginError(f"{point.value} is announced as {axis} {both}; a plug-in has one name: announce it once")
     try:
@@ -138,6 +147,49 @@ def find(axis: Axis, name: str) -> type[Any]:
     plugin.name = known
     _imported[axis, name] = announced, plugin
     return plugin
+
+
+def loadable(axis: Axis) -> dict[str, type[Any]]:
+    """All plug-ins of an axis by name, but for those of other packages that cannot be loaded (:func:`problems`).
+
+    Raises:
+        PluginError: If one of the testbed's own cannot be loaded.
+    """
+    announced, by_name = _announced(axis), _by_name(axis)
+    found: dict[str, type[Any]] = {}
+    for name in names(axis):
+        before, _ = _broken.get((axis, name), (None, ""))
+        if before is announced:
+            continue
+        try:
+            found[name] = find(axis, name)
+        except PluginError as error:
+            if by_name.get(name) is announced.get(OWN + name):
+                raise
+            _broken[axis, name] = announced, str(error)
+    return found
+
+
+def problems(axes: Iterable[Axis] = AXES) -> list[str]:
+    """What is wrong with plug-ins of other packages: each that cannot be loaded, or has the name of another."""
+    found: list[str] = []
+    for axis in axes:
+        announced = _announced(axis)
+        if all(full.startswith(OWN) for full in announced):
+            continue
+        loadable(axis)
+        found += [
+            f"{axis} {name!r} is left out: {why}"
+            for (a, name), (of, why) in _broken.items()
+            if a == axis and of is announced
+        ]
+        count = Counter(point.name for point in announced.values())
+        found += [
+            f"{axis} {full!r} has the name of {article(axis)} of another package; write its full name, {full!r}"
+            for full, point in announced.items()
+            if count[point.name] > 1 and not full.startswith(OWN)
+        ]
+    return found
 
 
 def _check_base(axis: Axis, name: str, plugin: object, given: str) -> None:
@@ -175,20 +227,21 @@ def _announcement(axis: Axis, name: str) -> tuple[str, EntryPoint]:
 def forms(axis: Axis) -> dict[str, tuple[str, dict[str, Any]]]:
     """Name and arguments of each plug-in's :meth:`agentcomm.base.plugin.Plugin.forms`, by ``name form``."""
     found: dict[str, tuple[str, dict[str, Any]]] = {}
-    for name in names(axis):
+    for name, plugin in loadable(axis).items():
         with calling(f"{axis} {name!r}", "forms"):
-            variants = find(axis, name).forms().items()
+            variants = plugin.forms().items()
         found |= {f"{name} {form}".strip(): (name, arguments) for form, arguments in variants}
     return found
 
 
 def _why_not(point: EntryPoint, error: BaseException) -> str:
-    package = point.module.partition(".")[0]
+    module = point.value.partition(":")[0].strip()
+    package = module.partition(".")[0]
     loaded = sys.modules.get(package)
     where = getattr(loaded, "__file__", None) or next(iter(getattr(loaded, "__path__", [])), None)
     ours = package in ("envs", "policies", "attacks")
     missing = getattr(error, "name", None) or package
-    missing_own_module = f"{point.module}.".startswith(f"{missing}.")
+    missing_own_module = f"{module}.".startswith(f"{missing}.")
     if ours and where is not None and (missing_own_module or isinstance(error, AttributeError)):
         return (
             f"the package {package!r} at {where} hides the one that agentcomm installs, so {point.name!r} cannot be"

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from agentcomm.base.countermeasures import COUNTERMEASURES
 from agentcomm.base.fields import form
-from agentcomm.base.registry import Axis, find, names, registered_modules
+from agentcomm.base.registry import Axis, find, loadable, registered_modules
 from agentcomm.base.risks import RISKS
 from agentcomm.runs.choices import as_yaml
 
@@ -33,7 +33,7 @@ def page(axis: Axis, name: str) -> str:
     The docstring of a module with one plug-in documents it; where several share a module, their own docstrings do.
     """
     plugin = find(axis, name)
-    shared = sum(find(axis, other).__module__ == plugin.__module__ for other in names(axis)) > 1
+    shared = sum(other.__module__ == plugin.__module__ for other in loadable(axis).values()) > 1
     text = (None if shared else sys.modules[plugin.__module__].__doc__) or plugin.__doc__ or ""
     return inspect.cleandoc(text).removeprefix(f"{plugin.name}: ")
 
@@ -79,7 +79,7 @@ def describe(axis: Axis, name: str) -> dict[str, Any]:
 
 def risks() -> list[dict[str, Any]]:
     """Every risk as plain values, with the attacks that realize it."""
-    attacks = {name: find("attack", name).risks for name in names("attack")}
+    attacks = {name: attack.risks for name, attack in loadable("attack").items()}
     return [
         {"id": risk, "definition": about.definition, "owasp": list(about.owasp)}
         | {"attacks": [name for name, carried in attacks.items() if risk in carried], "absent": about.absent}
@@ -89,7 +89,7 @@ def risks() -> list[dict[str, Any]]:
 
 def countermeasures() -> list[dict[str, Any]]:
     """Every defense that the survey names as plain values, with the plug-ins that carry it out."""
-    defenses = {name: find("defense", name).answers for name in names("defense")}
+    defenses = {name: defense.answers for name, defense in loadable("defense").items()}
     return [
         {"id": measure, "definition": about.definition, "against": list(about.against)}
         | {"defenses": [name for name, answers in defenses.items() if measure in answers], "absent": about.absent}

@@ -16,7 +16,7 @@ from agentcomm.base.text import shorten
 from agentcomm.cli import catalog
 from agentcomm.cli.completion import axes, listed
 from agentcomm.cli.options import Plugins, Trust
-from agentcomm.cli.screen import console, say
+from agentcomm.cli.screen import console, say, warn
 from agentcomm.runs.config import load
 
 SURVEY = {"risks": "risk", "countermeasures": "countermeasure"}  # lists of the survey, and the name of an entry
@@ -45,7 +45,7 @@ def list_(
     if axis in SURVEY:
         _list_survey(axis, name, as_json)
         return
-    chosen = None if axis is None else _axis(axis)
+    chosen = None if axis is None else find_axis(axis)
     if chosen is not None and name is not None:
         found = catalog.describe(chosen, name)
         if as_json:
@@ -58,6 +58,7 @@ def list_(
         console.print(catalog.overview({registry.PLURAL[a]: registry.names(a) for a in registry.AXES}))
         say("\nOne axis: agentcomm list attacks. One plug-in: agentcomm list attacks drop.")
         say("The 30 risks and their attacks: agentcomm list risks. The 30 defenses: agentcomm list countermeasures.")
+        warn(registry.problems())
         return
     by_axis = {a: [_described(a, n) for n in registry.names(a)] for a in registry.AXES if chosen in (None, a)}
     if as_json:
@@ -67,6 +68,7 @@ def list_(
     for a, about in by_axis.items():
         console.print(catalog.plugin_table(registry.PLURAL[a], about))
         say(f"\nAll about one of them: agentcomm list {registry.PLURAL[a]} NAME")
+    warn(registry.problems(by_axis))
 
 
 def _described(axis: Axis, name: str) -> dict[str, Any]:
@@ -77,7 +79,7 @@ def _described(axis: Axis, name: str) -> dict[str, Any]:
         return {"name": name, "axis": axis, "summary": f"cannot be loaded: {error}", "arguments": []}
 
 
-def _axis(text: str) -> Axis:
+def find_axis(text: str) -> Axis:
     """The axis with this name, singular or plural."""
     for axis in registry.AXES:
         if text in (axis, registry.PLURAL[axis]):

@@ -9,6 +9,7 @@ import typer
 from agentcomm.base.errors import AgentcommError
 from agentcomm.base.versions import versions
 from agentcomm.cli.certify import certify
+from agentcomm.cli.check import check
 from agentcomm.cli.command import Command, Group, UsageError, plain
 from agentcomm.cli.compare import compare
 from agentcomm.cli.demo import demo
@@ -18,6 +19,7 @@ from agentcomm.cli.grid import grid
 from agentcomm.cli.init import init
 from agentcomm.cli.listing import list_
 from agentcomm.cli.messages import messages
+from agentcomm.cli.new import new
 from agentcomm.cli.report import report
 from agentcomm.cli.rerun import rerun
 from agentcomm.cli.screen import complain
@@ -65,6 +67,8 @@ for _name, _run, _example in (
     ("export", export, "agentcomm export runs/mine --format csv --output mine.csv"),
     ("messages", messages, "agentcomm messages runs/mine --episode 3 --attack replay"),
     ("list", list_, "agentcomm list attacks gradient"),
+    ("new", new, "agentcomm new attack flip"),
+    ("check", check, "agentcomm check agentcomm_flip:Flip probability=1"),
     ("demo", demo, "agentcomm demo --no-show"),
 ):
     app.command(_name, cls=Command, epilog=f"Example: {_example}")(_run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,12 @@ def say(text: str) -> None:
 def complain(text: str) -> None:
     """Print an error."""
     errors.print(Text.assemble(("error: ", "bold red"), visible(text)), highlight=False, soft_wrap=True)
+
+
+def warn(texts: Iterable[str]) -> None:
+    """Print what is wrong and does not stop the command, on stderr."""
+    for text in texts:
+        errors.print(Text.assemble(("warning: ", "bold yellow"), visible(text)), highlight=False, soft_wrap=True)
 
 
 def warn_of_broken_lines(run: Path) -> None:

@@ -6,7 +6,6 @@ conformance check, once per process; it takes about 0.2 seconds each, and prints
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Callable, Iterable
 from contextlib import closing
@@ -21,6 +20,7 @@ from agentcomm.conformance.attacks import check_attack
 from agentcomm.conformance.channels import check_channel
 from agentcomm.conformance.codecs import check_codec
 from agentcomm.conformance.defenses import check_defense
+from agentcomm.conformance.lines import LastLine
 from agentcomm.conformance.metrics import check_metric
 from agentcomm.conformance.policies import check_policy
 from agentcomm.conformance.topologies import check_topology
@@ -57,7 +57,7 @@ def check_foreign(
     _check("policy", policy, lambda p, a: _quick_policy(policy, environment))
     for topology in _topologies(policy):
         _check("topology", topology, check_topology)
-    for metric in registry.names("metric"):
+    for metric in registry.loadable("metric"):
         _check("metric", Choice(name=metric), check_metric)
     chosen: list[tuple[Axis, Choice]] = [("attack", attack) for attack in attacks]
     chosen += [("defense", defense) for defense in defenses]
@@ -102,11 +102,11 @@ def _check(
     key = (plugin, json.dumps(choice.arguments, sort_keys=True, default=str), sizes)
     if not foreign(plugin) or key in _passed:
         return
-    with calling(f"{axis} {choice.label!r}", "its conformance check"):
+    with calling(f"{axis} {choice.label!r}", "its conformance check"), LastLine(plugin) as line:
         try:
             check(plugin, choice.arguments)
         except AssertionError as error:
-            raise ConformanceError(_failure(axis, choice, plugin, str(error))) from error
+            raise ConformanceError(_failure(axis, choice, plugin, f"{error} ({line})")) from error
     _passed.add(key)
 
 
@@ -118,12 +118,8 @@ def _failure(axis: Axis, choice: Choice, plugin: type[Plugin], problem: str) -> 
         "policy": f"check_policy(lambda world: {name}.for_world({made}, world), <factory of worlds>)",
     }
     call = calls.get(axis, f"check_{axis}({name}, {choice.arguments!r})")
-    try:
-        file = inspect.getfile(plugin)
-    except (OSError, TypeError):  # defined in a notebook or on the command line
-        file = plugin.__module__
     return (
-        f"{axis} {choice.label!r} ({file}) breaks the contract of {registry.PLURAL[axis]}: {problem}.\n"
+        f"{axis} {choice.label!r} breaks the contract of {registry.PLURAL[axis]}: {problem}.\n"
         f"For the full check: from agentcomm.conformance import {call.partition('(')[0]};"
         f" from {plugin.__module__} import {name}; {call}"
     )

@@ -96,6 +96,10 @@ class ActionSpace(ABC):
     def entropy(self, parameters: Tensor) -> Tensor:
         """[...], entropy in nats."""
 
+    def judged(self, parameters: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probability and entropy, [...] each, at the cost of one where they share work."""
+        return self.log_probability(parameters, action), self.entropy(parameters)
+
     @abstractmethod
     def average(self, parameters: Tensor) -> Tensor:
         """Parameters [..., P] of the mean of distributions [S, ..., P], in logarithms of probabilities."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from agentcomm.base.answers import check_numbers
 from agentcomm.contracts.actions import MASKED, ActionSpace
@@ -88,8 +88,12 @@ class Discrete(ActionSpace):
 
     def entropy(self, parameters: Tensor) -> Tensor:
         """Of the softmax."""
+        return _entropy(parameters.log_softmax(-1))
+
+    def judged(self, parameters: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """From one log-softmax."""
         log = parameters.log_softmax(-1)
-        return -(log.exp() * log).sum(-1)
+        return log.gather(-1, action.unsqueeze(-1)).squeeze(-1), _entropy(log)
 
     def average(self, parameters: Tensor) -> Tensor:
         """Mean log-probabilities."""
@@ -322,19 +326,11 @@ class MultiDiscrete(ActionSpace):
         return ((action >= 0) & (action < torch.tensor(self.components, device=action.device))).all(-1)
 
 
+def _entropy(log: Tensor) -> Tensor:
+    """[...], from log-probabilities [..., A]."""
+    return -(log.exp() * log).sum(-1)
+
+
 def _first(own: Sequence[int], most: int, device: torch.device) -> Tensor:
     """[N, most] bool, the first numbers of each agent."""
     return torch.arange(most, device=device) < torch.tensor(own, device=device).unsqueeze(1)
-
-
-class ComponentEmbedding(nn.Module):
-    """The sum of an embedding of each component of a vector of discrete actions."""
-
-    def __init__(self, components: Sequence[int], width: int) -> None:
-        super().__init__()
-        self.parts = nn.ModuleList(nn.Embedding(size, width) for size in components)
-
-    def forward(self, action: Tensor) -> Tensor:
-        """[..., K] -> [..., width]."""
-        embedded = [part(chosen) for part, chosen in zip(self.parts, action.unbind(-1), strict=True)]
-        return torch.stack(embedded).sum(0)

@@ -63,8 +63,8 @@ class Identities:
         yield from (("channel", channel) for channel in transport.channels)
         if transport.codec is not None:
             yield "codec", transport.codec
-        for name in registry.names("metric"):
-            if not registry.find("metric", name).__module__.startswith("agentcomm."):  # those are hashed with the core
+        for name, metric in registry.loadable("metric").items():
+            if not metric.__module__.startswith("agentcomm."):  # those are hashed with the core
                 yield "metric", Choice(name=name)
 
     def _hash_team(self, variant: Any, seed: int) -> str:

@@ -185,8 +185,8 @@ def score_of(world: World) -> Metric:
 
 def _metrics() -> Iterator[tuple[str, Metric]]:
     """All registered metrics with their default arguments, by name."""
-    for name in registry.names("metric"):
-        yield name, registry.find("metric", name)(registry.build_config("metric", name, {}))
+    for name, metric in registry.loadable("metric").items():
+        yield name, metric(registry.build_config("metric", name, {}))
 
 
 def _number(name: str, value: object) -> float | None:

@@ -113,10 +113,11 @@ def reevaluate(
     if allowed is None and (ever := policy.actions.available(action.device)) is not None:
         allowed = ever.expand(len(action), -1, -1)
     logits = policy.actions.masked(policy.act(heard.state), allowed)
+    log_probability, entropy = policy.actions.judged(logits, action)
     return Reevaluation(
-        log_probability=policy.actions.log_probability(logits, action),
+        log_probability=log_probability,
         gate_log_probability=heard.gate_log_probability,
-        entropy=policy.actions.entropy(logits),
+        entropy=entropy,
         gate_entropy=heard.gate_entropy,
         value=policy.value(hidden),
         openness=heard.openness,

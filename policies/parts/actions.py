@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
 
 from agentcomm.contracts.actions import ActionSpace
-from agentcomm.contracts.discrete import ComponentEmbedding, Discrete, MultiDiscrete
+from agentcomm.contracts.discrete import Discrete, MultiDiscrete
 
 
 def action_embedding(actions: ActionSpace, width: int) -> nn.Module:
@@ -15,3 +18,16 @@ def action_embedding(actions: ActionSpace, width: int) -> nn.Module:
     if isinstance(actions, MultiDiscrete):
         return ComponentEmbedding(actions.components, width)
     return nn.Linear(actions.shape[0], width)
+
+
+class ComponentEmbedding(nn.Module):
+    """The sum of an embedding of each component of a vector of discrete actions."""
+
+    def __init__(self, components: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(nn.Embedding(size, width) for size in components)
+
+    def forward(self, action: Tensor) -> Tensor:
+        """[..., K] -> [..., width]."""
+        embedded = [part(chosen) for part, chosen in zip(self.parts, action.unbind(-1), strict=True)]
+        return torch.stack(embedded).sum(0)

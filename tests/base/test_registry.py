@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 import agentcomm.channels
 import agentcomm.codecs
@@ -206,9 +206,10 @@ def test_a_class_has_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_policies_keep_their_default_where_another_package_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     points = {f"agentcomm/{p.name}": p.value for p in registry._announced("topology").values()}
     announce(monkeypatch, "topology", points | {"theirs/none": "nowhere:Nothing"})
-    assert TopologyChoice(name="agentcomm/none").build(4, 8).name == "agentcomm/none"
-    with pytest.raises(ValidationError, match="write 'agentcomm/none' or 'theirs/none'"):
-        TopologyChoice(name="none")
+    for name in ("agentcomm/none", "none"):
+        assert TopologyChoice(name=name).build(4, 8).name == "none"
+    assert registry.names("topology").count("none") == 1
+    assert "theirs/none" in registry.names("topology")
     monkeypatch.undo()
     assert TopologyChoice(name="none").build(4, 8).name == "none"
 
@@ -251,6 +252,42 @@ def test_broken_packages_are_explained(
     announce(monkeypatch, "attack", {"other/foreign": f"{module}:Plug"})
     with pytest.raises(PluginError, match=f"'foreign'.*{says}"):
         registry.find("attack", "foreign")
+
+
+@pytest.mark.usefixtures("_clean_registry")
+def test_broken_and_shadowing_packages_are_reported_and_the_rest_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "falls_over.py").write_text("x = 1\nraise SystemExit('on import')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "stands_up.py").write_text("from attacks.external.jam import Jam\nclass Drop(Jam): pass")
+    ours = {f"agentcomm/{p.name}": p.value for p in registry._announced("attack").values()}
+    theirs = {
+        "theirs/broken": "falls_over:X",
+        "theirs/odd": "no name at all",
+        "theirs/drop": "stands_up:Drop",
+        "theirs/again": "attacks.external.jam:Jam",
+    }
+    announce(monkeypatch, "attack", ours | theirs | {"a/same": "falls_over:Y", "b/same": "falls_over:Z"})
+    found = registry.loadable("attack")
+    assert set(found) == {full.partition("/")[2] for full in ours} | {"theirs/drop"}, "the rest works"
+    assert found["drop"].__name__ == "Drop"
+    text = "\n".join(registry.problems())
+    for words in (
+        r"attack 'broken' is left out: .*SystemExit: on import \(.*falls_over.py, line 2\)",
+        "attack 'odd' is left out: plug-in 'odd' .no name at all. cannot be imported",
+        "attack 'again' is left out: .*announced as attack 'agentcomm/jam' and 'theirs/again'",
+        "attack 'theirs/drop' has the name of an attack of another package; write its full name, 'theirs/drop'",
+        "attack 'a/same' has the name of",
+        "attack 'b/same' has the name of",
+    ):
+        assert re.search(words, text), text
+    with pytest.raises(PluginError, match="write 'a/same' or 'b/same'"):
+        registry.find("attack", "same")
+
+
+def test_there_is_nothing_to_report_here() -> None:
+    assert registry.problems() == []
 
 
 @pytest.mark.parametrize("package", ["envs", "policies", "attacks"])

@@ -130,7 +130,7 @@ def check(axis: str, mine: Choice) -> None:
             "defense",
             NotANumber,
             ConformanceError,
-            r"defense 'mine' \(.*test_quick\.py\) breaks .*: scale is not finite",
+            r"defense 'mine' breaks .*: scale is not finite \(.*test_quick\.py, line \d+, in screen\)",
         ),
         ("defense", NoVerdicts, HookError, r"defense 'mine': screen must return Verdicts\(\.\.\.\), but returned None"),
         ("attack", Overreaches, ConformanceError, "more than its threat model allows: .*drop without the power"),

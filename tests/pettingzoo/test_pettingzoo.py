@@ -16,10 +16,14 @@ import envs.agreement
 import envs.cliques
 import envs.gridworld.predator_capture_prey
 import envs.gridworld.predator_prey
+import envs.hallway
+import envs.hallway_c
 import envs.market.task_market
 import envs.oracle_hint
 import envs.reactor
+import envs.relay.relay
 import envs.relay_line
+import envs.sensors.sensor_consensus
 import envs.traffic.traffic_junction
 import envs.whisper
 from agentcomm.base.errors import ConfigError, PluginError
@@ -40,10 +44,18 @@ MAKERS = GRIDS | {
     "reactor": envs.reactor.parallel_env,
     "relay_line": envs.relay_line.parallel_env,
     "whisper": envs.whisper.parallel_env,
+    "hallway": envs.hallway.parallel_env,
+    "hallway_c": envs.hallway_c.parallel_env,
+    "sensor_consensus": envs.sensors.sensor_consensus.parallel_env,
+    "relay": envs.relay.relay.parallel_env,
     "task_market": envs.market.task_market.parallel_env,
     "traffic_junction": envs.traffic.traffic_junction.parallel_env,
 }
 CHANGES = {
+    "relay": {"members": 6, "layout": "geometric", "poor": 0.5, "wiring": 2, "max_steps": 9},
+    "sensor_consensus": {"members": 4, "faulty": 1, "fault": "random", "bins": 5, "max_steps": 9},
+    "hallway": {"lengths": (3, 4), "clock": True, "max_steps": 9},
+    "hallway_c": {"lengths": (3, 4), "clock": False, "times": 3, "max_steps": 9},
     "predator_prey": {"size": 6, "vision": 2, "max_steps": 9},
     "predator_capture_prey": {"size": 6, "vision": 2, "max_steps": 9},
     "task_market": {"requesters": 2, "workers": 4, "skills": 2, "deadline": 3, "hops": 1, "max_steps": 9},
