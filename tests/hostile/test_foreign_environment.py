@@ -50,9 +50,9 @@ def test_policy_files_cannot_name_another_module(foreign: Path, tmp_path: Path) 
     (folder / ABOUT).write_text(json.dumps(about | {"environment": calling(marker)}))
     (folder / manifest.MANIFEST).unlink()
     manifest.seal(folder, POLICY)
-    with pytest.raises(AgentcommError, match="it would import 'os', but no config in use"):
-        api.messages(foreign)
-    api.evaluate(foreign)
+    for command in (api.messages, api.evaluate):
+        with pytest.raises(AgentcommError, match="it would import 'os', but no config in use"):
+            command(foreign)
     assert not marker.exists()
 
 
@@ -74,6 +74,6 @@ def test_an_evaluation_keeps_the_module_of_the_environment(tmp_path: Path) -> No
     assert yaml.safe_load((run.path / "config.yaml").read_text())["written"]["modules"].keys() == {
         "envs.gridworld.predator_prey"
     }
-    api.evaluate(run, conditions={"environments": ["arguments.size=4"]})
+    api.evaluate(run, conditions={"environments": ["arguments.max_steps=4"]})
     with pytest.raises(AgentcommError, match="but not the module that it comes from"):
         api.evaluate(run, conditions={"environments": ["make=os:makedirs"]})
