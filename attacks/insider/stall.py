@@ -13,6 +13,8 @@ from pydantic import Field
 from torch import Tensor
 
 from agentcomm.contracts.attack import Attack, AttackConfig
+from agentcomm.contracts.continuous import Continuous
+from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.threat_model import Position, ThreatModel
 from agentcomm.contracts.views import ActionView
 
@@ -38,6 +40,12 @@ class Stall(Attack[StallConfig]):
         """A compromised agent that chooses its actions and knows the policy."""
         position = Position(kind="node", node=self.config.node)
         return ThreatModel(position, frozenset({"act"}), "policy", self.config.budget)
+
+    def idle(self, deployment: Deployment) -> str | None:
+        """Parts of a continuous distribution are equally likely, so that the next one is as good."""
+        if isinstance(deployment.shape.actions, Continuous):
+            return "it moves probability from each action to the next, and all parts of a continuous one are as likely"
+        return super().idle(deployment)
 
     def on_action(self, view: ActionView) -> Tensor:
         """Move from the policy's distribution towards the shifted one, as far as the budget's deviation allows."""
