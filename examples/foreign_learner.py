@@ -18,15 +18,14 @@ from agentcomm.pettingzoo.message_actions import MessageActionWrapper, Received,
 logging.getLogger("ray").setLevel(logging.ERROR)
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
 MEMBERS, SYMBOLS = 3, 3
+ENVIRONMENT = f"relay_line:members={MEMBERS},symbols={SYMBOLS}"
 SILENT = 8 * (1 + (MEMBERS - 1) / SYMBOLS) / MEMBERS  # best mean return without messages: the head knows, others guess
 
 
 # --8<-- [start:env]
 def wrapped(config=None):
     """The environment: actions carry a symbol, observations an inbox. All share the reward, so that telling pays."""
-    return MessageActionWrapper(
-        "relay_line", Symbols(symbols=SYMBOLS), team_reward=True, members=MEMBERS, symbols=SYMBOLS
-    )
+    return MessageActionWrapper(ENVIRONMENT, Symbols(symbols=SYMBOLS), team_reward=True)
 
 
 # --8<-- [end:env]
@@ -102,10 +101,9 @@ def scripted(agent: str, observation: np.ndarray, inbox: Received):
 def main(folder="checkpoint", most=40, episodes=1024):
     """Train, evaluate both, and write their reports."""
     reached = train(folder, most)
-    environment = f"relay_line:members={MEMBERS},symbols={SYMBOLS}"
     reports = []
     for name, policy, weights in (("learner", load, [folder]), ("scripted", scripted, [])):
-        run = agentcomm.from_callable(policy, environment, checkpoints=weights, name=name, episodes=episodes)
+        run = agentcomm.from_callable(policy, ENVIRONMENT, checkpoints=weights, name=name, episodes=episodes)
         agentcomm.evaluate(run, attacks=["drop:probability=0.5", "impersonate"], defenses=["authenticate"])
         reports.append(agentcomm.report(run))
     return reached, reports

@@ -91,12 +91,6 @@ def test_the_metric_in_the_documentation_keeps_its_contract(monkeypatch: pytest.
     check_metric(documented("slowest", monkeypatch).Slowest)
 
 
-def test_the_third_party_environment_in_the_documentation_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    documented("zoo", monkeypatch)
-    own = Choice(name="zoo", make="envs.gridworld.predator_prey:parallel_env", max_steps=4)  # type: ignore[call-arg]
-    check_world(lambda count: make_world(own, count), num_worlds=2, resumes=False)
-
-
 TEN_LINES = ROOT / "examples" / "ten_lines.py"
 
 

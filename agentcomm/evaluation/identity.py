@@ -15,6 +15,7 @@ from typing import Any
 from agentcomm.base import registry
 from agentcomm.base.errors import AgentcommError
 from agentcomm.base.inputs import find_input
+from agentcomm.base.modules import check_permitted
 from agentcomm.base.registry import Axis
 from agentcomm.base.source import code_hash, core_hash, hash_of, imported_hash, path_hash
 from agentcomm.evaluation import stored
@@ -87,6 +88,8 @@ class Identities:
         found: Identity = {f"{axis} {plugin.name!r}": f"version {plugin.version}, code {code_hash(plugin)}"}
         config = build(axis, choice)
         for name in config.code():
+            if axis == "environment":
+                check_permitted([name])
             with suppress(ImportError):  # reported where it is used
                 importlib.import_module(name)
             found[f"module {name!r}"] = imported_hash(name)

@@ -19,8 +19,8 @@ from pettingzoo import ParallelEnv
 from pettingzoo.utils import BaseParallelWrapper
 
 from agentcomm.base.errors import ConfigError
-from agentcomm.base.text import shorten
 from agentcomm.network.ledger import COUNTS
+from agentcomm.pettingzoo.kinds import as_parallel
 from agentcomm.pettingzoo.message_actions_inbox import Messages, Symbols
 from agentcomm.pettingzoo.message_actions_inbox import Received as Received
 from agentcomm.pettingzoo.message_actions_inbox import Vectors as Vectors
@@ -28,6 +28,7 @@ from agentcomm.pettingzoo.message_actions_inbox import foreign_policy as foreign
 from agentcomm.pettingzoo.message_actions_layer import MessageLayer
 from agentcomm.pettingzoo.message_actions_spaces import FlatSpaces, NestedSpaces
 from agentcomm.pettingzoo.view import view
+from agentcomm.runs.choices import Choice
 from agentcomm.runs.given import Given
 
 
@@ -62,7 +63,8 @@ class MessageActionWrapper(BaseParallelWrapper):  # type: ignore[misc]  # Pettin
         """Wrap an environment.
 
         Args:
-            env: A PettingZoo ``ParallelEnv``, or the name of a registered environment.
+            env: A PettingZoo ``ParallelEnv``, or what :func:`agentcomm.pettingzoo.kinds.as_parallel` can convert; or
+                the name of a registered environment as on the command line, such as ``"relay_line:members=3"``.
             messages: What agents may say: ``Symbols(...)`` or ``Vectors(...)``; None for four symbols.
             topology: Who listens to whom: a fixed topology by name, or with arguments as in a config.
             attacks: Attacks on messages, such as ``"drop:probability=0.5"``; all act together.
@@ -71,7 +73,7 @@ class MessageActionWrapper(BaseParallelWrapper):  # type: ignore[misc]  # Pettin
             flat: Whether spaces are flat.
             team_reward: Whether each agent gets the mean reward of all present agents. Messages help others, so senders
                 learn from rewards only if they share them.
-            **arguments: Arguments of a registered environment.
+            **arguments: Further arguments of a registered environment.
 
         Raises:
             AgentcommError: If the environment or a plug-in is unknown, or something does not fit.
@@ -79,18 +81,7 @@ class MessageActionWrapper(BaseParallelWrapper):  # type: ignore[misc]  # Pettin
         chosen: dict[str, Any] = {"topology": topology, "attacks": attacks, "defenses": defenses}
         chosen |= {"transport": transport, "flat": flat, "team_reward": team_reward}
         self._made_with = (env, messages, chosen | arguments)
-        env = view(env, **arguments) if isinstance(env, str) else env
-        if missing := [
-            part for part in ("possible_agents", "observation_space", "action_space") if not hasattr(env, part)
-        ]:
-            raise ConfigError(
-                f"a PettingZoo ParallelEnv or the name of an environment is needed, not {shorten(env)}, which has no"
-                f" {', '.join(missing)}"
-            )
-        if not isinstance(env, ParallelEnv) and hasattr(env, "agent_iter"):
-            raise ConfigError(
-                "a parallel environment is needed: convert it with pettingzoo.utils.conversions.aec_to_parallel"
-            )
+        env = _environment(env, arguments)
         super().__init__(env)
         self.messages, self.team_reward = messages or Symbols(), team_reward
         self.metadata = dict(getattr(env, "metadata", {}))
@@ -178,6 +169,16 @@ class MessageActionWrapper(BaseParallelWrapper):  # type: ignore[misc]  # Pettin
             agent: self._spaces[agent].join(observation, received.of(0, self._names.index(agent)))
             for agent, observation in observations.items()
         }
+
+
+def _environment(env: Any, arguments: dict[str, Any]) -> Any:
+    """The parallel environment to wrap."""
+    if isinstance(env, str):
+        choice = Choice.parse(env).changed(arguments)
+        return view(choice.name, **choice.arguments)
+    if arguments:
+        raise ConfigError(f"{', '.join(arguments)}: arguments go with the name of an environment, not with a made one")
+    return as_parallel(env, "the wrapped environment")
 
 
 def _made(env: Any, messages: Messages | None, chosen: dict[str, Any]) -> MessageActionWrapper:

@@ -13,6 +13,7 @@ import torch
 from agentcomm.base import registry
 from agentcomm.base.calling import calling
 from agentcomm.base.errors import CheckpointError, ConfigError, RequirementError
+from agentcomm.base.modules import check_permitted
 from agentcomm.base.seeds import derive
 from agentcomm.contracts.channel import Channel
 from agentcomm.contracts.codec import Codec
@@ -32,6 +33,7 @@ from agentcomm.step.comms import Comms
 def make_world(choice: Choice, num_worlds: int, device: str | torch.device = "cpu") -> World:
     """B worlds of the chosen environment."""
     plugin, config = registry.find("environment", choice.name), build("environment", choice)
+    check_permitted(config.code())
     with calling(f"environment {choice.label!r}", "__init__"):
         world: World = plugin(config, num_worlds, device)
     return world

@@ -204,13 +204,15 @@ def test_an_attack_without_budget_changes_no_bit() -> None:
         ({"attacks": "sybil"}, "on_directory"),
         ({"defenses": "warden"}, "acts through on_action"),
         ({"defenses": "outliers"}, "learns from clean episodes"),
+        ({"env": 3}, "a PettingZoo"),
+        ({"env": Steering()}, "members, symbols: arguments go with the name"),
         ({"topology": "learned"}, "choose a fixed one"),
         ({"messages": Vectors()}, r"choose messages=Symbols\(...\), or flat=False"),
     ],
 )
 def test_what_cannot_work_is_refused_at_once(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises((RequirementError, ConfigError), match=message):
-        MessageActionWrapper("relay_line", **arguments, **LINE)
+        MessageActionWrapper(**({"env": "relay_line"} | arguments | (LINE if arguments.get("env") != 3 else {})))
 
 
 def test_copies_are_environments_of_the_same_kind() -> None:

@@ -32,6 +32,7 @@ import envs.whisper
 from agentcomm.base.errors import ConfigError, PluginError
 from agentcomm.base.registry import build_config, find
 from agentcomm.conformance import check_seeds, check_world
+from agentcomm.contracts import discrete as contracts
 from agentcomm.contracts.discrete import Discrete as ActionSizes
 from agentcomm.contracts.world import DrawnMessage
 from agentcomm.pettingzoo.adapter import ParallelWorld, ParallelWorldConfig
@@ -213,7 +214,7 @@ def test_parallel_world_agrees_with_the_native_one_step_for_step(name: str) -> N
     for _ in range(60):
         # The two draw different starts, so each new episode is copied over.
         for world in fresh.nonzero().flatten().tolist():
-            source = slow._envs[world].world.state
+            source = slow._shard.envs[world].world.state
             for key, value in source.items():
                 native.state[key][world] = value[0]
         assert torch.equal(slow.observe(), native.observe())
@@ -269,15 +270,13 @@ def test_agents_that_leave_are_padded_and_inactive() -> None:
     world = ParallelWorld(_config(50), 2, factory=Leaving)
     assert world.layout.width == 4
     assert (world.layout.low, world.layout.high) == (-2.0, 9.0)
-    assert world.num_actions == 4
+    assert world.actions == contracts.Discrete(("0", "1", "2", "3"), (2, 4, 2))
     first = world.reset(seed=0)
     assert (first[:, 0, 1:] == 0).all(), "the narrow observation is padded"
     assert (first[:, 1] != 0).all()
-    actions = torch.tensor([[3, 3, 0]] * 2)
+    actions = torch.tensor([[1, 3, 0]] * 2)
     step = world.step(actions)
-    assert world._envs[0].actions == [{"short": 1, "long": 4, "longest": 0}], (
-        "modulo its own number, from its own start"
-    )
+    assert world._shard.envs[0].actions == [{"short": 1, "long": 4, "longest": 0}], "from its own start"
     assert step.active.tolist() == [[True, True, True]] * 2
     step = world.step(actions)
     assert step.active.tolist() == [[False, True, True]] * 2
