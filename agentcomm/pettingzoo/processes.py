@@ -107,7 +107,7 @@ class Processes:
                 raise HookError(f"{what}: its copies have different agents or spaces")
             os.ftruncate(memory, Arrays.size(self.team, worlds))
             self.arrays = Arrays(self.team, worlds, mmap.mmap(memory, Arrays.size(self.team, worlds)))
-            self._all("its constructor", "attach")
+            self._all("its constructor", "attach", self.team)
         except BaseException:
             self._kill()
             raise
