@@ -22,7 +22,6 @@ from agentcomm.conformance import (
     check_metric,
     check_policy,
     check_topology,
-    check_world,
 )
 from agentcomm.runs.assembly import make_policy, make_world
 from agentcomm.runs.choices import Choice
