@@ -39,7 +39,8 @@ class _Process:
     def __init__(self, worlds: range, memory: int) -> None:
         self.worlds = worlds
         self.channel, theirs = Pipe()
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        path = os.pathsep.join(path for path in sys.path if path)
+        environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}  # processes are the parallelism
         self.popen = subprocess.Popen(
             [*COMMAND, str(theirs.fileno()), str(memory)],
             stdin=subprocess.DEVNULL,
