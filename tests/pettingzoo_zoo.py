@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -53,6 +56,41 @@ class Scripted(ParallelEnv):  # type: ignore[misc]
             {a: a in cut for a in both},
             {a: {} for a in both},
         )
+
+
+class Fragile(Scripted):
+    """Agents stay for six steps, of which the second goes wrong in episodes of one seed."""
+
+    def __init__(self, fault: str = "", seed: int | None = None) -> None:
+        super().__init__(*[("abc", "", "")] * 5, ("", "abc", ""))
+        self.fault, self.seed, self.own = fault, seed, None
+
+    def reset(self, seed: int | None = None, options: Any = None) -> Any:
+        self.own = seed
+        return super().reset(seed, options)
+
+    def step(self, actions: dict[str, int]) -> Any:
+        returned = super().step(actions)
+        if self.t != 2 or self.own != self.seed:
+            return returned
+        if self.fault == "raise":
+            raise ConnectionError("licence server does not answer")
+        if self.fault == "leave":
+            returned[0]["b"][0] = 99
+        elif self.fault == "forget":
+            del returned[1]["b"]  # of the rewards
+        elif self.fault == "exit":
+            os._exit(3)
+        elif self.fault == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return returned
+
+    def close(self) -> None:
+        super().close()
+        if self.fault == "hang":
+            time.sleep(60)
+        if self.fault == "close":
+            raise RuntimeError("cannot close")
 
 
 def world(factory: Callable[[], Any], worlds: int = 1, max_steps: int = 20) -> ParallelWorld:

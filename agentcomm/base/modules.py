@@ -13,6 +13,28 @@ from pathlib import Path, PurePosixPath
 from agentcomm.base.calling import described
 from agentcomm.base.errors import ConfigError
 
+_permitted: set[str] = set()
+
+
+def permit(names: Iterable[str]) -> None:
+    """Let plug-ins import these modules, which a config names that the user wrote or consented to."""
+    _permitted.update(names)
+
+
+def check_permitted(names: Iterable[str]) -> None:
+    """Check that the user knows of the modules that a plug-in imports.
+
+    Policy files and rows of cells contain plug-ins, too, and may come from somebody else.
+
+    Raises:
+        ConfigError: If no config in use names one of them.
+    """
+    if unknown := sorted(set(names) - _permitted):
+        raise ConfigError(
+            f"it would import {', '.join(map(repr, unknown))}, but no config in use names that module: use the config"
+            " of the run that it belongs to"
+        )
+
 
 def find_module(name: str, folders: Iterable[str] = ()) -> Path | None:
     """The file of a module, or the ``__init__.py`` of a package; nothing is run. None if it is not found.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+import signal
 import unicodedata
 from typing import Any
 
@@ -39,3 +40,14 @@ def clip(text: str, longest: int = 300) -> str:
 def reason(failed: BaseException) -> str:
     """Why an operation failed, in a short line without the paths that a message names anyway."""
     return clip((failed.strerror if isinstance(failed, OSError) else None) or str(failed) or type(failed).__name__)
+
+
+def exit_text(code: int) -> str:
+    """How a process ended, from its exit code as ``subprocess`` reports it."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -44,8 +45,8 @@ def init(
     )
     text = template(name, chosen["environment"], chosen["policy"], plugins or ())
     config = parse(parse_yaml(text, f"the config {path}"), f"the config {path}")
-    world = make_world(config.environment, 1)  # shows whether they fit
-    make_policy(config.policy, world)
+    with closing(make_world(config.environment, 1)) as world:  # shows whether they fit
+        make_policy(config.policy, world)
     if path.exists():
         raise ConfigError(f"{path} exists already; choose another name (agentcomm init NAME), or delete the file")
     path.write_text(text, encoding="utf-8")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,11 +12,16 @@ import typer
 
 from agentcomm import api
 from agentcomm.base.documents import read_rows
-from agentcomm.cli.completion import config_files
-from agentcomm.cli.options import Root, Trust
+from agentcomm.base.errors import ConfigError
+from agentcomm.base.values import parse_yaml
+from agentcomm.cli.completion import config_files, plugins
+from agentcomm.cli.options import WRITTEN, Root, Trust
 from agentcomm.cli.screen import say
-from agentcomm.runs.config import RunConfig, load
+from agentcomm.cli.template import template
+from agentcomm.runs.choices import Choice
+from agentcomm.runs.config import RunConfig, load, overridden, parse
 from agentcomm.runs.folder import Run, team_name, teams
+from agentcomm.runs.given import choice_of
 from agentcomm.runs.rows import ProgressRow
 
 # Numbers of a team after training, as they are called in its progress.
@@ -23,22 +30,58 @@ SHOWN = {"return": "episode_return", "episode length": "episode_length", "succes
 
 def train(
     config: Annotated[
-        Path,
-        typer.Argument(metavar="CONFIG", help="YAML config; `agentcomm init` writes one.", autocompletion=config_files),
-    ],
+        Path | None,
+        typer.Argument(
+            metavar="[CONFIG]", help="YAML config; `agentcomm init` writes one.", autocompletion=config_files
+        ),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of the config, such as policy=mappo."),
+    ] = None,
+    env: Annotated[
+        str | None,
+        typer.Option(
+            metavar=WRITTEN,
+            help="Environment in place of the config's; without CONFIG, everything else has the values that"
+            " `agentcomm init` writes. Third-party ones are pettingzoo:MODULE:FUNCTION or gymnasium:PACKAGE:ID.",
+            autocompletion=plugins("environment"),
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option(help="Resume the run from its last checkpoints.")] = False,
     root: Root = Path("runs"),
     trust: Trust = False,
 ) -> None:
-    """Train the teams of CONFIG, one per seed, and the same without messages as a control.
+    """Train the teams of CONFIG, or in an environment, one per seed, and the same without messages as a control.
 
     Ctrl-C or SIGTERM writes a checkpoint and stops; resume with --resume.
     """
-    train_teams(load(config, overrides or (), trust), root, resume, trust=trust)
+    words = list(overrides or ())
+    if env is not None and config is not None and "=" in str(config) and not config.exists():
+        config, words = None, [str(config), *words]
+    if env is not None and config is not None:
+        words = [f"environment={env}", *words]
+    if config is not None:
+        chosen = load(config, words, trust)
+    elif env is not None:
+        chosen = planned(choice_of("environment", env), words)
+    else:
+        raise ConfigError("give a CONFIG, which `agentcomm init` writes, or an environment: --env NAME")
+    train_teams(chosen, root, resume, trust=trust)
+
+
+def planned(environment: Choice, overrides: Sequence[str]) -> RunConfig:
+    """The config that ``agentcomm init`` writes for an environment, with overrides; its name is the environment's.
+
+    Raises:
+        AgentcommError: If anything in it is wrong.
+    """
+    parts = [part for part in re.split("[:.]", environment.arguments.get("make", "")) if part]
+    made = parts[-2:-1] if environment.name == "pettingzoo" else parts[-1:]
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", (made or [environment.name])[0])
+    where = "the command line"
+    data = parse_yaml(template(name, environment, Choice(name="commformer")), where)
+    return parse(overridden(data, overrides), where)
 
 
 def train_teams(config: RunConfig, root: Path, resume: bool, again: str | None = None, trust: bool = False) -> Run:

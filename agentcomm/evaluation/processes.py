@@ -27,6 +27,7 @@ from typing import Any
 
 from agentcomm.base import errors, registry
 from agentcomm.base.errors import RunError
+from agentcomm.base.text import exit_text
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.grid import Evaluator
 from agentcomm.evaluation.schedule import Batch, Finished, Tell
@@ -83,7 +84,7 @@ class Worker:
         self._said.seek(0)
         lines = [line for line in self._said.read().decode(errors="replace").splitlines() if line.strip()]
         said = f": {lines[-1].strip()[:200]}" if lines else ""
-        raise Crash(f"its process {_ended(code)}{said}")
+        raise Crash(f"its process {exit_text(code)}{said}")
 
     def kill(self) -> None:
         """Kill the process and those that it started."""
@@ -279,13 +280,3 @@ class _Pool:
                 self._workers.discard(worker)
             worker.end()
         return None
-
-
-def _ended(code: int) -> str:
-    if code >= 0:
-        return f"ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"was ended by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -18,12 +19,17 @@ from agentcomm.base.text import shorten
 from agentcomm.base.values import parse_yaml, to_yaml
 
 Carrier = Literal["batch", "objects"]
+# Environments of other packages, which the text NAME:MAKE names by what makes them.
+MADE = ("pettingzoo", "gymnasium")
 # Keys whose value may be a name alone; an override of an argument then gives it the form with arguments.
 NAMED = ("environment", "policy", "codec", "topology")
 
 
 class Choice(BaseModel):
-    """A plug-in by name, with its arguments as further keys; a text has the form of :meth:`parse`."""
+    """A plug-in by name, with its arguments as further keys; a text has the form of :meth:`parse`.
+
+    Third-party environments may be named by what makes them, as in ``pettingzoo:package.module:function``.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
     accepts: ClassVar[str] = "the name of a plug-in, or {name: NAME, key: value}"
@@ -64,6 +70,11 @@ class Choice(BaseModel):
         """A text as name and arguments."""
         if isinstance(data, str):
             return _named(data)
+        if isinstance(data, dict) and str(data.get("name")).startswith(tuple(f"{name}:" for name in MADE)):
+            named = _named(data["name"])
+            if twice := [key for key in named if key != "name" and key in data]:
+                raise ValueError(f"{shorten(data['name'])}: {twice[0]!r} is given twice; keep one of them")
+            return data | named
         if isinstance(data, dict) and "name" not in data and len(data) == 1:
             (name, arguments), *_ = data.items()
             if isinstance(name, str) and isinstance(arguments, dict | None):
@@ -90,7 +101,10 @@ def _named(text: str) -> dict[str, Any]:
             f" the command line, repeat the option for each, or join defenses that act together: {'+'.join(parts)}"
         )
     data: dict[str, Any] = {}
-    for part in _split(rest):
+    parts = _split(rest)
+    if name in MADE and parts and "=" not in parts[0]:
+        parts[0] = f"make={parts[0]}"
+    for part in parts:
         key = part.partition("=")[0].strip()
         if key == "name" or key in data:
             raise ValueError(f"{shorten(text)}: {key!r} is given twice; keep one of them")
@@ -207,6 +221,14 @@ def check_group(group: Sequence[Choice]) -> None:
 def build(axis: Axis, choice: Choice) -> Any:
     """The validated config of the chosen plug-in."""
     return registry.build_config(axis, choice.name, choice.arguments)
+
+
+def modules_of(environment: Any) -> list[str]:
+    """The modules that an environment imports besides that of its plug-in; none if it is no valid choice."""
+    with suppress(PluginError, ConfigError, ValueError):
+        choice = Choice.model_validate(environment)
+        return list(build("environment", choice).code())
+    return []
 
 
 def canonical(axis: Axis, choice: Choice) -> Choice:

@@ -115,7 +115,12 @@ class Conditions(SharedConditions):
     def _check_environment(self, environment: Choice) -> None:
         if "name" in self.environment:
             raise ConfigError("environments: 'name' cannot be changed; the team was trained in this environment")
-        build("environment", environment.changed(self.environment))
+        changed = build("environment", environment.changed(self.environment))
+        if changed.code() != build("environment", environment).code():
+            raise ConfigError(
+                "environments: an evaluation can change the arguments of an environment, but not the module that it"
+                " comes from; the team was trained in this one"
+            )
 
     def _shared(self, usual: Conditions) -> dict[str, str]:
         """Shared conditions that differ from ``usual``, as text."""

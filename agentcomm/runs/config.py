@@ -22,7 +22,7 @@ from agentcomm.base.documents import read_yaml
 from agentcomm.base.errors import ConfigError, did_you_mean, together
 from agentcomm.base.explain import explain
 from agentcomm.base.fields import Strict
-from agentcomm.base.modules import import_modules
+from agentcomm.base.modules import import_modules, permit
 from agentcomm.base.registry import Axis
 from agentcomm.base.values import to_yaml
 from agentcomm.runs.choices import (
@@ -33,6 +33,7 @@ from agentcomm.runs.choices import (
     apply_override,
     check_choices,
     check_group,
+    modules_of,
     split_joined,
 )
 from agentcomm.runs.conditions import ConditionsConfig
@@ -187,8 +188,9 @@ class RunConfig(Strict):
         return planned if "defenses" in without else [self.defenses, *planned]
 
     def import_plugins(self) -> None:
-        """Import the modules named in ``plugins``."""
+        """Import the modules named in ``plugins``, and let plug-ins import these and that of the environment."""
         import_modules(self.plugins, self.plugin_folders)
+        permit([*self.plugins, *modules_of(self.environment)])
 
 
 def parse(data: Any, where: str) -> RunConfig:
@@ -266,9 +268,10 @@ def _read(path: Path, overrides: Iterable[str], trust: bool) -> tuple[RunConfig,
     if record is None:
         return parse(data, f"config {path}"), None
     names = {key: _texts(data.get(key)) for key in ("plugins", "plugin_folders")}
+    modules = [*names["plugins"], *modules_of(data.get("environment"))]
     origin = Origin(record, path.parent, own=True)
     homes = [inputs.located(folder, origin.folders) for folder in names["plugin_folders"]]
-    origin = replace(origin, own=consent(record, path, names["plugins"], homes, trust))
+    origin = replace(origin, own=consent(record, path, modules, homes, trust))
     config = parse(data | ({"plugin_folders": homes} if homes else {}), f"config {path}")
     return config.model_copy(update={"plugin_folders": tuple(names["plugin_folders"])}), origin
 

@@ -18,7 +18,7 @@ from agentcomm.base.files import clean, make_folder, write_text
 from agentcomm.base.inputs import Places, portable
 from agentcomm.base.registry import Axis
 from agentcomm.runs import policy_file
-from agentcomm.runs.choices import Choice
+from agentcomm.runs.choices import Choice, modules_of
 from agentcomm.runs.config import RunConfig, Variant, dump, load_run
 from agentcomm.runs.record import KEY, Origin, entry, write_signed
 from agentcomm.runs.settle import changed_paths, located, settled
@@ -120,7 +120,8 @@ class Run:
         path = self.path / "config.yaml"
         if self.config_before != self.config or not (path.exists() and _has_results(self.path)):
             folders = self.located().plugin_folders
-            write_signed(path, dump(self.config, entry(self.path, self.config.plugins, folders)))
+            modules = [*self.config.plugins, *modules_of(self.config.environment)]
+            write_signed(path, dump(self.config, entry(self.path, modules, folders)))
             self.config_before = self.config
 
     @contextmanager

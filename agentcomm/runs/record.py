@@ -34,7 +34,7 @@ class Record(BaseModel):
         format: Format of the run's files.
         agentcomm: Version that made the run.
         folder: Absolute path of the run's folder when it was made.
-        modules: Hashes of the modules in ``plugins``.
+        modules: Hashes of the modules in ``plugins``, and of those that the environment imports.
     """
 
     format: int

@@ -15,6 +15,7 @@ from agentcomm.base.errors import ConfigError
 from agentcomm.conformance import check_world
 from agentcomm.contracts.step import Step
 from agentcomm.contracts.world import Observation, Transition, World, WorldConfig
+from agentcomm.pettingzoo.adapter import ParallelWorld
 
 
 @pytest.mark.parametrize("observation", ["dense", "indices"])
@@ -27,7 +28,7 @@ def test_registered_environments_conform(form: str, observation: str) -> None:
         environment(config, 1)
     except ConfigError as error:
         pytest.skip(str(error))
-    check_world(lambda num_worlds: environment(config, num_worlds))
+    check_world(lambda num_worlds: environment(config, num_worlds), resumes=not issubclass(environment, ParallelWorld))
 
 
 @pytest.mark.parametrize("arguments", [{"failure": 0.2}, {"fewest": 1}, {"failure": 0.1, "fewest": 2}])

@@ -371,7 +371,7 @@ def test_members_that_leave_a_third_partys_environment_are_inactive_in_its_world
     world.reset(seed=0)
     lost = 0
     for _ in range(60):
-        there = torch.stack([env.world.alive[0] for env in world._envs])
+        there = torch.stack([env.world.alive[0] for env in world._shard.envs])
         step = world.step(torch.full((8, 5), STAY))
         assert not step.active[~there].any()
         assert (step.reward[~there] == 0).all()

@@ -35,7 +35,7 @@ def steps(*script: tuple[Agents, Agents, Agents], first: Agents = "abc") -> tupl
     for _ in script:
         out.append(where.step(torch.ones(1, 3, dtype=torch.int64), auto_reset=False))
         seen += present(where)
-    return seen, out, where._envs[0]
+    return seen, out, where._shard.envs[0]
 
 
 def test_agents_that_left_neither_speak_nor_hear_nor_count() -> None:
@@ -105,7 +105,7 @@ def test_an_episode_ends_once_and_starts_again() -> None:
     where.step(torch.zeros(2, 3, dtype=torch.int64), auto_reset=False)
     still = where.step(torch.zeros(2, 3, dtype=torch.int64), auto_reset=False)
     assert not (still.terminated | still.active.any(1) | still.reward.any(1)).any(), "an ended episode rests"
-    assert len(where._envs[0].actions) == 4
+    assert len(where._shard.envs[0].actions) == 4
 
 
 def test_agents_that_are_cut_off_still_expect_a_return() -> None:
