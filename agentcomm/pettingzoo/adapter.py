@@ -27,7 +27,7 @@ from agentcomm.contracts.world import DrawnMessage, Observation, Transition, Wor
 from agentcomm.pettingzoo.kinds import Recipe
 from agentcomm.pettingzoo.processes import Processes
 from agentcomm.pettingzoo.shard import Arrays, Shard, bounds
-from agentcomm.pettingzoo.simulator import Team
+from agentcomm.pettingzoo.team import Team
 
 
 class ParallelWorldConfig(WorldConfig):
@@ -213,4 +213,4 @@ class GymnasiumWorld(ParallelWorld[GymnasiumWorldConfig]):
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
         """An environment to try the adapter with."""
-        return {"": {"make": "lbforaging:Foraging-8x8-2p-2f-v3", "max_steps": 50}}
+        return {"": {"make": "rware:rware-tiny-2ag-v2", "max_steps": 500}}

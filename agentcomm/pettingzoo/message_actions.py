@@ -63,8 +63,8 @@ class MessageActionWrapper(BaseParallelWrapper):  # type: ignore[misc]  # Pettin
         """Wrap an environment.
 
         Args:
-            env: A PettingZoo ``ParallelEnv``, or what :func:`agentcomm.pettingzoo.kinds.as_parallel` converts; or the
-                name of a registered environment as on the command line, such as ``"relay_line:members=3"``.
+            env: A PettingZoo ``ParallelEnv``, or what :func:`agentcomm.pettingzoo.kinds.as_parallel` can convert; or
+                the name of a registered environment as on the command line, such as ``"relay_line:members=3"``.
             messages: What agents may say: ``Symbols(...)`` or ``Vectors(...)``; None for four symbols.
             topology: Who listens to whom: a fixed topology by name, or with arguments as in a config.
             attacks: Attacks on messages, such as ``"drop:probability=0.5"``; all act together.

@@ -39,7 +39,8 @@ class _Process:
     def __init__(self, worlds: range, memory: int) -> None:
         self.worlds = worlds
         self.channel, theirs = Pipe()
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        path = os.pathsep.join(path for path in sys.path if path)
+        environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}  # processes are the parallelism
         self.popen = subprocess.Popen(
             [*COMMAND, str(theirs.fileno()), str(memory)],
             stdin=subprocess.DEVNULL,
@@ -107,7 +108,7 @@ class Processes:
                 raise HookError(f"{what}: its copies have different agents or spaces")
             os.ftruncate(memory, Arrays.size(self.team, worlds))
             self.arrays = Arrays(self.team, worlds, mmap.mmap(memory, Arrays.size(self.team, worlds)))
-            self._all("its constructor", "attach")
+            self._all("its constructor", "attach", self.team)
         except BaseException:
             self._kill()
             raise

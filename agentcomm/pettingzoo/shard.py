@@ -11,7 +11,8 @@ import numpy as np
 from agentcomm.base.calling import calling
 from agentcomm.base.errors import HookError, NumberError
 from agentcomm.pettingzoo.kinds import as_parallel
-from agentcomm.pettingzoo.simulator import Rows, Simulator, Team
+from agentcomm.pettingzoo.simulator import Rows, Simulator
+from agentcomm.pettingzoo.team import Team
 
 # By how much observations may exceed their space, relative to its bounds (at least 1): errors of rounding.
 ROUNDING = 1e-5

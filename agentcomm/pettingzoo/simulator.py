@@ -4,109 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from agentcomm.base.calling import calling
-from agentcomm.base.errors import ConfigError, HookError
-from agentcomm.pettingzoo.spaces import MASK, AgentSpaces, Kind
+from agentcomm.base.errors import HookError
+from agentcomm.pettingzoo.spaces import MASK
+from agentcomm.pettingzoo.team import RESET, STEP, Team, parts
 
-RESET = ("observations", "infos")
-STEP = ("observations", "rewards", "terminations", "truncations", "infos")
 _NOBODY: frozenset[int] = frozenset()
 _NUMBERS = frozenset((float, int, np.float32, np.float64))  # types of rewards that need no conversion
-
-
-@dataclass(frozen=True)
-class Team:
-    """What all copies of an environment have in common.
-
-    Attributes:
-        names: Names of the agents, as in ``possible_agents``.
-        spaces: Their spaces.
-        masked: Whether masks of allowed actions come with observations or in ``infos``.
-    """
-
-    names: list[Any]
-    spaces: list[AgentSpaces]
-    masked: bool
-
-    @classmethod
-    def of(cls, env: Any, what: str, world: int) -> Team:
-        """Read agents and spaces of an environment, which is reset to see whether masks come in ``infos``.
-
-        Args:
-            env: A parallel environment.
-            what: The environment, for messages.
-            world: Number of its world.
-
-        Raises:
-            ConfigError: If it has no agents, or a space is not supported.
-            HookError: If its code raises an error.
-        """
-        with calling(what, "possible_agents"):
-            names = list(env.possible_agents)
-        spaces = []
-        for name in names:
-            with calling(what, f"the spaces of agent {name!r}"):
-                pair = env.observation_space(name), env.action_space(name)
-            spaces.append(AgentSpaces(f"{what}: agent {name!r}", *pair))
-        if not spaces:
-            raise ConfigError(f"{what} has no possible_agents")
-        masked = any(of.masked for of in spaces)
-        if not masked:
-            at = f"reset of world {world}"
-            with calling(what, at):
-                _, infos = parts(env.reset(seed=0), RESET, what, at)
-            masked = any(MASK in (infos.get(name) or ()) for name in names)
-        team = cls(names, spaces, masked)
-        kinds = {of.kind for of in spaces}
-        if "continuous" in kinds and len(kinds) > 1:
-            raise ConfigError(
-                f"{what}: some agents have continuous actions, and others discrete ones; the policies of a team have"
-                f" one kind: convert the actions of some in a wrapper"
-            )
-        low, high = team.action_bounds
-        for name, of in zip(names, spaces, strict=True):
-            size = len(of.action_low)
-            if not ((of.action_low == low[:size]).all() and (of.action_high == high[:size]).all()):
-                raise ConfigError(
-                    f"{what}: the bounds of the actions of agent {name!r} are not those of the agent with the most"
-                    f" dimensions: rescale all actions to -1 .. 1 in a wrapper"
-                )
-        return team
-
-    @property
-    def shape(self) -> object:
-        """What copies of an environment must have in common."""
-        return [(str(name), of.width, of.kind, of.sizes) for name, of in zip(self.names, self.spaces, strict=True)]
-
-    @property
-    def kind(self) -> Kind:
-        """Kind of the actions of all agents; discrete ones count as multi-discrete where others have these."""
-        return max((spaces.kind for spaces in self.spaces), key=get_args(Kind).index)
-
-    @property
-    def dimensions(self) -> int:
-        """K or D, most dimensions of an agent's action."""
-        return max(len(spaces.sizes) or len(spaces.action_low) for spaces in self.spaces)
-
-    @property
-    def action_bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """[D] each, bounds of continuous actions; those of any agent that has the dimension, as all have the same."""
-        widest = max(self.spaces, key=lambda spaces: len(spaces.action_low))
-        return widest.action_low, widest.action_high
-
-    @property
-    def width(self) -> int:
-        """O, numbers in the widest flattened observation."""
-        return max(spaces.width for spaces in self.spaces)
-
-    @property
-    def options(self) -> int:
-        """A, most options of a discrete action."""
-        return max((spaces.sizes[0] for spaces in self.spaces if spaces.kind == "discrete"), default=0)
 
 
 @dataclass(frozen=True)
@@ -336,18 +244,3 @@ class Simulator:
                 known = ", ".join(map(str, self._names))
                 raise HookError(f"{self._what}, {at}: agent {name!r} is not among possible_agents ({known})")
         return sorted({self._index[name] for name in names})
-
-
-def parts(returned: Any, names: tuple[str, ...], what: str, at: str) -> tuple[Any, ...]:
-    """What reset or step returned: one dictionary per name.
-
-    Raises:
-        HookError: If it is something else.
-    """
-    if isinstance(returned, tuple) and len(returned) == len(names):
-        if {dict}.issuperset(map(type, returned)) or all(isinstance(part, Mapping) for part in returned):
-            return returned
-        kinds = ", ".join(type(part).__name__ for part in returned)
-        raise HookError(f"{what}, {at}: {', '.join(names)} must be dictionaries by agent, not {kinds}")
-    kind = f"{len(returned)} values" if isinstance(returned, tuple) else f"a {type(returned).__name__}"
-    raise HookError(f"{what}, {at}: it returned {kind}, not the {len(names)} values {', '.join(names)}")

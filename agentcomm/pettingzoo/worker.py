@@ -25,7 +25,7 @@ def main() -> None:
             recipe, count, what, first, worlds = channel.recv()
             shard = Shard(recipe.maker(), count, what, first)
             channel.send(("setup", "done", shard.team))
-            channel.recv()  # the memory has its size now
+            _, shard.team = channel.recv()  # the memory has its size now
             shard.attach(Arrays(shard.team, worlds, mmap.mmap(memory, Arrays.size(shard.team, worlds))))
             channel.send(("setup", "done", None))
             _serve(channel, shard)

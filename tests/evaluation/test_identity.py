@@ -12,6 +12,7 @@ from small import small
 
 from agentcomm import api
 from agentcomm.base import registry, source
+from agentcomm.base.modules import permit
 from agentcomm.base.registry import AXES, forms
 from agentcomm.evaluation import identity
 from agentcomm.evaluation.cells import Cell
@@ -151,6 +152,7 @@ def test_code_of_third_party_environments_is_part_of_the_identity(
     (tmp_path / "lantern.py").write_text("def make(): return 1\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(registry.find("environment", "predator_capture_prey").Config, "code", lambda self: ["lantern"])
+    permit(["lantern"])
     cell = Cell("team", 0, None, (), 8, 0)
     before = identity.Identities(run).of(cell)
     (tmp_path / "lantern.py").write_text("def make(): return 2\n")
