@@ -32,7 +32,7 @@ def check_permitted(names: Iterable[str]) -> None:
     if unknown := sorted(set(names) - _permitted):
         raise ConfigError(
             f"environment: it would import {', '.join(map(repr, unknown))}, but no config in use has an environment of"
-            f" that module: use the config of the run that this environment belongs to"
+            f" that module: name it in the config's plugins if you trust it"
         )
 
 

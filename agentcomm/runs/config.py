@@ -190,7 +190,7 @@ class RunConfig(Strict):
     def import_plugins(self) -> None:
         """Import the modules named in ``plugins``, and let the environment import its own."""
         import_modules(self.plugins, self.plugin_folders)
-        permit(modules_of(self.environment))
+        permit((*self.plugins, *modules_of(self.environment)))
 
 
 def parse(data: Any, where: str) -> RunConfig:
