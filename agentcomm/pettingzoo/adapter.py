@@ -68,7 +68,7 @@ P_co = TypeVar("P_co", bound=ParallelWorldConfig, default=ParallelWorldConfig, c
 
 
 class ParallelWorld(World[P_co]):
-    """B third-party environments, stepped one after the other in each process.
+    """Environments of other packages, from a function that creates one: B of them, stepped one after the other.
 
     Observations are flattened, and padded with zeros to the widest agent's.
 
@@ -206,7 +206,7 @@ class GymnasiumWorldConfig(ParallelWorldConfig):
 
 
 class GymnasiumWorld(ParallelWorld[GymnasiumWorldConfig]):
-    """B Gymnasium environments with tuple spaces, an entry per agent; agents are named ``agent_0`` and so on."""
+    """Gymnasium environments with tuple spaces, an entry per agent; agents are named ``agent_0`` and so on."""
 
     name = "gymnasium"
 
