@@ -1,5 +1,7 @@
 # make demo   train, attack, defend, report       make test        the test suite
 # make check  lint, types, import rules           make test-slow   tests that take minutes
+# make docs   the documentation site, in site/        make docs-serve  show it while pages are written
+# make wheel  build a wheel, install it elsewhere, and run the demo there
 # make bench  measure; writes benchmarks/*.md     make setup       only set up; all other targets do it themselves
 # make fuzz   a million malformed messages, each of which must be rejected with an error or read
 # make experiments   evaluates what is missing for the pages in docs/ (an hour if nothing is there), and writes them
@@ -14,7 +16,7 @@ READY := $(VENV)/.ready
 TORCH_FLAGS ?=
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
-.PHONY: setup demo test test-slow check bench fuzz experiments clean
+.PHONY: setup demo test test-slow check docs docs-serve wheel bench fuzz experiments clean
 
 setup: $(READY)
 
@@ -25,7 +27,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV); this takes about two minutes the first time."
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) $(TORCH_FLAGS) torch==2.13.0
-	$(PIP) -c constraints.txt -e '.[dev]'
+	$(PIP) -c constraints.txt -e '.[dev,docs]'
 	@touch $(READY)
 
 demo: setup
@@ -44,8 +46,24 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# NO_MKDOCS_2_WARNING: a notice of the theme's authors, which is about a later version.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
+docs-serve: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
+
+wheel: setup
+	rm -rf build dist # what is left in build/ would get into the wheel
+	$(BIN)/python -m pip -q wheel --no-deps --wheel-dir dist .
+	$(PYTHON) -m venv dist/venv
+	dist/venv/bin/python -m pip -q install $(TORCH_FLAGS) torch==2.13.0
+	dist/venv/bin/python -m pip -q install -c constraints.txt dist/agentcomm-*.whl
+	cd dist && venv/bin/agentcomm demo --resume --no-show
+
 bench: setup
 	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.worlds
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.closed
 	$(BIN)/python -m benchmarks.overhead
@@ -68,4 +86,4 @@ experiments: setup
 	$(BIN)/python studies/pages.py
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

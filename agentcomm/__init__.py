@@ -16,8 +16,14 @@ from typing import Any
 # The variable must be set before torch is imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-_API = ("train", "evaluate", "certify", "rerun", "messages", "report", "pictures", "compare", "export", "grid")
-__all__ = ["certify", "compare", "evaluate", "export", "grid", "messages", "pictures", "report", "rerun", "train"]
+_API = (
+    *("train", "from_callable", "evaluate", "certify", "rerun", "messages", "report", "pictures", "compare", "export"),
+    "grid",
+)
+__all__ = [
+    *("certify", "compare", "evaluate", "export", "from_callable", "grid", "messages", "pictures", "report", "rerun"),
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -31,6 +31,7 @@ from agentcomm.runs.choices import Choice, TransportConfig, as_yaml, build
 from agentcomm.runs.conditions import Conditions
 from agentcomm.runs.config import RunConfig
 from agentcomm.runs.folder import Run, claim
+from agentcomm.runs.foreign import from_callable as from_callable
 from agentcomm.runs.given import Given, attacks_of, choice_of, conditions_of, group_of, groups_of, run_of
 
 if TYPE_CHECKING:

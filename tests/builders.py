@@ -20,6 +20,7 @@ from agentcomm.contracts.calibrating import Learned, learn, take_over
 from agentcomm.contracts.channel import Channel
 from agentcomm.contracts.codec import Codec
 from agentcomm.contracts.defense import Defense
+from agentcomm.contracts.discrete import Discrete
 from agentcomm.contracts.edits import Envelopes, MessageEdits
 from agentcomm.contracts.inbox import Inbox, Members
 from agentcomm.contracts.policy import CommPolicy
@@ -36,11 +37,12 @@ from agentcomm.step.adversary import Adversary
 from agentcomm.step.comms import Comms
 from agentcomm.training.rollout import Sampler
 
+FIVE = Discrete(("a", "b", "c", "d", "e"))
 CLEAN = 16  # clean episodes for a calibration
 
 
 def team_shape(worlds: int = 3, agents: int = 4, degree: int = 2, width: int = 8, rounds: int = 2) -> TeamShape:
-    return TeamShape(worlds, agents, degree, width, rounds, torch.device("cpu"))
+    return TeamShape(worlds, agents, degree, width, rounds, torch.device("cpu"), FIVE)
 
 
 def attack(name: str, s: TeamShape, **arguments: Any) -> Attack:

@@ -163,7 +163,8 @@ def test_progress_is_shown_to_those_who_see_it(run: Run, monkeypatch: pytest.Mon
 
 
 def test_the_api_is_at_the_top() -> None:
-    every = ["certify", "compare", "evaluate", "export", "grid", "messages", "pictures", "report", "rerun", "train"]
+    every = ["certify", "compare", "evaluate", "export", "from_callable"]
+    every += ["grid", "messages", "pictures", "report", "rerun", "train"]
     assert agentcomm.__all__ == every
     assert all(callable(getattr(agentcomm, name)) for name in agentcomm.__all__)
     with pytest.raises(PluginError, match="already registered"):

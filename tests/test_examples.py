@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 import agentcomm
 from agentcomm.base import registry
+from agentcomm.base.documents import read_rows
 from agentcomm.conformance import (
     check_attack,
     check_channel,
@@ -18,13 +22,13 @@ from agentcomm.conformance import (
     check_metric,
     check_policy,
     check_topology,
-    check_world,
 )
 from agentcomm.runs.assembly import make_policy, make_world
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.config import load
 
 ROOT = Path(__file__).parent.parent
+HOWTO = ROOT / "examples" / "howto"
 CONFIGS = [*sorted((ROOT / "examples").glob("*.yaml")), ROOT / "agentcomm" / "demo.yaml"]
 
 
@@ -34,14 +38,24 @@ def test_example_configs_are_valid(path: Path) -> None:
 
 
 def documented(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The module of that name in the documentation, whose code block begins with it."""
+    """The module of that name in examples/howto, which a page of the documentation shows."""
     monkeypatch.setattr(registry, "_registered", dict(registry._registered))
-    blocks = (ROOT / "docs" / "adding.md").read_text().split("```python\n")[1:]
-    (code,) = [block.partition("```")[0] for block in blocks if block.startswith(f'"""{name}:')]
+    file = HOWTO / f"{name}.py"
     module = ModuleType(name)
+    module.__file__ = str(file)
     monkeypatch.setitem(sys.modules, name, module)
-    exec(compile(code, "docs/adding.md", "exec"), module.__dict__)
+    exec(compile(file.read_text(), file, "exec"), module.__dict__)
     return module
+
+
+def test_pages_show_files_that_run() -> None:
+    """Code of the how-to pages is included from files, and all of these are shown."""
+    pages = "".join(path.read_text() for path in (ROOT / "docs" / "howto").glob("*.md"))
+    blocks = [block.partition("```")[0] for block in pages.split("```python\n")[1:]]
+    shown = {match[1] for block in blocks if (match := re.fullmatch(r'--8<-- "(\S+)"\n', block))}
+    assert len(shown) == len(blocks), "no code is copied"
+    tested = [*HOWTO.glob("*.py"), *(ROOT / "examples" / "plugin" / "harbor").glob("[!_]*.py")]
+    assert {str(path.relative_to(ROOT)) for path in tested} <= shown
 
 
 def test_the_attack_in_the_documentation_keeps_its_contract(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,12 +90,6 @@ def test_the_metric_in_the_documentation_keeps_its_contract(monkeypatch: pytest.
     check_metric(documented("slowest", monkeypatch).Slowest)
 
 
-def test_the_third_party_environment_in_the_documentation_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    documented("zoo", monkeypatch)
-    own = Choice(name="zoo", make="envs.gridworld.predator_prey:parallel_env", max_steps=4)  # type: ignore[call-arg]
-    check_world(lambda count: make_world(own, count), num_worlds=2, resumes=False)
-
-
 TEN_LINES = ROOT / "examples" / "ten_lines.py"
 
 
@@ -107,3 +115,36 @@ def test_the_ten_lines_run_as_a_script(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert (tmp_path / "runs" / "ten-lines" / "report.html").exists()
+
+
+@pytest.fixture
+def foreign_learner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The example module, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    yield importlib.import_module("foreign_learner")
+    sys.modules.pop("foreign_learner")
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_running")
+def test_a_foreign_learner_is_evaluated(foreign_learner: Any, tmp_path: Path) -> None:
+    """After an iteration of training; the scripted agents are as good as can be."""
+    _, reports = foreign_learner.main(str(tmp_path / "checkpoint"), most=1, episodes=64)
+    assert [report.parent.name for report in reports] == ["learner", "scripted"]
+    rows = read_rows(tmp_path / "runs" / "scripted" / "cells.jsonl", None, "cells")[0]
+    score = {
+        (row["attack"] or {}).get("name", "") + row["defense_label"]: row["metrics"]["mean_return"] for row in rows
+    }
+    assert score["none"] == score["impersonateauthenticate"] > score["impersonatenone"] + 1
+    assert score["none"] > score["dropnone"] + 1
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_running")
+def test_a_foreign_learner_beats_silence(foreign_learner: Any, tmp_path: Path) -> None:
+    foreign_learner.main(str(tmp_path / "checkpoint"), episodes=256)
+    rows = read_rows(tmp_path / "runs" / "learner" / "cells.jsonl", None, "cells")[0]
+    assert rows[0]["metrics"]["mean_return"] > (foreign_learner.SILENT + 8) / 2
+    assert rows[0]["references"]["silent"]["mean_return"] < foreign_learner.SILENT + 0.2

@@ -17,22 +17,22 @@ _permitted: set[str] = set()
 
 
 def permit(names: Iterable[str]) -> None:
-    """Let environments import these modules, which a config names that the user wrote or consented to."""
+    """Let plug-ins import these modules, which a config names that the user wrote or consented to."""
     _permitted.update(names)
 
 
 def check_permitted(names: Iterable[str]) -> None:
-    """Check that the user knows of the modules that an environment imports.
+    """Check that the user knows of the modules that a plug-in imports.
 
-    Policy files and rows of cells contain environments, too, and may come from somebody else.
+    Policy files and rows of cells contain plug-ins, too, and may come from somebody else.
 
     Raises:
         ConfigError: If no config in use names one of them.
     """
     if unknown := sorted(set(names) - _permitted):
         raise ConfigError(
-            f"environment: it would import {', '.join(map(repr, unknown))}, but no config in use has an environment of"
-            f" that module: name it in the config's plugins if you trust it"
+            f"it would import {', '.join(map(repr, unknown))}, but no config in use names that module: name it"
+            " in the config's plugins if you trust it"
         )
 
 

@@ -12,6 +12,7 @@ import typer
 from agentcomm import api
 from agentcomm.base.modules import import_modules
 from agentcomm.cli import tables
+from agentcomm.cli.foreign import Checkpoint, Control, ControlCheckpoint, Episodes, Given, Name, folder_of
 from agentcomm.cli.options import (
     Adaptive,
     Address,
@@ -20,7 +21,7 @@ from agentcomm.cli.options import (
     Jobs,
     Plugins,
     RetryFailed,
-    RunFolder,
+    RunOrCallable,
     Trust,
     takes_conditions,
 )
@@ -30,11 +31,16 @@ from agentcomm.evaluation.fitting import notes
 
 @takes_conditions
 def evaluate(
-    run: RunFolder,
+    run: RunOrCallable,
     conditions: dict[str, Any],
     attack: Attacks = None,
     defense: Defenses = None,
     plugins: Plugins = None,
+    checkpoint: Checkpoint = None,
+    control: Control = None,
+    control_checkpoint: ControlCheckpoint = None,
+    name: Name = None,
+    episodes: Episodes = None,
     isolate: Annotated[
         bool, typer.Option("--isolate", help="Evaluate each cell in a process of its own, for plug-ins that crash.")
     ] = False,
@@ -44,8 +50,14 @@ def evaluate(
     adaptive: Adaptive = False,
     trust: Trust = False,
 ) -> None:
-    """Evaluate the trained teams of RUN under attacks and defenses; skips cells that are already evaluated."""
+    """Evaluate the trained teams of RUN under attacks and defenses; skips cells that are already evaluated.
+
+    A policy that was trained elsewhere is given as MODULE:FUNCTION, with its environment as --env; it gets a run of its
+    own below runs/.
+    """
     import_modules(plugins or ())
+    given = Given(checkpoint or (), control, control_checkpoint or (), name, episodes)
+    run = folder_of(run, conditions, given, plugins or ())
     began = datetime.now(UTC).isoformat(timespec="seconds")
     more: dict[str, Any] = {"jobs": jobs, "address": address, "retry_failed": retry_failed}
     more["adaptive"] = adaptive or None  # the config may ask for it, too

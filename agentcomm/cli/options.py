@@ -22,6 +22,14 @@ Trust = Annotated[
 RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="Folder of the run, such as runs/demo.", autocompletion=run_folders)
 ]
+RunOrCallable = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN",
+        help="Folder of the run, such as runs/demo; or a policy that was trained elsewhere, as MODULE:FUNCTION.",
+        autocompletion=run_folders,
+    ),
+]
 Plugins = Annotated[
     list[str] | None,
     typer.Option(metavar="MODULE", help="A module of yours that registers plug-ins; can be repeated."),

@@ -77,8 +77,9 @@ def _keys(model: type[BaseModel], values: dict[str, Any], indent: str, names: tu
         default = info.get_default(call_default_factory=True)
         value = values.get(name, default.model_dump(mode="json") if isinstance(default, BaseModel) else default)
         kinds = [kind for kind, _ in branches(info.annotation) if isinstance(kind, type)]
-        inner = next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
-        if inner is not None and isinstance(value, dict) and not hasattr(inner, "accepts"):
+        models = [kind for kind in kinds if issubclass(kind, BaseModel) and not hasattr(kind, "accepts")]
+        inner = next((m for m in models if isinstance(value, dict) and value.keys() <= m.model_fields.keys()), None)
+        if inner is not None:
             yield f"{indent}{name}:  # {info.description or 'further arguments'}"
             yield from _keys(inner, value, f"{indent}  ", tuple(inner.model_fields))
         else:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from agentcomm.base.calling import calling
-from agentcomm.base.errors import ConfigError, ConformanceError, HookError
+from agentcomm.base.errors import ConfigError, ConformanceError, HookError, NumberError
 from agentcomm.base.plugin import Plugin
 from agentcomm.base.registry import AXES, BASES, PLURAL, Axis, config_of
 from agentcomm.conformance.attacks import check_attack
@@ -92,7 +92,7 @@ def _check(axis: Axis, plugin: type[Any], arguments: dict[str, Any], what: str, 
                 checks[axis]()
         except AssertionError as error:
             raise ConformanceError(f"{what} breaks the contract of {PLURAL[axis]}: {error} ({line})") from error
-        except HookError as error:
+        except (HookError, NumberError) as error:
             raise type(error)(f"{error}" if ", line " in f"{error}" else f"{error} ({line})") from error
 
 

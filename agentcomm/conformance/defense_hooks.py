@@ -259,7 +259,7 @@ def _on_action(hook: Hook) -> Hook:
         chance, chosen = verdicts.resample, verdicts.replace
         require(chance is None or ((chance >= 0) & (chance <= 1)).all(), "resample is no chance in [0, 1]")
         known = chosen is None or (space.valid(chosen) | space.left_alone(chosen)).all()
-        require(known, f"replace is no action of {space}, nor -1 or NaN")
+        require(known, f"replace must be {space.expected}, or {space.none}")
         some = request.world > 0
         rows = {name: getattr(request, name)[some] for name in ("world", "agent", "logits", "action", "committed")}
         alone: ActionVerdicts = hook(self, replace(request, **rows), before)

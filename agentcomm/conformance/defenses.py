@@ -78,7 +78,7 @@ def check_defense(
     if "reassemble" in hooks:
         check_reassembly(make, quick)
     if "on_action" in hooks:
-        for space in SPACES[:1] if quick else SPACES:
+        for space in SPACES[:1] if quick or not defense.any_actions else SPACES:
             _check_actions(make, replace(make_team_shape(num_agents, 2), actions=space))
     if "on_directory" in hooks:
         _check_directory(make)

@@ -212,6 +212,8 @@ def _check_replay(policy: CommPolicy, world: World, attacked: bool) -> set[str]:
     require(error < 1e-4, f"reevaluating a rollout changes its log-probabilities by up to {float(error):.2g}")
     loss = (now.log_probability + now.gate_log_probability + now.entropy + now.value).sum()
     loss = loss if now.auxiliary is None else loss + now.auxiliary
+    if not any(True for _ in policy.parameters()):
+        return set()  # as of a policy that is not trained here
     policy.zero_grad()
     torch.autograd.backward(loss)
     require(all(p.grad is None or p.grad.isfinite().all() for p in policy.parameters()), "a gradient is not finite")

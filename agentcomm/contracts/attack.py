@@ -20,7 +20,7 @@ from agentcomm.contracts.directory_hook import DirectoryEdits, DirectoryView
 from agentcomm.contracts.edits import MessageEdits
 from agentcomm.contracts.outcome import Episodes
 from agentcomm.contracts.shape import TeamShape
-from agentcomm.contracts.threat_model import Budget, ThreatModel
+from agentcomm.contracts.threat_model import WHITE_BOX, Budget, ThreatModel
 from agentcomm.contracts.views import ActionView, MessageView, ObservationView, RewardView
 
 Hook = Literal["on_messages", "on_observations", "on_action", "on_rewards", "on_directory"]
@@ -87,6 +87,12 @@ class Attack(Plugin[A_co]):
             return f"it overrides no hook, so it can do nothing: override {', '.join(HOOKS[:-1])} or {HOOKS[-1]}"
         if "on_directory" in found and not deployment.directory:
             return f"it needs a directory, but {deployment.environment} has none"
+        if threat.knowledge in WHITE_BOX and not deployment.predictable:
+            return (
+                f"it needs knowledge of the policy ({threat.knowledge}), but this policy is a function whose logits and"
+                " gradients attacks cannot compute: choose an attack with knowledge none, protocol or graph"
+                " (agentcomm list attacks)"
+            )
         if self.needs_fragmentation and not any(channel.fragments_messages for channel in deployment.channels):
             return "it acts on fragments, but no channel fragments messages: add `--channel fragments`"
         never = {"on_observations": threat.position.kind != "sensor"}

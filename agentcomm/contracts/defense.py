@@ -17,6 +17,7 @@ from agentcomm.base.plugin import Plugin, PluginConfig
 from agentcomm.contracts.deployment import Deployment
 from agentcomm.contracts.directory_defense import DirectoryRequests, DirectoryVerdicts
 from agentcomm.contracts.directory_hook import DirectoryShape
+from agentcomm.contracts.discrete import Discrete
 from agentcomm.contracts.examples import Examples
 from agentcomm.contracts.fragments import ArrivingFragments
 from agentcomm.contracts.outgoing import Outgoing
@@ -83,6 +84,7 @@ class Defense(Plugin[D_co]):
         fails_open: Whether it lets pass what it cannot judge, such as messages without a seal or a history.
         lossless: Whether clean messages pass unchanged, bit for bit. Defenses that pay for robustness with clean
             performance are not.
+        any_actions: Whether its ``on_action`` works in every action space, not only with discrete actions.
         noise: Standard deviation of the Gaussian noise in each entry of what the members of a vote hear
             (:meth:`subsets`); it is drawn from the defense's generator, so set ``draws`` then.
         calibration: Clean episodes of the team that it needs before it can judge, in :meth:`calibrate`; 0 for none. It
@@ -106,6 +108,7 @@ class Defense(Plugin[D_co]):
     refuses: ClassVar[bool] = True
     fails_open: ClassVar[bool] = True
     lossless: ClassVar[bool] = True
+    any_actions: ClassVar[bool] = True
     noise: float = 0.0
     calibration: ClassVar[int] = 0
     calibrated: bool = False
@@ -131,6 +134,8 @@ class Defense(Plugin[D_co]):
             return f"its order is {self.order!r}; choose one of {', '.join(ORDERS)}"
         if "on_directory" in found and not deployment.directory:
             return f"it needs a directory, but {deployment.environment} has none"
+        if not self.any_actions and not isinstance(deployment.shape.actions, Discrete):
+            return f"it knows discrete actions only, but those of {deployment.environment} are others"
         no_vote = self._no_vote(deployment) if "subsets" in found else None
         return no_vote or self._unidentified(deployment) or misplaced(deployment.defenses)
 

@@ -25,6 +25,7 @@ class Deployment:
         votes: Whether its members' actions are votes for one of the same options.
         gated: Whether its policy has gates.
         remembers: Whether its policy remembers the messages of earlier steps.
+        predictable: Whether attacks can compute what its policy would do, with gradients.
         codec: Compresses payloads; None for uncompressed float32 numbers.
         channels: The channels that messages pass.
         defenses: All defenses of the team.
@@ -40,6 +41,7 @@ class Deployment:
     votes: bool = False
     gated: bool = False
     remembers: bool = False
+    predictable: bool = True
     codec: Codec[Any] | None = None
     channels: tuple[Channel[Any], ...] = ()
     defenses: tuple[Defense[Any], ...] = ()

@@ -81,6 +81,7 @@ class CommPolicy(Plugin[P_co], nn.Module):
         reads_age: Whether ``hear`` reads the age of messages (``Inbox.age``), which rollouts then record.
         memory_width: Width S of an agent's memory; 0 for a policy without memory.
         keeps_heard: Whether ``retain`` is implemented, so that messages depend on those of earlier steps.
+        predictable: Whether attacks that know the policy can compute what it would do, with gradients.
         num_agents: N of the present team.
         actions: What agents can do; ``act`` returns its parameters.
     """
@@ -95,6 +96,7 @@ class CommPolicy(Plugin[P_co], nn.Module):
     reads_age: bool = False
     memory_width: int = 0
     keeps_heard: bool = False
+    predictable: bool = True
     num_agents: int
     actions: ActionSpace
     return_mean: Tensor

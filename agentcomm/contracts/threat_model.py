@@ -17,6 +17,7 @@ from agentcomm.base.fields import Strict
 Power = Literal["read", "modify", "inject", "drop", "delay", "reorder", "replay", "register", "act", "reward"]
 Knowledge = Literal["none", "protocol", "graph", "policy", "defense"]
 Objective = Literal["untargeted", "targeted", "exfiltrate", "exhaust", "evade"]
+WHITE_BOX = ("policy", "defense")  # kinds of knowledge that include the policy
 
 
 class Position(Strict):

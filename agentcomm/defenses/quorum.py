@@ -42,6 +42,7 @@ class Quorum(Defense[QuorumConfig]):
     adaptive = ("contradict",)
     fails_open = True
     lossless = False  # members that are outvoted must follow
+    any_actions = False
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:

@@ -20,6 +20,7 @@ from agentcomm.base.registry import Axis
 from agentcomm.base.source import code_hash, core_hash, hash_of, imported_hash, path_hash
 from agentcomm.evaluation import stored
 from agentcomm.evaluation.cells import Cell
+from agentcomm.runs import policy_file
 from agentcomm.runs.choices import Choice, build
 from agentcomm.runs.conditions import Conditions
 from agentcomm.runs.folder import Run
@@ -37,6 +38,7 @@ class Identities:
     def __init__(self, run: Run) -> None:
         self.run = run
         self._team = cache(self._hash_team)
+        self._policy = cache(self._policy_of)
         self._plugin = cache(self._describe)
 
     def of(self, cell: Cell) -> Identity:
@@ -54,7 +56,7 @@ class Identities:
         """All plug-ins of a cell."""
         config, transport = self.run.config, cell.conditions.transport
         yield "environment", config.environment.changed(cell.conditions.environment)
-        yield "policy", config.policy
+        yield "policy", self._policy(cell.variant, cell.seed)
         if topology := config.policy.arguments.get("topology"):
             yield "topology", Choice.model_validate(topology)
         if cell.attack is not None:
@@ -66,6 +68,13 @@ class Identities:
         for name, metric in registry.loadable("metric").items():
             if not metric.__module__.startswith("agentcomm."):  # those are hashed with the core
                 yield "metric", Choice(name=name)
+
+    def _policy_of(self, variant: Any, seed: int) -> Choice:
+        """The policy of a team: foreign ones of one run differ in the files that they read."""
+        try:
+            return policy_file.read_about(self.run.policy(variant, seed)).policy
+        except AgentcommError:  # whoever loads it reports the damage
+            return self.run.config.policy
 
     def _hash_team(self, variant: Any, seed: int) -> str:
         """Hash of a team's weights, and of the environment and policy that they belong to."""

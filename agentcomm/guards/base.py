@@ -26,7 +26,6 @@ from agentcomm.guards.side_effects import SideEffects
 from agentcomm.guards.spending import Spending
 
 UNLIMITED = 2**40
-WHITE_BOX = ("policy", "defense")  # kinds of knowledge that include the policy
 T = TypeVar("T")
 
 

@@ -16,10 +16,10 @@ from torch import Tensor
 from agentcomm.base.state import State
 from agentcomm.contracts.edits import Envelopes, MessageEdits
 from agentcomm.contracts.shape import TeamShape
-from agentcomm.contracts.threat_model import Position, Power
+from agentcomm.contracts.threat_model import WHITE_BOX, Position, Power
 from agentcomm.contracts.traffic import HEADER, LIFETIME, Traffic
 from agentcomm.contracts.views import MessageView
-from agentcomm.guards.base import WHITE_BOX, GuardBase
+from agentcomm.guards.base import GuardBase
 from agentcomm.guards.effects import Effects, check_edits, completed, forms_of
 from agentcomm.guards.matched import direction, shuffled
 from agentcomm.guards.permits import Permits

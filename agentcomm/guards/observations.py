@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from agentcomm.contracts.threat_model import WHITE_BOX
 from agentcomm.contracts.views import ObservationView
 from agentcomm.contracts.world import World
-from agentcomm.guards.base import WHITE_BOX, GuardBase
+from agentcomm.guards.base import GuardBase
 from agentcomm.guards.matched import direction, readings
 
 

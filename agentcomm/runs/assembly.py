@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from agentcomm.contracts.channel import Channel
 from agentcomm.contracts.codec import Codec
 from agentcomm.contracts.defense import Defense
 from agentcomm.contracts.deployment import Deployment
+from agentcomm.contracts.directory_hook import DirectoryShape
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.shape import TeamShape
 from agentcomm.contracts.world import Observation, World
@@ -125,26 +127,58 @@ def make_comms(
         RequirementError: If an attack or a defense lacks something that it needs.
         AgentcommError: If a part does not fit the team, or the carrier cannot carry the output of the codec.
     """
-    team_shape = shape_of(world, policy)
     directory = world.directory if isinstance(world, DirectoryWorld) else None
     sizes = None if directory is None else directory.shape
+    parts = (attacks, defenses, seed, transport, secret, _numbers(policy), sizes)
+    comms = connect(deployment(world, policy), *parts)
+    install_directory(world, comms)
+    return comms
+
+
+def connect(
+    where: Deployment,
+    attacks: Sequence[Choice] = (),
+    defenses: Sequence[Choice] = (),
+    seed: int = 0,
+    transport: TransportConfig = PLAIN_TRANSPORT,
+    secret: int | None = None,
+    numbers: int | None = None,
+    directory: DirectoryShape | None = None,
+) -> Comms:
+    """The message layer, adversary and defenders of a team that need not have a policy of the testbed.
+
+    Args:
+        where: The team and its environment, without codec, channels and defenses.
+        attacks: Attacks, in the order in which they act.
+        defenses: Defenses.
+        seed: As for :meth:`agentcomm.step.comms.Comms.between`.
+        transport: How messages travel.
+        secret: As for :meth:`agentcomm.step.comms.Comms.between`.
+        numbers: Entries of a payload that carry information; None for all.
+        directory: Sizes of the team's directory; None without one.
+
+    Raises:
+        AgentcommError: As :func:`make_comms`.
+    """
+    team_shape = where.shape
     made = [construct("attack", choice, team_shape) for choice in attacks]
     slots = team_shape.degree + sum(attack.injections() for attack in made)
     channels = [construct("channel", choice, team_shape, slots) for choice in transport.channels]
     codec = make_codec(team_shape, transport)
     defended = [construct("defense", choice, team_shape) for choice in defenses]
-    where = deployment(world, policy, codec, channels, defended)
-    check_attacks(attacks, made, where, sizes)
+    where = replace(where, codec=codec, channels=tuple(channels), defenses=tuple(defended))
+    check_attacks(attacks, made, where, directory)
     check_defenses(defenses, defended, where)
-    wiring = (channels, codec, transport.step_seconds, _numbers(policy), sizes, transport.carrier)
+    numbers = team_shape.width if numbers is None else numbers
+    wiring = (channels, codec, transport.step_seconds, numbers, directory, transport.carrier)
     try:
         comms = Comms.between(team_shape, made, defended, seed, *wiring, secret)
     except ValueError as error:
         named = ", ".join((*(choice.label for choice in attacks), transport.label or "a plain transport"))
-        raise ConfigError(f"{named} cannot be used by this team of {world.num_agents}: {error}") from error
+        team = f"this team of {team_shape.num_agents}"
+        raise ConfigError(f"{named} cannot be used by {team}: {error}") from error
     for guard, choice in zip(comms.adversary.guards, attacks, strict=True):
         guard.run_as = build("attack", choice).run_as
-    install_directory(world, comms)
     return comms
 
 
@@ -162,6 +196,10 @@ def check_training(config: RunConfig) -> None:
     """
     with closing(make_world(config.environment, 1)) as world:
         policy = make_policy(config.policy, world)
+        if not any(parameter.requires_grad for parameter in policy.parameters()):
+            raise ConfigError(
+                f"policy {config.policy.name!r} has no weights, so there is nothing to train; evaluate it instead"
+            )
         comms = make_comms(world, policy, config.attacks, config.defenses, transport=config.transport)
         where = deployment(world, policy)
         for defense in comms.network.defenses:
@@ -271,6 +309,7 @@ def deployment(
         votes=world.votes,
         gated=policy.gate is not None,
         remembers=policy.keeps_heard,
+        predictable=policy.predictable,
         codec=codec,
         channels=tuple(channels),
         defenses=tuple(defenses),

@@ -188,9 +188,9 @@ class RunConfig(Strict):
         return planned if "defenses" in without else [self.defenses, *planned]
 
     def import_plugins(self) -> None:
-        """Import the modules named in ``plugins``, and let the environment import its own."""
+        """Import the modules named in ``plugins``, and let plug-ins import these and that of the environment."""
         import_modules(self.plugins, self.plugin_folders)
-        permit((*self.plugins, *modules_of(self.environment)))
+        permit([*self.plugins, *modules_of(self.environment)])
 
 
 def parse(data: Any, where: str) -> RunConfig:

@@ -1,7 +1,7 @@
 """Rules by which agents answer in Sensor consensus, and what they earn in closed form.
 
 The scripted rules read the world's state for speed, but decide only by the readings an agent would know. They return
-numbers; ``world.bins_of`` rounds them to actions.
+numbers; ``world.action`` makes actions of them.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ in 0 .. 1. An agent does not observe whether its own sensor is faulty. In every 
 | | |
 |---|---|
 | agents | ``sensor_0`` .. |
-| actions | one of ``bins`` numbers, the middles of as many equal parts of 0 .. 1 |
+| actions | one of ``bins`` numbers, the middles of as many equal parts of 0 .. 1; or, if continuous, any number |
 | observation | reading and own last answer (-1 before the first), as numbers or as indices of bins |
 | reward | -((answer - x) / ``noise``)^2 in each step |
 | success | all answers of the last step are within ``tolerance`` times ``noise`` of x |
@@ -21,6 +21,7 @@ in 0 .. 1. An agent does not observe whether its own sensor is faulty. In every 
 | ``noise`` | 0.2 | largest error of a sensor that is not faulty |
 | ``fault`` | stuck | what faulty sensors read: stuck or random |
 | ``bins`` | 16 | possible answers |
+| ``continuous`` | false | answers are numbers in 0 .. 1, not rounded to bins |
 | ``tolerance`` | 0.5 | largest error of a success, in units of ``noise`` |
 | ``max_steps`` | 4 | |
 
@@ -53,6 +54,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from agentcomm.contracts.actions import ActionSpace
+from agentcomm.contracts.continuous import Continuous
 from agentcomm.contracts.world import DrawnMessage, Observation, Transition, World, WorldConfig
 from agentcomm.pettingzoo.view import ParallelView
 from envs.canvas import AGENT, GOAL, HARMED, Mark, draw, frame
@@ -71,6 +74,7 @@ class SensorConsensusConfig(WorldConfig):
         "stuck", description="what faulty sensors read: all the same end of the range, or each a random number"
     )
     bins: int = Field(16, ge=2, le=256, description="number of possible answers")
+    continuous: bool = Field(False, description="any number in 0 .. 1 is an answer, not the middles of bins only")
     tolerance: float = Field(0.5, gt=0, description="largest error of a success, in units of noise")
     max_steps: int = Field(4, ge=1, description="steps of an episode")
 
@@ -90,8 +94,13 @@ class SensorConsensus(World[SensorConsensusConfig]):
 
     @classmethod
     def forms(cls) -> dict[str, dict[str, Any]]:
-        """Sensors that get stuck, and such that read random numbers."""
-        return {"": {"members": 5, "bins": 8}, "random": {"members": 4, "faulty": 1, "fault": "random", "bins": 4}}
+        """Sensors that get stuck, such that read random numbers, and continuous answers."""
+        wild = {"members": 4, "faulty": 1, "fault": "random", "bins": 4}
+        return {
+            "": {"members": 5, "bins": 8},
+            "random": wild,
+            "continuous": {"members": 3, "faulty": 1, "continuous": True},
+        }
 
     def __init__(self, config: SensorConsensusConfig, num_worlds: int = 1, device: str | torch.device = "cpu") -> None:
         super().__init__(config, num_worlds, device)
@@ -108,6 +117,15 @@ class SensorConsensus(World[SensorConsensusConfig]):
             "faulty": torch.zeros(shape, dtype=torch.bool, device=self.device),
             "answers": torch.full(shape, -1.0, device=self.device),
         }
+
+    @property
+    def actions(self) -> ActionSpace:
+        """A bin, or a number."""
+        return Continuous((0.0,), (1.0,)) if self.config.continuous else super().actions
+
+    def action(self, answers: Tensor) -> Tensor:
+        """Actions that answer with numbers [B, N] in 0 .. 1, rounded to bins unless the world is continuous."""
+        return answers.unsqueeze(2) if self.config.continuous else self.bins_of(answers)
 
     def begin(self, worlds: Tensor, generator: torch.Generator, scene: Mapping[str, Any] | None = None) -> None:
         """Draw the quantity, the faulty sensors and all readings; or use those of the scene.
@@ -155,10 +173,10 @@ class SensorConsensus(World[SensorConsensusConfig]):
 
     def advance(self, actions: Tensor, generator: torch.Generator) -> Transition:
         """Compare the answers with the quantity."""
-        answers = (actions + 0.5) / self.config.bins
+        answers = actions[..., 0].clone() if self.config.continuous else (actions + 0.5) / self.config.bins
         self.state["answers"] = answers
         never = torch.zeros(self.num_worlds, dtype=torch.bool, device=self.device)
-        return Transition(reward=-self._error.square(), terminated=never, active=torch.ones_like(actions).bool())
+        return Transition(reward=-self._error.square(), terminated=never, active=answers.isfinite())
 
     @property
     def _error(self) -> Tensor:
@@ -166,7 +184,7 @@ class SensorConsensus(World[SensorConsensusConfig]):
         return (self.state["answers"] - self.state["quantity"].unsqueeze(1)) / self.config.noise
 
     def bins_of(self, values: Tensor) -> Tensor:
-        """Int64, the bin of numbers in 0 .. 1: the action that answers with them, rounded."""
+        """Int64, the bin of numbers in 0 .. 1."""
         return (values * self.config.bins).long().clamp(0, self.config.bins - 1)
 
     def observe(self, worlds: Tensor | None = None) -> Tensor:
@@ -238,6 +256,7 @@ def parallel_env(
     noise: float = 0.2,
     fault: Literal["stuck", "random"] = "stuck",
     bins: int = 16,
+    continuous: bool = False,
     tolerance: float = 0.5,
     max_steps: int = 4,
     render_mode: Literal["ansi", "rgb_array"] | None = None,
@@ -249,6 +268,7 @@ def parallel_env(
         noise=noise,
         fault=fault,
         bins=bins,
+        continuous=continuous,
         tolerance=tolerance,
         max_steps=max_steps,
         observation="dense",

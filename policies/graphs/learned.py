@@ -65,8 +65,9 @@ class LearnedConfig(LearnedTopologyConfig):
 class EmbeddedConfig(LearnedConfig):
     """Arguments of EmbeddedGraph."""
 
-    learning_rate: float = Field(0.01, gt=0, description="learning rate of the graph's own optimizer (Adam)")
-    embedding: int = Field(16, ge=1, le=256, description="width of the agent embeddings")
+    learning_rate: float = Field(0.05, gt=0, description="learning rate of the graph's own optimizer (Adam)")
+    embedding: int = Field(64, ge=2, le=1024, description="width of the agent embeddings")
+    sharpness: float = Field(4.0, gt=0, description="largest logit, of edges whose query and key are the same")
 
 
 L_co = TypeVar("L_co", bound=LearnedConfig, default=LearnedConfig, covariant=True)
@@ -209,22 +210,25 @@ class LearnedGraph(LearnedTopology[L_co]):
 
 
 class EmbeddedGraph(LearnedGraph[EmbeddedConfig]):
-    """Logits <q_i, k_j> from agent embeddings, which transfer to another number of agents."""
+    """Logits from the angle between what receiver i looks for and what sender j is, c cos(q_i, k_j).
+
+    Such a graph transfers to another number of agents. Every agent has a query and a key of its own, of which only the
+    directions count: with products that are not normalized, or maps that all agents share, all receivers soon choose
+    the same few senders, whose keys are long. Keys start as queries, so that those who gain from each other move
+    towards each other.
+    """
 
     _identity: Tensor
 
     def _make_logits(self, num_agents: int) -> None:
-        width = self.config.embedding
-        self.agents = nn.Parameter(torch.randn(num_agents, width))
-        self.query, self.key = nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)
-        for layer in (self.query, self.key):
-            nn.init.orthogonal_(layer.weight, 0.3)
+        self.query = nn.Parameter(torch.randn(num_agents, self.config.embedding))
+        self.key = nn.Parameter(self.query.detach().clone())
         self.register_buffer("_identity", torch.arange(num_agents), persistent=False)
 
     def logits(self) -> Tensor:
-        """Logits alpha [N, N], scaled to be independent of the embedding's width."""
-        agents = self.agents[self._identity]
-        logits: Tensor = self.query(agents) @ self.key(agents).T / agents.shape[-1] ** 0.5
+        """Logits alpha [N, N], at most ``sharpness`` and at least minus that."""
+        query, key = (nn.functional.normalize(part[self._identity], dim=-1) for part in (self.query, self.key))
+        logits: Tensor = self.config.sharpness * query @ key.T
         return logits
 
     def resize(self, identity: Tensor) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import field_validator
 from small import small
 
-from agentcomm.base.calling import answered, calling, described
+from agentcomm.base import calling as errors_in_calls
+from agentcomm.base.calling import PACKAGE, answered, calling, described
 from agentcomm.base.errors import ConfigError, HookError
 from agentcomm.base.plugin import PluginConfig
 from agentcomm.base.registry import config_of
@@ -77,3 +80,34 @@ def test_modules_of_plug_ins_that_fail_are_named(
     config: RunConfig = small().model_copy(update={"plugins": (name,)})
     with pytest.raises(ConfigError, match=f"plugins: cannot import '{name}': .*{words}"):
         config.import_plugins()
+
+
+CALLS = """import torch
+from policies.parts.token_encoder import TokenEncoder
+
+def in_torch():
+    return torch.nn.functional.layer_norm(torch.zeros(2), (3,))
+
+def in_the_testbed():
+    return TokenEncoder(None, 1, 2)
+"""
+
+
+@pytest.mark.parametrize("folder", ["own", "site-packages"])
+@pytest.mark.parametrize(("function", "line"), [("in_torch", 5), ("in_the_testbed", 8)])
+def test_the_place_is_the_line_of_a_plug_in_that_called_a_library(
+    folder: str, function: str, line: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if it is installed, and if what it called is a part of the testbed."""
+    target, name = tmp_path / folder, f"theirs_{folder[:3]}_{function}"
+    (target / "theirs-1.dist-info").mkdir(parents=True)
+    (target / f"{name}.py").write_text(CALLS)
+    (target / "theirs-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1\n")
+    (target / "theirs-1.dist-info" / "entry_points.txt").write_text(f"[agentcomm.attacks]\nx = {name}:X\n")
+    monkeypatch.syspath_prepend(str(target))
+    monkeypatch.setattr(errors_in_calls, "_announcing", errors_in_calls._announcing.__wrapped__)
+    caller: dict[str, Any] = {"calling": calling}  # as if it were code of the testbed
+    exec(compile("def call(hook):\n with calling('attack', 'hook'): hook()", PACKAGE / "caller.py", "exec"), caller)
+    with pytest.raises(HookError) as raised:
+        caller["call"](getattr(importlib.import_module(name), function))
+    assert str(raised.value).endswith(f"({target / name}.py, line {line})")

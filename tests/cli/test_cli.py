@@ -72,6 +72,7 @@ def test_every_command_explains_itself(tmp_path: Path, command: Command) -> None
     names = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
     assert sorted(names) == [
         "certify",
+        "check",
         "compare",
         "demo",
         "evaluate",
@@ -80,6 +81,7 @@ def test_every_command_explains_itself(tmp_path: Path, command: Command) -> None
         "init",
         "list",
         "messages",
+        "new",
         "report",
         "rerun",
         "train",

@@ -89,7 +89,7 @@ class Averager(CommPolicy):
 
     def __init__(self, config: PolicyConfig, world: World, graph: type[Silent] | None = None) -> None:
         super().__init__(config)
-        self.num_agents, self.num_actions = world.num_agents, world.num_actions
+        self.num_agents, self.actions = world.num_agents, world.actions
         self.topology = (graph or self.graph)(world.num_agents)
         self.gate = None
         self.into = nn.Linear(world.layout.width, 4)

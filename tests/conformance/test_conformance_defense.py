@@ -230,7 +230,7 @@ class DividesByNothing(Mean):
 class Shield(Defense):
     """Nobody ever does the last action."""
 
-    order, lossless = "response", False
+    order, lossless, any_actions = "response", False, False
 
     def on_action(self, request: ActionRequest, memory: dict[str, Tensor]) -> ActionVerdicts:
         last = request.logits.shape[-1] - 1
@@ -378,7 +378,7 @@ BROKEN: list[tuple[Any, str]] = [
     (MixesWorlds, "not independent"),
     (DividesByNothing, "not finite"),
     (SilentShield, "greedy actions are changed"),
-    (NoSuchAction, "replace is no action in 0 .. 4"),
+    (NoSuchAction, "replace must be whole numbers in 0 .. 4"),
     (Likely, "resample is no chance"),
     (SingleChance, "resample must be torch.float64"),
     (Herd, "not independent"),

@@ -26,8 +26,8 @@ class Shield(Defense):
 
 def drawn(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     g = torch.Generator().manual_seed(seed)
-    logits = torch.randn(150, 4, generator=g)
-    noise = -torch.empty(150, 4).exponential_(generator=g).log_()
+    logits = torch.randn(150, 5, generator=g)
+    noise = -torch.empty(150, 5).exponential_(generator=g).log_()
     return logits, (logits + noise).argmax(-1), noise
 
 

@@ -63,8 +63,12 @@ def test_answers_are_rounded_to_bins() -> None:
     """In fine bins rounding costs next to nothing; random answers are uniform on 0 .. 1."""
     world = make(5_000, bins=256)
     world.reset(seed=0)
-    step = world.step(world.bins_of(rules.trimmed_mean(world)), auto_reset=False)
+    step = world.step(world.action(rules.trimmed_mean(world)), auto_reset=False)
     within_error(step.reward.mean(1), rules.expected(world.config, "trimmed_mean"))
+    exact = make(5_000, continuous=True)
+    exact.reset(seed=0)
+    step = exact.step(exact.action(rules.median(exact)), auto_reset=False)
+    within_error(step.reward.mean(1), rules.expected(exact.config, "median"))
     world.reset(seed=0)
     generator = torch.Generator().manual_seed(0)
     step = world.step(torch.randint(256, (5_000, 9), generator=generator), auto_reset=False)

@@ -56,7 +56,7 @@ FAILURES = {
     "Exits": r"failed in on_messages: SystemExit: 0 \(.*cheats_returned.py, line \d+\)",
 }
 NO_EFFECT = ("ViewInPlace", "Judge", "ControlPeek", "Origin", "OthersKey", "SeededKeys", "ActPeek")
-# Python in the same process can do these, and no guard notices; docs/adding.md says so.
+# Python in the same process can do these, and no guard notices; docs/howto/attack.md says so.
 KNOWN = {
     "CrossWorld": "hooks see all worlds at once; the conformance check of attacks finds it",
     "Closure": "the closure of view.predict_logits holds all traffic",

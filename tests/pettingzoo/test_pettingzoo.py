@@ -14,6 +14,8 @@ from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 import envs.agreement
 import envs.cliques
+import envs.cyber_defense
+import envs.food.food_collector
 import envs.gridworld.predator_capture_prey
 import envs.gridworld.predator_prey
 import envs.hallway
@@ -24,12 +26,14 @@ import envs.reactor
 import envs.relay.relay
 import envs.relay_line
 import envs.sensors.sensor_consensus
+import envs.speaker_listener
 import envs.traffic.traffic_junction
 import envs.whisper
 from agentcomm.base.errors import ConfigError, PluginError
 from agentcomm.base.registry import build_config, find
 from agentcomm.conformance import check_seeds, check_world
 from agentcomm.contracts import discrete as contracts
+from agentcomm.contracts.discrete import Discrete as ActionSizes
 from agentcomm.contracts.world import DrawnMessage
 from agentcomm.pettingzoo.adapter import ParallelWorld, ParallelWorldConfig
 from agentcomm.pettingzoo.view import ParallelView, view
@@ -49,12 +53,18 @@ MAKERS = GRIDS | {
     "hallway_c": envs.hallway_c.parallel_env,
     "sensor_consensus": envs.sensors.sensor_consensus.parallel_env,
     "relay": envs.relay.relay.parallel_env,
+    "speaker_listener": envs.speaker_listener.parallel_env,
+    "cyber_defense": envs.cyber_defense.parallel_env,
+    "food_collector": envs.food.food_collector.parallel_env,
     "task_market": envs.market.task_market.parallel_env,
     "traffic_junction": envs.traffic.traffic_junction.parallel_env,
 }
 CHANGES = {
+    "food_collector": {"members": 3, "poisons": 2, "continuous": True, "max_steps": 9},
+    "cyber_defense": {"subnets": 3, "hosts": 2, "lateral": 0.6, "entry": 0.2, "max_steps": 9},
+    "speaker_listener": {"landmarks": 4, "words": 7, "continuous": True, "max_steps": 9},
     "relay": {"members": 6, "layout": "geometric", "poor": 0.5, "wiring": 2, "max_steps": 9},
-    "sensor_consensus": {"members": 4, "faulty": 1, "fault": "random", "bins": 5, "max_steps": 9},
+    "sensor_consensus": {"members": 4, "faulty": 1, "fault": "random", "continuous": True, "max_steps": 9},
     "hallway": {"lengths": (3, 4), "clock": True, "max_steps": 9},
     "hallway_c": {"lengths": (3, 4), "clock": False, "times": 3, "max_steps": 9},
     "predator_prey": {"size": 6, "vision": 2, "max_steps": 9},
@@ -87,9 +97,12 @@ def test_view_describes_itself(name: str) -> None:
     assert env.possible_agents == list(env.world.agents)
     observations, infos = env.reset(seed=0)
     assert list(observations) == list(infos) == env.agents
+    sizes = dict.fromkeys(env.agents, env.world.num_actions)
+    if isinstance(env.world.actions, ActionSizes) and env.world.actions.sizes is not None:
+        sizes = dict(zip(env.agents, env.world.actions.sizes, strict=True))
     for agent, observation in observations.items():
         assert env.observation_space(agent).contains(observation)
-        assert env.action_space(agent).n == env.world.num_actions
+        assert env.action_space(agent).n == sizes[agent]
     assert env.state_space.contains(env.state())
 
 

@@ -313,16 +313,35 @@ def test_one_logit_per_edge_does_not_carry_over() -> None:
 
 
 @torch.no_grad()
-def test_embedded_logits_are_products_of_queries_and_keys() -> None:
-    topology = learned(5, embedded=True, embedding=9)
+def test_embedded_logits_are_angles_between_queries_and_keys() -> None:
+    topology = learned(5, embedded=True, embedding=9, sharpness=3.0)
     assert isinstance(topology, EmbeddedGraph)
+    torch.testing.assert_close(topology.query, topology.key)
+    topology.key.normal_()
     logits = topology.logits()
     for i in range(5):
         for j in range(5):
-            q, k = (part.weight @ topology.agents[a] for part, a in ((topology.query, i), (topology.key, j)))
-            torch.testing.assert_close(logits[i, j], q @ k / 3, rtol=1e-5, atol=1e-6)
+            q, k = topology.query[i], topology.key[j]
+            torch.testing.assert_close(logits[i, j], 3 * (q @ k) / (q.norm() * k.norm()), rtol=1e-5, atol=1e-6)
     assert logits.std() > 0.01, "agents begin with different logits"
-    assert not torch.allclose(logits, logits.T), "who listens to whom is no mutual matter"
+    assert not torch.allclose(logits, logits.T), "who listens to whom need not be mutual"
+
+
+def test_an_embedded_graph_finds_cliques_in_noisy_gradients() -> None:
+    """What links are worth is known up to noise that is as large as their worth; hubs would be no solution."""
+    topology = learned(32, embedded=True, degree=3, estimator="straight_through")
+    rng, group = generator(), torch.arange(32) % 8
+    worth = (group.unsqueeze(0) == group.unsqueeze(1)).float()
+    adam = torch.optim.Adam(topology.parameters(), lr=topology.config.learning_rate)
+    everybody = torch.arange(32).expand(1, 32, -1)
+    for _ in range(150):
+        weight = topology.weight(everybody, torch.tensor([EXACT]))
+        assert weight is not None
+        adam.zero_grad()
+        torch.autograd.backward(-(weight[0] * (worth + torch.randn(32, 32, generator=rng))).sum())
+        adam.step()
+    source = topology.graph(None, 1).source[0]
+    assert float((group[source] == group.unsqueeze(1)).float().mean()) > 0.95
 
 
 @given(identity=st.lists(st.integers(0, 3), min_size=2, max_size=12), density=st.floats(0.05, 1))

@@ -34,8 +34,7 @@ def learned(agents: int, k: int, seed: int = 0, embedded: bool = False, **argume
     if embedded:
         embedding = EmbeddedGraph(EmbeddedConfig(**arguments), agents)
         with torch.no_grad():
-            for layer in (embedding.query, embedding.key):
-                layer.weight.mul_(3)
+            embedding.key.normal_()
         made: LearnedGraph = embedding
     else:
         made = LearnedGraph(LearnedConfig(**arguments), agents)
