@@ -25,7 +25,7 @@ from agentcomm.contracts.world import World
 from agentcomm.runs.assembly import make_world
 from agentcomm.runs.choices import Choice, modules_of
 
-WORLDS, STEPS, ROUNDS = 16, 25, 7
+WORLDS, STEPS, ROUNDS = 32, 20, 5
 PROCESSES = (1, 2)
 MPE = "pettingzoo:mpe2.simple_{}:parallel_env,max_steps=25"
 ENVIRONMENTS = {

@@ -118,15 +118,19 @@ class TupleEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics are 
 
     def step(self, actions: Mapping[str, Any]) -> tuple[Any, ...]:
         """Take one step; all agents are listed until the last one is terminated or truncated, and need an action."""
-        observations, *rest, info = self.env.step(tuple(actions[agent] for agent in self.possible_agents))
-        rewards, terminations, truncations = map(self._by_agent, rest)
-        if all(terminations[agent] or truncations[agent] for agent in self.possible_agents):
+        names = self.possible_agents
+        observations, reward, terminated, truncated, info = self.env.step(tuple(map(actions.__getitem__, names)))
+        terminations, truncations = self._by_agent(terminated), self._by_agent(truncated)
+        ended = any(terminations.values()) or any(truncations.values())  # a fast check, as it is seldom so
+        if ended and all(terminations[agent] or truncations[agent] for agent in names):
             self.agents = []
-        infos = dict.fromkeys(self.possible_agents, info)
-        return self._by_agent(observations), rewards, terminations, truncations, infos
+        infos = dict.fromkeys(names, info)
+        return self._by_agent(observations), self._by_agent(reward), terminations, truncations, infos
 
     def _by_agent(self, values: Any) -> dict[str, Any]:
         """Values of a sequence by agent, or one value for all agents."""
+        if type(values) is bool:  # the usual flag, fast
+            return dict.fromkeys(self.possible_agents, values)
         if isinstance(values, tuple | list) or np.ndim(values):
             return dict(zip(self.possible_agents, values, strict=True))
         return dict.fromkeys(self.possible_agents, values)
