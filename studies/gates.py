@@ -73,12 +73,14 @@ def of_hint(book: Book, metric: str, kind: str, price: str, logit: str, explored
 
 
 def unexplored(book: Book) -> str:
-    """What became of gates that started closed before closed gates were explored."""
-    found = (
-        f"{book.value(of_hint(book, 'exact', kind, price, LOGITS[-1], False), 0, True)} ({kind}, {price})"
-        for kind, price in product(KINDS, PRICES)
-    )
-    return f"Without that, this share of the gates that start at {LOGITS[-1]} have both at 0.95: {', '.join(found)}.\n"
+    """What gates reached before closed gates were explored."""
+    gates = list(product(KINDS, PRICES))
+    found = []
+    for logit in LOGITS:
+        exact = (of_hint(book, "exact", kind, price, logit, False) for kind, price in gates)
+        found.append(f"{', '.join(book.value(one, 0, True) for one in exact)} from {logit}")
+    named = ", ".join(f"{kind} at {price}" for kind, price in gates)
+    return f"Without that, gates with both at 0.95 or more, {named}: {'; '.join(found)}.\n"
 
 
 def claims(book: Book) -> dict[str, Claim]:
