@@ -42,7 +42,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
     def linked(found: re.Match[str]) -> str:
         text, path = found[1], found[2]
-        if path.startswith(("benchmarks/", "docs/")) and path.endswith(".md"):
+        if path.startswith(("benchmarks/", "docs/")) and path.endswith(".md") and (ROOT / path).exists():
             return f"[{text}]({'../' * depth}{path.removeprefix('docs/')})"
         return f"`{path}`" if text in (path, Path(path).name) else f"{text} (`{path}`)"
 

@@ -118,7 +118,7 @@ class Whisper(World[WhisperConfig]):
         """[B, N, 2] int64, codes of the symbol held or named last (-1 for none) and of the step; or one-hot."""
         chosen = self._all if worlds is None else worlds
         held, symbol = self.holding[chosen], self.state["symbol"][chosen].unsqueeze(1)
-        step = self.symbols + self.length[chosen].unsqueeze(1).expand_as(held)
+        step = self.symbols + self.length[chosen].clamp_max(self.max_steps).unsqueeze(1).expand_as(held)
         return arranged(torch.stack([torch.where(held, symbol, self.state["named"][chosen]), step], 2), self.layout)
 
     def readings(self) -> Tensor | None:

@@ -15,7 +15,6 @@ import torch
 import agentcomm
 from agentcomm.pettingzoo.message_actions import MessageActionWrapper, Received, Symbols, foreign_policy
 
-logging.getLogger("ray").setLevel(logging.ERROR)
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
 MEMBERS, SYMBOLS = 3, 3
 ENVIRONMENT = f"relay_line:members={MEMBERS},symbols={SYMBOLS}"
@@ -39,6 +38,7 @@ def train(folder, most=40):
     from ray.rllib.env.wrappers.pettingzoo_env import ParallelPettingZooEnv
     from ray.tune import register_env
 
+    logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", ignore_reinit_error=True)
     register_env("wrapped", lambda config: ParallelPettingZooEnv(wrapped(config)))
     config = (
@@ -70,6 +70,7 @@ def load(checkpoint):
     """The trained policy as a callable: for all worlds and agents at once, logits of actions, and greedy symbols."""
     from ray.rllib.core.rl_module import RLModule
 
+    logging.getLogger("ray.rllib").setLevel(logging.ERROR)  # it warns of its own code
     module = RLModule.from_checkpoint(checkpoint)
 
     def policy(observation: np.ndarray, inbox: Received):

@@ -36,7 +36,7 @@ def known(book: Book) -> str:
         if task.right is not None:
             found = [book.answer(a) for a in (task.right, task.full, task.random, task.silent)]
             ratio = score(book, task) / answers.value(task.right)
-            rows.append([task.title, *found, book.value(score(book, task), 3), book.share(ratio, 1)])
+            rows.append([task.title, *found, book.value(score(book, task), 3), book.mean(ratio, 1, percent=True)])
     return table(("task", "right graph", "full", "random", "no messages", "learned", "learned, of the right one"), rows)
 
 

@@ -12,6 +12,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from agentcomm.base.errors import ConfigError, did_you_mean
 from agentcomm.base.inputs import looking_in
 from agentcomm.base.modules import import_modules
@@ -77,7 +79,7 @@ def from_callable(
         raise ConfigError(f"control_checkpoints: {len(others)} given for {max(len(own), 1)} teams; give one per team")
     where = choice_of("environment", environment)
     import_modules(plugins)
-    chosen: dict[str, Any] = {"name": "foreign", "make": make} | _declared(make) | arguments
+    chosen: dict[str, Any] = {"name": "foreign", "make": make} | _plain(_declared(make) | arguments)
     if silent is not None:
         chosen["control"] = silent[0]
     teams = [
@@ -159,7 +161,9 @@ def _declared(make: str) -> dict[str, Any]:
             raise ConfigError(f"policy: {module} has no {part!r}; {did_you_mean(part, near)}")
         found = getattr(found, part)
     declared = getattr(found, "declared", None)
-    if declared is None:
-        return {}
-    given: Mapping[str, Any] = declared._asdict()
-    return {key: value.model_dump() if hasattr(value, "model_dump") else value for key, value in given.items()}
+    return {} if declared is None else dict(declared._asdict())
+
+
+def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments as in a config."""
+    return {key: value.model_dump() if isinstance(value, BaseModel) else value for key, value in arguments.items()}

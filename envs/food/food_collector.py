@@ -10,7 +10,7 @@ six sensors, which do not reach far; it also sees the food of others, and can on
 | actions | 0 rest; 1-4 a step of 0.05 to the right, left, up, down; 5-8 of 0.025 in both directions at once |
 | ``continuous`` | acceleration in two directions, each in -1 .. 1, times 0.01; speed in each is at most 0.05 |
 | observation | own number (one-hot), place, velocity, whether the own food is eaten; and what each sensor meets |
-| a sensor | distance of obstacle, wall, each agent's food, poison, other agents, in shares of 0.2; 1 for none |
+| a sensor | how close obstacle, wall, poison, other agents, the own food and each agent's food are (0 from 0.2 on) |
 | reward | own food 10.01, poison -1, a step without having eaten -0.5, step or acceleration -0.5 times its length |
 | success | all food is eaten |
 | end | when all food is eaten; truncated after ``max_steps`` steps |
@@ -96,7 +96,7 @@ class FoodCollector(World[FoodCollectorConfig]):
         self.agents = tuple(f"collector_{number}" for number in range(n))
         slanted = ("right_up", "right_down", "left_up", "left_down")
         self.action_names = ("rest", "right", "left", "up", "down", *slanted)
-        self.layout = Observation("dense", n + 5 + RAYS * (n + 4), low=-1.0, high=1.0)
+        self.layout = Observation("dense", n + 5 + RAYS * (n + 5), low=-1.0, high=1.0)
         self._rays = rays(self.device)
         self._steps = torch.tensor(STEPS, device=self.device)
         zero = torch.zeros(num_worlds, n, 2, device=self.device)
@@ -172,21 +172,23 @@ class FoodCollector(World[FoodCollectorConfig]):
         return Transition(reward=reward, terminated=eaten.all(1), active=torch.ones_like(eaten))
 
     def sensed(self, worlds: Tensor) -> Tensor:
-        """[W, N, R, N + 4], share of its reach at which a sensor meets obstacle, wall, each food, poison, agents."""
+        """[W, N, R, 5 + N], how close obstacle, wall, poison, other agents, own food and each food are to sensors."""
         place, n = self.state["place"][worlds], self.num_agents
         food = to_discs(self.state["food"][worlds].unsqueeze(1) - place.unsqueeze(2), FOOD, self._rays)
-        food = torch.where(self.state["eaten"][worlds][:, None, :, None], 1.0, food)
+        food = food * ~self.state["eaten"][worlds][:, None, :, None]
+        own = food.diagonal(dim1=1, dim2=2).transpose(1, 2)
         obstacle = to_discs(CENTER - place, OBSTACLE, self._rays)
         poison = to_discs(self.state["poison"][worlds].unsqueeze(1) - place.unsqueeze(2), POISON, self._rays)
         others = to_discs(place.unsqueeze(1) - place.unsqueeze(2), BODY, self._rays)
-        others = torch.where(torch.eye(n, dtype=torch.bool, device=self.device)[..., None], 1.0, others)
-        nothing = torch.ones_like(obstacle).unsqueeze(2)
-        nearest = [torch.cat([met, nothing], 2).amin(2) for met in (poison, others)]
-        found = [obstacle, to_walls(place, self._rays), *food.unbind(2), *nearest]
-        return torch.stack(found, 3)
+        others = others * ~torch.eye(n, dtype=torch.bool, device=self.device)[..., None]
+        nothing = torch.zeros_like(obstacle).unsqueeze(2)
+        nearest = [torch.cat([met, nothing], 2).amax(2) for met in (poison, others)]
+        return torch.cat(
+            [torch.stack([obstacle, to_walls(place, self._rays), *nearest, own], 3), food.transpose(2, 3)], 3
+        )
 
     def observe(self, worlds: Tensor | None = None) -> Tensor:
-        """[B, N, N + 5 + 6 (N + 4)] float32: number, place, velocity (1 for the largest), fed, and sensors."""
+        """[B, N, N + 5 + 6 (N + 5)] float32: number, place, velocity (1 for the largest), fed, and sensors."""
         chosen = self._all if worlds is None else worlds
         place, velocity = self.state["place"][chosen], self.state["velocity"][chosen] / FAST
         number = torch.eye(self.num_agents, device=self.device).expand(len(chosen), -1, -1)

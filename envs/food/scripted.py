@@ -41,7 +41,7 @@ class Collectors:
         """[B, N] int64, actions in the present step."""
         world, place = self.world, self.world.state["place"]
         everyone = torch.arange(world.num_worlds, device=world.device)
-        met = (world.sensed(everyone)[..., 2 : 2 + world.num_agents] < 1).any(2)  # [B, N agents, N foods]
+        met = (world.sensed(everyone)[..., -world.num_agents :] > 0).any(2)  # [B, N agents, N foods]
         own = met.diagonal(dim1=1, dim2=2)
         seen = {"knowing": torch.ones_like(own), "told": met.any(1), "silent": own}[self.team]
         self.known |= seen

@@ -19,7 +19,7 @@ def rays(device: torch.device) -> Tensor:
 
 
 def to_discs(offset: Tensor, radius: float, directions: Tensor) -> Tensor:
-    """[..., R], share of their reach at which sensors meet a disc; 1 if they do not.
+    """[..., R], how close a disc is to each sensor: 1 where it is, 0 at the end of its reach and if it meets none.
 
     A sensor meets a disc where it comes closest to its middle.
 
@@ -33,7 +33,7 @@ def to_discs(offset: Tensor, radius: float, directions: Tensor) -> Tensor:
     along = x * directions[:, 0] + y * directions[:, 1]
     across = x * x + y * y - along * along
     meets = (along >= 0) & (along <= REACH) & (across <= radius**2)
-    return torch.where(meets, along / REACH, 1.0)
+    return torch.where(meets, 1 - along / REACH, 0.0)
 
 
 def length(offset: Tensor) -> Tensor:
@@ -42,10 +42,10 @@ def length(offset: Tensor) -> Tensor:
 
 
 def to_walls(place: Tensor, directions: Tensor) -> Tensor:
-    """[..., R], share of their reach at which sensors at a place [..., 2] meet a wall of the unit square."""
+    """[..., R], how close a wall of the unit square is to sensors at a place [..., 2], as in :func:`to_discs`."""
     room = torch.where(directions > 0, 1 - place.unsqueeze(-2), place.unsqueeze(-2))
     distance = (room / directions.abs().clamp_min(1e-6)).amin(-1)
-    return (distance / REACH).clamp(0.0, 1.0)
+    return (1 - distance / REACH).clamp(0.0, 1.0)
 
 
 def outside(luck: Tensor, margin: float) -> Tensor:

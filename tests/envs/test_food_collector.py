@@ -51,11 +51,11 @@ def test_floors() -> None:
 def test_sensors_meet_discs_and_walls() -> None:
     device = torch.device("cpu")
     ahead = to_discs(torch.tensor([[0.1, 0.02], [0.1, 0.04], [-0.1, 0.0], [0.25, 0.0]]), 0.03, rays(device))
-    assert ahead[:, 0].tolist() == pytest.approx([0.5, 1.0, 1.0, 1.0]), "met, beside it, behind it, too far"
+    assert ahead[:, 0].tolist() == pytest.approx([0.5, 0, 0, 0]), "met, beside it, behind it, too far"
     assert ahead[2, 3] == pytest.approx(0.5)
     walls = to_walls(torch.tensor([[0.9, 0.5], [0.5, 0.5]]), rays(device))
-    assert walls[0].tolist() == pytest.approx([0.5, 1, 1, 1, 1, 1])
-    assert walls[1].tolist() == [1] * 6
+    assert walls[0].tolist() == pytest.approx([0.5, 0, 0, 0, 0, 0], abs=1e-6)
+    assert walls[1].tolist() == [0] * 6
 
 
 def test_what_agents_observe() -> None:
@@ -63,10 +63,13 @@ def test_what_agents_observe() -> None:
     world.reset(scene=SCENE)
     seen = world.observe()[0]
     assert seen[0, :7].tolist() == pytest.approx([1, 0, 0.1, 0.1, 0, 0, 0])
-    met = seen[:, 7:].view(2, 6, 6)  # [agents, sensors, obstacle wall food food poison agents]
-    assert met[0, 0].tolist() == pytest.approx([1, 1, 1, 0.5, 1, 1]), "the food of the other agent is on the right"
-    assert met[0, 3].tolist() == pytest.approx([1, 0.5, 1, 1, 1, 1])
-    assert bool((met[1, :, 2:] == 1).all()), "and it does not see it itself"
+    met = seen[:, 7:].view(2, 6, 7)  # [agents, sensors, obstacle wall poison agents own food food]
+    assert met[0, 0].tolist() == pytest.approx([0, 0, 0, 0, 0, 0, 0.5]), "the food of the other agent is on the right"
+    assert met[0, 3].tolist() == pytest.approx([0, 0.5, 0, 0, 0, 0, 0])
+    assert bool((met[1, :, 2:] == 0).all()), "and it does not see it itself"
+    world.state["place"][0, 1] = torch.tensor([0.1, 0.1])
+    met = world.observe()[0, :, 7:].view(2, 6, 7)
+    assert met[1, 0].tolist() == pytest.approx([0, 0, 0, 1, 0.5, 0, 0.5]), "its own, and the other agent"
 
 
 def test_moves_and_rewards() -> None:
