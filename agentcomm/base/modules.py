@@ -31,8 +31,8 @@ def check_permitted(names: Iterable[str]) -> None:
     """
     if unknown := sorted(set(names) - _permitted):
         raise ConfigError(
-            f"it would import {', '.join(map(repr, unknown))}, but no config in use names that module: name it"
-            " in the config's plugins if you trust it"
+            f"it would import {', '.join(map(repr, unknown))}, but no config in use names that module: use the config"
+            " of the run that it belongs to, or name it in the config's plugins if you trust it"
         )
 
 
