@@ -123,7 +123,7 @@ def main() -> None:
 Written by `python -m benchmarks.worlds`. Environment steps per second of processor time, one thread; a step is one step
 of one world for the whole team. Random actions, observations and restarts included. Peers are steps per second of one
 process, by packages that step one environment at a time: measured in the same run where *here* says so, otherwise
-earlier on an idle machine of the same kind. The target is {TARGET} times a peer.
+earlier on an idle machine of the same kind, beside which a busy one looks slow. The target is {TARGET} times a peer.
 {machine}; {versions()}.
 
 {table(["environment", "B = 1", f"B = {BATCH}", "peer", "times the peer", "times the peer, here"], rows)}
