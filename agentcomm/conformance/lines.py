@@ -38,9 +38,9 @@ class LastLine:
             self._last = file, frame.f_lineno, frame.f_code.co_name
 
     def __str__(self) -> str:
-        """Such as ``mine.py, line 12, in screen``; the line of the class if nothing of it ran."""
+        """Such as ``your code last ran to mine.py, line 12, in screen``; the line of the class if nothing of it ran."""
         if self._last is not None:
-            return "{}, line {}, in {}".format(*self._last)
+            return "your code last ran to {}, line {}, in {}".format(*self._last)
         try:
             file, (_, line) = inspect.getfile(self._plugin), inspect.getsourcelines(self._plugin)
         except (OSError, TypeError):  # defined in a notebook or on the command line

@@ -36,6 +36,9 @@ def make_world(choice: Choice, num_worlds: int, device: str | torch.device = "cp
     check_permitted(config.code())
     with calling(f"environment {choice.label!r}", "__init__"):
         world: World = plugin(config, num_worlds, device)
+    if config.observation == "indices" and world.layout.kind != "indices":
+        world.close()
+        raise ConfigError(f"environment {choice.label!r}: observation: it offers vectors only; leave 'indices' out")
     return world
 
 

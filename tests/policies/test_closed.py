@@ -25,7 +25,7 @@ def fields(name: str) -> set[str]:
     return set(registry.find("policy", name).Config.model_fields)
 
 
-NAMES = registry.names("policy")
+NAMES = [name for name in registry.names("policy") if name != "foreign"]  # which has no weights
 ON_GRAPHS = [name for name in NAMES if "topology" in fields(name)]
 GATED = [name for name in NAMES if "gate" in fields(name)]
 
