@@ -195,7 +195,7 @@ def _check_claim(run: Run, resume: bool, trust: bool) -> RunConfig:
     if fixed := [name for name in differing if name not in allowed]:
         raise RunError(
             f"{path} was started with another config (differs in {', '.join(fixed)}); resume with its own"
-            f" config ({path / 'config.yaml'}), or give the new run another name (name=NAME; --name NAME for a callable)"
+            f" config ({path / 'config.yaml'}), or give the new run another name (name=NAME; of a callable, --name)"
         )
     return existing
 
