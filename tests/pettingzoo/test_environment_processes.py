@@ -25,11 +25,13 @@ from agentcomm.pettingzoo.adapter import ParallelWorld, ParallelWorldConfig
 
 SEEDS = torch.randint(2**31, (5,), generator=torch.Generator().manual_seed(0)).tolist()
 MAKE = "pettingzoo_zoo:Fragile"
+# Ctrl-C reaches it even if the tests run in the background of a shell, where it is ignored.
 STEPPING = """
-import sys, torch
+import signal, sys, torch
 from contextlib import closing
 from agentcomm.pettingzoo.adapter import ParallelWorld, ParallelWorldConfig
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with closing(ParallelWorld(ParallelWorldConfig(make="pettingzoo_zoo:Fragile", processes=2), 4)) as world:
         world.reset(0)
         print(*[process.popen.pid for process in world._shard._processes], flush=True)
