@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -88,6 +89,9 @@ class Caller:
         messages: What messages are.
         state: Numbers that each agent remembers.
         batched: Whether it takes all worlds and agents at once.
+
+    Raises:
+        ConfigError: If the callable takes other arguments.
     """
 
     def __init__(
@@ -102,6 +106,23 @@ class Caller:
     ) -> None:
         self.function, self.what, self.agents = function, what, list(agents)
         self.actions, self.messages, self.state, self.batched = actions, messages, state, batched
+        self._check_parameters()
+
+    def _check_parameters(self) -> None:
+        """Check that the callable takes what it will be given, before any cell is evaluated."""
+        given = [*(() if self.batched else ("agent",)), "observation", "inbox", *(("state",) if self.state else ())]
+        try:
+            signature = inspect.signature(self.function)
+        except (TypeError, ValueError):  # not written in Python
+            return
+        try:
+            signature.bind(*given)
+        except TypeError as error:
+            raise ConfigError(
+                f"{self.what}: it takes {signature}, but is called with ({', '.join(given)}): {error}. If it loads a"
+                " policy, name its weights (--checkpoint); if it takes all agents at once or remembers, declare it with"
+                " @foreign_policy(batched=True, state=...)"
+            ) from error
 
     def __deepcopy__(self, memo: object) -> Caller:
         """The same: the callable keeps nothing."""

@@ -195,6 +195,7 @@ def test_mistakes_are_named_before_anything_runs(agents: Path) -> None:
         ("my_agents:tels", "my_agents has no 'tels'; did you mean 'tells'"),
         ("no_agents:tells", "there is no such module"),
         ("tells", "must be 'package.module:function'"),
+        ("my_agents:load", r"takes \(.*\).*, but is called with \(observation, inbox\).*--checkpoint"),
         (lambda *_: (0, 0), "define a function at the top of a module"),
     ):
         with pytest.raises(AgentcommError, match=message):
