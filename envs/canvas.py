@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from agentcomm.contracts.world import DrawnMessage
 from envs.gridworld.drawing import BACKGROUND, FATE_COLORS, LINE, Picture, Point, arrow, stamp
@@ -73,3 +75,8 @@ def frame(height: int, width: int) -> list[tuple[Point, Point, Color]]:
     """The edges of a picture, as segments."""
     corners = [np.array(corner, float) for corner in ((0, 0), (0, width - 1), (height - 1, width - 1), (height - 1, 0))]
     return [(start, end, LINE) for start, end in zip(corners, corners[1:] + corners[:1], strict=True)]
+
+
+def rounded(places: Tensor) -> Any:
+    """Places as nested lists of numbers with four decimals, for scenes."""
+    return (places.double() * 1e4).round().div(1e4).tolist()

@@ -52,7 +52,7 @@ from agentcomm.contracts.continuous import Continuous
 from agentcomm.contracts.discrete import Discrete
 from agentcomm.contracts.world import DrawnMessage, Observation, Transition, World, WorldConfig
 from agentcomm.pettingzoo.view import ParallelView
-from envs.canvas import AGENT, GOAL, QUIET, Mark, draw, frame
+from envs.canvas import AGENT, GOAL, QUIET, Mark, draw, frame, rounded
 from envs.symbols import check_keys, check_mode, draw_text
 
 STEP, DAMPING, PUSH = 0.1, 0.25, 5.0  # units of time of a step, lost velocity per step, acceleration by an action
@@ -206,7 +206,7 @@ class SpeakerListener(World[SpeakerListenerConfig]):
         """All places, the goal, and the speaker's last word."""
         found: dict[str, Any] = {"goal": int(self.state["goal"][world])}
         for name in ("position", "speaker", "landmarks", "word"):
-            found[name] = (self.state[name][world].double() * 1e4).round().div(1e4).tolist()
+            found[name] = rounded(self.state[name][world])
         return found
 
     def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[DrawnMessage] | None = None) -> Any:

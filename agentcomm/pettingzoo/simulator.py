@@ -155,7 +155,7 @@ class Simulator:
         truncated: frozenset[int],
         at: str,
     ) -> bool:
-        """Update who is present after a step, and what they see; whether the episode terminated."""
+        """Update who is present after a step and what agents observe; returns whether the episode terminated."""
         acted, flags = self._present, self._rows.flags
         self._listed = self._list(at)
         if not (terminated or truncated or self._ended) and self._listed == acted:  # the usual case, fast

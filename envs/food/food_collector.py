@@ -49,7 +49,7 @@ from agentcomm.contracts.actions import ActionSpace
 from agentcomm.contracts.continuous import Continuous
 from agentcomm.contracts.world import DrawnMessage, Observation, Transition, World, WorldConfig
 from agentcomm.pettingzoo.view import ParallelView
-from envs.canvas import AGENT, GOAL, HARMED, QUIET, Mark, draw, frame
+from envs.canvas import AGENT, GOAL, HARMED, QUIET, Mark, draw, frame, rounded
 from envs.food.sensing import CENTER, OBSTACLE, RAYS, TRIES, length, outside, pushed_out, rays, to_discs, to_walls
 from envs.symbols import check_keys, check_mode, draw_text
 
@@ -208,7 +208,7 @@ class FoodCollector(World[FoodCollectorConfig]):
         """All places, and which food is eaten."""
         found: dict[str, Any] = {"eaten": self.state["eaten"][world].tolist()}
         for name in ("place", "food", "poison"):
-            found[name] = (self.state[name][world].double() * 1e4).round().div(1e4).tolist()
+            found[name] = rounded(self.state[name][world])
         return found
 
     def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[DrawnMessage] | None = None) -> Any:

@@ -21,7 +21,7 @@ class MyTopology(Topology):
         return cls(config, num_agents)
 
     def graph(self, draw: Tensor | None, num_worlds: int, hidden: Tensor | None = None) -> Graph:
-        """Each receiver's senders, [B, N, 1]; the first agent listens to nobody."""
+        """Each receiver's senders, [B, N, 1]; the first agent has none."""
         device = "cpu" if hidden is None else hidden.device
         source = torch.zeros(num_worlds, self.agents, self.degree, dtype=torch.int64, device=device)
         source[:, 0] = 1  # an agent is never its own sender, so the first one gets another, and ``kept`` leaves it out
