@@ -29,7 +29,7 @@ from agentcomm.protocols.serving import serve
 from agentcomm.wire.encoding import decode, encode
 from agentcomm.wire.envelope import Envelope
 
-ROUNDS, REQUESTS, CLIENTS = 7, 100, 8
+ROUNDS, REQUESTS, CLIENTS = 5, 64, 8
 ENVELOPE = Envelope(
     sent_round=0, sender=1, audience=2, sequence=7, sent_at=3, expiry=9, hops=2, key=1,
     payload=bytes(512), seal=b"s" * 64,
@@ -210,13 +210,13 @@ def page(costs: dict[str, list[Cost]]) -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in ("a2a-sdk", "mcp", "uvicorn", "httpx", "httpx2"))
     return f"""# Cost of a request over A2A and MCP
 
-Written by `python -m benchmarks.protocols`: one server process and one client process on loopback sockets, an envelope
-of {len(SAMPLE)} bytes (512 of payload, a seal of 64) there and back; medians of {ROUNDS} rounds of {REQUESTS} requests, cases
-in turn, on {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the end; {packages}.
+Written by `python -m benchmarks.protocols`: one server process and one client process on loopback sockets, an
+envelope of {len(SAMPLE)} bytes (512 of payload, a seal of 64) there and back; medians of {ROUNDS} rounds of {REQUESTS}
+requests, cases in turn, on {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the end; {packages}.
 
-The bare SDKs send a text of the same length, and do nothing with it. The carriers read and check the envelope at both ends
-and write it again; they carry it as a raw part of an A2A message, and as an argument of an MCP tool. Requests per second
-depend on what else runs on the machine; CPU time per request hardly does.
+The bare SDKs send a text of the same length, and do nothing with it. The carriers read and check the envelope at both
+ends and write it again; they carry it as a raw part of an A2A message, and as an argument of an MCP tool. Requests per
+second depend on what else runs on the machine; CPU time per request hardly does.
 
 | | server, ms CPU | client, ms CPU | both | over bare | requests/s, 1 client | {CLIENTS} clients |
 |---|---|---|---|---|---|---|
