@@ -34,9 +34,11 @@ def play(
 ) -> None:
     """Play episodes of RUN's team with one process per agent, over A2A or MCP on loopback sockets.
 
-    Each agent's process holds the trained policy, and knows its own observations and the messages that arrive. This
-    process steps the environment. Every episode is also run in one process, as `evaluate` does, and compared action by
-    action. Ctrl-C ends all processes. Needs the protocol's extra, a2a or mcp.
+    Each agent's process holds the trained policy. It knows its own observations
+    and the messages that arrive. This process steps the environment.
+    Every episode is also run in one process, as `evaluate` does, and compared
+    action by action. Ctrl-C ends all processes.
+    Needs the protocol's extra, a2a or mcp.
     """
     from agentcomm.base.errors import ConfigError, did_you_mean
     from agentcomm.protocols.team.play import TeamEpisode, play_in_batch, play_in_processes, team_of
