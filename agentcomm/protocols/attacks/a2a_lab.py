@@ -26,7 +26,7 @@ from a2a.types import (
     StreamResponse,
     Task,
 )
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
@@ -131,7 +131,7 @@ class Worker(AgentExecutor):
         await TaskUpdater(event_queue, context.task_id or "", context.context_id or "").cancel()
 
 
-def agent_card(url: str, name: str = "worker", **capabilities: bool) -> AgentCard:
+def agent_card(url: str, name: str = "worker", **capabilities: Any) -> AgentCard:
     """The card of a worker whose JSON-RPC interface is at a URL."""
     return AgentCard(
         name=name,
@@ -181,11 +181,9 @@ async def server(
     outer = inner
     for wrap in parts.executors:
         outer = wrap(outer)
-    late = _Late()
-    app: ASGIApp = late
-    for layer in parts.middleware:
-        app = layer(app)
-    async with serve(app, lifespan="off") as url:
+    made: list[A2AServer] = []
+
+    def build(url: str) -> ASGIApp:
         published = card(f"{url}/")
         for change in parts.sign_card:
             change(published)
@@ -195,21 +193,18 @@ async def server(
             agent_card=published,
             **(options | parts.handler_options),
         )
+        made.append(A2AServer(url, inner, handler, published))
         routes = create_agent_card_routes(published) + create_jsonrpc_routes(handler, "/", **parts.route_options)
-        late.app = Starlette(routes=routes)
+        app: ASGIApp = Starlette(routes=routes)
+        for layer in parts.middleware:
+            app = layer(app)
+        return app
+
+    async with serve(build):
         try:
-            yield A2AServer(url, inner, handler, published)
+            yield made[0]
         finally:
-            await handler.aclose()
-
-
-class _Late:
-    """An application that is known only after its server has an address."""
-
-    app: ASGIApp
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self.app(scope, receive, send)
+            await made[0].handler.aclose()
 
 
 @contextlib.asynccontextmanager

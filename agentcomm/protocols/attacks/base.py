@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
-Protocol = Literal["a2a", "mcp"]
-PROTOCOLS: tuple[Protocol, ...] = ("a2a", "mcp")
+from agentcomm.protocols.carrier import Protocol
+
 Parts = TypeVar("Parts")
 Defense = Callable[[Parts], None]
 

@@ -74,7 +74,9 @@ class MCPParts:
         toolbox: Merges the tools of several servers.
     """
 
-    server_options: dict[str, Any] = field(default_factory=lambda: {"middleware": [], "extensions": []})
+    server_options: dict[str, Any] = field(
+        default_factory=lambda: {"middleware": [], "extensions": [], "log_level": "CRITICAL"}
+    )
     app_options: dict[str, Any] = field(default_factory=dict)
     middleware: list[Callable[[ASGIApp], ASGIApp]] = field(default_factory=list)
     client_options: dict[str, Any] = field(default_factory=dict)
@@ -124,11 +126,15 @@ async def serving(parts: MCPParts, served: MCPServed | None = None, **options: A
         options: Keyword arguments of ``streamable_http_app`` that belong to the attack, not to a defense.
     """
     made = served or calculator(parts)
-    app: ASGIApp = made.server.streamable_http_app(**(options | parts.app_options))
-    for layer in parts.middleware:
-        app = layer(app)
-    async with serve(app) as url:
+
+    def build(url: str) -> ASGIApp:
         made.url = url
+        app: ASGIApp = made.server.streamable_http_app(**(options | parts.app_options))
+        for layer in parts.middleware:
+            app = layer(app)
+        return app
+
+    async with serve(build):
         yield made
 
 
