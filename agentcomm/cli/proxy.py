@@ -53,22 +53,29 @@ def proxy(
 ) -> None:
     """Attack one's own A2A or MCP agents: a reverse proxy between clients and a server.
 
-    Point a client at the proxy instead of the server. Requests, responses, events of streams, cards and discovery pass
-    through it, and it drops, duplicates, delays or edits those that the attacks name. All attacks take [bold]probability,
-    direction[/bold] (request, response), [bold]kind[/bold] (request, response, stream, card, discovery), [bold]method[/bold]
-    (such as SendMessage or tools/call), [bold]contains[/bold] (a text in the body), and [bold]start[/bold] and
-    [bold]stop[/bold] (numbers of events).
+    Point a client at the proxy instead of the server. Requests, responses,
+    events of streams, cards and discovery pass through it, and it drops,
+    duplicates, delays or edits those that the attacks name:
 
-      drop                          do not pass on
-      duplicate:copies=3            pass on several times
-      delay:by=2                    pass on 2 seconds later
-      payload:how=flip              change the numbers in envelopes of agentcomm, under their old seals
-      edit:path=params.message.parts.*.text,find=shop,to=evil
-      card_url:to=http://127.0.0.1:9/     substitute the URLs on agent cards
-      description:to=...            substitute the descriptions of agents, skills and tools
-      refuse:method=server/discover       answer with an error: a downgrade of MCP
+      drop                               do not pass on
+      duplicate:copies=3                 pass on several times
+      delay:by=2                         pass on 2 seconds later
+      payload:how=flip                   negate the numbers in envelopes of
+                                         agentcomm, under their old seals
+      edit:path=..text,find=shop,to=evil
+                                         change values of JSON bodies
+      card_url:to=http://127.0.0.1:9/    substitute the URLs on agent cards
+      description:to=...                 substitute the descriptions of agents,
+                                         skills and tools
+      refuse:method=server/discover      answer with an error; this one
+                                         downgrades MCP
 
-    Attack only agents that are yours. The proxy neither records nor shows the contents of messages.
+    Each takes conditions: [bold]probability[/bold]; [bold]direction[/bold] (request, response);
+    [bold]kind[/bold] (request, response, stream, card, discovery); [bold]method[/bold], such
+    as SendMessage or tools/call; [bold]contains[/bold], a text in the body; [bold]start[/bold] and
+    [bold]stop[/bold], numbers of events.
+
+    Attack only agents that are yours. The proxy records no contents.
     """
     attacker = read_rules(attack or (), seed)
     if protocol not in PROTOCOLS:

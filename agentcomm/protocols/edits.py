@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from agentcomm.protocols.event import MAX_DEPTH, dumped, parsed
 
-ANY, ANY_DEPTH = "*", "**"
+ANY, ANY_DEPTH = "*", ""
 
 
 def substitute(body: bytes, path: str, find: str | None, to: Any) -> bytes:
@@ -14,7 +15,7 @@ def substitute(body: bytes, path: str, find: str | None, to: Any) -> bytes:
 
     Args:
         body: The body.
-        path: Keys and list indices joined by dots; ``*`` stands for any one of them, ``**`` for any number.
+        path: Keys and list indices joined by dots; ``*`` stands for any one of them, two dots for any number of them.
         find: Text that is replaced inside the texts at the path; the whole value is replaced when it is None.
         to: The new text or value.
 
@@ -24,7 +25,8 @@ def substitute(body: bytes, path: str, find: str | None, to: Any) -> bytes:
     data = parsed(body)
     if data is None:
         return body
-    changed = _at(data, tuple(path.split(".")), find, to, 0)
+    steps = tuple(step for step, following in pairwise((*path.split("."), None)) if step or following != "")
+    changed = _at(data, steps, find, to, 0)
     return body if changed == data else dumped(changed)
 
 
@@ -36,20 +38,21 @@ def _at(value: Any, path: tuple[str, ...], find: str | None, to: Any, depth: int
         return value.replace(find, str(to)) if isinstance(value, str) else value
     if depth > MAX_DEPTH:
         return value
-    step, *rest = path
-    here = _at(value, tuple(rest), find, to, depth) if step == ANY_DEPTH else value
-    inner = path if step == ANY_DEPTH else tuple(rest)
-    if isinstance(here, dict):
-        return {
+    step, rest = path[0], path[1:]
+    inner = path if step == ANY_DEPTH else rest
+    changed = value
+    if isinstance(value, dict):
+        changed = {
             key: _at(item, inner, find, to, depth + 1) if step in (ANY, ANY_DEPTH, key) else item
-            for key, item in here.items()
+            for key, item in value.items()
         }
-    if isinstance(here, list):
-        return [
+    elif isinstance(value, list):
+        changed = [
             _at(item, inner, find, to, depth + 1) if step in (ANY, ANY_DEPTH, str(index)) else item
-            for index, item in enumerate(here)
+            for index, item in enumerate(value)
         ]
-    return here
+    # What is inside comes first: the new value is not searched again.
+    return _at(changed, rest, find, to, depth) if step == ANY_DEPTH else changed
 
 
 def error_answer(body: bytes, code: int, message: str) -> bytes:

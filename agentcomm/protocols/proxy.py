@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx2
 
-from agentcomm.base.errors import MessageError
+from agentcomm.base.errors import AgentcommError, MessageError
 from agentcomm.protocols.event import CARD_PATHS, method_of
 from agentcomm.protocols.forwarding import Addresses, Answer, headers_to_client, headers_to_server, problem
 from agentcomm.protocols.onpath import OnPath
@@ -29,6 +29,10 @@ ANSWER_SECONDS = 300.0  # until the server begins to answer
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
+
+
+class BrokenStreamError(AgentcommError):
+    """A stream of the server that broke, or that has an event that is too long."""
 
 
 class Proxy:
@@ -214,13 +218,15 @@ class Proxy:
         """Pass a stream on, event by event."""
         await answer.start(send)
         cutter = Cutter(self._max_body)
-        # A stream that breaks ends for the client as well. So does one with an event that is too long.
-        with contextlib.suppress(httpx2.HTTPError, MessageError, OSError):
+        try:
             async for chunk in _chunks(response):
                 for frame in cutter.feed(chunk):
                     await self._pass_frame(scope, method, frame, send)
             for frame in cutter.rest():
                 await self._pass_frame(scope, method, frame, send)
+        except (httpx2.HTTPError, MessageError, OSError) as error:
+            # The server then closes the connection without the end of the body, so that the client sees it break, too.
+            raise BrokenStreamError(str(error)) from error
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _pass_frame(self, scope: Any, method: str, frame: Frame, send: Send) -> None:

@@ -104,7 +104,9 @@ class Edit(Rule):
     """Changes values of JSON bodies at a path, such as ``params.message.parts.*.text``."""
 
     name = "edit"
-    path: str = Field(description="keys and list indices joined by dots; * stands for any, ** for any number of them")
+    path: str = Field(
+        description="keys and list indices joined by dots; * stands for any, two dots for any number of them"
+    )
     find: str | None = Field(None, description="text to replace inside the texts there; without it, the whole value")
     to: Any = Field(description="the new text or value")
 
@@ -118,7 +120,7 @@ class CardUrl(Edit):
 
     name = "card_url"
     kind: Kind | None = Field("card", description="only events of this kind")
-    path: str = Field("**.url", description="where cards name URLs")
+    path: str = Field("..url", description="where cards name URLs")
 
 
 class Description(Edit):
@@ -126,7 +128,7 @@ class Description(Edit):
 
     name = "description"
     direction: Direction | None = Field("response", description="only requests or only responses")
-    path: str = Field("**.description", description="where descriptions are")
+    path: str = Field("..description", description="where descriptions are")
 
 
 class Refuse(Rule):
