@@ -1,0 +1,1 @@
+"""A2A and MCP: the protocols that agents speak."""
