@@ -1,10 +1,10 @@
 """Actor chains: who delegated to whom, signed by each hop.
 
-The first hop is signed by an originator, someone who may start work; every other actor must extend the chain under
-it was asked. That, not a depth that a caller reports, bounds recursion: an agent that hides the chain it was given has
-no right to start another. A hop names the digest of the chain before it and the next actor, so hops can be neither cut
-out nor put together from two chains. A chain that visits an actor twice is a cycle and refused. An earlier part of a
-chain is itself a valid chain and could be handed on many times, so a receiver also counts the requests of each root.
+The first hop is signed by an originator, someone who may start work; every other actor must extend the chain that it
+was asked under. That, not a depth that a caller reports, bounds recursion: an agent that hides the chain it was given
+has no right to start another. A hop names the digest of the chain before it and the next actor, so hops can be neither
+cut out nor put together from two chains. A chain that visits an actor twice is a cycle and refused. An earlier part of
+a chain is itself a valid chain and could be handed on many times, so a receiver also counts the requests of each root.
 """
 
 from __future__ import annotations
