@@ -103,7 +103,8 @@ class SignedHandler(DefaultRequestHandler):
 
     async def on_message_send(self, params: SendMessageRequest, context: ServerCallContext) -> Message | Task:
         """Execute a signed message."""
-        return await super().on_message_send(params, self._verified(params, context))
+        answer: Message | Task = await super().on_message_send(params, self._verified(params, context))
+        return answer
 
     async def on_message_send_stream(
         self, params: SendMessageRequest, context: ServerCallContext

@@ -84,7 +84,7 @@ class OnceHandler(DefaultRequestHandler):
     async def _again(self, outcome: Outcome, context: ServerCallContext) -> Message | Task:
         if isinstance(outcome, Message):
             return outcome
-        task = await self.on_get_task(GetTaskRequest(id=outcome), context)
+        task: Task | None = await self.on_get_task(GetTaskRequest(id=outcome), context)
         if task is None:
             raise TaskNotFoundError
         return task
