@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 from agentcomm.protocols.event import MAX_DEPTH, dumped, parsed
@@ -25,7 +24,8 @@ def substitute(body: bytes, path: str, find: str | None, to: Any) -> bytes:
     data = parsed(body)
     if data is None:
         return body
-    steps = tuple(step for step, following in pairwise((*path.split("."), None)) if step or following != "")
+    split = path.split(".")
+    steps = tuple(step for step, following in zip(split, [*split[1:], None], strict=True) if step or following != "")
     changed = _at(data, steps, find, to, 0)
     return body if changed == data else dumped(changed)
 
