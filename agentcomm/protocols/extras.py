@@ -9,7 +9,7 @@ from typing import Literal
 
 from agentcomm.base.errors import PluginError
 
-Extra = Literal["a2a", "mcp"]
+Extra = Literal["a2a", "mcp", "audit"]
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def needs(extra: Extra) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise PluginError(
-            f"protocol {extra!r} needs the package {error.name!r}, which is not installed;"
+            f"{extra!r} needs the package {error.name!r}, which is not installed;"
             f" install it with: pip install 'agentcomm[{extra}]'"
         ) from error
     log = logging.getLogger(extra)
