@@ -31,6 +31,7 @@ from starlette.applications import Starlette
 
 from agentcomm.base.errors import MessageError, ProtocolError
 from agentcomm.protocols.carrier import MAX_DATA, MEDIA_TYPE, Application, Carrier, Handle, Protocol, Sender
+from agentcomm.protocols.defenses.asgi import bounded
 
 TIMEOUT = 30.0  # seconds for one call
 
@@ -44,7 +45,8 @@ class A2ACarrier(Carrier):
         headers: HTTP headers of clients, such as credentials.
         handler: Makes the request handler of a server from the arguments of the SDK's.
         context_builder: Of servers, such as one that names the caller; None for the SDK's.
-        middleware: Of servers: each takes an ASGI application and returns one; the first is the innermost.
+        middleware: Of servers: each takes an ASGI application and returns one; the first is the innermost. By default
+            it limits requests to ``MAX_BODY``, because the SDK reads bodies of any length.
         timeout: Seconds that a client waits for an answer.
     """
 
@@ -54,7 +56,7 @@ class A2ACarrier(Carrier):
     headers: Mapping[str, str] = field(default_factory=dict)
     handler: Callable[..., RequestHandler] = DefaultRequestHandler
     context_builder: ServerCallContextBuilder | None = None
-    middleware: Sequence[Callable[[Application], Application]] = ()
+    middleware: Sequence[Callable[[Application], Application]] = (bounded,)
     timeout: float = TIMEOUT
 
     def application(self, name: str, handle: Handle, url: str) -> Application:
