@@ -12,7 +12,7 @@ import httpx
 from a2a.client import Client, ClientCallInterceptor, ClientConfig, ClientFactory
 from a2a.server.agent_execution import AgentExecutor, RequestContext
 from a2a.server.events import EventQueue
-from a2a.server.request_handlers import DefaultRequestHandler, RequestHandler
+from a2a.server.request_handlers import DefaultRequestHandler
 from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes
 from a2a.server.routes.common import ServerCallContextBuilder
 from a2a.server.tasks import InMemoryTaskStore
@@ -54,7 +54,7 @@ class A2ACarrier(Carrier):
 
     interceptors: Sequence[ClientCallInterceptor] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
-    handler: Callable[..., RequestHandler] = DefaultRequestHandler
+    handler: Callable[..., DefaultRequestHandler] = DefaultRequestHandler
     context_builder: ServerCallContextBuilder | None = None
     middleware: Sequence[Callable[[Application], Application]] = (bounded,)
     timeout: float = TIMEOUT
@@ -64,7 +64,13 @@ class A2ACarrier(Carrier):
         card = agent_card(name, url)
         handler = self.handler(agent_executor=Executor(handle), task_store=InMemoryTaskStore(), agent_card=card)
         routes = create_jsonrpc_routes(handler, "/", context_builder=self.context_builder)
-        application: Any = Starlette(routes=[*create_agent_card_routes(card), *routes])
+
+        @asynccontextmanager
+        async def lifespan(_: Starlette) -> AsyncIterator[None]:
+            yield
+            await handler.aclose()
+
+        application: Any = Starlette(routes=[*create_agent_card_routes(card), *routes], lifespan=lifespan)
         for wrap in self.middleware:
             application = wrap(application)
         return application  # type: ignore[no-any-return]
