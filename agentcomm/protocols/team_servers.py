@@ -6,7 +6,7 @@ import asyncio
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
 
 from agentcomm.base.errors import ProtocolError
@@ -53,10 +53,19 @@ class TeamServers:
             raise
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the servers' thread, and wait for its result."""
+        """Run a coroutine in the servers' thread, and wait for its result.
+
+        Raises:
+            ProtocolError: If the servers have ended, as they do when a connection breaks.
+        """
+        if self._loop.is_closed():
+            work.close()
+            raise ProtocolError("the servers of the agents have ended")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
+        except CancelledError:
+            raise ProtocolError("the servers of the agents have ended") from None
         except BaseException:  # Ctrl-C
             future.cancel()
             raise
@@ -95,16 +104,12 @@ async def _host(
 
 
 def _run(loop: asyncio.AbstractEventLoop, host: Coroutine[Any, Any, None], started: Future[None]) -> None:
-    asyncio.set_event_loop(loop)
     try:
-        loop.run_until_complete(host)
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:  # cancels what still waits at the end
+            runner.run(host)
     except BaseException as error:
         if not started.done():
             started.set_exception(_leaf(error))
-    finally:
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
-        loop.close()
 
 
 def _leaf(error: BaseException) -> BaseException:

@@ -92,9 +92,13 @@ def test_nothing_is_left_of_closed_servers(protocol: str) -> None:
     servers = TeamServers(load(protocol), [answers])
     (url,) = servers.urls
     assert set(threading.enumerate()) - before
+    waiting = asyncio.run_coroutine_threadsafe(asyncio.sleep(60), servers._loop)
     servers.close()
     servers.close()
     assert set(threading.enumerate()) == before
+    assert waiting.cancelled(), "nobody waits for ever"
+    with pytest.raises(ProtocolError, match="have ended"):
+        servers.run(servers.senders[0].send(b"x"))
 
     async def call() -> None:
         async with load(protocol).connect(url) as sender:
