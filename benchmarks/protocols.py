@@ -32,7 +32,7 @@ from agentcomm.protocols.serving import serve
 from agentcomm.wire.encoding import decode, encode
 from agentcomm.wire.envelope import Envelope
 
-ROUNDS, REQUESTS, CLIENTS = 5, 40, 4
+ROUNDS, REQUESTS, CLIENTS = 5, 32, 4
 ENVELOPE = Envelope(
     sent_round=0, sender=1, audience=2, sequence=7, sent_at=3, expiry=9, hops=2, key=1,
     payload=bytes(512), seal=b"s" * 64,

@@ -18,9 +18,10 @@ import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from small import untrained
 
-from agentcomm.base.errors import MessageError, RequirementError, RunError
+from agentcomm.base.errors import MessageError, ProtocolError, RequirementError, RunError
 from agentcomm.protocols.team.locality import check_local
 from agentcomm.protocols.team.mailbox import GATES, Mailbox
+from agentcomm.protocols.team.member import PATIENCE
 from agentcomm.protocols.team.play import TeamEpisode, play_in_batch, play_in_processes, team_of
 from agentcomm.protocols.team.requests import Begin, Turn, from_bytes, sign, to_bytes, verified
 from agentcomm.protocols.team.seals import Seals
@@ -144,6 +145,21 @@ def test_tensors_survive_and_wrong_lengths_are_refused() -> None:
         assert torch.equal(from_bytes(to_bytes(tensor), tensor.dtype, tuple(tensor.shape)), tensor)
     with pytest.raises(MessageError, match="7 bytes; 8 are expected"):
         from_bytes(b"1234567", torch.int64, ())
+
+
+@pytest.mark.slow
+def test_an_agent_that_dies_is_named_at_once() -> None:
+    run = open_run(STUDIES / "capture")
+    saved = team_of(run, None)
+
+    def kill_one(episode: TeamEpisode) -> None:
+        nursery = psutil.Process(next(pid for pid in agents_left()))
+        psutil.Process(nursery.pid).children()[1].kill()
+
+    start = time.monotonic()
+    with pytest.raises(ProtocolError, match=r"agent \d"):
+        play_in_processes(run, saved, "a2a", range(100), False, kill_one)
+    assert time.monotonic() - start < PATIENCE
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ from agentcomm.step.hooks import ask_graph
 from agentcomm.wire.encoding import encode
 from agentcomm.wire.envelope import Envelope, pack_floats
 
-PATIENCE = 30.0  # seconds that an agent waits for a message of another one
+PATIENCE = 120.0  # seconds that an agent waits for a message of another one; who dies is noticed at once
 T = TypeVar("T")
 Connect = Callable[[tuple[str, ...]], Coroutine[Any, Any, list[Sender]]]
 

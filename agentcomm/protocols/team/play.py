@@ -11,7 +11,7 @@ import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from torch import Tensor
 
-from agentcomm.base.errors import ProtocolError, RequirementError, RunError
+from agentcomm.base.errors import AgentcommError, ProtocolError, RequirementError, RunError
 from agentcomm.base.inputs import looking_in
 from agentcomm.base.seeds import derive
 from agentcomm.contracts.actions import ActionSpace
@@ -197,13 +197,20 @@ def _reward(world: World, reward: Tensor, acted: list[Acted], alive: Tensor | No
 
 
 async def _ask(agents: list[Sender], requests: Sequence[Begin | Turn], key: Ed25519PrivateKey) -> list[bytes]:
-    """The answers of all agents to their requests."""
-    asked = [agents[request.audience].send(sign(request, key)) for request in requests]
-    answers = await asyncio.gather(*asked, return_exceptions=True)
-    for agent, each in enumerate(answers):
-        if isinstance(each, BaseException):
-            raise ProtocolError(f"agent {agent}: {each}") from each
-    return [each for each in answers if isinstance(each, bytes)]
+    """The answers of all agents to their requests; the first one that fails ends the wait for the others."""
+
+    async def one(request: Begin | Turn) -> bytes:
+        try:
+            return await agents[request.audience].send(sign(request, key))
+        except AgentcommError as error:
+            raise ProtocolError(f"agent {request.audience}: {error}") from error
+
+    try:
+        async with asyncio.TaskGroup() as asking:
+            tasks = [asking.create_task(one(request)) for request in requests]
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 def _decisions(seed: int) -> int:
