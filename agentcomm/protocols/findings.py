@@ -39,7 +39,9 @@ class Finding:
 
 OWNER = "pass a context_builder that overrides build_user to create_jsonrpc_routes and create_rest_routes"
 ROWS = (
-    Finding("a2a-replay", "a message sent again", "runs it again each time, as a new task", defense="a2a_once.OnceHandler"),
+    Finding(
+        "a2a-replay", "a message sent again", "runs it again each time, as a new task", defense="a2a_once.OnceHandler"
+    ),
     Finding(
         "a2a-owner-open",
         "tasks of others, without an owner hook",
@@ -114,7 +116,9 @@ ROWS = (
         defense="http_signing.VerifyRequests",
     ),
     Finding("a2a-depth", "deeply nested data", "refuses it and lives"),
-    Finding("a2a-size", "a body of any size", "reads it whole and answers with twice its size", defense="asgi.LimitRequests"),
+    Finding(
+        "a2a-size", "a body of any size", "reads it whole and answers with twice its size", defense="asgi.LimitRequests"
+    ),
     Finding(
         "a2a-browser",
         "a foreign Origin or Host, or text/plain",
@@ -135,7 +139,9 @@ ROWS = (
         "ends the client's loop without an error",
         defense="a2a_streams.CompleteStreams",
     ),
-    Finding("mcp-replay", "a call sent again with the same id", "runs it again each time", defense="mcp_once.OnceCalls"),
+    Finding(
+        "mcp-replay", "a call sent again with the same id", "runs it again each time", defense="mcp_once.OnceCalls"
+    ),
     Finding(
         "mcp-cache",
         "a poisoned list of tools with a long time to live",
