@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,7 +13,7 @@ import pytest
 from a2a.server.tasks import BasePushNotificationSender, InMemoryPushNotificationConfigStore
 from a2a.types import AgentCard
 from a2a.utils.push_url_validator import validate_push_notification_url
-from servers import Events, a2a_server, mcp_server, mcp_tools
+from servers import Events, a2a_server, mcp_server, mcp_tools, serve
 from test_facts_a2a_cards import OTHER, PEM, signed
 
 from agentcomm.protocols.audit.mcp.client import KEY
@@ -205,6 +207,19 @@ def test_protected_mcp_server_passes(tool: str, given: dict[str, Any], expected:
     assert {probe: of(rows, probe) for probe in expected} == {probe: {verdict} for probe, verdict in expected.items()}
     assert of(rows, "mcp-resumption") == {PASS}
     assert report.exit_code == 0
+
+
+def test_the_example_is_what_the_page_says() -> None:
+    example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "a2a_agent.py"))
+    tokens = {"owner_token": "alice-token", "stranger_token": "bob-token", "changes": True}
+    failing = {}
+    for build in ("bare", "protected"):
+        with serve(example[build]) as server:
+            rows = verdicts(audit(Target(server.url, **tokens)))
+        failing[build] = {probe for (probe, _), verdict in rows.items() if verdict == FAIL}
+        assert INCONCLUSIVE not in rows.values()
+    all_ = {"a2a-owner-open", "a2a-context", "a2a-anonymous", "a2a-replay", "a2a-size", "a2a-browser"}
+    assert failing == {"bare": all_, "protected": {"a2a-anonymous"}}
 
 
 def test_a_counter_shows_replays() -> None:
