@@ -148,11 +148,17 @@ async def approvals(server: MCPClient) -> AsyncIterator[Found]:
     if not answers:
         yield skipped(where, f"the tool asks for no approval ({asked.short})")
         return
-    with_state = {"inputResponses": answers, **({"requestState": state} if isinstance(state, str) else {})}
+    with_state: dict[str, Any] = {
+        "inputResponses": answers,
+        **({"requestState": state} if isinstance(state, str) else {}),
+    }
     control = await server.use(owner, **with_state)
-    attempts = (("sent again", owner, with_state), ("without requestState", owner, {"inputResponses": answers}))
-    for what, caller, params in attempts:
-        attempt = await server.use(caller, **params)
+    attempts: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("sent again", with_state),
+        ("without requestState", {"inputResponses": answers}),
+    )
+    for what, params in attempts:
+        attempt = await server.use(owner, **params)
         label = f"{where}, {what}"
         if not done(control):
             yield unclear(label, f"the control did not succeed: the approved call gave {control.short}")
