@@ -86,7 +86,7 @@ def proxy(
         from agentcomm.protocols.proxy import MAX_REQUESTS, Proxy
         from agentcomm.protocols.serving import serve
 
-    place = OnPath(protocol, attacker, _recorder(log))  # type: ignore[arg-type]
+    place = OnPath(protocol, attacker, _recorder(log))
 
     async def run() -> None:
         loop, own = asyncio.get_running_loop(), asyncio.current_task()

@@ -38,7 +38,7 @@ async def serve(
 
     with socket.create_server((host, port), backlog=256) as listening:
         url = f"http://{host}:{listening.getsockname()[1]}"
-        defaults = {"log_level": "critical", "access_log": False, "timeout_graceful_shutdown": 1}
+        defaults: dict[str, Any] = {"log_level": "critical", "access_log": False, "timeout_graceful_shutdown": 1}
         config = uvicorn.Config(make(url), **(defaults | options))
         server = Server(config)
         running = asyncio.create_task(server.serve(sockets=[listening]))
