@@ -263,7 +263,7 @@ def mcp_cache(parts: MCPParts) -> None:
     """Nothing is cached."""
     from agentcomm.protocols.defenses.mcp_connections import private_cache
 
-    parts.client_options["cache"] = private_cache("", seconds=0)
+    parts.client_options["cache"] = private_cache("", "", seconds=0)
 
 
 def mcp_resumption(parts: MCPParts) -> None:
