@@ -10,11 +10,13 @@ from typing import Literal, NamedTuple
 
 import answers
 from answers import Answer
-from book import Book, Claim
+from book import SUCCESS, Book, Claim
 from cells import Series
 from figures import COLORS, dots, panels, save
 from measured import RULES, SAID, Rule, clean
 from study import command, page, table
+
+from agentcomm.statistics.estimates import REAL, SHARE
 
 
 class Place(NamedTuple):
@@ -106,10 +108,12 @@ def results(book: Book) -> str:
     rows = []
     for place in ENVIRONMENTS:
         known = [book.answer(one, place.digits) for one in (place.random, place.silent, place.told)]
-        found = [book.mean(reached(book, place, rule), place.digits) for rule in RULES]
+        scale, differences = (SHARE, SUCCESS) if place.metric == "success" else (REAL, REAL)
+        found = [book.mean(reached(book, place, rule), place.digits, scale) for rule in RULES]
         before = book.value(untrained(book, place), place.digits)
-        without = book.mean(reached(book, place, variant="control"), place.digits)
-        rows.append([place.title, *known, before, without, *found, book.mean(worth(book, place), place.digits)])
+        without = book.mean(reached(book, place, variant="control"), place.digits, scale)
+        gained = book.mean(worth(book, place), place.digits, differences)
+        rows.append([place.title, *known, before, without, *found, gained])
         rows[-1].append(book.seeds(worth(book, place)))
     header = ("environment", "random", "silent, known", "told, known", "untrained", "no messages, trained")
     return table((*header, "greedy", "sampled", "worth of messages", "teams"), rows)

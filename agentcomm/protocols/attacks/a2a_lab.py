@@ -26,7 +26,7 @@ from a2a.types import (
     StreamResponse,
     Task,
 )
-from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
+from google.protobuf.json_format import MessageToDict
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 

@@ -76,7 +76,6 @@ class Wire:
         self.http, self.url, self.limits = http, url, limits
         self.origin = origin(url)
         self.ends = time.monotonic() + limits.total_seconds
-        self.requests = 0
 
     async def post(
         self,
@@ -112,7 +111,7 @@ class Wire:
             return Answer(problem="not sent: the audit's time is over")
         allowed = min(seconds or self.limits.seconds, left)
         reader = _Reader(self.limits.read_bytes)
-        self.requests += 1
+        self.http.cookies.clear()  # a cookie of one caller is not sent for another
         given = {**headers, **caller.headers, "accept-encoding": "identity"}
         try:
             async with (

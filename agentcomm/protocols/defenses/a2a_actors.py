@@ -9,7 +9,7 @@ from a2a.server.agent_execution import AgentExecutor, RequestContext
 from a2a.server.events import EventQueue
 from a2a.types import AgentCard, SendMessageRequest
 from a2a.utils.errors import InvalidParamsError
-from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
+from google.protobuf.json_format import MessageToDict
 
 from agentcomm.protocols.defenses.actors import FIELD, Actor, ChainVerifier, asked_under
 from agentcomm.protocols.defenses.errors import RefusedError

@@ -10,7 +10,7 @@ from a2a.client import Client, ClientConfig, ClientFactory
 from a2a.server.context import ServerCallContext
 from a2a.types import AgentCard
 from a2a.utils.errors import InvalidRequestError
-from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
+from google.protobuf.json_format import MessageToDict
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route

@@ -15,7 +15,7 @@ from a2a.server.events import Event
 from a2a.server.request_handlers import DefaultRequestHandler
 from a2a.types import AgentCard, Message, SendMessageRequest, Task
 from a2a.utils.errors import InvalidParamsError
-from google.protobuf.json_format import Error, MessageToDict  # type: ignore[import-untyped]
+from google.protobuf.json_format import Error, MessageToDict
 
 from agentcomm.protocols.defenses.a2a_users import Named
 from agentcomm.protocols.defenses.canonical import canonical, digest
