@@ -177,7 +177,7 @@ def interceptor(kind: str, repeats: int = 300) -> float:
 
     from agentcomm.protocols.attacks.a2a_lab import Worker, agent_card, request
     from agentcomm.protocols.defenses.a2a_claims import SignedHandler, SignMessages
-    from agentcomm.protocols.defenses.catalog import DerivedKeys
+    from agentcomm.protocols.defenses.catalog_parts import DerivedKeys
     from agentcomm.protocols.defenses.claims import Signer, Verifier
 
     keys, card, spent = DerivedKeys(kind), agent_card("http://127.0.0.1:1/"), []

@@ -19,7 +19,7 @@ from agentcomm.protocols.attacks.a2a_lab import (
 )
 from agentcomm.protocols.defenses.a2a_claims import SignedHandler
 from agentcomm.protocols.defenses.a2a_server import ProtectedHandler
-from agentcomm.protocols.defenses.catalog import A2A
+from agentcomm.protocols.defenses.catalog_a2a import A2A
 from agentcomm.protocols.defenses.claims import Verifier
 from agentcomm.protocols.defenses.errors import RefusedError
 from agentcomm.protocols.defenses.once import Once

@@ -18,7 +18,7 @@ from agentcomm.protocols.defenses.a2a_actors import CarryChain, ChainedExecutor
 from agentcomm.protocols.defenses.a2a_push import SafePushSender, push_validator, safe_push
 from agentcomm.protocols.defenses.actors import Actor, ChainVerifier, asked_under
 from agentcomm.protocols.defenses.asgi import LimitRequests
-from agentcomm.protocols.defenses.catalog import A2A
+from agentcomm.protocols.defenses.catalog_a2a import A2A
 from agentcomm.protocols.defenses.errors import RefusedError
 from agentcomm.protocols.defenses.keys import PrivateKey
 from agentcomm.protocols.defenses.origins import origin

@@ -16,7 +16,7 @@ from mcp.types.jsonrpc import jsonrpc_message_adapter
 from protocols.servers import Events
 
 from agentcomm.protocols.attacks.mcp_lab import LEGACY, MODERN, MCPParts, calculator, client, result_of, serving
-from agentcomm.protocols.defenses.catalog import MCP
+from agentcomm.protocols.defenses.catalog_mcp import MCP
 from agentcomm.protocols.defenses.errors import RefusedError
 from agentcomm.protocols.defenses.mcp_connections import connected, private_cache
 from agentcomm.protocols.defenses.pins import Versions

@@ -11,7 +11,8 @@ from mcp.server import MCPServer
 from agentcomm.protocols.attacks.mcp_lab import MCPParts, client, result_of, serving
 from agentcomm.protocols.defenses.actors import Actor, ChainVerifier
 from agentcomm.protocols.defenses.approvals import Approvals
-from agentcomm.protocols.defenses.catalog import DerivedKeys, mcp_claims, mcp_once
+from agentcomm.protocols.defenses.catalog_mcp import mcp_claims, mcp_once
+from agentcomm.protocols.defenses.catalog_parts import DerivedKeys
 from agentcomm.protocols.defenses.claims import Verifier
 from agentcomm.protocols.defenses.errors import RefusedError, StoreError
 from agentcomm.protocols.defenses.keys import PrivateKey

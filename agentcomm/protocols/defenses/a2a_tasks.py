@@ -106,7 +106,7 @@ class AgedTaskStore(TaskStore):
 
     async def _forget(self, key: Key) -> None:
         owner, task_id = key
-        _, context = self._resting.pop(key, None) or self._working.pop(key)
+        _, context = self._resting.pop(key) if key in self._resting else self._working.pop(key)
         del self._owned[owner][task_id]
         if not self._owned[owner]:
             del self._owned[owner]
