@@ -216,7 +216,7 @@
 
   state.panels = [panel(0, "left"), panel(1, "right")];
   state.panels.forEach((p) => p.fill(null));
-  const legend = html("ul", { className: "legend" }, ...Draw.legend().map(([picture, words]) => html("li", {}, picture, words)));
+  const legend = html("ul", { className: "legend" }, ...Draw.legend(data).map(([picture, words]) => html("li", {}, picture, words)));
   root.replaceChildren(
     html("div", { className: "panels" }, ...state.panels.map((p) => p.node)),
     html("div", { className: "ctl" }, html("div", { className: "buttons" }, back, play, forward), scrub, clock, speed, scene),
