@@ -61,7 +61,7 @@ class TrainingBar:
             shown.append(f"{row['env_steps_per_second'] / 1000:.1f}k steps/s")
         if "episode_length" in row:
             shown.append(f"length {row['episode_length']:.1f}")
-        if "success" in row:
+        if row.get("success") is not None:
             shown.append(f"success {row['success']:.2f}")
         self.progress.update(self.task, completed=row["env_steps"], note=" ".join(shown))
 

@@ -31,8 +31,8 @@ def cells(rows: list[dict[str, Any]]) -> Table:
             good = [r["metrics"] for r in group if r["status"] != "failed"]
             text = "" if not group else "failed"
             if good:
-                steps, success = (sum(m[k] for m in good) / len(good) for k in (shown, "success"))
-                text = f"{steps:.2f} ({success:.2f})"
+                score, success = (_mean([m.get(k) for m in good]) for k in (shown, "success"))
+                text = f"{score} ({success})" if success else score
             if any(r["status"] == "inconclusive" for r in group):
                 text += " inconclusive"
             cells.append(text)

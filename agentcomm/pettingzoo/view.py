@@ -125,14 +125,15 @@ class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics 
                 self._write(joint[0, number : number + 1], agent, np.asarray(actions[agent]))
         step = self.world.step(torch.as_tensor(joint, device=self.world.device), auto_reset=False)
         agents, left = self.agents, self._present()
-        terminated, truncated, success = bool(step.terminated[0]), bool(step.truncated[0]), bool(step.success[0])
+        terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])
+        told = {"success": bool(step.success[0])} if bool(step.success_known[0]) else {}
         active = self._of(agents, step.active[0].tolist())
         result = (
             self._of(agents, self._seen(step.observation)),
             self._of(agents, step.reward[0].tolist()),
             {agent: terminated or agent not in left for agent in agents},
             dict.fromkeys(agents, truncated),
-            {agent: {"active": active[agent], "success": success} for agent in agents},
+            {agent: {"active": active[agent]} | told for agent in agents},
         )
         self.agents = [] if terminated or truncated else left
         self._links = []
