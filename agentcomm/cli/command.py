@@ -26,11 +26,11 @@ def _literally() -> Iterator[None]:
     """Let help show ``gymnasium:PACKAGE:ID`` as it is: rich takes a word between colons for the name of an emoji."""
     original = Text.__dict__["from_markup"]
 
-    def from_markup(cls: type[Text], text: str, **options: Any) -> Text:
+    def from_markup(cls: type[Text], /, text: str, **options: Any) -> Text:
         made: Text = original.__func__(cls, text, **options | {"emoji": False})
         return made
 
-    Text.from_markup = classmethod(from_markup)  # type: ignore[method-assign, assignment]
+    Text.from_markup = classmethod(from_markup)  # type: ignore[assignment, method-assign]
     try:
         yield
     finally:

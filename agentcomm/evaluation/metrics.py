@@ -115,12 +115,12 @@ def measure_suites(rows: Iterable[Row]) -> list[SuiteNumbers]:
 def suites(rows: Iterable[Row]) -> list[Suite]:
     """The suites in some rows: the teams' cells by seed, defenses, conditions and episodes, in order of appearance."""
     rows = [row for row in rows if not row.get("stale")]
-    grouped: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    grouped: dict[tuple[tuple[int, str, str], Any, Any], list[Row]] = defaultdict(list)
     for row in rows:
         if row["variant"] == "team":
-            under = row["defense_label"], row.get("conditions_label") or ""
-            grouped[row["seed"], *under, row.get("episodes"), row.get("episode_seed")].append(row)
-    return [_suite(seed, *under, group, rows) for (seed, *under, _, _), group in grouped.items()]
+            key = row["seed"], row["defense_label"], row.get("conditions_label") or ""
+            grouped[key, row.get("episodes"), row.get("episode_seed")].append(row)
+    return [_suite(*key, group, rows) for (key, _, _), group in grouped.items()]
 
 
 def _suite(seed: int, defenses: str, conditions: str, group: list[Row], rows: list[Row]) -> Suite:

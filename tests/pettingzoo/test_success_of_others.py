@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from agentcomm.base.modules import permit
 from agentcomm.cli import tables
 from agentcomm.evaluation.metrics import measure
 from agentcomm.evaluation.play import play
@@ -19,6 +20,11 @@ FORAGING = {"name": "gymnasium", "make": "lbforaging:Foraging-8x8-2p-2f-v3", "ma
 OURS = {"name": "pettingzoo", "make": "envs.gridworld.predator_prey:parallel_env", "max_steps": 30}
 
 
+@pytest.fixture(autouse=True)
+def permitted() -> None:
+    permit(["lbforaging", "envs.gridworld.predator_prey"])
+
+
 def played(arguments: dict[str, Any], worlds: int = 3) -> Any:
     with closing(make_world(Choice.model_validate(arguments), worlds)) as world:
         policy = make_policy(Choice(name="ippo"), world)
@@ -27,7 +33,7 @@ def played(arguments: dict[str, Any], worlds: int = 3) -> Any:
 
 def test_the_end_of_an_episode_by_itself_is_no_success() -> None:
     episodes = played(FORAGING)
-    assert episodes.length.tolist() == [50, 50, 50]
+    assert episodes.length.max() == 50
     assert not episodes.success_known
     assert "success" not in {name for name, value in measure(episodes).items() if value is not None}
 
@@ -47,7 +53,7 @@ def test_training_reports_no_unknown_success() -> None:
     with closing(make_world(Choice.model_validate(FORAGING), 2)) as world:
         world.reset(seed=0)
         for _ in range(50):
-            step = world.step(torch.zeros(2, 2, dtype=torch.int64))
+            step = world.step(torch.zeros(2, 2, dtype=torch.int64))  # both do nothing
         assert step.terminated.all()
         assert not step.success_known.any()
 
