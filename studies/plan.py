@@ -12,7 +12,19 @@ from functools import cache
 from typing import Annotated, Any, NamedTuple
 
 import typer
-from scenarios import CARRIED, CLIQUES, COLLISIONS, EIGHT, ORDERED, OTHER_TASKS, PEERS, PRICED, SCENARIOS
+from scenarios import (
+    CARRIED,
+    CLIQUES,
+    COLLISIONS,
+    EIGHT,
+    ELSEWHERE,
+    ORDERED,
+    OTHER_TASKS,
+    PEERS,
+    PRICED,
+    SCENARIOS,
+    WORTH,
+)
 from suite import (
     AGREEMENT,
     CAPTURE,
@@ -48,6 +60,7 @@ WITH_CONTROL = (
     "agreement_9",
     "market",
     *(one.run for one in SCENARIOS[1:]),
+    *ELSEWHERE,
 )
 Conditions = Mapping[str, Any]
 OWN: Conditions = {}
@@ -214,6 +227,7 @@ STUDIES: dict[str, tuple[Grid, ...]] = {
     ),
     "methods": tuple(Grid(run) for run in ("capture", *PEERS.values(), *ORDERED.values())),
     "tasks": tuple(Grid(run) for run in (*OTHER_TASKS, *(one.run for one in SCENARIOS))),
+    "environments": tuple(Grid(run) for run in WORTH),
     "sizes": (
         *(Grid(run) for run in SIZED),
         Grid("cliques_64_embedded", (), (), (OWN, {"environment": CARRIED})),

@@ -129,6 +129,16 @@ ORDERED = {
     "ExpoComm, one peer": "whisper_expocomm_one_peer",
 }
 OTHER_TASKS = ("traffic_easy", "traffic_medium", "traffic_hard", "prey_10", "prey_10_memory", "prey_20")
+# Environments whose teams with and without messages are compared, of this package and of others.
+ELSEWHERE: tuple[str, ...] = (
+    "hallway",
+    "hallway_c",
+    "sensor_consensus",
+    "sensor_consensus_continuous",
+    "cyber_defense",
+)
+ELSEWHERE += ("speaker_listener", "speaker_listener_continuous", "relay", "foraging", "mpe_speaker_listener")
+WORTH = (*ELSEWHERE, "capture", "collisions_16", "agreement_9", "reactor", "market")
 CARRIED = {"members": 128, "copies": 2}  # a team of 64 on the cliques of 128
 HINT = "hint_gate"
 KINDS, PRICES, LOGITS = ("straight-through", "action"), ("0.03", "0.1"), ("3.0", "0.0", "-3.0")

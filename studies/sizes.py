@@ -67,14 +67,16 @@ def claims(book: Book) -> dict[str, Claim]:
     out = {
         "carried": Claim(
             small - large * 0.95,
-            "Teams of 64 that play as 128 reach at least 95% of the reward of teams trained as 128, and {d} more.",
+            "Teams of 64 that play as 128 reach at least 95% of the reward of teams trained as 128: they are {d}"
+            " above that mark.",
             "Teams of 64 that play as 128 reach less than 95% of the reward of teams trained as 128: {d}.",
             "That teams of 64 that play as 128 reach 95% of the reward of teams trained as 128 is not shown: {d}.",
             digits=3,
         ),
         "doubled": Claim(
             five - ten * 0.9,
-            "Teams of five that play as ten reach at least 90% of the return of teams trained as ten, and {d} more.",
+            "Teams of five that play as ten reach at least 90% of the return of teams trained as ten: they are {d}"
+            " above that mark.",
             "Teams of five that play as ten reach less than 90% of the return of teams trained as ten: {d}.",
             "That teams of five that play as ten reach 90% of the return of teams trained as ten is not shown: {d}.",
             digits=3,

@@ -42,6 +42,10 @@ class MessageError(AgentcommError):
     """Bytes that are not a valid message."""
 
 
+class ProtocolError(AgentcommError):
+    """A server of an agent protocol that cannot be reached, or that answers with an error."""
+
+
 class NumberError(AgentcommError):
     """A number that is not finite (NaN or infinite), reported where it arises."""
 

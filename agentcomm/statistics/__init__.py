@@ -6,6 +6,8 @@ scored as zero. Randomness comes from a ``numpy.random.Generator`` that the call
 
 With fewer than ``MIN_SEEDS`` seeds there is no interval: show a dot per seed. With fewer than ``CLAIM_SEEDS`` there is
 no claim in words. No interval covers a kind of outcome that none of the seeds has reached (:func:`unseen_share`).
+
+``scipy.stats`` is imported where it is used: it takes as long as torch, and most commands need none of it.
 """
 
 from agentcomm.statistics.aggregates import (

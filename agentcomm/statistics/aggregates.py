@@ -13,8 +13,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import DegenerateDataWarning, t, trim_mean
-from scipy.stats import bootstrap as scipy_bootstrap
+from scipy.special import stdtrit
 
 from agentcomm.base.errors import StatisticsError
 from agentcomm.statistics.estimates import EQUAL, LEVEL, MIN_SEEDS, SHARE, TOO_FEW, Estimate, at_least, estimate
@@ -29,6 +28,8 @@ DEGENERATE = "the bootstrap is degenerate: too many of the scores are equal"
 
 def iqm(scores: ArrayLike) -> float:
     """Interquartile mean: mean of the middle half of all scores (section 4.3). NaN is left out."""
+    from scipy.stats import trim_mean
+
     values = _finite(scores)
     return float(trim_mean(values, 0.25)) if values.size else math.nan
 
@@ -44,6 +45,8 @@ def optimality_gap(scores: ArrayLike, target: float = 1.0) -> float:
 
 def iqms(values: Array) -> Array:
     """[..., V] -> [...], the interquartile mean of each row; a statistic for :func:`bootstrap`."""
+    from scipy.stats import trim_mean
+
     out: Array = trim_mean(values, 0.25, axis=-1)
     return out
 
@@ -68,6 +71,8 @@ def bootstrap(
     Raises:
         StatisticsError: If scores have more than two axes.
     """
+    from scipy import stats
+
     kept, excluded = _rows(scores)
     seeds = len(kept)
     if not seeds:
@@ -85,8 +90,8 @@ def bootstrap(
     drawn = (np.arange(seeds),) if by == "seed" else tuple(kept.T)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         # scipy warns and returns NaN if too many of the resamples have the same statistic
-        warnings.simplefilter("ignore", DegenerateDataWarning)
-        found = scipy_bootstrap(
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        found = stats.bootstrap(
             drawn, of_seeds if by == "seed" else of_tasks, n_resamples=resamples, batch=1000, method="BCa",
             vectorized=True, confidence_level=LEVEL, rng=rng
         ).confidence_interval  # fmt: skip
@@ -126,7 +131,7 @@ def probability_of_improvement(ours: ArrayLike, theirs: ArrayLike) -> Estimate:
     if not mine + yours:
         return Estimate(value, None, seeds, excluded, EQUAL)
     freedom = (mine + yours) ** 2 / (mine**2 / (n - 1) + yours**2 / (m - 1))
-    half = float(t.ppf(0.5 + LEVEL / 2, freedom)) * math.sqrt(mine + yours)
+    half = float(stdtrit(freedom, 0.5 + LEVEL / 2)) * math.sqrt(mine + yours)
     return Estimate(value, SHARE.around(value, half), seeds, excluded, method="DeLong, t of the logit")
 
 

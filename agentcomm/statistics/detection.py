@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import norm, rankdata
+from scipy.special import ndtri
 
 from agentcomm.base.errors import StatisticsError
 from agentcomm.statistics.estimates import LEVEL, NOTHING_TO_RETAIN, Estimate, retained_fraction
@@ -65,6 +65,8 @@ def auroc(scores: ArrayLike, positive: ArrayLike) -> float:
     Raises:
         StatisticsError: If a class is missing, or a score is NaN.
     """
+    from scipy.stats import rankdata
+
     values, truth = _checked(scores, positive)
     hits = int(truth.sum())
     u = rankdata(values)[truth].sum() - hits * (hits + 1) / 2
@@ -139,7 +141,7 @@ def corrected_count(flagged: tuple[int, int], hits: tuple[int, int], alarms: tup
     if sensitivity <= wrong:
         return Estimate(math.nan, None, 1, reason=NO_DETECTOR)
     value = _cut((flagged[0] / flagged[1] - wrong) / (sensitivity - wrong))
-    z = float(norm.ppf(0.5 + LEVEL / 2))
+    z = float(ndtri(0.5 + LEVEL / 2))
     n, positives, negatives = flagged[1] + z * z, hits[1] + 2, alarms[1] + 2
     p, se, fp = (flagged[0] + z * z / 2) / n, (hits[0] + 1) / positives, (alarms[0] + 1) / negatives
     if se <= fp:

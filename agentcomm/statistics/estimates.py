@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from agentcomm.base.errors import StatisticsError
 
@@ -152,7 +152,7 @@ def estimate(scores: Scores, scale: Scale = REAL) -> Estimate:
         interval = _at_bound(mean, scale, seeds)
         reason, method = (EQUAL, "") if interval is None else ("", "exact binomial")
         return Estimate(mean, interval, seeds, excluded, reason, method)
-    half = float(t.ppf(0.5 + LEVEL / 2, seeds - 1) * kept.std(ddof=1) / math.sqrt(seeds))
+    half = float(stdtrit(seeds - 1, 0.5 + LEVEL / 2) * kept.std(ddof=1) / math.sqrt(seeds))
     method = ("t", "t of the log", "t of the logit")[math.isfinite(scale.low) + math.isfinite(scale.high)]
     return Estimate(mean, scale.around(mean, half), seeds, excluded, method=method)
 
@@ -207,7 +207,7 @@ def ratio(parts: ArrayLike, wholes: ArrayLike) -> Estimate:
         if not (whole * np.sign(g) > negligible).all():
             return Estimate(math.nan, None, seeds, 0, NO_DENOMINATOR)
         return Estimate(a / g, None, seeds, 0, TOO_FEW)
-    (aa, ag), (_, gg) = np.cov(part, whole) / seeds * float(t.ppf(0.5 + LEVEL / 2, seeds - 1)) ** 2
+    (aa, ag), (_, gg) = np.cov(part, whole) / seeds * float(stdtrit(seeds - 1, 0.5 + LEVEL / 2)) ** 2
     if abs(g) <= negligible or g * g <= gg:
         return Estimate(math.nan, None, seeds, 0, NO_DENOMINATOR)
     # The ratios r with (a - r g)^2 <= t^2 var(a - r g): between the roots of a quadratic.

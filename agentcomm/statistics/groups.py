@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from agentcomm.statistics.comparison import Comparison
 from agentcomm.statistics.estimates import EQUAL, LEVEL, MIN_SEEDS, REAL, TOO_FEW, Estimate, Scale
@@ -45,6 +45,6 @@ def compare_groups(
     if not parts.sum() > 0:
         return Comparison(Estimate(difference, None, seeds, excluded, EQUAL), p, seeds)
     freedom = parts.sum() ** 2 / (parts**2 / [x.size - 1, y.size - 1]).sum()
-    half = float(t.ppf(0.5 + LEVEL / 2, freedom) * math.sqrt(parts.sum()))
+    half = float(stdtrit(freedom, 0.5 + LEVEL / 2) * math.sqrt(parts.sum()))
     interval = scale.of_differences.around(difference, half)
     return Comparison(Estimate(difference, interval, seeds, excluded, method="Welch's t"), p, seeds)

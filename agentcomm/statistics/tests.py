@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest, ttest_1samp
 
 from agentcomm.base.errors import StatisticsError
 
@@ -91,6 +90,8 @@ def sign_test(worse: int, better: int, alternative: Literal["two-sided", "greate
         better: Number of pairs that are better.
         alternative: ``greater`` asks only whether worse ones are more frequent.
     """
+    from scipy.stats import binomtest
+
     if worse < 0 or better < 0:
         raise StatisticsError(f"numbers of pairs cannot be negative (got {worse} and {better})")
     return float(binomtest(worse, worse + better, 0.5, alternative).pvalue) if worse + better else 1.0
@@ -122,6 +123,8 @@ def equivalent(differences: ArrayLike, margin: float) -> float:
     Raises:
         StatisticsError: If the margin is not above 0.
     """
+    from scipy.stats import ttest_1samp
+
     if not margin > 0:
         raise StatisticsError(
             f"margin: must be above 0 (got {margin}); give the largest difference that does not matter"

@@ -1,0 +1,1 @@
+"""The protocol A2A, over the package ``a2a-sdk``."""

@@ -1,0 +1,27 @@
+"""Optional packages: an error that says how to install what a protocol needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from agentcomm.base.errors import PluginError
+
+Extra = Literal["a2a", "mcp"]
+
+
+@contextmanager
+def needs(extra: Extra) -> Iterator[None]:
+    """Imports in this block come from an extra.
+
+    Raises:
+        PluginError: If a package is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise PluginError(
+            f"protocol {extra!r} needs the package {error.name!r}, which is not installed;"
+            f" install it with: pip install 'agentcomm[{extra}]'"
+        ) from error

@@ -1,0 +1,1 @@
+"""The protocol MCP, over the package ``mcp``."""
