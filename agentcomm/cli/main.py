@@ -8,6 +8,7 @@ import typer
 
 from agentcomm.base.errors import AgentcommError
 from agentcomm.base.versions import versions
+from agentcomm.cli.audit import audit
 from agentcomm.cli.certify import certify
 from agentcomm.cli.check import check
 from agentcomm.cli.command import Command, Group, UsageError, plain
@@ -20,6 +21,7 @@ from agentcomm.cli.init import init
 from agentcomm.cli.listing import list_
 from agentcomm.cli.messages import messages
 from agentcomm.cli.new import new
+from agentcomm.cli.proxy import proxy
 from agentcomm.cli.report import report
 from agentcomm.cli.rerun import rerun
 from agentcomm.cli.screen import complain
@@ -69,6 +71,8 @@ for _name, _run, _example in (
     ("list", list_, "agentcomm list attacks gradient"),
     ("new", new, "agentcomm new attack flip"),
     ("check", check, "agentcomm check agentcomm_flip:Flip probability=1"),
+    ("proxy", proxy, "agentcomm proxy --protocol a2a --upstream http://127.0.0.1:9000 --attack drop:probability=0.2"),
+    ("audit", audit, "agentcomm audit http://127.0.0.1:9999 --owner-token env:ALICE --stranger-token env:BOB"),
     ("demo", demo, "agentcomm demo --no-show"),
 ):
     app.command(_name, cls=Command, epilog=f"Example: {_example}")(_run)

@@ -10,8 +10,9 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from agentcomm.base import transports
 from agentcomm.cli.completion import plugins, run_folders, words
-from agentcomm.runs.choices import Carrier, TransportConfig
+from agentcomm.runs.choices import TransportConfig
 from agentcomm.runs.conditions import GateControlName, SharedConditions
 
 Root = Annotated[Path, typer.Option(help="Folder that contains the run folders.")]
@@ -102,9 +103,9 @@ CONDITIONS: dict[str, Any] = {
 CONDITIONS["carrier"] = Annotated[
     str | None,
     typer.Option(
-        metavar="|".join(get_args(Carrier)),
+        metavar="|".join(transports.names()),
         help=f"{(TransportConfig.model_fields['carrier'].description or '').capitalize()}. Default: batch.",
-        autocompletion=words(get_args(Carrier)),
+        autocompletion=words(transports.names()),
     ),
 ]
 for _name, _field in SharedConditions.model_fields.items():

@@ -93,3 +93,6 @@ class Transport(State, ABC):
     @abstractmethod
     def reset(self, worlds: Tensor) -> None:
         """Discard the messages in transit in the given worlds ([W] indices)."""
+
+    def close(self) -> None:
+        """End what runs besides this process, such as servers; called once no more messages are sent."""

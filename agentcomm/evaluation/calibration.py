@@ -25,6 +25,7 @@ from agentcomm.contracts.traffic import Links
 from agentcomm.contracts.world import World
 from agentcomm.runs.assembly import make_comms
 from agentcomm.runs.choices import TransportConfig
+from agentcomm.step.comms import Comms
 from agentcomm.step.gates import GateControl
 from agentcomm.step.loop import StepRecord, TeamLoop
 from agentcomm.step.perceive import perceive
@@ -109,16 +110,20 @@ def examples(clean: Clean, episodes: int) -> Examples:
     policy, world = clean.policy, clean.world
     was_training = policy.training
     policy.eval()
+    seed = derive(clean.seed, "calibration")
     try:
-        with closing(type(world)(world.config, episodes, world.device)) as own, torch.no_grad():
-            return _play(own, clean)
+        with (
+            torch.no_grad(),
+            closing(type(world)(world.config, episodes, world.device)) as own,
+            closing(make_comms(own, policy, seed=seed, transport=clean.transport)) as comms,
+        ):
+            return _play(own, comms, clean, seed)
     finally:
         policy.train(was_training)
 
 
-def _play(world: World, clean: Clean) -> Examples:
-    policy, seed = clean.policy, derive(clean.seed, "calibration")
-    comms = make_comms(world, policy, seed=seed, transport=clean.transport)
+def _play(world: World, comms: Comms, clean: Clean, seed: int) -> Examples:
+    policy = clean.policy
 
     def generator(purpose: str) -> torch.Generator:
         return torch.Generator(world.device).manual_seed(derive(seed, purpose))

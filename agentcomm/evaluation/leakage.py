@@ -119,8 +119,10 @@ def intercept(
         raise RunError(f"{run.path} has no trained team of seed {seed}")
     saved = policy_file.load(run.policy("team", seed))
     own = derive(run.config.evaluation.seed, "overhear", seed)
-    with closing(make_world(saved.environment, episodes)) as world:
-        comms = make_comms(world, saved.policy, (attack,), defenses, transport=run.config.transport)
+    with (
+        closing(make_world(saved.environment, episodes)) as world,
+        closing(make_comms(world, saved.policy, (attack,), defenses, transport=run.config.transport)) as comms,
+    ):
         calibrate(comms.network.defenses, Clean(world, saved.policy, run.config.transport, sampled, seed=own))
         generator = torch.Generator(world.device).manual_seed(derive(own, "decisions")) if sampled else None
         return listen(
@@ -252,8 +254,11 @@ def measure_covert_leak(
         transport: Transport of the messages.
     """
     tap = Choice.model_validate({"name": INFER, "node": accomplice})
-    with closing(make_world(saved.environment, episodes)) as world:
-        comms = make_comms(world, saved.policy, (attack, tap), seed=derive(seed, "network"), transport=transport)
+    seeded = derive(seed, "network")
+    with (
+        closing(make_world(saved.environment, episodes)) as world,
+        closing(make_comms(world, saved.policy, (attack, tap), seed=seeded, transport=transport)) as comms,
+    ):
         return _decoded(world, saved.policy, comms, seed)
 
 

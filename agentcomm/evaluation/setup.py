@@ -49,7 +49,7 @@ def load_team(run: Run, cell: Cell) -> SavedPolicy:
 def prepare(
     cell: Cell, saved: SavedPolicy, num_worlds: int, run_as: RunAs = "attack"
 ) -> Iterator[tuple[World, CommPolicy, Comms]]:
-    """The cell's worlds, its policy adapted to them, and its message layer with the adversary; closes the worlds.
+    """The cell's worlds, its policy adapted to them, and its message layer with the adversary; closes all.
 
     Args:
         cell: The cell.
@@ -67,7 +67,8 @@ def prepare(
         attacks = [] if cell.attack is None else [cell.attack.changed({} if run_as == "attack" else {"run_as": run_as})]
         # Seeds of keys and of guards' draws depend on the weights, so that public seeds are not enough to compute them.
         secret = derive(seed, fingerprint(saved.policy))
-        yield world, policy, make_comms(world, policy, attacks, cell.defenses, seed, under.transport, secret)
+        with closing(make_comms(world, policy, attacks, cell.defenses, seed, under.transport, secret)) as comms:
+            yield world, policy, comms
 
 
 def gate_probability(

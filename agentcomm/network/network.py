@@ -18,6 +18,7 @@ from torch import Tensor
 from agentcomm.base.numbers import Numbers
 from agentcomm.base.seeds import derive
 from agentcomm.base.state import DrawingMemory, Memory, State
+from agentcomm.base.transports import find
 from agentcomm.contracts.calibrating import require_calibrated
 from agentcomm.contracts.channel import Channel
 from agentcomm.contracts.codec import Codec
@@ -40,7 +41,7 @@ from agentcomm.network.stages.sending import AttackSenders, Encode, Seal
 from agentcomm.network.stages.stage import Stage
 from agentcomm.network.stages.voting import ChooseSubsets
 from agentcomm.network.stages.wire import AttackWire, Carry, Send
-from agentcomm.network.transports import TRANSPORTS, MakeTransport
+from agentcomm.network.transports import MakeTransport
 from agentcomm.wire.envelope import PLAIN
 from agentcomm.wire.keyring import Keyring
 
@@ -73,7 +74,8 @@ class Network(State):
         numbers: Where the numbers of the present step are noted, to be checked; None to note nothing.
 
     Raises:
-        ValueError: If the transport is unknown, or cannot carry the output of the codec.
+        PluginError: If the transport is unknown.
+        ValueError: If the transport cannot carry the output of the codec.
     """
 
     keeps = ("stages", "memories", "ledger", "transport", "keyring", "prediction")
@@ -109,9 +111,7 @@ class Network(State):
         self.link: Link | None = None
         if channels or any({"delay", "reorder"} & guard.base.threat.powers for guard in guards):
             self.link = Link(channels, team_shape, slot, step_seconds, derive(seed, "channel"))
-        if isinstance(transport, str) and transport not in TRANSPORTS:
-            raise ValueError(f"unknown transport {transport!r}; known: {', '.join(TRANSPORTS)}")
-        make = TRANSPORTS[transport] if isinstance(transport, str) else transport
+        make: MakeTransport = find(transport) if isinstance(transport, str) else transport
         self.transport = make(team_shape, self.keyring, secret)
         partial = numbers is not None and numbers != team_shape.width
         if (codec is not None or partial) and not self.transport.writes_codecs:
@@ -184,6 +184,10 @@ class Network(State):
             memory.reset(worlds)
         self.transport.reset(worlds)
         self.keyring.reset(worlds)
+
+    def close(self) -> None:
+        """End what the transport has started; the network cannot be used afterwards."""
+        self.transport.close()
 
     @torch.no_grad()
     def exchange(

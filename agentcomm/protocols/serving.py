@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 from agentcomm.protocols.carrier import Application
 
@@ -13,13 +14,16 @@ HOST = "127.0.0.1"
 
 
 @asynccontextmanager
-async def serve(make: Callable[[str], Application], host: str = HOST, port: int = 0) -> AsyncIterator[str]:
+async def serve(
+    make: Callable[[str], Application], host: str = HOST, port: int = 0, **options: Any
+) -> AsyncIterator[str]:
     """Serve an application while the block runs.
 
     Args:
         make: Makes the application, given the URL at which it will be served.
         host: Address to bind.
         port: Port to bind; 0 for a free one.
+        options: Further options of ``uvicorn.Config``.
 
     Yields:
         The URL, without a slash at its end.
@@ -34,9 +38,8 @@ async def serve(make: Callable[[str], Application], host: str = HOST, port: int 
 
     with socket.create_server((host, port), backlog=256) as listening:
         url = f"http://{host}:{listening.getsockname()[1]}"
-        config = uvicorn.Config(
-            make(url), log_level="critical", access_log=False, lifespan="auto", timeout_graceful_shutdown=1
-        )
+        defaults: dict[str, Any] = {"log_level": "critical", "access_log": False, "timeout_graceful_shutdown": 1}
+        config = uvicorn.Config(make(url), **(defaults | options))
         server = Server(config)
         running = asyncio.create_task(server.serve(sockets=[listening]))
         try:

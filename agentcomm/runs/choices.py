@@ -7,18 +7,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from agentcomm.base import registry
-from agentcomm.base.errors import ConfigError, PluginError, RequirementError, together
+from agentcomm.base import registry, transports
+from agentcomm.base.errors import ConfigError, PluginError, RequirementError, did_you_mean, together
 from agentcomm.base.fields import Strict
 from agentcomm.base.registry import Axis
 from agentcomm.base.text import shorten
 from agentcomm.base.values import parse_yaml, to_yaml
 
-Carrier = Literal["batch", "objects"]
 # Environments of other packages, which the text NAME:MAKE names by what makes them.
 MADE = ("pettingzoo", "gymnasium")
 # Keys whose value may be a name alone; an override of an argument then gives it the form with arguments.
@@ -151,10 +150,18 @@ class TransportConfig(Strict):
     channels: tuple[Choice, ...] = Field((), description="channels that messages pass, in this order")
     codec: Choice | None = Field(None, description="compresses payloads; none for uncompressed float32 numbers")
     step_seconds: float = Field(0.1, gt=0, description="duration of a step, in seconds")
-    carrier: Carrier = Field(
+    carrier: str = Field(
         "batch",
-        description="messages as tensors of all worlds (batch), or as real envelopes one by one (objects; slow)",
+        description="messages as tensors of all worlds (batch), or as real envelopes one by one: within the process"
+        " (objects; slow), or over servers of a protocol on loopback sockets (a2a, mcp; slower still)",
     )
+
+    @field_validator("carrier")
+    @classmethod
+    def _is_known(cls, carrier: str) -> str:
+        if carrier not in transports.names():
+            raise ValueError(did_you_mean(carrier, transports.names()))
+        return carrier
 
     @field_validator("channels", mode="before")
     @classmethod

@@ -106,3 +106,7 @@ class Comms(State):
         """Reset the given worlds ([W] indices) for new episodes; counters continue."""
         self.adversary.reset(worlds)
         self.network.reset(worlds)
+
+    def close(self) -> None:
+        """End what the network's transport has started."""
+        self.network.close()

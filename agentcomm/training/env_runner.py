@@ -121,6 +121,7 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
             comms = make_comms(world, policy, first.attacks, first.defenses, seed, first.transport)
             sampler = self.sampler = Sampler(world, policy, comms, self.config.settings(), seed, setup)
             undo.callback(lambda: sampler.world.close())  # a schedule may have replaced the first ones
+            undo.callback(lambda: sampler.comms.close())
             self._worlds = undo.pop_all()
         self.callbacks.call("on_environment_created", env=world, env_context=self.config.env_config)
 
@@ -190,8 +191,8 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         settings = self.config.env_config
         choices = RunConfig.model_validate(settings["run"])
         seed = derive(self.seed, "evaluation")
-        comms = make_comms(world, policy, choices.attacks, choices.defenses, seed, choices.transport)
-        played = play(world, policy, comms, derive(run.evaluation.seed, "training"))
+        with closing(make_comms(world, policy, choices.attacks, choices.defenses, seed, choices.transport)) as comms:
+            played = play(world, policy, comms, derive(run.evaluation.seed, "training"))
         found = measure(played)
         steps = int(played.length.sum())
         means = {EPISODE_LEN_MEAN: found["mean_steps"], EPISODE_RETURN_MEAN: found["mean_return"]}

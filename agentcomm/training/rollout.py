@@ -138,6 +138,7 @@ class Sampler(State):
         if self._setup is None:
             raise ValueError(f"topology {self.policy.topology.name!r} has changed its degree: a sampler needs a setup")
         parts = (self._setup.attacks, self._setup.defenses, self.seed, self._setup.transport)
+        self.comms.close()
         self.loop.start_over(make_comms(self.world, self.policy, *parts))
         self.returns.zero_()
 
@@ -156,6 +157,7 @@ class Sampler(State):
         if before is None or replace(now, environment=before.environment) != before:
             # The same attacks, defenses and channels with other arguments: what they remember stays.
             state = self.comms.snapshot()
+            self.comms.close()
             parts = (now.attacks, now.defenses, self.seed, now.transport)
             self.loop.comms = make_comms(self.world, self.policy, *parts)
             self.loop.comms.restore(state)

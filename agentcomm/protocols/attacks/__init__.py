@@ -1,0 +1,1 @@
+"""Attacks on real agent protocols, each with its outcome predicate."""

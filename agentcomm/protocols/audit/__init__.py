@@ -1,0 +1,1 @@
+"""The audit of one's own endpoint: controls, probes, verdicts."""

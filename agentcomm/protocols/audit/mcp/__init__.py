@@ -1,0 +1,1 @@
+"""Probes of MCP over Streamable HTTP."""
