@@ -84,6 +84,7 @@ def test_every_command_explains_itself(tmp_path: Path, command: Command) -> None
         "messages",
         "new",
         "play",
+        "proxy",
         "report",
         "rerun",
         "train",
