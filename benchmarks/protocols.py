@@ -1,8 +1,7 @@
-"""Cost of one request over A2A and MCP: the bare SDKs, our carriers, and every defense, in turn, on loopback sockets.
+"""Cost of one request over A2A and MCP: the bare SDKs and our carriers, in turn, on loopback sockets.
 
-``python -m benchmarks.protocols [ROW ...]`` measures all rows, or some of them. Defenses are those of
-``agentcomm.protocols.defenses.catalog``, in the servers and clients in which attacks are tried on them; each is
-compared with the same server and client without it.
+``python -m benchmarks.protocols [ROW ...]`` measures all rows, or some of them; a row more is one more entry of ``CASES``.
+``benchmarks.protocol_defenses`` measures defenses.
 """
 
 from __future__ import annotations
@@ -27,12 +26,11 @@ from rich.console import Console
 from rich.progress import track
 
 from agentcomm.protocols.carrier import Application, Carrier, Handle, Sender, load
-from agentcomm.protocols.defenses.catalog import DEFENSES
 from agentcomm.protocols.serving import serve
 from agentcomm.wire.encoding import decode, encode
 from agentcomm.wire.envelope import Envelope
 
-ROUNDS, REQUESTS, CLIENTS = 5, 32, 4
+ROUNDS, REQUESTS, CLIENTS = 5, 40, 8
 ENVELOPE = Envelope(
     sent_round=0, sender=1, audience=2, sequence=7, sent_at=3, expiry=9, hops=2, key=1,
     payload=bytes(512), seal=b"s" * 64,
@@ -155,49 +153,12 @@ def carried(make: Callable[[], Carrier], bare: str) -> Case:
     return Case(server, client, bare)
 
 
-def defended(protocol: str, name: str | None) -> Case:
-    """An A2A agent that adds two numbers in a task, or an MCP tool that does, under a defense or none."""
-    from agentcomm.protocols.attacks import a2a_lab, mcp_lab
-
-    def parts() -> Any:
-        made: Any = a2a_lab.A2AParts() if protocol == "a2a" else mcp_lab.MCPParts()
-        for change in DEFENSES[protocol][name] if name else ():  # type: ignore[index]
-            change(made)
-        return made
-
-    @asynccontextmanager
-    async def server() -> AsyncIterator[str]:
-        async with a2a_lab.server(parts()) if protocol == "a2a" else mcp_lab.serving(parts()) as served:
-            yield served.url
-
-    @asynccontextmanager
-    async def client(url: str) -> AsyncIterator[Call]:
-        if protocol == "a2a":
-            async with a2a_lab.client(parts(), url, "alice") as caller:
-
-                async def send() -> None:
-                    assert a2a_lab.result_of(await a2a_lab.send(caller, {"a": 2, "b": 3}))["sum"] == 5
-
-                yield send
-        else:
-            async with mcp_lab.client(parts(), url, "alice") as tools:
-
-                async def call() -> None:
-                    assert mcp_lab.result_of(await tools.call_tool("add", {"a": 2, "b": 3})) == 5
-
-                yield call
-
-    return Case(server, client, f"{protocol}, undefended")
-
-
 CASES: dict[str, Case] = {
     "a2a, bare SDK": carried(BareA2A, "a2a, bare SDK"),
     "a2a, carrier": carried(partial(load, "a2a"), "a2a, bare SDK"),
     "mcp, bare SDK": carried(BareMCP, "mcp, bare SDK"),
     "mcp, carrier": carried(partial(load, "mcp"), "mcp, bare SDK"),
 }
-for _protocol, _named in DEFENSES.items():
-    CASES |= {f"{_protocol}, {name or 'undefended'}": defended(_protocol, name) for name in (None, *_named)}
 
 
 @dataclass(frozen=True)
@@ -287,11 +248,10 @@ requests, cases in turn, on {os.cpu_count()} cores, load average {os.getloadavg(
 
 The bare SDKs send a text of the same length, and do nothing with it. The carriers read and check the envelope at both
 ends and write it again; they carry it as a raw part of an A2A message, and as an argument of an MCP tool. Requests per
-second depend on what else runs on the machine; CPU time per request hardly does. Rows below the carriers are defenses
-(`agentcomm/protocols/defenses/`), one at a time, on an A2A agent that adds two numbers in a task and an MCP tool that
-does; *undefended* is the same without.
+second depend on what else runs on the machine; CPU time per request hardly does.
+Defenses have [a page of their own](protocol_defenses.md).
 
-| | server, ms CPU | client, ms CPU | both | over the row without | requests/s, 1 client | {CLIENTS} clients |
+| | server, ms CPU | client, ms CPU | both | over bare | requests/s, 1 client | {CLIENTS} clients |
 |---|---|---|---|---|---|---|
 {table}
 """

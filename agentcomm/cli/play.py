@@ -14,6 +14,7 @@ from agentcomm.cli.screen import console, say
 from agentcomm.protocols.carrier import PROTOCOLS
 
 DECISIONS = ("greedy", "sampled")
+SUCCESS = {True: "yes", False: "no", None: "unknown"}
 
 
 def play(
@@ -58,7 +59,7 @@ def play(
     def tell(episode: TeamEpisode) -> None:
         same = episode.same(play_in_batch(saved, episode.seed, decisions == "sampled"))
         different.extend([] if same else [episode.seed])
-        row = (episode.seed, episode.length, "yes" if episode.success else "no", f"{episode.total_reward:.3f}")
+        row = (episode.seed, episode.length, SUCCESS[episode.success], f"{episode.total_reward:.3f}")
         table.add_row(*map(str, row), str(episode.messages), "yes" if same else "no")
 
     say(f"Starting {saved.policy.num_agents} agents.")

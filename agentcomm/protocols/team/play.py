@@ -35,7 +35,7 @@ class TeamEpisode:
     Attributes:
         seed: Seed of the episode.
         length: Steps.
-        success: Whether the task's goal was reached.
+        success: Whether the task's goal was reached; None if the environment does not say.
         total_reward: Return, mean over agents.
         actions: [T, N, ...] the actions of all steps.
         messages: Messages between agents that went over the protocol; None in the batch.
@@ -43,7 +43,7 @@ class TeamEpisode:
 
     seed: int
     length: int
-    success: bool
+    success: bool | None
     total_reward: float
     actions: Tensor
     messages: int | None = None
@@ -91,7 +91,8 @@ def play_in_batch(saved: SavedPolicy, seed: int, sampled: bool) -> TeamEpisode:
     assert found.action_by_step is not None
     actions = found.action_by_step[:, 0]
     length = int(found.length[0])
-    return TeamEpisode(seed, length, bool(found.success[0]), float(found.total_reward[0]), actions[:length])
+    success = bool(found.success[0]) if found.success_known else None
+    return TeamEpisode(seed, length, success, float(found.total_reward[0]), actions[:length])
 
 
 def play_in_processes(
@@ -166,7 +167,8 @@ async def _episode(
         observation, joined = step.observation, step.left
         if bool(step.done[0]):
             break
-    return TeamEpisode(seed, int(step.length[0]), bool(step.success[0]), total, torch.stack(actions), messages)
+    success = bool(step.success[0]) if bool(step.success_known[0]) else None
+    return TeamEpisode(seed, int(step.length[0]), success, total, torch.stack(actions), messages)
 
 
 def _turns(world: World, number: int, at: int, observation: Tensor, joined: Tensor) -> list[Turn]:
