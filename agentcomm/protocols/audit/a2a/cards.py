@@ -40,7 +40,7 @@ async def signature(agent: A2AClient) -> AsyncIterator[Found]:
 def _verified(agent: A2AClient, key: str) -> Found:
     from a2a.types import AgentCard
     from a2a.utils.signing import SignatureVerificationError, create_signature_verifier
-    from google.protobuf.json_format import ParseDict, ParseError  # type: ignore[import-untyped]
+    from google.protobuf.json_format import ParseDict, ParseError
 
     algorithms = ["ES256", "ES384", "ES512", "EdDSA", "RS256", "PS256"]
     try:
