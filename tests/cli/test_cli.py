@@ -83,6 +83,8 @@ def test_every_command_explains_itself(tmp_path: Path, command: Command) -> None
         "list",
         "messages",
         "new",
+        "play",
+        "proxy",
         "report",
         "rerun",
         "train",
