@@ -123,7 +123,9 @@ class OnPath(Attack[OnPathConfig]):
         worlds, agents, _ = view.reach.shape
         shape = (worlds, agents, self.injections())
         where = torch.zeros(shape, dtype=torch.bool, device=view.reach.device)
-        fields = {name: torch.full(shape, -1, dtype=torch.int64, device=view.reach.device) for name in FIELDS}
+        fields: dict[str, Any] = {
+            name: torch.full(shape, -1, dtype=torch.int64, device=view.reach.device) for name in FIELDS
+        }
         payload = torch.zeros(*shape, view.width, device=view.reach.device)
         for at in copied:
             slot = int(where[at[0], at[1]].sum())
