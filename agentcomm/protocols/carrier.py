@@ -82,6 +82,7 @@ def load(protocol: str, **parts: Any) -> Carrier:
     if protocol not in PROTOCOLS:
         raise PluginError(f"unknown protocol {protocol!r}; {did_you_mean(protocol, PROTOCOLS)}")
     with needs(protocol):
+        importlib.import_module("uvicorn")
         module = importlib.import_module(f"agentcomm.protocols.{protocol}.carrier")
     carrier: Carrier = module.make(**parts)
     return carrier

@@ -82,6 +82,7 @@ def test_every_command_explains_itself(tmp_path: Path, command: Command) -> None
         "list",
         "messages",
         "new",
+        "play",
         "report",
         "rerun",
         "train",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -92,6 +93,17 @@ def test_nothing_is_left_of_closed_servers(protocol: str) -> None:
 
     with pytest.raises(ProtocolError, match=url):
         asyncio.run(call())
+
+
+@pytest.mark.parametrize(("protocol", "package"), [("a2a", "a2a"), ("mcp", "mcp"), ("mcp", "uvicorn")])
+def test_without_its_packages_a_protocol_says_how_to_install_them(
+    protocol: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith(f"agentcomm.protocols.{protocol}")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(PluginError, match=rf"needs the package '{package}'.*pip install 'agentcomm\[{protocol}\]'"):
+        load(protocol)
 
 
 def test_an_unknown_protocol_and_a_missing_package_are_named() -> None:
