@@ -45,7 +45,7 @@ def evaluate(studies: Sequence[str], jobs: int = JOBS, root: Path = FOLDER, only
         if not (root / grid.run / "config.yaml").exists():
             typer.echo(f"{grid.run} is not trained yet: python studies/train.py --publish {grid.run}")
             continue
-        run = open_run(root / grid.run)
+        run = open_run(root / grid.run, trust=True)  # our own: some name environments of other packages
         if grid.teams:
             run.config = run.config.model_copy(update={"seeds": run.config.seeds[: grid.teams]})
         typer.echo(f"[{done + 1}/{len(grids)}, {time.monotonic() - began:.0f} s] {_named(grid)}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 from a2a.types import AgentCard, GetExtendedAgentCardRequest
-from google.protobuf.json_format import MessageToDict, ParseDict  # type: ignore[import-untyped]
+from google.protobuf.json_format import MessageToDict, ParseDict
 
 from agentcomm.protocols.attacks.a2a_lab import A2AParts, Worker, agent_card, client, result_of, send, server
 from agentcomm.protocols.attacks.base import Outcome, ProtocolAttack

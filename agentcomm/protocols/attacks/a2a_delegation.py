@@ -8,7 +8,7 @@ from a2a.helpers import new_data_part, new_task_from_user_message
 from a2a.server.agent_execution import AgentExecutor, RequestContext
 from a2a.server.events import EventQueue
 from a2a.server.tasks import TaskUpdater
-from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
+from google.protobuf.json_format import MessageToDict
 
 from agentcomm.protocols.attacks.a2a_lab import A2AParts, agent_card, client, result_of, send, server
 from agentcomm.protocols.attacks.base import Outcome, ProtocolAttack
