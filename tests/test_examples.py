@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import re
 import subprocess
@@ -148,3 +149,8 @@ def test_a_foreign_learner_beats_silence(foreign_learner: Any, tmp_path: Path) -
     rows = read_rows(tmp_path / "runs" / "learner" / "cells.jsonl", None, "cells")[0]
     assert rows[0]["metrics"]["mean_return"] > (foreign_learner.SILENT + 8) / 2
     assert rows[0]["references"]["silent"]["mean_return"] < foreign_learner.SILENT + 0.2
+
+
+@pytest.mark.parametrize("protocol", ["a2a", "mcp"])
+def test_the_agent_in_the_documentation_answers(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asyncio.run(documented("carried", monkeypatch).ask(protocol, b"four")) == b"\x01four"

@@ -21,6 +21,7 @@ from agentcomm.cli.init import init
 from agentcomm.cli.listing import list_
 from agentcomm.cli.messages import messages
 from agentcomm.cli.new import new
+from agentcomm.cli.play import play
 from agentcomm.cli.proxy import proxy
 from agentcomm.cli.report import report
 from agentcomm.cli.rerun import rerun
@@ -68,6 +69,7 @@ for _name, _run, _example in (
     ("compare", compare, "agentcomm compare runs/mine runs/other --output compare.html"),
     ("export", export, "agentcomm export runs/mine --format csv --output mine.csv"),
     ("messages", messages, "agentcomm messages runs/mine --episode 3 --attack replay"),
+    ("play", play, "agentcomm play runs/mine --protocol a2a --episodes 2"),
     ("list", list_, "agentcomm list attacks gradient"),
     ("new", new, "agentcomm new attack flip"),
     ("check", check, "agentcomm check agentcomm_flip:Flip probability=1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from agentcomm.protocols.event import MAX_DEPTH, dumped, parsed
@@ -11,6 +12,8 @@ ANY, ANY_DEPTH = "*", ""
 
 def substitute(body: bytes, path: str, find: str | None, to: Any) -> bytes:
     """A JSON body with other values at a path.
+
+    A key at the end of a path that the mapping before does not have is added, unless the path has wildcards.
 
     Args:
         body: The body.
@@ -24,9 +27,11 @@ def substitute(body: bytes, path: str, find: str | None, to: Any) -> bytes:
     data = parsed(body)
     if data is None:
         return body
-    split = path.split(".")
-    steps = tuple(step for step, following in zip(split, [*split[1:], None], strict=True) if step or following != "")
+    named = path.split(".")
+    steps = tuple(step for step, following in pairwise((*named, "end")) if step or following)
     changed = _at(data, steps, find, to, 0)
+    if find is None and not {ANY, ANY_DEPTH} & set(steps):
+        _add(changed, steps, to)
     return body if changed == data else dumped(changed)
 
 
@@ -53,6 +58,18 @@ def _at(value: Any, path: tuple[str, ...], find: str | None, to: Any, depth: int
         ]
     # What is inside comes first: the new value is not searched again.
     return _at(changed, rest, find, to, depth) if step == ANY_DEPTH else changed
+
+
+def _add(value: Any, path: tuple[str, ...], to: Any) -> None:
+    """Set the key at the end of a path in the mapping that the path leads to, if there is one."""
+    *parents, last = path
+    for step in parents:
+        if isinstance(value, list):
+            value = value[int(step)] if step.isdecimal() and int(step) < len(value) else None
+        else:
+            value = value.get(step) if isinstance(value, dict) else None
+    if isinstance(value, dict):
+        value.setdefault(last, to)
 
 
 def error_answer(body: bytes, code: int, message: str) -> bytes:

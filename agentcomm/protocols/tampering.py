@@ -101,7 +101,7 @@ class Payload(Rule):
 
 
 class Edit(Rule):
-    """Changes values of JSON bodies at a path, such as ``params.message.parts.*.text``."""
+    """Changes values of JSON bodies at a path, such as ``params.message.parts.*.text``, or adds a key."""
 
     name = "edit"
     path: str = Field(

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentcomm.base import registry
+from agentcomm.base.errors import PluginError
 from agentcomm.conformance.conversations import Exchange, carry, conversation, heard
 from agentcomm.contracts.shape import TeamShape
 
@@ -120,5 +121,5 @@ def test_what_a_transport_cannot_carry_is_refused() -> None:
     for more in ({"codec": codec}, {"numbers": 1}):
         with pytest.raises(ValueError, match="whole float32 payloads"):
             comms(s, [], [defense("clip", s)], transport="objects", **more)
-    with pytest.raises(ValueError, match="unknown transport 'pigeon'; known: batch, objects"):
+    with pytest.raises(PluginError, match="unknown transport 'pigeon'; known: a2a, batch, mcp, objects"):
         comms(s, transport="pigeon")

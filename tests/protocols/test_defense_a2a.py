@@ -17,7 +17,9 @@ from agentcomm.protocols.attacks.a2a_lab import (
     server,
     task_of,
 )
-from agentcomm.protocols.defenses.catalog import A2A
+from agentcomm.protocols.defenses.a2a_claims import SignedHandler
+from agentcomm.protocols.defenses.a2a_server import ProtectedHandler
+from agentcomm.protocols.defenses.catalog_a2a import A2A
 from agentcomm.protocols.defenses.claims import Verifier
 from agentcomm.protocols.defenses.errors import RefusedError
 from agentcomm.protocols.defenses.once import Once
@@ -193,6 +195,26 @@ def test_stores_that_are_down_refuse_every_message():
                 with pytest.raises(A2AError, match="store of a defense failed"):
                     await send(alice, {"a": 1})
                 assert not running.worker.calls
+
+    asyncio.run(main())
+
+
+def test_signed_and_protected_combine():
+    class Handler(SignedHandler, ProtectedHandler):
+        """Both."""
+
+    async def main():
+        made = parts("claims_hmac")
+        made.handler = Handler
+        async with server(made) as running, client(made, running.url, "alice") as alice:
+            first = task_of(await send(alice, {"a": 2, "b": 3}, message_id="m"))
+            assert task_of(await send(alice, {"a": 2, "b": 3}, message_id="m")).id == first.id
+            assert len(running.worker.calls) == 1
+            with pytest.raises(A2AError, match="unknown context"):
+                await send(alice, {"a": 2, "b": 3}, context_id="chosen")
+            async with client(A2AParts(), running.url, "alice") as bare:
+                with pytest.raises(A2AError, match="not signed"):
+                    await send(bare, {"a": 2, "b": 3})
 
     asyncio.run(main())
 

@@ -14,11 +14,11 @@ from a2a.utils.errors import A2AError
 from a2a.utils.push_url_validator import validate_push_notification_url
 
 from agentcomm.protocols.attacks.a2a_lab import A2AParts, Worker, agent_card, client, request, result_of, send, server
-from agentcomm.protocols.defenses import a2a_actors
 from agentcomm.protocols.defenses.a2a_actors import CarryChain, ChainedExecutor
 from agentcomm.protocols.defenses.a2a_push import SafePushSender, push_validator, safe_push
-from agentcomm.protocols.defenses.actors import Actor, ChainVerifier
-from agentcomm.protocols.defenses.catalog import A2A
+from agentcomm.protocols.defenses.actors import Actor, ChainVerifier, asked_under
+from agentcomm.protocols.defenses.asgi import LimitRequests
+from agentcomm.protocols.defenses.catalog_a2a import A2A
 from agentcomm.protocols.defenses.errors import RefusedError
 from agentcomm.protocols.defenses.keys import PrivateKey
 from agentcomm.protocols.defenses.origins import origin
@@ -175,6 +175,22 @@ def test_silent_stream_cut(name):
     assert time.monotonic() - begin < 60
 
 
+def test_slow_clients_are_let_go():
+    async def main():
+        made = setting(None)
+        made.middleware.append(lambda app: LimitRequests(app, seconds=0.2))
+        async with server(made) as running:
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(running.url.rsplit(":", 1)[1]))
+            writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+            answer = await asyncio.wait_for(reader.read(200), 10)
+            assert answer.startswith(b"HTTP/1.1 408")
+            writer.close()
+            async with client(made, running.url) as caller:
+                assert result_of(await send(caller, {"a": 1, "b": 1})) == {"sum": 2.0}
+
+    asyncio.run(main())
+
+
 class Delegate(AgentExecutor):
     """Passes its work on: to each of ``names`` in turn, until its budget of calls is used up."""
 
@@ -228,7 +244,7 @@ def test_delegation_cycle_with_re_rooting(name, honest):
 
     def rerooted(who):
         """b forgets the chain that it was asked under, and starts one."""
-        a2a_actors._asked_under.set(())
+        asked_under.set(())
         return parts(who)
 
     calls_a, calls_b, answer = asyncio.run(main())

@@ -16,7 +16,7 @@ from mcp.types.jsonrpc import jsonrpc_message_adapter
 from protocols.servers import Events
 
 from agentcomm.protocols.attacks.mcp_lab import LEGACY, MODERN, MCPParts, calculator, client, result_of, serving
-from agentcomm.protocols.defenses.catalog import MCP
+from agentcomm.protocols.defenses.catalog_mcp import MCP
 from agentcomm.protocols.defenses.errors import RefusedError
 from agentcomm.protocols.defenses.mcp_connections import connected, private_cache
 from agentcomm.protocols.defenses.pins import Versions
@@ -299,9 +299,9 @@ def test_private_caches_are_short_and_apart():
         store, key = ShortStore(5, Clock()), CacheKey("tools/list")
         await store.set(key, CacheEntry(CacheableResult.model_construct(), "public", 1e12))
         assert (await store.get(key)).expires_at == 1005
-        assert private_cache("alice").partition != private_cache("bob").partition
-        assert not private_cache("alice").share_public
-        assert private_cache("alice", 0) is None
+        assert private_cache("alice", "u").partition != private_cache("bob", "u").partition
+        assert not private_cache("alice", "u").share_public
+        assert private_cache("alice", "u", 0) is None
 
     asyncio.run(main())
 

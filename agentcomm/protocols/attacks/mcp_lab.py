@@ -144,6 +144,7 @@ async def client(
     url: str,
     user: str = "",
     network: Callable[[Any], Any] | None = None,
+    wire: Callable[[httpx2.AsyncBaseTransport], httpx2.AsyncBaseTransport] | None = None,
     **options: Any,
 ) -> AsyncIterator[Any]:
     """A client of a server on loopback.
@@ -153,9 +154,12 @@ async def client(
         url: URL of the server, without the path ``/mcp``.
         user: Principal, sent as a bearer token; empty for an anonymous caller.
         network: What an attacker on the path makes of the MCP transport below all defenses.
+        wire: What an attacker on the path makes of the HTTP transport below all defenses.
         options: Keyword arguments of ``Client`` that belong to the attack, not to a defense.
     """
     http: httpx2.AsyncBaseTransport = httpx2.AsyncHTTPTransport()
+    if wire is not None:
+        http = wire(http)
     for wrap in parts.http:
         http = wrap(http, user)
     headers = {"Authorization": f"Bearer {user}"} if user else {}

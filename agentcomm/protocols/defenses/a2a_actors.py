@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable
 
 from a2a.client.interceptors import AfterArgs, BeforeArgs, ClientCallInterceptor
 from a2a.server.agent_execution import AgentExecutor, RequestContext
@@ -12,11 +11,8 @@ from a2a.types import AgentCard, SendMessageRequest
 from a2a.utils.errors import InvalidParamsError
 from google.protobuf.json_format import MessageToDict
 
-from agentcomm.protocols.defenses.actors import Actor, ChainVerifier
+from agentcomm.protocols.defenses.actors import FIELD, Actor, ChainVerifier, asked_under
 from agentcomm.protocols.defenses.errors import RefusedError
-
-FIELD = "actorChain"
-_asked_under: ContextVar[Sequence[str]] = ContextVar("asked_under", default=())
 
 
 class CarryChain(ClientCallInterceptor):
@@ -37,8 +33,7 @@ class CarryChain(ClientCallInterceptor):
             return
         request = SendMessageRequest()
         request.CopyFrom(args.input)
-        audience, chain = self._audience(args.agent_card), _asked_under.get()
-        hops = self._actor.extend(chain, audience) if chain else self._actor.start(audience, self._expires())
+        hops = self._actor.carry(self._audience(args.agent_card), self._expires())
         request.message.metadata.update({FIELD: hops})
         args.input = request
 
@@ -66,11 +61,11 @@ class ChainedExecutor(AgentExecutor):
             self._verifier.verify(chain, user.user_name if user.is_authenticated else None)
         except RefusedError as error:
             raise InvalidParamsError(message=str(error)) from error
-        mark = _asked_under.set(tuple(chain))
+        mark = asked_under.set(tuple(chain))
         try:
             await self._inner.execute(context, event_queue)
         finally:
-            _asked_under.reset(mark)
+            asked_under.reset(mark)
 
     async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
         """Cancel."""

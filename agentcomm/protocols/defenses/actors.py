@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Mapping, Sequence
+from contextvars import ContextVar
 
 import msgspec
 
@@ -21,6 +22,10 @@ from agentcomm.protocols.defenses.keys import SignKey, VerifyKey
 from agentcomm.protocols.defenses.store import MemoryStore, Store
 
 DOMAIN = b"agentcomm/actor-chain/1\0"
+FIELD = "actorChain"  # of metadata
+
+asked_under: ContextVar[Sequence[str]] = ContextVar("asked_under", default=())
+"""The chain under which the running request was asked, over whatever protocol; what it asks of others extends it."""
 
 
 class Hop(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
@@ -66,6 +71,11 @@ class Actor:
             raise RefusedError("there is no chain to extend")
         last = _parse(chain[-1])[0]
         return [*chain, self._hop(audience, last.root, last.expires, digest(chain[-1].encode()))]
+
+    def carry(self, audience: str, expires: float) -> list[str]:
+        """The chain for a request to the next actor: the one that this actor was asked under, or a new one."""
+        chain = asked_under.get()
+        return self.extend(chain, audience) if chain else self.start(audience, expires)
 
     def _hop(self, audience: str, root: str, expires: float, before: bytes) -> str:
         body = msgspec.msgpack.encode(Hop(self.name, audience, root, expires, before))

@@ -57,13 +57,15 @@ class ShortStore(InMemoryResponseCacheStore):
         await super().set(key, entry)
 
 
-def private_cache(principal: str, seconds: float = 5.0) -> CacheConfig | None:
+def private_cache(principal: str, url: str, seconds: float = 5.0) -> CacheConfig | None:
     """The ``cache=`` of a client: of one principal, never shared, and healed of a poisoned entry after ``seconds``.
 
     Args:
         principal: Whose cache it is, from a verified credential.
+        url: The server's URL.
         seconds: Longest lifetime of an entry; 0 for no cache.
     """
     if seconds <= 0:
         return None
-    return CacheConfig(store=ShortStore(seconds), partition=principal or "anonymous", share_public=False)
+    store = ShortStore(seconds)
+    return CacheConfig(store=store, partition=principal or "anonymous", target_id=url, share_public=False)

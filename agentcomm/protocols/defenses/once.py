@@ -23,12 +23,13 @@ class Once(Generic[Outcome]):
 
     Args:
         store: Remembers which ids were used. A store that outlasts this process also refuses what an earlier process
-            executed; the outcome is then unknown, and the second arrival is refused.
+            executed; the outcome is then unknown, and the second arrival is refused. By default an owner may keep up 80
+            messages per second; more are refused, because an id that is forgotten early could be replayed.
         seconds: How long an id is remembered; refuse messages older than that by their claims.
     """
 
     def __init__(self, store: Store | None = None, seconds: float = 600.0) -> None:
-        self._store = MemoryStore() if store is None else store
+        self._store = MemoryStore(capacity=200_000, share=50_000) if store is None else store
         self._seconds = seconds
         self._outcomes: dict[tuple[str, str], tuple[bytes, asyncio.Future[Outcome]]] = {}
         self._due: list[tuple[float, str, str]] = []

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.base.errors import RequirementError
+from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.world import World
 from agentcomm.step.perceive import perceive
@@ -35,6 +36,10 @@ def check_local(policy: CommPolicy, world: World) -> None:
     parts: dict[str, Callable[[Tensor], Tensor]] = {"act": policy.act}
     if policy.rounds - policy.autoregressive > 0:
         parts["speak"] = lambda state: policy.speak(state, 0)
+        said = policy.speak(hidden, 0)
+        source = policy.topology.graph(None, 1).source
+        inbox = Inbox(said, source, torch.ones_like(source, dtype=torch.bool), source)
+        parts["hear"] = lambda state: policy.hear(state, inbox, 0)
     if policy.gate is not None:
         parts["listen"] = lambda state: policy.listen(state).unsqueeze(-1)
     for name, part in parts.items():
