@@ -32,9 +32,10 @@ async def serve(tasks: int) -> None:
     from a2a.server.tasks import InMemoryTaskStore
 
     from agentcomm.protocols.attacks.a2a_lab import A2AParts, Worker, server
-    from agentcomm.protocols.defenses.a2a_server import ProtectedHandler, protect
+    from agentcomm.protocols.defenses.a2a_server import ProtectedHandler
     from agentcomm.protocols.defenses.a2a_tasks import AgedTaskStore
     from agentcomm.protocols.defenses.a2a_users import BearerUsers
+    from agentcomm.protocols.defenses.asgi import protect
     from agentcomm.protocols.defenses.limits import Quota
     from agentcomm.protocols.defenses.once import Once
 

@@ -11,12 +11,16 @@ from a2a.types import AgentCapabilities, AgentCard, AgentInterface, AgentSkill, 
 from mcp.server import MCPServer
 from starlette.applications import Starlette
 
-from agentcomm.protocols.defenses.a2a_cards import connect
-from agentcomm.protocols.defenses.a2a_server import ProtectedHandler, protect
-from agentcomm.protocols.defenses.a2a_streams import complete
-from agentcomm.protocols.defenses.a2a_users import BearerUsers
-from agentcomm.protocols.defenses.mcp_server import protect_mcp, protected_client
-from agentcomm.protocols.defenses.pins import Pins
+from agentcomm.protocols.defenses import (
+    BearerUsers,
+    Pins,
+    ProtectedHandler,
+    complete,
+    connect,
+    protect,
+    protect_mcp,
+    protected_client,
+)
 from agentcomm.protocols.serving import serve
 
 TOKENS = {"a-long-random-token": "alice"}

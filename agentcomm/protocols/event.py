@@ -31,7 +31,7 @@ class Event:
             ``response``, or ``stream`` for an event of a streamed response.
         method: JSON-RPC method of the call that it belongs to; ``GET`` for a card that is fetched, empty if unknown.
         body: Its content as bytes, without the framing of a stream.
-        number: Its place among the events seen there, from 0.
+        number: Its place among the events of its direction that were seen there, from 0.
     """
 
     protocol: Protocol

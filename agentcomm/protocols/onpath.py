@@ -34,6 +34,7 @@ class OnPath:
     ) -> None:
         self.protocol, self.tampering = protocol, tampering
         self.done: Counter[str] = Counter()
+        self._numbers: Counter[str] = Counter()
         self._record = record
 
     def meet(
@@ -52,7 +53,8 @@ class OnPath:
             Events to pass on, each with the seconds to wait before.
         """
         kind = kind_of(direction, method, path, streamed)
-        event = Event(self.protocol, direction, kind, method, body, self.done["seen"])
+        event = Event(self.protocol, direction, kind, method, body, self._numbers[direction])
+        self._numbers[direction] += 1
         self.done["seen"] += 1
         passed = self.tampering(event)
         if actions := _actions(event, passed):

@@ -38,7 +38,9 @@ class Rule(Strict):
     kind: Kind | None = Field(None, description="only events of this kind")
     method: str | None = Field(None, description="only events of calls of this JSON-RPC method")
     contains: str | None = Field(None, description="only events whose body contains this text")
-    start: int = Field(0, ge=0, description="number of the first attacked event")
+    start: int = Field(
+        0, ge=0, description="number of the first attacked event; requests and responses are numbered from 0"
+    )
     stop: int | None = Field(None, ge=1, description="number of the first event that is not attacked any more")
 
     def applies(self, event: Event) -> bool:
@@ -170,7 +172,7 @@ class Tampering:
         """
         passed: list[Delayed] = [(0.0, event)]
         for index, rule in enumerate(self.rules):
-            luck = random.Random(f"{self.seed}/{event.number}/{index}").random()
+            luck = random.Random(f"{self.seed}/{event.direction}/{event.number}/{index}").random()
             if luck >= rule.probability:
                 continue
             passed = [

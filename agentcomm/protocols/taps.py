@@ -1,4 +1,4 @@
-"""The attacker in the process: around the HTTP transport of an A2A client, or around the transport of an MCP client."""
+"""The attacker in the process: around the HTTP transport of a client, or around the transport of an MCP client."""
 
 from __future__ import annotations
 
@@ -6,70 +6,89 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from types import ModuleType
 from typing import Any
 
 import anyio
-import httpx
 from pydantic import ValidationError
 
 from agentcomm.protocols.event import Direction, method_of
 from agentcomm.protocols.onpath import OnPath
-from agentcomm.protocols.streams import Cutter
+from agentcomm.protocols.streams import Cutter, Frame
 
 MAX_WAITING = 64  # messages of MCP between two streams, and calls whose answers are awaited
 LOST_SECONDS = 3600.0  # that a client waits for something that was dropped, if it has no timeout of its own
 
 
-class TamperedTransport(httpx.AsyncBaseTransport):
-    """An HTTP transport with an attacker on it, for ``httpx.AsyncClient(transport=...)``.
+def tampered_http(http: ModuleType, inner: Any, attacker: OnPath) -> Any:
+    """An HTTP transport with an attacker on it, for ``AsyncClient(transport=...)``.
 
-    Something that is dropped raises ``httpx.ReadTimeout`` after the client's own timeout for reading.
+    Something that is dropped raises ``ReadTimeout`` after the client's own timeout for reading.
 
     Args:
+        http: ``httpx``, which the A2A SDK uses, or ``httpx2``, which the MCP SDK uses.
         inner: The transport below.
         attacker: The attacker.
     """
+    return type("TamperedTransport", (_Transport, http.AsyncBaseTransport), {})(http, inner, attacker)
 
-    def __init__(self, inner: httpx.AsyncBaseTransport, attacker: OnPath) -> None:
-        self._inner, self._attacker = inner, attacker
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+class _Transport:
+    """The methods of the transport, for both libraries."""
+
+    def __init__(self, http: Any, inner: Any, attacker: OnPath) -> None:
+        self._http, self._inner, self._attacker = http, inner, attacker
+
+    async def handle_async_request(self, request: Any) -> Any:
         """Pass a request on, and its answer back."""
         body = await request.aread()
         method, path = method_of(body) or request.method, request.url.path
         passed = self._attacker.meet("request", method, body, path)
         for seconds, event in passed[1:]:
             await asyncio.sleep(seconds)
-            copy = await self._inner.handle_async_request(_with_body(request, event.body))
+            copy = await self._inner.handle_async_request(self._with_body(request, event.body))
             await copy.aread()
             await copy.aclose()
         if not passed:
-            await _lose(request)
+            await self._lose(request)
         seconds, event = passed[0]
         await asyncio.sleep(seconds)
-        response = await self._inner.handle_async_request(_with_body(request, event.body))
+        response = await self._inner.handle_async_request(self._with_body(request, event.body))
         headers = [(k, v) for k, v in response.headers.raw if k.lower() not in (b"content-length", b"content-encoding")]
         if response.headers.get("content-type", "").startswith("text/event-stream"):
-            stream = _TamperedStream(response, self._attacker, method, path)
-            return httpx.Response(response.status_code, headers=headers, stream=stream, request=request)
+            kind = type("TamperedStream", (_Stream, self._http.AsyncByteStream), {})
+            stream = kind(response, self._attacker, method, path)
+            return self._http.Response(response.status_code, headers=headers, stream=stream, request=request)
         content = await response.aread()
         await response.aclose()
         passed = self._attacker.meet("response", method, content, path)
         if not passed:
-            await _lose(request)
+            await self._lose(request)
         seconds, event = passed[0]
         await asyncio.sleep(seconds)
-        return httpx.Response(response.status_code, headers=headers, content=event.body, request=request)
+        return self._http.Response(response.status_code, headers=headers, content=event.body, request=request)
 
     async def aclose(self) -> None:
         """Close the transport below."""
         await self._inner.aclose()
 
+    def _with_body(self, request: Any, body: bytes) -> Any:
+        headers = [(k, v) for k, v in request.headers.raw if k.lower() not in (b"content-length", b"accept-encoding")]
+        return self._http.Request(
+            request.method, request.url, headers=headers, content=body, extensions=request.extensions
+        )
 
-class _TamperedStream(httpx.AsyncByteStream):
+    async def _lose(self, request: Any) -> None:
+        """Wait as a client waits whose packets are lost."""
+        seconds = request.extensions.get("timeout", {}).get("read") or LOST_SECONDS
+        await asyncio.sleep(min(seconds, LOST_SECONDS))
+        raise self._http.ReadTimeout("dropped on purpose", request=request)
+
+
+class _Stream:
     """The events of a response that are passed on."""
 
-    def __init__(self, response: httpx.Response, attacker: OnPath, method: str, path: str) -> None:
+    def __init__(self, response: Any, attacker: OnPath, method: str, path: str) -> None:
         self._response, self._attacker = response, attacker
         self._method, self._path = method, path
 
@@ -77,31 +96,24 @@ class _TamperedStream(httpx.AsyncByteStream):
         cutter = Cutter()
         async for chunk in self._response.aiter_bytes():
             for frame in cutter.feed(chunk):
-                data = frame.data
-                if not data:
-                    yield frame.raw
-                    continue
-                for seconds, event in self._attacker.meet("response", self._method, data, self._path, streamed=True):
-                    await asyncio.sleep(seconds)
-                    yield frame.raw if event.body == data else frame.with_data(event.body).raw
+                async for raw in self._passed(frame):
+                    yield raw
         for frame in cutter.rest():
+            async for raw in self._passed(frame):
+                yield raw
+
+    async def _passed(self, frame: Frame) -> AsyncIterator[bytes]:
+        data = frame.data
+        if not data:  # a comment, or what primes a stream that can be resumed
             yield frame.raw
+            return
+        for seconds, event in self._attacker.meet("response", self._method, data, self._path, streamed=True):
+            await asyncio.sleep(seconds)
+            yield frame.raw if event.body == data else frame.with_data(event.body).raw
 
     async def aclose(self) -> None:
         """Close the response below."""
         await self._response.aclose()
-
-
-def _with_body(request: httpx.Request, body: bytes) -> httpx.Request:
-    headers = [(k, v) for k, v in request.headers.raw if k.lower() not in (b"content-length", b"accept-encoding")]
-    return httpx.Request(request.method, request.url, headers=headers, content=body, extensions=request.extensions)
-
-
-async def _lose(request: httpx.Request) -> None:
-    """Wait as a client waits whose packets are lost."""
-    seconds = request.extensions.get("timeout", {}).get("read") or LOST_SECONDS
-    await asyncio.sleep(min(seconds, LOST_SECONDS))
-    raise httpx.ReadTimeout("dropped on purpose", request=request)
 
 
 def tampered(transport: Any, attacker: OnPath) -> AbstractAsyncContextManager[Any]:

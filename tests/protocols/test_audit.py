@@ -15,6 +15,7 @@ from a2a.types import AgentCard
 from a2a.utils.push_url_validator import validate_push_notification_url
 from servers import Events, a2a_server, mcp_server, mcp_tools, serve
 from test_facts_a2a_cards import OTHER, PEM, signed
+from test_facts_mcp import DenyDiscovery
 
 from agentcomm.protocols.audit.mcp.client import KEY
 from agentcomm.protocols.audit.run import audit
@@ -220,6 +221,18 @@ def test_the_example_is_what_the_page_says() -> None:
         assert INCONCLUSIVE not in rows.values()
     all_ = {"a2a-owner-open", "a2a-context", "a2a-anonymous", "a2a-replay", "a2a-size", "a2a-browser"}
     assert failing == {"bare": all_, "protected": {"a2a-anonymous"}}
+
+
+def test_servers_of_the_older_version_are_asked_in_sessions() -> None:
+    """A request of a version that the server does not speak would be refused whatever is in it."""
+    with mcp_server(
+        middleware=DenyDiscovery, event_store=Events(), host="0.0.0.0", max_request_body_size=20 << 20
+    ) as server:
+        rows = verdicts(audit(Target(server.url)))
+    assert rows["mcp-size", "8 MiB"] == FAIL
+    assert of(rows, "mcp-resumption") == {FAIL}
+    assert of(rows, "mcp-batch") == of(rows, "mcp-depth") == {PASS}
+    assert of(rows, "mcp-version") == {SKIPPED}
 
 
 def test_a_counter_shows_replays() -> None:

@@ -1,12 +1,16 @@
 """Cores of defenses, against attackers who know them."""
 
 import asyncio
+import subprocess
+import sys
 import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agentcomm.base.errors import PluginError
+from agentcomm.protocols import defenses
 from agentcomm.protocols.defenses.actors import Actor, ChainVerifier
 from agentcomm.protocols.defenses.addresses import is_public, pin
 from agentcomm.protocols.defenses.approvals import Approvals
@@ -321,3 +325,23 @@ def test_depth_cannot_be_laundered():
             receiver("a").verify(user.start("a", expires))
     with pytest.raises(StoreError):
         receiver("a", store=Down()).verify(one)
+
+
+def test_public_names_are_found_and_load_no_sdk_before_they_are_asked_for():
+    for name in defenses._MODULES:
+        assert getattr(defenses, name).__name__ == name
+    with pytest.raises(AttributeError):
+        _ = defenses.nothing
+    code = (
+        "import sys; from agentcomm.protocols.defenses import Pins, protect; print({'a2a', 'mcp'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_a_missing_sdk_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "a2a", None)
+    monkeypatch.delitem(sys.modules, "agentcomm.protocols.defenses.a2a_users", raising=False)
+    for name in [name for name in sys.modules if name.startswith("a2a.")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(PluginError, match=r"agentcomm\[a2a\]"):
+        _ = defenses.BearerUsers

@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+import httpx2
 import pytest
 from mcp import MCPError
 from mcp.client.streamable_http import streamable_http_client
@@ -11,6 +12,7 @@ from mcp.server import MCPServer
 from agentcomm.protocols.attacks.mcp_lab import MCPParts, client, result_of, serving
 from agentcomm.protocols.defenses.actors import Actor, ChainVerifier
 from agentcomm.protocols.defenses.approvals import Approvals
+from agentcomm.protocols.defenses.catalog import DEFENSES
 from agentcomm.protocols.defenses.catalog_mcp import mcp_claims, mcp_once
 from agentcomm.protocols.defenses.catalog_parts import DerivedKeys
 from agentcomm.protocols.defenses.claims import Verifier
@@ -44,6 +46,44 @@ def test_stores_that_are_down_refuse(name):
                 with pytest.raises(MCPError, match="store of a defense failed"):
                     await alice.call_tool("add", {"a": 1, "b": 1})
             assert not running.calls
+
+    asyncio.run(main())
+
+
+class EditAnswers(httpx2.AsyncBaseTransport):
+    """The network of an attacker who changes what the server answers, or repeats an earlier answer."""
+
+    def __init__(self, inner, again):
+        self.inner, self.again, self.last = inner, again, None
+
+    async def handle_async_request(self, request):
+        answer = await self.inner.handle_async_request(request)
+        content = await answer.aread()
+        headers = {name: value for name, value in answer.headers.items() if name != "content-length"}
+        if self.again and self.last is not None and b"tools/call" in request.content:
+            headers, content = self.last
+        elif b"tools/call" in request.content:
+            self.last = (headers, content)
+            content = content if self.again else content.replace(b"5", b"6")
+        return httpx2.Response(answer.status_code, headers=headers, content=content)
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("name", [None, "signed_answers"])
+def test_answers_edited_or_repeated_on_the_path(name, again):
+    async def main():
+        made = MCPParts(app_options={"json_response": True}, client_options={"mode": "2026-07-28", "cache": None})
+        for defend in DEFENSES["mcp"][name] if name else ():
+            defend(made)
+        made.http.insert(0, lambda inner, user: EditAnswers(inner, again))
+        async with serving(made) as running, client(made, running.url, "alice") as alice:
+            if again:
+                assert result_of(await alice.call_tool("add", {"a": 2, "b": 3})) == 5
+            if name:
+                with pytest.raises(MCPError, match="Server returned an error response"):
+                    await alice.call_tool("add", {"a": 2, "b": 3})
+            elif not again:
+                assert "6" in (await alice.call_tool("add", {"a": 2, "b": 3})).content[0].text
 
     asyncio.run(main())
 

@@ -13,7 +13,7 @@ from agentcomm.protocols.attacks.base import Outcome, ProtocolAttack
 from agentcomm.protocols.attacks.trying import tried
 from agentcomm.protocols.onpath import OnPath
 from agentcomm.protocols.tampering import read_rules
-from agentcomm.protocols.taps import TamperedTransport
+from agentcomm.protocols.taps import tampered_http
 
 MAX_SEEN = 100
 
@@ -37,9 +37,9 @@ class Recorder(httpx.AsyncBaseTransport):
         await self.inner.aclose()
 
 
-def on_path(*rules: str) -> Callable[[httpx.AsyncBaseTransport], TamperedTransport]:
+def on_path(*rules: str) -> Callable[[httpx.AsyncBaseTransport], httpx.AsyncBaseTransport]:
     """An attacker around a client's transport; rules as of ``agentcomm proxy --attack``."""
-    return lambda inner: TamperedTransport(inner, OnPath("a2a", read_rules(rules)))
+    return lambda inner: tampered_http(httpx, inner, OnPath("a2a", read_rules(rules)))
 
 
 class Replay(ProtocolAttack[A2AParts]):

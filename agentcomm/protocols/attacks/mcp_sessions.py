@@ -12,7 +12,7 @@ from mcp.server.streamable_http import EventCallback, EventMessage, EventStore
 from mcp.types import JSONRPCMessage
 
 from agentcomm.protocols.attacks.base import Outcome, ProtocolAttack
-from agentcomm.protocols.attacks.mcp_lab import LEGACY, MODERN, MCPParts, client, result_of, serving
+from agentcomm.protocols.attacks.mcp_lab import LEGACY, MODERN, TIMEOUT, MCPParts, client, result_of, serving
 from agentcomm.protocols.attacks.mcp_wire import Recorder
 from agentcomm.protocols.attacks.trying import tried
 
@@ -98,7 +98,7 @@ class ResumptionLeak(ProtocolAttack[MCPParts]):
 
     async def attempt(self, parts: MCPParts) -> Outcome:
         """Let bob and alice call tools, and bob resume."""
-        async with serving(parts) as target, httpx2.AsyncClient(timeout=1.0) as bob:
+        async with serving(parts) as target, httpx2.AsyncClient(timeout=TIMEOUT) as bob:
             url = f"{target.url}/mcp"
             start = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "bob", "version": "0"}}
             hello = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": start}
@@ -123,7 +123,7 @@ async def _resumed(caller: httpx2.AsyncClient, url: str, headers: dict[str, str]
     """What a resumed stream gives within a second."""
     text = b""
     with contextlib.suppress(httpx2.HTTPError):
-        async with caller.stream("GET", url, headers=headers) as answer:
+        async with caller.stream("GET", url, headers=headers, timeout=1.0) as answer:
             async for chunk in answer.aiter_raw():
                 text += chunk
                 if str(SECRET).encode() in text:

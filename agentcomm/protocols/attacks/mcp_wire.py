@@ -12,7 +12,7 @@ from agentcomm.protocols.attacks.mcp_lab import LEGACY, MODERN, MCPParts, client
 from agentcomm.protocols.attacks.trying import Tried, tried
 from agentcomm.protocols.onpath import OnPath
 from agentcomm.protocols.tampering import Tampering, read_rules
-from agentcomm.protocols.taps import tampered
+from agentcomm.protocols.taps import tampered_http
 
 MAX_SEEN = 100
 POISON = "POISONED"
@@ -38,9 +38,9 @@ class Recorder(httpx2.AsyncBaseTransport):
         await self.inner.aclose()
 
 
-def on_path(attacker: OnPath) -> Callable[[Any], Any]:
-    """An attacker around a client's transport."""
-    return lambda transport: tampered(transport, attacker)
+def on_path(attacker: OnPath) -> Callable[[httpx2.AsyncBaseTransport], httpx2.AsyncBaseTransport]:
+    """An attacker around a client's HTTP transport."""
+    return lambda inner: tampered_http(httpx2, inner, attacker)
 
 
 async def added(parts: MCPParts, url: str, **options: Any) -> Tried:
@@ -94,8 +94,8 @@ class _Edited(ProtocolAttack[MCPParts]):
         """Call the tool without and with the attacker on the path."""
         async with serving(parts) as target:
             plain = await added(parts, target.url)
-            network = on_path(OnPath("mcp", read_rules([self.rule])))
-            edited = await added(parts, target.url, network=network)
+            wire = on_path(OnPath("mcp", read_rules([self.rule])))
+            edited = await added(parts, target.url, wire=wire)
             inputs = [a for a, _ in target.calls]
         answer = edited.value[1] if edited.worked else None
         honest = plain.worked and plain.value[1] == 5
@@ -154,13 +154,14 @@ class CachePoisoning(ProtocolAttack[MCPParts]):
         async def lists(**options: Any) -> list[str]:
             async with client(parts, target.url, "alice", **options) as caller:
                 first = await tried(caller.list_tools())
-                attacker.tampering = Tampering()
+                if options:
+                    attacker.tampering = Tampering()
                 second = await caller.list_tools()
                 return [got.tools[0].description or "" for got in (*([first.value] if first.worked else []), second)]
 
         async with serving(parts) as target:
-            attacked = await tried(lists(network=on_path(attacker)))
-            plain = await tried(lists())
+            plain = await tried(lists())  # the first contact is honest
+            attacked = await tried(lists(wire=on_path(attacker)))
         poisoned = attacked.worked and attacked.value[-1] == POISON
         honest = plain.worked and POISON not in plain.value
         evidence = {"lists": attacked.value, "attacked": attacked.word, "honest": plain.word}
@@ -183,7 +184,7 @@ class Downgrade(ProtocolAttack[MCPParts]):
         attacker = OnPath("mcp", read_rules(["refuse:method=server/discover"]))
         async with serving(parts) as target:
             plain = await added(parts, target.url)
-            attacked = await added(parts, target.url, network=on_path(attacker))
+            attacked = await added(parts, target.url, wire=on_path(attacker))
         succeeded = attacked.worked and attacked.value[0] == LEGACY
         honest = plain.worked and plain.value == (MODERN, 5)
         evidence = {"version": attacked.value[0] if attacked.worked else None, "attacked": attacked.word}

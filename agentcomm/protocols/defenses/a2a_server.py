@@ -1,4 +1,4 @@
-"""A protected A2A server in two lines: a handler instead of ``DefaultRequestHandler``, and a wrapper around the app.
+"""A protected A2A server: a handler instead of ``DefaultRequestHandler``; :func:`.asgi.protect` goes around the app.
 
 ``handler = ProtectedHandler(agent_executor=..., task_store=..., agent_card=card)``
 ``app = protect(Starlette(routes=...), hosts=("agent.example",))``
@@ -9,17 +9,13 @@ Callers must be authenticated for owners to mean anything: add ``context_builder
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
-from agentcomm.protocols.carrier import Application
 from agentcomm.protocols.defenses.a2a_cards import authenticated_only
 from agentcomm.protocols.defenses.a2a_contexts import OwnedContexts
 from agentcomm.protocols.defenses.a2a_once import OnceHandler
 from agentcomm.protocols.defenses.a2a_push import push_validator
 from agentcomm.protocols.defenses.a2a_tasks import AgedHandler
-from agentcomm.protocols.defenses.asgi import LOCAL, CheckOrigin, LimitRequests
-from agentcomm.protocols.defenses.limits import Quota
 
 
 class ProtectedHandler(OnceHandler, AgedHandler):
@@ -38,23 +34,3 @@ class ProtectedHandler(OnceHandler, AgedHandler):
         options.setdefault("extended_card_modifier", authenticated_only)
         options.setdefault("push_url_validator", push_validator())
         super().__init__(**options)
-
-
-def protect(
-    app: Application,
-    hosts: Collection[str] = LOCAL,
-    origins: Collection[str] = (),
-    max_body: int = 1 << 20,
-    quota: Quota | None = None,
-) -> Application:
-    """An A2A or MCP application with limits and the checks against browsers in front of it.
-
-    Args:
-        app: The application.
-        hosts: Names under which it is reached.
-        origins: Origins of web pages that may call it.
-        max_body: Bytes of one request.
-        quota: Rate and number of requests of one caller; :class:`Quota`'s defaults if None.
-    """
-    limited = LimitRequests(app, max_body, quota=Quota() if quota is None else quota)
-    return CheckOrigin(limited, hosts, origins)

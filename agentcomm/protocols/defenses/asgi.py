@@ -183,3 +183,23 @@ class CheckOrigin:
         media = (header(scope, b"content-type") or "").partition(";")[0].strip().lower()
         if scope["method"] in ("POST", "PUT", "PATCH") and media not in self._types:
             raise Refusal(415, f"the content type must be one of {', '.join(self._types)}")
+
+
+def protect(
+    app: Application,
+    hosts: Collection[str] = LOCAL,
+    origins: Collection[str] = (),
+    max_body: int = 1 << 20,
+    quota: Quota | None = None,
+) -> Application:
+    """An A2A or MCP application with limits and the checks against browsers in front of it.
+
+    Args:
+        app: The application.
+        hosts: Names under which it is reached.
+        origins: Origins of web pages that may call it.
+        max_body: Bytes of one request.
+        quota: Rate and number of requests of one caller; :class:`Quota`'s defaults if None.
+    """
+    limited = LimitRequests(app, max_body, quota=Quota() if quota is None else quota)
+    return CheckOrigin(limited, hosts, origins)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agentcomm.protocols.attacks.a2a_lab import A2AParts
-from agentcomm.protocols.defenses.catalog_parts import NAME, DerivedKeys, browsers, limits
+from agentcomm.protocols.defenses.catalog_parts import NAME, DerivedKeys, browsers, limits, sign_answers
 from agentcomm.protocols.defenses.keys import PrivateKey
 
 
@@ -161,6 +161,7 @@ A2A: dict[str, list[Callable[[A2AParts], None]]] = {
     "claims_hmac": [a2a_owners, a2a_claims("hmac")],
     "claims_ed25519": [a2a_owners, a2a_claims("ed25519")],
     "http_signatures": [a2a_signatures],
+    "signed_answers": [sign_answers],
     "once": [a2a_owners, a2a_once],
     "contexts": [a2a_owners, a2a_contexts],
     "timeouts": [a2a_timeouts],

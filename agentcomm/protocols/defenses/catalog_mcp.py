@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agentcomm.protocols.attacks.mcp_lab import MCPParts
-from agentcomm.protocols.defenses.catalog_parts import NAME, DerivedKeys, browsers, limits
+from agentcomm.protocols.defenses.catalog_parts import NAME, DerivedKeys, browsers, limits, sign_answers
 
 
 def mcp_tokens(parts: MCPParts) -> None:
@@ -38,6 +38,11 @@ def mcp_claims(kind: str) -> Callable[[MCPParts], None]:
         parts.transports.append(lambda transport, user: signed(transport, Signer(user or "?", keys[user]), NAME))
 
     return defend
+
+
+def mcp_json(parts: MCPParts) -> None:
+    """Answers in JSON instead of streams, which are not signed."""
+    parts.app_options["json_response"] = True
 
 
 def mcp_once(parts: MCPParts) -> None:
@@ -132,6 +137,7 @@ MCP: dict[str, list[Callable[[MCPParts], None]]] = {
     "claims_hmac": [mcp_claims("hmac")],
     "claims_ed25519": [mcp_claims("ed25519")],
     "http_signatures": [mcp_signatures],
+    "signed_answers": [sign_answers, mcp_json],
     "once": [mcp_once],
     "approvals": [mcp_approvals],
     "pins": [mcp_pins],

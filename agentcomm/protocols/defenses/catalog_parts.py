@@ -39,6 +39,15 @@ class DerivedKeys(Mapping[str, SignKey]):
         return self[name] if name else None
 
 
+def sign_answers(parts: Any) -> None:
+    """Answers are signed, and checked by the client below everything else."""
+    from agentcomm.protocols.defenses.http_answers import SignAnswers, VerifyAnswers
+
+    key = DerivedKeys("ed25519")[NAME]
+    parts.middleware.append(lambda app: SignAnswers(app, NAME, key))
+    parts.http.append(lambda inner, user: VerifyAnswers(inner, NAME, key))
+
+
 def limits(parts: Any) -> None:
     """Size, depth, rate and time of requests."""
     from agentcomm.protocols.defenses.asgi import LimitRequests

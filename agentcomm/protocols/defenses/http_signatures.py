@@ -15,6 +15,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from agentcomm.protocols.defenses.errors import RefusedError
@@ -70,6 +71,13 @@ class Request:
         return self.headers[name].strip()
 
 
+class Signable(Protocol):
+    """A request, or an answer."""
+
+    def component(self, name: str) -> str:
+        """The value of a component."""
+
+
 def authority(url: str) -> str:
     """Host and port of a URL, the default port left out (section 2.2.3)."""
     parts = urlsplit(url)
@@ -84,11 +92,11 @@ def content_digest(body: bytes) -> str:
     return f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode()}:"
 
 
-def signature_base(request: Request, components: Sequence[str], params: str) -> bytes:
+def signature_base(request: Signable, components: Sequence[str], params: str) -> bytes:
     """The bytes that are signed (section 2.5).
 
     Args:
-        request: The request.
+        request: The request, or the answer.
         components: Names of the covered components.
         params: The signature's parameters, as in Signature-Input.
     """
@@ -153,7 +161,7 @@ class RequestVerifier:
             RefusedError: If the signature is missing, malformed, expired, covers too little, is not the key's, was seen
                 before, or the body is another.
         """
-        components, params, text, signature = _parse(request.headers)
+        components, params, text, signature = parse_signature(request.headers)
         missing = [name for name in (*self._required, *(BODY if request.body else ())) if name not in components]
         if missing or len(set(components)) < len(components):
             raise RefusedError(f"the signature does not cover {', '.join(missing) or 'each component once'}")
@@ -179,11 +187,15 @@ class RequestVerifier:
         return name
 
 
-def _parse(headers: Mapping[str, str]) -> tuple[list[str], dict[str, str | int], str, bytes]:
-    """Components, parameters and their text, and the signature, of a request with exactly one."""
+def parse_signature(headers: Mapping[str, str]) -> tuple[list[str], dict[str, str | int], str, bytes]:
+    """Components, parameters and their text, and the signature, of a message with exactly one.
+
+    Raises:
+        RefusedError: If there is none, or it is malformed.
+    """
     given, signed = headers.get("signature-input", ""), headers.get("signature", "")
     if not given or not signed:
-        raise RefusedError("the request is not signed")
+        raise RefusedError("the message is not signed")
     if len(given) > MAX_HEADER or len(signed) > MAX_HEADER:
         raise RefusedError("the signature is too long")
     described, made = _INPUT.fullmatch(given.strip()), _SIGNATURE.fullmatch(signed.strip())

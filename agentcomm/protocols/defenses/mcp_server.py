@@ -13,8 +13,7 @@ from typing import Any
 from mcp.server import MCPServer
 
 from agentcomm.protocols.carrier import Application
-from agentcomm.protocols.defenses.a2a_server import protect
-from agentcomm.protocols.defenses.asgi import LOCAL
+from agentcomm.protocols.defenses.asgi import LOCAL, protect
 from agentcomm.protocols.defenses.limits import Quota
 from agentcomm.protocols.defenses.mcp_approvals import OneTimeApprovals
 from agentcomm.protocols.defenses.mcp_connections import connected, private_cache

@@ -66,14 +66,18 @@ class MCPClient:
         name = params.get("name")
         return await self.wire.post(self.body(method, **params), caller, {**self.headers(method, name), **headers})
 
-    async def tools(self, caller: Caller, headers: Mapping[str, str] = {}) -> Answer:
-        """The list of tools, by the newest version that the server speaks; it reads and changes nothing."""
+    async def listing(self, caller: Caller) -> tuple[dict[str, Any], dict[str, str]]:
+        """Body and headers of a request for the tools, by the newest version that the server speaks."""
         if self.stateless:
-            return await self.call("tools/list", caller, headers)
+            return self.body("tools/list"), self.headers("tools/list")
         opened = await self.open(caller)
-        if not opened.id:
-            return opened.answer
-        return await self.in_session(opened, caller, "tools/list", headers)
+        body = {"jsonrpc": "2.0", "id": 7, "method": "tools/list", "params": {}}
+        return body, opened.headers if opened.id else {"mcp-protocol-version": OLD}
+
+    async def tools(self, caller: Caller, headers: Mapping[str, str] = {}) -> Answer:
+        """The list of tools; asking for it reads and changes nothing."""
+        body, given = await self.listing(caller)
+        return await self.wire.post(body, caller, {**given, **headers})
 
     async def use(self, caller: Caller, key: str | None = None, **params: Any) -> Answer:
         """Call the tool that the target allows, under a new key unless one is given."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any
 
 from agentcomm.protocols.audit.mcp.client import NEW, MCPClient, listed
 from agentcomm.protocols.audit.probes import Found, Probe, compared, failed, passed, skipped, unclear
 from agentcomm.protocols.audit.target import ANONYMOUS
-from agentcomm.protocols.audit.wire import Answer, dig
+from agentcomm.protocols.audit.wire import dig
 
 LIST = "tools/list"
 DAY = 86_400_000  # milliseconds
@@ -31,10 +31,6 @@ async def browser(server: MCPClient) -> AsyncIterator[Found]:
         yield compared(where, control, listed(control), attempt, listed(attempt))
 
 
-async def _post(server: MCPClient, content: Any, headers: Mapping[str, str] | None = None) -> Answer:
-    return await server.wire.post(content, server.target.owner, headers or server.headers(LIST))
-
-
 async def versions(server: MCPClient) -> AsyncIterator[Found]:
     """A version that the protocol does not have, and a header that contradicts the body."""
     if not server.stateless:
@@ -42,20 +38,19 @@ async def versions(server: MCPClient) -> AsyncIterator[Found]:
         return
     control = await server.tools(server.target.owner)
     for where, header, body in (("1900-01-01", "1900-01-01", "1900-01-01"), ("header against body", NEW, "1900-01-01")):
-        attempt = await _post(server, server.body(LIST, body), server.headers(LIST, version=header))
+        given = server.headers(LIST, version=header)
+        attempt = await server.wire.post(server.body(LIST, body), server.target.owner, given)
         yield compared(where, control, listed(control), attempt, listed(attempt))
 
 
 async def size(server: MCPClient) -> AsyncIterator[Found]:
     """A small request followed by spaces."""
-    most = server.target.limits.sent_bytes
+    owner, most = server.target.owner, server.target.limits.sent_bytes
+    body, headers = await server.listing(owner)
+    control = await server.wire.post(body, owner, headers)
+    attempt = await server.wire.post(json.dumps(body).encode() + b" " * most, owner, headers)
     where = f"{most >> 20} MiB"
-    if not server.stateless:
-        yield skipped(where, STATELESS)
-        return
-    control = await server.tools(server.target.owner)
-    attempt = await _post(server, json.dumps(server.body(LIST)).encode() + b" " * most)
-    if listed(control) and "no answer" in attempt.problem and listed(await server.tools(server.target.owner)):
+    if listed(control) and "no answer" in attempt.problem and listed(await server.tools(owner)):
         yield passed(where, "the server hung up, and answers others")
     else:
         yield compared(where, control, listed(control), attempt, listed(attempt))
@@ -63,11 +58,13 @@ async def size(server: MCPClient) -> AsyncIterator[Found]:
 
 async def depth(server: MCPClient) -> AsyncIterator[Found]:
     """Nested lists, after which the server must still answer."""
-    where = "5,000 nested lists"
-    control = await server.tools(server.target.owner)
-    text = json.dumps(server.body(LIST, extra=0)).replace('"extra": 0', f'"extra": {"[" * 5000}{"]" * 5000}')
-    attempt = await _post(server, text.encode())
-    after = await server.tools(server.target.owner)
+    where, owner = "5,000 nested lists", server.target.owner
+    body, headers = await server.listing(owner)
+    control = await server.wire.post(body, owner, headers)
+    body["params"]["extra"] = 0
+    text = json.dumps(body).replace('"extra": 0', f'"extra": {"[" * 5000}{"]" * 5000}')
+    attempt = await server.wire.post(text.encode(), owner, headers)
+    after = await server.tools(owner)
     if not listed(control):
         yield unclear(where, f"the control did not succeed: {control.short}")
     elif listed(after):
@@ -78,10 +75,12 @@ async def depth(server: MCPClient) -> AsyncIterator[Found]:
 
 async def batch(server: MCPClient) -> AsyncIterator[Found]:
     """Two requests in one body, which MCP no longer has."""
-    control = await server.tools(server.target.owner)
-    attempt = await _post(server, [server.body(LIST), {**server.body(LIST), "id": 2}])
+    owner = server.target.owner
+    body, headers = await server.listing(owner)
+    control = await server.wire.post(body, owner, headers)
+    attempt = await server.wire.post([body, {**body, "id": 8}], owner, headers)
     served = isinstance(attempt.message, list) and len(attempt.message) > 0
-    yield compared("batch", control, listed(control), attempt, served)
+    yield compared("batch", control, listed(control), attempt, served or listed(attempt))
 
 
 async def caching(server: MCPClient) -> AsyncIterator[Found]:
