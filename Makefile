@@ -75,6 +75,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.statistics
 	$(BIN)/python -m benchmarks.grid studies/runs/capture
 	$(BIN)/python -m benchmarks.adapters
+	$(BIN)/python -m benchmarks.protocols
 	$(BIN)/python -m benchmarks.demo
 
 fuzz: setup

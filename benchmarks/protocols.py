@@ -1,7 +1,6 @@
 """Cost of one request over A2A and MCP: the bare SDKs and our carriers, in turn, on loopback sockets.
 
-``python -m benchmarks.protocols [ROW ...]`` measures all rows, or some of them; a row more is one more entry of
-``CASES``.
+``python -m benchmarks.protocols [ROW ...]`` measures all rows, or some; for another row, add a case to ``CASES``.
 ``benchmarks.protocol_defenses`` measures defenses.
 """
 
