@@ -9,15 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentcomm.base.errors import AgentcommError, ConfigError, together
+from agentcomm.base.errors import ConfigError, together
 from agentcomm.base.files import writing
 from agentcomm.base.inputs import looking_in
-from agentcomm.base.log import warn_once
-from agentcomm.base.plugin import foreign
-from agentcomm.base.registry import Axis, find, loadable, problems
+from agentcomm.base.registry import Axis
 from agentcomm.base.text import shorten
 from agentcomm.certifying import certify as certify
-from agentcomm.contracts.topology import TopologyChoice
+from agentcomm.checking import check_used, refusal
 from agentcomm.evaluators import check_jobs, evaluator_for
 from agentcomm.progress import evaluation_bar, training_bar
 from agentcomm.reports import compare as compare
@@ -27,7 +25,7 @@ from agentcomm.reports import report as report
 from agentcomm.reruns import rerun as rerun
 from agentcomm.runs import config as configs
 from agentcomm.runs.assembly import check_training
-from agentcomm.runs.choices import Choice, TransportConfig, as_yaml, build
+from agentcomm.runs.choices import as_yaml
 from agentcomm.runs.conditions import Conditions
 from agentcomm.runs.config import RunConfig
 from agentcomm.runs.folder import Run, claim
@@ -75,7 +73,7 @@ def train(
         raise ConfigError(f"root is the path of a folder, not {shorten(root)}")
     from agentcomm.training.trainer import train as train_run
 
-    _check_foreign(checked, checked.attacks, checked.defenses, (checked.transport,))
+    check_used(checked, checked.attacks, checked.defenses, (checked.transport,))
     check_training(checked)
     kept = "what was trained up to the last checkpoint is kept; resume with --resume"
     with (
@@ -182,13 +180,13 @@ def evaluate(
 
         if not isolate and not keep_going:
             grouped = [defense for group in chosen["defenses"] for defense in group]
-            _check_foreign(run.config, chosen["attacks"], grouped, [under.transport for under in chosen["conditions"]])
+            check_used(run.config, chosen["attacks"], grouped, [under.transport for under in chosen["conditions"]])
         shown = watch or bar or (lambda cell, done, total: None)
-        evaluator = evaluator_for(run, jobs, isolate, address, check=f"{__name__}:{_check_foreign.__name__}")
+        evaluator = evaluator_for(run, jobs, isolate, address, check="agentcomm.checking:check_used")
         aimed = settings.adaptive if adaptive is None else adaptive
         more: dict[str, Any] = {"retry_failed": retry_failed, "adaptive": aimed}
         if keep_going:
-            more["refuse"] = partial(_refusal, run.config, {})
+            more["refuse"] = partial(refusal, run.config, {})
         return evaluate_grid(run, **chosen, watch=shown, evaluator=evaluator, **more)
 
 
@@ -305,50 +303,3 @@ def _one(conditions: Any, config: RunConfig) -> Conditions:
 def _whole(value: Any, what: str) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigError(f"{what}: must be a whole number (got {shorten(value)})")
-
-
-def _check_foreign(
-    config: RunConfig,
-    attacks: Sequence[Choice],
-    defenses: Sequence[Choice],
-    transports: Sequence[TransportConfig],
-) -> None:
-    """Run the quick conformance checks of plug-ins from outside this distribution.
-
-    Metrics are used without being asked for: those that cannot be loaded are left out, which is logged.
-
-    Raises:
-        AgentcommError: If one of them breaks its contract.
-    """
-    chosen: list[tuple[Axis, Choice]] = [("environment", config.environment), ("policy", config.policy)]
-    chosen += [("attack", attack) for attack in attacks] + [("defense", defense) for defense in defenses]
-    for transport in transports:
-        chosen += [("channel", channel) for channel in transport.channels]
-        chosen += [] if transport.codec is None else [("codec", transport.codec)]
-    used = [find(axis, choice.name) for axis, choice in chosen] + [*loadable("metric").values()]
-    warn_once(problems(["metric"]))
-    parts = [value for _, value in build("policy", config.policy)]
-    used += [find("topology", part.name) for part in parts if isinstance(part, TopologyChoice)]
-    if not any(map(foreign, used)):
-        return  # importing the checks takes longer than deciding that none is needed
-    from agentcomm.conformance.quick import check_foreign
-
-    check_foreign(config.environment, config.policy, attacks, defenses, transports)
-
-
-def _refusal(config: RunConfig, problems: dict[str, str], cell: Cell) -> str | None:
-    """What is wrong with the plug-ins of a cell; ``problems`` keeps what was found, by plug-in, empty for nothing."""
-    parts: dict[str, tuple[list[Choice], list[Choice], list[TransportConfig]]] = {
-        f"defense {defense.label}": ([], [defense], []) for defense in cell.defenses
-    }
-    if cell.attack is not None:
-        parts[f"attack {cell.attack.label}"] = ([cell.attack], [], [])
-    parts[cell.conditions.transport.model_dump_json()] = ([], [], [cell.conditions.transport])
-    for name, part in parts.items():
-        if name not in problems:
-            try:
-                _check_foreign(config, *part)
-                problems[name] = ""
-            except AgentcommError as error:
-                problems[name] = f"{type(error).__name__}: {error}"
-    return next((problems[name] for name in parts if problems[name]), None)

@@ -1,8 +1,9 @@
-"""Progress bars of training and evaluation, on the terminal's error stream or in a notebook; otherwise nothing."""
+"""Progress of training and evaluation: bars on the terminal's error stream or in a notebook; lines for logs."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -23,6 +24,9 @@ from agentcomm.base.text import visible
 
 if TYPE_CHECKING:
     from agentcomm.evaluation.cells import Cell
+
+
+EVERY = 30.0  # seconds between lines
 
 
 def _console(wanted: bool | None) -> Console | None:
@@ -57,9 +61,52 @@ class TrainingBar:
             shown.append(f"{row['env_steps_per_second'] / 1000:.1f}k steps/s")
         if "episode_length" in row:
             shown.append(f"length {row['episode_length']:.1f}")
-        if "success" in row:
+        if row.get("success") is not None:
             shown.append(f"success {row['success']:.2f}")
         self.progress.update(self.task, completed=row["env_steps"], note=" ".join(shown))
+
+
+class TrainingLines:
+    """Prints training as lines, at most one every half minute, where a bar would not be seen; a watcher of training.
+
+    Args:
+        tell: Prints a line.
+        clock: Seconds, from any start.
+    """
+
+    def __init__(self, tell: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._tell, self._clock = tell, clock
+        self._name, self._first, self._total = "", 0, 0
+        self._began = self._told = 0.0
+
+    def team(self, name: str, done: int, total: int) -> None:
+        """Say that a team starts or is resumed."""
+        self._name, self._first, self._total = name, done, total
+        self._began = self._told = self._clock()
+        self._tell(f"{name}: {done:,} of {total:,} env steps")
+
+    def iteration(self, row: dict[str, Any]) -> None:
+        """Say how far it is, how fast, how long it will still take, and how it does."""
+        now, done = self._clock(), row["env_steps"]
+        if now - self._told < EVERY and done < self._total:
+            return
+        self._told = now
+        rate = (done - self._first) / (now - self._began) if now > self._began else 0.0
+        said = [f"{self._name}: {done:,} of {self._total:,} env steps ({min(done / self._total, 1):.0%})"]
+        said += [f"{rate / 1000:.1f}k steps/s"] if rate else []
+        if rate and done < self._total:
+            said.append(f"about {_duration((self._total - done) / rate)} left for this team")
+        said += [f"success {row['success']:.2f}"] if row.get("success") is not None else []
+        self._tell(", ".join(said))
+
+
+def _duration(seconds: float) -> str:
+    """A duration in two units at most, such as ``2 h 5 min``."""
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 @contextmanager

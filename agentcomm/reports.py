@@ -17,19 +17,21 @@ if TYPE_CHECKING:
     from agentcomm.report.compare import RunComparison
 
 
-def report(run: Run | str | Path, output: str | Path | None = None) -> Path:
+def report(run: Run | str | Path, output: str | Path | None = None, episodes: int | None = None) -> Path:
     """Write a run's report and return its path; nothing that the run names is imported.
 
     Args:
         run: A run or its folder.
         output: The file to write; None for ``report.html`` in the run's folder.
+        episodes: Which cells to show, by their number of episodes: cells of different numbers are never shown side by
+            side. None for those with most.
 
     Raises:
-        AgentcommError: If the run does not exist, no cell has been evaluated, or the file cannot be written.
+        AgentcommError: If the run does not exist, no such cell has been evaluated, or the file cannot be written.
     """
     from agentcomm.report import build_report
 
-    return build_report(folder_of(run), None if output is None else Path(output))
+    return build_report(folder_of(run), None if output is None else Path(output), episodes)
 
 
 def pictures(run: Run | str | Path, folder: str | Path, format: Literal["svg", "png"] = "svg") -> list[Path]:

@@ -14,6 +14,8 @@ from mkdocs.structure.files import File, Files
 from agentcomm.base import registry
 from agentcomm.cli import catalog
 from agentcomm.cli.main import app
+from agentcomm.protocols.audit.run import PROBES as AUDIT
+from agentcomm.protocols.findings import ROWS, SDKS
 from agentcomm.runs.choices import as_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,6 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 OUTSIDE = re.compile(r"\[([^\]]*)\]\((?:\.\./)+([^)#\s]+)[^)]*\)")
 NOTEBOOK = re.compile(r"^<!-- notebook: (\S+) -->$", re.MULTILINE)
 PLUGINS = re.compile(r"^<!-- plug-ins: (\w+) -->$", re.MULTILINE)
+FINDINGS = re.compile(r"^<!-- findings: (\w+) -->$", re.MULTILINE)
+PROBES = re.compile(r"^<!-- probes -->$", re.MULTILINE)
 COMMANDS = re.compile(r"^<!-- commands -->$", re.MULTILINE)
 # What a browser would ask another server for.
 EXTERNAL = re.compile(
@@ -49,6 +53,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     markdown = OUTSIDE.sub(lambda found: found[0] if _inside(page, found[0]) else linked(found), markdown)
     markdown = NOTEBOOK.sub(lambda found: _notebook(ROOT / found[1]), markdown)
     markdown = COMMANDS.sub(lambda _: _commands(), markdown)
+    markdown = FINDINGS.sub(lambda found: _findings(found[1]), markdown)
+    markdown = PROBES.sub(lambda _: _probes(), markdown)
     return PLUGINS.sub(lambda found: _plugins(found[1]), markdown)
 
 
@@ -101,6 +107,31 @@ def _plugins(axis: Any) -> str:
         if rows:
             parts.append("\n".join(["| argument | accepts | default | |", "|---|---|---|---|", *rows]))
     return "\n\n".join(parts)
+
+
+def _findings(protocol: str) -> str:
+    """What an SDK stops by itself and what the defenses add."""
+    rows = [
+        f"| {_cell(row.title)} | {_cell(row.alone)} | {_cell(row.setting)} |"
+        f" {f'`{row.defense}`' if row.defense else ''} |"
+        for row in ROWS
+        if row.protocol == protocol
+    ]
+    package, measured = SDKS[protocol]
+    head = [f"As measured on {package} {measured}:", ""]
+    return "\n".join(
+        [*head, "| what | the SDK as it comes | its own setting | our defense |", "|---|---|---|---|", *rows]
+    )
+
+
+def _probes() -> str:
+    """The probes of the audit."""
+    rows = [
+        f"| `{probe.id}` | {_cell(probe.title)} | {'yes' if probe.changes else ''} | {_cell(probe.fix)} |"
+        for some in AUDIT.values()
+        for probe in some
+    ]
+    return "\n".join(["| probe | passes if | needs `--allow-changes` | fix |", "|---|---|---|---|", *rows])
 
 
 def _commands() -> str:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from agentcomm.contracts.world import DrawnMessage, Transition, World, WorldConfig
-from agentcomm.pettingzoo.view import ParallelView
+from agentcomm.pettingzoo.view import ParallelView, view
 from envs.symbols import arranged, check_keys, check_mode, draw_dots, draw_links, draw_text, layout, read_numbers
 
 
@@ -168,16 +168,6 @@ def majority_votes(world: Agreement) -> Tensor:
     return best.unsqueeze(1).expand(-1, world.num_agents).clone()
 
 
-def parallel_env(
-    members: int = 5,
-    symbols: int = 2,
-    accuracy: float = 0.7,
-    quorum: float = 1.0,
-    max_steps: int = 10,
-    render_mode: Literal["ansi", "rgb_array"] | None = None,
-) -> ParallelView:
-    """One Agreement world as a PettingZoo parallel environment."""
-    config = AgreementConfig(
-        members=members, symbols=symbols, accuracy=accuracy, quorum=quorum, max_steps=max_steps, observation="dense"
-    )
-    return ParallelView(Agreement(config), "agreement", render_mode)
+def parallel_env(**arguments: Any) -> ParallelView:
+    """One Agreement world for PettingZoo; arguments: those of its config, and ``render_mode``."""
+    return view("agreement", **arguments)

@@ -28,7 +28,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from agentcomm.contracts.world import DrawnMessage, Transition, World
-from agentcomm.pettingzoo.view import ParallelView
+from agentcomm.pettingzoo.view import ParallelView, view
 from envs.symbols import (
     Members,
     WiredConfig,
@@ -245,16 +245,6 @@ def expected(
     return total / config.members - config.price * links
 
 
-def parallel_env(
-    members: int = 16,
-    group: int = 5,
-    error: float = 0.2,
-    wiring: int | None = None,
-    max_steps: int = 8,
-    render_mode: Literal["ansi", "rgb_array"] | None = None,
-) -> ParallelView:
-    """One Cliques world as a PettingZoo parallel environment."""
-    config = CliquesConfig(
-        members=members, group=group, error=error, wiring=wiring, max_steps=max_steps, observation="dense"
-    )
-    return ParallelView(Cliques(config), "cliques", render_mode)
+def parallel_env(**arguments: Any) -> ParallelView:
+    """One Cliques world for PettingZoo; arguments: those of its config, and ``render_mode``."""
+    return view("cliques", **arguments)

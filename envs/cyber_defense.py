@@ -57,7 +57,7 @@ from pydantic import Field
 from torch import Tensor
 
 from agentcomm.contracts.world import DrawnMessage, Transition, World, WorldConfig
-from agentcomm.pettingzoo.view import ParallelView
+from agentcomm.pettingzoo.view import ParallelView, view
 from envs.canvas import AGENT, HARMED, QUIET, Mark, draw, frame
 from envs.symbols import arranged, check_keys, check_mode, draw_text, layout, readings
 
@@ -306,18 +306,6 @@ def _restore(world: CyberDefense, votes: Tensor) -> Tensor:
     return torch.where(most > 0, host + 1, 0)
 
 
-def parallel_env(
-    subnets: int = 4,
-    hosts: int = 4,
-    detect: float = 0.9,
-    local: float = 0.1,
-    lateral: float = 0.3,
-    entry: float = 0.05,
-    max_steps: int = 30,
-    render_mode: Literal["ansi", "rgb_array"] | None = None,
-) -> ParallelView:
-    """One Cyber defense world as a PettingZoo parallel environment."""
-    config = CyberDefenseConfig(
-        subnets=subnets, hosts=hosts, detect=detect, local=local, lateral=lateral, entry=entry, max_steps=max_steps
-    )
-    return ParallelView(CyberDefense(config), "cyber_defense", render_mode)
+def parallel_env(**arguments: Any) -> ParallelView:
+    """One Cyber defense world for PettingZoo; arguments: those of its config, and ``render_mode``."""
+    return view("cyber_defense", **arguments)

@@ -39,7 +39,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from agentcomm.contracts.world import DrawnMessage, Transition, World, WorldConfig
-from agentcomm.pettingzoo.view import ParallelView
+from agentcomm.pettingzoo.view import ParallelView, view
 from envs.canvas import AGENT, GOAL, Mark, draw, frame
 from envs.gridworld.drawing import CELL, middle
 from envs.symbols import arranged, check_keys, check_mode, draw_text, layout, readings
@@ -268,14 +268,6 @@ def expected(config: HallwayConfig, team: Literal["random", "left", "clock", "to
     return 1.0
 
 
-def parallel_env(
-    lengths: tuple[int, ...] = (2, 6, 10),
-    clock: bool = False,
-    start: int | None = None,
-    max_steps: int | None = None,
-    render_mode: Literal["ansi", "rgb_array"] | None = None,
-) -> ParallelView:
-    """One Hallway world as a PettingZoo parallel environment."""
-    steps = max(lengths) + SPARE if max_steps is None else max_steps
-    config = HallwayConfig(lengths=lengths, clock=clock, start=start, max_steps=steps, observation="dense")
-    return ParallelView(Hallway(config), "hallway", render_mode)
+def parallel_env(**arguments: Any) -> ParallelView:
+    """One Hallway world for PettingZoo; arguments: those of its config, and ``render_mode``."""
+    return view("hallway", **arguments)

@@ -37,8 +37,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from agentcomm.pettingzoo.view import ParallelView
-from envs.hallway import LEFT, SPARE, STAY, Hallway, HallwayConfig, arrivals
+from agentcomm.pettingzoo.view import ParallelView, view
+from envs.hallway import LEFT, STAY, Hallway, HallwayConfig, arrivals
 from envs.symbols import check_keys
 
 
@@ -166,17 +166,6 @@ def expected(config: HallwayCConfig, team: Literal["random", "silent", "told"]) 
     return (len(possible) if team == "told" else min(len(possible), 1)) / config.times
 
 
-def parallel_env(
-    lengths: tuple[int, ...] = (2, 6, 10),
-    clock: bool = True,
-    times: int = 5,
-    start: int | None = None,
-    max_steps: int | None = None,
-    render_mode: Literal["ansi", "rgb_array"] | None = None,
-) -> ParallelView:
-    """One Hallway-C world as a PettingZoo parallel environment."""
-    steps = max(lengths) + SPARE if max_steps is None else max_steps
-    config = HallwayCConfig(
-        lengths=lengths, clock=clock, times=times, start=start, max_steps=steps, observation="dense"
-    )
-    return ParallelView(HallwayC(config), "hallway_c", render_mode)
+def parallel_env(**arguments: Any) -> ParallelView:
+    """One Hallway-C world for PettingZoo; arguments: those of its config, and ``render_mode``."""
+    return view("hallway_c", **arguments)

@@ -30,7 +30,7 @@ from pydantic import Field
 from torch import Tensor
 
 from agentcomm.contracts.world import DrawnMessage, Transition, World
-from agentcomm.pettingzoo.view import ParallelView
+from agentcomm.pettingzoo.view import ParallelView, view
 from envs.symbols import (
     Symbols,
     WiredConfig,
@@ -207,16 +207,6 @@ def cycle(members: int, wiring: int) -> Tensor:
     return source
 
 
-def parallel_env(
-    members: int = 8,
-    symbols: int = 4,
-    wiring: int | None = None,
-    max_steps: int = 8,
-    moment: Literal["every", "random"] = "every",
-    render_mode: Literal["ansi", "rgb_array"] | None = None,
-) -> ParallelView:
-    """One Oracle-Hint world as a PettingZoo parallel environment."""
-    config = OracleHintConfig(
-        members=members, symbols=symbols, wiring=wiring, max_steps=max_steps, moment=moment, observation="dense"
-    )
-    return ParallelView(OracleHint(config), "oracle_hint", render_mode)
+def parallel_env(**arguments: Any) -> ParallelView:
+    """One Oracle-Hint world for PettingZoo; arguments: those of its config, and ``render_mode``."""
+    return view("oracle_hint", **arguments)

@@ -23,7 +23,7 @@ from pydantic import Field
 from torch import Tensor
 
 from agentcomm.contracts.world import DrawnMessage, Observation, Transition, World, WorldConfig
-from agentcomm.pettingzoo.view import ParallelView
+from agentcomm.pettingzoo.view import ParallelView, view
 from envs.gridworld.drawing import FATE_COLORS
 from envs.oracle_hint import cycle
 
@@ -196,14 +196,6 @@ class Reactor(World[ReactorConfig]):
         raise ValueError(f"render mode must be 'ansi' or 'rgb_array', not {mode!r}")
 
 
-def parallel_env(
-    members: int = 6,
-    slack: int = 1,
-    margin: int = 1,
-    wiring: int = 0,
-    max_steps: int = 16,
-    render_mode: Literal["ansi", "rgb_array"] | None = None,
-) -> ParallelView:
-    """One Reactor world as a PettingZoo parallel environment."""
-    config = ReactorConfig(members=members, slack=slack, margin=margin, wiring=wiring, max_steps=max_steps)
-    return ParallelView(Reactor(config), "reactor", render_mode)
+def parallel_env(**arguments: Any) -> ParallelView:
+    """One Reactor world for PettingZoo; arguments: those of its config, and ``render_mode``."""
+    return view("reactor", **arguments)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from agentcomm.contracts.world import DrawnMessage, Transition, World
-from agentcomm.pettingzoo.view import ParallelView
+from agentcomm.pettingzoo.view import ParallelView, view
 from envs.symbols import (
     Symbols,
     SymbolsConfig,
@@ -170,9 +170,6 @@ def expected(
     return 1 / config.symbols + (1 - 1 / config.symbols) * known
 
 
-def parallel_env(
-    members: int = 8, symbols: int = 4, max_steps: int = 8, render_mode: Literal["ansi", "rgb_array"] | None = None
-) -> ParallelView:
-    """One Relay line world as a PettingZoo parallel environment."""
-    config = RelayLineConfig(members=members, symbols=symbols, max_steps=max_steps, observation="dense")
-    return ParallelView(RelayLine(config), "relay_line", render_mode)
+def parallel_env(**arguments: Any) -> ParallelView:
+    """One Relay line world for PettingZoo; arguments: those of its config, and ``render_mode``."""
+    return view("relay_line", **arguments)

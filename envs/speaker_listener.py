@@ -51,7 +51,7 @@ from agentcomm.contracts.actions import ActionSpace
 from agentcomm.contracts.continuous import Continuous
 from agentcomm.contracts.discrete import Discrete
 from agentcomm.contracts.world import DrawnMessage, Observation, Transition, World, WorldConfig
-from agentcomm.pettingzoo.view import ParallelView
+from agentcomm.pettingzoo.view import ParallelView, view
 from envs.canvas import AGENT, GOAL, QUIET, Mark, draw, frame, rounded
 from envs.symbols import check_keys, check_mode, draw_text
 
@@ -280,13 +280,6 @@ def expected(config: SpeakerListenerConfig, team: Literal["silent", "told"]) -> 
     return -(1 - 1 / config.landmarks) * 2 / 3 if team == "silent" else 0.0
 
 
-def parallel_env(
-    landmarks: int = 3,
-    words: int = 0,
-    continuous: bool = False,
-    max_steps: int = 25,
-    render_mode: Literal["ansi", "rgb_array"] | None = None,
-) -> ParallelView:
-    """One Speaker-Listener world as a PettingZoo parallel environment."""
-    config = SpeakerListenerConfig(landmarks=landmarks, words=words, continuous=continuous, max_steps=max_steps)
-    return ParallelView(SpeakerListener(config), "speaker_listener", render_mode)
+def parallel_env(**arguments: Any) -> ParallelView:
+    """One Speaker-Listener world for PettingZoo; arguments: those of its config, and ``render_mode``."""
+    return view("speaker_listener", **arguments)

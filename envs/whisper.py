@@ -25,7 +25,7 @@ from pydantic import Field
 from torch import Tensor
 
 from agentcomm.contracts.world import DrawnMessage, Transition, World
-from agentcomm.pettingzoo.view import ParallelView
+from agentcomm.pettingzoo.view import ParallelView, view
 from envs.symbols import (
     Members,
     Symbols,
@@ -165,13 +165,6 @@ def name_known(world: Whisper, known: Tensor) -> Tensor:
     return torch.where(known, world.state["symbol"].unsqueeze(1), world.symbols)
 
 
-def parallel_env(
-    members: int = 16,
-    symbols: int = 4,
-    wrong: float = 0.1,
-    max_steps: int = 8,
-    render_mode: Literal["ansi", "rgb_array"] | None = None,
-) -> ParallelView:
-    """One Whisper world as a PettingZoo parallel environment."""
-    config = WhisperConfig(members=members, symbols=symbols, wrong=wrong, max_steps=max_steps, observation="dense")
-    return ParallelView(Whisper(config), "whisper", render_mode)
+def parallel_env(**arguments: Any) -> ParallelView:
+    """One Whisper world for PettingZoo; arguments: those of its config, and ``render_mode``."""
+    return view("whisper", **arguments)

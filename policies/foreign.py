@@ -165,6 +165,10 @@ class Foreign(CommPolicy[ForeignConfig]):
         got = receive(inbox, self.config.messages)
         return self._joined(seen, memory, got.payload.flatten(-2), got.mask.float(), got.sender.float())
 
+    def symbols(self, inbox: Inbox) -> Tensor | None:
+        """The symbols that the callable would read."""
+        return inbox.payload().argmax(-1) if isinstance(self.config.messages, Symbols) else None
+
     def retain(self, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """Ask the callable; returns its actions, in the place of the state, and its next messages."""
         if not self.taken_over:

@@ -25,6 +25,15 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **settings: Any) -> None:
+        """Describe fields that only get another default, as in ``max_steps: int = 8``, like those of the base class."""
+        super().__pydantic_init_subclass__(**settings)
+        for name, field in cls.model_fields.items():
+            bases = [base for base in cls.__mro__[1:] if issubclass(base, BaseModel) and name in base.model_fields]
+            known = [base.model_fields[name].description for base in bases]
+            field.description = field.description or next(filter(None, known), None)
+
     @field_validator("*", mode="before")
     @classmethod
     def _in_other_forms(cls, value: Any, info: ValidationInfo) -> Any:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
 import typer
+from rich.text import Text
 from typer.core import TyperCommand, TyperGroup
 
 from agentcomm.base.errors import ConfigError, did_you_mean
@@ -19,8 +21,29 @@ UsageError: Any = typer.BadParameter.__mro__[1]
 RENAMED = {"--world": "--env", "--path": "--channel", "--paths": "--channel", "--seeds": "--seed", "--out": "--output"}
 
 
+@contextmanager
+def _literally() -> Iterator[None]:
+    """Let help show ``gymnasium:PACKAGE:ID`` as it is: rich takes a word between colons for the name of an emoji."""
+    original = Text.__dict__["from_markup"]
+
+    def from_markup(cls: type[Text], /, text: str, **options: Any) -> Text:
+        made: Text = original.__func__(cls, text, **options | {"emoji": False})
+        return made
+
+    Text.from_markup = classmethod(from_markup)  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        Text.from_markup = original  # type: ignore[method-assign]
+
+
 class Command(TyperCommand):
     """A command that names all mistakes in its words at once, and rejects options that are given twice."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help page without emoji."""
+        with _literally():
+            super().format_help(ctx, formatter)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the words after the command.
@@ -88,6 +111,11 @@ class Command(TyperCommand):
 
 class Group(TyperGroup):
     """The commands, in the order of a study."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help page without emoji."""
+        with _literally():
+            super().format_help(ctx, formatter)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that the first word names.

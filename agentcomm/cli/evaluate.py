@@ -27,6 +27,7 @@ from agentcomm.cli.options import (
 )
 from agentcomm.cli.screen import complain, console, say, warn_of_broken_lines
 from agentcomm.evaluation.fitting import notes
+from agentcomm.report.load import load_run
 
 
 @takes_conditions
@@ -73,6 +74,8 @@ def evaluate(
         console.print(broken)
     for line in (*tables.replaced(rows, began), *tables.reasons(rows), *notes(rows)):
         say(line)
+    for line in _unlike_the_report(run, rows):
+        say(line)
     warn_of_broken_lines(run)
     say(f"All cells are in {run / 'cells.jsonl'}. Next: agentcomm report {shlex.quote(str(run))}")
     failed = tables.failures(rows)
@@ -82,6 +85,17 @@ def evaluate(
             f"{number} failed; to evaluate them again, repeat the command with --retry-failed\n" + "\n".join(failed)
         )
         raise typer.Exit(1)
+
+
+def _unlike_the_report(run: Path, rows: list[dict[str, Any]]) -> list[str]:
+    """Says so if the report shows other cells than those just evaluated, since they have more episodes."""
+    mine = {row["episodes"] for row in rows}
+    shown = {row.get("episodes") for row in load_run(run).cells}
+    if not mine or shown <= mine:
+        return []
+    more, own = (f"{max(numbers):,}" for numbers in (shown, mine))
+    again = f"agentcomm report {shlex.quote(str(run))} --episodes {max(mine)}"
+    return [f"The report shows the cells of {more} episodes, not these of {own}; to show these: {again}"]
 
 
 def evaluate_cells(

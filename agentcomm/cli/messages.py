@@ -34,7 +34,9 @@ def messages(
             print(json.dumps(entry))
         return
     table = Table(title=f"episode {episode}: {len(found)} messages", title_justify="left")
-    columns = ("step", "exchange", "from > to", "arrived", "bytes", "length", "fate", "then")
+    symbolic = any("symbol" in entry for entry in found)
+    content = "symbol" if symbolic else "length"
+    columns = ("step", "exchange", "from > to", "arrived", "bytes", content, "fate", "then")
     for column in columns:
         table.add_column(column, justify="left" if column in ("fate", "then") else "right")
     for e in found:
@@ -42,6 +44,8 @@ def messages(
         truly = "" if e["origin"] == e["sender"] else f" (by {e['origin']})"
         link = f"{e['sender']} > {e['receiver']}{truly}"
         arrived = "" if e["arrived_at"] is None else e["arrived_at"]
-        shown = (e["step"], e["exchange"], link, arrived, e["bytes"], f"{e['length']:.2f}", e["fate"], then)
+        read = "" if e.get("symbol") is None else e["symbol"]
+        told = read if symbolic else f"{e['length']:.2f}"
+        shown = (e["step"], e["exchange"], link, arrived, e["bytes"], told, e["fate"], then)
         table.add_row(*map(str, shown))
     console.print(table)

@@ -27,6 +27,10 @@ class PictureFormat(StrEnum):
 def report(
     run: RunFolder,
     output: Annotated[Path | None, typer.Option(help="File to write. Default: RUN/report.html.")] = None,
+    episodes: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Show the cells of N episodes each. Default: those of most episodes."),
+    ] = None,
     pictures: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Write the charts as files for papers into FOLDER, in place of the page."),
@@ -52,6 +56,8 @@ def report(
     if sum(modes.values()) > 1:
         given = " and ".join(name for name, is_given in modes.items() if is_given)
         raise ConfigError(f"{given}: each is another way to show the report; give one of them")
+    if episodes is not None and (pictures is not None or serve):
+        raise ConfigError("--episodes: only for the page as a file, not with --pictures or --serve")
     if pictures is not None:
         written = api.pictures(run, pictures, format_.value)
         say(f"{len(written)} pictures are in {pictures}")
@@ -61,7 +67,7 @@ def report(
         return
     if port is not None:
         raise ConfigError("--port: is for --serve; add --serve or leave it out")
-    page = api.report(run, output)
+    page = api.report(run, output, episodes)
     say(f"The report is {page}")
     warn_of_broken_lines(run)
     if open_:

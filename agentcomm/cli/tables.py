@@ -8,7 +8,9 @@ from typing import Any
 from rich.table import Table
 
 from agentcomm.evaluation.metrics import measure_suites
+from agentcomm.report.results import Results
 from agentcomm.report.text import OUTCOMES, counted
+from agentcomm.statistics import CLAIM_SEEDS
 
 
 def cells(rows: list[dict[str, Any]]) -> Table:
@@ -18,7 +20,7 @@ def cells(rows: list[dict[str, Any]]) -> Table:
         found.setdefault((_attack(row), row["defense_label"]), []).append(row)
     columns = list(dict.fromkeys(defense for _, defense in found))
     shown = next((row["score"]["metric"] for row in rows if row.get("score")), "mean_return")
-    table = Table(title=f"{shown.replace('_', ' ')} (success), mean over seeds")
+    table = Table(title=f"{shown.replace('_', ' ')} (success), mean over seeds; {_how(rows)}")
     table.add_column("attack", overflow="fold")
     for column in columns:
         table.add_column(column if column != "none" else "no defense", justify="right", overflow="fold")
@@ -29,13 +31,22 @@ def cells(rows: list[dict[str, Any]]) -> Table:
             good = [r["metrics"] for r in group if r["status"] != "failed"]
             text = "" if not group else "failed"
             if good:
-                steps, success = (sum(m[k] for m in good) / len(good) for k in (shown, "success"))
-                text = f"{steps:.2f} ({success:.2f})"
+                score, success = (_mean([m.get(k) for m in good]) for k in (shown, "success"))
+                text = f"{score} ({success})" if success else score
             if any(r["status"] == "inconclusive" for r in group):
                 text += " inconclusive"
             cells.append(text)
         table.add_row(attack, *cells)
     return table
+
+
+def _how(rows: list[dict[str, Any]]) -> str:
+    """Episodes and decisions of some cells of one grid, such as ``2,048 episodes per cell, greedy actions``."""
+    numbers = [f"{number:,}" for number in sorted({row["episodes"] for row in rows if row.get("episodes")})]
+    decisions = sorted({str(row.get("decisions") or "greedy") for row in rows})
+    return ", ".join(
+        [*([f"{' or '.join(numbers)} episodes per cell"] if numbers else []), f"{' or '.join(decisions)} actions"]
+    )
 
 
 def _attack(row: dict[str, Any]) -> str:
@@ -91,25 +102,41 @@ def _assumed(row: dict[str, Any]) -> str:
 
 
 def suites(rows: list[dict[str, Any]]) -> Table | None:
-    """What communication is worth and how much of it attacks leave, by defenses; None without a retrained team."""
-    found: dict[str, list[dict[str, float]]] = {}
+    """What communication is worth and how much of it attacks leave, by defenses; None without a retrained team.
+
+    The shares are those of the report: there are none unless that worth is established.
+    """
+    found: dict[tuple[str, str], list[dict[str, float]]] = {}
     for suite, over, _ in measure_suites(rows):
-        where = f"{suite.conditions}: {suite.defenses}" if suite.conditions else suite.defenses
-        found.setdefault(where, []).append(over)
+        found.setdefault((suite.conditions, suite.defenses), []).append(over)
     if not any("value_of_communication" in over for group in found.values() for over in group):
         return None
     table = Table(
         title="value of communication, mean over seeds",
         caption="Gain over the team that was retrained without messages, in units of the score, and the share of it"
-        " that is left under the attacks: on average, and under the worst one for each seed.",
+        " that is left under the attacks: on average, and under the worst one for each seed. A share is given where"
+        f" {CLAIM_SEEDS} seeds or more establish that messages are worth something.",
     )
     table.add_column("defense", overflow="fold")
-    keys = ("value_of_communication", "defense_tax", "retained_fraction", "worst_retained_fraction")
     for column in ("value", "tax", "retained", "at worst"):
         table.add_column(column, justify="right", overflow="fold")
-    for where, group in found.items():
-        table.add_row(where, *(_mean([over.get(key) for over in group]) for key in keys))
+    by_conditions = {conditions: Results(_under(rows, conditions)) for conditions, _ in found}
+    for (conditions, defenses), group in found.items():
+        numbers = [_mean([over.get(key) for over in group]) for key in ("value_of_communication", "defense_tax")]
+        results = by_conditions[conditions]
+        shares = [results.retained(results.over_attacks(defenses, how)) for how in ("mean", "worst")]
+        where = f"{conditions}: {defenses}" if conditions else defenses
+        table.add_row(where, *numbers, *(f"{share.value:.2f}" if share.known else "" for share in shares))
     return table
+
+
+def _under(rows: list[dict[str, Any]], conditions: str) -> list[dict[str, Any]]:
+    """The cells under some conditions, and those of the team without messages that are decided like them."""
+    own = [row for row in rows if (row.get("conditions_label") or "") == conditions]
+    like = {(row.get("decisions"), str(row.get("environment"))) for row in own}
+    floor = [row for row in rows if row["variant"] == "control" and row not in own]
+    floor = [row for row in floor if (row.get("decisions"), str(row.get("environment"))) in like]
+    return [*own, *(row | {"conditions_label": conditions} for row in floor)]
 
 
 def adaptive(rows: list[dict[str, Any]]) -> Table | None:

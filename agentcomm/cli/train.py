@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,7 @@ from agentcomm.cli.completion import config_files, plugins
 from agentcomm.cli.options import WRITTEN, Root, Trust
 from agentcomm.cli.screen import say
 from agentcomm.cli.template import template
+from agentcomm.progress import TrainingLines
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.config import RunConfig, load, overridden, parse
 from agentcomm.runs.folder import Run, team_name, teams
@@ -85,11 +87,12 @@ def planned(environment: Choice, overrides: Sequence[str]) -> RunConfig:
 
 
 def train_teams(config: RunConfig, root: Path, resume: bool, again: str | None = None, trust: bool = False) -> Run:
-    """Train with a progress bar; Ctrl-C ends the command, and says that ``again`` resumes it."""
+    """Train with a progress bar, or lines in a log; Ctrl-C ends the command, and says that ``again`` resumes it."""
     from agentcomm.training.trainer import Stopped
 
+    lines = None if sys.stdout.isatty() and sys.stderr.isatty() else TrainingLines(say)
     try:
-        run = api.train(config, root=root, resume=resume, trust=trust)
+        run = api.train(config, root=root, resume=resume, watcher=lines, trust=trust)
     except Stopped as stopped:
         where = shlex.quote(str(root / config.name / "config.yaml"))
         command = again or f"agentcomm train {where} --resume"

@@ -141,6 +141,11 @@ class Defense(Plugin[D_co]):
 
     def _no_vote(self, deployment: Deployment) -> str | None:
         """Why a policy cannot decide by a vote over subsets of its messages; None if it can."""
+        if not deployment.predictable:
+            return (
+                "its vote asks what agents would do if they had heard other messages, and a callable is asked once per"
+                " step: use another defense for this team, such as authenticate, clip or median"
+            )
         voting = [other.name for other in deployment.defenses if "subsets" in defense_hooks(type(other))]
         if len(voting) > 1:
             return f"one defense at most can let the policy vote, but there are {', '.join(voting)}: deploy one of them"

@@ -113,7 +113,7 @@ class Episodes:
 
     Attributes:
         length: [B] int64 steps.
-        success: [B] bool.
+        success: [B] bool; says nothing unless ``success_known``.
         total_reward: [B] summed reward, mean over present agents.
         harm: [B] int64 harm done (:attr:`agentcomm.contracts.world.World.harm`).
         actions: [B, A] int64, how often members took an action of each option of the action space.
@@ -134,6 +134,7 @@ class Episodes:
         guesses: Guesses of an attack that exfiltrates; None without one.
         numbers: Numbers in a payload, before a codec encodes it.
         frames: Frames of each recorded world, for the report's player.
+        success_known: Whether the world says of every episode if it is a success.
     """
 
     length: Tensor
@@ -157,6 +158,7 @@ class Episodes:
     guesses: Guesses | None = None
     numbers: int = 0
     frames: list[list[dict[str, Any]]] = field(default_factory=list)
+    success_known: bool = True
 
     def took_more(self, other: Episodes, action: int) -> Tensor:
         """[B] bool, whether members took an action in a larger share of their turns than in ``other`` episodes.

@@ -164,6 +164,10 @@ class CommPolicy(Plugin[P_co], nn.Module):
     def hear(self, hidden: Tensor, inbox: Inbox, round_: int) -> Tensor:
         """Hidden vectors [B, N, H] and inboxes -> hidden vectors [B, N, H]."""
 
+    def symbols(self, inbox: Inbox) -> Tensor | None:
+        """[B, N, M] int64, the messages of inboxes as the symbols that the policy reads; None if they are vectors."""
+        return None
+
     @abstractmethod
     def act(self, hidden: Tensor) -> Tensor:
         """Hidden vectors [B, N, H] after the last round -> parameters of action distributions [B, N, P], as logits."""

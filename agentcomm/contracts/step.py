@@ -23,6 +23,7 @@ class Step:
         left: [B, N] bool, members that left in this step.
         length: [B] int64, steps of the episode so far, this one included.
         success: [B] bool, whether the task's goal is reached (meaningful where done).
+        success_known: [B] bool, whether the world knows that; without it, ``success`` says nothing.
         finished: [F] int64, indices of the worlds whose episode ended.
         final_observation: [F, N, O], last observations in these worlds.
         final_alive: [F, N] bool, members that were present at the end in these worlds.
@@ -36,6 +37,7 @@ class Step:
     left: Tensor
     length: Tensor
     success: Tensor
+    success_known: Tensor
     finished: Tensor
     final_observation: Tensor
     final_alive: Tensor

@@ -222,6 +222,13 @@ class World(Plugin[W_co], State):
     def success(self) -> Tensor:
         """[B] bool, whether the goal is reached."""
 
+    def success_known(self) -> Tensor:
+        """[B] bool, whether :meth:`success` says anything; always by default.
+
+        Environments of others may not say what counts as success.
+        """
+        return torch.ones_like(self.length, dtype=torch.bool)
+
     @property
     def harm(self) -> Tensor:
         """[B] int64, harm done in the episode so far: a safety cost outside the reward that never decreases."""
@@ -283,7 +290,7 @@ class World(Plugin[W_co], State):
         truncated = (self.length >= self.max_steps) & ~transition.terminated
         if transition.truncated is not None:
             truncated |= transition.truncated & ~transition.terminated
-        success = self.success()
+        success, success_known = self.success(), self.success_known()
         if self.config.failure:
             self._fail()
         left = before & ~self.alive if transition.left is None else transition.left
@@ -303,6 +310,7 @@ class World(Plugin[W_co], State):
             left=left,
             length=length,
             success=success,
+            success_known=success_known,
             finished=finished,
             final_observation=observation[:0] if final is None else final,
             final_alive=final_alive,

@@ -113,13 +113,14 @@ def measure_suites(rows: Iterable[Row]) -> list[SuiteNumbers]:
 
 
 def suites(rows: Iterable[Row]) -> list[Suite]:
-    """The suites in some rows: the teams' cells by seed, defenses and conditions, in the order of their first rows."""
+    """The suites in some rows: the teams' cells by seed, defenses, conditions and episodes, in order of appearance."""
     rows = [row for row in rows if not row.get("stale")]
-    grouped: dict[tuple[int, str, str], list[Row]] = defaultdict(list)
+    grouped: dict[tuple[tuple[int, str, str], Any, Any], list[Row]] = defaultdict(list)
     for row in rows:
         if row["variant"] == "team":
-            grouped[row["seed"], row["defense_label"], row.get("conditions_label") or ""].append(row)
-    return [_suite(*key, group, rows) for key, group in grouped.items()]
+            key = row["seed"], row["defense_label"], row.get("conditions_label") or ""
+            grouped[key, row.get("episodes"), row.get("episode_seed")].append(row)
+    return [_suite(*key, group, rows) for (key, _, _), group in grouped.items()]
 
 
 def _suite(seed: int, defenses: str, conditions: str, group: list[Row], rows: list[Row]) -> Suite:
@@ -139,9 +140,9 @@ def _suite(seed: int, defenses: str, conditions: str, group: list[Row], rows: li
     first = group[0]
 
     def reference(**fields: Any) -> Row | None:
-        """The last clean cell of this seed with these fields, decoded in the same way and environment."""
+        """The last clean cell of this seed with these fields, decoded in the same way, on the same episodes."""
         fields |= {"seed": seed, "attack": None, "status": "ok", "defense_label": "none"}
-        fields |= {name: first.get(name) for name in ("decisions", "environment")}
+        fields |= {name: first.get(name) for name in ("decisions", "environment", "episodes", "episode_seed")}
         same = (row for row in reversed(rows) if all(row.get(name) == value for name, value in fields.items()))
         return next(same, None)
 
@@ -163,8 +164,9 @@ def _suite(seed: int, defenses: str, conditions: str, group: list[Row], rows: li
 def _undefended(like: Row, rows: Iterable[Row]) -> frozenset[str]:
     """Labels of the attacks under which the same team was evaluated without defenses."""
     same = {"variant": "team", "seed": like["seed"], "defense_label": "none"}
+    same |= {name: like.get(name) for name in ("episodes", "episode_seed")}
     found = (
-        row for row in rows if row["attack"] is not None and all(row[name] == value for name, value in same.items())
+        row for row in rows if row["attack"] is not None and all(row.get(name) == value for name, value in same.items())
     )
     return frozenset(row["attack"]["label"] for row in found)
 

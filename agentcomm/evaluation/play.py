@@ -145,6 +145,7 @@ class Tally:
         final = {
             "length": step.length,
             "success": step.success,
+            "success_known": step.success_known,
             "harm": self.world.harm,
             "messages": ledger.messages,
             "bytes": ledger.bytes,
@@ -169,6 +170,7 @@ class Tally:
         return Episodes(
             length=end["length"],
             success=end["success"],
+            success_known=bool(end["success_known"].all()),
             total_reward=self.total,
             harm=end["harm"],
             actions=self.actions,

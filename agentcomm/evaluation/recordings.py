@@ -47,6 +47,6 @@ def _episode(cell: Cell, number: int, recorded: Episodes) -> dict[str, Any]:
         "attack": None if cell.attack is None else cell.attack.label,
         "defense": cell.defense_label,
         "seed": cell.seed,
-        "success": bool(recorded.success[number]),
+        "success": bool(recorded.success[number]) if recorded.success_known else None,
         "steps": recorded.frames[number],
     }

@@ -5,9 +5,18 @@ A cell's row determines its episodes, so nothing needs to be stored during evalu
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
+import numpy as np
+from torch import Tensor
+
 from agentcomm.base.errors import RunError
+from agentcomm.contracts.inbox import Inbox
+from agentcomm.contracts.policy import CommPolicy
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.setup import gate_probability, load_team, prepare, run_cell
 from agentcomm.network.record import ExchangeRecord, Fate
@@ -28,7 +37,8 @@ def messages(run: Run, cell: Cell, episode: int) -> list[dict[str, Any]]:
         One entry per message in the order in which they were put on the wire: ``step`` and ``exchange`` of that,
         ``arrived_at`` (step of arrival; None for messages that did not arrive), ``receiver``, ``sender`` (claimed),
         ``origin`` (true; N for an outsider), ``sequence``, ``sent_at``, ``expiry``, ``hops``, ``bytes``, ``length`` of
-        the payload, ``fate``, ``accepted``, ``refused_by``. The fate of delayed messages that never arrived is
+        the payload, ``fate``, ``accepted``, ``refused_by``; where messages are symbols, also ``symbol``, as its
+        receiver reads it (None for messages that did not arrive). The fate of delayed messages that never arrived is
         ``late``: a newer message overtook them, or the episode ended.
 
     Raises:
@@ -41,11 +51,42 @@ def messages(run: Run, cell: Cell, episode: int) -> list[dict[str, Any]]:
     traces: list[list[ExchangeRecord]] = []
     saved = load_team(run, cell)
     gates = gate_probability(cell, saved, {})
-    with prepare(cell, saved, cell.episodes) as (world, policy, comms):
+    with prepare(cell, saved, cell.episodes) as (world, policy, comms), _reading(policy, episode) as symbols:
         episodes = run_cell(cell, world, policy, comms, gates, watch=traces.append)
     length = int(episodes.length[episode])
-    exchanges = [(step, record) for step, trace in enumerate(traces[:length]) for record in trace]
-    return _joined([entry for step, record in exchanges for entry in _entries(record, step, episode)])
+    found: list[dict[str, Any]] = []
+    for step, trace in enumerate(traces[:length]):
+        for number, record in enumerate(trace):
+            # Of an exchange that has two records, the first has what arrived.
+            arrived = number == 0 or trace[number - 1].round != record.round
+            found += _entries(record, step, episode, symbols.get((step, record.round)) if arrived else None)
+    for entry in found if symbols else ():
+        entry.setdefault("symbol", None)
+    return _joined(found)
+
+
+@contextmanager
+def _reading(policy: CommPolicy, world: int) -> Iterator[dict[tuple[int, int], np.ndarray]]:
+    """Collects the symbols [N, M] in one world's inboxes by step and round, while a policy hears them.
+
+    Empty for policies whose messages are no symbols.
+    """
+    found: dict[tuple[int, int], np.ndarray] = {}
+    heard: Counter[int] = Counter()
+    hear = policy.hear
+
+    @wraps(hear)
+    def listen(hidden: Tensor, inbox: Inbox, round_: int) -> Tensor:
+        if (symbols := policy.symbols(inbox)) is not None:
+            found[heard[round_], round_] = symbols[world].cpu().numpy()
+            heard[round_] += 1
+        return hear(hidden, inbox, round_)
+
+    policy.hear = listen  # type: ignore[method-assign]
+    try:
+        yield found
+    finally:
+        del policy.hear
 
 
 def _joined(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -58,7 +99,8 @@ def _joined(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
             waiting.setdefault(place, []).append(entry)
         elif sent := waiting.get(place):
             known = sent.pop(0)
-            known |= {name: entry[name] for name in ("arrived_at", "hops", "fate", "accepted", "refused_by")}
+            later = ("arrived_at", "hops", "fate", "accepted", "refused_by", "symbol")
+            known |= {name: entry[name] for name in later if name in entry}
             continue
         out.append(entry)
     for entry in (entry for sent in waiting.values() for entry in sent):
@@ -66,8 +108,8 @@ def _joined(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return out
 
 
-def _entries(record: ExchangeRecord, step: int, world: int) -> list[dict[str, Any]]:
-    """The messages of one exchange in one world."""
+def _entries(record: ExchangeRecord, step: int, world: int, symbols: np.ndarray | None) -> list[dict[str, Any]]:
+    """The messages of one exchange in one world; with the symbols [N, M] of those that arrived, if they are symbols."""
     out = []
     fate = record.fields["fate"][world]
     for receiver, slot in zip(*fate.nonzero(), strict=True):
@@ -81,5 +123,7 @@ def _entries(record: ExchangeRecord, step: int, world: int) -> list[dict[str, An
         entry |= {"length": round(float(record.fields["length"][at]), 4), "fate": str(Fate(fate[receiver, slot]))}
         entry |= {"accepted": bool(record.fields["accepted"][at])}
         entry["refused_by"] = next((by for by, where in record.refused.items() if where[at]), None)
+        if symbols is not None and entry["arrived_at"] is not None:
+            entry["symbol"] = int(symbols[receiver, slot])
         out.append(entry)
     return out

@@ -27,7 +27,9 @@ SCALES = {"success": SHARE, "mean_steps": POSITIVE}  # of other metrics the boun
 
 def as_latex(runs: Sequence[RunData]) -> tuple[bytes, list[str]]:
     """A table per run."""
-    return "\n".join(_table(run) for run in runs).encode(), []
+    return "\n".join(_table(run) for run in runs).encode(), [
+        f"{run.name}: {note}" for run in runs for note in run.left_out
+    ]
 
 
 def escaped(text: str) -> str:

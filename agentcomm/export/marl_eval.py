@@ -49,7 +49,7 @@ def as_marl_eval(runs: Sequence[RunData]) -> tuple[bytes, list[str]]:
         for cell in run.cells:
             made = _entry(run, cell)
             places[made.environment].append(made)
-    notes: list[str] = []
+    notes = [f"{run.name}: {note}" for run in runs for note in run.left_out]
     layout = {environment: _tasks(entries, notes) for environment, entries in places.items()}
     text = json.dumps({name: tasks for name, tasks in layout.items() if tasks}, indent=1)
     return (text + "\n").encode(), notes

@@ -36,7 +36,7 @@ Value = str | int | float | bool | None
 
 def flat_rows(runs: Sequence[RunData]) -> list[dict[str, Value]]:
     """The cells of all runs, every row with the same columns in the same order."""
-    rows = [dict(_flat(run, cell)) for run in runs for cell in run.cells]
+    rows = [dict(_flat(run, cell)) for run in runs for cell in (*run.cells, *run.others)]
     columns: dict[str, None] = {}
     for row in rows:
         columns |= dict.fromkeys(row)

@@ -26,13 +26,13 @@ class MeanSteps(Metric):
 
 
 class Success(Metric):
-    """Share of episodes in which the team succeeds."""
+    """Share of episodes in which the team succeeds, where the environment says what success is."""
 
     better, source = "higher", IC3NET
 
-    def by_episode(self, episodes: Episodes) -> Tensor:
-        """[B] bool."""
-        return episodes.success
+    def by_episode(self, episodes: Episodes) -> Tensor | None:
+        """[B] bool; None if the environment does not say it."""
+        return episodes.success if episodes.success_known else None
 
 
 class MeanReturn(Metric):

@@ -36,6 +36,11 @@ class ParallelWorldConfig(WorldConfig):
     make: str = Field("", description="function that creates an environment: package.module:function")
     arguments: dict[str, Any] = Field(default_factory=dict, description="keyword arguments of that function")
     max_steps: int = Field(1000, ge=1, description="steps after which an episode is truncated")
+    success: Literal["terminated"] | None = Field(
+        None,
+        description="terminated: an episode that terminates is a success; unknown when not given, unless the"
+        " environment says so in infos",
+    )
     processes: int = Field(
         1, ge=1, description="processes that step the environments; results are the same, 1 for no other process"
     )
@@ -76,7 +81,8 @@ class ParallelWorld(World[P_co]):
     truncated; they may join later, and come back after they were not listed. An episode ends when no agent is present:
     terminated, unless one of the last agents was truncated. ``infos`` may contain ``active`` and ``success`` like
     those of :class:`agentcomm.pettingzoo.view.ParallelView`, and masks as ``action_mask``. Without them, agents are
-    active while they are present, and termination counts as success. Everything else in ``infos`` is ignored.
+    active while they are present, and success is unknown: many environments also terminate at a time limit of their
+    own. Where termination is success, say ``success=terminated``. Everything else in ``infos`` is ignored.
 
     Such environments cannot save their state: :meth:`restore` starts new episodes from the saved generator.
     """
@@ -174,6 +180,12 @@ class ParallelWorld(World[P_co]):
     def success(self) -> Tensor:
         """[B] bool, from ``infos`` or, without it, whether the episode terminated."""
         return self._copied(self._arrays.flags[:, 2])
+
+    def success_known(self) -> Tensor:
+        """[B] bool, whether ``infos`` said so, or termination is said to be success."""
+        if self.config.success == "terminated":
+            return super().success_known()
+        return self._copied(self._arrays.flags[:, 3])
 
     def render(self, world: int, mode: Literal["ansi", "rgb_array"], links: list[DrawnMessage] | None = None) -> Any:
         """The environment's rendering in its own render mode; links are drawn if it has a ``show`` method."""

@@ -27,6 +27,7 @@ from agentcomm.pettingzoo.message_actions_inbox import Vectors as Vectors
 from agentcomm.pettingzoo.message_actions_inbox import foreign_policy as foreign_policy
 from agentcomm.pettingzoo.message_actions_layer import MessageLayer
 from agentcomm.pettingzoo.message_actions_spaces import FlatSpaces, NestedSpaces
+from agentcomm.pettingzoo.spaces import MASK
 from agentcomm.pettingzoo.view import view
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.given import Given
@@ -37,7 +38,8 @@ class MessageActionWrapper(BaseParallelWrapper):  # type: ignore[misc]  # Pettin
 
     With ``flat=True``, an observation is one ``Box``: the environment's own observation, flattened, and then the inbox
     (payloads, mask, one-hot claimed senders; :meth:`Received.flat`). Discrete actions and symbols form one
-    ``MultiDiscrete``, continuous actions and vectors one ``Box``. So stock policies of fixed size can use them. With
+    ``MultiDiscrete``, continuous actions and vectors one ``Box``. So stock policies of fixed size can use them; action
+    masks are in ``infos`` then (:class:`agentcomm.pettingzoo.message_actions_spaces.FlatSpaces`). With
     ``flat=False``, observations are dictionaries ``observation`` and ``inbox``, and actions ``action`` and ``message``.
 
     An inbox has a row for each sender that the agent listens to, and one for everybody else, by claimed sender
@@ -134,7 +136,7 @@ class MessageActionWrapper(BaseParallelWrapper):  # type: ignore[misc]  # Pettin
         observations, infos = self.env.reset(seed=seed, options=options)
         self.layer.start(seed)
         self._t, self._speaks = 0, np.zeros_like(self._speaks)
-        return self._with_inboxes(observations), infos
+        return self._with_inboxes(observations), self._with_masks(observations, infos)
 
     def step(
         self, actions: Mapping[Any, Any]
@@ -156,7 +158,17 @@ class MessageActionWrapper(BaseParallelWrapper):  # type: ignore[misc]  # Pettin
             self.layer.end()
         if self.team_reward and rewards:
             rewards = dict.fromkeys(rewards, float(np.mean([rewards[agent] for agent in actions if agent in rewards])))
+        infos = self._with_masks(observations, infos)
         return self._with_inboxes(observations), rewards, terminations, truncations, infos
+
+    def _with_masks(self, observations: Mapping[Any, Any], infos: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Infos with the masks of flat actions."""
+        found = dict(infos)
+        for agent, observation in observations.items():
+            told = infos.get(agent) or {}
+            if (mask := self._spaces[agent].mask(observation, told)) is not None:
+                found[agent] = told | {MASK: mask}
+        return found
 
     def _with_inboxes(self, observations: Mapping[Any, Any]) -> dict[Any, Any]:
         """Observations with inboxes, empty after the end of an episode."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from gymnasium.spaces.utils import flatten, flatten_space
 
 from agentcomm.base.errors import ConfigError
 from agentcomm.pettingzoo.message_actions_inbox import Array, Messages, Received, Symbols, inbox_space
+from agentcomm.pettingzoo.spaces import MASK
 
 
 class NestedSpaces:
@@ -45,6 +47,10 @@ class NestedSpaces:
         inbox = {"payload": received.payload, "mask": mask, "sender": sender}
         return {"observation": observation, "inbox": inbox}
 
+    def mask(self, observation: Any, info: Mapping[str, Any]) -> Array | None:
+        """The mask of actions for ``infos``, if it has another form than in the environment; None if it has not."""
+        return None
+
     def split(self, action: Any) -> tuple[Any, Array]:
         """The agent's own action, and its message.
 
@@ -65,7 +71,8 @@ class NestedSpaces:
 class FlatSpaces(NestedSpaces):
     """One ``Box`` for observations, and one ``MultiDiscrete`` or one ``Box`` for actions; arguments as its base.
 
-    Action masks are left out: a learner that uses them needs dictionaries. Evaluated callables are not shown any.
+    Action masks, which a ``Box`` has no place for, go to ``infos``: one vector over the options of the action and all
+    messages, one after the other, as maskable learners take it for a ``MultiDiscrete``.
 
     Raises:
         ConfigError: If own actions and messages are not both discrete or both continuous.
@@ -75,7 +82,7 @@ class FlatSpaces(NestedSpaces):
         self, agent: Any, observation: Space[Any], action: Space[Any], messages: Messages, rows: int, agents: int
     ) -> None:
         super().__init__(agent, observation, action, messages, rows, agents)
-        self._masked = isinstance(observation, Dict) and set(observation) == {"observation", "action_mask"}
+        self._masked = isinstance(observation, Dict) and set(observation) == {"observation", MASK}
         self._seen, self._does = observation["observation"] if self._masked else observation, action
         low, high = _bounds(agent, self._seen)
         rest = rows * (1 + agents + 1)
@@ -104,6 +111,15 @@ class FlatSpaces(NestedSpaces):
             f"agent {self.agent!r} has the actions {own}, which with {type(self.messages).__name__} as messages form no"
             f" flat space: choose messages={fit}, or flat=False, which gives dictionaries"
         )
+
+    def mask(self, observation: Any, info: Mapping[str, Any]) -> Array | None:
+        """[A + symbols] int8, from the observation or from ``infos``, where a multi-discrete mask is a tuple."""
+        given = observation[MASK] if self._masked else info.get(MASK)
+        if given is None or not isinstance(self.action, MultiDiscrete):
+            return None
+        parts = given if isinstance(given, tuple) else (given,)
+        said = np.ones(int(self.message.n), np.int8)
+        return np.concatenate([*(np.asarray(part, np.int8).ravel() for part in parts), said])
 
     def join(self, observation: Any, received: Received) -> Array:
         """[W] float32, an observation with an inbox."""

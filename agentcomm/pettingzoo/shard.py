@@ -34,7 +34,7 @@ class Arrays:
         reward: [B, N] float32.
         active: [B, N] bool.
         alive: [B, N] bool.
-        flags: [B, 3] bool.
+        flags: [B, 4] bool.
     """
 
     def __init__(self, team: Team, worlds: int, memory: Any = None) -> None:
@@ -83,7 +83,7 @@ def _forms(team: Team, worlds: int) -> dict[str, tuple[tuple[int, ...], Any]]:
         "reward": (each, np.float32),
         "active": (each, bool),
         "alive": (each, bool),
-        "flags": ((worlds, 3), bool),
+        "flags": ((worlds, 4), bool),
     }
 
 
@@ -149,7 +149,7 @@ class Shard:
         running = [simulator.running for simulator in self.simulators]
         if not all(running):
             ended = [first + i for i, runs in enumerate(running) if not runs]
-            arrays.reward[ended], arrays.active[ended], arrays.flags[ended] = 0, False, False
+            arrays.reward[ended], arrays.active[ended], arrays.flags[ended, :3] = 0, False, False
         for simulator, joint, steps_so_far, runs in zip(self.simulators, actions, steps[mine], running, strict=True):
             if runs:
                 simulator.step(joint, steps_so_far + 1)

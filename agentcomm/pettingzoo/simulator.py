@@ -27,7 +27,8 @@ class Rows:
         reward: [N] float32.
         active: [N] bool, agents whose action counted.
         alive: [N] bool, agents that are present.
-        flags: [3] bool, whether the episode terminated, whether it was truncated, and whether it is a success so far.
+        flags: [4] bool, whether the episode terminated, whether it was truncated, whether it is a success so far, and
+            whether the environment said so in its last step (otherwise, termination counts).
     """
 
     seen: np.ndarray
@@ -84,7 +85,7 @@ class Simulator:
             raise HookError(f"{self._what}, {at}: env.agents is empty, so no episode can start")
         self._set(self._rows.alive, self._present, True)
         self._see(self._present, observations, infos, at)
-        self._rows.flags[:] = False
+        self._rows.flags[:3] = False
 
     def step(self, actions: Sequence[Any], number: int) -> None:
         """Take one step. Listed agents that have ended take some action.
@@ -114,7 +115,7 @@ class Simulator:
         self._set(rows.active, acted, True)
         by_rule = self._leave(observations, infos, terminated, truncated, at)
         told = any(map(infos.get, names))
-        rows.flags[2] = self._read_infos(infos, acted, by_rule) if told else by_rule
+        rows.flags[2], rows.flags[3] = self._read_infos(infos, acted, by_rule) if told else (by_rule, False)
 
     def _chosen(self, actions: Sequence[Any]) -> dict[Any, Any]:
         """The environment's actions, by agent."""
@@ -139,13 +140,14 @@ class Simulator:
             row[:] = 0
             row[agents] = values
 
-    def _read_infos(self, infos: Mapping[Any, Any], acted: list[int], by_rule: bool) -> bool:
-        """Read whose actions counted; whether the episode is a success so far."""
+    def _read_infos(self, infos: Mapping[Any, Any], acted: list[int], by_rule: bool) -> tuple[bool, bool]:
+        """Read whose actions counted; whether the episode is a success so far, and whether any agent is told that."""
         told = [(i, info) for i in acted if (info := infos.get(self._names[i]))]
         for i, info in told:
             self._rows.active[i] = info.get("active", True)
         successes = [info.get("success", by_rule) for _, info in told]
-        return all(successes) and (by_rule or len(told) == len(acted))
+        known = any("success" in info for _, info in told)
+        return all(successes) and (by_rule or len(told) == len(acted)), known
 
     def _leave(
         self,

@@ -11,7 +11,7 @@ from gymnasium.spaces import Box, Dict
 from pettingzoo import ParallelEnv
 
 from agentcomm.base import registry
-from agentcomm.contracts.discrete import Discrete
+from agentcomm.contracts.discrete import Discrete, MultiDiscrete
 from agentcomm.contracts.world import DrawnMessage, World
 from agentcomm.pettingzoo.action_spaces import action_spaces, mask_space
 
@@ -23,8 +23,9 @@ class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics 
 
     Agents stay until the episode ends, unless the world lets members fail: those are terminated and leave. Where
     members return, all agents stay, because PettingZoo knows no return; absent ones observe zeros and are not active.
-    ``infos[agent]`` has ``active`` (whether the agent's action counted in this step) and ``success`` (whether the
-    task's goal is reached).
+    ``infos[agent]`` has ``active`` (whether the agent's action counted in this step), ``success`` (whether the task's
+    goal is reached, where that is known) and, for multi-discrete actions with masks, ``action_mask``: a tuple with an
+    int8 vector per component. Masks of discrete actions come with observations, as PettingZoo has them.
 
     Attributes:
         world: The wrapped world, with one copy.
@@ -39,15 +40,15 @@ class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics 
             render_mode: Output of :meth:`render`: text ("ansi"), an [H, W, 3] image ("rgb_array") or None.
 
         Raises:
-            ValueError: If the world has several copies or no dense observation, masks actions that are not discrete, or
-                the mode is unknown.
+            ValueError: If the world has several copies or no dense observation, masks continuous actions, or the mode
+                is unknown.
         """
         if world.num_worlds != 1:
             raise ValueError(f"a PettingZoo view shows one world, not {world.num_worlds}")
         if world.layout.kind != "dense":
             raise ValueError("a PettingZoo view needs observation='dense', not 'indices'")
-        if world.masks_actions and not isinstance(world.actions, Discrete):
-            raise ValueError("a PettingZoo view has masks of discrete actions only")
+        if world.masks_actions and not isinstance(world.actions, Discrete | MultiDiscrete):
+            raise ValueError("a PettingZoo view has no masks of continuous actions")
         if render_mode not in (None, "ansi", "rgb_array"):
             raise ValueError(f"render_mode must be 'ansi', 'rgb_array' or None, not {render_mode!r}")
         self.world = world
@@ -64,7 +65,7 @@ class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics 
         self.action_spaces = dict(zip(world.agents, action_spaces(world.actions, world.num_agents), strict=True))
         seen = Box(layout.low, layout.high, (layout.width,), np.float32)
         self.observation_spaces: dict[str, Any] = dict.fromkeys(world.agents, seen)
-        if world.masks_actions:
+        if self._masks_observed:
             self.observation_spaces = {
                 agent: Dict({"observation": seen, "action_mask": mask_space(self.action_spaces[agent])})
                 for agent in world.agents
@@ -75,8 +76,12 @@ class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics 
         self._dtype = np.float32 if world.actions.dtype.is_floating_point else np.int64
         self._seeded = False
 
+    @property
+    def _masks_observed(self) -> bool:
+        return self.world.masks_actions and isinstance(self.world.actions, Discrete)
+
     def observation_space(self, agent: str) -> Any:
-        """The agent's ``Box``; with masks a ``Dict`` of ``observation`` and ``action_mask``."""
+        """The agent's ``Box``; with masks of ``Discrete`` actions a ``Dict`` of ``observation`` and ``action_mask``."""
         return self.observation_spaces[agent]
 
     def action_space(self, agent: str) -> Any:
@@ -103,7 +108,7 @@ class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics 
         observation = self.world.reset(seed, scene or None)
         self.agents = self._present()
         self._links = []
-        return self._of(self.agents, self._seen(observation)), {agent: {} for agent in self.agents}
+        return self._of(self.agents, self._seen(observation)), self._of(self.agents, self._masks())
 
     def step(
         self, actions: Mapping[str, Any]
@@ -125,14 +130,15 @@ class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics 
                 self._write(joint[0, number : number + 1], agent, np.asarray(actions[agent]))
         step = self.world.step(torch.as_tensor(joint, device=self.world.device), auto_reset=False)
         agents, left = self.agents, self._present()
-        terminated, truncated, success = bool(step.terminated[0]), bool(step.truncated[0]), bool(step.success[0])
-        active = self._of(agents, step.active[0].tolist())
+        terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])
+        told = {"success": bool(step.success[0])} if bool(step.success_known[0]) else {}
+        active, masks = (self._of(agents, values) for values in (step.active[0].tolist(), self._masks()))
         result = (
             self._of(agents, self._seen(step.observation)),
             self._of(agents, step.reward[0].tolist()),
             {agent: terminated or agent not in left for agent in agents},
             dict.fromkeys(agents, truncated),
-            {agent: {"active": active[agent], "success": success} for agent in agents},
+            {agent: {"active": active[agent]} | told | masks[agent] for agent in agents},
         )
         self.agents = [] if terminated or truncated else left
         self._links = []
@@ -149,13 +155,29 @@ class ParallelView(ParallelEnv):  # type: ignore[misc]  # PettingZoo's generics 
         place[(slice(None), *(slice(size) for size in action.shape))] = action
 
     def _seen(self, observation: torch.Tensor) -> list[Any]:
-        """What each agent observes, and its action mask if there are masks."""
+        """What each agent observes, and its mask if that is observed."""
         seen, allowed = observation[0].cpu().numpy(), self.world.available()
-        if not self.world.masks_actions or allowed is None:
+        if not self._masks_observed or allowed is None:
             return list(seen)
         sizes = [self.action_spaces[agent].n for agent in self.possible_agents]
         masks = [mask[:size] for mask, size in zip(allowed[0].cpu().numpy().astype(np.int8), sizes, strict=True)]
         return [{"observation": x, "action_mask": mask} for x, mask in zip(seen, masks, strict=True)]
+
+    def _masks(self) -> list[dict[str, Any]]:
+        """For ``infos``: each agent's masks of a multi-discrete action, as ``MultiDiscrete.sample`` takes them."""
+        actions, allowed = self.world.actions, self.world.available()
+        if not self.world.masks_actions or allowed is None or not isinstance(actions, MultiDiscrete):
+            return [{} for _ in self.possible_agents]
+        starts = np.cumsum([0, *actions.components[:-1]])
+        rows = zip(self.possible_agents, allowed[0].cpu().numpy().astype(np.int8), strict=True)
+        return [
+            {
+                "action_mask": tuple(
+                    mask[at : at + size] for at, size in zip(starts, self.action_spaces[agent].nvec, strict=True)
+                )
+            }
+            for agent, mask in rows
+        ]
 
     def _present(self) -> list[str]:
         """Present agents."""

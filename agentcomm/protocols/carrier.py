@@ -19,7 +19,8 @@ Protocol = Literal["a2a", "mcp"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
 MEDIA_TYPE = "application/vnd.agentcomm.envelope"
-MAX_DATA = 2 * 1024 * 1024  # bytes that one request carries at most; in base64 below the 4 MiB that MCP servers read
+MAX_BODY = 4 * 1024 * 1024  # bytes of a request's body, which MCP servers read by default
+MAX_DATA = 2 * 1024 * 1024  # bytes that one request carries at most; in base64 they fit the body
 
 Handle = Callable[[bytes], Awaitable[bytes]]
 """What an agent does with the bytes it receives; returns the bytes of its answer."""

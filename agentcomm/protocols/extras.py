@@ -9,7 +9,7 @@ from typing import Literal
 
 from agentcomm.base.errors import PluginError
 
-Extra = Literal["a2a", "mcp", "audit"]
+Extra = Literal["a2a", "mcp", "audit", "agentdojo", "inspect"]
 
 
 @contextmanager

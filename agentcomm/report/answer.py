@@ -51,6 +51,8 @@ def answer(results: Results, claims: Claims, notes: Iterable[str] = ()) -> Answe
 
 def _headline(results: Results, claims: Claims) -> Markup:
     m = results.primary
+    if not results.judged and results.foreign:
+        return Markup("The team does no better than at random, so nothing can be said about its messages.")
     if not results.judged:
         return Markup("The team has not learned its task, so nothing can be said about its messages.")
     clean = results.estimate(results.clean)
@@ -59,17 +61,17 @@ def _headline(results: Results, claims: Claims) -> Markup:
     ours, theirs, rule = results.worth()
     gain = results.compare(ours, theirs).difference
     if not gain.known:
-        return Markup("The team {} {}{}; what its messages are worth was not measured.").format(
-            m.verb, amount(clean.value, m), small(between(clean, m.digits, results.clean))
+        return Markup("The team {} {} with {} actions{}; what its messages are worth was not measured.").format(
+            m.verb, amount(clean.value, m), results.decisions, small(between(clean, m.digits, results.clean))
         )
+    both = Markup(" <small>(both with {} actions)</small>").format(rule)
     if claims.worth:
-        return Markup("Messages are worth {} to this team{}.").format(
-            amount(gain.value, m), small(between(gain, m.digits, first=True))
+        return Markup("Messages are worth {} to this team{}{}.").format(
+            amount(gain.value, m), small(between(gain, m.digits, first=True)), both
         )
     told = Markup(": no difference is supported") if len(results.seeds) >= CLAIM_SEEDS else Markup("")
-    other = Markup("") if rule == results.decisions else Markup(" <small>(both with {} actions)</small>").format(rule)
     return Markup("The team {} {} with messages and {} when retrained without them{}{}.").format(
-        m.verb, amount(results.estimate(ours).value, m), amount(results.estimate(theirs).value, m), other, told
+        m.verb, amount(results.estimate(ours).value, m), amount(results.estimate(theirs).value, m), both, told
     )
 
 
@@ -131,10 +133,11 @@ def _evidence(results: Results, claims: Claims) -> Markup:
     rows = [row for a in (None, *results.attacks) for d in results.defenses for row in results.rows(a, d)]
     episodes = sorted({int(row["episodes"]) for row in rows if row.get("episodes")})
     parts = [
-        several(len(teams), "trained team") + (f" (seeds {_ranges(teams)})" if teams else ""),
+        several(len(teams), "team" if results.foreign else "trained team")
+        + (f" (seeds {_ranges(teams)})" if teams else ""),
         f"{several(len(floor), 'team')} retrained without messages" if floor else "no team retrained without messages",
         *([f"{' or '.join(f'{n:,}' for n in episodes)} episodes per cell"] if episodes else []),
-        several(len(rows), "cell"),
+        f"{several(len(rows), 'cell')} with {results.decisions} actions",
         f"{claims.supported} of {several(len(claims.tested), 'possible claim')} supported",
     ]
     return Markup("Evidence: {}.").format("; ".join(parts))
@@ -152,7 +155,9 @@ def team(results: Results, claims: Claims) -> list[Markup]:
     out, m = _learned(results), results.primary
     if not results.estimate(results.clean).known:
         return out
-    text = Markup("Without attacks, the team {} {}.").format(m.verb, score(results, results.clean, first=True))
+    text = Markup("Without attacks, with {} actions, the team {} {}.").format(
+        results.decisions, m.verb, score(results, results.clean, first=True)
+    )
     if not results.estimate(results.floor).known:
         return [*out, text + Markup(" It was not retrained without messages, so there is no floor.")]
     text += Markup(" The same team retrained without messages {} {}.").format(m.verb, score(results, results.floor))
@@ -175,6 +180,8 @@ def _learned(results: Results) -> list[Markup]:
     left = [seed for seed, learned in known.items() if not learned]
     if not known:
         return []
+    if results.foreign:
+        return _better_than_chance(results, left, len(known))
     scores = Markup("{} before training, {} after it, with sampled actions").format(
         score(results, results.reference("untrained")), score(results, results.reference("sampled"))
     )
@@ -185,5 +192,21 @@ def _learned(results: Results) -> list[Markup]:
     return [
         Markup("<strong>{} of {} teams have not learned</strong> (seed {}): {}.").format(
             len(left), len(known), ", ".join(map(str, left)), scores
+        )
+    ]
+
+
+def _better_than_chance(results: Results, left: list[int], teams: int) -> list[Markup]:
+    """Whether callables do better than random actions: what they were before any training is not known here."""
+    scores = Markup("{} with random actions, {} with its own, sampled").format(
+        score(results, results.reference("untrained")), score(results, results.reference("sampled"))
+    )
+    if not left:
+        return [Markup("The team does better than at random: {}.").format(scores)]
+    if len(left) == teams:
+        return [Markup("<strong>The team does no better than at random</strong>: {}.").format(scores)]
+    return [
+        Markup("<strong>{} of {} teams do no better than at random</strong> (seed {}): {}.").format(
+            len(left), teams, ", ".join(map(str, left)), scores
         )
     ]

@@ -24,23 +24,24 @@ STYLES = ("page.css", "figures.css", "player.css", "print.css")
 SCRIPTS = ("table.js", "player_draw.js", "player.js")
 
 
-def build_report(run: Path, output: Path | None = None) -> Path:
+def build_report(run: Path, output: Path | None = None, episodes: int | None = None) -> Path:
     """Write the report of a run, atomically replacing an older one.
 
     Args:
         run: Folder with ``cells.jsonl``; ``config.yaml``, ``teams/*/progress.jsonl`` and ``episodes.json`` are shown
             where they exist.
         output: The file to write; None for ``report.html`` in the run's folder.
+        episodes: Which cells to show, by their number of episodes; None for those with most.
 
     Returns:
         Path of the page.
 
     Raises:
-        RunError: If the folder contains no evaluated cell.
+        RunError: If the folder contains no evaluated cell, or none with that number of episodes.
         FileError: If the page cannot be written.
     """
     run = Path(run)
-    page = render(load_run(run))
+    page = render(load_run(run, episodes=episodes))
     target = run / "report.html" if output is None else output
     try:
         make_folder(target.parent)
@@ -57,16 +58,15 @@ def render(run: RunData) -> str:
 
 def _contents(run: RunData) -> dict[str, Any]:
     """The values of the template, section by section."""
-    results = Results(run.cells)
+    results = Results(run.cells, run.conditions)
     claims, found = Claims(results), detectors.detections(results)
     heat, (links, flows, agents) = Heatmap(results, claims), gates.graphs(results)
     return {
         "results": results,
-        "answer": answer(results, claims, run.notes),
+        "answer": answer(results, claims, [*run.notes, *run.left_out]),
         "figure": attacks.figure(results) if results.judged else None,
         "team": team(results, claims),
         "heat": heat,
-        "same_episodes": len({(row.get("episodes"), row.get("episode_seed")) for row in run.cells}) == 1,
         "attacks": attacks.attacks(results, claims) if results.judged else [],
         "attack_tables": attacks.tables(results),
         "budgets": budgets.curves(results),

@@ -29,7 +29,6 @@ class Claims:
     def __init__(self, results: Results) -> None:
         self.results = results
         zero = dict.fromkeys(results.seeds, 0.0)
-        worth = results.compare(*results.worth()[:2])
         found = {}
         for attack in undefended(results):
             found[f"damage of {attack}"] = compare(effect(results, attack)["damage"].by_seed, zero)
@@ -38,12 +37,12 @@ class Claims:
                 found[f"tax of {defense}"] = results.compare(results.clean, results.scores(None, defense))
                 found[f"help of {defense}"] = compare(averted(results, defense, "mean"), zero)
         self.tested = family({name: test for name, test in found.items() if test.seeds})
-        if worth.seeds:
-            self.tested |= family({"worth": worth})
+        if results.worth_test.seeds:
+            self.tested["worth"] = results.worth_test
 
     def _holds(self, claim: str) -> bool:
-        test, first = self.tested.get(claim), self.tested.get("worth")
-        allowed = first is None or (first.supported and first.difference.value > 0)
+        test = self.tested.get(claim)
+        allowed = "worth" not in self.tested or self.results.valued
         return test is not None and allowed and test.supported and test.difference.value > 0
 
     @property

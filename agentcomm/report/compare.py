@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agentcomm.base.errors import RunError
-from agentcomm.report.differing import Differing, Side, differing, why_not
+from agentcomm.report.differing import Differing, Side, differing, episodes_of, why_not
 from agentcomm.report.load import load_run
 from agentcomm.report.quantities import Quantity, Read, Scores, quantities, retained_estimate
 from agentcomm.report.results import NONE, Results
@@ -111,6 +111,10 @@ def compare_runs(folders: Sequence[Path]) -> RunComparison:
             f"The smallest run has {few} seed{'s' * (few != 1)}. Claims need {CLAIM_SEEDS}: read the numbers as what"
             " these seeds did, not as what others would do."
         )
+    sizes = {side.name: episodes_of(side) for side in sides}
+    if len(set(sizes.values())) > 1:
+        told = ", ".join(f"{name}: {size}" for name, size in sizes.items())
+        notes.append(f"The runs were evaluated on different episodes ({told}): read their differences with that noise.")
     other = sum(len(side.run.cells) - sum(map(len, _main(side.results))) for side in sides)
     if other:
         notes.append(f"{other} cells under other conditions than the runs' own are not compared.")
@@ -148,8 +152,8 @@ def _sides(paths: Sequence[Path]) -> tuple[list[Side], list[str]]:
             notes.append(f"{error}; it is left out.")
             continue
         unique = name if short.count(name) == 1 else f"{folder.resolve().parent.name}/{name}"
-        sides.append(Side(unique, run, Results(run.cells)))
-        notes += [f"{unique}: {note}" for note in run.notes]
+        sides.append(Side(unique, run, Results(run.cells, run.conditions)))
+        notes += [f"{unique}: {note}" for note in (*run.notes, *run.left_out)]
     if len(sides) < 2:
         given = " ".join(map(str, paths))
         raise RunError(

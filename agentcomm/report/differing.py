@@ -115,9 +115,15 @@ def _facts(side: Side) -> dict[str, str]:
     }
 
 
+def episodes_of(side: Side) -> str:
+    """Number and seed of the episodes of a run's cells, which all have the same."""
+    first = side.run.cells[0]
+    return f"{first.get('episodes') or ABSENT} of seed {first.get('episode_seed', ABSENT)}"
+
+
 def decisions(side: Side) -> str:
-    """How the teams of a run decide."""
-    return _listed(sorted({str(row.get("decisions") or "greedy") for row in side.run.cells}))
+    """How the teams of a run decide in its main grid."""
+    return side.results.decisions
 
 
 def _listed(values: list[Any]) -> str:

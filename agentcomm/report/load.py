@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from agentcomm.base.documents import LARGEST_YAML, read_json, read_rows, read_text
 from agentcomm.base.errors import AgentcommError, RunError
 from agentcomm.base.values import parse_yaml, to_yaml
+from agentcomm.runs.conditions import Conditions, SharedConditions
 from agentcomm.runs.record import KEY as RECORD
 from agentcomm.runs.rows import CellRow, ProgressRow, Recordings
 
 VARIANTS = ("team", "control")
+Row = dict[str, Any]
 LARGEST_NUMBER = 1e15  # sums and squares of larger ones may overflow
 
 
@@ -43,7 +48,10 @@ class RunData:
         folder: Folder of the run.
         config: Resolved config; empty if it cannot be read.
         config_text: The text of ``config.yaml``, without the record of where it was made.
-        cells: Evaluated cells, the last row of each id.
+        cells: Evaluated cells, the last row of each id. All have the same number of episodes, and the same episodes.
+        others: Cells of other episodes: they are never shown beside ``cells``, nor compared with them.
+        left_out: What is said about ``others``; empty if there are none.
+        conditions: Label of the conditions of the run's own config; empty if they are the defaults.
         curves: Learning curves.
         episodes: Recordings for the player; None without any.
         notes: Problems with the folder, as sentences.
@@ -54,21 +62,25 @@ class RunData:
     config: dict[str, Any]
     config_text: str
     cells: list[dict[str, Any]]
+    others: list[dict[str, Any]] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    conditions: str = ""
     curves: list[Curve] = field(default_factory=list)
     episodes: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
 
 
-def load_run(folder: Path, live: bool = False) -> RunData:
+def load_run(folder: Path, live: bool = False, episodes: int | None = None) -> RunData:
     """Read a run folder.
 
     Args:
         folder: The folder.
+        episodes: Which cells to show, by their number of episodes; None for those with most.
         live: Whether the run may still be training or evaluated: it may have no cells yet, and last lines without an
             end are being written.
 
     Raises:
-        RunError: If it contains no evaluated cell, unless ``live``.
+        RunError: If it contains no evaluated cell, unless ``live``, or none with that number of episodes.
     """
     notes: list[str] = []
     path = folder / "cells.jsonl"
@@ -76,7 +88,7 @@ def load_run(folder: Path, live: bool = False) -> RunData:
     current = [row for row in rows if not row.get("stale")]
     again = {row.get("id") for row in current}
     stale = {row.get("id"): str(row["stale"]) for row in rows if row.get("stale") and row.get("id") not in again}
-    cells = _cells(current)
+    cells, others = _of_equal_episodes(_cells(current), episodes, folder)
     if not cells and not live:
         detail = f" ({broken} unreadable lines)" if broken else ""
         raise RunError(f"{folder} contains no evaluated cell{detail}; run `agentcomm evaluate` first")
@@ -91,6 +103,9 @@ def load_run(folder: Path, live: bool = False) -> RunData:
         config=config,
         config_text=text,
         cells=cells,
+        others=others,
+        left_out=[_other_episodes(cells, others)] if others else [],
+        conditions=_own_conditions(config),
         curves=_curves(folder, notes, live),
         episodes=_episodes(folder, notes),
         notes=notes,
@@ -118,14 +133,62 @@ def number(value: Any) -> float:
     return float(value) if abs(value) < LARGEST_NUMBER else math.nan
 
 
-def _cells(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _cells(rows: list[Row]) -> list[Row]:
     """The last row of every id, in order of first appearance."""
-    cells: dict[str, dict[str, Any]] = {}
+    cells: dict[str, Row] = {}
     for row in rows:
         attack = row.get("attack")
         place = [row["variant"], row["seed"], attack and attack["label"], row.get("defense_label", "none")]
         cells[row.get("id") or json.dumps(place)] = row
     return list(cells.values())
+
+
+def _of_equal_episodes(rows: list[Row], asked: int | None, folder: Path) -> tuple[list[Row], list[Row]]:
+    """The cells of one number and one seed of episodes, and the others.
+
+    Those with most episodes, so that a quick look afterwards replaces no better cells; of equal numbers, the seed with
+    most cells. Failed cells do not decide, unless all have failed.
+    """
+    sound = [row for row in rows if row.get("status") != "failed"] or rows
+    found = Counter(_episodes_of(row) for row in sound if asked in (None, row.get("episodes")))
+    if not found:
+        if asked is None:
+            return [], []
+        known = sorted({row["episodes"] for row in rows if row.get("episodes")})
+        numbers = ", ".join(f"{number:,}" for number in known) or "none"
+        raise RunError(f"episodes: {folder} has no cell of {asked:,} episodes; its cells have: {numbers}")
+    chosen = max(found, key=lambda one: (one[0], found[one]))
+    shown = [row for row in rows if _episodes_of(row) == chosen]
+    return shown, [row for row in rows if _episodes_of(row) != chosen]
+
+
+def _episodes_of(row: Row) -> tuple[int, Any]:
+    """Number and seed of the episodes of a cell; 0 where an older version recorded none."""
+    return row.get("episodes") or 0, row.get("episode_seed")
+
+
+def _other_episodes(cells: list[Row], others: list[Row]) -> str:
+    """One sentence on cells that are left out for their episodes."""
+    shown, seed = _episodes_of(cells[0])
+    numbers = [f"{n or 'an unknown number of'}" for n in sorted({_episodes_of(row)[0] for row in others} - {shown})]
+    parts = [f"{' or '.join(numbers)} episodes"] if numbers else []
+    parts += ["another seed of episodes"] if any(_episodes_of(row)[0] == shown for row in others) else []
+    what = "1 cell is" if len(others) == 1 else f"{len(others)} cells are"
+    return (
+        f"{what} left out, of {' and '.join(parts)}: cells of {shown} episodes (seed {seed}) are shown, and those of"
+        " other episodes are never shown beside them."
+    )
+
+
+def _own_conditions(config: dict[str, Any]) -> str:
+    """The label of the conditions of a config, as far as all of its cells share them."""
+    found = config.get("evaluation")
+    found = found if isinstance(found, dict) else {}
+    given = {name: found[name] for name in SharedConditions.model_fields if name in found}
+    try:
+        return Conditions.model_validate(given).label()
+    except ValidationError:
+        return ""
 
 
 def _config(folder: Path, notes: list[str]) -> tuple[str, dict[str, Any]]:

@@ -65,7 +65,7 @@ def write_pictures(run: RunData, folder: Path, format: Format = "svg") -> list[P
 
 def drawings(run: RunData) -> list[tuple[str, Drawing]]:
     """All pictures of a run, with names that are their file names without the ending."""
-    results = Results(run.cells)
+    results = Results(run.cells, run.conditions)
     heat = Heatmap(results, Claims(results))
     links, flows, agents = gates.graphs(results)
     timeline = gates.timeline(results)

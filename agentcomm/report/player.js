@@ -113,7 +113,8 @@
       self.drawing.show(t);
       [...strip.children].forEach((mark, i) => mark.classList.toggle("now", i === t && !over));
       strip.style.setProperty("--share", (last(self.episode) / longest()) * 100 + "%");
-      const end = self.episode.success ? `finished after ${t} steps` : `not finished after ${t} steps`;
+      const ended = { true: "finished", false: "not finished" }[self.episode.success] ?? "ended";
+      const end = `${ended} after ${t} steps`;
       status.textContent = over ? end : `step ${t + 1} of ${last(self.episode)} · ${tally(frame)}`;
       status.classList.toggle("over", over);
       const actions = frame.actions ? data.short.map((name, i) => `${name} ${frame.actions[i]}`).join(", ") : "";
@@ -216,7 +217,7 @@
 
   state.panels = [panel(0, "left"), panel(1, "right")];
   state.panels.forEach((p) => p.fill(null));
-  const legend = html("ul", { className: "legend" }, ...Draw.legend().map(([picture, words]) => html("li", {}, picture, words)));
+  const legend = html("ul", { className: "legend" }, ...Draw.legend(data).map(([picture, words]) => html("li", {}, picture, words)));
   root.replaceChildren(
     html("div", { className: "panels" }, ...state.panels.map((p) => p.node)),
     html("div", { className: "ctl" }, html("div", { className: "buttons" }, back, play, forward), scrub, clock, speed, scene),

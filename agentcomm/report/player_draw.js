@@ -189,8 +189,9 @@ const Draw = (() => {
     return { svg, show };
   }
 
-  // Entries of the legend: a little picture made with the same code, and its words.
-  function legend() {
+  // Entries of the legend: a little picture made with the same code, and its words. Of what stands on the board, only
+  // what these episodes show.
+  function legend(data) {
     const from = { x: 0.5, y: 2.5, r: 0 };
     const to = { x: 15.5, y: 2.5, r: 0 };
     const entries = [
@@ -215,7 +216,13 @@ const Draw = (() => {
     prey.append(make("g", { class: "prey" }, make("path", { d: "M0 -4.1l4.1 4.1l-4.1 4.1l-4.1 -4.1z" })));
     const seen = make("svg", { viewBox: "0 0 10 10", class: "key-shape", "aria-hidden": "true" });
     seen.append(make("rect", { class: "sight", width: 10, height: 10, rx: 1 }));
-    return [...pictures, [closed, "closed gate: does not listen"], [prey, "prey"], [seen, "in sight"]];
+    const shows = (drawn) => data.episodes.some((episode) => episode.steps.some((frame) => isGrid(data, frame) && drawn(frame)));
+    const onBoard = [
+      [shows((frame) => Array.isArray(frame.prey) && frame.prey.length > 0), [prey, "prey"]],
+      [shows((frame) => sight(data, frame).length > 0), [seen, "in sight"]],
+    ];
+    const known = onBoard.filter(([shown]) => shown).map(([, entry]) => entry);
+    return [...pictures, [closed, "closed gate: does not listen"], ...known];
   }
 
   return { board, legend, verdict };

@@ -11,7 +11,7 @@ import numpy as np
 
 from agentcomm.report.load import number
 from agentcomm.report.results import NONE, Results
-from agentcomm.statistics import REAL, SHARE, Estimate, Scale, retained_fraction
+from agentcomm.statistics import REAL, SHARE, Estimate, Scale
 
 Scores = Mapping[int, float]
 Read = Callable[[Results, str | None, str], Scores]  # of a run, an attack and a defense
@@ -67,8 +67,7 @@ def quantities(runs: Sequence[Results], retained: bool) -> list[tuple[Quantity, 
 
 def retained_estimate(results: Results, attack: str | None, defense: str) -> Estimate:
     """The retained fraction over all seeds."""
-    floor = results.scores(None, variant="control")
-    return retained_fraction(results.scores(attack, defense), results.scores(None), floor)
+    return results.retained(results.scores(attack, defense))
 
 
 def _score(results: Results, attack: str | None, defense: str) -> Scores:

@@ -55,6 +55,8 @@ def commands(run: RunData) -> Commands:
         stages += [] if not attack else ["--attack", attack["label"]]
         stages += [] if defense == "none" else ["--defense", defense]
         changes += [] if under.crossed else under.options(crossed)
+    if note := _other_episodes(run):
+        notes[note] += 1
     evaluate = ["agentcomm", "evaluate", f"runs/{name}-again"]
     lines = [[*evaluate, *asked, *_pairs(stages), *_pairs(changes)] for asked, stages, changes in groups.values()]
     train = ["agentcomm", "train", f"runs/{name}/config.yaml", f"name={name}-again"]
@@ -64,6 +66,21 @@ def commands(run: RunData) -> Commands:
         again=[shlex.join(line) for line in (train, *lines)],
         one=shlex.join(["agentcomm", "rerun", f"runs/{name}", cell]) if cell else "",
         notes=[f"{several(count, 'cell')}: {note}" if count > 1 else note for note, count in notes.items()],
+    )
+
+
+def _other_episodes(run: RunData) -> str:
+    """What to change in the config, if it asks for other episodes than the cells have; empty if it does not."""
+    settings = run.config.get("evaluation")
+    first = run.cells[0] if run.cells else {}
+    if not isinstance(settings, dict):
+        return ""
+    asked = {"episodes": settings.get("episodes"), "seed": settings.get("seed")}
+    had = {"episodes": first.get("episodes"), "seed": first.get("episode_seed")}
+    wrong = [name for name in asked if None not in (asked[name], had[name]) and asked[name] != had[name]]
+    told = ", ".join(f"{name}: {had[name]}" for name in wrong)
+    return (
+        f"config.yaml asks for other episodes than these cells have; set evaluation: {{{told}}} in it" if wrong else ""
     )
 
 

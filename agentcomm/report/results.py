@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
 from agentcomm.report.load import number
 from agentcomm.report.measures import Measure, declared, scale_of
-from agentcomm.statistics import REAL, Comparison, Estimate, Scale, compare, estimate, retained_fraction
+from agentcomm.statistics import REAL, Comparison, Estimate, Scale, compare, estimate, family, retained_fraction
 
 NONE = "none"
+NOT_ESTABLISHED = "it is not established that messages are worth anything to the team"
 
 Scores = dict[int, float]
 How = Literal["worst", "mean"]
@@ -22,7 +24,8 @@ class Results:
     """All cells of a run, by variant, attack and defense.
 
     Args:
-        cells: Rows of cells.jsonl.
+        cells: Rows of cells.jsonl, all of the same episodes.
+        own: Label of the conditions of the run's own config.
 
     Attributes:
         attacks: Labels of attacks in order of appearance, without those that are only aimed at some of the defenses.
@@ -36,13 +39,13 @@ class Results:
         primary: The measure by which teams are compared: the score that the environment declares.
     """
 
-    def __init__(self, cells: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, cells: Sequence[dict[str, Any]], own: str = "") -> None:
         self._rows: dict[tuple[str, str | None, str], dict[int, dict[str, Any]]] = {}
         self.records: dict[str, dict[str, Any]] = {}
         self.aimed: dict[str, list[str]] = {}
         attacks: dict[str, None] = {}
         defenses: dict[str, None] = {NONE: None}
-        usual = _usual(cells)
+        usual = _usual(cells, own)
         self.changed = [row for row in cells if _conditions(row) != usual]
         cells = [row for row in cells if _conditions(row) == usual]
         for row in cells:
@@ -142,13 +145,33 @@ class Results:
         return {seed: bool(about.get("learned")) for seed, about in found.items() if isinstance(about, dict)}
 
     @property
+    def foreign(self) -> bool:
+        """Whether the team is a callable that was trained elsewhere or written by hand."""
+        return any("foreign" in (row.get("training") or {}) for row in self.rows(None, NONE))
+
+    @property
     def judged(self) -> bool:
         """Whether anything is said about messages and attacks: not if no team has learned."""
         learned = self.learned()
         return not learned or any(learned.values())
 
+    @cached_property
+    def worth_test(self) -> Comparison:
+        """The test of what messages are worth: by itself, before anything else is tested."""
+        return family({"worth": self.compare(*self.worth()[:2])})["worth"]
+
+    @property
+    def valued(self) -> bool:
+        """Whether it is established that messages are worth something to the team."""
+        return self.worth_test.supported and self.worth_test.difference.value > 0
+
     def retained(self, scores: Scores) -> Estimate:
-        """Retained fraction of some scores."""
+        """The share of the worth of messages that some scores keep; unknown unless that worth is established.
+
+        Page, comparison and command line show no other share.
+        """
+        if not self.valued:
+            return Estimate(math.nan, None, 0, 0, NOT_ESTABLISHED)
         return retained_fraction(scores, self.clean, self.floor)
 
     def idle(self, attack: str, defense: str) -> set[int]:
@@ -176,10 +199,18 @@ def spread(values: Scores, scale: Scale = REAL) -> Estimate:
     return estimate(values, scale if inside else REAL)
 
 
-def _usual(cells: Sequence[dict[str, Any]]) -> str:
-    """The label of the conditions of the main grid: the run's own or, if those are missing, the first."""
-    labels = [_conditions(row) for row in cells]
-    return "" if "" in labels else labels[0] if labels else ""
+def _usual(cells: Sequence[dict[str, Any]], own: str) -> str:
+    """The label of the conditions of the main grid.
+
+    The run's own, the default ones, or those of the first cell: the first of these under which attacks and the floor
+    were evaluated, so that a look at the clean team under other conditions moves no grid; otherwise, the first at all.
+    """
+    labels = dict.fromkeys(_conditions(row) for row in cells)
+    attacked = {_conditions(row) for row in cells if row.get("attack")}
+    floors = {_conditions(row) for row in cells if row["variant"] == "control"}
+    order = [label for label in dict.fromkeys([own, "", *labels]) if label in labels]
+    full = attacked & floors if floors else attacked
+    return next((label for label in order if label in full), order[0] if order else "")
 
 
 def _conditions(row: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from agentcomm.base.errors import ConfigError, did_you_mean
 from agentcomm.base.inputs import looking_in
 from agentcomm.base.modules import import_modules
 from agentcomm.base.text import shorten
+from agentcomm.contracts.policy import CommPolicy
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_policy, make_world
 from agentcomm.runs.choices import Choice
@@ -88,7 +89,7 @@ def from_callable(
     ]
     config = parse(
         {
-            "name": name or re.sub(r"[^\w-]+", "-", f"{make}-{where.name}").strip("-"),
+            "name": name or _name(make, where),
             "environment": where.model_dump(),
             "policy": chosen | teams[0],
             "seeds": list(range(len(teams))),
@@ -98,22 +99,32 @@ def from_callable(
         },
         f"the run of {make}",
     )
+    variants: tuple[Variant, ...] = ("team",) if silent is None else ("team", "control")
+    choices = [Choice.model_validate(chosen | paths) for paths in teams]
+    with closing(make_world(where, 1)) as world:  # what does not fit is refused before there is a folder
+        made = {
+            (variant, seed): make_policy(choice, world, variant, seed)
+            for seed, choice in enumerate(choices)
+            for variant in variants
+        }
     with claim(config, Path(root), resume=True) as run, looking_in(run.places()):
-        for seed, paths in enumerate(teams):
-            team = Choice.model_validate(chosen | paths)
-            for variant in ("team", "control") if silent is not None else ("team",):
-                _save(run, run.adopt("policy", team), variant, seed)
+        for (variant, seed), policy in made.items():
+            _save(run, run.adopt("policy", choices[seed]), policy, variant, seed)
         run.write_config()
     return run
 
 
-def _save(run: Run, choice: Choice, variant: Variant, seed: int) -> None:
+def _name(make: str, where: Choice) -> str:
+    """The usual name of a run: of the callable and the environment, which for one of others is what makes it."""
+    environment = where.arguments.get("make") or where.name
+    return re.sub(r"[^\w-]+", "-", f"{make}-{environment}").strip("-")
+
+
+def _save(run: Run, choice: Choice, policy: CommPolicy, variant: Variant, seed: int) -> None:
     """Write the policy of a team into the run, unless it is there."""
     folder, environment = run.policy(variant, seed), run.config.environment
     if folder.exists() and policy_file.read_about(folder).policy == choice:
         return
-    with closing(make_world(environment, 1)) as world:
-        policy = make_policy(choice, world, variant, seed)
     policy.taken_over.fill_(1)  # type: ignore[operator]
     policy_file.save(folder, policy, environment, choice, variant, seed, {"foreign": choice.arguments["make"]})
 

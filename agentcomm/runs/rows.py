@@ -167,7 +167,7 @@ class Recordings(BaseModel):
         attack: Text | None = None
         defense: Text = "none"
         seed: Count = 0
-        success: bool = False
+        success: bool | None = False
         steps: list[Frame]
 
     format: Format = None

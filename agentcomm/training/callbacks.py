@@ -45,13 +45,13 @@ class EndedEpisode:
     Attributes:
         world: Index of its world among the runner's, RLlib's ``env_index``.
         length: Steps.
-        success: Whether the task was solved.
+        success: Whether the task was solved; None if the environment does not say so.
         total_return: Reward summed over steps, mean over agents.
     """
 
     is_done = True
 
-    def __init__(self, world: int, length: int, success: bool, total_return: float) -> None:
+    def __init__(self, world: int, length: int, success: bool | None, total_return: float) -> None:
         self.world = world
         self.length = length
         self.success = success

@@ -179,7 +179,7 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         means |= {f"messages_{k}": v / fragment.env_steps for k, v in fragment.messages.items()}
         if recent := fragment.recent:
             means |= {EPISODE_LEN_MEAN: recent["length"], EPISODE_RETURN_MEAN: recent["return"]}
-            means["success"] = recent["success"]
+            means |= {name: value for name, value in recent.items() if name == "success"}
         self._log(fragment.env_steps, fragment.agents, fragment.episodes, means)
         self._end_episodes(sampler.world, fragment.ended)
         columns = {name: value.contiguous().cpu().numpy() for name, value in fragment.columns.items()}
@@ -196,10 +196,12 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         found = measure(played)
         steps = int(played.length.sum())
         means = {EPISODE_LEN_MEAN: found["mean_steps"], EPISODE_RETURN_MEAN: found["mean_return"]}
-        means |= {name: found[name] for name in ("success", "gate_open", "messages_per_step")}
+        told = {name: found.get(name) for name in ("success", "gate_open", "messages_per_step")}
+        means |= {name: value for name, value in told.items() if value is not None}
         self._log(steps, world.num_agents, episodes, means)
         worlds = torch.arange(episodes, device=played.length.device)
-        self._end_episodes(world, torch.stack([worlds, played.length, played.success, played.total_reward]))
+        success = played.success.float() if played.success_known else torch.full_like(played.total_reward, torch.nan)
+        self._end_episodes(world, torch.stack([worlds, played.length, success, played.total_reward]))
         return Batch({}, steps, world.num_agents, self.worker_index or 0)
 
     def _evaluation_world(self, episodes: int) -> World:
@@ -215,7 +217,8 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         if not self.callbacks.wants("on_episode_end"):
             return
         for index, length, success, total_return in ended.T.tolist():
-            episode = EndedEpisode(int(index), int(length), bool(success), total_return)
+            solved = None if math.isnan(success) else bool(success)
+            episode = EndedEpisode(int(index), int(length), solved, total_return)
             self.callbacks.call(
                 "on_episode_end",
                 episode=episode,

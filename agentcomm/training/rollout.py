@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -199,7 +200,8 @@ class Sampler(State):
         step, ended = record.step, record.step.finished
         if not len(ended):
             return []
-        values = torch.stack([v.float() for v in (ended, step.length[ended], step.success[ended], self.returns[ended])])
+        success = step.success[ended].float().masked_fill(~step.success_known[ended], torch.nan)
+        values = torch.stack([ended.float(), step.length[ended].float(), success, self.returns[ended]])
         self.last[:, ended] = values[1:]
         self.returns[ended] = 0
         return [values]
@@ -303,7 +305,8 @@ class Sampler(State):
     def _recent(self) -> dict[str, float]:
         if bool((self.last[0] < 0).any()):
             return {}
-        return dict(zip(("length", "success", "return"), self.last.mean(1).tolist(), strict=True))
+        found = dict(zip(("length", "success", "return"), self.last.mean(1).tolist(), strict=True))
+        return {name: value for name, value in found.items() if not math.isnan(value)}  # of unknown success
 
     def _value(self, observation: Tensor, memory: Tensor, alive: Tensor | None) -> Tensor:
         """Expected return at the end of a fragment or of a truncated episode; 0 for members that have left."""

@@ -48,7 +48,7 @@ from agentcomm.base.errors import ConfigError
 from agentcomm.contracts.actions import ActionSpace
 from agentcomm.contracts.continuous import Continuous
 from agentcomm.contracts.world import DrawnMessage, Observation, Transition, World, WorldConfig
-from agentcomm.pettingzoo.view import ParallelView
+from agentcomm.pettingzoo.view import ParallelView, view
 from envs.canvas import AGENT, GOAL, HARMED, QUIET, Mark, draw, frame, rounded
 from envs.food.sensing import CENTER, OBSTACLE, RAYS, TRIES, length, outside, pushed_out, rays, to_discs, to_walls
 from envs.symbols import check_keys, check_mode, draw_text
@@ -240,16 +240,6 @@ class FoodCollector(World[FoodCollectorConfig]):
         return draw(SIDE, SIDE, marks, spots, links, frame(SIDE, SIDE))
 
 
-def parallel_env(
-    members: int = 9,
-    poisons: int = 1,
-    near: float | None = None,
-    continuous: bool = False,
-    max_steps: int = 200,
-    render_mode: Literal["ansi", "rgb_array"] | None = None,
-) -> ParallelView:
-    """One Food Collector world as a PettingZoo parallel environment."""
-    config = FoodCollectorConfig(
-        members=members, poisons=poisons, near=near, continuous=continuous, max_steps=max_steps
-    )
-    return ParallelView(FoodCollector(config), "food_collector", render_mode)
+def parallel_env(**arguments: Any) -> ParallelView:
+    """One Food Collector world for PettingZoo; arguments: those of its config, and ``render_mode``."""
+    return view("food_collector", **arguments)

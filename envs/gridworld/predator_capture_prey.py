@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor
 
 from agentcomm.contracts.world import Transition
-from agentcomm.pettingzoo.view import ParallelView
+from agentcomm.pettingzoo.view import ParallelView, view
 from envs.gridworld.grid import MOVE_NAMES, STEP_COST, GridConfig, GridWorld, Kind
 
 PERCEPTION = Kind("perception", code=3)
@@ -85,23 +85,6 @@ class PredatorCapturePrey(GridWorld[PredatorCapturePreyConfig]):
         return super().scene(world) | {"captured": self.state["captured"][world].tolist()}
 
 
-def parallel_env(
-    size: int = 5,
-    perception_agents: int = 2,
-    capture_agents: int = 1,
-    vision: int = 1,
-    reward_scheme: RewardScheme = "single",
-    max_steps: int = 20,
-    render_mode: Literal["ansi", "rgb_array"] | None = None,
-) -> ParallelView:
-    """One Predator-Capture-Prey world as a PettingZoo parallel environment."""
-    config = PredatorCapturePreyConfig(
-        size=size,
-        perception_agents=perception_agents,
-        capture_agents=capture_agents,
-        vision=vision,
-        reward_scheme=reward_scheme,
-        max_steps=max_steps,
-        observation="dense",
-    )
-    return ParallelView(PredatorCapturePrey(config), "predator_capture_prey", render_mode)
+def parallel_env(**arguments: Any) -> ParallelView:
+    """One Predator-Capture-Prey world for PettingZoo; arguments: those of its config, and ``render_mode``."""
+    return view("predator_capture_prey", **arguments)

@@ -11,14 +11,14 @@ gets, by mode, 0 (*mixed*), 0.05 times the number of predators there (*cooperati
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from agentcomm.contracts.world import Transition
-from agentcomm.pettingzoo.view import ParallelView
+from agentcomm.pettingzoo.view import ParallelView, view
 from envs.gridworld.grid import MOVE_NAMES, STEP_COST, GridConfig, GridWorld, Kind
 
 PREDATOR = Kind("predator", code=3)
@@ -73,16 +73,6 @@ class PredatorPrey(GridWorld[PredatorPreyConfig]):
         return ((self.state["cells"] == self.state["prey"]) | ~self.alive).all(1)
 
 
-def parallel_env(
-    size: int = 5,
-    predators: int = 3,
-    vision: int = 1,
-    mode: Mode = "mixed",
-    max_steps: int = 20,
-    render_mode: Literal["ansi", "rgb_array"] | None = None,
-) -> ParallelView:
-    """One Predator-Prey world as a PettingZoo parallel environment."""
-    config = PredatorPreyConfig(
-        size=size, predators=predators, vision=vision, mode=mode, max_steps=max_steps, observation="dense"
-    )
-    return ParallelView(PredatorPrey(config), "predator_prey", render_mode)
+def parallel_env(**arguments: Any) -> ParallelView:
+    """One Predator-Prey world for PettingZoo; arguments: those of its config, and ``render_mode``."""
+    return view("predator_prey", **arguments)

@@ -50,7 +50,7 @@ from agentcomm.contracts.directory_defense import Answer
 from agentcomm.contracts.world import DrawnMessage, Observation, Transition
 from agentcomm.directory.hub import Directory
 from agentcomm.directory.world import DirectoryWorld
-from agentcomm.pettingzoo.view import ParallelView
+from agentcomm.pettingzoo.view import ParallelView, view
 from envs.market.config import ORDINALS, TaskMarketConfig
 from envs.market.drawing import picture, text
 from envs.market.observation import observations
@@ -334,17 +334,6 @@ class TaskMarket(DirectoryWorld[TaskMarketConfig]):
         raise ValueError(f"render mode must be 'ansi' or 'rgb_array', not {mode!r}")
 
 
-def parallel_env(
-    requesters: int = 3,
-    workers: int = 6,
-    skills: int = 3,
-    deadline: int = 4,
-    hops: int = 2,
-    max_steps: int = 20,
-    render_mode: Literal["ansi", "rgb_array"] | None = None,
-) -> ParallelView:
-    """One task market as a PettingZoo parallel environment."""
-    config = TaskMarketConfig(
-        requesters=requesters, workers=workers, skills=skills, deadline=deadline, hops=hops, max_steps=max_steps
-    )
-    return ParallelView(TaskMarket(config), "task_market", render_mode)
+def parallel_env(**arguments: Any) -> ParallelView:
+    """One task market for PettingZoo; arguments: those of its config, and ``render_mode``."""
+    return view("task_market", **arguments)

@@ -49,7 +49,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from agentcomm.contracts.world import DrawnMessage, Transition, World
-from agentcomm.pettingzoo.view import ParallelView
+from agentcomm.pettingzoo.view import ParallelView, view
 from envs.canvas import AGENT, GOAL, QUIET, Mark, draw
 from envs.gridworld.drawing import CELL, LINE
 from envs.relay.graph import Layout, network
@@ -265,27 +265,6 @@ class Relay(World[RelayConfig]):
         return draw(side, side, marks, spots, links, edges)
 
 
-def parallel_env(
-    members: int = 9,
-    layout: Layout = "grid",
-    good: float = 0.95,
-    bad: float = 0.3,
-    poor: float = 0.4,
-    cost: float = 0.05,
-    wiring: int | None = None,
-    max_steps: int = 20,
-    render_mode: Literal["ansi", "rgb_array"] | None = None,
-) -> ParallelView:
-    """One Relay world as a PettingZoo parallel environment."""
-    config = RelayConfig(
-        members=members,
-        layout=layout,
-        good=good,
-        bad=bad,
-        poor=poor,
-        cost=cost,
-        wiring=wiring,
-        max_steps=max_steps,
-        observation="dense",
-    )
-    return ParallelView(Relay(config), "relay", render_mode)
+def parallel_env(**arguments: Any) -> ParallelView:
+    """One Relay world for PettingZoo; arguments: those of its config, and ``render_mode``."""
+    return view("relay", **arguments)

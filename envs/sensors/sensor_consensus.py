@@ -57,7 +57,7 @@ from torch import Tensor
 from agentcomm.contracts.actions import ActionSpace
 from agentcomm.contracts.continuous import Continuous
 from agentcomm.contracts.world import DrawnMessage, Observation, Transition, World, WorldConfig
-from agentcomm.pettingzoo.view import ParallelView
+from agentcomm.pettingzoo.view import ParallelView, view
 from envs.canvas import AGENT, GOAL, HARMED, Mark, draw, frame
 from envs.symbols import Members, check_keys, check_mode, draw_text, layout, read_numbers, readings
 
@@ -250,27 +250,6 @@ class SensorConsensus(World[SensorConsensusConfig]):
         return draw(height, width, marks, places, links, [*frame(height, width), truth])
 
 
-def parallel_env(
-    members: int = 9,
-    faulty: int = 2,
-    noise: float = 0.2,
-    fault: Literal["stuck", "random"] = "stuck",
-    bins: int = 16,
-    continuous: bool = False,
-    tolerance: float = 0.5,
-    max_steps: int = 4,
-    render_mode: Literal["ansi", "rgb_array"] | None = None,
-) -> ParallelView:
-    """One Sensor consensus world as a PettingZoo parallel environment."""
-    config = SensorConsensusConfig(
-        members=members,
-        faulty=faulty,
-        noise=noise,
-        fault=fault,
-        bins=bins,
-        continuous=continuous,
-        tolerance=tolerance,
-        max_steps=max_steps,
-        observation="dense",
-    )
-    return ParallelView(SensorConsensus(config), "sensor_consensus", render_mode)
+def parallel_env(**arguments: Any) -> ParallelView:
+    """One Sensor consensus world for PettingZoo; arguments: those of its config, and ``render_mode``."""
+    return view("sensor_consensus", **arguments)

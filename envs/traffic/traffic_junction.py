@@ -32,7 +32,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from agentcomm.contracts.world import DrawnMessage, Transition, World, WorldConfig
-from agentcomm.pettingzoo.view import ParallelView
+from agentcomm.pettingzoo.view import ParallelView, view
 from envs.traffic.drawing import draw_picture, draw_text
 from envs.traffic.observation import CarSight
 from envs.traffic.roads import MAPS, Difficulty, Roads
@@ -233,16 +233,6 @@ class TrafficJunction(World[TrafficJunctionConfig]):
         raise ValueError(f"render mode must be 'ansi' or 'rgb_array', not {mode!r}")
 
 
-def parallel_env(
-    difficulty: Difficulty = "easy",
-    vision: int = 1,
-    arrival: float | None = None,
-    max_steps: int | None = None,
-    render_mode: Literal["ansi", "rgb_array"] | None = None,
-) -> ParallelView:
-    """One Traffic Junction world as a PettingZoo parallel environment."""
-    steps = MAPS[difficulty].max_steps if max_steps is None else max_steps
-    config = TrafficJunctionConfig(
-        difficulty=difficulty, vision=vision, arrival=arrival, max_steps=steps, observation="dense"
-    )
-    return ParallelView(TrafficJunction(config), "traffic_junction", render_mode)
+def parallel_env(**arguments: Any) -> ParallelView:
+    """One Traffic Junction world for PettingZoo; arguments: those of its config, and ``render_mode``."""
+    return view("traffic_junction", **arguments)

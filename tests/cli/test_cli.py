@@ -71,6 +71,7 @@ def test_list_shows_every_axis_and_json(tmp_path: Path, command: Command) -> Non
 def test_every_command_explains_itself(tmp_path: Path, command: Command) -> None:
     names = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
     assert sorted(names) == [
+        "audit",
         "certify",
         "check",
         "compare",
@@ -83,6 +84,7 @@ def test_every_command_explains_itself(tmp_path: Path, command: Command) -> None
         "messages",
         "new",
         "play",
+        "proxy",
         "report",
         "rerun",
         "train",

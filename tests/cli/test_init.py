@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import Field
 
 from agentcomm.base import registry
 from agentcomm.base.values import parse_yaml
 from agentcomm.cli.template import template
+from agentcomm.contracts.world import WorldConfig
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.config import EvaluationConfig, RunConfig, TrainingConfig, load, parse
 
@@ -49,6 +51,18 @@ def test_every_policy_has_a_config(policy: tuple[str, dict[str, Any]]) -> None:
 def test_every_environment_has_a_config(environment: tuple[str, dict[str, Any]]) -> None:
     if environment[0] != NEEDS_A_TEAM:
         fits(choice(environment), Choice(name="ic3net"))
+
+
+def test_a_field_with_another_default_keeps_its_description() -> None:
+    class Short(WorldConfig):
+        max_steps: int = 8
+
+    class Shorter(Short):
+        max_steps: int = Field(4, description="steps of a game")
+
+    assert Short.model_fields["max_steps"].description == "steps after which an episode is truncated"
+    assert Shorter.model_fields["max_steps"].description == "steps of a game"
+    assert WorldConfig.model_fields["max_steps"].default == 20
 
 
 def fits(environment: Choice, policy: Choice) -> None:

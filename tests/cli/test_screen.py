@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 from typing import Any
 
 import pytest
+from rich.text import Text
+from typer.testing import CliRunner
 
 from agentcomm.cli import screen, tables
+from agentcomm.cli.main import app
 from agentcomm.progress import training_bar
 
 EVIL = "[bold red]x[/] :smile: \x1b[31mred\x1b]0;title\x07 \u202erev [/not closed] \\[ \x9b2J"
@@ -47,3 +51,13 @@ def test_the_bar_shows_what_a_row_has(row: dict[str, Any], note: str) -> None:
         bar.iteration(row)
         (task,) = bar.progress.tasks
         assert (task.completed, task.fields["note"]) == (10, note)
+
+
+def test_help_takes_no_word_between_colons_for_an_emoji(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    commands = ["", *(command.name or "" for command in app.registered_commands)]
+    pages = {name: CliRunner().invoke(app, [*([name] if name else []), "--help"]).output for name in commands}
+    assert "gymnasium:PACKAGE:ID" in pages["train"]
+    symbols = [letter for page in pages.values() for letter in page if unicodedata.category(letter) == "So"]
+    assert not [letter for letter in symbols if not "\u2500" <= letter <= "\u257f"], "only the frames of rich"
+    assert "\N{PACKAGE}" in Text.from_markup(":package:").plain, "elsewhere, rich is as it was"

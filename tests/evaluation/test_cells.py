@@ -172,7 +172,7 @@ class _Broken(Attack):
 
 def test_an_error_makes_a_cell_failed_and_no_number(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry._registered, ("attack", "broken"), _Broken)
-    monkeypatch.setattr(api, "_check_foreign", lambda *given: None)  # the quick check would stop before any cell
+    monkeypatch.setattr(api, "check_used", lambda *given: None)  # the quick check would stop before any cell
     rows = api.evaluate(run, ["broken", "drop"], [])
     broken = [r for r in rows if r["attack"] and r["attack"]["name"] == "broken"]
     assert all(r["status"] == "failed" and "metrics" not in r and "inside the attack" in r["error"] for r in broken)

@@ -21,9 +21,11 @@ from agentcomm.contracts.world import World
 from agentcomm.evaluation import stored
 from agentcomm.pettingzoo.message_actions_calling import Caller
 from agentcomm.pettingzoo.message_actions_inbox import Received, Symbols, Vectors
+from agentcomm.report.load import load_run
 from agentcomm.runs.assembly import check_training, make_policy, make_world
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.config import parse
+from agentcomm.runs.foreign import _name
 
 AGENTS = '''
 import numpy as np
@@ -87,7 +89,27 @@ def test_a_callable_is_evaluated_like_any_team(agents: Path) -> None:
     assert by["impersonateauthenticate"]["metrics"]["mean_return"] == clean["metrics"]["mean_return"]
     assert "module 'my_agents'" in clean["identity"]
     assert api.report(run).exists()
-    assert len(api.messages(run, attack="drop")) > 0
+    page = (run.path / "report.html").read_text("utf-8")
+    assert "The team does better than at random" in page
+    assert "before training" not in page
+    assert "with random actions" in page
+
+
+def test_messages_of_symbols_show_what_was_read(agents: Path) -> None:
+    run = api.from_callable("my_agents:tells", LINE, episodes=8)
+    found = api.messages(run)
+    truth = {(entry["step"], entry["sender"]): entry["symbol"] for entry in found}
+    assert len(set(truth.values())) == 1, "the line passes on one symbol"
+    others = {entry["symbol"] for episode in range(1, 8) for entry in api.messages(run, episode=episode)}
+    assert len(others) > 1
+    assert others <= {0, 1, 2, 3}
+    assert all(entry["symbol"] == truth[entry["step"], entry["sender"]] for entry in found), "all hear the same"
+    dropped = api.messages(run, attack="drop:probability=0.5")
+    assert {entry["symbol"] is None for entry in dropped if entry["fate"] == "dropped"} == {True}
+    assert {entry["symbol"] is None for entry in dropped if entry["fate"] == "delivered"} == {False}
+    forged = [entry for entry in api.messages(run, attack="impersonate") if entry["fate"] == "forged"]
+    assert forged
+    assert any(entry["symbol"] != truth.get((entry["step"], entry["sender"])) for entry in forged)
 
 
 def test_rows_depend_on_the_source_of_the_callable(agents: Path) -> None:
@@ -202,6 +224,7 @@ def test_mistakes_are_named_before_anything_runs(agents: Path) -> None:
     assert not (agents / "runs").exists()
     with pytest.raises(ConfigError, match=r"takes \(.*\).*, but is called with \(observation, inbox\).*--checkpoint"):
         api.from_callable("my_agents:load", LINE)
+    assert not (agents / "runs").exists(), "what is refused leaves no folder behind"
     where = make_world(Choice.model_validate({"name": "relay_line"}), 1)
     other = Choice.model_validate({"name": "foreign", "make": "subprocess:getoutput", "checkpoint": "echo"})
     with pytest.raises(ConfigError, match="no config in use names that module"):
@@ -209,7 +232,32 @@ def test_mistakes_are_named_before_anything_runs(agents: Path) -> None:
     run = api.from_callable("my_agents:tells", LINE, episodes=4)
     with pytest.raises(AgentcommError, match="attack 'gradient' cannot be used here: it needs knowledge of the policy"):
         api.evaluate(run, attacks=["gradient"])
+    with pytest.raises(AgentcommError, match="a callable is asked once per step: use another defense"):
+        api.evaluate(run, attacks=[], defenses=["ensemble"])
     foreign = {"name": "foreign", "make": "my_agents:tells"}
     config = parse({"name": "mine", "environment": "relay_line", "policy": foreign}, "a config")
     with pytest.raises(ConfigError, match="has no weights, so there is nothing to train"):
         check_training(config)
+
+
+def test_a_later_look_at_fewer_episodes_keeps_the_better_rows(agents: Path) -> None:
+    def rows(episodes: int) -> list[dict[str, Any]]:
+        run = api.from_callable("my_agents:tells", LINE, episodes=episodes)
+        return api.evaluate(run, attacks=["drop"])
+
+    better, quick = rows(16), rows(4)
+    assert [row["episodes"] for row in (*better, *quick)] == [16, 16, 4, 4]
+    run = api.from_callable("my_agents:tells", LINE, episodes=16)
+    assert stored.read(run) == [*better, *quick], "both stay on file"
+    assert api.evaluate(run, attacks=["drop"]) == better, "served from the file"
+    assert load_run(run.path).cells == better
+
+
+def test_runs_of_environments_of_others_have_names_of_their_own(agents: Path) -> None:
+    makes = ["envs.gridworld.predator_prey:parallel_env", "envs.relay_line:parallel_env"]
+    names = {_name("my_agents:tells", Choice(name="pettingzoo", make=make)) for make in makes}  # type: ignore[call-arg]
+    assert names == {
+        "my_agents-tells-envs-gridworld-predator_prey-parallel_env",
+        "my_agents-tells-envs-relay_line-parallel_env",
+    }
+    assert _name("my_agents:tells", Choice(name="relay_line")) == "my_agents-tells-relay_line"

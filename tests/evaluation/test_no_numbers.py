@@ -45,7 +45,7 @@ class Endless(Attack):
 
 
 def test_success_that_is_no_number(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "_check_foreign", lambda *_: None)
+    monkeypatch.setattr(api, "check_used", lambda *_: None)
     monkeypatch.setitem(registry._registered, ("attack", "endless"), Endless)
     rows = api.evaluate(run, ["endless"], [])
     failed = [row for row in rows if row["status"] == "failed"]

@@ -85,7 +85,7 @@ class _Moody(Attack[AttackConfig]):
 
 def test_failed_cells_are_kept_until_they_are_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry._registered, ("attack", "moody"), _Moody)
-    monkeypatch.setattr(api, "_check_foreign", lambda *given: None)
+    monkeypatch.setattr(api, "check_used", lambda *given: None)
     first = api.evaluate(run, ["moody", "drop"], [])
     calls = _Moody.calls
     assert api.evaluate(run, ["moody", "drop"], []) == first
@@ -102,7 +102,7 @@ def test_a_failed_cell_whose_code_changed_is_evaluated_again(run: Run, monkeypat
     from agentcomm.evaluation import identity
 
     monkeypatch.setitem(registry._registered, ("attack", "moody"), _Moody)
-    monkeypatch.setattr(api, "_check_foreign", lambda *given: None)
+    monkeypatch.setattr(api, "check_used", lambda *given: None)
     api.evaluate(run, ["moody"], [])
     monkeypatch.setattr(_Moody, "fails", False)
     monkeypatch.setattr(identity, "code_hash", lambda plugin: "another")

@@ -79,7 +79,7 @@ def test_attacks_that_can_do_nothing_say_why(
     for name, plugin in (("rewards", RewardsOnly), ("overreaches", Overreaches)):
         monkeypatch.setitem(registry._registered, ("attack", name), plugin)
         monkeypatch.setattr(plugin, "name", name)
-    monkeypatch.setattr("agentcomm.api._check_foreign", lambda *given: None)
+    monkeypatch.setattr("agentcomm.api.check_used", lambda *given: None)
     row = the_row(run_with(tmp_path, FULL), attack)
     assert row["status"] == "inconclusive", row["error"]
     with pytest.raises(AssertionError, match=words):

@@ -224,7 +224,7 @@ class Calls:
 
 
 def mcp_tools(calls: Calls, name: str = "calc", **settings: Any) -> MCPServer:
-    """A server with the tools add and pay; pay asks for approval before it pays."""
+    """A server with the tools add, count and pay; pay asks for approval before it pays."""
     server = MCPServer(name, **settings)
 
     @server.tool(description="Add two integers.")
@@ -240,6 +240,11 @@ def mcp_tools(calls: Calls, name: str = "calc", **settings: Any) -> MCPServer:
             return InputRequiredResult(input_requests={"ok": ask}, request_state="asked")
         calls.paid.append((to, ctx.request_state))
         return "paid"
+
+    @server.tool(description="Count the calls.")
+    def count() -> int:
+        calls.added.append((0, 0))
+        return len(calls.added)
 
     return server
 

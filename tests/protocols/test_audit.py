@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,12 +13,19 @@ import pytest
 from a2a.server.tasks import BasePushNotificationSender, InMemoryPushNotificationConfigStore
 from a2a.types import AgentCard
 from a2a.utils.push_url_validator import validate_push_notification_url
-from servers import Events, a2a_server, mcp_server
+from servers import Events, a2a_server, mcp_server, mcp_tools, serve
 from test_facts_a2a_cards import OTHER, PEM, signed
 
+from agentcomm.protocols.audit.mcp.client import KEY
 from agentcomm.protocols.audit.run import audit
 from agentcomm.protocols.audit.target import Target
-from agentcomm.protocols.audit.verdicts import Report, Verdict
+from agentcomm.protocols.audit.verdicts import Report
+from agentcomm.protocols.defenses.a2a_push import safe_push
+from agentcomm.protocols.defenses.a2a_server import ProtectedHandler, protect
+from agentcomm.protocols.defenses.mcp_approvals import OneTimeApprovals
+from agentcomm.protocols.defenses.mcp_once import FIELD, OnceCalls
+from agentcomm.protocols.defenses.mcp_resumption import SessionEvents
+from agentcomm.protocols.findings import ROWS
 
 PASS, FAIL, INCONCLUSIVE, SKIPPED = "pass", "fail", "inconclusive", "skipped"
 TOKENS = {"owner_token": "alice", "stranger_token": "bobby"}
@@ -164,5 +174,62 @@ def test_verifier_and_pins_turn_their_rows(mcp_bare: tuple[Report, Rows]) -> Non
     assert other["mcp-rug-pull", "tools"] == FAIL
 
 
-def test_fixes_name_modules_that_exist(mcp_bare: tuple[Report, Rows]) -> None:
-    assert all(row.fix for row in mcp_bare[0].rows if row.verdict is Verdict.FAIL)
+PROTECTED: dict[str, Any] = {"owner_token": "alice", "stranger_token": "bob", "changes": True}
+
+
+def test_protected_a2a_server_passes(owned: Rows) -> None:
+    safe = safe_push(InMemoryPushNotificationConfigStore())
+    with a2a_server(owner=True, extended=True, handler=ProtectedHandler, middleware=protect, **safe) as server:
+        rows = verdicts(audit(Target(server.url, message="wait", **PROTECTED)))
+    assert set(rows) == set(owned)
+    # the test's owner hook lets callers without a token in, who then share an owner
+    assert {probe for (probe, _), verdict in rows.items() if verdict == FAIL} == {"a2a-anonymous"}
+    assert INCONCLUSIVE not in rows.values()
+
+
+@pytest.mark.parametrize(
+    ("tool", "given", "expected"),
+    [("count", {}, {"mcp-replay": PASS, "mcp-approval-replayed": SKIPPED}),
+     ("pay", {"to": "shop"}, {"mcp-replay": SKIPPED, "mcp-approval-replayed": PASS})],
+)  # fmt: skip
+def test_protected_mcp_server_passes(tool: str, given: dict[str, Any], expected: dict[str, str]) -> None:
+    events = SessionEvents()
+
+    def tools(calls: Any, **settings: Any) -> Any:
+        return mcp_tools(calls, middleware=[OnceCalls(), OneTimeApprovals()], **settings)
+
+    def guarded(app: Any) -> Any:
+        return protect(events.guard(app))
+
+    with mcp_server(verifier=True, tools=tools, event_store=events, middleware=guarded) as server:
+        report = audit(Target(server.url, tool=tool, arguments=given, **PROTECTED))
+    rows = verdicts(report)
+    assert {probe: of(rows, probe) for probe in expected} == {probe: {verdict} for probe, verdict in expected.items()}
+    assert of(rows, "mcp-resumption") == {PASS}
+    assert report.exit_code == 0
+
+
+def test_the_example_is_what_the_page_says() -> None:
+    example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "a2a_agent.py"))
+    tokens = {"owner_token": "alice-token", "stranger_token": "bob-token", "changes": True}
+    failing = {}
+    for build in ("bare", "protected"):
+        with serve(example[build]) as server:
+            rows = verdicts(audit(Target(server.url, **tokens)))
+        failing[build] = {probe for (probe, _), verdict in rows.items() if verdict == FAIL}
+        assert INCONCLUSIVE not in rows.values()
+    all_ = {"a2a-owner-open", "a2a-context", "a2a-anonymous", "a2a-replay", "a2a-size", "a2a-browser"}
+    assert failing == {"bare": all_, "protected": {"a2a-anonymous"}}
+
+
+def test_a_counter_shows_replays() -> None:
+    with mcp_server() as server:
+        rows = verdicts(audit(Target(server.url, changes=True, tool="count")))
+    assert of(rows, "mcp-replay") == {FAIL}
+    assert FIELD == KEY
+
+
+def test_defenses_of_findings_exist() -> None:
+    for row in ROWS:
+        module, _, name = row.defense.partition(".")
+        assert not module or hasattr(import_module(f"agentcomm.protocols.defenses.{module}"), name), row.id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -70,6 +71,14 @@ def test_a_refusal_reaches_the_sender_and_the_server_goes_on(servers: TeamServer
     assert servers.run(sender.send(b"ab")) == b"ba"
 
 
+def test_a_body_without_end_is_refused_unread(servers: TeamServers) -> None:
+    with socket.create_connection(("127.0.0.1", int(servers.urls[1].rpartition(":")[2])), timeout=10) as raw:
+        path = "/mcp" if "MCP" in type(servers.senders[0]).__name__ else "/"
+        raw.sendall(f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {10**9}\r\n\r\n[".encode())
+        assert b" 413 " in raw.recv(1000).splitlines()[0]
+    assert servers.run(servers.senders[1].send(b"ab")) == b"ba"
+
+
 def test_requests_at_the_same_time_get_their_own_answers(servers: TeamServers) -> None:
     async def many() -> list[bytes]:
         return await asyncio.gather(*(servers.senders[n % 2].send(b"%d!" % n) for n in range(40)))
@@ -101,8 +110,9 @@ def test_without_its_packages_a_protocol_says_how_to_install_them(
 ) -> None:
     for name in [name for name in sys.modules if name.startswith(f"agentcomm.protocols.{protocol}")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(PluginError, match=rf"needs the package '{package}'.*pip install 'agentcomm\[{protocol}\]'"):
+    for name in [package, *(name for name in sys.modules if name.startswith(f"{package}."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(PluginError, match=rf"needs the package '{package}.*pip install 'agentcomm\[{protocol}\]'"):
         load(protocol)
 
 

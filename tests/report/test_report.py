@@ -58,7 +58,9 @@ def test_too_few_seeds_give_numbers_and_no_claims(seeds: tuple[int, ...], words:
     text = said(synthetic.exact(seeds))
     claims = [word for word in CLAIMS.findall(text) if word != "cost"]  # "Clean cost" names a number
     assert claims == []
-    assert "The team needs 6.0 steps with messages and 14.0 steps when retrained without them." in text
+    assert (
+        "needs 6.0 steps with messages and 14.0 steps when retrained without them (both with greedy actions)." in text
+    )
     assert words in text
     assert "too few to call an attack the worst or a defense the best" in text
     assert ("seeds: 6.0, 6.0" in text) == (len(seeds) == 2)

@@ -58,7 +58,7 @@ class Short(Scripted):
 
 @pytest.fixture
 def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "_check_foreign", lambda *_: None)  # which would stop at the raising attack
+    monkeypatch.setattr(api, "check_used", lambda *_: None)  # which would stop at the raising attack
     monkeypatch.setitem(registry._registered, ("environment", "zoo"), Zoo)
     monkeypatch.setitem(registry._registered, ("attack", "raising"), Raising)
     monkeypatch.setattr(pettingzoo_zoo, "Short", Short, raising=False)

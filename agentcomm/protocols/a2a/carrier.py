@@ -12,7 +12,7 @@ import httpx
 from a2a.client import Client, ClientCallInterceptor, ClientConfig, ClientFactory
 from a2a.server.agent_execution import AgentExecutor, RequestContext
 from a2a.server.events import EventQueue
-from a2a.server.request_handlers import DefaultRequestHandler, RequestHandler
+from a2a.server.request_handlers import DefaultRequestHandler
 from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes
 from a2a.server.routes.common import ServerCallContextBuilder
 from a2a.server.tasks import InMemoryTaskStore
@@ -31,6 +31,7 @@ from starlette.applications import Starlette
 
 from agentcomm.base.errors import MessageError, ProtocolError
 from agentcomm.protocols.carrier import MAX_DATA, MEDIA_TYPE, Application, Carrier, Handle, Protocol, Sender
+from agentcomm.protocols.defenses.asgi import bounded
 
 TIMEOUT = 30.0  # seconds for one call
 
@@ -44,7 +45,8 @@ class A2ACarrier(Carrier):
         headers: HTTP headers of clients, such as credentials.
         handler: Makes the request handler of a server from the arguments of the SDK's.
         context_builder: Of servers, such as one that names the caller; None for the SDK's.
-        middleware: Of servers: each takes an ASGI application and returns one; the first is the innermost.
+        middleware: Of servers: each takes an ASGI application and returns one; the first is the innermost. By default
+            it limits requests to ``MAX_BODY``, because the SDK reads bodies of any length.
         timeout: Seconds that a client waits for an answer.
     """
 
@@ -52,9 +54,9 @@ class A2ACarrier(Carrier):
 
     interceptors: Sequence[ClientCallInterceptor] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
-    handler: Callable[..., RequestHandler] = DefaultRequestHandler
+    handler: Callable[..., DefaultRequestHandler] = DefaultRequestHandler
     context_builder: ServerCallContextBuilder | None = None
-    middleware: Sequence[Callable[[Application], Application]] = ()
+    middleware: Sequence[Callable[[Application], Application]] = (bounded,)
     timeout: float = TIMEOUT
 
     def application(self, name: str, handle: Handle, url: str) -> Application:
@@ -62,7 +64,13 @@ class A2ACarrier(Carrier):
         card = agent_card(name, url)
         handler = self.handler(agent_executor=Executor(handle), task_store=InMemoryTaskStore(), agent_card=card)
         routes = create_jsonrpc_routes(handler, "/", context_builder=self.context_builder)
-        application: Any = Starlette(routes=[*create_agent_card_routes(card), *routes])
+
+        @asynccontextmanager
+        async def lifespan(_: Starlette) -> AsyncIterator[None]:
+            yield
+            await handler.aclose()
+
+        application: Any = Starlette(routes=[*create_agent_card_routes(card), *routes], lifespan=lifespan)
         for wrap in self.middleware:
             application = wrap(application)
         return application  # type: ignore[no-any-return]

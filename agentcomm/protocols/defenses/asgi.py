@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Collection
 from typing import Any
 
-from agentcomm.protocols.carrier import Application, Scope
+from agentcomm.protocols.carrier import MAX_BODY, Application, Scope
 from agentcomm.protocols.defenses.errors import RefusedError
 from agentcomm.protocols.defenses.limits import Quota, check_depth
 
@@ -137,6 +137,11 @@ class LimitRequests:
         finally:
             if self._quota is not None:
                 self._quota.leave(caller)
+
+
+def bounded(app: Application) -> Application:
+    """An application whose requests are no longer than a carrier's, and arrive in time."""
+    return LimitRequests(app, max_body=MAX_BODY)
 
 
 class CheckOrigin:

@@ -20,6 +20,7 @@ from mcp.shared.exceptions import MCPError
 
 from agentcomm.base.errors import MessageError, ProtocolError
 from agentcomm.protocols.carrier import MAX_DATA, Application, Carrier, Handle, Protocol, Sender
+from agentcomm.protocols.defenses.asgi import bounded
 
 VERSION = "2026-07-28"  # of the protocol; stateless
 TIMEOUT = 30.0  # seconds for one call
@@ -34,7 +35,8 @@ class MCPCarrier(Carrier):
         extensions: Of clients.
         headers: HTTP headers of clients, such as credentials.
         server: Arguments of the SDK's server, such as ``middleware``.
-        middleware: Of the ASGI application: each takes one and returns one; the first is the innermost.
+        middleware: Of the ASGI application: each takes one and returns one; the first is the innermost. By default it
+            limits the length of requests, and the time they take to arrive.
         meta: Makes the ``_meta`` of a call from its bytes, such as a signature; None for none.
         mode: Version of the protocol that clients insist on.
         timeout: Seconds that a client waits for an answer.
@@ -45,7 +47,7 @@ class MCPCarrier(Carrier):
     extensions: Sequence[ClientExtension] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     server: Mapping[str, Any] = field(default_factory=dict)
-    middleware: Sequence[Callable[[Application], Application]] = ()
+    middleware: Sequence[Callable[[Application], Application]] = (bounded,)
     meta: Callable[[bytes], dict[str, Any]] | None = None
     mode: str = VERSION
     timeout: float = TIMEOUT

@@ -102,24 +102,28 @@ def _leaked(where: str, answer: Answer, known: list[str]) -> Found:
 
 
 async def replays(server: MCPClient) -> AsyncIterator[Found]:
-    """One call of the allowed tool, sent twice with the same id."""
+    """One call of the allowed tool, sent twice with the same id and key."""
     where = f"tools/call {server.target.tool}"
-    first = await server.use(server.target.owner)
+    owner, key = server.target.owner, uuid4().hex
+    first = await server.use(owner, key)
     if dig(first.result, "inputRequests"):
         yield skipped(where, "the tool asks for input first; see the probe of approvals")
         return
     if not done(first):
         yield unclear(where, f"the control did not succeed: the owner got {first.short}")
         return
-    again = await server.use(server.target.owner)
+    again, other = await server.use(owner, key), await server.use(owner)
+    results = [dig(answer.result, "content") for answer in (first, again, other)]
     if again.refused:
         yield passed(where, f"the second copy was refused ({again.short})")
     elif not done(again):
         yield unclear(where, f"the second copy was neither answered nor refused: {again.short}")
-    elif dig(again.result, "content") != dig(first.result, "content"):
+    elif results[0] != results[1]:
         yield failed(where, "the second copy of one call gave another result")
+    elif results[0] != results[2]:
+        yield passed(where, "the second copy of one call got the first one's result, and another call a new one")
     else:
-        yield unclear(where, "both copies gave the same result; name a tool whose results differ, such as a counter")
+        yield unclear(where, "all calls give the same result; name a tool whose results differ, such as a counter")
 
 
 def _answers(asked: Any) -> dict[str, Any]:
@@ -144,11 +148,17 @@ async def approvals(server: MCPClient) -> AsyncIterator[Found]:
     if not answers:
         yield skipped(where, f"the tool asks for no approval ({asked.short})")
         return
-    with_state = {"inputResponses": answers, **({"requestState": state} if isinstance(state, str) else {})}
+    with_state: dict[str, Any] = {
+        "inputResponses": answers,
+        **({"requestState": state} if isinstance(state, str) else {}),
+    }
     control = await server.use(owner, **with_state)
-    attempts = (("sent again", owner, with_state), ("without requestState", owner, {"inputResponses": answers}))
-    for what, caller, params in attempts:
-        attempt = await server.use(caller, **params)
+    attempts: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("sent again", with_state),
+        ("without requestState", {"inputResponses": answers}),
+    )
+    for what, params in attempts:
+        attempt = await server.use(owner, **params)
         label = f"{where}, {what}"
         if not done(control):
             yield unclear(label, f"the control did not succeed: the approved call gave {control.short}")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from agentcomm.protocols.audit.target import Caller, Target
 from agentcomm.protocols.audit.wire import Answer, Wire, dig
 
 NEW, OLD = "2026-07-28", "2025-11-25"
+KEY = "org.agentcomm/once"  # names a call that is to run once; the servers of others ignore it
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,12 @@ class MCPClient:
             return opened.answer
         return await self.in_session(opened, caller, "tools/list", headers)
 
-    async def use(self, caller: Caller, **params: Any) -> Answer:
-        """Call the tool that the target allows."""
+    async def use(self, caller: Caller, key: str | None = None, **params: Any) -> Answer:
+        """Call the tool that the target allows, under a new key unless one is given."""
         given = {"name": self.target.tool, "arguments": self.target.arguments, **params}
-        return await self.call("tools/call", caller, **given)
+        body = self.body("tools/call", **given)
+        body["params"]["_meta"][KEY] = key or uuid4().hex
+        return await self.wire.post(body, caller, self.headers("tools/call", self.target.tool))
 
     async def open(self, caller: Caller, headers: Mapping[str, str] = {}) -> Session:
         """Open a session; its id is empty if there is none."""
