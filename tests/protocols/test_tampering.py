@@ -134,14 +134,18 @@ def test_every_rule_says_what_it_does() -> None:
         ("..b", "x", "z", {"a": [{"b": "z"}, {"b": "zyz"}]}),
         ("..", "x", "z", {"a": [{"b": "z"}, {"b": "zyz"}]}),
         ("a..b", None, 9, {"a": [{"b": 9}, {"b": 9}]}),
-        ("c", None, 9, {"a": [{"b": "x"}, {"b": "xyx"}]}),
+        ("c", None, 9, {"a": [{"b": "x"}, {"b": "xyx"}], "c": 9}),
+        ("a.1.c", None, 9, {"a": [{"b": "x"}, {"b": "xyx", "c": 9}]}),
+        ("a.2.c", None, 9, {"a": [{"b": "x"}, {"b": "xyx"}]}),
+        ("..c", None, 9, {"a": [{"b": "x"}, {"b": "xyx"}]}),
+        ("c", "x", 9, {"a": [{"b": "x"}, {"b": "xyx"}]}),
     ],
 )
 def test_substitution_at_paths(path: str, find: str | None, to: object, after: object) -> None:
     body = json.dumps({"a": [{"b": "x"}, {"b": "xyx"}]}).encode()
     changed = substitute(body, path, find, to)
     assert json.loads(changed) == after
-    assert (changed == body) is (path == "c")
+    assert (changed == body) is (json.loads(body) == after)
 
 
 @settings(max_examples=60, deadline=None)
