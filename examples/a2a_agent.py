@@ -18,8 +18,9 @@ from a2a.types import AgentCapabilities, AgentCard, AgentInterface, AgentSkill
 from starlette.applications import Starlette
 
 from agentcomm.protocols.carrier import Application
-from agentcomm.protocols.defenses.a2a_server import ProtectedHandler, protect
+from agentcomm.protocols.defenses.a2a_server import ProtectedHandler
 from agentcomm.protocols.defenses.a2a_users import BearerUsers
+from agentcomm.protocols.defenses.asgi import protect
 
 TOKENS = {"alice-token": "alice", "bob-token": "bob"}  # in earnest: from your identity provider
 

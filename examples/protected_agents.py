@@ -10,6 +10,7 @@ from a2a.server.tasks import InMemoryTaskStore
 from a2a.types import AgentCapabilities, AgentCard, AgentInterface, AgentSkill, Role, SendMessageRequest
 from mcp.server import MCPServer
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 
 from agentcomm.protocols.defenses import (
     BearerUsers,
@@ -40,7 +41,7 @@ class Shout(AgentExecutor):
         """Nothing runs long enough."""
 
 
-def agent(url):
+def agent(url, users=BearerUsers):
     """The agent's application."""
     card = AgentCard(
         name="shout",
@@ -55,9 +56,24 @@ def agent(url):
     handler = ProtectedHandler(  # (1) instead of DefaultRequestHandler
         agent_executor=Shout(), task_store=InMemoryTaskStore(), agent_card=card
     )
-    users = BearerUsers(TOKENS.get)
-    routes = create_agent_card_routes(card) + create_jsonrpc_routes(handler, "/", context_builder=users)
+    routes = create_agent_card_routes(card) + create_jsonrpc_routes(handler, "/", context_builder=users(TOKENS.get))
     return protect(Starlette(routes=routes))  # (2) instead of Starlette(routes=routes)
+
+
+class KnownUsers(BearerUsers):
+    """Refuses callers without a valid token; the card stays public."""
+
+    def build_user(self, request):
+        """The user of a request."""
+        user = super().build_user(request)
+        if not user.is_authenticated:
+            raise HTTPException(401, "a valid token is needed")
+        return user
+
+
+def closed(url):
+    """The same agent, for callers with a token only."""
+    return agent(url, KnownUsers)
 
 
 def tools(url):

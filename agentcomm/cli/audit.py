@@ -20,6 +20,7 @@ from agentcomm.protocols.audit.verdicts import Report, Verdict
 from agentcomm.protocols.findings import Protocol
 
 PROTOCOLS = ("a2a", "mcp")
+PAGE = "docs/howto/protect.md"
 FORMATS = {"text": None, "json": as_json, "sarif": as_sarif}
 STYLES = {Verdict.PASS: "green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "yellow", Verdict.SKIPPED: "dim"}
 Text = str | None
@@ -64,7 +65,8 @@ def audit(
 ) -> None:
     """Audit an A2A agent or MCP server of your own, by what the owner and strangers are answered.
 
-    Exit code: 0 if something passed and nothing failed, 1 if something failed, 2 if nothing could be concluded.
+    Exit code: 0 if something passed and nothing failed, 1 if something failed, 2 if nothing could be concluded,
+    or who is served could not.
     """
     _known("--protocol", protocol, PROTOCOLS)
     _known("--format", format_, FORMATS)
@@ -130,10 +132,15 @@ def _show(report: Report) -> None:
     """Print the table, the fixes and the count."""
     table = Table(title=f"{report.url} ({report.protocol})", title_justify="left")
     for column in ("verdict", "probe", "where", "evidence"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in ("verdict", "probe"))
     for row in report.rows:
         table.add_row(row.verdict.value, row.probe, row.where, row.evidence, style=STYLES[row.verdict])
     console.print(table)
+    for row in report.rows:
+        if row.verdict is not Verdict.PASS and "digest" in row.evidence:  # in a line that is not folded
+            say(f"{row.probe}: {row.evidence}")
     for probe, fix in dict.fromkeys((row.probe, row.fix) for row in report.rows if row.fix):
         say(f"{probe}: {fix}")
+    if any(row.fix for row in report.rows):
+        say(f"How to put defenses in: {PAGE}")
     say(", ".join(f"{number} {verdict.value}" for verdict, number in report.counts.items()))

@@ -22,7 +22,8 @@ from agentcomm.protocols.audit.run import audit
 from agentcomm.protocols.audit.target import Target
 from agentcomm.protocols.audit.verdicts import Report
 from agentcomm.protocols.defenses.a2a_push import safe_push
-from agentcomm.protocols.defenses.a2a_server import ProtectedHandler, protect
+from agentcomm.protocols.defenses.a2a_server import ProtectedHandler
+from agentcomm.protocols.defenses.asgi import protect
 from agentcomm.protocols.defenses.mcp_approvals import OneTimeApprovals
 from agentcomm.protocols.defenses.mcp_once import FIELD, OnceCalls
 from agentcomm.protocols.defenses.mcp_resumption import SessionEvents
@@ -221,6 +222,20 @@ def test_the_example_is_what_the_page_says() -> None:
         assert INCONCLUSIVE not in rows.values()
     all_ = {"a2a-owner-open", "a2a-context", "a2a-anonymous", "a2a-replay", "a2a-size", "a2a-browser"}
     assert failing == {"bare": all_, "protected": {"a2a-anonymous"}}
+
+
+def test_an_agent_that_makes_no_tasks_is_not_passed_over() -> None:
+    example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "protected_agents.py"))
+    token = {"owner_token": "a-long-random-token", "stranger_token": "bob-token", "changes": True}
+    with serve(example["agent"]) as server:
+        report = audit(Target(server.url, **token))
+    with serve(example["closed"]) as server:
+        refusing = verdicts(audit(Target(server.url, **token)))
+    rows = verdicts(report)
+    assert of(rows, "a2a-anonymous") == {FAIL}
+    assert of(rows, "a2a-owner-open") == {SKIPPED}
+    assert report.exit_code == 1
+    assert of(refusing, "a2a-anonymous") == {PASS}
 
 
 def test_servers_of_the_older_version_are_asked_in_sessions() -> None:

@@ -41,6 +41,7 @@ def test_exit_codes() -> None:
     assert code(Verdict.PASS, Verdict.INCONCLUSIVE) == 0
     assert code(Verdict.INCONCLUSIVE, Verdict.SKIPPED) == code() == 2
     assert code(Verdict.PASS, probe="a2a-discovery") == 2
+    assert code(Verdict.PASS, Verdict.INCONCLUSIVE, probe="a2a-anonymous") == 2  # it is open who is served
 
 
 def test_sarif_is_sound() -> None:

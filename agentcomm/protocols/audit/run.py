@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from agentcomm.base.text import clip
 from agentcomm.protocols.audit.a2a import access as a2a_access
@@ -67,7 +68,10 @@ async def _mcp(wire: Wire, target: Target) -> Report:
     spoken = [NEW] if server.stateless else [OLD] if dig(answer.result, "protocolVersion") else []
     if not spoken:
         protocol = "MCP" if target.protocol else "A2A 1.0 or MCP"
-        found = unclear("server/discover", f"no server of {protocol} at the address ({answer.short})")
+        evidence = f"no server of {protocol} at the address ({answer.short})"
+        if not urlsplit(target.url).path.strip("/"):
+            evidence += f"; MCP servers are mostly at {target.url.rstrip('/')}/mcp"
+        found = unclear("server/discover", evidence)
         others = _unreached("mcp") if target.protocol else []
         return _report(target, target.protocol or "unknown", [DISCOVERY["mcp"].row(found), *others])
     found = passed("server/discover", f"a server of MCP {spoken[0]}")

@@ -16,6 +16,10 @@ class Verdict(StrEnum):
     SKIPPED = "skipped"  # not applicable to this endpoint, or not allowed
 
 
+# Who is served: without a conclusion on one of these, an audit does not succeed.
+ACCESS = frozenset({"a2a-anonymous", "a2a-context", "a2a-owner-open", "mcp-anonymous", "mcp-session"})
+
+
 @dataclass(frozen=True)
 class Row:
     """The verdict of one probe on one operation."""
@@ -44,9 +48,11 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0: something passed and nothing failed; 1: something failed; 2: nothing could be concluded.
+        """0: something passed and nothing failed; 1: something failed; 2: it could not be concluded.
 
-        That an endpoint was found is no conclusion about its security.
+        That an endpoint was found is no conclusion about its security, and as long as it is open who is served, other
+        rows make no success.
         """
         concluded = {row.verdict for row in self.rows if not row.probe.endswith("-discovery")}
-        return 1 if Verdict.FAIL in concluded else 0 if Verdict.PASS in concluded else 2
+        is_open = any(row.probe in ACCESS and row.verdict is Verdict.INCONCLUSIVE for row in self.rows)
+        return 1 if Verdict.FAIL in concluded else 0 if Verdict.PASS in concluded and not is_open else 2

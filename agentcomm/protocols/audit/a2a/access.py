@@ -6,12 +6,22 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 from uuid import uuid4
 
-from agentcomm.protocols.audit.a2a.client import A2AClient, sent
+from agentcomm.protocols.audit.a2a.client import A2AClient, Sent, sent
 from agentcomm.protocols.audit.probes import Found, Probe, Trial, failed, passed, skipped, tried, unclear
 from agentcomm.protocols.audit.target import ANONYMOUS, Caller
 from agentcomm.protocols.audit.wire import Answer, dig
 
 NO_TASK = "the control did not succeed: the owner's message led to no task"
+ONLY_MESSAGES = (
+    "the agent answers with messages and makes no tasks; if other messages make some, give one with --message"
+)
+
+
+def no_task(where: str, owned: Sent) -> Found:
+    """What to say of an operation on tasks if the owner's message made none."""
+    if owned.reply is not None:
+        return skipped(where, ONLY_MESSAGES)
+    return unclear(where, f"{NO_TASK} ({owned.answer.short})")
 
 
 async def tasks(agent: A2AClient) -> AsyncIterator[Found]:
@@ -25,7 +35,7 @@ async def tasks(agent: A2AClient) -> AsyncIterator[Found]:
     yield await _on_task(agent, "CancelTask", _is_task, last=True, id="task")
     owned = await agent.send(agent.target.owner)
     if owned.task is None:
-        yield unclear("SendMessage", f"{NO_TASK} ({owned.answer.short})")
+        yield no_task("SendMessage", owned)
         return
 
     async def resume(caller: Caller) -> Answer:
@@ -67,7 +77,7 @@ async def _on_task(
     """Try a method on a new task of the owner; ``params`` names which of its ids each parameter takes."""
     owned = await agent.send(agent.target.owner)
     if owned.task is None:
-        return unclear(method, f"{NO_TASK} ({owned.answer.short})")
+        return no_task(method, owned)
     task, ids = owned.task, {"task": owned.task, "context": owned.context or ""}
     given: dict[str, Any] = {name: ids[which] for name, which in params.items()}
 
@@ -82,8 +92,11 @@ async def contexts(agent: A2AClient) -> AsyncIterator[Found]:
     """A stranger's message in the owner's context."""
     owned = await agent.send(agent.target.owner)
     if owned.context is None:
-        yield unclear("contextId", f"the control did not succeed: the owner's message got no context"
-                      f" ({owned.answer.short})")  # fmt: skip
+        if owned.reply is not None:
+            yield skipped("contextId", "the agent's messages name no context")
+        else:
+            yield unclear("contextId", f"the control did not succeed: the owner's message got no context"
+                          f" ({owned.answer.short})")  # fmt: skip
         return
 
     async def attempt(caller: Caller) -> Answer:
@@ -97,9 +110,12 @@ async def contexts(agent: A2AClient) -> AsyncIterator[Found]:
 
 
 async def anonymous(agent: A2AClient) -> AsyncIterator[Found]:
-    """Tasks of callers without a token."""
+    """Messages and tasks of callers without a token."""
     control = await agent.send(agent.target.owner)
     mine = await agent.send(ANONYMOUS)
+    if mine.reply is not None:
+        yield failed("SendMessage", "a message sent without a token was answered")
+        return
     if mine.task is None:
         if control.served and mine.answer.refused:
             yield passed("SendMessage", f"callers without a token are refused ({mine.answer.short})")
@@ -153,6 +169,6 @@ PROBES = (
     Probe("a2a-extended-card", "the extended card needs authentication", extended_card),
     Probe("a2a-owner-open", "tasks are reached by their owner only", tasks, changes=True),
     Probe("a2a-context", "contexts are entered by their owner only", contexts, changes=True),
-    Probe("a2a-anonymous", "callers without a token do not share tasks", anonymous, changes=True),
+    Probe("a2a-anonymous", "callers without a token are not served, nor share tasks", anonymous, changes=True),
     Probe("a2a-replay", "a message sent again does not run again", replays, changes=True),
 )

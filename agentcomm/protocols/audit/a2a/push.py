@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
+from agentcomm.protocols.audit.a2a.access import no_task
 from agentcomm.protocols.audit.a2a.client import A2AClient, sent
 from agentcomm.protocols.audit.probes import Found, Probe, failed, passed, skipped, unclear
 
@@ -48,8 +49,7 @@ async def internal(agent: A2AClient) -> AsyncIterator[Found]:
     owner = agent.target.owner
     control = await agent.send(owner)
     if control.task is None:
-        yield unclear(where, f"the control did not succeed: the owner's message led to no task"
-                      f" ({control.answer.short})")  # fmt: skip
+        yield no_task(where, control)
         return
     content = agent.target.message
     part = {"text": content} if isinstance(content, str) else {"data": content}

@@ -9,6 +9,7 @@ from uuid import uuid4
 from agentcomm.protocols.audit.mcp.client import MCPClient, Session, done, listed
 from agentcomm.protocols.audit.probes import Found, Probe, Trial, failed, passed, skipped, tried, unclear
 from agentcomm.protocols.audit.target import ANONYMOUS, Caller
+from agentcomm.protocols.audit.verdicts import Verdict
 from agentcomm.protocols.audit.wire import Answer, dig
 
 
@@ -45,7 +46,10 @@ async def sessions(server: MCPClient) -> AsyncIterator[Found]:
     async def attempt(caller: Caller) -> Answer:
         return await server.in_session(own, caller, "tools/list")
 
-    yield await tried(Trial(where, attempt, listed), server.target, server.admitted)
+    found = await tried(Trial(where, attempt, listed), server.target, server.admitted)
+    if found.verdict is Verdict.FAIL and server.target.owner_token and listed(await server.tools(ANONYMOUS)):
+        found = failed(where, f"{found.evidence}; the server checks no token at all, as mcp-anonymous says")
+    yield found
 
 
 async def fixed_session(server: MCPClient) -> AsyncIterator[Found]:

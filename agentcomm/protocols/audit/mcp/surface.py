@@ -120,7 +120,7 @@ async def pins(server: MCPClient) -> AsyncIterator[Found]:
     elif pinned is None:
         yield unclear("tools", f"the same twice; pin them with --tools-digest {found}")
     elif found != pinned.lower():
-        yield failed("tools", f"not as pinned; now {found}")
+        yield failed("tools", f"not as pinned; the digest is now {found}")
     else:
         yield passed("tools", "as pinned")
     twice = [name for name, number in Counter(str(dig(tool, "name")) for tool in tools).items() if number > 1]
