@@ -11,6 +11,7 @@ import asyncio
 import importlib
 import logging
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,7 @@ def main() -> None:
     parser.add_argument("--checkout", type=Path, default=Path(), help="the MCP SDK's repository")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")  # the everything-server uses what the SDK calls deprecated, on purpose
     asyncio.run(run(options.protocol, options.kind == "defended", options.checkout))
 
 
