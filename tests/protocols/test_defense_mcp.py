@@ -183,8 +183,9 @@ def test_approval_replayed_or_left_out(name):
             for _ in range(3):
                 await call(requestState=state, **yes)
             assert len(paid) == (1 if name else 3)
-            await call(**yes)
+            unasked = await call(**yes)
             assert len(paid) == (1 if name else 4)
+            assert ("inputRequests" in unasked["result"]) is bool(name)  # the tool asks, as the protocol recommends
 
             async def approve(context, params):
                 return ElicitResult(action="accept", content={"yes": True})
