@@ -86,8 +86,8 @@ def page(words: Words) -> str:
         "",
         "`python -m benchmarks.protocol_parity`: each attack on the SDKs of A2A and MCP, and its counterpart in the"
         " batch (`benchmarks/batch_parity.py`), without defenses and with each. **succeeded**: the attacker got what it"
-        " is after; stopped: it did not, and honest callers were served. Defenses under which an attack fares on all sides"
-        " as without any are left out; an empty cell: the attack or the defense does not exist there.",
+        " is after; stopped: it did not, and honest callers were served. Left out: defenses without a counterpart in"
+        " the batch under which an attack fares as without any. An empty cell: there is no such attack or defense.",
         "",
         f"{len(words)} rows with {sum(bool(word) for found in words.values() for word in found.values())} outcomes;"
         f" {sum(verdict(row, found) == 'yes' for row, found in words.items())} rows have two or three, which agree.",
