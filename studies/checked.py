@@ -8,7 +8,6 @@ The file has the identity under which each cell of the sample was run again, all
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +19,6 @@ from agentcomm.base.errors import AgentcommError
 from agentcomm.base.files import write_text
 from agentcomm.evaluation import stored
 from agentcomm.evaluation.identity import Identities, cell_of, differences
-from agentcomm.evaluation.rerun import MISSING, Difference
 from agentcomm.runs.folder import open_run
 
 NAME = "checked.json"
@@ -43,21 +41,13 @@ def check(folder: Path, sample: int, seed: int = 0) -> int:
         (folder / NAME).unlink(missing_ok=True)
         return 0
     found = api.rerun(run, sample=min(sample, len(rows)), seed=seed, changed=True, progress=False)
-    # Versions name code, as hashes do; what counts are the numbers that it gives. Cells of environments of others were
-    # once given a success that these never told, which is now unknown.
-    numbers = {
-        one.id: [d for d in one.differences if not (d.field.endswith(".version") or _untold(d))] for one in found
-    }
+    # versions name code, as hashes do; what counts are the numbers that it gives
+    numbers = {one.id: [d for d in one.differences if not d.field.endswith(".version")] for one in found}
     if different := [name for name, differences in numbers.items() if differences]:
         raise AgentcommError(f"{folder.name}: {len(different)} of {len(found)} cells differ, such as {different[0]}")
     now = {one.id: identities.of(cell_of(rows[one.id])) for one in found}
     write_text(folder / NAME, json.dumps(now, indent=1, sort_keys=True) + "\n")
     return len(found)
-
-
-def _untold(difference: Difference) -> bool:
-    of_team = re.search(r"(metrics|references\.\w+)\.success$", difference.field)
-    return of_team is not None and difference.now in (None, MISSING)
 
 
 def main(

@@ -103,10 +103,15 @@ def worth(book: Book, place: Place) -> Series:
     return gap * -1.0 if place.better == "lower" else gap
 
 
+def measured(book: Book) -> list[Place]:
+    """The environments whose teams are evaluated."""
+    return [place for place in ENVIRONMENTS if reached(book, place)]
+
+
 def results(book: Book) -> str:
     """Every environment between its floors and its known answers."""
     rows = []
-    for place in ENVIRONMENTS:
+    for place in measured(book):
         known = [book.answer(one, place.digits) for one in (place.random, place.silent, place.told)]
         scale, differences = (SHARE, SUCCESS) if place.metric == "success" else (REAL, REAL)
         found = [book.mean(reached(book, place, rule), place.digits, scale) for rule in RULES]
@@ -122,7 +127,7 @@ def results(book: Book) -> str:
 def budgets(book: Book) -> str:
     """What training took."""
     rows = []
-    for place in ENVIRONMENTS:
+    for place in measured(book):
         steps, seconds = (book.cells.series(place.run, f"training.{name}") for name in ("env_steps", "seconds"))
         rows.append([place.title.partition(":")[0], book.value(steps / 1e6, 2), book.value(seconds / 60, 1)])
     return table(("environment", "million environment steps", "minutes of training"), rows)
@@ -138,7 +143,7 @@ def claims(book: Book) -> dict[str, Claim]:
             f"{place.title}: that messages are worth anything is not shown; the difference is {{d}}.",
             digits=3,
         )
-        for place in ENVIRONMENTS
+        for place in measured(book)
     }
 
 
@@ -147,7 +152,7 @@ def figure(book: Book) -> str:
     picture, axes = panels(2, 2, (9.4, 3.4))
     for axis, variant, color in zip(axes, ("team", "control"), COLORS, strict=False):
         shares = {}
-        for place in ENVIRONMENTS:
+        for place in measured(book):
             before = untrained(book, place)
             shares[place.title.partition(":")[0]] = (reached(book, place, variant=variant) - before) / (
                 reached(book, place) - before
@@ -160,8 +165,11 @@ def figure(book: Book) -> str:
 def made(book: Book) -> str:
     """The page."""
     judged = book.judge(claims(book))
-    shown = [place for place in ENVIRONMENTS if judged[place.run].outcome == "above"]
-    count = {True: sum(place in NATIVE for place in shown), False: sum(place in OTHERS for place in shown)}
+    count = {
+        where: (sum(judged[place.run].outcome == "above" for place in some if place.run in judged), len(some))
+        for where, some in {"this package": NATIVE, "others": OTHERS}.items()
+    }
+    left = [place.title.partition(":")[0] for place in ENVIRONMENTS if place.run not in judged]
     parts = [
         figure(book),
         "## Results\n",
@@ -179,10 +187,9 @@ def made(book: Book) -> str:
         " the table, and every team is evaluated on the unchanged task.\n",
     ]
     question = "What are messages worth in each environment, and what does training take?"
-    answer = (
-        f"Teams with messages are shown to beat teams trained without on {count[True]} of {len(NATIVE)} tasks of this"
-        f" package and {count[False]} of {len(OTHERS)} of others."
-    )
+    told = " and ".join(f"{won} of {of} tasks of {where}" for where, (won, of) in count.items())
+    answer = f"Teams with messages are shown to beat teams trained without on {told}."
+    answer += f" Not trained yet: {'; '.join(left)}." if left else ""
     return page(book, "What messages are worth in each environment", question, answer, parts, judged)
 
 
