@@ -36,7 +36,7 @@ STOPPED_BY: dict[tuple[Protocol, str], list[str]] = {
     ("a2a", "push_ssrf"): ["push"],
     ("a2a", "huge_body"): ["limits", "http_signatures"],
     ("a2a", "cross_site"): ["browsers", "chain", *SIGNED],
-    ("a2a", "delegation_cycle"): ["chain", "signed_answers"],
+    ("a2a", "delegation_cycle"): ["chain", "possession", "signed_answers"],
     ("a2a", "directive"): [],
     ("mcp", "replay"): [*SIGNED, "once"],
     ("mcp", "edit_request"): SIGNED,
@@ -44,7 +44,7 @@ STOPPED_BY: dict[tuple[Protocol, str], list[str]] = {
     ("mcp", "cache_poisoning"): ["cache", "pins", "signed_answers"],
     ("mcp", "downgrade"): ["versions"],
     ("mcp", "rug_pull"): ["pins"],
-    ("mcp", "name_collision"): ["pins"],
+    ("mcp", "name_collision"): ["pins", "signed_answers"],
     ("mcp", "approval_replayed"): ["approvals"],
     ("mcp", "approval_omitted"): ["approvals"],
     ("mcp", "session_hijack"): ["tokens", *SIGNED, "once", "versions"],
@@ -110,6 +110,20 @@ def test_every_attack_works_on_the_bare_sdk_and_is_stopped_by_its_defense(key: t
     found = {name: outcome.word for name, outcome in made.items()}
     expected = {"": "stopped" if key in BY_SDK else "succeeded"}
     assert found == expected | ({OWN[key]: "stopped"} if key in OWN else {}), made
+
+
+@pytest.mark.parametrize(
+    ("attack", "defense"),
+    [
+        ("approval_replayed", "claims_hmac"),  # the sealed requestState is what was signed
+        ("name_collision", "claims_hmac"),  # the SDK's group of sessions signs as well
+        ("name_collision", "once"),
+        ("resumption_leak", "once"),  # the attacker's own calls are refused, and still tell where its stream ends
+    ],
+)
+def test_defenses_serve_honest_callers_under_attacks_that_they_are_not_for(attack: str, defense: str) -> None:
+    outcome = outcomes(("mcp", attack), defense)[defense]
+    assert outcome.word == "succeeded", outcome.evidence
 
 
 @pytest.mark.slow
