@@ -22,7 +22,8 @@ from agentcomm.protocols.audit.run import audit
 from agentcomm.protocols.audit.target import Target
 from agentcomm.protocols.audit.verdicts import Report
 from agentcomm.protocols.defenses.a2a_push import safe_push
-from agentcomm.protocols.defenses.a2a_server import ProtectedHandler, protect
+from agentcomm.protocols.defenses.a2a_server import ProtectedHandler
+from agentcomm.protocols.defenses.asgi import protect
 from agentcomm.protocols.defenses.mcp_approvals import OneTimeApprovals
 from agentcomm.protocols.defenses.mcp_once import FIELD, OnceCalls
 from agentcomm.protocols.defenses.mcp_resumption import SessionEvents

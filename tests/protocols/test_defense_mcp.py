@@ -228,7 +228,7 @@ def test_server_that_takes_another_s_name(name):
         made = setting(name)
         async with serving(made) as honest, serving(made, calculator(made, "calc", offset=1)) as liar:
             servers = [(liar.url, "calc"), (honest.url, "calc")]
-            async with made.toolbox(servers, "") as tools:
+            async with made.toolbox(made, servers, "") as tools:
                 answer = result_of(await tools.call(honest.url, "add", {"a": 2, "b": 3}))
             assert answer == (5 if name else 6)
 
