@@ -4,6 +4,7 @@
 # make wheel  build a wheel, install it elsewhere, and run the demo there
 # make bench  measure; writes benchmarks/*.md     make setup       only set up; all other targets do it themselves
 # make fuzz   a million malformed messages, each of which must be rejected with an error or read
+# make conformance   the official suites of MCP and A2A, bare, behind the proxy and defended; fetches them first
 # make experiments   evaluates what is missing for the pages in docs/ (an hour if nothing is there), and writes them
 #
 # Set-up needs only Python 3.11 and make. If pip would fetch a CUDA build of torch, name an index of CPU
@@ -16,7 +17,7 @@ READY := $(VENV)/.ready
 TORCH_FLAGS ?=
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
-.PHONY: setup demo test test-slow check docs docs-serve wheel bench fuzz experiments clean
+.PHONY: setup demo test test-slow check docs docs-serve wheel bench fuzz conformance experiments clean
 
 setup: $(READY)
 
@@ -80,6 +81,10 @@ bench: setup
 
 fuzz: setup
 	$(BIN)/python -m benchmarks.fuzz_wire
+
+# Needs npm, git and the network; A2A_TCK and MCP_SDK name copies of the suites' repositories, NODE22 another Node 22.
+conformance: setup
+	$(BIN)/python -m benchmarks.conformance
 
 experiments: setup
 	$(BIN)/python studies/null.py

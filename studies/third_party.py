@@ -77,13 +77,13 @@ def run(name: str, steps: int, root: Path) -> Run:
     """Train and evaluate what is missing in an environment; ``seconds`` beside the run has what training took."""
     chosen = config(name, steps)
     try:
-        done = open_run(root / name)
+        done = open_run(root / name, trust=True)
         trained = len(done.trained()) == 2
     except RunError:
         trained = False
     if not trained:
         began = time.monotonic()
-        done = api.train(chosen, root=root, resume=(root / name).exists())
+        done = api.train(chosen, root=root, resume=(root / name).exists(), trust=True)
         (root / f"{name}.seconds").write_text(f"{time.monotonic() - began:.0f}", encoding="utf-8")
     for row in api.evaluate(done):
         if row["status"] == "failed":
@@ -93,7 +93,7 @@ def run(name: str, steps: int, root: Path) -> Run:
 
 def line(name: str, root: Path) -> str:
     """An environment's line of the table: returns of the team, clean and attacked, and of the control."""
-    rows = [row for row in api.evaluate(open_run(root / name)) if row["status"] == "ok"]
+    rows = [row for row in api.evaluate(open_run(root / name, trust=True)) if row["status"] == "ok"]
 
     def shown(variant: str = "team", attack: str | None = None, defended: bool = False) -> str:
         for row in rows:

@@ -57,7 +57,7 @@ def test_a_defense_that_breaks_its_contract(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., Any], plugin: type[Defense], text: str
 ) -> None:
     run = untrained(tmp_path)
-    monkeypatch.setattr(api, "_check_foreign", lambda *_: None)  # which finds them before any cell is evaluated
+    monkeypatch.setattr(api, "check_used", lambda *_: None)  # which finds them before any cell is evaluated
     monkeypatch.setitem(registry._registered, ("defense", plugin.name), plugin)
     said = command("evaluate", str(run.path), "--attack", "drop", "--defense", plugin.name, cwd=run.path, code=1)
     assert f"no attack / {plugin.name}: {text}" in said.stderr

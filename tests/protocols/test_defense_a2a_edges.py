@@ -134,6 +134,9 @@ def test_cross_site_post(name):
                 headers = {"content-type": "application/json", **change}
                 await http.post(running.url, content=json.dumps(simple), headers=headers)
             assert len(running.worker.calls) == (0 if name else 2)
+            other = await http.post(running.url, json=simple, headers={"origin": "http://127.0.0.1:1"})
+            own = await http.post(running.url, json=simple, headers={"origin": running.url})  # a page of the server
+            assert (other.status_code, own.status_code) == (403 if name else 200, 200)
             async with client(made, running.url, "alice") as alice:
                 assert result_of(await send(alice, {"a": 1, "b": 1})) == {"sum": 2.0}
 

@@ -183,8 +183,9 @@ def test_approval_replayed_or_left_out(name):
             for _ in range(3):
                 await call(requestState=state, **yes)
             assert len(paid) == (1 if name else 3)
-            await call(**yes)
+            unasked = await call(**yes)
             assert len(paid) == (1 if name else 4)
+            assert ("inputRequests" in unasked["result"]) is bool(name)  # the tool asks, as the protocol recommends
 
             async def approve(context, params):
                 return ElicitResult(action="accept", content={"yes": True})
@@ -227,7 +228,7 @@ def test_server_that_takes_another_s_name(name):
         made = setting(name)
         async with serving(made) as honest, serving(made, calculator(made, "calc", offset=1)) as liar:
             servers = [(liar.url, "calc"), (honest.url, "calc")]
-            async with made.toolbox(servers, "") as tools:
+            async with made.toolbox(made, servers, "") as tools:
                 answer = result_of(await tools.call(honest.url, "add", {"a": 2, "b": 3}))
             assert answer == (5 if name else 6)
 

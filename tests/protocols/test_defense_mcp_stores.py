@@ -40,7 +40,8 @@ def test_stores_that_are_down_refuse(name):
         made = MCPParts()
         (mcp_claims("hmac") if name == "claims" else mcp_once)(made)
         broken = VerifyClaims(Verifier("worker", DerivedKeys("hmac"), Down()))
-        made.server_options["middleware"][:] = [broken if name == "claims" else OnceCalls(Once(Down()))]
+        broken_list = made.outermost if name == "claims" else made.server_options["middleware"]
+        broken_list[:] = [broken if name == "claims" else OnceCalls(Once(Down()))]
         async with serving(made) as running:
             async with client(made, running.url, "alice", mode="2026-07-28") as alice:
                 with pytest.raises(MCPError, match="store of a defense failed"):

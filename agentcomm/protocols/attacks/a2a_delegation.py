@@ -12,7 +12,7 @@ from google.protobuf.json_format import MessageToDict
 
 from agentcomm.protocols.attacks.a2a_lab import A2AParts, agent_card, client, result_of, send, server
 from agentcomm.protocols.attacks.base import Outcome, ProtocolAttack
-from agentcomm.protocols.attacks.trying import tried
+from agentcomm.protocols.attacks.trying import NoAnswerError, tried
 
 DEEPEST = 3  # hops that an honest agent accepts
 ENOUGH = 6  # executions after which the attack has made its point and ends
@@ -28,11 +28,13 @@ class Delegate(AgentExecutor):
 
     Attributes:
         calls: How often it was executed.
+        unanswered: Whether an agent that it delegated to gave no answer in time.
     """
 
     def __init__(self, parts: A2AParts, name: str, honest: bool = True) -> None:
         self.parts, self.name, self.honest, self.calls = parts, name, honest, 0
         self.route: list[str] = []  # URLs of the agents to delegate to
+        self.unanswered = False
 
     async def execute(self, context: RequestContext, event_queue: EventQueue) -> None:
         """Count, refuse what is too deep, and delegate."""
@@ -49,8 +51,12 @@ class Delegate(AgentExecutor):
         self.calls += 1
         answer: dict[str, Any] = {"sum": 5}
         if self.route:
-            async with client(self.parts, self.route[0], self.name) as caller:
-                further = await tried(send(caller, {"depth": depth + 1}), seconds=20)
+            try:
+                async with client(self.parts, self.route[0], self.name) as caller:
+                    further = await tried(send(caller, {"depth": depth + 1}), seconds=30)
+            except NoAnswerError:
+                self.unanswered = True
+                raise
             answer = result_of(further.value) if further.worked else {}
         await updater.add_artifact([new_data_part(answer)], name="result")
         await updater.complete()
@@ -84,11 +90,13 @@ class DelegationCycle(ProtocolAttack[A2AParts]):
         ):
             worker.route[:] = [honest.url]
             async with client(parts, target.url, "alice") as alice:
-                plain = await tried(send(alice, {}), seconds=20)
+                plain = await tried(send(alice, {}))
             worker.calls = 0
             worker.route[:], mallory.route[:] = [evil.url], [target.url]
             async with client(parts, target.url, "alice") as alice:
                 attacked = await tried(send(alice, {}), seconds=60)
+        if any(agent.unanswered for agent in (worker, mallory, helper)):
+            raise NoAnswerError("an agent of the cycle gave no answer in time")
         fine = plain.worked and result_of(plain.value).get("sum") == 5
         evidence = {"executions": worker.calls, "attacked": attacked.word, "honest": plain.word}
         return Outcome(worker.calls > DEEPEST, fine, evidence)

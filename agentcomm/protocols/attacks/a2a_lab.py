@@ -32,7 +32,7 @@ from starlette.types import ASGIApp
 
 from agentcomm.protocols.serving import serve
 
-TIMEOUT = 5.0  # seconds
+TIMEOUT = 60.0  # seconds; longer than an attack waits for a call, so that it sees what did not end
 
 
 @dataclass(frozen=True)

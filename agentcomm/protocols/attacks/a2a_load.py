@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from functools import partial
 from typing import Any
 
@@ -14,11 +15,11 @@ from a2a.types import ListTasksRequest, TaskPushNotificationConfig
 from agentcomm.protocols.attacks.a2a_lab import A2AParts, agent_card, client, request, result_of, send, server
 from agentcomm.protocols.attacks.base import Outcome, ProtocolAttack
 from agentcomm.protocols.attacks.sink import sink
-from agentcomm.protocols.attacks.trying import tried
+from agentcomm.protocols.attacks.trying import NoAnswerError, happens, tried
 
-PARKED = 60  # tasks
+PARKED = 30  # tasks
 BODY = 8 * 1024 * 1024  # bytes
-GRACE = 1.0  # seconds until a server has to have released what nobody uses
+GRACE = 3.0  # seconds until a server has to have released what nobody uses
 
 
 class HalfOpen(ProtocolAttack[A2AParts]):
@@ -42,10 +43,13 @@ class HalfOpen(ProtocolAttack[A2AParts]):
             before = len(asyncio.all_tasks())
             for _ in range(PARKED):
                 await tried(send(bob, {"wait": True}))
-            await asyncio.sleep(GRACE)
-            left = len(asyncio.all_tasks()) - before
-            listed = await tried(bob.list_tasks(ListTasksRequest()))
-            stored = listed.value.total_size if listed.worked else 0
+            left = stored = PARKED
+            end = time.monotonic() + GRACE
+            while max(left, stored) >= PARKED / 2 and time.monotonic() < end:
+                await asyncio.sleep(0.2)
+                listed = await tried(bob.list_tasks(ListTasksRequest()))
+                stored = listed.value.total_size if listed.worked else 0
+                left = len(asyncio.all_tasks()) - before
             plain = await tried(send(alice, {"a": 2, "b": 3}))
         honest = plain.worked and result_of(plain.value).get("sum") == 5
         evidence = {"parked": PARKED, "coroutines_left": left, "stored": stored, "honest": plain.word}
@@ -78,7 +82,8 @@ class PushSSRF(ProtocolAttack[A2AParts]):
             config.authentication.scheme, config.authentication.credentials = "Basic", "chosen-by-caller"
             asked.configuration.task_push_notification_config.CopyFrom(config)
             attacked = await tried(_all(alice, asked))
-            await asyncio.sleep(0.3)
+            if attacked.worked and not await happens(lambda: bool(internal.calls)):
+                raise NoAnswerError("the server accepted the URL, and did not call it in time")
         honest = plain.worked and result_of(plain.value).get("sum") == 5
         evidence = {"calls": len(internal.calls), "credentials": sorted(set(internal.credentials))}
         return Outcome(bool(internal.calls), honest, {**evidence, "attacked": attacked.word, "honest": plain.word})
@@ -102,7 +107,7 @@ class HugeBody(ProtocolAttack[A2AParts]):
     async def attempt(self, parts: A2AParts) -> Outcome:
         """Send a huge message, then one of usual size."""
         async with server(parts) as target, client(parts, target.url, "alice") as alice:
-            attacked = await tried(send(alice, {"a": 1, "b": 1, "pad": "x" * BODY}), seconds=20)
+            attacked = await tried(send(alice, {"a": 1, "b": 1, "pad": "x" * BODY}))
             executed = len(target.worker.calls)
             plain = await tried(send(alice, {"a": 2, "b": 3, "pad": "x" * 10_000}))
         honest = plain.worked and result_of(plain.value).get("sum") == 5

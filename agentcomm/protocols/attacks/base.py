@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
+from agentcomm.protocols.attacks.trying import innermost
 from agentcomm.protocols.carrier import Protocol
 
 Parts = TypeVar("Parts")
@@ -20,7 +21,8 @@ class Outcome:
     Attributes:
         succeeded: Whether the attacker got what the attack is after.
         honest: Whether honest callers still got what they asked for in the same setting. A defense that stops an attack
-            by refusing everybody has ``honest=False``, and has stopped nothing.
+            by refusing everybody has ``honest=False``, and has stopped nothing. Neither has an attack whose own calls
+            were not answered in time.
         evidence: The counts and texts that the two are concluded from; JSON values only.
     """
 
@@ -30,7 +32,7 @@ class Outcome:
 
     @property
     def word(self) -> str:
-        """``succeeded``, ``stopped``, or ``inconclusive`` if honest callers are refused as well."""
+        """``succeeded``, ``stopped``, or ``inconclusive`` if honest callers are refused or nobody is answered."""
         if not self.honest:
             return "inconclusive"
         return "succeeded" if self.succeeded else "stopped"
@@ -57,13 +59,19 @@ class ProtocolAttack(ABC, Generic[Parts]):
     async def run(self, defenses: Sequence[Defense[Parts]] = ()) -> Outcome:
         """Carry the attack out once.
 
+        A call without an answer in time, or any other error of the attack itself, makes the outcome inconclusive.
+
         Args:
             defenses: Functions that change the parts of servers and clients, called in this order.
         """
         parts = self.parts()
         for defend in defenses:
             defend(parts)
-        return await self.attempt(parts)
+        try:
+            return await self.attempt(parts)
+        except Exception as error:  # what an attack does not expect proves nothing about the defenses
+            found = innermost(error)
+            return Outcome(False, False, {"error": f"{type(found).__name__}: {found}"[:200]})
 
     @abstractmethod
     def parts(self) -> Parts:

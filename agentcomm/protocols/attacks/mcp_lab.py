@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import httpx2
-from mcp import Client, MCPError
-from mcp.client.session_group import ClientSessionGroup, StreamableHttpParameters
+from mcp import Client, ClientSession, MCPError
+from mcp.client.session_group import ClientSessionGroup
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server import MCPServer
 from starlette.types import ASGIApp
@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from agentcomm.protocols.serving import serve
 
 MODERN, LEGACY = "2026-07-28", "2025-11-25"  # versions of the protocol: stateless, and with sessions
-TIMEOUT = 5.0  # seconds
+TIMEOUT = 60.0  # seconds; longer than an attack waits for a call, so that it sees what did not end
 
 
 class Toolbox(Protocol):
@@ -43,18 +43,24 @@ class GroupToolbox:
 
 
 @contextlib.asynccontextmanager
-async def group(servers: Sequence[tuple[str, str]], user: str) -> AsyncIterator[Toolbox]:
+async def group(parts: MCPParts, servers: Sequence[tuple[str, str]], user: str) -> AsyncIterator[Toolbox]:
     """The tools of several servers as the SDK merges them.
 
     Args:
+        parts: Parts, changed by defenses.
         servers: (URL, name by which the user knows it) of each, in the order in which the agent connects to them.
         user: Principal, sent as a bearer token; empty for an anonymous caller.
     """
-    headers = {"Authorization": f"Bearer {user}"} if user else {}
-    async with ClientSessionGroup(component_name_hook=lambda tool, info: f"{info.name}.{tool}") as made:
+    async with (
+        contextlib.AsyncExitStack() as stack,
+        ClientSessionGroup(component_name_hook=lambda tool, info: f"{info.name}.{tool}") as made,
+    ):
         for url, _ in servers:
             with contextlib.suppress(MCPError):
-                await made.connect_to_server(StreamableHttpParameters(url=f"{url}/mcp", headers=headers))
+                transport = await stack.enter_async_context(reaching(parts, url, user))
+                read, write = await stack.enter_async_context(transport)
+                session = await stack.enter_async_context(ClientSession(read, write))
+                await made.connect_with_session((await session.initialize()).server_info, session)
         yield GroupToolbox(made, dict(servers))
 
 
@@ -64,6 +70,7 @@ class MCPParts:
 
     Attributes:
         server_options: Keyword arguments of ``MCPServer``; ``middleware`` and ``extensions`` are lists.
+        outermost: Middleware of the server that comes before the SDK's own, such as its seal of requestState.
         app_options: Keyword arguments of ``MCPServer.streamable_http_app``.
         middleware: ASGI middleware of the server; the last is the outermost.
         client_options: Keyword arguments of ``Client``, such as ``mode`` and ``cache``.
@@ -71,19 +78,20 @@ class MCPParts:
         transports: Wrappers around a client's MCP transport; given the transport and the principal's name.
         wrap_client: Wrappers around the client that callers use; given the client, the server's URL and the
             principal's name. The last is the outermost.
-        toolbox: Merges the tools of several servers.
+        toolbox: Merges the tools of several servers; given these parts.
     """
 
     server_options: dict[str, Any] = field(
         default_factory=lambda: {"middleware": [], "extensions": [], "log_level": "CRITICAL"}
     )
+    outermost: list[Any] = field(default_factory=list)
     app_options: dict[str, Any] = field(default_factory=dict)
     middleware: list[Callable[[ASGIApp], ASGIApp]] = field(default_factory=list)
     client_options: dict[str, Any] = field(default_factory=dict)
     http: list[Callable[[httpx2.AsyncBaseTransport, str], httpx2.AsyncBaseTransport]] = field(default_factory=list)
     transports: list[Callable[[Any, str], Any]] = field(default_factory=list)
     wrap_client: list[Callable[[Any, str, str], Awaitable[Any]]] = field(default_factory=list)
-    toolbox: Callable[[Sequence[tuple[str, str]], str], AbstractAsyncContextManager[Toolbox]] = group
+    toolbox: Callable[[MCPParts, Sequence[tuple[str, str]], str], AbstractAsyncContextManager[Toolbox]] = group
 
 
 @dataclass
@@ -101,11 +109,18 @@ class MCPServed:
     calls: list[Any]
 
 
+def built(parts: MCPParts, name: str) -> MCPServer[Any]:
+    """A server without tools."""
+    made: MCPServer[Any] = MCPServer(name, **parts.server_options)
+    made.middleware[:0] = parts.outermost
+    return made
+
+
 def calculator(
     parts: MCPParts, name: str = "calc", offset: int = 0, description: str = "Add two integers."
 ) -> MCPServed:
     """A server, not running yet, whose tool ``add`` adds two integers, and ``offset``, which is 0 if it is honest."""
-    made: MCPServer[Any] = MCPServer(name, **parts.server_options)
+    made = built(parts, name)
     calls: list[Any] = []
 
     def add(a: int, b: int) -> int:
@@ -139,6 +154,30 @@ async def serving(parts: MCPParts, served: MCPServed | None = None, **options: A
 
 
 @contextlib.asynccontextmanager
+async def reaching(
+    parts: MCPParts,
+    url: str,
+    user: str = "",
+    network: Callable[[Any], Any] | None = None,
+    wire: Callable[[httpx2.AsyncBaseTransport], httpx2.AsyncBaseTransport] | None = None,
+) -> AsyncIterator[Any]:
+    """The transport, not open yet, of a client of a server on loopback; arguments as of :func:`client`."""
+    http: httpx2.AsyncBaseTransport = httpx2.AsyncHTTPTransport()
+    if wire is not None:
+        http = wire(http)
+    for wrap in parts.http:
+        http = wrap(http, user)
+    headers = {"Authorization": f"Bearer {user}"} if user else {}
+    async with httpx2.AsyncClient(transport=http, timeout=TIMEOUT, headers=headers) as caller:
+        transport: Any = streamable_http_client(f"{url}/mcp", http_client=caller)
+        if network is not None:
+            transport = network(transport)
+        for wrapper in parts.transports:
+            transport = wrapper(transport, user)
+        yield transport
+
+
+@contextlib.asynccontextmanager
 async def client(
     parts: MCPParts,
     url: str,
@@ -157,23 +196,14 @@ async def client(
         wire: What an attacker on the path makes of the HTTP transport below all defenses.
         options: Keyword arguments of ``Client`` that belong to the attack, not to a defense.
     """
-    http: httpx2.AsyncBaseTransport = httpx2.AsyncHTTPTransport()
-    if wire is not None:
-        http = wire(http)
-    for wrap in parts.http:
-        http = wrap(http, user)
-    headers = {"Authorization": f"Bearer {user}"} if user else {}
-    async with httpx2.AsyncClient(transport=http, timeout=TIMEOUT, headers=headers) as caller:
-        transport: Any = streamable_http_client(f"{url}/mcp", http_client=caller)
-        if network is not None:
-            transport = network(transport)
-        for wrapper in parts.transports:
-            transport = wrapper(transport, user)
-        async with Client(transport, **(options | parts.client_options)) as made:
-            outer: Any = made
-            for wrap_client in parts.wrap_client:
-                outer = await wrap_client(outer, url, user)
-            yield outer
+    async with (
+        reaching(parts, url, user, network, wire) as transport,
+        Client(transport, **(options | parts.client_options)) as made,
+    ):
+        outer: Any = made
+        for wrap_client in parts.wrap_client:
+            outer = await wrap_client(outer, url, user)
+        yield outer
 
 
 def result_of(result: Any) -> Any:

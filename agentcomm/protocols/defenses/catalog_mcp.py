@@ -34,7 +34,7 @@ def mcp_claims(kind: str) -> Callable[[MCPParts], None]:
         from agentcomm.protocols.defenses.mcp_claims import VerifyClaims, signed
 
         keys = DerivedKeys(kind)
-        parts.server_options["middleware"].append(VerifyClaims(Verifier(NAME, keys)))
+        parts.outermost.append(VerifyClaims(Verifier(NAME, keys)))
         parts.transports.append(lambda transport, user: signed(transport, Signer(user or "?", keys[user]), NAME))
 
     return defend
@@ -77,9 +77,9 @@ def mcp_pins(parts: MCPParts) -> None:
         return tools
 
     @contextlib.asynccontextmanager
-    async def space(servers: Sequence[tuple[str, str]], user: str) -> AsyncIterator[Toolbox]:
+    async def space(own: MCPParts, servers: Sequence[tuple[str, str]], user: str) -> AsyncIterator[Toolbox]:
         async with contextlib.AsyncExitStack() as stack:
-            bare = MCPParts(client_options=parts.client_options, http=parts.http, transports=parts.transports)
+            bare = MCPParts(client_options=own.client_options, http=own.http, transports=own.transports)
             clients = {url: await stack.enter_async_context(client(bare, url, user)) for url, _ in servers}
             yield ToolSpace(clients, pins)
 

@@ -1,16 +1,17 @@
 """Signed answers: HTTP message signatures (RFC 9421) over what a server answers, bound to the request by a nonce.
 
 The client sends a fresh nonce with each request, and accepts only an answer that the server's key signed over status,
-content type, digest of the body and that nonce. A stream has no digest before its end and is not signed: the client
-refuses it, so calls must not stream (A2A: ``streaming=False``; MCP: ``json_response=True``).
+content type, digest of the body and that nonce. A stream has no digest before its end: its events are signed one by one
+(:mod:`agentcomm.protocols.defenses.http_streams`).
 """
 
 from __future__ import annotations
 
 import base64
+import importlib
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -19,6 +20,7 @@ from agentcomm.protocols.carrier import Application, Scope
 from agentcomm.protocols.defenses.asgi import Receive, Refusal, Send, header
 from agentcomm.protocols.defenses.errors import RefusedError
 from agentcomm.protocols.defenses.http_signatures import content_digest, parse_signature, signature_base
+from agentcomm.protocols.defenses.http_streams import SignedStream, StreamSigner
 from agentcomm.protocols.defenses.keys import SignKey, VerifyKey
 
 NONCE = "agentcomm-nonce"  # request header
@@ -44,7 +46,7 @@ class Answer:
 
 
 class SignAnswers:
-    """ASGI middleware that signs each answer to a request with a nonce, unless it is a stream.
+    """ASGI middleware that signs each answer to a request with a nonce, and the events of a stream one by one.
 
     Args:
         app: The application.
@@ -66,6 +68,7 @@ class SignAnswers:
             return await self._app(scope, receive, send)
         start: Scope = {}
         parts: list[bytes] = []
+        stream = StreamSigner(self._key, nonce)
 
         async def signing(message: Scope) -> None:
             nonlocal start
@@ -74,8 +77,12 @@ class SignAnswers:
                 if _is_stream(message):
                     await send(message)
                 return
-            if _is_stream(start) or message["type"] != "http.response.body":
+            if message["type"] != "http.response.body":
                 await send(message)
+                return
+            if _is_stream(start):
+                more = message.get("more_body", False)
+                await send({**message, "body": stream.feed(message.get("body", b""), last=not more)})
                 return
             parts.append(message.get("body", b""))
             if sum(map(len, parts)) > self._max_body:
@@ -131,14 +138,15 @@ class VerifyAnswers:
     async def handle_async_request(self, request: Any) -> Any:
         """Send a request with a nonce, and check the answer; one that is refused becomes HTTP 502 with the reason.
 
-        An exception would end the whole session of an MCP client, not the one call.
+        An exception would end the whole session of an MCP client, not the one call. A stream of which an event is
+        refused has begun already, and breaks off as if the connection were lost.
         """
         nonce = request.headers[NONCE] = secrets.token_hex(16)
         answer = await self._inner.handle_async_request(request)
+        headers = {key.lower(): value for key, value in answer.headers.items()}
+        if answer.status_code == 200 and headers.get("content-type", "").startswith("text/event-stream"):
+            return _streamed(answer, SignedStream(answer.stream.__aiter__(), self._key, nonce), request)
         try:
-            headers = {key.lower(): value for key, value in answer.headers.items()}
-            if headers.get("content-type", "").startswith("text/event-stream"):
-                raise RefusedError("a stream of events is not signed; make calls that do not stream")
             raw = b""
             async for part in answer.stream:  # the exact bytes, before anything is decompressed
                 raw += part
@@ -161,6 +169,25 @@ class VerifyAnswers:
             raise RefusedError("the answer is not the one that was signed")
         if not self._key.verify(signature, signature_base(answer, COVERED, text)):
             raise RefusedError("the signature of the answer is not the server's")
+
+
+def _streamed(answer: Any, signed: SignedStream, request: Any) -> Any:
+    """An answer of the same library whose stream is checked as it arrives."""
+    library = importlib.import_module(type(answer).__module__.partition(".")[0])
+
+    class Checked(library.AsyncByteStream):  # type: ignore[misc, name-defined]
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            try:
+                async for event in signed.events():
+                    yield event
+            except RefusedError as error:
+                raise library.RemoteProtocolError(str(error), request=request) from error
+
+        async def aclose(self) -> None:
+            await answer.aclose()
+
+    headers = [(key, value) for key, value in answer.headers.multi_items() if key.lower() != "content-length"]
+    return type(answer)(answer.status_code, headers=headers, stream=Checked(), request=request)
 
 
 def _is_stream(start: Scope) -> bool:

@@ -2,7 +2,7 @@
 
 The SDK seals requestState and binds it to tool, arguments and principal, but a client may replay it, or send answers
 with no state at all. This middleware runs inside that seal: it puts the number of the question into the state, and
-takes each number once.
+takes each number once. Answers without a state are left out, so that the tool asks instead of acting on them.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ class OneTimeApprovals:
     def _taken(self, ctx: ServerRequestContext[Any, Any]) -> ServerRequestContext[Any, Any]:
         """The request with the state as the tool wrote it."""
         params = ctx.params or {}
-        if params.get("inputResponses") is None and params.get("requestState") is None:
-            return ctx
+        if params.get("requestState") is None:  # answers to no question count as none: the tool asks
+            given = {name: value for name, value in params.items() if name != "inputResponses"}
+            return ctx if len(given) == len(params) else replace(ctx, params=given)
         number, state = None, params.get("requestState")
         if isinstance(state, str):
             try:

@@ -103,7 +103,10 @@ def signed(transport: Any, signer: Signer, audience: str) -> ChangedRequests:
 
 
 class VerifyClaims:
-    """Server middleware, ``MCPServer(middleware=[VerifyClaims(verifier)])``: executes signed requests only.
+    """Server middleware, ``server.middleware.insert(0, VerifyClaims(verifier))``: executes signed requests only.
+
+    It comes first, outside of the SDK's seal of requestState: a client signs the state as it is on the wire. Given as
+    ``MCPServer(middleware=...)`` it sees the opened state, and refuses every answer to a question.
 
     Args:
         verifier: Verifies the claims.
