@@ -20,6 +20,7 @@ from agentcomm.protocols.attacks.a2a_lab import (
 from agentcomm.protocols.defenses.a2a_claims import SignedHandler
 from agentcomm.protocols.defenses.a2a_server import ProtectedHandler
 from agentcomm.protocols.defenses.catalog_a2a import A2A
+from agentcomm.protocols.defenses.catalog_parts import DerivedKeys
 from agentcomm.protocols.defenses.claims import Verifier
 from agentcomm.protocols.defenses.errors import RefusedError
 from agentcomm.protocols.defenses.once import Once
@@ -185,13 +186,13 @@ def test_stores_that_are_down_refuse_every_message():
             raise OSError("disk gone")
 
     async def main():
-        for name, option in [("once", {"once": Once(Down())}), ("claims_hmac", {"verifier": None})]:
-            made = parts(name)
-            if name == "claims_hmac":
-                keys = made.handler_options["verifier"]._keys
-                option = {"verifier": Verifier("worker", keys, Down())}
-            made.handler_options.update(option)
-            async with server(made) as running, client(made, running.url, "alice") as alice:
+        made = parts("once")
+        made.handler_options["once"] = Once(Down())
+        signed = parts("claims_hmac")
+        signed.handler = SignedHandler
+        signed.handler_options["verifier"] = Verifier("worker", DerivedKeys("hmac"), Down())
+        for down in (made, signed):
+            async with server(down) as running, client(down, running.url, "alice") as alice:
                 with pytest.raises(A2AError, match="store of a defense failed"):
                     await send(alice, {"a": 1})
                 assert not running.worker.calls
@@ -206,6 +207,7 @@ def test_signed_and_protected_combine():
     async def main():
         made = parts("claims_hmac")
         made.handler = Handler
+        made.handler_options["verifier"] = Verifier("worker", DerivedKeys("hmac"))
         async with server(made) as running, client(made, running.url, "alice") as alice:
             first = task_of(await send(alice, {"a": 2, "b": 3}, message_id="m"))
             assert task_of(await send(alice, {"a": 2, "b": 3}, message_id="m")).id == first.id

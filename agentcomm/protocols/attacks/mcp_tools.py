@@ -149,5 +149,6 @@ class ApprovalOmitted(_Approval):
     finding = "an approval without the state of a question is accepted"
 
     async def attack(self, caller: Any) -> list[str]:
-        """Send answers without a state."""
-        return [(await tried(caller.call_tool("pay", {"to": "evil"}, input_responses=YES))).word]
+        """Send answers without a state; a question that comes back is put to nobody."""
+        call = caller.session.call_tool("pay", {"to": "evil"}, input_responses=YES, allow_input_required=True)
+        return [(await tried(call)).word]
