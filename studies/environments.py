@@ -148,18 +148,16 @@ def claims(book: Book) -> dict[str, Claim]:
 
 
 def figure(book: Book) -> str:
-    """The share of the distance between untrained teams and the best of them that teams with and without reach."""
-    picture, axes = panels(2, 2, (9.4, 3.4))
-    for axis, variant, color in zip(axes, ("team", "control"), COLORS, strict=False):
-        shares = {}
-        for place in measured(book):
-            before = untrained(book, place)
-            shares[place.title.partition(":")[0]] = (reached(book, place, variant=variant) - before) / (
-                reached(book, place) - before
-            )
-        dots(axis, shares, f"{'with' if variant == 'team' else 'without'} messages", dict.fromkeys(shares, color))
+    """How far teams get that were trained without messages, on the way from untrained teams to those with messages."""
+    picture, axes = panels(1, 1, (6.4, 3.4))
+    shares = {}
+    for place in measured(book):
+        before = untrained(book, place)
+        without = reached(book, place, variant="control") - before
+        shares[place.title.partition(":")[0]] = without / (reached(book, place) - before)
+    dots(axes[0], shares, "without messages; 0: untrained, 1: with messages", dict.fromkeys(shares, COLORS[1]))
     picture.tight_layout()
-    return save(picture, book, "worth", "What teams with and without messages reach")
+    return save(picture, book, "worth", "What teams without messages reach")
 
 
 def made(book: Book) -> str:

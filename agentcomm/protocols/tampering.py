@@ -7,6 +7,7 @@ that it does the same in the process, in the proxy and in the batch.
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
@@ -28,7 +29,7 @@ Delayed = tuple[float, Event]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-class Rule(Strict):
+class Rule(Strict, ABC):
     """What every rule has: which events it applies to. An event has to meet all conditions that are given."""
 
     name: ClassVar[str]
@@ -54,9 +55,9 @@ class Rule(Strict):
             and (self.contains is None or self.contains.encode() in event.body)
         )
 
+    @abstractmethod
     def act(self, event: Event) -> list[Delayed]:
         """What becomes of an attacked event: copies, each with the time until it is passed on."""
-        raise NotImplementedError
 
 
 class Drop(Rule):

@@ -10,8 +10,8 @@ import httpx
 from a2a.types import AgentCard, GetExtendedAgentCardRequest
 from google.protobuf.json_format import MessageToDict, ParseDict
 
-from agentcomm.protocols.attacks.a2a_lab import A2AParts, Worker, agent_card, client, result_of, send, server
-from agentcomm.protocols.attacks.base import Outcome, ProtocolAttack
+from agentcomm.protocols.attacks.a2a_lab import A2AAttack, A2AParts, Worker, agent_card, client, result_of, send, server
+from agentcomm.protocols.attacks.base import Outcome
 from agentcomm.protocols.attacks.sink import sink
 from agentcomm.protocols.attacks.trying import Tried, tried
 
@@ -28,16 +28,11 @@ async def _asked(parts: A2AParts, url: str, user: str = "alice") -> Tried:
     return await tried(ask())
 
 
-class CardOrigin(ProtocolAttack[A2AParts]):
+class CardOrigin(A2AAttack):
     """The card of the asked host names a server of the attacker, and the client brings its credentials there."""
 
     name = "card_origin"
-    protocol = "a2a"
     finding = "a client follows a card to another origin and sends it the credentials meant for the asked one"
-
-    def parts(self) -> A2AParts:
-        """The SDK's defaults."""
-        return A2AParts()
 
     async def attempt(self, parts: A2AParts) -> Outcome:
         """Serve such a card, and an honest one."""
@@ -49,16 +44,11 @@ class CardOrigin(ProtocolAttack[A2AParts]):
         return Outcome(bool(evil.credentials), plain.value == 5, {**evidence, "honest": plain.word})
 
 
-class CopiedCard(ProtocolAttack[A2AParts]):
+class CopiedCard(A2AAttack):
     """The attacker serves a copy of an honest agent's card, with its own URL in it, and takes over its work."""
 
     name = "copied_card"
-    protocol = "a2a"
     finding = "a card that is copied from another agent is accepted, and so is the work of who copied it"
-
-    def parts(self) -> A2AParts:
-        """The SDK's defaults."""
-        return A2AParts()
 
     async def attempt(self, parts: A2AParts) -> Outcome:
         """Copy a card, and let a client ask the copy's host."""
@@ -81,11 +71,10 @@ def _own_url(copied: dict[str, Any], url: str) -> AgentCard:
     return card
 
 
-class ExtendedCard(ProtocolAttack[A2AParts]):
+class ExtendedCard(A2AAttack):
     """Asks for the extended card without credentials."""
 
     name = "extended_card"
-    protocol = "a2a"
     finding = "the extended card is served to anonymous callers"
 
     def parts(self) -> A2AParts:

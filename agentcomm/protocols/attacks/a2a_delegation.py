@@ -10,8 +10,8 @@ from a2a.server.events import EventQueue
 from a2a.server.tasks import TaskUpdater
 from google.protobuf.json_format import MessageToDict
 
-from agentcomm.protocols.attacks.a2a_lab import A2AParts, agent_card, client, result_of, send, server
-from agentcomm.protocols.attacks.base import Outcome, ProtocolAttack
+from agentcomm.protocols.attacks.a2a_lab import A2AAttack, A2AParts, agent_card, client, result_of, send, server
+from agentcomm.protocols.attacks.base import Outcome
 from agentcomm.protocols.attacks.trying import NoAnswerError, tried
 
 DEEPEST = 3  # hops that an honest agent accepts
@@ -66,16 +66,11 @@ class Delegate(AgentExecutor):
         await TaskUpdater(event_queue, context.task_id or "", context.context_id or "").cancel()
 
 
-class DelegationCycle(ProtocolAttack[A2AParts]):
+class DelegationCycle(A2AAttack):
     """An agent sends work back to who delegated it, as work of its own, so that its depth starts at 0 again."""
 
     name = "delegation_cycle"
-    protocol = "a2a"
     finding = "the depth of a delegation is the caller's word: a cycle that starts it at 0 again never ends"
-
-    def parts(self) -> A2AParts:
-        """The SDK's defaults."""
-        return A2AParts()
 
     async def attempt(self, parts: A2AParts) -> Outcome:
         """Delegate to an honest agent, and to the attacker."""

@@ -8,8 +8,8 @@ from a2a.server.events import EventQueue
 from a2a.server.tasks import TaskUpdater
 from a2a.types import Part
 
-from agentcomm.protocols.attacks.a2a_lab import A2AParts, client, send, server, task_of
-from agentcomm.protocols.attacks.base import Outcome, ProtocolAttack
+from agentcomm.protocols.attacks.a2a_lab import A2AAttack, A2AParts, client, send, server, task_of
+from agentcomm.protocols.attacks.base import Outcome
 from agentcomm.protocols.attacks.directives import OWN, WANTED, action_after, message
 from agentcomm.protocols.attacks.trying import tried
 from agentcomm.protocols.carrier import MEDIA_TYPE
@@ -34,16 +34,11 @@ class _Poisoner(AgentExecutor):
         await TaskUpdater(event_queue, context.task_id or "", context.context_id or "").cancel()
 
 
-class Directive(ProtocolAttack[A2AParts]):
+class Directive(A2AAttack):
     """A worker that the client trusts puts a directive into an artifact."""
 
     name = "directive"
-    protocol = "a2a"
     finding = "a directive in an artifact reaches the member, whoever signed it"
-
-    def parts(self) -> A2AParts:
-        """The SDK's defaults."""
-        return A2AParts()
 
     async def attempt(self, parts: A2AParts) -> Outcome:
         """Read an ordinary artifact, then one with a directive."""

@@ -30,6 +30,7 @@ from google.protobuf.json_format import MessageToDict
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
+from agentcomm.protocols.attacks.base import ProtocolAttack
 from agentcomm.protocols.serving import serve
 
 TIMEOUT = 60.0  # seconds; longer than an attack waits for a call, so that it sees what did not end
@@ -87,6 +88,16 @@ class A2AParts:
     http: list[Callable[[httpx.AsyncBaseTransport, str], httpx.AsyncBaseTransport]] = field(default_factory=list)
     connect: Callable[[Connection], Awaitable[Client]] = connect
     wrap_client: list[Callable[[Client], Client]] = field(default_factory=list)
+
+
+class A2AAttack(ProtocolAttack[A2AParts]):
+    """An attack on A2A; most attack the SDK's defaults."""
+
+    protocol = "a2a"
+
+    def parts(self) -> A2AParts:
+        """The undefended parts; the SDK's defaults unless an attack is about something else."""
+        return A2AParts()
 
 
 class Worker(AgentExecutor):

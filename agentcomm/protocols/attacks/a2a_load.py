@@ -12,26 +12,30 @@ import httpx
 from a2a.server.tasks import BasePushNotificationSender, InMemoryPushNotificationConfigStore
 from a2a.types import ListTasksRequest, TaskPushNotificationConfig
 
-from agentcomm.protocols.attacks.a2a_lab import A2AParts, agent_card, client, request, result_of, send, server
-from agentcomm.protocols.attacks.base import Outcome, ProtocolAttack
+from agentcomm.protocols.attacks.a2a_lab import (
+    A2AAttack,
+    A2AParts,
+    agent_card,
+    client,
+    request,
+    result_of,
+    send,
+    server,
+)
+from agentcomm.protocols.attacks.base import Outcome
 from agentcomm.protocols.attacks.sink import sink
 from agentcomm.protocols.attacks.trying import NoAnswerError, happens, tried
 
 PARKED = 30  # tasks
 BODY = 8 * 1024 * 1024  # bytes
-GRACE = 3.0  # seconds until a server has to have released what nobody uses
+GRACE = 3.0  # seconds in which a server must release unused tasks
 
 
-class HalfOpen(ProtocolAttack[A2AParts]):
+class HalfOpen(A2AAttack):
     """Starts tasks that wait for input, and never comes back."""
 
     name = "half_open"
-    protocol = "a2a"
     finding = "parked tasks keep their coroutines running and their entries stored for ever"
-
-    def parts(self) -> A2AParts:
-        """The SDK's defaults."""
-        return A2AParts()
 
     async def attempt(self, parts: A2AParts) -> Outcome:
         """Park tasks, wait, and count what is left of them."""
@@ -56,11 +60,10 @@ class HalfOpen(ProtocolAttack[A2AParts]):
         return Outcome(left >= PARKED / 2 or stored >= PARKED / 2, honest, evidence)
 
 
-class PushSSRF(ProtocolAttack[A2AParts]):
+class PushSSRF(A2AAttack):
     """Has the server call an internal URL, with the credentials that the caller chooses."""
 
     name = "push_ssrf"
-    protocol = "a2a"
     finding = "the server posts to any URL that a caller names, with credentials that the caller chooses"
 
     def parts(self) -> A2AParts:
@@ -93,16 +96,11 @@ async def _all(caller: Any, asked: Any) -> list[Any]:
     return [event async for event in caller.send_message(asked)]
 
 
-class HugeBody(ProtocolAttack[A2AParts]):
+class HugeBody(A2AAttack):
     """Sends a message of many megabytes."""
 
     name = "huge_body"
-    protocol = "a2a"
     finding = "a message of any size is read, parsed, executed and stored"
-
-    def parts(self) -> A2AParts:
-        """The SDK's defaults."""
-        return A2AParts()
 
     async def attempt(self, parts: A2AParts) -> Outcome:
         """Send a huge message, then one of usual size."""
@@ -114,11 +112,10 @@ class HugeBody(ProtocolAttack[A2AParts]):
         return Outcome(executed > 0, honest, {"bytes": BODY, "attacked": attacked.word, "honest": plain.word})
 
 
-class CrossSite(ProtocolAttack[A2AParts]):
+class CrossSite(A2AAttack):
     """A page of another site lets the victim's browser send a message, with no header that needs a preflight."""
 
     name = "cross_site"
-    protocol = "a2a"
     finding = "with compatibility to 0.3, a cross-site POST of text/plain is executed"
 
     def parts(self) -> A2AParts:

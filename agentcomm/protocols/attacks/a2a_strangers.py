@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from a2a.types import CancelTaskRequest, GetTaskRequest, ListTasksRequest, TaskState
 
-from agentcomm.protocols.attacks.a2a_lab import A2AParts, client, result_of, send, server, task_of
-from agentcomm.protocols.attacks.base import Outcome, ProtocolAttack
+from agentcomm.protocols.attacks.a2a_lab import A2AAttack, A2AParts, client, result_of, send, server, task_of
+from agentcomm.protocols.attacks.base import Outcome
 from agentcomm.protocols.attacks.trying import tried
 
 
-class Stranger(ProtocolAttack[A2AParts]):
+class Stranger(A2AAttack):
     """Lists, reads, continues and cancels the tasks of another caller."""
 
     name = "stranger"
-    protocol = "a2a"
     finding = "without an owner hook, a stranger lists, reads, continues and cancels everybody's tasks"
-
-    def parts(self) -> A2AParts:
-        """The SDK's defaults."""
-        return A2AParts()
 
     async def attempt(self, parts: A2AParts) -> Outcome:
         """Park two tasks of alice, and let bob have at them."""
@@ -45,16 +40,11 @@ class Stranger(ProtocolAttack[A2AParts]):
         return Outcome(any(done.values()), own.worked, {**done, "honest": own.word})
 
 
-class ContextReuse(ProtocolAttack[A2AParts]):
+class ContextReuse(A2AAttack):
     """Names another caller's contextId, and reads what the agent remembers of it."""
 
     name = "context_reuse"
-    protocol = "a2a"
     finding = "a stranger who names a victim's contextId is served inside it, with an owner hook as well"
-
-    def parts(self) -> A2AParts:
-        """The SDK's defaults."""
-        return A2AParts()
 
     async def attempt(self, parts: A2AParts) -> Outcome:
         """Let alice tell the agent a secret, and bob ask for it."""

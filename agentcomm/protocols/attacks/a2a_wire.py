@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import httpx
 from a2a.types import TaskState
 
-from agentcomm.protocols.attacks.a2a_lab import A2AParts, client, result_of, send, server
-from agentcomm.protocols.attacks.base import Outcome, ProtocolAttack
+from agentcomm.protocols.attacks.a2a_lab import A2AAttack, A2AParts, client, result_of, send, server
+from agentcomm.protocols.attacks.base import Outcome
 from agentcomm.protocols.attacks.trying import tried
 from agentcomm.protocols.onpath import OnPath
 from agentcomm.protocols.tampering import read_rules
@@ -42,16 +43,11 @@ def on_path(*rules: str) -> Callable[[httpx.AsyncBaseTransport], httpx.AsyncBase
     return lambda inner: tampered_http(httpx, inner, OnPath("a2a", read_rules(rules)))
 
 
-class Replay(ProtocolAttack[A2AParts]):
+class Replay(A2AAttack):
     """Records the victim's request, credentials included, and sends it twice more."""
 
     name = "replay"
-    protocol = "a2a"
     finding = "a request that is sent three times is executed three times"
-
-    def parts(self) -> A2AParts:
-        """The SDK's defaults."""
-        return A2AParts()
 
     async def attempt(self, parts: A2AParts) -> Outcome:
         """Record one request and repeat it."""
@@ -68,15 +64,10 @@ class Replay(ProtocolAttack[A2AParts]):
         return Outcome(executions > once, honest, {"executions": executions, "honest": asked.word})
 
 
-class _Edited(ProtocolAttack[A2AParts]):
+class _Edited(A2AAttack):
     """Edits what passes; the subclass says what, and how success is seen."""
 
-    protocol = "a2a"
     rule: ClassVar[str]
-
-    def parts(self) -> A2AParts:
-        """The SDK's defaults."""
-        return A2AParts()
 
     async def attempt(self, parts: A2AParts) -> Outcome:
         """Call the worker without and with the attacker on the path."""
@@ -91,9 +82,9 @@ class _Edited(ProtocolAttack[A2AParts]):
         evidence = {"inputs": inputs, "answer": answer, "attacked": edited.word, "honest": plain.word}
         return Outcome(self.worked(inputs, answer), honest, evidence)
 
+    @abstractmethod
     def worked(self, inputs: list[Any], answer: Any) -> bool:
         """Whether the edit had its effect."""
-        raise NotImplementedError
 
 
 class EditRequest(_Edited):
@@ -120,16 +111,11 @@ class EditAnswer(_Edited):
         return bool(answer == 666)
 
 
-class StreamCut(ProtocolAttack[A2AParts]):
+class StreamCut(A2AAttack):
     """Drops the last event of a stream."""
 
     name = "stream_cut"
-    protocol = "a2a"
     finding = "a stream whose last event is dropped ends for the client without an error"
-
-    def parts(self) -> A2AParts:
-        """The SDK's defaults."""
-        return A2AParts()
 
     async def attempt(self, parts: A2AParts) -> Outcome:
         """Follow a stream without and with the attacker on the path."""

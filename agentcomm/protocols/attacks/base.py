@@ -32,7 +32,7 @@ class Outcome:
 
     @property
     def word(self) -> str:
-        """``succeeded``, ``stopped``, or ``inconclusive`` if honest callers are refused or nobody is answered."""
+        """``succeeded``, ``stopped``, or ``inconclusive`` if honest callers are refused or no call is answered."""
         if not self.honest:
             return "inconclusive"
         return "succeeded" if self.succeeded else "stopped"

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import base64
 
-from agentcomm.protocols.attacks.base import Outcome, ProtocolAttack
+from agentcomm.protocols.attacks.base import Outcome
 from agentcomm.protocols.attacks.directives import OWN, WANTED, action_after, message
-from agentcomm.protocols.attacks.mcp_lab import MCPParts, calculator, client, result_of, serving
+from agentcomm.protocols.attacks.mcp_lab import MCPAttack, MCPParts, calculator, client, result_of, serving
 from agentcomm.protocols.attacks.trying import tried
 
 
-class Directive(ProtocolAttack[MCPParts]):
+class Directive(MCPAttack):
     """A tool that the client trusts puts a directive into its result."""
 
     name = "directive"
-    protocol = "mcp"
     finding = "a directive in a tool's result reaches the member, whoever signed it"
-
-    def parts(self) -> MCPParts:
-        """The SDK's defaults."""
-        return MCPParts()
 
     async def attempt(self, parts: MCPParts) -> Outcome:
         """Read an ordinary result, then one with a directive."""

@@ -15,6 +15,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.server import MCPServer
 from starlette.types import ASGIApp
 
+from agentcomm.protocols.attacks.base import ProtocolAttack
 from agentcomm.protocols.serving import serve
 
 MODERN, LEGACY = "2026-07-28", "2025-11-25"  # versions of the protocol: stateless, and with sessions
@@ -92,6 +93,16 @@ class MCPParts:
     transports: list[Callable[[Any, str], Any]] = field(default_factory=list)
     wrap_client: list[Callable[[Any, str, str], Awaitable[Any]]] = field(default_factory=list)
     toolbox: Callable[[MCPParts, Sequence[tuple[str, str]], str], AbstractAsyncContextManager[Toolbox]] = group
+
+
+class MCPAttack(ProtocolAttack[MCPParts]):
+    """An attack on MCP; most attack the SDK's defaults."""
+
+    protocol = "mcp"
+
+    def parts(self) -> MCPParts:
+        """The undefended parts; the SDK's defaults unless an attack is about something else."""
+        return MCPParts()
 
 
 @dataclass

@@ -10,8 +10,8 @@ import httpx2
 from mcp.server.streamable_http import EventCallback, EventMessage, EventStore
 from mcp.types import JSONRPCMessage
 
-from agentcomm.protocols.attacks.base import Outcome, ProtocolAttack
-from agentcomm.protocols.attacks.mcp_lab import LEGACY, MODERN, TIMEOUT, MCPParts, client, result_of, serving
+from agentcomm.protocols.attacks.base import Outcome
+from agentcomm.protocols.attacks.mcp_lab import LEGACY, MODERN, TIMEOUT, MCPAttack, MCPParts, client, result_of, serving
 from agentcomm.protocols.attacks.mcp_wire import Recorder
 from agentcomm.protocols.attacks.trying import tried
 
@@ -29,11 +29,10 @@ def call(number: int, pad: str = "", a: int = 1) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": params}
 
 
-class SessionHijack(ProtocolAttack[MCPParts]):
+class SessionHijack(MCPAttack):
     """Calls a tool in the victim's session, whose id is known from the wire or a log."""
 
     name = "session_hijack"
-    protocol = "mcp"
     finding = "without authentication, knowing the id of a session is owning it"
 
     def parts(self) -> MCPParts:
@@ -84,11 +83,10 @@ class UnguessableEvents(EventStore):
         return stream
 
 
-class ResumptionLeak(ProtocolAttack[MCPParts]):
+class ResumptionLeak(MCPAttack):
     """Resumes its own stream, and receives the victim's answers to calls of the same id."""
 
     name = "resumption_leak"
-    protocol = "mcp"
     finding = "streams to resume are named by ids of calls alone, which are equal in every session"
 
     def parts(self) -> MCPParts:
@@ -147,11 +145,10 @@ async def _resumed(caller: httpx2.AsyncClient, url: str, headers: dict[str, str]
     return text.decode(errors="replace")
 
 
-class CrossSite(ProtocolAttack[MCPParts]):
+class CrossSite(MCPAttack):
     """A page of another site, or one that rebinds its name, lets the victim's browser call a tool."""
 
     name = "cross_site"
-    protocol = "mcp"
     finding = "an app that is built for all interfaces serves foreign Host and Origin"
 
     def parts(self) -> MCPParts:
@@ -175,16 +172,11 @@ class CrossSite(ProtocolAttack[MCPParts]):
         return Outcome(executed > 0, honest, {"status": answer.status_code, "honest": plain.word})
 
 
-class HugeBody(ProtocolAttack[MCPParts]):
+class HugeBody(MCPAttack):
     """Sends a call of many megabytes."""
 
     name = "huge_body"
-    protocol = "mcp"
     finding = "stopped by the SDK: bodies above 4 MiB are refused"
-
-    def parts(self) -> MCPParts:
-        """The SDK's defaults."""
-        return MCPParts()
 
     async def attempt(self, parts: MCPParts) -> Outcome:
         """Send a huge call, then one of usual size."""

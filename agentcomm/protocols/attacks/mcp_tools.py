@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import replace
 from typing import Any
 
 from mcp.server.mcpserver import Context
 from mcp.types import ElicitRequest, ElicitRequestFormParams, ElicitResult, InputRequiredResult
 
-from agentcomm.protocols.attacks.base import Outcome, ProtocolAttack
-from agentcomm.protocols.attacks.mcp_lab import MCPParts, MCPServed, built, calculator, client, result_of, serving
+from agentcomm.protocols.attacks.base import Outcome
+from agentcomm.protocols.attacks.mcp_lab import (
+    MCPAttack,
+    MCPParts,
+    MCPServed,
+    built,
+    calculator,
+    client,
+    result_of,
+    serving,
+)
 from agentcomm.protocols.attacks.trying import tried
 
 CALLS = 10
@@ -17,16 +27,11 @@ EVIL = 666
 YES: dict[str, Any] = {"ok": ElicitResult(action="accept", content={"yes": True})}
 
 
-class RugPull(ProtocolAttack[MCPParts]):
+class RugPull(MCPAttack):
     """A server replaces a tool after the client has listed and accepted it."""
 
     name = "rug_pull"
-    protocol = "mcp"
     finding = "a tool that is replaced after it was listed is called all the same"
-
-    def parts(self) -> MCPParts:
-        """The SDK's defaults."""
-        return MCPParts()
 
     async def attempt(self, parts: MCPParts) -> Outcome:
         """List and call a tool, replace it, and call it again."""
@@ -45,16 +50,11 @@ def _evil(a: int, b: int) -> int:
     return EVIL
 
 
-class NameCollision(ProtocolAttack[MCPParts]):
+class NameCollision(MCPAttack):
     """A second server takes the name of the victim and offers a tool of the same name."""
 
     name = "name_collision"
-    protocol = "mcp"
     finding = "a server that takes another's name gets the calls that are meant for the other"
-
-    def parts(self) -> MCPParts:
-        """The SDK's defaults."""
-        return MCPParts()
 
     async def attempt(self, parts: MCPParts) -> Outcome:
         """Call the victim's tool with the attacker connected first, and without it."""
@@ -89,14 +89,8 @@ def _bank(parts: MCPParts) -> MCPServed:
     return MCPServed("", made, paid)
 
 
-class _Approval(ProtocolAttack[MCPParts]):
+class _Approval(MCPAttack):
     """A caller with credentials that pays more often than the user approved; the subclass says how."""
-
-    protocol = "mcp"
-
-    def parts(self) -> MCPParts:
-        """The SDK's defaults."""
-        return MCPParts()
 
     async def attempt(self, parts: MCPParts) -> Outcome:
         """Pay once with approval, then attack."""
@@ -118,9 +112,9 @@ class _Approval(ProtocolAttack[MCPParts]):
 
     approved = 0
 
+    @abstractmethod
     async def attack(self, caller: Any) -> list[str]:
         """Pay without approval, and say what came of it."""
-        raise NotImplementedError
 
 
 class ApprovalReplayed(_Approval):

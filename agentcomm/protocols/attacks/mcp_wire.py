@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import httpx2
 
-from agentcomm.protocols.attacks.base import Outcome, ProtocolAttack
-from agentcomm.protocols.attacks.mcp_lab import LEGACY, MODERN, MCPParts, client, result_of, serving
+from agentcomm.protocols.attacks.base import Outcome
+from agentcomm.protocols.attacks.mcp_lab import LEGACY, MODERN, MCPAttack, MCPParts, client, result_of, serving
 from agentcomm.protocols.attacks.trying import Tried, tried
 from agentcomm.protocols.onpath import OnPath
 from agentcomm.protocols.tampering import Tampering, read_rules
@@ -54,16 +55,11 @@ async def added(parts: MCPParts, url: str, **options: Any) -> Tried:
     return await tried(ask())
 
 
-class Replay(ProtocolAttack[MCPParts]):
+class Replay(MCPAttack):
     """Records the victim's call of a tool, credentials included, and sends it twice more."""
 
     name = "replay"
-    protocol = "mcp"
     finding = "a call that is sent three times is executed three times"
-
-    def parts(self) -> MCPParts:
-        """The SDK's defaults."""
-        return MCPParts()
 
     async def attempt(self, parts: MCPParts) -> Outcome:
         """Record one call and repeat it."""
@@ -80,15 +76,10 @@ class Replay(ProtocolAttack[MCPParts]):
         return Outcome(executions > once, honest, {"executions": executions, "honest": plain.word})
 
 
-class _Edited(ProtocolAttack[MCPParts]):
+class _Edited(MCPAttack):
     """Edits what passes; the subclass says what, and how success is seen."""
 
-    protocol = "mcp"
     rule: ClassVar[str]
-
-    def parts(self) -> MCPParts:
-        """The SDK's defaults."""
-        return MCPParts()
 
     async def attempt(self, parts: MCPParts) -> Outcome:
         """Call the tool without and with the attacker on the path."""
@@ -102,9 +93,9 @@ class _Edited(ProtocolAttack[MCPParts]):
         evidence = {"inputs": inputs, "answer": answer, "attacked": edited.word, "honest": plain.word}
         return Outcome(self.worked(inputs, answer), honest, evidence)
 
+    @abstractmethod
     def worked(self, inputs: list[Any], answer: Any) -> bool:
         """Whether the edit had its effect."""
-        raise NotImplementedError
 
 
 class EditRequest(_Edited):
@@ -131,16 +122,11 @@ class EditAnswer(_Edited):
         return bool(answer == 666)
 
 
-class CachePoisoning(ProtocolAttack[MCPParts]):
+class CachePoisoning(MCPAttack):
     """Edits one list of tools, asks for it to be cached, and is gone."""
 
     name = "cache_poisoning"
-    protocol = "mcp"
     finding = "one poisoned list of tools stays in the client's cache after the attacker has left"
-
-    def parts(self) -> MCPParts:
-        """The SDK's defaults."""
-        return MCPParts()
 
     async def attempt(self, parts: MCPParts) -> Outcome:
         """List the tools under attack, and again after it."""
@@ -168,16 +154,11 @@ class CachePoisoning(ProtocolAttack[MCPParts]):
         return Outcome(poisoned, honest, evidence)
 
 
-class Downgrade(ProtocolAttack[MCPParts]):
+class Downgrade(MCPAttack):
     """Answers ``server/discover`` with an error, so that the client falls back to an older version of the protocol."""
 
     name = "downgrade"
-    protocol = "mcp"
     finding = "a client silently falls back to the older protocol when discovery fails"
-
-    def parts(self) -> MCPParts:
-        """The SDK's defaults."""
-        return MCPParts()
 
     async def attempt(self, parts: MCPParts) -> Outcome:
         """Connect without and with the attacker on the path."""

@@ -50,8 +50,8 @@ class Report:
     def exit_code(self) -> int:
         """0: something passed and nothing failed; 1: something failed; 2: it could not be concluded.
 
-        That an endpoint was found is no conclusion about its security, and as long as it is open who is served, other
-        rows make no success.
+        That an endpoint was found is no conclusion about its security, and while it is
+        unknown which callers the server answers, other rows make no success.
         """
         concluded = {row.verdict for row in self.rows if not row.probe.endswith("-discovery")}
         is_open = any(row.probe in ACCESS and row.verdict is Verdict.INCONCLUSIVE for row in self.rows)
