@@ -134,7 +134,8 @@ tuned, and the same team retrained without messages. Mean returns of the team in
 actions; a single team says nothing about the next one. *Untrained* are the initial weights. The attacks drop all
 messages, or add noise of norm 4 to them; the defense clips messages. With so small a budget, most teams have learned
 little: read a row only where *team* is above *untrained*, and the value of messages only where *team* is above
-*without messages*.
+*without messages*. In crypto, world_comm and battle some agents are opponents of others, so that a mean over all of
+them says little.
 
 | environment | agents | actions | team | without messages | untrained | drop | noise | clip | noise, clip | seconds |
 |---|---|---|---|---|---|---|---|---|---|---|
