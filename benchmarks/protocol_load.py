@@ -2,8 +2,8 @@
 
 First ``--tasks`` tasks are open at the same time; then callers send for ``--seconds``: plain calls, streams, messages
 that arrive twice at once, and tasks that are left waiting for input. The server runs in a process of its own and says
-at the start, in the middle and at the end what it holds. The exit status is 1 if anything was lost or executed twice,
-if tasks are left, or if memory grew in the second half.
+at the start, in the middle and at the end what it holds. ``protocol_load.md`` gets what was seen. The exit status is 1
+if anything was lost or executed twice, if tasks are left, or if memory grew in the second half.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import subprocess
 import sys
 import time
 from contextlib import AsyncExitStack
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -219,23 +221,46 @@ async def load(seconds: float, tasks: int, seed: int) -> bool:
             callers = Load(*made)
             for each in made[0]:
                 each._transport.httpx_client.timeout = 300  # all tasks of the first phase wait for the last one
-            rest = await show(server, "at rest")
+            states = {"at rest": await show(server, "at rest")}
             begin = time.monotonic()
             await callers.held(tasks)
-            held = await show(server, f"{tasks} tasks at once, {time.monotonic() - begin:.0f} s")
-            states = []
+            took = time.monotonic() - begin
+            states[f"{tasks} tasks were open at once, for {took:.0f} s"] = await show(server, "tasks")
             for half in (1, 2):
                 await callers.soak(seconds / 2, seed + half)
                 await asyncio.sleep(2 * AGE)
-                states.append(await show(server, f"soak, half {half}"))
-            print(f"sent {callers.sent}, connections broken {callers.broken}, lost {callers.lost} {callers.errors}")
+                states[f"after {half * seconds / 2:.0f} s of calls"] = await show(server, f"soak, half {half}")
     finally:
         server.stop()
-    first, last = states
+    return judge(states, callers, tasks)
+
+
+def judge(states: dict[str, dict[str, Any]], callers: Load, tasks: int) -> bool:
+    """Write what was seen; whether all went well."""
+    rest, held, first, last = states.values()
     twice = held["twice"] + first["twice"] + last["twice"]
     grew = last["memory_mb"] > GROWTH * first["memory_mb"]
     left = last["running"] + last["stored"] > 0 or last["asyncio_tasks"] > rest["asyncio_tasks"] + 2 * CALLERS
-    print(f"executed twice {twice}; tasks left {left}; memory grew {grew}; at once {held['most_at_once']}")
+    verdict = (
+        f"{callers.sent} messages of {CALLERS} callers; connections that broke, whose message was sent again:"
+        f" {callers.broken}. Lost: {callers.lost}. Executed twice: {twice}. Tasks left: {'yes' if left else 'none'}."
+        f" Memory grew by more than {GROWTH - 1:.0%} in the second half: {'yes' if grew else 'no'}."
+    )
+    names = list(rest)
+    lines = [
+        "# Load and soak of a protected A2A server",
+        "",
+        f"`python -m benchmarks.protocol_load`, a2a-sdk {version('a2a-sdk')}, `ProtectedHandler` behind `protect`.",
+        "",
+        f"| | {' | '.join(name.replace('_', ' ') for name in names)} |",
+        "|---" * (len(names) + 1) + "|",
+        *(f"| {what} | {' | '.join(str(state[name]) for name in names)} |" for what, state in states.items()),
+        "",
+        verdict,
+        *(f"- {error}" for error in callers.errors),
+    ]
+    Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n")
+    print(verdict)
     return not (callers.lost or twice or left or grew) and held["most_at_once"] >= tasks
 
 

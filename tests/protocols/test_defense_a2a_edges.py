@@ -17,7 +17,7 @@ from agentcomm.protocols.attacks.a2a_lab import A2AParts, Worker, agent_card, cl
 from agentcomm.protocols.defenses.a2a_actors import CarryChain, ChainedExecutor
 from agentcomm.protocols.defenses.a2a_push import SafePushSender, push_validator, safe_push
 from agentcomm.protocols.defenses.actors import Actor, ChainVerifier, asked_under
-from agentcomm.protocols.defenses.asgi import LimitRequests
+from agentcomm.protocols.defenses.asgi import CheckOrigin, LimitRequests
 from agentcomm.protocols.defenses.catalog_a2a import A2A
 from agentcomm.protocols.defenses.errors import RefusedError
 from agentcomm.protocols.defenses.keys import PrivateKey
@@ -190,6 +190,21 @@ def test_slow_clients_are_let_go():
             writer.close()
             async with client(made, running.url) as caller:
                 assert result_of(await send(caller, {"a": 1, "b": 1})) == {"sum": 2.0}
+
+    asyncio.run(main())
+
+
+def test_a_refusal_reads_as_an_error_of_the_protocol():
+    async def main():
+        made = setting(None)
+        made.middleware.append(CheckOrigin)
+        async with server(made) as running, httpx.AsyncClient() as http:
+            answer = await http.post(running.url, content=b"{}", headers={"content-type": "text/plain"})
+            error, named = answer.json()["error"], {"CONTENT_TYPE_NOT_SUPPORTED"}
+            assert (answer.status_code, error["code"]) == (415, 415)
+            assert {detail["reason"] for detail in error["details"]} == named
+            foreign = await http.post(running.url, json={}, headers={"origin": "http://evil.example"})
+            assert foreign.json()["error"] == {"code": 403, "message": "pages of that origin may not call this server"}
 
     asyncio.run(main())
 

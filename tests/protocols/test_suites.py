@@ -21,6 +21,20 @@ def test_differences_that_are_meant_do_not_fail_the_run_where_they_are_meant():
     assert [section({"bare": bare, place: worse})[1] for place in ("defended", "proxy")] == [0, 1]
 
 
+def test_what_only_repeated_ids_make_worse_is_meant():
+    fine = {"repeats an id": "success", "breaks": "success"}
+    results = {
+        "bare": fine,
+        "defended": dict.fromkeys(fine, "failure"),
+        "bare, own ids": fine,
+        "defended, own ids": fine | {"breaks": "failure"},
+    }
+    lines, count = section(results)
+    assert count == 2  # the check that breaks, in both places
+    assert [line for line in lines if "repeats an id" in line and "each id is executed once" in line]
+    assert "| defended, own ids | 2 | 1 | 1 | 0 | 1 | 0 |" in lines
+
+
 def test_reports_are_read(tmp_path):
     folder = tmp_path / "server-tools-list-2026-11-26T21-07-55-329Z"
     folder.mkdir()

@@ -15,6 +15,8 @@ Receive = Callable[[], Any]
 Send = Callable[[Scope], Any]
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
 JSON_TYPES = ("application/json", "application/a2a+json")
+# Reasons that A2A has a name for, by status: of its errors, and the code of google.rpc that each is mapped to.
+REASONS = {415: ("INVALID_ARGUMENT", "CONTENT_TYPE_NOT_SUPPORTED")}
 
 
 class Refusal(Exception):
@@ -25,8 +27,13 @@ class Refusal(Exception):
         self.status, self.reason = status, reason
 
     async def answer(self, send: Send) -> None:
-        """Send it."""
-        body = json.dumps({"error": self.reason}).encode()
+        """Send it, as errors look in A2A's binding to HTTP and JSON (AIP-193)."""
+        error: dict[str, Any] = {"code": self.status, "message": self.reason}
+        if self.status in REASONS:
+            error["status"], reason = REASONS[self.status]
+            kind = "type.googleapis.com/google.rpc.ErrorInfo"
+            error["details"] = [{"@type": kind, "reason": reason, "domain": "a2a-protocol.org", "metadata": {}}]
+        body = json.dumps({"error": error}).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
