@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import signal
 from pathlib import Path
@@ -24,6 +25,7 @@ from agentcomm.protocols.onpath import OnPath
 from agentcomm.protocols.tampering import RULES, Tampering, read_rules
 
 MAX_LINES = 1_000_000  # of the log
+GRACE = 0.5  # seconds that answers under way have to finish at the end
 
 
 def proxy(
@@ -72,8 +74,11 @@ def proxy(
 
     Each takes conditions: [bold]probability[/bold]; [bold]direction[/bold] (request, response);
     [bold]kind[/bold] (request, response, stream, card, discovery); [bold]method[/bold], such
-    as SendMessage or tools/call; [bold]contains[/bold], a text in the body; [bold]start[/bold] and
+    as SendStreamingMessage or tools/call; [bold]contains[/bold], a text in the body; [bold]start[/bold] and
     [bold]stop[/bold], numbers of events.
+
+    At its end, also by Ctrl-C, it says what each attack met and changed, and
+    which methods it saw; answers under way get half a second to finish.
 
     Attack only agents that are yours. The proxy records no contents.
     """
@@ -95,6 +100,7 @@ def proxy(
             with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C then arrives as KeyboardInterrupt
                 loop.add_signal_handler(number, own.cancel)
         options: dict[str, Any] = {"server_header": False, "date_header": False, "limit_concurrency": MAX_REQUESTS}
+        options["timeout_graceful_shutdown"] = GRACE
         with contextlib.suppress(asyncio.CancelledError):
             async with serve(lambda _: Proxy(upstream, place), host, port, **options) as url:
                 _announce(url, upstream, protocol, attacker, allow_remote)
@@ -108,15 +114,18 @@ def proxy(
     done = place.done
     acts = ", ".join(f"{done[word]} {word}" for word in ("dropped", "duplicated", "changed", "delayed"))
     say(f"Ended after {done['seen']} events: {acts}.")
+    for line in place.tally.lines(attacker.rules):
+        say(line)
+    # The collection at the interpreter's end would go over every object of every module: most of the time from Ctrl-C
+    # to the prompt. Nothing here waits for it; the log is flushed line by line.
+    gc.freeze()
 
 
 def _announce(url: str, upstream: str, protocol: str, attacker: Tampering, remote: bool) -> None:
     """Say what the proxy does."""
     say(f"Proxy for {protocol.upper()} at {url}, in front of {upstream}")
     for rule in attacker.rules:
-        given = rule.model_dump(exclude_unset=True)
-        details = ", ".join(f"{key}={value}" for key, value in given.items())
-        say(f"  attacks: {rule.name}" + (f" ({details})" if details else ""))
+        say(f"  attacks: {rule.label}")
     if not attacker.rules:
         say("  attacks nothing; everything is passed on unchanged")
     say("  other machines can reach it" if remote else "  only this machine can reach it")
