@@ -1,4 +1,4 @@
-"""An A2A agent that executes signed messages only, its client, and what becomes of messages that others send or edit."""
+"""An A2A agent that executes signed messages only, its client, and what becomes of unsigned and edited messages."""
 
 import asyncio
 

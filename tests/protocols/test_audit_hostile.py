@@ -78,7 +78,9 @@ def test_dead() -> None:
         reserved.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
         url = f"http://127.0.0.1:{reserved.getsockname()[1]}"
         for path, protocol in (("", None), ("", "a2a"), ("/mcp", "mcp")):
-            with pytest.raises(ProtocolError, match=f"nothing can be reached at {url}{path}: connection refused; start"):
+            with pytest.raises(
+                ProtocolError, match=f"nothing can be reached at {url}{path}: connection refused; start"
+            ):
                 audit(Target(url + path, protocol=protocol, **CHANGES))  # type: ignore[arg-type]
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import httpx2
@@ -25,7 +26,7 @@ from agentcomm.protocols.tally import MAX_METHODS
 from agentcomm.protocols.tampering import read_rules
 
 
-def summary(*rules: str, events: list[tuple[str, str, bytes]] = []) -> list[str]:
+def summary(*rules: str, events: Sequence[tuple[str, str, bytes]] = ()) -> list[str]:
     """The summary after some events, each a direction, a method and a body."""
     attacker = read_rules(rules)
     place = OnPath("a2a", attacker)
@@ -54,7 +55,10 @@ def test_the_summary_counts_what_each_attack_met_and_changed() -> None:
             "met nothing, as no event had method=SendMessage; the methods were SendStreamingMessage",
         ),
         ("drop:kind=card,contains=x", "met nothing, as no event had kind=card or contains=x"),
-        ("drop:contains=result,direction=request", "met nothing, as no event that reached it met all of its conditions"),
+        (
+            "drop:contains=result,direction=request",
+            "met nothing, as no event that reached it met all of its conditions",
+        ),
         ("drop:start=9", "met nothing, as no event had start=9"),
         ("edit:path=..nowhere,to=1", "met 2 events, changed none, as there is nothing to change at its path"),
         ("edit:path=..a,to=1,probability=0", "met 2 events, changed none"),
@@ -64,8 +68,7 @@ def test_the_summary_counts_what_each_attack_met_and_changed() -> None:
 )
 def test_an_attack_that_does_nothing_is_told_why(rule: str, says: str) -> None:
     line = summary(rule, events=[CALL, ANSWER])[1]
-    assert says in line
-    assert line.endswith(says) or "at once" in line
+    assert line.endswith(says)
 
 
 def test_an_attack_behind_one_that_drops_everything_meets_nothing() -> None:
