@@ -57,7 +57,7 @@ def test_the_summary_counts_what_each_attack_met_and_changed() -> None:
         ("drop:kind=card,contains=x", "met nothing, as no event had kind=card or contains=x"),
         (
             "drop:contains=result,direction=request",
-            "met nothing, as no event that reached it met all of its conditions",
+            "met nothing, as no event that reached it met all of its conditions at once",
         ),
         ("drop:start=9", "met nothing, as no event had start=9"),
         ("edit:path=..nowhere,to=1", "met 2 events, changed none, as there is nothing to change at its path"),
