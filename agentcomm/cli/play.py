@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import TracebackType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -65,7 +66,7 @@ def play(
     agents = saved.policy.num_agents
     shown = Shown(f"{opened.config.name} over {protocol}, one process per agent", agents, episodes)
     say(f"Starting {agents} agents.")
-    try:
+    with shown:
         play_in_processes(
             opened,
             saved,
@@ -76,17 +77,12 @@ def play(
             shown.begin,
             timeout,
         )
-    except KeyboardInterrupt:
-        shown.stopped()
-        raise
-    finally:
-        shown.show()
     if shown.different:
         raise typer.Exit(1)
 
 
 class Shown:
-    """The finished episodes as a table, and lines on the way there.
+    """The finished episodes as a table at the end, whatever ends it, and lines on the way there.
 
     Args:
         title: Of the table.
@@ -103,7 +99,6 @@ class Shown:
             self._table.add_column(column, justify="right")
         self._agents, self._episodes = agents, episodes
         self._lines: EpisodeLines | None = None
-        self._ended_by = "Ended by an error"
         self.different: list[int] = []
 
     def begin(self) -> None:
@@ -119,18 +114,21 @@ class Shown:
         if self._lines is not None:
             self._lines.episode()
 
-    def stopped(self) -> None:
-        """Note that Ctrl-C ended it."""
-        self._ended_by = "Stopped by Ctrl-C"
+    def __enter__(self) -> Shown:
+        """Nothing yet."""
+        return self
 
-    def show(self) -> None:
-        """Print the table, and what was kept if not all episodes were played."""
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Print the table, and what is kept if not all episodes were played."""
         done = self._table.row_count
         if done:
             console.print(self._table)
         if self.different:
             say(f"Episodes that differ: {', '.join(map(str, self.different))}.")
         if done < self._episodes:
+            why = "Stopped by Ctrl-C" if isinstance(error, KeyboardInterrupt) else "Ended by an error"
             kept = "the table has them; the one under way is lost" if done else "nothing was finished"
-            say(f"{self._ended_by} after {done} of {self._episodes} episodes: {kept}.")
+            say(f"{why} after {done} of {self._episodes} episodes: {kept}.")
             say("No files are written, and all processes of agents have ended.")
