@@ -100,6 +100,31 @@ class TrainingLines:
         self._tell(", ".join(said))
 
 
+class EpisodeLines:
+    """Prints how many episodes are done and to go as lines, at most one every half minute.
+
+    Args:
+        tell: Prints a line.
+        total: Number of episodes.
+        clock: Seconds, from any start.
+    """
+
+    def __init__(self, tell: Callable[[str], None], total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._tell, self._total, self._clock = tell, total, clock
+        self._done = 0
+        self._began = self._told = clock()
+
+    def episode(self) -> None:
+        """Count an episode, and say how long the others will still take."""
+        now, self._done = self._clock(), self._done + 1
+        to_go = self._total - self._done
+        if not to_go or now - self._told < EVERY:
+            return
+        self._told = now
+        left = _duration(to_go * (now - self._began) / self._done)
+        self._tell(f"{self._done} of {self._total} episodes done ({self._done / self._total:.0%}), about {left} left")
+
+
 def _duration(seconds: float) -> str:
     """A duration in two units at most, such as ``2 h 5 min``."""
     minutes, rest = divmod(round(seconds), 60)

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import httpx
 import pytest
 
 import agentcomm
@@ -154,3 +155,41 @@ def test_a_foreign_learner_beats_silence(foreign_learner: Any, tmp_path: Path) -
 @pytest.mark.parametrize("protocol", ["a2a", "mcp"])
 def test_the_agent_in_the_documentation_answers(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert asyncio.run(documented("carried", monkeypatch).ask(protocol, b"four")) == b"\x01four"
+
+
+def test_calls_in_the_documentation_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asyncio.run(documented("once_calls", monkeypatch).main()) == (["bob", "bob"], 2)
+
+
+def test_tokens_in_the_documentation_name_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asyncio.run(documented("mcp_tokens", monkeypatch).main()) == ("alice", 401)
+
+
+def test_two_defenses_alone_do_as_the_documentation_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The executed ids outlast a restart, and pages of other sites are refused."""
+    from agentcomm.protocols.serving import serve
+
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    notes, alone = importlib.import_module("a2a_agent"), documented("alone", monkeypatch)
+    message = {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "done"}]}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": message}}
+    origins = [{"origin": "http://evil.example"}, {"origin": "https://app.example"}, {}]
+
+    async def post(headers: dict[str, str]) -> tuple[int, str]:
+        """The answer of a server that has just started."""
+        ids = tmp_path / "ids.sqlite"
+        headers = {"A2A-Version": "1.0", "authorization": "Bearer t"} | headers
+        async with (
+            serve(lambda url: alone.agent(notes.Notes(), notes.card(url), {"t": "alice"}, ids)) as url,
+            httpx.AsyncClient(headers=headers) as http,
+        ):
+            answer = await http.post(url, json=call)
+        return answer.status_code, answer.json().get("error", {})
+
+    async def all_of() -> list[tuple[int, str]]:
+        return [await post(headers) for headers in origins]
+
+    foreign, own, replayed = asyncio.run(all_of())
+    assert foreign[0] == 403
+    assert own == (200, {})
+    assert "was executed before" in str(replayed[1])

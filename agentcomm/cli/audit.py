@@ -66,7 +66,7 @@ def audit(
     """Audit an A2A agent or MCP server of your own, by what the owner and strangers are answered.
 
     Exit code: 0 if something passed and nothing failed, 1 if something failed, 2 if nothing could be concluded,
-    or if it is unknown which callers the server answers.
+    if it is unknown which callers the server answers, or after an error, such as an address that cannot be reached.
     """
     _known("--protocol", protocol, PROTOCOLS)
     _known("--format", format_, FORMATS)

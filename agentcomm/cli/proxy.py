@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -21,9 +23,10 @@ from agentcomm.cli.screen import say
 from agentcomm.protocols.carrier import PROTOCOLS
 from agentcomm.protocols.extras import needs
 from agentcomm.protocols.onpath import OnPath
-from agentcomm.protocols.tampering import RULES, Tampering, read_rules
+from agentcomm.protocols.tampering import RULES, read_rules
 
 MAX_LINES = 1_000_000  # of the log
+GRACE = 0.5  # seconds that answers under way have to finish at the end
 
 
 def proxy(
@@ -72,8 +75,11 @@ def proxy(
 
     Each takes conditions: [bold]probability[/bold]; [bold]direction[/bold] (request, response);
     [bold]kind[/bold] (request, response, stream, card, discovery); [bold]method[/bold], such
-    as SendMessage or tools/call; [bold]contains[/bold], a text in the body; [bold]start[/bold] and
+    as SendStreamingMessage or tools/call; [bold]contains[/bold], a text in the body; [bold]start[/bold] and
     [bold]stop[/bold], numbers of events.
+
+    At its end, also by Ctrl-C, it says what each attack met and changed, and
+    which methods it saw; answers under way get half a second to finish.
 
     Attack only agents that are yours. The proxy records no contents.
     """
@@ -82,42 +88,52 @@ def proxy(
         raise ConfigError(f"--protocol: there is no protocol {shorten(protocol)}; {did_you_mean(protocol, PROTOCOLS)}")
     _check_url(upstream)
     host, port = _address(listen, allow_remote)
-    with needs("mcp" if protocol == "mcp" else "a2a"):
-        from agentcomm.protocols.proxy import MAX_REQUESTS, Proxy
-        from agentcomm.protocols.serving import serve
-
     place = OnPath(protocol, attacker, _recorder(log))
-
-    async def run() -> None:
-        loop, own = asyncio.get_running_loop(), asyncio.current_task()
-        assert own is not None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C then arrives as KeyboardInterrupt
-                loop.add_signal_handler(number, own.cancel)
-        options: dict[str, Any] = {"server_header": False, "date_header": False, "limit_concurrency": MAX_REQUESTS}
-        with contextlib.suppress(asyncio.CancelledError):
-            async with serve(lambda _: Proxy(upstream, place), host, port, **options) as url:
-                _announce(url, upstream, protocol, attacker, allow_remote)
-                await asyncio.Event().wait()
-
     try:
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(run())
+            asyncio.run(_serve(place, upstream, host, port, lambda url: _announce(url, upstream, place, allow_remote)))
     except OSError as error:
         raise ConfigError(f"--listen {listen}: cannot listen there ({error.strerror}); choose another port") from error
+    _sum_up(place)
+    # The collection at the interpreter's end would go over every object of every module: most of the time from Ctrl-C
+    # to the prompt. Nothing here waits for it; the log is flushed line by line.
+    gc.freeze()
+
+
+async def _serve(place: OnPath, upstream: str, host: str, port: int, announce: Callable[[str], None]) -> None:
+    """Serve until Ctrl-C or SIGTERM."""
+    with needs(place.protocol):
+        from agentcomm.protocols.proxy import MAX_REQUESTS, Proxy
+        from agentcomm.protocols.serving import serve
+    loop, own = asyncio.get_running_loop(), asyncio.current_task()
+    assert own is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C then arrives as KeyboardInterrupt
+            loop.add_signal_handler(number, own.cancel)
+    options: dict[str, Any] = {"server_header": False, "date_header": False, "limit_concurrency": MAX_REQUESTS}
+    options["timeout_graceful_shutdown"] = GRACE
+    with contextlib.suppress(asyncio.CancelledError):
+        async with serve(lambda _: Proxy(upstream, place), host, port, **options) as url:
+            announce(url)
+            await asyncio.Event().wait()
+
+
+def _sum_up(place: OnPath) -> None:
+    """Say what was met and done."""
     done = place.done
     acts = ", ".join(f"{done[word]} {word}" for word in ("dropped", "duplicated", "changed", "delayed"))
     say(f"Ended after {done['seen']} events: {acts}.")
+    for line in place.tally.lines(place.tampering.rules):
+        say(line)
 
 
-def _announce(url: str, upstream: str, protocol: str, attacker: Tampering, remote: bool) -> None:
+def _announce(url: str, upstream: str, place: OnPath, remote: bool) -> None:
     """Say what the proxy does."""
-    say(f"Proxy for {protocol.upper()} at {url}, in front of {upstream}")
-    for rule in attacker.rules:
-        given = rule.model_dump(exclude_unset=True)
-        details = ", ".join(f"{key}={value}" for key, value in given.items())
-        say(f"  attacks: {rule.name}" + (f" ({details})" if details else ""))
-    if not attacker.rules:
+    rules = place.tampering.rules
+    say(f"Proxy for {place.protocol.upper()} at {url}, in front of {upstream}")
+    for rule in rules:
+        say(f"  attacks: {rule.label}")
+    if not rules:
         say("  attacks nothing; everything is passed on unchanged")
     say("  other machines can reach it" if remote else "  only this machine can reach it")
     say(f"Give your client the URL {url} instead of the server's. Ctrl-C ends the proxy.")

@@ -20,6 +20,7 @@ PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
 MEDIA_TYPE = "application/vnd.agentcomm.envelope"
 MAX_BODY = 4 * 1024 * 1024  # bytes of a request's body, which MCP servers read by default
+TIMEOUT = 120.0  # seconds for one call, which takes milliseconds on an idle machine
 MAX_DATA = 2 * 1024 * 1024  # bytes that one request carries at most; in base64 they fit the body
 
 Handle = Callable[[bytes], Awaitable[bytes]]

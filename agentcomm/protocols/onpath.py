@@ -9,9 +9,8 @@ from typing import Any
 from agentcomm.base.text import clip
 from agentcomm.protocols.carrier import Protocol
 from agentcomm.protocols.event import Direction, Event, kind_of
+from agentcomm.protocols.tally import MAX_METHOD, Tally
 from agentcomm.protocols.tampering import Delayed, Tampering
-
-MAX_METHOD = 80  # characters of a method's name that are recorded; the other side chooses it
 
 Record = dict[str, Any]
 
@@ -27,6 +26,7 @@ class OnPath:
 
     Attributes:
         done: How many events were ``seen``, ``dropped``, ``duplicated``, ``changed`` and ``delayed``.
+        tally: How many events each attack met and changed, and the methods seen.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class OnPath:
     ) -> None:
         self.protocol, self.tampering = protocol, tampering
         self.done: Counter[str] = Counter()
+        self.tally = Tally()
         self._numbers: Counter[str] = Counter()
         self._record = record
 
@@ -56,7 +57,8 @@ class OnPath:
         event = Event(self.protocol, direction, kind, method, body, self._numbers[direction])
         self._numbers[direction] += 1
         self.done["seen"] += 1
-        passed = self.tampering(event)
+        passed, effects = self.tampering.trace(event)
+        self.tally.count(event, self.tampering.rules, effects)
         if actions := _actions(event, passed):
             self.done.update(actions)
             self._record(

@@ -11,6 +11,7 @@ from typing import Any
 from agentcomm.protocols.carrier import Application
 
 HOST = "127.0.0.1"
+KEEP_ALIVE = 75  # seconds until an idle connection is closed
 
 
 @asynccontextmanager
@@ -39,6 +40,9 @@ async def serve(
     with socket.create_server((host, port), backlog=256) as listening:
         url = f"http://{host}:{listening.getsockname()[1]}"
         defaults: dict[str, Any] = {"log_level": "critical", "access_log": False, "timeout_graceful_shutdown": 1}
+        # Clients of httpx let go of a connection after 5 s, as servers of uvicorn do. The client has to be the first:
+        # otherwise its next request may meet a connection that is just being closed, and fail.
+        defaults["timeout_keep_alive"] = KEEP_ALIVE
         config = uvicorn.Config(make(url), **(defaults | options))
         server = Server(config)
         running = asyncio.create_task(server.serve(sockets=[listening]))

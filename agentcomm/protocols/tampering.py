@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
@@ -33,6 +33,8 @@ class Rule(Strict, ABC):
     """What every rule has: which events it applies to. An event has to meet all conditions that are given."""
 
     name: ClassVar[str]
+    did: ClassVar[str] = "changed"  # the act, as summaries call it
+    idle: ClassVar[str] = ""  # why an event that meets the conditions may stay as it was
 
     probability: Probability = Field(1.0, description="chance that an event that meets the conditions is attacked")
     direction: Direction | None = Field(None, description="only requests or only responses")
@@ -44,16 +46,28 @@ class Rule(Strict, ABC):
     )
     stop: int | None = Field(None, ge=1, description="number of the first event that is not attacked any more")
 
+    @property
+    def label(self) -> str:
+        """The attack as it was asked for."""
+        given = ", ".join(f"{key}={value}" for key, value in self.model_dump(exclude_unset=True).items())
+        return f"{self.name} ({given})" if given else self.name
+
+    def unmet(self, event: Event) -> Iterator[str]:
+        """Names of the conditions that an event does not meet."""
+        met = {
+            "direction": self.direction in (None, event.direction),
+            "kind": self.kind in (None, event.kind),
+            "method": self.method in (None, event.method),
+            "start": self.start <= event.number,
+            "stop": self.stop is None or event.number < self.stop,
+        }
+        yield from (name for name, is_so in met.items() if not is_so)
+        if self.contains is not None and self.contains.encode() not in event.body:
+            yield "contains"
+
     def applies(self, event: Event) -> bool:
         """Whether an event meets the conditions."""
-        return (
-            self.direction in (None, event.direction)
-            and self.kind in (None, event.kind)
-            and self.method in (None, event.method)
-            and self.start <= event.number
-            and (self.stop is None or event.number < self.stop)
-            and (self.contains is None or self.contains.encode() in event.body)
-        )
+        return next(self.unmet(event), None) is None
 
     @abstractmethod
     def act(self, event: Event) -> list[Delayed]:
@@ -61,9 +75,13 @@ class Rule(Strict, ABC):
 
 
 class Drop(Rule):
-    """Does not pass the event on. A dropped request or response leaves the client waiting."""
+    """Does not pass the event on.
+
+    A dropped request or response leaves the client waiting. The rest of a stream passes without a dropped event.
+    """
 
     name = "drop"
+    did = "dropped"
 
     def act(self, event: Event) -> list[Delayed]:
         """Nothing."""
@@ -74,6 +92,7 @@ class Duplicate(Rule):
     """Passes the event on several times. Of several answers to one HTTP request, the client gets the first."""
 
     name = "duplicate"
+    did = "duplicated"
     copies: int = Field(2, ge=2, le=MAX_COPIES, description="how often it is passed on")
 
     def act(self, event: Event) -> list[Delayed]:
@@ -85,6 +104,7 @@ class Delay(Rule):
     """Passes the event on later."""
 
     name = "delay"
+    did = "delayed"
     by: float = Field(1.0, gt=0, le=MAX_DELAY, description="seconds; steps in the batch, where they are rounded up")
 
     def act(self, event: Event) -> list[Delayed]:
@@ -96,6 +116,7 @@ class Payload(Rule):
     """Changes the payload of the testbed's envelopes under their old seals."""
 
     name = "payload"
+    idle = "they hold no envelopes of agentcomm"
     how: How = Field("flip", description="flip negates the numbers of the payload, zero sets them to zero")
 
     def act(self, event: Event) -> list[Delayed]:
@@ -107,6 +128,7 @@ class Edit(Rule):
     """Changes values of JSON bodies at a path, such as ``params.message.parts.*.text``, or adds a key."""
 
     name = "edit"
+    idle = "there is nothing to change at its path"
     path: str = Field(
         description="keys and list indices joined by dots; * stands for any, two dots for any number of them"
     )
@@ -138,6 +160,8 @@ class Refuse(Rule):
     """Answers with a JSON-RPC error in the server's place; to ``server/discover``, that is a downgrade of MCP."""
 
     name = "refuse"
+    did = "refused"
+    idle = "they are no JSON-RPC answers"
     direction: Direction | None = Field("response", description="only requests or only responses")
     code: int = Field(-32601, description="code of the error; -32601 says that there is no such method")
     message: str = Field("Method not found", description="text of the error")
@@ -150,6 +174,19 @@ class Refuse(Rule):
 RULES: dict[str, type[Rule]] = {
     rule.name: rule for rule in (Drop, Duplicate, Delay, Payload, Edit, CardUrl, Description, Refuse)
 }
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one rule did to an event.
+
+    Attributes:
+        met: Whether the event met its conditions.
+        changed: Whether something else than before was passed on.
+    """
+
+    met: bool
+    changed: bool
 
 
 @dataclass(frozen=True)
@@ -171,17 +208,23 @@ class Tampering:
             Events to pass on, each with the time that it is held back: seconds on the wire, steps in the batch. At most
             ``MAX_COPIES`` of them, each held back by at most ``MAX_DELAY``.
         """
+        return self.trace(event)[0]
+
+    def trace(self, event: Event) -> tuple[list[Delayed], list[Effect]]:
+        """What becomes of an event, and what each rule did to it."""
         passed: list[Delayed] = [(0.0, event)]
+        effects: list[Effect] = []
         for index, rule in enumerate(self.rules):
+            before, met = passed, [rule.applies(old) for _, old in passed]
             luck = random.Random(f"{self.seed}/{event.direction}/{event.number}/{index}").random()
-            if luck >= rule.probability:
-                continue
-            passed = [
-                (min(held + more, MAX_DELAY), copy)
-                for held, old in passed
-                for more, copy in (rule.act(old) if rule.applies(old) else [(0.0, old)])
-            ][:MAX_COPIES]
-        return passed
+            if any(met) and luck < rule.probability:
+                passed = [
+                    (min(held + more, MAX_DELAY), copy)
+                    for (held, old), is_met in zip(before, met, strict=True)
+                    for more, copy in (rule.act(old) if is_met else [(0.0, old)])
+                ][:MAX_COPIES]
+            effects.append(Effect(any(met), passed != before))
+        return passed, effects
 
 
 def read_rule(text: str) -> Rule:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentcomm.progress import TrainingLines
+from agentcomm.progress import EpisodeLines, TrainingLines
 
 
 def test_lines_come_every_half_minute_and_at_the_end() -> None:
@@ -29,3 +29,18 @@ def test_the_rate_of_a_resumed_team_counts_what_it_does_now() -> None:
     now[0] = 100.0
     lines.iteration({"env_steps": 1_000_000, "success": None})
     assert said[1].endswith("(9%), 1.0k steps/s, about 2 h 45 min left for this team")
+
+
+def test_episodes_are_counted_every_half_minute_with_an_estimate() -> None:
+    said: list[str] = []
+    now = [5.0]
+    lines = EpisodeLines(said.append, 10, lambda: now[0])
+    for _ in range(10):
+        now[0] += 20.0
+        lines.episode()
+    assert said == [
+        "2 of 10 episodes done (20%), about 2 min 40 s left",
+        "4 of 10 episodes done (40%), about 2 min 0 s left",
+        "6 of 10 episodes done (60%), about 1 min 20 s left",
+        "8 of 10 episodes done (80%), about 40 s left",
+    ]

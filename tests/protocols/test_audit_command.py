@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -140,6 +141,18 @@ def test_usage_errors(words: list[str]) -> None:
     result = RUN.invoke(app, ["audit", "http://127.0.0.1:9", *words], standalone_mode=False)
     assert isinstance(result.exception, AgentcommError)
     assert str(result.exception).startswith(words[0])
+
+
+def test_a_dead_port_is_one_line() -> None:
+    """From the command's own entry, whose exit code and output a script sees."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        url = f"http://127.0.0.1:{reserved.getsockname()[1]}"
+        command = [sys.executable, "-m", "agentcomm", "audit", url, "--format", "json"]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith(f"error: nothing can be reached at {url}: connection refused; start the agent or server")
 
 
 def test_action_is_sound() -> None:

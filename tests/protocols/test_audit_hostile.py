@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from servers import Served, serve
 
+from agentcomm.base.errors import ProtocolError
 from agentcomm.protocols.audit.run import PROBES, audit
 from agentcomm.protocols.audit.target import Limits, Target
 from agentcomm.protocols.audit.verdicts import Report, Verdict
@@ -76,7 +77,17 @@ def test_dead() -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
         url = f"http://127.0.0.1:{reserved.getsockname()[1]}"
-        for report in (*both(url), audit(Target(url))):
+        for path, protocol in (("", None), ("", "a2a"), ("/mcp", "mcp")):
+            with pytest.raises(
+                ProtocolError, match=f"nothing can be reached at {url}{path}: connection refused; start"
+            ):
+                audit(Target(url + path, protocol=protocol, **CHANGES))  # type: ignore[arg-type]
+
+
+def test_a_server_that_stays_silent_gives_a_report() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # connections are made, and nothing comes
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        for report in both(url):
             assert {row.verdict for row in report.rows} == {Verdict.INCONCLUSIVE}
             assert report.exit_code == 2
 

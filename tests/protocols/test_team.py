@@ -19,9 +19,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from small import untrained
 
 from agentcomm.base.errors import MessageError, ProtocolError, RequirementError, RunError
+from agentcomm.protocols.team import PATIENCE
 from agentcomm.protocols.team.locality import check_local
 from agentcomm.protocols.team.mailbox import GATES, Mailbox
-from agentcomm.protocols.team.member import PATIENCE
+from agentcomm.protocols.team.member import Member
 from agentcomm.protocols.team.play import TeamEpisode, play_in_batch, play_in_processes, team_of
 from agentcomm.protocols.team.requests import Begin, Turn, from_bytes, sign, to_bytes, verified
 from agentcomm.protocols.team.seals import Seals
@@ -100,6 +101,22 @@ def test_agents_obey_only_the_environment() -> None:
             verified(bad, ENVIRONMENT.public_key())
 
 
+def test_an_error_of_a_policy_is_named_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDKs would answer with an internal error, which says nothing."""
+
+    async def fails(member: Member, request: Begin) -> bytes:
+        raise ZeroDivisionError("of the policy")
+
+    async def go() -> None:
+        member = Member.__new__(Member)
+        member._environment, member._me, member._busy = ENVIRONMENT.public_key(), 0, asyncio.Lock()
+        with pytest.raises(MessageError, match="agent 0 failed: ZeroDivisionError: of the policy"):
+            await member.handle(sign(Begin(0, 1, None, (), ()), ENVIRONMENT))
+
+    monkeypatch.setattr(Member, "_begin", fails)
+    asyncio.run(go())
+
+
 def envelope(sender: int = 1, step: int = 0, round_: int = 0, width: int = 2, to: int = 0, episode: int = 0) -> bytes:
     plain = Envelope(
         sent_round=round_, sender=sender, audience=to, sequence=0, sent_at=step, expiry=step, hops=1,
@@ -157,7 +174,7 @@ def test_an_agent_that_dies_is_named_at_once() -> None:
         psutil.Process(nursery.pid).children()[1].kill()
 
     start = time.monotonic()
-    with pytest.raises(ProtocolError, match=r"agent \d"):
+    with pytest.raises(ProtocolError, match=r"agent \d: .*; the process of agent 1 was ended by SIGKILL"):
         play_in_processes(run, saved, "a2a", range(100), False, kill_one)
     assert time.monotonic() - start < PATIENCE
 
@@ -178,5 +195,7 @@ def test_ctrl_c_ends_all_processes() -> None:
     os.kill(command.pid, signal.SIGINT)
     said = command.communicate(timeout=60)[0]
     assert command.returncode == 130
+    assert "Stopped by Ctrl-C after " in said
+    assert "all processes of agents have ended" in said
     assert "Traceback" not in said
     assert not psutil.wait_procs(agents, timeout=10)[1]

@@ -30,10 +30,11 @@ from a2a.utils.errors import A2AError, InvalidParamsError, UnsupportedOperationE
 from starlette.applications import Starlette
 
 from agentcomm.base.errors import MessageError, ProtocolError
-from agentcomm.protocols.carrier import MAX_DATA, MEDIA_TYPE, Application, Carrier, Handle, Protocol, Sender
+from agentcomm.protocols.carrier import MAX_DATA, MEDIA_TYPE, TIMEOUT, Application, Carrier, Handle, Protocol, Sender
 from agentcomm.protocols.defenses.asgi import bounded
+from agentcomm.protocols.failures import failure
 
-TIMEOUT = 30.0  # seconds for one call
+FAILURES = (A2AError, httpx.HTTPError, OSError)  # of a call; TimeoutError is an OSError
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,9 @@ class A2ACarrier(Carrier):
             factory = ClientFactory(ClientConfig(streaming=False, httpx_client=http))
             try:
                 client = await factory.create_from_url(url, interceptors=list(self.interceptors))
-            except A2AError as error:
-                raise ProtocolError(f"A2A agent at {url}: {error}") from error
-            yield A2ASender(client, url)
+            except FAILURES as error:
+                raise ProtocolError(f"A2A agent at {url}: {failure(error, self.timeout)}") from error
+            yield A2ASender(client, url, self.timeout)
 
 
 make = A2ACarrier
@@ -100,10 +101,11 @@ class A2ASender(Sender):
     Args:
         client: The SDK's client.
         url: Of the agent, for errors.
+        timeout: Of the client, for errors.
     """
 
-    def __init__(self, client: Client, url: str) -> None:
-        self._client, self._url = client, url
+    def __init__(self, client: Client, url: str, timeout: float) -> None:
+        self._client, self._url, self._timeout = client, url, timeout
 
     async def send(self, data: bytes) -> bytes:
         """Send a message with one raw part, and return the raw part of the answer."""
@@ -112,8 +114,8 @@ class A2ASender(Sender):
             answers = [answer async for answer in self._client.send_message(SendMessageRequest(message=message))]
         except InvalidParamsError as error:
             raise MessageError(str(error)) from error
-        except A2AError as error:
-            raise ProtocolError(f"A2A agent at {self._url}: {error}") from error
+        except FAILURES as error:
+            raise ProtocolError(f"A2A agent at {self._url}: {failure(error, self._timeout)}") from error
         if len(answers) != 1 or not answers[0].HasField("message"):
             raise MessageError(f"A2A agent at {self._url} answered with a task; a message was expected")
         return raw_part(answers[0].message)

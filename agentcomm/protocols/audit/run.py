@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from agentcomm.base.errors import ProtocolError
 from agentcomm.base.text import clip
 from agentcomm.protocols.audit.a2a import access as a2a_access
 from agentcomm.protocols.audit.a2a import cards, push
@@ -19,7 +20,7 @@ from agentcomm.protocols.audit.mcp.client import NEW, OLD, MCPClient
 from agentcomm.protocols.audit.probes import Probe, passed, skipped, unclear
 from agentcomm.protocols.audit.target import Target
 from agentcomm.protocols.audit.verdicts import Report, Row
-from agentcomm.protocols.audit.wire import Wire, connect, dig
+from agentcomm.protocols.audit.wire import Answer, Wire, connect, dig
 
 PROBES = {
     "a2a": (*cards.PROBES, *a2a_surface.PROBES, *a2a_access.PROBES, *push.PROBES),
@@ -38,6 +39,7 @@ def audit(target: Target) -> Report:
 
     Raises:
         PluginError: If the HTTP client is not installed.
+        ProtocolError: If there is no connection to the address.
     """
     return asyncio.run(_audit(target))
 
@@ -48,6 +50,7 @@ async def _audit(target: Target) -> Report:
             agent = await read_card(wire, target)
             if isinstance(agent, A2AClient):
                 return await _a2a(agent, target)
+            _check_reached(agent, target)
             if target.protocol == "a2a":
                 found = unclear("agent-card.json", f"no card of A2A 1.0 at the address ({agent.short})")
                 return _report(target, "a2a", [DISCOVERY["a2a"].row(found), *_unreached("a2a")])
@@ -67,6 +70,7 @@ async def _mcp(wire: Wire, target: Target) -> Report:
     answer = await server.find()
     spoken = [NEW] if server.stateless else [OLD] if dig(answer.result, "protocolVersion") else []
     if not spoken:
+        _check_reached(answer, target)
         protocol = "MCP" if target.protocol else "A2A 1.0 or MCP"
         evidence = f"no server of {protocol} at the address ({answer.short})"
         if not urlsplit(target.url).path.strip("/"):
@@ -79,6 +83,19 @@ async def _mcp(wire: Wire, target: Target) -> Report:
         return _report(target, "mcp", [DISCOVERY["mcp"].row(found), *await _rows("mcp", server, target)])
     finally:
         await server.close()
+
+
+def _check_reached(answer: Answer, target: Target) -> None:
+    """Check that the server could be reached, before anything is concluded from its answer.
+
+    Raises:
+        ProtocolError: If there was no connection.
+    """
+    if answer.unreachable:
+        raise ProtocolError(
+            f"nothing can be reached at {target.url}: {clip(answer.unreachable, MOST)}; start the agent or server, or"
+            " correct scheme, host and port"
+        )
 
 
 def _unreached(protocol: str) -> list[Row]:

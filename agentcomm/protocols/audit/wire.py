@@ -39,6 +39,7 @@ class Answer:
     message: Any = None  # the parsed JSON; of a stream, the first JSON-RPC response
     events: tuple[tuple[str, Any], ...] = ()  # id and parsed data of a stream's events
     problem: str = ""  # why nothing could be read, if so
+    unreachable: str = ""  # why there was no connection to the server, if so
 
     @property
     def result(self) -> Any:
@@ -121,6 +122,8 @@ class Wire:
                 await reader.read(response)
         except TimeoutError:
             reader.problem = f"no complete answer within {allowed:.0f} s"
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            reader.problem, reader.unreachable = f"no answer ({type(error).__name__})", _unreachable(error, self.limits)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError, ValueError) as error:
             reader.problem = f"no answer ({type(error).__name__})"
         return reader.answer()
@@ -135,7 +138,7 @@ class _Reader:
         self.streams = False
         self.events: list[tuple[str, Any]] = []
         self.message: Any = None
-        self.problem = ""
+        self.problem = self.unreachable = ""
 
     async def read(self, response: Any) -> None:
         self.status, self.headers = response.status_code, dict(response.headers)
@@ -176,7 +179,20 @@ class _Reader:
             self.message = _parse(bytes(self.body))
         if self.message is not None and self.streams:
             self.problem = ""
-        return Answer(self.status, self.headers, self.message, tuple(self.events), self.problem)
+        return Answer(self.status, self.headers, self.message, tuple(self.events), self.problem, self.unreachable)
+
+
+def _unreachable(error: Exception, limits: Limits) -> str:
+    """Why there is no connection, in a few words."""
+    text = str(error)
+    if "attempts failed" in text:  # of all addresses of the name; anyio's text does not say why
+        return "connection refused"
+    return text or f"no connection within {_connecting(limits):g} s"
+
+
+def _connecting(limits: Limits) -> float:
+    """Seconds for a connection; fewer than for a request, so that it is known which of the two was missing."""
+    return limits.seconds / 2
 
 
 def _parse(text: bytes) -> Any:
@@ -195,5 +211,6 @@ async def connect(url: str, limits: Limits) -> AsyncIterator[Wire]:
     """
     with needs("audit"):
         import httpx
-    async with httpx.AsyncClient(trust_env=False, timeout=limits.seconds, follow_redirects=False) as http:
+    timeout = httpx.Timeout(limits.seconds, connect=_connecting(limits))
+    async with httpx.AsyncClient(trust_env=False, timeout=timeout, follow_redirects=False) as http:
         yield Wire(http, url, limits)

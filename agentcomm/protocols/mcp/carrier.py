@@ -18,13 +18,14 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.shared.exceptions import MCPError
 
-from agentcomm.base.errors import MessageError, ProtocolError
-from agentcomm.protocols.carrier import MAX_DATA, Application, Carrier, Handle, Protocol, Sender
+from agentcomm.base.errors import AgentcommError, MessageError, ProtocolError
+from agentcomm.protocols.carrier import MAX_DATA, TIMEOUT, Application, Carrier, Handle, Protocol, Sender
 from agentcomm.protocols.defenses.asgi import bounded
+from agentcomm.protocols.failures import failure
 
 VERSION = "2026-07-28"  # of the protocol; stateless
-TIMEOUT = 30.0  # seconds for one call
 TOOL = "deliver"
+BROKEN = (MCPError, httpx2.HTTPError, anyio.ClosedResourceError, anyio.BrokenResourceError)  # ends a connection
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,13 @@ class MCPCarrier(Carrier):
                 async with client:
                     yield MCPSender(client, url, self.meta, self.timeout)
             except BaseExceptionGroup as group:  # of the SDK's tasks, which end all calls if a connection fails
-                failed = _first(group, httpx2.HTTPError)
-                if failed is None:
-                    raise
-                raise ProtocolError(f"MCP agent at {url}: {failed}") from group
+                if (told := _first(group, AgentcommError)) is not None:  # raised by the block itself
+                    raise told from group
+                if (failed := _first(group, BROKEN)) is not None:
+                    raise ProtocolError(f"MCP agent at {url}: {failure(failed, self.timeout)}") from group
+                raise
+            except BROKEN as error:
+                raise ProtocolError(f"MCP agent at {url}: {failure(error, self.timeout)}") from error
 
 
 make = MCPCarrier
@@ -113,8 +117,8 @@ class MCPSender(Sender):
             result = await self._client.call_tool(
                 TOOL, {"envelope": _text(data)}, read_timeout_seconds=self._timeout, meta=meta
             )
-        except (MCPError, httpx2.HTTPError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
-            raise ProtocolError(f"MCP agent at {self._url}: {error}") from error
+        except (*BROKEN, OSError) as error:  # TimeoutError is an OSError
+            raise ProtocolError(f"MCP agent at {self._url}: {failure(error, self._timeout)}") from error
         if result.is_error:
             raise MessageError(" ".join(getattr(part, "text", "") for part in result.content))
         answer = (result.structured_content or {}).get("result")
@@ -123,8 +127,8 @@ class MCPSender(Sender):
         return _bytes(answer)
 
 
-def _first(error: BaseException, kind: type[Exception]) -> Exception | None:
-    """The first error of a kind in nested groups; None without one."""
+def _first(error: BaseException, kind: type[Exception] | tuple[type[Exception], ...]) -> Exception | None:
+    """The first error of some kinds in nested groups; None without one."""
     if isinstance(error, BaseExceptionGroup):
         return next((found for inner in error.exceptions if (found := _first(inner, kind))), None)
     return error if isinstance(error, kind) else None

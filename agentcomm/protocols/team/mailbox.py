@@ -80,7 +80,8 @@ class Mailbox:
             return await asyncio.wait_for(asyncio.shield(self._slot((step, round_, sender))), self._patience)
         except TimeoutError:
             raise ProtocolError(
-                f"agent {self._me} has waited {self._patience:g} s for the message of agent {sender} in step {step}"
+                f"agent {self._me} has waited {self._patience:g} s for the message of agent {sender} in step {step};"
+                " on a busy machine, give more time with --timeout"
             ) from None
 
     def _slot(self, key: Key) -> asyncio.Future[Tensor]:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from torch import Tensor
 
 from agentcomm.base.errors import AgentcommError, MessageError
+from agentcomm.base.text import reason
 from agentcomm.contracts.inbox import Inbox
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.traffic import Links
@@ -25,6 +26,7 @@ from agentcomm.contracts.world import World
 from agentcomm.network.exchange import PredictLogits
 from agentcomm.network.network import Network
 from agentcomm.protocols.carrier import Sender
+from agentcomm.protocols.team import PATIENCE
 from agentcomm.protocols.team.mailbox import GATES, Mailbox
 from agentcomm.protocols.team.requests import SIGNED, Acted, Begin, Turn, answer, from_bytes, to_bytes, verified
 from agentcomm.protocols.team.seals import Seals
@@ -34,7 +36,6 @@ from agentcomm.step.hooks import ask_graph
 from agentcomm.wire.encoding import encode
 from agentcomm.wire.envelope import Envelope, pack_floats
 
-PATIENCE = 120.0  # seconds that an agent waits for a message of another one; who dies is noticed at once
 T = TypeVar("T")
 Connect = Callable[[tuple[str, ...]], Coroutine[Any, Any, list[Sender]]]
 
@@ -47,6 +48,7 @@ class Wires(Network):
         policy: The team's policy.
         me: The agent.
         loop: The loop of the agent's server, which runs in another thread than decisions.
+        patience: Seconds to wait for a message.
 
     Attributes:
         mailbox: What has arrived.
@@ -56,10 +58,12 @@ class Wires(Network):
         alive: [1, N] bool, present members; None for all.
     """
 
-    def __init__(self, world: World, policy: CommPolicy, me: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, world: World, policy: CommPolicy, me: int, loop: asyncio.AbstractEventLoop, patience: float
+    ) -> None:
         super().__init__(shape_of(world, policy))
         self._policy, self._me, self._loop = policy, me, loop
-        self.mailbox = Mailbox(me, world.num_agents, policy.exchanges, policy.width, PATIENCE)
+        self.mailbox = Mailbox(me, world.num_agents, policy.exchanges, policy.width, patience)
         self.senders: list[Sender] = []
         self.seals: Seals | None = None
         self.sent = self.step = 0
@@ -132,13 +136,22 @@ class Member:
         me: The agent.
         environment: Public key of the environment.
         connect: Connects to the servers of all agents.
+        patience: Seconds to wait for a message of another agent.
     """
 
-    def __init__(self, policy: CommPolicy, world: World, me: int, environment: bytes, connect: Connect) -> None:
+    def __init__(
+        self,
+        policy: CommPolicy,
+        world: World,
+        me: int,
+        environment: bytes,
+        connect: Connect,
+        patience: float = PATIENCE,
+    ) -> None:
         self.private = Ed25519PrivateKey.generate()
         self._environment = Ed25519PublicKey.from_public_bytes(environment)
         self._world, self._policy, self._me, self._connect = world, policy.eval(), me, connect
-        self._wires = Wires(world, self._policy, me, asyncio.get_running_loop())
+        self._wires = Wires(world, self._policy, me, asyncio.get_running_loop(), patience)
         self._comms = replace(make_comms(world, self._policy), network=self._wires)
         self._graph = ask_graph(self._policy.topology, None, 1, world.num_agents)
         if self._policy.gate is not None:
@@ -169,6 +182,8 @@ class Member:
                 raise
             except AgentcommError as error:
                 raise MessageError(str(error)) from error
+            except Exception as error:  # of the policy or the environment; SDKs answer with "internal error" only
+                raise MessageError(f"agent {self._me} failed: {type(error).__name__}: {reason(error)}") from error
 
     async def _begin(self, request: Begin) -> bytes:
         if request.episode <= self._episode:

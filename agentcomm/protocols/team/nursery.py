@@ -10,6 +10,7 @@ import asyncio
 import importlib
 import json
 import os
+import select
 import signal
 import sys
 from contextlib import AsyncExitStack, closing, suppress
@@ -20,12 +21,15 @@ import torch
 
 from agentcomm.base.errors import AgentcommError
 from agentcomm.base.inputs import looking_in
+from agentcomm.base.text import exit_text
 from agentcomm.protocols.carrier import Sender, load
 from agentcomm.protocols.serving import serve
-from agentcomm.protocols.team.member import PATIENCE, Member
+from agentcomm.protocols.team.member import Member
 from agentcomm.runs import policy_file
 from agentcomm.runs.assembly import make_world
 from agentcomm.runs.folder import open_run
+
+LOOK = 0.2  # seconds between two looks whether an agent has ended
 
 
 def main() -> None:
@@ -41,15 +45,27 @@ def main() -> None:
             os.close(theirs)
             _run_agent(team, agent, channel, ours)
         children.append(child)
-    os.close(channel)
     with suppress(KeyboardInterrupt):
-        sys.stdin.read()
+        _watch(children, channel)
     for child in children:
         with suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
     for child in children:
         with suppress(ChildProcessError):
             os.waitpid(child, 0)
+
+
+def _watch(children: list[int], channel: int) -> None:
+    """Wait for the end of standard input; say which agents end before."""
+    left = set(children)
+    while True:
+        if select.select([sys.stdin], [], [], LOOK)[0] and not os.read(sys.stdin.fileno(), 1024):
+            return
+        pid, status = os.waitpid(-1, os.WNOHANG) if left else (0, 0)
+        if pid in left:
+            left.remove(pid)
+            why = f"the process of agent {children.index(pid)} {exit_text(os.waitstatus_to_exitcode(status))}"
+            os.write(channel, (json.dumps({"error": why}) + "\n").encode())
 
 
 def _run_agent(team: dict[str, Any], agent: int, channel: int, alive: int) -> None:
@@ -67,7 +83,8 @@ def _run_agent(team: dict[str, Any], agent: int, channel: int, alive: int) -> No
 
 async def _agent(team: dict[str, Any], agent: int, channel: int, alive: int) -> None:
     """Load the policy, serve the agent, and say where, until the parent process is gone."""
-    carrier = load(team["protocol"], timeout=2 * PATIENCE)
+    patience = team["patience"]
+    carrier = load(team["protocol"], timeout=2 * patience)
     ended = asyncio.Event()
     asyncio.get_running_loop().add_reader(alive, ended.set)
     connected: dict[str, Sender] = {}
@@ -85,7 +102,7 @@ async def _agent(team: dict[str, Any], agent: int, channel: int, alive: int) -> 
         with looking_in(run.places()):
             saved = policy_file.load(run.policy("team", team["seed"]))
             world = stack.enter_context(closing(make_world(saved.environment, 1)))
-        member = Member(saved.policy, world, agent, bytes.fromhex(team["environment"]), connect)
+        member = Member(saved.policy, world, agent, bytes.fromhex(team["environment"]), connect, patience)
         url = await stack.enter_async_context(
             serve(lambda url: carrier.application(f"agent_{agent}", member.handle, url))
         )

@@ -17,9 +17,9 @@ from agentcomm.base.seeds import derive
 from agentcomm.contracts.actions import ActionSpace
 from agentcomm.contracts.world import World
 from agentcomm.evaluation.play import play
-from agentcomm.protocols.carrier import Protocol, Sender, load
+from agentcomm.protocols.carrier import Carrier, Protocol, Sender, load
+from agentcomm.protocols.team import PATIENCE
 from agentcomm.protocols.team.locality import check_local
-from agentcomm.protocols.team.member import PATIENCE
 from agentcomm.protocols.team.processes import AgentProcesses, Contact
 from agentcomm.protocols.team.requests import Acted, Begin, Turn, answered, from_bytes, sign, to_bytes
 from agentcomm.runs import policy_file
@@ -102,6 +102,8 @@ def play_in_processes(
     seeds: Sequence[int],
     sampled: bool,
     tell: Callable[[TeamEpisode], None],
+    begun: Callable[[], None] = lambda: None,
+    patience: float = PATIENCE,
 ) -> None:
     """Episodes with one process per agent.
 
@@ -112,32 +114,39 @@ def play_in_processes(
         seeds: Seed of each episode.
         sampled: Whether decisions are sampled instead of greedy.
         tell: Called after each episode.
+        begun: Called when all agents are up.
+        patience: Seconds in which they have to be, and for which each waits for a message.
 
     Raises:
         ProtocolError: If an agent does not start, or ends.
     """
     key = Ed25519PrivateKey.generate()
-    load(protocol)  # before any process starts: its package may be missing
+    carrier = load(protocol, timeout=2 * patience)  # an agent that acts waits for messages meanwhile
     with looking_in(run.places()), closing(make_world(saved.environment, 1)) as world:
         install_directory(world, make_comms(world, saved.policy))
         processes = AgentProcesses(
-            run.path, saved.seed, world.num_agents, protocol, key.public_key().public_bytes_raw()
+            run.path, saved.seed, world.num_agents, protocol, key.public_key().public_bytes_raw(), patience
         )
         with processes as contacts:
-            asyncio.run(_play(world, saved.policy.actions, protocol, contacts, key, seeds, sampled, tell))
+            begun()
+            try:
+                asyncio.run(_play(world, saved.policy.actions, carrier, contacts, key, seeds, sampled, tell))
+            except ProtocolError as error:
+                if not (why := processes.ended()):
+                    raise
+                raise ProtocolError(f"{error}; {why}") from error
 
 
 async def _play(
     world: World,
     space: ActionSpace,
-    protocol: Protocol,
+    carrier: Carrier,
     contacts: list[Contact],
     key: Ed25519PrivateKey,
     seeds: Sequence[int],
     sampled: bool,
     tell: Callable[[TeamEpisode], None],
 ) -> None:
-    carrier = load(protocol, timeout=2 * PATIENCE)
     urls, keys = tuple(c.url for c in contacts), tuple(c.public for c in contacts)
     async with AsyncExitStack() as stack:
         agents = [await stack.enter_async_context(carrier.connect(url)) for url in urls]

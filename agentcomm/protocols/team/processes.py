@@ -21,7 +21,6 @@ from agentcomm.base.errors import ProtocolError
 from agentcomm.base.text import exit_text
 
 COMMAND = [sys.executable, "-c", "from agentcomm.protocols.team.nursery import main; main()"]
-START = 120.0  # seconds in which all agents have to be up
 
 
 @dataclass(frozen=True)
@@ -46,16 +45,18 @@ class AgentProcesses:
         agents: N.
         protocol: ``a2a`` or ``mcp``.
         environment: Public key of the environment, whose requests agents obey.
+        patience: Seconds in which all agents have to be up, and that each waits for a message.
     """
 
-    def __init__(self, run: Path, seed: int, agents: int, protocol: str, environment: bytes) -> None:
-        self._agents = agents
+    def __init__(self, run: Path, seed: int, agents: int, protocol: str, environment: bytes, patience: float) -> None:
+        self._agents, self._patience = agents, patience
         self._team = {
             "run": str(run.absolute()),
             "seed": seed,
             "agents": agents,
             "protocol": protocol,
             "environment": environment.hex(),
+            "patience": patience,
             "modules": registry.registered_modules(),
         }
 
@@ -98,6 +99,13 @@ class AgentProcesses:
         os.close(self._channel)
         self._said.close()
 
+    def ended(self, seconds: float = 2.0) -> str:
+        """Which agent's process has ended, and how; empty if none has said so within some seconds."""
+        if not select.select([self._channel], [], [], seconds)[0]:
+            return ""
+        first = os.read(self._channel, 2**16).partition(b"\n")[0]
+        return str(json.loads(first)["error"]) if first else self._why()
+
     def _contacts(self) -> list[Contact]:
         """Wait until every agent has said where it is."""
         assert self._process.stdin is not None
@@ -105,11 +113,14 @@ class AgentProcesses:
             self._process.stdin.write(json.dumps(self._team) + "\n")
             self._process.stdin.flush()
         found: dict[int, Contact] = {}
-        rest, deadline = b"", time.monotonic() + START
+        rest, deadline = b"", time.monotonic() + self._patience
         while len(found) < self._agents:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._channel], [], [], left)[0]:
-                raise ProtocolError(f"agents did not start within {START:g} s; {len(found)} of {self._agents} did")
+                raise ProtocolError(
+                    f"agents did not start within {self._patience:g} s; {len(found)} of {self._agents} did; on a busy"
+                    " machine, give more time with --timeout"
+                )
             read = os.read(self._channel, 2**16)
             if not read:
                 raise ProtocolError(self._why())
