@@ -2,8 +2,8 @@
 
 Writes update.md. One thread; the processor's time of the process, medians of interleaved rounds.
 
-*Matrix products* are those of a step, made alone. *Calls* is what a step of four rows takes, in which next to nothing is
-computed: Python, dispatch, the recording of gradients and the optimizer. The rest reads and writes memory.
+*Matrix products* are those of a step, made alone. *Calls* is what a step of four rows takes, in which next to nothing
+is computed: Python, dispatch, the recording of gradients and the optimizer. The rest reads and writes memory.
 
 *Side by side* stacks the parameters of five teams and takes one step of all of them with ``torch.func.vmap``, so that
 each layer is one batched product.
@@ -123,18 +123,18 @@ def main() -> None:
     lines = [
         "# Where the time of an update goes",
         "",
-        "Written by `python -m benchmarks.update`; our settings (512 joint steps of 3 agents in a minibatch, D = 64), one",
-        f"thread, torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}.",
+        "Written by `python -m benchmarks.update`; our settings (512 joint steps of 3 agents in a minibatch, D = 64),",
+        f"one thread, torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}.",
         "",
         "| part of a gradient step | ms | share |",
         "|---|---|---|",
         *(f"| {name} | {ms:.1f} | {ms / spent['step']:.0%} |" for name, ms in shares.items()),
         f"| whole step | {spent['step']:.1f} | |",
         "",
-        f"Loss and gradient of a minibatch of each of five teams: one after the other {teams['alone']:.0f} ms, side by side",
-        f"with stacked parameters {teams['together']:.0f} ms, {gain:.2f} times as fast; the losses are equal.",
+        f"Loss and gradient of a minibatch of each of {TEAMS} teams: one after the other {teams['alone']:.0f} ms, side by",
+        f"side with stacked parameters {teams['together']:.0f} ms, {gain:.2f} times as fast; the losses are equal.",
         "",
-        "Stacked, the tensors of five teams have to fit into the cache that one team has to itself otherwise. Teams in",
+        "Stacked, the tensors of all teams have to fit into the cache that one team has to itself otherwise. Teams in",
         "processes of their own (`--jobs`) keep their caches.",
     ]
     Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n")
