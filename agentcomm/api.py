@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agentcomm.base.devices import device_of
 from agentcomm.base.errors import ConfigError, together
 from agentcomm.base.files import writing
 from agentcomm.base.inputs import looking_in
@@ -75,6 +76,7 @@ def train(
 
     check_used(checked, checked.attacks, checked.defenses, (checked.transport,))
     check_training(checked)
+    device_of(checked.training.device)
     kept = "what was trained up to the last checkpoint is kept; resume with --resume"
     with (
         writing(Path(root) / checked.name, kept),

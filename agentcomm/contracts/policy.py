@@ -201,8 +201,8 @@ class CommPolicy(Plugin[P_co], nn.Module):
         logit: Tensor = self.gate(hidden)
         return logit
 
-    def listening_cost(self) -> float:
-        """Cost of a step with an open gate to its agent, in units of reward."""
+    def listening_cost(self) -> Tensor | float:
+        """Cost of a step with an open gate to its agent, in units of reward, [] or a number."""
         return 0.0
 
     def resize_team(self, identity: Sequence[int]) -> None:

@@ -24,6 +24,17 @@ GateControlName = Literal["open", "closed", "random"]
 Decisions = Literal["greedy", "sampled"]
 
 
+def checked_device(device: str) -> str:
+    """The name of a device.
+
+    Raises:
+        ValueError: If there is no such kind of device.
+    """
+    if not re.fullmatch(r"(cpu|cuda)(:\d+)?", device):
+        raise ValueError("must be cpu, cuda or cuda:NUMBER")
+    return device
+
+
 class SharedConditions(Strict):
     """Conditions that all cells of a grid share."""
 
@@ -36,9 +47,7 @@ class SharedConditions(Strict):
     @field_validator("device")
     @classmethod
     def _is_device(cls, device: str) -> str:
-        if not re.fullmatch(r"(cpu|cuda)(:\d+)?", device):
-            raise ValueError("must be cpu, cuda or cuda:NUMBER")
-        return device
+        return checked_device(device)
 
 
 class Conditions(SharedConditions):

@@ -36,7 +36,7 @@ from agentcomm.runs.choices import (
     modules_of,
     split_joined,
 )
-from agentcomm.runs.conditions import ConditionsConfig
+from agentcomm.runs.conditions import ConditionsConfig, checked_device
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.runs.record import Origin, check_format, consent, take
 from agentcomm.runs.schedule import Phase, Setup, check_order, check_schedule
@@ -73,12 +73,22 @@ class TrainingConfig(Strict):
     checkpoint_every: int = Field(10, ge=1, description="iterations between checkpoints")
     keep_checkpoints: int = Field(2, ge=1, description="checkpoints to keep")
     threads: int | None = Field(None, ge=1, description="torch threads of the learner; none for torch's default")
+    device: str = Field(
+        "cpu",
+        description="device of the learner and, without remote runners, of worlds and sampling: cpu, cuda, cuda:1, or"
+        " auto for a GPU if there is one; it pays from thousands of worlds on",
+    )
 
     @field_validator("schedule")
     @classmethod
     def _in_order(cls, schedule: tuple[Phase, ...]) -> tuple[Phase, ...]:
         check_order(schedule)
         return schedule
+
+    @field_validator("device")
+    @classmethod
+    def _is_device(cls, device: str) -> str:
+        return device if device == "auto" else checked_device(device)
 
 
 class EvaluationConfig(ConditionsConfig):

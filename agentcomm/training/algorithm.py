@@ -25,12 +25,13 @@ from ray.rllib.utils.metrics import (
 )
 from ray.tune import register_env
 
+from agentcomm.base.devices import device_of
 from agentcomm.runs.assembly import make_world
 from agentcomm.runs.config import RunConfig, Variant
 from agentcomm.runs.ppo_settings import PPOSettings
 from agentcomm.training import checkpoint
 from agentcomm.training.callbacks import refuse_uncalled
-from agentcomm.training.env_runner import BatchFirstEnvRunner
+from agentcomm.training.env_runner import BatchFirstEnvRunner, Columns
 from agentcomm.training.evaluation_size import MOST_EPISODES, EvaluationSize
 from agentcomm.training.learner import CommLearner
 from agentcomm.training.module import CommModule
@@ -107,9 +108,15 @@ class CommPPO(PPO):
             )
             self.metrics.aggregate(learned, key=LEARNER_RESULTS)
         with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
-            self.env_runner_group.sync_weights(
-                from_worker_or_learner_group=self.learner_group, policies=[DEFAULT_MODULE_ID], inference_only=True
-            )
+            if config.num_env_runners:
+                self.env_runner_group.sync_weights(
+                    from_worker_or_learner_group=self.learner_group, policies=[DEFAULT_MODULE_ID], inference_only=True
+                )
+            else:  # RLlib's way would copy the weights to the host and back
+                runner = self.env_runner
+                self.learner_group.foreach_learner(
+                    lambda learner: runner.copy_weights(learner.module[DEFAULT_MODULE_ID])
+                )
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write a checkpoint for Tune."""
@@ -124,8 +131,8 @@ class CommPPO(PPO):
         make_callback("on_checkpoint_loaded", self.callbacks, own, kwargs={"algorithm": self})
 
 
-def join(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Concatenate the columns of several runners' fragments.
+def join(parts: list[Columns]) -> Columns:
+    """Concatenate the columns of several runners' fragments; those of the only one are left as they are.
 
     Runners record ``source``, ``scale`` and ``delta`` only if messages were changed, and only used slots;
     missing columns are filled with the values of unchanged messages.
@@ -186,6 +193,9 @@ class CommPPOConfig(PPOConfig):
             num_envs_per_env_runner=training.worlds,
             rollout_fragment_length=training.fragment,
         )
+        device = device_of(training.device)
+        gpus = int(device.type == "cuda")
+        self.learners(num_learners=0, num_gpus_per_learner=gpus, local_gpu_idx=device.index or 0)
         self.fault_tolerance(restart_failed_env_runners=True)
         self.rl_module(
             rl_module_spec=RLModuleSpec(

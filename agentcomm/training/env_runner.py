@@ -8,7 +8,6 @@ from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any
 
-import numpy as np
 import ray
 import torch
 from ray.rllib.core import COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
@@ -31,6 +30,7 @@ from ray.rllib.utils.metrics import (
 )
 from torch import Tensor
 
+from agentcomm.base.devices import device_of
 from agentcomm.base.seeds import derive
 from agentcomm.contracts.world import World
 from agentcomm.evaluation.metrics import measure
@@ -44,11 +44,14 @@ from agentcomm.training.rollout import Sampler
 COMPONENT_SAMPLER = "sampler"
 
 
+Columns = dict[str, Any]  # named arrays or tensors
+
+
 class Batch:
     """The return value of ``sample``: the columns of one fragment; RLlib only asks for its size.
 
     Attributes:
-        columns: Named arrays.
+        columns: Named arrays; tensors on the device of the learner if it is in the same process.
         runner: Index of the runner.
         seconds: What sampling took.
         episode_length: Mean steps of every world's last episode; None until each world has finished one.
@@ -56,7 +59,7 @@ class Batch:
 
     def __init__(
         self,
-        columns: dict[str, np.ndarray],
+        columns: Columns,
         env_steps: int,
         agents: int,
         runner: int,
@@ -88,6 +91,8 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         self.run = RunConfig.model_validate(settings["run"])
         self.run.import_plugins()
         self.seed = int(settings["seed"])
+        # Remote runners sample on the processor: the device is the learner's.
+        self.device = torch.device("cpu") if self.worker_index else device_of(self.run.training.device)
         # With remote runners, the local one only holds weights.
         self._samples = bool(self.worker_index) or config.num_env_runners == 0
         self.sampler: Sampler | None = None
@@ -117,7 +122,7 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         setup = partial(run.setup.at, run.training.schedule)
         first = setup(0.0)
         with ExitStack() as undo:
-            world = undo.enter_context(closing(make_world(first.environment, run.training.worlds)))
+            world = undo.enter_context(closing(make_world(first.environment, run.training.worlds, self.device)))
             comms = make_comms(world, policy, first.attacks, first.defenses, seed, first.transport)
             sampler = self.sampler = Sampler(world, policy, comms, self.config.settings(), seed, setup)
             undo.callback(lambda: sampler.world.close())  # a schedule may have replaced the first ones
@@ -136,7 +141,7 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
     def make_module(self) -> None:
         """Build the policy; the first synchronization sets its weights."""
         spec = self.config.get_rl_module_spec(env=None, spaces=self.get_spaces(), inference_only=True)
-        self.module = spec.build()
+        self.module = spec.build().to(self.device)
 
     def get_spaces(self) -> dict[str, Any]:
         """Joint observation and action spaces, as RLlib's config states them."""
@@ -182,7 +187,9 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
             means |= {name: value for name, value in recent.items() if name == "success"}
         self._log(fragment.env_steps, fragment.agents, fragment.episodes, means)
         self._end_episodes(sampler.world, fragment.ended)
-        columns = {name: value.contiguous().cpu().numpy() for name, value in fragment.columns.items()}
+        columns: Columns = {name: value.contiguous() for name, value in fragment.columns.items()}
+        if self.worker_index:  # they go to another process
+            columns = {name: value.numpy() for name, value in columns.items()}
         length = fragment.recent.get("length")
         return Batch(columns, fragment.env_steps, fragment.agents, self.worker_index or 0, seconds, length)
 
@@ -208,7 +215,7 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         """The worlds of the previous evaluation, if they have the right number; else new ones."""
         if self._evaluated is None or self._evaluated.num_worlds != episodes:
             self.stop()
-            self._evaluated = make_world(self.run.environment, episodes)
+            self._evaluated = make_world(self.run.environment, episodes, self.device)
             self._worlds.callback(self._evaluated.close)
         return self._evaluated
 
@@ -274,6 +281,10 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
             self.num_env_steps_sampled_lifetime = state[NUM_ENV_STEPS_SAMPLED_LIFETIME]
         if COMPONENT_SAMPLER in state and self.sampler is not None:
             self.sampler.restore(state[COMPONENT_SAMPLER])
+
+    def copy_weights(self, module: Any) -> None:
+        """Take the weights of the learner's module in the same process, from device to device."""
+        self.module.load_state_dict(module.state_dict())
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Arguments with which RLlib rebuilds this runner."""

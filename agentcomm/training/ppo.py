@@ -29,6 +29,7 @@ Rows = dict[str, Tensor]
 # Straight-through decisions are not in the ratio, so clipping does not hold them: their gradient stops for the rest of
 # an update once this share of the recorded decisions would flip.
 MOST_FLIPPED = 0.05
+CHECKED = ("policy_loss", "value_loss", "entropy", "loss", "grad_norm")  # statistics that must be finite
 
 
 def advantages(
@@ -212,6 +213,9 @@ class Update:
         self._graph_due = False
         self._frozen: Tensor | bool = False
         self._epoch = 0
+        # Reading a number off an accelerator waits for it, so there all gradient steps are checked after the last.
+        self.checks_late = next(policy.parameters()).device.type != "cpu"
+        self._to_check: list[tuple[int, Rows]] = []
 
     def anneal_rates(self, progress: float) -> None:
         """Set learning rate and entropy weight for the share of training done (0 .. 1)."""
@@ -266,7 +270,8 @@ class Update:
         """One gradient step of the model and, at the start of an epoch, one of the graph if it is due.
 
         Raises:
-            NumberError: If the loss or a gradient is not finite; the parameters are left as they were.
+            NumberError: If the loss or a gradient is not finite; the parameters are left as they were. On an
+                accelerator, :meth:`check_weights` raises it after the last step.
         """
         scale, moving = self._advantage_scale, self.gates.applies(rows)
         frozen = True if moving else self._frozen
@@ -277,7 +282,10 @@ class Update:
             stats |= self.gates.add_gradients(rows, scale, self._frozen)
         stats["grad_norm"] = nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
         stats["loss"] = loss.detach()
-        self._check(stats)
+        if self.checks_late:
+            self._to_check.append((self._epoch, {name: stats[name].detach() for name in CHECKED}))
+        else:
+            self._check(stats, self._epoch)
         self.optimizer.step()
         if "flipped" in stats:
             self._frozen = (stats["flipped"] > MOST_FLIPPED) | self._frozen
@@ -286,12 +294,12 @@ class Update:
             self.graph.step(ppo_loss(self.policy, self._held_out, self.settings, 0.0, True, scale)[0])
         return stats
 
-    def _check(self, stats: Mapping[str, Tensor]) -> None:
-        """Check loss and gradients before they change any parameter."""
+    def _check(self, stats: Mapping[str, Tensor], epoch: int) -> None:
+        """Check loss and gradients of a step."""
         if all_finite([stats["loss"], stats["grad_norm"]]):
             return
-        where = f"PPO, epoch {self._epoch + 1} of {self.settings.epochs}"
-        losses = {name: stats[name] for name in ("policy_loss", "value_loss", "entropy", "loss")}
+        where = f"PPO, epoch {epoch + 1} of {self.settings.epochs}"
+        losses = {name: stats[name] for name in CHECKED if name != "grad_norm"}
         if (name := first_not_finite(losses)) is not None:
             raise NumberError(
                 f"{where}: the {name.replace('_', ' ')} is {shown(float(losses[name].detach()))}; {FIXES['policy']}"
@@ -301,11 +309,15 @@ class Update:
         raise NumberError(f"{where}: the gradient is not finite ({name}); {FIXES['policy']}")
 
     def check_weights(self) -> None:
-        """Check all parameters and buffers of the policy, after an update.
+        """Check all parameters and buffers of the policy, after an update, and its steps if they were not checked.
 
         Raises:
             NumberError: If one is not finite.
         """
+        late, self._to_check = self._to_check, []
+        if late and not all_finite([value for _, stats in late for value in (stats["loss"], stats["grad_norm"])]):
+            for epoch, stats in late:
+                self._check(stats, epoch)
         if (name := first_not_finite(self.policy.state_dict())) is not None:
             raise NumberError(f"PPO: {name!r} of policy {self.policy.name!r} is not finite; {FIXES['policy']}")
 

@@ -216,18 +216,14 @@ class Sampler(State):
     def _bootstrap(self, records: list[StepRecord], like: Tensor) -> Tensor:
         """[T, B, N] expected return after the steps at which episodes were truncated; 0 elsewhere."""
         bootstrap = torch.zeros_like(like)
-        places: list[Tensor] = []  # indices of these steps in the flattened [T * B]
-        last: list[tuple[Tensor, Tensor, Tensor]] = []  # final observations, memory after the step, present members
-        for number, record in enumerate(records):
-            step = record.step
-            cut = step.truncated[step.finished]
-            worlds = step.finished[cut]
-            places.append(worlds + number * self.world.num_worlds)
-            last.append((step.final_observation[cut], record.decision.memory[worlds], step.final_alive[cut]))
-        where = torch.cat(places)
+        steps = [record.step for record in records]
+        ended = torch.cat([s.finished + number * self.world.num_worlds for number, s in enumerate(steps)])
+        cut = torch.cat([s.truncated[s.finished] for s in steps]).nonzero().squeeze(1)
+        where = ended[cut]  # in the flattened [T * B]
         if len(where):
-            observed, memory, present = (torch.cat(parts) for parts in zip(*last, strict=True))
-            there = present if self.world.loses_members else None
+            observed = torch.cat([s.final_observation for s in steps])[cut]
+            memory = torch.cat([r.decision.memory[r.step.finished] for r in records])[cut]
+            there = torch.cat([s.final_alive for s in steps])[cut] if self.world.loses_members else None
             bootstrap.flatten(0, 1)[where] = self._value(observed, memory, there)
             self._check_value(bootstrap.flatten(0, 1)[where], "of the last observations of episodes")
         return bootstrap

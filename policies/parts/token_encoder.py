@@ -58,9 +58,9 @@ class TokenEncoder(nn.Module):
         """Observations [B, N, O] -> tokens [B, N, D]."""
         if self.layout.kind == "indices":
             given = observation if self.codes.shape[1] == 1 else self.codes[observation + 1].flatten(2)
-            counts = self.agent.new_zeros(*observation.shape[:-1], self.inputs)
+            none = self.agent.new_zeros(*observation.shape[:-1], self.inputs)
             # Unused entries (-1) add nothing to the first code.
-            observation = counts.scatter_add_(-1, given.clamp_min(0), (given >= 0).to(counts.dtype))
+            observation = none.scatter_add(-1, given.clamp_min(0), (given >= 0).to(none.dtype))
         hidden = nn.functional.gelu(self.linear(observation) + self.agent[self.identity])
         return nn.functional.layer_norm(hidden, (self.width,))
 

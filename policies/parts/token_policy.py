@@ -89,11 +89,9 @@ class TokenPolicy(CommPolicy[T_co]):
         """The policy for a world's sizes."""
         return cls(config, world.layout, world.num_agents, cls.actions_in(config, world))  # type: ignore[arg-type, call-arg]
 
-    def listening_cost(self) -> float:
+    def listening_cost(self) -> Tensor | float:
         """The gate's present price times degree / N."""
-        if self.gate is None:
-            return 0.0
-        return float(self.gate.price * self.topology.degree / self.num_agents)
+        return 0.0 if self.gate is None else self.gate.price * self.topology.degree / self.num_agents
 
     def resize_team(self, identity: Sequence[int]) -> None:
         """Give agents the embeddings of the agents that they stand in for."""
