@@ -98,7 +98,7 @@ async def talk(url):
                 print("agent:", get_message_text(event.message))
         print("executed:", executed)
         forged = await http.post(url, content=b"{}", headers={"origin": "http://evil.example"})
-        print("a page of another site:", forged.status_code, forged.json()["error"])
+        print("a page of another site:", forged.status_code, forged.json()["error"]["message"])
 
 
 async def main():
