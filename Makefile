@@ -3,6 +3,7 @@
 # make docs   the documentation site, in site/        make docs-serve  show it while pages are written
 # make wheel  build a wheel, install it elsewhere, and run the demo there
 # make bench  measure; writes benchmarks/*.md     make setup       only set up; all other targets do it themselves
+# make bench-gpu  measure a GPU beside the processor
 # make fuzz   a million malformed messages, each of which must be rejected with an error or read
 # make conformance   the official suites of MCP and A2A, bare, behind the proxy and defended; fetches them first
 # make experiments   evaluates what is missing for the pages in docs/ (an hour if nothing is there), and writes them
@@ -17,7 +18,7 @@ READY := $(VENV)/.ready
 TORCH_FLAGS ?=
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 
-.PHONY: setup demo test test-slow check docs docs-serve wheel bench fuzz conformance experiments clean
+.PHONY: setup demo test test-slow check docs docs-serve wheel bench bench-gpu fuzz conformance experiments clean
 
 setup: $(READY)
 
@@ -64,6 +65,7 @@ wheel: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.update
 	$(BIN)/python -m benchmarks.worlds
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.closed
@@ -78,6 +80,9 @@ bench: setup
 	$(BIN)/python -m benchmarks.adapters
 	$(BIN)/python -m benchmarks.protocols
 	$(BIN)/python -m benchmarks.demo
+
+bench-gpu: setup
+	$(BIN)/python -m benchmarks.device
 
 fuzz: setup
 	$(BIN)/python -m benchmarks.fuzz_wire

@@ -1,12 +1,13 @@
-"""A GPU beside the processor: env steps per second of evaluation and of training, in the plain loop.
+"""A GPU beside the processor: env steps per second of evaluation and of training, and five teams side by side.
 
-python -m benchmarks.device --device cuda:0    writes benchmarks/device.md
+python -m benchmarks.device --device cuda:0    writes benchmarks/device.md (``make bench-gpu``)
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -16,12 +17,18 @@ from typing import Annotated, Any, NamedTuple
 import torch
 import typer
 
+from agentcomm.base.devices import device_of
+from agentcomm.base.errors import ConfigError
 from agentcomm.base.versions import versions
 from agentcomm.evaluation.play import play
 from agentcomm.runs.assembly import make_comms, make_policy, make_world
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.config import RunConfig, parse
+from agentcomm.training.ray_session import ray_session
 from benchmarks.plain_loop import PlainLoop
+from benchmarks.settings import ours
+from benchmarks.throughput import build_rllib
+from benchmarks.update import TEAMS, side_by_side
 
 FRAGMENT = 16
 REPEATS = 3
@@ -36,6 +43,7 @@ class Case(NamedTuple):
 
 
 CASES = (
+    Case("predator_prey", 3, 16384),
     Case("predator_capture_prey", 3, 256),
     Case("predator_capture_prey", 3, 16384),
     Case("oracle_hint", 64, 256),
@@ -99,9 +107,34 @@ def training_rate(case: Case, device: str) -> float:
     return case.worlds * FRAGMENT / seconds(loop.iterate, device)
 
 
+def rllib_rate(device: str) -> float:
+    """Env steps per second of training by RLlib in one large batch, whose fragments stay on the device."""
+    worlds = 16384
+    run = ours(worlds=worlds, device=device, ppo={"minibatch": worlds * FRAGMENT // 16})
+    with tempfile.TemporaryDirectory() as folder, ray_session(Path(folder, "ray.log")):
+        algorithm = build_rllib(run)
+        try:
+            return worlds * FRAGMENT / seconds(algorithm.train, device)
+        finally:
+            algorithm.stop()
+
+
+def clock_of(device: str) -> Callable[[], float]:
+    """Seconds, once the device has done what was asked of it."""
+
+    def clock() -> float:
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    return clock
+
+
 def main(device: Annotated[str, typer.Option(help="The device to compare with the processor.")] = "cuda:0") -> None:
     """Measure all cases on both, and write the table."""
-    name = torch.cuda.get_device_name(device)
+    try:
+        name = torch.cuda.get_device_name(device_of(device))
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from None
     threads = torch.get_num_threads()
     lines = [
         "# A GPU beside the processor",
@@ -120,6 +153,14 @@ def main(device: Annotated[str, typer.Option(help="The device to compare with th
             cells.append(f"{here:,.0f} / {there:,.0f} ({there / here:.2g})")
         lines.append(f"| {case.environment} | {case.agents} | {case.worlds} | " + " | ".join(cells) + " |")
         print(lines[-1], flush=True)
+    teams = side_by_side(device, clock_of(device))
+    lines += [
+        "",
+        f"RLlib, Predator-Prey in 16,384 worlds on the GPU: {rllib_rate(device):,.0f} env steps per second.",
+        "",
+        f"Loss and gradient of a minibatch (benchmarks/update.py) on the GPU: one team {teams['single']:.1f} ms,",
+        f"{TEAMS} teams one after the other {teams['alone']:.1f} ms, side by side {teams['together']:.1f} ms.",
+    ]
     Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n")
 
 

@@ -59,14 +59,14 @@ def minibatch(loop: PlainLoop) -> dict[str, Tensor]:
     return next(iter(loop.update.minibatches(loop.sampler.collect(loop.run.training.fragment).columns)))
 
 
-def medians(**work: Callable[[], Any]) -> dict[str, float]:
-    """Milliseconds of processor time of each, medians of rounds in which they take turns."""
+def medians(clock: Callable[[], float] = time.process_time, **work: Callable[[], Any]) -> dict[str, float]:
+    """Milliseconds of each by a clock, medians of rounds in which they take turns."""
     took: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(ROUNDS + 2):
         for name, run in work.items():
-            began = time.process_time()
+            began = clock()
             run()
-            took[name].append(1e3 * (time.process_time() - began))
+            took[name].append(1e3 * (clock() - began))
     return {name: statistics.median(values[2:]) for name, values in took.items()}
 
 
@@ -86,9 +86,9 @@ def parts() -> dict[str, float]:
     return medians(step=lambda: loop.update.step(rows), products=multiply, calls=lambda: loop.update.step(few))
 
 
-def side_by_side() -> dict[str, float]:
-    """Milliseconds of the gradients of five teams, one after the other and stacked."""
-    loops = [PlainLoop(ours(), seed=seed) for seed in range(TEAMS)]
+def side_by_side(device: str = "cpu", clock: Callable[[], float] = time.process_time) -> dict[str, float]:
+    """Milliseconds of the gradients of five teams, one after the other and stacked, and of one team."""
+    loops = [PlainLoop(ours(), seed=seed, device=device) for seed in range(TEAMS)]
     batches, losses = [minibatch(loop) for loop in loops], [Loss(loop) for loop in loops]
     stacked, buffers = stack_module_state(losses)
     parameters = {name: value.detach().requires_grad_() for name, value in stacked.items()}
@@ -110,8 +110,11 @@ def side_by_side() -> dict[str, float]:
             torch.autograd.grad(found[-1], list(loss.parameters()), allow_unused=True)
         return torch.stack(found).detach()
 
+    def single() -> None:
+        torch.autograd.grad(losses[0](batches[0]), list(losses[0].parameters()), allow_unused=True)
+
     torch.testing.assert_close(together(), alone())
-    return medians(alone=alone, together=together)
+    return medians(clock, alone=alone, together=together, single=single)
 
 
 def main() -> None:
