@@ -41,6 +41,10 @@ class ProjectionCache:
     def speak(self, rows: Tensor, payload: Tensor) -> None:
         """Store ``payload`` [R, D] as the payloads of the agents ``rows`` [R]."""
         self.spoken[0, rows] = payload
+        self.refresh(rows)
+
+    def refresh(self, rows: Tensor) -> None:
+        """Take note that the payloads of the agents ``rows`` [R] were changed in place."""
         for pending in self._pending.values():
             pending.append(rows)
 
@@ -99,6 +103,8 @@ class Inbox:
         receiver: [B, R] int64, the receivers; None for all N agents in order.
         cache: Keeps projections of ``spoken`` from one turn to the next.
         members: The members of a vote, if a defense lets the policy decide by one. None for none.
+        received: [R] int64, agents (world * N + agent) whose payloads arrived from other processes and were written into
+            ``spoken``. None if all agents decide in this process.
 
     The inboxes of a subset of receivers (see :meth:`rows`) form one world with all B * N agents.
     """
@@ -118,6 +124,7 @@ class Inbox:
     listening: Tensor | None = None
     open: Tensor | None = None
     members: Members | None = None
+    received: Tensor | None = None
 
     @property
     def moved(self) -> Tensor | None:

@@ -83,6 +83,8 @@ def decide_sequentially(
     for number in range(int(turn.max()) + 1):
         due = turn == number
         inbox = exchange(spoken, links.only(due, earlier), last + number).materialized()
+        if inbox.received is not None:
+            cache.refresh(inbox.received)
         told = inbox if told is None else told.merge(inbox, due)
         rows = due.flatten().nonzero().squeeze(-1)
         before = flat[:, rows]

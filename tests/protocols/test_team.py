@@ -59,6 +59,11 @@ def test_predator_capture_prey_is_the_same_over_a2a() -> None:
     played(STUDIES / "capture", "a2a", (5, 6), sampled=False)
 
 
+def test_agents_that_act_in_turns_are_the_same_over_mcp() -> None:
+    """The third of them hears two others, the first of whom has told its action a turn earlier."""
+    played(STUDIES / "peer_mat", "mcp", (2,), sampled=False)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sampled", [False, True])
 @pytest.mark.parametrize("protocol", ["a2a", "mcp"])

@@ -84,12 +84,13 @@ class Wires(Network):
         receivers = to.any(-1).nonzero().flatten().tolist()
         awaited = source[self._me][present[self._me]].tolist()
         heard = self._wait(self._swap(round_, spoken[0, self._me], receivers, awaited))
-        # Agents that act in turns keep projections of these payloads from turn to turn, so they are changed in place.
+        # Agents that act in turns keep these payloads from turn to turn, so they are changed in place.
         in_turns = self._policy.autoregressive and round_ >= self._policy.rounds - 1
         spoken = spoken if in_turns else spoken.clone()
         for sender, payload in heard.items():
             spoken[0, sender] = payload
-        return Inbox(spoken, links.source, links.present, links.source)
+        received = torch.tensor(list(heard), dtype=torch.int64)
+        return Inbox(spoken, links.source, links.present, links.source, received=received)
 
     def announce(self, logit: Tensor) -> Tensor:
         """Gate logits [1, N] of all present agents, given those of which only this agent's is right."""
