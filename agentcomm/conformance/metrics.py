@@ -11,6 +11,7 @@ from torch import Tensor
 
 from agentcomm.base.plugin import foreign
 from agentcomm.conformance.common import checked_config, require
+from agentcomm.contracts.link_counts import LinkCounts
 from agentcomm.contracts.metric import GROUPS, DetectorMetric, Metric, MetricConfig, PairedMetric, SuiteMetric
 from agentcomm.contracts.outcome import DIRECTORY_COUNTS, Contact, Episodes, Facts, Guesses
 from agentcomm.contracts.scored import LEVELS, ScoredMessages, levels
@@ -81,7 +82,7 @@ def some_episodes(count: int, directory: bool = True, late: bool = True, seed: i
         gate_open=0.4,
         facts=Facts.of(counts(len(DIRECTORY_COUNTS))) if directory else None,
         action_by_step=torch.randint(0, 5, (steps, count, agents), generator=g).short(),
-        edges=counts(agents, agents) * _path(agents),
+        links=LinkCounts.of(counts(agents, agents) * _path(agents)),
         contact=Contact(touched, torch.arange(agents).expand(count, -1) == 0),
         scored={"clip": some_scored(touched, seed)},
         isolations={"quarantine": counts()},

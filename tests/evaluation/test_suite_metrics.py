@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from agentcomm.conformance.metrics import some_episodes
+from agentcomm.contracts.link_counts import LinkCounts
 from agentcomm.contracts.outcome import Contact
 from agentcomm.evaluation.metrics import measure, measure_suites, suites
 from agentcomm.metrics.graph import robustness
@@ -39,13 +40,13 @@ def test_robustness_is_that_of_the_definition() -> None:
 
 def test_graph_metrics_have_closed_forms() -> None:
     e = some_episodes(3)
-    full = replace(e, edges=torch.ones(3, 4, 4).long() - torch.eye(4).long())
+    full = replace(e, links=LinkCounts.of(torch.ones(3, 4, 4).long() - torch.eye(4).long()))
     found = measure(full)
     assert (found["traffic_gini"], found["traffic_sd"], found["density"]) == (pytest.approx(0, abs=1e-12), 0, 1)
     assert found["algebraic_connectivity"] == pytest.approx(4)
     one = torch.zeros(3, 4, 4).long()
     one[:, 0, 1] = 7
-    found = measure(replace(e, edges=one))
+    found = measure(replace(e, links=LinkCounts.of(one)))
     assert found["traffic_gini"] == pytest.approx(11 / 12)
     assert (found["algebraic_connectivity"], found["r_robustness"], found["density"]) == (0, 0, pytest.approx(1 / 12))
 
@@ -56,7 +57,7 @@ def test_propagation_follows_the_graph_from_the_first_contact() -> None:
     chain = torch.zeros(2, 4, 4).long()  # 1 hears 0, 2 hears 1, 3 hears 2
     for receiver in (1, 2, 3):
         chain[:, receiver, receiver - 1] = 1
-    clean = replace(clean, action_by_step=still, edges=chain, length=torch.tensor([9, 9]))
+    clean = replace(clean, action_by_step=still, links=LinkCounts.of(chain), length=torch.tensor([9, 9]))
     contact = Contact(torch.tensor([2, -1]), torch.tensor([[True, False, False, False], [False] * 4]))
     action = still.clone()
     action[2, 0, 0] = action[3, 0, 1] = 1  # agent 0 at contact, agent 1 a step later; agent 2 never
