@@ -12,7 +12,7 @@ from torch import Tensor
 
 from agentcomm.contracts.cards import Cards
 from agentcomm.contracts.directory_defense import Answer
-from agentcomm.directory.ranking import best
+from agentcomm.directory.ranking import best, score
 from agentcomm.guards.directory import Permitted
 
 
@@ -71,7 +71,7 @@ class Shelf:
         offered = (self.claim * requirement.unsqueeze(2)).sum(3) if offered is None else offered
         eligible = self.present & ~excluded.gather(2, self.principal.clamp_min(0)) & served.unsqueeze(2)
         eligible = eligible & (offered > 0)
-        slot = best(offered + weight * self.reputation, eligible, listed, ties)
+        slot = best(score(offered, self.reputation, weight), eligible, listed, ties)
         at, none = slot.clamp_min(0), slot < 0
         claim = self.claim.gather(2, at.unsqueeze(3).expand(*at.shape, self.claim.shape[-1]))
         return Answer(
