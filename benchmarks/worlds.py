@@ -105,15 +105,8 @@ def market(agents: int) -> list[str]:
     steps = rate(lambda: world.step(actions[next(turn) % 4], auto_reset=False), batch)
     starts = rate(lambda: world.reset(0), batch)
     state = sum(value.numel() * value.element_size() for value in world.state.values()) / batch
-    seen = 4 * agents * world.layout.width
-    return [
-        f"{agents:,}",
-        str(batch),
-        f"{steps:,.0f}",
-        f"{starts:,.0f}",
-        f"{state / 2**10:,.0f}",
-        f"{seen / 2**10:,.0f}",
-    ]
+    kib = [f"{size / 2**10:,.0f}" for size in (state, 4 * agents * world.layout.width)]
+    return [f"{agents:,}", str(batch), f"{steps:,.0f}", f"{starts:,.0f}", *kib]
 
 
 def other(module: str) -> float | None:
@@ -158,8 +151,9 @@ earlier on an idle machine of the same kind, beside which a busy one looks slow.
     text += f"""
 ## The task market as it grows
 
-A third of the agents have tasks; there is one skill for every sixteen, and three at least; the hub serves one
-request for every ten agents per step, and six at least. Figures are per world. What is quadratic in the state is each requester's experience with each name.
+A third of the agents have tasks; there is one skill for every sixteen, and three at least; the hub serves one request
+for every ten agents per step, and six at least. Figures are per world, whose steps do not restart. What is quadratic in
+the state is each requester's experience with each name.
 
 {table(columns, [market(agents) for agents in MARKETS])}
 """

@@ -74,9 +74,8 @@ def test_some_receivers_at_a_time_are_all_receivers(embedded: bool, monkeypatch:
         monkeypatch.setattr(learned, "TOGETHER", together)
         source = topology.graph(draw, 4).source
         probability = topology.log_probability(source, draw)
-        slopes = torch.autograd.grad(
-            probability.mul(torch.arange(1.0, 5).view(-1, 1)).sum(), list(topology.parameters())
-        )
+        weighted = probability * torch.arange(1.0, 5).view(-1, 1)
+        slopes = torch.autograd.grad(weighted.sum(), list(topology.parameters()))
         found.append((source, topology.graph(None, 1).source, topology.row_entropy(), probability, *slopes))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
