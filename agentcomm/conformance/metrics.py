@@ -181,6 +181,8 @@ def _tensors(episodes: Episodes) -> dict[str, Tensor]:
     found |= {f"refused_by.{name}": value for name, value in episodes.refused_by.items()}
     found |= {f"isolations.{name}": value for name, value in episodes.isolations.items()}
     found |= {f"false_isolations.{name}": value for name, value in episodes.false_isolations.items()}
+    if episodes.links is not None:
+        found |= {"links.dense": episodes.links.dense()}
     if episodes.contact is not None:
         found |= {"contact.0": episodes.contact.step, "contact.1": episodes.contact.receivers}
     return found | ({} if episodes.facts is None else {f"facts.{n}": v for n, v in vars(episodes.facts).items()})
@@ -203,6 +205,7 @@ def _reversed(episodes: Episodes) -> Episodes:
     return replace(
         episodes,
         **plain,
+        links=None if episodes.links is None else LinkCounts.of(found["links.dense"]),
         late_by=(found["late_by.0"], found["late_by.1"]),
         messages=part("messages"),
         refused_by=part("refused_by"),

@@ -16,7 +16,7 @@ from agentcomm.directory.config import DirectoryConfig
 from agentcomm.directory.large import answer_served, first_answer
 from agentcomm.directory.shelf import Shelf
 from envs.market.observation import MOST_ONE_HOT, _name, name_width
-from envs.market.scripted import MarketPolicy
+from envs.market.scripted import Choice, MarketPolicy
 from envs.market.task_market import FIRST, TaskMarket
 
 WORLDS, REQUESTERS, WORKERS = 2, 333, 667
@@ -53,11 +53,12 @@ def test_tasks_and_money_are_conserved_among_a_thousand_agents() -> None:
 
 
 def test_whoever_trusts_claims_finds_able_workers_among_a_thousand() -> None:
+    choices: tuple[Choice, ...] = ("random", "claim")
     delivered = {}
-    for choice in ("random", "claim"):
+    for choice in choices:
         world = thousand(worlds=2, capacity=333)
         world.reset(0)
-        policy = MarketPolicy(world, choice)  # type: ignore[arg-type]
+        policy = MarketPolicy(world, choice)
         for _ in range(6):
             world.step(policy.act(), auto_reset=False)
         delivered[choice] = world.state["ended"][:, 0].float().mean()
@@ -68,7 +69,7 @@ def test_whoever_trusts_claims_finds_able_workers_among_a_thousand() -> None:
 def test_names_are_all_different(workers: int) -> None:
     names = _name(torch.arange(workers + 1), workers)
     assert names.shape == (workers + 1, name_width(workers))
-    assert len(names.unique(dim=0)) == workers + 1
+    assert len(torch.unique(names, dim=0)) == workers + 1
     assert names[:-1, -1].sum() == 0
     assert names[-1, -1] == 1
 
