@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from agentcomm.base.allocator import keep_freed_memory
 from agentcomm.base.calling import calling
 from agentcomm.base.errors import NumberError
 from agentcomm.base.numbers import FIXES, all_finite, first_not_finite, shown
@@ -30,7 +29,6 @@ Rows = dict[str, Tensor]
 # Straight-through decisions are not in the ratio, so clipping does not hold them: their gradient stops for the rest of
 # an update once this share of the recorded decisions would flip.
 MOST_FLIPPED = 0.05
-LARGE_TEAM = 256  # agents from which tensors are so large that the time to get their memory counts
 
 
 def advantages(
@@ -199,8 +197,6 @@ class Update:
         graph_optimizer: torch.optim.Optimizer | None,
         generator: torch.Generator,
     ) -> None:
-        if policy.num_agents >= LARGE_TEAM:
-            keep_freed_memory()
         self.policy, self.settings, self.generator = policy, settings, generator
         self.optimizer = optimizer
         graph = policy.graph_parameters()
