@@ -27,6 +27,7 @@ from agentcomm.runs.choices import Choice
 from benchmarks.throughput import table
 
 BATCH, TARGET = 1024, 50
+MARKETS = (10, 100, 1000)  # agents
 console = Console()
 
 
@@ -90,6 +91,24 @@ def native(case: Case, batch: int) -> float:
     return rate(lambda: world.step(actions[next(turn) % 16]), batch)
 
 
+def market(agents: int) -> list[str]:
+    """Cells about a task market of so many agents: steps and starts per second, and the memory of a world."""
+    requesters, batch = agents // 3, max(2**12 // agents, 4)
+    workers = agents - requesters
+    arguments = {"requesters": requesters, "workers": workers, "skills": max(3, agents // 16)}
+    hub = {"slots": workers + 16, "capacity": max(6, agents // 10)}
+    world = make_world(Choice(name="task_market", directory=hub, **arguments), batch)
+    world.reset(0)
+    generator = torch.Generator().manual_seed(0)
+    actions = [world.actions.draw((batch, agents), generator, world.device) for _ in range(4)]
+    turn = iter(range(10**9))
+    steps = rate(lambda: world.step(actions[next(turn) % 4], auto_reset=False), batch)
+    starts = rate(lambda: world.reset(0), batch)
+    state = sum(value.numel() * value.element_size() for value in world.state.values()) / batch
+    kib = [f"{size / 2**10:,.0f}" for size in (state, 4 * agents * world.layout.width)]
+    return [f"{agents:,}", str(batch), f"{steps:,.0f}", f"{starts:,.0f}", *kib]
+
+
 def other(module: str) -> float | None:
     """A PettingZoo parallel environment with random actions; None if its package is not installed."""
     try:
@@ -127,6 +146,16 @@ earlier on an idle machine of the same kind, beside which a busy one looks slow.
 {machine}; {versions()}.
 
 {table(["environment", "B = 1", f"B = {BATCH}", "peer", "times the peer", "times the peer, here"], rows)}
+"""
+    columns = ["agents", "B", "steps per second", "starts per second", "KiB of state", "KiB of observations"]
+    text += f"""
+## The task market as it grows
+
+A third of the agents have tasks; there is one skill for every sixteen, and three at least; the hub serves one request
+for every ten agents per step, and six at least. Figures are per world, whose steps do not restart. What is quadratic in
+the state is each requester's experience with each name.
+
+{table(columns, [market(agents) for agents in MARKETS])}
 """
     target = Path(__file__).with_name("worlds.md")
     target.write_text(text, encoding="utf-8")

@@ -16,7 +16,7 @@ from envs.gridworld.drawing import FATE_COLORS, Picture
 
 CELL = 16  # pixels of a picture per sender and receiver
 
-Members = Annotated[int, Field(ge=2, le=1024, description="number of agents")]
+Members = Annotated[int, Field(ge=2, le=8192, description="number of agents")]
 Symbols = Annotated[int, Field(ge=2, le=64, description="number of symbols")]
 Steps = Annotated[int, Field(ge=1, description="steps of an episode")]
 

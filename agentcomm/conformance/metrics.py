@@ -11,6 +11,7 @@ from torch import Tensor
 
 from agentcomm.base.plugin import foreign
 from agentcomm.conformance.common import checked_config, require
+from agentcomm.contracts.link_counts import LinkCounts
 from agentcomm.contracts.metric import GROUPS, DetectorMetric, Metric, MetricConfig, PairedMetric, SuiteMetric
 from agentcomm.contracts.outcome import DIRECTORY_COUNTS, Contact, Episodes, Facts, Guesses
 from agentcomm.contracts.scored import LEVELS, ScoredMessages, levels
@@ -81,7 +82,7 @@ def some_episodes(count: int, directory: bool = True, late: bool = True, seed: i
         gate_open=0.4,
         facts=Facts.of(counts(len(DIRECTORY_COUNTS))) if directory else None,
         action_by_step=torch.randint(0, 5, (steps, count, agents), generator=g).short(),
-        edges=counts(agents, agents) * _path(agents),
+        links=LinkCounts.of(counts(agents, agents) * _path(agents)),
         contact=Contact(touched, torch.arange(agents).expand(count, -1) == 0),
         scored={"clip": some_scored(touched, seed)},
         isolations={"quarantine": counts()},
@@ -180,6 +181,8 @@ def _tensors(episodes: Episodes) -> dict[str, Tensor]:
     found |= {f"refused_by.{name}": value for name, value in episodes.refused_by.items()}
     found |= {f"isolations.{name}": value for name, value in episodes.isolations.items()}
     found |= {f"false_isolations.{name}": value for name, value in episodes.false_isolations.items()}
+    if episodes.links is not None:
+        found |= {"links.dense": episodes.links.dense()}
     if episodes.contact is not None:
         found |= {"contact.0": episodes.contact.step, "contact.1": episodes.contact.receivers}
     return found | ({} if episodes.facts is None else {f"facts.{n}": v for n, v in vars(episodes.facts).items()})
@@ -202,6 +205,7 @@ def _reversed(episodes: Episodes) -> Episodes:
     return replace(
         episodes,
         **plain,
+        links=None if episodes.links is None else LinkCounts.of(found["links.dense"]),
         late_by=(found["late_by.0"], found["late_by.1"]),
         messages=part("messages"),
         refused_by=part("refused_by"),

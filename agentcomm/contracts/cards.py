@@ -102,6 +102,16 @@ class Cards:
             return self.present
         return self.present & (holds | (self.signs(self) & holds.unsqueeze(1)).any(2))
 
+    def _places(self, new: Cards) -> tuple[Tensor, Tensor]:
+        """[B, M] bool, which new cards have the name and origin of one that stands here, and [B, M] its first place."""
+        span = 2 + int(torch.stack([self.origin.max(), new.origin.max()]).max()) if new.origin.numel() else 2
+        key, other = (cards.principal * span + cards.origin + 1 for cards in (self, new))
+        key = torch.where(self.present, key, torch.iinfo(key.dtype).min)
+        order = key.argsort(dim=1, stable=True)
+        key = key.gather(1, order)
+        at = torch.searchsorted(key, other).clamp_max(key.shape[1] - 1)
+        return key.gather(1, at) == other, order.gather(1, at)
+
     def put(self, where: Tensor, new: Cards, outsider: int) -> tuple[Cards, Tensor]:
         """Register cards: in the place of the same origin's card of the same name, or in a free one.
 
@@ -114,15 +124,13 @@ class Cards:
             The cards, and [B, M] bool, which found a place.
         """
         slots = self.present.shape[1]
-        same = self.present.unsqueeze(1) & (self.principal.unsqueeze(1) == new.principal.unsqueeze(2))
-        same &= self.origin.unsqueeze(1) == new.origin.unsqueeze(2)
-        known = same.any(2)
+        known, at = self._places(new)
         free = (~self.present).sum(1, keepdim=True)
         rank = (where & ~known).cumsum(1)  # the i-th newcomer gets the i-th free place
         places = self.present.long().argsort(dim=1, stable=True)
         fresh = places.gather(1, (rank - 1).clamp(0, slots - 1))
         fits = where & (known | (rank <= free))
-        slot = torch.where(known, same.long().argmax(2), fresh)
+        slot = torch.where(known, at, fresh)
         slot = torch.where(fits, slot, slots)  # what does not fit goes to a place that is cut off
         written = {}
         for field in fields(self):

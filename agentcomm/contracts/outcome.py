@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from agentcomm.contracts.link_counts import LinkCounts
 from agentcomm.contracts.scored import ScoredMessages
 
 # Counters of a directory per episode, in the order of its state.
@@ -23,6 +24,9 @@ SHARES = {
     "slandered": "booked",
     "misblamed": "blamed",
 }
+
+
+MOST_DRAWN = 256  # agents up to which a cell says what each pair of them exchanged
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ class Episodes:
         facts: Counters of the directory until each episode's end; None in a world without a directory.
         action_by_step: [T, B, N, ...] int16, or float32 of continuous actions, the action of each member in each step;
             arbitrary after an episode's end.
-        edges: [B, N, N] int64, messages that receiver i accepted from agent j, their true sender, in each episode.
+        links: Messages that receivers accepted, by their true senders; None if they were not counted.
         contact: Where the attack first reached the team; None without an attack on messages.
         scored: The messages that each defense scored, for defenses that give scores.
         isolations: [B] int64, links that a defense closed, for each defense that closes links.
@@ -150,7 +154,7 @@ class Episodes:
     gate_open: float
     facts: Facts | None = None
     action_by_step: Tensor | None = None
-    edges: Tensor | None = None
+    links: LinkCounts | None = None
     contact: Contact | None = None
     scored: Mapping[str, ScoredMessages] = field(default_factory=dict)
     isolations: Mapping[str, Tensor] = field(default_factory=dict)
@@ -190,9 +194,20 @@ class Episodes:
             f"{what}.{name}": int(count.sum()) for what, by in by_defense.items() for name, count in by.items()
         }
 
+    @property
+    def edges(self) -> Tensor | None:
+        """[B, N, N] int64, messages that receiver i accepted from agent j, in each episode; for teams of moderate size.
+
+        ``links`` has the same numbers without an entry for each pair of agents.
+        """
+        return None if self.links is None else self.links.dense()
+
     def edge_means(self) -> list[list[float]]:
-        """[N][N] messages per step that receiver i accepted from agent j, over all episodes; empty if not recorded."""
-        if self.edges is None:
+        """[N][N] messages per step that receiver i accepted from agent j, over all episodes.
+
+        Empty if they were not counted, and for more than ``MOST_DRAWN`` agents, of whose links no picture is drawn.
+        """
+        if self.links is None or self.links.agents > MOST_DRAWN:
             return []
-        found: list[list[float]] = (self.edges.sum(0) / self.length.sum()).tolist()
+        found: list[list[float]] = (self.links.total() / self.length.sum()).tolist()
         return found

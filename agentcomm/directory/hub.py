@@ -24,6 +24,7 @@ from agentcomm.contracts.directory_defense import Answer
 from agentcomm.contracts.directory_hook import DirectoryShape
 from agentcomm.contracts.outcome import DIRECTORY_COUNTS, Facts
 from agentcomm.directory.config import HALF_OPEN_STEPS, DirectoryConfig
+from agentcomm.directory.large import answer_served, first_answer, is_large
 from agentcomm.directory.queue import serve
 from agentcomm.directory.ranking import most_able
 from agentcomm.directory.screens import DirectoryScreens, Judged, requests_of, sent_in, signed_answers
@@ -175,7 +176,9 @@ class Directory:
             [B, members] bool.
         """
         claim = self.state["card_claim"][:, : self.members]  # members keep the first places
-        busy: Tensor = most_able(claim, requirement, copies).any(1)
+        busy: Tensor = torch.zeros_like(claim[..., 0], dtype=torch.bool)
+        if bool((copies > 0).any()):
+            busy = most_able(claim, requirement, copies).any(1)
         self._count(blocked=busy, worked=torch.ones_like(busy))
         return busy
 
@@ -218,7 +221,7 @@ class Directory:
         for guard, asked in zip(self.guards, looked, strict=True):
             if guard.looks_up:
                 guard.answers = self._answer_outside(asked, guard)
-        answer = self._answer(requirement, wanted, served, excluded, done, generator)
+        answer = self._answer(requirement, served & wanted, excluded, done, generator)
         return self._send(answer, self._everywhere, requirement, own)
 
     def _judge(self, done: list[Permitted], renew: Tensor, claim: Tensor) -> Judged:
@@ -273,10 +276,9 @@ class Directory:
             generator: The world's.
         """
         cards = Cards.of({name: value[worlds] for name, value in self.cards.state().items()})
-        served = torch.ones(requirement.shape[:2], dtype=torch.bool, device=self.device)
-        shelf = Shelf.of(cards, self.reputation()[worlds], requirement.shape[1])
-        answer = self._named(shelf, requirement, served, excluded, shelf.ties(generator))
-        return self._send(answer, worlds, requirement, torch.ones_like(served))
+        known = cards, self.reputation()[worlds], requirement, excluded
+        answer = first_answer(*known, generator, self.config, self.members)
+        return self._send(answer, worlds, requirement, answer.served)
 
     def _serve(
         self, wanted: Tensor, renew: Tensor, done: list[Permitted], judged: Judged, generator: torch.Generator
@@ -313,27 +315,28 @@ class Directory:
         self.state |= cards.state()
 
     def _answer(
-        self,
-        requirement: Tensor,
-        wanted: Tensor,
-        served: Tensor,
-        excluded: Tensor,
-        done: list[Permitted],
-        generator: torch.Generator,
+        self, requirement: Tensor, asked: Tensor, excluded: Tensor, done: list[Permitted], generator: torch.Generator
     ) -> Answer:
         """Rank what each look-up is shown, which a poisoned hub may have changed."""
+        changes = any(p.claim is not None or p.reputation is not None for p in done)
+        if is_large(requirement.shape[1], self.members) and not changes:
+            known = self.cards, self.reputation(), requirement, asked, excluded
+            return self._listed(answer_served(*known, generator, self.config))
         shelf = Shelf.of(self.cards, self.reputation(), requirement.shape[1])
-        ties, asked = shelf.ties(generator), served & wanted
+        changed, ties = shelf, shelf.ties(generator)
         answer = self._named(shelf, requirement, asked, excluded, ties)
-        changed = shelf
         for permitted in done:
             changed = changed.with_changes(permitted)
         if changed is not shelf:
             honest, answer = answer, self._named(changed, requirement, asked, excluded, ties)
             self._count(poisoned=(answer.slot != honest.slot).any(2))
-        named = answer.slot >= 0
-        origin = self.cards.origin.unsqueeze(1).expand(shelf.principal.shape).gather(2, answer.slot.clamp_min(0))
-        self._count(listed=named.flatten(1), listed_outside=(named & (origin == self.members)).flatten(1))
+        return self._listed(answer)
+
+    def _listed(self, answer: Answer) -> Answer:
+        """The same answer, counted."""
+        origin = self.cards.origin.gather(1, answer.slot.flatten(1).clamp_min(0))
+        named = answer.slot.flatten(1) >= 0
+        self._count(listed=named, listed_outside=named & (origin == self.members))
         return answer
 
     def _named(self, shelf: Shelf, requirement: Tensor, served: Tensor, excluded: Tensor, ties: Tensor) -> Answer:

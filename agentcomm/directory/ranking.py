@@ -6,19 +6,18 @@ import torch
 from torch import Tensor
 
 
-def score(claim: Tensor, requirement: Tensor, reputation: Tensor, weight: float) -> Tensor:
+def score(offered: Tensor, reputation: Tensor, weight: float) -> Tensor:
     """Score of each card for each look-up.
 
     Args:
-        claim: [.., S, K] in [0, 1].
-        requirement: [.., K], how much of each skill is needed; sums to 1.
+        offered: [.., S], what the card claims of what is required, in [0, 1].
         reputation: [.., S] in [0, 1].
         weight: What a reputation of 1 is worth, in claimed skill.
 
     Returns:
         [.., S].
     """
-    return (claim * requirement.unsqueeze(-2)).sum(-1) + weight * reputation
+    return offered + weight * reputation
 
 
 def best(scores: Tensor, eligible: Tensor, count: int, ties: Tensor) -> Tensor:

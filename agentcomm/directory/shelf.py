@@ -48,7 +48,14 @@ class Shelf:
         return torch.rand(self.reputation.shape, generator=generator, device=self.reputation.device)
 
     def answer(
-        self, requirement: Tensor, served: Tensor, excluded: Tensor, ties: Tensor, listed: int, weight: float
+        self,
+        requirement: Tensor,
+        served: Tensor,
+        excluded: Tensor,
+        ties: Tensor,
+        listed: int,
+        weight: float,
+        offered: Tensor | None = None,
     ) -> Answer:
         """Rank the cards for each look-up; cards that claim nothing of what is required are not named.
 
@@ -59,11 +66,12 @@ class Shelf:
             ties: As :meth:`ties` draws them.
             listed: k.
             weight: What full reputation is worth, in claimed skill.
+            offered: [B, Q, S], what cards claim of what is required, if it is known.
         """
+        offered = (self.claim * requirement.unsqueeze(2)).sum(3) if offered is None else offered
         eligible = self.present & ~excluded.gather(2, self.principal.clamp_min(0)) & served.unsqueeze(2)
-        eligible = eligible & ((self.claim * requirement.unsqueeze(2)).sum(3) > 0)
-        scores = score(self.claim, requirement, self.reputation, weight)
-        slot = best(scores, eligible, listed, ties)
+        eligible = eligible & (offered > 0)
+        slot = best(score(offered, self.reputation, weight), eligible, listed, ties)
         at, none = slot.clamp_min(0), slot < 0
         claim = self.claim.gather(2, at.unsqueeze(3).expand(*at.shape, self.claim.shape[-1]))
         return Answer(

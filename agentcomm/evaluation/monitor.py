@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from agentcomm.contracts.link_counts import LinkCounts
 from agentcomm.contracts.outcome import Contact
 from agentcomm.contracts.scored import LEVELS, ScoredMessages, levels
 from agentcomm.contracts.traffic import LIFETIME
@@ -18,6 +19,7 @@ from agentcomm.network.stages.defending import Quarantine
 from agentcomm.network.stages.stage import Stage
 
 TOGETHER = 16  # exchanges
+MANY = 2**20  # slots whose messages are counted together
 
 
 class Monitor(Stage):
@@ -28,7 +30,6 @@ class Monitor(Stage):
 
     Attributes:
         running: [B] bool, worlds whose episode is still running; others are not counted. Set before each step.
-        edges: [B, N, N + 1] int64, messages that receiver i accepted, by true sender; the last column is for outsiders.
     """
 
     def __init__(self, network: Network) -> None:
@@ -36,14 +37,16 @@ class Monitor(Stage):
         self.worlds, self.agents = shape.num_worlds, shape.num_agents
         self.rounds, self.device = shape.rounds, shape.device
         self.running = torch.ones(self.worlds, dtype=torch.bool, device=self.device)
-        self.edges = self._zeros(self.agents, self.agents + 1)
+        # Messages that receivers accepted, by true sender: counted parts, and slots that are still to be counted.
+        self._counted: list[tuple[Tensor, Tensor]] = []
+        self._slots: list[Tensor] = []
         self.attacked = bool(network.guards)
         self.first, self.receivers = self._zeros() - 1, self._zeros(self.agents) > 0
         self.counts: dict[str, _Count] = {}
         self.quarantines = [stage for stage in network.stages if isinstance(stage, Quarantine)]
         self.closed = [stage.until >= 0 for stage in self.quarantines]
         self.isolated = [torch.zeros_like(stage.until) for stage in self.quarantines]
-        self.suspect = self._zeros(self.agents, self.agents + 1) > 0
+        self.suspect = torch.zeros_like(self.isolated[0], dtype=torch.bool) if self.quarantines else None
         delays = any({"delay", "reorder"} & guard.base.threat.powers for guard in network.guards)
         # Messages that an attack delayed, by step and round in which they were sent: they arrive in the same slot.
         sizes = ((LIFETIME + 1) * self.rounds, self.worlds, self.agents, network.team_shape.degree + network.spare)
@@ -53,7 +56,7 @@ class Monitor(Stage):
         """Count one exchange in the worlds that are running."""
         running = self.running.view(-1, 1, 1)
         accepted = x.accepted & running
-        self.edges.scatter_add_(2, x.traffic.origin.clamp(0, self.agents), accepted.long())
+        self._accept(x.traffic.origin, accepted)
         touched = x.forged | x.tampered
         if self.attacked:
             self._contact(x, touched)
@@ -70,12 +73,12 @@ class Monitor(Stage):
     @property
     def isolations(self) -> dict[str, Tensor]:
         """[B] links that each defense has closed."""
-        return self._closed_by(torch.ones_like(self.suspect))
+        return self._closed_by(None)
 
     @property
     def false_isolations(self) -> dict[str, Tensor]:
         """[B] those of them on which, and on whose other end, no attack has acted in the episode."""
-        return self._closed_by(~self.suspect)
+        return self._closed_by(self.suspect)
 
     def contact(self) -> Contact | None:
         """Where the attack first reached the team; None without an attack on messages."""
@@ -85,13 +88,37 @@ class Monitor(Stage):
         """The messages that each defense scored."""
         return {by: count.scored() for by, count in self.counts.items()}
 
-    def _closed_by(self, where: Tensor) -> dict[str, Tensor]:
-        """[B] closed links among those of ``where`` [B, N, N + 1], by defense; one may be deployed twice."""
+    def links(self) -> LinkCounts:
+        """The messages that receivers accepted from members of the team."""
+        self._count_slots()
+        parts = self._counted or [(self._zeros()[:0], self._zeros()[:0])]
+        return LinkCounts.joined(self.worlds, self.agents, *zip(*parts, strict=True))
+
+    def _accept(self, origin: Tensor, accepted: Tensor) -> None:
+        """Count accepted messages [B, N, M] by true sender, without an entry for each pair of agents."""
+        ours = accepted & (origin >= 0) & (origin < self.agents)
+        rows = torch.arange(self.worlds * self.agents, device=self.device).view(self.worlds, self.agents, 1)
+        self._slots.append(torch.where(ours, rows * self.agents + origin, -1).flatten())
+        if sum(map(len, self._slots)) >= MANY:
+            self._count_slots()
+
+    def _count_slots(self) -> None:
+        """Count the slots that are still to be counted, and join what was counted before."""
+        if not self._slots:
+            return
+        place, count = torch.unique(torch.cat(self._slots), return_counts=True)
+        self._slots.clear()
+        self._counted.append((place[place >= 0], count[place >= 0]))
+        joined = LinkCounts.joined(self.worlds, self.agents, *zip(*self._counted, strict=True))
+        self._counted = [(joined.place, joined.count)]
+
+    def _closed_by(self, excluded: Tensor | None) -> dict[str, Tensor]:
+        """[B] closed links but those that are ``excluded`` [B, N, N + 1], by defense; one may be deployed twice."""
         found: dict[str, Tensor] = {}
         for stage, count in zip(self.quarantines, self.isolated, strict=True):
             if not stage.used:
                 continue
-            total = (count * where).sum((1, 2))
+            total = (count if excluded is None else count * ~excluded).sum((1, 2))
             found[stage.defense.name] = found.get(stage.defense.name, 0) + total
         return found
 
@@ -102,9 +129,9 @@ class Monitor(Stage):
             closed = (stage.until > x.step.view(-1, 1, 1)) & running
             self.isolated[at] += closed & ~self.closed[at]
             self.closed[at] = closed
-        if not self.attacked:
+        if not self.attacked or self.suspect is None:
             return
-        acted = torch.zeros_like(self.edges).scatter_add_(2, x.link, (x.effects.touched & running).long())
+        acted = torch.zeros_like(self.isolated[0]).scatter_add_(2, x.link, (x.effects.touched & running).long())
         self.suspect |= acted > 0
         if x.insider is not None:
             origin = x.departed.origin.clamp(0, self.agents).flatten(1)

@@ -182,7 +182,7 @@ class Tally:
             gate_open=self.opened / max(self.asked, 1),
             facts=None if self.counts is None else Facts.of(self.counts),
             action_by_step=torch.stack(self.action_by_step),
-            edges=monitor.edges[..., :-1].clone(),
+            links=monitor.links(),
             contact=monitor.contact(),
             scored=monitor.scored(),
             isolations=monitor.isolations,

@@ -15,6 +15,7 @@ from agentcomm.base.registry import find
 from agentcomm.base.versions import FORMAT, versions
 from agentcomm.contracts.defense import ORDERS
 from agentcomm.contracts.deployment import Deployment
+from agentcomm.contracts.outcome import MOST_DRAWN
 from agentcomm.contracts.policy import CommPolicy
 from agentcomm.contracts.threat_model import ThreatModel
 from agentcomm.contracts.world import World
@@ -106,7 +107,7 @@ def evaluate_cell(
         "violations": {rule: n for guard in adversary.guards for rule, n in guard.violations.items()},
         "gate_by_step": episodes.gate_by_step,
         "agents": list(world.agents),
-        "graph": executed_graph(policy),
+        "graph": executed_graph(policy) if world.num_agents <= MOST_DRAWN else [],
         "seconds": round(time.perf_counter() - began, 3),
     }
 

@@ -74,8 +74,7 @@ class Permits:
         if "inject" not in self.threat.powers:
             seen = self.seen.anything().view(*traffic.source.shape[:2], 1, 1)
             if wanted.sender is not None:  # copies keep the name that is on them
-                named_by = wanted.sender.clamp(0, self.seen.names.shape[2] - 1)
-                seen = seen & self.seen.names.gather(2, named_by).unsqueeze(-1)
+                seen = seen & self.seen.named(wanted.sender).unsqueeze(-1)
             self.violate("fragments of what it has not seen", torch.cat([named, begin & ~seen, stray], -1))
             named, begin, stray = torch.zeros_like(named), begin & seen, torch.zeros_like(stray)
         loose = torch.cat([begin, stray], -1)

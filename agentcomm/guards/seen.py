@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from agentcomm.base.masks import repeated
 from agentcomm.base.state import State
 from agentcomm.contracts.edits import Envelopes
 from agentcomm.contracts.shape import TeamShape
@@ -17,7 +18,7 @@ class SeenMessages(State):
 
     Attributes:
         seen: [B, T, rounds, N, M] int64 by step, 0 for no message; T grows with the longest episode.
-        names: [B, N, N + 1] bool, claimed senders of messages to each receiver.
+        names: [B, N, P] int64, different claimed senders of messages to each receiver, then -1; P grows with the most.
     """
 
     keeps = ("seen", "names")
@@ -25,14 +26,14 @@ class SeenMessages(State):
     def __init__(self, team_shape: TeamShape) -> None:
         shape = (team_shape.num_worlds, 0, team_shape.rounds, team_shape.num_agents, 0)
         self.seen = torch.zeros(shape, dtype=torch.int64, device=team_shape.device)
-        agents = team_shape.num_agents
-        names = (team_shape.num_worlds, agents, agents + 1)
-        self.names = torch.zeros(names, dtype=torch.bool, device=team_shape.device)
+        self.outsider = team_shape.num_agents
+        names = (team_shape.num_worlds, team_shape.num_agents, 0)
+        self.names = torch.zeros(names, dtype=torch.int64, device=team_shape.device)
 
     def reset(self, worlds: Tensor) -> None:
         """Forget the given worlds' episodes ([W] indices)."""
         self.seen[worlds] = 0
-        self.names[worlds] = False
+        self.names[worlds] = -1
 
     def anything(self) -> Tensor:
         """[B, N] bool, whether any message to that receiver was seen."""
@@ -57,10 +58,25 @@ class SeenMessages(State):
             self.seen = grown
         prints = _fingerprint(traffic, keyring.digests(traffic))
         self.seen[torch.arange(len(step), device=step.device), step, round_] = torch.where(reach, prints, 0)
-        last = self.names.shape[2] - 1
-        self.names |= self.names.new_zeros(self.names.shape).scatter_reduce(
-            2, traffic.sender.clamp(0, last), reach, "amax"
-        )
+        self._note_names(traffic.sender.clamp(0, self.outsider), reach)
+
+    def named(self, sender: Tensor) -> Tensor:
+        """[B, N, S] bool, whether a message to the receiver was seen that claims to be from this sender."""
+        sender = sender.clamp(0, self.outsider)
+        return (self.names.unsqueeze(2) == sender.unsqueeze(3)).any(3)
+
+    def _note_names(self, sender: Tensor, reach: Tensor) -> None:
+        """Add the senders [B, N, M] of the messages in reach to those that are known."""
+        new = reach & ~self.named(sender)
+        new &= ~repeated(new, sender)
+        if not bool(new.any()):
+            return
+        place = (self.names >= 0).sum(2, keepdim=True) + new.cumsum(2) - 1
+        needed = int(torch.where(new, place, -1).max()) + 1
+        if needed > (known := self.names.shape[2]):
+            self.names = torch.nn.functional.pad(self.names, (0, needed - known), value=-1)
+        world, receiver, slot = new.nonzero(as_tuple=True)
+        self.names[world, receiver, place[world, receiver, slot]] = sender[world, receiver, slot]
 
     def known(self, inject: Envelopes, digests: Tensor) -> Tensor:
         """[B, N, S] bool, whether the attack saw exactly this message at the step, round and receiver of its header."""

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from agentcomm.contracts.link_counts import LinkCounts
 from agentcomm.contracts.metric import Group, PairedMetric, PooledMetric, SuiteMetric
 from agentcomm.contracts.outcome import Contact, Episodes
 from agentcomm.contracts.suite import Suite
@@ -88,11 +89,11 @@ class Propagation(PairedMetric):
     def compare(self, attacked: Episodes, other: Episodes) -> float | None:
         """The share; None if no agent is that far."""
         contact, changed = attacked.contact, _changed(attacked, other)
-        if contact is None or changed is None or other.edges is None:
+        if contact is None or changed is None or other.links is None:
             return None
         step = contact.step + self.hop
         lasts = (contact.step >= 0) & (step < torch.minimum(attacked.length, other.length))
-        there = _at_hop(contact, other.edges > 0, self.hop) & lasts.unsqueeze(1)
+        there = _at_hop(contact, other.links, self.hop) & lasts.unsqueeze(1)
         at = step.clamp(0, len(changed) - 1).view(1, -1, 1).expand(1, *there.shape)
         struck = changed.gather(0, at).squeeze(0) & there
         return float(struck.sum() / there.sum()) if bool(there.any()) else None
@@ -128,10 +129,13 @@ def _changed(attacked: Episodes, other: Episodes) -> Tensor | None:
     return (differs.flatten(3).any(3) if differs.dim() > 3 else differs) & running.unsqueeze(-1)
 
 
-def _at_hop(contact: Contact, edges: Tensor, hop: int) -> Tensor:
-    """[B, N] bool, the agents at this distance from the receivers of the first contact, over ``edges`` [B, N, N]."""
+def _at_hop(contact: Contact, links: LinkCounts, hop: int) -> Tensor:
+    """[B, N] bool, the agents at this distance from the receivers of the first contact, over links that were used."""
+    world, receiver, sender = links.world, links.receiver, links.sender
     reached = layer = contact.receivers
     for _ in range(hop):
-        layer = (edges & layer.unsqueeze(1)).any(2) & ~reached
+        hears = torch.zeros_like(layer, dtype=torch.int64)
+        hears.index_put_((world, receiver), layer[world, sender].long(), accumulate=True)
+        layer = (hears > 0) & ~reached
         reached = reached | layer
     return layer

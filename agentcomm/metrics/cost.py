@@ -57,9 +57,9 @@ class BytesPerAgentStep(PooledMetric):
 
     def parts(self, episodes: Episodes) -> tuple[Tensor, Tensor] | None:
         """Bytes, and steps of all members."""
-        if episodes.edges is None:
+        if episodes.links is None:
             return None
-        return episodes.bytes, episodes.length * episodes.edges.shape[1]
+        return episodes.bytes, episodes.length * episodes.links.agents
 
 
 class BandwidthBudget(PooledMetric):
@@ -74,9 +74,9 @@ class BandwidthBudget(PooledMetric):
 
     def parts(self, episodes: Episodes) -> tuple[Tensor, Tensor] | None:
         """Numbers in the messages sent, and pairs of agents in all steps."""
-        if episodes.edges is None or episodes.edges.shape[1] < 2 or not episodes.numbers:
+        if episodes.links is None or episodes.links.agents < 2 or not episodes.numbers:
             return None
-        agents = episodes.edges.shape[1]
+        agents = episodes.links.agents
         return episodes.messages["sent"] * episodes.numbers, episodes.length * agents * (agents - 1)
 
 
@@ -88,10 +88,10 @@ class Density(Metric):
 
     def by_episode(self, episodes: Episodes) -> Tensor | None:
         """[B] shares."""
-        if episodes.edges is None or episodes.edges.shape[1] < 2:
+        if episodes.links is None or episodes.links.agents < 2:
             return None
-        agents = episodes.edges.shape[1]
-        return (episodes.edges > 0).sum((1, 2)) / (agents * (agents - 1))
+        agents = episodes.links.agents
+        return episodes.links.used() / (agents * (agents - 1))
 
 
 class LatencySteps(PooledMetric):

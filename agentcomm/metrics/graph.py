@@ -16,6 +16,7 @@ from agentcomm.contracts.metric import Group, Metric
 from agentcomm.contracts.outcome import Episodes
 
 MOST_AGENTS = 12  # for the exact robustness, whose cost doubles with each agent
+MOST_DENSE = 512  # agents up to which all eigenvalues are computed, in a time that grows with the third power
 
 
 class TrafficGini(Metric):
@@ -57,9 +58,7 @@ class AlgebraicConnectivity(Metric):
         links = adjacency(episodes)
         if links is None:
             return None
-        either = (links | links.T).astype(float)
-        laplacian = np.diag(either.sum(1)) - either
-        return max(0.0, float(np.linalg.eigvalsh(laplacian)[1]))
+        return connectivity(links | links.T)
 
 
 class RRobustness(Metric):
@@ -80,11 +79,33 @@ class RRobustness(Metric):
 
 def adjacency(episodes: Episodes) -> np.ndarray | None:
     """[N, N] bool, whether receiver i accepted messages from agent j in any episode; None for fewer than two agents."""
-    edges = episodes.edges
-    if edges is None or edges.shape[1] < 2:
+    counts = episodes.links
+    if counts is None or counts.agents < 2:
         return None
-    links: np.ndarray = (edges.sum(0) > 0).cpu().numpy()
+    links: np.ndarray = (counts.total() > 0).cpu().numpy()
     return links & ~np.eye(len(links), dtype=bool)
+
+
+def connectivity(either: np.ndarray) -> float:
+    """Second smallest eigenvalue of the Laplacian of a graph [N, N] bool without directions and loops, N >= 2.
+
+    In large graphs by the Lanczos method, on the sparse matrix.
+    """
+    number = either.sum(1).astype(float)
+    if len(either) <= MOST_DENSE:
+        return max(0.0, float(np.linalg.eigvalsh(np.diag(number) - either)[1]))
+    # Importing these takes longer than most cells.
+    from scipy.sparse import csr_array, diags_array
+    from scipy.sparse.csgraph import connected_components
+    from scipy.sparse.linalg import eigsh
+
+    links = csr_array(either, dtype=float)
+    if connected_components(links, directed=False)[0] > 1:
+        return 0.0
+    start = np.random.default_rng(0).standard_normal(len(either))
+    # Shifted a little below 0, where the matrix can be inverted: its inverse has the wanted values at the end.
+    values = eigsh((diags_array(number) - links).tocsc(), k=2, sigma=-1e-3, v0=start, return_eigenvectors=False)
+    return max(0.0, float(values.max()))
 
 
 def robustness(links: np.ndarray) -> int:
@@ -112,9 +133,9 @@ def robustness(links: np.ndarray) -> int:
 
 def _shares(episodes: Episodes) -> Tensor | None:
     """[N * (N - 1)] float64, share of the traffic on each ordered pair of agents; None without traffic."""
-    if episodes.edges is None or episodes.edges.shape[1] < 2:
+    if episodes.links is None or episodes.links.agents < 2:
         return None
-    agents = episodes.edges.shape[1]
-    traffic = episodes.edges.sum(0).double()
+    agents = episodes.links.agents
+    traffic = episodes.links.total().double()
     apart = traffic[~torch.eye(agents, dtype=torch.bool, device=traffic.device)]
     return apart / apart.sum() if bool(apart.any()) else None

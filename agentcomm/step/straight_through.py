@@ -138,7 +138,7 @@ def _change(open_: Tensor, relaxed: Tensor, ratio: float | Tensor) -> Tensor:
 def _of_links(policy: CommPolicy, gate: Tensor, source: Tensor) -> Tensor:
     """[R, N, K], of each link the gate [R, N] that decides on it."""
     if policy.gate is not None and policy.gate.side == "sender":
-        return gate.unsqueeze(1).expand(-1, gate.shape[1], -1).gather(2, source)
+        return gate.gather(1, source.flatten(1)).view_as(source)  # whose gradient has no entry per pair of agents
     return gate.unsqueeze(-1).expand_as(source)
 
 

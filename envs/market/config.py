@@ -15,8 +15,8 @@ ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "
 class TaskMarketConfig(WorldConfig):
     """Arguments of the task market."""
 
-    requesters: int = Field(3, ge=1, le=256, description="agents that have tasks")
-    workers: int = Field(6, ge=2, le=256, description="agents that do tasks")
+    requesters: int = Field(3, ge=1, le=1024, description="agents that have tasks")
+    workers: int = Field(6, ge=2, le=1024, description="agents that do tasks")
     skills: int = Field(3, ge=1, le=64, description="sorts of tasks")
     able: float = Field(0.5, ge=0, le=1, description="chance that a worker has a skill")
     inflated: float = Field(0.5, ge=0, le=1, description="chance that a worker claims a skill that it has not")

@@ -53,7 +53,7 @@ from agentcomm.directory.world import DirectoryWorld
 from agentcomm.pettingzoo.view import ParallelView, view
 from envs.market.config import ORDINALS, TaskMarketConfig
 from envs.market.drawing import picture, text
-from envs.market.observation import observations
+from envs.market.observation import name_width, observations
 
 PASS, FIRST, SECOND, THIRD = range(4)
 HIGH, LOW = (0.8, 1.0), (0.0, 0.3)  # chances to deliver of those who have a skill, and of those who have not
@@ -79,7 +79,7 @@ class TaskMarket(DirectoryWorld[TaskMarketConfig]):
         self.agents = (*(f"requester_{i}" for i in range(r)), *(f"worker_{i}" for i in range(w)))
         self.action_names = ("pass", *ORDINALS[: max(listed, THIRD)])
         # observe() names the parts
-        self.layout = Observation("dense", 2 + k + 4 + 1 + k + listed * (w + 1 + 4), low=0.0, high=1.0)
+        self.layout = Observation("dense", 2 + k + 4 + 1 + k + listed * (name_width(w) + 4), low=0.0, high=1.0)
 
         def whole(*shape: int) -> Tensor:
             return torch.zeros(num_worlds, *shape, dtype=torch.int64, device=self.device)
@@ -257,10 +257,9 @@ class TaskMarket(DirectoryWorld[TaskMarketConfig]):
         origin = torch.where(slot >= 0, cards.origin.gather(1, slot.clamp_min(0)), -1)
         # Of two tasks for one worker, the one that was passed on goes first, then the luckier one.
         rank = luck + passes
-        same = (
-            (origin.unsqueeze(2) == origin.unsqueeze(1)) & (origin >= 0).unsqueeze(2) & (origin < workers).unsqueeze(2)
-        )
-        beaten = (same & (rank.unsqueeze(1) > rank.unsqueeze(2))).any(2)
+        seat = torch.where((origin >= 0) & (origin < workers), origin, workers)
+        best = torch.full_like(rank[:, :1].expand(-1, workers + 1), -torch.inf).scatter_reduce(1, seat, rank, "amax")
+        beaten = (seat < workers) & (rank < best.gather(1, seat))
         at_work = busy.gather(1, origin.clamp(0, workers - 1)) & (origin >= 0) & (origin < workers)
         gets = (slot >= 0) & ~beaten & ~at_work
         self.directory.route(torch.where(gets, slot, -1))
@@ -283,8 +282,11 @@ class TaskMarket(DirectoryWorld[TaskMarketConfig]):
         names = self.directory.principals
         before = torch.cat([s["holder"].unsqueeze(2), s["passed"]], 2)
         before = torch.where((before >= 0) & (before < c.workers), before, names)
-        excluded = one_hot(before, names + 1).bool().any(2)[..., :names]
-        idle = ~(s["holder"].unsqueeze(1) == torch.arange(c.workers, device=self.device).view(1, -1, 1)).any(2)
+        nobody = torch.zeros(*before.shape[:2], names + 1, dtype=torch.bool, device=self.device)
+        excluded = nobody.scatter_(2, before, True)[..., :names]
+        seat = torch.where((s["holder"] >= 0) & (s["holder"] < c.workers), s["holder"], c.workers)
+        idle = torch.ones(len(seat), c.workers + 1, dtype=torch.bool, device=self.device).scatter_(1, seat, False)
+        idle = idle[:, : c.workers]
         answer = self.directory.turn(
             requirement=one_hot(s["need"], c.skills).float(),
             wanted=s["holder"] < c.workers,

@@ -13,6 +13,8 @@ from typing_extensions import TypeVar
 from agentcomm.contracts.topology import Graph, Topology, TopologyConfig
 from policies.graphs.part import degree, others
 
+TOGETHER = 2**20  # possible edges that a random graph is drawn from together
+
 F_co = TypeVar("F_co", bound=TopologyConfig, default=TopologyConfig, covariant=True)
 
 
@@ -50,7 +52,7 @@ class NoLinks(FixedGraph):
 
     def senders(self, num_agents: int) -> Tensor:
         """[N, 0]."""
-        return others(num_agents)[:, :0]
+        return torch.zeros(num_agents, 0, dtype=torch.int64)
 
 
 class Full(FixedGraph):
@@ -119,10 +121,14 @@ class Random(FixedGraph[RandomConfig]):
 
     def senders(self, num_agents: int) -> Tensor:
         """[N, k], with k from the density."""
-        candidates = others(num_agents)
-        keys = torch.rand(candidates.shape, generator=torch.Generator().manual_seed(self.seed))
+        generator = torch.Generator().manual_seed(self.seed)
         count = degree(self.config.density, num_agents, self.config.degree) if num_agents > 1 else 0
-        return candidates.gather(1, keys.topk(count, dim=-1).indices.sort(-1).values)
+        kept = []
+        for receivers in torch.arange(num_agents).split(max(TOGETHER // num_agents, 1)):
+            keys = torch.rand(len(receivers), num_agents - 1, generator=generator)
+            rank = keys.topk(count, dim=-1).indices.sort(-1).values
+            kept.append(rank + (rank >= receivers.unsqueeze(1)))  # all but the receiver itself
+        return torch.cat(kept)
 
 
 def _at_hops(hops: set[int], num_agents: int) -> Tensor:

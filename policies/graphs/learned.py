@@ -15,17 +15,24 @@ additional edge, but not what agents would learn from it. In large teams hardly 
 hear anything from which they could learn to listen; with ``dense_until`` all of them hear everybody at first, and the
 graph is cut to its best k edges per receiver once they do.
 
+In large teams with few links *score* draws one random number for each edge that is kept, and works through the logits a
+few receivers at a time (:mod:`policies.graphs.sampling`), so that no tensor has N x N entries per world. The other
+estimator needs them: it offers every edge of every held-out world. A graph with a logit per edge still has N x N
+parameters, once; one from embeddings has none.
+
 Unlike in the released code, the diagonal is excluded, logits start from small random numbers instead of ties, and
 edges have a learning rate of their own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from typing_extensions import TypeVar
 
 from agentcomm.base.errors import ConfigError
@@ -33,8 +40,12 @@ from agentcomm.contracts.topology import Graph, LearnedTopology, LearnedTopology
 from policies.graphs.fixed import NoLinks
 from policies.graphs.noise import gumbel, gumbel_at, new_draws
 from policies.graphs.part import degree
+from policies.graphs.sampling import cumulative, draw_senders
 
 EXACT = -1  # the draw that stands for the executed graph
+MOST_DENSE = 128  # agents up to which every edge has noise of its own, as in the recorded runs of teams of these sizes
+FEW = 16  # possible edges per kept one from which on a number per kept edge is drawn
+TOGETHER = 2**18  # logits that are looked at together
 
 
 class LearnedConfig(LearnedTopologyConfig):
@@ -82,7 +93,7 @@ class LearnedGraph(LearnedTopology[L_co]):
 
     dense: Tensor | None
     temperature: Tensor
-    _excluded: Tensor
+    _identity: Tensor
 
     def __init__(self, config: L_co, num_agents: int) -> None:
         super().__init__(config)
@@ -92,7 +103,7 @@ class LearnedGraph(LearnedTopology[L_co]):
         self.register_buffer("dense", torch.tensor(1.0) if config.dense_until else None)
         self.register_buffer("temperature", torch.tensor(config.temperature))
         self.register_buffer("exact", torch.tensor(0.0))
-        self.register_buffer("_excluded", torch.eye(num_agents, dtype=torch.bool), persistent=False)
+        self.register_buffer("_identity", torch.arange(num_agents), persistent=False)
 
     @classmethod
     def for_team(cls, config: TopologyConfig, num_agents: int, width: int) -> Topology:
@@ -112,16 +123,43 @@ class LearnedGraph(LearnedTopology[L_co]):
     @property
     def _most(self) -> int:
         """How many senders each receiver could have."""
-        return int((~self._excluded).sum(-1).min())
+        return len(self._identity) - int(self._identity.bincount().max())
+
+    @property
+    def _sparse(self) -> bool:
+        """Whether a sampled graph has a random number per kept edge, instead of one per possible edge."""
+        agents = len(self._identity)
+        return not self.needs_held_out and agents > MOST_DENSE and agents >= FEW * self.degree
 
     def _make_logits(self, num_agents: int) -> None:
         start = self.config.initial_logit
         first = 0.01 * torch.randn(num_agents, num_agents)
         self.edges = nn.Parameter(first if start is None else torch.full_like(first, start))
 
+    def _rows(self) -> Tensor:
+        """[N, ...], what the logits of each receiver are computed from."""
+        return self.edges
+
+    def _logits_of(self, rows: Tensor) -> Tensor:
+        """Logits [R, N] of some of :meth:`_rows` [R, ...]."""
+        return rows
+
     def logits(self) -> Tensor:
         """Logits alpha [N, N] of edges (row: receiver)."""
-        return self.edges
+        return self._logits_of(self._rows())
+
+    def _eligible(self, logits: Tensor, receiver: Tensor) -> Tensor:
+        """Logits [..., R, N] of the receivers [R], minus infinity for excluded edges."""
+        return logits.masked_fill(self._identity[receiver].unsqueeze(1) == self._identity, float("-inf"))
+
+    def _parts(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Receivers [R] and their rows [R, ...], all of them in small teams, else some at a time."""
+        # Split at once: the gradient of a slice is as large as the whole.
+        agents = len(self._identity)
+        size = max(TOGETHER // agents, 1)
+        yield from zip(
+            torch.arange(agents, device=self._identity.device).split(size), self._rows().split(size), strict=True
+        )
 
     def ranking(self) -> Tensor:
         """The logits."""
@@ -141,23 +179,37 @@ class LearnedGraph(LearnedTopology[L_co]):
         draws = draws[torch.arange(num_worlds, device=draws.device) % len(draws)]
         return torch.where(self.exact.bool(), EXACT, draws)
 
-    def _scores(self, draw: Tensor | None = None) -> Tensor:
-        """Logits [N, N], or with the noise of draws [U, N, N]; minus infinity for excluded edges."""
+    def _scores(self, draw: Tensor) -> Tensor:
+        """Logits [U, N, N] with the noise of draws; minus infinity for excluded edges."""
         scores = self.logits()
-        if draw is not None:
-            noise = gumbel(draw, *scores.shape)
-            scores = scores + noise.masked_fill((draw == EXACT).view(-1, 1, 1), 0.0)
-        return scores.masked_fill(self._excluded, float("-inf"))
+        noise = gumbel(draw, *scores.shape).masked_fill((draw == EXACT).view(-1, 1, 1), 0.0)
+        return self._eligible(scores + noise, torch.arange(len(scores), device=scores.device))
 
     @torch.no_grad()
     def graph(self, draw: Tensor | None, num_worlds: int, hidden: Tensor | None = None) -> Graph:
         """Top-k senders per receiver, in ascending order."""
         if draw is None:
-            return Graph(self._top(self._scores()).expand(num_worlds, -1, -1))
+            return Graph(self._executed().expand(num_worlds, -1, -1))
         different, which = draw.unique(return_inverse=True)
-        chunk = max(2**22 // self._excluded.numel(), 1)  # so that memory does not grow with graphs * N^2
+        if self._sparse:
+            return Graph(self._drawn(different)[which])
+        chunk = max(2**22 // len(self._identity) ** 2, 1)  # so that memory does not grow with graphs * N^2
         tops = [self._top(self._scores(part)) for part in different.split(chunk)]
         return Graph(torch.cat(tops)[which])
+
+    def _drawn(self, draw: Tensor) -> Tensor:
+        """[U, N, k], the senders of the different draws [U], without noise for edges that are not kept."""
+        sampled = []
+        for receiver, rows in self._parts():
+            logits = self._eligible(self._logits_of(rows), receiver)
+            senders = draw_senders(cumulative(logits), draw, receiver, self.degree).sort(-1).values
+            sampled.append(torch.where((draw == EXACT).view(-1, 1, 1), self._top(logits), senders))
+        return torch.cat(sampled, 1)
+
+    def _executed(self) -> Tensor:
+        """[N, k], the senders with the largest logits."""
+        tops = [self._top(self._eligible(self._logits_of(rows), receiver)) for receiver, rows in self._parts()]
+        return torch.cat(tops)
 
     def _top(self, scores: Tensor) -> Tensor:
         top: Tensor = scores.topk(self.degree, dim=-1).indices.sort(-1).values
@@ -178,10 +230,30 @@ class LearnedGraph(LearnedTopology[L_co]):
             source: [U, N, k], the graphs of these draws, with logits that have not changed since.
             draw: [U] int64.
         """
-        agents = torch.arange(source.shape[1], device=source.device).view(1, -1, 1)
-        logits = self.logits().double().masked_fill(self._excluded, float("-inf"))
-        chosen = logits[agents, source]
-        order = (chosen + gumbel_at(draw, agents * source.shape[1] + source)).argsort(-1, descending=True)
+        parts, whole = [], len(self._identity) ** 2 <= TOGETHER
+        for receiver, rows in self._parts():
+            given = (rows, receiver, source[:, receiver], draw)
+            # In large teams what was computed from the logits is computed again instead of kept for the gradient.
+            parts.append(
+                self._row_probability(*given)
+                if whole
+                else checkpoint(self._row_probability, *given, use_reentrant=False, preserve_rng_state=False)
+            )
+        return torch.cat(parts, 1)
+
+    def _row_probability(self, rows: Tensor, receiver: Tensor, source: Tensor, draw: Tensor) -> Tensor:
+        """[U, R], log-probabilities of the rows [U, R, k] of the receivers [R]."""
+        agents, own = receiver.view(1, -1, 1), torch.arange(len(receiver), device=receiver.device).view(1, -1, 1)
+        single = self._logits_of(rows)
+        logits = self._eligible(single.double(), receiver)
+        chosen = logits[own, source]
+        if self._sparse:  # the place of each sender in the order in which they were drawn
+            with torch.no_grad():
+                drawn = draw_senders(cumulative(self._eligible(single, receiver)), draw, receiver, source.shape[-1])
+            order = drawn.argsort(-1).argsort(-1)
+        else:
+            noise = gumbel_at(draw, agents * len(self._identity) + source)
+            order = (chosen + noise).argsort(-1, descending=True)
         chosen = chosen.gather(-1, order)
         most = logits.amax(-1, keepdim=True).detach()
         weight = (chosen - most).exp()
@@ -199,13 +271,16 @@ class LearnedGraph(LearnedTopology[L_co]):
     @torch.no_grad()
     def row_entropy(self) -> Tensor:
         """[N], entropy in nats of each receiver's distribution over senders."""
-        entropy: Tensor = torch.special.entr(self._scores().softmax(-1)).sum(-1)
-        return entropy
+        entropies = [
+            torch.special.entr(self._eligible(self._logits_of(rows), receiver).softmax(-1)).sum(-1)
+            for receiver, rows in self._parts()
+        ]
+        return torch.cat(entropies)
 
     @torch.no_grad()
     def agreement(self, source: Tensor) -> Tensor:
         """[], share of the sampled rows of [B, N, k] that equal the executed ones."""
-        share: Tensor = (source == self._top(self._scores())).all(-1).float().mean()
+        share: Tensor = (source == self._executed()).all(-1).float().mean()
         return share
 
 
@@ -218,23 +293,21 @@ class EmbeddedGraph(LearnedGraph[EmbeddedConfig]):
     towards each other.
     """
 
-    _identity: Tensor
-
     def _make_logits(self, num_agents: int) -> None:
         self.query = nn.Parameter(torch.randn(num_agents, self.config.embedding))
         self.key = nn.Parameter(self.query.detach().clone())
-        self.register_buffer("_identity", torch.arange(num_agents), persistent=False)
 
-    def logits(self) -> Tensor:
-        """Logits alpha [N, N], at most ``sharpness`` and at least minus that."""
-        query, key = (nn.functional.normalize(part[self._identity], dim=-1) for part in (self.query, self.key))
-        logits: Tensor = self.config.sharpness * query @ key.T
+    def _rows(self) -> Tensor:
+        """Queries [N, E] of length ``sharpness``."""
+        return self.config.sharpness * nn.functional.normalize(self.query[self._identity], dim=-1)
+
+    def _logits_of(self, rows: Tensor) -> Tensor:
+        """At most ``sharpness`` and at least minus that."""
+        logits: Tensor = rows @ nn.functional.normalize(self.key[self._identity], dim=-1).T
         return logits
 
     def resize(self, identity: Tensor) -> None:
         """Adapt to N' agents; those that stand in for the same agent are not linked, as no such edge was trained."""
-        same = identity.unsqueeze(0) == identity.unsqueeze(1)
         count = len(identity)
         self._identity = identity.to(self._identity.device)
-        self._excluded = same.to(self._excluded.device)
         self._kept = min(degree(self.config.density, count, self.config.degree), self._most)

@@ -28,6 +28,12 @@ def uniform_at(draw: Tensor, place: Tensor) -> Tensor:
     return (bits.float() + 0.5) / 2**23
 
 
+def fraction_at(draw: Tensor, place: Tensor) -> Tensor:
+    """Float64 numbers in [0, 1) with 53 random bits at positions [1 or U, ...]."""
+    start = mix(draw).view(-1, *[1] * (place.dim() - 1))
+    return ((mix(start + (place + 1) * _STRIDE) >> 11) & (2**53 - 1)).double() / 2**53
+
+
 def gumbel(draw: Tensor, *shape: int) -> Tensor:
     """[U, *shape], numbers from Gumbel(0, 1)."""
     return -(-uniform(draw, *shape).log()).log()

@@ -13,16 +13,24 @@ from agentcomm.conformance.conversations import carry, conversation
 from agentcomm.contracts.edits import Envelopes, MessageEdits
 from agentcomm.contracts.threat_model import Position
 from agentcomm.contracts.views import MessageView
+from agentcomm.defenses import authenticate
 
 S = team_shape()
 FIELDS = ("sender", "audience", "sequence", "sent_at", "sent_round", "key", "seal")
 TALK = conversation(S, 12, closed=0, ends=0)
 
 
+@pytest.fixture(params=[128, 0], ids=["windows", "log"])
+def books(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What receivers of small and of large teams keep of accepted messages."""
+    monkeypatch.setattr(authenticate, "MOST_BY_SENDER", request.param)
+
+
 def counts(network: Attacked) -> dict[str, int]:
     return {name: int(network.ledger[name].sum()) for name in ("sent", "accepted", "refused", "late", "lost")}
 
 
+@pytest.mark.usefixtures("books")
 @pytest.mark.parametrize("transport", ["batch", "objects"])
 def test_overtaken_honest_messages_pass(transport: str) -> None:
     """Half of the messages take two steps: every sender's numbers arrive out of order."""
@@ -36,6 +44,7 @@ def test_overtaken_honest_messages_pass(transport: str) -> None:
     assert torch.equal(n["accepted"], n["sent"] - n["late"])
 
 
+@pytest.mark.usefixtures("books")
 @pytest.mark.parametrize(("window", "passes"), [(1, False), (2, True)])
 def test_freshness_says_how_late_a_message_may_be(window: int, passes: bool) -> None:
     network = comms(S, [attack("delay", S, steps=2)], [defense("authenticate", S, window=window)])
@@ -44,6 +53,7 @@ def test_freshness_says_how_late_a_message_may_be(window: int, passes: bool) -> 
     assert (counts(network)["refused"] == 0) == passes
 
 
+@pytest.mark.usefixtures("books")
 def test_a_channel_with_jitter_costs_nothing() -> None:
     slow = channel("delay", S, S.degree, seconds=0.15, jitter=0.15)
     open_ = comms(S, [], [], channels=[slow], seed=1)
@@ -73,6 +83,7 @@ def replaying(ages: tuple[int, ...]) -> Scripted:
     return Scripted(S, ["read", "replay"], edits, injections=len(ages))
 
 
+@pytest.mark.usefixtures("books")
 @pytest.mark.parametrize("window", [1, 4, 16])
 @pytest.mark.parametrize("ages", [(0,), (1, 1), (3, 2, 1), (5,)])
 def test_copies_are_refused_whatever_their_order(window: int, ages: tuple[int, ...]) -> None:
@@ -84,6 +95,7 @@ def test_copies_are_refused_whatever_their_order(window: int, ages: tuple[int, .
     assert torch.equal(n["accepted"], n["sent"]), "no honest message is refused for its copies"
 
 
+@pytest.mark.usefixtures("books")
 def test_copies_of_delayed_messages_pass_once_at_most() -> None:
     delay, copies = attack("delay", S, steps=2, probability=0.5), replaying((1, 3))
     network = comms(S, [copies, delay], [defense("authenticate", S, window=4)])
@@ -135,3 +147,23 @@ def test_windows_are_saved_and_reset() -> None:
     network.network.reset(torch.tensor([1]))
     assert int((memory["seen"][1] >= 0).sum()) == 0
     assert int((memory["seen"][0] >= 0).sum()) > 0
+
+
+def test_a_log_is_emptied_with_its_world_and_bounds_what_one_exchange_brings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What finds no place in the log is rejected; messages on links come first."""
+    monkeypatch.setattr(authenticate, "MOST_BY_SENDER", 0)
+    monkeypatch.setattr(authenticate, "SHARE", 1)
+    s = team_shape(worlds=2, rounds=1)
+
+    def edits(view: MessageView) -> MessageEdits:
+        return MessageEdits(inject=Envelopes(**{**vars(forge(view, s, sender=1, sequence=500)), "sign": True}))
+
+    node = Scripted(s, ["inject"], edits, Position(kind="node", node=1))
+    network = comms(s, [node], [defense("authenticate", s)])
+    carry(network, conversation(s, 1, closed=0, ends=0))
+    assert torch.equal(network.ledger["accepted"], network.ledger["sent"])
+    memory = network.network.memories[0].tensors
+    assert ((memory["sender"] >= 0).sum((2, 3)) == s.degree).all()
+    network.network.reset(torch.tensor([1]))
+    assert (memory["sender"][0] >= 0).any()
+    assert not (memory["sender"][1] >= 0).any()

@@ -115,8 +115,8 @@ def test_ties_are_broken_evenly() -> None:
 def test_score_weighs_reputation() -> None:
     claim, requirement = torch.tensor([[0.2, 0.9], [1.0, 0.1]]), torch.tensor([0.0, 1.0])
     standing = torch.tensor([0.0, 1.0])
-    assert score(claim, requirement, standing, 0.0).tolist() == pytest.approx([0.9, 0.1])
-    assert score(claim, requirement, standing, 2.0).tolist() == pytest.approx([0.9, 2.1])
+    assert score((claim * requirement.unsqueeze(-2)).sum(-1), standing, 0.0).tolist() == pytest.approx([0.9, 0.1])
+    assert score((claim * requirement.unsqueeze(-2)).sum(-1), standing, 2.0).tolist() == pytest.approx([0.9, 2.1])
 
 
 def test_the_hub_serves_no_more_than_its_capacity() -> None:

@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from agentcomm.conformance.metrics import some_episodes
+from agentcomm.contracts.link_counts import LinkCounts
 from agentcomm.contracts.outcome import Contact
 from agentcomm.evaluation.metrics import measure, measure_suites, suites
+from agentcomm.metrics import graph
 from agentcomm.metrics.graph import robustness
 
 
@@ -39,13 +41,13 @@ def test_robustness_is_that_of_the_definition() -> None:
 
 def test_graph_metrics_have_closed_forms() -> None:
     e = some_episodes(3)
-    full = replace(e, edges=torch.ones(3, 4, 4).long() - torch.eye(4).long())
+    full = replace(e, links=LinkCounts.of(torch.ones(3, 4, 4).long() - torch.eye(4).long()))
     found = measure(full)
     assert (found["traffic_gini"], found["traffic_sd"], found["density"]) == (pytest.approx(0, abs=1e-12), 0, 1)
     assert found["algebraic_connectivity"] == pytest.approx(4)
     one = torch.zeros(3, 4, 4).long()
     one[:, 0, 1] = 7
-    found = measure(replace(e, edges=one))
+    found = measure(replace(e, links=LinkCounts.of(one)))
     assert found["traffic_gini"] == pytest.approx(11 / 12)
     assert (found["algebraic_connectivity"], found["r_robustness"], found["density"]) == (0, 0, pytest.approx(1 / 12))
 
@@ -56,7 +58,7 @@ def test_propagation_follows_the_graph_from_the_first_contact() -> None:
     chain = torch.zeros(2, 4, 4).long()  # 1 hears 0, 2 hears 1, 3 hears 2
     for receiver in (1, 2, 3):
         chain[:, receiver, receiver - 1] = 1
-    clean = replace(clean, action_by_step=still, edges=chain, length=torch.tensor([9, 9]))
+    clean = replace(clean, action_by_step=still, links=LinkCounts.of(chain), length=torch.tensor([9, 9]))
     contact = Contact(torch.tensor([2, -1]), torch.tensor([[True, False, False, False], [False] * 4]))
     action = still.clone()
     action[2, 0, 0] = action[3, 0, 1] = 1  # agent 0 at contact, agent 1 a step later; agent 2 never
@@ -112,3 +114,32 @@ def test_a_team_below_its_floor_retains_nothing() -> None:
     rows = [row(16), row(15, variant="control"), row(18, "noise")]
     assert "retained_fraction" not in measure_suites(rows)[0].over
     assert [suite.seed for suite in suites(rows)] == [0]
+
+
+def test_counts_of_links_are_the_same_in_both_forms() -> None:
+    g = torch.Generator().manual_seed(0)
+    dense = torch.randint(0, 3, (5, 4, 4), generator=g)
+    links = LinkCounts.of(dense)
+    assert torch.equal(links.dense(), dense)
+    assert torch.equal(links.total(), dense.sum(0))
+    assert torch.equal(links.used(), (dense > 0).sum((1, 2)))
+    at = (links.world, links.receiver, links.sender)
+    assert torch.equal(dense[at], links.count)
+    twice = LinkCounts.joined(5, 4, [links.place, links.place.flip(0)], [links.count, links.count.flip(0)])
+    assert torch.equal(twice.dense(), 2 * dense)
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_connectivity_of_a_large_graph_is_that_of_all_its_eigenvalues(
+    connected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = np.random.default_rng(0).random((60, 60)) < 0.06
+    either = np.triu(drawn, 1) | np.triu(drawn, 1).T
+    ring = np.arange(60)
+    either[ring, (ring + 1) % 60] = either[(ring + 1) % 60, ring] = True
+    if not connected:
+        either[:30, 30:] = either[30:, :30] = False
+    whole = graph.connectivity(either)
+    monkeypatch.setattr(graph, "MOST_DENSE", 10)
+    assert graph.connectivity(either) == pytest.approx(whole, abs=1e-9)
+    assert (whole > 0.01) == connected
