@@ -12,7 +12,7 @@ def test_lines_come_every_half_minute_and_at_the_end() -> None:
     lines.team("team-0", 0, 1_000_000)
     for step in range(1, 101):  # 1,000 s: 1,000 steps a second
         now[0] = 10.0 * step
-        lines.iteration({"env_steps": 10_000 * step, "success": 0.25})
+        lines.iteration("team-0", {"env_steps": 10_000 * step, "success": 0.25})
     assert said[0] == "team-0: 0 of 1,000,000 env steps"
     assert said[1] == (
         "team-0: 30,000 of 1,000,000 env steps (3%), 1.0k steps/s, about 16 min 10 s left for this team, success 0.25"
@@ -27,5 +27,5 @@ def test_the_rate_of_a_resumed_team_counts_what_it_does_now() -> None:
     lines = TrainingLines(said.append, lambda: now[0])
     lines.team("team-0", 900_000, 10_900_000)
     now[0] = 100.0
-    lines.iteration({"env_steps": 1_000_000, "success": None})
+    lines.iteration("team-0", {"env_steps": 1_000_000, "success": None})
     assert said[1].endswith("(9%), 1.0k steps/s, about 2 h 45 min left for this team")
