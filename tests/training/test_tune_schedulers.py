@@ -17,7 +17,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_running")]
 MEASURE = {"metric": "learners/default_policy/learning_rate", "mode": "max"}
 
 
-def tuned(folder: Path, scheduler: Any, rates: list[float], iterations: int, at_once: int, **more: Any) -> tune.ResultGrid:
+def tuned(
+    folder: Path, scheduler: Any, rates: list[float], iterations: int, at_once: int, **more: Any
+) -> tune.ResultGrid:
     """Train a trial per learning rate, in turns, for so many iterations at most."""
     config = CommPPOConfig().team(small("environment.max_steps=4", "training.env_steps=512"), "team", 0)
     config.lr = tune.grid_search(rates)
@@ -25,9 +27,7 @@ def tuned(folder: Path, scheduler: Any, rates: list[float], iterations: int, at_
         CommPPO,
         param_space=config,
         tune_config=tune.TuneConfig(scheduler=scheduler, max_concurrent_trials=at_once, **MEASURE),
-        run_config=tune.RunConfig(
-            stop={"training_iteration": iterations}, storage_path=str(folder), verbose=0, **more
-        ),
+        run_config=tune.RunConfig(stop={"training_iteration": iterations}, storage_path=str(folder), verbose=0, **more),
     ).fit()
     assert not found.errors
     return found
