@@ -29,7 +29,7 @@ from ray._private.node import Node
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
 from agentcomm.base.errors import RayError
-from agentcomm.training.ray_agents import without_agents
+from agentcomm.training.ray_agent import without_dashboard_agent
 
 RAY_VERSION = "2.60.0"  # that of pyproject.toml; env runners and sessions use parts that change between versions
 PREFIX = "agentcomm-ray-"
@@ -43,8 +43,8 @@ def ray_session(log: Path, runners: int = 0, teams: int = 0) -> Iterator[None]:
     """Start Ray for the duration of the block. A Ray that is already running is used and left running.
 
     Our own Ray listens on the loopback interface only, and asks for a random token that only its processes know.
-    It starts neither dashboard, autoscaler nor log monitor, and no agents (:mod:`agentcomm.training.ray_agents`): tasks
-    cannot have runtime environments. All files are in a temporary folder that is removed.
+    It starts no dashboard and no dashboard agent (:mod:`agentcomm.training.ray_agent`), autoscaler or log monitor. All
+    files are in a temporary folder that is removed.
 
     Args:
         log: File for Ray's own output, none of which reaches the screen.
@@ -87,7 +87,7 @@ def _start(folder: Path, cpus: int, log: Path) -> None:
             patch.object(ray._private.parameter, "RayParams", lean),
             patch.object(Node, "start_api_server", lambda self, **_: None),
             patch.object(services, "ConsolePopen", apart),
-            without_agents(),
+            without_dashboard_agent(),
         ):
             ray.init(
                 address="local",
