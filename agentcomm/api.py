@@ -49,6 +49,8 @@ def train(
     watcher: Watcher | None = None,
     trust: bool = False,
     progress: bool | None = None,
+    jobs: int = 1,
+    address: str | None = None,
 ) -> Run:
     """Train all teams of a config.
 
@@ -60,15 +62,19 @@ def train(
         watcher: Notified of each team and each iteration, in place of the progress bar.
         trust: Whether to import the modules and read the files that a run's config names, whoever made it.
         progress: Whether to show a progress bar; by default, in a terminal or a notebook.
+        jobs: Number of teams to train at the same time, each in a process of its own. Each process has
+            ``training.threads``, or else its share of the cores; numbers depend on threads alone.
+        address: Ray cluster on which to train them instead: ``"auto"``, or ``"host:port"``.
 
     Returns:
         The run, for :func:`evaluate` and :func:`report`.
 
     Raises:
         AgentcommError: If the config or the folder cannot be used.
-        agentcomm.training.trainer.Stopped: After Ctrl-C or SIGTERM, once a checkpoint is written.
+        agentcomm.training.trainer.Stopped: After Ctrl-C or SIGTERM, once a checkpoint of every team at work is written.
     """
     words = [overrides] if isinstance(overrides, str) else list(overrides)
+    check_jobs(jobs, address=address, what="teams are trained")
     checked = _config(config, words, trust).check()
     if not isinstance(root, str | os.PathLike):
         raise ConfigError(f"root is the path of a folder, not {shorten(root)}")
@@ -76,14 +82,15 @@ def train(
 
     check_used(checked, checked.attacks, checked.defenses, (checked.transport,))
     check_training(checked)
-    device_of(checked.training.device)
+    if address is None:  # nodes of a cluster have devices of their own
+        device_of(checked.training.device)
     kept = "what was trained up to the last checkpoint is kept; resume with --resume"
     with (
         writing(Path(root) / checked.name, kept),
         claim(checked, Path(root), resume, trust) as run,
         training_bar(False if watcher is not None and progress is None else progress) as bar,
     ):
-        train_run(run, watcher or bar)
+        train_run(run, watcher or bar, jobs, address)
     return run
 
 

@@ -35,8 +35,14 @@ def evaluator_for(
     return Processes(run, jobs, isolate, check)
 
 
-def check_jobs(jobs: Any, isolate: bool = False, address: Any = None) -> None:
-    """Check the options that choose how cells are evaluated.
+def check_jobs(jobs: Any, isolate: bool = False, address: Any = None, what: str = "cells run") -> None:
+    """Check the options that choose how cells are evaluated, or teams are trained.
+
+    Args:
+        jobs: Number of processes.
+        isolate: Whether each cell gets a process of its own.
+        address: Address of a Ray cluster, in place of processes.
+        what: What there are several of, and what happens to them, in an error.
 
     Raises:
         ConfigError: If the number of processes or the address is invalid, or both are given.
@@ -49,4 +55,5 @@ def check_jobs(jobs: Any, isolate: bool = False, address: Any = None) -> None:
     if address != "auto" and not (host and colon and port.isdigit()):
         raise ConfigError(f"address: must be auto, or HOST:PORT such as 10.0.0.1:6379 (got {shorten(address)})")
     if isolate or jobs > 1:
-        raise ConfigError("address: the Ray cluster decides how many cells run at once; leave out jobs and isolate")
+        out = "jobs and isolate" if what == "cells run" else "jobs"
+        raise ConfigError(f"address: the Ray cluster decides how many {what} at once; leave out {out}")

@@ -40,8 +40,8 @@ def grid(
     Args:
         file: A YAML file, nested dicts, or a validated config.
         root: Folder that contains the run folders; teams that the grid trains go to ``root/<grid>/``.
-        jobs: As for :func:`agentcomm.evaluate`.
-        address: As for :func:`agentcomm.evaluate`.
+        jobs: As for :func:`agentcomm.evaluate`, and for :func:`agentcomm.train` of the teams that the grid trains.
+        address: Likewise.
         resume: Whether to resume the training of teams.
         retry_failed: As for :func:`agentcomm.evaluate`.
         trust: As for :func:`agentcomm.evaluate`.
@@ -66,7 +66,8 @@ def grid(
         *(partial(_open, runs, path, config, trust) for path in config.runs),
         *(partial(_check_new, folder / one.name, resume) for one in to_train),
     )
-    runs += [_changed(api.train(one, (), folder, resume, trust=trust, progress=progress), config) for one in to_train]
+    train = partial(api.train, root=folder, resume=resume, trust=trust, progress=progress, jobs=jobs, address=address)
+    runs += [_changed(train(one), config) for one in to_train]
     evaluate = partial(
         api.evaluate,
         attacks=config.budgeted(),

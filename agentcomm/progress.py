@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -44,17 +44,31 @@ def _console(wanted: bool | None) -> Console | None:
 
 
 class TrainingBar:
-    """Shows training as a bar per team, with rate, episode length and success; a watcher of training."""
+    """Shows training as a bar per team, with rate, episode length and success, and one of all teams."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
-        self.task: Any = None
+        self._tasks: dict[str, Any] = {}
+        self._done: dict[str, int] = {}
+        self._all: Any = None
+
+    def begin(self, done: Mapping[str, int], total: int) -> None:
+        """Start a bar of all teams if there are several."""
+        self._done = dict(done)
+        if len(done) > 1:
+            self._all = self.progress.add_task(
+                f"{len(done)} teams", total=total * len(done), completed=sum(done.values()), note=""
+            )
 
     def team(self, name: str, done: int, total: int) -> None:
-        """Start a bar for one team."""
-        self.task = self.progress.add_task(visible(name), total=total, completed=done, note="")
+        """Start a bar for one team, or set it back."""
+        if name in self._tasks:
+            self.progress.reset(self._tasks[name], completed=done, note="")
+        else:
+            self._tasks[name] = self.progress.add_task(visible(name), total=total, completed=done, note="")
+        self._advance(name, done)
 
-    def iteration(self, row: dict[str, Any]) -> None:
+    def iteration(self, name: str, row: dict[str, Any]) -> None:
         """Advance it."""
         shown = []
         if "env_steps_per_second" in row:
@@ -63,7 +77,13 @@ class TrainingBar:
             shown.append(f"length {row['episode_length']:.1f}")
         if row.get("success") is not None:
             shown.append(f"success {row['success']:.2f}")
-        self.progress.update(self.task, completed=row["env_steps"], note=" ".join(shown))
+        self.progress.update(self._tasks[name], completed=row["env_steps"], note=" ".join(shown))
+        self._advance(name, row["env_steps"])
+
+    def _advance(self, name: str, done: int) -> None:
+        self._done[name] = done
+        if self._all is not None:
+            self.progress.update(self._all, completed=sum(self._done.values()))
 
 
 class TrainingLines:
@@ -76,28 +96,82 @@ class TrainingLines:
 
     def __init__(self, tell: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._tell, self._clock = tell, clock
-        self._name, self._first, self._total = "", 0, 0
-        self._began = self._told = 0.0
+        self._all = _Pace({}, 0, 0.0)
+        self._paces: dict[str, _Pace] = {}  # of the teams at work
+        self._told = 0.0
+
+    def begin(self, done: Mapping[str, int], total: int) -> None:
+        """Know what is to be trained."""
+        self._all = _Pace(dict(done), total, self._clock())
 
     def team(self, name: str, done: int, total: int) -> None:
         """Say that a team starts or is resumed."""
-        self._name, self._first, self._total = name, done, total
-        self._began = self._told = self._clock()
+        self._told = self._clock()
+        self._paces[name] = _Pace({name: done}, total, self._told)
+        self._all.advance(name, done)
         self._tell(f"{name}: {done:,} of {total:,} env steps")
 
-    def iteration(self, row: dict[str, Any]) -> None:
+    def iteration(self, name: str, row: dict[str, Any]) -> None:
         """Say how far it is, how fast, how long it will still take, and how it does."""
-        now, done = self._clock(), row["env_steps"]
-        if now - self._told < EVERY and done < self._total:
+        now, pace = self._clock(), self._paces[name]
+        for one in (pace, self._all):
+            one.advance(name, row["env_steps"])
+        if now - self._told < EVERY and pace.left:
             return
         self._told = now
-        rate = (done - self._first) / (now - self._began) if now > self._began else 0.0
-        said = [f"{self._name}: {done:,} of {self._total:,} env steps ({min(done / self._total, 1):.0%})"]
-        said += [f"{rate / 1000:.1f}k steps/s"] if rate else []
-        if rate and done < self._total:
-            said.append(f"about {_duration((self._total - done) / rate)} left for this team")
-        said += [f"success {row['success']:.2f}"] if row.get("success") is not None else []
+        said = self._together(now) if len(self._paces) > 1 and pace.left else self._alone(name, row, pace, now)
+        if not pace.left:
+            del self._paces[name]
+        if self._all.left > pace.left and (rest := self._all.remaining(now)):
+            said.append(f"about {rest} left for all")
         self._tell(", ".join(said))
+
+    def _alone(self, name: str, row: dict[str, Any], pace: _Pace, now: float) -> list[str]:
+        """Of one team."""
+        done = row["env_steps"]
+        said = [f"{name}: {done:,} of {pace.total:,} env steps ({min(done / pace.total, 1):.0%})"]
+        said += [f"{rate / 1000:.1f}k steps/s"] if (rate := pace.rate(now)) else []
+        if pace.left and (rest := pace.remaining(now)):
+            said.append(f"about {rest} left for this team")
+        return said + ([f"success {row['success']:.2f}"] if row.get("success") is not None else [])
+
+    def _together(self, now: float) -> list[str]:
+        """Of all teams at work."""
+        said = [f"{name} {sum(pace.done.values()) / pace.total:.0%}" for name, pace in sorted(self._paces.items())]
+        return said + ([f"{rate / 1000:.1f}k steps/s"] if (rate := self._all.rate(now)) else [])
+
+
+class _Pace:
+    """How fast teams are trained.
+
+    Args:
+        done: Env steps that each team has finished.
+        total: Those that each is to be trained for.
+        began: When training began, in seconds from any start.
+    """
+
+    def __init__(self, done: dict[str, int], total: int, began: float) -> None:
+        self.done, self.total, self._began = done, total, began
+        self._trained = 0
+
+    @property
+    def left(self) -> int:
+        """Env steps left to train."""
+        return sum(max(self.total - done, 0) for done in self.done.values())
+
+    def advance(self, name: str, done: int) -> None:
+        """Count what a team has trained since; less than before if it was set back."""
+        self._trained += max(done - self.done.get(name, done), 0)
+        self.done[name] = done
+
+    def rate(self, now: float) -> float:
+        """Env steps per second."""
+        return self._trained / (now - self._began) if now > self._began else 0.0
+
+    def remaining(self, now: float) -> str:
+        """How long the rest will take; empty if that is unknown."""
+        rate = self.rate(now)
+        return _duration(self.left / rate) if rate else ""
 
 
 class EpisodeLines:

@@ -158,7 +158,7 @@ def test_progress_is_shown_to_those_who_see_it(run: Run, monkeypatch: pytest.Mon
     with training_bar() as bar:
         assert bar is not None
         bar.team("team-0", 0, 100)
-        bar.iteration({"env_steps": 50, "env_steps_per_second": 1000.0, "success": 0.5})
+        bar.iteration("team-0", {"env_steps": 50, "env_steps_per_second": 1000.0, "success": 0.5})
     assert "success 0.50" in capfd.readouterr().err
 
 

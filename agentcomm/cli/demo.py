@@ -27,8 +27,9 @@ def demo(
 ) -> None:
     """Run a complete example: train, evaluate and report (about ten minutes)."""
     config = load(Path(str(files("agentcomm").joinpath("demo.yaml"))))
-    run = train_teams(config, root, resume, "agentcomm demo --resume")
-    rows = evaluate_cells(run.path, jobs=min(4, os.cpu_count() or 1))
+    cores = os.cpu_count() or 1
+    run = train_teams(config, root, resume, "agentcomm demo --resume", jobs=cores)
+    rows = evaluate_cells(run.path, jobs=min(4, cores))
     console.print(tables.cells(rows))
     console.print(tables.success(rows))
     page = api.report(run)

@@ -45,7 +45,7 @@ def grid(
     that the grid trains. Finished cells are never evaluated twice: repeat the command after an interruption, with
     --resume if it trains. Failed cells are recorded, and the grid goes on.
 
-    With --address, cells are tasks of a Ray cluster: `ray start --head` on one machine, and
+    With --address, teams and cells go to a Ray cluster: `ray start --head` on one machine, and
     `ray start --address=HOST:PORT` on the others.
     """  # noqa: D301 - typer keeps lines after \b
     from agentcomm.training.trainer import Stopped

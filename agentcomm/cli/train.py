@@ -52,11 +52,18 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option(help="Resume the run from its last checkpoints.")] = False,
     root: Root = Path("runs"),
+    jobs: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Teams to train at the same time, each in a process of its own.")
+    ] = 1,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Train on the Ray cluster there instead; auto finds a running one."),
+    ] = None,
     trust: Trust = False,
 ) -> None:
     """Train the teams of CONFIG, or in an environment, one per seed, and the same without messages as a control.
 
-    Ctrl-C or SIGTERM writes a checkpoint and stops; resume with --resume.
+    Ctrl-C or SIGTERM writes a checkpoint of every team at work and stops; resume with --resume.
     """
     words = list(overrides or ())
     if env is not None and config is not None and "=" in str(config) and not config.exists():
@@ -69,7 +76,7 @@ def train(
         chosen = planned(choice_of("environment", env), words)
     else:
         raise ConfigError("give a CONFIG, which `agentcomm init` writes, or an environment: --env NAME")
-    train_teams(chosen, root, resume, trust=trust)
+    train_teams(chosen, root, resume, trust=trust, jobs=jobs, address=address)
 
 
 def planned(environment: Choice, overrides: Sequence[str]) -> RunConfig:
@@ -86,16 +93,25 @@ def planned(environment: Choice, overrides: Sequence[str]) -> RunConfig:
     return parse(overridden(data, overrides), where)
 
 
-def train_teams(config: RunConfig, root: Path, resume: bool, again: str | None = None, trust: bool = False) -> Run:
+def train_teams(
+    config: RunConfig,
+    root: Path,
+    resume: bool,
+    again: str | None = None,
+    trust: bool = False,
+    jobs: int = 1,
+    address: str | None = None,
+) -> Run:
     """Train with a progress bar, or lines in a log; Ctrl-C ends the command, and says that ``again`` resumes it."""
     from agentcomm.training.trainer import Stopped
 
     lines = None if sys.stdout.isatty() and sys.stderr.isatty() else TrainingLines(say)
     try:
-        run = api.train(config, root=root, resume=resume, watcher=lines, trust=trust)
+        run = api.train(config, root=root, resume=resume, watcher=lines, trust=trust, jobs=jobs, address=address)
     except Stopped as stopped:
         where = shlex.quote(str(root / config.name / "config.yaml"))
-        command = again or f"agentcomm train {where} --resume"
+        options = (f" --jobs {jobs}" if jobs > 1 else "") + (f" --address {address}" if address else "")
+        command = again or f"agentcomm train {where} --resume{options}"
         say(f"Stopped; all progress is saved. Resume with:\n  {command}{_in(root)}")
         raise typer.Exit(128 + stopped.number) from None  # as shells report a signal
     for line in learned(run):

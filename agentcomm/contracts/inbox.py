@@ -103,8 +103,8 @@ class Inbox:
         receiver: [B, R] int64, the receivers; None for all N agents in order.
         cache: Keeps projections of ``spoken`` from one turn to the next.
         members: The members of a vote, if a defense lets the policy decide by one. None for none.
-        received: [R] int64, agents (world * N + agent) whose payloads arrived from other processes and were written into
-            ``spoken``. None if all agents decide in this process.
+        received: [R] int64, agents (world * N + agent) whose payloads arrived from other processes and were written
+            into ``spoken``. None if all agents decide in this process.
 
     The inboxes of a subset of receivers (see :meth:`rows`) form one world with all B * N agents.
     """

@@ -115,8 +115,7 @@ def save(algorithm: Any, team: Path, keep: int) -> Path:
     path = folder(team) / f"{PREFIX}{algorithm.iteration:06d}"
     with new_folder(path) as target:
         write(algorithm, target, team / PROGRESS)
-    for old in found(team)[:-keep]:
-        shutil.rmtree(old)
+    keep_newest(team, keep)
     return path
 
 
@@ -163,6 +162,18 @@ def restore(algorithm: Any, path: Path) -> Facts:
                 f" Delete it to resume from an older one, or start again with a smaller training.ppo.learning_rate"
             )
     return facts
+
+
+def left_in(team: Path) -> str:
+    """What is left of a team whose training failed, in a sentence."""
+    kept = latest(team)
+    return "There is no checkpoint yet." if kept is None else f"The last checkpoint is {kept}; resume from it."
+
+
+def keep_newest(team: Path, number: int) -> None:
+    """Remove all but the newest checkpoints of a team."""
+    for old in found(team)[:-number]:
+        shutil.rmtree(old)
 
 
 def restore_progress(path: Path, team: Path) -> dict[str, Any] | None:

@@ -8,7 +8,6 @@ submitted again. If a cell is lost three times by itself, it has failed.
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -21,16 +20,16 @@ import torch
 
 from agentcomm.base import errors
 from agentcomm.base.errors import AgentcommError, ConfigError, RayError, RunError, SeveralErrors
-from agentcomm.base.inputs import find_input, looking_in
+from agentcomm.base.inputs import looking_in
 from agentcomm.base.text import reason
 from agentcomm.evaluation.cells import Cell
 from agentcomm.evaluation.grid import Evaluator
-from agentcomm.evaluation.identity import Identities, differences
+from agentcomm.evaluation.identity import Identities
 from agentcomm.evaluation.schedule import Batch, Finished, Tell
 from agentcomm.evaluation.worker import CELLS
-from agentcomm.runs.choices import build
 from agentcomm.runs.folder import Run, open_run, team_name
 from agentcomm.training.ray_session import diverted  # first: it sets what Ray reads when it is imported
+from agentcomm.training.shipping import Files, check_node, pack, unpack
 
 import ray  # isort: skip
 from ray import exceptions  # isort: skip
@@ -44,9 +43,6 @@ LOST = (
 )
 LARGEST_TASK = 8  # cells, so that little is lost with a node
 MOST_LOST = 3
-FOLDER = "run"  # of the run's files on a node
-
-Files = dict[str, bytes]  # by path relative to the parent of the run's folder
 
 
 @dataclass
@@ -86,7 +82,7 @@ class Cluster(Evaluator):
             return
         todo = deque(_Task(part) for batch in batches for part in _parts(batch))
         running: dict[Any, _Task] = {}
-        with _joined(self.address, self.run.path / "ray.log"):
+        with joined(self.address, self.run.path / "ray.log"):
             files = {team: ray.put(self._files(cells)) for team, cells in _by_team(batches).items()}
             try:
                 while todo or running:
@@ -117,11 +113,7 @@ class Cluster(Evaluator):
             name, text = answer["error"]
             raise getattr(errors, name, RunError)(f"on node {answer['node']}: {text}")
         for cell, identity in zip(task.cells, answer["identities"], strict=True):
-            if different := differences(identity, self._identities.of(cell)):
-                raise RayError(
-                    f"node {answer['node']} has other code or files than this machine ({different}); install the same"
-                    " versions on all nodes, and put input files beside the run or at the same path everywhere"
-                )
+            check_node(answer["node"], identity, self._identities.of(cell))
         return list(zip(task.cells, answer["rows"], strict=True))
 
     def _again(self, task: _Task, error: Exception, todo: deque[_Task]) -> list[tuple[Cell, dict[str, Any]]]:
@@ -139,23 +131,8 @@ class Cluster(Evaluator):
     def _files(self, cells: Sequence[Cell]) -> Files:
         """What tasks need of a team: the run's config, the policy, and input files beside the run."""
         team = Path("teams", team_name(cells[0].variant, cells[0].seed), "policy")
-        found = {Path("config.yaml"): self.run.path / "config.yaml", team: self.run.path / team}
-        choices = {
-            (axis, choice.model_dump_json()): (axis, choice)
-            for cell in cells
-            for axis, choice in self._identities.choices(cell)
-        }
-        for axis, choice in choices.values():
-            paths = [Path(path) for path in build(axis, choice).inputs()]
-            found |= {path: find_input(path) for path in paths if not path.is_absolute()}
-        return {os.path.normpath(Path(FOLDER, name)): data for to, at in found.items() for name, data in _read(to, at)}
-
-
-def _read(to: Path, at: Path) -> Iterator[tuple[Path, bytes]]:
-    """The files at a path, with the names that they get on a node."""
-    for file in sorted(at.rglob("*")) if at.is_dir() else [at]:
-        if file.is_file():
-            yield to / file.relative_to(at) if file != at else to, file.read_bytes()
+        choices = (pair for cell in cells for pair in self._identities.choices(cell))
+        return pack(self.run, choices, {team: self.run.path / team})
 
 
 def _by_team(batches: Sequence[Batch]) -> dict[Any, list[Cell]]:
@@ -172,7 +149,7 @@ def _parts(batch: Batch) -> list[Batch]:
 
 
 @contextmanager
-def _joined(address: str, log: Path) -> Iterator[None]:
+def joined(address: str, log: Path) -> Iterator[None]:
     """Join a Ray cluster during the block; a Ray that is already running in this process is used and left running.
 
     Raises:
@@ -211,12 +188,9 @@ def _evaluate(files: Files, cells: list[dict[str, Any]]) -> dict[str, Any]:
     torch.set_num_threads(1)
     node = ray.util.get_node_ip_address()
     with tempfile.TemporaryDirectory(prefix="agentcomm-") as folder:
-        for name, content in files.items():
-            path = Path(folder, "runs", name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+        at = unpack(files, Path(folder))
         try:
-            run = open_run(Path(folder, "runs", FOLDER), trust=True)  # the command that asks has the user's consent
+            run = open_run(at, trust=True)  # the command that asks has the user's consent
             with looking_in(run.places()):
                 return _rows(run, CELLS.validate_python(cells)) | {"node": node}
         except AgentcommError as error:

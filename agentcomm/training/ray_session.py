@@ -29,6 +29,7 @@ from ray._private.node import Node
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
 from agentcomm.base.errors import RayError
+from agentcomm.training.ray_agent import without_dashboard_agent
 
 RAY_VERSION = "2.60.0"  # that of pyproject.toml; env runners and sessions use parts that change between versions
 PREFIX = "agentcomm-ray-"
@@ -38,16 +39,17 @@ TAIL = 10_000  # bytes of each of Ray's logs that are kept after an error
 
 
 @contextmanager
-def ray_session(log: Path, runners: int = 0) -> Iterator[None]:
+def ray_session(log: Path, runners: int = 0, teams: int = 0) -> Iterator[None]:
     """Start Ray for the duration of the block. A Ray that is already running is used and left running.
 
     Our own Ray listens on the loopback interface only, and asks for a random token that only its processes know.
-    It starts neither dashboard, autoscaler nor log monitor. The two agents of Ray's raylet (metrics, runtime
-    environments) remain: the raylet does not start without them. All files are in a temporary folder that is removed.
+    It starts no dashboard and no dashboard agent (:mod:`agentcomm.training.ray_agent`), autoscaler or log monitor. All
+    files are in a temporary folder that is removed.
 
     Args:
         log: File for Ray's own output, none of which reaches the screen.
-        runners: Number of remote env runners.
+        runners: Number of remote env runners of each team.
+        teams: Number of teams that are trained at the same time, in processes of their own; 0 for one in this process.
 
     Raises:
         RayError: If Ray does not start, as on an overloaded machine; if the installed version is another one; or if
@@ -59,13 +61,13 @@ def ray_session(log: Path, runners: int = 0) -> Iterator[None]:
             f" install it with: pip install 'ray[rllib]=={RAY_VERSION}'"
         )
     if ray.is_initialized():
-        _check_joined(runners)
+        _check_joined(runners, teams)
         yield
         return
     with diverted(log), _folder() as folder, _environment():
         before = signal.getsignal(signal.SIGTERM)
         try:
-            _start(folder, runners, log)
+            _start(folder, (runners + 1) * max(teams, 1), log)
             _handle_sigterm(before)
             yield
         except BaseException:
@@ -76,7 +78,7 @@ def ray_session(log: Path, runners: int = 0) -> Iterator[None]:
             _handle_sigterm(before)
 
 
-def _start(folder: Path, runners: int, log: Path) -> None:
+def _start(folder: Path, cpus: int, log: Path) -> None:
     # Ray has no arguments for these. A signal to our process group, as from `timeout`, must not end Ray before us.
     lean = partial(ray._private.parameter.RayParams, no_monitor=True, include_log_monitor=False)
     apart = partial(services.ConsolePopen, process_group=0 if sys.platform == "linux" else None)
@@ -85,10 +87,11 @@ def _start(folder: Path, runners: int, log: Path) -> None:
             patch.object(ray._private.parameter, "RayParams", lean),
             patch.object(Node, "start_api_server", lambda self, **_: None),
             patch.object(services, "ConsolePopen", apart),
+            without_dashboard_agent(),
         ):
             ray.init(
                 address="local",
-                num_cpus=runners + 1,
+                num_cpus=cpus,
                 num_gpus=0,
                 include_dashboard=False,
                 log_to_driver=False,
@@ -104,13 +107,14 @@ def _start(folder: Path, runners: int, log: Path) -> None:
         ) from error
 
 
-def _check_joined(runners: int) -> None:
-    """Runners that find no CPU would be waited for without end."""
-    found = ray.cluster_resources().get("CPU", 0)
-    if found < runners:
+def _check_joined(runners: int, teams: int) -> None:
+    """Runners that find no CPU would be waited for without end; of teams in processes, one at a time must find some."""
+    needed, found = runners + bool(teams), ray.cluster_resources().get("CPU", 0)
+    if found < needed:
+        fitting = max(int(found) - bool(teams), 0)
         raise RayError(
-            f"the Ray that is already running has {found:g} CPUs, but training.runners={runners} needs {runners};"
-            f" set training.runners={int(found)}, start Ray with more CPUs, or call ray.shutdown() first"
+            f"the Ray that is already running has {found:g} CPUs, but training.runners={runners} needs {needed};"
+            f" set training.runners={fitting}, start Ray with more CPUs, or call ray.shutdown() first"
         )
 
 
@@ -161,10 +165,17 @@ def _folder() -> Iterator[Path]:
             f"Ray needs a writable temporary folder with a path of at most {LONGEST_FOLDER} bytes for its sockets, but"
             f" there are only {', '.join(map(str, dict.fromkeys(candidates)))}; set RAY_TMPDIR to a short one"
         )
-    for left in fitting[0].glob(f"{PREFIX}*"):
+    with scratch(fitting[0], PREFIX) as folder:
+        yield folder
+
+
+@contextmanager
+def scratch(base: Path, prefix: str) -> Iterator[Path]:
+    """A new temporary folder that is removed in the end. Those that killed processes left are removed first."""
+    for left in base.glob(f"{prefix}*"):
         _remove_if_left(left)
     with ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=fitting[0]))
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=base))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         stack.enter_context(FileLock(folder / ".lock"))
         yield folder

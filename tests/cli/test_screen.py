@@ -48,7 +48,7 @@ def test_the_bar_shows_what_a_row_has(row: dict[str, Any], note: str) -> None:
     with training_bar(True) as bar:
         assert bar is not None
         bar.team("team-0", 0, 100)
-        bar.iteration(row)
+        bar.iteration("team-0", row)
         (task,) = bar.progress.tasks
         assert (task.completed, task.fields["note"]) == (10, note)
 

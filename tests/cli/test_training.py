@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 import yaml
@@ -192,3 +193,26 @@ def test_a_stopped_and_a_killed_run_resume_from_their_last_checkpoint(tmp_path: 
     found, expected = load_file(team / "policy" / "policy.safetensors"), plain.policy.state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_teams_side_by_side_stop_and_leave_nothing_behind(tmp_path: Path) -> None:
+    data = small_data("training.env_steps=128000", "training.checkpoint_every=1000", control=False, seeds=[0, 1])
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
+    teams = tmp_path / "runs" / "small" / "teams"
+    command = ("train", "config.yaml", "--jobs", "2")
+    process = start(*command, cwd=tmp_path, progress=teams / "team-1" / "progress.jsonl", iterations=2)
+    started = psutil.Process(process.pid).children(recursive=True)
+    (session,) = {w.partition("=")[2] for p in started for w in p.cmdline() if w.startswith("--session_dir=")}
+    os.killpg(process.pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM, (out, err)
+    assert "agentcomm train runs/small/config.yaml --resume --jobs 2" in out
+    assert err == ""
+    trained = [team for team in teams.iterdir() if (team / "progress.jsonl").exists()]
+    assert teams / "team-1" in trained
+    for team in trained:
+        done = len(rows(team / "progress.jsonl"))
+        assert [path.name for path in (team / "checkpoints").iterdir()] == [f"iteration-{done:06d}"]
+    assert not Path(session).parent.exists()
+    _, left = psutil.wait_procs(started, timeout=60)
+    assert not left

@@ -33,7 +33,7 @@ ELSEWHERE = {
     "training/cluster.py": "evaluation on a cluster",
     "training/env_runner.py": "finished fragments, which go to the learner's process",
     "training/learner.py": "statistics and the state of an update",
-    "training/trainer.py": "a line of progress per iteration",
+    "training/team.py": "a line of progress per iteration",
 }
 # Places that copy a number per step or per minibatch, or are of a hot class, with the reason.
 ALLOWED = {

@@ -87,7 +87,8 @@ def test_our_ray_is_closed_and_leaves_nothing(tmp_path: Path, monkeypatch: pytes
         started = psutil.Process().children(recursive=True)
         names = " ".join(" ".join(process.cmdline()) for process in started)
         assert "gcs_server" in names
-        assert not any(name in names for name in ("dashboard.py", "monitor.py"))
+        assert len([p for p in started if p.cmdline()[-1].startswith("import os, time; parent")]) == 1
+        assert not any(name in names for name in ("dashboard.py", "monitor.py", "dashboard/agent.py", "DashboardAgent"))
         listening = [c for p in [psutil.Process(), *started] for c in p.net_connections("inet") if c.status == "LISTEN"]
         assert listening
         assert {c.laddr.ip.removeprefix("::ffff:") for c in listening} == {"127.0.0.1"}

@@ -7,7 +7,8 @@ import os
 import signal
 from pathlib import Path
 
-from agentcomm.training.trainer import _history, stop_on_signal
+from agentcomm.training.stopping import stop_on_signal
+from agentcomm.training.team import _history
 
 
 def test_details_cover_all_processes_that_trained_a_team(tmp_path: Path) -> None:
