@@ -65,6 +65,7 @@ wheel: setup
 bench: setup
 	$(BIN)/python -m benchmarks.throughput
 	$(BIN)/python -m benchmarks.worlds
+	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.closed
 	$(BIN)/python -m benchmarks.overhead
