@@ -25,7 +25,7 @@ from agentcomm.runs.assembly import environment_of
 from agentcomm.runs.config import Variant
 from agentcomm.runs.folder import Run, team_name
 from agentcomm.runs.rows import ProgressRow
-from agentcomm.training import checkpoint
+from agentcomm.training import checkpoint, loggers
 from agentcomm.training.ray_session import ray_session
 from agentcomm.training.resume import unfinished
 
@@ -100,10 +100,12 @@ def train(run: Run, watcher: Watcher | None = None) -> None:
             the code of a plug-in raises.
         RunError: If a team cannot be trained as long as the config says.
         CheckpointError: If the last checkpoint of a team is damaged.
+        PluginError: If a logger cannot be imported.
     """
     watcher = watcher or Silent()
     with run.lock(), stop_on_signal() as stopping:
         todo = unfinished(run)
+        loggers.check(run.config.training.loggers if todo else ())
         run.write_config()
         log = event_log(run.events)
         log.info("training_started", teams=[team_name(*t) for t in todo])
@@ -133,6 +135,7 @@ def _train_team(run: Run, variant: Variant, seed: int, watcher: Watcher, stoppin
     if training.threads:
         torch.set_num_threads(training.threads)
     algorithm = CommPPOConfig().team(config, variant, seed).build_algo()
+    logs = loggers.Loggers(run, variant, seed)
     try:
         done, seconds = _resume(algorithm, folder, log)
         watcher.team(name, done, training.env_steps)
@@ -151,6 +154,7 @@ def _train_team(run: Run, variant: Variant, seed: int, watcher: Watcher, stoppin
             for key, value in row.items():
                 if key not in ("graph_entropy_rows", "threads"):
                     writer.add_scalar(key, value, done)
+            logs.write(row)
             watcher.iteration(row)
             last = done >= training.env_steps
             number = stopping()  # asked once: a signal that comes later must not stop what was not saved
@@ -169,6 +173,7 @@ def _train_team(run: Run, variant: Variant, seed: int, watcher: Watcher, stoppin
         log.info("trained", **details)
     finally:
         algorithm.stop()
+        logs.close()
 
 
 @contextmanager
