@@ -67,6 +67,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.throughput
 	$(BIN)/python -m benchmarks.update
 	$(BIN)/python -m benchmarks.worlds
+	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.closed
 	$(BIN)/python -m benchmarks.overhead

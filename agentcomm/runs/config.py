@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from agentcomm.base import inputs
+from agentcomm.base import inputs, loggers
 from agentcomm.base.documents import read_yaml
 from agentcomm.base.errors import ConfigError, did_you_mean, together
 from agentcomm.base.explain import explain
@@ -72,6 +72,9 @@ class TrainingConfig(Strict):
     )
     checkpoint_every: int = Field(10, ge=1, description="iterations between checkpoints")
     keep_checkpoints: int = Field(2, ge=1, description="checkpoints to keep")
+    loggers: tuple[str, ...] = Field(
+        (), description="where progress goes besides progress.jsonl and TensorBoard: csv, wandb, mlflow"
+    )
     threads: int | None = Field(None, ge=1, description="torch threads of the learner; none for torch's default")
     device: str = Field(
         "cpu",
@@ -84,6 +87,14 @@ class TrainingConfig(Strict):
     def _in_order(cls, schedule: tuple[Phase, ...]) -> tuple[Phase, ...]:
         check_order(schedule)
         return schedule
+
+    @field_validator("loggers")
+    @classmethod
+    def _are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in loggers.names():
+                raise ValueError(did_you_mean(name, loggers.names()))
+        return tuple(dict.fromkeys(names))
 
     @field_validator("device")
     @classmethod

@@ -25,7 +25,7 @@ from agentcomm.runs.settle import changed_paths, located, settled
 
 # Fields that may change when a run is resumed: what has been trained stays what it is.
 CHANGES = {"seeds", "control", "evaluation", "plugin_folders"}
-TRAINING_CHANGES = {"env_steps", "threads", "checkpoint_every", "keep_checkpoints"}
+TRAINING_CHANGES = {"env_steps", "threads", "checkpoint_every", "keep_checkpoints", "loggers"}
 MOST_LISTED = 10  # runs named in an error
 
 

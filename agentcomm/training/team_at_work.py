@@ -15,7 +15,7 @@ from agentcomm.training.placement import Placement
 from agentcomm.training.shipping import Files, read_folder
 from agentcomm.training.team import export
 from agentcomm.training.team_process import Answer, TeamProcess
-from agentcomm.training.watching import Board, Watcher
+from agentcomm.training.watching import Records, Watcher
 
 import ray  # isort: skip
 from ray.util.placement_group import remove_placement_group  # isort: skip
@@ -68,7 +68,7 @@ class TeamAtWork:
         self.log = log.bind(team=self.name)
         self.done, self.lost, self.begun, self.closing = 0, 0, False, False
         self._process: Process | None = None
-        self._board: Board | None = None
+        self._records: Records | None = None
 
     def start(self, process: Process, files: Any) -> Any:
         """Let a process go on from the last checkpoint; returns a reference to its first answer.
@@ -123,9 +123,9 @@ class TeamAtWork:
     def release(self) -> Process:
         """Have no process any longer; returns it."""
         assert self._process is not None, "the team has a process"
-        if self._board is not None:
-            self._board.close()
-        process, self._process, self._board, self.begun = self._process, None, None, False
+        if self._records is not None:
+            self._records.close()
+        process, self._process, self._records, self.begun = self._process, None, None, False
         return process
 
     def kill(self) -> None:
@@ -134,13 +134,13 @@ class TeamAtWork:
 
     def _record_begin(self, watcher: Watcher) -> None:
         if not self.begun:
-            self.begun, self._board = True, Board(self.folder, self.done)
+            self.begun, self._records = True, Records(self._run, self._team, self.done)
             watcher.team(self.name, self.done, self._run.config.training.env_steps)
 
     def _record_row(self, row: dict[str, Any], watcher: Watcher) -> None:
         append_line(self.folder / checkpoint.PROGRESS, row)
-        assert self._board is not None, "the team has begun"
-        self._board.draw(row)
+        assert self._records is not None, "the team has begun"
+        self._records.add(row)
         watcher.iteration(self.name, row)
 
     def _record_checkpoint(self, name: str, files: Files) -> None:

@@ -12,7 +12,7 @@ from agentcomm.base.errors import HookError, NumberError
 from agentcomm.base.log import event_log
 from agentcomm.runs.config import Variant
 from agentcomm.runs.folder import Run, team_name
-from agentcomm.training import checkpoint
+from agentcomm.training import checkpoint, loggers
 from agentcomm.training.placement import Placement
 from agentcomm.training.ray_session import ray_session
 from agentcomm.training.resume import unfinished
@@ -20,7 +20,7 @@ from agentcomm.training.side_by_side import SideBySide
 from agentcomm.training.stopping import Stopped as Stopped
 from agentcomm.training.stopping import stop_on_signal
 from agentcomm.training.team import TeamTraining, export
-from agentcomm.training.watching import Board, Silent
+from agentcomm.training.watching import Records, Silent
 from agentcomm.training.watching import Watcher as Watcher
 
 Team = tuple[Variant, int]
@@ -41,10 +41,12 @@ def train(run: Run, watcher: Watcher | None = None, jobs: int = 1, address: str 
             back, or the code of a plug-in raises.
         RunError: If a team cannot be trained as long as the config says.
         CheckpointError: If the last checkpoint of a team is damaged.
+        PluginError: If a logger cannot be imported.
     """
     watcher = watcher or Silent()
     with run.lock(), stop_on_signal() as stopping:
         todo = unfinished(run)
+        loggers.check(run.config.training.loggers if todo else ())
         run.write_config()
         log = event_log(run.events)
         log.info("training_started", teams=[team_name(*t) for t in todo])
@@ -75,14 +77,17 @@ def _train(
 def _train_team(run: Run, variant: Variant, seed: int, watcher: Watcher, stopping: Callable[[], int], log: Any) -> None:
     """Train one team in this process."""
     folder = run.team(variant, seed)
-    with closing(TeamTraining(run, variant, seed, folder, log)) as team, closing(Board(folder, team.done)) as board:
+    with (
+        closing(TeamTraining(run, variant, seed, folder, log)) as team,
+        closing(Records(run, (variant, seed), team.done)) as records,
+    ):
         watcher.team(team.name, team.done, team.total)
         while not team.finished:
             try:
                 row = team.iterate()
             except (NumberError, HookError) as error:
                 raise type(error)(f"{error}\n{checkpoint.left_in(folder)}") from error
-            board.draw(row)
+            records.add(row)
             watcher.iteration(team.name, row)
             number = stopping()  # asked once: a signal that comes later must not stop what was not saved
             if team.is_due or number:

@@ -1,12 +1,15 @@
-"""Who observes training: a watcher, such as a progress bar, and TensorBoard."""
+"""Who observes training: a watcher, such as a progress bar, and records of it: TensorBoard and loggers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 from tensorboardX import SummaryWriter
+
+from agentcomm.runs.config import Variant
+from agentcomm.runs.folder import Run
+from agentcomm.training.loggers import Loggers
 
 Row = dict[str, Any]
 NOT_DRAWN = ("graph_entropy_rows", "threads")  # of a row of progress
@@ -38,23 +41,27 @@ class Silent:
         """Ignore."""
 
 
-class Board:
-    """TensorBoard files of a team.
+class Records:
+    """TensorBoard files of a team, and the loggers that the run names.
 
     Args:
-        team: The team's folder.
+        run: The run.
+        team: Variant and training seed.
         done: Env steps finished; what was drawn of later ones is removed.
     """
 
-    def __init__(self, team: Path, done: int) -> None:
-        self._writer = SummaryWriter(str(team / "tensorboard"), purge_step=done or None)
+    def __init__(self, run: Run, team: tuple[Variant, int], done: int) -> None:
+        self._writer = SummaryWriter(str(run.team(*team) / "tensorboard"), purge_step=done or None)
+        self._loggers = Loggers(run, *team)
 
-    def draw(self, row: Row) -> None:
-        """Draw a row of progress."""
+    def add(self, row: Row) -> None:
+        """Draw and log a row that is in the team's progress already."""
         for key, value in row.items():
             if key not in NOT_DRAWN:
                 self._writer.add_scalar(key, value, row["env_steps"])
+        self._loggers.write(row)
 
     def close(self) -> None:
         """Write what is left."""
         self._writer.close()
+        self._loggers.close()
