@@ -108,6 +108,7 @@ class TrainingLines:
         """Say that a team starts or is resumed."""
         self._told = self._clock()
         self._paces[name] = _Pace({name: done}, total, self._told)
+        self._all.start(self._told)
         self._all.advance(name, done)
         self._tell(f"{name}: {done:,} of {total:,} env steps")
 
@@ -158,6 +159,11 @@ class _Pace:
     def left(self) -> int:
         """Env steps left to train."""
         return sum(max(self.total - done, 0) for done in self.done.values())
+
+    def start(self, now: float) -> None:
+        """Begin now if nothing has been trained: that processes start says nothing of the rate."""
+        if not self._trained:
+            self._began = now
 
     def advance(self, name: str, done: int) -> None:
         """Count what a team has trained since; less than before if it was set back."""

@@ -51,15 +51,16 @@ def test_teams_side_by_side_share_a_line_with_an_estimate_for_all() -> None:
     now = [0.0]
     lines = TrainingLines(said.append, lambda: now[0])
     lines.begin({"team-0": 0, "team-1": 50_000, "team-2": 0}, 100_000)
+    now[0] = 600.0  # processes start
     lines.team("team-0", 0, 100_000)
     lines.team("team-1", 50_000, 100_000)
     for step in range(1, 6):  # 1,000 steps a second of both together
-        now[0] = 20.0 * step
+        now[0] = 600.0 + 20.0 * step
         lines.iteration("team-0", {"env_steps": 10_000 * step})
         lines.iteration("team-1", {"env_steps": 50_000 + 10_000 * step, "success": 0.5})
     assert said[2] == "team-0 20%, team-1 60%, 0.8k steps/s, about 4 min 53 s left for all"
     assert said[-1].startswith("team-1: 100,000 of 100,000 env steps (100%), 0.5k steps/s, success 0.50, about")
     lines.team("team-0", 0, 100_000)  # its process was lost, and it had no checkpoint
-    now[0] = 140.0
+    now[0] = 740.0
     lines.iteration("team-0", {"env_steps": 10_000})
     assert "about 4 min" in said[-1], "what is trained again counts as work, not as progress"
