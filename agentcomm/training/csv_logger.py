@@ -27,10 +27,8 @@ class CSVLogger(Logger):
         self._rows.append(row)
         if added := [name for name in row if name not in self._columns]:
             self._columns += added
-            lines: list[list[object]] = [
-                [*self._columns],
-                *([one.get(name, "") for name in self._columns] for one in self._rows),
-            ]
+            lines: list[Sequence[object]] = [self._columns]
+            lines += [[one.get(name, "") for name in self._columns] for one in self._rows]
             write_text(self._path, _text(lines))
             return
         line = _text([[row.get(name, "") for name in self._columns]]).encode()
