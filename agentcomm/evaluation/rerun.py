@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -23,6 +24,7 @@ from agentcomm.runs.folder import Run
 NOT_COMPARED = {"seconds", "time", "provenance", "identity", "replaces", "stale", "versions"}
 MOST_LISTED = 5
 MISSING = "missing"
+CLOSE = 1e-6  # relative difference: processors with other vector units add the same numbers in another order
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,12 @@ class Difference:
     recorded: Any
     now: Any
 
+    @property
+    def slight(self) -> bool:
+        """Whether two floats differ in their last digits only, as on another kind of processor."""
+        floats = isinstance(self.recorded, float) and isinstance(self.now, float)
+        return floats and math.isclose(self.recorded, self.now, rel_tol=CLOSE)
+
 
 @dataclass(frozen=True)
 class Rerun:
@@ -53,6 +61,11 @@ class Rerun:
     id: str
     compared: int
     differences: tuple[Difference, ...]
+
+    @property
+    def close(self) -> bool:
+        """Whether nothing differs but the last digits of floats."""
+        return all(one.slight for one in self.differences)
 
 
 def select(
