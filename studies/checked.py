@@ -1,16 +1,20 @@
 """Runs samples of published cells again whose code has changed since they were evaluated: are their numbers the same?
 
-python studies/checked.py --sample 20    writes studies/runs/NAME/checked.json of each run with such cells
+python studies/checked.py --sample 20             writes studies/runs/NAME/checked.json of each run with such cells
+python studies/checked.py --against ../checkout   on another kind of processor than that of the cells
 
 The file has the identity under which each cell of the sample was run again, all recorded numbers equal but for the last
-digits of floats, which depend on the kind of processor.
+digits of floats, which depend on the kind of processor: it may add in another order. Now and then a last digit changes
+a sampled action, too. With ``--against``, a checkout of code that is known to give the recorded numbers, with an
+environment in its ``.venv``, runs a cell that differs as well: it has to get the numbers of the present code.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from cells import RUNS
@@ -20,21 +24,33 @@ from agentcomm.base.errors import AgentcommError
 from agentcomm.base.files import write_text
 from agentcomm.evaluation import stored
 from agentcomm.evaluation.identity import Identities, cell_of, differences
+from agentcomm.evaluation.rerun import Rerun
 from agentcomm.runs.folder import open_run
 
 NAME = "checked.json"
 
 
-def check(folder: Path, sample: int, seed: int = 0) -> int:
+# Run by the other checkout: prints what differs from the recorded numbers of a cell.
+AGAIN = """
+import json, sys
+from agentcomm import api
+from agentcomm.runs.folder import open_run
+(one,) = api.rerun(open_run(sys.argv[1], trust=True), sys.argv[2], changed=True, progress=False)
+print(json.dumps([[d.field, d.recorded, d.now] for d in one.differences]))
+"""
+
+
+def check(folder: Path, sample: int, seed: int = 0, against: Path | None = None) -> int:
     """Run cells of a run again if any of its cells is of other code; returns how many.
 
     Args:
         folder: The published run.
         sample: Number of cells, chosen at random.
         seed: Seed of that choice.
+        against: A checkout of code that gives the recorded numbers; None for none.
 
     Raises:
-        AgentcommError: If a number differs.
+        AgentcommError: If a number differs, and differs from what the other checkout gives.
     """
     run = open_run(folder, trust=True)
     identities, rows = Identities(run), stored.current(stored.read(run))
@@ -42,25 +58,47 @@ def check(folder: Path, sample: int, seed: int = 0) -> int:
         (folder / NAME).unlink(missing_ok=True)
         return 0
     found = api.rerun(run, sample=min(sample, len(rows)), seed=seed, changed=True, progress=False)
-    # versions name code, as hashes do; what counts are the numbers that it gives
-    numbers = {
-        one.id: [d for d in one.differences if not d.field.endswith(".version") and not d.slight] for one in found
-    }
-    if different := [name for name, differences in numbers.items() if differences]:
+    different = [
+        one.id
+        for one in found
+        if not _same(one) and (against is None or _told(one) != _elsewhere(against, folder, one.id))
+    ]
+    if different:
         raise AgentcommError(f"{folder.name}: {len(different)} of {len(found)} cells differ, such as {different[0]}")
     now = {one.id: identities.of(cell_of(rows[one.id])) for one in found}
     write_text(folder / NAME, json.dumps(now, indent=1, sort_keys=True) + "\n")
     return len(found)
 
 
+def _same(one: Rerun) -> bool:
+    """Whether nothing but last digits differs. Versions name code, as hashes do; what counts are its numbers."""
+    return all(difference.slight or difference.field.endswith(".version") for difference in one.differences)
+
+
+def _told(one: Rerun) -> list[list[Any]]:
+    """What differs but versions, as the other checkout tells it."""
+    return [[d.field, d.recorded, d.now] for d in one.differences if not d.field.endswith(".version")]
+
+
+def _elsewhere(checkout: Path, folder: Path, cell: str) -> list[list[Any]]:
+    """What another checkout finds to differ of a cell, but for versions."""
+    run = checkout / "studies/runs" / folder.name
+    command = [str(checkout / ".venv/bin/python"), "-c", AGAIN, str(run), cell]
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True)
+    if done.returncode:
+        raise AgentcommError(f"{checkout}: {done.stderr.strip()[-500:]}")
+    return [found for found in json.loads(done.stdout.splitlines()[-1]) if not found[0].endswith(".version")]
+
+
 def main(
     names: Annotated[list[str] | None, typer.Argument(help="published runs; all by default")] = None,
     sample: Annotated[int, typer.Option(help="cells per run")] = 20,
+    against: Annotated[Path | None, typer.Option(help="checkout of code that gives the recorded numbers")] = None,
 ) -> None:
     """Check published runs."""
     for folder in sorted(path.parent for path in RUNS.glob("*/cells.jsonl") if not names or path.parent.name in names):
         if (folder / "config.yaml").exists():
-            count = check(folder, sample)
+            count = check(folder, sample, against=against)
             typer.echo(f"{folder.name}: " + (f"{count} cells run again, all equal" if count else "of the present code"))
 
 
