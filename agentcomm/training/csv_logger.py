@@ -27,8 +27,8 @@ class CSVLogger(Logger):
         self._rows.append(row)
         if added := [name for name in row if name not in self._columns]:
             self._columns += added
-            lines = [self._columns, *([one.get(name, "") for name in self._columns] for one in self._rows)]
-            write_text(self._path, _text(lines))
+            cells = [[one.get(name, "") for name in self._columns] for one in self._rows]
+            write_text(self._path, _text([self._columns, *cells]))
             return
         line = _text([[row.get(name, "") for name in self._columns]]).encode()
         with writing(self._path, "its earlier lines are kept"):
