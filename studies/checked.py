@@ -3,7 +3,7 @@
 python studies/checked.py --sample 20             writes studies/runs/NAME/checked.json of each run with such cells
 python studies/checked.py --against ../checkout   on another kind of processor than that of the cells
 
-The file has the identity under which each cell of the sample was run again, all recorded numbers equal but for the last
+The file has the identity under which each cell of the samples was run again, all recorded numbers equal but for the last
 digits of floats, which depend on the kind of processor: it may add in another order. Now and then a last digit changes
 a sampled action, too. With ``--against``, a checkout of code that is known to give the recorded numbers, with an
 environment in its ``.venv``, runs a cell that differs as well: it has to get the numbers of the present code.
@@ -65,9 +65,16 @@ def check(folder: Path, sample: int, seed: int = 0, against: Path | None = None)
     ]
     if different:
         raise AgentcommError(f"{folder.name}: {len(different)} of {len(found)} cells differ, such as {different[0]}")
-    now = {one.id: identities.of(cell_of(rows[one.id])) for one in found}
+    now = _before(folder, identities, rows) | {one.id: identities.of(cell_of(rows[one.id])) for one in found}
     write_text(folder / NAME, json.dumps(now, indent=1, sort_keys=True) + "\n")
     return len(found)
+
+
+def _before(folder: Path, identities: Identities, rows: dict[str, Any]) -> dict[str, Any]:
+    """The cells that were run again before, with the present code."""
+    path = folder / NAME
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return {cell: of for cell, of in found.items() if cell in rows and of == identities.of(cell_of(rows[cell]))}
 
 
 def _same(one: Rerun) -> bool:
@@ -94,11 +101,12 @@ def main(
     names: Annotated[list[str] | None, typer.Argument(help="published runs; all by default")] = None,
     sample: Annotated[int, typer.Option(help="cells per run")] = 20,
     against: Annotated[Path | None, typer.Option(help="checkout of code that gives the recorded numbers")] = None,
+    seed: Annotated[int, typer.Option(help="chooses the cells; those checked before are kept")] = 0,
 ) -> None:
     """Check published runs."""
     for folder in sorted(path.parent for path in RUNS.glob("*/cells.jsonl") if not names or path.parent.name in names):
         if (folder / "config.yaml").exists():
-            count = check(folder, sample, against=against)
+            count = check(folder, sample, seed, against)
             typer.echo(f"{folder.name}: " + (f"{count} cells run again, all equal" if count else "of the present code"))
 
 
