@@ -3,7 +3,7 @@
 python studies/checked.py --sample 20             writes studies/runs/NAME/checked.json of each run with such cells
 python studies/checked.py --against ../checkout   on another kind of processor than that of the cells
 
-The file has the identity under which each cell of the samples was run again, all recorded numbers equal but for the last
+The file has the identity under which each cell of the samples was run again, all recorded numbers equal but for last
 digits of floats, which depend on the kind of processor: it may add in another order. Now and then a last digit changes
 a sampled action, too. With ``--against``, a checkout of code that is known to give the recorded numbers, with an
 environment in its ``.venv``, runs a cell that differs as well: it has to get the numbers of the present code.
