@@ -37,11 +37,13 @@ def priced(book: Book) -> str:
         steps = [book.mean(of(book, run, "mean_steps", rule=rule)) for rule in RULES]
         found = [book.mean(of(book, run, "mean_return"), 3), book.share(of(book, run, "gate_open"))]
         name = f"{kind}, {'price' if price[0] == '0' else 'price set by the target'} {price}"
-        rows.append([name, *steps, *found, book.mean(of(book, run, "messages_per_step"))])
+        teams = book.seeds(of(book, run, "mean_steps"))
+        rows.append([name, *steps, *found, book.mean(of(book, run, "messages_per_step")), teams])
     steps = [book.mean(of(book, UNGATED, "mean_steps", rule=rule)) for rule in RULES]
     rows.append(["no gate", *steps, book.mean(of(book, UNGATED, "mean_return"), 3), ""])
-    rows[-1].append(book.mean(of(book, UNGATED, "messages_per_step")))
-    return table(("gate", "steps, greedy", "steps, sampled", "return", "gates open", "messages per step"), rows)
+    rows[-1] += [book.mean(of(book, UNGATED, "messages_per_step")), book.seeds(of(book, UNGATED, "mean_steps"))]
+    columns = ("steps, greedy", "steps, sampled", "return", "gates open", "messages per step", "teams")
+    return table(("gate", *columns), rows)
 
 
 def controlled(book: Book) -> str:
