@@ -121,12 +121,22 @@ def claims(book: Book) -> dict[str, Claim]:
     return out | gates_attacked.claims(book)
 
 
+# Points above or below a mark at which its name stands, where names would lie on each other.
+BESIDE = {
+    "action, 0.03": 5,
+    "action, 0.1": -13,
+    "action, rate 0.5": 6,
+    "straight-through, 0.03": -18,
+    "straight-through, 0.1": -12,
+}
+
+
 def figure(book: Book) -> str:
     """Return against messages, by gate and control."""
     picture, axes = panels(1, 1, (6.4, 3.8))
     marks = {"its own": "o", "open": "^", "random": "x"}  # closed ones would be far below
     runs = {UNGATED: "no gate", **{run: f"{kind}, {price}" for (kind, price), run in PRICED.items()}}
-    for place, (run, name) in enumerate(runs.items()):
+    for run, name in runs.items():
         color = COLORS[4] if run == UNGATED else COLORS[0] if name.startswith("action") else COLORS[1]
         for gates, mark in marks.items() if run != UNGATED else (("its own", "s"),):
             x, y = (list(of(book, run, m, gates).values.values()) for m in ("messages_per_step", "mean_return"))
@@ -137,7 +147,7 @@ def figure(book: Book) -> str:
                 axes[0].annotate(
                     name,
                     (np.mean(x), np.mean(y)),
-                    xytext=(4, 4 - 8 * (place % 2)),
+                    xytext=(4, BESIDE.get(name, -3)),
                     textcoords="offset points",
                     fontsize=6.5,
                     color=color,
