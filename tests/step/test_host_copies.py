@@ -33,11 +33,14 @@ ELSEWHERE = {
     "training/cluster.py": "evaluation on a cluster",
     "training/env_runner.py": "finished fragments, which go to the learner's process",
     "training/learner.py": "statistics and the state of an update",
+    "training/mlflow_logger.py": "a line of progress per iteration",
     "training/team.py": "a line of progress per iteration",
+    "training/wandb_logger.py": "a line of progress per iteration",
 }
 # Places that copy a number per step or per minibatch, or are of a hot class, with the reason.
 ALLOWED = {
     "contracts/actions.py:ActionSpace.described": "for players and errors",
+    "contracts/cards.py:Cards._places": "a table as long as there are names, instead of all pairs of cards",
     "contracts/cards.py:Cards.signed": "without copied cards, no signature is checked",
     "contracts/continuous.py:Continuous.check": "checks actions given to a world, once per step",
     "contracts/continuous.py:Continuous.described": "for players and errors",
