@@ -40,7 +40,7 @@ ELSEWHERE = {
 # Places that copy a number per step or per minibatch, or are of a hot class, with the reason.
 ALLOWED = {
     "contracts/actions.py:ActionSpace.described": "for players and errors",
-    "contracts/cards.py:Cards._places": "a table as long as there are names, instead of all pairs of cards",
+    "contracts/cards.py:Cards._places": "the largest origin decides how names and origins make one key to search for",
     "contracts/cards.py:Cards.signed": "without copied cards, no signature is checked",
     "contracts/continuous.py:Continuous.check": "checks actions given to a world, once per step",
     "contracts/continuous.py:Continuous.described": "for players and errors",
