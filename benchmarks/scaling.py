@@ -12,6 +12,7 @@ import os
 import statistics
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
@@ -32,10 +33,11 @@ FITTED = 64  # agents from which exponents are fitted
 CASES = (("learned", "parallel", 4096), ("embedded", "parallel", 4096), ("learned", "autoregressive", 1024))
 NEIGHBORS = 4
 ROWS = 64  # joint steps per update
+TOGETHER = 2**14  # steps of single agents in a minibatch: tensors of more make the kernel clear memory again and again
 console = Console()
 
 
-def config_of(agents: int, topology: str = "learned", decoder: str = "parallel") -> RunConfig:
+def config_of(agents: int, topology: str = "learned", decoder: str = "parallel", minibatch: int = ROWS) -> RunConfig:
     """A team with four neighbors each."""
     return parse(
         {
@@ -46,7 +48,7 @@ def config_of(agents: int, topology: str = "learned", decoder: str = "parallel")
                 "topology": {"name": topology, "degree": NEIGHBORS},
                 "decoder": decoder,
             },
-            "training": {"worlds": 16, "fragment": ROWS // 16, "ppo": {"epochs": 1, "minibatch": ROWS}},
+            "training": {"worlds": 16, "fragment": ROWS // 16, "ppo": {"epochs": 1, "minibatch": minibatch}},
         },
         "benchmark settings",
     )
@@ -71,7 +73,8 @@ class Measured(NamedTuple):
     """Costs of one size.
 
     Attributes:
-        update: Seconds of an update, the graph's step included.
+        update: Seconds of an update in minibatches of at most ``TOGETHER`` agent-steps, the graph's step included.
+        whole: Seconds of an update in one minibatch.
         system: Those of them that the kernel took, which clears the pages of fresh memory.
         sample: Seconds in which graphs are sampled, once per rollout.
         kept: Bytes kept for the backward pass.
@@ -79,6 +82,7 @@ class Measured(NamedTuple):
     """
 
     update: float
+    whole: float
     system: float
     sample: float
     kept: int
@@ -88,29 +92,34 @@ class Measured(NamedTuple):
 def seconds(what: Callable[[], object], least: float) -> tuple[float, float]:
     """Median processor time of two calls or more that take so many seconds together, and the kernel's part."""
     times: list[tuple[float, float]] = []
-    while sum(whole for whole, _ in times) < least or len(times) < 2:
+    what()
+    while sum(total for total, _ in times) < least or len(times) < 2:
         began = os.times()
         what()
         ended = os.times()
         system = ended.system - began.system
         times.append((ended.user - began.user + system, system))
-    whole, system = (statistics.median(part) for part in zip(*times, strict=True))
-    return whole, system
+    total, system = (statistics.median(part) for part in zip(*times, strict=True))
+    return total, system
+
+
+def updated(loop: PlainLoop, columns: dict[str, torch.Tensor]) -> None:
+    """One update, which leaves the columns as they are."""
+    loop.update.run(dict(columns))
 
 
 def measure(agents: int, topology: str, decoder: str) -> Measured:
     """Costs of a team of so many agents."""
     torch.set_num_threads(1)
-    loop = PlainLoop(config_of(agents, topology, decoder))
-    assert loop.policy.topology.degree == NEIGHBORS
-    columns = loop.sampler.collect(ROWS // 16).columns
-    loop.update.run(dict(columns))
-    update, system = seconds(lambda: loop.update.run(dict(columns)), 1.5)
+    loops = [PlainLoop(config_of(agents, topology, decoder, rows)) for rows in (min(ROWS, TOGETHER // agents), ROWS)]
+    graph = loops[0].policy.topology
+    assert graph.degree == NEIGHBORS
+    columns = loops[0].sampler.collect(ROWS // 16).columns
+    (update, _), (whole, system) = (seconds(partial(updated, loop, columns), 1.5) for loop in loops)
     generator = torch.Generator().manual_seed(0)
-    graph = loop.policy.topology
     sample, _ = seconds(lambda: graph.graph(graph.draw(16, generator), 16), 0.5)
-    parameters = sum(p.numel() * p.element_size() for p in loop.policy.graph_parameters())
-    return Measured(update, system, sample, kept_bytes(loop, columns), parameters)
+    parameters = sum(p.numel() * p.element_size() for p in loops[0].policy.graph_parameters())
+    return Measured(update, whole, system, sample, kept_bytes(loops[0], columns), parameters)
 
 
 def exponent(sizes: Sequence[int], values: Sequence[float]) -> float:
@@ -126,21 +135,20 @@ def section(topology: str, decoder: str, most: int) -> str:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
             found.append(alone.submit(measure, agents, topology, decoder).result())
     lines = [
-        f"| {n:,} | {1000 * m.update:,.1f} | {1000 * m.system:,.1f} | {1e6 * m.update / n:,.0f}"
-        f" | {1000 * m.sample:,.1f} | {m.kept / 2**20:,.1f} | {m.graph / 2**20:,.2f} |"
+        f"| {n:,} | {1000 * m.update:,.0f} | {1e6 * m.update / n:,.0f} | {1000 * m.whole:,.0f}, {1000 * m.system:,.0f}"
+        f" | {1000 * m.sample:,.0f} | {m.kept / 2**20:,.0f} | {m.graph / 2**20:,.2f} |"
         for n, m in zip(sizes, found, strict=True)
     ]
     large, costs = zip(*[(n, m) for n, m in zip(sizes, found, strict=True) if n >= FITTED], strict=True)
-    whole, own = exponent(large, [m.update for m in costs]), exponent(large, [m.update - m.system for m in costs])
-    memory = exponent(large, [m.kept for m in costs])
+    update, whole, memory = (exponent(large, [m[part] for m in costs]) for part in (0, 1, 4))
     return (
         f"## Graph *{topology}*, {decoder} decoder\n\n"
-        "| agents | ms per update | of these the kernel's | \N{MICRO SIGN}s per agent | ms to sample 16 graphs"
-        " | MiB kept for the backward pass | MiB of the graph's parameters |\n|---|---|---|---|---|---|---|\n"
+        "| agents | ms per update | \N{MICRO SIGN}s per agent | ms in one minibatch, the kernel's part"
+        " | ms to sample 16 graphs | MiB kept for the backward pass | MiB of the graph's parameters |\n"
+        "|---|---|---|---|---|---|---|\n"
         + "\n".join(lines)
-        + f"\n\nFitted exponents from {large[0]} to {large[-1]:,} agents: time **{whole:.2f}** (target at most 1.2),"
-        f" without the kernel's part **{own:.2f}**,"
-        f" memory **{memory:.2f}**.\n"
+        + f"\n\nFitted exponents from {large[0]} to {large[-1]:,} agents: time **{update:.2f}** (target at most 1.2),"
+        f" in one minibatch {whole:.2f}, memory **{memory:.2f}**.\n"
     )
 
 
@@ -162,9 +170,9 @@ def write(sections: Sequence[str]) -> None:
         "A *learned* graph has a logit per pair of agents, once and not per world: its parameters, and the steps of"
         " their optimizer, grow with the square of the team. An *embedded* one has a vector per agent; only"
         " the time in which all pairs are compared is quadratic.\n\n"
-        "The kernel clears every page of fresh memory, and the C library returns large tensors as soon as they are"
-        " freed. Telling it to keep them (`MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000`) saves the kernel's"
-        " part, but then a process can hold several times the memory that it uses.\n\n" + "\n".join(sections)
+        f"An update is in minibatches of at most {TOGETHER:,} steps of single agents. Tensors of larger ones are"
+        " returned to the kernel as soon as they are freed, which clears every page again when it hands it out: see the"
+        " column of updates in one minibatch, whose memory for the backward pass is given.\n\n" + "\n".join(sections)
     )
     Path(__file__).with_name("scaling.md").write_text(text, encoding="utf-8")
     console.print(text, markup=False)
