@@ -83,7 +83,7 @@ def train(
     check_used(checked, checked.attacks, checked.defenses, (checked.transport,))
     check_training(checked)
     if address is None:  # nodes of a cluster have devices of their own
-        device_of(checked.training.device)
+        device_of(checked.training.device, "training.device")
     kept = "what was trained up to the last checkpoint is kept; resume with --resume"
     with (
         writing(Path(root) / checked.name, kept),

@@ -132,7 +132,7 @@ def clock_of(device: str) -> Callable[[], float]:
 def main(device: Annotated[str, typer.Option(help="The device to compare with the processor.")] = "cuda:0") -> None:
     """Measure all cases on both, and write the table."""
     try:
-        name = torch.cuda.get_device_name(device_of(device))
+        name = torch.cuda.get_device_name(device_of(device, "training.device"))
     except ConfigError as error:
         raise typer.BadParameter(str(error)) from None
     threads = torch.get_num_threads()

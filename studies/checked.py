@@ -3,16 +3,18 @@
 python studies/checked.py --sample 20             writes studies/runs/NAME/checked.json of each run with such cells
 python studies/checked.py --against ../checkout   on another kind of processor than that of the cells
 
-The file has the identity under which each cell of the samples was run again, all recorded numbers equal but for last
-digits of floats, which depend on the kind of processor: it may add in another order. Now and then a last digit changes
-a sampled action, too. With ``--against``, a checkout of code that is known to give the recorded numbers, with an
-environment in its ``.venv``, runs a cell that differs as well: it has to get the numbers of the present code.
+The file has the identity under which each cell of the samples was run again, all recorded numbers equal bit for bit.
+
+Another kind of processor may add in another order, so that last digits of floats differ, and now and then an action.
+With ``--against``, a checkout of code that is known to give the recorded numbers, with an environment in its ``.venv``,
+runs cells that differ on this machine as well: it has to get what the present code gets, bit for bit.
 """
 
 from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,14 +31,15 @@ from agentcomm.runs.folder import open_run
 
 NAME = "checked.json"
 
-
-# Run by the other checkout: prints what differs from the recorded numbers of a cell.
+# Run by the other checkout: prints what differs from the recorded numbers of some cells.
 AGAIN = """
 import json, sys
 from agentcomm import api
 from agentcomm.runs.folder import open_run
-(one,) = api.rerun(open_run(sys.argv[1], trust=True), sys.argv[2], changed=True, progress=False)
-print(json.dumps([[d.field, d.recorded, d.now] for d in one.differences]))
+run = open_run(sys.argv[1], trust=True)
+for cell in sys.argv[2:]:
+    (one,) = api.rerun(run, cell, changed=True, progress=False)
+    print(json.dumps([cell, [[d.field, d.recorded, d.now] for d in one.differences]]))
 """
 
 
@@ -58,13 +61,12 @@ def check(folder: Path, sample: int, seed: int = 0, against: Path | None = None)
         (folder / NAME).unlink(missing_ok=True)
         return 0
     found = api.rerun(run, sample=min(sample, len(rows)), seed=seed, changed=True, progress=False)
-    different = [
-        one.id
-        for one in found
-        if not _same(one) and (against is None or _told(one) != _elsewhere(against, folder, one.id))
-    ]
-    if different:
-        raise AgentcommError(f"{folder.name}: {len(different)} of {len(found)} cells differ, such as {different[0]}")
+    differing = {one.id: _told(one) for one in found if _told(one)}
+    if differing and against is not None:
+        elsewhere = _elsewhere(against, folder, list(differing))
+        differing = {cell: told for cell, told in differing.items() if told != elsewhere[cell]}
+    if differing:
+        raise AgentcommError(f"{folder.name}: {len(differing)} of {len(found)} cells differ, such as {min(differing)}")
     now = _before(folder, identities, rows) | {one.id: identities.of(cell_of(rows[one.id])) for one in found}
     write_text(folder / NAME, json.dumps(now, indent=1, sort_keys=True) + "\n")
     return len(found)
@@ -77,24 +79,23 @@ def _before(folder: Path, identities: Identities, rows: dict[str, Any]) -> dict[
     return {cell: of for cell, of in found.items() if cell in rows and of == identities.of(cell_of(rows[cell]))}
 
 
-def _same(one: Rerun) -> bool:
-    """Whether nothing but last digits differs. Versions name code, as hashes do; what counts are its numbers."""
-    return all(difference.slight or difference.field.endswith(".version") for difference in one.differences)
-
-
 def _told(one: Rerun) -> list[list[Any]]:
-    """What differs but versions, as the other checkout tells it."""
-    return [[d.field, d.recorded, d.now] for d in one.differences if not d.field.endswith(".version")]
+    """What differs of a cell but versions, which name code, as hashes do; what counts are the numbers that it gives."""
+    return _numbers([d.field, d.recorded, d.now] for d in one.differences)
 
 
-def _elsewhere(checkout: Path, folder: Path, cell: str) -> list[list[Any]]:
-    """What another checkout finds to differ of a cell, but for versions."""
+def _numbers(differing: Iterable[list[Any]]) -> list[list[Any]]:
+    return [[field, *values] for field, *values in differing if not field.endswith(".version")]
+
+
+def _elsewhere(checkout: Path, folder: Path, cells: list[str]) -> dict[str, list[list[Any]]]:
+    """What another checkout finds to differ of some cells, but for versions."""
     run = checkout / "studies/runs" / folder.name
-    command = [str(checkout / ".venv/bin/python"), "-c", AGAIN, str(run), cell]
+    command = [str(checkout / ".venv/bin/python"), "-c", AGAIN, str(run), *cells]
     done = subprocess.run(command, cwd=checkout, capture_output=True, text=True)
     if done.returncode:
         raise AgentcommError(f"{checkout}: {done.stderr.strip()[-500:]}")
-    return [found for found in json.loads(done.stdout.splitlines()[-1]) if not found[0].endswith(".version")]
+    return {cell: _numbers(told) for cell, told in map(json.loads, done.stdout.splitlines())}
 
 
 def main(

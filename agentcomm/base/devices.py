@@ -1,4 +1,4 @@
-"""The device that a team is trained on."""
+"""Devices of torch: is the one that is asked for there?"""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import torch
 from agentcomm.base.errors import ConfigError
 
 
-def device_of(name: str) -> torch.device:
-    """The device for ``training.device``.
+def device_of(name: str, field: str) -> torch.device:
+    """The device of a name; of ``auto``, a GPU if there is one.
+
+    Args:
+        name: ``auto``, ``cpu``, ``cuda`` or ``cuda:NUMBER``.
+        field: What it was given for, in errors.
 
     Raises:
         ConfigError: If this machine does not have it.
@@ -20,9 +24,6 @@ def device_of(name: str) -> torch.device:
         return device
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if (device.index or 0) >= found:
-        there = f"it has {found} GPUs that torch can use" if found else "torch finds no GPU on it"
-        raise ConfigError(
-            f"training.device={name} is not on this machine: {there}; use training.device=auto for a GPU if there is"
-            " one, or training.device=cpu"
-        )
+        there = f"torch finds {found or 'no'} GPU{'s' * (found > 1)} on this machine"
+        raise ConfigError(f"{field} {name!r} cannot be used: {there}; use cpu")
     return torch.device("cuda", device.index or 0)

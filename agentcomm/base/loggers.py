@@ -10,8 +10,8 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from agentcomm.base.calling import described
-from agentcomm.base.errors import PluginError, did_you_mean
+from agentcomm.base.announced import load
+from agentcomm.base.errors import PluginError
 
 GROUP = "agentcomm.loggers"
 OWN = {
@@ -40,15 +40,13 @@ def find(name: str) -> Any:
         PluginError: If no package announces it, it needs a package that is not installed, or its module cannot be
             imported.
     """
-    if name not in _announced():
-        raise PluginError(f"unknown logger {name!r}; {did_you_mean(name, names())}")
-    point = _announced()[name]
     try:
-        return point.load()
-    except Exception as error:  # a module of another package may raise anything
-        if name in OWN and isinstance(error, ModuleNotFoundError):
-            raise PluginError(
-                f"logger {name!r} needs the package {error.name!r}, which is not installed;"
-                f" install it with: pip install 'agentcomm[{name}]'"
-            ) from error
-        raise PluginError(f"logger {name!r} ({point.value}) cannot be imported: {described(error)}") from error
+        return load("logger", name, _announced())
+    except PluginError as error:
+        missing = error.__cause__
+        if name not in OWN or not isinstance(missing, ModuleNotFoundError):
+            raise
+        raise PluginError(
+            f"logger {name!r} needs the package {missing.name!r}, which is not installed;"
+            f" install it with: pip install 'agentcomm[{name}]'"
+        ) from missing

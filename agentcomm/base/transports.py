@@ -12,8 +12,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from agentcomm.base.calling import described
-from agentcomm.base.errors import PluginError, did_you_mean
+from agentcomm.base.announced import load
 
 GROUP = "agentcomm.transports"
 OWN = "agentcomm"  # the distribution whose transports keep their names
@@ -42,10 +41,4 @@ def find(name: str) -> Any:
     Raises:
         PluginError: If no package announces it, or its module cannot be imported.
     """
-    if name not in _announced():
-        raise PluginError(f"unknown transport {name!r}; {did_you_mean(name, names())}")
-    point = _announced()[name]
-    try:
-        return point.load()
-    except Exception as error:  # a module of another package may raise anything
-        raise PluginError(f"transport {name!r} ({point.value}) cannot be imported: {described(error)}") from error
+    return load("transport", name, _announced())

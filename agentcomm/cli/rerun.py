@@ -32,8 +32,8 @@ def rerun(
 ) -> None:
     """Run cells of RUN again from their rows and the team's policy, and compare every recorded number bit for bit.
 
-    Nothing is written. Exit code 0 if all are equal, or differ in the last digits of floats only, as on another kind of
-    processor; 1 if any number differs by more; 2 if a cell is stale: its code, policy or files have changed since.
+    Nothing is written. Exit code 0 if all are equal, 1 if any number differs, 2 if a cell is stale: its code, policy or
+    files have changed since. On another kind of processor, the last digits of floats may differ; it says where they do.
     """
     import_modules(plugins or ())
     try:
@@ -55,9 +55,13 @@ def rerun(
             say(f"    {value.field}: recorded {shorten(value.recorded)}, now {shorten(value.now)}")
         if len(one.differences) > MOST_LISTED:
             say(f"    and {len(one.differences) - MOST_LISTED} more")
+    if close:
+        complain(
+            f"{len(close)} of {len(found)} cells differ in the last digits of floats only, as on another kind of"
+            " processor, which adds in another order"
+        )
     if different:
         complain(f"{len(different)} of {len(found)} cells are not what they were")
+    if close or different:
         raise typer.Exit(1)
-    say(f"{len(found) - len(close)} of {len(found)} cells are equal bit for bit.")
-    if close:
-        say(f"{len(close)} are equal but for the last digits of floats: other processors add in another order.")
+    say(f"{len(found)} of {len(found)} cells are equal bit for bit.")

@@ -1,7 +1,7 @@
 """Answers of large hubs, which do not rank all cards for each of as many look-ups.
 
 In a step only the look-ups that are served are ranked, as many as the hub has capacity for. When an episode begins, all
-are served and nobody is excluded, so look-ups of one skill are answered alike.
+are served and no member is excluded, so look-ups of one skill are answered alike.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def first_answer(
 def _by_skill(
     cards: Cards, reputation: Tensor, requirement: Tensor, generator: torch.Generator, config: DirectoryConfig
 ) -> Answer | None:
-    """The answers to look-ups that exclude nobody; None unless each needs a single skill."""
+    """The answers to look-ups that exclude no member; None unless each needs a single skill."""
     worlds, _, skills = requirement.shape
     need = requirement.argmax(2)
     if not torch.equal(one_hot(need, skills).to(requirement.dtype), requirement):
@@ -108,8 +108,8 @@ def _by_skill(
     shelf = Shelf.of(cards, reputation, skills)
     each = torch.eye(skills, dtype=requirement.dtype, device=requirement.device).expand(worlds, -1, -1)
     all_ = torch.ones(worlds, skills, dtype=torch.bool, device=requirement.device)
-    nobody = torch.zeros(worlds, skills, reputation.shape[1], dtype=torch.bool, device=requirement.device)
-    found = shelf.answer(each, all_, nobody, shelf.ties(generator), config.listed, config.reputation_weight)
+    none_excluded = torch.zeros(worlds, skills, reputation.shape[1], dtype=torch.bool, device=requirement.device)
+    found = shelf.answer(each, all_, none_excluded, shelf.ties(generator), config.listed, config.reputation_weight)
     parts = (found.slot, found.principal, found.claim, found.reputation)
     slot, principal, claim, stands = (part.gather(1, _like(need, part)) for part in parts)
     return Answer(slot, principal, claim, stands, torch.ones_like(need, dtype=torch.bool))

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import torch
 
-from agentcomm.base.errors import ConfigError, HookError
+from agentcomm.base.devices import device_of
+from agentcomm.base.errors import HookError
 from agentcomm.base.seeds import derive, fingerprint
 from agentcomm.contracts.attack import RunAs
 from agentcomm.contracts.outcome import Episodes
@@ -37,12 +38,8 @@ def load_team(run: Run, cell: Cell) -> SavedPolicy:
         ConfigError: If the device is not available.
         CheckpointError: If the team's policy is missing or damaged.
     """
-    device = cell.conditions.device
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch raises either, depending on how it was built
-        raise ConfigError(f"device {device!r} cannot be used: {str(error).partition(chr(10))[0]}") from None
-    return policy_file.load(run.policy(cell.variant, cell.seed), device)
+    device = device_of(cell.conditions.device, "device")
+    return policy_file.load(run.policy(cell.variant, cell.seed), str(device))
 
 
 @contextmanager

@@ -78,8 +78,7 @@ class TrainingConfig(Strict):
     threads: int | None = Field(None, ge=1, description="torch threads of the learner; none for torch's default")
     device: str = Field(
         "cpu",
-        description="device of the learner and, without remote runners, of worlds and sampling: cpu, cuda, cuda:1, or"
-        " auto for a GPU if there is one; it pays from thousands of worlds on",
+        description="device of the learner and, without remote runners, of worlds: cpu, cuda, cuda:1 or auto",
     )
 
     @field_validator("schedule")

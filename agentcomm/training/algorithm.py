@@ -193,7 +193,7 @@ class CommPPOConfig(PPOConfig):
             num_envs_per_env_runner=training.worlds,
             rollout_fragment_length=training.fragment,
         )
-        device = device_of(training.device)
+        device = device_of(training.device, "training.device")
         gpus = int(device.type == "cuda")
         self.learners(num_learners=0, num_gpus_per_learner=gpus, local_gpu_idx=device.index or 0)
         self.fault_tolerance(restart_failed_env_runners=True)

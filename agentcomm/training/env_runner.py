@@ -92,7 +92,7 @@ class BatchFirstEnvRunner(EnvRunner, Checkpointable):
         self.run.import_plugins()
         self.seed = int(settings["seed"])
         # Remote runners sample on the processor: the device is the learner's.
-        self.device = torch.device("cpu") if self.worker_index else device_of(self.run.training.device)
+        self.device = device_of("cpu" if self.worker_index else self.run.training.device, "training.device")
         # With remote runners, the local one only holds weights.
         self._samples = bool(self.worker_index) or config.num_env_runners == 0
         self.sampler: Sampler | None = None

@@ -46,7 +46,7 @@ class Placement:
     ) -> Placement | None:
         """The placement of a run's teams; None if they are trained one after the other in this process.
 
-        Threads do not depend on how many teams are left to train: a run that is resumed goes on with the same number.
+        Threads depend on the number of all teams of the run, so that a resumed run has as many as before.
         """
         training = run.config.training
         if address is not None:  # Ray starts each team when it has room for it

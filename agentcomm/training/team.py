@@ -104,7 +104,8 @@ class TeamTraining:
         """The policy's weights, and the details of how it was trained."""
         details = {"env_steps": self.done, "seconds": round(self._seconds, 3)}
         policy = self.algorithm.env_runner.module.policy
-        return dict(policy.state_dict()), details | _history(self._folder / checkpoint.PROGRESS)
+        weights = {name: value.cpu() for name, value in policy.state_dict().items()}  # the command may have no GPU
+        return weights, details | _history(self._folder / checkpoint.PROGRESS)
 
     def close(self) -> None:
         """End its env runners."""

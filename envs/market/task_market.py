@@ -146,9 +146,9 @@ class TaskMarket(DirectoryWorld[TaskMarketConfig]):
         fresh |= self._new_tasks(count, generator)
         for name, value in fresh.items():
             self.state[name][worlds] = value
-        nobody = torch.zeros(count, c.requesters, self.directory.principals, dtype=torch.bool, device=self.device)
+        none = torch.zeros(count, c.requesters, self.directory.principals, dtype=torch.bool, device=self.device)
         requirement = one_hot(self.state["need"][worlds], c.skills).float()
-        answer = self.directory.first_answers(worlds, requirement, nobody, generator)
+        answer = self.directory.first_answers(worlds, requirement, none, generator)
         for name, shown in self._shown(answer, self.state["need"][worlds]).items():
             self.state[name][worlds] = shown
 
@@ -282,8 +282,8 @@ class TaskMarket(DirectoryWorld[TaskMarketConfig]):
         names = self.directory.principals
         before = torch.cat([s["holder"].unsqueeze(2), s["passed"]], 2)
         before = torch.where((before >= 0) & (before < c.workers), before, names)
-        nobody = torch.zeros(*before.shape[:2], names + 1, dtype=torch.bool, device=self.device)
-        excluded = nobody.scatter_(2, before, True)[..., :names]
+        none = torch.zeros(*before.shape[:2], names + 1, dtype=torch.bool, device=self.device)
+        excluded = none.scatter_(2, before, True)[..., :names]
         seat = torch.where((s["holder"] >= 0) & (s["holder"] < c.workers), s["holder"], c.workers)
         idle = torch.ones(len(seat), c.workers + 1, dtype=torch.bool, device=self.device).scatter_(1, seat, False)
         idle = idle[:, : c.workers]

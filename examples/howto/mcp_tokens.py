@@ -18,7 +18,7 @@ class KnownTokens:
     """Looks tokens up; in earnest asks your identity provider, or verifies a signed token and its audience."""
 
     async def verify_token(self, token):
-        """Who holds a token; None for nobody."""
+        """Who holds a token; None if it is not known."""
         name = TOKENS.get(token)
         return None if name is None else AccessToken(token=token, client_id=name, subject=name, scopes=[])
 

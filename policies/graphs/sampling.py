@@ -3,7 +3,7 @@
 Gumbel top-k draws a number for every possible edge. The same distribution (Plackett-Luce) results from drawing the
 senders one after the other, each in proportion to its weight among those that are left: a number in 0 .. the weight
 left is looked up in the cumulative weights, which all draws share. Weights are integers, so that their sums are exact
-and nobody is drawn twice.
+and no sender is drawn twice.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def start(*words: str, cwd: Path, progress: Path, iterations: int) -> subprocess
         start_new_session=True,
         env=ENVIRONMENT,
     )
-    until = time.monotonic() + 240  # on a busy machine, Ray and its processes take a minute or two to start
+    until = time.monotonic() + 120
     while not (progress.exists() and len(progress.read_text().splitlines()) >= iterations):
         assert process.poll() is None, process.communicate()
         if time.monotonic() > until:

@@ -145,7 +145,7 @@ def test_cells_of_published_runs_are_of_the_present_code_or_were_checked_with_it
         return
     assert checked.exists(), f"{len(changed)} cells are of other code, such as {changed[0]}"
     again = json.loads(checked.read_text(encoding="utf-8"))
-    assert len(again) >= min(5, len(rows))
+    assert len(again) >= min(10, len(rows))
     for cell, identity in again.items():
         assert identity == identities.of(cell_of(rows[cell])), f"checked with other code: {cell}"
     for row in rows.values():
