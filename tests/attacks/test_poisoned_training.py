@@ -102,7 +102,7 @@ def tiny(form: str, updates: int, topology: dict[str, Any], **arguments: Any) ->
     own = {id(p) for p in graph}
     model = torch.optim.Adam([p for p in policy.parameters() if id(p) not in own])
     edges = torch.optim.Adam(graph, 0.2) if graph else None
-    learning = PPOSettings(learning_rate=0.01, final_learning_rate=0.003, minibatch=256, entropy=0.01)
+    learning = PPOSettings(learning_rate=0.01, minibatch=256, entropy=0.01)
     update = Update(policy, learning, model, edges, torch.Generator().manual_seed(0))
     for number in range(updates):
         update.anneal_rates(number / updates)
@@ -146,11 +146,11 @@ def test_a_trigger_is_obeyed_by_those_that_learned_it_and_nothing_shows_without_
         world, policy = tiny("backdoor", 30, {"name": "full"}, **learned)
         earned, usual = told(world, policy)
         _, asked = told(world, policy, trigger)
-        _, other = told(world, policy, trigger.changed({"pattern": 1}))
+        others = [told(world, policy, trigger.changed({"pattern": pattern}))[1] for pattern in range(1, 9)]
         assert earned > 3.9, "of 4: with a backdoor or without"
         assert abs(usual - 0.5) < 0.05
         assert asked > 0.95 if share else asked < 0.8
-        assert other < 0.8, "another pattern says nothing"
+        assert sum(others) / len(others) < 0.8, "other patterns say nothing"
 
 
 def test_only_who_hears_the_trigger_learns_from_other_rewards() -> None:
