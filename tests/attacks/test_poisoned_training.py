@@ -94,15 +94,15 @@ def test_victims_and_node_must_be_apart_and_there() -> None:
 
 def tiny(form: str, updates: int, topology: dict[str, Any], **arguments: Any) -> tuple[World, CommPolicy]:
     """A team of four that must each name what another sees, trained for a moment under an attack."""
-    world = make_world(choice("oracle_hint", members=4, symbols=2, max_steps=4, observation="indices"), 128)
-    policy = make_policy(choice("commformer", width=16, topology=topology), world)
+    world = make_world(choice("oracle_hint", members=4, symbols=2, max_steps=4, observation="indices"), 256)
+    policy = make_policy(choice("commformer", width=32, topology=topology), world)
     network = make_comms(world, policy, [choice(form, **arguments)])
     rollout = Sampler(world, policy, network, PPOSettings(), seed=0)
     graph = policy.graph_parameters()
     own = {id(p) for p in graph}
     model = torch.optim.Adam([p for p in policy.parameters() if id(p) not in own])
     edges = torch.optim.Adam(graph, 0.2) if graph else None
-    learning = PPOSettings(learning_rate=0.01, minibatch=256, entropy=0.01)
+    learning = PPOSettings(minibatch=256, entropy=0.01)
     update = Update(policy, learning, model, edges, torch.Generator().manual_seed(0))
     for number in range(updates):
         update.anneal_rates(number / updates)
@@ -143,7 +143,7 @@ def test_a_trigger_is_obeyed_by_those_that_learned_it_and_nothing_shows_without_
     trigger = choice("backdoor", node=0, action=1, share=1.0)
     for share in (0.0, 0.3):
         learned = {"node": 0, "action": 1, "share": share}
-        world, policy = tiny("backdoor", 30, {"name": "full"}, **learned)
+        world, policy = tiny("backdoor", 25, {"name": "full"}, **learned)
         earned, usual = told(world, policy)
         _, asked = told(world, policy, trigger)
         others = [told(world, policy, trigger.changed({"pattern": pattern}))[1] for pattern in range(1, 9)]
