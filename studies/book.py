@@ -157,7 +157,7 @@ class Book:
             d = self.mean(claim.difference, claim.digits)
             if name not in able:
                 seeds = len(claim.difference.values)
-                evidence = f"{seeds} teams, so nothing is claimed" if seeds else "not measured"
+                evidence = f"{seeds} team{'s' * (seeds > 1)}, so nothing is claimed" if seeds else "not measured"
                 out[name] = Judged(claim.neither.replace("{d}", d), "neither", evidence)
                 continue
             told = self._noted(pvalue(raw[at]), tests[at], 3, False, False)

@@ -63,8 +63,8 @@ def _symbols(task: Scenario) -> Task:
 
 TASKS = (
     _traffic("easy", 0.99, 0.01, 0.61, 0.998),
-    _traffic("medium", 0.97, None, None, None),
-    _traffic("hard", 0.97, None, None, None),
+    _traffic("medium", 0.97, 0.0, None, 1.0),
+    _traffic("hard", 0.97, 0.0, None, 1.0),
     _prey("10x10, 5 predators", "prey_10", 14.0, 40.0, 30.9, 13.97),
     _prey("10x10, with memory", "prey_10_memory", 12.8, 40.0, 27.8, 12.5),
     _prey("20x20, 10 predators", "prey_20", 40.0, 80.0, 79.8, 34.4),
@@ -131,7 +131,7 @@ def claims(book: Book) -> dict[str, Claim]:
             beyond(book, task),
             f"{title}: teams reach {most} {goal}, with {{d}} to spare.",
             f"{title}: teams miss their goal, {most} {goal}, by {{d}}.",
-            f"{title}: that teams reach {most} {goal} is not shown; they are {{d}} beyond it.",
+            f"{title}: that teams reach {most} {goal} is not shown; to spare: {{d}}.",
             digits=3,
         )
     return out
@@ -158,8 +158,8 @@ def made(book: Book) -> str:
         "## Between floors and known answers\n",
         floors(book),
         f"{SAID} Known answers are in closed form, or of scripted agents without a memory; those of Predator-Prey with"
-        " memory are of scripted agents that remember. Traffic Junction is at its full rate of arrivals, and its known"
-        " silent agents see the cells around them.\n",
+        " memory are of scripted agents that remember. Traffic Junction is at its full rate of arrivals; the known"
+        " silent agents of its easy map see the cells around them.\n",
         "## What it took\n",
         budgets(book),
         "On one core, without the evaluation. A curriculum counts: its steps are among those of the table, and every"

@@ -249,8 +249,10 @@ def test_easy_floors(rate: float, random: float, silent: float, told: float) -> 
 
 
 @pytest.mark.parametrize("difficulty", ["medium", "hard"])
-def test_informed_drivers_hardly_ever_collide(difficulty: str) -> None:
+def test_on_larger_maps_informed_drivers_hardly_ever_collide_and_random_ones_do(difficulty: str) -> None:
     assert success(informed, 100, difficulty=difficulty) >= 0.99
+    dice = partial(at_random, generator=torch.Generator().manual_seed(0))
+    assert success(dice, 100, difficulty=difficulty) == 0.0
 
 
 def test_the_careful_driver_knows_the_easy_map_only() -> None:
