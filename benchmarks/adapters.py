@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.progress import track
 
 from agentcomm.base.modules import permit
-from agentcomm.base.versions import versions
 from agentcomm.contracts.world import World
 from agentcomm.runs.assembly import make_world
 from agentcomm.runs.choices import Choice, modules_of
+from benchmarks.packages import packages
 
 WORLDS, STEPS, ROUNDS = 32, 20, 5
 PROCESSES = (1, 2)
@@ -110,7 +110,7 @@ def main() -> None:
 
 Written by `make bench`: {WORLDS} worlds with random actions, medians of {ROUNDS} rounds of {STEPS} steps, in turns with
 as many environments of the package itself in a loop, on {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}
-at the end; {versions()}.
+at the end; {packages()}.
 
 | environment | agents | steps/s, direct | us, direct | us, adapter | ratio | ratio with 2 processes, by the clock |
 |---|---|---|---|---|---|---|

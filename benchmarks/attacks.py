@@ -12,9 +12,9 @@ from rich.progress import track
 
 from agentcomm.base import registry
 from agentcomm.base.errors import ConfigError
-from agentcomm.base.versions import versions
 from agentcomm.contracts.attack import hooks
 from agentcomm.runs.config import parse
+from benchmarks.packages import packages
 from benchmarks.plain_loop import PlainLoop
 
 ROUNDS = 3
@@ -76,7 +76,7 @@ def main() -> None:
 
 Written by `make bench`: CommFormer with gates, 256 worlds x 16 steps, sampling and update, every attack with its
 arguments by default; medians of {ROUNDS} iterations in turn with undisturbed ones on {os.cpu_count()} cores, load
-average {os.getloadavg()[0]:.1f} at the end; {versions()}.
+average {os.getloadavg()[0]:.1f} at the end; {packages()}.
 
 | attack | environment | ms per iteration | over undisturbed |
 |---|---|---|---|

@@ -24,12 +24,12 @@ from rich.progress import track
 from agentcomm.base import registry
 from agentcomm.base.errors import ConfigError
 from agentcomm.base.files import write_text
-from agentcomm.base.versions import versions
 from agentcomm.contracts.defense import defense_hooks
 from agentcomm.evaluation.calibration import Clean, calibrate
 from agentcomm.runs.assembly import make_comms, make_policy, make_world
 from agentcomm.runs.choices import Choice, TransportConfig
 from agentcomm.step.loop import TeamLoop
+from benchmarks.packages import packages
 
 WORLDS, STEPS, WARM = 1024, 12, 2
 LIMIT = 0.25  # largest share of a step without a stated reason
@@ -171,7 +171,7 @@ def page(found: dict[str, Cost]) -> str:
 Written by `make bench`: processor time of a greedy step in {WORLDS:,} worlds, half of whose messages are disturbed by
 noise, with the environment and policy of a team of [the countermeasures](../docs/countermeasures.md)
 (`studies/teams`); medians of {STEPS} steps in turn with the same team without the defense, on one thread of
-{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the end; {versions()}. Defenses have the arguments of
+{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the end; {packages()}. Defenses have the arguments of
 their first form. Target: at most {LIMIT:+.0%} of a step, or a reason.
 
 | defense | team | beside | of a step | microseconds per message | bytes per message | why more |

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from agentcomm.base.versions import versions
+from benchmarks.packages import packages
 
 console = Console()
 COMMAND = [sys.executable, "-c", "from agentcomm.cli.main import main; main()", "demo", "--no-show"]
@@ -59,7 +59,7 @@ def main() -> None:
 
     text = f"""# The demo
 
-Written by `make bench`: `agentcomm demo` on {os.cpu_count()} cores, load average {load:.1f} at the start; {versions()}.
+Written by `make bench`: `agentcomm demo` on {os.cpu_count()} cores, load average {load:.1f} at the start; {packages()}.
 
 | | measured | target |
 |---|---|---|

@@ -22,7 +22,7 @@ from pathlib import Path
 import yaml
 
 from agentcomm.base.documents import read_rows
-from agentcomm.base.versions import versions
+from benchmarks.packages import packages
 
 COMMAND = [sys.executable, "-c", "from agentcomm.cli.main import main; main()"]
 ATTACKS = ["drop", "noise", "replay", "impersonate", "tamper", "delay", "reorder", "jam", "flood", "gradient"]
@@ -71,12 +71,9 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     asked = parser.parse_args()
-    small = [measure(asked.run, jobs, ["drop", "noise"], ["clip", "authenticate"], asked.seeds[:2]) for jobs in (1, 2)]
-    one, two = small
-    large = measure(asked.run, 2, ATTACKS, DEFENSES, asked.seeds)
-    failed = sum(row["status"] == "failed" for row in large.rows)
+    one, two = (measure(asked.run, jobs, ATTACKS, DEFENSES, asked.seeds) for jobs in (1, 2))
+    failed = sum(row["status"] == "failed" for row in two.rows)
     text = HEAD.format(
-        large=large.line,
         one=one.line,
         two=two.line,
         attacks=", ".join(ATTACKS),
@@ -85,9 +82,9 @@ def main() -> None:
         ratio=one.wall / two.wall,
         same="the same" if one.rows == two.rows else "**not the same**",
         failed=failed,
-        minutes=large.cpu / 2 / 60,
+        minutes=two.cpu / 2 / 60,
         cores=os.cpu_count(),
-        versions=versions(),
+        versions=packages(),
     )
     (Path(__file__).parent / "grid.md").write_text(text, encoding="utf-8")
     print(text)
@@ -100,13 +97,12 @@ episodes per cell, {cores} cores; {versions}.
 
 | grid | cells | jobs | wall, s | CPU, s | load average at the end |
 |---|---|---|---|---|---|
-| 10 attacks x 6 defenses x 3 seeds | {large} |
-| 2 attacks x 2 defenses x 2 seeds | {one} |
+| 10 attacks x 6 defenses x 3 seeds | {one} |
 | the same | {two} |
 
-Every grid also has cells without attack and without defense. Failed cells of the large grid: {failed}. Two jobs are
-{ratio:.2f} times as fast as one, and their rows are {same}. The CPU time of the large grid is {minutes:.1f} minutes on
-each of two cores; load above 2 comes from other work on the machine, and lengthens the wall time.
+A grid also has cells without attack and without defense. Failed cells: {failed}. Two jobs are {ratio:.2f} times as fast
+as one, and their rows are {same}. The CPU time is {minutes:.1f} minutes on each of two cores; load above 2 comes from
+other work on the machine, and lengthens the wall time.
 
 Attacks: {attacks}. Defenses: {defenses}.
 """

@@ -10,8 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from agentcomm.base.versions import versions
 from agentcomm.runs.config import parse
+from benchmarks.packages import packages
 from benchmarks.plain_loop import PlainLoop
 
 ROUNDS = 12
@@ -62,7 +62,7 @@ def main() -> None:
 
 Written by `make bench`: Predator-Capture-Prey, CommFormer (k = 1), 256 worlds x 16 steps, sampling and update, medians
 of {ROUNDS} iterations measured in turn on {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the end;
-{versions()}.
+{packages()}.
 
 | | ms per iteration | of which sampling | over undisturbed |
 |---|---|---|---|

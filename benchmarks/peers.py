@@ -23,12 +23,12 @@ from rich.console import Console
 from rich.progress import track
 
 import agentcomm  # noqa: F401  (sets the OpenMP spin before torch is imported)
-from agentcomm.base.versions import versions
 from agentcomm.pettingzoo.view import ParallelView, view
 from agentcomm.runs.assembly import make_world
 from agentcomm.runs.choices import Choice
 from agentcomm.training.ray_session import ray_session
 from benchmarks.clean_ppo import BatchedWorlds, CleanPPO, ViewedWorlds
+from benchmarks.packages import packages
 from benchmarks.plain_loop import PlainLoop
 from benchmarks.plain_world import PlainPredatorPrey
 from benchmarks.settings import RELEASED_CODE, TASK, ours
@@ -221,7 +221,7 @@ Written by `python -m benchmarks.peers`, in one run, all in turns: medians of {T
 Env steps per second of processor time of this process with one torch thread, which other load distorts less than
 the clock; an env step is one step of one world for the whole team. Predator-Prey {TASK["size"]}x{TASK["size"]}, \
 {TASK["predators"]} predators, vision {TASK["vision"]}. {machine}, load average
-{load:.1f} at the start; {versions()}.
+{load:.1f} at the start; {packages()}.
 
 ## Training
 

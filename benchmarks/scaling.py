@@ -22,9 +22,9 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from agentcomm.base.versions import versions
 from agentcomm.runs.config import RunConfig, parse
 from agentcomm.step.replay import reevaluate
+from benchmarks.packages import packages
 from benchmarks.plain_loop import PlainLoop
 
 SIZES = (16, 64, 256, 1024, 4096)
@@ -166,7 +166,7 @@ def write(sections: Sequence[str]) -> None:
         "# Cost of an update as the team grows\n\n"
         f"Written by `make bench`: oracle_hint, k = {NEIGHBORS} senders per receiver, D = 64, {ROWS} joint steps of 16"
         " worlds per update. Processor time of one thread (median of two or more, after a first one), on a machine of"
-        f" {os.cpu_count()} cores with load average {os.getloadavg()[0]:.1f} at the end; {versions()}.\n\n"
+        f" {os.cpu_count()} cores with load average {os.getloadavg()[0]:.1f} at the end; {packages()}.\n\n"
         "A *learned* graph has a logit per pair of agents, once and not per world: its parameters, and the steps of"
         " their optimizer, grow with the square of the team. An *embedded* one has a vector per agent; only"
         " the time in which all pairs are compared is quadratic.\n\n"

@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.progress import track
 
 import agentcomm  # noqa: F401  (sets the OpenMP spin before torch is imported)
-from agentcomm.base.versions import versions
 from agentcomm.runs.assembly import make_comms, make_policy, make_world
 from agentcomm.runs.config import RunConfig
 from agentcomm.step.decide import decide
 from agentcomm.training.ray_session import ray_session
+from benchmarks.packages import packages
 from benchmarks.plain_loop import PlainLoop
 from benchmarks.settings import RELEASED_CODE, commformer, ours
 
@@ -158,7 +158,7 @@ def main() -> None:
         "Written by `make bench`. Env steps per second; one env step is one step of one world for the whole team.",
         f"Predator-Prey 5x5, 3 predators, vision 1. {os.cpu_count()} cores"
         f" ({platform.processor() or platform.machine()}),"
-        f" {torch.get_num_threads()} torch threads, load average {load:.1f} at the start; {versions()}.",
+        f" {torch.get_num_threads()} torch threads, load average {load:.1f} at the start; {packages()}.",
         "",
         "## World, and world + policy",
         "",

@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.progress import track
 
 import agentcomm  # noqa: F401  (sets the OpenMP spin before torch is imported)
-from agentcomm.base.versions import versions
 from agentcomm.runs.assembly import make_world
 from agentcomm.runs.choices import Choice
+from benchmarks.packages import packages
 from benchmarks.throughput import table
 
 BATCH, TARGET = 1024, 50
@@ -143,7 +143,7 @@ Written by `python -m benchmarks.worlds`. Environment steps per second of proces
 of one world for the whole team. Random actions, observations and restarts included. Peers are steps per second of one
 process, by packages that step one environment at a time: measured in the same run where *here* says so, otherwise
 earlier on an idle machine of the same kind, beside which a busy one looks slow. The target is {TARGET} times a peer.
-{machine}; {versions()}.
+{machine}; {packages()}.
 
 {table(["environment", "B = 1", f"B = {BATCH}", "peer", "times the peer", "times the peer, here"], rows)}
 """
