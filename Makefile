@@ -81,6 +81,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.adapters
 	$(BIN)/python -m benchmarks.protocols
 	$(BIN)/python -m benchmarks.demo
+	$(BIN)/python -m benchmarks.memory
 
 bench-gpu: setup
 	$(BIN)/python -m benchmarks.device

@@ -63,7 +63,7 @@ Written by `make bench`: `agentcomm demo` on {os.cpu_count()} cores, load averag
 
 | | measured | target |
 |---|---|---|
-| minutes, after set-up | {minutes:.1f} | at most 10 |
+| minutes, after set-up | {minutes:.1f} | at most 8 |
 | peak memory of all processes (PSS) | {peak / 2**30:.2f} GiB | below 3 GiB |
 | mean steps, learned graph (k = 1) and gate: mean (each seed) | {each(team, "mean_steps")} | at most 7.5 |
 | success | {each(team, "success")} | at least 0.97 |
