@@ -55,6 +55,22 @@ def test_in_training_evaluation_is_clean_and_plays_whole_episodes() -> None:
     algorithm.stop()
 
 
+def test_evaluation_beside_training_is_that_of_the_weights_before_the_update() -> None:
+    run, returns = small("training.evaluate_every=1", "training.evaluation_worlds=64"), []
+    for parallel in (False, True):
+        config = CommPPOConfig().team(run, "team", 0)
+        if parallel:
+            config.evaluation(evaluation_num_env_runners=1, evaluation_parallel_to_training=True)
+        algorithm = config.build_algo()
+        results = [algorithm.train()["evaluation"]["env_runners"] for _ in range(4)]
+        algorithm.stop()
+        assert [one["num_episodes"] for one in results] == [64] * 4
+        returns.append([one["episode_return_mean"] for one in results])
+    one_by_one, beside = returns
+    assert one_by_one[1:] != one_by_one[:-1], "the policy did not move, so equality says nothing"
+    assert beside[1:] == one_by_one[:-1]
+
+
 def check_iteration(result: dict[str, Any], number: int, runners: int) -> None:
     """Of a team with a gate under attack: the ratio was one before the first step, and everything was counted."""
     steps = 16 * 8 * max(runners, 1)
