@@ -37,6 +37,9 @@ def test_asha_stops_the_worse_trials(tmp_path: Path) -> None:
     scheduler = ASHAScheduler(max_t=4, grace_period=1, reduction_factor=2)
     found = tuned(tmp_path, scheduler, [1e-3, 1e-9], 4, at_once=1)
     assert [result.metrics["training_iteration"] for result in found] == [4, 1]
+    for lines, result in zip((4, 1), found, strict=True):
+        assert len(Path(result.path, "result.json").read_text().splitlines()) == lines
+        assert len(Path(result.path, "progress.csv").read_text().splitlines()) == lines + 1
 
 
 def test_pbt_takes_over_the_checkpoint_of_a_better_trial(tmp_path: Path) -> None:
