@@ -78,7 +78,7 @@ def test_teams_learn_by_talking(space: str) -> None:
     torch.manual_seed(0)
     team = loop(space, masks=False)
     before = float(team.sampler.collect(8).columns["target"].mean())
-    for _ in range(60):
+    for _ in range(20):
         team.iterate()
     after = float(team.sampler.collect(8).columns["target"].mean())
     chance = 1 / min(SPACES[space].options, 4)
