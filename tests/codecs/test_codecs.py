@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from thinning import thinned
+from thinning import one_of_each_plugin, thinned
 from torch import Tensor
 
 from agentcomm.base import registry
@@ -51,7 +51,7 @@ def encode(codec: Codec, payload: Tensor, step: int = 0) -> Coded:
     return codec.encode(payload, codec.memory(), torch.full((len(payload),), step), 0)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", thinned(FORMS, one_of_each_plugin(FORMS)))
 def test_registered_codecs_conform(form: str) -> None:
     name, arguments = FORMS[form]
     check_codec(registry.find("codec", name), arguments)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from builders import Attacked, comms, defense, known_attack, known_channel, known_defenses, team_shape
-from forms import MESSAGE_FORMS, TEAM_FORMS, attack_forms, one_of_each_kind
+from forms import MESSAGE_FORMS, TEAM_FORMS, one_of_each_kind
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from thinning import one_of_each_plugin, thinned
@@ -20,10 +20,6 @@ from agentcomm.contracts.shape import TeamShape
 
 TRANSPORTS = ("batch", "objects")
 CHANNELS = registry.forms("channel")
-FAST_FORMS = {
-    *one_of_each_plugin({form: attack_forms()[form] for form in TEAM_FORMS}),
-    *one_of_each_kind(TEAM_FORMS),
-}
 
 
 def agree(
@@ -71,7 +67,7 @@ def test_transports_agree_under_every_attack(form: str | None, seed: int, agents
     agree(s, conversation(s, steps, seed=seed), [] if form is None else [form], "both", seed)
 
 
-@pytest.mark.parametrize("form", thinned(TEAM_FORMS, FAST_FORMS))
+@pytest.mark.parametrize("form", thinned(TEAM_FORMS, one_of_each_kind(TEAM_FORMS)))
 def test_every_attack_keeps_to_its_threat_model_and_its_messages_add_up(form: str) -> None:
     s = team_shape(worlds=2, agents=5)
     network = agree(s, conversation(s, 12), [form], "none", 0)

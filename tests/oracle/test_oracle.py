@@ -25,7 +25,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from cases import BIT_BY_BIT, DEFENSES, GROUPS, PATHS, Case
+from cases import BIT_BY_BIT, GROUPS, IN_TEAMS, Case
 from entries import Entries, differences
 from record import read
 from thinning import thinned
@@ -49,16 +49,34 @@ def present(group: str) -> dict[str, Case]:
 CASES = [(group, case) for group in GROUPS for case in recorded(group) if case not in BIT_BY_BIT]
 
 
+# What stands beside a form of attack in the cases of a group; forms take turns.
+TURNS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "messages": (
+        ("undefended / plain", "defended / fragments and int8"),
+        ("undefended / fragments and int8", "defended / plain"),
+    ),
+    "objects": (("undefended",), ("defended",)),
+    "directory": (("undefended",), ("defended",), ("obedient",)),
+    "decisions": (("gate",), ("in turns / defended",)),
+}
+
+
 def slow() -> set[tuple[str, str]]:
-    """Half of the messages: every form of attack stays with and without defenses, and on both paths, but in two of the
-    four cases; and a whole grid of ten seconds, of which the other one shows the same.
+    """Cases of an attack that are about as others of the same attack, which stay; no attack is left out of a group.
+
+    So is one of two whole grids of ten seconds.
     """
-    out, forms = {("cells", "task_market")}, dict[str, int]()
-    for case in recorded("messages"):
-        form, defenses, path = case.split(" / ")
-        number = forms.setdefault(form, len(forms))
-        if path in PATHS and (number + (*DEFENSES,).index(defenses) + (*PATHS,).index(path)) % 2:
-            out.add(("messages", case))
+    of_form: dict[tuple[str, str], list[tuple[int, str]]] = {}
+    for group, case in CASES:
+        form, _, beside = case.partition(" / ")
+        if group != "decisions" or form in IN_TEAMS:
+            for turn, others in enumerate(TURNS.get(group, ())):
+                if beside in others:
+                    of_form.setdefault((group, form), []).append((turn, case))
+    out = {("cells", "task_market")}
+    for number, ((group, _), cases) in enumerate(of_form.items()):
+        chosen = {case for turn, case in cases if turn == number % len(TURNS[group])}
+        out |= {(group, case) for _, case in cases if chosen and case not in chosen}
     return out
 
 
