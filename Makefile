@@ -37,7 +37,7 @@ demo: setup
 
 # Tests that start Ray run in one process, and those that open a browser in one (tests/conftest.py).
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,9 +33,21 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.xdist_group(alone))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Commands that start a Ray of their own run before the tests that share one: never are there two at a time."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Commands that start a Ray of their own run before the tests that share one: never are there two at a time.
+
+    With ``pytest -n 2 --dist loadgroup --no-loadscope-reorder``, the groups that take minutes start first, then the
+    files with many tests, so that no process works on alone at the end.
+    """
     items.sort(key=lambda item: "ray" not in item.keywords or "ray_running" in getattr(item, "fixturenames", ()))
+    if config.pluginmanager.hasplugin("xdist"):
+        sizes = Counter(item.path for item in items)
+
+        def place(item: pytest.Item) -> tuple[int, int]:
+            alone = [name for name in ALONE if item.get_closest_marker(name)]
+            return (ALONE.index(alone[0]), 0) if alone else (len(ALONE), -sizes[item.path])
+
+        items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

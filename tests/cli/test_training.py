@@ -18,6 +18,7 @@ import yaml
 from processes import agentcomm, rows, start
 from safetensors.torch import load_file
 from small import small_data, untrained
+from thinning import thinned
 
 from agentcomm.cli.train import learned
 from agentcomm.runs.config import parse
@@ -156,7 +157,11 @@ def test_a_run_can_be_given_more_seeds(copied: Path, command: Command) -> None:
     command("train", "config.yaml", "--resume", cwd=copied)  # nothing is left to train
 
 
-def test_a_stopped_and_a_killed_run_resume_from_their_last_checkpoint(tmp_path: Path) -> None:
+# Every start of a process takes seconds. That SIGTERM stops training with a checkpoint is also tested below.
+@pytest.mark.parametrize("stops", thinned([1, 2], [1]))
+def test_a_stopped_and_a_killed_run_resume_from_their_last_checkpoint(
+    tmp_path: Path, command: Command, stops: int
+) -> None:
     """Stopped by Ctrl-C, then by SIGTERM. What is learned in the end is what the plain loop learns without a break."""
     data = small_data("training.env_steps=3840", "training.checkpoint_every=4", control=False)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
@@ -165,8 +170,8 @@ def test_a_stopped_and_a_killed_run_resume_from_their_last_checkpoint(tmp_path: 
 
     again = ("train", "config.yaml", "--resume")
     done = 0
-    for number, command in ((signal.SIGINT, again[:2]), (signal.SIGTERM, again)):
-        process = start(*command, cwd=tmp_path, progress=progress, iterations=done + 3)
+    for number, words in ((signal.SIGINT, again[:2]), (signal.SIGTERM, again))[:stops]:
+        process = start(*words, cwd=tmp_path, progress=progress, iterations=done + 3)
         os.killpg(process.pid, number)  # as a terminal and `timeout` do: to every process of the group
         out, err = process.communicate(timeout=60)
         assert process.returncode == 128 + number, (out, err)
@@ -182,9 +187,10 @@ def test_a_stopped_and_a_killed_run_resume_from_their_last_checkpoint(tmp_path: 
     with progress.open("a") as file:
         file.write('{"iteration": 99, "env_st')
 
-    agentcomm(*again, cwd=tmp_path)
+    said = command(*again, cwd=tmp_path)
+    assert not re.search("Traceback|WARNING", said.stdout + said.stderr)
     resumed = [row for row in rows(tmp_path / "runs" / "small" / "events.jsonl") if row["event"] == "resumed"]
-    assert [row["threads"] for row in resumed] == [1, 1, 1]
+    assert [row["threads"] for row in resumed] == [1] * (stops + 1)
     assert not list(team.rglob(".tmp-*"))
     assert [row["env_steps"] for row in rows(progress)] == [128 * number for number in range(1, 31)]
     plain = PlainLoop(parse(data, "test config"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from thinning import one_of_each_plugin, thinned
 from torch import Tensor
 
 from agentcomm.base import registry
@@ -49,14 +51,16 @@ def encode(codec: Codec, payload: Tensor, step: int = 0) -> Coded:
     return codec.encode(payload, codec.memory(), torch.full((len(payload),), step), 0)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", thinned(FORMS, one_of_each_plugin(FORMS)))
 def test_registered_codecs_conform(form: str) -> None:
     name, arguments = FORMS[form]
     check_codec(registry.find("codec", name), arguments)
 
 
-@pytest.mark.parametrize("width", [1, 7, 48])
-@pytest.mark.parametrize("name", registry.names("codec"))
+ODD = list(product(registry.names("codec"), (1, 7, 48)))
+
+
+@pytest.mark.parametrize(("name", "width"), thinned(ODD, ODD[::2]))
 def test_they_conform_at_odd_widths(name: str, width: int) -> None:
     check_codec(registry.find("codec", name), {"groups": 1} if name == "vq" else {}, width)
 

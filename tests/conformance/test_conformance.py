@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from forms import attack_forms
+from forms import attack_forms, one_of_each_kind
+from thinning import one_of_each_plugin, thinned
 from torch import Tensor, nn
 
 from agentcomm.base import registry
@@ -31,15 +32,20 @@ def make_world(num_worlds: int) -> World:
 
 # ---- what is registered
 
+POLICIES = registry.forms("policy")
+# Each policy, and all parts that a team can be put together of.
+FAST_POLICIES = {*one_of_each_plugin(POLICIES), *(form for form in POLICIES if form.startswith("commformer"))}
+FAST_ATTACKS = {*one_of_each_plugin(attack_forms()), *one_of_each_kind(attack_forms())}
 
-@pytest.mark.parametrize("form", registry.forms("policy"))
+
+@pytest.mark.parametrize("form", thinned(POLICIES, FAST_POLICIES))
 def test_registered_policies_conform(form: str) -> None:
-    name, arguments = registry.forms("policy")[form]
+    name, arguments = POLICIES[form]
     config = registry.build_config("policy", name, arguments)
     check_policy(lambda world: registry.find("policy", name).for_world(config, world), make_world)
 
 
-@pytest.mark.parametrize("form", attack_forms())
+@pytest.mark.parametrize("form", thinned(attack_forms(), FAST_ATTACKS))
 def test_registered_attacks_conform(form: str) -> None:
     name, arguments = attack_forms()[form]
     check_attack(registry.find("attack", name), arguments)

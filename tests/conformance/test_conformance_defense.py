@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from forms import one_defense_of_each_kind
+from thinning import one_of_each_plugin, thinned
 from torch import Tensor
 
 from agentcomm.base import registry
@@ -24,10 +26,12 @@ from agentcomm.contracts.verdicts import (
     Verdicts,
 )
 
+FORMS = registry.forms("defense")
 
-@pytest.mark.parametrize("form", registry.forms("defense"))
+
+@pytest.mark.parametrize("form", thinned(FORMS, {*one_of_each_plugin(FORMS), *one_defense_of_each_kind()}))
 def test_registered_defenses_conform(form: str) -> None:
-    name, arguments = registry.forms("defense")[form]
+    name, arguments = FORMS[form]
     check_defense(registry.find("defense", name), arguments)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
 import torch
+from thinning import one_of_each_plugin, thinned
 from torch import Tensor
 
 from agentcomm.base import registry
@@ -17,11 +19,22 @@ from agentcomm.contracts.step import Step
 from agentcomm.contracts.world import Observation, Transition, World, WorldConfig
 from agentcomm.pettingzoo.adapter import ParallelWorld
 
+FORMS = registry.forms("environment")
+OBSERVATIONS = ("dense", "indices")
+SEEN = [(form, OBSERVATIONS[(number + other) % 2]) for other in (0, 1) for number, form in enumerate(FORMS)]
+MISSING: list[dict[str, Any]] = [{"failure": 0.2}, {"fewest": 1}, {"failure": 0.1, "fewest": 2}]
+WITH_MISSING = list(product(registry.names("environment"), OBSERVATIONS, MISSING))
 
-@pytest.mark.parametrize("observation", ["dense", "indices"])
-@pytest.mark.parametrize("form", registry.forms("environment"))
+
+# Each form with the one or the other observation. Plug-ins that can lose members have both below, the others here.
+WHOLE = [
+    form for form in one_of_each_plugin(FORMS) if not registry.find("environment", FORMS[form][0]).can_lose_members
+]
+
+
+@pytest.mark.parametrize(("form", "observation"), thinned(SEEN, [*SEEN[: len(FORMS)], *product(WHOLE, OBSERVATIONS)]))
 def test_registered_environments_conform(form: str, observation: str) -> None:
-    name, arguments = registry.forms("environment")[form]
+    name, arguments = FORMS[form]
     config = registry.build_config("environment", name, arguments | {"max_steps": 7, "observation": observation})
     environment = registry.find("environment", name)
     try:
@@ -31,9 +44,7 @@ def test_registered_environments_conform(form: str, observation: str) -> None:
     check_world(lambda num_worlds: environment(config, num_worlds), resumes=not issubclass(environment, ParallelWorld))
 
 
-@pytest.mark.parametrize("arguments", [{"failure": 0.2}, {"fewest": 1}, {"failure": 0.1, "fewest": 2}])
-@pytest.mark.parametrize("observation", ["dense", "indices"])
-@pytest.mark.parametrize("name", registry.names("environment"))
+@pytest.mark.parametrize(("name", "observation", "arguments"), thinned(WITH_MISSING, WITH_MISSING[::2]))
 def test_registered_environments_conform_when_members_are_missing(
     name: str, observation: str, arguments: dict[str, Any]
 ) -> None:

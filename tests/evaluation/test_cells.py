@@ -38,6 +38,12 @@ def run(tmp_path: Path) -> Run:
     return untrained(tmp_path, "seeds=[0, 1]")
 
 
+@pytest.fixture
+def small_run(tmp_path: Path) -> Run:
+    """The same of one seed, for what has nothing to do with seeds."""
+    return untrained(tmp_path)
+
+
 def test_the_grid_is_attack_by_defense_by_seed_and_a_clean_control(run: Run) -> None:
     rows = api.evaluate(run, ["drop", "noise"], ["clip", "authenticate+clip"])
     assert len(rows) == 2 * (3 * 3 + 1)
@@ -85,11 +91,11 @@ def test_every_attack_is_held_against_its_counterparts(run: Run) -> None:
     assert table.row_count == 2
 
 
-def test_an_attack_on_fragments_is_evaluated_where_messages_are_cut_only(run: Run) -> None:
+def test_an_attack_on_fragments_is_evaluated_where_messages_are_cut_only(small_run: Run) -> None:
     with pytest.raises(ConfigError, match="fragments"):
-        api.evaluate(run, ["fragment"], [])
+        api.evaluate(small_run, ["fragment"], [])
     rows = api.evaluate(
-        run, ["fragment"], [], conditions={"transports": [{"channels": [{"name": "fragments", "mtu": 64}]}]}
+        small_run, ["fragment"], [], conditions={"transports": [{"channels": [{"name": "fragments", "mtu": 64}]}]}
     )
     attacked = [row for row in rows if row["attack"]]
     assert {row["conditions_label"] for row in attacked} == {"fragments(mtu=64)"}
@@ -112,24 +118,24 @@ def test_decisions_may_be_sampled(run: Run) -> None:
     )
 
 
-def test_finished_cells_are_not_evaluated_again(run: Run) -> None:
-    first = api.evaluate(run, ["drop"], [])
+def test_finished_cells_are_not_evaluated_again(small_run: Run) -> None:
+    first = api.evaluate(small_run, ["drop"], [])
     seen: list[str] = []
-    again = api.evaluate(run, ["drop", "noise"], [], watch=lambda cell, done, total: seen.append(cell.id))
+    again = api.evaluate(small_run, ["drop", "noise"], [], watch=lambda cell, done, total: seen.append(cell.id))
     assert (
-        len(run.cells.read_text().splitlines()) == len(again) == len(set(seen))
+        len(small_run.cells.read_text().splitlines()) == len(again) == len(set(seen))
     )  # a slow cell is told of several times
     assert [r for r in again if r in first] == first
 
 
-def test_a_torn_line_is_evaluated_again(run: Run) -> None:
-    rows = api.evaluate(run, ["drop"], [])
-    text = run.cells.read_text()
-    run.cells.write_text(text[:-40])
-    again = api.evaluate(run, ["drop"], [])
+def test_a_torn_line_is_evaluated_again(small_run: Run) -> None:
+    rows = api.evaluate(small_run, ["drop"], [])
+    text = small_run.cells.read_text()
+    small_run.cells.write_text(text[:-40])
+    again = api.evaluate(small_run, ["drop"], [])
     for old, new in zip(rows, again, strict=True):
         assert (old["id"], old["metrics"], old["ledger"]) == (new["id"], new["metrics"], new["ledger"])
-    assert api.evaluate(run, ["drop"], []) == again
+    assert api.evaluate(small_run, ["drop"], []) == again
 
 
 def test_attack_and_clean_share_their_episodes(run: Run) -> None:
@@ -170,17 +176,17 @@ class _Broken(Attack):
         raise ZeroDivisionError("inside the attack")
 
 
-def test_an_error_makes_a_cell_failed_and_no_number(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_makes_a_cell_failed_and_no_number(small_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry._registered, ("attack", "broken"), _Broken)
     monkeypatch.setattr(api, "check_used", lambda *given: None)  # the quick check would stop before any cell
-    rows = api.evaluate(run, ["broken", "drop"], [])
+    rows = api.evaluate(small_run, ["broken", "drop"], [])
     broken = [r for r in rows if r["attack"] and r["attack"]["name"] == "broken"]
     assert all(r["status"] == "failed" and "metrics" not in r and "inside the attack" in r["error"] for r in broken)
     assert all(r["status"] == "ok" for r in rows if r not in broken)
 
 
-def test_an_attack_that_touched_nothing_is_inconclusive(run: Run) -> None:
-    rows = api.evaluate(run, ["drop:budget.per_episode=0"], [])
+def test_an_attack_that_touched_nothing_is_inconclusive(small_run: Run) -> None:
+    rows = api.evaluate(small_run, ["drop:budget.per_episode=0"], [])
     assert {r["status"] for r in rows if r["attack"]} == {"inconclusive"}
 
 
@@ -202,9 +208,9 @@ def test_only_one_process_writes(run: Run) -> None:
         api.evaluate(run.path, [], [])
 
 
-def test_recordings_hold_the_same_scenes_for_every_cell(run: Run) -> None:
-    api.evaluate(run, ["drop"], ["clip"])
-    recorded = json.loads((run.path / "episodes.json").read_text())
+def test_recordings_hold_the_same_scenes_for_every_cell(small_run: Run) -> None:
+    api.evaluate(small_run, ["drop"], ["clip"])
+    recorded = json.loads((small_run.path / "episodes.json").read_text())
     assert [e["label"] for e in recorded["episodes"]] == ["clean", "clean + clip", "drop", "drop + clip"]
     starts = [e["steps"][0]["agents"] for e in recorded["episodes"]]
     assert all(start == starts[0] for start in starts)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import small
+from small import untrained
 
 from agentcomm import api
 from agentcomm.base import registry
@@ -15,20 +15,15 @@ from agentcomm.base.errors import ConfigError
 from agentcomm.contracts.world import World
 from agentcomm.evaluation import metrics
 from agentcomm.runs import policy_file
-from agentcomm.runs.assembly import make_policy, make_world
+from agentcomm.runs.assembly import make_world
 from agentcomm.runs.choices import Choice
-from agentcomm.runs.folder import Run, create, teams
+from agentcomm.runs.folder import Run
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """An untrained team and its control, saved as trained ones."""
-    run = create(small("evaluation.episodes=64", "environment.max_steps=40", "environment.size=3"), tmp_path)
-    config = run.config
-    for variant, seed in teams(config):
-        policy = make_policy(config.policy, make_world(config.environment, 1), variant, seed)
-        policy_file.save(run.policy(variant, seed), policy, config.environment, config.policy, variant, seed, {})
-    return run
+    return untrained(tmp_path, "environment.size=3")
 
 
 def test_an_untrained_team_has_not_learned(run: Run) -> None:
@@ -55,8 +50,9 @@ def test_sampled_cells_have_greedy_references(run: Run) -> None:
         assert row["decisions"] == "sampled"
 
 
-def test_a_team_that_became_worse_has_not_learned(run: Run) -> None:
+def test_a_team_that_became_worse_has_not_learned(tmp_path: Path) -> None:
     """It stays put, while an untrained one moves at random and sometimes finds the prey."""
+    run = untrained(tmp_path, "evaluation.episodes=64", "environment.max_steps=40", "environment.size=3")
     saved = policy_file.load(run.policy("control", 0))
     with torch.no_grad():
         actor = list(saved.policy.get_submodule("actor").parameters())

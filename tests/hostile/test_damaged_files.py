@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from damage import DAMAGE, mutations, write_run
+from thinning import thinned
 
 from agentcomm import api
 from agentcomm.base import manifest
@@ -53,22 +54,30 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run(tmp_path_factory.mktemp("whole")).path
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.parametrize("file", READ_BY)
-def test_a_damaged_file_is_reported(whole: Path, tmp_path: Path, file: str, damage: str) -> None:
-    for number, command in enumerate(READ_BY[file]):
-        run = tmp_path / f"{number}" / "small"
-        shutil.copytree(whole, run, symlinks=True)
-        DAMAGE[damage](run / file)
-        assert len(complaint(command, run)) < 2000
+READ = [(file, damage, number) for file in READ_BY for damage in DAMAGE for number in range(len(READ_BY[file]))]
+# Every damage to every file, read by one of its readers in turn.
+FAST = [
+    (file, damage, (place + of) % len(READ_BY[file]))
+    for place, file in enumerate(READ_BY)
+    for of, damage in enumerate(DAMAGE)
+]
 
 
+@pytest.mark.parametrize(("file", "damage", "reader"), thinned(READ, FAST))
+def test_a_damaged_file_is_reported(whole: Path, tmp_path: Path, file: str, damage: str, reader: int) -> None:
+    run = tmp_path / "small"
+    shutil.copytree(whole, run, symlinks=True)
+    DAMAGE[damage](run / file)
+    assert len(complaint(READ_BY[file][reader], run)) < 2000
+
+
+@pytest.mark.parametrize("count", thinned([25, 75], [25]))
 @pytest.mark.parametrize("file", ["cells.jsonl", "episodes.json", f"{TEAM}/progress.jsonl"])
-def test_a_report_of_any_value_of_the_wrong_type(whole: Path, tmp_path: Path, file: str) -> None:
+def test_a_report_of_any_value_of_the_wrong_type(whole: Path, tmp_path: Path, file: str, count: int) -> None:
     run = tmp_path / "small"
     shutil.copytree(whole, run)
     lines = (run / file).read_text().splitlines()
-    for what, changed in mutations(json.loads(lines[-1]), 75, seed=1):
+    for what, changed in mutations(json.loads(lines[-1]), count, seed=1):
         (run / file).write_text("\n".join([*lines[:-1], json.dumps(changed)]) + "\n")
         try:
             page = render(load_run(run))
@@ -79,11 +88,12 @@ def test_a_report_of_any_value_of_the_wrong_type(whole: Path, tmp_path: Path, fi
         assert "<img" not in page, what
 
 
-def test_an_evaluation_with_any_value_of_the_wrong_type_in_a_row(whole: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", thinned([5, 12], [5]))
+def test_an_evaluation_with_any_value_of_the_wrong_type_in_a_row(whole: Path, tmp_path: Path, count: int) -> None:
     run = tmp_path / "small"
     shutil.copytree(whole, run)
     lines = (run / "cells.jsonl").read_text().splitlines()
-    for what, changed in mutations(json.loads(lines[-1]), 12, seed=2):
+    for what, changed in mutations(json.loads(lines[-1]), count, seed=2):
         (run / "cells.jsonl").write_text("\n".join([*lines[:-1], json.dumps(changed)]) + "\n")
         complaint(api.evaluate, run, what)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pytest
 import torch
 from builders import Attacked, comms, defense, known_attack, known_channel, known_defenses, team_shape
-from forms import MESSAGE_FORMS, TEAM_FORMS
+from forms import MESSAGE_FORMS, TEAM_FORMS, one_of_each_kind
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thinning import one_of_each_plugin, thinned
 
 from agentcomm.base import registry
 from agentcomm.base.errors import PluginError
@@ -17,6 +19,7 @@ from agentcomm.conformance.conversations import Exchange, carry, conversation, h
 from agentcomm.contracts.shape import TeamShape
 
 TRANSPORTS = ("batch", "objects")
+CHANNELS = registry.forms("channel")
 
 
 def agree(
@@ -64,7 +67,7 @@ def test_transports_agree_under_every_attack(form: str | None, seed: int, agents
     agree(s, conversation(s, steps, seed=seed), [] if form is None else [form], "both", seed)
 
 
-@pytest.mark.parametrize("form", TEAM_FORMS)
+@pytest.mark.parametrize("form", thinned(TEAM_FORMS, one_of_each_kind(TEAM_FORMS)))
 def test_every_attack_keeps_to_its_threat_model_and_its_messages_add_up(form: str) -> None:
     s = team_shape(worlds=2, agents=5)
     network = agree(s, conversation(s, 12), [form], "none", 0)
@@ -75,15 +78,22 @@ def test_every_attack_keeps_to_its_threat_model_and_its_messages_add_up(form: st
     assert torch.equal(n["sent"] + n["forged"] + n["replayed"], n["dropped"] + n["late"] + n["refused"] + n["accepted"])
 
 
-@pytest.mark.parametrize("form", ["noise sometimes", "noise at node", "impersonate stale", "delay at node"])
-@pytest.mark.parametrize("used", ["median", "hold_last", "quarantine"])
+USED = list(
+    product(
+        ("median", "hold_last", "quarantine"),
+        ("noise sometimes", "noise at node", "impersonate stale", "delay at node"),
+    )
+)
+
+
+@pytest.mark.parametrize(("used", "form"), thinned(USED, USED[::5] + USED[2::5] + USED[4::5]))
 def test_transports_agree_on_every_hook_of_defenses(used: str, form: str) -> None:
     s = team_shape(worlds=3, agents=5, degree=4)
     n = agree(s, conversation(s, 8, seed=5), [form], ["authenticate", used], 2)
     assert int(n.ledger["accepted"].sum()) > 0
 
 
-@pytest.mark.parametrize("channel", registry.forms("channel"))
+@pytest.mark.parametrize("channel", thinned(CHANNELS, one_of_each_plugin(CHANNELS)))
 def test_transports_agree_on_every_channel(channel: str) -> None:
     """Bytes wait, take hops and are lost as tensors do."""
     s = team_shape(worlds=2)

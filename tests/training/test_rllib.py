@@ -157,6 +157,7 @@ def test_fragments_of_disturbed_and_quiet_runners_join() -> None:
     assert joined["delta"][rows:].all()
 
 
+@pytest.mark.slow  # processes of two trials are started, as in test_tune_schedulers.py
 def test_tune_sweeps_a_field_of_the_config(tmp_path: Path) -> None:
     from ray import tune
 

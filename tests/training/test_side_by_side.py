@@ -144,6 +144,9 @@ def test_runners_work_beside_jobs(tmp_path: Path) -> None:
     assert progress(two, "team-0")[-1]["env_steps"] == 128
 
 
+# Half a minute, as long as no other takes the processor. That a signal stops teams with a checkpoint each is also
+# tested in tests/cli/test_training.py, that a team goes on from one below.
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_running")
 def test_a_signal_stops_all_with_checkpoints_and_they_resume(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def test_asha_stops_the_worse_trials(tmp_path: Path) -> None:
         assert len(Path(result.path, "progress.csv").read_text().splitlines()) == lines + 1
 
 
+@pytest.mark.slow  # six processes are started; that a checkpoint holds everything: test_rllib.py
 def test_pbt_takes_over_the_checkpoint_of_a_better_trial(tmp_path: Path) -> None:
     """The trial that takes over goes on with weights, optimizer and counters, and with another learning rate."""
     scheduler = PopulationBasedTraining(
