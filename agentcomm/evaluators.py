@@ -51,8 +51,8 @@ def check_jobs(jobs: Any, isolate: bool = False, address: Any = None, what: str 
         raise ConfigError(f"jobs: must be a whole number from 1 (got {shorten(jobs)})")
     if address is None:
         return
-    host, colon, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
-    if address != "auto" and not (host and colon and port.isdigit()):
+    host, _, port = address.rpartition(":") if isinstance(address, str) else ("", "", "")
+    if address != "auto" and not (host and "/" not in host and port.isdecimal() and 0 < int(port) < 2**16):
         raise ConfigError(f"address: must be auto, or HOST:PORT such as 10.0.0.1:6379 (got {shorten(address)})")
     if isolate or jobs > 1:
         out = "jobs and isolate" if what == "cells run" else "jobs"

@@ -1,7 +1,7 @@
 """Does memory grow, and is anything left behind? python -m benchmarks.memory [--minutes 30].
 
-Trains a team for a while and stops it as Ctrl-C does, then evaluates 1,000 cells; writes memory.md. Memory is that of
-all processes of the command, shared pages divided among them (PSS), every ten seconds.
+Trains a team for a while and stops it as Ctrl-C does, then evaluates 1,000 cells; writes memory.md. Memory is what only
+the processes of the command use (USS), every ten seconds. They have a folder for temporary files to themselves.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import psutil
 import yaml
 
 from agentcomm.base.documents import read_rows
-from benchmarks.demo import proportional_memory
 from benchmarks.packages import packages
 
 COMMAND = [sys.executable, "-c", "from agentcomm.cli.main import main; main()"]
@@ -38,7 +37,7 @@ class Watched(NamedTuple):
         seconds: How long it ran.
         memory: Bytes, every ten seconds.
         alive: Its processes that are still there 10 seconds after its end.
-        files: New entries of the folders for temporary files.
+        files: What is left in the folder for temporary files.
     """
 
     seconds: float
@@ -58,10 +57,11 @@ class Watched(NamedTuple):
 
 def watch(words: list[str], folder: Path, seconds: float = float("inf")) -> Watched:
     """Run a command, for so long at most."""
-    places = {Path(tempfile.gettempdir()), Path("/tmp/ray")}
-    before = {entry for place in places if place.is_dir() for entry in place.iterdir()}
+    temporary = folder / "t"
+    temporary.mkdir(exist_ok=True)
     began, memory, own = time.monotonic(), [], set()
-    process = subprocess.Popen([*COMMAND, *words], cwd=folder, start_new_session=True)
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    process = subprocess.Popen([*COMMAND, *words], cwd=folder, env=environment, start_new_session=True)
     while process.poll() is None:
         if time.monotonic() - began > seconds:
             process.send_signal(signal.SIGINT)
@@ -70,14 +70,14 @@ def watch(words: list[str], folder: Path, seconds: float = float("inf")) -> Watc
         time.sleep(EVERY)
         try:
             here = psutil.Process(process.pid)
-            own |= {here, *here.children(recursive=True)}
-            memory.append(proportional_memory(here))
-        except psutil.Error:  # it has just ended
-            break
+            now = {here, *here.children(recursive=True)}
+            memory.append(sum(one.memory_full_info().uss for one in now))
+            own |= now
+        except psutil.Error:  # one of them has just ended
+            continue
     took = time.monotonic() - began
     time.sleep(10)
-    after = {entry for place in places if place.is_dir() for entry in place.iterdir()}
-    return Watched(took, memory[:-1] or memory, sum(one.is_running() for one in own), len(after - before))
+    return Watched(took, memory, sum(one.is_running() for one in own), len(list(temporary.iterdir())))
 
 
 def main() -> None:
@@ -85,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0, help="of training")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=Path.home()) as name:
+    with tempfile.TemporaryDirectory(prefix="m") as name:
         folder, load = Path(name), os.getloadavg()[0]
         team = ["train", str(TEAM), "seeds=[0]", "control=false", "training.env_steps=100000000", "--root", name]
         trained = watch(team, folder, 60 * asked.minutes)
@@ -97,9 +97,9 @@ def main() -> None:
         cells = len(read_rows(folder / "run" / "cells.jsonl", None, "cells")[0])
     text = f"""# Memory over time
 
-Written by `python -m benchmarks.memory`: MiB of all processes of a command (PSS), medians of the second and of the last
-tenth of its time; processes that are left 10 seconds after it, and new temporary files. {os.cpu_count()} cores, load
-average {load:.1f} at the start; {packages()}.
+Written by `python -m benchmarks.memory`: MiB that only the processes of a command use (USS), medians of the second and
+of the last tenth of its time; processes and temporary files that are left 10 seconds after it. {os.cpu_count()} cores,
+load average {load:.1f} at the start; {packages()}.
 
 | command | minutes | early | late | growth | processes left | files left |
 |---|---|---|---|---|---|---|

@@ -11,14 +11,22 @@ import typer
 from agentcomm import grids
 from agentcomm.cli import tables
 from agentcomm.cli.completion import config_files
-from agentcomm.cli.options import Adaptive, Address, Jobs, RetryFailed, Root, Trust
+from agentcomm.cli.options import Adaptive, RetryFailed, Root, Trust
 from agentcomm.cli.screen import complain, console, say
 
 
 def grid(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML file of the grid.", autocompletion=config_files)],
-    jobs: Jobs = 1,
-    address: Address = None,
+    jobs: Annotated[
+        int, typer.Option(metavar="N", help="Processes that train teams, and then evaluate cells, at the same time.")
+    ] = 1,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Train and evaluate on the Ray cluster there instead; auto: the one of this machine.",
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the training of the grid's teams.")] = False,
     retry_failed: RetryFailed = False,
     adaptive: Adaptive = False,
@@ -29,15 +37,16 @@ def grid(
 
     \b
     name: mine
-    runs: \\[runs/first, runs/second]            # trained runs, and/or teams to train:
-    environments: \\[predator_prey]              # each environment with each policy
+    # Trained runs, or teams to train: each environment with each policy.
+    runs: \\[runs/first, runs/second]
+    environments: \\[predator_prey]
     policies: \\[commformer, {name: ic3net, width: 32}]
     training: {env_steps: 1e6}
     seeds: \\[0, 1, 2]
     attacks: \\[drop, {name: noise, epsilon: 2}]
-    budgets: \\[{per_episode: 4}, {}]            # every attack with each of them
-    defenses: \\[clip, authenticate+clip]        # besides no defense
-    adaptive: true                              # each defense also under the attacks that are aimed at it
+    budgets: \\[{per_episode: 4}, {}]      # every attack with each of them
+    defenses: \\[clip, authenticate+clip]  # besides no defense
+    adaptive: true      # also the attacks that are aimed at a defense
     conditions: {transports: \\[{channels: \\[loss]}], decisions: greedy}
     episodes: 512
 

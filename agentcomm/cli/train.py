@@ -53,11 +53,13 @@ def train(
     resume: Annotated[bool, typer.Option(help="Resume the run from its last checkpoints.")] = False,
     root: Root = Path("runs"),
     jobs: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Teams to train at the same time, each in a process of its own.")
+        int, typer.Option(metavar="N", help="Teams to train at the same time, each in a process of its own.")
     ] = 1,
     address: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="Train on the Ray cluster there instead; auto finds a running one."),
+        typer.Option(
+            metavar="HOST:PORT", help="Train on the Ray cluster there instead; auto: the one of this machine."
+        ),
     ] = None,
     trust: Trust = False,
 ) -> None:

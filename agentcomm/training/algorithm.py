@@ -72,6 +72,11 @@ class CommPPO(PPO):
         fixed = told["run"]["training"]["evaluation_worlds"] is not None
         self._size = EvaluationSize(self.config.evaluation_duration, fixed, told["max_steps"])
 
+    def _setup_logdir(self) -> None:
+        """Create Tune's folder of a trial. Without Tune there is none: Ray would leave an empty one in the home."""
+        if self._storage is not None:
+            super()._setup_logdir()
+
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate on as many episodes as the run's config says, or else as fit."""
         episodes = self._size.begin()

@@ -8,6 +8,8 @@ submitted again. If a cell is lost three times by itself, it has failed.
 
 from __future__ import annotations
 
+import os
+import socket
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -33,6 +35,7 @@ from agentcomm.training.shipping import Files, check_node, pack, unpack
 
 import ray  # isort: skip
 from ray import exceptions  # isort: skip
+from ray._private.utils import read_ray_address  # isort: skip
 
 LOST = (
     exceptions.WorkerCrashedError,
@@ -43,6 +46,7 @@ LOST = (
 )
 LARGEST_TASK = 8  # cells, so that little is lost with a node
 MOST_LOST = 3
+SECONDS = 10.0  # within which the head of a cluster has to answer
 
 
 @dataclass
@@ -159,17 +163,49 @@ def joined(address: str, log: Path) -> Iterator[None]:
         yield
         return
     with diverted(log):
+        found = head_of(address)
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            ray.init(address=found, log_to_driver=False, logging_level="ERROR")
         except Exception as error:  # Ray raises all kinds of errors here
-            raise RayError(
-                f"address: no Ray cluster answers at {address} ({reason(error)}); start one with `ray start --head`, or"
-                " leave out the address and use --jobs"
-            ) from None
+            raise _no_cluster(found, error) from None
         try:
             yield
         finally:
             ray.shutdown()
+
+
+def head_of(address: str) -> str:
+    """Find out whether the head of a cluster listens; Ray itself would try an address without one for minutes.
+
+    Args:
+        address: ``host:port``, or ``auto`` for the cluster that was started on this machine with ``ray start``. Ray's
+            own ``auto`` would also take a Ray that some other program has started for itself.
+
+    Returns:
+        ``host:port``.
+
+    Raises:
+        RayError: If there is none.
+    """
+    found = address if address != "auto" else os.environ.get("RAY_ADDRESS") or read_ray_address()
+    if found is None:
+        raise RayError(
+            "address: this machine belongs to no Ray cluster; start one with `ray start --head`, name the address of"
+            " its head, or leave out the address and use --jobs"
+        )
+    host, _, port = found.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise _no_cluster(found, error) from None
+    return found
+
+
+def _no_cluster(address: str, error: Exception) -> RayError:
+    return RayError(
+        f"address: no Ray cluster answers at {address} ({reason(error)}); start one with `ray start --head`, or leave"
+        " out the address and use --jobs"
+    )
 
 
 def _submit(task: _Task, files: Any) -> Any:

@@ -48,6 +48,7 @@ def test_learns_exactly_what_the_plain_loop_learns(disturbed: dict[str, Any]) ->
 
 def test_in_training_evaluation_is_clean_and_plays_whole_episodes() -> None:
     algorithm = build(small("training.evaluate_every=1", attacks=[{"name": "drop"}]))
+    assert algorithm.logdir is None, "an empty folder in the home"
     found = algorithm.train()["evaluation"]["env_runners"]
     assert found["num_episodes"] == 8
     assert 1 <= found["episode_len_mean"] <= 8
