@@ -27,7 +27,7 @@ from benchmarks.packages import packages
 COMMAND = [sys.executable, "-c", "from agentcomm.cli.main import main; main()"]
 ATTACKS = ["drop", "noise", "replay", "impersonate", "tamper", "delay", "reorder", "jam", "flood", "gradient"]
 DEFENSES = ["authenticate", "clip", "authenticate+clip", "hold_last", "warden", "authenticate+quarantine"]
-TIMED = {"seconds", "time"}
+APART = {"seconds", "time", "provenance"}  # what rows do not say of their cells
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def measure(run: Path, jobs: int, attacks: list[str], defenses: list[str], seeds
         wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
         rows, _ = read_rows(folder / "run" / "cells.jsonl", None, "cells")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    kept = [{key: value for key, value in row.items() if key not in TIMED} for row in rows]
+    kept = [{key: value for key, value in row.items() if key not in APART} for row in rows]
     return Measured(jobs, len(rows), wall, cpu, os.getloadavg()[0], kept)
 
 
