@@ -11,22 +11,14 @@ import typer
 from agentcomm import grids
 from agentcomm.cli import tables
 from agentcomm.cli.completion import config_files
-from agentcomm.cli.options import Adaptive, RetryFailed, Root, Trust
+from agentcomm.cli.options import Adaptive, Address, Jobs, RetryFailed, Root, Trust
 from agentcomm.cli.screen import complain, console, say
 
 
 def grid(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML file of the grid.", autocompletion=config_files)],
-    jobs: Annotated[
-        int, typer.Option(metavar="N", help="Processes that train teams, and then evaluate cells, at the same time.")
-    ] = 1,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT",
-            help="Train and evaluate on the Ray cluster there instead; auto: the one of this machine.",
-        ),
-    ] = None,
+    jobs: Jobs = 1,
+    address: Address = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the training of the grid's teams.")] = False,
     retry_failed: RetryFailed = False,
     adaptive: Adaptive = False,

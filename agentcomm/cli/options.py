@@ -36,11 +36,12 @@ Plugins = Annotated[
     typer.Option(metavar="MODULE", help="A module of yours that registers plug-ins; can be repeated."),
 ]
 Jobs = Annotated[
-    int, typer.Option(metavar="N", help="Processes that evaluate cells at the same time; rows stay the same.")
+    int,
+    typer.Option(metavar="N", help="Teams to train, or cells to evaluate, at the same time, in own processes."),
 ]
 Address = Annotated[
     str | None,
-    typer.Option(metavar="HOST:PORT", help="Evaluate on the Ray cluster there instead; auto: the one of this machine."),
+    typer.Option(metavar="HOST:PORT", help="Use the Ray cluster there instead; auto: the one of this machine."),
 ]
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Evaluate failed cells again; otherwise, they are kept as failed.")

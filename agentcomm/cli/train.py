@@ -16,7 +16,7 @@ from agentcomm.base.documents import read_rows
 from agentcomm.base.errors import ConfigError
 from agentcomm.base.values import parse_yaml
 from agentcomm.cli.completion import config_files, plugins
-from agentcomm.cli.options import WRITTEN, Root, Trust
+from agentcomm.cli.options import WRITTEN, Address, Jobs, Root, Trust
 from agentcomm.cli.screen import say
 from agentcomm.cli.template import template
 from agentcomm.progress import TrainingLines
@@ -52,15 +52,8 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option(help="Resume the run from its last checkpoints.")] = False,
     root: Root = Path("runs"),
-    jobs: Annotated[
-        int, typer.Option(metavar="N", help="Teams to train at the same time, each in a process of its own.")
-    ] = 1,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT", help="Train on the Ray cluster there instead; auto: the one of this machine."
-        ),
-    ] = None,
+    jobs: Jobs = 1,
+    address: Address = None,
     trust: Trust = False,
 ) -> None:
     """Train the teams of CONFIG, or in an environment, one per seed, and the same without messages as a control.

@@ -50,7 +50,7 @@ class MLflowLogger(Logger):
             self._client.log_batch(self._id, params=given[start : start + MOST_PARAMETERS])
 
     def _continue(self, run: Any, team: LoggedTeam) -> None:
-        """Go on with a run. MLflow does not change parameters, so tags hold those with other values."""
+        """Continue a run. MLflow cannot change a parameter, so one with a new value becomes a tag."""
         self._id = run.info.run_id
         self._client.update_run(self._id, status="RUNNING")
         for key, value in team.parameters.items():
