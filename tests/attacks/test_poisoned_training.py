@@ -150,7 +150,7 @@ def test_a_trigger_is_obeyed_by_those_that_learned_it_and_nothing_shows_without_
         assert earned > 3.9, "of 4: with a backdoor or without"
         assert abs(usual - 0.5) < 0.05
         assert asked > 0.95 if share else asked < 0.8
-        assert sum(others) / len(others) < 0.8, "other patterns say nothing"
+        assert max(others) < 0.8, "other patterns say nothing"
 
 
 def test_only_who_hears_the_trigger_learns_from_other_rewards() -> None:
