@@ -25,7 +25,7 @@ from agentcomm.runs.config import RunConfig
 from agentcomm.step.decide import decide
 from agentcomm.training.ray_session import ray_session
 from benchmarks.packages import packages
-from benchmarks.plain_loop import PlainLoop
+from benchmarks.plain_loop import PlainLoop, Timing
 from benchmarks.settings import RELEASED_CODE, commformer, ours
 
 BATCHES = (1, 32, 256, 1024, 4096)
@@ -97,31 +97,33 @@ def build_rllib(run: RunConfig) -> Any:
     return CommPPOConfig().team(run, "team", 0).build_algo()
 
 
-def compare(name: str, run: RunConfig, two: RunConfig) -> dict[str, Any]:
-    """Plain loop and RLlib in turns; then RLlib with two remote runners, in turns with the plain loop again."""
-    plain, rllib = PlainLoop(run), build_rllib(run)
-    steps = run.training.worlds * run.training.fragment
-    timings, shared, remote = [], [], []
-    for _ in track(range(ITERATIONS + 2), description=f"{name}: plain, RLlib", console=console):
+def in_turns(plain: PlainLoop, run: RunConfig, what: str) -> tuple[list[Timing], list[float]]:
+    """Times of iterations of the plain loop and of RLlib, which take turns."""
+    rllib = build_rllib(run)
+    timings, seconds = [], []
+    for _ in track(range(ITERATIONS + 2), description=what, console=console):
         timings.append(plain.iterate())
         began = time.perf_counter()
         rllib.train()
-        shared.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - began)
     rllib.stop()
-    rllib = build_rllib(two)
-    for _ in track(range(ITERATIONS + 2), description=f"{name}: 2 runners", console=console):
-        began = time.perf_counter()
-        rllib.train()
-        remote.append(time.perf_counter() - began)
-    rllib.stop()
-    timings, shared, remote = timings[2:], shared[2:], remote[2:]
+    return timings[2:], seconds[2:]
+
+
+def compare(name: str, run: RunConfig, two: RunConfig) -> dict[str, Any]:
+    """Plain loop and RLlib in turns; then the plain loop and RLlib with two remote runners, in turns again."""
+    plain = PlainLoop(run)
+    steps = run.training.worlds * run.training.fragment
+    timings, shared = in_turns(plain, run, f"{name}: plain, RLlib")
+    again, remote = in_turns(plain, two, f"{name}: plain, 2 runners")
     middle = statistics.median
     return {
-        "plain": steps / middle(t.total for t in timings),
+        "plain": steps / middle(t.total for t in timings + again),
         "rllib": steps / middle(shared),
         "rllib2": steps / middle(remote),
         # Each iteration against its neighbor in time, so that a disturbance hits both.
         "ratio": middle(t.total / s for t, s in zip(timings, shared, strict=True)),
+        "ratio2": middle(t.total / s for t, s in zip(again, remote, strict=True)),
         "update_share": middle(t.update / t.total for t in timings),
         "sampling": steps / middle(t.sample for t in timings),
         "epochs": run.training.ppo.epochs,
@@ -183,6 +185,7 @@ def main() -> None:
                 ["RLlib, sampling in the learner's process", *(thousands(f["rllib"]) for f in found.values())],
                 ["RLlib, 2 runners", *(thousands(f["rllib2"]) for f in found.values())],
                 ["RLlib / plain loop (paired, median)", *(f"{f['ratio']:.0%}" for f in found.values())],
+                ["RLlib, 2 runners / plain loop (paired, median)", *(f"{f['ratio2']:.0%}" for f in found.values())],
                 [
                     f"RLlib / CommFormer's released code ({RELEASED_CODE})",
                     *(f"{f['rllib'] / RELEASED_CODE:.1f}x" for f in found.values()),
