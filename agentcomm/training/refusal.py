@@ -17,8 +17,8 @@ EMPTY = {".lock", ".writer"}  # all that the folder of a new run holds
 def removed_if_refused(run: Run) -> Iterator[None]:
     """Remove the folder of a new run if an error ends the block before any team has written anything.
 
-    It is kept if the error names something in it, such as Ray's log, or if the code of a plug-in raised: then its events
-    say more. What was there before is kept, too.
+    It is kept if the error names something in it, such as Ray's log, or if the code of a plug-in raised: then its
+    events say more. What was there before is kept, too.
 
     Args:
         run: The run, locked for writing.

@@ -137,7 +137,7 @@ def test_missing_libraries_are_named_before_training(tmp_path: Path, monkeypatch
         f" pip install 'agentcomm[{name}]', or leave {name!r} out of training.loggers"
         for name, package in (("mlflow", "alembic"), ("wandb", "wandb"))
     ]
-    with pytest.raises(PluginError, match="^training.loggers: logger 'wandb' needs"):
+    with pytest.raises(PluginError, match=r"^training\.loggers: logger 'wandb' needs"):
         api.train(small("training.loggers=wandb"), root=tmp_path)
     assert not list(tmp_path.rglob("ray.log"))
 

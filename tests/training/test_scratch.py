@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import ray
 from filelock import FileLock
 
 from agentcomm.base.errors import RayError
@@ -54,6 +55,7 @@ def test_what_a_killed_process_leaves_is_removed_by_the_next(tmp_path: Path) -> 
 
 def test_a_command_on_a_cluster_begins_with_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # other tests may have one
     left = aged(tmp_path / "agentcomm-cells-a")
     with pytest.raises(RayError, match="no Ray cluster answers"), joined("127.0.0.1:1", tmp_path / "ray.log"):
         pass
