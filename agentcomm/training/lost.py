@@ -14,19 +14,23 @@ MEMORY = re.compile(r"running low on memory|exceeds the memory usage threshold",
 ENDED = re.compile(r"worker process has died|unexpected system error", re.IGNORECASE)
 
 
-def why_lost(error: Exception) -> str:
+def why_lost(error: Exception, node: str = "") -> str:
     """Why a process was lost.
 
     Ray does not know which signal ended a process: a kill, a crash and an exit of foreign code look the same to it.
+    Neither does it know at first that a node is lost, only that a process on it does not answer.
 
     Args:
         error: What Ray raised when the process was asked.
+        node: Address of its node, if that is known.
     """
-    text = str(error)
+    text = str(error) if "ip: " in str(error) or not node else f"{error}\nip: {node}"
     if isinstance(error, exceptions.OutOfMemoryError) or MEMORY.search(text):
         return f"Ray ended its process{_which(text)}, because its machine ran out of memory"
     if isinstance(error, exceptions.NodeDiedError | exceptions.LocalRayletDiedError) or NODE.search(text):
         return f"the node of its process{_which(text)} was lost"
+    if isinstance(error, exceptions.ActorUnavailableError):
+        return f"its process{_which(text)} cannot be reached any more: its node was lost, or it was killed"
     if isinstance(error, exceptions.WorkerCrashedError) or ENDED.search(text):
         return (
             f"its process{_which(text)} was killed, as by kill -9 or by the system for want of memory, or it crashed;"

@@ -156,7 +156,7 @@ class SideBySide:
         """Take a team up again whose process was lost, from its last checkpoint; or give it up."""
         team.kill()
         team.lost += 1
-        why = why_lost(error)
+        why = why_lost(error, team.node)
         team.log.warning("process_lost", times=team.lost, error=why)
         if self._ending:
             self._stopped.append(team)

@@ -268,7 +268,7 @@ def test_a_team_is_given_up_when_it_was_lost_too_often(tmp_path: Path) -> None:
     made = SideBySide(run, Placement(2, 1, 1, 0, None), watcher, lambda: 0, None)
     told: list[int] = []
     log = SimpleNamespace(warning=lambda event, times, error: told.append(times))
-    team = SimpleNamespace(name="team-0", folder=run.team("team", 0), lost=0, log=log, kill=lambda: None)
+    team = SimpleNamespace(name="team-0", folder=run.team("team", 0), lost=0, node="", log=log, kill=lambda: None)
     error = exceptions.OutOfMemoryError("Task was killed due to the node running low on memory.")
     for _ in range(MOST_LOST):
         made._lose(team, error)  # type: ignore[arg-type]
@@ -290,17 +290,24 @@ def test_a_team_is_given_up_when_it_was_lost_too_often(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (exceptions.NodeDiedError("gone"), "the node of its process was lost"),
+        (exceptions.NodeDiedError("gone"), "the node of its process (on 10.0.0.3) was lost"),
         (
             exceptions.RayActorError(None, "The actor died.\n\tpid: 7\n\tip: 10.0.0.2\nbecause its node has died."),
             "the node of its process (7 on 10.0.0.2) was lost",
         ),
-        (exceptions.WorkerCrashedError(), "its process was killed, as by kill -9 or by the system for want of memory,"),
+        (
+            exceptions.ActorUnavailableError("RPC error: Socket closed", None),  # at first, a node that is killed
+            "its process (on 10.0.0.3) cannot be reached any more: its node was lost, or it was killed",
+        ),
+        (
+            exceptions.WorkerCrashedError(),
+            "its process (on 10.0.0.3) was killed, as by kill -9 or by the system for want of memory,",
+        ),
         (exceptions.RayActorError(None, "never heard of. And more"), "its process was lost: never heard of"),
     ],
 )
 def test_what_ray_knows_of_a_lost_process_is_said_plainly(error: Exception, says: str) -> None:
-    assert why_lost(error).startswith(says)
+    assert why_lost(error, "10.0.0.3").startswith(says)
 
 
 def test_threads_do_not_depend_on_what_is_left(tmp_path: Path) -> None:
