@@ -80,6 +80,10 @@ class TrainingBar:
         self.progress.update(self._tasks[name], completed=row["env_steps"], note=" ".join(shown))
         self._advance(name, row["env_steps"])
 
+    def lost(self, name: str, text: str) -> None:
+        """Say above the bars that a team's process was lost."""
+        self.progress.console.print(visible(f"{name}: {text}"), markup=False, highlight=False, soft_wrap=True)
+
     def _advance(self, name: str, done: int) -> None:
         self._done[name] = done
         if self._all is not None:
@@ -126,6 +130,10 @@ class TrainingLines:
         if self._all.left > pace.left and (rest := self._all.remaining(now)):
             said.append(f"about {rest} left for all")
         self._tell(", ".join(said))
+
+    def lost(self, name: str, text: str) -> None:
+        """Say that a team's process was lost."""
+        self._tell(f"{name}: {text}")
 
     def _alone(self, name: str, row: dict[str, Any], pace: _Pace, now: float) -> list[str]:
         """Of one team."""

@@ -31,6 +31,7 @@ from agentcomm.evaluation.schedule import Batch, Finished, Tell
 from agentcomm.evaluation.worker import CELLS
 from agentcomm.runs.folder import Run, open_run, team_name
 from agentcomm.training.ray_session import diverted  # first: it sets what Ray reads when it is imported
+from agentcomm.training.scratch import OURS, remove_left, scratch
 from agentcomm.training.shipping import Files, check_node, pack, unpack
 
 import ray  # isort: skip
@@ -162,6 +163,7 @@ def joined(address: str, log: Path) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    remove_left(Path(tempfile.gettempdir()))
     with diverted(log):
         found = head_of(address)
         try:
@@ -223,8 +225,8 @@ def _evaluate(files: Files, cells: list[dict[str, Any]]) -> dict[str, Any]:
     """
     torch.set_num_threads(1)
     node = ray.util.get_node_ip_address()
-    with tempfile.TemporaryDirectory(prefix="agentcomm-") as folder:
-        at = unpack(files, Path(folder))
+    with scratch(Path(tempfile.gettempdir()), f"{OURS}cells-") as folder:
+        at = unpack(files, folder)
         try:
             run = open_run(at, trust=True)  # the command that asks has the user's consent
             with looking_in(run.places()):

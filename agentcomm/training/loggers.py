@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from agentcomm.base import loggers, registry
 from agentcomm.base.documents import read_rows
+from agentcomm.base.errors import PluginError, together
 from agentcomm.base.files import write_text
 from agentcomm.base.source import code_hash, core_hash
 from agentcomm.base.versions import versions
@@ -29,10 +31,16 @@ def check(names: Iterable[str]) -> None:
     """Import loggers, before anything is trained.
 
     Raises:
-        PluginError: If one is unknown or cannot be imported.
+        PluginError: If one is unknown or cannot be imported; :class:`SeveralErrors` if several are.
     """
-    for name in names:
+    together(*(partial(_check, name) for name in names))
+
+
+def _check(name: str) -> None:
+    try:
         loggers.find(name)
+    except PluginError as error:
+        raise PluginError(f"training.loggers: {error}, or leave {name!r} out of training.loggers") from error
 
 
 class Loggers:

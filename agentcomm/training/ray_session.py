@@ -5,18 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
-
-from filelock import FileLock, Timeout
 
 # Set before Ray is imported: no usage reports, no detection of accelerators.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -30,9 +27,10 @@ from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-d
 
 from agentcomm.base.errors import RayError
 from agentcomm.training.ray_agent import without_dashboard_agent
+from agentcomm.training.scratch import OURS, scratch
 
 RAY_VERSION = "2.60.0"  # that of pyproject.toml; env runners and sessions use parts that change between versions
-PREFIX = "agentcomm-ray-"
+PREFIX = f"{OURS}ray-"
 # A socket's path may have 107 bytes (macOS: 103); Ray appends "/session_<time>_<pid>/sockets/plasma_store".
 LONGEST_FOLDER = 24
 TAIL = 10_000  # bytes of each of Ray's logs that are kept after an error
@@ -167,28 +165,6 @@ def _folder() -> Iterator[Path]:
         )
     with scratch(fitting[0], PREFIX) as folder:
         yield folder
-
-
-@contextmanager
-def scratch(base: Path, prefix: str) -> Iterator[Path]:
-    """A new temporary folder that is removed in the end. Those that killed processes left are removed first."""
-    for left in base.glob(f"{prefix}*"):
-        _remove_if_left(left)
-    with ExitStack() as stack:
-        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=base))
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        stack.enter_context(FileLock(folder / ".lock"))
-        yield folder
-
-
-def _remove_if_left(folder: Path) -> None:
-    """Remove a folder whose process was killed: its lock is free."""
-    lock = folder / ".lock"
-    with suppress(OSError, Timeout):
-        if folder.is_symlink() or folder.stat().st_uid != os.getuid() or not lock.exists():
-            return
-        with FileLock(lock, timeout=0):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _keep_logs(folder: Path, log: Path) -> None:

@@ -17,10 +17,10 @@ from typing import Any
 from agentcomm.base import errors
 from agentcomm.base.errors import RayError
 from agentcomm.base.inputs import looking_in
-from agentcomm.base.text import reason
 from agentcomm.runs.config import Variant
 from agentcomm.runs.folder import Run
 from agentcomm.training import checkpoint, cluster
+from agentcomm.training.lost import tell_lost, why_lost
 from agentcomm.training.placement import Placement
 from agentcomm.training.shipping import TrainingIdentity, check_node, pack
 from agentcomm.training.stopping import Stopped
@@ -156,17 +156,27 @@ class SideBySide:
         """Take a team up again whose process was lost, from its last checkpoint; or give it up."""
         team.kill()
         team.lost += 1
-        why = reason(error).partition(". ")[0]
+        why = why_lost(error, team.node)
         team.log.warning("process_lost", times=team.lost, error=why)
         if self._ending:
             self._stopped.append(team)
+            tell_lost(self._watcher, team.name, f"{why}. What it learned since its last checkpoint is lost")
         elif team.lost > MOST_LOST:
-            left = checkpoint.left_in(team.folder)
-            self._failed = RayError(
-                f"{team.name}: its process was lost {team.lost} times, the last time with: {why}. {left}"
-            )
+            self._failed = self._given_up(team, why)
         else:
             self._waiting.appendleft(team)
+            kept = checkpoint.latest(team.folder)
+            start = "the start, as it has no checkpoint yet" if kept is None else "its last checkpoint"
+            again = f"It is taken up again (time {team.lost} of {MOST_LOST} at most) from {start}"
+            tell_lost(self._watcher, team.name, f"{why}. {again}")
+
+    def _given_up(self, team: TeamAtWork, why: str) -> RayError:
+        fewer = "give nodes more memory" if self._placement.address else "train fewer teams at a time (--jobs)"
+        return RayError(
+            f"{team.name}: its process was lost {team.lost} times. The last time, {why}."
+            f" {checkpoint.left_in(team.folder)} If memory runs out, {fewer}. Resume with --resume, in Python"
+            f" resume=True. Ray's log is {self._run.path / 'ray.log'}"
+        )
 
     def _say_stopped(self) -> None:
         """Say how far teams are.

@@ -60,13 +60,14 @@ class TeamAtWork:
         begun: Whether the process has built the team.
         closing: Whether the process has been asked to close.
         lost: How often a process was lost.
+        node: Address of the node of its process, once that has answered.
     """
 
     def __init__(self, run: Run, team: tuple[Variant, int], several: bool, log: Any) -> None:
         self._run, self._team, self._several = run, team, several
         self.name, self.folder = team_name(*team), run.team(*team)
         self.log = log.bind(team=self.name)
-        self.done, self.lost, self.begun, self.closing = 0, 0, False, False
+        self.done, self.lost, self.begun, self.closing, self.node = 0, 0, False, False, ""
         self._process: Process | None = None
         self._records: Records | None = None
 
@@ -80,7 +81,7 @@ class TeamAtWork:
         Raises:
             CheckpointError: If the last checkpoint is damaged.
         """
-        self._process, self.closing = process, False
+        self._process, self.closing, self.node = process, False, ""
         self.folder.mkdir(parents=True, exist_ok=True)
         checkpoint.clean(self.folder)
         start, saved = checkpoint.latest(self.folder), None
@@ -105,6 +106,7 @@ class TeamAtWork:
         Raises:
             AgentcommError: The error that is the answer; the text names the team.
         """
+        self.node = answer.node
         if answer.error is None:
             self.done = answer.done
             self._record_begin(watcher)

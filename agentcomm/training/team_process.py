@@ -22,14 +22,15 @@ from agentcomm.evaluation.identity import Identity
 from agentcomm.runs.config import Variant
 from agentcomm.runs.folder import open_run
 from agentcomm.training import checkpoint
-from agentcomm.training.ray_session import scratch  # first: it sets what Ray reads when it is imported
+from agentcomm.training import ray_session as ray_session  # first: it sets what Ray reads when it is imported
+from agentcomm.training.scratch import OURS, remove_left, scratch
 from agentcomm.training.shipping import Files, TrainingIdentity, read_folder, unpack
 from agentcomm.training.team import TeamTraining
 
 import ray  # isort: skip
 
 Row = dict[str, Any]
-PREFIX = "agentcomm-team-"
+PREFIX = f"{OURS}team-"
 
 
 @dataclass
@@ -105,7 +106,10 @@ class TeamProcess:
             modules: Modules that registered plug-ins in the command.
             base: The run's folder, as it is called in errors.
         """
-        folder = self._open.enter_context(scratch(_session(), PREFIX))
+        session = _session()
+        for other in session.parent.glob("session_2*"):  # of a Ray that was killed with its teams
+            remove_left(other)
+        folder = self._open.enter_context(scratch(session, PREFIX))
         path = unpack(files, folder)
         self._local, self._base = str(path), base
         return self._answer(lambda: self._build(path, team, start, modules))

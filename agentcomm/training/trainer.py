@@ -15,6 +15,7 @@ from agentcomm.runs.folder import Run, team_name
 from agentcomm.training import checkpoint, loggers
 from agentcomm.training.placement import Placement
 from agentcomm.training.ray_session import ray_session
+from agentcomm.training.refusal import removed_if_refused
 from agentcomm.training.resume import unfinished
 from agentcomm.training.side_by_side import SideBySide
 from agentcomm.training.stopping import Stopped as Stopped
@@ -28,6 +29,8 @@ Team = tuple[Variant, int]
 
 def train(run: Run, watcher: Watcher | None = None, jobs: int = 1, address: str | None = None) -> None:
     """Train all teams of a run that are not trained yet, resuming from their checkpoints.
+
+    The folder of a new run is removed again if its training is refused.
 
     Args:
         run: The run.
@@ -44,7 +47,7 @@ def train(run: Run, watcher: Watcher | None = None, jobs: int = 1, address: str 
         PluginError: If a logger cannot be imported.
     """
     watcher = watcher or Silent()
-    with run.lock(), stop_on_signal() as stopping:
+    with run.lock(), removed_if_refused(run), stop_on_signal() as stopping:
         todo = unfinished(run)
         loggers.check(run.config.training.loggers if todo else ())
         run.write_config()

@@ -16,7 +16,10 @@ NOT_DRAWN = ("graph_entropy_rows", "threads")  # of a row of progress
 
 
 class Watcher(Protocol):
-    """Observer of training, such as a progress bar."""
+    """Observer of training, such as a progress bar.
+
+    One with a method ``lost(name, text)`` is also told of each team whose process was lost, and what is known of it.
+    """
 
     def begin(self, done: Mapping[str, int], total: int) -> None:
         """Called once, with the env steps that each team to train has finished, and those it is to be trained for."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from agentcomm.progress import EpisodeLines, TrainingLines
+import io
+
+from rich.console import Console
+from rich.progress import Progress
+
+from agentcomm.progress import EpisodeLines, TrainingBar, TrainingLines
 
 
 def test_lines_come_every_half_minute_and_at_the_end() -> None:
@@ -64,3 +69,13 @@ def test_teams_side_by_side_share_a_line_with_an_estimate_for_all() -> None:
     now[0] = 740.0
     lines.iteration("team-0", {"env_steps": 10_000})
     assert "about 4 min" in said[-1], "what is trained again counts as work, not as progress"
+
+
+def test_a_lost_process_is_said_at_once() -> None:
+    said: list[str] = []
+    lines = TrainingLines(said.append)
+    lines.lost("team-0", "its process was killed")
+    assert said == ["team-0: its process was killed"]
+    console = Console(record=True, width=20, file=io.StringIO())
+    TrainingBar(Progress(console=console)).lost("team-0", "its process [7] was killed\x1b")
+    assert console.export_text() == "team-0: its process [7] was killed\\u001b\n"

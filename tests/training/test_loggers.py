@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -121,10 +122,22 @@ def test_an_unknown_logger_is_refused() -> None:
         small("training.loggers=wandv")
 
 
-def test_a_missing_library_is_named_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    monkeypatch.delitem(sys.modules, "agentcomm.training.wandb_logger", raising=False)
-    with pytest.raises(PluginError, match=r"needs the package 'wandb'.*pip install 'agentcomm\[wandb\]'"):
+def test_missing_libraries_are_named_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the field, its value, and an extra that there is."""
+    extras = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    for name in ("mlflow", "wandb"):
+        assert any(wanted.startswith(name) for wanted in extras[name])
+        monkeypatch.delitem(sys.modules, f"agentcomm.training.{name}_logger", raising=False)
+    for missing in ("wandb", "alembic"):  # the first that the logger of MLflow imports
+        monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ConfigError) as raised:
+        api.train(small("training.loggers=[csv,mlflow,wandb]"), root=tmp_path)
+    assert str(raised.value).splitlines() == [
+        f"training.loggers: logger {name!r} needs the package {package!r}, which is not installed; install it with:"
+        f" pip install 'agentcomm[{name}]', or leave {name!r} out of training.loggers"
+        for name, package in (("mlflow", "alembic"), ("wandb", "wandb"))
+    ]
+    with pytest.raises(PluginError, match=r"^training\.loggers: logger 'wandb' needs"):
         api.train(small("training.loggers=wandb"), root=tmp_path)
     assert not list(tmp_path.rglob("ray.log"))
 

@@ -14,11 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 import ray
-from filelock import FileLock
 
 from agentcomm.base.errors import RayError
 from agentcomm.training import ray_session as module
-from agentcomm.training.ray_session import PREFIX, RAY_VERSION, ray_session
+from agentcomm.training.ray_session import RAY_VERSION, ray_session
 
 STRANGER = """
 import sys
@@ -63,17 +62,6 @@ def test_sockets_fit_into_a_short_folder(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "access", lambda path, mode: str(path) != "/tmp")
     with pytest.raises(RayError, match=r"at most 24 bytes.*set RAY_TMPDIR"), module._folder():
         pass
-
-
-def test_folders_of_killed_processes_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
-    with tempfile.TemporaryDirectory(dir="/tmp") as base:
-        monkeypatch.setenv("RAY_TMPDIR", base)
-        killed, alive, foreign = (Path(base, PREFIX + name) for name in ("killed", "alive", "foreign"))
-        for folder in (killed, alive, foreign):
-            folder.mkdir()
-        (killed / ".lock").touch()
-        with FileLock(alive / ".lock"), module._folder() as own:
-            assert sorted(Path(base).iterdir()) == sorted([alive, foreign, own])
 
 
 @pytest.mark.ray

@@ -16,6 +16,7 @@ import pytest
 import ray
 import torch
 import yaml
+from ray import exceptions
 from safetensors.torch import load_file
 from small import small, small_data, untrained
 
@@ -23,6 +24,7 @@ from agentcomm import api
 from agentcomm.base.errors import ConfigError, HookError, RayError
 from agentcomm.runs.folder import Run, team_name, teams
 from agentcomm.training import checkpoint
+from agentcomm.training.lost import why_lost
 from agentcomm.training.placement import Placement
 from agentcomm.training.shipping import TrainingIdentity, check_node
 from agentcomm.training.side_by_side import MOST_LOST, SideBySide
@@ -55,7 +57,7 @@ class Telling:
     """A watcher that does something after iterations."""
 
     def __init__(self, do: Callable[[str, dict[str, Any]], None]) -> None:
-        self.do, self.started, self.all = do, [], {}
+        self.do, self.started, self.all, self.lost_ones = do, [], {}, []
 
     def begin(self, done: Mapping[str, int], total: int) -> None:
         self.all = dict(done)
@@ -65,6 +67,9 @@ class Telling:
 
     def iteration(self, name: str, row: dict[str, Any]) -> None:
         self.do(name, row)
+
+    def lost(self, name: str, text: str) -> None:
+        self.lost_ones.append((name, text))
 
 
 def progress(run: Run, name: str) -> list[dict[str, Any]]:
@@ -200,6 +205,10 @@ def test_a_killed_process_is_replaced(alone: Run, tmp_path: Path) -> None:
     assert_same(alone, run)
     (lost,) = events(run, "process_lost")
     assert lost["times"] == len(killed) == 1
+    ((name, said),) = told.lost_ones
+    assert name == lost["team"]
+    assert said.startswith(f"{lost['error']}. It is taken up again (time 1 of 3 at most) from ")
+    assert said.startswith(f"its process ({killed[0]} on 127.0.0.1) was killed, as by kill -9 or ")
     assert len(told.started) == 3
     assert told.started[-1][0] == lost["team"]
     assert told.started[-1][1] in (0, 512), "it was taken up again from its last checkpoint"
@@ -255,19 +264,50 @@ def test_a_team_that_finds_no_room_is_refused(tmp_path: Path) -> None:
 
 def test_a_team_is_given_up_when_it_was_lost_too_often(tmp_path: Path) -> None:
     run = untrained(tmp_path, "control=false")
-    made = SideBySide(run, Placement(2, 1, 1, 0, None), Telling(lambda n, r: None), lambda: 0, None)
+    watcher = Telling(lambda n, r: None)
+    made = SideBySide(run, Placement(2, 1, 1, 0, None), watcher, lambda: 0, None)
     told: list[int] = []
     log = SimpleNamespace(warning=lambda event, times, error: told.append(times))
-    team = SimpleNamespace(name="team-0", folder=run.team("team", 0), lost=0, log=log, kill=lambda: None)
+    team = SimpleNamespace(name="team-0", folder=run.team("team", 0), lost=0, node="", log=log, kill=lambda: None)
+    error = exceptions.OutOfMemoryError("Task was killed due to the node running low on memory.")
     for _ in range(MOST_LOST):
-        made._lose(team, RuntimeError("gone. And more"))  # type: ignore[arg-type]
+        made._lose(team, error)  # type: ignore[arg-type]
         assert made._waiting == deque([team])
         made._waiting.clear()
     assert made._failed is None
-    made._lose(team, RuntimeError("gone. And more"))  # type: ignore[arg-type]
+    why = "Ray ended its process, because its machine ran out of memory"
+    again = "It is taken up again (time {} of 3 at most) from the start, as it has no checkpoint yet"
+    assert watcher.lost_ones == [("team-0", f"{why}. {again.format(time)}") for time in (1, 2, 3)]
+    made._lose(team, error)  # type: ignore[arg-type]
     assert (told, made._waiting) == ([1, 2, 3, 4], deque())
-    says = "team-0: its process was lost 4 times, the last time with: gone. There is no checkpoint yet."
-    assert str(made._failed) == says
+    assert str(made._failed) == (
+        f"team-0: its process was lost 4 times. The last time, {why}. There is no checkpoint yet. If memory runs out,"
+        " train fewer teams at a time (--jobs). Resume with --resume, in Python resume=True. Ray's log is"
+        f" {run.path / 'ray.log'}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (exceptions.NodeDiedError("gone"), "the node of its process (on 10.0.0.3) was lost"),
+        (
+            exceptions.RayActorError(None, "The actor died.\n\tpid: 7\n\tip: 10.0.0.2\nbecause its node has died."),
+            "the node of its process (7 on 10.0.0.2) was lost",
+        ),
+        (
+            exceptions.ActorUnavailableError("RPC error: Socket closed", None),  # at first, a node that is killed
+            "its process (on 10.0.0.3) cannot be reached any more: its node was lost, or it was killed",
+        ),
+        (
+            exceptions.WorkerCrashedError(),
+            "its process (on 10.0.0.3) was killed, as by kill -9 or by the system for want of memory,",
+        ),
+        (exceptions.RayActorError(None, "never heard of. And more"), "its process was lost: never heard of"),
+    ],
+)
+def test_what_ray_knows_of_a_lost_process_is_said_plainly(error: Exception, says: str) -> None:
+    assert why_lost(error, "10.0.0.3").startswith(says)
 
 
 def test_threads_do_not_depend_on_what_is_left(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -69,6 +70,8 @@ def test_a_node_is_killed_during_training(tmp_path: Path) -> None:
     assert process.returncode == 0, said
     lost = [row["team"] for row in lines(run / "events.jsonl") if row["event"] == "process_lost"]
     assert lost, "the node was to be killed before its teams were trained"
+    for team in lost:
+        assert re.search(rf"^{team}: .*process \(.* (was lost|its node was lost)", said, re.MULTILINE), said
     assert {row["team"] for row in lines(run / "events.jsonl") if row["event"] == "resumed"} <= set(lost)
 
     alone = api.train(parse(data, "test config"), root=tmp_path / "alone").path
