@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 OURS = "agentcomm-"  # how the names of all of them begin
-LOCK = ".lock"
+LOCK = ".scratch-lock"  # not the .lock of a run's folder, which may have such a name and lie there
 YOUNG = 10.0  # seconds within which a process may not have locked its new folder yet
 PAUSES = (0.0, 0.1, 0.3, 1.0)  # seconds: processes that are just ending still write
 

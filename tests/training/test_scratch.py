@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 import ray
 from filelock import FileLock
+from small import small
 
 from agentcomm.base.errors import RayError
+from agentcomm.runs.folder import create
 from agentcomm.training import scratch as module
 from agentcomm.training.cluster import joined
 from agentcomm.training.scratch import LOCK, YOUNG, remove_left, scratch
@@ -67,13 +69,18 @@ def test_folders_of_others_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     base.mkdir()
     left, alive, new = (aged(base / f"agentcomm-ray-{name}", age) for name, age in (("l", 99), ("a", 99), ("n", 0)))
     (base / "agentcomm-mine").mkdir()
+    run = create(small(), base / "agentcomm-runs")
+    with run.lock():
+        pass
+    run.path.rename(base / "agentcomm-run")
+    shutil.rmtree(base / "agentcomm-runs")
     (base / "agentcomm-ray-link").symlink_to(elsewhere)
     (left / "link").symlink_to(elsewhere)
     aged(base / "another")
     with FileLock(alive / LOCK):
         remove_left(base)
         names = {path.name for path in base.iterdir()}
-    assert names == {alive.name, new.name, "agentcomm-mine", "agentcomm-ray-link", "another"}
+    assert names == {alive.name, new.name, "agentcomm-mine", "agentcomm-run", "agentcomm-ray-link", "another"}
     assert (elsewhere / LOCK).exists()
     monkeypatch.setattr(os, "getuid", lambda: -1)
     remove_left(base)
