@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 
-from agentcomm.base.errors import RayError
+from agentcomm.base.errors import ConfigError, RayError
 from agentcomm.runs.config import Variant
 from agentcomm.runs.folder import Run, teams
 from agentcomm.training.cluster import joined
@@ -18,6 +19,25 @@ from agentcomm.training.ray_session import ray_session
 
 import ray  # isort: skip
 from ray.util.placement_group import PlacementGroup, placement_group  # isort: skip
+
+
+RUNNERS_PER_CORE = 4  # more of them would only wait for each other, with hundreds of megabytes each
+
+
+def check_runners(runners: int, teams: int) -> None:
+    """Check that this machine has the cores for the env runners of teams that are trained at the same time.
+
+    Raises:
+        ConfigError: If it has not.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    most = RUNNERS_PER_CORE * cores
+    if runners * teams > most:
+        of_teams = f" for each of {teams} teams at a time" if teams > 1 else ""
+        raise ConfigError(
+            f"training.runners {runners}{of_teams}: this machine has {cores} cores, and at most {most} processes are"
+            " started on it; lower it, or use a cluster (--address)"
+        )
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from agentcomm.base.log import event_log
 from agentcomm.runs.config import Variant
 from agentcomm.runs.folder import Run, team_name
 from agentcomm.training import checkpoint, loggers
-from agentcomm.training.placement import Placement
+from agentcomm.training.placement import Placement, check_runners
 from agentcomm.training.ray_session import ray_session
 from agentcomm.training.refusal import removed_if_refused
 from agentcomm.training.resume import unfinished
@@ -45,6 +45,7 @@ def train(run: Run, watcher: Watcher | None = None, jobs: int = 1, address: str 
         RunError: If a team cannot be trained as long as the config says.
         CheckpointError: If the last checkpoint of a team is damaged.
         PluginError: If a logger cannot be imported.
+        ConfigError: If there are too many runners for this machine.
     """
     watcher = watcher or Silent()
     with run.lock(), removed_if_refused(run), stop_on_signal() as stopping:
@@ -68,6 +69,8 @@ def train(run: Run, watcher: Watcher | None = None, jobs: int = 1, address: str 
 def _train(
     run: Run, todo: Sequence[Team], watcher: Watcher, stopping: Callable[[], int], log: Any, placement: Placement | None
 ) -> None:
+    if placement is None or placement.address is None:
+        check_runners(run.config.training.runners, 1 if placement is None else placement.at_once)
     if placement is not None:
         with placement.session(run.path / "ray.log"):
             SideBySide(run, placement, watcher, stopping, log).train(todo)

@@ -45,6 +45,14 @@ def test_a_logger_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.Monk
     assert not list(tmp_path.iterdir())
 
 
+def test_far_more_runners_than_cores(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"training\.runners 999: this machine has \d+ cores, .*; lower it"):
+        api.train(small("training.runners=999"), root=tmp_path)
+    with pytest.raises(ConfigError, match=r"training\.runners 999 for each of 2 teams at a time"):
+        api.train(small("training.runners=999"), root=tmp_path, jobs=2)
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_worth_a_look_is_kept(tmp_path: Path) -> None:
     assert refused(tmp_path, ConfigError("training.device is a GPU"))
     assert not refused(tmp_path, ConfigError("cannot go on"), wrote="teams/team-0/progress.jsonl")
