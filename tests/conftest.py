@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
@@ -15,6 +16,12 @@ from agentcomm.base import registry
 
 # Test processes share the cores. Torch reads this when it is first imported, and so do commands that tests start.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Python keeps the modules it compiled, and pytest the tests whose assertions it rewrote, whatever the user's settings
+# are: else each run, and each process that a test starts, does that again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+# No garbage is looked for while tests are collected, as what is made then stays.
+gc.disable()
 # The key that signs the runs of this user, away from the user's own settings.
 SETTINGS = tempfile.TemporaryDirectory()
 os.environ["XDG_CONFIG_HOME"] = SETTINGS.name
@@ -48,6 +55,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             return (ALONE.index(alone[0]), 0) if alone else (len(ALONE), -sizes[item.path])
 
         items.sort(key=place)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Look for garbage again, but neither among all that was made so far nor as often as Python does by default."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from agentcomm import api
 from agentcomm.base.modules import import_modules
 from agentcomm.cli.options import Defense, Plugins, RunFolder, Trust
 from agentcomm.cli.screen import console, say
@@ -33,6 +32,8 @@ def certify(
     trust: Trust = False,
 ) -> None:
     """Certify what attackers on messages cannot change in the clean episodes of RUN's teams."""
+    from agentcomm import api
+
     import_modules(plugins or ())
     links = (1,) if attack_links is None and attack_nodes is None else attack_links or ()
     rows = api.certify(run, links, attack_nodes or (), defense, episodes, inject, decisions, trust)

@@ -9,7 +9,6 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from agentcomm import api
 from agentcomm.base.text import visible
 from agentcomm.cli.completion import run_folders
 from agentcomm.cli.screen import console, say
@@ -35,6 +34,7 @@ def compare(
     (Holm). Runs in different environments are compared by what they retain of the value of their messages, and by the
     attacks' success.
     """
+    from agentcomm import api
     from agentcomm.report.compare_tables import reading, tables
 
     made = api.compare(runs, output)

@@ -11,8 +11,6 @@ from typing import Annotated
 
 import typer
 
-from agentcomm import api
-from agentcomm.cli import tables
 from agentcomm.cli.evaluate import evaluate_cells
 from agentcomm.cli.options import Root
 from agentcomm.cli.screen import console, say
@@ -26,6 +24,9 @@ def demo(
     show: Annotated[bool, typer.Option(help="Open the report in a browser, if available.")] = True,
 ) -> None:
     """Run a complete example: train, evaluate and report (about ten minutes)."""
+    from agentcomm import api
+    from agentcomm.cli import tables
+
     config = load(Path(str(files("agentcomm").joinpath("demo.yaml"))))
     cores = os.cpu_count() or 1
     run = train_teams(config, root, resume, "agentcomm demo --resume", jobs=cores)

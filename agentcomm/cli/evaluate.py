@@ -9,9 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agentcomm import api
 from agentcomm.base.modules import import_modules
-from agentcomm.cli import tables
 from agentcomm.cli.foreign import Checkpoint, Control, ControlCheckpoint, Episodes, Given, Name, folder_of
 from agentcomm.cli.options import (
     Adaptive,
@@ -26,8 +24,6 @@ from agentcomm.cli.options import (
     takes_conditions,
 )
 from agentcomm.cli.screen import complain, console, say, warn_of_broken_lines
-from agentcomm.evaluation.fitting import notes
-from agentcomm.report.load import load_run
 
 
 @takes_conditions
@@ -56,6 +52,9 @@ def evaluate(
     A policy that was trained elsewhere is given as MODULE:FUNCTION, with its environment as --env; it gets a run of its
     own below runs/.
     """
+    from agentcomm.cli import tables
+    from agentcomm.evaluation.fitting import notes
+
     import_modules(plugins or ())
     given = Given(checkpoint or (), control, control_checkpoint or (), name, episodes)
     run = folder_of(run, conditions, given, plugins or ())
@@ -89,6 +88,8 @@ def evaluate(
 
 def _unlike_the_report(run: Path, rows: list[dict[str, Any]]) -> list[str]:
     """Says so if the report shows other cells than those just evaluated, since they have more episodes."""
+    from agentcomm.report.load import load_run
+
     mine = {row["episodes"] for row in rows}
     shown = {row.get("episodes") for row in load_run(run).cells}
     if not mine or shown <= mine:
@@ -106,6 +107,8 @@ def evaluate_cells(
     **more: Any,
 ) -> list[dict[str, Any]]:
     """Evaluate cells with a progress bar; Ctrl-C ends the command."""
+    from agentcomm import api
+
     try:
         return api.evaluate(run, attack, defense, conditions, **more)
     except KeyboardInterrupt:

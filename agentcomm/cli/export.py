@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from agentcomm import api
 from agentcomm.cli.completion import run_folders, words
 from agentcomm.cli.screen import say
 
@@ -25,6 +24,8 @@ def export(
     output: Annotated[Path, typer.Option(help="File to write.")],
 ) -> None:
     """Write the evaluated cells of runs for other tools: marl-eval's JSON, tables as CSV or Parquet, or LaTeX."""
+    from agentcomm import api
+
     made = api.export(runs, format_, output)
     for note in made.notes:
         say(note)

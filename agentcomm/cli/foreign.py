@@ -8,9 +8,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from agentcomm import api
 from agentcomm.base.errors import ConfigError
-from agentcomm.runs.foreign import is_callable_name
 
 FOREIGN = "Of MODULE:FUNCTION: "
 OPTIONS = {
@@ -57,6 +55,8 @@ def folder_of(run: Path, conditions: dict[str, Any], given: Given, plugins: Sequ
     Raises:
         AgentcommError: If the options do not fit, or the policy cannot be used.
     """
+    from agentcomm.runs.foreign import is_callable_name
+
     if not is_callable_name(str(run)):
         if named := [
             f"--{name.removesuffix('s').replace('_', '-')}" for name, value in given._asdict().items() if value
@@ -68,4 +68,6 @@ def folder_of(run: Path, conditions: dict[str, Any], given: Given, plugins: Sequ
         raise ConfigError(f"{run} needs an environment: add --env NAME, such as --env relay_line:members=4")
     if len(environments) > 1:
         conditions["environments"] = environments[1:]
+    from agentcomm import api
+
     return api.from_callable(str(run), environments[0], **given._asdict(), plugins=plugins).path

@@ -8,8 +8,6 @@ from typing import Annotated
 
 import typer
 
-from agentcomm import grids
-from agentcomm.cli import tables
 from agentcomm.cli.completion import config_files
 from agentcomm.cli.options import Adaptive, Address, Jobs, RetryFailed, Root, Trust
 from agentcomm.cli.screen import complain, console, say
@@ -49,6 +47,8 @@ def grid(
     With --address, teams and cells go to a Ray cluster: `ray start --head` on one machine, and
     `ray start --address=HOST:PORT` on the others.
     """  # noqa: D301 - typer keeps lines after \b
+    from agentcomm import grids
+    from agentcomm.cli import tables
     from agentcomm.training.trainer import Stopped
 
     again = f"agentcomm grid {shlex.quote(str(file))} --resume"

@@ -17,7 +17,6 @@ from agentcomm.cli.screen import say
 from agentcomm.cli.template import template
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.config import parse
-from agentcomm.runs.given import choice_of
 
 
 def init(
@@ -35,6 +34,7 @@ def init(
 ) -> None:
     """Write a config with every common key, explained, for an environment and a policy; it trains as it is."""
     from agentcomm.runs.assembly import make_policy, make_world
+    from agentcomm.runs.given import choice_of
 
     path = Path(f"{name}.yaml")
     import_modules(plugins or ())

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from agentcomm import api
 from agentcomm.base.modules import import_modules
 from agentcomm.cli.options import Attack, Defense, Plugins, RunFolder, Trust, takes_conditions
 from agentcomm.cli.screen import console
@@ -27,6 +26,8 @@ def messages(
     trust: Trust = False,
 ) -> None:
     """Replay an episode of RUN and show every message."""
+    from agentcomm import api
+
     import_modules(plugins or ())
     found = api.messages(run, episode, seed, attack, defense, conditions, trust)
     if as_json:

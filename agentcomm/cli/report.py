@@ -10,11 +10,9 @@ from typing import Annotated
 
 import typer
 
-from agentcomm import api
 from agentcomm.base.errors import ConfigError
 from agentcomm.cli.options import RunFolder
 from agentcomm.cli.screen import say, warn_of_broken_lines
-from agentcomm.runs.folder import run_folder
 
 
 class PictureFormat(StrEnum):
@@ -58,6 +56,9 @@ def report(
         raise ConfigError(f"{given}: each is another way to show the report; give one of them")
     if episodes is not None and (pictures is not None or serve):
         raise ConfigError("--episodes: only for the page as a file, not with --pictures or --serve")
+    from agentcomm import api
+    from agentcomm.runs.folder import run_folder
+
     if pictures is not None:
         written = api.pictures(run, pictures, format_.value)
         say(f"{len(written)} pictures are in {pictures}")

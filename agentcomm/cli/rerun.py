@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from agentcomm import api
 from agentcomm.base.modules import import_modules
 from agentcomm.base.text import shorten
 from agentcomm.cli.options import Jobs, Plugins, RunFolder, Trust
@@ -35,6 +34,8 @@ def rerun(
     Nothing is written. Exit code 0 if all are equal, 1 if any number differs, 2 if a cell is stale: its code, policy or
     files have changed since. On another kind of processor, the last digits of floats may differ; it says where they do.
     """
+    from agentcomm import api
+
     import_modules(plugins or ())
     try:
         found = api.rerun(

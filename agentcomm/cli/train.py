@@ -7,11 +7,10 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agentcomm import api
 from agentcomm.base.documents import read_rows
 from agentcomm.base.errors import ConfigError
 from agentcomm.base.values import parse_yaml
@@ -22,9 +21,10 @@ from agentcomm.cli.template import template
 from agentcomm.progress import TrainingLines
 from agentcomm.runs.choices import Choice
 from agentcomm.runs.config import RunConfig, load, overridden, parse
-from agentcomm.runs.folder import Run, team_name, teams
-from agentcomm.runs.given import choice_of
 from agentcomm.runs.rows import ProgressRow
+
+if TYPE_CHECKING:
+    from agentcomm.runs.folder import Run
 
 # Numbers of a team after training, as they are called in its progress.
 SHOWN = {"return": "episode_return", "episode length": "episode_length", "success": "success"}
@@ -68,6 +68,8 @@ def train(
     if config is not None:
         chosen = load(config, words, trust)
     elif env is not None:
+        from agentcomm.runs.given import choice_of
+
         chosen = planned(choice_of("environment", env), words)
     else:
         raise ConfigError("give a CONFIG, which `agentcomm init` writes, or an environment: --env NAME")
@@ -98,6 +100,7 @@ def train_teams(
     address: str | None = None,
 ) -> Run:
     """Train with a progress bar, or lines in a log; Ctrl-C ends the command, and says that ``again`` resumes it."""
+    from agentcomm import api
     from agentcomm.training.trainer import Stopped
 
     lines = None if sys.stdout.isatty() and sys.stderr.isatty() else TrainingLines(say)
@@ -117,6 +120,8 @@ def train_teams(
 
 def learned(run: Run) -> list[str]:
     """What each team has learned, in a line: the last numbers of its progress, averages of recent episodes."""
+    from agentcomm.runs.folder import team_name, teams
+
     lines = []
     for variant, seed in teams(run.config):
         path = run.team(variant, seed) / "progress.jsonl"

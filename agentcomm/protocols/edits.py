@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 from agentcomm.protocols.event import MAX_DEPTH, dumped, parsed
 
+How = Literal["flip", "zero"]  # to change the numbers of an envelope
 ANY, ANY_DEPTH = "*", ""
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 from agentcomm.base.errors import MessageError
+from agentcomm.protocols.edits import How
 from agentcomm.protocols.event import MAX_DEPTH, dumped, parsed
 from agentcomm.wire.encoding import MAX_BYTES, decode, encode
 from agentcomm.wire.envelope import Envelope, pack_floats, unpack_floats
-
-How = Literal["flip", "zero"]
 
 
 def change_envelopes(body: bytes, how: How) -> bytes:

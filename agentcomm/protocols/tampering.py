@@ -6,6 +6,7 @@ that it does the same in the process, in the proxy and in the batch.
 
 from __future__ import annotations
 
+import importlib
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -17,9 +18,8 @@ from pydantic import Field, ValidationError
 from agentcomm.base.errors import ConfigError, did_you_mean
 from agentcomm.base.explain import explain
 from agentcomm.base.fields import Strict
-from agentcomm.protocols.edits import error_answer, substitute
+from agentcomm.protocols.edits import How, error_answer, substitute
 from agentcomm.protocols.event import Direction, Event, Kind
-from agentcomm.protocols.payloads import How, change_envelopes
 from agentcomm.runs.choices import Choice
 
 MAX_COPIES = 8
@@ -119,8 +119,14 @@ class Payload(Rule):
     idle = "they hold no envelopes of agentcomm"
     how: How = Field("flip", description="flip negates the numbers of the payload, zero sets them to zero")
 
+    def model_post_init(self, context: Any) -> None:
+        """Load what reads envelopes, which takes seconds, before the first event comes."""
+        importlib.import_module("agentcomm.protocols.payloads")
+
     def act(self, event: Event) -> list[Delayed]:
         """The event with other payloads."""
+        from agentcomm.protocols.payloads import change_envelopes
+
         return [(0.0, replace(event, body=change_envelopes(event.body, self.how)))]
 
 

@@ -93,6 +93,13 @@ def test_python_m_runs_the_command_line(tmp_path: Path) -> None:
     assert "\x1b" not in said.stderr
 
 
+def test_help_and_mistakes_of_usage_do_not_wait_for_torch(tmp_path: Path) -> None:
+    """Nor does a completion, for which a shell starts the command line at each press of a key."""
+    code = "import sys, agentcomm.cli.main; print({'torch', 'scipy', 'numpy', 'ray'} & set(sys.modules))"
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
 def test_without_words_the_workflow_is_shown(tmp_path: Path, command: Command) -> None:
     said = command(cwd=tmp_path).stdout
     for name in NAMES:
