@@ -36,7 +36,8 @@ CHECKED = {"GLIBC_TUNABLES": "glibc.malloc.check=3", "LD_PRELOAD": "libc_malloc_
 def gradients(loop: PlainLoop, rows: dict[str, Any], again: Any) -> list[torch.Tensor]:
     """Loss and gradients of a minibatch."""
     plain, ppo.reevaluate = ppo.reevaluate, again
-    loss, _ = ppo.ppo_loss(loop.policy, rows, loop.update.settings, 0.01, False)
+    frozen = loop.update.gates.applies(rows)  # as in training
+    loss, _ = ppo.ppo_loss(loop.policy, rows, loop.update.settings, 0.01, False, frozen=frozen)
     ppo.reevaluate = plain
     found = torch.autograd.grad(loss, list(loop.policy.parameters()), allow_unused=True)
     return [loss.detach(), *(x for x in found if x is not None)]
