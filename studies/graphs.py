@@ -66,6 +66,19 @@ def best(book: Book) -> str:
     return f"The best of the eight, {half}, is the one in which agents listen to {EIGHT[name]}: {steps} steps.\n"
 
 
+def whisper_note(book: Book) -> str:
+    """How many teams of whisper do better than messages allow, and why they can."""
+    found, most = score(book, WHISPER), answers.value(WHISPER.right or answers.given(1.0))
+    over = sum(reward > most for reward in found.values.values())
+    return (
+        f"In whisper, {book.answer(WHISPER.right)} is the most that messages alone achieve, and {over} of"
+        f" {book.seeds(found)} teams exceed it. The scheduler of a learned graph of each step sees the hidden vectors"
+        " of all agents, as in MAGIC: whom it lets an agent hear can tell the agent the symbol, whatever the message"
+        " says. `tests/studies/test_whisper.py` shows a team whose agents name a symbol that most of them cannot have"
+        " heard of.\n"
+    )
+
+
 def _named(task: Scenario) -> str:
     return f"{task.title} ({'steps, fewer are better' if task.better == 'lower' else 'reward per step'})"
 
@@ -144,6 +157,7 @@ def made(book: Book) -> str:
         "## Known answers\n",
         known(book),
         "In closed form, for agents that make the best of what they hear; tests hold scripted agents against them.\n",
+        whisper_note(book),
         "## What learning the graph adds\n",
         shares(book),
         "Where no teams were trained without messages, the known answer of such agents stands in for them.\n",
