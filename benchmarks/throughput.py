@@ -1,5 +1,7 @@
 """Env steps per second: the world alone, world + policy, a plain PPO loop, and RLlib. `make bench` runs this.
 
+`python -m benchmarks.throughput NAME` writes NAME.md in place of throughput.md.
+
 All numbers come from one run on one machine, so compare them with each other. The plain loop and RLlib
 take turns, iteration by iteration, so that other load on the machine affects both alike.
 """
@@ -9,6 +11,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -135,8 +138,8 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
-def main() -> None:
-    """Measure everything and write ``benchmarks/throughput.md``."""
+def main(name: str = "throughput") -> None:
+    """Measure everything and write it to a page of this folder."""
     load = os.getloadavg()[0]
     theirs_run, our_run = commformer(), ours()
     pairs = {"CommFormer's settings": theirs_run, "our settings": our_run}
@@ -221,10 +224,10 @@ def main() -> None:
         " over [rows, N, 64].",
         "",
     ]
-    target = Path(__file__).with_name("throughput.md")
+    target = Path(__file__).with_name(f"{name}.md")
     target.write_text("\n".join(text), encoding="utf-8")
     console.print(target.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -10,7 +10,7 @@ import answers
 from book import NONE, Book, Claim
 from cells import Series
 from figures import COLORS, dots, panels, save
-from measured import RULES, SAID, Rule, clean, score, share, silent
+from measured import RULES, SAID, Rule, clean, score, share, silent, whisper_note
 from scenarios import CAPTURE, CLIQUES, COLLISIONS, EIGHT, SCENARIOS, WHISPER, Scenario
 from study import command, page, table
 
@@ -64,19 +64,6 @@ def best(book: Book) -> str:
         return "The best of the eight graphs is not known before all are measured.\n"
     half = "chosen on half of the teams and reported on the other"
     return f"The best of the eight, {half}, is the one in which agents listen to {EIGHT[name]}: {steps} steps.\n"
-
-
-def whisper_note(book: Book) -> str:
-    """How many teams of whisper do better than messages allow, and why they can."""
-    found, most = score(book, WHISPER), answers.value(WHISPER.right or answers.given(1.0))
-    over = sum(reward > most for reward in found.values.values())
-    return (
-        f"In whisper, {book.answer(WHISPER.right)} is the most that messages alone achieve, and {over} of"
-        f" {book.seeds(found)} teams exceed it. The scheduler of a learned graph of each step sees the hidden vectors"
-        " of all agents, as in MAGIC: whom it lets an agent hear can tell the agent the symbol, whatever the message"
-        " says. `tests/studies/test_whisper.py` shows a team whose agents name a symbol that most of them cannot have"
-        " heard of.\n"
-    )
 
 
 def _named(task: Scenario) -> str:

@@ -8,7 +8,7 @@ import answers
 from book import Book
 from cells import Series
 from plan import OWN, Conditions
-from scenarios import Scenario
+from scenarios import WHISPER, Scenario
 
 Rule = Literal["greedy", "sampled"]
 RULES: tuple[Rule, ...] = ("greedy", "sampled")
@@ -42,3 +42,16 @@ def share(book: Book, task: Scenario) -> Series:
     learned, without = score(book, task), silent(book, task)
     least = without if without or task.silent is None else answers.value(task.silent)
     return (learned - score(book, task, task.graphs["random"])) / (learned - least)
+
+
+def whisper_note(book: Book) -> str:
+    """How many teams of whisper do better than messages allow, and why they can."""
+    found, most = score(book, WHISPER), answers.value(WHISPER.right or answers.given(1.0))
+    over = sum(reward > most for reward in found.values.values())
+    return (
+        f"In whisper, {book.answer(WHISPER.right)} is the most that messages alone achieve, and {over} of"
+        f" {book.seeds(found)} teams exceed it. The scheduler of a learned graph of each step sees the hidden vectors"
+        " of all agents, as in MAGIC: whom it lets an agent hear can tell the agent the symbol, whatever the message"
+        " says. `tests/studies/test_whisper.py` shows a team whose agents name a symbol that most of them cannot have"
+        " heard of.\n"
+    )

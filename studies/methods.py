@@ -11,7 +11,7 @@ import numpy as np
 from book import Book, Claim
 from cells import Series
 from figures import COLORS, dots, panels, save
-from measured import RULES, SAID, Rule, clean
+from measured import RULES, SAID, Rule, clean, whisper_note
 from scenarios import ORDERED, PEER_LIMIT, PEERS
 from study import command, page, table
 
@@ -116,9 +116,11 @@ def made(book: Book) -> str:
         " them; the optimum is 5.09.\n",
         "## Whisper, where the order of listening matters\n",
         ordered(book),
-        "A sender reaches one listener per exchange. The random matching was simulated.\n",
+        "A sender reaches one listener per exchange. Teams are trained for 600,000 steps. The random matching was"
+        " simulated.\n",
+        whisper_note(book),
         "## The budget\n",
-        "Every method was trained with the same settings of PPO, for 400,000 steps; tables say with how many seeds."
+        "Every method was trained on Predator-Capture-Prey with the same settings of PPO, for 400,000 steps; tables say with how many seeds."
         " `studies/peers.py` gives each the same small budget of tuning: two learning rates, one option of its"
         " architecture in two settings, two other seeds, 200,000 steps. That tuning is not complete. It has chosen"
         " ExpoComm's grounding loss, which predicts observations, and DDCL's price of 0.0004 per bit, because that"

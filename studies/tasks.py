@@ -14,7 +14,7 @@ from answers import Answer
 from book import NONE, Book, Claim
 from cells import Series
 from figures import COLORS, dots, panels, save
-from measured import RULES, SAID, Rule, clean
+from measured import RULES, SAID, Rule, clean, whisper_note
 from scenarios import CAPTURE, CLIQUES, COLLISIONS, RELAY, WHISPER, Scenario
 from study import command, page, table
 
@@ -160,6 +160,7 @@ def made(book: Book) -> str:
         f"{SAID} Known answers are in closed form, or of scripted agents without a memory; those of Predator-Prey with"
         " memory are of scripted agents that remember. Traffic Junction is at its full rate of arrivals; the known"
         " silent agents of its easy map see the cells around them.\n",
+        whisper_note(book),
         "## What it took\n",
         budgets(book),
         "On one core, without the evaluation. A curriculum counts: its steps are among those of the table, and every"

@@ -1,4 +1,4 @@
-"""Why a team's process was lost, in plain words, as far as Ray knows it; and who is told."""
+"""Why a team's process was lost, as far as Ray knows it, and who is told."""
 
 from __future__ import annotations
 
