@@ -51,8 +51,8 @@ def main() -> None:
         "# Threads of a team",
         "",
         "Written by `python -m benchmarks.threads`: env steps per second of the plain loop in our settings, medians of",
-        f"{ROUNDS} turns, on {os.cpu_count()} cores ({torch.backends.cpu.get_cpu_capability()}), load average {load:.1f}"
-        f" at the start; {packages()}.",
+        f"{ROUNDS} turns, on {os.cpu_count()} cores ({torch.backends.cpu.get_cpu_capability()}), load average"
+        f" {load:.1f} at the start; {packages()}.",
         "",
         "| threads | `GOMP_SPINCOUNT` | alone | two processes at a time, each |",
         "|---|---|---|---|",

@@ -1,6 +1,6 @@
 """Env steps per second: the world alone, world + policy, a plain PPO loop, and RLlib. `make bench` runs this.
 
-`python -m benchmarks.throughput NAME` writes NAME.md in place of throughput.md.
+`python -m benchmarks.throughput PAGE` writes PAGE.md in place of throughput.md.
 
 All numbers come from one run on one machine, so compare them with each other. The plain loop and RLlib
 take turns, iteration by iteration, so that other load on the machine affects both alike.
@@ -138,7 +138,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
-def main(name: str = "throughput") -> None:
+def main(page: str = "throughput") -> None:
     """Measure everything and write it to a page of this folder."""
     load = os.getloadavg()[0]
     theirs_run, our_run = commformer(), ours()
@@ -224,9 +224,9 @@ def main(name: str = "throughput") -> None:
         " over [rows, N, 64].",
         "",
     ]
-    target = Path(__file__).with_name(f"{name}.md")
+    target = Path(__file__).with_name(f"{page}.md")
     target.write_text("\n".join(text), encoding="utf-8")
-    console.print(target.read_text(encoding="utf-8"))
+    console.print(target.read_text(encoding="utf-8"), markup=False)
 
 
 if __name__ == "__main__":

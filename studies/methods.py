@@ -120,7 +120,8 @@ def made(book: Book) -> str:
         " simulated.\n",
         whisper_note(book),
         "## The budget\n",
-        "Every method was trained on Predator-Capture-Prey with the same settings of PPO, for 400,000 steps; tables say with how many seeds."
+        "Every method was trained on Predator-Capture-Prey with the same settings of PPO, for 400,000 steps; tables"
+        " say with how many seeds."
         " `studies/peers.py` gives each the same small budget of tuning: two learning rates, one option of its"
         " architecture in two settings, two other seeds, 200,000 steps. That tuning is not complete. It has chosen"
         " ExpoComm's grounding loss, which predicts observations, and DDCL's price of 0.0004 per bit, because that"
