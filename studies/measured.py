@@ -52,6 +52,6 @@ def whisper_note(book: Book) -> str:
         f"In whisper, {book.answer(WHISPER.right)} is the most that messages alone achieve, and {over} of"
         f" {book.seeds(found)} teams exceed it. The scheduler of a learned graph of each step sees the hidden vectors"
         " of all agents, as in MAGIC: whom it lets an agent hear can tell the agent the symbol, whatever the message"
-        " says. `tests/studies/test_whisper.py` shows a team whose agents name a symbol that most of them cannot have"
-        " heard of.\n"
+        " says. `tests/studies/test_whisper_scheduler.py` shows a team whose agents name a symbol that most of them"
+        " cannot have heard of.\n"
     )
