@@ -7,7 +7,6 @@ graphs fixed, the graph with the model fixed (:mod:`agentcomm.training.graph_ste
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -134,12 +133,12 @@ def _clipped(ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
 
 
 def _with_others(advantage: Tensor) -> Tensor:
-    """[R, N], advantages of agents plus the sum of the others' over sqrt(N), so that neither drowns the other.
+    """[R, N], advantages of agents plus the sum of the others' over N, whose noise must not drown their own.
 
     Who listens to a sender may take it from others, which the agent's own advantage does not tell.
     """
-    others = advantage.sum(1, keepdim=True) - advantage
-    return advantage + others / math.sqrt(advantage.shape[1])
+    agents = advantage.shape[1]
+    return advantage + (advantage.sum(1, keepdim=True) - advantage) / agents
 
 
 def _decides_on_links(policy: CommPolicy) -> bool:

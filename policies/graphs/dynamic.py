@@ -23,11 +23,12 @@ teach the scheduler to close all edges before anybody has learned to talk.
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+from typing_extensions import TypeVar
 
 from agentcomm.contracts.topology import Graph, Topology, TopologyConfig
 from policies.graphs.fixed import NoLinks
@@ -59,26 +60,27 @@ class DynamicConfig(TopologyConfig):
         return self
 
 
-class DynamicGraph(Topology[DynamicConfig]):
-    """MAGIC's scheduler, trained with the model by a straight-through estimator or as an action of the receivers."""
+C_co = TypeVar("C_co", bound=DynamicConfig, default=DynamicConfig, covariant=True)
+
+
+class DynamicGraph(Topology[C_co]):
+    """MAGIC's scheduler, trained with the model by a straight-through estimator or as an action of the receivers.
+
+    Attributes:
+        noisy: Whether the executed graph of given degree has the noise of one fixed draw.
+    """
 
     dynamic = True
+    noisy: ClassVar[bool] = True
     learns: Tensor
     _tie_break: Tensor
     _others: Tensor
 
-    def __init__(self, config: DynamicConfig, num_agents: int, width: int) -> None:
+    def __init__(self, config: C_co, num_agents: int, width: int) -> None:
         super().__init__(config)
         self.acts = config.estimator == "action"
         self._set_degree(num_agents)
-        size = config.hidden
-        self.notice = nn.Linear(width, size)
-        self.attend_from, self.attend_to = nn.Linear(size, 1, bias=False), nn.Linear(size, 1, bias=False)
-        # The first layer of the MLP over the pair [h_i, h_j], split into its two halves.
-        self.receiver, self.sender = nn.Linear(size, size), nn.Linear(size, size, bias=False)
-        self.keep = nn.Linear(size, config.rounds)
-        nn.init.orthogonal_(self.keep.weight, 0.01)
-        nn.init.constant_(self.keep.bias, config.initial_logit)
+        self._make_scheduler(num_agents, width)
         self.register_buffer("learns", torch.tensor(float(config.warmup == 0)))
         self.register_buffer("_tie_break", torch.zeros(1, dtype=torch.int64), persistent=False)
         self.register_buffer("_others", others(num_agents), persistent=False)
@@ -98,6 +100,17 @@ class DynamicGraph(Topology[DynamicConfig]):
             "degree": {"degree": 2, "rounds": 2, "warmup": 0.0},
             "action": {"degree": 2, "estimator": "action", "warmup": 0.0},
         }
+
+    def _make_scheduler(self, num_agents: int, width: int) -> None:
+        """Make what :meth:`logits` needs."""
+        size = self.config.hidden
+        self.notice = nn.Linear(width, size)
+        self.attend_from, self.attend_to = nn.Linear(size, 1, bias=False), nn.Linear(size, 1, bias=False)
+        # The first layer of the MLP over the pair [h_i, h_j], split into its two halves.
+        self.receiver, self.sender = nn.Linear(size, size), nn.Linear(size, size, bias=False)
+        self.keep = nn.Linear(size, self.config.rounds)
+        nn.init.orthogonal_(self.keep.weight, 0.01)
+        nn.init.constant_(self.keep.bias, self.config.initial_logit)
 
     def _set_degree(self, num_agents: int) -> None:
         most = num_agents - 1
@@ -166,7 +179,7 @@ class DynamicGraph(Topology[DynamicConfig]):
         if hidden is None:
             raise ValueError("a dynamic graph needs hidden vectors")
         logits = self.logits(hidden)
-        if self.config.degree is not None:
+        if self.config.degree is not None and (self.noisy or draw is not None):
             logits = logits + gumbel(self._tie_break if draw is None else draw, *logits.shape[1:])
         elif draw is not None:
             logits = logits + logistic(draw, *logits.shape[1:])

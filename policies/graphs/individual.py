@@ -1,0 +1,64 @@
+"""A new graph in every step, in which each receiver chooses its senders by itself.
+
+A receiver decides from its own hidden vector and from who the other is, as in I2C (Ding, Huang and Lu, NeurIPS 2020,
+arXiv 2006.06455). The scheduler of :mod:`policies.graphs.dynamic` sees the hidden vectors of all agents, so whom a
+receiver hears can tell it what others see; here it tells nothing that the receiver did not know. I2C trains its choices
+to predict which messages change a receiver's action; here both estimators of ``dynamic`` can train them.
+
+The logit of an edge is an angle, c cos(q(h_i), k_j) with a key for every agent, as in ``embedded``. Receivers start
+with preferences of their own, different ones for what they observe: from equal preferences they hardly find out how to
+share senders among themselves, as any choice is then as good as another.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from policies.graphs.dynamic import DynamicConfig, DynamicGraph
+
+GAIN = 3.0  # of the first layer of queries, so that they differ between observations
+
+
+class IndividualConfig(DynamicConfig):
+    """Arguments of IndividualGraph."""
+
+    hidden: int = Field(128, ge=1, description="width of the hidden layer of queries")
+    embedding: int = Field(64, ge=2, le=1024, description="width of queries and keys")
+    sharpness: float = Field(16.0, gt=0, description="largest part of a logit that comes from query and key")
+
+
+class IndividualGraph(DynamicGraph[IndividualConfig]):
+    """Receivers that choose their senders from what they know themselves, each by a query to the keys of all agents."""
+
+    noisy: ClassVar[bool] = False  # receivers differ, and need no noise to choose different senders
+    _identity: Tensor
+
+    def _make_scheduler(self, num_agents: int, width: int) -> None:
+        c = self.config
+        first = nn.Linear(width, c.hidden)
+        nn.init.orthogonal_(first.weight, GAIN)
+        self.query = nn.Sequential(first, nn.ReLU(), nn.Linear(c.hidden, c.rounds * c.embedding))
+        self.key = nn.Parameter(torch.randn(num_agents, c.embedding))
+        self.bias = nn.Parameter(torch.tensor(c.initial_logit))
+        self.register_buffer("_identity", torch.arange(num_agents), persistent=False)
+
+    @classmethod
+    def forms(cls) -> dict[str, dict[str, Any]]:
+        """Those of ``dynamic``, with small layers."""
+        return {name: form | {"hidden": 16, "embedding": 8} for name, form in super().forms().items()}
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Hidden vectors [B, N, H] -> logits [B, G, N, N] of the edges of each graph (row: receiver)."""
+        asked = self.query(hidden).unflatten(-1, (self.config.rounds, -1)).transpose(1, 2)
+        key = nn.functional.normalize(self.key[self._identity], dim=-1)
+        out: Tensor = self.config.sharpness * nn.functional.normalize(asked, dim=-1) @ key.T + self.bias
+        return out
+
+    def resize(self, identity: Tensor) -> None:
+        """Adapt to another number of agents, which are known by the keys of those that they stand in for."""
+        super().resize(identity)
+        self._identity = identity.to(self._identity.device)
