@@ -55,7 +55,7 @@ def test_a_policy_takes_a_topology_that_it_does_not_know(monkeypatch: pytest.Mon
 
 
 def test_one_agent_alone_has_nothing_to_learn() -> None:
-    for name in ("learned", "embedded", "dynamic"):
+    for name in ("learned", "embedded", "dynamic", "individual"):
         assert isinstance(TopologyChoice(name=name).build(1, 8), NoLinks)
 
 

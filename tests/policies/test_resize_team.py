@@ -15,7 +15,7 @@ from agentcomm.contracts.world import World
 from agentcomm.runs.assembly import resize_team
 from agentcomm.step.decide import decide
 
-TOPOLOGIES = ["none", "full", "ring", "exponential", "random", "embedded", "dynamic"]
+TOPOLOGIES = ["none", "full", "ring", "exponential", "random", "embedded", "dynamic", "individual"]
 
 
 def crew(perception: int, capture: int, worlds: int = 5, **more: Any) -> World:

@@ -46,6 +46,7 @@ def test_graphs_keep_k_others_per_receiver(agents: int, density: float, seed: in
         ({"name": "random", "density": density, "seed": seed}, k),
         ({"name": "full"}, agents - 1),
         ({"name": "dynamic"}, agents - 1),
+        ({"name": "individual"}, agents - 1),
         ({"name": "none"}, 0),
     ]
     for choice, count in choices:

@@ -27,7 +27,7 @@ def check_local(policy: CommPolicy, world: World) -> None:
     """
     if policy.topology.dynamic:
         raise RequirementError(
-            f"topology {policy.topology.name!r} computes the graph of every step from what all agents observe, so no"
+            f"topology {policy.topology.name!r} computes the graph of every step for all agents together, so no"
             " agent can act in a process of its own; use a team with a fixed or learned graph"
         )
     observation = world.reset(0)
