@@ -8,7 +8,7 @@ import answers
 from book import Book
 from cells import Series
 from plan import OWN, Conditions
-from scenarios import WHISPER, Scenario
+from scenarios import SCHEDULED, Scenario
 
 Rule = Literal["greedy", "sampled"]
 RULES: tuple[Rule, ...] = ("greedy", "sampled")
@@ -46,12 +46,13 @@ def share(book: Book, task: Scenario) -> Series:
 
 def whisper_note(book: Book) -> str:
     """How many teams of whisper do better than messages allow, and why they can."""
-    found, most = score(book, WHISPER), answers.value(WHISPER.right or answers.given(1.0))
+    found, most = score(book, SCHEDULED), answers.value(SCHEDULED.right or answers.given(1.0))
     over = sum(reward > most for reward in found.values.values())
     return (
-        f"In whisper, {book.answer(WHISPER.right)} is the most that messages alone achieve, and {over} of"
-        f" {book.seeds(found)} teams exceed it. The scheduler of a learned graph of each step sees the hidden vectors"
-        " of all agents, as in MAGIC: whom it lets an agent hear can tell the agent the symbol, whatever the message"
-        " says. `tests/studies/test_whisper_scheduler.py` shows a team whose agents name a symbol that most of them"
-        " cannot have heard of.\n"
+        f"In whisper, {book.answer(SCHEDULED.right)} is the most that messages alone achieve, and {over} of"
+        f" {book.seeds(found)} teams with one scheduler for all exceed it. As MAGIC's, this scheduler (`dynamic`) sees"
+        " the hidden vectors of all agents: whom it lets an agent hear can tell the agent the symbol, whatever the"
+        " message says. `tests/studies/test_whisper_scheduler.py` shows a team whose agents name a symbol that most of"
+        " them cannot have heard of. Receivers that choose by themselves (`individual`) know what they observe and"
+        " nothing else, so their graph tells them nothing.\n"
     )

@@ -68,11 +68,11 @@ def _relay(memory: bool) -> Scenario:
     return Scenario(title, name, _runs(name), "mean_return", 1 / 8, "higher", right, None, random, silent)
 
 
-def _whisper() -> Scenario:
+def _whisper(title: str, run: str) -> Scenario:
     right, silent = (answers.whisper(16, graph) for graph in ("one_peer", "silent"))
     goal = answers.value(answers.whisper(16, "matching"))
     runs = _runs("whisper", (*GIVEN, "one_peer"))
-    return Scenario("whisper", "whisper", runs, "mean_return", 1 / 8, "higher", right, None, None, silent, goal)
+    return Scenario(title, run, runs, "mean_return", 1 / 8, "higher", right, None, None, silent, goal)
 
 
 CAPTURE = Scenario(
@@ -85,8 +85,9 @@ CAPTURE = Scenario(
 COLLISIONS = {n: _collisions(n) for n in (16, 64, 128)}
 CLIQUES = {n: _cliques(n) for n in (16, 64, 128)}
 RELAY = {memory: _relay(memory) for memory in (False, True)}
-WHISPER = _whisper()
-SCENARIOS = (CAPTURE, *COLLISIONS.values(), *CLIQUES.values(), *RELAY.values(), WHISPER)
+SCHEDULED = _whisper("whisper, one scheduler for all", "whisper")
+WHISPER = _whisper("whisper, receivers choose", "whisper_individual")
+SCENARIOS = (CAPTURE, *COLLISIONS.values(), *CLIQUES.values(), *RELAY.values(), SCHEDULED, WHISPER)
 
 EIGHT = {
     f"capture_graph_{n}": heard
@@ -123,7 +124,8 @@ PEERS = {
     "IPPO, no messages": "peer_ippo",
 }
 ORDERED = {
-    "CommFormer, a learned graph of each step": "whisper",
+    "CommFormer, a graph of each step by one scheduler for all": "whisper",
+    "CommFormer, a graph of each step, receivers choose": "whisper_individual",
     "CommFormer, one peer per step, given": "whisper_one_peer",
     "CommFormer, exponential graph": "whisper_exponential",
     "ExpoComm, static": "whisper_expocomm_static",

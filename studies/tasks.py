@@ -15,7 +15,7 @@ from book import NONE, Book, Claim
 from cells import Series
 from figures import COLORS, dots, panels, save
 from measured import RULES, SAID, Rule, clean, whisper_note
-from scenarios import CAPTURE, CLIQUES, COLLISIONS, RELAY, WHISPER, Scenario
+from scenarios import CAPTURE, CLIQUES, COLLISIONS, RELAY, SCHEDULED, WHISPER, Scenario
 from study import command, page, table
 
 
@@ -71,7 +71,7 @@ TASKS = (
     Task("Predator-Capture-Prey: steps", CAPTURE.run, "mean_steps", 1.0, "lower", None, answers.given(18.3))._replace(
         told=answers.given(6.34)
     ),
-    *(_symbols(task) for task in (*RELAY.values(), WHISPER, *COLLISIONS.values(), *CLIQUES.values())),
+    *(_symbols(task) for task in (*RELAY.values(), SCHEDULED, WHISPER, *COLLISIONS.values(), *CLIQUES.values())),
 )
 
 

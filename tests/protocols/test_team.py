@@ -74,9 +74,10 @@ def test_teams_are_the_same_in_processes(name: str, protocol: str, sampled: bool
 
 
 def test_teams_whose_agents_cannot_be_apart_are_refused(tmp_path: Path) -> None:
-    dynamic = untrained(tmp_path, "name=dynamic", "policy.topology.name=dynamic")
-    with pytest.raises(RequirementError, match="topology 'dynamic' computes the graph of every step from what all"):
-        team_of(dynamic, None)
+    for name in ("dynamic", "individual"):
+        of_each_step = untrained(tmp_path, f"name={name}", f"policy.topology.name={name}")
+        with pytest.raises(RequirementError, match=f"topology '{name}' computes the graph of every step for all"):
+            team_of(of_each_step, None)
     coded = untrained(tmp_path, "name=coded", "transport.codec=int8")
     with pytest.raises(RequirementError, match=r"int8.*whole payloads"):
         team_of(coded, None)
