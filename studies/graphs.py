@@ -10,7 +10,7 @@ import answers
 from book import NONE, Book, Claim
 from cells import Series
 from figures import COLORS, dots, panels, save
-from measured import RULES, SAID, Rule, clean, score, share, silent, whisper_note
+from measured import RULES, SAID, Rule, by_messages, clean, score, share, silent, whisper_note
 from scenarios import CAPTURE, CLIQUES, COLLISIONS, EIGHT, SCENARIOS, SCHEDULED, WHISPER, Scenario
 from study import command, page, table
 
@@ -44,6 +44,18 @@ def shares(book: Book) -> str:
     """What learning the graph adds, as a part of the worth of messages."""
     rows = [[task.title, book.mean(_difference(book, task), 3), book.mean(share(book, task), 2)] for task in SCENARIOS]
     return table(("task", "learned better than random by", "part of the worth of messages"), rows)
+
+
+def spread(book: Book) -> str:
+    """Whisper: what teams reach, and what they would by messages alone."""
+    rows = []
+    for task in (SCHEDULED, WHISPER):
+        series = score(book, task), by_messages(book, task), score(book, task) - by_messages(book, task)
+        rows.append([task.title, *(book.mean(one, 3) for one in series), book.seeds(series[1])])
+    for name, graph in (("one peer per step", "one_peer"), ("a new random matching in every step", "matching")):
+        known = book.answer(answers.whisper(16, graph))
+        rows.append([f"by calculation: {name}", known, known, "", ""])
+    return table(("graph of each step", "reward per step", "by messages alone", "beyond them", "teams"), rows)
 
 
 def eight(book: Book) -> str:
@@ -106,6 +118,14 @@ def claims(book: Book) -> dict[str, Claim]:
             f"In {task.title}, that learned graphs reach more than {wanted} is not shown: {{d}} from it.",
             digits=3,
         )
+    out["messages"] = Claim(
+        by_messages(book, WHISPER) - float(WHISPER.goal or 0),
+        f"In {WHISPER.title}, messages alone bring {{d}} more than a new random matching in every step.",
+        f"In {WHISPER.title}, messages alone bring less than a new random matching in every step: {{d}}.",
+        f"In {WHISPER.title}, that messages alone bring more than a new random matching in every step is not shown:"
+        f" {{d}}.",
+        digits=3,
+    )
     return out
 
 
@@ -144,7 +164,11 @@ def made(book: Book) -> str:
         "## Known answers\n",
         known(book),
         "In closed form, for agents that make the best of what they hear; tests hold scripted agents against them.\n",
+        "## Whisper: by messages, and beyond\n",
+        spread(book),
         whisper_note(book),
+        "By messages alone: the reward of agents that name the symbol if they held it or heard somebody who knew it,"
+        " and else pass (`studies/spread.py`).\n",
         "## What learning the graph adds\n",
         shares(book),
         "Where no teams were trained without messages, the known answer of such agents stands in for them.\n",

@@ -8,7 +8,7 @@ import answers
 from book import Book
 from cells import Series
 from plan import OWN, Conditions
-from scenarios import SCHEDULED, Scenario
+from scenarios import SCHEDULED, SPREAD, Scenario
 
 Rule = Literal["greedy", "sampled"]
 RULES: tuple[Rule, ...] = ("greedy", "sampled")
@@ -44,6 +44,11 @@ def share(book: Book, task: Scenario) -> Series:
     return (learned - score(book, task, task.graphs["random"])) / (learned - least)
 
 
+def by_messages(book: Book, task: Scenario) -> Series:
+    """The reward per step on whisper that agents would get for what they know by messages alone."""
+    return book.cells.series(SPREAD, "metrics.by_messages", conditions=task.run)
+
+
 def whisper_note(book: Book) -> str:
     """How many teams of whisper do better than messages allow, and why they can."""
     found, most = score(book, SCHEDULED), answers.value(SCHEDULED.right or answers.given(1.0))
@@ -52,7 +57,8 @@ def whisper_note(book: Book) -> str:
         f"In whisper, {book.answer(SCHEDULED.right)} is the most that messages alone achieve, and {over} of"
         f" {book.seeds(found)} teams with one scheduler for all exceed it. As MAGIC's, this scheduler (`dynamic`) sees"
         " the hidden vectors of all agents: whom it lets an agent hear can tell the agent the symbol, whatever the"
-        " message says. `tests/studies/test_whisper_scheduler.py` shows a team whose agents name a symbol that most of"
-        " them cannot have heard of. Receivers that choose by themselves (`individual`) know what they observe and"
-        " nothing else, so their graph tells them nothing.\n"
+        " message says. Receivers that choose by themselves (`individual`) know only what they observe and what"
+        " arrives. That can tell more than messages do, too: if a message does not come, somebody else listened to its"
+        " sender, and some teams have made this a sign for a symbol. `tests/studies/test_whisper_scheduler.py` shows"
+        " both.\n"
     )

@@ -144,6 +144,7 @@ ELSEWHERE += ("speaker_listener", "speaker_listener_continuous", "relay", "forag
 WORTH = (*ELSEWHERE, "capture", "collisions_16", "agreement_9", "reactor", "market")
 CARRIED = {"members": 128, "copies": 2}  # a team of 64 on the cliques of 128
 HINT = "hint_gate"
+SPREAD = "whisper_spread"  # cells of studies/spread.py
 KINDS, PRICES, LOGITS = ("straight-through", "action"), ("0.03", "0.1"), ("3.0", "0.0", "-3.0")
 
 
