@@ -19,11 +19,12 @@ def made(agents: int = 5, seed: int = 0, **arguments: Any) -> IndividualGraph:
     return IndividualGraph(IndividualConfig(hidden=16, embedding=8, warmup=0.0, **arguments), agents, WIDTH)
 
 
+@pytest.mark.parametrize("keys", ["agent", "distance"])
 @pytest.mark.parametrize("degree", [None, 2])
 @given(receiver=st.integers(0, 4), seed=st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
-def test_nothing_that_others_see_changes_a_choice(degree: int | None, receiver: int, seed: int) -> None:
-    topology = made(seed=seed, degree=degree)
+def test_nothing_that_others_see_changes_a_choice(keys: str, degree: int | None, receiver: int, seed: int) -> None:
+    topology = made(seed=seed, keys=keys, degree=degree)
     generator = torch.Generator().manual_seed(seed)
     before, after = (torch.randn(6, 5, WIDTH, generator=generator) for _ in range(2))
     after[:, receiver] = before[:, receiver]
@@ -64,8 +65,28 @@ def test_agents_of_a_larger_team_have_the_keys_of_those_they_stand_in_for() -> N
     torch.testing.assert_close(after, before[:, :, identity][..., identity])
 
 
-def test_everything_is_learned_where_edges_are_open_by_chance() -> None:
-    topology, hidden = made(), torch.randn(4, 5, WIDTH)
+@given(agents=st.integers(2, 12), seed=st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_receivers_that_see_alike_choose_the_same_distance_and_so_different_senders(agents: int, seed: int) -> None:
+    topology = made(agents, seed, keys="distance", degree=1, estimator="action")
+    source = topology.graph(None, 3, torch.randn(3, 1, WIDTH).expand(-1, agents, -1)).source[..., 0]
+    assert torch.equal(source.sort(1).values, torch.arange(agents).expand(3, -1))
+    distance = (torch.arange(agents) - source) % agents
+    assert torch.equal(distance, distance[:, :1].expand_as(distance))
+
+
+def test_a_distance_has_the_same_key_in_a_larger_team() -> None:
+    topology, hidden = made(3, keys="distance", degree=1), torch.randn(2, 1, WIDTH)
+    before = topology.logits(hidden.expand(-1, 3, -1))
+    topology.resize(torch.tensor([0, 1, 2, 0, 1, 2]))
+    after = topology.logits(hidden.expand(-1, 6, -1))
+    for distance in range(6):
+        torch.testing.assert_close(after[:, :, 5, 5 - distance], before[:, :, 2, 2 - distance % 3])
+
+
+@pytest.mark.parametrize("keys", ["agent", "distance"])
+def test_everything_is_learned_where_edges_are_open_by_chance(keys: str) -> None:
+    topology, hidden = made(keys=keys), torch.randn(4, 5, WIDTH)
     draw = topology.draw(4, torch.Generator().manual_seed(0))
     weight = topology.weight(topology.graph(draw, 4, hidden).source, draw, hidden)
     assert weight is not None
