@@ -72,7 +72,9 @@ NATIVE = (
     _native("Speaker-Listener: return", "speaker_listener", -40.7, -15.8, -7.7),
     _native("Speaker-Listener, continuous: return", "speaker_listener_continuous", -40.7, -15.8, -6.1),
     _native("Relay: return", "relay", -0.53, None, -0.147, digits=3),
-    _native("Predator-Capture-Prey: steps", "capture", None, 18.3, 6.34, "mean_steps")._replace(better="lower"),
+    _native("Predator-Capture-Prey: steps", "capture", None, *answers.SCRIPTED["capture"], "mean_steps")._replace(
+        better="lower"
+    ),
     _native(
         "Oracle-Hint, colliding messages: reward per step", "collisions_16", 0.25, 0.25, 1.0, factor=1 / 8, digits=3
     ),

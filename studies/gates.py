@@ -169,7 +169,9 @@ def made(book: Book) -> str:
         priced(book),
         f"{SAID} Each agent decides in every step, from what it sees, whether to listen; an open gate costs its price"
         " times degree / agents of reward in training only. The price rises from 0 in the first quarter of training to"
-        " its full size after three quarters; with a target rate it follows the rate.\n",
+        " its full size after three quarters; with a target rate it rises while gates are open more often,"
+        " and falls otherwise. These gates closed further than the target and stayed so, the straight-through ones even"
+        " at a price that had fallen to 0.\n",
         "## Gates that we control, steps\n",
         controlled(book),
         "Random gates are open with the team's own frequency.\n",
@@ -184,7 +186,7 @@ def made(book: Book) -> str:
         unexplored(book),
         "## Under attack\n",
         gates_attacked.figure(book),
-        "A gated team under attack, team by team.\n",
+        "Teams with the action gate at price 0.03, team by team; what is claimed of attacks below is about these.\n",
         gates_attacked.attacked(book),
         "`force_gate` changes one of the numbers that an agent's sensors report; with `guess` at random, otherwise with"
         " knowledge of the policy. It changes what agents see, so its damage is not only that of the gate.\n",

@@ -58,7 +58,8 @@ def whisper_note(book: Book) -> str:
         f" {book.seeds(found)} teams with one scheduler for all exceed it. As MAGIC's, this scheduler (`dynamic`) sees"
         " the hidden vectors of all agents: whom it lets an agent hear can tell the agent the symbol, whatever the"
         " message says. Receivers that choose by themselves (`individual`) know only what they observe and what"
-        " arrives. That can tell more than messages do, too: if a message does not come, somebody else listened to its"
-        " sender, and some teams have made this a sign for a symbol. `tests/studies/test_whisper_scheduler.py` shows"
-        " both.\n"
+        " arrives. By name, they must find out how to share senders among themselves; by distance on a ring, those that"
+        " see alike choose different senders from the start, and learn only which distance in which step. A lost"
+        " message tells something, too: somebody else listened to its sender, and some teams that choose by name have"
+        " made this a sign for a symbol. `tests/studies/test_whisper_scheduler.py` shows both.\n"
     )

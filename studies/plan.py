@@ -59,7 +59,8 @@ WITH_CONTROL = (
     "agreement",
     "agreement_9",
     "market",
-    *(one.run for one in SCENARIOS[1:]),
+    "collisions_16",
+    "relay_line_memory",
     *ELSEWHERE,
 )
 Conditions = Mapping[str, Any]

@@ -86,8 +86,10 @@ COLLISIONS = {n: _collisions(n) for n in (16, 64, 128)}
 CLIQUES = {n: _cliques(n) for n in (16, 64, 128)}
 RELAY = {memory: _relay(memory) for memory in (False, True)}
 SCHEDULED = _whisper("whisper, one scheduler for all", "whisper")
-WHISPER = _whisper("whisper, receivers choose", "whisper_individual")
-SCENARIOS = (CAPTURE, *COLLISIONS.values(), *CLIQUES.values(), *RELAY.values(), SCHEDULED, WHISPER)
+BY_NAME = _whisper("whisper, receivers choose by name", "whisper_individual")
+BY_DISTANCE = _whisper("whisper, receivers choose by distance", "whisper_distance")
+WHISPER = (SCHEDULED, BY_NAME, BY_DISTANCE)
+SCENARIOS = (CAPTURE, *COLLISIONS.values(), *CLIQUES.values(), *RELAY.values(), *WHISPER)
 
 EIGHT = {
     f"capture_graph_{n}": heard
@@ -105,6 +107,7 @@ PRICED = {
 }
 PEERS = {
     "CommFormer": "capture",
+    "CommFormer on the full graph": "capture_full",
     "CommFormer, with memory": "peer_commformer_memory",
     "MAT (full graph)": "peer_mat",
     "CommNet": "peer_commnet",
@@ -125,7 +128,8 @@ PEERS = {
 }
 ORDERED = {
     "CommFormer, a graph of each step by one scheduler for all": "whisper",
-    "CommFormer, a graph of each step, receivers choose": "whisper_individual",
+    "CommFormer, a graph of each step, receivers choose by name": "whisper_individual",
+    "CommFormer, a graph of each step, receivers choose by distance": "whisper_distance",
     "CommFormer, one peer per step, given": "whisper_one_peer",
     "CommFormer, exponential graph": "whisper_exponential",
     "ExpoComm, static": "whisper_expocomm_static",
@@ -145,6 +149,7 @@ WORTH = (*ELSEWHERE, "capture", "collisions_16", "agreement_9", "reactor", "mark
 CARRIED = {"members": 128, "copies": 2}  # a team of 64 on the cliques of 128
 HINT = "hint_gate"
 SPREAD = "whisper_spread"  # cells of studies/spread.py
+TUNING = "peer_tuning"  # cells of studies/peers.py
 KINDS, PRICES, LOGITS = ("straight-through", "action"), ("0.03", "0.1"), ("3.0", "0.0", "-3.0")
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 import typer
 from cells import RUNS
-from scenarios import SCHEDULED, SPREAD, WHISPER
+from scenarios import SPREAD, WHISPER
 
 from agentcomm.base.files import write_text
 from agentcomm.runs import policy_file
@@ -64,7 +64,7 @@ def row(run: str, team: int, reward: float) -> dict[str, Any]:
 def main() -> None:
     """Write the cells of all teams."""
     torch.set_num_threads(1)
-    teams = [(run, team) for run in (SCHEDULED.run, WHISPER.run) for team in load(RUNS / run / "config.yaml").seeds]
+    teams = [(task.run, team) for task in WHISPER for team in load(RUNS / task.run / "config.yaml").seeds]
     found = [row(run, team, by_messages(RUNS / run, team)) for run, team in teams]
     target = RUNS / SPREAD / "cells.jsonl"
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from book import DOCS, Book, Judged
+from book import CLAIM_SEEDS, DOCS, Book, Judged
 from cells import RUNS, Cells, told
 from plan import STUDIES, Grid, cells, group_label
 from run import JOBS, evaluate
@@ -61,13 +61,14 @@ def method(book: Book) -> str:
     linked = ", ".join(f"[{run}](../studies/runs/{run}/config.yaml)" for run in runs if run in here)
     lines = [
         "## Method\n",
-        f"Teams: {linked}, ten seeds each unless a table says otherwise, {episodes} greedy episodes per cell, the same"
-        " episodes in every cell. Each number is a mean over teams, with its 95% interval over teams in parentheses"
-        " (Student's t; on the log-odds scale for shares). *Damage* is in units of the environment's score (steps for"
-        " Predator-Capture-Prey, return otherwise) and positive if the team does worse; *control* is the damage of the"
-        " attack's matched control, which spends what the attack spends; *silence* is the damage of dropping the same"
-        " messages, and *lie* what goes beyond. *Success* is the share of episodes that are worse than under the"
-        " control minus the share that are better, or the rate of the attack's own predicate minus the control's.\n",
+        f"Teams: {linked}, ten seeds each{_fewer(book, runs)}, {episodes} greedy episodes per cell, the same"
+        " episodes in every cell of a run. Each number is a mean over teams, with its 95% interval over teams in"
+        " parentheses (Student's t; on the log-odds scale for shares). *Damage* is in units of the environment's score"
+        " (steps for Predator-Capture-Prey, return otherwise) and positive if the team does worse; *control* is the"
+        " damage of the attack's matched control, which spends what the attack spends; *silence* is the damage of"
+        " dropping the same messages, and *lie* what goes beyond. *Success* is the share of episodes that are worse"
+        " than under the control minus the share that are better, or the rate of the attack's own predicate minus the"
+        " control's.\n",
         f"`python studies/{name}.py` evaluates the missing cells and writes this page from them;"
         f" [numbers.json]({name}/numbers.json) and [claims.json]({name}/claims.json) say how each is made of"
         f" fields of cells, and"
@@ -76,6 +77,16 @@ def method(book: Book) -> str:
         _missing(grids, book, runs, here),
     ]
     return "\n".join(lines)
+
+
+def _fewer(book: Book, runs: Sequence[str]) -> str:
+    """Which runs have fewer than ten teams, in words."""
+    teams: dict[str, set[int]] = {}
+    for (run, variant, *_), some in book.cells.by_key.items():
+        if run in runs and variant == "team":
+            teams.setdefault(run, set()).update(some)
+    few = [f"`{run}` ({len(seeds)})" for run, seeds in sorted(teams.items()) if len(seeds) < CLAIM_SEEDS]
+    return f" but for {', '.join(few)}" if few else ""
 
 
 def _missing(grids: Sequence[Grid], book: Book, runs: Sequence[str], here: set[str]) -> str:

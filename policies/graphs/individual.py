@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from policies.graphs.dynamic import DynamicConfig, DynamicGraph
 
-GAIN = 3.0  # of the first layer of queries, so that they differ between observations
+# Of the first layer of queries. Queries for agents are to differ between receivers, those for distances are not.
+GAIN = {"agent": 3.0, "distance": 1.0}
 
 
 class IndividualConfig(DynamicConfig):
@@ -46,7 +47,7 @@ class IndividualGraph(DynamicGraph[IndividualConfig]):
     def _make_scheduler(self, num_agents: int, width: int) -> None:
         c = self.config
         first = nn.Linear(width, c.hidden)
-        nn.init.orthogonal_(first.weight, GAIN)
+        nn.init.orthogonal_(first.weight, GAIN[c.keys])
         self.query = nn.Sequential(first, nn.ReLU(), nn.Linear(c.hidden, c.rounds * c.embedding))
         self.key = nn.Parameter(torch.randn(num_agents, c.embedding))
         self.bias = nn.Parameter(torch.tensor(c.initial_logit))

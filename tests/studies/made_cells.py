@@ -28,7 +28,7 @@ def rows(script: Callable[[str], ModuleType], seeds: int = 10) -> dict[str, list
                 if key not in found.setdefault(run, {}):
                     found[run][key] = [row(run, *key, seed) for seed in range(seeds)]
     out = {run: [one for some in by.values() for one in some] for run, by in found.items()}
-    whisper = ("whisper", "whisper_individual")
+    whisper = ("whisper", "whisper_individual", "whisper_distance")
     spread = [script("spread").row(run, seed, 0.7 + 0.01 * seed) for run in whisper for seed in range(seeds)]
     return out | {"hint_gate": list(script("hint_cells").rows(hints(seeds))), "whisper_spread": spread}
 
