@@ -18,7 +18,7 @@ from study import command, page, table
 
 MAGIC_LIMIT = 6.5
 STEPS = 8  # of an episode of Whisper
-MEMORY = tuple(name for name in PEERS if f"{name}, with memory" in PEERS)
+MEMORY = ("CommFormer", "MAGIC")  # with and without memory, and the same rounds
 OTHERS = tuple(name for name in PEERS if name != "CommFormer" and not name.endswith(("memory", "messages")))
 
 
@@ -148,9 +148,10 @@ def made(book: Book) -> str:
         " two learning rates, one option of its architecture in two settings, and two other seeds, which are trained"
         " for half as long. Each was trained with the setting that needed the fewest steps.\n",
         tuned(book),
-        "Teams with memory have the setting of those without. MAPPO, IPPO and ExpoComm as released were not tuned, nor"
-        " was CommFormer on the full graph. Methods differ in what they send: CommFormer learns a graph with half of"
-        " the links, the others have all of them, and those with two rounds send two messages per link.\n",
+        "Teams with memory have the default options, so TarMAC has two rounds with memory and one without, and IC3Net"
+        " one and two. MAPPO, IPPO and ExpoComm as released were not tuned, nor was CommFormer on the full graph."
+        " Methods differ in what they send: CommFormer learns a graph with half of the links, the others have all of"
+        " them, and those with several rounds send a message per link in each.\n",
         "The static ExpoComm as released mixes only memories, which start at 0: no observation ever enters a message,"
         " and its teams are silent whatever they send (`tests/policies/test_memory_peers.py`). The corrected one adds"
         " what an agent sees to its memory. Both send the memory of the step before, so news travels a step late.\n",

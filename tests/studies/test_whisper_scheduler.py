@@ -43,9 +43,9 @@ def test_a_scheduler_for_all_tells_agents_a_symbol_that_they_cannot_have_heard_o
     assert float(wrong.mean()) < 1.0, "nor do they guess"
 
 
-def without_a_message(team: int) -> tuple[Tensor, Tensor]:
+def without_a_message(run: str, team: int) -> tuple[Tensor, Tensor]:
     """[B, N], who names the symbol without having heard of it, and who lost a message to its holder."""
-    world, decision = one_step("whisper_individual", team)
+    world, decision = one_step(run, team)
     sender, heard = decision.links[..., 0], decision.inboxes[0].mask[..., 0]
     holder = world.state["holder"].unsqueeze(1)
     told = world.holding | ((sender == holder) & heard)
@@ -54,14 +54,18 @@ def without_a_message(team: int) -> tuple[Tensor, Tensor]:
 
 
 def test_a_lost_message_can_tell_a_symbol() -> None:
-    untold, beaten = without_a_message(0)
+    untold, beaten = without_a_message("whisper_individual", 0)
     assert int(untold.sum()) > 0.05 * WORLDS
     assert bool((untold <= beaten).all())
 
 
-@pytest.mark.parametrize("team", [5, 9])
-def test_receivers_that_choose_learn_a_symbol_without_a_message_only_by_losing_one_to_its_holder(team: int) -> None:
-    untold, beaten = without_a_message(team)
+@pytest.mark.parametrize(
+    ("run", "team"), [("whisper_individual", 5), ("whisper_individual", 9), ("whisper_distance", 0)]
+)
+def test_receivers_that_choose_learn_a_symbol_without_a_message_only_by_losing_one_to_its_holder(
+    run: str, team: int
+) -> None:
+    untold, beaten = without_a_message(run, team)
     assert int((untold & ~beaten).sum()) <= 0.001 * untold.numel(), "nobody else knows, but by guessing"
 
 
