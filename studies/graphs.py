@@ -177,7 +177,9 @@ def made(book: Book) -> str:
         " *exponential* those 1, 2, 4, ... places before, and *one peer per step* one of these in turn. With three"
         " agents, ring, exponential and full graph are the same. `whisper` has a new graph in every step, if it is"
         " learned; teams with a given one are trained with a learning rate of 0.002, those that learn one with 0.003"
-        " and their own weights of entropy. Teams without messages were trained so.\n",
+        " and their own weights of entropy. In cliques of 16 agents, learned graphs are trained with a discount of 0"
+        " and an entropy weight of 2, given ones with 0.99 and 0.5; in those of 64 all alike. Teams without messages"
+        " were trained so.\n",
         "## Sampled decisions\n",
         compared(book, "sampled"),
         "## Known answers\n",
