@@ -26,6 +26,13 @@ Key = tuple[str, str, str, str, str]
 Spec = dict[str, Any]
 
 
+def row_of(seed: int, label: str, episodes: int, metrics: Mapping[str, float], defense: str = "none") -> Row:
+    """A cell of a team that a script of the studies measured itself, without ``agentcomm evaluate``."""
+    about: Row = {"id": f"team-{seed}|{label}", "variant": "team", "seed": seed, "attack": None, "status": "ok"}
+    about |= {"defense_label": defense, "conditions_label": label, "episodes": episodes}
+    return about | {"metrics": dict(metrics)}
+
+
 def told(conditions: Conditions | str) -> str:
     """The label of conditions in rows, such as ``decisions sampled``, which may itself be given."""
     return conditions if isinstance(conditions, str) else _told(json.dumps(dict(conditions)))

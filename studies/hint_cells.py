@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from cells import RUNS
+from cells import RUNS, row_of
 from scenarios import HINT, hint
 
 from agentcomm.base.files import write_text
@@ -33,11 +33,9 @@ def rows(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
         label = hint(match["kind"].replace("_", "-"), match["price"], match["logit"])
         for seed, text in enumerate(match["found"].split()):
             precision, recall, reward = map(float, text.split("/"))
-            about = {"id": f"team-{seed}|{label}", "variant": "team", "seed": seed, "attack": None, "status": "ok"}
-            about |= {"defense_label": "none", "conditions_label": label, "episodes": 1000}
             exact = float(min(precision, recall) >= GOOD)
             metrics = {"precision": precision, "recall": recall, "mean_return": reward, "exact": exact}
-            yield about | {"metrics": metrics}
+            yield row_of(seed, label, 1000, metrics)
 
 
 def main(logs: Annotated[list[Path], typer.Argument(help="files with what hint_gate.py printed")]) -> None:

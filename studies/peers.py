@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from cells import RUNS
+from cells import RUNS, row_of
 from scenarios import TUNING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -88,11 +88,9 @@ def trained(method: str, rate: float, setting: Any, seed: int) -> dict[str, Any]
     loop = PlainLoop(parse(config(method, rate, setting) | {"seeds": [seed]}, "study"), seed=seed)
     while loop.env_steps < STEPS:
         loop.iterate()
-    told = label(method, rate, setting)
-    about = {"id": f"team-{seed}|{told}", "variant": "team", "seed": seed, "attack": None, "status": "ok"}
-    about |= {"defense_label": "none", "conditions_label": told, "episodes": EPISODES}
     measured = loop.evaluate(EPISODES)
-    return about | {"metrics": {name: measured[name] for name in ("mean_steps", "success", "bytes_per_step")}}
+    metrics = {name: measured[name] for name in ("mean_steps", "success", "bytes_per_step")}
+    return row_of(seed, label(method, rate, setting), EPISODES, metrics)
 
 
 def settings(method: str) -> list[tuple[float, Any]]:

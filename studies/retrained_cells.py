@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from cells import RUNS
+from cells import RUNS, row_of
 from retrained import EPISODES
 from suite import RETRAINED
 
@@ -24,10 +24,8 @@ def rows(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
     for line in lines:
         team = json.loads(line)
         for label, value in team["scores"].items():
-            name = f"team-{team['seed']}|{team['defenses']}|{label}"
-            about = {"id": name, "variant": "team", "seed": team["seed"], "attack": None, "status": "ok"}
-            about |= {"defense_label": team["defenses"], "conditions_label": label, "episodes": EPISODES}
-            yield about | {"metrics": {"mean_return": value}}
+            row = row_of(team["seed"], label, EPISODES, {"mean_return": value}, team["defenses"])
+            yield row | {"id": f"team-{team['seed']}|{team['defenses']}|{label}"}
 
 
 def main(paths: Annotated[list[Path], typer.Argument(help="files that retrained.py wrote")]) -> None:

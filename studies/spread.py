@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 import typer
-from cells import RUNS
+from cells import RUNS, row_of
 from scenarios import SPREAD, WHISPER
 
 from agentcomm.base.files import write_text
@@ -56,9 +56,7 @@ def by_messages(run: Path, team: int, worlds: int = WORLDS) -> float:
 
 def row(run: str, team: int, reward: float) -> dict[str, Any]:
     """The cell of a team."""
-    about = {"id": f"team-{team}|{run}", "variant": "team", "seed": team, "attack": None, "status": "ok"}
-    about |= {"defense_label": "none", "conditions_label": run, "episodes": WORLDS}
-    return about | {"metrics": {"by_messages": reward}}
+    return row_of(team, run, WORLDS, {"by_messages": reward})
 
 
 def main() -> None:
